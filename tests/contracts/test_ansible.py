@@ -37,7 +37,7 @@ def commands(tasks):
 
 def of_role(name):
     files = sorted((ANSIBLE / "roles" / name / "tasks").glob("*.yml"))
-    return [one for path in files for one in commands(yaml.safe_load(path.read_text(encoding="utf-8")))]
+    return [command for path in files for command in commands(yaml.safe_load(path.read_text(encoding="utf-8")))]
 
 
 def as_on_a_page(command):
@@ -51,9 +51,11 @@ def as_on_a_page(command):
 def test_the_commands_of_the_role_are_those_of_the_pages():
     pages = " ".join("\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES).split())
     pages += " sh deploy/make-secrets.sh secrets"  # `make secrets`, where there is no make
-    found = [one for one in of_role("scorer") if not one.startswith(ASKING)]
-    assert len(found) > 12
-    assert [one for one in found if not re.search(as_on_a_page(one.removesuffix(" {{ scorer_backup }}")), pages)] == []
+    named = [command for command in of_role("scorer") if not command.startswith(ASKING)]
+    assert len(named) > 12
+    assert [
+        command for command in named if not re.search(as_on_a_page(command.removesuffix(" {{ scorer_backup }}")), pages)
+    ] == []
 
 
 def test_the_settings_of_a_machine_are_not_printed_with_their_differences():

@@ -53,9 +53,9 @@ def test_both_accept_the_good_examples():
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
 def test_a_bad_example_is_refused_for_the_reason_in_its_name(path):
-    found, refused = decode(path.read_bytes())
+    accepted, refused = decode(path.read_bytes())
     [(region, [rejection])] = refused.items()
-    assert not found
+    assert not accepted
     assert rejection.reason == path.stem.partition("--")[0]
     assert rejection.reason in REASONS
     assert region == ("riverton" if rejection.reason == "unknown_category" else "")
@@ -71,17 +71,20 @@ def test_what_a_value_becomes():
         "valid_at": "1970-01-02T05:30:00+05:30",
         "value": -3,
     }
-    found, refused = decode(b"{}", json.dumps(record).encode(), partition=7, offset=[40, 41])
-    [row] = found["riverton"].tolist()
+    accepted, refused = decode(b"{}", json.dumps(record).encode(), partition=7, offset=[40, 41])
+    [row] = accepted["riverton"].tolist()
     assert row == (1, 24, 86_401, -3.0, 7, 41, TIME_MS)
-    assert [(one.reason, one.kafka_offset) for one in refused[""]] == [("schema", 40)]
-    assert without_place(found["riverton"]).tolist() == [(1, 24, 86_401, -3.0)]
-    assert found["riverton"].dtype == PLACED_VALUE
+    assert [(rejection.reason, rejection.kafka_offset) for rejection in refused[""]] == [("schema", 40)]
+    assert without_place(accepted["riverton"]).tolist() == [(1, 24, 86_401, -3.0)]
+    assert accepted["riverton"].dtype == PLACED_VALUE
 
 
 def test_a_large_or_empty_message_is_refused_and_a_large_one_is_not_kept():
     _, refused = decode(None, b" " * (MAX_EVENT_BYTES + 1))
-    assert [(one.reason, one.payload) for one in refused[""]] == [("null_value", None), ("too_large", None)]
+    assert [(rejection.reason, rejection.payload) for rejection in refused[""]] == [
+        ("null_value", None),
+        ("too_large", None),
+    ]
 
 
 @given(
@@ -98,9 +101,9 @@ def test_a_large_or_empty_message_is_refused_and_a_large_one_is_not_kept():
 )
 def test_the_decoder_is_never_laxer_than_the_schema(record):
     value = json.dumps(record).encode()
-    found, refused = decode(value)
-    assert len(found) + len(refused) == 1
-    if found:
+    accepted, refused = decode(value)
+    assert len(accepted) + len(refused) == 1
+    if accepted:
         assert schema_accepts(value)
         assert isinstance(decode_covariate(value), Covariate)
-        assert found["riverton"]["value"] == np.float64(record["value"])
+        assert accepted["riverton"]["value"] == np.float64(record["value"])

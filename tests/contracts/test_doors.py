@@ -189,13 +189,13 @@ def test_a_feature_a_kind_of_network_and_a_layout_are_trained_scored_and_stored(
 
 def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_model, incident_file):
     task = task_of_file(incident_file, LAYOUTS["door"], FileOptions(cell_m=1000, step="4h"), now_s=1_800_000_000)
-    found = evaluated(task, networks=("linear",))
-    assert {row.model for row in found.rows} == {
+    judged = evaluated(task, networks=("linear",))
+    assert {row.model for row in judged.rows} == {
         "constant 1", "last week's count / 7", "half an incident", "our baseline", "linear network",
         "log-linear pool",
     }  # fmt: skip
-    assert found.network.model == "linear network"
-    assert all(np.isfinite(row.scores.sheet.nb_log_score) for row in found.rows)
+    assert judged.network.model == "linear network"
+    assert all(np.isfinite(row.scores.sheet.nb_log_score) for row in judged.rows)
 
 
 AN_ENDPOINT = """

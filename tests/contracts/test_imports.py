@@ -142,13 +142,13 @@ def tracked_texts():
 
 
 def test_no_tracked_text_names_a_package_registry_or_a_path_of_one_machine():
-    found = [
+    places = [
         f"{name}: {match[0]}"
         for name, text in tracked_texts()
         for pattern in (REGISTRY_HOST, MACHINE_PATH)
         for match in pattern.finditer(text)
     ]
-    assert set(found) <= {DEBIANS_PACKAGE}
+    assert set(places) <= {DEBIANS_PACKAGE}
 
 
 def test_such_names_would_be_found():

@@ -76,15 +76,15 @@ def fault(line):
 def fault_in_targets(words):
     """`words`: targets of make, and variables of the Makefile that are set."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    known = re.findall(r"^([a-z-]+):", makefile, re.MULTILINE) + re.findall(r"^([A-Z_]+ \?=)", makefile, re.MULTILINE)
-    unknown = [word for word in words if re.sub(r"^([A-Z_]+)=.*", r"\1 ?=", word) not in known]
+    names = re.findall(r"^([a-z-]+):", makefile, re.MULTILINE) + re.findall(r"^([A-Z_]+ \?=)", makefile, re.MULTILINE)
+    unknown = [word for word in words if re.sub(r"^([A-Z_]+)=.*", r"\1 ?=", word) not in names]
     return f"Makefile has no target or variable {unknown}" if unknown else None
 
 
 def fault_in_variable(assignment):
     name = assignment.partition("=")[0]
-    known = environment_names()
-    return None if name in known or name.removesuffix("_FILE") in known else f"{name} is not a setting"
+    names = environment_names()
+    return None if name in names or name.removesuffix("_FILE") in names else f"{name} is not a setting"
 
 
 def fault_in_arguments(app, words):
@@ -113,12 +113,12 @@ def named_commands(text):
     ]
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", fence.sub("", text))]
     for line in lines + spans:
-        found = NAMED.search(line)
-        if found is None or (found[2] == "make" and found.start(2)):
+        match = NAMED.search(line)
+        if match is None or (match[2] == "make" and match.start(2)):
             continue
-        words = shlex.split(found[3], comments=True)
+        words = shlex.split(match[3], comments=True)
         ends = [number for number, word in enumerate(words) if word in ENDS_A_COMMAND]
-        yield found[1].split(), found[2], words[: min(ends, default=len(words))]
+        yield match[1].split(), match[2], words[: min(ends, default=len(words))]
 
 
 def fault_in_name(variables, program, words):
@@ -132,16 +132,16 @@ def fault_in_name(variables, program, words):
 
 def fault_in_options(command, name, words):
     """A group's own options may stand before its command, and `start|stop` names two of its commands."""
-    known = {"--help"}.union(*(parameter.opts + parameter.secondary_opts for parameter in command.params))
+    options = {"--help"}.union(*(parameter.opts + parameter.secondary_opts for parameter in command.params))
     for number, word in enumerate(words):
         if word.startswith("--"):
-            if word.partition("=")[0] not in known:
+            if word.partition("=")[0] not in options:
                 return f"{name} has no option {word}"
         elif getattr(command, "commands", None) and word != "...":
-            for one in word.split("|"):
-                if one not in command.commands:
-                    return f"{name} has no command {one}"
-                if said := fault_in_options(command.commands[one], f"{name} {one}", words[number + 1 :]):
+            for choice in word.split("|"):
+                if choice not in command.commands:
+                    return f"{name} has no command {choice}"
+                if said := fault_in_options(command.commands[choice], f"{name} {choice}", words[number + 1 :]):
                     return said
             return None
     return None
@@ -202,9 +202,9 @@ def test_names_with_placeholders_and_what_is_no_command_of_ours_are_let_through(
         "`python -m streaming feedback send\\|store`, `make load MINUTES=60`, `python -m models`, `make`, `ls`"
         "\n```\npython -m benchmarks --quick && ls --fly\npython -m models train --layout ... --like FOLDER\n```\n"
     )
-    found = list(named_commands(text))
-    assert len(found) == 6
-    assert list(filter(None, (fault_in_name(*command) for command in found))) == []
+    named = list(named_commands(text))
+    assert len(named) == 6
+    assert list(filter(None, (fault_in_name(*command) for command in named))) == []
 
 
 def test_commands_and_options_that_a_page_names_exist():

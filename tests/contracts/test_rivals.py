@@ -50,8 +50,8 @@ def weighted_mean(counts, half_life_steps):
     return np.average(counts, axis=0, weights=weights) if len(counts) else np.zeros(counts.shape[1:])
 
 
-def same_weekday(cube, known, step):
-    return mean_or_zero(known[cube.hour_of_week[: len(known)] == cube.hour_of_week[step]])
+def same_weekday(cube, past, step):
+    return mean_or_zero(past[cube.hour_of_week[: len(past)] == cube.hour_of_week[step]])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_mean_of_counts_is_that_of_the_steps_in_its_definition(rival, mean_of,
 def test_ewma_halves_the_weight_of_a_step_with_each_half_life(task, half_life_days):
     cube, first, delay = task
     half_life_steps = half_life_days * cube.steps_per_week / 7
-    expected = by_steps(cube, first, delay, lambda known, _: weighted_mean(known, half_life_steps))
+    expected = by_steps(cube, first, delay, lambda past, _: weighted_mean(past, half_life_steps))
     forecast = stacked(Ewma(half_life_days=half_life_days).forecast(cube, first, delay=delay))
     np.testing.assert_allclose(forecast, expected, rtol=1e-9)
 
@@ -88,8 +88,8 @@ def test_ewma_profile_is_the_rate_times_how_busy_the_region_is_then(task, half_l
     profile = week_profile(cube.until(first))
     half_life_steps = half_life_days * cube.steps_per_week / 7
 
-    def mean_of(known, step):
-        rate = (1 - share) * weighted_mean(known, half_life_steps) + share * mean_or_zero(known)
+    def mean_of(past, step):
+        rate = (1 - share) * weighted_mean(past, half_life_steps) + share * mean_or_zero(past)
         return rate * profile[cube.hour_of_week[step] * cube.steps_per_week // 168]
 
     fitted = FittedEwmaProfile(half_life_days=half_life_days, expanding_share=share, profile=profile)
@@ -190,8 +190,8 @@ def test_excitation_decays_and_reaches_the_neighbours(task, half_life_hours, wei
     np.testing.assert_allclose(forecast, expected, rtol=1e-7)
 
 
-def chebyshev(cube, one, other):
-    rows, cols = np.divmod([one, other], cube.cols)
+def chebyshev(cube, cell, other):
+    rows, cols = np.divmod([cell, other], cube.cols)
     return max(abs(rows[0] - rows[1]), abs(cols[0] - cols[1]))
 
 
@@ -199,9 +199,11 @@ def chebyshev(cube, one, other):
 def test_two_losses_differ_as_the_poisson_likelihoods_do(task):
     cube, first, _ = task
     counts = cube.counts[first:]
-    one, other = (stacked(Ewma(half_life_days=days).forecast(cube, first)) + 0.01 for days in (2.0, 20.0))
-    expected = np.mean([minus_log_probability(mean, counts) for mean in (one, other)], axis=(1, 2, 3))
-    assert poisson_loss(one, counts) - poisson_loss(other, counts) == pytest.approx(expected[0] - expected[1], abs=1e-9)
+    forecast, other = (stacked(Ewma(half_life_days=days).forecast(cube, first)) + 0.01 for days in (2.0, 20.0))
+    expected = np.mean([minus_log_probability(mean, counts) for mean in (forecast, other)], axis=(1, 2, 3))
+    assert poisson_loss(forecast, counts) - poisson_loss(other, counts) == pytest.approx(
+        expected[0] - expected[1], abs=1e-9
+    )
 
 
 def minus_log_probability(mean, counts):

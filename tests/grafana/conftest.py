@@ -82,12 +82,12 @@ def as_extracted(lines):
     """Of lines of an hour each, what deploy/influxdb/risk_long.flux keeps: four fields of `risk`, nothing of `top`."""
     task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
     copied = task[task.index("\nhours()") :]  # before it stands where the copy begins
-    kept = set(re.findall(r'r\._field == "(\w+)"', copied))
-    assert kept == {"expected", "risk", "usual", "observed_1h"}
-    found = []
+    fields_kept = set(re.findall(r'r\._field == "(\w+)"', copied))
+    assert fields_kept == {"expected", "risk", "usual", "observed_1h"}
+    extracted = []
     for line in lines.decode().splitlines():
         key, fields, time_s = line.split(" ")
         if key.startswith("risk,"):
-            wanted = [field for field in fields.split(",") if field.partition("=")[0] in kept]
-            found.append(f"{key} {','.join(wanted)} {time_s}\n")
-    return "".join(found).encode()
+            wanted = [field for field in fields.split(",") if field.partition("=")[0] in fields_kept]
+            extracted.append(f"{key} {','.join(wanted)} {time_s}\n")
+    return "".join(extracted).encode()

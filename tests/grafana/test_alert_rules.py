@@ -42,9 +42,9 @@ def test_each_alert_goes_to_a_contact_point_that_exists():
 
 
 def test_commands_that_an_alert_names_exist():
-    found = list(named_commands(guide(ROWS)))
-    assert len(found) > 4
-    assert {str(command): said for command in found if (said := fault_in_name(*command))} == {}
+    commands = list(named_commands(guide(ROWS)))
+    assert len(commands) > 4
+    assert {str(command): said for command in commands if (said := fault_in_name(*command))} == {}
 
 
 ADDED = Alert(

@@ -68,7 +68,9 @@ def gate_points(now_s, awaited, region="northville"):
     """A judgement a day; the newest day began the day before yesterday, as late reports are waited for."""
     midnight_s = now_s - now_s % DAY_S
     days = zip(range(len(awaited) + 1, 1, -1), awaited, strict=True)
-    return "".join(f"gate,region={region} awaited={one} {midnight_s - back * DAY_S}\n" for back, one in days).encode()
+    return "".join(
+        f"gate,region={region} awaited={is_awaited} {midnight_s - back * DAY_S}\n" for back, is_awaited in days
+    ).encode()
 
 
 @pytest.mark.parametrize(("awaited", "is_firing"), [((0, 0), False), ((0, 1), True), ((1, 0), False), ((), False)])

@@ -32,7 +32,7 @@ def rows_of(store, now_s, title, pattern):
 
 
 @pytest.fixture
-def known(filled, now_s):
+def newest(filled, now_s):
     """By cell id, the newest score of each cell of the page's place that has a history, as it is stored."""
     place = " AND ".join(f"\"{name}\" = '{VARIABLES[name]}'" for name in ("region", "category", "horizon"))
     query = f'SELECT * FROM "risk" WHERE {place} AND $timeFilter'  # noqa: S608 - made from constants
@@ -41,24 +41,24 @@ def known(filled, now_s):
     return {point["cell"]: point for point in points if point["Time"] == newest and point["support"] != "no_history"}
 
 
-def chosen_of(known, cells):
+def chosen_of(newest, cells):
     names = GRID.cell_ids()
-    return {name: known[name] for name in (names[cell] for cell in sorted(cells)) if name in known}
+    return {name: newest[name] for name in (names[cell] for cell in sorted(cells)) if name in newest}
 
 
 @choices
-def test_the_map_has_the_cells_of_the_chosen_area_alone(filled, now_s, known, pattern, cells):
+def test_the_map_has_the_cells_of_the_chosen_area_alone(filled, now_s, newest, pattern, cells):
     shown = {row["cell"]: row["risk"] for row in rows_of(filled, now_s, "Where incidents", pattern)}
-    assert shown == {name: point["risk"] for name, point in chosen_of(known, cells).items()}
+    assert shown == {name: point["risk"] for name, point in chosen_of(newest, cells).items()}
 
 
 @choices
-def test_the_list_has_the_ten_highest_of_the_chosen_area(filled, now_s, known, pattern, cells):
+def test_the_list_has_the_ten_highest_of_the_chosen_area(filled, now_s, newest, pattern, cells):
     rows = rows_of(filled, now_s, "The ten highest", pattern)
-    wanted = sorted((point["risk"] for point in chosen_of(known, cells).values()), reverse=True)[:10]
+    wanted = sorted((point["risk"] for point in chosen_of(newest, cells).values()), reverse=True)[:10]
     assert sorted((row["risk"] for row in rows), reverse=True) == wanted
     for row in rows:
-        point = known[row["cell"]]
+        point = newest[row["cell"]]
         assert [row[name] for name in ("expected", "usual")] == [point[name] for name in ("expected", "usual")]
         assert row["lift"] == pytest.approx((point["expected"] + 1e-6) / (point["usual"] + 1e-6))
     panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["type"] == "table")
@@ -67,10 +67,10 @@ def test_the_list_has_the_ten_highest_of_the_chosen_area(filled, now_s, known, p
 
 
 @choices
-def test_the_sums_are_of_the_chosen_area(filled, now_s, known, pattern, cells):
+def test_the_sums_are_of_the_chosen_area(filled, now_s, newest, pattern, cells):
     (row,) = rows_of(filled, now_s, "Expected in the next", pattern)
     sums = {
-        field: sum(point[field] for point in chosen_of(known, cells).values())
+        field: sum(point[field] for point in chosen_of(newest, cells).values())
         for field in ("expected", "usual", "observed_1h")
     }
     assert row["expected"] == pytest.approx(sums["expected"])

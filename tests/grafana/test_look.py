@@ -48,9 +48,9 @@ def looked_at(page_program, filled, now_s):
 def test_all_of_every_page_is_in_sight_and_readable(looked_at, screens):
     pages = [opened_at(each, SHOWN.grid) for each in PAGES.values()]
     wrong = [
-        f"{job.uid}, {job.theme}, {job.width}: {found.panel}: {found.what}: {found.text}"
+        f"{job.uid}, {job.theme}, {job.width}: {finding.panel}: {finding.what}: {finding.text}"
         for job, findings in looked_at(pages, screens).items()
-        for found in findings
+        for finding in findings
     ]
     assert wrong == []
 
@@ -96,8 +96,8 @@ def refused(looked_at):
 @BY_THEME
 @pytest.mark.parametrize(("panel", "what"), [pytest.param(*one, id=one[0].body["title"]) for one in BROKEN])
 def test_each_fault_of_a_page_is_found(refused, panel, what, theme):
-    found = refused(theme)
-    assert any(one.what.startswith(what) for one in found if one.panel == panel.body["title"]), found
+    findings = refused(theme)
+    assert any(finding.what.startswith(what) for finding in findings if finding.panel == panel.body["title"]), findings
 
 
 @BY_SCREENS
@@ -107,5 +107,5 @@ def test_nothing_is_found_in_a_panel_without_fault(looked_at, screens):
         stat("dark", "x", (6, 4), COUNTS, colour=AMBER, **SHOWN_AS),
         text("words", "Few words.", (6, 4)),
     ]
-    found = looked_at([page("risk-sound", "Sound", "No fault.", panels, [])], screens)
-    assert [one for findings in found.values() for one in findings] == []
+    by_job = looked_at([page("risk-sound", "Sound", "No fault.", panels, [])], screens)
+    assert [finding for findings in by_job.values() for finding in findings] == []

@@ -37,7 +37,7 @@ def asked(store, title):
     """By mark: the rows of its query."""
     targets = PANELS[title]["targets"]
     span = {"from_s": NOW_S - 30 * DAY_S, "to_s": NOW_S}
-    rows = [table(shown(store, one["query"], **span, variables=VARIABLES)) for one in targets]
+    rows = [table(shown(store, target["query"], **span, variables=VARIABLES)) for target in targets]
     return dict(zip(MARKS, rows, strict=True))
 
 
@@ -50,18 +50,18 @@ def number(row):
 
 
 def test_each_kind_is_counted_once(store, marks):
-    found = {mark: sum(map(number, rows)) for mark, rows in asked(store, "What shifts said").items()}
-    assert found == Counter(map(kind_of, marks))
+    told = {mark: sum(map(number, rows)) for mark, rows in asked(store, "What shifts said").items()}
+    assert told == Counter(map(kind_of, marks))
 
 
 def test_by_the_day_of_the_scores_that_are_meant(store, marks):
     wanted = Counter((kind_of(line), int(line.split()[-1]) // DAY_S) for line in marks)
-    found = {
+    told = {
         (mark, row["Time"] // 1000 // DAY_S): number(row)
         for mark, rows in asked(store, "What shifts said, by day").items()
         for row in rows
     }
-    assert found == wanted
+    assert told == wanted
 
 
 def test_no_other_panel_reads_them():

@@ -21,10 +21,10 @@ def stored(store, measurement, now_s, **tags):
 
 def by_day(of_hours):
     """The points of each UTC day."""
-    found = {}
+    days = {}
     for point in of_hours:
-        found.setdefault(moment(point).date(), []).append(point)
-    return found
+        days.setdefault(moment(point).date(), []).append(point)
+    return days
 
 
 def mean(of_hours, name):
@@ -34,11 +34,11 @@ def mean(of_hours, name):
 def test_log_scores_by_day_are_means_of_the_hours_that_both_forecast(filled, now_s):
     wanted = by_day(stored(filled, "shadow", now_s, horizon="1h"))
     rows = shown(filled, "Log score by day, of the same hours", now_s)
-    found = {moment(row).date(): row for row in rows if row["champion"] is not None}
-    assert set(found) == set(wanted)
+    by_date = {moment(row).date(): row for row in rows if row["champion"] is not None}
+    assert set(by_date) == set(wanted)
     for day, hours in wanted.items():
         for name in ("champion", "challenger", "baseline"):
-            assert found[day][name] == pytest.approx(mean(hours, f"{name}_log_score"))
+            assert by_date[day][name] == pytest.approx(mean(hours, f"{name}_log_score"))
 
 
 @pytest.mark.parametrize(("number", "measurement", "prefix"), [(0, "outcome", ""), (1, "shadow", "challenger_")])
@@ -49,10 +49,10 @@ def test_skill_of_both_versions_is_the_part_of_the_baselines_score_that_is_gone(
     query = panel_of("model", "Better than the baseline, by day")["targets"][number]["query"]
     asked = filled_in(query, from_s=now_s - 30 * DAY_S, to_s=now_s, variables=VARIABLES)
     name = "challenger" if prefix else "champion"
-    found = {moment(row).date(): row[name] for row in table(filled.series(asked)) if row[name] is not None}
-    assert set(found) == set(wanted)
+    by_date = {moment(row).date(): row[name] for row in table(filled.series(asked)) if row[name] is not None}
+    assert set(by_date) == set(wanted)
     for day, hours in wanted.items():
-        assert found[day] == pytest.approx(1 - mean(hours, f"{prefix}log_score") / mean(hours, "baseline_log_score"))
+        assert by_date[day] == pytest.approx(1 - mean(hours, f"{prefix}log_score") / mean(hours, "baseline_log_score"))
 
 
 def test_the_sequence_has_its_bounds_the_margin_and_zero(filled, now_s):
@@ -70,7 +70,7 @@ def test_what_the_gate_waits_for_is_what_it_said_each_day_newest_first(filled, n
     said = stored(filled, "gate", now_s)
     rows = shown(filled, "What the gate waits for", now_s)
     names = ("Time", "days", "failed_hours", "decision", "because")
-    assert [[row[name] for name in names] for row in rows] == [[one[name] for name in names] for one in said[::-1]]
+    assert [[row[name] for name in names] for row in rows] == [[point[name] for name in names] for point in said[::-1]]
     assert rows[0]["decision"] == "go on"
     assert "of 14 days" in rows[0]["because"]
     (decided,), (judged,) = (shown(filled, title, now_s) for title in ("The gate says", "Days judged"))
@@ -80,22 +80,22 @@ def test_what_the_gate_waits_for_is_what_it_said_each_day_newest_first(filled, n
 def test_drift_by_category_is_the_newest_of_the_version_that_scores(filled, now_s):
     drift = stored(filled, "drift", now_s)
     names, newest = ("ratio", "low", "high"), max(point["Time"] for point in drift)
-    wanted = {one["category"]: [one[name] for name in names] for one in drift if one["Time"] == newest}
+    wanted = {point["category"]: [point[name] for name in names] for point in drift if point["Time"] == newest}
     rows = shown(filled, "Seen over expected, by category", now_s)
     assert {row["category"]: [row[name] for name in names] for row in rows} == wanted
     assert set(wanted) == {"all", *SPECS["northville"].categories}
     assert shown(filled, "Seen over expected, by category", now_s, champion="another") == []
     rows = shown(filled, "Seen over expected, of the version that scores", now_s)
-    found = {row["Time"]: row["seen / expected"] for row in rows if row["low"] is not None}
-    assert found == {one["Time"]: one["ratio"] for one in drift if one["category"] == "all"}
+    by_time = {row["Time"]: row["seen / expected"] for row in rows if row["low"] is not None}
+    assert by_time == {point["Time"]: point["ratio"] for point in drift if point["category"] == "all"}
 
 
 def test_the_age_of_the_data_of_the_version_that_scores_and_since_when_it_does(filled, now_s):
-    ledgers = [one for one in stored(filled, "pipeline", now_s) if one["model"] == MODEL]
+    ledgers = [point for point in stored(filled, "pipeline", now_s) if point["model"] == MODEL]
     titles = ("Version that scores", "Scores since", "Age of its data", "Its data end")
     (version,), (since,), (age,), (end,) = (shown(filled, title, now_s) for title in titles)
     assert version["model"] == MODEL
-    assert since["since"] == 1000 * min(one["as_of"] for one in ledgers)
+    assert since["since"] == 1000 * min(point["as_of"] for point in ledgers)
     assert end["end"] == 1000 * ledgers[-1]["data_end_s"]
     assert age["age"] == pytest.approx((now_s - ledgers[-1]["data_end_s"]) / DAY_S)
     assert age["age"] == pytest.approx(DATA_DAYS, abs=0.01)

@@ -80,10 +80,10 @@ def test_a_panel_says_what_it_shows_and_in_which_unit():
 
 
 def test_each_data_source_that_is_asked_exists():
-    known = {source["uid"] for source in provisioned("datasources/influxdb.yaml")["datasources"]}
-    askers = [one for page in PAGES.values() for one in (*page["panels"], *page["templating"]["list"])] + TARGETS
-    asked = {one["datasource"]["uid"] for one in askers if "datasource" in one}
-    assert asked | {query["datasourceUid"] for rule in ALERTS for query in rule["data"]} == known | {"__expr__"}
+    uids = {source["uid"] for source in provisioned("datasources/influxdb.yaml")["datasources"]}
+    askers = [asker for page in PAGES.values() for asker in (*page["panels"], *page["templating"]["list"])] + TARGETS
+    asked = {asker["datasource"]["uid"] for asker in askers if "datasource" in asker}
+    assert asked | {query["datasourceUid"] for rule in ALERTS for query in rule["data"]} == uids | {"__expr__"}
 
 
 def test_the_token_is_a_file_and_no_page_can_be_changed_in_the_browser():

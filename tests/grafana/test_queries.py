@@ -90,8 +90,8 @@ def test_the_map_gets_one_flat_row_per_cell_with_a_history(filled, now_s, colour
     series = asked(filled, "live-map", panel, panel["targets"][0], now_s, colour=expression)
     assert len(series) == 1
     rows, grid = table(series), SPECS["northville"].grid
-    known = [cell for cell in range(grid.cells) if cell % 3]
-    assert {row["cell"] for row in rows} == {grid.cell_ids()[cell] for cell in known}
+    cells = [cell for cell in range(grid.cells) if cell % 3]
+    assert {row["cell"] for row in rows} == {grid.cell_ids()[cell] for cell in cells}
     geohash = dict(zip(grid.cell_ids(), grid.geohashes(), strict=True))
     for row in rows:
         assert row["geohash"] == geohash[row["cell"]]
@@ -131,13 +131,13 @@ def test_stale_scores_leave_what_is_of_now_grey_and_empty(filled, now_s, name, p
 
 def test_a_cell_without_history_has_no_forecast_on_its_page(filled, now_s):
     blank = VARIABLES | {"cell": "r002c003"}
-    found = {}
+    by_title = {}
     for panel in PAGES["cell"]["panels"][:6]:
         query = panel["targets"][0]["query"]
-        found[panel["title"]] = table(shown(filled, query, from_s=now_s - 3600, to_s=now_s, variables=blank))
-    assert [row["support"] for row in found.pop("Support")] == ["no_history"]
-    assert len(found.pop("Seen, 1 hour")) == 1
-    assert found == {"Chance": [], "Expected": [], "Usual": [], "Lift": []}
+        by_title[panel["title"]] = table(shown(filled, query, from_s=now_s - 3600, to_s=now_s, variables=blank))
+    assert [row["support"] for row in by_title.pop("Support")] == ["no_history"]
+    assert len(by_title.pop("Seen, 1 hour")) == 1
+    assert by_title == {"Chance": [], "Expected": [], "Usual": [], "Lift": []}
 
 
 def test_every_page_of_numbers_has_some_that_are_of_now():
@@ -238,12 +238,12 @@ def test_the_age_is_that_of_the_newest_scores(filled, now_s):
 
 @pytest.mark.parametrize("page", [name for name, page in PAGES.items() if page["templating"]["list"]])
 def test_the_choices_come_from_the_store(filled, now_s, page):
-    found = {}
+    choices = {}
     for variable in PAGES[page]["templating"]["list"]:
         if variable["type"] == "query":
             query = filled_in(variable["query"], from_s=0, to_s=now_s, variables=VARIABLES)
-            found[variable["name"]] = {row.get("value", row.get("last")) for row in table(filled.series(query))}
-    assert found.pop("region") - {"_unassigned"} == set(SPECS)
+            choices[variable["name"]] = {row.get("value", row.get("last")) for row in table(filled.series(query))}
+    assert choices.pop("region") - {"_unassigned"} == set(SPECS)
     spec = SPECS["northville"]
     expected = {
         "category": {*spec.categories, ALL_CATEGORIES},
@@ -254,5 +254,5 @@ def test_the_choices_come_from_the_store(filled, now_s, page):
         "challenger": {CHALLENGER},
         "frame": {now_s - 10},  # scored at second 20 of the tick, looked at at second 30
     }
-    for name, values in found.items():
+    for name, values in choices.items():
         assert values == expected[name]

@@ -71,12 +71,12 @@ def test_weeks_begin_on_monday_and_count_each_hour_once(filled, filled_long, now
         monday = moment(point).date() - timedelta(days=moment(point).weekday())
         wanted[point["category"], monday] += point["observed"]
     rows = table(answer(filled, "trends", "Week over week", now_s, 56))
-    found = {(row["category"], moment(row).date()): row["seen"] for row in rows}
+    counts = {(row["category"], moment(row).date()): row["seen"] for row in rows}
     first = min(monday for _, monday in wanted)  # which is cut by the range
     whole = [key for key in wanted if key[1] > first]
     assert len(whole) >= 14
     for key in whole:
-        assert found[key] == wanted[key]
+        assert counts[key] == wanted[key]
 
 
 def test_districts_count_one_forecast_a_day(filled, now_s):
@@ -109,8 +109,8 @@ def summed(stored, names, key):
 def test_incidents_in_an_hour_are_those_of_each_hour_and_category(filled, now_s):
     stored = points(filled, "outcome", now_s, 7, region="northville", horizon="1h")
     rows = table(answer(filled, "trends", "Incidents in an hour, by category", now_s, 7))
-    found = {(row["category"], row["Time"]): row["seen"] for row in rows}
-    assert found == {(point["category"], point["Time"]): point["observed"] for point in stored}
+    counts = {(row["category"], row["Time"]): row["seen"] for row in rows}
+    assert counts == {(point["category"], point["Time"]): point["observed"] for point in stored}
 
 
 @pytest.mark.parametrize(

@@ -24,13 +24,13 @@ def scores_of(tick_s):
 
 def half_of(lines, draw):
     """As the store may show a write that it has not answered: some points, and of some of them not every field."""
-    kept = []
+    half = []
     for line in lines.decode().splitlines():
         key, fields, time_s = line.split(" ")
         fate = draw.integers(3)
         if fate:
-            kept.append(f"{key} {fields if fate == 1 else ','.join(fields.split(',')[:2])} {time_s}\n")
-    return "".join(kept).encode()
+            half.append(f"{key} {fields if fate == 1 else ','.join(fields.split(',')[:2])} {time_s}\n")
+    return "".join(half).encode()
 
 
 def rows(store, title, now_s):
@@ -40,11 +40,11 @@ def rows(store, title, now_s):
 
 def assert_shows(store, now_s, scores):
     """That the map has each cell with a history as in these scores, and the age is theirs."""
-    known = np.flatnonzero(scores.support[:, 0])
+    with_history = np.flatnonzero(scores.support[:, 0])
     risk = scores.risk[:, 0, SPEC.horizon_names.index(OF_ALL["horizon"])]
-    found = {row["cell"]: row["risk"] for row in rows(store, MAP, now_s)}
-    wanted = {SPEC.grid.cell_ids()[cell]: risk[cell] for cell in known}
-    assert found == pytest.approx(wanted, rel=1e-3, abs=1e-6)
+    by_cell = {row["cell"]: row["risk"] for row in rows(store, MAP, now_s)}
+    wanted = {SPEC.grid.cell_ids()[cell]: risk[cell] for cell in with_history}
+    assert by_cell == pytest.approx(wanted, rel=1e-3, abs=1e-6)
     highest = sorted((row["risk"] for row in rows(store, LIST, now_s)), reverse=True)
     assert highest == pytest.approx(sorted(wanted.values(), reverse=True)[:10], rel=1e-3)
     assert [row["age"] for row in rows(store, AGE, now_s)] == pytest.approx([now_s - scores.as_of_s])
@@ -63,9 +63,9 @@ def test_factors_on_a_cells_page_are_those_of_the_newest_score_and_of_no_minute_
     for cell in {*before, *now}:
         here = VARIABLES | {"cell": SPEC.grid.cell_ids()[cell]}
         query = panel["targets"][0]["query"]
-        found = table(shown(store, query, from_s=now_s - 3600, to_s=now_s, variables=here))
+        factors = table(shown(store, query, from_s=now_s - 3600, to_s=now_s, variables=here))
         wanted = [frames[1].attribution[now.index(cell), c, h, 0]] if cell in now else []
-        assert [row["by_here"] for row in found] == pytest.approx(wanted, rel=1e-3)
+        assert [row["by_here"] for row in factors] == pytest.approx(wanted, rel=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(3))

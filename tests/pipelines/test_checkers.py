@@ -25,11 +25,11 @@ jobs:
 """
 
 
-def needed(name, found=None):
-    found = found or tool(name)
-    if found is None:
+def needed(name, program=None):
+    program = program or tool(name)
+    if program is None:
         pytest.skip(f"{name} is not installed: `make pipelines-check` does it")
-    return found
+    return program
 
 
 def schema(kind, path):
@@ -52,19 +52,19 @@ def zizmor(*paths):
     configuration = ROOT / ".github" / "zizmor.yml"
     options = ("--offline", "--no-progress", "--quiet", "--format", "json", "--config", configuration)
     ran = run(needed("zizmor"), *options, *paths)
-    return ran, {one["ident"] for one in json.loads(ran.stdout)}
+    return ran, {finding["ident"] for finding in json.loads(ran.stdout)}
 
 
 def test_the_security_linter_finds_nothing_in_the_workflows():
-    ran, found = zizmor(*WORKFLOWS)
-    assert (ran.returncode, found) == (0, set()), ran.stdout
+    ran, kinds = zizmor(*WORKFLOWS)
+    assert (ran.returncode, kinds) == (0, set()), ran.stdout
 
 
 def test_the_security_linter_finds_rights_injections_and_actions_without_a_hash(tmp_path):
     (tmp_path / "label.yml").write_text(REFUSED)
-    ran, found = zizmor(tmp_path / "label.yml")
+    ran, kinds = zizmor(tmp_path / "label.yml")
     assert ran.returncode != 0
-    assert {"dangerous-triggers", "excessive-permissions", "template-injection", "unpinned-uses"} <= found
+    assert {"dangerous-triggers", "excessive-permissions", "template-injection", "unpinned-uses"} <= kinds
 
 
 def actionlint(*paths):
@@ -77,12 +77,12 @@ def test_actionlint_finds_nothing_in_the_workflows():
 
 
 def groovy(path):
-    found = needed("npm-groovy-lint", shutil.which("npm-groovy-lint", path=NODE_PROGRAMS))
-    ran = run(found, "--noserver", "--failon", "error", "--output", "json", path)
+    program = needed("npm-groovy-lint", shutil.which("npm-groovy-lint", path=NODE_PROGRAMS))
+    ran = run(program, "--noserver", "--failon", "error", "--output", "json", path)
     return ran.returncode, json.loads(ran.stdout)["summary"]
 
 
 @pytest.mark.nightly
 def test_the_linter_of_groovy_finds_no_error_in_the_jenkinsfile():
-    code, found = groovy(JENKINS)
-    assert (code, found["totalFoundErrorNumber"]) == (0, 0)
+    code, summary = groovy(JENKINS)
+    assert (code, summary["totalFoundErrorNumber"]) == (0, 0)

@@ -52,7 +52,7 @@ def image(checkout, tmp_path):
         (programs / "docker").chmod(0o755)
         path = f"{programs}{os.pathsep}{os.environ['PATH']}"
         done = run("/bin/sh", "deploy/image.sh", *words, cwd=checkout, env={"PATH": path, **environment})
-        return done, [one.splitlines() for one in log.read_text().split("--\n") if one.strip()]
+        return done, [call.splitlines() for call in log.read_text().split("--\n") if call.strip()]
 
     return ran
 
@@ -65,10 +65,10 @@ def labels(words):
 def test_the_image_says_where_it_comes_from(image, checkout):
     done, (build, start, bill, look) = image(SOURCE_URL="https://example.org/a/b")
     assert done.returncode == 0, done.stderr
-    found = labels(build)
-    created = datetime.fromisoformat(found.pop("created"))
+    told = labels(build)
+    created = datetime.fromisoformat(told.pop("created"))
     assert timedelta() <= datetime.now(UTC) - created < timedelta(minutes=1)
-    assert found == {
+    assert told == {
         "title": PROJECT["name"],
         "version": PROJECT["version"],
         "licenses": PROJECT["license"],
@@ -80,8 +80,8 @@ def test_the_image_says_where_it_comes_from(image, checkout):
     assert start == ["run", "--rm", "--network", "none", "--entrypoint", "python", NAME, "-m", "streaming", "--version"]
     assert bill == ["build", *common, "--target", "bill", "--output", "type=local,dest=out/image", "."]
     assert look[:2] == ["image", "inspect"]
-    kept = {path.name: json.loads(path.read_text()) for path in (checkout / "out" / "image").iterdir()}
-    assert kept == {"sbom.json": {}, "labels.json": {"labels": "here"}}
+    left = {path.name: json.loads(path.read_text()) for path in (checkout / "out" / "image").iterdir()}
+    assert left == {"sbom.json": {}, "labels.json": {"labels": "here"}}
 
 
 def test_a_name_and_cuda_can_be_asked_for(image):
@@ -123,6 +123,6 @@ def test_an_image_of_another_version_is_refused(image):
 def test_the_stage_of_the_bill_lists_the_python_that_the_image_has():
     dockerfile = (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8")
     stage = re.split(r"^FROM ", dockerfile, flags=re.MULTILINE)
-    (listed,) = (one for one in stage if one.startswith("product AS listed"))
+    (listed,) = (text for text in stage if text.startswith("product AS listed"))
     assert "RISK_CACHE=/opt/jars python -m deploy.sbom --lister /opt/lister/bin/python" in listed
     assert stage[-1].startswith("base\n")  # the image itself is still the last stage

@@ -138,7 +138,7 @@ def step(tmp_path):
         stub.write_text(STUB.format(python=sys.executable, log=log, status=status))
         stub.chmod(0o755)
         done = run(ROOT / ".ci" / "model", name, env={"PATH": os.environ["PATH"], "PYTHON": str(stub), **environment})
-        commands = [one.splitlines() for one in log.read_text().split("--\n") if one.strip()]
+        commands = [call.splitlines() for call in log.read_text().split("--\n") if call.strip()]
         return done, commands
 
     return ran

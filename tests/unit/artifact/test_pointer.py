@@ -54,10 +54,10 @@ def test_a_region_that_has_only_a_pointer_waits_for_its_champion(tmp_path):
 def test_a_damaged_pointer_is_a_fault_of_its_region_alone(tmp_path, versions, content):
     toy_artifact(tmp_path, toy_spec(region="aston"))
     pointer_path(tmp_path, "toyville").write_bytes(content)
-    found = candidates(tmp_path)
-    assert "pointer.json" in found["toyville"].fault.message
-    assert "lifecycle promote REGION" in found["toyville"].fault.remedy
-    assert (list(found["toyville"].folders), found["aston"].fault) == ([], None)
+    by_region = candidates(tmp_path)
+    assert "pointer.json" in by_region["toyville"].fault.message
+    assert "lifecycle promote REGION" in by_region["toyville"].fault.remedy
+    assert (list(by_region["toyville"].folders), by_region["aston"].fault) == ([], None)
     for read in (read_pointer, champion_of, challenger_of):
         with pytest.raises(ArtifactError, match=r"pointer\.json"):
             read(tmp_path, "toyville")

@@ -23,7 +23,7 @@ SPEC = toy_spec(1, 3)
 def test_every_horizon_is_closed_twice_and_counts_what_came(incidents, steps):
     state = CountState(SPEC)
     state.advance(START + 30 * HOUR)
-    before_s, seen = state.as_of_s, {}
+    before_s, closed_so_far = state.as_of_s, {}
     for at, place in incidents:
         for level in state.levels.values():
             level.add(np.array([START + at]), np.array([place]), 1)
@@ -31,8 +31,8 @@ def test_every_horizon_is_closed_twice_and_counts_what_came(incidents, steps):
         state.advance(before_s + step)
         for closed in horizons_closed_between(state, before_s):
             assert before_s < closed.judged_s <= state.as_of_s
-            assert (closed.tick_s, closed.horizon, closed.judged_s) not in seen
-            seen[closed.tick_s, closed.horizon, closed.judged_s] = closed.observed
+            assert (closed.tick_s, closed.horizon, closed.judged_s) not in closed_so_far
+            closed_so_far[closed.tick_s, closed.horizon, closed.judged_s] = closed.observed
         before_s = state.as_of_s
     expected = {
         (end - horizon, number, end + grace_s)
@@ -41,8 +41,8 @@ def test_every_horizon_is_closed_twice_and_counts_what_came(incidents, steps):
         for end in range(START, before_s + 1, HOUR)
         if START + 30 * HOUR < end + grace_s <= before_s
     }
-    assert set(seen) == expected
-    for (tick_s, number, _), came in seen.items():
+    assert set(closed_so_far) == expected
+    for (tick_s, number, _), came in closed_so_far.items():
         counted = np.zeros(6, int)
         for at, place in incidents:
             counted[place] += tick_s <= START + at < tick_s + SPEC.horizons_s[number]

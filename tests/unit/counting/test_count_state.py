@@ -130,10 +130,10 @@ def assert_equal_to(state, counts):
     for name, width in (("pane", 300), ("hour", 3600), ("day", 86_400)):
         level = state.levels[name]
         for number in range(level.oldest, level.newest + level.ahead + 1):
-            seen = state.shape(level.ring[number % len(level.ring)])
+            counted = state.shape(level.ring[number % len(level.ring)])
             for cell in range(4):
                 for category in range(2):
-                    assert seen[cell, category] == counts[width, number, cell, category], (name, number)
+                    assert counted[cell, category] == counts[width, number, cell, category], (name, number)
 
 
 def assert_same_rings(one, other):

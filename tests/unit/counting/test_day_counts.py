@@ -32,7 +32,7 @@ def weeks(draw):
 
 def kept_at_midnights(batches, *, fold_after, restarts):
     """The counts as a job keeps them before its first batch of each day: {day: blobs}. It restarts now and then."""
-    kept, stored, day = {}, {}, 0
+    states, stored, day = {}, {}, 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.counting.blobs._FOLD_SEGMENTS", fold_after)
         journal, changes = Journal.start(CountState(SPEC))
@@ -42,12 +42,12 @@ def kept_at_midnights(batches, *, fold_after, restarts):
                 journal = Journal.restore(SPEC, stored, as_of_s=journal.state.as_of_s, digest=journal.digest)
             if clock // DAY_S > day:
                 day = clock // DAY_S
-                kept[day] = export_state(journal.state)
+                states[day] = export_state(journal.state)
             changes = journal.record(journal.state.apply(batch, clock).changed)
             stored.update(changes.puts)
             for key in changes.deletes:
                 del stored[key]
-    return kept
+    return states
 
 
 def rows(counts):
@@ -67,9 +67,9 @@ def by_hour(counts):
 @settings(max_examples=200, deadline=None)
 @given(weeks(), st.integers(1, 3), st.sets(st.integers(0, 23)))
 def test_a_closed_day_equals_a_recount_of_the_final_revisions(batches, fold_after, restarts):
-    kept = kept_at_midnights(batches, fold_after=fold_after, restarts=restarts)
+    states = kept_at_midnights(batches, fold_after=fold_after, restarts=restarts)
     done = set()
-    for kept_on, blobs in kept.items():
+    for kept_on, blobs in states.items():
         clock, state = kept_on * DAY_S, restore_state(SPEC, blobs)
         _, total = recount([batch for batch in batches if batch[0] < clock])
         for day in range(FIRST_DAY - 3, kept_on):
@@ -82,13 +82,13 @@ def test_a_closed_day_equals_a_recount_of_the_final_revisions(batches, fold_afte
                 for (width, bin_, cell, kind), n in total.items()
                 if width == BIN_S and bin_ * BIN_S // DAY_S == day
             }
-            seen = rows(counts)
-            assert by_hour(seen) == by_hour(expected)
+            given = rows(counts)
+            assert by_hour(given) == by_hour(expected)
             moved = Counter(expected)
-            moved.subtract(seen)
+            moved.subtract(given)
             assert sum(map(abs, moved.values())) <= 2 * counts.by_hour
             if not counts.by_hour:
-                assert seen == expected
+                assert given == expected
 
 
 @pytest.mark.parametrize("restarts", [set(), set(range(24))], ids=["one process", "a restart before each batch"])
@@ -98,9 +98,9 @@ def test_with_ids_that_are_used_once_every_bin_is_known(batches, restarts):
     """The records of a day are all there when its counts are kept for the last time before the next day closes."""
     for number, (_, batch) in enumerate(batches):
         batch.key[:] = np.arange(len(batch)) + 1000 * number
-    kept = kept_at_midnights(batches, fold_after=1, restarts=restarts)
+    states = kept_at_midnights(batches, fold_after=1, restarts=restarts)
     done = set()
-    for kept_on, blobs in kept.items():
+    for kept_on, blobs in states.items():
         for day in range(FIRST_DAY - 3, kept_on):
             if day not in done and day <= newest_closed(kept_on * DAY_S, SPEC):
                 done.add(day)

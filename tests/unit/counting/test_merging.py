@@ -54,14 +54,14 @@ def streams_of_calls():
     return streams(call, 7, (0, 0, 1, 300, 900, 3600, KEEP_S - 1800, KEEP_S - 900, KEEP_S))
 
 
-def metres(one, other):
+def metres(place, other):
     """Along the great circle, by the angle between two vectors."""
 
     def vector(place):
         lat, lon = (math.radians(steps / 1e7) for steps in place)
         return np.array([math.cos(lat) * math.cos(lon), math.cos(lat) * math.sin(lon), math.sin(lat)])
 
-    a, b = vector(one), vector(other)
+    a, b = vector(place), vector(other)
     return 6_371_008.8 * math.atan2(float(np.linalg.norm(np.cross(a, b))), float(a @ b))
 
 

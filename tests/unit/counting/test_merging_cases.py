@@ -19,7 +19,7 @@ def counted(*batches, spec=SPEC, history_end_s=0):
     """How many incidents count after the batches, each of calls; and the outcomes of the last one."""
     state = beginning(history_end_s, spec)
     for calls in batches:
-        applied = state.apply(incidents([{**CALL, **one} for one in calls], NOW), NOW)
+        applied = state.apply(incidents([{**CALL, **call} for call in calls], NOW), NOW)
     outcomes = {name: count for name, count in applied.outcomes.items() if count}
     return int(state.levels["hour"].ring.sum()), outcomes
 
@@ -91,7 +91,7 @@ def test_one_hundred_thousand_calls_of_a_quarter_of_an_hour_take_no_time_to_spea
         category=np.zeros(count, np.int16),
         place=(np.array([NORTH, 0]) + random.integers(-2_000_000, 2_000_000, (count, 2))).astype(np.int32),
     )
-    found = np.flatnonzero(repeats(calls))
+    repeated = np.flatnonzero(repeats(calls))
     chosen = set(random.choice(count, 30, replace=False).tolist())
     places = np.radians(calls.place / 1e7)
     for number in chosen:
@@ -99,4 +99,4 @@ def test_one_hundred_thousand_calls_of_a_quarter_of_an_hour_take_no_time_to_spea
         away = 2 * 6_371_008.8 * np.arcsin(np.sqrt(np.sin((places[:, 0] - places[number, 0]) / 2) ** 2 + across))
         earlier = calls.occurred_s < calls.occurred_s[number]
         earlier |= (calls.occurred_s == calls.occurred_s[number]) & (calls.order < number)
-        assert bool((earlier & (away <= 200)).any()) == (number in found)
+        assert bool((earlier & (away <= 200)).any()) == (number in repeated)

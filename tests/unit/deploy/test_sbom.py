@@ -75,6 +75,6 @@ def test_the_document_lists_packages_and_jars_and_is_what_cyclonedx_accepts(cach
     from cyclonedx.validation.json import JsonStrictValidator
 
     document = bill_of_materials(cache)
-    found = {(component["name"], component.get("group")) for component in document["components"]}
-    assert {("pyspark", None), ("torch", None), ("kafka_2.13", "org.apache.kafka")} <= found
+    components = {(component["name"], component.get("group")) for component in document["components"]}
+    assert {("pyspark", None), ("torch", None), ("kafka_2.13", "org.apache.kafka")} <= components
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(document)) is None

@@ -52,14 +52,14 @@ def test_rows_of_the_region_become_values_in_the_order_of_issue(tmp_path):
 
 @pytest.mark.parametrize("unit", ["s", "us", "ns"])
 def test_parquet_with_typed_columns_gives_the_same_values(tmp_path, unit):
-    kept = [row for row in ROWS if row[0] == "toyville"]
-    region, series, issued, valid, value = zip(*kept, strict=True)
+    of_region = [row for row in ROWS if row[0] == "toyville"]
+    region, series, issued, valid, value = zip(*of_region, strict=True)
     times = [
         pa.array([datetime.fromisoformat(text).astimezone(UTC) for text in column], pa.timestamp(unit, "UTC"))
         for column in (issued, valid)
     ]
     table = pa.table({"region": region, "series": series, "issued_at": times[0], "valid_at": times[1],
-                      "value": [float(one) for one in value], "note": [""] * 3})  # fmt: skip
+                      "value": [float(text) for text in value], "note": [""] * 3})  # fmt: skip
     parquet.write_table(table, tmp_path / "a.parquet")
     of_csv = read_covariates(write_csv(tmp_path / "a.csv", ROWS), "toyville")
     of_parquet = read_covariates(tmp_path / "a.parquet", "toyville")
@@ -103,7 +103,7 @@ def test_the_series_of_the_file_join_the_spec(tmp_path):
     spec, outside = with_outside_series(
         toy_spec(), task(write_csv(tmp_path / "a.csv", ROWS), covariate_max_age_hours=7)
     )
-    assert [(one.name, one.max_age_hours) for one in spec.covariates] == [("rain", 7), ("wind", 7)]
+    assert [(series.name, series.max_age_hours) for series in spec.covariates] == [("rain", 7), ("wind", 7)]
     assert spec.features[-9:-3] == tuple(f"cov_{name}_{h}" for name in ("rain", "wind") for h in ("1h", "4h", "24h"))
     assert len(outside.values) == 3
     assert len(outside.sha256) == 64

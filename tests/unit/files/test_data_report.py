@@ -34,8 +34,8 @@ def test_every_row_of_the_file_is_accounted_for():
         exact_duplicates=1,
         midnights=1,
     )
-    seen = {line.what: (line.rows, line.decision) for line in row_counts(table, GRID)}
-    assert seen == {
+    counts = {line.what: (line.rows, line.decision) for line in row_counts(table, GRID)}
+    assert counts == {
         "rows in the file": (14, "read"),
         "bad time": (2, "left out"),
         "null island": (4, "left out"),

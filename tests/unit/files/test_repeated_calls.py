@@ -25,14 +25,14 @@ def table_of(calls):
     )
 
 
-def metres(one, other):
+def metres(place, other):
     """Along the great circle, by the angle between two vectors."""
 
     def vector(lat, lon):
         lat, lon = math.radians(lat), math.radians(lon)
         return np.array([math.cos(lat) * math.cos(lon), math.cos(lat) * math.sin(lon), math.sin(lat)])
 
-    a, b = vector(*one), vector(*other)
+    a, b = vector(*place), vector(*other)
     return EARTH_M * math.atan2(float(np.linalg.norm(np.cross(a, b))), float(a @ b))
 
 

@@ -125,7 +125,7 @@ def test_seeds_that_differ_widen_the_interval():
     random = np.random.default_rng(0)
     per_step, block = random.normal(0, 0.1, (5, 60)), np.arange(60) // 3
     apart = per_step + np.array([-0.4, -0.2, 0.0, 0.2, 0.4])[:, None]
-    narrow, wide = (block_bootstrap(one, block, np.random.default_rng(1)) for one in (per_step, apart))
+    narrow, wide = (block_bootstrap(sums, block, np.random.default_rng(1)) for sums in (per_step, apart))
     spread = np.sqrt(0.1 / 5)  # standard error of the mean of five seeds as far apart as these
     assert wide[1] - wide[0] == pytest.approx(2 * 2.1 * spread, rel=0.1)
     assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
@@ -154,9 +154,9 @@ def test_intervals_hold_the_truth_also_where_good_and_bad_weeks_follow_each_othe
     random, held, held_by_plain = np.random.default_rng(7), 0, 0
     for _ in range(250):
         per_block = lfilter([1.0], [1.0, -alike], random.normal(size=80))[50:]
-        found = difference(per_block[None], np.arange(30), random)
+        widened = difference(per_block[None], np.arange(30), random)
         low, high = block_bootstrap(per_block[None], np.arange(30), random)
-        held += found.low <= 0 <= found.high
+        held += widened.low <= 0 <= widened.high
         held_by_plain += low <= 0 <= high
     assert held / 250 >= least
     assert held >= held_by_plain

@@ -148,8 +148,8 @@ def test_the_order_of_the_cells_changes_nothing(seed):
     mean = np.round(mean, 1) + 0.1  # with ties
     order = np.random.default_rng(seed).permutation(15)
     there, here = (flat(scored(*pair).sheet) for pair in ((mean, counts), (mean[:, order], counts[:, order])))
-    kept = there.keys() - RANDOM_FIELDS
-    assert {name: here[name] for name in kept} == pytest.approx({name: there[name] for name in kept}, nan_ok=True)
+    same = there.keys() - RANDOM_FIELDS
+    assert {name: here[name] for name in same} == pytest.approx({name: there[name] for name in same}, nan_ok=True)
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.25, 2.0])

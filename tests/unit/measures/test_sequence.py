@@ -25,7 +25,7 @@ def correlated(random, paths, days, phi):
 @example(np.array([0.0, 1.00135803e-05, 1.00135803e-05]), 0.01)  # hardly apart
 @example(np.full(40, 0.1), 0.05)  # equal, and no sum of them is exact
 def test_equals_a_plain_loop(days, alpha):
-    found = bounds(days, alpha=alpha)
+    result = bounds(days, alpha=alpha)
     for n in range(3, len(days) + 1):
         so_far = days[:n]
         apart = so_far - so_far.mean()
@@ -33,14 +33,14 @@ def test_equals_a_plain_loop(days, alpha):
         r = float((apart[1:] * apart[:-1]).sum()) / squares if squares > 0 else 0.0
         alike = min(max(r + (1 + 3 * r) / n, 0.0), MOST_ALIKE)
         radius = np.std(so_far, ddof=1) * np.sqrt((1 + alike) / (1 - alike)) * boundary(np.array([n]), alpha=alpha)[0]
-        assert found.mean[n - 1] == pytest.approx(so_far.mean(), abs=1e-12)
-        assert found.upper[n - 1] - found.mean[n - 1] == pytest.approx(radius, rel=1e-9, abs=1e-12)
-        assert found.mean[n - 1] - found.lower[n - 1] == pytest.approx(radius, rel=1e-9, abs=1e-12)
+        assert result.mean[n - 1] == pytest.approx(so_far.mean(), abs=1e-12)
+        assert result.upper[n - 1] - result.mean[n - 1] == pytest.approx(radius, rel=1e-9, abs=1e-12)
+        assert result.mean[n - 1] - result.lower[n - 1] == pytest.approx(radius, rel=1e-9, abs=1e-12)
 
 
 def test_the_first_days_say_nothing():
-    found = bounds(np.array([1.0, 2.0, 4.0]), alpha=0.05)
-    assert np.isinf(found.upper).tolist() == [True, True, False]
+    result = bounds(np.array([1.0, 2.0, 4.0]), alpha=0.05)
+    assert np.isinf(result.upper).tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])

@@ -68,17 +68,17 @@ def test_the_interval_is_within_a_tenth_of_the_sums_own(horizon):
     """And within one incident below ten: a sum of negative binomials is nearly one itself."""
     for cell in range(40):
         below = np.cumsum(chances(cell, horizon))
-        for found, share in ((SUM.low, 0.05), (SUM.high, 0.95)):
+        for edge, share in ((SUM.low, 0.05), (SUM.high, 0.95)):
             exact = int(np.searchsorted(below, share))
-            assert abs(found[cell, 0, horizon] - exact) <= max(1, exact / 10)
+            assert abs(edge[cell, 0, horizon] - exact) <= max(1, exact / 10)
 
 
 def test_of_one_category_the_interval_is_that_of_its_own_count():
     spec, size = toy_spec(8, 5, categories=("fire",)), np.array([[0.7, 2.0, 9.0]])
     alone = over_categories(toy_frame(spec, EXPECTED[:, :1]), Dispersion.quadratic(size))
     mean = EXPECTED[:, :1].astype(float)
-    for found, share in ((alone.low, 0.05), (alone.high, 0.95)):
-        np.testing.assert_array_equal(found, nbinom.ppf(share, size, size / (size + mean)))
+    for edge, share in ((alone.low, 0.05), (alone.high, 0.95)):
+        np.testing.assert_array_equal(edge, nbinom.ppf(share, size, size / (size + mean)))
 
 
 def by_its_root(mean, size, share):
@@ -93,9 +93,9 @@ def test_trying_counts_gives_what_the_inverse_gives(seed, least, share):
     draw = np.random.default_rng(seed)
     mean, size = 10 ** draw.uniform(least, 3.5, (50, 1, 3)), 10 ** draw.uniform(-1.5, 4, (50, 1, 3))
     mean[0] = 0
-    found = _quantile(mean, size, share)
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, by_its_root(mean, size, share).astype(np.float32))
+    counts = _quantile(mean, size, share)
+    assert counts.dtype == np.float32
+    np.testing.assert_array_equal(counts, by_its_root(mean, size, share).astype(np.float32))
 
 
 def test_a_frame_is_stored_as_it_is_and_as_a_sum():

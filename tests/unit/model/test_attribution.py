@@ -59,18 +59,18 @@ def test_shares_are_the_mean_over_all_orders_of_joining():
             after = residual_of(row, made)
             expected[name] += (after - before) / len(orders)
             before = after
-    found = shares(made, values, groups)
-    np.testing.assert_allclose(sum(found.values()), residual_of(values, made), atol=1e-5)
+    by_group = shares(made, values, groups)
+    np.testing.assert_allclose(sum(by_group.values()), residual_of(values, made), atol=1e-5)
     for name in groups:
-        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+        np.testing.assert_allclose(by_group[name], expected[name], atol=1e-5)
 
 
 def test_a_network_that_looks_at_one_feature_gives_its_group_everything():
     made = network()
     made.enter.weight.data[:] = 0
     made.enter.weight.data[:, FEATURES.index("ring_24h")] = 1
-    found = shares(made, np.ones((1, 2, len(FEATURES)), np.float32), groups_of(ResidualNetwork, FEATURES))
-    for name, share in found.items():
+    by_group = shares(made, np.ones((1, 2, len(FEATURES)), np.float32), groups_of(ResidualNetwork, FEATURES))
+    for name, share in by_group.items():
         if name not in (NETWORK_ALONE, "next_door"):
             np.testing.assert_allclose(share, 0, atol=1e-6)
 

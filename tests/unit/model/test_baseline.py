@@ -183,10 +183,10 @@ def test_a_networks_dispersion_is_kept_and_refused_when_it_is_impossible():
     places = (2, 3)
     own = {"network_dispersion": np.full(places, 4.0), "network_dispersion_power": np.ones(places)}
     good = constants_of().arrays()
-    found = BaselineConstants.checked(good | own, spec_of())
-    assert found.network_dispersion == Dispersion(r=np.full(places, 4.0), power=np.ones(places))
-    assert found.dispersion == constants_of().dispersion
-    assert found.arrays().keys() == (good | own).keys()
+    constants = BaselineConstants.checked(good | own, spec_of())
+    assert constants.network_dispersion == Dispersion(r=np.full(places, 4.0), power=np.ones(places))
+    assert constants.dispersion == constants_of().dispersion
+    assert constants.arrays().keys() == (good | own).keys()
     for name, value, message in (
         ("network_dispersion", np.zeros(places), "network_dispersion has values outside"),
         ("network_dispersion_power", np.full(places, 0.5), "network_dispersion_power is"),
@@ -203,11 +203,11 @@ def test_a_cells_factor_is_on_the_dispersion_of_what_forecasts():
     both = [Dispersion(r=draw.uniform(1, 9, (2, 3)), power=np.full((2, 3), power)) for power in (0.0, 1.0)]
     factors = draw.choice([0.5, 1.0, 2.0], (6, 2, 3))
     constants = replace(constants_of(), dispersion=both[0], network_dispersion=both[1], cell_dispersion=factors)
-    for of_network, its in zip((False, True), both, strict=True):
-        found = constants.dispersion_in_cells(of_network=of_network)
-        np.testing.assert_array_equal(found.r, factors * its.r)
-        np.testing.assert_array_equal(found.power, np.broadcast_to(its.power, factors.shape))
-        assert replace(constants, cell_dispersion=np.zeros(0)).dispersion_in_cells(of_network=of_network) == its
+    for of_network, of_all in zip((False, True), both, strict=True):
+        in_cells = constants.dispersion_in_cells(of_network=of_network)
+        np.testing.assert_array_equal(in_cells.r, factors * of_all.r)
+        np.testing.assert_array_equal(in_cells.power, np.broadcast_to(of_all.power, factors.shape))
+        assert replace(constants, cell_dispersion=np.zeros(0)).dispersion_in_cells(of_network=of_network) == of_all
     alone = replace(constants, network_dispersion=None)
     np.testing.assert_array_equal(alone.dispersion_in_cells(of_network=True).r, factors * both[0].r)
 

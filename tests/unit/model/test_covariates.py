@@ -82,17 +82,17 @@ def test_the_book_knows_at_every_moment_what_a_search_of_all_messages_finds(draw
     random.shuffle(order)
     at = sorted(moments)
     parts = [order[number :: len(at)] for number in range(len(at))]
-    seen = NO_VALUES
+    received = NO_VALUES
     spec = msgspec.structs.replace(SPEC, horizons_s=(HOUR, 4 * HOUR))
     for moment, part in zip(at, parts, strict=True):
         at_s = BASE * HOUR + moment
         held = book.add(sent[part], at_s)
-        seen = np.concatenate([seen, sent[part]])
+        received = np.concatenate([received, sent[part]])
         means = covariate_means(book, spec, at_s)
         for series in range(2):
             for number, horizon_s in enumerate(spec.horizons_s):
                 np.testing.assert_allclose(
-                    means[series, number], mean_of_horizon(seen, series, at_s, horizon_s), atol=1e-12
+                    means[series, number], mean_of_horizon(received, series, at_s, horizon_s), atol=1e-12
                 )
         assert len(held) == len(part)
         assert (book.values["hour"] >= at_s // HOUR).all()
@@ -179,24 +179,24 @@ def full_day(value, *, issued=0):
 def test_what_is_issued_after_the_frame_never_changes_it():
     at_s = BASE * HOUR + 30  # half a minute into the tick
     engine = FeatureEngine(SPEC, CONSTANTS)
-    known = engine.compute(state_at(at_s, full_day(3.0)))
+    before = engine.compute(state_at(at_s, full_day(3.0)))
     later = np.concatenate([full_day(3.0), full_day(-50.0, issued=1), full_day(-70.0, issued=4000)])
     after = engine.compute(state_at(at_s, later))
-    np.testing.assert_array_equal(known.values, after.values)
-    assert known.covariates_missing == after.covariates_missing == 0
+    np.testing.assert_array_equal(before.values, after.values)
+    assert before.covariates_missing == after.covariates_missing == 0
     next_tick = engine.compute(state_at(at_s + 60, later))
     assert next_tick.values[0, 0, SPEC.features.index("cov_wind_1h")] == -LIMIT
 
 
 def test_the_columns_are_the_same_in_every_cell_and_named_by_series_and_horizon():
-    found = FeatureEngine(SPEC, CONSTANTS).compute(state_at(BASE * HOUR, full_day(3.0)))
+    given = FeatureEngine(SPEC, CONSTANTS).compute(state_at(BASE * HOUR, full_day(3.0)))
     for name, series in (("wind", 1.0), ("rain", 3.0)):
         for horizon in SPEC.horizon_names:
-            assert (found.values[:, :, SPEC.features.index(f"cov_{name}_{horizon}")] == series).all()
+            assert (given.values[:, :, SPEC.features.index(f"cov_{name}_{horizon}")] == series).all()
     nothing = FeatureEngine(SPEC, CONSTANTS).compute(state_at(BASE * HOUR))
     assert nothing.covariates_missing == 2
     outside = [name.startswith("cov_") for name in SPEC.features]
-    np.testing.assert_array_equal(nothing.values[:, :, ~np.array(outside)], found.values[:, :, ~np.array(outside)])
+    np.testing.assert_array_equal(nothing.values[:, :, ~np.array(outside)], given.values[:, :, ~np.array(outside)])
 
 
 def test_the_book_is_stored_with_the_counts():
@@ -218,8 +218,8 @@ def test_a_journal_names_the_book_by_its_digest_and_stores_it():
 
 def test_the_history_of_an_artifact_has_the_book_and_a_forged_one_is_refused(tmp_path):
     state = state_at(BASE * HOUR, full_day(3.0))
-    known = {"first_day": 1, "cutoff_s": BASE * HOUR}
-    again = unpack_history(pack_history(state), tmp_path, SPEC, **known)
+    ends = {"first_day": 1, "cutoff_s": BASE * HOUR}
+    again = unpack_history(pack_history(state), tmp_path, SPEC, **ends)
     np.testing.assert_array_equal(again.covariates.values, state.covariates.values)
     good = state.covariates.values
     forged = (
@@ -235,7 +235,7 @@ def test_the_history_of_an_artifact_has_the_book_and_a_forged_one_is_refused(tmp
         state.covariates = CovariateBook(values)
         packed = pack_history(state)
         with pytest.raises(ArtifactError, match="outside series"):
-            unpack_history(packed, tmp_path, SPEC, **known)
+            unpack_history(packed, tmp_path, SPEC, **ends)
 
 
 @pytest.mark.parametrize("name", ["covariate_centre", "covariate_scale"])

@@ -142,8 +142,8 @@ def recount(incidents):
 
     def level(windows_start, categories):
         expected = sum(newest[k] / 24 * INTEGRALS[k, windows_start, PANE] for k in categories)
-        seen = sum(n(windows_start, category=k, stop=PANE) for k in categories)
-        return min(max(log((seen + 5) / (expected + 5)), -1.5), 1.5)
+        counted = sum(n(windows_start, category=k, stop=PANE) for k in categories)
+        return min(max(log((counted + 5) / (expected + 5)), -1.5), 1.5)
 
     for cell in cells:
         for k in cats:
@@ -195,11 +195,11 @@ def test_a_warm_engine_a_cold_one_and_a_restored_state_agree_to_the_last_bit(bat
     for batch, wait in zip(batches, waits, strict=False):
         now += wait
         count(state, batch, now)
-        kept = warm.compute(state)
+        of_warm = warm.compute(state)
         cold = FeatureEngine(SPEC, CONSTANTS).compute(restore_state(SPEC, export_state(state)))
-        assert kept.values.tobytes() == cold.values.tobytes()
-        assert kept.support.tobytes() == cold.support.tobytes()
-        assert kept.values.flags.c_contiguous
+        assert of_warm.values.tobytes() == cold.values.tobytes()
+        assert of_warm.support.tobytes() == cold.support.tobytes()
+        assert of_warm.values.flags.c_contiguous
 
 
 def test_an_engine_that_is_given_another_state_does_not_answer_from_the_first():

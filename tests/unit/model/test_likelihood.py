@@ -48,14 +48,14 @@ def test_the_size_of_tensors_is_that_of_arrays_and_of_a_power_to_the_last_bit(po
     random = np.random.default_rng(3)
     r, mean = random.gamma(1.0, 2.0, (2, 3)) + 1e-3, random.gamma(0.5, 3.0, (500, 2, 3)) + 1e-9
     dispersion, means = Dispersion(r=r, power=np.array([power, power[::-1]])), torch.from_numpy(mean).to(dtype)
-    found = dispersion.tensor_size(means)
-    assert found.dtype == dtype
-    np.testing.assert_array_equal(*np.broadcast_arrays(found.numpy(), dispersion.size(means.numpy())))
+    sizes = dispersion.tensor_size(means)
+    assert sizes.dtype == dtype
+    np.testing.assert_array_equal(*np.broadcast_arrays(sizes.numpy(), dispersion.size(means.numpy())))
     for place in np.ndindex(2, 3):  # a number to the power of 0 or 1 is exact
         alone, at = dispersion[place].tensor_size(means[:, *place]), means[:, *place]
         expected = torch.tensor(float(r[place]), dtype=dtype) * at ** float(dispersion.power[place])
         assert torch.equal(alone.expand_as(at), expected)
-        assert torch.equal(found.expand_as(means)[:, *place], expected)
+        assert torch.equal(sizes.expand_as(means)[:, *place], expected)
 
 
 @pytest.mark.parametrize("power", BOTH)
@@ -69,8 +69,8 @@ def test_the_probability_of_one_or_more_is_scipys(power):
 def test_log_scores_are_scipys(power):
     mean, counts = np.broadcast_to(MEANS[:, None], (60, 6)), np.broadcast_to(COUNTS, (60, 6))
     dispersion = Dispersion(r=np.array(4.0), power=np.array(power))
-    found = log_scores(mean, counts, dispersion)
-    np.testing.assert_allclose(found, -law_of(mean, dispersion).logpmf(counts), rtol=1e-7, atol=1e-10)
+    scores = log_scores(mean, counts, dispersion)
+    np.testing.assert_allclose(scores, -law_of(mean, dispersion).logpmf(counts), rtol=1e-7, atol=1e-10)
 
 
 @pytest.mark.parametrize("power", BOTH)
@@ -120,13 +120,13 @@ def test_a_tally_is_scipys_log_likelihood_over_all_cells():
     random = np.random.default_rng(1)
     usual = random.gamma(1.0, size=(CELLS, 2, 3)).astype(np.float32)
     counts = random.poisson(usual).astype(np.int32)
-    one = tally(0, usual, 2 * usual, counts, CONSTANTS)
+    tallied = tally(0, usual, 2 * usual, counts, CONSTANTS)
     for side, mean in enumerate((usual.astype(np.float64), 2 * usual.astype(np.float64))):
         expected = -law_of(mean, CONSTANTS.dispersion).logpmf(counts).sum(axis=0)
-        np.testing.assert_allclose(one.log_score[side], expected, rtol=1e-6)
+        np.testing.assert_allclose(tallied.log_score[side], expected, rtol=1e-6)
         saturated = poisson.logpmf(counts, np.maximum(counts, 1e-300))
         deviance = 2 * (saturated - poisson.logpmf(counts, mean)).sum(axis=0)
-        np.testing.assert_allclose(one.deviance[side], deviance, rtol=1e-6)
+        np.testing.assert_allclose(tallied.deviance[side], deviance, rtol=1e-6)
 
 
 def test_the_dispersion_of_very_many_counts_is_the_one_under_which_all_of_them_are_likeliest():
@@ -136,14 +136,14 @@ def test_the_dispersion_of_very_many_counts_is_the_one_under_which_all_of_them_a
     mean = np.broadcast_to(np.where(np.arange(cols) < 2, 1e-3, 0.05), (hours, rows, cols)).reshape(-1)
     counts = random.negative_binomial(0.5, 0.5 / (0.5 + mean))
     log_mean = torch.tensor(np.log(mean))[:, None, None]
-    found = likeliest_dispersion(log_mean, torch.tensor(counts)[:, None, None])
+    likeliest = likeliest_dispersion(log_mean, torch.tensor(counts)[:, None, None])
     sizes = DISPERSIONS[(DISPERSIONS > 0.3) & (DISPERSIONS < 0.9)]
     times = {level: np.bincount(counts[mean == level]) for level in (1e-3, 0.05)}  # of each count, from 0
     surprise = [
         -sum(n @ nbinom.logpmf(np.arange(len(n)), size, size / (size + level)) for level, n in times.items())
         for size in sizes
     ]
-    assert (found.r.item(), found.power.item()) == (sizes[int(np.argmin(surprise))], QUADRATIC)
+    assert (likeliest.r.item(), likeliest.power.item()) == (sizes[int(np.argmin(surprise))], QUADRATIC)
 
 
 def test_repeated_reports_of_each_incident_have_a_linear_dispersion():
@@ -154,6 +154,6 @@ def test_repeated_reports_of_each_incident_have_a_linear_dispersion():
     reports = np.zeros(len(mean), np.int64)
     np.add.at(reports, np.repeat(np.arange(len(mean)), incidents), random.logseries(1 / (1 + r), incidents.sum()))
     log_mean = torch.tensor(np.log(mean))[:, None, None]
-    found = likeliest_dispersion(log_mean, torch.tensor(reports)[:, None, None])
-    assert found.power.item() == LINEAR
-    assert found.r.item() == pytest.approx(r, rel=0.2)
+    likeliest = likeliest_dispersion(log_mean, torch.tensor(reports)[:, None, None])
+    assert likeliest.power.item() == LINEAR
+    assert likeliest.r.item() == pytest.approx(r, rel=0.2)

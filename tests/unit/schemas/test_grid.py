@@ -104,8 +104,8 @@ def vincenty_m(lat_1, lon_1, lat_2, lon_2):
 
 def test_the_second_geodesic_is_right():
     """Flinders Peak to Buninyong, the classic worked example: 54,972.271 m."""
-    found = vincenty_m(-37.95103341666667, 144.42486788888888, -37.65282113888889, 143.92649552777777)
-    assert found == pytest.approx(54_972.271, abs=0.01)
+    length_m = vincenty_m(-37.95103341666667, 144.42486788888888, -37.65282113888889, 143.92649552777777)
+    assert length_m == pytest.approx(54_972.271, abs=0.01)
 
 
 @settings(max_examples=50)

@@ -202,7 +202,7 @@ def test_both_topics_keep_the_same_bytes_of_what_they_refuse(decode):
     values = [b'{"caller_name": "John Doe"}', b"{", b" " * (MAX_EVENT_BYTES + 1), None]
     decoded = decode(toy_messages(values, KAFKA_TIME_MS), {"null_island": SPEC})
     refused = decoded.rejections if decode is decode_messages else decoded[1]
-    assert [(one.reason, one.payload) for one in refused[""]] == [
+    assert [(rejection.reason, rejection.payload) for rejection in refused[""]] == [
         ("person_field", None),
         ("not_json", b"{"),
         ("too_large", None),
