@@ -29,46 +29,21 @@ from streaming.flow.score import score_features
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines
 from streaming.sinks.open import SINKS, open_sink
+from tests.contracts.test_extend_page import python_below
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.harness.small_task import evaluated
 from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_spec
 
 AS_OF_S = 1_700_000_060
-A_SINK = """
-from pathlib import Path
-from streaming.sinks.contract import Sink, WriteReport, count_lines
-
-class FolderSink(Sink):
-    trouble = ""
-
-    def __init__(self, settings, place):
-        self.folder = Path(place)
-        self.folder.mkdir()
-
-    def check(self):
-        pass
-
-    def write(self, lines):
-        (self.folder / f"{len(list(self.folder.iterdir()))}.lp").write_bytes(lines)
-        return WriteReport(lines=count_lines(lines), bytes=len(lines), requests=1)
-
-    def close(self):
-        pass
-"""
-
-
 THE_MODEL = """
 import numpy as np
 import torch
 from models.evaluation.rivals.rule import Rule
-from models.feature_lists import recent_count
+from models.feature_lists import Counts, RecentCounts, recent_count
 from models.files.layouts import Layout
 from models.network import RiskNetwork, limited
 
-@recent_count("block_1h", "the cell and its neighbours, newest hour", group="next_door")
-def block(recent):
-    return recent.around(recent.windows["1h"]) + recent.windows["1h"]
 
 class Half(Rule):
     name = "half an incident"
@@ -119,8 +94,8 @@ def outside(tmp_path, monkeypatch):
 
 
 def test_a_sink_is_a_module_and_an_entry(outside, monkeypatch, tmp_path):
-    outside("folder_sink", A_SINK)
-    monkeypatch.setitem(SINKS, "folder", "folder_sink:FolderSink")
+    outside("folder_sink", python_below("A sink"))
+    monkeypatch.setitem(SINKS, "folder", "folder_sink:FolderSink.of")
     published = []
     sink = open_sink(Settings.from_environment({"RISK_SINK": f"folder:{tmp_path / 'scores'}"}))
     publisher = publisher_to(sink, tmp_path, top_k=2, watchers=[published.append])
@@ -134,7 +109,7 @@ def test_a_sink_is_a_module_and_an_entry(outside, monkeypatch, tmp_path):
 @pytest.fixture
 def the_model(outside, monkeypatch):
     """A module with one of each, and its entries."""
-    outside("the_model", THE_MODEL)
+    outside("the_model", f"{THE_MODEL}\n{python_below('A feature')}")
     module = importlib.import_module("the_model")
     monkeypatch.setitem(LISTS, "recent", (*LISTS["recent"], module.block))
     monkeypatch.setitem(MODELS, "linear", "the_model:LinearNetwork")
