@@ -38,24 +38,39 @@ def local(tick_s):
     return datetime.fromtimestamp(tick_s, UTC).astimezone(ZoneInfo(ZONE))
 
 
-@given(st.lists(st.integers(0, 24 * 200), max_size=80, unique=True), st.randoms())
-def test_days_are_those_of_a_plain_loop(numbers, random):
-    hours = [hour(START_S + number * 3600) for number in numbers]
+DRAWN = st.dictionaries(
+    st.integers(0, 24 * 30),
+    st.tuples(st.sampled_from([CHALLENGER, CHALLENGER, "", CHAMPION]), st.booleans()),
+    max_size=80,
+)
+
+
+@given(DRAWN, st.none() | st.integers(0, 24 * 30), st.randoms())
+def test_days_are_those_of_a_plain_loop(drawn, start, random):
+    """From the start of a trial on an hour without its challenger has failed; one that is cut out has done neither."""
+    since_s = None if start is None else START_S + start * 3600
+    hours = [
+        hour(START_S + number * 3600, challenger_version=version, is_cut=is_cut)
+        for number, (version, is_cut) in drawn.items()
+    ]
     random.shuffle(hours)
     by_day = defaultdict(list)
     for each in hours:
-        by_day[local(each.tick_s).date()].append(each)
+        if each.challenger_version == CHALLENGER if since_s is None else each.tick_s >= since_s:
+            by_day[local(each.tick_s).date()].append(each)
     newest = max(by_day, default=None)
     if newest and max(local(each.tick_s).hour for each in by_day[newest]) < 23:
         del by_day[newest]
-    days = days_of(hours, **VERSIONS)
+    days = days_of(hours, **VERSIONS, since_s=since_s)
     assert [day.day for day in days] == [str(date) for date in sorted(by_day)]
     for day in days:
         of_day = by_day[datetime.fromisoformat(day.day).date()]
-        assert day.hours == len(of_day)
-        assert day.values == 8 * len(of_day)
-        assert day.challenger == pytest.approx(sum(each.challenger for each in of_day))
-        assert day.observed == {"ems": sum(each.observed["ems"] for each in of_day), "fire": len(of_day)}
+        clear = [each for each in of_day if not each.is_cut]
+        judged = [each for each in clear if each.challenger_version == CHALLENGER]
+        counts = (len(judged), len(clear) - len(judged), len(of_day) - len(clear), 8 * len(judged))
+        assert (day.hours, day.failed, day.cut, day.values) == counts
+        assert day.challenger == pytest.approx(sum(each.challenger for each in judged))
+        assert day.observed == {"ems": sum(each.observed["ems"] for each in judged), "fire": len(judged)}
         assert day.weekday == datetime.fromisoformat(day.day).isoweekday()
 
 
@@ -81,43 +96,6 @@ def test_other_horizons_and_versions_do_not_count(other):
     assert days_of([*day, *(msgspec.structs.replace(each, **other) for each in day)], **VERSIONS) == days_of(
         day, **VERSIONS
     )
-
-
-@given(
-    st.dictionaries(st.integers(0, 24 * 30), st.sampled_from([CHALLENGER, "", CHAMPION]), max_size=80),
-    st.integers(0, 24 * 30),
-)
-def test_from_the_trials_start_on_an_hour_without_the_challenger_has_failed_and_none_before_counts(versions, start):
-    since_s = START_S + start * 3600
-    hours = [hour(START_S + number * 3600, challenger_version=version) for number, version in versions.items()]
-    days = days_of(hours, **VERSIONS, since_s=since_s)
-    for day in days:
-        of_day = [each for each in hours if str(local(each.tick_s).date()) == day.day and each.tick_s >= since_s]
-        assert day.hours == sum(each.challenger_version == CHALLENGER for each in of_day)
-        assert day.hours + day.failed == len(of_day) > 0
-        assert day.values == 8 * day.hours
-    judged = [(day.day, day.hours, day.champion) for day in days if day.hours]
-    later = [each for each in hours if each.tick_s >= since_s]
-    without = [(day.day, day.hours, day.champion) for day in days_of(later, **VERSIONS)]
-    assert judged[: len(without)] == without  # the newest day may end later
-
-
-@given(
-    st.dictionaries(st.integers(0, 24 * 30), st.tuples(st.booleans(), st.sampled_from([CHALLENGER, ""])), max_size=80)
-)
-def test_days_with_hours_that_are_cut_out_are_those_of_the_other_hours(drawn):
-    hours = [
-        hour(START_S + number * 3600, is_cut=is_cut, challenger_version=version)
-        for number, (is_cut, version) in drawn.items()
-    ]
-    clear = days_of([each for each in hours if not each.is_cut], **VERSIONS, since_s=START_S)
-    without = {day.day: day for day in clear}
-    for day in days_of(hours, **VERSIONS, since_s=START_S):
-        of_day = [each for each in hours if str(local(each.tick_s).date()) == day.day]
-        assert day.cut == sum(each.is_cut for each in of_day)
-        if day.day in without:  # the newest may have lost its last hour
-            assert msgspec.structs.replace(day, cut=0) == without[day.day]
-        assert day.hours + day.failed + day.cut == len(of_day)
 
 
 def test_an_hour_that_the_champion_did_not_score_has_not_failed():
