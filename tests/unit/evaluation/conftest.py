@@ -5,6 +5,7 @@ import pytest
 
 from models.evaluation import evaluate, featured
 from models.evaluation.counted_cube import count
+from models.evaluation.regressions import boosting
 from tests.harness.small_task import small_task
 
 
@@ -16,6 +17,14 @@ def small():
 @pytest.fixture(scope="session")
 def task(small):
     return small[0]
+
+
+@pytest.fixture(scope="module")
+def few_trees():
+    """Boosting by few trees: for tests of what it is given and how it is judged."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(boosting, "MOST_TREES", 20)
+        yield
 
 
 @pytest.fixture

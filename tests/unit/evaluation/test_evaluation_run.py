@@ -19,7 +19,7 @@ from tests.harness.small_task import evaluated, plan_of
 
 
 @pytest.fixture(scope="module")
-def found(task):
+def found(task, few_trees):
     return evaluated(task, regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
 
 
@@ -93,7 +93,7 @@ def test_cells_that_are_not_scored_have_no_part(task, found):
     assert again.scores.sheet == found.row("historical average").scores.sheet
 
 
-def test_nothing_is_fitted_or_chosen_by_what_is_judged(found, other_end):
+def test_nothing_is_fitted_or_chosen_by_what_is_judged(found, other_end, few_trees):
     again = evaluated(other_end, regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
     for row in found.rows:
         same = again.row(row.model)

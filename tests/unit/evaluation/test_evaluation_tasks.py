@@ -31,7 +31,7 @@ DATA = Path(__file__).parents[4] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def quick(monkeypatch, few_trees):
     """A network of one epoch: what the command reads and writes is asked here, not how good it is."""
     monkeypatch.setattr(featured, "EPOCHS", 1)
 

@@ -20,7 +20,7 @@ from models.training.fit_dispersion import (
 from models.training.train import TrainingOptions, spec_for, train
 from tests.harness.toy import publish_artifact, toy_table
 
-CELLS, STEPS, R = 40, 3000, 1.5
+CELLS, STEPS, R = 40, 1500, 1.5
 DAY_S, START_S = 86_400, 1_451_606_400
 POWERS = [pytest.param(QUADRATIC, id="quadratic"), pytest.param(LINEAR, id="linear")]
 
@@ -79,8 +79,8 @@ def test_a_cell_of_which_little_is_known_has_the_regions_dispersion():
 def test_counts_spread_less_around_a_network_that_knows_what_moves_them(power):
     """Two categories: the first follows something that only the network knows, the second the baseline."""
     random = np.random.default_rng(6)
-    known = np.exp(0.8 * random.standard_normal((60_000, 1)) * [1, 0])
-    usual = random.gamma(1.0, 0.5, (60_000, 2)) + 0.05
+    known = np.exp(0.8 * random.standard_normal((20_000, 1)) * [1, 0])
+    usual = random.gamma(1.0, 0.5, (20_000, 2)) + 0.05
     mean = usual * known
     size = 2 * mean**power
     counts = random.negative_binomial(size, size / (size + mean))
@@ -101,7 +101,7 @@ def test_a_network_that_knows_no_more_has_the_baselines_dispersion(power):
     assert dispersion_of_network(slightly, seen, likeliest_dispersion(log_mean, seen)) is None
 
 
-@pytest.mark.parametrize("steps", [3000, 20])
+@pytest.mark.parametrize("steps", [STEPS, 20])
 def test_a_dispersion_of_its_own_must_gain_enough_and_surely(steps):
     """Of many counts the share of the loss decides, of few the nats."""
     log_mean, seen, _, _ = region(np.ones(CELLS), QUADRATIC, steps=steps)
@@ -113,7 +113,7 @@ def test_a_dispersion_of_its_own_must_gain_enough_and_surely(steps):
 
     own, decided = likeliest_dispersion(log_mean, seen), set()
     least = loss_of(own.r.item(), own.power.item())
-    for r in DISPERSIONS[::4]:
+    for r in DISPERSIONS[::6]:
         loss, of_baseline = loss_of(r, QUADRATIC), Dispersion.quadratic(np.array([[r]]))
         is_own = loss - least > max(LEAST_GAIN * loss, LEAST_NATS)
         assert (dispersion_of_network(log_mean, seen, of_baseline) is not None) is is_own
@@ -136,7 +136,7 @@ def trained(table):
     torch.set_num_threads(1)
     cutoff_s = START_S + 200 * DAY_S
     spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff_s)
-    options = TrainingOptions(cutoff_s=cutoff_s, step_s=12 * 3600, epochs=1, seed=0)
+    options = TrainingOptions(cutoff_s=cutoff_s, step_s=DAY_S, epochs=1, seed=0)
     return train(table, spec, options, report=lambda what, share: None)
 
 

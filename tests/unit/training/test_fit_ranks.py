@@ -1,6 +1,7 @@
 """A fit by several processes, each with its share of every minibatch."""
 
-from pathlib import Path
+import multiprocessing
+import os
 
 import pytest
 import torch
@@ -8,10 +9,17 @@ import torch
 from models.hyperparameters import Hyperparameters
 from models.training.fit_files import read_fitted, write_fit
 from models.training.fit_network import FitData, FitPlan, fit_network
+from models.training.fit_rank import fit_share
+from streaming.rehearse.broker import free_port
 from tests.harness.made_examples import DISPERSION, made_examples
-from tests.harness.processes import run_python
 
-ROOT = Path(__file__).parents[3]
+RANKS = 3
+
+
+def take_part(rank, port, folder):
+    """One of the ranks, with what torchrun tells it."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(RANKS), "RANK": str(rank)}
+    fit_share(folder)
 
 
 def test_processes_without_spark_give_the_network_of_one_process(tmp_path):
@@ -21,9 +29,14 @@ def test_processes_without_spark_give_the_network_of_one_process(tmp_path):
         train=made_examples(64 * 20 + 1, seed=1), validation=made_examples(500, seed=2), dispersion=DISPERSION
     )
     write_fit(tmp_path, plan, data)
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3")
-    ran = run_python(*torchrun, "-m", "models.training.fit_rank", tmp_path, cwd=ROOT)
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    context, port = multiprocessing.get_context("forkserver"), free_port()
+    context.set_forkserver_preload([__name__])  # one import of torch for all ranks
+    ranks = [context.Process(target=take_part, args=(rank, port, tmp_path)) for rank in range(RANKS)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+    assert [process.exitcode for process in ranks] == [0] * RANKS
     (spread, kept), ratios = read_fitted(tmp_path, plan.recipe.network, data.train.shape)
     alone_ratios = []
     torch.set_num_threads(1)

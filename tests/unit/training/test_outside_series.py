@@ -34,7 +34,7 @@ def trained(values):
     if len(values):
         spec = msgspec.structs.replace(spec, covariates=(WIND_SERIES,))
         spec = msgspec.structs.replace(spec, features=features_of(spec))
-    options = TrainingOptions(cutoff_s=CUTOFF, step_s=2 * HOUR, epochs=4, seed=0)
+    options = TrainingOptions(cutoff_s=CUTOFF, step_s=4 * HOUR, epochs=2, seed=0)
     return train(table, spec, options, report=lambda what, share: None, covariates=values)
 
 

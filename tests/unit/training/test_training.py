@@ -19,7 +19,7 @@ from models.training.training_table import NO_GAIN, HorizonResult, gains_nothing
 from schemas.errors import DataError
 from tests.harness.toy import publish_artifact, toy_table
 
-DAY, HOUR = 86_400, 3600
+DAY = 86_400
 START = 1_600_000_000 // DAY * DAY
 DAYS = 210
 _FEW_DAYS = 60
@@ -45,7 +45,7 @@ def trained(table, fit=fit_network, days=DAYS, **changes):
     torch.set_num_threads(1)
     cutoff = START + days * DAY
     spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff)
-    options = TrainingOptions(**{"cutoff_s": cutoff, "step_s": 6 * HOUR, "epochs": 6, "seed": 0} | changes)
+    options = TrainingOptions(**{"cutoff_s": cutoff, "step_s": DAY, "epochs": 3, "seed": 0} | changes)
     return train(table, spec, options, report=lambda what, share: None, fit=fit)
 
 
@@ -70,15 +70,6 @@ def swinging():
     """The whole region is at half or at one and a half of its mean for a week at a time."""
     level = np.where(np.random.default_rng(3).random(DAYS // 7 + 1) < 0.5, 0.5, 1.5)
     return trained(region(np.repeat(level, 7)[:DAYS]))
-
-
-def test_equal_seeds_give_equal_weights_and_others_do_not():
-    table = region(np.ones(_FEW_DAYS))
-    first, again, other = (
-        trained(table, days=_FEW_DAYS, seed=seed, epochs=2).network.state_dict() for seed in (0, 0, 1)
-    )
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
 def test_on_pure_noise_nothing_is_claimed(noise):
@@ -262,32 +253,52 @@ def test_a_verdict_that_is_not_known_says_what_it_lacks_and_how_much_is_needed()
     assert few.startswith("too few: fewer than 100 incidents")
 
 
-def test_nothing_is_fitted_or_chosen_by_the_block_that_is_judged():
-    level = np.where(np.arange(_FEW_DAYS) % 4 < 2, 0.5, 1.5)  # which the network follows
-    table = region(level)
-    judged = table.occurred_s >= Blocks.of(int(table.occurred_s[0]), START + _FEW_DAYS * DAY).test_s
+@pytest.fixture(scope="module")
+def alternating():
+    """60 days that the network follows, of which every second pair has three times as many incidents as the others."""
+    return region(np.where(np.arange(_FEW_DAYS) % 4 < 2, 0.5, 1.5))
+
+
+def noted(table, **changes):
+    """What training gives, and (data, fitted network) of its fits: the one that is judged, and the one that serves."""
+    fits = []
+
+    def fit(data, plan, after_epoch):
+        fits.append((data, fit_network(data, plan, after_epoch)))
+        return fits[-1][1]
+
+    return trained(table, fit=fit, days=_FEW_DAYS, step_s=DAY // 2, **changes), fits
+
+
+@pytest.fixture(scope="module")
+def followed(alternating):
+    return noted(alternating)
+
+
+def same_weights(first, second):
+    weights, others = first.state_dict(), second.state_dict()
+    return weights.keys() == others.keys() and all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not(alternating, followed):
+    network = followed[0].network
+    assert same_weights(noted(alternating)[0].network, network)
+    assert not same_weights(noted(alternating, seed=1)[0].network, network)
+
+
+def test_nothing_is_fitted_or_chosen_by_the_block_that_is_judged(alternating, followed):
+    judged = alternating.occurred_s >= Blocks.of(int(alternating.occurred_s[0]), START + _FEW_DAYS * DAY).test_s
     other = replace(
-        table,
-        category=np.where(judged, 1 - table.category, table.category).astype(np.int16),
-        lat_deg=np.where(judged, 82.045 - table.lat_deg, table.lat_deg),
+        alternating,
+        category=np.where(judged, 1 - alternating.category, alternating.category).astype(np.int16),
+        lat_deg=np.where(judged, 82.045 - alternating.lat_deg, alternating.lat_deg),
     )
-    fits = {"first": [], "again": []}
-
-    def noting(name):
-        def fit(data, plan, after_epoch):
-            fits[name].append((data, fit_network(data, plan, after_epoch)))
-            return fits[name][-1][1]
-
-        return fit
-
-    first = trained(table, fit=noting("first"), days=_FEW_DAYS)
-    again = trained(other, fit=noting("again"), days=_FEW_DAYS)
-    ((data, fitted), _), ((data_again, fitted_again), _) = fits.values()
+    (first, fits), (again, fits_again) = followed, noted(other)
+    (data, fitted), (data_again, fitted_again) = fits[0], fits_again[0]
     for part in ("train", "validation"):  # the baseline's constants are in their values
         assert torch.equal(getattr(data, part).values, getattr(data_again, part).values)
     assert data.dispersion == data_again.dispersion
-    weights = fitted_again.network.state_dict()
-    assert all(torch.equal(value, weights[name]) for name, value in fitted.network.state_dict().items())
+    assert same_weights(fitted.network, fitted_again.network)
     assert fitted.kept == fitted_again.kept != KeptState()
     assert [row.network_log_score for row in first.rows] != [row.network_log_score for row in again.rows]
 

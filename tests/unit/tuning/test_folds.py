@@ -22,7 +22,7 @@ from tests.harness.toy import toy_table
 
 DAY, HOUR = 86_400, 3600
 START, DAYS = 1_600_000_000 // DAY * DAY, 100
-CUTOFF = START + DAYS * DAY
+CUTOFF, STEP_S = START + DAYS * DAY, 12 * HOUR
 
 
 def town(*, changed_from_s=None):
@@ -48,7 +48,7 @@ SPEC = spec_for(town(), region="toyville", cell_m=1000, cutoff_s=CUTOFF)
 
 def folds_of(table):
     torch.set_num_threads(1)
-    options = TrainingOptions(cutoff_s=CUTOFF, step_s=6 * HOUR, epochs=3, seed=0)
+    options = TrainingOptions(cutoff_s=CUTOFF, step_s=STEP_S, epochs=3, seed=0)
     return collect_folds(table, SPEC, options, report=lambda share: None)
 
 
@@ -80,8 +80,8 @@ def test_what_a_forecast_is_about_lies_on_its_own_side_of_the_origin(folds):
     starts = origins(BLOCKS)
     for fold, start, end in zip(folds.folds, starts, (*starts[1:], BLOCKS.test_s), strict=True):
         assert BLOCKS.burn_in_s <= fold.train_at_s[0]
-        assert start - 6 * HOUR * 2 < fold.train_at_s[1] + longest <= start  # no more is left out than must be
-        assert start <= fold.validation_at_s[0] < start + 12 * HOUR
+        assert start - 2 * STEP_S < fold.train_at_s[1] + longest <= start  # no more is left out than must be
+        assert start <= fold.validation_at_s[0] < start + 2 * STEP_S
         assert fold.validation_at_s[1] + longest <= end
 
 
@@ -165,7 +165,7 @@ def test_folds_know_outside_series_as_issued_before_the_test_block():
     cutoff_s = windy_town.START + windy_town.DAYS * DAY
     spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff_s)
     spec = informed(spec, holidays="", series=(CovariateSeries(name="wind", max_age_hours=24),))
-    options = TrainingOptions(cutoff_s=cutoff_s, step_s=12 * HOUR, epochs=2, seed=0)
+    options = TrainingOptions(cutoff_s=cutoff_s, step_s=STEP_S, epochs=2, seed=0)
     values = windy_town.forecasts(series)
     later = values.copy()
     later["value"][values["issued_s"] >= Blocks.of(int(table.occurred_s[0]), cutoff_s).test_s] += 9
