@@ -28,7 +28,7 @@ reported in the last hour, whatever the horizon.
 nothing. *Here* and *next door*: recent counts. *Region*: its level. *Memory*: counts of months. *Time*: of day and
 week. *Network*: the rest, all else at its mean. Only the ten cells with the highest risk of a category and horizon
 carry factors. For any other, and for what made the usual itself (long memory, hour of the week), as of where the
-model's data end or `--at` a later moment:
+model's data end:
 
 ```
 python -m models explain --region ${region} --cell ${cell} --artifacts FOLDER

@@ -7,13 +7,10 @@ import typer
 
 from models.files.layouts import LAYOUT_HELP
 
-DATA_HELP = "Incident file: .csv, .csv.gz, or .zip with one .csv"
-DATA_OR_ARCHIVE_HELP = f"{DATA_HELP}; or archive:PATH, archive:PATH@VERSION"
+DATA_OR_ARCHIVE_HELP = "Incident file: .csv, .csv.gz, or .zip with one .csv; or archive:PATH, archive:PATH@VERSION"
 FileOrArchive = Annotated[str, typer.Option(help=DATA_OR_ARCHIVE_HELP)]
 TASK_FILE_HELP = "TOML file with a table [[regions]]: its region, data, layout, cell_m and all other choices"
 TaskFile = Annotated[Path | None, typer.Argument(help=TASK_FILE_HELP, show_default=False)]
-Data = Annotated[Path, typer.Option(help=DATA_HELP)]
-LayoutText = Annotated[str, typer.Option(help=LAYOUT_HELP)]
 FileLayout = Annotated[str, typer.Option(help=f"Of a file: {LAYOUT_HELP}")]
 Region = Annotated[str, typer.Option(help="Name of the region: a-z, 0-9, - and _")]
 CellSide = Annotated[float, typer.Option(help="Side of a cell, metres")]
