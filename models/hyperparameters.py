@@ -52,7 +52,6 @@ class TunedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     cell_m: float
     task: str
     objective: str
-    sampler: str
     seed: int
     trials: int
     made_at: str  # UTC

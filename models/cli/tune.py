@@ -14,7 +14,7 @@ from models.cli.options import TASK_FILE_HELP
 from models.cli.progress import progress_bars
 from models.hyperparameters import TunedOn, write_recipe
 from models.training.regions import task_for
-from schemas.errors import DataError, SettingsError, not_installed
+from schemas.errors import SettingsError, not_installed
 from schemas.files import write_errors
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ def tune_command(
     file: Annotated[Path, typer.Argument(help=TASK_FILE_HELP)],
     out: Annotated[Path, typer.Option(help="Folder for recipe.json and the journal; a second call continues from it")],
     trials: Annotated[int, typer.Option(min=1, help="Recipes to try in all, with those of an earlier call")] = 30,
-    sampler: Annotated[str, typer.Option(help="tpe: the most promising next; grid: 18 fixed ones")] = "tpe",
 ) -> None:
     """Choose the network's widths and how it is trained, on the time before the test block.
 
@@ -42,12 +41,10 @@ def tune_command(
     from models.tuning.rolling_origin import OBJECTIVE, collect_folds
 
     try:
-        from models.tuning.search import SAMPLERS, open_study
+        from models.tuning.search import open_study
         from models.tuning.tune import tune
     except ModuleNotFoundError as error:
         raise not_installed(error, "evaluate") from error
-    if sampler not in SAMPLERS:
-        raise DataError(f"--sampler {sampler} is unknown", remedy=f"choose one of {', '.join(SAMPLERS)}")
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console(highlight=False)
     with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
@@ -63,7 +60,6 @@ def tune_command(
         cell_m=ready.spec.grid.cell_m,
         task=_described(ready),
         objective=OBJECTIVE,
-        sampler=sampler,
         seed=task.seed,
         trials=trials,
         made_at=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),

@@ -7,7 +7,6 @@ interrupted continues as if it had not been. The journal is JSON, one line for e
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +24,6 @@ from optuna.trial import TrialState
 from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn
 from schemas.errors import DataError
 
-SAMPLERS = ("tpe", "grid")
 _OTHER_JOURNAL = "give another --out, or delete it"
 SPACE: Mapping[str, BaseDistribution] = MappingProxyType(
     {
@@ -37,11 +35,6 @@ SPACE: Mapping[str, BaseDistribution] = MappingProxyType(
         "patience": IntDistribution(2, 6),
     }
 )
-GRID = tuple(
-    Hyperparameters(widths=widths, learning_rate=rate, weight_decay=decay)
-    for widths, rate, decay in product(((32, 16), (64, 32), (128, 64)), (5e-4, 1e-3, 5e-3), (1e-4, 1e-1))
-)
-GRID_POINTS = (DEFAULT, *(recipe for recipe in GRID if recipe != DEFAULT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +75,12 @@ def open_study(journal: Path, tuned_on: TunedOn) -> optuna.Study:
     return study
 
 
-def ask(study: optuna.Study, *, sampler: str, seed: int) -> tuple[optuna.Trial, Hyperparameters]:
-    """The next trial: the default first, then the grid's next point, or what TPE finds promising."""
+def ask(study: optuna.Study, *, seed: int) -> tuple[optuna.Trial, Hyperparameters]:
+    """The next trial: the default first, then what TPE finds promising."""
     number = len(finished_trials(study))
-    points = GRID_POINTS if sampler == "grid" else GRID_POINTS[:1]
-    if number < len(points):
-        first, second = points[number].widths
-        params = msgspec.structs.asdict(points[number]) | {"first": first, "second": second}
+    if number == 0:
+        first, second = DEFAULT.widths
+        params = msgspec.structs.asdict(DEFAULT) | {"first": first, "second": second}
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             # Optuna's queue of fixed trials would give the point of an interrupted trial twice.
             study.sampler = PartialFixedSampler(params, RandomSampler(seed=0))

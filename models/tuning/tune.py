@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn
 from models.training.train import ReportProgress
 from models.tuning.rolling_origin import FOLDS
-from models.tuning.search import GRID_POINTS, FinishedTrial, ask, finished_trials
+from models.tuning.search import FinishedTrial, ask, finished_trials
 
 SEEDS_COMPARED = 3
 Loss = Callable[[Hyperparameters, int, int], float]  # of a recipe on a fold, counted from 0, with a seed
@@ -51,7 +51,7 @@ class TuningResult:
 
 
 def tune(study: optuna.Study, loss: Loss, search: TunedOn, *, report: ReportProgress) -> TuningResult:
-    """Try recipes until the search's `trials` are finished in all, or all points of the grid; then compare the best.
+    """Try recipes until the search's `trials` are finished in all; then compare the best with the default.
 
     Reports the progress of `trials` and then of `seeds`.
     """
@@ -72,12 +72,11 @@ def tune(study: optuna.Study, loss: Loss, search: TunedOn, *, report: ReportProg
 
 
 def _run_trials(study: optuna.Study, loss: Loss, search: TunedOn, report: ReportProgress) -> None:
-    total = min(search.trials, len(GRID_POINTS)) if search.sampler == "grid" else search.trials
-    while (number := len(finished_trials(study))) < total:
-        trial, recipe = ask(study, sampler=search.sampler, seed=search.seed)
+    while (number := len(finished_trials(study))) < search.trials:
+        trial, recipe = ask(study, seed=search.seed)
         losses: list[float] = []
         for fold in range(FOLDS):
-            report(f"trials: {_best_so_far(study)}", (number + fold / FOLDS) / total)
+            report(f"trials: {_best_so_far(study)}", (number + fold / FOLDS) / search.trials)
             losses.append(loss(recipe, fold, search.seed))
             trial.report(fmean(losses), fold)
             if fold + 1 < FOLDS and trial.should_prune():

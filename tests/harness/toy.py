@@ -185,5 +185,5 @@ def toy_published(batch_id, **changes):
 
 def toy_tuned_on(**changes):
     fields = {"data_sha256": "0", "layout": "made", "cell_m": 1000, "task": "toyville", "objective": "loss"}
-    fields |= {"sampler": "tpe", "seed": 0, "trials": 9, "made_at": CREATED}
+    fields |= {"seed": 0, "trials": 9, "made_at": CREATED}
     return TunedOn(**fields | changes)

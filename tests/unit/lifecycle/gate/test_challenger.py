@@ -13,9 +13,7 @@ from schemas.errors import GateClosed
 from schemas.spec import CovariateSeries
 from tests.harness.toy import toy_artifact, toy_spec
 
-TUNED = TunedOn(
-    data_sha256="0" * 64, layout="x", cell_m=1000, task="x", objective="x", sampler="x", seed=1, trials=30, made_at="x"
-)
+TUNED = TunedOn(data_sha256="0" * 64, layout="x", cell_m=1000, task="x", objective="x", seed=1, trials=30, made_at="x")
 
 
 def test_the_recipe_is_the_champions_with_what_it_was_tuned_on(tmp_path):
