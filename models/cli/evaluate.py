@@ -1,7 +1,6 @@
 """`python -m models evaluate`: the network beside its simple rivals, on a block of time that no choice has used."""
 
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -11,21 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from models.artifact.artifact import read_spec
 from models.artifact.folders import make_writable
 from models.cli.options import TASK_FILE_HELP
 from models.cli.progress import print_file, progress_bars
-from models.evaluation.tasks import TASKS, FileOptions, Task, task_of_archive, task_of_file
-from models.files.archive import ArchivedDays, is_archive, read_archive
+from models.evaluation.published import TASKS, named_task
+from models.evaluation.tasks import task_of
 from models.files.data_report import data_warnings
-from models.files.layouts import parse_layout
 from models.hyperparameters import DEFAULT, read_recipe
 from models.networks import MODELS, kind_of_network
-from models.training.holiday_days import holiday_days
-from models.training.outside_series import OutsideSeries, missing_warnings
-from models.training.regions import DEFAULT_CELL_M, RegionTask, task_for
-from schemas.errors import DataError, SettingsError, not_installed
-from schemas.files import sha256, write_errors
+from models.training.outside_series import missing_warnings
+from models.training.regions import task_for
+from schemas.errors import SettingsError, not_installed
+from schemas.files import write_errors
 
 if TYPE_CHECKING:
     from models.evaluation.contract import Regression
@@ -77,13 +73,13 @@ def evaluate_command(
     kinds = tuple(dict.fromkeys(network or [named or hyperparameters.network]))
     for kind in kinds:
         kind_of_network(kind)
-    chosen = _task_of(asked, step=step, origins=origins) if asked else _named_task(what)
+    task = task_of(asked, step=step, origins=origins, now_s=time.time()) if asked else named_task(what)
     with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
         make_writable(out)  # before hours of work
-    starts_s = chosen.cube.starts_s
-    warnings = data_warnings(chosen.incidents, int(starts_s[chosen.validation]), step_s=chosen.step_s)
-    warnings = (*warnings, *missing_warnings(chosen.covariates, spec_of(chosen), int(starts_s[0]), int(starts_s[-1])))
-    print_file(chosen.row_counts, warnings, console)
+    starts_s = task.cube.starts_s
+    warnings = data_warnings(task.incidents, int(starts_s[task.validation]), step_s=task.step_s)
+    warnings = (*warnings, *missing_warnings(task.covariates, spec_of(task), int(starts_s[0]), int(starts_s[-1])))
+    print_file(task.row_counts, warnings, console)
     with progress_bars(BARS, console, transient=True) as report:
         plan = EvaluationPlan(
             regressions=_regressions(out, forest=forest),
@@ -95,53 +91,10 @@ def evaluate_command(
             tell=report,
         )
         versions = {name: version(name) for name in LIBRARIES}
-        evaluation = evaluate_rolling(chosen, plan, origins=origins, now=datetime.now(UTC), versions=versions)
+        evaluation = evaluate_rolling(task, plan, origins=origins, now=datetime.now(UTC), versions=versions)
     print_table(evaluation, console)  # first, so that hours of work can be read even if a file cannot be written
     page = write_report(evaluation, out)
     console.print(f"report: {page}", soft_wrap=True)
-
-
-def _named_task(name: str) -> Task:
-    read, path = TASKS[name]
-    return _with_source(read(path), path)
-
-
-def _task_of(asked: RegionTask, *, step: str, origins: int) -> Task:
-    """What is judged of a region's data. Raises DataError when they cannot be used as asked."""
-    options = FileOptions(
-        cell_m=asked.cell_m,
-        step=step,
-        origins=origins,
-        merge_repeated=asked.merge == "repeated_calls",
-        until=asked.until,
-        grid=read_spec(Path(asked.like)).grid if asked.like else None,
-    )
-    if is_archive(asked.data):
-        task = _task_of_archive(read_archive(asked.data, region=asked.region, may_miss=asked.missing_days), options)
-    else:
-        path = Path(asked.data)
-        task = _with_source(task_of_file(path, parse_layout(asked.layout), options, now_s=time.time()), path)
-    holiday_days(asked.holidays, *task.cube.starts_s[[0, -1]].tolist())  # refused before hours of work
-    series = OutsideSeries()
-    if asked.covariates:
-        age_hours = asked.covariate_max_age_hours
-        series = OutsideSeries.read(Path(asked.covariates), asked.region, max_age_hours=age_hours)
-    return replace(task, holidays=asked.holidays, covariates=series)
-
-
-def _task_of_archive(archived: ArchivedDays, options: FileOptions) -> Task:
-    if options.merge_repeated:
-        raise SettingsError("an archive, and merge: it has no calls to merge", "leave it out")
-    if options.cell_m not in (DEFAULT_CELL_M, archived.meaning.grid.cell_m):
-        raise DataError(
-            f"a cell side of {options.cell_m:g} m is asked for, and the archive has {archived.meaning.grid.cell_m:g} m",
-            remedy="leave it out",
-        )
-    return task_of_archive(archived, options)
-
-
-def _with_source(task: Task, path: Path) -> Task:
-    return replace(task, data_file=path.name, data_sha256=sha256(path.read_bytes()))
 
 
 def _regressions(out: Path, *, forest: bool) -> list["Regression"]:

@@ -1,54 +1,118 @@
-"""The published benchmark of Chicago's crimes: 3 km cells, days, four categories. Rebuilt from the csv.
+"""The named tasks: two files used for development, in days and in hours.
 
-Source: the ST-HSL task (Li et al., ICDE 2022). Its script skips a header that the file does not have, and measures
-degrees as 111 km north and 84 km east, so its cells are no squares and no grid of `schemas.grid` has the same ones.
+chicago-3km-daily is the published benchmark, rebuilt from the csv. Source: the ST-HSL task (Li et al., ICDE 2022). Its
+script skips a header that the file does not have, and measures degrees as 111 km north and 84 km east, so its cells are
+no squares and no grid of `schemas.grid` has the same ones.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
 from models.evaluation.counted_cube import count
-from models.files.incident_files import IncidentTable
-from models.local_time import local_from_utc, utc_from_local
-from models.measures.cube import Cube
+from models.evaluation.tasks import Task, blocks_of, steps_of
+from models.files.incident_files import IncidentTable, read_incidents
+from models.files.layouts import LAYOUTS
 from schemas.errors import DataError
+from schemas.files import sha256
 from schemas.grid import Grid
-from schemas.spec import DAY_S
+from schemas.spec import DAY_S, HOUR_S
 
+DATA = Path("../shared/data")
 ROWS, COLS, DAYS = 14, 12, 731
 VALIDATION_DAYS, TEST_DAYS = 30, 92  # the last ones; the first 609 are for training
 _CELL_KM, _KM_NORTH, _KM_EAST = 3, 111, 84
+KM_PER_DEGREE = 111.2  # of latitude; the grids of the hourly tasks start at the smallest coordinates
+MONTGOMERY_BOX = (39.9, 40.5, -75.9, -74.9)  # south, north, west, east: 99,473 calls lie inside
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedBenchmark:
-    """The benchmark as counts, and as incidents for those who count by themselves."""
-
-    cube: Cube  # (731, 168, 4)
-    incidents: IncidentTable  # in the order of time, without the file's first row
-    cell: npt.NDArray[np.int32]  # (n,) cell of each incident, row * 12 + col
-    grid: Grid  # its rows and columns count, its squares are not quite those of the benchmark
+def named_task(name: str) -> Task:
+    """One of TASKS."""
+    read, path = TASKS[name]
+    return replace(read(path), data_file=path.name, data_sha256=sha256(path.read_bytes()))
 
 
-def published_chicago(table: IncidentTable) -> PublishedBenchmark:
+def chicago_3km_daily(path: Path) -> Task:
+    """The published benchmark: 731 days, 14 x 12 cells, four categories, the last 92 days judged; all cells."""
+    return published_chicago(read_incidents(path, LAYOUTS["chicago"]))
+
+
+def published_chicago(table: IncidentTable) -> Task:
     """The benchmark from the whole Chicago file, layout `chicago`. Raises DataError for another file."""
     incidents = table.select(table.row != 1)
     north, east = (degrees - degrees.min() for degrees in (incidents.lat_deg, incidents.lon_deg))
     row = np.floor(north * _KM_NORTH / _CELL_KM).astype(np.int32)
     col = np.floor(east * _KM_EAST / _CELL_KM).astype(np.int32)
-    day = local_from_utc(incidents.occurred_s[[0, -1]], incidents.timezone) // DAY_S
-    days = np.arange(day[0], day[1] + 2)
-    size = (int(row.max()) + 1, int(col.max()) + 1, len(days) - 1)
+    starts_s = steps_of(incidents, DAY_S)
+    size = (int(row.max()) + 1, int(col.max()) + 1, len(starts_s) - 1)
     if size != (ROWS, COLS, DAYS):
         raise DataError(f"{size} rows, columns and days, not {(ROWS, COLS, DAYS)}", "give the whole Chicago file")
-    cell = row * COLS + col
-    starts_s, _ = utc_from_local(days * DAY_S, incidents.timezone)
-    grid = nominal_grid(incidents, ROWS, COLS, 1000.0 * _CELL_KM)
-    return PublishedBenchmark(cube=count(incidents, cell, starts_s, grid), incidents=incidents, cell=cell, grid=grid)
+    cell, grid = row * COLS + col, _nominal_grid(incidents, ROWS, COLS, 1000.0 * _CELL_KM)
+    return Task(
+        name="chicago-3km-daily",
+        title="Chicago 2016-2017, 3 km, one day, 4 categories, all 168 cells",
+        incidents=incidents,
+        cell=cell,
+        grid=grid,
+        cube=count(incidents, cell, starts_s, grid),
+        validation=DAYS - TEST_DAYS - VALIDATION_DAYS,
+        test=DAYS - TEST_DAYS,
+        scored=np.ones(ROWS * COLS, np.bool_),
+    )
 
 
-def nominal_grid(incidents: IncidentTable, rows: int, cols: int, cell_m: float) -> Grid:
+def chicago_1km_hourly(path: Path) -> Task:
+    """All categories together, cells with any incident in the file, the last 15 % of the hours judged."""
+    table = read_incidents(path, LAYOUTS["chicago"])
+    return hourly("chicago-1km-hourly", "Chicago 2016-2017, 1 km, one hour, all categories", table, cell_km=1.0)
+
+
+def montgomery_2km_hourly(path: Path) -> Task:
+    """Raw calls of all classes together, cells with any call in the file, the last 15 % of the hours judged."""
+    table = read_incidents(path, LAYOUTS["montgomery"])
+    south, north, west, east = MONTGOMERY_BOX
+    inside = (table.lat_deg > south) & (table.lat_deg < north) & (table.lon_deg > west) & (table.lon_deg < east)
+    title = "Montgomery County 911 2015-2016, 2 km, one hour, raw calls"
+    return hourly("montgomery-2km-hourly", title, table.select(inside), cell_km=2.0)
+
+
+def hourly(name: str, title: str, table: IncidentTable, *, cell_km: float) -> Task:
+    """Hours of all categories together, in cells of which those with any incident are judged."""
+    incidents = replace(table, category=np.zeros_like(table.category), categories=("incident",))
+    north, east = (degrees - degrees.min() for degrees in (incidents.lat_deg, incidents.lon_deg))
+    km_east = KM_PER_DEGREE * np.cos(np.radians(incidents.lat_deg.mean()))
+    row = np.floor(north * KM_PER_DEGREE / cell_km).astype(np.int32)
+    col = np.floor(east * km_east / cell_km).astype(np.int32)
+    grid = _nominal_grid(incidents, int(row.max()) + 1, int(col.max()) + 1, 1000 * cell_km)
+    cell = row * grid.cols + col
+    cube = count(incidents, cell, steps_of(incidents, HOUR_S), grid)
+    validation, test = blocks_of(len(cube))
+    scored = cube.counts.sum(axis=(0, 2)) > 0
+    return Task(
+        name=name,
+        title=f"{title}, {int(scored.sum())} cells with any",
+        incidents=incidents,
+        cell=cell,
+        grid=grid,
+        cube=cube,
+        validation=validation,
+        test=test,
+        scored=scored,
+    )
+
+
+def _nominal_grid(incidents: IncidentTable, rows: int, cols: int, cell_m: float) -> Grid:
     south, west = float(incidents.lat_deg.min()), float(incidents.lon_deg.min())
     return Grid(south_deg=south, west_deg=west, cell_m=cell_m, rows=rows, cols=cols)
+
+
+TASKS: Mapping[str, tuple[Callable[[Path], Task], Path]] = MappingProxyType(
+    {
+        "chicago-3km-daily": (chicago_3km_daily, DATA / "chicago_2016_2017.zip"),
+        "chicago-1km-hourly": (chicago_1km_hourly, DATA / "chicago_2016_2017.zip"),
+        "montgomery-2km-hourly": (montgomery_2km_hourly, DATA / "montgomery_911_2015_2016.zip"),
+    }
+)

@@ -1,6 +1,6 @@
-"""What is forecast: which incidents, cells and steps; which steps are for learning and which for judging."""
+"""Tasks: the steps, blocks and grid of a region's incidents, on which models are judged."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -8,26 +8,26 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from models.artifact.artifact import read_spec
 from models.evaluation.counted_cube import count
-from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, nominal_grid, published_chicago
-from models.files.archive import ArchivedDays
+from models.files.archive import is_archive, read_archive
 from models.files.cutoff import cutoff_of
 from models.files.data_report import RowCount, read_past, refuse_one_cell, refuse_too_little, row_counts
-from models.files.incident_files import IncidentTable, read_incidents
-from models.files.layouts import LAYOUTS, Layout
+from models.files.incident_files import IncidentTable
+from models.files.layouts import parse_layout
 from models.files.repeated_calls import merge_repeated
 from models.local_time import local_from_utc, utc_from_local
 from models.measures.cube import Cube
+from models.training.fit_baseline import holiday_days
 from models.training.outside_series import OutsideSeries
-from schemas.errors import DataError
+from models.training.regions import DEFAULT_CELL_M, RegionTask
+from schemas.errors import DataError, SettingsError
+from schemas.files import sha256
 from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S
 
-DATA = Path("../shared/data")
 STEPS_S: Mapping[str, int] = MappingProxyType({"hour": HOUR_S, "4h": 4 * HOUR_S, "day": DAY_S})
 STEP_NAMES: Mapping[str, str] = MappingProxyType({"hour": "one hour", "4h": "four hours", "day": "one day"})
-KM_PER_DEGREE = 111.2  # of latitude; the grids of the hourly tasks start at the smallest coordinates
-MONTGOMERY_BOX = (39.9, 40.5, -75.9, -74.9)  # south, north, west, east: 99,473 calls lie inside
 LEAST_STEPS = 200
 MOST_OUTSIDE = 0.1  # of the incidents of the judged steps
 TRAIN_PERCENT, VALIDATION_PERCENT = 70, 15
@@ -63,12 +63,12 @@ class Task:
     @property
     def also_known(self) -> Mapping[str, str]:
         """What the models of the product's features know beside counts and clock, in words."""
-        found = {"holidays": self.holidays} if self.holidays else {}
-        for one in self.covariates.series:
-            found[f"outside series {one.name}"] = (
-                f"for {one.max_age_hours} h after each issue, sha256 {self.covariates.sha256}"
+        words = {"holidays": self.holidays} if self.holidays else {}
+        for series in self.covariates.series:
+            words[f"outside series {series.name}"] = (
+                f"for {series.max_age_hours} h after each issue, sha256 {self.covariates.sha256}"
             )
-        return found
+        return words
 
     @property
     def is_kept(self) -> npt.NDArray[np.bool_]:
@@ -82,80 +82,44 @@ class Task:
         return round(float(np.median(np.diff(self.cube.starts_s))))
 
 
-def chicago_3km_daily(path: Path) -> Task:
-    """The published benchmark: 731 days, 14 x 12 cells, four categories, the last 92 days judged; all cells."""
-    published = published_chicago(read_incidents(path, LAYOUTS["chicago"]))
-    cube = published.cube
-    return Task(
-        name="chicago-3km-daily",
-        title="Chicago 2016-2017, 3 km, one day, 4 categories, all 168 cells",
-        incidents=published.incidents,
-        cell=published.cell,
-        grid=published.grid,
-        cube=cube,
-        validation=len(cube) - TEST_DAYS - VALIDATION_DAYS,
-        test=len(cube) - TEST_DAYS,
-        scored=np.ones(cube.rows * cube.cols, np.bool_),
-    )
+def task_of(asked: RegionTask, *, step: str, origins: int = 1, now_s: float) -> Task:
+    """A region's incidents in steps, one of STEPS_S: 70/15/15 % of them.
 
-
-def chicago_1km_hourly(path: Path) -> Task:
-    """All categories together, cells with any incident in the file, the last 15 % of the hours judged."""
-    table = read_incidents(path, LAYOUTS["chicago"])
-    return _hourly("chicago-1km-hourly", "Chicago 2016-2017, 1 km, one hour, all categories", table, cell_km=1.0)
-
-
-def montgomery_2km_hourly(path: Path) -> Task:
-    """Raw calls of all classes together, cells with any call in the file, the last 15 % of the hours judged."""
-    table = read_incidents(path, LAYOUTS["montgomery"])
-    south, north, west, east = MONTGOMERY_BOX
-    inside = (table.lat_deg > south) & (table.lat_deg < north) & (table.lon_deg > west) & (table.lon_deg < east)
-    title = "Montgomery County 911 2015-2016, 2 km, one hour, raw calls"
-    return _hourly("montgomery-2km-hourly", title, table.select(inside), cell_km=2.0)
-
-
-TASKS: Mapping[str, tuple[Callable[[Path], Task], Path]] = MappingProxyType(
-    {
-        "chicago-3km-daily": (chicago_3km_daily, DATA / "chicago_2016_2017.zip"),
-        "chicago-1km-hourly": (chicago_1km_hourly, DATA / "chicago_2016_2017.zip"),
-        "montgomery-2km-hourly": (montgomery_2km_hourly, DATA / "montgomery_911_2015_2016.zip"),
-    }
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileOptions:
-    """How a file becomes a task."""
-
-    cell_m: float
-    step: str  # one of STEPS_S
-    origins: int = 1
-    merge_repeated: bool = False  # repeated calls count once
-    until: str = "none"  # a local date: only what happened before it
-    grid: Grid | None = None  # in place of one around what is learned from
-
-    def __post_init__(self) -> None:
-        if self.step not in STEPS_S:
-            raise DataError(f"--step {self.step} is unknown", remedy=f"choose one of {', '.join(STEPS_S)}")
-
-
-def task_of_file(path: Path, layout: Layout, options: FileOptions, *, now_s: float) -> Task:
-    """Any incident file in local days, four hours or hours: 70/15/15 % of them.
-
-    The grid is that of the steps from which the earliest of the origins learns (see `earlier`); all its cells are
-    judged. The file's first and last step are left out: they may be partial. Raises DataError when too few steps are
-    left, or too many incidents of the judged steps lie outside the grid.
+    The grid is that of an archive, of the artifact `like`, or else of the steps from which the earliest of the origins
+    learns (see `earlier`); all its cells are judged. The first and the last step are left out: they may be partial.
+    Raises DataError when data cannot be used as asked, too few steps are left, or too many incidents of the judged
+    steps lie outside the grid.
     """
-    table = read_past(path, layout, now_s=now_s)
-    if options.merge_repeated:
-        table = merge_repeated(table)
-    return _task_of(table, path.name, options)
+    if step not in STEPS_S:
+        raise DataError(f"--step {step} is unknown", remedy=f"choose one of {', '.join(STEPS_S)}")
+    if is_archive(asked.data):
+        task = _of_archive(asked, step, origins)
+    else:
+        path = Path(asked.data)
+        table = read_past(path, parse_layout(asked.layout), now_s=now_s)
+        if asked.merge == "repeated_calls":
+            table = merge_repeated(table)
+        task = in_steps(table, asked, step, origins, grid=read_spec(Path(asked.like)).grid if asked.like else None)
+        task = replace(task, data_file=path.name, data_sha256=sha256(path.read_bytes()))
+    holiday_days(asked.holidays, *task.cube.starts_s[[0, -1]].tolist())  # refused before hours of work
+    series = OutsideSeries()
+    if asked.covariates:
+        age_hours = asked.covariate_max_age_hours
+        series = OutsideSeries.read(Path(asked.covariates), asked.region, max_age_hours=age_hours)
+    return replace(task, holidays=asked.holidays, covariates=series)
 
 
-def task_of_archive(archived: ArchivedDays, options: FileOptions) -> Task:
-    """The same of archived days, in the archive's own cells, whatever `options.cell_m` says."""
+def _of_archive(asked: RegionTask, step: str, origins: int) -> Task:
+    archived = read_archive(asked.data, region=asked.region, may_miss=asked.missing_days)
     grid = archived.meaning.grid
-    task = _task_of(archived.table, "archive", replace(options, cell_m=grid.cell_m, grid=grid))
+    if asked.merge != "none":
+        raise SettingsError("an archive, and merge: it has no calls to merge", "leave it out")
+    if asked.cell_m not in (DEFAULT_CELL_M, grid.cell_m):
+        raise DataError(
+            f"a cell side of {asked.cell_m:g} m is asked for, and the archive has {grid.cell_m:g} m",
+            remedy="leave it out",
+        )
+    task = in_steps(archived.table, asked, step, origins, grid=grid)
     parts = {"learned from": slice(task.validation), "chosen by": slice(task.validation, task.test)}
     for what, steps in {**parts, "judged": slice(task.test, None)}.items():
         if task.is_kept[steps].any():
@@ -169,26 +133,30 @@ def task_of_archive(archived: ArchivedDays, options: FileOptions) -> Task:
     return replace(task, title=title, data_file=f"archive@{archived.version}", data_sha256=archived.sha256)
 
 
-def _task_of(table: IncidentTable, source: str, options: FileOptions) -> Task:
-    table = table.select(table.occurred_s < cutoff_of(options.until, table))
-    starts_s = _steps(table, STEPS_S[options.step])[1:-1]
+def in_steps(table: IncidentTable, asked: RegionTask, step: str, origins: int, *, grid: Grid | None) -> Task:
+    """The task of a table, in a grid of its own where there is none."""
+    source = "archive" if is_archive(asked.data) else Path(asked.data).name
+    table = table.select(table.occurred_s < cutoff_of(asked.until, table))
+    starts_s = steps_of(table, STEPS_S[step])[1:-1]
     steps = len(starts_s) - 1
     if steps < LEAST_STEPS:
         raise DataError(
-            f"{max(steps, 0)} whole steps ({options.step}) in {source}, at least {LEAST_STEPS} are needed",
+            f"{max(steps, 0)} whole steps ({step}) in {source}, at least {LEAST_STEPS} are needed",
             remedy="give a longer file, or a shorter --step",
         )
-    validation, test = _blocks(steps)
-    learned = validation - (options.origins - 1) * (steps - test)
-    _refuse_short(learned, options.origins - 1)
-    grid = options.grid or _grid_of(table, int(starts_s[0]), int(starts_s[learned]), options.cell_m)
+    validation, test = blocks_of(steps)
+    learned = validation - (origins - 1) * (steps - test)
+    _refuse_short(learned, origins - 1)
+    grid = grid or _grid_of(table, int(starts_s[0]), int(starts_s[learned]), asked.cell_m)
     cell, inside = grid.locate(table.lat_deg, table.lon_deg)
     whole = (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[-1])
     rows = (*row_counts(table, grid), RowCount(what=_PARTIAL, rows=int((~whole).sum()), decision="left out"))
     incidents, cell = table.select(inside & whole), cell[inside & whole]
+    kinds = "1 category" if len(table.categories) == 1 else f"{len(table.categories)} categories"
+    merged = ", repeated calls merged" if asked.merge == "repeated_calls" else ""
     task = Task(
-        name=f"{table.layout}-{options.cell_m:.0f}m-{options.step}",
-        title=_title(source, options, categories=len(table.categories), cells=grid.cells),
+        name=f"{table.layout}-{grid.cell_m:.0f}m-{step}",
+        title=f"{source}, {grid.cell_m:.0f} m, {STEP_NAMES[step]}, {kinds}, all {grid.cells} cells{merged}",
         incidents=incidents,
         cell=cell,
         grid=grid,
@@ -203,19 +171,13 @@ def _task_of(table: IncidentTable, source: str, options: FileOptions) -> Task:
     return task
 
 
-def _title(source: str, options: FileOptions, *, categories: int, cells: int) -> str:
-    merged = ", repeated calls merged" if options.merge_repeated else ""
-    step, kinds = STEP_NAMES[options.step], "1 category" if categories == 1 else f"{categories} categories"
-    return f"{source}, {options.cell_m:.0f} m, {step}, {kinds}, all {cells} cells{merged}"
-
-
 def _grid_of(table: IncidentTable, start_s: int, stop_s: int, cell_m: float) -> Grid:
     """The grid around what happened in [start_s, stop_s)."""
-    known = (table.occurred_s >= start_s) & (table.occurred_s < stop_s)
-    if not known.any():
+    learned = (table.occurred_s >= start_s) & (table.occurred_s < stop_s)
+    if not learned.any():
         raise DataError(f"no incident in the first {TRAIN_PERCENT} % of the file's steps", "give a file without gaps")
-    refuse_too_little(table.occurred_s[known])
-    grid = Grid.around(table.lat_deg[known], table.lon_deg[known], cell_m=cell_m)
+    refuse_too_little(table.occurred_s[learned])
+    grid = Grid.around(table.lat_deg[learned], table.lon_deg[learned], cell_m=cell_m)
     refuse_one_cell(table, grid, stop_s)
     return grid
 
@@ -230,31 +192,7 @@ def _refuse_moved(task: Task, judged: int) -> None:
         )
 
 
-def _hourly(name: str, title: str, table: IncidentTable, *, cell_km: float) -> Task:
-    incidents = replace(table, category=np.zeros_like(table.category), categories=("incident",))
-    north, east = (degrees - degrees.min() for degrees in (incidents.lat_deg, incidents.lon_deg))
-    km_east = KM_PER_DEGREE * np.cos(np.radians(incidents.lat_deg.mean()))
-    row = np.floor(north * KM_PER_DEGREE / cell_km).astype(np.int32)
-    col = np.floor(east * km_east / cell_km).astype(np.int32)
-    grid = nominal_grid(incidents, int(row.max()) + 1, int(col.max()) + 1, 1000 * cell_km)
-    cell = row * grid.cols + col
-    cube = count(incidents, cell, _steps(incidents, HOUR_S), grid)
-    validation, test = _blocks(len(cube))
-    scored = cube.counts.sum(axis=(0, 2)) > 0
-    return Task(
-        name=name,
-        title=f"{title}, {int(scored.sum())} cells with any",
-        incidents=incidents,
-        cell=cell,
-        grid=grid,
-        cube=cube,
-        validation=validation,
-        test=test,
-        scored=scored,
-    )
-
-
-def _steps(table: IncidentTable, step_s: int) -> npt.NDArray[np.int64]:
+def steps_of(table: IncidentTable, step_s: int) -> npt.NDArray[np.int64]:
     """(steps + 1,) starts of the hours, or of the local days or parts of them, from the first incident to the last.
 
     Where clocks change, a local day has 23 or 25 hours, and is one step all the same.
@@ -298,5 +236,5 @@ def _refuse_short(learned: int, blocks: int) -> None:
         )
 
 
-def _blocks(steps: int) -> tuple[int, int]:
+def blocks_of(steps: int) -> tuple[int, int]:
     return steps * TRAIN_PERCENT // 100, steps * (TRAIN_PERCENT + VALIDATION_PERCENT) // 100

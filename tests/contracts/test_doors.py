@@ -13,7 +13,7 @@ from models.counting.count_state import CountState
 from models.evaluation import evaluate as evaluation
 from models.evaluation import featured
 from models.evaluation.rivals import RIVALS
-from models.evaluation.tasks import FileOptions, task_of_file
+from models.evaluation.tasks import task_of
 from models.feature_lists import LISTS
 from models.features import FeatureEngine
 from models.files.layouts import LAYOUTS
@@ -163,7 +163,8 @@ def test_a_feature_a_kind_of_network_and_a_layout_are_trained_scored_and_stored(
 
 
 def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_model, incident_file):
-    task = task_of_file(incident_file, LAYOUTS["door"], FileOptions(cell_m=1000, step="4h"), now_s=1_800_000_000)
+    asked = RegionTask(region="town", data=str(incident_file), layout="door")
+    task = task_of(asked, step="4h", now_s=1_800_000_000)
     judged = evaluated(task, networks=("linear",))
     assert {row.model for row in judged.rows} == {
         "constant 1", "last week's count / 7", "half an incident", "our baseline", "linear network",

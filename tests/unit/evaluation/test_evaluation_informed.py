@@ -8,11 +8,11 @@ import pytest
 from models.evaluation.product import judged_inputs, learn, refuse_leaking_features
 from models.evaluation.regressions.poisson_glm import PoissonGlm
 from models.evaluation.report.as_json import as_json
-from models.evaluation.tasks import FileOptions, task_of_file
-from models.files.layouts import parse_layout
+from models.evaluation.tasks import task_of as task_of_region
 from models.network import RiskNetwork
 from models.networks import kind_of_network
 from models.training.outside_series import OutsideSeries
+from models.training.regions import RegionTask
 from schemas.errors import DataError, LeakError
 from tests.harness.gate_town import command
 from tests.harness.small_task import evaluated
@@ -33,10 +33,10 @@ def files(tmp_path_factory):
 
 
 def task_of(files, values):
-    task = task_of_file(files / "town.csv", parse_layout(LAYOUT), FileOptions(cell_m=2000, step="4h"), now_s=NOW_S)
     path = files / "of_this_task.csv"
     write_forecasts(path, values)
-    return replace(task, covariates=OutsideSeries.read(path, "town", max_age_hours=24))
+    data = {"data": str(files / "town.csv"), "layout": LAYOUT, "covariates": str(path)}
+    return task_of_region(RegionTask(region="town", cell_m=2000, **data), step="4h", now_s=NOW_S)
 
 
 def learned(task, *, delay=0):

@@ -18,10 +18,13 @@ from models.evaluation import counted_cube as cube_module
 from models.evaluation import evaluate as evaluate_module
 from models.evaluation import featured
 from models.evaluation.product import spec_of
-from models.evaluation.tasks import TASKS, FileOptions, _hourly, earlier, task_of_file
+from models.evaluation.published import TASKS, hourly
+from models.evaluation.tasks import earlier
+from models.evaluation.tasks import task_of as task_of_region
 from models.files.incident_files import read_incidents
 from models.files.layouts import parse_layout
 from models.measures.cube import type_for
+from models.training.regions import RegionTask
 from schemas.errors import DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town
 from tests.harness.task_file import task_file
@@ -42,8 +45,8 @@ def town(tmp_path_factory):
 
 
 def task_of(path, *, step="hour", layout=LAYOUT, cell_m=1000.0, origins=1):
-    options = FileOptions(cell_m=cell_m, step=step, origins=origins)
-    return task_of_file(path, parse_layout(layout), options, now_s=NOW_S)
+    asked = RegionTask(region="town", data=str(path), layout=layout, cell_m=cell_m)
+    return task_of_region(asked, step=step, origins=origins, now_s=NOW_S)
 
 
 def rows_of(path):
@@ -182,7 +185,7 @@ def test_the_named_tasks_are_the_published_ones(name, steps, cells, scored, cate
 
 
 def test_the_product_can_serve_an_hourly_task_of_all_categories_together(town):
-    task = _hourly("town-hourly", "Town", read_incidents(town, parse_layout(LAYOUT)), cell_km=1.0)
+    task = hourly("town-hourly", "Town", read_incidents(town, parse_layout(LAYOUT)), cell_km=1.0)
     spec = spec_of(task)
     assert (spec.horizon_names, len(spec.categories)) == (("1h",), 1)
     assert task.cube.counts.sum() == len(task.incidents) > 0

@@ -14,12 +14,11 @@ import pytest
 from scipy.stats import nbinom
 from sklearn.metrics import mean_poisson_deviance
 
-from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, published_chicago
+from models.evaluation.published import TASKS, TEST_DAYS, VALIDATION_DAYS, published_chicago
 from models.evaluation.rivals.ewma_profile import EwmaProfile
 from models.evaluation.rivals.kde import Kde
 from models.evaluation.rivals.means import Ewma, Expanding, Historical, LastWeek
 from models.evaluation.rivals.self_exciting import SelfExciting
-from models.evaluation.tasks import TASKS
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
 from schemas.errors import DataError
