@@ -18,8 +18,7 @@ from models.files.layouts import parse_layout
 from models.files.repeated_calls import merge_repeated
 from models.local_time import local_from_utc, utc_from_local
 from models.measures.cube import Cube
-from models.training.fit_baseline import holiday_days
-from models.training.outside_series import OutsideSeries
+from models.training.outside_series import OutsideSeries, holiday_days
 from models.training.regions import DEFAULT_CELL_M, RegionTask
 from schemas.errors import DataError, SettingsError
 from schemas.files import sha256

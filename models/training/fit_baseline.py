@@ -13,7 +13,7 @@ from models.dispersion import Dispersion
 from models.local_time import BLOCK_OF_HOUR, DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
 from models.neighbours import ring_sum
 from models.training.fit_dispersion import DISPERSIONS
-from models.training.holiday_days import holiday_days
+from models.training.outside_series import holiday_days
 from models.training.replay import IncidentHistory
 from schemas.grid import Grid
 from schemas.spec import DAY_S

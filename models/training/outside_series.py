@@ -1,7 +1,8 @@
-"""The outside series of a training: from their file into the spec, and how often each was missing."""
+"""What a model knows beside counts and clock: outside series, and the holidays of a place."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,8 @@ from schemas.spec import HOUR_S, CovariateSeries, Spec
 
 _ASKED_EVERY_S = 5 * HOUR_S  # so that all hours of the day are asked
 _OFTEN_MISSING = 0.1
+YEARS_AHEAD = 5  # with holidays, beyond the training data; afterwards no day is a holiday
+_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +103,23 @@ def missing_warnings(outside: OutsideSeries, spec: Spec, start_s: int, stop_s: i
         if max(of_each) > _OFTEN_MISSING:
             listed = ", ".join(f"{name} {share:.0%}" for name, share in zip(spec.horizon_names, of_each, strict=True))
             yield f"the outside series {series.name} is missing, so neutral, at {listed} of the moments"
+
+
+def holiday_days(place: str, first_s: int, last_s: int) -> npt.NDArray[np.float64]:
+    """(n,) local days since 1970 that are holidays, from the year before `first_s` to YEARS_AHEAD after `last_s`.
+
+    place: by ISO 3166-2, like FR or US-IL; empty: no holidays. Raises DataError for a place without a calendar.
+    """
+    if not place:
+        return np.zeros(0)
+    import holidays  # a second; most commands need none
+
+    country, _, part = place.partition("-")
+    first_year, last_year = (datetime.fromtimestamp(at_s, UTC).year for at_s in (first_s, last_s))
+    years = range(first_year - 1, last_year + YEARS_AHEAD + 1)
+    try:
+        dates = holidays.country_holidays(country, subdiv=part or None, years=years)
+    except NotImplementedError as error:
+        remedy = f"name the country alone, {country}" if part else "name a country by ISO 3166-2, like US or US-IL"
+        raise DataError(f"no calendar of holidays is known for {place}", remedy) from error
+    return np.array(sorted((day - _EPOCH).days for day in dates), np.float64)

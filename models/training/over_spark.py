@@ -72,7 +72,7 @@ def fit_spread(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, workers
             with redirect_stderr(file):  # where it prints what the executors say
                 distributor = TorchDistributor(num_processes=workers, local_mode=False, use_gpu=False)
                 # A module by name: a function would be pickled to disk.
-                distributor.run("-m", "models.training.fit_rank", name)
+                distributor.run("-m", "models.training.fit_files", name)
             fitted, ratios = read_fitted(Path(name), plan.recipe.network, data.train.shape)
         except (PySparkException, Py4JError, FileNotFoundError) as error:  # it does not notice when a process fails
             file.write(f"{error}\n")

@@ -11,9 +11,7 @@ from models.baseline import BaselineConstants, Floats
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.feature_lists import usual_columns
-from models.features import FeatureEngine, feature_names, features_of
-from models.files.archive import Meaning
-from models.files.data_report import refuse_one_cell, refuse_too_little
+from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork, residual_of
@@ -40,9 +38,7 @@ from models.training.fit_network import (
 from models.training.replay import IncidentHistory, Replay
 from models.training.training_table import HorizonResult, Tally, horizon_results, tally
 from schemas.covariate import NO_VALUES, Values
-from schemas.errors import DataError
-from schemas.grid import Grid
-from schemas.spec import Merge, Spec
+from schemas.spec import Spec
 
 ReportProgress = Callable[[str, float], None]  # (what, how far 0..1)
 
@@ -70,68 +66,6 @@ class Trained:
     rows: list[HorizonResult]
     tallies: list[Tally]
     examples: int  # that the judged network learned from
-
-
-def spec_of(table: IncidentTable, meaning: Meaning, *, region: str, cutoff_s: int) -> Spec:
-    """The region's spec, with the archive's cells, time zone, origins and merging of calls."""
-    refuse_one_cell(table, meaning.grid, _end_of_training(table, cutoff_s))
-    return Spec(
-        region=region,
-        timezone=meaning.timezone,
-        grid=meaning.grid,
-        categories=table.categories,
-        counted_origins=meaning.counted_origins,
-        features=feature_names(),
-        merge=meaning.merge,
-    )
-
-
-def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int, merge: Merge = "none") -> Spec:
-    """The region's spec; its grid comes from the training block alone."""
-    validation_s = _end_of_training(table, cutoff_s)
-    known = np.searchsorted(table.occurred_s, validation_s)
-    grid = Grid.around(table.lat_deg[:known], table.lon_deg[:known], cell_m=float(cell_m))
-    refuse_one_cell(table, grid, validation_s)
-    return Spec(
-        region=region,
-        timezone=table.timezone,
-        grid=grid,
-        categories=table.categories,
-        features=feature_names(),
-        merge=merge,
-    )
-
-
-def table_like(table: IncidentTable, spec: Spec, *, region: str, cutoff_s: int) -> IncidentTable:
-    """The table for a training that keeps `spec`, so that its artifact can replace the one with that spec.
-
-    Raises DataError when the table is of another region, or has what the spec has no place for.
-    """
-    refuse_one_cell(table, spec.grid, _end_of_training(table, cutoff_s))
-    faults = [
-        f"{what} is {now}, that of the artifact {was}"
-        for what, was, now in (("region", spec.region, region), ("time zone", spec.timezone, table.timezone))
-        if was != now
-    ]
-    if unknown := sorted(set(table.categories) - set(spec.categories)):
-        faults.append(f"the artifact has no category {', '.join(unknown)}")
-    if spec.features != features_of(spec):
-        faults.append("the artifact's network needs other features than this version computes")
-    if faults:
-        raise DataError(
-            f"--like: {'; '.join(faults)}",
-            remedy="correct the file or the option, or train without --like and start again with `checkpoint --reset`",
-        )
-    positions = np.array([spec.categories.index(name) for name in table.categories], np.int16)
-    return replace(table, categories=spec.categories, category=positions[table.category])
-
-
-def _end_of_training(table: IncidentTable, cutoff_s: int) -> int:
-    """Where validation begins. Raises DataError when there is too little to learn from."""
-    if table.occurred_s[0] >= cutoff_s:
-        raise DataError("no incident of the file lies before the cut-off", remedy="give a later end")
-    refuse_too_little(table.occurred_s[table.occurred_s < cutoff_s])
-    return Blocks.of(int(table.occurred_s[0]), cutoff_s).validation_s
 
 
 def train(

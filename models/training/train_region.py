@@ -1,19 +1,21 @@
 """From an incident file to a published artifact: what `train` does here, and of several regions in tasks of Spark."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import torch
-from msgspec.structs import replace
 
 from models.artifact.artifact import Model, Provenance, read_spec, write_artifact
 from models.artifact.manifest import DataSource, Training
+from models.features import feature_names, features_of
 from models.files.archive import ArchivedDays, Meaning, is_archive, read_archive
 from models.files.cutoff import cutoff_of
-from models.files.data_report import data_warnings, read_past, row_counts
+from models.files.data_report import data_warnings, read_past, refuse_one_cell, refuse_too_little, row_counts
 from models.files.incident_files import IncidentTable
 from models.files.layouts import parse_layout
 from models.files.repeated_calls import merged_as_in_the_stream
@@ -24,11 +26,12 @@ from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
 from models.training.outside_series import OutsideSeries, informed, missing_warnings, with_outside_series
 from models.training.regions import DEFAULT_CELL_M, RegionTask
-from models.training.train import ReportProgress, Trained, TrainingOptions, spec_for, spec_of, table_like, train
+from models.training.train import ReportProgress, Trained, TrainingOptions, train
 from models.training.training_table import HorizonResult
 from schemas.errors import DataError, RiskError
 from schemas.files import sha256
-from schemas.spec import Spec
+from schemas.grid import Grid
+from schemas.spec import Merge, Spec
 
 LIBRARIES = ("numpy", "torch", "safetensors", "msgspec")
 
@@ -67,7 +70,8 @@ def prepare(task: RegionTask) -> PreparedTask:
     """Read a task's files. Raises DataError when they cannot be used as asked."""
     recipe = read_recipe(Path(task.recipe)) if task.recipe else RecipeFile(recipe=DEFAULT)
     if task.network:
-        recipe = replace(recipe, recipe=replace(recipe.recipe, network=task.network))
+        of_kind = msgspec.structs.replace(recipe.recipe, network=task.network)
+        recipe = msgspec.structs.replace(recipe, recipe=of_kind)
     kind_of_network(recipe.recipe.network)
     like = read_spec(Path(task.like)) if task.like else None
     incidents, archived = read_data(task, like)
@@ -103,6 +107,68 @@ def prepare(task: RegionTask) -> PreparedTask:
         archived=archived,
         outside=outside,
     )
+
+
+def spec_of(table: IncidentTable, meaning: Meaning, *, region: str, cutoff_s: int) -> Spec:
+    """The region's spec, with the archive's cells, time zone, origins and merging of calls."""
+    refuse_one_cell(table, meaning.grid, _end_of_training(table, cutoff_s))
+    return Spec(
+        region=region,
+        timezone=meaning.timezone,
+        grid=meaning.grid,
+        categories=table.categories,
+        counted_origins=meaning.counted_origins,
+        features=feature_names(),
+        merge=meaning.merge,
+    )
+
+
+def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int, merge: Merge = "none") -> Spec:
+    """The region's spec; its grid comes from the training block alone."""
+    validation_s = _end_of_training(table, cutoff_s)
+    learned = np.searchsorted(table.occurred_s, validation_s)
+    grid = Grid.around(table.lat_deg[:learned], table.lon_deg[:learned], cell_m=float(cell_m))
+    refuse_one_cell(table, grid, validation_s)
+    return Spec(
+        region=region,
+        timezone=table.timezone,
+        grid=grid,
+        categories=table.categories,
+        features=feature_names(),
+        merge=merge,
+    )
+
+
+def table_like(table: IncidentTable, spec: Spec, *, region: str, cutoff_s: int) -> IncidentTable:
+    """The table for a training that keeps `spec`, so that its artifact can replace the one with that spec.
+
+    Raises DataError when the table is of another region, or has what the spec has no place for.
+    """
+    refuse_one_cell(table, spec.grid, _end_of_training(table, cutoff_s))
+    faults = [
+        f"{what} is {now}, that of the artifact {was}"
+        for what, was, now in (("region", spec.region, region), ("time zone", spec.timezone, table.timezone))
+        if was != now
+    ]
+    if unknown := sorted(set(table.categories) - set(spec.categories)):
+        faults.append(f"the artifact has no category {', '.join(unknown)}")
+    if spec.features != features_of(spec):
+        faults.append("the artifact's network needs other features than this version computes")
+    if faults:
+        raise DataError(
+            f"--like: {'; '.join(faults)}",
+            remedy="correct the file or the option, or train without --like and start again with `checkpoint --reset`",
+        )
+    positions = np.array([spec.categories.index(name) for name in table.categories], np.int16)
+    return replace(table, categories=spec.categories, category=positions[table.category])
+
+
+def _end_of_training(table: IncidentTable, cutoff_s: int) -> int:
+    """Where validation begins. Raises DataError when there is too little to learn from."""
+    if table.occurred_s[0] >= cutoff_s:
+        raise DataError("no incident of the file lies before the cut-off", remedy="give a later end")
+    refuse_too_little(table.occurred_s[table.occurred_s < cutoff_s])
+    return Blocks.of(int(table.occurred_s[0]), cutoff_s).validation_s
 
 
 def _refuse_other_merge(task: RegionTask, kept: Spec | Meaning | None) -> None:

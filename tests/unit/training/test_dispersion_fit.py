@@ -17,7 +17,8 @@ from models.training.fit_dispersion import (
     likeliest_dispersion,
     likeliest_factors,
 )
-from models.training.train import TrainingOptions, spec_for, train
+from models.training.train import TrainingOptions, train
+from models.training.train_region import spec_for
 from tests.harness.toy import publish_artifact, toy_table
 
 CELLS, STEPS, R = 40, 1500, 1.5

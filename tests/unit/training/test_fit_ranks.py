@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from models.hyperparameters import Hyperparameters
-from models.training.fit_files import read_fitted, write_fit
+from models.training.fit_files import fit_share, read_fitted, write_fit
 from models.training.fit_network import FitData, FitPlan, fit_network
-from models.training.fit_rank import fit_share
 from streaming.rehearse.broker import free_port
 from tests.harness.made_examples import DISPERSION, made_examples
 

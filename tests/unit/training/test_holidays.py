@@ -11,7 +11,7 @@ import pytest
 from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, features_of
-from models.training.holiday_days import YEARS_AHEAD, holiday_days
+from models.training.outside_series import YEARS_AHEAD, holiday_days
 from models.training.regions import RegionTask
 from models.training.train_region import prepare, train_region
 from schemas.errors import DataError

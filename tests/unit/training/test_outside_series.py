@@ -13,7 +13,8 @@ from models.scoring import means
 from models.training.card import card_text
 from models.training.outside_series import OutsideSeries, missing_shares, missing_warnings
 from models.training.replay import Replay
-from models.training.train import TrainingOptions, spec_for, train
+from models.training.train import TrainingOptions, train
+from models.training.train_region import spec_for
 from schemas.covariate import NO_VALUES
 from schemas.errors import DataError
 from schemas.spec import CovariateSeries

@@ -14,7 +14,8 @@ from models.training.card import card_text
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import KeptState, fit_network
 from models.training.replay import IncidentHistory, Replay
-from models.training.train import TrainingOptions, spec_for, train
+from models.training.train import TrainingOptions, train
+from models.training.train_region import spec_for
 from models.training.training_table import NO_GAIN, HorizonResult, gains_nothing, remarks
 from schemas.errors import DataError
 from tests.harness.toy import publish_artifact, toy_table
