@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, a
     from models.training.training_table import HorizonResult
 
 LOG = "training-spark.log"
-DEVICE_HELP = "auto: a GPU if there is one; cpu; cuda. Equal seeds give equal models on the CPU only"
 
 
 # Typer reads a command's options from its parameters.
@@ -44,7 +43,6 @@ def train_command(
         int, typer.Option(min=1, help="Processes in Spark: they fit the network together, or a region of FILE each")
     ] = 1,
     master: Master = "",
-    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
 ) -> None:
     """Train on a file of incidents and publish the artifact.
 
@@ -62,28 +60,30 @@ def train_command(
     given = RegionTask(
         data=data, layout=layout, region=region, cell_m=cell_m, like=str(like) if like else "", until=until
     )
-    _train_one(tasks[0] if tasks else given, out, workers=workers, master=master, device=device)
+    _train_one(tasks[0] if tasks else given, out, workers=workers, master=master)
 
 
-def _train_one(task: RegionTask, out: Path, *, workers: int, master: str, device: str) -> None:
+def _train_one(task: RegionTask, out: Path, *, workers: int, master: str) -> None:
+    import torch
+
     from models.training.fit_network import fit_network
     from models.training.over_spark import executors, fit_spread
     from models.training.train_region import prepare, train_region
 
     if master and workers == 1:
         raise SettingsError(f"--master {master}, but one worker needs no Spark", "leave it out, or give --workers")
-    where = device_of(device, workers=workers)
+    device = "cuda" if workers == 1 and torch.cuda.is_available() else "cpu"
     check_writable(out)
     console = Console()
     ready = prepare(task)
     _describe(ready, console)
     with ExitStack() as stack:
-        fit: Fit = partial(fit_network, device=where)
+        fit: Fit = partial(fit_network, device=device)
         if workers > 1:
             stack.enter_context(executors(master or f"local[{workers}]", out / LOG))
             fit = partial(fit_spread, workers=workers, log=out / LOG)
         report = stack.enter_context(progress_bars(("baseline", "replay", "network", "on all data"), console))
-        folder, results = train_region(ready, out, report=report, fit=fit, workers=workers, device=where)
+        folder, results = train_region(ready, out, report=report, fit=fit, workers=workers, device=device)
     _print_results(results, console)
     console.print(f"artifact: {folder}", soft_wrap=True)
 
@@ -111,22 +111,6 @@ def _train_side_by_side(tasks: "Sequence[RegionTask]", out: Path, *, workers: in
     if faults:
         listed = "; ".join(f"{region}: {fault}" for region, fault in sorted(faults.items()))
         raise DataError(f"{len(faults)} of {len(tasks)} regions have no new artifact: {listed}")
-
-
-def device_of(asked: str, *, workers: int) -> str:
-    """`cpu` or `cuda`, for a fit by `workers` processes. Raises SettingsError when it is not possible."""
-    import torch
-
-    if asked not in ("auto", "cpu", "cuda"):
-        raise SettingsError(f"--device {asked} is unknown", remedy="choose auto, cpu or cuda")
-    if asked == "cuda" and workers > 1:
-        raise SettingsError(f"--device cuda with --workers {workers}: workers use CPUs", "leave out one of the two")
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(
-            f"--device cuda: torch {torch.__version__} finds no GPU here",
-            remedy="give --device cpu, or install the driver and a torch that is built for CUDA",
-        )
-    return "cuda" if asked != "cpu" and workers == 1 and torch.cuda.is_available() else "cpu"
 
 
 def _describe(ready: "PreparedTask", console: Console) -> None:

@@ -1,45 +1,14 @@
-"""Where a fit runs, and that a GPU gives what the CPU gives."""
+"""Where a fit runs: a GPU gives what the CPU gives."""
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from models.__main__ import app
-from models.cli.train import device_of
 from models.hyperparameters import Hyperparameters
 from models.training.fit_network import FitData, FitPlan, fit_network
 from schemas.errors import SettingsError
 from tests.harness.made_examples import DISPERSION, made_examples
-
-
-@pytest.mark.parametrize(
-    ("asked", "workers", "gpu", "chosen"),
-    [
-        ("auto", 1, True, "cuda"),
-        ("auto", 1, False, "cpu"),
-        ("auto", 2, True, "cpu"),
-        ("cpu", 1, True, "cpu"),
-        ("cpu", 2, True, "cpu"),
-        ("cuda", 1, True, "cuda"),
-    ],
-)
-def test_the_device_is_the_one_asked_for_and_a_gpu_where_it_may_be(monkeypatch, asked, workers, gpu, chosen):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    assert device_of(asked, workers=workers) == chosen
-
-
-@pytest.mark.parametrize(
-    ("asked", "workers", "said"),
-    [
-        ("cuda", 1, "finds no GPU here: give --device cpu"),
-        ("cuda", 2, "leave out one of the two"),
-        ("gpu", 1, "choose auto, cpu or cuda"),
-    ],
-)
-def test_a_device_that_cannot_be_is_refused_with_the_remedy(monkeypatch, asked, workers, said):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SettingsError, match=said):
-        device_of(asked, workers=workers)
 
 
 def test_a_master_without_workers_is_refused_before_anything_is_read(tmp_path):

@@ -17,7 +17,7 @@ ONE = '[[regions]]\nregion = "a"\ndata = "a.csv"\nlayout = "sample"\n'
 
 def test_the_options_of_train_have_names_and_defaults_of_the_file():
     options = inspect.signature(train_command).parameters
-    how = {"file", "out", "workers", "master", "device"}  # how it is done and where it goes, not what is made
+    how = {"file", "out", "workers", "master"}  # how it is done and where it goes, not what is made
     task = RegionTask(data="", region="")
     for name in options.keys() - how:
         default = options[name].default

@@ -5,6 +5,7 @@ import json
 import msgspec
 import numpy as np
 import pytest
+import torch
 from optuna.trial import TrialState, create_trial
 from typer.testing import CliRunner
 
@@ -214,7 +215,7 @@ def test_the_command_goes_on_and_train_reads_what_it_wrote(command, tmp_path):
 def test_train_makes_the_network_of_the_recipe(command, tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text('{"recipe": {"widths": [24, 16]}}')
-    done = command("train", "--out", str(tmp_path / "artifacts"), "--device", "cpu", recipe=path)
+    done = command("train", "--out", str(tmp_path / "artifacts"), recipe=path)
     assert done.exit_code == 0
     artifact = read_artifact(newest_artifacts(tmp_path / "artifacts")["toyville"][0])
     network = artifact.network()
@@ -222,7 +223,11 @@ def test_train_makes_the_network_of_the_recipe(command, tmp_path):
     manifest = artifact.manifest
     assert (manifest.recipe, manifest.tuned_on) == (Hyperparameters(widths=(24, 16)), None)
     assert manifest.training == Training(
-        epochs=1, step_minutes=720, workers=1, device="cpu", fitted_until_s=manifest.data.cutoff_s
+        epochs=1,
+        step_minutes=720,
+        workers=1,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        fitted_until_s=manifest.data.cutoff_s,
     )
 
 
