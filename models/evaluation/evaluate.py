@@ -99,14 +99,14 @@ def evaluate_rolling(
 ) -> Evaluation:
     """`evaluate`, and the same at origins before: `origins` blocks of time, one behind the other, each judged once."""
     tasks = [earlier(task, blocks) for blocks in range(origins - 1, 0, -1)]
-    found = [evaluate(one, plan, now=now, versions=versions) for one in (*tasks, task)]
+    evaluations = [evaluate(each, plan, now=now, versions=versions) for each in (*tasks, task)]
     if origins == 1:
-        return found[0]
+        return evaluations[0]
     return replace(
-        found[-1],
-        origins=combine_origins(found, seed=plan.seeds[0]),
-        seconds=sum(one.seconds for one in found),
-        peak_gib=max(one.peak_gib for one in found),
+        evaluations[-1],
+        origins=combine_origins(evaluations, seed=plan.seeds[0]),
+        seconds=sum(each.seconds for each in evaluations),
+        peak_gib=max(each.peak_gib for each in evaluations),
     )
 
 
@@ -144,4 +144,4 @@ def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan) -> ModelResu
             mean = next(forecasts) if is_kept else np.zeros(cube.counts.shape[1:])
             spool.append(judge.floored(mean[task.scored]))
         fitted = UnjudgedRow(name=rival.name, kind="rule", chosen=forecaster.chosen, seconds=time.monotonic() - began)
-        return judged_row(fitted, lambda: judge.kept(spool.read, choosing), [spool.read], judge)
+        return judged_row(fitted, lambda: judge.in_runs(spool.read, choosing), [spool.read], judge)

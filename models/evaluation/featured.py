@@ -50,7 +50,7 @@ def _fitted_networks(kind: str, learned: Learned, plan: EvaluationPlan) -> Unjud
         chosen=networks[0].chosen,
         models=networks,
         of=kind_of_network(kind),
-        losses=tuple(one.losses for one in networks),
+        losses=tuple(network.losses for network in networks),
         seconds=time.monotonic() - began,
     )
 
@@ -87,13 +87,15 @@ def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple
     with ExitStack() as open_files:
         spools = [[open_files.enter_context(Spool(task.test, shape, np.float32)) for _ in row.models] for row in fitted]
         _forecast(fitted, spools, learned, judge, plan)
-        seen = learned.examples[RiskNetwork][1].counts[:, :, 0].numpy().astype(np.int32)
+        counts = learned.examples[RiskNetwork][1].counts[:, :, 0].numpy().astype(np.int32)
         forecasts = [
-            _Forecasts(of=row, chosen=_chosen(row, learned, judge), seen=seen, judged=[spool.read for spool in of_row])
+            _Forecasts(
+                of=row, chosen=_chosen(row, learned, judge), counts=counts, judged=[spool.read for spool in of_row]
+            )
             for row, of_row in zip(fitted, spools, strict=True)
         ]
-        forecasts.append(_pool([one for one in forecasts if one.of.kind != NETWORK_KINDS[1]]))
-        rows = [one.row(judge) for one in forecasts]
+        forecasts.append(_pool([forecast for forecast in forecasts if forecast.of.kind != NETWORK_KINDS[1]]))
+        rows = [forecast.row(judge) for forecast in forecasts]
         network = next(place for place, row in enumerate(rows) if row.kind == NETWORK_KINDS[0])
         share = rows[network].chosen[MIXED_IN]
         expected[task.scored] = judge.expected(mean_of(forecasts[network].judged, judge, share))
@@ -104,11 +106,11 @@ def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple
 class _Forecasts:
     of: UnjudgedRow
     chosen: Floats  # (cells at validation steps, categories) mean over the seeds
-    seen: Counts  # what was counted there
+    counts: Counts  # what was counted there
     judged: Sequence[Forecast]  # of the judged steps, one for each seed
 
     def row(self, judge: Judge) -> ModelResult:
-        return judged_row(self.of, lambda: [(self.chosen[None], self.seen[None])], self.judged, judge)
+        return judged_row(self.of, lambda: [(self.chosen[None], self.counts[None])], self.judged, judge)
 
 
 def _chosen(fitted: UnjudgedRow, learned: Learned, judge: Judge) -> Floats:
@@ -118,21 +120,23 @@ def _chosen(fitted: UnjudgedRow, learned: Learned, judge: Judge) -> Floats:
 
 def _pool(members: Sequence[_Forecasts]) -> _Forecasts:
     """Of each seed's forecasts; a member without seeds is the same in all of them."""
-    began, seen = time.monotonic(), members[0].seen
-    weights = pool_weights([one.chosen for one in members], seen)
+    began, counts = time.monotonic(), members[0].counts
+    weights = pool_weights([member.chosen for member in members], counts)
     each = [
-        [one.judged[seed % len(one.judged)] for one in members]
-        for seed in range(max(len(one.judged) for one in members))
+        [member.judged[seed % len(member.judged)] for member in members]
+        for seed in range(max(len(member.judged) for member in members))
     ]
     return _Forecasts(
         of=UnjudgedRow(
             name="log-linear pool",
             kind=POOL,
-            chosen={f"weight of {one.of.name}": weight for one, weight in zip(members, weights.tolist(), strict=True)},
+            chosen={
+                f"weight of {member.of.name}": weight for member, weight in zip(members, weights.tolist(), strict=True)
+            },
             seconds=time.monotonic() - began,
         ),
-        chosen=pooled([one.chosen for one in members], weights),
-        seen=seen,
+        chosen=pooled([member.chosen for member in members], weights),
+        counts=counts,
         judged=[_pooled_forecast(of_seed, weights) for of_seed in each],
     )
 

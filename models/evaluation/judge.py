@@ -39,19 +39,19 @@ class Judge:
     def share_mixed_in(self, chosen: Runs) -> float:
         """Which of SHARES makes the forecasts of the validation steps best. chosen: as `floored` gives them."""
         losses = [
-            [poisson_loss(self.mixed(one, share), counts) for share in SHARES]
-            for mean, seen in chosen
-            for one, counts in zip(mean, seen, strict=True)
+            [poisson_loss(self.mixed(step_mean, share), counts) for share in SHARES]
+            for mean, step_counts in chosen
+            for step_mean, counts in zip(mean, step_counts, strict=True)
         ]
         return SHARES[int(np.mean(losses, axis=0).argmin())]
 
     def dispersion(self, chosen: Runs, share: float) -> Dispersion:
         """(categories,) the likeliest on the validation steps with `share` of the mean mixed in."""
         losses: Floats = np.zeros(())
-        for mean, seen in chosen:
+        for mean, observed in chosen:
             log_mean, counts = (
                 torch.from_numpy(values.reshape(-1, values.shape[-1], 1))
-                for values in (np.log(self.mixed(mean, share)), seen)
+                for values in (np.log(self.mixed(mean, share)), observed)
             )
             losses = losses + dispersion_losses(log_mean, counts)
         return likeliest(losses)[:, 0]
@@ -71,8 +71,8 @@ class Judge:
     @property
     def _learned(self) -> Counts:
         """(learned steps, scored cells, categories) without the steps that are cut out."""
-        known = np.flatnonzero(self.task.is_kept[: self.task.validation])
-        return self.task.cube.counts[np.ix_(known, self.task.scored)]
+        learned = np.flatnonzero(self.task.is_kept[: self.task.validation])
+        return self.task.cube.counts[np.ix_(learned, self.task.scored)]
 
     @property
     def judged(self) -> range:
@@ -98,16 +98,16 @@ class Judge:
         """(steps,) see `Task.is_kept`; what is forecast for a step that is not kept changes no figure."""
         return self.task.is_kept
 
-    def kept(self, forecast: Forecast, steps: range) -> Iterator[tuple[AnyFloats, Counts]]:
+    def in_runs(self, forecast: Forecast, steps: range) -> Iterator[tuple[AnyFloats, Counts]]:
         """Runs of the kept steps: forecasts and counts."""
         for run in self.runs(steps):
-            kept = self.is_kept[run.start : run.stop]
-            if kept.any():
-                yield forecast(run)[kept], self.counts(run)[kept]
+            is_kept = self.is_kept[run.start : run.stop]
+            if is_kept.any():
+                yield forecast(run)[is_kept], self.counts(run)[is_kept]
 
     def scores(self, forecast: Forecast, dispersion: Dispersion) -> ModelScores:
         return score(
-            self.kept(forecast, self.judged),
+            self.in_runs(forecast, self.judged),
             dispersion,
             self.task.cube.categories,
             np.random.default_rng(self.seed),
@@ -123,15 +123,15 @@ class Judge:
     def expected(self, forecast: Forecast) -> Floats:
         """(scored cells, categories) the mean of a forecast over the judged steps."""
         total = np.zeros((self.cells, len(self.task.cube.categories)))
-        for mean, _ in self.kept(forecast, self.judged):
+        for mean, _ in self.in_runs(forecast, self.judged):
             total = added(total, mean)
         return total / self._kept_steps
 
     @cached_property
     def observed(self) -> Floats:
         """(cells, categories) incidents per judged step, also of cells that are not scored."""
-        kept = np.flatnonzero(self.is_kept[self.task.test :]) + self.task.test
-        return np.asarray(self.task.cube.counts[kept].mean(axis=0))
+        steps = np.flatnonzero(self.is_kept[self.task.test :]) + self.task.test
+        return np.asarray(self.task.cube.counts[steps].mean(axis=0))
 
     def totals(self, forecast: Forecast) -> Totals:
         """Of the scored cells; the others expect nothing and count nothing."""
@@ -140,25 +140,25 @@ class Judge:
     def _everywhere(self, forecast: Forecast) -> Iterator[tuple[Floats, Counts]]:
         """The runs on the whole grid, with nothing in the place of what is not judged."""
         for run in self.runs(self.judged):
-            shape, kept = (len(run), *self.task.cube.counts.shape[1:]), self.is_kept[run.start : run.stop]
-            mean, seen = np.zeros(shape), np.zeros(shape, np.int32)
-            here = np.ix_(kept, self.task.scored)
-            mean[here], seen[here] = forecast(run)[kept], self.counts(run)[kept]
-            yield mean, seen
+            shape, is_kept = (len(run), *self.task.cube.counts.shape[1:]), self.is_kept[run.start : run.stop]
+            mean, observed = np.zeros(shape), np.zeros(shape, np.int32)
+            here = np.ix_(is_kept, self.task.scored)
+            mean[here], observed[here] = forecast(run)[is_kept], self.counts(run)[is_kept]
+            yield mean, observed
 
     def versus(self, model: ModelScores, rival: ModelScores, category: str | None = None) -> Difference:
         """Over all categories, or in one of them."""
         names = self.task.cube.categories
         taken = [place for place, name in enumerate(names) if category in (None, name)]
-        model_sums, rival_sums = (one.log_score_sums[:, :, taken].sum(axis=2) for one in (model, rival))
-        found = compare(
+        model_sums, rival_sums = (scores.log_score_sums[:, :, taken].sum(axis=2) for scores in (model, rival))
+        compared = compare(
             model_sums,
             rival_sums,
             values=self.cells * len(taken),
             steps_per_week=self.task.cube.steps_per_week,
             random=np.random.default_rng(self.seed),
         )
-        return found if self._judged[taken].sum() >= LEAST_JUDGED else replace(found, verdict="too few")
+        return compared if self._judged[taken].sum() >= LEAST_JUDGED else replace(compared, verdict="too few")
 
     @cached_property
     def _judged(self) -> npt.NDArray[np.int64]:

@@ -17,14 +17,16 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     last = evaluations[-1]
     values = last.scored_cells * len(last.cube.categories)
     sums: dict[str, Floats] = {  # (seeds, steps of all origins) each
-        row.model: np.concatenate([one.row(row.model).scores.log_score_sums.sum(axis=2) for one in evaluations], axis=1)
+        row.model: np.concatenate(
+            [each.row(row.model).scores.log_score_sums.sum(axis=2) for each in evaluations], axis=1
+        )
         / values
         for row in last.rows
     }
     mean = {model: float(per_step.mean()) for model, per_step in sums.items()}
     best = min((row.model for row in last.rows if row.kind not in WITH_THE_NETWORK), key=mean.__getitem__)
     best_rule = min((row.model for row in last.rows if row.kind == "rule"), key=mean.__getitem__)
-    judged = [one.rows[0].scores.log_score_sums.shape[1] for one in evaluations]
+    judged = [each.rows[0].scores.log_score_sums.shape[1] for each in evaluations]
     block = day_blocks(*judged, steps_per_week=last.cube.steps_per_week)
 
     def versus(model: str, rival: str) -> Difference | None:
@@ -35,7 +37,7 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     rows = [
         RollingResult(
             model=model,
-            nb_log_scores=tuple(one.row(model).scores.sheet.nb_log_score for one in evaluations),
+            nb_log_scores=tuple(each.row(model).scores.sheet.nb_log_score for each in evaluations),
             nb_log_score=mean[model],
             versus_best_baseline=versus(model, best),
             versus_best_rule=versus(model, best_rule),
@@ -43,7 +45,7 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
         for model in sums
     ]
     return Origins(
-        judged_from_s=tuple(int(one.cube.starts_s[one.first]) for one in evaluations),
+        judged_from_s=tuple(int(each.cube.starts_s[each.first]) for each in evaluations),
         best_baseline=best,
         best_rule=best_rule,
         rows=tuple(sorted(rows, key=lambda row: row.nb_log_score)),

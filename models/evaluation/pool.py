@@ -17,15 +17,15 @@ def pool_weights(means: Sequence[AnyFloats], counts: Counts) -> Floats:
 
     means: of each member, of the shape of `counts` and above 0. The loss is convex, so there is one minimum.
     """
-    logs, seen = np.stack([np.log(mean, dtype=np.float64).ravel() for mean in means]), counts.ravel()
-    incidents = max(float(seen.sum()), 1.0)
+    logs, observed = np.stack([np.log(mean, dtype=np.float64).ravel() for mean in means]), counts.ravel()
+    incidents = max(float(observed.sum()), 1.0)
 
     def loss(weights: Floats) -> tuple[float, Floats]:
         log_mean = weights @ logs
         mean = np.exp(log_mean)
-        return float(mean.sum() - seen @ log_mean) / incidents, logs @ (mean - seen) / incidents
+        return float(mean.sum() - observed @ log_mean) / incidents, logs @ (mean - observed) / incidents
 
-    found = minimize(
+    search = minimize(
         loss,
         np.full(len(logs), 1 / len(logs)),
         jac=True,
@@ -34,9 +34,9 @@ def pool_weights(means: Sequence[AnyFloats], counts: Counts) -> Floats:
         constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": np.ones_like},
         options={"ftol": 1e-10, "maxiter": 200},
     )
-    weights = np.clip(found.x, 0, 1)
+    weights = np.clip(search.x, 0, 1)
     # A search that ends early, by rounding, may stand a little beside the minimum: never worse than one member alone.
-    return min([np.asarray(weights / weights.sum()), *np.eye(len(logs))], key=lambda one: loss(one)[0])
+    return min([np.asarray(weights / weights.sum()), *np.eye(len(logs))], key=lambda candidate: loss(candidate)[0])
 
 
 def pooled(means: Sequence[AnyFloats], weights: Floats) -> Floats:

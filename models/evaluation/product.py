@@ -114,19 +114,19 @@ def judged_inputs(task: Task, learned: Learned, runs: Iterable[range]) -> Iterat
     """
     cells = np.flatnonzero(task.scored)
     for run in runs:
-        found: dict[Inputs, list[Values]] = {kind.inputs: [] for kind in learned.examples}
+        of_kinds: dict[Inputs, list[Values]] = {kind.inputs: [] for kind in learned.examples}
         for step in run:
             values = learned.engine.compute(learned.replay.lead_to(int(task.cube.starts_s[step]))).values
-            for inputs_of, inputs in found.items():
+            for inputs_of, inputs in of_kinds.items():
                 inputs.append(inputs_of(values, task.grid)[cells])
-        yield {inputs_of: np.stack(inputs) for inputs_of, inputs in found.items()}
+        yield {inputs_of: np.stack(inputs) for inputs_of, inputs in of_kinds.items()}
 
 
-def refuse_leaking_features(task: Task, learned: Learned, step: int, seen: Values, *, delay: int) -> None:
+def refuse_leaking_features(task: Task, learned: Learned, step: int, computed: Values, *, delay: int) -> None:
     """Raises LeakError when the features of a step change with what happened after it began.
 
-    seen: (scored cells, categories, features) of that step as the evaluation computed them. They are computed again by
-    a fresh replay of a history that ends with what is reported when the step begins, `delay` steps late.
+    computed: (scored cells, categories, features) of that step, by the evaluation. They are computed again by a fresh
+    replay of a history that ends with what is reported when the step begins, `delay` steps late.
     """
     lag_s = delay * task.step_s
     at_s = int(task.cube.starts_s[step])
@@ -136,7 +136,7 @@ def refuse_leaking_features(task: Task, learned: Learned, step: int, seen: Value
     issued = replace(history_of(task, spec, at_s - lag_s), covariates=values[values["issued_s"] <= at_s])
     replay = Replay(issued, lag_s)
     again = engine.compute(replay.lead_to(at_s)).values[np.flatnonzero(task.scored)]
-    changed = (again != seen).any(axis=(0, 1))
+    changed = (again != computed).any(axis=(0, 1))
     if changed.any():
         names = [name for name, differs in zip(spec.features, changed, strict=True) if differs]
         raise LeakError(

@@ -50,6 +50,6 @@ def judged_row(
         dispersion=dispersion,
         chosen={**fitted.chosen, MIXED_IN: share},
         seeds=len(judged),
-        log_scores_of_seeds=tuple(one.sheet.nb_log_score for one in of_seeds),
+        log_scores_of_seeds=tuple(scores.sheet.nb_log_score for scores in of_seeds),
         seconds=fitted.seconds,
     )

@@ -34,5 +34,5 @@ class Spool:
 
     def read(self, steps: range) -> AnyFloats:
         self._file.seek((steps.start - self._first) * self._step_bytes)
-        found = self._file.read(len(steps) * self._step_bytes)
-        return np.frombuffer(found, self._kind).reshape(len(steps), *self._shape)
+        content = self._file.read(len(steps) * self._step_bytes)
+        return np.frombuffer(content, self._kind).reshape(len(steps), *self._shape)

@@ -27,8 +27,8 @@ def random_moments(start_s: int, stop_s: int, step_s: int, random: np.random.Gen
 
 def cells_to_learn(history: IncidentHistory, until_s: int, random: np.random.Generator) -> npt.NDArray[np.intp]:
     """Cells with any incident before `until_s`, and a part of the empty ones."""
-    seen = history.counts(history.first_s, until_s).sum(axis=1) > 0
-    return np.flatnonzero(seen | (random.random(len(seen)) < _EMPTY_CELLS_SHARE))
+    is_busy = history.counts(history.first_s, until_s).sum(axis=1) > 0
+    return np.flatnonzero(is_busy | (random.random(len(is_busy)) < _EMPTY_CELLS_SHARE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,9 +94,9 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
     spec = history.spec
     cut_s = sum(stop_s - start_s for start_s, stop_s in history.cut_spans(history.first_s, until_s))
     days = max((until_s - history.first_s - cut_s) / DAY_S, 1.0)
-    kept = history.incidents.category[history.kept(history.first_s, until_s)]
+    category = history.incidents.category[history.kept(history.first_s, until_s)]
     series = SeriesScale.of(history.covariates, spec, history.first_s, until_s)
-    mean_per_day = np.bincount(kept, minlength=len(spec.categories)) / days
+    mean_per_day = np.bincount(category, minlength=len(spec.categories)) / days
     return BaselineConstants(
         half_life_days=np.array(HALF_LIVES_DAYS[0]),
         level_half_life_days=np.array(HALF_LIVES_DAYS[0]),
@@ -174,51 +174,53 @@ def _days(
 
 def _choose_profile_prior(history: IncidentHistory, blocks: Blocks) -> float:
     """The prior of the profile by hour of the week under which the validation block was least surprising."""
-    seen, exposure = _by_hour(history, history.first_s, blocks.validation_s)
+    incidents, exposure = _by_hour(history, history.first_s, blocks.validation_s)
     later, later_exposure = _by_hour(history, blocks.validation_s, blocks.test_s)
     surprise = []
     for prior in PROFILE_PRIORS:
-        share = _profile(seen, exposure, prior) * later_exposure
+        share = _profile(incidents, exposure, prior) * later_exposure
         share = share / share.sum(axis=1, keepdims=True)
         used = later_exposure > 0
         surprise.append(-float((later * np.log(np.where(used, share, 1.0))).sum()))
     return PROFILE_PRIORS[int(np.argmin(surprise))]
 
 
-def _profile(seen: Floats, exposure: Floats, prior: float) -> Floats:
+def _profile(incidents: Floats, exposure: Floats, prior: float) -> Floats:
     """(categories, 168) profile by hour of the week; its mean is 1."""
-    over_all = (seen.sum(axis=0) + prior) / (exposure + prior / max(seen.sum() / max(exposure.sum(), 1.0), 1e-9))
+    over_all = (incidents.sum(axis=0) + prior) / (
+        exposure + prior / max(incidents.sum() / max(exposure.sum(), 1.0), 1e-9)
+    )
     over_all = over_all / over_all.mean()
-    mean = np.maximum(seen.sum(axis=1, keepdims=True) / max(exposure.sum(), 1.0), 1e-9)  # incidents per hour
-    profile = (seen + prior * over_all) / (mean * exposure + prior)
+    mean = np.maximum(incidents.sum(axis=1, keepdims=True) / max(exposure.sum(), 1.0), 1e-9)  # incidents per hour
+    profile = (incidents + prior * over_all) / (mean * exposure + prior)
     return np.asarray(profile / profile.mean(axis=1, keepdims=True))
 
 
 def _choose_lift_prior(history: IncidentHistory, blocks: Blocks, profile: Floats) -> float:
     """The prior of the cells' lifts under which the validation block was least surprising."""
-    seen, share = _by_block(history, profile, history.first_s, blocks.validation_s)
+    incidents, share = _by_block(history, profile, history.first_s, blocks.validation_s)
     later, later_share = _by_block(history, profile, blocks.validation_s, blocks.test_s)
     surprise = []
     for prior in LIFT_PRIORS:
-        expected = day_lift(seen, share, prior, history.spec.grid) * later_share
+        expected = day_lift(incidents, share, prior, history.spec.grid) * later_share
         expected = expected / expected.sum(axis=2, keepdims=True)
         surprise.append(-float((later * np.log(np.where(later_share > 0, expected, 1.0))).sum()))
     return LIFT_PRIORS[int(np.argmin(surprise))]
 
 
-def day_lift(seen: Floats, share: Floats, prior: float, grid: Grid) -> Floats:
+def day_lift(incidents: Floats, share: Floats, prior: float, grid: Grid) -> Floats:
     """(cells, categories, 16) what a cell has of the profile: its own incidents over the profile's, shrunk.
 
     A cell's category is shrunk to the cell, that to its 3 x 3 neighbourhood, that to 1. The share-weighted mean is 1.
-    seen: (cells, categories, 16) incidents; share: (categories, 16) of the profile in each block, sums to 1.
+    incidents: (cells, categories, 16) incidents; share: (categories, 16) of the profile in each block, sums to 1.
     """
-    expected = seen.sum(axis=2, keepdims=True) * share
-    cell_seen, cell_expected = seen.sum(axis=1), expected.sum(axis=1)
+    expected = incidents.sum(axis=2, keepdims=True) * share
+    cell_seen, cell_expected = incidents.sum(axis=1), expected.sum(axis=1)
     around_seen = ring_sum(cell_seen, grid) + cell_seen
     around_expected = ring_sum(cell_expected, grid) + cell_expected
     around = (around_seen + 2 * prior) / (around_expected + 2 * prior)
     cell = (cell_seen + prior * around) / (cell_expected + prior)
-    lift = (seen + prior * cell[:, None]) / (expected + prior)
+    lift = (incidents + prior * cell[:, None]) / (expected + prior)
     return np.asarray(lift / (lift * share).sum(axis=2, keepdims=True))
 
 
@@ -228,10 +230,10 @@ def _by_block(history: IncidentHistory, profile: Floats, start_s: int, stop_s: i
     hour = hour_of_week(history.incidents.occurred_s[part], history.spec.timezone).astype(np.intp)
     cells, categories = history.spec.grid.cells, len(history.spec.categories)
     series = history.incidents.cell[part].astype(np.intp) * categories + history.incidents.category[part]
-    seen = np.bincount(series * DAY_BLOCKS + BLOCK_OF_HOUR[hour], minlength=cells * categories * DAY_BLOCKS)
+    incidents = np.bincount(series * DAY_BLOCKS + BLOCK_OF_HOUR[hour], minlength=cells * categories * DAY_BLOCKS)
     weighed = profile * _kept_hours(history, start_s, stop_s)
     share = weighed @ HOURS_OF_BLOCK.T
-    return seen.reshape(cells, categories, DAY_BLOCKS).astype(np.float64), share / share.sum(axis=1, keepdims=True)
+    return incidents.reshape(cells, categories, DAY_BLOCKS).astype(np.float64), share / share.sum(axis=1, keepdims=True)
 
 
 def _by_hour(history: IncidentHistory, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
@@ -240,8 +242,8 @@ def _by_hour(history: IncidentHistory, start_s: int, stop_s: int) -> tuple[Float
     hour = hour_of_week(history.incidents.occurred_s[part], history.spec.timezone).astype(np.intp)
     place = history.incidents.category[part].astype(np.intp) * HOURS + hour
     categories = len(history.spec.categories)
-    seen = np.bincount(place, minlength=categories * HOURS).astype(np.float64).reshape(categories, HOURS)
-    return seen, _kept_hours(history, start_s, stop_s)
+    incidents = np.bincount(place, minlength=categories * HOURS).astype(np.float64).reshape(categories, HOURS)
+    return incidents, _kept_hours(history, start_s, stop_s)
 
 
 def _kept_hours(history: IncidentHistory, start_s: int, stop_s: int) -> Floats:

@@ -44,9 +44,9 @@ def dispersion_losses(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
     """
     losses = np.empty((2, len(DISPERSIONS), *counts.shape[1:]))
     for place in np.ndindex(counts.shape[1:]):
-        log_means, seen = log_mean[(slice(None), *place)].double(), counts[(slice(None), *place)].double()
-        some = seen > 0
-        busy, busy_counts, quiet = torch.exp(log_means[some]), seen[some], torch.exp(log_means[~some])
+        log_means, of_place = log_mean[(slice(None), *place)].double(), counts[(slice(None), *place)].double()
+        some = of_place > 0
+        busy, busy_counts, quiet = torch.exp(log_means[some]), of_place[some], torch.exp(log_means[~some])
         quiet_sum = quiet.sum()
         for number, r in enumerate(torch.from_numpy(DISPERSIONS)):
             none = ((r * torch.log1p(quiet / r)).sum(), r * torch.log1p(1 / r) * quiet_sum)  # nearly all counts are 0
@@ -87,14 +87,14 @@ def factor_losses(
     """
     losses = np.zeros((len(FACTORS), cells, *counts.shape[1:]))
     for place in np.ndindex(counts.shape[1:]):
-        log_means, seen = log_mean[(slice(None), *place)].double(), counts[(slice(None), *place)].double()
+        log_means, of_place = log_mean[(slice(None), *place)].double(), counts[(slice(None), *place)].double()
         mean = torch.exp(log_means)
-        some = torch.nonzero(seen)[:, 0]
+        some = torch.nonzero(of_place)[:, 0]
         for number, factor in enumerate(FACTORS):
             of_cell = replace(dispersion[place], r=factor * dispersion.r[place])
             size = of_cell.tensor_size(mean).expand_as(mean)
             each = size * torch.log1p(mean / size)  # nearly all counts are 0
-            each[some] = negative_binomial_nll(log_means[some], seen[some], size[some])
+            each[some] = negative_binomial_nll(log_means[some], of_place[some], size[some])
             losses[(number, slice(None), *place)] = np.bincount(cell, weights=each.numpy(), minlength=cells)
     return losses
 

@@ -227,12 +227,12 @@ class _Fitting:
 
 def log_expected(network: RiskNetwork, examples: Examples) -> Tensor:
     """(n, categories, horizons) log of what a network in eval mode on the CPU expects."""
-    found = []
+    logs = []
     with torch.inference_mode():
         for values in torch.split(examples.values, _JUDGED_TOGETHER):
             residual = network(values[:, None])[:, 0]  # each example as a grid of one cell
-            found.append(values[:, :, usual_columns(residual.shape[2])] + residual)
-    return torch.cat(found)
+            logs.append(values[:, :, usual_columns(residual.shape[2])] + residual)
+    return torch.cat(logs)
 
 
 def _baseline_loss(data: FitData) -> Tensor:

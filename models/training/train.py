@@ -126,11 +126,11 @@ def _judged(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _Jud
     cells = cells_to_learn(past, blocks.validation_s, work.random)
     learned = work.examples(train_at, replay, engine, cells)
     chosen_by = work.examples(validate_at, replay, engine, np.arange(past.spec.grid.cells))
-    seen = chosen_by.examples
-    constants = replace(constants, dispersion=likeliest_dispersion(seen.log_usual, seen.counts))
+    examples = chosen_by.examples
+    constants = replace(constants, dispersion=likeliest_dispersion(examples.log_usual, examples.counts))
     fitted = work.fitted(learned, chosen_by, constants)
-    own = dispersion_of_network(log_expected(fitted.network, seen), seen.counts, constants.dispersion)
-    constants = replace(constants, network_dispersion=own)
+    of_network = dispersion_of_network(log_expected(fitted.network, examples), examples.counts, constants.dispersion)
+    constants = replace(constants, network_dispersion=of_network)
     before, after = (work.factor_losses(drawn, constants, fitted.network) for drawn in (learned, chosen_by))
     spread = choose_spread(before, after)
     if spread.any():
@@ -139,7 +139,7 @@ def _judged(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _Jud
     work.report("replay", 1)
     return _Judged(
         dispersion=constants.dispersion,
-        network_dispersion=own,
+        network_dispersion=of_network,
         spread=spread,
         kept=fitted.kept,
         tallies=tallies,
@@ -198,17 +198,17 @@ class _Work:
 
         kind = kind_of_network(self.options.recipe.network)
         draw = CellDraw(cells=cells, random=self.random)
-        (found,), of_cells = collect(replay, engine, moments, draw, told, [kind])
-        return _Drawn(examples=found, cells=of_cells)
+        (examples,), of_cells = collect(replay, engine, moments, draw, told, [kind])
+        return _Drawn(examples=examples, cells=of_cells)
 
     def factor_losses(self, drawn: _Drawn, constants: BaselineConstants, network: RiskNetwork) -> Floats:
         """Of each cell's factor on the dispersion, around the baseline's forecasts, or the network's if it has its own.
 
         What a network knows must not look like a cell that spreads wider.
         """
-        seen, cells, own = drawn.examples, self.past.spec.grid.cells, constants.network_dispersion
-        log_mean = log_expected(network, seen) if own else seen.log_usual
-        return factor_losses(log_mean, seen.counts, drawn.cells, own or constants.dispersion, cells)
+        examples, cells, of_network = drawn.examples, self.past.spec.grid.cells, constants.network_dispersion
+        log_mean = log_expected(network, examples) if of_network else examples.log_usual
+        return factor_losses(log_mean, examples.counts, drawn.cells, of_network or constants.dispersion, cells)
 
     def fitted(
         self, train: _Drawn, validation: _Drawn | None, constants: BaselineConstants, kept: KeptState | None = None

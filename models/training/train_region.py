@@ -77,11 +77,11 @@ def prepare(task: RegionTask) -> PreparedTask:
     incidents, archived = read_data(task, like)
     _refuse_other_merge(task, like or (archived.meaning if archived else None))
     cutoff_s = cutoff_of(task.until, incidents)
-    kept = like.grid if like else archived.meaning.grid if archived else None
-    if kept and task.cell_m not in (DEFAULT_CELL_M, kept.cell_m):
+    grid = like.grid if like else archived.meaning.grid if archived else None
+    if grid and task.cell_m not in (DEFAULT_CELL_M, grid.cell_m):
         source = task.like if task.like else task.data
         raise DataError(
-            f"a cell side of {task.cell_m:g} m is asked for, and {source} has {kept.cell_m:g} m",
+            f"a cell side of {task.cell_m:g} m is asked for, and {source} has {grid.cell_m:g} m",
             remedy="leave out one of the two",
         )
     if like:
@@ -171,9 +171,9 @@ def _end_of_training(table: IncidentTable, cutoff_s: int) -> int:
     return Blocks.of(int(table.occurred_s[0]), cutoff_s).validation_s
 
 
-def _refuse_other_merge(task: RegionTask, kept: Spec | Meaning | None) -> None:
+def _refuse_other_merge(task: RegionTask, meant: Spec | Meaning | None) -> None:
     """Raises DataError when repeated calls are to be merged, and what the counts are to go on from counts them."""
-    if task.merge == "none" or kept is None or kept.merge == task.merge:
+    if task.merge == "none" or meant is None or meant.merge == task.merge:
         return
     fault, remedy = (
         (f"the artifact {task.like} counts every call", "leave out `like`: a job begins anew with the new artifact")
@@ -188,8 +188,8 @@ def _with_holidays(spec: Spec, task: RegionTask) -> Spec:
     if not task.holidays or task.holidays == spec.holidays:
         return spec
     if task.like:
-        kept = f"has {spec.holidays}" if spec.holidays else "has none"
-        raise DataError(f"holidays of {task.holidays}, and {task.like} {kept}", "leave one of the two out")
+        of_artifact = f"has {spec.holidays}" if spec.holidays else "has none"
+        raise DataError(f"holidays of {task.holidays}, and {task.like} {of_artifact}", "leave one of the two out")
     return informed(spec, holidays=task.holidays, series=spec.covariates)
 
 

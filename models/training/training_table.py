@@ -68,10 +68,10 @@ class HorizonResult:
 
 def tally(as_of_s: int, usual: Array, expected: Array, counts: npt.NDArray[np.int32], c: BaselineConstants) -> Tally:
     """Compare two forecasts of one moment. usual, expected, counts: (cells, categories, horizons)."""
-    seen = torch.from_numpy(counts).double()
+    observed = torch.from_numpy(counts).double()
     means = [mean.astype(np.float64) for mean in (usual, expected)]
     logs = [torch.from_numpy(mean).log() for mean in means]
-    deviance = [poisson_deviance(log_mean, seen).sum(dim=0).numpy() for log_mean in logs]
+    deviance = [poisson_deviance(log_mean, observed).sum(dim=0).numpy() for log_mean in logs]
     log_score = [
         log_scores(mean, counts, c.dispersion_in_cells(of_network=of_network)).sum(axis=0)
         for mean, of_network in zip(means, (False, True), strict=True)
@@ -100,7 +100,7 @@ def horizon_results(tallies: list[Tally], spec: Spec, *, judged: int, seed: int)
         )  # (moments, 2) each: baseline and network
         actual = max(float(sum(moment.actual[:, horizon].sum() for moment in tallies)), 1.0)
         per_moment = (log_score[:, 1] - log_score[:, 0]) / values
-        found = difference(per_moment[None], block, np.random.default_rng(seed))
+        compared = difference(per_moment[None], block, np.random.default_rng(seed))
         deviances, log_scores = (sums.mean(axis=0) / values for sums in (deviance, log_score))
         results.append(
             HorizonResult(
@@ -109,12 +109,12 @@ def horizon_results(tallies: list[Tally], spec: Spec, *, judged: int, seed: int)
                 network_deviance=float(deviances[1]),
                 baseline_log_score=float(log_scores[0]),
                 network_log_score=float(log_scores[1]),
-                difference=found.mean,
-                difference_low=found.low,
-                difference_high=found.high,
+                difference=compared.mean,
+                difference_low=compared.low,
+                difference_high=compared.high,
                 forecast_over_actual=float(forecast[:, 1].sum() / actual),
                 baseline_over_actual=float(forecast[:, 0].sum() / actual),
-                verdict=found.verdict if judged >= LEAST_JUDGED else "too few",
+                verdict=compared.verdict if judged >= LEAST_JUDGED else "too few",
             )
         )
     return results

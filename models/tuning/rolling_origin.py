@@ -107,8 +107,8 @@ def collect_folds(
     (examples,), _ = collect(replay, engine, moments, CellDraw(cells=cells, random=random), report_replay)
     report(1.0)
     folds = tuple(_folds(examples, moments, blocks, options.step_s, purge_s=max(spec.horizons_s)))
-    known = folds[0].train
-    dispersion = likeliest_dispersion(known.log_usual, known.counts)
+    earliest = folds[0].train
+    dispersion = likeliest_dispersion(earliest.log_usual, earliest.counts)
     return Folds(folds=folds, dispersion=dispersion, epochs=options.epochs)
 
 

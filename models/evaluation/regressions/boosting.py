@@ -26,7 +26,7 @@ class Boosting:
     def fit(self, train: Examples, validation: Examples, *, seeds: Sequence[int]) -> "list[FittedBoosting]":
         later, counts = validation.values.numpy(), validation.counts[:, :, 0].double().numpy()
         tried = [_fit(train, validation, seed=seeds[0], beside_baseline=beside) for beside in (False, True)]
-        first = min(tried, key=lambda one: poisson_loss(one.predict(later), counts))
+        first = min(tried, key=lambda boosting: poisson_loss(boosting.predict(later), counts))
         more = [_fit(train, validation, seed=seed, beside_baseline=first.beside_baseline) for seed in seeds[1:]]
         return [first, *more]
 
@@ -47,7 +47,7 @@ class FittedBoosting:
 
 def _fit(train: Examples, validation: Examples, *, seed: int, beside_baseline: bool) -> FittedBoosting:
     """A rate count / exposure of weight `exposure` has the same Poisson likelihood as the count with an offset."""
-    exposure, later_exposure = (_exposure(one.values.numpy(), beside_baseline) for one in (train, validation))
+    exposure, later_exposure = (_exposure(examples.values.numpy(), beside_baseline) for examples in (train, validation))
     model = HistGradientBoostingRegressor(
         loss="poisson",
         learning_rate=0.05,

@@ -30,7 +30,7 @@ class PoissonGlm:
         for penalty in PENALTIES:
             model = make_pipeline(StandardScaler(), PoissonRegressor(alpha=penalty, solver="newton-cholesky"))
             fitted.append(FittedGlm(model=model.fit(values, counts), penalty=penalty))
-        return [min(fitted, key=lambda one: poisson_loss(one.of_rows(later), later_counts))]
+        return [min(fitted, key=lambda glm: poisson_loss(glm.of_rows(later), later_counts))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

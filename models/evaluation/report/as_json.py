@@ -76,8 +76,8 @@ def _model(row: ModelResult, evaluation: Evaluation) -> Value:
         "versus_best_baseline": _difference(row.versus_best_baseline, best.sheet.nb_log_score),
         "versus_best_rule": _difference(row.versus_best_rule, rule.sheet.nb_log_score),
         "versus_best_baseline_by_category": {
-            name: _difference(found, best.by_category[name].nb_log_score)
-            for name, found in row.versus_by_category.items()
+            name: _difference(compared, best.by_category[name].nb_log_score)
+            for name, compared in row.versus_by_category.items()
         },
         "spread": {
             "nb_log_score": row.log_scores_of_seeds,
@@ -135,7 +135,7 @@ def _difference(difference: Difference | None, score: float) -> Value | None:
     }
 
 
-def _total(found: Total | tuple[Total, ...]) -> Any:
-    if isinstance(found, tuple):
-        return [_total(one) for one in found]
-    return {name: getattr(found, name) for name in ("name", "forecast", "actual", "ratio")}
+def _total(total: Total | tuple[Total, ...]) -> Any:
+    if isinstance(total, tuple):
+        return [_total(each) for each in total]
+    return {name: getattr(total, name) for name in ("name", "forecast", "actual", "ratio")}

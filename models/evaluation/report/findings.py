@@ -28,8 +28,8 @@ class Against:
     @property
     def percent(self) -> tuple[float, float, float]:
         """Mean, low and high of the 95 % interval."""
-        found = self.difference
-        return 100 * found.mean / self.score, 100 * found.low / self.score, 100 * found.high / self.score
+        difference = self.difference
+        return 100 * difference.mean / self.score, 100 * difference.low / self.score, 100 * difference.high / self.score
 
     @property
     def texts(self) -> tuple[str, str, str]:
@@ -62,7 +62,7 @@ def _against(difference: Difference | None, rival: ModelResult) -> Against:
 
 def at_share(sheet: Sheet, area_share: float) -> AtShare:
     """The ranking figures at one of AREA_SHARES."""
-    return next(one for one in sheet.ranking if one.area_share == area_share)
+    return next(at_share for at_share in sheet.ranking if at_share.area_share == area_share)
 
 
 def minute(at_s: int) -> str:

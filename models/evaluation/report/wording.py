@@ -59,24 +59,24 @@ def origins_sentences(evaluation: Evaluation) -> tuple[str, ...]:
         (network.versus_best_baseline, origins.best_baseline, f"{origins.best_baseline} is as good"),
     ):
         if versus is not None:
-            found = Against(versus, scores[rival])
+            against = Against(versus, scores[rival])
             sentences.append(
-                _sentence(found, f"{rival} over all {len(origins.judged_from_s)} origins", f"use {rival}", instead)
+                _sentence(against, f"{rival} over all {len(origins.judged_from_s)} origins", f"use {rival}", instead)
             )
     return tuple(dict.fromkeys(sentences))
 
 
-def _sentence(found: Against, rival: str, when_worse: str, otherwise: str) -> str:
-    mean, low, high = found.texts
-    match found.difference.verdict:
+def _sentence(against: Against, rival: str, when_worse: str, otherwise: str) -> str:
+    mean, low, high = against.texts
+    match against.difference.verdict:
         case "better":
             return (
-                f"The network is better than {rival} by {found.size} % of its log score, 95 % interval "
+                f"The network is better than {rival} by {against.size} % of its log score, 95 % interval "
                 f"{high.lstrip('-')} % to {low.lstrip('-')} %."
             )
         case "worse":
             return (
-                f"The network is worse than {rival} by {found.size} % of its log score, 95 % interval "
+                f"The network is worse than {rival} by {against.size} % of its log score, 95 % interval "
                 f"{low.lstrip('+')} % to {high.lstrip('+')} %: {when_worse}."
             )
         case "tie":
@@ -91,7 +91,7 @@ def _sentence(found: Against, rival: str, when_worse: str, otherwise: str) -> st
             )
         case _:
             return (
-                f"Not known against {rival}: the judged time has {found.difference.blocks} blocks of {BLOCK_DAYS} "
+                f"Not known against {rival}: the judged time has {against.difference.blocks} blocks of {BLOCK_DAYS} "
                 f"days, and a verdict needs {LEAST_BLOCKS}: give a file whose judged part has at least "
                 f"{LEAST_BLOCKS * BLOCK_DAYS} days. Until then {otherwise}."
             )
@@ -106,25 +106,25 @@ def _instead(evaluation: Evaluation) -> str:
 
 def warnings(evaluation: Evaluation) -> tuple[str, ...]:
     """Where the network's totals or intervals are wrong; empty when they are right."""
-    sheet, found = evaluation.network.scores.sheet, []
+    sheet, broken = evaluation.network.scores.sheet, []
     if isnan(sheet.forecast_over_actual):
-        found.append("No incident happened in the judged time, so totals cannot be judged.")
+        broken.append("No incident happened in the judged time, so totals cannot be judged.")
     elif not RATIO_BOUNDS[0] <= sheet.forecast_over_actual <= RATIO_BOUNDS[1]:
-        found.append(
+        broken.append(
             f"The network expects too {'many' if sheet.forecast_over_actual > 1 else 'few'} incidents: forecast over "
             f"actual is {sheet.forecast_over_actual:.3f}, outside {RATIO_BOUNDS[0]} to {RATIO_BOUNDS[1]}."
         )
-    for name, one in evaluation.network.scores.by_category.items():
+    for name, part in evaluation.network.scores.by_category.items():
         actual = sum(total.actual for total in evaluation.network.totals.by_category if total.name == name)
-        if actual >= ENOUGH and not CATEGORY_BOUNDS[0] <= one.forecast_over_actual <= CATEGORY_BOUNDS[1]:
-            found.append(
-                f"Of {name} it expects too {'many' if one.forecast_over_actual > 1 else 'few'}: forecast over actual "
-                f"is {one.forecast_over_actual:.3f}, outside {CATEGORY_BOUNDS[0]} to {CATEGORY_BOUNDS[1]}."
+        if actual >= ENOUGH and not CATEGORY_BOUNDS[0] <= part.forecast_over_actual <= CATEGORY_BOUNDS[1]:
+            broken.append(
+                f"Of {name} it expects too {'many' if part.forecast_over_actual > 1 else 'few'}: forecast over actual "
+                f"is {part.forecast_over_actual:.3f}, outside {CATEGORY_BOUNDS[0]} to {CATEGORY_BOUNDS[1]}."
             )
     if not COVERAGE_BOUNDS[0] <= sheet.coverage_90 <= COVERAGE_BOUNDS[1]:
-        found.append(
+        broken.append(
             f"The network's intervals are too {'wide' if sheet.coverage_90 > COVERAGE_BOUNDS[1] else 'narrow'}: those "
             f"of 90 % contain {100 * sheet.coverage_90:.1f} % of the counts, outside {100 * COVERAGE_BOUNDS[0]:.0f} % "
             f"to {100 * COVERAGE_BOUNDS[1]:.0f} %."
         )
-    return tuple(found)
+    return tuple(broken)

@@ -66,8 +66,8 @@ def week_profile(past: Cube) -> Floats:
     """
     slots, per_step = week_slots(past), past.counts.sum(axis=1, dtype=np.int64)
     usual = per_step.mean(axis=0)
-    seen = np.zeros((past.steps_per_week, len(usual)))
-    np.add.at(seen, slots, per_step)
+    by_slot = np.zeros((past.steps_per_week, len(usual)))
+    np.add.at(by_slot, slots, per_step)
     steps = np.bincount(slots, minlength=past.steps_per_week)[:, None]
-    profile = np.divide((seen + usual) / (steps + 1), usual, out=np.ones_like(seen), where=usual > 0)
+    profile = np.divide((by_slot + usual) / (steps + 1), usual, out=np.ones_like(by_slot), where=usual > 0)
     return np.asarray(profile / profile.mean(axis=0))

@@ -40,14 +40,14 @@ class SelfExciting:
             ]
             for half_life, own_share in kinds
         ]
-        weights = [[one.weight_after(past, delay) for one in alike] for alike in candidates]
+        weights = [[candidate.weight_after(past, delay) for candidate in alike] for alike in candidates]
         losses = np.zeros((len(kinds), len(self.weights)))
         excitations = zip(*(excite(past, validation, *kind, delay=delay) for kind in kinds), strict=True)
         usually = usual.forecast(past, validation, delay=delay)
-        for seen, mean, excited in zip(counts, usually, excitations, strict=True):
+        for observed, mean, excited in zip(counts, usually, excitations, strict=True):
             for kind, weight in np.ndindex(losses.shape):
                 mixed = np.maximum(mix(mean, excited[kind], weights[kind][weight]), least)
-                losses[kind, weight] += poisson_loss(mixed, seen)
+                losses[kind, weight] += poisson_loss(mixed, observed)
         kind, weight = np.unravel_index(losses.argmin(), losses.shape)
         return candidates[kind][weight]
 

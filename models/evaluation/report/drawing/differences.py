@@ -16,9 +16,9 @@ FAR = 3  # times the median row: further rows lie outside the picture, and an ar
 def difference_plot(evaluation: Evaluation) -> Figure:
     """Differences of the log score with 95 % intervals; left of zero a row is better than the best rival."""
     rows, score = evaluation.rows, best_baseline(evaluation).scores.sheet.nb_log_score
-    found = [row.versus_best_baseline for row in rows]
+    differences = [row.versus_best_baseline for row in rows]
     shares = np.array(
-        [Against(one, score).percent if one else (0.0, 0.0, 0.0) for one in found]
+        [Against(difference, score).percent if difference else (0.0, 0.0, 0.0) for difference in differences]
     )  # (rows, 3) mean, low, high, percent
     left, right = _window(shares, [row.kind == "network" for row in rows])
     with styled():
