@@ -36,7 +36,6 @@ def tune_command(
     """
     import torch
 
-    from models.training.train import TrainingOptions
     from models.training.train_region import prepare
     from models.tuning.rolling_origin import OBJECTIVE, collect_folds
 
@@ -51,9 +50,6 @@ def tune_command(
         make_writable(out)  # before hours of work
     task = task_for(str(file))
     ready = prepare(task)
-    options = TrainingOptions(
-        cutoff_s=ready.cutoff_s, step_s=60 * task.step_minutes, epochs=task.epochs, seed=task.seed
-    )
     tuned_on = TunedOn(
         data_sha256=ready.data_sha256,
         layout=ready.incidents.layout,
@@ -66,13 +62,7 @@ def tune_command(
     )
     study = open_study(out / "trials.journal", tuned_on)
     with progress_bars(BARS, console) as report:
-        folds = collect_folds(
-            ready.incidents,
-            ready.spec,
-            options,
-            report=lambda share: report("replay", share),
-            covariates=ready.outside.values,
-        )
+        folds = collect_folds(ready.history(), ready.options, report=lambda share: report("replay", share))
         tuned = tune(study, folds.loss, tuned_on, report=report)
     write_recipe(out / "recipe.json", tuned.chosen, msgspec.structs.replace(tuned_on, trials=len(tuned.trials)))
     console.print(_table(tuned))

@@ -1,7 +1,7 @@
 """Replays an incident file in the order of time: the counts that the stream would have had, and what happened next."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,17 @@ class IncidentHistory:
             cutoff_s=cutoff_s,
             cut_hours=table.cut_hours,
             covariates=covariates[covariates["issued_s"] < cutoff_s],
+        )
+
+    def until(self, cutoff_s: int) -> "IncidentHistory":
+        """What of it was known at an earlier cut-off."""
+        calls = self.calls.select(self.calls.occurred_s < cutoff_s)
+        return replace(
+            self,
+            calls=calls,
+            incidents=self.incidents.select(self.incidents.occurred_s < cutoff_s) if self.spec.merges_calls else calls,
+            cutoff_s=cutoff_s,
+            covariates=self.covariates[self.covariates["issued_s"] < cutoff_s],
         )
 
     def position(self, at_s: int) -> int:

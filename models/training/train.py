@@ -12,7 +12,6 @@ from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.feature_lists import usual_columns
 from models.features import FeatureEngine
-from models.files.incident_files import IncidentTable
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork, residual_of
 from models.networks import kind_of_network
@@ -37,8 +36,6 @@ from models.training.fit_network import (
 )
 from models.training.replay import IncidentHistory, Replay
 from models.training.training_table import HorizonResult, Tally, horizon_results, tally
-from schemas.covariate import NO_VALUES, Values
-from schemas.spec import Spec
 
 ReportProgress = Callable[[str, float], None]  # (what, how far 0..1)
 
@@ -47,7 +44,6 @@ ReportProgress = Callable[[str, float], None]  # (what, how far 0..1)
 class TrainingOptions:
     """How a network is trained."""
 
-    cutoff_s: int  # nothing from here on is used
     step_s: int  # between two moments, on average; each lies at a random second
     epochs: int  # at most
     seed: int
@@ -69,36 +65,28 @@ class Trained:
 
 
 def train(
-    incidents: IncidentTable,
-    spec: Spec,
-    options: TrainingOptions,
-    *,
-    report: ReportProgress,
-    fit: Fit = fit_network,
-    covariates: Values = NO_VALUES,
+    past: IncidentHistory, options: TrainingOptions, *, report: ReportProgress, fit: Fit = fit_network
 ) -> Trained:
     """Fit on the first 70 % of the time, choose on the next 15 %, judge on the rest; then fit again on all of it.
 
     The second fit is what serves. It keeps all that was chosen, so that it needs no time that it has not seen:
     half-life, shrinkage, priors, dispersions, how far that of cells lies from it, the start of the network and its
     number of epochs.
-    covariates: of the spec's outside series, in the order of their issue.
     """
-    past = IncidentHistory.of(incidents, spec, options.cutoff_s, covariates)
-    blocks = Blocks.of(past.first_s, options.cutoff_s)
+    blocks = Blocks.of(past.first_s, past.cutoff_s)
     work = _Work(past=past, options=options, report=report, fit=fit, random=np.random.default_rng(options.seed))
     report("baseline", 0)
     choices = choose(past, blocks)
     judged = _judged(work, blocks, constants_until(past, blocks.validation_s, choices))
     tallies = judged.tallies
-    served = _served(work, blocks, constants_until(past, options.cutoff_s, choices), judged)
+    served = _served(work, blocks, constants_until(past, past.cutoff_s, choices), judged)
     return Trained(
         past=past,
         constants=served.constants,
         network=served.network,
         history=served.history,
         blocks=blocks,
-        rows=horizon_results(tallies, spec, judged=len(past.kept(blocks.test_s, blocks.end_s)), seed=options.seed),
+        rows=horizon_results(tallies, past.spec, judged=len(past.kept(blocks.test_s, blocks.end_s)), seed=options.seed),
         tallies=tallies,
         examples=judged.examples,
     )
@@ -194,7 +182,7 @@ class _Work:
         self, moments: list[int], replay: Replay, engine: FeatureEngine, cells: npt.NDArray[np.intp]
     ) -> _Drawn:
         def told(as_of_s: int) -> None:
-            self.report("replay", (as_of_s - self.past.first_s) / (self.options.cutoff_s - self.past.first_s))
+            self.report("replay", (as_of_s - self.past.first_s) / (self.past.cutoff_s - self.past.first_s))
 
         kind = kind_of_network(self.options.recipe.network)
         draw = CellDraw(cells=cells, random=self.random)

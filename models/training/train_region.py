@@ -26,6 +26,7 @@ from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
 from models.training.outside_series import OutsideSeries, informed, missing_warnings, with_outside_series
 from models.training.regions import DEFAULT_CELL_M, RegionTask
+from models.training.replay import IncidentHistory
 from models.training.train import ReportProgress, Trained, TrainingOptions, train
 from models.training.training_table import HorizonResult
 from schemas.errors import DataError, RiskError
@@ -49,6 +50,18 @@ class PreparedTask:
     warnings: tuple[str, ...]  # of the file
     archived: ArchivedDays | None = None  # where they come from, if it is no file
     outside: OutsideSeries = field(default_factory=OutsideSeries)
+
+    def history(self) -> IncidentHistory:
+        """What is learned from and judged on."""
+        return IncidentHistory.of(self.incidents, self.spec, self.cutoff_s, self.outside.values)
+
+    @property
+    def options(self) -> TrainingOptions:
+        """How long, by which seed and recipe."""
+        task = self.task
+        return TrainingOptions(
+            step_s=60 * task.step_minutes, epochs=task.epochs, seed=task.seed, recipe=self.recipe.recipe
+        )
 
     @property
     def data_sha256(self) -> str:
@@ -218,14 +231,7 @@ def train_region(
     """
     task = ready.task
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
-    options = TrainingOptions(
-        cutoff_s=ready.cutoff_s,
-        step_s=60 * task.step_minutes,
-        epochs=task.epochs,
-        seed=task.seed,
-        recipe=ready.recipe.recipe,
-    )
-    trained = train(ready.incidents, ready.spec, options, report=report, fit=fit, covariates=ready.outside.values)
+    trained = train(ready.history(), ready.options, report=report, fit=fit)
     folder = write_artifact(
         out,
         Model(spec=ready.spec, constants=trained.constants, network=trained.network, history=trained.history),

@@ -11,7 +11,6 @@ import numpy as np
 
 from models.dispersion import Dispersion
 from models.features import FeatureEngine
-from models.files.incident_files import IncidentTable
 from models.hyperparameters import Hyperparameters
 from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
 from models.training.fit_baseline import Blocks, fit_constants
@@ -19,9 +18,7 @@ from models.training.fit_dispersion import likeliest_dispersion
 from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import TrainingOptions
-from schemas.covariate import NO_VALUES, Values
 from schemas.errors import DataError
-from schemas.spec import Spec
 
 FOLDS = 3
 OBJECTIVE = f"validation loss over the untrained network's, mean of {FOLDS} rolling origins"
@@ -67,46 +64,35 @@ def origins(blocks: Blocks) -> tuple[int, ...]:
     return tuple(blocks.validation_s - back * span_s for back in reversed(range(FOLDS)))
 
 
-def collect_folds(
-    incidents: IncidentTable,
-    spec: Spec,
-    options: TrainingOptions,
-    *,
-    report: Callable[[float], None],
-    covariates: Values = NO_VALUES,
-) -> Folds:
+def collect_folds(past: IncidentHistory, options: TrainingOptions, *, report: Callable[[float], None]) -> Folds:
     """Examples from one replay of the training and validation blocks, cut at every origin. `report` gets 0..1.
 
     The baseline's constants come from the time before the first origin alone: their log mean is among the features and
     is what the untrained network forecasts, so constants from a later span would leak it into every fold. The test
     block is not even counted.
-    covariates: of the spec's outside series, in the order of their issue.
     """
-    first_s = int(incidents.occurred_s[0])
-    blocks = Blocks.of(first_s, options.cutoff_s)
+    blocks = Blocks.of(past.first_s, past.cutoff_s)
     starts_s = origins(blocks)
     early = Blocks(
         burn_in_s=blocks.burn_in_s,
-        validation_s=first_s + (starts_s[0] - first_s) * 70 // 85,  # as in training
+        validation_s=past.first_s + (starts_s[0] - past.first_s) * 70 // 85,  # as in training
         test_s=starts_s[0],
         end_s=starts_s[0],
     )
-    before = IncidentHistory.of(incidents, spec, starts_s[0], covariates)
-    engine = FeatureEngine(spec, fit_constants(before, early))
+    before, longest_s = past.until(starts_s[0]), max(past.spec.horizons_s)
+    engine = FeatureEngine(past.spec, fit_constants(before, early))
     random = np.random.default_rng(options.seed)
-    end_s = blocks.test_s - max(spec.horizons_s)
-    past = IncidentHistory.of(incidents, spec, blocks.test_s, covariates)
-    moments = random_moments(blocks.burn_in_s, end_s, options.step_s, random)
-    moments = past.clear_of_cuts(moments, max(spec.horizons_s))
+    end_s = blocks.test_s - longest_s
+    moments = past.clear_of_cuts(random_moments(blocks.burn_in_s, end_s, options.step_s, random), longest_s)
     cells = cells_to_learn(before, early.validation_s, random)
-    replay = Replay(past)
+    replay = Replay(past.until(blocks.test_s))
 
     def report_replay(at_s: int) -> None:
         report((at_s - blocks.burn_in_s) / (end_s - blocks.burn_in_s))
 
     (examples,), _ = collect(replay, engine, moments, CellDraw(cells=cells, random=random), report_replay)
     report(1.0)
-    folds = tuple(_folds(examples, moments, blocks, options.step_s, purge_s=max(spec.horizons_s)))
+    folds = tuple(_folds(examples, moments, blocks, options.step_s, purge_s=longest_s))
     earliest = folds[0].train
     dispersion = likeliest_dispersion(earliest.log_usual, earliest.counts)
     return Folds(folds=folds, dispersion=dispersion, epochs=options.epochs)

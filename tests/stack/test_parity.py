@@ -12,6 +12,7 @@ from models.features import FeatureEngine
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
 from models.scoring import score
+from models.training.replay import IncidentHistory
 from models.training.train import TrainingOptions, train
 from models.training.train_region import spec_for
 from schemas.frame import RiskFrame
@@ -37,8 +38,8 @@ def trained(artifacts, *, merge):
     table = read_incidents(SAMPLE, LAYOUTS["sample"])
     cutoff_s = parse_when("2017-10-14", table.timezone)
     spec = spec_for(table, region="chicago", cell_m=3000, cutoff_s=cutoff_s, merge=merge)
-    options = TrainingOptions(cutoff_s=cutoff_s, step_s=6 * 3600, epochs=3, seed=0)
-    made = train(table, spec, options, report=lambda what, share: None)
+    options = TrainingOptions(step_s=6 * 3600, epochs=3, seed=0)
+    made = train(IncidentHistory.of(table, spec, cutoff_s), options, report=lambda what, share: None)
     with torch.no_grad():
         made.network.leave.bias += 0.1  # so that the network has a say, whatever four weeks taught it
     folder = publish_artifact(

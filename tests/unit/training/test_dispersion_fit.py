@@ -17,6 +17,7 @@ from models.training.fit_dispersion import (
     likeliest_dispersion,
     likeliest_factors,
 )
+from models.training.replay import IncidentHistory
 from models.training.train import TrainingOptions, train
 from models.training.train_region import spec_for
 from tests.harness.toy import publish_artifact, toy_table
@@ -137,8 +138,8 @@ def trained(table):
     torch.set_num_threads(1)
     cutoff_s = START_S + 200 * DAY_S
     spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff_s)
-    options = TrainingOptions(cutoff_s=cutoff_s, step_s=DAY_S, epochs=1, seed=0)
-    return train(table, spec, options, report=lambda what, share: None)
+    options = TrainingOptions(step_s=DAY_S, epochs=1, seed=0)
+    return train(IncidentHistory.of(table, spec, cutoff_s), options, report=lambda what, share: None)
 
 
 def test_training_finds_the_cells_whose_incidents_are_reported_again_and_again(tmp_path):

@@ -12,7 +12,7 @@ from models.network import residual_of
 from models.scoring import means
 from models.training.card import card_text
 from models.training.outside_series import OutsideSeries, missing_shares, missing_warnings
-from models.training.replay import Replay
+from models.training.replay import IncidentHistory, Replay
 from models.training.train import TrainingOptions, train
 from models.training.train_region import spec_for
 from schemas.covariate import NO_VALUES
@@ -35,8 +35,8 @@ def trained(values):
     if len(values):
         spec = msgspec.structs.replace(spec, covariates=(WIND_SERIES,))
         spec = msgspec.structs.replace(spec, features=features_of(spec))
-    options = TrainingOptions(cutoff_s=CUTOFF, step_s=4 * HOUR, epochs=2, seed=0)
-    return train(table, spec, options, report=lambda what, share: None, covariates=values)
+    options = TrainingOptions(step_s=4 * HOUR, epochs=2, seed=0)
+    return train(IncidentHistory.of(table, spec, CUTOFF, values), options, report=lambda what, share: None)
 
 
 @pytest.fixture(scope="module")

@@ -46,8 +46,8 @@ def trained(table, fit=fit_network, days=DAYS, **changes):
     torch.set_num_threads(1)
     cutoff = START + days * DAY
     spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff)
-    options = TrainingOptions(**{"cutoff_s": cutoff, "step_s": DAY, "epochs": 3, "seed": 0} | changes)
-    return train(table, spec, options, report=lambda what, share: None, fit=fit)
+    options = TrainingOptions(**{"step_s": DAY, "epochs": 3, "seed": 0} | changes)
+    return train(IncidentHistory.of(table, spec, cutoff), options, report=lambda what, share: None, fit=fit)
 
 
 def published(made, folder):

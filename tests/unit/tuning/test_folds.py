@@ -12,6 +12,7 @@ from models.hyperparameters import DEFAULT, Hyperparameters
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import FitData, FitPlan, fit_network
 from models.training.outside_series import informed
+from models.training.replay import IncidentHistory
 from models.training.train import TrainingOptions
 from models.training.train_region import spec_for
 from models.tuning import rolling_origin
@@ -49,8 +50,8 @@ SPEC = spec_for(town(), region="toyville", cell_m=1000, cutoff_s=CUTOFF)
 
 def folds_of(table):
     torch.set_num_threads(1)
-    options = TrainingOptions(cutoff_s=CUTOFF, step_s=STEP_S, epochs=3, seed=0)
-    return collect_folds(table, SPEC, options, report=lambda share: None)
+    options = TrainingOptions(step_s=STEP_S, epochs=3, seed=0)
+    return collect_folds(IncidentHistory.of(table, SPEC, CUTOFF), options, report=lambda share: None)
 
 
 @pytest.fixture(scope="module")
@@ -155,9 +156,9 @@ def test_training_stops_after_as_many_epochs_without_gain_as_the_recipe_says(fol
 
 
 def test_a_step_that_leaves_a_span_without_moment_is_refused():
-    options = TrainingOptions(cutoff_s=CUTOFF, step_s=19 * DAY, epochs=3, seed=0)
+    options = TrainingOptions(step_s=19 * DAY, epochs=3, seed=0)
     with pytest.raises(DataError, match=r"no step of 1641600 s has its moment"):
-        collect_folds(town(), SPEC, options, report=lambda share: None)
+        collect_folds(IncidentHistory.of(town(), SPEC, CUTOFF), options, report=lambda share: None)
 
 
 def test_folds_know_outside_series_as_issued_before_the_test_block():
@@ -166,12 +167,13 @@ def test_folds_know_outside_series_as_issued_before_the_test_block():
     cutoff_s = windy_town.START + windy_town.DAYS * DAY
     spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff_s)
     spec = informed(spec, holidays="", series=(CovariateSeries(name="wind", max_age_hours=24),))
-    options = TrainingOptions(cutoff_s=cutoff_s, step_s=STEP_S, epochs=2, seed=0)
+    options = TrainingOptions(step_s=STEP_S, epochs=2, seed=0)
     values = windy_town.forecasts(series)
     later = values.copy()
     later["value"][values["issued_s"] >= Blocks.of(int(table.occurred_s[0]), cutoff_s).test_s] += 9
     found, same = (
-        collect_folds(table, spec, options, report=lambda share: None, covariates=one) for one in (values, later)
+        collect_folds(IncidentHistory.of(table, spec, cutoff_s, issued), options, report=lambda share: None)
+        for issued in (values, later)
     )
     column = spec.features.index("cov_wind_1h")
     for fold, again in zip(found.folds, same.folds, strict=True):
