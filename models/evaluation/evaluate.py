@@ -20,7 +20,6 @@ from models.evaluation.rivals import RIVALS
 from models.evaluation.row import UnjudgedRow, judged_row
 from models.evaluation.spool import Spool
 from models.evaluation.tasks import Task, earlier
-from models.measures.cube import Floats
 from models.networks import kind_of_network
 from models.training.replay import refuse_lag
 from schemas.errors import DataError
@@ -44,7 +43,7 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         )
     began = time.monotonic()
     judge = Judge(task=task, seed=plan.seeds[0], rows=plan.rows)
-    rows, expected, learning = _all_rows(task, judge, plan)
+    rows, learning = _all_rows(task, judge, plan)
     best = min((row for row in rows if row.kind not in WITH_THE_NETWORK), key=_log_score)
     best_rule = min((row for row in rows if row.kind == "rule"), key=_log_score)
     rows = [_compared(row, best, best_rule, judge) for row in rows]
@@ -63,8 +62,6 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         rows=sorted(rows, key=_log_score),
         best_baseline=best.model,
         best_rule=best_rule.model,
-        observed=judge.observed,
-        expected=expected,
         learning=learning,
         seconds=time.monotonic() - began,
         peak_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20),
@@ -75,7 +72,7 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
     )
 
 
-def _all_rows(task: Task, judge: Judge, plan: EvaluationPlan) -> tuple[list[ModelResult], Floats, Losses]:
+def _all_rows(task: Task, judge: Judge, plan: EvaluationPlan) -> tuple[list[ModelResult], Losses]:
     """What `featured_rows` gives, and the rows of the rules before it."""
     rows = []
     for number, rival in enumerate(RIVALS):
@@ -90,8 +87,8 @@ def _all_rows(task: Task, judge: Judge, plan: EvaluationPlan) -> tuple[list[Mode
         random=np.random.default_rng(plan.seeds[0]),
         tell=lambda share: plan.tell("replay", share),
     )
-    featured, expected, learning = featured_rows(learned, judge, plan)
-    return [*rows, *featured], expected, learning
+    featured, learning = featured_rows(learned, judge, plan)
+    return [*rows, *featured], learning
 
 
 def evaluate_rolling(

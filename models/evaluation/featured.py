@@ -14,7 +14,7 @@ from models.evaluation.plan import EvaluationPlan
 from models.evaluation.pool import pool_weights, pooled
 from models.evaluation.product import Learned, ProductBaseline, ProductNetwork, judged_inputs, refuse_leaking_features
 from models.evaluation.result import NETWORK_KINDS, POOL, Losses, ModelResult
-from models.evaluation.row import MIXED_IN, UnjudgedRow, judged_row, mean_of
+from models.evaluation.row import UnjudgedRow, judged_row
 from models.evaluation.spool import Spool
 from models.hyperparameters import DEFAULT
 from models.measures.cube import Counts, Floats
@@ -74,15 +74,14 @@ def _forecast(
     plan.tell("judging", 1.0)
 
 
-def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple[list[ModelResult], Floats, Losses]:
-    """The rows that see the product's features; what the first network expects, (cells, categories); its losses."""
+def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple[list[ModelResult], Losses]:
+    """The rows that see the product's features, and the losses of the first network."""
     task = judge.task
     fitted = [UnjudgedRow(name=PRODUCT_BASELINE, kind="regression", models=[ProductBaseline()])]
     fitted += [_fitted_regression(regression, learned, plan) for regression in plan.regressions]
     networks = [_fitted_networks(kind, learned, plan) for kind in plan.networks]
     fitted += networks
     plan.tell("fitting", 1.0)
-    expected = np.full((len(task.scored), len(task.cube.categories)), np.nan)
     shape = (judge.cells, len(task.cube.categories))
     with ExitStack() as open_files:
         spools = [[open_files.enter_context(Spool(task.test, shape, np.float32)) for _ in row.models] for row in fitted]
@@ -96,10 +95,7 @@ def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple
         ]
         forecasts.append(_pool([forecast for forecast in forecasts if forecast.of.kind != NETWORK_KINDS[1]]))
         rows = [forecast.row(judge) for forecast in forecasts]
-        network = next(place for place, row in enumerate(rows) if row.kind == NETWORK_KINDS[0])
-        share = rows[network].chosen[MIXED_IN]
-        expected[task.scored] = judge.expected(mean_of(forecasts[network].judged, judge, share))
-    return rows, expected, networks[0].losses
+    return rows, networks[0].losses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import torch
 from models.dispersion import Dispersion
 from models.evaluation.contract import least_mean, poisson_loss
 from models.evaluation.tasks import Task
-from models.measures.cube import AnyFloats, Counts, Floats, Runs, added
+from models.measures.cube import AnyFloats, Counts, Floats, Runs
 from models.measures.paired import LEAST_JUDGED, Difference, compare
 from models.measures.ranking import AtShare
 from models.measures.scores import ModelScores, Sheet, score
@@ -120,19 +120,6 @@ class Judge:
         """How many steps are judged."""
         return int(self.is_kept[self.task.test :].sum())
 
-    def expected(self, forecast: Forecast) -> Floats:
-        """(scored cells, categories) the mean of a forecast over the judged steps."""
-        total = np.zeros((self.cells, len(self.task.cube.categories)))
-        for mean, _ in self.in_runs(forecast, self.judged):
-            total = added(total, mean)
-        return total / self._kept_steps
-
-    @cached_property
-    def observed(self) -> Floats:
-        """(cells, categories) incidents per judged step, also of cells that are not scored."""
-        steps = np.flatnonzero(self.is_kept[self.task.test :]) + self.task.test
-        return np.asarray(self.task.cube.counts[steps].mean(axis=0))
-
     def totals(self, forecast: Forecast) -> Totals:
         """Of the scored cells; the others expect nothing and count nothing."""
         return totals_of(self._everywhere(forecast), self.task.cube)
@@ -163,8 +150,9 @@ class Judge:
     @cached_property
     def _judged(self) -> npt.NDArray[np.int64]:
         """(categories,) incidents that are judged."""
-        per_step = self.observed[self.task.scored].sum(axis=0)
-        return np.asarray(np.rint(per_step * self._kept_steps), np.int64)
+        steps = np.flatnonzero(self.is_kept[self.task.test :]) + self.task.test
+        counts = self.task.cube.counts[np.ix_(steps, self.task.scored)]
+        return np.asarray(counts.sum(axis=(0, 1)), np.int64)
 
 
 def mean_scores(of_seeds: Sequence[ModelScores]) -> ModelScores:

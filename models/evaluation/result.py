@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from models.dispersion import Dispersion
 from models.hyperparameters import DEFAULT, Hyperparameters
-from models.measures.cube import Cube, Floats
+from models.measures.cube import Cube
 from models.measures.paired import Difference
 from models.measures.scores import ModelScores
 from models.measures.totals import Totals
@@ -73,8 +73,6 @@ class Evaluation:
     rows: Sequence[ModelResult]  # best NB log score first
     best_baseline: str  # of the rows without the network
     best_rule: str  # of those that only count
-    observed: Floats  # (cells, categories) incidents per step of the judged block
-    expected: Floats  # (cells, categories) the same, as the network expected them; nan in cells that are not scored
     learning: Losses  # validation loss over the untrained network's
     seconds: float
     peak_gib: float

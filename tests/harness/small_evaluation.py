@@ -61,8 +61,6 @@ def small_evaluation(
     best = min(rows, key=_log_score)
     rows.append(_row(cube, network, "network", networks, {}))
     rows = [row if row is best else _compared(row, best, cube) for row in rows]
-    expected = np.full((ROWS * COLS, len(categories)), np.nan)
-    expected[SCORED] = networks[0].mean(axis=0)
     curve = 1 - 0.02 * (1 - 0.6 ** np.arange(1, 13)) + 0.0004 * np.arange(12)
     return Evaluation(
         task="small-daily",
@@ -79,8 +77,6 @@ def small_evaluation(
         rows=sorted(rows, key=_log_score),
         best_baseline=best.model,
         best_rule=best.model,
-        observed=cube.counts[first:].mean(axis=0),
-        expected=expected,
         learning=tuple(tuple((curve + random.normal(0, 0.001, 12)).tolist()) for _ in range(seeds)),
         seconds=61.5,
         peak_gib=1.25,

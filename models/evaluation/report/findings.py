@@ -68,9 +68,3 @@ def at_share(sheet: Sheet, area_share: float) -> AtShare:
 def minute(at_s: int) -> str:
     """`2017-10-01 05:00`, UTC."""
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def step_name(evaluation: Evaluation) -> str:
-    """`hour`, `day` or `6 hours`."""
-    hours = 168 / evaluation.cube.steps_per_week
-    return {1: "hour", 24: "day"}.get(round(hours), f"{hours:g} hours")

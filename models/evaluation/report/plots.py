@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 
 from models.evaluation.report.columns import difference_text, verdict_text
 from models.evaluation.report.drawing.differences import difference_plot
-from models.evaluation.report.drawing.grid_map import ENOUGH, expected_and_observed
 from models.evaluation.report.drawing.reliability import reliability_diagram
 from models.evaluation.report.findings import best_baseline
 from models.evaluation.result import Evaluation
@@ -39,13 +38,6 @@ def _reliability(evaluation: Evaluation) -> str:
     )
 
 
-def _map(evaluation: Evaluation) -> str:
-    return (
-        f"Three maps of {evaluation.cube.rows} by {evaluation.cube.cols} cells: expected incidents, observed "
-        "incidents, and their ratio."
-    )
-
-
 PLOTS = (
     Plot(
         name="differences",
@@ -63,13 +55,5 @@ PLOTS = (
         "happened in 20 % of the cases: points on the dashed line are right; above it the forecast is too low. Bars "
         "are 95 % intervals as if all cases were independent, so they are too short; a point on the lower edge had "
         "no incident. Below: how many of the cases behind a point had one.",
-    ),
-    Plot(
-        name="map",
-        draw=expected_and_observed,
-        describe=_map,
-        caption="The network's expected and the observed incidents, on one scale; north is up. Grey cells are not "
-        "scored. Right: orange cells had fewer incidents than expected, purple ones more; a dot marks a cell with "
-        f"fewer than {ENOUGH} expected in the judged time, where a ratio would be chance.",
     ),
 )

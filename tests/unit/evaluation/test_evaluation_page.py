@@ -16,7 +16,7 @@ from models.evaluation.report.plots import PLOTS
 from models.evaluation.report.wording import sentences, warnings
 from schemas.errors import DataError
 from tests.harness.html_elements import Elements
-from tests.harness.small_evaluation import HOSTILE, NO_PICTURES, SCORED, small_evaluation, with_network
+from tests.harness.small_evaluation import HOSTILE, NO_PICTURES, small_evaluation, with_network
 
 ALL_QUIET = {"categories": ("fire",), "quiet": ("fire",), "judged": 40}
 
@@ -69,18 +69,6 @@ def test_every_figure_has_words_on_its_axes_and_can_be_drawn(plot, any_evaluatio
     assert plot.caption
     assert len(plot.describe(any_evaluation)) > 30
     assert "nan" not in plot.describe(any_evaluation)
-
-
-def test_the_map_shows_the_counts_where_they_belong(evaluation):
-    figure = drawn("map", evaluation)
-    cube = evaluation.cube
-    for axes, values in zip(figure.axes, (evaluation.expected, evaluation.observed), strict=False):
-        image = axes.images[-1]
-        shown = np.ma.filled(image.get_array(), np.nan)
-        summed = np.where(SCORED, values.sum(axis=1), np.nan).reshape(cube.rows, cube.cols)
-        np.testing.assert_allclose(shown, summed)
-        assert (image.origin, image.get_extent()) == ("lower", [0, 8, 0, 9])
-    assert figure.axes[0].images[-1].norm.vmax == figure.axes[1].images[-1].norm.vmax
 
 
 def test_the_forest_plot_shows_each_interval_or_points_to_it(evaluation):

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 # Okabe and Ito's palette, and greys
 NETWORK, BASELINE, BETTER, WORSE, UNKNOWN = "#0072b2", "#d55e00", "#009e73", "#d55e00", "#cc79a7"
-INK, QUIET, PALE = "#1a1a1a", "#6b6b6b", "#d9d9d9"
+INK, QUIET = "#1a1a1a", "#6b6b6b"
 VERDICTS: Mapping[str, tuple[str, str]] = MappingProxyType(  # colour and marker
     {
         "better": (BETTER, "o"),
