@@ -115,7 +115,7 @@ def _chosen(fitted: UnjudgedRow, learned: Learned, judge: Judge) -> Floats:
 
 
 def _pool(members: Sequence[_Forecasts]) -> _Forecasts:
-    """Of each seed's forecasts; a member without seeds is the same in all of them."""
+    """The pool of each seed's forecasts; a member without seeds is the same in all of them."""
     began, counts = time.monotonic(), members[0].counts
     weights = pool_weights([member.chosen for member in members], counts)
     each = [

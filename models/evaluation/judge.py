@@ -86,7 +86,7 @@ class Judge:
 
     @cached_property
     def cells(self) -> int:
-        """How many are scored."""
+        """How many cells are scored."""
         return int(self.task.scored.sum())
 
     def counts(self, steps: range) -> Counts:
@@ -121,7 +121,7 @@ class Judge:
         return int(self.is_kept[self.task.test :].sum())
 
     def totals(self, forecast: Forecast) -> Totals:
-        """Of the scored cells; the others expect nothing and count nothing."""
+        """Totals of the scored cells; the others expect nothing and count nothing."""
         return totals_of(self._everywhere(forecast), self.task.cube)
 
     def _everywhere(self, forecast: Forecast) -> Iterator[tuple[Floats, Counts]]:
@@ -134,7 +134,7 @@ class Judge:
             yield mean, observed
 
     def versus(self, model: ModelScores, rival: ModelScores, category: str | None = None) -> Difference:
-        """Over all categories, or in one of them."""
+        """The difference of two models over all categories, or in one of them."""
         names = self.task.cube.categories
         taken = [place for place, name in enumerate(names) if category in (None, name)]
         model_sums, rival_sums = (scores.log_score_sums[:, :, taken].sum(axis=2) for scores in (model, rival))

@@ -1,4 +1,4 @@
-"""The model card: what an artifact is, from measured figures."""
+"""The model card says what an artifact is, from measured figures."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Examples: cells at moments of a replay, with what came next."""
+"""Examples are cells at moments of a replay, with what came next."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -207,7 +207,7 @@ class _Fitting:
         return LEAST_NATS / nats if nats else 0.0
 
     def _ratio(self, losses: Tensor) -> float:
-        """Of an example, to the baseline's on what is learned from; mean over the horizons."""
+        """The loss of an example over the baseline's on what is learned from; the mean over the horizons."""
         return float(losses.div(len(self.data.validation.values)).div(self.unit).mean())
 
     def _validation_losses(self) -> Tensor:

@@ -51,7 +51,7 @@ class IncidentHistory:
         cutoff_s: int,
         covariates: Values = NO_VALUES,
     ) -> "IncidentHistory":
-        """With the cell of each incident, and whether it lies inside: (n,) each."""
+        """The history of incidents whose cells are known: (n,) the cell of each, and whether it lies inside."""
         chosen = np.flatnonzero(inside & (table.occurred_s < cutoff_s))
         count = len(chosen)
         calls = Incidents(
@@ -78,7 +78,7 @@ class IncidentHistory:
         )
 
     def until(self, cutoff_s: int) -> "IncidentHistory":
-        """What of it was known at an earlier cut-off."""
+        """The part of this history that was known at an earlier cut-off."""
         calls = self.calls.select(self.calls.occurred_s < cutoff_s)
         return replace(
             self,
@@ -106,7 +106,7 @@ class IncidentHistory:
         return part[~np.isin(self.incidents.occurred_s[part] // HOUR_S, self.cut_hours)]
 
     def cut_spans(self, start_s: int, stop_s: int) -> list[tuple[int, int]]:
-        """What of [start_s, stop_s) is cut out, in seconds."""
+        """The parts of [start_s, stop_s) that are cut out, in seconds."""
         first, last = np.searchsorted(self.cut_hours, [start_s // HOUR_S, -(-stop_s // HOUR_S)])
         hours = self.cut_hours[first:last].tolist()
         return [(max(hour * HOUR_S, start_s), min((hour + 1) * HOUR_S, stop_s)) for hour in hours]
@@ -162,7 +162,7 @@ class Replay:
         return self.state
 
     def _take_in_issued(self) -> None:
-        """What of the outside series was issued by the state's time."""
+        """The state takes in what was issued of the outside series by its time."""
         until = int(np.searchsorted(self.past.covariates["issued_s"], self.state.as_of_s, side="right"))
         if until > self._issued:
             self.state.know(self.past.covariates[self._issued : until])

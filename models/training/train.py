@@ -190,7 +190,7 @@ class _Work:
         return _Drawn(examples=examples, cells=of_cells)
 
     def factor_losses(self, drawn: _Drawn, constants: BaselineConstants, network: RiskNetwork) -> Floats:
-        """Of each cell's factor on the dispersion, around the baseline's forecasts, or the network's if it has its own.
+        """The losses of each cell's factor on the dispersion around forecasts of the baseline, or of a network with its own.
 
         What a network knows must not look like a cell that spreads wider.
         """

@@ -1,4 +1,4 @@
-"""From an incident file to a published artifact: what `train` does here, and of several regions in tasks of Spark."""
+"""A region's training, from an incident file to a published artifact, here or in a task of Spark."""
 
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -65,7 +65,7 @@ class PreparedTask:
 
     @property
     def data_sha256(self) -> str:
-        """Of the file, or of the archive's rows."""
+        """The hash of the file, or of the archive's rows."""
         return self.archived.sha256 if self.archived else sha256(Path(self.task.data).read_bytes())
 
 

@@ -32,7 +32,7 @@ class SeedComparison:
 
     @property
     def spread(self) -> float:
-        """From the least to the largest loss, of the recipe for which that is more."""
+        """How far the least loss lies from the largest, of the recipe for which that is more."""
         return max(max(losses) - min(losses) for losses in (self.best, self.default))
 
 

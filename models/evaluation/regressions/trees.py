@@ -32,7 +32,7 @@ class Forest:
 
     @classmethod
     def of_saved(cls, table: pd.DataFrame, *, trees: int, depth: int) -> "Forest":
-        """From the nodes that MLlib saves of a forest of regression trees, of equal weight, on continuous features.
+        """A forest from the nodes that MLlib saves: regression trees of equal weight on continuous features.
 
         table: a row for each node, its `id` counted from 0 in each tree. depth: the forest's `maxDepth`. Raises
         PipelineError when a tree or a node is missing.

@@ -118,7 +118,7 @@ def _sheet(sheet: Sheet) -> Value:
 
 
 def _difference(difference: Difference | None, score: float) -> Value | None:
-    """In nats per value, and in percent of `score`, the rival's log score; None for the rival itself."""
+    """The difference in nats per value, and in percent of `score`, the rival's log score; None for the rival itself."""
     if difference is None:
         return None
     percent, low, high = Against(difference, score).percent

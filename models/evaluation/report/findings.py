@@ -33,7 +33,7 @@ class Against:
 
     @property
     def texts(self) -> tuple[str, str, str]:
-        """The same in words: signed, with digits that fit the size."""
+        """Mean, low and high in words: signed, with digits that fit the size."""
         largest = max(map(abs, self.percent))
         digits = 0 if largest >= 100 else 1 if largest >= 10 else 2 if largest >= 0.1 else 3
         mean, low, high = (f"{share:+.{digits}f}" for share in self.percent)
