@@ -31,16 +31,7 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
     Raises LeakError when a forecast or a feature uses what it cannot know, and DataError for a delay or a purge that
     leaves nothing to count or to choose by.
     """
-    refuse_lag(spec_of(task), plan.delay * task.step_s)
-    least = min(task.test - task.validation, task.validation // 2)
-    if plan.purge >= least:
-        most = least - 2 - plan.delay
-        shorter = "choose a smaller --delay-steps, or give a longer file"
-        raise DataError(
-            f"a purge of {plan.purge} steps leaves too few of the {task.validation} to learn from and the "
-            f"{task.test - task.validation} to choose by",
-            remedy=f"choose --delay-steps of at most {most}" if most >= 0 else shorter,
-        )
+    _refuse_nothing_left(task, plan)
     began = time.monotonic()
     judge = Judge(task=task, seed=plan.seeds[0], rows=plan.rows)
     rows, learning = _all_rows(task, judge, plan)
@@ -70,6 +61,20 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         recipe=plan.recipe,
         seeds=tuple(plan.seeds),
     )
+
+
+def _refuse_nothing_left(task: Task, plan: EvaluationPlan) -> None:
+    """Raises DataError for a delay or a purge that leaves nothing to count or to choose by."""
+    refuse_lag(spec_of(task), plan.delay * task.step_s)
+    least = min(task.test - task.validation, task.validation // 2)
+    if plan.purge >= least:
+        most = least - 2 - plan.delay
+        shorter = "choose a smaller --delay-steps, or give a longer file"
+        raise DataError(
+            f"a purge of {plan.purge} steps leaves too few of the {task.validation} to learn from and the "
+            f"{task.test - task.validation} to choose by",
+            remedy=f"choose --delay-steps of at most {most}" if most >= 0 else shorter,
+        )
 
 
 def _all_rows(task: Task, judge: Judge, plan: EvaluationPlan) -> tuple[list[ModelResult], Losses]:

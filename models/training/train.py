@@ -35,7 +35,7 @@ from models.training.fit_network import (
     log_expected,
 )
 from models.training.replay import IncidentHistory, Replay
-from models.training.training_table import HorizonResult, Tally, horizon_results, tally
+from models.training.training_table import HorizonResult, Tally, horizon_results, tally_of
 
 ReportProgress = Callable[[str, float], None]  # (what, how far 0..1)
 
@@ -190,7 +190,7 @@ class _Work:
         return _Drawn(examples=examples, cells=of_cells)
 
     def factor_losses(self, drawn: _Drawn, constants: BaselineConstants, network: RiskNetwork) -> Floats:
-        """The losses of each cell's factor on the dispersion around forecasts of the baseline, or of a network with its own.
+        """The losses of each cell's factor on the dispersion, around the baseline or a network with a dispersion.
 
         What a network knows must not look like a cell that spreads wider.
         """
@@ -227,4 +227,4 @@ def _tally_at(
     values = engine.compute(replay.lead_to(as_of_s)).values
     log_usual = values[:, :, usual_columns(len(engine.spec.horizons_s))]
     expected = np.exp(log_usual + residual_of(network.inputs(values, engine.spec.grid), network))
-    return tally(as_of_s, np.exp(log_usual), expected, replay.past.coming(as_of_s), constants)
+    return tally_of(as_of_s, np.exp(log_usual), expected, replay.past.coming(as_of_s), constants)

@@ -88,21 +88,10 @@ def prepare(task: RegionTask) -> PreparedTask:
     kind_of_network(recipe.recipe.network)
     like = read_spec(Path(task.like)) if task.like else None
     incidents, archived = read_data(task, like)
-    _refuse_other_merge(task, like or (archived.meaning if archived else None))
     cutoff_s = cutoff_of(task.until, incidents)
-    grid = like.grid if like else archived.meaning.grid if archived else None
-    if grid and task.cell_m not in (DEFAULT_CELL_M, grid.cell_m):
-        source = task.like if task.like else task.data
-        raise DataError(
-            f"a cell side of {task.cell_m:g} m is asked for, and {source} has {grid.cell_m:g} m",
-            remedy="leave out one of the two",
-        )
+    spec = _spec_of(task, incidents, like or (archived.meaning if archived else None), cutoff_s)
     if like:
-        spec, incidents = like, table_like(incidents, like, region=task.region, cutoff_s=cutoff_s)
-    elif archived:
-        spec = spec_of(incidents, archived.meaning, region=task.region, cutoff_s=cutoff_s)
-    else:
-        spec = spec_for(incidents, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s, merge=task.merge)
+        incidents = table_like(incidents, like, region=task.region, cutoff_s=cutoff_s)
     spec, outside = with_outside_series(_with_holidays(spec, task), task)
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
     warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
@@ -122,17 +111,27 @@ def prepare(task: RegionTask) -> PreparedTask:
     )
 
 
-def spec_of(table: IncidentTable, meaning: Meaning, *, region: str, cutoff_s: int) -> Spec:
-    """The region's spec, with the archive's cells, time zone, origins and merging of calls."""
-    refuse_one_cell(table, meaning.grid, _end_of_training(table, cutoff_s))
+def _spec_of(task: RegionTask, table: IncidentTable, meant: Spec | Meaning | None, cutoff_s: int) -> Spec:
+    """The region's spec: that of the artifact `like`, or with what an archive's counts mean, or a new one."""
+    _refuse_other_merge(task, meant)
+    if meant and task.cell_m not in (DEFAULT_CELL_M, meant.grid.cell_m):
+        raise DataError(
+            f"a cell side of {task.cell_m:g} m is asked for, and {task.like or task.data} has {meant.grid.cell_m:g} m",
+            remedy="leave out one of the two",
+        )
+    if meant is None:
+        return spec_for(table, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s, merge=task.merge)
+    if isinstance(meant, Spec):
+        return meant
+    refuse_one_cell(table, meant.grid, _end_of_training(table, cutoff_s))
     return Spec(
-        region=region,
-        timezone=meaning.timezone,
-        grid=meaning.grid,
+        region=task.region,
+        timezone=meant.timezone,
+        grid=meant.grid,
         categories=table.categories,
-        counted_origins=meaning.counted_origins,
+        counted_origins=meant.counted_origins,
         features=feature_names(),
-        merge=meaning.merge,
+        merge=meant.merge,
     )
 
 

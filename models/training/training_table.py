@@ -66,7 +66,7 @@ class HorizonResult:
         return f"{middle:+.2f} % ({low:+.2f}, {high:+.2f})"
 
 
-def tally(as_of_s: int, usual: Array, expected: Array, counts: npt.NDArray[np.int32], c: BaselineConstants) -> Tally:
+def tally_of(as_of_s: int, usual: Array, expected: Array, counts: npt.NDArray[np.int32], c: BaselineConstants) -> Tally:
     """Compare two forecasts of one moment. usual, expected, counts: (cells, categories, horizons)."""
     observed = torch.from_numpy(counts).double()
     means = [mean.astype(np.float64) for mean in (usual, expected)]

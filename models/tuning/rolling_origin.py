@@ -58,7 +58,7 @@ class Folds:
         return best
 
 
-def origins(blocks: Blocks) -> tuple[int, ...]:
+def origin_starts(blocks: Blocks) -> tuple[int, ...]:
     """Starts of FOLDS spans one behind the other, each as long as the validation block; the last one is that block."""
     span_s = blocks.test_s - blocks.validation_s
     return tuple(blocks.validation_s - back * span_s for back in reversed(range(FOLDS)))
@@ -72,7 +72,7 @@ def collect_folds(past: IncidentHistory, options: TrainingOptions, *, report: Ca
     block is not even counted.
     """
     blocks = Blocks.of(past.first_s, past.cutoff_s)
-    starts_s = origins(blocks)
+    starts_s = origin_starts(blocks)
     early = Blocks(
         burn_in_s=blocks.burn_in_s,
         validation_s=past.first_s + (starts_s[0] - past.first_s) * 70 // 85,  # as in training
@@ -112,7 +112,7 @@ def _folds(examples: Examples, moments: list[int], blocks: Blocks, step_s: int, 
         part = Examples(values=examples.values[start:stop], counts=examples.counts[start:stop])
         return part, (int(at_s[start]), int(at_s[stop - 1]))
 
-    for origin_s, next_s in pairwise((*origins(blocks), blocks.test_s)):
+    for origin_s, next_s in pairwise((*origin_starts(blocks), blocks.test_s)):
         train, train_at_s = between(blocks.burn_in_s, origin_s - purge_s)
         validation, validation_at_s = between(origin_s, next_s - purge_s)
         yield Fold(train=train, train_at_s=train_at_s, validation=validation, validation_at_s=validation_at_s)

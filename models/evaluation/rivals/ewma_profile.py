@@ -6,7 +6,7 @@ from itertools import product
 from typing import ClassVar
 
 from models.evaluation.rivals.known import known_steps, mean_counts, week_profile, week_slots
-from models.evaluation.rivals.means import ewma
+from models.evaluation.rivals.means import ewma_rates
 from models.evaluation.rivals.rule import best_of
 from models.measures.cube import Cube, Floats
 
@@ -44,7 +44,7 @@ class FittedEwmaProfile:
             yield rate * self.profile[slot]
 
     def _rates(self, cube: Cube, known: list[int]) -> Iterator[Floats]:
-        rates, share = ewma(cube, known, self.half_life_days), self.expanding_share
+        rates, share = ewma_rates(cube, known, self.half_life_days), self.expanding_share
         if not share:
             return rates
         means = mean_counts(cube.counts, known)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from models.evaluation.rivals.known import known_steps
-from models.evaluation.rivals.means import ewma
+from models.evaluation.rivals.means import ewma_rates
 from models.evaluation.rivals.rule import best_of
 from models.measures.cube import Cube, Floats
 
@@ -39,7 +39,7 @@ class FittedKde:
         return {"bandwidth_cells": self.bandwidth_cells}
 
     def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Iterator[Floats]:
-        for rate in ewma(cube, known_steps(cube, first, delay), self.half_life_days):
+        for rate in ewma_rates(cube, known_steps(cube, first, delay), self.half_life_days):
             yield smooth(rate, cube, self.bandwidth_cells)
 
 

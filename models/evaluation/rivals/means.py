@@ -85,10 +85,10 @@ class Ewma(Rule):
         return f"EWMA {self.half_life_days:g} d"
 
     def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Iterator[Floats]:
-        return ewma(cube, known_steps(cube, first, delay), self.half_life_days)
+        return ewma_rates(cube, known_steps(cube, first, delay), self.half_life_days)
 
 
-def ewma(cube: Cube, known: list[int], half_life_days: float) -> Iterator[Floats]:
+def ewma_rates(cube: Cube, known: list[int], half_life_days: float) -> Iterator[Floats]:
     """(cells, categories) weighted mean count per step, for each `known`; the weights of the known steps sum to 1.
 
     known: as `known_steps` gives it. 0 where nothing is known.

@@ -11,7 +11,7 @@ from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.likelihood import at_least_one, log_scores, negative_binomial_nll, poisson_deviance, predictive_quantile
 from models.scoring import score
 from models.training.fit_dispersion import DISPERSIONS, likeliest_dispersion
-from models.training.training_table import tally
+from models.training.training_table import tally_of
 from tests.harness.toy import toy_constants, toy_spec
 
 MEANS = np.geomspace(1e-6, 300, 60)
@@ -120,7 +120,7 @@ def test_a_tally_is_scipys_log_likelihood_over_all_cells():
     random = np.random.default_rng(1)
     usual = random.gamma(1.0, size=(CELLS, 2, 3)).astype(np.float32)
     counts = random.poisson(usual).astype(np.int32)
-    tallied = tally(0, usual, 2 * usual, counts, CONSTANTS)
+    tallied = tally_of(0, usual, 2 * usual, counts, CONSTANTS)
     for side, mean in enumerate((usual.astype(np.float64), 2 * usual.astype(np.float64))):
         expected = -law_of(mean, CONSTANTS.dispersion).logpmf(counts).sum(axis=0)
         np.testing.assert_allclose(tallied.log_score[side], expected, rtol=1e-6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.dispersion import Dispersion
-from models.training.training_table import calibration, horizon_results, tally
+from models.training.training_table import calibration, horizon_results, tally_of
 from tests.harness.toy import toy_constants, toy_spec
 
 CELLS = 30
@@ -21,7 +21,7 @@ def tallies(network_factor, baseline_factor=1.0, moments=120):
         counts = random.poisson(mean).astype(np.int32)
         factor = network_factor * np.exp(0.01 * random.normal()) if network_factor != 1 else 1.0
         usual, expected = mean * np.float32(baseline_factor), mean * np.float32(factor)
-        made.append(tally(moment * 6 * 3600, usual, expected, counts, CONSTANTS))
+        made.append(tally_of(moment * 6 * 3600, usual, expected, counts, CONSTANTS))
     return made
 
 

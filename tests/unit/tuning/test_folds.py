@@ -16,7 +16,7 @@ from models.training.replay import IncidentHistory
 from models.training.train import TrainingOptions
 from models.training.train_region import spec_for
 from models.tuning import rolling_origin
-from models.tuning.rolling_origin import FOLDS, collect_folds, origins
+from models.tuning.rolling_origin import FOLDS, collect_folds, origin_starts
 from schemas.errors import DataError
 from schemas.spec import CovariateSeries
 from tests.harness import windy_town
@@ -68,7 +68,7 @@ def equal(some, others):
 
 
 def test_origins_follow_one_another_and_the_last_span_is_the_validation_block(folds):
-    starts = origins(BLOCKS)
+    starts = origin_starts(BLOCKS)
     assert starts[-1] == BLOCKS.validation_s
     assert len(folds.folds) == len(starts) == FOLDS
     spans = {later - earlier for earlier, later in pairwise((*starts, BLOCKS.test_s))}
@@ -79,7 +79,7 @@ def test_origins_follow_one_another_and_the_last_span_is_the_validation_block(fo
 
 def test_what_a_forecast_is_about_lies_on_its_own_side_of_the_origin(folds):
     longest = max(SPEC.horizons_s)
-    starts = origins(BLOCKS)
+    starts = origin_starts(BLOCKS)
     for fold, start, end in zip(folds.folds, starts, (*starts[1:], BLOCKS.test_s), strict=True):
         assert BLOCKS.burn_in_s <= fold.train_at_s[0]
         assert start - 2 * STEP_S < fold.train_at_s[1] + longest <= start  # no more is left out than must be
@@ -104,7 +104,7 @@ def test_incidents_of_the_validation_block_change_the_last_fold_alone(folds):
 
 
 def test_what_comes_after_the_first_origin_is_not_in_its_features_or_the_dispersion(folds):
-    other = folds_of(town(changed_from_s=origins(BLOCKS)[0]))
+    other = folds_of(town(changed_from_s=origin_starts(BLOCKS)[0]))
     assert equal(tensors_of(folds.folds[0])[:2], tensors_of(other.folds[0])[:2])
     assert folds.dispersion == other.dispersion
 
@@ -118,7 +118,7 @@ def test_the_constants_are_fitted_and_chosen_on_the_time_before_the_first_origin
 
     monkeypatch.setattr(rolling_origin, "fit_constants", noted)
     folds_of(town())
-    first = origins(BLOCKS)[0]
+    first = origin_starts(BLOCKS)[0]
     assert [(last < first, until <= first) for last, until in given] == [(True, True)]
 
 
