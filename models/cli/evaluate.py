@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 
@@ -14,12 +15,12 @@ from models.artifact.folders import make_writable
 from models.cli.options import TASK_FILE_HELP
 from models.cli.progress import print_file, progress_bars
 from models.evaluation.published import TASKS, named_task
-from models.evaluation.tasks import task_of
+from models.evaluation.tasks import Task, task_of
 from models.files.data_report import data_warnings
-from models.hyperparameters import DEFAULT, read_recipe
+from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
 from models.networks import MODELS, kind_of_network
 from models.training.outside_series import missing_warnings
-from models.training.regions import task_for
+from models.training.regions import RegionTask, task_for
 from schemas.errors import SettingsError, not_installed
 from schemas.files import write_errors
 
@@ -56,7 +57,6 @@ def evaluate_command(
     try:
         from models.evaluation.evaluate import evaluate_rolling
         from models.evaluation.plan import EvaluationPlan
-        from models.evaluation.product import spec_of
         from models.evaluation.report.page import write_report
         from models.evaluation.report.table import print_table
     except ModuleNotFoundError as error:
@@ -64,29 +64,21 @@ def evaluate_command(
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
     asked = None if what in TASKS else task_for(what, region)
-    if asked and asked.recipe and origins > 1:
-        raise SettingsError(
-            f"a recipe in {what}, and --origins: the earlier blocks chose it", "leave out one of the two"
-        )
-    hyperparameters = read_recipe(Path(asked.recipe)).recipe if asked and asked.recipe else DEFAULT
-    named = asked.network if asked else ""
-    kinds = tuple(dict.fromkeys(network or [named or hyperparameters.network]))
+    recipe = _recipe_of(asked, origins) if asked else DEFAULT
+    kinds = tuple(dict.fromkeys(network or [recipe.network]))
     for kind in kinds:
         kind_of_network(kind)
     task = task_of(asked, step=step, origins=origins, now_s=time.time()) if asked else named_task(what)
     with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
         make_writable(out)  # before hours of work
-    starts_s = task.cube.starts_s
-    warnings = data_warnings(task.incidents, int(starts_s[task.validation]), step_s=task.step_s)
-    warnings = (*warnings, *missing_warnings(task.covariates, spec_of(task), int(starts_s[0]), int(starts_s[-1])))
-    print_file(task.row_counts, warnings, console)
+    _describe(task, console)
     with progress_bars(BARS, console, transient=True) as report:
         plan = EvaluationPlan(
             regressions=_regressions(out, forest=forest),
             seeds=range(seeds),
             purge=1 + delay_steps,
             delay=delay_steps,
-            recipe=hyperparameters,
+            recipe=recipe,
             networks=kinds,
             tell=report,
         )
@@ -95,6 +87,23 @@ def evaluate_command(
     print_table(evaluation, console)  # first, so that hours of work can be read even if a file cannot be written
     page = write_report(evaluation, out)
     console.print(f"report: {page}", soft_wrap=True)
+
+
+def _recipe_of(asked: RegionTask, origins: int) -> Hyperparameters:
+    """How the region's networks are made."""
+    if asked.recipe and origins > 1:
+        raise SettingsError("a recipe, and --origins: the earlier blocks chose it", "leave out one of the two")
+    recipe = read_recipe(Path(asked.recipe)).recipe if asked.recipe else DEFAULT
+    return msgspec.structs.replace(recipe, network=asked.network or recipe.network)
+
+
+def _describe(task: Task, console: Console) -> None:
+    from models.evaluation.product import spec_of
+
+    starts_s = task.cube.starts_s
+    warnings = data_warnings(task.incidents, int(starts_s[task.validation]), step_s=task.step_s)
+    outside = missing_warnings(task.covariates, spec_of(task), int(starts_s[0]), int(starts_s[-1]))
+    print_file(task.row_counts, (*warnings, *outside), console)
 
 
 def _regressions(out: Path, *, forest: bool) -> list["Regression"]:
