@@ -7,7 +7,8 @@ import typer
 
 from models.files.layouts import LAYOUT_HELP
 
-DATA_OR_ARCHIVE_HELP = "Incident file: .csv, .csv.gz, or .zip with one .csv; or archive:PATH, archive:PATH@VERSION"
+DATA_HELP = "Incident file: .csv, .csv.gz, or .zip with one .csv"
+DATA_OR_ARCHIVE_HELP = f"{DATA_HELP}; or archive:PATH, archive:PATH@VERSION"
 FileOrArchive = Annotated[str, typer.Option(help=DATA_OR_ARCHIVE_HELP)]
 TASK_FILE_HELP = "TOML file with a table [[regions]]: its region, data, layout, cell_m and all other choices"
 TaskFile = Annotated[Path | None, typer.Argument(help=TASK_FILE_HELP, show_default=False)]
