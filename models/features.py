@@ -19,6 +19,7 @@ from models.covariates import SeriesScale, covariate_columns, covariate_names
 from models.feature_lists import (
     CALENDAR,
     LEVEL_LIMIT,
+    LISTS,
     MEMORY_DAYS,
     SINCE_CAP_HOURS,
     USUAL,
@@ -110,6 +111,7 @@ class FeatureEngine:
             raise SpecMismatch(f"spec of {spec.region} names other features than this version computes", "train again")
         self.spec, self.constants = spec, constants
         self._shape = (spec.grid.cells, len(spec.categories))
+        self._place = {name: columns_of(name) for name in LISTS}  # where the columns of each list stand
         self._memo: dict[str, tuple[LevelBins, int, object]] = {}
         self._hours_at: tuple[int, Columns] = (-1, np.empty(0, np.float32))
         self._holidays = frozenset(constants.holidays.astype(int).tolist())
@@ -140,10 +142,10 @@ class FeatureEngine:
 
         values = np.empty((*shape, len(spec.features)), np.float32)
         counts = np.stack(columns("recent", recent), axis=-1)
-        np.log1p(counts.astype(np.float32), out=values[:, :, columns_of("recent")])
-        values[:, :, columns_of("memory")] = past_days.columns
-        values[:, :, columns_of("level")] = np.stack(columns("level", levels), axis=-1)
-        values[:, :, columns_of("time")] = columns("time", hour)
+        np.log1p(counts.astype(np.float32), out=values[:, :, self._place["recent"]])
+        values[:, :, self._place["memory"]] = past_days.columns
+        values[:, :, self._place["level"]] = np.stack(columns("level", levels), axis=-1)
+        values[:, :, self._place["time"]] = columns("time", hour)
         if spec.holidays:
             self._put_holidays(values, at_s)
         missing = self._put_outside(values, state, at_s) if spec.covariates else 0

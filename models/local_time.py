@@ -1,6 +1,8 @@
 """Local wall-clock time to UTC and back, for whole columns, and hours of the local week: hour 0 is Monday's first."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -12,7 +14,7 @@ Seconds = npt.NDArray[np.int64]
 _DAY_S = 86_400
 HOURS = 168
 DAY_BLOCKS = 16  # three hours of the day each, weekdays and weekends apart
-_QUARTER_S = 900  # every zone's offset and every change of clocks is a whole number of quarter hours
+_HOUR_S = 3600
 _MONDAY_HOUR = 72  # 1970-01-01 was a Thursday
 _WEEKEND_FROM = 120
 
@@ -56,19 +58,32 @@ def hour_of_week(utc_s: npt.NDArray[np.int64], timezone: str) -> npt.NDArray[np.
 
 def hours_within(start_s: int, stop_s: int, timezone: str) -> npt.NDArray[np.float64]:
     """(168,) hours that [start_s, stop_s) spends in each hour of the local week; they sum to its length."""
-    marks = np.arange(start_s // _QUARTER_S + 1, -(-stop_s // _QUARTER_S), dtype=np.int64) * _QUARTER_S
-    edges = np.concatenate([[start_s], marks, [stop_s]])
-    starts = edges[:-1]
-    local_hour = (local_from_utc(starts, timezone) // 3600 + _MONDAY_HOUR) % HOURS
-    return np.asarray(np.bincount(local_hour, weights=np.diff(edges) / 3600, minlength=HOURS), np.float64)
+    change_s, offset_s = _offsets(start_s, stop_s, timezone)
+    hours = np.zeros(HOURS)
+    edges = [start_s, *change_s[(change_s > start_s) & (change_s < stop_s)].tolist(), stop_s]
+    for begin_s, end_s in pairwise(edges):  # between two changes of the clock
+        offset = int(offset_s[np.searchsorted(change_s, begin_s, side="right")])
+        first, last = (begin_s + offset) // _HOUR_S, (end_s + offset - 1) // _HOUR_S  # the hours that it touches
+        weeks, more = divmod(last - first + 1, HOURS)
+        hours += weeks
+        hours[(np.arange(first, first + more) + _MONDAY_HOUR) % HOURS] += 1
+        hours[(first + _MONDAY_HOUR) % HOURS] -= (begin_s + offset - first * _HOUR_S) / _HOUR_S
+        hours[(last + _MONDAY_HOUR) % HOURS] -= ((last + 1) * _HOUR_S - end_s - offset) / _HOUR_S
+    return hours
 
 
 def _offsets(first_s: int, last_s: int, timezone: str) -> tuple[Seconds, Seconds]:
     """(changes,) when the zone's offset changes, in UTC; (changes + 1,) its offsets before, between and after.
 
-    Sampled daily and bisected: no zone has changed its clock twice within one day since 1970.
+    All changes from `first_s` to `last_s` are among them.
     """
-    zone = zone_of(timezone)
+    return _offsets_of_days(first_s // _DAY_S, -(-last_s // _DAY_S), timezone)
+
+
+@lru_cache(maxsize=4096)  # every frame of features asks for the same days
+def _offsets_of_days(first: int, last: int, timezone: str) -> tuple[Seconds, Seconds]:
+    """`_offsets`, sampled daily and bisected: no zone has changed its clock twice within one day since 1970."""
+    zone, first_s, last_s = zone_of(timezone), first * _DAY_S, last * _DAY_S
 
     def offset_at(utc_s: int) -> int:
         offset = datetime.fromtimestamp(utc_s, UTC).astimezone(zone).utcoffset()
@@ -84,7 +99,10 @@ def _offsets(first_s: int, last_s: int, timezone: str) -> tuple[Seconds, Seconds
                 low, high = (low, middle) if offset_at(middle) == after else (middle, high)
             change_s.append(high)
             offset_s.append(after)
-    return np.array(change_s, np.int64), np.array(offset_s, np.int64)
+    changes = np.array(change_s, np.int64), np.array(offset_s, np.int64)
+    for array in changes:
+        array.flags.writeable = False
+    return changes
 
 
 def zone_of(timezone: str) -> ZoneInfo:

@@ -9,17 +9,12 @@ from models.files.layouts import LAYOUT_HELP
 
 DATA_HELP = "Incident file: .csv, .csv.gz, or .zip with one .csv"
 DATA_OR_ARCHIVE_HELP = f"{DATA_HELP}; or archive:PATH, archive:PATH@VERSION"
-FileOrArchive = Annotated[str, typer.Option(help=DATA_OR_ARCHIVE_HELP)]
 TASK_FILE_HELP = "TOML file with a table [[regions]]: its region, data, layout, cell_m and all other choices"
 TaskFile = Annotated[Path | None, typer.Argument(help=TASK_FILE_HELP, show_default=False)]
 FileLayout = Annotated[str, typer.Option(help=f"Of a file: {LAYOUT_HELP}")]
 Region = Annotated[str, typer.Option(help="Name of the region: a-z, 0-9, - and _")]
 CellSide = Annotated[float, typer.Option(help="Side of a cell, metres")]
 Until = Annotated[str, typer.Option(help="Local date YYYY-MM-DD: use only what happened before it; or none")]
-Covariates = Annotated[
-    str,
-    typer.Option(help="Outside series, .csv or .parquet, as they were issued; without it, none", show_default=False),
-]
 Artifacts = Annotated[Path, typer.Option(help="Folder of artifacts")]
 SharedArtifacts = Annotated[Path, typer.Option(help="Folder of artifacts; all workers must see it")]
 Master = Annotated[str, typer.Option(help="Spark master, such as spark://host:7077; without it, local[WORKERS]")]
