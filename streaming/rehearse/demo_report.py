@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from models.counting.count_state import OUTCOMES
-from models.measures.ranking import Capture, capture
 from schemas.errors import DataError
 from schemas.frame import RiskFrame
 from streaming.rehearse.demo import DAY_S, Demo
@@ -51,7 +50,7 @@ def hit_rates(frame: RiskFrame, counts: npt.NDArray[np.int32], *, area_share: fl
     """Hit rates of the frame's longest horizon, all categories together, in `area_share` of the active cells.
 
     counts: (cells,) incidents that happened in that horizon. A cell is active when its history holds an incident.
-    Cells of equal value get their mean, as in `capture`. Raises DataError when no incident happened.
+    Raises DataError when no incident happened.
     """
     total = int(counts.sum())
     if total == 0:
@@ -59,21 +58,17 @@ def hit_rates(frame: RiskFrame, counts: npt.NDArray[np.int32], *, area_share: fl
     active = np.flatnonzero((frame.support > 0).any(axis=1))
     flagged = max(1, round(area_share * len(active)))
 
-    def ranked(order_by: npt.NDArray[Any]) -> Capture:
-        return capture(order_by[None, active].astype(np.float64), counts[None, active])
+    def share(order_by: npt.NDArray[Any]) -> float:
+        chosen = active[np.argsort(-order_by[active], kind="stable")[:flagged]]
+        return float(counts[chosen].sum() / total)
 
-    def share(caught: npt.NDArray[np.float64]) -> float:
-        return float(caught[:flagged][-1:].sum() / total)  # 0 when no cell is active
-
-    model = ranked(frame.expected[:, :, -1].sum(axis=1))
-    baseline = ranked(frame.usual[:, :, -1].sum(axis=1))
     return HitRates(
         flagged_cells=flagged,
         active_cells=len(active),
         incidents=total,
-        model=share(model.caught),
-        baseline=share(baseline.caught),
-        ideal=share(model.ideal),
+        model=share(frame.expected[:, :, -1].sum(axis=1)),
+        baseline=share(frame.usual[:, :, -1].sum(axis=1)),
+        ideal=share(counts),
     )
 
 

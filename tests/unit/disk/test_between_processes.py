@@ -1,20 +1,15 @@
-"""Locks, logs and health between processes, and what the health check costs to import."""
+"""Locks and logs between processes, and what the health check costs to import."""
 
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 
-import msgspec
 import pytest
 
 from schemas.audit.verify import verify
 from schemas.errors import CheckpointError
-from schemas.left_behind.health import JobHealth, StoredBatch, health_path
 from streaming.disk.locks import only_writer
-from streaming.watch.health import judged, read_health
 from tests.harness.processes import run_python
 
-NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)
 HOLDS = """
 import os, sys, time
 from pathlib import Path
@@ -52,22 +47,6 @@ def test_two_writers_take_turns(tmp_path):
     assert [writer.wait(60) for writer in writers] == [0, 0]
     verdict = verify(path.read_bytes())
     assert (len(verdict.records), verdict.faults) == (80, [])
-
-
-def test_a_job_that_was_killed_is_not_ready_however_new_its_file(tmp_path):
-    assert run_python("-c", HOLDS, tmp_path, "0").returncode == 9
-    for seconds, said in ((200, "3 min ago"), (0, "0 s ago")):
-        health = JobHealth(
-            process=4242,
-            started_at=NOW - timedelta(hours=1),
-            written_at=NOW - timedelta(seconds=seconds),
-            clock="wall",
-            trigger_s=0.5,
-            last_batch=StoredBatch(17, NOW - timedelta(seconds=seconds)),
-        )
-        health_path(tmp_path).write_bytes(msgspec.json.encode(judged(health)))
-        reason = read_health(tmp_path, NOW)[1]
-        assert reason == f"no job is running: process 4242 ended without a report, last wrote {said}"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from tests.harness.memory_sink import MemorySink
 from tests.harness.plain_lines import plain_risks, plain_tops
 from tests.harness.points import points_in
 from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
-from tests.unit.sinks.test_influx_answers import answer, sink_for
+from tests.unit.sinks.test_influx_answers import sink_for
 
 REGIONS = [f"town-{number}" for number in range(12)]
 TOP_K = 4
@@ -154,18 +154,6 @@ def test_a_region_whose_scores_cannot_be_written_fails_the_batch_by_its_name(stu
     sink.close()
     assert not any(line.startswith("pipeline") for line in stored_lines(stub_store))
     assert not any(f"region={REGIONS[7]} " in line for line in stored_lines(stub_store))
-
-
-@pytest.mark.fault("F22")
-def test_a_store_that_is_busy_for_a_while_gets_every_point_all_the_same(stub_store, publisher_to, folders, monkeypatch):
-    rows = [row_of(folders[region], CUTOFF_S + 60, np.random.default_rng(4)) for region in REGIONS]
-    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
-    stub_store.answers.extend([answer(503)] * 9)
-    sink, published = sink_for(stub_store), []
-    publisher_to(sink, watchers=[published.append])(Rows(*rows), 0)
-    sink.close()
-    assert Counter(stored_lines(stub_store)[: -len(REGIONS)]) == Counter(plain_points(rows))
-    assert published[0].retries == 9
 
 
 def test_each_region_has_the_outcomes_of_its_own_closed_horizons(stub_store, publisher_to, folders, tmp_path):

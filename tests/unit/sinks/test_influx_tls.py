@@ -94,18 +94,6 @@ def test_a_certificate_of_another_time_or_name_is_refused(served, ca_file, name,
 
 
 @pytest.mark.fault("F40")
-@pytest.mark.parametrize(("status", "remedy"), [(401, "INFLUXDB_V2_TOKEN"), (403, "may write bucket 'risk'")])
-def test_an_unknown_and_a_read_only_token_are_refused_over_tls_too(served, ca_file, status, remedy):
-    with served() as store:
-        store.answers.append((status, b'{"message":"no"}', {}))
-        sink = sink_for(store, ca_file)
-        with pytest.raises(SinkRefused, match=remedy):
-            sink.write(LINES)
-        sink.close()
-        assert len(store.requests) == 1
-
-
-@pytest.mark.fault("F40")
 def test_a_store_without_tls_is_told_from_an_untrusted_one(stub_store, ca_file):
     stub_store.url = stub_store.url.replace("http:", "https:")
     sink = sink_for(stub_store, ca_file)

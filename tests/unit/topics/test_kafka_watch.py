@@ -133,12 +133,6 @@ def test_a_refusal_is_no_reason_to_ask_again(listening):
     assert len(tries) == 1
 
 
-def test_no_question_is_asked_after_a_stop(away):
-    watch = KafkaWatch(away, LONGEST_ABSENCE_S)
-    with watch.looking():
-        assert watch.answer(lambda: pytest.fail("asked"), already_set()) is None
-
-
 def test_a_misspelt_address_is_refused_at_once():
     with pytest.raises(BrokerError, match="'kafka' is not a Kafka address: write host:port"):
         KafkaWatch("kafka", LONGEST_ABSENCE_S).look(0)

@@ -123,8 +123,9 @@ def test_a_file_of_a_job_that_holds_the_lock_is_believed(tmp_path):
 
 
 def test_a_fresh_file_of_a_job_that_lost_the_lock_is_not_believed(tmp_path):
-    put(tmp_path, healthy())
-    assert read(tmp_path) == "no job is running: process 4242 ended without a report, last wrote 0 s ago"
+    for seconds, said in ((0.5, "0 s ago"), (200, "3 min ago")):
+        put(tmp_path, healthy(written_at=ago(seconds)))
+        assert read(tmp_path) == f"no job is running: process 4242 ended without a report, last wrote {said}"
 
 
 def test_no_file_and_a_damaged_one_are_not_ready(tmp_path):
