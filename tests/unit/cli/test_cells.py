@@ -44,10 +44,6 @@ def cells(artifacts, *options):
     return ran.output
 
 
-def cells_with_map(folder):
-    cells(folder / "artifacts", "--out", folder / "out", "--live-map", folder / "live.json")
-
-
 def test_it_writes_a_file_per_region_and_one_of_all(tmp_path):
     for name, south_deg in (("north", 42.0), ("south", 38.0)):
         make_region(name, south_deg=south_deg).publish(tmp_path / "artifacts")
@@ -111,18 +107,22 @@ DASHBOARD = {
         },
     ],
 }
+LIVE_MAP = json.dumps(DASHBOARD)
 
 
-def live_map(tmp_path, *regions):
+def made(tmp_path, *regions, options=(), live_map=LIVE_MAP):
+    """The pages of a command with a live map, by the file's name."""
     for name, south_deg in regions:
         make_region(name, south_deg=south_deg).publish(tmp_path / "artifacts")
-    (tmp_path / "live.json").write_text(json.dumps(DASHBOARD), encoding="utf-8")
-    cells_with_map(tmp_path)
-    return json.loads((tmp_path / "out" / "dashboards" / "live.json").read_text(encoding="utf-8"))
+    if live_map:
+        (tmp_path / "live.json").write_text(live_map, encoding="utf-8")
+    cells(tmp_path / "artifacts", "--out", tmp_path / "out", "--live-map", tmp_path / "live.json", *options)
+    folder = tmp_path / "out" / "dashboards"
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
 
 
 def test_the_live_map_of_one_region_opens_at_its_cells_and_is_otherwise_the_same(tmp_path):
-    dashboard = live_map(tmp_path, ("north", 42.0))
+    (dashboard,) = made(tmp_path, ("north", 42.0)).values()
     view = dashboard["panels"][1]["options"]["view"]
     assert view == view_of(make_region("north", south_deg=42.0).spec.grid)
     dashboard["panels"][1]["options"]["view"] = DASHBOARD["panels"][1]["options"]["view"]
@@ -130,18 +130,15 @@ def test_the_live_map_of_one_region_opens_at_its_cells_and_is_otherwise_the_same
 
 
 def test_the_live_map_of_several_regions_fits_itself_to_the_chosen_one(tmp_path):
-    assert live_map(tmp_path, ("north", 42.0), ("south", 38.0)) == DASHBOARD
+    assert made(tmp_path, ("north", 42.0), ("south", 38.0))["live"] == DASHBOARD
 
 
 def test_each_of_several_regions_has_a_live_map_of_its_own(tmp_path):
     long = "s" * 63
-    live_map(tmp_path, ("north", 42.0), (long, 38.0))
-    folder = tmp_path / "out" / "dashboards"
-    pages = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
+    pages = made(tmp_path, ("north", 42.0), (long, 38.0))
     assert set(pages) == {"live", "live-north", f"live-{long}"}
     shutil.rmtree(tmp_path / "artifacts" / long)
-    live_map(tmp_path)
-    assert [path.name for path in folder.iterdir()] == ["live.json"], "the page of a region that has gone"
+    assert list(made(tmp_path)) == ["live"], "the page of a region that has gone"
     uids = {page["uid"] for page in pages.values()}
     assert len(uids) == 3
     assert max(map(len, uids)) <= 40  # Grafana's limit
@@ -161,11 +158,8 @@ def test_each_of_several_regions_has_a_live_map_of_its_own(tmp_path):
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])
 def test_a_live_map_that_is_none_is_named(tmp_path, content):
-    make_region("north", south_deg=42.0).publish(tmp_path / "artifacts")
-    if content:
-        (tmp_path / "live.json").write_text(content, encoding="utf-8")
     with pytest.raises(SettingsError, match=r"live\.json"):
-        cells_with_map(tmp_path)
+        made(tmp_path, ("north", 42.0), live_map=content)
 
 
 def tile_pixel(lat_deg, lon_deg, zoom):
@@ -203,16 +197,6 @@ def corner_of(region):
     return [[west, south], [east, south], [east, north], [west, north], [west, south]]
 
 
-def made(tmp_path, *regions, options=()):
-    for name, south_deg in regions:
-        make_region(name, south_deg=south_deg).publish(tmp_path / "artifacts")
-    live = tmp_path / "live-map.json"
-    live.write_text(json.dumps(DASHBOARD), encoding="utf-8")
-    cells(tmp_path / "artifacts", "--out", tmp_path / "out", "--live-map", live, *options)
-    folder = tmp_path / "out" / "dashboards"
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
-
-
 def area_variable(page):
     return next(variable for variable in page["templating"]["list"] if variable["name"] == "area")
 
@@ -220,10 +204,10 @@ def area_variable(page):
 def test_the_page_of_a_region_has_its_areas_to_choose_from_and_their_outlines(tmp_path):
     areas = lines_file(tmp_path / "areas.geojson", "Polygon", [[corner_of(NORTH)]])
     pages = made(tmp_path, ("north", 42.0), ("all", 38.0), options=("--areas", areas, "--area-name", "beat"))
-    variable = area_variable(pages["live-map-north"])
+    variable = area_variable(pages["live-north"])
     assert json.loads(variable["query"]) == [{"text": "7", "value": "7", "cells": "r000c(000)"}]
     assert variable["hide"] == 0
-    for other in ("live-map", "live-map-all"):
+    for other in ("live", "live-all"):
         assert area_variable(pages[other])["hide"] == 2, "an area of another region would choose wrong cells"
     lines = json.loads((tmp_path / "out" / "_lines-north.geojson").read_text(encoding="utf-8"))["features"]
     assert [line["properties"] for line in lines] == [{}, {"area": "7"}]
