@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -98,13 +98,7 @@ def _java() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            yield Finding("packages", f"{name} is missing", "fail", f"pip install {name}")
-    yield Finding("packages", ", ".join(f"{name} {number}" for name, number in versions.items()))
+    yield Finding("packages", ", ".join(f"{name} {version(name)}" for name in _PACKAGES))
 
 
 def _connector(cache: Path) -> Iterator[Finding]:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUT_HELP, parse_layout
@@ -18,7 +17,6 @@ from streaming.rehearse.replay import MIXED, Message, Mix, ReplayPlan, local_tex
 from streaming.settings import Settings
 from streaming.topics.client import KafkaConnection
 
-_REFRESH_S = 0.1
 _File = Annotated[Path, typer.Argument(help="Incident file: .csv, .csv.gz, or .zip with one .csv", show_default=False)]
 _From = Annotated[str | None, typer.Option("--from", help="First local date or time to send; default: the first")]
 _To = Annotated[str | None, typer.Option("--to", help="End of the span, not included; default: after the last")]
@@ -69,27 +67,17 @@ def replay(  # the parameters are the command's options: typer reads them from t
 
 def _send(plan: ReplayPlan, settings: Settings, speed: float, console: Console) -> Mapping[str, int]:
     """Send the plan and show a progress bar; messages by kind. Ctrl-C ends the command."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("replay", total=len(plan))
-        sent, shown_s = 0, 0.0
 
         def show(message: Message) -> None:
-            nonlocal sent, shown_s
-            sent += 1
-            if sent == len(plan) or time.monotonic() - shown_s > _REFRESH_S:
-                shown_s = time.monotonic()
-                local = local_text(message.send_ms // 1000, plan.table.timezone)
-                progress.update(task, completed=sent, description=local)
+            local = local_text(message.send_ms // 1000, plan.table.timezone)
+            progress.update(task, advance=1, description=local)
 
         try:
             return send_plan(plan, KafkaConnection.of(settings), settings.topic, speed=speed, on_sent=show)
         except KeyboardInterrupt:
             progress.stop()
-            console.print(f"interrupted: {sent:,} of {len(plan):,} messages were sent")
+            console.print(f"interrupted: {progress.tasks[task].completed:,.0f} of {len(plan):,} messages were sent")
             raise typer.Exit(130) from None
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:,.1f}/s")

@@ -58,11 +58,6 @@ class ReplayPlan:
     def __len__(self) -> int:
         return len(self.send_ms)
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """Messages by kind."""
-        return {name: int((self.kind == code).sum()) for code, name in enumerate(KINDS)}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:

@@ -34,9 +34,6 @@ class FileSink(Sink):
             raise SettingsError("sink file has no path", remedy="use file:PATH")
         return cls(Path(place).expanduser())
 
-    def __repr__(self) -> str:
-        return f"FileSink({str(self._path)!r})"
-
     def check(self) -> None:
         self._opened()
 

@@ -82,9 +82,6 @@ class InfluxSink(Sink):
         self._failing: dict[int, tuple[float, str]] = {}  # by thread: since when (a steady clock) it repeats, and why
         self._said: set[str] = set()  # why, of the last write
 
-    def __repr__(self) -> str:
-        return f"InfluxSink({self._place})"
-
     @property
     def trouble(self) -> str:
         since_s, reason = min(self._failing.copy().values(), default=(math.inf, ""))
