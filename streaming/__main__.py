@@ -48,9 +48,9 @@ app.command("rebuild", rich_help_panel=_JOB)(rebuild.rebuild)
 app.add_typer(feedback.feedback_app, name="feedback", rich_help_panel=_JOB)
 app.command("cells", rich_help_panel=_SETUP)(cells.cells)
 app.command("prepare", rich_help_panel=_SETUP)(prepare.prepare)
-app.command("demo", rich_help_panel=_REHEARSAL)(demo.demo)
+app.command("demo", rich_help_panel=_REHEARSAL)(demo.demo_command)
 app.command("replay", rich_help_panel=_REHEARSAL)(replay.replay)
-app.command("broker", rich_help_panel=_REHEARSAL)(broker.broker)
+app.command("broker", rich_help_panel=_REHEARSAL)(broker.broker_command)
 for _name in ("executor", "driver"):  # the words that Spark gives to the image of its pods
     app.command(_name, hidden=True, context_settings={"ignore_unknown_options": True})(pod.become)
 

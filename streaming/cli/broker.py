@@ -16,7 +16,7 @@ from streaming.topics.client import KafkaConnection
 _WATCH_S = 0.5
 
 
-def broker(
+def broker_command(
     context: typer.Context,
     folder: Annotated[Path, typer.Option(help="Folder of the broker's data and log")] = Path("data/broker"),
 ) -> None:

@@ -12,7 +12,7 @@ from streaming.cli.process import stop_on_signals
 from streaming.settings import Settings
 
 
-def demo(
+def demo_command(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the frames, the scores and the files of broker and job")] = Path(
         "out/demo"

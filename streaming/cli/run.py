@@ -39,13 +39,13 @@ def run(context: typer.Context) -> None:
     )
     logging.getLogger("streaming").setLevel(logging.INFO)
     stop = stop_on_signals()
-    frames = frame_watch(settings.frames, settings.clock)
+    frames = watch_of_frames(settings.frames, settings.clock)
     with ProgressLine(_errors) as progress:
         is_clean = run_pipeline(settings, stop=stop, watchers=[progress.show, frames.show])
     _errors.print(progress.closing_line(is_clean=is_clean), highlight=False, soft_wrap=True)
 
 
-def frame_watch(folder: Path, clock: Literal["wall", "event"]) -> "FrameWatch":
+def watch_of_frames(folder: Path, clock: Literal["wall", "event"]) -> "FrameWatch":
     from streaming.watch.frame_watch import FrameWatch
 
     remedy = "set RISK_FRAMES to a folder that you may write"

@@ -194,11 +194,11 @@ def count_batch(live: _Live, head: Head, packed: PackedBatch, as_of_s: int) -> B
         head=after,
         changes=changes,
         features=features.values.astype("<f4").tobytes() if features else None,
-        summary=_summary(state, head, after, taken, outside, features),
+        summary=_summed_up(state, head, after, taken, outside, features),
     )
 
 
-def _summary(
+def _summed_up(
     state: CountState, before: Head, after: Head, taken: Intake, outside: OutsideIntake, features: Features | None
 ) -> Summary:
     """The summary of a batch that led from `before` to `after`. state: the counts after it."""

@@ -43,10 +43,10 @@ def day_hits(demo: Demo, beforehand: RiskFrame) -> HitRates:
     chosen = (day.occurred_s >= start_s) & (day.occurred_s < start_s + DAY_S)
     cell, inside = grid.locate(day.lat_deg[chosen], day.lon_deg[chosen])
     counts = np.bincount(cell[inside], minlength=grid.cells).astype(np.int32)
-    return hit_rates(beforehand, counts, area_share=_AREA_SHARE)
+    return compared(beforehand, counts, area_share=_AREA_SHARE)
 
 
-def hit_rates(frame: RiskFrame, counts: npt.NDArray[np.int32], *, area_share: float) -> HitRates:
+def compared(frame: RiskFrame, counts: npt.NDArray[np.int32], *, area_share: float) -> HitRates:
     """Hit rates of the frame's longest horizon, all categories together, in `area_share` of the active cells.
 
     counts: (cells,) incidents that happened in that horizon. A cell is active when its history holds an incident.

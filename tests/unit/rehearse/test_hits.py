@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from schemas.errors import DataError
-from streaming.rehearse.demo_report import hit_rates
+from streaming.rehearse.demo_report import compared
 from tests.harness.toy import toy_frame, toy_spec
 
 CELLS, CATEGORIES, HORIZONS = 40, 2, 3
@@ -36,9 +36,9 @@ small = arrays.arrays(np.int32, CELLS, elements=st.integers(0, 9))
 def test_shares_are_those_of_a_count_by_hand(expected, usual, support, counts):
     if counts.sum() == 0:
         with pytest.raises(DataError, match="no incident"):
-            hit_rates(frame(expected, usual, support), counts, area_share=0.1)
+            compared(frame(expected, usual, support), counts, area_share=0.1)
         return
-    hits = hit_rates(frame(expected, usual, support), counts, area_share=0.1)
+    hits = compared(frame(expected, usual, support), counts, area_share=0.1)
     active = [cell for cell in range(CELLS) if support[cell] > 0]
     k = max(1, round(0.1 * len(active)))
     for share, values in ((hits.model, expected), (hits.baseline, usual), (hits.ideal, counts)):
