@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from schemas.version import product_version
 from tests.harness.compose_file import ROOT, SERVICES, tool
 from tests.harness.processes import run
 
@@ -13,12 +14,13 @@ pytestmark = pytest.mark.package
 EXTERNAL = ("compose.yaml", "deploy/external-kafka.yaml")
 FILES = (("compose.yaml",), ("compose.yaml", "compose.gpu.yaml"), EXTERNAL, ("compose.yaml", "deploy/registry.yaml"))
 WITH_EXTERNAL = [word for name in EXTERNAL for word in ("-f", name)]
+GPU_IMAGE = f"incident-risk-scorer:{product_version()}-cuda"
 TOLD = {"RISK_KAFKA_BOOTSTRAP": "kafka.example.org:9093", "RISK_KAFKA_USERNAME": "scorer"}
 
 
 @pytest.fixture(autouse=True)
 def what_stands_in_env(monkeypatch):
-    for name, value in TOLD.items():
+    for name, value in (TOLD | {"SCORER_IMAGE": GPU_IMAGE}).items():
         monkeypatch.setenv(name, value)
 
 
@@ -70,10 +72,40 @@ def test_the_demo_shares_no_volume_with_an_operators_own_services(monkeypatch):
 
 @pytest.mark.parametrize("name", ["compose.gpu.yaml", "deploy/external-kafka.yaml", "deploy/registry.yaml"])
 def test_the_line_for_env_in_a_files_head_makes_compose_take_the_file(monkeypatch, tmp_path, name):
-    (line,) = re.findall(r"^# +(COMPOSE_FILE=\S+)$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    lines = re.findall(r"^#   ([A-Z_]+=\S+)$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
     monkeypatch.delenv("COMPOSE_FILE", raising=False)
-    (tmp_path / ".env").write_text(f"{line}\n")
-    assert config("--env-file", str(tmp_path / ".env")) == config("-f", "compose.yaml", "-f", name)
+    (tmp_path / ".env").write_text("\n".join(lines))
+    taken = config("--env-file", str(tmp_path / ".env"))
+    (tmp_path / ".env").write_text("\n".join(line for line in lines if "COMPOSE_FILE" not in line))
+    assert taken == config("--env-file", str(tmp_path / ".env"), "-f", "compose.yaml", "-f", name)
+
+
+@pytest.mark.parametrize("files", FILES, ids=" ".join)
+def test_every_image_of_ours_is_built_by_a_service(monkeypatch, files):
+    """So that no service waits for an image that nobody builds, or starts an old one."""
+    if "compose.gpu.yaml" not in files:
+        monkeypatch.delenv("SCORER_IMAGE")
+    services = config(*(word for name in files for word in ("-f", name)), "--profile", "*")["services"].values()
+    built = {service["image"] for service in services if "build" in service}
+    assert {service["image"] for service in services if service["image"].startswith("incident-risk")} == built
+    if "compose.gpu.yaml" in files:
+        assert GPU_IMAGE in built
+
+
+def test_the_demo_builds_and_starts_an_image_of_its_own(monkeypatch):
+    monkeypatch.delenv("SCORER_IMAGE")
+    images = [
+        {service["image"] for service in config(*options)["services"].values() if "build" in service}
+        for options in ((), ("--env-file", "deploy/demo.env"))
+    ]
+    assert not images[0] & images[1]
+
+
+def test_a_gpu_without_an_image_of_its_own_is_refused(monkeypatch):
+    monkeypatch.delenv("SCORER_IMAGE")
+    ran = docker_compose("-f", "compose.yaml", "-f", "compose.gpu.yaml", "config", "-q")
+    assert ran.returncode != 0
+    assert f"SCORER_IMAGE={GPU_IMAGE}" in ran.stderr
 
 
 def test_the_gpu_reaches_the_scorer_alone():
