@@ -187,6 +187,13 @@ def test_retraining_writes_where_the_scorer_and_the_archive_are():
     assert SERVICES["retrain"]["network_mode"] == "none"
 
 
+def test_the_way_back_by_hand_waits_for_no_service_and_works_on_what_retrain_does():
+    by_hand, retrain = SERVICES["registry"], SERVICES["retrain"]
+    assert "depends_on" not in by_hand
+    assert set(mounts(by_hand)) == set(mounts(retrain))
+    assert variables(retrain).items() - variables(by_hand).items() == {("RISK_BY", "retrain")}
+
+
 def test_the_judge_reads_what_the_scorer_left_and_the_token_of_the_store_alone_lets_it_out():
     its = {source: (target, is_read_only) for source, target, is_read_only in mounts(SERVICES["judge"])}
     (state,) = (target for source, target, _ in mounts(SERVICES["scorer"]) if source == "state")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from schemas.version import product_version
+from schemas import product_version
 from tests.harness.compose_file import ROOT, SERVICES, tool
 from tests.harness.processes import run
 
