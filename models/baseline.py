@@ -69,7 +69,7 @@ class BaselineConstants:
     covariate_scale: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) spread in training
 
     def arrays(self) -> dict[str, Floats]:
-        """As they are stored; those that a region may lack only where there are any."""
+        """The constants as they are stored; those that a region may lack are there only where it has any."""
         named = {constant.name: getattr(self, constant.name) for constant in fields(self)}
         named |= {"dispersion": self.dispersion.r, "dispersion_power": self.dispersion.power}
         if own := named.pop("network_dispersion"):
@@ -77,7 +77,7 @@ class BaselineConstants:
         return {name: array for name, array in named.items() if array.size or name not in _MAY_LACK}
 
     def dispersion_in_cells(self, *, of_network: bool) -> Dispersion:
-        """That around the network's forecasts, or the baseline's, in each cell.
+        """The dispersion around the network's forecasts, or the baseline's, in each cell.
 
         (categories, horizons), or with factors (cells, categories, horizons).
         """

@@ -58,7 +58,7 @@ class CovariateBook:
 
 
 def as_issued(values: Values, spec: Spec, at_s: npt.NDArray[np.int64]) -> Values:
-    """Of each series and hour the newest value that was issued by `at_s` and was not too old then.
+    """The newest value of each series and hour that was issued by `at_s` and was not too old then.
 
     values: (n,) of VALUE, sorted by series, hour and issue. at_s: (n,) the moment of each, the same for all of an hour.
     """

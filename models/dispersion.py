@@ -46,7 +46,7 @@ class Dispersion:
     __hash__ = None  # type: ignore[assignment]
 
     def __getitem__(self, place: Any) -> "Dispersion":
-        """That of one place, or of several."""
+        """The dispersion of one place, or of several."""
         return Dispersion(r=np.asarray(self.r[place]), power=np.asarray(self.power[place]))
 
     def size(self, mean: AnyFloats) -> AnyFloats:

@@ -98,5 +98,5 @@ def residual_of(inputs: Values, network: nn.Module) -> Values:
 
 
 def limited(residual: Tensor) -> Tensor:
-    """Within RESIDUAL_LIMIT, and nearly unchanged where it is small."""
+    """The residual within RESIDUAL_LIMIT; where it is small, it hardly changes."""
     return RESIDUAL_LIMIT * torch.tanh(residual / RESIDUAL_LIMIT)

@@ -72,7 +72,7 @@ def value_of(covariate: Covariate, series: int) -> tuple[int, int, int, float]:
 def decode_covariates(
     messages: Messages, specs: Mapping[str, Spec]
 ) -> tuple[dict[str, Values], dict[str, list[Rejection]]]:
-    """By region, the values of a slice of the topic and its rejections; those of no known region are of region ''.
+    """The values of a slice of the topic and its rejections, by region; those of no known region are of region ''.
 
     Every message is one or the other. The values are of PLACED_VALUE, in the order of the messages.
     """

@@ -116,7 +116,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return [(float(x), float(y)) for x, y in ring]
 
     def geohashes(self) -> list[str]:
-        """Of every cell's centre, eight letters. Source: the public-domain geohash scheme of G. Niemeyer, 2008."""
+        """The geohash of every cell's centre, eight letters. Source: the public-domain scheme of G. Niemeyer, 2008."""
         lat, lon = self.centres()
         return [geohash(float(y), float(x), 8) for y, x in zip(lat, lon, strict=True)]
 

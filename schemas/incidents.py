@@ -117,14 +117,14 @@ class Rejection(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def at(cls, columns: Any, index: int, reason: Reason, detail: str, payload: bytes | None = None) -> Self:
-        """Of the message at `index`. columns: `Incidents` or `schemas.decode.Messages`, which have its place."""
+        """The rejection of a message. columns: `Incidents` or `schemas.decode.Messages`; its place is at `index`."""
         place = (columns.partition[index], columns.kafka_offset[index], columns.kafka_time_ms[index])
         partition, offset, time_ms = map(int, place)
         return cls(reason, detail, partition, offset, time_ms, payload)
 
 
 def pack_rejections(rejections: Sequence[Rejection]) -> bytes:
-    """In slices, so that unpacking needs the memory of a slice, not of all. Empty for none."""
+    """The rejections as bytes, in slices, so that unpacking needs the memory of a slice. No rejection gives no byte."""
     if not rejections:
         return b""
     slices = [rejections[first : first + _SLICE] for first in range(0, len(rejections), _SLICE)]

@@ -7,7 +7,7 @@ NO_SCORE_SEEN = "#CDD0D1"  # on the ground, without tiles
 
 
 def land() -> Json:
-    """As light as the tiles, for which the cells' colours are made, and a file of ours, also where Grafana is dark.
+    """The ground is as light as the tiles for which the cells' colours are made, also where Grafana is dark.
 
     On a dark ground brown, the highest, would be the hardest to see.
     """
@@ -28,7 +28,7 @@ def cells() -> Json:
 
 
 def lines() -> Json:
-    """Around the region, and around each area: above the cells, in a colour that none of them has."""
+    """The lines around the region and each area lie above the cells, in a colour that none of them has."""
     style = {"color": {"fixed": BLUE}, "opacity": 1, "lineWidth": 2}
     config = {"src": "public/cells/_lines-${region}.geojson", "rules": [], "style": style}
     return {"type": "geojson", "name": "Border and areas", "tooltip": False, "config": config}

@@ -18,7 +18,7 @@ WHOLE = f"time <= 0${{frame:raw}}s AND {FRESH}"
 
 
 def long(measurement: str) -> str:
-    """In the bucket that is chosen on the page."""
+    """The measurement in the bucket that is chosen on the page."""
     return f'"${{bucket:raw}}".."{measurement}"'
 
 

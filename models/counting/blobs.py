@@ -45,7 +45,7 @@ class Changes:
     deletes: tuple[str, ...] = ()
 
     def then(self, later: "Changes") -> "Changes":
-        """These changes, followed by later ones that touch other blobs."""
+        """Both sets of changes in one; the later ones touch other blobs."""
         return Changes(puts={**self.puts, **later.puts}, deletes=(*self.deletes, *later.deletes))
 
 

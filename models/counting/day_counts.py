@@ -44,7 +44,7 @@ class DayCounts:
         count: npt.NDArray[np.int64],
         spec: Spec,
     ) -> "DayCounts":
-        """Of counts at places (cell x categories + category) and bins, each any number of times."""
+        """The day's counts, from those at places (cell x categories + category) and bins, which may repeat."""
         row, inverse = np.unique(place * _BINS + bin_, return_inverse=True)
         categories = len(spec.categories)
         return cls(

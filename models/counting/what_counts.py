@@ -15,7 +15,7 @@ REPEATED = 8  # it repeats an earlier one, which counts in its place
 
 
 def is_live(records: Records) -> npt.NDArray[np.bool_]:
-    """Those that the counts hold, and those that would be there if they did not repeat another."""
+    """Which records the counts hold, or would hold if they did not repeat another."""
     return np.asarray((records.flags & (COUNTED_ORIGIN | CANCELLED | IN_HISTORY)) == COUNTED_ORIGIN, np.bool_)
 
 

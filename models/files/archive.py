@@ -44,7 +44,7 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return cls(grid=spec.grid, timezone=spec.timezone, counted_origins=spec.counted_origins, merge=spec.merge)
 
     def text(self) -> str:
-        """As the table has it: equal texts for equal meanings, and enough to draw the cells in later years."""
+        """The meaning as the table has it: equal meanings have equal texts, and the cells can be drawn from it."""
         return msgspec.json.encode(self, order="deterministic").decode()
 
 
@@ -72,7 +72,7 @@ class ArchivedDays:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownHours:
-    """Until when data say whether the feed was sound, and when it was not. A file says nothing: all hours count."""
+    """The time until which data say whether the feed was sound, and when it was not. Of a file all hours count."""
 
     until_s: float = inf
     cut_hours: frozenset[int] = frozenset()

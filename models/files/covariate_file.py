@@ -89,7 +89,7 @@ def _table(path: Path) -> "pa.Table":
 
 
 def _in_microseconds(table: "pa.Table") -> "pa.Table":
-    """With times that `datetime` can hold: pandas writes nanoseconds."""
+    """The table with times that `datetime` can hold: pandas writes nanoseconds."""
     import pyarrow as pa
 
     fields = [

@@ -35,7 +35,7 @@ class Reliability:
 
 
 def reliability(probability: Probabilities, happened: npt.NDArray[np.bool_], *, bins: int) -> Reliability:
-    """At most `bins` bins of equally many values. probability, happened: any one shape.
+    """The table of at most `bins` bins of equally many values. probability, happened: any one shape.
 
     Equal probabilities share a bin, so ties make fewer and unequal bins; a constant forecast has one.
     """

@@ -51,7 +51,7 @@ class Forecast:
 
     @classmethod
     def of_kept(cls, stored: KeptForecast) -> "Forecast":
-        """As it was kept."""
+        """The forecast that was kept."""
         return cls(
             model=stored.model,
             expected=stored.expected,
@@ -61,7 +61,7 @@ class Forecast:
         )
 
     def to_keep(self) -> KeptForecast:
-        """In the form in which it is kept."""
+        """The form in which the job keeps the forecast."""
         return KeptForecast(
             model=self.model,
             expected=self.expected,
@@ -74,7 +74,7 @@ class Forecast:
 
 
 def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, dict[str, float]]:
-    """By category: what was expected and what came, hits at fixed shares of the area, and proper scores.
+    """What was expected and what came, hits at fixed shares of the area, and proper scores, by category.
 
     `hits_5` are incidents in the 5 % of the cells that were put first, `baseline_hits_5` those of the baseline,
     `ideal_hits_5` of the best choice in hindsight. Brier score (of at least one) and log score (negative binomial,

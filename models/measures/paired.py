@@ -19,7 +19,7 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Of two models' mean log scores, nats per value; below zero the first is better."""
+    """The difference of two models' mean log scores, nats per value; below zero the first is better."""
 
     mean: float
     low: float  # of the 95 % interval

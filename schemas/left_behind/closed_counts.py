@@ -24,7 +24,7 @@ KEEP_S = 3 * DAY_S  # that the judge may stand still without losing an hour
 
 
 def last_grace_s(spec: Spec) -> int:
-    """Between the end of a horizon and its last judgement: what is received later is refused as late.
+    """The time between the end of a horizon and its last judgement: what is received later is refused as late.
 
     A message that was received in time but read later still counts; the judgement does not include it.
     """

@@ -79,7 +79,7 @@ def filled_long(filled):
 
 
 def as_extracted(lines):
-    """Of lines of an hour each, what deploy/influxdb/risk_long.flux keeps: four fields of `risk`, nothing of `top`."""
+    """What deploy/influxdb/risk_long.flux keeps of an hour's lines: four fields of `risk`, nothing of `top`."""
     task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
     copied = task[task.index("\nhours()") :]  # before it stands where the copy begins
     fields_kept = set(re.findall(r'r\._field == "(\w+)"', copied))

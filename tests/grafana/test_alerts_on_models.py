@@ -22,7 +22,7 @@ def test_only_the_baseline_scores(store, now_s):
 
 
 def write_outcomes(store, now_s, days, **ratios):
-    """Of two hours of each of those days before today, in the regions named: so many incidents for one expected."""
+    """Two hours of each of those days before today get so many incidents for one expected, in the regions named."""
     draw, midnight_s = np.random.default_rng(3), now_s - now_s % DAY_S
     for region, ratio in ratios.items():
         hours = [midnight_s - day * DAY_S + hour * 3600 for day in days for hour in (0, 12)]

@@ -33,7 +33,7 @@ def rows_of(store, now_s, title, pattern):
 
 @pytest.fixture
 def newest(filled, now_s):
-    """By cell id, the newest score of each cell of the page's place that has a history, as it is stored."""
+    """The newest stored score of each cell of the page's place that has a history, by cell id."""
     place = " AND ".join(f"\"{name}\" = '{VARIABLES[name]}'" for name in ("region", "category", "horizon"))
     query = f'SELECT * FROM "risk" WHERE {place} AND $timeFilter'  # noqa: S608 - made from constants
     points = table(filled.series(filled_in(query, from_s=now_s - OLDEST_SCORES_S, to_s=now_s)))

@@ -34,7 +34,7 @@ def marks(store):
 
 
 def asked(store, title):
-    """By mark: the rows of its query."""
+    """The rows of each mark's query, by mark."""
     targets = PANELS[title]["targets"]
     span = {"from_s": NOW_S - 30 * DAY_S, "to_s": NOW_S}
     rows = [table(shown(store, target["query"], **span, variables=VARIABLES)) for target in targets]

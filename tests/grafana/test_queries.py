@@ -73,7 +73,7 @@ LONG = [target for target in TARGETS if "${bucket:raw}" in target.values[2]["que
 
 @pytest.mark.parametrize(("page", "panel", "target"), LONG)
 def test_the_bucket_for_long_ranges_answers_the_same_queries(filled, now_s, page, panel, target):
-    """But for what its extract lacks, which is empty there."""
+    """What the extract lacks is empty there."""
     from_s = now_s - 40 * 86_400
     variables = VARIABLES | {"bucket": "risk_long"}
     query = filled_in(target["query"], from_s=from_s, to_s=now_s, variables=variables, interval="3h")

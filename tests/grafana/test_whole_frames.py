@@ -23,7 +23,7 @@ def scores_of(tick_s):
 
 
 def half_of(lines, draw):
-    """As the store may show a write that it has not answered: some points, and of some of them not every field."""
+    """The store may show a write that it has not answered: some points, and not every field of some."""
     half = []
     for line in lines.decode().splitlines():
         key, fields, time_s = line.split(" ")
@@ -39,7 +39,7 @@ def rows(store, title, now_s):
 
 
 def assert_shows(store, now_s, scores):
-    """That the map has each cell with a history as in these scores, and the age is theirs."""
+    """The map must have each cell with a history as in these scores, and the age must be theirs."""
     with_history = np.flatnonzero(scores.support[:, 0])
     risk = scores.risk[:, 0, SPEC.horizon_names.index(OF_ALL["horizon"])]
     by_cell = {row["cell"]: row["risk"] for row in rows(store, MAP, now_s)}

@@ -99,7 +99,7 @@ def beginning(history_end_s, spec=SPEC):
 
 @st.composite
 def streams(draw, event=event, most=6, steps_s=(0, 1, 299, 300, 3600, 3600, 22 * 3600, 27 * 3600, 60 * 86_400)):
-    """At most so many batches of events, with a clock that only goes forward, at times beyond what is remembered."""
+    """The strategy draws batches of events; the clock only goes forward, also beyond what is remembered."""
     clock, batches, offset = NOW, [], 0
     for events in draw(st.lists(st.lists(event, max_size=8), min_size=1, max_size=most)):
         clock += draw(st.sampled_from(steps_s))

@@ -65,7 +65,7 @@ def test_a_call_that_the_history_owns_is_repeated_by_nothing():
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_call_at_the_edge_of_the_memory_still_finds_the_one_that_it_repeats(restart, monkeypatch):
-    """At midnight, when most is dropped: what nobody may correct any more may still be repeated."""
+    """Most is dropped at midnight: what nobody may correct any more may still be repeated."""
     monkeypatch.setattr("models.counting.blobs._FOLD_SEGMENTS", 1)
     journal, changes = Journal.start(CountState(SPEC))
     stored, midnight_s = dict(changes.puts), (NOW // DAY_S + 3) * DAY_S

@@ -109,7 +109,7 @@ def fewer_resamples(monkeypatch):
 @pytest.mark.usefixtures("fewer_resamples")
 @pytest.mark.parametrize("blocks", [10, 30])
 def test_95_of_100_intervals_hold_the_truth_also_where_blocks_are_few(blocks):
-    """Of skewed blocks, as a log score's are, and beside the t interval of the same blocks."""
+    """The blocks are skewed, as a log score's are; the t interval of the same blocks stands beside them."""
     random, held, held_by_t = np.random.default_rng(blocks), 0, 0
     for _ in range(250):
         per_step = random.gamma(4.0, 0.5, blocks) - 2

@@ -65,7 +65,7 @@ def test_the_chance_of_any_is_that_of_the_sum(horizon):
 
 @pytest.mark.parametrize("horizon", range(3))
 def test_the_interval_is_within_a_tenth_of_the_sums_own(horizon):
-    """And within one incident below ten: a sum of negative binomials is nearly one itself."""
+    """Below ten it is within one incident: a sum of negative binomials is nearly one itself."""
     for cell in range(40):
         below = np.cumsum(chances(cell, horizon))
         for edge, share in ((SUM.low, 0.05), (SUM.high, 0.95)):

@@ -114,7 +114,7 @@ def test_days_without_any_incident_are_an_outage_where_incidents_are_sure():
 
 @pytest.mark.parametrize(("mean_per_day", "days"), [([10.0, 9.9], 30), ([12.0, 8.0], 20)])
 def test_a_day_without_incidents_is_an_outage_from_twenty_a_day_on(mean_per_day, days):
-    """Of a Poisson count of 20 it would come once in a million years. Where fewer are usual, a quiet day is real."""
+    """A Poisson count of 20 would be 0 once in a million years. Where fewer are usual, a quiet day is real."""
     assert memory_of([30] * 20 + [0] * 10, constants_of(mean_per_day=np.array(mean_per_day))).days[1] == days
 
 

@@ -76,7 +76,7 @@ rows = st.lists(
 @settings(deadline=None)
 @given(rows, st.lists(st.integers(0, 3 * HOUR), min_size=1, max_size=5), st.randoms())
 def test_the_book_knows_at_every_moment_what_a_search_of_all_messages_finds(drawn, moments, random):
-    """In any order and batching, and whatever is sent ahead of the clock or again."""
+    """The order and the batches do not matter, nor what is sent ahead of the clock or again."""
     book, sent = CovariateBook(), values_of(*drawn)
     order = list(range(len(sent)))
     random.shuffle(order)

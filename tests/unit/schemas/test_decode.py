@@ -165,7 +165,7 @@ def test_the_limits_themselves_are_inside(occurred_at, received_at, reason):
     ],
 )
 def test_a_kafka_timestamp_ahead_of_the_real_time_is_future(occurred_at, kafka_time, now_ms, reasons):
-    """So no producer's clock can move a region's clock ahead."""
+    """No producer's clock can move a region's clock ahead."""
     decoded = decode({**GOOD, "occurred_at": occurred_at}, kafka_time=kafka_time, now_ms=now_ms)
     assert [refusal.reason for refusal in decoded.rejections.get("riverton", [])] == reasons
     assert len(decoded.incidents["riverton"]) == (not reasons)

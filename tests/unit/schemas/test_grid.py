@@ -124,7 +124,7 @@ BASE_32 = "0123456789bcdefghjkmnpqrstuvwxyz"
 
 
 def interleaved_geohash(lat, lon, precision):
-    """By arithmetic instead of bisection: both coordinates as whole numbers, their bits shuffled together."""
+    """The letters by arithmetic, not bisection: both coordinates as whole numbers, their bits shuffled together."""
     bits = precision * 5
     lon_bits, lat_bits = (bits + 1) // 2, bits // 2
     x = math.floor((lon + 180) / 360 * 2**lon_bits)
