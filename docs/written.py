@@ -20,6 +20,7 @@ from typer.cli import get_docs_for_click
 
 from docs.contract import documents
 from docs.measurements import MEASUREMENTS
+from docs.public_names import public_names
 from lifecycle.__main__ import app as lifecycle_app
 from models.__main__ import app as models_app
 from models.feature_lists import feature_table
@@ -159,6 +160,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "metrics": metrics,
     "features": feature_table,
+    "names for python": public_names,
     "measurements": measurements,
     "dead letter": dead_letter,
     "alerts": alerts,
