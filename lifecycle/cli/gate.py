@@ -12,7 +12,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lifecycle.cli.options import AsJson, Because, FolderOrVersion, RegionName, note_of, registered_version
+from lifecycle.cli.options import (
+    AsJson,
+    Because,
+    Data,
+    FolderOrVersion,
+    RegionName,
+    data_of,
+    note_of,
+    registered_version,
+)
 from lifecycle.gate.judge import Judgement, judge_trial, promoted_already
 from lifecycle.gate.judged_late import judged_late
 from lifecycle.gate.plan import read_plan
@@ -43,8 +52,8 @@ def desk_of(settings: Settings, because: str) -> "Desk":
 def start_command(
     context: typer.Context,
     version: FolderOrVersion,
-    data: Annotated[str, typer.Option(help="archive:PATH, or a TOML file with a table [[regions]] for the region")],
     because: Because,
+    data: Data = "",
 ) -> None:
     """Compare a version with the champion on days that neither has learned from, then start its trial.
 
@@ -56,7 +65,7 @@ def start_command(
     settings: Settings = context.obj()
     desk, plan = desk_of(settings, because), read_plan(settings.gate_plan)
     region, name = registered_version(desk.registry, version, desk.note)
-    champion, task = champion_of(settings.artifacts, region), task_for(data, region)
+    champion, task = champion_of(settings.artifacts, region), task_for(data_of(settings, data), region)
     if task.covariates and not champion.spec.covariates:
         raise SettingsError(f"{data} has covariates, and {champion.version} uses no outside series", "leave them out")
     past = all_known(champion, with_values(task, champion))

@@ -25,6 +25,10 @@ def _refuse_no_reason(because: str) -> str:
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="For machines")]
+Data = Annotated[
+    str,
+    typer.Option(help="TOML file with a table [[regions]] for each region, or archive:PATH; default: RISK_ARCHIVE"),
+]
 Because = Annotated[str, typer.Option(help="Why, for the audit log", callback=_refuse_no_reason)]
 FolderOrVersion = Annotated[str, typer.Argument(help="An artifact's folder, or REGION/VERSION of one that is kept")]
 RegionName = Annotated[str, typer.Argument(help="Name of the region")]
@@ -42,6 +46,11 @@ def note_of(settings: Settings, because: str) -> Note:
         record(settings.audit, event, facts, at_s=time.time())
 
     return note
+
+
+def data_of(settings: Settings, data: str) -> str:
+    """What is learned from: what was given, or else the archive of the settings."""
+    return data or f"archive:{settings.archive}"
 
 
 def region_and_version(text: str) -> tuple[str, str]:

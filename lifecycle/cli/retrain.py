@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from lifecycle.cli.gate import desk_of
-from lifecycle.cli.options import note_of
+from lifecycle.cli.options import Data, data_of, note_of
 from lifecycle.gate.asked import Outcome
 from lifecycle.gate.plan import GatePlan, read_plan
 from lifecycle.gate.trial import Trial, read_trial, refuse_too_many
@@ -31,8 +31,8 @@ if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, a
 
 def retrain_command(
     context: typer.Context,
-    data: Annotated[str, typer.Option(help="archive:PATH, or a TOML file with a table [[regions]] for each region")],
     region: Annotated[str, typer.Argument(help="Only this region; without it, all with a champion")] = "",
+    data: Data = "",
     now: Annotated[bool, typer.Option("--now", help="Also when nothing asks for it")] = False,
     every: Annotated[float | None, typer.Option(min=0, help="Hours between two asks; without it, one ask")] = None,
 ) -> None:
@@ -48,7 +48,7 @@ def retrain_command(
     console = Console(highlight=False, soft_wrap=True, markup=False)
     asking = Asking(
         artifacts=settings.artifacts,
-        ask=_Ask(settings=settings, data=data, is_asked_for=now, console=console),
+        ask=_Ask(settings=settings, data=data_of(settings, data), is_asked_for=now, console=console),
         say=console.print,
         now_s=time.time,
     )

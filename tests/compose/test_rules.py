@@ -180,8 +180,7 @@ def test_retraining_writes_where_the_scorer_and_the_archive_are():
     for name, of in (("artifacts", "scorer"), ("state", "scorer"), ("archive", "archive")):
         (target,) = (target for source, target, _ in mounts(SERVICES[of]) if source == name)
         assert its[name] == (target, name == "archive")
-    words = SERVICES["retrain"]["command"]
-    assert words[words.index("--data") + 1] == "archive:" + variables(SERVICES["archive"])["RISK_ARCHIVE"]
+    assert variables(SERVICES["retrain"])["RISK_ARCHIVE"] == variables(SERVICES["archive"])["RISK_ARCHIVE"]
     assert its["registry"] == (variables(SERVICES["retrain"])["RISK_REGISTRY"], False)
     assert its["./deploy/gate.toml"] == (variables(SERVICES["retrain"])["RISK_GATE_PLAN"], True)
     assert SERVICES["retrain"]["network_mode"] == "none"

@@ -29,6 +29,7 @@ PLACES = {
     "RISK_ARTIFACTS": "artifacts",
     "RISK_CHECKPOINT": "checkpoint",
     "RISK_AUDIT": "audit.jsonl",
+    "RISK_ARCHIVE": "archive",
     "RISK_GATE_PLAN": "gate.toml",
 }
 PLAN = "least_days = 10\nheld_out_days = 14\ncalibration = 0.5  # a town of sixty days\n"
@@ -106,9 +107,8 @@ class Town:
     def _what(version):
         return version if "/" in str(version) else f"town/{version}"
 
-    def retrain(self, *words, archive="", **fields):
-        """archive: what is learned from in place of the town's file."""
-        return self.command("retrain", "town", "--data", archive or self.task(**fields), *words)
+    def retrain(self, *words, **fields):
+        return self.command("retrain", "town", "--data", self.task(**fields), *words)
 
     def state(self):
         return FolderRegistry(self.folder / "registry").state("town")

@@ -147,7 +147,7 @@ def step(tmp_path):
 PAGE = "out/model/20261101T040000Z-1a2b3c4d"
 WHY = "its evaluation"
 AS_A_STEP = {
-    "challenger": [["retrain", "town", "--now", "--data", "archive:/days"]],
+    "challenger": [["retrain", "town", "--now"]],
     "evaluation": [
         ["gate", "status", "town", "--json"],
         ["evaluate", "archive:/days", "--region", "town", "--out", PAGE],

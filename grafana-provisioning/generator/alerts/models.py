@@ -60,9 +60,8 @@ ON_MODELS = (
             Since this version scores, or in its newest two weeks or more, its region or one category has had clearly
             more or fewer incidents than expected: outside {DRIFT_BAND[0]:.2g} to {DRIFT_BAND[1]:g}, by more than
             chance. First check *feed silent* and `late`, as for calibration drift. If the feed was complete, `python -m
-            lifecycle retrain REGION --data archive:data/archive --now` makes a challenger and starts its trial. The
-            alert ends when the band on the page Model reaches inside again, or within three days after another version
-            begins to score.
+            lifecycle retrain REGION --now` makes a challenger and starts its trial. The alert ends when the band on the
+            page Model reaches inside again, or within three days after another version begins to score.
         """,
     ),
     Alert(

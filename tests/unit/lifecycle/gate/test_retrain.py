@@ -81,7 +81,7 @@ def test_on_its_first_days_an_archive_has_nothing_to_learn_from_and_nothing_has_
             table.append(
                 msgspec.structs.replace(champion_of(town.artifacts, "town").spec, region="elsewhere"), [QUIET], "test"
             )
-    town.retrain(archive=f"archive:{place}")
+    town.command("retrain", "town")
     asked = read_asked(town.artifacts, "town")
     assert (asked.outcome, asked.ended_s) == ("waits", asked.at_s)
     assert "nothing to learn from yet" in asked.because
