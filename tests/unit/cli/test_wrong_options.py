@@ -77,9 +77,10 @@ def test_a_time_that_is_none_is_a_wrong_setting(tmp_path, words, instant):
         (("--data", "town.csv"), "nothing to train on"),
         (("tasks.toml", "--until", "2026-01-23"), "tasks.toml and options of one region"),
         (("tasks.toml", "--cell-m", "500"), "tasks.toml and options of one region"),
+        (("--data", "none.csv", "--region", "a", "--master", "spark://a:7077"), "one worker needs no Spark"),
     ],
 )
-def test_a_training_of_nothing_or_of_two_things_is_refused(words, said):
+def test_a_training_that_cannot_be_meant_is_refused_before_anything_is_read(words, said):
     ran = run(models.__main__.app, "train", *words)
     assert isinstance(ran.exception, SettingsError)
     assert said in str(ran.exception)

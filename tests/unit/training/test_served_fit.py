@@ -2,47 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 
-from models.dispersion import Dispersion
 from models.training.fit_baseline import choose, constants_until, fit_constants
-from models.training.fit_network import FitData, FitPlan, KeptState, fit_network
-from tests.harness.made_examples import made_examples
+from models.training.fit_network import fit_network
 from tests.unit.training.test_training import DAY, DAYS, region, same_weights, trained
-
-DISPERSION = Dispersion.quadratic(np.full((2, 3), 4.0))
-
-
-def fit(plan, *, train=None, validation=None):
-    torch.set_num_threads(1)
-    train = made_examples(1000, seed=1) if train is None else train
-    validation = made_examples(500, seed=2) if validation is None else validation
-    data = FitData(train=train, validation=validation, dispersion=DISPERSION)
-    return fit_network(data, plan, lambda epoch, ratio: None)
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_the_kept_state_is_reached_again_without_validation(seed):
-    plan = FitPlan(epochs=5, seed=seed)
-    chosen = fit(plan)
-    assert chosen.kept != KeptState()
-    again = fit(FitPlan(epochs=5, seed=seed, kept=chosen.kept), validation=made_examples(500, seed=2).none())
-    assert same_weights(again.network, chosen.network)
-    assert again.kept == chosen.kept
-
-
-def test_another_state_is_another_network():
-    plan = FitPlan(epochs=5, seed=0)
-    kept = fit(plan).kept
-    other = KeptState(kept.warm_start, kept.epoch - 1)
-    networks = [fit(FitPlan(epochs=5, seed=0, kept=one)).network for one in (kept, other, KeptState(0, kept.epoch))]
-    assert not same_weights(networks[0], networks[1])
-    assert not same_weights(networks[0], networks[2])
-
-
-def test_a_fit_that_kept_nothing_is_the_baseline():
-    values = made_examples(50, seed=2).values[None]
-    assert torch.all(fit(FitPlan(epochs=5, seed=0, kept=KeptState())).network(values) == 0)
 
 
 @pytest.fixture(scope="module")
