@@ -12,8 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from models.evaluation.counted_cube import count
-from models.evaluation.tasks import Task, blocks_of, steps_of
+from models.evaluation.tasks import Task, blocks_of, count, steps_of
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
 from schemas.errors import DataError

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from models.evaluation import evaluate, featured
-from models.evaluation.counted_cube import count
 from models.evaluation.regressions import boosting
+from models.evaluation.tasks import count
 from tests.harness.small_task import small_task
 
 

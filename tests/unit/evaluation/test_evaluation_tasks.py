@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +13,9 @@ from typer.testing import CliRunner
 
 from models.__main__ import app
 from models.cli.evaluate import evaluate_command
-from models.evaluation import counted_cube as cube_module
 from models.evaluation import evaluate as evaluate_module
 from models.evaluation import featured
+from models.evaluation import tasks as module
 from models.evaluation.product import spec_of
 from models.evaluation.published import TASKS, hourly
 from models.evaluation.tasks import earlier
@@ -30,7 +29,6 @@ from tests.harness.small_town import LAYOUT, write_town
 from tests.harness.task_file import task_file
 
 NOW_S = 2_000_000_000
-DATA = Path(__file__).parents[4] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -133,9 +131,9 @@ def test_the_grid_knows_only_what_is_learned_from(town, tmp_path):
 def test_counts_take_the_smallest_type_and_more_of_them_than_memory_may_hold_are_refused(town, monkeypatch):
     cube = task_of(town).cube
     assert cube.counts.dtype == np.int8
-    monkeypatch.setattr(cube_module, "MAX_CUBE_BYTES", cube.counts.nbytes)
+    monkeypatch.setattr(module, "MAX_CUBE_BYTES", cube.counts.nbytes)
     assert task_of(town).cube.counts.nbytes == cube.counts.nbytes
-    monkeypatch.setattr(cube_module, "MAX_CUBE_BYTES", cube.counts.nbytes - 1)
+    monkeypatch.setattr(module, "MAX_CUBE_BYTES", cube.counts.nbytes - 1)
     with pytest.raises(DataError, match=f"{cube.counts.size:,} counts, at most {cube.counts.size - 1:,} of up to"):
         task_of(town)
 
@@ -160,28 +158,6 @@ def test_a_file_from_which_nothing_can_be_learned_is_refused(town, tmp_path, row
     all_rows = cells_of(town)
     with pytest.raises(DataError, match=words):
         task_of(written(tmp_path / "town.csv", rows(all_rows)))
-
-
-@pytest.mark.parametrize(
-    ("name", "steps", "cells", "scored", "categories"),
-    [
-        ("chicago-3km-daily", (609, 30, 92), 168, 168, 4),
-        ("chicago-1km-hourly", (12280, 2632, 2632), None, 661, 1),
-        ("montgomery-2km-hourly", None, None, 453, 1),
-    ],
-)
-def test_the_named_tasks_are_the_published_ones(name, steps, cells, scored, categories):
-    make, place = TASKS[name]
-    path = DATA / place.name
-    if not path.is_file():
-        pytest.skip(f"the real incident file is not at {path}")
-    task = make(path)
-    if steps:
-        assert (task.validation, task.test - task.validation, len(task.cube) - task.test) == steps
-    assert cells in (None, len(task.scored))
-    assert (int(task.scored.sum()), len(task.cube.categories)) == (scored, categories)
-    assert len(task.incidents) == task.cube.counts.sum()
-    assert spec_of(task).categories == task.cube.categories
 
 
 def test_the_product_can_serve_an_hourly_task_of_all_categories_together(town):

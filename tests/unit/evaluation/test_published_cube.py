@@ -14,6 +14,7 @@ import pytest
 from scipy.stats import nbinom
 from sklearn.metrics import mean_poisson_deviance
 
+from models.evaluation.product import spec_of
 from models.evaluation.published import TASKS, TEST_DAYS, VALIDATION_DAYS, published_chicago
 from models.evaluation.rivals.ewma_profile import EwmaProfile
 from models.evaluation.rivals.kde import Kde
@@ -124,6 +125,7 @@ def test_the_bandwidth_that_validation_chooses_in_3_km_cells_is_none(daily):
 def test_the_tasks_of_hours_give_the_published_figures(hourly, name, rival, deviance):
     task = hourly(name)
     assert task.scored.sum() == CELLS_WITH_ANY[name]
+    assert (len(task.incidents), spec_of(task).categories) == (task.cube.counts.sum(), task.cube.categories)
     fitted = rival.fit(task.cube.until(task.test), task.validation)
     mean = np.maximum(stacked(fitted.forecast(task.cube, task.test))[:, task.scored], PUBLISHED_LEAST)
     counts = task.cube.counts[task.test :, task.scored]

@@ -14,7 +14,7 @@ from models.__main__ import app
 from models.artifact.artifact import read_artifact
 from models.artifact.manifest import BASELINE, HISTORY, WEIGHTS, read_manifest
 from models.counting.day_counts import BIN_S
-from models.evaluation.counted_cube import count
+from models.evaluation.tasks import count
 from models.files.archive import Meaning, from_folder, read_archive
 from models.files.incident_files import read_incidents
 from models.files.layouts import parse_layout

@@ -30,9 +30,7 @@ ROWS, INCIDENTS = 300_000, 5_000  # of a warm start
 def data_of(make=made_examples, *, train=1000, validation=500, seed=1):
     """Examples made by two seeds."""
     torch.set_num_threads(1)
-    return FitData(
-        train=make(train, seed=seed), validation=make(validation, seed=seed + 1), dispersion=DISPERSION
-    )
+    return FitData(train=make(train, seed=seed), validation=make(validation, seed=seed + 1), dispersion=DISPERSION)
 
 
 def fit(data, told=lambda epoch, ratio: None, **plan):
