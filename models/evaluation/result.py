@@ -33,6 +33,11 @@ class ModelResult:
     versus_best_rule: Difference | None = None  # None for the best rule itself
     versus_by_category: Mapping[str, Difference] = field(default_factory=dict)  # the best rival; empty for itself
 
+    @property
+    def verdict(self) -> str:
+        """Against the best rival; empty for itself."""
+        return self.versus_best_baseline.verdict if self.versus_best_baseline else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollingResult:
@@ -81,6 +86,11 @@ class Evaluation:
     recipe: Hyperparameters = DEFAULT  # of the network
     seeds: tuple[int, ...] = ()  # of the network, and of regressions that have seeds
     origins: Origins | None = None  # where earlier stretches were judged, too
+
+    @property
+    def best_score(self) -> float:
+        """NB log score of the best rival."""
+        return self.row(self.best_baseline).scores.sheet.nb_log_score
 
     @property
     def network(self) -> ModelResult:

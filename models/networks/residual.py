@@ -13,7 +13,6 @@ from models.likelihood import negative_binomial_nll
 from models.network import NetworkShape, RiskNetwork, limited
 from schemas.errors import DataError
 
-LINEAR_PART = frozenset({"linear.weight", "offset.weight"})  # names of its tensors
 PENALTIES = (1.0, 0.1, 1e-2, 1e-3, 1e-4)  # of the linear part's squared weights, the strongest first
 _STEPS = 60
 _FARTHEST = 6.0  # standard deviations; what lies farther out was hardly seen in training

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import json
 
-from models.evaluation.report.findings import Against, best_baseline, best_rule
+from models.evaluation.report.findings import Against
 from models.evaluation.result import Evaluation, ModelResult, Origins
 from models.measures.paired import Difference
 from models.measures.scores import Sheet
@@ -67,7 +67,7 @@ def utc(at_s: int) -> str:
 
 
 def _model(row: ModelResult, evaluation: Evaluation) -> Value:
-    best, rule = best_baseline(evaluation).scores, best_rule(evaluation).scores
+    best, rule = (evaluation.row(name).scores for name in (evaluation.best_baseline, evaluation.best_rule))
     return {
         "model": row.model,
         "kind": row.kind,

@@ -4,13 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import floor, isfinite, log10
 
-from models.evaluation.report.findings import Against, at_share, best_baseline
+from models.evaluation.report.findings import Against
 from models.evaluation.result import Evaluation, ModelResult
-from models.measures.paired import Difference
 from models.measures.scores import Sheet
 
 NONE = "–"  # in place of a figure that needs an incident
-BEST = "best rival"
 SPACE = "\N{NO-BREAK SPACE}"
 MANY = 10  # from this value on, one digit after the point is enough
 MOST_DIGITS = 7  # after the point; with more a number is no longer read
@@ -35,7 +33,7 @@ LOG_SCORE = ReportColumn(
 HIT_10 = ReportColumn(
     f"hit 10{SPACE}%",
     "Percent of the incidents in the 10 % of the area that the model puts first.",
-    lambda sheet: 100 * at_share(sheet, 0.10).hit_rate,
+    lambda sheet: 100 * next(at.hit_rate for at in sheet.ranking if at.area_share == 0.10),
     digits=1,
 )
 RATIO = ReportColumn(
@@ -62,19 +60,10 @@ def texts(column: ReportColumn, sheets: Sequence[Sheet]) -> list[str]:
 
 def difference_text(row: ModelResult, evaluation: Evaluation) -> str:
     """Difference to the best rival and its 95 % interval, percent of the best rival's log score."""
-    return against_text(row.versus_best_baseline, best_baseline(evaluation).scores.sheet.nb_log_score)
-
-
-def against_text(difference: Difference | None, score: float, rival: str = BEST) -> str:
-    """The difference in percent of `score`, the rival's log score; the rival's name where there is none."""
-    if difference is None:
-        return rival
-    mean, low, high = Against(difference, score).texts
+    if row.versus_best_baseline is None:
+        return "best rival"
+    mean, low, high = Against(row.versus_best_baseline, evaluation.best_score).texts
     return f"{mean} ({low}, {high})"
-
-
-def verdict_text(difference: Difference | None) -> str:
-    return difference.verdict if difference else ""
 
 
 def _text(value: float, digits: int) -> str:

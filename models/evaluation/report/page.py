@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 
 from models.evaluation.report.as_json import as_json
-from models.evaluation.report.columns import COLUMNS, difference_text, texts, verdict_text
+from models.evaluation.report.columns import COLUMNS, difference_text, texts
 from models.evaluation.report.findings import minute
 from models.evaluation.report.plots import PLOTS, Plot
 from models.evaluation.report.wording import sentences, warnings
@@ -69,7 +69,7 @@ def render(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
         sentences=(*sentences(evaluation), *warnings(evaluation)),
         columns=COLUMNS,
         rows=[
-            (row, cells, difference_text(row, evaluation), verdict_text(row.versus_best_baseline))
+            (row, cells, difference_text(row, evaluation), row.verdict)
             for row, cells in zip(evaluation.rows, zip(*figures, strict=True), strict=True)
         ],
         plots=[(plot, plot.describe(evaluation), base64.b64encode(pictures[plot.name]).decode()) for plot in PLOTS],

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from models.evaluation.report.columns import difference_text, verdict_text
+from models.evaluation.report.columns import difference_text
 from models.evaluation.report.drawing.differences import difference_plot
 from models.evaluation.report.drawing.reliability import reliability_diagram
-from models.evaluation.report.findings import best_baseline
 from models.evaluation.result import Evaluation
 
 Draw = Callable[[Evaluation], Figure]
@@ -23,15 +22,12 @@ class Plot:
 
 
 def _differences(evaluation: Evaluation) -> str:
-    rows = (
-        f"{row.model} {difference_text(row, evaluation)} {verdict_text(row.versus_best_baseline)}".strip()
-        for row in evaluation.rows
-    )
+    rows = (f"{row.model} {difference_text(row, evaluation)} {row.verdict}".strip() for row in evaluation.rows)
     return f"Every model's log score against the best rival, percent: {'; '.join(rows)}."
 
 
 def _reliability(evaluation: Evaluation) -> str:
-    gaps = (100 * row.scores.sheet.ece for row in (evaluation.network, best_baseline(evaluation)))
+    gaps = (100 * row.scores.sheet.ece for row in (evaluation.network, evaluation.row(evaluation.best_baseline)))
     return (
         "Reliability diagram. Mean gap between probability and frequency: network {:.2f}, best rival {:.2f} "
         "percentage points.".format(*gaps)

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from models.evaluation.report.columns import COLUMNS, difference_text, texts, verdict_text
+from models.evaluation.report.columns import COLUMNS, difference_text, texts
 from models.evaluation.report.wording import sentences, warnings
 from models.evaluation.result import Evaluation
 
@@ -39,11 +39,10 @@ def table(evaluation: Evaluation) -> Table:
         shown.add_column(heading, justify="right", no_wrap=True)
     shown.add_column("verdict", no_wrap=True)
     for row, figures in zip(evaluation.rows, zip(*cells, strict=True), strict=True):
-        verdict = verdict_text(row.versus_best_baseline)
         shown.add_row(
             Text(row.model),
             *map(Text, figures),
-            Text(verdict, style=_COLOURS.get(verdict, "")),
+            Text(row.verdict, style=_COLOURS.get(row.verdict, "")),
             style="bold" if row.kind == "network" else "",
         )
     return shown

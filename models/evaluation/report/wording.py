@@ -2,15 +2,10 @@
 
 from math import isnan
 
-from models.evaluation.report.findings import (
-    Against,
-    against_best,
-    against_rule,
-    best_baseline,
-    minute,
-)
+from models.evaluation.report.findings import Against, minute
 from models.evaluation.result import Evaluation
-from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED
+from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, Difference
+from schemas.errors import DataError
 
 RATIO_BOUNDS = (0.95, 1.05)  # forecast over actual of a calibrated network
 COVERAGE_BOUNDS = (0.88, 0.92)  # of its 90 % interval
@@ -27,7 +22,8 @@ def sentences(evaluation: Evaluation) -> tuple[str, ...]:
 def verdict_sentence(evaluation: Evaluation) -> str:
     """Network against best rival, with the interval, and which of the two to use."""
     name = evaluation.best_baseline
-    sentence = _sentence(against_best(evaluation), f"the best rival ({name})", f"use {name}", _instead(evaluation))
+    against = _against(evaluation, evaluation.network.versus_best_baseline, name)
+    sentence = _sentence(against, f"the best rival ({name})", f"use {name}", _instead(evaluation))
     seeds = evaluation.network.seeds
     if seeds >= LEAST_SEEDS:
         return sentence
@@ -38,7 +34,7 @@ def counting_sentence(evaluation: Evaluation) -> str:
     """Network against the best of the rules that only count."""
     name, rules = evaluation.best_rule, sum(row.kind == "rule" for row in evaluation.rows)
     return _sentence(
-        against_rule(evaluation),
+        _against(evaluation, evaluation.network.versus_best_rule, name),
         f"the best of {rules} simple rules that only count ({name})",
         f"use {name}",
         f"use {name}, it is simpler",
@@ -64,6 +60,12 @@ def origins_sentences(evaluation: Evaluation) -> tuple[str, ...]:
                 _sentence(against, f"{rival} over all {len(origins.judged_from_s)} origins", f"use {rival}", instead)
             )
     return tuple(dict.fromkeys(sentences))
+
+
+def _against(evaluation: Evaluation, versus: Difference | None, rival: str) -> Against:
+    if versus is None:
+        raise DataError(f"the network was not compared with {rival!r}", remedy="evaluate it again")
+    return Against(versus, evaluation.row(rival).scores.sheet.nb_log_score)
 
 
 def _sentence(against: Against, rival: str, when_worse: str, otherwise: str) -> str:
@@ -99,7 +101,7 @@ def _sentence(against: Against, rival: str, when_worse: str, otherwise: str) -> 
 
 def _instead(evaluation: Evaluation) -> str:
     name = evaluation.best_baseline
-    if best_baseline(evaluation).kind == "rule":
+    if evaluation.row(name).kind == "rule":
         return f"use {name}, it is simpler"
     return f"no gain over {name}, which uses the same features, was shown"
 

@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from models.evaluation.report.columns import difference_text, verdict_text
+from models.evaluation.report.columns import difference_text
 from models.evaluation.report.drawing.style import INK, VERDICTS, canvas, grid_lines, styled
-from models.evaluation.report.findings import Against, best_baseline
+from models.evaluation.report.findings import Against
 from models.evaluation.result import Evaluation
 from models.measures.cube import Floats
 
@@ -15,7 +15,7 @@ FAR = 3  # times the median row: further rows lie outside the picture, and an ar
 
 def difference_plot(evaluation: Evaluation) -> Figure:
     """Differences of the log score with 95 % intervals; left of zero a row is better than the best rival."""
-    rows, score = evaluation.rows, best_baseline(evaluation).scores.sheet.nb_log_score
+    rows, score = evaluation.rows, evaluation.best_score
     differences = [row.versus_best_baseline for row in rows]
     shares = np.array(
         [Against(difference, score).percent if difference else (0.0, 0.0, 0.0) for difference in differences]
@@ -29,9 +29,9 @@ def difference_plot(evaluation: Evaluation) -> Figure:
             if row.versus_best_baseline is None:
                 axes.plot(0, place, "|", color=INK, markersize=12, markeredgewidth=2)
             else:
-                _interval(axes, place, (mean, low, high), (left, right), row.versus_best_baseline.verdict)
+                _interval(axes, place, (mean, low, high), (left, right), row.verdict)
             weight = "bold" if row.kind == "network" else "normal"
-            words = f"{difference_text(row, evaluation)}  {verdict_text(row.versus_best_baseline)}"
+            words = f"{difference_text(row, evaluation)}  {row.verdict}"
             axes.text(1.02, place, words, transform=axes.get_yaxis_transform(), va="center", weight=weight)
         axes.set_yticks(range(len(rows)), [row.model for row in rows])
         axes.set(xlim=(left, right), ylim=(len(rows) - 0.4, -0.6))

@@ -10,7 +10,6 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.stats import binomtest
 
 from models.evaluation.report.drawing.style import BASELINE, NETWORK, PERCENT, QUIET, canvas, grid_lines, styled
-from models.evaluation.report.findings import best_baseline
 from models.evaluation.result import Evaluation
 from models.measures.calibration import Reliability
 
@@ -23,7 +22,7 @@ SMALL = 0.10  # a median probability below it asks for logarithmic axes
 
 def reliability_diagram(evaluation: Evaluation) -> Figure:
     """Forecast probability against observed frequency, and how many values with an incident are behind each point."""
-    pair = evaluation.network, best_baseline(evaluation)
+    pair = evaluation.network, evaluation.row(evaluation.best_baseline)
     tables = [row.scores.reliability for row in pair]
     logarithmic = min(float(np.median(table.forecast)) for table in tables) < SMALL
     floor = min(float(table.forecast.min()) for table in tables) / 2 if logarithmic else 0.0
