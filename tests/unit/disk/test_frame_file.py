@@ -118,16 +118,13 @@ def test_a_file_of_another_region_is_refused(path):
     assert refused.value.remedy.startswith("delete it")  # to wait for the next frame would be in vain
 
 
-def test_a_missing_file_and_one_that_is_no_file_are_errors_with_a_remedy(tmp_path):
-    (tmp_path / "a.frame").mkdir()
-    for name in ("a.frame", "b.frame"):
-        with pytest.raises(SinkError) as caught:
-            read_frames(tmp_path / name)
-        assert caught.value.remedy
-
-
-@pytest.mark.parametrize("content", [b"", b"x" * 31, b"\xff" * 200])
-def test_what_is_no_frame_at_all_is_refused(tmp_path, content):
-    (tmp_path / "toyville.frame").write_bytes(content)
-    with pytest.raises(SinkError):
-        read_frames(tmp_path / "toyville.frame")
+@pytest.mark.parametrize("content", [None, "a folder", b"", b"x" * 31, b"\xff" * 200])
+def test_a_missing_file_and_what_is_no_frame_at_all_are_errors_with_a_remedy(tmp_path, content):
+    path = tmp_path / "toyville.frame"
+    if content == "a folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SinkError) as caught:
+        read_frames(path)
+    assert caught.value.remedy

@@ -9,7 +9,7 @@ from streaming.flow.decode import decode_stage
 from streaming.flow.intake import PAYLOADS_PER_TASK
 
 MESSAGE = b"x" * 8_000
-MESSAGES, PER_BATCH = 3_000, 500
+MESSAGES, PER_BATCH = 1_000, 250
 
 
 def record_batch(first, count):
