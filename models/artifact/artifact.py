@@ -40,8 +40,9 @@ from models.counting.count_state import CountState
 from models.hyperparameters import RecipeFile
 from models.local_time import DAY_BLOCKS
 from models.networks import kind_of_network, name_of_kind
+from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import ArtifactError, ArtifactsAway, DataError, RiskError
-from schemas.files import pack_arrays, sha256, unpack_arrays, write_errors
+from schemas.files import sha256, write_errors
 from schemas.limits import MIB
 from schemas.spec import Spec
 

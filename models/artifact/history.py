@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from models.counting.blobs import export_state, restore_state
 from models.counting.count_state import CountState
+from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import ArtifactError
-from schemas.files import pack_arrays, unpack_arrays
 from schemas.incidents import are_places
 from schemas.limits import MAX_COVARIATE_VALUE, MAX_HISTORY_BYTES, MAX_TIME_S
 from schemas.spec import HOUR_S, Spec

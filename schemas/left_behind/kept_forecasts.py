@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import ArtifactError, CheckpointError
-from schemas.files import pack_arrays, read_regular_file, replace_file, unpack_arrays, write_errors
+from schemas.files import read_regular_file, replace_file, write_errors
 from schemas.left_behind.closed_counts import KEEP_S, last_grace_s
 from schemas.limits import MAX_HISTORY_BYTES
 from schemas.spec import HOUR_S, Spec

@@ -4,8 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import CheckpointError
-from schemas.files import pack_arrays, unpack_arrays
 from schemas.left_behind.closed_counts import ClosedCounts
 from streaming.flow.count import Head, begins_an_hour
 from streaming.flow.outcomes import Outcomes
