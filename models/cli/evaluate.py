@@ -111,7 +111,8 @@ def _regressions(out: Path, *, forest: bool) -> list["Regression"]:
 
     regressions: list[Regression] = [*REGRESSIONS]
     if forest:
-        from models.evaluation.regressions.random_forest import RandomForest, spark
+        from models.evaluation.regressions.random_forest import RandomForest
+        from models.training.over_spark import executors
 
-        regressions.append(RandomForest(session=partial(spark, out / "spark.log")))
+        regressions.append(RandomForest(session=partial(executors, "local[*]", out / "spark.log")))
     return regressions

@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def executors(master: str, log: Path) -> Iterator["SparkSession"]:
-    """A session whose executors run this Python. What Spark prints goes to `log`; executors have logs of their own.
+    """A session of Spark whose executors run this Python. What Spark prints goes to `log`; executors have logs of their own.
 
     Raises SettingsError when Spark does not start.
     """
@@ -34,6 +34,7 @@ def executors(master: str, log: Path) -> Iterator["SparkSession"]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
         # A fit needs all its workers at once: wait a minute for them, not ten.
         "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "5s",
         "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "12",
@@ -44,7 +45,7 @@ def executors(master: str, log: Path) -> Iterator["SparkSession"]:
         session = start_spark("training", master, options, log)
     except (PySparkException, Py4JError) as error:
         raise SettingsError(
-            f"Spark does not start with --master {master}", f"see {log}; it needs Java 17, and the master must answer"
+            f"Spark does not start on {master}", f"see {log}; it needs Java 17, and the master must answer"
         ) from error
     session.sparkContext.pythonExec = sys.executable  # what PYSPARK_PYTHON sets; the executors need our packages
     try:

@@ -1,7 +1,7 @@
 """Spark MLlib's random forest on the product's features. It minimises squared errors, which rare counts do not suit."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,29 +18,9 @@ from models.evaluation.regressions.flat import flat, flat_counts
 from models.evaluation.regressions.trees import Forest
 from models.measures.cube import Floats
 from models.training.fit_network import Examples
-from models.training.spark_start import start_spark
 
 MOST_ROWS = 200_000  # that a forest is grown from
 TREES, DEPTH, LEAST_IN_LEAF = 30, 9, 50
-
-
-@contextmanager
-def spark(log: Path) -> Iterator[SparkSession]:
-    """A session on this machine. What Spark prints goes to `log`."""
-    options = {
-        "spark.driver.memory": "1g",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.sql.execution.arrow.pyspark.enabled": "true",
-        "spark.log.level": "ERROR",
-    }
-    session = start_spark("evaluate", "local[*]", options, log)
-    try:
-        yield session
-    finally:
-        session.stop()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
