@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def executors(master: str, log: Path) -> Iterator["SparkSession"]:
-    """A session of Spark whose executors run this Python. What Spark prints goes to `log`; executors have logs of their own.
+    """A session whose executors run this Python. What Spark prints goes to `log`; executors have logs of their own.
 
     Raises SettingsError when Spark does not start.
     """

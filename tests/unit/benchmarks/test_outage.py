@@ -73,9 +73,9 @@ def test_a_backlog_is_what_was_sent_and_not_stored(intended, waits, at_s):
 
 def test_percentiles_are_those_of_numpy_and_a_phase_without_events_is_an_error():
     latency_s = np.random.default_rng(0).gamma(2, 0.2, 1000)
-    found = percentiles_ms(latency_s)
-    assert found["p99"] == pytest.approx(1000 * np.percentile(latency_s, 99), abs=0.06)
-    assert found["max"] == pytest.approx(1000 * latency_s.max(), abs=0.06)
+    percentiles = percentiles_ms(latency_s)
+    assert percentiles["p99"] == pytest.approx(1000 * np.percentile(latency_s, 99), abs=0.06)
+    assert percentiles["max"] == pytest.approx(1000 * latency_s.max(), abs=0.06)
     with pytest.raises(ValueError, match="no event"):
         phase(np.arange(3.0), np.ones(3), 10.0, 12.0)
 

@@ -23,12 +23,12 @@ def rows_of(service, files):
 
 
 def test_the_ratio_is_the_median_of_the_rounds_ratios():
-    found = summary(rows_of([10, 40, 90], [100, 100, 100]))
-    assert [one["ratio"] for one in found] == [0.4, None, 0.4, None]
-    assert [one["per_s"] for one in found] == [40, 100, 40, 100]
-    found = summary(rows_of([10, 40, 90], [10, 80, 100]))  # 1.0, 0.5, 0.9; of the medians it would be 0.5
-    assert found[0]["ratio"] == 0.9
-    assert found[0]["p99_ms"] == 3.0
+    rows = summary(rows_of([10, 40, 90], [100, 100, 100]))
+    assert [row["ratio"] for row in rows] == [0.4, None, 0.4, None]
+    assert [row["per_s"] for row in rows] == [40, 100, 40, 100]
+    rows = summary(rows_of([10, 40, 90], [10, 80, 100]))  # 1.0, 0.5, 0.9; of the medians it would be 0.5
+    assert rows[0]["ratio"] == 0.9
+    assert rows[0]["p99_ms"] == 3.0
 
 
 def test_the_frame_is_one_that_the_service_takes(tmp_path):

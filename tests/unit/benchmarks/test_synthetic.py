@@ -26,6 +26,6 @@ def test_every_event_is_accepted_and_the_regions_share_them_evenly():
 
 
 def test_the_seed_decides_and_ids_of_two_seeds_do_not_meet():
-    one, same, other = (list(synthetic_events(SPECS, 50, seed=seed, as_of_s=AS_OF_S)) for seed in (1, 1, 2))
-    assert one == same
-    assert not {key for key, _ in one} & {key for key, _ in other}
+    first, same, other = (list(synthetic_events(SPECS, 50, seed=seed, as_of_s=AS_OF_S)) for seed in (1, 1, 2))
+    assert first == same
+    assert not {key for key, _ in first} & {key for key, _ in other}

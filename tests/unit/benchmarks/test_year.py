@@ -30,18 +30,18 @@ def moved(tmp_path_factory):
 
 
 def test_drift_is_seen_a_challenger_is_promoted_and_less_is_lost(moved):
-    found = figures_of(moved, change_day=0)["summary"]
-    assert 14 <= found["drift_seen_day"] <= 20
-    assert found["drift_seen_day"] < found["promoted_day"]
-    assert found["lost_after"] < 0.8 * found["lost_between"]  # it has seen two weeks of the change
+    summary = figures_of(moved, change_day=0)["summary"]
+    assert 14 <= summary["drift_seen_day"] <= 20
+    assert summary["drift_seen_day"] < summary["promoted_day"]
+    assert summary["lost_after"] < 0.8 * summary["lost_between"]  # it has seen two weeks of the change
     state = moved.desk.registry.state("moved")
-    assert len(state.before) == found["promoted"] >= 1
+    assert len(state.before) == summary["promoted"] >= 1
     assert read_pointer(moved.desk.artifacts, "moved").champion == state.champion != state.before[0]
     assert {event for event, _ in moved.records} >= {"model_registered", "trial_started", "trial_ended"}
 
 
 def test_challengers_are_not_made_daily_while_none_passes(moved):
-    made = [one.day for one in moved.happenings if one.what == "due"]
+    made = [happening.day for happening in moved.happenings if happening.what == "due"]
     assert min(np.diff(made), default=9) >= 9  # the last day of what is known is still going on
 
 

@@ -17,18 +17,18 @@ def regions():
 
 
 def due(region):
-    return [one["why"] for one in region["happenings"] if one["what"] == "due"]
+    return [happening["why"] for happening in region["happenings"] if happening["what"] == "due"]
 
 
 def test_drift_is_seen_a_challenger_is_promoted_and_most_of_the_skill_is_back(regions):
     moved = regions["moved"]
-    found, change = moved["summary"], moved["change_day"]
-    assert change < found["drift_seen_day"] <= change + 28
-    assert found["drift_seen_day"] < found["promoted_day"] <= change + 90
-    cost = found["lost_between"] - found["lost_before"]
+    summary, change = moved["summary"], moved["change_day"]
+    assert change < summary["drift_seen_day"] <= change + 28
+    assert summary["drift_seen_day"] < summary["promoted_day"] <= change + 90
+    cost = summary["lost_between"] - summary["lost_before"]
     assert cost > 0.15
-    assert found["lost_after"] < found["lost_before"] + 0.7 * cost
-    assert found["lost_last"] < found["lost_before"] + 0.3 * cost
+    assert summary["lost_after"] < summary["lost_before"] + 0.7 * cost
+    assert summary["lost_last"] < summary["lost_before"] + 0.3 * cost
 
 
 def test_the_quiet_region_sees_no_drift_and_loses_nothing_by_its_promotions(regions):

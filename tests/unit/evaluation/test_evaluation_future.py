@@ -21,14 +21,14 @@ from tests.harness.small_task import DAY_S, NOW, evaluated, plan_of
 
 def test_what_models_are_given_to_learn_from_ends_before_what_is_judged(task, other_end):
     first, again = (
-        learn(one, [], purge=1, delay=0, random=np.random.default_rng(0), tell=lambda share: None)
-        for one in (task, other_end)
+        learn(each, [], purge=1, delay=0, random=np.random.default_rng(0), tell=lambda share: None)
+        for each in (task, other_end)
     )
     for name, value in first.constants.arrays().items():
         np.testing.assert_array_equal(value, again.constants.arrays()[name], err_msg=name)
-    for one, other in zip(first.examples[RiskNetwork], again.examples[RiskNetwork], strict=True):
-        assert torch.equal(one.values, other.values)
-        assert torch.equal(one.counts, other.counts)
+    for each, other in zip(first.examples[RiskNetwork], again.examples[RiskNetwork], strict=True):
+        assert torch.equal(each.values, other.values)
+        assert torch.equal(each.counts, other.counts)
     _, validation = first.examples[RiskNetwork]
     assert len(validation.values) == task.scored.sum() * (task.test - 1 - task.validation)  # all that is judged
 

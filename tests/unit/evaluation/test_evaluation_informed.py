@@ -44,30 +44,32 @@ def learned(task, *, delay=0):
     return learn(task, kinds, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
 
 
-def first_judged(task, known):
-    (inputs,) = judged_inputs(task, known, [range(task.test, task.test + 1)])
+def first_judged(task, learnt):
+    (inputs,) = judged_inputs(task, learnt, [range(task.test, task.test + 1)])
     return inputs[RiskNetwork.inputs][0]
 
 
 @pytest.mark.parametrize("delay", [0, 3])
 def test_a_step_knows_what_was_issued_until_it_begins_however_late_incidents_are_known(files, delay):
     task = task_of(files, forecasts(SERIES))
-    known = learned(task, delay=delay)
-    seen = first_judged(task, known)
-    column = known.engine.spec.features.index("cov_wind_4h")
+    learnt = learned(task, delay=delay)
+    values = first_judged(task, learnt)
+    column = learnt.engine.spec.features.index("cov_wind_4h")
     hour = (int(task.cube.starts_s[task.test]) - START) // 3600
     usual = SERIES[1 : (int(task.cube.starts_s[task.validation]) - START) // 3600]
-    assert seen[0, 0, column] == pytest.approx((SERIES[hour : hour + 4].mean() - usual.mean()) / usual.std(), abs=0.05)
-    refuse_leaking_features(task, known, task.test, seen, delay=delay)
+    assert values[0, 0, column] == pytest.approx(
+        (SERIES[hour : hour + 4].mean() - usual.mean()) / usual.std(), abs=0.05
+    )
+    refuse_leaking_features(task, learnt, task.test, values, delay=delay)
 
 
 def test_a_feature_that_knew_what_was_issued_later_is_a_leak(files):
     task = task_of(files, forecasts(SERIES))
-    known = learned(task)
-    seen = first_judged(task, known).copy()
-    seen[..., known.engine.spec.features.index("cov_wind_4h")] += 0.5
+    learnt = learned(task)
+    values = first_judged(task, learnt).copy()
+    values[..., learnt.engine.spec.features.index("cov_wind_4h")] += 0.5
     with pytest.raises(LeakError, match="cov_wind_4h"):
-        refuse_leaking_features(task, known, task.test, seen, delay=0)
+        refuse_leaking_features(task, learnt, task.test, values, delay=0)
 
 
 def test_what_sees_the_features_gains_by_the_known_effect_and_it_is_said(files, quick):
@@ -80,7 +82,7 @@ def test_what_sees_the_features_gains_by_the_known_effect_and_it_is_said(files, 
     (what,) = as_json(informed)["also_known"].items()
     assert what == ("outside series wind", f"for 24 h after each issue, sha256 {informed_task.covariates.sha256}")
     for row in plain.rows:
-        score, before = (one.row(row.model).scores.sheet.nb_log_score for one in (informed, plain))
+        score, before = (evaluation.row(row.model).scores.sheet.nb_log_score for evaluation in (informed, plain))
         if row.kind == "rule":
             assert score == before
         elif row.model != "our baseline":

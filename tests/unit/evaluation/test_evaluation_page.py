@@ -84,8 +84,8 @@ def test_the_forest_plot_shows_each_interval_or_points_to_it(evaluation):
 
 @pytest.mark.parametrize("verdict", ["better", "worse", "tie", "too short", "too few"])
 def test_every_verdict_can_be_drawn(evaluation, verdict):
-    found = replace(evaluation.network.versus_best_baseline, verdict=verdict)
-    difference_plot(with_network(evaluation, versus_best_baseline=found))
+    difference = replace(evaluation.network.versus_best_baseline, verdict=verdict)
+    difference_plot(with_network(evaluation, versus_best_baseline=difference))
 
 
 # ---- page

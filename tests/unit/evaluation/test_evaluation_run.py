@@ -19,15 +19,15 @@ from tests.harness.small_task import evaluated, plan_of
 
 
 @pytest.fixture(scope="module")
-def found(task, few_trees):
+def evaluation(task, few_trees):
     return evaluated(task, regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
 
 
-def test_every_row_is_there_and_the_order_is_that_of_the_log_score(found):
-    names = [row.model for row in found.rows]
+def test_every_row_is_there_and_the_order_is_that_of_the_log_score(evaluation):
+    names = [row.model for row in evaluation.rows]
     assert {"Poisson GLM", "gradient boosting", "our baseline", "network", "log-linear pool", "constant 1"} < set(names)
     assert len(names) == len(set(names)) == len(module.RIVALS) + 5
-    scores = [row.scores.sheet.nb_log_score for row in found.rows]
+    scores = [row.scores.sheet.nb_log_score for row in evaluation.rows]
     assert scores == sorted(scores)
     assert names[-1] == "constant 1"
 
@@ -49,63 +49,64 @@ def test_how_much_is_in_memory_at_a_time_changes_no_figure(task, quick):
     whole, *pieces = (evaluated(task, regressions=(PoissonGlm(),), rows=rows) for rows in (19 * 60, 1, 19 * 23 + 5))
     for piece in pieces:
         assert [row.model for row in piece.rows] == [row.model for row in whole.rows]
-        for one, other in zip(piece.rows, whole.rows, strict=True):
-            assert (one.chosen, one.dispersion) == (other.chosen, other.dispersion)
-            if one.kind == "rule":
-                assert pickle.dumps((one.scores, one.totals)) == pickle.dumps((other.scores, other.totals))
-            np.testing.assert_allclose(one.scores.log_score_sums, other.scores.log_score_sums, rtol=1e-6)
-            assert one.totals.city.forecast == pytest.approx(other.totals.city.forecast, rel=1e-7)
+        for row, other in zip(piece.rows, whole.rows, strict=True):
+            assert (row.chosen, row.dispersion) == (other.chosen, other.dispersion)
+            if row.kind == "rule":
+                assert pickle.dumps((row.scores, row.totals)) == pickle.dumps((other.scores, other.totals))
+            np.testing.assert_allclose(row.scores.log_score_sums, other.scores.log_score_sums, rtol=1e-6)
+            assert row.totals.city.forecast == pytest.approx(other.totals.city.forecast, rel=1e-7)
 
 
-def test_the_best_baseline_is_the_yardstick_of_all_others(found):
+def test_the_best_baseline_is_the_yardstick_of_all_others(evaluation):
     best = min(
-        (row for row in found.rows if row.kind in ("rule", "regression")), key=lambda row: row.scores.sheet.nb_log_score
+        (row for row in evaluation.rows if row.kind in ("rule", "regression")),
+        key=lambda row: row.scores.sheet.nb_log_score,
     )
-    assert best.model == found.best_baseline
+    assert best.model == evaluation.best_baseline
     assert best.versus_best_baseline is None
-    for row in found.rows:
+    for row in evaluation.rows:
         if row is not best:
             difference = row.scores.sheet.nb_log_score - best.scores.sheet.nb_log_score
             assert row.versus_best_baseline.mean == pytest.approx(difference, abs=1e-12)
             assert row.versus_best_baseline.low <= difference <= row.versus_best_baseline.high
 
 
-def test_no_forecast_beats_the_truth_and_ours_come_close(small, found):
+def test_no_forecast_beats_the_truth_and_ours_come_close(small, evaluation):
     task, truth = small
-    mean, seen = truth[task.test :, task.scored], task.cube.counts[task.test :, task.scored]
-    best_possible = -nbinom.logpmf(seen, 300, 300 / (300 + mean)).mean()
-    assert best_possible < found.network.scores.sheet.nb_log_score < best_possible + 0.03
-    assert found.network.scores.sheet.nb_log_score < found.row("EWMA 60 d").scores.sheet.nb_log_score
+    mean, observed = truth[task.test :, task.scored], task.cube.counts[task.test :, task.scored]
+    best_possible = -nbinom.logpmf(observed, 300, 300 / (300 + mean)).mean()
+    assert best_possible < evaluation.network.scores.sheet.nb_log_score < best_possible + 0.03
+    assert evaluation.network.scores.sheet.nb_log_score < evaluation.row("EWMA 60 d").scores.sheet.nb_log_score
 
 
-def test_a_network_row_is_the_mean_of_its_seeds(found):
-    network = found.network
-    assert network.seeds == len(network.log_scores_of_seeds) == len(found.learning) == 2
+def test_a_network_row_is_the_mean_of_its_seeds(evaluation):
+    network = evaluation.network
+    assert network.seeds == len(network.log_scores_of_seeds) == len(evaluation.learning) == 2
     assert network.scores.sheet.nb_log_score == pytest.approx(np.mean(network.log_scores_of_seeds))
 
 
-def test_cells_that_are_not_scored_have_no_part(task, found):
+def test_cells_that_are_not_scored_have_no_part(task, evaluation):
     other = task.cube.counts.copy()
     other[task.test :, 3] += 50  # in the only cell that is not scored
     judge = module.Judge(task=replace(task, cube=replace(task.cube, counts=other)), seed=0)
     again = module._counting_row(Historical(), judge, plan_of())
-    assert again.scores.sheet == found.row("historical average").scores.sheet
+    assert again.scores.sheet == evaluation.row("historical average").scores.sheet
 
 
-def test_nothing_is_fitted_or_chosen_by_what_is_judged(found, other_end, few_trees):
+def test_nothing_is_fitted_or_chosen_by_what_is_judged(evaluation, other_end, few_trees):
     again = evaluated(other_end, regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
-    for row in found.rows:
+    for row in evaluation.rows:
         same = again.row(row.model)
         assert (row.model, row.chosen, row.dispersion) == (same.model, same.chosen, same.dispersion)
         assert row.model == "constant 1" or row.scores.sheet.nb_log_score != same.scores.sheet.nb_log_score
-    assert found.learning == again.learning
+    assert evaluation.learning == again.learning
 
 
-def test_every_model_is_judged_with_the_same_least_forecast(task, found, quick):
+def test_every_model_is_judged_with_the_same_least_forecast(task, evaluation, quick):
     """With one above all forecasts, all are the same; the best of seeds is then as good as the worst rule."""
-    seen = task.cube.counts[: task.validation, task.scored]
+    observed = task.cube.counts[: task.validation, task.scored]
     floored = module.Judge(task=task, seed=0).floored(np.zeros((1, int(task.scored.sum()), 2)))
-    np.testing.assert_allclose(floored[0, 0], (1e-4 * seen.sum(axis=(0, 1)) + 0.5) / seen[..., 0].size)
+    np.testing.assert_allclose(floored[0, 0], (1e-4 * observed.sum(axis=(0, 1)) + 0.5) / observed[..., 0].size)
     quick.setattr(judge_module, "SHARES", (0.0,))
     quick.setattr(judge_module, "least_mean", lambda counts: np.array([50.0, 50.0]))
     for row in evaluated(task, regressions=(PoissonGlm(),)).rows:
@@ -123,7 +124,7 @@ class Stubborn(Rule):
         return np.stack([cube.counts[step - 2 : step].mean(axis=0) for step in range(first, len(cube))])
 
 
-def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(task, found, quick):
+def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(task, evaluation, quick):
     quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Stubborn()))
     row = evaluated(task).row("stubborn")
     assert row.chosen[MIXED_IN] == max(judge_module.SHARES)
@@ -137,7 +138,7 @@ def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(
             scores.append(judge.scores(spool.read, row.dispersion))
     assert row.scores.sheet.nb_log_score == pytest.approx(scores[0].sheet.nb_log_score)
     assert row.scores.sheet.nb_log_score < scores[1].sheet.nb_log_score
-    assert found.row("network").chosen[MIXED_IN] in judge_module.SHARES
+    assert evaluation.row("network").chosen[MIXED_IN] in judge_module.SHARES
 
 
 def test_a_time_without_incidents_gives_no_verdict(task, quick):

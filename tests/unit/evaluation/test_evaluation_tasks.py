@@ -69,16 +69,16 @@ def written(path, rows):
 @pytest.mark.parametrize(("step", "hours"), [("hour", 1), ("4h", 4)])
 def test_the_cube_is_the_file_recounted(town, step, hours):
     task = task_of(town, step=step)
-    seen = {}
+    recounted = {}
     for when, row in rows_of(town):
         start = when.replace(minute=0, second=0, hour=when.hour // hours * hours)
         lat, lon = task.grid.corners()
         place = (np.searchsorted(lat, float(row["lat"])) - 1, np.searchsorted(lon, float(row["lon"])) - 1)
         if 0 <= place[0] < task.grid.rows and 0 <= place[1] < task.grid.cols:
             key = int(start.timestamp()), place[0] * task.grid.cols + place[1], row["kind"]
-            seen[key] = seen.get(key, 0) + 1
+            recounted[key] = recounted.get(key, 0) + 1
     starts = task.cube.starts_s.tolist()
-    inside = {key: count for key, count in seen.items() if starts[0] <= key[0] < starts[-1]}
+    inside = {key: count for key, count in recounted.items() if starts[0] <= key[0] < starts[-1]}
     counted = {
         (starts[step], cell, task.cube.categories[category]): int(task.cube.counts[step, cell, category])
         for step, cell, category in zip(*np.nonzero(task.cube.counts), strict=True)

@@ -25,9 +25,9 @@ def test_it_finds_the_factor_beside_the_baseline_with_every_seed():
     fitted = Boosting().fit(train, later, seeds=[0, 1])
     counts = later.counts[:, :, 0].double().numpy()
     usual = np.exp(later.values[:, :, -1].numpy())
-    for one in fitted:
-        assert one.chosen["beside_baseline"] == 1.0
-        forecast = one.predict(later.values.numpy())
+    for boosting in fitted:
+        assert boosting.chosen["beside_baseline"] == 1.0
+        forecast = boosting.predict(later.values.numpy())
         assert forecast.shape == mean.shape
         gained = poisson_loss(usual, counts) - poisson_loss(forecast, counts)
         assert gained > 0.85 * (poisson_loss(usual, counts) - poisson_loss(mean, counts))

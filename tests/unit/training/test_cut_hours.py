@@ -59,13 +59,13 @@ def test_a_level_rate_is_found_whatever_is_cut_out_and_whatever_lies_in_it(cut, 
     inside = sorted(cut)
     more = [inside[place % len(inside)] for place in places] if inside else []
     past = history(8 * 168, cut, spec=toy_spec(1, 1, timezone=zone), more=more)
-    found = constants_until(past, past.cutoff_s - HOUR, CHOICES)
+    constants = constants_until(past, past.cutoff_s - HOUR, CHOICES)
     seconds = 8 * 168 * HOUR - HOUR - 60  # from the first incident
     kept_s = seconds - HOUR * len([hour for hour in cut if hour < 8 * 168 - 1])
-    kept = 8 * 168 - 1 - len([hour for hour in cut if hour < 8 * 168 - 1])
-    np.testing.assert_allclose(found.mean_per_day, kept / (kept_s / DAY_S), rtol=1e-12)
-    np.testing.assert_allclose(found.profile, 1, atol=0.02)  # the first minute belongs to no hour
-    np.testing.assert_allclose(found.day_lift, 1, atol=0.02)
+    hours = 8 * 168 - 1 - len([hour for hour in cut if hour < 8 * 168 - 1])
+    np.testing.assert_allclose(constants.mean_per_day, hours / (kept_s / DAY_S), rtol=1e-12)
+    np.testing.assert_allclose(constants.profile, 1, atol=0.02)  # the first minute belongs to no hour
+    np.testing.assert_allclose(constants.day_lift, 1, atol=0.02)
 
 
 def test_what_is_not_cut_out_counts_as_quiet():
@@ -100,10 +100,10 @@ def test_a_judged_step_that_is_cut_out_changes_no_figure():
         lambda steps, values=values: values[steps.start - task.test : steps.stop - task.test]
         for values in (mean, changed)
     )
-    one, two = judge.scores(as_it_is, dispersion), judge.scores(otherwise, dispersion)
-    np.testing.assert_array_equal(one.log_score_sums, two.log_score_sums)
+    scores, scores_otherwise = judge.scores(as_it_is, dispersion), judge.scores(otherwise, dispersion)
+    np.testing.assert_array_equal(scores.log_score_sums, scores_otherwise.log_score_sums)
     whole = Judge(task=task, seed=0).scores(as_it_is, dispersion).log_score_sums
-    np.testing.assert_array_equal(one.log_score_sums, np.delete(whole, [3, 20], axis=1))
+    np.testing.assert_array_equal(scores.log_score_sums, np.delete(whole, [3, 20], axis=1))
     assert judge.totals(as_it_is, dispersion).city == judge.totals(otherwise, dispersion).city
     expected = judge.counts(judge.judged)[judge.is_kept[task.test :]].sum()
     assert judge.totals(as_it_is, dispersion).city.actual == expected
@@ -121,11 +121,11 @@ def test_a_simple_rule_learns_nothing_from_what_is_cut_out(rival):
         counts[steps] = count
         judged = replace(task, cube=replace(task.cube, counts=counts), incidents=replace(task.incidents, cut_hours=cut))
         rows.append(_counting_row(rival, Judge(task=judged, seed=0), plan_of()))
-    one, two = rows
-    np.testing.assert_array_equal(one.scores.log_score_sums, two.scores.log_score_sums)
-    assert (one.scores.sheet, one.dispersion, one.chosen) == (two.scores.sheet, two.dispersion, two.chosen)
-    assert one.totals.city == two.totals.city
-    assert len(one.scores.log_score_sums[0]) == len(task.cube) - task.test - 1
+    quiet, busy = rows
+    np.testing.assert_array_equal(quiet.scores.log_score_sums, busy.scores.log_score_sums)
+    assert (quiet.scores.sheet, quiet.dispersion, quiet.chosen) == (busy.scores.sheet, busy.dispersion, busy.chosen)
+    assert quiet.totals.city == busy.totals.city
+    assert len(quiet.scores.log_score_sums[0]) == len(task.cube) - task.test - 1
 
 
 def test_the_manifest_says_how_many_hours_were_cut_out(tmp_path):
@@ -135,7 +135,7 @@ def test_the_manifest_says_how_many_hours_were_cut_out(tmp_path):
     table = ArchiveTable(str(tmp_path / "archive"), {})
     days = file_days(ready.incidents, ready.spec, set()).days
     masks = {3: 0b111, 20: 1 << 23}
-    days = [replace(one, cut_hours=masks.get(number, 0)) for number, one in enumerate(days[:50])] + days[50:]
+    days = [replace(day, cut_hours=masks.get(number, 0)) for number, day in enumerate(days[:50])] + days[50:]
     table.append(ready.spec, days, "stream")
     archived = prepare(msgspec.structs.replace(task, data=f"archive:{tmp_path / 'archive'}", layout=""))
     assert "4 hours are cut out" in " ".join(archived.warnings)
@@ -144,7 +144,7 @@ def test_the_manifest_says_how_many_hours_were_cut_out(tmp_path):
     assert read_artifact(folder).manifest.data.cut_hours == 4
     other = read_archive(f"archive:{tmp_path / 'archive'}").sha256
     again = ArchiveTable(str(tmp_path / "again"), {})
-    again.append(ready.spec, [replace(one, cut_hours=0) for one in days], "stream")
+    again.append(ready.spec, [replace(day, cut_hours=0) for day in days], "stream")
     assert read_archive(f"archive:{tmp_path / 'again'}").sha256 != other
 
 
@@ -167,8 +167,8 @@ def test_a_trigger_does_not_fire_for_hours_of_a_silent_feed(tmp_path):
     path.parent.mkdir()
     path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
-    def reasons(known):
-        return due_reasons(champion, tmp_path, known, now_s=START_S + 30 * DAY_S)
+    def reasons(hours):
+        return due_reasons(champion, tmp_path, hours, now_s=START_S + 30 * DAY_S)
 
     assert any("observed over expected" in reason for reason in reasons(KnownHours()))
     cut = frozenset(FIRST + hour for hour in silent)

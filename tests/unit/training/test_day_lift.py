@@ -57,8 +57,8 @@ def history_of(night_cell):
     cell = random.integers(0, GRID.cells, count).astype(np.int32)
     if night_cell is not None:
         hours = np.array([datetime.fromtimestamp(at, UTC).astimezone(ZoneInfo(ZONE)).hour for at in at_s.tolist()])
-        kept = (cell != night_cell) | np.isin(hours, NIGHT_HOURS)
-        at_s, cell = at_s[kept], cell[kept]
+        lives = (cell != night_cell) | np.isin(hours, NIGHT_HOURS)
+        at_s, cell = at_s[lives], cell[lives]
     table = toy_table(
         at_s, timezone=ZONE, category=random.integers(0, 2, len(at_s)).astype(np.int16), categories=SPEC.categories
     )

@@ -33,9 +33,9 @@ def region(factor, power, seed=0, steps=STEPS):
     mean = random.gamma(1.0, 0.2, (steps, CELLS)) + 1e-3
     size = R * factor * mean**power
     counts = random.negative_binomial(size, size / (size + mean))
-    log_mean, seen = (torch.tensor(array.reshape(-1, 1, 1)) for array in (np.log(mean), counts))
+    log_mean, observed = (torch.tensor(array.reshape(-1, 1, 1)) for array in (np.log(mean), counts))
     dispersion = Dispersion(r=np.array([[R]]), power=np.array([[power]]))
-    return log_mean, seen, np.tile(np.arange(CELLS), steps), dispersion
+    return log_mean, observed, np.tile(np.arange(CELLS), steps), dispersion
 
 
 def losses_of(factor, power, **changes):
@@ -45,13 +45,13 @@ def losses_of(factor, power, **changes):
 @pytest.mark.parametrize("power", POWERS)
 def test_losses_are_scipys_summed_by_cell(power):
     log_mean, counts, cell, dispersion = region(np.ones(CELLS), power, steps=20)
-    found = factor_losses(log_mean, counts, cell, dispersion, CELLS)
+    losses = factor_losses(log_mean, counts, cell, dispersion, CELLS)
     mean = np.exp(log_mean[:, 0, 0].numpy())
     for number, factor in enumerate(FACTORS):
         size = R * factor * mean**power
         each = -nbinom.logpmf(counts[:, 0, 0].numpy(), size, size / (size + mean))
-        expected = [each[cell == one].sum() for one in range(CELLS)]
-        np.testing.assert_allclose(found[number, :, 0, 0], expected, rtol=1e-9)
+        expected = [each[cell == number_of_cell].sum() for number_of_cell in range(CELLS)]
+        np.testing.assert_allclose(losses[number, :, 0, 0], expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("power", POWERS)
@@ -60,10 +60,10 @@ def test_the_factors_of_cells_that_differ_are_found_and_chosen(power):
     learned, later = (losses_of(factor, power, seed=seed) for seed in (1, 2))
     spread = choose_spread(learned, later)
     assert spread.item() > 0
-    found = likeliest_factors(learned, spread)[:, 0, 0]
-    assert found.shape == (CELLS,)
-    assert found[factor < 1].mean() < 0.55
-    assert found[factor == 1].mean() == pytest.approx(1, abs=0.12)
+    factors = likeliest_factors(learned, spread)[:, 0, 0]
+    assert factors.shape == (CELLS,)
+    assert factors[factor < 1].mean() < 0.55
+    assert factors[factor == 1].mean() == pytest.approx(1, abs=0.12)
 
 
 @pytest.mark.parametrize("power", POWERS)
@@ -81,44 +81,44 @@ def test_a_cell_of_which_little_is_known_has_the_regions_dispersion():
 def test_counts_spread_less_around_a_network_that_knows_what_moves_them(power):
     """Two categories: the first follows something that only the network knows, the second the baseline."""
     random = np.random.default_rng(6)
-    known = np.exp(0.8 * random.standard_normal((20_000, 1)) * [1, 0])
+    told = np.exp(0.8 * random.standard_normal((20_000, 1)) * [1, 0])
     usual = random.gamma(1.0, 0.5, (20_000, 2)) + 0.05
-    mean = usual * known
+    mean = usual * told
     size = 2 * mean**power
     counts = random.negative_binomial(size, size / (size + mean))
-    log_usual, log_mean, seen = (torch.tensor(array[:, :, None]) for array in (np.log(usual), np.log(mean), counts))
-    of_baseline = likeliest_dispersion(log_usual, seen)
-    found = dispersion_of_network(log_mean, seen, of_baseline)
+    log_usual, log_mean, observed = (torch.tensor(array[:, :, None]) for array in (np.log(usual), np.log(mean), counts))
+    of_baseline = likeliest_dispersion(log_usual, observed)
+    of_network = dispersion_of_network(log_mean, observed, of_baseline)
     sizes = DISPERSIONS[:, None] * mean[:, 0] ** power
     losses = -nbinom.logpmf(counts[:, 0], sizes, sizes / (sizes + mean[:, 0])).sum(axis=1)
-    assert of_baseline.r[0] < 1.5 < found.r[0]
-    assert (found.r[0], found.power[0]) == (DISPERSIONS[losses.argmin()], power)
-    assert (found.r[1], found.power[1]) == (of_baseline.r[1], of_baseline.power[1])
+    assert of_baseline.r[0] < 1.5 < of_network.r[0]
+    assert (of_network.r[0], of_network.power[0]) == (DISPERSIONS[losses.argmin()], power)
+    assert (of_network.r[1], of_network.power[1]) == (of_baseline.r[1], of_baseline.power[1])
 
 
 @pytest.mark.parametrize("power", POWERS)
 def test_a_network_that_knows_no_more_has_the_baselines_dispersion(power):
-    log_mean, seen, _, _ = region(np.ones(CELLS), power)
+    log_mean, observed, _, _ = region(np.ones(CELLS), power)
     slightly = log_mean + 0.02 * torch.randn(log_mean.shape, generator=torch.Generator().manual_seed(0))
-    assert dispersion_of_network(slightly, seen, likeliest_dispersion(log_mean, seen)) is None
+    assert dispersion_of_network(slightly, observed, likeliest_dispersion(log_mean, observed)) is None
 
 
 @pytest.mark.parametrize("steps", [STEPS, 20])
 def test_a_dispersion_of_its_own_must_gain_enough_and_surely(steps):
     """Of many counts the share of the loss decides, of few the nats."""
-    log_mean, seen, _, _ = region(np.ones(CELLS), QUADRATIC, steps=steps)
-    mean, counts = np.exp(log_mean[:, 0, 0].numpy()), seen[:, 0, 0].numpy()
+    log_mean, observed, _, _ = region(np.ones(CELLS), QUADRATIC, steps=steps)
+    mean, counts = np.exp(log_mean[:, 0, 0].numpy()), observed[:, 0, 0].numpy()
 
     def loss_of(r, power):
         size = r * mean**power
         return float(-nbinom.logpmf(counts, size, size / (size + mean)).sum())
 
-    own, decided = likeliest_dispersion(log_mean, seen), set()
+    own, decided = likeliest_dispersion(log_mean, observed), set()
     least = loss_of(own.r.item(), own.power.item())
     for r in DISPERSIONS[::6]:
         loss, of_baseline = loss_of(r, QUADRATIC), Dispersion.quadratic(np.array([[r]]))
         is_own = loss - least > max(LEAST_GAIN * loss, LEAST_NATS)
-        assert (dispersion_of_network(log_mean, seen, of_baseline) is not None) is is_own
+        assert (dispersion_of_network(log_mean, observed, of_baseline) is not None) is is_own
         decided.add((is_own, loss - least > LEAST_GAIN * loss))
     assert (False, steps == 20) in decided
     assert (True, True) in decided

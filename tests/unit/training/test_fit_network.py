@@ -50,8 +50,8 @@ def test_the_kept_state_is_reached_again_without_validation(seed):
 
 def test_another_state_is_another_network():
     data = data_of()
-    kept = fit(data).kept
-    states = (kept, KeptState(kept.warm_start, kept.epoch - 1), KeptState(0, kept.epoch))
+    state = fit(data).kept
+    states = (state, KeptState(state.warm_start, state.epoch - 1), KeptState(0, state.epoch))
     first, *others = (fit(data, kept=state).network for state in states)
     assert not any(same_weights(first, other) for other in others)
 
@@ -78,18 +78,18 @@ def nats(examples, log_mean):
 @pytest.mark.parametrize("seed", range(4))
 def test_what_chance_gains_is_not_kept(seed):
     data = data_of(pure_chance, train=800, validation=200, seed=2 * seed)
-    network, kept = fit(data, epochs=3, seed=seed)
-    assert kept == KeptState()
+    network, state = fit(data, epochs=3, seed=seed)
+    assert state == KeptState()
     assert not residual_of(data.validation.values.numpy(), network).any()
     assert torch.equal(log_expected(network, data.validation), data.validation.log_usual)
 
 
 def test_the_gain_that_is_asked_for_is_in_nats_of_the_validation_block(monkeypatch):
     data = data_of(train=240, validation=60, seed=0)
-    network, kept = fit(data, epochs=3)
+    network, state = fit(data, epochs=3)
     usual = nats(data.validation, data.validation.log_usual)
     gained = nats(data.validation, log_expected(network, data.validation)) - usual
-    assert kept.epoch > 0
+    assert state.epoch > 0
     assert gained > module.LEAST_NATS
     for share, is_kept in ((0.9, True), (1.1, False)):
         monkeypatch.setattr(module, "LEAST_NATS", share * gained)

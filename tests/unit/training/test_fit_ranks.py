@@ -36,12 +36,12 @@ def test_processes_without_spark_give_the_network_of_one_process(tmp_path):
     for process in ranks:
         process.join()
     assert [process.exitcode for process in ranks] == [0] * RANKS
-    (spread, kept), ratios = read_fitted(tmp_path, plan.recipe.network, data.train.shape)
+    (spread, state), ratios = read_fitted(tmp_path, plan.recipe.network, data.train.shape)
     alone_ratios = []
     torch.set_num_threads(1)
-    alone, kept_alone = fit_network(data, plan, lambda epoch, ratio: alone_ratios.append(ratio))
+    alone, state_alone = fit_network(data, plan, lambda epoch, ratio: alone_ratios.append(ratio))
     assert min(alone_ratios) < 0.97
-    assert kept == kept_alone
+    assert state == state_alone
     assert ratios == pytest.approx(alone_ratios, rel=1e-4)
     values = data.validation.values[None]
     torch.testing.assert_close(spread(values), alone(values), rtol=0, atol=1e-3)

@@ -71,8 +71,8 @@ def test_the_features_tell_the_local_day(local, expected):
     state = CountState(spec)
     state.advance(int(datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(ZONE)).timestamp()))
     values = engine.compute(state).values
-    found = [values[:, :, spec.features.index(f"holiday_{place}")] for place in ("today", "eve", "after")]
-    for column, value in zip(found, expected, strict=True):
+    columns = [values[:, :, spec.features.index(f"holiday_{place}")] for place in ("today", "eve", "after")]
+    for column, value in zip(columns, expected, strict=True):
         np.testing.assert_array_equal(column, value)
     plain = msgspec.structs.replace(spec, holidays="", features=toy_spec(2, 2).features)
     others = [number for number, name in enumerate(spec.features) if not name.startswith("holiday_")]
@@ -97,10 +97,10 @@ def test_a_training_learns_a_holiday_and_one_that_is_like_it_keeps_them(tmp_path
     """On holidays there are three times as many: the network says so, and `--like` goes on with the same days."""
     random = np.random.default_rng(0)
     days = np.datetime64("2016-01-01") + np.arange(400)
-    known = set(holiday_days("US", START_S, END_S).astype(int).tolist())
+    days_off = set(holiday_days("US", START_S, END_S).astype(int).tolist())
     rows = ["when,lat,lon,kind"]
     for day in days:
-        level = 120 if int(day.astype(int)) in known else 40
+        level = 120 if int(day.astype(int)) in days_off else 40
         for hour, lat, lon in zip(
             random.integers(0, 24, level), random.uniform(41, 41.03, level), random.uniform(-87, -86.96, level),
             strict=True,
@@ -112,7 +112,7 @@ def test_a_training_learns_a_holiday_and_one_that_is_like_it_keeps_them(tmp_path
     task = RegionTask(region="town", data=str(data), layout=layout, holidays="US", step_minutes=1440, epochs=1)
     folder, results = train_region(prepare(task), tmp_path / "artifacts", report=lambda what, share: None)
     artifact = read_artifact(folder)
-    assert {day for day in known if day < 18_500} < set(artifact.constants.holidays.astype(int))
+    assert {day for day in days_off if day < 18_500} < set(artifact.constants.holidays.astype(int))
     assert results[-1].network_log_score < 0.99 * results[-1].baseline_log_score
     again = prepare(msgspec.structs.replace(task, like=str(folder), holidays=""))
     assert again.spec.holidays == "US"

@@ -131,9 +131,10 @@ def test_train_writes_the_rule_into_the_spec_and_says_how_many_were_merged(town,
     assert artifact.manifest.data.incidents == artifact.history().window("day", 400).sum() <= len(rows)
     like = RegionTask(data=str(twice), layout=LAYOUT, region="town", like=str(folder))
     assert prepare(like).spec == artifact.spec
-    kept = msgspec.structs.replace(artifact.spec, merge="none")
+    counting_all = msgspec.structs.replace(artifact.spec, merge="none")
+    other = toy_artifact(tmp_path / "plain", counting_all)
     with pytest.raises(DataError, match="counts every call"):
-        prepare(msgspec.structs.replace(like, like=str(toy_artifact(tmp_path / "plain", kept)), merge="repeated_calls"))
+        prepare(msgspec.structs.replace(like, like=str(other), merge="repeated_calls"))
 
 
 def test_an_archive_of_merged_counts_is_not_merged_again_and_one_of_all_calls_is_refused(town, tmp_path):
@@ -146,12 +147,12 @@ def test_an_archive_of_merged_counts_is_not_merged_again_and_one_of_all_calls_is
         spec = msgspec.structs.replace(merging, merge=merge)
         place = f"{tmp_path}/{merge}"
         ArchiveTable(place, {}).append(spec, file_days(table, spec, set()).days, "file")
-        found = read_archive(f"archive:{place}")
-        assert found.meaning == Meaning.of(spec)
-        past = IncidentHistory.of(found.table, spec, found.until_s)
-        assert len(past.incidents) == len(found.table)
-        assert Replay(past).lead_to(found.until_s).window("day", 400).sum() == len(found.table)
-        counted[merge] = len(found.table)
+        archived = read_archive(f"archive:{place}")
+        assert archived.meaning == Meaning.of(spec)
+        past = IncidentHistory.of(archived.table, spec, archived.until_s)
+        assert len(past.incidents) == len(archived.table)
+        assert Replay(past).lead_to(archived.until_s).window("day", 400).sum() == len(archived.table)
+        counted[merge] = len(archived.table)
         ready = prepare(RegionTask(data=f"archive:{place}", region="town"))
         assert ready.spec.merge == merge
         other = msgspec.structs.replace(merging, merge="none" if merge == "repeated_calls" else "repeated_calls")

@@ -121,9 +121,9 @@ def test_values_that_are_issued_after_their_hour_gain_nothing(without, informed,
     columns = [at for at, name in enumerate(late.past.spec.features) if name.startswith("cov_")]
     engine, replay = FeatureEngine(late.past.spec, late.constants), Replay(late.past)
     for at_s in range(START + DAY, CUTOFF, 7 * DAY + 5 * HOUR):
-        found = engine.compute(replay.lead_to(at_s))
-        assert not found.values[:, :, columns].any()
-        assert found.covariates_missing == 1
+        features = engine.compute(replay.lead_to(at_s))
+        assert not features.values[:, :, columns].any()
+        assert features.covariates_missing == 1
     for horizon in range(3):
         gain = log_score(without, horizon) - log_score(informed, horizon)
         assert log_score(late, horizon) == pytest.approx(log_score(without, horizon), abs=gain / 10)
@@ -143,9 +143,9 @@ def test_a_series_that_is_often_missing_is_said_and_one_that_is_never_known_is_r
 
 def test_the_history_at_the_cut_off_knows_what_was_issued_until_then(informed):
     ahead = AHEAD - EVERY  # what the newest issue, EVERY hours ago, has left
-    known = informed.history.covariates.known(informed.past.spec, CUTOFF, ahead + 5)[0]
-    np.testing.assert_array_equal(known[:ahead], WIND[24 * DAYS : 24 * DAYS + ahead])
-    assert np.isnan(known[ahead:]).all()
+    ahead_values = informed.history.covariates.known(informed.past.spec, CUTOFF, ahead + 5)[0]
+    np.testing.assert_array_equal(ahead_values[:ahead], WIND[24 * DAYS : 24 * DAYS + ahead])
+    assert np.isnan(ahead_values[ahead:]).all()
 
 
 def test_the_card_says_which_series_and_how_often_it_was_missing(informed, late):

@@ -76,8 +76,8 @@ def swinging():
 def test_on_pure_noise_nothing_is_claimed(noise):
     for horizon, row in enumerate(noise.rows):
         assert row.verdict == "tie"
-        seen = sum(tally.actual[:, horizon].sum() for tally in noise.tallies)
-        chance = 4 / np.sqrt(min(seen, 200 * 31))  # of the total; overlapping horizons count an incident many times
+        incidents = sum(tally.actual[:, horizon].sum() for tally in noise.tallies)
+        chance = 4 / np.sqrt(min(incidents, 200 * 31))  # of the total; horizons that overlap count one many times
         assert row.baseline_over_actual == pytest.approx(1, abs=chance)
         assert row.forecast_over_actual == pytest.approx(1, abs=chance)
 
@@ -207,13 +207,13 @@ def test_nothing_after_a_moment_can_change_its_features(noise):
         cut_hours=past.cut_hours,
     )
     engine = FeatureEngine(past.spec, noise.constants)
-    whole, cut = (engine.compute(Replay(one).lead_to(moment)).values for one in (past, part))
+    whole, cut = (engine.compute(Replay(history).lead_to(moment)).values for history in (past, part))
     assert whole.tobytes() == cut.tobytes()
 
 
 def test_the_artifact_and_its_card_say_what_was_measured(swinging, tmp_path):
-    seen = [RowCount(what="bad time", rows=3, decision="left out", example="row 7 'noon'")]
-    card = card_text(swinging, layout="made", file_rows=seen)
+    file_rows = [RowCount(what="bad time", rows=3, decision="left out", example="row 7 'noon'")]
+    card = card_text(swinging, layout="made", file_rows=file_rows)
     assert "| 3 | bad time | left out |" in card
     assert "noon" not in card  # nothing of a file's rows goes into an artifact
     for row in swinging.rows:
@@ -224,8 +224,8 @@ def test_the_artifact_and_its_card_say_what_was_measured(swinging, tmp_path):
 
 
 def test_a_network_that_gains_nothing_is_said_on_the_card_and_at_the_terminal(noise, swinging):
-    said = [NO_GAIN in card_text(one, layout="made", file_rows=[]) for one in (noise, swinging)]
-    assert said == [NO_GAIN in list(remarks(one.rows)) for one in (noise, swinging)] == [True, False]
+    said = [NO_GAIN in card_text(made, layout="made", file_rows=[]) for made in (noise, swinging)]
+    assert said == [NO_GAIN in list(remarks(made.rows)) for made in (noise, swinging)] == [True, False]
 
 
 def result(verdict, gain):

@@ -64,7 +64,7 @@ def tensors_of(fold):
 
 
 def equal(some, others):
-    return all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
+    return all(torch.equal(tensor, other) for tensor, other in zip(some, others, strict=True))
 
 
 def test_origins_follow_one_another_and_the_last_span_is_the_validation_block(folds):
@@ -89,18 +89,18 @@ def test_what_a_forecast_is_about_lies_on_its_own_side_of_the_origin(folds):
 
 def test_incidents_of_the_test_block_change_nothing(folds):
     other = folds_of(town(changed_from_s=BLOCKS.test_s))
-    for one, changed in zip(folds.folds, other.folds, strict=True):
-        assert equal(tensors_of(one), tensors_of(changed))
+    for fold, changed in zip(folds.folds, other.folds, strict=True):
+        assert equal(tensors_of(fold), tensors_of(changed))
     assert folds.loss(DEFAULT, 0, seed=0) == other.loss(DEFAULT, 0, seed=0)
 
 
 def test_incidents_of_the_validation_block_change_the_last_fold_alone(folds):
     other = folds_of(town(changed_from_s=BLOCKS.validation_s))
     *before, last = zip(folds.folds, other.folds, strict=True)
-    assert all(equal(tensors_of(one), tensors_of(changed)) for one, changed in before)
-    one, changed = last
-    assert equal(tensors_of(one)[:2], tensors_of(changed)[:2])
-    assert not equal(tensors_of(one)[2:], tensors_of(changed)[2:])
+    assert all(equal(tensors_of(fold), tensors_of(changed)) for fold, changed in before)
+    fold, changed = last
+    assert equal(tensors_of(fold)[:2], tensors_of(changed)[:2])
+    assert not equal(tensors_of(fold)[2:], tensors_of(changed)[2:])
 
 
 def test_what_comes_after_the_first_origin_is_not_in_its_features_or_the_dispersion(folds):
@@ -171,12 +171,12 @@ def test_folds_know_outside_series_as_issued_before_the_test_block():
     values = windy_town.forecasts(series)
     later = values.copy()
     later["value"][values["issued_s"] >= Blocks.of(int(table.occurred_s[0]), cutoff_s).test_s] += 9
-    found, same = (
+    informed_folds, same = (
         collect_folds(IncidentHistory.of(table, spec, cutoff_s, issued), options, report=lambda share: None)
         for issued in (values, later)
     )
     column = spec.features.index("cov_wind_1h")
-    for fold, again in zip(found.folds, same.folds, strict=True):
-        known = fold.validation.values[:, 0, column]
-        assert known.std() > 0.5
+    for fold, again in zip(informed_folds.folds, same.folds, strict=True):
+        values_of_wind = fold.validation.values[:, 0, column]
+        assert values_of_wind.std() > 0.5
         assert equal(tensors_of(fold), tensors_of(again))

@@ -42,27 +42,27 @@ def whole(tmp_path_factory):
 
 
 def test_the_default_is_the_first_trial_and_equal_seeds_try_equal_recipes(whole, tmp_path):
-    _, found = whole
-    assert (len(found.trials), found.trials[0].recipe) == (14, DEFAULT)
-    assert search(tmp_path / "again") == found
+    _, tuned = whole
+    assert (len(tuned.trials), tuned.trials[0].recipe) == (14, DEFAULT)
+    assert search(tmp_path / "again") == tuned
     other = search(tmp_path / "other", seed=1)
     assert other.trials[0].recipe == DEFAULT
-    assert other.trials[1].recipe != found.trials[1].recipe
+    assert other.trials[1].recipe != tuned.trials[1].recipe
 
 
 def test_a_search_that_found_something_looks_closer_there(tmp_path):
-    found = search(tmp_path / "journal", trials=40)
-    distance = [abs(np.log(trial.recipe.learning_rate / 6e-4)) for trial in found.trials]
+    tuned = search(tmp_path / "journal", trials=40)
+    distance = [abs(np.log(trial.recipe.learning_rate / 6e-4)) for trial in tuned.trials]
     assert np.mean(distance[-15:]) < np.mean(distance[1:11]) / 1.5  # the first ten are drawn evenly
 
 
 @pytest.mark.parametrize("share", np.linspace(0, 1, 5))
 def test_a_journal_that_ends_anywhere_is_gone_on_with_to_the_same_end(whole, tmp_path, share):
-    journal, found = whole
+    journal, tuned = whole
     written = journal.read_bytes()
     torn = tmp_path / "journal"
     torn.write_bytes(written[: round(share * len(written))])
-    assert search(torn) == found
+    assert search(torn) == tuned
 
 
 def test_a_search_that_was_interrupted_twice_in_a_trial_goes_on_to_the_same_end(whole, tmp_path):
@@ -101,19 +101,19 @@ def late(recipe, fold, seed):
 
 @pytest.mark.parametrize("loss", [valley, late])
 def test_a_trial_above_the_median_is_given_up_and_marked(tmp_path, loss):
-    found = search(tmp_path / "journal", trials=30, loss=loss)
-    pruned = [trial for trial in found.trials if trial.pruned]
+    tuned = search(tmp_path / "journal", trials=30, loss=loss)
+    pruned = [trial for trial in tuned.trials if trial.pruned]
     assert 3 < len(pruned) < 27
-    for trial in found.trials:
-        before = [other for other in found.trials[: trial.number] if not other.pruned]
+    for trial in tuned.trials:
+        before = [other for other in tuned.trials[: trial.number] if not other.pruned]
         judged = min(len(trial.losses), 2) if len(before) >= 5 else 0  # after the last fold nothing is saved
         medians = [np.median([other.losses[fold] for other in before]) for fold in range(judged)]
         above = [min(trial.losses[: fold + 1]) > median for fold, median in enumerate(medians)]
         assert above == [False] * (len(above) - trial.pruned) + [True] * trial.pruned
         assert (len(trial.losses) < 3) is trial.pruned
-    assert not found.best.pruned
+    assert not tuned.best.pruned
     study = open_study(tmp_path / "journal", TUNED_ON)
-    assert [trial.state == TrialState.PRUNED for trial in study.trials] == [trial.pruned for trial in found.trials]
+    assert [trial.state == TrialState.PRUNED for trial in study.trials] == [trial.pruned for trial in tuned.trials]
 
 
 def test_the_value_of_a_trial_is_the_mean_of_its_folds(whole):
@@ -123,13 +123,13 @@ def test_the_value_of_a_trial_is_the_mean_of_its_folds(whole):
 
 
 def test_a_recipe_that_is_better_by_more_than_seeds_differ_replaces_the_default(whole):
-    found = whole[1]
-    assert found.compared.seeds == (1, 2, 3)
-    assert found.compared.gain == pytest.approx(
-        np.mean([valley(DEFAULT, fold, 0) - valley(found.best.recipe, fold, 0) for fold in range(3)])
+    tuned = whole[1]
+    assert tuned.compared.seeds == (1, 2, 3)
+    assert tuned.compared.gain == pytest.approx(
+        np.mean([valley(DEFAULT, fold, 0) - valley(tuned.best.recipe, fold, 0) for fold in range(3)])
     )
-    assert found.compared.spread == pytest.approx(2e-5)
-    assert found.chosen == found.best.recipe != DEFAULT
+    assert tuned.compared.spread == pytest.approx(2e-5)
+    assert tuned.chosen == tuned.best.recipe != DEFAULT
 
 
 def lucky(recipe, fold, seed):
@@ -148,17 +148,17 @@ def harmful(recipe, fold, seed):
 
 @pytest.mark.parametrize(("loss", "gain", "spread"), [(lucky, 0, 0.002), (slight, 0.001, 0.004)])
 def test_a_recipe_that_was_lucky_with_one_seed_or_gains_less_than_seeds_differ_does_not(tmp_path, loss, gain, spread):
-    found = search(tmp_path / "journal", loss=loss)
-    assert found.best.recipe != DEFAULT
-    assert (found.compared.gain, found.compared.spread) == (pytest.approx(gain), pytest.approx(spread))
-    assert found.chosen == DEFAULT
-    assert verdict(found)[-1].endswith("the default stays")
+    tuned = search(tmp_path / "journal", loss=loss)
+    assert tuned.best.recipe != DEFAULT
+    assert (tuned.compared.gain, tuned.compared.spread) == (pytest.approx(gain), pytest.approx(spread))
+    assert tuned.chosen == DEFAULT
+    assert verdict(tuned)[-1].endswith("the default stays")
 
 
 def test_where_nothing_beats_the_default_nothing_is_compared(tmp_path):
-    found = search(tmp_path / "journal", loss=harmful)
-    assert verdict(found) == ["no trial is better than the default on the same folds: the default stays"]
-    assert (found.best.number, found.compared, found.chosen) == (0, None, DEFAULT)
+    tuned = search(tmp_path / "journal", loss=harmful)
+    assert verdict(tuned) == ["no trial is better than the default on the same folds: the default stays"]
+    assert (tuned.best.number, tuned.compared, tuned.chosen) == (0, None, DEFAULT)
 
 
 def test_the_journal_of_another_search_is_refused_by_what_differs(whole):
@@ -174,12 +174,12 @@ def test_a_journal_that_is_none_is_refused(tmp_path, content):
 
 
 def test_the_verdict_says_what_was_measured_and_what_became_of_it(whole):
-    found = whole[1]
-    first, over_seeds, last = verdict(found)
-    assert f"trial {found.best.number} has {1 - found.best.loss / found.trials[0].loss:.3%} less loss" in first
+    tuned = whole[1]
+    first, over_seeds, last = verdict(tuned)
+    assert f"trial {tuned.best.number} has {1 - tuned.best.loss / tuned.trials[0].loss:.3%} less loss" in first
     assert over_seeds.startswith("with seeds 1, 2, 3: ")
-    assert f"default {np.mean(found.compared.default):.5f} (" in over_seeds
-    assert last.endswith(f"differ by up to 0.00002: trial {found.best.number} becomes the recipe")
+    assert f"default {np.mean(tuned.compared.default):.5f} (" in over_seeds
+    assert last.endswith(f"differ by up to 0.00002: trial {tuned.best.number} becomes the recipe")
 
 
 # --- The commands -----------------------------------------------------------------------------------------------
