@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.local_time import local_from_utc, utc_from_local
+from models.local_time import HOURS, hours_within, local_from_utc, utc_from_local
 from schemas.errors import DataError
 
 ZONES = ["America/Chicago", "America/New_York", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "UTC"]
@@ -37,6 +37,24 @@ def test_instants_become_the_wall_clock_times_that_zoneinfo_gives(utc_s, zone):
     clocks = [datetime.fromtimestamp(s, ZoneInfo(zone)).replace(tzinfo=UTC) for s in utc_s]
     expected = [int((clock - EPOCH).total_seconds()) for clock in clocks]
     assert local_from_utc(np.array(utc_s, np.int64), zone).tolist() == expected
+
+
+@settings(max_examples=40)
+@given(
+    start_s=MOMENTS | st.integers(1_509_830_000, 1_509_890_000),
+    minutes=st.integers(1, 1500) | st.integers(10_000, 10_200),
+    zone=st.sampled_from(ZONES),
+)
+def test_a_stretch_spends_its_minutes_in_the_hours_of_the_week_that_zoneinfo_gives(start_s, minutes, zone):
+    start_s = start_s // 60 * 60
+    clocks = [datetime.fromtimestamp(start_s + 60 * minute, ZoneInfo(zone)) for minute in range(minutes)]
+    hours = [clock.weekday() * 24 + clock.hour for clock in clocks]
+    expected = np.bincount(hours, minlength=HOURS) / 60
+    stop_s = start_s + 60 * minutes
+    np.testing.assert_allclose(hours_within(start_s, stop_s, zone), expected, atol=1e-9)
+    expected[hours[0]] -= 13 / 3600  # it begins and ends within a minute
+    expected[hours[-1]] -= 7 / 3600
+    np.testing.assert_allclose(hours_within(start_s + 13, stop_s - 7, zone), expected, atol=1e-9)
 
 
 def test_an_unknown_zone_is_named_in_the_error():
