@@ -7,7 +7,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 
 from lifecycle.archive.feed import FeedLog, mean_gap_s
-from models.counting.day_counts import DayCounts, day_counts, newest_closed, oldest_day
+from models.counting.day_counts import DayCounts, counts_of_day, newest_closed, oldest_day
 from models.files.archive import day_number, day_text
 from schemas.left_behind.batch_log import batches_folder, counts_path, logged_batches, logged_days
 from schemas.spec import DAY_S, Spec
@@ -45,7 +45,7 @@ class KeptDays:
             for day in days:
                 if day >= oldest_day(state):
                     cut = self._feed.cut_hours(self._spec.region, day, mean_gap_s=gap_s)
-                    yield replace(day_counts(state, day, clock_s=kept_on * DAY_S), cut_hours=cut)
+                    yield replace(counts_of_day(state, day, clock_s=kept_on * DAY_S), cut_hours=cut)
 
     def _first_batches(self) -> Iterator[tuple[int, int]]:
         """Each day on which counts were kept, with the region's clock at the batch that they were kept before."""

@@ -19,7 +19,7 @@ from lifecycle.retraining.daily import Asking
 from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
 from models.cli.progress import progress_bars
-from models.files.archive import NoDays, known_hours
+from models.files.archive import NoDays, hours_known
 from models.training.regions import task_for
 from schemas.errors import GateClosed, SettingsError
 from schemas.spec import HOUR_S
@@ -82,7 +82,7 @@ class _Ask:
         if running := read_trial(settings.artifacts, region):
             return _of_trial(running, champion.version)
         try:
-            counted = known_hours(task_for(self.data, region).data, champion.spec)
+            counted = hours_known(task_for(self.data, region).data, champion.spec)
         except NoDays as error:  # a day is final when late reports have come
             return "waits", f"there is nothing to learn from yet: {error}"
         due = due_reasons(champion, settings.checkpoint, counted, now_s=now_s)

@@ -12,7 +12,7 @@ from lifecycle.gate.shadow_day import ShadowDay, ShadowHour, days_of, mean_score
 from models.artifact.artifact import Artifact
 from models.features import FeatureEngine
 from models.measures.outcomes import Forecast
-from models.measures.paired import Difference, difference
+from models.measures.paired import Difference, difference_of
 from models.scoring import means
 from models.training.outside_series import missing_shares
 from models.training.replay import IncidentHistory, Replay
@@ -107,7 +107,7 @@ def judge_held_out(days: Sequence[ShadowDay], plan: GatePlan) -> HeldOut:
 def _difference(days: Sequence[ShadowDay], beside: str) -> Difference:
     """How far the challenger's log scores are apart from those of `champion` or `baseline`."""
     apart = mean_scores(days, "challenger") - mean_scores(days, beside)
-    return difference(apart[None], np.arange(len(days)), np.random.default_rng(0))
+    return difference_of(apart[None], np.arange(len(days)), np.random.default_rng(0))
 
 
 def faults_of(apart: Difference, margin: float, days: Sequence[ShadowDay], plan: GatePlan) -> Iterator[str]:

@@ -229,7 +229,7 @@ def read_spec(folder: Path) -> Spec:
 
 def newest_artifacts(artifacts: Path) -> dict[str, list[Path]]:
     """Region -> its artifact folders, newest first; without unfinished ones (their names begin with a dot).
-    Which of them may score is said by `candidates` in pointer.py.
+    Which of them may score is said by `candidates_by_region` in pointer.py.
 
     Raises ArtifactsAway when `artifacts` cannot be read.
     """

@@ -20,7 +20,7 @@ class Candidates:
     fault: ArtifactError | None = None
 
 
-def candidates(artifacts: Path) -> dict[str, Candidates]:
+def candidates_by_region(artifacts: Path) -> dict[str, Candidates]:
     """Region -> what may score it: the champion of its pointer alone; without a pointer all artifacts, newest first.
 
     Raises ArtifactsAway when `artifacts` cannot be read.
@@ -49,7 +49,7 @@ def champion_of(artifacts: Path, region: str) -> Artifact:
     >>> champion_of(Path("streaming/sample/artifacts"), "chicago").spec.horizon_names
     ('1h', '4h', '24h')
     """
-    possible = candidates(artifacts).get(region, Candidates())
+    possible = candidates_by_region(artifacts).get(region, Candidates())
     if possible.fault:
         raise possible.fault
     if not possible.folders:

@@ -66,7 +66,7 @@ def oldest_day(state: CountState) -> int:
     return -(-state.levels["hour"].oldest * HOUR_S // DAY_S)
 
 
-def day_counts(state: CountState, day: int, *, clock_s: int) -> DayCounts:
+def counts_of_day(state: CountState, day: int, *, clock_s: int) -> DayCounts:
     """The counts of a day that is closed when the clock is `clock_s`.
 
     Raises CheckpointError when the registry has an incident that the level of hours does not count.

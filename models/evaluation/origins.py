@@ -9,7 +9,7 @@ import numpy as np
 
 from models.evaluation.result import WITH_THE_NETWORK, Evaluation, Origins, RollingResult
 from models.measures.cube import Floats
-from models.measures.paired import Difference, day_blocks, difference
+from models.measures.paired import Difference, day_blocks, difference_of
 
 
 def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
@@ -32,7 +32,7 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     def versus(model: str, rival: str) -> Difference | None:
         if model == rival:
             return None
-        return difference(sums[model] - sums[rival].mean(axis=0), block, np.random.default_rng(seed))
+        return difference_of(sums[model] - sums[rival].mean(axis=0), block, np.random.default_rng(seed))
 
     rows = [
         RollingResult(

@@ -131,7 +131,7 @@ def read_archive(data: str, *, region: str = "", like: Spec | None = None, may_m
     )
 
 
-def known_hours(data: str, spec: Spec) -> KnownHours:
+def hours_known(data: str, spec: Spec) -> KnownHours:
     """What `data` say of the feed of the spec's region. Raises DataError for an archive that cannot be read."""
     if not is_archive(data):
         return KnownHours()

@@ -34,7 +34,7 @@ class Reliability:
         return float(np.average(np.abs(self.observed - self.forecast), weights=self.values))
 
 
-def reliability(probability: Probabilities, happened: npt.NDArray[np.bool_], *, bins: int) -> Reliability:
+def reliability_of(probability: Probabilities, happened: npt.NDArray[np.bool_], *, bins: int) -> Reliability:
     """The table of at most `bins` bins of equally many values. probability, happened: any one shape.
 
     Equal probabilities share a bin, so ties make fewer and unequal bins; a constant forecast has one.
@@ -93,7 +93,7 @@ def _middle(pit: npt.NDArray[np.int64], outside: int) -> float:
     return float(pit[outside : PIT_BINS - outside].sum() / pit.sum())
 
 
-def intervals(mean: Floats, counts: Counts, dispersion: Dispersion, uniform: Floats) -> Intervals:
+def intervals_of(mean: Floats, counts: Counts, dispersion: Dispersion, uniform: Floats) -> Intervals:
     """Tallies of the negative binomial. mean, counts, uniform: (n,). dispersion: of one place.
 
     The randomised PIT is P(X < y) + u P(X = y), u in `uniform`, drawn from 0..1. Source: Czado, Gneiting

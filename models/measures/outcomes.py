@@ -13,7 +13,7 @@ import numpy.typing as npt
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
 from models.likelihood import at_least_one, log_scores
-from models.measures.ranking import capture
+from models.measures.ranking import captured
 from models.measures.totals import districts
 from schemas.left_behind.closed_counts import ClosedHorizon
 from schemas.left_behind.kept_forecasts import KeptForecast
@@ -96,7 +96,7 @@ def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, di
         ):
             proper = _proper(mean, observed[0], dispersion[..., c, h])
             figures |= {f"{prefix}{name}": value for name, value in proper}
-            caught = capture(mean[None], observed)
+            caught = captured(mean[None], observed)
             figures |= {f"{prefix}hits_{percent}": float(caught.caught[cell]) for percent, cell in last.items()}
         figures |= {f"ideal_hits_{percent}": float(caught.ideal[cell]) for percent, cell in last.items()}
         by_category[category] = figures

@@ -38,10 +38,10 @@ def compare(
     counts. The same `random` state for every pair makes the pairs comparable.
     """
     block = day_blocks(model.shape[1], steps_per_week=steps_per_week)
-    return difference((model - rival.mean(axis=0)) / values, block, random)
+    return difference_of((model - rival.mean(axis=0)) / values, block, random)
 
 
-def difference(per_step: Floats, block: npt.NDArray[np.int64], random: np.random.Generator) -> Difference:
+def difference_of(per_step: Floats, block: npt.NDArray[np.int64], random: np.random.Generator) -> Difference:
     """The difference, its interval, widened where neighbouring blocks are alike, and its verdict.
 
     Takes what `block_bootstrap` takes.

@@ -52,7 +52,7 @@ class Capture:
         )
 
 
-def capture(mean: Floats, counts: Counts) -> Capture:
+def captured(mean: Floats, counts: Counts) -> Capture:
     """Rank the cells of each step by the forecast. mean, counts: (steps, cells)."""
     nothing = np.zeros(mean.shape[1])
     return capture_of(*(added(nothing, by_place) for by_place in by_places(mean, counts)))

@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from models.dispersion import Dispersion
-from models.measures.calibration import NO_INTERVALS, RELIABILITY_BINS, Intervals, Reliability, intervals, reliability
+from models.measures.calibration import (
+    NO_INTERVALS,
+    RELIABILITY_BINS,
+    Intervals,
+    Reliability,
+    intervals_of,
+    reliability_of,
+)
 from models.measures.cube import AnyFloats, Counts, Floats, Runs, added
 from models.measures.proper import PROPER, proper_scores
 from models.measures.ranking import AREA_SHARES, AtShare, Capture, average_precision, by_places, capture_of
@@ -168,7 +175,7 @@ class _Tally:
             self.probability[here] = chance.reshape(means.shape)
             self.happened[here] = observed > 0
             self.forecast[here] = means.sum(axis=1)
-            spread = intervals(means.ravel(), observed.ravel(), self.dispersion, uniform[part].ravel())
+            spread = intervals_of(means.ravel(), observed.ravel(), self.dispersion, uniform[part].ravel())
             return spread, by_places(means, observed)
 
         for spread, (credit, most_first) in pool.map(block, range(0, len(mean), height)):  # NumPy frees the interpreter
@@ -193,7 +200,7 @@ def _sheet_of(
     """The sheet of one category, or of several together. probability, happened: (categories, steps, cells)."""
     spread: Intervals = reduce(add, (part.intervals for part in parts))
     caught: Capture = reduce(add, (part.capture for part in parts))
-    table = reliability(probability, happened, bins=RELIABILITY_BINS)
+    table = reliability_of(probability, happened, bins=RELIABILITY_BINS)
     actual = sum(part.actual for part in parts)
     sheet = Sheet(
         **dict(zip(PROPER, np.mean([part.proper for part in parts], axis=0).tolist(), strict=True)),

@@ -11,7 +11,7 @@ import torch
 from models.baseline import BaselineConstants
 from models.dispersion import LEAST_GAIN
 from models.likelihood import log_scores, poisson_deviance
-from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, difference
+from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, difference_of
 from models.training.fit_baseline import JUDGED_PERCENT
 from schemas.spec import DAY_S, Spec
 
@@ -100,7 +100,7 @@ def horizon_results(tallies: list[Tally], spec: Spec, *, judged: int, seed: int)
         )  # (moments, 2) each: baseline and network
         actual = max(float(sum(moment.actual[:, horizon].sum() for moment in tallies)), 1.0)
         per_moment = (log_score[:, 1] - log_score[:, 0]) / values
-        compared = difference(per_moment[None], block, np.random.default_rng(seed))
+        compared = difference_of(per_moment[None], block, np.random.default_rng(seed))
         deviances, log_scores = (sums.mean(axis=0) / values for sums in (deviance, log_score))
         results.append(
             HorizonResult(

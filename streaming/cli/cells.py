@@ -69,11 +69,11 @@ def cells(
 def _served_specs(folder: Path) -> list[Spec]:
     """The spec of each region's best readable artifact: a damaged one must not keep the map from the other regions."""
     from models.artifact.artifact import read_spec  # torch: seconds that other commands save
-    from models.artifact.pointer import candidates
+    from models.artifact.pointer import candidates_by_region
 
     specs: list[Spec] = []
     unread: list[ArtifactError] = []
-    for _, choice in sorted(candidates(folder).items()):
+    for _, choice in sorted(candidates_by_region(folder).items()):
         unread += [choice.fault] if choice.fault else []
         for artifact in choice.folders:
             try:

@@ -45,10 +45,10 @@ def check(
     ],
 ) -> None:
     """Show what a job with these RISK_ARTIFACTS would do with each message. Exit code 3 when it would refuse one."""
-    from models.artifact.pointer import candidates, champion_of  # slow, and every command imports this file
+    from models.artifact.pointer import candidates_by_region, champion_of  # slow, and every command imports this file
 
     settings: Settings = context.obj
-    artifacts = {region: champion_of(settings.artifacts, region) for region in candidates(settings.artifacts)}
+    artifacts = {region: champion_of(settings.artifacts, region) for region in candidates_by_region(settings.artifacts)}
     if not artifacts:
         raise DataError(f"{settings.artifacts} is empty", "train a model, or set RISK_ARTIFACTS to another folder")
     messages = [message for file in files for message in _messages(file)]

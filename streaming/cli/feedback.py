@@ -83,9 +83,9 @@ def specs_of(artifacts: Path) -> "dict[str, Spec]":
     Raises ArtifactError for a damaged artifact or pointer: a mark of that region is good, and would be refused.
     """
     from models.artifact.artifact import read_spec
-    from models.artifact.pointer import candidates
+    from models.artifact.pointer import candidates_by_region
 
-    choices = candidates(artifacts)
+    choices = candidates_by_region(artifacts)
     if fault := next((choice.fault for choice in choices.values() if choice.fault), None):
         raise fault
     return {region: read_spec(choice.folders[0]) for region, choice in choices.items() if choice.folders}

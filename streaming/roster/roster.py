@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from models.artifact.artifact import Artifact, read_artifact, read_spec, without_cause
 from models.artifact.manifest import Manifest
-from models.artifact.pointer import OTHER_CHAMPION, candidates, challenger_of
+from models.artifact.pointer import OTHER_CHAMPION, candidates_by_region, challenger_of
 from schemas.errors import ArtifactError, SettingsError, SpecMismatch
 from schemas.files import read_json, replace_file, write_errors
 from schemas.limits import MAX_REGIONS, MAX_SERIES
@@ -138,7 +138,7 @@ def next_roster(
     scan = ArtifactScan() if scan is None else scan
     after = dict(before)
     refused: list[Refused] = []
-    for region, choice in candidates(artifacts).items():
+    for region, choice in candidates_by_region(artifacts).items():
         in_force = before.get(region)
         if choice.fault:
             refused.append(Refused(str(choice.pointer), without_cause(choice.fault)))
@@ -210,7 +210,7 @@ def _challenger(region: str, entry: Entry, artifacts: Path, scan: ArtifactScan, 
     """The folder of a challenger that may be scored beside the one in force; one that may not joins `refused`."""
     try:
         folder = challenger_of(artifacts, region)
-    except ArtifactError:  # the pointer is damaged: `candidates` reports it
+    except ArtifactError:  # the pointer is damaged: `candidates_by_region` reports it
         return ""
     if folder is None or str(folder) == entry.folder:
         return ""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.artifact.pointer import candidates, challenger_of, champion_of
+from models.artifact.pointer import candidates_by_region, challenger_of, champion_of
 from schemas.errors import ArtifactError
 from schemas.left_behind.pointer import Pointer, pointer_path, read_pointer, write_pointer
 from tests.harness.toy import toy_artifact, toy_spec
@@ -18,11 +18,11 @@ def versions(tmp_path):
 
 def test_without_a_pointer_the_newest_may_score_and_with_one_its_champion_alone(tmp_path, versions):
     older, newer = versions
-    assert [path.name for path in candidates(tmp_path)["toyville"].folders] == [newer, older]
+    assert [path.name for path in candidates_by_region(tmp_path)["toyville"].folders] == [newer, older]
     assert champion_of(tmp_path, "toyville").version == newer
     assert challenger_of(tmp_path, "toyville") is None
     write_pointer(tmp_path, "toyville", Pointer(champion=older, challenger=newer))
-    assert [path.name for path in candidates(tmp_path)["toyville"].folders] == [older]
+    assert [path.name for path in candidates_by_region(tmp_path)["toyville"].folders] == [older]
     assert champion_of(tmp_path, "toyville").version == older
     assert challenger_of(tmp_path, "toyville") == tmp_path / "toyville" / newer
     pointer_path(tmp_path, "toyville").unlink()
@@ -31,7 +31,7 @@ def test_without_a_pointer_the_newest_may_score_and_with_one_its_champion_alone(
 
 def test_a_region_that_has_only_a_pointer_waits_for_its_champion(tmp_path):
     write_pointer(tmp_path, "toyville", Pointer(champion=GONE))
-    assert [path.name for path in candidates(tmp_path)["toyville"].folders] == [GONE]
+    assert [path.name for path in candidates_by_region(tmp_path)["toyville"].folders] == [GONE]
     with pytest.raises(ArtifactError, match="is no folder"):
         champion_of(tmp_path, "toyville")
 
@@ -54,7 +54,7 @@ def test_a_region_that_has_only_a_pointer_waits_for_its_champion(tmp_path):
 def test_a_damaged_pointer_is_a_fault_of_its_region_alone(tmp_path, versions, content):
     toy_artifact(tmp_path, toy_spec(region="aston"))
     pointer_path(tmp_path, "toyville").write_bytes(content)
-    by_region = candidates(tmp_path)
+    by_region = candidates_by_region(tmp_path)
     assert "pointer.json" in by_region["toyville"].fault.message
     assert "lifecycle promote REGION" in by_region["toyville"].fault.remedy
     assert (list(by_region["toyville"].folders), by_region["aston"].fault) == ([], None)
@@ -68,4 +68,4 @@ def test_a_pointer_that_is_a_link_is_refused(tmp_path, versions, leads_somewhere
     if leads_somewhere:
         write_pointer(tmp_path, "elsewhere", Pointer(champion=versions[0]))
     pointer_path(tmp_path, "toyville").symlink_to(pointer_path(tmp_path, "elsewhere"))
-    assert candidates(tmp_path)["toyville"].fault
+    assert candidates_by_region(tmp_path)["toyville"].fault

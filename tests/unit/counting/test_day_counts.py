@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.counting.blobs import Journal, export_state, restore_state
 from models.counting.count_state import CountState
-from models.counting.day_counts import BIN_S, day_counts, newest_closed, oldest_day
+from models.counting.day_counts import BIN_S, counts_of_day, newest_closed, oldest_day
 from schemas.errors import CheckpointError
 from schemas.spec import DAY_S
 from tests.harness.toy import toy_spec
@@ -76,7 +76,7 @@ def test_a_closed_day_equals_a_recount_of_the_final_revisions(batches, fold_afte
             if day in done or day > newest_closed(clock, SPEC):
                 continue
             done.add(day)
-            counts = day_counts(state, day, clock_s=clock)
+            counts = counts_of_day(state, day, clock_s=clock)
             expected = {
                 (cell, kind, bin_): n
                 for (width, bin_, cell, kind), n in total.items()
@@ -104,7 +104,7 @@ def test_with_ids_that_are_used_once_every_bin_is_known(batches, restarts):
         for day in range(FIRST_DAY - 3, kept_on):
             if day not in done and day <= newest_closed(kept_on * DAY_S, SPEC):
                 done.add(day)
-                assert day_counts(restore_state(SPEC, blobs), day, clock_s=kept_on * DAY_S).by_hour == 0
+                assert counts_of_day(restore_state(SPEC, blobs), day, clock_s=kept_on * DAY_S).by_hour == 0
 
 
 def happened(*times_s):
@@ -127,7 +127,7 @@ def test_a_day_is_closed_when_its_last_second_is_late():
 
 def test_the_first_and_last_second_of_a_day_are_in_its_first_and_last_bin():
     state = happened(MIDNIGHT - 1, MIDNIGHT, MIDNIGHT + DAY_S - 1, MIDNIGHT + DAY_S)
-    counts = day_counts(state, FIRST_DAY, clock_s=MIDNIGHT + 3 * DAY_S)
+    counts = counts_of_day(state, FIRST_DAY, clock_s=MIDNIGHT + 3 * DAY_S)
     assert counts.bin.tolist() == [0, DAY_S // BIN_S - 1]
     assert counts.incidents == 2
 
@@ -135,7 +135,7 @@ def test_the_first_and_last_second_of_a_day_are_in_its_first_and_last_bin():
 def test_what_the_registry_has_forgotten_is_in_the_first_bin_of_its_hour():
     state = happened(MIDNIGHT + 50 * 60, MIDNIGHT + 55 * 60, MIDNIGHT + DAY_S)
     state.registry.expire(MIDNIGHT + DAY_S)
-    counts = day_counts(state, FIRST_DAY, clock_s=MIDNIGHT + 3 * DAY_S)
+    counts = counts_of_day(state, FIRST_DAY, clock_s=MIDNIGHT + 3 * DAY_S)
     assert (counts.bin.tolist(), counts.count.tolist(), counts.by_hour) == ([0], [2], 2)
 
 
@@ -144,15 +144,15 @@ def test_an_incident_that_was_moved_back_in_time_can_still_be_moved():
     state = happened(later_s)
     back = incidents([{**CALL, "key": 1, "revision": 1, "ago_s": 2 * HOUR}], later_s)
     state.apply(back, later_s)
-    assert day_counts(state, FIRST_DAY, clock_s=MIDNIGHT + 3 * DAY_S).open == 1
-    assert day_counts(state, FIRST_DAY, clock_s=MIDNIGHT + 4 * DAY_S).open == 0
+    assert counts_of_day(state, FIRST_DAY, clock_s=MIDNIGHT + 3 * DAY_S).open == 1
+    assert counts_of_day(state, FIRST_DAY, clock_s=MIDNIGHT + 4 * DAY_S).open == 0
 
 
 def test_a_record_that_is_not_counted_is_damage():
     state = happened(MIDNIGHT)
     state.levels["hour"].ring[:] = 0
     with pytest.raises(CheckpointError, match="1 incidents of day"):
-        day_counts(state, FIRST_DAY, clock_s=MIDNIGHT + 3 * DAY_S)
+        counts_of_day(state, FIRST_DAY, clock_s=MIDNIGHT + 3 * DAY_S)
 
 
 def test_a_day_of_which_an_hour_is_gone_is_older_than_the_oldest():

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 from scipy.stats import chisquare, nbinom
 
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
-from models.measures.calibration import PIT_BINS, Intervals, cumulative, intervals, reliability
+from models.measures.calibration import PIT_BINS, Intervals, cumulative, intervals_of, reliability_of
 
 SIZE = 1.7
 DISPERSION = Dispersion.quadratic(SIZE)
@@ -35,7 +35,7 @@ def test_the_distribution_function_is_scipys(r, power):
 @pytest.mark.parametrize("scale", [0.03, 1.0, 10.0])
 def test_a_right_forecast_keeps_its_promises_however_rare_the_incidents(scale):
     mean, counts = simulated(scale)
-    tallies = intervals(mean, counts, DISPERSION, np.random.default_rng(1).random(len(mean)))
+    tallies = intervals_of(mean, counts, DISPERSION, np.random.default_rng(1).random(len(mean)))
     assert chisquare(tallies.pit).pvalue > 1e-3
     assert tallies.figures()["coverage_50"] == pytest.approx(0.5, abs=4 * (0.25 / VALUES) ** 0.5)
     assert tallies.figures()["coverage_90"] == pytest.approx(0.9, abs=4 * (0.09 / VALUES) ** 0.5)
@@ -46,7 +46,7 @@ def test_a_right_forecast_keeps_its_promises_however_rare_the_incidents(scale):
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_half_and_double_the_truth_bend_the_histogram(scale, factor):
     mean, counts = simulated(scale)
-    tallies = intervals(factor * mean, counts, DISPERSION, np.random.default_rng(1).random(len(mean)))
+    tallies = intervals_of(factor * mean, counts, DISPERSION, np.random.default_rng(1).random(len(mean)))
     assert chisquare(tallies.pit).pvalue < 1e-6
     lower, upper = tallies.pit[: PIT_BINS // 2].sum(), tallies.pit[PIT_BINS // 2 :].sum()
     assert (lower > upper) == (factor > 1)
@@ -54,7 +54,7 @@ def test_half_and_double_the_truth_bend_the_histogram(scale, factor):
 
 def test_a_forecast_of_too_small_a_spread_is_caught_by_its_coverage():
     mean, counts = simulated(10.0)
-    tallies = intervals(mean, counts, Dispersion.quadratic(100.0), np.random.default_rng(1).random(len(mean)))
+    tallies = intervals_of(mean, counts, Dispersion.quadratic(100.0), np.random.default_rng(1).random(len(mean)))
     assert tallies.figures()["coverage_50"] < 0.4
     assert tallies.figures()["coverage_90"] < 0.8
 
@@ -62,19 +62,19 @@ def test_a_forecast_of_too_small_a_spread_is_caught_by_its_coverage():
 def test_where_incidents_are_expected_the_coverage_notices_half_the_truth():
     mean, counts = simulated(0.3)
     uniform = np.random.default_rng(1).random(len(mean))
-    right, half = (intervals(factor * mean, counts, DISPERSION, uniform) for factor in (1.0, 0.5))
+    right, half = (intervals_of(factor * mean, counts, DISPERSION, uniform) for factor in (1.0, 0.5))
     busy = int((mean >= 1).sum())
     assert right.busy.sum() == busy > 1000
     assert right.figures()["busy_coverage_90"] == pytest.approx(0.9, abs=4 * (0.09 / busy) ** 0.5)
     assert half.figures()["busy_coverage_90"] < 0.85
-    assert np.isnan(intervals(0.001 * mean, counts, DISPERSION, uniform).figures()["busy_coverage_90"])
+    assert np.isnan(intervals_of(0.001 * mean, counts, DISPERSION, uniform).figures()["busy_coverage_90"])
 
 
 def test_plain_intervals_are_scipys():
     mean, counts = simulated(3.0)
     law = nbinom(SIZE, SIZE / (SIZE + mean[:2000]))
     low, high = law.ppf(0.05), law.ppf(0.95)
-    tallies = intervals(mean[:2000], counts[:2000], DISPERSION, np.random.default_rng(1).random(2000))
+    tallies = intervals_of(mean[:2000], counts[:2000], DISPERSION, np.random.default_rng(1).random(2000))
     assert tallies.figures()["width_90"] == (high - low).mean()
     assert tallies.figures()["plain_coverage_90"] == ((low <= counts[:2000]) & (counts[:2000] <= high)).mean()
 
@@ -83,9 +83,9 @@ def test_tallies_of_parts_add_up():
     mean, counts = simulated(1.0)
     uniform = np.random.default_rng(1).random(len(mean))
     parts = [
-        intervals(mean[part], counts[part], DISPERSION, uniform[part]) for part in (slice(0, 333), slice(333, None))
+        intervals_of(mean[part], counts[part], DISPERSION, uniform[part]) for part in (slice(0, 333), slice(333, None))
     ]
-    whole, both = intervals(mean, counts, DISPERSION, uniform), parts[0] + parts[1]
+    whole, both = intervals_of(mean, counts, DISPERSION, uniform), parts[0] + parts[1]
     np.testing.assert_array_equal(both.pit, whole.pit)
     np.testing.assert_array_equal(both.busy, whole.busy)
     assert (both.inside, both.width) == (whole.inside, whole.width)
@@ -103,7 +103,7 @@ def test_bins_without_ties_hold_equally_many():
     random = np.random.default_rng(0)
     probability = random.permutation(np.linspace(0.001, 0.999, 1000))
     happened = random.random(1000) < probability
-    table = reliability(probability, happened, bins=10)
+    table = reliability_of(probability, happened, bins=10)
     assert table.values.tolist() == [100] * 10
     in_order = np.argsort(probability).reshape(10, 100)
     np.testing.assert_allclose(table.forecast, probability[in_order].mean(axis=1))
@@ -113,7 +113,7 @@ def test_bins_without_ties_hold_equally_many():
 
 def test_a_constant_forecast_has_one_bin_and_its_error_is_the_whole_error():
     happened = np.arange(100) < 30
-    table = reliability(np.full(100, 0.1), happened, bins=20)
+    table = reliability_of(np.full(100, 0.1), happened, bins=20)
     assert table.values.tolist() == [100]
     assert table.ece == pytest.approx(0.2)
 
@@ -124,7 +124,7 @@ def test_bins_keep_every_value_and_never_part_equals(data, bins):
     count = data.draw(st.integers(1, 60))
     quarters = data.draw(arrays.arrays(np.float32, count, elements=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])))
     happened = data.draw(arrays.arrays(np.bool_, count))
-    table = reliability(quarters, happened, bins=bins)
+    table = reliability_of(quarters, happened, bins=bins)
     assert table.values.sum() == count
     assert len(table.values) <= bins
     assert (np.diff(table.forecast) > 0).all()

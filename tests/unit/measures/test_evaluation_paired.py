@@ -14,7 +14,7 @@ from models.measures.paired import (
     block_bootstrap,
     compare,
     day_blocks,
-    difference,
+    difference_of,
     levels,
     neighbours_correlate,
     verdict,
@@ -154,7 +154,7 @@ def test_intervals_hold_the_truth_also_where_good_and_bad_weeks_follow_each_othe
     random, held, held_by_plain = np.random.default_rng(7), 0, 0
     for _ in range(250):
         per_block = lfilter([1.0], [1.0, -alike], random.normal(size=80))[50:]
-        widened = difference(per_block[None], np.arange(30), random)
+        widened = difference_of(per_block[None], np.arange(30), random)
         low, high = block_bootstrap(per_block[None], np.arange(30), random)
         held += widened.low <= 0 <= widened.high
         held_by_plain += low <= 0 <= high

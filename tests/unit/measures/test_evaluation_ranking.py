@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import average_precision_score
 
-from models.measures.ranking import AREA_SHARES, average_precision, capture
+from models.measures.ranking import AREA_SHARES, average_precision, captured
 
 STEPS, CELLS = 3, 5
 few = arrays.arrays(np.float64, (STEPS, CELLS), elements=st.sampled_from([0.1, 0.2, 0.3]))
@@ -22,7 +22,7 @@ def test_tied_cells_catch_what_they_catch_on_average_over_all_orders(mean, count
     for row, incidents in zip(mean, counts, strict=True):
         orders = [sorted(order, key=lambda cell: -row[cell]) for order in permutations(range(CELLS))]
         caught += np.mean([incidents[order].cumsum() for order in orders], axis=0)
-    result = capture(mean, counts)
+    result = captured(mean, counts)
     np.testing.assert_allclose(result.caught, caught)
     best = [max(sum(chosen) for chosen in permutations(incidents, k)) for k in range(1, 6) for incidents in counts]
     np.testing.assert_array_equal(result.ideal, np.reshape(best, (CELLS, STEPS)).sum(axis=1))
@@ -30,14 +30,14 @@ def test_tied_cells_catch_what_they_catch_on_average_over_all_orders(mean, count
 
 @given(few, seen, st.permutations(range(CELLS)))
 def test_the_order_of_the_grid_changes_nothing(mean, counts, order):
-    here, there = capture(mean, counts), capture(mean[:, order], counts[:, order])
+    here, there = captured(mean, counts), captured(mean[:, order], counts[:, order])
     np.testing.assert_allclose(here.caught, there.caught)
     np.testing.assert_array_equal(here.ideal, there.ideal)
 
 
 @given(few, seen)
 def test_curves_rise_from_nothing_to_everything_and_the_ideal_is_never_below(mean, counts):
-    area, caught, ideal = capture(mean, counts).curve()
+    area, caught, ideal = captured(mean, counts).curve()
     np.testing.assert_allclose(area, np.arange(CELLS + 1) / CELLS)
     if counts.sum() == 0:
         assert np.isnan([*caught, *ideal]).all()
@@ -56,10 +56,10 @@ def simulated(steps=50, cells=300):
 @pytest.mark.parametrize("share", AREA_SHARES)
 def test_a_constant_forecast_is_chance_and_hindsight_is_ideal(share):
     counts = simulated()
-    constant = capture(np.full(counts.shape, 0.2), counts).at(share)
+    constant = captured(np.full(counts.shape, 0.2), counts).at(share)
     assert constant.pai == pytest.approx(1)
     assert constant.hit_rate == pytest.approx(share)
-    hindsight = capture(counts + 1e-4, counts).at(share)
+    hindsight = captured(counts + 1e-4, counts).at(share)
     assert hindsight.pei == pytest.approx(1)
     assert hindsight.hit_rate == pytest.approx(constant.ideal_hit_rate)
 
@@ -69,7 +69,7 @@ def test_a_small_map_by_hand():
     #  incidents  4 1 3 0 | 6 0 0 0       the ideal: 4 + 3, and 6
     mean = np.array([[9.0, 5, 5, 1], [2, 2, 2, 8]])
     counts = np.array([[4, 1, 3, 0], [6, 0, 0, 0]], np.int32)
-    half = capture(mean, counts).at(0.5)
+    half = captured(mean, counts).at(0.5)
     assert half.cells == 2
     assert half.hit_rate == pytest.approx(8 / 14)
     assert half.ideal_hit_rate == pytest.approx(13 / 14)
@@ -80,7 +80,7 @@ def test_a_small_map_by_hand():
 @pytest.mark.parametrize(("share", "cells"), [(0.01, 2), (0.05, 8), (0.10, 17), (0.20, 34), (0.001, 1)])
 def test_the_flagged_cells_depend_on_the_area_alone_and_the_pai_on_their_true_share(share, cells):
     counts = simulated(cells=168)
-    at = capture(np.random.default_rng(1).random(counts.shape), counts).at(share)
+    at = captured(np.random.default_rng(1).random(counts.shape), counts).at(share)
     assert at.cells == cells
     assert at.pai == pytest.approx(at.hit_rate / (cells / 168))
 
@@ -88,13 +88,13 @@ def test_the_flagged_cells_depend_on_the_area_alone_and_the_pai_on_their_true_sh
 def test_steps_add_up():
     counts = simulated()
     mean = np.random.default_rng(1).random(counts.shape)
-    parts, whole = capture(mean[:20], counts[:20]) + capture(mean[20:], counts[20:]), capture(mean, counts)
+    parts, whole = captured(mean[:20], counts[:20]) + captured(mean[20:], counts[20:]), captured(mean, counts)
     np.testing.assert_allclose(parts.caught, whole.caught)
     np.testing.assert_array_equal(parts.ideal, whole.ideal)
 
 
 def test_without_incidents_there_are_no_figures():
-    at = capture(np.ones((2, 9)), np.zeros((2, 9), np.int32)).at(0.2)
+    at = captured(np.ones((2, 9)), np.zeros((2, 9), np.int32)).at(0.2)
     assert np.isnan([at.hit_rate, at.ideal_hit_rate, at.pai, at.pei]).all()
 
 

@@ -9,7 +9,7 @@ from lifecycle.archive import feed
 from lifecycle.archive.collect import archive_region
 from lifecycle.archive.feed import FeedLog, LiveFeed, RegionFeed
 from lifecycle.archive.table import ArchiveTable
-from models.files.archive import known_hours, read_archive
+from models.files.archive import hours_known, read_archive
 from schemas.left_behind.batch_log import LoggedRegion
 from schemas.spec import DAY_S
 from tests.harness.kept_world import KeptWorld
@@ -46,7 +46,7 @@ def test_a_silence_is_cut_out_from_its_last_incident_to_its_end(tmp_path):
     archived = read_archive(f"archive:{path}")
     assert archived.table.cut_hours.tolist() == [TODAY * 24 + hour for hour in range(46, 56)]
     assert (archived.unknown, archived.until_s) == (0, (TODAY + 6) * DAY_S)
-    hours = known_hours(f"archive:{path}", SPEC)
+    hours = hours_known(f"archive:{path}", SPEC)
     said = [hours.says_something((TODAY * 24 + hour) * HOUR) for hour in (45, 46, 55, 56, 6 * 24)]
     assert said == [True, False, False, True, False]  # of the last one the archive says nothing yet
 
