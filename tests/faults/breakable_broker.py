@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from streaming.rehearse.broker import Secured, free_port, start_broker
+from tests.harness.fork_server import ForkServer
 from tests.harness.proxy import Proxy
 
 # A second listener that is told to clients as the proxy's address, so that everything they do goes through it.
@@ -20,13 +21,13 @@ inter.broker.listener.name=PLAINTEXT
 class TestBroker:
     """A broker whose process can be stopped, killed and frozen; it comes back on the same port with the same data.
 
-    `bootstrap` leads to it directly, `proxied` through `proxy`.
+    `bootstrap` leads to it directly, `proxied` through `proxy`. `commands`: where its jobs are forked, if anywhere.
     """
 
     __test__ = False
 
-    def __init__(self, folder: Path, cache: Path):
-        self.folder, self.cache, self.port = folder, cache, 0
+    def __init__(self, folder: Path, cache: Path, commands: ForkServer | None):
+        self.folder, self.cache, self.commands, self.port = folder, cache, commands, 0
         self.proxy = Proxy(free_port()).__enter__()
         properties = PROPERTIES.format(behind=self.proxy.target, proxy=self.proxy.port)
         self._more = Secured(properties=properties, format_options=())

@@ -6,9 +6,9 @@ from tests.harness.region import make_region
 
 
 @pytest.fixture(scope="module")
-def shared_broker(tmp_path_factory, jar_cache, formatted):
+def shared_broker(tmp_path_factory, jar_cache, formatted, commands):
     """One that can be stopped, killed and frozen, behind a proxy."""
-    with broker_to_break(formatted(tmp_path_factory.mktemp("faults") / "broker"), jar_cache) as broker:
+    with broker_to_break(formatted(tmp_path_factory.mktemp("faults") / "broker"), jar_cache, commands) as broker:
         yield broker
 
 

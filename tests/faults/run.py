@@ -32,8 +32,8 @@ class Outcome:
 
 
 @contextmanager
-def broker_to_break(folder: Path, cache: Path):
-    broker = TestBroker(folder, cache)
+def broker_to_break(folder: Path, cache: Path, commands=None):
+    broker = TestBroker(folder, cache, commands)
     try:
         yield broker
     finally:

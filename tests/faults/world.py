@@ -67,6 +67,7 @@ class World(Actions):
             self.folder,
             self.topic,
             self.letters,
+            commands=self.broker.commands,
             RISK_CACHE=str(self.broker.cache),
             RISK_KAFKA_BOOTSTRAP=self.broker.proxied,
             RISK_SINK="influxdb",

@@ -1,11 +1,12 @@
 """`python -m streaming WORDS` without its seconds of imports: one process imports once, and forks for each command.
 
 What it gives is a process as any other: with its own arguments, environment, folder, open files, group and signals. It
-is a child of the server, not of the test. A command that starts Java is better started as a real process.
+is a child of the server, not of the test, and the system shows it with the server's command line and environment.
 """
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -26,6 +27,8 @@ PRELOADED = (
     "torch",
     "influxdb_client",
     "fastapi",
+    "pyspark",
+    "py4j.java_gateway",
 )
 
 
@@ -127,20 +130,29 @@ def serve(address: str) -> None:
     for module in ("streaming.__main__", "models.__main__"):
         del sys.modules[module]  # it is run anew as __main__
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    ended = _readable_when_a_child_ends()
     children: dict[int, socket.socket] = {}
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{address}.new")
         listener.listen()
         os.rename(f"{address}.new", address)  # whoever sees it can connect
-        listener.settimeout(0.01)
         while True:
-            try:
+            ready, _, _ = select.select([listener, ended], [], [])
+            if ended in ready:
+                ended.recv(4096)
+            if listener in ready:
                 connection, _ = listener.accept()
-            except TimeoutError:
-                pass
-            else:
                 _fork(connection, children, listener)
             _tell_ended(children)
+
+
+def _readable_when_a_child_ends() -> socket.socket:
+    read, write = socket.socketpair()
+    for end in (read, write):
+        end.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(write.detach())
+    return read
 
 
 def _tell_ended(children) -> None:
@@ -179,7 +191,8 @@ def _become(order, files) -> None:
     os.closerange(3, max(256, *files) + 1)
     if order["group"] is not None:
         os.setpgid(0, order["group"])
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()

@@ -18,18 +18,20 @@ from tests.harness.topic import Topic
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 240.0
+OPERATORS = ("-m", "streaming", "run")  # what an operator gives to Python
 LEDGER = ("consumed", "counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
 
 
-def read_points(path):
-    """`stored_points` of the whole lines of a file, which may not be there yet."""
+def read_points(path, beginning=b""):
+    """`stored_points` of the whole lines of a file that begin so. The file may not be there yet."""
     content = path.read_bytes() if path.exists() else b""
-    return stored_points([content[: content.rfind(b"\n") + 1]])
+    lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+    return stored_points([b"".join(line for line in lines if line.startswith(beginning))])
 
 
 @dataclass
 class Scorer:
-    """`python -m streaming run` as an operator starts it, with folders and topics of its own."""
+    """`python -m streaming run`, with folders and topics of its own."""
 
     folder: Path
     topic: Topic
@@ -53,11 +55,17 @@ class Scorer:
         return (self.folder / "terminal.txt").read_text(encoding="utf-8", errors="replace")
 
     def start(self, *command, **environment):
-        """Start it in a process group of its own. `environment`: more settings."""
-        command = [sys.executable, *(command or ("-m", "streaming", "run"))]
+        """Start it in a process group of its own. command: arguments of Python; environment: more settings.
+
+        Without either it is forked, where there is a fork server, and has its imports already.
+        """
         with (self.folder / "terminal.txt").open("ab") as terminal:
+            if self.commands is not None and not command and not environment:
+                out = (terminal, terminal)
+                self.process = self.commands.popen("streaming", "run", out=out, env=self.environment, process_group=0)
+                return
             self.process = subprocess.Popen(
-                command,
+                [sys.executable, *(command or OPERATORS)],
                 cwd=ROOT,
                 env={**self.environment, **environment},
                 stdin=subprocess.DEVNULL,
@@ -65,12 +73,6 @@ class Scorer:
                 stderr=subprocess.STDOUT,
                 process_group=0,
             )
-
-    def start_forked(self):
-        """The same without its seconds of imports: for a start that is refused before Java."""
-        with (self.folder / "terminal.txt").open("ab") as terminal:
-            files = (terminal, terminal)
-            self.process = self.commands.popen("streaming", "run", out=files, env=self.environment, process_group=0)
 
     def command(self, *words, **environment):
         """`python -m streaming WORDS` with its settings and others, to its end. It may not start Java."""
@@ -98,10 +100,9 @@ class Scorer:
     def totals(self):
         """Newest ledger totals of each region, from the stored points."""
         newest = {}
-        for (key, time_s), fields in self.points().items():
-            measurement, *tags = key.split(",")
-            region = dict(tag.split("=") for tag in tags)["region"]
-            if measurement == "pipeline" and time_s >= newest.get(region, (0,))[0]:
+        for (key, time_s), fields in read_points(self.folder / "scores.lp", b"pipeline,").items():
+            region = dict(tag.split("=") for tag in key.split(",")[1:])["region"]
+            if time_s >= newest.get(region, (0,))[0]:
                 newest[region] = time_s, fields
         return {
             region: {name: int(float(value)) for name, value in fields.items() if name in LEDGER or "rejected" in name}

@@ -41,7 +41,8 @@ class IncidentHistory:
         mixed = [message for pair in zip_longest(good, bad) for message in pair if message is not None]
         self.refused = {}
         address = f"127.0.0.1:{free_port()}"
-        scorer.start(INFLUXDB_V2_TOKEN=SECRET_CANARY, RISK_METRICS=address)
+        scorer.environment |= {"INFLUXDB_V2_TOKEN": SECRET_CANARY, "RISK_METRICS": address}
+        scorer.start()
         sent = 0
         for part in (mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]):  # the second comes while the job runs
             places = topic.send((number % 3, value, (START + 600) * 1000) for number, (_, value) in enumerate(part))

@@ -104,7 +104,7 @@ def test_what_is_wrong_is_said_once_with_the_remedy_and_not_tried_again(
     settings = kafka.settings(**{**changes, "RISK_KAFKA_BOOTSTRAP": f"{host}:{counted.port}"})
     scorer = new_scorer(f"wrong_{what}", events, **settings)
     region.publish(scorer.artifacts)
-    scorer.start_forked()
+    scorer.start()
     assert_one_clear_line(scorer, *words)
     assert 1 <= counted.accepted <= 4  # does anybody listen, twice; sign in; after a failure: is it TLS
     assert all(word in doctor_says(scorer) for word in words)
@@ -119,7 +119,7 @@ def test_a_missing_right_is_named_before_anything_is_read(operation, topic, kafk
     region.publish(scorer.artifacts)
     words = (f"user 'scorer' {operation.name.lower()} topic {topic}", "DESCRIBE", "docs/reference/security.md")
     with kafka.without("scorer", operation, topic):
-        scorer.start_forked()
+        scorer.start()
         assert_one_clear_line(scorer, *words)
         assert all(word in doctor_says(scorer) for word in words)
 
