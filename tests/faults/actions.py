@@ -112,6 +112,16 @@ class Actions:
         self._start()
         self.settle("restart")
 
+    def do_lose_commit(self, action):
+        """Between two lives the newest commit is lost: its batch is repeated."""
+        self._wait_until(self._is_up, "the job")
+        if code := self.scorer.end(signal.SIGTERM):
+            self._note_exit(code)
+        commits = self.scorer.checkpoint / "spark" / "commits"
+        (commits / str(newest(commits))).unlink()
+        self._start()
+        self.settle("a lost commit")
+
     def do_broker_restart(self, action):
         self._without_broker(action, self.broker.stop, "broker restart")
 

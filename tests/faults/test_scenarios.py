@@ -1,4 +1,7 @@
-"""One fault each, on real Kafka and a process of its own, judged by the recount of tests/faults/oracle.py."""
+"""Faults on real Kafka and a process of its own, judged by the recount of tests/faults/oracle.py.
+
+One fault each; in every run those that tell most, one after another in one life of the job.
+"""
 
 import gc
 import json
@@ -20,7 +23,6 @@ pytestmark = [
 SCENARIOS = {
     "baseline": (("F00", "F11", "F12", "F17", "F18"), ()),
     "kill_now": (("F01",), (("kill", "now"),)),
-    "kill_between_batches": (("F01",), (("kill", "between batches"),)),
     "kill_after_offsets": (("F01",), (("kill", "after offsets"),)),
     "kill_in_write": (("F01",), (("kill", "in write"),)),
     "kill_after_write": (("F01",), (("kill", "after write"),)),
@@ -38,34 +40,53 @@ SCENARIOS = {
     "store_hangs": (("F22",), (("store_hangs", 8), ("produce", 20))),
     "store_slow": (("F22",), (("store_slow", 6), ("produce", 20))),
     "store_503": (("F22",), (("store_503", 3), ("produce", 20))),
-    "store_half": (("F22",), (("store_half", 5000), ("store_half", 700))),
     "store_loses_answer": (("F22",), (("store_loses_answer", None), ("store_loses_answer", None))),
     "store_cut": (("F22",), (("cut", None), ("produce", 20), ("cut", None))),
     "region_and_swap": (("F44",), (("add_region", None), ("produce", 20), ("swap_artifact", None))),
 }
-IN_EVERY_RUN = ("kill_between_batches", "kill_after_write", "broker_restart", "store_down", "store_half")
+IN_EVERY_RUN = {
+    "kills_and_outages": (
+        ("F01", "F06", "F22", "F31"),
+        (
+            ("kill", "between batches"),
+            ("produce", 20),
+            ("kill", "after write"),
+            ("lose_commit", None),
+            ("store_down", 9),
+            ("produce", 20),
+            ("store_half", 5000),
+            ("broker_restart", 4),
+            ("store_half", 700),
+        ),
+    ),
+}
+PLAYED = IN_EVERY_RUN | SCENARIOS
+PLAYED_THERE = ("kill_after_write", "broker_restart", "store_down")  # alone only on the wall clock
 ON_THE_WALL_CLOCK = ("baseline", "kill_after_write", "kill_in_write", "restart", "broker_restart", "store_down")
 
 
-def named(names, in_every_run=()):
-    nightly = {name: [] if name in in_every_run else [pytest.mark.nightly] for name in names}
-    return [pytest.param(name, marks=[pytest.mark.fault(*SCENARIOS[name][0]), *nightly[name]]) for name in names]
+def named(names, *marks):
+    return [pytest.param(name, marks=[pytest.mark.fault(*PLAYED[name][0]), *marks]) for name in names]
+
+
+ALONE = [name for name in SCENARIOS if name not in PLAYED_THERE]
+ON_THE_EVENTS_CLOCK = [*named(IN_EVERY_RUN), *named(ALONE, pytest.mark.nightly)]
 
 
 def scenario_of(name, clock):
     steps = [("produce", 60), ("correct", 10), ("cancel", 5), ("repeat", 15), ("rubbish", "each"), ("stray", "each")]
     steps += [("settle", None)]
-    steps += [*SCENARIOS[name][1], ("produce", 20), ("correct", 10), ("repeat", 15), ("rubbish", 12)]
+    steps += [*PLAYED[name][1], ("produce", 20), ("correct", 10), ("repeat", 15), ("rubbish", 12)]
     actions = [Action(kind, value, START_S + 60 + 130 * n, seed=1000 + n) for n, (kind, value) in enumerate(steps)]
     return Scenario(seed=0, partitions=2, write_timeout_s=20, per_batch=60, actions=tuple(actions), clock=clock)
 
 
-@pytest.mark.parametrize("name", named(SCENARIOS, in_every_run=IN_EVERY_RUN))
+@pytest.mark.parametrize("name", ON_THE_EVENTS_CLOCK)
 def test_every_invariant_holds(name, tmp_path, shared_broker, record_property, caplog):
     judge(scenario_of(name, "event"), tmp_path, shared_broker, record_property, caplog)
 
 
-@pytest.mark.parametrize("name", named(ON_THE_WALL_CLOCK))
+@pytest.mark.parametrize("name", named(ON_THE_WALL_CLOCK, pytest.mark.nightly))
 def test_every_invariant_holds_on_the_wall_clock(name, tmp_path, shared_broker, record_property, caplog):
     judge(scenario_of(name, "wall"), tmp_path, shared_broker, record_property, caplog)
 

@@ -53,7 +53,7 @@ def started(new_scorer, new_topic, new_region):
     return start
 
 
-@pytest.mark.fault("F08", "F09", "F32")
+@pytest.mark.fault("F08", "F09", "F31", "F32")
 def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(started):
     topic, region, scorer = started("guarded")
     assert_refused(scorer, 8, f"in use by process {scorer.process.pid}")
@@ -66,9 +66,16 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(started):
 
     assert_refused(scorer, 8, "RISK_CLOCK was event and is wall", RISK_CLOCK="wall")
 
-    with as_if_read_up_to(scorer, FIRST + 3):
+    with newest_offsets(scorer) as (path, kept):
+        changed = kept.replace(f'"0":{FIRST}}}', f'"0":{FIRST + 3}}}')
+        assert changed != kept
+        path.write_text(changed, encoding="utf-8")  # Kafka lost its last events, seen from here
         lost = f"partition 0 ends before offset {FIRST}, and was read up to offset {FIRST + 2}"
         assert_refused(scorer, 9, lost)
+
+    with newest_offsets(scorer) as (path, _):
+        path.write_bytes(b"")
+        assert_refused(scorer, 8, "checkpoint --reset")
 
     topic.send(events(region, range(FIRST, FIRST + MORE)))
     delete_unread(topic)
@@ -86,15 +93,12 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(started):
 
 
 @contextmanager
-def as_if_read_up_to(scorer, offset):
-    """Kafka lost its last events, seen from here."""
+def newest_offsets(scorer):
+    """(The file, what stood in it); afterwards it is as it was."""
     folder = scorer.checkpoint / "spark" / "offsets"
     newest = max((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
     kept = newest.read_text(encoding="utf-8")
-    changed = kept.replace(f'"0":{FIRST}}}', f'"0":{offset}}}')
-    assert changed != kept
-    newest.write_text(changed, encoding="utf-8")
-    yield
+    yield newest, kept
     newest.write_text(kept, encoding="utf-8")
 
 
