@@ -1,6 +1,7 @@
 """Outside series through the whole job: a real broker, a process of its own, killed and started again."""
 
 import json
+import os
 import signal
 
 import msgspec
@@ -65,7 +66,9 @@ def story(new_topic, new_scorer, region):
     scorer.start()
     scorer.wait_until(lambda: newest(scorer).get("consumed") == 10 and newest(scorer)["covariates_unused"] == 27)
     seen["again"] = newest(scorer), expected(scorer)
-    seen["code"] = scorer.end(signal.SIGTERM)
+    scorer.note_children()
+    os.killpg(scorer.process.pid, signal.SIGTERM)
+    seen["code"] = scorer.end()
     return scorer, outside, seen
 
 
@@ -82,7 +85,16 @@ def test_after_a_kill_nothing_is_lost_and_a_repeat_changes_nothing(story):
     _, _, seen = story
     again, _ = seen["again"]
     assert (again["covariates_missing"], again["covariates_accepted"]) == (0, 27)
+
+
+@pytest.mark.fault("F02")
+def test_sigterm_to_all_processes_leaves_no_trace(story):
+    """Java gets the signal too, and often ends first."""
+    scorer, _, seen = story
     assert seen["code"] == 0
+    assert not [word for word in ("Traceback", "Py4J", "at org.apache") if word in scorer.output], scorer.output
+    ends = ("stopped between two batches", "stopped; the next start repeats")
+    assert sum(map(scorer.output.count, ends)) == 1
 
 
 def test_refused_values_are_dead_letters_of_their_own_topic(story):

@@ -43,12 +43,12 @@ def topic(new_topic):
 
 @pytest.fixture
 def started(new_scorer, new_region, topic):
-    """started(name, refused=, **settings): a job with one region that was just started; refused: before Java."""
+    """started(name, **settings): a job with one region that was just started."""
 
-    def start(name, *, refused=False, **settings):
+    def start(name, **settings):
         scorer = new_scorer(name, topic, **settings)
         new_region("riverton").publish(scorer.artifacts)
-        (scorer.start_forked if refused else scorer.start)()
+        scorer.start()
         return scorer
 
     return start
@@ -75,38 +75,28 @@ def assert_no_trace(scorer):
 
 def test_an_empty_folder_of_artifacts(new_scorer, topic):
     scorer = new_scorer("no_artifacts", topic)
-    scorer.start_forked()
+    scorer.start()
     assert_one_clear_line(scorer, 4, "no usable artifact", "models train")
 
 
 @pytest.mark.fault("F22")
 def test_a_store_that_does_not_listen(started, closed_port):
     settings = {"RISK_SINK": "influxdb", "INFLUXDB_V2_TOKEN": SECRET_CANARY, "RISK_WRITE_TIMEOUT_S": "1"}
-    scorer = started("no_store", refused=True, INFLUXDB_V2_URL=f"http://127.0.0.1:{closed_port}", **settings)
+    scorer = started("no_store", INFLUXDB_V2_URL=f"http://127.0.0.1:{closed_port}", **settings)
     assert_one_clear_line(scorer, 6, str(closed_port), "INFLUXDB_V2_URL")
 
 
 @pytest.mark.fault("F06")
 def test_a_broker_that_does_not_listen(started, closed_port):
     settings = {"RISK_KAFKA_BOOTSTRAP": f"127.0.0.1:{closed_port}", "RISK_KAFKA_TIMEOUT_S": "3"}
-    scorer = started("no_broker", refused=True, **settings)
+    scorer = started("no_broker", **settings)
     assert_one_clear_line(scorer, 5, str(closed_port), "has not answered for")
     assert "Waiting for it for up to 3 s" in " ".join(scorer.output.split())
 
 
 def test_a_topic_that_does_not_exist(started):
-    scorer = started("no_topic", refused=True, RISK_TOPIC="nowhere")
+    scorer = started("no_topic", RISK_TOPIC="nowhere")
     assert_one_clear_line(scorer, 5, "nowhere")
-
-
-@pytest.mark.fault("F27")
-def test_a_store_that_refuses_while_the_job_runs(started, topic, new_region, stub_store):
-    settings = {"RISK_SINK": "influxdb", "INFLUXDB_V2_TOKEN": SECRET_CANARY}
-    scorer = started("refused", INFLUXDB_V2_URL=stub_store.url, **settings)
-    scorer.wait_until(lambda: len(stub_store.acknowledged) > 1)  # the check and the first frame
-    stub_store.answers.append((401, b'{"code":"unauthorized","message":"unauthorized access"}', {}))
-    topic.send([(0, new_region("riverton").event(1, cell=3, at_s=START + 60), (START + 60) * 1000)])
-    assert_one_clear_line(scorer, 6, "INFLUXDB_V2_TOKEN")
 
 
 @pytest.mark.nightly
@@ -124,34 +114,27 @@ def test_a_java_process_that_is_killed_and_then_a_checkpoint_of_another_spec(sta
     assert_one_clear_line(scorer, 4, "checkpoint --reset")
 
 
-def to_the_group(scorer, number):
-    """As a terminal's Ctrl-C does."""
-    os.killpg(scorer.process.pid, number)
+def ctrl_c(scorer):
+    os.killpg(scorer.process.pid, signal.SIGINT)
 
 
-def to_java_first(scorer, number):
+def java_first(scorer):
     """As a supervisor may that ends a group one by one."""
     java = next(child for child in scorer.children if child.name() == "java")
-    java.send_signal(number)
+    java.send_signal(signal.SIGTERM)
     scorer.wait_until(lambda: not java.is_running() or java.status() == psutil.STATUS_ZOMBIE)
-    scorer.process.send_signal(number)
+    scorer.process.send_signal(signal.SIGTERM)
 
 
 @pytest.mark.fault("F02")
-@pytest.mark.parametrize(
-    ("send", "number"),
-    [
-        (to_the_group, signal.SIGTERM),
-        pytest.param(to_the_group, signal.SIGINT, marks=pytest.mark.nightly),
-        pytest.param(to_java_first, signal.SIGTERM, marks=pytest.mark.nightly),
-    ],
-)
-def test_a_signal_to_all_processes_leaves_no_trace(started, send, number):
-    """Java gets the signal too, and often ends first."""
-    scorer = started(f"{send.__name__}_{number.name.lower()}")
+@pytest.mark.nightly
+@pytest.mark.parametrize("send", [ctrl_c, java_first])
+def test_a_signal_to_all_processes_leaves_no_trace(started, send):
+    """Java gets the signal too, and often ends first. test_covariates.py sends SIGTERM."""
+    scorer = started(send.__name__)
     scorer.wait_until(lambda: scorer.points())
     scorer.note_children()
-    send(scorer, number)
+    send(scorer)
     assert scorer.end() == 0, scorer.output
     assert_no_trace(scorer)
     assert "stopping" in scorer.output
