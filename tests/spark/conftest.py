@@ -97,27 +97,25 @@ def session(tmp_path_factory):
     spark.stop()
 
 
-@pytest.fixture
-def new_job(session, tmp_path) -> Callable[..., FileJob]:
+@pytest.fixture(scope="session")
+def new_job(session, tmp_path_factory) -> Callable[..., FileJob]:
     """new_job(name, clock=, sink=): a job with folders of its own."""
 
     def make(name: str = "job", **fields) -> FileJob:
-        folder = tmp_path / name
-        folder.mkdir()
-        job = FileJob(session=session, folder=folder, **fields)
+        job = FileJob(session=session, folder=tmp_path_factory.mktemp(name), **fields)
         job.artifacts.mkdir()
         return job
 
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def world(toy):
     specs = {region: toy(region, merge=MERGE[region]) for region in REGIONS}
     return specs, random_batches(specs, seed=11, batches=9, size=70)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def random_job(new_job, world, networks, publish):
     """random_job(name, sink=): a job whose two regions have random networks, and one of them a history."""
 
@@ -131,6 +129,14 @@ def random_job(new_job, world, networks, publish):
         return job
 
     return make
+
+
+@pytest.fixture(scope="session")
+def undisturbed(random_job, world):
+    """A job with random regions that has taken in all batches of the world, in one life."""
+    job = random_job("undisturbed")
+    job.run_through(world[1])
+    return job
 
 
 @pytest.fixture

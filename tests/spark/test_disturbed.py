@@ -31,11 +31,8 @@ class FaultySink(MemorySink):
         return report
 
 
-def test_batches_that_are_repeated_and_restarts_change_nothing_in_the_store(random_job, world):
+def test_batches_that_are_repeated_and_restarts_change_nothing_in_the_store(random_job, world, undisturbed):
     _, batches = world
-    undisturbed = random_job("undisturbed")
-    undisturbed.run_through(batches)
-
     job = random_job("disturbed", sink=FaultySink(2, 5, 6))  # the repeated fifth fails once more
     for batch in batches:
         job.send(batch)
@@ -103,11 +100,8 @@ class Killer:
 
 
 @pytest.mark.fault("F05")
-def test_killed_python_workers_cost_a_retry_and_nothing_else(random_job, world, session):
+def test_killed_python_workers_cost_a_retry_and_nothing_else(random_job, world, undisturbed, session):
     _, batches = world
-    undisturbed = random_job("undisturbed")
-    undisturbed.run_through(batches)
-
     job = random_job("killed")
     killer = Killer(session.sparkContext.statusTracker(), kills=3)
     for batch in batches:
@@ -139,7 +133,7 @@ def test_a_python_worker_that_dies_at_every_try_ends_the_job_and_nothing_is_comm
     random_job, world, monkeypatch, tmp_path
 ):
     first, second, *_ = world[1]
-    undisturbed = random_job("undisturbed")
+    undisturbed = random_job("first_two")
     undisturbed.run_through([first, second])
 
     job = random_job("out_of_memory")
