@@ -1,5 +1,6 @@
-"""deploy/demo.py: the sample moved to now keeps its counts, and is sent at the right times."""
+"""The demo: the sample moved to now keeps its counts, and is sent at the right times; what it alone allows."""
 
+import re
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 
@@ -9,7 +10,7 @@ import pytest
 from models.artifact.artifact import read_artifact
 from schemas.spec import DAY_S
 from streaming.rehearse.replay import INCIDENT
-from tests.harness.compose_file import ROOT
+from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, read_compose, variables
 
 NOW_S = 1_795_632_420  # 2026-11-25 18:47 UTC
 
@@ -85,3 +86,26 @@ def test_the_past_takes_five_minutes_and_the_rest_happens_at_its_time(demo, plan
 
 def test_no_message_is_older_than_the_job_takes(plan, now_s):
     assert plan.occurred_s.min() > now_s - 2 * DAY_S
+
+
+def test_the_demo_alone_lets_anybody_look_at_grafana():
+    assert variables(SERVICES["grafana"])["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+    demo = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / "deploy" / "demo.env").read_text(encoding="utf-8"), re.MULTILINE))
+    grafana = variables(read_compose(**demo)["services"]["grafana"])
+    assert (grafana["GF_AUTH_ANONYMOUS_ENABLED"], grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"]) == ("true", "Viewer")
+    assert demo["COMPOSE_PROFILES"] == "demo"
+    assert {one["file"] for one in read_compose(**demo)["secrets"].values()}.isdisjoint(
+        one["file"] for one in COMPOSE["secrets"].values()
+    )
+    assert demo["COMPOSE_PROJECT_NAME"] != COMPOSE["name"]  # `down --volumes` of the one must not reach the other's
+    in_the_demo_alone = {name for name, service in SERVICES.items() if service.get("profiles") == ["demo"]}
+    assert in_the_demo_alone == {"demo-artifact", "replay", "welcome"}
+
+
+def test_the_demo_says_where_its_map_is_once_it_is_there():
+    services = read_compose(GRAFANA_PORT="3001")["services"]
+    (line,) = services["welcome"]["command"]
+    (port,) = services["grafana"]["ports"]
+    assert f"http://{port.removesuffix(':3000')} " in line
+    assert "docker compose --env-file deploy/demo.env ps --all" in line
+    assert "\n" not in line

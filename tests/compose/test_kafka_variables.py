@@ -8,7 +8,7 @@ import time
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from streaming.job.jars import java, kafka_class_path
+from streaming.job.jars import KAFKA_VERSION, java, kafka_class_path
 from streaming.rehearse.broker import free_port
 from tests.harness.compose_file import SERVICES, variables
 from tests.harness.processes import run
@@ -33,6 +33,7 @@ def on_this_machine(value, ports, data):
 
 
 def test_a_broker_starts_with_the_variables_and_knows_each_of_them(jar_cache, tmp_path):
+    assert SERVICES["kafka"]["image"] == SERVICES["topics"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
     ports = {port: free_port() for port in (19092, 29093, 9092)}
     asked = {name: on_this_machine(value, ports, tmp_path / "data") for name, value in properties().items()}
     config = tmp_path / "server.properties"

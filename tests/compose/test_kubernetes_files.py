@@ -1,5 +1,6 @@
 """The files of deploy/kubernetes without a cluster: Kubernetes' schemas, our rules, and what compose.yaml says."""
 
+import functools
 import os
 import re
 import shutil
@@ -18,6 +19,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import kubernetes_validate
 
+# It parses both of its files of 1 MB anew for each document.
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 FILES = ROOT / "deploy" / "kubernetes"
 OLDEST, NEWEST = "1.31", "1.37"
 OF_OPERATORS = ("sparkoperator.k8s.io", "spark.apache.org")

@@ -273,20 +273,6 @@ def test_java_may_load_the_libraries_that_it_unpacks():
         assert "exec" in tmp.partition(":")[2].split(","), name
 
 
-def test_the_demo_alone_lets_anybody_look_at_grafana():
-    assert variables(SERVICES["grafana"])["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
-    demo = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / "deploy" / "demo.env").read_text(encoding="utf-8"), re.MULTILINE))
-    grafana = variables(read_compose(**demo)["services"]["grafana"])
-    assert (grafana["GF_AUTH_ANONYMOUS_ENABLED"], grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"]) == ("true", "Viewer")
-    assert demo["COMPOSE_PROFILES"] == "demo"
-    assert {one["file"] for one in read_compose(**demo)["secrets"].values()}.isdisjoint(
-        one["file"] for one in COMPOSE["secrets"].values()
-    )
-    assert demo["COMPOSE_PROJECT_NAME"] != COMPOSE["name"]  # `down --volumes` of the one must not reach the other's
-    in_the_demo_alone = {name for name, service in SERVICES.items() if service.get("profiles") == ["demo"]}
-    assert in_the_demo_alone == {"demo-artifact", "replay", "welcome"}
-
-
 def test_every_variable_of_the_files_is_documented():
     used = set()
     for name in ("compose.yaml", "compose.gpu.yaml"):
@@ -299,12 +285,3 @@ def test_every_variable_of_the_files_is_documented():
         text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
         flat = re.sub(r"(\$\{\w+:-[^{}]*)\$\{\w+:-([^{}]*)\}", r"\1\2", text)  # a default within a default
         assert f"${{{name}:-{default}}}" in flat
-
-
-def test_the_demo_says_where_its_map_is_once_it_is_there():
-    services = read_compose(GRAFANA_PORT="3001")["services"]
-    (line,) = services["welcome"]["command"]
-    (port,) = services["grafana"]["ports"]
-    assert f"http://{port.removesuffix(':3000')} " in line
-    assert "docker compose --env-file deploy/demo.env ps --all" in line
-    assert "\n" not in line

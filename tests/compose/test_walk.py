@@ -1,7 +1,6 @@
 """Each service's command of compose.yaml as a plain process, with the same arguments and variables.
 
-Kafka is the tests' own broker, the store a stub; addresses and folders are theirs, all else is compose.yaml's. Kafka's
-topics are made by Kafka's own tool, from the jars of the version that the image holds.
+Kafka is the tests' own broker, the store a stub; addresses and folders are theirs, all else is compose.yaml's.
 """
 
 import json
@@ -14,12 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
 
 from schemas.left_behind.frame_file import read_frames
-from streaming.job.jars import KAFKA_VERSION, _pyspark_jar, ivy_folder, ivy_settings
 from streaming.settings import INFLUX_PREFIX, PREFIX
+from streaming.topics.admin import ensure_topics
+from streaming.topics.client import KafkaConnection
 from tests.harness.compose_file import ROOT, SERVICES, arguments, mounts, variables
 from tests.harness.processes import run
 from tests.harness.topic import Topic
@@ -85,52 +83,15 @@ def run_once(name, environment):
     return ran
 
 
-@pytest.fixture(scope="module")
-def kafka_topics(jar_cache, tmp_path_factory):
-    """A program that does what the image's /opt/kafka/bin/kafka-topics.sh does."""
-    folder = tmp_path_factory.mktemp("tools")
-    fetch = ["java", "-jar", str(_pyspark_jar("ivy-[0-9]*.jar")), "-warn", "-settings", str(ivy_settings(jar_cache))]
-    fetch += ["-cache", str(ivy_folder(jar_cache) / "cache"), "-types", "jar", "bundle"]
-    fetch += ["-dependency", "org.apache.kafka", "kafka-tools", KAFKA_VERSION]
-    fetch += ["-retrieve", f"{folder}/lib/[artifact]-[revision](-[classifier]).[ext]"]
-    ran = run(*fetch, cwd=folder)
-    if not (folder / "lib" / f"kafka-tools-{KAFKA_VERSION}.jar").is_file():
-        pytest.skip(f"Kafka's tools cannot be fetched: {(ran.stdout + ran.stderr)[-300:]}")
-    program = folder / "kafka-topics.sh"
-    java = f'exec java -Xmx256m -XX:TieredStopAtLevel=1 -cp "{folder}/lib/*" org.apache.kafka.tools.TopicCommand'
-    program.write_text(f'#!/bin/sh\n{java} "$@"\n')
-    program.chmod(0o755)
-    return program
-
-
-@pytest.fixture(scope="module")
-def topics(world, broker, kafka_topics):
-    """The service `topics`, run twice, as at a second `up`."""
-    service = SERVICES["topics"]
-    assert service["image"] == f"apache/kafka:{KAFKA_VERSION}"
-    (script,) = service["command"]
-    assert "/opt/kafka/bin/kafka-topics.sh" in script
-    script = script.replace("/opt/kafka/bin/kafka-topics.sh", str(kafka_topics))
-    script = script.replace("kafka:19092", broker.bootstrap)
-    environment = {key: value for key, value in world("topics").items() if key != "KAFKA_HEAP_OPTS"}
-    for _ in range(2):
-        ran = run(*service["entrypoint"], script, env=environment)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-    return TOPICS["RISK_TOPIC"], TOPICS["RISK_DEAD_LETTER_TOPIC"]
+@pytest.fixture
+def topics(broker):
+    """What the service `topics` makes; tests/containers/test_kafka.py runs it."""
+    ensure_topics(KafkaConnection(broker.bootstrap), dict(zip(TOPICS.values(), (4, 1), strict=True)))
 
 
 @pytest.fixture(scope="module")
 def artifact(world):
     return run_once("demo-artifact", world("demo-artifact"))
-
-
-def test_topics_have_partitions_and_retention(topics, broker):
-    with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:
-        partitions = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics(list(topics))}
-        asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
-        configs = admin.describe_configs(asked, config_filter="all")["topic"]
-    assert partitions == dict(zip(topics, (4, 1), strict=True))
-    assert {configs[name]["retention.ms"]["value"] for name in topics} == {str(7 * 86_400_000)}
 
 
 def test_cells_of_the_demos_region_are_written_for_the_map(world, artifact):

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
-from kafka.admin import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from tests.containers.conftest import build
 from tests.containers.project import opened, wait
@@ -28,12 +28,15 @@ def kafka(docker, tmp_path_factory):
 
 
 def test_both_topics_are_there_and_a_second_run_of_their_service_changes_nothing(kafka):
-    admin = KafkaAdminClient(bootstrap_servers=HOST)
-    for _ in range(2):
-        found = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics()}
-        assert {"incidents.v1": 4, "incidents.v1.dlq": 1}.items() <= found.items()
-        kafka.compose("run", "--rm", "topics")
-    admin.close()
+    with KafkaAdminClient(bootstrap_servers=HOST) as admin:
+        for is_second in (False, True):
+            if is_second:
+                kafka.compose("run", "--rm", "topics")
+            there = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics()}
+            assert {"incidents.v1": 4, "incidents.v1.dlq": 1}.items() <= there.items()
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in ("incidents.v1", "incidents.v1.dlq")]
+        configs = admin.describe_configs(asked, config_filter="all")["topic"]
+    assert {config["retention.ms"]["value"] for config in configs.values()} == {str(7 * 86_400_000)}
 
 
 @pytest.mark.nightly

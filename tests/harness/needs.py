@@ -17,7 +17,7 @@ FIXTURES = {  # mark -> fixtures whose tests need it
 LIMIT_S, NIGHTLY_LIMIT_S = 240, 3600
 LIMITS_S = {"jvm": 600, "engine": 600, "browser": 1200}  # of a browser: the first test fetches and builds its program
 # Workers take these groups first and in this order: the longest ones.
-FIRST = ("faults", "job", "session", "store")
+FIRST = ("own broker", "broker", "session", "store")
 
 
 def pytest_xdist_auto_num_workers(config) -> int:
@@ -49,11 +49,14 @@ def limit_s(item, needs: set[str]) -> int:
 
 
 def group_of(item, needs: set[str]) -> str:
-    """One Spark session, one store and two brokers for the run; other tests stay with their file and its fixtures."""
+    """One Spark session, one store and one open broker for the run; other tests stay with their file and its fixtures.
+
+    What has a broker of its own, or one that lets nobody in, shares a worker, too: half of the jobs each.
+    """
     if "jvm" in needs:
         if "session" in item.fixturenames:
             return "session"
-        return "faults" if "faults" in item.path.parts else "job"
+        return "broker" if "broker" in item.fixturenames and "kafka" not in item.fixturenames else "own broker"
     # A container that comes or goes changes the network, and a browser then drops its requests: not beside one another.
     if needs & {"browser", "engine"} or "influxdb" in item.fixturenames:
         return "store"

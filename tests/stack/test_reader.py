@@ -8,12 +8,14 @@ from streaming.topics import reader
 from streaming.topics.client import KafkaConnection
 from streaming.topics.reader import TopicReader
 
-MESSAGES, PARTITIONS, SPANS, AHEAD, POLLED = 240_000, 4, 12, 10_000, 10_000
+MESSAGES, PARTITIONS, SPANS, AHEAD, POLLED = 24_000, 4, 12, 1_000, 1_000
 
 
 def test_partitions_that_were_read_ahead_are_read_on(new_topic, broker, monkeypatch):
     """A fetch of compressed messages brings more than may wait; the partitions end one after the other."""
     monkeypatch.setattr(reader, "_AHEAD", AHEAD)
+    polled = {"max_poll_records": POLLED}
+    monkeypatch.setattr(reader, "KafkaConsumer", lambda **options: KafkaConsumer(**options | polled))
     topic = new_topic("reader", partitions=PARTITIONS)
     servers = {"bootstrap_servers": broker.bootstrap}
     producer = KafkaProducer(**servers, linger_ms=50, batch_size=1 << 18, compression_type="gzip")
