@@ -27,7 +27,7 @@ from schemas.files import write_errors
 if TYPE_CHECKING:
     from models.evaluation.contract import Regression
 
-LIBRARIES = ("numpy", "torch", "scipy", "scikit-learn", "scoringrules", "pyspark")
+LIBRARIES = ("numpy", "torch", "scipy", "scikit-learn", "pyspark")
 BARS = ("counting", "replay", "fitting", "judging")
 
 

@@ -7,10 +7,9 @@ import numpy.typing as npt
 from scipy.special import betainc
 
 from models.dispersion import Dispersion
-from models.likelihood import predictive_quantile
 from models.measures.cube import Counts, Floats
 
-PIT_BINS = 20  # so that 50 and 90 % intervals are whole bins
+PIT_BINS = 20  # so that a 90 % interval is whole bins
 RELIABILITY_BINS = 20
 PART_VALUES = 1 << 20  # that are put into bins at a time
 BUSY = 1.0  # expected incidents from which on a histogram of the PIT notices a wrong forecast
@@ -57,39 +56,26 @@ class Intervals:
     """Tallies of a predictive distribution against counts; those of two sets of values add up.
 
     Counts are small: the plain 90 % interval of a mean of 0.03 is [0, 0] and covers 97 % however good the forecast.
-    `coverage_50` and `coverage_90` are therefore the shares of the randomised PIT in [0.25, 0.75] and [0.05, 0.95],
-    which are 0.5 and 0.9 for a forecast that is right; `plain_coverage_90` is the plain interval's.
+    `coverage_90` is therefore the share of the randomised PIT in [0.05, 0.95], 0.9 for a forecast that is right.
     """
 
     pit: npt.NDArray[np.int64]  # (20,) histogram of the randomised PIT over 0..1; flat when the forecast is right
     busy: npt.NDArray[np.int64]  # the same of the values with an expected count of at least BUSY
-    inside: int  # counts in the plain interval [q05, q95]
-    width: float  # sum of q95 - q05, incidents
 
     def __add__(self, other: "Intervals") -> "Intervals":
-        return Intervals(
-            pit=self.pit + other.pit,
-            busy=self.busy + other.busy,
-            inside=self.inside + other.inside,
-            width=self.width + other.width,
-        )
+        return Intervals(pit=self.pit + other.pit, busy=self.busy + other.busy)
 
     def figures(self) -> dict[str, float]:
-        """Coverages and the mean width, by their names in a score sheet."""
-        values = int(self.pit.sum())
-        return {
-            "coverage_50": _middle(self.pit, PIT_BINS // 4),
-            "coverage_90": _middle(self.pit, PIT_BINS // 20),
-            "busy_coverage_90": _middle(self.busy, PIT_BINS // 20) if self.busy.any() else np.nan,
-            "plain_coverage_90": self.inside / values,
-            "width_90": self.width / values,
-        }
+        """Coverages by their names in a score sheet."""
+        of_busy = _middle_90(self.busy) if self.busy.any() else np.nan
+        return {"coverage_90": _middle_90(self.pit), "busy_coverage_90": of_busy}
 
 
-NO_INTERVALS = Intervals(pit=np.zeros(PIT_BINS, np.int64), busy=np.zeros(PIT_BINS, np.int64), inside=0, width=0.0)
+NO_INTERVALS = Intervals(pit=np.zeros(PIT_BINS, np.int64), busy=np.zeros(PIT_BINS, np.int64))
 
 
-def _middle(pit: npt.NDArray[np.int64], outside: int) -> float:
+def _middle_90(pit: npt.NDArray[np.int64]) -> float:
+    outside = PIT_BINS // 20
     return float(pit[outside : PIT_BINS - outside].sum() / pit.sum())
 
 
@@ -101,12 +87,9 @@ def intervals_of(mean: Floats, counts: Counts, dispersion: Dispersion, uniform: 
     """
     below, up_to = cumulative(mean, counts, dispersion)
     pit = below + uniform * (up_to - below)
-    low, high = (predictive_quantile(mean.astype(np.float32), dispersion, share) for share in (0.05, 0.95))
     return Intervals(
         pit=np.histogram(pit, bins=PIT_BINS, range=(0, 1))[0].astype(np.int64),
         busy=np.histogram(pit[mean >= BUSY], bins=PIT_BINS, range=(0, 1))[0].astype(np.int64),
-        inside=int(((up_to >= 0.05) & (below < 0.95)).sum()),
-        width=float((high - low).sum(dtype=np.float64)),
     )
 
 

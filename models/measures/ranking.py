@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from models.measures.cube import Counts, Floats, added
 
@@ -77,16 +76,3 @@ def by_places(mean: Floats, counts: Counts) -> tuple[Floats, Counts]:
     incidents = np.bincount(tie, weights=np.take_along_axis(counts, order, axis=1).ravel())
     credit = (incidents / np.bincount(tie))[tie].reshape(mean.shape)
     return credit, np.sort(counts, axis=1)[:, ::-1]
-
-
-def average_precision(probability: npt.NDArray[np.floating], happened: npt.NDArray[np.bool_]) -> float:
-    """Area under precision over recall, in steps: the mean precision at the place of each incident, in order of rank.
-
-    probability, happened: any one shape; at least one happened. Equal probabilities share the last of their places.
-    What scikit-learn's `average_precision_score` gives, which sorts places with their values: a plain sort takes a
-    tenth of its time, and incidents are few.
-    """
-    levels, times = np.unique(probability[happened], return_counts=True)
-    found_at_least = times[::-1].cumsum()[::-1]
-    ranked_at_least = probability.size - np.searchsorted(np.sort(probability, axis=None), levels)
-    return float((times * found_at_least / ranked_at_least).sum() / times.sum())

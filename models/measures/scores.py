@@ -21,7 +21,7 @@ from models.measures.calibration import (
 )
 from models.measures.cube import AnyFloats, Counts, Floats, Runs, added
 from models.measures.proper import PROPER, proper_scores
-from models.measures.ranking import AREA_SHARES, AtShare, Capture, average_precision, by_places, capture_of
+from models.measures.ranking import AREA_SHARES, AtShare, Capture, by_places, capture_of
 from schemas.errors import DataError
 
 BLOCK_VALUES = 1 << 16  # values that are scored at a time: they fit into a core's cache
@@ -35,19 +35,13 @@ class Sheet:
     The predictive distribution is the negative binomial. nan where a figure needs an incident and there was none.
     """
 
-    nb_log_score: float  # minus log probability of the count, nats; smaller is better, as for the next four
+    nb_log_score: float  # minus log probability of the count, nats; smaller is better, as for the next two
     poisson_deviance: float
-    crps: float  # incidents
-    brier: float  # of "at least one", as the next three
-    log_loss: float  # nats
+    brier: float  # of "at least one", as the next
     ece: float
-    auc_pr: float  # average precision over all values, categories pooled
     forecast_over_actual: float  # the sum of all forecasts over all incidents
-    coverage_50: float  # by the randomised PIT, see calibration.Intervals
-    coverage_90: float
+    coverage_90: float  # by the randomised PIT, see calibration.Intervals
     busy_coverage_90: float  # the same where at least one incident is expected
-    plain_coverage_90: float
-    width_90: float  # incidents
     ranking: tuple[AtShare, ...]  # at each of AREA_SHARES; cells are ranked by step and category
 
 
@@ -55,7 +49,7 @@ class Sheet:
 class Measured:
     """What was measured of one category."""
 
-    proper: Floats  # (5,) means of PROPER
+    proper: Floats  # (3,) means of PROPER
     log_score_sums: Floats  # (steps,) negative binomial log score, summed over cells
     forecast: float
     actual: int
@@ -205,7 +199,6 @@ def _sheet_of(
     sheet = Sheet(
         **dict(zip(PROPER, np.mean([part.proper for part in parts], axis=0).tolist(), strict=True)),
         ece=table.ece,
-        auc_pr=average_precision(probability, happened) if actual else np.nan,
         forecast_over_actual=sum(part.forecast for part in parts) / actual if actual else np.nan,
         **spread.figures(),
         ranking=tuple(caught.at(share) for share in AREA_SHARES),

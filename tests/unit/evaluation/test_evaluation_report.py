@@ -105,7 +105,7 @@ def test_the_spread_over_seeds_is_that_of_numpy(evaluation):
 def test_what_needs_an_incident_is_null_where_there_was_none():
     quiet = as_json(small_evaluation(quiet=("fire",)))
     fire = quiet["rows"][0]["by_category"]["fire"]
-    assert (fire["auc_pr"], fire["forecast_over_actual"], fire["pai"]["0.1"]) == (None, None, None)
+    assert (fire["forecast_over_actual"], fire["pai"]["0.1"]) == (None, None)
     assert fire["nb_log_score"] is not None
     strict(json.dumps(quiet, allow_nan=False))
 

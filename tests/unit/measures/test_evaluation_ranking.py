@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from sklearn.metrics import average_precision_score
 
-from models.measures.ranking import AREA_SHARES, average_precision, captured
+from models.measures.ranking import AREA_SHARES, captured
 
 STEPS, CELLS = 3, 5
 few = arrays.arrays(np.float64, (STEPS, CELLS), elements=st.sampled_from([0.1, 0.2, 0.3]))
@@ -96,17 +95,3 @@ def test_steps_add_up():
 def test_without_incidents_there_are_no_figures():
     at = captured(np.ones((2, 9)), np.zeros((2, 9), np.int32)).at(0.2)
     assert np.isnan([at.hit_rate, at.ideal_hit_rate, at.pai, at.pei]).all()
-
-
-@given(few, arrays.arrays(np.bool_, (STEPS, CELLS)).filter(np.any), st.sampled_from([np.float32, np.float64]))
-def test_average_precision_is_that_of_scikit_learn(probability, happened, kind):
-    expected = average_precision_score(happened.ravel(), probability.astype(kind).ravel())
-    assert average_precision(probability.astype(kind), happened) == pytest.approx(expected, rel=1e-12)
-
-
-def test_average_precision_of_many_values_is_that_of_scikit_learn():
-    random = np.random.default_rng(0)
-    probability = random.beta(0.5, 20, size=100_000).astype(np.float32).round(4)
-    happened = random.random(len(probability)) < probability
-    expected = average_precision_score(happened, probability)
-    assert average_precision(probability, happened) == pytest.approx(expected, rel=1e-12)

@@ -6,7 +6,6 @@ from scipy.stats import nbinom
 
 from lifecycle.gate.judged_hour import judged_hour
 from models.dispersion import Dispersion
-from models.measures.calibration import intervals_of
 from models.measures.outcomes import Forecast, by_chance, judge
 from schemas.left_behind.closed_counts import ClosedHorizon
 from schemas.left_behind.kept_forecasts import KeptForecasts
@@ -70,11 +69,3 @@ def test_a_kept_forecast_is_judged_by_the_dispersion_of_each_cell(kept, horizon)
     assert hour.champion == pytest.approx(total, rel=1e-6)
     places = (slice(None), slice(None), horizon)
     assert hour.baseline == pytest.approx(-usual_law(places).logpmf(observed).sum(), rel=1e-6)
-
-
-def test_intervals_of_cells_with_their_own_dispersion_are_scipys():
-    here = (slice(None), 0, 2)
-    counts = closed(2).observed[:, 0]
-    tallies = intervals_of(EXPECTED[here].astype(np.float64), counts, FORECAST.dispersion[here], DRAW.random(30))
-    low, high = law(here).ppf(0.05), law(here).ppf(0.95)
-    assert tallies.inside == ((low <= counts) & (counts <= high)).sum()
