@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 import schemas
 from schemas.covariate import PLACED_VALUE, Covariate, decode_covariate, decode_covariates, without_place
 from schemas.event import REASONS
-from schemas.limits import MAX_EVENT_BYTES
 from schemas.spec import CovariateSeries
 from tests.contracts import test_event_contract
 from tests.harness.toy import RIVERTON, toy_messages
@@ -77,14 +76,6 @@ def test_what_a_value_becomes():
     assert [(rejection.reason, rejection.kafka_offset) for rejection in refused[""]] == [("schema", 40)]
     assert without_place(accepted["riverton"]).tolist() == [(1, 24, 86_401, -3.0)]
     assert accepted["riverton"].dtype == PLACED_VALUE
-
-
-def test_a_large_or_empty_message_is_refused_and_a_large_one_is_not_kept():
-    _, refused = decode(None, b" " * (MAX_EVENT_BYTES + 1))
-    assert [(rejection.reason, rejection.payload) for rejection in refused[""]] == [
-        ("null_value", None),
-        ("too_large", None),
-    ]
 
 
 @given(

@@ -45,16 +45,9 @@ def fault_in(line):
     return None if path.is_file() and os.access(path, os.X_OK) and not words else f"{line} is no script of ours"
 
 
-@pytest.mark.parametrize(("system", "job", "line"), LINES)
-def test_a_step_is_a_target_of_make_or_a_script_that_exists(system, job, line):
-    assert fault_in(line) is None
-
-
-@pytest.mark.parametrize(
-    "line", [".ci/runn", "make imagee", "make model STEPS=x", "curl example.org | sh", ".ci/run x"]
-)
-def test_a_step_that_does_not_exist_is_found(line):
-    assert fault_in(line)
+def test_a_step_is_a_target_of_make_or_a_script_that_exists():
+    assert [(system, job, line) for system, job, line in LINES if fault_in(line)] == []
+    assert all(map(fault_in, (".ci/runn", "make imagee", "make model STEPS=x", "curl example.org | sh")))
 
 
 @pytest.mark.parametrize("system", shell_lines())

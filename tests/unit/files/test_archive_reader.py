@@ -4,8 +4,6 @@ import msgspec
 import numpy as np
 import pytest
 from deltalake import DeltaTable
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lifecycle.archive.from_file import file_days
 from lifecycle.archive.table import ArchiveTable
@@ -20,7 +18,6 @@ from models.files.layouts import parse_layout
 from models.training.regions import RegionTask, task_for
 from models.training.train_region import prepare, train_region
 from schemas.errors import DataError, RiskError
-from schemas.grid import Grid
 from schemas.spec import DAY_S
 from tests.harness.small_town import LAYOUT, START_S, write_town
 from tests.harness.toy import iso, toy_spec
@@ -151,18 +148,6 @@ def test_an_archive_of_two_regions_asks_for_one(town, tmp_path):
     with pytest.raises(DataError, match=r"has 2 regions \(town, village\)"):
         read_archive(f"archive:{tmp_path / 'archive'}")
     assert len(read_archive(f"archive:{tmp_path / 'archive'}", region="village").table) > 1000
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.floats(-80, 80), st.floats(-180, 179), st.floats(200, 100_000), st.integers(1, 40), st.integers(1, 40))
-def test_the_middle_of_a_cell_lies_in_it(south, west, cell_m, rows, cols):
-    try:
-        grid = Grid(south_deg=south, west_deg=west, cell_m=cell_m, rows=rows, cols=cols)
-    except DataError:
-        return
-    cell, inside = grid.locate(*grid.centres())
-    assert inside.all()
-    assert cell.tolist() == list(range(grid.cells))
 
 
 def test_a_path_in_a_list_of_regions_counts_from_the_lists_folder(tmp_path):
