@@ -1,6 +1,6 @@
 """Messages that must be refused, each with the reason that the dead letter has to give.
 
-For the replay's `--bad`, the tests of the whole chain and the demo: what a broken or careless producer sends.
+For the replay's `--mixed`, the tests of the whole chain and the demo: what a broken or careless producer sends.
 """
 
 import gzip

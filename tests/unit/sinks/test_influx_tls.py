@@ -9,9 +9,7 @@ import trustme
 from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
 from streaming.settings import Settings
 from streaming.sinks.influx import InfluxSink
-
-CANARY = "c4n4ry-t0k3n"
-LINES = b"pipeline,region=a consumed=1.0 60\n"
+from tests.unit.sinks.test_influx_answers import CANARY, LINES, sink_for
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +36,9 @@ def served(authority, stub_store_over_tls):
     return serve
 
 
-def sink_for(store, ca):
-    return InfluxSink(Settings(influx_url=store.url, influx_token=CANARY, influx_ca=ca, write_timeout_s=20.0))
-
-
 def refusal_of(store, ca):
     """What check and write say; each has to refuse at once, before the token is sent."""
-    sink = sink_for(store, ca)
+    sink = sink_for(store, influx_ca=ca)
     said = []
     for act in (sink.check, lambda: sink.write(LINES)):
         with pytest.raises(SinkRefused) as caught:
@@ -59,7 +53,7 @@ def refusal_of(store, ca):
 
 def test_a_certificate_of_our_authority_is_trusted(served, ca_file):
     with served() as store:
-        sink = sink_for(store, ca_file)
+        sink = sink_for(store, influx_ca=ca_file)
         sink.check()
         assert sink.write(LINES).requests == 1
         sink.close()
@@ -96,7 +90,7 @@ def test_a_certificate_of_another_time_or_name_is_refused(served, ca_file, name,
 @pytest.mark.fault("F40")
 def test_a_store_without_tls_is_told_from_an_untrusted_one(stub_store, ca_file):
     stub_store.url = stub_store.url.replace("http:", "https:")
-    sink = sink_for(stub_store, ca_file)
+    sink = sink_for(stub_store, influx_ca=ca_file)
     with pytest.raises(SinkUnavailable, match=r"no secure connection|no answer"):
         sink.check()
     sink.close()
