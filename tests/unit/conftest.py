@@ -2,8 +2,17 @@ import shutil
 
 import pytest
 
+from streaming.settings import Settings
 from tests.harness.forged_artifact import NOW, SPEC
 from tests.harness.toy import toy_artifact
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Of a job that has its folders to itself; its checkpoint is new."""
+    (tmp_path / "checkpoint").mkdir()
+    folders = {"checkpoint": "checkpoint", "artifacts": "artifacts", "audit": "audit.jsonl"}
+    return Settings(**{name: tmp_path / place for name, place in folders.items()})
 
 
 @pytest.fixture(scope="module")

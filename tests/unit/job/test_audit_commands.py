@@ -11,15 +11,8 @@ from schemas.errors import AuditError
 from schemas.left_behind.health import health_path
 from streaming.__main__ import app
 from streaming.job.record import recorded
-from streaming.settings import Settings
 
 NOW_S = 1_764_000_000.0
-
-
-@pytest.fixture
-def settings(tmp_path):
-    (tmp_path / "checkpoint").mkdir()
-    return Settings(checkpoint=tmp_path / "checkpoint", audit=tmp_path / "audit.jsonl")
 
 
 def command(settings, *words):

@@ -16,7 +16,6 @@ from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import Summary
 from streaming.job.record import recorded
 from streaming.roster.watch import RosterWatch
-from streaming.settings import Settings
 from streaming.watch.health import in_words, read_health
 from streaming.watch.health_watch import HealthWatch
 from tests.harness.toy import toy_artifact, toy_frame, toy_published, toy_spec
@@ -37,9 +36,8 @@ def published(batch_id=3, *, at_s=NOW_S, unaccounted=0, frames=None, **summaries
 
 
 @pytest.fixture
-def settings(tmp_path):
-    (tmp_path / "checkpoint").mkdir()
-    return Settings(checkpoint=tmp_path / "checkpoint", audit=tmp_path / "audit.jsonl", influx_token=SECRET)
+def settings(settings):
+    return settings.with_options(influx_token=SECRET)
 
 
 def health(settings):
@@ -199,8 +197,7 @@ def test_what_ended_the_job_is_not_hidden_by_a_log_that_can_no_longer_be_written
     assert health(settings)["exit_code"] == 6
 
 
-def test_artifacts_taken_over_and_refused_are_on_record_once(settings, tmp_path):
-    settings = settings.with_options(artifacts=tmp_path / "artifacts")
+def test_artifacts_taken_over_and_refused_are_on_record_once(settings):
     spec = toy_spec(categories=("ems",))
 
     def publish(of, day):
@@ -254,9 +251,9 @@ def test_a_start_with_another_folder_of_artifacts_needs_one_that_fits_in_it(sett
 @pytest.mark.parametrize(
     ("clock", "ahead_s", "is_refused"), [("wall", 3600, True), ("wall", 60, False), ("event", 3600, False)]
 )
-def test_a_history_that_ends_in_the_future_is_refused_on_the_wall_clock(settings, tmp_path, clock, ahead_s, is_refused):
+def test_a_history_that_ends_in_the_future_is_refused_on_the_wall_clock(settings, clock, ahead_s, is_refused):
     spec = toy_spec(categories=("ems",))
-    settings = settings.with_options(artifacts=tmp_path / "artifacts", clock=clock)
+    settings = settings.with_options(clock=clock)
     toy_artifact(settings.artifacts, spec, cutoff_s=int(time.time()) + ahead_s)
     watch = RosterWatch.of(settings)
     if is_refused:

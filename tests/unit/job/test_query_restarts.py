@@ -10,15 +10,9 @@ from schemas.errors import CheckpointError
 from streaming.disk.guard import CheckpointGuard, verify_checkpoint
 from streaming.job.job import Job, Outside
 from streaming.job.query_starts import ClockSetBack, RestartPauses
-from streaming.settings import Settings
 from streaming.topics.admin import Topic
 from tests.harness.checkpoint import commit
 from tests.harness.memory_sink import MemorySink
-
-
-@pytest.fixture
-def settings(tmp_path):
-    return Settings(checkpoint=tmp_path / "checkpoint", audit=tmp_path / "audit.jsonl")
 
 
 @pytest.fixture
@@ -32,7 +26,6 @@ def run(settings):
 
     def verify(stop):
         topic = Topic(id="1", first_offsets={}, end_offsets={})
-        settings.checkpoint.mkdir()
         verify_checkpoint(settings.checkpoint, CheckpointGuard.of(settings, "1"), topic, audit=settings.audit)
         return True
 

@@ -15,16 +15,7 @@ from schemas.left_behind.pointer import Pointer, pointer_path, write_pointer
 from streaming.roster.artifact_cache import ArtifactCache
 from streaming.roster.roster import ArtifactScan, load_artifact, next_roster, read_roster
 from streaming.roster.watch import RosterWatch, roster_path
-from streaming.settings import Settings
 from tests.unit.roster.conftest import CUTOFF_S
-
-
-@pytest.fixture
-def settings(tmp_path):
-    (tmp_path / "checkpoint").mkdir()
-    return Settings(
-        checkpoint=tmp_path / "checkpoint", artifacts=tmp_path / "artifacts", audit=tmp_path / "audit.jsonl"
-    )
 
 
 @pytest.fixture
