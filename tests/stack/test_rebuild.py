@@ -131,7 +131,7 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
 
     first.rename(first.with_name(".away"))
     with pytest.raises(ArtifactError, match=str(first)):
-        rebuild_here(scorer, "none.lp", range(0, ticks[-1]))
+        rebuild_here(scorer, "some.lp", range(0, ticks[-1]))
     first.with_name(".away").rename(first)
     with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
         admin.delete_records({TopicPartition(topic.name, 1): 7})
