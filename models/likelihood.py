@@ -23,12 +23,19 @@ def poisson_deviance(log_mean: Tensor, counts: Tensor) -> Tensor:
     return 2 * (torch.xlogy(counts, counts) - counts * log_mean - counts + mean)
 
 
-def negative_binomial_nll(log_mean: Tensor, counts: Tensor, size: Tensor) -> Tensor:
-    """Minus log probability of counts; `size` is broadcast against the rest."""
+def negative_binomial_nll(log_mean: Tensor, counts: Tensor, size: Tensor, combinations: Tensor | None = None) -> Tensor:
+    """Minus log probability of counts; `size` is broadcast against the rest.
+
+    combinations: `log_combinations` of the same counts, where many means are tried.
+    """
     log_share = log_mean - torch.log(size + torch.exp(log_mean))  # log(m / (size + m))
     at_zero = size * torch.log1p(torch.exp(log_mean) / size)  # -log P(0)
-    combinations = torch.lgamma(counts + size) - torch.lgamma(size) - torch.lgamma(counts + 1)
-    return at_zero - counts * log_share - combinations
+    return at_zero - counts * log_share - (log_combinations(counts, size) if combinations is None else combinations)
+
+
+def log_combinations(counts: Tensor, size: Tensor) -> Tensor:
+    """What of the log probability of counts does not depend on their mean."""
+    return torch.lgamma(counts + size) - torch.lgamma(size) - torch.lgamma(counts + 1)
 
 
 def log_scores(mean: Floats, counts: npt.NDArray[np.number], dispersion: Dispersion) -> Floats:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.feature_lists import usual_columns
 from models.hyperparameters import Hyperparameters
-from models.likelihood import negative_binomial_nll
+from models.likelihood import log_combinations, negative_binomial_nll
 from models.network import NetworkShape, RiskNetwork, limited
 from schemas.errors import DataError
 
@@ -70,7 +70,7 @@ class ResidualNetwork(RiskNetwork):
         Full batches and L-BFGS, so nothing is random. Each fit starts from the one before it.
         """
         with torch.no_grad():
-            scaled = self.scaled(inputs)
+            scaled, combinations = self.scaled(inputs), log_combinations(counts, size)
         log_usual = inputs[:, :, usual_columns(counts.shape[2])]
         for penalty in PENALTIES:
             optimiser = torch.optim.LBFGS(
@@ -83,7 +83,7 @@ class ResidualNetwork(RiskNetwork):
             def objective(penalty: float = penalty, optimiser: torch.optim.LBFGS = optimiser) -> Tensor:
                 optimiser.zero_grad()
                 log_mean = log_usual + limited(self.linear_part(scaled))
-                losses = negative_binomial_nll(log_mean, counts, size).mean(dim=(0, 1)).div(unit)
+                losses = negative_binomial_nll(log_mean, counts, size, combinations).mean(dim=(0, 1)).div(unit)
                 total = losses.sum() + penalty * self.linear.weight.square().sum()
                 total.backward()  # type: ignore[no-untyped-call]
                 return total
