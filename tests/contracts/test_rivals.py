@@ -57,11 +57,11 @@ def same_weekday(cube, past, step):
 @pytest.mark.parametrize(
     ("rival", "mean_of"),
     [
-        (Constant(), lambda cube, known, step, first: np.ones(cube.counts.shape[1:])),
-        (LastWeek(), lambda cube, known, step, first: mean_or_zero(known[-cube.steps_per_week :])),
-        (Expanding(), lambda cube, known, step, first: mean_or_zero(known)),
-        (SameWeekday(), lambda cube, known, step, first: same_weekday(cube, known, step)),
-        (Historical(), lambda cube, known, step, first: cube.counts[:first].mean(axis=0)),  # before validation
+        (Constant(), lambda cube, past, step, first: np.ones(cube.counts.shape[1:])),
+        (LastWeek(), lambda cube, past, step, first: mean_or_zero(past[-cube.steps_per_week :])),
+        (Expanding(), lambda cube, past, step, first: mean_or_zero(past)),
+        (SameWeekday(), lambda cube, past, step, first: same_weekday(cube, past, step)),
+        (Historical(), lambda cube, past, step, first: cube.counts[:first].mean(axis=0)),  # before validation
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
@@ -69,7 +69,7 @@ def same_weekday(cube, past, step):
 def test_a_mean_of_counts_is_that_of_the_steps_in_its_definition(rival, mean_of, task):
     cube, first, delay = task
     forecast = stacked(rival.fit(cube, first).forecast(cube, first, delay=delay))
-    expected = by_steps(cube, first, delay, lambda known, step: mean_of(cube, known, step, first))
+    expected = by_steps(cube, first, delay, lambda past, step: mean_of(cube, past, step, first))
     np.testing.assert_allclose(forecast, expected, rtol=1e-12)
 
 

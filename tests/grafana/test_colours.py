@@ -84,12 +84,12 @@ def test_the_higher_a_cell_the_more_it_stands_out_from_the_ground():
 def test_the_legends_numbers_are_where_the_maps_colours_begin():
     legend = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"] == "Colours")["options"]["content"]
     _, chances, lifts = (re.findall(r"<td[^>]*>([\d.]+)</td>", row) for row in legend.split("</tr>")[:3])
-    (of_shade,) = (one for one in MAP["fieldConfig"]["overrides"] if one["matcher"]["options"] == "shade")
-    shades = next(one["value"]["steps"] for one in of_shade["properties"] if one["id"] == "thresholds")
+    (of_shade,) = (rule for rule in MAP["fieldConfig"]["overrides"] if rule["matcher"]["options"] == "shade")
+    shades = next(each["value"]["steps"] for each in of_shade["properties"] if each["id"] == "thresholds")
     begins = [step["value"] for step in shades[1:]]
     assert re.findall(r"background-color:(#\w+)", legend)[:-1] == [step["color"] for step in shades]
     assert [float(number) / 100 for number in chances] == pytest.approx([0, *begins])
-    switch = next(one for one in PAGES["live-map"]["templating"]["list"] if one["name"] == "colour")
+    switch = next(each for each in PAGES["live-map"]["templating"]["list"] if each["name"] == "colour")
     of_lift = switch["query"].split(" : ")[-1].replace('"expected"', "lift").replace('"usual"', "1")
     shown = [eval(of_lift, {"lift": float(number)}) for number in lifts]  # noqa: S307 - a formula of our own page
     assert shown == pytest.approx([0, *begins], rel=0.04, abs=1e-9)  # of two digits

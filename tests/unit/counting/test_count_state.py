@@ -136,8 +136,8 @@ def assert_equal_to(state, counts):
                     assert counted[cell, category] == counts[width, number, cell, category], (name, number)
 
 
-def assert_same_rings(one, other):
-    for name, level in one.levels.items():
+def assert_same_rings(state, other):
+    for name, level in state.levels.items():
         np.testing.assert_array_equal(level.ring, other.levels[name].ring)
         assert level.newest == other.levels[name].newest
 

@@ -83,13 +83,13 @@ def recount(batches, history_end_s=0):
     An incident is known until its latest time is older than the memory, and then its count is final. Until its own
     time is older, whether it repeats another follows from all incidents whose ids are not in use again.
     """
-    known, ledger, final = {}, Counter(), []
+    incidents_by_key, ledger, final = {}, Counter(), []
     for as_of, batch in batches:
         since_s = as_of - KEEP_S
         told = []
         for row in zip(*(getattr(batch, f.name).tolist() for f in fields(Incidents)), strict=True):
             key, revision, occurred, _, cell, category, flags, place, *_ = row
-            before = known.get(key)
+            before = incidents_by_key.get(key)
             if occurred > as_of + 300 or occurred < since_s:
                 ledger["future" if occurred > as_of else "late"] += 1
                 continue
@@ -103,25 +103,29 @@ def recount(batches, history_end_s=0):
                 continue
             of_history = before["of_history"] if before else occurred < history_end_s
             live = flags == COUNTED_ORIGIN and not of_history
-            known[key] = {
+            incidents_by_key[key] = {
                 **{"key": key, "revision": revision, "occurred": occurred, "cell": cell, "category": category},
                 **{"place": tuple(place), "latest": latest, "of_history": of_history, "live": live, "repeat": False},
             }
             excluded = of_history or not flags & COUNTED_ORIGIN
             outcome = "counted" if before is None and not flags & CANCELLED else "corrected"
             told.append((key, "excluded" if excluded else outcome))
-        live = [(k, one["occurred"], one["category"], one["place"]) for k, one in known.items() if one["live"]]
-        found = repeats_of(live)
-        for key, one in known.items():
-            if one["occurred"] >= since_s:
-                one["repeat"] = key in found
+        live = [
+            (k, incident["occurred"], incident["category"], incident["place"])
+            for k, incident in incidents_by_key.items()
+            if incident["live"]
+        ]
+        repeats = repeats_of(live)
+        for key, incident in incidents_by_key.items():
+            if incident["occurred"] >= since_s:
+                incident["repeat"] = key in repeats
         for key, outcome in told:
-            ledger["repeated" if known[key]["repeat"] and outcome != "excluded" else outcome] += 1
+            ledger["repeated" if incidents_by_key[key]["repeat"] and outcome != "excluded" else outcome] += 1
     total = defaultdict(int)
-    for one in [*known.values(), *final]:
-        if one["live"] and not one["repeat"]:
+    for incident in [*incidents_by_key.values(), *final]:
+        if incident["live"] and not incident["repeat"]:
             for width in (300, 3600, DAY_S):
-                total[width, one["occurred"] // width, one["cell"], one["category"]] += 1
+                total[width, incident["occurred"] // width, incident["cell"], incident["category"]] += 1
     return ledger, total
 
 

@@ -74,12 +74,12 @@ def test_training_on_either_gives_equal_artifacts_to_the_last_bit(town, tmp_path
         made[name] = train_region(ready, tmp_path / name, report=lambda what, share: None)[0]
     for part in (WEIGHTS, BASELINE):
         assert (made["file"] / part).read_bytes() == (made["archive"] / part).read_bytes(), part
-    one, two = (read_artifact(made[name]).history() for name in ("file", "archive"))
-    for level in one.levels:
-        np.testing.assert_array_equal(one.levels[level].ring, two.levels[level].ring)
-    known = [history.registry.records() for history in (one, two)]
+    of_file, archived = (read_artifact(made[name]).history() for name in ("file", "archive"))
+    for level in of_file.levels:
+        np.testing.assert_array_equal(of_file.levels[level].ring, archived.levels[level].ring)
+    records = [history.registry.records() for history in (of_file, archived)]
     for column in ("occurred_s", "cell", "category", "flags", "latest_s"):  # only the rows' own ids differ
-        assert sorted(getattr(known[0], column).tolist()) == sorted(getattr(known[1], column).tolist())
+        assert sorted(getattr(records[0], column).tolist()) == sorted(getattr(records[1], column).tolist())
     data = read_manifest(made["archive"]).data
     assert (data.file_name, data.table_version, data.layout) == ("archive", 1, "archive")
     assert data.sha256 == read_archive(f"archive:{path}").sha256

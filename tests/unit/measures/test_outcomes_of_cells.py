@@ -51,16 +51,16 @@ def kept(tmp_path):
 
 @pytest.mark.parametrize("horizon", range(3))
 def test_a_kept_forecast_is_judged_by_the_dispersion_of_each_cell(kept, horizon):
-    found = judge(kept, closed(horizon), SPEC)
+    judged = judge(kept, closed(horizon), SPEC)
     observed = closed(horizon).observed
     total = 0.0
     for number, category in enumerate(SPEC.categories):
         here = (slice(None), number, horizon)
-        assert found[category]["log_score"] == pytest.approx(-law(here).logpmf(observed[:, number]).mean(), rel=1e-6)
+        assert judged[category]["log_score"] == pytest.approx(-law(here).logpmf(observed[:, number]).mean(), rel=1e-6)
         of_baseline = -usual_law(here).logpmf(observed[:, number]).mean()
-        assert found[category]["baseline_log_score"] == pytest.approx(of_baseline, rel=1e-6)
+        assert judged[category]["baseline_log_score"] == pytest.approx(of_baseline, rel=1e-6)
         brier = ((law(here).sf(0) - (observed[:, number] > 0)) ** 2).mean()
-        assert found[category]["brier"] == pytest.approx(brier, rel=1e-5)
+        assert judged[category]["brier"] == pytest.approx(brier, rel=1e-5)
         total -= law(here).logpmf(observed[:, number]).sum()
         bins = by_chance(kept, closed(horizon), SPEC)
         chances = sum(sums for (name, _), (_, sums, _) in bins.items() if name == category)
