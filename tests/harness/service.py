@@ -51,6 +51,16 @@ class Client:
         return self.ask(path, method="POST", json=body)
 
 
+def waited(condition, within_s=60):
+    """Whether the condition holds in time."""
+    until_s = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 @contextmanager
 def running(service):
     """The address of a server with that service, which has looked at its files once."""

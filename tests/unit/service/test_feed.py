@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -12,7 +11,7 @@ from service import feed
 from service.feed import Looks
 from service.frames import Frames
 from service.tokens import ANYONE, Tokens, make_token
-from tests.harness.service import Client, Clock, leave_frame, running, toy_service
+from tests.harness.service import Client, Clock, leave_frame, running, toy_service, waited
 
 
 @pytest.fixture
@@ -77,7 +76,7 @@ def test_so_many_streams_are_served_and_one_more_when_another_has_ended(tmp_path
             assert (refused.status, refused.headers["Retry-After"]) == (503, "60")
             assert b"200 streams are open" in refused.data
         leave_frame(tmp_path, "riverton", seed=8)  # who has gone is noticed when it is sent something
-        assert seen(lambda: b"incident_risk_service_streams 199.0" in Client(base).get("/metrics").data)
+        assert waited(lambda: b"incident_risk_service_streams 199.0" in Client(base).get("/metrics").data)
         with events(base) as next_one:
             assert next(next_one)["region"] == "riverton"
 
@@ -160,17 +159,8 @@ def test_an_error_that_nobody_foresaw_makes_the_service_unhealthy_until_a_look_s
         assert health.get("/health").status == 200
         with monkeypatch.context() as broken:
             broken.setattr(Frames, "look", lambda self: 1 / 0)
-            assert seen(lambda: health.get("/health").status == 503)
+            assert waited(lambda: health.get("/health").status == 503)
             answer = health.get("/health")
             assert answer.headers["Content-Type"] == "application/problem+json"
             assert "cannot be looked at" in json.loads(answer.data)["detail"]
-        assert seen(lambda: health.get("/health").status == 200)
-
-
-def seen(what, *, within_s=60):
-    until_s = time.monotonic() + within_s
-    while time.monotonic() < until_s:
-        if what():
-            return True
-        time.sleep(0.05)
-    return False
+        assert waited(lambda: health.get("/health").status == 200)

@@ -1,7 +1,6 @@
 """Who may ask: hashes in a file, regions, and how often."""
 
 import json
-import time
 
 import pytest
 from hypothesis import given
@@ -11,7 +10,7 @@ from typer.testing import CliRunner
 from schemas.errors import SettingsError
 from service.__main__ import app
 from service.tokens import Rates, Tokens, make_token, read_tokens
-from tests.harness.service import Client, leave_frame, running, toy_service
+from tests.harness.service import Client, leave_frame, running, toy_service, waited
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +80,6 @@ def test_a_token_ends_within_seconds_of_its_line(base, folder):
     assert waited(lambda: client.get("/v1/regions").status == 200)
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n", encoding="utf-8")
     assert waited(lambda: client.get("/v1/regions").status == 401)
-
-
-def waited(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 @pytest.mark.parametrize("damage", [b"not json", b'{"name": "a"}', b'{"name": "\xff"}', None])

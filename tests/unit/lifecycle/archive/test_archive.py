@@ -7,6 +7,7 @@ import pytest
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lifecycle.archive.collect import archive_region, regions_of
 from lifecycle.archive.feed import FeedLog
@@ -179,15 +180,11 @@ def test_of_a_first_start_only_whole_days_count(world, path):
 
 
 def test_two_regions_share_a_table(tmp_path, world, path):
-    other = KeptWorld(tmp_path / "other", type(SPEC)(**{**_fields(SPEC), "region": "elsewhere"}))
+    other = KeptWorld(tmp_path / "other", replace(SPEC, region="elsewhere"))
     for region in (world, other):
         quiet_days(region, TODAY, TODAY + 4)
         run(region, path)
     assert {region for region, *_ in rows_of(path)} == {"toyville", "elsewhere"}
-
-
-def _fields(spec):
-    return {name: getattr(spec, name) for name in spec.__struct_fields__}
 
 
 def test_of_two_writers_that_do_not_know_of_each_other_one_is_refused(world, path):

@@ -4,12 +4,11 @@ import getpass
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from lifecycle.__main__ import app
 from schemas.audit.verify import records
 from schemas.errors import AuditError, RegistryError, SettingsError
 from schemas.left_behind.pointer import Pointer, read_pointer
+from tests.harness.gate_town import command
 from tests.harness.registries import PAGE_FILES, Desk, evaluation_folder
 
 
@@ -27,13 +26,7 @@ def run(desk):
         "RISK_AUDIT": str(desk.audit),
     }
 
-    def run(*words, **more):
-        ran = CliRunner().invoke(app, [str(word) for word in words], env=environment | more)
-        if ran.exception and not isinstance(ran.exception, SystemExit):
-            raise ran.exception
-        return ran.output
-
-    return run
+    return lambda *words, **more: command(*words, **environment | more)
 
 
 def roles(run, *words):
@@ -103,7 +96,8 @@ def test_each_change_is_on_record_with_who_why_and_hash(desk, run):
 def test_nobody_changes_anything_without_a_reason_a_name_or_a_record(desk, run, monkeypatch):
     (version,) = desk.make(1)
     folder = desk.made_folder(version)
-    assert "Missing option" in run("promote", folder)
+    with pytest.raises(AssertionError, match="Missing option"):
+        run("promote", folder)
     with pytest.raises(SettingsError, match="--because is empty"):
         run("promote", folder, "--because", " ")
     monkeypatch.setattr("getpass.getuser", lambda: {}["nobody"])
