@@ -16,7 +16,6 @@ from schemas.left_behind.pointer import Pointer, pointer_path, read_pointer, wri
 class Synced:
     """What was done for a region. `fault`: why the challenger was left out."""
 
-    region: str
     pointer: Pointer
     copied: tuple[str, ...]
     is_pointer_new: bool
@@ -34,19 +33,19 @@ def sync(registry: ModelRegistry, artifacts: Path, region: str, note: Note) -> S
         raise RegistryError(f"{region} has no champion", f"run `python -m lifecycle promote {region}/VERSION`")
     with write_errors(ArtifactError, home), exclusive(home / ".lock"):
         state = registry.state(region)  # another process may have had the lock until now
-        copied = [version for version in (state.champion,) if version and _bring(registry, home, state, version)]
-        challenger, fault = state.challenger, None
+        champion, challenger, fault = state.champion, state.challenger, None
+        copied = [champion] if champion and _bring(registry, home, state, champion) else []
         try:
             if challenger and _bring(registry, home, state, challenger):
                 copied.append(challenger)
         except ArtifactError as error:
             challenger, fault = None, error
-        pointer = Pointer(champion=state.champion or "", challenger=challenger)
+        pointer = Pointer(champion=champion or "", challenger=challenger)
         is_new = pointer != _pointer_of(artifacts, region)
         if is_new:
             note("pointer_written", _details(region, pointer, state, pointer_path(artifacts, region)))
             write_pointer(artifacts, region, pointer)
-    return Synced(region=region, pointer=pointer, copied=tuple(copied), is_pointer_new=is_new, fault=fault)
+    return Synced(pointer=pointer, copied=tuple(copied), is_pointer_new=is_new, fault=fault)
 
 
 def _bring(registry: ModelRegistry, home: Path, state: RegionState, version: str) -> bool:
