@@ -178,7 +178,7 @@ def test_dead_letters_are_shown(ours):
 def test_retraining_asks_its_triggers_and_says_why_it_waits(ours, record_property):
     folder = artifact_of(ours)
     ours.shell("chown -R 10001 data/artifacts")
-    ours.shell(fence(MORE, "retrain promote").replace("VERSION", folder.name).replace("--rm", "--rm -T"))
+    ours.shell(fence(MORE, "COMPOSE_PROFILES=retrain").replace("VERSION", folder.name).replace("--rm", "--rm -T"))
     assert json.loads((folder.parent / "pointer.json").read_text())["champion"] == folder.name
     answer = folder.parent / "retrain.json"
     wait(answer.exists, 300, lambda: ours.compose("logs", "--tail", "60", "retrain"))

@@ -16,13 +16,7 @@ from streaming.__main__ import app as streaming_app
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TAGGED = (
-    "compose.yaml",
-    "compose.gpu.yaml",
-    "deploy/cluster.yaml",
-    "deploy/registry.yaml",
-    "docs/how-to/operations.md",
-)
+TAGGED = ("compose.yaml", "compose.gpu.yaml", "deploy/cluster.yaml", "docs/how-to/operations.md")
 
 
 def test_what_is_installed_has_the_projects_name_and_version():
