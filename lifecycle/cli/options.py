@@ -30,7 +30,9 @@ Data = Annotated[
     typer.Option(help="TOML file with a table [[regions]] for each region, or archive:PATH; default: RISK_ARCHIVE"),
 ]
 Because = Annotated[str, typer.Option(help="Why, for the audit log", callback=_refuse_no_reason)]
-FolderOrVersion = Annotated[str, typer.Argument(help="An artifact's folder, or REGION/VERSION of one that is kept")]
+FolderOrVersion = Annotated[
+    str, typer.Argument(metavar="FOLDER|REGION/VERSION", help="An artifact's folder, or a version that is kept")
+]
 RegionName = Annotated[str, typer.Argument(help="Name of the region")]
 
 

@@ -23,7 +23,9 @@ from streaming.settings import Settings
 
 def versions_command(
     context: typer.Context,
-    of: Annotated[str, typer.Argument(help="REGION, or REGION/VERSION to verify it and read its card")] = "",
+    which: Annotated[
+        str, typer.Argument(metavar="REGION[/VERSION]", help="A region's, or one to verify and to read its card")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Print all versions with their roles, oldest first; or one, fetched and verified.
@@ -32,7 +34,7 @@ def versions_command(
     """
     settings: Settings = context.obj()
     registry = open_registry(settings.registry)
-    region, version = region_and_version(of) if of else ("", "")
+    region, version = region_and_version(which) if which else ("", "")
     if version:
         return _show(registry, region, version, as_json=as_json)
     rows = [
@@ -85,7 +87,8 @@ def promote_command(
     version: Annotated[
         str,
         typer.Argument(
-            help="An artifact's folder, REGION/VERSION, or REGION: its versions are brought to the job again"
+            metavar="FOLDER|REGION[/VERSION]",
+            help="An artifact's folder, a version that is kept, or a region: its versions are brought to the job again",
         ),
     ],
     because: Because,
@@ -115,7 +118,9 @@ def rollback_command(context: typer.Context, region: RegionName, because: Becaus
 
 
 def retire_command(
-    context: typer.Context, version: Annotated[str, typer.Argument(help="REGION/VERSION")], because: Because
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(metavar="REGION/VERSION", help="A version that is kept")],
+    because: Because,
 ) -> None:
     """Take a version out for good: it is kept, but never promoted, nor tried. The champion cannot be retired."""
     settings: Settings = context.obj()
