@@ -1,14 +1,13 @@
 """Sends one mark."""
 
 import msgspec
-from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from schemas.feedback import Feedback
 from streaming.topics.admin import topic_faults
-from streaming.topics.client import KafkaConnection, broker_error
+from streaming.topics.client import KafkaConnection, broker_error, producer_of
 
-_PATIENCE_MS = 10_000
+_PATIENCE_S = 10.0
 
 
 def send_mark(mark: Feedback, kafka: KafkaConnection, topic: str) -> None:
@@ -16,18 +15,9 @@ def send_mark(mark: Feedback, kafka: KafkaConnection, topic: str) -> None:
     if faults := topic_faults(kafka, {topic: "WRITE"}):
         raise faults[topic]
     try:
-        producer = KafkaProducer(
-            acks="all",
-            bootstrap_timeout_ms=_PATIENCE_MS,
-            max_block_ms=_PATIENCE_MS,
-            request_timeout_ms=_PATIENCE_MS // 2,
-            delivery_timeout_ms=_PATIENCE_MS,
-            **kafka.client_options(),
-        )
+        producer = producer_of(kafka, patience_s=_PATIENCE_S)
         try:
-            producer.send(topic, key=mark.cell.encode(), value=msgspec.json.encode(mark)).get(
-                timeout=_PATIENCE_MS / 1000
-            )
+            producer.send(topic, key=mark.cell.encode(), value=msgspec.json.encode(mark)).get(timeout=_PATIENCE_S)
         finally:
             producer.close(timeout=5)
     except KafkaError as error:

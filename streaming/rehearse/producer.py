@@ -10,7 +10,9 @@ from kafka.errors import KafkaError
 from schemas.errors import BrokerError
 from streaming.rehearse.replay import KINDS, Message, ReplayPlan, messages
 from streaming.topics.admin import topic_faults
-from streaming.topics.client import KafkaConnection, broker_error
+from streaming.topics.client import KafkaConnection, broker_error, producer_of
+
+_PATIENCE_S = 30.0
 
 
 def send_messages(
@@ -50,17 +52,7 @@ def send_plan(
     if faults := topic_faults(kafka, {topic: "WRITE"}):
         raise faults[topic]
     try:
-        producer = KafkaProducer(
-            bootstrap_timeout_ms=10_000,
-            allow_auto_create_topics=False,
-            linger_ms=5,
-            batch_size=65_536,
-            max_block_ms=10_000,
-            request_timeout_ms=10_000,
-            delivery_timeout_ms=30_000,
-            metrics_enabled=False,
-            **kafka.client_options(),
-        )
+        producer = producer_of(kafka, patience_s=_PATIENCE_S, linger_ms=5, batch_size=65_536)
     except KafkaError as error:
         raise broker_error(error, kafka) from error
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kafka import KafkaProducer
 from kafka.errors import (
     AuthorizationError,
     KafkaConnectionError,
@@ -90,6 +91,20 @@ class KafkaConnection:
         if self.ca:
             options |= {"kafka.ssl.truststore.type": "PEM", "kafka.ssl.truststore.location": str(self.ca)}
         return options
+
+
+def producer_of(kafka: KafkaConnection, *, patience_s: float, **options: Any) -> KafkaProducer:
+    """A producer for which a message is sent when all replicas in sync have it. It gives up after `patience_s`."""
+    patience_ms = int(1000 * patience_s)
+    return KafkaProducer(
+        acks="all",
+        bootstrap_timeout_ms=patience_ms,
+        max_block_ms=patience_ms,
+        request_timeout_ms=patience_ms // 2,
+        delivery_timeout_ms=patience_ms,
+        **options,
+        **kafka.client_options(),
+    )
 
 
 def jaas_quoted(text: str) -> str:

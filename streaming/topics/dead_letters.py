@@ -13,7 +13,7 @@ from schemas.dead_letter import encode_dead_letter
 from schemas.errors import BrokerError, BrokerUnavailable
 from schemas.incidents import Rejection
 from streaming.settings import Settings
-from streaming.topics.client import KafkaConnection, broker_error, refuse_unreachable
+from streaming.topics.client import KafkaConnection, broker_error, producer_of, refuse_unreachable
 
 # All messages of a batch may be refused: 1.6 million letters at once would need 2 GiB, and perhaps more time than
 # `RISK_WRITE_TIMEOUT_S`, after which Kafka's client drops the letters that it has not sent yet.
@@ -86,18 +86,9 @@ class DeadLetters:
             raise kind(fault, remedy="create the topic and check the broker; the batch will be repeated") from error
 
     def _send(self, letters: Iterable[bytes]) -> None:
-        timeout_ms = int(1000 * self.write_timeout_s)
         if self._producer is None:
             refuse_unreachable(self.kafka.bootstrap)  # the client itself would need its whole time limit for this
-            self._producer = KafkaProducer(
-                linger_ms=5,
-                acks="all",
-                bootstrap_timeout_ms=timeout_ms,
-                max_block_ms=timeout_ms,
-                request_timeout_ms=timeout_ms // 2,
-                delivery_timeout_ms=timeout_ms,
-                **self.kafka.client_options(),
-            )
+            self._producer = producer_of(self.kafka, patience_s=self.write_timeout_s, linger_ms=5)
         sent = [self._producer.send(self.topic, value=letter) for letter in letters]
         self._producer.flush(timeout=self.write_timeout_s + 5)
         for future in sent:

@@ -35,7 +35,7 @@ class Producer:
 
 
 def test_a_mark_is_sent_when_every_replica_has_it(monkeypatch):
-    monkeypatch.setattr(send, "KafkaProducer", Producer)
+    monkeypatch.setattr("streaming.topics.client.KafkaProducer", Producer)
     monkeypatch.setattr(send, "topic_faults", lambda *_: {})
     mark = decode_feedback(encoded())
     send.send_mark(mark, KAFKA, "feedback.v1")

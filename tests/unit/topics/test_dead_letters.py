@@ -60,7 +60,7 @@ def broker(monkeypatch):
     broker = Broker()
     assert LETTERS_AT_ONCE <= 20_000
     monkeypatch.setattr(streaming.topics.dead_letters, "LETTERS_AT_ONCE", AT_ONCE)
-    monkeypatch.setattr(streaming.topics.dead_letters, "KafkaProducer", broker)
+    monkeypatch.setattr("streaming.topics.client.KafkaProducer", broker)
     monkeypatch.setattr(streaming.topics.dead_letters, "refuse_unreachable", lambda bootstrap: None)
     return broker
 
