@@ -138,7 +138,7 @@ def trained(table):
     torch.set_num_threads(1)
     cutoff_s = START_S + 200 * DAY_S
     spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff_s)
-    options = TrainingOptions(step_s=DAY_S, epochs=1, seed=0)
+    options = TrainingOptions(step_s=DAY_S // 2, epochs=1, seed=0)
     return train(IncidentHistory.of(table, spec, cutoff_s), options, report=lambda what, share: None)
 
 

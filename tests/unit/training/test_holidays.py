@@ -109,7 +109,7 @@ def test_a_training_learns_a_holiday_and_one_that_is_like_it_keeps_them(tmp_path
     data = tmp_path / "town.csv"
     data.write_text("\n".join(rows), encoding="utf-8")
     layout = "time=when,lat=lat,lon=lon,category=kind,timezone=UTC"
-    task = RegionTask(region="town", data=str(data), layout=layout, holidays="US", step_minutes=1440, epochs=1)
+    task = RegionTask(region="town", data=str(data), layout=layout, holidays="US", step_minutes=720, epochs=1)
     folder, results = train_region(prepare(task), tmp_path / "artifacts", report=lambda what, share: None)
     artifact = read_artifact(folder)
     assert {day for day in days_off if day < 18_500} < set(artifact.constants.holidays.astype(int))

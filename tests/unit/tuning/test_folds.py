@@ -24,7 +24,7 @@ from tests.harness.toy import toy_table
 
 DAY, HOUR = 86_400, 3600
 START, DAYS = 1_600_000_000 // DAY * DAY, 100
-CUTOFF, STEP_S = START + DAYS * DAY, 12 * HOUR
+CUTOFF, STEP_S = START + DAYS * DAY, 6 * HOUR
 
 
 def town(*, changed_from_s=None):
@@ -44,6 +44,7 @@ def town(*, changed_from_s=None):
     return toy_table(when, lat_deg=lat, lon_deg=lon, category=category)
 
 
+RECIPE = Hyperparameters(minibatch=256)
 BLOCKS = Blocks.of(int(town().occurred_s[0]), CUTOFF)
 SPEC = spec_for(town(), region="toyville", cell_m=1000, cutoff_s=CUTOFF)
 
@@ -122,13 +123,17 @@ def test_the_constants_are_fitted_and_chosen_on_the_time_before_the_first_origin
     assert [(last < first, until <= first) for last, until in given] == [(True, True)]
 
 
-def test_the_loss_finds_what_is_there_and_depends_on_recipe_and_seed_alone(folds):
-    recipe = Hyperparameters(minibatch=256)
-    loss = folds.loss(recipe, 0, seed=0)
+@pytest.fixture(scope="module")
+def loss(folds):
+    """Of RECIPE on the first fold."""
+    return folds.loss(RECIPE, 0, seed=0)
+
+
+def test_the_loss_finds_what_is_there_and_depends_on_recipe_and_seed_alone(folds, loss):
     assert loss < 0.995
-    assert folds.loss(recipe, 0, seed=0) == loss
-    assert folds.loss(recipe, 0, seed=1) != loss
-    assert folds.loss(msgspec.structs.replace(recipe, learning_rate=1e-6), 0, seed=0) > loss
+    assert folds.loss(RECIPE, 0, seed=0) == loss
+    assert folds.loss(RECIPE, 0, seed=1) != loss
+    assert folds.loss(msgspec.structs.replace(RECIPE, learning_rate=1e-6), 0, seed=0) > loss
 
 
 def test_a_recipe_that_only_does_harm_has_the_loss_of_the_linear_part(folds):
@@ -140,10 +145,9 @@ def test_a_recipe_that_only_does_harm_has_the_loss_of_the_linear_part(folds):
     "change",
     [{"widths": (64, 16)}, {"widths": (16, 32)}, {"learning_rate": 5e-3}, {"weight_decay": 1.0}, {"minibatch": 300}],
 )
-def test_every_part_of_the_recipe_has_a_part_in_the_training(folds, change):
-    recipe = Hyperparameters(minibatch=256)
-    other = msgspec.structs.replace(recipe, **change)
-    assert folds.loss(other, 0, seed=0) != folds.loss(recipe, 0, seed=0)
+def test_every_part_of_the_recipe_has_a_part_in_the_training(folds, loss, change):
+    other = msgspec.structs.replace(RECIPE, **change)
+    assert folds.loss(other, 0, seed=0) != loss
 
 
 @pytest.mark.parametrize("patience", [1, 2, 5])
@@ -167,7 +171,7 @@ def test_folds_know_outside_series_as_issued_before_the_test_block():
     cutoff_s = windy_town.START + windy_town.DAYS * DAY
     spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff_s)
     spec = informed(spec, holidays="", series=(CovariateSeries(name="wind", max_age_hours=24),))
-    options = TrainingOptions(step_s=STEP_S, epochs=2, seed=0)
+    options = TrainingOptions(step_s=12 * HOUR, epochs=2, seed=0)
     values = windy_town.forecasts(series)
     later = values.copy()
     later["value"][values["issued_s"] >= Blocks.of(int(table.occurred_s[0]), cutoff_s).test_s] += 9
