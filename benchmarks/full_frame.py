@@ -14,7 +14,7 @@ from benchmarks.stack import Stack
 from benchmarks.synthetic import synthetic_events
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
-from models.scoring import RegionScores, score
+from models.scoring import CellScores, score
 from schemas.decode import Messages, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
@@ -66,7 +66,7 @@ def decoded(spec: Spec, n: int, *, seed: int, as_of_s: int) -> Incidents:
     return decode_messages(messages, {spec.region: spec}).incidents[spec.region]
 
 
-def frame_of(spec: Spec, model: str, as_of_s: int, features: Features, scores: RegionScores) -> RiskFrame:
+def frame_of(spec: Spec, model: str, as_of_s: int, features: Features, scores: CellScores) -> RiskFrame:
     return RiskFrame(
         spec=spec,
         as_of_s=as_of_s,

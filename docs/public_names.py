@@ -23,7 +23,7 @@ PUBLIC = {
     },
     "Networks": {"models.network": "RiskNetwork() NetworkShape", "models.networks": "kind_of_network"},
     "Scores and artifacts": {
-        "models.scoring": "RegionScores score",
+        "models.scoring": "CellScores score",
         "models.counting.count_state": "CountState Applied",
         "models.artifact.artifact": "Artifact read_artifact",
         "schemas.left_behind.pointer": "Pointer(...)",

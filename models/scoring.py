@@ -17,7 +17,7 @@ LOW, HIGH = 0.05, 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RegionScores:
+class CellScores:
     """(cells, categories, horizons) each but `attribution`; see schemas.frame.RiskFrame for their meaning."""
 
     expected: Array
@@ -41,7 +41,7 @@ def means(values: Array, network: RiskNetwork | None, spec: Spec) -> tuple[Array
     return usual, expected, inputs
 
 
-def score(values: Array, network: RiskNetwork | None, constants: BaselineConstants, spec: Spec) -> RegionScores:
+def score(values: Array, network: RiskNetwork | None, constants: BaselineConstants, spec: Spec) -> CellScores:
     """The scores of one region's features. Without a network they are the baseline's: `expected` equals `usual`.
 
     values: (cells, categories, features). The network is used on the device it is on, with the threads torch was
@@ -59,7 +59,7 @@ def score(values: Array, network: RiskNetwork | None, constants: BaselineConstan
     usual, expected, inputs = means(values, network, spec)
     dispersion = constants.dispersion_in_cells(of_network=network is not None)
     risk = at_least_one(expected, dispersion)
-    return RegionScores(
+    return CellScores(
         expected=expected,
         risk=risk,
         low=predictive_quantile(expected, dispersion, LOW),

@@ -62,7 +62,7 @@ class ScoreColumns(NamedTuple):
     attribution: bytes | None = None
 
 
-FIELDS = ScoreColumns._fields[1:]  # as in models.scoring.RegionScores and schemas.frame.RiskFrame
+FIELDS = ScoreColumns._fields[1:]  # as in models.scoring.CellScores and schemas.frame.RiskFrame
 
 
 def ddl(row: type) -> str:

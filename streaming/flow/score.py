@@ -10,7 +10,7 @@ import torch
 from models.artifact.artifact import Artifact
 from models.features import Features
 from models.network import RiskNetwork
-from models.scoring import RegionScores, score
+from models.scoring import CellScores, score
 from schemas.errors import ArtifactError
 from schemas.frame import BASELINE_MODEL, RiskFrame
 from streaming.flow.rows import FIELDS, ScoreColumns
@@ -44,7 +44,7 @@ def task_device() -> str:
 
 def score_features(
     artifact: Artifact, network_of: Callable[[], RiskNetwork | None], features: bytes
-) -> tuple[str, RegionScores]:
+) -> tuple[str, CellScores]:
     """Scores of one region, and what made them: the artifact's version, or the baseline and why.
 
     network_of: gives the network on its device, None when it cannot be used; may fail as the network itself may.

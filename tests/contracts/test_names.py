@@ -1,9 +1,9 @@
-"""Our three packages have plain names, so nobody else's distribution may install something under them."""
+"""Our packages have plain names, so nobody else's distribution may install something under them."""
 
 import re
 from importlib.metadata import distributions
 
-OURS = re.compile(r"^(?:schemas|models|streaming|lifecycle)(?:/|\.py,)", re.MULTILINE)
+OURS = re.compile(r"^(?:schemas|models|streaming|lifecycle|service)(?:/|\.py,)", re.MULTILINE)
 
 
 def test_no_other_distribution_installs_a_file_under_our_names():

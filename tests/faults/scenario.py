@@ -46,6 +46,7 @@ KINDS = {
     "add_partitions": (1, (1, 2), 1),
     "swap_artifact": (1, (None,), 1),
 }
+SENT = ("produce", "correct", "cancel", "repeat", "rubbish", "stray")  # kinds of messages
 COSTLY = ("kill", "restart", "broker_restart", "broker_kill", "broker_freeze")
 
 

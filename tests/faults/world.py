@@ -18,7 +18,7 @@ from tests.faults.injected import Injected
 from tests.faults.offsets import newest
 from tests.faults.oracle_region import Region
 from tests.faults.promises import WAITED_S
-from tests.faults.scenario import DAY_S, START_S, Producer, closing, moved
+from tests.faults.scenario import DAY_S, SENT, START_S, Producer, closing, moved
 from tests.faults.witness import Witness
 from tests.faults.written_store import WrittenStore
 from tests.harness.proxy import Proxy
@@ -85,7 +85,7 @@ class World(Actions):
         with self.witness:
             self._start()
             for action in self.scenario.actions:
-                getattr(self, f"do_{action.kind}", self.do_send)(action)
+                getattr(self, "do_send" if action.kind in SENT else f"do_{action.kind}")(action)
             self.do_send(closing(self.scenario))
             self.settle("the end")
             if code := self.scorer.end(signal.SIGTERM):

@@ -9,7 +9,7 @@ from models.artifact.artifact import read_artifact
 from models.features import FeatureEngine
 from models.network import NetworkShape, RiskNetwork
 from models.networks.residual import ResidualNetwork
-from models.scoring import RegionScores, score
+from models.scoring import CellScores, score
 from streaming.flow.score import score_features
 from tests.harness.forged_artifact import SPEC, forge
 
@@ -128,5 +128,5 @@ def test_a_network_that_gives_no_usable_number_leaves_the_baseline_and_the_score
         model, scores = score_features(artifact, lambda: Misbehaving(give), values.tobytes())
     assert model == said
     baseline = score(values, None, artifact.constants, artifact.spec)
-    for name in RegionScores.__dataclass_fields__:
+    for name in CellScores.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(scores, name), getattr(baseline, name))
