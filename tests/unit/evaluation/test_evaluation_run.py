@@ -42,19 +42,19 @@ def test_kinds_of_network_stand_side_by_side_and_the_report_is_about_the_first(t
 
 
 def test_how_much_is_in_memory_at_a_time_changes_no_figure(task, quick):
-    """Rows are cells at steps: all 60 days at once, one day, and 23 days with some rows more.
+    """Rows are cells at steps: all 60 days at once, and 23 days with some rows more; of one row it is one day.
 
     No bit of a rule's figures changes; of a model that multiplies matrices, a block's size may change the last one.
     """
-    whole, *pieces = (evaluated(task, regressions=(PoissonGlm(),), rows=rows) for rows in (19 * 60, 1, 19 * 23 + 5))
-    for piece in pieces:
-        assert [row.model for row in piece.rows] == [row.model for row in whole.rows]
-        for row, other in zip(piece.rows, whole.rows, strict=True):
-            assert (row.chosen, row.dispersion) == (other.chosen, other.dispersion)
-            if row.kind == "rule":
-                assert pickle.dumps((row.scores, row.totals)) == pickle.dumps((other.scores, other.totals))
-            np.testing.assert_allclose(row.scores.log_score_sums, other.scores.log_score_sums, rtol=1e-6)
-            assert row.totals.city.forecast == pytest.approx(other.totals.city.forecast, rel=1e-7)
+    assert [len(run) for run in module.Judge(task=task, seed=0, rows=1).runs(range(3))] == [1, 1, 1]
+    whole, parts = (evaluated(task, regressions=(PoissonGlm(),), rows=rows) for rows in (19 * 60, 19 * 23 + 5))
+    assert [row.model for row in parts.rows] == [row.model for row in whole.rows]
+    for row, other in zip(parts.rows, whole.rows, strict=True):
+        assert (row.chosen, row.dispersion) == (other.chosen, other.dispersion)
+        if row.kind == "rule":
+            assert pickle.dumps((row.scores, row.totals)) == pickle.dumps((other.scores, other.totals))
+        np.testing.assert_allclose(row.scores.log_score_sums, other.scores.log_score_sums, rtol=1e-6)
+        assert row.totals.city.forecast == pytest.approx(other.totals.city.forecast, rel=1e-7)
 
 
 def test_the_best_baseline_is_the_yardstick_of_all_others(evaluation):
