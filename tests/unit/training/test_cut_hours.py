@@ -104,9 +104,9 @@ def test_a_judged_step_that_is_cut_out_changes_no_figure():
     np.testing.assert_array_equal(scores.log_score_sums, scores_otherwise.log_score_sums)
     whole = Judge(task=task, seed=0).scores(as_it_is, dispersion).log_score_sums
     np.testing.assert_array_equal(scores.log_score_sums, np.delete(whole, [3, 20], axis=1))
-    assert judge.totals(as_it_is, dispersion).city == judge.totals(otherwise, dispersion).city
+    assert judge.totals(as_it_is).city == judge.totals(otherwise).city
     expected = judge.counts(judge.judged)[judge.is_kept[task.test :]].sum()
-    assert judge.totals(as_it_is, dispersion).city.actual == expected
+    assert judge.totals(as_it_is).city.actual == expected
 
 
 @pytest.mark.parametrize("rival", RIVALS, ids=lambda rival: rival.name)
