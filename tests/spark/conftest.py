@@ -133,9 +133,20 @@ def random_job(new_job, world, networks, publish):
 
 @pytest.fixture(scope="session")
 def undisturbed(random_job, world):
-    """A job with random regions that has taken in all batches of the world, in one life."""
+    """A job with random regions that has taken in all batches of the world, in one life.
+
+    Its `after_two`: a job as it was after the first two of them.
+    """
     job = random_job("undisturbed")
-    job.run_through(world[1])
+    with job.running():
+        for number, batch in enumerate(world[1]):
+            job.send(batch)
+            if number == 1:
+                job.wait_until(lambda: job.consumed() == job.sent)
+                job.after_two = FileJob(session=job.session, folder=job.folder)
+                job.after_two.sink.writes += job.sink.writes
+                job.after_two.letters.kept |= job.letters.kept
+        job.wait_until(lambda: job.consumed() == job.sent)
     return job
 
 

@@ -130,12 +130,9 @@ def dying(tries):
 
 @pytest.mark.fault("F05")
 def test_a_python_worker_that_dies_at_every_try_ends_the_job_and_nothing_is_committed(
-    random_job, world, monkeypatch, tmp_path
+    random_job, world, undisturbed, monkeypatch, tmp_path
 ):
     first, second, *_ = world[1]
-    undisturbed = random_job("first_two")
-    undisturbed.run_through([first, second])
-
     job = random_job("out_of_memory")
     job.run_through([first])
     checkpoint, tries = job.settings.checkpoint, tmp_path / "tries.txt"
@@ -156,4 +153,4 @@ def test_a_python_worker_that_dies_at_every_try_ends_the_job_and_nothing_is_comm
 
     with job.running():
         job.wait_until(lambda: job.consumed() == job.sent)
-    assert_the_same_is_stored(job, undisturbed)
+    assert_the_same_is_stored(job, undisturbed.after_two)

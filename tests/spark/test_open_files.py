@@ -2,7 +2,7 @@
 
 import psutil
 
-BATCHES = 20
+BATCHES = 12
 
 
 def connections(session):

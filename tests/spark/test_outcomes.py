@@ -13,15 +13,15 @@ from tests.harness.region_bench import empty_history
 from tests.harness.toy import iso, toy_event
 
 START_S = 1_700_002_800  # a whole hour
-STEP_S, HOURS = 1800, 28
+STEP_S, HOURS = 3600, 28
 OUTAGE_H = (13, 16)  # when the job does not run; what is sent meanwhile comes after it
 
 
 def batches_of(spec):
-    """(messages as they are known, batches): a batch every half an hour, all received at that very second.
+    """(messages as they are known, batches): a batch every hour, all received at that very second.
 
     Of ten events one is 40 minutes old by then and one three hours, which is after the first judgement of the next
-    hour. One of ten is corrected half an hour later: it moves, or it is taken back.
+    hour. One of ten is corrected an hour later: it moves, or it is taken back.
     """
     draw = random.Random(5)
     sent, batches, corrections = [], [], {}

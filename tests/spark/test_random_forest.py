@@ -6,8 +6,9 @@ from functools import partial
 import numpy as np
 import torch
 
+from models.evaluation.regressions import random_forest
 from models.evaluation.regressions.flat import flat, flat_counts
-from models.evaluation.regressions.random_forest import RandomForest, forest_of, grown, training_frame
+from models.evaluation.regressions.random_forest import RandomForest, grown, training_frame
 from models.training.fit_network import Examples
 
 
@@ -20,25 +21,21 @@ def examples(cells, seed):
     return Examples(values=torch.from_numpy(values), counts=torch.from_numpy(counts[:, :, None])), mean
 
 
-def test_a_forest_learns_a_step_and_keeps_the_order_of_rows(session):
+def test_a_forest_learns_a_step_keeps_the_order_of_rows_and_predicts_what_spark_predicts(session, monkeypatch):
+    monkeypatch.setattr(random_forest, "DEPTH", 4)
     train, _ = examples(4000, seed=0)
     later, mean = examples(500, seed=1)
-    (forest,) = RandomForest(session=partial(nullcontext, session)).fit(train, later, seeds=[0])
+    forest, other = RandomForest(session=partial(nullcontext, session)).fit(train, later, seeds=[0, 1])
     forecast = forest.predict(later.values.numpy())
     assert forecast.shape == (500, 2)
     assert forecast.min() >= 0
     assert np.abs(forecast - mean).mean() < 0.5
     order = np.random.default_rng(2).permutation(500)
     np.testing.assert_array_equal(forest.predict(later.values.numpy()[order]), forecast[order])
-    again, other = RandomForest(session=partial(nullcontext, session)).fit(train, later, seeds=[0, 1])
-    np.testing.assert_array_equal(again.predict(later.values.numpy()), forecast)
     assert (other.predict(later.values.numpy()) != forecast).any()
 
-
-def test_the_arrays_predict_what_spark_predicts(session):
-    train, _ = examples(3000, seed=3)
-    values, counts = flat(train.values.numpy()), flat_counts(train)
-    model = grown(session, values, counts, seed=0)
+    values = flat(train.values.numpy())
+    again = grown(session, values, flat_counts(train), seed=0)
     frame = training_frame(session, values, np.arange(len(values), dtype=np.float64))
-    expected = model.transform(frame).select("count", "prediction").toPandas().sort_values("count")["prediction"]
-    np.testing.assert_allclose(forest_of(model).of_rows(values), expected, rtol=1e-12)
+    expected = again.transform(frame).select("count", "prediction").toPandas().sort_values("count")["prediction"]
+    np.testing.assert_allclose(forest.of_rows(values), expected, rtol=1e-12)

@@ -1,6 +1,7 @@
 """The password of Kafka is in no text that Spark makes of a plan or of its settings."""
 
 import pytest
+import trustme
 
 from streaming.flow.source import MessageSource, with_heartbeat
 from streaming.settings import Settings
@@ -12,7 +13,7 @@ PASSWORD = r"""numbat"8087\ ; '$HOME' = #"""
 def test_sparks_plans_and_settings_hide_the_jaas_line(session, tmp_path, tmp_path_factory, capsys):
     """Spark's own pages and logs are made of these texts; the pages themselves are switched off."""
     authority = tmp_path / "ca.pem"
-    authority.write_text("of the test", encoding="utf-8")
+    trustme.CA().cert_pem.write_to_path(authority)
     user = {"RISK_KAFKA_USERNAME": "scorer", "RISK_KAFKA_PASSWORD": PASSWORD, "RISK_KAFKA_CA": str(authority)}
     settings = Settings.from_environment({**user, "RISK_KAFKA_SECURITY": "sasl_ssl", "RISK_CHECKPOINT": str(tmp_path)})
     assert "numbat" in MessageSource.of(settings).kafka.spark_options()["kafka.sasl.jaas.config"]
