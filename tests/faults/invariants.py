@@ -4,7 +4,7 @@ from schemas.errors import RiskError
 from streaming.rebuild import rebuild_span
 from streaming.settings import PREFIX, Settings
 from tests.faults.actions import FIRST_LOAD
-from tests.faults.promises import WAITED_S
+from tests.faults.promises import waited_s
 from tests.faults.rules import Seen, breaches, decoded
 from tests.faults.scenario import CANARY
 from tests.faults.world import TOKEN
@@ -35,7 +35,7 @@ def seen_of(world):
 
 def _recoveries(world):
     for what, seconds in world.recoveries:
-        if seconds > WAITED_S and what != FIRST_LOAD:
+        if seconds > waited_s() and what != FIRST_LOAD:
             yield f"I10: {seconds:.0f} s after {what}"
 
 

@@ -17,7 +17,7 @@ from tests.faults.breakable_broker import TestBroker
 from tests.faults.injected import Injected
 from tests.faults.offsets import newest
 from tests.faults.oracle_region import Region
-from tests.faults.promises import WAITED_S
+from tests.faults.promises import waited_s
 from tests.faults.scenario import DAY_S, SENT, START_S, Producer, closing, moved
 from tests.faults.witness import Witness
 from tests.faults.written_store import WrittenStore
@@ -92,7 +92,7 @@ class World(Actions):
                 self.faults.append(f"I9: told to stop when all was well, the job ended with code {code}")
         self.faults += self.witness.faults
         for fault in self.injected:
-            if (fault.back_s or 0) > WAITED_S:
+            if (fault.back_s or 0) > waited_s():
                 self.faults.append(f"I10: {fault.back_s:.0f} s from the end of {fault.kind} to the next commit")
             if fault.was_silent:
                 self.faults.append(f"I9: {fault.kind} was felt for {fault.effect_s:.0f} s, and nothing was said of it")
