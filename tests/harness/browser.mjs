@@ -1,9 +1,10 @@
-// The map's page in Chromium, by puppeteer of the folder that tests/harness/grafana_look builds. One argument, JSON:
-//   folder, chromium, jobs: [{ url, theme, width, height, cookie, does, png }]. `does`: a script to run in the page at last.
-// Prints JSON: for each job what the page says.
+// Pages in one Chromium, by puppeteer of the folder that tests/harness/grafana_look builds. One argument, JSON: folder, chromium.
+// Reads lines of JSON: [{ url, theme, width, height, cookie, does, png }]. `does`: a script to run in the page at last.
+// Prints a line of JSON for each: for each job what the page says.
 import { createRequire } from 'node:module';
+import { createInterface } from 'node:readline';
 
-const { folder, chromium, jobs } = JSON.parse(process.argv[2]);
+const { folder, chromium } = JSON.parse(process.argv[2]);
 const { default: puppeteer } = await import(createRequire(`${folder}/`).resolve('puppeteer-core'));
 const SETTLED_MS = 600, LONGEST_MS = 20_000;
 const pause = () => new Promise((done) => setTimeout(done, SETTLED_MS));
@@ -25,21 +26,27 @@ function said() {
 }
 
 const browser = await puppeteer.launch({ executablePath: chromium, args: ['--no-sandbox', '--disable-gpu', '--hide-scrollbars'] });
-const answers = [];
-for (const { url, theme = 'light', width = 1280, height = 720, cookie, does, png } of jobs) {
-  const context = await browser.createBrowserContext(), page = await context.newPage(), errors = [];
-  page.on('pageerror', (error) => errors.push(error.message));
-  page.on('request', (request) => { if (!isOwn(request.url(), url)) errors.push(`asks ${request.url()}`); });
-  if (cookie) await page.setCookie({ name: 'risk_token', value: cookie, url });
-  await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: theme }]);
-  await page.setViewport({ width, height });
-  await page.goto(url, { waitUntil: 'domcontentloaded' });
-  await drawn(page);
-  await pause();
-  if (does) { await page.evaluate(`(async () => { ${does} })()`).catch(() => {}); await pause(); await drawn(page); }
-  answers.push({ ...(await page.evaluate(said)), errors });
-  if (png) await page.screenshot({ path: png });
-  await context.close();
+async function looked(jobs) {
+  const answers = [];
+  for (const { url, theme = 'light', width = 1280, height = 720, cookie, does, png } of jobs) {
+    const context = await browser.createBrowserContext(), page = await context.newPage(), errors = [];
+    page.on('pageerror', (error) => errors.push(error.message));
+    page.on('request', (request) => { if (!isOwn(request.url(), url)) errors.push(`asks ${request.url()}`); });
+    if (cookie) await page.setCookie({ name: 'risk_token', value: cookie, url });
+    await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: theme }]);
+    await page.setViewport({ width, height });
+    await page.goto(url, { waitUntil: 'domcontentloaded' });
+    await drawn(page);
+    await pause();
+    if (does) { await page.evaluate(`(async () => { ${does} })()`).catch(() => {}); await pause(); await drawn(page); }
+    answers.push({ ...(await page.evaluate(said)), errors });
+    if (png) await page.screenshot({ path: png });
+    await context.close();
+  }
+  return answers;
+}
+for await (const line of createInterface({ input: process.stdin })) {
+  const answers = await looked(JSON.parse(line)).catch((error) => [{ errors: [String(error)], beyond: [] }]);
+  console.log(JSON.stringify(answers));
 }
 await browser.close();
-console.log(JSON.stringify(answers));

@@ -25,16 +25,22 @@ def page_program() -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser(page_program):
-    """browser(*jobs): what Chromium shows of each page."""
+def browser(page_program, tmp_path_factory):
+    """browser(*jobs): what the one Chromium of the run shows of each page."""
+    order = json.dumps({"folder": str(page_program), "chromium": CHROMIUM})
+    said = tmp_path_factory.mktemp("browser") / "stderr"
+    with said.open("wb") as errors:
+        node = subprocess.Popen([NODE, SCRIPT, order], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
 
     def look(*jobs):
-        asked = json.dumps({"folder": str(page_program), "chromium": CHROMIUM, "jobs": jobs})
-        done = subprocess.run([NODE, SCRIPT, asked], capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        pages = json.loads(done.stdout)
+        node.stdin.write(json.dumps(jobs).encode() + b"\n")
+        node.stdin.flush()
+        answer = node.stdout.readline()
+        assert answer, said.read_text(encoding="utf-8")[-2000:]
+        pages = json.loads(answer)
         for page in pages:
             assert (page["errors"], page["beyond"]) == ([], []), page
         return pages
 
-    return look
+    yield look
+    node.communicate(timeout=60)  # it ends with its input, and closes Chromium
