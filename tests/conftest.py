@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.harness.expected_skips",
     "tests.harness.fixtures",
     "tests.harness.needs",
+    "tests.harness.object_store",
 ]
 
 # Several workers of pytest share the cores: threads of theirs would spin while they wait for one another. A test of

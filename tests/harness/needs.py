@@ -60,7 +60,7 @@ def group_of(item, needs: set[str]) -> str:
     # A container that comes or goes changes the network, and a browser then drops its requests: not beside one another.
     if needs & {"browser", "engine"} or "influxdb" in item.fixturenames:
         return "store"
-    return item.path.stem
+    return "s3" if "s3" in item.fixturenames else item.path.stem
 
 
 def place(group: str) -> int:

@@ -69,7 +69,7 @@ def object_store(folder: Path) -> Iterator[ObjectStore]:
             server.terminate()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def s3(tmp_path_factory):
     with object_store(tmp_path_factory.mktemp("moto")) as store:
         yield store

@@ -10,11 +10,9 @@ from lifecycle.archive.table import ArchiveTable
 from models.files.archive import read_archive
 from schemas.errors import SinkError, SinkRefused
 from tests.harness.kept_world import KeptWorld
-from tests.harness.object_store import SECRET, s3
+from tests.harness.object_store import SECRET
 from tests.unit.counting.test_count_state import CALL, SPEC, incidents
 from tests.unit.lifecycle.archive.test_archive import TODAY
-
-__all__ = ["s3"]
 
 
 @pytest.fixture(scope="module")
