@@ -113,7 +113,7 @@ def _once(tree: Path, result: Path, *, quick: bool) -> dict[str, float]:
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks.once", str(result), *(["--quick"] if quick else [])],
         cwd=tree,
-        env={**os.environ, "PYTHONPATH": str(tree), "RISK_CACHE": str(cache.absolute())},
+        env={**os.environ, "PYTHONPATH": str(tree), "RISK_CACHE": str(cache.expanduser().absolute())},
         capture_output=True,
         text=True,
         timeout=_LIMIT_S,
