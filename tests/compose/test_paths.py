@@ -13,7 +13,6 @@ from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, mounts, variable
 
 SOURCES = yaml.safe_load((ROOT / "grafana-provisioning" / "datasources" / "influxdb.yaml").read_text())
 DATASOURCE = SOURCES["datasources"][0]
-HEALTHY, DONE = "service_healthy", "service_completed_successfully"
 
 
 def place(service, path):
@@ -103,25 +102,6 @@ def test_a_health_check_asks_a_port_that_its_service_listens_on():
     assert value("scorer", "RISK_KAFKA_BOOTSTRAP") == f"kafka:{listeners['INTERNAL']}"
     (published,) = SERVICES["grafana"]["ports"]
     assert f":{published.rsplit(':', 1)[1]}/" in SERVICES["grafana"]["healthcheck"]["test"][-1]
-
-
-@pytest.mark.parametrize(
-    ("service", "needed"),
-    [
-        ("topics", {"kafka": HEALTHY}),
-        ("influxdb-setup", {"influxdb": HEALTHY}),
-        (
-            "scorer",
-            {"kafka": HEALTHY, "topics": DONE, "influxdb": HEALTHY, "influxdb-setup": DONE, "demo-artifact": DONE},
-        ),
-        ("cells", {"pages": DONE, "demo-artifact": DONE}),
-        ("grafana", {"influxdb": HEALTHY, "influxdb-setup": DONE, "cells": DONE}),
-        ("serve", {"scorer": "service_started"}),
-        ("welcome", {"scorer": HEALTHY, "grafana": HEALTHY}),
-    ],
-)
-def test_a_service_waits_for_what_it_needs(service, needed):
-    assert {name: one["condition"] for name, one in SERVICES[service]["depends_on"].items()} == needed
 
 
 def test_the_cells_that_grafana_serves_are_those_that_are_made():
