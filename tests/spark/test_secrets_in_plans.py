@@ -25,5 +25,5 @@ def test_sparks_plans_and_settings_hide_the_jaas_line(session, tmp_path, tmp_pat
     assert "StreamingRelation" in plan
     shown = session.sparkContext.getConf().toDebugString()
     assert "spark.ui.enabled=false" in shown
-    (log,) = tmp_path_factory.getbasetemp().glob("session*/spark.log")
+    (log,) = tmp_path_factory.getbasetemp().glob("session[0-9]*/spark.log")
     assert "numbat" not in said.out + said.err + plan + shown + log.read_text(encoding="utf-8", errors="replace")
