@@ -32,7 +32,7 @@ _COMMANDS = (
     ("streaming", "--help"),
     ("models", "--help"),
     ("service", "--version"),
-    ("schemas", "--check"),
+    ("lifecycle", "--version"),
     ("streaming", "check", "event.json"),
     ("streaming", "cells", "--out", "cells"),
 )
