@@ -6,6 +6,7 @@ import pytest
 
 from lifecycle.gate.judge import judge_shadow, margin_of
 from lifecycle.gate.plan import GatePlan
+from models.measures.sequence import bounds
 from tests.harness.judged import judged_day
 
 PLAN = GatePlan()
@@ -57,6 +58,7 @@ NO_SUNDAYS = [day for day in shadow(80) if day.weekday != 7]
         pytest.param(NO_SUNDAYS[:34], 0.02, "go on", "two weekends", id="weekends are waited for"),
         pytest.param(NO_SUNDAYS, 0.02, "undecided", "after 69 days: two weekends", id="but not for ever"),
         pytest.param(shadow(30, expected=0.6), 0.02, "stop", "observed over expected is 1.6", id="far too little"),
+        pytest.param(shadow(30, expected=1.6), 0.02, "stop", "observed over expected is 0.6", id="far too much"),
         pytest.param(
             shadow(30, expected=0.8, champion_expected=0.6),
             0.02,
@@ -70,6 +72,17 @@ NO_SUNDAYS = [day for day in shadow(80) if day.weekday != 7]
 def test_what_is_decided_and_why(days, margin, decision, because):
     judgement = judge_shadow(days, PLAN, margin=margin)
     assert (judgement.decision, judgement.because[: len(because)]) == (decision, because)
+
+
+def test_two_categories_err_together_as_often_as_one_would():
+    days = shadow(30)
+    for day in days:
+        for counts in (day.observed, day.champion_expected, day.challenger_expected):
+            counts["ems"] = counts["fire"]
+    came = np.array([day.observed["fire"] for day in days], np.float64)
+    apart = bounds(came - 40.0, alpha=0.05 / 4)  # both categories, both sides
+    for total in judge_shadow(days, PLAN, margin=0.02).calibration:
+        assert (total.low, total.high) == pytest.approx((1 + apart.lower[-1] / 40, 1 + apart.upper[-1] / 40))
 
 
 def test_days_with_few_hours_are_left_out():
