@@ -54,13 +54,13 @@ PLACES = st.tuples(st.floats(WEST - 0.02, EAST + 0.02), st.floats(SOUTH - 0.02, 
 @given(st.lists(PLACES, min_size=3, max_size=8), st.lists(PLACES, min_size=0, max_size=5))
 def test_a_cell_belongs_to_the_area_that_its_centre_lies_in(outer, hole):
     rings = [[*ring, ring[0]] for ring in (outer, hole) if len(ring) >= 3]
-    found = set(cells_inside(area(rings), SMALL).tolist())
+    inside = set(cells_inside(area(rings), SMALL).tolist())
     lat, lon = SMALL.centres()
     for cell, place in enumerate(zip(lon.tolist(), lat.tolist(), strict=True)):
         turns = [winds_around(ring, place) for ring in rings]
         assume(None not in turns)
         # An outline that crosses itself, too, is inside where an odd number of its turns go around.
-        assert (cell in found) == bool(sum(turns) % 2), place
+        assert (cell in inside) == bool(sum(turns) % 2), place
 
 
 @settings(max_examples=40)

@@ -9,14 +9,13 @@ import torch
 from models.artifact.artifact import read_artifact
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
-from models.measures.paired import LEAST_BLOCKS
 from models.training.card import card_text
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import KeptState, fit_network
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import TrainingOptions, train
 from models.training.train_region import spec_for
-from models.training.training_table import NO_GAIN, HorizonResult, gains_nothing, remarks
+from models.training.training_table import NO_GAIN, remarks
 from schemas.errors import DataError
 from tests.harness.toy import publish_artifact, toy_table
 
@@ -226,32 +225,6 @@ def test_the_artifact_and_its_card_say_what_was_measured(swinging, tmp_path):
 def test_a_network_that_gains_nothing_is_said_on_the_card_and_at_the_terminal(noise, swinging):
     said = [NO_GAIN in card_text(made, layout="made", file_rows=[]) for made in (noise, swinging)]
     assert said == [NO_GAIN in list(remarks(made.rows)) for made in (noise, swinging)] == [True, False]
-
-
-def result(verdict, gain):
-    return HorizonResult(
-        horizon="1h", baseline_deviance=1, network_deviance=1, baseline_log_score=0.5, network_log_score=0.5 - gain,
-        difference=-gain, difference_low=-gain, difference_high=-gain, forecast_over_actual=1, baseline_over_actual=1,
-        verdict=verdict,
-    )  # fmt: skip
-
-
-def test_one_horizon_that_gains_is_enough_and_a_worse_network_gains_nothing():
-    no, little = result("tie", 0.0), result("tie", 0.5 * 4e-4)
-    some, much, lost = result("tie", 0.5 * 6e-4), result("better", 0.5 * 1e-5), result("worse", -0.1)
-    assert [gains_nothing(rows) for rows in ([no, little], [no, lost])] == [True, True]
-    assert [gains_nothing(rows) for rows in ([no, some], [much, no])] == [False, False]
-
-
-def test_a_verdict_that_is_not_known_says_what_it_lacks_and_how_much_is_needed():
-    """A file of so many days has them: the last 15 % of 200 days are ten blocks of three."""
-    (short,) = remarks([result("too short", 0.5), result("too short", 0.5)])
-    assert "fewer than 10 blocks of 3 days" in short
-    days = int(short.rpartition("at least ")[2].split()[0])
-    blocks = Blocks.of(START, START + days * DAY)
-    assert (blocks.end_s - blocks.test_s) / (3 * DAY) == LEAST_BLOCKS
-    (few,) = remarks([result("too few", 0.5)])
-    assert few.startswith("too few: fewer than 100 incidents")
 
 
 @pytest.fixture(scope="module")

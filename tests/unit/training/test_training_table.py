@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from models.dispersion import Dispersion
-from models.training.training_table import calibration, horizon_results, tally_of
+from models.measures.paired import LEAST_BLOCKS
+from models.training.fit_baseline import Blocks
+from models.training.training_table import HorizonResult, calibration, gains_nothing, horizon_results, remarks, tally_of
+from schemas.spec import DAY_S
 from tests.harness.toy import toy_constants, toy_spec
 
 CELLS = 30
@@ -55,3 +58,29 @@ def test_calibration_is_the_ratio_of_the_sums():
         forecast = sum(tally.forecast[1][category, 2] for tally in made)
         actual = sum(tally.actual[category, 2] for tally in made)
         assert ratio == pytest.approx(forecast / actual)
+
+
+def result(verdict, gain):
+    return HorizonResult(
+        horizon="1h", baseline_deviance=1, network_deviance=1, baseline_log_score=0.5, network_log_score=0.5 - gain,
+        difference=-gain, difference_low=-gain, difference_high=-gain, forecast_over_actual=1, baseline_over_actual=1,
+        verdict=verdict,
+    )  # fmt: skip
+
+
+def test_one_horizon_that_gains_is_enough_and_a_worse_network_gains_nothing():
+    no, little = result("tie", 0.0), result("tie", 0.5 * 4e-4)
+    some, much, lost = result("tie", 0.5 * 6e-4), result("better", 0.5 * 1e-5), result("worse", -0.1)
+    assert [gains_nothing(rows) for rows in ([no, little], [no, lost])] == [True, True]
+    assert [gains_nothing(rows) for rows in ([no, some], [much, no])] == [False, False]
+
+
+def test_a_verdict_that_is_not_known_says_what_it_lacks_and_how_much_is_needed():
+    """A file of so many days has them: the last 15 % of 200 days are ten blocks of three."""
+    (short,) = remarks([result("too short", 0.5), result("too short", 0.5)])
+    assert "fewer than 10 blocks of 3 days" in short
+    days = int(short.rpartition("at least ")[2].split()[0])
+    blocks = Blocks.of(0, days * DAY_S)
+    assert (blocks.end_s - blocks.test_s) / (3 * DAY_S) == LEAST_BLOCKS
+    (few,) = remarks([result("too few", 0.5)])
+    assert few.startswith("too few: fewer than 100 incidents")
