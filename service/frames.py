@@ -13,6 +13,7 @@ from schemas.limits import MAX_REGIONS, OLDEST_SCORES_S
 from schemas.spec import ALL_CATEGORIES, Spec
 
 log = logging.getLogger(__name__)
+_MOST_PAGED = 16  # frames
 _TICKS = 3  # that a region may miss before its scores are old, where a tick is longer than a minute
 _Seen = tuple[int, int, int]  # inode, size and time of a file
 
@@ -26,6 +27,7 @@ class Frames:
     by_region: Mapping[str, StoredFrames] = field(default_factory=dict)
     unreadable: int = 0  # files that could not be used, since the start
     _seen: dict[Path, _Seen] = field(default_factory=dict)
+    _paged: dict[tuple[str, str], StoredFrames] = field(default_factory=dict)
 
     def look(self) -> None:
         """A file that cannot be used leaves the frame before it, which grows old; one that is gone takes it away."""
@@ -45,6 +47,19 @@ class Frames:
                 served[frames.by_category.spec.region] = frames
         self._seen = {path: stat for path, stat in files.items() if stat}
         self.by_region = dict(sorted(served.items()))
+
+    def keep(self, frames: StoredFrames) -> None:
+        """Let `of_digest` find it when newer ones are served, too: until some others were kept."""
+        key = (frames.by_category.spec.region, frames.digest)
+        self._paged.pop(key, None)
+        self._paged[key] = frames
+        if len(self._paged) > _MOST_PAGED:
+            self._paged.pop(next(iter(self._paged)))
+
+    def of_digest(self, region: str, digest: str) -> StoredFrames | None:
+        """The region's frames of that digest, if they are served or were kept."""
+        served = self.by_region.get(region)
+        return served if served and served.digest == digest else self._paged.get((region, digest))
 
     def is_stale(self, frames: StoredFrames) -> bool:
         return is_stale(frames, self.now_s())

@@ -172,4 +172,7 @@ def geojson_shapes_schema() -> dict[str, Any]:
 
 def geojson_schema() -> dict[str, Any]:
     """The schema of scores as GeoJSON, in short: GeoJSON has a schema of its own."""
-    return {**geojson_shapes_schema(), "required": ["type", "features", "as_of", "stale", "model"]}
+    schema = geojson_shapes_schema()
+    properties = {"type": "object", "required": ["cell", "expected", "risk", "lift", "support", "as_of", "stale"]}
+    schema["properties"]["features"]["items"] = {"type": "object", "properties": {"properties": properties}}
+    return {**schema, "required": ["type", "features", "as_of", "stale", "model"]}

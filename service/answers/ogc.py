@@ -52,6 +52,11 @@ class Which(BaseModel):
         pattern=rf"^{_DEGREES}(,{_DEGREES}){{3}}$",
         description="west,south,east,north in degrees",
     )
+    frame: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{16}$",
+        description="Digest of the frame that the pages before are of, as links have it; 410 when it is gone",
+    )
     datetime: str | None = Field(
         None,
         pattern=rf"^({_INSTANT}|(\.\.|{_INSTANT})?/(\.\.|{_INSTANT})?)$",
@@ -93,7 +98,7 @@ async def collection(request: Request, service: TheService, caller: TheCaller, c
     return _json(_collection(request, now, category, horizon))
 
 
-@router.get("/collections/{collection}/items", responses=_FEATURES, response_class=Response)
+@router.get("/collections/{collection}/items", responses={**_FEATURES, **problems_of(410)}, response_class=Response)
 async def items(
     request: Request,
     service: TheService,
@@ -101,12 +106,17 @@ async def items(
     collection: CollectionId,
     which: Annotated[Which, Query()],
 ) -> Response:
-    """The cells, with their scores as properties."""
+    """The cells, with their scores as properties: first those with history, by which clients learn the types."""
     now, category, horizon = _named(service, caller, collection)
+    if which.frame is not None:
+        now = _of_digest(service, now, which.frame)
     frame = now.frames.by_category
-    matched = _in_box(frame.spec.grid, which.bbox) if _is_at(which.datetime, frame.as_of_s) else _NONE
-    page = matched[which.offset : which.offset + which.limit]
     view, place, ahead = chosen_view(now, category, horizon)
+    matched = _in_box(frame.spec.grid, which.bbox) if _is_at(which.datetime, frame.as_of_s) else _NONE
+    matched = matched[np.argsort(view.support[matched, place] == 0, kind="stable")]
+    page = matched[which.offset : which.offset + which.limit]
+    if len(page) < len(matched):
+        service.frames.keep(now.frames)
     head = {
         **now.facts(),
         "category": category,
@@ -114,7 +124,7 @@ async def items(
         "numberMatched": len(matched),
         "numberReturned": len(page),
         "timeStamp": instant(service.now_s()),
-        "links": list(_paging(request, collection, which, len(matched))),
+        "links": list(_paging(request, collection, now, which, len(matched))),
     }
     body = as_geojson(head, Chosen(view, place, ahead, page))
     return Response(body, headers=now.headers(), media_type=MEDIA_TYPES["geojson"])
@@ -143,10 +153,9 @@ async def item(
         _link(request, f"{base}/items/{cell}", "self", "this feature", MEDIA_TYPES["geojson"]),
         _link(request, base, "collection", "its collection"),
     ]
-    head = {**now.facts(), "links": links}
-    alone = as_geojson({}, Chosen(view, place, ahead, np.array([number], np.int32)))
-    feature = msgspec.json.decode(alone)["features"][0]
-    return Response(json_bytes({**feature, **head}), headers=now.headers(), media_type=MEDIA_TYPES["geojson"])
+    alone = as_geojson(now.facts(), Chosen(view, place, ahead, np.array([number], np.int32)))
+    feature = {**msgspec.json.decode(alone)["features"][0], **now.facts(), "links": links}
+    return Response(json_bytes(feature), headers=now.headers(), media_type=MEDIA_TYPES["geojson"])
 
 
 def _named(service: Service, caller: Caller, collection: str) -> tuple[Now, str, str]:
@@ -154,6 +163,15 @@ def _named(service: Service, caller: Caller, collection: str) -> tuple[Now, str,
     now = now_seen_by(service, caller, region, listed="/ogc/collections")
     chosen_view(now, category, horizon)
     return now, category, horizon
+
+
+def _of_digest(service: Service, now: Now, digest: str) -> Now:
+    """Raises 410 where the region's frame of that digest is gone: pages of two frames would be mixed."""
+    region = now.frames.by_category.spec.region
+    frames = service.frames.of_digest(region, digest)
+    if frames is None:
+        raise HTTPException(410, f"frame {digest} of {region} is gone: ask for the first page again, without `frame`")
+    return service.now_of(frames)
 
 
 def _collection(request: Request, now: Now, category: str, horizon: str) -> dict[str, Any]:
@@ -213,12 +231,13 @@ def _seconds(text: str) -> float | None:
     return datetime.fromisoformat(text).timestamp()
 
 
-def _paging(request: Request, collection: str, which: Which, matched: int) -> Iterator[dict[str, str]]:
+def _paging(request: Request, collection: str, now: Now, which: Which, matched: int) -> Iterator[dict[str, str]]:
     base = f"/ogc/collections/{collection}"
-    filters = {name: value for name, value in (("bbox", which.bbox), ("datetime", which.datetime)) if value is not None}
+    filters = which.model_dump(include={"bbox", "datetime", "frame"}, exclude_none=True)
 
     def at(offset: int, rel: str) -> dict[str, str]:
-        query = urlencode({**filters, "limit": which.limit, "offset": offset})
+        frame = {} if rel == "self" else {"frame": now.frames.digest}
+        query = urlencode({**filters, **frame, "limit": which.limit, "offset": offset})
         return _link(request, f"{base}/items?{query}", rel, f"cells from {offset}", MEDIA_TYPES["geojson"])
 
     yield at(which.offset, "self")

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from schemas.frame import SUPPORT, RiskFrame
 from schemas.grid import Cells, Grid
+from streaming.sinks.line_protocol import SMALLEST
 
 Format = Literal["json", "geojson", "csv"]
 MEDIA_TYPES: Mapping[Format, str] = {
@@ -43,15 +44,22 @@ class Chosen:
 
 def as_json(head: Mapping[str, Any], chosen: Chosen) -> bytes:
     """`head` with the rows as its last field, `cells`."""
-    return _within(head, "cells", _join("{", *_members(chosen), "}"))
+    return _within(head, "cells", _join("{", *_members(_columns(chosen)), "}"))
 
 
 def as_geojson(head: Mapping[str, Any], chosen: Chosen) -> bytes:
-    """A FeatureCollection with `head` beside its features."""
-    places = _places(chosen.view.spec.grid)
-    shapes = places["shape"].take(pa.array(chosen.cells))
-    ids = places["cell"].take(pa.array(chosen.cells))
-    features = _join('{"type":"Feature","id":', ids, ',"geometry":', shapes, ',"properties":{', *_members(chosen), "}}")
+    """A FeatureCollection with `head` beside its features.
+
+    A GIS shows properties alone: each feature also has lift, as_of and stale, and null where there is no history.
+    """
+    shapes = _places(chosen.view.spec.grid)["shape"].take(pa.array(chosen.cells))
+    columns = {**_columns(chosen), "lift": _lift(chosen)}
+    has_history = pa.array(chosen.values("support") > 0)
+    for name in (*NUMBERS, "lift"):
+        columns[name] = pc.if_else(has_history, columns[name], "null")
+    dated = json.dumps({name: head[name] for name in ("as_of", "stale")}, separators=(",", ":"))[1:]
+    start = ('{"type":"Feature","id":', columns["cell"], ',"geometry":', shapes, ',"properties":{')
+    features = _join(*start, *_members(columns), f",{dated}}}")
     return _within({"type": "FeatureCollection", **head}, "features", features)
 
 
@@ -59,10 +67,10 @@ def as_csv(head: Mapping[str, Any], chosen: Chosen) -> bytes:
     """A line with the names of the columns, then one a cell; each repeats `head`, because a CSV has no other place."""
     names = ",".join((*COLUMNS, *head))
     tail = ",".join(_quoted(value) for value in head.values())
-    columns: list[Any] = []
-    for name, column in zip(COLUMNS, _columns(chosen), strict=True):
-        columns += [column, "," if name != COLUMNS[-1] else f",{tail}\r\n"]
-    rows = _join(*columns).to_pylist() if len(chosen.cells) else []
+    parts: list[Any] = []
+    for name, column in _columns(chosen).items():
+        parts += [column, "," if name != COLUMNS[-1] else f",{tail}\r\n"]
+    rows = _join(*parts).to_pylist() if len(chosen.cells) else []
     return (names + "\r\n" + "".join(rows)).encode()
 
 
@@ -71,23 +79,29 @@ def number(value: np.floating[Any]) -> float:
     return float(np.format_float_positional(value, unique=True, trim="0"))
 
 
-def _members(chosen: Chosen) -> list[Any]:
+def _members(columns: Mapping[str, Any]) -> list[Any]:
     parts: list[Any] = []
-    for name, column in zip(COLUMNS, _columns(chosen), strict=True):
+    for name, column in columns.items():
         parts += [f'{"," if parts else ""}"{name}":', column]
     return parts
 
 
-def _columns(chosen: Chosen) -> list[Any]:
+def _columns(chosen: Chosen) -> dict[str, Any]:
     """Arrow strings of each of COLUMNS, as JSON has them."""
     places = _places(chosen.view.spec.grid)
     cells = pa.array(chosen.cells)
-    return [
-        *(places[name].take(cells) for name in ("cell", "lat", "lon")),
-        *(_texts(chosen.values(name)) for name in NUMBERS),
-        pc.cast(pa.array(chosen.values("observed_1h")), pa.string()),
-        _support().take(pa.array(chosen.values("support"))),
-    ]
+    return {
+        **{name: places[name].take(cells) for name in ("cell", "lat", "lon")},
+        **{name: _texts(chosen.values(name)) for name in NUMBERS},
+        "observed_1h": pc.cast(pa.array(chosen.values("observed_1h")), pa.string()),
+        "support": _support().take(pa.array(chosen.values("support"))),
+    }
+
+
+def _lift(chosen: Chosen) -> Any:
+    """Expected over usual, as in the store's measurement `top`."""
+    expected, usual = (np.maximum(chosen.values(name), SMALLEST) for name in ("expected", "usual"))
+    return _texts(expected / usual)
 
 
 def _texts(values: Any) -> Any:

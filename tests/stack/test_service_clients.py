@@ -69,10 +69,14 @@ def test_gdal_reads_every_cell_with_its_numbers_over_pages(service):
     _, _, (frame, _) = service
     words = ("-oo", "PAGE_SIZE=7", "-f", "GeoJSON", "/vsistdout/")
     features = json.loads(gdal(service, "ogr2ogr", *words, layer=["riverton.theft.4h"]))["features"]
-    assert [one["properties"]["cell"] for one in features] == frame.spec.grid.cell_ids()
-    read = np.array([one["properties"]["expected"] for one in features], np.float32)
-    assert read.tobytes() == frame.expected[:, 0, 1].tobytes()
-    ring = features[3]["geometry"]["coordinates"][0]
+    by_cell = {one["properties"]["cell"]: one for one in features}
+    assert sorted(by_cell) == sorted(frame.spec.grid.cell_ids())
+    assert len(features) == frame.spec.grid.cells
+    in_order = [by_cell[cell]["properties"] for cell in frame.spec.grid.cell_ids()]
+    read = np.array([said["expected"] or 0 for said in in_order], np.float32)
+    assert read.tobytes() == np.where(frame.support[:, 0] > 0, frame.expected[:, 0, 1], 0).tobytes()
+    assert {(type(said["lift"]), said["stale"]) for said in in_order} == {(float, False), (type(None), False)}
+    ring = by_cell["r000c003"]["geometry"]["coordinates"][0]
     assert np.allclose(sorted(map(tuple, ring)), sorted(frame.spec.grid.polygon(3)), atol=1e-5)
 
 

@@ -4,7 +4,10 @@ import json
 
 import pytest
 
-from tests.harness.service import Client, running, toy_service
+from schemas.left_behind.frame_file import StoredFrames
+from service.answers.written import NUMBERS
+from tests.harness.service import Client, leave_frame, running, toy_service, waited
+from tests.unit.service.answers.conftest import column
 
 ITEMS = "/ogc/collections/riverton.all.1h/items"
 
@@ -35,7 +38,59 @@ def test_the_pages_have_every_cell_once(client, views, limit):
         assert page["numberMatched"] == 30
         cells += [feature["id"] for feature in page["features"]]
         href = next((link["href"] for link in page["links"] if link["rel"] == "next"), None)
-    assert cells == views[0].spec.grid.cell_ids()
+    ids, support = views[0].spec.grid.cell_ids(), column(views, "all", 0, "support")
+    assert cells == [ids[cell] for cell in sorted(range(30), key=lambda cell: support[cell] == 0)]
+    assert 0 < (support == 0).sum() < 30
+
+
+def test_pages_are_of_one_frame_and_410_when_it_is_gone(tmp_path):
+    """Frames change between two pages: each second under load."""
+    leave_frame(tmp_path, seed=1)
+    service = toy_service(tmp_path)
+    with running(service) as base:
+        client = Client(base)
+        first = client.json(f"{ITEMS}?limit=20")
+        (following,) = [link["href"] for link in first["links"] if link["rel"] == "next"]
+        leave_frame(tmp_path, seed=2, age_s=1)
+        assert waited(lambda: client.json(f"{ITEMS}?limit=30")["digest"] != first["digest"])
+        second = client.json(following.removeprefix(base))
+        assert {page["digest"] for page in (first, second)} == {first["digest"]}
+        assert len({feature["id"] for page in (first, second) for feature in page["features"]}) == 30
+        service.frames._paged.clear()
+        assert client.get(following.removeprefix(base)).status == 410
+
+
+def test_so_many_frames_are_kept_for_paging_and_the_last_used_stay_longest(views, tmp_path):
+    frames = toy_service(tmp_path).frames
+    stored = [
+        StoredFrames(by_category=views[0], over_all=views[1], clock="wall", digest=f"{n:016x}") for n in range(20)
+    ]
+    for each in stored:
+        frames.keep(stored[0])
+        frames.keep(each)
+    assert [n for n in range(20) if frames.of_digest("riverton", f"{n:016x}")] == [0, *range(5, 20)]
+    assert frames.of_digest("elsewhere", stored[0].digest) is None
+
+
+@pytest.mark.parametrize("path", ["/v1/regions/riverton/scores?format=geojson&", f"{ITEMS}?"])
+def test_a_layer_says_lift_and_how_old_it_is_and_no_number_without_history(client, path):
+    head = client.json(path + "limit=100" if "ogc" in path else path)
+    bare = 0
+    for feature in head["features"]:
+        said = feature["properties"]
+        assert (said["as_of"], said["stale"]) == (head["as_of"], False)
+        numbers = [said[name] for name in (*NUMBERS, "lift")]
+        if said["support"] == "no_history":
+            bare += 1
+            assert numbers == [None] * 6
+        else:
+            assert said["lift"] == pytest.approx(max(said["expected"], 1e-6) / max(said["usual"], 1e-6), rel=1e-6)
+    assert 0 < bare < 30
+
+
+def test_a_layer_of_an_old_frame_says_so_in_each_feature(client, an_hour_later):
+    assert {feature["properties"]["stale"] for feature in client.json(ITEMS)["features"]} == {True}
+    assert client.json(f"{ITEMS}/r000c000")["properties"]["stale"] is True
 
 
 @pytest.mark.parametrize(
@@ -80,6 +135,6 @@ def test_what_cannot_be_is_a_problem(client, which):
 
 def test_a_feature_alone_is_the_same_as_in_its_collection(client):
     (first, *_) = client.json(f"{ITEMS}?limit=1")["features"]
-    alone = client.json(f"{ITEMS}/r000c000")
+    alone = client.json(f"{ITEMS}/{first['id']}")
     assert {name: alone[name] for name in first} == first
     assert client.get(f"{ITEMS}/r099c000").status == 404
