@@ -50,16 +50,7 @@ def tune_command(
         make_writable(out)  # before hours of work
     task = task_for(str(file))
     ready = prepare(task)
-    tuned_on = TunedOn(
-        data_sha256=ready.data_sha256,
-        layout=ready.incidents.layout,
-        cell_m=ready.spec.grid.cell_m,
-        task=_described(ready),
-        objective=OBJECTIVE,
-        seed=task.seed,
-        trials=trials,
-        made_at=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
-    )
+    tuned_on = _tuned_on(ready, trials, OBJECTIVE)
     study = open_study(out / "trials.journal", tuned_on)
     with progress_bars(BARS, console) as report:
         folds = collect_folds(ready.history(), ready.options, report=lambda share: report("replay", share))
@@ -69,6 +60,19 @@ def tune_command(
     for line in verdict(tuned):
         console.print(line, soft_wrap=True)
     console.print(f"recipe: {out / 'recipe.json'}", soft_wrap=True)
+
+
+def _tuned_on(ready: "PreparedTask", trials: int, objective: str) -> TunedOn:
+    return TunedOn(
+        data_sha256=ready.data_sha256,
+        layout=ready.incidents.layout,
+        cell_m=ready.spec.grid.cell_m,
+        task=_described(ready),
+        objective=objective,
+        seed=ready.task.seed,
+        trials=trials,
+        made_at=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
+    )
 
 
 def _described(ready: "PreparedTask") -> str:

@@ -23,7 +23,6 @@ def as_json(evaluation: Evaluation) -> Value:
     Units are those of the dataclasses; times are UTC.
     """
     cube = evaluation.cube
-    steps = len(cube) - evaluation.first
     value = {
         "task": evaluation.task,
         "title": evaluation.title,
@@ -32,15 +31,7 @@ def as_json(evaluation: Evaluation) -> Value:
         "made_at": evaluation.made_at,
         "recipe": evaluation.recipe,
         "seeds": evaluation.seeds,
-        "blocks": {
-            "steps": len(cube),
-            "first_judged_step": evaluation.first,
-            "judged_steps": steps,
-            "judged_from": utc(int(cube.starts_s[evaluation.first])),
-            "judged_until": utc(int(cube.starts_s[-1])),
-            "purge_steps": evaluation.purge_steps,
-            "delay_steps": evaluation.delay_steps,
-        },
+        "blocks": _blocks(evaluation),
         "grid": {
             "rows": cube.rows,
             "cols": cube.cols,
@@ -64,6 +55,19 @@ def as_json(evaluation: Evaluation) -> Value:
 def utc(at_s: int) -> str:
     """ISO 8601, to the second."""
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _blocks(evaluation: Evaluation) -> Value:
+    cube = evaluation.cube
+    return {
+        "steps": len(cube),
+        "first_judged_step": evaluation.first,
+        "judged_steps": len(cube) - evaluation.first,
+        "judged_from": utc(int(cube.starts_s[evaluation.first])),
+        "judged_until": utc(int(cube.starts_s[-1])),
+        "purge_steps": evaluation.purge_steps,
+        "delay_steps": evaluation.delay_steps,
+    }
 
 
 def _model(row: ModelResult, evaluation: Evaluation) -> Value:
