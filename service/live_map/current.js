@@ -2,7 +2,7 @@
 import { $, make, put } from "./elements.js";
 import { DAY, HMS, plain, span, stamp } from "./words.js";
 
-const CUT_AFTER_S = 30; // without a word from the service, whose stream gives a sign of life twice as often
+const CUT_AFTER_S = 28; // without a word from the service: three signs of life; follow.js has tried another stream before
 
 /** What the judgement needs, of the service's facts of a region. heard_s: when it last said anything; a replay is as old as that. */
 export function ofService(region, now_s, heard_s) {
@@ -14,7 +14,7 @@ export function ofService(region, now_s, heard_s) {
 
 /** The state: its name, its word, the sentence above the map, and what stands on the map. */
 export function judge({ scored_s, silent_s, ...facts }, now_s) {
-  const age_s = now_s - scored_s, last = `last score ${stamp(scored_s, facts.timezone, HMS)}, ${span(Math.max(0, age_s))} ago`;
+  const age_s = now_s - scored_s, last = `last ${facts.isReplay ? "check" : "score"} ${stamp(scored_s, facts.timezone, HMS)}, ${span(Math.max(0, age_s))} ago`;
   if (-age_s > facts.tick_s)
     return ["doubt", "CHECK CLOCK", `AGE UNKNOWN – this screen's clock is ${span(-age_s)} behind the scorer's: set it right`, "age unknown"];
   if (facts.stale || age_s > facts.stale_after_s) return ["stale", "STALE", `STALE – ${last}`, last];

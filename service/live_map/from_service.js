@@ -1,18 +1,19 @@
 // The pictures of the service: asked for what is chosen, and again whenever its stream tells of a new frame.
 import { ofService } from "./current.js";
 import { $, make, put } from "./elements.js";
+import { follow } from "./follow.js";
 import { chosen, offer, onChange, picture, ranked, show } from "./view.js";
 import { ALL, cellOf, idOf } from "./words.js";
 
-const WHOLE = "whole region", AGAIN_MS = 3000;
-let regions = [], land = {}, stream = null, heard_s = Date.now() / 1000, turn = 0;
+const WHOLE = "whole region", AGAIN_MS = 3000, PATIENCE_MS = 20_000;
+let regions = [], land = {}, heard_s = Date.now() / 1000, turn = 0;
 
 /** One piece of work at a time: newer work ends older work at its next answer, and what fails begins again. */
 async function work(steps) {
   const mine = ++turn;
   try {
     await steps(async (path) => {
-      const answer = await fetch(path, { headers: { Accept: "application/json, application/geo+json" } });
+      const answer = await fetch(path, { headers: { Accept: "application/json, application/geo+json" }, signal: AbortSignal.timeout(PATIENCE_MS) });
       if (answer.status === 401) location.assign("login");
       if (!answer.ok || mine !== turn) throw new Error(`${path}: ${answer.status}`);
       heard_s = Date.now() / 1000;
@@ -60,21 +61,17 @@ async function landOf(region, within) {
     active: onRecord(byPlace(cells, region.grid)) };
 }
 
-function follow() {
-  stream = new EventSource("v1/stream");
-  stream.addEventListener("frame", (event) => {
-    heard_s = Date.now() / 1000;
-    const facts = JSON.parse(event.data), known = regions.find((one) => one.region === facts.region);
-    if (!known) return work(begin);
-    const isNew = ["region", "digest", "stale"].some((name) => facts[name] !== picture?.[name]);
-    if (facts.region === chosen.region && isNew) work(known.model === facts.model ? load : begin);
-  });
-  stream.onerror = () => { if (stream.readyState === EventSource.CLOSED) setTimeout(follow, AGAIN_MS); };
+function told(facts) {
+  heard_s = Date.now() / 1000;
+  if (!facts) return;
+  const known = regions.find((one) => one.region === facts.region);
+  if (!known) return work(begin);
+  const isNew = ["region", "digest", "stale"].some((name) => facts[name] !== picture?.[name]);
+  if (facts.region === chosen.region && isNew) work(known.model === facts.model ? load : begin);
 }
 
 const leave = Object.assign(make("form"), { id: "leave", method: "post", action: "logout", hidden: !document.cookie.includes("risk_signed_in=") });
 leave.append(make("button", "Sign out"));
 document.querySelector("footer").append(leave);
 onChange(() => work(load));
-setInterval(() => { if (stream?.readyState === EventSource.OPEN) heard_s = Date.now() / 1000; }, 1000);
-work(begin).then(follow);
+work(begin).then(() => follow("v1/stream", told));

@@ -51,6 +51,13 @@ class Client:
         return self.ask(path, method="POST", json=body)
 
 
+def is_there(client):
+    try:
+        return client.get("/v1/regions").status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
+
+
 def waited(condition, within_s=60):
     """Whether the condition holds in time."""
     until_s = time.monotonic() + within_s

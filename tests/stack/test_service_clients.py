@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import urllib3
 
 from service.tokens import Tokens, make_token
 from streaming.rehearse.broker import free_port
 from tests.harness.processes import run
-from tests.harness.service import Client, leave_frame, running, toy_service
+from tests.harness.service import Client, is_there, leave_frame, running, toy_service
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,10 +115,3 @@ def test_the_command_serves_until_it_is_told_to_stop_and_logs_no_secret(tmp_path
     text = (tmp_path / "log").read_text(encoding="utf-8")
     assert f"http://127.0.0.1:{port}/" in text
     assert token[:20] not in text
-
-
-def is_there(client):
-    try:
-        return client.get("/v1/regions").status == 200
-    except urllib3.exceptions.HTTPError:
-        return False

@@ -1,14 +1,18 @@
 """The service's live map in a real browser: what it shows, how it is used, and whether it says how old it is."""
 
 import json
+import os
+import signal
 import threading
+import time
 
 import pytest
 
 from service.answers.written import number
 from service.tokens import Tokens, make_token
 from streaming.maps.areas import read_areas
-from tests.harness.service import Client, leave_frame, running, toy_service
+from streaming.rehearse.broker import free_port
+from tests.harness.service import Client, is_there, leave_frame, running, toy_service, waited
 
 NORTH = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63], [-87.895, 41.605]]]
 STREET = [[-87.9, 41.6], [-87.85, 41.64]]
@@ -138,6 +142,36 @@ def test_a_new_frame_is_drawn_by_itself(browser, folder):
     totals = [float(first.expected[:, 0, 0].sum()), sum(row["expected"] for row in second["cells"])]
     assert abs(totals[0] - totals[1]) > 0.1
     assert f"expected {totals[1]:.1f}" in page["total"]
+
+
+@pytest.mark.nightly
+def test_a_service_that_hangs_is_no_longer_live_within_half_a_minute(browser, folder, commands):
+    """Its connections stay open, and the browser calls the stream open, too."""
+    leave_frame(folder)
+    port, stopped_s = free_port(), []
+    words = ("serve", "--listen", f"127.0.0.1:{port}")
+    with (folder / "log").open("wb") as log:
+        process = commands.popen("service", *words, out=(log, log), env={**os.environ, "RISK_FRAMES": str(folder)})
+
+    def hang():
+        leave_when_followed(f"http://127.0.0.1:{port}", folder, threading.Event())
+        time.sleep(3)
+        process.send_signal(signal.SIGSTOP)
+        stopped_s.append(time.time())
+
+    left = "while (document.body.dataset.state === 'live') await new Promise((done) => setTimeout(done, 100));"
+    left += "history.replaceState(null, '', '#' + Date.now());"
+    try:
+        assert waited(lambda: is_there(Client(f"http://127.0.0.1:{port}")))
+        thread = threading.Thread(target=hang)
+        thread.start()
+        (page,) = browser({"url": f"http://127.0.0.1:{port}/", "does": left})
+        thread.join()
+    finally:
+        process.kill()
+        process.wait()
+    assert (page["state"], page["veil"].split("\n")[0]) == ("cut", "NO CONNECTION")
+    assert 15 < int(page["hash"][1:]) / 1000 - stopped_s[0] < 30
 
 
 def leave_when_followed(base, folder, ended):

@@ -82,24 +82,25 @@ def test_so_many_streams_are_served_and_one_more_when_another_has_ended(tmp_path
 
 
 class CountedLooks(Looks):
-    """A feed that never waits; each look stands for a second."""
+    """A feed that never waits; each look takes three seconds, as on a slow disk."""
 
-    looks = 0
+    now_s = 0
 
     async def next_look(self):
-        self.looks += 1
+        self.now_s += 3
 
 
-def test_a_stream_without_news_gives_a_sign_of_life_every_fifteen_seconds(tmp_path):
+def test_a_stream_without_news_says_that_it_lives_by_an_event_that_scripts_hear(tmp_path):
+    """It is an event with data: a browser gives its script neither comments nor events without."""
     looks = CountedLooks()
 
     async def signs():
-        lines = feed._events(looks, toy_service(tmp_path), ANYONE, lambda: True)
-        return [(await anext(lines), looks.looks) for _ in range(3)]
+        lines = feed._events(looks, toy_service(tmp_path), ANYONE, lambda: True, lambda: looks.now_s)
+        return [(await anext(lines), looks.now_s) for _ in range(3)]
 
     said, at_s = zip(*asyncio.run(signs()), strict=True)
-    assert set(said) == {b": alive\n\n"}
-    assert [at_s[1] - at_s[0], at_s[2] - at_s[1]] == [15, 15]
+    assert set(said) == {b"event: alive\ndata: {}\n\n"}
+    assert at_s == (12, 24, 36)
 
 
 def test_a_file_that_is_damaged_leaves_the_frame_before_it_and_one_that_is_gone_none(tmp_path, clock):

@@ -57,7 +57,7 @@ def test_the_scale_is_told_by_lightness_alone_so_that_no_eye_needs_its_hues(them
 
 def test_the_page_names_no_other_server():
     names = [path.name for path in FOLDER.iterdir() if path.suffix in (".css", ".html", ".js")]
-    assert len(names) == 8
+    assert len(names) == 9
     for name in names:
         assert not re.search(r"https?://|//[a-z]+\.", part(name)), name
 
@@ -67,7 +67,7 @@ needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine: a
 NOW_S = 1_000_000
 SERVED = {"timezone": "UTC", "clock": "wall", "stale_after_s": 180, "tick_s": 60, "stale": False}
 JUDGE = """
-import { judge, ofService } from '%s';
+import { judge, ofService } from './current.js';
 const now_s = %d, told = (age_s) => new Date((now_s - age_s) * 1000).toISOString();
 const service = (age_s, silent_s, facts) => ofService({ as_of: told(age_s), ...facts }, now_s, now_s - silent_s);
 console.log(JSON.stringify(%s.map((facts) => judge(service(...facts), now_s)[0])));
@@ -75,7 +75,7 @@ console.log(JSON.stringify(%s.map((facts) => judge(service(...facts), now_s)[0])
 STATES = [
     ("live", 10, 0, SERVED),
     ("stale", 181, 0, SERVED),
-    ("cut", 10, 31, SERVED),
+    ("cut", 10, 29, SERVED),
     ("doubt", -61, 0, SERVED),
     ("replay", 10_000, 0, SERVED | {"clock": "event", "stale": True}),
     ("live", -30, 14, SERVED),
@@ -85,13 +85,49 @@ STATES = [
 ]
 
 
-@needs_node
-def test_how_far_the_picture_can_be_trusted_is_judged_also_without_the_service(tmp_path):
-    for name in ("current.js", "elements.js", "words.js"):
+def told_by_node(tmp_path, script, *parts):
+    """What a script prints, as JSON; it lies beside these parts of the page."""
+    for name in parts:
         shutil.copy(FOLDER / name, tmp_path / name)
     (tmp_path / "package.json").write_text('{"type": "module"}')
-    asked = json.dumps([facts for _, *facts in STATES])
-    (tmp_path / "try.mjs").write_text(JUDGE % ((tmp_path / "current.js").as_uri(), NOW_S, asked))
-    ran = subprocess.run([NODE, tmp_path / "try.mjs"], capture_output=True, text=True, timeout=60, check=False)
+    (tmp_path / "try.js").write_text(script)
+    ran = subprocess.run([NODE, tmp_path / "try.js"], capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout) == [state for state, *_ in STATES]
+    return json.loads(ran.stdout)
+
+
+@needs_node
+def test_how_far_the_picture_can_be_trusted_is_judged_also_without_the_service(tmp_path):
+    asked = json.dumps([facts for _, *facts in STATES])
+    states = told_by_node(tmp_path, JUDGE % (NOW_S, asked), "current.js", "elements.js", "words.js")
+    assert states == [state for state, *_ in STATES]
+
+
+FOLLOW = """
+import { follow } from './follow.js';
+let now_s = 1000, tick;
+const streams = [], heard = [];
+Date.now = () => 1000 * now_s;
+globalThis.setInterval = (does) => { tick = does; };
+globalThis.EventSource = class {
+  readyState = 1; hears = {};
+  constructor() { streams.push(this); }
+  addEventListener(type, does) { this.hears[type] = does; }
+  close() { this.readyState = 2; }
+};
+const pass = (seconds) => { for (let i = 0; i < seconds; i++) { now_s += 1; tick(); } };
+follow('v1/stream', (facts) => heard.push(facts));
+for (let i = 0; i < 3; i++) { pass(24); streams[0].hears.alive({ type: 'alive', data: '{}' }); }
+const before = streams.length;
+streams[0].hears.frame({ type: 'frame', data: '{"region": "riverton"}' });
+pass(26); const once = streams.length; pass(26);
+console.log(JSON.stringify({ before, once, twice: streams.length, heard, open: streams.map((one) => one.readyState) }));
+"""
+
+
+@needs_node
+def test_a_stream_that_says_nothing_is_closed_and_opened_again_though_the_browser_calls_it_open(tmp_path):
+    told = told_by_node(tmp_path, FOLLOW, "follow.js")
+    assert (told["before"], told["once"], told["twice"]) == (1, 2, 3)
+    assert told["open"] == [2, 2, 1]
+    assert told["heard"] == [None, None, None, {"region": "riverton"}]
