@@ -80,8 +80,8 @@ _TOP = Measurement(
 )
 _PIPELINE = Measurement(
     "The ledger and the state of the job, per tick. Counts are totals since the region's state began. The region "
-    "`_unassigned` holds messages of no region. A point is written when the scores of its batch are acknowledged: "
-    "the newest point with a `model` is of the newest tick whose scores are whole.",
+    "`_unassigned` holds refused messages that name no region of this deployment. A point is written when the scores "
+    "of its batch are acknowledged: the newest point with a `model` is of the newest tick whose scores are whole.",
     (
         _REGION,
         _MODEL,

@@ -16,7 +16,7 @@ from schemas.decode import Messages
 from schemas.event import AwareTime, Reason
 from schemas.incidents import Rejection
 from schemas.limits import MAX_COVARIATE_VALUE, MAX_EVENT_BYTES
-from schemas.refusal import Contract, fault_in_keys, kept_payload, reason_for
+from schemas.refusal import Contract, fault_in_keys, kept_payload, reason_for, region_named
 from schemas.spec import HOUR_S, Spec
 
 # What is kept of a value; `series` is its place in the spec, `hour` the hour since 1970 that it is for. `issued_s` is
@@ -72,7 +72,7 @@ def value_of(covariate: Covariate, series: int) -> tuple[int, int, int, float]:
 def decode_covariates(
     messages: Messages, specs: Mapping[str, Spec]
 ) -> tuple[dict[str, Values], dict[str, list[Rejection]]]:
-    """The values of a slice of the topic and its rejections, by region; those of no known region are of region ''.
+    """The values of a slice of the topic and its rejections, by region; '' when they name none of the specs.
 
     Every message is one or the other. The values are of PLACED_VALUE, in the order of the messages.
     """
@@ -81,7 +81,7 @@ def decode_covariates(
     refused: dict[str, list[Rejection]] = {}
     for index, value in enumerate(messages.values):
         decoded = decode_covariate(value)
-        region = decoded.region if isinstance(decoded, Covariate) and decoded.region in places else ""
+        region = region_named(value, places)
         if isinstance(decoded, Covariate):
             if not region:
                 decoded = ("unknown_region", "no artifact of this deployment has this region")

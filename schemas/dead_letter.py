@@ -26,7 +26,9 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         AwareTime | None,
         msgspec.Meta(description="Its Kafka timestamp; null when that is no time before the year 10000"),
     ]
-    region: Annotated[str | None, msgspec.Meta(description="Its region; null when this deployment does not score it")]
+    region: Annotated[
+        str | None, msgspec.Meta(description="Its region; null when it names none that this deployment scores")
+    ]
     payload_base64: Annotated[
         bytes | None,
         msgspec.Meta(
@@ -37,7 +39,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode_dead_letter(rejection: Rejection, *, source_topic: str, region: str | None) -> bytes:
-    """The dead letter as JSON in UTF-8. `region` is None for a message of no known region.
+    """The dead letter as JSON in UTF-8. `region` is None for a message that names none of this deployment.
 
     >>> rejection = Rejection("not_json", "the message is cut off", 0, 12, 1_800_000_000_000, b"{")
     >>> letter = msgspec.json.decode(encode_dead_letter(rejection, source_topic="incidents.v1", region=None))

@@ -18,7 +18,7 @@ from msgspec import UNSET, UnsetType
 from schemas.event import Event, Reason
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents, Rejection, fixed_places
 from schemas.limits import MAX_EVENT_BYTES
-from schemas.refusal import fault_in_keys, kept_payload, reason_for
+from schemas.refusal import fault_in_keys, kept_payload, reason_for, region_named
 from schemas.spec import Spec
 
 
@@ -37,7 +37,7 @@ _REQUIRED_QUOTES = 24  # 6 + 1 required keys, 5 of them with a text value
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """Incidents and rejections by region. Messages of no known region are rejections of region ''."""
+    """Incidents and rejections by region. Rejections of messages that name no region of the specs are of region ''."""
 
     incidents: Mapping[str, Incidents]
     rejections: Mapping[str, list[Rejection]]
@@ -78,16 +78,16 @@ def decode_messages(messages: Messages, specs: Mapping[str, Spec], *, now_ms: in
     for index, value in enumerate(messages.values):
         try:
             if value is None or len(value) > MAX_EVENT_BYTES:
-                refusals.add(index, "", *reason_for(value))
+                refusals.add(index, region_named(value, specs), *reason_for(value))
                 continue
             event = _WIRE.decode(value)
             if value.count(b'"') != _expected_quotes(event) and (fault := fault_in_keys(value)):
-                refusals.add(index, "", *fault)
+                refusals.add(index, region_named(value, specs), *fault)
                 continue
             events[event.region].append(event)
             indices[event.region].append(index)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            refusals.add(index, "", *reason_for(value))
+            refusals.add(index, region_named(value, specs), *reason_for(value))
         except KeyError:
             refusals.add(index, "", "unknown_region", "no artifact of this deployment has this region")
     incidents = {

@@ -4,7 +4,8 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,7 @@ _PLATE = re.compile("(?<!tem)plate")
 _BETWEEN_KEYS = "|"
 _NOT_IN_WORDS = re.compile(f"[^a-z0-9{_BETWEEN_KEYS}]+")
 _CAMEL = re.compile(r"([a-z0-9])(?=[A-Z])")
+_REGION = re.compile(rb'"region"\s*:\s*"([a-z0-9_-]+)"')
 _QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 
 
@@ -78,6 +80,32 @@ def reason_for(value: bytes | None, contract: Contract = EVENT) -> tuple[Reason,
     except msgspec.ValidationError as error:
         return "schema", _QUOTED.sub("...", str(error))[:200]
     return "schema", "the value is not an event"
+
+
+class _WithRegion(msgspec.Struct):
+    region: str = ""
+
+
+_WITH_REGION = msgspec.json.Decoder(_WithRegion)
+
+
+def region_named(value: bytes | None, regions: Container[str]) -> str:
+    """Which of `regions` a refused message names, or '': bad messages must show where their producer's good ones do.
+
+    In bytes that are no JSON object of the allowed size, a region counts when it is the only one named in their head.
+
+    >>> region_named(b'{"region": "riverton", "incident_', {"riverton"})
+    'riverton'
+    """
+    if value is None:
+        return ""
+    if len(value) <= MAX_EVENT_BYTES:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            region = _WITH_REGION.decode(value).region
+            return region if region in regions else ""
+    names = set(_REGION.findall(value[:MAX_EVENT_BYTES]))
+    region = names.pop().decode() if len(names) == 1 else ""
+    return region if region in regions else ""
 
 
 def kept_payload(value: bytes | None, reason: Reason) -> bytes | None:

@@ -57,7 +57,7 @@ def test_a_bad_example_is_refused_for_the_reason_in_its_name(path):
     assert not accepted
     assert rejection.reason == path.stem.partition("--")[0]
     assert rejection.reason in REASONS
-    assert region == ("riverton" if rejection.reason == "unknown_category" else "")
+    assert region == ("" if rejection.reason == "unknown_region" else "riverton")
     assert rejection.payload == (None if rejection.reason == "person_field" else path.read_bytes())
     assert schema_accepts(path.read_bytes()) == (path.stem in STRICTER)
 

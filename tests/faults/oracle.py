@@ -6,8 +6,10 @@ contract (schemas/README.md) is followed literally, one message after another, w
 
 import json
 import math
+import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -206,27 +208,43 @@ def quantile(mean, share, size=DISPERSION):
     return count
 
 
+def region_in(value, regions):
+    """The region that a refused message names, if it is one of `regions`; else ''. Of bytes that are no JSON object it
+    must be the only one that is named.
+    """
+    named = None
+    if value is not None and len(value) <= 8192:
+        with suppress(ValueError, RecursionError):
+            record = json.loads(value.decode("utf-8"))
+            named = [record.get("region")] if isinstance(record, dict) else None
+    if named is None:
+        texts = re.findall(rb'"region"\s*:\s*"([a-z0-9_-]+)"', (value or b"")[:8192])
+        named = list({text.decode() for text in texts})
+    return named[0] if len(named) == 1 and isinstance(named[0], str) and named[0] in regions else ""
+
+
 def judge(value, time_ms, regions):
     """(region or '', reason) of a message that is refused; (region, incident) of one that is not."""
     if value is None:
         return "", "null_value"
+    name = region_in(value, regions)
     if len(value) > 8192:
-        return "", "too_large"
+        return name, "too_large"
     try:
         record = json.loads(value.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        return "", "not_json"
+        return name, "not_json"
     if not isinstance(record, dict):
-        return "", "schema"
+        return name, "schema"
     if any(name in PERSON for name in record):
-        return "", "person_field"
+        return name, "person_field"
     if set(record) - set(REQUIRED) - set(OPTIONAL):
-        return "", "unknown_field"
+        return name, "unknown_field"
     times = [record[name] for name in ("occurred_at", "received_at") if record.get(name) is not None]
     if any(not isinstance(text, str) or datetime.fromisoformat(text).tzinfo is None for text in times):
-        return "", "bad_time"
+        return name, "bad_time"
     if set(REQUIRED) - set(record) or not all(isinstance(record[name], int | float) for name in ("lat", "lon")):
-        return "", "schema"
+        return name, "schema"
     region = regions.get(record["region"])
     if region is None:
         return "", "unknown_region"

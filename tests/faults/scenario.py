@@ -215,7 +215,7 @@ def place(region, draw):
 
 
 def rubbish(event):
-    """Messages that no region can be told for."""
+    """Messages that are refused before their region's spec is asked."""
     text = json.dumps(event).encode()
     return [
         None,

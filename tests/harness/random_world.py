@@ -13,7 +13,7 @@ from models.features import FeatureEngine
 from models.scoring import score
 from schemas.decode import decode_messages
 from streaming.rehearse.poison import poison_messages, template_event
-from tests.faults.oracle import Expected
+from tests.faults.oracle import Expected, region_in
 from tests.faults.oracle_region import Region
 from tests.harness.toy import iso, toy_messages
 
@@ -52,11 +52,8 @@ class Recount:
 
 def known_bad(spec):
     """Every kind of bad message -> (the region whose ledger has it, the reason)."""
-    by_spec = {"unknown_category", "outside_grid", "future", "late"}  # reasons that only a region's spec can give
-    printable = "schema--id_with_a_control_character"
     corpus = poison_messages(template_event(spec, as_of_s=NOW))
-    judged_by_spec = {poison.value for poison in corpus if poison.reason in by_spec or poison.name == printable}
-    return {poison.value: (spec.region if poison.value in judged_by_spec else "", poison.reason) for poison in corpus}
+    return {poison.value: (region_in(poison.value, {spec.region}), poison.reason) for poison in corpus}
 
 
 def random_batches(specs, *, seed, batches, size):

@@ -156,8 +156,8 @@ ON_MESSAGES = (
         summary="Too many of all messages name no known region",
         means="""They are refused before any region sees them: a producer or an artifact is missing or misnamed.""",
         to_do="""
-            Messages name a region that has no artifact, or no region. Correct the producer's region, or add the
-            artifact.
+            Messages name a region that has no artifact, or no region that can be read. Correct the producer's region,
+            or add the artifact. What is refused of a region with an artifact is in *Too many rejects*.
         """,
     ),
     Alert(

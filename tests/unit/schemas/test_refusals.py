@@ -15,6 +15,7 @@ from schemas.decode import decode_messages
 from schemas.event import REASONS
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.refusal import kept_payload, reason_for
+from tests.faults.oracle import region_in
 from tests.harness.toy import toy_grid, toy_messages, toy_record, toy_spec
 
 KAFKA_TIME_MS = 1_773_477_600_000  # 2026-03-14T08:40:00Z
@@ -116,12 +117,44 @@ def test_all_of_them_in_one_slice_get_the_same_answers():
     assert [reasons.get(position) for position in range(len(CASES))] == [reason for _, reason in CASES.values()]
 
 
-def test_refused_messages_are_filed_under_their_region_once_it_is_known():
-    decoded = decode(changed(category="flood"), changed(region="atlantis"), b"{")
-    assert {region: [refusal.reason for refusal in part] for region, part in decoded.rejections.items()} == {
-        "null_island": ["unknown_category"],
-        "": ["unknown_region", "not_json"],
-    }
+BOOKED = {
+    "unknown category": (changed(category="flood"), "null_island"),
+    "new field": (changed(weather="rain"), "null_island"),
+    "person": (changed(caller_name="John Doe"), "null_island"),
+    "no offset": (changed(occurred_at="2026-03-14T08:00:00"), "null_island"),
+    "key twice": (LINE[:-1] + b', "lat": 1}', "null_island"),
+    "too large": (changed(type_code="x" * MAX_EVENT_BYTES), "null_island"),
+    "cut off": (LINE[:-9], "null_island"),
+    "Latin-1": (changed(type_code="@").replace(b"@", b"\xfc"), "null_island"),
+    "in a list": (b"[" + LINE + b"]", "null_island"),
+    "two of its events": (LINE + b"\n" + LINE, "null_island"),
+    "another region": (changed(region="atlantis"), ""),
+    "events of two regions": (LINE + b"\n" + changed(region="atlantis"), ""),
+    "deeper only": (b'{"incident": ' + LINE + b"}", ""),
+    "region is a list": (changed(region=["null_island"]), ""),
+    "region is a number": (changed(region=7), ""),
+    "tombstone": (None, ""),
+    "cut off before": (b"{", ""),
+    "compressed": (gzip.compress(LINE, mtime=0), ""),
+}
+
+
+@pytest.mark.parametrize("name", BOOKED)
+def test_a_refused_message_is_booked_on_the_region_of_the_roster_that_it_names(name):
+    value, region = BOOKED[name]
+    assert list(decode(value).rejections) == [region]
+
+
+@settings(max_examples=300, deadline=None)
+@given(kinds=st.lists(st.sampled_from([None, *CASES, *BOOKED]), max_size=30), cut=st.integers(0, 30))
+def test_each_message_is_booked_once_and_on_the_same_region_however_batches_are_cut(kinds, cut):
+    values = [LINE if kind is None else (CASES.get(kind) or BOOKED[kind])[0] for kind in kinds]
+    booked = []
+    for first, part in ((0, values[:cut]), (min(cut, len(values)), values[cut:])):
+        decoded = decode(*part)
+        booked += [(first + offset, "null_island") for of in decoded.incidents.values() for offset in of.kafka_offset]
+        booked += [(first + one.kafka_offset, name) for name, of in decoded.rejections.items() for one in of]
+    assert sorted(booked) == [(place, region_in(value, {"null_island"})) for place, value in enumerate(values)]
 
 
 @pytest.mark.parametrize(
