@@ -20,16 +20,19 @@ _MAX_JSON_BYTES = 65_536
 T = TypeVar("T")
 
 
-def replace_file(path: Path, content: bytes, *, outlives_power_cut: bool = True) -> None:
+def replace_file(path: Path, content: bytes, *, outlives_power_cut: bool = True, mode: int | None = None) -> None:
     """Put `content` at `path` in one step: a reader, and the next start after a crash, find the old file or the new.
 
     Without `outlives_power_cut` it does not wait for the disk: for files that are written again within seconds.
+    mode: who may read it, from the first moment; without it the umask says so.
     Creates the folder when it is missing. Raises OSError.
     """
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     with part.open("wb") as file:
         file.write(content)
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)
         if outlives_power_cut:
             file.flush()
             os.fsync(file.fileno())

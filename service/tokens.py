@@ -93,7 +93,7 @@ def read_tokens(path: Path) -> list[Caller]:
 def make_token(path: Path, name: str, regions: Iterable[str]) -> str:
     """Add a token of that name to the file, in place of an earlier one; gives the token, which is kept nowhere.
 
-    Raises SettingsError.
+    Whoever may read the file may read it afterwards: `serve` can be another user. Raises SettingsError.
     """
     token = secrets.token_urlsafe(32)
     line = {"name": name, "sha256": _sha256(token), "regions": sorted(regions)}
@@ -102,10 +102,11 @@ def make_token(path: Path, name: str, regions: Iterable[str]) -> str:
     except msgspec.ValidationError as error:
         remedy = "choose a name of letters, digits, . _ and -, and regions as their artifacts call them"
         raise SettingsError(f"token {name!r} for {line['regions']} cannot be ({error})", remedy) from error
-    others = [other for other in (read_tokens(path) if path.exists() else []) if other.name != name]
+    is_there = path.exists()
+    others = [other for other in (read_tokens(path) if is_there else []) if other.name != name]
     content = b"".join(msgspec.json.encode(other) + b"\n" for other in (*others, caller))
     with write_errors(SettingsError, path, remedy="choose another file with --tokens"):
-        replace_file(path, content)
+        replace_file(path, content, mode=path.stat().st_mode & 0o777 if is_there else None)
     return token
 
 

@@ -82,9 +82,10 @@ def test_the_services_port_is_the_one_that_it_listens_on_and_its_token_opens_it(
     (published,) = read_compose(SERVICE_PORT="9999")["services"]["serve"]["ports"]
     assert published == f"127.0.0.1:9999:{port}"
     assert f":{port}/health" in SERVICES["serve"]["healthcheck"]["test"][-1]
-    assert tokens == "/run/secrets/service_tokens"
+    mounted = COMPOSE["secrets"]["service"]["file"]
+    assert tokens == "/run/secrets/service/tokens"
     subprocess.run(["/bin/sh", ROOT / "deploy" / "make-secrets.sh", tmp_path], check=True, capture_output=True)
-    found = Tokens(tmp_path / "service_tokens")
+    found = Tokens(tmp_path / mounted.removeprefix("./secrets/") / "tokens")
     found.look()
     assert found.caller((tmp_path / "service_token").read_text(encoding="utf-8")).name == "first"
 
@@ -117,7 +118,7 @@ def test_each_secret_reaches_those_alone_that_need_it():
         "influxdb_admin_password": {"influxdb"},
         "influxdb_admin_token": {"influxdb", "influxdb-setup"},
         "grafana_admin_password": {"grafana"},
-        "service_tokens": {"serve"},
+        "service": {"serve"},
         "grafana_alert_webhook": {"grafana"},
     }
 

@@ -1,6 +1,7 @@
 """Who may ask: hashes in a file, regions, and how often."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -106,6 +107,19 @@ def test_a_new_token_of_a_name_replaces_the_old_one(tmp_path):
     tokens.look()
     assert tokens.caller(old) is None
     assert tokens.caller(new).regions == ("riverton",)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o444, 0o644])
+def test_a_token_that_is_added_lets_the_same_users_read_the_file(tmp_path, mode):
+    path = tmp_path / "tokens.jsonl"
+    make_token(path, "cad", [])
+    path.chmod(mode)
+    before = os.umask(0o077)
+    try:
+        make_token(path, "desk", [])
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
 
 
 @pytest.mark.parametrize(("name", "regions"), [("a b", []), ("", []), ("cad", ["No Region"])])
