@@ -57,7 +57,8 @@ def serve(
         raise not_installed(error, "serve") from error
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     service = opened(frames, tokens=tokens, rate=rate, areas=named, streets=streets, url=url)
-    typer.echo(f"the map is at http://{host}:{port}/, the document of the interface at /openapi.json", err=True)
+    address = url.rstrip("/") or _to_open(host, port)
+    typer.echo(f"the map is at {address}/, the document of the interface at {address}/openapi.json", err=True)
     uvicorn.run(application(service), host=host, port=port, **_SERVER)
 
 
@@ -70,6 +71,12 @@ def token(
     from service.tokens import make_token
 
     typer.echo(make_token(tokens, name, region or ()))
+
+
+def _to_open(host: str, port: int) -> str:
+    """What a browser on this machine opens: nobody can call on the address that means all of them."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - it is left
+    return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
 
 def _address(listen: str, *, is_guarded: bool) -> tuple[str, int]:

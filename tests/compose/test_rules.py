@@ -76,12 +76,13 @@ def test_the_service_reaches_nobody_and_writes_nothing():
 
 
 def test_the_services_port_is_the_one_that_it_listens_on_and_its_token_opens_it(tmp_path):
-    words = SERVICES["serve"]["command"]
+    serve = read_compose(SERVICE_PORT="9999")["services"]["serve"]
+    words = serve["command"]
     listen, tokens = words[words.index("--listen") + 1], words[words.index("--tokens") + 1]
     port = listen.rpartition(":")[2]
-    (published,) = read_compose(SERVICE_PORT="9999")["services"]["serve"]["ports"]
-    assert published == f"127.0.0.1:9999:{port}"
-    assert f":{port}/health" in SERVICES["serve"]["healthcheck"]["test"][-1]
+    assert serve["ports"] == [f"127.0.0.1:9999:{port}"]
+    assert port == "9999", "so that the address that it prints opens"
+    assert f":{port}/health" in serve["healthcheck"]["test"][-1]
     mounted = COMPOSE["secrets"]["service"]["file"]
     assert tokens == "/run/secrets/service/tokens"
     subprocess.run(["/bin/sh", ROOT / "deploy" / "make-secrets.sh", tmp_path], check=True, capture_output=True)

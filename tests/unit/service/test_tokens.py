@@ -159,6 +159,23 @@ def test_without_tokens_only_this_machine_is_answered(tmp_path):
             assert (answer.status, answer.headers["Content-Type"]) == (421, "application/problem+json")
 
 
+@pytest.mark.parametrize(
+    ("words", "opens"),
+    [
+        (("--listen", "0.0.0.0:9000"), "http://127.0.0.1:9000/"),
+        (("--listen", "[::]:9000"), "http://[::1]:9000/"),
+        (("--listen", "192.168.0.7:80"), "http://192.168.0.7:80/"),
+        (("--listen", "0.0.0.0:9000", "--url", "https://risk.example.org/"), "https://risk.example.org/"),
+    ],
+)
+def test_the_address_that_is_said_opens(tmp_path, monkeypatch, words, opens):
+    monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
+    path = tmp_path / "tokens.jsonl"
+    make_token(path, "cad", [])
+    ran = CliRunner().invoke(app, ["serve", "--frames", str(tmp_path), "--tokens", str(path), *words])
+    assert f"the map is at {opens}, the document of the interface at {opens}openapi.json" in ran.stderr
+
+
 @pytest.mark.parametrize("listen", ["0.0.0.0:8321", "192.168.0.7:80", "8321", "127.0.0.1:0", "localhost:x"])
 def test_the_command_refuses_to_answer_others_without_tokens(listen):
     ran = CliRunner().invoke(app, ["serve", "--listen", listen])
