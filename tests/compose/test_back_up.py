@@ -10,6 +10,7 @@ from tests.harness.processes import run
 DOCKER = """#!/bin/sh
 echo "$*" >> {log}
 case "$*" in
+    "compose config") echo "name: incident-risk-scorer" ;;
     "volume ls"*) echo incident-risk-scorer_state ;;
     *" {fails} "*) echo "no space left on device" >&2; exit 1 ;;
 esac
@@ -17,11 +18,15 @@ esac
 ENGINE = """#!/bin/sh
 set -eu
 echo "$*" >> {log}
+project=$(sed -n 's/^COMPOSE_PROJECT_NAME=//p' .env | grep . || echo incident-risk-scorer)
 case "$*" in
-    "volume ls --quiet --filter label=com.docker.compose.project=incident-risk-scorer") ls {volumes} | grep incident ;;
+    "compose config") echo "name: $project" ;;
+    "volume ls --quiet --filter label=com.docker.compose.project="*) ls {volumes} | grep "^${{5##*=}}_" || : ;;
     "volume ls"*) ls {volumes} ;;
-    "compose down --volumes") rm -rf {volumes}/incident* ;;
-    "compose create") mkdir -p {volumes}/incident-risk-scorer_state {volumes}/incident-risk-scorer_kafka ;;
+    "compose down --volumes") rm -rf {volumes}/"$project"_* ;;
+    "compose create")
+        [ -e image ] || exit 1
+        mkdir -p {volumes}/"$project"_state {volumes}/"$project"_kafka ;;
     run*)
         while [ "$1" != -v ]; do shift; done
         shift
@@ -58,16 +63,16 @@ def test_the_services_start_again_after_a_back_up_that_failed(script):
     process, asked = script("back-up.sh", fails="cz")
     assert process.returncode == 1
     assert (script.folder / "backup" / "secrets" / "token").read_text() == "token", "the back-up before is gone"
-    assert (asked[0], asked[-1]) == ("compose stop", "compose start")
+    assert [one for one in asked if one.startswith("compose")][1:] == ["compose stop", "compose start"]
 
 
 def test_a_back_up_is_its_owners_alone_and_ends_with_the_services_started_once(script):
     process, asked = script("back-up.sh")
     assert process.returncode == 0
-    assert [one for one in asked if one.startswith("compose")] == ["compose stop", "compose start"]
+    assert [one for one in asked if one.startswith("compose")] == ["compose config", "compose stop", "compose start"]
     folder = script.folder / "backup"
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert (folder / "incident-risk-scorer_state.tgz").stat().st_mode & 0o777 == 0o600
+    assert (folder / "state.tgz").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_back_up_holds_nothing_that_the_one_before_it_left(script):
@@ -97,6 +102,37 @@ def test_nothing_is_deleted_where_there_is_no_back_up(script):
     assert "there is no back-up in backup" in process.stderr
 
 
+def test_a_project_without_volumes_is_not_stopped_and_no_other_one_is_copied(script, tmp_path):
+    (tmp_path / "volumes" / "incident-risk-scorer_state").mkdir(parents=True)
+    (script.folder / ".env").write_text("COMPOSE_PROJECT_NAME=other\n")
+    process, asked = script("back-up.sh", engine=ENGINE.format(log=tmp_path / "log", volumes=tmp_path / "volumes"))
+    assert process.returncode == 1
+    assert "the project 'other' has no volume here" in process.stderr
+    assert "compose stop" not in asked
+    assert not list(script.folder.glob("backup*"))
+
+
+@pytest.mark.parametrize("lacks", ["the end of a file", "an image"])
+def test_a_restore_that_cannot_be_brought_to_its_end_deletes_nothing(script, tmp_path, lacks):
+    state = tmp_path / "volumes" / "incident-risk-scorer_state"
+    state.mkdir(parents=True)
+    (state / "counts").write_bytes(os.urandom(5000))
+    (script.folder / ".env").write_text("")
+    (script.folder / "image").write_text("")
+    engine = ENGINE.format(log=tmp_path / "log", volumes=tmp_path / "volumes")
+    assert script("back-up.sh", engine=engine)[0].returncode == 0
+    if lacks == "an image":
+        (script.folder / "image").unlink()
+    else:
+        archive = script.folder / "backup" / "state.tgz"
+        archive.write_bytes(archive.read_bytes()[:-100])
+    process, asked = script("restore.sh", engine=engine)
+    assert process.returncode == 1, process.stderr
+    assert ("backup/state.tgz is damaged, so nothing was deleted" in process.stderr) == (lacks != "an image")
+    assert (state / "counts").exists()
+    assert "compose down --volumes" not in asked
+
+
 def test_what_was_spoilt_after_a_back_up_comes_back_byte_for_byte_and_nothing_else(script, tmp_path):
     volumes = tmp_path / "volumes"
     kafka, state, foreign = (volumes / name for name in (*VOLUMES, "of_another_project"))
@@ -107,12 +143,13 @@ def test_what_was_spoilt_after_a_back_up_comes_back_byte_for_byte_and_nothing_el
     for number, path in enumerate(files):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(range(256)) * (number + 1))
+    (script.folder / "image").write_text("")
     before = {path: path.read_bytes() for path in files}
     engine = ENGINE.format(log=tmp_path / "log", volumes=volumes)
 
     process, _ = script("back-up.sh", engine=engine)
     assert process.returncode == 0, process.stderr
-    assert sorted(path.name for path in (script.folder / "backup").glob("*.tgz")) == [f"{name}.tgz" for name in VOLUMES]
+    assert sorted(path.name for path in (script.folder / "backup").glob("*.tgz")) == ["kafka.tgz", "state.tgz"]
     for path in files[:-1]:
         path.write_bytes(b"spoilt")
     (kafka / "later").write_bytes(b"written after the back-up")
