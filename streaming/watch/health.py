@@ -1,7 +1,7 @@
 """Whether the running job's scores may be relied on now: the rules, and the small file beside the checkpoint.
 
-The job writes the file every second (health_watch.py). A container's health check reads it by the command `health`,
-every few seconds, so nothing that is slow to import is imported here.
+The job writes the file every second (health_watch.py). A container's health check (__main__.py) reads it every few
+seconds, so nothing that is slow to import is imported here.
 """
 
 import math

@@ -1,5 +1,6 @@
 """When the job may be relied on, by drawn times, and what is said when it may not."""
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -10,8 +11,16 @@ from hypothesis import strategies as st
 from schemas.left_behind.health import JobHealth, RegionHealth, StoredBatch, health_path
 from streaming.disk.locks import only_writer
 from streaming.watch.health import in_words, judged, read_health, why_not_ready
+from tests.harness.processes import run_python
 
 NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)
+
+
+CHECK = """
+import atexit, runpy, sys
+atexit.register(lambda: print([name for name in ("kafka", "numpy", "pydantic", "typer") if name in sys.modules]))
+runpy.run_module("streaming.watch", run_name="__main__")
+"""
 
 
 def ago(seconds):
@@ -30,6 +39,17 @@ def healthy(**changes):
         "regions": {"riverton": RegionHealth(as_of=ago(2), age_s=1.5)},
     }
     return JobHealth(**{**fields, **changes})
+
+
+def test_a_containers_check_says_why_and_imports_little(tmp_path):
+    """It runs every few seconds, beside the job, on the job's processors."""
+    environment = {**os.environ, "RISK_CHECKPOINT": str(tmp_path)}
+    ran = run_python("-c", CHECK, env=environment)
+    assert ran.returncode == 1
+    assert ran.stdout.splitlines() == [f"not ready: no job has run on {tmp_path} yet, or none since it was reset", "[]"]
+    health = healthy(phase="stopped", reason="stopped", written_at=datetime.now(UTC))
+    health_path(tmp_path).write_bytes(msgspec.json.encode(health))
+    assert run_python("-m", "streaming.watch", env=environment).stdout == "not ready: stopped\n"
 
 
 def test_outside_series_that_are_missing_are_said_and_do_not_make_the_job_unready():
