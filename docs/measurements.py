@@ -197,6 +197,10 @@ _RETRAIN = Measurement(
         _BECAUSE,
     ),
 )
+_ARCHIVE = Measurement(
+    "When a run of the archive last came to its end. One point an hour, where anybody archives.",
+    (_REGION, Column("ended_ago_s", "s", "since then")),
+)
 _FEEDBACK = Measurement(
     "What shifts say of the scores, from the topic `feedback.v1`; never a label for the counts.",
     (
@@ -219,6 +223,7 @@ MEASUREMENTS = {
     "gate": _GATE,
     "drift": _DRIFT,
     "retrain": _RETRAIN,
+    "archive": _ARCHIVE,
     "feedback": _FEEDBACK,
 }
 

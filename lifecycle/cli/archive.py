@@ -79,6 +79,7 @@ def _add_file(settings: Settings, data: Path, layout: str, region: str, console:
 
 def _run(settings: Settings, keep_days: int | None, console: Console) -> None:
     from lifecycle.archive.collect import archive_region, regions_of
+    from lifecycle.archive.ended import keep_ended
     from lifecycle.archive.feed import FeedLog
     from models.artifact.artifact import read_spec  # torch: seconds that other commands save
 
@@ -99,6 +100,7 @@ def _run(settings: Settings, keep_days: int | None, console: Console) -> None:
     console.print(f"archive: {settings.archive}, version {table.version}")
     if faults:
         raise faults[0]
+    keep_ended(settings.checkpoint, int(time.time()))
 
 
 def open_archive(settings: Settings) -> "ArchiveTable":

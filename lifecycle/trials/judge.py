@@ -14,11 +14,19 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from lifecycle.archive.ended import read_ended
 from lifecycle.gate.asked import read_asked
 from lifecycle.gate.judged_hour import judged_hour
 from lifecycle.gate.shadow_day import ShadowHour, drop_unneeded, judged_hours, shadow_path
 from lifecycle.gate.trial import Trial, read_trial
-from lifecycle.trials.points import drift_lines, gate_line, nobody_is_awaited_line, retrain_line, shadow_line
+from lifecycle.trials.points import (
+    archive_line,
+    drift_lines,
+    gate_line,
+    nobody_is_awaited_line,
+    retrain_line,
+    shadow_line,
+)
 from models.local_time import hour_of_week
 from models.measures.outcomes import Forecast
 from schemas.errors import ArtifactError, CheckpointError, RiskError
@@ -93,6 +101,8 @@ class TrialJudge:
         if may_end_a_day(spec, deciding):
             self._cut_out(spec, max(hour.tick_s for hour in deciding))
         try:
+            if ended := read_ended(self.checkpoint):
+                lines += archive_line(spec.region, ended.at_s, now_s)
             if asked := read_asked(self.artifacts, spec.region):
                 lines += retrain_line(spec.region, asked, now_s)
             trial = read_trial(self.artifacts, spec.region)

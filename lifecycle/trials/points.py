@@ -77,6 +77,11 @@ def retrain_line(region: str, asked: Asked, now_s: int) -> bytes:
     return point_line("retrain", {"region": region}, fields, now_s)
 
 
+def archive_line(region: str, ended_s: int, now_s: int) -> bytes:
+    """When a run of the archive last came to its end; at `now_s`, the region's clock."""
+    return point_line("archive", {"region": region}, {"ended_ago_s": float(max(0, now_s - ended_s))}, now_s)
+
+
 def nobody_is_awaited_line(region: str, newest_s: int) -> bytes:
     """A point which says that the trial of the newest judged hour has ended."""
     return point_line("gate", {"region": region}, {"awaited": 0.0}, day_start(newest_s))

@@ -7,7 +7,7 @@ import pytest
 
 from docs.measurements import MEASUREMENTS, column_kinds
 from lifecycle.gate.asked import Asked
-from lifecycle.trials.points import retrain_line
+from lifecycle.trials.points import archive_line, retrain_line
 from schemas.feedback import Feedback
 from schemas.frame import attribution_groups
 from streaming.feedback.accept import mark_line
@@ -30,7 +30,7 @@ def columns():
     mark = Feedback(region="northville", cell="r000c000", at=AT, mark="useful", desk="north")
     lines.append(mark_line(mark))
     asked = Asked(at_s=TICK_S, outcome="waits", because="x", ended_s=TICK_S, made_s=TICK_S)
-    lines.append(retrain_line("northville", asked, TICK_S))
+    lines += [retrain_line("northville", asked, TICK_S), archive_line("northville", TICK_S, TICK_S)]
     outside = dict.fromkeys(("missing", "accepted", "unused", "rejected"), 0)
     lines.append(pipeline("northville", TICK_S, 60, **{f"covariates_{name}": n for name, n in outside.items()}))
     spec = toy_spec(features=("cov_wind_1h",))

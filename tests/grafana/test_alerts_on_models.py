@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lifecycle.gate.asked import Asked
-from lifecycle.trials.points import retrain_line
+from lifecycle.trials.points import archive_line, retrain_line
 from schemas.spec import DAY_S
 from tests.harness.alert_world import NORTH, RULES, fires, write_ledgers
 from tests.harness.alerting import evaluate
@@ -104,6 +104,14 @@ def retrain_points(now_s, region, *, asked_h, made_h=None):
 def test_asks_that_fail_or_that_nobody_makes_are_an_alert(store, now_s, hours, is_firing):
     store.write(retrain_points(now_s, "northville", asked_h=hours) + retrain_points(now_s, "southville", asked_h=2))
     assert fires("risk-retraining-overdue", store, now_s) == ({NORTH} if is_firing else set())
+
+
+@pytest.mark.parametrize(("hours", "is_firing"), [(6, False), (25, False), (27, True)])
+def test_an_archive_that_no_longer_ends_is_an_alert(store, now_s, hours, is_firing):
+    for region, ago_h in (("northville", hours), ("southville", 2)):
+        store.write(archive_line(region, now_s - 7200 - 3600, now_s - 7200))
+        store.write(archive_line(region, now_s - 3600 - 3600 * ago_h, now_s - 3600))
+    assert fires("risk-archive-stopped", store, now_s) == ({NORTH} if is_firing else set())
 
 
 @pytest.mark.parametrize(("hours", "is_firing"), [(None, False), (2, True), (23, True), (25, False)])

@@ -106,4 +106,25 @@ ON_MODELS = (
             or the service was stopped. It tries again every hour. If nobody is to ask any more, delete that file.
         """,
     ),
+    Alert(
+        uid="risk-archive-stopped",
+        title="Archive stands still",
+        severity="warning",
+        panel=("risk-model", "The gate says"),
+        query='SELECT last("ended_ago_s") AS "ended" FROM "archive" WHERE $timeFilter GROUP BY "region"',
+        measure="time since a run that did not fail",
+        opens=above(OVERDUE_S, hours),
+        closes="such a run",
+        looks_back_s=4 * HOUR_S,
+        without_rows="OK",
+        summary=f"{REGION}: for {hours(OVERDUE_S)} no run of the archive has come to its end",
+        means="""The runs fail, or nobody archives. The scores are not touched, but after 35 days the oldest counts are
+            lost to the next model.""",
+        to_do="""
+            [The archive](archive.md) was kept before, and no run has come to its end since. Run it by hand, it says
+            why; with compose see `docker compose logs archive`. Usual causes: a full disk, another owner of its folder,
+            a damaged artifact of one region. If nobody is to archive any more, delete `archived.json` in
+            `RISK_CHECKPOINT`.
+        """,
+    ),
 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from lifecycle.archive.ended import keep_ended
 from lifecycle.cli.judge import judge_all
 from lifecycle.gate.asked import asked_path, keep_asked
 from lifecycle.gate.shadow_day import read_shadow, shadow_path
@@ -182,6 +183,12 @@ def test_when_triggers_were_asked_is_told_unless_it_cannot_be_read(world, caplog
     path.write_bytes(b"{")
     assert world.points().startswith(b"shadow,")
     assert "retrain.json cannot be used" in caplog.text
+
+
+def test_when_the_archive_last_ended_is_told(world):
+    keep_ended(world.judge.checkpoint, NOW_S - 7200)
+    (fields,) = (fields for (key, _), fields in stored_points([world.points()]).items() if key.startswith("archive,"))
+    assert fields == {"ended_ago_s": "7200.0"}
 
 
 def test_old_hours_of_other_champions_are_dropped_once_a_day_and_those_of_the_trial_stay(world):
