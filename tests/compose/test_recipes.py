@@ -22,7 +22,7 @@ PAGES = (
     "deploy/demo.env",
 )
 FENCE = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
-TAKE_A_VALUE = {"--env", "--entrypoint", "--since", "--env-file"}
+TAKE_A_VALUE = {"--env", "--entrypoint", "--volume", "--since", "--env-file"}
 OF_A_SERVICE = {"run", "exec", "logs", "start", "stop", "restart", "up"}
 EVERY_SERVICE = {*SERVICES, *read_compose("deploy/registry.yaml")["services"]}
 VERBS = OF_A_SERVICE | {"build", "config", "create", "down", "ps"}
@@ -65,7 +65,7 @@ def fault(words):
         return f"no service {rest[0]}"
     if verb == "run" and rest[0] == "scorer":
         return fault_in_name([], "incident-scorer", rest[1:])
-    if verb == "run" and rest[0] in ("retrain", "registry"):
+    if verb == "run" and rest[0] in ("archive", "retrain", "registry"):
         return fault_in_name([], "python -m lifecycle", rest[1:])
     return None
 

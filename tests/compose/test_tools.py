@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import combinations
 
 import pytest
 
@@ -12,7 +13,8 @@ from tests.harness.processes import run
 pytestmark = pytest.mark.package
 
 EXTERNAL = ("compose.yaml", "deploy/external-kafka.yaml")
-FILES = (("compose.yaml",), ("compose.yaml", "compose.gpu.yaml"), EXTERNAL, ("compose.yaml", "deploy/registry.yaml"))
+MORE = ("compose.gpu.yaml", "deploy/external-kafka.yaml", "deploy/registry.yaml", "deploy/cluster.yaml")
+FILES = [("compose.yaml", *chosen) for number in range(len(MORE) + 1) for chosen in combinations(MORE, number)]
 WITH_EXTERNAL = [word for name in EXTERNAL for word in ("-f", name)]
 GPU_IMAGE = f"incident-risk-scorer:{product_version()}-cuda"
 TOLD = {"RISK_KAFKA_BOOTSTRAP": "kafka.example.org:9093", "RISK_KAFKA_USERNAME": "scorer"}
@@ -70,7 +72,7 @@ def test_the_demo_shares_no_volume_with_an_operators_own_services(monkeypatch):
     assert not names[0] & names[1]
 
 
-@pytest.mark.parametrize("name", ["compose.gpu.yaml", "deploy/external-kafka.yaml", "deploy/registry.yaml"])
+@pytest.mark.parametrize("name", MORE)
 def test_the_line_for_env_in_a_files_head_makes_compose_take_the_file(monkeypatch, tmp_path, name):
     lines = re.findall(r"^#   ([A-Z_]+=\S+)$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
     monkeypatch.delenv("COMPOSE_FILE", raising=False)
@@ -148,15 +150,13 @@ def test_an_external_kafka_must_be_named(monkeypatch, name):
     assert f"set {name} in .env" in ran.stderr
 
 
-@pytest.mark.parametrize(
-    "name", ["compose.yaml", "compose.gpu.yaml", "deploy/external-kafka.yaml", "deploy/registry.yaml"]
-)
+@pytest.mark.parametrize("name", ["compose.yaml", *MORE])
 def test_a_file_keeps_the_schema_of_compose(name):
     ran = run(needed("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", name, cwd=ROOT)
     assert ran.returncode == 0, ran.stdout
 
 
-@pytest.mark.parametrize("files", FILES, ids=" ".join)
+@pytest.mark.parametrize("files", [("compose.yaml",), *(("compose.yaml", name) for name in MORE)], ids=" ".join)
 def test_the_security_linter_finds_nothing_high(files):
     ran = run(needed("compose-lint"), "check", "--no-env", "--format", "json", *files, cwd=ROOT)
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -5,6 +5,7 @@ The tests go on where the one before them ended.
 
 import json
 import re
+import shutil
 import time
 from datetime import UTC, datetime
 
@@ -13,7 +14,7 @@ import urllib3
 from kafka import KafkaProducer
 
 from streaming.rehearse.sample import SAMPLE
-from tests.containers.project import KAFKA, ROOT, fence, opened, wait
+from tests.containers.project import ENDS, KAFKA, ROOT, SERVICE, Project, fence, opened, wait
 from tests.harness.influxql import table
 
 pytestmark = pytest.mark.nightly
@@ -99,6 +100,31 @@ def test_it_starts_as_its_page_says(ours, record_property):
     ours.shell("docker compose exec -T" + health)
     send(*calls(50))
     wait_for_consumed(ours, 50)
+
+
+def status(token):
+    headers = {"Authorization": f"Bearer {token}"}
+    return urllib3.request("GET", f"{SERVICE}/v1/regions", headers=headers, retries=False).status
+
+
+def wait_for_status(project, token, expected):
+    wait(lambda: status(token) == expected, 30, lambda: f"{status(token)}\n{project.compose('logs', 'serve')}")
+
+
+def test_a_token_of_the_service_opens_and_ends_while_the_service_runs(ours):
+    add, end, another = fence(TOKENS, "service token cad").strip().splitlines()
+    secret, before = ours.folder / "secrets" / "service_token", ours.containers()["serve"]["State"]["StartedAt"]
+    first = secret.read_text()
+    wait_for_status(ours, first, 200)
+    cad = ours.shell(f"umask 077 && {add}").split()[-1]
+    wait_for_status(ours, cad, 200)
+    ours.shell(end)
+    wait_for_status(ours, cad, 401)
+    ours.shell(f"umask 077 && {another}")
+    wait_for_status(ours, secret.read_text(), 200)
+    assert status(first) == 401
+    assert ours.containers()["serve"]["State"]["StartedAt"] == before
+    assert f"the map is at {SERVICE}/," in ours.compose("logs", "serve")
 
 
 @pytest.mark.parametrize("of", ["scorer", "grafana"])
@@ -188,6 +214,66 @@ def test_retraining_asks_its_triggers_and_says_why_it_waits(ours, record_propert
     record_property("retrain, GiB of 4", round(ours.memory_gib("retrain"), 2))
     ours.wait_until_well()
     wait_for_new_scores(ours)
+
+
+def test_going_back_works_while_the_scorer_hangs(ours):
+    first = artifact_of(ours)
+    train = next(line for line in fence(DEPLOY, "models train").splitlines() if "models train" in line)
+    train = train.replace("incidents.csv", str(SAMPLE)).replace("--layout ...", "--layout sample")
+    ours.shell(train.replace("--region mycity --cell-m 1000", f"--region mycity --like {first} --until 2017-06-20"))
+    (second,) = (path for path in first.parent.iterdir() if path.is_dir() and path != first)
+    ours.shell(f"chown -R 10001 data/artifacts && chmod -R a+rX {second}")
+    register = ("run", "--rm", "-T", "registry", "promote", f"/artifacts/mycity/{second.name}", "--because", "newer")
+    ours.compose(*register)
+    assert champion(ours) == second.name
+    ours.compose("exec", "-T", "scorer", "sh", "-c", "kill -STOP -1")
+    try:
+        wait(lambda: "scorer" in ours.unhappy(), 240, lambda: ours.containers()["scorer"]["State"])
+        (back,) = re.findall(r"`(docker compose run --rm registry rollback [^`]+)`", (ROOT / MORE).read_text())
+        ours.shell(back.replace("--rm", "--rm -T"))
+        assert champion(ours) == first.name
+    finally:
+        ours.compose("exec", "-T", "scorer", "sh", "-c", "kill -CONT -1")
+    ours.wait_until_well()
+    wait_for_new_scores(ours)
+    shutil.rmtree(second)
+
+
+def champion(project):
+    return json.loads((project.folder / "data" / "artifacts" / "mycity" / "pointer.json").read_text())["champion"]
+
+
+def test_a_demo_beside_the_region_leaves_it_as_it_is(ours, record_property):
+    """Its image is another one: the lines of the product were changed since the region's was built."""
+    (ours.folder / "schemas" / "__init__.py").open("a").write("\n# a change\n")
+    (ports,) = re.findall(r"begin with `([^`]+)`", (ROOT / DEPLOY).read_text(encoding="utf-8"))
+    before = identities(ours)
+    secrets, start = fence(DEPLOY, "--build\n").strip().splitlines()
+    demo = Project(
+        folder=ours.folder, environment=ours.environment | dict(port.split("=") for port in ports.split()),
+        options=("--env-file", "deploy/demo.env"),
+    )  # fmt: skip
+    began = time.monotonic()
+    try:
+        ours.shell(f"{secrets} && {ports} {start} --detach", limit_s=3600)
+        demo.wait_until_well(900)
+        record_property("the demo beside the region, all well after, s", round(time.monotonic() - began))
+        ours.compose("up", "--detach")
+        assert identities(ours) == before
+    finally:
+        demo.compose("down", "--volumes")
+    assert identities(ours) == before
+    ours.wait_until_well()
+    wait_for_new_scores(ours)
+
+
+def identities(project):
+    """Which containers these are, of which images, and since when they run; of those that end at once not."""
+    return {
+        name: (one["Id"], one["Image"], one["State"]["StartedAt"])
+        for name, one in project.containers().items()
+        if name not in ENDS
+    }
 
 
 def test_a_registry_in_mlflow_says_which_version_scores(ours, record_property):
