@@ -29,6 +29,8 @@ async def health(request: Request, service: TheService) -> Response:
     """Whether this process answers and follows the frames: without a token. Stale scores are the scorer's fault."""
     if request.app.state.feed.fault:
         raise HTTPException(503, "the frames cannot be looked at: the log says why, and what is served gets old")
+    if service.tokens and service.tokens.is_broken:
+        raise HTTPException(503, "the file of tokens cannot be used, and nobody is let in: the log says why")
     regions = service.frames.by_region.values()
     stale = sum(map(service.frames.is_stale, regions))
     return _json({"status": "ok", "regions": len(regions), "stale": stale})

@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import ServiceMetrics
 from service.problems import problem
 
 MOST_BODY_BYTES = 256 * 1024
+_MOST_DRAINED_BYTES = 64 * MOST_BODY_BYTES  # many clients read no answer before their body is sent
+_TOO_LONG = f"a request's body may have {MOST_BODY_BYTES} bytes"
+_CLOSE = {"Connection": "close"}
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -19,10 +23,6 @@ _HEADERS = {
     "Cache-Control": "private, no-cache",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-
-
-class _TooLong(Exception):
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class RequestGuard:
             return
         if scope["method"] == "HEAD":  # answered as GET; the server itself leaves the body out
             scope = {**scope, "method": "GET"}
-        began, status, has_begun = time.perf_counter(), 500, False
+        began, status = time.perf_counter(), 500
 
         async def guarded(message: Message) -> None:
-            nonlocal status, has_begun
+            nonlocal status
             if message["type"] == "http.response.start":
-                status, has_begun = message["status"], True
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
@@ -52,9 +52,6 @@ class RequestGuard:
 
         try:
             await self._answer(scope, receive, guarded)
-        except _TooLong:
-            if not has_begun:
-                await _too_long(scope, receive, guarded)
         finally:
             self.metrics.answered(scope, status, time.perf_counter() - began)
 
@@ -65,25 +62,40 @@ class RequestGuard:
         if self.hosts and name not in self.hosts:
             said = f"this service has no tokens and answers only as {', '.join(self.hosts)}"
             await problem(421, said)(scope, receive, send)
-            return
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MOST_BODY_BYTES:
-            await _too_long(scope, receive, send)
-            return
-        taken = 0
-
-        async def counted() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > MOST_BODY_BYTES:
-                raise _TooLong
-            return message
-
-        await self.app(scope, counted, send)
+        elif b"%2f" in scope["raw_path"].lower():  # a proxy's rules take it for a part of a name
+            await problem(404, "no address here has an encoded slash")(scope, receive, send)
+        elif {"content-length", "transfer-encoding"} <= set(headers):  # a proxy may believe the other one
+            said = "give Content-Length or Transfer-Encoding, not both"
+            await problem(400, said, _CLOSE)(scope, receive, send)
+        elif (length := int(headers.get("content-length", "0"))) > MOST_BODY_BYTES:
+            if length <= _MOST_DRAINED_BYTES and "expect" not in headers:
+                await _drain(receive)
+            await problem(413, _TOO_LONG, _CLOSE)(scope, receive, send)
+        else:
+            await self.app(scope, _counted(receive), send)
 
 
-async def _too_long(scope: Scope, receive: Receive, send: Send) -> None:
-    await problem(413, f"a request's body may have {MOST_BODY_BYTES} bytes", {"Connection": "close"})(
-        scope, receive, send
-    )
+def _counted(receive: Receive) -> Receive:
+    """Raises HTTPException 413 in place of a message beyond the longest body."""
+    taken = 0
+
+    async def counted() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > MOST_BODY_BYTES:
+            if message.get("more_body"):
+                await _drain(receive)
+            raise HTTPException(413, _TOO_LONG, _CLOSE)
+        return message
+
+    return counted
+
+
+async def _drain(receive: Receive) -> None:
+    """Take the rest of the body, up to a limit: what is closed with bytes in it is reset, and its answer lost."""
+    left, has_more = _MOST_DRAINED_BYTES, True
+    while has_more and left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        has_more = message.get("more_body", False)

@@ -20,6 +20,7 @@ from schemas.spec import Slug
 
 log = logging.getLogger(__name__)
 _LONGEST_TOKEN = 200  # characters; ours have 43
+_BROKEN = (0, 0, 0)  # in place of inode, size and time
 _BURST_S = 5  # seconds' worth of requests that may come at once
 
 
@@ -55,7 +56,12 @@ class Tokens:
         except (OSError, SettingsError) as error:
             if self._by_hash or self._seen is None:
                 log.warning("no token is accepted: %s", error)
-            self._by_hash, self._seen = {}, (0, 0, 0)
+            self._by_hash, self._seen = {}, _BROKEN
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the file cannot be used, so that nobody is let in."""
+        return self._seen == _BROKEN
 
     def caller(self, token: str) -> Caller | None:
         return self._by_hash.get(_sha256(token)) if len(token) <= _LONGEST_TOKEN else None

@@ -1,0 +1,76 @@
+"""What surrounds every request, as raw connections and Python's own client meet it."""
+
+import http.client
+import socket
+from contextlib import closing
+
+import pytest
+
+from service import guard
+from service.tokens import Tokens, make_token
+from tests.harness.service import Client, leave_frame, running, toy_service, waited
+
+AREA = "/v1/regions/riverton/area"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("frames")
+    leave_frame(folder)
+    with running(toy_service(folder)) as address:
+        yield address
+
+
+def host_of(base):
+    return base.removeprefix("http://")
+
+
+@pytest.mark.parametrize("path", ["/v1%2fregions", "/v1/regions%2Friverton/scores", "/ogc%2fcollections"])
+def test_an_encoded_slash_is_none(base, path):
+    """A proxy that lets `/v1/regions` through takes `%2f` for a part of a name."""
+    assert Client(base).get(path).status == 404
+
+
+def test_a_body_of_two_lengths_is_refused_and_what_follows_it_not_read(base):
+    host, port = host_of(base).split(":")
+    head = f"POST {AREA} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection((host, int(port)), 20) as raw:
+        raw.sendall(head.encode() + b"2\r\n{}\r\n0\r\n\r\nGET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        said = b"".join(iter(lambda: raw.recv(65_536), b""))
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert said.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("size", [guard.MOST_BODY_BYTES + 1, 10_000_000])
+def test_a_long_body_is_answered_to_a_client_that_sends_all_of_it_first(base, size, is_chunked):
+    body = (b"x" * min(65_536, size - at) for at in range(0, size, 65_536)) if is_chunked else b"x" * size
+    with closing(http.client.HTTPConnection(host_of(base), timeout=20)) as connection:
+        connection.request("POST", AREA, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert answer.read()
+    assert (answer.status, answer.getheader("Content-Type")) == (413, "application/problem+json")
+
+
+def test_a_client_that_asks_before_it_sends_a_long_body_is_not_told_to_send_it(base):
+    host, port = host_of(base).split(":")
+    with socket.create_connection((host, int(port)), 20) as raw:
+        asked = f"POST {AREA} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n"
+        raw.sendall(asked.encode() + b"Expect: 100-continue\r\n\r\n")
+        assert raw.recv(65_536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_health_says_that_nobody_is_let_in(tmp_path):
+    leave_frame(tmp_path)
+    path = tmp_path / "tokens.jsonl"
+    token = make_token(path, "cad", [])
+    whole = path.read_bytes()
+    with running(toy_service(tmp_path, tokens=Tokens(path))) as base:
+        client = Client(base, token)
+        assert (client.get("/health").status, client.get("/v1/regions").status) == (200, 200)
+        path.write_bytes(b"{broken")
+        assert waited(lambda: client.get("/health").status == 503)
+        assert client.get("/v1/regions").status == 401
+        path.write_bytes(whole)
+        assert waited(lambda: client.get("/health").status == 200)
+        assert client.get("/v1/regions").status == 200
