@@ -8,6 +8,7 @@ import typer
 
 from schemas.errors import SettingsError, not_installed
 from streaming.maps.areas import read_areas
+from streaming.maps.outlines import read_streets
 from streaming.settings import Settings
 
 _FRAMES: Path = Settings.model_fields["frames"].default
@@ -45,8 +46,8 @@ def serve(
 ) -> None:
     """Serve the last frame of each region over HTTP, with a live map at /, until told to stop."""
     host, port = _address(listen, is_guarded=tokens is not None)
-    if streets and not streets.is_file():
-        raise SettingsError(f"{streets} does not exist", "name the GeoJSON file of streets with --streets")
+    if streets:
+        read_streets(streets, [])  # a mistake in it is said now
     named = read_areas(areas, area_name) if areas else ()
     try:
         import uvicorn

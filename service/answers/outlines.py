@@ -1,5 +1,6 @@
 """What a map draws beside the scores, as GeoJSON: the region's border, areas and streets."""
 
+import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from starlette.responses import Response
 from schemas.errors import SettingsError
 from schemas.grid import Grid
 from service.answers.contract import geojson_shapes_schema
+from service.problems import problems_of
 from service.service import TheRegion, TheService, json_bytes
 from streaming.maps.outlines import border_and_areas, read_streets
 
+log = logging.getLogger(__name__)
 _MEDIA = "application/geo+json"
 _DOCUMENTED: dict[int | str, dict[str, Any]] = {200: {"content": {_MEDIA: {"schema": geojson_shapes_schema()}}}}
 router = APIRouter(
@@ -30,15 +33,16 @@ async def outlines(service: TheService, now: TheRegion) -> Response:
     return Response(json_bytes(lines), media_type=_MEDIA)
 
 
-@router.get("/streets")
+@router.get("/streets", responses=problems_of(503))
 async def streets(service: TheService, now: TheRegion) -> Response:
-    """The streets at the region, of the file that the service was given; without one, none. `attribution`: whose."""
+    """The streets at the region, of the file that the service was given: none where none lies. `attribution`: whose."""
     if service.streets is None:
         return Response(json_bytes({"type": "FeatureCollection", "features": []}), media_type=_MEDIA)
     try:
         lines = _streets(service.streets, now.frames.by_category.spec.grid)
     except SettingsError as error:
-        raise HTTPException(404, str(error)) from error
+        log.warning("the streets cannot be read: %s", error)
+        raise HTTPException(503, "the file of streets cannot be read: the log says why") from error
     return Response(lines, media_type=_MEDIA)
 
 

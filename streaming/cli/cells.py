@@ -13,6 +13,7 @@ from schemas.files import read_json, replace_file, write_errors
 from schemas.spec import Spec
 from streaming.maps.areas import cells_of_areas, cells_pattern, read_areas
 from streaming.maps.outlines import (
+    EXPORT_STREETS,
     GROUND,
     GROUND_SVG,
     STREETS,
@@ -54,6 +55,8 @@ def cells(
         patterns[spec.region] = {name: cells_pattern(spec.grid, inside) for name, inside in here.items()}
     if streets:
         files[STREETS] = read_streets(streets, [spec.grid for spec in specs])
+        if not files[STREETS]["features"]:
+            raise SettingsError(f"{streets} has no line at the cells", EXPORT_STREETS)
     _write_outlines(out, files)
     if live_map:
         page = read_json(live_map, Page, SettingsError, remedy=WHICH_MAP)

@@ -25,7 +25,9 @@ GROUND_SVG = (
 )
 _AROUND = 0.1  # how far beyond the cells streets are kept, as a share of the region's width and height
 _OPENSTREETMAP = "© OpenStreetMap contributors"
-_EXPORT = "export the streets as GeoJSON in degrees (WGS 84): a FeatureCollection of LineString and MultiLineString"
+EXPORT_STREETS = (
+    "export the streets as GeoJSON in degrees (WGS 84): a FeatureCollection of LineString and MultiLineString"
+)
 
 
 class _Line(msgspec.Struct, tag_field="type", tag="LineString"):
@@ -77,17 +79,15 @@ def border_and_areas(grid: Grid, areas: Iterable[Area]) -> Collection:
 def read_streets(path: Path, grids: Sequence[Grid]) -> Collection:
     """The lines of a GeoJSON file that have a point at or near the cells, with `attribution`: whose data they are.
 
-    Raises SettingsError without any.
+    Raises SettingsError for a file that is no such.
     """
-    streets = read_json(path, _Streets, SettingsError, remedy=_EXPORT)
+    streets = read_json(path, _Streets, SettingsError, remedy=EXPORT_STREETS)
     if streets is None:
         raise SettingsError(f"{path} does not exist", "name the GeoJSON file of streets with --streets")
     shapes = [street.geometry for street in streets.features]
     parts = ([shape.coordinates] if isinstance(shape, _Line) else shape.coordinates for shape in shapes)
     lines = [line for lines in parts for line in lines]
     near = [_lines([line], {}) for line in lines if any(_is_near(grid, line) for grid in grids)]
-    if not near:
-        raise SettingsError(f"{path} has {len(lines):,} lines, and none lies at the cells", _EXPORT)
     return {**_collection(near), "attribution": streets.attribution}
 
 

@@ -248,8 +248,8 @@ def test_streets_from_a_file_need_no_tiles_and_name_their_source(tmp_path, more,
 @pytest.mark.parametrize(
     ("kind", "features", "said"),
     [
-        ("LineString", [[[10, 10], [11, 11]]], r"1 lines, and none lies at the cells"),
-        ("LineString", [], r"0 lines"),
+        ("LineString", [[[10, 10], [11, 11]]], r"has no line at the cells"),
+        ("LineString", [], r"has no line at the cells"),
         ("Polygon", [[[[1, 1]]]], r"Polygon.*LineString"),
         ("LineString", [[[10, 10], [11]]], r"length >= 2"),
     ],

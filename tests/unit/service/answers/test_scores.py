@@ -194,3 +194,16 @@ def test_kept_answers_are_those_that_were_written_and_take_bounded_memory(asked)
             f"{name} {size}".encode().strip()
         )
         assert sum(map(len, cache.answers.values())) <= max(most, 400)
+
+
+def test_a_region_where_no_street_lies_has_none_and_a_broken_file_is_named_in_the_log_alone(views, frames, tmp_path):
+    elsewhere, broken = tmp_path / "elsewhere.json", tmp_path / "broken.json"
+    line = {"type": "Feature", "geometry": {"type": "LineString", "coordinates": [[-70, 41.6], [-70, 41.7]]}}
+    elsewhere.write_text(json.dumps({"type": "FeatureCollection", "features": [line]}))
+    broken.write_text("{")
+    with running(toy_service(frames, streets=elsewhere)) as base:
+        assert Client(base).json("/v1/regions/riverton/streets")["features"] == []
+    with running(toy_service(frames, streets=broken)) as base:
+        answer = Client(base).get("/v1/regions/riverton/streets")
+    assert answer.status == 503
+    assert b"broken.json" not in answer.data
