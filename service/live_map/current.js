@@ -13,12 +13,14 @@ export function ofService(region, now_s, heard_s) {
 }
 
 /** The state: its name, its word, the sentence above the map, and what stands on the map. */
-export function judge({ scored_s, silent_s, ...facts }, now_s) {
-  const age_s = now_s - scored_s, last = `last ${facts.isReplay ? "check" : "score"} ${stamp(scored_s, facts.timezone, HMS)}, ${span(Math.max(0, age_s))} ago`;
+export function judge({ scored_s, silent_s, shows, ...facts }, now_s) {
+  const age_s = now_s - scored_s, still = shows ? ` – still ${shows}, not what you chose` : "";
+  const last = `last ${facts.isReplay ? "check" : "score"} ${stamp(scored_s, facts.timezone, HMS)}, ${span(Math.max(0, age_s))} ago${still}`;
   if (-age_s > facts.tick_s)
-    return ["doubt", "CHECK CLOCK", `AGE UNKNOWN – this screen's clock is ${span(-age_s)} behind the scorer's: set it right`, "age unknown"];
+    return ["doubt", "CHECK CLOCK", `AGE UNKNOWN – this screen's clock is ${span(-age_s)} behind the scorer's: set it right`, `age unknown${still}`];
   if (facts.stale || age_s > facts.stale_after_s) return ["stale", "STALE", `STALE – ${last}`, last];
   if (silent_s > CUT_AFTER_S) return ["cut", "NO CONNECTION", `NO CONNECTION to the service for ${span(silent_s)} – ${last}`, last];
+  if (shows) return ["behind", "PREVIOUS CHOICE", `PREVIOUS CHOICE${still}: the service has not answered yet`, `still ${shows}`];
   if (facts.isReplay) return ["replay", "REPLAY", "REPLAY: the clock is the incidents' own, and nothing here is for now", ""];
   return ["live", "LIVE", "", ""];
 }

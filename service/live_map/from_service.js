@@ -45,7 +45,7 @@ async function load(ask) {
   const active = new Set([...land.active, ...onRecord(all)]), rows = new Map([...all].filter(([cell]) => active.has(cell)));
   const cell = cellOf(chosen.cell, grid) ?? ranked(rows)[0]?.[0] ?? 0, details = await within(`cells/${idOf(cell, grid)}`);
   const sum = (name) => cells.reduce((total, row) => total + row[name], 0);
-  show({ ...found, ...land, grid, rows, active, inside: hasArea ? new Set(all.keys()) : null,
+  show({ ...found, ...land, area: found.area ?? WHOLE, grid, rows, active, inside: hasArea ? new Set(all.keys()) : null,
     facts: (now_s) => ofService({ ...region, ...found }, now_s, heard_s),
     total: { name: found.area ?? WHOLE, expected: sum("expected"), usual: sum("usual"), observed_1h: sum("observed_1h") },
     scoresOf: (one) => (one === cell ? details.scores.filter((row) => row.horizon === chosen.horizon && categories.includes(row.category)) : null) });
@@ -53,11 +53,13 @@ async function load(ask) {
 const byPlace = (rows, grid) => new Map(rows.map((row) => [cellOf(row.cell, grid), row]));
 const onRecord = (rows) => [...rows].filter(([, row]) => row.support !== "no_history" || row.observed_1h > 0).map(([cell]) => cell);
 
-/** What only a new model changes: streets, areas, and the cells with any incident on record. */
+/** What only a new model changes: the cells with any incident on record; streets and areas, which may be missing until the next picture. */
 async function landOf(region, within) {
-  const [lines, roads, { cells }] = await Promise.all(["outlines", "streets", `scores?category=${ALL}`].map(within));
-  put("credit", roads.attribution ? `Streets: ${roads.attribution}` : ""); $("credit").hidden = !roads.attribution;
-  return { of: region.region + region.model, outlines: lines.features.filter((one) => one.properties.area), streets: roads.features,
+  const [{ cells }, ...drawn] = await Promise.all([within(`scores?category=${ALL}`), ...["outlines", "streets"].map((path) => within(path).catch(() => null))]);
+  const [lines, roads] = drawn.map((one) => one ?? { features: [] }), isWhole = !drawn.includes(null);
+  put("credit", !isWhole ? "Streets or areas are missing: the service did not answer for them" : roads.features.length ? `Streets: ${roads.attribution}` : "");
+  $("credit").hidden = !$("credit").textContent;
+  return { of: isWhole ? region.region + region.model : null, outlines: lines.features.filter((one) => one.properties.area), streets: roads.features,
     active: onRecord(byPlace(cells, region.grid)) };
 }
 

@@ -2,7 +2,7 @@
 //
 // A picture: region and grid; facts(now_s): what current.js judges; rows: of each cell on record, by its number, { expected,
 // usual, risk, low, high, observed_1h, support }; active: all cells on record; inside: those of the chosen area, or null;
-// total: { name, expected, usual, observed_1h }; outlines, streets: lines; scoresOf(cell): its rows of every category,
+// area, category, horizon: what it shows; total: { name, expected, usual, observed_1h }; outlines, streets: lines; scoresOf(cell): its rows of every category,
 // with factors where they are known, or null where they are not at hand.
 import { showState } from "./current.js";
 import { chooseScale, colourOf, corner, drawLegend, drawMap, drawRings, size, under } from "./draw.js";
@@ -20,7 +20,7 @@ const UNITS = {
 const LABELS = { measure: (name) => MEASURES[name], area: (name) => name };
 let hovered = null, changed = () => {};
 export let picture = null;
-let cursor = null;
+let cursor = null, differs_s = null; // since when what is chosen is not what is shown
 
 // ---- what is chosen; it lives in the address
 export const chosen = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
@@ -42,7 +42,7 @@ function choice(name, values) {
   for (const value of values) {
     const label = make("label", (LABELS[name] ?? plain)(value)), input = make("input");
     Object.assign(input, { type: "radio", name, value, id: `${name}-${value}`, checked: value === chosen[name] });
-    input.onchange = () => { chosen[name] = value; remember(); if (name === "measure") redraw(); changed(name); };
+    input.onchange = () => { chosen[name] = value; remember(); if (name === "measure") redraw(); else tick(); changed(name); };
     label.append(input); chips.append(label);
   }
   group.append(make("legend", name, "caps"), chips);
@@ -97,7 +97,13 @@ function showHighest(best) {
     return line([name, percent(row.risk), count(row.expected), count(row.usual), times(lift(row)), String(row.observed_1h)]);
   }));
 }
-function tick() { if (picture) showState(picture.facts(Date.now() / 1000), Date.now() / 1000); }
+function tick() {
+  if (!picture) return;
+  const now_s = Date.now() / 1000, { region, category, horizon, area } = picture, shown = { region, category, horizon, area };
+  differs_s = Object.keys(shown).some((name) => shown[name] !== chosen[name]) ? differs_s ?? now_s : null;
+  const isLate = differs_s !== null && now_s - differs_s >= 1;
+  showState({ ...picture.facts(now_s), shows: isLate ? [region, category, horizon, area].map(plain).join(", ") : "" }, now_s);
+}
 
 // ---- one cell in words
 const pointed = () => hovered ?? (document.activeElement === $("map") ? cursor : null);

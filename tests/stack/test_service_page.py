@@ -13,6 +13,7 @@ from service.tokens import Tokens, make_token
 from streaming.maps.areas import read_areas
 from streaming.rehearse.broker import free_port
 from tests.harness.service import Client, is_there, leave_frame, running, toy_service, waited
+from tests.harness.toy import toy_grid
 
 NORTH = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63], [-87.895, 41.605]]]
 STREET = [[-87.9, 41.6], [-87.85, 41.64]]
@@ -97,18 +98,33 @@ def test_a_cell_without_a_score_says_whether_it_has_no_history_here_or_none_at_a
     assert "No incident on record here, so there is no score." in told[1]["cell"]
 
 
-def test_a_question_that_fails_is_asked_again_and_the_picture_before_it_stays(browser, folder):
+def test_a_question_that_fails_is_asked_again_and_the_picture_before_it_is_grey(browser, folder):
     leave_frame(folder)
-    said = "const said = () => document.getElementById('caption').innerText, before = said(), real = window.fetch; "
     pause = "await new Promise((done) => setTimeout(done, 300));"
-    lost = f"{said} window.fetch = () => Promise.reject(new Error('lost')); "
-    lost += f"document.getElementById('horizon-4h').click(); {pause}"
-    found = f"{lost} window.fetch = real; for (let i = 0; i < 40 && said() === before; i++) {pause}"
+    lost = "const real = window.fetch; window.fetch = () => Promise.reject(new Error('lost')); "
+    lost += "document.getElementById('horizon-4h').click(); "
+    lost += f"for (let i = 0; i < 20 && document.body.dataset.state !== 'behind'; i++) {pause}"
+    answered = (
+        f"{lost} window.fetch = real; for (let i = 0; i < 40 && document.body.dataset.state !== 'live'; i++) {pause}"
+    )
     with running(the_service(folder)) as base:
-        gone, back = browser(*({"url": f"{base}/", "does": does} for does in (lost, found)))
-    assert (gone["caption"], gone["state"]) == ("Risk: all categories, next 1 h", "live")
+        gone, back = browser(*({"url": f"{base}/", "does": does} for does in (lost, answered)))
+    assert (gone["caption"], gone["state"]) == ("Risk: all categories, next 1 h", "behind")
+    assert gone["veil"].startswith("PREVIOUS CHOICE")
+    assert "still riverton, all categories, 1 h, whole region, not what you chose" in gone["banner"]
     assert "horizon=4h" in gone["hash"]
-    assert back["caption"] == "Risk: all categories, next 4 h"
+    assert (back["caption"], back["state"]) == ("Risk: all categories, next 4 h", "live")
+
+
+def test_a_region_without_streets_is_shown_when_it_is_chosen(browser, folder):
+    leave_frame(folder, "riverton")
+    leave_frame(folder, "lakeside", grid=toy_grid(4, 4, south_deg=43.6, west_deg=-80.0))
+    chosen = "document.getElementById('region-lakeside').click();"
+    with running(the_service(folder)) as base:
+        (page,) = browser({"url": f"{base}/#region=riverton", "does": chosen})
+        scores = Client(base).json("/v1/regions/lakeside/scores")["cells"]
+    assert (page["state"], page["title"], page["credit"]) == ("live", "lakeside · Incident risk", None)
+    assert f"expected {sum(row['expected'] for row in scores):.1f}" in page["total"]
 
 
 def test_the_baseline_is_announced_with_its_reason(browser, folder):

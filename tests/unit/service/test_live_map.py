@@ -82,6 +82,9 @@ STATES = [
     ("stale", 10, 0, SERVED | {"stale": True}),  # the screen's clock is late, the service's is not
     ("cut", 10_000, 31, SERVED | {"clock": "event", "stale": True}),
     ("live", 10, 0, SERVED | {"clock": "event"}),  # a replay of what happens now
+    ("behind", 10, 0, SERVED | {"shows": "riverton, theft"}),  # and something else is chosen
+    ("behind", 10_000, 0, SERVED | {"clock": "event", "stale": True, "shows": "riverton, theft"}),
+    ("stale", 181, 0, SERVED | {"shows": "riverton, theft"}),
 ]
 
 
