@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +16,12 @@ from lifecycle.registry.changes import Note, promote, retire, roll_back
 from lifecycle.registry.contract import ModelRegistry, RegionState
 from lifecycle.registry.copying import verified
 from lifecycle.registry.open import open_registry
-from lifecycle.registry.rules import Role
+from lifecycle.registry.rules import Role, rolled_back
 from lifecycle.registry.sync import sync
-from schemas.errors import RegistryError
+from models.artifact.artifact import Artifact
+from schemas.errors import ArtifactError, RegistryError
+from streaming.roster.roster import read_roster, refuse_unfit
+from streaming.roster.watch import latest_history_s, roster_path
 from streaming.settings import Settings
 
 
@@ -57,11 +61,7 @@ def _show(registry: ModelRegistry, region: str, version: str, *, as_json: bool) 
     state = registry.state(region)
     if version not in state.manifests:
         raise RegistryError(f"{region} has no version {version}", f"see `python -m lifecycle versions {region}`")
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / version
-        place.mkdir()
-        registry.fetch(region, version, place)
-        artifact = verified(place, state.manifests[version])
+    artifact = _fetched(registry, region, version, state.manifests[version])
     manifest = artifact.manifest
     shown = {
         "region": region,
@@ -82,6 +82,31 @@ def _show(registry: ModelRegistry, region: str, version: str, *, as_json: bool) 
     console.print(f"\n{artifact.card}")
 
 
+def _fetched(registry: ModelRegistry, region: str, version: str, digest: str) -> Artifact:
+    """The version as the registry has it, verified. Raises ArtifactError."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / version
+        place.mkdir()
+        registry.fetch(region, version, place)
+        return verified(place, digest)
+
+
+def _refuse_unfit(settings: Settings, registry: ModelRegistry, region: str, version: str | None) -> None:
+    """Raise ArtifactError when the job at RISK_CHECKPOINT would not take the version over.
+
+    Without this the registry would name a version that scores nothing. An unknown version is the rules' matter.
+    """
+    digest = registry.state(region).manifests.get(version or "")
+    if not version or not digest:
+        return
+    try:
+        artifact = verified(settings.artifacts / region / version, digest)  # the way back needs no registry's files
+    except ArtifactError:
+        artifact = _fetched(registry, region, version, digest)
+    roster, latest_s = read_roster(roster_path(settings.checkpoint)), latest_history_s(settings.clock, time.time())
+    refuse_unfit(roster, Path(region, version), artifact, latest_s=latest_s)
+
+
 def promote_command(
     context: typer.Context,
     version: Annotated[
@@ -99,11 +124,13 @@ def promote_command(
 ) -> None:
     """Let a version score: keep its artifact, make it the champion, and write the pointer that the job follows.
 
-    Repeat it at will. Every hash is verified before a version reaches the job's folder.
+    Repeat it at will. Every hash is verified before a version reaches the job's folder. What the job at RISK_CHECKPOINT
+    would refuse, as another grid, gets no role: exit code 4.
     """
     settings: Settings = context.obj()
     registry, note = open_registry(settings.registry), note_of(settings, because)
     region, name = registered_version(registry, version, note, evaluation)
+    _refuse_unfit(settings, registry, region, name or registry.state(region).champion)
     if name:
         _print_roles(region, promote(registry, region, name, role, note))
     _bring(registry, settings.artifacts, region, note)
@@ -113,6 +140,7 @@ def rollback_command(context: typer.Context, region: RegionName, because: Becaus
     """Make the champion before champion again, and write the pointer that the job follows."""
     settings: Settings = context.obj()
     registry, note = open_registry(settings.registry), note_of(settings, because)
+    _refuse_unfit(settings, registry, region, rolled_back(registry.state(region)).champion)
     _print_roles(region, roll_back(registry, region, note))
     _bring(registry, settings.artifacts, region, note)
 

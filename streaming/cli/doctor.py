@@ -17,6 +17,7 @@ from rich.text import Text
 
 from models.artifact.artifact import newest_artifacts, read_spec
 from schemas.errors import ArtifactError, RiskError
+from schemas.left_behind.pointer import pointer_path
 from streaming.disk.guard import CheckpointGuard, changed_settings, other_layout, read_guard
 from streaming.disk.locks import is_held
 from streaming.disk.spark_files import last_commit
@@ -153,7 +154,8 @@ def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
         yield Finding.of("artifacts", stray)
     for each in refused:
         region, version = Path(each.folder).parts[-2:]
-        grade: Grade = "warn" if region in roster else "fail"
+        is_named = pointer_path(artifacts, region).exists()  # then all that is looked at was promoted
+        grade: Grade = "warn" if region in roster and not is_named else "fail"
         yield Finding(f"artifact {region}", f"{version} is refused: {each.error.message}", grade, each.error.remedy)
     for region, entry in roster.items():
         artifact = load_artifact(entry.folder)

@@ -188,6 +188,14 @@ def with_refused(error: ArtifactError, refused: Sequence[Refused]) -> ArtifactEr
     return ArtifactError("; ".join([error.message, *reasons]), error.remedy)
 
 
+def refuse_unfit(roster: Mapping[str, Entry], name: Path, artifact: Artifact, *, latest_s: float) -> None:
+    """Raise ArtifactError when a job with this roster would not take the artifact over. name: REGION/VERSION."""
+    region, content = name.parts[0], FoundArtifact(artifact.manifest, artifact.network_error)
+    _refuse_misfit(region, name, content, roster.get(region), latest_s)
+    if region not in roster:
+        _refuse_too_many(roster, name, content.manifest.spec.series)
+
+
 def _refuse_misfit(region: str, folder: Path, content: FoundArtifact, in_force: Entry | None, latest_s: float) -> None:
     """Raise ArtifactError when the artifact may not score the region in place of the one in force."""
     if in_force and (broken := content.network_error):

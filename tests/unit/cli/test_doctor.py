@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from schemas.errors import SinkError
+from schemas.left_behind.pointer import Pointer, write_pointer
 from streaming.cli.doctor import examine
 from streaming.disk.guard import STATE_LAYOUT
 from streaming.disk.locks import only_writer
@@ -96,6 +97,17 @@ def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
     settings = settings.with_options(artifacts=settings.artifacts / "misnamed")
     graded = {(finding.grade, finding.remedy[:18]) for finding in examine(settings, now_s=NOW_S)}
     assert ("fail", "set RISK_ARTIFACTS") in graded
+
+
+def test_a_pointer_to_a_version_that_the_job_refuses_is_wrong(settings):
+    in_force = put_in_force(settings)
+    other = toy_artifact(settings.artifacts, toy_spec(4, 4, categories=("ems", "fire")), created="20260102T000000Z")
+    write_pointer(settings.artifacts, "toyville", Pointer(champion=other.name))
+    graded = [(each.grade, each.seen.split()[0]) for each in examine(settings, now_s=NOW_S) if "artifact" in each.what]
+    assert ("fail", other.name) in graded
+    write_pointer(settings.artifacts, "toyville", Pointer(champion=in_force.name, challenger=other.name))
+    graded = [(each.grade, each.seen.split()[0]) for each in examine(settings, now_s=NOW_S) if "artifact" in each.what]
+    assert ("fail", other.name) in graded
 
 
 def test_a_setting_that_spark_would_silently_ignore_is_found(settings):

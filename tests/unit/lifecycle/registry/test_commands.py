@@ -6,10 +6,12 @@ import json
 import pytest
 
 from schemas.audit.verify import records
-from schemas.errors import AuditError, RegistryError, SettingsError
+from schemas.errors import AuditError, RegistryError, SettingsError, SpecMismatch
 from schemas.left_behind.pointer import Pointer, read_pointer
+from streaming.roster.roster import refresh_roster
 from tests.harness.gate_town import command
 from tests.harness.registries import PAGE_FILES, Desk, evaluation_folder
+from tests.harness.toy import toy_artifact, toy_spec
 
 
 @pytest.fixture
@@ -51,6 +53,27 @@ def test_promote_a_folder_a_version_and_the_way_back(desk, run):
     run("retire", f"toyville/{second}", "--because", "no better")
     assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=first)  # it is scored no longer
     assert roles(run, "toyville") == [(first, "champion"), (second, "retired")]
+
+
+def test_a_version_of_another_grid_than_the_jobs_counts_gets_no_role_and_a_new_checkpoint_takes_it(desk, run):
+    (counted,) = desk.make(1)
+    checkpoint = str(desk.folder / "checkpoint")
+    finer = toy_spec(4, 4, region="toyville")
+    other = toy_artifact(desk.made, finer, created="20260103T000000Z").name
+    words = ["promote", desk.made_folder(other), "--because", "smaller cells"]
+    run("promote", desk.made_folder(counted), "--because", "the first", RISK_CHECKPOINT=checkpoint)
+    refresh_roster(desk.folder / "checkpoint" / "roster.json", desk.artifacts)
+    for role in ("champion", "challenger"):
+        with pytest.raises(SpecMismatch, match=rf"toyville/{other} has spec .* stored counts of toyville") as caught:
+            run(*words, "--as", role, RISK_CHECKPOINT=checkpoint)
+        assert caught.value.exit_code == 4
+    assert roles(run) == [(counted, "champion"), (other, "")]
+    assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=counted)
+    run(*words, RISK_CHECKPOINT=str(desk.folder / "anew"))
+    with pytest.raises(SpecMismatch):
+        run("promote", "toyville", "--because", "again", RISK_CHECKPOINT=checkpoint)
+    run("rollback", "toyville", "--because", "back", RISK_CHECKPOINT=checkpoint)
+    assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=counted)
 
 
 def test_promotion_of_a_region_brings_its_versions_again(desk, run):
@@ -179,6 +202,6 @@ def test_a_change_ends_with_an_error_when_a_version_cannot_be_brought_to_the_job
     with pytest.raises(Exception, match=r"baseline\.npz is damaged") as failed:
         run(*words, "--because", "y")
     assert failed.value.exit_code == 4
-    assert desk.state().champion == second
+    assert desk.state().champion == (second if spoilt == "challenger" else first)
     now = read_pointer(desk.artifacts, "toyville")
     assert now == (Pointer(champion=second) if spoilt == "challenger" else None)
