@@ -43,7 +43,7 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 class SettingsError(RiskError):
-    """A setting is unknown, missing or out of range."""
+    """A setting is unknown, missing or out of range, or the Java or the folder that it names cannot be used."""
 
     exit_code = 2
 

@@ -1,7 +1,5 @@
 """The `doctor` command: checks a deployment before the job runs."""
 
-import re
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,7 +19,7 @@ from schemas.left_behind.pointer import pointer_path
 from streaming.disk.guard import CheckpointGuard, changed_settings, other_layout, read_guard
 from streaming.disk.locks import is_held
 from streaming.disk.spark_files import last_commit
-from streaming.job.jars import java
+from streaming.job.jars import fetched_jars, java, java_version, needed_packages
 from streaming.roster.roster import load_artifact, misplaced, next_roster, read_roster
 from streaming.roster.watch import latest_history_s
 from streaming.settings import Settings
@@ -29,7 +27,6 @@ from streaming.sinks.open import open_sink
 from streaming.topics.admin import Right, topic_faults
 from streaming.topics.client import KafkaConnection
 
-_OLDEST_JAVA = 17
 _PACKAGES = ("pyspark", "torch", "pandas", "pyarrow", "kafka-python", "influxdb-client", "msgspec")
 _OLD_DATA_DAYS = 90
 _MARKS = {"ok": "[green]ok[/green]", "warn": "[yellow]note[/yellow]", "fail": "[bold red]wrong[/bold red]"}
@@ -75,7 +72,7 @@ def examine(settings: Settings, *, now_s: float) -> Iterator[Finding]:
     checks = (  # generators: each runs in the loop below
         ("Java", _java()),
         ("packages", _packages()),
-        ("Kafka connector", _connector(settings.cache)),
+        ("Kafka connector", _connector(settings)),
         ("Kafka", _kafka(settings)),
         ("store", _store(settings)),
         ("artifacts", _artifacts(settings, now_s)),
@@ -90,20 +87,16 @@ def examine(settings: Settings, *, now_s: float) -> Iterator[Finding]:
 
 
 def _java() -> Iterator[Finding]:
-    output = subprocess.run([java(), "-version"], capture_output=True, text=True, check=False, timeout=30).stderr
-    match = re.search(r'version "(\d+)', output)
-    number = int(match[1]) if match else 0
-    if number < _OLDEST_JAVA:
-        raise RiskError(f"version {number}", f"install Java {_OLDEST_JAVA} (Debian: openjdk-17-jre-headless)")
-    yield Finding("Java", f"version {number}")
+    yield Finding("Java", f"version {java_version()}, {java()}")
 
 
 def _packages() -> Iterator[Finding]:
     yield Finding("packages", ", ".join(f"{name} {version(name)}" for name in _PACKAGES))
 
 
-def _connector(cache: Path) -> Iterator[Finding]:
-    if any((cache.expanduser() / "ivy").rglob("*spark-sql-kafka-0-10*.jar")):
+def _connector(settings: Settings) -> Iterator[Finding]:
+    cache = settings.cache
+    if fetched_jars(cache, needed_packages(settings.checkpoint, settings.spark_state)):
         yield Finding("Kafka connector", f"in {cache}")
     else:
         remedy = "nothing: the first start fetches it (60 MB) and needs the network for that"

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from schemas.errors import PipelineError
-from streaming.job.jars import class_archive, jar_options, keep_class_archive
+from streaming.job.jars import class_archive, fetched_jars, java_version, keep_class_archive, needed_packages
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,9 +34,10 @@ def class_archive_of(settings: Settings, log: Path) -> Path:
     """Path of the archive, which is written if it does not exist. Raises PipelineError when Java wrote none."""
     from pyspark import SparkContext  # a second that other commands save
 
-    from streaming.job.session import needed_packages, start_session
+    from streaming.job.session import start_session
 
-    has_jars = "spark.jars" in jar_options(settings.cache, needed_packages(settings.checkpoint, settings.spark_state))
+    java_version()
+    has_jars = fetched_jars(settings.cache, needed_packages(settings.checkpoint, settings.spark_state))
     if has_jars and (there := class_archive(settings.cache)):
         return there
     cache = settings.cache.expanduser()

@@ -1,22 +1,27 @@
-"""Jars that pip does not install: fetched once, by the Ivy inside pyspark, into the cache folder."""
+"""Java, and jars that pip does not install: fetched once, by the Ivy inside pyspark, into the cache folder."""
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from schemas.errors import BrokerError
+from models.artifact.folders import make_writable
+from schemas.errors import BrokerError, SettingsError
 from schemas.files import replace_file, write_errors
+from streaming.disk.shared_state import is_stored
 
 KAFKA_VERSION = "4.2.0"  # the version whose Spark connector we run against
 CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"  # 4.2.1's was not available
+OLDEST_JAVA = 17  # of Spark 4
 OBJECT_STORE_CLIENT = "org.apache.hadoop:hadoop-aws:3.5.0"  # the version of pyspark's Hadoop
+_NEWER_JAVA = f"install Java {OLDEST_JAVA} (Debian: openjdk-17-jre-headless), or correct JAVA_HOME"
 _LOG_BACKEND = ("slf4j-api", "log4j-slf4j2-impl", "log4j-core", "log4j-api")
 _SETTINGS = """<ivysettings>
   <settings defaultResolver="central"/>
@@ -46,15 +51,31 @@ def jar_options(cache: Path, packages: Sequence[str]) -> dict[str, str]:
 
     Asking Ivy takes seconds of every start, also when every jar is already here.
     """
-    listed = _list_of_jars(cache, packages)
-    jars = [ivy_folder(cache) / "jars" / name for name in listed.read_text().split()] if listed.is_file() else []
-    if jars and all(jar.is_file() for jar in jars):
+    if jars := fetched_jars(cache, packages):
         return {"spark.jars": ",".join(map(str, jars))}
     return {
         "spark.jars.packages": ",".join(packages),
         "spark.jars.ivySettings": str(ivy_settings(cache)),
         "spark.jars.ivy": str(ivy_folder(cache)),
     }
+
+
+def needed_packages(checkpoint: Path, spark_state: str) -> list[str]:
+    """Maven coordinates of what a session needs beside pyspark's own jars."""
+    return [CONNECTOR, OBJECT_STORE_CLIENT] if is_stored(checkpoint, spark_state) else [CONNECTOR]
+
+
+def fetched_jars(cache: Path, packages: Sequence[str]) -> list[Path]:
+    """The jars of an earlier start; none unless all are there. Raises SettingsError when the cache must take them first
+    and cannot be written.
+    """
+    listed = _list_of_jars(cache, packages)
+    jars = [ivy_folder(cache) / "jars" / name for name in listed.read_text().split()] if listed.is_file() else []
+    if jars and all(jar.is_file() for jar in jars):
+        return jars
+    with _cache_errors(cache):
+        make_writable(_folder(cache))
+    return []
 
 
 @contextmanager
@@ -91,7 +112,7 @@ def keep_class_archive(cache: Path, written: Path) -> Path:
 
 
 def _archive_name() -> str:
-    parts = [Path(shutil.which("java") or "java").resolve(), _pyspark_jar("spark-core_*.jar")]
+    parts = [Path(java()).resolve(), _pyspark_jar("spark-core_*.jar")]
     versions = " ".join(f"{part} {part.stat().st_mtime_ns if part.exists() else 0}" for part in parts)
     return f"java-classes-{sha256(versions.encode()).hexdigest()[:16]}-"
 
@@ -113,11 +134,23 @@ def kafka_class_path(cache: Path) -> str:
 
 
 def java() -> str:
-    """Path of the Java launcher. Raises BrokerError when there is none."""
-    launcher = shutil.which("java")
+    """Path of the Java that Spark starts: that of JAVA_HOME, without it the one on PATH. Raises SettingsError."""
+    home = os.environ.get("JAVA_HOME")  # noqa: TID251 - Spark, too, asks the environment
+    launcher = shutil.which("java", path=f"{home}/bin" if home else None)
     if launcher is None:
-        raise BrokerError("there is no `java` on PATH", remedy="install Java 17 (Debian: openjdk-17-jre-headless)")
+        raise SettingsError(f"JAVA_HOME={home} has no bin/java" if home else "there is no `java` on PATH", _NEWER_JAVA)
     return launcher
+
+
+def java_version() -> int:
+    """The version of that Java. Raises SettingsError when it is too old: Spark would only say that Java ended."""
+    launcher = java()
+    output = subprocess.run([launcher, "-version"], capture_output=True, text=True, check=False, timeout=30).stderr
+    match = re.search(r'version "(\d+)', output)
+    number = int(match[1]) if match else 0
+    if number < OLDEST_JAVA:
+        raise SettingsError(f"{launcher} is Java {number or 'of no version'}", _NEWER_JAVA)
+    return number
 
 
 def _fetch_kafka(cache: Path, target: Path) -> None:
@@ -159,6 +192,10 @@ def _pyspark_jar(pattern: str) -> Path:
 
 def _folder(cache: Path) -> Path:
     folder = cache.expanduser().resolve()
-    with write_errors(BrokerError, f"the cache {folder}", remedy="set RISK_CACHE to another folder"):
+    with _cache_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _cache_errors(folder: Path) -> AbstractContextManager[None]:
+    return write_errors(SettingsError, f"the cache {folder}", remedy="set RISK_CACHE to another folder")

@@ -27,6 +27,7 @@ from streaming.flow.rows import Published
 from streaming.flow.source import MessageSource
 from streaming.job.dataflow import Dataflow
 from streaming.job.diagnosis import Diagnosis, ended_by_signal
+from streaming.job.jars import fetched_jars, java_version, needed_packages
 from streaming.job.query_starts import ClockSetBack, RestartPauses
 from streaming.job.record import recorded
 from streaming.job.session import spark_session
@@ -76,7 +77,9 @@ class Outside:
 
 @contextmanager
 def connected(settings: Settings) -> Iterator[Outside]:
-    """Kafka, Spark and the store of the settings."""
+    """Kafka, Spark and the store of the settings. Raises SettingsError where Spark could not start."""
+    java_version()
+    fetched_jars(settings.cache, needed_packages(settings.checkpoint, settings.spark_state))
     with closing(DeadLetters.of(settings)) as dead_letters, closing(open_sink(settings)) as sink:
         yield Outside(
             spark=partial(spark_session, settings, Diagnosis.of(settings)),

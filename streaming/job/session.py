@@ -15,12 +15,11 @@ from schemas.errors import SparkFailed
 from streaming.disk.shared_state import is_stored
 from streaming.job.diagnosis import Diagnosis
 from streaming.job.jars import (
-    CONNECTOR,
-    OBJECT_STORE_CLIENT,
     alone_with_ivy,
     class_archive,
     jar_options,
     keep_list_of_jars,
+    needed_packages,
 )
 from streaming.settings import Settings
 
@@ -70,11 +69,6 @@ def start_session(settings: Settings, log: Path, *, classes_into: Path | None = 
     if "spark.jars" not in jars:
         keep_list_of_jars(settings.cache, packages, session.sparkContext._jsc.sc().listJars().mkString(",").split(","))
     return session
-
-
-def needed_packages(checkpoint: Path, spark_state: str) -> list[str]:
-    """Maven coordinates of what a session needs beside pyspark's own jars."""
-    return [CONNECTOR, OBJECT_STORE_CLIENT] if is_stored(checkpoint, spark_state) else [CONNECTOR]
 
 
 def _options(settings: Settings, classes_into: Path | None) -> dict[str, str]:
