@@ -248,7 +248,7 @@ def _what_differs(in_force: Entry, now: Spec) -> str:
     return f" ({'; '.join(differences(was, now))})"
 
 
-def _refuse_too_many(roster: dict[str, Entry], folder: Path, new: int) -> None:
+def _refuse_too_many(roster: Mapping[str, Entry], folder: Path, new: int) -> None:
     """Raise ArtifactError when the job or its store cannot carry one more region."""
     if len(roster) >= MAX_REGIONS:
         fault = f"{folder} would be region {len(roster) + 1}, and a job can have {MAX_REGIONS}"
