@@ -1,6 +1,7 @@
 """The score of a mutation run, without the tool."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from textwrap import fill
 
 SURVIVED = ("survived", "no tests")
@@ -28,9 +29,29 @@ say**, which other work on the machine may cause. They ran {when}.
 Not changed: what stands outside of functions (tests hold such limits by what they do), functions with a decorator, and
 the texts of errors. Not asked: tests on Spark, Kafka or a store, which would notice more.
 
-`MODULES='models.baseline*'` chooses some modules, `SHARD=3/8` an eighth of the changes, `AGAIN=1` those that were not
-noticed or too slow before. `RESULTS='mutants OTHER/mutants'` also counts what another clone has run.
+Each change is asked of the tests that reach the fewest other functions, until these take ten seconds. `AGAIN=1` asks
+all tests of those that were not noticed or too slow, `MODULES='models.baseline*'` chooses some modules, `SHARD=3/8` an
+eighth of the changes. `RESULTS='mutants OTHER/mutants'` also counts what another clone has run.
 """
+
+
+def nearest(
+    reached_by: Mapping[str, Collection[str]], seconds: Mapping[str, float], limit_s: float
+) -> dict[str, list[str]]:
+    """Function -> the tests that are asked, those first that reach the fewest functions, until they take `limit_s`.
+
+    A test of one function notices its changes sooner than the hundreds that pass through it.
+    """
+    reach = Counter(test for tests in reached_by.values() for test in tests)
+    asked: dict[str, list[str]] = {}
+    for function, tests in reached_by.items():
+        asked[function], taken_s = [], 0.0
+        for test in sorted(tests, key=lambda test: (reach[test], seconds.get(test, 0.0), test)):
+            if taken_s > limit_s:
+                break
+            asked[function].append(test)
+            taken_s += seconds.get(test, 0.0)
+    return asked
 
 
 def function_of(name: str) -> str:

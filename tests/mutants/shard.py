@@ -5,6 +5,7 @@ function that was changed since loses its results.
 """
 
 import json
+import math
 import subprocess
 import sys
 import zlib
@@ -12,9 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import mutmut.__main__ as tool
+from mutmut.state import state
 from mutmut.stats import status_by_exit_code
 
 DONE = {"killed", "segfault"}
+ASKED_S = 10.0  # of tests for each change; those that were noticed by none are asked of all tests by AGAIN=1
 
 
 def is_due(name: str, exit_code: int | None, *, number: int, count: int, again: bool) -> bool:
@@ -38,6 +41,18 @@ def main(shard: str, again: str, *modules: str) -> None:
         return due, files
 
     tool.collect_source_file_mutation_data = of_this_shard
+    learn = tool.collect_or_load_stats
+
+    def then_nearest(*args, **kwargs):
+        learn(*args, **kwargs)
+        from tests.mutants.score import nearest  # there is no folder tests in mutants/ before
+
+        learned = state()
+        limit_s = math.inf if again else ASKED_S
+        asked = nearest(learned.tests_by_mangled_function_name, learned.duration_by_test, limit_s)
+        learned.tests_by_mangled_function_name.update(asked)
+
+    tool.collect_or_load_stats = then_nearest
     git = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)  # noqa: S607
     run = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": git.stdout.strip(), "shard": shard}
     with Path("mutants/runs.jsonl").open("a", encoding="utf-8") as file:

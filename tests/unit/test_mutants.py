@@ -5,7 +5,7 @@ from datetime import date
 
 from docs.ages import oldest_run
 from tests.harness.compose_file import ROOT
-from tests.mutants.score import function_of, page_of, unaccepted, when
+from tests.mutants.score import function_of, nearest, page_of, unaccepted, when
 
 RUN = {"date": "2026-11-27T22:00:00+00:00", "commit": "abc1234"}
 
@@ -14,6 +14,13 @@ def test_a_mutant_is_known_by_its_function_and_not_by_its_number():
     assert function_of("models.baseline.x_remember__mutmut_12") == "models.baseline.remember"
     assert function_of("models.baseline.x__private__mutmut_1") == "models.baseline._private"
     assert function_of("models.counting.blobs.xǁJournalǁ_fold__mutmut_3") == "models.counting.blobs.Journal._fold"
+
+
+def test_a_change_is_asked_of_the_tests_that_reach_least_until_they_take_long():
+    reached_by = {"f": {"all", "f alone", "slow of f"}, "g": {"all"}}
+    seconds = {"all": 1.0, "f alone": 0.5, "slow of f": 3.0}
+    assert nearest(reached_by, seconds, 3.2) == {"f": ["f alone", "slow of f"], "g": ["all"]}
+    assert nearest(reached_by, seconds, 9.0)["f"] == ["f alone", "slow of f", "all"]
 
 
 def test_a_survivor_is_accepted_with_a_reason_for_this_very_change():
