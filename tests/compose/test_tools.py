@@ -13,7 +13,7 @@ from tests.harness.processes import run
 pytestmark = pytest.mark.package
 
 EXTERNAL = ("compose.yaml", "deploy/external-kafka.yaml")
-MORE = ("compose.gpu.yaml", "deploy/external-kafka.yaml", "deploy/registry.yaml", "deploy/cluster.yaml")
+MORE = ("compose.gpu.yaml", *(f"deploy/{name}.yaml" for name in ("external-kafka", "registry", "cluster", "digests")))
 FILES = [("compose.yaml", *chosen) for number in range(len(MORE) + 1) for chosen in combinations(MORE, number)]
 WITH_EXTERNAL = [word for name in EXTERNAL for word in ("-f", name)]
 GPU_IMAGE = f"incident-risk-scorer:{product_version()}-cuda"
@@ -92,6 +92,18 @@ def test_every_image_of_ours_is_built_by_a_service(monkeypatch, files):
     assert {service["image"] for service in services if service["image"].startswith("incident-risk")} == built
     if "compose.gpu.yaml" in files:
         assert GPU_IMAGE in built
+
+
+def test_the_digests_are_of_every_image_that_is_pulled_and_of_the_versions_that_are_named():
+    plain, pinned = (
+        config("-f", "compose.yaml", *more, "--profile", "*") for more in ((), ("-f", "deploy/digests.yaml"))
+    )
+    for name, service in plain["services"].items():
+        digest = pinned["services"][name]["image"].removeprefix(service["image"])
+        assert re.fullmatch("" if "risk-scorer" in service["image"] else "@sha256:[0-9a-f]{64}", digest), name
+    ((base, context),) = pinned["services"]["scorer"]["build"]["additional_contexts"].items()
+    assert re.fullmatch(rf"docker-image://{re.escape(base)}@sha256:[0-9a-f]{{64}}", context)
+    assert f"FROM {base} AS base" in (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8")
 
 
 def test_the_demo_builds_and_starts_an_image_of_its_own(monkeypatch):
