@@ -67,11 +67,14 @@ def token(
     name: Annotated[str, typer.Argument(help="Whose it is, as `cad`; a token of that name is replaced")],
     tokens: Annotated[Path, typer.Option(help="File of the tokens' hashes, which `serve` reads")],
     region: Annotated[list[str] | None, typer.Option(help="Region that it opens; may be repeated")] = None,
+    screen: Annotated[
+        bool, typer.Option("--screen", help="For a wall screen: it opens the map alone, which stays signed in")
+    ] = False,
 ) -> None:
     """Make a token for `serve`, and print it: only its hash is kept. Without --region it opens all regions."""
     from service.tokens import make_token
 
-    typer.echo(make_token(tokens, name, region or ()))
+    typer.echo(make_token(tokens, name, region or (), screen=screen))
 
 
 def _to_open(host: str, port: int) -> str:

@@ -48,6 +48,8 @@ class RequestGuard:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                for cookie in scope.get("state", {}).get("cookies", ()):
+                    headers.append("Set-Cookie", cookie)
             await send(message)
 
         try:

@@ -1,5 +1,6 @@
 """The pages for people: the live map, and the form that a token is given in."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -8,7 +9,8 @@ from starlette.responses import RedirectResponse, Response
 
 from service.live_map.parts import FOLDER, filled, part
 from service.problems import problem
-from service.service import COOKIE, Service, TheService, known_caller, token_of
+from service.service import TheService, known_caller, token_of
+from service.sign_in import new_cookies, no_cookies, put_off
 
 router = APIRouter(include_in_schema=False)
 _KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
@@ -18,8 +20,6 @@ _HEAD = """<link rel="icon" href="data:,">
 <link rel="stylesheet" href="page/page.css">
 <script type="module" src="page/from_service.js"></script>"""
 _MAP = filled(title="Incident risk", head=_HEAD)
-_SIGNED_IN = "risk_signed_in"  # tells the page that there is something to sign out of; it opens nothing
-_SHIFT_S = 12 * 3600
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -28,8 +28,11 @@ _POLICY = (
 
 @router.get("/")
 async def live_map(request: Request, service: TheService) -> Response:
-    if known_caller(service, token_of(request)) is None:
+    caller = known_caller(service, token_of(request))
+    if caller is None:
         return RedirectResponse("login", 303)
+    if not service.is_open:
+        put_off(request, caller, service.now_s())
     return _html(_MAP)
 
 
@@ -50,23 +53,21 @@ async def form() -> Response:
 async def sign_in(request: Request, service: TheService) -> Response:
     """The token, if it is known, goes into a cookie that no script can read and no other site can send."""
     given = parse_qs((await request.body()).decode("utf-8", "replace")).get("token", [""])[0].strip()
-    if known_caller(service, given) is None:
+    caller = known_caller(service, given)
+    if caller is None:
         return _html(_LOGIN.replace("{{hidden}}", ""), 401)
-    return _with_cookies(request, service, given, _SHIFT_S)
+    return _to_the_map([] if service.is_open else new_cookies(request, given, caller, service.now_s()))
 
 
 @router.post("/logout")
 async def sign_out(request: Request, service: TheService) -> Response:
-    return _with_cookies(request, service, "", 0)
+    return _to_the_map([] if service.is_open else no_cookies(request))
 
 
-def _with_cookies(request: Request, service: Service, token: str, seconds: int) -> Response:
-    """`Secure`, but for this machine's own names: elsewhere a browser sends the cookie over TLS alone."""
+def _to_the_map(cookies: Sequence[str]) -> Response:
     answer = RedirectResponse("./", 303)
-    if not service.is_open:
-        is_secure = request.url.hostname not in ("localhost", "127.0.0.1", "::1")
-        for name, value, hidden in ((COOKIE, token, True), (_SIGNED_IN, "1", False)):
-            answer.set_cookie(name, value, max_age=seconds, secure=is_secure, httponly=hidden, samesite="strict")
+    for cookie in cookies:
+        answer.headers.append("Set-Cookie", cookie)
     return answer
 
 

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 MEDIA_TYPE = "application/problem+json"
 # What may happen to every request; an operation adds its own.
-ALWAYS = (401, 404, 405, 422, 429, 500)
+ALWAYS = (401, 403, 404, 405, 422, 429, 500)
 
 
 class Problem(BaseModel):

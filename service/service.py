@@ -19,10 +19,10 @@ from schemas.grid import Cells, Grid
 from schemas.left_behind.frame_file import StoredFrames
 from schemas.spec import SLUG
 from service.frames import Frames, instant, is_stale
+from service.sign_in import COOKIE, put_off
 from service.tokens import ANYONE, Caller, Rates, Tokens, read_tokens
 from streaming.maps.areas import Area, cells_inside
 
-COOKIE = "risk_token"
 _MOST_KEPT_BYTES = 64 * 1024 * 1024
 _bearer = HTTPBearer(auto_error=False, description="A token that `python -m service token` made")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="The same token, for the page")
@@ -183,15 +183,20 @@ def token_of(request: Request) -> str | None:
 
 
 async def caller_of(
+    request: Request,
     service: TheService,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     cookie: Annotated[str | None, Security(_cookie)],
 ) -> Caller:
-    """Raises 401 without a token that is known, 429 for a caller who asks too often."""
+    """Raises 401 without a token that is known, 403 for what a screen's does not open, 429 for who asks too often."""
     caller = known_caller(service, bearer.credentials if bearer else cookie)
     if caller is None:
         said = "send a known token as `Authorization: Bearer TOKEN`"
         raise HTTPException(401, said, {"WWW-Authenticate": 'Bearer realm="risk"'})
+    if caller.screen and not (request.method == "GET" and request.url.path.startswith("/v1/")):
+        raise HTTPException(403, f"the token {caller.name} is a screen's: it opens the map alone")
+    if service.tokens is not None:
+        put_off(request, caller, service.now_s())
     wait_s = service.rates.wait_s(caller.name)
     if wait_s > 0:
         said = f"{caller.name} asks more often than {service.rates.per_s:g} times a second; wait {wait_s:.1f} s"

@@ -1,6 +1,7 @@
 """Who may ask: tokens of which only hashes are kept, each with the regions that it opens, and how often it may ask.
 
 The file has one line a token: `{"name": "cad", "sha256": "...", "regions": ["chicago"]}`; without regions it opens all.
+With `"screen": true` it opens the map alone, and a browser stays signed in with it.
 A token has 256 random bits, so that its plain hash tells nobody what it is.
 """
 
@@ -30,6 +31,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
     regions: tuple[Slug, ...] = ()  # none: all
+    screen: bool = False
 
     def may_see(self, region: str) -> bool:
         return not self.regions or region in self.regions
@@ -96,13 +98,13 @@ def read_tokens(path: Path) -> list[Caller]:
         raise SettingsError(f"the tokens' file {path} has a line that is no token's", remedy) from error
 
 
-def make_token(path: Path, name: str, regions: Iterable[str]) -> str:
+def make_token(path: Path, name: str, regions: Iterable[str], *, screen: bool = False) -> str:
     """Add a token of that name to the file, in place of an earlier one; gives the token, which is kept nowhere.
 
     Whoever may read the file may read it afterwards: `serve` can be another user. Raises SettingsError.
     """
     token = secrets.token_urlsafe(32)
-    line = {"name": name, "sha256": _sha256(token), "regions": sorted(regions)}
+    line = {"name": name, "sha256": _sha256(token), "regions": sorted(regions), "screen": screen}
     try:
         caller = msgspec.convert(line, Caller)
     except msgspec.ValidationError as error:

@@ -2,6 +2,7 @@
 import { $, make, put } from "./elements.js";
 import { DAY, HMS, plain, span, stamp } from "./words.js";
 
+const WARN_S = 3600; // before the sign-in ends
 const CUT_AFTER_S = 28; // without a word from the service: three signs of life; follow.js has tried another stream before
 
 /** What the judgement needs, of the service's facts of a region. heard_s: when it last said anything; a replay is as old as that. */
@@ -16,6 +17,7 @@ export function ofService(region, now_s, heard_s) {
 export function judge({ scored_s, silent_s, shows, ...facts }, now_s) {
   const age_s = now_s - scored_s, still = shows ? ` – still ${shows}, not what you chose` : "";
   const last = `last ${facts.isReplay ? "check" : "score"} ${stamp(scored_s, facts.timezone, HMS)}, ${span(Math.max(0, age_s))} ago${still}`;
+  if (facts.isEnded) return ["ended", "TOKEN ENDED", `TOKEN ENDED: sign in – ${last}`, `sign in – ${last}`];
   if (-age_s > facts.tick_s)
     return ["doubt", "CHECK CLOCK", `AGE UNKNOWN – this screen's clock is ${span(-age_s)} behind the scorer's: set it right`, `age unknown${still}`];
   if (facts.stale || age_s > facts.stale_after_s) return ["stale", "STALE", `STALE – ${last}`, last];
@@ -36,6 +38,10 @@ export function showState(facts, now_s) {
     veil.dataset.says = word + why;
     veil.firstElementChild.replaceChildren(word, make("span", why));
   }
+  $("sign-in").hidden = state !== "ended";
+  const left_s = facts.signed_in_until_s - now_s;
+  put("ending", `Signed in until ${stamp(facts.signed_in_until_s, timezone, HMS)}, for another ${span(left_s)}. To stay signed in, choose anything on this page.`);
+  $("ending").hidden = !(left_s > 0 && left_s < WARN_S);
   put("local", stamp(as_of_s, timezone, HMS));
   put("zone", stamp(as_of_s, timezone, { timeZoneName: "short" }, "en-US").split(", ").pop());
   put("date", stamp(as_of_s, timezone, DAY)); put("utc", `${stamp(as_of_s, "UTC", HMS)} UTC`);

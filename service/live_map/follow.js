@@ -1,16 +1,24 @@
-// The service's stream of events, for as long as the page is open.
-const QUIET_S = 25, AGAIN_MS = 3000; // the service says something every ten seconds
+// The service's stream of events, for as long as the page is open; while it is refused or broken, its news is asked for.
+const QUIET_S = 25, SOON_S = 3, MOST_S = 12; // the service says something every ten seconds
 
-/** told(facts, or null where nothing is new): each event, and nothing else, is a sign that the service lives. */
-export function follow(address, told) {
-  let stream = null, heard_s = 0;
-  const hear = (event) => { heard_s = Date.now() / 1000; told(event.type === "frame" ? JSON.parse(event.data) : null); };
+/** A wait that differs by screen, so that those of a house do not all ask at one moment. */
+export const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds * (0.75 + Math.random() / 2)));
+
+/** told(facts, or null where nothing is new): each event, and nothing else, is a sign that the service lives.
+ *  ask(): asks for the news itself; gives the seconds to wait where it was refused, null where it was answered. */
+export function follow(address, told, ask) {
+  let stream = null, heard_s = 0, misses = 0;
+  const hear = (event) => { heard_s = Date.now() / 1000; misses = 0; told(event.type === "frame" ? JSON.parse(event.data) : null); };
   function open() {
-    stream?.close();
     stream = new EventSource(address); heard_s = Date.now() / 1000;
     for (const type of ["alive", "frame"]) stream.addEventListener(type, hear);
-    stream.onerror = () => { if (stream.readyState === EventSource.CLOSED) setTimeout(open, AGAIN_MS); };
+    stream.onerror = lost;
+  }
+  async function lost() {
+    stream.close(); stream = null;
+    for (let wait_s = 0; wait_s !== null; wait_s = await ask()) await pause(Math.max(wait_s, Math.min(MOST_S, SOON_S * 2 ** misses++)));
+    open();
   }
   open();
-  setInterval(() => { if (Date.now() / 1000 - heard_s > QUIET_S) open(); }, 1000);
+  setInterval(() => { if (stream && Date.now() / 1000 - heard_s > QUIET_S) { stream.close(); ask(); open(); } }, 1000);
 }

@@ -1,29 +1,38 @@
 // The pictures of the service: asked for what is chosen, and again whenever its stream tells of a new frame.
 import { ofService } from "./current.js";
 import { $, make, put } from "./elements.js";
-import { follow } from "./follow.js";
+import { follow, pause } from "./follow.js";
 import { chosen, offer, onChange, picture, ranked, show } from "./view.js";
 import { ALL, cellOf, idOf } from "./words.js";
 
-const WHOLE = "whole region", AGAIN_MS = 3000, PATIENCE_MS = 20_000;
-let regions = [], land = {}, heard_s = Date.now() / 1000, turn = 0;
+const WHOLE = "whole region", AGAIN_S = 3, PATIENCE_MS = 20_000;
+let regions = [], land = {}, heard_s = Date.now() / 1000, turn = 0, isEnded = false;
+
+/** The answer to one question. Only who is answered heard of the service; a refusal says how long to wait. */
+async function question(path) {
+  const answer = await fetch(path, { headers: { Accept: "application/json, application/geo+json" }, signal: AbortSignal.timeout(PATIENCE_MS) });
+  if (answer.status === 401 && !picture) location.assign("login");
+  isEnded = answer.status === 401;
+  if (!answer.ok) throw Object.assign(new Error(`${path}: ${answer.status}`), { wait_s: +answer.headers.get("Retry-After") });
+  heard_s = Date.now() / 1000;
+  return answer.json();
+}
 
 /** One piece of work at a time: newer work ends older work at its next answer, and what fails begins again. */
 async function work(steps) {
   const mine = ++turn;
   try {
     await steps(async (path) => {
-      const answer = await fetch(path, { headers: { Accept: "application/json, application/geo+json" }, signal: AbortSignal.timeout(PATIENCE_MS) });
-      if (answer.status === 401) location.assign("login");
-      if (!answer.ok || mine !== turn) throw new Error(`${path}: ${answer.status}`);
-      heard_s = Date.now() / 1000;
-      return answer.json();
+      const answer = await question(path);
+      if (mine !== turn) throw new Error(`${path}: too late`);
+      return answer;
     });
   } catch (error) {
     if (mine !== turn) return;
     console.error(error);
     if (!picture) put("banner", "No scores yet: the service has no frame, or does not answer. This page tries again.");
-    setTimeout(() => { if (mine === turn) work(begin); }, AGAIN_MS);
+    await pause(Math.max(AGAIN_S, error.wait_s || 0));
+    if (mine === turn) work(begin);
   }
 }
 async function begin(ask) {
@@ -46,7 +55,7 @@ async function load(ask) {
   const cell = cellOf(chosen.cell, grid) ?? ranked(rows)[0]?.[0] ?? 0, details = await within(`cells/${idOf(cell, grid)}`);
   const sum = (name) => cells.reduce((total, row) => total + row[name], 0);
   show({ ...found, ...land, area: found.area ?? WHOLE, grid, rows, active, inside: hasArea ? new Set(all.keys()) : null,
-    facts: (now_s) => ofService({ ...region, ...found }, now_s, heard_s),
+    facts: (now_s) => ({ ...ofService({ ...region, ...found }, now_s, heard_s), isEnded, signed_in_until_s: signedInUntil() }),
     total: { name: found.area ?? WHOLE, expected: sum("expected"), usual: sum("usual"), observed_1h: sum("observed_1h") },
     scoresOf: (one) => (one === cell ? details.scores.filter((row) => row.horizon === chosen.horizon && categories.includes(row.category)) : null) });
 }
@@ -72,8 +81,21 @@ function told(facts) {
   if (facts.region === chosen.region && isNew) work(known.model === facts.model ? load : begin);
 }
 
-const leave = Object.assign(make("form"), { id: "leave", method: "post", action: "logout", hidden: !document.cookie.includes("risk_signed_in=") });
+/** What the stream would have told; gives the seconds to wait where it was refused. */
+async function askForNews() {
+  try {
+    (await question("v1/regions")).regions.forEach(told);
+    return null;
+  } catch (error) {
+    console.error(error);
+    return error.wait_s || 0;
+  }
+}
+
+const signedInUntil = () => +(/risk_signed_in=(\d+)/.exec(document.cookie)?.[1] ?? 0);
+const leave = Object.assign(make("form"), { id: "leave", method: "post", action: "logout", hidden: !signedInUntil() });
+$("sign-in").onclick = () => location.reload(); // whoever guards this page asks who it is
 leave.append(make("button", "Sign out"));
 document.querySelector("footer").append(leave);
 onChange(() => work(load));
-work(begin).then(() => follow("v1/stream", told));
+work(begin).then(() => follow("v1/stream", told, askForNews));

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -222,6 +223,46 @@ def test_with_tokens_a_person_signs_in_and_out(browser, folder):
             },
         )
     assert signed_in["state"] == "live"
-    assert signed_in["cookies"] == "risk_signed_in=1"  # no script can read the token
+    assert re.fullmatch(r"risk_signed_in=\d{10}", signed_in["cookies"])  # no script can read the token
     assert signed_out["path"] == "/login"
     assert refused["path"] == "/login"
+
+
+def test_a_token_that_ends_is_named_on_the_grey_map_with_a_way_to_sign_in_that_keeps_the_choice(browser, folder):
+    leave_frame(folder)
+    path = folder / "tokens.jsonl"
+    desk, other = (make_token(path, name, []) for name in ("desk", "other"))
+    ended = "for (let i = 0; i < 300 && document.body.dataset.state !== 'ended'; i++) "
+    ended += "await new Promise((done) => setTimeout(done, 100));"
+    again = f"document.getElementById('token').value = '{other}'; document.forms[0].submit();"
+    with running(the_service(folder, tokens=Tokens(path))) as base:
+        first = {"url": f"{base}/#horizon=4h", "cookie": desk}
+        removing = threading.Thread(target=remove_when_followed, args=(base, path, other))
+        removing.start()
+        grey, back = browser(
+            {**first, "does": ended},
+            {"url": f"{base}/login#horizon=4h", "does": again},
+        )
+        removing.join()
+    assert (grey["state"], grey["veil"].split("\n")[0]) == ("ended", "TOKEN ENDED")
+    assert "sign in" in grey["banner"]
+    assert grey["veil"].endswith("Sign in")
+    assert (back["state"], back["caption"]) == ("live", "Risk: all categories, next 4 h")
+
+
+def remove_when_followed(base, path, token):
+    """The line of the first token, once a page follows the stream."""
+    assert waited(lambda: b"incident_risk_service_streams 1.0" in Client(base, token).get("/metrics").data)
+    path.write_text(path.read_text().splitlines()[1] + "\n", encoding="utf-8")
+
+
+def test_the_end_of_a_sign_in_is_said_an_hour_before_and_put_off_by_its_use(browser, folder):
+    leave_frame(folder)
+    token = make_token(folder / "tokens.jsonl", "desk", [])
+    soon = "document.cookie = `risk_signed_in=${Math.round(Date.now() / 1000 + 1800)}`; "
+    soon += "await new Promise((done) => setTimeout(done, 1500));"
+    used = f"{soon} document.getElementById('horizon-4h').click(); await new Promise((done) => setTimeout(done, 2500));"
+    with running(the_service(folder, tokens=Tokens(folder / "tokens.jsonl"))) as base:
+        warned, stays = browser(*({"url": f"{base}/", "cookie": token, "does": does} for does in (soon, used)))
+    assert (warned["state"], warned["ending"][:15]) == ("live", "Signed in until")
+    assert stays["ending"] is None

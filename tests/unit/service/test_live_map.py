@@ -84,6 +84,7 @@ STATES = [
     ("live", 10, 0, SERVED | {"clock": "event"}),  # a replay of what happens now
     ("behind", 10, 0, SERVED | {"shows": "riverton, theft"}),  # and something else is chosen
     ("behind", 10_000, 0, SERVED | {"clock": "event", "stale": True, "shows": "riverton, theft"}),
+    ("ended", 181, 40, SERVED | {"isEnded": True}),
     ("stale", 181, 0, SERVED | {"shows": "riverton, theft"}),
 ]
 
@@ -110,6 +111,7 @@ FOLLOW = """
 import { follow } from './follow.js';
 let now_s = 1000, tick;
 const streams = [], heard = [];
+let asked = 0;
 Date.now = () => 1000 * now_s;
 globalThis.setInterval = (does) => { tick = does; };
 globalThis.EventSource = class {
@@ -119,12 +121,13 @@ globalThis.EventSource = class {
   close() { this.readyState = 2; }
 };
 const pass = (seconds) => { for (let i = 0; i < seconds; i++) { now_s += 1; tick(); } };
-follow('v1/stream', (facts) => heard.push(facts));
+follow('v1/stream', (facts) => heard.push(facts), async () => { asked += 1; return null; });
 for (let i = 0; i < 3; i++) { pass(24); streams[0].hears.alive({ type: 'alive', data: '{}' }); }
 const before = streams.length;
 streams[0].hears.frame({ type: 'frame', data: '{"region": "riverton"}' });
 pass(26); const once = streams.length; pass(26);
-console.log(JSON.stringify({ before, once, twice: streams.length, heard, open: streams.map((one) => one.readyState) }));
+const twice = streams.length, open = streams.map((one) => one.readyState);
+console.log(JSON.stringify({ before, once, twice, asked, heard, open }));
 """
 
 
@@ -132,5 +135,5 @@ console.log(JSON.stringify({ before, once, twice: streams.length, heard, open: s
 def test_a_stream_that_says_nothing_is_closed_and_opened_again_though_the_browser_calls_it_open(tmp_path):
     told = told_by_node(tmp_path, FOLLOW, "follow.js")
     assert (told["before"], told["once"], told["twice"]) == (1, 2, 3)
-    assert told["open"] == [2, 2, 1]
+    assert (told["open"], told["asked"]) == ([2, 2, 1], 2)
     assert told["heard"] == [None, None, None, {"region": "riverton"}]

@@ -2,6 +2,7 @@
 
 import json
 import os
+from http.cookies import SimpleCookie
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from schemas.errors import SettingsError
 from service.__main__ import app
 from service.tokens import Rates, Tokens, make_token, read_tokens
-from tests.harness.service import Client, leave_frame, running, toy_service, waited
+from tests.harness.service import Client, Clock, leave_frame, running, toy_service, waited
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +190,36 @@ def test_the_command_makes_a_token_and_prints_it_once(tmp_path):
     tokens.look()
     assert tokens.caller(ran.stdout.strip()).regions == ("riverton",)
     assert json.loads(path.read_text())["name"] == "cad"
+
+
+@pytest.mark.parametrize(("screen", "lasting_s"), [(False, 12 * 3600), (True, 400 * 86_400)])
+def test_a_sign_in_lasts_from_its_last_use(tmp_path, screen, lasting_s):
+    leave_frame(tmp_path)
+    token, clock = make_token(tmp_path / "tokens.jsonl", "desk", [], screen=screen), Clock()
+    with running(toy_service(tmp_path, clock=clock, tokens=Tokens(tmp_path / "tokens.jsonl"))) as base:
+        fields = {"fields": {"token": token}, "encode_multipart": False}
+        answer = Client(base).ask("/login", method="POST", redirect=False, **fields)
+        for ahead_s, path in ((0, ""), (1800, "/v1/regions"), (5400, "/v1/regions"), (10_800, "/")):
+            clock.ahead_s = ahead_s
+            cookies = SimpleCookie("; ".join(answer.headers.getlist("Set-Cookie")))
+            sent = "; ".join(f"{name}={cookies[name].value}" for name in ("risk_token", "risk_signed_in"))
+            assert int(cookies["risk_token"]["max-age"]) == lasting_s
+            if path:
+                used = Client(base).get(path, Cookie=sent)
+                assert ("Set-Cookie" in used.headers) == (ahead_s != 1800)  # not within the hour
+                answer = answer if ahead_s == 1800 else used
+        cookies = SimpleCookie("; ".join(answer.headers.getlist("Set-Cookie")))
+        assert abs(int(cookies["risk_signed_in"].value) - clock() - lasting_s) < 60
+        assert "Set-Cookie" not in Client(base, token).get("/v1/regions").headers
+
+
+def test_a_screens_token_opens_the_map_alone(tmp_path):
+    leave_frame(tmp_path)
+    path = tmp_path / "tokens.jsonl"
+    ran = CliRunner().invoke(app, ["token", "wall", "--tokens", str(path), "--screen"])
+    with running(toy_service(tmp_path, tokens=Tokens(path))) as base:
+        client = Client(base, ran.stdout.strip())
+        opened = [client.get(path).status for path in ("/", "/v1/regions", "/v1/regions/riverton/scores")]
+        closed = [client.get(path).status for path in ("/metrics", "/ogc/collections")]
+        closed.append(client.post("/v1/regions/riverton/area", {}).status)
+    assert (opened, closed) == ([200] * 3, [403] * 3)
