@@ -93,18 +93,6 @@ def test_the_table_of_delays():
     assert rows_below(text_of(EXPLANATION / "late-reports.md"), "| delay, days |") == rows
 
 
-def test_the_table_of_merged_calls():
-    rows = []
-    for name, stem in (("each call", "montgomery-raw"), ("repeated calls once", "montgomery-merged")):
-        evaluated = evaluation(stem)
-        network = network_of(evaluated)
-        spreads = ", ".join(f"{network['dispersion'][category]:.1f}" for category in evaluated["categories"])
-        compared = (against(network["versus_best_baseline"]), against(network["versus_best_rule"]))
-        rows.append(row_of(name, f"{network['nb_log_score']:.5f}", spreads, *compared))
-    page = text_of(EXPLANATION / "late-reports.md")
-    assert rows_below(page, "| Montgomery 2 km, hour, three classes |") == rows
-
-
 def test_the_table_of_what_training_and_evaluation_cost():
     rows = [
         row_of(
