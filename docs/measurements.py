@@ -122,9 +122,11 @@ _OUTCOME = Measurement(
         Column("brier baseline_brier", "", "mean over cells of the squared error of `risk`"),
         Column("log_score baseline_log_score", "nats", "mean negative log likelihood of the counts; lower is better"),
         Column(
-            "hits_5 hits_10 baseline_hits_5 baseline_hits_10", "incidents", "in the 5 and 10 % of cells ranked first"
+            "hits_5 hits_10 baseline_hits_5 baseline_hits_10",
+            "incidents",
+            "in the 5 and 10 % ranked first of the cells with any history",
         ),
-        Column("ideal_hits_5 ideal_hits_10", "incidents", "in the best 5 and 10 % of cells, chosen in hindsight"),
+        Column("ideal_hits_5 ideal_hits_10", "incidents", "in the best 5 and 10 % of them, chosen in hindsight"),
         Column("weekday", "", "local day on which the horizon began; Monday is 1"),
         Column("hour", "h", "local hour at which the horizon began"),
         Column("closed_s", "s since 1970", "when this judgement was due"),

@@ -25,9 +25,10 @@ says how many are there. **While the feed of incidents is cut off, hours look em
 stays missing here.
 
 **Incidents inside the named 5 %**: the share that happened in the twentieth of the cells that the forecast had named.
-**Each category has its own twentieth**; `all` is not judged. All cells of the region's rectangle count, water and
-fields too. The **simple baseline** names the places that were always busy at that hour. If the forecast is not above
-it, it does not help. **Perfect foresight** is the best that anyone could have named afterwards: nobody can reach it."""
+**Each category has its own twentieth** of the cells where anything was ever reported; water and fields do not count.
+`all` is not judged. The **simple baseline** names the places that were always busy at that hour. If the forecast is not
+above it, it does not help. **Perfect foresight** is the best that anyone could have named afterwards: nobody can reach
+it."""
 
 WHAT_IT_IS_NOT = """It says where incidents are likely to be *reported*, not where people do wrong. It knows no person
 and no address. It is for readiness of dispatch centres, fire, EMS and road safety; it must not be used for enforcement,

@@ -112,8 +112,13 @@ class Judge:
             self.task.cube.categories,
             np.random.default_rng(self.seed),
             steps=self._kept_steps,
-            cells=self.cells,
+            has_history=self._has_history,
         )
+
+    @property
+    def _has_history(self) -> npt.NDArray[np.bool_]:
+        """(scored cells,) those with any incident before the judged steps."""
+        return np.asarray(self.counts(range(self.task.test)).any(axis=(0, 2)))
 
     @property
     def _kept_steps(self) -> int:

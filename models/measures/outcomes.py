@@ -35,6 +35,9 @@ class Forecast:
     usual: Means
     dispersion: Dispersion  # of `expected`: (categories, horizons), or of each cell (cells, categories, horizons)
     usual_dispersion: Dispersion  # of `usual`
+    has_history: npt.NDArray[np.bool_] | None = (
+        None  # (cells,) whether any incident is on record; a trial asks for none
+    )
 
     @classmethod
     def of(
@@ -58,6 +61,7 @@ class Forecast:
             usual=stored.usual,
             dispersion=Dispersion(r=stored.dispersion, power=stored.dispersion_power),
             usual_dispersion=Dispersion(r=stored.usual_dispersion, power=stored.usual_dispersion_power),
+            has_history=None if stored.has_history is None else stored.has_history > 0,
         )
 
     def to_keep(self) -> KeptForecast:
@@ -70,18 +74,21 @@ class Forecast:
             dispersion_power=self.dispersion.power,
             usual_dispersion=self.usual_dispersion.r,
             usual_dispersion_power=self.usual_dispersion.power,
+            has_history=None if self.has_history is None else self.has_history.astype(np.uint8),
         )
 
 
 def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, dict[str, float]]:
     """What was expected and what came, hits at fixed shares of the area, and proper scores, by category.
 
-    `hits_5` are incidents in the 5 % of the cells that were put first, `baseline_hits_5` those of the baseline,
-    `ideal_hits_5` of the best choice in hindsight. Brier score (of at least one) and log score (negative binomial,
-    nats) are means over all cells.
+    `hits_5` are incidents in the 5 % of the cells with history that were put first, `baseline_hits_5` those of the
+    baseline, `ideal_hits_5` of the best choice in hindsight. Without any history all cells take part. Brier score (of
+    at least one) and log score (negative binomial, nats) are means over all cells.
     """
     h, by_category = closed.horizon, {}
-    last = {percent: max(1, round(percent / 100 * spec.grid.cells)) - 1 for percent in AREA_PERCENTS}
+    has_history = forecast.has_history
+    area = np.flatnonzero(has_history if has_history is not None and has_history.any() else np.ones(spec.grid.cells))
+    last = {percent: max(1, round(percent / 100 * len(area))) - 1 for percent in AREA_PERCENTS}
     expected, usual = (means[:, :, h].astype(np.float64) for means in (forecast.expected, forecast.usual))
     for c, category in enumerate(spec.categories):
         observed = closed.observed[None, :, c]
@@ -96,7 +103,7 @@ def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, di
         ):
             proper = _proper(mean, observed[0], dispersion[..., c, h])
             figures |= {f"{prefix}{name}": value for name, value in proper}
-            caught = captured(mean[None], observed)
+            caught = captured(mean[None, area], observed[:, area])
             figures |= {f"{prefix}hits_{percent}": float(caught.caught[cell]) for percent, cell in last.items()}
         figures |= {f"ideal_hits_{percent}": float(caught.ideal[cell]) for percent, cell in last.items()}
         by_category[category] = figures

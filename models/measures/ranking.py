@@ -1,4 +1,7 @@
-"""Ranking: how many of the incidents fall into the cells that a forecast puts first."""
+"""Ranking: how many of the incidents fall into the cells that a forecast puts first.
+
+The area is the cells with any history: a rectangle's empty cells would make each share of it larger.
+"""
 
 from dataclasses import dataclass
 
@@ -13,7 +16,7 @@ AREA_SHARES = (0.01, 0.05, 0.10, 0.20)
 class AtShare:
     """What flagging a fixed share of the area catches; all nan when there was no incident."""
 
-    area_share: float  # as asked for
+    area_share: float  # of the cells with any history, as asked for
     cells: int  # flagged in every step: the share in whole cells, at least one
     hit_rate: float  # n/N: caught incidents over all
     ideal_hit_rate: float  # n*/N: of the best choice in hindsight, step by step
@@ -27,13 +30,15 @@ class Capture:
 
     caught: Floats  # (cells,) [k - 1]: in the k cells of the highest forecast
     ideal: Floats  # (cells,) [k - 1]: in the k cells that turned out to have most
+    incidents: float  # those in other cells, too
 
     def __add__(self, other: "Capture") -> "Capture":
-        return Capture(caught=self.caught + other.caught, ideal=self.ideal + other.ideal)
+        incidents = self.incidents + other.incidents
+        return Capture(caught=self.caught + other.caught, ideal=self.ideal + other.ideal, incidents=incidents)
 
     def curve(self) -> tuple[Floats, Floats, Floats]:
         """Share of the area flagged, hit rate, and the ideal's hit rate, (cells + 1,) each, from 0 to 1."""
-        incidents = self.ideal[-1] or np.nan
+        incidents = self.incidents or np.nan
         caught, ideal = (np.concatenate([[0.0], most]) / incidents for most in (self.caught, self.ideal))
         return np.linspace(0, 1, len(caught)), caught, ideal
 
@@ -54,12 +59,13 @@ class Capture:
 def captured(mean: Floats, counts: Counts) -> Capture:
     """Rank the cells of each step by the forecast. mean, counts: (steps, cells)."""
     nothing = np.zeros(mean.shape[1])
-    return capture_of(*(added(nothing, by_place) for by_place in by_places(mean, counts)))
+    credit, most_first = (added(nothing, by_place) for by_place in by_places(mean, counts))
+    return capture_of(credit, most_first, float(counts.sum()))
 
 
-def capture_of(credit: Floats, most_first: Floats) -> Capture:
+def capture_of(credit: Floats, most_first: Floats, incidents: float) -> Capture:
     """The capture by what `by_places` gives, summed over steps."""
-    return Capture(caught=credit.cumsum(), ideal=most_first.cumsum())
+    return Capture(caught=credit.cumsum(), ideal=most_first.cumsum(), incidents=incidents)
 
 
 def by_places(mean: Floats, counts: Counts) -> tuple[Floats, Counts]:

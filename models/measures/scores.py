@@ -74,12 +74,13 @@ def score(
     random: np.random.Generator,
     *,
     steps: int,
-    cells: int,
+    has_history: npt.NDArray[np.bool_],
 ) -> ModelScores:
     """Score one model.
 
     runs: (n, cells, categories) expected counts, > 0, and counts, `steps` of them together; how long the runs are
-    changes nothing. dispersion: (categories,). random: for the randomised PIT. Raises DataError when shapes do not
+    changes nothing. dispersion: (categories,). random: for the randomised PIT. has_history: (cells,) those among which
+    cells are put first. Raises DataError when shapes do not
     agree, and for a mean or a dispersion that no distribution has.
     """
     r = dispersion.r
@@ -87,10 +88,17 @@ def score(
         raise DataError(f"dispersion {r.shape} and {len(categories)} names of categories", "give one each")
     if not ((r > 0) & np.isfinite(r)).all():
         raise DataError(f"dispersion {r.tolist()}", "give an r above 0 and finite; a large one is Poisson")
+    cells = len(has_history)
     probability = np.empty((len(categories), steps, cells), np.float32)
     happened = np.empty(probability.shape, np.bool_)
     tallies = [
-        _Tally(probability[number], happened[number], dispersion[number], _ahead(random, number * steps * cells))
+        _Tally(
+            probability[number],
+            happened[number],
+            dispersion[number],
+            _ahead(random, number * steps * cells),
+            has_history,
+        )
         for number in range(len(categories))
     ]
     first = 0
@@ -147,14 +155,16 @@ class _Tally:
         happened: npt.NDArray[np.bool_],
         dispersion: Dispersion,
         random: np.random.Generator,
+        has_history: npt.NDArray[np.bool_],
     ) -> None:
         """probability, happened: (steps, cells) of at least one incident, to be filled. random: for the PIT."""
         self.probability, self.happened, self.random = probability, happened, random
+        self.has_history = has_history
         self.dispersion = dispersion
         self.sums = np.empty((len(PROPER), len(probability)))
         self.forecast, self.actual = np.empty(len(probability)), 0
         self.intervals = NO_INTERVALS
-        self.credit, self.most_first = np.zeros((2, probability.shape[1]))
+        self.credit, self.most_first = np.zeros((2, int(has_history.sum())))
 
     def add(self, first: int, mean: AnyFloats, counts: Counts, pool: ThreadPoolExecutor) -> None:
         """mean, counts: (steps, cells), from step `first` on."""
@@ -170,7 +180,7 @@ class _Tally:
             self.happened[here] = observed > 0
             self.forecast[here] = means.sum(axis=1)
             spread = intervals_of(means.ravel(), observed.ravel(), self.dispersion, uniform[part].ravel())
-            return spread, by_places(means, observed)
+            return spread, by_places(means[:, self.has_history], observed[:, self.has_history])
 
         for spread, (credit, most_first) in pool.map(block, range(0, len(mean), height)):  # NumPy frees the interpreter
             self.intervals += spread
@@ -184,7 +194,7 @@ class _Tally:
             forecast=float(self.forecast.sum()),
             actual=self.actual,
             intervals=self.intervals,
-            capture=capture_of(self.credit, self.most_first),
+            capture=capture_of(self.credit, self.most_first, self.actual),
         )
 
 

@@ -17,7 +17,7 @@ from schemas.left_behind.closed_counts import KEEP_S, last_grace_s
 from schemas.limits import MAX_HISTORY_BYTES
 from schemas.spec import HOUR_S, Spec
 
-_SPEC, _MODEL = "spec", "model"
+_SPEC, _MODEL, _HAS_HISTORY = "spec", "model", "has_history"
 Means = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
@@ -33,9 +33,10 @@ class KeptForecast:
     dispersion_power: Floats
     usual_dispersion: Floats
     usual_dispersion_power: Floats
+    has_history: npt.NDArray[np.uint8] | None = None  # (cells,) 1 where an incident was on record; not of a challenger
 
 
-_ARRAYS = tuple(field.name for field in fields(KeptForecast) if field.name != _MODEL)
+_ARRAYS = tuple(field.name for field in fields(KeptForecast) if field.name not in (_MODEL, _HAS_HISTORY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class KeptForecasts:
         if path.exists():
             return
         arrays = {name: getattr(forecast, name) for name in _ARRAYS}
+        if forecast.has_history is not None:
+            arrays[_HAS_HISTORY] = forecast.has_history
         content = pack_arrays({_SPEC: _as_array(spec.fingerprint()), _MODEL: _as_array(forecast.model), **arrays})
         oldest_s = tick_s - max(spec.horizons_s) - last_grace_s(spec) - 2 * HOUR_S - KEEP_S
         with write_errors(CheckpointError, path.parent, remedy="free disk space"):
@@ -70,7 +73,8 @@ class KeptForecasts:
             arrays = unpack_arrays(read_regular_file(path, MAX_HISTORY_BYTES), path, MAX_HISTORY_BYTES)
             if _as_text(arrays[_SPEC]) != spec.fingerprint():
                 return None  # written before a new checkpoint, for another grid or other categories
-            return KeptForecast(model=_as_text(arrays[_MODEL]), **{name: arrays[name] for name in _ARRAYS})
+            required = {name: arrays[name] for name in _ARRAYS}
+            return KeptForecast(model=_as_text(arrays[_MODEL]), has_history=arrays.get(_HAS_HISTORY), **required)
         except (ArtifactError, KeyError, UnicodeDecodeError) as error:
             raise CheckpointError(
                 f"{path} is damaged ({error})", remedy="delete it: that hour stays without an outcome"

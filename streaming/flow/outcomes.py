@@ -1,6 +1,7 @@
 """Forecasts kept on the hour beside the checkpoint, and the points that compare them with what happened."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ class Outcomes:
         if frame.tick_s % HOUR_S == 0:
             constants, of_network = load_artifact(artifact).constants, not frame.baseline_only
             forecast = Forecast.of(frame.model, frame.expected, frame.usual, constants, of_network=of_network)
+            forecast = replace(forecast, has_history=np.asarray((frame.support > 0).any(axis=1)))
             self.kept.write(forecast.to_keep(), frame.spec, frame.tick_s)
 
     def points(self, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:

@@ -45,4 +45,8 @@ def judgements_of(judged, frame):
             expected=tuple(float(row["expected"]) for row in fields),
             usual=tuple(float(row["usual"]) for row in fields),
             came=tuple(judged.came[cell, category] for cell in region.cells),
+            has_history=tuple(
+                any(frame[cell, name, judged.horizon]["support"] != '"no_history"' for name in region.categories)
+                for cell in region.cells
+            ),
         )

@@ -38,6 +38,7 @@ class Judgement:
     expected: tuple
     usual: tuple
     came: tuple
+    has_history: tuple  # whether any incident of the cell was on record when the forecast was made
 
     @property
     def place(self):
@@ -157,16 +158,18 @@ def points_of(judgement, off=0.0):
 def _figures(one, off):
     began = datetime.fromtimestamp(one.tick_s, ZoneInfo(one.timezone))
     exact = {"observed": sum(one.came), "closed_s": one.due_s, "weekday": began.isoweekday(), "hour": began.hour}
-    for percent in PERCENTS:
-        exact[f"ideal_hits_{percent}"] = sum(sorted(one.came)[-_cells(percent, one) :])
+    area = [cell for cell, has in enumerate(one.has_history) if has or not any(one.has_history)]
+    most = {percent: max(1, round(percent / 100 * len(area))) for percent in PERCENTS}
+    for percent, cells in most.items():
+        exact[f"ideal_hits_{percent}"] = sum(sorted(one.came[cell] for cell in area)[-cells:])
     figures = {name: (value, value) for name, value in exact.items()}
     figures |= {"expected": _sum(one.expected, off), "usual": _sum(one.usual, off), "model": f'"{one.model}"'}
     for prefix, means in (("", one.expected), ("baseline_", one.usual)):
         pairs = list(zip(means, one.came, strict=True))
         figures[f"{prefix}brier"] = _mean([_brier(*_around(mean, off), count, one.size) for mean, count in pairs])
         figures[f"{prefix}log_score"] = _mean([_log(*_around(mean, off), count, one.size) for mean, count in pairs])
-        for percent in PERCENTS:
-            figures[f"{prefix}hits_{percent}"] = _hits(pairs, _cells(percent, one), off)
+        for percent, cells in most.items():
+            figures[f"{prefix}hits_{percent}"] = _hits([pairs[cell] for cell in area], cells, off)
     return figures
 
 
@@ -205,10 +208,6 @@ def _log(low, high, count, size):
 def _log_likelihood(count, mean, size):
     ways = math.lgamma(count + size) - math.lgamma(size) - math.lgamma(count + 1)
     return ways - size * math.log1p(mean / size) + count * math.log(mean / (size + mean))
-
-
-def _cells(percent, one):
-    return max(1, round(percent / 100 * one.rows * one.cols))
 
 
 def _hits(pairs, most, off):

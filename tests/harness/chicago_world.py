@@ -66,6 +66,7 @@ class World:
         """The points of a forecast made on the hour, of its horizons that have closed by now."""
         constants, of_network = self.artifact.constants, not frame.baseline_only
         forecast = Forecast.of(frame.model, frame.expected, frame.usual, constants, of_network=of_network)
+        forecast = replace(forecast, has_history=(frame.support > 0).any(axis=1))
         came, parts = self.past.coming(frame.as_of_s), []
         for number, horizon_s in enumerate(frame.spec.horizons_s):
             judged_s = frame.as_of_s + horizon_s + HOUR_S

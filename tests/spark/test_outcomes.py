@@ -95,6 +95,7 @@ def judgements_of(sent, frames, spec, dispersion, end_s):
                         expected=tuple(frame.expected[:, c, h].tolist()),
                         usual=tuple(frame.usual[:, c, h].tolist()),
                         came=tuple(came[cell] for cell in range(spec.grid.cells)),
+                        has_history=tuple((frame.support > 0).any(axis=1).tolist()),
                     )
 
 

@@ -32,7 +32,7 @@ LOG_SCORE = ReportColumn(
 )
 HIT_10 = ReportColumn(
     f"hit 10{SPACE}%",
-    "Percent of the incidents in the 10 % of the area that the model puts first.",
+    "Percent of the incidents in the 10 % of the cells with any history that the model puts first.",
     lambda sheet: 100 * next(at.hit_rate for at in sheet.ranking if at.area_share == 0.10),
     digits=1,
 )

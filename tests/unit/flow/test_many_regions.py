@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import msgspec
@@ -179,12 +180,15 @@ def test_each_region_has_the_outcomes_of_its_own_closed_horizons(stub_store, pub
     sink.close()
     expected = b"".join(
         closed_points(
-            Forecast.of(
-                forecasts[region].model,
-                forecasts[region].expected,
-                forecasts[region].usual,
-                load_artifact(str(folders[region])).constants,
-                of_network=not forecasts[region].baseline_only,
+            replace(
+                Forecast.of(
+                    forecasts[region].model,
+                    forecasts[region].expected,
+                    forecasts[region].usual,
+                    load_artifact(str(folders[region])).constants,
+                    of_network=not forecasts[region].baseline_only,
+                ),
+                has_history=(forecasts[region].support > 0).any(axis=1),
             ),
             counts,
             forecasts[region].spec,

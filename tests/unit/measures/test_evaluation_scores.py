@@ -34,11 +34,12 @@ def simulated(steps=60, cells=40, seed=0):
     return mean, counts
 
 
-def scored(mean, counts, dispersion=DISPERSION, names=NAMES, *, seed=1, run=1000):
+def scored(mean, counts, dispersion=DISPERSION, names=NAMES, *, seed=1, run=1000, has_history=None):
     """Scored in runs of `run` steps."""
     steps, cells, _ = counts.shape
     runs = in_runs(run, mean, counts)
-    return score(runs, dispersion, names, np.random.default_rng(seed), steps=steps, cells=cells)
+    has_history = np.ones(cells, np.bool_) if has_history is None else has_history
+    return score(runs, dispersion, names, np.random.default_rng(seed), steps=steps, has_history=has_history)
 
 
 def flat(sheet):
@@ -162,3 +163,20 @@ MEAN, SEEN = simulated(steps=3, cells=2)
 def test_what_cannot_be_scored_is_refused(mean, counts, dispersion, names, message):
     with pytest.raises(DataError, match=message):
         scored(mean, counts, dispersion, names)
+
+
+def test_empty_cells_around_the_others_make_no_hit_cheaper():
+    """Incidents in cells without history are missed by every choice."""
+    mean, counts = simulated()
+    far = ((0, 0), (0, 80), (0, 0))
+    wide, empty = np.pad(mean, far, constant_values=1e-6), np.pad(counts, far)
+    has_history = np.arange(120) < 40
+    hits = {
+        of: scored(*of_cells, has_history=known).sheet.ranking
+        for of, of_cells, known in (("all", (mean, counts), None), ("wide", (wide, empty), has_history))
+    }
+    assert hits["wide"] == hits["all"]
+    assert scored(wide, empty).sheet.ranking[2].hit_rate > 1.5 * hits["all"][2].hit_rate
+    empty[:, -1] = counts.sum(axis=1)
+    rates = [at.hit_rate for at in scored(wide, empty, has_history=has_history).sheet.ranking]
+    assert rates == pytest.approx([at.hit_rate / 2 for at in hits["all"]])

@@ -1,5 +1,7 @@
 """Forecasts whose dispersion differs by cell: kept in a file and judged as SciPy's negative binomials are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import nbinom
@@ -69,3 +71,30 @@ def test_a_kept_forecast_is_judged_by_the_dispersion_of_each_cell(kept, horizon)
     assert hour.champion == pytest.approx(total, rel=1e-6)
     places = (slice(None), slice(None), horizon)
     assert hour.baseline == pytest.approx(-usual_law(places).logpmf(observed).sum(), rel=1e-6)
+
+
+def test_empty_cells_around_a_region_change_no_hit(tmp_path):
+    """A grid three times as large, for want of care with wrong places, made each named share three times as large."""
+    wide = toy_spec(20, 5)
+    far = ((0, 70), (0, 0), (0, 0))
+    dispersion = Dispersion(r=FORECAST.dispersion.r[:1], power=FORECAST.dispersion.power[:1])
+    small = replace(FORECAST, dispersion=dispersion, usual_dispersion=dispersion, has_history=np.ones(30, np.bool_))
+    large = replace(
+        small,
+        expected=np.pad(FORECAST.expected, far, constant_values=1e-6),
+        usual=np.pad(FORECAST.usual, far, constant_values=1e-6),
+        has_history=np.arange(100) < 30,
+    )
+    folder = KeptForecasts(tmp_path)
+    folder.write(large.to_keep(), wide, TICK_S)
+    large = Forecast.of_kept(folder.read(wide, TICK_S))
+    came, first = closed(1), SPEC.categories[0]
+    around = ClosedHorizon(horizon=1, tick_s=TICK_S, observed=np.pad(came.observed, far[:2]), judged_s=came.judged_s)
+    hits = [
+        {name: value for name, value in figures.items() if "hits" in name}
+        for figures in (judge(small, came, SPEC)[first], judge(large, around, wide)[first])
+    ]
+    assert hits[0] == hits[1]
+    assert len(hits[0]) == 6
+    nobody = replace(large, has_history=np.zeros(100, np.bool_))
+    assert judge(nobody, around, wide) == judge(replace(large, has_history=None), around, wide)
