@@ -38,7 +38,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka's bootstrap servers, host:port[,host:port]")
-    kafka_timeout_s: float = Field(600.0, gt=0, description="Longest absence of Kafka, at the start and later, seconds")
+    kafka_timeout_s: float = Field(
+        600.0, gt=0, description="Longest absence of Kafka or the store, at the start and later, seconds"
+    )
     kafka_security: Literal["plaintext", "sasl_ssl"] = Field(
         "plaintext", description="`sasl_ssl`: TLS, and sign in by SCRAM-SHA-512"
     )

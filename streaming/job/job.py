@@ -14,7 +14,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from schemas.errors import RiskError
+from schemas.errors import RiskError, SinkUnavailable
 from streaming.disk.guard import refuse_missing_parts
 from streaming.disk.locks import only_writer
 from streaming.disk.reset import finish_reset
@@ -32,7 +32,8 @@ from streaming.job.query_starts import ClockSetBack, RestartPauses
 from streaming.job.record import recorded
 from streaming.job.session import spark_session
 from streaming.job.source_topic import SourceTopic
-from streaming.job.supervise import Supervisor
+from streaming.job.supervise import WRITES, StoreIsAway, Supervisor
+from streaming.job.watchdog import HANGS_AFTER_S, Watchdog
 from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
 from streaming.sinks.contract import Sink
@@ -44,6 +45,7 @@ from streaming.watch.metrics import served
 
 log = logging.getLogger(__name__)
 Watcher = Callable[[Published], None]
+_ASK_STORE_EVERY_S = 2.0
 
 
 def run(settings: Settings, *, stop: Event, watchers: Sequence[Watcher]) -> bool:
@@ -92,7 +94,7 @@ def connected(settings: Settings) -> Iterator[Outside]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Starts one query after the other, for as long as only Kafka's absence or the clock end them."""
+    """Starts one query after the other, as long as only Kafka's or the store's absence or the clock ends them."""
 
     checkpoint: Path
     spark_state: str
@@ -100,6 +102,7 @@ class Job:
     dataflow: Dataflow
     publisher: Publisher
     supervisor: Supervisor
+    watchdog: Watchdog
     pauses: RestartPauses
 
     @classmethod
@@ -139,6 +142,11 @@ class Job:
             dataflow=dataflow,
             publisher=publisher,
             supervisor=supervisor,
+            watchdog=Watchdog(
+                batches=lambda: publisher.batches,
+                is_waiting=lambda: outside.topic.is_away,
+                longest_s=HANGS_AFTER_S + WRITES * settings.write_timeout_s,
+            ),
             pauses=RestartPauses(settings.kafka_timeout_s),
         )
 
@@ -149,17 +157,17 @@ class Job:
         self.supervisor.roster.look(time.monotonic())
         topic = self.outside.topic
         with topic.watched():
-            if not topic.verify(stop):
+            if not (topic.verify(stop) and self._wait_for_store(stop)):
                 return True
-            self.outside.sink.check()
             try:
                 with self.outside.spark() as session:
                     while True:
                         query = self._start(session)
                         try:
-                            return self.supervisor.supervise(query, stop)
-                        except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to continue
-                            if not topic.verify(stop) or stop.wait(self._pause_s()):
+                            with self.watchdog.watching():
+                                return self.supervisor.supervise(query, stop)
+                        except (KafkaIsAway, StoreIsAway) as away:  # the checkpoint says where to continue
+                            if not self._can_continue(away, stop):
                                 return False
                             log.info("reading continues after the last committed batch")
                         except ClockSetBack as step:
@@ -178,5 +186,25 @@ class Job:
         except (PySparkException, Py4JJavaError) as error:
             raise self.supervisor.diagnosis.failure(error) from error
 
-    def _pause_s(self) -> float:
-        return self.pauses.pause_s(time.monotonic(), self.publisher.batches)
+    def _wait_for_store(self, stop: Event) -> bool:
+        """Whether the store takes points; False at a stop. Raises SinkUnavailable when it took none for that long."""
+        began_s: float | None = None
+        while True:
+            try:
+                self.outside.sink.check()
+                return True
+            except SinkUnavailable as error:
+                if began_s is None:
+                    began_s, longest_s = time.monotonic(), self.pauses.longest_s
+                    log.warning("%s. Waiting for it for up to %.0f s: no new scores", error, longest_s)
+                elif time.monotonic() - began_s >= longest_s:
+                    raise
+            if stop.wait(_ASK_STORE_EVERY_S):
+                return False
+
+    def _can_continue(self, away: KafkaIsAway | StoreIsAway, stop: Event) -> bool:
+        """Wait for the store, for Kafka, and then a little more. False at a stop."""
+        if not (self._wait_for_store(stop) and self.outside.topic.verify(stop)):
+            return False
+        failure = away.failure if isinstance(away, StoreIsAway) else None
+        return not stop.wait(self.pauses.pause_s(time.monotonic(), self.publisher.batches, failure))

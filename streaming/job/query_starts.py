@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, RiskError
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _STEP_S = 5.0  # time servers slow a clock down and never set it back further than this
@@ -10,22 +10,22 @@ _STEP_S = 5.0  # time servers slow a clock down and never set it back further th
 
 @dataclass(slots=True)
 class RestartPauses:
-    """Pauses before a new query when Kafka failed the one before. A published batch makes them short again."""
+    """Pauses before a new query when Kafka or the store failed the last one. A published batch makes them short."""
 
     longest_s: float
     _since_s: float | None = None
     _batches: int = 0
     _starts: int = 0
 
-    def pause_s(self, now_s: float, batches: int) -> float:
+    def pause_s(self, now_s: float, batches: int, failure: RiskError | None = None) -> float:
         """How long to wait before the next start; longer each time. now_s: steady. batches: published until now.
 
-        Raises BrokerUnavailable when no start led to a batch for `longest_s`.
+        Raises `failure`, or BrokerUnavailable without one, when no start led to a batch for `longest_s`.
         """
         if self._since_s is None or batches > self._batches:
             self._since_s, self._batches, self._starts = now_s, batches, 0
         elif now_s - self._since_s >= self.longest_s:
-            raise BrokerUnavailable(
+            raise failure or BrokerUnavailable(
                 f"Kafka answers, but Spark could not read from it for {now_s - self._since_s:.0f} s; nothing is lost",
                 remedy="look at the brokers' log and at the address that they advertise, and check that this machine "
                 "can reach each of them",

@@ -10,7 +10,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import StreamingQueryException
 from pyspark.sql.streaming import StreamingQuery
 
-from schemas.errors import BrokerUnavailable, SparkFailed
+from schemas.errors import BrokerUnavailable, SinkUnavailable, SparkFailed
 from streaming.disk.spark_folder import SparkFolder
 from streaming.flow.publish import Publisher
 from streaming.job.diagnosis import Diagnosis, failed_by_kafka, lost_events
@@ -21,7 +21,15 @@ from streaming.topics.watch import KafkaIsAway
 
 log = logging.getLogger(__name__)
 _COMMIT_WAIT_S = 10.0  # beyond the longest time that a batch's writes to the store may take
-_WRITES = 2  # of a batch: its scores, then their ledgers
+WRITES = 2  # of a batch: its scores, then their ledgers
+
+
+class StoreIsAway(Exception):
+    """The query has ended because the store took no points; a new query can continue when it does."""
+
+    def __init__(self, failure: SinkUnavailable) -> None:
+        super().__init__(failure)
+        self.failure = failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +45,8 @@ class Supervisor:
     def supervise(self, query: StreamingQuery, stop: Event) -> bool:
         """Return after `stop` is set and the query has stopped: whether between two batches.
 
-        Raises KafkaIsAway or ClockSetBack when a new query can continue, else the RiskError that ended this one.
+        Raises KafkaIsAway, StoreIsAway or ClockSetBack when a new query can continue, else the RiskError that ended
+        this one.
         """
         try:
             self._watch(query, stop)
@@ -65,7 +74,7 @@ class Supervisor:
     def _wait_for_commit(self, query: StreamingQuery) -> bool:
         """Wait until no batch runs: Spark prints a long trace when it is stopped within a batch. False if one hangs."""
         folder = SparkFolder.of(self.checkpoint)
-        before, deadline = self.publisher.batches, time.monotonic() + _COMMIT_WAIT_S + _WRITES * self.write_timeout_s
+        before, deadline = self.publisher.batches, time.monotonic() + _COMMIT_WAIT_S + WRITES * self.write_timeout_s
         while query.isActive and time.monotonic() < deadline:
             if not query.status["isTriggerActive"]:
                 return True
@@ -80,7 +89,7 @@ class Supervisor:
             if isinstance(failure, BrokerUnavailable):
                 log.warning("%s", failure)
                 return KafkaIsAway()
-            return failure
+            return StoreIsAway(failure) if isinstance(failure, SinkUnavailable) else failure
         failure = self.diagnosis.failure(error)
         if lost_events(error):
             self.topic.verify(stop)  # raises an error that counts what is gone, or says that it is another topic

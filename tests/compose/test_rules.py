@@ -8,7 +8,7 @@ import pytest
 from generator.alerts import ALERTS
 from schemas.spec import DAY_S
 from service.tokens import Tokens
-from streaming.job.supervise import _COMMIT_WAIT_S, _WRITES
+from streaming.job.supervise import _COMMIT_WAIT_S, WRITES
 from streaming.settings import Settings, environment_names
 from tests.harness.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
 
@@ -205,7 +205,7 @@ def test_the_judge_reads_what_the_scorer_left_and_the_token_of_the_store_alone_l
 
 
 def test_the_scorer_is_given_the_time_that_a_clean_stop_may_take():
-    longest_s = _WRITES * Settings().write_timeout_s + _COMMIT_WAIT_S
+    longest_s = WRITES * Settings().write_timeout_s + _COMMIT_WAIT_S
     assert seconds(SERVICES["scorer"]["stop_grace_period"]) >= longest_s + 15  # Spark and Java end after that
 
 

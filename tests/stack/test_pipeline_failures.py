@@ -80,10 +80,11 @@ def test_an_empty_folder_of_artifacts(new_scorer, topic):
 
 
 @pytest.mark.fault("F22")
-def test_a_store_that_does_not_listen(started, closed_port):
-    settings = {"RISK_SINK": "influxdb", "INFLUXDB_V2_TOKEN": SECRET_CANARY, "RISK_WRITE_TIMEOUT_S": "1"}
+def test_a_store_that_does_not_listen_is_waited_for(started, closed_port):
+    settings = {"RISK_SINK": "influxdb", "INFLUXDB_V2_TOKEN": SECRET_CANARY, "RISK_KAFKA_TIMEOUT_S": "3"}
     scorer = started("no_store", INFLUXDB_V2_URL=f"http://127.0.0.1:{closed_port}", **settings)
     assert_one_clear_line(scorer, 6, str(closed_port), "INFLUXDB_V2_URL")
+    assert "Waiting for it for up to 3 s" in " ".join(scorer.output.split())
 
 
 @pytest.mark.fault("F06")

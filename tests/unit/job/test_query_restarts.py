@@ -54,6 +54,7 @@ def run(settings):
             dataflow=SimpleNamespace(start=start),
             publisher=None,
             supervisor=SimpleNamespace(roster=SimpleNamespace(look=lambda now_s: None), supervise=supervise),
+            watchdog=SimpleNamespace(watching=nullcontext),
             pauses=RestartPauses(1.0),
         )
         assert job.run(Event())
