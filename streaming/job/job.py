@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,10 +30,12 @@ from streaming.job.diagnosis import Diagnosis, ended_by_signal
 from streaming.job.jars import fetched_jars, java_version, needed_packages
 from streaming.job.query_starts import ClockSetBack, RestartPauses
 from streaming.job.record import recorded
+from streaming.job.rest import Rest
 from streaming.job.session import spark_session
 from streaming.job.source_topic import SourceTopic
 from streaming.job.supervise import WRITES, StoreIsAway, Supervisor
 from streaming.job.watchdog import HANGS_AFTER_S, Watchdog
+from streaming.roster.roster import Entry
 from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
 from streaming.sinks.contract import Sink
@@ -114,14 +116,20 @@ class Job:
             trigger_s=trigger_s,
             read=outside.read,
         )
-        roster = RosterWatch.of(settings, take=dataflow.take_roster)
+        rest = Rest(clock=settings.clock, comes=outside.topic.comes)
+
+        def take_roster(roster: Mapping[str, Entry]) -> None:
+            dataflow.take_roster(roster)
+            rest.take_roster(roster)
+
+        roster = RosterWatch.of(settings, take=take_roster)
         publisher = Publisher(
             sink=outside.sink,
             dead_letters=outside.dead_letters,
             outcomes=Outcomes(checkpoint),
             left=LeftForTrial(checkpoint),
             top_k=settings.top_k,
-            watchers=watchers,
+            watchers=[*watchers, rest.after],
             facts=dataflow.facts,
             challenger=roster.challenger,
             unaccounted=outside.topic.unaccounted,
@@ -130,6 +138,7 @@ class Job:
             publisher=publisher,
             roster=roster,
             topic=outside.topic,
+            rest=rest,
             diagnosis=Diagnosis.of(settings),
             checkpoint=checkpoint,
             trigger_s=trigger_s,

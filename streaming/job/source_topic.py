@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,9 +10,10 @@ from threading import Event
 
 from schemas.errors import BrokerError
 from streaming.disk.guard import CheckpointGuard, refuse_changes, refuse_lost, verify_checkpoint
-from streaming.disk.spark_files import OffsetAudit, last_commit, progress_text
+from streaming.disk.spark_files import OffsetAudit, begin_offsets, end_offsets, last_commit, progress_text
 from streaming.settings import Settings
 from streaming.topics.admin import Right, Topic, describe_topic, topic_faults, topic_id
+from streaming.topics.arrivals import Arrivals
 from streaming.topics.client import KafkaConnection
 from streaming.topics.watch import KafkaWatch
 
@@ -37,10 +38,12 @@ class SourceTopic:
     _guard: CheckpointGuard | None = field(default=None, init=False)
     _watch: KafkaWatch = field(init=False)
     _offsets: OffsetAudit = field(init=False)
+    _arrivals: Arrivals = field(init=False)
 
     def __post_init__(self) -> None:
         self._watch = KafkaWatch(self.kafka.bootstrap, self.longest_absence_s)
         self._offsets = OffsetAudit(self.checkpoint)
+        self._arrivals = Arrivals(self.kafka)
 
     @classmethod
     def of(cls, settings: Settings) -> "SourceTopic":
@@ -62,7 +65,7 @@ class SourceTopic:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Look from a thread meanwhile whether Kafka answers and whether the topics are still the same."""
-        with self._watch.looking():
+        with closing(self._arrivals), self._watch.looking():
             yield
 
     def refuse(self) -> None:
@@ -87,6 +90,14 @@ class SourceTopic:
             log.info("checkpoint=%s last batch: %s", self.checkpoint, progress_text(last_commit(self.checkpoint)))
         self._guard, self._watch.check = guard, self._refuse_other_topic
         return True
+
+    def comes(self, batch: int, within_s: float) -> bool:
+        """Whether a message comes after those of a batch, within so many seconds; True where Kafka does not say."""
+        ends = {
+            name: begin_offsets(self.checkpoint, name) | end_offsets(self.checkpoint, batch, name)
+            for name in self._read
+        }
+        return self._arrivals.comes(ends, within_s)
 
     def unaccounted(self, batch: int, consumed: int) -> int:
         """Messages by Kafka's offsets less those in the ledger, since the start. consumed: in the batch."""

@@ -15,6 +15,7 @@ from streaming.disk.spark_folder import SparkFolder
 from streaming.flow.publish import Publisher
 from streaming.job.diagnosis import Diagnosis, failed_by_kafka, lost_events
 from streaming.job.query_starts import ClockSetBack, ClockWatch
+from streaming.job.rest import Rest
 from streaming.job.source_topic import SourceTopic
 from streaming.roster.watch import RosterWatch
 from streaming.topics.watch import KafkaIsAway
@@ -37,6 +38,7 @@ class Supervisor:
     publisher: Publisher
     roster: RosterWatch
     topic: SourceTopic
+    rest: Rest
     diagnosis: Diagnosis
     checkpoint: Path
     trigger_s: float
@@ -49,7 +51,12 @@ class Supervisor:
         this one.
         """
         try:
-            self._watch(query, stop)
+            try:
+                with self.rest.allowed():
+                    self._watch(query, stop)
+            except ClockSetBack:
+                query.stop()
+                raise
             is_between = not self.topic.is_away and self._wait_for_commit(query)
             if failed := query.exception():  # while its last batch ran
                 raise failed
@@ -63,11 +70,7 @@ class Supervisor:
         while not stop.wait(0.2):
             if query.awaitTermination(0.001):
                 raise SparkFailed("the query ended by itself", remedy=f"see {self.diagnosis.spark_log}")
-            try:
-                clock.look(time.time(), time.monotonic())
-            except ClockSetBack:
-                query.stop()
-                raise
+            clock.look(time.time(), time.monotonic())
             self.roster.look(time.monotonic())
             self.topic.refuse()
 

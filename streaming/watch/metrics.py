@@ -56,7 +56,9 @@ class Metrics:
         self._state = gauge("state_bytes", "Memory of Spark's state stores")
         self._rows = gauge("spark_input_rows_per_second", "Rate at which rows came, by Spark's newest progress")
         self._processed = gauge("spark_processed_rows_per_second", "Rate at which Spark could take them")
-        self._phases = gauge("spark_phase_seconds", "Spark's newest batch by phase", "phase")
+        self._phases = gauge(
+            "spark_phase_seconds", "Spark's newest batch by phase; addBatch with the rest after it", "phase"
+        )
 
     def show(self, published: Published) -> None:
         """Take in a stored batch. One that is repeated counts once; its writes are made, and counted, again."""

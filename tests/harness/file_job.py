@@ -52,6 +52,9 @@ class NoKafka:
     def refuse(self):
         pass
 
+    def comes(self, batch, within_s):
+        return True
+
     def unaccounted(self, batch, consumed):
         return 0
 

@@ -79,6 +79,9 @@ def test_after_the_longest_absence_or_a_stop_the_wait_is_over_and_a_refusal_is_n
 def test_only_an_absence_lets_a_new_query_begin(failure, becomes):
     publisher = SimpleNamespace(take_failure=lambda: failure)
     supervisor = Supervisor(
-        publisher=publisher, roster=None, topic=None, diagnosis=None, checkpoint=None, trigger_s=1, write_timeout_s=1
+        **dict.fromkeys(("roster", "topic", "rest", "diagnosis", "checkpoint")),
+        publisher=publisher,
+        trigger_s=1,
+        write_timeout_s=1,
     )
     assert isinstance(supervisor._cause(RuntimeError("through Java"), Event()), becomes)
