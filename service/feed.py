@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
 SIGN_OF_LIFE_S = 10.0  # the page takes 25 s without any event for a broken line
 MOST_STREAMS = 200  # of a process
+MOST_OF_A_TOKEN = 50
+_COME_AGAIN = {"Retry-After": "10"}
 router = APIRouter(prefix="/v1", tags=["scores"])
 
 
@@ -25,10 +28,14 @@ router = APIRouter(prefix="/v1", tags=["scores"])
 class Looks:
     """Wakes every stream after each look at the files."""
 
-    open: int = 0
+    streams: Counter[str] = field(default_factory=Counter)  # that are open, by the name of their token
     is_closing: bool = False
     fault: str = ""  # of the last look
     _looked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def open(self) -> int:
+        return self.streams.total()
 
     async def keep_looking(self, service: Service) -> None:
         """Look for ever: an error that nobody foresaw is logged, and `/health` says it until a look succeeds."""
@@ -66,7 +73,10 @@ async def stream(request: Request, service: TheService, caller: TheCaller) -> St
     """
     feed: Looks = request.app.state.feed
     if feed.open >= MOST_STREAMS:
-        raise HTTPException(503, f"{MOST_STREAMS} streams are open, and no more can be", {"Retry-After": "60"})
+        raise HTTPException(503, f"{MOST_STREAMS} streams are open, and no more can be", _COME_AGAIN)
+    if feed.streams[caller.name] >= MOST_OF_A_TOKEN:
+        said = f"{caller.name} has {MOST_OF_A_TOKEN} streams open, and no more can be: ask /v1/regions for what is new"
+        raise HTTPException(429, said, _COME_AGAIN)
     token = token_of(request)
     lines = _events(feed, service, caller, lambda: known_caller(service, token) == caller)
     return StreamingResponse(lines, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
@@ -80,7 +90,7 @@ async def _events(
     now_s: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[bytes]:
     """Signs of life are events: the page's script hears no comment."""
-    feed.open += 1
+    feed.streams[caller.name] += 1
     sent: dict[str, str] = {}
     said_s = now_s()
     try:
@@ -96,4 +106,4 @@ async def _events(
                 yield b"event: alive\ndata: {}\n\n"
             await feed.next_look()
     finally:
-        feed.open -= 1
+        feed.streams[caller.name] -= 1

@@ -41,7 +41,7 @@ export function showState(facts, now_s) {
   $("sign-in").hidden = state !== "ended";
   const left_s = facts.signed_in_until_s - now_s;
   put("ending", `Signed in until ${stamp(facts.signed_in_until_s, timezone, HMS)}, for another ${span(left_s)}. To stay signed in, choose anything on this page.`);
-  $("ending").hidden = !(left_s > 0 && left_s < WARN_S);
+  $("ending").hidden = state === "ended" || left_s <= 0 || left_s > WARN_S;
   put("local", stamp(as_of_s, timezone, HMS));
   put("zone", stamp(as_of_s, timezone, { timeZoneName: "short" }, "en-US").split(", ").pop());
   put("date", stamp(as_of_s, timezone, DAY)); put("utc", `${stamp(as_of_s, "UTC", HMS)} UTC`);

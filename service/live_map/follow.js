@@ -2,10 +2,10 @@
 const QUIET_S = 25, SOON_S = 3, MOST_S = 12; // the service says something every ten seconds
 
 /** A wait that differs by screen, so that those of a house do not all ask at one moment. */
-export const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds * (0.75 + Math.random() / 2)));
+export const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds * (1 + Math.random() / 2)));
 
 /** told(facts, or null where nothing is new): each event, and nothing else, is a sign that the service lives.
- *  ask(): asks for the news itself; gives the seconds to wait where it was refused, null where it was answered. */
+ *  ask(): asks for the news itself; gives the seconds to wait where it was not answered, else null. */
 export function follow(address, told, ask) {
   let stream = null, heard_s = 0, misses = 0;
   const hear = (event) => { heard_s = Date.now() / 1000; misses = 0; told(event.type === "frame" ? JSON.parse(event.data) : null); };
@@ -16,7 +16,8 @@ export function follow(address, told, ask) {
   }
   async function lost() {
     stream.close(); stream = null;
-    for (let wait_s = 0; wait_s !== null; wait_s = await ask()) await pause(Math.max(wait_s, Math.min(MOST_S, SOON_S * 2 ** misses++)));
+    let wait_s = Math.min(MOST_S, SOON_S * 2 ** misses++);
+    do await pause(wait_s); while ((wait_s = await ask()) !== null);
     open();
   }
   open();

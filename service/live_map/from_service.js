@@ -5,8 +5,8 @@ import { follow, pause } from "./follow.js";
 import { chosen, offer, onChange, picture, ranked, show } from "./view.js";
 import { ALL, cellOf, idOf } from "./words.js";
 
-const WHOLE = "whole region", AGAIN_S = 3, PATIENCE_MS = 20_000;
-let regions = [], land = {}, heard_s = Date.now() / 1000, turn = 0, isEnded = false;
+const WHOLE = "whole region", AGAIN_S = 3, MOST_S = 15, PATIENCE_MS = 20_000;
+let regions = [], land = {}, heard_s = Date.now() / 1000, turn = 0, isBusy = false, next = null, isEnded = false;
 
 /** The answer to one question. Only who is answered heard of the service; a refusal says how long to wait. */
 async function question(path) {
@@ -18,21 +18,27 @@ async function question(path) {
   return answer.json();
 }
 
-/** One piece of work at a time: newer work ends older work at its next answer, and what fails begins again. */
-async function work(steps) {
+/** One piece of work at a time: newer work ends older work at its next answer. What is refused for a moment goes on with
+ *  what was answered; what fails otherwise begins again. */
+async function work(steps, tries = 0, answered = new Map()) {
   const mine = ++turn;
+  isBusy = true;
   try {
     await steps(async (path) => {
-      const answer = await question(path);
+      if (!answered.has(path)) answered.set(path, await question(path));
       if (mine !== turn) throw new Error(`${path}: too late`);
-      return answer;
+      return answered.get(path);
     });
+    isBusy = false;
+    const later = next;
+    next = null;
+    if (later) work(later);
   } catch (error) {
     if (mine !== turn) return;
     console.error(error);
     if (!picture) put("banner", "No scores yet: the service has no frame, or does not answer. This page tries again.");
-    await pause(Math.max(AGAIN_S, error.wait_s || 0));
-    if (mine === turn) work(begin);
+    await pause(Math.min(MOST_S, (error.wait_s || AGAIN_S) * 1.5 ** tries));
+    if (mine === turn) work(...(error.wait_s ? [steps, tries + 1, answered] : [begin, tries + 1]));
   }
 }
 async function begin(ask) {
@@ -46,15 +52,15 @@ async function load(ask) {
   const region = regions.find((one) => one.region === chosen.region) ?? regions[0], { grid } = region;
   const categories = region.categories.length > 2 ? region.categories : region.categories.slice(1); // one has no sum
   offer({ region: regions.map((one) => one.region), category: categories, horizon: region.horizons, area: [WHOLE, ...region.areas] });
-  const within = (path) => ask(`v1/regions/${encodeURIComponent(region.region)}/${path}`);
-  if (land.of !== region.region + region.model) land = await landOf(region, within);
+  const address = `v1/regions/${encodeURIComponent(region.region)}`, within = (path) => ask(`${address}/${path}`);
+  const around = await landOf(region, address);
   const query = new URLSearchParams({ category: chosen.category, horizon: chosen.horizon }), hasArea = chosen.area !== WHOLE;
   if (hasArea) query.set("area", chosen.area);
   const { cells, ...found } = await within(`scores?${query}`), all = byPlace(cells, grid);
-  const active = new Set([...land.active, ...onRecord(all)]), rows = new Map([...all].filter(([cell]) => active.has(cell)));
+  const active = new Set([...around.active, ...onRecord(all)]), rows = new Map([...all].filter(([cell]) => active.has(cell)));
   const cell = cellOf(chosen.cell, grid) ?? ranked(rows)[0]?.[0] ?? 0, details = await within(`cells/${idOf(cell, grid)}`);
   const sum = (name) => cells.reduce((total, row) => total + row[name], 0);
-  show({ ...found, ...land, area: found.area ?? WHOLE, grid, rows, active, inside: hasArea ? new Set(all.keys()) : null,
+  show({ ...found, ...around, area: found.area ?? WHOLE, grid, rows, active, inside: hasArea ? new Set(all.keys()) : null,
     facts: (now_s) => ({ ...ofService({ ...region, ...found }, now_s, heard_s), isEnded, signed_in_until_s: signedInUntil() }),
     total: { name: found.area ?? WHOLE, expected: sum("expected"), usual: sum("usual"), observed_1h: sum("observed_1h") },
     scoresOf: (one) => (one === cell ? details.scores.filter((row) => row.horizon === chosen.horizon && categories.includes(row.category)) : null) });
@@ -62,33 +68,40 @@ async function load(ask) {
 const byPlace = (rows, grid) => new Map(rows.map((row) => [cellOf(row.cell, grid), row]));
 const onRecord = (rows) => [...rows].filter(([, row]) => row.support !== "no_history" || row.observed_1h > 0).map(([cell]) => cell);
 
-/** What only a new model changes: the cells with any incident on record; streets and areas, which may be missing until the next picture. */
-async function landOf(region, within) {
-  const [{ cells }, ...drawn] = await Promise.all([within(`scores?category=${ALL}`), ...["outlines", "streets"].map((path) => within(path).catch(() => null))]);
-  const [lines, roads] = drawn.map((one) => one ?? { features: [] }), isWhole = !drawn.includes(null);
-  put("credit", !isWhole ? "Streets or areas are missing: the service did not answer for them" : roads.features.length ? `Streets: ${roads.attribution}` : "");
+/** What only a new model changes: the cells with any incident on record; areas and streets, which may be missing until
+ *  the next picture. What was answered is kept, whatever was chosen since. */
+async function landOf(region, address) {
+  const of = region.region + region.model, all = `scores?category=${ALL}`, here = land.of === of ? land : (land = { of });
+  const paths = [all, "streets", ...(region.areas.length ? ["outlines"] : [])];
+  const asked = await Promise.allSettled(paths.map(async (path) => { here[path] ??= await question(`${address}/${path}`); }));
+  const refused = asked.find(({ reason }) => reason?.wait_s) ?? (here[all] ? null : asked[0]);
+  if (refused) throw refused.reason;
+  const isWhole = paths.every((path) => here[path]), roads = here.streets?.features ?? [];
+  const credit = roads.length ? `Streets: ${here.streets.attribution}` : "";
+  put("credit", isWhole ? credit : "Streets or areas are missing: the service did not answer for them");
   $("credit").hidden = !$("credit").textContent;
-  return { of: isWhole ? region.region + region.model : null, outlines: lines.features.filter((one) => one.properties.area), streets: roads.features,
-    active: onRecord(byPlace(cells, region.grid)) };
+  return { outlines: here.outlines?.features.filter((one) => one.properties.area) ?? [], streets: roads,
+    active: onRecord(byPlace(here[all].cells, region.grid)) };
 }
 
 function told(facts) {
   heard_s = Date.now() / 1000;
   if (!facts) return;
   const known = regions.find((one) => one.region === facts.region);
-  if (!known) return work(begin);
+  const steps = known?.model === facts.model ? load : begin;
   const isNew = ["region", "digest", "stale"].some((name) => facts[name] !== picture?.[name]);
-  if (facts.region === chosen.region && isNew) work(known.model === facts.model ? load : begin);
+  if (known && (facts.region !== chosen.region || !isNew)) return;
+  if (isBusy) next = steps; else work(steps);
 }
 
-/** What the stream would have told; gives the seconds to wait where it was refused. */
+/** What the stream would have told; gives the seconds to wait where it was not answered. */
 async function askForNews() {
   try {
     (await question("v1/regions")).regions.forEach(told);
     return null;
   } catch (error) {
     console.error(error);
-    return error.wait_s || 0;
+    return error.wait_s || AGAIN_S;
   }
 }
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from contextlib import contextmanager
 
 import pytest
@@ -67,18 +68,33 @@ def test_a_stream_shows_the_regions_of_its_token_and_ends_with_it(tmp_path, cloc
 def test_so_many_streams_are_served_and_one_more_when_another_has_ended(tmp_path, clock, monkeypatch):
     """198 of the 200 are supposed to be open already."""
     leave_frame(tmp_path, "riverton")
-    monkeypatch.setattr(feed, "Looks", lambda: Looks(open=198))
+    monkeypatch.setattr(feed, "Looks", lambda: Looks(streams=Counter(others=198)))
     with running(toy_service(tmp_path, clock=clock)) as base, events(base) as stream:
         assert next(stream)["region"] == "riverton"
         with events(base) as last:
             assert next(last)["region"] == "riverton"
             refused = Client(base).get("/v1/stream")
-            assert (refused.status, refused.headers["Retry-After"]) == (503, "60")
+            assert (refused.status, refused.headers["Retry-After"]) == (503, "10")
             assert b"200 streams are open" in refused.data
         leave_frame(tmp_path, "riverton", seed=8)  # who has gone is noticed when it is sent something
         assert waited(lambda: b"incident_risk_service_streams 199.0" in Client(base).get("/metrics").data)
         with events(base) as next_one:
             assert next(next_one)["region"] == "riverton"
+
+
+def test_one_token_takes_no_stream_from_another(tmp_path, clock, monkeypatch):
+    """49 of the 50 are supposed to be open already."""
+    leave_frame(tmp_path, "riverton")
+    walls, desk = (make_token(tmp_path / "tokens.jsonl", name, []) for name in ("walls", "desk"))
+    monkeypatch.setattr(feed, "Looks", lambda: Looks(streams=Counter(walls=49)))
+    service = toy_service(tmp_path, clock=clock, tokens=Tokens(tmp_path / "tokens.jsonl"))
+    with running(service) as base, events(base, walls) as stream:
+        assert next(stream)["region"] == "riverton"
+        refused = Client(base, walls).get("/v1/stream")
+        assert (refused.status, refused.headers["Retry-After"]) == (429, "10")
+        assert b"ask /v1/regions" in refused.data
+        with events(base, desk) as other:
+            assert next(other)["region"] == "riverton"
 
 
 class CountedLooks(Looks):

@@ -3,12 +3,13 @@
 import json
 import re
 import shutil
-import subprocess
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from service.live_map.parts import FOLDER, part
+from tests.harness.processes import run
 
 CSS = part("page.css")
 THEMES = [
@@ -63,6 +64,7 @@ def test_the_page_names_no_other_server():
 
 
 NODE = shutil.which("node")
+ASKED = Path(__file__).with_name("asked.mjs")
 needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine: apt-get install nodejs npm")
 NOW_S = 1_000_000
 SERVED = {"timezone": "UTC", "clock": "wall", "stale_after_s": 180, "tick_s": 60, "stale": False}
@@ -95,7 +97,7 @@ def told_by_node(tmp_path, script, *parts):
         shutil.copy(FOLDER / name, tmp_path / name)
     (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "try.js").write_text(script)
-    ran = subprocess.run([NODE, tmp_path / "try.js"], capture_output=True, text=True, timeout=60, check=False)
+    ran = run(NODE, "try.js", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
 
@@ -126,8 +128,10 @@ for (let i = 0; i < 3; i++) { pass(24); streams[0].hears.alive({ type: 'alive', 
 const before = streams.length;
 streams[0].hears.frame({ type: 'frame', data: '{"region": "riverton"}' });
 pass(26); const once = streams.length; pass(26);
-const twice = streams.length, open = streams.map((one) => one.readyState);
-console.log(JSON.stringify({ before, once, twice, asked, heard, open }));
+const twice = streams.length, open = streams.map((one) => one.readyState), waits = [], real = setTimeout;
+globalThis.setTimeout = (does, ms) => { waits.push(ms); real(does); };
+for (let i = 0; i < 4; i++) { streams.at(-1).onerror(); await new Promise((done) => real(done, 50)); }
+console.log(JSON.stringify({ before, once, twice, asked, heard, open, waits, last: streams.length }));
 """
 
 
@@ -135,5 +139,15 @@ console.log(JSON.stringify({ before, once, twice, asked, heard, open }));
 def test_a_stream_that_says_nothing_is_closed_and_opened_again_though_the_browser_calls_it_open(tmp_path):
     told = told_by_node(tmp_path, FOLLOW, "follow.js")
     assert (told["before"], told["once"], told["twice"]) == (1, 2, 3)
-    assert (told["open"], told["asked"]) == ([2, 2, 1], 2)
+    assert (told["open"], told["asked"]) == ([2, 2, 1], 2 + 4)
+    assert told["last"] == 3 + 4  # refused, it is asked for what is new, and then tried again, ever later
+    assert all(s <= ms / 1000 <= 1.5 * s for s, ms in zip((3, 6, 12, 12), told["waits"], strict=True)), told["waits"]
     assert told["heard"] == [None, None, None, {"region": "riverton"}]
+
+
+@needs_node
+def test_what_was_answered_is_not_asked_again_after_a_refusal_and_news_waits_for_its_turn(tmp_path):
+    told = told_by_node(tmp_path, ASKED.read_text(), "current.js", "follow.js", "from_service.js", "words.js")
+    assert told["first"] == {"regions": 1, "land": 1, "streets": 2, "scores": 1, "cells": 3}
+    assert told["shown"] == ["a", "b", "c"]
+    assert told["asked"] == {"regions": 1, "land": 1, "streets": 2, "scores": 3, "cells": 5}

@@ -1,0 +1,1 @@
+const one = { dataset: {} }; export const $ = () => one, put = () => 0, make = () => ({ append() {} });
