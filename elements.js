@@ -1,1 +1,0 @@
-const one = { dataset: {} }; export const $ = () => one, put = () => 0, make = () => ({ append() {} });
