@@ -14,6 +14,7 @@ from schemas.limits import MAX_CELLS, MAX_SIDE
 
 Floats = npt.NDArray[np.float64]
 Cells = npt.NDArray[np.int32]
+Bounds = tuple[float, float, float, float]  # south, west, north, east in degrees
 
 _AT_MOST = f"at most {MAX_SIDE} a side and {MAX_CELLS} in all"
 _SEMI_MAJOR_M = 6_378_137.0  # WGS 84
@@ -130,14 +131,22 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return {"type": "FeatureCollection", "features": features}
 
     @classmethod
-    def around(cls, lat_deg: Floats, lon_deg: Floats, *, cell_m: float, trim: float = 0.0005) -> "Grid":
-        """The grid that holds the given places, without the outermost `trim` share at each side.
+    def around(
+        cls, lat_deg: Floats, lon_deg: Floats, *, cell_m: float, trim: float = 0.0005, bounds: Bounds | None = None
+    ) -> "Grid":
+        """The grid that holds the given places within `bounds`, without the outermost `trim` share at each side.
 
         Otherwise a single wrong coordinate would give a grid of millions of empty cells. Raises DataError when the grid
         is still too large.
         """
+        if bounds:
+            south, west, north, east = bounds
+            within = (lat_deg >= south) & (lat_deg <= north) & (lon_deg >= west) & (lon_deg <= east)
+            lat_deg, lon_deg = lat_deg[within], lon_deg[within]
         if len(lat_deg) == 0:
-            raise DataError("the file has no usable incident, so there is no place for a grid", "check its layout")
+            raise DataError(
+                "the file has no usable incident, so there is no place for a grid", "check its layout and bounds"
+            )
         south, north = np.quantile(lat_deg, [trim, 1 - trim])
         west, east = np.quantile(lon_deg, [trim, 1 - trim])
         probe = cls(south_deg=float(south), west_deg=float(west), cell_m=cell_m, rows=1, cols=1)
@@ -148,8 +157,8 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise DataError(
                 f"{rows} x {cols} cells of {cell_m:g} m from latitude {south:.2f} to {north:.2f}, longitude {west:.2f} "
                 f"to {east:.2f} are too many",
-                f"{_AT_MOST}; if some places lie far from the others, correct them or leave them out, else give a "
-                "larger --cell-m",
+                f"{_AT_MOST}; if some places lie far from the others, correct them or leave them out by --bounds, else "
+                "give a larger --cell-m",
             )
         margin_lat, margin_lon = cell_m / per_lat / 2, cell_m / per_lon / 2
         return cls(

@@ -17,6 +17,7 @@ from models.cli.progress import print_file, progress_bars
 from models.evaluation.published import TASKS, named_task
 from models.evaluation.tasks import Task, task_of
 from models.files.data_report import data_warnings
+from models.files.places import place_warnings
 from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
 from models.networks import MODELS, kind_of_network
 from models.training.outside_series import missing_warnings
@@ -103,7 +104,8 @@ def _describe(task: Task, console: Console) -> None:
     starts_s = task.cube.starts_s
     warnings = data_warnings(task.incidents, int(starts_s[task.validation]), step_s=task.step_s)
     outside = missing_warnings(task.covariates, spec_of(task), int(starts_s[0]), int(starts_s[-1]))
-    print_file(task.row_counts, (*warnings, *outside), console)
+    places = place_warnings(task.incidents, task.grid) if task.row_counts else ()  # of a file of its own
+    print_file(task.row_counts, (*warnings, *places, *outside), console)
 
 
 def _regressions(out: Path, *, forest: bool) -> list["Regression"]:

@@ -37,6 +37,7 @@ def train_command(
         Path | None,
         typer.Option(help="Folder of an artifact: keep its grid, so that a running job can use the new one"),
     ] = None,
+    bounds: Annotated[str, typer.Option(help="south,west,north,east in degrees: places beyond make no grid")] = "",
     until: Until = "none",
     out: SharedArtifacts = Path("data/artifacts"),
     workers: Annotated[
@@ -51,14 +52,20 @@ def train_command(
     """
     if file is None and not (data and region):
         raise SettingsError("nothing to train on", "give a file of tasks, or --data, --layout and --region")
-    if file and (data or layout or region or like or until != "none" or cell_m != DEFAULT_CELL_M):
+    if file and (data or layout or region or like or bounds or until != "none" or cell_m != DEFAULT_CELL_M):
         raise SettingsError(f"{file} and options of one region", f"write the options into {file}")
     tasks = read_regions(file) if file else ()
     if len(tasks) > 1:
         _train_side_by_side(tasks, out, workers=workers, master=master)
         return
     given = RegionTask(
-        data=data, layout=layout, region=region, cell_m=cell_m, like=str(like) if like else "", until=until
+        data=data,
+        layout=layout,
+        region=region,
+        cell_m=cell_m,
+        like=str(like) if like else "",
+        bounds=bounds,
+        until=until,
     )
     _train_one(tasks[0] if tasks else given, out, workers=workers, master=master)
 

@@ -175,7 +175,7 @@ def in_steps(table: IncidentTable, asked: RegionTask, step: str, origins: int, *
     validation, test = blocks_of(steps)
     learned = validation - (origins - 1) * (steps - test)
     _refuse_short(learned, origins - 1)
-    grid = grid or _grid_of(table, int(starts_s[0]), int(starts_s[learned]), asked.cell_m)
+    grid = grid or _grid_of(table, int(starts_s[0]), int(starts_s[learned]), asked)
     cell, inside = grid.locate(table.lat_deg, table.lon_deg)
     whole = (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[-1])
     rows = (*row_counts(table, grid), RowCount(what=_PARTIAL, rows=int((~whole).sum()), decision="left out"))
@@ -199,13 +199,14 @@ def in_steps(table: IncidentTable, asked: RegionTask, step: str, origins: int, *
     return task
 
 
-def _grid_of(table: IncidentTable, start_s: int, stop_s: int, cell_m: float) -> Grid:
+def _grid_of(table: IncidentTable, start_s: int, stop_s: int, asked: RegionTask) -> Grid:
     """The grid around what happened in [start_s, stop_s)."""
     learned = (table.occurred_s >= start_s) & (table.occurred_s < stop_s)
     if not learned.any():
         raise DataError(f"no incident in the first {TRAIN_PERCENT} % of the file's steps", "give a file without gaps")
     refuse_too_little(table.occurred_s[learned])
-    grid = Grid.around(table.lat_deg[learned], table.lon_deg[learned], cell_m=cell_m)
+    lat_deg, lon_deg = table.lat_deg[learned], table.lon_deg[learned]
+    grid = Grid.around(lat_deg, lon_deg, cell_m=asked.cell_m, bounds=asked.edges)
     refuse_one_cell(table, grid, stop_s)
     return grid
 

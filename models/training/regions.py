@@ -2,6 +2,7 @@
 
 import tomllib
 from collections import Counter
+from math import nan
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import msgspec
 
 from models.files.archive import from_folder, is_archive
 from schemas.errors import DataError
+from schemas.grid import Bounds
 from schemas.limits import MAX_COVARIATE_AGE_HOURS
 from schemas.spec import Merge
 
@@ -23,6 +25,7 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     region: str
     cell_m: float = DEFAULT_CELL_M
     like: str = ""  # an artifact's folder; empty: a grid of its own
+    bounds: str = ""  # south,west,north,east in degrees, of a grid of its own; empty: wherever incidents are
     until: str = "none"  # a local date, YYYY-MM-DD: only what happened before it
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     epochs: Annotated[int, msgspec.Meta(ge=1)] = 12
@@ -34,6 +37,24 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     holidays: str = ""  # whose, by ISO 3166-2, like US-IL; with `like`, its own stay
     covariates: str = ""  # a file of outside series; empty: none
     covariate_max_age_hours: Annotated[int, msgspec.Meta(ge=1, le=MAX_COVARIATE_AGE_HOURS)] = 24
+
+    def __post_init__(self) -> None:
+        if self.edges and (self.like or is_archive(self.data)):
+            raise DataError(f"bounds, and the grid of {self.like or self.data}", "leave out one of the two")
+
+    @property
+    def edges(self) -> Bounds | None:
+        """`bounds` as numbers. Raises DataError for what holds no place."""
+        if not self.bounds:
+            return None
+        try:
+            south, west, north, east = map(float, self.bounds.split(","))
+        except ValueError:
+            south = west = north = east = nan
+        if not (-90 <= south < north <= 90 and -180 <= west < east <= 180):
+            remedy = "give south,west,north,east in degrees, as 41.6,-87.9,42.1,-87.5"
+            raise DataError(f"bounds {self.bounds!r} hold no place", remedy)
+        return south, west, north, east
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -18,6 +18,7 @@ from models.files.cutoff import cutoff_of
 from models.files.data_report import data_warnings, read_past, refuse_one_cell, refuse_too_little, row_counts
 from models.files.incident_files import IncidentTable
 from models.files.layouts import parse_layout
+from models.files.places import place_warnings
 from models.files.repeated_calls import merged_as_in_the_stream
 from models.hyperparameters import DEFAULT, RecipeFile, read_recipe
 from models.networks import kind_of_network
@@ -31,7 +32,7 @@ from models.training.train import ReportProgress, Trained, TrainingOptions, trai
 from models.training.training_table import HorizonResult
 from schemas.errors import DataError, RiskError
 from schemas.files import sha256
-from schemas.grid import Grid
+from schemas.grid import Bounds, Grid
 from schemas.spec import Merge, Spec
 
 LIBRARIES = ("numpy", "torch", "safetensors", "msgspec")
@@ -96,6 +97,8 @@ def prepare(task: RegionTask) -> PreparedTask:
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
     warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
     warnings = (*warnings, *missing_warnings(outside, spec, int(incidents.occurred_s[0]), cutoff_s))
+    if not like and not archived:
+        warnings = (*warnings, *place_warnings(incidents, spec.grid))
     if archived:
         warnings = (*warnings, *archived.warnings())
     return PreparedTask(
@@ -120,7 +123,14 @@ def _spec_of(task: RegionTask, table: IncidentTable, meant: Spec | Meaning | Non
             remedy="leave out one of the two",
         )
     if meant is None:
-        return spec_for(table, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s, merge=task.merge)
+        return spec_for(
+            table,
+            region=task.region,
+            cell_m=task.cell_m,
+            cutoff_s=cutoff_s,
+            merge=task.merge,
+            bounds=task.edges,
+        )
     if isinstance(meant, Spec):
         return meant
     refuse_one_cell(table, meant.grid, _end_of_training(table, cutoff_s))
@@ -135,11 +145,19 @@ def _spec_of(task: RegionTask, table: IncidentTable, meant: Spec | Meaning | Non
     )
 
 
-def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int, merge: Merge = "none") -> Spec:
+def spec_for(
+    table: IncidentTable,
+    *,
+    region: str,
+    cell_m: float,
+    cutoff_s: int,
+    merge: Merge = "none",
+    bounds: Bounds | None = None,
+) -> Spec:
     """The region's spec; its grid comes from the training block alone."""
     validation_s = _end_of_training(table, cutoff_s)
     learned = np.searchsorted(table.occurred_s, validation_s)
-    grid = Grid.around(table.lat_deg[:learned], table.lon_deg[:learned], cell_m=float(cell_m))
+    grid = Grid.around(table.lat_deg[:learned], table.lon_deg[:learned], cell_m=float(cell_m), bounds=bounds)
     refuse_one_cell(table, grid, validation_s)
     return Spec(
         region=region,
