@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Literal
 
-from streaming.flow.rows import Published
+from streaming.flow.rows import Published, Summary
 from streaming.roster.roster import Entry, spec_of
 
 LONGEST_S = 20.0  # two of them and their batches end before health asks for a sign of the store
@@ -26,7 +26,7 @@ class Rest:
     comes: Callable[[int, float], bool]
     now_s: Callable[[], float] = time.time
     _roster: Mapping[str, Entry] = field(default_factory=dict)
-    _ticks_s: frozenset[int] = frozenset()
+    _ticks_s: Mapping[str, int] = field(default_factory=dict)  # by region
     _is_allowed: bool = False
     _has_news: Event = field(default_factory=Event)
 
@@ -34,7 +34,7 @@ class Rest:
         """End a rest when the roster is another one."""
         if roster != self._roster:
             self._roster = dict(roster)
-            self._ticks_s = frozenset(spec_of(entry.folder).tick_s for entry in roster.values())
+            self._ticks_s = {region: spec_of(entry.folder).tick_s for region, entry in roster.items()}
             self._has_news.set()
 
     @contextmanager
@@ -50,12 +50,17 @@ class Rest:
         """Wait after a batch without messages and scores: until the next message, tick or roster, or LONGEST_S."""
         if published.frames or any(summary.ledger["consumed"] for summary in published.summaries.values()):
             return
-        due_s = self._due_s(self.now_s())
+        due_s = min([self.now_s() + LONGEST_S, *self._next_ticks_s(published.summaries)])
         while self._is_allowed and not self._has_news.is_set() and (left_s := due_s - self.now_s()) > 0:
             if self.comes(published.batch_id, min(left_s, _LOOK_S)):
                 break
         self._has_news.clear()
 
-    def _due_s(self, now_s: float) -> float:
-        ticks_s = [now_s - now_s % tick_s + tick_s for tick_s in self._ticks_s] if self.clock == "wall" else []
-        return min([*ticks_s, now_s + LONGEST_S])
+    def _next_ticks_s(self, summaries: Mapping[str, Summary]) -> list[int]:
+        """When each region is due after this batch, which may be past: the batch's own clock counts, not its end."""
+        if self.clock == "event":
+            return []
+        of = [
+            (summary.as_of_s, self._ticks_s[region]) for region, summary in summaries.items() if region in self._ticks_s
+        ]
+        return [as_of_s - as_of_s % tick_s + tick_s for as_of_s, tick_s in of]

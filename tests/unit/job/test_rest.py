@@ -12,8 +12,10 @@ from streaming.roster.roster import Entry
 from streaming.watch.health import LONGEST_SILENCE_S
 from tests.harness.toy import toy_artifact, toy_frame, toy_published, toy_spec
 
-EMPTY = toy_published(3, summaries={"riverton": Summary(as_of_s=0, ledger={"consumed": 0}, totals={})})
-BUSY = toy_published(3, summaries={"riverton": Summary(as_of_s=0, ledger={"consumed": 1}, totals={})})
+EMPTY, BUSY = (
+    toy_published(3, summaries={"riverton": Summary(as_of_s=6000, ledger={"consumed": consumed}, totals={})})
+    for consumed in (0, 1)
+)
 
 
 class World:
@@ -59,6 +61,10 @@ def test_it_lasts_until_the_next_tick_of_any_region_the_next_message_or_its_limi
     world = World(6000.0, message_after_s=3.25)
     assert rested_s(world, EMPTY, roster=roster) == 3.25
     assert set(world.asked) == {3}
+
+
+def test_a_batch_that_took_until_after_the_next_tick_is_followed_by_the_next_one_at_once(roster):
+    assert rested_s(World(6000.0 + 61), EMPTY, roster=roster) == 0
 
 
 def test_a_batch_with_a_message_or_scores_is_followed_by_the_next_one_at_once():
