@@ -13,7 +13,7 @@ from pyspark import SparkContext
 from schemas.errors import SparkFailed
 
 log = logging.getLogger(__name__)
-HANGS_AFTER_S = 300.0  # beyond the limit of a batch's writes
+HANGS_AFTER_S = 600.0  # beyond the limit of a batch's writes
 _END_S = 60.0  # to end by itself, once Java is gone
 
 
