@@ -220,7 +220,7 @@ def test_going_back_works_while_the_scorer_hangs(ours):
     first = artifact_of(ours)
     train = next(line for line in fence(DEPLOY, "models train").splitlines() if "models train" in line)
     train = train.replace("incidents.csv", str(SAMPLE)).replace("--layout ...", "--layout sample")
-    ours.shell(train.replace("--region mycity --cell-m 1000", f"--region mycity --like {first} --until 2017-06-20"))
+    ours.shell(train.replace("--region mycity --cell-m 1000", f"--region mycity --like {first} --until 2017-10-19"))
     (second,) = (path for path in first.parent.iterdir() if path.is_dir() and path != first)
     ours.shell(f"chown -R 10001 data/artifacts && chmod -R a+rX {second}")
     register = ("run", "--rm", "-T", "registry", "promote", f"/artifacts/mycity/{second.name}", "--because", "newer")
