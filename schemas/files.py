@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TypeVar
 
 import msgspec
@@ -37,6 +38,13 @@ def replace_file(path: Path, content: bytes, *, outlives_power_cut: bool = True,
             file.flush()
             os.fsync(file.fileno())
     part.replace(path)
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder that a command will write into, and a file in it that is gone at once. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder):
+        pass
 
 
 def sync_folder(folder: Path) -> None:

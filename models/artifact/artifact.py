@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from models.artifact.folders import make_writable
 from models.artifact.history import pack_history, unpack_history
 from models.artifact.manifest import (
     BASELINE,
@@ -42,7 +41,7 @@ from models.local_time import DAY_BLOCKS
 from models.networks import kind_of_network, name_of_kind
 from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import ArtifactError, ArtifactsAway, DataError, RiskError
-from schemas.files import sha256, write_errors
+from schemas.files import make_writable, sha256, write_errors
 from schemas.limits import MIB
 from schemas.spec import Spec
 

@@ -11,7 +11,6 @@ import msgspec
 import typer
 from rich.console import Console
 
-from models.artifact.folders import make_writable
 from models.cli.options import TASK_FILE_HELP
 from models.cli.progress import print_file, progress_bars
 from models.evaluation.published import TASKS, named_task
@@ -23,7 +22,7 @@ from models.networks import MODELS, kind_of_network
 from models.training.outside_series import missing_warnings
 from models.training.regions import RegionTask, task_for
 from schemas.errors import SettingsError, not_installed
-from schemas.files import write_errors
+from schemas.files import make_writable, write_errors
 
 if TYPE_CHECKING:
     from models.evaluation.contract import Regression

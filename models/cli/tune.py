@@ -9,13 +9,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from models.artifact.folders import make_writable
 from models.cli.options import TASK_FILE_HELP
 from models.cli.progress import progress_bars
 from models.hyperparameters import TunedOn, write_recipe
 from models.training.regions import task_for
 from schemas.errors import SettingsError, not_installed
-from schemas.files import write_errors
+from schemas.files import make_writable, write_errors
 
 if TYPE_CHECKING:
     from models.training.train_region import PreparedTask

@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.status import Status
 
-from models.artifact.folders import make_writable
 from schemas.errors import SettingsError
-from schemas.files import write_errors
+from schemas.files import make_writable, write_errors
 from streaming.cli.process import stop_on_signals
 from streaming.flow.ledger import OUTCOMES_SHOWN
 from streaming.settings import Settings

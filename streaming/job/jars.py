@@ -12,10 +12,8 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from models.artifact.folders import make_writable
 from schemas.errors import BrokerError, SettingsError
-from schemas.files import replace_file, write_errors
-from streaming.disk.shared_state import is_stored
+from schemas.files import make_writable, replace_file, write_errors
 
 KAFKA_VERSION = "4.2.0"  # the version whose Spark connector we run against
 CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"  # 4.2.1's was not available
@@ -62,6 +60,8 @@ def jar_options(cache: Path, packages: Sequence[str]) -> dict[str, str]:
 
 def needed_packages(checkpoint: Path, spark_state: str) -> list[str]:
     """Maven coordinates of what a session needs beside pyspark's own jars."""
+    from streaming.disk.shared_state import is_stored  # where the image fetches jars, little else of the product is
+
     return [CONNECTOR, OBJECT_STORE_CLIENT] if is_stored(checkpoint, spark_state) else [CONNECTOR]
 
 

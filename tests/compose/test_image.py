@@ -1,6 +1,7 @@
 """What the Dockerfile relies on: names in this repository, hashes, and commands that exist."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from streaming.__main__ import app
 from streaming.job.jars import CONNECTOR, jar_options
 from streaming.settings import Settings
 from tests.harness.compose_file import OUR_SERVICES, ROOT, SERVICES, arguments
-from tests.harness.processes import run
+from tests.harness.processes import run, run_python
 
 DOCKERFILE = (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8")
 USAGE_ERROR = typer.BadParameter.__base__
@@ -66,6 +67,19 @@ def test_the_cpu_image_takes_all_pins_but_those_of_torch_and_cuda():
         for entry in re.findall(r"^[a-z].*?(?=^[a-z]|\Z)", pins.read_text(), re.MULTILINE | re.DOTALL)
         if entry.split("==")[0] in gone
     )
+
+
+def test_what_the_stage_of_jars_copies_is_all_that_it_imports(tmp_path):
+    stage = re.search(r"^FROM packages AS jars$(.*?)^FROM", DOCKERFILE, re.MULTILINE | re.DOTALL)[1]
+    for line in re.findall(r"^COPY (.*)$", stage, re.MULTILINE):
+        *sources, target = line.split()
+        for source in sources if target.endswith("/") else ():
+            (tmp_path / target).mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / source, tmp_path / target)
+    (statement,) = set(re.findall(r"from streaming\.job import jars", stage))
+    alone = "import os, sys; sys.path = [path for path in sys.path if not os.path.exists(path + '/pyproject.toml')]"
+    ran = run_python("-c", f"{alone}; {statement}", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_the_image_reads_one_version_of_torch_and_of_uv_from_the_pins():
