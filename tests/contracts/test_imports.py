@@ -119,8 +119,10 @@ def test_no_module_loads_what_executes_and_only_programs_read_the_environment(us
     readers = {
         "streaming/__main__.py",
         "lifecycle/__main__.py",
-        "streaming/cli/pod.py",
-    }  # the last: what Spark told a pod
+        "streaming/watch/__main__.py",
+        "streaming/cli/pod.py",  # what Spark told a pod
+        "streaming/job/jars.py",  # the Java that Spark will start
+    }
     assert files_that_use(ENVIRONMENT, used_by_file) == readers
 
 
