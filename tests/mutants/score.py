@@ -45,12 +45,14 @@ def nearest(
     reach = Counter(test for tests in reached_by.values() for test in tests)
     asked: dict[str, list[str]] = {}
     for function, tests in reached_by.items():
-        asked[function], taken_s = [], 0.0
+        by_file: dict[str, list[str]] = {}  # a file's tests stay together: they share what they need
+        taken_s = 0.0
         for test in sorted(tests, key=lambda test: (reach[test], seconds.get(test, 0.0), test)):
             if taken_s > limit_s:
                 break
-            asked[function].append(test)
+            by_file.setdefault(test.partition("::")[0], []).append(test)
             taken_s += seconds.get(test, 0.0)
+        asked[function] = [test for of_file in by_file.values() for test in of_file]
     return asked
 
 

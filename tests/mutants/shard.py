@@ -53,6 +53,8 @@ def main(shard: str, again: str, *modules: str) -> None:
         learned.tests_by_mangled_function_name.update(asked)
 
     tool.collect_or_load_stats = then_nearest
+    of_all = tool.tests_for_mutant_names
+    tool.tests_for_mutant_names = lambda names: sorted(of_all(names))  # of all tests in any order the first run fails
     git = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)  # noqa: S607
     run = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": git.stdout.strip(), "shard": shard}
     with Path("mutants/runs.jsonl").open("a", encoding="utf-8") as file:

@@ -17,10 +17,10 @@ def test_a_mutant_is_known_by_its_function_and_not_by_its_number():
 
 
 def test_a_change_is_asked_of_the_tests_that_reach_least_until_they_take_long():
-    reached_by = {"f": {"all", "f alone", "slow of f"}, "g": {"all"}}
-    seconds = {"all": 1.0, "f alone": 0.5, "slow of f": 3.0}
-    assert nearest(reached_by, seconds, 3.2) == {"f": ["f alone", "slow of f"], "g": ["all"]}
-    assert nearest(reached_by, seconds, 9.0)["f"] == ["f alone", "slow of f", "all"]
+    reached_by = {"f": {"b::all", "a::f alone", "a::slow of f", "a::both"}, "g": {"b::all", "a::both"}}
+    seconds = {"b::all": 0.5, "a::f alone": 0.5, "a::slow of f": 3.0, "a::both": 1.0}
+    assert nearest(reached_by, seconds, 3.2) == {"f": ["a::f alone", "a::slow of f"], "g": ["b::all", "a::both"]}
+    assert nearest(reached_by, seconds, 9.0)["f"] == ["a::f alone", "a::slow of f", "a::both", "b::all"]
 
 
 def test_a_survivor_is_accepted_with_a_reason_for_this_very_change():
