@@ -3,22 +3,26 @@
 The process's resident memory cannot tell: it grows until the whole heap was touched once, and stays there.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 from pyspark.sql import SparkSession
 
+# One collection finds a batch's broadcasts dead, Spark's cleaner lets go of them, and another collection frees them.
+_CLEANER_S = 1.0
+
 
 class Heap(msgspec.Struct, frozen=True, kw_only=True):
     at_s: float  # epoch seconds
-    live_bytes: int  # in use after a full collection
+    live_bytes: int  # in use after full collections
     outside_bytes: int  # classes, compiled code
 
 
 @dataclass(slots=True)
 class HeapWatch:
-    """Collects in full and writes a line, every so often; to be called between two actions of the driver."""
+    """Collects in full, twice, and writes a line, every so often; to be called between two actions of the driver."""
 
     path: Path
     every_s: float
@@ -29,6 +33,8 @@ class HeapWatch:
             return
         self._due_s = now_s + self.every_s
         java = SparkSession.builder.getOrCreate().sparkContext._jvm
+        java.System.gc()
+        time.sleep(_CLEANER_S)
         java.System.gc()
         memory = java.java.lang.management.ManagementFactory.getMemoryMXBean()
         heap = Heap(
