@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from schemas.errors import SettingsError, not_installed
+from schemas.log_format import LOG_FORMAT, LOG_TIME
 from streaming.maps.areas import read_areas
 from streaming.maps.outlines import read_streets
 from streaming.settings import Settings
@@ -56,7 +57,7 @@ def serve(
         from service.service import opened
     except ModuleNotFoundError as error:
         raise not_installed(error, "serve") from error
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
     service = opened(frames, tokens=tokens, rate=rate, areas=named, streets=streets, url=url)
     address = url.rstrip("/") or _to_open(host, port)
     typer.echo(f"the map is at {address}/, the document of the interface at {address}/openapi.json", err=True)

@@ -13,6 +13,7 @@ from rich.console import Console
 from schemas.errors import CheckpointError, RiskError
 from schemas.files import exclusive, write_errors
 from schemas.left_behind.trial_folder import trial_folder
+from schemas.log_format import LOG_FORMAT, LOG_TIME
 from streaming.cli.process import stop_on_signals
 from streaming.settings import Settings
 
@@ -33,7 +34,7 @@ def judge_command(
     from streaming.sinks.open import open_sink
 
     settings: Settings = context.obj()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     with closing(open_sink(settings)) as store:
         judge = _judge_of(settings, store.write)

@@ -13,10 +13,11 @@ from models.files.layouts import Layout
 from models.local_time import local_from_utc
 from schemas.errors import DataError
 from schemas.grid import Grid
-from schemas.spec import DAY_S, DAYS_KEPT
+from schemas.spec import DAY_S, DAYS_KEPT, HOUR_S
 
 LEAST_INCIDENTS, LEAST_DAYS = 500, 21
 LEAST_OF_A_CATEGORY = 100  # a Poisson count of 100 has a standard error of 10 %
+MANY_ON_HOUR = 0.9  # of the times
 MANY_AT_MIDNIGHT = 0.2  # of the times; an even day has 0.00001 of them there, a file with some unknown times a percent
 
 
@@ -117,7 +118,8 @@ def data_warnings(table: IncidentTable, until_s: int, *, step_s: int) -> tuple[s
     counts = np.bincount(table.category[table.occurred_s < until_s], minlength=len(table.categories))
     named = zip(table.categories, counts.tolist(), strict=True)
     thin = ", ".join(f"{name} ({count})" for name, count in named if count < LEAST_OF_A_CATEGORY)
-    midnights = int((local_from_utc(table.occurred_s, table.timezone) % DAY_S == 0).sum())
+    local_s = local_from_utc(table.occurred_s, table.timezone)
+    midnights, on_hour = (int((local_s % span_s == 0).sum()) for span_s in (DAY_S, HOUR_S))
     warnings = []
     if thin:
         warnings.append(
@@ -129,5 +131,10 @@ def data_warnings(table: IncidentTable, until_s: int, *, step_s: int) -> tuple[s
             f"{midnights:,} of {len(table):,} times are exactly midnight, as where a file has dates only: hourly "
             "forecasts would put nearly all incidents there; name the column with the time of day, or forecast whole "
             "days"
+        )
+    elif step_s < DAY_S and on_hour > MANY_ON_HOUR * len(table) and not table.is_of_counts:
+        warnings.append(
+            f"{on_hour:,} of {len(table):,} times stand on the full hour, as where a file rounds them: nothing is "
+            "learned of what happens within an hour; name the column with minutes, if there is one"
         )
     return tuple(warnings)

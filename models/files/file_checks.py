@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +18,15 @@ from schemas.errors import DataError
 MOST_BAD_TIMES = 0.05  # of the rows; a wrong format still reads those whose day and month can be exchanged
 MOST_BAD_PLACES = 0.05  # of the rows
 _EPOCH_TEXT = re.compile(r"'(\d{9,10}|\d{12,13})(\.\d*)?'")
+_EXCHANGED = re.compile(r"'(-?\d{2,3}\.?\d*)' '(-?\d{1,2}\.?\d*)'$")  # texts of latitude and longitude
+_DATES = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y-%m-%d", "%Y%m%d", "%d-%b-%Y", "%b %d %Y")
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H%M", "T%H%M%S")
 _LONGEST_SHOWN = 40  # characters of a text in a message
 _FAR_DEG = 35.0  # no town's standard time is further from the sun's than this (Dakhla's is 31 degrees ahead)
 _TOWNS_DEG = (-56.0, 79.0)  # latitudes of all towns, from Puerto Williams to Longyearbyen
+
+
+_SWAP = "swap lat= and lon= in the layout"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,8 +54,18 @@ def refuse_bad_times(skipped: SkippedRows) -> None:
         remedy = "they look like a count since 1970; add format=epoch (seconds) or format=epoch_ms to the layout"
     else:
         others = "" if bad == skipped.rows else "the others may be read wrongly, too; "
-        remedy = f"{others}correct format= (as for strptime) in the layout, or leave out rows without a time"
+        fitting = " or ".join(f"format={pattern}" for pattern in _formats_of(first.partition(" '")[2][:-1]))
+        proposal = f"that one fits {fitting}; " if fitting else ""
+        remedy = f"{others}{proposal}correct format= (as for strptime) in the layout, or leave out rows without a time"
     raise DataError(f"{skipped.path}: {bad:,} of {skipped.rows:,} times cannot be read, first {first}", remedy)
+
+
+def _formats_of(text: str) -> Iterator[str]:
+    """The formats, of those that files often have, in which a text is a time."""
+    for pattern in (date + clock for date in _DATES for clock in _CLOCKS):
+        with suppress(ValueError):
+            datetime.strptime(text, pattern)  # noqa: DTZ007 - only whether it can be read
+            yield pattern
 
 
 def refuse_bad_places(skipped: SkippedRows) -> None:
@@ -56,6 +73,9 @@ def refuse_bad_places(skipped: SkippedRows) -> None:
     bad = skipped.counts["bad_place"]
     if bad > MOST_BAD_PLACES * skipped.rows:
         first = skipped.examples["bad_place"]
+        written = _EXCHANGED.search(first)
+        if written and 90 < abs(float(written[1])) <= 180 and abs(float(written[2])) <= 90:
+            raise DataError(f"{skipped.path}: latitude and longitude seem exchanged, first {first}", _SWAP)
         raise DataError(
             f"{skipped.path}: {bad:,} of {skipped.rows:,} places cannot be read, first {first}",
             remedy="places must be in degrees, with a decimal point; correct lat= and lon= in the layout, or leave out "
@@ -107,7 +127,7 @@ def refuse_swapped(
     timezone: str,
     at_s: int,
     source: object,
-    remedy: str = "swap lat= and lon= in the layout",
+    remedy: str = _SWAP,
 ) -> None:
     """Raises DataError when no town lies at the latitudes, but some at the longitudes as if they were latitudes.
 
@@ -118,13 +138,13 @@ def refuse_swapped(
     places = f"{source}: places lie around latitude {lat:.2f}, longitude {lon:.2f}"
     low, high = _TOWNS_DEG
     if not low <= lat <= high and low <= lon <= high:
-        raise DataError(f"{places}, and no town lies at such a latitude", remedy)
+        raise DataError(f"{places}, and no town lies at such a latitude: they seem exchanged", remedy)
     when = datetime.fromtimestamp(at_s, UTC).astimezone(zone_of(timezone))
     if "/" not in timezone or timezone.startswith("Etc/"):
         return
     due = ((when.utcoffset() or timedelta()) - (when.dst() or timedelta())).total_seconds() / 240
     if abs(lon - due) > _FAR_DEG > abs(lat - due):
         raise DataError(
-            f"{places}, and the time zone {timezone} near longitude {due:.0f}",
+            f"{places}, and the time zone {timezone} near longitude {due:.0f}: they seem exchanged",
             remedy=f"{remedy}, or correct the time zone",
         )

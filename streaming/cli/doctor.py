@@ -153,7 +153,8 @@ def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
     for region, entry in roster.items():
         artifact = load_artifact(entry.folder)
         days = (now_s - artifact.manifest.data.cutoff_s) / 86_400
-        result = f"version {artifact.version}, spec {artifact.spec.fingerprint()}, data end {days:.0f} days ago"
+        age = f"data end {days:.0f} days ago" if artifact.manifest.data.incidents else f"untrained, {days:.0f} days old"
+        result = f"version {artifact.version}, spec {artifact.spec.fingerprint()}, {age}"
         finding = Finding(f"artifact {region}", result)
         if artifact.network_fault:
             fault = f"{result}; no network: {artifact.network_fault}"

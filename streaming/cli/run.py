@@ -13,6 +13,7 @@ from rich.status import Status
 
 from schemas.errors import SettingsError
 from schemas.files import make_writable, write_errors
+from schemas.log_format import LOG_FORMAT, LOG_TIME
 from streaming.cli.process import stop_on_signals
 from streaming.flow.ledger import OUTCOMES_SHOWN
 from streaming.settings import Settings
@@ -33,7 +34,8 @@ def run(context: typer.Context) -> None:
     settings: Settings = context.obj
     logging.basicConfig(
         level=logging.CRITICAL,  # kafka repeats every lost connection and py4j traces every error; ours says it once
-        format="%(message)s" if _errors.is_terminal else "%(asctime)s %(levelname)s %(message)s",
+        format="%(message)s" if _errors.is_terminal else LOG_FORMAT,
+        datefmt=None if _errors.is_terminal else LOG_TIME,
         handlers=[RichHandler(console=_errors, show_path=False) if _errors.is_terminal else logging.StreamHandler()],
     )
     logging.getLogger("streaming").setLevel(logging.INFO)

@@ -92,7 +92,7 @@ def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
     assert ("artifact misnamed", "fail", in_force.name) in graded
     assert ("artifact tomorrow", "fail", future.name) in graded
     assert [finding.seen for finding in found if finding.grade == "ok"] == [
-        f"version {in_force.name}, spec {SPEC.fingerprint()}, data end 0 days ago"
+        f"version {in_force.name}, spec {SPEC.fingerprint()}, untrained, 0 days old"
     ]
     settings = settings.with_options(artifacts=settings.artifacts / "misnamed")
     graded = {(finding.grade, finding.remedy[:18]) for finding in examine(settings, now_s=NOW_S)}

@@ -17,7 +17,7 @@ def table_of(lat, category=None, **counts):
     """One incident an hour."""
     n = len(lat)
     return toy_table(
-        np.arange(n) * 3600,
+        np.arange(n) * 3600 + 60,
         lat_deg=np.array(lat, np.float64),
         lon_deg=np.full(n, -87.999),
         category=np.zeros(n, np.int16) if category is None else np.array(category, np.int16),
@@ -111,7 +111,7 @@ def test_enough_of_every_category_gives_no_warning():
     ("midnights", "step_s", "is_told"), [(61, 3600, True), (60, 3600, False), (300, 86_400, False)]
 )
 def test_a_file_that_has_dates_only_is_doubted_for_hours(midnights, step_s, is_told):
-    local_s = np.arange(300) * 86_400 + np.where(np.arange(300) < midnights, 0, 12 * 3600)
+    local_s = np.arange(300) * 86_400 + np.where(np.arange(300) < midnights, 0, 12 * 3600 + 60)
     table = table_of(np.full(300, 41.001), [0, 1, 2] * 100, midnights=9999)  # of the whole file, most of it elsewhere
     table = replace(table, timezone="America/Phoenix", occurred_s=local_s + 7 * 3600)
     warnings = data_warnings(table, 301 * 86_400, step_s=step_s)
@@ -128,3 +128,13 @@ def test_dates_that_are_intervals_of_a_day_are_not_doubted(tmp_path):
     table = read_past(path, layout, now_s=NOW_S)
     assert table.midnights == len(dates)
     assert data_warnings(table, int(table.occurred_s[-1]), step_s=3600) == ()
+
+
+def test_times_that_nearly_all_stand_on_the_full_hour_are_said():
+    table = replace(table_of(np.full(300, 41.001), [0, 1, 2] * 100), occurred_s=np.arange(300) * 3600)
+    (warning,) = data_warnings(table, 300 * 3600, step_s=3600)
+    assert warning.startswith("300 of 300 times stand on the full hour")
+    assert data_warnings(table, 300 * 3600, step_s=86_400) == ()
+    assert data_warnings(replace(table, is_of_counts=True), 300 * 3600, step_s=3600) == ()
+    some = replace(table, occurred_s=table.occurred_s + np.arange(300) % 5 // 4 * 60)
+    assert data_warnings(some, 300 * 3600, step_s=3600) == ()

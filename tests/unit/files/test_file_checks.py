@@ -167,3 +167,24 @@ def test_the_key_that_is_missing_or_unknown_is_named(text, said):
     message = re.escape(f"{text!r} is no layout (") + ".*" + re.escape(said) + ".*in place of time="
     with pytest.raises(DataError, match=message):
         parse_layout(text)
+
+
+@pytest.mark.parametrize(
+    ("time", "formats"),
+    [
+        ("11/29/2026 07:15:00 PM", "fits format=%m/%d/%Y %I:%M:%S %p; "),
+        ("29.11.2026 19:15", "fits format=%d.%m.%Y %H:%M; "),
+        ("05/06/2026 07:15", "fits format=%m/%d/%Y %H:%M or format=%d/%m/%Y %H:%M; "),
+        ("yesterday", "first row 1 'yesterday': correct format="),
+    ],
+)
+def test_times_that_all_fail_are_answered_with_a_format_that_reads_them(tmp_path, time, formats):
+    refused(tmp_path, re.escape(formats), lines(*[row(time=time)] * 3))
+    if "fits" in formats:
+        (proposed,) = re.findall(r"format=(.*?)(?: or|;)", formats)[:1]
+        assert len(read(tmp_path, lines(*[row(time=time)] * 3), f",format={proposed}")) == 3
+
+
+@pytest.mark.parametrize("place", ["-87.6,41.9", "-118.2,34.1", "151.2,-33.9"])
+def test_latitude_and_longitude_that_are_exchanged_are_called_so(tmp_path, place):
+    refused(tmp_path, "exchanged.*swap lat= and lon=", lines(*[row(place=place)] * 5))
