@@ -26,6 +26,7 @@ from models.__main__ import app as models_app
 from models.feature_lists import feature_table
 from schemas.dead_letter import DeadLetter
 from schemas.errors import RiskError
+from schemas.refusal import PERSON_STEMS, PERSON_WORDS
 from service.__main__ import app as service_app
 from service.app import document
 from streaming.__main__ import app as streaming_app
@@ -150,6 +151,11 @@ def bullets(entries: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"- {name}: {words}" for name, words in entries)
 
 
+def personal_names() -> str:
+    stems, words = (", ".join(f"`{name}`" for name in sorted(names)) for names in (PERSON_STEMS, PERSON_WORDS))
+    return f"- Anywhere in the name: {stems}, `plate` (not `template`)\n- As a word of it: {words}"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands of streaming": lambda: commands_of(streaming_app, "python -m streaming"),
     "commands of lifecycle": lambda: commands_of(lifecycle_app, "python -m lifecycle"),
@@ -163,6 +169,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "names for python": public_names,
     "measurements": measurements,
     "dead letter": dead_letter,
+    "personal names": personal_names,
     "alerts": alerts,
 }
 

@@ -34,13 +34,13 @@ EVENT = Contract.of(Event, "occurred_at", "received_at")
 _PERSON_FIELD: tuple[Reason, str] = "person_field", "a field that may describe a person; the payload is not kept"
 # Anywhere in a key. Searching plain texts is about a hundred times as fast as one pattern with alternatives, and many
 # bad messages must not delay the good ones.
-_PERSON_STEMS = """
+PERSON_STEMS = """
     name phone mobile mail birth gender ethnic religio nationalit ssn social_sec socialsec passport license licence
     address street suspect victim offender witness caller patient person driver owner complainant arrest officer_id
     officerid badge photo finger biometric contact reporting callback medical_rec medicalrec insur account narrative
     descript remark comment free_text freetext
 """.split()  # noqa: SIM905 - a list of words
-_PERSON_WORDS = frozenset("dob age sex race vin addr face tel ani ali apt subject mrn note notes".split())  # noqa: SIM905
+PERSON_WORDS = frozenset("dob age sex race vin addr face tel ani ali apt subject mrn note notes".split())  # noqa: SIM905
 _PLATE = re.compile("(?<!tem)plate")
 _BETWEEN_KEYS = "|"
 _NOT_IN_WORDS = re.compile(f"[^a-z0-9{_BETWEEN_KEYS}]+")
@@ -160,10 +160,18 @@ def _names_a_person(keys: Iterable[str]) -> bool:
     plain = (key if key.isascii() else unicodedata.normalize("NFKC", key) for key in keys)
     text = _BETWEEN_KEYS.join(key.replace(_BETWEEN_KEYS, " ") for key in plain)
     words = _NOT_IN_WORDS.sub(" ", _CAMEL.sub(r"\1 ", text).lower())
-    if not _PERSON_WORDS.isdisjoint(words.replace(_BETWEEN_KEYS, " ").split()):
+    if not PERSON_WORDS.isdisjoint(words.replace(_BETWEEN_KEYS, " ").split()):
         return True
     spelled = words.replace(" ", "_")
-    return any(stem in spelled for stem in _PERSON_STEMS) or bool(_PLATE.search(spelled))
+    return any(stem in spelled for stem in PERSON_STEMS) or bool(_PLATE.search(spelled))
+
+
+def personal_keys(value: bytes) -> list[str]:
+    """The keys by which an event is refused as `person_field`, for a terminal alone; none where it is no JSON."""
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        record = msgspec.json.decode(value)
+        return sorted({key for key in _keys_in(record, EVENT.fields) if _names_a_person([key])})
+    return []
 
 
 def _is_aware_time(value: object) -> bool:

@@ -1,10 +1,12 @@
 """The `check` command: what a job would do with messages, found without Kafka, Spark or a store."""
 
+import json
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,13 +19,16 @@ from rich.text import Text
 from schemas.decode import Messages, decode_messages
 from schemas.errors import DataError
 from schemas.incidents import COUNTED_ORIGIN
+from schemas.refusal import EVENT, personal_keys
 from streaming.flow.ledger import UNASSIGNED
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact
+    from schemas.spec import Spec
 
 _SHOWN = 20
+_LONGEST_NAME = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,7 @@ def check(
         list[Path],
         typer.Argument(help="NAME.json: one message. Other files, or - for the standard input: one message per line"),
     ],
+    show_all: Annotated[bool, typer.Option("--all", help=f"Show more than the first {_SHOWN}")] = False,
 ) -> None:
     """Show what a job with these RISK_ARTIFACTS would do with each message. Exit code 3 when it would refuse one."""
     from models.artifact.pointer import candidates_by_region, champion_of  # slow, and every command imports this file
@@ -58,9 +64,9 @@ def check(
     console = Console(highlight=False)
     unusual = [answer for answer in answers if answer.is_refused or answer.detail]
     if unusual:
-        console.print(_table(unusual[:_SHOWN]))
-    if len(unusual) > _SHOWN:
-        console.print(f"... and {len(unusual) - _SHOWN:,} more")
+        console.print(_table(unusual if show_all else unusual[:_SHOWN]))
+    if len(unusual) > _SHOWN and not show_all:
+        console.print(f"... and {len(unusual) - _SHOWN:,} more: --all shows them")
     outcomes = Counter("refused" if answer.is_refused else answer.outcome for answer in answers)
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(outcomes.items()))
     noun = "message" if len(answers) == 1 else "messages"
@@ -96,8 +102,31 @@ def dry_run(
             elif outcome == "excluded":
                 detail = "the region does not count its origin"
         if refused:
-            outcome, detail = refused[0].reason, refused[0].detail
+            names = _names_in(message, refused[0].reason, specs.get(region))
+            outcome, detail = refused[0].reason, ": ".join(filter(None, (refused[0].detail, names)))
         yield Answer(place=place, region=region, outcome=outcome, detail=detail, is_refused=bool(refused))
+
+
+def _names_in(message: bytes, reason: str, spec: "Spec | None") -> str:
+    """The names for which a message is refused, each with the nearest that is known. The job keeps none of them."""
+    if reason == "person_field":
+        return ", ".join(map(_short, personal_keys(message)))
+    if reason == "unknown_field":
+        return ", ".join(
+            _with_nearest(name, EVENT.fields) for name in sorted(json.loads(message).keys() - EVENT.fields)
+        )
+    if reason == "unknown_category" and spec:
+        return _with_nearest(json.loads(message)["category"], spec.categories)
+    return ""
+
+
+def _with_nearest(name: str, known: Iterable[str]) -> str:
+    nearest = get_close_matches(name.lower(), list(known), 1)
+    return f"{_short(name)} (perhaps {nearest[0]})" if nearest else _short(name)
+
+
+def _short(name: str) -> str:
+    return repr(name[:_LONGEST_NAME])
 
 
 def _alone(message: bytes, number: int, at_s: float) -> Messages:

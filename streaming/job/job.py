@@ -35,10 +35,11 @@ from streaming.job.session import spark_session
 from streaming.job.source_topic import SourceTopic
 from streaming.job.supervise import WRITES, StoreIsAway, Supervisor
 from streaming.job.watchdog import HANGS_AFTER_S, Watchdog
-from streaming.roster.roster import Entry
+from streaming.roster.roster import Entry, load_artifact
 from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
 from streaming.sinks.contract import Sink
+from streaming.sinks.file import warn_of_growth
 from streaming.sinks.open import open_sink
 from streaming.topics.dead_letters import DeadLetters
 from streaming.topics.watch import KafkaIsAway
@@ -121,6 +122,7 @@ class Job:
         def take_roster(roster: Mapping[str, Entry]) -> None:
             dataflow.take_roster(roster)
             rest.take_roster(roster)
+            warn_of_growth(settings.sink, (load_artifact(entry.folder).spec for entry in roster.values()))
 
         roster = RosterWatch.of(settings, take=take_roster)
         publisher = Publisher(

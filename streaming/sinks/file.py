@@ -1,17 +1,32 @@
 """A file of line protocol as a sink."""
 
+import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
 from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
 from schemas.files import open_for_append
+from schemas.spec import DAY_S, Spec
 from streaming.settings import Settings
 from streaming.sinks.contract import MakeLines, Sink, WriteReport, count_lines
 
+log = logging.getLogger(__name__)
+_BYTES_A_POINT = 176  # measured with the bundled Chicago, all measurements over the points of `risk`
+_MUCH_BYTES = 1e9  # a day
 _FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)  # a repetition cannot help
+
+
+def warn_of_growth(sink: str, specs: Iterable[Spec]) -> None:
+    """Log by how much a file grows in a day with these regions, where it is much."""
+    points = sum(
+        spec.grid.cells * (len(spec.categories) + 1) * len(spec.horizons_s) * DAY_S / spec.tick_s for spec in specs
+    )
+    if sink.startswith("file:") and points * _BYTES_A_POINT >= _MUCH_BYTES:
+        said = "%s grows without limit, with these regions by at least about %.0f GB a day: set RISK_SINK=influxdb"
+        log.warning(said, sink, points * _BYTES_A_POINT / 1e9)
 
 
 class FileSink(Sink):

@@ -131,3 +131,32 @@ def test_nothing_to_check_is_an_error(artifacts, tmp_path, content, said):
         path.write_bytes(content)
     with pytest.raises(DataError, match=said):
         run(artifacts, path)
+
+
+def test_what_is_unknown_or_personal_is_named_with_the_nearest_that_is_known(foreseen):
+    answers = foreseen(
+        {**CALL, "latitude": 1, "catgory": "x"},
+        {**CALL, "callerName": "x", "more": [{"DOB": 1}]},
+        {**CALL, "category": "Structure-Fires"},
+        b'{"caller',
+    )
+    assert [answer.outcome for answer in answers] == [
+        "unknown_field",
+        "person_field",
+        "unknown_category",
+        "person_field",
+    ]
+    assert answers[0].detail.endswith("'catgory' (perhaps category), 'latitude'")
+    assert answers[1].detail.endswith("not kept: 'DOB', 'callerName'")
+    assert answers[2].detail.endswith("'Structure-Fires' (perhaps structure_fire)")
+    assert answers[3].detail.endswith("not kept")
+
+
+def test_all_that_is_unusual_is_shown_when_asked_for(artifacts, tmp_path, monkeypatch):
+    monkeypatch.setattr(streaming.cli.check.time, "time", lambda: NOW_S)
+    lines = tmp_path / "night.jsonl"
+    lines.write_text("{no json\n" * 30)
+    assert "... and 10 more: --all shows them" in run(artifacts, lines).output
+    shown = run(artifacts, lines, "--all").output
+    assert "night.jsonl:30" in shown
+    assert "more" not in shown

@@ -6,7 +6,8 @@ import os
 import pytest
 
 from schemas.errors import SinkRefused, SinkUnavailable
-from streaming.sinks.file import FileSink
+from streaming.sinks.file import FileSink, warn_of_growth
+from tests.harness.toy import toy_spec
 
 LINES = b"pipeline,region=a consumed=1.0 60\npipeline,region=b consumed=2.0 60\n"
 
@@ -69,3 +70,12 @@ def test_a_folder_is_no_file_to_write_to(tmp_path):
     (tmp_path / "plain").write_bytes(b"")
     with pytest.raises(SinkRefused, match="choose another path"):
         FileSink(tmp_path / "plain" / "scores.lp").check()
+
+
+def test_a_file_that_grows_much_is_warned_of_and_no_other(caplog):
+    large = toy_spec(43, 33)
+    warn_of_growth("file:scores.lp", [toy_spec(3, 4)])
+    warn_of_growth("influxdb", [large, large])
+    assert caplog.text == ""
+    warn_of_growth("file:scores.lp", [large, large])
+    assert "file:scores.lp grows without limit, with these regions by at least about 6 GB a day" in caplog.text
