@@ -1,6 +1,6 @@
 """Learning the baseline's constants: closed forms on the training block, choices on the validation block."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -64,10 +64,10 @@ def fit_constants(history: IncidentHistory, blocks: Blocks) -> BaselineConstants
     return constants_until(history, blocks.validation_s, choose(history, blocks))
 
 
-def choose(history: IncidentHistory, blocks: Blocks) -> Choices:
+def choose(history: IncidentHistory, blocks: Blocks, report: Callable[[float], None] = lambda share: None) -> Choices:
     """The choices under which the validation block was least surprising, with constants from the training block."""
     start = _flat_constants(history, blocks.validation_s)
-    half_life, shrink = _choose_memory(history, blocks, start)
+    half_life, shrink = _choose_memory(history, blocks, start, report)
     profile_prior = _choose_profile_prior(history, blocks)
     profile = _profile(*_by_hour(history, history.first_s, blocks.validation_s), profile_prior)
     memory = replace(start, half_life_days=np.array(half_life), shrink_days=np.array(shrink), profile=profile)
@@ -113,7 +113,7 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
 
 
 def _choose_memory(
-    history: IncidentHistory, blocks: Blocks, start: BaselineConstants
+    history: IncidentHistory, blocks: Blocks, start: BaselineConstants, report: Callable[[float], None]
 ) -> tuple[float, tuple[float, ...]]:
     """Half-life, and shrinkage of each category, under which the validation block's days were least surprising.
 
@@ -124,6 +124,7 @@ def _choose_memory(
     losses = np.zeros((len(HALF_LIVES_DAYS), len(SHRINK_DAYS), len(start.mean_per_day)))
     shrunk = [replace(start, shrink_days=np.array(shrink)) for shrink in SHRINK_DAYS]
     for number, half_life in enumerate(HALF_LIVES_DAYS):
+        report(number / len(HALF_LIVES_DAYS))
         for day, counts, past, past_days in _days(history, half_life, first, last):
             if day * DAY_S < blocks.validation_s or history.cut_spans(day * DAY_S, (day + 1) * DAY_S):
                 continue

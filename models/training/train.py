@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -75,8 +76,7 @@ def train(
     """
     blocks = Blocks.of(past.first_s, past.cutoff_s)
     work = _Work(past=past, options=options, report=report, fit=fit, random=np.random.default_rng(options.seed))
-    report("baseline", 0)
-    choices = choose(past, blocks)
+    choices = choose(past, blocks, partial(report, "baseline"))
     judged = _judged(work, blocks, constants_until(past, blocks.validation_s, choices))
     tallies = judged.tallies
     served = _served(work, blocks, constants_until(past, past.cutoff_s, choices), judged)
@@ -123,7 +123,10 @@ def _judged(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _Jud
     spread = choose_spread(before, after)
     if spread.any():
         constants = replace(constants, cell_dispersion=likeliest_factors(before + after, spread))
-    tallies = [_tally_at(as_of_s, replay, engine, constants, fitted.network) for as_of_s in test_at]
+    tallies = []
+    for as_of_s in test_at:
+        work.tell_replay(as_of_s)
+        tallies.append(_tally_at(as_of_s, replay, engine, constants, fitted.network))
     work.report("replay", 1)
     return _Judged(
         dispersion=constants.dispersion,
@@ -178,15 +181,15 @@ class _Work:
         moments = random_moments(start_s, end_s - longest_s, self.options.step_s, self.random)
         return self.past.clear_of_cuts(moments, longest_s)
 
+    def tell_replay(self, as_of_s: int) -> None:
+        self.report("replay", (as_of_s - self.past.first_s) / (self.past.cutoff_s - self.past.first_s))
+
     def examples(
         self, moments: list[int], replay: Replay, engine: FeatureEngine, cells: npt.NDArray[np.intp]
     ) -> _Drawn:
-        def told(as_of_s: int) -> None:
-            self.report("replay", (as_of_s - self.past.first_s) / (self.past.cutoff_s - self.past.first_s))
-
         kind = kind_of_network(self.options.recipe.network)
         draw = CellDraw(cells=cells, random=self.random)
-        (examples,), of_cells = collect(replay, engine, moments, draw, told, [kind])
+        (examples,), of_cells = collect(replay, engine, moments, draw, self.tell_replay, [kind])
         return _Drawn(examples=examples, cells=of_cells)
 
     def factor_losses(self, drawn: _Drawn, constants: BaselineConstants, network: RiskNetwork) -> Floats:

@@ -41,12 +41,12 @@ def region(level_of_day, seed=0):
     )
 
 
-def trained(table, fit=fit_network, days=DAYS, **changes):
+def trained(table, fit=fit_network, days=DAYS, report=lambda what, share: None, **changes):
     torch.set_num_threads(1)
     cutoff = START + days * DAY
     spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff)
     options = TrainingOptions(**{"step_s": DAY, "epochs": 3, "seed": 0} | changes)
-    return train(IncidentHistory.of(table, spec, cutoff), options, report=lambda what, share: None, fit=fit)
+    return train(IncidentHistory.of(table, spec, cutoff), options, report=report, fit=fit)
 
 
 def published(made, folder):
@@ -70,6 +70,16 @@ def swinging():
     """The whole region is at half or at one and a half of its mean for a week at a time."""
     level = np.where(np.random.default_rng(3).random(DAYS // 7 + 1) < 0.5, 0.5, 1.5)
     return trained(region(np.repeat(level, 7)[:DAYS]))
+
+
+def test_the_choice_of_the_baseline_and_the_replay_that_judges_are_told_as_they_go_on():
+    """Either stood still for minutes on a large file."""
+    told = []
+    trained(region(np.ones(_FEW_DAYS)), days=_FEW_DAYS, report=lambda *of: told.append(of), epochs=1)
+    shares = {of: [share for what, share in told if what == of] for of in ("baseline", "replay")}
+    assert shares["baseline"] == [0, 0.2, 0.4, 0.6, 0.8, 1]
+    before_the_end = [share for share in shares["replay"] if 0.87 < share < 1]  # judged is the last 15 %
+    assert len(set(before_the_end)) > 4
 
 
 def test_on_pure_noise_nothing_is_claimed(noise):
