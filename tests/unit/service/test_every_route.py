@@ -77,7 +77,7 @@ def test_it_answers_who_has_one(base, token, path, method):
 
 
 def test_more_than_two_routes_say_how_old_their_scores_may_be():
-    assert len(dated.args[1]) == 3
+    assert len(dated.args[1]) > 2
 
 
 @dated
