@@ -3,8 +3,6 @@
 import random
 from collections import Counter, defaultdict
 
-import pytest
-
 from docs.measurements import column_kinds
 from streaming.roster.roster import load_artifact
 from tests.faults.outcomes import Judgement, due_between, written_in, wrong
@@ -125,17 +123,3 @@ def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, publish):
     assert any(len(ones) == 2 and ones[0].came != ones[1].came for ones in of_place.values())
     written = list(written_in(b"".join(job.sink.writes).decode()))
     assert list(wrong(points, written, judgements)) == []
-
-
-@pytest.mark.nightly
-def test_forecasts_that_nobody_waits_for_are_deleted(new_job, toy, publish):
-    spec = toy("riverton", horizons_s=(3600,), late_limit_s=3600, features=tuple(
-        name for name in toy("riverton").features if name not in ("log_usual_4h", "log_usual_24h")
-    ))  # fmt: skip
-    job = new_job("forgotten")
-    publish(job.artifacts, spec, history=empty_history(spec, START_S - 7200))
-    job.run_through(batches_of(spec)[1])
-    kept = sorted(int(path.stem) for path in (job.settings.checkpoint / "outcomes" / "riverton").iterdir())
-    end_s = START_S + HOURS * 3600
-    assert kept[-1] == end_s
-    assert kept[0] >= end_s - 6 * 3600

@@ -8,7 +8,7 @@ from lifecycle.gate.shadow_day import shadow_path
 from lifecycle.gate.trial import trial_path
 from schemas.errors import CheckpointError
 from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, ClosedHorizon, last_grace_s
-from schemas.left_behind.kept_forecasts import KeptForecasts
+from schemas.left_behind.kept_forecasts import KeptForecast, KeptForecasts
 from schemas.left_behind.trial_folder import closed_folder, forecasts_folder, trial_folder
 from streaming.flow.rows import Summary
 from tests.harness.batch import Rows, publisher_to, scored_row
@@ -46,6 +46,19 @@ def rows_of(folder, *, of_challenger=None):
     scores = {**row["scores"], "model": CHALLENGER}
     beside = {"region": SPEC.region, "artifact": of_challenger or str(folder), "summary": None, "scores": scores}
     return Rows({**row, "summary": msgspec.msgpack.encode(summary)}, beside)
+
+
+def test_a_forecast_is_deleted_three_days_after_its_last_judgement(tmp_path):
+    """The judge may stand still that long. It goes two hours later still."""
+    kept = KeptForecasts(tmp_path)
+    shape = (SPEC.grid.cells, len(SPEC.categories), len(SPEC.horizons_s))
+    names = ("expected", "usual", "dispersion", "dispersion_power", "usual_dispersion", "usual_dispersion_power")
+    forecast = KeptForecast(model=CHALLENGER, **dict.fromkeys(names, np.ones(shape, np.float32)))
+    last_s = TICK_S + max(SPEC.horizons_s) + last_grace_s(SPEC) + 3 * 86_400 + 2 * 3600
+    for tick_s in (TICK_S, last_s, last_s + 3600):
+        assert kept.path(SPEC.region, TICK_S).exists() is (tick_s > TICK_S)
+        kept.write(forecast, SPEC, tick_s)
+    assert [int(path.stem) for path in sorted(tmp_path.glob("*/*"))] == [last_s, last_s + 3600]
 
 
 def test_a_forecast_of_the_challenger_and_last_counts_are_kept_and_nothing_is_judged(job, folder, tmp_path):
