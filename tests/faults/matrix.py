@@ -130,9 +130,9 @@ FAULTS = (
         "F22",
         "the store is away, slow or cuts answers",
         "refused and cut connections, no answer for 8 s, 0.2 s a packet, 503, 429, Retry-After, a body cut after 700 "
-        "and 5,000 bytes, a lost acknowledgement; while horizons close: refused connections until the job has"
-        " ended, 503, a cut body, a lost acknowledgement",
-        f"{IN_SCENARIO}: the stream waits, then exit 6; I13",
+        "and 5,000 bytes, a lost acknowledgement; while horizons close: refused connections until the query "
+        "has ended, 503, a cut body, a lost acknowledgement",
+        f"{IN_SCENARIO}: the stream waits; I13",
     ),
     Fault(
         "F23",
