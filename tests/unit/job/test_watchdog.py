@@ -31,7 +31,9 @@ def test_a_job_that_ends_once_java_is_gone_ends_in_its_own_way():
 
 
 @pytest.mark.parametrize(
-    "facts", [{"batches": count().__next__}, {"is_waiting": lambda: True}, {"longest_s": 5.0}], ids=str
+    "facts",
+    [{"batches": count().__next__}, {"is_waiting": lambda: True}, {"longest_s": 5.0}],
+    ids=lambda facts: next(iter(facts)),
 )
 def test_a_job_with_batches_or_without_kafka_or_with_a_slow_batch_goes_on(facts):
     assert ended_after(0.8, **facts) == []
