@@ -101,7 +101,7 @@ def _row(cube, model, kind, means, chosen):
     steps, categories = len(means[0]), len(cube.categories)
     size = Dispersion.quadratic(np.full(categories, SIZE))
     seen = cube.counts[-steps:, SCORED]
-    judged = {"steps": steps, "cells": int(SCORED.sum())}
+    judged = {"steps": steps, "has_history": np.ones(int(SCORED.sum()), np.bool_)}
     scored = [score([(mean, seen)], size, cube.categories, np.random.default_rng(1), **judged) for mean in means]
     everywhere = np.zeros((steps, ROWS * COLS, categories))
     everywhere[:, SCORED] = means[0]

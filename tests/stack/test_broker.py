@@ -10,7 +10,7 @@ import psutil
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, SettingsError
 from streaming.rehearse.broker import free_port, start_broker
 from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
@@ -86,7 +86,8 @@ def test_a_taken_port_is_named_with_the_remedy(tmp_path, jar_cache):
 
 def test_a_missing_java_is_named_with_the_package(tmp_path, jar_cache, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BrokerError, match="openjdk-17-jre-headless"):
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(SettingsError, match="openjdk-17-jre-headless"):
         start_broker(tmp_path, cache=jar_cache, port=0)
 
 
