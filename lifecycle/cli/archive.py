@@ -79,9 +79,9 @@ def _add_file(settings: Settings, data: Path, layout: str, region: str, console:
 
 def _run(settings: Settings, keep_days: int | None, console: Console) -> None:
     from lifecycle.archive.collect import archive_region, regions_of
-    from lifecycle.archive.ended import keep_ended
     from lifecycle.archive.feed import FeedLog
     from models.artifact.artifact import read_spec  # torch: seconds that other commands save
+    from schemas.left_behind.archive_run import keep_archive_run
 
     table = open_archive(settings)
     oldest = int(time.time()) // DAY_S - keep_days if keep_days else 0
@@ -100,7 +100,7 @@ def _run(settings: Settings, keep_days: int | None, console: Console) -> None:
     console.print(f"archive: {settings.archive}, version {table.version}")
     if faults:
         raise faults[0]
-    keep_ended(settings.checkpoint, int(time.time()))
+    keep_archive_run(settings.checkpoint, int(time.time()))
 
 
 def open_archive(settings: Settings) -> "ArchiveTable":

@@ -14,7 +14,6 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from lifecycle.archive.ended import read_ended
 from lifecycle.gate.asked import read_asked
 from lifecycle.gate.judged_hour import judged_hour
 from lifecycle.gate.shadow_day import ShadowHour, drop_unneeded, judged_hours, shadow_path
@@ -32,6 +31,7 @@ from models.measures.outcomes import Forecast
 from schemas.errors import ArtifactError, CheckpointError, RiskError
 from schemas.files import open_for_append, write_errors
 from schemas.frame import is_baseline
+from schemas.left_behind.archive_run import read_archive_run
 from schemas.left_behind.closed_counts import ClosedFiles, ClosedHorizon
 from schemas.left_behind.kept_forecasts import KeptForecasts
 from schemas.left_behind.trial_folder import closed_folder, forecasts_folder, outcomes_folder
@@ -101,7 +101,7 @@ class TrialJudge:
         if may_end_a_day(spec, deciding):
             self._cut_out(spec, max(hour.tick_s for hour in deciding))
         try:
-            if ended := read_ended(self.checkpoint):
+            if ended := read_archive_run(self.checkpoint):
                 lines += archive_line(spec.region, ended.at_s, now_s)
             if asked := read_asked(self.artifacts, spec.region):
                 lines += retrain_line(spec.region, asked, now_s)

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 from deltalake import DeltaTable
 
-from lifecycle.archive.ended import read_ended
 from lifecycle.archive.table import ArchiveTable
 from schemas.errors import ArtifactError, DataError, SettingsError, SinkError
+from schemas.left_behind.archive_run import read_archive_run
 from schemas.spec import DAY_S
 from tests.harness.gate_town import command
 from tests.harness.kept_world import KeptWorld, rows_of
@@ -68,7 +68,7 @@ def test_a_run_prints_what_it_added_and_the_next_adds_nothing(run, world):
     assert row(first) == ["toyville", "2", "2", "0", "0", "2", "none"]
     assert "version 2" in first
     assert row(second) == ["toyville", "0", "0", "0", "0", "2", "none"]
-    assert abs(read_ended(world.checkpoint).at_s - time.time()) < 60
+    assert abs(read_archive_run(world.checkpoint).at_s - time.time()) < 60
 
 
 def test_a_region_whose_artifact_is_gone_does_not_stop_the_others(run, world, path):
@@ -79,7 +79,7 @@ def test_a_region_whose_artifact_is_gone_does_not_stop_the_others(run, world, pa
     with pytest.raises(ArtifactError, match="gone"):
         run("archive")
     assert days_in(rows_of(path)) == [TODAY + 1, TODAY + 2]
-    assert read_ended(world.checkpoint) is None, "it did not come to its end"
+    assert read_archive_run(world.checkpoint) is None, "it did not come to its end"
 
 
 def test_days_before_the_stream_come_from_a_file_and_those_that_are_there_stay(run, path, tmp_path):

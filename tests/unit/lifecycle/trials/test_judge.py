@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from lifecycle.archive.ended import keep_ended
 from lifecycle.cli.judge import judge_all
 from lifecycle.gate.asked import asked_path, keep_asked
 from lifecycle.gate.shadow_day import read_shadow, shadow_path
@@ -16,6 +15,7 @@ from lifecycle.trials.judge import TrialJudge
 from models.dispersion import Dispersion
 from models.measures.outcomes import Forecast
 from schemas.errors import CheckpointError, SinkUnavailable
+from schemas.left_behind.archive_run import keep_archive_run
 from schemas.left_behind.closed_counts import KEEP_S, ClosedCounts, ClosedFiles, ClosedHorizon, last_grace_s
 from schemas.left_behind.kept_forecasts import KeptForecasts
 from schemas.left_behind.trial_folder import closed_folder, forecasts_folder, outcomes_folder
@@ -186,7 +186,7 @@ def test_when_triggers_were_asked_is_told_unless_it_cannot_be_read(world, caplog
 
 
 def test_when_the_archive_last_ended_is_told(world):
-    keep_ended(world.judge.checkpoint, NOW_S - 7200)
+    keep_archive_run(world.judge.checkpoint, NOW_S - 7200)
     (fields,) = (fields for (key, _), fields in stored_points([world.points()]).items() if key.startswith("archive,"))
     assert fields == {"ended_ago_s": "7200.0"}
 
