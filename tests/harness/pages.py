@@ -8,7 +8,6 @@ import yaml
 from generator.files import provisioning
 
 ROOT = Path(__file__).parents[2]
-PROVISIONING = ROOT / "grafana-provisioning"
 FILES = provisioning()
 RULES = "alerting/rules.json"
 PAGES = {Path(name).stem: json.loads(text) for name, text in FILES.items() if name.endswith(".json") and name != RULES}

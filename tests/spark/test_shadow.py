@@ -4,15 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import nbinom
 
-from docs.measurements import column_kinds
-from lifecycle.gate.plan import GatePlan
 from lifecycle.gate.shadow_day import read_shadow, shadow_path
-from lifecycle.gate.trial import Trial, write_trial
 from lifecycle.trials.judge import TrialJudge
 from models.scoring import score
 from schemas.left_behind.pointer import Pointer, write_pointer
 from streaming.roster.roster import load_artifact
-from tests.harness.points import stored_points
 from tests.harness.region_bench import NOW, Bench, empty_history, event
 from tests.spark.test_outcomes import HOURS, START_S, batches_of, came_of, first_frames
 
@@ -146,42 +142,3 @@ def test_a_challenger_that_is_damaged_later_is_left_out_and_reported_and_the_reg
     roster, refused = bench.look()
     assert roster["riverton"].challenger == ""
     assert [each.folder for each in refused] == [str(challenger)]
-
-
-@pytest.mark.nightly
-def test_the_gate_speaks_in_the_store(new_job, toy, publish, networks):
-    """Four days of judged hours, and a plan that waits for three."""
-    spec = toy("riverton")
-    job = new_job("gate")
-    champion, challenger = two_versions(job.artifacts, spec, publish, networks, START_S - 7200)
-    write_pointer(job.artifacts, "riverton", Pointer(champion=champion.name, challenger=challenger.name))
-    trial = Trial(
-        champion=champion.name,
-        challenger=challenger.name,
-        plan=GatePlan(least_days=3, most_days=5),
-        plan_sha256="0" * 64,
-        margin=0.5,
-        started_s=START_S,
-    )
-    write_trial(job.artifacts, "riverton", trial)
-    batches = []
-    for hour in range(6 * 24):
-        at_s = START_S + hour * HOUR_S
-        batches.append([(event(spec, at_s - 9, number=hour, received_at=None), 0, hour, at_s * 1000)])
-    written = []
-    for two_days in range(0, len(batches), 48):  # between two runs of the judge
-        job.run_through(batches[two_days : two_days + 48])
-        written.append(judged_by(job, spec))
-    assert not any(line.startswith((b"gate,", b"shadow,")) for line in b"".join(job.sink.writes).splitlines())
-    found = sorted(
-        (tick_s, key, fields) for (key, tick_s), fields in stored_points(written).items() if key.startswith("gate,")
-    )
-    assert found
-    days = [float(fields["days"]) for _, _, fields in found]
-    assert days == sorted(days)
-    assert days[-1] >= 3
-    for _, key, fields in found:
-        name, *tags = key.split(",")
-        assert {tag.split("=")[0] for tag in tags} == {"region"}
-        assert set(fields) <= set(column_kinds(name))
-        assert float(fields["low"]) <= float(fields["difference"]) <= float(fields["high"])

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -19,7 +18,6 @@ from tests.harness.toy import iso
 from tests.unit.counting.test_count_state import CALL, SPEC, incidents
 from tests.unit.lifecycle.archive.test_archive import TODAY, days_in, quiet_days
 
-ROOT = Path(__file__).parents[4]
 LAYOUT = "time=when,lat=lat,lon=lon,category=kind,timezone=UTC"
 
 
