@@ -8,9 +8,9 @@ from streaming.topics.admin import Topic
 TOPIC = Topic(id="5f0c", first_offsets={0: 0, 1: 0}, end_offsets={0: 9_000, 1: 9_000})
 
 
-def verify(settings, topic=TOPIC, outside_id=""):
-    """As at a start of the job. outside_id: of the topic of outside series."""
-    guard = CheckpointGuard.of(settings, topic.id, outside_id)
+def verify(settings, topic=TOPIC):
+    """As at a start of the job."""
+    guard = CheckpointGuard.of(settings, topic.id)
     verify_checkpoint(settings.checkpoint, guard, topic, audit=settings.audit)
 
 

@@ -12,14 +12,6 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path, outliv
     assert [entry.name for entry in path.parent.iterdir()] == ["a.json"]
 
 
-def test_a_reader_that_has_the_old_file_open_keeps_it_whole(tmp_path):
-    path = tmp_path / "a.json"
-    replace_file(path, b"old")
-    with path.open("rb") as reader:
-        replace_file(path, b"new")
-        assert reader.read() == b"old"
-
-
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.json"
     replace_file(path, b"old")

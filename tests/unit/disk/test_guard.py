@@ -76,12 +76,6 @@ def test_another_spark_is_said_and_recorded_once(used, caplog):
     assert f"Spark {major}.{int(minor) + 1}.0 wrote the checkpoint, and Spark {now} reads it" in caplog.text
 
 
-@pytest.mark.fault("F09")
-def test_a_topic_that_was_made_anew_is_refused(used):
-    with pytest.raises(CheckpointError, match="deleted and created again"):
-        verify(used, Topic(id="77aa", first_offsets={0: 0, 1: 0}, end_offsets={}))
-
-
 def test_a_topic_of_outside_series_can_neither_join_nor_leave_a_checkpoint(settings):
     both = settings.with_options(covariates_topic="covariates.v1")
     for first, then, fault in (
@@ -95,20 +89,6 @@ def test_a_topic_of_outside_series_can_neither_join_nor_leave_a_checkpoint(setti
         assert "begin anew" in refused.value.remedy
         verify(first)
         (settings.checkpoint / "spark" / "sources" / "0" / "0").unlink()
-
-
-@pytest.mark.fault("F09")
-def test_a_topic_of_outside_series_that_was_made_anew_is_refused(settings):
-    both = settings.with_options(covariates_topic="covariates.v1")
-    verify(both, outside_id="0c1d")
-    begin_at(both.checkpoint, {"0": 0})
-    verify(both, outside_id="0c1d")
-    refusal = (
-        r"topic covariates\.v1 was deleted and created again.*\(id 0c1d, now 9e9e\).*read the new topic, begin anew"
-    )
-    with pytest.raises(CheckpointError, match=refusal):
-        verify(both, outside_id="9e9e")
-    assert read_guard(both.checkpoint).covariates_topic_id == "0c1d"
 
 
 @pytest.mark.parametrize(

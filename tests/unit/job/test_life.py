@@ -197,31 +197,6 @@ def test_what_ended_the_job_is_not_hidden_by_a_log_that_can_no_longer_be_written
     assert health(settings)["exit_code"] == 6
 
 
-def test_artifacts_taken_over_and_refused_are_on_record_once(settings):
-    spec = toy_spec(categories=("ems",))
-
-    def publish(of, day):
-        return toy_artifact(settings.artifacts, of, cutoff_s=1_767_225_600, created=f"202601{day:02d}T000000Z")
-
-    first, watch = publish(spec, 1), RosterWatch.of(settings)
-    for now_s in (10, 20, 30):
-        watch.look(now_s)
-    other = publish(msgspec.structs.replace(spec, tick_s=30), 2)
-    watch.look(40)
-    second = publish(spec, 3)
-    for now_s in (50, 60):
-        watch.look(now_s)
-    assert artifacts_on_record(settings) == [
-        ("artifact_in_force", str(first)),
-        ("artifact_refused", str(other)),
-        ("artifact_in_force", str(second)),
-    ]
-    seen = list(records(settings.audit.read_bytes()))
-    assert len(seen) == 3
-    assert seen[0].details["version"] == first.name
-    assert spec.fingerprint() in seen[1].details["reason"]
-
-
 def test_a_start_with_another_folder_of_artifacts_needs_one_that_fits_in_it(settings, tmp_path):
     spec = toy_spec(categories=("ems",))
 

@@ -29,12 +29,6 @@ def fingerprint(tmp_path, name="roster.json"):
     return read_roster(tmp_path / name)["toyville"].fingerprint
 
 
-def test_the_newest_sound_artifact_of_each_region_is_in_force(publish, refresh):
-    publish(1)
-    newest, other = publish(2), publish(1, "elsewhere")
-    assert refresh() == ({"toyville": str(newest), "elsewhere": str(other)}, {})
-
-
 @pytest.mark.fault("F28")
 @pytest.mark.parametrize(
     ("name", "copied", "reason"),
@@ -143,18 +137,6 @@ GONE = "20260109T000000Z-00000000"
 
 def point_at(tmp_path, version, region="toyville"):
     write_pointer(tmp_path / "artifacts", region, Pointer(champion=version))
-
-
-def test_the_champion_that_the_pointer_names_is_in_force_also_when_it_is_older(publish, refresh, tmp_path):
-    older, newer = publish(1), publish(2)
-    assert refresh() == ({"toyville": str(newer)}, {})
-    for version in (older, newer, older):
-        point_at(tmp_path, version.name)
-        assert refresh() == ({"toyville": str(version)}, {})
-    publish(3)
-    assert refresh() == ({"toyville": str(older)}, {})
-    pointer_path(tmp_path / "artifacts", "toyville").unlink()
-    assert refresh()[0]["toyville"] > str(newer)
 
 
 def damage(folder):
