@@ -14,8 +14,6 @@ from tests.faults.marked import Marked
 from tests.faults.matrix import FAULTS, Fault
 from tests.faults.promises import INVARIANTS
 from tests.faults.report import broken_in, lines_of_faults, page_of, results_of, text_of
-from tests.faults.report_seeds import lines_of_seeds
-from tests.faults.scenario import GENERATOR
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,22 +64,6 @@ JUNIT = """<testsuites><testsuite>
 
 def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path, tests_of):
     (tmp_path / "matrix.xml").write_text(JUNIT, encoding="utf-8")
-    run = {
-        "at": "2026-11-25 09:00",
-        "broken": [],
-        "seconds": 9,
-        "starts": 1,
-        "exits": [],
-        "recoveries": [],
-        "messages": 7,
-    }
-    injected = [["store_down", 3, 8.1, "line: WARNING"], ["store_down", 1, 5.9, None], ["cut", 0, 0, None]]
-    broke = {"broken": ["I4: gone"], "starts": 2, "exits": [6], "recoveries": [["SIGKILL now", 4.0]], "messages": 50}
-    seeds = [
-        {"seed": 3, **run, **broke},
-        {"seed": 4, **run},
-        {"seed": 4, **run, "generator": 3, "commit": "abc", "at": "2026-11-26 01:00", "injected": injected},
-    ]
     noted = {"at": "2026-11-26 01:00", "commit": "0b204f5+", "exit_code": 1, "tests": tests_of}
     (tmp_path / "matrix.json").write_text(json.dumps(noted), encoding="utf-8")
     results = json.loads(text_of(results_of([tmp_path / "matrix.xml"])))
@@ -97,26 +79,7 @@ def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path, tes
     assert ": skipped, 1 skipped: no disk, " in heads["F31"]
     assert heads["F02"].endswith(": not run, 6 tests did not run")
     assert ": held in part, real 1, 2 tests did not run" in heads["F12"]
-    page = page_of(results, seeds)
-    told = "\n".join(lines_of_seeds(seeds))
-    for text in (shown, page):
-        assert "ran on 2026-11-26 01:00 on commit 0b204f5+; pytest ended with exit code 1" in " ".join(text.split())
-    for text in (told, page):
-        text = " ".join(text.split())
-        assert "3 runs of 2 seeds; **1 runs broke something**" in text
-        assert "never run: 0-2, 5-199." in text
-        assert (
-            "1 of 2 broke nothing. They are not one run: they are of 1 commits, from 2026-11-25 to 2026-11-26" in text
-        )
-        assert f"(the newest is {GENERATOR}): 1 of 1, 0 of 2, 1 of 3, 0 of 4" in text
-        assert ". They hold 57 messages and 3 starts" in text
-        assert "| SIGKILL now | 1 | 4 | 4 |" in text
-    assert "| not noted | 1 | 2 | 1 |" in told
-    assert "| abc | 3 | 1 | 0 |" in told
-    assert "| cut | 1 | 1 | 0 | 0 | 0 | 0 | - |" in told
-    assert "| store_down | 2 | 0 | 1 | 0 | 0 | 1 | 1 |" in told
-    assert "Of the 1 seeds whose newest run noted" in told
-    assert "seed 3 (2026-11-25 09:00): I4: gone (its newest run is broken, too)" in told
+    assert "ran on 2026-11-26 01:00 on commit 0b204f5+; pytest ended with exit code 1" in shown
 
 
 def test_the_page_is_the_one_that_the_kept_results_give():

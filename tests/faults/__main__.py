@@ -18,7 +18,7 @@ from tests.faults.marked import run_marked
 from tests.faults.matrix import FAULTS
 from tests.faults.report import broken_in, lines_of_faults, page_of, results_of, run_file, text_of
 from tests.faults.report_seeds import lines_of_seeds
-from tests.faults.run import broker_to_break, run_scenario, shorten
+from tests.faults.run import broker_to_break, run_scenario
 from tests.faults.scenario import GENERATOR, generate
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -34,21 +34,16 @@ def seeds(
     wanted: Annotated[str, typer.Argument(help="Seeds: `7`, or `0-9`")],
     cache: Annotated[Path, typer.Option(envvar="RISK_CACHE", help="Where the broker's jars are")] = CACHE,
     results: Annotated[Path, typer.Option(help="One JSON line per scenario is added here")] = RESULTS,
-    shortened: Annotated[bool, typer.Option("--shorten", help="Find out what a failing one needs to fail")] = False,
 ) -> None:
     """Make, print and run scenarios, and check every invariant after each. Exit code 1 when one is broken."""
     first, _, last = wanted.partition("-")
     failures, commit = 0, commit_of_the_tree()
     results.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="faults-") as name, broker_to_break(Path(name, "broker"), cache) as broker:
-
-        def run(scenario):
-            return run_scenario(scenario, Path(tempfile.mkdtemp(dir=name)), broker)
-
         for seed in range(int(first), int(last or first) + 1):
             scenario = generate(seed)
             console.print(str(scenario))
-            outcome = run(scenario)
+            outcome = run_scenario(scenario, Path(tempfile.mkdtemp(dir=name)), broker)
             worst = max((seconds for _, seconds in outcome.recoveries), default=0.0)
             console.print(
                 f"  {'BROKEN' if outcome.broken else 'holds'}: {outcome.messages} messages, {outcome.starts} starts, "
@@ -59,11 +54,7 @@ def seeds(
             with results.open("a", encoding="utf-8") as file:
                 line = {"seed": seed, "generator": GENERATOR, "at": now(), "commit": commit, **vars(outcome)}
                 file.write(json.dumps(line) + "\n")
-            if outcome.broken:
-                failures += 1
-                if shortened:
-                    console.print("  needed for it to break:")
-                    console.print(str(shorten(scenario, lambda shorter: bool(run(shorter).broken))))
+            failures += bool(outcome.broken)
     if failures:
         raise typer.Exit(1)
 

@@ -1,10 +1,9 @@
 """What the seeded scenarios showed, from the lines that `seeds` adds to seeds.jsonl."""
 
 from collections import Counter, defaultdict
-from itertools import chain, groupby
+from itertools import groupby
 from statistics import median
 
-from tests.faults.injected import SAID_AFTER_S, could_be_silent
 from tests.faults.scenario import GENERATOR
 
 ASKED = range(200)
@@ -65,37 +64,11 @@ def recovery_table(runs):
     return table(("after", "times", "median s", "slowest s"), rows)
 
 
-def commit_table(lines):
-    """How many runs of each commit and generator broke something."""
-    groups = defaultdict(list)
-    for line in lines:
-        groups[line.get("commit") or "not noted", generator_of(line)].append(bool(line["broken"]))
-    rows = [(commit, made_by, len(runs), sum(runs)) for (commit, made_by), runs in groups.items()]
-    return table(("commit", "generator", "runs", "broke something"), rows)
-
-
-def sign_table(runs):
-    """How often a fault met nothing, and by what the job gave a sign of the others before it had recovered."""
-    by_kind = defaultdict(list)
-    for kind, hits, effect_s, sign, *_ in chain.from_iterable(line.get("injected", ()) for line in runs):
-        sign = (sign or "none").split(":")[0].split(" ")[0]
-        by_kind[kind].append((hits, sign, could_be_silent(kind, effect_s)))
-    rows = []
-    for kind, met in sorted(by_kind.items()):
-        signs = Counter(sign for hits, sign, _ in met if hits)
-        missed = sum(not hits for hits, *_ in met)
-        must_show = sum(could for *_, could in met) if kind in SAID_AFTER_S else "-"
-        rows.append((kind, len(met), missed, *(signs[name] for name in ("line", "health", "exit", "none")), must_show))
-    return table(("fault", "times", "met nothing", "line", "health", "exit", "no sign", "I9 asks for a sign"), rows)
-
-
 def lines_of_seeds(lines):
     """All of it, for a terminal."""
     runs = seeds_of(lines)
     holds = {line["seed"] for line in runs if not line["broken"]}
-    noted = sum("injected" in line for line in runs)
-    yield from (*summary(lines), "", commit_table(lines), "", recovery_table(runs), "")
-    yield from (sign_table(runs), f"Of the {noted} seeds whose newest run noted its faults.", "")
+    yield from (*summary(lines), "", recovery_table(runs), "")
     for line in lines:
         if line["broken"]:
             later = "held when it ran again" if line["seed"] in holds else "its newest run is broken, too"

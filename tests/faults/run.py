@@ -1,9 +1,9 @@
-"""Scenarios run one after another on one broker; a failing one can be shortened."""
+"""Scenarios run one after another on one broker."""
 
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.breakable_broker import TestBroker
@@ -64,14 +64,3 @@ def run_scenario(scenario: Scenario, folder: Path, broker: TestBroker) -> Outcom
             (fault.kind, fault.hits, round(fault.effect_s, 1), fault.sign, fault.back_s) for fault in world.injected
         ),
     )
-
-
-def shorten(scenario: Scenario, fails) -> Scenario:
-    """The scenario without every action that is not needed for `fails(scenario)` to stay true."""
-    number = len(scenario.actions) - 1
-    while number >= 0:
-        without = replace(scenario, actions=scenario.actions[:number] + scenario.actions[number + 1 :])
-        if without.actions and fails(without):
-            scenario = without
-        number -= 1
-    return scenario

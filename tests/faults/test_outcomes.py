@@ -8,7 +8,6 @@ goes on by whole hours, so that a forecast is kept at each; from the third one o
 import gc
 import logging
 from collections import Counter, defaultdict
-from dataclasses import replace
 
 import pytest
 
@@ -17,7 +16,6 @@ from tests.faults.frame_rules import frames_first_written, frames_of
 from tests.faults.good_store import recounted
 from tests.faults.invariants import broken, seen_of
 from tests.faults.outcomes import GRACE_S, HOUR_S
-from tests.faults.rules import breaches
 from tests.faults.scenario import DAY_S, Action, Scenario
 from tests.faults.world import World
 from tests.faults.written_store import WrittenStore
@@ -91,7 +89,6 @@ def test_every_outcome_that_is_due_is_stored_as_recounted(name, tmp_path, shared
     assert not missed, f"these faults met nothing: {missed}"
     assert_killed_at_their_marks(world, name)
     assert_much_was_due(seen)
-    assert_a_lost_or_changed_outcome_is_found(seen)
     seconds = [seconds for what, seconds in world.recoveries if what != FIRST_LOAD]
     record_property("recovery_s", max(*seconds, *(fault.back_s or 0 for fault in world.injected)))
 
@@ -127,14 +124,3 @@ def assert_much_was_due(seen):
     changed = Counter(horizon for (horizon, _), ones in of_place.items() if ones[0].came != ones[-1].came)
     assert changed["1h"] > 3, changed
     assert changed["4h"] > 3, changed
-
-
-def assert_a_lost_or_changed_outcome_is_found(seen):
-    """The rules that found nothing wrong find it where one point is gone, or another one, or comes at another hour."""
-    for measurement in ("outcome", "outcome_area", "outcome_chance"):
-        key = sorted(key for key in seen.points if key[0].startswith(f"{measurement},"))[40]
-        rest = {other: fields for other, fields in seen.points.items() if other != key}
-        name = {"outcome": "observed", "outcome_area": "observed", "outcome_chance": "came"}[measurement]
-        fields = {**seen.points[key], name: str(float(seen.points[key][name]) + 1)}
-        for points in (rest, {**rest, key: fields}, {**seen.points, (key[0], key[1] + 1800): fields}):
-            assert [line for line in breaches(replace(seen, points=points)) if line.startswith("I13:")]

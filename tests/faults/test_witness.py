@@ -1,4 +1,4 @@
-"""The witness beside a run, and the run around it: what is seen is not lost, and a failing scenario gets shorter."""
+"""The witness beside a run, and the run around it: what is seen is not lost."""
 
 import json
 import time
@@ -8,7 +8,6 @@ import pytest
 
 from tests.faults import run as run_module
 from tests.faults.injected import SIDES, Injected
-from tests.faults.run import shorten
 from tests.faults.scenario import generate
 from tests.faults.witness import Witness
 
@@ -101,23 +100,6 @@ def test_a_line_of_warning_or_a_health_file_that_is_not_ready_is_a_sign(act, sai
     witness.look()
     sign = witness.sign_since(began, SIDES["broker"])
     assert sign.startswith(said) if said else sign is None
-
-
-def test_a_failing_scenario_is_shortened_to_what_it_needs_to_fail():
-    scenario = generate(17)
-    needed = [scenario.actions[0], scenario.actions[-2]]
-
-    def fails(one):
-        return all(action in one.actions for action in needed)
-
-    short = shorten(scenario, fails)
-    assert list(short.actions) == needed
-    assert (short.seed, short.partitions, short.per_batch) == (17, scenario.partitions, scenario.per_batch)
-
-
-def test_a_scenario_that_needs_all_of_itself_stays_whole():
-    scenario = generate(3)
-    assert shorten(scenario, lambda shorter: shorter == scenario) == scenario
 
 
 def test_a_crash_of_a_run_is_an_outcome_and_does_not_end_the_others(monkeypatch, tmp_path):
