@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from streaming.maps.outlines import GROUND, GROUND_SVG
+from tests.harness.contrast import contrast, parts_of
 from tests.harness.pages import MAP, PAGES, PANELS
 
 LINES = {name: panel for name, panel in PANELS.items() if panel["type"] == "timeseries"}
@@ -47,21 +48,6 @@ def test_no_two_lines_of_a_panel_have_the_same_colour(panel):
         if rule["id"] == "color" and override["matcher"]["options"] not in ("low", "high")  # the band about a line
     ]
     assert len(set(fixed)) == len(fixed)
-
-
-def parts_of(colour):
-    """Red, green and blue of "#RRGGBB", 0 to 255."""
-    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-
-
-def contrast(*colours):
-    """WCAG 2's ratio of the relative luminances of two sRGB colours, 1 to 21."""
-    lights = []
-    for colour in colours:
-        parts = (part / 255 for part in colour)
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
-    return (max(lights) + 0.05) / (min(lights) + 0.05)
 
 
 def test_the_higher_a_cell_the_more_it_stands_out_from_the_ground():

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import socket
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -92,13 +91,3 @@ def test_a_topic_that_is_gone_is_named(jar_cache, tmp_path, new_topic):
         DeadLetters.of(settings).write(refused(1))
     with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
         assert "no.such.topic" not in admin.list_topics()
-
-
-def test_nobody_who_listens_is_a_fault_that_may_pass(tmp_path):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        settings = Settings(
-            kafka_bootstrap=f"127.0.0.1:{taken.getsockname()[1]}", write_timeout_s=1, checkpoint=tmp_path
-        )
-        with pytest.raises(BrokerUnavailable):
-            DeadLetters.of(settings).write(refused(1))

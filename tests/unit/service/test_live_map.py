@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.live_map.parts import FOLDER, part
+from tests.harness.contrast import contrast, light, parts_of
 from tests.harness.processes import run
 
 CSS = part("page.css")
@@ -25,33 +26,22 @@ TEXTS = [
 LINES = [("area", "sea"), ("street", "sea"), ("mark", "halo"), ("accent", "ground"), ("accent", "card")]
 
 
-def light(colour):
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(ink, ground):
-    brighter, darker = sorted((light(ink), light(ground)), reverse=True)
-    return (brighter + 0.05) / (darker + 0.05)
-
-
 def test_the_formula_gives_the_figures_of_the_standard():
-    assert contrast("#000000", "#ffffff") == pytest.approx(21)
-    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
+    assert contrast([0] * 3, [255] * 3) == pytest.approx(21)
+    assert contrast([0x77] * 3, [255] * 3) == pytest.approx(4.48, abs=0.005)
 
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize(("ink", "ground", "least"), [(*pair, 4.5) for pair in TEXTS] + [(*pair, 3) for pair in LINES])
 def test_every_text_and_line_stands_out(theme, ink, ground, least):
     assert len(THEMES) == 2
-    assert contrast(THEMES[theme][ink], THEMES[theme][ground]) >= least
+    assert contrast(*(parts_of(THEMES[theme][name]) for name in (ink, ground))) >= least
 
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_the_scale_is_told_by_lightness_alone_so_that_no_eye_needs_its_hues(theme):
-    ramp = re.findall(r"--ramp: ([^;]+);", CSS)[theme].split()
-    lights = [light(colour) for colour in ramp]
+    ramp = [parts_of(colour) for colour in re.findall(r"--ramp: ([^;]+);", CSS)[theme].split()]
+    lights = [light(parts) for parts in ramp]
     assert lights == sorted(lights, reverse=theme == 0)
     assert contrast(ramp[0], ramp[-1]) > 7
 

@@ -180,15 +180,6 @@ def test_the_baseline_is_close_to_the_likeliest_forecast_of_the_known_process(no
     assert np.abs(usual[busy] / truth[busy] - 1).mean() < 0.15
 
 
-def test_the_history_at_the_cut_off_is_the_file_recounted(noise):
-    state, past = noise.history, noise.past
-    assert state.as_of_s == past.cutoff_s
-    np.testing.assert_array_equal(
-        state.window("day", 61), past.counts(past.cutoff_s - 60 * DAY, past.cutoff_s)
-    )  # the 61st is the day that starts at the cut-off
-    assert len(state.registry) < 200 * 4
-
-
 def test_what_the_history_holds_is_not_counted_again_when_the_topic_tells_it(noise, tmp_path):
     artifact = read_artifact(published(noise, tmp_path))
     past, state, history = noise.past, artifact.history(), artifact.history()

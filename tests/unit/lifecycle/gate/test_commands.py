@@ -62,15 +62,6 @@ def test_a_plan_may_promote_by_itself(trial):
     assert "promote" in trial.end("by the plan")
 
 
-def test_a_worse_one_is_retired_and_never_comes_back(trial):
-    champion, challenger = trial.state().champion, trial.state().challenger
-    trial.judged(30, better=-50.0)
-    assert "stop" in trial.end("by the plan")
-    assert (trial.state().champion, trial.state().retired) == (champion, (challenger,))
-    with pytest.raises(RegistryError, match="retired"):
-        trial.promote(challenger)
-
-
 def test_status_says_on_which_days_the_challenger_failed_and_many_such_hours_end_the_trial(trial):
     trial.judged(30, better=1.0, failed=range(48, 60))
     assert f"could not be scored: {date(62)}: 12" in trial.status()
