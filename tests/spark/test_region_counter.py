@@ -147,18 +147,6 @@ def test_a_rebuilt_state_and_the_cached_one_give_the_same_bytes(tmp_path, toy, n
     assert scored > 40
 
 
-def test_a_cache_that_a_failed_attempt_left_ahead_is_not_used(tmp_path, toy, new_bench):
-    spec = toy("riverton")
-    bench = new_bench(tmp_path, spec)
-    for at_s, values in stream(spec, batches=12):
-        before, offset = bench.all_stored(), bench.offset
-        failed_features, failed = bench.batch(at_s, *values)["riverton"]
-        bench.store_again(before)
-        bench.offset = offset
-        features, summary = bench.batch(at_s, *values)["riverton"]
-        assert (features, summary) == (failed_features, failed)
-
-
 def test_what_is_stored_does_not_grow_with_the_number_of_batches(tmp_path, toy, new_bench):
     spec = toy("riverton")
     bench = new_bench(tmp_path, spec)

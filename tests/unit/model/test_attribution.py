@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.attribution import NETWORK_ALONE, attribute_riskiest, groups_of, shares
+from models.attribution import attribute_riskiest, groups_of, shares
 from models.features import feature_names
 from models.network import NetworkShape, residual_of
 from models.networks.conv import ConvolutionalNetwork
@@ -63,16 +63,6 @@ def test_shares_are_the_mean_over_all_orders_of_joining():
     np.testing.assert_allclose(sum(by_group.values()), residual_of(values, made), atol=1e-5)
     for name in groups:
         np.testing.assert_allclose(by_group[name], expected[name], atol=1e-5)
-
-
-def test_a_network_that_looks_at_one_feature_gives_its_group_everything():
-    made = network()
-    made.enter.weight.data[:] = 0
-    made.enter.weight.data[:, FEATURES.index("ring_24h")] = 1
-    by_group = shares(made, np.ones((1, 2, len(FEATURES)), np.float32), groups_of(ResidualNetwork, FEATURES))
-    for name, share in by_group.items():
-        if name not in (NETWORK_ALONE, "next_door"):
-            np.testing.assert_allclose(share, 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("cells", [4, ATTRIBUTED_RANKS, 40])

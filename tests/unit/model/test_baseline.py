@@ -105,13 +105,6 @@ def test_after_a_take_over_counts_and_days_begin_with_the_later_of_the_two_first
     assert memory.days[0] == max(len(daily) - later, 0) if later >= 0 else len(daily) + before
 
 
-def test_days_without_any_incident_are_an_outage_where_incidents_are_sure():
-    daily = [30] * 20 + [0] * 10
-    busy = constants_of(mean_per_day=np.array([20.0, 10.0]))
-    assert memory_of(daily, busy).days[1] == 20
-    assert memory_of(daily, constants_of()).days[1] == 30
-
-
 @pytest.mark.parametrize(("mean_per_day", "days"), [([10.0, 9.9], 30), ([12.0, 8.0], 20)])
 def test_a_day_without_incidents_is_an_outage_from_twenty_a_day_on(mean_per_day, days):
     """A Poisson count of 20 would be 0 once in a million years. Where fewer are usual, a quiet day is real."""

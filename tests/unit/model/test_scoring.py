@@ -1,4 +1,4 @@
-"""From features to scores: an untrained network changes nothing, a broken one is noticed."""
+"""From features to scores: an untrained network changes nothing, a wild one changes little."""
 
 import numpy as np
 import pytest
@@ -37,33 +37,6 @@ def test_a_wild_network_multiplies_what_is_usual_by_e_squared_at_most(sign, fact
     torch.nn.init.constant_(wild.leave.bias, sign * 1e6)
     scores = score(VALUES, wild, CONSTANTS, SPEC)
     np.testing.assert_allclose(scores.expected / scores.usual, factor, rtol=1e-4)
-
-
-def test_a_feature_that_lies_farther_out_than_six_deviations_weighs_no_more_than_one_that_lies_there():
-    """Training has hardly seen such values: a broken feed must not move a score by what was never learned."""
-    learned = network()
-    with torch.no_grad():
-        learned.mean.fill_(10.0)
-        learned.scale.fill_(2.0)
-        learned.linear.weight[:, 0] = 0.1
-
-    def residual(value):
-        values = VALUES.copy()
-        values[:, :, 0] = value
-        scores = score(values, learned, CONSTANTS, SPEC)
-        return float(np.log(scores.expected / scores.usual)[0, 0, 0])
-
-    assert residual(10 + 2 * 5) < residual(10 + 2 * 6) == pytest.approx(residual(10 + 2 * 60), abs=1e-5)
-    assert residual(10 - 2 * 5) > residual(10 - 2 * 6) == pytest.approx(residual(10 - 2 * 60), abs=1e-5)
-
-
-def test_an_output_that_is_no_number_raises_instead_of_scoring():
-    broken = network()
-    with torch.no_grad():
-        broken.enter.weight[0, 0] = float("nan")
-        broken.leave.weight.fill_(1.0)
-    with pytest.raises(FloatingPointError, match="not finite"):
-        score(VALUES, broken, CONSTANTS, SPEC)
 
 
 def test_categories_are_told_apart():
