@@ -17,7 +17,6 @@ from tests.harness.compose_file import OUR_SERVICES, ROOT, SERVICES, arguments
 from tests.harness.processes import run, run_python
 
 DOCKERFILE = (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8")
-USAGE_ERROR = typer.BadParameter.__base__
 
 
 def test_what_is_copied_is_here_and_part_of_the_build_context():
@@ -45,12 +44,6 @@ def test_a_command_exists_and_takes_its_arguments(name):
     programs = {"streaming": app, "models": models_app, "lifecycle": lifecycle_app, "service": service_app}
     command = typer.main.get_command(programs[program]).commands[words[0]]
     command.make_context(words[0], words[1:])
-
-
-def test_a_wrong_argument_would_be_found():
-    command = typer.main.get_command(app).commands["cells"]
-    with pytest.raises(USAGE_ERROR):
-        command.make_context("cells", ["--outt", "/cells"])
 
 
 def test_the_cpu_image_takes_all_pins_but_those_of_torch_and_cuda():

@@ -125,11 +125,6 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
     assert 0 < len(last_lines(path)) < len(wanted)
     assert last_lines(path) == within(wanted, from_s, to_s)
 
-    assert scorer.command("checkpoint", "--reset", "latest").returncode == 0
-    (old,) = scorer.checkpoint.glob("old-*")
-    scorer.environment["RISK_CHECKPOINT"] = str(old)
-    assert last_lines(rebuild_here(scorer, "aside.lp", span)) == within(wanted, from_s, to_s)
-
     first.rename(first.with_name(".away"))
     with pytest.raises(ArtifactError, match=str(first)):
         rebuild_here(scorer, "some.lp", range(0, ticks[-1]))
