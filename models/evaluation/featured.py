@@ -3,17 +3,18 @@
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 
 from models.evaluation.contract import Regression
+from models.evaluation.followed import write_followed
 from models.evaluation.judge import Forecast, Judge
 from models.evaluation.plan import EvaluationPlan
 from models.evaluation.pool import pool_weights, pooled
 from models.evaluation.product import Learned, ProductBaseline, ProductNetwork, judged_inputs, refuse_leaking_features
-from models.evaluation.result import NETWORK_KINDS, POOL, Losses, ModelResult
+from models.evaluation.result import FOLLOWING, NETWORK_KINDS, POOL, Losses, ModelResult
 from models.evaluation.row import UnjudgedRow, judged_row
 from models.evaluation.spool import Spool
 from models.hyperparameters import DEFAULT
@@ -94,6 +95,9 @@ def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple
             for row, of_row in zip(fitted, spools, strict=True)
         ]
         forecasts.append(_pool([forecast for forecast in forecasts if forecast.of.kind != NETWORK_KINDS[1]]))
+        network = next(forecast for forecast in forecasts if forecast.of.kind == NETWORK_KINDS[0])
+        followed = [open_files.enter_context(Spool(task.test, shape, np.float64)) for _ in network.judged]
+        forecasts.append(_followed(network, followed, learned, judge, plan))
         rows = [forecast.row(judge) for forecast in forecasts]
     return rows, networks[0].losses
 
@@ -135,6 +139,20 @@ def _pool(members: Sequence[_Forecasts]) -> _Forecasts:
         counts=counts,
         judged=[_pooled_forecast(of_seed, weights) for of_seed in each],
     )
+
+
+def _followed(
+    network: "_Forecasts", spools: Sequence[Spool], learned: Learned, judge: Judge, plan: EvaluationPlan
+) -> "_Forecasts":
+    """The network of each seed with a follower that begins with the judged steps."""
+    began = time.monotonic()
+    for number, (forecast, spool) in enumerate(zip(network.judged, spools, strict=True)):
+        plan.tell("judging: following", number / len(spools))
+        write_followed(forecast, learned, judge, plan.delay, spool)
+    of = replace(
+        network.of, name=f"{network.of.name}, following", kind=FOLLOWING, losses=(), seconds=time.monotonic() - began
+    )
+    return replace(network, of=of, judged=[spool.read for spool in spools])
 
 
 def _pooled_forecast(members: Sequence[Forecast], weights: Floats) -> Forecast:

@@ -12,7 +12,8 @@ from models.measures.totals import Totals
 
 NETWORK_KINDS = ("network", "other network")  # the network that the report is about, and those beside it
 POOL = "pool"  # of the network and the regressions
-WITH_THE_NETWORK = (*NETWORK_KINDS, POOL)  # rows that are no rivals of it
+FOLLOWING = "following"  # the network with a follower behind it
+WITH_THE_NETWORK = (*NETWORK_KINDS, POOL, FOLLOWING)  # rows that are no rivals of it
 Losses = tuple[tuple[float, ...], ...]  # by seed: of the linear part alone, then after each epoch
 
 
