@@ -7,6 +7,7 @@ import pytest
 from schemas.errors import PipelineError, SettingsError
 from streaming.settings import Settings
 from streaming.sinks.contract import Sink
+from streaming.sinks.influx import InfluxSink
 from streaming.sinks.open import SINKS, open_sink
 
 MEMORY = {"memory": "tests.harness.memory_sink:MemorySink"}  # the fake, which is held to the same contract
@@ -121,6 +122,16 @@ def test_it_may_be_closed_twice(opened):
     sink.write(FIRST)
     sink.close()
     sink.close()
+
+
+def test_settings_choose_the_sink(tmp_path):
+    chosen = open_sink(Settings(sink=f"file:{tmp_path}/scores.lp"))
+    chosen.check()
+    assert (tmp_path / "scores.lp").exists()
+    store = open_sink(Settings(sink="influxdb"))
+    assert isinstance(store, InfluxSink)
+    for sink in (chosen, store):
+        sink.close()
 
 
 @pytest.mark.parametrize("name", ["", "file:", "influx", "FILE:x", "http://store"])

@@ -57,3 +57,11 @@ def test_the_maps_polygons_are_in_a_folder_that_grafana_serves():
     sources = {layer["config"]["src"] for layer in MAP["options"]["layers"] if "src" in layer["config"]}
     assert sources == {f"public/cells/{name}" for name in ("${region}.geojson", lines_name("${region}"), ALL_REGIONS)}
     assert "/usr/share/grafana/public/cells" in targets(GRAFANA)
+
+
+def test_the_store_has_the_address_that_the_data_source_asks():
+    (source,) = provisioned("datasources/influxdb.yaml")["datasources"]
+    host = re.fullmatch(r"http://([\w-]+):8086", source["url"])[1]
+    store = COMPOSE["services"][host]
+    assert set(store["networks"]) & set(GRAFANA["networks"])
+    assert source["jsonData"]["dbName"] == COMPOSE["services"]["scorer"]["environment"]["INFLUXDB_V2_BUCKET"]

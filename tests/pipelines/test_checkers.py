@@ -12,6 +12,17 @@ from tests.harness.processes import run
 pytestmark = pytest.mark.package
 
 NODE_PROGRAMS = ROOT / ".venv" / "node" / "node_modules" / ".bin"
+REFUSED = """
+name: label
+on: pull_request_target
+jobs:
+  label:
+    permissions: write-all
+    runs-on: ubuntu-24.04
+    steps:
+      - uses: somebody/label@v1
+      - run: echo "${{ github.event.pull_request.title }}"
+"""
 
 
 def needed(name, program=None):
@@ -47,6 +58,13 @@ def zizmor(*paths):
 def test_the_security_linter_finds_nothing_in_the_workflows():
     ran, kinds = zizmor(*WORKFLOWS)
     assert (ran.returncode, kinds) == (0, set()), ran.stdout
+
+
+def test_the_security_linter_finds_rights_injections_and_actions_without_a_hash(tmp_path):
+    (tmp_path / "label.yml").write_text(REFUSED)
+    ran, kinds = zizmor(tmp_path / "label.yml")
+    assert ran.returncode != 0
+    assert {"dangerous-triggers", "excessive-permissions", "template-injection", "unpinned-uses"} <= kinds
 
 
 def actionlint(*paths):

@@ -117,6 +117,27 @@ def test_counts_begin_with_a_history_that_ends_at_the_cut_off_unless_it_is_empty
 
 
 @pytest.mark.fault("F28")
+def test_a_flipped_bit_is_found_in_every_file_and_spares_the_baseline_only_in_the_weights(copy):
+    for name in (*FILES, "manifest.json"):
+        path = copy / name
+        content = path.read_bytes()
+        at = content.index(b'"sha256"') + 14 if name == "manifest.json" else len(content) // 2
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        if name == "weights.safetensors":
+            damaged = read_artifact(copy)
+            assert "damaged" in damaged.network_fault
+            assert damaged.network() is None
+            values = FeatureEngine(damaged.spec, damaged.constants).compute(damaged.history()).values
+            scores = score(values, damaged.network(), damaged.constants, damaged.spec)
+            np.testing.assert_array_equal(scores.expected, scores.usual)
+        else:
+            with pytest.raises(ArtifactError, match=name.partition(".")[0]):
+                read_artifact(copy)
+        path.write_bytes(content)
+    assert read_artifact(copy).network_fault is None
+
+
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("share", [0, 0.5, 0.99])
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
 def test_a_file_that_was_cut_off_is_refused_and_spares_the_baseline_only_in_the_weights(copy, name, share):

@@ -93,6 +93,13 @@ def test_a_store_that_stays_away_fails_the_write_in_its_time(stub_store):
     sink.close()
 
 
+@pytest.mark.fault("F24")
+def test_points_beyond_the_retention_are_counted_over_all_parts(stub_store, sink):
+    message = "partial write: dropped 3 points outside retention policy of duration 720h0m0s dropped=3"
+    stub_store.answers.extend([answer(422, message)] * MANY)
+    assert sink.write_all(parts_of({f"r{number}": 5 for number in range(MANY)})).dropped == 3 * MANY
+
+
 @pytest.mark.fault("F30")
 def test_a_part_that_cannot_be_made_fails_the_write(stub_store, sink):
     def broken():

@@ -1,0 +1,106 @@
+"""Does the job score as training counted? The same days go through Kafka and Spark, and through the offline replay.
+
+`python -m tests.harness.parity ARTIFACTS OUT DAYS` compares days of the sample. It starts Spark: run it as a process.
+"""
+
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from models.artifact.pointer import champion_of
+from models.features import FeatureEngine
+from models.files.incident_files import read_incidents
+from models.files.layouts import LAYOUTS
+from models.scoring import score
+from models.training.replay import IncidentHistory
+from schemas.spec import DAY_S
+from streaming.rehearse.rehearsal import Rehearsal
+from streaming.rehearse.replay import Mix, plan_replay
+from streaming.rehearse.sample import REGION, SAMPLE
+from streaming.settings import Settings
+
+TOLERANCE = 1e-6  # of a score
+SMALLEST = 1e-6  # expected incidents; the tolerance of a smaller score is a share of this
+PER_BATCH = 50  # messages; few, so that there are many batches
+LONGEST_S = 1800.0
+SCORES = ("expected", "risk", "low", "high", "usual", "attribution")
+
+
+@dataclass
+class Parity:
+    """The result of the comparison. A frame is a region's scores after a batch."""
+
+    frames: int = 0
+    wrong_counts: int = 0
+    wrong_scores: int = 0
+    mismatches: list = field(default_factory=list)
+
+    @property
+    def is_equal(self):
+        return self.frames > 0 and not self.wrong_counts and not self.wrong_scores
+
+
+class Offline:
+    """The artifact's history, continued by the plan's incidents in their order, without JSON, Kafka or Spark."""
+
+    def __init__(self, artifact, plan):
+        self.artifact, self.plan, table = artifact, plan, plan.table
+        self.read = 0  # messages that the job has read
+        self._counted = 0  # messages that `state` contains
+        self.state = artifact.history()
+        self.engine = FeatureEngine(artifact.spec, artifact.constants)
+        self.network = artifact.network()
+        past = IncidentHistory.of(table, artifact.spec, int(table.occurred_s[-1]) + 1)
+        self.incidents = past.calls
+        place_of = np.full(len(table), -1)
+        place_of[past.calls.kafka_offset] = np.arange(len(past.calls))
+        self.order = place_of[plan.position[plan.subject]]  # by message: place in the past, -1 outside the grid
+
+    def compare(self, frame, parity):
+        """Count what the job has read until now, score, and add the differences to `parity`."""
+        new = self.order[self._counted : self.read]
+        self.state.apply(self.incidents.select(new[new >= 0]), frame.as_of_s)
+        self._counted = self.read
+        features = self.engine.compute(self.state)
+        scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
+        parity.frames += 1
+        wrong = int((features.observed_1h != frame.observed_1h).sum() + (features.support != frame.support).sum())
+        parity.wrong_counts += wrong
+        if wrong:
+            parity.mismatches.append(f"{wrong} counts at {frame.as_of_s}")
+        for name in SCORES:
+            offline, online = getattr(scores, name), getattr(frame, name)
+            difference = np.abs(offline - online) / np.maximum(np.abs(offline), SMALLEST)
+            if count := int((difference > TOLERANCE).sum()):
+                parity.wrong_scores += count
+                parity.mismatches.append(f"{count} of {name} at {frame.as_of_s}, by up to {difference.max():g}")
+
+
+def plan_days(table, artifact, days):
+    """The replay of the `days` after the artifact's data end."""
+    from_s = artifact.manifest.data.cutoff_s
+    return plan_replay(table, region=artifact.spec.region, mix=Mix(), from_s=from_s, to_s=from_s + days * DAY_S)
+
+
+def main(artifacts, out, days):
+    artifact = champion_of(artifacts, REGION)
+    offline = Offline(artifact, plan_days(read_incidents(SAMPLE, LAYOUTS["sample"]), artifact, days))
+    parity = Parity()
+
+    def compare(published):
+        summary, frame = published.summaries.get(REGION), published.frames.get(REGION)
+        offline.read += summary.ledger["consumed"] if summary else 0
+        if frame is not None and offline.read:
+            offline.compare(frame, parity)
+
+    rehearsal = Rehearsal(plan=offline.plan, artifacts=artifacts, out=out, speed=0, longest_s=LONGEST_S)
+    rehearsal.run(Settings(max_events_per_batch=PER_BATCH), stop=threading.Event(), watchers=[compare])
+    verdict = "equal" if parity.is_equal else f"NOT EQUAL: {parity.mismatches[:20]}"
+    sys.stdout.write(f"{verdict} {parity.frames} frames\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
