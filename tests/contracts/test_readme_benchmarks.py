@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-from benchmarks.serve import Kind, summary
 from tests.harness.readme import rows_below
 
 ROOT = Path(__file__).parents[2]
@@ -40,18 +39,3 @@ def test_the_table_of_results_has_the_newest_figures():
     assert {row[1].strip(): (row[2].strip(), row[4].strip()) for row in rows} == measured
     page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
     assert f"Of commit {found['commit']}, measured on {found['date'][:10]} on two" in page
-
-
-def test_the_table_of_the_service():
-    found = json.loads((BENCHMARKS / "serve.json").read_text(encoding="utf-8"))
-    page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
-    rows = [
-        f"| {Kind(one['server'], one['known']).name} | {one['per_s']:,.0f} | {one['p50_ms']:.1f} | {one['p99_ms']:.1f} "
-        f"| {'' if one['ratio'] is None else format(one['ratio'], '.2f')} |"
-        for one in found["summary"]
-    ]
-    assert [row.replace("|  |", "| |") for row in rows] == rows_below(page, "| asked | requests/s |")
-    assert summary(found["rounds"]) == found["summary"]
-    assert (found["cells"], found["connections"]) == (2304, 4)
-    load, measured = found["machine"]["load_average_at_start"][0], f"measured on {found['date'][:10]}"
-    assert f"Of commit {found['commit']}, {measured}, at a load average of {load} on 2 cores" in page
