@@ -3,7 +3,6 @@
 import json
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,23 +101,6 @@ def profile_command(quick: Quick = False) -> None:
     profile(QUICK if quick else FULL, Console())
 
 
-@app.command("map-query")
-def map_query_command(
-    minutes: Annotated[int, typer.Option(min=5, help="Minutes of scores; 1440 is a day")] = 60,
-    side: Annotated[int, typer.Option(min=2, help="Cells on a side of the region")] = 48,
-    repeat: Annotated[int, typer.Option(min=1, help="How often each query is asked")] = 7,
-) -> None:
-    """How long the Grafana pages' queries take on a real InfluxDB; out/bench/map-query.json."""
-    from benchmarks.map_query import measure_queries
-    from benchmarks.report import write_results
-
-    console, path = Console(), QUICK_RESULTS.with_name("map-query.json")
-    with tempfile.TemporaryDirectory() as folder:
-        results = measure_queries(Path(folder), minutes=minutes, side=side, repeat=repeat, console=console)
-    write_results(results, path)
-    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
-
-
 @app.command("year")
 def year_command(
     is_drawn_again: Annotated[bool, typer.Option("--picture", help="Only draw the picture, from year.json")] = False,
@@ -136,21 +118,30 @@ def year_command(
     write_plot(results, RESULTS.parents[1] / "docs" / "explanation" / "year.png")
 
 
-@app.command("serve")
-def serve_command(
-    rounds: Annotated[int, typer.Option(min=1, help="How often each kind of question is measured")] = 5,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Each time, seconds")] = 5.0,
+@app.command("follow")
+def follow_command(
+    city: Annotated[list[str] | None, typer.Option(help="simulated, montgomery or chicago; all")] = None,
+    bed: Annotated[list[str] | None, typer.Option(help="A change, as the table names it; all")] = None,
+    origins: Annotated[int, typer.Option(min=1, help="Moments until which a network learns")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Networks at each")] = 3,
+    quick: Quick = False,
 ) -> None:
-    """Requests a second that the service answers, beside plain files; benchmarks/serve.json."""
+    """What following gains where a city changes and costs where none does; out/follow.json and out/follow.png."""
+    from benchmarks.follow import measure as measure_following
+    from benchmarks.follow import table_of, write_picture
+    from benchmarks.follow_beds import BEDS, CITIES
+    from benchmarks.machine import made_at
     from benchmarks.report import write_results
-    from benchmarks.serve import measure as measure_service
-    from benchmarks.serve import print_summary
 
-    console, path = Console(), RESULTS.with_name("serve.json")
-    results = measure_service(rounds=rounds, seconds=seconds, console=console)
-    write_results(results, path)
-    print_summary(results, console)
-    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
+    console, path = Console(), RESULTS.parents[1] / "out" / "follow.json"
+    if unknown := {*(city or ()), *(bed or ())} - {*CITIES, *BEDS}:
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose of {', '.join((*CITIES, *BEDS))}")
+    rows = measure_following(
+        city or [*CITIES], bed or [*BEDS], origins=origins, seeds=seeds, quick=quick, say=sayer(console)
+    )
+    write_results({**made_at(), "rows": rows}, path)
+    console.print(table_of(rows))
+    write_picture(rows, path.with_suffix(".png"))
 
 
 def main() -> None:
