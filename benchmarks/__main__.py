@@ -133,7 +133,7 @@ def follow_command(
     from benchmarks.machine import made_at
     from benchmarks.report import write_results
 
-    console, path = Console(), RESULTS.parents[1] / "out" / "follow.json"
+    console, path = Console(width=170), RESULTS.parents[1] / "out" / "follow.json"
     if unknown := {*(city or ()), *(bed or ())} - {*CITIES, *BEDS}:
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose of {', '.join((*CITIES, *BEDS))}")
     rows = measure_following(

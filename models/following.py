@@ -38,7 +38,7 @@ from models.score_gain import Integers, ScoreGain, SomeCounts
 from schemas.spec import DAY_S, HOUR_S, Spec
 
 PRIORS = (20.0, 5.0, 3.0)  # of each filter, incidents that came as expected
-HALF_LIVES_DAYS = (7.0, 7.0, 14.0)  # of each filter
+HALF_LIVES_DAYS = (5.0, 7.0, 14.0)  # of each filter
 SHARE = 1e-3  # of a chance that returns to STILL in an hour
 LIMIT = 8.0  # factors lie within 1 / LIMIT and LIMIT
 SILENT = 12.0  # incidents expected in a stretch in which none came: then the feed was silent, not the region
@@ -63,8 +63,10 @@ class Following:
 
     def shown(self) -> Floats:
         """(cells, categories, horizons) what a raw forecast is multiplied by; within 1 / LIMIT and LIMIT."""
-        each = [_mixed(guard, self.together(horizon)) for horizon, guard in enumerate(self.guards)]
-        return np.ascontiguousarray(np.stack(each).T)
+        factors = np.empty((*self.cells.T.shape, len(self.guards)))
+        for horizon, guard in enumerate(self.guards):
+            factors[:, :, horizon] = _mixed(guard, self.together(horizon)).T
+        return factors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,18 +120,15 @@ class Follower:
             if outcome.tick_s < float(state.silent_until_s):
                 continue
             number, following, raw = outcome.horizon, outcome.following, _by_category(outcome.raw)
-            observed = np.ascontiguousarray(outcome.observed.T)
-            some = SomeCounts.of(observed)
+            some = SomeCounts.of(outcome.observed)
             state.evidence[GUARDS + number] += self._gained(number, raw, following.together(number), some)
             if number == 0:
-                return self._filtered(state, outcome.tick_s, raw, observed, some)
+                return self._filtered(state, outcome.tick_s, raw, some)
             others = raw * (following.cells * following.hours[number])
             state.evidence[GUARDS + horizons + number - 1] += self._gained(number, others, following.level, some)
         return state
 
-    def _filtered(
-        self, state: FollowerState, tick_s: int, raw: Floats, observed: Integers, some: SomeCounts
-    ) -> FollowerState:
+    def _filtered(self, state: FollowerState, tick_s: int, raw: Floats, some: SomeCounts) -> FollowerState:
         """The state after an outcome of the first horizon. Its evidence, but for that of the filters, is in `state`."""
         span_s, share = self.spec.horizons_s[0], self._share(0)
         level, by_hour, cells = _filters(state)
@@ -148,7 +147,8 @@ class Follower:
             return replace(state, waited_s=waited_s, evidence=evidence, **waiting(state, expected))
         if (state.level[2] * level_shown).sum() > SILENT:
             return forgotten(state, tick_s + span_s)
-        came = share * observed.astype(np.float64)
+        came = np.zeros_like(raw)
+        came[some.place] = share * some.count
         return replace(
             state,
             **_aged(state, (_over(came), local * _over(came), came), expected, float(waited_s)),
@@ -194,12 +194,14 @@ def _filters(state: FollowerState) -> list[Floats]:
 
 
 def _limited(factors: Floats) -> Floats:
-    return np.clip(factors, 1 / LIMIT, LIMIT)
+    return np.clip(factors, 1 / LIMIT, LIMIT, out=factors)
 
 
 def _mixed(still: Floats, factors: Floats) -> Floats:
     """The mean of 1, with the chance `still`, and of the factors."""
-    return np.asarray(still + (1 - still) * factors)
+    mean = (1 - still) * factors
+    mean += still
+    return np.asarray(mean)
 
 
 def _raced(still: Floats, evidence: Floats, hours: float) -> Floats:

@@ -21,9 +21,10 @@ class SomeCounts:
 
     @classmethod
     def of(cls, counts: Integers) -> Self:
-        """counts: (categories, cells)."""
-        place = np.nonzero(counts)
-        return cls(place=(place[0], place[1]), count=counts[place])
+        """counts: (cells, categories)."""
+        (places,) = np.nonzero(counts.ravel())
+        cell, category = np.divmod(places, counts.shape[1])
+        return cls(place=(category, cell), count=counts[cell, category])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +48,24 @@ class ScoreGain:
         before: (categories, cells) expected without them, > 0. factors: of that shape, or (categories, 1). All counts
         that are not among `some` are 0.
         """
-        more = before * (factors - 1)
+        more = factors - 1
+        more = more * before if more.shape[1] == 1 else np.multiply(more, before, out=more)
+        linear, quadratic = self.is_linear.any(), not self.is_linear.all()
+        none = self.r + before  # in place from here on: fresh arrays of this size cost as much as the arithmetic
+        if quadratic:
+            np.multiply(np.log1p(np.divide(more, none, out=none), out=none), self.r, out=none)
+        if linear:
+            np.multiply(more, self.at_none, out=none, where=self.is_linear)
         (category, cell), count = some.place, some.count
         place = (category, cell if self.r.shape[1] > 1 else np.zeros_like(cell))
-        r, old = self.r[place], before[some.place]
-        new = old + more[some.place]
-        if self.is_linear.all():
-            none = more * self.at_none
-        else:
-            none = self.r * np.log1p(more / (self.r + before))
-            if self.is_linear.any():
-                none = np.where(self.is_linear, more * self.at_none, none)
-        linear = gammaln(count + r * new) - gammaln(r * new) - gammaln(count + r * old) + gammaln(r * old)
-        quadratic = count * (np.log(new / old) - np.log1p((new - old) / (r + old)))
-        came = np.where(self.is_linear[place], linear, quadratic)
+        r, old, up = self.r[place], before[some.place], more[some.place]
+        came = count * (np.log1p(up / old) - np.log1p(up / (r + old))) if quadratic else _linear(r, old, up, count)
+        if linear and quadratic:
+            came = np.where(self.is_linear[place], _linear(r, old, up, count), came)
         return np.asarray(np.bincount(category, weights=came, minlength=len(before)) - none.sum(axis=1))
+
+
+def _linear(r: Floats, old: Floats, up: Floats, count: Integers) -> Floats:
+    """(n,) nats that counts above 0 are likelier around `old + up` than around `old`, but for what 0 would cost."""
+    low, high = r * old, r * (old + up)
+    return np.asarray(gammaln(count + high) - gammaln(high) - gammaln(count + low) + gammaln(low))

@@ -203,6 +203,6 @@ def test_the_gain_is_the_difference_of_two_log_scores(power, of_cells):
     counts = random.poisson(before)
     r = random.uniform(0.5, 20, SHAPE if of_cells else SHAPE[1])
     dispersion = Dispersion(r=r, power=np.full(r.shape, power))
-    gained = ScoreGain.of(dispersion).gained(before.T, factors.T, SomeCounts.of(counts.T))
+    gained = ScoreGain.of(dispersion).gained(before.T, factors.T, SomeCounts.of(counts))
     scores = [log_scores(mean, counts, dispersion).sum(axis=0) for mean in (before, before * factors)]
     np.testing.assert_allclose(gained, scores[0] - scores[1])
