@@ -42,13 +42,18 @@ class SequentialFollowing:
     def __post_init__(self) -> None:
         self._open = tuple(deque() for _ in self.follower.spec.horizons_s)
 
-    def next_factors(self, tick_s: int, raw: npt.NDArray[np.floating]) -> Following:
-        """The factors at a tick after all others. raw: (cells, categories, horizons) a network's forecast at it."""
+    def next_factors(self, tick_s: int, raw: npt.NDArray[np.floating] | None) -> Following:
+        """The factors at a tick after all others.
+
+        raw: (cells, categories, horizons) a network's forecast at it; None where the baseline scored: it is not learned
+        from.
+        """
         self._learn_until(tick_s - self.delay_s)
         following = self.follower.factors(self.state, tick_s)
-        self._shown[tick_s] = raw, following
-        for ticks in self._open:
-            ticks.append(tick_s)
+        if raw is not None:
+            self._shown[tick_s] = raw, following
+            for ticks in self._open:
+                ticks.append(tick_s)
         return following
 
     def _learn_until(self, end_s: int) -> None:

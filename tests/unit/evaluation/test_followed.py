@@ -68,7 +68,7 @@ def test_a_day_that_is_cut_out_is_not_learned(task):
     assert (followed(without, raw) == followed(silly, raw)).all()
 
 
-def test_each_horizon_is_learned_in_the_hour_after_its_counts_are_final(task):
+def test_each_horizon_is_learned_in_the_hour_after_its_counts_are_final_and_a_baseline_s_never(task):
     whole = spec_of(task)
     parts = {name: getattr(whole, name) for name in whole.__struct_fields__} | {"horizons_s": (HOUR_S, DAY_S)}
     spec = Spec(**parts | {"features": (*whole.features, "log_usual_24h")})
@@ -85,7 +85,11 @@ def test_each_horizon_is_learned_in_the_hour_after_its_counts_are_final(task):
         follower=Follower.of(spec, constants), counts=counts, delay_s=served_delay_s(), state=FollowerState.new(spec)
     )
     for now_s in range(0, 60 * HOUR_S, HOUR_S):
-        following.next_factors(now_s, np.ones((spec.grid.cells, 2, 2)))
+        following.next_factors(now_s, None if now_s == 5 * HOUR_S else np.ones((spec.grid.cells, 2, 2)))
     hours, days = ([each for each in asked if each[2] - each[1] == span_s] for span_s in (HOUR_S, DAY_S))
-    assert hours == [(at_s + 27 * HOUR_S, at_s, at_s + HOUR_S) for at_s in range(0, 33 * HOUR_S, HOUR_S)]
-    assert days == [(at_s + 50 * HOUR_S, at_s, at_s + DAY_S) for at_s in range(0, 10 * HOUR_S, HOUR_S)]
+    assert hours == [
+        (at_s + 27 * HOUR_S, at_s, at_s + HOUR_S) for at_s in range(0, 33 * HOUR_S, HOUR_S) if at_s != 5 * HOUR_S
+    ]
+    assert days == [
+        (at_s + 50 * HOUR_S, at_s, at_s + DAY_S) for at_s in range(0, 10 * HOUR_S, HOUR_S) if at_s != 5 * HOUR_S
+    ]
