@@ -1,6 +1,5 @@
 """`python -m lifecycle gate`: a challenger on its way to the map."""
 
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,22 +19,28 @@ from lifecycle.cli.options import (
     RegionName,
     data_of,
     note_of,
+    region_and_version,
     registered_version,
 )
 from lifecycle.gate.judge import Judgement, judge_trial, promoted_already
 from lifecycle.gate.judged_late import judged_late
 from lifecycle.gate.plan import read_plan
 from lifecycle.gate.trial import Trial, read_trial, started_within_a_year
+from lifecycle.registry.copying import registered_artifact
 from lifecycle.registry.open import open_registry
+from models.artifact.artifact import read_artifact
+from models.artifact.manifest import MANIFEST
 from models.artifact.pointer import champion_of
 from models.training.regions import task_for
-from schemas.errors import RegistryError, SettingsError
+from schemas.errors import GateClosed, RegistryError, SettingsError
 from schemas.left_behind.pointer import read_pointer
 from streaming.settings import Settings
 
 if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and `gate status` does not need it
     from lifecycle.gate.held_out import HeldOut
     from lifecycle.trials.desk import Desk
+    from models.artifact.artifact import Artifact
+    from models.training.replay import IncidentHistory
 
 gate_app = typer.Typer(no_args_is_help=True, help="A challenger on its way to the map: compared, tried, judged.")
 
@@ -59,23 +64,55 @@ def start_command(
 
     Exit code 11 when it may not be tried.
     """
-    from lifecycle.retraining.challenger import all_known, with_values
-    from lifecycle.trials.desk import registered_artifact, start_trial
+    from lifecycle.trials.desk import start_trial
 
     settings: Settings = context.obj()
     desk, plan = desk_of(settings, because), read_plan(settings.gate_plan)
     region, name = registered_version(desk.registry, version, desk.note)
-    champion, task = champion_of(settings.artifacts, region), task_for(data_of(settings, data), region)
-    if task.covariates and not champion.spec.covariates:
-        raise SettingsError(f"{data} has covariates, and {champion.version} uses no outside series", "leave them out")
-    past = all_known(champion, with_values(task, champion))
-    with tempfile.TemporaryDirectory() as scratch:
-        challenger = registered_artifact(desk, region, name, Path(scratch))
-        trial, held_out = start_trial(desk, champion, challenger, past, plan, time.time)
+    champion = champion_of(settings.artifacts, region)
+    past = _past_of(champion, data_of(settings, data))
+    challenger = registered_artifact(desk.registry, region, name)
+    trial, held_out = start_trial(desk, champion, challenger, past, plan, time.time)
     console = Console(highlight=False)
     console.print(_held_out_table(held_out))
     _print_remarks(console, trial)
     console.print(f"{region}: {trial.challenger} is tried beside {trial.champion} from now on", soft_wrap=True)
+
+
+def _past_of(champion: "Artifact", data: str) -> "IncidentHistory":
+    """All that `data` has of the champion's region, with the outside series that the champion uses."""
+    from lifecycle.retraining.challenger import all_known, with_values
+
+    task = task_for(data, champion.spec.region)
+    if task.covariates and not champion.spec.covariates:
+        raise SettingsError(f"{data} has covariates, and {champion.version} uses no outside series", "leave them out")
+    return all_known(champion, with_values(task, champion))
+
+
+@gate_app.command("compare")
+def compare_command(context: typer.Context, version: FolderOrVersion, data: Data = "") -> None:
+    """Compare a version with the champion on days that neither has learned from. It changes nothing.
+
+    Exit code 11 when they cannot be compared.
+    """
+    from lifecycle.gate.held_out import compare_held_out
+
+    settings, folder = context.obj(), Path(version)
+    rules, _ = read_plan(settings.gate_plan)
+    if (folder / MANIFEST).is_file():
+        artifact = read_artifact(folder)
+    else:
+        artifact = registered_artifact(open_registry(settings.registry), *region_and_version(version))
+    champion = champion_of(settings.artifacts, artifact.spec.region)
+    if artifact.spec.fingerprint() != champion.spec.fingerprint():
+        fault = f"{artifact.version} has another spec than the champion {champion.version}"
+        raise GateClosed(fault, "train it with --like the champion's folder")
+    held_out = compare_held_out(champion, artifact, _past_of(champion, data_of(settings, data)), rules)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    if held_out.difference:
+        console.print(_held_out_table(held_out))
+    for fault in held_out.faults:
+        console.print(f"against it: {fault}")
 
 
 @gate_app.command("status")

@@ -1,7 +1,6 @@
 """Commands on a region's versions: which there are, which one scores, and the way back."""
 
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -14,11 +13,10 @@ from rich.table import Table
 from lifecycle.cli.options import AsJson, Because, RegionName, note_of, region_and_version, registered_version
 from lifecycle.registry.changes import Note, promote, retire, roll_back
 from lifecycle.registry.contract import ModelRegistry, RegionState
-from lifecycle.registry.copying import verified
+from lifecycle.registry.copying import registered_artifact, verified
 from lifecycle.registry.open import open_registry
 from lifecycle.registry.rules import Role, rolled_back
 from lifecycle.registry.sync import sync
-from models.artifact.artifact import Artifact
 from schemas.errors import ArtifactError, RegistryError
 from streaming.roster.roster import read_roster, refuse_unfit
 from streaming.roster.watch import latest_history_s, roster_path
@@ -59,9 +57,7 @@ def versions_command(
 
 def _show(registry: ModelRegistry, region: str, version: str, *, as_json: bool) -> None:
     state = registry.state(region)
-    if version not in state.manifests:
-        raise RegistryError(f"{region} has no version {version}", f"see `python -m lifecycle versions {region}`")
-    artifact = _fetched(registry, region, version, state.manifests[version])
+    artifact = registered_artifact(registry, region, version)
     manifest = artifact.manifest
     shown = {
         "region": region,
@@ -82,15 +78,6 @@ def _show(registry: ModelRegistry, region: str, version: str, *, as_json: bool) 
     console.print(f"\n{artifact.card}")
 
 
-def _fetched(registry: ModelRegistry, region: str, version: str, digest: str) -> Artifact:
-    """The version as the registry has it, verified. Raises ArtifactError."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / version
-        place.mkdir()
-        registry.fetch(region, version, place)
-        return verified(place, digest)
-
-
 def _refuse_unfit(settings: Settings, registry: ModelRegistry, region: str, version: str | None) -> None:
     """Raise ArtifactError when the job at RISK_CHECKPOINT would not take the version over.
 
@@ -102,7 +89,7 @@ def _refuse_unfit(settings: Settings, registry: ModelRegistry, region: str, vers
     try:
         artifact = verified(settings.artifacts / region / version, digest)  # the way back needs no registry's files
     except ArtifactError:
-        artifact = _fetched(registry, region, version, digest)
+        artifact = registered_artifact(registry, region, version)
     roster, latest_s = read_roster(roster_path(settings.checkpoint)), latest_history_s(settings.clock, time.time())
     refuse_unfit(roster, Path(region, version), artifact, latest_s=latest_s)
 

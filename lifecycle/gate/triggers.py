@@ -79,14 +79,16 @@ class ChampionRecord:
     """What a trigger reads of a champion: its days so far, and how old its data are."""
 
     days: Sequence[ShadowDay]
-    age_days: float  # since the end of its data
+    age_days: float  # since the end of its data, or since its cold start
+    is_trained: bool  # else it was made from a guess, and there are no data
     was_better: bool  # whether its card calls it better than its baseline at the shortest horizon
 
 
 def data_are_old(record: ChampionRecord) -> list[str]:
     if record.age_days <= OLDEST_DAYS:
         return []
-    return [f"its data end {record.age_days:.0f} days ago, more than {OLDEST_DAYS}"]
+    since = "its data end" if record.is_trained else "it was made from a guess, not from incidents,"
+    return [f"{since} {record.age_days:.0f} days ago, more than {OLDEST_DAYS}"]
 
 
 def incidents_drift(record: ChampionRecord) -> list[str]:
@@ -113,7 +115,6 @@ def skill_is_gone(record: ChampionRecord) -> list[str]:
 TRIGGERS: tuple[Callable[[ChampionRecord], list[str]], ...] = (data_are_old, incidents_drift, skill_is_gone)
 
 
-def triggers(days: Sequence[ShadowDay], *, age_days: float, was_better: bool) -> list[str]:
+def triggers(record: ChampionRecord) -> list[str]:
     """Why a challenger is due; empty when none is."""
-    record = ChampionRecord(days=days, age_days=age_days, was_better=was_better)
     return [reason for trigger in TRIGGERS for reason in trigger(record)]

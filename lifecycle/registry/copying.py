@@ -1,9 +1,11 @@
 """A registered version on its way: it appears whole and verified, or not at all. A registry proves nothing."""
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from lifecycle.registry.contract import ModelRegistry
 from models.artifact.artifact import Artifact, read_artifact
 from models.artifact.manifest import FILES, MANIFEST
 from schemas.errors import ArtifactError, RegistryError
@@ -29,6 +31,18 @@ def verified(folder: Path, digest: str) -> Artifact:
             f"{folder / MANIFEST} has sha256 {its_digest}, and {digest} was registered", "find out who changed it"
         )
     return artifact
+
+
+def registered_artifact(registry: ModelRegistry, region: str, version: str) -> Artifact:
+    """A registered version as the registry has it, verified. Raises ArtifactError."""
+    state = registry.state(region)
+    if version not in state.manifests:
+        raise RegistryError(f"{region} has no version {version}", f"see `python -m lifecycle versions {region}`")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, version)
+        folder.mkdir()
+        registry.fetch(region, version, folder)
+        return verified(folder, state.manifests[version])
 
 
 def bring(home: Path, version: str, digest: str, fill: Callable[[Path], None]) -> bool:

@@ -1,7 +1,6 @@
 """Why a region needs a challenger, and how one is made: trained like the champion, without the newest days."""
 
 import dataclasses
-import tempfile
 from datetime import datetime
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from msgspec.structs import replace
 from lifecycle.gate.held_out import longest_training_s, refuse_missing
 from lifecycle.gate.plan import GatePlan
 from lifecycle.gate.shadow_day import days_of, judged_hours
-from lifecycle.gate.triggers import triggers
+from lifecycle.gate.triggers import ChampionRecord, triggers
 from lifecycle.registry.changes import register
-from lifecycle.trials.desk import Desk, registered_artifact
+from lifecycle.registry.copying import registered_artifact
+from lifecycle.trials.desk import Desk
 from models.artifact.artifact import Artifact
 from models.artifact.manifest import Manifest
 from models.files.archive import KnownHours, day_text
@@ -34,7 +34,9 @@ def due_reasons(champion: Artifact, checkpoint: Path, counted: KnownHours, *, no
     days = days_of(hours, spec, champion=champion.version, challenger=None)
     verdicts = {row["horizon"]: row["verdict"] for row in manifest.evaluation}
     age_days = (now_s - manifest.data.cutoff_s) / DAY_S
-    return triggers(days, age_days=age_days, was_better=verdicts.get(spec.horizon_names[0]) == "better")
+    was_better = verdicts.get(spec.horizon_names[0]) == "better"
+    is_trained = manifest.data.incidents > 0
+    return triggers(ChampionRecord(days=days, age_days=age_days, is_trained=is_trained, was_better=was_better))
 
 
 def days_to_wait(desk: Desk, champion: Artifact, plan: GatePlan, *, now_s: int) -> int:
@@ -86,7 +88,7 @@ def registered_challenger(
     _refuse_the_same_again(desk, champion, ready)
     folder, _ = train_region(ready, scratch / "made", report=report)
     version = register(desk.registry, folder, desk.note).version
-    return registered_artifact(desk, spec.region, version, scratch / "registered"), past
+    return registered_artifact(desk.registry, spec.region, version), past
 
 
 def recipe_of(manifest: Manifest) -> RecipeFile:
@@ -130,8 +132,7 @@ def _newest_tried(desk: Desk, champion: Artifact) -> Manifest | None:
     newest = max(desk.registry.state(region).manifests, default=champion.version)
     if newest == champion.version:
         return None
-    with tempfile.TemporaryDirectory() as scratch:
-        return registered_artifact(desk, region, newest, Path(scratch)).manifest
+    return registered_artifact(desk.registry, region, newest).manifest
 
 
 def _refuse_the_same_again(desk: Desk, champion: Artifact, ready: PreparedTask) -> None:

@@ -10,11 +10,10 @@ from lifecycle.gate.plan import GatePlan
 from lifecycle.gate.trial import Trial, alone, end_on_record, refuse_another, write_trial
 from lifecycle.registry.changes import Note, promote, retire
 from lifecycle.registry.contract import ModelRegistry
-from lifecycle.registry.copying import verified
 from lifecycle.registry.sync import sync
 from models.artifact.artifact import Artifact
 from models.training.replay import IncidentHistory
-from schemas.errors import GateClosed, RegistryError
+from schemas.errors import GateClosed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,17 +23,6 @@ class Desk:
     registry: ModelRegistry
     artifacts: Path
     note: Note
-
-
-def registered_artifact(desk: Desk, region: str, version: str, scratch: Path) -> Artifact:
-    """A registered version, verified in the empty folder `scratch`. Raises ArtifactError."""
-    state = desk.registry.state(region)
-    if version not in state.manifests:
-        raise RegistryError(f"{region} has no version {version}", f"see `python -m lifecycle versions {region}`")
-    folder = scratch / version
-    folder.mkdir(parents=True)
-    desk.registry.fetch(region, version, folder)
-    return verified(folder, state.manifests[version])
 
 
 def start_trial(

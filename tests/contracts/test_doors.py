@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -204,8 +205,9 @@ def test_a_trigger_of_retraining_is_a_function_and_an_entry(outside, monkeypatch
     outside("a_trigger", "def fires(record):\n    return ['the stadium opened'] if record.age_days > 7 else []\n")
     entry = importlib.import_module("a_trigger").fires
     monkeypatch.setattr(triggers, "TRIGGERS", (*triggers.TRIGGERS, entry))
-    assert triggers.triggers([], age_days=8, was_better=True) == ["the stadium opened"]
-    assert triggers.triggers([], age_days=7, was_better=True) == []
+    champion = triggers.ChampionRecord(days=[], age_days=8, is_trained=True, was_better=True)
+    assert triggers.triggers(champion) == ["the stadium opened"]
+    assert triggers.triggers(replace(champion, age_days=7)) == []
 
 
 def test_an_artifact_of_a_kind_that_is_not_there_is_refused_with_a_remedy(the_model, monkeypatch, tmp_path):

@@ -90,6 +90,9 @@ class Town:
         words = (self._what(version), "--data", self.task(**fields), "--because", "a test")
         return self.command("gate", "start", *words).replace("\n", " ")
 
+    def compare(self, version):
+        return self.command("gate", "compare", self._what(version), "--data", self.task())
+
     def status(self):
         return self.command("gate", "status", "town").replace("\n", " ")
 

@@ -23,6 +23,16 @@ def test_a_trial_whose_challenger_was_promoted_by_hand_waits_for_its_end(trial):
     assert "gate end" in said
 
 
+def test_two_versions_are_compared_by_what_is_known_and_nothing_changes(trial):
+    before, events = trial.state(), trial.events()
+    said = trial.compare(before.challenger)
+    assert "14 days that neither has learned from" in said
+    assert [line.split()[0] for line in said.splitlines()[2:5]] == ["baseline", "champion", "challenger"]
+    assert (trial.state(), trial.events()) == (before, events)
+    with pytest.raises(RegistryError, match="no version nothing"):
+        trial.command("gate", "compare", "town/nothing", "--data", trial.task())
+
+
 def test_a_start_that_was_killed_before_its_end_can_be_made_again(trial):
     (trial.artifacts / "town" / "trial.json").unlink()  # written last
     challenger = trial.state().challenger
