@@ -32,18 +32,23 @@ def run(context: typer.Context) -> None:
     from streaming.job.job import run as run_pipeline  # pyspark and torch: seconds that other commands save
 
     settings: Settings = context.obj
+    log_from(settings.log_level)
+    stop = stop_on_signals()
+    frames = watch_of_frames(settings.frames, settings.clock)
+    with ProgressLine(_errors) as progress:
+        is_clean = run_pipeline(settings, stop=stop, watchers=[progress.show, frames.show])
+    _errors.print(progress.closing_line(is_clean=is_clean), highlight=False, soft_wrap=True)
+
+
+def log_from(level: str) -> None:
+    """Log our lines of `level` (info, warning, error) or above, and those of libraries only when they are critical."""
     logging.basicConfig(
         level=logging.CRITICAL,  # kafka repeats every lost connection and py4j traces every error; ours says it once
         format="%(message)s" if _errors.is_terminal else LOG_FORMAT,
         datefmt=None if _errors.is_terminal else LOG_TIME,
         handlers=[RichHandler(console=_errors, show_path=False) if _errors.is_terminal else logging.StreamHandler()],
     )
-    logging.getLogger("streaming").setLevel(logging.INFO)
-    stop = stop_on_signals()
-    frames = watch_of_frames(settings.frames, settings.clock)
-    with ProgressLine(_errors) as progress:
-        is_clean = run_pipeline(settings, stop=stop, watchers=[progress.show, frames.show])
-    _errors.print(progress.closing_line(is_clean=is_clean), highlight=False, soft_wrap=True)
+    logging.getLogger("streaming").setLevel(level.upper())
 
 
 def watch_of_frames(folder: Path, clock: Literal["wall", "event"]) -> "FrameWatch":
