@@ -29,7 +29,7 @@ say**, which other work on the machine may cause. They ran {when}.
 Not changed: what stands outside of functions (tests hold such limits by what they do), functions with a decorator, and
 the texts of errors. Not asked: tests on Spark, Kafka or a store, which would notice more.
 
-Each change is asked of the tests that reach the fewest other functions, until these take ten seconds. `AGAIN=1` asks
+Each change is asked of the tests that reach the fewest other functions, until these take five seconds. `AGAIN=1` asks
 all tests of those that were not noticed or too slow, `MODULES='models.baseline*'` chooses some modules, `SHARD=3/8` an
 eighth of the changes. `RESULTS='mutants OTHER/mutants'` also counts what another clone has run.
 """
@@ -40,18 +40,20 @@ def nearest(
 ) -> dict[str, list[str]]:
     """Function -> the tests that are asked, those first that reach the fewest functions, until they take `limit_s`.
 
-    A test of one function notices its changes sooner than the hundreds that pass through it.
+    A test of one function notices its changes sooner than the hundreds that pass through it. A test that takes longer
+    than all may is asked where no other reaches the function.
     """
     reach = Counter(test for tests in reached_by.values() for test in tests)
     asked: dict[str, list[str]] = {}
     for function, tests in reached_by.items():
         by_file: dict[str, list[str]] = {}  # a file's tests stay together: they share what they need
         taken_s = 0.0
-        for test in sorted(tests, key=lambda test: (reach[test], seconds.get(test, 0.0), test)):
-            if taken_s > limit_s:
-                break
+        costs = {test: seconds.get(test, 0.0) for test in tests}
+        for test in sorted(tests, key=lambda test: (costs[test] > limit_s, reach[test], costs[test], test)):
+            if by_file and taken_s + costs[test] > limit_s:
+                continue
             by_file.setdefault(test.partition("::")[0], []).append(test)
-            taken_s += seconds.get(test, 0.0)
+            taken_s += costs[test]
         asked[function] = [test for of_file in by_file.values() for test in of_file]
     return asked
 
