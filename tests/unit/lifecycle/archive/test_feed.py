@@ -10,10 +10,12 @@ from lifecycle.archive.collect import archive_region
 from lifecycle.archive.feed import FeedLog, LiveFeed, RegionFeed
 from lifecycle.archive.table import ArchiveTable
 from models.files.archive import hours_known, read_archive
+from schemas.decode import decode_messages
 from schemas.left_behind.batch_log import LoggedRegion
 from schemas.spec import DAY_S
 from tests.harness.kept_world import KeptWorld
 from tests.harness.pages import ALERTS
+from tests.harness.toy import toy_event, toy_messages
 from tests.unit.counting.test_count_state import CALL, HOUR, SPEC, incidents
 
 TODAY = 20_000  # days since 1970
@@ -49,6 +51,22 @@ def test_a_silence_is_cut_out_from_its_last_incident_to_its_end(tmp_path):
     hours = hours_known(f"archive:{path}", SPEC)
     said = [hours.says_something((TODAY * 24 + hour) * HOUR) for hour in (45, 46, 55, 56, 6 * 24)]
     assert said == [True, False, False, True, False]  # of the last one the archive says nothing yet
+
+
+def test_hours_whose_broken_messages_name_their_region_are_cut_out(tmp_path):
+    """From bytes to the archive: 60 messages an hour, and in twelve hours 40 more that are refused."""
+    world, bad = KeptWorld(tmp_path, SPEC), range(30, 42)
+    for number in range(6 * 24):
+        clock_s = TODAY * DAY_S + number * HOUR
+        sound = [toy_event(SPEC, at_s=clock_s, cell=0, incident_id=f"{number}-{call}") for call in range(60)]
+        refused = [b'{"region": "%s", "incident_' % SPEC.region.encode()] * (40 * (number in bad))
+        decoded = decode_messages(toy_messages(sound + refused, 1000 * clock_s), {SPEC.region: SPEC})
+        assert decoded.rejections.keys() <= {SPEC.region}
+        taken = decoded.incidents[SPEC.region]
+        world.batch(clock_s, taken, rejected=len(decoded.rejections.get(SPEC.region, [])))
+    archive_region(ArchiveTable(str(tmp_path / "archive"), {}), FeedLog(world.checkpoint), SPEC)
+    cut = read_archive(f"archive:{tmp_path / 'archive'}").table.cut_hours.tolist()
+    assert cut == [TODAY * 24 + number for number in bad]
 
 
 def test_the_jobs_own_look_at_its_newest_days_agrees_with_the_archive(tmp_path):
