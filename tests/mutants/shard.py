@@ -25,7 +25,6 @@ WORLDS = (  # the first test of each makes and trains a town, which its own seco
     "tests/unit/lifecycle/gate/test_start",
     "tests/unit/lifecycle/gate/test_trial",
     "tests/unit/lifecycle/archive/test_archive_commands",
-    "tests/unit/lifecycle/registry/",
 )
 WORLD_S = 30.0
 ASKED_S = 5.0  # of tests for each change; those that were noticed by none are asked of all tests by AGAIN=1
