@@ -65,8 +65,12 @@ def function_of(name: str) -> str:
 
 
 def unaccepted(changes: Mapping[str, str], accepted: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Mutants that no test noticed and that are not accepted. accepted: function -> {changed line: reason}."""
-    return [name for name, change in changes.items() if not accepted.get(function_of(name), {}).get(change)]
+    """Mutants that no test noticed and that are not accepted.
+
+    accepted: function -> {changed line, or * for all of them: reason}.
+    """
+    reasons = ((name, change, accepted.get(function_of(name), {})) for name, change in changes.items())
+    return [name for name, change, of_function in reasons if not (of_function.get(change) or of_function.get("*"))]
 
 
 def when(runs: Sequence[Mapping[str, str]]) -> str:

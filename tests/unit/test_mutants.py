@@ -27,6 +27,7 @@ def test_a_change_is_asked_of_the_tests_that_reach_least_as_long_as_there_is_tim
 def test_a_survivor_is_accepted_with_a_reason_for_this_very_change():
     changes = {"a.b.x_f__mutmut_1": "return 1", "a.b.x_f__mutmut_2": "return 2", "a.c.x_f__mutmut_1": "return 1"}
     assert unaccepted(changes, {"a.b.f": {"return 1": "the same", "return 2": ""}}) == [*changes][1:]
+    assert unaccepted(changes, {"a.b.f": {"*": "runs at import"}}) == [*changes][2:]
 
 
 def test_the_page_counts_what_was_run():

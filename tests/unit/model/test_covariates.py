@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.artifact.history import pack_history, unpack_history
-from models.counting.blobs import Journal, export_state, restore_state
+from models.counting.blobs import Changes, Journal, export_state, restore_state
 from models.counting.count_state import CountState
 from models.covariates import LIMIT, CovariateBook, SeriesScale, covariate_columns, covariate_means
 from models.features import FeatureEngine, features_of
@@ -207,12 +207,16 @@ def test_the_book_is_stored_with_the_counts():
 
 
 def test_a_journal_names_the_book_by_its_digest_and_stores_it():
-    journal, changes = Journal.start(state_at(BASE * HOUR))
-    blobs, before = dict(changes.puts), journal.digest
-    journal.state.know(full_day(3.0))
-    blobs |= journal.record_book().puts
-    assert journal.digest != before
-    again = Journal.restore(SPEC, blobs, as_of_s=BASE * HOUR, digest=journal.digest)
+    digests = set()
+    for value in (2.0, 3.0):
+        journal, changes = Journal.start(state_at(BASE * HOUR))
+        digests.add(journal.digest)
+        journal.state.know(full_day(value))
+        changes = changes.then(journal.record_book())
+        digests.add(journal.digest)
+    assert len(digests) == 3
+    assert Changes(puts={}, deletes=("a",)).then(Changes(puts={}, deletes=("b",))).deletes == ("a", "b")
+    again = Journal.restore(SPEC, dict(changes.puts), as_of_s=BASE * HOUR, digest=journal.digest)
     np.testing.assert_array_equal(again.state.covariates.values, journal.state.covariates.values)
 
 

@@ -171,6 +171,36 @@ def test_geojson_closes_every_ring_counter_clockwise():
         assert sum(x_1 * y_2 - x_2 * y_1 for (x_1, y_1), (x_2, y_2) in pairwise(ring)) > 0
 
 
+def test_geojson_is_what_rfc_7946_asks_for_in_metre_steps():
+    grid = Grid(south_deg=41.123456789, west_deg=-87.987654321, cell_m=1000, rows=1, cols=1)
+    (south, north), (west, east) = (edges.tolist() for edges in grid.corners())
+    corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+    ring = [[float(f"{lon:.5f}"), float(f"{lat:.5f}")] for lon, lat in corners]
+    (name,) = grid.cell_ids()
+    assert grid.geojson() == {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "id": name,
+                "properties": {"cell": name},
+                "geometry": {"type": "Polygon", "coordinates": [ring]},
+            }
+        ],
+    }
+
+
+def test_bounds_leave_out_what_lies_beyond_each_of_them_and_a_place_lies_in_the_middle_of_its_cell():
+    lats, lons = np.array([41.0, 41.5]), np.array([-87.0, -86.0])
+    beyond = [(40.9, -86.5), (41.6, -86.5), (41.2, -87.1), (41.2, -85.9)]
+    more_lats, more_lons = (np.append(of, [place[n] for place in beyond]) for n, of in enumerate((lats, lons)))
+    bounds = (41.0, -87.0, 41.5, -86.0)
+    alone = Grid.around(lats, lons, cell_m=1000, trim=0.0)
+    assert Grid.around(more_lats, more_lons, cell_m=1000, trim=0.0, bounds=bounds) == alone
+    lat, lon = alone.centres()
+    assert (lat[0], lon[0]) == pytest.approx((41.0, -87.0), abs=2e-6)
+
+
 @given(st.floats(-59, 59), st.floats(-179, 170), st.floats(0.01, 0.9), st.floats(0.01, 0.9), st.integers(0, 2**32 - 1))
 @example(-59.0, 10.0, 0.9, 0.9, 0)  # degrees of longitude grow northward: the south edge's scale is too small
 def test_a_grid_around_places_holds_them_all_and_not_much_more(lat, lon, height, width, seed):
