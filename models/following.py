@@ -20,6 +20,10 @@ a race loses about (k + 1) log(1 / SHARE) + T SHARE nats: a guide only, as here 
 Source: Herbster and Warmuth, Tracking the best expert, Machine Learning 32, 1998. At last the raw forecast races
 against all factors together, at each horizon by what was shown and came.
 
+A burst is no change: of what came in a horizon, no more than BURST above what was shown is learned. So a change by
+more is followed in steps. Source of such a limit: Huber, Robust estimation of a location parameter, Annals of
+Mathematical Statistics 35, 1964.
+
 Counts must be final when they are learned. Equal states and outcomes give equal states, to the bit.
 """
 
@@ -42,6 +46,7 @@ HALF_LIVES_DAYS = (5.0, 7.0, 14.0)  # of each filter
 SHARE = 1e-3  # of a chance that returns to STILL in an hour
 LIMIT = 8.0  # factors lie within 1 / LIMIT and LIMIT
 SILENT = 12.0  # incidents expected in a stretch in which none came: then the feed was silent, not the region
+BURST = 3.0  # Poisson deviations above what was shown, and one incident: more of a category's counts is not learned
 _MOST_EVIDENCE = 50.0  # nats between two incidents; exp of it is finite
 _ALMOST_NONE = 1e-100  # incidents: where nothing was expected yet, all weigh the same
 _LEVEL, _HOURS, _CELLS = range(GUARDS)  # rows of `still`
@@ -120,8 +125,10 @@ class Follower:
             if outcome.tick_s < float(state.silent_until_s):
                 continue
             number, following, raw = outcome.horizon, outcome.following, _by_category(outcome.raw)
-            some = SomeCounts.of(outcome.observed)
-            state.evidence[GUARDS + number] += self._gained(number, raw, following.together(number), some)
+            together = following.together(number)
+            shown = _over(raw * _mixed(following.guards[number], together))
+            some = SomeCounts.of(outcome.observed).at_most(shown + BURST * np.sqrt(shown) + 1)
+            state.evidence[GUARDS + number] += self._gained(number, raw, together, some)
             if number == 0:
                 return self._filtered(state, outcome.tick_s, raw, some)
             others = raw * (following.cells * following.hours[number])

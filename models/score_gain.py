@@ -1,6 +1,6 @@
 """By how much a factor on a forecast makes counts likelier: the difference of two log scores, cheaply and exactly."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ class SomeCounts:
     """The counts above 0 of one forecast, which are few."""
 
     place: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]  # category, cell
-    count: Integers
+    count: npt.NDArray[np.number]
 
     @classmethod
     def of(cls, counts: Integers) -> Self:
@@ -25,6 +25,13 @@ class SomeCounts:
         (places,) = np.nonzero(counts.ravel())
         cell, category = np.divmod(places, counts.shape[1])
         return cls(place=(category, cell), count=counts[cell, category])
+
+    def at_most(self, most: Floats) -> Self:
+        """The counts of each category, scaled down where their sum is above `most`, (categories, 1)."""
+        category, _ = self.place
+        total = np.bincount(category, weights=self.count, minlength=len(most))
+        share = np.minimum(1.0, most[:, 0] / np.maximum(total, 1.0))
+        return replace(self, count=self.count * share[category])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +72,7 @@ class ScoreGain:
         return np.asarray(np.bincount(category, weights=came, minlength=len(before)) - none.sum(axis=1))
 
 
-def _linear(r: Floats, old: Floats, up: Floats, count: Integers) -> Floats:
+def _linear(r: Floats, old: Floats, up: Floats, count: npt.NDArray[np.number]) -> Floats:
     """(n,) nats that counts above 0 are likelier around `old + up` than around `old`, but for what 0 would cost."""
     low, high = r * old, r * (old + up)
     return np.asarray(gammaln(count + high) - gammaln(high) - gammaln(count + low) + gammaln(low))

@@ -152,6 +152,13 @@ def test_a_silent_feed_changes_nothing():
     assert_equal(FOLLOWER.learn(after, [late]), after)  # its day reaches into the silence
 
 
+def test_a_burst_is_no_change():
+    raw, random = np.full(SHAPE, 1.0), np.random.default_rng(7)
+    before = lived(random.poisson(raw, (14 * 24, *SHAPE)), raw)[-1]
+    after = lived(random.poisson(4 * raw, (12, *SHAPE)), raw, before, 14 * 24)[-1]
+    assert (FOLLOWER.factors(after, START_S).level < 1.15).all()  # four times as many for half a day would make it 1.2
+
+
 def test_quiet_hours_are_learned_with_the_next_incident():
     raw = np.full(SHAPE, SILENT / 12 / 20)  # no incident for 15 hours: not rare
     quiet = lived(np.zeros((15, *SHAPE), np.int64), raw)
