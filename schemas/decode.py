@@ -27,7 +27,7 @@ def _wire_type() -> Any:
     optional = {field.name for field in msgspec.structs.fields(Event) if not field.required}
     hints = get_type_hints(Event, include_extras=True)
     spec = [(n, t | UnsetType, UNSET) if n in optional else (n, t) for n, t in hints.items()]
-    return msgspec.defstruct("WireEvent", spec, forbid_unknown_fields=True, kw_only=True, gc=False)
+    return msgspec.defstruct("WireEvent", spec, forbid_unknown_fields=True, gc=False)
 
 
 _WIRE = msgspec.json.Decoder(_wire_type())

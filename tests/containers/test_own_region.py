@@ -249,7 +249,8 @@ def champion(project):
 
 def test_a_demo_beside_the_region_leaves_it_as_it_is(ours, record_property):
     """Its image is another one: the lines of the product were changed since the region's was built."""
-    (ours.folder / "schemas" / "__init__.py").open("a").write("\n# a change\n")
+    changed = ours.folder / "schemas" / "__init__.py"
+    changed.write_text(changed.read_text(encoding="utf-8") + "\n# a change\n", encoding="utf-8")
     (ports,) = re.findall(r"begin with `([^`]+)`", (ROOT / DEPLOY).read_text(encoding="utf-8"))
     before = identities(ours)
     secrets, start = fence(DEPLOY, "--build\n").strip().splitlines()

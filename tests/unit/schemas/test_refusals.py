@@ -75,6 +75,7 @@ CASES = {
     "first second of time": (changed(occurred_at="0001-01-01T00:00:00+23:59"), "late"),
     "lower-case t and z": (changed(occurred_at="2026-03-14t08:00:00z"), None),
     "received_at null": (changed(received_at=None), None),
+    "received_at without an offset": (changed(received_at="2026-03-14T08:00:00"), "bad_time"),
     "minus zero": (changed(lat=-0.0, lon=-0.0), None),
     "minus zero as an integer": (literal("lat", "-0"), None),
     "beyond the pole": (changed(lat=90.00001), "schema"),
