@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.artifact.artifact import Model, Provenance, write_artifact
 from models.artifact.manifest import DataSource
+from models.artifact.writing import Model, Provenance, write_artifact
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from models.artifact.artifact import check_writable
+from models.artifact.writing import check_writable
 from models.cli.options import Artifacts, CellSide, Region
 from models.features import feature_names
 from models.files.file_checks import refuse_swapped

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from models.artifact.artifact import check_writable
+from models.artifact.writing import check_writable
 from models.cli.options import DATA_OR_ARCHIVE_HELP, CellSide, FileLayout, Master, SharedArtifacts, TaskFile, Until
 from models.cli.progress import print_file, progress_bars
 from models.files.data_report import row_counts

@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 import torch
 
-from models.artifact.artifact import Model, Provenance, read_spec, write_artifact
+from models.artifact.artifact import read_spec
 from models.artifact.manifest import DataSource, Training
+from models.artifact.writing import Model, Provenance, write_artifact
 from models.features import feature_names, features_of
 from models.files.archive import ArchivedDays, Meaning, is_archive, read_archive
 from models.files.cutoff import cutoff_of

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.artifact.artifact import WEIGHTS
+from models.artifact.manifest import WEIGHTS
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.errors import ArtifactError
