@@ -5,7 +5,7 @@ integers (counts x weights in units of 2**-20), so it is exact and cannot depend
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
 import numpy as np
@@ -24,12 +24,14 @@ Floats = npt.NDArray[np.float64]
 _OF_SERIES = ("covariate_centre", "covariate_scale")
 _OF_NETWORK = ("network_dispersion", "network_dispersion_power")
 _DISPERSIONS = ("dispersion", "dispersion_power", *_OF_NETWORK)
+_OF_OLDER = ("older_counts", "older_share", "older_end_day")
 _MAY_LACK = (*_OF_SERIES, *_OF_NETWORK, "cell_dispersion", "holidays")
 _MOST_HOLIDAYS = 10_000
 WEIGHT_ONE = 1 << 20
 _BLOCK_DAYS = 32  # days that are weighed at a time: they fit into a core's cache
 _SURELY_SOME = 20.0  # where so many incidents a day are usual, a day without any is a day without data
 _REGION_DAYS = 1.0  # weight of the training mean in the region's rate, days
+_LEAST_VARIANCE = 0.05  # of a mixed map over that of the long memory's: some shrinkage stays where nearly all is old
 _NEIGHBOURHOOD_CELL_DAYS = 30.0  # weight of the region's mean cell in a neighbourhood's rate
 _RANGES = {  # far around what training can find; within them every score is finite
     "half_life_days": (0.1, 1e5),
@@ -44,10 +46,28 @@ _RANGES = {  # far around what training can find; within them every score is fin
     "network_dispersion_power": (QUADRATIC, LINEAR),
     "cell_dispersion": (1e-2, 1e2),
     "first_day": (1.0, 1e5),
+    "older_counts": (0.0, 1e9),
+    "older_share": (0.0, 1.0),
+    "older_end_day": (1.0, 1e5),
     "holidays": (0.0, 1e5),
     "covariate_centre": (-MAX_COVARIATE_VALUE, MAX_COVARIATE_VALUE),
     "covariate_scale": (1e-6, 2 * MAX_COVARIATE_VALUE),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OlderDays:
+    """Where the incidents were before the days whose counts are kept: of a map the stream does not hold."""
+
+    counts: Floats  # (cells, categories) incidents of all older days
+    share: Floats  # () of the map of all days in a cell's rate; the rest is of the long memory
+    end_day: Floats  # () first UTC day (days since 1970) that is not one of them
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Floats]) -> "OlderDays":
+        """From the arrays of a file."""
+        counts, share, end_day = (arrays[name] for name in _OF_OLDER)
+        return cls(counts=counts, share=share, end_day=end_day)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +83,7 @@ class BaselineConstants:
     dispersion: Dispersion  # (categories, horizons) of the negative binomial around the baseline's forecasts
     first_day: Floats  # () first UTC day (days since 1970) that the history covers from its start
     holidays: Floats = field(default_factory=lambda: np.zeros(0))  # (n,) local days since 1970 that are holidays
+    older: OlderDays | None = None  # None: the long memory alone makes a cell's rate
     network_dispersion: Dispersion | None = None  # around the network's; None: the baseline's
     cell_dispersion: Floats = field(default_factory=lambda: np.zeros(0))  # (cells, categories, horizons) factor on r
     covariate_centre: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) mean in training
@@ -74,6 +95,8 @@ class BaselineConstants:
         named |= {"dispersion": self.dispersion.r, "dispersion_power": self.dispersion.power}
         if own := named.pop("network_dispersion"):
             named |= dict(zip(_OF_NETWORK, (own.r, own.power), strict=True))
+        if older := named.pop("older"):
+            named |= dict(zip(_OF_OLDER, (older.counts, older.share, older.end_day), strict=True))
         return {name: array for name, array in named.items() if array.size or name not in _MAY_LACK}
 
     def dispersion_in_cells(self, *, of_network: bool) -> Dispersion:
@@ -108,6 +131,8 @@ class BaselineConstants:
             shapes["cell_dispersion"] = (spec.grid.cells, *places)
         if not arrays.keys().isdisjoint(_OF_NETWORK):
             shapes |= dict.fromkeys(_OF_NETWORK, places)
+        if not arrays.keys().isdisjoint(_OF_OLDER):
+            shapes |= dict(zip(_OF_OLDER, ((spec.grid.cells, categories), (), ()), strict=True))
         if spec.holidays:
             shapes["holidays"] = (min(arrays["holidays"].size, _MOST_HOLIDAYS),) if "holidays" in arrays else (0,)
         if set(arrays) != set(shapes):
@@ -122,8 +147,9 @@ class BaselineConstants:
             if not ((array >= low) & (array <= high)).all():
                 raise DataError(f"baseline's {name} has values outside {low:g} to {high:g}", "train again")
         own = _dispersion(arrays, "network_dispersion") if "network_dispersion" in arrays else None
-        others = {name: array for name, array in arrays.items() if name not in _DISPERSIONS}
-        return cls(dispersion=_dispersion(arrays, "dispersion"), network_dispersion=own, **others)
+        older = OlderDays.of(arrays) if "older_counts" in arrays else None
+        others = {name: array for name, array in arrays.items() if name not in (*_DISPERSIONS, *_OF_OLDER)}
+        return cls(dispersion=_dispersion(arrays, "dispersion"), network_dispersion=own, older=older, **others)
 
 
 def _dispersion(arrays: Mapping[str, Floats], name: str) -> Dispersion:
@@ -193,6 +219,20 @@ def cell_rate(counts: Floats, days: float, constants: BaselineConstants, spec: S
     cell_days = (ring_size(spec.grid) + 1)[:, None] * days + _NEIGHBOURHOOD_CELL_DAYS
     shrink = constants.shrink_days
     return np.asarray((counts + shrink * (around / cell_days)) / (days + shrink))
+
+
+def mixed_cell_rate(
+    counts: Floats, days: float, of_all_days: Floats, share: float, constants: BaselineConstants, spec: Spec
+) -> Floats:
+    """`cell_rate` with a share of the counts spread over the cells as the incidents of all days are.
+
+    The region's rate stays: the map is mixed, the level is not. The mean of two maps has less chance in it than the
+    long memory's alone, so less of the neighbourhood is mixed in. of_all_days: (cells, categories) incidents.
+    """
+    part = counts.sum(axis=0) / np.maximum(of_all_days.sum(axis=0), 1.0)  # of all days' incidents, 0..1
+    mixed = (1 - share) * counts + share * (of_all_days * part)
+    variance = np.maximum(1 - (1 - part) * (1 - (1 - share) ** 2), _LEAST_VARIANCE)
+    return cell_rate(mixed, days, replace(constants, shrink_days=variance * constants.shrink_days), spec)
 
 
 def profile_hours(constants: BaselineConstants, start_s: int, stop_s: int, timezone: str) -> Floats:

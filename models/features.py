@@ -12,7 +12,16 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from models.baseline import BaselineConstants, cell_rate, horizon_hours, profile_hours, region_rate, remember
+from models.baseline import (
+    BaselineConstants,
+    OlderDays,
+    cell_rate,
+    horizon_hours,
+    mixed_cell_rate,
+    profile_hours,
+    region_rate,
+    remember,
+)
 from models.counting.count_state import CountState
 from models.counting.pyramid import LevelBins
 from models.covariates import SeriesScale, covariate_columns, covariate_names
@@ -104,12 +113,18 @@ class _Hours:
 
 
 class FeatureEngine:
-    """Features of one region by one artifact's constants."""
+    """Features of one region by one artifact's constants.
 
-    def __init__(self, spec: Spec, constants: BaselineConstants) -> None:
+    counts_before: (cells, categories) incidents before a UTC day. Given where moments lie before the end of the data
+    that the constants are from, as in training: there the constants' older days are partly still to come.
+    """
+
+    def __init__(
+        self, spec: Spec, constants: BaselineConstants, counts_before: Callable[[int], Counts] | None = None
+    ) -> None:
         if spec.features != features_of(spec):
             raise SpecMismatch(f"spec of {spec.region} names other features than this version computes", "train again")
-        self.spec, self.constants = spec, constants
+        self.spec, self.constants, self._counts_before = spec, constants, counts_before
         self._shape = (spec.grid.cells, len(spec.categories))
         self._place = {name: columns_of(name) for name in LISTS}  # where the columns of each list stand
         self._memo: dict[str, tuple[LevelBins, int, object]] = {}
@@ -211,6 +226,10 @@ class FeatureEngine:
             cell_rate(counts, float(days), constants, spec)
             for counts, days in zip(memory.counts[:-2], memory.days[:-2], strict=True)
         ]
+        if constants.older:
+            of_all_days = memory.counts[-1] + self._older_counts(constants.older, level.oldest)
+            of_baseline, share = (memory.counts[-3], float(memory.days[-3])), float(constants.older.share)
+            shrunk[-1] = mixed_cell_rate(*of_baseline, of_all_days, share, constants, spec)
         rate = shrunk[-1]
         region, newest = (region_rate(memory.counts[n], float(memory.days[n]), constants) for n in (-3, -2))
         block = (rate + ring_sum(rate, spec.grid)) / (ring_size(spec.grid) + 1)[:, None]
@@ -223,6 +242,12 @@ class FeatureEngine:
             region_per_hour=newest / 24,
             remembered=memory.counts[-1].astype(np.int32),
         )
+
+    def _older_counts(self, older: OlderDays, oldest_kept: int) -> npt.NDArray[np.float64] | Counts:
+        """(cells, categories) incidents of the older days that end before the kept ones begin, none counted twice."""
+        if self._counts_before:
+            return self._counts_before(min(oldest_kept, int(older.end_day)))
+        return older.counts if oldest_kept >= older.end_day else np.zeros_like(older.counts)
 
     def _levels(
         self, panes: LevelBins, windows: dict[str, Counts], region_per_hour: npt.NDArray[np.float64]

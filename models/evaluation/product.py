@@ -72,7 +72,7 @@ def learn(
     blocks = blocks_of(task, bounds)
     past = history_of(task, spec, blocks.test_s)  # ends before what is judged
     constants = fit_constants(past, blocks)
-    engine = FeatureEngine(spec, constants)
+    engine = FeatureEngine(spec, constants, history.counts_before)
     replay = Replay(history, delay * task.step_s)
     cells = cells_to_learn(history, blocks.validation_s, random)
     told = lambda at_s: tell((at_s - blocks.burn_in_s) / (blocks.test_s - blocks.burn_in_s))  # noqa: E731

@@ -59,7 +59,7 @@ Forecast over what came (1 is calibrated), network: {totals}; baseline: {baselin
 By category over the longest horizon: {by_category}.
 
 ## Baseline
-Half-life of the memory {half_life:.0f} days. Days of the neighbourhood's rate mixed into a cell's own: {shrink}.
+Half-life of the memory {half_life:.0f} days.{older} Days of the neighbourhood's rate mixed into a cell's own: {shrink}.
 {dispersion}Where the verdict is not `better`, the baseline is as good. It scores when the network cannot be read.
 
 ## Where it is thin
@@ -96,6 +96,7 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         baseline_totals=", ".join(f"{row.horizon} {row.baseline_over_actual:.3f}" for row in trained.rows),
         by_category=", ".join(f"{name} {ratio:.3f}" for name, ratio in by_category.items()),
         half_life=trained.constants.half_life_days,
+        older=_older(trained),
         shrink=_shrink(trained),
         dispersion=_dispersion(trained),
         support=_support(trained),
@@ -107,6 +108,11 @@ def _line(row: HorizonResult) -> str:
         f"| {row.horizon} | {row.baseline_deviance:.5f} | {row.network_deviance:.5f} | {row.baseline_log_score:.5f} "
         f"| {row.network_log_score:.5f} | {row.difference_text()} | {row.verdict} |"
     )
+
+
+def _older(trained: Trained) -> str:
+    older = trained.constants.older
+    return f" {float(older.share):.0%} of a cell's part of the region is its mean over all days." if older else ""
 
 
 def _shrink(trained: Trained) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.baseline import BaselineConstants, Floats, cell_rate, profile_hours, region_rate
+from models.baseline import BaselineConstants, Floats, OlderDays, cell_rate, mixed_cell_rate, profile_hours, region_rate
 from models.covariates import SeriesScale
 from models.dispersion import Dispersion
 from models.local_time import BLOCK_OF_HOUR, DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
@@ -16,16 +16,20 @@ from models.training.fit_dispersion import DISPERSIONS
 from models.training.outside_series import holiday_days
 from models.training.replay import IncidentHistory
 from schemas.grid import Grid
-from schemas.spec import DAY_S
+from schemas.spec import DAY_S, DAYS_KEPT
 
 HALF_LIVES_DAYS = (30.0, 60.0, 120.0, 240.0, 480.0)
 LEVEL_HALF_LIVES_DAYS = (7.0, 14.0, 30.0, 60.0)  # whole weeks and more: weekdays differ
 SHRINK_DAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 160.0, 640.0, 2560.0)
 _SURELY_LIKELIER = 2.0  # nats that one more free number gains by chance in 5 of 100 cases
+OLDER_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the map of all days in a cell's rate
 PROFILE_PRIORS = (5.0, 20.0, 80.0, 320.0)  # incidents per hour of the week, spread as over all categories
 LIFT_PRIORS = (20.0, 50.0, 100.0, 200.0, 1e9)  # incidents per block of the day; the last leaves every cell the profile
 _LEAST_LIFT = 1e-4
 JUDGED_PERCENT = 15  # of the time, and as much before it to choose by
+_FINISHED_DAYS = DAYS_KEPT - 1  # the newest of the days that are kept is not over
+_NONE_FORGOTTEN = 1_000_000
+_Day = tuple[int, npt.NDArray[np.int32], Floats, float]  # with its counts, and the weighted counts and days before it
 _LEAST_PER_DAY = 1e-3  # a category that was never seen in training still gets a rate
 
 
@@ -57,6 +61,7 @@ class Choices(NamedTuple):
     shrink_days: tuple[float, ...]  # of each category
     profile_prior: float
     lift_prior: float
+    older_share: float = 0.0  # of the map of all days; 0: the constants have no older days
 
 
 def fit_constants(history: IncidentHistory, blocks: Blocks) -> BaselineConstants:
@@ -72,7 +77,8 @@ def choose(history: IncidentHistory, blocks: Blocks, report: Callable[[float], N
     profile = _profile(*_by_hour(history, history.first_s, blocks.validation_s), profile_prior)
     memory = replace(start, half_life_days=np.array(half_life), shrink_days=np.array(shrink), profile=profile)
     level = _choose_level(history, blocks, memory)
-    return Choices(half_life, level, shrink, profile_prior, _choose_lift_prior(history, blocks, profile))
+    lift_prior, share = _choose_lift_prior(history, blocks, profile), _choose_older_share(history, blocks, memory)
+    return Choices(half_life, level, shrink, profile_prior, lift_prior, share)
 
 
 def constants_until(history: IncidentHistory, until_s: int, choices: Choices) -> BaselineConstants:
@@ -86,7 +92,15 @@ def constants_until(history: IncidentHistory, until_s: int, choices: Choices) ->
         shrink_days=np.array(choices.shrink_days),
         profile=profile,
         day_lift=np.maximum(lift.round(4), _LEAST_LIFT),  # four digits: a third of the artifact's size
+        older=_older_days(history, until_s, choices.older_share) if choices.older_share else None,
     )
+
+
+def _older_days(history: IncidentHistory, until_s: int, share: float) -> OlderDays:
+    """The days before those whose counts are kept at `until_s`."""
+    end_day = until_s // DAY_S - _FINISHED_DAYS
+    counts = history.counts_before(end_day).astype(np.float64)
+    return OlderDays(counts=counts, share=np.array(share), end_day=np.array(float(end_day)))
 
 
 def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants:
@@ -120,14 +134,11 @@ def _choose_memory(
     By Poisson. Of a rare category a cell learns less in the same time: one whose own shrinkage is surely likelier than
     the one that suits all of them has its own, the others that which suits them together.
     """
-    first, last = -(-history.first_s // DAY_S), blocks.test_s // DAY_S
     losses = np.zeros((len(HALF_LIVES_DAYS), len(SHRINK_DAYS), len(start.mean_per_day)))
     shrunk = [replace(start, shrink_days=np.array(shrink)) for shrink in SHRINK_DAYS]
     for number, half_life in enumerate(HALF_LIVES_DAYS):
         report(number / len(HALF_LIVES_DAYS))
-        for day, counts, past, past_days in _days(history, half_life, first, last):
-            if day * DAY_S < blocks.validation_s or history.cut_spans(day * DAY_S, (day + 1) * DAY_S):
-                continue
+        for ((_, counts, past, past_days),) in _days_to_choose_by(history, blocks, (half_life,)):
             for loss, constants in zip(losses[number], shrunk, strict=True):
                 rate = cell_rate(past, past_days, constants, history.spec)
                 loss += (rate - counts * np.log(rate)).sum(axis=0)
@@ -143,16 +154,12 @@ def _choose_level(history: IncidentHistory, blocks: Blocks, memory: BaselineCons
 
     That of the memory, under which rates do not follow the level, is one of them.
     """
-    first, last = -(-history.first_s // DAY_S), blocks.test_s // DAY_S
     own = float(memory.half_life_days)
     candidates = (own, *(days for days in LEVEL_HALF_LIVES_DAYS if days < own))
     losses = np.zeros(len(candidates))
-    each = [_days(history, half_life, first, last) for half_life in candidates]
-    for same_day in zip(*each, strict=True):
+    for same_day in _days_to_choose_by(history, blocks, candidates):
         day, counts, past, past_days = same_day[0]
         start_s, stop_s = day * DAY_S, (day + 1) * DAY_S
-        if start_s < blocks.validation_s or history.cut_spans(start_s, stop_s):
-            continue
         rate = cell_rate(past, past_days, memory, history.spec) / region_rate(past, past_days, memory)
         rate = rate * profile_hours(memory, start_s, stop_s, history.spec.timezone) / 24
         for number, (_, _, level, level_days) in enumerate(same_day):
@@ -161,16 +168,47 @@ def _choose_level(history: IncidentHistory, blocks: Blocks, memory: BaselineCons
     return candidates[int(losses.argmin())]
 
 
-def _days(
-    history: IncidentHistory, half_life: float, first: int, last: int
-) -> Iterator[tuple[int, npt.NDArray[np.int32], Floats, float]]:
-    """Each day with its counts, and the weighted counts and days before it."""
+def _choose_older_share(history: IncidentHistory, blocks: Blocks, memory: BaselineConstants) -> float:
+    """Share of the map of all days under which the validation block's days were least surprising (Poisson).
+
+    Memory and map are as when they serve. 0 where all days of the file are kept.
+    """
+    if not history.counts_before(blocks.end_s // DAY_S - _FINISHED_DAYS).any():
+        return 0.0
+    older = history.counts_before(blocks.validation_s // DAY_S - _FINISHED_DAYS)
+    losses = np.zeros(len(OLDER_SHARES))
+    half_lives = (float(memory.half_life_days), float("inf"))
+    for same_day in _days_to_choose_by(history, blocks, half_lives, kept_days=_FINISHED_DAYS):
+        (_, counts, past, past_days), (_, _, finished, _) = same_day
+        for number, share in enumerate(OLDER_SHARES):
+            rate = mixed_cell_rate(past, past_days, finished + older, share, memory, history.spec)
+            losses[number] += float((rate - counts * np.log(rate)).sum())
+    return OLDER_SHARES[int(losses.argmin())]
+
+
+def _days_to_choose_by(
+    history: IncidentHistory, blocks: Blocks, half_lives: tuple[float, ...], *, kept_days: int = _NONE_FORGOTTEN
+) -> Iterator[tuple[_Day, ...]]:
+    """The days of the validation block that are not cut, each as every half-life remembers what was before it."""
+    span = range(-(-history.first_s // DAY_S), blocks.test_s // DAY_S)
+    for same_day in zip(*(_days(history, half_life, span, kept_days) for half_life in half_lives), strict=True):
+        start_s = same_day[0][0] * DAY_S
+        if start_s >= blocks.validation_s and not history.cut_spans(start_s, start_s + DAY_S):
+            yield same_day
+
+
+def _days(history: IncidentHistory, half_life: float, span: range, kept_days: int) -> Iterator[_Day]:
+    """Each day of a span, with what is remembered of the `kept_days` before it."""
     fade = 0.5 ** (1 / half_life)
+    at_last = fade**kept_days
     past, past_days = np.zeros((history.spec.grid.cells, len(history.spec.categories))), 0.0
-    for day in range(first, last):
+    for day in span:
         counts = history.counts(day * DAY_S, (day + 1) * DAY_S)
         yield day, counts, past, past_days
         past, past_days = fade * past + counts, fade * past_days + 1
+        if (forgotten := day - kept_days) >= span.start:
+            past = past - at_last * history.counts(forgotten * DAY_S, (forgotten + 1) * DAY_S)
+            past_days -= at_last
 
 
 def _choose_profile_prior(history: IncidentHistory, blocks: Blocks) -> float:

@@ -100,6 +100,10 @@ class IncidentHistory:
         counts = np.bincount(place, minlength=self.spec.grid.cells * categories)
         return counts.astype(np.int32).reshape(-1, categories)
 
+    def counts_before(self, day: int) -> npt.NDArray[np.int32]:
+        """(cells, categories) incidents before a UTC day (days since 1970)."""
+        return self.counts(self.first_s, day * DAY_S)
+
     def kept(self, start_s: int, stop_s: int) -> npt.NDArray[np.intp]:
         """Positions of the incidents in [start_s, stop_s) outside of cut hours."""
         part = np.arange(self.position(start_s), self.position(stop_s))

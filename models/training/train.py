@@ -110,7 +110,7 @@ def _judged(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _Jud
     work.report("baseline", 1)
     edges_s = (blocks.burn_in_s, blocks.validation_s, blocks.test_s, blocks.end_s)
     train_at, validate_at, test_at = (work.moments(*span_s) for span_s in pairwise(edges_s))
-    replay, engine = Replay(past), FeatureEngine(past.spec, constants)
+    replay, engine = Replay(past), FeatureEngine(past.spec, constants, past.counts_before)
     cells = cells_to_learn(past, blocks.validation_s, work.random)
     learned = work.examples(train_at, replay, engine, cells)
     chosen_by = work.examples(validate_at, replay, engine, np.arange(past.spec.grid.cells))
@@ -149,7 +149,7 @@ def _served(work: "_Work", blocks: Blocks, constants: BaselineConstants, judged:
     """The fit on all of the time, with what the first one chose. constants: from all of the time."""
     past = work.past
     constants = replace(constants, dispersion=judged.dispersion, network_dispersion=judged.network_dispersion)
-    replay, engine = Replay(past), FeatureEngine(past.spec, constants)
+    replay, engine = Replay(past), FeatureEngine(past.spec, constants, past.counts_before)
     cells = cells_to_learn(past, past.cutoff_s, work.random)
     everything = work.examples(work.moments(blocks.burn_in_s, blocks.end_s), replay, engine, cells)
     fitted = work.fitted(everything, None, constants, kept=judged.kept)

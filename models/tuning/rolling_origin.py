@@ -80,7 +80,7 @@ def collect_folds(past: IncidentHistory, options: TrainingOptions, *, report: Ca
         end_s=starts_s[0],
     )
     before, longest_s = past.until(starts_s[0]), max(past.spec.horizons_s)
-    engine = FeatureEngine(past.spec, fit_constants(before, early))
+    engine = FeatureEngine(past.spec, fit_constants(before, early), past.counts_before)
     random = np.random.default_rng(options.seed)
     end_s = blocks.test_s - longest_s
     moments = past.clear_of_cuts(random_moments(blocks.burn_in_s, end_s, options.step_s, random), longest_s)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import convolve
 
-from models.baseline import BaselineConstants, cell_rate, remember, usual
+from models.baseline import BaselineConstants, cell_rate, mixed_cell_rate, remember, usual
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.neighbours import ring_size, ring_sum
@@ -132,6 +132,36 @@ def test_a_rate_lies_between_its_own_and_its_neighbourhoods_and_is_never_zero(co
     assert (rate <= np.maximum(trusting, following) * (1 + 1e-9)).all()
 
 
+of_cells = arrays(np.float64, (6, 2), elements=st.integers(0, 500).map(float))
+
+
+@settings(max_examples=30, deadline=None)
+@given(of_cells, of_cells, st.integers(1, 300), st.floats(0, 1))
+def test_the_map_of_all_days_is_mixed_in_and_the_regions_level_stays(counts, older, days, share):
+    spec, constants = spec_of(2, 3), constants_of(shrink_days=np.array(1e-9))
+    today = cell_rate(counts, float(days), constants, spec)
+
+    def mixed(of_all_days, share):
+        return mixed_cell_rate(counts, float(days), of_all_days, share, constants, spec)
+
+    np.testing.assert_array_equal(mixed(counts + older, 0.0), today)
+    np.testing.assert_allclose(mixed(7 * counts, share), today, rtol=1e-6, atol=1e-6)
+    rate = mixed(counts + 1000 * older, share)
+    assert (rate > 0).all()
+    np.testing.assert_allclose(rate.sum(axis=0), today.sum(axis=0), rtol=1e-6, atol=1e-6)
+
+
+def test_a_cell_that_fell_silent_keeps_a_rate_above_its_neighbours():
+    spec, counts = spec_of(3, 3), np.full((9, 2), 5.0)
+    counts[4] = 0
+    older = np.full((9, 2), 50.0)
+    older[4] = 900
+    constants = constants_of(mean_per_day=np.array([1.0, 1.0]))
+    assert (cell_rate(counts, 100.0, constants, spec)[4] < 0.02).all()
+    rate = mixed_cell_rate(counts, 100.0, counts + older, 0.5, constants, spec)
+    assert (rate[4] > 2 * np.delete(rate, 4, axis=0).max(axis=0)).all()
+
+
 def test_each_category_has_a_shrinkage_of_its_own():
     spec, counts = spec_of(2, 3), np.random.default_rng(0).integers(0, 9, (6, 2)).astype(np.float64)
     both = cell_rate(counts, 50.0, constants_of(shrink_days=np.array([2.0, 640.0])), spec)
@@ -170,6 +200,23 @@ def test_impossible_factors_of_cells_are_refused(value, message):
     assert BaselineConstants.checked(good | {"cell_dispersion": np.ones((6, 2, 3))}, spec).cell_dispersion.size == 36
     with pytest.raises(DataError, match=f"cell_dispersion.*{message}"):
         BaselineConstants.checked(good | {"cell_dispersion": value}, spec)
+
+
+def test_older_days_are_kept_and_refused_when_they_are_impossible():
+    older = {"older_counts": np.ones((4, 2)), "older_share": np.array(0.5), "older_end_day": np.array(9.0)}
+    good = constants_of().arrays()
+    constants = BaselineConstants.checked(good | older, spec_of())
+    assert constants.arrays().keys() == (good | older).keys()
+    assert (constants.older.share, constants.older.end_day) == (0.5, 9)
+    for name, value, message in (
+        ("older_counts", np.full((4, 2), -1.0), "outside"),
+        ("older_counts", np.ones((3, 2)), "must be float64"),
+        ("older_share", np.array(1.5), "outside"),
+    ):
+        with pytest.raises(DataError, match=f"{name}.*{message}"):
+            BaselineConstants.checked(good | older | {name: value}, spec_of())
+    with pytest.raises(DataError, match="needs"):
+        BaselineConstants.checked(good | {"older_share": np.array(0.5)}, spec_of())
 
 
 def test_a_networks_dispersion_is_kept_and_refused_when_it_is_impossible():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.artifact.artifact import read_artifact
+from models.baseline import OlderDays
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.training.card import card_text
@@ -143,6 +144,14 @@ def test_the_card_says_how_much_each_category_borrows(noise):
     each = replace(noise, constants=replace(noise.constants, shrink_days=np.array([2.0, 640.0])))
     first, second = noise.past.spec.categories
     assert f"cell's own: {first} 2, {second} 640." in card_text(each, layout="made", file_rows=[])
+
+
+def test_the_card_says_what_is_of_all_days(noise):
+    counts = np.ones((noise.past.spec.grid.cells, 2))
+    older = OlderDays(counts=counts, share=np.array(0.75), end_day=np.array(noise.constants.first_day))
+    mixed = replace(noise, constants=replace(noise.constants, older=older))
+    said = [" 75% of a cell's part of" in card_text(made, layout="made", file_rows=[]) for made in (noise, mixed)]
+    assert said == [False, True]
 
 
 def test_the_baseline_follows_a_level_that_changed_for_good():
