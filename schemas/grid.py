@@ -149,7 +149,8 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             )
         south, north = np.quantile(lat_deg, [trim, 1 - trim])
         west, east = np.quantile(lon_deg, [trim, 1 - trim])
-        rows = math.floor((north - south) * _metres_per_degree(float(south), cell_m)[0] / cell_m) + 2
+        one_cell = cls(south_deg=float(south), west_deg=float(west), cell_m=cell_m, rows=1, cols=1)  # checks cell_m
+        rows = math.floor((north - south) * one_cell.metres_per_degree[0] / cell_m) + 2
         per_lat, per_lon = _metres_per_degree(float(south), rows * cell_m)  # of the middle latitude
         cols = math.floor((east - west) * per_lon / cell_m) + 2
         if max(rows, cols) > MAX_SIDE or rows * cols > MAX_CELLS:
