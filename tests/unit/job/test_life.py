@@ -1,6 +1,7 @@
 """What the health file and the audit log say of a job from its start to its end, without Spark."""
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from streaming.job.record import recorded
 from streaming.roster.watch import RosterWatch
 from streaming.watch.health import in_words, read_health
 from streaming.watch.health_watch import HealthWatch
+from tests.harness.service import waited
 from tests.harness.toy import toy_artifact, toy_frame, toy_published, toy_spec
 
 NOW_S = 1_764_000_000.0
@@ -78,16 +80,43 @@ def written(watch, settings):
     return health(settings)
 
 
-def test_the_file_follows_the_job(settings, watch, clock):
+def test_the_file_follows_the_job_and_does_not_wait_for_the_disk(settings, watch, clock, monkeypatch):
+    monkeypatch.setattr("schemas.files.os.fsync", None)
     watch._started_s = clock.now_s
-    file = written(watch, settings)
-    assert (file["ready"], file["reason"]) == (False, "starting: no batch has been stored yet")
-    watch.show(published(unaccounted=2, riverton=summary(NOW_S - 2)))
-    file = written(watch, settings)
-    assert (file["ready"], file["reason"], file["lag_events"], file["unaccounted"]) == (True, "", 7.0, 2)
-    assert file["last_batch"] == {"id": 3, "stored_at": "2025-11-24T16:00:00Z"}
-    as_of = {"as_of": "2025-11-24T15:59:58Z", "age_s": 2.0, "baseline_only": "", "covariates_missing": 0}
-    assert file["regions"] == {"riverton": as_of}
+    clock.now_s += 0.0014
+    at_the_start = {
+        "ready": False,
+        "reason": "starting: no batch has been stored yet",
+        "phase": "running",
+        "process": os.getpid(),
+        "started_at": "2025-11-24T16:00:00Z",
+        "written_at": "2025-11-24T16:00:00.001400Z",
+        "clock": "wall",
+        "trigger_s": settings.trigger_s,
+        "last_batch": None,
+        "regions": {},
+        "ledger_balanced": True,
+        "unbalanced": [],
+        "unaccounted": 0,
+        "kafka_away": False,
+        "store_trouble": "",
+        "lag_events": 0.0,
+        "error": "",
+        "exit_code": None,
+    }
+    assert written(watch, settings) == at_the_start
+    assert not watch.is_ready()
+    lacks_two = msgspec.structs.replace(summary(NOW_S - 2), covariates_missing=2)
+    watch.show(published(unaccounted=2, riverton=lacks_two))
+    as_of = {"as_of": "2025-11-24T15:59:58Z", "age_s": 2.001, "baseline_only": "", "covariates_missing": 2}
+    stored = {"last_batch": {"id": 3, "stored_at": "2025-11-24T16:00:00Z"}, "regions": {"riverton": as_of}}
+    assert written(watch, settings) == at_the_start | stored | {
+        "ready": True,
+        "reason": "",
+        "unaccounted": 2,
+        "lag_events": 7.0,
+    }
+    assert watch.is_ready()
     clock.now_s += 61
     assert written(watch, settings)["reason"] == "no batch has been stored for 61 s"
     watch.show(published(4, at_s=clock.now_s, riverton=summary(clock.now_s)))
@@ -108,7 +137,8 @@ def test_a_region_without_its_network_is_named_until_it_has_it_again(settings, w
         with only_writer(settings.checkpoint):
             lines = list(in_words(*read_health(settings.checkpoint, now), now))
         assert lines[0] == "ready"
-        assert any("without the network (baseline:network unusable)" in line for line in lines) == (batch == 0)
+        [line] = [line for line in lines if line.startswith("scores of riverton")]
+        assert line.endswith("0 s ago, without the network (baseline:network unusable)" if batch == 0 else "0 s ago")
 
 
 def test_a_region_that_no_longer_ticks_makes_the_job_not_ready_and_messages_of_no_region_do_not(settings, watch, clock):
@@ -127,11 +157,23 @@ def test_totals_that_do_not_add_up_are_named(settings, watch):
     assert "_unassigned does not balance" in file["reason"]
 
 
-def test_a_health_file_that_cannot_be_written_is_said_once_and_ends_nothing(settings, watch, caplog):
-    (settings.checkpoint / ".health.json.part").mkdir()
-    for _ in range(3):
+def test_a_health_file_that_cannot_be_written_is_said_once_each_time_and_ends_nothing(settings, watch, caplog):
+    in_its_place = settings.checkpoint / ".health.json.part"
+    for _ in range(2):
+        in_its_place.mkdir()
+        for _ in range(3):
+            watch.write()
+        in_its_place.rmdir()
         watch.write()
-    assert len(caplog.records) == 1
+    said = "the health file cannot be written (Is a directory): `health` will say not ready"
+    assert caplog.messages == [said] * 2
+
+
+def test_the_file_is_written_again_and_again_while_the_job_runs(settings, watch, monkeypatch):
+    monkeypatch.setattr("streaming.watch.health_watch._EVERY_S", 0.01)
+    with watch.kept(lambda error: (str(error), 1)):
+        watch.show(published(5, riverton=summary(NOW_S)))
+        assert waited(lambda: health(settings)["last_batch"], within_s=5)
 
 
 def test_a_clean_life_is_recorded(settings):

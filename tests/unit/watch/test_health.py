@@ -1,11 +1,12 @@
 """When the job may be relied on, by drawn times, and what is said when it may not."""
 
 import os
+import time
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.left_behind.health import JobHealth, RegionHealth, StoredBatch, health_path
@@ -76,7 +77,7 @@ def test_a_job_that_stores_batches_is_ready():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"last_batch": None, "regions": {}, "started_at": ago(59)}, "starting: no batch has been stored yet"),
+        ({"last_batch": None, "regions": {}, "started_at": ago(60)}, "starting: no batch has been stored yet"),
         (
             {"last_batch": None, "regions": {}, "started_at": ago(75)},
             "no batch has been stored in the 75 s since the start",
@@ -84,8 +85,8 @@ def test_a_job_that_stores_batches_is_ready():
         ({"kafka_away": True}, "Kafka does not answer"),
         ({"store_trouble": "no answer"}, "the store has not accepted the batch: no answer"),
         (
-            {"ledger_balanced": False, "unbalanced": ["riverton"]},
-            "the ledger of riverton does not balance: report this, do not rely on the counts",
+            {"ledger_balanced": False, "unbalanced": ["lakeside", "riverton"]},
+            "the ledger of lakeside, riverton does not balance: report this, do not rely on the counts",
         ),
         ({"last_batch": StoredBatch(17, ago(75))}, "no batch has been stored for 75 s"),
         (
@@ -103,6 +104,9 @@ def test_each_reason_is_said(changes, reason):
 
 
 @given(silence_s=st.floats(-1000, 1000), trigger_s=st.floats(0, 60))
+@example(silence_s=60, trigger_s=0.5)
+@example(silence_s=75, trigger_s=25)
+@example(silence_s=76, trigger_s=25)
 def test_no_silence_longer_than_a_minute_or_three_triggers_is_ready(silence_s, trigger_s):
     job = healthy(trigger_s=trigger_s, last_batch=StoredBatch(1, ago(silence_s)))
     passed_s = abs((NOW - job.last_batch.stored_at).total_seconds())
@@ -131,9 +135,10 @@ def test_on_the_clock_of_events_the_age_of_scores_says_nothing_but_silence_does(
 
 
 def test_a_file_of_a_job_that_holds_the_lock_is_believed(tmp_path):
-    put(tmp_path, healthy())
     with only_writer(tmp_path):
-        assert read(tmp_path) == ""
+        for age_s in (0.5, 15):
+            put(tmp_path, healthy(written_at=ago(age_s)))
+            assert read(tmp_path) == ""
         put(tmp_path, healthy(written_at=ago(16)))
         assert read(tmp_path) == "process 4242 hangs or was paused: last wrote 16 s ago"
         put(tmp_path, healthy(written_at=ago(-3600)))
@@ -168,6 +173,47 @@ def test_it_is_said_in_words_one_fact_a_line():
         "1,200 events in Kafka were not read yet at that batch",
     ]
     assert list(in_words(None, "no job", NOW)) == ["not ready: no job"]
+
+
+def test_what_is_wrong_is_said_in_words_whatever_the_zone_of_the_machine(monkeypatch):
+    scores = RegionHealth(as_of=datetime(2016, 1, 23, tzinfo=UTC), age_s=3e8, baseline_only="baseline:unusable")
+    fields = {"ledger_balanced": False, "kafka_away": True, "store_trouble": "no answer"}
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/Chicago")
+        time.tzset()
+        lines = list(
+            in_words(healthy(clock="event", last_batch=None, regions={"storm": scores}, **fields), "late", NOW)
+        )
+    time.tzset()
+    assert lines == [
+        "not ready: late",
+        "process 4242, started 2026-11-25 01:14:00Z, last wrote 0 s ago",
+        "no batch stored yet",
+        "scores of storm as of 2016-01-23 00:00:00Z on the clock of events, without the network (baseline:unusable)",
+        "ledger NOT balanced",
+        "Kafka's offsets and the ledger agree",
+        "Kafka does not answer",
+        "0 events in Kafka were not read yet at that batch; the next one waits for the store",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("age_s", "words"),
+    [
+        (0, "0 s ago"),
+        (119, "119 s ago"),
+        (120, "2 min ago"),
+        (7199, "120 min ago"),
+        (7200, "2 h ago"),
+        (171_000, "48 h ago"),
+        (172_800, "2 days ago"),
+        (302_400, "4 days ago"),
+        (-7200, "2 h ahead of this clock"),
+    ],
+)
+def test_an_age_is_said_in_the_unit_that_suits_it(age_s, words):
+    line = list(in_words(healthy(written_at=ago(age_s)), "", NOW))[1]
+    assert line == f"process 4242, started 2026-11-25 01:14:00Z, last wrote {words}"
 
 
 def test_a_difference_to_kafkas_offsets_is_shown_and_is_no_reason_to_stop():
