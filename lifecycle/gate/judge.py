@@ -123,7 +123,7 @@ def _difference(days: Sequence[ShadowDay], alpha: float) -> tuple[float, float, 
 
 def _calibration(days: Sequence[ShadowDay], plan: GatePlan) -> tuple[tuple[Calibration, ...], tuple[str, ...]]:
     categories = sorted(days[0].observed) if days else []
-    observed = {name: np.array([day.observed[name] for day in days], np.float64) for name in categories}
+    observed = {name: np.array([day.observed[name] for day in days]) for name in categories}
     enough = [name for name in categories if observed[name].sum() >= plan.least_incidents]
     judged = []
     for name in enough:

@@ -156,4 +156,4 @@ def whole_enough(days: Sequence[ShadowDay]) -> list[ShadowDay]:
 
 def mean_scores(days: Sequence[ShadowDay], name: str) -> Floats:
     """(days,) mean log score of `champion`, `challenger` or `baseline`, nats per value."""
-    return np.array([getattr(day, name) / day.values for day in days], np.float64)
+    return np.array([getattr(day, name) / day.values for day in days])

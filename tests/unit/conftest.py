@@ -1,4 +1,5 @@
 import shutil
+import time
 
 import pytest
 
@@ -13,6 +14,16 @@ def settings(tmp_path):
     (tmp_path / "checkpoint").mkdir()
     folders = {"checkpoint": "checkpoint", "artifacts": "artifacts", "audit": "audit.jsonl"}
     return Settings(**{name: tmp_path / place for name, place in folders.items()})
+
+
+@pytest.fixture
+def far_from_utc(monkeypatch):
+    """A machine whose own zone is not UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/Chicago")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.fixture(scope="module")

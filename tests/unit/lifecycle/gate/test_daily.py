@@ -126,6 +126,9 @@ def test_a_damaged_record_is_written_again_and_a_clock_that_was_set_back_stops_n
     keep_asked(tmp_path, "north", "waits", "x", now_s=world.now + 30 * DAY)
     world.live(0.01)
     assert len(world.calls) == 2
+    (tmp_path / "north" / ".retrain.json.part").mkdir()
+    with pytest.raises(ArtifactError, match=r"north/retrain\.json cannot be written \(Is a directory\)"):
+        keep_asked(tmp_path, "north", "waits", "x", now_s=5)
 
 
 def test_a_region_without_a_folder_gets_none(tmp_path):

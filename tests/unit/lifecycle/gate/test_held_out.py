@@ -1,9 +1,16 @@
 """What speaks against a trial: a challenger that could not pass it is not tried, and chance alone keeps none out."""
 
-from lifecycle.gate.held_out import faults_of, judge_held_out
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lifecycle.gate.held_out import faults_of, judge_held_out, unsound
 from lifecycle.gate.plan import GatePlan
-from models.measures.paired import Difference
+from models.artifact.artifact import read_artifact
+from models.measures.paired import Difference, difference_of
 from tests.harness.judged import judged_day
+from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
 
 ALIKE = Difference(mean=0.0, low=-1e-5, high=1e-5, blocks=28, correlation=0.0, verdict="tie")
 
@@ -11,7 +18,22 @@ ALIKE = Difference(mean=0.0, low=-1e-5, high=1e-5, blocks=28, correlation=0.0, v
 def faults(*, observed, champion, challenger):
     """What speaks against the challenger on 28 days with these incidents, all alike."""
     expected = {"champion_expected": {"ems": champion}, "challenger_expected": {"ems": challenger}}
-    return list(faults_of(ALIKE, 1e-3, [judged_day(observed={"ems": observed}, **expected)] * 28, GatePlan()))
+    days = [judged_day(observed={"ems": observed}, baseline=100.0, **expected)] * 28  # its score is the baseline's
+    return list(faults_of(ALIKE, 1e-3, days, GatePlan()))
+
+
+def test_what_cannot_be_tried_is_told_in_full(tmp_path):
+    champion = read_artifact(toy_artifact(tmp_path / "champion", toy_spec(), cutoff_s=CUTOFF_S))
+    other = toy_artifact(tmp_path / "other", toy_spec(categories=("ems",)), cutoff_s=CUTOFF_S)
+    (other / "weights.safetensors").write_bytes(b"garbage")
+    damaged = read_artifact(other)
+    no_newer = "its data end no later than the champion's"
+    assert unsound(champion, champion) == (no_newer,)
+    assert unsound(champion, damaged) == (
+        f"it has no network: {damaged.network_fault}",
+        "its spec is another one; train it with --like the champion's folder",
+        no_newer,
+    )
 
 
 def test_one_that_fits_may_be_tried():
@@ -29,6 +51,24 @@ def test_one_that_is_off_and_further_than_the_champion_is_not_tried():
 
 def test_chance_in_a_small_category_keeps_none_out():
     assert faults(observed=5, champion=4.1, challenger=4.2) == []  # 140 incidents: 1.19, and the champion 1.22
+    assert faults(observed=5, champion=4.1, challenger=4.1) == []
+    assert faults(observed=5, champion=3.72, challenger=3.72) == ["observed over expected is 1.34 in ems"]
+
+
+def test_a_category_with_few_incidents_does_not_hide_the_next_one():
+    days = [
+        judged_day(observed={"ems": 1, "fire": 4}, challenger_expected={"ems": 9.0, "fire": 9.0}) for _ in range(25)
+    ]  # 25 and 100 incidents
+    assert list(faults_of(ALIKE, 1e-3, days, GatePlan())) == ["observed over expected is 0.44 in fire"]
+
+
+def test_a_loss_that_is_not_shown_is_none_and_one_as_large_as_the_margin_is_too_large():
+    days = [judged_day()] * 28
+    at_zero = replace(ALIKE, low=0.0)
+    assert list(faults_of(at_zero, 1e-3, days, GatePlan())) == []
+    assert list(faults_of(at_zero, ALIKE.high, days, GatePlan())) == [
+        "its log score may be worse by 1e-05 nats, and the margin is 1e-05"
+    ]
 
 
 def judged(new, champion, baseline=0.2):
@@ -40,7 +80,13 @@ def judged(new, champion, baseline=0.2):
         judged_day(champion=1000 * champion, challenger=1000 * (new + sign * 0.02), baseline=1000 * baseline)
         for sign in (1, -1) * 14
     ]
-    return judge_held_out(days, GatePlan()).faults
+    shown = judge_held_out(days, GatePlan())
+    apart = np.array([[new - champion + sign * 0.02 for sign in (1, -1) * 14]])
+    difference = difference_of(apart, np.arange(28), np.random.default_rng(0))  # the same at every look
+    assert (shown.days, shown.margin) == (28, pytest.approx(max(0.2 * (baseline - champion), 0)))
+    assert (shown.champion, shown.challenger, shown.baseline) == pytest.approx((champion, new, baseline))
+    assert (shown.difference.low, shown.difference.high) == pytest.approx((difference.low, difference.high))
+    return shown.faults
 
 
 def test_a_loss_within_the_margin_is_allowed_and_a_worse_one_is_not():

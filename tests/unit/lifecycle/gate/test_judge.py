@@ -4,10 +4,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from lifecycle.gate.judge import judge_shadow, margin_of
+from lifecycle.gate.judge import judge_hours, judge_shadow, judge_trial, margin_of
 from lifecycle.gate.plan import GatePlan
+from lifecycle.gate.shadow_day import shadow_path
 from models.measures.sequence import bounds
-from tests.harness.judged import judged_day
+from tests.harness.judged import judged_day, judged_hour, toy_trial
+from tests.harness.toy import toy_spec
 
 PLAN = GatePlan()
 VALUES = 24 * 100
@@ -40,10 +42,30 @@ def decided(days):
 def test_nothing_is_known_before_the_first_day():
     judgement = judge_shadow([], PLAN, margin=0.02)
     assert (judgement.decision, judgement.days) == ("go on", 0)
-    assert judgement.low == -np.inf
-    assert judgement.high == np.inf
+    assert (judgement.difference, judgement.low, judgement.high) == (0.0, -np.inf, np.inf)
 
 
+def test_what_is_known_after_a_day_is_its_difference():
+    [day] = shadow(1)
+    judgement = judge_shadow([day], PLAN, margin=0.02)
+    assert judgement.because == "1 of 14 days; two weekends"
+    assert judgement.difference == pytest.approx((day.challenger - day.champion) / VALUES)
+    assert (judgement.low, judgement.high) == (-np.inf, np.inf)
+
+
+def test_a_trial_is_judged_by_the_hours_beside_its_champion(tmp_path):
+    path = shadow_path(tmp_path, "toyville")
+    path.parent.mkdir()
+    trial = toy_trial()
+    hours = [judged_hour(trial.started_s + number * 3600, challenger=number) for number in range(60)]
+    others = [judged_hour(trial.started_s + number * 3600, champion_version="baseline") for number in range(60)]
+    path.write_bytes(b"".join(msgspec.json.encode(hour) + b"\n" for hour in (*hours, *others)))
+    judgement = judge_trial(trial, toy_spec(), tmp_path)
+    assert judgement == judge_hours(trial, toy_spec(), hours)
+    assert judgement.days == 2
+
+
+AT_MARGIN = "the upper bound of the difference is not below the margin"
 NO_SUNDAYS = [day for day in shadow(80) if day.weekday != 7]
 
 
@@ -67,11 +89,37 @@ NO_SUNDAYS = [day for day in shadow(80) if day.weekday != 7]
             id="off, but less than the champion",
         ),
         pytest.param(shadow(30, observed=1), 0.02, "go on", "no category has 100 incidents", id="few incidents"),
+        pytest.param(shadow(59, observed=1), 0.0, "go on", f"{AT_MARGIN}; no category has 100", id="two reasons"),
+        pytest.param(
+            shadow(60, observed=1),
+            0.0,
+            "undecided",
+            f"after 60 days: {AT_MARGIN}; no category has 100",
+            id="to the end",
+        ),
     ],
 )
 def test_what_is_decided_and_why(days, margin, decision, because):
     judgement = judge_shadow(days, PLAN, margin=margin)
     assert (judgement.decision, judgement.because[: len(because)]) == (decision, because)
+
+
+def even(observed, expected, days=30):
+    """Days that are all alike, with the same score for both."""
+    counts = {"observed": {"fire": observed}, "champion_expected": {"fire": 1.0}}
+    return [judged_day(number, challenger_expected={"fire": expected}, **counts) for number in range(days)]
+
+
+def test_what_lies_just_at_a_limit_of_the_plan_is_within_it():
+    for observed, expected in ((11, 10.0), (10, 11.0)):  # a tenth off
+        assert judge_shadow(even(observed, expected), PLAN, margin=0.02).decision == "promote"
+    assert judge_shadow(even(5, 5.0, days=20), PLAN, margin=0.02).calibration[0].observed == 100  # enough
+
+
+def test_a_difference_that_may_be_as_large_as_the_margin_is_not_below_it():
+    high = judge_shadow(shadow(30), PLAN, margin=0.02).high
+    judgement = judge_shadow(shadow(30), PLAN, margin=high)
+    assert (judgement.decision, judgement.because) == ("go on", AT_MARGIN)
 
 
 def test_two_categories_err_together_as_often_as_one_would():
@@ -121,9 +169,11 @@ def test_a_category_with_few_incidents_is_named_and_not_judged():
 def test_one_that_fails_in_more_than_a_twentieth_of_its_hours_is_stopped(failed, decision):
     days = shadow(14)  # of 14 x 24 hours
     days[3] = msgspec.structs.replace(days[3], hours=24 - failed, failed=failed)  # what is left of it is no day
+    days[4] = msgspec.structs.replace(days[4], cut=2)
     judgement = judge_shadow(days, PLAN, margin=0.02)
     assert judgement.decision == decision
     assert judgement.failed == {"2026-03-04": failed}
+    assert judgement.cut == {"2026-03-05": 2}
     assert decision == "go on" or judgement.because == "the challenger could not be scored in 17 of 336 hours"
 
 

@@ -43,6 +43,7 @@ def world(tmp_path):
     return World(tmp_path)
 
 
+@pytest.mark.usefixtures("far_from_utc")
 def test_counts_that_wait_want_a_judge(world):
     world.judged_at(NEWEST_S)
     world.closed()

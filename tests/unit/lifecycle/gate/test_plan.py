@@ -37,4 +37,7 @@ def test_a_plan_that_is_missing_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"gate\.toml is missing") as refused:
         read_plan(tmp_path / "gate.toml")
     assert refused.value.exit_code == 2
-    assert "RISK_GATE_PLAN" in refused.value.remedy
+    assert refused.value.remedy == (
+        "write it with the keys alpha, margin, least_days, most_days, least_incidents, calibration, held_out_days, "
+        "failed_hours, trials_a_year, auto, or set RISK_GATE_PLAN to another file"
+    )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.gate.shadow_day import RECENT_DAYS, days_of, drop_unneeded, read_shadow
+from lifecycle.gate.shadow_day import RECENT_DAYS, days_of, drop_unneeded, judged_hours, read_shadow
 from tests.harness.judged import CHALLENGER, CHAMPION, judged_hour
 from tests.harness.toy import toy_spec
 
@@ -131,7 +131,8 @@ def test_what_is_dropped_is_read_by_no_judgement_and_what_is_left_is_bounded(tmp
 
 
 def test_a_file_is_read_by_its_horizon_and_its_champion(tmp_path):
-    path = tmp_path / "town.jsonl"
+    path = tmp_path / "shadow" / "toyville.jsonl"
+    path.parent.mkdir()
     hours = [
         hour(START_S + number * HOUR_S, horizon=horizon, champion_version=champion)
         for number in range(3)
@@ -140,7 +141,8 @@ def test_a_file_is_read_by_its_horizon_and_its_champion(tmp_path):
     ]
     path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in hours))
     assert list(read_shadow(path)) == hours
-    read = list(read_shadow(path, horizon="1h", champion=CHAMPION))
+    assert list(judged_hours(tmp_path, toy_spec())) == [each for each in hours if each.horizon == "1h"]
+    read = list(judged_hours(tmp_path, toy_spec(), CHAMPION))
     assert read == [each for each in hours if (each.horizon, each.champion_version) == ("1h", CHAMPION)]
     assert len(read) == 3  # the challenger's own name stands in every line
 

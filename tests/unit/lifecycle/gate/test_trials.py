@@ -11,7 +11,6 @@ from lifecycle.gate.plan import GatePlan
 from lifecycle.gate.trial import (
     YEAR_S,
     end_on_record,
-    ended_path,
     ended_trials,
     read_trial,
     refuse_too_many,
@@ -44,15 +43,16 @@ def test_a_fifth_within_a_year_is_refused_and_the_day_is_named(tmp_path):
     had(tmp_path, 50)
     with pytest.raises(GateClosed, match="has had 4 trials within 365 days, and the plan allows 4") as refused:
         refuse_too_many(tmp_path, "town", PLAN, NOW_S)
-    day = datetime.fromtimestamp(NOW_S + 65 * DAY_S, UTC).date()
-    assert f"wait until {day.fromordinal(day.toordinal() + 1)}" in refused.value.remedy
+    assert refused.value.remedy == (
+        "wait until 2027-03-22; if that is too long, agree on more trials_a_year and less alpha in the plan"
+    )
     refuse_too_many(tmp_path, "town", PLAN, NOW_S + 65 * DAY_S)
 
 
 def test_regions_do_not_share_and_the_one_that_runs_counts(tmp_path):
-    had(tmp_path, 30, 20)
+    had(tmp_path, 365, 364, 20)
     write(tmp_path, NOW_S)
-    assert len(started_within_a_year(tmp_path, "town", NOW_S)) == 3
+    assert started_within_a_year(tmp_path, "town", NOW_S) == [NOW_S - 364 * DAY_S, NOW_S - 20 * DAY_S, NOW_S]
     assert started_within_a_year(tmp_path, "elsewhere", NOW_S) == []
 
 
@@ -82,12 +82,30 @@ def test_a_kill_between_record_and_removal_counts_the_trial_once(tmp_path, monke
     assert started_within_a_year(tmp_path, "town", NOW_S) == [NOW_S]
     end_on_record(tmp_path, "town", trial, "stop")
     assert read_trial(tmp_path, "town") is None
+    end_on_record(tmp_path, "town", trial, "stop")
     assert [(each.started_s, each.decision) for each in ended_trials(tmp_path, "town")] == [(NOW_S, "stop")]
+
+
+def test_a_trial_that_cannot_be_read_or_written_is_named(tmp_path):
+    trial, home = write(tmp_path, NOW_S), tmp_path / "town"
+    for name, act in (
+        ("trial.json", lambda: write_trial(tmp_path, "town", trial)),
+        ("trials.json", lambda: end_on_record(tmp_path, "town", trial, "stop")),
+    ):
+        (home / f".{name}.part").mkdir()
+        with pytest.raises(ArtifactError, match=f"{home / name} cannot be written"):
+            act()
+    (home / "trial.json").write_bytes(b"garbage")
+    with pytest.raises(ArtifactError, match=r"trial\.json cannot be used") as refused:
+        read_trial(tmp_path, "town")
+    assert refused.value.remedy == "remove it, then start the trial again: `python -m lifecycle gate start`"
 
 
 @pytest.mark.parametrize("content", [b"garbage", b'[{"champion": "\xff"}]'])
 def test_a_record_that_cannot_be_read_frees_nobody(tmp_path, content):
     had(tmp_path, 10)
-    ended_path(tmp_path, "town").write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"trials\.json cannot be read"):
+    (tmp_path / "town" / "trials.json").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"trials\.json cannot be read") as refused:
         refuse_too_many(tmp_path, "town", PLAN, NOW_S)
+    remedy = "restore it from a copy, or write it again from the audit log's records `trial_ended`"
+    assert refused.value.remedy == remedy

@@ -86,7 +86,15 @@ def test_skill_that_is_gone_is_one_only_where_there_was_some():
     (reason,) = reasons_of(gone)
     assert "no longer shown to be better" in reason
     assert reasons_of(gone, was_better=False) == []
+    assert reasons_of(gone[:SKILL_DAYS]) == ["after 28 days it is no longer shown to be better than its baseline"]
     assert reasons_of(gone[: SKILL_DAYS - 1]) == []
+
+
+def test_skill_is_gone_on_the_day_that_says_so():
+    good = days(SKILL_DAYS, skill=0.05)
+    assert reasons_of(good) == []
+    awful = days(SKILL_DAYS + 1, skill=-10)[-1]
+    assert len(reasons_of([*good, awful])) == 1
 
 
 def test_the_ratio_is_that_of_the_sums():
