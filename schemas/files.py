@@ -67,7 +67,7 @@ def sync_files(folder: Path) -> None:
 def exclusive(path: Path) -> Iterator[None]:
     """Wait for the lock file at `path`, then hold it. The system frees it when the process ends. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

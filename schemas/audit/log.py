@@ -82,7 +82,7 @@ def record(
     with write_errors(AuditError, f"the audit log {path}", remedy=remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             old_head = kept_head(checkpoint, path) if checkpoint else None

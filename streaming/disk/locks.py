@@ -20,7 +20,7 @@ def only_writer(checkpoint: Path) -> Iterator[None]:
     path = checkpoint / "lock"
     with write_errors(CheckpointError, f"RISK_CHECKPOINT={checkpoint}"):
         checkpoint.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             _lock(file)
@@ -53,7 +53,7 @@ def _lock(file: int) -> None:
 def is_held(checkpoint: Path) -> bool:
     """Whether a process holds the checkpoint's lock now."""
     try:
-        file = os.open(checkpoint / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(checkpoint / "lock", os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
