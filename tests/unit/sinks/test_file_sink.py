@@ -6,6 +6,7 @@ import os
 import pytest
 
 from schemas.errors import SinkRefused, SinkUnavailable
+from streaming.sinks.contract import WriteReport
 from streaming.sinks.file import FileSink, warn_of_growth
 from tests.harness.toy import toy_spec
 
@@ -30,9 +31,10 @@ def test_lines_are_on_disk_before_a_file_write_returns(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_size))
     sink = FileSink(tmp_path / "scores.lp")
     sink.check()
-    sink.write(LINES)
+    report = sink.write_all({"town": lambda: LINES, "pipeline": lambda: LINES[:34]})
     sink.close()
-    assert synced[-1] == len(LINES)
+    assert report == WriteReport(lines=3, bytes=len(LINES) + 34, requests=1)
+    assert synced[-1] == report.bytes
 
 
 @pytest.mark.fault("F25")
@@ -65,8 +67,9 @@ def test_two_jobs_cannot_write_one_file(tmp_path):
 
 
 def test_a_folder_is_no_file_to_write_to(tmp_path):
-    with pytest.raises(SinkRefused, match="choose another path"):
+    with pytest.raises(SinkRefused) as refused:
         FileSink(tmp_path).check()
+    assert str(refused.value) == f"{tmp_path} cannot be opened for writing (Is a directory): choose another path"
     (tmp_path / "plain").write_bytes(b"")
     with pytest.raises(SinkRefused, match="choose another path"):
         FileSink(tmp_path / "plain" / "scores.lp").check()
@@ -78,4 +81,6 @@ def test_a_file_that_grows_much_is_warned_of_and_no_other(caplog):
     warn_of_growth("influxdb", [large, large])
     assert caplog.text == ""
     warn_of_growth("file:scores.lp", [large, large])
-    assert "file:scores.lp grows without limit, with these regions by at least about 6 GB a day" in caplog.text
+    assert caplog.messages == [
+        "file:scores.lp grows without limit, with these regions by at least about 6 GB a day: set RISK_SINK=influxdb"
+    ]

@@ -143,9 +143,10 @@ def test_points_lost_for_another_reason_stop_the_write(stub_store, sink, message
 def test_a_reason_that_changes_while_it_tries_is_said(stub_store, sink, waits, caplog):
     stub_store.answers.extend([answer(503), answer(503), answer(429, "slow down"), answer(429, "slow down")])
     sink.write(LINES)
-    first, second = (text for text in logged(caplog) if "again" in text)
-    assert "503 no" in first
-    assert "429 slow down" in second
+    place = f"InfluxDB at {stub_store.url}, bucket 'risk'"
+    assert logged(caplog) == [
+        f"{place}: {reason}; no new scores are stored, trying again" for reason in ("503 no", "429 slow down")
+    ]
 
 
 @pytest.mark.fault("F22")

@@ -42,7 +42,13 @@ def test_an_absence_and_the_return_are_logged_once(listener, away, caplog):
     for now_s in (0, 5, 10, LONGEST_ABSENCE_S - 1):
         watch.look(now_s)
     assert watch.is_away
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        (
+            "WARNING",
+            f"Kafka at {away} does not answer, so there are no new scores: start it, or correct "
+            "RISK_KAFKA_BOOTSTRAP. Waiting for it for up to 600 s",
+        )
+    ]
     listener.listen()
     watch.look(LONGEST_ABSENCE_S + 10)
     assert not watch.is_away
@@ -56,6 +62,10 @@ def test_a_broker_that_stays_away_ends_the_job(away):
     watch.look(1000 + LONGEST_ABSENCE_S)  # too soon after the last look to count
     with pytest.raises(BrokerError, match="has not answered for 605 s: start it"):
         watch.look(1000 + LONGEST_ABSENCE_S + 5)
+    watch = KafkaWatch(away, LONGEST_ABSENCE_S)
+    watch.look(0)
+    with pytest.raises(BrokerError, match="has not answered for 600 s"):
+        watch.look(LONGEST_ABSENCE_S)
 
 
 def test_an_absence_is_noticed_while_the_caller_is_busy_and_raised_when_it_asks(away, caplog):
