@@ -14,7 +14,7 @@ from schemas.covariate import decode_covariates
 from schemas.decode import decode_messages
 from schemas.event import REASONS
 from schemas.limits import MAX_EVENT_BYTES
-from schemas.refusal import kept_payload, reason_for
+from schemas.refusal import kept_payload, personal_keys, reason_for
 from tests.faults.oracle import region_in
 from tests.harness.toy import toy_grid, toy_messages, toy_record, toy_spec
 
@@ -172,6 +172,20 @@ def test_each_message_is_booked_once_and_on_the_same_region_however_batches_are_
 )
 def test_what_may_hold_a_person_in_any_wrapping_keeps_no_payload(value):
     assert reason_for(value)[0] == "person_field"
+
+
+@pytest.mark.parametrize(
+    ("value", "keys"),
+    [
+        (changed(callerName="x", more=[{"DOB": 1}, {"lat": 2}]), ["DOB", "callerName"]),
+        (b'["name"]', []),
+        (b'{"caller', []),
+        (b'"\xff"', []),
+        (b"[" * 2000 + b"]" * 2000, []),
+    ],
+)
+def test_the_keys_that_may_describe_a_person_are_told_at_a_terminal(value, keys):
+    assert personal_keys(value) == keys
 
 
 def test_whose_bytes_are_kept_depends_on_the_reason_and_the_size_alone():
