@@ -9,7 +9,7 @@ import torch
 from models.dispersion import Dispersion
 from models.features import feature_names
 from models.hyperparameters import Hyperparameters
-from models.network import NetworkShape, residual_of
+from models.network import NetworkShape, RiskNetwork, residual_of
 from models.networks import MODELS, kind_of_network, name_of_kind
 from models.networks.residual import ResidualNetwork
 from models.scoring import score
@@ -55,7 +55,9 @@ def trained(name, *, seed=0):
 def test_every_kind_is_described_known_by_its_name_and_groups_its_inputs(name):
     kind = kind_of_network(name)
     assert kind.__doc__
-    assert name_of_kind(kind.create(shape_of(kind))) == name
+    network = kind.create(shape_of(kind))
+    assert name_of_kind(network) == name
+    assert list(RiskNetwork.warm_starts(network, *[torch.zeros(0)] * 4)) == []  # of a kind that has none
     groups = kind.input_groups(FEATURES)
     assert set(groups) <= set(ATTRIBUTION_GROUPS)
     inputs = kind.inputs(values_of(), GRID)

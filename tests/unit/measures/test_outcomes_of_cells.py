@@ -69,6 +69,8 @@ def test_a_kept_forecast_is_judged_by_the_dispersion_of_each_cell(kept, horizon)
         assert chances == pytest.approx(law(here).sf(0).sum(), rel=1e-5)
     hour = judged_hour(kept, None, closed(horizon), SPEC)
     assert hour.champion == pytest.approx(total, rel=1e-6)
+    sums = EXPECTED[:, :, horizon].sum(axis=0, dtype=np.float64)
+    assert hour.champion_expected == hour.challenger_expected == dict(zip(SPEC.categories, sums, strict=True))
     places = (slice(None), slice(None), horizon)
     assert hour.baseline == pytest.approx(-usual_law(places).logpmf(observed).sum(), rel=1e-6)
 

@@ -3,7 +3,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.local_time import HOURS, hours_within, local_from_utc, utc_from_local
@@ -16,8 +16,14 @@ MOMENTS = st.integers(1_262_304_000, 1_893_456_000) | st.integers(1_489_280_000,
 COLUMNS = st.lists(MOMENTS | st.integers(1_509_830_000, 1_509_890_000), min_size=1, max_size=20)
 
 
+def wall(*clocks):
+    return [int(datetime.fromisoformat(clock).replace(tzinfo=UTC).timestamp()) for clock in clocks]
+
+
 @settings(max_examples=40)
 @given(wall_s=COLUMNS, zone=st.sampled_from(ZONES))
+@example(wall("2017-03-12T02:30", "2017-03-12T03:00", "2017-11-05T01:30", "2017-11-05T02:00"), "America/Chicago")
+@example(wall("2017-05-13T23:30"), "America/Santiago")  # clocks go back at midnight, which is another day in UTC
 def test_wall_clock_times_become_the_instants_that_zoneinfo_gives(wall_s, zone):
     naive = [datetime.fromtimestamp(s, UTC).replace(tzinfo=ZoneInfo(zone)) for s in wall_s]
     expected = [int(when.timestamp()) for when in naive]
@@ -27,8 +33,14 @@ def test_wall_clock_times_become_the_instants_that_zoneinfo_gives(wall_s, zone):
     utc_s, reading = utc_from_local(np.array(wall_s, np.int64), zone)
 
     assert utc_s.tolist() == expected
+    assert reading.dtype == np.int8
     assert (reading == 1).tolist() == twice
     assert (reading == -1).tolist() == never
+
+
+def test_no_times_are_no_instants():
+    utc_s, reading = utc_from_local(np.zeros(0, np.int64), "America/Chicago")
+    assert (utc_s.shape, reading.shape, reading.dtype) == ((0,), (0,), np.int8)
 
 
 @settings(max_examples=40)

@@ -1,8 +1,7 @@
 """Holidays: those of a place, written into the artifact, and told to the network by the local day."""
 
 import sys
-from datetime import date, datetime
-from zoneinfo import ZoneInfo
+from datetime import date
 
 import msgspec
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
-from models.features import FeatureEngine, features_of
+from models.features import features_of
 from models.training.outside_series import YEARS_AHEAD, holiday_days
 from models.training.regions import RegionTask
 from models.training.train_region import prepare, train_region
@@ -53,31 +52,6 @@ def test_a_place_without_a_calendar_is_refused():
 def test_a_place_that_is_no_code_is_refused():
     with pytest.raises(DataError, match="ISO 3166-2"):
         msgspec.structs.replace(toy_spec(2, 2), holidays="Illinois")
-
-
-@pytest.mark.parametrize(
-    ("local", "expected"),
-    [
-        ("2017-07-03T23:59", (0, 1, 0)),
-        ("2017-07-04T00:00", (1, 0, 0)),
-        ("2017-07-04T23:59", (1, 0, 0)),  # in UTC it is the fifth
-        ("2017-07-05T12:00", (0, 0, 1)),
-        ("2017-07-06T12:00", (0, 0, 0)),
-    ],
-)
-def test_the_features_tell_the_local_day(local, expected):
-    spec = with_holidays()
-    engine = FeatureEngine(spec, toy_constants(spec, holidays=holiday_days("US-IL", START_S, END_S)))
-    state = CountState(spec)
-    state.advance(int(datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(ZONE)).timestamp()))
-    values = engine.compute(state).values
-    columns = [values[:, :, spec.features.index(f"holiday_{place}")] for place in ("today", "eve", "after")]
-    for column, value in zip(columns, expected, strict=True):
-        np.testing.assert_array_equal(column, value)
-    plain = msgspec.structs.replace(spec, holidays="", features=toy_spec(2, 2).features)
-    others = [number for number, name in enumerate(spec.features) if not name.startswith("holiday_")]
-    without = FeatureEngine(plain, toy_constants(plain)).compute(state).values
-    np.testing.assert_array_equal(values[:, :, others], without)
 
 
 def test_an_artifact_keeps_them_and_scoring_asks_no_calendar(tmp_path, monkeypatch):
