@@ -20,7 +20,7 @@ def settings(tmp_path):
 def far_from_utc(monkeypatch):
     """A machine whose own zone is not UTC."""
     with monkeypatch.context() as patch:
-        patch.setenv("TZ", "America/Chicago")
+        patch.setenv("TZ", "Pacific/Honolulu")
         time.tzset()
         yield
     time.tzset()

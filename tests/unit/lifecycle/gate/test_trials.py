@@ -13,6 +13,7 @@ from lifecycle.gate.trial import (
     end_on_record,
     ended_trials,
     read_trial,
+    refuse_another,
     refuse_too_many,
     started_within_a_year,
     write_trial,
@@ -37,16 +38,17 @@ def had(artifacts, *ages_days):
         end_on_record(artifacts, "town", write(artifacts, NOW_S - age_days * DAY_S), "stop")
 
 
+@pytest.mark.usefixtures("far_from_utc")
 def test_a_fifth_within_a_year_is_refused_and_the_day_is_named(tmp_path):
     had(tmp_path, 400, 300, 200, 100)
     refuse_too_many(tmp_path, "town", PLAN, NOW_S)  # the first of the four is more than a year old
     had(tmp_path, 50)
     with pytest.raises(GateClosed, match="has had 4 trials within 365 days, and the plan allows 4") as refused:
-        refuse_too_many(tmp_path, "town", PLAN, NOW_S)
+        refuse_another(tmp_path, "town", PLAN, NOW_S)
     assert refused.value.remedy == (
         "wait until 2027-03-22; if that is too long, agree on more trials_a_year and less alpha in the plan"
     )
-    refuse_too_many(tmp_path, "town", PLAN, NOW_S + 65 * DAY_S)
+    refuse_another(tmp_path, "town", PLAN, NOW_S + 65 * DAY_S)
 
 
 def test_regions_do_not_share_and_the_one_that_runs_counts(tmp_path):
