@@ -20,7 +20,10 @@ def test_the_setting_names_the_sink_and_its_place(tmp_path):
     store = {"influx_url": "http://127.0.0.1:1", "influx_bucket": "scores"}
     with (
         closing(open_sink(Settings(sink="influxdb", **store))) as sink,
-        pytest.raises(SinkUnavailable, match=r"^InfluxDB at http://127\.0\.0\.1:1, bucket 'scores': no answer"),
+        pytest.raises(
+            SinkUnavailable,
+            match=r"^InfluxDB at http://127\.0\.0\.1:1, bucket 'scores': no answer \(connection refused\)",
+        ),
     ):
         sink.check()
 

@@ -1,16 +1,29 @@
 """What speaks against a trial: a challenger that could not pass it is not tried, and chance alone keeps none out."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from lifecycle.gate.held_out import faults_of, judge_held_out, unsound
+from lifecycle.gate.held_out import (
+    compare_held_out,
+    faults_of,
+    held_out_from_s,
+    judge_held_out,
+    longest_training_s,
+    missing_remarks,
+    refuse_missing,
+    unsound,
+)
 from lifecycle.gate.plan import GatePlan
 from models.artifact.artifact import read_artifact
 from models.measures.paired import Difference, difference_of
+from models.training.replay import IncidentHistory
+from schemas.errors import GateClosed
+from schemas.spec import DAY_S, HOUR_S, CovariateSeries
 from tests.harness.judged import judged_day
-from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
+from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec, toy_table
 
 ALIKE = Difference(mean=0.0, low=-1e-5, high=1e-5, blocks=28, correlation=0.0, verdict="tie")
 
@@ -34,6 +47,48 @@ def test_what_cannot_be_tried_is_told_in_full(tmp_path):
         "its spec is another one; train it with --like the champion's folder",
         no_newer,
     )
+
+
+def test_the_span_begins_where_no_forecast_reaches_into_what_was_learned_and_is_as_long_as_the_plan_says(tmp_path):
+    older, newer = (
+        read_artifact(toy_artifact(tmp_path / name, toy_spec(), cutoff_s=CUTOFF_S + seconds))
+        for name, seconds in (("older", 0), ("newer", 7200))
+    )
+    first_whole_hour_s = -(-(CUTOFF_S + 7200) // HOUR_S) * HOUR_S
+    assert held_out_from_s(older, newer) == held_out_from_s(newer, older) == first_whole_hour_s + DAY_S
+    assert longest_training_s(100 * DAY_S + 5, GatePlan(), (HOUR_S, DAY_S)) == 71 * DAY_S
+
+
+def test_incidents_of_the_span_are_counted_against_what_both_expected(tmp_path):
+    spec, plan = toy_spec(), GatePlan(least_days=3, least_incidents=36)
+    champion, challenger = (
+        read_artifact(toy_artifact(tmp_path / name, spec, cutoff_s=CUTOFF_S + seconds))
+        for name, seconds in (("champion", 0), ("challenger", 60))
+    )
+    table = toy_table(np.arange(CUTOFF_S + 7200, CUTOFF_S + 6 * DAY_S, 7200))  # 36 in the three whole days
+    past = IncidentHistory.of(table, spec, CUTOFF_S + 5 * DAY_S)
+    shown = compare_held_out(champion, challenger, past, plan)
+    assert (shown.days, shown.champion, shown.remarks) == (3, shown.challenger, ())
+    assert shown.faults[-1] == "observed over expected is 1.58 in fire"
+    short = IncidentHistory.of(table, spec, CUTOFF_S + 3 * DAY_S)
+    assert compare_held_out(champion, challenger, short, plan).faults == (
+        "1 days are held out, and the plan asks for 3: train until an earlier day",
+    )
+
+
+def test_an_outside_series_that_is_missing_in_half_of_the_span_is_said_and_in_more_is_refused(monkeypatch):
+    shares = {"wind": 0.05, "rain": 0.5, "snow": 0.51, "sun": 0.9}
+    series = tuple(CovariateSeries(name=name, max_age_hours=6) for name in shares)
+    past = SimpleNamespace(spec=toy_spec(covariates=series), covariates=None, cutoff_s=0)
+    monkeypatch.setattr("lifecycle.gate.held_out.missing_shares", lambda *_: [(share,) for share in shares.values()])
+    said = [
+        f"the outside series {name} is missing in {percent}% of the held-out moments"
+        for name, percent in (("rain", 50), ("snow", 51), ("sun", 90))
+    ]
+    assert list(missing_remarks(past, 0)) == said
+    with pytest.raises(GateClosed) as refused:
+        refuse_missing(past, 0)
+    assert refused.value.message == "; ".join(said[1:])
 
 
 def test_one_that_fits_may_be_tried():
