@@ -20,12 +20,11 @@ from lifecycle.gate.plan import read_plan
 from lifecycle.gate.shadow_day import ShadowHour, shadow_path
 from lifecycle.gate.trial import Trial, read_trial
 from lifecycle.registry.changes import promote, register
-from lifecycle.registry.copying import registered_artifact
 from lifecycle.registry.folder import FolderRegistry
 from lifecycle.registry.sync import sync
 from lifecycle.retraining.challenger import days_to_wait, due_reasons, registered_challenger
 from lifecycle.trials.desk import Desk, begin, end_trial, start_trial
-from models.artifact.artifact import Artifact
+from models.artifact.artifact import Artifact, read_artifact
 from models.artifact.pointer import champion_of
 from models.artifact.untrained import write_untrained
 from models.counting.closed_horizons import horizons_closed_between
@@ -165,7 +164,7 @@ class Life:
 
     def _side(self, version: str) -> _Side:
         if version not in self.sides:
-            self.sides[version] = _Side.of(registered_artifact(self.desk.registry, self.spec.region, version))
+            self.sides[version] = _Side.of(read_artifact(self.desk.artifacts / self.spec.region / version))
         return self.sides[version]
 
     def _forecast(self, side: _Side, tick_s: int) -> Forecast:
