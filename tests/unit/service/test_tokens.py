@@ -1,7 +1,9 @@
 """Who may ask: hashes in a file, regions, and how often."""
 
+import hashlib
 import json
 import os
+import re
 from http.cookies import SimpleCookie
 
 import pytest
@@ -37,6 +39,7 @@ def base(folder, made):
 def test_the_file_holds_no_token(folder, made):
     text = (folder / "tokens.jsonl").read_text(encoding="utf-8")
     assert all(token not in text for token in made.values())
+    assert {len(token) for token in made.values()} == {43}  # of 256 random bits
     assert [caller.name for caller in read_tokens(folder / "tokens.jsonl")] == ["cad", "north"]
 
 
@@ -101,6 +104,41 @@ def test_a_file_that_cannot_be_used_opens_nothing(tmp_path, damage):
     assert damage is None or damage.decode(errors="replace") not in str(caught.value)
 
 
+def test_a_file_that_opens_nothing_is_said_once_each_time(tmp_path, caplog):
+    path = tmp_path / "tokens.jsonl"
+    tokens = Tokens(path)
+    for _ in range(2):
+        tokens.look()
+    path.write_bytes(b"not json\n")
+    tokens.look()
+    assert tokens.is_broken
+    assert caplog.messages == [f"no token is accepted: [Errno 2] No such file or directory: '{path}'"]
+    path.unlink()
+    token = make_token(path, "cad", [])
+    tokens.look()
+    assert tokens.caller(token)
+    assert not tokens.is_broken
+    path.write_bytes(b"not json\n")
+    for _ in range(2):
+        tokens.look()
+    fault, remedy = f"the tokens' file {path} has a line that is no token's", "make it with `token NAME --tokens FILE`"
+    assert caplog.messages[1:] == [f"no token is accepted: {fault}: {remedy}"]
+
+
+def test_a_token_is_at_most_200_characters_long(tmp_path):
+    path = tmp_path / "tokens.jsonl"
+    lines = [
+        {"name": f"t{length}", "sha256": hashlib.sha256(b"x" * length).hexdigest(), "regions": [], "screen": False}
+        for length in (200, 201)
+    ]
+    path.write_text("\n\n".join(map(json.dumps, lines)))
+    tokens = Tokens(path)
+    tokens.look()
+    assert tokens.caller("x" * 200).name == "t200"
+    assert tokens.caller("x" * 201) is None
+    assert tokens.caller("\udcff") is None  # a byte of a header that is no text
+
+
 def test_a_new_token_of_a_name_replaces_the_old_one(tmp_path):
     path = tmp_path / "tokens.jsonl"
     old, new = make_token(path, "cad", []), make_token(path, "cad", ["riverton"])
@@ -108,6 +146,10 @@ def test_a_new_token_of_a_name_replaces_the_old_one(tmp_path):
     tokens.look()
     assert tokens.caller(old) is None
     assert tokens.caller(new).regions == ("riverton",)
+    make_token(path, "wall", ["riverton", "lakeside"], screen=True)
+    cad, wall = read_tokens(path)
+    assert (cad.name, cad.screen) == ("cad", False)
+    assert (wall.name, wall.regions, wall.screen) == ("wall", ("lakeside", "riverton"), True)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o444, 0o644])
@@ -125,9 +167,24 @@ def test_a_token_that_is_added_lets_the_same_users_read_the_file(tmp_path, mode)
 
 @pytest.mark.parametrize(("name", "regions"), [("a b", []), ("", []), ("cad", ["No Region"])])
 def test_a_token_that_could_not_be_read_again_is_not_made(tmp_path, name, regions):
-    with pytest.raises(SettingsError):
+    with pytest.raises(SettingsError, match=re.escape(f"token {name!r} for {regions} cannot be (")) as refused:
         make_token(tmp_path / "tokens.jsonl", name, regions)
+    remedy = "choose a name of letters, digits, . _ and -, and regions as their artifacts call them"
+    assert refused.value.remedy == remedy
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_read_or_written_is_named(tmp_path):
+    with pytest.raises(SettingsError) as refused:
+        make_token(tmp_path, "cad", [])
+    assert str(refused.value) == (
+        f"the tokens' file {tmp_path} cannot be read (Is a directory): make it with `token NAME --tokens FILE`"
+    )
+    path = tmp_path / "tokens.jsonl"
+    (tmp_path / ".tokens.jsonl.part").mkdir()
+    with pytest.raises(SettingsError) as refused:
+        make_token(path, "cad", [])
+    assert str(refused.value) == f"{path} cannot be written (Is a directory): choose another file with --tokens"
 
 
 @given(st.lists(st.floats(0, 2), max_size=60), st.floats(0.5, 20))
@@ -139,6 +196,21 @@ def test_no_caller_gets_more_than_the_rate_and_a_burst(waits, per_s):
         now[0] += wait
         answered += rates.wait_s("cad") == 0
     assert answered <= max(1, per_s * 5) + now[0] * per_s + 1e-6
+
+
+def test_a_caller_may_ask_for_five_seconds_at_once_and_is_told_how_long_to_wait():
+    now = [100.0]
+    rates = Rates(2.0, lambda: now[0])
+    assert [rates.wait_s("cad") for _ in range(12)] == [0.0] * 10 + [0.5] * 2
+    assert rates.wait_s("desk") == 0.0
+    now[0] += 0.25
+    assert rates.wait_s("cad") == 0.25
+    now[0] += 0.25
+    assert [rates.wait_s("cad") for _ in range(2)] == [0.0, 0.5]
+    now[0] += 3600
+    assert [rates.wait_s("cad") for _ in range(11)] == [0.0] * 10 + [0.5]
+    rare = Rates(0.125, lambda: now[0])
+    assert [rare.wait_s("cad") for _ in range(2)] == [0.0, 8.0]
 
 
 def test_who_asks_too_often_is_told_when_to_come_again(tmp_path):
