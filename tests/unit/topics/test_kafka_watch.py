@@ -173,13 +173,13 @@ def test_a_silent_kafka_blocks_nobody_and_is_checked_once(listening):
     asked, answered = [], threading.Event()
 
     def check():
-        asked.append(1)
+        asked.append((threading.current_thread().name, threading.current_thread().daemon))
         answered.wait(10)
 
     watch = KafkaWatch(listening, LONGEST_ABSENCE_S, check=check)
     for now_s in range(0, 100, 5):
         watch.look(now_s)
-    assert len(asked) == 1
+    assert asked == [("check of the topic", True)]  # a daemon: it keeps no job from its end
     answered.set()
     wait_for_answer()
     watch.look(100)

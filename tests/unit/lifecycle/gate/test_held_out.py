@@ -66,11 +66,12 @@ def test_incidents_of_the_span_are_counted_against_what_both_expected(tmp_path):
         for name, seconds in (("champion", 0), ("challenger", 60))
     )
     table = toy_table(np.arange(CUTOFF_S + 7200, CUTOFF_S + 6 * DAY_S, 7200))  # 36 in the three whole days
-    past = IncidentHistory.of(table, spec, CUTOFF_S + 5 * DAY_S)
+    midnight_s = (CUTOFF_S // DAY_S + 5) * DAY_S  # the third day ends with its last hour
+    past = IncidentHistory.of(table, spec, midnight_s)
     shown = compare_held_out(champion, challenger, past, plan)
     assert (shown.days, shown.champion, shown.remarks) == (3, shown.challenger, ())
     assert shown.faults[-1] == "observed over expected is 1.58 in fire"
-    short = IncidentHistory.of(table, spec, CUTOFF_S + 3 * DAY_S)
+    short = IncidentHistory.of(table, spec, midnight_s - 2 * DAY_S)
     assert compare_held_out(champion, challenger, short, plan).faults == (
         "1 days are held out, and the plan asks for 3: train until an earlier day",
     )
