@@ -50,7 +50,7 @@ def drift_of(days: Sequence[ShadowDay]) -> list[Drift]:
     drifts = []
     for name, members in (("all", categories), *((category, [category]) for category in categories)):
         observed, expected = (
-            np.array([sum(getattr(day, field)[category] for category in members) for day in used], np.float64)
+            np.array([sum(getattr(day, field)[category] for category in members) for day in used])
             for field in ("observed", "champion_expected")
         )
         starts = range(0, len(used) - LEAST_DAYS + 1, RESTART_DAYS)

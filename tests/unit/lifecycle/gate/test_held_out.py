@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from lifecycle.gate.held_out import (
     compare_held_out,
@@ -18,12 +19,22 @@ from lifecycle.gate.held_out import (
 )
 from lifecycle.gate.plan import GatePlan
 from models.artifact.artifact import read_artifact
+from models.counting.count_state import CountState
+from models.dispersion import Dispersion
 from models.measures.paired import Difference, difference_of
 from models.training.replay import IncidentHistory
 from schemas.errors import GateClosed
 from schemas.spec import DAY_S, HOUR_S, CovariateSeries
 from tests.harness.judged import judged_day
-from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec, toy_table
+from tests.harness.toy import (
+    CUTOFF_S,
+    publish_artifact,
+    toy_artifact,
+    toy_constants,
+    toy_network,
+    toy_spec,
+    toy_table,
+)
 
 ALIKE = Difference(mean=0.0, low=-1e-5, high=1e-5, blocks=28, correlation=0.0, verdict="tie")
 
@@ -75,6 +86,30 @@ def test_incidents_of_the_span_are_counted_against_what_both_expected(tmp_path):
     assert compare_held_out(champion, challenger, short, plan).faults == (
         "1 days are held out, and the plan asks for 3: train until an earlier day",
     )
+
+
+def test_each_is_compared_by_its_network_and_the_dispersion_around_that(tmp_path):
+    spec, history, network = toy_spec(), CountState(toy_spec()), toy_network(toy_spec())
+    history.advance(CUTOFF_S)
+    torch.nn.init.constant_(network.leave.bias, 0.3)
+    artifacts = [
+        read_artifact(publish_artifact(folder, spec=spec, constants=constants, network=of_it, history=history))
+        for folder, constants, of_it in (
+            (tmp_path / "plain", toy_constants(spec), toy_network(spec)),
+            (tmp_path / "more", toy_constants(spec), network),
+            (
+                tmp_path / "wide",
+                toy_constants(spec, network_dispersion=Dispersion.quadratic(np.full((2, 3), 0.1))),
+                network,
+            ),
+        )
+    ]
+    past = IncidentHistory.of(toy_table(np.arange(CUTOFF_S, CUTOFF_S + 6 * DAY_S, 7200)), spec, CUTOFF_S + 5 * DAY_S)
+    plain, more, wide = (
+        compare_held_out(artifacts[0], artifact, past, GatePlan(least_days=3)) for artifact in artifacts
+    )
+    assert plain.challenger == plain.baseline == more.champion
+    assert len({plain.challenger, more.challenger, wide.challenger}) == 3
 
 
 def test_an_outside_series_that_is_missing_in_half_of_the_span_is_said_and_in_more_is_refused(monkeypatch):

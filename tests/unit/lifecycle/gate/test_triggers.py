@@ -11,6 +11,7 @@ from lifecycle.gate.triggers import (
     drift_of,
     triggers,
 )
+from models.measures.sequence import bounds
 from schemas.limits import DRIFT_BAND
 from tests.harness.judged import judged_day
 
@@ -56,6 +57,8 @@ def test_age_is_one():
 def test_a_level_that_rose_or_fell_is_one_and_says_where(level):
     reasons = reasons_of(days(30, level=level))
     assert [reason.split()[-1] for reason in reasons] == ["all", "ems"]
+    assert [drift.name for drift in drift_of(days(LEAST_DAYS))] == ["all", "ems", "fire"]
+    assert drift_of(days(LEAST_DAYS - 1, level=level)) == []
     assert reasons_of(days(LEAST_DAYS - 1, level=level)) == []
 
 
@@ -69,6 +72,19 @@ def test_a_level_that_rose_is_seen_soon_however_long_all_was_calm(calm):
     reasons = reasons_of(days(calm) + days(32, level=1.45, seed=1))
     assert [reason.split()[-1] for reason in reasons] == ["all", "ems"]
     assert reasons_of(days(calm) + days(6, level=1.45, seed=1)) == []
+
+
+def test_the_bounds_are_those_of_the_sequence_that_says_most():
+    """A sequence begins every two weeks, and is at least two weeks long."""
+    calm, high = days(14), days(14, level=1.45, seed=1)
+    _, ems, _ = drift_of(calm + high)
+    apart = bounds(  # three names, the second sequence, two sides
+        np.array([day.observed["ems"] - 200.0 for day in high]), alpha=0.05 / 3 / 6 / 2
+    )
+    assert ems.days == 14
+    assert (ems.low, ems.high) == pytest.approx((1 + apart.lower[-1] / 200, 1 + apart.upper[-1] / 200))
+    assert {drift.days for drift in drift_of(calm[1:] + high)} == {27}
+    assert {drift.days for drift in drift_of(calm[7:] + high + high[:7])} <= {28, 14}
 
 
 def test_chance_seldom_is_one():
