@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests.harness.stub_store import Handler, StubStore
 
@@ -27,6 +27,8 @@ os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 # the machine, not about the program. Each run draws examples of its own, in CI too, where Hypothesis would repeat one
 # draw.
 settings.register_profile("tests", max_examples=100, deadline=None, derandomize=False)
+# A change is noticed by any failing example: nobody reads the smallest one.
+settings.register_profile("mutants", settings.get_profile("tests"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile("tests")
 
 
