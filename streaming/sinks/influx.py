@@ -121,7 +121,6 @@ class InfluxSink(Sink):
     def _post_until(self, deadline_s: float, request: Request, failed: Event) -> WriteReport:
         """The report of an acknowledged request. Raises SinkRefused or SinkUnavailable, also when another `failed`."""
         tries, began_s = 0, time.monotonic()
-        self._failing.pop(get_ident(), None)
         try:
             for attempt in _attempts(deadline_s):
                 with attempt:
