@@ -6,15 +6,16 @@ import re
 import unicodedata
 from itertools import product
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.covariate import decode_covariates
 from schemas.decode import decode_messages
-from schemas.event import REASONS
+from schemas.event import REASONS, AwareTime
 from schemas.limits import MAX_EVENT_BYTES
-from schemas.refusal import kept_payload, personal_keys, reason_for
+from schemas.refusal import Contract, kept_payload, personal_keys, reason_for
 from tests.faults.oracle import region_in
 from tests.harness.toy import toy_grid, toy_messages, toy_record, toy_spec
 
@@ -168,10 +169,27 @@ def test_each_message_is_booked_once_and_on_the_same_region_however_batches_are_
         b'{"caller_name"            : "John Doe"',
         '{"ｎame":"John Doe"}'.encode(),
         b'{"reporting_party":"John Doe"}',
+        b'"John Doe, caller"',
+        changed(type_code='{"phone": 555}'),
+        changed(type_code=' [{"phone": 555}]'),
+        changed(type_code="<phone>555</phone>"),
+        changed(type_code='"phone": 555'),
     ],
 )
 def test_what_may_hold_a_person_in_any_wrapping_keeps_no_payload(value):
     assert reason_for(value)[0] == "person_field"
+
+
+def test_a_contracts_own_field_and_a_plain_text_are_no_wrapping():
+    class Signed(msgspec.Struct, forbid_unknown_fields=True):
+        name: str
+        at: AwareTime
+
+    signed = Contract.of(Signed, "at")
+    at = "2026-03-14T08:00:00"  # without an offset
+    assert reason_for(json.dumps({"name": "caller", "at": at}).encode(), signed)[0] == "bad_time"
+    assert reason_for(json.dumps({"name": {"name": "x"}, "at": at}).encode(), signed)[0] == "person_field"
+    assert reason_for(json.dumps({"phone": "x", "at": at}).encode(), signed)[0] == "person_field"
 
 
 @pytest.mark.parametrize(
