@@ -255,3 +255,15 @@ def test_a_cells_factor_is_on_the_dispersion_of_what_forecasts():
 def test_a_power_between_the_two_kinds_is_refused():
     with pytest.raises(DataError, match="must be 0 or 1"):
         BaselineConstants.checked(constants_of().arrays() | {"dispersion_power": np.full((2, 3), 0.5)}, spec_of())
+
+
+@pytest.mark.parametrize(("share", "variance"), [(0.0, [1.0, 1.0]), (0.5, [0.4, 1.0]), (1.0, [0.2, 1.0])])
+def test_a_map_of_all_days_is_mixed_in_and_the_less_chance_it_has_the_less_of_the_neighbourhood(share, variance):
+    """The kept days have a fifth of the first category's incidents, and the only one of the second's."""
+    spec = toy_spec(2, 2)
+    constants = toy_constants(spec)
+    kept, of_all = np.array([[2.0, 1.0], *[[0.0, 0.0]] * 3]), np.array([[1.0, 1.0], [4.0, 0.0], [5.0, 0.0], [0.0, 0.0]])
+    mixed = (1 - share) * kept + share * of_all * [0.2, 1.0]
+    expected = cell_rate(mixed, 30.0, replace(constants, shrink_days=constants.shrink_days * variance), spec)
+    rate = mixed_cell_rate(kept, 30.0, of_all, share, constants, spec)
+    np.testing.assert_allclose(rate, expected, rtol=1e-12)

@@ -1,5 +1,6 @@
 """Features against a recount from the raw incidents in plain Python, and the same to the last bit however computed."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import cos, log, log1p, pi, sin
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.baseline import OlderDays
 from models.counting.blobs import export_state, restore_state
 from models.counting.count_state import CountState
 from models.feature_lists import all_features
@@ -251,3 +253,25 @@ def test_the_features_tell_a_holiday_by_the_local_day(local, expected):
     others = [number for number, name in enumerate(spec.features) if not name.startswith("holiday_")]
     without = FeatureEngine(plain, toy_constants(plain)).compute(state).values
     np.testing.assert_array_equal(values[:, :, others], without)
+
+
+def test_older_days_count_once_the_kept_ones_begin_after_them_and_as_of_before_in_training():
+    def usual(older_end_day, counts_before=None):
+        older = OlderDays(counts=older_counts, share=np.array(0.5), end_day=np.array(float(older_end_day)))
+        engine = FeatureEngine(SPEC, replace(CONSTANTS, older=older), counts_before)
+        return engine.compute(state).values[:, :, -1].tolist()
+
+    state = state_of([(HOUR, 0, 0), (2 * DAY, 3, 1)])
+    older_counts = np.arange(ROWS * COLS * CATEGORIES, dtype=np.float64).reshape(-1, CATEGORIES)
+    oldest, asked = state.levels["day"].oldest, []
+
+    def counts_before(day):
+        asked.append(day)
+        return older_counts
+
+    counted, left_out = usual(oldest), usual(oldest + 1)
+    assert counted == usual(oldest - 1) != left_out
+    assert usual(oldest - 1, counts_before) == usual(oldest + 1, counts_before) == counted
+    assert asked == [oldest - 1, oldest]
+    older_counts = np.zeros_like(older_counts)
+    assert usual(oldest) == left_out
