@@ -141,3 +141,10 @@ def test_an_unknown_kind_is_refused_with_those_that_there_are():
 
 def test_the_first_kind_is_that_of_artifacts_which_do_not_name_theirs():
     assert kind_of_network(next(iter(MODELS))) is ResidualNetwork
+
+
+def test_an_input_farther_out_than_six_standard_deviations_counts_as_six():
+    network = ResidualNetwork.create(NetworkShape(inputs=2, categories=1, horizons=1))
+    network.scale_like(torch.tensor([[0.0, 10.0], [0.5, 10.0], [1.0, 10.0]]))  # of the first: mean and deviation 0.5
+    scaled = network.scaled(torch.tensor([[3.5, 10.0], [3.55, 16.5], [-99.0, -99.0], [3.45, 10.0]]))
+    torch.testing.assert_close(scaled, torch.tensor([[6.0, 0.0], [6.0, 6.0], [-6.0, -6.0], [5.9, 0.0]]))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import nbinom
 
 from models.hyperparameters import Hyperparameters
-from models.network import NetworkShape, residual_of
+from models.network import residual_of
 from models.networks.residual import ResidualNetwork
 from models.training import fit_network as module
 from models.training.fit_network import (
@@ -123,13 +123,6 @@ def test_the_network_starts_from_that_many_examples(least, expected, monkeypatch
     fit(data, epochs=1)
     per_example = data.train.counts[:, :, 0].sum(dim=1).numpy().mean()
     assert lengths == [expected or int(np.ceil(least / per_example))]
-
-
-def test_an_input_farther_out_than_six_standard_deviations_counts_as_six():
-    network = ResidualNetwork.create(NetworkShape(inputs=2, categories=1, horizons=1))
-    network.scale_like(torch.tensor([[0.0, 10.0], [2.0, 10.0], [4.0, 10.0]]))  # of the first: mean 2, deviation 2
-    scaled = network.scaled(torch.tensor([[14.0, 10.0], [14.2, 16.5], [-99.0, -99.0], [13.8, 10.0]]))
-    torch.testing.assert_close(scaled, torch.tensor([[6.0, 0.0], [6.0, 6.0], [-6.0, -6.0], [5.9, 0.0]]))
 
 
 def test_a_gpu_gives_the_network_of_the_cpu():
