@@ -15,7 +15,7 @@ from schemas.covariate import decode_covariates
 from schemas.decode import decode_messages
 from schemas.event import REASONS, AwareTime
 from schemas.limits import MAX_EVENT_BYTES
-from schemas.refusal import Contract, kept_payload, personal_keys, reason_for
+from schemas.refusal import Contract, kept_payload, personal_keys, reason_for, region_named
 from tests.faults.oracle import region_in
 from tests.harness.toy import toy_grid, toy_messages, toy_record, toy_spec
 
@@ -145,6 +145,31 @@ BOOKED = {
 def test_a_refused_message_is_booked_on_the_region_of_the_roster_that_it_names(name):
     value, region = BOOKED[name]
     assert list(decode(value).rejections) == [region]
+
+
+@pytest.mark.parametrize(
+    ("value", "region"),
+    [
+        (b'{"region": "riverton"}', "riverton"),
+        (b'{"region": "atlantis"}', ""),
+        (b'{"region": "\xff"}', ""),
+        (b'{"region": "riverton", "incident_', "riverton"),
+        (b'{"region": "atlantis", "incident_', ""),
+        (b'{"of": {"region": "riverton"}}'.ljust(MAX_EVENT_BYTES), ""),
+        (b'{"of": {"region": "riverton"}}'.ljust(MAX_EVENT_BYTES + 1), "riverton"),  # it is too large to be read
+    ],
+)
+def test_a_region_is_named_at_the_top_or_in_the_head_of_what_is_no_event(value, region):
+    assert region_named(value, {"riverton"}) == region
+
+
+def test_what_only_the_spec_can_refuse_is_told():
+    decoded = decode(literal("incident_id", '"A\\u0000"'), changed(category="flood"), changed(lat=5))
+    assert [(refusal.reason, refusal.detail) for refusal in decoded.rejections["null_island"]] == [
+        ("schema", "incident_id holds a character that cannot be printed"),
+        ("unknown_category", "the region's spec has no such category"),
+        ("outside_grid", "the place lies outside the region's grid"),
+    ]
 
 
 @settings(max_examples=300, deadline=None)
