@@ -1,0 +1,67 @@
+"""What a region's follower had learned before an hour: files that never change.
+
+    <checkpoint>/following/<region>/<version>/<hour>.npz    hour: the first one it is for, epoch seconds
+
+The judge writes them from counts that are final. A forecast uses the newest file of its version that is not for a later
+hour. Who judges a forecast later finds the same file again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from schemas.arrays import pack_arrays, unpack_arrays
+from schemas.errors import ArtifactError, CheckpointError
+from schemas.files import read_regular_file, replace_file, write_errors
+from schemas.left_behind.closed_counts import KEEP_S, last_grace_s
+from schemas.limits import MAX_HISTORY_BYTES
+from schemas.spec import HOUR_S, Spec
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerStates:
+    """The files of one version in one region."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, checkpoint: Path, region: str, version: str) -> "FollowerStates":
+        return cls(checkpoint / "following" / region / version)
+
+    def newest(self, tick_s: int) -> Path | None:
+        """The file for a forecast that is made at `tick_s`; None where nothing had been learned by then."""
+        hours = [int(path.stem) for path in self.folder.glob("*.npz") if path.stem.isdigit()]
+        hour_s = max((hour_s for hour_s in hours if hour_s <= tick_s), default=None)
+        return None if hour_s is None else self._path(hour_s)
+
+    def has(self, hour_s: int) -> bool:
+        return self._path(hour_s).exists()
+
+    def write(self, hour_s: int, arrays: Arrays, spec: Spec) -> None:
+        """Write the file of an hour, and delete those that no forecast needs that is still judged.
+
+        Raises CheckpointError.
+        """
+        oldest_s = hour_s - max(spec.horizons_s) - last_grace_s(spec) - 2 * HOUR_S - KEEP_S
+        with write_errors(CheckpointError, self.folder, remedy="free disk space"):
+            replace_file(self._path(hour_s), pack_arrays(arrays))
+            needed = self.newest(oldest_s)
+            for path in self.folder.glob("*.npz"):
+                if path.stem.isdigit() and int(path.stem) < oldest_s and path != needed:
+                    path.unlink()
+
+    def _path(self, hour_s: int) -> Path:
+        return self.folder / f"{hour_s}.npz"
+
+
+def read_follower_state(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a file. Raises CheckpointError."""
+    try:
+        return unpack_arrays(read_regular_file(path, MAX_HISTORY_BYTES), path, MAX_HISTORY_BYTES)
+    except ArtifactError as error:
+        raise CheckpointError(f"{path} is damaged ({error})", "delete the folder: following begins anew") from error

@@ -1,0 +1,107 @@
+"""A follower that learns from the job's files gives what it gives offline, to the last bit, also after a kill."""
+
+import numpy as np
+import pytest
+
+from lifecycle.trials.teach import Teacher, state_at
+from models.artifact.artifact import read_artifact
+from models.follower_state import FollowerState
+from models.following import Follower
+from models.measures.outcomes import Forecast
+from models.sequential_following import SequentialFollowing, served_delay_s
+from schemas.errors import CheckpointError
+from schemas.left_behind.closed_counts import ClosedHorizon, last_grace_s
+from schemas.left_behind.follower_states import FollowerStates
+from schemas.left_behind.kept_forecasts import KeptForecasts
+from schemas.left_behind.trial_folder import outcomes_folder
+from schemas.spec import DAY_S, HOUR_S
+from tests.harness.toy import toy_artifact, toy_spec
+
+SPEC = toy_spec(2, 2, timezone="America/Chicago")
+START_S = 20_000 * DAY_S
+HOURS = 5 * 24
+SHAPE = (SPEC.grid.cells, len(SPEC.categories), len(SPEC.horizons_s))
+SPANS = [span_s // HOUR_S for span_s in SPEC.horizons_s]
+
+
+class Town:
+    """Twice as many incidents come as a network forecasts."""
+
+    def __init__(self, folder):
+        self.checkpoint, self.artifacts = folder / "checkpoint", folder / "artifacts"
+        self.artifact = read_artifact(toy_artifact(self.artifacts, SPEC, cutoff_s=START_S))
+        random = np.random.default_rng(5)
+        self.raw = random.gamma(8, 0.05, (HOURS, *SHAPE)).astype(np.float32) * np.array(SPANS, np.float32)
+        self.came = random.poisson(2 * self.raw[:, :, :, 0]).astype(np.int32)
+        self.teacher = Teacher(checkpoint=self.checkpoint, artifacts=self.artifacts)
+        self.states = FollowerStates.of(self.checkpoint, SPEC.region, self.artifact.version)
+        self.follower = Follower.of(SPEC, self.artifact.constants)
+
+    def counts(self, tick_s, stop_s):
+        first, stop = ((at_s - START_S) // HOUR_S for at_s in (tick_s, stop_s))
+        return self.came[first:stop].sum(axis=0, dtype=np.int32)
+
+    def closed_at(self, judged_s):
+        """The last judgements that are due then."""
+        end_s = judged_s - last_grace_s(SPEC)
+        for horizon, span_s in enumerate(SPEC.horizons_s):
+            if (tick_s := end_s - span_s) >= START_S:
+                came = self.counts(tick_s, end_s)
+                yield ClosedHorizon(horizon=horizon, tick_s=tick_s, judged_s=judged_s, observed=came)
+
+    def hour(self, number):
+        """The job keeps its forecast and the judge learns. Gives the forecast's factors."""
+        tick_s, raw = START_S + number * HOUR_S, self.raw[number]
+        forecast = Forecast.of(self.artifact.version, raw, raw, self.artifact.constants, of_network=True)
+        KeptForecasts(outcomes_folder(self.checkpoint)).write(forecast.to_keep(), SPEC, tick_s)
+        factors = self.follower.factors(state_at(self.states, SPEC, tick_s), tick_s).shown()
+        if closed := list(self.closed_at(tick_s)):
+            self.teacher.teach(SPEC, closed)
+        return factors
+
+    def offline(self):
+        following = SequentialFollowing(
+            follower=self.follower,
+            counts=self.counts,
+            delay_s=served_delay_s(SPEC.late_limit_s),
+            state=FollowerState.new(SPEC),
+        )
+        ticks = [START_S + number * HOUR_S for number in range(HOURS)]
+        return [following.next_factors(*pair).shown() for pair in zip(ticks, self.raw, strict=True)]
+
+
+@pytest.fixture
+def town(tmp_path):
+    return Town(tmp_path)
+
+
+def test_by_files_and_offline_the_factors_are_the_same_bits_and_not_one(town):
+    online, offline = [town.hour(number) for number in range(HOURS)], town.offline()
+    for number, (by_files, in_memory) in enumerate(zip(online, offline, strict=True)):
+        np.testing.assert_array_equal(by_files, in_memory, err_msg=f"hour {number}")
+    assert (online[0] == 1).all()
+    assert online[-1].mean() > 1.3
+
+
+def test_an_hour_that_is_judged_again_after_a_kill_is_learned_once(town):
+    for number in range(60):
+        town.hour(number)
+    before = {path: path.read_bytes() for path in town.states.folder.iterdir()}
+    town.teacher.teach(SPEC, list(town.closed_at(START_S + 59 * HOUR_S)))
+    assert {path: path.read_bytes() for path in town.states.folder.iterdir()} == before
+
+
+def test_hours_that_say_nothing_are_not_learned_from(town):
+    every = range(START_S // HOUR_S, START_S // HOUR_S + HOURS)
+    town.hour(0)
+    town.teacher.teach(SPEC, list(town.closed_at(START_S + last_grace_s(SPEC) + HOUR_S)), cut=every)
+    assert town.states.newest(START_S + HOURS * HOUR_S) is None
+
+
+def test_a_damaged_state_names_its_file_and_the_way_out(town):
+    for number in range(40):
+        town.hour(number)
+    path = town.states.newest(START_S + 40 * HOUR_S)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(CheckpointError, match=f"{path.name}.*delete the folder"):
+        state_at(town.states, SPEC, START_S + 40 * HOUR_S)
