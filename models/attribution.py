@@ -13,12 +13,14 @@ from schemas.frame import ATTRIBUTED_RANKS, attribution_groups, riskiest
 Values = npt.NDArray[np.float32]
 
 NETWORK_ALONE = "network"  # all inputs at their mean
+FOLLOWING = "following"  # no feature: a factor of its own, behind the network
 
 
 def groups_of(network: RiskNetwork | type[RiskNetwork], features: tuple[str, ...]) -> dict[str, npt.NDArray[np.intp]]:
     """The network's inputs of each group."""
     homes = np.array(network.input_groups(features))
-    return {name: np.flatnonzero(homes == name) for name in attribution_groups(features) if name != NETWORK_ALONE}
+    names = [name for name in attribution_groups(features) if name not in (NETWORK_ALONE, FOLLOWING)]
+    return {name: np.flatnonzero(homes == name) for name in names}
 
 
 def shares(
@@ -52,11 +54,18 @@ def shares(
 
 
 def attribute_riskiest(
-    inputs: Values, network: RiskNetwork | None, features: tuple[str, ...], *, risk: Values, expected: Values
+    inputs: Values,
+    network: RiskNetwork | None,
+    features: tuple[str, ...],
+    *,
+    risk: Values,
+    expected: Values,
+    following: Values | None = None,
 ) -> Values:
     """(ranks, categories, horizons, groups) factors that lead from usual to expected in the riskiest cells.
 
-    inputs: (cells, categories, inputs). risk, expected: (cells, categories, horizons). All 1 without a network.
+    inputs: (cells, categories, inputs). risk, expected, following: (cells, categories, horizons). All 1 without a
+    network.
     """
     cells, categories, horizons = risk.shape
     ranks, groups = min(ATTRIBUTED_RANKS, cells), attribution_groups(features)
@@ -72,9 +81,13 @@ def attribute_riskiest(
     for category, (those, _) in enumerate(asked):
         rows[: len(those), category] = inputs[those, category]
     log_shares = shares(network, rows, groups_of(network, features))
+    log_shares[FOLLOWING] = np.zeros_like(log_shares[NETWORK_ALONE])
     logs = np.stack([log_shares[name] for name in groups], axis=-1)  # (rows, categories, horizons, groups)
     factors = np.empty((ranks, categories, horizons, len(groups)), np.float32)
     for category, horizon in places:
         position = asked[category][1].reshape(ranks, horizons)[:, horizon]
         factors[:, category, horizon] = np.exp(logs[position, category, horizon])
+        if following is not None:
+            of_cells = following[ranked[:, category, horizon], category, horizon]
+            factors[:, category, horizon, [*groups].index(FOLLOWING)] = of_cells
     return factors

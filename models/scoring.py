@@ -26,6 +26,7 @@ class CellScores:
     high: Array
     usual: Array
     attribution: Array  # (ranks, categories, horizons, attribution_groups)
+    raw: Array | None = None  # expected before what was followed; None: the same
 
 
 def means(values: Array, network: RiskNetwork | None, spec: Spec) -> tuple[Array, Array, Array]:
@@ -41,12 +42,19 @@ def means(values: Array, network: RiskNetwork | None, spec: Spec) -> tuple[Array
     return usual, expected, inputs
 
 
-def score(values: Array, network: RiskNetwork | None, constants: BaselineConstants, spec: Spec) -> CellScores:
+def score(
+    values: Array,
+    network: RiskNetwork | None,
+    constants: BaselineConstants,
+    spec: Spec,
+    following: Array | None = None,
+) -> CellScores:
     """The scores of one region's features. Without a network they are the baseline's: `expected` equals `usual`.
 
-    values: (cells, categories, features). The network is used on the device it is on, with the threads torch was
-    given. Raises FloatingPointError when a score is not finite, RuntimeError when the network gives another shape: the
-    caller can then score without the network.
+    values: (cells, categories, features). following: (cells, categories, horizons) factors on what a network expects.
+    The network is used on the device it is on, with the threads torch was given. Raises FloatingPointError when a
+    score is not finite, RuntimeError when the network gives another shape: the caller can then score without the
+    network.
 
     >>> from pathlib import Path
     >>> from models.artifact.pointer import champion_of
@@ -56,7 +64,9 @@ def score(values: Array, network: RiskNetwork | None, constants: BaselineConstan
     >>> score(values, artifact.network(), artifact.constants, artifact.spec).risk.shape
     (1419, 4, 3)
     """
-    usual, expected, inputs = means(values, network, spec)
+    usual, raw, inputs = means(values, network, spec)
+    followed = None if network is None else following
+    expected = raw if followed is None else np.asarray(raw * followed, np.float32)
     dispersion = constants.dispersion_in_cells(of_network=network is not None)
     risk = at_least_one(expected, dispersion)
     return CellScores(
@@ -65,5 +75,8 @@ def score(values: Array, network: RiskNetwork | None, constants: BaselineConstan
         low=predictive_quantile(expected, dispersion, LOW),
         high=predictive_quantile(expected, dispersion, HIGH),
         usual=usual,
-        attribution=attribute_riskiest(inputs, network, spec.features, risk=risk, expected=expected),
+        attribution=attribute_riskiest(
+            inputs, network, spec.features, risk=risk, expected=expected, following=followed
+        ),
+        raw=None if followed is None else raw,
     )

@@ -21,6 +21,7 @@ ATTRIBUTION_GROUPS: Mapping[str, str] = MappingProxyType(
         "memory": "long memory",
         "time": "time of day and week",
         "network": "the network, all features at their mean",
+        "following": "what the last weeks showed",
     }
 )
 OUTSIDE_GROUP = "covariates"  # one group more, where a spec has outside series

@@ -28,6 +28,7 @@ from schemas.left_behind.batch_log import (
     logged_batches,
     logged_days,
 )
+from schemas.left_behind.follower_states import FollowerStates
 from schemas.spec import Spec
 from streaming.disk.guard import CheckpointGuard, read_guard, refuse_changes
 from streaming.disk.kept_counts import read_counts
@@ -188,7 +189,9 @@ class Recount:
         folder = self.artifacts / region / logged.artifact
         artifact = load_artifact(str(folder))
         engine = self._engines.setdefault(folder, FeatureEngine(artifact.spec, artifact.constants))
-        frame = scored_frame(str(folder), engine.compute(state), state.as_of_s)
+        states = FollowerStates.of(self.checkpoint, region, logged.artifact)
+        following = str(states.path(int(logged.following))) if logged.following else None
+        frame = scored_frame(str(folder), engine.compute(state), state.as_of_s, following)
         self.differing += frame.digest() != logged.scores
         for view in stored_views(frame, artifact.constants):
             yield risk_lines(view)

@@ -52,10 +52,12 @@ def judge_command(
 def _judge_of(settings: Settings, store: Callable[[bytes], object]) -> "TrialJudge":
     from lifecycle.archive.feed import LiveFeed
     from lifecycle.trials.judge import TrialJudge  # torch: seconds that other commands save
+    from lifecycle.trials.teach import Teacher
 
-    feed = LiveFeed(settings.checkpoint)
+    checkpoint, artifacts, feed = settings.checkpoint, settings.artifacts, LiveFeed(settings.checkpoint)
+    teacher = Teacher(checkpoint=checkpoint, artifacts=artifacts) if settings.follow == "on" else None
     return TrialJudge(
-        checkpoint=settings.checkpoint, artifacts=settings.artifacts, store=store, cut_hours=feed.cut_hours
+        checkpoint=checkpoint, artifacts=artifacts, store=store, cut_hours=feed.cut_hours, teacher=teacher
     )
 
 

@@ -26,6 +26,7 @@ from lifecycle.trials.points import (
     retrain_line,
     shadow_line,
 )
+from lifecycle.trials.teach import Teacher
 from models.local_time import hour_of_week
 from models.measures.outcomes import Forecast
 from schemas.errors import ArtifactError, CheckpointError, RiskError
@@ -53,6 +54,7 @@ class TrialJudge:
     artifacts: Path
     store: Callable[[bytes], object]
     cut_hours: Callable[[Spec, int], Collection[int]] = lambda spec, newest_s: ()
+    teacher: Teacher | None = None  # of the region's followers; None: nobody follows
 
     def judge(self, spec: Spec) -> int:
         """Judge all that waits in a region. Gives how many forecasts were judged. Raises RiskError.
@@ -68,6 +70,7 @@ class TrialJudge:
             except CheckpointError as error:
                 log.warning("region=%s some hours are not judged reason=%s", spec.region, error)
                 continue
+            self._teach(spec, closed)
             hours = list(self._judged(spec, closed))
             number += len(hours)
             if hours:
@@ -77,6 +80,16 @@ class TrialJudge:
         for path in waiting:
             path.unlink(missing_ok=True)
         return number
+
+    def _teach(self, spec: Spec, closed: Sequence[ClosedHorizon]) -> None:
+        """What a follower cannot learn is said; the judgement goes on."""
+        if self.teacher is None or not closed:
+            return
+        try:
+            cut = self.cut_hours(spec, max(horizon.tick_s + max(spec.horizons_s) for horizon in closed))
+            self.teacher.teach(spec, closed, cut)
+        except (RiskError, OSError) as error:
+            log.warning("region=%s its follower has not learned an hour reason=%s", spec.region, error)
 
     def _judged(self, spec: Spec, closed: Sequence[ClosedHorizon]) -> Iterator[ShadowHour]:
         for horizon in closed:

@@ -45,9 +45,9 @@ class Teacher:
         if states.has(hour_s):
             return
         follower = self._follower(spec.region, version)
-        before = state_at(states, spec, hour_s - HOUR_S)
+        before = _state(states.newest(hour_s - HOUR_S), spec)
         after = follower.learn(before, _outcomes(follower, states, spec, closed))
-        states.write(hour_s, after.arrays(), spec)
+        states.write(hour_s, after.arrays())
 
     def _follower(self, region: str, version: str) -> Follower:
         if version not in self._followers:
@@ -56,9 +56,8 @@ class Teacher:
         return self._followers[version]
 
 
-def state_at(states: FollowerStates, spec: Spec, tick_s: int) -> FollowerState:
-    """What a forecast at `tick_s` followed by. Raises CheckpointError."""
-    path = states.newest(tick_s)
+def _state(path: Path | None, spec: Spec) -> FollowerState:
+    """What a file says; without one, that nothing is known. Raises CheckpointError."""
     if path is None:
         return FollowerState.new(spec)
     try:
@@ -74,9 +73,11 @@ def _outcomes(
         yield FinalOutcome(
             horizon=horizon.horizon,
             tick_s=horizon.tick_s,
-            raw=kept.expected[:, :, horizon.horizon],
+            raw=(kept.expected if kept.raw is None else kept.raw)[:, :, horizon.horizon],
             observed=horizon.observed,
-            following=follower.factors(state_at(states, spec, horizon.tick_s), horizon.tick_s),
+            following=follower.factors(
+                _state(None if kept.raw is None else states.path(int(kept.following)), spec), horizon.tick_s
+            ),
         )
 
 

@@ -24,7 +24,8 @@ KEEP_DAYS = 35
 class LoggedRegion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One region's part of a batch. `artifact`: the version in force; `scores`: the digest of new scores, if any.
 
-    newest_event_s: of the newest incident that the stream has counted, 0 without one.
+    newest_event_s: of the newest incident that the stream has counted, 0 without one. following: the hour of the file
+    (`follower_states`) that the scores followed; "" without one.
     """
 
     as_of_s: int
@@ -32,6 +33,7 @@ class LoggedRegion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     scores: str = ""
     totals: dict[str, int] = {}
     newest_event_s: int = 0
+    following: str = ""
 
 
 class LoggedBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -6,7 +6,7 @@ The judge writes them from counts that are final. A forecast uses the newest fil
 hour. Who judges a forecast later finds the same file again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ import numpy.typing as npt
 from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import ArtifactError, CheckpointError
 from schemas.files import read_regular_file, replace_file, write_errors
-from schemas.left_behind.closed_counts import KEEP_S, last_grace_s
+from schemas.left_behind.batch_log import KEEP_DAYS
 from schemas.limits import MAX_HISTORY_BYTES
-from schemas.spec import HOUR_S, Spec
+from schemas.spec import DAY_S
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -35,28 +35,32 @@ class FollowerStates:
 
     def newest(self, tick_s: int) -> Path | None:
         """The file for a forecast that is made at `tick_s`; None where nothing had been learned by then."""
-        hours = [int(path.stem) for path in self.folder.glob("*.npz") if path.stem.isdigit()]
-        hour_s = max((hour_s for hour_s in hours if hour_s <= tick_s), default=None)
-        return None if hour_s is None else self._path(hour_s)
+        return newest_for(self.folder.glob("*.npz"), tick_s)
 
     def has(self, hour_s: int) -> bool:
-        return self._path(hour_s).exists()
+        return self.path(hour_s).exists()
 
-    def write(self, hour_s: int, arrays: Arrays, spec: Spec) -> None:
-        """Write the file of an hour, and delete those that no forecast needs that is still judged.
+    def write(self, hour_s: int, arrays: Arrays) -> None:
+        """Write the file of an hour, and delete those that no recount of the log of batches needs.
 
         Raises CheckpointError.
         """
-        oldest_s = hour_s - max(spec.horizons_s) - last_grace_s(spec) - 2 * HOUR_S - KEEP_S
+        oldest_s = hour_s - (KEEP_DAYS + 1) * DAY_S
         with write_errors(CheckpointError, self.folder, remedy="free disk space"):
-            replace_file(self._path(hour_s), pack_arrays(arrays))
+            replace_file(self.path(hour_s), pack_arrays(arrays))
             needed = self.newest(oldest_s)
             for path in self.folder.glob("*.npz"):
                 if path.stem.isdigit() and int(path.stem) < oldest_s and path != needed:
                     path.unlink()
 
-    def _path(self, hour_s: int) -> Path:
+    def path(self, hour_s: int) -> Path:
         return self.folder / f"{hour_s}.npz"
+
+
+def newest_for(files: Iterable[Path], tick_s: int) -> Path | None:
+    """The newest of a version's files that is not for an hour after `tick_s`."""
+    hours = {int(path.stem): path for path in files if path.stem.isdigit()}
+    return hours.get(max((hour_s for hour_s in hours if hour_s <= tick_s), default=-1))
 
 
 def read_follower_state(path: Path) -> dict[str, npt.NDArray[Any]]:

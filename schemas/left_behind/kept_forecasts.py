@@ -4,8 +4,9 @@
 <checkpoint>/shadow/forecasts/<region>/<tick>.npz    of the challenger
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from schemas.left_behind.closed_counts import KEEP_S, last_grace_s
 from schemas.limits import MAX_HISTORY_BYTES
 from schemas.spec import HOUR_S, Spec
 
-_SPEC, _MODEL, _HAS_HISTORY = "spec", "model", "has_history"
+_SPEC, _MODEL, _HAS_HISTORY, _RAW, _FOLLOWING = "spec", "model", "has_history", "raw", "following"
 Means = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
@@ -34,9 +35,13 @@ class KeptForecast:
     usual_dispersion: Floats
     usual_dispersion_power: Floats
     has_history: npt.NDArray[np.uint8] | None = None  # (cells,) 1 where an incident was on record; not of a challenger
+    raw: Means | None = None  # expected before what was followed; None: the same
+    following: str = ""  # hour of the file that was followed: see `follower_states`; empty without one
 
 
-_ARRAYS = tuple(field.name for field in fields(KeptForecast) if field.name not in (_MODEL, _HAS_HISTORY))
+_ARRAYS = tuple(
+    field.name for field in fields(KeptForecast) if field.name not in (_MODEL, _HAS_HISTORY, _RAW, _FOLLOWING)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,9 @@ class KeptForecasts:
         if path.exists():
             return
         arrays = {name: getattr(forecast, name) for name in _ARRAYS}
-        if forecast.has_history is not None:
-            arrays[_HAS_HISTORY] = forecast.has_history
+        arrays |= {name: array for name in (_HAS_HISTORY, _RAW) if (array := getattr(forecast, name)) is not None}
+        if forecast.following:
+            arrays[_FOLLOWING] = _as_array(forecast.following)
         content = pack_arrays({_SPEC: _as_array(spec.fingerprint()), _MODEL: _as_array(forecast.model), **arrays})
         oldest_s = tick_s - max(spec.horizons_s) - last_grace_s(spec) - 2 * HOUR_S - KEEP_S
         with write_errors(CheckpointError, path.parent, remedy="free disk space"):
@@ -73,8 +79,10 @@ class KeptForecasts:
             arrays = unpack_arrays(read_regular_file(path, MAX_HISTORY_BYTES), path, MAX_HISTORY_BYTES)
             if _as_text(arrays[_SPEC]) != spec.fingerprint():
                 return None  # written before a new checkpoint, for another grid or other categories
-            required = {name: arrays[name] for name in _ARRAYS}
-            return KeptForecast(model=_as_text(arrays[_MODEL]), has_history=arrays.get(_HAS_HISTORY), **required)
+            required: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
+            forecast = KeptForecast(model=_as_text(arrays[_MODEL]), **required)
+            following = _as_text(arrays[_FOLLOWING]) if _FOLLOWING in arrays else ""
+            return replace(forecast, has_history=arrays.get(_HAS_HISTORY), raw=arrays.get(_RAW), following=following)
         except (ArtifactError, KeyError, UnicodeDecodeError) as error:
             raise CheckpointError(
                 f"{path} is damaged ({error})", remedy="delete it: that hour stays without an outcome"

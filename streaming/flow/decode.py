@@ -64,9 +64,14 @@ def decode_stage(
 
 def heartbeat_rows(roster: Mapping[str, Entry]) -> Iterator[PackedRow]:
     """An empty row for each region of the roster and one for messages of no region."""
-    folders = [(region, entry.folder, entry.challenger or None) for region, entry in roster.items()]
-    for place in [*folders, (UNASSIGNED, None, None)]:
-        yield PackedRow(*place, is_heartbeat=True, newest_ms=0, consumed=0, incidents=b"", rejections=b"")
+    for region, entry in roster.items():
+        yield row_without_messages(region, roster, 0)._replace(
+            challenger=entry.challenger or None,
+            is_heartbeat=True,
+            following=entry.following or None,
+            challenger_following=entry.challenger_following or None,
+        )
+    yield row_without_messages(UNASSIGNED, roster, 0)._replace(is_heartbeat=True)
 
 
 def messages_of(batch: pa.RecordBatch) -> Messages:

@@ -5,7 +5,7 @@ It judges nothing, and nothing that fails here may end or repeat a batch: what i
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles
 from schemas.left_behind.kept_forecasts import KeptForecasts
 from schemas.left_behind.trial_folder import closed_folder, forecasts_folder
 from schemas.spec import Spec
+from streaming.flow.outcomes import unpacked
 from streaming.flow.rows import ScoredRow
 from streaming.roster.roster import load_artifact
 
@@ -35,8 +36,10 @@ class LeftForTrial:
         """
         try:
             if row.scores.model and not is_baseline(row.scores.model):
-                forecast = forecast_of(row)
-                KeptForecasts(forecasts_folder(self.checkpoint)).write(forecast.to_keep(), beside.spec, beside.tick_s)
+                kept = replace(
+                    forecast_of(row).to_keep(), raw=unpacked(row.scores.raw, beside.spec), following=row.followed_hour
+                )
+                KeptForecasts(forecasts_folder(self.checkpoint)).write(kept, beside.spec, beside.tick_s)
         except Exception as error:
             log.warning("region=%s the challenger's forecast is not kept reason=%s", row.region, error)
 

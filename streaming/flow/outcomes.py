@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from models.local_time import hour_of_week
 from models.measures.outcomes import Forecast, by_chance, by_district, judge
@@ -23,19 +24,29 @@ class Outcomes:
     def __init__(self, checkpoint: Path) -> None:
         self.kept = KeptForecasts(outcomes_folder(checkpoint))
 
-    def keep(self, frame: RiskFrame, artifact: str) -> None:
-        """Keep a frame whose tick is a whole hour, unless that hour has one. Raises CheckpointError on a full disk."""
+    def keep(self, frame: RiskFrame, artifact: str, raw: bytes | None = None, following: str = "") -> None:
+        """Keep a frame whose tick is a whole hour, unless that hour has one. Raises CheckpointError on a full disk.
+
+        raw: what was expected before what was followed, if anything was; following: the hour of its file.
+        """
         if frame.tick_s % HOUR_S == 0:
             constants, of_network = load_artifact(artifact).constants, not frame.baseline_only
             forecast = Forecast.of(frame.model, frame.expected, frame.usual, constants, of_network=of_network)
             forecast = replace(forecast, has_history=np.asarray((frame.support > 0).any(axis=1)))
-            self.kept.write(forecast.to_keep(), frame.spec, frame.tick_s)
+            kept = replace(forecast.to_keep(), raw=unpacked(raw, frame.spec), following=following)
+            self.kept.write(kept, frame.spec, frame.tick_s)
 
     def points(self, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:
         """`outcome`, `outcome_area` and `outcome_chance` lines of the horizons for which a forecast was kept."""
         forecasts = ((counts, self.kept.read(spec, counts.tick_s)) for counts in closed)
         judged = ((counts, Forecast.of_kept(forecast)) for counts, forecast in forecasts if forecast is not None)
         return b"".join(closed_points(forecast, counts, spec) for counts, forecast in judged)
+
+
+def unpacked(raw: bytes | None, spec: Spec) -> npt.NDArray[np.float32] | None:
+    """(cells, categories, horizons) of bytes."""
+    shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
+    return None if raw is None else np.frombuffer(raw, "<f4").reshape(shape)
 
 
 def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes:

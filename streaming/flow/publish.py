@@ -43,6 +43,7 @@ class _Batch:
     frames: Mapping[str, RiskFrame]  # regions with new scores
     views: dict[str, tuple[RiskFrame, RiskFrame]]  # of each frame, as they are stored: filled while they are written
     folders: Mapping[str, str]  # of the artifacts in force
+    champions: Mapping[str, ScoredRow]  # of regions with new scores
     challengers: Sequence[ScoredRow]  # their forecasts
 
     @classmethod
@@ -54,6 +55,7 @@ class _Batch:
             frames={row.region: frame_of(row, summaries[row.region]) for row in of_champions if row.scores.model},
             views={},
             folders={row.region: row.artifact for row in of_champions if row.artifact},
+            champions={row.region: row for row in of_champions if row.scores.model},
             challengers=[row for row in rows if row.summary is None],
         )
 
@@ -128,6 +130,7 @@ class Publisher:
             views=views,
             summaries=batch.summaries,
             artifacts={region: Path(folder).name for region, folder in batch.folders.items()},
+            following={region: row.followed_hour for region, row in batch.champions.items()},
             points=report.lines,
             retries=report.retries,
             dropped=report.dropped,
@@ -141,10 +144,11 @@ class Publisher:
     def _keep(self, batch: _Batch) -> None:
         """Forecasts, and counts of closed horizons: for outcomes, and for those who judge a trial."""
         for region, frame in batch.frames.items():
-            self.outcomes.keep(frame, batch.folders[region])
-        for row in batch.challengers:
-            if row.region in batch.frames:
-                self.left.keep_forecast(row, batch.frames[row.region])
+            row = batch.champions[region]
+            self.outcomes.keep(frame, batch.folders[region], row.scores.raw, row.followed_hour)
+        for challenger in batch.challengers:
+            if challenger.region in batch.frames:
+                self.left.keep_forecast(challenger, batch.frames[challenger.region])
         for region, summary in batch.summaries.items():
             if summary.closed:
                 self.left.keep_closed(load_artifact(batch.folders[region]).spec, summary.closed)

@@ -5,6 +5,7 @@ messages -> decode -> PackedRow -> count -> CountedRow -> score -> ScoredRow -> 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import msgspec
@@ -36,6 +37,8 @@ class PackedRow(NamedTuple):
     rejections: bytes
     covariates: bytes = b""  # values of outside series, of PLACED_VALUE; they are not among the consumed
     refused_covariates: bytes = b""
+    following: str | None = None  # files of what the artifact's follower had learned, a line each: now, and next hour
+    challenger_following: str | None = None
 
 
 class CountedRow(NamedTuple):
@@ -48,6 +51,8 @@ class CountedRow(NamedTuple):
     artifact: str | None
     features: bytes | None
     summary: bytes | None  # a packed `Summary`
+    following: str | None = None  # file of what the artifact's follower had learned
+    tick_s: int = 0  # of the features
 
 
 class ScoreColumns(NamedTuple):
@@ -60,9 +65,10 @@ class ScoreColumns(NamedTuple):
     high: bytes | None = None
     usual: bytes | None = None
     attribution: bytes | None = None
+    raw: bytes | None = None  # expected before what was followed; None where nothing was
 
 
-FIELDS = ScoreColumns._fields[1:]  # as in models.scoring.CellScores and schemas.frame.RiskFrame
+FIELDS = ScoreColumns._fields[1:-1]  # as in models.scoring.CellScores and schemas.frame.RiskFrame
 
 
 def ddl(row: type) -> str:
@@ -104,13 +110,23 @@ class ScoredRow(msgspec.Struct, frozen=True, kw_only=True):
     artifact: str | None  # folder; None for messages of no region
     summary: Summary | None
     scores: ScoreColumns
+    following: str | None = None  # file of what was followed
+
+    @property
+    def followed_hour(self) -> str:
+        """The hour of the file that was followed; empty where the network's forecast is shown as it is."""
+        return Path(self.following).stem if self.following else ""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "ScoredRow":
         """The row that Arrow gave."""
         summary = None if row["summary"] is None else msgspec.msgpack.decode(row["summary"], type=Summary)
         return cls(
-            region=row["region"], artifact=row["artifact"], summary=summary, scores=ScoreColumns(**row["scores"])
+            region=row["region"],
+            artifact=row["artifact"],
+            summary=summary,
+            scores=ScoreColumns(**row["scores"]),
+            following=row["following"],
         )
 
 
@@ -123,6 +139,7 @@ class Published:
     views: Mapping[str, tuple[RiskFrame, RiskFrame]]  # of each frame, as they were stored
     summaries: Mapping[str, Summary]
     artifacts: Mapping[str, str]  # by region, the version in force
+    following: Mapping[str, str]  # by region with new scores, the hour of the file that was followed; "": none
     points: int
     retries: int  # of its write
     dropped: int  # points that the store will never take

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -11,8 +12,10 @@ from models.artifact.artifact import Artifact
 from models.features import Features
 from models.network import RiskNetwork
 from models.scoring import CellScores, score
-from schemas.errors import ArtifactError
+from schemas.errors import ArtifactError, RiskError
 from schemas.frame import BASELINE_MODEL, RiskFrame
+from schemas.spec import HOUR_S
+from streaming.flow.follow import factors_at
 from streaming.flow.rows import FIELDS, ScoreColumns
 from streaming.flow.workers import settle_worker
 from streaming.roster.artifact_cache import ArtifactCache
@@ -43,11 +46,15 @@ def task_device() -> str:
 
 
 def score_features(
-    artifact: Artifact, network_of: Callable[[], RiskNetwork | None], features: bytes
+    artifact: Artifact,
+    network_of: Callable[[], RiskNetwork | None],
+    features: bytes,
+    following: npt.NDArray[np.float32] | None = None,
 ) -> tuple[str, CellScores]:
     """Scores of one region, and what made them: the artifact's version, or the baseline and why.
 
     network_of: gives the network on its device, None when it cannot be used; may fail as the network itself may.
+    following: (cells, categories, horizons) factors on what the network expects.
     """
     spec = artifact.spec
     shape = (spec.grid.cells, len(spec.categories), len(spec.features))
@@ -56,16 +63,28 @@ def score_features(
         network = network_of()
         if network is None:
             return f"{BASELINE_MODEL}:network unusable", score(values, None, artifact.constants, spec)
-        return artifact.version, score(values, network, artifact.constants, spec)
+        return artifact.version, score(values, network, artifact.constants, spec, following)
     except (FloatingPointError, RuntimeError) as error:  # torch reports a lost or full GPU as RuntimeError
         return f"{BASELINE_MODEL}:{type(error).__name__}", score(values, None, artifact.constants, spec)
 
 
-def scored_frame(folder: str, features: Features, as_of_s: int) -> RiskFrame:
-    """The frame of an artifact and a region's features, on the CPU: without Spark, by the stream's functions."""
+def followed(path: str | None, folder: str, tick_s: int) -> npt.NDArray[np.float32] | None:
+    """The factors of a file; None without a file, or where it cannot be used: then the network alone scores."""
+    try:
+        return factors_at(path, folder, tick_s) if path else None
+    except RiskError:
+        return None
+
+
+def scored_frame(folder: str, features: Features, as_of_s: int, following: str | None = None) -> RiskFrame:
+    """The frame of an artifact and a region's features, on the CPU: without Spark, by the stream's functions.
+
+    following: the file of what was followed.
+    """
     artifact = load_artifact(folder)
     network_of = partial(networks("cpu"), folder)
-    model, scores = score_features(artifact, network_of, features.values.astype("<f4").tobytes())
+    factors = followed(following, folder, as_of_s - as_of_s % artifact.spec.tick_s)
+    model, scores = score_features(artifact, network_of, features.values.astype("<f4").tobytes(), factors)
     return RiskFrame(
         spec=artifact.spec,
         as_of_s=as_of_s,
@@ -76,14 +95,18 @@ def scored_frame(folder: str, features: Features, as_of_s: int) -> RiskFrame:
     )
 
 
-def score_stage(batches: Iterator[tuple[pd.Series, pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
-    """The function for `pandas_udf`: (artifact folder, features, whether it is a challenger's) -> `ScoreColumns`."""
+def score_stage(
+    batches: Iterator[tuple[pd.Series, pd.Series, pd.Series, pd.Series, pd.Series]],
+) -> Iterator[pd.DataFrame]:
+    """The function for `pandas_udf`: artifact folder, features, whether it is a challenger's, file of what is followed,
+    tick -> `ScoreColumns`.
+    """
     settle_worker()
     torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
     network_of = networks(task_device())
     for columns in batches:
         rows = []
-        for folder_of_driver, packed, is_challenger in zip(*columns, strict=True):
+        for folder_of_driver, packed, is_challenger, following, tick_s in zip(*columns, strict=True):
             artifact, folder = None, ""
             try:
                 if packed is not None:
@@ -95,6 +118,9 @@ def score_stage(batches: Iterator[tuple[pd.Series, pd.Series, pd.Series]]) -> It
             if artifact is None:
                 rows.append(ScoreColumns())
                 continue
-            model, scores = score_features(artifact, partial(network_of, folder), packed)
-            rows.append(ScoreColumns(model, *(getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)))
+            factors = followed(following, folder, int(tick_s))
+            model, scores = score_features(artifact, partial(network_of, folder), packed, factors)
+            arrays = [getattr(scores, name).astype("<f4").tobytes() for name in FIELDS]
+            raw = None if scores.raw is None or tick_s % HOUR_S else scores.raw.astype("<f4").tobytes()
+            rows.append(ScoreColumns(model, *arrays)._replace(raw=raw))
         yield pd.DataFrame(rows, columns=ScoreColumns._fields)

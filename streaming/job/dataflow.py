@@ -71,8 +71,8 @@ def scored(session: SparkSession, messages: DataFrame, counter: RegionCounter) -
         )
     with workers_of_their_own(session, "score"):
         score = pandas_udf(score_stage, returnType=ddl(ScoreColumns))
-        scores = score("artifact", "features", isnull("summary"))
-        return counted.select("region", "artifact", "summary", scores.alias("scores"))
+        scores = score("artifact", "features", isnull("summary"), "following", "tick_s")
+        return counted.select("region", "artifact", "summary", scores.alias("scores"), "following")
 
 
 @contextmanager

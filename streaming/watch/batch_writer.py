@@ -44,6 +44,7 @@ class BatchLog:
                 scores=published.frames[region].digest() if region in published.frames else "",
                 totals={name: count for name, count in summary.totals.items() if count},
                 newest_event_s=summary.newest_event_s,
+                following=published.following.get(region, ""),
             )
             for region, summary in sorted(published.summaries.items())
             if has_news(region, summary, published.frames)

@@ -180,7 +180,7 @@ def toy_views(spec, *, as_of_s=CUTOFF_S, model="toy", seed=7):
 def toy_published(batch_id, **changes):
     """A stored batch of which nothing is known."""
     fields = dict.fromkeys(("points", "retries", "dropped", "seconds", "done_s", "acknowledged_s", "unaccounted"), 0)
-    fields |= {"frames": {}, "views": {}, "summaries": {}, "artifacts": {}, "facts": QueryFacts()}
+    fields |= {"frames": {}, "views": {}, "summaries": {}, "artifacts": {}, "following": {}, "facts": QueryFacts()}
     return Published(batch_id=batch_id, **fields | changes)
 
 

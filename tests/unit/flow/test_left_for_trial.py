@@ -44,7 +44,13 @@ def rows_of(folder, *, of_challenger=None):
     ]
     summary = msgspec.structs.replace(summary, closed=tuple(map(ClosedCounts.of, closed)))
     scores = {**row["scores"], "model": CHALLENGER}
-    beside = {"region": SPEC.region, "artifact": of_challenger or str(folder), "summary": None, "scores": scores}
+    beside = {
+        "region": SPEC.region,
+        "artifact": of_challenger or str(folder),
+        "summary": None,
+        "scores": scores,
+        "following": None,
+    }
     return Rows({**row, "summary": msgspec.msgpack.encode(summary)}, beside)
 
 

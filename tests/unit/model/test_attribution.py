@@ -70,9 +70,10 @@ def test_usual_times_the_factors_is_what_is_expected_in_the_riskiest_cells(cells
     made_by, draw = network(1), np.random.default_rng(cells)
     values = draw.normal(size=(cells, 2, len(FEATURES))).astype(np.float32)
     usual = draw.gamma(1.0, 1.0, (cells, 2, 3)).astype(np.float32)
-    expected = usual * np.exp(residual_of(values, made_by))
+    following = draw.uniform(0.5, 2, usual.shape).astype(np.float32)
+    expected = usual * np.exp(residual_of(values, made_by)) * following
     risk = np.minimum(-np.expm1(-expected), 0.9).astype(np.float32)  # some are equal
-    made = attribute_riskiest(values, made_by, FEATURES, risk=risk, expected=expected)
+    made = attribute_riskiest(values, made_by, FEATURES, risk=risk, expected=expected, following=following)
     assert made.shape == (min(cells, ATTRIBUTED_RANKS), 2, 3, len(ATTRIBUTION_GROUPS))
     for place in np.ndindex(2, 3):
         order = sorted(range(cells), key=lambda cell: (-risk[cell, *place], -expected[cell, *place], cell))
@@ -81,8 +82,10 @@ def test_usual_times_the_factors_is_what_is_expected_in_the_riskiest_cells(cells
                 usual[cell, *place] * made[rank, *place].prod(), expected[cell, *place], rtol=1e-4
             )
             alone = shares(made_by, values[cell : cell + 1], groups_of(ResidualNetwork, FEATURES))
+            factors = {name: np.exp(of_group[0, *place]) for name, of_group in alone.items()}
+            factors["following"] = following[cell, *place]
             for number, name in enumerate(ATTRIBUTION_GROUPS):
-                np.testing.assert_allclose(made[rank, *place, number], np.exp(alone[name][0, *place]), rtol=1e-4)
+                np.testing.assert_allclose(made[rank, *place, number], factors[name], rtol=1e-4)
 
 
 def test_without_a_network_nothing_made_more_than_is_usual():

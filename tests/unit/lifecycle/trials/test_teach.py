@@ -1,9 +1,11 @@
 """A follower that learns from the job's files gives what it gives offline, to the last bit, also after a kill."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from lifecycle.trials.teach import Teacher, state_at
+from lifecycle.trials.teach import Teacher
 from models.artifact.artifact import read_artifact
 from models.follower_state import FollowerState
 from models.following import Follower
@@ -15,6 +17,7 @@ from schemas.left_behind.follower_states import FollowerStates
 from schemas.left_behind.kept_forecasts import KeptForecasts
 from schemas.left_behind.trial_folder import outcomes_folder
 from schemas.spec import DAY_S, HOUR_S
+from streaming.flow.follow import factors_at
 from tests.harness.toy import toy_artifact, toy_spec
 
 SPEC = toy_spec(2, 2, timezone="America/Chicago")
@@ -52,9 +55,13 @@ class Town:
     def hour(self, number):
         """The job keeps its forecast and the judge learns. Gives the forecast's factors."""
         tick_s, raw = START_S + number * HOUR_S, self.raw[number]
-        forecast = Forecast.of(self.artifact.version, raw, raw, self.artifact.constants, of_network=True)
-        KeptForecasts(outcomes_folder(self.checkpoint)).write(forecast.to_keep(), SPEC, tick_s)
-        factors = self.follower.factors(state_at(self.states, SPEC, tick_s), tick_s).shown()
+        path = self.states.newest(tick_s)
+        factors = factors_at(str(path), str(self.artifact.folder), tick_s) if path else np.ones(SHAPE, np.float32)
+        forecast = Forecast.of(self.artifact.version, raw * factors, raw, self.artifact.constants, of_network=True)
+        kept = forecast.to_keep()
+        if path:
+            kept = replace(kept, raw=raw, following=path.stem)
+        KeptForecasts(outcomes_folder(self.checkpoint)).write(kept, SPEC, tick_s)
         if closed := list(self.closed_at(tick_s)):
             self.teacher.teach(SPEC, closed)
         return factors
@@ -67,7 +74,7 @@ class Town:
             state=FollowerState.new(SPEC),
         )
         ticks = [START_S + number * HOUR_S for number in range(HOURS)]
-        return [following.next_factors(*pair).shown() for pair in zip(ticks, self.raw, strict=True)]
+        return [following.next_factors(*pair).shown().astype(np.float32) for pair in zip(ticks, self.raw, strict=True)]
 
 
 @pytest.fixture
@@ -104,4 +111,4 @@ def test_a_damaged_state_names_its_file_and_the_way_out(town):
     path = town.states.newest(START_S + 40 * HOUR_S)
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(CheckpointError, match=f"{path.name}.*delete the folder"):
-        state_at(town.states, SPEC, START_S + 40 * HOUR_S)
+        town.hour(40)
