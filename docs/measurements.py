@@ -73,6 +73,7 @@ _TOP = Measurement(
         Column("by_memory", "times", "factor: long memory"),
         Column("by_time", "times", "factor: time of day and week"),
         Column("by_network", "times", "factor: the network at mean features"),
+        Column("by_following", "times", "factor: what the last weeks showed"),
         Column("by_covariates", "times", "factor of the outside series, where the artifact uses any"),
         Column("cell", "text", "like the tag of `risk`"),
         Column("geohash", "text", "of the cell's centre"),

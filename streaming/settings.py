@@ -73,7 +73,9 @@ class Settings(BaseModel):
         pattern=r"^$|^\S+:([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])$",
         description="Serve figures for Prometheus at this host:port; nothing when empty",
     )
-    follow: Literal["on", "off"] = Field("on", description="Whether forecasts follow what the last weeks showed")
+    follow: Literal["on", "off"] = Field(
+        "off", description="`on`: forecasts follow what the last weeks showed, on the wall clock and a local master"
+    )
     log_level: Literal["info", "warning", "error"] = Field("info", description="Least level of what `run` logs")
     clock: Literal["wall", "event"] = Field(
         "wall", description="`wall`: scores are for now; `event`: for the newest event (replays, tests)"

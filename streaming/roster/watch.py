@@ -66,7 +66,8 @@ class RosterWatch:
     @classmethod
     def of(cls, settings: Settings, *, take: Take = lambda roster: None) -> "RosterWatch":
         values = settings.model_dump(include={"checkpoint", "audit", "clock"})
-        is_followed = settings.follow == "on" and settings.clock == "wall"
+        is_local = settings.master.startswith("local")  # workers elsewhere do not see the checkpoint
+        is_followed = settings.follow == "on" and settings.clock == "wall" and is_local
         following = FollowingWatch(checkpoint=settings.checkpoint.absolute()) if is_followed else None
         return cls(artifacts=settings.artifacts.absolute(), take=take, following=following, **values)
 

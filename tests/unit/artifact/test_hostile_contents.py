@@ -16,10 +16,11 @@ from models.baseline import _RANGES, BaselineConstants
 from models.counting.blobs import export_state
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
-from models.scoring import CellScores, score
+from models.scoring import score
 from schemas.arrays import unpack_arrays
 from schemas.errors import ArtifactError, DataError
 from schemas.spec import DAY_S
+from streaming.flow.rows import FIELDS
 from streaming.flow.score import score_features
 from tests.harness.forged_artifact import NOW, SPEC, constants, edit_manifest, forge, npz
 
@@ -133,7 +134,7 @@ def usable(folder):
         return False
     values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
     _, scores = score_features(artifact, artifact.network, values.tobytes())
-    assert all(np.isfinite(getattr(scores, name)).all() for name in CellScores.__dataclass_fields__)
+    assert all(np.isfinite(getattr(scores, name)).all() for name in FIELDS)
     return True
 
 
@@ -207,6 +208,6 @@ def test_constants_that_are_accepted_give_finite_scores(data):
         level.add(np.full(500, NOW - 3 * DAY_S), np.zeros(500, np.intp), 1)
     values = FeatureEngine(SPEC, accepted).compute(state).values
     scores = score(values, None, accepted, SPEC)
-    for name in CellScores.__dataclass_fields__:
+    for name in FIELDS:
         assert np.isfinite(getattr(scores, name)).all(), name
     assert ((scores.risk >= 0) & (scores.risk <= 1)).all()
