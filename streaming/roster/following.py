@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from models.follower_state import FollowerState
 from schemas.errors import RiskError
 from schemas.left_behind.follower_states import FollowerStates, read_follower_state
-from schemas.spec import HOUR_S
+from schemas.spec import DAY_S, HOUR_S
 from streaming.roster.roster import Entry, spec_of
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class FollowingWatch:
 
     def chosen(self, roster: Mapping[str, Entry], now_s: float) -> dict[str, Entry]:
         """The roster with what each version follows now."""
-        return {
+        chosen = {
             region: replace(
                 entry,
                 following=self._newest(region, entry.folder, now_s),
@@ -33,6 +33,8 @@ class FollowingWatch:
             )
             for region, entry in roster.items()
         }
+        self._sound = {path: is_sound for path, is_sound in self._sound.items() if int(path.stem) > now_s - 2 * DAY_S}
+        return chosen
 
     def _newest(self, region: str, folder: str, now_s: float) -> str:
         """The files for this hour and the next, as far as they are there and can be used."""
