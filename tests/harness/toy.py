@@ -1,6 +1,7 @@
 """A region of a few cells: its spec, constants, incidents and artifacts. A test names only what it changes."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,6 +14,7 @@ from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
 from models.features import feature_names
 from models.files.incident_files import IncidentTable
+from models.follower_state import FollowerState
 from models.hyperparameters import TunedOn
 from models.local_time import DAY_BLOCKS, HOURS
 from models.network import NetworkShape
@@ -175,6 +177,13 @@ def toy_views(spec, *, as_of_s=CUTOFF_S, model="toy", seed=7):
         attribution=rng.uniform(0.5, 2, (ranks, *shape[1:], len(ATTRIBUTION_GROUPS))).astype(np.float32),
     )
     return stored_views(frame, toy_constants(spec))
+
+
+def state_of(spec, level):
+    """A follower's state: of 10,000 expected in each category `level` times as many came, and a change is certain."""
+    new = FollowerState.new(spec)
+    counts = np.multiply.outer([level * 1e4, 1e4, 0.0], np.ones_like(new.level[0]))
+    return replace(new, level=counts, still=np.full_like(new.still, 1e-9))
 
 
 def toy_published(batch_id, **changes):

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -11,10 +12,14 @@ from models.artifact.manifest import WEIGHTS
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.errors import ArtifactError
+from schemas.left_behind.batch_log import logged_batches, logged_days
+from schemas.left_behind.follower_states import FollowerStates
+from schemas.spec import HOUR_S
 from streaming.flow.rows import FIELDS
+from streaming.flow.score import scored_frame
 from streaming.roster.roster import load_artifact
 from tests.harness.region_bench import empty_history
-from tests.harness.toy import toy_event
+from tests.harness.toy import state_of, toy_event
 
 NOW = 1_700_000_000
 
@@ -145,6 +150,30 @@ def test_a_damaged_network_leaves_the_baseline_and_the_score_says_so(new_job, to
     np.testing.assert_array_equal(frame.expected, frame.usual)
     assert f'model="{frame.model}"'.encode() in b"".join(job.sink.writes)
     assert (job.frames("riverton")[-1].expected != frame.expected).any()
+
+
+def test_forecasts_follow_what_was_learned_by_the_hour_and_the_log_of_batches_names_it(new_job, toy, add):
+    spec = toy("riverton", tick_s=1)
+    job = new_job(clock="wall")
+    folder = add(job, spec)
+    states = FollowerStates.of(job.settings.checkpoint, "riverton", folder.name)
+    hour_s = int(time.time()) // HOUR_S * HOUR_S
+    states.write(hour_s, state_of(spec, 2.0).arrays())
+    with job.running(follow="on"):
+        job.wait_until(lambda: len(job.frames("riverton")) >= 2)
+    frame, artifact = job.frames("riverton")[0], load_artifact(str(folder))
+    state = artifact.history()
+    state.advance(frame.as_of_s)
+    features = FeatureEngine(spec, artifact.constants).compute(state)
+    torch.set_num_threads(1)
+    alone, shown = (
+        scored_frame(str(folder), features, frame.as_of_s, file) for file in (None, str(states.path(hour_s)))
+    )
+    np.testing.assert_allclose(frame.expected, 2 * alone.expected, rtol=1e-3)
+    assert frame.digest() == shown.digest()
+    days = logged_days(job.settings.checkpoint)
+    logged = [batch.regions["riverton"] for day in days for batch in logged_batches(job.settings.checkpoint, day)]
+    assert (logged[0].following, logged[0].scores) == (str(hour_s), frame.digest())
 
 
 @pytest.mark.fault("F21")

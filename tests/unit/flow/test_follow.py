@@ -1,7 +1,6 @@
 """Which file of what a follower had learned a forecast uses, and what becomes of its scores."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
-from models.follower_state import FollowerState
 from models.likelihood import at_least_one
 from schemas.left_behind.follower_states import FollowerStates
 from schemas.spec import DAY_S, HOUR_S
@@ -19,17 +17,18 @@ from streaming.flow.follow import OLDEST_S, factors_at, file_at
 from streaming.flow.score import scored_frame
 from streaming.roster.following import FollowingWatch
 from streaming.roster.roster import Entry
-from tests.harness.toy import CUTOFF_S, publish_artifact, toy_artifact, toy_constants, toy_network, toy_spec
+from tests.harness.toy import (
+    CUTOFF_S,
+    publish_artifact,
+    state_of,
+    toy_artifact,
+    toy_constants,
+    toy_network,
+    toy_spec,
+)
 
 SPEC = toy_spec(2, 2)
 NOW_S = CUTOFF_S - CUTOFF_S % HOUR_S
-
-
-def state_of(level):
-    """A state in which so much of what was expected came in each category, and few think that nothing changed."""
-    new = FollowerState.new(SPEC)
-    counts = np.multiply.outer([level * 1e4, 1e4, 0.0], np.ones_like(new.level[0]))
-    return replace(new, level=counts, still=np.full_like(new.still, 1e-9))
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def test_a_forecast_follows_what_was_learned_by_its_hour_and_nothing_that_is_old
 
 def test_the_factors_come_before_risk_and_interval_and_stand_in_the_attribution(followed):
     folder, _, states = followed
-    states.write(NOW_S, state_of(2.0).arrays())
+    states.write(NOW_S, state_of(SPEC, 2.0).arrays())
     artifact = read_artifact(states.folder.parents[2] / "artifacts" / SPEC.region / states.folder.name)
     state = artifact.history()
     features = FeatureEngine(SPEC, artifact.constants).compute(state)
@@ -75,7 +74,7 @@ def test_the_factors_come_before_risk_and_interval_and_stand_in_the_attribution(
 
 def test_where_the_baseline_scores_or_the_file_is_broken_nothing_is_followed(followed, tmp_path):
     folder, _, states = followed
-    states.write(NOW_S, state_of(2.0).arrays())
+    states.write(NOW_S, state_of(SPEC, 2.0).arrays())
     broken = tmp_path / f"{NOW_S}.npz"
     broken.write_bytes(b"no file of ours")
     without_network = toy_artifact(tmp_path / "damaged", SPEC)
@@ -91,7 +90,7 @@ def test_where_the_baseline_scores_or_the_file_is_broken_nothing_is_followed(fol
 def test_the_watch_chooses_this_hours_file_and_the_next_and_says_once_which_it_passes_over(followed, caplog):
     folder, entry, states = followed
     for hour_s in (NOW_S - HOUR_S, NOW_S, NOW_S + HOUR_S, NOW_S + 2 * HOUR_S):
-        states.write(hour_s, state_of(2.0).arrays())
+        states.write(hour_s, state_of(SPEC, 2.0).arrays())
     watch = FollowingWatch(checkpoint=states.folder.parents[2])
     chosen = watch.chosen({SPEC.region: entry}, NOW_S + 60)[SPEC.region]
     assert chosen.following.splitlines() == [str(states.path(NOW_S)), str(states.path(NOW_S + HOUR_S))]
@@ -108,6 +107,6 @@ def test_the_watch_chooses_this_hours_file_and_the_next_and_says_once_which_it_p
 def test_files_are_kept_as_long_as_the_log_of_batches(followed):
     _, _, states = followed
     for day in range(50):
-        states.write(NOW_S + day * DAY_S, state_of(1.0).arrays())
+        states.write(NOW_S + day * DAY_S, state_of(SPEC, 1.0).arrays())
     first = min(int(path.stem) for path in states.folder.iterdir())
     assert first == NOW_S + 13 * DAY_S  # 35 days of the log, and the one that its first hour follows
