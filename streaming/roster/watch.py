@@ -92,7 +92,7 @@ class RosterWatch:
                 latest_s=latest_history_s(self.clock, time.time()),
                 scan=self._scan,
             )
-            self.take(self.following.chosen(roster, now_s) if self.following else roster)
+            self.take(self.following.chosen(roster, time.time()) if self.following else roster)
         except (ArtifactsAway, OSError) as error:
             if is_start:
                 raise

@@ -21,6 +21,12 @@ from tests.harness.cluster import cluster_environment
 from tests.harness.processes import run_python
 from tests.harness.region_bench import empty_history
 
+
+def columns_of(folder, features, *, is_challenger=False):
+    """The columns of one row that follows nothing, as Spark gives them to the stage."""
+    return [pd.Series([value]) for value in (str(folder), features, is_challenger, None, 0)]
+
+
 DISCOVERY = """#!/bin/sh
 echo '{"name": "gpu", "addresses": ["0", "1"]}'
 """
@@ -76,7 +82,8 @@ features = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.his
 Shipment.of(session.sparkContext).send({"riverton": Entry(folder, artifact.version, "")})
 frame = session.createDataFrame([(folder, bytearray(features))], "folder string, features binary")
 score_udf = pandas_udf(score_stage, returnType=ddl(ScoreColumns))
-(row,) = frame.select(score_udf("folder", "features", lit(False)).alias("scores")).collect()
+unfollowed = lit(False), lit(None).cast("string"), lit(0).cast("bigint")
+(row,) = frame.select(score_udf("folder", "features", *unfollowed).alias("scores")).collect()
 torch.set_num_threads(1)
 model, scores = score_features(artifact, artifact.network, features)
 equal = all(bytes(row.scores[name]) == getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)
@@ -121,7 +128,7 @@ def test_a_device_that_is_lost_leaves_the_baseline_and_the_score_says_so(lost_in
     artifact = load_artifact(str(folder))
     features = FeatureEngine(spec, artifact.constants).compute(artifact.history()).values.tobytes()
     monkeypatch.setattr(*lost_in, lost)
-    (rows,) = score_stage(iter([(pd.Series([str(folder)]), pd.Series([features]), pd.Series([False]))]))
+    (rows,) = score_stage(iter([columns_of(folder, features)]))
     (row,) = rows.itertuples()
     assert row.model == "baseline:RuntimeError"
     assert row.expected == row.usual
@@ -133,8 +140,7 @@ def test_a_challenger_that_cannot_be_read_gives_no_scores_and_a_champion_that_ca
     spec = toy("riverton")
     folder = publish(tmp_path, spec, history=empty_history(spec))
     (folder / "baseline.npz").write_bytes(b"rubbish")
-    columns = (pd.Series([str(folder)]), pd.Series([b"features"]))
-    (rows,) = score_stage(iter([(*columns, pd.Series([True]))]))
+    (rows,) = score_stage(iter([columns_of(folder, b"features", is_challenger=True)]))
     assert rows.isna().all(axis=None)
     with pytest.raises(ArtifactError):
-        list(score_stage(iter([(*columns, pd.Series([False]))])))
+        list(score_stage(iter([columns_of(folder, b"features")])))

@@ -176,6 +176,7 @@ def test_points_lost_for_another_reason_stop_the_write(stub_store, sink, message
 
 
 def test_a_reason_that_changes_while_it_tries_is_said(stub_store, sink, waits, caplog):
+    caplog.set_level(logging.WARNING)
     stub_store.answers.extend([answer(503), answer(503), answer(429, "slow down"), answer(429, "slow down")])
     sink.write(LINES)
     place = f"InfluxDB at {stub_store.url}, bucket 'risk'"
