@@ -111,6 +111,8 @@ def compare_command(context: typer.Context, version: FolderOrVersion, data: Data
     console = Console(highlight=False, soft_wrap=True, markup=False)
     if held_out.difference:
         console.print(_held_out_table(held_out))
+    for remark in held_out.remarks:
+        console.print(f"not judged: {remark}")
     for fault in held_out.faults:
         console.print(f"against it: {fault}")
 

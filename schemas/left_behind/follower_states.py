@@ -20,6 +20,7 @@ from schemas.left_behind.batch_log import KEEP_DAYS
 from schemas.limits import MAX_HISTORY_BYTES
 from schemas.spec import DAY_S
 
+OLDEST_S = 3 * DAY_S  # what was learned so long ago is followed no more: whoever teaches stands still
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 

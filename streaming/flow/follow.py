@@ -8,11 +8,8 @@ import numpy.typing as npt
 
 from models.follower_state import FollowerState
 from models.following import Follower
-from schemas.left_behind.follower_states import newest_for, read_follower_state
-from schemas.spec import DAY_S
+from schemas.left_behind.follower_states import OLDEST_S, newest_for, read_follower_state
 from streaming.roster.roster import load_artifact
-
-OLDEST_S = 3 * DAY_S  # what was learned so long ago is followed no more: whoever teaches stands still
 
 
 @lru_cache(maxsize=1024)

@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from models.follower_state import FollowerState
 from schemas.errors import RiskError
-from schemas.left_behind.follower_states import FollowerStates, read_follower_state
-from schemas.spec import DAY_S, HOUR_S
+from schemas.left_behind.follower_states import OLDEST_S, FollowerStates, read_follower_state
+from schemas.spec import HOUR_S
 from streaming.roster.roster import Entry, spec_of
 
 log = logging.getLogger(__name__)
+_FORGOTTEN_S = OLDEST_S + HOUR_S  # nothing follows so old a file, so it need not be looked at
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,14 +34,17 @@ class FollowingWatch:
             )
             for region, entry in roster.items()
         }
-        self._sound = {path: is_sound for path, is_sound in self._sound.items() if int(path.stem) > now_s - 2 * DAY_S}
+        self._sound = {
+            path: is_sound for path, is_sound in self._sound.items() if int(path.stem) > now_s - _FORGOTTEN_S
+        }
         return chosen
 
     def _newest(self, region: str, folder: str, now_s: float) -> str:
         """The files for this hour and the next, as far as they are there and can be used."""
         states = FollowerStates.of(self.checkpoint, region, Path(folder).name)
-        files = {states.newest(int(now_s) + ahead_s) for ahead_s in (0, HOUR_S)} - {None}
-        return "\n".join(sorted(str(path) for path in files if path and self._is_usable(path, region, folder)))
+        files = {path for ahead_s in (0, HOUR_S) if (path := states.newest(int(now_s) + ahead_s))}
+        young = (path for path in files if int(path.stem) > now_s - _FORGOTTEN_S)
+        return "\n".join(sorted(str(path) for path in young if self._is_usable(path, region, folder)))
 
     def _is_usable(self, path: Path, region: str, folder: str) -> bool:
         if path not in self._sound:

@@ -10,10 +10,10 @@ from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.likelihood import at_least_one
-from schemas.left_behind.follower_states import FollowerStates
+from schemas.left_behind.follower_states import OLDEST_S, FollowerStates
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.decode import heartbeat_rows
-from streaming.flow.follow import OLDEST_S, factors_at, file_at
+from streaming.flow.follow import factors_at, file_at
 from streaming.flow.score import scored_frame
 from streaming.roster.following import FollowingWatch
 from streaming.roster.roster import Entry
