@@ -28,6 +28,7 @@ from tests.harness.topic import Topic
 
 TOKEN = "numbat8087"  # no log may show it
 EXPLAINED_BY = {5: "broker", 6: "store"}  # what a fault of that side may end the job with
+UNMET_S = 30  # so much longer at most
 
 
 @dataclass
@@ -183,12 +184,21 @@ class World(Actions):
         return self.injected[-1]
 
     def _for_a_while(self, action, proxy, **fault):
-        """The proxy with this fault, and without it again when its time is over; another one that came since stays."""
+        """The proxy with this fault, and without it again when its time is over; another one that came since stays.
+
+        On a slow machine a batch may take as long as the fault: it then lasts until it has met something.
+        """
         injected = self._inject(action.kind, proxy.hits[next(iter(fault))])
-        injected.ended = injected.began + action.argument
         for name, value in fault.items():
             setattr(proxy, name, value)
-        timer = threading.Timer(action.argument, proxy.heal, args=[*fault])
+
+        def end():
+            while not injected.hits and time.monotonic() < injected.began + action.argument + UNMET_S:
+                time.sleep(0.05)
+            injected.ended = time.monotonic()
+            proxy.heal(*fault)
+
+        timer = threading.Timer(action.argument, end)
         timer.start()
         self._timers.append(timer)
 
