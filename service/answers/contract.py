@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from schemas.grid import CELL_ID
 from schemas.spec import SLUG
@@ -124,23 +124,38 @@ class Regions(_Closed):
     regions: list[Region]
 
 
-Degrees = Annotated[float, Field(ge=-180, le=180)]
-Position = Annotated[list[Degrees], Field(min_length=2, max_length=2, description="longitude, latitude")]
+Position = Annotated[
+    list[FiniteFloat],
+    Field(min_length=2, max_length=3, description="longitude, latitude in degrees; a height is ignored"),
+]
 Ring = Annotated[list[Position], Field(min_length=4, max_length=MOST_VERTICES)]
 Rings = Annotated[list[Ring], Field(min_length=1, max_length=MOST_POLYGONS)]
 
 
-class Polygon(_Closed):
+class _Drawn(_Closed):
+    bbox: Annotated[list[float], Field(min_length=4, max_length=6)] | None = Field(None, description="Ignored")
+
+
+class Polygon(_Drawn):
     type: Literal["Polygon"]
     coordinates: Rings
 
 
-class MultiPolygon(_Closed):
+class MultiPolygon(_Drawn):
     type: Literal["MultiPolygon"]
     coordinates: Annotated[list[Rings], Field(min_length=1, max_length=MOST_POLYGONS)]
 
 
-Shape = Annotated[Polygon | MultiPolygon, Field(discriminator="type", description="GeoJSON, degrees of WGS 84")]
+class Feature(_Drawn):
+    type: Literal["Feature"]
+    geometry: Annotated[Polygon | MultiPolygon, Field(discriminator="type")]
+    id: str | float | None = Field(None, description="Ignored")
+    properties: dict[str, Any] | None = Field(None, description="Ignored")
+
+
+Shape = Annotated[
+    Polygon | MultiPolygon | Feature, Field(discriminator="type", description="GeoJSON, degrees of WGS 84")
+]
 
 
 class AreaScore(_Facts):

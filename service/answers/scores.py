@@ -137,8 +137,9 @@ def _area_cells(service: TheService, now: Now, name: str | None) -> Cells:
     return areas[name]
 
 
-def _cells_in(now: Now, shape: contract.Polygon | contract.MultiPolygon) -> Cells:
-    polygons = [shape.coordinates] if isinstance(shape, contract.Polygon) else shape.coordinates
+def _cells_in(now: Now, shape: contract.Shape) -> Cells:
+    geometry = shape.geometry if isinstance(shape, contract.Feature) else shape
+    polygons = [geometry.coordinates] if isinstance(geometry, contract.Polygon) else geometry.coordinates
     rings = [ring for polygon in polygons for ring in polygon]
     vertices = sum(map(len, rings))
     if vertices > contract.MOST_VERTICES:

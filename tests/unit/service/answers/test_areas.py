@@ -1,6 +1,7 @@
 """Scores of an area: of a file's districts, and of a polygon that a client sends."""
 
 import json
+import math
 
 import pytest
 
@@ -45,6 +46,20 @@ def test_a_polygon_adds_up_its_cells(client, views, category, h):
     assert answer.headers["Risk-Stale"] == "false"
 
 
+def feature(geometry):
+    return {"type": "Feature", "id": 7, "geometry": geometry, "properties": {"name": "my area"}}
+
+
+def test_what_programs_for_maps_send_is_the_polygon_in_it(client):
+    plain = {"type": "Polygon", "coordinates": SQUARE}
+    high = {"type": "MultiPolygon", "coordinates": [[[[*place, 2_500.5] for place in SQUARE[0]]]]}
+    kinds = (plain, high, feature(plain), feature(high))
+    shapes = [*kinds, *({**shape, "bbox": [-87.895, 41.605, 0, -87.86, 41.63, 3_000]} for shape in kinds)]
+    answers = [client.post("/v1/regions/riverton/area", shape) for shape in shapes]
+    assert {answer.data for answer in answers} == {answers[0].data}
+    assert answers[0].status == 200
+
+
 RING = SQUARE[0]
 
 
@@ -59,8 +74,15 @@ RING = SQUARE[0]
         ({"type": "Polygon", "coordinates": [[*RING[:-1] * 1300, RING[0]]]}, 422),  # vertices
         ({"type": "MultiPolygon", "coordinates": [[[*RING[:-1] * 300, RING[0]]]] * 5}, 422),  # vertices together
         ({"type": "Polygon", "coordinates": SQUARE, "more": 1}, 422),
+        (feature(None), 422),
+        (feature({"type": "Point", "coordinates": [0, 0]}), 422),
+        ({**feature({"type": "Polygon", "coordinates": SQUARE}), "more": 1}, 422),
+        ({"type": "FeatureCollection", "features": [feature({"type": "Polygon", "coordinates": SQUARE})]}, 422),
+        ({"type": "Polygon", "coordinates": [[[*place, 0, 0] for place in RING]]}, 422),  # more than a height
         ([], 422),
-        ({"type": "Polygon", "coordinates": [[[1e400, 1]]]}, 422),
+        ({"type": "Polygon", "coordinates": [[RING[0], [math.nan, 41.61], *RING[2:]]]}, 422),
+        ({"type": "Polygon", "coordinates": [[RING[0], [1e400, 41.61], *RING[2:]]]}, 422),
+        ({"type": "Polygon", "coordinates": [[RING[0], [10**400, 41.61], *RING[2:]]]}, 422),
         ({"type": "Polygon", "coordinates": SQUARE, "pad": "x" * 300_000}, 413),
     ],
 )
