@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import msgspec
 import numpy as np
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -35,7 +35,7 @@ CollectionId = Annotated[
 ]
 
 
-_DEGREES = r"-?\d{1,3}(\.\d{1,20})?(e-?\d{1,2})?"
+_NUMBER = r"-?\d{1,5}(\.\d{1,20})?(e-?\d{1,2})?"
 _INSTANT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)"
 _FEATURES: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPES["geojson"]: {"schema": geojson_schema()}}}}
 
@@ -45,12 +45,16 @@ class Which(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(1_000, ge=1, le=MOST_FEATURES)
+    limit: Annotated[
+        int,
+        Field(ge=1, json_schema_extra={"maximum": MOST_FEATURES}, description="More than the maximum is the maximum"),
+        AfterValidator(lambda limit: min(limit, MOST_FEATURES)),
+    ] = 1_000
     offset: int = Field(0, ge=0, le=10_000_000)
     bbox: str | None = Field(
         None,
-        pattern=rf"^{_DEGREES}(,{_DEGREES}){{3}}$",
-        description="west,south,east,north in degrees",
+        pattern=rf"^{_NUMBER}(,{_NUMBER}){{3}}((,{_NUMBER}){{2}})?$",
+        description="west,south,east,north in degrees, or west,south,lowest,east,north,highest: heights are ignored",
     )
     frame: str | None = Field(
         None,
@@ -203,7 +207,8 @@ def _in_box(grid: Grid, bbox: str | None) -> Cells:
     """The cells that the box touches, or all."""
     if bbox is None:
         return np.arange(grid.cells, dtype=np.int32)
-    west, south, east, north = map(float, bbox.split(","))
+    edges = [float(edge) for edge in bbox.split(",")]
+    (west, south), (east, north) = edges[:2], edges[len(edges) // 2 :][:2]
     if not (-90 <= south <= north <= 90 and abs(west) <= 180 and abs(east) <= 180):
         raise HTTPException(400, f"bbox={bbox} is no box: give west,south,east,north in degrees")
     lat, lon = grid.corners()

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from schemas.left_behind.frame_file import StoredFrames
+from service.answers import ogc
 from service.answers.written import NUMBERS
 from tests.harness.service import Client, leave_frame, running, toy_service, waited
 from tests.unit.service.answers.conftest import column
@@ -104,6 +105,20 @@ def test_a_layer_of_an_old_frame_says_so_in_each_feature(client, an_hour_later):
 def test_a_box_has_the_cells_that_it_touches(client, box, touched):
     answer = client.json(f"{ITEMS}?bbox={','.join(map(str, box))}")
     assert {feature["id"] for feature in answer["features"]} == touched
+
+
+def test_the_heights_of_a_box_are_ignored(client):
+    flat = client.json(f"{ITEMS}?bbox=-87.8999,41.6001,-87.8761,41.6089")["features"]
+    assert client.json(f"{ITEMS}?bbox=-87.8999,41.6001,-400,-87.8761,41.6089,8848.9")["features"] == flat
+    assert client.get(f"{ITEMS}?bbox=-87.8999,41.6001,-87.8761,41.6089,0").status == 400
+
+
+def test_more_than_the_largest_page_is_the_largest_page(client, monkeypatch):
+    assert client.json(f"{ITEMS}?limit={ogc.MOST_FEATURES + 1}")["numberReturned"] == 30
+    monkeypatch.setattr(ogc, "MOST_FEATURES", 7)
+    page = client.json(f"{ITEMS}?limit=10000000")
+    assert page["numberReturned"] == 7
+    assert any("limit=7&offset=7" in link["href"] for link in page["links"])
 
 
 def test_a_box_over_longitude_180_goes_around(client):
