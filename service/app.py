@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from schemas import product_version
 from service import feed, page
 from service.answers import contract, ogc, outlines, scores
+from service.etags import ETags
 from service.guard import RequestGuard
 from service.metrics import ServiceMetrics
 from service.problems import ALWAYS, Problem, answer_with_problems, problems_of
@@ -62,7 +63,7 @@ def application(service: Service) -> ASGIApp:
 
     app.include_router(page.router)
     answer_with_problems(app)
-    return RequestGuard(app, app.state.metrics, hosts=LOCAL_HOSTS if service.is_open else ())
+    return RequestGuard(ETags(app), app.state.metrics, hosts=LOCAL_HOSTS if service.is_open else ())
 
 
 def _routed() -> FastAPI:
@@ -93,7 +94,9 @@ def document() -> dict[str, Any]:
     )
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     for path, operations in document["paths"].items():
-        for operation in operations.values():
+        for method, operation in operations.items():
+            if method == "get" and path != "/v1/stream":
+                operation["responses"]["304"] = {"description": "The answer is still the one with that ETag"}
             for status, answer in problems_of(*((405, 500) if path == "/health" else ALWAYS)).items():
                 operation["responses"][str(status)] = answer
             if path.startswith("/ogc"):  # which says 400 of a wrong parameter

@@ -1,6 +1,5 @@
 """What the routes share: frames, callers, areas. And what every route asks first: who, how often, which region."""
 
-import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,6 @@ from fastapi import Depends, Path, Request, Security
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
-from schemas import product_version
 from schemas.grid import Cells, Grid
 from schemas.left_behind.frame_file import StoredFrames
 from schemas.spec import SLUG
@@ -81,10 +79,6 @@ class Service:
         """The cells of each area that has some in the grid."""
         return _cells_of(tuple(map(_Same, self.areas)), grid)
 
-    def build(self) -> str:
-        """A text that changes with version and areas: all that an answer depends on beside the frame."""
-        return _build(tuple(map(_Same, self.areas)))
-
 
 def opened(folder: FilePath, *, tokens: FilePath | None, rate: float, **fields: Any) -> Service:
     """A service on the clocks of this machine, which has looked at its files. Raises SettingsError.
@@ -150,16 +144,6 @@ class _Same:
 def _cells_of(areas: tuple[_Same, ...], grid: Grid) -> Mapping[str, Cells]:
     by_name = {key.area.name: cells_inside(key.area, grid) for key in areas}
     return {name: cells for name, cells in by_name.items() if len(cells)}
-
-
-@lru_cache(maxsize=8)
-def _build(areas: tuple[_Same, ...]) -> str:
-    seal = hashlib.blake2b(product_version().encode(), digest_size=4)
-    for key in areas:
-        seal.update(key.area.name.encode())
-        for ring in (ring for rings in key.area.polygons for ring in rings):
-            seal.update(ring.tobytes())
-    return seal.hexdigest()
 
 
 async def service_of(request: Request) -> Service:

@@ -1,4 +1,4 @@
-"""What a client accepts, and what it has already."""
+"""What a client accepts."""
 
 from starlette.exceptions import HTTPException
 
@@ -18,11 +18,6 @@ def format_of(asked: Format | None, accept: str | None) -> Format:
         if name and weight > 0:
             return name
     raise HTTPException(406, f"this address speaks {', '.join(_PLAIN)}, not {accept}")
-
-
-def is_known(if_none_match: str | None, tag: str) -> bool:
-    tags = [entry.strip().removeprefix("W/") for entry in (if_none_match or "").split(",")]
-    return tag in tags or "*" in tags
 
 
 def _weighed(part: str) -> tuple[str, float]:

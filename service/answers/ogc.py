@@ -18,7 +18,7 @@ from schemas.spec import SLUG
 from service.answers.contract import geojson_schema
 from service.answers.scores import chosen_view
 from service.answers.written import MEDIA_TYPES, Chosen, as_geojson
-from service.frames import categories_of, instant
+from service.frames import categories_of
 from service.problems import problems_of
 from service.service import Now, Service, TheCaller, TheService, json_bytes, now_seen_by, seen_by
 from service.tokens import Caller
@@ -127,7 +127,6 @@ async def items(
         "horizon": horizon,
         "numberMatched": len(matched),
         "numberReturned": len(page),
-        "timeStamp": instant(service.now_s()),
         "links": list(_paging(request, collection, now, which, len(matched))),
     }
     body = as_geojson(head, Chosen(view, place, ahead, page))

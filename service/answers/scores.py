@@ -14,7 +14,7 @@ from schemas.frame import SUPPORT, attribution_groups, riskiest
 from schemas.grid import CELL_ID, Cells, geohash
 from schemas.limits import OLDEST_SCORES_S
 from service.answers import contract
-from service.answers.negotiation import format_of, is_known
+from service.answers.negotiation import format_of
 from service.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, number
 from service.frames import categories_of, view_of
 from service.problems import problems_of
@@ -33,8 +33,7 @@ _WRITTEN: dict[int | str, dict[str, Any]] = {
             MEDIA_TYPES["geojson"]: {"schema": contract.geojson_schema()},
             "text/csv": {"schema": {"type": "string"}},
         }
-    },
-    304: {"description": "Nothing has changed since the answer with that ETag"},
+    }
 }
 
 
@@ -57,12 +56,9 @@ async def scores(
     """The scores of every cell, or of an area's, for one category and horizon."""
     must_be_current(now, asked.require)
     as_what = format_of(asked.format, request.headers.get("accept"))
-    tag = f'"{now.state}.{service.build()}.{as_what}"'
-    headers = {**now.headers(), "ETag": tag, "Vary": "Accept, Authorization, Cookie"}
+    headers = {**now.headers(), "Vary": "Accept, Authorization, Cookie"}
     chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), _area_cells(service, now, asked.area))
-    if is_known(request.headers.get("if-none-match"), tag):
-        return Response(status_code=304, headers=headers)
-    key = (now.facts()["region"], tag, asked.category, chosen.horizon, asked.area)
+    key = (now.facts()["region"], now.state, as_what, asked.category, chosen.horizon, asked.area)
     head = {**_named(now, chosen), "area": asked.area}
     body = service.answers.get(key, lambda: WRITERS[as_what](head, chosen))
     return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])

@@ -7,7 +7,7 @@ import pytest
 
 from service.app import document
 from service.tokens import Tokens, make_token
-from tests.harness.service import Client, leave_frame, running, toy_service
+from tests.harness.service import Client, Clock, leave_frame, running, toy_service
 
 OPERATIONS = {
     (path, method): operation for path, routes in document()["paths"].items() for method, operation in routes.items()
@@ -38,8 +38,13 @@ def token(folder):
 
 
 @pytest.fixture(scope="module")
-def base(folder, token):
-    with running(toy_service(folder, tokens=Tokens(folder / "tokens.jsonl"))) as address:
+def clock():
+    return Clock()
+
+
+@pytest.fixture(scope="module")
+def base(folder, token, clock):
+    with running(toy_service(folder, clock=clock, tokens=Tokens(folder / "tokens.jsonl"))) as address:
         yield address
 
 
@@ -57,7 +62,7 @@ def ask(client, path, method, query=""):
     address = re.sub(r"\{(\w+)\}", lambda name: NAMES[name[1]], path) + query
     body = {"json": {"type": "Polygon", "coordinates": SQUARE}} if method == "post" else {}
     answer = client.ask(address, method=method.upper(), preload_content=False, **body)
-    content = b"" if answer.headers["Content-Type"].startswith("text/event-stream") else answer.read()
+    content = b"" if answer.headers.get("Content-Type", "").startswith("text/event-stream") else answer.read()
     answer.close()
     return answer, content
 
@@ -74,6 +79,26 @@ def test_it_tells_nothing_without_a_known_token(base, path, method, unknown):
 def test_it_answers_who_has_one(base, token, path, method):
     answer, _ = ask(Client(base, token), path, method)
     assert answer.status == 200
+
+
+@pytest.mark.parametrize("path", [path for path, method in OPERATIONS if method == "get" and path != "/v1/stream"])
+def test_it_answers_304_to_who_has_the_answer(base, token, clock, path):
+    client = Client(base, token)
+    tag = client.headers["If-None-Match"] = ask(client, path, "get")[0].headers["ETag"]
+    clock.ahead_s += 1
+    answer, content = ask(client, path, "get")
+    if path != "/metrics":  # they count the requests, too
+        assert (answer.status, content, answer.headers["ETag"]) == (304, b"", tag)
+        assert "Content-Length" not in answer.headers
+    assert tag.startswith("W/")
+    assert "304" in OPERATIONS[path, "get"]["responses"]
+
+
+def test_an_error_and_an_answer_to_post_are_sent_always(base, token):
+    client = Client(base, token)
+    client.headers["If-None-Match"] = "*"
+    assert ask(client, "/v1/nothing", "get")[0].status == 404
+    assert ask(client, "/v1/regions/{region}/area", "post")[0].status == 200
 
 
 def test_more_than_two_routes_say_how_old_their_scores_may_be():

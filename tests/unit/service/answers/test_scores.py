@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.frame import SUPPORT, riskiest
-from service import service
 from service.answers.written import NUMBERS, number
 from service.service import AnswerCache
 from streaming.maps.areas import area_of
@@ -98,7 +97,7 @@ def test_an_etag_saves_the_body_until_the_frame_is_another_or_has_become_stale(c
     tag = client.get(path).headers["ETag"]
     again = client.get(path, If_None_Match=tag)
     assert (again.status, again.data, again.headers["ETag"]) == (304, b"", tag)
-    assert client.get(path, If_None_Match=f'W/{tag}, "x"').status == 304
+    assert client.get(path, If_None_Match=f'{tag.removeprefix("W/")}, "x"').status == 304
     clock.ahead_s = 3600
     try:
         later = client.get(path, If_None_Match=tag)
@@ -107,18 +106,6 @@ def test_an_etag_saves_the_body_until_the_frame_is_another_or_has_become_stale(c
         clock.ahead_s = 0
     tags = {client.get(f"{path}?format={fmt}").headers["ETag"] for fmt in ("json", "geojson", "csv")}
     assert len(tags) == 3
-
-
-def test_other_areas_and_another_version_give_another_etag(frames, clock, monkeypatch):
-    def tag_of(name, ring):
-        with running(toy_service(frames, clock=clock, areas=[area_of(name, [ring])])) as base:
-            return Client(base).get("/v1/regions/riverton/scores").headers["ETag"]
-
-    smaller = [[(lon, min(lat, 41.62)) for lon, lat in SQUARE[0]]]
-    monkeypatch.setattr(service, "_build", service._build.__wrapped__)  # without its cache
-    tags = [tag_of("North", SQUARE), tag_of("N", SQUARE), tag_of("N", smaller)]
-    monkeypatch.setattr(service, "product_version", lambda: "0.0.0")
-    assert len({*tags, tag_of("N", smaller)}) == 4
 
 
 def test_no_cache_gives_the_answer_of_one_caller_to_another(client):
