@@ -22,8 +22,9 @@ def clock():
 
 @contextmanager
 def events(base, token=None):
-    """The events of a stream as they come."""
-    answer = Client(base, token).ask("/v1/stream", preload_content=False)
+    """The events of a stream as they come, to a client that takes gzip, as browsers do."""
+    answer = Client(base, token).ask("/v1/stream", headers={"Accept-Encoding": "gzip"}, preload_content=False)
+    assert "Content-Encoding" not in answer.headers
     assert answer.headers["Content-Type"].startswith("text/event-stream")
 
     def read():

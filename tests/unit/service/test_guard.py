@@ -60,6 +60,15 @@ def test_a_client_that_asks_before_it_sends_a_long_body_is_not_told_to_send_it(b
         assert raw.recv(65_536).startswith(b"HTTP/1.1 413 ")
 
 
+def test_a_long_answer_is_compressed_for_who_asks_for_it(base):
+    client, path = Client(base), "/v1/regions/riverton/scores"
+    plain, packed = client.get(path), client.get(path, Accept_Encoding="gzip, deflate")
+    assert [answer.headers.get("Content-Encoding") for answer in (plain, packed)] == [None, "gzip"]
+    assert int(packed.headers["Content-Length"]) < len(plain.data) / 2
+    assert packed.data == plain.data
+    assert client.get(path, Accept_Encoding="gzip", If_None_Match=packed.headers["ETag"]).status == 304
+
+
 def test_health_says_that_nobody_is_let_in(tmp_path):
     leave_frame(tmp_path)
     path = tmp_path / "tokens.jsonl"

@@ -110,7 +110,7 @@ def test_an_etag_saves_the_body_until_the_frame_is_another_or_has_become_stale(c
 
 def test_no_cache_gives_the_answer_of_one_caller_to_another(client):
     vary = client.get("/v1/regions/riverton/scores").headers["Vary"].split(", ")
-    assert {"Accept", "Authorization", "Cookie"} == set(vary)
+    assert {"Accept", "Accept-Encoding", "Authorization", "Cookie"} == set(vary)
 
 
 @pytest.mark.parametrize(
