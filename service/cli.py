@@ -1,6 +1,8 @@
 """The commands `serve` and `token`: the scores over HTTP, and who may ask for them."""
 
 import logging
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +26,10 @@ _AreasOption = Annotated[
 ]
 _NameOption = Annotated[str, typer.Option(help="Property of the polygons that holds their names")]
 _UrlOption = Annotated[str, typer.Option(help="Behind a proxy: its address, which links begin with")]
+_OriginOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Origin of a web app that may read the answers, as https://map.example.org; may be repeated"),
+]
 _StreetsOption = Annotated[Path | None, typer.Option(help="GeoJSON file of streets, drawn on the map")]
 
 _SERVER: dict[str, Any] = {  # no line of its log has an address, a token or a body
@@ -44,9 +50,11 @@ def serve(
     area_name: _NameOption = "name",
     streets: _StreetsOption = None,
     url: _UrlOption = "",
+    origin: _OriginOption = None,
 ) -> None:
     """Serve the last frame of each region over HTTP, with a live map at /, until told to stop."""
     host, port = _address(listen, is_guarded=tokens is not None)
+    origins = _origins(origin or ())
     if streets:
         read_streets(streets, [])  # a mistake in it is said now
     named = read_areas(areas, area_name) if areas else ()
@@ -58,7 +66,7 @@ def serve(
     except ModuleNotFoundError as error:
         raise not_installed(error, "serve") from error
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
-    service = opened(frames, tokens=tokens, rate=rate, areas=named, streets=streets, url=url)
+    service = opened(frames, tokens=tokens, rate=rate, areas=named, streets=streets, url=url, origins=origins)
     address = url.rstrip("/") or _to_open(host, port)
     typer.echo(f"the map is at {address}/, the document of the interface at {address}/openapi.json", err=True)
     uvicorn.run(application(service), host=host, port=port, **_SERVER)
@@ -76,6 +84,14 @@ def token(
     from service.tokens import make_token
 
     typer.echo(make_token(tokens, name, region or (), screen=screen))
+
+
+def _origins(given: Sequence[str]) -> Sequence[str]:
+    for origin in given:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d+)?", origin):
+            remedy = "give it as browsers send it, in small letters and without a path, like https://map.example.org"
+            raise SettingsError(f"--origin {origin} is no origin of a web app", remedy)
+    return given
 
 
 def _to_open(host: str, port: int) -> str:

@@ -51,6 +51,7 @@ class Service:
     """One process of the service. Without tokens it answers this machine alone, and everybody on it.
 
     url: what links begin with; where it is empty, the address that a request names.
+    origins: of web apps that may read the answers in a browser.
     """
 
     frames: Frames
@@ -60,6 +61,7 @@ class Service:
     areas: Sequence[Area] = ()
     streets: FilePath | None = None
     url: str = ""
+    origins: Sequence[str] = ()
     answers: AnswerCache = field(default_factory=AnswerCache)
 
     @property

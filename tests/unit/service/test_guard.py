@@ -11,6 +11,7 @@ from service.tokens import Tokens, make_token
 from tests.harness.service import Client, leave_frame, running, toy_service, waited
 
 AREA = "/v1/regions/riverton/area"
+MAP = "https://map.example.org"
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,26 @@ def test_a_long_answer_is_compressed_for_who_asks_for_it(base):
     assert int(packed.headers["Content-Length"]) < len(plain.data) / 2
     assert packed.data == plain.data
     assert client.get(path, Accept_Encoding="gzip", If_None_Match=packed.headers["ETag"]).status == 304
+
+
+@pytest.mark.parametrize(("origins", "is_told"), [([MAP], True), (["https://map.example.net"], False), ([], False)])
+def test_only_a_named_origin_reads_answers_and_errors_and_never_by_a_cookie(tmp_path, origins, is_told):
+    leave_frame(tmp_path)
+    token = make_token(tmp_path / "tokens.jsonl", "cad", [])
+    with running(toy_service(tmp_path, tokens=Tokens(tmp_path / "tokens.jsonl"), origins=origins)) as base:
+        client, asks = Client(base), {"Origin": MAP, "Access-Control-Request-Method": "POST"}
+        asks["Access-Control-Request-Headers"] = "authorization,content-type"
+        before = client.ask(AREA, method="OPTIONS", headers=asks)
+        answers = [
+            client.get("/v1/regions", Origin=MAP, Authorization=f"Bearer {token}"),
+            client.get("/v1/regions", Origin=MAP),
+            client.ask(AREA, method="POST", headers={"Origin": MAP}, body=b"x" * (guard.MOST_BODY_BYTES + 1)),
+        ]
+    assert [answer.status for answer in answers] == [200, 401, 413]
+    assert (before.status == 200) == is_told
+    for answer in (before, *answers):
+        assert answer.headers.get("Access-Control-Allow-Origin") == (MAP if is_told else None)
+        assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
 def test_health_says_that_nobody_is_let_in(tmp_path):

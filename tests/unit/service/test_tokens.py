@@ -249,6 +249,21 @@ def test_the_address_that_is_said_opens(tmp_path, monkeypatch, words, opens):
     assert f"the map is at {opens}, the document of the interface at {opens}openapi.json" in ran.stderr
 
 
+@pytest.mark.parametrize(
+    "origin", ["*", "null", "map.example.org", "https://map.example.org/", "https://*.example.org"]
+)
+def test_the_command_refuses_what_is_no_origin_of_a_web_app(origin):
+    assert isinstance(CliRunner().invoke(app, ["serve", "--origin", origin]).exception, SettingsError)
+
+
+def test_the_command_lets_the_named_origins_read(tmp_path, monkeypatch):
+    served = []
+    monkeypatch.setattr("uvicorn.run", lambda app, **_: served.append(app))
+    named = ["http://localhost:5173", "https://map.example.org"]
+    ran = CliRunner().invoke(app, ["serve", "--frames", str(tmp_path), "--origin", named[0], "--origin", named[1]])
+    assert (ran.exit_code, served[0].allow_origins) == (0, named)
+
+
 @pytest.mark.parametrize("listen", ["0.0.0.0:8321", "192.168.0.7:80", "8321", "127.0.0.1:0", "localhost:x"])
 def test_the_command_refuses_to_answer_others_without_tokens(listen):
     ran = CliRunner().invoke(app, ["serve", "--listen", listen])
