@@ -75,6 +75,21 @@ class Following:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What is shown at the first horizon, part by part, with the chance that the raw forecast is as good."""
+
+    level: Floats  # (categories, 1)
+    hours: Floats  # (categories, 24) with the level
+    cells: Floats  # (categories, cells)
+
+    @classmethod
+    def of(cls, state: FollowerState) -> Self:
+        each = (_mixed(state.still[row, :, None], factors) for row, factors in enumerate(_filters(state)))
+        (level, hours, cells), guard = each, state.still[GUARDS, :, None]
+        return cls(level=_mixed(guard, level), hours=_mixed(guard, level * hours), cells=_mixed(guard, cells))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FinalOutcome:
     """A raw forecast at one horizon, the factors that were shown with it, and counts that are final."""
 
@@ -134,6 +149,12 @@ class Follower:
             others = raw * (following.cells * following.hours[number])
             state.evidence[GUARDS + horizons + number - 1] += self._gained(number, others, following.level, some)
         return state
+
+    def gained(self, outcome: FinalOutcome) -> Floats:
+        """(categories,) nats by which what was shown made the counts likelier than the raw forecast."""
+        number, following = outcome.horizon, outcome.following
+        factors = _mixed(following.guards[number], following.together(number))
+        return self.gains[number].gained(_by_category(outcome.raw), factors, SomeCounts.of(outcome.observed))
 
     def _filtered(self, state: FollowerState, tick_s: int, raw: Floats, some: SomeCounts) -> FollowerState:
         """The state after an outcome of the first horizon. Its evidence, but for that of the filters, is in `state`."""

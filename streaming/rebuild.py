@@ -190,7 +190,7 @@ class Recount:
         artifact = load_artifact(str(folder))
         engine = self._engines.setdefault(folder, FeatureEngine(artifact.spec, artifact.constants))
         states = FollowerStates.of(self.checkpoint, region, logged.artifact)
-        following = str(states.path(int(logged.following))) if logged.following else None
+        following = states.path(int(logged.following)) if logged.following else None
         frame = scored_frame(str(folder), engine.compute(state), state.as_of_s, following)
         self.differing += frame.digest() != logged.scores
         for view in stored_views(frame, artifact.constants):

@@ -74,7 +74,7 @@ class Settings(BaseModel):
         description="Serve figures for Prometheus at this host:port; nothing when empty",
     )
     follow: Literal["on", "off"] = Field(
-        "off", description="`on`: forecasts follow what the last weeks showed, on the wall clock and a local master"
+        "on", description="`on`: forecasts follow what the last weeks showed, on the wall clock and a local master"
     )
     log_level: Literal["info", "warning", "error"] = Field("info", description="Least level of what `run` logs")
     clock: Literal["wall", "event"] = Field(
@@ -154,6 +154,15 @@ class Settings(BaseModel):
         """The storage options of the archive, by their keys."""
         pairs = (part.partition("=") for part in self.archive_storage.get_secret_value().split(",") if part.strip())
         return {key.strip(): value.strip() for key, _, value in pairs}
+
+    @property
+    def follow_in(self) -> Path | None:
+        """The checkpoint whose followers the forecasts follow; None where they follow nothing.
+
+        A clock of events may stand in any year, and workers on other machines do not see the checkpoint.
+        """
+        is_followed = self.follow == "on" and self.clock == "wall" and self.master.startswith("local")
+        return self.checkpoint.absolute() if is_followed else None
 
     @field_validator("archive_storage")
     @classmethod

@@ -70,7 +70,7 @@ class TrialJudge:
             except CheckpointError as error:
                 log.warning("region=%s some hours are not judged reason=%s", spec.region, error)
                 continue
-            self._teach(spec, closed)
+            lines.append(self._teach(spec, closed))
             hours = list(self._judged(spec, closed))
             number += len(hours)
             if hours:
@@ -81,15 +81,16 @@ class TrialJudge:
             path.unlink(missing_ok=True)
         return number
 
-    def _teach(self, spec: Spec, closed: Sequence[ClosedHorizon]) -> None:
-        """What a follower cannot learn is said; the judgement goes on."""
+    def _teach(self, spec: Spec, closed: Sequence[ClosedHorizon]) -> bytes:
+        """The points of what a follower learned. What it cannot learn is said; the judgement goes on."""
         if self.teacher is None or not closed:
-            return
+            return b""
         try:
             cut = self.cut_hours(spec, max(horizon.tick_s + max(spec.horizons_s) for horizon in closed))
-            self.teacher.teach(spec, closed, cut)
+            return self.teacher.teach(spec, closed, cut)
         except (RiskError, OSError) as error:
             log.warning("region=%s its follower has not learned an hour reason=%s", spec.region, error)
+            return b""
 
     def _judged(self, spec: Spec, closed: Sequence[ClosedHorizon]) -> Iterator[ShadowHour]:
         for horizon in closed:

@@ -1,15 +1,22 @@
-"""The points of a trial as line protocol: `shadow`, `gate`, `drift` and `retrain`."""
+"""The points of trials and followers as line protocol: `shadow`, `gate`, `drift`, `retrain`, `following`."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+import numpy as np
 
 from lifecycle.gate.asked import Asked
 from lifecycle.gate.judge import judge_hours
 from lifecycle.gate.shadow_day import ShadowHour, days_of
 from lifecycle.gate.trial import Trial
 from lifecycle.gate.triggers import drift_of
+from models.dispersion import Floats
+from models.follower_state import GUARDS, FollowerState
+from models.following import Parts
 from schemas.spec import DAY_S, Spec
 from streaming.sinks.line_protocol import point_line
+
+_WORTH_A_POINT = 1.1  # factor of a cell, or its inverse
 
 
 def shadow_line(region: str, hour: ShadowHour) -> bytes:
@@ -75,6 +82,39 @@ def retrain_line(region: str, asked: Asked, now_s: int) -> bytes:
     if asked.made_s is not None:
         fields["made_ago_s"] = float(max(0, now_s - asked.made_s))
     return point_line("retrain", {"region": region}, fields, now_s)
+
+
+def following_lines(
+    spec: Spec, version: str, state: FollowerState, at_s: int, gains: Iterable[tuple[float, int]]
+) -> bytes:
+    """What a follower knows, as points; cells once a day, those whose factor says something.
+
+    gains: of each category, nats that following gained in the newest hour, and incidents that came in it.
+    """
+    parts, lines, still = Parts.of(state), [], state.still[GUARDS]
+    for place, (category, (gained, came)) in enumerate(zip(spec.categories, gains, strict=True)):
+        tags = {"category": category, "region": spec.region}
+        fields = {"level": parts.level[place, 0], "as_usual": still[place], "gained": gained, "incidents": float(came)}
+        lines.append(point_line("following", tags, {**fields, "model": version}, at_s))
+        for hour, factor in enumerate(parts.hours[place]):
+            of_hour = {"category": category, "hour": f"{hour:02d}", "region": spec.region}
+            lines.append(point_line("following_hour", of_hour, {"factor": factor}, at_s))
+        if at_s % DAY_S == 0:
+            lines += _cells(spec, category, parts.cells[place], at_s)
+    return b"".join(lines)
+
+
+def _cells(spec: Spec, category: str, factors: Floats, at_s: int) -> Iterator[bytes]:
+    ids, geohashes = spec.grid.cell_ids(), spec.grid.geohashes()
+    for cell in np.flatnonzero(np.abs(np.log(factors)) > np.log(_WORTH_A_POINT)):
+        tags = {"category": category, "cell": ids[cell], "geohash": geohashes[cell], "region": spec.region}
+        yield point_line("following_cell", tags, {"factor": factors[cell]}, at_s)
+
+
+def followed_change_line(region: str, at_s: int, change: tuple[int, str] | None) -> bytes:
+    """What is said of a change that forecasts follow, and for how long; nothing and 0 where there is none."""
+    since_s, says = change or (at_s, "")
+    return point_line("followed_change", {"region": region}, {"says": says, "since": float(since_s)}, at_s)
 
 
 def archive_line(region: str, ended_s: int, now_s: int) -> bytes:

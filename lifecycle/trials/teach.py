@@ -4,13 +4,17 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from lifecycle.trials.points import followed_change_line, following_lines
 from models.artifact.artifact import Artifact, read_artifact
+from models.followed_change import Shown, followed_change
 from models.follower_state import FollowerState
 from models.following import FinalOutcome, Follower
 from schemas.errors import CheckpointError, DataError
 from schemas.frame import is_baseline
 from schemas.left_behind.closed_counts import ClosedHorizon
-from schemas.left_behind.follower_states import FollowerStates, read_follower_state
+from schemas.left_behind.follower_states import FollowedChange, FollowerStates, read_follower_state
 from schemas.left_behind.kept_forecasts import KeptForecast, KeptForecasts
 from schemas.left_behind.trial_folder import forecasts_folder, outcomes_folder
 from schemas.spec import HOUR_S, Spec
@@ -24,11 +28,13 @@ class Teacher:
     artifacts: Path
     _followers: dict[str, Follower] = field(default_factory=dict)  # by version
 
-    def teach(self, spec: Spec, closed: Sequence[ClosedHorizon], cut: Collection[int] = ()) -> None:
+    def teach(self, spec: Spec, closed: Sequence[ClosedHorizon], cut: Collection[int] = ()) -> bytes:
         """Learn last judgements that were due at the same time. cut: hours since 1970 that say nothing of the city.
 
-        What was learned before stays as it is. Raises CheckpointError, and ArtifactError when a version is gone.
+        Gives the points of the version that scored. What was learned before stays as it is, and gives them again.
+        Raises CheckpointError, and ArtifactError when a version is gone.
         """
+        lines = b""
         hour_s = max((horizon.judged_s for horizon in closed), default=0) + HOUR_S
         whole = [horizon for horizon in closed if not _hours_of(horizon, spec) & set(cut)]
         for folder in (outcomes_folder(self.checkpoint), forecasts_folder(self.checkpoint)):
@@ -36,18 +42,27 @@ class Teacher:
             learned = [(horizon, kept) for horizon, kept in forecasts if kept and not is_baseline(kept.model)]
             for version in sorted({kept.model for _, kept in learned}):
                 of_version = [(horizon, kept) for horizon, kept in learned if kept.model == version]
-                self._teach(spec, version, hour_s, of_version)
+                follower, states = (
+                    self._follower(spec.region, version),
+                    FollowerStates.of(self.checkpoint, spec.region, version),
+                )
+                outcomes = list(_outcomes(follower, states, spec, of_version))
+                state = _learned(follower, states, spec, hour_s, outcomes)
+                if folder == outcomes_folder(self.checkpoint):
+                    lines += following_lines(spec, version, state, hour_s - HOUR_S, gains_of(follower, outcomes))
+                    lines += self._said(spec, states, hour_s)
+        return lines
 
-    def _teach(
-        self, spec: Spec, version: str, hour_s: int, closed: Sequence[tuple[ClosedHorizon, KeptForecast]]
-    ) -> None:
-        states = FollowerStates.of(self.checkpoint, spec.region, version)
-        if states.has(hour_s):
-            return
-        follower = self._follower(spec.region, version)
-        before = _state(states.newest(hour_s - HOUR_S), spec)
-        after = follower.learn(before, _outcomes(follower, states, spec, closed))
-        states.write(hour_s, after.arrays())
+    def _said(self, spec: Spec, states: FollowerStates, hour_s: int) -> bytes:
+        """Write what there is to say of a change. Gives its point."""
+
+        def shown(at_s: int) -> Shown | None:
+            path = states.for_forecast(at_s)
+            return Shown.of(_state(path, spec)) if path else None
+
+        change = followed_change(shown, hour_s)
+        states.say(FollowedChange(hour_s, *change) if change else None)
+        return followed_change_line(spec.region, hour_s - HOUR_S, change)
 
     def _follower(self, region: str, version: str) -> Follower:
         if version not in self._followers:
@@ -64,6 +79,25 @@ def _state(path: Path | None, spec: Spec) -> FollowerState:
         return FollowerState.checked(read_follower_state(path), spec)
     except DataError as error:
         raise CheckpointError(f"{path}: {error.message}", "delete the folder: following begins anew") from error
+
+
+def _learned(
+    follower: Follower, states: FollowerStates, spec: Spec, hour_s: int, outcomes: Sequence[FinalOutcome]
+) -> FollowerState:
+    """What is known for an hour: by its file, which is written where there is none."""
+    if states.has(hour_s):
+        return _state(states.path(hour_s), spec)
+    state = follower.learn(_state(states.newest(hour_s - HOUR_S), spec), outcomes)
+    states.write(hour_s, state.arrays())
+    return state
+
+
+def gains_of(follower: Follower, outcomes: Sequence[FinalOutcome]) -> list[tuple[float, int]]:
+    """Of each category, nats that following gained at the first horizon, and incidents that came in it."""
+    first = [outcome for outcome in outcomes if outcome.horizon == 0]
+    gained = sum((follower.gained(outcome) for outcome in first), np.zeros(len(follower.spec.categories)))
+    came = sum((outcome.observed.sum(axis=0) for outcome in first), np.zeros(len(follower.spec.categories), np.int64))
+    return list(zip(gained.tolist(), came.tolist(), strict=True))
 
 
 def _outcomes(

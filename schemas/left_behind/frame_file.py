@@ -18,13 +18,14 @@ import numpy.typing as npt
 from schemas.errors import RiskError, SinkError
 from schemas.files import replace_file, write_errors
 from schemas.frame import ATTRIBUTED_RANKS, SUPPORT, RiskFrame, attribution_groups
+from schemas.left_behind.follower_states import FollowedChange
 from schemas.limits import MAX_FRAME_BYTES, MAX_TIME_S
 from schemas.spec import Spec
 
 SUFFIX = ".frame"
-_FORMAT = 3
+_FORMAT = 4
 _SEAL = 32  # hex digits before the body
-_LONGEST_MODEL = 200  # characters
+_LONGEST = 200  # characters of a text
 _SCORES = ("expected", "risk", "low", "high", "usual")
 _TYPES = {**dict.fromkeys((*_SCORES, "attribution"), "<f4"), "observed_1h": "<i4", "support": "u1"}
 _WAIT = "the job's next frame replaces it; if it does not, look whether the job can write there"
@@ -32,12 +33,17 @@ _WAIT = "the job's next frame replaces it; if it does not, look whether the job 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFrames:
-    """A region's last frame as it was stored. digest: of `by_category`, as in the log of batches."""
+    """A region's last frame as it was stored. digest: of `by_category`, as in the log of batches.
+
+    change, change_since_s: what forecasts follow, as `05 to 08 h x 1.9` in local hours, empty without one.
+    """
 
     by_category: RiskFrame
     over_all: RiskFrame
     clock: Literal["wall", "event"]
     digest: str
+    change: str
+    change_since_s: int
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +52,8 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     spec: Spec
     as_of_s: int
     model: str
+    change: str
+    change_since_s: int
     by_category: dict[str, bytes]
     over_all: dict[str, bytes]
 
@@ -54,7 +62,12 @@ def frame_path(folder: Path, region: str) -> Path:
     return folder / f"{region}{SUFFIX}"
 
 
-def write_frames(folder: Path, views: tuple[RiskFrame, RiskFrame], clock: Literal["wall", "event"]) -> None:
+def write_frames(
+    folder: Path,
+    views: tuple[RiskFrame, RiskFrame],
+    clock: Literal["wall", "event"],
+    change: FollowedChange | None = None,
+) -> None:
     """Replace the region's file. Raises SinkError when it cannot be written."""
     frame, over_all = views
     body = msgspec.msgpack.encode(
@@ -64,6 +77,8 @@ def write_frames(folder: Path, views: tuple[RiskFrame, RiskFrame], clock: Litera
             spec=frame.spec,
             as_of_s=frame.as_of_s,
             model=frame.model,
+            change=change.says if change else "",
+            change_since_s=change.since_s if change else 0,
             by_category=_packed(frame),
             over_all=_packed(over_all),
         )
@@ -107,11 +122,22 @@ def _checked(content: _Body, path: Path) -> StoredFrames:
         raise SinkError(fault, f"delete it: no frame replaces it; the job writes {region}{SUFFIX}")
     if not 0 < content.as_of_s <= MAX_TIME_S:
         raise ValueError(f"its time {content.as_of_s} is no time")
-    if not (content.model.isprintable() and 0 < len(content.model) <= _LONGEST_MODEL):
+    if not (content.model.isprintable() and 0 < len(content.model) <= _LONGEST):
         raise ValueError("its model has no name that can be shown")
+    if not (content.change.isprintable() and len(content.change) <= _LONGEST):
+        raise ValueError("its change has no words that can be shown")
+    if not 0 <= content.change_since_s <= MAX_TIME_S:
+        raise ValueError(f"the time {content.change_since_s} of its change is no time")
     frame = _unpacked(content, content.by_category, is_sum=False)
     over_all = _unpacked(content, content.over_all, is_sum=True)
-    return StoredFrames(by_category=frame, over_all=over_all, clock=content.clock, digest=frame.digest())
+    return StoredFrames(
+        by_category=frame,
+        over_all=over_all,
+        clock=content.clock,
+        digest=frame.digest(),
+        change=content.change,
+        change_since_s=content.change_since_s,
+    )
 
 
 def _unpacked(content: _Body, packed: dict[str, bytes], *, is_sum: bool) -> RiskFrame:

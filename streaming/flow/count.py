@@ -26,7 +26,6 @@ from schemas.left_behind.batch_log import day_of
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import HOUR_S
 from streaming.disk.kept_counts import pack_counts
-from streaming.flow.follow import file_at
 from streaming.flow.intake import Intake, OutsideIntake, take_in, take_in_outside
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
 from streaming.flow.packed import PackedBatch
@@ -124,10 +123,9 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
             kept=day_counts,
         )
         packed_summary, tick_s = msgspec.msgpack.encode(summary), live.journal.state.tick_s
-        following = file_at(packed.following, tick_s)
-        counted = [CountedRow(region, folder, result.features, packed_summary, following, tick_s)]
+        counted = [CountedRow(region, folder, result.features, packed_summary, tick_s)]
         if begins_an_hour(head, result.head):
-            counted += _of_challenger(region, live, packed.challenger, packed.challenger_following)
+            counted += _of_challenger(region, live, packed.challenger)
         return msgspec.structs.replace(result.head, kept_day=day), counted
 
     def _is_current(self, live: _Live, head: Head, as_of_s: int) -> bool:
@@ -232,7 +230,7 @@ def begins_an_hour(before: Head, after: Head) -> bool:
     return after.emitted_tick_s != before.emitted_tick_s and after.emitted_tick_s % HOUR_S == 0
 
 
-def _of_challenger(region: str, live: _Live, folder: str, following: str) -> Iterator[CountedRow]:
+def _of_challenger(region: str, live: _Live, folder: str) -> Iterator[CountedRow]:
     """The row of the region's challenger, from the same counts. folder: of the challenger, or empty.
 
     There is no row without a challenger, or when it can no longer be read: the roster's watch reports that, and the
@@ -249,8 +247,7 @@ def _of_challenger(region: str, live: _Live, folder: str, following: str) -> Ite
     if live.challenger is None or live.challenger_of != folder:
         live.challenger, live.challenger_of = FeatureEngine(state.spec, artifact.constants), folder
     features = live.challenger.compute(state)
-    packed = features.values.astype("<f4").tobytes()
-    yield CountedRow(region, folder, packed, None, file_at(following, state.tick_s), state.tick_s)
+    yield CountedRow(region, folder, features.values.astype("<f4").tobytes(), None, state.tick_s)
 
 
 def _unassigned(head: Head, packed: PackedBatch, now_ms: int) -> tuple[Head, CountedRow]:

@@ -65,12 +65,7 @@ def decode_stage(
 def heartbeat_rows(roster: Mapping[str, Entry]) -> Iterator[PackedRow]:
     """An empty row for each region of the roster and one for messages of no region."""
     for region, entry in roster.items():
-        yield row_without_messages(region, roster, 0)._replace(
-            challenger=entry.challenger or None,
-            is_heartbeat=True,
-            following=entry.following or None,
-            challenger_following=entry.challenger_following or None,
-        )
+        yield row_without_messages(region, roster, 0)._replace(challenger=entry.challenger or None, is_heartbeat=True)
     yield row_without_messages(UNASSIGNED, roster, 0)._replace(is_heartbeat=True)
 
 

@@ -2,14 +2,24 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from models.follower_state import FollowerState
 from models.following import Follower
-from schemas.left_behind.follower_states import OLDEST_S, newest_for, read_follower_state
+from schemas.errors import RiskError
+from schemas.left_behind.follower_states import FollowerStates, read_follower_state
 from streaming.roster.roster import load_artifact
+
+
+class Followed(NamedTuple):
+    """What a forecast follows. Where the file cannot be used the network scores alone, and `fault` says why."""
+
+    factors: npt.NDArray[np.float32] | None = None  # (cells, categories, horizons)
+    hour: str = ""  # of the file
+    fault: str = ""
 
 
 @lru_cache(maxsize=1024)
@@ -19,19 +29,27 @@ def _follower(folder: str) -> Follower:
 
 
 @lru_cache(maxsize=1024)
-def _state(path: str, folder: str) -> FollowerState:
-    return FollowerState.checked(read_follower_state(Path(path)), load_artifact(folder).spec)
+def _state(path: Path, folder: str) -> FollowerState:
+    return FollowerState.checked(read_follower_state(path), load_artifact(folder).spec)
 
 
-def file_at(files: str, tick_s: int) -> str | None:
-    """Which of a version's files, a line each, a forecast at a tick follows; None where it follows none."""
-    path = newest_for(map(Path, files.splitlines()), tick_s)
-    return None if path is None or tick_s - int(path.stem) > OLDEST_S else str(path)
+def followed(states: FollowerStates, folder: str, tick_s: int) -> Followed:
+    """What the forecast of the artifact in `folder` follows at a tick."""
+    path = states.for_forecast(tick_s)
+    if path is not None:
+        return followed_from(path, folder, tick_s)
+    oldest = states.newest(tick_s)
+    return (
+        Followed(fault=f"the newest file, {oldest}, is older than three days: is `judge` running?")
+        if oldest
+        else Followed()
+    )
 
 
-def factors_at(path: str, folder: str, tick_s: int) -> npt.NDArray[np.float32]:
-    """(cells, categories, horizons) factors on the forecast of the artifact in `folder` at a tick.
-
-    path: the file. Raises CheckpointError and DataError when it cannot be used.
-    """
-    return _follower(folder).factors(_state(path, folder), tick_s).shown().astype(np.float32)
+def followed_from(path: Path, folder: str, tick_s: int) -> Followed:
+    """What the forecast of the artifact in `folder` follows at a tick, by a file that is known."""
+    try:
+        factors = _follower(folder).factors(_state(path, folder), tick_s).shown().astype(np.float32)
+        return Followed(factors, path.stem)
+    except RiskError as error:
+        return Followed(fault=f"{path}: {error}")

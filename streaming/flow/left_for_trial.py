@@ -37,7 +37,9 @@ class LeftForTrial:
         try:
             if row.scores.model and not is_baseline(row.scores.model):
                 kept = replace(
-                    forecast_of(row).to_keep(), raw=unpacked(row.scores.raw, beside.spec), following=row.followed_hour
+                    forecast_of(row).to_keep(),
+                    raw=unpacked(row.scores.raw, beside.spec),
+                    following=row.scores.followed or "",
                 )
                 KeptForecasts(forecasts_folder(self.checkpoint)).write(kept, beside.spec, beside.tick_s)
         except Exception as error:

@@ -16,8 +16,6 @@ class PackedBatch:
 
     artifact: str  # folder of the one in force; "" without one
     challenger: str  # folder; "" without one
-    following: str  # file of what the artifact's follower had learned; "" without one
-    challenger_following: str
     newest_ms: int  # Kafka's time of the newest message; 0 without messages
     consumed: int  # messages, without those about outside series
     incidents: Incidents
@@ -31,8 +29,6 @@ class PackedBatch:
         return cls(
             artifact=_artifact_in_force(rows),
             challenger=_newest(rows["challenger"]),
-            following=_newest(rows["following"]),
-            challenger_following=_newest(rows["challenger_following"]),
             newest_ms=int(rows["newest_ms"].max()),
             consumed=int(rows["consumed"].sum()),
             incidents=Incidents.concatenate([Incidents.unpack(blob) for blob in rows["incidents"] if blob]),

@@ -23,6 +23,7 @@ class PipelinePoint:
     model: str | None = None  # of the scores that the batch renewed, if it did
     data_end_s: int = 0  # of the artifact in force; 0 for messages of no region
     covariates_missing: int | None = None  # outside series that are neutral in the scores; None where none is used
+    followed_ago_s: int | None = None  # since the hour of the file that the scores follow; None where they follow none
     challenger: str | None = None  # the version that is tried beside it, or NO_CHALLENGER; None: not known
 
     def line(self, of_the_machine: Mapping[str, float]) -> bytes:
@@ -34,6 +35,8 @@ class PipelinePoint:
             fields["data_end_s"] = self.data_end_s
         if self.covariates_missing is not None:
             fields["covariates_missing"] = self.covariates_missing
+        if self.followed_ago_s is not None:
+            fields["followed_ago_s"] = self.followed_ago_s
         for name, version in (("model", self.model), ("challenger", self.challenger)):
             if version:
                 fields[name] = version

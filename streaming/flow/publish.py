@@ -130,7 +130,8 @@ class Publisher:
             views=views,
             summaries=batch.summaries,
             artifacts={region: Path(folder).name for region, folder in batch.folders.items()},
-            following={region: row.followed_hour for region, row in batch.champions.items()},
+            following={region: row.scores.followed or "" for region, row in batch.champions.items()},
+            unfollowed={region: row.scores.unfollowed or "" for region, row in batch.champions.items()},
             points=report.lines,
             retries=report.retries,
             dropped=report.dropped,
@@ -145,7 +146,7 @@ class Publisher:
         """Forecasts, and counts of closed horizons: for outcomes, and for those who judge a trial."""
         for region, frame in batch.frames.items():
             row = batch.champions[region]
-            self.outcomes.keep(frame, batch.folders[region], row.scores.raw, row.followed_hour)
+            self.outcomes.keep(frame, batch.folders[region], row.scores.raw, row.scores.followed or "")
         for challenger in batch.challengers:
             if challenger.region in batch.frames:
                 self.left.keep_forecast(challenger, batch.frames[challenger.region])
@@ -206,6 +207,7 @@ class Publisher:
                 model=batch.frames[region].model if region in batch.frames else None,
                 data_end_s=manifest.data.cutoff_s if manifest else 0,
                 covariates_missing=summary.covariates_missing if manifest and manifest.spec.covariates else None,
+                followed_ago_s=batch.champions[region].followed_ago_s if region in batch.champions else None,
                 challenger=(self.challenger(region) or NO_CHALLENGER) if manifest else None,
             )
             yield point.line(figures)

@@ -5,7 +5,6 @@ messages -> decode -> PackedRow -> count -> CountedRow -> score -> ScoredRow -> 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import msgspec
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from schemas.frame import RiskFrame
 from schemas.left_behind.closed_counts import ClosedCounts
+from schemas.left_behind.follower_states import OLDEST_S
 from streaming.flow.ledger import UNASSIGNED
 from streaming.flow.query_facts import QueryFacts
 
@@ -37,8 +37,6 @@ class PackedRow(NamedTuple):
     rejections: bytes
     covariates: bytes = b""  # values of outside series, of PLACED_VALUE; they are not among the consumed
     refused_covariates: bytes = b""
-    following: str | None = None  # files of what the artifact's follower had learned, a line each: now, and next hour
-    challenger_following: str | None = None
 
 
 class CountedRow(NamedTuple):
@@ -51,7 +49,6 @@ class CountedRow(NamedTuple):
     artifact: str | None
     features: bytes | None
     summary: bytes | None  # a packed `Summary`
-    following: str | None = None  # file of what the artifact's follower had learned
     tick_s: int = 0  # of the features
 
 
@@ -65,10 +62,12 @@ class ScoreColumns(NamedTuple):
     high: bytes | None = None
     usual: bytes | None = None
     attribution: bytes | None = None
-    raw: bytes | None = None  # expected before what was followed; None where nothing was
+    raw: bytes | None = None  # on the hour: expected before what was followed; None where nothing was
+    followed: str | None = None  # hour of the file that was followed, by which a recount finds it
+    unfollowed: str | None = None  # why a file that was there was not followed
 
 
-FIELDS = ScoreColumns._fields[1:-1]  # as in models.scoring.CellScores and schemas.frame.RiskFrame
+FIELDS = ScoreColumns._fields[1:-3]  # as in models.scoring.CellScores and schemas.frame.RiskFrame
 
 
 def ddl(row: type) -> str:
@@ -110,12 +109,13 @@ class ScoredRow(msgspec.Struct, frozen=True, kw_only=True):
     artifact: str | None  # folder; None for messages of no region
     summary: Summary | None
     scores: ScoreColumns
-    following: str | None = None  # file of what was followed
 
     @property
-    def followed_hour(self) -> str:
-        """The hour of the file that was followed; empty where the network's forecast is shown as it is."""
-        return Path(self.following).stem if self.following else ""
+    def followed_ago_s(self) -> int | None:
+        """Since the hour of the file that was followed; OLDEST_S where it could not be used; None without one."""
+        if self.scores.unfollowed or self.summary is None:
+            return OLDEST_S
+        return self.summary.as_of_s - int(self.scores.followed) if self.scores.followed else None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "ScoredRow":
@@ -126,7 +126,6 @@ class ScoredRow(msgspec.Struct, frozen=True, kw_only=True):
             artifact=row["artifact"],
             summary=summary,
             scores=ScoreColumns(**row["scores"]),
-            following=row["following"],
         )
 
 
@@ -140,6 +139,7 @@ class Published:
     summaries: Mapping[str, Summary]
     artifacts: Mapping[str, str]  # by region, the version in force
     following: Mapping[str, str]  # by region with new scores, the hour of the file that was followed; "": none
+    unfollowed: Mapping[str, str]  # of the same regions, why a file that is there was not followed; "": it was
     points: int
     retries: int  # of its write
     dropped: int  # points that the store will never take

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,11 @@ from models.artifact.artifact import Artifact
 from models.features import Features
 from models.network import RiskNetwork
 from models.scoring import CellScores, score
-from schemas.errors import ArtifactError, RiskError
+from schemas.errors import ArtifactError
 from schemas.frame import BASELINE_MODEL, RiskFrame
+from schemas.left_behind.follower_states import FollowerStates
 from schemas.spec import HOUR_S
-from streaming.flow.follow import factors_at
+from streaming.flow.follow import Followed, followed, followed_from
 from streaming.flow.rows import FIELDS, ScoreColumns
 from streaming.flow.workers import settle_worker
 from streaming.roster.artifact_cache import ArtifactCache
@@ -68,22 +70,15 @@ def score_features(
         return f"{BASELINE_MODEL}:{type(error).__name__}", score(values, None, artifact.constants, spec)
 
 
-def followed(path: str | None, folder: str, tick_s: int) -> npt.NDArray[np.float32] | None:
-    """The factors of a file; None without a file, or where it cannot be used: then the network alone scores."""
-    try:
-        return factors_at(path, folder, tick_s) if path else None
-    except RiskError:
-        return None
-
-
-def scored_frame(folder: str, features: Features, as_of_s: int, following: str | None = None) -> RiskFrame:
+def scored_frame(folder: str, features: Features, as_of_s: int, following: Path | None = None) -> RiskFrame:
     """The frame of an artifact and a region's features, on the CPU: without Spark, by the stream's functions.
 
     following: the file of what was followed.
     """
     artifact = load_artifact(folder)
     network_of = partial(networks("cpu"), folder)
-    factors = followed(following, folder, as_of_s - as_of_s % artifact.spec.tick_s)
+    tick_s = as_of_s - as_of_s % artifact.spec.tick_s
+    factors = followed_from(following, folder, tick_s).factors if following else None
     model, scores = score_features(artifact, network_of, features.values.astype("<f4").tobytes(), factors)
     return RiskFrame(
         spec=artifact.spec,
@@ -95,32 +90,50 @@ def scored_frame(folder: str, features: Features, as_of_s: int, following: str |
     )
 
 
-def score_stage(
-    batches: Iterator[tuple[pd.Series, pd.Series, pd.Series, pd.Series, pd.Series]],
-) -> Iterator[pd.DataFrame]:
-    """The function for `pandas_udf`: artifact folder, features, whether it is a challenger's, file of what is followed,
-    tick -> `ScoreColumns`.
+Stage = Callable[[Iterator[tuple[pd.Series, pd.Series, pd.Series, pd.Series]]], Iterator[pd.DataFrame]]
+
+
+def score_stage(follow_in: Path | None) -> Stage:
+    """The function for `pandas_udf`: artifact folder, features, whether it is a challenger's, tick -> `ScoreColumns`.
+
+    follow_in: the checkpoint with what followers have learned; None where nothing is followed.
     """
-    settle_worker()
-    torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
-    network_of = networks(task_device())
-    for columns in batches:
-        rows = []
-        for folder_of_driver, packed, is_challenger, following, tick_s in zip(*columns, strict=True):
-            artifact, folder = None, ""
-            try:
-                if packed is not None:
-                    folder = on_this_worker(folder_of_driver)
-                    artifact = load_artifact(folder)
-            except (ArtifactError, OSError):  # a challenger may be damaged since it was taken: the watch reports it
-                if not is_challenger:
-                    raise
-            if artifact is None:
-                rows.append(ScoreColumns())
-                continue
-            factors = followed(following, folder, int(tick_s))
-            model, scores = score_features(artifact, partial(network_of, folder), packed, factors)
-            arrays = [getattr(scores, name).astype("<f4").tobytes() for name in FIELDS]
-            raw = None if scores.raw is None or tick_s % HOUR_S else scores.raw.astype("<f4").tobytes()
-            rows.append(ScoreColumns(model, *arrays)._replace(raw=raw))
-        yield pd.DataFrame(rows, columns=ScoreColumns._fields)
+
+    def stage(batches: Iterator[tuple[pd.Series, pd.Series, pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
+        settle_worker()
+        torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
+        network_of = networks(task_device())
+        for columns in batches:
+            rows = [_scored(follow_in, network_of, *row) for row in zip(*columns, strict=True)]
+            yield pd.DataFrame(rows, columns=ScoreColumns._fields)
+
+    return stage
+
+
+def _scored(
+    follow_in: Path | None,
+    network_of: ArtifactCache[RiskNetwork | None],
+    folder_of_driver: str,
+    packed: bytes | None,
+    is_challenger: bool,
+    tick_s: int,
+) -> ScoreColumns:
+    if packed is None:
+        return ScoreColumns()
+    try:
+        folder = on_this_worker(folder_of_driver)
+        artifact = load_artifact(folder)
+    except (ArtifactError, OSError):  # a challenger may be damaged since it was taken: the watch reports it
+        if not is_challenger:
+            raise
+        return ScoreColumns()
+    region, version = Path(folder_of_driver).parts[-2:]
+    states = FollowerStates.of(follow_in, region, version) if follow_in else None
+    follows = followed(states, folder, int(tick_s)) if states else Followed()
+    model, scores = score_features(artifact, partial(network_of, folder), packed, follows.factors)
+    arrays = [getattr(scores, name).astype("<f4").tobytes() for name in FIELDS]
+    columns = ScoreColumns(model, *arrays)
+    if scores.raw is None:
+        return columns._replace(unfollowed=follows.fault or None)
+    raw = None if tick_s % HOUR_S else scores.raw.astype("<f4").tobytes()
+    return columns._replace(raw=raw, followed=follows.hour)

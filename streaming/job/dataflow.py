@@ -26,6 +26,7 @@ Publish = Callable[[DataFrame, int], None]
 class Dataflow:
     """Starts the query on its checkpoint, any number of times one after the other.
 
+    follow_in: the checkpoint whose followers the forecasts follow; None where nothing is followed.
     read: the messages as (value, partition, offset, time_ms), unbounded; `is_covariate` too where the job reads outside
     series.
     """
@@ -34,6 +35,7 @@ class Dataflow:
     clock: str
     trigger_s: float
     read: Callable[[SparkSession], DataFrame]
+    follow_in: Path | None = None
     _query: StreamingQuery | None = field(default=None, init=False)
     _roster: Mapping[str, Entry] = field(default_factory=dict, init=False)
     _shipment: Shipment | None = field(default=None, init=False)
@@ -49,7 +51,7 @@ class Dataflow:
         if self._shipment is None:
             self._shipment = Shipment.of(session.sparkContext)
         self._shipment.send(self._roster)
-        rows = scored(session, messages, RegionCounter(self.clock))
+        rows = scored(session, messages, RegionCounter(self.clock), self.follow_in)
         self._query = write_batches(rows, publish, checkpoint=self.checkpoint, trigger_s=self.trigger_s)
         return self._query
 
@@ -58,7 +60,9 @@ class Dataflow:
         return QueryFacts() if self._query is None else facts_of(self._query)
 
 
-def scored(session: SparkSession, messages: DataFrame, counter: RegionCounter) -> DataFrame:
+def scored(
+    session: SparkSession, messages: DataFrame, counter: RegionCounter, follow_in: Path | None = None
+) -> DataFrame:
     """(region, artifact, summary, scores) per region and batch, from (value, partition, offset, time_ms, now_ms)."""
     with workers_of_their_own(session, "decode"):
         packed = messages.mapInArrow(decode_stage(shipped_roster), ddl(PackedRow))
@@ -70,9 +74,9 @@ def scored(session: SparkSession, messages: DataFrame, counter: RegionCounter) -
             timeMode="ProcessingTime",
         )
     with workers_of_their_own(session, "score"):
-        score = pandas_udf(score_stage, returnType=ddl(ScoreColumns))
-        scores = score("artifact", "features", isnull("summary"), "following", "tick_s")
-        return counted.select("region", "artifact", "summary", scores.alias("scores"), "following")
+        score = pandas_udf(score_stage(follow_in), returnType=ddl(ScoreColumns))
+        scores = score("artifact", "features", isnull("summary"), "tick_s")
+        return counted.select("region", "artifact", "summary", scores.alias("scores"))
 
 
 @contextmanager

@@ -116,6 +116,7 @@ class Job:
             clock=settings.clock,
             trigger_s=trigger_s,
             read=outside.read,
+            follow_in=settings.follow_in,
         )
         rest = Rest(clock=settings.clock, comes=outside.topic.comes)
 

@@ -29,17 +29,12 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One region's artifact in force, and the folder of the challenger that is scored beside it, or nothing.
-
-    following: by version, the file of what its follower had learned; it is not kept with the roster.
-    """
+    """One region's artifact in force, and the folder of the challenger that is scored beside it, or nothing."""
 
     folder: str
     version: str
     fingerprint: str
     challenger: str = ""
-    following: str = ""  # of the one in force
-    challenger_following: str = ""
 
 
 @dataclass(frozen=True, slots=True)

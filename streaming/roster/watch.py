@@ -11,7 +11,6 @@ from schemas.audit.log import AuditEvent, Plain, record
 from schemas.errors import ArtifactError, ArtifactsAway
 from schemas.left_behind.pointer import POINTER, pointer_path
 from schemas.limits import CLOCKS_DIFFER_S
-from streaming.roster.following import FollowingWatch
 from streaming.roster.roster import ArtifactScan, Entry, Refused, is_gone, load_artifact, refresh_roster, with_refused
 from streaming.settings import Settings
 
@@ -59,17 +58,13 @@ class RosterWatch:
     _reported: frozenset[str] = frozenset()  # folders, and what `_once` gives of those that were refused
     _is_away: bool = False
     _pointers: dict[Path, int] = field(default_factory=dict)  # of the regions in force, and when each was written
-    following: FollowingWatch | None = None  # None: nothing is followed
     _scan: ArtifactScan = field(default_factory=ArtifactScan)
     _challengers: Mapping[str, str] = field(default_factory=dict)  # region -> version that is tried
 
     @classmethod
     def of(cls, settings: Settings, *, take: Take = lambda roster: None) -> "RosterWatch":
         values = settings.model_dump(include={"checkpoint", "audit", "clock"})
-        is_local = settings.master.startswith("local")  # workers elsewhere do not see the checkpoint
-        is_followed = settings.follow == "on" and settings.clock == "wall" and is_local
-        following = FollowingWatch(checkpoint=settings.checkpoint.absolute()) if is_followed else None
-        return cls(artifacts=settings.artifacts.absolute(), take=take, following=following, **values)
+        return cls(artifacts=settings.artifacts.absolute(), take=take, **values)
 
     def challenger(self, region: str) -> str | None:
         """The version that is tried beside the one in force, as the newest look found it; None without one."""
@@ -92,7 +87,7 @@ class RosterWatch:
                 latest_s=latest_history_s(self.clock, time.time()),
                 scan=self._scan,
             )
-            self.take(self.following.chosen(roster, time.time()) if self.following else roster)
+            self.take(roster)
         except (ArtifactsAway, OSError) as error:
             if is_start:
                 raise

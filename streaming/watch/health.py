@@ -87,6 +87,8 @@ def in_words(health: JobHealth | None, reason: str, now: datetime) -> Iterator[s
         only = f", without the network ({scores.baseline_only})" if scores.baseline_only else ""
         missing = f", {scores.covariates_missing} outside series missing" if scores.covariates_missing else ""
         yield f"scores of {region} as of {_time(scores.as_of)}{age}{only}{missing}"
+        if scores.unfollowed:
+            yield f"scores of {region} do not follow what the last weeks showed: {scores.unfollowed}"
     yield "ledger balanced" if health.ledger_balanced else "ledger NOT balanced"
     agree = f"differ by {health.unaccounted:,} messages" if health.unaccounted else "agree"
     yield f"Kafka's offsets and the ledger {agree}"

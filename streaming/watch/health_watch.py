@@ -38,6 +38,7 @@ class HealthWatch:
     # Region -> (as_of_s, outside series missing). These are replaced, never changed: another thread reads them.
     _scored: dict[str, tuple[int, int]] = field(default_factory=dict)
     _only: dict[str, str] = field(default_factory=dict)
+    _unfollowed: dict[str, str] = field(default_factory=dict)
     _totals: dict[str, Mapping[str, int]] = field(default_factory=dict)
     _is_failure_logged: bool = False
 
@@ -49,6 +50,10 @@ class HealthWatch:
         }
         frames = published.frames.items()
         self._only = self._only | {region: frame.model if frame.baseline_only else "" for region, frame in frames}
+        for region, reason in published.unfollowed.items():
+            if reason and not self._unfollowed.get(region):
+                log.warning("region=%s its scores do not follow what the last weeks showed: %s", region, reason)
+        self._unfollowed = self._unfollowed | dict(published.unfollowed)
         self._totals = self._totals | {region or "_unassigned": summary.totals for region, summary in summaries}
         self._newest = published
 
@@ -118,6 +123,7 @@ class HealthWatch:
                     age_s=round(now_s - as_of_s, 3),
                     baseline_only=self._only.get(region, ""),
                     covariates_missing=missing,
+                    unfollowed=self._unfollowed.get(region, ""),
                 )
                 for region, (as_of_s, missing) in sorted(self._scored.items())
             },

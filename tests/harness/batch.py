@@ -37,7 +37,7 @@ def publisher_to(sink, checkpoint, **parts):
 def row_without_scores(region, artifact, summary):
     """A region's row of a batch that renewed no scores."""
     packed = msgspec.msgpack.encode(summary)
-    return {"region": region, "artifact": artifact, "summary": packed, "scores": {"model": None}, "following": None}
+    return {"region": region, "artifact": artifact, "summary": packed, "scores": {"model": None}}
 
 
 def scored_row(folder, as_of_s):
@@ -62,5 +62,4 @@ def scored_row(folder, as_of_s):
         "artifact": str(folder),
         "summary": msgspec.msgpack.encode(summary),
         "scores": {"model": model, **packed},
-        "following": None,
     }

@@ -189,7 +189,15 @@ def state_of(spec, level):
 def toy_published(batch_id, **changes):
     """A stored batch of which nothing is known."""
     fields = dict.fromkeys(("points", "retries", "dropped", "seconds", "done_s", "acknowledged_s", "unaccounted"), 0)
-    fields |= {"frames": {}, "views": {}, "summaries": {}, "artifacts": {}, "following": {}, "facts": QueryFacts()}
+    fields |= {
+        "frames": {},
+        "views": {},
+        "summaries": {},
+        "artifacts": {},
+        "following": {},
+        "unfollowed": {},
+        "facts": QueryFacts(),
+    }
     return Published(batch_id=batch_id, **fields | changes)
 
 

@@ -166,9 +166,7 @@ def test_forecasts_follow_what_was_learned_by_the_hour_and_the_log_of_batches_na
     state.advance(frame.as_of_s)
     features = FeatureEngine(spec, artifact.constants).compute(state)
     torch.set_num_threads(1)
-    alone, shown = (
-        scored_frame(str(folder), features, frame.as_of_s, file) for file in (None, str(states.path(hour_s)))
-    )
+    alone, shown = (scored_frame(str(folder), features, frame.as_of_s, file) for file in (None, states.path(hour_s)))
     np.testing.assert_allclose(frame.expected, 2 * alone.expected, rtol=1e-3)
     assert frame.digest() == shown.digest()
     days = logged_days(job.settings.checkpoint)

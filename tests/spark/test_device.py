@@ -24,7 +24,7 @@ from tests.harness.region_bench import empty_history
 
 def columns_of(folder, features, *, is_challenger=False):
     """The columns of one row that follows nothing, as Spark gives them to the stage."""
-    return [pd.Series([value]) for value in (str(folder), features, is_challenger, None, 0)]
+    return [pd.Series([value]) for value in (str(folder), features, is_challenger, 0)]
 
 
 DISCOVERY = """#!/bin/sh
@@ -81,9 +81,9 @@ artifact = load_artifact(folder)
 features = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values.tobytes()
 Shipment.of(session.sparkContext).send({"riverton": Entry(folder, artifact.version, "")})
 frame = session.createDataFrame([(folder, bytearray(features))], "folder string, features binary")
-score_udf = pandas_udf(score_stage, returnType=ddl(ScoreColumns))
-unfollowed = lit(False), lit(None).cast("string"), lit(0).cast("bigint")
-(row,) = frame.select(score_udf("folder", "features", *unfollowed).alias("scores")).collect()
+score_udf = pandas_udf(score_stage(None), returnType=ddl(ScoreColumns))
+of_a_champion = lit(False), lit(0).cast("bigint")
+(row,) = frame.select(score_udf("folder", "features", *of_a_champion).alias("scores")).collect()
 torch.set_num_threads(1)
 model, scores = score_features(artifact, artifact.network, features)
 equal = all(bytes(row.scores[name]) == getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)
@@ -128,7 +128,7 @@ def test_a_device_that_is_lost_leaves_the_baseline_and_the_score_says_so(lost_in
     artifact = load_artifact(str(folder))
     features = FeatureEngine(spec, artifact.constants).compute(artifact.history()).values.tobytes()
     monkeypatch.setattr(*lost_in, lost)
-    (rows,) = score_stage(iter([columns_of(folder, features)]))
+    (rows,) = score_stage(None)(iter([columns_of(folder, features)]))
     (row,) = rows.itertuples()
     assert row.model == "baseline:RuntimeError"
     assert row.expected == row.usual
@@ -140,7 +140,7 @@ def test_a_challenger_that_cannot_be_read_gives_no_scores_and_a_champion_that_ca
     spec = toy("riverton")
     folder = publish(tmp_path, spec, history=empty_history(spec))
     (folder / "baseline.npz").write_bytes(b"rubbish")
-    (rows,) = score_stage(iter([columns_of(folder, b"features", is_challenger=True)]))
+    (rows,) = score_stage(None)(iter([columns_of(folder, b"features", is_challenger=True)]))
     assert rows.isna().all(axis=None)
     with pytest.raises(ArtifactError):
-        list(score_stage(iter([columns_of(folder, b"features")])))
+        list(score_stage(None)(iter([columns_of(folder, b"features")])))

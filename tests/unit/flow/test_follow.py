@@ -1,9 +1,9 @@
 """Which file of what a follower had learned a forecast uses, and what becomes of its scores."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from models.artifact.artifact import read_artifact
@@ -12,11 +12,10 @@ from models.features import FeatureEngine
 from models.likelihood import at_least_one
 from schemas.left_behind.follower_states import OLDEST_S, FollowerStates
 from schemas.spec import DAY_S, HOUR_S
-from streaming.flow.decode import heartbeat_rows
-from streaming.flow.follow import factors_at, file_at
-from streaming.flow.score import scored_frame
-from streaming.roster.following import FollowingWatch
-from streaming.roster.roster import Entry
+from streaming.flow.follow import Followed, followed_from
+from streaming.flow.follow import followed as asked
+from streaming.flow.rows import ScoreColumns
+from streaming.flow.score import score_stage, scored_frame
 from tests.harness.toy import (
     CUTOFF_S,
     publish_artifact,
@@ -33,36 +32,44 @@ NOW_S = CUTOFF_S - CUTOFF_S % HOUR_S
 
 @pytest.fixture
 def followed(tmp_path):
-    """The folder of an artifact with a network, its entry, and the files of a follower that found twice as many."""
+    """The folder of an artifact with a network, and the files of its follower."""
     history = CountState(SPEC)
     history.advance(CUTOFF_S)
     artifact = publish_artifact(
         tmp_path / "artifacts", spec=SPEC, constants=toy_constants(SPEC), network=toy_network(SPEC), history=history
     )
-    states = FollowerStates.of(tmp_path, SPEC.region, artifact.name)
-    return str(artifact), Entry(str(artifact), artifact.name, SPEC.fingerprint()), states
+    return str(artifact), FollowerStates.of(tmp_path, SPEC.region, artifact.name)
 
 
-def test_a_forecast_follows_what_was_learned_by_its_hour_and_nothing_that_is_old():
-    files = f"/x/{NOW_S}.npz\n/x/{NOW_S + HOUR_S}.npz"
-    assert file_at(files, NOW_S - 1) is None
-    assert file_at(files, NOW_S + HOUR_S - 60) == f"/x/{NOW_S}.npz"
-    assert file_at(files, NOW_S + HOUR_S) == f"/x/{NOW_S + HOUR_S}.npz"
-    assert file_at(files, NOW_S + HOUR_S + OLDEST_S) == f"/x/{NOW_S + HOUR_S}.npz"
-    assert file_at(files, NOW_S + HOUR_S + OLDEST_S + 60) is None
-    assert file_at("", NOW_S) is None
+def test_a_forecast_follows_what_was_learned_by_its_hour_and_nothing_that_is_old(followed):
+    folder, states = followed
+    assert states.for_forecast(NOW_S) is None
+    assert asked(states, folder, NOW_S) == Followed()
+    for hour_s in (NOW_S, NOW_S + HOUR_S):
+        states.write(hour_s, state_of(SPEC, 2.0).arrays())
+    (states.folder / "notes.npz").write_bytes(b"")
+    assert states.for_forecast(NOW_S - 1) is None
+    assert states.for_forecast(NOW_S + HOUR_S - 60) == states.path(NOW_S)
+    last_s = NOW_S + HOUR_S + OLDEST_S
+    assert {states.for_forecast(at_s) for at_s in (NOW_S + HOUR_S, last_s)} == {states.path(NOW_S + HOUR_S)}
+    assert states.for_forecast(last_s + 60) is None
+    late = asked(states, folder, last_s + 60)
+    assert (late.factors, late.hour) == (None, "")
+    assert (
+        late.fault == f"the newest file, {states.path(NOW_S + HOUR_S)}, is older than three days: is `judge` running?"
+    )
 
 
 def test_the_factors_come_before_risk_and_interval_and_stand_in_the_attribution(followed):
-    folder, _, states = followed
+    folder, states = followed
     states.write(NOW_S, state_of(SPEC, 2.0).arrays())
     artifact = read_artifact(states.folder.parents[2] / "artifacts" / SPEC.region / states.folder.name)
     state = artifact.history()
     features = FeatureEngine(SPEC, artifact.constants).compute(state)
-    path = str(states.path(NOW_S))
+    path = states.path(NOW_S)
     alone = scored_frame(folder, features, state.as_of_s)
     shown = scored_frame(folder, features, state.as_of_s, path)
-    factors = factors_at(path, folder, state.as_of_s - state.as_of_s % SPEC.tick_s)
+    factors = followed_from(path, folder, state.as_of_s - state.as_of_s % SPEC.tick_s).factors
     assert factors == pytest.approx(2.0, rel=1e-3)
     np.testing.assert_array_equal(shown.expected, np.float32(alone.expected * factors))
     np.testing.assert_array_equal(shown.usual, alone.usual)
@@ -73,7 +80,7 @@ def test_the_factors_come_before_risk_and_interval_and_stand_in_the_attribution(
 
 
 def test_where_the_baseline_scores_or_the_file_is_broken_nothing_is_followed(followed, tmp_path):
-    folder, _, states = followed
+    folder, states = followed
     states.write(NOW_S, state_of(SPEC, 2.0).arrays())
     broken = tmp_path / f"{NOW_S}.npz"
     broken.write_bytes(b"no file of ours")
@@ -83,29 +90,37 @@ def test_where_the_baseline_scores_or_the_file_is_broken_nothing_is_followed(fol
         artifact = read_artifact(Path(scored_by))
         state = artifact.history()
         features = FeatureEngine(SPEC, artifact.constants).compute(state)
-        alone, shown = (scored_frame(scored_by, features, state.as_of_s, file) for file in (None, str(path)))
+        alone, shown = (scored_frame(scored_by, features, state.as_of_s, file) for file in (None, path))
         assert shown.digest() == alone.digest()
 
 
-def test_the_watch_chooses_this_hours_file_and_the_next_and_says_once_which_it_passes_over(followed, caplog):
-    folder, entry, states = followed
-    for hour_s in (NOW_S - HOUR_S, NOW_S, NOW_S + HOUR_S, NOW_S + 2 * HOUR_S):
-        states.write(hour_s, state_of(SPEC, 2.0).arrays())
-    watch = FollowingWatch(checkpoint=states.folder.parents[2])
-    chosen = watch.chosen({SPEC.region: entry}, NOW_S + 60)[SPEC.region]
-    assert chosen.following.splitlines() == [str(states.path(NOW_S)), str(states.path(NOW_S + HOUR_S))]
-    (row, _) = heartbeat_rows({SPEC.region: chosen})
-    assert (row.following, row.challenger_following, row.artifact) == (chosen.following, None, folder)
-    states.path(NOW_S + 2 * HOUR_S).write_bytes(b"no file of ours")
-    with caplog.at_level(logging.WARNING):
-        for _ in range(3):
-            later = watch.chosen({SPEC.region: entry}, NOW_S + HOUR_S)[SPEC.region]
-    assert later.following == str(states.path(NOW_S + HOUR_S))
-    assert [record.message.partition(" a file")[0] for record in caplog.records] == [f"region={SPEC.region}"]
+def test_what_the_stage_says_of_a_row_is_what_a_recount_needs(followed):
+    """The hour of the file only where its factors are in the scores; the raw forecast on the hour alone."""
+    folder, states = followed
+    features = FeatureEngine(SPEC, read_artifact(Path(folder)).constants).compute(read_artifact(Path(folder)).history())
+    packed = features.values.astype("<f4").tobytes()
+
+    def row(tick_s, *, checkpoint=states.folder.parents[2], features=packed):
+        columns = [pd.Series([value]) for value in (folder, features, False, tick_s)]
+        (scored,) = score_stage(checkpoint)(iter([columns]))
+        return ScoreColumns(*scored.iloc[0])
+
+    states.write(NOW_S, state_of(SPEC, 2.0).arrays())
+    on_the_hour, later = row(NOW_S), row(NOW_S + 60)
+    assert (on_the_hour.followed, on_the_hour.unfollowed, later.followed) == (str(NOW_S), None, str(NOW_S))
+    assert later.raw is None
+    raw, shown = (np.frombuffer(part, "<f4") for part in (on_the_hour.raw, on_the_hour.expected))
+    np.testing.assert_allclose(shown, 2 * raw, rtol=1e-3)
+    alone = row(NOW_S, checkpoint=None)
+    assert (alone.followed, alone.unfollowed, alone.raw, alone.expected) == (None, None, None, on_the_hour.raw)
+    states.path(NOW_S + HOUR_S).write_bytes(b"no file of ours")
+    broken = row(NOW_S + HOUR_S)
+    assert (broken.followed, broken.raw, broken.expected) == (None, None, on_the_hour.raw)
+    assert broken.unfollowed.startswith(f"{states.path(NOW_S + HOUR_S)}: ")
 
 
 def test_files_are_kept_as_long_as_the_log_of_batches(followed):
-    _, _, states = followed
+    _, states = followed
     for day in range(50):
         states.write(NOW_S + day * DAY_S, state_of(SPEC, 1.0).arrays())
     first = min(int(path.stem) for path in states.folder.iterdir())

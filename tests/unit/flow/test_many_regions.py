@@ -68,7 +68,6 @@ def row_of(folder, as_of_s, draw, **summary_too):
         "artifact": str(folder),
         "summary": msgspec.msgpack.encode(summary),
         "scores": {"model": folder.name, **{name: scores[name].astype("<f4").tobytes() for name in FIELDS}},
-        "following": None,
     }
 
 

@@ -1,5 +1,6 @@
 """A follower that learns from the job's files gives what it gives offline, to the last bit, also after a kill."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -7,17 +8,21 @@ import pytest
 
 from lifecycle.trials.teach import Teacher
 from models.artifact.artifact import read_artifact
+from models.dispersion import Dispersion
 from models.follower_state import FollowerState
-from models.following import Follower
+from models.following import Follower, Parts
+from models.likelihood import log_scores
 from models.measures.outcomes import Forecast
 from models.sequential_following import SequentialFollowing, served_delay_s
 from schemas.errors import CheckpointError
 from schemas.left_behind.closed_counts import ClosedHorizon, last_grace_s
-from schemas.left_behind.follower_states import FollowerStates
+from schemas.left_behind.follower_states import FollowerStates, read_follower_state
 from schemas.left_behind.kept_forecasts import KeptForecasts
-from schemas.left_behind.trial_folder import outcomes_folder
+from schemas.left_behind.trial_folder import forecasts_folder, outcomes_folder
 from schemas.spec import DAY_S, HOUR_S
-from streaming.flow.follow import factors_at
+from streaming.flow.follow import Followed, followed, followed_from
+from tests.harness.killed_step import every_kill
+from tests.harness.points import points_in, tags_of
 from tests.harness.toy import toy_artifact, toy_spec
 
 SPEC = toy_spec(2, 2, timezone="America/Chicago")
@@ -56,11 +61,12 @@ class Town:
         """The job keeps its forecast and the judge learns. Gives the forecast's factors."""
         tick_s, raw = START_S + number * HOUR_S, self.raw[number]
         path = self.states.newest(tick_s)
-        factors = factors_at(str(path), str(self.artifact.folder), tick_s) if path else np.ones(SHAPE, np.float32)
+        found = followed_from(path, str(self.artifact.folder), tick_s) if path else Followed()
+        factors = np.ones(SHAPE, np.float32) if found.factors is None else found.factors
         forecast = Forecast.of(self.artifact.version, raw * factors, raw, self.artifact.constants, of_network=True)
         kept = forecast.to_keep()
-        if path:
-            kept = replace(kept, raw=raw, following=path.stem)
+        if found.hour:
+            kept = replace(kept, raw=raw, following=found.hour)
         KeptForecasts(outcomes_folder(self.checkpoint)).write(kept, SPEC, tick_s)
         if closed := list(self.closed_at(tick_s)):
             self.teacher.teach(SPEC, closed)
@@ -112,3 +118,69 @@ def test_a_damaged_state_names_its_file_and_the_way_out(town):
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(CheckpointError, match=f"{path.name}.*delete the folder"):
         town.hour(40)
+
+
+def test_a_kill_at_any_step_leaves_what_a_run_without_it_leaves(town, tmp_path):
+    for number in range(30):
+        town.hour(number)
+    before = tmp_path / "before"
+    shutil.copytree(town.states.folder, before)
+    closed = list(town.closed_at(START_S + 30 * HOUR_S))
+    points = town.teacher.teach(SPEC, closed)
+    whole = {path.name: path.read_bytes() for path in town.states.folder.iterdir()}
+
+    def reset():
+        shutil.rmtree(town.states.folder)
+        shutil.copytree(before, town.states.folder)
+
+    reset()
+    steps = 0
+    for _ in every_kill(lambda: town.teacher.teach(SPEC, closed), below=town.states.folder):
+        steps += 1
+        assert town.teacher.teach(SPEC, closed) == points
+        assert {path.name: path.read_bytes() for path in town.states.folder.glob("[!.]*")} == whole
+        reset()
+    assert steps > 2
+
+
+def test_the_points_say_what_was_learned_and_what_it_gained(town):
+    for number in range(HOURS):
+        town.hour(number)
+    closed = list(town.closed_at(START_S + HOURS * HOUR_S))
+    at_s = START_S + HOURS * HOUR_S
+    points = [
+        (key.split(",")[0], tags_of(key), fields)
+        for key, time_s, fields in points_in(town.teacher.teach(SPEC, closed).decode())
+        if time_s == at_s
+    ]
+    (shortest,) = (horizon for horizon in closed if horizon.horizon == 0)
+    state = FollowerState.checked(read_follower_state(town.states.path(at_s + HOUR_S)), SPEC)
+    kept = KeptForecasts(outcomes_folder(town.checkpoint)).read(SPEC, shortest.tick_s)
+    dispersion = town.artifact.constants.dispersion_in_cells(of_network=True)
+    for place, category in enumerate(SPEC.categories):
+        raw, shown, came = kept.raw[:, place, 0], kept.expected[:, place, 0], shortest.observed[:, place]
+        of_first = Dispersion(r=dispersion.r[..., place, 0], power=dispersion.power[..., place, 0])
+        gained = (log_scores(raw, came, of_first) - log_scores(shown, came, of_first)).sum()
+        (point,) = (fields for name, tags, fields in points if name == "following" and tags["category"] == category)
+        assert float(point["gained"]) == pytest.approx(gained, rel=1e-3, abs=1e-3)
+        assert float(point["incidents"]) == came.sum()
+        assert float(point["level"]) == pytest.approx(Parts.of(state).level[place, 0])
+        assert point["model"] == f'"{town.artifact.version}"'
+    hours = {(tags["category"], tags["hour"]) for name, tags, _ in points if name == "following_hour"}
+    assert hours == {(category, f"{hour:02d}") for category in SPEC.categories for hour in range(24)}
+    assert sum(name == "followed_change" for name, *_ in points) == 1
+
+
+def test_a_promoted_challenger_brings_what_its_own_follower_had_learned(town):
+    challenger = read_artifact(toy_artifact(town.artifacts, SPEC, cutoff_s=START_S, created="20260301T000000Z"))
+    for number in range(60):
+        tick_s, raw = START_S + number * HOUR_S, town.raw[number]
+        forecast = Forecast.of(challenger.version, raw / 2, raw, challenger.constants, of_network=True)
+        KeptForecasts(forecasts_folder(town.checkpoint)).write(forecast.to_keep(), SPEC, tick_s)
+        town.hour(number)
+    of_its_own = FollowerStates.of(town.checkpoint, SPEC.region, challenger.version)
+    at_s = START_S + 60 * HOUR_S
+    first, then = (
+        followed(states, str(town.artifact.folder), at_s).factors.mean() for states in (town.states, of_its_own)
+    )
+    assert then - 1 > 1.4 * (first - 1) > 0
