@@ -122,6 +122,9 @@ class Now:
             "model": frame.model,
             "baseline_only": frame.baseline_only,
             "digest": self.frames.digest,
+            "change": {"since": instant(self.frames.change_since_s), "says": self.frames.change}
+            if self.frames.change
+            else None,
         }
 
     def headers(self) -> dict[str, str]:

@@ -42,7 +42,7 @@ hours()
 from(bucket: "risk")
     |> range(start: -16d)
     |> filter(fn: (r) => r._measurement == "outcome" or r._measurement == "outcome_area" or r._measurement == "outcome_chance"
-        or r._measurement == "shadow" or r._measurement == "gate" or r._measurement == "drift"
+        or r._measurement == "shadow" or r._measurement == "gate" or r._measurement == "drift" or r._measurement == "following"
         or r._measurement == "feedback")
     |> to(bucket: "risk_long")
     |> yield(name: "outcomes")

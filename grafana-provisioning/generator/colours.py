@@ -14,7 +14,6 @@ RAMP = (
     *("#FFF3BF", "#FFE88F", "#FED468", "#FEB84C", "#FD983F"),
     *("#FA6E33", "#EC3F27", "#CB1A22", "#9C0A2A", "#650022"),
 )
-OPACITY = 0.85  # streets shine through
 LEVELS = tuple(FIRST_STEP * 2**step for step in range(len(RAMP) - 1))
 SHADES = steps(*zip((None, *LEVELS), RAMP, strict=True))
 # Lift has the same colours: its square, so that each step is 1.4 times the one before; 0.85 to 1.2 is "as usual".

@@ -1,7 +1,8 @@
 """What a map draws beside the scores: plain land, streets and outlines."""
 
-from generator.looks import BLUE, Json
+from generator.looks import BLUE, GREY, Json
 
+OPACITY = 0.85  # streets shine through
 NO_SCORE, NO_SCORE_OPACITY = "#A9AEB3", 0.5
 NO_SCORE_SEEN = "#CDD0D1"  # on the ground, without tiles
 
@@ -32,3 +33,37 @@ def lines() -> Json:
     style = {"color": {"fixed": BLUE}, "opacity": 1, "lineWidth": 2}
     config = {"src": "public/cells/_lines-${region}.geojson", "rules": [], "style": style}
     return {"type": "geojson", "name": "Border and areas", "tooltip": False, "config": config}
+
+
+def coloured(field: str) -> list[Json]:
+    """The layers of a map whose cells have the colours of `field`: query A gives it, `cell` and `geohash`."""
+    colour = {"field": field, "fixed": GREY}
+    centres = {
+        "type": "markers",  # not seen: the view fits itself to them
+        "name": "Centres of cells",
+        "filterData": {"id": "byRefId", "options": "A"},
+        "location": {"mode": "geohash", "geohash": "geohash"},
+        "tooltip": True,
+        "config": {
+            "showLegend": False,
+            "style": {
+                "color": colour,
+                "opacity": 0,
+                "size": {"fixed": 4, "min": 2, "max": 8},
+                "symbol": {"mode": "fixed", "fixed": "img/icons/marker/square.svg"},
+            },
+        },
+    }
+    scored = {
+        "type": "dynamic-geojson",  # of all rows, so that it takes B's where A has none
+        "name": "Cells with a colour",
+        "tooltip": True,
+        "config": {
+            "src": "public/cells/_all.geojson",
+            "idField": "geohash",
+            "rules": [],
+            "style": {"color": {"fixed": "transparent"}, "opacity": 0, "lineWidth": 0},
+            "dataStyle": {"color": colour, "opacity": OPACITY},
+        },
+    }
+    return [tiles(), cells(), centres, scored, lines()]

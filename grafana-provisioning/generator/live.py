@@ -4,8 +4,9 @@
 
 from generator.area import IN_AREA, area_variable, sums, ten_highest
 from generator.build import Panel, page, panel, stat, table, text
-from generator.colours import BY_LIFT, OPACITY, SHADES, legend
-from generator.ground import cells, land, lines, tiles
+from generator.colours import BY_LIFT, SHADES, legend
+from generator.following import change
+from generator.ground import coloured, land
 from generator.looks import CLOCK, GREY, NOT_NOW, STALE, Json, between, column, networks
 from generator.store import LIFT, PLACE, WHOLE, choice_of_words, choices_of_place, newest_frame
 from schemas.limits import OLDEST_SCORES_S
@@ -111,39 +112,6 @@ def _columns() -> list[Json]:
     ]
 
 
-def _layers() -> list[Json]:
-    colour = {"field": "shade", "fixed": GREY}
-    centres = {
-        "type": "markers",  # not seen: the view fits itself to them
-        "name": "Centres of cells",
-        "filterData": {"id": "byRefId", "options": "A"},
-        "location": {"mode": "geohash", "geohash": "geohash"},
-        "tooltip": True,
-        "config": {
-            "showLegend": False,
-            "style": {
-                "color": colour,
-                "opacity": 0,
-                "size": {"fixed": 4, "min": 2, "max": 8},
-                "symbol": {"mode": "fixed", "fixed": "img/icons/marker/square.svg"},
-            },
-        },
-    }
-    scored = {
-        "type": "dynamic-geojson",  # of all rows, so that it takes B's where A has none
-        "name": "Cells with a score",
-        "tooltip": True,
-        "config": {
-            "src": "public/cells/_all.geojson",
-            "idField": "geohash",
-            "rules": [],
-            "style": {"color": {"fixed": "transparent"}, "opacity": 0, "lineWidth": 0},
-            "dataStyle": {"color": colour, "opacity": OPACITY},
-        },
-    }
-    return [tiles(), cells(), centres, scored, lines()]
-
-
 def _map() -> Panel:
     return panel(
         "geomap",
@@ -157,7 +125,7 @@ def _map() -> Panel:
             "view": {"id": "fit", "lat": 0, "lon": 0, "zoom": 10, "allLayers": False, "layer": "Centres of cells"},
             "controls": {"showZoom": True, "mouseWheelZoom": True, "showAttribution": True, "showScale": True},
             "basemap": land(),
-            "layers": _layers(),
+            "layers": coloured("shade"),
             "tooltip": {"mode": "details"},
         },
         defaults={"unit": "short", "thresholds": SHADES, "color": {"mode": "thresholds"}},
@@ -192,6 +160,7 @@ def live() -> Json:
         _map(),
         _highest(),
         text("Colours", legend(), (8, 3)),
+        change((24, 2)),
         text("How to read the map", HOW_TO, (24, 5)),
     ]
     by = {"Chance of at least one": '"r"', "Lift over usual": BY_LIFT}

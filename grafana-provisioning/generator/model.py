@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
 from generator.build import Panel, lines, page, stat, table, text, timeline
+from generator.following import category, following
 from generator.looks import (
     ALARM,
     AMBER,
@@ -199,6 +200,7 @@ def _variables() -> list[Json]:
     return [
         choice("region", "Region", regions, "The area that one agency serves"),
         choice_of_bucket(),
+        category(),
         asked("champion", "Version that scores", network, "Not while only the baseline scored, for up to a day"),
         asked("challenger", "Challenger", f'SELECT last("challenger") {newest}', "The version tried now"),
     ]
@@ -217,11 +219,12 @@ def model() -> Json:
         _drift(),
         _drift_by_category(),
         _versions(),
+        *following(),
     ]
     return page(
         UID,
         "Model",
-        "Which version scores, how old its data are, what is tried beside it, and what the gate waits for.",
+        "Which version scores, how old its data are, what it follows, what is tried, what the gate waits for.",
         panels,
         _variables(),
         since="now-30d",

@@ -111,12 +111,6 @@ def _cells(spec: Spec, category: str, factors: Floats, at_s: int) -> Iterator[by
         yield point_line("following_cell", tags, {"factor": factors[cell]}, at_s)
 
 
-def followed_change_line(region: str, at_s: int, change: tuple[int, str] | None) -> bytes:
-    """What is said of a change that forecasts follow, and for how long; nothing and 0 where there is none."""
-    since_s, says = change or (at_s, "")
-    return point_line("followed_change", {"region": region}, {"says": says, "since": float(since_s)}, at_s)
-
-
 def archive_line(region: str, ended_s: int, now_s: int) -> bytes:
     """When a run of the archive last came to its end; at `now_s`, the region's clock."""
     return point_line("archive", {"region": region}, {"ended_ago_s": float(max(0, now_s - ended_s))}, now_s)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lifecycle.trials.points import followed_change_line, following_lines
+from lifecycle.trials.points import following_lines
 from models.artifact.artifact import Artifact, read_artifact
 from models.followed_change import Shown, followed_change
 from models.follower_state import FollowerState
@@ -50,19 +50,8 @@ class Teacher:
                 state = _learned(follower, states, spec, hour_s, outcomes)
                 if folder == outcomes_folder(self.checkpoint):
                     lines += following_lines(spec, version, state, hour_s - HOUR_S, gains_of(follower, outcomes))
-                    lines += self._said(spec, states, hour_s)
+                    _say(spec, states, hour_s)
         return lines
-
-    def _said(self, spec: Spec, states: FollowerStates, hour_s: int) -> bytes:
-        """Write what there is to say of a change. Gives its point."""
-
-        def shown(at_s: int) -> Shown | None:
-            path = states.for_forecast(at_s)
-            return Shown.of(_state(path, spec)) if path else None
-
-        change = followed_change(shown, hour_s)
-        states.say(FollowedChange(hour_s, *change) if change else None)
-        return followed_change_line(spec.region, hour_s - HOUR_S, change)
 
     def _follower(self, region: str, version: str) -> Follower:
         if version not in self._followers:
@@ -79,6 +68,17 @@ def _state(path: Path | None, spec: Spec) -> FollowerState:
         return FollowerState.checked(read_follower_state(path), spec)
     except DataError as error:
         raise CheckpointError(f"{path}: {error.message}", "delete the folder: following begins anew") from error
+
+
+def _say(spec: Spec, states: FollowerStates, hour_s: int) -> None:
+    """Write what there is to say of a change."""
+
+    def shown(at_s: int) -> Shown | None:
+        path = states.for_forecast(at_s)
+        return Shown.of(_state(path, spec)) if path else None
+
+    change = followed_change(shown, hour_s)
+    states.say(FollowedChange(hour_s, *change) if change else None)
 
 
 def _learned(

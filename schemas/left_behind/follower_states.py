@@ -9,8 +9,10 @@ hour. Who judges a forecast later finds the same file again.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy.typing as npt
@@ -33,6 +35,11 @@ class FollowedChange(msgspec.Struct, frozen=True):
     hour_s: int  # of that file
     since_s: int
     says: str
+
+    def in_words(self, timezone: str) -> str:
+        """As `since 3 Mar: 05 to 08 h x 1.9`."""
+        since = datetime.fromtimestamp(self.since_s, ZoneInfo(timezone))
+        return f"since {since.day} {since:%b}: {self.says}"
 
 
 @dataclass(frozen=True, slots=True)

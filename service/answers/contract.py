@@ -22,6 +22,11 @@ class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Change(_Closed):
+    since: Instant
+    says: str = Field(examples=["05 to 08 h x 1.9, 12 cells x 2.1"], description="In the region's local hours")
+
+
 class _Facts(_Closed):
     region: str
     as_of: Instant = Field(description="The time that the scores are for, in UTC")
@@ -30,6 +35,7 @@ class _Facts(_Closed):
     model: str = Field(description="Version of the artifact, or `baseline` and why the network gave no scores")
     baseline_only: bool
     digest: str = Field(description="Of the frame, as in the job's log of batches")
+    change: Change | None = Field(description="A change of the region that the forecast follows for three days or more")
 
 
 class CellView(_Closed):

@@ -27,6 +27,9 @@ export function judge({ scored_s, silent_s, shows, ...facts }, now_s) {
   return ["live", "LIVE", "", ""];
 }
 
+export const changeInWords = ({ since, says }, timezone) =>
+  `The forecast follows a change since ${stamp(Date.parse(since) / 1000, timezone, DAY)}: ${says.replaceAll(" x ", " × ")}`;
+
 export function showState(facts, now_s) {
   const [state, word, says, why] = judge(facts, now_s), { as_of_s, timezone, model } = facts;
   document.body.dataset.state = state;
@@ -50,6 +53,9 @@ export function showState(facts, now_s) {
   const reason = model.includes(":") ? ` (${model.slice(model.indexOf(":") + 1)})` : "";
   put("fallback", `Baseline only: these are the usual figures for this hour of the week, the network gave no scores${reason}.`);
   $("fallback").hidden = !facts.baseline_only;
+  const { change } = facts;
+  if (change) put("change", changeInWords(change, timezone));
+  $("change").hidden = !change;
   document.title = `${state === "live" ? "" : `${word} · `}${plain(facts.region)} · ${$("title").textContent}`;
   $("map").ariaLabel = `${says ? `${says}. ` : ""}${$("map").dataset.summary ?? ""}`;
 }

@@ -3,7 +3,8 @@
 import logging
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
 
 import typer
 from rich.console import Console
@@ -33,7 +34,7 @@ def run(context: typer.Context) -> None:
     settings: Settings = context.obj
     log_from(settings.log_level)
     stop = stop_on_signals()
-    frames = watch_of_frames(settings)
+    frames = watch_of_frames(settings.frames, settings.clock)
     with ProgressLine(_errors) as progress:
         is_clean = run_pipeline(settings, stop=stop, watchers=[progress.show, frames.show])
     _errors.print(progress.closing_line(is_clean=is_clean), highlight=False, soft_wrap=True)
@@ -50,13 +51,13 @@ def log_from(level: str) -> None:
     logging.getLogger("streaming").setLevel(level.upper())
 
 
-def watch_of_frames(settings: Settings) -> "FrameWatch":
+def watch_of_frames(folder: Path, clock: Literal["wall", "event"]) -> "FrameWatch":
     from streaming.watch.frame_watch import FrameWatch
 
     remedy = "set RISK_FRAMES to a folder that you may write"
-    with write_errors(SettingsError, f"RISK_FRAMES={settings.frames}", remedy=remedy):
-        make_writable(settings.frames)
-    return FrameWatch(folder=settings.frames, clock=settings.clock, follow_in=settings.follow_in)
+    with write_errors(SettingsError, f"RISK_FRAMES={folder}", remedy=remedy):
+        make_writable(folder)
+    return FrameWatch(folder=folder, clock=clock)
 
 
 class ProgressLine:

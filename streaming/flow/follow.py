@@ -1,5 +1,6 @@
 """What a forecast follows: the factors of what the last weeks showed, from a file that never changes."""
 
+import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -9,9 +10,12 @@ import numpy.typing as npt
 
 from models.follower_state import FollowerState
 from models.following import Follower
-from schemas.errors import RiskError
-from schemas.left_behind.follower_states import FollowerStates, read_follower_state
+from schemas.errors import CheckpointError, RiskError
+from schemas.frame import RiskFrame
+from schemas.left_behind.follower_states import FollowedChange, FollowerStates, read_follower_state
 from streaming.roster.roster import load_artifact
+
+log = logging.getLogger(__name__)
 
 
 class Followed(NamedTuple):
@@ -44,6 +48,17 @@ def followed(states: FollowerStates, folder: str, tick_s: int) -> Followed:
         if oldest
         else Followed()
     )
+
+
+def change_followed(follow_in: Path | None, frame: RiskFrame) -> FollowedChange | None:
+    """What there is to say of a change that a frame follows; without it the scores are as good."""
+    if follow_in is None:
+        return None
+    try:
+        return FollowerStates.of(follow_in, frame.spec.region, frame.model).change(frame.tick_s)
+    except CheckpointError as error:
+        log.warning("region=%s what its forecasts follow is not said: %s", frame.spec.region, error)
+        return None
 
 
 def followed_from(path: Path, folder: str, tick_s: int) -> Followed:

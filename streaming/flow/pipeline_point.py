@@ -24,6 +24,7 @@ class PipelinePoint:
     data_end_s: int = 0  # of the artifact in force; 0 for messages of no region
     covariates_missing: int | None = None  # outside series that are neutral in the scores; None where none is used
     followed_ago_s: int | None = None  # since the hour of the file that the scores follow; None where they follow none
+    change: str = ""  # that the scores follow
     challenger: str | None = None  # the version that is tried beside it, or NO_CHALLENGER; None: not known
 
     def line(self, of_the_machine: Mapping[str, float]) -> bytes:
@@ -37,7 +38,7 @@ class PipelinePoint:
             fields["covariates_missing"] = self.covariates_missing
         if self.followed_ago_s is not None:
             fields["followed_ago_s"] = self.followed_ago_s
-        for name, version in (("model", self.model), ("challenger", self.challenger)):
+        for name, version in (("model", self.model), ("change", self.change), ("challenger", self.challenger)):
             if version:
                 fields[name] = version
         return point_line("pipeline", {"region": self.region or "_unassigned"}, fields, self.tick_s)

@@ -18,6 +18,7 @@ from models.all_categories import stored_views
 from schemas.errors import RiskError
 from schemas.frame import RiskFrame, attribution_groups
 from schemas.incidents import unpack_rejections
+from schemas.left_behind.follower_states import FollowedChange
 from streaming.flow.ledger import UNASSIGNED, tick_of
 from streaming.flow.left_for_trial import LeftForTrial
 from streaming.flow.outcomes import Outcomes
@@ -76,6 +77,7 @@ class Publisher:
     watchers: Sequence[Callable[[Published], None]]
     facts: Callable[[], QueryFacts] = QueryFacts
     challenger: Callable[[str], str | None] = lambda region: None  # the version that is tried in a region
+    change_of: Callable[[RiskFrame], FollowedChange | None] = lambda frame: None  # that the forecast follows
     unaccounted: Callable[[int, int], int] = lambda number, consumed: 0  # of a batch's number and its messages
     now_s: Callable[[], float] = time.time
     batches: int = 0  # that were published
@@ -118,7 +120,10 @@ class Publisher:
             )
         facts, unaccounted = self.facts(), self.unaccounted(batch_id, batch.consumed)
         of_the_machine = self._of_the_machine(facts, unaccounted)
-        report = self._write(self._scores(batch), b"".join(self._pipeline(batch, of_the_machine)))
+        following = {region for region, row in batch.champions.items() if row.scores.followed}
+        found = {region: self.change_of(batch.frames[region]) for region in following}
+        changes = {region: change for region, change in found.items() if change}
+        report = self._write(self._scores(batch), b"".join(self._pipeline(batch, of_the_machine, changes)))
         self._keep(batch)
         views = dict(sorted(batch.views.items()))  # the sink made them in its own order
         self._stored |= views
@@ -131,6 +136,7 @@ class Publisher:
             summaries=batch.summaries,
             artifacts={region: Path(folder).name for region, folder in batch.folders.items()},
             following={region: row.scores.followed or "" for region, row in batch.champions.items()},
+            changes=changes,
             unfollowed={region: row.scores.unfollowed or "" for region, row in batch.champions.items()},
             points=report.lines,
             retries=report.retries,
@@ -188,7 +194,9 @@ class Publisher:
             lines.append(self.outcomes.points(artifact.spec, closed))
         return b"".join(lines)
 
-    def _pipeline(self, batch: _Batch, of_the_machine: Mapping[str, float]) -> Iterator[bytes]:
+    def _pipeline(
+        self, batch: _Batch, of_the_machine: Mapping[str, float], changes: Mapping[str, FollowedChange]
+    ) -> Iterator[bytes]:
         for region, summary in batch.summaries.items():
             if not has_news(region, summary, batch.frames):
                 continue
@@ -208,6 +216,7 @@ class Publisher:
                 data_end_s=manifest.data.cutoff_s if manifest else 0,
                 covariates_missing=summary.covariates_missing if manifest and manifest.spec.covariates else None,
                 followed_ago_s=batch.champions[region].followed_ago_s if region in batch.champions else None,
+                change=changes[region].in_words(manifest.spec.timezone) if manifest and region in changes else "",
                 challenger=(self.challenger(region) or NO_CHALLENGER) if manifest else None,
             )
             yield point.line(figures)

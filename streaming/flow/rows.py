@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from schemas.frame import RiskFrame
 from schemas.left_behind.closed_counts import ClosedCounts
-from schemas.left_behind.follower_states import OLDEST_S
+from schemas.left_behind.follower_states import OLDEST_S, FollowedChange
 from streaming.flow.ledger import UNASSIGNED
 from streaming.flow.query_facts import QueryFacts
 
@@ -139,6 +139,7 @@ class Published:
     summaries: Mapping[str, Summary]
     artifacts: Mapping[str, str]  # by region, the version in force
     following: Mapping[str, str]  # by region with new scores, the hour of the file that was followed; "": none
+    changes: Mapping[str, FollowedChange]  # of the same regions, where the scores follow one
     unfollowed: Mapping[str, str]  # of the same regions, why a file that is there was not followed; "": it was
     points: int
     retries: int  # of its write

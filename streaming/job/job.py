@@ -20,6 +20,7 @@ from streaming.disk.locks import only_writer
 from streaming.disk.reset import finish_reset
 from streaming.disk.shared_state import place_state
 from streaming.disk.spark_files import drop_unfinished
+from streaming.flow.follow import change_followed
 from streaming.flow.left_for_trial import LeftForTrial
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import Publisher
@@ -135,6 +136,7 @@ class Job:
             watchers=[*watchers, rest.after],
             facts=dataflow.facts,
             challenger=roster.challenger,
+            change_of=partial(change_followed, settings.follow_in),
             unaccounted=outside.topic.unaccounted,
         )
         supervisor = Supervisor(

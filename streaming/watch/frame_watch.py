@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from schemas.errors import CheckpointError, SinkError
-from schemas.frame import RiskFrame
-from schemas.left_behind.follower_states import FollowedChange, FollowerStates
+from schemas.errors import SinkError
 from schemas.left_behind.frame_file import write_frames
 from streaming.flow.rows import Published
 
@@ -16,33 +14,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class FrameWatch:
-    """A file that cannot be written grows old, and who serves it then says: stale. Scoring into the store goes on.
-
-    follow_in: the checkpoint whose followers the forecasts follow, if they do.
-    """
+    """A file that cannot be written grows old, and who serves it then says: stale. Scoring into the store goes on."""
 
     folder: Path
     clock: Literal["wall", "event"]
-    follow_in: Path | None = None
     _refused: set[str] = field(default_factory=set)  # regions whose last write failed
 
     def show(self, published: Published) -> None:
         for region, views in published.views.items():
             try:
-                write_frames(self.folder, views, self.clock, self._change(views[0]))
+                write_frames(self.folder, views, self.clock, published.changes.get(region))
             except SinkError as error:
                 if region not in self._refused:
                     log.warning("%s; the service will say that the scores of %s are stale", error, region)
                 self._refused.add(region)
             else:
                 self._refused.discard(region)
-
-    def _change(self, frame: RiskFrame) -> FollowedChange | None:
-        if self.follow_in is None or frame.baseline_only:
-            return None
-        states = FollowerStates.of(self.follow_in, frame.spec.region, frame.model)
-        try:
-            return states.change(frame.tick_s)
-        except CheckpointError as error:
-            log.warning("%s", error)
-            return None

@@ -12,6 +12,7 @@ from tests.harness.grafana_world import (
     CHALLENGER,
     SPECS,
     feedback_lines,
+    follower_lines,
     outcome_lines,
     pipeline,
     score_lines,
@@ -67,8 +68,10 @@ def filled(influxdb, now_s):
     trial = shadow_lines(SPECS["northville"], judged_s, draw)
     influxdb.write(trial)
     influxdb.write(b"".join(feedback_lines(region, tick_s, draw) for region in SPECS))
+    learned = follower_lines(SPECS["northville"], tick_s - tick_s % 3600, draw)
+    influxdb.write(learned)
     long = influxdb.another("risk_long")
-    long.write(b"".join(outcomes.values()) + trial + ledgers)
+    long.write(b"".join(outcomes.values()) + trial + ledgers + learned)
     long.write(as_extracted(b"".join(score_lines(SPECS.values(), hours[-48:], draw))))
     return influxdb
 

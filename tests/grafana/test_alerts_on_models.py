@@ -106,6 +106,14 @@ def test_asks_that_fail_or_that_nobody_makes_are_an_alert(store, now_s, hours, i
     assert fires("risk-retraining-overdue", store, now_s) == ({NORTH} if is_firing else set())
 
 
+@pytest.mark.parametrize(("hours", "is_firing"), [(1, False), (5.9, False), (6.1, True), (72, True)])
+def test_a_follower_that_learns_nothing_is_an_alert_and_one_that_has_not_begun_is_none(store, now_s, hours, is_firing):
+    write_ledgers(
+        store, now_s, 10, northville={"followed_ago_s": int(3600 * hours)}, southville={"followed_ago_s": None}
+    )
+    assert fires("risk-follows-nothing", store, now_s) == ({NORTH} if is_firing else set())
+
+
 @pytest.mark.parametrize(("hours", "is_firing"), [(6, False), (25, False), (27, True)])
 def test_an_archive_that_no_longer_ends_is_an_alert(store, now_s, hours, is_firing):
     for region, ago_h in (("northville", hours), ("southville", 2)):

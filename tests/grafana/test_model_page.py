@@ -3,7 +3,7 @@
 import pytest
 
 from tests.grafana.test_recounts import DAY_S, answer, moment, panel_of, points
-from tests.harness.grafana_world import DATA_DAYS, MODEL, SPECS, VARIABLES
+from tests.harness.grafana_world import CHANGE, DATA_DAYS, MODEL, SPECS, VARIABLES
 from tests.harness.influxql import filled_in, table
 from tests.harness.pages import PAGES
 
@@ -129,3 +129,19 @@ def test_without_a_challenger_no_query_fails_and_what_is_empty_has_words_of_its_
     assert empty >= {"The gate says", "Days judged", "What the gate waits for", "Log score by day, of the same hours"}
     (row,) = shown(filled, "Challenger", now_s, region="southville")
     assert row["challenger"] == "none"
+
+
+def test_what_is_followed_is_what_the_judge_stored(filled, now_s):
+    wanted = points(filled, "following", now_s, 30, region="northville")
+    (gained,) = shown(filled, "Gained by following", now_s)
+    assert gained["gained"] == pytest.approx(
+        1000 * sum(point["gained"] for point in wanted) / sum(point["incidents"] for point in wanted)
+    )
+    hours = shown(filled, "Hours of the day that are followed", now_s)
+    assert {(row["category"], row["hour"]) for row in hours} == {
+        (category, f"{hour:02d}") for category in SPECS["northville"].categories for hour in range(24)
+    }
+    assert max(hours, key=lambda row: row["factor"])["hour"] == "07"
+    cells = shown(filled, "Cells that are followed", now_s)
+    assert sum(row["factor"] > 1 for row in cells) == 5
+    assert shown(filled, "Follows a change", now_s)[0]["change"] == CHANGE

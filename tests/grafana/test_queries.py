@@ -38,7 +38,8 @@ def fields_of(series):
 def names_asked_for(panel):
     """Fields that the panel's settings name: overrides, colours, places, matrices."""
     named = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
-    shown_by_transformation = {"hour\\weekday", *"1234567", "Time"}
+    hours = {"category\\hour", *(f"{hour:02d}" for hour in range(24))}
+    shown_by_transformation = {"hour\\weekday", *"1234567", "Time", *hours}
     return named - shown_by_transformation
 
 
@@ -251,6 +252,7 @@ def test_the_choices_come_from_the_store(filled, now_s, page):
         "categories": set(spec.categories),  # no sum has the sum in it
         "horizon": set(spec.horizon_names),
         "cell": set(spec.grid.cell_ids()),
+        "followed": set(spec.categories),
         "champion": {MODEL},
         "challenger": {CHALLENGER},
         "frame": {now_s - 10},  # scored at second 20 of the tick, looked at at second 30

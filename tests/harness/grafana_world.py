@@ -10,7 +10,7 @@ import numpy as np
 from lifecycle.gate.plan import GatePlan
 from lifecycle.gate.shadow_day import ShadowHour
 from lifecycle.gate.trial import Trial
-from lifecycle.trials.points import drift_lines, gate_line, shadow_line
+from lifecycle.trials.points import drift_lines, following_lines, gate_line, shadow_line
 from models.all_categories import stored_views
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
@@ -26,13 +26,15 @@ from streaming.flow.pipeline_point import NO_CHALLENGER, PipelinePoint
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.harness.points import OF_THE_MACHINE
 from tests.harness.region import make_region
-from tests.harness.toy import toy_constants, toy_frame
+from tests.harness.toy import state_of, toy_constants, toy_frame
 
 SPECS = {name: make_region(name, south_deg=south).spec for name, south in (("northville", 42.0), ("southville", 38.0))}
 MODEL, CHALLENGER = "20260101T000000Z-abc00000", "20260301T000000Z-def00000"
+CHANGE = "since 26 Nov: 06 to 09 h x 2.9, 5 cells x 2.7"
 DATA_DAYS = 100  # ago, when the model's data ended
 VARIABLES = {
     "region": "northville",
+    "followed": "ems",
     "category": "ems",
     "categories": "ems",
     "horizon": "4h",
@@ -116,6 +118,7 @@ def pipeline(region: str, tick_s: int, minute: int, *, silent_s: int = 40, dropp
     """
     as_of_s, known = tick_s + 20, region != "_unassigned"
     model, challenger = changes.pop("model", MODEL), changes.pop("challenger", NO_CHALLENGER)
+    followed_ago_s = changes.pop("followed_ago_s", 1800)
     point = PipelinePoint(
         region=region,
         tick_s=tick_s,
@@ -125,6 +128,8 @@ def pipeline(region: str, tick_s: int, minute: int, *, silent_s: int = 40, dropp
         model=model if known else None,
         data_end_s=as_of_s - DATA_DAYS * DAY_S if known else 0,
         challenger=challenger if known else None,
+        followed_ago_s=followed_ago_s if known else None,
+        change=CHANGE if region == "northville" else "",
     )
     return point.line(OURS | {"started_s": 1_700_000_000.0, "write_dropped": float(dropped)})
 
@@ -166,6 +171,20 @@ def feedback_lines(region: str, end_s: int, draw: np.random.Generator, *, days: 
         for at_s in draw.integers(end_s - day * DAY_S, end_s - (day - 1) * DAY_S, int(draw.integers(1, 5))).tolist()
     ]
     return b"".join(map(mark_line, marks))
+
+
+def follower_lines(spec: Spec, end_s: int, draw: np.random.Generator, *, days: int = 10) -> bytes:
+    """What a follower learned in so many days before `end_s`, by the judge's writers: half as many again came, in the
+    morning twice as many, and four times as many in the first cells."""
+    state, lines = state_of(spec, 1.5), []
+    hours, cells = (1000 * np.ones_like(part) for part in (state.hours, state.cells))
+    hours[0, :, 6:9], cells[0, :, :5], cells[0, :, 5:8] = 2000, 4000, 300
+    for at_s in range(end_s - days * DAY_S, end_s, 3600):
+        seen = state_of(spec, 1 + 0.5 * (1 - (end_s - at_s) / DAY_S / days))
+        seen = replace(seen, hours=hours, cells=cells, still=np.full_like(seen.still, 0.2))
+        gains = [(float(draw.normal(0.2, 1)), int(draw.poisson(5))) for _ in spec.categories]
+        lines += [following_lines(spec, MODEL, seen, at_s, gains)]
+    return b"".join(lines)
 
 
 def shadow_lines(spec: Spec, end_s: int, draw: np.random.Generator, *, days: int = 20, tried: int = 10) -> bytes:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import urllib3
 import uvicorn
 
+from schemas.left_behind.follower_states import FollowedChange
 from schemas.left_behind.frame_file import write_frames
 from service.app import application
 from service.frames import Frames
@@ -98,5 +99,5 @@ def leave_frame(folder, region="riverton", *, age_s=0, seed=7, model="2026-07-r3
     """A region's drawn frame in the folder. Gives its two views."""
     fields = {"grid": toy_grid(6, 5, south_deg=41.6, west_deg=-87.9), "categories": ("theft", "battery"), **spec}
     views = toy_views(toy_spec(region=region, **fields), as_of_s=int(time.time()) - age_s, seed=seed, model=model)
-    write_frames(folder, views, "wall")
+    write_frames(folder, views, "wall", FollowedChange(0, 1_764_000_000, "05 to 08 h x 1.9"))
     return views

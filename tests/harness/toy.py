@@ -196,6 +196,7 @@ def toy_published(batch_id, **changes):
         "artifacts": {},
         "following": {},
         "unfollowed": {},
+        "changes": {},
         "facts": QueryFacts(),
     }
     return Published(batch_id=batch_id, **fields | changes)

@@ -4,6 +4,7 @@ from generator.alerts.alert import DAY_S, HOUR_S, REGION, Alert, above, below, h
 from schemas.limits import DRIFT_BAND
 
 PAGE = f"risk-model?var-region={REGION}"
+STANDS_STILL_S = 6 * HOUR_S  # a file comes every hour
 OVERDUE_S = 26 * HOUR_S  # an ask a day, and two hours for it
 
 ON_MODELS = (
@@ -104,6 +105,27 @@ ON_MODELS = (
             the last run ended; with compose see `docker compose logs retrain`. Usual causes: the archive lacks a day
             (fill it with `archive --data`, or allow it with `missing_days`), the registry is away, memory is short,
             or the service was stopped. It tries again every hour. If nobody is to ask any more, delete that file.
+        """,
+    ),
+    Alert(
+        uid="risk-follows-nothing",
+        title="Forecasts no longer follow",
+        severity="warning",
+        panel=("risk-model", "Follows a change"),
+        query='SELECT last("followed_ago_s") AS "ago" FROM "pipeline" WHERE $timeFilter GROUP BY "region"',
+        measure="age of what the scores follow",
+        opens=above(STANDS_STILL_S, hours),
+        closes=below(STANDS_STILL_S, hours),
+        waits="5m",
+        summary=f"{REGION}: for {hours(STANDS_STILL_S)} nothing was learned, or what was learned cannot be used",
+        means="""The scores go on. Where the region changes they stay wrong for longer; after three days the network
+            scores alone.""",
+        page=PAGE,
+        to_do="""
+            `python -m streaming health` says whether a file cannot be used, and why. If not, `lifecycle judge` stands
+            still, or says why it learns nothing: with compose see `docker compose logs judge`. Usual causes: a full
+            disk, a version that is gone from RISK_ARTIFACTS, a damaged file. To begin anew, delete the version's folder
+            in `RISK_CHECKPOINT/following`: its factors are 1 until a day later.
         """,
     ),
     Alert(

@@ -99,6 +99,15 @@ def test_how_far_the_picture_can_be_trusted_is_judged_also_without_the_service(t
     assert states == [state for state, *_ in STATES]
 
 
+@needs_node
+def test_a_change_that_the_forecast_follows_is_told_with_its_day_where_it_is(tmp_path):
+    change = {"since": "2026-03-04T04:30:00Z", "says": "05 to 08 h x 1.9, 2 cells x 3.0"}
+    script = "import { changeInWords } from './current.js'; console.log(JSON.stringify(changeInWords(%s, %s)));"
+    asked = script % (json.dumps(change), json.dumps("America/Chicago"))
+    said = told_by_node(tmp_path, asked, "current.js", "elements.js", "words.js")
+    assert said == "The forecast follows a change since Tue, 3 Mar 2026: 05 to 08 h × 1.9, 2 cells × 3.0"
+
+
 FOLLOW = """
 import { follow } from './follow.js';
 let now_s = 1000, tick;

@@ -7,11 +7,13 @@ import os
 import pytest
 
 from schemas.errors import SinkUnavailable
+from schemas.left_behind.follower_states import FollowedChange
 from schemas.left_behind.frame_file import frame_path, read_frames
 from streaming.watch import frame_watch
 from streaming.watch.frame_watch import FrameWatch
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.memory_sink import MemorySink
+from tests.harness.points import points_in
 from tests.harness.toy import toy_artifact, toy_published, toy_spec, toy_views
 
 SPEC = toy_spec()
@@ -45,6 +47,20 @@ def test_the_file_holds_what_was_published(job):
     assert frame is seen[0].frames[SPEC.region]
     assert found.digest == frame.digest()
     assert found.over_all.digest() == over_all.digest()
+
+
+def test_a_change_that_the_scores_follow_is_in_the_file_and_in_the_store(job):
+    publisher, store, artifact, path = job
+    publisher.change_of = lambda frame: FollowedChange(frame.tick_s, 1_763_600_000, "05 to 08 h x 1.9")
+    row = scored_row(artifact, 1_764_000_000)
+    publisher(Rows(row), 0)
+    assert (read_frames(path).change, b"change=" in store.writes[-1]) == ("", False)
+    row["scores"]["followed"] = "1764000000"
+    publisher(Rows(row), 1)
+    assert (read_frames(path).change, read_frames(path).change_since_s) == ("05 to 08 h x 1.9", 1_763_600_000)
+    fields = [fields for key, _, fields in points_in(store.writes[-1].decode()) if key.startswith("pipeline,")]
+    assert [one["change"] for one in fields] == ['"since 20 Nov: 05 to 08 h x 1.9"']
+    assert [float(one["followed_ago_s"]) for one in fields] == [0]
 
 
 def test_a_frame_that_the_store_did_not_take_is_not_left(job):

@@ -64,7 +64,10 @@ def test_pages_are_of_one_frame_and_410_when_it_is_gone(tmp_path):
 def test_so_many_frames_are_kept_for_paging_and_the_last_used_stay_longest(views, tmp_path):
     frames = toy_service(tmp_path).frames
     stored = [
-        StoredFrames(by_category=views[0], over_all=views[1], clock="wall", digest=f"{n:016x}") for n in range(20)
+        StoredFrames(
+            by_category=views[0], over_all=views[1], clock="wall", digest=f"{n:016x}", change="", change_since_s=0
+        )
+        for n in range(20)
     ]
     for each in stored:
         frames.keep(stored[0])

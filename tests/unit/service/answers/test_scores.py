@@ -71,6 +71,7 @@ def test_every_answer_says_whose_and_how_old_it_is(client, views):
         assert (said["stale"], said["model"], said["digest"]) == (False, "2026-07-r3", digest)
         assert answer.headers["Risk-Stale"] == "false"
         assert answer.headers["Risk-As-Of"] == said["as_of"]
+        assert said["change"] == {"since": "2025-11-24T16:00:00Z", "says": "05 to 08 h x 1.9"}
     (region,) = client.json("/v1/regions")["regions"]
     assert region["digest"] == digest
     assert region["categories"] == ["all", "theft", "battery"]

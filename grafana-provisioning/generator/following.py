@@ -1,0 +1,161 @@
+"""Parts of the page Model: what the last weeks showed, and forecasts follow."""
+
+# ruff: noqa: S608 - these are queries for Grafana, made from constants
+
+from generator.build import Panel, Size, lines, panel, stat, table, text
+from generator.ground import NO_SCORE, coloured, land
+from generator.looks import GREY, Json, column, filled_by_level, steps
+from generator.store import FRESH, choice, long
+from models.followed_change import BEYOND
+
+FOLLOWING = long("following")
+HERE = "\"region\" = '$region'"
+SHOWN = f"{HERE} AND $timeFilter"
+OF_ONE = f"{HERE} AND \"category\" = '$followed'"
+NOTHING = "nothing learned in the shown time"
+NO_CHANGE = "no change"
+BELOW, ABOVE = 1 / BEYOND, BEYOND
+# Brown, grey, purple after ColorBrewer's PuOr, for any colour vision.
+LEVELS = ((None, "#B35806"), (1 / 1.5, "#F1A340"), (1 / 1.1, NO_SCORE), (1.1, "#998EC3"), (1.5, "#542788"))
+FACTORS = steps(*LEVELS)
+WORDS = """Where a city changes, a network that was trained before stays wrong for months. So its forecast is multiplied
+by three factors, learned hour by hour from counts that are final: the **level**, the **24 local hours**, the **cells**.
+1 changes nothing, and mostly they lie near 1.
+
+- **As usual** is how likely it is that the network alone is as good; the factors are drawn towards 1 by it.
+- **Gained**: how much likelier the counts were with the factors than without, in nats an incident. Below 0 they cost.
+- A move of the *recording*, another geocoder for instance, is followed like a change of the city. Ask when it began.
+
+`RISK_FOLLOW=off` shows the network alone."""
+
+
+def category() -> Json:
+    values = f'SHOW TAG VALUES FROM "following" WITH KEY = "category" WHERE {HERE}'
+    return choice("followed", "Followed category", values, "Of the hours and cells that the forecast follows")
+
+
+def following() -> list[Panel]:
+    return [
+        change((12, 4)),
+        _gained(),
+        _as_usual(),
+        _level(),
+        _hours(),
+        text("What is followed", WORDS, (9, 13)),
+        _cells(),
+    ]
+
+
+def change(size: Size) -> Panel:
+    return stat(
+        "Follows a change",
+        f"Local hours, and cells, whose factor has been beyond {ABOVE:g} or below {BELOW:g} for three days.",
+        size,
+        f'SELECT last("change") AS "change" FROM "pipeline" WHERE {HERE} AND {FRESH}',
+        "string",
+        text="change",
+        without=NO_CHANGE,
+        colour=GREY,
+        background=False,
+        mappings=[{"type": "value", "options": {"": {"text": NO_CHANGE, "color": GREY, "index": 1}}}],
+    )
+
+
+def _gained() -> Panel:
+    return stat(
+        "Gained by following",
+        "Thousandths of a nat an incident, over the shown time, by forecasts of an hour of all categories.",
+        (6, 4),
+        f'SELECT 1000 * sum("gained") / sum("incidents") AS "gained" FROM {FOLLOWING} WHERE {SHOWN}',
+        "suffix: thousandths of a nat",
+        decimals=1,
+        without=NOTHING,
+        colour=GREY,
+        background=False,
+    )
+
+
+def _as_usual() -> Panel:
+    return stat(
+        "As usual",
+        "The chance, by category, that the network alone is as good.",
+        (6, 4),
+        f'SELECT last("as_usual") AS "chance" FROM {FOLLOWING} WHERE {HERE} AND time > now() - 3d GROUP BY "category"',
+        "percentunit",
+        decimals=0,
+        without=NOTHING,
+        colour=GREY,
+        background=False,
+        named=True,
+    )
+
+
+def _level() -> Panel:
+    return lines(
+        "Level that is followed",
+        "By category, as shown for the next hour. 1 changes nothing.",
+        (12, 8),
+        f'SELECT last("level") AS "level" FROM {FOLLOWING} WHERE {SHOWN} GROUP BY time(1h), "category" fill(null)',
+        "none",
+        minimum=None,
+        alias="$tag_category",
+        thresholds=steps((None, GREY), (1, GREY)),
+        drawing={"thresholdsStyle": {"mode": "dashed"}, "axisSoftMin": BELOW, "axisSoftMax": ABOVE},
+        without=NOTHING,
+    )
+
+
+def _hours() -> Panel:
+    return table(
+        "Hours of the day that are followed",
+        "The newest factor of each local hour and category, level included. 1 changes nothing.",
+        (24, 5),
+        'SELECT last("factor") AS "factor" FROM "following_hour" '
+        f'WHERE {HERE} AND time > now() - 3d GROUP BY "category", "hour"',
+        [
+            column("category\\hour", displayName="Category", unit="string", custom__cellOptions={"type": "auto"}),
+            *[column(f"{hour:02d}", **filled_by_level(*LEVELS), decimals=2, custom__width=42) for hour in range(24)],
+        ],
+        without=NOTHING,
+        transformations=[
+            {
+                "id": "groupingToMatrix",
+                "options": {
+                    "rowField": "category",
+                    "columnField": "hour",
+                    "valueField": "factor",
+                    "emptyValue": "null",
+                },
+            }
+        ],
+    )
+
+
+def _cells() -> Panel:
+    """Without any row the layer of polygons keeps its last colours, so query B has one with an id that no cell has."""
+    newest = f'SELECT last("factor") AS "factor" FROM "following_cell" WHERE {OF_ONE} AND time > now() - 25h'
+    no_cell = f'SELECT last("model") AS "geohash", "model" AS "cell", "level" AS "factor" FROM "following" WHERE {HERE}'
+    columns = [
+        column("Time", custom__hideFrom={"tooltip": True, "viz": False, "legend": True}),
+        column("factor", displayName="Factor", unit="none", decimals=2, thresholds=FACTORS),
+        column("cell", displayName="Cell", unit="string"),
+        column("geohash", unit="string", custom__hideFrom={"tooltip": True, "viz": False, "legend": True}),
+    ]
+    return panel(
+        "geomap",
+        "Cells that are followed",
+        "Where more (purple) or less (brown) came than the network alone would expect, level and hours aside: by 1.1, "
+        "by 1.5. Renewed each midnight, UTC; grey: within 1.1.",
+        (15, 13),
+        [f'{newest} GROUP BY "cell", "geohash"', no_cell],
+        options={
+            "view": {"id": "fit", "lat": 0, "lon": 0, "zoom": 10, "allLayers": False, "layer": "Centres of cells"},
+            "controls": {"showZoom": True, "mouseWheelZoom": True, "showAttribution": True, "showScale": True},
+            "basemap": land(),
+            "layers": coloured("factor"),
+            "tooltip": {"mode": "details"},
+        },
+        defaults={"unit": "short", "thresholds": FACTORS, "color": {"mode": "thresholds"}, "noValue": NOTHING},
+        overrides=columns,
+        maxDataPoints=10_000,
+    )
