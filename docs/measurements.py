@@ -105,6 +105,8 @@ _PIPELINE = Measurement(
         Column("started_s", "s since 1970", "start of the job"),
         Column("data_end_s", "s since 1970", "end of the data that the artifact in force was made from"),
         Column("challenger", "text", "version that is tried beside it, or `none`; not for `_unassigned`"),
+        Column("followed_ago_s", "s", "since the hour of what the scores follow; 3 days: it could not be used"),
+        Column("change", "text", "that the scores follow, such as `since 3 Mar: 05 to 08 h x 1.9`, local hours"),
         Column("covariates_missing", "series", "neutral in the newest scores, where the artifact uses outside series"),
         Column(
             "covariates_accepted covariates_unused covariates_rejected",
@@ -190,6 +192,33 @@ _DRIFT = Measurement(
         Column("low high", "", "bounds of the ratio"),
     ),
 )
+_FOLLOWING = Measurement(
+    "What was learned of the last weeks, hourly: factors on what the network expects of the next hour.",
+    (
+        *(_REGION, _ONE_CATEGORY, _MODEL),
+        Column("level", "times", "factor of the region's level"),
+        Column("as_usual", "0 to 1", "chance that the network alone is as good; factors are drawn towards 1 by it"),
+        Column("gained", "nats", "how much likelier the factors made the counts of the newest hour that was learned"),
+        Column("incidents", "incidents", "in that hour"),
+    ),
+)
+_FOLLOWING_HOUR = Measurement(
+    "The same for each local hour of the day.",
+    (
+        *(_REGION, _ONE_CATEGORY),
+        Column("hour", "tag", "local, `00` to `23`"),
+        Column("factor", "times", "of level and hour"),
+    ),
+)
+_FOLLOWING_CELL = Measurement(
+    "The same for cells, each midnight (UTC): those beyond 1.1 or below 0.91.",
+    (
+        *(_REGION, _ONE_CATEGORY),
+        Column("cell", "tag", "as in `risk`"),
+        Column("geohash", "tag", "of the cell's centre"),
+        Column("factor", "times", "of the cell"),
+    ),
+)
 _RETRAIN = Measurement(
     "When the triggers of retraining were last asked. One point an hour, where anybody asks.",
     (
@@ -225,6 +254,9 @@ MEASUREMENTS = {
     "shadow": _SHADOW,
     "gate": _GATE,
     "drift": _DRIFT,
+    "following": _FOLLOWING,
+    "following_hour": _FOLLOWING_HOUR,
+    "following_cell": _FOLLOWING_CELL,
     "retrain": _RETRAIN,
     "archive": _ARCHIVE,
     "feedback": _FEEDBACK,

@@ -2,9 +2,9 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
-from generator.build import Panel, Size, lines, panel, stat, table, text
-from generator.ground import NO_SCORE, coloured, land
-from generator.looks import GREY, Json, column, filled_by_level, steps
+from generator.build import TABLE_OPTIONS, Panel, Size, lines, panel, stat, text
+from generator.ground import coloured, land
+from generator.looks import AMBER, GREY, Json, by_level, column, steps
 from generator.store import FRESH, choice, long
 from models.followed_change import BEYOND
 
@@ -15,8 +15,8 @@ OF_ONE = f"{HERE} AND \"category\" = '$followed'"
 NOTHING = "nothing learned in the shown time"
 NO_CHANGE = "no change"
 BELOW, ABOVE = 1 / BEYOND, BEYOND
-# Brown, grey, purple after ColorBrewer's PuOr, for any colour vision.
-LEVELS = ((None, "#B35806"), (1 / 1.5, "#F1A340"), (1 / 1.1, NO_SCORE), (1.1, "#998EC3"), (1.5, "#542788"))
+# Brown, grey, purple after ColorBrewer's PuOr, for any colour vision, under white figures.
+LEVELS = ((None, "#7F3B08"), (1 / 1.5, AMBER), (1 / 1.1, GREY), (1.1, "#6F5EA3"), (1.5, "#542788"))
 FACTORS = steps(*LEVELS)
 WORDS = """Where a city changes, a network that was trained before stays wrong for months. So its forecast is multiplied
 by three factors, learned hour by hour from counts that are final: the **level**, the **24 local hours**, the **cells**.
@@ -40,8 +40,8 @@ def following() -> list[Panel]:
         _gained(),
         _as_usual(),
         _level(),
+        text("What is followed", WORDS, (12, 9)),
         _hours(),
-        text("What is followed", WORDS, (9, 13)),
         _cells(),
     ]
 
@@ -78,15 +78,15 @@ def _gained() -> Panel:
 def _as_usual() -> Panel:
     return stat(
         "As usual",
-        "The chance, by category, that the network alone is as good.",
+        "The chance that the network alone is as good, of the category where it is lowest.",
         (6, 4),
-        f'SELECT last("as_usual") AS "chance" FROM {FOLLOWING} WHERE {HERE} AND time > now() - 3d GROUP BY "category"',
+        f'SELECT min("chance") AS "chance" FROM (SELECT last("as_usual") AS "chance" FROM {FOLLOWING} WHERE {HERE} '
+        'AND time > now() - 3d GROUP BY "category")',
         "percentunit",
         decimals=0,
         without=NOTHING,
         colour=GREY,
         background=False,
-        named=True,
     )
 
 
@@ -94,7 +94,7 @@ def _level() -> Panel:
     return lines(
         "Level that is followed",
         "By category, as shown for the next hour. 1 changes nothing.",
-        (12, 8),
+        (12, 9),
         f'SELECT last("level") AS "level" FROM {FOLLOWING} WHERE {SHOWN} GROUP BY time(1h), "category" fill(null)',
         "none",
         minimum=None,
@@ -106,27 +106,21 @@ def _level() -> Panel:
 
 
 def _hours() -> Panel:
-    return table(
+    rows = {"rowField": "hour", "columnField": "category", "valueField": "factor", "emptyValue": "null"}
+    filled = {"cellOptions": {"type": "color-background", "mode": "basic"}, "align": "center", "minWidth": 50}
+    return panel(
+        "table",
         "Hours of the day that are followed",
         "The newest factor of each local hour and category, level included. 1 changes nothing.",
-        (24, 5),
+        (8, 26),
         'SELECT last("factor") AS "factor" FROM "following_hour" '
         f'WHERE {HERE} AND time > now() - 3d GROUP BY "category", "hour"',
-        [
-            column("category\\hour", displayName="Category", unit="string", custom__cellOptions={"type": "auto"}),
-            *[column(f"{hour:02d}", **filled_by_level(*LEVELS), decimals=2, custom__width=42) for hour in range(24)],
-        ],
-        without=NOTHING,
+        options=TABLE_OPTIONS,
+        defaults={"unit": "none", "decimals": 2, "noValue": NOTHING, "custom": filled, **by_level(*LEVELS)},
+        overrides=[column("hour\\category", displayName="Hour", unit="string", custom__cellOptions={"type": "auto"})],
         transformations=[
-            {
-                "id": "groupingToMatrix",
-                "options": {
-                    "rowField": "category",
-                    "columnField": "hour",
-                    "valueField": "factor",
-                    "emptyValue": "null",
-                },
-            }
+            {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "hour"}]}},
+            {"id": "groupingToMatrix", "options": rows},
         ],
     )
 
@@ -146,7 +140,7 @@ def _cells() -> Panel:
         "Cells that are followed",
         "Where more (purple) or less (brown) came than the network alone would expect, level and hours aside: by 1.1, "
         "by 1.5. Renewed each midnight, UTC; grey: within 1.1.",
-        (15, 13),
+        (16, 26),
         [f'{newest} GROUP BY "cell", "geohash"', no_cell],
         options={
             "view": {"id": "fit", "lat": 0, "lon": 0, "zoom": 10, "allLayers": False, "layer": "Centres of cells"},

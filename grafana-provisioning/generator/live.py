@@ -160,7 +160,7 @@ def live() -> Json:
         _map(),
         _highest(),
         text("Colours", legend(), (8, 3)),
-        change((24, 2)),
+        change((24, 3)),
         text("How to read the map", HOW_TO, (24, 5)),
     ]
     by = {"Chance of at least one": '"r"', "Lift over usual": BY_LIFT}

@@ -58,7 +58,7 @@ def _week() -> Panel:
         "Mean incidents in an hour, all chosen categories together, by the region's local hour (rows) "
         "and weekday (columns), over eight weeks. Colours are fifths of the span from the least to the most, amber the "
         "uppermost.",
-        (12, 25),
+        (12, 26),
         query,
         options=TABLE_OPTIONS,
         defaults={

@@ -12,7 +12,7 @@ from schemas.feedback import Feedback
 from schemas.frame import attribution_groups
 from streaming.feedback.accept import mark_line
 from streaming.sinks.line_protocol import top_lines
-from tests.harness.grafana_world import SPECS, outcome_lines, pipeline, score_lines, shadow_lines
+from tests.harness.grafana_world import SPECS, follower_lines, outcome_lines, pipeline, score_lines, shadow_lines
 from tests.harness.points import stored_points
 from tests.harness.toy import toy_frame, toy_spec
 
@@ -27,6 +27,7 @@ def columns():
     lines = [*score_lines(SPECS.values(), [TICK_S], draw), pipeline("northville", TICK_S, 60)]
     lines += [outcome_lines(spec, TICK_S, draw) for spec in SPECS.values()]
     lines += [shadow_lines(spec, TICK_S, draw) for spec in SPECS.values()]
+    lines.append(follower_lines(SPECS["northville"], TICK_S, draw))
     mark = Feedback(region="northville", cell="r000c000", at=AT, mark="useful", desk="north")
     lines.append(mark_line(mark))
     asked = Asked(at_s=TICK_S, outcome="waits", because="x", ended_s=TICK_S, made_s=TICK_S)

@@ -38,8 +38,7 @@ def fields_of(series):
 def names_asked_for(panel):
     """Fields that the panel's settings name: overrides, colours, places, matrices."""
     named = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
-    hours = {"category\\hour", *(f"{hour:02d}" for hour in range(24))}
-    shown_by_transformation = {"hour\\weekday", *"1234567", "Time", *hours}
+    shown_by_transformation = {"hour\\weekday", *"1234567", "Time", "hour\\category"}
     return named - shown_by_transformation
 
 
