@@ -12,12 +12,12 @@ from rich.table import Table
 
 from benchmarks.follow_beds import BEDS, CHANGE_DAY, CITIES, STORM, Bed, City, bed_of, city_of
 from models.dispersion import Dispersion
-from models.follower_state import FollowerState
-from models.following import Follower
+from models.following.follower import Follower
+from models.following.sequential import SequentialFollowing, served_delay_s
+from models.following.state import FollowerState
 from models.likelihood import log_scores
 from models.measures.calibration import intervals_of
 from models.measures.paired import day_blocks, difference_of
-from models.sequential_following import SequentialFollowing, served_delay_s
 from models.training.train import TrainingOptions
 from schemas.errors import DataError
 from schemas.spec import HOUR_S

@@ -6,7 +6,7 @@ from generator.build import TABLE_OPTIONS, Panel, Size, lines, panel, stat, text
 from generator.ground import coloured, land
 from generator.looks import AMBER, GREY, Json, by_level, column, steps
 from generator.store import FRESH, choice, long
-from models.followed_change import BEYOND
+from models.following.change import BEYOND
 
 FOLLOWING = long("following")
 HERE = "\"region\" = '$region'"

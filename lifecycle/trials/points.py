@@ -11,8 +11,8 @@ from lifecycle.gate.shadow_day import ShadowHour, days_of
 from lifecycle.gate.trial import Trial
 from lifecycle.gate.triggers import drift_of
 from models.dispersion import Floats
-from models.follower_state import GUARDS, FollowerState
-from models.following import Parts
+from models.following.factors import Parts
+from models.following.state import GUARDS, FollowerState
 from schemas.spec import DAY_S, Spec
 from streaming.sinks.line_protocol import point_line
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from lifecycle.trials.points import following_lines
 from models.artifact.artifact import Artifact, read_artifact
-from models.followed_change import Shown, followed_change
-from models.follower_state import FollowerState
-from models.following import FinalOutcome, Follower
+from models.following.change import Shown, followed_change
+from models.following.follower import FinalOutcome, Follower
+from models.following.state import FollowerState
 from schemas.errors import CheckpointError, DataError
 from schemas.frame import is_baseline
 from schemas.left_behind.closed_counts import ClosedHorizon
@@ -109,7 +109,7 @@ def _outcomes(
             tick_s=horizon.tick_s,
             raw=(kept.expected if kept.raw is None else kept.raw)[:, :, horizon.horizon],
             observed=horizon.observed,
-            following=follower.factors(
+            following=follower.at(
                 _state(None if kept.raw is None else states.path(int(kept.following)), spec), horizon.tick_s
             ),
         )

@@ -5,10 +5,10 @@ import numpy as np
 from models.evaluation.judge import Forecast, Judge
 from models.evaluation.product import Learned
 from models.evaluation.spool import Spool
-from models.follower_state import FollowerState
-from models.following import Follower
+from models.following.follower import Follower
+from models.following.sequential import SequentialFollowing, served_delay_s
+from models.following.state import FollowerState
 from models.measures.cube import Counts
-from models.sequential_following import SequentialFollowing, served_delay_s
 
 
 def write_followed(network: Forecast, learned: Learned, judge: Judge, delay: int, spool: Spool) -> None:

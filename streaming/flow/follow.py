@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.follower_state import FollowerState
-from models.following import Follower
+from models.following.factors import RegionFactors
+from models.following.state import FollowerState
 from schemas.errors import CheckpointError, RiskError
 from schemas.frame import RiskFrame
 from schemas.left_behind.follower_states import FollowedChange, FollowerStates, read_follower_state
@@ -27,9 +27,9 @@ class Followed(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _follower(folder: str) -> Follower:
+def _region(folder: str) -> RegionFactors:
     artifact = load_artifact(folder)
-    return Follower.of(artifact.spec, artifact.constants)
+    return RegionFactors.of(artifact.spec, artifact.constants)
 
 
 @lru_cache(maxsize=1024)
@@ -64,7 +64,7 @@ def change_followed(follow_in: Path | None, frame: RiskFrame) -> FollowedChange 
 def followed_from(path: Path, folder: str, tick_s: int) -> Followed:
     """What the forecast of the artifact in `folder` follows at a tick, by a file that is known."""
     try:
-        factors = _follower(folder).factors(_state(path, folder), tick_s).shown().astype(np.float32)
+        factors = _region(folder).at(_state(path, folder), tick_s).shown().astype(np.float32)
         return Followed(factors, path.stem)
     except RiskError as error:
         return Followed(fault=f"{path}: {error}")

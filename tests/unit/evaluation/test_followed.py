@@ -10,9 +10,9 @@ from models.evaluation.followed import write_followed
 from models.evaluation.judge import Judge
 from models.evaluation.product import spec_of
 from models.evaluation.spool import Spool
-from models.follower_state import FollowerState
-from models.following import Follower
-from models.sequential_following import SequentialFollowing, served_delay_s
+from models.following.follower import Follower
+from models.following.sequential import SequentialFollowing, served_delay_s
+from models.following.state import FollowerState
 from schemas.spec import DAY_S, HOUR_S, Spec
 
 LATE = 2  # days after a day until what came in it is learned: it is final 25 hours after its end

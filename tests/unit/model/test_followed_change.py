@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.followed_change import BEYOND, LASTS_DAYS, Shown, followed_change
-from models.follower_state import FollowerState
+from models.following.change import BEYOND, LASTS_DAYS, Shown, followed_change
+from models.following.state import FollowerState
 from schemas.spec import DAY_S
 from tests.harness.toy import state_of, toy_spec
 

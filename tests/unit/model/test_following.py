@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from models.dispersion import LINEAR, Dispersion
 from models.features import feature_names
-from models.follower_state import STILL, FollowerState
-from models.following import LIMIT, SHARE, SILENT, FinalOutcome, Follower
+from models.following.factors import LIMIT
+from models.following.follower import SHARE, SILENT, FinalOutcome, Follower
+from models.following.score_gain import ScoreGain, SomeCounts
+from models.following.state import STILL, FollowerState
 from models.likelihood import log_scores
-from models.score_gain import ScoreGain, SomeCounts
 from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import DataError
 from schemas.grid import Grid
@@ -44,7 +45,7 @@ FOLLOWER = follower_of()
 def outcome(state, hour, raw, observed, horizon=0, follower=FOLLOWER):
     """raw: (cells, categories) in an hour."""
     tick_s = START_S + hour * HOUR_S
-    shown = follower.factors(state, tick_s)
+    shown = follower.at(state, tick_s)
     return FinalOutcome(horizon=horizon, tick_s=tick_s, raw=raw, observed=observed, following=shown)
 
 
@@ -57,7 +58,7 @@ def lived(counts, raw, state=None, begin=0):
 
 
 def shown_at(state, hour):
-    return FOLLOWER.factors(state, START_S + hour * HOUR_S).shown()
+    return FOLLOWER.at(state, START_S + hour * HOUR_S).shown()
 
 
 def assert_equal(state, other):
@@ -100,7 +101,7 @@ def test_hours_that_move_and_cells_that_change_places_are_found_apart():
     cells = np.where(np.arange(SHAPE[0]) < 3, 1.5, 0.5)[:, None]
     truth = raw * cells * np.where(local % 24 < 12, 1.6, 0.4)[:, None, None]
     state = lived(np.random.default_rng(1).poisson(truth), raw)[-1]
-    morning, evening = (FOLLOWER.factors(state, START_S + (28 * 24 + hour) * HOUR_S) for hour in (5 + 6, 5 + 18))
+    morning, evening = (FOLLOWER.at(state, START_S + (28 * 24 + hour) * HOUR_S) for hour in (5 + 6, 5 + 18))
     np.testing.assert_allclose(morning.hours[0] / evening.hours[0], 4, rtol=0.25)
     np.testing.assert_allclose(morning.hours[2], 1, atol=0.05)  # of a whole day
     np.testing.assert_allclose(morning.cells[:, :3].mean() / morning.cells[:, 3:].mean(), 3, rtol=0.25)
@@ -113,7 +114,7 @@ def test_a_longer_horizon_learns_from_outcomes_of_its_own():
     for hour, observed in enumerate(counts):
         first = outcome(state, hour, raw, observed)
         state = FOLLOWER.learn(state, [replace(first, horizon=2, raw=24 * raw, observed=24 * observed // 2), first])
-    factors = FOLLOWER.factors(state, START_S)
+    factors = FOLLOWER.at(state, START_S)
     assert (factors.levels[0] > 1.8).all()
     assert (factors.levels[2] < 1.1).all()  # there the level brought nothing
 
@@ -156,7 +157,7 @@ def test_a_burst_is_no_change():
     raw, random = np.full(SHAPE, 1.0), np.random.default_rng(7)
     before = lived(random.poisson(raw, (14 * 24, *SHAPE)), raw)[-1]
     after = lived(random.poisson(4 * raw, (12, *SHAPE)), raw, before, 14 * 24)[-1]
-    assert (FOLLOWER.factors(after, START_S).level < 1.15).all()  # four times as many for half a day would make it 1.2
+    assert (FOLLOWER.at(after, START_S).level < 1.15).all()  # four times as many for half a day would make it 1.2
 
 
 def test_quiet_hours_are_learned_with_the_next_incident():

@@ -9,11 +9,12 @@ import pytest
 from lifecycle.trials.teach import Teacher
 from models.artifact.artifact import read_artifact
 from models.dispersion import Dispersion
-from models.follower_state import FollowerState
-from models.following import Follower, Parts
+from models.following.factors import Parts
+from models.following.follower import Follower
+from models.following.sequential import SequentialFollowing, served_delay_s
+from models.following.state import FollowerState
 from models.likelihood import log_scores
 from models.measures.outcomes import Forecast
-from models.sequential_following import SequentialFollowing, served_delay_s
 from schemas.errors import CheckpointError
 from schemas.left_behind.closed_counts import ClosedHorizon, last_grace_s
 from schemas.left_behind.follower_states import FollowerStates, read_follower_state

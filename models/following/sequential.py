@@ -8,9 +8,10 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from models.follower_state import FollowerState
-from models.following import FinalOutcome, Follower, Following
-from models.score_gain import Integers
+from models.following.factors import Following
+from models.following.follower import FinalOutcome, Follower
+from models.following.score_gain import Integers
+from models.following.state import FollowerState
 from schemas.left_behind.closed_counts import GRACE_S
 from schemas.spec import DAY_S, HOUR_S
 
@@ -49,7 +50,7 @@ class SequentialFollowing:
         from.
         """
         self._learn_until(tick_s - self.delay_s)
-        following = self.follower.factors(self.state, tick_s)
+        following = self.follower.at(self.state, tick_s)
         if raw is not None:
             self._shown[tick_s] = raw, following
             for ticks in self._open:

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.dispersion import Floats
-from models.follower_state import FollowerState
-from models.following import Parts
+from models.following.factors import Parts
+from models.following.state import FollowerState
 from schemas.spec import DAY_S
 
 BEYOND = 1.25  # a factor above it, or below 1 / BEYOND, is worth a word

@@ -1,4 +1,4 @@
-"""What a region's follower (models/following.py) knows: arrays that are kept as a file, and read again to the bit."""
+"""What a region's follower (follower.py) knows: arrays that are kept as a file, and read again to the bit."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace

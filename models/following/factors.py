@@ -1,0 +1,130 @@
+"""Following: what the last weeks showed, as factors on the forecasts of a region that changes.
+
+    log expected = log usual + network + following
+
+Three filters stand one behind the other, each by category: the region's level, the 24 local hours of the day, and the
+cells. A filter holds the discounted counts O, and the discounted expectation E of the forecast with the factors of all
+*other* filters, so that none takes what another has taken (backfitting). Its factor is
+
+    f = (O + prior) / (E + prior)
+
+the mean of a gamma distribution that Poisson counts have updated and that time flattens. Source: Harvey and Fernandes,
+Time series models for count or qualitative observations, Journal of Business and Economic Statistics 7, 1989; the hours
+of the day as a slowly moving shape: Matteson, McLean, Woodard and Henderson, Forecasting emergency medical service call
+arrival rates, Annals of Applied Statistics 5, 2011.
+
+Most regions stand still most of the time. So each filter races against a factor of 1: with p the chance of that, the
+factor p + (1 - p) f is shown. At last the raw forecast races against all factors together, at each horizon. How the
+chances and sums are learned: follower.py.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from models.baseline import BaselineConstants
+from models.dispersion import Floats
+from models.following.state import GUARDS, FollowerState
+from models.local_time import hours_within
+from schemas.spec import Spec
+
+PRIORS = (20.0, 5.0, 3.0)  # of each filter, incidents that came as expected
+LIMIT = 8.0  # factors lie within 1 / LIMIT and LIMIT
+_ALMOST_NONE = 1e-100  # incidents: where nothing was expected yet, all weigh the same
+LEVEL, HOURS, CELLS = range(GUARDS)  # rows of `still`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """The factors of one moment, and what of them the races need once its outcomes are final."""
+
+    level: Floats  # (categories, 1) of the filter, before its race
+    levels: Floats  # (horizons, categories, 1) as shown
+    hours: Floats  # (horizons, categories, 1) as shown
+    cells: Floats  # (categories, cells) as shown
+    guards: Floats  # (horizons, categories, 1) chance that the raw forecast is as good
+
+    def together(self, horizon: int) -> Floats:
+        """(categories, cells) all filters' factors at one horizon, before the guard."""
+        return _limited(self.cells * (self.levels[horizon] * self.hours[horizon]))
+
+    def shown(self) -> Floats:
+        """(cells, categories, horizons) what a raw forecast is multiplied by; within 1 / LIMIT and LIMIT."""
+        factors = np.empty((*self.cells.T.shape, len(self.guards)))
+        for horizon, guard in enumerate(self.guards):
+            factors[:, :, horizon] = mixed(guard, self.together(horizon)).T
+        return factors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What is shown at the first horizon, part by part, with the chance that the raw forecast is as good."""
+
+    level: Floats  # (categories, 1)
+    hours: Floats  # (categories, 24) with the level
+    cells: Floats  # (categories, cells)
+
+    @classmethod
+    def of(cls, state: FollowerState) -> Self:
+        each = (mixed(state.still[row, :, None], factors) for row, factors in enumerate(filters(state)))
+        (level, hours, cells), guard = each, state.still[GUARDS, :, None]
+        return cls(level=mixed(guard, level), hours=mixed(guard, level * hours), cells=mixed(guard, cells))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionFactors:
+    """What does not change with time of a region's factors."""
+
+    spec: Spec
+    profile: Floats  # (categories, 168) of the baseline
+
+    @classmethod
+    def of(cls, spec: Spec, constants: BaselineConstants) -> Self:
+        return cls(spec=spec, profile=constants.profile)
+
+    def at(self, state: FollowerState, tick_s: int) -> Following:
+        """The factors on forecasts that are made at `tick_s`."""
+        level, by_hour, cells = filters(state)
+        hours, horizons = mixed(state.still[HOURS, :, None], by_hour), self.spec.horizons_s
+        guards, longer = np.split(state.still[GUARDS:, :, None], [len(horizons)])
+        return Following(
+            level=level,
+            levels=mixed(np.concatenate([state.still[LEVEL:HOURS, :, None], longer]), level),
+            hours=np.stack([over(self.local_hours(tick_s, span_s) * hours) for span_s in horizons]),
+            cells=mixed(state.still[CELLS, :, None], cells),
+            guards=guards,
+        )
+
+    def local_hours(self, tick_s: int, span_s: int) -> Floats:
+        """(categories, 24) the share that each local hour of the day has of the profile's incidents in a span."""
+        within = self.profile * hours_within(tick_s, tick_s + span_s, self.spec.timezone)
+        of_day = within.reshape(len(within), 7, 24).sum(axis=1)
+        return np.asarray(of_day / over(of_day))
+
+
+def over(places: npt.NDArray[np.floating]) -> Floats:
+    """(categories, 1) the sum over hours or cells."""
+    return np.asarray(places.sum(axis=1, keepdims=True))
+
+
+def filters(state: FollowerState) -> list[Floats]:
+    """(categories, 1), (categories, 24) and (categories, cells) factors before their races; the last two of mean 1."""
+    around = (np.roll(state.hours, 1, axis=2) + state.hours + np.roll(state.hours, -1, axis=2)) / 3
+    sums = (state.level, around, state.cells)
+    level, *shapes = ((of[0] + prior) / (of[1] + prior) for of, prior in zip(sums, PRIORS, strict=True))
+    weights = (np.maximum(of[1], _ALMOST_NONE) for of in (state.hours, state.cells))
+    of_mean_one = (shape / (over(weight * shape) / over(weight)) for shape, weight in zip(shapes, weights, strict=True))
+    return [_limited(factors) for factors in (level, *of_mean_one)]
+
+
+def _limited(factors: Floats) -> Floats:
+    return np.clip(factors, 1 / LIMIT, LIMIT, out=factors)
+
+
+def mixed(still: Floats, factors: Floats) -> Floats:
+    """The mean of 1, with the chance `still`, and of the factors."""
+    mean = (1 - still) * factors
+    mean += still
+    return np.asarray(mean)
