@@ -183,8 +183,8 @@ _GATE = Measurement(
     ),
 )
 _DRIFT = Measurement(
-    "Observed over expected of the version that scores, for the shortest horizon, from its local days so far, or only "
-    "the newest where they say more. One point a UTC day, from its fourteenth day on.",
+    "Observed over expected of the network that scores, without what it follows, for the shortest horizon, from its "
+    "local days so far, or only the newest where they say more. One point a UTC day, from its fourteenth day on.",
     (
         *(_REGION, _CATEGORY),
         Column("champion", "text", "version that scores"),

@@ -133,8 +133,9 @@ def _drift() -> Panel:
     sure = {"custom__showPoints": "never"}
     return lines(
         "Seen over expected, of the version that scores",
-        "All categories; 1 is right on the whole. Of all its days so far, or only of the newest where they say more: "
-        f"another sequence begins every {RESTART_DAYS} days, so the lines may jump. The band is the confidence "
+        "Of the network alone, without what it follows; all categories; 1 is right on the whole. Of all its days so "
+        f"far, or only of the newest where they say more: another sequence begins every {RESTART_DAYS} days, so the "
+        "lines may jump. The band is the confidence "
         f"sequence. Lines at {low:.2g} and {high:g}: a challenger is due when the whole band lies beyond one of them.",
         (14, 8),
         f'SELECT last("low") AS "low", last("high") AS "high", last("ratio") AS "seen / expected" FROM {DRIFTED} '
@@ -156,7 +157,7 @@ def _drift_by_category() -> Panel:
     low, high = DRIFT_BAND
     return table(
         "Seen over expected, by category",
-        "Of all days of the version that scores, or only the newest; each row by itself. "
+        "Of the network alone, of all days of the version that scores, or only the newest; each row by itself. "
         f"Blue: {low:.2g} to {high:g}. Amber is beyond chance only if both bounds lie outside, too.",
         (10, 8),
         f'SELECT last("ratio") AS "ratio", "low", "high" FROM {DRIFTED} '

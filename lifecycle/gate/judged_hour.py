@@ -12,22 +12,25 @@ from schemas.spec import Spec
 
 
 def judged_hour(champion: Forecast, challenger: Forecast | None, closed: ClosedHorizon, spec: Spec) -> ShadowHour:
-    """The forecasts against what was observed, and the champion's baseline."""
-    h, observed = closed.horizon, closed.observed
-    beside = challenger or champion
+    """The forecasts as shown against what was observed, the champion's network alone, and its baseline."""
+    h, observed, beside = closed.horizon, closed.observed, challenger or champion
+    forecasts = {
+        "champion": (champion.expected, champion.dispersion),
+        "challenger": (beside.expected, beside.dispersion),
+        "baseline": (champion.usual, champion.usual_dispersion),
+    }
+    if champion.raw is not None:
+        forecasts["alone"] = (champion.raw, champion.dispersion)
     sums: dict[str, Any] = {
         name: float(log_scores(mean[:, :, h].astype(np.float64), observed, dispersion[..., h]).sum())
-        for name, mean, dispersion in (
-            ("champion", champion.expected, champion.dispersion),
-            ("challenger", beside.expected, beside.dispersion),
-            ("baseline", champion.usual, champion.usual_dispersion),
-        )
+        for name, (mean, dispersion) in forecasts.items()
     }
-    for name, values in (
-        ("observed", observed.sum(axis=0)),
-        ("champion_expected", champion.expected[:, :, h].sum(axis=0, dtype=float)),
-        ("challenger_expected", beside.expected[:, :, h].sum(axis=0, dtype=float)),
-    ):
+    amounts = {"observed": observed.sum(axis=0)} | {
+        f"{name}_expected": mean[:, :, h].sum(axis=0, dtype=float)
+        for name, (mean, _) in forecasts.items()
+        if name != "baseline"
+    }
+    for name, values in amounts.items():
         sums[name] = dict(zip(spec.categories, values.tolist(), strict=True))
     return ShadowHour(
         tick_s=closed.tick_s,

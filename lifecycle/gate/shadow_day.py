@@ -42,6 +42,8 @@ class ShadowHour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     observed: Mapping[str, int]
     champion_expected: Mapping[str, float]
     challenger_expected: Mapping[str, float]
+    alone: float | None = None  # the champion's network without what was followed; None: nothing was
+    alone_expected: Mapping[str, float] | None = None
     is_cut: bool = False  # the feed was silent, or many messages were refused: it says nothing of either
 
 
@@ -60,6 +62,8 @@ class ShadowDay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     observed: Mapping[str, int]
     champion_expected: Mapping[str, float]
     challenger_expected: Mapping[str, float]
+    alone: float
+    alone_expected: Mapping[str, float]
 
 
 def shadow_path(checkpoint: Path, region: str) -> Path:
@@ -132,10 +136,14 @@ def _added_up(all_hours: Sequence[ShadowHour], zone: ZoneInfo, challenger: str |
     first = _local(all_hours[0].tick_s, zone)
     clear = [hour for hour in all_hours if not hour.is_cut]
     hours = [hour for hour in clear if challenger in (None, hour.challenger_version)]
+    categories = all_hours[0].observed
     sums: dict[str, Any] = {name: sum(getattr(hour, name) for hour in hours) for name in _SUMS}
     for name in _BY_CATEGORY:
         by_hour = [getattr(hour, name) for hour in hours]
-        sums[name] = {category: sum(values[category] for values in by_hour) for category in all_hours[0].observed}
+        sums[name] = _by_category(by_hour, categories)
+    sums["alone"] = sum(hour.champion if hour.alone is None else hour.alone for hour in hours)
+    alone = [hour.alone_expected or hour.champion_expected for hour in hours]
+    sums["alone_expected"] = _by_category(alone, categories)
     return ShadowDay(
         day=first.date().isoformat(),
         weekday=first.isoweekday(),
@@ -144,6 +152,10 @@ def _added_up(all_hours: Sequence[ShadowHour], zone: ZoneInfo, challenger: str |
         cut=len(all_hours) - len(clear),
         **sums,
     )
+
+
+def _by_category(by_hour: Sequence[Mapping[str, float]], categories: Iterable[str]) -> dict[str, float]:
+    return {category: sum(values[category] for values in by_hour) for category in categories}
 
 
 def _local(at_s: int, zone: ZoneInfo) -> datetime:

@@ -14,6 +14,8 @@ OLDEST_DAYS = 90  # since the end of the champion's data
 ALPHA = 0.05
 LEAST_DAYS = 14  # before drift is judged
 RESTART_DAYS = 14  # after so many days another sequence begins
+FOLLOWING_DAYS = 7  # before what following gains is judged, and after so many another sequence begins
+MOST_GAINED = 0.01  # nats an incident
 SKILL_DAYS = 28  # before skill is judged
 
 
@@ -40,6 +42,8 @@ class Drift:
 def drift_of(days: Sequence[ShadowDay]) -> list[Drift]:
     """The drift of the region and of each category; empty before LEAST_DAYS. `days` are of one champion, in order.
 
+    Of its network alone: what is followed hides that it has become wrong.
+
     A change late in a champion's life is diluted by the days before it, and widens its own bounds. So a sequence begins
     every RESTART_DAYS; the one that says most is given. All of them, of all names, err in ALPHA together.
     """
@@ -51,7 +55,7 @@ def drift_of(days: Sequence[ShadowDay]) -> list[Drift]:
     for name, members in (("all", categories), *((category, [category]) for category in categories)):
         observed, expected = (
             np.array([sum(getattr(day, field)[category] for category in members) for day in used])
-            for field in ("observed", "champion_expected")
+            for field in ("observed", "alone_expected")
         )
         starts = range(0, len(used) - LEAST_DAYS + 1, RESTART_DAYS)
         share = ALPHA / (1 + len(categories))
@@ -111,8 +115,29 @@ def skill_is_gone(record: ChampionRecord) -> list[str]:
     return [f"after {len(days)} days it is no longer shown to be better than its baseline"]
 
 
+def following_gains(record: ChampionRecord) -> list[str]:
+    """Where the network alone has become so much worse than with what it follows, it is time for another network."""
+    days = whole_enough(record.days)
+    gained = np.array([day.alone - day.champion for day in days])
+    came = np.array([sum(day.observed.values()) for day in days])
+    for number, start in enumerate(range(0, len(days) - FOLLOWING_DAYS + 1, FOLLOWING_DAYS)):
+        more = bounds(gained[start:] - MOST_GAINED * came[start:], alpha=ALPHA / ((number + 1) * (number + 2)))
+        if more.lower[-1] > 0:
+            by = gained[start:].sum() / came[start:].sum()
+            return [
+                f"in {len(days) - start} days following gained {by:.3f} nats an incident, more than {MOST_GAINED:g}: "
+                "the network alone no longer fits"
+            ]
+    return []
+
+
 # Each gives the reasons why a challenger is due; none when it is not.
-TRIGGERS: tuple[Callable[[ChampionRecord], list[str]], ...] = (data_are_old, incidents_drift, skill_is_gone)
+TRIGGERS: tuple[Callable[[ChampionRecord], list[str]], ...] = (
+    data_are_old,
+    incidents_drift,
+    following_gains,
+    skill_is_gone,
+)
 
 
 def triggers(record: ChampionRecord) -> list[str]:

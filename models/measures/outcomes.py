@@ -38,6 +38,7 @@ class Forecast:
     has_history: npt.NDArray[np.bool_] | None = (
         None  # (cells,) whether any incident is on record; a trial asks for none
     )
+    raw: Means | None = None  # expected before what was followed; None: the same
 
     @classmethod
     def of(
@@ -62,6 +63,7 @@ class Forecast:
             dispersion=Dispersion(r=stored.dispersion, power=stored.dispersion_power),
             usual_dispersion=Dispersion(r=stored.usual_dispersion, power=stored.usual_dispersion_power),
             has_history=None if stored.has_history is None else stored.has_history > 0,
+            raw=stored.raw,
         )
 
     def to_keep(self) -> KeptForecast:

@@ -24,7 +24,9 @@ def judged_hour(tick_s, **changes):
 def judged_day(number=0, **changes):
     """The day with that number of a month that begins on a Monday; after 28 days the next month begins."""
     date = f"2026-{3 + number // 28:02d}-{1 + number % 28:02d}"
-    return ShadowDay(**{"day": date, "weekday": number % 7 + 1, "hours": 24, **SUMS, **changes})
+    sums = {**SUMS, **changes}
+    alone = {"alone": sums["champion"], "alone_expected": sums["champion_expected"]}
+    return ShadowDay(**{"day": date, "weekday": number % 7 + 1, "hours": 24, **alone, **sums})
 
 
 def toy_trial(**changes):

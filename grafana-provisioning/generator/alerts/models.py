@@ -54,8 +54,8 @@ ON_MODELS = (
         without_rows="OK",
         lost_after=10,
         summary=f"{REGION}, {{{{ .Labels.category }}}}: the version that scores expects too much or too little",
-        means="""Seen over expected is off, beyond chance, over two weeks or more of this version: a challenger is
-            due.""",
+        means="""Seen over expected of the network alone, without what it follows, is off, beyond chance, over two weeks
+            or more of this version: a challenger is due.""",
         page=PAGE,
         to_do=f"""
             Since this version scores, or in its newest two weeks or more, its region or one category has had clearly

@@ -71,6 +71,10 @@ def test_a_kept_forecast_is_judged_by_the_dispersion_of_each_cell(kept, horizon)
     assert hour.champion == pytest.approx(total, rel=1e-6)
     sums = EXPECTED[:, :, horizon].sum(axis=0, dtype=np.float64)
     assert hour.champion_expected == hour.challenger_expected == dict(zip(SPEC.categories, sums, strict=True))
+    assert (hour.alone, hour.alone_expected) == (None, None)
+    followed = judged_hour(replace(kept, expected=2 * kept.expected, raw=kept.expected), None, closed(horizon), SPEC)
+    assert (followed.alone, followed.alone_expected) == (hour.champion, hour.champion_expected)
+    assert followed.champion != hour.champion
     places = (slice(None), slice(None), horizon)
     assert hour.baseline == pytest.approx(-usual_law(places).logpmf(observed).sum(), rel=1e-6)
 

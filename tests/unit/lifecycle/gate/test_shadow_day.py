@@ -31,6 +31,8 @@ def hour(tick_s, **changes):
         "champion_expected": {"ems": 0.5, "fire": 0.25 * number},
         "challenger_expected": {"ems": 0.75, "fire": 0.5},
     }
+    if number % 2:  # in the others nothing was followed
+        fields |= {"alone": 4.0 + number, "alone_expected": {"ems": 0.125 * number, "fire": 2.0}}
     return judged_hour(tick_s, **fields | changes)
 
 
@@ -70,6 +72,11 @@ def test_days_are_those_of_a_plain_loop(drawn, start, random):
         counts = (len(judged), len(clear) - len(judged), len(of_day) - len(clear), 8 * len(judged))
         assert (day.hours, day.failed, day.cut, day.values) == counts
         assert day.challenger == pytest.approx(sum(each.challenger for each in judged))
+        alone = [each.champion if each.alone is None else each.alone for each in judged]
+        assert day.alone == pytest.approx(sum(alone))
+        assert day.alone_expected["ems"] == sum(
+            (each.alone_expected or each.champion_expected)["ems"] for each in judged
+        )
         assert day.observed == {"ems": sum(each.observed["ems"] for each in judged), "fire": len(judged)}
         assert day.weekday == datetime.fromisoformat(day.day).isoweekday()
 

@@ -21,7 +21,7 @@ def reasons_of(days=(), **other):
     return triggers(ChampionRecord(**{"days": days, "age_days": 10.0, "is_trained": True, "was_better": True} | other))
 
 
-def days(count, *, level=1.0, skill=0.01, seed=0):
+def days(count, *, level=1.0, skill=0.01, seed=0, **changes):
     """Days of Poisson counts at `level` times what is expected, with a mean skill over the baseline, nats per value."""
     random = np.random.default_rng(seed)
     drawn = []
@@ -34,7 +34,7 @@ def days(count, *, level=1.0, skill=0.01, seed=0):
                 champion=1000 * score,
                 baseline=1000 * (score + skill + 0.005 * random.standard_normal()),
                 observed=observed,
-                champion_expected={"ems": 200.0, "fire": 40.0},
+                **{"champion_expected": {"ems": 200.0, "fire": 40.0}, **changes},
             )
         )
     return drawn
@@ -119,3 +119,39 @@ def test_the_ratio_is_that_of_the_sums():
     assert ems.ratio == pytest.approx(came / (30 * 200))
     assert region.low < region.ratio < region.high
     assert not fire.is_outside
+
+
+def followed(count, gain, *, seed=0):
+    """Days on which following gained so much, nats an incident, give or take 0.01."""
+    random = np.random.default_rng(seed)
+    return [
+        judged_day(
+            number,
+            observed={"ems": 200, "fire": 40},
+            champion_expected={"ems": 200.0, "fire": 40.0},
+            champion=100.0,
+            alone=100.0 + 240 * (gain + 0.01 * random.standard_normal()),
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("calm", [0, 40, 200])
+def test_a_network_that_is_much_worse_alone_is_one_soon_however_long_all_was_calm(calm):
+    (reason,) = reasons_of(followed(calm, 0.0) + followed(14, 0.05, seed=1), was_better=False)
+    assert reason.endswith("nats an incident, more than 0.01: the network alone no longer fits")
+    assert reasons_of(followed(calm, 0.0) + followed(2, 0.05, seed=1), was_better=False) == []
+
+
+def test_following_that_gains_little_is_none_in_99_of_100_years():
+    asked = [reasons_of(followed(365, 0.009, seed=seed), was_better=False) for seed in range(100)]
+    assert sum(map(bool, asked)) <= 1
+
+
+def test_drift_is_that_of_the_network_alone_which_following_hides():
+    alone = days(30, level=1.5, champion_expected={"ems": 300.0, "fire": 40.0})
+    assert [reason.split()[-1] for reason in reasons_of(alone)] == []
+    hidden = days(
+        30, level=1.5, champion_expected={"ems": 300.0, "fire": 40.0}, alone_expected={"ems": 200.0, "fire": 40.0}
+    )
+    assert [reason.split()[-1] for reason in reasons_of(hidden)] == ["all", "ems"]
