@@ -120,11 +120,14 @@ class Job:
             follow_in=settings.follow_in,
         )
         rest = Rest(clock=settings.clock, comes=outside.topic.comes)
+        known: set[str] = set()  # regions
 
         def take_roster(roster: Mapping[str, Entry]) -> None:
             dataflow.take_roster(roster)
             rest.take_roster(roster)
-            warn_of_growth(settings.sink, (load_artifact(entry.folder).spec for entry in roster.values()))
+            if roster.keys() - known:
+                known.update(roster)
+                warn_of_growth(settings.sink, (load_artifact(entry.folder).spec for entry in roster.values()))
 
         roster = RosterWatch.of(settings, take=take_roster)
         publisher = Publisher(

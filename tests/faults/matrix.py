@@ -257,4 +257,12 @@ FAULTS = (
         "a region joins, then a newer artifact of another one",
         IN_SCENARIO,
     ),
+    Fault(
+        "F45",
+        "what forecasts follow fails",
+        "SIGKILL before each write of a follower that learns; its file is missing, damaged, older than three days; "
+        "another version takes over, without and with what its own follower learned",
+        "what was learned is that of an undisturbed run; without a file that can be used the network alone scores, "
+        "and health says why; a recount by the log of batches gives every score to the bit",
+    ),
 )

@@ -14,7 +14,7 @@ from models.scoring import score
 from schemas.errors import ArtifactError
 from schemas.left_behind.batch_log import logged_batches, logged_days
 from schemas.left_behind.follower_states import FollowerStates
-from schemas.spec import HOUR_S
+from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.rows import FIELDS
 from streaming.flow.score import scored_frame
 from streaming.roster.roster import load_artifact
@@ -152,26 +152,61 @@ def test_a_damaged_network_leaves_the_baseline_and_the_score_says_so(new_job, to
     assert (job.frames("riverton")[-1].expected != frame.expected).any()
 
 
-def test_forecasts_follow_what_was_learned_by_the_hour_and_the_log_of_batches_names_it(new_job, toy, add):
+@pytest.mark.fault("F45")
+def test_forecasts_follow_the_files_of_the_version_that_scores_and_the_log_of_batches_names_them(
+    new_job, toy, add, caplog
+):
     spec = toy("riverton", tick_s=1)
     job = new_job(clock="wall")
-    folder = add(job, spec)
-    states = FollowerStates.of(job.settings.checkpoint, "riverton", folder.name)
+    checkpoint, old = job.settings.checkpoint, add(job, spec)
     hour_s = int(time.time()) // HOUR_S * HOUR_S
-    states.write(hour_s, state_of(spec, 2.0).arrays())
-    with job.running(follow="on"):
-        job.wait_until(lambda: len(job.frames("riverton")) >= 2)
-    frame, artifact = job.frames("riverton")[0], load_artifact(str(folder))
-    state = artifact.history()
-    state.advance(frame.as_of_s)
-    features = FeatureEngine(spec, artifact.constants).compute(state)
+    FollowerStates.of(checkpoint, "riverton", old.name).write(hour_s, state_of(spec, 2.0).arrays())
+
+    def wait_for(version, *, follows, why=""):
+        def is_so():
+            newest = job.published[-1] if job.published else None
+            return (
+                newest
+                and "riverton" in newest.frames
+                and newest.frames["riverton"].model == version.name
+                and newest.following["riverton"] == follows
+                and why in newest.unfollowed["riverton"]
+            )
+
+        job.wait_until(is_so)
+
+    with caplog.at_level(logging.WARNING, "streaming"), job.running():
+        wait_for(old, follows=str(hour_s))
+        new = add(job, spec, created="20260201T000000Z", seed=2)
+        wait_for(new, follows="")  # its follower has learned nothing yet
+        states = FollowerStates.of(checkpoint, "riverton", new.name)
+        states.write(hour_s - 4 * DAY_S, state_of(spec, 3.0).arrays())
+        wait_for(new, follows="", why="older than three days")
+        states.write(hour_s - HOUR_S, state_of(spec, 3.0).arrays())
+        wait_for(new, follows=str(hour_s - HOUR_S))
+        states.path(hour_s).write_bytes(b"no file of ours")
+        wait_for(new, follows="", why=str(states.path(hour_s)))
+    assert sum("grows without limit" in record.getMessage() for record in caplog.records) == 1
+    with job.running():
+        wait_for(new, follows="", why=str(states.path(hour_s)))
+    frames = {frame.as_of_s: frame for frame in job.frames("riverton")}
+    logged = [batch.regions["riverton"] for day in logged_days(checkpoint) for batch in logged_batches(checkpoint, day)]
+    assert {one.following for one in logged if one.scores} == {"", str(hour_s), str(hour_s - HOUR_S)}
     torch.set_num_threads(1)
-    alone, shown = (scored_frame(str(folder), features, frame.as_of_s, file) for file in (None, states.path(hour_s)))
-    np.testing.assert_allclose(frame.expected, 2 * alone.expected, rtol=1e-3)
-    assert frame.digest() == shown.digest()
-    days = logged_days(job.settings.checkpoint)
-    logged = [batch.regions["riverton"] for day in days for batch in logged_batches(job.settings.checkpoint, day)]
-    assert (logged[0].following, logged[0].scores) == (str(hour_s), frame.digest())
+    for one in (one for one in logged if one.scores):
+        artifact = load_artifact(str(job.artifacts / "riverton" / one.artifact))
+        state = artifact.history()
+        state.advance(one.as_of_s)
+        features = FeatureEngine(spec, artifact.constants).compute(state)
+        states = FollowerStates.of(checkpoint, "riverton", one.artifact)
+        file = states.path(int(one.following)) if one.following else None
+        assert scored_frame(str(artifact.folder), features, one.as_of_s, file).digest() == one.scores
+        if one.following:
+            factor, alone = (
+                2 if one.artifact == old.name else 3,
+                scored_frame(str(artifact.folder), features, one.as_of_s),
+            )
+            np.testing.assert_allclose(frames[one.as_of_s].expected, factor * alone.expected, rtol=2e-3)
 
 
 @pytest.mark.fault("F21")

@@ -41,6 +41,7 @@ def followed(tmp_path):
     return str(artifact), FollowerStates.of(tmp_path, SPEC.region, artifact.name)
 
 
+@pytest.mark.fault("F45")
 def test_a_forecast_follows_what_was_learned_by_its_hour_and_nothing_that_is_old(followed):
     folder, states = followed
     assert states.for_forecast(NOW_S) is None
