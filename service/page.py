@@ -30,7 +30,7 @@ _POLICY = (
 async def live_map(request: Request, service: TheService) -> Response:
     caller = known_caller(service, token_of(request))
     if caller is None:
-        return RedirectResponse("login", 303)
+        return RedirectResponse(f"login{_view_of(request)}", 303)
     if not service.is_open:
         put_off(request, caller, service.now_s())
     return _html(_MAP)
@@ -56,16 +56,20 @@ async def sign_in(request: Request, service: TheService) -> Response:
     caller = known_caller(service, given)
     if caller is None:
         return _html(_LOGIN.replace("{{hidden}}", ""), 401)
-    return _to_the_map([] if service.is_open else new_cookies(request, given, caller, service.now_s()))
+    return _to_the_map(request, [] if service.is_open else new_cookies(request, given, caller, service.now_s()))
 
 
 @router.post("/logout")
 async def sign_out(request: Request, service: TheService) -> Response:
-    return _to_the_map([] if service.is_open else no_cookies(request))
+    return _to_the_map(request, [] if service.is_open else no_cookies(request))
 
 
-def _to_the_map(cookies: Sequence[str]) -> Response:
-    answer = RedirectResponse("./", 303)
+def _view_of(request: Request) -> str:
+    return "?view=wall" if request.query_params.get("view") == "wall" else ""
+
+
+def _to_the_map(request: Request, cookies: Sequence[str]) -> Response:
+    answer = RedirectResponse(f"./{_view_of(request)}", 303)
     for cookie in cookies:
         answer.headers.append("Set-Cookie", cookie)
     return answer

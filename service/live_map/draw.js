@@ -6,15 +6,25 @@ const COUNT_STEPS = [-5, -4, -3, -2, -1, 0, 1, 2, 3].flatMap((power) => [1, 2, 5
 const LIFT_STEPS = [1 / 3, 1 / 2, 1 / 1.5, 1 / 1.2, 1, 1.2, 1.5, 2, 3];
 const INKS = ["void", "hatch", "border", "mark", "halo", "quiet", "area", "street"];
 const ink = {};
-let px = 1, west = 0, north = 0, rem = 1, grid, steps, colours; // px: a cell's width; west, north: the grid's edges on the stage
+let px = 1, west = 0, north = 0, rem = 1, grid, steps, colours; // px: a cell's width; west, north: the drawn part's edges on the stage
+let part = { row: 0, col: 0, rows: 1, cols: 1 }; // of the grid that is drawn
 
-export const corner = (cell) => [west + (cell % grid.cols) * px, north + (grid.rows - 1 - Math.floor(cell / grid.cols)) * px];
+export const corner = (cell) => [west + ((cell % grid.cols) - part.col) * px, north + (part.row + part.rows - 1 - Math.floor(cell / grid.cols)) * px];
 export const size = () => px;
+
+/** The least part of the grid that has all these cells; all of it without any. */
+function partOf(cells, { rows, cols }) {
+  if (!cells.length) return { row: 0, col: 0, rows, cols };
+  const of = (place) => cells.map(place).reduce(([least, most], one) => [Math.min(least, one), Math.max(most, one)], [Infinity, -1]);
+  const [south, top] = of((cell) => Math.floor(cell / cols)), [left, right] = of((cell) => cell % cols);
+  return { row: south, col: left, rows: top - south + 1, cols: right - left + 1 };
+}
 
 /** The cell under a pointer's event, or null. */
 export function under(event) {
   const col = Math.floor((event.offsetX - west) / px), up = Math.floor((event.offsetY - north) / px);
-  return col >= 0 && col < grid.cols && up >= 0 && up < grid.rows ? (grid.rows - 1 - up) * grid.cols + col : null;
+  const isIn = col >= 0 && col < part.cols && up >= 0 && up < part.rows;
+  return isIn ? (part.row + part.rows - 1 - up) * grid.cols + part.col + col : null;
 }
 
 /** Eight steps up to the highest usual number of the region, so that the scale does not follow every new frame. */
@@ -65,19 +75,22 @@ function box(pen, cell, inset, radius = 0.16) {
 }
 function fill(pen, colour) { pen.fillStyle = colour; pen.fill(); }
 
-/** scoreOf: what is shown of a row. Cells outside of the chosen area are left out. */
-export function drawMap(picture, scoreOf) {
+/** scoreOf: what is shown of a row. best: cells that are numbered. Cells outside of the chosen area are left out; isWall:
+ *  also those without any incident on record. */
+export function drawMap(picture, scoreOf, best, isWall) {
   grid = picture.grid;
+  part = partOf([...picture.active].filter((cell) => !picture.inside || picture.inside.has(cell)), grid);
   for (const name of INKS) ink[name] = css(`--${name}`);
   rem = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
-  document.documentElement.style.setProperty("--aspect", grid.cols / grid.rows);
+  document.documentElement.style.setProperty("--aspect", part.cols / part.rows);
   const { pen, width, height } = canvasOf("map"), pad = 14 * rem, foot = 36 * rem;
-  px = Math.max(0.1, Math.min((width - 2 * pad) / grid.cols, (height - pad - foot) / grid.rows));
-  [west, north] = [(width - px * grid.cols) / 2, Math.max(pad, (height - foot - px * grid.rows) / 2)];
+  px = Math.max(0.1, Math.min((width - 2 * pad) / part.cols, (height - pad - foot) / part.rows));
+  [west, north] = [(width - px * part.cols) / 2, Math.max(pad, (height - foot - px * part.rows) / 2)];
   const gap = px > 5 ? Math.max(0.5, px * 0.05) : 0, none = hatching(pen);
-  for (let cell = 0; cell < grid.rows * grid.cols; cell++) {
-    if (picture.inside && !picture.inside.has(cell)) continue;
-    const row = picture.rows.get(cell), isShown = row && row.support !== "no_history" && Number.isFinite(scoreOf(row));
+  for (let at = 0; at < part.rows * part.cols; at++) {
+    const cell = (part.row + Math.floor(at / part.cols)) * grid.cols + part.col + (at % part.cols), row = picture.rows.get(cell);
+    if ((picture.inside && !picture.inside.has(cell)) || (isWall && !row)) continue;
+    const isShown = row && row.support !== "no_history" && Number.isFinite(scoreOf(row));
     if (!isShown || row.support === "sparse") { box(pen, cell, row ? gap : gap + px * 0.06); fill(pen, ink.void); }
     if (row && !isShown) fill(pen, none);
     if (isShown) { box(pen, cell, row.support === "sparse" ? px * 0.24 : gap); fill(pen, colourOf(scoreOf(row))); }
@@ -87,6 +100,7 @@ export function drawMap(picture, scoreOf) {
   lines(pen, picture.outlines, ink.halo, 4, 0.9);
   lines(pen, picture.outlines, ink.area, 2, 1);
   for (const [cell, row] of picture.rows) if (row.observed_1h > 0 && px > 5) hit(pen, cell);
+  best.map((cell, at) => [cell, at + 1]).reverse().forEach(([cell, place]) => number(pen, cell, place)); // the first on top
   furniture(pen, width, height);
 }
 function hatching(pen) {
@@ -115,9 +129,19 @@ function hit(pen, cell) {
   pen.beginPath(); pen.arc(x + px / 2, y + px / 2, Math.max(1.3, px * 0.12), 0, 7);
   pen.lineWidth = 2 * rem; pen.strokeStyle = ink.halo; pen.stroke(); fill(pen, ink.mark);
 }
+/** The cell's place in the list, on its upper right corner. */
+function number(pen, cell, place) {
+  const [x, y] = corner(cell);
+  pen.save();
+  pen.beginPath(); pen.arc(x + px, y, 8 * rem, 0, 7); fill(pen, ink.halo);
+  pen.lineWidth = rem; pen.strokeStyle = ink.mark; pen.stroke();
+  pen.font = `650 ${11 * rem}px ${getComputedStyle(document.body).fontFamily}`; pen.textAlign = "center"; pen.textBaseline = "middle";
+  pen.fillStyle = ink.mark; pen.fillText(place, x + px, y + 0.5 * rem);
+  pen.restore();
+}
 function lines(pen, shapes, colour, width, opacity) {
-  const x = (lon) => west + ((lon - grid.west_deg) / grid.cell_lon_deg) * px;
-  const y = (lat) => north + (grid.rows - (lat - grid.south_deg) / grid.cell_lat_deg) * px;
+  const x = (lon) => west + ((lon - grid.west_deg) / grid.cell_lon_deg - part.col) * px;
+  const y = (lat) => north + (part.row + part.rows - (lat - grid.south_deg) / grid.cell_lat_deg) * px;
   pen.beginPath();
   for (const shape of shapes)
     for (const part of shape.geometry.coordinates)

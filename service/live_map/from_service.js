@@ -11,7 +11,7 @@ let regions = [], land = {}, heard_s = Date.now() / 1000, turn = 0, isBusy = fal
 /** The answer to one question. Only who is answered heard of the service; a refusal says how long to wait. */
 async function question(path) {
   const answer = await fetch(path, { headers: { Accept: "application/json, application/geo+json" }, signal: AbortSignal.timeout(PATIENCE_MS) });
-  if (answer.status === 401 && !picture) location.assign("login");
+  if (answer.status === 401 && !picture) location.assign(`login${location.search}`);
   isEnded = answer.status === 401;
   if (!answer.ok) throw Object.assign(new Error(`${path}: ${answer.status}`), { wait_s: +answer.headers.get("Retry-After") });
   heard_s = Date.now() / 1000;

@@ -7,7 +7,7 @@
 import { showState } from "./current.js";
 import { chooseScale, colourOf, corner, drawLegend, drawMap, drawRings, size, under } from "./draw.js";
 import { $, line, make, put, titles } from "./elements.js";
-import { ALL, MEASURES, SAY, cellOf, count, idOf, percent, placeOf, plain, times } from "./words.js";
+import { ALL, MEASURES, SAY, cellAt, cellOf, count, idOf, percent, placeOf, plain, times } from "./words.js";
 
 const TAGS = { no_history: "no history", sparse: "little history" };
 const KEPT = "What made a score is kept for the ten riskiest cells of each category.";
@@ -17,6 +17,10 @@ const UNITS = {
   expected: "expected incidents per cell",
   lift: "expected divided by usual for this hour of the week",
 };
+const isWall = new URLSearchParams(location.search).get("view") === "wall"; // for a screen that nobody touches
+if (isWall) document.body.dataset.view = "wall";
+const MOST = isWall ? 8 : 10; // cells in the list
+const LONGEST = 12; // names beside one another; more are a list to choose from
 const LABELS = { measure: (name) => MEASURES[name], area: (name) => name };
 let hovered = null, changed = () => {};
 export let picture = null;
@@ -34,10 +38,11 @@ export function offer({ region, ...others }) {
   const form = $("controls"), focus = document.activeElement.id;
   if (form.dataset.offered === offered) return;
   form.dataset.offered = offered;
-  form.replaceChildren(...Object.entries(options).filter(([, values]) => values.length > 1).map(([name, values]) => choice(name, values)));
+  form.replaceChildren(...Object.entries(options).filter(([, values]) => values.length > 1).map(([name, values]) => choice(name, values)), finder());
   $(focus)?.focus({ preventScroll: true });
 }
 function choice(name, values) {
+  if (values.length > LONGEST) return longChoice(name, values);
   const group = make("fieldset"), chips = make("div", "", "chips");
   for (const value of values) {
     const label = make("label", (LABELS[name] ?? plain)(value)), input = make("input");
@@ -46,6 +51,29 @@ function choice(name, values) {
     label.append(input); chips.append(label);
   }
   group.append(make("legend", name, "caps"), chips);
+  return group;
+}
+
+/** Typing goes to a name that begins so. */
+function longChoice(name, values) {
+  const group = make("fieldset"), list = Object.assign(make("select"), { id: `choose-${name}`, ariaLabel: name });
+  list.append(...values.map((value) => Object.assign(make("option", (LABELS[name] ?? plain)(value)), { value, selected: value === chosen[name] })));
+  list.onchange = () => { chosen[name] = list.value; remember(); tick(); changed(name); };
+  group.append(make("legend", name, "caps"), list);
+  return group;
+}
+
+/** A place in words, to be pinned. */
+function finder() {
+  const group = make("fieldset"), box = Object.assign(make("input"), { id: "find", type: "search", placeholder: "41.88, -87.63 or r012c034", ariaLabel: "Coordinates or cell to pin" });
+  box.onchange = () => {
+    const cell = picture && box.value.trim() ? cellAt(box.value, picture.grid) : null;
+    box.setCustomValidity(cell === null && box.value.trim() ? "No such place in this region. Write latitude, longitude in degrees, or a cell." : "");
+    if (!box.reportValidity() || cell === null) return;
+    cursor = cell; pin(cell);
+  };
+  box.oninput = () => box.setCustomValidity("");
+  group.append(make("legend", "place", "caps"), box);
   return group;
 }
 
@@ -60,10 +88,10 @@ const isPinned = (cell) => cellOf(chosen.cell, picture.grid) === cell;
 const lift = (row) => (row.usual > 0 ? row.expected / row.usual : NaN);
 const scoreOf = (row) => (chosen.measure === "lift" ? lift(row) : row[chosen.measure]);
 
-/** The ten highest of what is chosen, [cell, row]. A lift on little history says nothing. */
+/** The highest of what is chosen, [cell, row]. A lift on little history says nothing. */
 export function ranked(rows) {
   const isRanked = ({ support }) => support === "ok" || (support === "sparse" && chosen.measure !== "lift");
-  return [...rows].filter(([, row]) => isRanked(row) && scoreOf(row) > 0).sort(([, a], [, b]) => scoreOf(b) - scoreOf(a)).slice(0, 10);
+  return [...rows].filter(([, row]) => isRanked(row) && scoreOf(row) > 0).sort(([, a], [, b]) => scoreOf(b) - scoreOf(a)).slice(0, MOST);
 }
 const highest = () => ranked(picture.rows)[0]?.[0] ?? 0;
 
@@ -75,26 +103,29 @@ function redraw() {
   put("unit", `${UNITS[chosen.measure]}, ${ahead}`);
   put("total", `${total.name}: expected ${count(total.expected)} (usual ${count(total.usual)}), last hour ${total.observed_1h}`);
   chooseScale(chosen.measure, rows.values());
-  draw();
+  draw(best);
   showHighest(best);
   look();
   const says = best.length ? `${$("unit").textContent}. Highest: ${brief(best[0][0]).join(", ")}` : "no scored cell";
   $("map").dataset.summary = `${plain(picture.region)}: ${says}`;
   tick();
 }
-function draw() {
-  drawMap(picture, scoreOf);
+function draw(best = ranked(picture.rows)) {
+  drawMap(picture, scoreOf, best.map(([cell]) => cell), isWall);
   drawLegend(chosen.measure);
   $("key-area").hidden = !picture.outlines.length;
 }
 function showHighest(best) {
-  put("top-name", `Ten highest: ${MEASURES[chosen.measure].toLowerCase()}`);
-  $("top").replaceChildren(...best.map(([cell, row]) => {
-    const open = make("button", idOf(cell, picture.grid)), swatch = make("span", "", "swatch"), name = make("span", "", "one");
+  put("top-name", `Highest: ${MEASURES[chosen.measure].toLowerCase()}`);
+  $("top").replaceChildren(...best.map(([cell, row], at) => {
+    const open = make("button", idOf(cell, picture.grid)), swatch = make("span", "", "swatch"), name = make("span", `${at + 1} `, "one");
     swatch.style.background = colourOf(scoreOf(row));
     open.id = `top-${open.textContent}`; open.onclick = () => pin(cell);
     name.append(swatch, open);
-    return line([name, percent(row.risk), count(row.expected), count(row.usual), times(lift(row)), String(row.observed_1h)]);
+    const shown = line([name, percent(row.risk), count(row.expected), count(row.usual), times(lift(row)), String(row.observed_1h)]);
+    shown.onpointerenter = () => { hovered = cell; look(); };
+    shown.onpointerleave = () => { hovered = null; look(); };
+    return shown;
   }));
 }
 function tick() {

@@ -27,6 +27,13 @@ export function cellOf(id, { rows, cols }) {
   const match = /^r(\d{3,})c(\d{3,})$/.exec(id ?? "");
   return match && +match[1] < rows && +match[2] < cols ? +match[1] * cols + +match[2] : null;
 }
+/** The cell that a text names, by its id or by `latitude, longitude` in degrees; null for none of this grid. */
+export function cellAt(text, grid) {
+  const degrees = /^\s*(-?\d+(?:\.\d+)?)\s*[,\s]\s*(-?\d+(?:\.\d+)?)\s*$/.exec(text);
+  if (!degrees) return cellOf(text.trim(), grid);
+  const row = Math.floor((+degrees[1] - grid.south_deg) / grid.cell_lat_deg), col = Math.floor((+degrees[2] - grid.west_deg) / grid.cell_lon_deg);
+  return row >= 0 && row < grid.rows && col >= 0 && col < grid.cols ? row * grid.cols + col : null;
+}
 export function placeOf(cell, grid) {
   const lat = grid.south_deg + (Math.floor(cell / grid.cols) + 0.5) * grid.cell_lat_deg;
   const lon = grid.west_deg + ((cell % grid.cols) + 0.5) * grid.cell_lon_deg;

@@ -72,6 +72,50 @@ def test_the_map_shows_the_frame_and_is_used_by_hand_and_keys(browser, folder):
 
 
 @pytest.mark.fault("F21")
+def test_on_a_wall_the_map_is_the_screen_and_keeps_what_the_address_chooses(browser, folder):
+    leave_frame(folder)
+    sizes = ((1280, 720), (1920, 1080), (3840, 2160))
+    with running(the_service(folder)) as base:
+        pages = browser(
+            *({"url": f"{base}/?view=wall", "width": width, "height": height} for width, height in sizes),
+            {"url": f"{base}/?view=wall#category=theft&area=North", "theme": "dark"},
+            {"url": f"{base}/?view=wall", "width": 390, "height": 844},
+        )
+    for page in pages:
+        assert (page["state"], page["controls"], page["cell"]) == ("live", None, None)
+    ranks = [list(map(int, re.findall(r"^(\d+) r", page["top"], re.MULTILINE))) for page in pages]
+    assert [ranks[0], *ranks[2:]] == [ranks[1], ranks[1], [1, 2, 3], ranks[1]]
+    assert ranks[1] == list(range(1, len(ranks[1]) + 1))
+    assert 3 < len(ranks[1]) <= 8
+    assert min(page["share"] for page in pages[:3]) >= 0.6
+    assert pages[3]["caption"] == "Risk: theft, next 1 h"
+
+
+def test_a_place_is_found_by_coordinates_or_a_cell_and_another_text_is_refused(browser, folder):
+    frame, _ = leave_frame(folder)
+    grid = frame.spec.grid
+    lat, lon = (degrees[7] for degrees in grid.centres())
+
+    def finds(text):
+        return (
+            "const [box, credit] = ['find', 'credit'].map((id) => document.getElementById(id));"
+            f"box.value = '{text}'; box.dispatchEvent(new Event('change')); "
+            "credit.textContent = box.validationMessage; credit.hidden = false;"
+        )
+
+    with running(the_service(folder)) as base:
+        by_place, by_cell, nowhere = browser(
+            *(
+                {"url": f"{base}/", "does": finds(text)}
+                for text in (f"{lat:.5f}, {lon:.5f}", grid.cell_ids()[7], "0, 0")
+            )
+        )
+    assert by_place["hash"] == by_cell["hash"]
+    assert f"cell={grid.cell_ids()[7]}" in by_place["hash"]
+    assert "cell=" not in nowhere["hash"]
+    assert nowhere["credit"] == "No such place in this region. Write latitude, longitude in degrees, or a cell."
+
+
 def test_an_old_frame_is_grey_and_says_stale_in_large_letters(browser, folder):
     leave_frame(folder, age_s=900)
     with running(the_service(folder)) as base:
