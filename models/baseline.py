@@ -134,7 +134,7 @@ class BaselineConstants:
         if not arrays.keys().isdisjoint(_OF_OLDER):
             shapes |= dict(zip(_OF_OLDER, ((spec.grid.cells, categories), (), ()), strict=True))
         if spec.holidays:
-            shapes["holidays"] = (min(arrays["holidays"].size, _MOST_HOLIDAYS),) if "holidays" in arrays else (0,)
+            shapes["holidays"] = (min(np.size(arrays.get("holidays", 0.0)), _MOST_HOLIDAYS),)
         if set(arrays) != set(shapes):
             raise DataError(f"baseline holds {sorted(arrays)}, needs {sorted(shapes)}", "train again")
         for name, shape in shapes.items():
@@ -196,9 +196,7 @@ def remember(
         block[: max(covered - start, 0)] = 0
         totals += weights[:, start:stop] @ block
         per_day[start:stop] = block.sum(axis=1)
-    has_data = np.arange(finished) >= covered
-    if constants.mean_per_day.sum() >= _SURELY_SOME:
-        has_data &= per_day > 0
+    has_data = per_day > 0 if constants.mean_per_day.sum() >= _SURELY_SOME else np.arange(finished) >= covered
     counts = (totals / WEIGHT_ONE).reshape(len(weights), spec.grid.cells, len(spec.categories))
     return Memory(counts=counts, days=(weights * has_data).sum(axis=1) / WEIGHT_ONE)
 

@@ -128,8 +128,8 @@ class FeatureEngine:
         self._shape = (spec.grid.cells, len(spec.categories))
         self._place = {name: columns_of(name) for name in LISTS}  # where the columns of each list stand
         self._memo: dict[str, tuple[LevelBins, int, object]] = {}
-        self._hours_at: tuple[int, Columns] = (-1, np.empty(0, np.float32))
-        self._holidays = frozenset(constants.holidays.astype(int).tolist())
+        self._hours_at: dict[int, Columns] = {}
+        self._holidays = frozenset(constants.holidays.tolist())
 
     def compute(self, state: CountState) -> Features:
         """Features at the start of the tick that the state's clock is in.
@@ -159,7 +159,7 @@ class FeatureEngine:
         counts = np.stack(columns("recent", recent), axis=-1)
         np.log1p(counts.astype(np.float32), out=values[:, :, self._place["recent"]])
         values[:, :, self._place["memory"]] = past_days.columns
-        values[:, :, self._place["level"]] = np.stack(columns("level", levels), axis=-1)
+        values[:, :, self._place["level"]] = np.stack(columns("level", levels), axis=1)
         values[:, :, self._place["time"]] = columns("time", hour)
         if spec.holidays:
             self._put_holidays(values, at_s)
@@ -207,9 +207,8 @@ class FeatureEngine:
         ages = np.arange(SINCE_CAP_HOURS - 1, 0, -1, dtype=np.int16)
         nearness = ((week > 0) * (SINCE_CAP_HOURS - ages)[:, None]).max(axis=0)
         last_71 = week[-71:].sum(axis=0, dtype=np.int32)
-        same = np.zeros(level.places, np.int32)
-        for day in range(1, SAME_HOURS_DAYS + 1):
-            same += level.sum_of_newest(SAME_HOURS, skip=24 * day - SAME_HOURS + 1)
+        skips = (24 * day - SAME_HOURS + 1 for day in range(1, SAME_HOURS_DAYS + 1))
+        same = np.asarray(sum(level.sum_of_newest(SAME_HOURS, skip=skip) for skip in skips))
         return _Hours(
             last_71=last_71.reshape(self._shape),
             last_167=(last_71 + week[:-71].sum(axis=0, dtype=np.int32)).reshape(self._shape),
@@ -220,11 +219,10 @@ class FeatureEngine:
     def _days(self, level: LevelBins, first_day: int) -> _Days:
         spec, constants = self.spec, self.constants
         baseline = (float(constants.half_life_days), float(constants.level_half_life_days))
-        half_lives = (*map(float, MEMORY_DAYS), *baseline, float("inf"))
+        half_lives = (*map(float, MEMORY_DAYS), *baseline, np.inf)
         memory = remember(level, half_lives, constants, spec, first_day=first_day)
         shrunk = [
-            cell_rate(counts, float(days), constants, spec)
-            for counts, days in zip(memory.counts[:-2], memory.days[:-2], strict=True)
+            cell_rate(memory.counts[n], float(memory.days[n]), constants, spec) for n in range(len(half_lives) - 2)
         ]
         if constants.older:
             of_all_days = memory.counts[-1] + self._older_counts(constants.older, level.oldest)
@@ -234,7 +232,7 @@ class FeatureEngine:
         region, newest = (region_rate(memory.counts[n], float(memory.days[n]), constants) for n in (-3, -2))
         block = (rate + ring_sum(rate, spec.grid)) / (ring_size(spec.grid) + 1)[:, None]
         long = LongMemory(
-            by_half_life=dict(zip(MEMORY_DAYS, shrunk[:-1], strict=True)), rate=rate, block=block, region=region
+            by_half_life={days: shrunk[n] for n, days in enumerate(MEMORY_DAYS)}, rate=rate, block=block, region=region
         )
         return _Days(
             columns=np.log(np.stack(columns("memory", long), axis=-1)).astype(np.float32),
@@ -276,12 +274,12 @@ class FeatureEngine:
             for ratio in (by_category, np.broadcast_to(over_all, by_category.shape))
         )
         return RegionLevels(
-            by_category=dict(zip(windows, by_category.T, strict=True)),
-            over_all=dict(zip(windows, over_all.T, strict=True)),
+            by_category={window: by_category[:, n] for n, window in enumerate(windows)},
+            over_all={window: over_all[:, n] for n, window in enumerate(windows)},
         )
 
     def _log_hours(self, at_s: int) -> Columns:
         """(cells, categories, horizons) log of the horizons in hours of the cell's average rate."""
-        if self._hours_at[0] != at_s:
-            self._hours_at = at_s, np.log(horizon_hours(self.constants, at_s, self.spec)).astype(np.float32)
-        return self._hours_at[1]
+        if at_s not in self._hours_at:
+            self._hours_at = {at_s: np.log(horizon_hours(self.constants, at_s, self.spec)).astype(np.float32)}
+        return self._hours_at[at_s]

@@ -66,7 +66,7 @@ def score(
     """
     usual, raw, inputs = means(values, network, spec)
     followed = None if network is None else following
-    expected = raw if followed is None else np.asarray(raw * followed, np.float32)
+    expected = raw if followed is None else np.asarray(raw * followed)
     dispersion = constants.dispersion_in_cells(of_network=network is not None)
     risk = at_least_one(expected, dispersion)
     return CellScores(

@@ -51,8 +51,13 @@ class Changes:
 
 def export_state(state: CountState) -> dict[str, bytes]:
     """All of a state, clock included, as blobs."""
-    numbers = (_layout(state.spec), state.as_of_s, state.history_end_s, state.first_day)
-    blobs = {name: msgspec.msgpack.encode(number) for name, number in zip(_NUMBERS, numbers, strict=True)}
+    numbers = {
+        "layout": _layout(state.spec),
+        "clock": state.as_of_s,
+        "history_end": state.history_end_s,
+        "first_day": state.first_day,
+    }
+    blobs = {name: msgspec.msgpack.encode(number) for name, number in numbers.items()}
     blobs["r:0000000000"] = state.registry.records().pack()
     if len(state.covariates.values):
         blobs[_BOOK] = state.covariates.values.tobytes()
@@ -214,7 +219,7 @@ class Journal:
         merged = Records.concatenate(list(self.open_segments.values()))
         newest_last = len(merged) - 1 - np.unique(merged.key[::-1], return_index=True)[1]
         merged = merged.select(np.sort(newest_last))
-        key = "r:" + max(self.open_segments).partition(":")[2]
+        key = "r:" + max(self.open_segments).removeprefix("s:")
         puts[key] = merged.pack()
         self.folded[key] = int(merged.latest_s.max())
         self.open_segments.clear()

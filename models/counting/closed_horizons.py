@@ -22,10 +22,11 @@ def horizons_closed_between(state: CountState, before_s: int) -> Iterator[Closed
         for end in range(first, last + 1):
             skip = hours.newest - end + 1
             for number, horizon_s in enumerate(spec.horizons_s):
-                if skip + horizon_s // HOUR_S <= bins_kept:
+                bins = horizon_s // HOUR_S
+                if skip + bins <= bins_kept:
                     yield ClosedHorizon(
                         horizon=number,
                         tick_s=end * HOUR_S - horizon_s,
                         judged_s=end * HOUR_S + grace_s,
-                        observed=state.shape(hours.sum_of_newest(horizon_s // HOUR_S, skip=skip)),
+                        observed=state.shape(hours.sum_of_newest(bins, skip=skip)),
                     )

@@ -18,6 +18,7 @@ from schemas.covariate import Values
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
 from schemas.spec import DAY_S, Spec
 
+_REVISIONS = 1 << 33  # more than there are
 OUTCOMES = ("counted", "corrected", "duplicate", "repeated", "excluded")
 
 
@@ -96,8 +97,7 @@ class CountState:
         is_future = incidents.occurred_s > self.as_of_s + self.spec.future_limit_s
         is_late = incidents.occurred_s < self.forget_before_s
         in_time = np.flatnonzero(~(is_future | is_late))
-        batch = incidents if len(in_time) == len(incidents) else incidents.select(in_time)
-        batch = batch.select(np.argsort(batch.key, kind="stable"))
+        batch = incidents.select(in_time[np.argsort(incidents.key[in_time], kind="stable")])
         groups = self._groups_of(batch)
         before = groups.highest_before(batch.revision)
         supersedes = _rank(groups.number, batch.revision) > before
@@ -203,15 +203,15 @@ class _Groups:
 
     def highest_before(self, revision: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
         """(messages,) rank of the highest revision of the incident before each message."""
-        known_revision = np.where(self.is_known, self.known.revision, -1).astype(np.int64)
+        known_revision = np.where(self.is_known, self.known.revision, -1)
         known_rank = _rank(np.arange(len(self.entry)), known_revision)[self.number]
         highest = np.maximum.accumulate(np.maximum(_rank(self.number, revision), known_rank))
-        return np.where(self.is_first, known_rank, np.concatenate([[0], highest[:-1]]))
+        return np.where(self.is_first, known_rank, np.concatenate([known_rank[:1], highest[:-1]]))
 
 
 def _rank(number: npt.NDArray[np.int64], revision: npt.NDArray[np.integer] | np.int64) -> npt.NDArray[np.int64]:
     """A number that orders by incident, then by revision; -1 is the revision of an unknown incident."""
-    return (number << 33) + revision.astype(np.int64) + 1
+    return number * _REVISIONS + revision
 
 
 def _outcomes(

@@ -46,13 +46,14 @@ class DayCounts:
     ) -> "DayCounts":
         """The day's counts, from those at places (cell x categories + category) and bins, which may repeat."""
         row, inverse = np.unique(place * _BINS + bin_, return_inverse=True)
-        categories = len(spec.categories)
+        at, in_bin = np.divmod(row, _BINS)
+        cell, category = np.divmod(at, len(spec.categories))
         return cls(
             day=day,
-            cell=(row // _BINS // categories).astype(np.int32),
-            category=(row // _BINS % categories).astype(np.int16),
-            bin=(row % _BINS).astype(np.int16),
-            count=np.bincount(inverse, count, len(row)).astype(np.int32),
+            cell=cell.astype(np.int32),
+            category=category.astype(np.int16),
+            bin=in_bin.astype(np.int16),
+            count=np.bincount(inverse, count).astype(np.int32),
         )
 
 
@@ -88,7 +89,7 @@ def counts_of_day(state: CountState, day: int, *, clock_s: int) -> DayCounts:
         day,
         np.concatenate([place, at]),
         np.concatenate([bin_, hour * (HOUR_S // BIN_S)]),
-        np.concatenate([np.ones(len(place), np.int64), missing[hour, at]]),
+        np.concatenate([np.ones_like(place), missing[hour, at]]),
         state.spec,
     )
     return replace(

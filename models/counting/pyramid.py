@@ -8,6 +8,7 @@ import numpy.typing as npt
 from schemas.spec import Level, Spec
 
 CHUNK_BINS = 32  # bins that are stored together
+_NEVER = -(1 << 40)  # number of a bin before all times
 _ENTRY = np.dtype([("bin", "<i8"), ("place", "<i4"), ("count", "<i4")])
 
 
@@ -27,7 +28,7 @@ class LevelBins:
     def empty(cls, level: Level, spec: Spec) -> "LevelBins":
         places = spec.grid.cells * len(spec.categories)
         ahead = spec.ahead(level)
-        return cls(level, places, ahead, np.zeros((level.keep + ahead, places), np.int32), -(1 << 40), set())
+        return cls(level, places, ahead, np.zeros((level.keep + ahead, places), np.int32), _NEVER, set())
 
     @property
     def oldest(self) -> int:
@@ -39,11 +40,8 @@ class LevelBins:
         if step <= 0:
             return
         slots = len(self.ring)
-        if step >= slots:
-            self.ring[:] = 0
-        else:
-            first = self.newest + self.ahead + 1
-            self.ring[np.arange(first, first + step) % slots] = 0
+        first = self.newest + self.ahead + 1
+        self.ring[np.arange(first, first + min(step, slots)) % slots] = 0
         self.newest += step
         self.past_version += 1
 
@@ -53,7 +51,7 @@ class LevelBins:
         in_reach = (bins >= self.oldest) & (bins <= self.newest + self.ahead)
         if not in_reach.all():
             bins, place = bins[in_reach], place[in_reach]
-        np.add.at(self.ring.reshape(-1), (bins % len(self.ring)) * self.places + place, np.int32(sign))
+        np.add.at(self.ring.ravel(), (bins % len(self.ring)) * self.places + place, np.int32(sign))
         if len(bins):
             self.past_version += bool(bins.min() < self.newest)
             self.dirty.update(np.unique(bins // CHUNK_BINS).tolist())
@@ -86,7 +84,7 @@ class LevelBins:
     def unpack_chunk(self, packed: bytes) -> None:
         """Take over a chunk's counts. Raises IndexError for a place that the level does not have."""
         entries = np.frombuffer(packed, _ENTRY)
-        if entries["place"].min(initial=0) < 0:
+        if (entries["place"] < 0).any():
             raise IndexError("a place before the first")
         live = entries[(entries["bin"] >= self.oldest) & (entries["bin"] <= self.newest + self.ahead)]
         self.ring[live["bin"] % len(self.ring), live["place"]] = live["count"]

@@ -25,7 +25,7 @@ _RECORD = np.dtype(
 )
 _PLACED_RECORD = np.dtype([*_RECORD.descr, ("place", "<i4", (2,))])
 _FREE = -1
-_SMALLEST = 1024
+_SMALLEST, _SLOTS = 1024, 2048  # of an empty table; a power of two
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class Registry:
         self._count, self.has_places = 0, has_places
         row, unpack = (_PLACED_RECORD, Records.unpack_placed) if has_places else (_RECORD, Records.unpack)
         self._columns = unpack(bytes(row.itemsize * _SMALLEST))
-        self._slots = np.full(2 * _SMALLEST, _FREE, np.int32)
+        self._slots = np.full(_SLOTS, _FREE, np.int32)
 
     def __len__(self) -> int:
         return self._count

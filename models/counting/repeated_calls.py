@@ -17,6 +17,7 @@ _EARTH_M = 6_371_008.8  # mean radius of the IUGG
 _WITHIN_RAD = WITHIN_M / _EARTH_M * 1.001  # a little more, for rounding
 _STEP_RAD = float(np.radians(1e-7))  # of a place
 _TURN = 3_600_000_000  # steps of longitude around the earth
+_CATEGORIES = 1 << 15  # more than there are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,8 @@ def repeats(calls: Calls) -> npt.NDArray[np.bool_]:
     placed = np.flatnonzero(calls.place[:, 0] != NO_PLACE)
     by_time = placed[np.lexsort((calls.order[placed], calls.occurred_s[placed]))]
     repeated = np.zeros(len(calls.occurred_s), np.bool_)
-    repeated[by_time] = _repeats_in_order(calls.select(by_time))
+    if len(placed):
+        repeated[by_time] = _repeats_in_order(calls.select(by_time))
     return repeated
 
 
@@ -71,38 +73,32 @@ def _repeats_in_order(calls: Calls) -> npt.NDArray[np.bool_]:
 class _Squares:
     """Calls in the order of time, by category and by squares no smaller than the distance: what is near is next door.
 
-    A square's number has its category, row and column; `numbers` are those in use, and `place` is sorted by (square,
+    A square's number has its row, column and category; `numbers` are those in use, and `place` is sorted by (square,
     rank): a square's place among them times the number of calls, plus the rank of the call.
     """
 
-    category: npt.NDArray[np.int64]  # (n,), as the next two
+    category: npt.NDArray[np.int16]  # (n,), as the next two
     row: npt.NDArray[np.int64]
     column: npt.NDArray[np.int64]
     columns: int  # around the earth
-    rows: int
     numbers: npt.NDArray[np.int64]
     place: npt.NDArray[np.int64]
     by_square: npt.NDArray[np.int64]  # (n,) ranks in the order of `place`
 
     @classmethod
     def of(cls, category: npt.NDArray[np.int16], place: npt.NDArray[np.int32]) -> "_Squares":
-        height = int(_WITHIN_RAD / _STEP_RAD) + 1
-        lat = np.abs(in_radians(place[:, 0])).max(initial=0.0) + _WITHIN_RAD
-        width = np.arcsin(min(np.sin(_WITHIN_RAD) / max(np.cos(min(lat, np.pi / 2)), 1e-12), 1.0)) / _STEP_RAD
-        columns = max(1, int(_TURN / (width + 1))) if lat < np.pi / 2 else 1
-        row = (place[:, 0].astype(np.int64) + _TURN // 4) // height + 1
-        column = (place[:, 1].astype(np.int64) + _TURN // 2) * columns // _TURN % columns
-        rows = int(row.max(initial=0)) + 2
-        kind = category.astype(np.int64)
-        numbers, square = np.unique((kind * rows + row) * columns + column, return_inverse=True)
+        lat = np.abs(in_radians(place[:, 0])).max() + _WITHIN_RAD
+        columns = max(1, int(6 * np.cos(lat) / np.sin(_WITHIN_RAD)))  # around a pole only one
+        north, east = place.astype(np.int64).T
+        row, column = north // int(_WITHIN_RAD / _STEP_RAD), east * columns // _TURN % columns
+        numbers, square = np.unique((row * columns + column) * _CATEGORIES + category, return_inverse=True)
         ranked = square * len(row) + np.arange(len(row))
         by_square = np.argsort(ranked)
         return cls(
-            category=kind,
+            category=category,
             row=row,
             column=column,
             columns=columns,
-            rows=rows,
             numbers=numbers,
             place=ranked[by_square],
             by_square=by_square,
@@ -113,8 +109,8 @@ class _Squares:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """For each call, where in `by_square` those of a square next door begin and end that are in [since, rank)."""
         column = (self.column[rank] + east) % self.columns
-        wanted = (self.category[rank] * self.rows + self.row[rank] + north) * self.columns + column
-        square = np.minimum(np.searchsorted(self.numbers, wanted), max(len(self.numbers) - 1, 0))
+        wanted = ((self.row[rank] + north) * self.columns + column) * _CATEGORIES + self.category[rank]
+        square = np.minimum(np.searchsorted(self.numbers, wanted), len(self.numbers) - 1)
         first, last = (np.searchsorted(self.place, square * len(self.row) + edge) for edge in (since, rank))
         return np.where(self.numbers[square] == wanted, first, last), last
 
@@ -143,4 +139,4 @@ def _metres(place: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> n
     lat, other_lat = place[:, 0], other[:, 0]
     across = np.sin((other[:, 1] - place[:, 1]) / 2) ** 2
     square = np.sin((other_lat - lat) / 2) ** 2 + np.cos(lat) * np.cos(other_lat) * across
-    return np.asarray(2 * _EARTH_M * np.arcsin(np.sqrt(np.minimum(square, 1.0))))
+    return np.asarray(2 * _EARTH_M * np.arcsin(np.sqrt(square)))

@@ -16,12 +16,12 @@ REPEATED = 8  # it repeats an earlier one, which counts in its place
 
 def is_live(records: Records) -> npt.NDArray[np.bool_]:
     """Which records the counts hold, or would hold if they did not repeat another."""
-    return np.asarray((records.flags & (COUNTED_ORIGIN | CANCELLED | IN_HISTORY)) == COUNTED_ORIGIN, np.bool_)
+    return np.asarray((records.flags & (COUNTED_ORIGIN | CANCELLED | IN_HISTORY)) == COUNTED_ORIGIN)
 
 
 def counting(records: Records) -> npt.NDArray[np.bool_]:
     """(n,) whether the counts hold each record."""
-    return np.asarray(is_live(records) & ((records.flags & REPEATED) == 0), np.bool_)
+    return np.asarray(is_live(records) & ((records.flags & REPEATED) == 0))
 
 
 def reconsidered(

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from models.counting.blobs import Journal
 from models.counting.count_state import CountState
-from models.counting.registry import Records, Registry
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
 from schemas.spec import DAY_S
 from tests.harness.toy import toy_spec
@@ -244,15 +243,22 @@ def test_an_incident_counts_once_in_the_history_or_in_the_stream(messages, outco
     assert_counted(state.levels["hour"].ring.sum(axis=1), hours)
 
 
-def test_an_incident_is_forgotten_when_its_latest_time_is_and_keeps_its_count():
-    call = {**BACK, "revision": 3}
-    for later, outcome, total in ((172_800, "duplicate", 1), (172_801, "counted", 2)):
-        state = CountState(SPEC)
-        state.apply(incidents([call, {**call, "revision": 0, "ago_s": 0}], NOW), NOW)  # an old one, overtaken
-        clock = NOW + later
-        applied = state.apply(incidents([{**call, "revision": 1, "ago_s": 0}], clock), clock)
-        assert applied.outcomes[outcome] == 1
-        assert state.window("hour", 15 * 24).sum() == total
+@pytest.mark.parametrize(("later", "outcome", "total"), [(172_800, "duplicate", 1), (172_801, "counted", 2)])
+@pytest.mark.parametrize("together", [False, True])
+def test_an_incident_is_forgotten_when_its_latest_time_is_and_keeps_its_count(later, outcome, total, together):
+    call, state, clock = {**BACK, "revision": 3}, CountState(SPEC), NOW + later
+    overtaken = {**call, "revision": 0, "ago_s": 0}
+    for batch in ([call, overtaken],) if together else ([call], [overtaken]):
+        assert len(state.apply(incidents(batch, NOW), NOW).changed) == 1
+        assert len(state.apply(incidents(batch, NOW), NOW).changed) == 0
+    applied = state.apply(incidents([{**call, "revision": 1, "ago_s": 0}], clock), clock)
+    assert applied.outcomes[outcome] == 1
+    assert state.window("hour", 15 * 24).sum() == total
+
+
+def test_of_a_new_state_nothing_is_known():
+    state = CountState(SPEC)
+    assert (state.as_of_s, state.history_end_s, state.first_day, len(state.registry)) == (0, 0, 0, 0)
 
 
 @pytest.mark.fault("F14")
@@ -267,19 +273,6 @@ def test_batch_boundaries_change_nothing(batches, history_end_s, random):
     for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True):
         split.apply(whole.select(np.arange(start, stop)), batches[-1][0])
     assert_same_rings(once, split)
-
-
-def test_the_registry_forgets_what_can_no_longer_be_corrected_and_keeps_the_rest():
-    registry = Registry()
-    keys = np.arange(5000, dtype=np.uint64) * np.uint64(1 << 40)  # equal low bits: the longest probe chains
-    ages = np.arange(5000, dtype=np.int64)
-    zeros, none = np.zeros(5000, np.int32), np.zeros(5000, "u1")
-    columns = {"occurred_s": ages % 1000, "revision": zeros, "cell": zeros, "category": none.astype("i2")}
-    registry.put(Records(key=keys, **columns, flags=none, latest_s=ages, place=np.empty((5000, 0), np.int32)))
-    registry.expire(2000)
-    assert (registry.find(keys[2000:]) >= 0).all()
-    assert (registry.find(keys[:2000]) < 0).all()
-    assert len(registry) == 3000
 
 
 @pytest.mark.parametrize(

@@ -133,10 +133,29 @@ def test_the_first_and_last_second_of_a_day_are_in_its_first_and_last_bin():
 
 
 def test_what_the_registry_has_forgotten_is_in_the_first_bin_of_its_hour():
-    state = happened(MIDNIGHT + 50 * 60, MIDNIGHT + 55 * 60, MIDNIGHT + DAY_S)
+    state = happened(MIDNIGHT + 5 * HOUR + 50 * 60, MIDNIGHT + 5 * HOUR + 55 * 60, MIDNIGHT + DAY_S)
     state.registry.expire(MIDNIGHT + DAY_S)
     counts = counts_of_day(state, FIRST_DAY, clock_s=MIDNIGHT + 3 * DAY_S)
-    assert (counts.bin.tolist(), counts.count.tolist(), counts.by_hour) == ([0], [2], 2)
+    assert (counts.bin.tolist(), counts.count.tolist(), counts.by_hour) == ([60], [2], 2)
+
+
+def test_of_a_day_that_is_not_all_there_only_the_hours_that_are_kept_and_were_reached_count():
+    """The level of hours is a ring: the place of an hour that is not there holds one of another day."""
+    state = CountState(SPEC)
+    state.advance(MIDNIGHT + 12 * HOUR)
+    level, places = state.levels["hour"], np.array([5, 6])
+    hours = np.arange(level.oldest, level.newest + level.ahead + 1)
+    level.add(np.repeat(hours * HOUR, 2), np.tile(places, len(hours)), 1)
+    for day, expected in ((FIRST_DAY, hours[-14:]), (oldest_day(state) - 1, hours[:11]), (FIRST_DAY + 1, [])):
+        counts = counts_of_day(state, day, clock_s=MIDNIGHT)
+        assert rows(counts) == {(place // 2, place % 2, int(hour) * 12): 1 for hour in expected for place in (5, 6)}
+        assert counts.by_hour == 2 * len(expected)
+        assert [getattr(counts, name).dtype for name in ("cell", "category", "bin", "count")] == [
+            "i4",
+            "i2",
+            "i2",
+            "i4",
+        ]
 
 
 def test_an_incident_that_was_moved_back_in_time_can_still_be_moved():
@@ -144,8 +163,8 @@ def test_an_incident_that_was_moved_back_in_time_can_still_be_moved():
     state = happened(later_s)
     back = incidents([{**CALL, "key": 1, "revision": 1, "ago_s": 2 * HOUR}], later_s)
     state.apply(back, later_s)
-    assert counts_of_day(state, FIRST_DAY, clock_s=MIDNIGHT + 3 * DAY_S).open == 1
-    assert counts_of_day(state, FIRST_DAY, clock_s=MIDNIGHT + 4 * DAY_S).open == 0
+    last_s = later_s + SPEC.registry_keep_s
+    assert [counts_of_day(state, FIRST_DAY, clock_s=at_s).open for at_s in (last_s, last_s + 1)] == [1, 0]
 
 
 def test_a_record_that_is_not_counted_is_damage():

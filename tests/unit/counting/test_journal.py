@@ -1,14 +1,17 @@
 """Counts that are stored and read again, by the same process, another one or a later version."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.counting.blobs import Journal, export_state, restore_state
 from models.counting.count_state import CountState
+from models.counting.pyramid import CHUNK_BINS
 from schemas.spec import DAY_S
 from tests.unit.counting.test_count_state import (
     CALL,
+    HOUR,
     NOW,
     SPEC,
     assert_same_rings,
@@ -18,6 +21,7 @@ from tests.unit.counting.test_count_state import (
     store,
     streams,
 )  # fmt: skip
+from tests.unit.counting.test_registry import by_key
 
 
 def restarted(batches, restarts, fold_after, history_end_s, spec=SPEC):
@@ -103,3 +107,64 @@ def test_a_journal_that_lags_behind_follows_what_the_other_one_stored(batches, t
     foreign, _ = Journal.start(CountState(SPEC))
     foreign.digest ^= 2
     assert not any(foreign.follow(blob) for key, blob in stored.items() if key.startswith("s:"))
+
+
+def recorded(journal, stored, messages, at_s):
+    told = incidents([{**CALL, **message} for message in messages], at_s)
+    store(journal.record(journal.state.apply(told, at_s).changed), stored)
+
+
+def test_what_is_stored_is_the_state_after_every_segment_and_when_they_are_folded(monkeypatch):
+    """They are folded when they have that many rows. Of an incident the last revision stays."""
+    monkeypatch.setattr("models.counting.blobs._FOLD_ROWS", 4)
+    journal, changes = Journal.start(CountState(SPEC))
+    stored, digests = dict(changes.puts), {journal.digest}
+    for messages in ([{}, {"key": 6}], [{"revision": 1, "ago_s": 2 * HOUR}], [{"revision": 2, "ago_s": 3 * HOUR}]):
+        assert "r:0000000003" not in stored
+        recorded(journal, stored, messages, NOW)
+        state = restore_state(SPEC, stored, as_of_s=NOW)
+        assert state.as_of_s == NOW
+        assert_same_rings(state, journal.state)
+        assert by_key(state.registry.records()) == by_key(journal.state.registry.records())
+        again = Journal.restore(SPEC, stored, as_of_s=NOW, digest=journal.digest)
+        assert again.next_key == journal.next_key == f"s:{len(digests) + 1:010d}"
+        digests.add(journal.digest)
+    assert [key for key in stored if key[0] in "rs"] == ["r:0000000003"]
+    assert len(digests) == 4
+
+
+def test_a_digest_tells_contents_apart():
+    journals = [Journal.start(CountState(SPEC))[0] for _ in range(2)]
+    for journal, key in zip(journals, (1, 2), strict=True):
+        recorded(journal, {}, [{"key": key}], NOW)
+    assert len({journal.digest for journal in journals}) == 2
+    assert len({Journal.start(journal.state)[0].digest for journal in journals}) == 2
+
+
+def test_numbers_that_are_none_are_refused():
+    blobs = export_state(CountState(SPEC)) | {"clock": msgspec.msgpack.encode("noon")}
+    with pytest.raises(msgspec.ValidationError):
+        restore_state(SPEC, blobs)
+
+
+HOURS_GONE_S = ((NOW // HOUR // CHUNK_BINS + 1) * CHUNK_BINS + 15 * 24 - 1) * HOUR  # the chunk's last one is too old
+MIDNIGHT = NOW // DAY_S * DAY_S
+
+
+@pytest.mark.parametrize(
+    ("first_s", "second_s", "key", "is_stored"),
+    [
+        (NOW, HOURS_GONE_S - 1, f"b:hour:{NOW // HOUR // CHUNK_BINS}", True),
+        (NOW, HOURS_GONE_S, f"b:hour:{NOW // HOUR // CHUNK_BINS}", False),
+        (MIDNIGHT, MIDNIGHT + SPEC.registry_keep_s, "r:0000000001", True),
+        (MIDNIGHT, MIDNIGHT + SPEC.registry_keep_s + DAY_S, "r:0000000001", False),
+    ],
+)
+def test_what_is_no_longer_asked_for_is_deleted_and_nothing_sooner(first_s, second_s, key, is_stored, monkeypatch):
+    monkeypatch.setattr("models.counting.blobs._FOLD_SEGMENTS", 1)
+    journal, changes = Journal.start(CountState(SPEC))
+    stored = dict(changes.puts)
+    recorded(journal, stored, [{"key": 1}], first_s)
+    journal = Journal.restore(SPEC, stored, as_of_s=first_s, digest=journal.digest)
+    recorded(journal, stored, [{"key": 2}], second_s)
+    assert (key in stored) == is_stored

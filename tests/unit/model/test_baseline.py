@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -38,7 +39,9 @@ def test_the_ring_is_what_a_convolution_gives(square):
     cells = np.stack([square.ravel(), 2 * square.ravel()], axis=1)
     expected = convolve(square, kernel, mode="constant").ravel()
     np.testing.assert_array_equal(ring_sum(cells, grid), np.stack([expected, 2 * expected], axis=1))
-    np.testing.assert_array_equal(ring_size(grid), convolve(np.ones_like(square), kernel, mode="constant").ravel())
+    sizes = ring_size(grid)
+    np.testing.assert_array_equal(sizes, convolve(np.ones_like(square), kernel, mode="constant").ravel())
+    assert sizes.dtype == np.int32
 
 
 @pytest.mark.parametrize(
@@ -89,6 +92,11 @@ def test_memory_is_the_weighted_mean_of_the_finished_days(daily):
     assert not memory.counts[:, 1:].any()
 
 
+def test_memory_holds_the_finished_ones_of_the_days_that_are_kept():
+    memory = memory_of([2] * 420, constants_of())
+    assert (memory.counts[1, 0, 0], memory.days[1]) == (2 * 399, 399)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(-5, 70), st.integers(-5, 70))
 def test_after_a_take_over_counts_and_days_begin_with_the_later_of_the_two_first_days(daily, counted, learned):
@@ -108,7 +116,7 @@ def test_after_a_take_over_counts_and_days_begin_with_the_later_of_the_two_first
 @pytest.mark.parametrize(("mean_per_day", "days"), [([10.0, 9.9], 30), ([12.0, 8.0], 20)])
 def test_a_day_without_incidents_is_an_outage_from_twenty_a_day_on(mean_per_day, days):
     """A Poisson count of 20 would be 0 once in a million years. Where fewer are usual, a quiet day is real."""
-    assert memory_of([30] * 20 + [0] * 10, constants_of(mean_per_day=np.array(mean_per_day))).days[1] == days
+    assert memory_of([30] * 19 + [1] + [0] * 10, constants_of(mean_per_day=np.array(mean_per_day))).days[1] == days
 
 
 def test_a_history_that_ended_years_ago_leaves_the_training_mean():
@@ -217,6 +225,19 @@ def test_older_days_are_kept_and_refused_when_they_are_impossible():
             BaselineConstants.checked(good | older | {name: value}, spec_of())
     with pytest.raises(DataError, match="needs"):
         BaselineConstants.checked(good | {"older_share": np.array(0.5)}, spec_of())
+
+
+def test_holidays_are_kept_and_refused_when_they_are_impossible():
+    spec, good = msgspec.structs.replace(spec_of(), holidays="US-IL"), constants_of().arrays()
+    for days in (np.arange(3.0), np.arange(10_000.0)):
+        constants = BaselineConstants.checked(good | {"holidays": days}, spec)
+        assert constants.arrays()["holidays"].tolist() == days.tolist()
+    for days in (np.arange(10_001.0), np.ones((2, 2))):
+        with pytest.raises(DataError, match="must be float64"):
+            BaselineConstants.checked(good | {"holidays": days}, spec)
+    for stored, of_spec in ((good, spec), (good | {"holidays": np.arange(3.0)}, spec_of())):
+        with pytest.raises(DataError, match="needs"):
+            BaselineConstants.checked(stored, of_spec)
 
 
 def test_a_networks_dispersion_is_kept_and_refused_when_it_is_impossible():

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.baseline import OlderDays
+from models.baseline import OlderDays, mixed_cell_rate, remember
 from models.counting.blobs import export_state, restore_state
 from models.counting.count_state import CountState
 from models.feature_lists import all_features
@@ -175,6 +175,7 @@ def recount(incidents):
 
 @settings(max_examples=10, deadline=None)
 @given(st.lists(incident, max_size=60))
+@example([(hour * HOUR, hour % (ROWS * COLS), hour % CATEGORIES) for hour in range(40 * 24)])
 def test_features_equal_a_recount_from_the_raw_incidents(incidents):
     features = FeatureEngine(SPEC, CONSTANTS).compute(state_of(incidents))
     for cell, category, expected, observed, support in recount(incidents):
@@ -182,11 +183,14 @@ def test_features_equal_a_recount_from_the_raw_incidents(incidents):
         np.testing.assert_allclose(features.values[cell, category], list(expected.values()), rtol=2e-6, atol=2e-6)
         assert features.observed_1h[cell, category] == observed
         assert features.support[cell, category] == support
+    assert (features.observed_1h.dtype, features.covariates_missing) == (np.int32, 0)
 
 
 @pytest.mark.parametrize(("incidents", "support"), [(0, "no_history"), (1, "sparse"), (19, "sparse"), (20, "ok")])
 def test_a_score_rests_on_a_history_from_twenty_remembered_incidents_on(incidents, support):
-    features = FeatureEngine(SPEC, CONSTANTS).compute(state_of([(HOUR, 0, 0)] * incidents))
+    half = incidents // 2
+    state = state_of([(HOUR, 0, 0)] * half + [(30 * DAY, 0, 0)] * (incidents - half))
+    features = FeatureEngine(SPEC, CONSTANTS).compute(state)
     assert SUPPORT[features.support[0, 0]] == support
 
 
@@ -204,6 +208,16 @@ def test_a_warm_engine_a_cold_one_and_a_restored_state_agree_to_the_last_bit(bat
         assert of_warm.values.flags.c_contiguous
 
 
+def test_the_days_are_weighed_again_only_when_one_of_them_has_changed(monkeypatch):
+    """They are most of the work of a tick."""
+    weighed, engine, state = [], FeatureEngine(SPEC, CONSTANTS), state_of([])
+    monkeypatch.setattr("models.features.remember", lambda *of, **kinds: weighed.append(1) or remember(*of, **kinds))
+    for ago_s, times in ((HOUR, 1), (2 * HOUR, 1), (2 * DAY, 2)):
+        count(state, [(ago_s, 0, 0)], NOW)
+        engine.compute(state)
+        assert len(weighed) == times
+
+
 def test_an_engine_that_is_given_another_state_does_not_answer_from_the_first():
     engine = FeatureEngine(SPEC, CONSTANTS)
     first, second = state_of([(5 * DAY, 0, 0)] * 9), state_of([(5 * DAY, 5, 1)] * 9)
@@ -216,7 +230,7 @@ def test_an_engine_that_is_given_another_state_does_not_answer_from_the_first():
 
 def test_every_value_is_inside_its_declared_range_also_in_a_flood():
     flood = [(ago, cell, 0) for ago in range(0, 40 * DAY, 1000) for cell in range(2)]
-    for incidents in ([], flood):
+    for incidents in ([], flood, [told for told in flood if told[0] > 5 * DAY]):
         values = FeatureEngine(SPEC, CONSTANTS).compute(state_of(incidents)).values
         features = [feature for feature in all_features() for _ in feature.names]
         for column, feature in enumerate(features):
@@ -259,7 +273,8 @@ def test_older_days_count_once_the_kept_ones_begin_after_them_and_as_of_before_i
     def usual(older_end_day, counts_before=None):
         older = OlderDays(counts=older_counts, share=np.array(0.5), end_day=np.array(float(older_end_day)))
         engine = FeatureEngine(SPEC, replace(CONSTANTS, older=older), counts_before)
-        return engine.compute(state).values[:, :, -1].tolist()
+        values = engine.compute(state).values
+        return [values[:, :, SPEC.features.index(name)].tolist() for name in ("all_rate", "log_usual_24h")]
 
     state = state_of([(HOUR, 0, 0), (2 * DAY, 3, 1)])
     older_counts = np.arange(ROWS * COLS * CATEGORIES, dtype=np.float64).reshape(-1, CATEGORIES)
@@ -273,5 +288,9 @@ def test_older_days_count_once_the_kept_ones_begin_after_them_and_as_of_before_i
     assert counted == usual(oldest - 1) != left_out
     assert usual(oldest - 1, counts_before) == usual(oldest + 1, counts_before) == counted
     assert asked == [oldest - 1, oldest]
+    memory = remember(state.levels["day"], (60.0, np.inf), CONSTANTS, SPEC, first_day=state.first_day)
+    of_all_days = memory.counts[1] + older_counts
+    rate = mixed_cell_rate(memory.counts[0], float(memory.days[0]), of_all_days, 0.5, CONSTANTS, SPEC)
+    np.testing.assert_allclose(np.exp(counted[0])[:, 0], rate.sum(axis=1), rtol=1e-5)
     older_counts = np.zeros_like(older_counts)
     assert usual(oldest) == left_out

@@ -45,6 +45,7 @@ def test_no_times_are_no_instants():
 
 @settings(max_examples=40)
 @given(utc_s=COLUMNS, zone=st.sampled_from(ZONES))
+@example([1_489_305_599, 1_489_305_600], "America/Chicago")  # the last second before a change, and its instant
 def test_instants_become_the_wall_clock_times_that_zoneinfo_gives(utc_s, zone):
     clocks = [datetime.fromtimestamp(s, ZoneInfo(zone)).replace(tzinfo=UTC) for s in utc_s]
     expected = [int((clock - EPOCH).total_seconds()) for clock in clocks]
@@ -56,17 +57,20 @@ def test_instants_become_the_wall_clock_times_that_zoneinfo_gives(utc_s, zone):
     start_s=MOMENTS | st.integers(1_509_830_000, 1_509_890_000),
     minutes=st.integers(1, 1500) | st.integers(10_000, 10_200),
     zone=st.sampled_from(ZONES),
+    less_s=st.sampled_from([1, 7, 58, 59]),
 )
-def test_a_stretch_spends_its_minutes_in_the_hours_of_the_week_that_zoneinfo_gives(start_s, minutes, zone):
+@example(1_500_000_000, 40, "UTC", 1)  # 14 July 2017, 02:40
+@example(1_500_000_000, 21, "UTC", 59)
+def test_a_stretch_spends_its_minutes_in_the_hours_of_the_week_that_zoneinfo_gives(start_s, minutes, zone, less_s):
     start_s = start_s // 60 * 60
     clocks = [datetime.fromtimestamp(start_s + 60 * minute, ZoneInfo(zone)) for minute in range(minutes)]
     hours = [clock.weekday() * 24 + clock.hour for clock in clocks]
     expected = np.bincount(hours, minlength=HOURS) / 60
     stop_s = start_s + 60 * minutes
     np.testing.assert_allclose(hours_within(start_s, stop_s, zone), expected, atol=1e-9)
-    expected[hours[0]] -= 13 / 3600  # it begins and ends within a minute
-    expected[hours[-1]] -= 7 / 3600
-    np.testing.assert_allclose(hours_within(start_s + 13, stop_s - 7, zone), expected, atol=1e-9)
+    expected[hours[0]] -= 1 / 3600  # it begins and ends within a minute
+    expected[hours[-1]] -= less_s / 3600
+    np.testing.assert_allclose(hours_within(start_s + 1, stop_s - less_s, zone), expected, atol=1e-9)
 
 
 def test_an_unknown_zone_is_named_in_the_error():
