@@ -13,6 +13,7 @@ from models.following.state import FollowerState
 from schemas.errors import CheckpointError, RiskError
 from schemas.frame import RiskFrame
 from schemas.left_behind.follower_states import FollowedChange, FollowerStates, read_follower_state
+from schemas.limits import MAX_REGIONS
 from streaming.roster.roster import load_artifact
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,14 @@ def _region(folder: str) -> RegionFactors:
 @lru_cache(maxsize=1024)
 def _state(path: Path, folder: str) -> FollowerState:
     return FollowerState.checked(read_follower_state(path), load_artifact(folder).spec)
+
+
+@lru_cache(maxsize=MAX_REGIONS)
+def _factors(path: Path, folder: str, tick_s: int) -> npt.NDArray[np.float32]:
+    """They are the same in all batches of a tick."""
+    factors = _region(folder).at(_state(path, folder), tick_s).shown().astype(np.float32)
+    factors.flags.writeable = False
+    return factors
 
 
 def followed(states: FollowerStates, folder: str, tick_s: int) -> Followed:
@@ -64,7 +73,6 @@ def change_followed(follow_in: Path | None, frame: RiskFrame) -> FollowedChange 
 def followed_from(path: Path, folder: str, tick_s: int) -> Followed:
     """What the forecast of the artifact in `folder` follows at a tick, by a file that is known."""
     try:
-        factors = _region(folder).at(_state(path, folder), tick_s).shown().astype(np.float32)
-        return Followed(factors, path.stem)
+        return Followed(_factors(path, folder, tick_s), path.stem)
     except RiskError as error:
         return Followed(fault=f"{path}: {error}")
