@@ -91,7 +91,7 @@ def decode_messages(messages: Messages, specs: Mapping[str, Spec], *, now_ms: in
         except KeyError:
             refusals.add(index, "", "unknown_region", "no artifact of this deployment has this region")
     incidents = {
-        region: _accepted(region, chosen, np.asarray(indices[region], np.intp), specs[region], refusals, now_ms)
+        region: _accepted(region, chosen, np.asarray(indices[region]), specs[region], refusals, now_ms)
         for region, chosen in events.items()
         if chosen
     }
@@ -172,13 +172,13 @@ def _times(events: list[Any], kafka_ms: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _flags(events: list[Any], counted: frozenset[str]) -> np.ndarray:
-    flags = [(event.origin in counted) * COUNTED_ORIGIN + (event.status == "cancelled") * CANCELLED for event in events]
+    flags = [COUNTED_ORIGIN * (event.origin in counted) + CANCELLED * (event.status == "cancelled") for event in events]
     return np.array(flags, np.uint8)
 
 
 def _microseconds(epoch_s: list[float]) -> npt.NDArray[np.float64]:
     """Whole microseconds, exact until the year 2255, so that both limits of time are exact."""
-    return np.rint(np.array(epoch_s, np.float64) * 1e6)
+    return np.rint(np.array(epoch_s) * 1e6)
 
 
 def _expected_quotes(event: Any) -> int:

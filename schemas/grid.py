@@ -80,8 +80,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         row = np.searchsorted(lat_edges, lat_deg, side="right") - 1
         col = np.searchsorted(lon_edges, lon_deg, side="right") - 1
         inside = (row >= 0) & (row < self.rows) & (col >= 0) & (col < self.cols)
-        cells = np.where(inside, row * self.cols + col, 0).astype(np.int32)
-        return cells, inside
+        return (row * self.cols + col).astype(np.int32), inside
 
     def corners(self) -> tuple[Floats, Floats]:
         """Latitudes of the row edges (rows + 1,) and longitudes of the column edges (cols + 1,), degrees."""
@@ -118,8 +117,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def geohashes(self) -> list[str]:
         """The geohash of every cell's centre, eight letters. Source: the public-domain scheme of G. Niemeyer, 2008."""
-        lat, lon = self.centres()
-        return [geohash(float(y), float(x), 8) for y, x in zip(lat, lon, strict=True)]
+        return [geohash(lat_deg, lon_deg, 8) for lat_deg, lon_deg in np.stack(self.centres(), axis=1).tolist()]
 
     def geojson(self) -> dict[str, Any]:
         """FeatureCollection of the cells; a feature's `id` is the cell id. Coordinates have 5 decimals."""

@@ -35,13 +35,13 @@ _ROW = np.dtype(
 
 def fixed_places(lat_deg: npt.ArrayLike, lon_deg: npt.ArrayLike) -> npt.NDArray[np.int32]:
     """(n, 2) places in whole steps of 1e-7 degrees, the same wherever an incident is read. lat_deg, lon_deg: (n,)."""
-    return np.asarray(np.rint(np.stack([lat_deg, lon_deg], axis=-1) * _DEGREE), np.int32)
+    return np.asarray(np.rint(np.stack([lat_deg, lon_deg], axis=1) * _DEGREE), np.int32)
 
 
 def are_places(place: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
     """(n,) whether each is on the globe or not known; so is one without columns. place: (n, 2) or (n, 0)."""
     limits = np.array([90, 180][: place.shape[1]]) * _DEGREE
-    on_globe = (np.abs(place.astype(np.int64)) <= limits).all(axis=1)
+    on_globe = ((-limits <= place) & (place <= limits)).all(axis=1)
     return np.asarray(on_globe | (place == NO_PLACE).all(axis=1))
 
 
@@ -75,16 +75,9 @@ class Incidents:
     @classmethod
     def concatenate(cls, parts: Sequence["Incidents"]) -> Self:
         """The parts' incidents, sorted by (partition, offset)."""
-        parts = sorted((p for p in parts if len(p)), key=lambda p: (int(p.partition[0]), int(p.kafka_offset[0])))
-        if not parts:
-            return cls.empty()
-        columns = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)}
-        partition, offset = columns["partition"], columns["kafka_offset"]
-        step = np.diff(partition)
-        if np.any((step < 0) | ((step == 0) & (np.diff(offset) < 0))):
-            order = np.lexsort((offset, partition))
-            columns = {name: column[order] for name, column in columns.items()}
-        return cls(**columns)
+        parts = [cls.empty(), *parts]
+        joined = cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+        return joined.select(np.lexsort((joined.kafka_offset, joined.partition)))
 
     def select(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Self:
         return type(self)(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})

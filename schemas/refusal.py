@@ -78,7 +78,7 @@ def reason_for(value: bytes | None, contract: Contract = EVENT) -> tuple[Reason,
     try:
         contract.decoder.decode(value)
     except msgspec.ValidationError as error:
-        return "schema", _QUOTED.sub("...", str(error))[:200]
+        return "schema", _QUOTED.sub("...", str(error))
     return "schema", "the value is not an event"
 
 
@@ -157,7 +157,7 @@ def _packed_texts_in(record: object) -> Iterator[str]:
 
 def _names_a_person(keys: Iterable[str]) -> bool:
     """Whether a key may describe a person. `callerName` and `Caller-Name` are read as `caller_name`, `DOB` as `dob`."""
-    plain = (key if key.isascii() else unicodedata.normalize("NFKC", key) for key in keys)
+    plain = (unicodedata.normalize("NFKC", key) for key in keys)
     text = _BETWEEN_KEYS.join(key.replace(_BETWEEN_KEYS, " ") for key in plain)
     words = _NOT_IN_WORDS.sub(" ", _CAMEL.sub(r"\1 ", text).lower())
     if not PERSON_WORDS.isdisjoint(words.replace(_BETWEEN_KEYS, " ").split()):

@@ -83,7 +83,7 @@ class Rates:
         left, then = self._left.get(caller, (most, now))
         left = min(most, left + (now - then) * self.per_s)
         self._left[caller] = (left - 1 if left >= 1 else left, now)
-        return 0.0 if left >= 1 else (1 - left) / self.per_s
+        return max(0.0, (1 - left) / self.per_s)
 
 
 def read_tokens(path: Path) -> list[Caller]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -120,9 +120,8 @@ def days_of(
     unless it ends with its last hour.
     """
     zone, horizon = ZoneInfo(spec.timezone), spec.horizon_names[0]
-    first_s = 0 if since_s is None else since_s
     of_champion = (hour for hour in hours if (hour.horizon, hour.champion_version) == (horizon, champion))
-    ours = [hour for hour in of_champion if hour.tick_s >= first_s]
+    ours = [hour for hour in of_champion if since_s is None or hour.tick_s >= since_s]
     missing = {} if since_s is None else {hour.tick_s: hour for hour in ours}
     newest = missing | {hour.tick_s: hour for hour in ours if challenger in (None, hour.challenger_version)}
     ordered = [newest[tick_s] for tick_s in sorted(newest)]
@@ -159,7 +158,7 @@ def _by_category(by_hour: Sequence[Mapping[str, float]], categories: Iterable[st
 
 
 def _local(at_s: int, zone: ZoneInfo) -> datetime:
-    return datetime.fromtimestamp(at_s, UTC).astimezone(zone)
+    return datetime.fromtimestamp(at_s, zone)
 
 
 def whole_enough(days: Sequence[ShadowDay]) -> list[ShadowDay]:

@@ -31,7 +31,7 @@ from streaming.sinks.writers import side_by_side
 WRITERS = 4  # of parts
 CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 15.0  # the server itself gives up after 10 s and answers with a 500
-FIRST_WAIT_S, LONGEST_WAIT_S, JITTER_S = 0.1, 5.0, 0.5
+JITTER_S = 0.5
 MESSAGE_LENGTH = 400
 TROUBLE_AFTER_S = 5.0
 
@@ -218,7 +218,7 @@ class _TryAgain(Exception):
 
 
 def _attempts(deadline_s: float) -> Any:
-    """Tries until `deadline_s` (a steady clock), at growing distances or as the store asks. stamina sleeps between."""
+    """Tries until `deadline_s` (a steady clock), at distances that grow to 5 s or as the store asks. stamina sleeps."""
 
     def wait_for(error: Exception) -> bool | float:
         if not isinstance(error, _TryAgain):
@@ -232,8 +232,6 @@ def _attempts(deadline_s: float) -> Any:
         on=wait_for,
         attempts=None,
         timeout=max(deadline_s - time.monotonic(), 0.001),
-        wait_initial=FIRST_WAIT_S,
-        wait_max=LONGEST_WAIT_S,
         wait_jitter=JITTER_S,
     )
 

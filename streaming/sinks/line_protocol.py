@@ -37,11 +37,10 @@ def risk_lines(frame: RiskFrame, mask: Mask | None = None) -> bytes:
     mask: (cells, categories, horizons), the points to write; without it, all of them. Tags: category, cell, geohash,
     horizon, region. Raises PipelineError when a value is not a finite number in its range.
     """
-    chosen = np.ones(frame.risk.shape, np.bool_) if mask is None else mask
-    points = np.flatnonzero(chosen)
+    points = np.arange(frame.risk.size) if mask is None else np.flatnonzero(mask)
     if len(points) == 0:
         return b""
-    cell, category, horizon = np.unravel_index(points, chosen.shape)
+    cell, category, horizon = np.unravel_index(points, frame.risk.shape)
     names = _tag_parts(frame.spec)
     parts = [
         _category_parts(frame.categories).take(pa.array(category)),
@@ -50,10 +49,8 @@ def risk_lines(frame: RiskFrame, mask: Mask | None = None) -> bytes:
         *(_numbers(name).take(pa.array(_codes(frame, name, points))) for name in VALUES),
         _line_ends(frame, cell, category),
     ]
-    lines = pc.binary_join_element_wise(*parts, "")
-    _, ends, text = lines.buffers()
-    length = int(np.frombuffer(ends, np.int32, len(lines) + 1)[-1])
-    return bytes(text.slice(0, length).to_pybytes())
+    _, _, text = pc.binary_join_element_wise(*parts, "").buffers()
+    return bytes(text.to_pybytes())
 
 
 def changed(frame: RiskFrame, previous: RiskFrame | None) -> Mask:
@@ -148,7 +145,7 @@ def _codes(frame: RiskFrame, name: str, points: _Index) -> _Index:
         first = np.flatnonzero(~valid)[0]
         cell, category, _ = np.unravel_index(points[first], frame.risk.shape)
         _refuse(frame, f"{name}={values[first]:.9g}", cell=int(cell), category=int(category))
-    decade = np.searchsorted(_DECADES, values, side="right")
+    decade = np.searchsorted(_DECADES, values)
     codes: _Index = (np.rint(values * _SCALES[decade]) + 9000 * decade).astype(np.intp)
     return codes
 

@@ -92,7 +92,7 @@ class DeadLetters:
         sent = [self._producer.send(self.topic, value=letter) for letter in letters]
         self._producer.flush(timeout=self.write_timeout_s + 5)
         for future in sent:
-            future.get(timeout=1)
+            future.get()  # it is done
 
     def close(self) -> None:
         if self._producer is not None:

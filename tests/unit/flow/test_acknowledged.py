@@ -29,6 +29,10 @@ class Store(MemorySink):
         super().__init__()
         self.is_there, self.asked, self.clock = True, [], clock
 
+    def write_all(self, parts):
+        assert parts  # a file waits for its disk at each of them
+        return super().write_all(parts)
+
     def write(self, lines):
         self.asked.append(self.clock.now_s)
         if not self.is_there:
@@ -95,6 +99,7 @@ def test_a_minute_without_a_message_of_no_region_has_its_point_and_says_nothing_
     assert quiet.startswith(b"pipeline,region=_unassigned ")
     assert quiet.endswith(b" 60\n")
     assert b"consumed=0" in quiet
+    assert not any(name in quiet + heard for name in (b"silent_s", b"data_end_s"))  # no region, no data
     assert b"consumed=2" in heard
     said = [{name for name in OF_THE_MACHINE if f"{name}=".encode() in lines} for lines in (quiet, heard)]
     assert said == [set(), set(OF_THE_MACHINE) - {"freshness_s", "challenger"}]
@@ -123,11 +128,11 @@ def test_a_ledger_is_written_when_all_scores_of_its_tick_are_acknowledged(job, t
 
 def test_within_a_minute_only_what_changed_is_written_again_also_of_all_categories(job, tmp_path):
     publisher, _, store, _ = job
-    folder = toy_artifact(tmp_path / "artifacts", toy_spec())
-    for number, as_of_s in enumerate((60, 61, 120)):
-        publisher(Rows(scored_row(folder, as_of_s)), number)
+    folder, beside = (toy_artifact(tmp_path / "artifacts", toy_spec(region=name)) for name in ("toyville", "riverton"))
+    for number, (of, as_of_s) in enumerate(((folder, 60), (beside, 60), (folder, 61), (folder, 120))):
+        publisher(Rows(scored_row(of, as_of_s)), number)
     risks = [lines.count(b"\nrisk,") + lines.startswith(b"risk,") for lines in store.writes[::2]]
-    assert risks == [toy_spec().series, 0, toy_spec().series]
+    assert risks == [toy_spec().series, toy_spec().series, 0, toy_spec().series]
 
 
 def test_scores_without_an_acknowledgement_have_no_ledger(job, tmp_path):

@@ -3,6 +3,7 @@
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from lifecycle.gate.shadow_day import shadow_path
 from lifecycle.gate.trial import trial_path
@@ -80,6 +81,21 @@ def test_a_forecast_of_the_challenger_and_last_counts_are_kept_and_nothing_is_ju
     assert not shadow_path(checkpoint, SPEC.region).exists()
     stored = {line.split(b",")[0] for write in sink.writes for line in write.splitlines()}
     assert stored == {b"risk", b"top", b"pipeline"}
+
+
+def test_outcomes_alone_are_an_acknowledgement_and_their_sums_use_one_thread(job, folder):
+    publisher, _ = job
+    closing = rows_of(folder).rows[0]
+    counts = np.zeros((SPEC.grid.cells, len(SPEC.categories)), np.int32)
+    closed = ClosedCounts.of(ClosedHorizon(horizon=0, tick_s=TICK_S, judged_s=TICK_S + 7200, observed=counts))
+    quiet, published = Summary(as_of_s=TICK_S + 7200, ledger={"consumed": 0}, totals={}, closed=(closed,)), []
+    publisher.watchers = [published.append]
+    torch.set_num_threads(2)
+    publisher(Rows(closing), 0)
+    publisher.now_s = lambda: 77.0
+    publisher(Rows({**closing, "summary": msgspec.msgpack.encode(quiet), "scores": {"model": None}}), 1)
+    assert (published[-1].points > 0, published[-1].acknowledged_s) == (True, 77.0)
+    assert torch.get_num_threads() == 1
 
 
 def test_what_the_baseline_did_in_place_of_a_network_is_not_kept(job, folder, tmp_path):

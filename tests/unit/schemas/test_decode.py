@@ -4,7 +4,8 @@ import json
 import math
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta, timezone
-from itertools import pairwise
+from itertools import pairwise, product
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,7 +16,16 @@ from hypothesis import strategies as st
 from schemas.decode import decode_messages
 from schemas.event import ORIGINS
 from schemas.grid import Grid
-from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents, Rejection, pack_rejections, unpack_rejections
+from schemas.incidents import (
+    CANCELLED,
+    COUNTED_ORIGIN,
+    NO_PLACE,
+    Incidents,
+    Rejection,
+    are_places,
+    pack_rejections,
+    unpack_rejections,
+)
 from tests.harness.toy import toy_messages, toy_record, toy_spec
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -130,6 +140,35 @@ def at(**later):
     return (NOW + timedelta(**later)).isoformat()
 
 
+OPTIONAL = {
+    "revision": [7],
+    "status": ["open"],
+    "received_at": [None, at()],
+    "type_code": [None, "T1"],
+    "priority": [None, 3],
+    "accuracy_m": [None, 5.0],
+}
+
+
+def test_a_message_is_read_once_unless_an_escape_may_hide_a_doubled_key_which_is_always_noticed():
+    """To read it again takes longer than all else."""
+    chosen = product(*([{}, *({name: value} for value in values)] for name, values in OPTIONAL.items()))
+    events = [{name: value for part in (GOOD, *parts) for name, value in part.items()} for parts in chosen]
+    with patch("schemas.decode.fault_in_keys", side_effect=AssertionError):
+        assert len(decode(*events).incidents["riverton"]) == len(events) == 324
+    doubled = [json.dumps(event)[:-1].encode() + b', "lat": 41.7}' for event in events]
+    details = {refusal.detail for refusal in decode(*doubled).rejections["riverton"]}
+    assert (len(decode(*doubled).rejections["riverton"]), details) == (324, {"key 'lat' appears more than once"})
+
+
+@pytest.mark.parametrize(
+    ("origin", "status", "flags"),
+    [("sensor", "open", 1), ("unknown", "open", 0), ("unknown", "cancelled", 2), ("sensor", "cancelled", 3)],
+)
+def test_what_is_counted_and_what_is_cancelled_is_flagged(origin, status, flags):
+    assert decode({**GOOD, "origin": origin, "status": status}).incidents["riverton"].flags.tolist() == [flags]
+
+
 @pytest.mark.fault("F17", "F18")
 @pytest.mark.parametrize(
     ("occurred_at", "received_at", "reason"),
@@ -233,6 +272,13 @@ def test_packed_columns_keep_their_types():
         assert after.flags.c_contiguous
     assert rows(again) == rows(decoded)
     assert len(Incidents.concatenate([])) == 0
+
+
+def test_a_place_is_on_the_globe_or_not_known():
+    places = [(90, 180), (-90, -180), (90 + 1e-7, 0), (0, -180 - 1e-7)]
+    fixed = np.array([*(np.rint(np.multiply(place, 1e7)) for place in places), (NO_PLACE, NO_PLACE), (NO_PLACE, 0)])
+    assert are_places(fixed.astype(np.int32)).tolist() == [True, True, False, False, True, False]
+    assert are_places(np.empty((2, 0), np.int32)).tolist() == [True, True]
 
 
 def test_rejections_survive_packing():

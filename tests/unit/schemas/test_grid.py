@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -120,6 +121,14 @@ def test_a_cell_has_its_height_width_and_area_within_one_percent(south, west, ce
     assert high * wide == pytest.approx(cell_m**2, rel=0.01)
 
 
+@given(st.floats(-60, 59), st.floats(-180, 178), st.sampled_from([1, 99]))
+def test_the_middle_cell_is_right_to_a_centimetre(south, west, rows):
+    """The projection is made for the grid's middle latitude."""
+    (w, s), (e, _), (_, n), *_ = Grid(south_deg=south, west_deg=west, cell_m=1000, rows=rows, cols=1).polygon(rows // 2)
+    assert vincenty_m(s, w, n, w) == pytest.approx(1000, abs=0.01)
+    assert vincenty_m((s + n) / 2, w, (s + n) / 2, e) == pytest.approx(1000, abs=0.01)
+
+
 BASE_32 = "0123456789bcdefghjkmnpqrstuvwxyz"
 
 
@@ -208,6 +217,7 @@ def test_a_grid_around_places_holds_them_all_and_not_much_more(lat, lon, height,
     lats, lons = lat + height * random.random(100), lon + width * random.random(100)
     grid = Grid.around(lats, lons, cell_m=400, trim=0.0)
     assert grid.locate(lats, lons)[1].all()
+    assert (grid.south_deg, grid.west_deg) == (round(grid.south_deg, 6), round(grid.west_deg, 6))
     per_lat, per_lon = grid.metres_per_degree
     assert grid.rows <= np.ptp(lats) * per_lat / 400 * 1.002 + 2  # a degree of latitude grows by 0.02 % per degree
     assert grid.cols <= np.ptp(lons) * per_lon / 400 * 1.02 + 2
@@ -241,6 +251,17 @@ def test_more_strays_than_the_trim_takes_are_refused_with_the_real_size_and_exte
         Grid.around(lats, lons, cell_m=1000)
 
 
+@pytest.mark.parametrize(("rows", "cols"), [(999, 2), (2, 999), (256, 256)])
+def test_the_largest_grids_are_made_around_places(rows, cols):
+    per_lat, per_lon = Grid(south_deg=41, west_deg=-87, cell_m=200, rows=rows, cols=cols).metres_per_degree
+    lats, lons = (
+        first + 200 / per * np.array([0, count - 1.5])
+        for first, per, count in ((41, per_lat, rows), (-87, per_lon, cols))
+    )
+    grid = Grid.around(lats, lons, cell_m=200, trim=0.0)
+    assert (grid.rows, grid.cols) == (rows, cols)
+
+
 def test_no_place_makes_no_grid():
     with pytest.raises(DataError, match="no usable incident"):
         Grid.around(np.array([]), np.array([]), cell_m=1000)
@@ -249,21 +270,48 @@ def test_no_place_makes_no_grid():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"south_deg": 89.5}, "is not a place"),
+        ({"south_deg": 89.0}, "is not a place"),
+        ({"south_deg": -89.0}, "is not a place"),
+        ({"west_deg": -180.1}, "is not a place"),
         ({"south_deg": math.nan}, "is not a place"),
         ({"west_deg": 180.0}, "is not a place"),
         ({"cell_m": 199.0}, "identify households"),
+        ({"cell_m": 100_000.5}, "identify households"),
         ({"cell_m": math.nan}, "cells of nan m .*: choose --cell-m from 200"),
         ({"rows": 0}, "at most 999"),
         ({"cols": 1000}, "at most 999"),
         ({"rows": 500, "cols": 500}, "65536"),
         ({"south_deg": 88.9, "rows": 999, "cols": 1}, "leave the globe"),
-        ({"cell_m": 100_000.0, "rows": 2, "cols": 900}, "leave the globe"),
+        ({"south_deg": 88.0, "cell_m": 1e5, "rows": 3, "cols": 1}, "leave the globe"),  # to 90.7
+        ({"south_deg": 0.0, "cell_m": 1e5, "rows": 1, "cols": 401}, "leave the globe"),  # 360.2 degrees wide
     ],
 )
 def test_a_wrong_grid_is_refused_with_what_to_do(wrong, said):
     with pytest.raises(DataError, match=said):
         Grid(**{"south_deg": 41.6, "west_deg": -87.9, "cell_m": 1000, "rows": 4, "cols": 4, **wrong})
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"south_deg": -88.99},
+        {"west_deg": -180.0},
+        {"cell_m": 200.0},
+        {"rows": 999},
+        {"cols": 999},
+        {"rows": 256, "cols": 256},
+        {"south_deg": 88.0, "cell_m": 1e5, "rows": 2, "cols": 1},
+        {"south_deg": 0.0, "cell_m": 1e5, "rows": 1, "cols": 400},
+    ],
+)
+def test_a_grid_may_be_as_large_as_this(right):
+    grid = Grid(**{"south_deg": 41.6, "west_deg": -87.9, "cell_m": 1000, "rows": 4, "cols": 4, **right})
+    assert grid.locate(*grid.centres())[1].all()
+
+
+def test_minus_zero_is_the_same_corner():
+    zero, minus = (Grid(south_deg=at, west_deg=at, cell_m=1000, rows=1, cols=1) for at in (0.0, -0.0))
+    assert msgspec.json.encode(zero) == msgspec.json.encode(minus)
 
 
 @pytest.mark.parametrize("wrong", ["r004c000", "r000c003", "r0c0", "R000C000", "r000c000 ", "", "r000c-01"])

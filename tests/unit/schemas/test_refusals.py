@@ -164,12 +164,31 @@ def test_a_region_is_named_at_the_top_or_in_the_head_of_what_is_no_event(value, 
 
 
 def test_what_only_the_spec_can_refuse_is_told():
-    decoded = decode(literal("incident_id", '"A\\u0000"'), changed(category="flood"), changed(lat=5))
+    decoded = decode(
+        literal("incident_id", '"A\\u0000"'), changed(category="flood"), changed(lat=5), changed(region="atlantis")
+    )
     assert [(refusal.reason, refusal.detail) for refusal in decoded.rejections["null_island"]] == [
         ("schema", "incident_id holds a character that cannot be printed"),
         ("unknown_category", "the region's spec has no such category"),
         ("outside_grid", "the place lies outside the region's grid"),
     ]
+    assert [refusal.detail for refusal in decoded.rejections[""]] == ["no artifact of this deployment has this region"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, ("null_value", "the message has no value (a tombstone)")),
+        (b"{".ljust(MAX_EVENT_BYTES), ("not_json", "the value is not one JSON text in UTF-8")),
+        (b"{".ljust(MAX_EVENT_BYTES + 1), ("too_large", f"{MAX_EVENT_BYTES + 1} bytes, at most {MAX_EVENT_BYTES}")),
+        (literal("lat", "1e999"), ("schema", "a number is beyond what a 64-bit float can hold")),
+        (b"[1]", ("schema", "the value is not a JSON object")),
+        (LINE, ("schema", "the value is not an event")),  # only the fast path refused it
+        (changed(status="John Doe"), ("schema", "Invalid enum value ... - at `$.status`")),
+    ],
+)
+def test_a_detail_names_the_fault_and_repeats_no_value(value, said):
+    assert reason_for(value) == said
 
 
 @settings(max_examples=300, deadline=None)
@@ -193,6 +212,7 @@ def test_each_message_is_booked_once_and_on_the_same_region_however_batches_are_
         b"caller_name,phone\nJohn Doe,555",
         b'{"caller_name"            : "John Doe"',
         '{"ｎame":"John Doe"}'.encode(),
+        '{"caller_name": "John Doe"}'.encode("utf-16"),
         b'{"reporting_party":"John Doe"}',
         b'"John Doe, caller"',
         changed(type_code='{"phone": 555}'),
@@ -203,6 +223,23 @@ def test_each_message_is_booked_once_and_on_the_same_region_however_batches_are_
 )
 def test_what_may_hold_a_person_in_any_wrapping_keeps_no_payload(value):
     assert reason_for(value)[0] == "person_field"
+
+
+@pytest.mark.parametrize(
+    ("keys", "is_person"),
+    [
+        (["dob|x"], True),
+        (["x-dob"], True),
+        (["myDOB"], True),
+        (["y", "dob"], True),
+        (["officerId"], True),
+        (["numberPlate"], True),
+        (["template", "adobe", "myface2"], False),
+        (["officer", "identity"], False),
+    ],
+)
+def test_a_key_is_read_by_its_words(keys, is_person):
+    assert (reason_for(json.dumps(dict.fromkeys(keys, 1)).encode())[0] == "person_field") == is_person
 
 
 def test_a_contracts_own_field_and_a_plain_text_are_no_wrapping():

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import traceback
 from http import HTTPStatus
 
@@ -38,13 +39,15 @@ def logged(caplog):
     return [record.getMessage() for record in caplog.records if record.name == "streaming.sinks.influx"]
 
 
-def test_a_write_is_one_post_with_seconds_and_the_token_in_its_header(stub_store, sink):
+def test_a_write_is_one_post_with_seconds_and_the_token_in_its_header(stub_store, sink, caplog):
+    caplog.set_level(logging.INFO)
     assert sink.write(LINES) == WriteReport(lines=2, bytes=len(LINES), requests=1)
     (path, headers, body) = stub_store.requests[0]
     assert path == "/api/v2/write?org=risk&bucket=risk&precision=s"
     assert headers["Authorization"] == f"Token {CANARY}"
     assert "Content-Encoding" not in headers or headers["Content-Encoding"] == "identity"
     assert body == LINES
+    assert logged(caplog) == []
 
 
 @pytest.mark.parametrize("count", [9_999, 10_000, 10_001, 20_000, 25_000])
@@ -187,16 +190,17 @@ def test_a_reason_that_changes_while_it_tries_is_said(stub_store, sink, waits, c
 
 @pytest.mark.fault("F22")
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_a_busy_store_is_asked_again_until_it_takes_the_lines(stub_store, sink, waits, caplog, status):
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_busy_store_is_asked_again_until_it_takes_the_lines(stub_store, sink, waits, caplog, status, times):
     caplog.set_level(logging.INFO)
-    stub_store.answers.extend([answer(status), answer(status)])
-    assert sink.write(LINES) == WriteReport(lines=2, bytes=len(LINES), requests=1, retries=2)
+    stub_store.answers.extend([answer(status)] * times)
+    assert sink.write(LINES) == WriteReport(lines=2, bytes=len(LINES), requests=1, retries=times)
     assert stub_store.acknowledged == [LINES]
     away, back = logged(caplog)
     assert f"{status} no; no new scores are stored, trying again" in away
-    assert "stored the points after" in back
+    assert re.fullmatch(rf"InfluxDB at {stub_store.url}, bucket 'risk' stored the points after \d s", back)
     assert 0.1 <= waits[0] <= 0.6
-    assert 0.2 <= waits[1] <= 0.7
+    assert all(0.2 <= wait <= 0.7 for wait in waits[1:])
 
 
 @pytest.mark.parametrize(
@@ -229,8 +233,9 @@ def test_an_unreadable_answer_of_a_proxy_is_tried_again(stub_store, sink, waits)
 
 def test_a_server_that_says_yes_but_is_no_influxdb_is_refused(stub_store, sink):
     stub_store.answers.append((200, b"<html>welcome</html>", {}))
-    with pytest.raises(SinkRefused, match="answered 200 instead of 204"):
+    with pytest.raises(SinkRefused, match="answered 200 instead of 204") as refused:
         sink.write(LINES)
+    assert refused.value.remedy == "correct INFLUXDB_V2_URL: that is no InfluxDB"
 
 
 def test_check_writes_no_point_and_does_not_wait(stub_store, sink, waits):

@@ -51,6 +51,10 @@ def refusal_of(store, ca):
     return said[0]
 
 
+def test_without_tls_no_authority_is_read(tmp_path):
+    InfluxSink(Settings(influx_url="http://store:8086", influx_ca=tmp_path / "nowhere.pem")).close()
+
+
 def test_a_certificate_of_our_authority_is_trusted(served, ca_file):
     with served() as store:
         sink = sink_for(store, influx_ca=ca_file)

@@ -23,6 +23,13 @@ def test_a_store_says_how_long_to_wait(stub_store, sink, waits):
     assert waits[2] <= 1
 
 
+def test_the_waits_begin_at_random_and_grow_to_five_seconds_and_no_number_of_tries_ends_them(stub_store, sink, waits):
+    stub_store.answers.extend([answer(503)] * 15)
+    assert sink.write(LINES).retries == 15
+    assert 0.1 < waits[0] <= 0.6
+    assert waits[6:] == [5.0] * 9
+
+
 def test_a_wait_beyond_the_time_limit_ends_the_write_at_once(stub_store, sink, waits):
     stub_store.answers.append(answer(503, "maintenance", Retry_After="3600"))
     with pytest.raises(SinkUnavailable, match="maintenance; given up after 1 tries"):

@@ -83,7 +83,7 @@ def test_lines_are_those_of_a_slow_formatter(seed, share):
 
 
 @pytest.mark.parametrize(
-    "value", [0.0, 5e-7, 1e-6, 9.9996e-4, 1e-3, 0.01, 0.0099999, 0.99996, 1.0, 9.9999, 99_996, 999_999]
+    "value", [0.0, 5e-7, 1e-6, 9.9996e-4, 1e-3, 0.01, 0.0099999, 0.99996, 1.0, 9.9999, 10, 100_000, 99_996, 999_999]
 )
 def test_numbers_are_rounded_across_the_borders_of_decades(value):
     scores = frame(expected=np.full(SHAPE, value, np.float32))
@@ -113,8 +113,11 @@ def test_a_risk_above_one_is_never_written():
 def test_a_count_or_support_that_cannot_be_is_never_written(name, value):
     wrong = getattr(frame(), name).copy()
     wrong[3, 0] = value
-    with pytest.raises(PipelineError, match=f"r000c003, fire: .*{name}={value}"):
-        risk_lines(frame(**{name: wrong}))
+    point = np.zeros(SHAPE, np.bool_)
+    point[3, 0, 1] = True
+    for mask in (None, point):
+        with pytest.raises(PipelineError, match=f"r000c003, fire: .*{name}={value}"):
+            risk_lines(frame(**{name: wrong}), mask)
 
 
 def test_nothing_chosen_is_nothing_written():
@@ -126,6 +129,7 @@ def test_a_first_frame_a_new_tick_a_new_model_and_a_new_spec_are_written_in_full
     other = toy_spec(grid=SPEC.grid, region="elsewhere", categories=SPEC.categories)
     for before in (None, replace(now, as_of_s=now.as_of_s - 60), replace(now, model="old"), replace(now, spec=other)):
         assert changed(now, before).all()
+        assert changed(now, before).dtype == np.bool_
     assert not changed(now, replace(now, as_of_s=now.as_of_s - 1)).any()
 
 
@@ -199,4 +203,4 @@ def test_a_tag_that_no_escape_can_carry_is_refused(text):
 def test_a_model_with_odd_signs_stays_one_line():
     scores = frame(model='baseline:no "net"\nC:\\x')
     assert points(risk_lines(scores))[0][2]["model"] == 'baseline:no "net" C:\\x'
-    assert string("a\nb") == '"a b"'
+    assert string("a\nb\r\nc") == '"a b  c"'

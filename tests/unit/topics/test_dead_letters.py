@@ -22,7 +22,7 @@ class Acknowledged:
     def __init__(self):
         self.error = KafkaTimeoutError("not flushed")
 
-    def get(self, timeout):
+    def get(self):
         if self.error is not None:
             raise self.error
 
@@ -31,28 +31,34 @@ class Broker:
     """A producer and its broker. `fails`: by number of the flush, what its letters end with."""
 
     def __init__(self):
-        self.taken, self.waiting, self.most_waiting, self.flushes, self.fails = [], [], 0, 0, {}
+        self.letters, self.waiting, self.most_waiting, self.flushes, self.fails = [], [], 0, 0, {}
+        self.made, self.asked = 0, []
 
     def __call__(self, **options):
-        self.options = options
+        self.made, self.options = self.made + 1, options
         return self
+
+    @property
+    def taken(self):
+        return [letter["source_offset"] for _, letter in self.letters]
 
     def send(self, topic, value):
         future = Acknowledged()
-        self.waiting.append((value, future))
+        self.waiting.append((topic, value, future))
         self.most_waiting = max(self.most_waiting, len(self.waiting))
         return future
 
     def flush(self, timeout):
-        self.flushes += 1
-        for value, future in self.waiting:
+        self.flushes, self.patience_s = self.flushes + 1, timeout
+        for topic, value, future in self.waiting:
             future.error = self.fails.get(self.flushes)
             if future.error is None:
-                self.taken.append(json.loads(value)["source_offset"])
+                self.letters.append((topic, json.loads(value)))
         self.waiting = []
 
     def close(self, timeout):
         self.waiting = []
+        raise KafkaTimeoutError("still away")
 
 
 @pytest.fixture
@@ -61,7 +67,7 @@ def broker(monkeypatch):
     assert LETTERS_AT_ONCE <= 20_000
     monkeypatch.setattr(streaming.topics.dead_letters, "LETTERS_AT_ONCE", AT_ONCE)
     monkeypatch.setattr("streaming.topics.client.KafkaProducer", broker)
-    monkeypatch.setattr(streaming.topics.dead_letters, "refuse_unreachable", lambda bootstrap: None)
+    monkeypatch.setattr(streaming.topics.dead_letters, "refuse_unreachable", broker.asked.append)
     return broker
 
 
@@ -88,7 +94,24 @@ def test_a_slice_has_the_time_of_a_write_and_every_batch_its_last_letters(broker
     letters.write({"riverton": rejections(3), "": rejections(2)})
     letters.write({})
     assert broker.options["delivery_timeout_ms"] == 7000
+    assert broker.patience_s > 7
+    assert 0 < broker.options["linger_ms"] < 50  # some letters go together
     assert (broker.taken, broker.flushes) == ([0, 1, 2, 0, 1], 1)
+
+
+def test_a_letter_names_the_topic_and_the_region_of_its_message(broker, tmp_path):
+    topics = {"dead_letter_topic": "dlq", "topic": "incidents", "covariates_topic": "outside"}
+    letters = DeadLetters.of(Settings(checkpoint=tmp_path, kafka_bootstrap="kafka:9092", **topics))
+    letters.close()  # nothing is open yet
+    letters.write({"riverton": rejections(1), "": rejections(1)})
+    letters.write_outside({"riverton": rejections(1)})
+    letters.close()
+    assert [(topic, letter["source_topic"], letter["region"]) for topic, letter in broker.letters] == [
+        ("dlq", "incidents", "riverton"),
+        ("dlq", "incidents", None),
+        ("dlq", "outside", "riverton"),
+    ]
+    assert (broker.made, broker.asked) == (1, ["kafka:9092"])
 
 
 def test_a_letter_counts_as_written_when_all_replicas_in_sync_have_it(broker, tmp_path):
@@ -103,12 +126,13 @@ def test_a_letter_counts_as_written_when_all_replicas_in_sync_have_it(broker, tm
 def test_what_fails_in_the_middle_fails_the_batch_and_nothing_more_is_sent(error, kind, broker, tmp_path):
     broker.fails[2] = error
     letters = DeadLetters.of(Settings(checkpoint=tmp_path))
-    with pytest.raises(kind, match=f"did not store {AT_ONCE} dead letters") as raised:
+    said = rf"did not store {AT_ONCE} dead letters in topic incidents.v1.dlq \({type(error).__name__}\)"
+    with pytest.raises(kind, match=said) as raised:
         letters.write({"": rejections(LETTERS)})
     assert type(raised.value) is kind
     assert broker.taken == list(range(AT_ONCE))
     letters.write({"": rejections(LETTERS)})
-    assert broker.taken[AT_ONCE:] == list(range(LETTERS))
+    assert (broker.taken[AT_ONCE:], broker.made) == (list(range(LETTERS)), 2)
 
 
 def test_a_kafka_that_takes_only_the_first_slice_of_each_try_is_given_up(broker, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lifecycle.gate.held_out import (
+    HeldOut,
     compare_held_out,
     faults_of,
     held_out_from_s,
@@ -21,6 +22,7 @@ from lifecycle.gate.plan import GatePlan
 from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
+from models.features import feature_names
 from models.measures.paired import Difference, difference_of
 from models.training.replay import IncidentHistory
 from schemas.errors import GateClosed
@@ -83,9 +85,21 @@ def test_incidents_of_the_span_are_counted_against_what_both_expected(tmp_path):
     assert (shown.days, shown.champion, shown.remarks) == (3, shown.challenger, ())
     assert shown.faults[-1] == "observed over expected is 1.58 in fire"
     short = IncidentHistory.of(table, spec, midnight_s - 2 * DAY_S)
-    assert compare_held_out(champion, challenger, short, plan).faults == (
-        "1 days are held out, and the plan asks for 3: train until an earlier day",
-    )
+    fault = "1 days are held out, and the plan asks for 3: train until an earlier day"
+    nothing = {"champion": 0, "challenger": 0, "baseline": 0, "difference": None, "margin": 0}
+    assert compare_held_out(champion, challenger, short, plan) == HeldOut(days=1, **nothing, faults=(fault,))
+
+
+def test_what_the_span_lacked_of_an_outside_series_is_said_beside_the_judgement(tmp_path):
+    wind = CovariateSeries(name="wind", max_age_hours=6)
+    spec = toy_spec(covariates=(wind,), features=feature_names(covariates=("wind",)))
+    both = [
+        read_artifact(toy_artifact(tmp_path / name, spec, cutoff_s=CUTOFF_S + seconds))
+        for name, seconds in (("champion", 0), ("challenger", 60))
+    ]
+    past = IncidentHistory.of(toy_table(np.arange(CUTOFF_S, CUTOFF_S + 6 * DAY_S, 7200)), spec, CUTOFF_S + 5 * DAY_S)
+    shown = compare_held_out(*both, past, GatePlan(least_days=3))
+    assert shown.remarks == ("the outside series wind is missing in 100% of the held-out moments",)
 
 
 def test_each_is_compared_by_its_network_and_the_dispersion_around_that(tmp_path):

@@ -171,4 +171,7 @@ def test_a_kill_while_hours_are_dropped_leaves_the_file_of_before(tmp_path, monk
     drop_unneeded(path, champions=[CHAMPION], newest_s=newest_s)
     assert list(read_shadow(path)) == old[-RECENT_DAYS - 1 :]
     assert path.read_bytes().endswith(b'{"cut off')  # the next hour's writer cuts it
+    written = path.stat().st_ino
+    drop_unneeded(path, champions=[CHAMPION], newest_s=newest_s)
+    assert path.stat().st_ino == written  # nothing was left to drop
     assert [each.name for each in tmp_path.iterdir()] == ["town.jsonl"]
