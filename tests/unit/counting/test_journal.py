@@ -147,6 +147,13 @@ def test_numbers_that_are_none_are_refused():
         restore_state(SPEC, blobs)
 
 
+def test_an_incident_ahead_of_the_clock_is_stored():
+    """Its hour is of the next chunk."""
+    at_s, state = (NOW // HOUR // CHUNK_BINS + 1) * CHUNK_BINS * HOUR - 100, CountState(SPEC)
+    state.apply(incidents([{**CALL, "ago_s": -200}], at_s), at_s)
+    assert_same_rings(restore_state(SPEC, export_state(state)), state)
+
+
 HOURS_GONE_S = ((NOW // HOUR // CHUNK_BINS + 1) * CHUNK_BINS + 15 * 24 - 1) * HOUR  # the chunk's last one is too old
 MIDNIGHT = NOW // DAY_S * DAY_S
 

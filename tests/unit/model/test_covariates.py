@@ -215,7 +215,8 @@ def test_a_journal_names_the_book_by_its_digest_and_stores_it():
         changes = changes.then(journal.record_book())
         digests.add(journal.digest)
     assert len(digests) == 3
-    assert Changes(puts={}, deletes=("a",)).then(Changes(puts={}, deletes=("b",))).deletes == ("a", "b")
+    both = Changes(puts={"c": b"1"}, deletes=("a",)).then(Changes(puts={"d": b"2"}, deletes=("b",)))
+    assert both == Changes(puts={"c": b"1", "d": b"2"}, deletes=("a", "b"))
     again = Journal.restore(SPEC, dict(changes.puts), as_of_s=BASE * HOUR, digest=journal.digest)
     np.testing.assert_array_equal(again.state.covariates.values, journal.state.covariates.values)
 

@@ -59,7 +59,7 @@ def test_instants_become_the_wall_clock_times_that_zoneinfo_gives(utc_s, zone):
     zone=st.sampled_from(ZONES),
     less_s=st.sampled_from([1, 7, 58, 59]),
 )
-@example(1_500_000_000, 40, "UTC", 1)  # 14 July 2017, 02:40
+@example(1_500_000_000, 20, "UTC", 1)  # 14 July 2017, 02:40
 @example(1_500_000_000, 21, "UTC", 59)
 def test_a_stretch_spends_its_minutes_in_the_hours_of_the_week_that_zoneinfo_gives(start_s, minutes, zone, less_s):
     start_s = start_s // 60 * 60

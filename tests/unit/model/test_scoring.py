@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from models.dispersion import Dispersion
-from models.likelihood import at_least_one, negative_binomial_nll
+from models.likelihood import at_least_one
 from models.network import RiskNetwork, residual_of
-from models.networks.residual import PENALTIES
 from models.scoring import score
 from tests.harness.toy import toy_constants, toy_network, toy_spec
 
@@ -73,23 +72,6 @@ def test_the_network_is_a_regression_and_a_perceptron_within_a_limit():
     residual = VALUES @ state["linear.weight"].T + state["offset.weight"] + curved
     np.testing.assert_allclose(residual_of(VALUES, made), 2 * np.tanh(residual / 2), rtol=1e-4, atol=1e-5)
     assert list(RiskNetwork().warm_starts(*[torch.zeros(1)] * 4)) == []
-
-
-def test_the_linear_part_starts_where_the_penalised_likelihood_is_highest():
-    """There the slope is nothing. The size of each horizon's loss is its unit."""
-    draw, made = torch.Generator().manual_seed(0), network()
-    inputs = torch.randn(300, CATEGORIES, len(SPEC.features), generator=draw)
-    counts = torch.poisson(inputs[:, :, -HORIZONS:].exp(), generator=draw)
-    size, unit = torch.full_like(counts, 3.0), torch.tensor([1.0, 2.0, 4.0])
-    made.scale_like(inputs.flatten(0, 1))
-    for _, penalty in zip(made.warm_starts(inputs, counts, size, unit), PENALTIES, strict=True):
-        made.zero_grad()
-        losses = negative_binomial_nll(inputs[:, :, -HORIZONS:] + made(inputs), counts, size).mean(dim=(0, 1)) / unit
-        (losses.sum() + penalty * made.linear.weight.square().sum()).backward()
-        for slope in (made.linear.weight.grad, made.offset.weight.grad):
-            assert slope.abs().max() < 2e-3
-    assert not made.linear.weight.requires_grad
-    assert not made.offset.weight.requires_grad
 
 
 def test_categories_are_told_apart():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import nbinom
 
 from models.hyperparameters import Hyperparameters
+from models.likelihood import negative_binomial_nll
 from models.network import residual_of
 from models.networks.residual import ResidualNetwork
 from models.training import fit_network as module
@@ -21,6 +22,7 @@ from models.training.fit_network import (
     warm_started,
 )
 from tests.harness.made_examples import DISPERSION, made_examples
+from tests.harness.toy import toy_network, toy_spec
 from tests.unit.training.test_training import same_weights
 
 R = float(DISPERSION.r[0, 0])
@@ -123,6 +125,25 @@ def test_the_network_starts_from_that_many_examples(least, expected, monkeypatch
     fit(data, epochs=1)
     per_example = data.train.counts[:, :, 0].sum(dim=1).numpy().mean()
     assert lengths == [expected or int(np.ceil(least / per_example))]
+
+
+def test_the_linear_part_starts_where_the_penalised_likelihood_is_highest(monkeypatch):
+    """There the slope is nothing. The size of each horizon's loss is its unit."""
+    spec = toy_spec()
+    monkeypatch.setattr("models.networks.residual.PENALTIES", (1.0, 0.1))
+    draw, made = torch.Generator().manual_seed(0), toy_network(spec)
+    inputs = torch.randn(100, 2, len(spec.features), generator=draw)
+    counts = torch.poisson(inputs[:, :, -3:].exp(), generator=draw)
+    size, unit = torch.full_like(counts, 3.0), torch.tensor([1.0, 2.0, 4.0])
+    made.scale_like(inputs.flatten(0, 1))
+    for _, penalty in zip(made.warm_starts(inputs, counts, size, unit), (1.0, 0.1), strict=True):
+        made.zero_grad()
+        losses = negative_binomial_nll(inputs[:, :, -3:] + made(inputs), counts, size).mean(dim=(0, 1)) / unit
+        (losses.sum() + penalty * made.linear.weight.square().sum()).backward()
+        for slope in (made.linear.weight.grad, made.offset.weight.grad):
+            assert slope.abs().max() < 2e-3
+    assert not made.linear.weight.requires_grad
+    assert not made.offset.weight.requires_grad
 
 
 def test_a_gpu_gives_the_network_of_the_cpu():
