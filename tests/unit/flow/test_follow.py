@@ -10,7 +10,7 @@ from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.likelihood import at_least_one
-from schemas.left_behind.follower_states import OLDEST_S, FollowerStates
+from schemas.left_behind.follower_states import OLDEST_S, FollowedChange, FollowerStates
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.follow import Followed, followed_from
 from streaming.flow.follow import followed as asked
@@ -126,3 +126,14 @@ def test_files_are_kept_as_long_as_the_log_of_batches(followed):
         states.write(NOW_S + day * DAY_S, state_of(SPEC, 1.0).arrays())
     first = min(int(path.stem) for path in states.folder.iterdir())
     assert first == NOW_S + 13 * DAY_S  # 35 days of the log, and the one that its first hour follows
+
+
+def test_a_change_is_said_from_the_hour_before_its_file_until_that_is_old(followed):
+    _, states = followed
+    said = FollowedChange(NOW_S, NOW_S - 5 * DAY_S, "05 to 08 h x 1.9")
+    states.write(NOW_S, state_of(SPEC, 1.0).arrays())
+    states.say(said)
+    asked_at = (NOW_S - HOUR_S - 1, NOW_S - HOUR_S, NOW_S + OLDEST_S, NOW_S + OLDEST_S + 1)
+    assert [states.change(at_s) for at_s in asked_at] == [None, said, said, None]
+    states.say(None)
+    assert states.change(NOW_S) is None

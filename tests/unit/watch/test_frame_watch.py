@@ -3,14 +3,17 @@
 import errno
 import logging
 import os
+from datetime import UTC, datetime
 
 import pytest
 
 from schemas.errors import SinkUnavailable
-from schemas.left_behind.follower_states import FollowedChange
+from schemas.left_behind.follower_states import OLDEST_S, FollowedChange
 from schemas.left_behind.frame_file import frame_path, read_frames
 from streaming.watch import frame_watch
 from streaming.watch.frame_watch import FrameWatch
+from streaming.watch.health import read_health
+from streaming.watch.health_watch import HealthWatch
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.memory_sink import MemorySink
 from tests.harness.points import points_in
@@ -61,6 +64,23 @@ def test_a_change_that_the_scores_follow_is_in_the_file_and_in_the_store(job):
     fields = [fields for key, _, fields in points_in(store.writes[-1].decode()) if key.startswith("pipeline,")]
     assert [one["change"] for one in fields] == ['"since 20 Nov: 05 to 08 h x 1.9"']
     assert [float(one["followed_ago_s"]) for one in fields] == [0]
+
+
+def test_what_cannot_be_followed_is_old_in_the_store_and_said_once_and_in_health(job, tmp_path, caplog):
+    publisher, store, artifact, _ = job
+    health = HealthWatch(checkpoint=tmp_path, clock="wall", trigger_s=0.5)
+    publisher.watchers.append(health.show)
+    for number, reason in enumerate(("file 1 is damaged", "file 1 is damaged", None, "file 2 is gone")):
+        row = scored_row(artifact, 1_764_000_000 + 60 * number)
+        row["scores"] |= {"followed": None if reason else "1763996400", "unfollowed": reason}
+        publisher(Rows(row), number)
+        (point,) = (fields for key, _, fields in points_in(store.writes[-1].decode()) if key.startswith("pipeline,"))
+        assert float(point["followed_ago_s"]) == (OLDEST_S if reason else 3720)
+        health.write()
+        said, _ = read_health(tmp_path, datetime.now(UTC))
+        assert said.regions[SPEC.region].unfollowed == (reason or "")
+    warned = [record.getMessage().rpartition(": ")[2] for record in caplog.records]
+    assert warned == ["file 1 is damaged", "file 2 is gone"]
 
 
 def test_a_frame_that_the_store_did_not_take_is_not_left(job):
