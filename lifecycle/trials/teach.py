@@ -34,23 +34,28 @@ class Teacher:
         Gives the points of the version that scored. What was learned before stays as it is, and gives them again.
         Raises CheckpointError, and ArtifactError when a version is gone.
         """
-        lines = b""
         hour_s = max((horizon.judged_s for horizon in closed), default=0) + HOUR_S
         whole = [horizon for horizon in closed if not _hours_of(horizon, spec) & set(cut)]
-        for folder in (outcomes_folder(self.checkpoint), forecasts_folder(self.checkpoint)):
-            forecasts = [(horizon, KeptForecasts(folder).read(spec, horizon.tick_s)) for horizon in whole]
-            learned = [(horizon, kept) for horizon, kept in forecasts if kept and not is_baseline(kept.model)]
-            for version in sorted({kept.model for _, kept in learned}):
-                of_version = [(horizon, kept) for horizon, kept in learned if kept.model == version]
-                follower, states = (
-                    self._follower(spec.region, version),
-                    FollowerStates.of(self.checkpoint, spec.region, version),
-                )
-                outcomes = list(_outcomes(follower, states, spec, of_version))
-                state = _learned(follower, states, spec, hour_s, outcomes)
-                if folder == outcomes_folder(self.checkpoint):
-                    lines += following_lines(spec, version, state, hour_s - HOUR_S, gains_of(follower, outcomes))
-                    _say(spec, states, hour_s)
+        shown, beside = (
+            [
+                (horizon, kept)
+                for horizon in whole
+                if (kept := KeptForecasts(folder).read(spec, horizon.tick_s)) and not is_baseline(kept.model)
+            ]
+            for folder in (outcomes_folder(self.checkpoint), forecasts_folder(self.checkpoint))
+        )
+        # A day long after a promotion a version's long horizons began as the challenger's.
+        scored = max(shown, key=lambda pair: pair[0].tick_s)[1].model if shown else ""
+        lines = b""
+        for version in sorted({kept.model for _, kept in (*shown, *beside)}):
+            follower = self._follower(spec.region, version)
+            states = FollowerStates.of(self.checkpoint, spec.region, version)
+            of_version = [pair for pair in (*shown, *beside) if pair[1].model == version]
+            outcomes = list(_outcomes(follower, states, spec, of_version))
+            state = _learned(follower, states, spec, hour_s, outcomes)
+            if version == scored:
+                lines = following_lines(spec, version, state, hour_s - HOUR_S, gains_of(follower, outcomes))
+                _say(spec, states, hour_s)
         return lines
 
     def _follower(self, region: str, version: str) -> Follower:

@@ -1,7 +1,7 @@
 """What a forecast follows: the factors of what the last weeks showed, from a file that never changes."""
 
 import logging
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from models.following.state import FollowerState
 from schemas.errors import CheckpointError, RiskError
 from schemas.frame import RiskFrame
 from schemas.left_behind.follower_states import FollowedChange, FollowerStates, read_follower_state
-from schemas.limits import MAX_REGIONS
+from streaming.roster.artifact_cache import ArtifactCache
 from streaming.roster.roster import load_artifact
 
 log = logging.getLogger(__name__)
@@ -27,23 +27,31 @@ class Followed(NamedTuple):
     fault: str = ""
 
 
-@lru_cache(maxsize=1024)
-def _region(folder: str) -> RegionFactors:
+@dataclass(slots=True)
+class _Newest:
+    """What was read and worked out last for an artifact: the file serves an hour, the factors all batches of a tick."""
+
+    of_region: RegionFactors
+    path: Path | None = None
+    tick_s: int = -1
+    state: FollowerState | None = None
+    factors: npt.NDArray[np.float32] | None = None
+
+    def at(self, path: Path, tick_s: int) -> npt.NDArray[np.float32]:
+        if self.state is None or path != self.path:
+            self.state = FollowerState.checked(read_follower_state(path), self.of_region.spec)
+            self.path, self.factors = path, None
+        if self.factors is None or tick_s != self.tick_s:
+            self.factors = self.of_region.at(self.state, tick_s).shown().astype(np.float32)
+            self.factors.flags.writeable = False
+            self.tick_s = tick_s
+        return self.factors
+
+
+@ArtifactCache
+def _newest(folder: str) -> _Newest:
     artifact = load_artifact(folder)
-    return RegionFactors.of(artifact.spec, artifact.constants)
-
-
-@lru_cache(maxsize=1024)
-def _state(path: Path, folder: str) -> FollowerState:
-    return FollowerState.checked(read_follower_state(path), load_artifact(folder).spec)
-
-
-@lru_cache(maxsize=MAX_REGIONS)
-def _factors(path: Path, folder: str, tick_s: int) -> npt.NDArray[np.float32]:
-    """They are the same in all batches of a tick."""
-    factors = _region(folder).at(_state(path, folder), tick_s).shown().astype(np.float32)
-    factors.flags.writeable = False
-    return factors
+    return _Newest(RegionFactors.of(artifact.spec, artifact.constants))
 
 
 def followed(states: FollowerStates, folder: str, tick_s: int) -> Followed:
@@ -73,6 +81,6 @@ def change_followed(follow_in: Path | None, frame: RiskFrame) -> FollowedChange 
 def followed_from(path: Path, folder: str, tick_s: int) -> Followed:
     """What the forecast of the artifact in `folder` follows at a tick, by a file that is known."""
     try:
-        return Followed(_factors(path, folder, tick_s), path.stem)
+        return Followed(_newest(folder).at(path, tick_s), path.stem)
     except RiskError as error:
         return Followed(fault=f"{path}: {error}")
