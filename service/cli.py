@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from schemas.areas import read_areas
 from schemas.errors import SettingsError, not_installed
 from schemas.log_format import LOG_FORMAT, LOG_TIME
-from streaming.maps.areas import read_areas
 from streaming.maps.outlines import read_streets
 from streaming.settings import Settings
 

@@ -13,13 +13,13 @@ from fastapi import Depends, Path, Request, Security
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
+from schemas.areas import Area, cells_inside
 from schemas.grid import Cells, Grid
 from schemas.left_behind.frame_file import StoredFrames
 from schemas.spec import SLUG
 from service.frames import Frames, instant, is_stale
 from service.sign_in import COOKIE, put_off
 from service.tokens import ANYONE, Caller, Rates, Tokens, read_tokens
-from streaming.maps.areas import Area, cells_inside
 
 _MOST_KEPT_BYTES = 64 * 1024 * 1024
 _bearer = HTTPBearer(auto_error=False, description="A token that `python -m service token` made")

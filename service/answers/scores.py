@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from schemas.areas import area_of, cells_inside
 from schemas.errors import DataError, SettingsError
 from schemas.frame import SUPPORT, attribution_groups, riskiest
 from schemas.grid import CELL_ID, Cells, geohash
@@ -19,7 +20,6 @@ from service.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, numbe
 from service.frames import categories_of, view_of
 from service.problems import problems_of
 from service.service import Now, TheCaller, TheRegion, TheService, json_bytes, must_be_current, seen_by
-from streaming.maps.areas import area_of, cells_inside
 
 MOST_DEGREES = 5.0  # of a polygon's width and height; the largest regions are smaller
 ASSUMES = (

@@ -8,10 +8,10 @@ from urllib.parse import quote
 import msgspec
 import typer
 
+from schemas.areas import cells_of_areas, cells_pattern, read_areas
 from schemas.errors import ArtifactError, SettingsError
 from schemas.files import read_json, replace_file, write_errors
 from schemas.spec import Spec
-from streaming.maps.areas import cells_of_areas, cells_pattern, read_areas
 from streaming.maps.outlines import (
     EXPORT_STREETS,
     GROUND,

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
+from schemas.areas import Area
 from schemas.errors import SettingsError
 from schemas.files import read_json
 from schemas.grid import Grid
 from schemas.spec import Spec
-from streaming.maps.areas import Area
 
 Collection = dict[str, Any]
 Places = list[Annotated[list[float], msgspec.Meta(min_length=2)]]  # longitude, latitude

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from generator.area import area_variable
+from schemas.areas import cells_pattern
 from schemas.limits import OLDEST_SCORES_S
-from streaming.maps.areas import cells_pattern
 from streaming.maps.pages import with_areas
 from tests.harness.grafana_world import SPECS, VARIABLES
 from tests.harness.influxql import filled_in, shown, table

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
+from schemas.areas import read_areas
 from service.answers.written import number
 from service.tokens import Tokens, make_token
-from streaming.maps.areas import read_areas
 from streaming.rehearse.broker import free_port
 from tests.harness.service import Client, is_there, leave_frame, running, toy_service, waited
 from tests.harness.toy import toy_grid

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.areas import area_of
 from schemas.frame import SUPPORT, riskiest
 from service.answers.written import NUMBERS, number
 from service.service import AnswerCache
-from streaming.maps.areas import area_of
 from streaming.sinks.line_protocol import risk_lines
 from tests.harness.points import stored_points
 from tests.harness.service import Client, running, toy_service

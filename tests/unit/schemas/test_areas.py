@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from schemas.areas import Area, cells_inside, cells_of_areas, cells_pattern, read_areas
 from schemas.errors import SettingsError
 from schemas.grid import Grid
-from streaming.maps.areas import Area, cells_inside, cells_of_areas, cells_pattern, read_areas
 
 GRID = Grid(south_deg=42.0, west_deg=-88.0, cell_m=1000.0, rows=9, cols=7)
 LAT, LON = GRID.corners()
