@@ -1,0 +1,137 @@
+"""What a unit reaches from a place: points within the cells by straight line and speed, or cells by driving times."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import DataError
+from schemas.grid import Floats, Grid
+
+DETOUR = 1.3  # driven metres over the straight line's; 1.2 to 1.4 in the street networks of most cities
+MOST_A_SIDE = 4  # points of a cell
+POINTS_IN_REACH = 8  # at least, from a place to the edge of its reach: so a cell is reached in part
+MOST_PAIRS = 40_000_000  # of a place and a point: 0.3 GB
+_WITHIN_M = 0.001  # a place at the edge is within reach, whatever the rounding
+
+Ints = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drive:
+    """How far a unit gets in time: straight line x DETOUR at a mean speed.
+
+    >>> round(Drive(minutes=8, speed_kmh=40).metres)
+    4103
+    """
+
+    minutes: float
+    speed_kmh: float
+
+    @property
+    def metres(self) -> float:
+        """Of the straight line."""
+        return self.minutes * self.speed_kmh * 1000 / 60 / DETOUR
+
+    def minutes_for(self, metres: Floats) -> Floats:
+        return metres * (self.minutes / self.metres)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """The points that each place reaches, as the rows of a sparse matrix; no row is empty.
+
+    Cell c has the points c * per_cell up to (c + 1) * per_cell, each with an equal share of what its cell expects.
+    """
+
+    cells: int
+    per_cell: int
+    start: npt.NDArray[np.int64]  # (places + 1,) where the pairs of each place begin
+    point: Ints  # (pairs,)
+    minutes: npt.NDArray[np.float32]  # (pairs,)
+
+    @property
+    def places(self) -> int:
+        return len(self.start) - 1
+
+    def points_of(self, place: int) -> Ints:
+        return self.point[self.start[place] : self.start[place + 1]]
+
+    def sums(self, of_points: Floats) -> Floats:
+        """(places,) the sum over the points that each place reaches."""
+        return np.asarray(np.add.reduceat(of_points[self.point], self.start[:-1]))
+
+    def covered(self, posts: tuple[int, ...]) -> npt.NDArray[np.int64]:
+        """(points,) how many of the units at these places reach each point; a place may stand there several times."""
+        reached = [self.points_of(place) for place in posts] or [self.point[:0]]
+        return np.bincount(np.concatenate(reached), minlength=self.cells * self.per_cell)
+
+
+def metres_of(grid: Grid, lat_deg: Floats, lon_deg: Floats) -> Floats:
+    """(n, 2) metres north and east of the grid's corner."""
+    per_lat, per_lon = grid.metres_per_degree
+    return np.stack([(lat_deg - grid.south_deg) * per_lat, (lon_deg - grid.west_deg) * per_lon], axis=1)
+
+
+def refuse_outside(grid: Grid, lat_deg: Floats, lon_deg: Floats) -> None:
+    """Raises DataError for places that lie in no cell. lat_deg, lon_deg: (n,) degrees."""
+    outside = np.flatnonzero(~grid.locate(lat_deg, lon_deg)[1])
+    if len(outside):
+        (south, north), (west, east) = (edges[[0, -1]] for edges in grid.corners())
+        raise DataError(
+            f"{len(outside)} of {len(lat_deg)} places lie outside the grid, the first at {lat_deg[outside[0]]:.5f}, "
+            f"{lon_deg[outside[0]]:.5f}",
+            f"leave them out; the grid has latitude {south:.3f} to {north:.3f}, longitude {west:.3f} to {east:.3f}",
+        )
+
+
+def points_a_side(cell_m: float, reach_m: float) -> int:
+    """k x k points stand for a cell, `POINTS_IN_REACH` or more of them to the edge of the reach, k at most MOST_A_SIDE.
+
+    >>> points_a_side(1000, 4000), points_a_side(1000, 8000), points_a_side(1000, 600)
+    (2, 1, 4)
+    """
+    return int(np.clip(np.ceil(POINTS_IN_REACH * cell_m / reach_m), 1, MOST_A_SIDE))
+
+
+def by_straight_line(grid: Grid, places_m: Floats, drive: Drive) -> Reach:
+    """places_m: (places, 2) as `metres_of` gives them. Raises DataError for a reach that the cells cannot show."""
+    reach_m = drive.metres
+    if reach_m < grid.cell_m / 2:
+        raise DataError(
+            f"{drive.minutes:g} minutes at {drive.speed_kmh:g} km/h reach {reach_m:.0f} m by straight line, less than "
+            f"half a cell of {grid.cell_m:g} m",
+            "give more minutes or a higher speed, or train with smaller cells",
+        )
+    side = points_a_side(grid.cell_m, reach_m)
+    step_m = grid.cell_m / side
+    if (pairs := len(places_m) * min(np.pi * (reach_m / step_m) ** 2, grid.cells * side**2)) > MOST_PAIRS:
+        raise DataError(
+            f"{len(places_m):,} places reach {pairs:,.0f} points, at most {MOST_PAIRS:,} are looked at",
+            "give the stations in place of any cell, or a shorter reach",
+        )
+    shape = (grid.rows * side, grid.cols * side)
+    rows = [_points_near(place_m, reach_m, step_m, shape) for place_m in places_m]
+    row, col, metres = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    cell = (row // side) * grid.cols + col // side
+    return Reach(
+        cells=grid.cells,
+        per_cell=side**2,
+        start=np.concatenate([[0], np.cumsum([len(part[0]) for part in rows])]),
+        point=(cell * side**2 + (row % side) * side + col % side).astype(np.int32),
+        minutes=drive.minutes_for(metres).astype(np.float32),
+    )
+
+
+def _points_near(
+    place_m: Floats, reach_m: float, step_m: float, shape: tuple[int, int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
+    """(n,) rows, columns and metres of the points within reach of one place."""
+    first = np.maximum(np.ceil((place_m - reach_m) / step_m - 0.5), 0).astype(int)
+    last = np.minimum(np.floor((place_m + reach_m) / step_m - 0.5) + 1, shape).astype(int)
+    north, east = (
+        (np.arange(begin, end) + 0.5) * step_m - at_m for begin, end, at_m in zip(first, last, place_m, strict=True)
+    )
+    metres = np.hypot(north[:, None], east[None, :])
+    row, col = np.nonzero(metres <= reach_m + _WITHIN_M)
+    return row + first[0], col + first[1], metres[row, col]
