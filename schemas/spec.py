@@ -78,6 +78,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     merge: Merge = "none"
     covariates: tuple[CovariateSeries, ...] = ()
     holidays: str = ""  # whose, by ISO 3166-2: US-IL, FR; empty: none
+    answered_by: tuple[Slug, ...] = ()  # categories that standing units answer; empty: nobody is shown posts for units
 
     def __post_init__(self) -> None:
         for message, remedy in _faults(self):
@@ -121,12 +122,12 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def as_json(self) -> bytes:
         """The fields in their order; those that say nothing are left out: `merge` where every call counts, and
-        `covariates` and `holidays` without any.
+        `covariates`, `holidays` and `answered_by` without any.
         """
         fields = msgspec.structs.asdict(self)
         if not self.merges_calls:
             del fields["merge"]
-        for name in ("covariates", "holidays"):
+        for name in ("covariates", "holidays", "answered_by"):
             if not fields[name]:
                 del fields[name]
         return msgspec.json.encode(fields)
@@ -168,6 +169,8 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
         yield f"covariates {', '.join(map(repr, wrong))}", "write their names as slugs, like regions and categories"
     if spec.holidays and not re.fullmatch(HOLIDAYS, spec.holidays):
         yield f"holidays {spec.holidays[:99]!r}", "name a country or a part of one by ISO 3166-2, like FR or US-IL"
+    if set(spec.answered_by) - set(spec.categories) or len(set(spec.answered_by)) != len(spec.answered_by):
+        yield f"answered_by {spec.answered_by[:99]}", f"name some of {', '.join(spec.categories)}, each once"
     try:
         ZoneInfo(spec.timezone)
     except (KeyError, ValueError, OSError):

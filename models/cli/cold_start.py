@@ -27,6 +27,7 @@ def cold_start_command(
         str, typer.Option(help="Each category with a guess of its incidents a day in the whole region: fire=3,ems=40")
     ],
     cell_m: CellSide = DEFAULT_CELL_M,
+    answered_by: Annotated[str, typer.Option(help="Categories that standing units answer, as fire,ems")] = "",
     out: Artifacts = Path("data/artifacts"),
 ) -> None:
     """Publish an untrained artifact, so that a region without past incidents can begin to count.
@@ -47,6 +48,7 @@ def cold_start_command(
         grid=Grid.around(lat_deg, lon_deg, cell_m=cell_m, trim=0),
         categories=tuple(rates),
         features=feature_names(),
+        answered_by=tuple(name.strip() for name in answered_by.split(",") if name.strip()),
     )
     check_writable(out)
     created = datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ")

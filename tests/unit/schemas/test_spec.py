@@ -42,13 +42,14 @@ OTHER = {
     "merge": "repeated_calls",
     "covariates": (CovariateSeries(name="wind", max_age_hours=24),),
     "holidays": "US-IL",
+    "answered_by": ("ems",),
 }
 
 
 def test_a_spec_without_merging_is_written_as_before_there_was_a_choice():
     """So an option that nobody uses changes no fingerprint."""
     assert list(msgspec.json.decode(SPEC.as_json())) == [
-        name for name in Spec.__struct_fields__ if name not in ("merge", "covariates", "holidays")
+        name for name in Spec.__struct_fields__ if name not in ("merge", "covariates", "holidays", "answered_by")
     ]
     merging = msgspec.structs.replace(SPEC, merge="repeated_calls")
     assert merging.as_json() == SPEC.as_json()[:-1] + b',"merge":"repeated_calls"}'
@@ -137,6 +138,8 @@ def test_a_spec_survives_json_and_keeps_its_fingerprint(spec):
         ({"region": ""}, r"^'': write .* as slugs, of a-z"),
         ({"region": "x" * 64}, r"^'x{64}': write .* as slugs, of a-z"),
         ({"categories": ()}, "name 1 to 64"),
+        ({"answered_by": ("theft",)}, "name some of fire, ems, each once"),
+        ({"answered_by": ("ems", "ems")}, "name some of fire, ems, each once"),
         ({"categories": ("fire", "fire")}, "name 1 to 64"),
         ({"categories": tuple(f"c{number}" for number in range(65))}, "name 1 to 64"),
         ({"categories": ("fire", "all")}, "^category 'all' is the sum over all categories: give that category another"),

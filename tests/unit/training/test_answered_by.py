@@ -1,0 +1,27 @@
+"""What standing units answer is named in the file of tasks, and stays with the artifact that it was named for."""
+
+import msgspec
+import pytest
+
+from models.training.regions import RegionTask, read_regions
+from models.training.train_region import prepare
+from schemas.errors import DataError
+from tests.harness.small_town import LAYOUT, write_town
+from tests.harness.toy import toy_artifact
+
+
+def test_a_task_names_what_units_answer_and_one_that_is_like_it_keeps_it(tmp_path):
+    write_town(tmp_path / "town.csv", seed=1)
+    file = tmp_path / "task.toml"
+    written = f'[[regions]]\nregion = "town"\ndata = "town.csv"\nlayout = "{LAYOUT}"\nanswered_by = ["ems"]\n'
+    file.write_text(written, encoding="utf-8")
+    [task] = read_regions(file)
+    ready = prepare(task)
+    assert ready.spec.answered_by == ("ems",)
+    like = str(toy_artifact(tmp_path / "artifacts", ready.spec))
+    again = RegionTask(region="town", data=task.data, layout=LAYOUT, like=like)
+    assert prepare(again).spec == ready.spec
+    with pytest.raises(DataError, match=r"answered_by fire, and .* has ems: leave it out"):
+        prepare(msgspec.structs.replace(again, answered_by=("fire",)))
+    with pytest.raises(DataError, match="answered_by"):
+        prepare(msgspec.structs.replace(task, answered_by=("theft",)))
