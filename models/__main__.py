@@ -1,10 +1,11 @@
-"""`python -m models COMMAND`: trains, tunes, judges and explains models."""
+"""`python -m models COMMAND`: trains, tunes, judges and explains models, and says where units should stand."""
 
 import typer
 
 from models.cli.cold_start import cold_start_command
 from models.cli.evaluate import evaluate_command
 from models.cli.explain import explain_command
+from models.cli.posts import posts_command
 from models.cli.train import train_command
 from models.cli.tune import tune_command
 from models.cli.version import Version
@@ -24,6 +25,7 @@ app.command("train")(train_command)
 app.command("cold-start")(cold_start_command)
 app.command("evaluate")(evaluate_command)
 app.command("explain")(explain_command)
+app.command("posts")(posts_command)
 app.command("tune")(tune_command)
 
 
