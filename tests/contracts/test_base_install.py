@@ -44,6 +44,7 @@ WORKS = [
 ]
 NEEDS = {
     "models evaluate chicago-3km-daily --out made": "evaluate",
+    "models posts --region town --units 2 --out made": "evaluate",
     "models train --data archive:days --region town --out made": "archive",
     "lifecycle archive": "archive",
     "service serve": "serve",

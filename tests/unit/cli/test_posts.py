@@ -1,0 +1,209 @@
+"""`posts` on a town of two villages: what it prints, what it writes, and what it refuses."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import models.__main__
+from models.artifact.pointer import champion_of
+from models.readiness.demand import usual_week
+from models.training.replay import IncidentHistory, Replay
+from schemas.errors import ArtifactError, DataError, SettingsError
+from schemas.spec import DAY_S
+from tests.harness.toy import (
+    iso,
+    publish_artifact,
+    toy_artifact,
+    toy_constants,
+    toy_grid,
+    toy_network,
+    toy_spec,
+    toy_table,
+)
+
+GRID = toy_grid(4, 12)
+START_S, DAYS, LATER = 1_600_000_000 // DAY_S * DAY_S, 60, 60  # LATER: days that the artifact does not know
+CUTOFF_S = START_S + DAYS * DAY_S
+LAYOUT = "time=when,lat=lat,lon=lon,category=kind,timezone=UTC"
+
+
+def middle(cell):
+    lat, lon = GRID.centres()
+    return float(lat[cell]), float(lon[cell])
+
+
+def table_of(random):
+    """30 calls a day in the west, 10 in the east, none between; as many thefts in the middle."""
+    count = 60 * (DAYS + LATER)
+    lat_deg, lon_deg = GRID.corners()
+    west = random.random(count) < 0.75
+    cols = np.where(west, random.uniform(0.05, 1.95, count), random.uniform(10.05, 11.95, count))
+    kind = np.where(random.random(count) < 2 / 3, 0, 1)
+    cols = np.where(kind == 1, random.uniform(5, 6, count), cols)
+    return toy_table(
+        np.sort(random.integers(START_S, START_S + (DAYS + LATER) * DAY_S, count)),
+        category=kind.astype(np.int16),
+        lat_deg=np.interp(random.uniform(0.05, 3.95, count), np.arange(5), lat_deg),
+        lon_deg=np.interp(cols, np.arange(13), lon_deg),
+        categories=("ems", "theft"),
+    )
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory):
+    """A folder with an artifact that knows 60 days, and the calls of 120 days."""
+    folder = tmp_path_factory.mktemp("town")
+    spec = toy_spec(grid=GRID, region="town", categories=("ems", "theft"), answered_by=("ems",))
+    table = table_of(np.random.default_rng(1))
+    history = Replay(IncidentHistory.of(table, spec, CUTOFF_S)).lead_to(CUTOFF_S)
+    day = {"first_day": np.array(START_S // DAY_S, float), "shrink_days": np.full(2, 0.1)}
+    constants = toy_constants(spec, **day)
+    publish_artifact(folder, spec=spec, constants=constants, network=toy_network(spec), history=history)
+    toy_artifact(folder, toy_spec(grid=GRID, region="bare"))
+    toy_artifact(folder, toy_spec(grid=GRID, region="new", answered_by=("ems",)))
+    with (folder / "calls.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["when", "lat", "lon", "kind"])
+        for at_s, lat, lon, kind in zip(table.occurred_s, table.lat_deg, table.lon_deg, table.category, strict=True):
+            rows.writerow([iso(int(at_s)), lat, lon, table.categories[kind]])
+    write(folder, "stations.csv", "place,lat,lon,units", ("West", 12, 3), ("Centre", 18, 1), ("East", 22, 0))
+    return folder
+
+
+def write(folder, name, head, *places):
+    rows = [",".join(map(str, (place, *middle(cell), *more))) for place, cell, *more in places]
+    (folder / name).write_text("\n".join((head, *rows)), encoding="utf-8")
+    return folder / name
+
+
+def run(town, *words, region="town", units=4, minutes=4):
+    options = ["--region", region, "--artifacts", town, "--units", units, "--reach-minutes", minutes, *words]
+    return CliRunner().invoke(models.__main__.app, [str(word) for word in ("posts", *options)], env={"COLUMNS": "120"})
+
+
+def told(ran):
+    assert ran.exit_code == 0, ran.exception or ran.output
+    return ran.output
+
+
+def facts(town, tmp_path, *words, **asked):
+    told(run(town, *words, "--out", tmp_path, **asked))
+    return json.loads((tmp_path / "posts.json").read_bytes())
+
+
+def test_it_puts_a_unit_where_the_present_stations_leave_a_village_out(town, tmp_path):
+    said = facts(town, tmp_path, "--stations", town / "stations.csv")
+    now, best, anywhere = said["plans"]
+    assert (now["plan"], best["plan"], anywhere["plan"]) == ("as now", "best of 3 stations", "best of any cell")
+    assert now["areas"]["east"] < 0.01
+    assert {post["place"] for post in best["posts"]} >= {"West", "East"}
+    assert best["within"] > now["within"]
+    assert anywhere["by_a_free_unit"] >= best["by_a_free_unit"] - 1e-6
+    assert best["is_proved_best"]
+    assert said["categories"] == ["ems"]
+    assert said["expected_a_week"] == pytest.approx(280, rel=0.1)
+
+
+def test_what_is_promised_is_kept_on_calls_that_the_model_does_not_know(town, tmp_path):
+    calls = ("--calls", town / "calls.csv", "--layout", LAYOUT)
+    said = facts(town, tmp_path, "--stations", town / "stations.csv", *calls)
+    assert said["calls"] == pytest.approx(LATER * 40, rel=0.1)
+    for plan in said["plans"]:
+        assert plan["kept"]["within"] == pytest.approx(plan["within"], abs=0.04)
+        assert plan["kept"]["served"] == pytest.approx(plan["by_a_free_unit"], abs=0.04)
+    output = told(run(town, "--stations", town / "stations.csv", *calls))
+    assert "which the model does not know" in output
+    assert "best of 3 stations against as now: +" in output
+
+
+def test_it_says_first_what_the_shares_are_of_and_last_what_it_does_not_know(town):
+    output = told(run(town))
+    lines = output.splitlines()
+    assert lines[0] == "town: 4 units that answer ems"
+    assert "calls in a usual week" in lines[1]
+    assert "within 4 minutes at 40 km/h over 1.3 x the straight line: 2.1 km" in output
+    assert "a unit is away 30% of the time; floor: 10% of the calls of each area within reach" in output
+    assert lines[-1].startswith("Not known: roads, hospitals")
+
+
+def test_switching_the_floor_off_is_said(town):
+    assert "no floor, as --floor 0 asks" in told(run(town, "--floor", 0))
+
+
+def test_its_files_are_places_with_units_and_a_picture(town, tmp_path):
+    facts(town, tmp_path, "--stations", town / "stations.csv")
+    places = json.loads((tmp_path / "posts.geojson").read_bytes())["features"]
+    assert sum(place["properties"]["units"] for place in places) == 3 * 4
+    assert {place["geometry"]["type"] for place in places} == {"Point"}
+    assert (tmp_path / "posts.png").read_bytes().startswith(b"\x89PNG")
+    assert not any(word in (tmp_path / "posts.json").read_text() for word in ("crew", "name"))
+
+
+def test_units_without_a_number_are_spread_evenly_and_fixed_ones_stay(town, tmp_path):
+    stations = write(tmp_path, "s.csv", "place,lat,lon", ("West", 12), ("East", 22))
+    fixed = write(tmp_path, "f.csv", "place,lat,lon,units", ("Depot", 18, 2))
+    said = facts(town, tmp_path / "out", "--stations", stations, "--fixed", fixed, units=5)
+    units = [{post["place"]: post["units"] for post in plan["posts"]} for plan in said["plans"]]
+    assert said["plans"][0]["plan"] == "spread evenly"
+    assert units[0] == {"West": 2, "East": 1, "Depot": 2}
+    assert all(each["Depot"] >= 2 for each in units)
+
+
+def test_driving_times_take_the_place_of_the_straight_line(town, tmp_path):
+    stations = write(tmp_path, "s.csv", "place,lat,lon", ("West", 12), ("East", 22))
+    spec = champion_of(town, "town").spec
+    rows = [f"West,{cell},{minutes}" for cell, minutes in zip(spec.grid.cell_ids(), [1] * 48, strict=True)]
+    rows += [f"East,{cell},{30}" for cell in spec.grid.cell_ids()[:-1]] + [f"East,{spec.grid.cell_ids()[-1]},1"]
+    (tmp_path / "t.csv").write_text("\n".join(("place,cell,minutes", *rows)), encoding="utf-8")
+    said = facts(town, tmp_path / "out", "--stations", stations, "--travel", tmp_path / "t.csv", units=1)
+    assert [plan["plan"] for plan in said["plans"]] == ["spread evenly", "best of 2 stations"]
+    assert said["plans"][1]["within"] == pytest.approx(1)
+    assert (len(said["times_sha256"]), said["speed_kmh"]) == (64, None)
+
+
+def test_the_week_is_that_of_the_counts(town):
+    artifact = champion_of(town, "town")
+    week = usual_week(artifact.spec, artifact.constants, artifact.history())
+    assert week.expected.sum() == pytest.approx(7 * 40, rel=0.1)
+    west = GRID.locate(*np.array([middle(cell) for cell in (0, 1, 12, 13, 24, 25, 36, 37)]).T)[0]
+    assert week.expected[west].sum() / week.expected.sum() == pytest.approx(0.75, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("words", "asked", "kind", "said"),
+    [
+        ((), {"region": "bare"}, ArtifactError, "bare has no posts: its spec names no category that standing units"),
+        ((), {"region": "new"}, DataError, "no call is on record"),
+        ((), {"units": 201}, DataError, "201 units: ask for 1 to 200"),
+        (("--busy", 1.2), {}, DataError, "a busy share of 1.2"),
+        ((), {"minutes": 0.5}, DataError, "less than half a cell of 1000 m: give more minutes"),
+        ((), {"minutes": -1}, SettingsError, "-1 minutes at 40 km/h"),
+        (("--travel", "t.csv"), {}, SettingsError, "--travel without --stations"),
+        (("--floor", 0.9), {"units": 1}, DataError, "1 units cannot have 90% of the calls of each area within reach"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_with_a_remedy(town, words, asked, kind, said):
+    ran = run(town, *words, **asked)
+    assert isinstance(ran.exception, kind), ran.output
+    assert said in str(ran.exception)
+    assert ran.exception.remedy
+
+
+def test_a_floor_that_cannot_be_kept_is_refused_with_the_best_that_can(town):
+    ran = run(town, "--floor", 0.9, "--stations", town / "stations.csv", units=2)
+    assert isinstance(ran.exception, DataError)
+    best = float(ran.exception.remedy.split()[2].strip(","))
+    assert 0 <= best < 0.9
+    told(run(town, "--floor", best, "--stations", town / "stations.csv", units=2))
+
+
+def test_calls_that_the_model_knows_are_no_test_of_its_promise(town, tmp_path):
+    lines = (town / "calls.csv").read_text().splitlines()
+    old = [line for line in lines if line.startswith("when") or line < iso(CUTOFF_S)]
+    (tmp_path / "old.csv").write_text("\n".join(old), encoding="utf-8")
+    ran = run(town, "--calls", tmp_path / "old.csv", "--layout", LAYOUT)
+    assert isinstance(ran.exception, DataError)
+    assert "no call of ems after" in str(ran.exception)
