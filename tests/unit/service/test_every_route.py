@@ -14,6 +14,10 @@ OPERATIONS = {
 }
 NAMES = {"region": "riverton", "cell": "r001c002", "collection": "riverton.all.1h"}
 SQUARE = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63], [-87.895, 41.605]]]
+BODIES = {
+    "/v1/regions/{region}/area": {"type": "Polygon", "coordinates": SQUARE},
+    "/v1/regions/{region}/posts": {"units": []},
+}
 guarded = pytest.mark.parametrize(("path", "method"), [asked for asked in OPERATIONS if asked[0] != "/health"])
 dated = pytest.mark.parametrize(
     ("path", "method"),
@@ -28,7 +32,7 @@ dated = pytest.mark.parametrize(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("frames")
-    leave_frame(folder, age_s=900)
+    leave_frame(folder, age_s=900, answered_by=("battery",))
     return folder
 
 
@@ -60,7 +64,7 @@ def slow(folder):
 
 def ask(client, path, method, query=""):
     address = re.sub(r"\{(\w+)\}", lambda name: NAMES[name[1]], path) + query
-    body = {"json": {"type": "Polygon", "coordinates": SQUARE}} if method == "post" else {}
+    body = {"json": BODIES[path]} if method == "post" else {}
     answer = client.ask(address, method=method.upper(), preload_content=False, **body)
     content = b"" if answer.headers.get("Content-Type", "").startswith("text/event-stream") else answer.read()
     answer.close()

@@ -1,0 +1,160 @@
+"""What the service says of free units: the share within reach, and no move unless it is asked for and worth it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from models.all_categories import stored_views
+from models.readiness.reach import DETOUR
+from schemas.areas import area_of
+from schemas.left_behind.frame_file import write_frames
+from service.answers.posts import ASSUMES
+from tests.harness.service import Client, Clock, leave_frame, running, toy_service
+from tests.harness.toy import toy_constants, toy_frame, toy_grid, toy_spec
+
+ADDRESS = "/v1/regions/village/posts"
+ROW = toy_spec(1, 9, region="village", categories=("ems", "theft"), answered_by=("ems",))
+EXPECTED = np.array([6.0, 1, 1, 1, 0, 0, 0, 0.5, 2])  # calls of ems in each cell of the row
+TWO_KM = {"reach_minutes": 2 * DETOUR, "speed_kmh": 60, "busy": 0.0}  # by straight line
+
+
+def spot(cell, **changes):
+    lat, lon = (float(degrees[cell]) for degrees in ROW.grid.centres())
+    return {"lat": lat, "lon": lon, **changes}
+
+
+@pytest.fixture(scope="module")
+def clock():
+    return Clock()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory, clock):
+    folder = tmp_path_factory.mktemp("frames")
+    expected = np.zeros((9, 2, 3), np.float32)
+    expected[:, 0] = EXPECTED[:, None]
+    expected[:, 1] = 100
+    support = np.full((9, 2), 2, np.uint8)
+    support[3:7] = 0
+    frame = toy_frame(
+        ROW, expected, support=support, as_of_s=int(clock()), attribution=np.ones((9, 2, 3, 7), np.float32)
+    )
+    leave_frame(folder)
+    write_frames(folder, stored_views(frame, toy_constants(ROW)), "wall")
+    with running(toy_service(folder, clock=clock)) as base:
+        yield Client(base)
+
+
+def asked(client, *cells, view="", **changes):
+    answer = client.post(ADDRESS + view, {"units": [spot(cell) for cell in cells], **TWO_KM, **changes})
+    return answer.status, json.loads(answer.data)
+
+
+def test_it_says_what_is_within_reach_and_advises_nothing_by_itself(client):
+    status, said = asked(client, 1)
+    assert status == 200
+    assert said["within"] == pytest.approx(8.5 / 11.5, abs=0.05)  # half of the fourth cell
+    assert (said["units"], said["categories"], said["horizon"]) == (1, ["ems"], "1h")
+    assert said["expected"] == pytest.approx(11.5)
+    assert (said["moves"], said["freed"], said["by_two"]) == ([], None, 0)
+    assert said["usual_within"] == pytest.approx(said["within"])
+    assert said["assumes"] == ASSUMES
+
+
+def test_cells_that_nobody_reaches_are_named(client):
+    _, said = asked(client, 1)
+    assert [cell["cell"] for cell in said["bare"]] == ["r000c008", "r000c007"]
+    assert said["bare"][0]["expected"] == 2
+
+
+def test_areas_are_those_by_the_compass_and_say_whether_the_floor_is_kept(client):
+    _, said = asked(client, 1)
+    areas = {area["area"]: area for area in said["areas"]}
+    assert areas["south-west"]["floor_kept"] is True
+    assert areas["south-east"]["floor_kept"] is False
+    assert areas["south"]["floor_kept"] is None
+    assert said["floor"] == 0.1
+    assert asked(client, 1, floor=0)[1]["areas"][2]["floor_kept"] is None
+
+
+def test_a_move_is_told_only_if_it_is_asked_for_and_worth_it(client):
+    _, said = asked(client, 0, 1, most_moves=5)
+    [move] = said["moves"]
+    assert move["unit"] in (0, 1)
+    assert move["gain"] == pytest.approx(2.5 / 11.5, abs=0.03)
+    assert move["lon"] == pytest.approx(spot(8)["lon"], abs=0.02)
+    km = (move["lon"] - spot(move["unit"])["lon"]) * ROW.grid.metres_per_degree[1] / 1000
+    assert move["minutes"] == pytest.approx(km * DETOUR, abs=0.1)
+    assert asked(client, 0, 1, most_moves=5, least_gain=0.5)[1]["moves"] == []
+
+
+def test_units_go_only_to_the_places_that_are_given(client):
+    _, said = asked(client, 0, 1, most_moves=5, places=[spot(7)])
+    assert said["moves"][0]["lon"] == pytest.approx(spot(7)["lon"], abs=1e-5)
+    assert asked(client, 0, 8, most_moves=5, places=[spot(5)])[1]["moves"] == []
+
+
+def test_a_unit_that_becomes_free_gets_its_best_place(client):
+    _, said = asked(client, 1, freed=spot(4))
+    assert said["freed"]["lon"] == pytest.approx(spot(8)["lon"], abs=0.02)
+    assert said["freed"]["gain"] > 0.2
+    assert said["moves"] == []
+
+
+def test_no_free_unit_at_all_is_an_answer(client):
+    status, said = asked(client)
+    assert (status, said["within"], said["units"], said["by_a_free_unit"]) == (200, 0, 0, 0)
+
+
+def test_a_region_whose_spec_names_nobody_is_refused_with_the_reason(client):
+    answer = client.post("/v1/regions/riverton/posts", {"units": []})
+    assert answer.status == 422
+    assert "patrol map" in json.loads(answer.data)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"units": [{"lat": 41.0, "lon": -80.0}]}, "1 of 1 places lie outside the grid"),
+        ({"reach_minutes": 0.1}, "less than half a cell of 1000 m"),
+        ({"busy": 1.0}, "busy"),
+        ({"busy": -0.1}, "busy"),
+        ({"units": [spot(0)] * 201}, "200"),
+        ({"units": [spot(0, crew="A")]}, "crew"),
+        ({"most_moves": -1}, "most_moves"),
+    ],
+)
+def test_what_is_no_question_is_refused_with_a_remedy(client, changes, said):
+    status, problem = asked(client, 0, **changes)
+    assert status == 422
+    assert said in problem["detail"]
+
+
+def test_stale_scores_are_refused_where_current_ones_are_required(client, clock):
+    assert asked(client, 0, view="?require=current")[0] == 200
+    clock.ahead_s = 3600
+    try:
+        assert asked(client, 0, view="?require=current")[0] == 503
+        status, said = asked(client, 0)
+        assert (status, said["stale"]) == (200, True)
+        assert "not for now" in said["warnings"][0]
+    finally:
+        clock.ahead_s = 0
+
+
+def test_another_horizon_is_one_of_the_regions(client):
+    assert asked(client, 0, view="?horizon=24h")[1]["horizon"] == "24h"
+    assert asked(client, 0, view="?horizon=3h")[0] == 404
+
+
+def test_warnings_say_what_the_answer_rests_on(tmp_path, clock):
+    spec = {"region": "hamlet", "grid": toy_grid(3, 3), "categories": ("ems",), "answered_by": ("ems",)}
+    leave_frame(tmp_path, model="baseline", **spec)
+    square = [[[[-87.0, 41.0], [-86.98, 41.0], [-86.98, 41.02], [-87.0, 41.02], [-87.0, 41.0]]]]
+    with running(toy_service(tmp_path, clock=clock, areas=[area_of("Corner", square)])) as base:
+        said = json.loads(
+            Client(base).post("/v1/regions/hamlet/posts", {"units": [{"lat": 41.01, "lon": -86.99}]}).data
+        )
+    assert any("network gave no scores" in warning for warning in said["warnings"])
+    assert [area["area"] for area in said["areas"]] == ["Corner"]
