@@ -16,7 +16,7 @@ from models.cli.posts_table import day_of, print_plans
 from models.files.data_report import read_past
 from models.files.incident_files import IncidentTable
 from models.files.layouts import parse_layout
-from models.readiness.areas import LEAST_PART, floored, parts_of
+from models.readiness.areas import LEAST_PART, parts_of, with_enough
 from models.readiness.demand import usual_week
 from models.readiness.places import PLACES, TIMES, Places, read_places, read_times
 from models.readiness.plan import Asked, Candidates, Plan
@@ -42,6 +42,9 @@ def posts_command(
     busy: Annotated[float, typer.Option(help="Share of the time in which a unit is away on a call")] = BUSY,
     areas: Annotated[Path | None, typer.Option(help="GeoJSON of areas with a `name`, else parts by compass")] = None,
     floor: Annotated[float, typer.Option(help="Share of each area's calls to have within reach; 0: none")] = FLOOR,
+    no_floor_in: Annotated[
+        list[str] | None, typer.Option(help="An area that may be left without; several times")
+    ] = None,
     calls: Annotated[Path | None, typer.Option(help=f"To see what is kept of the promise. {DATA_HELP}")] = None,
     layout: FileLayout = "",
     out: Annotated[Path | None, typer.Option(help="Folder for posts.json, posts.geojson and posts.png")] = None,
@@ -62,6 +65,9 @@ def posts_command(
     grid = artifact.spec.grid
     demand = usual_week(artifact.spec, artifact.constants, artifact.history())
     named = cells_of_areas(read_areas(areas, "name"), [grid])[0] if areas else parts_of(grid)
+    counted = with_enough(named, demand.expected, demand.has_history, least=0 if areas else LEAST_PART)
+    if unknown := set(no_floor_in or ()) - set(named):
+        raise SettingsError(f"--no-floor-in {min(unknown)}", f"name one of {', '.join(named)}")
     asked = Asked(
         artifact=artifact,
         demand=demand,
@@ -70,7 +76,8 @@ def posts_command(
         busy=busy,
         floor=floor,
         areas=named,
-        floored=floored(named, demand.expected, demand.has_history, least=0 if areas else LEAST_PART),
+        counted=counted,
+        floored=[name for name in counted if name not in (no_floor_in or ())],
     )
     later = _calls_after(artifact, calls, layout) if calls else None
     staying = read_places(fixed, grid) if fixed else None

@@ -99,7 +99,7 @@ def _picture(plans: Sequence[Plan], asked: Asked) -> Figure:
     height = width * grid.rows / grid.cols
     expected = np.where(asked.demand.has_history, asked.demand.expected, np.nan).reshape(grid.rows, grid.cols)
     with styled():
-        figure = canvas(height + 1.5)
+        figure = canvas(height + 1.2)
         panels = np.atleast_1d(figure.subplots(1, len(plans), sharex=True, sharey=True))
         for axes, plan in zip(panels, plans, strict=True):
             shown = axes.pcolormesh(lon, lat, expected, cmap="Greys", norm=LogNorm(vmin=_LEAST_SHOWN, clip=True))
@@ -110,9 +110,12 @@ def _picture(plans: Sequence[Plan], asked: Asked) -> Figure:
                     at = (plan.places.lon_deg[post], plan.places.lat_deg[post])
                     axes.add_patch(Ellipse(at, *size, facecolor=f"{NETWORK}20", edgecolor=NETWORK, linewidth=1))
             axes.set(aspect=per_lat / per_lon, xticks=[], yticks=[], xlim=lon[[0, -1]], ylim=lat[[0, -1]])
-            axes.set_title(f"{plan.name}\n{100 * plan.shares.within:.0f} % within reach", fontsize=10)
+            within, served = (f"{100 * share:.0f} %" for share in (plan.shares.within, plan.shares.served))
+            axes.set_title(f"{plan.name}\n{within} within reach, {served} by a free unit", fontsize=8.5)
             axes.spines[:].set_visible(False)
-        bar = figure.colorbar(shown, ax=panels.tolist(), orientation="horizontal", shrink=0.5, aspect=40, pad=0.03)
+        bar = figure.colorbar(
+            shown, ax=panels.tolist(), orientation="horizontal", shrink=0.5, aspect=40, pad=0.03, format="%g"
+        )
         bar.set_label(f"calls in a usual week ({', '.join(asked.demand.categories)}); a number: units at a post")
     return figure
 

@@ -19,6 +19,9 @@ UNKNOWN = (
 )
 
 
+_KEPT = ("kept: within reach", "kept: by a free unit")
+
+
 def day_of(epoch_s: int) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%d")
 
@@ -30,7 +33,7 @@ def print_plans(plans: Sequence[Plan], asked: Asked, calls: IncidentTable | None
     for warning in warnings(asked):
         console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
     console.print(_shares(plans, asked, has_calls=calls is not None))
-    for line in _kept(plans, calls):
+    for line in _kept(plans, calls, asked.busy):
         console.print(escape(line), soft_wrap=True)
     console.print(_areas(plans, asked))
     for plan in plans:
@@ -56,8 +59,8 @@ def _head(asked: Asked, plans: Sequence[Plan]) -> Iterator[str]:
 def floor_words(asked: Asked) -> str:
     if not asked.floor:
         return "no floor, as --floor 0 asks: an area may be left without any unit"
-    without = len(asked.areas) - len(asked.floored)
-    but = f", but of {without} with few calls" if without else ""
+    without = [name for name in asked.areas if name not in asked.floored]
+    but = f", but not of {', '.join(without)}" if without else ""
     return f"floor: {asked.floor:.0%} of the calls of each area within reach{but}"
 
 
@@ -71,41 +74,43 @@ def warnings(asked: Asked) -> Iterator[str]:
 
 def _shares(plans: Sequence[Plan], asked: Asked, *, has_calls: bool) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), caption_justify="left")
-    table.add_column("expected calls")
-    for name in ("within reach", "by a free unit", "by two units", "worst area", *(("kept",) if has_calls else ())):
+    table.add_column("expected calls", no_wrap=True)
+    for name in ("within reach", "by a free unit", "by two units", "worst area", *(_KEPT if has_calls else ())):
         table.add_column(name, justify="right")
     for plan in plans:
         shares, worst = plan.shares, asked.worst(plan)
+        kept = (plan.kept.within, plan.kept.served) if plan.kept else ()
         table.add_row(
-            escape(plan.name) + ("" if not plan.is_best else " *"),
+            escape(plan.name) + (" *" if plan.is_best else ""),
             *(f"{100 * share:.1f} %" for share in (shares.within, shares.served, shares.twice)),
-            f"{100 * shares.by_area[worst]:.0f} % {escape(worst)}" if worst else "",
-            *((f"{100 * plan.kept.within:.1f} %",) if plan.kept else ()),
+            _percent(shares.by_area[worst]) if worst else "",
+            *(f"{100 * share:.1f} %" for share in kept),
         )
     if any(plan.is_best for plan in plans):
         table.caption = "* proved: no posts of these places have more calls reached by a free unit"
     return table
 
 
-def _kept(plans: Sequence[Plan], calls: IncidentTable | None) -> Iterator[str]:
+def _kept(plans: Sequence[Plan], calls: IncidentTable | None, busy: float) -> Iterator[str]:
     """Sentences on the calls after the artifact's data."""
     if calls is None:
         return
     days = f"{day_of(int(calls.occurred_s[0]))} to {day_of(int(calls.occurred_s[-1]))}"
-    yield f"kept: of {len(calls):,} calls, {days}, which the model does not know"
+    yield f"kept: of {len(calls):,} calls, {days}, which the model does not know; reached by a free unit:"
     first = plans[0]
     for plan in plans[1:]:
         if plan.covered is None or first.covered is None:
             continue
-        against = gain(plan.covered, first.covered, calls.occurred_s)
-        mean, low, high = (-100 * share for share in (against.mean, against.high, against.low))
-        yield f"{plan.name} against {first.name}: {mean:+.1f} points ({low:+.1f}, {high:+.1f}): {against.verdict}"
+        against = gain(plan.covered, first.covered, calls.occurred_s, busy=busy)
+        mean, low, high = (round(-100 * share, 1) + 0.0 for share in (against.mean, against.high, against.low))
+        yield f"  {plan.name} against {first.name}: {mean:+.1f} points ({low:+.1f}, {high:+.1f}), {against.verdict}"
 
 
 def _areas(plans: Sequence[Plan], asked: Asked) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), title="within reach, of each area's own calls", title_justify="left")
-    for number, name in enumerate(("area", "calls a week", *(plan.name for plan in plans))):
-        table.add_column(escape(name), justify="right" if number else "left")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("within reach by area", no_wrap=True)
+    for name in ("calls a week", *(plan.name for plan in plans)):
+        table.add_column(escape(name), justify="right")
     for name, cells in asked.areas.items():
         expected = asked.demand.expected[cells].sum()
         shares = (plan.shares.by_area[name] for plan in plans)

@@ -25,7 +25,7 @@ def parts_of(grid: Grid) -> dict[str, Cells]:
     return {name: cells for name, cells in parts.items() if len(cells)}
 
 
-def floored(
+def with_enough(
     areas: Mapping[str, Cells], expected: Floats, has_history: npt.NDArray[np.bool_], *, least: float
 ) -> list[str]:
     """Those with history and `least` of the expected calls. expected, has_history: (cells,)."""

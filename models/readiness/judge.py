@@ -23,8 +23,13 @@ def kept(covered: npt.NDArray[np.int64], *, busy: float) -> Kept:
     return Kept(within=float((covered > 0).mean()), served=float((1 - busy**covered).mean()), calls=len(covered))
 
 
-def gain(covered: npt.NDArray[np.int64], other: npt.NDArray[np.int64], occurred_s: npt.NDArray[np.int64]) -> Difference:
-    """The other posts' share within reach less that of the first, in blocks of days: below 0 the first are better."""
+def gain(
+    covered: npt.NDArray[np.int64],
+    other: npt.NDArray[np.int64],
+    occurred_s: npt.NDArray[np.int64],
+    *,
+    busy: float,
+) -> Difference:
+    """The share that free units of the other posts reach, less that of the first: below 0 the first are better."""
     _, block = np.unique(occurred_s // (BLOCK_DAYS * DAY_S), return_inverse=True)
-    less = (other > 0).astype(np.float64) - (covered > 0)
-    return difference_of(less[None], block, np.random.default_rng(0))
+    return difference_of((busy**covered - busy**other)[None], block, np.random.default_rng(0))

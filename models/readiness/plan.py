@@ -13,7 +13,7 @@ from models.readiness.demand import Demand
 from models.readiness.exact import best_floor, solve
 from models.readiness.judge import Kept, kept
 from models.readiness.places import Places
-from models.readiness.question import Posts, Question, Shares, shares_of
+from models.readiness.question import EQUAL, Posts, Question, Shares, shares_of
 from models.readiness.reach import Drive, Reach, metres_of
 from schemas.errors import DataError
 from schemas.grid import Cells, Grid
@@ -25,8 +25,8 @@ _PROVED = 1e-4  # of all expected calls
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is asked of all plans of a region. areas: the cells of each; floored: of them, those where the
-    floor holds, if there is one."""
+    """What is asked of all plans of a region. areas: the cells of each; counted: of them, those with enough
+    calls; floored: where the floor holds, if there is one."""
 
     artifact: Artifact
     demand: Demand
@@ -35,11 +35,12 @@ class Asked:
     busy: float
     floor: float
     areas: Mapping[str, Cells]
+    counted: Sequence[str]
     floored: Sequence[str]
 
     def worst(self, plan: "Plan") -> str | None:
-        """Of the areas with a floor, or that would have it, the one with the smallest share within reach."""
-        return min(self.floored, key=lambda name: plan.shares.by_area[name], default=None)
+        """Of the areas with enough calls the one with the smallest share within reach."""
+        return min(self.counted, key=lambda name: plan.shares.by_area[name], default=None)
 
     @property
     def grid(self) -> Grid:
@@ -124,14 +125,26 @@ def best_posts(candidates: Candidates, asked: Asked, random: np.random.Generator
     ):
         posts = proved.posts
     if question.lacking(posts) > 0:
-        best = best_floor(question) if few else _floor_found(question, random)
-        raise DataError(
-            f"{asked.units} units cannot have {asked.floor:.0%} of the calls of each area within reach "
-            f"({candidates.name})",
-            f"give --floor {np.floor(1000 * best) / 1000:g}, the best {'there is' if few else 'that was found'}; more "
-            "units or minutes; or larger areas",
-        )
+        raise _floor_cannot_be_kept(candidates, asked, question, random)
     return posts, proved is not None and proved.bound - question.served(posts) < _PROVED
+
+
+def _floor_cannot_be_kept(
+    candidates: Candidates, asked: Asked, question: Question, random: np.random.Generator
+) -> DataError:
+    """Which areas no place reaches enough of, else the best floor there is."""
+    units = "1 unit" if asked.units == 1 else f"{asked.units} units"
+    fault = f"{units} cannot have {asked.floor:.0%} of the calls of each area within reach ({candidates.name})"
+    every = question.inside @ (question.weight * (question.reach.covered(tuple(range(question.reach.places))) > 0))
+    if far := [name for name, lacks in zip(asked.floored, every < question.needed - EQUAL, strict=True) if lacks]:
+        return DataError(
+            f"{fault}: none of its places reaches so much of {', '.join(far)}",
+            "add a station there (without --stations you see where), give more minutes, or write --no-floor-in AREA",
+        )
+    few = len(candidates.places) <= FEW_PLACES
+    best = best_floor(question) if few else _floor_found(question, random)
+    said = f"give --floor {np.floor(1000 * best) / 1000:g}, the best {'there is' if few else 'that was found'}"
+    return DataError(fault, f"{said}, or more units or minutes")
 
 
 def _floor_found(question: Question, random: np.random.Generator) -> float:

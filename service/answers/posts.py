@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from models.readiness.areas import LEAST_PART, floored, parts_of
+from models.readiness.areas import LEAST_PART, parts_of, with_enough
 from models.readiness.choose import Move, moves_worth_it, place_for_one_more
 from models.readiness.question import EQUAL, Posts, Question, shares_of
 from models.readiness.reach import Drive, by_straight_line, metres_of, refuse_outside
@@ -121,7 +121,7 @@ def _answer(service: Service, now: Now, asked: contract.PostsAsked, scores: _Sco
     grid = now.frames.by_category.spec.grid
     named = service.cells_of(grid)
     areas = named or parts_of(grid)
-    with_floor = floored(areas, scores.expected, scores.has_history, least=0 if named else LEAST_PART)
+    with_floor = with_enough(areas, scores.expected, scores.has_history, least=0 if named else LEAST_PART)
     places = _Places.of(grid, asked, scores.has_history)
     question = Question(
         expected=scores.expected,

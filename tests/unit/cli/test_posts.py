@@ -182,7 +182,7 @@ def test_the_week_is_that_of_the_counts(town):
         ((), {"minutes": 0.5}, DataError, "less than half a cell of 1000 m: give more minutes"),
         ((), {"minutes": -1}, SettingsError, "-1 minutes at 40 km/h"),
         (("--travel", "t.csv"), {}, SettingsError, "--travel without --stations"),
-        (("--floor", 0.9), {"units": 1}, DataError, "1 units cannot have 90% of the calls of each area within reach"),
+        (("--floor", 0.9), {"units": 1}, DataError, "1 unit cannot have 90% of the calls of each area within reach"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_with_a_remedy(town, words, asked, kind, said):
@@ -193,11 +193,21 @@ def test_what_cannot_be_answered_is_refused_with_a_remedy(town, words, asked, ki
 
 
 def test_a_floor_that_cannot_be_kept_is_refused_with_the_best_that_can(town):
-    ran = run(town, "--floor", 0.9, "--stations", town / "stations.csv", units=2)
+    ran = run(town, "--floor", 0.8, units=2, minutes=3)
     assert isinstance(ran.exception, DataError)
     best = float(ran.exception.remedy.split()[2].strip(","))
-    assert 0 <= best < 0.9
-    told(run(town, "--floor", best, "--stations", town / "stations.csv", units=2))
+    assert 0 < best < 0.8
+    told(run(town, "--floor", best, units=2, minutes=3))
+    assert isinstance(run(town, "--floor", best + 0.01, units=2, minutes=3).exception, DataError)
+
+
+def test_an_area_that_no_station_reaches_is_named_and_left_out_only_in_writing(town):
+    asked = ("--stations", town / "stations.csv", "--floor", 0.6)
+    ran = run(town, *asked)
+    assert "none of its places reaches so much of north-west" in str(ran.exception)
+    names = [name for area in ("north-west", "north-east") for name in ("--no-floor-in", area)]
+    assert "but not of south, centre, north-west, north, north-east" in told(run(town, *asked, *names))
+    assert isinstance(run(town, *asked, "--no-floor-in", "Atlantis").exception, SettingsError)
 
 
 def test_calls_that_the_model_knows_are_no_test_of_its_promise(town, tmp_path):
