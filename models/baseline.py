@@ -4,7 +4,7 @@ It is what the network starts from, and what answers when there is no network. E
 integers (counts x weights in units of 2**-20), so it is exact and cannot depend on the order of adding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
@@ -240,7 +240,12 @@ def profile_hours(constants: BaselineConstants, start_s: int, stop_s: int, timez
 
 def horizon_hours(constants: BaselineConstants, as_of_s: int, spec: Spec) -> Floats:
     """(cells, categories, horizons) each horizon from `as_of_s` on in hours of the cell's average rate."""
-    hours = np.stack([hours_within(as_of_s, as_of_s + h, spec.timezone) for h in spec.horizons_s], axis=1)
+    return span_hours(constants, [(as_of_s, as_of_s + h) for h in spec.horizons_s], spec.timezone)
+
+
+def span_hours(constants: BaselineConstants, spans: Sequence[tuple[int, int]], timezone: str) -> Floats:
+    """(cells, categories, spans) each stretch [start, stop), seconds, in hours of the cell's average rate."""
+    hours = np.stack([hours_within(start_s, stop_s, timezone) for start_s, stop_s in spans], axis=1)
     blocks = np.einsum("bw,kw,wh->kbh", HOURS_OF_BLOCK, constants.profile, hours)
     return np.asarray(np.einsum("ckb,kbh->ckh", constants.day_lift, blocks))
 

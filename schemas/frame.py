@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from schemas.grid import Grid
 from schemas.spec import ALL_CATEGORIES, COVARIATE, Spec
 
 SUPPORT = ("no_history", "sparse", "ok")  # the code in `RiskFrame.support` is the position here
@@ -28,6 +30,32 @@ OUTSIDE_GROUP = "covariates"  # one group more, where a spec has outside series
 ATTRIBUTED_RANKS = 10  # of the riskiest cells, how many carry what made their scores
 
 
+class Unusual(msgspec.Struct, frozen=True, kw_only=True):
+    """A place with more incidents than usual: `rows` x `cols` cells, the south-western one at row and col."""
+
+    category: str  # or ALL_CATEGORIES
+    row: int
+    col: int
+    rows: int
+    cols: int
+    hours: int  # the last ones
+    observed: int  # incidents in them
+    usual: float
+    days: float  # once in so many days chance alone shows as much somewhere in the region
+
+    def cells(self, grid: Grid) -> npt.NDArray[np.int32]:
+        """(cells,) in grid order."""
+        rows, cols = np.arange(self.row, self.row + self.rows), np.arange(self.col, self.col + self.cols)
+        return (rows[:, None] * grid.cols + cols).ravel().astype(np.int32)
+
+    def in_words(self, grid: Grid) -> str:
+        """As `fire at r002c006 to r005c009: 20 in place of 1.8 in 2 h`."""
+        cells, ids = self.cells(grid), grid.cell_ids()
+        place = f"at {ids[cells[0]]}" if len(cells) == 1 else f"at {ids[cells[0]]} to {ids[cells[-1]]}"
+        place = "in the whole region" if len(cells) == grid.cells else place
+        return f"{self.category} {place}: {self.observed} in place of {self.usual:.2g} in {self.hours} h"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskFrame:
     """Arrays are (cells, categories, horizons) unless said otherwise; cells in grid order (row * cols + col)."""
@@ -44,6 +72,7 @@ class RiskFrame:
     support: npt.NDArray[np.uint8]  # (cells, categories) position in SUPPORT
     attribution: npt.NDArray[np.float32]  # (ranks, categories, horizons, attribution_groups) of the `riskiest` cells
     is_sum: bool = False  # over the spec's categories: the one category is ALL_CATEGORIES
+    unusual: tuple[Unusual, ...] = ()  # where more happens than usual; by category, the least likely first
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -65,6 +94,8 @@ class RiskFrame:
         scores = (self.expected, self.risk, self.low, self.high, self.usual)
         for array in (*scores, self.observed_1h, self.support, self.attribution):
             seal.update(array.tobytes())
+        if self.unusual:
+            seal.update(msgspec.msgpack.encode(self.unusual))
         return seal.hexdigest()
 
 

@@ -18,6 +18,7 @@ factor p + (1 - p) f is shown. At last the raw forecast races against all factor
 chances and sums are learned: follower.py.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -96,6 +97,13 @@ class RegionFactors:
             cells=mixed(state.still[CELLS, :, None], cells),
             guards=guards,
         )
+
+    def over_spans(self, state: FollowerState, spans: Sequence[tuple[int, int]]) -> Floats:
+        """(cells, categories, spans) the factors of stretches [start, stop), seconds, as shown at the first horizon."""
+        level, by_hour, cells = (mixed(state.still[row, :, None], of) for row, of in enumerate(filters(state)))
+        parts = [over(self.local_hours(start_s, stop_s - start_s) * by_hour) for start_s, stop_s in spans]
+        together = [_limited(cells * (level * hours)) for hours in parts]
+        return np.stack([mixed(state.still[GUARDS, :, None], factors).T for factors in together], axis=-1)
 
     def local_hours(self, tick_s: int, span_s: int) -> Floats:
         """(categories, 24) the share that each local hour of the day has of the profile's incidents in a span."""

@@ -1,0 +1,179 @@
+"""What is more than usual: against every zone counted by hand and SciPy's distributions."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import nbinom, poisson
+
+from models.baseline import horizon_hours
+from models.counting.count_state import CountState
+from models.following.factors import RegionFactors
+from models.following.state import FollowerState
+from models.unusual.scan import (
+    LEAST_COUNT,
+    MOST,
+    SIDES,
+    WINDOWS_S,
+    Recent,
+    log_chance_of,
+    once_in_days,
+    surprising,
+    unusual_places,
+)
+from models.unusual.windows import recent_counts, recent_of, spans_of
+from schemas.grid import Grid
+from schemas.limits import UNUSUAL_DAYS
+from schemas.spec import HOUR_S
+from tests.harness.toy import toy_constants, toy_spec
+
+GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=5, cols=4)
+CATEGORIES = ("fire", "ems")
+SEEDS = st.integers(0, 2**32 - 1)
+NOW_S = 1_700_000_123
+SPEC = toy_spec(2, 3, timezone="America/Chicago")
+PROFILE = 1 + 0.5 * np.sin(2 * np.pi * np.arange(168) / 24 + np.array([[0.0], [1.0]]))
+CONSTANTS = toy_constants(
+    SPEC,
+    profile=PROFILE / PROFILE.mean(axis=1, keepdims=True),
+    day_lift=np.random.default_rng(0).uniform(0.5, 1.5, (6, 2, 16)),
+)
+
+
+def recent_with(draw, *, burst=0, spread=0.3):
+    """Counts of chance, and `burst` more incidents in one cell."""
+    shape = (len(WINDOWS_S), GRID.cells, len(CATEGORIES))
+    usual = np.cumsum(draw.gamma(0.5, 0.4, shape), axis=0)
+    counts = np.cumsum(draw.poisson(0.3, shape), axis=0)
+    counts[:, draw.integers(GRID.cells), draw.integers(len(CATEGORIES))] += burst
+    return Recent(counts=counts, usual=usual, spread=spread * usual)
+
+
+def zones_by_hand(recent):
+    """(window, category, row, col, rows, cols) -> log of the chance of so many or more, of every square."""
+    chances = {}
+    shapes = [(side, side) for side in SIDES if side <= 4] + [(GRID.rows, GRID.cols)]
+    boxes = [
+        of.reshape(len(WINDOWS_S), GRID.rows, GRID.cols, -1) for of in (recent.counts, recent.usual, recent.spread)
+    ]
+    for window, category in np.ndindex(len(WINDOWS_S), len(CATEGORIES)):
+        for rows, cols in shapes:
+            for row, col in np.ndindex(GRID.rows - rows + 1, GRID.cols - cols + 1):
+                place = (window, slice(row, row + rows), slice(col, col + cols), category)
+                count, usual, spread = (float(box[place].sum()) for box in boxes)
+                if count >= LEAST_COUNT and count > usual:
+                    size = usual**2 / spread
+                    chance = nbinom.logsf(count - 1, size, size / (size + usual))
+                    chances[window, category, row, col, rows, cols] = chance
+    return chances
+
+
+@given(SEEDS, st.integers(0, 15))
+@settings(max_examples=30, deadline=None)
+def test_every_zone_is_as_likely_as_counted_by_hand(seed, burst):
+    recent = recent_with(np.random.default_rng(seed), burst=burst)
+    zones = surprising(recent, GRID)
+    keys = zip(zones.window, zones.category, zones.row, zones.col, zones.rows, zones.cols, strict=True)
+    by_scan = {tuple(map(int, key)): float(chance) for key, chance in zip(keys, zones.log_chance, strict=True)}
+    by_hand = {key: chance for key, chance in zones_by_hand(recent).items() if chance < -6}
+    assert by_scan.keys() == by_hand.keys()
+    assert [by_scan[key] for key in by_hand] == pytest.approx(list(by_hand.values()), rel=1e-6)
+
+
+@pytest.mark.parametrize(("count", "mean", "spread"), [(5, 0.3, 0.2), (40, 12.0, 30.0), (7, 6.9, 0.01)])
+def test_chances_are_those_of_scipy(count, mean, spread):
+    size = mean**2 / spread
+    expected = nbinom.logsf(count - 1, size, size / (size + mean))
+    assert log_chance_of(np.array([count]), np.array([mean]), np.array([spread])) == pytest.approx(expected)
+
+
+def test_without_a_spread_counts_are_poissons():
+    assert log_chance_of(np.array([9]), np.array([2.0]), np.zeros(1)) == pytest.approx(poisson.logsf(8, 2.0), rel=1e-4)
+
+
+def test_a_chance_below_all_numbers_has_its_bound():
+    log_chance = log_chance_of(np.array([400.0]), np.array([0.5]), np.array([0.01]))
+    assert -3000 < log_chance[0] < -700
+
+
+@given(SEEDS, st.integers(8, 30))
+@settings(max_examples=30, deadline=None)
+def test_places_stand_apart_and_are_seldom(seed, burst):
+    places = unusual_places(recent_with(np.random.default_rng(seed), burst=burst), GRID, CATEGORIES)
+    assert [place.days for place in places] == sorted((place.days for place in places), reverse=True)
+    assert all(place.days >= UNUSUAL_DAYS and place.observed > place.usual for place in places)
+    for category in CATEGORIES:
+        cells = [cell for place in places if place.category == category for cell in place.cells(GRID).tolist()]
+        assert len(cells) == len(set(cells))
+        assert sum(place.category == category for place in places) <= MOST
+
+
+def test_a_burst_is_found_where_it_is():
+    counts = np.zeros((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), int)
+    counts[1:, [6, 7, 10, 11], 1] = 4  # rows 1 and 2, columns 2 and 3; two hours ago and not in the last one
+    usual = np.full(counts.shape, 0.2)
+    place, *others = unusual_places(Recent(counts=counts, usual=usual, spread=0.1 * usual), GRID, CATEGORIES)
+    assert (place.category, place.hours, place.observed, place.usual) == ("ems", 2, 16, 0.8)
+    assert place.cells(GRID).tolist() == [6, 7, 10, 11]
+    assert not others
+    assert place.in_words(GRID) == "ems at r001c002 to r002c003: 16 in place of 0.8 in 2 h"
+
+
+def test_what_is_usual_is_no_place():
+    usual = np.full((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), 3.0)
+    assert unusual_places(Recent(counts=usual.astype(int), usual=usual, spread=0.2 * usual), GRID, CATEGORIES) == ()
+
+
+def test_more_cells_make_the_same_chance_less_seldom():
+    recent = recent_with(np.random.default_rng(0))
+    half = replace(recent, usual=recent.usual[:, : GRID.cells // 2])
+    log_chance = np.array([-14.0])
+    assert once_in_days(log_chance, half) == pytest.approx(2 * once_in_days(log_chance, recent))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5 * HOUR_S), st.integers(0, 5), st.integers(0, 1)), max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_recent_counts_are_those_of_the_panes(events):
+    state = CountState(SPEC)
+    state.advance(NOW_S)
+    ago, cell, category = (
+        (np.array(column, np.int64) for column in zip(*events, strict=True)) if events else ([], [], [])
+    )
+    for level in state.levels.values():
+        level.add(NOW_S - np.asarray(ago, np.int64), np.asarray(cell, np.intp) * 2 + np.asarray(category, np.intp), 1)
+    by_hand = np.zeros((len(WINDOWS_S), 6, 2), int)
+    for window, (start_s, stop_s) in enumerate(spans_of(SPEC, NOW_S - NOW_S % SPEC.tick_s)):
+        for seconds, where, what in events:
+            by_hand[window, where, what] += start_s <= NOW_S - seconds < stop_s
+    assert recent_counts(state).tolist() == by_hand.tolist()
+
+
+def test_usual_counts_are_the_baselines_hour_by_hour():
+    tick_s, rate = NOW_S - NOW_S % SPEC.tick_s, np.random.default_rng(1).gamma(1.0, 0.1, (6, 2))
+    usual = rate * horizon_hours(CONSTANTS, tick_s, SPEC)[:, :, 0]
+    recent = recent_of(np.zeros((3, 6, 2), np.int32), usual, CONSTANTS, SPEC, tick_s)
+    minute = replace_horizons((60,))
+    for window, (start_s, stop_s) in enumerate(spans_of(SPEC, tick_s)):
+        assert stop_s == tick_s + 60
+        assert 0 <= start_s - (tick_s - WINDOWS_S[window]) <= SPEC.slide_s
+        hours = sum(horizon_hours(CONSTANTS, at_s, minute)[:, :, 0] for at_s in range(start_s, stop_s, 60))
+        assert recent.usual[window] == pytest.approx(rate * hours)
+
+
+def replace_horizons(horizons_s):
+    """The spec, in what `horizon_hours` asks of one: horizons of minutes are refused elsewhere."""
+    return type("Horizons", (), {"horizons_s": horizons_s, "timezone": SPEC.timezone})
+
+
+def test_factors_of_a_span_ahead_are_those_that_are_shown():
+    draw, new = np.random.default_rng(2), FollowerState.new(SPEC)
+    sums = {name: draw.gamma(20.0, 1.0, getattr(new, name).shape) for name in ("level", "hours", "cells")}
+    state, factors = replace(new, still=draw.random(new.still.shape), **sums), RegionFactors.of(SPEC, CONSTANTS)
+    tick_s = NOW_S - NOW_S % SPEC.tick_s
+    shown = factors.at(state, tick_s).shown()[:, :, 0]
+    assert factors.over_spans(state, [(tick_s, tick_s + SPEC.horizons_s[0])])[:, :, 0] == pytest.approx(shown)
+    assert recent_of(
+        np.zeros((3, 6, 2), np.int32), shown, CONSTANTS, SPEC, tick_s, factors=np.full((6, 2, 3), 2.0)
+    ).usual == pytest.approx(2 * recent_of(np.zeros((3, 6, 2), np.int32), shown, CONSTANTS, SPEC, tick_s).usual)
