@@ -12,6 +12,7 @@ import torch
 from benchmarks.plan import FRAME_SIDES, bench_spec
 from benchmarks.stack import Stack
 from benchmarks.synthetic import synthetic_events
+from models.artifact.artifact import Artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
 from models.scoring import CellScores, score
@@ -19,10 +20,12 @@ from schemas.decode import Messages, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
 from schemas.spec import Spec
+from streaming.flow.follow import Followed
 from streaming.flow.rows import FIELDS
+from streaming.flow.score import places_of
 from streaming.roster.roster import load_artifact
 from streaming.sinks.influx import InfluxSink
-from streaming.sinks.line_protocol import risk_lines, top_lines
+from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 
 HISTORY_EVENTS = 50_000
 TICK_EVENTS = 60
@@ -66,11 +69,13 @@ def decoded(spec: Spec, n: int, *, seed: int, as_of_s: int) -> Incidents:
     return decode_messages(messages, {spec.region: spec}).incidents[spec.region]
 
 
-def frame_of(spec: Spec, model: str, as_of_s: int, features: Features, scores: CellScores) -> RiskFrame:
+def frame_of(artifact: Artifact, as_of_s: int, features: Features, scores: CellScores) -> RiskFrame:
+    tick_s = as_of_s - as_of_s % artifact.spec.tick_s
     return RiskFrame(
-        spec=spec,
+        spec=artifact.spec,
         as_of_s=as_of_s,
-        model=model,
+        model=artifact.version,
+        unusual=places_of(artifact, features.recent, scores, tick_s, Followed()),
         observed_1h=features.observed_1h,
         support=features.support,
         **{name: getattr(scores, name) for name in FIELDS},
@@ -98,8 +103,8 @@ def _frames(stack: Stack, side: int) -> list[dict[str, float]]:
         with watch.part("score"):
             scores = score(features.values, network, artifact.constants, spec)
         with watch.part("lines"):
-            frame = frame_of(spec, artifact.version, as_of_s, features, scores)
-            lines = risk_lines(frame) + top_lines(frame, TOP_K)
+            frame = frame_of(artifact, as_of_s, features, scores)
+            lines = risk_lines(frame) + top_lines(frame, TOP_K) + unusual_lines(frame)
         with watch.part("write"):
             sink.write(lines)
         runs.append(watch.ms)

@@ -28,7 +28,7 @@ from schemas.incidents import Incidents
 from streaming.roster.roster import load_artifact
 from streaming.settings import Settings
 from streaming.sinks.influx import InfluxSink
-from streaming.sinks.line_protocol import changed, risk_lines, top_lines
+from streaming.sinks.line_protocol import changed, risk_lines, top_lines, unusual_lines
 
 _WAIT_S = 10.0
 _MOST_AT_ONCE = 1_000_000  # the client takes no more in one call
@@ -59,10 +59,11 @@ class Region:
         counted = self.state.apply(incidents, as_of_s).outcomes["counted"]
         features = self.engine.compute(self.state)
         scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
-        frame = frame_of(self.artifact.spec, self.artifact.version, self.state.as_of_s, features, scores)
+        frame = frame_of(self.artifact, self.state.as_of_s, features, scores)
         before, self.views = self.views, stored_views(frame, self.artifact.constants)
         pairs = zip(self.views, before, strict=True)
-        return counted, b"".join(risk_lines(now, changed(now, then)) + top_lines(now, TOP_K) for now, then in pairs)
+        lines = b"".join(risk_lines(now, changed(now, then)) + top_lines(now, TOP_K) for now, then in pairs)
+        return counted, lines + unusual_lines(frame)
 
 
 def slices(settings: Settings, events: int) -> Iterator[list[Message]]:

@@ -25,7 +25,7 @@ from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
 from streaming.roster.roster import load_artifact
 from streaming.sinks.influx import InfluxSink
-from streaming.sinks.line_protocol import changed, risk_lines, top_lines
+from streaming.sinks.line_protocol import changed, risk_lines, top_lines, unusual_lines
 
 REGIONS = 4
 _STAGE_EVENTS = 50_000
@@ -87,10 +87,11 @@ def _stages(stack: Stack) -> list[dict[str, float]]:
         with watch.part("score"):
             scores = score(features.values, network, artifact.constants, spec)
         with watch.part("lines"):
-            frame = frame_of(spec, artifact.version, journal.state.as_of_s, features, scores)
+            frame = frame_of(artifact, journal.state.as_of_s, features, scores)
             before, views = views, stored_views(frame, artifact.constants)
             pairs = zip(views, before, strict=True)
             lines = b"".join(risk_lines(now, changed(now, then)) + top_lines(now, TOP_K) for now, then in pairs)
+            lines += unusual_lines(frame)
         with watch.part("write"):
             sink.write(lines)
         runs.append(watch.ms)

@@ -79,6 +79,18 @@ _TOP = Measurement(
         Column("geohash", "text", "of the cell's centre"),
     ),
 )
+_UNUSUAL = Measurement(
+    "Where the last hours had more incidents than usual, per tick: of each category and of `all` the place that is "
+    "least likely by chance.",
+    (
+        *(_REGION, _CATEGORY, _MODEL),
+        Column("days", "days", "chance alone shows as much once in so many, somewhere in the region; 0: as usual"),
+        Column("hours", "h", "the last ones that it is about"),
+        Column("observed", "incidents", "counted in them there"),
+        Column("usual", "incidents", "usual in them there, by the baseline and what forecasts follow"),
+        Column("says", "text", "the place in words; empty: as usual"),
+    ),
+)
 _PIPELINE = Measurement(
     "The ledger and the state of the job, per tick. Counts are totals since the region's state began. The region "
     "`_unassigned` holds refused messages that name no region of this deployment. A point is written when the scores "
@@ -247,6 +259,7 @@ _FEEDBACK = Measurement(
 MEASUREMENTS = {
     "risk": _RISK_POINT,
     "top": _TOP,
+    "unusual": _UNUSUAL,
     "pipeline": _PIPELINE,
     "outcome": _OUTCOME,
     "outcome_area": _AREA,

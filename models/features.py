@@ -44,6 +44,7 @@ from models.feature_lists import (
 )
 from models.local_time import hour_of_week, local_from_utc
 from models.neighbours import ring_size, ring_sum
+from models.unusual.windows import recent_counts
 from schemas.errors import SpecMismatch
 from schemas.spec import DAY_S, HOUR_S, Spec
 
@@ -89,6 +90,7 @@ class Features:
     values: Columns  # (cells, categories, features), contiguous
     observed_1h: Counts  # (cells, categories) incidents of the newest hour's panes
     support: npt.NDArray[np.uint8]  # (cells, categories) position in schemas.frame.SUPPORT
+    recent: Counts  # of `models.unusual.windows.recent_counts`
     covariates_missing: int = 0  # outside series that are neutral in some horizon, for want of a value
 
 
@@ -170,7 +172,13 @@ class FeatureEngine:
 
         remembered = past_days.remembered + days.newest_bins(1).reshape(shape)
         support = (remembered > 0).astype(np.uint8) + (remembered >= SPARSE_BELOW)
-        return Features(values=values, observed_1h=w1h, support=support, covariates_missing=missing)
+        return Features(
+            values=values,
+            observed_1h=w1h,
+            support=support,
+            recent=recent_counts(state),
+            covariates_missing=missing,
+        )
 
     def _put_holidays(self, values: Columns, at_s: int) -> None:
         """Write the columns of the local day, the same in every cell."""

@@ -39,7 +39,7 @@ from streaming.flow.score import scored_frame
 from streaming.instants import instant_text
 from streaming.roster.roster import load_artifact, read_roster
 from streaming.settings import Settings
-from streaming.sinks.line_protocol import risk_lines, top_lines
+from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 from streaming.sinks.open import open_sink
 from streaming.topics.admin import describe_topic
 from streaming.topics.client import KafkaConnection
@@ -196,6 +196,7 @@ class Recount:
         for view in stored_views(frame, artifact.constants):
             yield risk_lines(view)
             yield top_lines(view, top_k)
+        yield unusual_lines(frame)
 
     def _opened(self, batch: LoggedBatch, region: str) -> _RegionNow:
         path = counts_path(batches_folder(self.checkpoint), batch.day, region)

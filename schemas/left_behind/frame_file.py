@@ -17,13 +17,13 @@ import numpy.typing as npt
 
 from schemas.errors import RiskError, SinkError
 from schemas.files import replace_file, write_errors
-from schemas.frame import ATTRIBUTED_RANKS, SUPPORT, RiskFrame, attribution_groups
+from schemas.frame import ATTRIBUTED_RANKS, SUPPORT, RiskFrame, Unusual, attribution_groups
 from schemas.left_behind.follower_states import FollowedChange
 from schemas.limits import MAX_FRAME_BYTES, MAX_TIME_S
-from schemas.spec import Spec
+from schemas.spec import ALL_CATEGORIES, Spec
 
 SUFFIX = ".frame"
-_FORMAT = 4
+_FORMAT = 5
 _SEAL = 32  # hex digits before the body
 _LONGEST = 200  # characters of a text
 _SCORES = ("expected", "risk", "low", "high", "usual")
@@ -56,6 +56,7 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     change_since_s: int
     by_category: dict[str, bytes]
     over_all: dict[str, bytes]
+    unusual: tuple[Unusual, ...]
 
 
 def frame_path(folder: Path, region: str) -> Path:
@@ -81,6 +82,7 @@ def write_frames(
             change_since_s=change.since_s if change else 0,
             by_category=_packed(frame),
             over_all=_packed(over_all),
+            unusual=frame.unusual,
         )
     )
     path = frame_path(folder, frame.spec.region)
@@ -128,6 +130,8 @@ def _checked(content: _Body, path: Path) -> StoredFrames:
         raise ValueError("its change has no words that can be shown")
     if not 0 <= content.change_since_s <= MAX_TIME_S:
         raise ValueError(f"the time {content.change_since_s} of its change is no time")
+    for place in content.unusual:
+        _check_place(place, content.spec)
     frame = _unpacked(content, content.by_category, is_sum=False)
     over_all = _unpacked(content, content.over_all, is_sum=True)
     return StoredFrames(
@@ -140,6 +144,22 @@ def _checked(content: _Body, path: Path) -> StoredFrames:
     )
 
 
+def _check_place(place: Unusual, spec: Spec) -> None:
+    """Raises ValueError for one that cannot be of the region."""
+    inside = all(
+        0 <= start < start + length <= most
+        for start, length, most in (
+            (place.row, place.rows, spec.grid.rows),
+            (place.col, place.cols, spec.grid.cols),
+        )
+    )
+    numbers = (place.hours, place.observed, place.usual, place.days)
+    if not inside or place.category not in (ALL_CATEGORIES, *spec.categories):
+        raise ValueError(f"what is unusual lies outside of the region: {place}")
+    if not (np.isfinite(numbers).all() and min(numbers) >= 0):
+        raise ValueError(f"what is unusual has a number outside of its range: {place}")
+
+
 def _unpacked(content: _Body, packed: dict[str, bytes], *, is_sum: bool) -> RiskFrame:
     spec = content.spec
     places = (spec.grid.cells, 1 if is_sum else len(spec.categories))
@@ -150,7 +170,9 @@ def _unpacked(content: _Body, packed: dict[str, bytes], *, is_sum: bool) -> Risk
     if packed.keys() != shapes.keys():
         raise ValueError(f"it has the arrays {sorted(packed)}")
     arrays = {name: _array(name, packed[name], shape) for name, shape in shapes.items()}
-    return RiskFrame(spec=spec, as_of_s=content.as_of_s, model=content.model, is_sum=is_sum, **arrays)
+    return RiskFrame(
+        spec=spec, as_of_s=content.as_of_s, model=content.model, is_sum=is_sum, unusual=content.unusual, **arrays
+    )
 
 
 def _array(name: str, packed: bytes, shape: tuple[int, ...]) -> npt.NDArray[Any]:

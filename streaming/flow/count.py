@@ -123,7 +123,7 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
             kept=day_counts,
         )
         packed_summary, tick_s = msgspec.msgpack.encode(summary), live.journal.state.tick_s
-        counted = [CountedRow(region, folder, result.features, packed_summary, tick_s)]
+        counted = [CountedRow(region, folder, result.features, packed_summary, tick_s, result.recent)]
         if begins_an_hour(head, result.head):
             counted += _of_challenger(region, live, packed.challenger)
         return msgspec.structs.replace(result.head, kept_day=day), counted
@@ -168,6 +168,7 @@ class BatchResult:
     head: Head
     changes: Changes
     features: bytes | None  # None: nothing that is scored has changed since the last emission
+    recent: bytes | None  # counts of the last hours, where there are features
     summary: Summary
 
 
@@ -195,6 +196,7 @@ def count_batch(live: _Live, head: Head, packed: PackedBatch, as_of_s: int) -> B
         head=after,
         changes=changes,
         features=features.values.astype("<f4").tobytes() if features else None,
+        recent=features.recent.astype("<i4").tobytes() if features else None,
         summary=_summed_up(state, head, after, taken, outside, features),
     )
 

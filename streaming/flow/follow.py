@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from models.following.factors import RegionFactors
 from models.following.state import FollowerState
+from models.unusual.windows import spans_of
 from schemas.errors import CheckpointError, RiskError
 from schemas.frame import RiskFrame
 from schemas.left_behind.follower_states import FollowedChange, FollowerStates, read_follower_state
@@ -23,6 +24,7 @@ class Followed(NamedTuple):
     """What a forecast follows. Where the file cannot be used the network scores alone, and `fault` says why."""
 
     factors: npt.NDArray[np.float32] | None = None  # (cells, categories, horizons)
+    before: npt.NDArray[np.float64] | None = None  # (cells, categories, windows) on what was usual in the last hours
     hour: str = ""  # of the file
     fault: str = ""
 
@@ -36,16 +38,18 @@ class _Newest:
     tick_s: int = -1
     state: FollowerState | None = None
     factors: npt.NDArray[np.float32] | None = None
+    before: npt.NDArray[np.float64] | None = None
 
-    def at(self, path: Path, tick_s: int) -> npt.NDArray[np.float32]:
+    def at(self, path: Path, tick_s: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         if self.state is None or path != self.path:
             self.state = FollowerState.checked(read_follower_state(path), self.of_region.spec)
             self.path, self.factors = path, None
-        if self.factors is None or tick_s != self.tick_s:
+        if self.factors is None or self.before is None or tick_s != self.tick_s:
             self.factors = self.of_region.at(self.state, tick_s).shown().astype(np.float32)
-            self.factors.flags.writeable = False
+            self.before = self.of_region.over_spans(self.state, spans_of(self.of_region.spec, tick_s))
+            self.factors.flags.writeable = self.before.flags.writeable = False
             self.tick_s = tick_s
-        return self.factors
+        return self.factors, self.before
 
 
 @ArtifactCache
@@ -81,6 +85,6 @@ def change_followed(follow_in: Path | None, frame: RiskFrame) -> FollowedChange 
 def followed_from(path: Path, folder: str, tick_s: int) -> Followed:
     """What the forecast of the artifact in `folder` follows at a tick, by a file that is known."""
     try:
-        return Followed(_newest(folder).at(path, tick_s), path.stem)
+        return Followed(*_newest(folder).at(path, tick_s), path.stem)
     except RiskError as error:
         return Followed(fault=f"{path}: {error}")

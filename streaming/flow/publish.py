@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import torch
 
 from models.all_categories import stored_views
 from schemas.errors import RiskError
-from schemas.frame import RiskFrame, attribution_groups
+from schemas.frame import RiskFrame, Unusual, attribution_groups
 from schemas.incidents import unpack_rejections
 from schemas.left_behind.follower_states import FollowedChange
 from streaming.flow.ledger import UNASSIGNED, tick_of
@@ -27,12 +28,13 @@ from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import FIELDS, Published, ScoredRow, Summary, has_news
 from streaming.roster.roster import load_artifact
 from streaming.sinks.contract import NOTHING, MakeLines, Sink, WriteReport
-from streaming.sinks.line_protocol import changed, risk_lines, top_lines
+from streaming.sinks.line_protocol import changed, risk_lines, top_lines, unusual_lines
 from streaming.topics.dead_letters import DeadLetters
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+_NONE = msgspec.msgpack.encode(())
 ASK_EVERY_S = 30.0  # while there is nothing to write; half of what health allows
 
 
@@ -190,6 +192,7 @@ class Publisher:
             batch.views[region] = views = stored_views(batch.frames[region], artifact.constants)
             for view, before in zip(views, self._stored.get(region, (None, None)), strict=True):
                 lines += [risk_lines(view, changed(view, before)), top_lines(view, self.top_k)]
+            lines.append(unusual_lines(batch.frames[region]))
         if closed := batch.summaries[region].closed:
             lines.append(self.outcomes.points(artifact.spec, closed))
         return b"".join(lines)
@@ -249,5 +252,6 @@ def frame_of(row: ScoredRow, summary: Summary) -> RiskFrame:
         model=row.scores.model or "",
         observed_1h=np.frombuffer(summary.observed_1h, "<i4").reshape(places),
         support=np.frombuffer(summary.support, "u1").reshape(places),
+        unusual=msgspec.msgpack.decode(row.scores.unusual or _NONE, type=tuple[Unusual, ...]),
         **arrays,
     )

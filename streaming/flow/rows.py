@@ -50,6 +50,7 @@ class CountedRow(NamedTuple):
     features: bytes | None
     summary: bytes | None  # a packed `Summary`
     tick_s: int = 0  # of the features
+    recent: bytes | None = None  # counts of the last hours, little-endian int32
 
 
 class ScoreColumns(NamedTuple):
@@ -65,9 +66,11 @@ class ScoreColumns(NamedTuple):
     raw: bytes | None = None  # on the hour: expected before what was followed; None where nothing was
     followed: str | None = None  # hour of the file that was followed, by which a recount finds it
     unfollowed: str | None = None  # why a file that was there was not followed
+    unusual: bytes | None = None  # packed `Unusual`
 
 
-FIELDS = ScoreColumns._fields[1:-3]  # as in models.scoring.CellScores and schemas.frame.RiskFrame
+# As in models.scoring.CellScores and schemas.frame.RiskFrame.
+FIELDS = ("expected", "risk", "low", "high", "usual", "attribution")
 
 
 def ddl(row: type) -> str:

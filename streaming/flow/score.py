@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -13,8 +14,10 @@ from models.artifact.artifact import Artifact
 from models.features import Features
 from models.network import RiskNetwork
 from models.scoring import CellScores, score
+from models.unusual.scan import WINDOWS_S, unusual_places
+from models.unusual.windows import recent_of
 from schemas.errors import ArtifactError
-from schemas.frame import BASELINE_MODEL, RiskFrame
+from schemas.frame import BASELINE_MODEL, RiskFrame, Unusual
 from schemas.left_behind.follower_states import FollowerStates
 from schemas.spec import HOUR_S
 from streaming.flow.follow import Followed, followed, followed_from
@@ -78,28 +81,42 @@ def scored_frame(folder: str, features: Features, as_of_s: int, following: Path 
     artifact = load_artifact(folder)
     network_of = partial(networks("cpu"), folder)
     tick_s = as_of_s - as_of_s % artifact.spec.tick_s
-    factors = followed_from(following, folder, tick_s).factors if following else None
-    model, scores = score_features(artifact, network_of, features.values.astype("<f4").tobytes(), factors)
+    follows = followed_from(following, folder, tick_s) if following else Followed()
+    model, scores = score_features(artifact, network_of, features.values.astype("<f4").tobytes(), follows.factors)
     return RiskFrame(
         spec=artifact.spec,
         as_of_s=as_of_s,
         model=model,
         observed_1h=features.observed_1h,
         support=features.support,
+        unusual=places_of(artifact, features.recent, scores, tick_s, follows),
         **{name: getattr(scores, name).astype(np.float32) for name in FIELDS},
     )
 
 
-Stage = Callable[[Iterator[tuple[pd.Series, pd.Series, pd.Series, pd.Series]]], Iterator[pd.DataFrame]]
+def places_of(
+    artifact: Artifact, counts: npt.NDArray[np.int32], scores: CellScores, tick_s: int, follows: Followed
+) -> tuple[Unusual, ...]:
+    """Where more happens than usual. counts: (windows, cells, categories) of the last hours."""
+    spec = artifact.spec
+    factors = follows.before if scores.raw is not None else None
+    recent = recent_of(counts, scores.usual[:, :, 0], artifact.constants, spec, tick_s, factors)
+    return unusual_places(recent, spec.grid, spec.categories)
+
+
+Columns = tuple[pd.Series, pd.Series, pd.Series, pd.Series, pd.Series]
+Stage = Callable[[Iterator[Columns]], Iterator[pd.DataFrame]]
 
 
 def score_stage(follow_in: Path | None) -> Stage:
-    """The function for `pandas_udf`: artifact folder, features, whether it is a challenger's, tick -> `ScoreColumns`.
+    """The function for `pandas_udf`, -> `ScoreColumns`.
+
+    It takes the artifact's folder, features, whether they are a challenger's, the tick, and counts of the last hours.
 
     follow_in: the checkpoint with what followers have learned; None where nothing is followed.
     """
 
-    def stage(batches: Iterator[tuple[pd.Series, pd.Series, pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
+    def stage(batches: Iterator[Columns]) -> Iterator[pd.DataFrame]:
         settle_worker()
         torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
         network_of = networks(task_device())
@@ -117,6 +134,7 @@ def _scored(
     packed: bytes | None,
     is_challenger: bool,
     tick_s: int,
+    recent: bytes | None,
 ) -> ScoreColumns:
     if packed is None:
         return ScoreColumns()
@@ -133,6 +151,11 @@ def _scored(
     model, scores = score_features(artifact, partial(network_of, folder), packed, follows.factors)
     arrays = [getattr(scores, name).astype("<f4").tobytes() for name in FIELDS]
     columns = ScoreColumns(model, *arrays)
+    if recent is not None:
+        shape = (len(WINDOWS_S), artifact.spec.grid.cells, len(artifact.spec.categories))
+        counts = np.frombuffer(recent, "<i4").reshape(shape)
+        places = places_of(artifact, counts, scores, int(tick_s), follows)
+        columns = columns._replace(unusual=msgspec.msgpack.encode(places))
     if scores.raw is None:
         return columns._replace(unfollowed=follows.fault or None)
     raw = None if tick_s % HOUR_S else scores.raw.astype("<f4").tobytes()

@@ -75,7 +75,7 @@ def scored(
         )
     with workers_of_their_own(session, "score"):
         score = pandas_udf(score_stage(follow_in), returnType=ddl(ScoreColumns))
-        scores = score("artifact", "features", isnull("summary"), "tick_s")
+        scores = score("artifact", "features", isnull("summary"), "tick_s", "recent")
         return counted.select("region", "artifact", "summary", scores.alias("scores"))
 
 

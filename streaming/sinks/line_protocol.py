@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from schemas.errors import PipelineError
 from schemas.frame import SUPPORT, RiskFrame, attribution_groups, riskiest
-from schemas.spec import Spec
+from schemas.spec import ALL_CATEGORIES, Spec
 
 SMALLEST = 1e-6  # the step below 0.001; a value up to half of it is written as 0
 LIMIT = 1e6  # incidents in one cell and horizon: a larger value is an error, not a forecast
@@ -104,6 +104,20 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
                 )
             ]
     return "".join(lines).encode()
+
+
+def unusual_lines(frame: RiskFrame) -> bytes:
+    """`unusual` points, one for each category and all together: its least likely place, or that all is as usual."""
+    lines = []
+    for category in (ALL_CATEGORIES, *frame.spec.categories):
+        place = next((place for place in frame.unusual if category in (ALL_CATEGORIES, place.category)), None)
+        figures: dict[str, float | str] = dict.fromkeys(("days", "hours", "observed", "usual"), 0.0)
+        if place:
+            figures |= {name: getattr(place, name) for name in figures}
+        figures |= {"says": place.in_words(frame.spec.grid) if place else "", "model": frame.model}
+        tags = {"category": category, "region": frame.spec.region}
+        lines.append(point_line("unusual", tags, figures, frame.tick_s))
+    return b"".join(lines)
 
 
 def point_line(

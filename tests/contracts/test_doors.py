@@ -104,7 +104,7 @@ def test_a_sink_is_a_module_and_an_entry(outside, monkeypatch, tmp_path):
     lines = b"".join(stored.read_bytes() for stored in sorted((tmp_path / "scores").iterdir()))
     assert lines.startswith(risk_lines(published[0].frames["toyville"]))
     assert published[0].points == lines.count(b"\n")
-    assert {line.split(b",")[0] for line in lines.splitlines()} == {b"risk", b"top", b"pipeline"}
+    assert {line.split(b",")[0] for line in lines.splitlines()} == {b"risk", b"top", b"unusual", b"pipeline"}
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the job's own writers put into the store has the columns that docs/measurements.py declares."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -9,9 +10,9 @@ from docs.measurements import MEASUREMENTS, column_kinds
 from lifecycle.gate.asked import Asked
 from lifecycle.trials.points import archive_line, retrain_line
 from schemas.feedback import Feedback
-from schemas.frame import attribution_groups
+from schemas.frame import Unusual, attribution_groups
 from streaming.feedback.accept import mark_line
-from streaming.sinks.line_protocol import top_lines
+from streaming.sinks.line_protocol import top_lines, unusual_lines
 from tests.harness.grafana_world import SPECS, follower_lines, outcome_lines, pipeline, score_lines, shadow_lines
 from tests.harness.points import stored_points
 from tests.harness.toy import toy_frame, toy_spec
@@ -36,6 +37,8 @@ def columns():
     lines.append(pipeline("northville", TICK_S, 60, **{f"covariates_{name}": n for name, n in outside.items()}))
     spec = toy_spec(features=("cov_wind_1h",))
     lines.append(top_lines(toy_frame(spec, attribution=np.ones((1, 2, 3, len(attribution_groups(spec.features))))), 1))
+    place = Unusual(category="fire", row=0, col=0, rows=1, cols=1, hours=2, observed=9, usual=1.0, days=30.0)
+    lines.append(unusual_lines(replace(toy_frame(toy_spec()), unusual=(place,))))
     written = {}
     for (key, _), fields in stored_points(lines).items():
         name, *tags = key.split(",")

@@ -17,12 +17,14 @@ from schemas.decode import decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
 from schemas.left_behind.closed_counts import ClosedCounts
+from streaming.flow.follow import Followed
 from streaming.flow.intake import take_in
 from streaming.flow.ledger import add_up
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.pipeline_point import PipelinePoint
 from streaming.flow.rows import FIELDS
-from streaming.sinks.line_protocol import risk_lines, top_lines
+from streaming.flow.score import places_of
+from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 from tests.faults.frame_rules import TOP
 from tests.faults.oracle import recount
 from tests.faults.oracle_region import Region
@@ -88,7 +90,7 @@ class _Job:
         self.totals = add_up(self.totals, ledger)
         frame = self._frame()
         views = stored_views(frame, self.artifact.constants)
-        scores = b"".join(risk_lines(view) + top_lines(view, TOP) for view in views)
+        scores = b"".join(risk_lines(view) + top_lines(view, TOP) for view in views) + unusual_lines(frame)
         self.store.take(scores + self._outcomes() + _pipeline(spec.region, frame, self.totals))
         self.outcomes.keep(frame, str(self.artifact.folder))
         self.letters += _letters(rejections, spec.region)
@@ -115,6 +117,7 @@ class _Job:
             model=artifact.version,
             observed_1h=features.observed_1h,
             support=features.support,
+            unusual=places_of(artifact, features.recent, scores, self.state.tick_s, Followed()),
             **{name: getattr(scores, name) for name in FIELDS},
         )
 

@@ -62,7 +62,7 @@ def _restarts(world, points):
         yield f"I6: the calm pass ended with: {error}"
         return
     wanted = read_points(calm)
-    for key in wanted.keys() | {key for key in points if key[0].startswith(("risk", "top"))}:
+    for key in wanted.keys() | {key for key in points if key[0].startswith(("risk", "top", "unusual"))}:
         if points.get(key, {}) != wanted.get(key):
             yield f"I6: {key} is {points.get(key, {})}, in one calm pass {wanted.get(key)}"
             return

@@ -23,11 +23,13 @@ from schemas.event import REASONS
 from schemas.frame import RiskFrame
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import DAY_S, HOUR_S
+from streaming.flow.follow import Followed
 from streaming.flow.outcomes import closed_points
 from streaming.flow.pipeline_point import PipelinePoint
 from streaming.flow.rows import FIELDS
+from streaming.flow.score import places_of
 from streaming.rehearse.sample import ARTIFACTS, REGION, SAMPLE
-from streaming.sinks.line_protocol import risk_lines, top_lines
+from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 from tests.harness.grafana_world import OURS
 
 WEEKS = 5
@@ -59,6 +61,7 @@ class World:
             model=self.artifact.version,
             observed_1h=features.observed_1h,
             support=features.support,
+            unusual=places_of(self.artifact, features.recent, scores, as_of_s - as_of_s % spec.tick_s, Followed()),
             **{name: getattr(scores, name) for name in FIELDS},
         )
 
@@ -133,4 +136,4 @@ def minutes(world: World) -> Iterator[bytes]:
             mask = np.zeros(view.risk.shape, np.bool_)
             mask[slice(None) if is_newest else busiest] = True
             yield risk_lines(view, mask) + (top_lines(view, 10) if is_newest else b"")
-        yield world.pipeline(as_of_s)
+        yield unusual_lines(frame) + world.pipeline(as_of_s)

@@ -23,7 +23,7 @@ from schemas.spec import DAY_S, Spec
 from streaming.feedback.accept import mark_line
 from streaming.flow.outcomes import closed_points
 from streaming.flow.pipeline_point import NO_CHALLENGER, PipelinePoint
-from streaming.sinks.line_protocol import risk_lines, top_lines
+from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 from tests.harness.points import OF_THE_MACHINE
 from tests.harness.region import make_region
 from tests.harness.toy import state_of, toy_constants, toy_frame
@@ -100,6 +100,7 @@ def score_lines(specs: Iterable[Spec], ticks: Iterable[int], draw: np.random.Gen
             scores = frame(spec, tick_s + 20, draw)
             for view in stored_views(scores, constants_of(spec)):
                 yield risk_lines(view) + top_lines(view, 10)
+            yield unusual_lines(scores)
 
 
 def ledger(minute: int) -> dict[str, int]:

@@ -29,6 +29,20 @@ def plain_risks(view, mask=None):
         )
 
 
+def plain_unusual(frame):
+    """Of each category its least likely place, or that all is as usual."""
+    for category in ("all", *frame.spec.categories):
+        places = [place for place in frame.unusual if category in ("all", place.category)]
+        best = max(places, key=lambda place: place.days, default=None)
+        numbers = [getattr(best, name, 0) for name in ("days", "hours", "observed", "usual")]
+        days, hours, observed, usual = map(float, numbers)
+        says = best.in_words(frame.spec.grid) if best else ""
+        yield (
+            f"unusual,category={category},region={frame.spec.region} days={days},hours={hours},observed={observed},"
+            f'usual={usual},says="{says}",model="{frame.model}" {frame.tick_s}'
+        )
+
+
 def plain_tops(view, top_k):
     """The cells in the order of a plain sort: by risk, then by what is expected, then by their place."""
     spec = view.spec

@@ -160,7 +160,7 @@ def toy_frame(spec, expected=0.0, **changes):
     return RiskFrame(spec=spec, **{**fields, **changes})
 
 
-def toy_views(spec, *, as_of_s=CUTOFF_S, model="toy", seed=7):
+def toy_views(spec, *, as_of_s=CUTOFF_S, model="toy", seed=7, unusual=()):
     """A frame with drawn numbers, and its view over all categories, as a job publishes them."""
     rng = np.random.default_rng(seed)
     shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
@@ -175,6 +175,7 @@ def toy_views(spec, *, as_of_s=CUTOFF_S, model="toy", seed=7):
         observed_1h=rng.poisson(0.1, shape[:2]).astype(np.int32),
         support=rng.integers(0, 3, shape[:2]).astype(np.uint8),
         attribution=rng.uniform(0.5, 2, (ranks, *shape[1:], len(ATTRIBUTION_GROUPS))).astype(np.float32),
+        unusual=unusual,
     )
     return stored_views(frame, toy_constants(spec))
 

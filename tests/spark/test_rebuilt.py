@@ -50,7 +50,8 @@ def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_an
 
 def scores_in(writes):
     """The stored points of scores: no others are written again."""
-    return {key: fields for key, fields in stored_points(writes).items() if key[0].startswith(("risk", "top"))}
+    of_scores = ("risk", "top", "unusual")
+    return {key: fields for key, fields in stored_points(writes).items() if key[0].startswith(of_scores)}
 
 
 def slices(messages):

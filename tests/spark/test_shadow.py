@@ -57,7 +57,7 @@ def test_a_challenger_is_judged_by_the_counts_of_the_champion_and_changes_no_poi
     alone, both = (b"".join(job.sink.writes) for job in jobs.values())
     judged_points = judged_by(jobs["beside"], spec)
     shadows = [line for line in judged_points.splitlines() if line.startswith(b"shadow,")]
-    kept = ("risk", "top", "outcome", "outcome_area", "outcome_chance")
+    kept = ("risk", "top", "unusual", "outcome", "outcome_area", "outcome_chance")
 
     def of_the_map(written):
         return sorted(line for line in written.splitlines() if line.split(b",")[0].decode() in kept)

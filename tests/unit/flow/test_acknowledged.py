@@ -120,7 +120,7 @@ def test_a_ledger_is_written_when_all_scores_of_its_tick_are_acknowledged(job, t
     clock.now_s += 7
     publisher(Rows(row), 0)
     scores, ledgers = ({line.split(",")[0] for line in lines.decode().splitlines()} for lines in store.writes)
-    assert (scores, ledgers) == ({"risk", "top"}, {"pipeline"})
+    assert (scores, ledgers) == ({"risk", "top", "unusual"}, {"pipeline"})
     assert published[0].points == b"".join(store.writes).count(b"\n")
     assert {key.split(",")[1] for key, _, _ in points_in(store.writes[0].decode())} > {"category=all"}
     assert 'model="baseline' in store.writes[1].decode()

@@ -1,7 +1,9 @@
 """Which file of what a follower had learned a forecast uses, and what becomes of its scores."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.likelihood import at_least_one
+from schemas.frame import Unusual
 from schemas.left_behind.follower_states import OLDEST_S, FollowedChange, FollowerStates
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.follow import Followed, followed_from
@@ -101,8 +104,8 @@ def test_what_the_stage_says_of_a_row_is_what_a_recount_needs(followed):
     features = FeatureEngine(SPEC, read_artifact(Path(folder)).constants).compute(read_artifact(Path(folder)).history())
     packed = features.values.astype("<f4").tobytes()
 
-    def row(tick_s, *, checkpoint=states.folder.parents[2], features=packed):
-        columns = [pd.Series([value]) for value in (folder, features, False, tick_s)]
+    def row(tick_s, *, checkpoint=states.folder.parents[2], features=packed, recent=None):
+        columns = [pd.Series([value]) for value in (folder, features, False, tick_s, recent)]
         (scored,) = score_stage(checkpoint)(iter([columns]))
         return ScoreColumns(*scored.iloc[0])
 
@@ -118,6 +121,28 @@ def test_what_the_stage_says_of_a_row_is_what_a_recount_needs(followed):
     broken = row(NOW_S + HOUR_S)
     assert (broken.followed, broken.raw, broken.expected) == (None, None, on_the_hour.raw)
     assert broken.unfollowed.startswith(f"{states.path(NOW_S + HOUR_S)}: ")
+
+
+def test_what_is_usual_of_the_last_hours_follows_too_and_a_recount_finds_the_same(followed):
+    folder, states = followed
+    artifact = read_artifact(Path(folder))
+    state = artifact.history()
+    features = FeatureEngine(SPEC, artifact.constants).compute(state)
+    recent = features.recent.copy()
+    recent[:, 0, 0] += 60
+    tick_s = state.as_of_s - state.as_of_s % SPEC.tick_s
+    states.write(tick_s - tick_s % HOUR_S, state_of(SPEC, 2.0).arrays())
+    packed, counts = features.values.astype("<f4").tobytes(), recent.astype("<i4").tobytes()
+    (alone, *_), (shown, *_) = (
+        msgspec.msgpack.decode(rows.unusual[0], type=tuple[Unusual, ...])
+        for checkpoint in (None, states.folder.parents[2])
+        for rows in score_stage(checkpoint)(iter([[pd.Series([of]) for of in (folder, packed, False, tick_s, counts)]]))
+    )
+    assert (alone.row, alone.col, alone.rows, alone.category) == (0, 0, 1, SPEC.categories[0])
+    assert shown.usual == pytest.approx(2 * alone.usual, rel=2e-2)
+    again = scored_frame(folder, replace(features, recent=recent), state.as_of_s, states.newest(tick_s))
+    assert again.unusual[0] == shown
+    assert again.digest() != scored_frame(folder, features, state.as_of_s, states.newest(tick_s)).digest()
 
 
 def test_files_are_kept_as_long_as_the_log_of_batches(followed):

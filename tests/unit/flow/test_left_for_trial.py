@@ -80,7 +80,7 @@ def test_a_forecast_of_the_challenger_and_last_counts_are_kept_and_nothing_is_ju
     assert closed.tick_s == TICK_S - SPEC.horizons_s[0] - last_grace_s(SPEC)
     assert not shadow_path(checkpoint, SPEC.region).exists()
     stored = {line.split(b",")[0] for write in sink.writes for line in write.splitlines()}
-    assert stored == {b"risk", b"top", b"pipeline"}
+    assert stored == {b"risk", b"top", b"unusual", b"pipeline"}
 
 
 def test_outcomes_alone_are_an_acknowledgement_and_their_sums_use_one_thread(job, folder):

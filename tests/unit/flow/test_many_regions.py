@@ -25,7 +25,7 @@ from streaming.roster.roster import load_artifact
 from tests.harness import batch as harness
 from tests.harness.batch import Rows
 from tests.harness.memory_sink import MemorySink
-from tests.harness.plain_lines import plain_risks, plain_tops
+from tests.harness.plain_lines import plain_risks, plain_tops, plain_unusual
 from tests.harness.points import points_in
 from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
 from tests.unit.sinks.test_influx_answers import sink_for
@@ -78,6 +78,7 @@ def plain_points(rows):
         for view in stored_views(frame, load_artifact(row["artifact"]).constants):
             yield from plain_risks(view)
             yield from plain_tops(view, TOP_K)
+        yield from plain_unusual(frame)
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_a_sink_of_one_writer_gets_the_same_points_and_only_the_changed_ones_of_
         publisher(Rows(*rows), number)
     whole, _, repeated, _ = sink.writes
     assert Counter(whole.decode().splitlines()) == Counter(plain_points(rows))
-    assert {line.split(b",")[0] for line in repeated.splitlines()} == {b"top"}
+    assert {line.split(b",")[0] for line in repeated.splitlines()} == {b"top", b"unusual"}
 
 
 @pytest.mark.fault("F27")
