@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from schemas import product_version
 from service import feed, page
-from service.answers import contract, ogc, outlines, posts, scores
+from service.answers import contract, ogc, outlines, posts, scores, unusual
 from service.etags import ETags
 from service.guard import RequestGuard
 from service.metrics import ServiceMetrics
@@ -49,7 +49,15 @@ async def metrics(request: Request, caller: TheCaller) -> Response:
 
 
 # Each declares at its routes what they answer.
-ROUTERS: tuple[APIRouter, ...] = (scores.router, posts.router, outlines.router, feed.router, ogc.router, _STATES)
+ROUTERS: tuple[APIRouter, ...] = (
+    scores.router,
+    posts.router,
+    unusual.router,
+    outlines.router,
+    feed.router,
+    ogc.router,
+    _STATES,
+)
 
 
 def application(service: Service) -> ASGIApp:

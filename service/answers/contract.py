@@ -249,6 +249,34 @@ class Readiness(_Facts):
     assumes: str
 
 
+class UnusualView(CellView):
+    """What is asked of the last hours."""
+
+    category: Annotated[str, Field(pattern=SLUG)] = Field("all", description="A category of the region, or `all`")
+    area: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="Only places that have a cell of this area"
+    )
+
+
+class UnusualPlace(_Closed):
+    category: str
+    area: str | None = Field(description="The area that has most of the cells")
+    cells: list[CellId]
+    bbox: list[float] = Field(description="west, south, east, north in degrees", min_length=4, max_length=4)
+    hours: int = Field(description="The last ones, that end with as_of")
+    observed: Count = Field(description="Incidents in them")
+    usual: Amount
+    more: Amount = Field(description="observed less usual")
+    once_in_days: Amount = Field(description="Chance alone shows as much once in so many days, somewhere in the region")
+
+
+class UnusualAnswer(_Facts):
+    category: str
+    area: str | None
+    least_days: float = Field(description="What chance shows more often than once in so many days is as usual")
+    places: list[UnusualPlace]
+
+
 class ServiceHealth(_Closed):
     status: Literal["ok"]
     regions: Count

@@ -3,8 +3,9 @@ import { $, css, make } from "./elements.js";
 
 const RISK_STEPS = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.95];
 const COUNT_STEPS = [-5, -4, -3, -2, -1, 0, 1, 2, 3].flatMap((power) => [1, 2, 5].map((digit) => +`${digit}e${power}`));
+const MORE_STEPS = [1, 2, 5, 10, 20, 50, 100, 200];
 const LIFT_STEPS = [1 / 3, 1 / 2, 1 / 1.5, 1 / 1.2, 1, 1.2, 1.5, 2, 3];
-const INKS = ["void", "hatch", "border", "mark", "halo", "quiet", "area", "street"];
+const INKS = ["void", "calm", "hatch", "border", "mark", "halo", "quiet", "area", "street"];
 const ink = {};
 let px = 1, west = 0, north = 0, rem = 1, grid, steps, colours; // px: a cell's width; west, north: the drawn part's edges on the stage
 let part = { row: 0, col: 0, rows: 1, cols: 1 }; // of the grid that is drawn
@@ -20,6 +21,9 @@ function partOf(cells, { rows, cols }) {
   return { row: south, col: left, rows: top - south + 1, cols: right - left + 1 };
 }
 
+const isWithin = (place, from, length) => place >= from && place < from + length;
+const isDrawn = (cell) => isWithin(Math.floor(cell / grid.cols), part.row, part.rows) && isWithin(cell % grid.cols, part.col, part.cols);
+
 /** The cell under a pointer's event, or null. */
 export function under(event) {
   const col = Math.floor((event.offsetX - west) / px), up = Math.floor((event.offsetY - north) / px);
@@ -33,7 +37,7 @@ export function chooseScale(measure, rows) {
   const sorted = Float64Array.from(rows, ({ usual }) => (measure === "risk" ? -Math.expm1(-usual) : usual)).sort();
   const high = sorted[Math.floor(sorted.length * 0.995)] ?? 0, above = ladder.findIndex((step) => step >= high);
   const last = Math.max(7, above < 0 ? ladder.length - 1 : above);
-  steps = measure === "lift" ? LIFT_STEPS : ladder.slice(last - 7, last + 1);
+  steps = measure === "unusual" ? MORE_STEPS : measure === "lift" ? LIFT_STEPS : ladder.slice(last - 7, last + 1);
   const stops = css(measure === "lift" ? "--lift" : "--ramp").split(" ");
   const parts = stops.map((hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
   colours = Array.from({ length: 256 }, (_, i) => {
@@ -52,7 +56,7 @@ export function colourOf(value) {
 
 export function drawLegend(measure) {
   $("ramp").style.background = `linear-gradient(90deg, ${colours.filter((_, i) => i % 15 === 0).join(", ")})`;
-  const say = { lift: (step) => (step === 1 ? "as usual" : `×${+step.toFixed(2)}`), risk: (step) => `${+(100 * step).toFixed(3)} %`, expected: String };
+  const say = { unusual: (step) => `+${step}`, lift: (step) => (step === 1 ? "as usual" : `×${+step.toFixed(2)}`), risk: (step) => `${+(100 * step).toFixed(3)} %`, expected: String };
   const last = steps.length - 1;
   $("ticks").replaceChildren(...steps.map((step, at) => {
     const tick = make("span", say[measure](step) + (at === last ? " +" : ""));
@@ -76,8 +80,8 @@ function box(pen, cell, inset, radius = 0.16) {
 function fill(pen, colour) { pen.fillStyle = colour; pen.fill(); }
 
 /** scoreOf: what is shown of a row. best: cells that are numbered. Cells outside of the chosen area are left out; isWall:
- *  also those without any incident on record. */
-export function drawMap(picture, scoreOf, best, isWall) {
+ *  also those without any incident on record. isCalm: what has no score is as usual, and nothing else is to be said of it. */
+export function drawMap(picture, scoreOf, best, isWall, isCalm) {
   grid = picture.grid;
   part = partOf([...picture.active].filter((cell) => !picture.inside || picture.inside.has(cell)), grid);
   for (const name of INKS) ink[name] = css(`--${name}`);
@@ -90,10 +94,10 @@ export function drawMap(picture, scoreOf, best, isWall) {
   for (let at = 0; at < part.rows * part.cols; at++) {
     const cell = (part.row + Math.floor(at / part.cols)) * grid.cols + part.col + (at % part.cols), row = picture.rows.get(cell);
     if ((picture.inside && !picture.inside.has(cell)) || (isWall && !row)) continue;
-    const isShown = row && row.support !== "no_history" && Number.isFinite(scoreOf(row));
-    if (!isShown || row.support === "sparse") { box(pen, cell, row ? gap : gap + px * 0.06); fill(pen, ink.void); }
-    if (row && !isShown) fill(pen, none);
-    if (isShown) { box(pen, cell, row.support === "sparse" ? px * 0.24 : gap); fill(pen, colourOf(scoreOf(row))); }
+    const isShown = row && (isCalm || row.support !== "no_history") && Number.isFinite(scoreOf(row, cell)), isSmall = !isCalm && row?.support === "sparse";
+    if (!isShown || isSmall) { box(pen, cell, row ? gap : gap + px * 0.06); fill(pen, row && isCalm ? ink.calm : ink.void); }
+    if (row && !isShown && !isCalm) fill(pen, none);
+    if (isShown) { box(pen, cell, isSmall ? px * 0.24 : gap); fill(pen, colourOf(scoreOf(row, cell))); }
   }
   outline(pen, picture.active);
   lines(pen, picture.streets, ink.street, 1, 0.75);
@@ -138,6 +142,17 @@ function number(pen, cell, place) {
   pen.font = `650 ${11 * rem}px ${getComputedStyle(document.body).fontFamily}`; pen.textAlign = "center"; pen.textBaseline = "middle";
   pen.fillStyle = ink.mark; pen.fillText(place, x + px, y + 0.5 * rem);
   pen.restore();
+}
+/** A frame around what is drawn of each place, cells of a rectangle, with its number in the list. */
+export function drawPlaces(places) {
+  const pen = $("map").getContext("2d");
+  const frames = places.map((cells) => partOf(cells.filter(isDrawn), grid)), north = ({ row, rows }) => (row + rows - 1) * grid.cols;
+  for (const frame of frames.toReversed())
+    for (const [colour, width] of [[ink.halo, 6], [ink.mark, 3]]) {
+      pen.beginPath(); pen.roundRect(...corner(north(frame) + frame.col), frame.cols * px, frame.rows * px, px * 0.16);
+      pen.lineWidth = width * rem; pen.strokeStyle = colour; pen.stroke();
+    }
+  frames.forEach((frame, at) => number(pen, north(frame) + frame.col + frame.cols - 1, at + 1));
 }
 function lines(pen, shapes, colour, width, opacity) {
   const x = (lon) => west + ((lon - grid.west_deg) / grid.cell_lon_deg - part.col) * px;

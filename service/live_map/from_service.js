@@ -2,7 +2,7 @@
 import { ofService } from "./current.js";
 import { $, make, put } from "./elements.js";
 import { follow, pause } from "./follow.js";
-import { chosen, offer, onChange, picture, ranked, show } from "./view.js";
+import { chosen, highest, offer, onChange, picture, show } from "./view.js";
 import { ALL, cellOf, idOf } from "./words.js";
 
 const WHOLE = "whole region", AGAIN_S = 3, MOST_S = 15, PATIENCE_MS = 20_000;
@@ -57,10 +57,12 @@ async function load(ask) {
   const query = new URLSearchParams({ category: chosen.category, horizon: chosen.horizon }), hasArea = chosen.area !== WHOLE;
   if (hasArea) query.set("area", chosen.area);
   const { cells, ...found } = await within(`scores?${query}`), all = byPlace(cells, grid);
+  query.delete("horizon");
+  const { places, least_days } = await within(`unusual?${query}`);
   const active = new Set([...around.active, ...onRecord(all)]), rows = new Map([...all].filter(([cell]) => active.has(cell)));
-  const cell = cellOf(chosen.cell, grid) ?? ranked(rows)[0]?.[0] ?? 0, details = await within(`cells/${idOf(cell, grid)}`);
+  const cell = cellOf(chosen.cell, grid) ?? highest(rows, { places, grid }), details = await within(`cells/${idOf(cell, grid)}`);
   const sum = (name) => cells.reduce((total, row) => total + row[name], 0);
-  show({ ...found, ...around, area: found.area ?? WHOLE, grid, rows, active, inside: hasArea ? new Set(all.keys()) : null,
+  show({ ...found, ...around, area: found.area ?? WHOLE, grid, rows, places, least_days, as_of_s: Date.parse(found.as_of) / 1000, timezone: region.timezone, active, inside: hasArea ? new Set(all.keys()) : null,
     facts: (now_s) => ({ ...ofService({ ...region, ...found }, now_s, heard_s), isEnded, signed_in_until_s: signedInUntil() }),
     total: { name: found.area ?? WHOLE, expected: sum("expected"), usual: sum("usual"), observed_1h: sum("observed_1h") },
     scoresOf: (one) => (one === cell ? details.scores.filter((row) => row.horizon === chosen.horizon && categories.includes(row.category)) : null) });

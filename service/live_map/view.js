@@ -3,16 +3,18 @@
 // A picture: region and grid; facts(now_s): what current.js judges; rows: of each cell on record, by its number, { expected,
 // usual, risk, low, high, observed_1h, support }; active: all cells on record; inside: those of the chosen area, or null;
 // area, category, horizon: what it shows; total: { name, expected, usual, observed_1h }; outlines, streets: lines; scoresOf(cell): its rows of every category,
-// with factors where they are known, or null where they are not at hand.
+// with factors where they are known, or null where they are not at hand; places: with more than usual, of what is chosen, by the
+// least likely: { category, cells, area, hours, observed, usual, more, once_in_days }; least_days: what is told of chance.
 import { showState } from "./current.js";
-import { chooseScale, colourOf, corner, drawLegend, drawMap, drawRings, size, under } from "./draw.js";
+import { chooseScale, colourOf, corner, drawLegend, drawMap, drawPlaces, drawRings, size, under } from "./draw.js";
 import { $, line, make, put, titles } from "./elements.js";
-import { ALL, MEASURES, SAY, cellAt, cellOf, count, idOf, percent, placeOf, plain, times } from "./words.js";
+import { ALL, MEASURES, SAY, cellAt, cellOf, count, idOf, isUsual, percent, placeName, placeOf, plain, seldom, times } from "./words.js";
 
 const TAGS = { no_history: "no history", sparse: "little history" };
 const KEPT = "What made a score is kept for the ten riskiest cells of each category.";
 const MOVES = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const UNITS = {
+  unusual: "incidents more than usual in the last 1, 2 or 4 hours, where chance alone shows as much once in",
   risk: "probability of at least one incident in a cell",
   expected: "expected incidents per cell",
   lift: "expected divided by usual for this hour of the week",
@@ -86,43 +88,72 @@ export function show(next) {
 const isPinned = (cell) => cellOf(chosen.cell, picture.grid) === cell;
 
 const lift = (row) => (row.usual > 0 ? row.expected / row.usual : NaN);
-const scoreOf = (row) => (chosen.measure === "lift" ? lift(row) : row[chosen.measure]);
+const isUnusual = () => chosen.measure === "unusual";
+const scoreOf = (row, cell) => (isUnusual() ? picture.more.get(cell) : chosen.measure === "lift" ? lift(row) : row[chosen.measure]);
+
+/** Of each place with more than usual the cell with the most incidents, [cell, row], and of the others the highest. */
+function busiest({ cells }, rows, grid) {
+  const own = cells.map((id) => cellOf(id, grid)).filter((cell) => rows.has(cell)).map((cell) => [cell, rows.get(cell)]);
+  return own.sort(([, a], [, b]) => b.observed_1h - a.observed_1h || b.expected - a.expected)[0];
+}
+
+/** What is shown first: the highest, or where all is as usual the cell that expects most. */
+export const highest = (rows, of = picture) => ranked(rows, of)[0]?.[0] ?? [...rows].sort(([, a], [, b]) => b.expected - a.expected)[0]?.[0] ?? 0;
 
 /** The highest of what is chosen, [cell, row]. A lift on little history says nothing. */
-export function ranked(rows) {
+export function ranked(rows, { places, grid } = picture) {
+  if (isUnusual()) return places.map((place) => busiest(place, rows, grid)).filter(Boolean).slice(0, MOST);
   const isRanked = ({ support }) => support === "ok" || (support === "sparse" && chosen.measure !== "lift");
   return [...rows].filter(([, row]) => isRanked(row) && scoreOf(row) > 0).sort(([, a], [, b]) => scoreOf(b) - scoreOf(a)).slice(0, MOST);
 }
-const highest = () => ranked(picture.rows)[0]?.[0] ?? 0;
+
+/** What the map says in a line. */
+function headline(ahead) {
+  const [first, ...others] = picture.places, { as_of_s, timezone } = picture;
+  if (!isUnusual()) return `${MEASURES[chosen.measure]}: ${plain(chosen.category)}, ${ahead}`;
+  if (!first) return `${isUsual(as_of_s, timezone)}: ${plain(chosen.category)}, last hours`;
+  const more = others.length ? `, and ${others.length} other place${others.length > 1 ? "s" : ""}` : "";
+  return `More than usual: ${plain(first.category)} ${placeName(first, picture.grid)}, ${first.observed} in place of ${count(first.usual)} in ${first.hours} h${more}`;
+}
 
 function redraw() {
-  const { grid, rows, total } = picture, ahead = `next ${plain(chosen.horizon)}`, best = ranked(rows);
-  cursor ??= cellOf(chosen.cell, grid) ?? best[0]?.[0] ?? 0;
+  const { grid, rows, total, places, least_days } = picture, ahead = `next ${plain(chosen.horizon)}`;
+  picture.more = new Map([...places].reverse().flatMap(({ cells, more }) => cells.map((id) => [cellOf(id, grid), more])));
+  const best = ranked(rows);
+  document.body.dataset.measure = chosen.measure;
+  cursor ??= cellOf(chosen.cell, grid) ?? highest(rows);
   put("region", plain(picture.region));
-  put("caption", `${MEASURES[chosen.measure]}: ${plain(chosen.category)}, ${ahead}`);
-  put("unit", `${UNITS[chosen.measure]}, ${ahead}`);
+  put("caption", headline(ahead));
+  put("unit", isUnusual() ? `${UNITS.unusual} ${least_days} days or more seldom` : `${UNITS[chosen.measure]}, ${ahead}`);
   put("total", `${total.name}: expected ${count(total.expected)} (usual ${count(total.usual)}), last hour ${total.observed_1h}`);
   chooseScale(chosen.measure, rows.values());
   draw(best);
   showHighest(best);
   look();
-  const says = best.length ? `${$("unit").textContent}. Highest: ${brief(best[0][0]).join(", ")}` : "no scored cell";
+  const says = isUnusual() ? $("caption").textContent : best.length ? `${$("unit").textContent}. Highest: ${brief(best[0][0]).join(", ")}` : "no scored cell";
   $("map").dataset.summary = `${plain(picture.region)}: ${says}`;
   tick();
 }
 function draw(best = ranked(picture.rows)) {
-  drawMap(picture, scoreOf, best.map(([cell]) => cell), isWall);
+  drawMap(picture, scoreOf, isUnusual() ? [] : best.map(([cell]) => cell), isWall, isUnusual());
+  if (isUnusual()) drawPlaces(picture.places.map(({ cells }) => cells.map((id) => cellOf(id, picture.grid))));
   drawLegend(chosen.measure);
   $("key-area").hidden = !picture.outlines.length;
 }
 function showHighest(best) {
-  put("top-name", `Highest: ${MEASURES[chosen.measure].toLowerCase()}`);
+  put("top-name", isUnusual() ? MEASURES.unusual : `Highest: ${MEASURES[chosen.measure].toLowerCase()}`);
+  $("top-head").replaceChildren(titles(isUnusual() ? ["Place", "Seen", "Usual", "In", "By chance, once in"] : ["Cell", "Risk", "Expected", "Usual", "Lift", "Last hour"]));
+  const isNone = isUnusual() && !picture.places.length;
+  $("top-head").hidden = isNone;
+  $("top-none").replaceChildren(...(isNone ? [make("p", "No place stands out of what chance shows.", "quiet")] : []));
   $("top").replaceChildren(...best.map(([cell, row], at) => {
-    const open = make("button", idOf(cell, picture.grid)), swatch = make("span", "", "swatch"), name = make("span", `${at + 1} `, "one");
-    swatch.style.background = colourOf(scoreOf(row));
-    open.id = `top-${open.textContent}`; open.onclick = () => pin(cell);
+    const place = isUnusual() ? picture.places[at] : null;
+    const open = make("button", place ? `${plain(place.category)} ${placeName(place, picture.grid)}` : idOf(cell, picture.grid)), swatch = make("span", "", "swatch"), name = make("span", `${at + 1} `, place ? "" : "one");
+    swatch.style.background = colourOf(place ? place.more : scoreOf(row));
+    open.id = `top-${idOf(cell, picture.grid)}`; open.onclick = () => pin(cell);
     name.append(swatch, open);
-    const shown = line([name, percent(row.risk), count(row.expected), count(row.usual), times(lift(row)), String(row.observed_1h)]);
+    const shown = line(place ? [name, String(place.observed), count(place.usual), `${place.hours} h`, seldom(place.once_in_days)]
+      : [name, percent(row.risk), count(row.expected), count(row.usual), times(lift(row)), String(row.observed_1h)]);
     shown.onpointerenter = () => { hovered = cell; look(); };
     shown.onpointerleave = () => { hovered = null; look(); };
     return shown;
@@ -142,9 +173,9 @@ const pointed = () => hovered ?? (document.activeElement === $("map") ? cursor :
 /** The card of the cell that is pointed at, else pinned, else the highest: the first whose scores are at hand. */
 function showCell() {
   const pinned = cellOf(chosen.cell, picture.grid), picked = [pointed(), pinned].find((one) => one !== null && picture.scoresOf(one));
-  const cell = picked ?? highest(), scores = picture.scoresOf(cell);
+  const cell = picked ?? highest(picture.rows), scores = picture.scoresOf(cell);
   if (!scores) return;
-  const head = make("div", "", "headline"), name = make("h2", `${picked === undefined ? "Highest cell" : "Cell"} ${idOf(cell, picture.grid)}`);
+  const head = make("div", "", "headline"), name = make("h2", `${picked !== undefined ? "Cell" : isUnusual() ? "Busiest cell" : "Highest cell"} ${idOf(cell, picture.grid)}`);
   name.id = "cell-name"; head.append(name);
   if (cell === pinned) {
     const free = make("button", "pinned ✕", "quiet");
@@ -153,11 +184,12 @@ function showCell() {
   }
   const parts = [head, make("p", `Centre ${placeOf(cell, picture.grid)}`, "quiet")];
   if (!picture.active.has(cell)) parts.push(make("p", "No incident on record here, so there is no score.", "quiet"));
-  else parts.push(...inWords(scores.find((one) => one.category === chosen.category)), tableOf(scores), ...made(scores));
+  else parts.push(...inWords(scores.find((one) => one.category === chosen.category), cell), tableOf(scores), ...made(scores));
   $("cell").replaceChildren(...parts);
 }
-function inWords(row) {
+function inWords(row, cell) {
   if (row.support === "no_history") return [make("p", "no score", "big"), make("p", "No history in this category.", "quiet")];
+  if (isUnusual()) return [make("p", SAY.unusual(picture.more.get(cell)), "big"), make("p", "in the last hours, here and around", "quiet")];
   const besides = chosen.measure === "lift" ? "" : ` (${times(lift(row))} of usual)`;
   return [make("p", SAY[chosen.measure](scoreOf(row)), "big"), make("p", $("caption").textContent + besides, "quiet")];
 }
@@ -194,7 +226,7 @@ function brief(cell) {
   const lines = [`expected ${count(row.expected)}, usual ${count(row.usual)} (${times(lift(row))})`, `last hour ${row.observed_1h}`];
   if (chosen.measure !== "risk") lines.unshift(`risk ${percent(row.risk)}`);
   if (row.support === "sparse") lines.push(TAGS.sparse);
-  return [`${name}: ${SAY[chosen.measure](scoreOf(row))}`, ...lines];
+  return [`${name}: ${SAY[chosen.measure](scoreOf(row, cell))}`, ...lines];
 }
 function showTip(cell) {
   const tip = $("tip");
@@ -219,7 +251,7 @@ function pin(cell) {
 function press(event) {
   const { rows, cols } = picture.grid, row = Math.floor(cursor / cols), col = cursor % cols, move = MOVES[event.key];
   if (move) cursor = Math.min(rows - 1, Math.max(0, row + move[0])) * cols + Math.min(cols - 1, Math.max(0, col + move[1]));
-  else if (event.key === "Home") cursor = highest();
+  else if (event.key === "Home") cursor = highest(picture.rows);
   else if (event.key === "Enter" || event.key === " ") pin(isPinned(cursor) ? null : cursor);
   else if (event.key === "Escape") pin(null);
   else return;

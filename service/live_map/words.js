@@ -1,14 +1,19 @@
 // Numbers, times and places in words.
 export const ALL = "all"; // categories
-export const MEASURES = { risk: "Risk", expected: "Expected count", lift: "Lift over usual" };
+export const MEASURES = { unusual: "More than usual", risk: "Risk", expected: "Expected count", lift: "Lift over usual" };
 
 export const count = (x) => (x === 0 ? "0" : x < 0.001 ? "<0.001" : x < 0.1 ? x.toFixed(3) : x < 10 ? x.toFixed(2) : x.toFixed(x < 100 ? 1 : 0));
 export const percent = (p) => (p === 0 ? "0 %" : p < 0.001 ? "<0.1 %" : p > 0.99 ? ">99 %" : `${(100 * p).toFixed(p < 0.1 ? 1 : 0)} %`);
 export const times = (x) => (Number.isFinite(x) ? `×${x.toFixed(x < 10 ? 2 : 0)}` : "–");
-export const SAY = { risk: percent, expected: count, lift: times };
+export const SAY = { unusual: (more) => (Number.isFinite(more) ? `${count(more)} more than usual` : "as usual"), risk: percent, expected: count, lift: times };
 export const plain = (slug) => (slug === ALL ? "all categories" : slug.replaceAll("_", " ").replace(/^(\d+)h$/, "$1 h"));
 export const span = (s) => (s < 100 ? `${Math.round(s)} s` : s < 5940 ? `${Math.round(s / 60)} min`
   : s < 172800 ? `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min` : `${Math.floor(s / 86400)} days`);
+
+/** A place with more incidents than usual, in words; none of them is: of what is chosen, at this local hour. */
+export const seldom = (days) => (days >= 36_000 ? "100 years +" : days < 730 ? `${Math.round(days)} days` : `${Math.round(days / 365)} years`);
+export const placeName = ({ area, cells }, grid) => cells.length === grid.rows * grid.cols ? "in the whole region" : (cells.length === 1 ? `at ${cells[0]}` : `at ${cells[0]} to ${cells.at(-1)}`) + (area ? ` (${area})` : "");
+export const isUsual = (at_s, zone) => `${+stamp(at_s, zone, { hour: "2-digit" }) % 18 < 6 ? "Tonight" : "Today"} is as usual`;
 
 export const HMS = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
 export const DAY = { weekday: "short", day: "numeric", month: "short", year: "numeric" };

@@ -1,0 +1,64 @@
+"""The route that answers where more happens than usual."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from schemas.frame import Unusual
+from schemas.grid import Cells, Grid
+from schemas.limits import UNUSUAL_DAYS
+from schemas.spec import ALL_CATEGORIES
+from service.answers import contract
+from service.frames import categories_of
+from service.problems import problems_of
+from service.service import TheRegion, TheService, json_bytes, must_be_current
+
+router = APIRouter(prefix="/v1", tags=["scores"])
+
+
+@router.get("/regions/{region}/unusual", response_model=contract.UnusualAnswer, responses=problems_of(503))
+async def unusual(service: TheService, now: TheRegion, asked: Annotated[contract.UnusualView, Query()]) -> Response:
+    """Where the last hours had more incidents than usual, the least likely place first; none where all is as usual."""
+    must_be_current(now, asked.require)
+    frame = now.frames.by_category
+    known, areas = categories_of(frame.spec), service.cells_of(frame.spec.grid)
+    if asked.category not in known:
+        raise HTTPException(404, f"no category {asked.category!r} in {frame.spec.region}: {', '.join(known)}")
+    if asked.area is not None and asked.area not in areas:
+        raise HTTPException(404, f"no area {asked.area!r} in this region: {', '.join(areas) or 'none was given'}")
+    inside = None if asked.area is None else set(areas[asked.area].tolist())
+    places = [
+        {**_written(place, frame.spec.grid), "area": _area_of(place, frame.spec.grid, areas)}
+        for place in frame.unusual
+        if asked.category in (ALL_CATEGORIES, place.category)
+        and (inside is None or not inside.isdisjoint(place.cells(frame.spec.grid).tolist()))
+    ]
+    answer = {**now.facts(), "category": asked.category, "area": asked.area, "least_days": UNUSUAL_DAYS}
+    return Response(json_bytes({**answer, "places": places}), headers=now.headers(), media_type="application/json")
+
+
+def _area_of(place: Unusual, grid: Grid, areas: Mapping[str, Cells]) -> str | None:
+    """The area that has most of its cells."""
+    shared = {name: int(np.isin(cells, place.cells(grid)).sum()) for name, cells in areas.items()}
+    most = max(shared, key=lambda name: shared[name], default=None)
+    return most if most is not None and shared[most] else None
+
+
+def _written(place: Unusual, grid: Grid) -> dict[str, Any]:
+    ids, (lats, lons) = grid.cell_ids(), grid.corners()
+    south, north = float(lats[place.row]), float(lats[place.row + place.rows])
+    west, east = float(lons[place.col]), float(lons[place.col + place.cols])
+    return {
+        "category": place.category,
+        "cells": [ids[cell] for cell in place.cells(grid).tolist()],
+        "bbox": [round(degrees, 5) for degrees in (west, south, east, north)],
+        "hours": place.hours,
+        "observed": place.observed,
+        "usual": place.usual,
+        "more": round(place.observed - place.usual, 3),
+        "once_in_days": place.days,
+    }
