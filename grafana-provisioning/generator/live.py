@@ -7,9 +7,9 @@ from generator.build import Panel, page, panel, stat, table, text
 from generator.colours import BY_LIFT, SHADES, legend
 from generator.following import change
 from generator.ground import coloured, land
-from generator.looks import CLOCK, GREY, NOT_NOW, STALE, Json, between, column, networks
-from generator.store import LIFT, PLACE, WHOLE, choice_of_words, choices_of_place, newest_frame
-from schemas.limits import OLDEST_SCORES_S
+from generator.looks import AMBER, CLOCK, GREY, NOT_NOW, STALE, Json, between, column, networks
+from generator.store import FRESH, LIFT, PLACE, WHOLE, choice_of_words, choices_of_place, newest_frame
+from schemas.limits import OLDEST_SCORES_S, UNUSUAL_DAYS
 
 UID = "risk-live"
 _FIELDS = '"expected", "usual", "low", "high", "observed_1h", "support"'
@@ -93,6 +93,23 @@ def _top_row() -> list[Panel]:
     ]
 
 
+def _unusual() -> Panel:
+    newest = 'SELECT last("says") AS "says" FROM "unusual" WHERE "region" = \'$region\' AND "category" = \'$category\''
+    return stat(
+        "More than usual",
+        f"The place whose last 1, 2 or 4 hours had more incidents than chance shows once in {UNUSUAL_DAYS:g} days "
+        "anywhere in the region: from its south-western to its north-eastern cell. AS USUAL: there is none.",
+        (24, 3),
+        f"{newest} AND {FRESH}",
+        "string",
+        text="says",
+        without=STALE,
+        colour=AMBER,
+        background=True,
+        mappings=[{"type": "value", "options": {"": {"text": "AS USUAL", "color": GREY, "index": 1}}}],
+    )
+
+
 def _columns() -> list[Json]:
     hidden = {"tooltip": True, "viz": False, "legend": True}
     incidents = {"unit": "suffix: incidents", "decimals": 3}
@@ -157,6 +174,7 @@ def _highest() -> Panel:
 def live() -> Json:
     panels = [
         *_top_row(),
+        _unusual(),
         _map(),
         _highest(),
         text("Colours", legend(), (8, 3)),

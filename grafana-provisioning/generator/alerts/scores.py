@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
 from generator.alerts.alert import DAY_S, MINUTE_S, REGION, Alert, above, below, inside, outside, percent
-from schemas.limits import CALIBRATION_BAND, OLDEST_SCORES_S
+from schemas.limits import CALIBRATION_BAND, OLDEST_SCORES_S, UNUSUAL_DAYS
 
 STALE_TICKS = OLDEST_SCORES_S // MINUTE_S
 
@@ -36,6 +36,30 @@ ON_SCORES = (
             Look at the map and the cell's page: how far the score is above usual, and whether the model or only the
             baseline produced it. The alert is about readiness: where a unit waits. Without scores it stays open where
             there is one region, and ends for one of several: then *scores stale* says why.
+        """,
+    ),
+    Alert(
+        uid="risk-unusual",
+        title="More than usual",
+        severity="information",
+        panel=("risk-live", "More than usual"),
+        query="""
+            SELECT last("days") AS "days" FROM "unusual" WHERE "category" != 'all' AND $timeFilter
+            GROUP BY "region", "category"
+        """,
+        opens=above(0, said=f"chance alone shows as much once in {UNUSUAL_DAYS:g} days or more seldom"),
+        closes="as usual",
+        looks_back_s=OLDEST_SCORES_S,
+        without_rows="OK",
+        lost_after=3,
+        summary=f"{REGION}: more {{{{ .Labels.category }}}} than usual in some place",
+        means="The map names the place. One alert per region and category.",
+        page=f"risk-live?var-region={REGION}&var-category={{{{ .Labels.category }}}}",
+        to_do="""
+            In the last hours some place had more incidents of the category than its hour of the week explains. Look at
+            the map: where, how many in place of how many, and how seldom chance alone shows as much. It is no forecast,
+            and it does not say why: a storm, an event, several calls about the same, or a feed that sends twice. Once
+            in some weeks it is chance.
         """,
     ),
     Alert(
