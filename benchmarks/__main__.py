@@ -144,6 +144,28 @@ def follow_command(
     write_picture(rows, path.with_suffix(".png"))
 
 
+@app.command("unusual")
+def unusual_command(
+    city: Annotated[list[str] | None, typer.Option(help="simulated, montgomery or chicago; all")] = None,
+    weeks: Annotated[int, typer.Option(min=1, max=13, help="Of chance, and real ones")] = 13,
+    tries: Annotated[int, typer.Option(min=1, help="Planted clusters of each kind")] = 50,
+) -> None:
+    """How often *more than usual* is said by chance and in real weeks, and how soon of a cluster; out/unusual.json."""
+    from benchmarks.follow_beds import CITIES
+    from benchmarks.machine import made_at
+    from benchmarks.report import write_results
+    from benchmarks.unusual import cost_ms, measure, tables_of
+
+    console, path = Console(width=130), RESULTS.parents[1] / "out" / "unusual.json"
+    rates, clusters, words = measure(city or [*CITIES], weeks=weeks, tries=tries, say=sayer(console))
+    mean, most = cost_ms()
+    write_results({**made_at(), "calls": rates, "clusters": clusters, "real": words, "ms": [mean, most]}, path)
+    for line in words:
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print(*tables_of(rates, clusters))
+    console.print(f"a look at 2,304 cells x 4 categories: {mean:.1f} ms of CPU, at most {most:.1f}")
+
+
 def main() -> None:
     from benchmarks.child import ChildError
 

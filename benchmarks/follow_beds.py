@@ -23,7 +23,7 @@ from schemas.spec import DAY_S, HOUR_S, Spec
 DAYS, CHANGE_DAY, APART_DAYS = 91, 14, 35  # of a bed; until its change; between the starts of two origins
 SHIFT_H, SILENT_H, BURST_H = 6, 6, 12
 STORM = "storm"  # a bed of its own: nothing is changed, and a real storm begins on the day of the change
-_STORM_S = int(datetime(2016, 1, 23, tzinfo=UTC).timestamp())
+STORM_S = int(datetime(2016, 1, 23, tzinfo=UTC).timestamp())
 Floats = npt.NDArray[np.floating]
 
 
@@ -57,7 +57,7 @@ def city_of(name: str, *, origin: int, options: TrainingOptions, is_storm: bool 
     """One of CITIES at one of its origins, 0 for the last. Raises DataError where its file is absent or too short."""
     table, cell_m = CITIES[name]()
     start_s = int(table.occurred_s[-1]) // DAY_S * DAY_S - (DAYS + origin * APART_DAYS) * DAY_S
-    start_s = _STORM_S - CHANGE_DAY * DAY_S if is_storm else start_s
+    start_s = STORM_S - CHANGE_DAY * DAY_S if is_storm else start_s
     spec = spec_for(table, region=name, cell_m=cell_m, cutoff_s=start_s)
     trained = train(IncidentHistory.of(table, spec, start_s), options, report=lambda what, share: None)
     return City(table=table, start_s=start_s, trained=trained, seed=options.seed)
