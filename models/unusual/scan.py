@@ -27,7 +27,7 @@ SIDES = (1, 2, 3, 4, 6, 8, 12, 16)  # of squares, cells; and the whole grid
 LEAST_COUNT = 5  # incidents of a zone: fewer in a quiet place may be calls about the same
 MOST = 3  # zones of a category
 _LEAST_NATS = 6.0  # zones that are more likely than exp(-6) cannot be among those
-_LOOKS_A_DAY = 40.0
+_LOOKS_A_DAY, _LARGE = 25.0, 300  # new looks at each cell and category, and as many as at _LARGE more at large zones
 _MOST_LOG_DAYS = np.log(36_500.0)  # a hundred years: no figure beyond means anything
 _ALMOST_POISSON = 1e-6  # spread over the mean
 
@@ -141,8 +141,8 @@ def _unusual(zones: Zones, at: int, category: str, days: float) -> Unusual:
 def once_in_days(log_chance: Floats, recent: Recent) -> Floats:
     """(n,) days in which chance alone shows a zone as unlikely as this once, somewhere in the region.
 
-    Zones share cells and windows share time, so that few of a day's looks are new ones: as many as _LOOKS_A_DAY at each
-    cell and category, by simulation (docs/explanation/unusual.md).
+    Zones share cells and windows share time, so that few of a day's looks are new ones. How many was found by simulation
+    of four grids (docs/explanation/unusual.md).
     """
-    looks = _LOOKS_A_DAY * recent.usual[0].size
+    looks = _LOOKS_A_DAY * (recent.usual[0].size + _LARGE)
     return np.asarray(np.exp(np.minimum(-log_chance - np.log(looks), _MOST_LOG_DAYS)))

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from schemas.areas import read_areas
+from schemas.frame import Unusual
 from service.answers.written import number
 from service.tokens import Tokens, make_token
 from streaming.rehearse.broker import free_port
@@ -45,11 +46,11 @@ def test_the_map_shows_the_frame_and_is_used_by_hand_and_keys(browser, folder):
     arrows += "KeyboardEvent('keydown', {key: name})); key('Home'); key('Enter');"
     with running(the_service(folder)) as base:
         first, chosen, keyed, dark, phone = browser(
-            {"url": f"{base}/"},
-            {"url": f"{base}/", "does": "document.getElementById('category-theft').click()"},
+            {"url": f"{base}/#measure=risk"},
+            {"url": f"{base}/#measure=risk", "does": "document.getElementById('category-theft').click()"},
             {"url": f"{base}/#category=theft&horizon=4h&area=North&measure=expected", "does": arrows},
             {"url": f"{base}/#measure=lift", "theme": "dark"},
-            {"url": f"{base}/", "width": 390, "height": 844},
+            {"url": f"{base}/#measure=risk", "width": 390, "height": 844},
         )
         area = Client(base).json("/v1/regions/riverton/scores?category=theft&horizon=4h&area=North")
     best = max(range(len(place)), key=lambda cell: (over_all.support[cell, 0] > 0, over_all.risk[cell, 0, 0]))
@@ -77,9 +78,9 @@ def test_on_a_wall_the_map_is_the_screen_and_keeps_what_the_address_chooses(brow
     sizes = ((1280, 720), (1920, 1080), (3840, 2160))
     with running(the_service(folder)) as base:
         pages = browser(
-            *({"url": f"{base}/?view=wall", "width": width, "height": height} for width, height in sizes),
-            {"url": f"{base}/?view=wall#category=theft&area=North", "theme": "dark"},
-            {"url": f"{base}/?view=wall", "width": 390, "height": 844},
+            *({"url": f"{base}/?view=wall#measure=risk", "width": width, "height": height} for width, height in sizes),
+            {"url": f"{base}/?view=wall#measure=risk&category=theft&area=North", "theme": "dark"},
+            {"url": f"{base}/?view=wall#measure=risk", "width": 390, "height": 844},
         )
     for page in pages:
         assert (page["state"], page["controls"], page["cell"]) == ("live", None, None)
@@ -89,6 +90,35 @@ def test_on_a_wall_the_map_is_the_screen_and_keeps_what_the_address_chooses(brow
     assert 3 < len(ranks[1]) <= 8
     assert min(page["share"] for page in pages[:3]) >= 0.6
     assert pages[3]["caption"] == "Risk: theft, next 1 h"
+
+
+def test_the_map_opens_with_what_is_more_than_usual_or_says_that_nothing_is(browser, folder):
+    given = {"hours": 2, "usual": 1.4, "rows": 2, "cols": 3}
+    places = [
+        Unusual(category="theft", row=1, col=1, observed=12, days=40.0, **given),
+        Unusual(category="battery", row=4, col=0, observed=7, days=36_500.0, **given),
+    ]
+    leave_frame(folder, unusual=tuple(places))
+    leave_frame(folder, "usualton")
+    with running(the_service(folder)) as base:
+        all_of, of_one, on_wall, usual = browser(
+            {"url": f"{base}/"},
+            {"url": f"{base}/#category=battery", "theme": "dark"},
+            {"url": f"{base}/?view=wall", "width": 1920, "height": 1080},
+            {"url": f"{base}/#region=usualton"},
+        )
+        answer = Client(base).json("/v1/regions/riverton/unusual")
+    said = "More than usual: theft at r001c001 to r002c003 (North), 12 in place of 1.40 in 2 h"
+    for page in (all_of, on_wall):
+        assert page["caption"] == said + ", and 1 other place"
+        assert page["label"].endswith(page["caption"])
+    assert re.findall(r"^(\d) (\w+).*\t(.*)$", all_of["top"], re.MULTILINE) == [
+        ("1", "theft", "40 days"), ("2", "battery", "100 years +")]  # fmt: skip
+    assert of_one["caption"] == "More than usual: battery at r004c000 to r005c002, 7 in place of 1.40 in 2 h"
+    assert re.fullmatch("(Today|Tonight) is as usual: all categories, last hours", usual["caption"])
+    assert usual["top"] == ""
+    assert "as usual" in usual["cell"]
+    assert [place["area"] for place in answer["places"]] == ["North", None]
 
 
 def test_a_place_is_found_by_coordinates_or_a_cell_and_another_text_is_refused(browser, folder):
@@ -153,7 +183,7 @@ def test_a_question_that_fails_is_asked_again_and_the_picture_before_it_is_grey(
         f"{lost} window.fetch = real; for (let i = 0; i < 40 && document.body.dataset.state !== 'live'; i++) {pause}"
     )
     with running(the_service(folder)) as base:
-        gone, back = browser(*({"url": f"{base}/", "does": does} for does in (lost, answered)))
+        gone, back = browser(*({"url": f"{base}/#measure=risk", "does": does} for does in (lost, answered)))
     assert (gone["caption"], gone["state"]) == ("Risk: all categories, next 1 h", "behind")
     assert gone["veil"].startswith("PREVIOUS CHOICE")
     assert "still riverton, all categories, 1 h, whole region, not what you chose" in gone["banner"]
@@ -280,12 +310,12 @@ def test_a_token_that_ends_is_named_on_the_grey_map_with_a_way_to_sign_in_that_k
     ended += "await new Promise((done) => setTimeout(done, 100));"
     again = f"document.getElementById('token').value = '{other}'; document.forms[0].submit();"
     with running(the_service(folder, tokens=Tokens(path))) as base:
-        first = {"url": f"{base}/#horizon=4h", "cookie": desk}
+        first = {"url": f"{base}/#measure=risk&horizon=4h", "cookie": desk}
         removing = threading.Thread(target=remove_when_followed, args=(base, path, other))
         removing.start()
         grey, back = browser(
             {**first, "does": ended},
-            {"url": f"{base}/login#horizon=4h", "does": again},
+            {"url": f"{base}/login#measure=risk&horizon=4h", "does": again},
         )
         removing.join()
     assert (grey["state"], grey["veil"].split("\n")[0]) == ("ended", "TOKEN ENDED")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import SinkError
+from schemas.frame import Unusual
 from schemas.left_behind.frame_file import frame_path, read_frames, write_frames
 from tests.harness.toy import toy_spec, toy_views
 
@@ -47,6 +48,20 @@ def test_both_views_come_back_to_the_last_bit(path):
             np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
 
 
+PLACE = Unusual(category="ems", row=1, col=0, rows=2, cols=3, hours=4, observed=9, usual=1.5, days=20.0)
+
+
+def test_what_is_unusual_comes_back_and_a_place_outside_of_the_region_is_refused(tmp_path):
+    file = frame_path(tmp_path, SPEC.region)
+    write_frames(tmp_path, toy_views(SPEC, unusual=(PLACE,)), "wall")
+    assert read_frames(file).by_category.unusual == (PLACE,)
+    wrong = [{"row": 2}, {"cols": 4}, {"rows": 0}, {"category": "flood"}, {"days": np.inf}, {"observed": -1}]
+    for change in wrong:
+        write_frames(tmp_path, toy_views(SPEC, unusual=(msgspec.structs.replace(PLACE, **change),)), "wall")
+        with pytest.raises(SinkError, match="unusual"):
+            read_frames(file)
+
+
 @given(st.data())
 def test_a_byte_that_changed_and_a_file_that_was_cut_are_refused(path, copy, data):
     content = bytearray(path.read_bytes())
@@ -75,7 +90,7 @@ def shape_of(name):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 2}, "has format 2, and this version reads 4: let the job"),
+        ({"format": 2}, "has format 2, and this version reads 5: let the job"),
         ({"as_of_s": 0}, "time 0"),
         ({"as_of_s": 10**12}, "no time"),
         ({"clock": "sundial"}, "clock"),

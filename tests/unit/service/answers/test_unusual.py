@@ -1,0 +1,70 @@
+"""What the service says of places with more incidents than usual is what the frame has."""
+
+import pytest
+
+from schemas.areas import area_of
+from schemas.frame import Unusual
+from schemas.limits import UNUSUAL_DAYS
+from tests.harness.service import Client, Clock, leave_frame, running, toy_service
+from tests.unit.service.answers.conftest import SQUARE
+
+GIVEN = {"hours": 2, "usual": 1.25, "rows": 2, "cols": 2}
+PLACES = (
+    Unusual(category="theft", row=4, col=2, observed=12, days=40.0, **GIVEN),
+    Unusual(category="battery", row=0, col=0, observed=7, days=15.0, **GIVEN),
+)
+
+
+@pytest.fixture(scope="module")
+def clock():
+    return Clock()
+
+
+@pytest.fixture(scope="module")
+def frame(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unusual")
+    frame, _ = leave_frame(folder, unusual=PLACES)
+    return folder, frame
+
+
+@pytest.fixture(scope="module")
+def client(frame, clock):
+    with running(toy_service(frame[0], clock=clock, areas=[area_of("North", [SQUARE])])) as base:
+        yield Client(base)
+
+
+def told(client, words=""):
+    return client.json(f"/v1/regions/riverton/unusual{words}")
+
+
+def test_every_place_is_there_with_its_cells_and_numbers(client, frame):
+    answer, grid = told(client), frame[1].spec.grid
+    assert (answer["least_days"], answer["digest"]) == (UNUSUAL_DAYS, frame[1].digest())
+    for place, found in zip(PLACES, answer["places"], strict=True):
+        numbers = ("category", "hours", "observed", "usual", "more", "once_in_days")
+        more = place.observed - place.usual
+        given = (place.category, place.hours, place.observed, place.usual, more, place.days)
+        assert tuple(found[name] for name in numbers) == given
+        assert [grid.index_of(cell) for cell in found["cells"]] == place.cells(grid).tolist()
+        west, south, east, north = found["bbox"]
+        corners = [corner for cell in place.cells(grid).tolist() for corner in grid.polygon(cell)]
+        lons, lats = zip(*corners, strict=True)
+        assert (west, south, east, north) == pytest.approx((min(lons), min(lats), max(lons), max(lats)), abs=1e-5)
+
+
+def test_a_category_and_an_area_leave_the_others_out(client):
+    assert [place["category"] for place in told(client, "?category=battery")["places"]] == ["battery"]
+    assert [place["area"] for place in told(client, "?area=North")["places"]] == ["North"]
+    assert told(client, "?area=North&category=theft")["places"] == []
+    for words, says in (("?category=fire", "no category 'fire'"), ("?area=South", "no area 'South'")):
+        answer = client.get(f"/v1/regions/riverton/unusual{words}")
+        assert (answer.status, says in answer.data.decode()) == (404, True)
+
+
+def test_what_is_stale_says_so_and_is_refused_where_it_must_be_current(client, clock):
+    clock.ahead_s = 3600
+    try:
+        assert told(client)["stale"] is True
+        assert client.get("/v1/regions/riverton/unusual?require=current").status == 503
+    finally:
+        clock.ahead_s = 0
