@@ -141,7 +141,7 @@ def _unusual(zones: Zones, at: int, category: str, days: float) -> Unusual:
 def once_in_days(log_chance: Floats, recent: Recent) -> Floats:
     """(n,) days in which chance alone shows a zone as unlikely as this once, somewhere in the region.
 
-    Zones share cells and windows share time, so that few of a day's looks are new ones. How many was found by simulation
+    Zones share cells and windows share time, so that few of a day's looks are new. How many are was found by simulation
     of four grids (docs/explanation/unusual.md).
     """
     looks = _LOOKS_A_DAY * (recent.usual[0].size + _LARGE)
