@@ -147,18 +147,15 @@ def test_a_rebuilt_state_and_the_cached_one_give_the_same_bytes(tmp_path, toy, n
     assert scored > 40
 
 
-def test_what_is_stored_does_not_grow_with_the_number_of_batches(tmp_path, toy, new_bench):
+def test_what_was_folded_is_removed_from_the_store(tmp_path, toy, new_bench, monkeypatch):
+    monkeypatch.setattr("models.counting.blobs._FOLD_SEGMENTS", 4)
     spec = toy("riverton")
-    bench = new_bench(tmp_path, spec)
-    sizes = []
-    for number in range(900):
-        at_s = NOW + number * 1800
-        bench.batch(at_s, event(spec, at_s - 5, number=number, cell=number % 36))
-        if number % 100 == 99:
-            blobs = bench.stored("riverton")[1]
-            sizes.append((len(blobs), sum(len(blob) for (blob,) in blobs.values())))
-    assert max(count for count, _ in sizes) < 150
-    assert sizes[-1][1] < 1.5 * sizes[4][1]
+    bench, segments = new_bench(tmp_path, spec), []
+    for number in range(13):
+        bench.batch(NOW + number, event(spec, NOW + number - 5, number=number, cell=number))
+        segments.append(sum(name.startswith("s:") for (name,) in bench.stored("riverton")[1]))
+    assert max(segments) == 3
+    assert segments[-1] < 3
 
 
 @pytest.mark.fault("F29")

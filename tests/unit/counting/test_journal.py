@@ -175,3 +175,14 @@ def test_what_is_no_longer_asked_for_is_deleted_and_nothing_sooner(first_s, seco
     journal = Journal.restore(SPEC, stored, as_of_s=first_s, digest=journal.digest)
     recorded(journal, stored, [{"key": 2}], second_s)
     assert (key in stored) == is_stored
+
+
+def test_what_is_stored_does_not_grow_with_the_number_of_batches():
+    journal, changes = Journal.start(CountState(SPEC))
+    stored, sizes = dict(changes.puts), []
+    for number in range(900):
+        recorded(journal, stored, [{"key": number, "cell": number % 4}], NOW + number * 1800)
+        if number % 100 == 99:
+            sizes.append((len(stored), sum(map(len, stored.values()))))
+    assert max(count for count, _ in sizes) < 150
+    assert sizes[-1][1] < 1.5 * sizes[4][1]
