@@ -18,6 +18,8 @@ LIMIT_S, NIGHTLY_LIMIT_S = 240, 3600
 LIMITS_S = {"jvm": 600, "engine": 600, "browser": 1200}  # of a browser: the first test fetches and builds its program
 # Workers take these groups first and in this order: the longest ones.
 FIRST = ("own broker", "broker", "session", "store")
+# What a fixture makes once a session in seconds, its tests share, wherever they stand.
+TOGETHER = {"opened": "gate", "mlflow_template": "mlflow"}  # fixture -> group
 
 
 def pytest_xdist_auto_num_workers(config) -> int:
@@ -49,7 +51,8 @@ def limit_s(item, needs: set[str]) -> int:
 
 
 def group_of(item, needs: set[str]) -> str:
-    """One Spark session, one store and one open broker for the run; other tests stay with their file and its fixtures.
+    """One Spark session, one store and one open broker for the run; other tests stay with their file
+    or with what is made for all of them.
 
     What has a broker of its own, or one that lets nobody in, shares a worker, too: half of the jobs each.
     """
@@ -60,7 +63,9 @@ def group_of(item, needs: set[str]) -> str:
     # A container that comes or goes changes the network, and a browser then drops its requests: not beside one another.
     if needs & {"browser", "engine"} or "influxdb" in item.fixturenames:
         return "store"
-    return "s3" if "s3" in item.fixturenames else item.path.stem
+    if "s3" in item.fixturenames:
+        return "s3"
+    return next((group for fixture, group in TOGETHER.items() if fixture in item.fixturenames), item.path.stem)
 
 
 def place(group: str) -> int:

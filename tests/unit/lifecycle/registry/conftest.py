@@ -22,11 +22,11 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(params=KINDS)
-def desk(request, tmp_path):
+def desk(request, tmp_path, mlflow_template):
     return desk_at(request, request.param, tmp_path)
 
 
 @pytest.fixture(params=ALL_KINDS)
-def any_desk(request, tmp_path):
+def any_desk(request, tmp_path, mlflow_template):
     """Also one with a real server."""
     return desk_at(request, request.param, tmp_path)

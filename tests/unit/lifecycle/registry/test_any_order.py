@@ -112,7 +112,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_any_order(kind, tmp_path, request):
+def test_any_order(kind, tmp_path, request, mlflow_template):
     maker = Desk("folder", tmp_path)
     names, numbers = maker.make(4), itertools.count()
 

@@ -14,7 +14,7 @@ from tests.harness.toy import publish_artifact, toy_constants, toy_network, toy_
 
 
 @pytest.fixture
-def desk(request, tmp_path):
+def desk(request, tmp_path, mlflow_template):
     return desk_at(request, "mlflow", tmp_path)
 
 
