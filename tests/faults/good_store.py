@@ -76,6 +76,7 @@ class _Job:
     def __init__(self, artifact, store, letters, outcomes):
         self.artifact, self.store, self.letters, self.outcomes = artifact, store, letters, outcomes
         self.state, self.engine = artifact.history(), FeatureEngine(artifact.spec, artifact.constants)
+        self.network = artifact.network()
         self.totals, self.unassigned, self.judged_s = {}, {}, None
 
     def take(self, part):
@@ -110,7 +111,7 @@ class _Job:
     def _frame(self):
         features = self.engine.compute(self.state)
         artifact = self.artifact
-        scores = score(features.values.astype("<f4"), artifact.network(), artifact.constants, artifact.spec)
+        scores = score(features.values.astype("<f4"), self.network, artifact.constants, artifact.spec)
         return RiskFrame(
             spec=artifact.spec,
             as_of_s=self.state.as_of_s,
