@@ -195,6 +195,10 @@ class PostsAsked(_Closed):
     places: Annotated[list[Spot], Field(min_length=1, max_length=1_000)] | None = Field(
         None, description="Where units may go; without them any cell with calls on record"
     )
+    returning: Annotated[list[Spot], Field(max_length=MOST_UNITS)] = Field(
+        default=[],
+        description="Posts of units that are free again within half an hour: counted, never moved",
+    )
     freed: Spot | None = Field(None, description="Where a unit is that becomes free: it is given its best place")
     reach_minutes: Annotated[float, Field(gt=0, le=240)] = 8
     speed_kmh: Annotated[float, Field(gt=0, le=300)] = Field(40, description="Over 1.3 times the straight line")

@@ -4,7 +4,7 @@ It computes with the scores and keeps nothing: a request names places, never a u
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -79,19 +79,20 @@ def _scores(now: Now, horizon: int) -> _Scores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Places:
-    """The first `targets` places may be gone to; behind them are the units, and the unit that becomes free."""
+    """The first `targets` places may be gone to; then come the units, those that return, the one freed."""
 
     lat: Floats
     lon: Floats
     metres: Floats  # (places, 2)
     targets: int
     posts: Posts  # of the units
+    returning: Posts
     drive: Drive
 
     @classmethod
     def of(cls, grid: Grid, asked: contract.PostsAsked, has_history: npt.NDArray[np.bool_]) -> "_Places":
         """Raises DataError for a place outside the grid."""
-        here = [*asked.units, *([asked.freed] if asked.freed else [])]
+        here = [*asked.units, *asked.returning, *([asked.freed] if asked.freed else [])]
         going = asked.places or []
         lat, lon = (np.array([getattr(spot, name) for spot in (*going, *here)], np.float64) for name in ("lat", "lon"))
         targets = len(going)
@@ -106,6 +107,7 @@ class _Places:
             metres=metres_of(grid, lat, lon),
             targets=targets,
             posts=tuple(range(targets, targets + len(asked.units))),
+            returning=tuple(range(targets + len(asked.units), targets + len(asked.units) + len(asked.returning))),
             drive=Drive(minutes=asked.reach_minutes, speed_kmh=asked.speed_kmh),
         )
 
@@ -169,20 +171,19 @@ def _bare(question: Question, posts: Posts, grid: Grid, expected: Floats) -> Ite
 
 def _advice(question: Question, places: "_Places", asked: contract.PostsAsked) -> dict[str, Any]:
     """The moves that are worth it, and the place for a unit that becomes free."""
+    if not places.targets:
+        return {"moves": [], "freed": None}
     moves: Iterable[Move] = ()
-    if places.targets:
-        moves = moves_worth_it(
-            question,
-            places.posts,
-            least_gain=asked.least_gain,
-            most_moves=asked.most_moves,
-            targets=places.targets,
-        )
-    told = [{"unit": move.unit, **places.to(move, places.posts[move.unit])} for move in moves]
-    freed = None
-    if asked.freed and places.targets:
-        freed = places.to(place_for_one_more(question, places.posts, targets=places.targets), len(places.lat) - 1)
-    return {"moves": told, "freed": freed}
+    standing = (*places.posts, *places.returning)
+    if asked.units:
+        with_returning = replace(question, units=len(standing), fixed=places.returning)
+        least, most = asked.least_gain, asked.most_moves
+        moves = moves_worth_it(with_returning, standing, least_gain=least, most_moves=most, targets=places.targets)
+    freed = place_for_one_more(question, standing, targets=places.targets) if asked.freed else None
+    return {
+        "moves": [{"unit": move.unit, **places.to(move, places.posts[move.unit])} for move in moves],
+        "freed": places.to(freed, len(places.lat) - 1) if freed else None,
+    }
 
 
 def _warnings(now: Now, scores: _Scores, areas: Mapping[str, Cells]) -> Iterator[str]:

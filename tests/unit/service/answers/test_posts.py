@@ -95,6 +95,13 @@ def test_units_go_only_to_the_places_that_are_given(client):
     assert asked(client, 0, 8, most_moves=5, places=[spot(5)])[1]["moves"] == []
 
 
+def test_no_unit_is_moved_to_where_another_returns_soon(client):
+    status, said = asked(client, 0, 1, most_moves=5, least_gain=0.1, returning=[spot(8)])
+    assert (status, said["moves"], said["units"]) == (200, [], 2)
+    assert said["within"] < 0.8
+    assert asked(client, most_moves=5, returning=[spot(8)])[1]["moves"] == []
+
+
 def test_a_unit_that_becomes_free_gets_its_best_place(client):
     _, said = asked(client, 1, freed=spot(4))
     assert said["freed"]["lon"] == pytest.approx(spot(8)["lon"], abs=0.02)
