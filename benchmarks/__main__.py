@@ -166,6 +166,21 @@ def unusual_command(
     console.print(f"a look at 2,304 cells x 4 categories: {mean:.1f} ms of CPU, at most {most:.1f}")
 
 
+@app.command("readiness")
+def readiness_command(quick: Quick = False) -> None:
+    """What good posts and few moves gain, simulated on the development files, and the cost; out/readiness.json."""
+    from benchmarks.machine import made_at
+    from benchmarks.readiness import measure as measure_readiness
+    from benchmarks.readiness import table_of as readiness_table
+    from benchmarks.report import write_results
+
+    console, path = Console(width=140), RESULTS.parents[1] / "out" / "readiness.json"
+    tables = measure_readiness(sayer(console), quick=quick)
+    write_results({**made_at(), **tables}, path)
+    for title, rows in tables.items():
+        console.print(readiness_table(title, rows))
+
+
 def main() -> None:
     from benchmarks.child import ChildError
 

@@ -1,0 +1,390 @@
+"""What readiness gains, simulated with busy units on real calls, and what it costs.
+
+Source of the simulation's rules: a call takes the nearest free unit, also one on its way back; a call is served for a
+lognormal time; units drive straight lines x DETOUR at one speed. All rows have the same calls, times and solver.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+
+from models.evaluation.published import TASKS
+from models.files.incident_files import read_incidents
+from models.files.layouts import LAYOUTS
+from models.measures.paired import BLOCK_DAYS, difference_of
+from models.readiness.areas import LEAST_PART, parts_of, with_enough
+from models.readiness.choose import choose, moves_worth_it, place_for_one_more
+from models.readiness.demand import Demand, usual_week
+from models.readiness.exact import solve
+from models.readiness.question import Posts, Question, shares_of
+from models.readiness.reach import Drive, Reach, by_straight_line, metres_of
+from models.training.fit_baseline import Blocks, constants_until
+from models.training.fit_baseline import choose as choose_baseline
+from models.training.replay import IncidentHistory, Replay
+from models.training.train_region import spec_for
+from schemas.errors import DataError
+from schemas.grid import Floats, Grid
+from schemas.spec import DAY_S, HOUR_S
+
+UNITS = (20, 30, 40)
+DRIVE = Drive(minutes=8, speed_kmh=40)
+SERVICE_MINUTES, SERVICE_SIGMA = (40, 60), 0.5  # means, with the way to a hospital; spread of the logarithm
+CITIES = {"montgomery": (2000.0, ("ems",)), "chicago": (1000.0, None)}
+SHIFT_HOURS = 12
+_METRES_A_SECOND = DRIVE.metres / (60 * DRIVE.minutes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class City:
+    """What the baseline expects at the start of the last 15 % of the time, and the calls of that time."""
+
+    grid: Grid
+    demand: Demand
+    at_s: npt.NDArray[np.int64]  # (calls,)
+    call_m: Floats  # (calls, 2)
+
+    @property
+    def cells(self) -> npt.NDArray[np.intp]:
+        return np.flatnonzero(self.demand.has_history)
+
+    def reach(self, cells: npt.NDArray[np.intp], drive: Drive = DRIVE) -> Reach:
+        """From the middle of some cells."""
+        return by_straight_line(self.grid, self.places_m(cells), drive)
+
+    def places_m(self, cells: npt.NDArray[np.intp]) -> Floats:
+        lat, lon = self.grid.centres()
+        return metres_of(self.grid, lat[cells], lon[cells])
+
+    def kept(self, posts_m: Floats, drive: Drive) -> npt.NDArray[np.bool_]:
+        """(calls,) which of them lie within reach of a post."""
+        return np.any([np.hypot(*(self.call_m - post).T) <= drive.metres for post in posts_m], axis=0)
+
+
+def city_of(name: str) -> City:
+    """Raises DataError where the file is not there."""
+    cell_m, answered = CITIES[name]
+    path = next(path for task, (_, path) in TASKS.items() if task.startswith(name))
+    if not path.exists():
+        raise DataError(f"{path} is not here", "put the file there: docs/reference/incident-files.md says which it is")
+    table = read_incidents(path, LAYOUTS[name])
+    cutoff_s = int(table.occurred_s[-1]) // DAY_S * DAY_S
+    spec = spec_for(table, region=name, cell_m=cell_m, cutoff_s=cutoff_s)
+    spec = msgspec.structs.replace(spec, answered_by=answered or spec.categories)
+    past = IncidentHistory.of(table, spec, cutoff_s)
+    blocks = Blocks.of(past.first_s, cutoff_s)
+    constants = constants_until(past, blocks.test_s, choose_baseline(past, blocks, lambda share: None))
+    demand = usual_week(spec, constants, Replay(past).lead_to(blocks.test_s))
+    inside = spec.grid.locate(table.lat_deg, table.lon_deg)[1]
+    wanted = np.isin(table.category, [spec.categories.index(each) for each in spec.answered_by])
+    calls = table.select(inside & wanted & (table.occurred_s >= blocks.test_s) & (table.occurred_s < cutoff_s))
+    return City(
+        grid=spec.grid,
+        demand=demand,
+        at_s=calls.occurred_s,
+        call_m=metres_of(spec.grid, calls.lat_deg, calls.lon_deg),
+    )
+
+
+@dataclass(kw_only=True)
+class Fleet:
+    """Units that stand at posts, drive to calls, and drive back. Times in seconds, places in metres."""
+
+    post_m: Floats  # (units, 2)
+    left_m: Floats  # where each was last busy
+    left_s: Floats  # and until when: before, it is not free
+
+    @classmethod
+    def at(cls, post_m: Floats) -> "Fleet":
+        return cls(post_m=post_m.copy(), left_m=post_m.copy(), left_s=np.full(len(post_m), -np.inf))
+
+    def where(self, now_s: float) -> Floats:
+        """(units, 2) on the way from the last call to the post."""
+        way = self.post_m - self.left_m
+        metres = np.maximum(np.hypot(*way.T), 1e-9)
+        driven = np.clip((now_s - self.left_s) * _METRES_A_SECOND / metres, 0, 1)
+        return self.left_m + driven[:, None] * way
+
+    def go(self, unit: int, place_m: Floats, now_s: float) -> None:
+        """A free unit changes its post."""
+        self.left_m[unit], self.left_s[unit] = self.where(now_s)[unit], now_s
+        self.post_m[unit] = place_m
+
+    def answer(self, call_m: Floats, now_s: float, service_s: float) -> tuple[int, float, float]:
+        """The unit that goes, when it starts, and when it is there; without a free one the first that will be."""
+        free = self.left_s <= now_s
+        start_s = now_s if free.any() else float(self.left_s.min())
+        if not free.any():
+            free = self.left_s <= start_s
+        metres = np.where(free, np.hypot(*(self.where(start_s) - call_m).T), np.inf)
+        unit = int(np.argmin(metres))
+        there_s = start_s + metres[unit] / _METRES_A_SECOND
+        self.left_m[unit], self.left_s[unit] = call_m, there_s + service_s
+        return unit, start_s, there_s
+
+
+Rule = Callable[["Fleet", float, list[int]], int]  # moves before a call; the posts' places change with it
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulated:
+    """in_time: (calls,) whether a unit was there within the drive's minutes."""
+
+    in_time: npt.NDArray[np.bool_]
+    busy: float
+    moves: float  # of a unit in SHIFT_HOURS
+    work_varies: float  # standard deviation over mean of the jobs of a unit
+
+
+def simulate(city: City, places_m: Floats, posts: Posts, service_minutes: float, rule: Rule | None = None) -> Simulated:
+    """All calls in their order. rule: may move free units once an hour, or place a unit that becomes free."""
+    random = np.random.default_rng(7)
+    mean_log = np.log(60 * service_minutes) - SERVICE_SIGMA**2 / 2
+    service_s = random.lognormal(mean_log, SERVICE_SIGMA, len(city.at_s))
+    fleet, standing = Fleet.at(places_m[list(posts)]), list(posts)
+    jobs, in_time, moves, busy_s = np.zeros(len(posts)), np.zeros(len(city.at_s), np.bool_), 0, 0.0
+    for call, (at_s, call_m) in enumerate(zip(city.at_s.tolist(), city.call_m, strict=True)):
+        if rule:
+            moves += rule(fleet, at_s, standing)
+        unit, start_s, there_s = fleet.answer(call_m, at_s, service_s[call])
+        jobs[unit] += 1
+        busy_s += there_s - start_s + service_s[call]
+        in_time[call] = there_s - at_s <= 60 * DRIVE.minutes
+    span_s = int(city.at_s[-1] - city.at_s[0])
+    return Simulated(
+        in_time=in_time,
+        busy=busy_s / span_s / len(posts),
+        moves=moves / len(posts) / (span_s / HOUR_S / SHIFT_HOURS),
+        work_varies=float(jobs.std() / jobs.mean()),
+    )
+
+
+def hourly(question: Question, places_m: Floats, *, least_gain: float, back_within_s: float = 0) -> Rule:
+    """Once an hour free units may move, where a move gains so much; those that are free soon count where they stand."""
+    last = [-np.inf]
+
+    def rule(fleet: Fleet, now_s: float, standing: list[int]) -> int:
+        if now_s < last[0] + HOUR_S:
+            return 0
+        last[0], is_free = now_s, fleet.left_s <= now_s
+        back = np.flatnonzero(~is_free & (fleet.left_s <= now_s + back_within_s)).tolist()
+        units = [*back, *np.flatnonzero(is_free).tolist()]
+        if not units:
+            return 0
+        posts = tuple(standing[unit] for unit in units)
+        asked = replace(question, units=len(units), fixed=posts[: len(back)])
+        moves = list(moves_worth_it(asked, posts, least_gain=least_gain, most_moves=len(units)))
+        for move in moves:
+            standing[units[move.unit]] = move.place
+            fleet.go(units[move.unit], places_m[move.place], now_s)
+        return len(moves)
+
+    return rule
+
+
+def freed(question: Question, places_m: Floats) -> Rule:
+    """A unit that has become free goes where it adds most to those that are free: no move of any other."""
+    was_busy: set[int] = set()
+
+    def rule(fleet: Fleet, now_s: float, standing: list[int]) -> int:
+        free = set(np.flatnonzero(fleet.left_s <= now_s).tolist())
+        for unit in sorted(was_busy & free, key=lambda each: fleet.left_s[each]):
+            others = tuple(standing[each] for each in sorted(free - was_busy))
+            place = place_for_one_more(question, others).place
+            was_busy.discard(unit)
+            standing[unit], fleet.post_m[unit] = place, places_m[place]
+        was_busy.update(set(range(len(standing))) - free)
+        return 0
+
+    return rule
+
+
+def objectives(city: City, say: Say) -> list[dict[str, Any]]:
+    """MEXCLP's posts against MCLP's, simulated: reached in time, and the difference in points with its interval."""
+    reach, places_m, rows = city.reach(city.cells), city.places_m(city.cells), []
+    for units, minutes in product(UNITS, SERVICE_MINUTES):
+        done = {}
+        for busy in (0.0, 0.3):
+            question = Question(expected=city.demand.expected, reach=reach, units=units, busy=busy)
+            done[busy] = simulate(city, places_m, choose(question, np.random.default_rng(0), restarts=3), minutes)
+        say(f"{units} units, calls of {minutes} minutes, both objectives")
+        gain = _points(city, done[0.3].in_time, done[0.0].in_time)
+        shares = {name: _percent(done[busy].in_time) for name, busy in (("mclp", 0.0), ("mexclp", 0.3))}
+        rows.append(
+            {"units": units, "minutes_a_call": minutes, "busy": round(float(done[0.3].busy), 2), **shares, "gain": gain}
+        )
+    return rows
+
+
+def rules(city: City, units: int, minutes: float, say: Say) -> list[dict[str, Any]]:
+    """Moves by rules from the same posts, against never moving."""
+    reach, places_m, rows = city.reach(city.cells), city.places_m(city.cells), []
+    question = Question(expected=city.demand.expected, reach=reach, units=units)
+    posts = choose(question, np.random.default_rng(0), restarts=3)
+    never = simulate(city, places_m, posts, minutes)
+    for name, rule in {
+        "never": None,
+        "hourly, any gain": hourly(question, places_m, least_gain=0.0),
+        "hourly, gain of 1 %": hourly(question, places_m, least_gain=0.01),
+        "the same, who is back in 30 min counts": hourly(question, places_m, least_gain=0.01, back_within_s=1800),
+        "a unit that becomes free": freed(question, places_m),
+    }.items():
+        done = simulate(city, places_m, posts, minutes, rule) if rule else never
+        rows.append(
+            {
+                "rule": name,
+                "minutes_a_call": minutes,
+                "in_time": _percent(done.in_time),
+                "gain": _points(city, done.in_time, never.in_time),
+                "moves": round(done.moves, 2),
+                "work_varies": round(done.work_varies, 2),
+            }
+        )
+        say(f"{units} units, calls of {minutes} minutes, moves: {name}")
+    return rows
+
+
+def floors(city: City, say: Say) -> list[dict[str, Any]]:
+    """What a floor costs, on the calls of the last 15 % of the time, for the nine parts of the grid."""
+    demand, parts = city.demand, parts_of(city.grid)
+    names = with_enough(parts, demand.expected, demand.has_history, least=LEAST_PART)
+    cells, rows = city.cells, []
+    reach, places_m = city.reach(cells), city.places_m(cells)
+    at = np.floor(city.call_m / city.grid.cell_m).astype(int) @ (city.grid.cols, 1)
+    for floor in (0.0, 0.1, 0.2):
+        areas = [parts[name] for name in names]
+        question = Question(expected=demand.expected, reach=reach, units=10, areas=areas, floor=floor)
+        posts = choose(question, np.random.default_rng(0), restarts=5)
+        kept = city.kept(places_m[list(posts)], DRIVE)
+        of_parts = {name: float(kept[np.isin(at, parts[name])].mean()) for name in names}
+        worst = min(of_parts, key=lambda name: of_parts[name])
+        nearest = np.min([np.hypot(*(city.call_m - post).T) for post in places_m[list(posts)]], axis=0)
+        rows.append(
+            {
+                "floor": floor,
+                "is_kept": question.lacking(posts) == 0,
+                "promised": round(100 * shares_of(question, posts, {}).within, 1),
+                "kept": _percent(kept),
+                "worst": f"{worst} {100 * of_parts[worst]:.0f} %",
+                "worst_kept": round(100 * of_parts[worst], 1),
+                "mean_km": round(float(nearest.mean()) / 1000, 2),
+            }
+        )
+        say(f"a floor of {floor:.0%}")
+    return rows
+
+
+def promises(city: City, say: Say) -> list[dict[str, Any]]:
+    """Promised and kept, by how far a unit gets: with points in each cell, and with its middle alone."""
+    cells, rows = city.cells, []
+    places_m = city.places_m(cells)
+    for km in (2, 3, 5):
+        drive = replace(DRIVE, minutes=DRIVE.minutes * 1000 * km / DRIVE.metres)
+        reach = city.reach(cells, drive)
+        for units in (5, 10, 20):
+            question = Question(expected=city.demand.expected, reach=reach, units=units, busy=0.0)
+            posts = choose(question, np.random.default_rng(0), restarts=3)
+            promised, kept = (
+                shares_of(question, posts, {}).within,
+                float(city.kept(places_m[list(posts)], drive).mean()),
+            )
+            shares = {"promised": round(100 * promised, 1), "kept": round(100 * kept, 1)}
+            rows.append({"km": km, "units": units, **shares, "difference": round(100 * (promised - kept), 1)})
+        say(f"promised and kept at {km} km")
+    return rows
+
+
+def against_proof(city: City, name: str, say: Say) -> list[dict[str, Any]]:
+    """Posts at 60 stations, drawn where calls are, against the bound that HiGHS proves."""
+    random, rows = np.random.default_rng(1), []
+    weight = city.demand.expected[city.cells]
+    stations = random.choice(city.cells, 60, replace=False, p=weight / weight.sum())
+    reach = city.reach(np.sort(stations))
+    for units in (5, 10, 20):
+        question = Question(expected=city.demand.expected, reach=reach, units=units)
+        began = time.process_time()
+        posts = choose(question, np.random.default_rng(0))
+        chosen_s = time.process_time() - began
+        proved = solve(question, seconds=60)
+        proved_s = time.process_time() - began - chosen_s
+        below = round(max(0.0, 100 * (1 - question.served(posts) / proved.bound)), 2)
+        times = {"choose_s": round(chosen_s, 2), "highs_s": round(proved_s, 2)}
+        rows.append({"city": name, "units": units, "below_percent": below, "proved": proved.is_best, **times})
+        say(f"{name}: {units} units at 60 stations, against HiGHS")
+    return rows
+
+
+def cost(say: Say) -> list[dict[str, Any]]:
+    """Seconds of a core at 2,304 cells and 16 points in each, 20 units, a made-up city."""
+    grid = Grid(south_deg=41.0, west_deg=-88.0, cell_m=1000.0, rows=48, cols=48)
+    random, rows = np.random.default_rng(2), []
+    expected, every = random.gamma(0.3, 1.0, grid.cells), np.arange(grid.cells)
+    lat, lon = grid.centres()
+    drive = Drive(minutes=4, speed_kmh=39)  # 2 km: 16 points a cell
+    for name, cells in (("60 stations", np.sort(random.choice(every, 60, replace=False))), ("any cell", every)):
+        began = time.process_time()
+        reach = by_straight_line(grid, metres_of(grid, lat[cells], lon[cells]), drive)
+        reach_s = time.process_time() - began
+        question = Question(expected=expected, reach=reach, units=20)
+        for restarts in (0, 20) if len(cells) < 100 else (0, 3):
+            began = time.process_time()
+            posts = choose(question, np.random.default_rng(0), restarts=restarts)
+            seconds = {"reach_s": round(reach_s, 3), "choose_s": round(time.process_time() - began, 3)}
+            row = {"places": name, "restarts": restarts, **seconds}
+            rows.append({**row, "points": reach.per_cell, "served": round(question.served(posts), 4)})
+        say(f"cost of {name}")
+    return rows
+
+
+def _points(city: City, one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> list[float]:
+    """How many points more of the calls, and the 95 % interval by blocks of days."""
+    _, block = np.unique(city.at_s // (BLOCK_DAYS * DAY_S), return_inverse=True)
+    more = difference_of((one.astype(np.float64) - other)[None], block, np.random.default_rng(0))
+    return [round(100 * float(part), 2) for part in (more.mean, more.low, more.high)]
+
+
+def _percent(hits: npt.NDArray[np.bool_]) -> float:
+    return round(100 * float(hits.mean()), 1)
+
+
+def table_of(title: str, rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in rows:
+        shown = (
+            "{:+.1f} ({:+.1f}, {:+.1f})".format(*value) if isinstance(value, list) else value for value in row.values()
+        )
+        table.add_row(*map(str, shown))
+    return table
+
+
+def measure(say: Say, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
+    """The tables by their titles; of the cities whose files are here."""
+    tables = {"cost at 2,304 cells, seconds of CPU": cost(say)}
+    proofs: list[dict[str, Any]] = []
+    for name in CITIES if not quick else ("montgomery",):
+        try:
+            city = city_of(name)
+        except DataError as error:
+            say(f"{name} is left out: {error}")
+            continue
+        if quick:
+            city = replace(city, at_s=city.at_s[:500], call_m=city.call_m[:500])
+        proofs += against_proof(city, name, say)
+        if name == "montgomery":
+            moved = [row for minutes in SERVICE_MINUTES for row in rules(city, 20, minutes, say)]
+            tables |= {
+                f"{name}: posts by objective, calls in time in %": objectives(city, say),
+                f"{name}: moves of 20 units, calls in time in %": moved,
+                f"{name}: a floor for 10 units, calls within reach in %": floors(city, say),
+                f"{name}: promised and kept, calls within reach in %": promises(city, say),
+            }
+    return {**tables, "60 stations: below HiGHS' bound": proofs} if proofs else tables
