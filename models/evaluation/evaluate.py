@@ -15,7 +15,7 @@ from models.evaluation.leaks import refuse_leaks
 from models.evaluation.origins import combine_origins
 from models.evaluation.plan import EvaluationPlan
 from models.evaluation.product import learn, spec_of
-from models.evaluation.result import WITH_THE_NETWORK, Evaluation, Losses, ModelResult
+from models.evaluation.result import NETWORK_KINDS, OUR_BASELINE, WITH_THE_NETWORK, Evaluation, Losses, ModelResult
 from models.evaluation.rivals import RIVALS
 from models.evaluation.row import UnjudgedRow, judged_row
 from models.evaluation.spool import Spool
@@ -37,7 +37,8 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
     rows, learning = _all_rows(task, judge, plan)
     best = min((row for row in rows if row.kind not in WITH_THE_NETWORK), key=_log_score)
     best_rule = min((row for row in rows if row.kind == "rule"), key=_log_score)
-    rows = [_compared(row, best, best_rule, judge) for row in rows]
+    own = next(row for row in rows if row.model == OUR_BASELINE)
+    rows = [_compared(row, best, best_rule, own, judge) for row in rows]
     return Evaluation(
         task=task.name,
         title=task.title,
@@ -116,7 +117,11 @@ def _log_score(row: ModelResult) -> float:
     return row.scores.sheet.nb_log_score
 
 
-def _compared(row: ModelResult, best: ModelResult, best_rule: ModelResult, judge: Judge) -> ModelResult:
+def _compared(
+    row: ModelResult, best: ModelResult, best_rule: ModelResult, own: ModelResult, judge: Judge
+) -> ModelResult:
+    if row.kind in NETWORK_KINDS:
+        row = replace(row, versus_own_baseline=judge.versus(row.scores, own.scores))
     if row is not best_rule:
         row = replace(row, versus_best_rule=judge.versus(row.scores, best_rule.scores))
     if row.model == best.model:

@@ -14,7 +14,7 @@ from models.evaluation.judge import Forecast, Judge
 from models.evaluation.plan import EvaluationPlan
 from models.evaluation.pool import pool_weights, pooled
 from models.evaluation.product import Learned, ProductBaseline, ProductNetwork, judged_inputs, refuse_leaking_features
-from models.evaluation.result import FOLLOWING, NETWORK_KINDS, POOL, Losses, ModelResult
+from models.evaluation.result import FOLLOWING, NETWORK_KINDS, OUR_BASELINE, POOL, Losses, ModelResult
 from models.evaluation.row import UnjudgedRow, judged_row
 from models.evaluation.spool import Spool
 from models.hyperparameters import DEFAULT
@@ -22,7 +22,6 @@ from models.measures.cube import Counts, Floats
 from models.network import RiskNetwork
 from models.networks import kind_of_network
 
-PRODUCT_BASELINE = "our baseline"
 EPOCHS = 12
 
 
@@ -78,7 +77,7 @@ def _forecast(
 def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple[list[ModelResult], Losses]:
     """The rows that see the product's features, and the losses of the first network."""
     task = judge.task
-    fitted = [UnjudgedRow(name=PRODUCT_BASELINE, kind="regression", models=[ProductBaseline()])]
+    fitted = [UnjudgedRow(name=OUR_BASELINE, kind="regression", models=[ProductBaseline()])]
     fitted += [_fitted_regression(regression, learned, plan) for regression in plan.regressions]
     networks = [_fitted_networks(kind, learned, plan) for kind in plan.networks]
     fitted += networks

@@ -10,6 +10,7 @@ from models.measures.paired import Difference
 from models.measures.scores import ModelScores
 from models.measures.totals import Totals
 
+OUR_BASELINE = "our baseline"  # the row of what networks start from
 NETWORK_KINDS = ("network", "other network")  # the network that the report is about, and those beside it
 POOL = "pool"  # of the network and the regressions
 FOLLOWING = "following"  # the network with a follower behind it
@@ -32,6 +33,7 @@ class ModelResult:
     seconds: float  # of fitting and forecasting
     versus_best_baseline: Difference | None = None  # None for the best rival itself
     versus_best_rule: Difference | None = None  # None for the best rule itself
+    versus_own_baseline: Difference | None = None  # of a network: what it starts from; None for other kinds
     versus_by_category: Mapping[str, Difference] = field(default_factory=dict)  # the best rival; empty for itself
 
     @property
@@ -49,6 +51,7 @@ class RollingResult:
     nb_log_score: float  # mean over all judged steps
     versus_best_baseline: Difference | None  # None for the baseline that is best over all origins
     versus_best_rule: Difference | None
+    versus_own_baseline: Difference | None  # as in ModelResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

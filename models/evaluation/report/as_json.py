@@ -2,13 +2,14 @@
 
 from dataclasses import fields
 from datetime import UTC, datetime
+from math import nan
 from statistics import stdev
 from typing import Any
 
 from msgspec import json
 
 from models.evaluation.report.findings import Against
-from models.evaluation.result import Evaluation, ModelResult, Origins
+from models.evaluation.result import OUR_BASELINE, Evaluation, ModelResult, Origins
 from models.measures.paired import Difference
 from models.measures.scores import Sheet
 from models.measures.totals import Total
@@ -72,6 +73,7 @@ def _blocks(evaluation: Evaluation) -> Value:
 
 def _model(row: ModelResult, evaluation: Evaluation) -> Value:
     best, rule = (evaluation.row(name).scores for name in (evaluation.best_baseline, evaluation.best_rule))
+    own = {each.model: each.scores.sheet.nb_log_score for each in evaluation.rows}.get(OUR_BASELINE, nan)
     return {
         "model": row.model,
         "kind": row.kind,
@@ -79,6 +81,7 @@ def _model(row: ModelResult, evaluation: Evaluation) -> Value:
         **_sheet(row.scores.sheet),
         "versus_best_baseline": _difference(row.versus_best_baseline, best.sheet.nb_log_score),
         "versus_best_rule": _difference(row.versus_best_rule, rule.sheet.nb_log_score),
+        "versus_own_baseline": _difference(row.versus_own_baseline, own),
         "versus_best_baseline_by_category": {
             name: _difference(compared, best.by_category[name].nb_log_score)
             for name, compared in row.versus_by_category.items()
@@ -109,6 +112,7 @@ def _origins(origins: Origins) -> Value:
                 "nb_log_score": row.nb_log_score,
                 "versus_best_baseline": _difference(row.versus_best_baseline, scores[origins.best_baseline]),
                 "versus_best_rule": _difference(row.versus_best_rule, scores[origins.best_rule]),
+                "versus_own_baseline": _difference(row.versus_own_baseline, scores.get(OUR_BASELINE, nan)),
             }
             for row in origins.rows
         ],

@@ -3,27 +3,44 @@
 from math import isnan
 
 from models.evaluation.report.findings import Against, minute
-from models.evaluation.result import Evaluation
+from models.evaluation.result import OUR_BASELINE, Evaluation
 from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, Difference
 from schemas.errors import DataError
 
 RATIO_BOUNDS = (0.95, 1.05)  # forecast over actual of a calibrated network
 COVERAGE_BOUNDS = (0.88, 0.92)  # of its 90 % interval
 LEAST_SEEDS = 5
+_OWN = ("its own baseline", "use the baseline, which counts alone", "the baseline, which counts alone, is as good")
 CATEGORY_BOUNDS, ENOUGH = (0.9, 1.1), 400  # forecast over actual of a category, where chance makes 5 %
 
 
 def sentences(evaluation: Evaluation) -> tuple[str, ...]:
-    """What was found: the best rule and the best rival beside the network, over all origins too."""
+    """What was found: what the network adds to its own baseline; the best rule and the best rival beside it.
+
+    Over several origins the advice follows all of them, and the last block of time alone gives none.
+    """
     counting = (counting_sentence(evaluation),) if evaluation.best_rule != evaluation.best_baseline else ()
-    return (*counting, verdict_sentence(evaluation), *origins_sentences(evaluation))
+    of_the_last = (*own_sentences(evaluation), *counting, verdict_sentence(evaluation))
+    if evaluation.origins is None:
+        return of_the_last
+    return (*origins_sentences(evaluation), "On the last block of time alone:", *of_the_last)
+
+
+def own_sentences(evaluation: Evaluation) -> tuple[str, ...]:
+    """Network against the baseline that it starts from, where it was compared."""
+    versus, origins = evaluation.network.versus_own_baseline, evaluation.origins
+    if versus is None:
+        return ()
+    against = _against(evaluation, versus, OUR_BASELINE)
+    return (_sentence(against, *_OWN) if origins is None else _sentence(against, _OWN[0], "", ""),)
 
 
 def verdict_sentence(evaluation: Evaluation) -> str:
     """Network against best rival, with the interval, and which of the two to use."""
-    name = evaluation.best_baseline
+    name, is_advice = evaluation.best_baseline, evaluation.origins is None
     against = _against(evaluation, evaluation.network.versus_best_baseline, name)
-    sentence = _sentence(against, f"the best rival ({name})", f"use {name}", _instead(evaluation))
+    advice = (f"use {name}", _instead(evaluation)) if is_advice else ("", "")
+    sentence = _sentence(against, f"the best rival ({name})", *advice)
     seeds = evaluation.network.seeds
     if seeds >= LEAST_SEEDS:
         return sentence
@@ -33,11 +50,11 @@ def verdict_sentence(evaluation: Evaluation) -> str:
 def counting_sentence(evaluation: Evaluation) -> str:
     """Network against the best of the rules that only count."""
     name, rules = evaluation.best_rule, sum(row.kind == "rule" for row in evaluation.rows)
+    advice = (f"use {name}", f"use {name}, it is simpler") if evaluation.origins is None else ("", "")
     return _sentence(
         _against(evaluation, evaluation.network.versus_best_rule, name),
         f"the best of {rules} simple rules that only count ({name})",
-        f"use {name}",
-        f"use {name}, it is simpler",
+        *advice,
     )
 
 
@@ -50,15 +67,17 @@ def origins_sentences(evaluation: Evaluation) -> tuple[str, ...]:
     network = next(row for row in origins.rows if row.model == evaluation.network.model)
     times = ", ".join(minute(at_s) for at_s in origins.judged_from_s)
     sentences = [f"Judged on blocks of time that start at {times} (UTC); all models were fitted again for each:"]
+    over_all = f"over all {len(origins.judged_from_s)} origins"
+    if network.versus_own_baseline is not None:
+        own = Against(network.versus_own_baseline, scores[OUR_BASELINE])
+        sentences.append(_sentence(own, f"{_OWN[0]} {over_all}", *_OWN[1:]))
     for versus, rival, instead in (
         (network.versus_best_rule, origins.best_rule, "use it, it is simpler"),
         (network.versus_best_baseline, origins.best_baseline, f"{origins.best_baseline} is as good"),
     ):
         if versus is not None:
             against = Against(versus, scores[rival])
-            sentences.append(
-                _sentence(against, f"{rival} over all {len(origins.judged_from_s)} origins", f"use {rival}", instead)
-            )
+            sentences.append(_sentence(against, f"{rival} {over_all}", f"use {rival}", instead))
     return tuple(dict.fromkeys(sentences))
 
 
@@ -69,7 +88,10 @@ def _against(evaluation: Evaluation, versus: Difference | None, rival: str) -> A
 
 
 def _sentence(against: Against, rival: str, when_worse: str, otherwise: str) -> str:
+    """when_worse, otherwise: the advice; empty where there is none to give."""
     mean, low, high = against.texts
+    so_worse, so, until = (f": {when_worse}" if when_worse else "", f": {otherwise}" if otherwise else "",
+                           f" Until then {otherwise}." if otherwise else "")  # fmt: skip
     match against.difference.verdict:
         case "better":
             return (
@@ -79,23 +101,23 @@ def _sentence(against: Against, rival: str, when_worse: str, otherwise: str) -> 
         case "worse":
             return (
                 f"The network is worse than {rival} by {against.size} % of its log score, 95 % interval "
-                f"{low.lstrip('+')} % to {high.lstrip('+')} %: {when_worse}."
+                f"{low.lstrip('+')} % to {high.lstrip('+')} %{so_worse}."
             )
         case "tie":
             return (
                 f"A tie: the network's log score differs from that of {rival} by {mean} %, and the "
-                f"95 % interval, {low} % to {high} %, contains zero: {otherwise}."
+                f"95 % interval, {low} % to {high} %, contains zero{so}."
             )
         case "too few":
             return (
                 f"Not known against {rival}: fewer than {LEAST_JUDGED} incidents happened in the judged time, and a "
-                f"verdict needs as many: give a longer file. Until then {otherwise}."
+                f"verdict needs as many: give a longer file.{until}"
             )
         case _:
             return (
                 f"Not known against {rival}: the judged time has {against.difference.blocks} blocks of {BLOCK_DAYS} "
                 f"days, and a verdict needs {LEAST_BLOCKS}: give a file whose judged part has at least "
-                f"{LEAST_BLOCKS * BLOCK_DAYS} days. Until then {otherwise}."
+                f"{LEAST_BLOCKS * BLOCK_DAYS} days.{until}"
             )
 
 

@@ -15,7 +15,8 @@ from models.evaluation.report.as_json import as_json
 from models.evaluation.report.columns import COLUMNS, difference_text, texts
 from models.evaluation.report.page import render
 from models.evaluation.report.table import print_table
-from models.evaluation.report.wording import sentences, verdict_sentence, warnings
+from models.evaluation.report.wording import origins_sentences, sentences, verdict_sentence, warnings
+from models.evaluation.result import OUR_BASELINE
 from models.measures.paired import Difference
 from models.measures.scores import Sheet
 from tests.harness.small_evaluation import HOSTILE, NO_PICTURES, small_evaluation, with_network
@@ -189,6 +190,29 @@ def test_counting_and_the_best_baseline_are_said_apart(evaluation):
     text = " ".join(printed(changed, 1000))
     assert counting in text
     assert network in text
+
+
+def test_what_the_network_adds_to_its_own_baseline_is_said_first(evaluation):
+    seen = evaluation.row(evaluation.best_baseline)
+    rule = next(row for row in evaluation.rows if row.kind == "rule" and row is not seen)
+    rows = [replace(row, model=OUR_BASELINE, kind="regression") if row is rule else row for row in evaluation.rows]
+    tie = difference(0.001, -0.01, 0.012, "tie")
+    first, *others = sentences(with_network(replace(evaluation, rows=rows), versus_own_baseline=tie))
+    assert first.startswith("A tie: the network's log score differs from that of its own baseline by +0.")
+    assert first.endswith("contains zero: the baseline, which counts alone, is as good.")
+    assert others == list(sentences(evaluation))
+
+
+def test_over_several_origins_the_advice_is_that_of_all_of_them():
+    parts = [small_evaluation(skill=0.3, seed=seed) for seed in (1, 2)]
+    tie = difference(0.001, -0.01, 0.012, "tie")
+    rolled = with_network(replace(parts[-1], origins=combine_origins(parts, seed=0)), versus_best_baseline=tie)
+    said = sentences(rolled)
+    at = said.index("On the last block of time alone:")
+    assert said[0].startswith("Judged on blocks of time that start at")
+    assert said[:at] == origins_sentences(rolled)
+    assert "contains zero. It rests on" in said[at + 1]
+    assert not any("use " in sentence for sentence in said[at:])
 
 
 def test_several_origins_are_in_the_page_the_terminal_and_the_json():
