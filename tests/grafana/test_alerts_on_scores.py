@@ -103,6 +103,19 @@ def test_outside_series_that_are_missing(store, now_s):
     assert evaluate(RULES[uid], store, now_s + 600, already={NORTH}).firing == frozenset()
 
 
+def unusual_line(at_s: int, category: str, days: float) -> bytes:
+    return f'unusual,category={category},region=northville days={days},says="" {at_s // 60 * 60}\n'.encode()
+
+
+def test_a_place_with_more_than_usual_is_an_alert_of_its_category_until_all_is_as_usual(store, now_s):
+    already, fire = frozenset(), (("category", "fire"), ("region", "northville"))
+    for minute, (days, is_firing) in enumerate([(0.0, False), (14.0, True), (36_500.0, True), (0.0, False)]):
+        at_s = now_s + 60 * minute
+        store.write(unusual_line(at_s, "all", days) + unusual_line(at_s, "fire", days) + unusual_line(at_s, "ems", 0.0))
+        already = fires("risk-unusual", store, at_s, already=already)
+        assert already == ({fire} if is_firing else set()), (minute, days)
+
+
 NOT_QUIET = {"risk-cell-high", "risk-rejects-unassigned"}  # the drawn scores are high; a third has no region
 
 
