@@ -165,15 +165,29 @@ Shape = Annotated[
 ]
 
 
-class AreaScore(_Facts):
-    category: str
-    horizon: str
-    cells: list[CellId] = Field(description="Those whose centre lies in the polygon")
+class _Together(_Closed):
     expected: Amount
     usual: Amount
     observed_1h: Count
     risk: Chance = Field(description="Probability of at least one in the area")
     support: dict[Support, Count] = Field(description="How many of the cells have which support")
+
+
+class AreaScore(_Facts, _Together):
+    category: str
+    horizon: str
+    cells: list[CellId] = Field(description="Those whose centre lies in the polygon")
+    assumes: str
+
+
+class AreaRow(_Together):
+    area: str
+
+
+class AreaScores(_Facts):
+    category: str
+    horizon: str
+    areas: list[AreaRow]
     assumes: str
 
 

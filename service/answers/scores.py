@@ -93,22 +93,32 @@ async def area(now: TheRegion, shape: contract.Shape, asked: Annotated[contract.
     must_be_current(now, asked.require)
     cells = _cells_in(now, shape)
     chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), cells)
-    risk = chosen.values("risk").astype(np.float64)
     ids = now.frames.by_category.spec.grid.cell_ids()
+    named = {**_named(now, chosen), "cells": [ids[place] for place in cells.tolist()]}
+    return _json({**named, **_together(chosen), "assumes": ASSUMES}, now)
+
+
+@router.get("/regions/{region}/areas", response_model=contract.AreaScores, responses=problems_of(503))
+async def areas(service: TheService, now: TheRegion, asked: Annotated[contract.View, Query()]) -> Response:
+    """What to expect in each area of the file that the service was given."""
+    must_be_current(now, asked.require)
+    view = chosen_view(now, asked.category, asked.horizon)
+    of_region = service.cells_of(now.frames.by_category.spec.grid)
+    rows = [{"area": name, **_together(Chosen(*view, cells))} for name, cells in of_region.items()]
+    named = _named(now, Chosen(*view, np.zeros(0, np.int32)))
+    return _json({**named, "areas": rows, "assumes": ASSUMES}, now)
+
+
+def _together(chosen: Chosen) -> dict[str, Any]:
+    """What the chosen cells expect together."""
     support = np.bincount(chosen.values("support"), minlength=len(SUPPORT)).tolist()
-    return _json(
-        {
-            **_named(now, chosen),
-            "cells": [ids[place] for place in cells.tolist()],
-            "expected": float(chosen.values("expected").sum(dtype=np.float64)),
-            "usual": float(chosen.values("usual").sum(dtype=np.float64)),
-            "observed_1h": int(chosen.values("observed_1h").sum()),
-            "risk": float(1 - np.prod(1 - risk)),
-            "support": dict(zip(SUPPORT, support, strict=True)),
-            "assumes": ASSUMES,
-        },
-        now,
-    )
+    return {
+        "expected": float(chosen.values("expected").sum(dtype=np.float64)),
+        "usual": float(chosen.values("usual").sum(dtype=np.float64)),
+        "observed_1h": int(chosen.values("observed_1h").sum()),
+        "risk": float(1 - np.prod(1 - chosen.values("risk").astype(np.float64))),
+        "support": dict(zip(SUPPORT, support, strict=True)),
+    }
 
 
 def chosen_view(now: Now, category: str, horizon: str | None) -> tuple[Any, int, int]:

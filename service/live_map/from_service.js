@@ -57,12 +57,13 @@ async function load(ask) {
   const query = new URLSearchParams({ category: chosen.category, horizon: chosen.horizon }), hasArea = chosen.area !== WHOLE;
   if (hasArea) query.set("area", chosen.area);
   const { cells, ...found } = await within(`scores?${query}`), all = byPlace(cells, grid);
+  const { areas } = region.areas.length ? await within(`areas?${new URLSearchParams({ category: chosen.category, horizon: chosen.horizon })}`) : { areas: [] };
   query.delete("horizon");
   const { places, least_days } = await within(`unusual?${query}`);
   const active = new Set([...around.active, ...onRecord(all)]), rows = new Map([...all].filter(([cell]) => active.has(cell)));
   const cell = cellOf(chosen.cell, grid) ?? highest(rows, { places, grid }), details = await within(`cells/${idOf(cell, grid)}`);
   const sum = (name) => cells.reduce((total, row) => total + row[name], 0);
-  show({ ...found, ...around, area: found.area ?? WHOLE, grid, rows, places, least_days, as_of_s: Date.parse(found.as_of) / 1000, timezone: region.timezone, active, inside: hasArea ? new Set(all.keys()) : null,
+  show({ ...found, ...around, area: found.area ?? WHOLE, grid, rows, places, least_days, areas, as_of_s: Date.parse(found.as_of) / 1000, timezone: region.timezone, active, inside: hasArea ? new Set(all.keys()) : null,
     facts: (now_s) => ({ ...ofService({ ...region, ...found }, now_s, heard_s), isEnded, signed_in_until_s: signedInUntil() }),
     total: { name: found.area ?? WHOLE, expected: sum("expected"), usual: sum("usual"), observed_1h: sum("observed_1h") },
     scoresOf: (one) => (one === cell ? details.scores.filter((row) => row.horizon === chosen.horizon && categories.includes(row.category)) : null) });

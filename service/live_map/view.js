@@ -129,6 +129,7 @@ function redraw() {
   chooseScale(chosen.measure, rows.values());
   draw(best);
   showHighest(best);
+  showAreas();
   look();
   const says = isUnusual() ? $("caption").textContent : best.length ? `${$("unit").textContent}. Highest: ${brief(best[0][0]).join(", ")}` : "no scored cell";
   $("map").dataset.summary = `${plain(picture.region)}: ${says}`;
@@ -158,6 +159,24 @@ function showHighest(best) {
     shown.onpointerleave = () => { hovered = null; look(); };
     return shown;
   }));
+}
+/** Every area with what it expects, most first; a click chooses it. */
+function showAreas() {
+  const isAny = picture.areas.length > 0;
+  $("areas").hidden = !isAny;
+  if (!isAny) return;
+  put("areas-name", `Areas: ${plain(chosen.category)}, next ${plain(chosen.horizon)}`);
+  $("areas-rows").replaceChildren(...picture.areas.toSorted((a, b) => b.expected - a.expected).map((row) => {
+    const open = make("button", row.area);
+    open.onclick = () => choose("area", row.area);
+    return line([open, percent(row.risk), count(row.expected), count(row.usual), times(lift(row)), String(row.observed_1h)], row.area === picture.area);
+  }));
+}
+/** As by hand: on its chip, or in its list. */
+function choose(name, value) {
+  const chip = $(`${name}-${value}`), list = $(`choose-${name}`);
+  if (chip) chip.click();
+  else if (list) { list.value = value; list.dispatchEvent(new Event("change")); }
 }
 function tick() {
   if (!picture) return;

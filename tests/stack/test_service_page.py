@@ -121,6 +121,22 @@ def test_the_map_opens_with_what_is_more_than_usual_or_says_that_nothing_is(brow
     assert [place["area"] for place in answer["places"]] == ["North", None]
 
 
+def test_every_area_has_a_row_that_chooses_it(browser, folder):
+    leave_frame(folder)
+    click = "document.querySelector('#areas-rows button').click();"
+    with running(the_service(folder)) as base:
+        all_of, chosen, wall = browser(
+            {"url": f"{base}/#measure=risk&category=theft"},
+            {"url": f"{base}/#measure=risk&category=theft", "does": click},
+            {"url": f"{base}/?view=wall", "width": 1920, "height": 1080},
+        )
+        (row,) = Client(base).json("/v1/regions/riverton/areas?category=theft")["areas"]
+    assert re.fullmatch(rf"North\t.*\t{row['expected']:.2f}\t.*\t{row['observed_1h']}", all_of["areas"])
+    assert "area=North" in chosen["hash"]
+    assert chosen["total"].startswith("North: ")
+    assert wall["areas"] is None
+
+
 def test_a_place_is_found_by_coordinates_or_a_cell_and_another_text_is_refused(browser, folder):
     frame, _ = leave_frame(folder)
     grid = frame.spec.grid

@@ -46,6 +46,17 @@ def test_a_polygon_adds_up_its_cells(client, views, category, h):
     assert answer.headers["Risk-Stale"] == "false"
 
 
+def test_every_area_of_the_file_expects_what_its_polygon_does(client):
+    words = "category=theft&horizon=4h"
+    answer = client.json(f"/v1/regions/riverton/areas?{words}")
+    drawn = json.loads(
+        client.post(f"/v1/regions/riverton/area?{words}", {"type": "Polygon", "coordinates": SQUARE}).data
+    )
+    (row,) = answer.pop("areas")
+    assert row.pop("area") == "North"
+    assert {**answer, **row, "cells": drawn["cells"]} == drawn
+
+
 def feature(geometry):
     return {"type": "Feature", "id": 7, "geometry": geometry, "properties": {"name": "my area"}}
 
