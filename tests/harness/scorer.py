@@ -39,6 +39,7 @@ class Scorer:
     environment: dict
     commands: ForkServer | None = None
     process: subprocess.Popen | None = None
+    _read: dict = field(default_factory=dict)  # beginning of lines -> (bytes of the file, its points)
     children: list = field(default_factory=list)
 
     @property
@@ -94,13 +95,18 @@ class Scorer:
         except psutil.NoSuchProcess:
             return
 
-    def points(self):
-        return read_points(self.folder / "scores.lp")
+    def points(self, beginning=b""):
+        """The stored points, those whose line begins so; whoever asks again and again has them read only when new."""
+        path = self.folder / "scores.lp"
+        size = path.stat().st_size if path.exists() else 0
+        if self._read.get(beginning, (0,))[0] != size:
+            self._read[beginning] = size, read_points(path, beginning)
+        return self._read[beginning][1] if size else {}
 
     def totals(self):
         """Newest ledger totals of each region, from the stored points."""
         newest = {}
-        for (key, time_s), fields in read_points(self.folder / "scores.lp", b"pipeline,").items():
+        for (key, time_s), fields in self.points(b"pipeline,").items():
             region = dict(tag.split("=") for tag in key.split(",")[1:])["region"]
             if time_s >= newest.get(region, (0,))[0]:
                 newest[region] = time_s, fields

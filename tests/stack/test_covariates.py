@@ -24,7 +24,9 @@ def forecast(value, hour, **changes):
 
 def newest(scorer):
     """The fields of the region's newest `pipeline` point."""
-    points = {at_s: fields for (key, at_s), fields in scorer.points().items() if key == "pipeline,region=riverton"}
+    points = {
+        at_s: fields for (key, at_s), fields in scorer.points(b"pipeline,").items() if key == "pipeline,region=riverton"
+    }
     return {name: float(points[max(points)].get(name, "nan")) for name in WATCHED} if points else {}
 
 
