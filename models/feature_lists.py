@@ -6,7 +6,7 @@ attribution groups follow from the lists; `feature_table` prints the list of doc
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -248,6 +248,7 @@ def columns(name: str, read: Any) -> list[Any]:
     return [column for declared in LISTS[name] for column in declared.columns(read)]
 
 
+@cache
 def group_of(name: str) -> str:
     """The attribution group of a column. Raises ValueError for a name that is no feature."""
     if name.startswith(USUAL):
