@@ -29,7 +29,7 @@ def test_processes_without_spark_give_the_network_of_one_process(tmp_path):
     )
     write_fit(tmp_path, plan, data)
     context, port = multiprocessing.get_context("forkserver"), free_port()
-    context.set_forkserver_preload([__name__])  # one import of torch for all ranks
+    context.set_forkserver_preload([__name__, "torch._dynamo"])  # one import of torch, and of what optimisers need
     ranks = [context.Process(target=take_part, args=(rank, port, tmp_path)) for rank in range(RANKS)]
     for process in ranks:
         process.start()
