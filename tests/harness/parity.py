@@ -24,7 +24,7 @@ from streaming.settings import Settings
 
 TOLERANCE = 1e-6  # of a score
 SMALLEST = 1e-6  # expected incidents; the tolerance of a smaller score is a share of this
-PER_BATCH = 50  # messages; few, so that there are many batches
+PER_BATCH = 120  # messages: a week is 27 batches
 LONGEST_S = 1800.0
 SCORES = ("expected", "risk", "low", "high", "usual", "attribution")
 
