@@ -77,7 +77,7 @@ def matrix(result: Annotated[Path, typer.Option(help="pytest's JUnit file")] = M
 def list_tests() -> None:
     """Print each fault, what is injected and must hold, and the tests that play it, as JSON."""
     with redirect_stdout(io.StringIO()) as printed:
-        code, tests = run_marked("--collect-only", "-q", "--assert=plain")
+        code, tests = run_marked("--collect-only", "-q", "--assert=plain", "-p", "no:unraisableexception")
     if code:
         console.print(printed.getvalue(), markup=False)
         raise typer.Exit(code)
