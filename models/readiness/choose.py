@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from models.readiness.question import EQUAL, Posts, Question
 from schemas.grid import Floats
 
 RESTARTS = 20
+Allowed = npt.NDArray[np.bool_]  # (places,) those that may be gone to
 _LACKING = 1000.0  # what a share below a floor weighs, of gains that are at most 1
 
 
@@ -29,14 +31,10 @@ class Move:
 
 @dataclass(frozen=True, kw_only=True)
 class _Choice:
-    """One unit more, to units that stand already, at one of the first `targets` places.
-
-    needed: (areas,) as `Question.needed`.
-    """
+    """One unit more, to units that stand already. needed: (areas,) as `Question.needed`."""
 
     question: Question
     needed: Floats
-    targets: int | None = None
 
     @cached_property
     def near(self) -> Floats:
@@ -59,9 +57,11 @@ class _Choice:
             values = values - _LACKING * np.maximum(lacks[area] - more - EQUAL, 0)
         return values
 
-    def best(self, posts: Posts) -> tuple[int, float]:
-        """The best place for one more unit, and the value with it."""
-        values = self.values(posts)[: self.targets]
+    def best(self, posts: Posts, allowed: Allowed | None = None) -> tuple[int, float]:
+        """The best place for one more unit, of those that are allowed, and the value with it."""
+        values = self.values(posts)
+        if allowed is not None:
+            values = np.where(allowed, values, -np.inf)
         equal = np.flatnonzero(values >= values.max() - EQUAL)
         place = int(equal[np.argmin(self.near[equal])])
         return place, float(values[place])
@@ -103,15 +103,15 @@ def _exchanged(choice: _Choice, posts: Posts) -> tuple[Posts, float]:
 
 
 def moves_worth_it(
-    question: Question, posts: Posts, *, least_gain: float, most_moves: int, targets: int | None = None
+    question: Question, posts: Posts, *, least_gain: float, most_moves: int, allowed: Allowed | None = None
 ) -> Iterator[Move]:
     """At most `most_moves` moves, the best first, each of another unit, and none below `least_gain`: often none at all.
 
-    posts: where the question's units stand; of these, one for each of `question.fixed` stays. targets: only the first
-    so many places may be gone to. No area that is at its floor falls below it, and none that is below it loses more.
+    posts: where the question's units stand; of these, one for each of `question.fixed` stays. allowed: (units, places)
+    where each may go. No area that is at its floor falls below it, and none that is below it loses more.
     """
     within = question.inside @ (question.weight * (question.reach.covered(posts) > 0))
-    choice = _Choice(question=question, needed=np.minimum(question.needed, within), targets=targets)
+    choice = _Choice(question=question, needed=np.minimum(question.needed, within))
     moved, fixed = list(posts), Counter(question.fixed)
     free = []
     for unit, place in enumerate(posts):
@@ -121,7 +121,10 @@ def moves_worth_it(
             free.append(unit)
     for _ in range(min(most_moves, len(free))):
         before = question.served(tuple(moved))
-        tried = {unit: choice.best((*moved[:unit], *moved[unit + 1 :])) for unit in free}
+        tried = {
+            unit: choice.best((*moved[:unit], *moved[unit + 1 :]), None if allowed is None else allowed[unit])
+            for unit in free
+        }
         unit = max(free, key=lambda each: tried[each][1])
         place, value = tried[unit]
         if value - before < max(least_gain, EQUAL):
@@ -131,8 +134,8 @@ def moves_worth_it(
         yield Move(unit=unit, place=place, gain=value - before)
 
 
-def place_for_one_more(question: Question, posts: Posts, *, targets: int | None = None) -> Move:
+def place_for_one_more(question: Question, posts: Posts, allowed: Allowed | None = None) -> Move:
     """Where a unit that becomes free adds most to those that are. Source: dynamic MEXCLP, Jagtenberg et al., 2015."""
-    place, _ = _Choice(question=question, needed=question.needed, targets=targets).best(posts)
+    place, _ = _Choice(question=question, needed=question.needed).best(posts, allowed)
     gain = question.served((*posts, place)) - question.served(posts)
     return Move(unit=len(posts), place=place, gain=gain)

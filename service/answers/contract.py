@@ -224,6 +224,7 @@ class PostsAsked(_Closed):
     least_gain: Annotated[float, Field(gt=0, le=1)] = Field(
         LEAST_GAIN, description="Of all expected calls: a move that gains less is not worth it"
     )
+    most_minutes: Annotated[float, Field(gt=0, le=240)] = Field(15, description="Of driving, for a move")
 
 
 class AreaReach(_Closed):

@@ -111,11 +111,17 @@ class _Places:
             drive=Drive(minutes=asked.reach_minutes, speed_kmh=asked.speed_kmh),
         )
 
+    def allowed(self, standing: Posts, most_minutes: float) -> npt.NDArray[np.bool_]:
+        """(units, places) where each may go: to a target that is near enough."""
+        way = self.metres[list(standing)][:, None] - self.metres[None]
+        near = self.drive.minutes_for(np.hypot(way[..., 0], way[..., 1])) <= most_minutes
+        return np.asarray(near & (np.arange(len(self.lat)) < self.targets))
+
     def to(self, move: Move, origin: int) -> dict[str, float]:
         """What a move gains, and what it takes."""
         minutes = self.drive.minutes_for(np.hypot(*(self.metres[move.place] - self.metres[origin])))
         at = {"lat": round(float(self.lat[move.place]), 5), "lon": round(float(self.lon[move.place]), 5)}
-        return {**at, "gain": move.gain, "minutes": round(float(minutes), 1)}
+        return {**at, "gain": round(move.gain, 4), "minutes": round(float(minutes), 1)}
 
 
 def _answer(service: Service, now: Now, asked: contract.PostsAsked, scores: _Scores) -> dict[str, Any]:
@@ -137,17 +143,17 @@ def _answer(service: Service, now: Now, asked: contract.PostsAsked, scores: _Sco
     usual = Question(expected=scores.usual, reach=question.reach, units=question.units)
     return {
         "units": len(places.posts),
-        "expected": float(scores.expected.sum()),
-        "within": shares.within,
-        "usual_within": shares_of(usual, places.posts, {}).within,
-        "by_a_free_unit": shares.served,
-        "by_two": shares.twice,
+        "expected": round(float(scores.expected.sum()), 4),
+        "within": round(shares.within, 4),
+        "usual_within": round(shares_of(usual, places.posts, {}).within, 4),
+        "by_a_free_unit": round(shares.served, 4),
+        "by_two": round(shares.twice, 4),
         "floor": asked.floor,
         "areas": [
             {
                 "area": name,
-                "expected": float(scores.expected[cells].sum()),
-                "within": None if np.isnan(shares.by_area[name]) else shares.by_area[name],
+                "expected": round(float(scores.expected[cells].sum()), 4),
+                "within": None if np.isnan(shares.by_area[name]) else round(shares.by_area[name], 4),
                 "floor_kept": shares.by_area[name] >= asked.floor - EQUAL
                 if asked.floor and name in with_floor
                 else None,
@@ -166,7 +172,7 @@ def _bare(question: Question, posts: Posts, grid: Grid, expected: Floats) -> Ite
     ids, (lat, lon) = grid.cell_ids(), grid.centres()
     for cell in cells[np.argsort(-expected[cells], kind="stable")][:_MOST_BARE].tolist():
         at = {"lat": round(float(lat[cell]), 5), "lon": round(float(lon[cell]), 5)}
-        yield {"cell": ids[cell], **at, "expected": float(expected[cell])}
+        yield {"cell": ids[cell], **at, "expected": round(float(expected[cell]), 4)}
 
 
 def _advice(question: Question, places: "_Places", asked: contract.PostsAsked) -> dict[str, Any]:
@@ -178,8 +184,10 @@ def _advice(question: Question, places: "_Places", asked: contract.PostsAsked) -
     if asked.units:
         with_returning = replace(question, units=len(standing), fixed=places.returning)
         least, most = asked.least_gain, asked.most_moves
-        moves = moves_worth_it(with_returning, standing, least_gain=least, most_moves=most, targets=places.targets)
-    freed = place_for_one_more(question, standing, targets=places.targets) if asked.freed else None
+        allowed = places.allowed(standing, asked.most_minutes)
+        moves = moves_worth_it(with_returning, standing, least_gain=least, most_moves=most, allowed=allowed)
+    anywhere = np.arange(len(places.lat)) < places.targets
+    freed = place_for_one_more(question, standing, anywhere) if asked.freed else None
     return {
         "moves": [{"unit": move.unit, **places.to(move, places.posts[move.unit])} for move in moves],
         "freed": places.to(freed, len(places.lat) - 1) if freed else None,

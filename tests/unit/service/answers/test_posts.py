@@ -89,6 +89,12 @@ def test_a_move_is_told_only_if_it_is_asked_for_and_worth_it(client):
     assert asked(client, 0, 1, most_moves=5, least_gain=0.5)[1]["moves"] == []
 
 
+def test_no_move_takes_longer_than_is_asked_for(client):
+    assert asked(client, 0, 1, most_moves=5, least_gain=0.1, most_minutes=5)[1]["moves"] == []
+    [move] = asked(client, 0, 1, most_moves=5, least_gain=0.1, most_minutes=10)[1]["moves"]
+    assert 5 < move["minutes"] <= 10
+
+
 def test_units_go_only_to_the_places_that_are_given(client):
     _, said = asked(client, 0, 1, most_moves=5, places=[spot(7)])
     assert said["moves"][0]["lon"] == pytest.approx(spot(7)["lon"], abs=1e-5)
