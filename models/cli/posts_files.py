@@ -111,7 +111,7 @@ def _picture(plans: Sequence[Plan], asked: Asked) -> Figure:
                     axes.add_patch(Ellipse(at, *size, facecolor=f"{NETWORK}20", edgecolor=NETWORK, linewidth=1))
             axes.set(aspect=per_lat / per_lon, xticks=[], yticks=[], xlim=lon[[0, -1]], ylim=lat[[0, -1]])
             within, served = (f"{100 * share:.0f} %" for share in (plan.shares.within, plan.shares.served))
-            axes.set_title(f"{plan.name}\n{within} within reach, {served} by a free unit", fontsize=8.5)
+            axes.set_title(f"{plan.name}\n{within} within reach, {served} by a free unit", fontsize=8)
             axes.spines[:].set_visible(False)
         bar = figure.colorbar(
             shown, ax=panels.tolist(), orientation="horizontal", shrink=0.5, aspect=40, pad=0.03, format="%g"
