@@ -23,6 +23,7 @@ from models.evaluation.tasks import task_of as task_of_region
 from models.files.incident_files import read_incidents
 from models.files.layouts import parse_layout
 from models.measures.cube import type_for
+from models.networks import residual
 from models.training.regions import RegionTask
 from schemas.errors import DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town
@@ -35,6 +36,7 @@ NOW_S = 2_000_000_000
 def quick(monkeypatch, few_trees):
     """A network of one epoch: what the command reads and writes is asked here, not how good it is."""
     monkeypatch.setattr(featured, "EPOCHS", 1)
+    monkeypatch.setattr(residual, "PENALTIES", residual.PENALTIES[:1])
 
 
 @pytest.fixture(scope="module")
