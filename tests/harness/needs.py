@@ -19,7 +19,7 @@ LIMITS_S = {"jvm": 600, "engine": 600, "browser": 1200}  # of a browser: the fir
 # Workers take these groups first and in this order: the longest ones.
 FIRST = ("own broker", "broker", "session", "store")
 # What a fixture makes once a session in seconds, its tests share, wherever they stand.
-TOGETHER = {"opened": "gate", "mlflow_template": "mlflow"}  # fixture -> group
+TOGETHER = {"opened_town": "gate", "mlflow_template": "mlflow"}  # fixture -> group
 
 
 def pytest_xdist_auto_num_workers(config) -> int:

@@ -13,7 +13,7 @@ RECIPE = RecipeFile(recipe=Hyperparameters(widths=(24, 16), learning_rate=2e-3))
 
 
 @pytest.fixture(scope="session")
-def opened(tmp_path_factory):
+def opened_town(tmp_path_factory):
     """A town with a champion of its first 25 days."""
     town = Town(tmp_path_factory.mktemp("opened"))
     write_shifting_town(town.folder / "town.csv")
@@ -25,16 +25,16 @@ def opened(tmp_path_factory):
 
 
 @pytest.fixture
-def town(opened, tmp_path):
-    shutil.copytree(opened.folder, tmp_path, dirs_exist_ok=True)
+def town(opened_town, tmp_path):
+    shutil.copytree(opened_town.folder, tmp_path, dirs_exist_ok=True)
     return Town(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def tried(opened, tmp_path_factory):
+def tried(opened_town, tmp_path_factory):
     """The town with a challenger that retraining has made. The task names outside series, which its champion lacks."""
     folder = tmp_path_factory.mktemp("tried")
-    shutil.copytree(opened.folder, folder, dirs_exist_ok=True)
+    shutil.copytree(opened_town.folder, folder, dirs_exist_ok=True)
     town = Town(folder)
     town.said = town.retrain(covariates=town.folder / "nowhere.csv")
     return town
