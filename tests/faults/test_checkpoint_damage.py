@@ -1,6 +1,6 @@
 """A damaged checkpoint is refused with its remedy, or what was lost is made again: never counted wrong.
 
-A commit that is lost, and an offset file that is cut, are met in every run: test_scenarios.py, test_checkpoint.py.
+A commit that is lost, and an offset file that is cut, are met in every run: test_scenarios.py, test_pipeline.py.
 """
 
 import shutil

@@ -79,6 +79,12 @@ class Scorer:
         """`python -m streaming WORDS` with its settings and others, to its end. It may not start Java."""
         return self.commands.run("streaming", *words, env={**self.environment, **environment})
 
+    def assert_refused(self, code, said, **environment):
+        """A start ends with this code and says this."""
+        ran = self.command("run", **environment)
+        assert "Traceback" not in ran.stderr
+        assert (ran.returncode, said in ran.stderr) == (code, True), ran.stderr
+
     def wait_until(self, condition, *, poll_s=0.05):
         """Poll `condition`; the process has to live on meanwhile."""
         deadline = time.monotonic() + DEADLINE_S

@@ -1,7 +1,10 @@
 import time
 from dataclasses import dataclass, field
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+
+from streaming.topics.admin import ensure_topics
+from streaming.topics.client import KafkaConnection
 
 DEADLINE_S = 240.0
 
@@ -44,3 +47,20 @@ class Topic:
                 assert time.monotonic() < deadline, "the topic cannot be read to its end"
                 found += [record for records in consumer.poll(timeout_ms=200).values() for record in records]
         return found
+
+
+def make_anew(topic):
+    """Delete the topic and create another one of its name."""
+    with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
+        admin.delete_topics([topic.name])
+        deadline = time.monotonic() + 60
+        while topic.name in admin.list_topics():
+            assert time.monotonic() < deadline, "Kafka does not delete the topic"
+            time.sleep(0.2)
+    ensure_topics(KafkaConnection(topic.bootstrap), {topic.name: topic.partitions})
+
+
+def delete_up_to(topic, offset):
+    """Delete what stands before the offset of partition 0."""
+    with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
+        admin.delete_records({TopicPartition(topic.name, 0): offset})

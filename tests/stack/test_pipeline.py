@@ -4,6 +4,7 @@ import base64
 import json
 import signal
 from collections import Counter
+from contextlib import contextmanager
 from itertools import zip_longest
 
 import pytest
@@ -13,6 +14,8 @@ from streaming.rehearse.broker import free_port
 from streaming.rehearse.poison import poison_messages, template_event
 from tests.harness.prometheus import scraped
 from tests.harness.scorer import LEDGER
+from tests.harness.topic import delete_up_to, make_anew
+from tests.harness.toy import iso
 
 START = 1_700_000_000
 PAYLOAD_CANARY, PERSON_CANARY, SECRET_CANARY = "zebrafinch7731", "quokka4419", "numbat8087"
@@ -26,7 +29,7 @@ def health_command(scorer):
     return ran.returncode, ran.stdout.splitlines()
 
 
-class IncidentHistory:
+class Story:
     """One run: good events with every kind of bad message between them, read to the end, then stopped."""
 
     def __init__(self, scorer, region, topic):
@@ -49,6 +52,8 @@ class IncidentHistory:
             self.refused |= {place: reason for place, (reason, _) in zip(places, part, strict=True) if reason}
             sent += len(part)
             scorer.wait_until(lambda so_far=sent: scorer.consumed() == so_far)
+        self.ends = dict(sorted((partition, offset + 1) for partition, offset in places[-3:]))
+        self.second_start = scorer.command("run")
         self.health_while_it_ran = health_command(scorer)
         self.metrics, self.figures = scraped(address)
         self.code = scorer.end(signal.SIGTERM)
@@ -81,7 +86,7 @@ class IncidentHistory:
 @pytest.fixture(scope="module")
 def story(new_topic, new_region, new_scorer):
     topic = new_topic("poisoned", partitions=3)
-    return IncidentHistory(new_scorer("poisoned", topic), new_region("riverton"), topic)
+    return Story(new_scorer("poisoned", topic), new_region("riverton"), topic)
 
 
 @pytest.mark.fault("F11", "F12", "F19")
@@ -185,3 +190,63 @@ def test_payloads_and_secrets_are_in_no_output_and_person_payloads_nowhere(story
     )
     for path in (path for path in story.scorer.checkpoint.rglob("*") if path.is_file()):
         assert not [canary for canary in (PERSON_CANARY, SECRET_CANARY) if canary.encode() in path.read_bytes()], path
+
+
+def checkpoint_command(scorer, *words):
+    ran = scorer.command("checkpoint", *words)
+    assert ran.returncode == 0, ran.stderr
+    return " ".join(ran.stdout.split())
+
+
+@contextmanager
+def newest_offsets(scorer):
+    """(The file, what stood in it); afterwards it is as it was."""
+    folder = scorer.checkpoint / "spark" / "offsets"
+    newest = max((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    kept = newest.read_text(encoding="utf-8")
+    yield newest, kept
+    newest.write_text(kept, encoding="utf-8")
+
+
+@pytest.mark.fault("F08", "F09", "F31", "F32")
+def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(story):
+    """The last test of the story: its job goes on, and its topic is made anew."""
+    scorer, topic, end, more = story.scorer, story.scorer.topic, story.ends[0], 10
+    assert (story.second_start.returncode, f"in use by process {scorer.process.pid}" in story.second_start.stderr) == (
+        8,
+        True,
+    )
+    stored = scorer.points()
+    shown = checkpoint_command(scorer)
+    assert f"topic {topic.name}" in shown
+    assert f"offset by partition {', '.join(f'{partition}: {end}' for partition, end in story.ends.items())}" in shown
+
+    scorer.assert_refused(8, "RISK_CLOCK was event and is wall", RISK_CLOCK="wall")
+
+    with newest_offsets(scorer) as (path, kept):
+        changed = kept.replace(f'"0":{end}', f'"0":{end + 3}')
+        assert changed != kept
+        path.write_text(changed, encoding="utf-8")  # Kafka lost its last events, seen from here
+        lost = f"partition 0 ends before offset {end}, and was read up to offset {end + 2}"
+        scorer.assert_refused(9, lost)
+
+    with newest_offsets(scorer) as (path, _):
+        path.write_bytes(b"")
+        scorer.assert_refused(8, "checkpoint --reset")
+
+    times_s = [START + 1200 + 60 * number for number in range(more)]
+    topic.send(
+        (0, story.region.event(GOOD + number, cell=number, at_s=at_s), 1000 * at_s)
+        for number, at_s in enumerate(times_s)
+    )
+    delete_up_to(topic, end + 4)
+    scorer.assert_refused(9, f"4 of partition 0 (offsets {end} to {end + 3})")
+    assert scorer.points() == stored, "a refused start wrote something"
+
+    assert "the next run starts at" in checkpoint_command(scorer, "--reset", iso(times_s[7]))
+    scorer.start()
+    scorer.wait_until(lambda: scorer.totals()["riverton"]["consumed"] == more - 7)
+    assert scorer.end(signal.SIGTERM) == 0
+
+    make_anew(topic)
+    scorer.assert_refused(8, "deleted and created again")
