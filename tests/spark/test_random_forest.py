@@ -23,6 +23,7 @@ def examples(cells, seed):
 
 def test_a_forest_learns_a_step_keeps_the_order_of_rows_and_predicts_what_spark_predicts(session, monkeypatch):
     monkeypatch.setattr(random_forest, "DEPTH", 4)
+    monkeypatch.setattr(random_forest, "TREES", 8)
     train, _ = examples(4000, seed=0)
     later, mean = examples(500, seed=1)
     forest, other = RandomForest(session=partial(nullcontext, session)).fit(train, later, seeds=[0, 1])
