@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kafka import KafkaAdminClient
 
@@ -50,6 +50,12 @@ class Actions:
 
     def do_kill(self, action):
         """SIGKILL to the job's process group at a mark, while it takes in what is sent here."""
+        is_killed = self._kill(action)
+        self._start()
+        self.settle(f"SIGKILL {action.argument}" if is_killed else "an end before SIGKILL came")
+
+    def _kill(self, action):
+        """The job has ended then. Gives whether by SIGKILL."""
         self._ensure_running()
         process, spark = self.scorer.process, self.scorer.checkpoint / "spark"
         died = threading.Event()
@@ -89,11 +95,10 @@ class Actions:
         code = self.scorer.end()
         if code != -signal.SIGKILL:
             self._note_exit(code)
-        else:
-            ends = newest(spark / "offsets"), newest(spark / "commits")
-            self.kills.append(Kill(action.argument, action.at_s, *ends, self._planned() > planned, self._kept()))
-        self._start()
-        self.settle(f"SIGKILL {action.argument}" if code == -signal.SIGKILL else "an end before SIGKILL came")
+            return False
+        ends = newest(spark / "offsets"), newest(spark / "commits")
+        self.kills.append(Kill(action.argument, action.at_s, *ends, self._planned() > planned, self._kept()))
+        return True
 
     def _planned(self):
         """Messages up to the end of the newest batch that Spark has planned; most batches of a calm job hold none."""
@@ -113,14 +118,15 @@ class Actions:
         self.settle("restart")
 
     def do_lose_commit(self, action):
-        """Between two lives the newest commit is lost: its batch is repeated."""
+        """SIGKILL between two batches, and the newest commit is lost: its batch is repeated."""
         self._wait_until(self._is_up, "the job")
-        if code := self.scorer.end(signal.SIGTERM):
-            self._note_exit(code)
-        commits = self.scorer.checkpoint / "spark" / "commits"
-        (commits / str(newest(commits))).unlink()
+        self._kill(replace(action, argument="between batches"))
+        spark = self.scorer.checkpoint / "spark"
+        number = newest(spark / "commits")
+        (spark / "commits" / str(number)).unlink()
+        (spark / "offsets" / str(number + 1)).unlink(missing_ok=True)  # of a batch that was begun as the kill came
         self._start()
-        self.settle("a lost commit")
+        self.settle("SIGKILL between batches and a lost commit")
 
     def do_broker_restart(self, action):
         self._without_broker(action, self.broker.stop, "broker restart")

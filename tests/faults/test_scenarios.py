@@ -48,10 +48,9 @@ IN_EVERY_RUN = {
     "kills_and_outages": (
         ("F01", "F06", "F22", "F31"),
         (
-            ("kill", "between batches"),
+            ("lose_commit", None),
             ("produce", 20),
             ("kill", "after write"),
-            ("lose_commit", None),
             ("store_down", 9),
             ("produce", 20),
             ("store_half", 5000),
