@@ -27,7 +27,7 @@ SIDES = (1, 2, 3, 4, 6, 8, 12, 16)  # of squares, cells; and the whole grid
 LEAST_COUNT = 5  # incidents of a zone: fewer in a quiet place may be calls about the same
 MOST = 3  # zones of a category
 _LEAST_NATS = 6.0  # zones that are more likely than exp(-6) cannot be among those
-_LOOKS_A_DAY, _LARGE = 25.0, 300  # new looks at each cell and category, and as many as at _LARGE more at large zones
+_LOOKS_A_DAY, _LARGE = 35.0, 300  # new looks at each cell and category, and as many as at _LARGE more at large zones
 _MOST_LOG_DAYS = np.log(36_500.0)  # a hundred years: no figure beyond means anything
 _ALMOST_POISSON = 1e-6  # spread over the mean
 
@@ -79,7 +79,7 @@ def _of_shape(summed: Floats, rows: int, cols: int) -> dict[str, npt.NDArray[np.
     counts, usual, spread = corners[..., cols:] - corners[..., :-cols]
     excess = counts - usual
     # The deviance of a Poisson count is at most excess**2 / (2 usual), that of a wider one less.
-    at = np.nonzero((counts > LEAST_COUNT - 0.5) & (excess > 0) & (excess * excess > 2 * _LEAST_NATS * usual))
+    at = np.nonzero((counts > LEAST_COUNT - 0.5) & (excess * excess > 2 * _LEAST_NATS * usual))
     count, mean = np.rint(counts[at]), usual[at]
     log_chance = log_chance_of(count, mean, np.maximum(spread[at], 0))
     kept = log_chance < -_LEAST_NATS
@@ -134,7 +134,7 @@ def _unusual(zones: Zones, at: int, category: str, days: float) -> Unusual:
     row, col, rows, cols = (int(of[at]) for of in (zones.row, zones.col, zones.rows, zones.cols))
     return Unusual(
         category=category, row=row, col=col, rows=rows, cols=cols, hours=WINDOWS_S[zones.window[at]] // HOUR_S,
-        observed=int(zones.count[at]), usual=round(float(zones.usual[at]), 3), days=float(f"{days:.2g}"),
+        observed=int(zones.count[at]), usual=float(f"{zones.usual[at]:.4g}"), days=float(f"{days:.2g}"),
     )  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def once_in_days(log_chance: Floats, recent: Recent) -> Floats:
     """(n,) days in which chance alone shows a zone as unlikely as this once, somewhere in the region.
 
     Zones share cells and windows share time, so that few of a day's looks are new. How many are was found by simulation
-    of four grids (docs/explanation/unusual.md).
+    of four grids, and half as many are added (docs/explanation/unusual.md).
     """
     looks = _LOOKS_A_DAY * (recent.usual[0].size + _LARGE)
     return np.asarray(np.exp(np.minimum(-log_chance - np.log(looks), _MOST_LOG_DAYS)))

@@ -31,11 +31,11 @@ export function under(event) {
   return isIn ? (part.row + part.rows - 1 - up) * grid.cols + part.col + col : null;
 }
 
-/** Eight steps up to the highest usual number of the region, so that the scale does not follow every new frame. */
+/** Eight round steps, up to one that nothing usual and nothing shown is above: it seldom follows a new frame. */
 export function chooseScale(measure, rows) {
   const ladder = measure === "risk" ? RISK_STEPS : COUNT_STEPS;
-  const sorted = Float64Array.from(rows, ({ usual }) => (measure === "risk" ? -Math.expm1(-usual) : usual)).sort();
-  const high = sorted[Math.floor(sorted.length * 0.995)] ?? 0, above = ladder.findIndex((step) => step >= high);
+  const values = [...rows].flatMap(({ usual, risk, expected }) => (measure === "risk" ? [-Math.expm1(-usual), risk] : [usual, expected]));
+  const high = values.reduce((most, one) => Math.max(most, one), 0), above = ladder.findIndex((step) => step >= high);
   const last = Math.max(7, above < 0 ? ladder.length - 1 : above);
   steps = measure === "unusual" ? MORE_STEPS : measure === "lift" ? LIFT_STEPS : ladder.slice(last - 7, last + 1);
   const stops = css(measure === "lift" ? "--lift" : "--ramp").split(" ");

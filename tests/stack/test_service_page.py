@@ -69,6 +69,8 @@ def test_the_map_shows_the_frame_and_is_used_by_hand_and_keys(browser, folder):
     assert f"cell={top}" in keyed["hash"]
     assert keyed["tip"].startswith(top)
     assert keyed["total"].startswith("North: ")
+    *_, last_step = keyed["ticks"].split("\n")
+    assert float(last_step.removesuffix(" +")) >= max(row["expected"] for row in known)
     assert "as usual" in dark["ticks"]
 
 

@@ -140,6 +140,7 @@ def test_what_is_usual_of_the_last_hours_follows_too_and_a_recount_finds_the_sam
     )
     assert (alone.row, alone.col, alone.rows, alone.category) == (0, 0, 1, SPEC.categories[0])
     assert shown.usual == pytest.approx(2 * alone.usual, rel=2e-2)
+    assert alone.usual > 0
     again = scored_frame(folder, replace(features, recent=recent), state.as_of_s, states.newest(tick_s))
     assert again.unusual[0] == shown
     assert again.digest() != scored_frame(folder, features, state.as_of_s, states.newest(tick_s)).digest()

@@ -121,6 +121,16 @@ def test_a_burst_is_found_where_it_is():
     assert place.in_words(GRID) == "ems at r001c002 to r002c003: 16 in place of 0.8 in 2 h"
 
 
+def test_two_places_may_touch_and_the_least_likely_of_all_categories_is_first():
+    counts = np.zeros((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), int)
+    counts[:, [0, 1], 0] = 40, 10
+    counts[:, 18, 1] = 60
+    usual = np.full(counts.shape, 0.2)
+    usual[:, 5, 0] = 60  # so that no square has both, nor more of its own
+    places = unusual_places(Recent(counts=counts, usual=usual, spread=0.1 * usual), GRID, CATEGORIES)
+    assert [place.cells(GRID).tolist() for place in places] == [[18], [0], [1]]
+
+
 def test_what_is_usual_is_no_place():
     usual = np.full((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), 3.0)
     assert unusual_places(Recent(counts=usual.astype(int), usual=usual, spread=0.2 * usual), GRID, CATEGORIES) == ()
@@ -131,7 +141,7 @@ def test_more_cells_make_the_same_chance_less_seldom():
     half = replace(recent, usual=recent.usual[:, : GRID.cells // 2])
     log_chance = np.array([-14.0])
     assert once_in_days(log_chance, half) > 1.04 * once_in_days(log_chance, recent)
-    assert once_in_days(log_chance, recent) == pytest.approx(np.exp(14.0) / (25 * (300 + GRID.cells * len(CATEGORIES))))
+    assert once_in_days(log_chance, recent) == pytest.approx(np.exp(14.0) / (35 * (300 + GRID.cells * len(CATEGORIES))))
 
 
 @given(st.lists(st.tuples(st.integers(0, 5 * HOUR_S), st.integers(0, 5), st.integers(0, 1)), max_size=40))
