@@ -16,7 +16,8 @@ from models.feature_lists import usual_columns
 from models.features import FeatureEngine
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import TrainingOptions
-from models.unusual.scan import WINDOWS_S, Recent, unusual_places
+from models.unusual.scan import unusual_places
+from models.unusual.windows import WINDOWS_S, Recent
 from schemas.errors import DataError
 from schemas.frame import Unusual
 from schemas.spec import DAY_S, HOUR_S

@@ -17,12 +17,12 @@ import numpy.typing as npt
 from scipy.special import betainc
 
 from models.dispersion import Floats
+from models.unusual.windows import WINDOWS_S, Recent
 from schemas.frame import Unusual
 from schemas.grid import Grid
 from schemas.limits import UNUSUAL_DAYS
 from schemas.spec import HOUR_S
 
-WINDOWS_S = (HOUR_S, 2 * HOUR_S, 4 * HOUR_S)  # that end now
 SIDES = (1, 2, 3, 4, 6, 8, 12, 16)  # of squares, cells; and the whole grid
 LEAST_COUNT = 5  # incidents of a zone: fewer in a quiet place may be calls about the same
 MOST = 3  # zones of a category
@@ -30,15 +30,6 @@ _LEAST_NATS = 6.0  # zones that are more likely than exp(-6) cannot be among tho
 _LOOKS_A_DAY, _LARGE = 35.0, 300  # new looks at each cell and category, and as many as at _LARGE more at large zones
 _MOST_LOG_DAYS = np.log(36_500.0)  # a hundred years: no figure beyond means anything
 _ALMOST_POISSON = 1e-6  # spread over the mean
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recent:
-    """Incidents of the last WINDOWS_S: (windows, cells, categories) each."""
-
-    counts: npt.NDArray[np.integer]
-    usual: Floats
-    spread: Floats  # variance beyond the mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

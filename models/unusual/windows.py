@@ -1,6 +1,7 @@
 """The last hours of a region: what was counted in them, and what is usual."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -8,10 +9,19 @@ import numpy.typing as npt
 from models.baseline import BaselineConstants, span_hours
 from models.counting.count_state import CountState
 from models.dispersion import AnyFloats, Floats
-from models.unusual.scan import WINDOWS_S, Recent
-from schemas.spec import Spec
+from schemas.spec import HOUR_S, Spec
 
+WINDOWS_S = (HOUR_S, 2 * HOUR_S, 4 * HOUR_S)  # that end now
 Span = tuple[int, int]  # [start, stop), epoch seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recent:
+    """Incidents of the last WINDOWS_S: (windows, cells, categories) each."""
+
+    counts: npt.NDArray[np.integer]
+    usual: Floats
+    spread: Floats  # variance beyond the mean
 
 
 def recent_counts(state: CountState) -> npt.NDArray[np.int32]:

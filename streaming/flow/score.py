@@ -14,8 +14,8 @@ from models.artifact.artifact import Artifact
 from models.features import Features
 from models.network import RiskNetwork
 from models.scoring import CellScores, score
-from models.unusual.scan import WINDOWS_S, unusual_places
-from models.unusual.windows import recent_of
+from models.unusual.scan import unusual_places
+from models.unusual.windows import WINDOWS_S, recent_of
 from schemas.errors import ArtifactError
 from schemas.frame import BASELINE_MODEL, RiskFrame, Unusual
 from schemas.left_behind.follower_states import FollowerStates

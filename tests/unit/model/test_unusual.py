@@ -16,14 +16,12 @@ from models.unusual.scan import (
     LEAST_COUNT,
     MOST,
     SIDES,
-    WINDOWS_S,
-    Recent,
     log_chance_of,
     once_in_days,
     surprising,
     unusual_places,
 )
-from models.unusual.windows import recent_counts, recent_of, spans_of
+from models.unusual.windows import WINDOWS_S, Recent, recent_counts, recent_of, spans_of
 from schemas.grid import Grid
 from schemas.limits import UNUSUAL_DAYS
 from schemas.spec import HOUR_S
