@@ -73,11 +73,12 @@ def _of_shape(summed: Floats, rows: int, cols: int) -> dict[str, npt.NDArray[np.
     at = np.nonzero((counts > LEAST_COUNT - 0.5) & (excess * excess > 2 * _LEAST_NATS * usual))
     count, mean = np.rint(counts[at]), usual[at]
     log_chance = log_chance_of(count, mean, np.maximum(spread[at], 0))
-    kept = log_chance < -_LEAST_NATS
-    window, category, row, col = (axis[kept] for axis in at)
+    is_seldom = log_chance < -_LEAST_NATS
+    window, category, row, col = (axis[is_seldom] for axis in at)
     return {
         "window": window, "category": category, "row": row, "col": col, "rows": np.full(len(row), rows),
-        "cols": np.full(len(row), cols), "count": count[kept], "usual": mean[kept], "log_chance": log_chance[kept],
+        "cols": np.full(len(row), cols), "count": count[is_seldom], "usual": mean[is_seldom],
+        "log_chance": log_chance[is_seldom],
     }  # fmt: skip
 
 

@@ -100,9 +100,9 @@ function busiest({ cells }, rows, grid) {
 /** What is shown first: the highest, or where all is as usual the cell that expects most. */
 export const highest = (rows, of = picture) => ranked(rows, of)[0]?.[0] ?? [...rows].sort(([, a], [, b]) => b.expected - a.expected)[0]?.[0] ?? 0;
 
-/** The highest of what is chosen, [cell, row]. A lift on little history says nothing. */
+/** The highest of what is chosen, [cell, row], or the places with more than usual, [cell, row, place]. A lift on little history says nothing. */
 export function ranked(rows, { places, grid } = picture) {
-  if (isUnusual()) return places.map((place) => busiest(place, rows, grid)).filter(Boolean).slice(0, MOST);
+  if (isUnusual()) return places.flatMap((place) => { const cell = busiest(place, rows, grid); return cell ? [[...cell, place]] : []; }).slice(0, MOST);
   const isRanked = ({ support }) => support === "ok" || (support === "sparse" && chosen.measure !== "lift");
   return [...rows].filter(([, row]) => isRanked(row) && scoreOf(row) > 0).sort(([, a], [, b]) => scoreOf(b) - scoreOf(a)).slice(0, MOST);
 }
@@ -147,9 +147,9 @@ function showHighest(best) {
   const isNone = isUnusual() && !picture.places.length;
   $("top-head").hidden = isNone;
   $("top-none").replaceChildren(...(isNone ? [make("p", "No place stands out of what chance shows.", "quiet")] : []));
-  $("top").replaceChildren(...best.map(([cell, row], at) => {
-    const place = isUnusual() ? picture.places[at] : null;
-    const open = make("button", place ? `${plain(place.category)} ${placeName(place, picture.grid)}` : idOf(cell, picture.grid)), swatch = make("span", "", "swatch"), name = make("span", `${at + 1} `, place ? "" : "one");
+  $("top").replaceChildren(...best.map(([cell, row, place], at) => {
+    const number = place ? picture.places.indexOf(place) + 1 : at + 1; // as on the map
+    const open = make("button", place ? `${plain(place.category)} ${placeName(place, picture.grid)}` : idOf(cell, picture.grid)), swatch = make("span", "", "swatch"), name = make("span", `${number} `, place ? "" : "one");
     swatch.style.background = colourOf(place ? place.more : scoreOf(row));
     open.id = `top-${idOf(cell, picture.grid)}`; open.onclick = () => pin(cell);
     name.append(swatch, open);

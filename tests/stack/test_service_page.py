@@ -123,6 +123,25 @@ def test_the_map_opens_with_what_is_more_than_usual_or_says_that_nothing_is(brow
     assert [place["area"] for place in answer["places"]] == ["North", None]
 
 
+def test_a_place_without_a_cell_on_record_leaves_the_others_their_numbers(browser, folder):
+    frame, over_all = leave_frame(folder)
+    has_some = (over_all.support[:, 0] > 0) | (over_all.observed_1h[:, 0] > 0)
+    places = [
+        Unusual(category=category, row=cell // frame.spec.grid.cols, col=cell % frame.spec.grid.cols, **given)
+        for category, cell, given in (
+            ("theft", int(has_some.argmin()), {"observed": 12, "days": 40.0}),
+            ("battery", int(has_some.argmax()), {"observed": 7, "days": 20.0}),
+        )
+        for given in [{**given, "rows": 1, "cols": 1, "hours": 2, "usual": 1.4}]
+    ]
+    leave_frame(folder, unusual=tuple(places))
+    with running(the_service(folder)) as base:
+        (page,) = browser({"url": f"{base}/"})
+    assert re.findall(r"^(\d) (\w+).*\t(\d+)\t1.40\t2 h\t(.*)$", page["top"], re.MULTILINE) == [
+        ("2", "battery", "7", "20 days")
+    ]
+
+
 def test_every_area_has_a_row_that_chooses_it(browser, folder):
     leave_frame(folder)
     click = "document.querySelector('#areas-rows button').click();"
