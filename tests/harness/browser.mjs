@@ -6,9 +6,22 @@ import { createInterface } from 'node:readline';
 
 const { folder, chromium } = JSON.parse(process.argv[2]);
 const { default: puppeteer } = await import(createRequire(`${folder}/`).resolve('puppeteer-core'));
-const SETTLED_MS = 600, LONGEST_MS = 20_000;
-const pause = () => new Promise((done) => setTimeout(done, SETTLED_MS));
+const QUIET_MS = 400, LONGEST_MS = 20_000;
 const drawn = (page) => page.waitForFunction(() => document.body && document.body.dataset.state !== 'wait', { timeout: LONGEST_MS });
+
+/** settled(): when nothing that the page asked for, but its stream, has been under way for a while. */
+function watchRequests(page) {
+  const asked = new Set();
+  let newest = Date.now();
+  const note = (change) => (request) => { newest = Date.now(); if (request.resourceType() !== 'eventsource') change(request); };
+  page.on('request', note((request) => asked.add(request)));
+  for (const end of ['requestfinished', 'requestfailed']) page.on(end, note((request) => asked.delete(request)));
+  page.on('framenavigated', () => asked.clear());  // what the page before it asked for has no end
+  return async () => {
+    newest = Date.now();
+    for (const began = newest; Date.now() - began < LONGEST_MS && (asked.size > 0 || Date.now() - newest < QUIET_MS);) await new Promise((done) => setTimeout(done, 50));
+  };
+}
 
 /** The page asks only its own server. */
 function isOwn(asked, url) {
@@ -30,7 +43,7 @@ const browser = await puppeteer.launch({ executablePath: chromium, args: ['--no-
 async function looked(jobs) {
   const answers = [];
   for (const { url, theme = 'light', width = 1280, height = 720, cookie, does, png } of jobs) {
-    const context = await browser.createBrowserContext(), page = await context.newPage(), errors = [];
+    const context = await browser.createBrowserContext(), page = await context.newPage(), errors = [], settled = watchRequests(page);
     page.on('pageerror', (error) => errors.push(error.message));
     page.on('request', (request) => { if (!isOwn(request.url(), url)) errors.push(`asks ${request.url()}`); });
     if (cookie) await page.setCookie({ name: 'risk_token', value: cookie, url });
@@ -38,8 +51,8 @@ async function looked(jobs) {
     await page.setViewport({ width, height });
     await page.goto(url, { waitUntil: 'domcontentloaded' });
     await drawn(page);
-    await pause();
-    if (does) { await page.evaluate(`(async () => { ${does} })()`).catch(() => {}); await pause(); await drawn(page); }
+    await settled();
+    if (does) { await page.evaluate(`(async () => { ${does} })()`).catch(() => {}); await settled(); await drawn(page); }
     answers.push({ ...(await page.evaluate(said)), errors });
     if (png) await page.screenshot({ path: png });
     await context.close();

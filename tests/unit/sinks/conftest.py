@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 from tests.unit.sinks.test_influx_answers import sink_for
@@ -14,5 +16,5 @@ def sink(stub_store):
 def waits(monkeypatch):
     """Seconds that would have been slept before each retry."""
     slept = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=slept.append))  # other threads sleep as they do
     return slept
