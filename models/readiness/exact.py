@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array, csr_array, hstack
+from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
+from scipy.sparse import csr_array, hstack
 
 from models.readiness.question import EQUAL, Posts, Question
-from schemas.grid import Floats
 
 _NEGLIGIBLE = 1e-7  # of a unit's work: so many units do not stand before another one that is free
 
@@ -28,51 +27,50 @@ def solve(question: Question, *, seconds: float = 10.0) -> Proved:
     Points that the same places reach are one. Each may be served by a first unit, a second, and so on; the m-th is
     worth (1 - busy) * busy ** (m - 1). Their worth falls, so only the numbers of units at places must be whole.
     """
-    group, reaches = _groups(question)
-    weight = np.bincount(group, question.weight, minlength=reaches.shape[0])
-    levels = _levels(question)
-    worth = np.concatenate([weight * (1 - question.busy) * question.busy**level for level in range(levels)])
-    places, groups = question.reach.places, len(weight)
-    served = hstack([coo_array(-reaches), *[_identity(groups)] * levels])
-    limits = [LinearConstraint(served, -np.inf, 0), _all_units(places, question.units, served.shape[1])]
-    if areas := len(question.needed):
-        within = hstack([csr_array((areas, places)), _in_areas(question, group, groups)])
-        rest = csr_array((areas, groups * (levels - 1)))
-        limits.append(LinearConstraint(hstack([within, rest]), question.needed - EQUAL, np.inf))
-    cost = np.concatenate([np.zeros(places), -worth])
-    found = milp(
-        cost,
-        constraints=limits,
-        bounds=_bounds(question, places, served.shape[1]),
-        integrality=np.arange(len(cost)) < places,
-        options={"time_limit": seconds, "mip_rel_gap": 0.0},
-    )
-    if found.x is None:
-        return Proved(posts=None, bound=1.0, is_best=found.status == 2)
-    bound = -found.mip_dual_bound + 0.0
-    return Proved(posts=_posts(found.x[:places]), bound=bound, is_best=found.status == 0)
+    solution = _solved(question, _levels(question), seconds, looks_for_floor=False)
+    if solution.x is None:
+        return Proved(posts=None, bound=1.0, is_best=solution.status == 2)
+    units = np.rint(solution.x[: question.reach.places]).astype(int)
+    posts = tuple(np.repeat(np.arange(len(units)), units).tolist())
+    return Proved(posts=posts, bound=-solution.mip_dual_bound + 0.0, is_best=solution.status == 0)
 
 
 def best_floor(question: Question, *, seconds: float = 10.0) -> float:
-    """The largest share of each area's calls that posts can keep in all areas at once; the best found in that time."""
+    """The largest share of each area's calls that posts can keep in all areas at once; the best of that time."""
+    solution = _solved(question, 1, seconds, looks_for_floor=True)
+    return 0.0 if solution.x is None else float(solution.x[-1])
+
+
+def _solved(question: Question, levels: int, seconds: float, *, looks_for_floor: bool) -> OptimizeResult:
+    """Columns: units at each place; for each level, whether each group of points is served; the floor."""
     group, reaches = _groups(question)
     places, groups = question.reach.places, reaches.shape[0]
-    whole = question.inside @ question.weight
-    served = hstack([coo_array(-reaches), _identity(groups), csr_array((groups, 1))])
-    within = hstack([csr_array((len(whole), places)), _in_areas(question, group, groups), csr_array(-whole[:, None])])
-    columns = served.shape[1]
-    found = milp(
-        -(np.arange(columns) == columns - 1).astype(np.float64),
-        constraints=[
-            LinearConstraint(served, -np.inf, 0),
-            LinearConstraint(within, 0, np.inf),
-            _all_units(places, question.units, columns),
-        ],
-        bounds=_bounds(question, places, columns),
-        integrality=np.arange(columns) < places,
-        options={"time_limit": seconds},
+    identity = csr_array((np.ones(groups), (np.arange(groups), np.arange(groups))))
+    served = hstack([-reaches, *[identity] * levels, csr_array((groups, 1))])
+    columns, is_place = served.shape[1], np.arange(served.shape[1]) < places
+    limits = [LinearConstraint(served, -np.inf, 0), LinearConstraint(is_place.astype(float), *[question.units] * 2)]
+    if areas := len(question.inside):
+        area, point = np.nonzero(question.inside)
+        first = csr_array((question.weight[point], (area, group[point])), shape=(areas, groups))
+        whole = -(question.inside @ question.weight)[:, None]
+        parts = [csr_array((areas, places)), first, csr_array((areas, groups * (levels - 1))), csr_array(whole)]
+        limits.append(LinearConstraint(hstack(parts), -EQUAL, np.inf))
+    low, high, cost = np.zeros(columns), np.ones(columns), np.zeros(columns)
+    low[:places] = np.bincount(np.array(question.fixed, np.int64), minlength=places)
+    high[:places] = question.units
+    if looks_for_floor:
+        cost[-1] = -1
+    else:
+        low[-1] = high[-1] = question.floor
+        weight = np.bincount(group, question.weight, minlength=groups)
+        cost[places:-1] = np.concatenate([-weight * (1 - question.busy) * question.busy**m for m in range(levels)])
+    return milp(
+        cost,
+        constraints=limits,
+        bounds=Bounds(low, high),
+        integrality=is_place,
+        options={"time_limit": seconds, "mip_rel_gap": 0.0},
     )
-    return 0.0 if found.x is None else float(found.x[-1])
 
 
 def _groups(question: Question) -> tuple[npt.NDArray[np.intp], csr_array]:
@@ -93,28 +91,3 @@ def _levels(question: Question) -> int:
     if question.busy == 0:
         return 1
     return int(min(question.units, np.ceil(np.log(_NEGLIGIBLE) / np.log(question.busy))))
-
-
-def _in_areas(question: Question, group: npt.NDArray[np.intp], groups: int) -> csr_array:
-    """(areas, groups) the share of all expected calls."""
-    area, point = np.nonzero(question.inside)
-    return csr_array((question.weight[point], (area, group[point])), shape=(len(question.inside), groups))
-
-
-def _all_units(places: int, units: int, columns: int) -> LinearConstraint:
-    return LinearConstraint((np.arange(columns) < places).astype(np.float64), units, units)
-
-
-def _bounds(question: Question, places: int, columns: int) -> Bounds:
-    low, high = np.zeros(columns), np.ones(columns)
-    low[:places] = np.bincount(np.array(question.fixed, np.int64), minlength=places)
-    high[:places] = question.units
-    return Bounds(low, high)
-
-
-def _identity(size: int) -> csr_array:
-    return csr_array((np.ones(size), (np.arange(size), np.arange(size))))
-
-
-def _posts(units: Floats) -> Posts:
-    return tuple(np.repeat(np.arange(len(units)), np.rint(units).astype(int)).tolist())

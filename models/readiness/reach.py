@@ -110,28 +110,14 @@ def by_straight_line(grid: Grid, places_m: Floats, drive: Drive) -> Reach:
             f"{len(places_m):,} places reach {pairs:,.0f} points, at most {MOST_PAIRS:,} are looked at",
             "give the stations in place of any cell, or a shorter reach",
         )
-    shape = (grid.rows * side, grid.cols * side)
-    rows = [_points_near(place_m, reach_m, step_m, shape) for place_m in places_m]
-    row, col, metres = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-    cell = (row // side) * grid.cols + col // side
-    return Reach(
-        cells=grid.cells,
-        per_cell=side**2,
-        start=np.concatenate([[0], np.cumsum([len(part[0]) for part in rows])]),
-        point=(cell * side**2 + (row % side) * side + col % side).astype(np.int32),
-        minutes=drive.minutes_for(metres).astype(np.float32),
-    )
-
-
-def _points_near(
-    place_m: Floats, reach_m: float, step_m: float, shape: tuple[int, int]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
-    """(n,) rows, columns and metres of the points within reach of one place."""
-    first = np.maximum(np.ceil((place_m - reach_m) / step_m - 0.5), 0).astype(int)
-    last = np.minimum(np.floor((place_m + reach_m) / step_m - 0.5) + 1, shape).astype(int)
-    north, east = (
-        (np.arange(begin, end) + 0.5) * step_m - at_m for begin, end, at_m in zip(first, last, place_m, strict=True)
-    )
-    metres = np.hypot(north[:, None], east[None, :])
-    row, col = np.nonzero(metres <= reach_m + _WITHIN_M)
-    return row + first[0], col + first[1], metres[row, col]
+    north_m, east_m = ((np.arange(number * side) + 0.5) * step_m for number in (grid.rows, grid.cols))
+    start, points, minutes = [0], [], []
+    for place_north_m, place_east_m in places_m:
+        square = (north_m - place_north_m)[:, None] ** 2 + (east_m - place_east_m) ** 2
+        row, col = np.nonzero(square <= (reach_m + _WITHIN_M) ** 2)
+        cell = (row // side) * grid.cols + col // side
+        points.append((cell * side**2 + (row % side) * side + col % side).astype(np.int32))
+        minutes.append(drive.minutes_for(np.sqrt(square[row, col])).astype(np.float32))
+        start.append(start[-1] + len(row))
+    point, taken = np.concatenate(points), np.concatenate(minutes)
+    return Reach(cells=grid.cells, per_cell=side**2, start=np.array(start), point=point, minutes=taken)
