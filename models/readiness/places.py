@@ -1,14 +1,15 @@
 """Places of units as people write them, and tables of driving times: CSV files, checked against the grid."""
 
 import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.readiness.question import Posts
+from models.readiness.question import MOST_UNITS, Posts
 from models.readiness.reach import Reach, metres_of, refuse_outside
 from schemas.errors import DataError
 from schemas.files import sha256
@@ -16,8 +17,21 @@ from schemas.grid import Cells, Floats, Grid
 
 PLACES = "a CSV file with the columns place,lat,lon and, where several units or none stand at a place, units"
 TIMES = "a CSV file with the columns place,cell,minutes, with a row for each place and each cell that units answer"
-MOST_PLACES = 10_000
 MOST_MINUTES = 24 * 60
+T = TypeVar("T")
+
+
+class _Place(msgspec.Struct):
+    place: Annotated[str, msgspec.Meta(min_length=1)]
+    lat: Annotated[float, msgspec.Meta(ge=-90, le=90)]
+    lon: Annotated[float, msgspec.Meta(ge=-180, le=180)]
+    units: Annotated[int, msgspec.Meta(ge=0, le=MOST_UNITS)] | None = None
+
+
+class _Time(msgspec.Struct):
+    place: str
+    cell: str
+    minutes: Annotated[float, msgspec.Meta(ge=0, le=MOST_MINUTES)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,19 +75,13 @@ class Places:
 
 def read_places(path: Path, grid: Grid) -> Places:
     """The places of a file. Raises DataError for one that is not in the grid, and for a name that stands twice."""
-    rows = _rows(path, ("place", "lat", "lon"), PLACES)
-    names = [row["place"].strip() for row in rows]
-    if len(set(names)) != len(names) or not all(names):
-        twice = sorted({name for name in names if names.count(name) > 1 or not name})
+    rows = _rows(path, list[_Place], PLACES)
+    names = [row.place for row in rows]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{path}: {', '.join(map(repr, twice[:3]))} stands several times", "name each place once")
-    lat, lon = (np.array([_number(path, row, name) for row in rows]) for name in ("lat", "lon"))
+    lat, lon = (np.array([getattr(row, name) for row in rows]) for name in ("lat", "lon"))
     refuse_outside(grid, lat, lon)
-    units = None
-    if rows and "units" in rows[0]:
-        units = np.array([_number(path, row, "units") for row in rows])
-        if ((units < 0) | (units % 1 > 0) | (units > MOST_PLACES)).any():
-            raise DataError(f"{path}: units {units.max():g}", "give whole numbers of units, 0 where none stands")
-        units = units.astype(np.int64)
+    units = None if rows[0].units is None else np.array([row.units or 0 for row in rows])
     return Places(names=tuple(names), lat_deg=lat, lon_deg=lon, units=units)
 
 
@@ -85,12 +93,9 @@ def read_times(path: Path, places: Places, grid: Grid, *, minutes: float, answer
     """
     times = np.full((len(places), grid.cells), np.nan, np.float32)
     number = {name: place for place, name in enumerate(places.names)}
-    for row in _rows(path, ("place", "cell", "minutes"), TIMES):
-        place = number.get(row["place"].strip())
-        if place is not None:
-            times[place, grid.index_of(row["cell"].strip())] = _number(path, row, "minutes")
-    if (times < 0).any() or (times > MOST_MINUTES).any():
-        raise DataError(f"{path}: minutes from {np.nanmin(times):g} to {np.nanmax(times):g}", "give minutes of driving")
+    for row in _rows(path, list[_Time], TIMES):
+        if row.place in number:
+            times[number[row.place], grid.index_of(row.cell)] = row.minutes
     gaps = np.argwhere(np.isnan(times[:, answered]))
     if len(gaps):
         place, cell = gaps[0]
@@ -116,25 +121,13 @@ def read_times(path: Path, places: Places, grid: Grid, *, minutes: float, answer
     return reach, sha256(path.read_bytes())
 
 
-def _rows(path: Path, columns: Sequence[str], expected: str) -> list[dict[str, str]]:
+def _rows(path: Path, kind: type[list[T]], expected: str) -> list[T]:
+    """The rows of a CSV file, checked: at least one."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if missing := set(columns) - set(reader.fieldnames or ()):
-                raise DataError(f"{path} has no column {', '.join(sorted(missing))}", f"give {expected}")
-            rows = [{name: value or "" for name, value in row.items() if name} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            rows = msgspec.convert(list(csv.DictReader(file)), kind, strict=False)
+    except (OSError, UnicodeDecodeError, csv.Error, msgspec.ValidationError) as error:
         raise DataError(f"{path} cannot be read ({error})", f"give {expected}") from error
     if not rows:
         raise DataError(f"{path} has no row", f"give {expected}")
     return rows
-
-
-def _number(path: Path, row: dict[str, str], column: str) -> float:
-    try:
-        value = float(row[column])
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise DataError(f"{path}: {column} {row[column]!r} of {row['place']!r}", "write a number, as 40.12")
-    return value

@@ -4,7 +4,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from models.readiness.question import BUSY, FLOOR, LEAST_GAIN, MOST_UNITS
 from schemas.grid import CELL_ID
 from schemas.spec import SLUG
 
@@ -19,16 +18,16 @@ Amount = Annotated[float, Field(ge=0)]
 Chance = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Closed(BaseModel):
+class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Change(_Closed):
+class Change(Closed):
     since: Instant
     says: str = Field(examples=["05 to 08 h x 1.9, 12 cells x 2.1"], description="In the region's local hours")
 
 
-class _Facts(_Closed):
+class Facts(Closed):
     region: str
     as_of: Instant = Field(description="The time that the scores are for, in UTC")
     stale: bool = Field(description="Too old, or ahead of this clock: not to be taken as current")
@@ -39,7 +38,7 @@ class _Facts(_Closed):
     change: Change | None = Field(description="A change of the region that the forecast follows for three days or more")
 
 
-class CellView(_Closed):
+class CellView(Closed):
     """How old the answer may be."""
 
     require: Literal["current"] | None = Field(None, description="`current`: 503 in place of scores that are stale")
@@ -61,7 +60,7 @@ class ScoresView(View):
     format: Literal["json", "geojson", "csv"] | None = Field(None, description="In place of the header Accept")
 
 
-class Amounts(_Closed):
+class Amounts(Closed):
     expected: Amount = Field(description="Incidents to expect within the horizon")
     usual: Amount = Field(description="What is usual for this hour of the week")
     risk: Chance = Field(description="Probability of at least one")
@@ -77,14 +76,14 @@ class Row(Amounts):
     lon: float
 
 
-class RegionScores(_Facts):
+class RegionScores(Facts):
     category: str
     horizon: str
     area: str | None
     cells: list[Row]
 
 
-class Factor(_Closed):
+class Factor(Closed):
     group: str
     says: str
     factor: Amount
@@ -99,7 +98,7 @@ class CellScore(Amounts):
     )
 
 
-class Cell(_Facts):
+class Cell(Facts):
     cell: CellId
     lat: float
     lon: float
@@ -107,7 +106,7 @@ class Cell(_Facts):
     scores: list[CellScore]
 
 
-class Place(_Closed):
+class Place(Closed):
     south_deg: float
     west_deg: float
     cell_m: float
@@ -117,7 +116,7 @@ class Place(_Closed):
     cell_lon_deg: float
 
 
-class Region(_Facts):
+class Region(Facts):
     timezone: str
     tick_s: int
     stale_after_s: int
@@ -127,7 +126,7 @@ class Region(_Facts):
     areas: list[str]
 
 
-class Regions(_Closed):
+class Regions(Closed):
     regions: list[Region]
 
 
@@ -139,7 +138,7 @@ Ring = Annotated[list[Position], Field(min_length=4, max_length=MOST_VERTICES)]
 Rings = Annotated[list[Ring], Field(min_length=1, max_length=MOST_POLYGONS)]
 
 
-class _Drawn(_Closed):
+class _Drawn(Closed):
     bbox: Annotated[list[float], Field(min_length=4, max_length=6)] | None = Field(None, description="Ignored")
 
 
@@ -165,7 +164,7 @@ Shape = Annotated[
 ]
 
 
-class _Together(_Closed):
+class _Together(Closed):
     expected: Amount
     usual: Amount
     observed_1h: Count
@@ -173,7 +172,7 @@ class _Together(_Closed):
     support: dict[Support, Count] = Field(description="How many of the cells have which support")
 
 
-class AreaScore(_Facts, _Together):
+class AreaScore(Facts, _Together):
     category: str
     horizon: str
     cells: list[CellId] = Field(description="Those whose centre lies in the polygon")
@@ -184,87 +183,10 @@ class AreaRow(_Together):
     area: str
 
 
-class AreaScores(_Facts):
+class AreaScores(Facts):
     category: str
     horizon: str
     areas: list[AreaRow]
-    assumes: str
-
-
-class Spot(_Closed):
-    """A place: of no person, no crew, no vehicle."""
-
-    lat: Annotated[float, Field(ge=-90, le=90)]
-    lon: Annotated[float, Field(ge=-180, le=180)]
-
-
-class PostsView(CellView):
-    horizon: Annotated[str, Field(pattern=r"^\d{1,3}h$")] | None = Field(
-        None, description="As `1h`; without it the shortest"
-    )
-
-
-class PostsAsked(_Closed):
-    units: Annotated[list[Spot], Field(max_length=MOST_UNITS)] = Field(description="Where the free units stand now")
-    places: Annotated[list[Spot], Field(min_length=1, max_length=1_000)] | None = Field(
-        None, description="Where units may go; without them any cell with calls on record"
-    )
-    returning: Annotated[list[Spot], Field(max_length=MOST_UNITS)] = Field(
-        default=[],
-        description="Posts of units that are free again within half an hour: counted, never moved",
-    )
-    freed: Spot | None = Field(None, description="Where a unit is that becomes free: it is given its best place")
-    reach_minutes: Annotated[float, Field(gt=0, le=240)] = 8
-    speed_kmh: Annotated[float, Field(gt=0, le=300)] = Field(40, description="Over 1.3 times the straight line")
-    busy: Annotated[float, Field(ge=0, lt=1)] = Field(BUSY, description="Share of the time in which a unit is away")
-    floor: Annotated[float, Field(ge=0, lt=1)] = Field(
-        FLOOR, description="Share of each area's calls within reach, below which no move takes it; 0: none"
-    )
-    most_moves: Annotated[int, Field(ge=0, le=MOST_UNITS)] = Field(0, description="0: only say what is within reach")
-    least_gain: Annotated[float, Field(gt=0, le=1)] = Field(
-        LEAST_GAIN, description="Of all expected calls: a move that gains less is not worth it"
-    )
-    most_minutes: Annotated[float, Field(gt=0, le=240)] = Field(15, description="Of driving, for a move")
-
-
-class AreaReach(_Closed):
-    area: str
-    expected: Amount
-    within: Chance | None = Field(description="Share of the area's expected calls within reach; null where none are")
-    floor_kept: bool | None = Field(description="null: the floor does not hold here")
-
-
-class BareCell(_Closed):
-    cell: CellId
-    lat: float
-    lon: float
-    expected: Amount
-
-
-class Gain(Spot):
-    gain: float = Field(description="Share of all expected calls more that a free unit reaches")
-    minutes: Amount = Field(description="Of driving to that place")
-
-
-class Move(Gain):
-    unit: Count = Field(description="Which of the units, from 0")
-
-
-class Readiness(_Facts):
-    horizon: str
-    categories: list[str] = Field(description="Those of the region that standing units answer")
-    units: Count
-    expected: Amount
-    within: Chance = Field(description="Share of the expected calls within reach of a unit")
-    usual_within: Chance = Field(description="The same share of what is usual for this hour of the week")
-    by_a_free_unit: Chance = Field(description="Share reached if each unit is away for `busy` of the time")
-    by_two: Chance = Field(description="Share within reach of two units or more")
-    floor: Amount = Field(description="0: none, as the request asked")
-    areas: list[AreaReach]
-    bare: list[BareCell] = Field(description="Cells of which less than half is within reach, most expected first")
-    moves: list[Move] = Field(description="Those that are worth it, best first; mostly none")
-    freed: Gain | None
-    warnings: list[str]
     assumes: str
 
 
@@ -277,7 +199,7 @@ class UnusualView(CellView):
     )
 
 
-class UnusualPlace(_Closed):
+class UnusualPlace(Closed):
     category: str
     area: str | None = Field(description="The area that has most of the cells")
     cells: list[CellId]
@@ -289,14 +211,14 @@ class UnusualPlace(_Closed):
     once_in_days: Amount = Field(description="Chance alone shows as much once in so many days, somewhere in the region")
 
 
-class UnusualAnswer(_Facts):
+class UnusualAnswer(Facts):
     category: str
     area: str | None
     least_days: float = Field(description="What chance shows more often than once in so many days is as usual")
     places: list[UnusualPlace]
 
 
-class ServiceHealth(_Closed):
+class ServiceHealth(Closed):
     status: Literal["ok"]
     regions: Count
     stale: Count
