@@ -23,7 +23,7 @@ from models.readiness.areas import LEAST_PART, parts_of, with_enough
 from models.readiness.choose import choose, moves_worth_it, place_for_one_more
 from models.readiness.demand import Demand, usual_week
 from models.readiness.exact import solve
-from models.readiness.question import Posts, Question, shares_of
+from models.readiness.question import Posts, Question
 from models.readiness.reach import Drive, Reach, by_straight_line, metres_of
 from models.training.fit_baseline import Blocks, constants_until
 from models.training.fit_baseline import choose as choose_baseline
@@ -270,7 +270,7 @@ def floors(city: City, say: Say) -> list[dict[str, Any]]:
             {
                 "floor": floor,
                 "is_kept": question.lacking(posts) == 0,
-                "promised": round(100 * shares_of(question, posts, {}).within, 1),
+                "promised": round(100 * question.within(posts), 1),
                 "kept": _percent(kept),
                 "worst": f"{worst} {100 * of_parts[worst]:.0f} %",
                 "worst_kept": round(100 * of_parts[worst], 1),
@@ -292,7 +292,7 @@ def promises(city: City, say: Say) -> list[dict[str, Any]]:
             question = Question(expected=city.demand.expected, reach=reach, units=units, busy=0.0)
             posts = choose(question, np.random.default_rng(0), restarts=3)
             promised, kept = (
-                shares_of(question, posts, {}).within,
+                question.within(posts),
                 float(city.kept(places_m[list(posts)], drive).mean()),
             )
             shares = {"promised": round(100 * promised, 1), "kept": round(100 * kept, 1)}

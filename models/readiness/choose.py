@@ -4,7 +4,6 @@ Greedy choice (Nemhauser, Wolsey and Fisher, Mathematical Programming 14, 1978),
 until none gains, and the same from random posts. An area below its floor outweighs every gain.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,18 +106,12 @@ def moves_worth_it(
 ) -> Iterator[Move]:
     """At most `most_moves` moves, the best first, each of another unit, and none below `least_gain`: often none at all.
 
-    posts: where the question's units stand; of these, one for each of `question.fixed` stays. allowed: (units, places)
-    where each may go. No area that is at its floor falls below it, and none that is below it loses more.
+    posts: where the question's units stand, first those that are fixed. allowed: (units, places) where each may go. No
+    area that is at its floor falls below it, and none that is below it loses more.
     """
     within = question.inside @ (question.weight * (question.reach.covered(posts) > 0))
     choice = _Choice(question=question, needed=np.minimum(question.needed, within))
-    moved, fixed = list(posts), Counter(question.fixed)
-    free = []
-    for unit, place in enumerate(posts):
-        if fixed[place] > 0:
-            fixed[place] -= 1
-        else:
-            free.append(unit)
+    moved, free = list(posts), list(range(len(question.fixed), len(posts)))
     for _ in range(min(most_moves, len(free))):
         before = question.served(tuple(moved))
         tried = {

@@ -10,15 +10,10 @@ from models.counting.count_state import CountState
 from models.feature_lists import usual_columns
 from models.features import FeatureEngine
 from models.local_time import HOURS_OF_BLOCK
-from schemas.errors import ArtifactError, DataError
+from models.readiness.answer import answered_columns
+from schemas.errors import DataError
 from schemas.grid import Floats
 from schemas.spec import Spec
-
-NOT_NAMED = "its spec names no category that standing units answer (`answered_by`)"
-NAME_THEM = (
-    "name them when it is trained, as answered_by = ['ems'], for calls that units drive to: ambulances, fire engines. "
-    "Posts for crime would be a patrol map, which this program does not make"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +23,6 @@ class Demand:
     expected: Floats  # (cells,) calls in the week
     has_history: npt.NDArray[np.bool_]  # (cells,) any such call in the days whose counts are kept
     categories: tuple[str, ...]
-
-
-def answered_columns(spec: Spec) -> list[int]:
-    """The places of the spec's `answered_by` among its categories. Raises ArtifactError without any."""
-    if not spec.answered_by:
-        raise ArtifactError(f"{spec.region} has no posts: {NOT_NAMED}", NAME_THEM)
-    return [spec.categories.index(name) for name in spec.answered_by]
 
 
 def usual_week(spec: Spec, constants: BaselineConstants, state: CountState) -> Demand:

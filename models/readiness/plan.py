@@ -1,19 +1,19 @@
 """Fixed posts for a usual week, beside those that there are now: what each promises, and what it kept."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from models.artifact.artifact import Artifact
 from models.files.incident_files import IncidentTable
+from models.readiness.answer import Reached, reached_by
 from models.readiness.choose import RESTARTS, choose
 from models.readiness.demand import Demand
 from models.readiness.exact import best_floor, solve
-from models.readiness.judge import Kept, kept
 from models.readiness.places import Places
-from models.readiness.question import EQUAL, Posts, Question, Shares, shares_of
+from models.readiness.question import EQUAL, Posts, Question
 from models.readiness.reach import Drive, Reach, metres_of
 from schemas.errors import DataError
 from schemas.grid import Cells, Grid
@@ -25,51 +25,48 @@ _PROVED = 1e-4  # of all expected calls
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is asked of all plans of a region. areas: the cells of each; counted: of them, those with enough
-    calls; floored: where the floor holds, if there is one."""
+    """What is asked of all plans of a region. areas: the cells of each; floored: those where the floor holds."""
 
-    artifact: Artifact
+    grid: Grid
     demand: Demand
     drive: Drive
     units: int
     busy: float
     floor: float
     areas: Mapping[str, Cells]
-    counted: Sequence[str]
     floored: Sequence[str]
 
-    def worst(self, plan: "Plan") -> str | None:
-        """Of the areas with enough calls the one with the smallest share within reach."""
-        return min(self.counted, key=lambda name: plan.shares.by_area[name], default=None)
-
-    @property
-    def grid(self) -> Grid:
-        return self.artifact.spec.grid
-
     def question(self, reach: Reach, *, units: int, fixed: Posts) -> Question:
-        return Question(
-            expected=self.demand.expected,
-            reach=reach,
-            units=units,
-            busy=self.busy,
-            fixed=fixed,
-            areas=[self.areas[name] for name in self.floored],
-            floor=self.floor,
-        )
+        areas = [self.areas[name] for name in self.floored]
+        expected, busy, floor = self.demand.expected, self.busy, self.floor
+        return Question(expected=expected, reach=reach, units=units, busy=busy, fixed=fixed, areas=areas, floor=floor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    place: str
+    lat: float
+    lon: float
+    units: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Shares of later calls, at their real places, as `Reached` promises them of expected ones."""
+
+    within: float
+    by_a_free_unit: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Posts with a name. posts: positions in `places`; covered, kept: None without calls after the artifact's data."""
+    """proved_best: of its places no posts have more calls reached by a free unit."""
 
-    name: str
-    places: Places
-    posts: Posts
-    shares: Shares
-    is_best: bool = False  # proved: these places serve no more
-    covered: npt.NDArray[np.int64] | None = None  # (calls,) units that reached each
-    kept: Kept | None = None
-    times_sha256: str = ""  # of a table of driving times
+    plan: str
+    reached: Reached
+    proved_best: bool
+    kept: Kept | None
+    posts: tuple[Post, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,41 +80,51 @@ class Candidates:
     now: Mapping[str, Posts] = field(default_factory=dict)
     times_sha256: str = ""
 
-    def plans(self, asked: Asked, calls: IncidentTable | None) -> Iterator[Plan]:
-        """The posts as they are, then the best ones, with what they kept of later calls, which lie in the grid."""
-        posts, is_best = best_posts(self, asked, np.random.default_rng(0))
-        for name, each in {**self.now, self.name: posts}.items():
-            question = asked.question(self.reach, units=len(each), fixed=())
-            covered = None if calls is None else self._covered(asked, calls, each)
-            yield Plan(
-                name=name,
-                places=self.places,
-                posts=each,
-                shares=shares_of(question, each, asked.areas),
-                is_best=is_best and name == self.name,
-                covered=covered,
-                kept=None if covered is None else kept(covered, busy=asked.busy),
-                times_sha256=self.times_sha256,
-            )
+    def posts(self, posts: Posts) -> Iterator[Post]:
+        """By the names of their places."""
+        named = sorted((self.places.names[post], post, units) for post, units in Counter(posts).items())
+        for name, post, units in named:
+            lat, lon = (round(float(degrees[post]), 5) for degrees in (self.places.lat_deg, self.places.lon_deg))
+            yield Post(place=name, lat=lat, lon=lon, units=units)
 
-    def _covered(self, asked: Asked, calls: IncidentTable, posts: Posts) -> npt.NDArray[np.int64]:
+    def covered(self, asked: Asked, calls: IncidentTable, posts: Posts) -> npt.NDArray[np.int64]:
         """(calls,) units that reach each: by straight line at its real place, by driving times in its cell."""
         if self.times_sha256:
             return self.reach.covered(posts)[asked.grid.locate(calls.lat_deg, calls.lon_deg)[0]]
         of_calls = metres_of(asked.grid, calls.lat_deg, calls.lon_deg)
-        of_posts = self.places.metres(asked.grid)[list(posts)]
         covered = np.zeros(len(calls), np.int64)
-        for post_m in of_posts:
+        for post_m in self.places.metres(asked.grid)[list(posts)]:
             covered += np.hypot(*(of_calls - post_m).T) <= asked.drive.metres
         return covered
 
 
-def best_posts(candidates: Candidates, asked: Asked, random: np.random.Generator) -> tuple[Posts, bool]:
+def plans_of(choices: Sequence[Candidates], asked: Asked, calls: IncidentTable | None) -> Iterator[Plan]:
+    """The posts as they are, then the best ones, with what they kept of later calls, which lie in the grid."""
+    for choice in choices:
+        best, is_best = best_posts(choice, asked)
+        for name, posts in {**choice.now, choice.name: best}.items():
+            question = asked.question(choice.reach, units=len(posts), fixed=())
+            covered = None if calls is None else choice.covered(asked, calls, posts)
+            yield Plan(
+                plan=name,
+                reached=reached_by(question, posts, asked.areas, asked.floored),
+                proved_best=is_best and name == choice.name,
+                kept=None
+                if covered is None
+                else Kept(
+                    within=round(float((covered > 0).mean()), 4),
+                    by_a_free_unit=round(float((1 - asked.busy**covered).mean()), 4),
+                ),
+                posts=tuple(choice.posts(posts)),
+            )
+
+
+def best_posts(choice: Candidates, asked: Asked) -> tuple[Posts, bool]:
     """The best posts, and whether none are better. Raises DataError, with the best floor, if they cannot keep it."""
-    question = asked.question(candidates.reach, units=asked.units, fixed=candidates.fixed)
-    few = len(candidates.places) <= FEW_PLACES
-    posts = choose(question, random, restarts=RESTARTS if few else _FEW_RESTARTS)
-    proved = solve(question) if few else None
+    question = asked.question(choice.reach, units=asked.units, fixed=choice.fixed)
+    few = len(choice.places) <= FEW_PLACES
+    posts = choose(question, np.random.default_rng(0), restarts=RESTARTS if few else _FEW_RESTARTS)
+    proved = solve(question) if few or question.lacking(posts) else None
     if (
         proved
         and proved.posts is not None
@@ -125,32 +132,18 @@ def best_posts(candidates: Candidates, asked: Asked, random: np.random.Generator
     ):
         posts = proved.posts
     if question.lacking(posts) > 0:
-        raise _floor_cannot_be_kept(candidates, asked, question, random)
+        raise _floor_cannot_be_kept(choice.name, asked, question)
     return posts, proved is not None and proved.bound - question.served(posts) < _PROVED
 
 
-def _floor_cannot_be_kept(
-    candidates: Candidates, asked: Asked, question: Question, random: np.random.Generator
-) -> DataError:
-    """Which areas no place reaches enough of, else the best floor there is."""
-    units = "1 unit" if asked.units == 1 else f"{asked.units} units"
-    fault = f"{units} cannot have {asked.floor:.0%} of the calls of each area within reach ({candidates.name})"
+def _floor_cannot_be_kept(places: str, asked: Asked, question: Question) -> DataError:
+    """Which areas no place reaches enough of, and the best floor there is."""
     every = question.inside @ (question.weight * (question.reach.covered(tuple(range(question.reach.places))) > 0))
-    if far := [name for name, lacks in zip(asked.floored, every < question.needed - EQUAL, strict=True) if lacks]:
-        return DataError(
-            f"{fault}: none of its places reaches so much of {', '.join(far)}",
-            "add a station there (without --stations you see where), give more minutes, or write --no-floor-in AREA",
-        )
-    few = len(candidates.places) <= FEW_PLACES
-    best = best_floor(question) if few else _floor_found(question, random)
-    said = f"give --floor {np.floor(1000 * best) / 1000:g}, the best {'there is' if few else 'that was found'}"
-    return DataError(fault, f"{said}, or more units or minutes")
-
-
-def _floor_found(question: Question, random: np.random.Generator) -> float:
-    low, high = 0.0, question.floor
-    while high - low > 0.01:
-        middle = (low + high) / 2
-        asked = replace(question, floor=middle)
-        low, high = (middle, high) if asked.lacking(choose(asked, random, restarts=0)) == 0 else (low, middle)
-    return low
+    far = [name for name, lacks in zip(asked.floored, every < question.needed - EQUAL, strict=True) if lacks]
+    units = "1 unit" if asked.units == 1 else f"{asked.units} units"
+    return DataError(
+        f"{units} cannot have {asked.floor:.0%} of the calls of each area within reach ({places})"
+        + (f": no place reaches so much of {', '.join(far)}" if far else ""),
+        f"give --floor {np.floor(1000 * best_floor(question)) / 1000:g}, the best there is, more units, minutes or "
+        "stations, or --areas without what your units need not reach",
+    )

@@ -5,7 +5,7 @@ point that n units reach is served with probability 1 - busy ** n. Source: Daski
 With `busy` 0 it is the maximal covering problem, MCLP.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -71,6 +71,10 @@ class Question:
         """(areas,) the share of all expected calls that must be within reach in each area."""
         return self.floor * (self.inside @ self.weight)
 
+    def within(self, posts: Posts) -> float:
+        """The share of the expected calls within reach of a unit."""
+        return float((self.weight * (self.reach.covered(posts) > 0)).sum())
+
     def served(self, posts: Posts) -> float:
         """The share of the expected calls that a unit reaches which is not busy: the objective."""
         covered = self.reach.covered(posts)
@@ -80,27 +84,3 @@ class Question:
         """The share of all expected calls that areas lack below their floors; 0 where the floor is kept."""
         within = self.inside @ (self.weight * (self.reach.covered(posts) > 0))
         return float(np.maximum(self.needed - within - EQUAL, 0).sum())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shares:
-    """What posts reach, in shares of the expected calls."""
-
-    within: float  # of one post or more
-    served: float  # by a unit that is not busy
-    twice: float  # of two posts or more
-    by_area: Mapping[str, float]  # within reach, of each area's own calls; NaN where none are expected
-
-
-def shares_of(question: Question, posts: Posts, areas: Mapping[str, Cells]) -> Shares:
-    """areas: the cells of each; they may overlap."""
-    covered = question.reach.covered(posts)
-    cells = question.weight.reshape(-1, question.reach.per_cell)
-    within = cells * (covered > 0).reshape(cells.shape)
-    of_areas = {name: (within[chosen].sum(), cells[chosen].sum()) for name, chosen in areas.items()}
-    return Shares(
-        within=float(within.sum()),
-        served=question.served(posts),
-        twice=float((question.weight * (covered > 1)).sum()),
-        by_area={name: float(part / whole) if whole > 0 else np.nan for name, (part, whole) in of_areas.items()},
-    )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.readiness.choose import choose, moves_worth_it, place_for_one_more
 from models.readiness.exact import best_floor, solve
-from models.readiness.question import Question, shares_of
+from models.readiness.question import Question
 from schemas.errors import DataError
 from tests.harness.reaching import reach_of
 
@@ -86,7 +86,7 @@ def test_more_units_never_reach_less(seed):
 def test_units_that_are_never_busy_serve_what_is_within_reach(seed):
     question = drawn(seed, busy=0.0)
     posts = choose(question, np.random.default_rng(0))
-    assert question.served(posts) == pytest.approx(shares_of(question, posts, {}).within)
+    assert question.served(posts) == pytest.approx(question.within(posts))
 
 
 @given(st.integers(0, 10**6))

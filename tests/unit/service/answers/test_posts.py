@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from models.all_categories import stored_views
+from models.readiness.answer import ASSUMES
 from models.readiness.reach import DETOUR
 from schemas.areas import area_of
 from schemas.left_behind.frame_file import write_frames
-from service.answers.posts import ASSUMES
 from tests.harness.service import Client, Clock, leave_frame, running, toy_service
 from tests.harness.toy import toy_constants, toy_frame, toy_grid, toy_spec
 
