@@ -6,6 +6,7 @@ from models.cli.cold_start import cold_start_command
 from models.cli.evaluate import evaluate_command
 from models.cli.explain import explain_command
 from models.cli.posts import posts_command
+from models.cli.simulate_feedback import simulate_feedback_command
 from models.cli.train import train_command
 from models.cli.tune import tune_command
 from models.cli.version import Version
@@ -26,6 +27,7 @@ app.command("cold-start")(cold_start_command)
 app.command("evaluate")(evaluate_command)
 app.command("explain")(explain_command)
 app.command("posts")(posts_command)
+app.command("simulate-feedback")(simulate_feedback_command)
 app.command("tune")(tune_command)
 
 
