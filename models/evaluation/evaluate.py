@@ -14,6 +14,7 @@ from models.evaluation.judge import Judge
 from models.evaluation.leaks import refuse_leaks
 from models.evaluation.origins import combine_origins
 from models.evaluation.plan import EvaluationPlan
+from models.evaluation.posts import PostsJudge
 from models.evaluation.product import learn, spec_of
 from models.evaluation.result import NETWORK_KINDS, OUR_BASELINE, WITH_THE_NETWORK, Evaluation, Losses, ModelResult
 from models.evaluation.rivals import RIVALS
@@ -33,7 +34,9 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
     """
     _refuse_nothing_left(task, plan)
     began = time.monotonic()
-    judge = Judge(task=task, seed=plan.seeds[0], rows=plan.rows)
+    known = task.test - plan.purge
+    posts = PostsJudge.of(task, spec_of(task), plan.posts, plan.reach_km, known) if plan.posts else None
+    judge = Judge(task=task, seed=plan.seeds[0], posts=posts, rows=plan.rows)
     rows, learning = _all_rows(task, judge, plan)
     best = min((row for row in rows if row.kind not in WITH_THE_NETWORK), key=_log_score)
     best_rule = min((row for row in rows if row.kind == "rule"), key=_log_score)
@@ -61,6 +64,7 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         versions=versions,
         recipe=plan.recipe,
         seeds=tuple(plan.seeds),
+        posts=posts.rows({row.model: row.posts for row in rows}) if posts else (),
     )
 
 
@@ -102,7 +106,9 @@ def evaluate_rolling(
 ) -> Evaluation:
     """`evaluate`, and the same at origins before: `origins` blocks of time, one behind the other, each judged once."""
     tasks = [earlier(task, blocks) for blocks in range(origins - 1, 0, -1)]
-    evaluations = [evaluate(each, plan, now=now, versions=versions) for each in (*tasks, task)]
+    without_posts = replace(plan, posts=())
+    evaluations = [evaluate(each, without_posts, now=now, versions=versions) for each in tasks]
+    evaluations.append(evaluate(task, plan, now=now, versions=versions))
     if origins == 1:
         return evaluations[0]
     return replace(

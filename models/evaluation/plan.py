@@ -17,4 +17,6 @@ class EvaluationPlan:
     recipe: Hyperparameters = DEFAULT  # of the networks
     networks: Sequence[str] = (DEFAULT.network,)  # kinds to judge; the report speaks of the first one
     tell: Callable[[str, float], None]  # (what, how far 0..1)
+    posts: Sequence[int] = ()  # units whose posts are judged, too; see `models/evaluation/posts.py`
+    reach_km: Sequence[float] = ()  # of their posts
     rows: int = ROWS  # cells at steps whose features and forecasts are in memory at a time

@@ -52,6 +52,7 @@ def spec_of(task: Task) -> Spec:
         horizons_s=(task.step_s,),
         late_limit_s=7 * DAY_S,  # the longest there is: records of files become known days later
         features=feature_names((f"{task.step_s // 3600}h",)),
+        answered_by=task.answered_by,
     )
     return informed(spec, holidays=task.holidays, series=task.covariates.series)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from models.dispersion import Dispersion
+from models.evaluation.posts import FollowedPosts, PostsRow
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.measures.cube import Cube
 from models.measures.paired import Difference
@@ -31,6 +32,7 @@ class ModelResult:
     seeds: int
     log_scores_of_seeds: tuple[float, ...]  # NB log score of each seed; one without seeds
     seconds: float  # of fitting and forecasting
+    posts: tuple[FollowedPosts, ...] = ()  # that follow the mean over the seeds
     versus_best_baseline: Difference | None = None  # None for the best rival itself
     versus_best_rule: Difference | None = None  # None for the best rule itself
     versus_own_baseline: Difference | None = None  # of a network: what it starts from; None for other kinds
@@ -90,6 +92,7 @@ class Evaluation:
     recipe: Hyperparameters = DEFAULT  # of the network
     seeds: tuple[int, ...] = ()  # of the network, and of regressions that have seeds
     origins: Origins | None = None  # where earlier stretches were judged, too
+    posts: tuple[PostsRow, ...] = ()  # where they were asked for
 
     @property
     def best_score(self) -> float:

@@ -50,6 +50,7 @@ class Task:
     row_counts: tuple[RowCount, ...] = ()  # what became of the file's rows; of the published tasks the README says it
     holidays: str = ""  # whose, that the models of the product's features know
     covariates: OutsideSeries = field(default_factory=OutsideSeries)  # that they know
+    answered_by: tuple[str, ...] = ()  # categories that standing units answer
     data_file: str = "none"  # its name
     data_sha256: str = ""
 
@@ -134,7 +135,7 @@ def task_of(asked: RegionTask, *, step: str, origins: int = 1, now_s: float) -> 
     if asked.covariates:
         age_hours = asked.covariate_max_age_hours
         series = OutsideSeries.read(Path(asked.covariates), asked.region, max_age_hours=age_hours)
-    return replace(task, holidays=asked.holidays, covariates=series)
+    return replace(task, holidays=asked.holidays, covariates=series, answered_by=asked.answered_by)
 
 
 def _of_archive(asked: RegionTask, step: str, origins: int) -> Task:

@@ -87,6 +87,11 @@ def choose(question: Question, random: np.random.Generator, *, restarts: int = R
     return tuple(sorted(best))
 
 
+def improved(question: Question, posts: Posts) -> Posts:
+    """The posts after exchanges of one unit at a time, until none gains."""
+    return tuple(sorted(_exchanged(_Choice(question=question, needed=question.needed), posts)[0]))
+
+
 def _exchanged(choice: _Choice, posts: Posts) -> tuple[Posts, float]:
     """The posts after exchanges that gain, and their value. The first ones are fixed, as the question has them."""
     fixed = len(choice.question.fixed)
