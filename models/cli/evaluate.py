@@ -46,6 +46,8 @@ def evaluate_command(
         ),
     ] = None,
     delay_steps: Annotated[int, typer.Option(min=0, help="Steps until an incident is known")] = 0,
+    posts: Annotated[str, typer.Option(help="Also judge posts of so many units, as 5,10,20; needs answered_by")] = "",
+    reach_km: Annotated[str, typer.Option(help="How far a unit reaches from its post, as 3,5")] = "3",
     forest: Annotated[bool, typer.Option(help="Also Spark MLlib's random forest, which needs Java")] = True,
 ) -> None:
     """Judge the network and its simple rivals, in one table, on the last block of time.
@@ -68,6 +70,7 @@ def evaluate_command(
     kinds = tuple(dict.fromkeys(network or [recipe.network]))
     for kind in kinds:
         kind_of_network(kind)
+    units, kilometres = _numbers("--posts", posts), _numbers("--reach-km", reach_km)
     task = task_of(asked, step=step, origins=origins, now_s=time.time()) if asked else named_task(what)
     with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
         make_writable(out)  # before hours of work
@@ -80,6 +83,8 @@ def evaluate_command(
             delay=delay_steps,
             recipe=recipe,
             networks=kinds,
+            posts=[int(number) for number in units],
+            reach_km=kilometres,
             tell=report,
         )
         versions = {name: version(name) for name in LIBRARIES}
@@ -87,6 +92,17 @@ def evaluate_command(
     print_table(evaluation, console)  # first, so that hours of work can be read even if a file cannot be written
     page = write_report(evaluation, out)
     console.print(f"report: {page}", soft_wrap=True)
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    """Raises SettingsError for what is no list of numbers above 0."""
+    try:
+        numbers = [float(number) for number in text.split(",")] if text else []
+    except ValueError:
+        numbers = [0.0]
+    if not all(0 < number < 1000 for number in numbers):
+        raise SettingsError(f"{option} {text}", "give numbers, as 5,10,20")
+    return numbers
 
 
 def _recipe_of(asked: RegionTask, origins: int) -> Hyperparameters:

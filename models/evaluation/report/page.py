@@ -15,6 +15,7 @@ from models.evaluation.report.as_json import as_json
 from models.evaluation.report.columns import COLUMNS, difference_text, texts
 from models.evaluation.report.findings import minute
 from models.evaluation.report.plots import PLOTS, Plot
+from models.evaluation.report.posts import HEADINGS, MEANING, posts_sentences, posts_tables
 from models.evaluation.report.wording import sentences, warnings
 from models.evaluation.result import Evaluation
 from schemas.errors import DataError
@@ -66,7 +67,10 @@ def render(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
         policy=policy,
         evaluation=evaluation,
         judged=[minute(int(cube.starts_s[step])) for step in (evaluation.first, -1)],
-        sentences=(*sentences(evaluation), *warnings(evaluation)),
+        sentences=(*sentences(evaluation), *posts_sentences(evaluation), *warnings(evaluation)),
+        posts=posts_tables(evaluation),
+        posts_headings=HEADINGS,
+        posts_meaning=MEANING,
         columns=COLUMNS,
         rows=[
             (row, cells, difference_text(row, evaluation), row.verdict)

@@ -5,6 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.evaluation.report.columns import COLUMNS, difference_text, texts
+from models.evaluation.report.posts import HEADINGS, MEANING, posts_sentences, posts_tables
 from models.evaluation.report.wording import sentences, warnings
 from models.evaluation.result import Evaluation
 
@@ -23,8 +24,23 @@ def print_table(evaluation: Evaluation, console: Console) -> None:
     console.print()
     for sentence in sentences(evaluation):
         console.print(Text(sentence, style="bold"))
+    if evaluation.posts:
+        _print_posts(evaluation, console)
     for warning in warnings(evaluation):
         console.print(Text(f"Warning: {warning}", style="yellow"))
+
+
+def _print_posts(evaluation: Evaluation, console: Console) -> None:
+    for heading, rows in posts_tables(evaluation):
+        shown = Table(HEADINGS[0], title=heading, title_justify="left", box=None, padding=(0, 0, 0, 1), pad_edge=False)
+        for name in HEADINGS[1:]:
+            shown.add_column(name, justify="right")
+        for row in rows:
+            shown.add_row(*map(Text, row), style="bold" if row[0] == evaluation.network.model else "")
+        console.print(shown)
+    console.print(Text(MEANING, style="dim"))
+    for sentence in posts_sentences(evaluation):
+        console.print(Text(sentence, style="bold"))
 
 
 def table(evaluation: Evaluation) -> Table:
