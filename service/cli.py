@@ -30,7 +30,7 @@ _OriginOption = Annotated[
     list[str] | None,
     typer.Option(help="Origin of a web app that may read the answers, as https://map.example.org; may be repeated"),
 ]
-_StreetsOption = Annotated[Path | None, typer.Option(help="GeoJSON file of streets, drawn on the map")]
+_StreetsOption = Annotated[Path | None, typer.Option(help="GeoJSON file of streets and named places for the map")]
 
 _SERVER: dict[str, Any] = {  # no line of its log has an address, a token or a body
     "log_level": "warning",

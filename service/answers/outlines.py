@@ -35,7 +35,7 @@ async def outlines(service: TheService, now: TheRegion) -> Response:
 
 @router.get("/streets", responses=problems_of(503))
 async def streets(service: TheService, now: TheRegion) -> Response:
-    """The streets at the region, of the file that the service was given: none where none lies. `attribution`: whose."""
+    """Streets and named places at the region, of the file that the service was given. `attribution`: whose."""
     if service.streets is None:
         return Response(json_bytes({"type": "FeatureCollection", "features": []}), media_type=_MEDIA)
     try:

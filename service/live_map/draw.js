@@ -1,17 +1,32 @@
 // The map on its canvas: cells by a logarithmic scale of colours, lines of streets and areas, rings around chosen cells.
 import { $, css, make } from "./elements.js";
 
-const RISK_STEPS = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.95];
+// Where each class of colours begins; of chances and lifts the same everywhere, and on Grafana's map.
+const RISK_STEPS = [0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64];
+const LIFT_STEPS = [1 / 3, 1 / 2, 1 / 1.5, 1 / 1.2, 1.2, 1.5, 2, 3];
+const MORE_STEPS = [10, 20, 50, 100];
 const COUNT_STEPS = [-5, -4, -3, -2, -1, 0, 1, 2, 3].flatMap((power) => [1, 2, 5].map((digit) => +`${digit}e${power}`));
-const MORE_STEPS = [1, 2, 5, 10, 20, 50, 100, 200];
-const LIFT_STEPS = [1 / 3, 1 / 2, 1 / 1.5, 1 / 1.2, 1, 1.2, 1.5, 2, 3];
 const INKS = ["void", "calm", "hatch", "border", "mark", "halo", "quiet", "area", "street"];
 const ink = {};
-let px = 1, west = 0, north = 0, rem = 1, grid, steps, colours; // px: a cell's width; west, north: the drawn part's edges on the stage
+const MOST = 40; // times as large as what fits
+let px = 1, west = 0, north = 0, rem = 1, grid, steps, end, colours; // px: a cell's width; west, north: the drawn part's edges on the stage
 let part = { row: 0, col: 0, rows: 1, cols: 1 }; // of the grid that is drawn
+let view = { factor: 1, lat: 0, lon: 0 }; // how many times as large as what fits, and the place in the middle of the stage
 
 export const corner = (cell) => [west + ((cell % grid.cols) - part.col) * px, north + (part.row + part.rows - 1 - Math.floor(cell / grid.cols)) * px];
 export const size = () => px;
+
+/** Of a place in degrees where it is on the stage, and of a point of the stage its place. */
+const pointOf = ({ lat, lon }) => [west + ((lon - grid.west_deg) / grid.cell_lon_deg - part.col) * px, north + (part.row + part.rows - (lat - grid.south_deg) / grid.cell_lat_deg) * px];
+const placeAt = (x, y) => ({ lat: grid.south_deg + (part.row + part.rows - (y - north) / px) * grid.cell_lat_deg, lon: grid.west_deg + (part.col + (x - west) / px) * grid.cell_lon_deg });
+
+/** The view `times` as large, in which the place under the point from lies at the point to; a map that fits is in the middle. */
+export function moved(times, from, to = from) {
+  const { clientWidth, clientHeight } = $("stage"), middle = [clientWidth / 2, (clientHeight - 36 * rem) / 2];
+  const factor = Math.min(MOST, Math.max(1, view.factor * times)), scale = factor / view.factor;
+  return { factor, ...placeAt(...[0, 1].map((axis) => from[axis] + (middle[axis] - to[axis]) / scale)) };
+}
+export function setView(next) { view = next; }
 
 /** The least part of the grid that has all these cells; all of it without any. */
 function partOf(cells, { rows, cols }) {
@@ -31,36 +46,24 @@ export function under(event) {
   return isIn ? (part.row + part.rows - 1 - up) * grid.cols + part.col + col : null;
 }
 
-/** Eight round steps, up to one that nothing usual and nothing shown is above: it seldom follows a new frame. */
+/** The classes of a measure; of expected counts the last ends above all that is usual and all that is shown. */
 export function chooseScale(measure, rows) {
-  const ladder = measure === "risk" ? RISK_STEPS : COUNT_STEPS;
-  const values = [...rows].flatMap(({ usual, risk, expected }) => (measure === "risk" ? [-Math.expm1(-usual), risk] : [usual, expected]));
-  const high = values.reduce((most, one) => Math.max(most, one), 0), above = ladder.findIndex((step) => step >= high);
-  const last = Math.max(7, above < 0 ? ladder.length - 1 : above);
-  steps = measure === "unusual" ? MORE_STEPS : measure === "lift" ? LIFT_STEPS : ladder.slice(last - 7, last + 1);
-  const stops = css(measure === "lift" ? "--lift" : "--ramp").split(" ");
-  const parts = stops.map((hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
-  colours = Array.from({ length: 256 }, (_, i) => {
-    const place = (i / 255) * (parts.length - 1), from = Math.min(Math.floor(place), parts.length - 2);
-    return `rgb(${parts[from].map((one, k) => Math.round(one + (parts[from + 1][k] - one) * (place - from))).join(" ")})`;
-  });
+  const ramp = css("--ramp").split(" "), high = [...rows].reduce((most, { usual, expected }) => Math.max(most, usual, expected), 0);
+  const found = COUNT_STEPS.findIndex((step) => step > high), last = Math.max(ramp.length - 1, found < 0 ? COUNT_STEPS.length - 1 : found);
+  colours = { unusual: ramp.slice(-MORE_STEPS.length - 1), lift: css("--lift").split(" ") }[measure] ?? ramp;
+  steps = { unusual: MORE_STEPS, lift: LIFT_STEPS, risk: RISK_STEPS }[measure] ?? COUNT_STEPS.slice(last - ramp.length + 1, last);
+  end = { risk: [1], expected: [COUNT_STEPS[last]] }[measure] ?? [];
 }
 
-export function colourOf(value) {
-  const at = steps.findIndex((step) => step > value);
-  if (at < 0) return colours[255];
-  if (at === 0) return colours[0];
-  const part = Math.log(value / steps[at - 1]) / Math.log(steps[at] / steps[at - 1]);
-  return colours[Math.round((255 * (at - 1 + part)) / (steps.length - 1))];
-}
+export const colourOf = (value) => colours[steps.filter((step) => step <= value).length];
 
 export function drawLegend(measure) {
-  $("ramp").style.background = `linear-gradient(90deg, ${colours.filter((_, i) => i % 15 === 0).join(", ")})`;
-  const say = { unusual: (step) => `+${step}`, lift: (step) => (step === 1 ? "as usual" : `×${+step.toFixed(2)}`), risk: (step) => `${+(100 * step).toFixed(3)} %`, expected: String };
-  const last = steps.length - 1;
-  $("ticks").replaceChildren(...steps.map((step, at) => {
-    const tick = make("span", say[measure](step) + (at === last ? " +" : ""));
-    tick.style.left = `${(100 * at) / last}%`;
+  const share = (place) => `${(100 * place) / colours.length}%`;
+  const say = { unusual: (step) => `+${step}`, lift: (step) => `×${+step.toFixed(2)}`, risk: (step) => `${+(100 * step).toFixed(3)} %`, expected: String }[measure];
+  $("ramp").style.background = `linear-gradient(90deg, ${colours.map((colour, at) => `${colour} ${share(at)} ${share(at + 1)}`).join(", ")}), var(--sea)`;
+  $("ticks").replaceChildren(...[...steps, ...end].map((step, at) => {
+    const tick = make("span", say(step));
+    tick.style.left = share(at + 1);
     return tick;
   }));
 }
@@ -88,8 +91,9 @@ export function drawMap(picture, scoreOf, best, isWall, isCalm) {
   rem = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
   document.documentElement.style.setProperty("--aspect", part.cols / part.rows);
   const { pen, width, height } = canvasOf("map"), pad = 14 * rem, foot = 36 * rem;
-  px = Math.max(0.1, Math.min((width - 2 * pad) / part.cols, (height - pad - foot) / part.rows));
+  px = view.factor * Math.max(0.1, Math.min((width - 2 * pad) / part.cols, (height - pad - foot) / part.rows));
   [west, north] = [(width - px * part.cols) / 2, Math.max(pad, (height - foot - px * part.rows) / 2)];
+  if (view.factor > 1) [west, north] = [west, north].map((edge, axis) => edge + [width, height - foot][axis] / 2 - pointOf(view)[axis]);
   const gap = px > 5 ? Math.max(0.5, px * 0.05) : 0, none = hatching(pen);
   for (let at = 0; at < part.rows * part.cols; at++) {
     const cell = (part.row + Math.floor(at / part.cols)) * grid.cols + part.col + (at % part.cols), row = picture.rows.get(cell);
@@ -104,6 +108,7 @@ export function drawMap(picture, scoreOf, best, isWall, isCalm) {
   lines(pen, picture.outlines, ink.halo, 4, 0.9);
   lines(pen, picture.outlines, ink.area, 2, 1);
   for (const [cell, row] of picture.rows) if (row.observed_1h > 0 && px > 5) hit(pen, cell);
+  label(pen, picture);
   best.map((cell, at) => [cell, at + 1]).reverse().forEach(([cell, place]) => number(pen, cell, place)); // the first on top
   furniture(pen, width, height);
 }
@@ -155,13 +160,37 @@ export function drawPlaces(places) {
   frames.forEach((frame, at) => number(pen, north(frame) + frame.col + frame.cols - 1, at + 1));
 }
 function lines(pen, shapes, colour, width, opacity) {
-  const x = (lon) => west + ((lon - grid.west_deg) / grid.cell_lon_deg - part.col) * px;
-  const y = (lat) => north + (part.row + part.rows - (lat - grid.south_deg) / grid.cell_lat_deg) * px;
   pen.beginPath();
   for (const shape of shapes)
     for (const part of shape.geometry.coordinates)
-      part.forEach(([lon, lat], at) => pen[at ? "lineTo" : "moveTo"](x(lon), y(lat)));
+      part.forEach(([lon, lat], point) => pen[point ? "lineTo" : "moveTo"](...pointOf({ lat, lon })));
   pen.globalAlpha = opacity; pen.lineWidth = width * rem; pen.lineJoin = "round"; pen.strokeStyle = colour; pen.stroke(); pen.globalAlpha = 1;
+}
+/** Names of places, and along the streets where they are long enough, as many as find room; the first of the file first. */
+function label(pen, { names, streets }) {
+  const taken = [], family = getComputedStyle(document.body).fontFamily;
+  function write(name, [x, y], turn, size, weight) {
+    pen.font = `${weight} ${size * rem}px ${family}`;
+    const half = pen.measureText(name).width / 2, wide = Math.abs(Math.cos(turn)) * half + size * rem, high = Math.abs(Math.sin(turn)) * half + size * rem;
+    if (taken.some((other) => Math.abs(other.x - x) < wide + other.wide && Math.abs(other.y - y) < high + other.high)) return;
+    taken.push({ x, y, wide, high });
+    pen.save(); pen.translate(x, y); pen.rotate(turn);
+    pen.textAlign = "center"; pen.textBaseline = "middle"; pen.lineJoin = "round";
+    pen.lineWidth = 3 * rem; pen.strokeStyle = ink.halo; pen.strokeText(name, 0, 0); pen.fillStyle = ink.mark; pen.fillText(name, 0, 0);
+    pen.restore();
+  }
+  for (const { name, ...place } of names) write(name, pointOf(place), 0, 12, 600);
+  for (const { properties: { name }, geometry } of streets) {
+    if (!name) continue;
+    pen.font = `500 ${10 * rem}px ${family}`;
+    const { width } = pen.measureText(name), written = taken.length;
+    for (const part of geometry.coordinates) {
+      const points = part.map(([lon, lat]) => pointOf({ lat, lon })), middle = Math.floor((points.length - 1) / 2);
+      const [from, to] = [points[0], points.at(-1)], [before, after] = [points[middle], points[middle + 1] ?? points[middle]];
+      if (taken.length > written || Math.hypot(to[0] - from[0], to[1] - from[1]) < width) continue;
+      write(name, [(before[0] + after[0]) / 2, (before[1] + after[1]) / 2], Math.atan((after[1] - before[1]) / (after[0] - before[0] || 1e-9)), 10, 500);
+    }
+  }
 }
 /** Scale bar and north arrow. */
 function furniture(pen, width, height) {

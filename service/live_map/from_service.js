@@ -79,11 +79,12 @@ async function landOf(region, address) {
   const asked = await Promise.allSettled(paths.map(async (path) => { here[path] ??= await question(`${address}/${path}`); }));
   const refused = asked.find(({ reason }) => reason?.wait_s) ?? (here[all] ? null : asked[0]);
   if (refused) throw refused.reason;
-  const isWhole = paths.every((path) => here[path]), roads = here.streets?.features ?? [];
-  const credit = roads.length ? `Streets: ${here.streets.attribution}` : "";
+  const isWhole = paths.every((path) => here[path]), found = here.streets?.features ?? [], isPlace = ({ geometry }) => geometry.type === "Point";
+  const credit = found.length ? `Streets: ${here.streets.attribution}` : "";
   put("credit", isWhole ? credit : "Streets or areas are missing: the service did not answer for them");
   $("credit").hidden = !$("credit").textContent;
-  return { outlines: here.outlines?.features.filter((one) => one.properties.area) ?? [], streets: roads,
+  return { outlines: here.outlines?.features.filter((one) => one.properties.area) ?? [], streets: found.filter((one) => !isPlace(one)),
+    names: found.filter(isPlace).map(({ properties, geometry: { coordinates: [lon, lat] } }) => ({ name: properties.name, lat, lon })),
     active: onRecord(byPlace(here[all].cells, region.grid)) };
 }
 

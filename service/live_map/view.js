@@ -2,13 +2,14 @@
 //
 // A picture: region and grid; facts(now_s): what current.js judges; rows: of each cell on record, by its number, { expected,
 // usual, risk, low, high, observed_1h, support }; active: all cells on record; inside: those of the chosen area, or null;
-// area, category, horizon: what it shows; total: { name, expected, usual, observed_1h }; outlines, streets: lines; scoresOf(cell): its rows of every category,
+// area, category, horizon: what it shows; total: { name, expected, usual, observed_1h }; outlines, streets: lines; names: places with a name, lat and lon; scoresOf(cell): its rows of every category,
 // with factors where they are known, or null where they are not at hand; places: with more than usual, of what is chosen, by the
 // least likely: { category, cells, area, hours, observed, usual, more, once_in_days }; least_days: what is told of chance.
 import { showState } from "./current.js";
 import { chooseScale, colourOf, corner, drawLegend, drawMap, drawPlaces, drawRings, size, under } from "./draw.js";
 import { $, line, make, put, titles } from "./elements.js";
-import { ALL, MEASURES, SAY, cellAt, cellOf, count, idOf, isUsual, percent, placeName, placeOf, plain, seldom, times } from "./words.js";
+import { ALL, MEASURES, SAY, cellAt, cellOf, cellsName, count, idOf, isUsual, nearest, percent, placeName, placeOf, plain, seldom, times } from "./words.js";
+import { zoomable } from "./zoom.js";
 
 const TAGS = { no_history: "no history", sparse: "little history" };
 const KEPT = "What made a score is kept for the ten riskiest cells of each category.";
@@ -113,7 +114,7 @@ function headline(ahead) {
   if (!isUnusual()) return `${MEASURES[chosen.measure]}: ${plain(chosen.category)}, ${ahead}`;
   if (!first) return `${isUsual(as_of_s, timezone)}: ${plain(chosen.category)}, last hours`;
   const more = others.length ? `, and ${others.length} other place${others.length > 1 ? "s" : ""}` : "";
-  return `More than usual: ${plain(first.category)} ${placeName(first, picture.grid)}, ${first.observed} in place of ${count(first.usual)} in ${first.hours} h${more}`;
+  return `More than usual: ${plain(first.category)} ${placeName(first, picture)}, ${first.observed} in place of ${count(first.usual)} in ${first.hours} h${more}`;
 }
 
 function redraw() {
@@ -149,7 +150,7 @@ function showHighest(best) {
   $("top-none").replaceChildren(...(isNone ? [make("p", "No place stands out of what chance shows.", "quiet")] : []));
   $("top").replaceChildren(...best.map(([cell, row, place], at) => {
     const number = place ? picture.places.indexOf(place) + 1 : at + 1; // as on the map
-    const open = make("button", place ? `${plain(place.category)} ${placeName(place, picture.grid)}` : idOf(cell, picture.grid)), swatch = make("span", "", "swatch"), name = make("span", `${number} `, place ? "" : "one");
+    const open = Object.assign(make("button", place ? `${plain(place.category)} ${placeName(place, picture)}` : idOf(cell, picture.grid)), { title: place ? cellsName(place) : "" }), swatch = make("span", "", "swatch"), name = make("span", `${number} `, place ? "" : "one");
     swatch.style.background = colourOf(place ? place.more : scoreOf(row));
     open.id = `top-${idOf(cell, picture.grid)}`; open.onclick = () => pin(cell);
     name.append(swatch, open);
@@ -201,7 +202,7 @@ function showCell() {
     Object.assign(free, { id: "free", ariaLabel: "Unpin this cell", onclick: () => pin(null) });
     head.append(free);
   }
-  const parts = [head, make("p", `Centre ${placeOf(cell, picture.grid)}`, "quiet")];
+  const parts = [head, make("p", [`Centre ${placeOf(cell, picture.grid)}`, nearest(picture.names, [cell, cell], picture.grid)].filter(Boolean).join(", "), "quiet")];
   if (!picture.active.has(cell)) parts.push(make("p", "No incident on record here, so there is no score.", "quiet"));
   else parts.push(...inWords(scores.find((one) => one.category === chosen.category), cell), tableOf(scores), ...made(scores));
   $("cell").replaceChildren(...parts);
@@ -276,10 +277,11 @@ function press(event) {
   else return;
   event.preventDefault(); hovered = null; look(); put("spoken", brief(cursor).join(", "));
 }
+const isDrag = zoomable(chosen, () => { remember(); if (picture) { draw(); look(); } });
 const HANDS = {
   pointermove: (event) => { const cell = under(event); if (cell !== hovered) { hovered = cell; look(); } },
   pointerleave: () => { hovered = null; look(); },
-  click: (event) => { const cell = under(event); if (cell !== null) { cursor = cell; pin(isPinned(cell) ? null : cell); } },
+  click: (event) => { const cell = under(event); if (cell !== null && !isDrag()) { cursor = cell; pin(isPinned(cell) ? null : cell); } },
   focus: look, blur: look, keydown: press,
 };
 for (const [name, does] of Object.entries(HANDS)) $("map").addEventListener(name, (event) => { if (picture) does(event); });

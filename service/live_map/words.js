@@ -1,5 +1,6 @@
 // Numbers, times and places in words.
 export const ALL = "all"; // categories
+const NEAR_M = 5000; // a name says where a place is
 export const MEASURES = { unusual: "More than usual", risk: "Risk", expected: "Expected count", lift: "Lift over usual" };
 
 export const count = (x) => (x === 0 ? "0" : x < 0.001 ? "<0.001" : x < 0.1 ? x.toFixed(3) : x < 10 ? x.toFixed(2) : x.toFixed(x < 100 ? 1 : 0));
@@ -12,7 +13,22 @@ export const span = (s) => (s < 100 ? `${Math.round(s)} s` : s < 5940 ? `${Math.
 
 /** A place with more incidents than usual, in words; none of them is: of what is chosen, at this local hour. */
 export const seldom = (days) => (days >= 36_000 ? "100 years +" : days < 730 ? `${Math.round(days)} days` : `${Math.round(days / 365)} years`);
-export const placeName = ({ area, cells }, grid) => cells.length === grid.rows * grid.cols ? "in the whole region" : (cells.length === 1 ? `at ${cells[0]}` : `at ${cells[0]} to ${cells.at(-1)}`) + (area ? ` (${area})` : "");
+/** The named place in the middle of a rectangle of cells, else the nearest within a few kilometres; "" for none. */
+export function nearest(names, [first, last], grid) {
+  const sides = [[first, last].map((cell, at) => grid.south_deg + (Math.floor(cell / grid.cols) + at) * grid.cell_lat_deg),
+    [first, last].map((cell, at) => grid.west_deg + ((cell % grid.cols) + at) * grid.cell_lon_deg)];
+  const far_m = ({ lat, lon }, off) => grid.cell_m * Math.hypot(off(lat, ...sides[0]) / grid.cell_lat_deg, off(lon, ...sides[1]) / grid.cell_lon_deg);
+  const edge_m = (place) => far_m(place, (x, low, high) => Math.max(low - x, x - high, 0)), middle_m = (place) => far_m(place, (x, low, high) => x - (low + high) / 2);
+  const [found] = names.filter((place) => edge_m(place) < NEAR_M).sort((a, b) => edge_m(a) - edge_m(b) || middle_m(a) - middle_m(b));
+  return found ? `${edge_m(found) === 0 && first !== last ? "around" : "near"} ${found.name}` : "";
+}
+const endsOf = (cells, grid) => [cells[0], cells.at(-1)].map((id) => cellOf(id, grid));
+export const cellsName = ({ cells }) => (cells.length === 1 ? cells[0] : `${cells[0]} to ${cells.at(-1)}`);
+/** Where a place is: by a name on the map if there is one near, else by its cells; and its area. */
+export function placeName({ area, cells }, { grid, names }) {
+  if (cells.length === grid.rows * grid.cols) return "in the whole region";
+  return (nearest(names, endsOf(cells, grid), grid) || `at ${cellsName({ cells })}`) + (area ? ` (${area})` : "");
+}
 export const isUsual = (at_s, zone) => `${+stamp(at_s, zone, { hour: "2-digit" }) % 18 < 6 ? "Tonight" : "Today"} is as usual`;
 
 export const HMS = { hour: "2-digit", minute: "2-digit", second: "2-digit" };

@@ -22,6 +22,7 @@ from streaming.maps.outlines import (
     geojson_files,
     lines_name,
     read_streets,
+    without_names,
 )
 from streaming.maps.pages import WHICH_MAP, Page, opened_at, page_of, with_areas, with_streets
 from streaming.settings import Settings
@@ -54,7 +55,7 @@ def cells(
         files[lines_name(spec.region)] = border_and_areas(spec.grid, [area for area in named if area.name in here])
         patterns[spec.region] = {name: cells_pattern(spec.grid, inside) for name, inside in here.items()}
     if streets:
-        files[STREETS] = read_streets(streets, [spec.grid for spec in specs])
+        files[STREETS] = without_names(read_streets(streets, [spec.grid for spec in specs]))
         if not files[STREETS]["features"]:
             raise SettingsError(f"{streets} has no line at the cells", EXPORT_STREETS)
     _write_outlines(out, files)

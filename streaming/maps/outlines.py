@@ -1,4 +1,4 @@
-"""What the map draws without any score, as GeoJSON: cells, the region's border, areas and streets."""
+"""What the map draws without any score, as GeoJSON: cells, the region's border, areas, streets and names of places."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +26,8 @@ GROUND_SVG = (
 _AROUND = 0.1  # how far beyond the cells streets are kept, as a share of the region's width and height
 _OPENSTREETMAP = "© OpenStreetMap contributors"
 EXPORT_STREETS = (
-    "export the streets as GeoJSON in degrees (WGS 84): a FeatureCollection of LineString and MultiLineString"
+    "export the streets as GeoJSON in degrees (WGS 84): a FeatureCollection of LineString, MultiLineString and, for "
+    "places with a `name`, Point"
 )
 
 
@@ -38,8 +39,17 @@ class _MultiLine(msgspec.Struct, tag_field="type", tag="MultiLineString"):
     coordinates: list[Places]
 
 
+class _Point(msgspec.Struct, tag_field="type", tag="Point"):
+    coordinates: Annotated[list[float], msgspec.Meta(min_length=2)]
+
+
+class _Named(msgspec.Struct):
+    name: object = None
+
+
 class _Street(msgspec.Struct, tag_field="type", tag="Feature"):
-    geometry: _Line | _MultiLine
+    geometry: _Line | _MultiLine | _Point
+    properties: _Named | None = None
 
 
 class _Streets(msgspec.Struct, tag_field="type", tag="FeatureCollection"):
@@ -77,18 +87,40 @@ def border_and_areas(grid: Grid, areas: Iterable[Area]) -> Collection:
 
 
 def read_streets(path: Path, grids: Sequence[Grid]) -> Collection:
-    """The lines of a GeoJSON file that have a point at or near the cells, with `attribution`: whose data they are.
+    """The streets of a GeoJSON file, and its places with a name, that have a point at or near the cells.
 
-    Raises SettingsError for a file that is no such.
+    `attribution`: whose data they are. Raises SettingsError for a file that is no such.
     """
     streets = read_json(path, _Streets, SettingsError, remedy=EXPORT_STREETS)
     if streets is None:
         raise SettingsError(f"{path} does not exist", "name the GeoJSON file of streets with --streets")
-    shapes = [street.geometry for street in streets.features]
-    parts = ([shape.coordinates] if isinstance(shape, _Line) else shape.coordinates for shape in shapes)
-    lines = [line for lines in parts for line in lines]
-    near = [_lines([line], {}) for line in lines if any(_is_near(grid, line) for grid in grids)]
-    return {**_collection(near), "attribution": streets.attribution}
+    near = (_street(feature, grids) for feature in streets.features)
+    return {**_collection(filter(None, near)), "attribution": streets.attribution}
+
+
+def _street(street: _Street, grids: Sequence[Grid]) -> dict[str, Any] | None:
+    """The street's lines, or the named place, at these grids; None for none."""
+    name, shape = street.properties.name if street.properties else None, street.geometry
+    properties = {"name": name} if isinstance(name, str) and name else {}
+    match shape:
+        case _Point(place):
+            lines = [[place]] if properties else []
+        case _Line(line):
+            lines = [line]
+        case _MultiLine(lines):
+            pass
+    near = [line for line in lines if any(_is_near(grid, line) for grid in grids)]
+    if not near:
+        return None
+    feature = _lines(near, properties)
+    if isinstance(shape, _Point):
+        feature["geometry"] = {"type": "Point", "coordinates": feature["geometry"]["coordinates"][0][0]}
+    return feature
+
+
+def without_names(streets: Collection) -> Collection:
+    """The lines alone."""
+    return streets | {"features": [each for each in streets["features"] if each["geometry"]["type"] != "Point"]}
 
 
 def _is_near(grid: Grid, line: Places) -> bool:

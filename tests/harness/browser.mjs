@@ -1,11 +1,14 @@
 // Pages in one Chromium, by puppeteer of the folder that tests/harness/grafana_look builds. One argument, JSON: folder, chromium.
-// Reads lines of JSON: [{ url, theme, width, height, cookie, does, png }]. `does`: a script to run in the page at last.
+// Reads lines of JSON: [{ url, theme, width, height, cookie, does, drag, axe, forced, png }]. `does`: a script to run in the page at
+// last, before a drag by hand from one point to another; axe: what axe-core finds is told, too; forced: in forced colours.
 // Prints a line of JSON for each: for each job what the page says.
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 
 const { folder, chromium } = JSON.parse(process.argv[2]);
-const { default: puppeteer } = await import(createRequire(`${folder}/`).resolve('puppeteer-core'));
+const { resolve } = createRequire(`${folder}/`), { default: puppeteer } = await import(resolve('puppeteer-core'));
+const AXE = readFileSync(resolve('axe-core'), 'utf-8');
 const QUIET_MS = 400, LONGEST_MS = 20_000;
 const drawn = (page) => page.waitForFunction(() => document.body && document.body.dataset.state !== 'wait', { timeout: LONGEST_MS });
 
@@ -39,21 +42,35 @@ function said() {
   };
 }
 
+/** What is wrong by WCAG 2.2 AA and axe's own rules: rule and element. */
+async function violations(page) {
+  await page.evaluate(AXE);
+  const { violations: broken } = await page.evaluate('axe.run()');
+  return broken.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html.slice(0, 120)}`));
+}
+
 const browser = await puppeteer.launch({ executablePath: chromium, args: ['--no-sandbox', '--disable-gpu', '--hide-scrollbars'] });
 async function looked(jobs) {
   const answers = [];
-  for (const { url, theme = 'light', width = 1280, height = 720, cookie, does, png } of jobs) {
+  for (const { url, theme = 'light', width = 1280, height = 720, cookie, does, drag, axe, forced, png } of jobs) {
     const context = await browser.createBrowserContext(), page = await context.newPage(), errors = [], settled = watchRequests(page);
     page.on('pageerror', (error) => errors.push(error.message));
     page.on('request', (request) => { if (!isOwn(request.url(), url)) errors.push(`asks ${request.url()}`); });
     if (cookie) await page.setCookie({ name: 'risk_token', value: cookie, url });
-    await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: theme }]);
+    const features = [{ name: 'prefers-color-scheme', value: theme }, { name: 'forced-colors', value: forced ? 'active' : 'none' }];
+    await (await page.createCDPSession()).send('Emulation.setEmulatedMedia', { features });
     await page.setViewport({ width, height });
     await page.goto(url, { waitUntil: 'domcontentloaded' });
     await drawn(page);
     await settled();
     if (does) { await page.evaluate(`(async () => { ${does} })()`).catch(() => {}); await settled(); await drawn(page); }
+    if (drag) {
+      await page.mouse.move(...drag[0]); await page.mouse.down();
+      await page.mouse.move(...drag[1], { steps: 5 }); await page.mouse.up();
+      await settled();
+    }
     answers.push({ ...(await page.evaluate(said)), errors });
+    if (axe) answers.at(-1).axe = await violations(page);
     if (png) await page.screenshot({ path: png });
     await context.close();
   }

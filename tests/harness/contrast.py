@@ -17,3 +17,9 @@ def contrast(*colours):
     """The ratio of the luminances of two colours, each given by its parts: 1 to 21."""
     lights = [light(parts) for parts in colours]
     return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+
+def seen_on(ground, colour):
+    """The parts of "#RRGGBBAA" over a ground given by its parts."""
+    opacity = int(colour[7:9] or "ff", 16) / 255
+    return [opacity * part + (1 - opacity) * below for part, below in zip(parts_of(colour), ground, strict=True)]

@@ -71,7 +71,7 @@ def test_the_map_shows_the_frame_and_is_used_by_hand_and_keys(browser, folder):
     assert keyed["total"].startswith("North: ")
     *_, last_step = keyed["ticks"].split("\n")
     assert float(last_step.removesuffix(" +")) >= max(row["expected"] for row in known)
-    assert "as usual" in dark["ticks"]
+    assert dark["ticks"].split("\n") == ["×0.33", "×0.5", "×0.67", "×0.83", "×1.2", "×1.5", "×2", "×3"]
 
 
 @pytest.mark.fault("F21")
@@ -156,6 +156,55 @@ def test_every_area_has_a_row_that_chooses_it(browser, folder):
     assert "area=North" in chosen["hash"]
     assert chosen["total"].startswith("North: ")
     assert wall["areas"] is None
+
+
+def test_a_named_place_says_where_what_is_unusual_lies(browser, folder):
+    place = Unusual(category="theft", row=1, col=1, rows=2, cols=3, hours=2, usual=1.4, observed=12, days=40.0)
+    grid = leave_frame(folder, unusual=(place,))[0].spec.grid
+    lat, lon = (float(degrees[grid.cols + 1]) for degrees in grid.centres())
+    (folder / "streets.json").write_text(collection({"type": "Point", "coordinates": [lon, lat]}, name="Old Mill"))
+    with running(the_service(folder)) as base:
+        (page,) = browser({"url": f"{base}/"})
+        (name,) = Client(base).json("/v1/regions/riverton/streets")["features"]
+    assert page["caption"] == "More than usual: theft around Old Mill (North), 12 in place of 1.40 in 2 h"
+    assert re.search(r"Centre .* (around|near) Old Mill", page["cell"])
+    assert name["geometry"]["type"] == "Point"
+
+
+def test_the_map_is_zoomed_and_moved_by_hand_and_keys_and_its_address_keeps_the_view(browser, folder):
+    leave_frame(folder)
+    zoom = "const map = document.getElementById('map'); map.focus(); for (const key of ['+', '+', '+']) "
+    zoom += "map.dispatchEvent(new KeyboardEvent('keydown', {key}));"
+    with running(the_service(folder)) as base:
+        at_first, near, dragged = browser(
+            {"url": f"{base}/#measure=risk"},
+            {"url": f"{base}/#measure=risk", "does": zoom},
+            {"url": f"{base}/#measure=risk", "does": zoom, "drag": [[300, 400], [420, 460]]},
+        )
+        again, all_of = browser(
+            {"url": f"{base}/{dragged['hash']}"},
+            {"url": f"{base}/{dragged['hash']}", "does": "document.querySelector('#zoom').lastElementChild.click()"},
+        )
+    assert "zoom=" not in at_first["hash"] + all_of["hash"]
+    views = [re.search(r"zoom=3\.38%2C([\d.-]+)%2C([\d.-]+)", page["hash"]).groups() for page in (near, dragged, again)]
+    (north, east), (lat, lon), kept = (tuple(map(float, view)) for view in views)
+    assert lat > north  # dragged down and to the right, places further north-west are in the middle
+    assert lon < east
+    assert kept == (lat, lon)
+    assert "cell=" not in dragged["hash"]  # a drag pins nothing
+
+
+def test_axe_finds_nothing_on_the_pages_in_any_theme_or_in_forced_colours(browser, folder):
+    leave_frame(folder)
+    with running(the_service(folder)) as base:
+        pages = browser(
+            *(
+                {"url": f"{base}/{page}", "axe": True, **look}
+                for page in ("#measure=risk", "", "?view=wall")
+                for look in ({"theme": "dark"}, {"theme": "light"}, {"forced": True})
+            )
+        )
+    assert [page["axe"] for page in pages] == [[]] * len(pages)
 
 
 def test_a_place_is_found_by_coordinates_or_a_cell_and_another_text_is_refused(browser, folder):

@@ -1,6 +1,7 @@
 """The `cells` command: the map's polygons have the ids that the sink writes as tags."""
 
 import json
+from pathlib import Path
 import math
 import shutil
 
@@ -231,6 +232,9 @@ def test_streets_from_a_file_need_no_tiles_and_name_their_source(tmp_path, more,
     streets = lines_file(
         tmp_path / "streets.geojson", "MultiLineString", [[ring], [far], [far, ring[:2]], [[beyond] * 3]], **more
     )
+    place = {"type": "Feature", "properties": {"name": "Mill"}, "geometry": {"type": "Point", "coordinates": ring[0]}}
+    written = json.loads(Path(streets).read_text(encoding="utf-8"))
+    Path(streets).write_text(json.dumps(written | {"features": [place, *written["features"]]}), encoding="utf-8")
     (page,) = made(tmp_path, ("north", 42.0), options=("--streets", streets)).values()
     kept = json.loads((tmp_path / "out" / "_streets.geojson").read_text(encoding="utf-8"))["features"]
     drawn = [len(line) for feature in kept for line in feature["geometry"]["coordinates"]]
