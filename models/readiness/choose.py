@@ -47,7 +47,7 @@ class _Choice:
         """(places,) the objective with one more unit at each place, less what floors lack."""
         question, reach = self.question, self.question.reach
         covered = reach.covered(posts)
-        busy = question.busy**covered
+        busy = question.left[covered]
         values: Floats = (question.weight * (1 - busy)).sum() + reach.sums(question.weight * busy * (1 - question.busy))
         bare = question.weight * (covered == 0)
         lacks = self.needed - question.inside @ (question.weight - bare)
@@ -58,7 +58,10 @@ class _Choice:
 
     def best(self, posts: Posts, allowed: Allowed | None = None) -> tuple[int, float]:
         """The best place for one more unit, of those that are allowed, and the value with it."""
-        values = self.values(posts)
+        return self.best_of(self.values(posts), allowed)
+
+    def best_of(self, values: Floats, allowed: Allowed | None = None) -> tuple[int, float]:
+        """values: as `values` gives them."""
         if allowed is not None:
             values = np.where(allowed, values, -np.inf)
         equal = np.flatnonzero(values >= values.max() - EQUAL)
@@ -96,14 +99,44 @@ def _exchanged(choice: _Choice, posts: Posts) -> tuple[Posts, float]:
     """The posts after exchanges that gain, and their value. The first ones are fixed, as the question has them."""
     fixed = len(choice.question.fixed)
     value = choice.question.served(posts) - _LACKING * choice.question.lacking(posts)
-    unit, unchanged = fixed, 0
+    unit, unchanged, standing = fixed, 0, _Standing(choice=choice, posts=posts)
     while unchanged < len(posts) - fixed:
-        place, with_it = choice.best((*posts[:unit], *posts[unit + 1 :]))
+        place, with_it = choice.best_of(standing.values_without(unit))
         unchanged += 1
         if with_it > value + EQUAL:
             posts, value, unchanged = (*posts[:unit], place, *posts[unit + 1 :]), with_it, 0
+            standing = _Standing(choice=choice, posts=posts)
         unit = unit + 1 if unit + 1 < len(posts) else fixed
     return posts, value
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Standing:
+    """Units where they stand. What one of them alone serves is little: so of all sums only few points change."""
+
+    choice: _Choice
+    posts: Posts
+
+    @cached_property
+    def _covered(self) -> npt.NDArray[np.int64]:
+        return self.choice.question.reach.covered(self.posts)
+
+    @cached_property
+    def _all(self) -> Floats:
+        """(places,) the objective with one unit more at each place."""
+        return self.choice.values(self.posts)
+
+    def values_without(self, unit: int) -> Floats:
+        """(places,) `values` of the posts without one unit."""
+        question, reach = self.choice.question, self.choice.question.reach
+        if len(self.choice.needed):
+            return self.choice.values((*self.posts[:unit], *self.posts[unit + 1 :]))
+        points = reach.points_of(self.posts[unit])
+        alone = question.weight[points] * question.left[self._covered[points] - 1] * (1 - question.busy)
+        few = alone > 0
+        more = alone[few] * (1 - question.busy)
+        values: Floats = self._all - alone.sum() + reach.sums_of(points[few], more)
+        return values
 
 
 def moves_worth_it(

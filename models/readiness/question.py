@@ -71,6 +71,11 @@ class Question:
         """(areas,) the share of all expected calls that must be within reach in each area."""
         return self.floor * (self.inside @ self.weight)
 
+    @cached_property
+    def left(self) -> Floats:
+        """(units + 1,) the share of the time in which none of so many units is free."""
+        return np.asarray(self.busy ** np.arange(MOST_UNITS + 2))
+
     def within(self, posts: Posts) -> float:
         """The share of the expected calls within reach of a unit."""
         return float((self.weight * (self.reach.covered(posts) > 0)).sum())
@@ -78,7 +83,7 @@ class Question:
     def served(self, posts: Posts) -> float:
         """The share of the expected calls that a unit reaches which is not busy: the objective."""
         covered = self.reach.covered(posts)
-        return float((self.weight * (1 - self.busy**covered)).sum())
+        return float((self.weight * (1 - self.left[covered])).sum())
 
     def lacking(self, posts: Posts) -> float:
         """The share of all expected calls that areas lack below their floors; 0 where the floor is kept."""

@@ -1,6 +1,7 @@
 """What a unit reaches from a place: points within the cells by straight line and speed, or cells by driving times."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ class Drive:
         return metres * (self.minutes / self.metres)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Reach:
     """The points that each place reaches, as the rows of a sparse matrix; no row is empty.
 
@@ -65,6 +66,21 @@ class Reach:
     def sums(self, of_points: Floats) -> Floats:
         """(places,) the sum over the points that each place reaches."""
         return np.asarray(np.add.reduceat(of_points[self.point], self.start[:-1]))
+
+    @cached_property
+    def _by_point(self) -> tuple[npt.NDArray[np.int64], Ints]:
+        """Where the pairs of each point begin, and the place of each pair."""
+        order = np.argsort(self.point, kind="stable")
+        place = np.repeat(np.arange(self.places, dtype=np.int32), np.diff(self.start))[order]
+        number = np.bincount(self.point, minlength=self.cells * self.per_cell)
+        return np.concatenate([[0], np.cumsum(number)]), place
+
+    def sums_of(self, points: Ints, values: Floats) -> Floats:
+        """(places,) `sums` of values that a few points have, and all others have not. values: (points,)."""
+        start, place = self._by_point
+        number = start[points + 1] - start[points]
+        pair = np.repeat(start[points] - np.cumsum(number) + number, number) + np.arange(number.sum())
+        return np.asarray(np.bincount(place[pair], np.repeat(values, number), self.places), np.float64)
 
     def covered(self, posts: tuple[int, ...]) -> npt.NDArray[np.int64]:
         """(points,) how many of the units at these places reach each point; a place may stand there several times."""
