@@ -1,9 +1,9 @@
 """The `cells` command: the map's polygons have the ids that the sink writes as tags."""
 
 import json
-from pathlib import Path
 import math
 import shutil
+from pathlib import Path
 
 import jsonschema
 import pytest
