@@ -12,12 +12,13 @@ from rich.table import Table
 
 from lifecycle.cli.options import AsJson, Because, RegionName, note_of, region_and_version, registered_version
 from lifecycle.registry.changes import Note, promote, retire, roll_back
-from lifecycle.registry.contract import ModelRegistry, RegionState
+from lifecycle.registry.contract import ModelRegistry
 from lifecycle.registry.copying import registered_artifact, verified
 from lifecycle.registry.open import open_registry
 from lifecycle.registry.rules import Role, rolled_back
 from lifecycle.registry.sync import sync
 from schemas.errors import ArtifactError, RegistryError
+from schemas.left_behind.region_state import RegionState
 from streaming.roster.roster import read_roster, refuse_unfit
 from streaming.roster.watch import latest_history_s, roster_path
 from streaming.settings import Settings

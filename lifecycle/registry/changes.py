@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from lifecycle.registry.contract import ModelRegistry, RegionState
+from lifecycle.registry.contract import ModelRegistry
 from lifecycle.registry.copying import FIGURES, PAGE, manifest_digest
 from lifecycle.registry.rules import Role, promoted, retired, rolled_back
 from models.artifact.artifact import Artifact, read_artifact
 from schemas.audit.log import AuditEvent, Plain
 from schemas.errors import RegistryError
+from schemas.left_behind.region_state import RegionState
 
 Note = Callable[[AuditEvent, Mapping[str, Plain]], None]  # writes a record of the audit log
 

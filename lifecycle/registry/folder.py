@@ -16,14 +16,12 @@ from pathlib import Path
 
 import msgspec
 
-from lifecycle.registry.contract import RegionState
 from lifecycle.registry.copying import bring, copy_evaluation, copy_files
 from lifecycle.registry.rules import registered
 from schemas.errors import RegistryError
 from schemas.files import exclusive, read_json, replace_file, write_errors
+from schemas.left_behind.region_state import STATE, RegionState
 from schemas.spec import SLUG
-
-STATE = "state.json"
 
 
 @dataclass(frozen=True, slots=True)

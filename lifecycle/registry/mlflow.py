@@ -26,12 +26,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.telemetry import set_telemetry_client
 
-from lifecycle.registry.contract import RegionState
 from lifecycle.registry.copying import copy_evaluation, copy_files
 from lifecycle.registry.rules import consistent, registered
 from models.artifact.manifest import Manifest, read_manifest
 from schemas.errors import RegistryError
 from schemas.files import write_errors
+from schemas.left_behind.region_state import RegionState
 from schemas.spec import SLUG
 
 EXPERIMENT = "incident-risk"

@@ -4,8 +4,8 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from lifecycle.registry.contract import RegionState
 from schemas.errors import RegistryError
+from schemas.left_behind.region_state import RegionState
 
 Role = Literal["champion", "challenger"]
 _MOST_BEFORE = 50  # earlier champions that are remembered

@@ -5,11 +5,12 @@ from functools import partial
 from pathlib import Path
 
 from lifecycle.registry.changes import Note
-from lifecycle.registry.contract import ModelRegistry, RegionState
+from lifecycle.registry.contract import ModelRegistry
 from lifecycle.registry.copying import bring
 from schemas.errors import ArtifactError, RegistryError
 from schemas.files import exclusive, write_errors
 from schemas.left_behind.pointer import Pointer, pointer_path, read_pointer, write_pointer
+from schemas.left_behind.region_state import RegionState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

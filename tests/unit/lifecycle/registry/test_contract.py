@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 
-from lifecycle.registry.contract import RegionState
 from lifecycle.registry.copying import manifest_digest
 from models.artifact.artifact import read_artifact
 from models.artifact.pointer import champion_of
 from schemas.errors import ArtifactError, AuditError, RegistryError
 from schemas.left_behind.pointer import Pointer, read_pointer, write_pointer
+from schemas.left_behind.region_state import RegionState
 
 
 @pytest.fixture

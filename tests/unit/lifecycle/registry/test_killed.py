@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from lifecycle.registry.contract import RegionState
 from lifecycle.registry.copying import manifest_digest, verified
 from models.artifact.artifact import read_artifact
 from models.artifact.pointer import champion_of
 from schemas.left_behind.pointer import Pointer, read_pointer
+from schemas.left_behind.region_state import RegionState
 from tests.harness.killed_step import every_kill
 from tests.harness.registries import desk_at
 
