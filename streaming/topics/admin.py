@@ -26,7 +26,7 @@ class Topic:
 
 def ensure_topics(kafka: KafkaConnection, topics: Mapping[str, int]) -> None:
     """Create each missing topic with that many partitions; leave the others as they are."""
-    with _admin(kafka) as admin:
+    with admin_client(kafka) as admin:
         present = set(admin.list_topics())
         missing = {name: count for name, count in topics.items() if name not in present}
         if missing:
@@ -37,13 +37,13 @@ def ensure_topics(kafka: KafkaConnection, topics: Mapping[str, int]) -> None:
 
 def cluster_id(kafka: KafkaConnection) -> str:
     """Identity of the cluster that answers. Raises BrokerError when none does."""
-    with _admin(kafka) as admin:
+    with admin_client(kafka) as admin:
         return str(admin.describe_cluster()["cluster_id"])
 
 
 def topic_faults(kafka: KafkaConnection, needed: Mapping[str, Right]) -> dict[str, BrokerError]:
     """By topic, the error that keeps us from using it as needed. Raises BrokerError when Kafka does not answer."""
-    with _admin(kafka) as admin:
+    with admin_client(kafka) as admin:
         described = {topic["name"]: topic for topic in admin.describe_topics(list(needed))}
     return {name: fault for name, right in needed.items() if (fault := _fault(described[name], right, kafka))}
 
@@ -61,7 +61,7 @@ def _fault(described: Mapping[str, Any], right: Right, kafka: KafkaConnection) -
 
 def topic_id(kafka: KafkaConnection, name: str) -> str:
     """Identity of a topic. Raises BrokerError when it does not exist, we may not read it, or Kafka does not answer."""
-    with _admin(kafka) as admin:
+    with admin_client(kafka) as admin:
         (described,) = admin.describe_topics([name])
     if fault := _fault(described, "READ", kafka):
         raise fault
@@ -70,7 +70,7 @@ def topic_id(kafka: KafkaConnection, name: str) -> str:
 
 def describe_topic(kafka: KafkaConnection, name: str) -> Topic:
     """Identity and offsets of an existing topic. Raises BrokerError when Kafka does not answer."""
-    with _admin(kafka) as admin:
+    with admin_client(kafka) as admin:
         (described,) = admin.describe_topics([name])
         places = [TopicPartition(name, partition["partition_index"]) for partition in described["partitions"]]
         with KafkaConsumer(bootstrap_timeout_ms=TIMEOUT_MS, **kafka.client_options()) as consumer:
@@ -83,7 +83,7 @@ def describe_topic(kafka: KafkaConnection, name: str) -> Topic:
 
 
 @contextlib.contextmanager
-def _admin(kafka: KafkaConnection) -> Iterator[KafkaAdminClient]:
+def admin_client(kafka: KafkaConnection) -> Iterator[KafkaAdminClient]:
     """A client for a few questions. Its errors are raised as BrokerError."""
     sign_in(kafka)
     try:

@@ -1,3 +1,4 @@
+import math
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from schemas.errors import BrokerError, SettingsError
 from streaming.rehearse.broker import free_port, start_broker
 from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
+from streaming.topics.ends import topic_days
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
@@ -52,6 +54,17 @@ def test_it_answers_keeps_its_topics_over_a_kill_and_leaves_no_process(tmp_path,
         assert {topic["name"]: len(topic["partitions"]) for topic in described} == topics
         assert [process.pid for process in processes_of(tmp_path)] == [broker.pid]
     assert processes_of(tmp_path) == []
+
+
+def test_it_says_for_how_long_it_keeps_a_topic(broker):
+    kafka, kept = KafkaConnection(broker.bootstrap), {"kept-week": {"retention.ms": "604800000"},
+                                                      "kept-for-ever": {"retention.ms": "-1"},
+                                                      "kept-newest": {"cleanup.policy": "compact"}}  # fmt: skip
+    with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:
+        admin.create_topics({name: {"num_partitions": 1, "configs": configs} for name, configs in kept.items()})
+        admin.wait_for_topics(list(kept))
+    days = topic_days(kafka, [*kept, "absent"])
+    assert days == {"kept-week": 7, "kept-for-ever": math.inf, "kept-newest": math.inf}
 
 
 def test_a_second_start_in_its_folder_is_refused_and_leaves_it_alone(broker, jar_cache):
