@@ -30,6 +30,7 @@ from schemas.refusal import PERSON_STEMS, PERSON_WORDS
 from service.__main__ import app as service_app
 from service.app import document
 from streaming.__main__ import app as streaming_app
+from streaming.disk.retention import OURS, TABLE
 from streaming.settings import Settings, environment_names
 from streaming.watch.metrics import Metrics
 
@@ -115,6 +116,20 @@ def figures_of(registry: CollectorRegistry) -> Iterator[tuple[str, str]]:
             yield f"`{figure.name}{ending}{labels}`", figure.documentation
 
 
+def retention() -> str:
+    def end(days: int, ended_by: str) -> str:
+        limit = f"{days} days" if days else f"ended by {ended_by}"
+        return limit if ended_by == OURS or not days else f"{limit}, by {ended_by}"
+
+    return bullets(
+        (
+            f"**{kept.what}** (`{kept.place}`)",
+            f"{end(kept.days, kept.ended_by)}. Why: {kept.why}. Read by {kept.readers}.",
+        )
+        for kept in TABLE
+    )
+
+
 def measurements() -> str:
     sections = []
     for name, measurement in MEASUREMENTS.items():
@@ -168,6 +183,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "features": feature_table,
     "names for python": public_names,
     "measurements": measurements,
+    "retention": retention,
     "dead letter": dead_letter,
     "personal names": personal_names,
     "alerts": alerts,

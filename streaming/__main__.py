@@ -17,6 +17,7 @@ from streaming.cli import (
     prepare,
     rebuild,
     replay,
+    retention,
     run,
 )
 from streaming.cli.process import run_without_secrets, settings_of
@@ -44,6 +45,7 @@ app.command("check", rich_help_panel=_JOB)(check.check)
 app.command("health", rich_help_panel=_JOB)(left_behind.health)
 app.command("checkpoint", rich_help_panel=_JOB)(left_behind.checkpoint)
 app.command("audit", rich_help_panel=_JOB)(left_behind.audit)
+app.command("retention", rich_help_panel=_JOB)(retention.retention)
 app.command("rebuild", rich_help_panel=_JOB)(rebuild.rebuild)
 app.add_typer(feedback.feedback_app, name="feedback", rich_help_panel=_JOB)
 app.command("cells", rich_help_panel=_SETUP)(cells.cells)

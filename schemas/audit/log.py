@@ -43,6 +43,7 @@ AuditEvent = Literal[
     "trial_ended",
     "retrain_refused",
     "other_spark",
+    "retention_applied",
     "torn_line",
     "head_missing",
 ]
@@ -76,8 +77,7 @@ def record(
     at_s: epoch seconds. checkpoint: folder that stores the head, if it exists. `details` must not contain secrets.
     Several processes may write; each waits for its turn. Raises AuditError when the log or the head cannot be written.
     """
-    if checkpoint is not None and not checkpoint.is_dir():
-        checkpoint = None
+    checkpoint = checkpoint if checkpoint and checkpoint.is_dir() else None
     remedy = "make room, correct its permissions, or set RISK_AUDIT to another path; nothing runs without a record"
     with write_errors(AuditError, f"the audit log {path}", remedy=remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
