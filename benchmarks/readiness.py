@@ -35,10 +35,10 @@ from schemas.spec import DAY_S, HOUR_S
 
 UNITS = (20, 30, 40)
 DRIVE = Drive(minutes=8, speed_kmh=40)
+FASTER = Drive(minutes=8, speed_kmh=60)
 SERVICE_MINUTES, SERVICE_SIGMA = (40, 60), 0.5  # means, with the way to a hospital; spread of the logarithm
 CITIES = {"montgomery": (2000.0, ("ems",)), "chicago": (1000.0, None)}
 SHIFT_HOURS = 12
-_METRES_A_SECOND = DRIVE.metres / (60 * DRIVE.minutes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,19 +96,24 @@ def city_of(name: str) -> City:
 class Fleet:
     """Units that stand at posts, drive to calls, and drive back. Times in seconds, places in metres."""
 
+    drive: Drive = DRIVE
     post_m: Floats  # (units, 2)
     left_m: Floats  # where each was last busy
     left_s: Floats  # and until when: before, it is not free
 
     @classmethod
-    def at(cls, post_m: Floats) -> "Fleet":
-        return cls(post_m=post_m.copy(), left_m=post_m.copy(), left_s=np.full(len(post_m), -np.inf))
+    def at(cls, post_m: Floats, drive: Drive = DRIVE) -> "Fleet":
+        return cls(drive=drive, post_m=post_m.copy(), left_m=post_m.copy(), left_s=np.full(len(post_m), -np.inf))
+
+    @property
+    def metres_a_second(self) -> float:
+        return self.drive.metres / (60 * self.drive.minutes)
 
     def where(self, now_s: float) -> Floats:
         """(units, 2) on the way from the last call to the post."""
         way = self.post_m - self.left_m
         metres = np.maximum(np.hypot(*way.T), 1e-9)
-        driven = np.clip((now_s - self.left_s) * _METRES_A_SECOND / metres, 0, 1)
+        driven = np.clip((now_s - self.left_s) * self.metres_a_second / metres, 0, 1)
         return self.left_m + driven[:, None] * way
 
     def go(self, unit: int, place_m: Floats, now_s: float) -> None:
@@ -124,7 +129,7 @@ class Fleet:
             free = self.left_s <= start_s
         metres = np.where(free, np.hypot(*(self.where(start_s) - call_m).T), np.inf)
         unit = int(np.argmin(metres))
-        there_s = start_s + metres[unit] / _METRES_A_SECOND
+        there_s = start_s + metres[unit] / self.metres_a_second
         self.left_m[unit], self.left_s[unit] = call_m, there_s + service_s
         return unit, start_s, there_s
 
@@ -143,12 +148,14 @@ class Simulated:
     work_varies: float  # standard deviation over mean of the jobs of a unit
 
 
-def simulate(city: City, places_m: Floats, posts: Posts, service_minutes: float, rule: Rule | None = None) -> Simulated:
+def simulate(
+    city: City, places_m: Floats, posts: Posts, service_minutes: float, rule: Rule | None = None, drive: Drive = DRIVE
+) -> Simulated:
     """All calls in their order. rule: may move free units once an hour, or place a unit that becomes free."""
     random = np.random.default_rng(7)
     mean_log = np.log(60 * service_minutes) - SERVICE_SIGMA**2 / 2
     service_s = random.lognormal(mean_log, SERVICE_SIGMA, len(city.at_s))
-    fleet, standing = Fleet.at(places_m[list(posts)]), list(posts)
+    fleet, standing = Fleet.at(places_m[list(posts)], drive), list(posts)
     jobs, in_time, moves, busy_s = np.zeros(len(posts)), np.zeros(len(city.at_s), np.bool_), 0, 0.0
     for call, (at_s, call_m) in enumerate(zip(city.at_s.tolist(), city.call_m, strict=True)):
         if rule:
@@ -156,7 +163,7 @@ def simulate(city: City, places_m: Floats, posts: Posts, service_minutes: float,
         unit, start_s, there_s = fleet.answer(call_m, at_s, service_s[call])
         jobs[unit] += 1
         busy_s += there_s - start_s + service_s[call]
-        in_time[call] = there_s - at_s <= 60 * DRIVE.minutes
+        in_time[call] = there_s - at_s <= 60 * drive.minutes
     span_s = int(city.at_s[-1] - city.at_s[0])
     return Simulated(
         in_time=in_time,
@@ -208,17 +215,25 @@ def freed(question: Question, places_m: Floats) -> Rule:
 
 def objectives(city: City, say: Say) -> list[dict[str, Any]]:
     """MEXCLP's posts against MCLP's, simulated: reached in time, and the difference in points with its interval."""
-    reach, places_m, rows = city.reach(city.cells), city.places_m(city.cells), []
-    for units, minutes in product(UNITS, SERVICE_MINUTES):
-        done = {}
+    places_m, rows = city.places_m(city.cells), []
+    for drive, units, minutes in product((DRIVE, FASTER), UNITS, SERVICE_MINUTES):
+        done, reach = {}, city.reach(city.cells, drive)
         for busy in (0.0, 0.3):
             question = Question(expected=city.demand.expected, reach=reach, units=units, busy=busy)
-            done[busy] = simulate(city, places_m, choose(question, np.random.default_rng(0), restarts=3), minutes)
-        say(f"{units} units, calls of {minutes} minutes, both objectives")
+            posts = choose(question, np.random.default_rng(0), restarts=3)
+            done[busy] = simulate(city, places_m, posts, minutes, drive=drive)
+        say(f"{units} units, {drive.speed_kmh:g} km/h, calls of {minutes} minutes, both objectives")
         gain = _points(city, done[0.3].in_time, done[0.0].in_time)
         shares = {name: _percent(done[busy].in_time) for name, busy in (("mclp", 0.0), ("mexclp", 0.3))}
         rows.append(
-            {"units": units, "minutes_a_call": minutes, "busy": round(float(done[0.3].busy), 2), **shares, "gain": gain}
+            {
+                "km": round(drive.metres / 1000, 1),
+                "units": units,
+                "minutes_a_call": minutes,
+                "busy": round(float(done[0.3].busy), 2),
+                **shares,
+                "gain": gain,
+            }
         )
     return rows
 
@@ -258,7 +273,7 @@ def floors(city: City, say: Say) -> list[dict[str, Any]]:
     cells, rows = city.cells, []
     reach, places_m = city.reach(cells), city.places_m(cells)
     at = np.floor(city.call_m / city.grid.cell_m).astype(int) @ (city.grid.cols, 1)
-    for floor in (0.0, 0.1, 0.2):
+    for floor in (0.0, 0.1, 0.2, 0.3):
         areas = [parts[name] for name in names]
         question = Question(expected=demand.expected, reach=reach, units=10, areas=areas, floor=floor)
         posts = choose(question, np.random.default_rng(0), restarts=5)

@@ -11,7 +11,7 @@ from schemas.errors import DataError
 from tests.harness.reaching import reach_of
 from tests.harness.toy import toy_grid
 
-SPEED = readiness._METRES_A_SECOND
+SPEED = Fleet.at(np.zeros((1, 2))).metres_a_second
 NEAR = readiness.DRIVE.metres * 0.9
 
 
