@@ -18,9 +18,9 @@ from models.files.incident_files import IncidentTable
 from models.files.layouts import parse_layout
 from models.readiness.areas import LEAST_PART, parts_of, with_enough
 from models.readiness.demand import usual_week
-from models.readiness.places import PLACES, TIMES, Places, read_places, read_times
+from models.readiness.places import PLACES, TIMES, Place, metres_of_places, places_of, read_places, read_times
 from models.readiness.plan import Asked, Candidates, plans_of
-from models.readiness.question import BUSY, FLOOR
+from models.readiness.question import BUSY, FLOOR, Posts
 from models.readiness.reach import DETOUR, Drive, by_straight_line
 from schemas.areas import cells_of_areas, read_areas
 from schemas.errors import DataError, SettingsError, not_installed
@@ -72,15 +72,13 @@ def posts_command(
         floored=with_enough(named, demand.expected, demand.has_history, least=0 if areas else LEAST_PART),
     )
     later = _calls_after(artifact, calls, layout) if calls else None
-    staying = read_places(fixed, grid) if fixed else None
-    choices = []
+    staying, choices = read_places(fixed, grid) if fixed else [], []
     if stations:
         places = read_places(stations, grid)
         choice = _choice(f"best of {len(places)} stations", places, staying, asked, travel)
-        now = (*choice.fixed, *places.standing(units - len(choice.fixed)))
-        choices.append(replace(choice, now={"as now" if places.units is not None else "spread evenly": now}))
+        choices.append(replace(choice, now=_now(places, choice.fixed, units)))
     if not travel:
-        cells = Places.of_cells(grid, np.flatnonzero(demand.has_history).astype(np.int32))
+        cells = places_of(np.flatnonzero(demand.has_history).astype(np.int32), grid)
         choices.append(_choice("best of any cell", cells, staying, asked, None))
     plans = list(plans_of(choices, asked, later))
     facts, console = facts_of(artifact, asked, later, choices[0].times_sha256), Console(highlight=False)
@@ -90,15 +88,26 @@ def posts_command(
         console.print(f"files: {out}", soft_wrap=True)
 
 
-def _choice(name: str, places: Places, fixed: Places | None, asked: Asked, travel: Path | None) -> Candidates:
+def _choice(name: str, places: list[Place], fixed: list[Place], asked: Asked, travel: Path | None) -> Candidates:
+    """fixed: places of units that stay; they come last."""
     answered = np.flatnonzero(asked.demand.has_history).astype(np.int32)
-    every, staying = places.and_fixed(fixed)
-    digest = ""
+    every, digest = [*places, *fixed], ""
     if travel:
         reach, digest = read_times(travel, every, asked.grid, minutes=asked.drive.minutes, answered=answered)
     else:
-        reach = by_straight_line(asked.grid, every.metres(asked.grid), asked.drive)
-    return Candidates(name=name, places=every, reach=reach, fixed=staying, times_sha256=digest)
+        reach = by_straight_line(asked.grid, metres_of_places(every, asked.grid), asked.drive)
+    staying = np.repeat(
+        np.arange(len(places), len(every)), [1 if place.units is None else place.units for place in fixed]
+    )
+    return Candidates(name=name, places=every, reach=reach, fixed=tuple(staying.tolist()), times_sha256=digest)
+
+
+def _now(stations: list[Place], fixed: Posts, units: int) -> dict[str, Posts]:
+    """The posts as they are, or spread evenly over stations that do not say how many units they have."""
+    if stations[0].units is None:
+        return {"spread evenly": (*fixed, *(unit % len(stations) for unit in range(units - len(fixed))))}
+    standing = np.repeat(np.arange(len(stations)), [place.units or 0 for place in stations])
+    return {"as now": (*fixed, *standing.tolist())}
 
 
 def _calls_after(artifact: Artifact, path: Path, layout: str) -> IncidentTable:

@@ -55,7 +55,7 @@ def print_plans(plans: Sequence[Plan], facts: dict[str, str], console: Console) 
         console.print(f"[bold]{name}:[/bold] {escape(fact)}", soft_wrap=True)
     console.print(_table(plans))
     for plan in plans:
-        places = (f"{post.place} x {post.units}" if post.units > 1 else post.place for post in plan.posts)
+        places = (f"{post.place} x {post.units}" if post.units != 1 else post.place for post in plan.posts)
         console.print(f"[bold]{escape(plan.plan)}:[/bold] {escape(', '.join(places))}", soft_wrap=True)
     console.print(ASSUMES, style="dim", soft_wrap=True)
 
@@ -67,7 +67,7 @@ def _table(plans: Sequence[Plan]) -> Table:
     for name, field in (("within reach", "within"), ("by a free unit", "by_a_free_unit"), ("by two units", "by_two")):
         table.add_row(name, *(_percent(getattr(plan.reached, field)) for plan in plans))
         if plans[0].kept and field != "by_two":
-            table.add_row(f"kept: {name}", *(_percent(getattr(plan.kept, field)) for plan in plans))
+            table.add_row(f"kept: {name}", *(_percent(plan.kept[field]) for plan in plans))
     floored = [number for number, area in enumerate(plans[0].reached.areas) if area.floor_kept is not None]
     if floored:
         worst = [
@@ -118,7 +118,7 @@ def _draw(path: Path, plans: Sequence[Plan], asked: Asked, *, by_times: bool) ->
         for axes, plan in zip(panels, plans, strict=True):
             shown = axes.pcolormesh(lon, lat, expected, cmap="Greys", norm=LogNorm(vmin=_LEAST_SHOWN, clip=True))
             for post in plan.posts:
-                at, several = (post.lon, post.lat), str(post.units) if post.units > 1 else ""
+                at, several = (post.lon, post.lat), str(post.units) if post.units != 1 else ""
                 axes.plot(*at, "o", color=BASELINE, markersize=11 if several else 6, markeredgecolor="white", zorder=3)
                 axes.annotate(several, at, color="white", fontsize=7, ha="center", va="center", zorder=4)
                 if not by_times:

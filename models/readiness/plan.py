@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -12,7 +13,7 @@ from models.readiness.answer import Reached, reached_by
 from models.readiness.choose import RESTARTS, choose
 from models.readiness.demand import Demand
 from models.readiness.exact import best_floor, solve
-from models.readiness.places import Places
+from models.readiness.places import Place, metres_of_places
 from models.readiness.question import EQUAL, Posts, Question
 from models.readiness.reach import Drive, Reach, metres_of
 from schemas.errors import DataError
@@ -43,30 +44,15 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Post:
-    place: str
-    lat: float
-    lon: float
-    units: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """Shares of later calls, at their real places, as `Reached` promises them of expected ones."""
-
-    within: float
-    by_a_free_unit: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """proved_best: of its places no posts have more calls reached by a free unit."""
+    """proved_best: of its places no posts have more calls reached by a free unit. kept: shares of later calls, at their
+    real places, as `Reached` promises them of expected ones; empty without."""
 
     plan: str
     reached: Reached
     proved_best: bool
-    kept: Kept | None
-    posts: tuple[Post, ...]
+    kept: Mapping[str, float]
+    posts: tuple[Place, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,26 +60,29 @@ class Candidates:
     """Where units may stand. fixed: units that stay; now: posts as they are, by name."""
 
     name: str
-    places: Places
+    places: Sequence[Place]
     reach: Reach
     fixed: Posts
     now: Mapping[str, Posts] = field(default_factory=dict)
     times_sha256: str = ""
 
-    def posts(self, posts: Posts) -> Iterator[Post]:
+    def posts(self, posts: Posts) -> tuple[Place, ...]:
         """By the names of their places."""
-        named = sorted((self.places.names[post], post, units) for post, units in Counter(posts).items())
-        for name, post, units in named:
-            lat, lon = (round(float(degrees[post]), 5) for degrees in (self.places.lat_deg, self.places.lon_deg))
-            yield Post(place=name, lat=lat, lon=lon, units=units)
+        standing = (msgspec.structs.replace(self.places[post], units=units) for post, units in Counter(posts).items())
+        return tuple(sorted(standing, key=lambda post: post.place))
 
-    def covered(self, asked: Asked, calls: IncidentTable, posts: Posts) -> npt.NDArray[np.int64]:
+    def kept(self, asked: Asked, calls: IncidentTable, posts: Posts) -> dict[str, float]:
+        covered = self._covered(asked, calls, posts)
+        shares = {"within": covered > 0, "by_a_free_unit": 1 - asked.busy**covered}
+        return {name: round(float(share.mean()), 4) for name, share in shares.items()}
+
+    def _covered(self, asked: Asked, calls: IncidentTable, posts: Posts) -> npt.NDArray[np.int64]:
         """(calls,) units that reach each: by straight line at its real place, by driving times in its cell."""
         if self.times_sha256:
             return self.reach.covered(posts)[asked.grid.locate(calls.lat_deg, calls.lon_deg)[0]]
         of_calls = metres_of(asked.grid, calls.lat_deg, calls.lon_deg)
         covered = np.zeros(len(calls), np.int64)
-        for post_m in self.places.metres(asked.grid)[list(posts)]:
+        for post_m in metres_of_places(self.places, asked.grid)[list(posts)]:
             covered += np.hypot(*(of_calls - post_m).T) <= asked.drive.metres
         return covered
 
@@ -104,18 +93,12 @@ def plans_of(choices: Sequence[Candidates], asked: Asked, calls: IncidentTable |
         best, is_best = best_posts(choice, asked)
         for name, posts in {**choice.now, choice.name: best}.items():
             question = asked.question(choice.reach, units=len(posts), fixed=())
-            covered = None if calls is None else choice.covered(asked, calls, posts)
             yield Plan(
                 plan=name,
                 reached=reached_by(question, posts, asked.areas, asked.floored),
                 proved_best=is_best and name == choice.name,
-                kept=None
-                if covered is None
-                else Kept(
-                    within=round(float((covered > 0).mean()), 4),
-                    by_a_free_unit=round(float((1 - asked.busy**covered).mean()), 4),
-                ),
-                posts=tuple(choice.posts(posts)),
+                kept={} if calls is None else choice.kept(asked, calls, posts),
+                posts=choice.posts(posts),
             )
 
 

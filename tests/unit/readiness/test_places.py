@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.readiness.places import Places, read_places, read_times
+from models.readiness.places import Place, read_places, read_times
 from schemas.errors import DataError
 from tests.harness.toy import toy_grid
 
@@ -19,12 +19,11 @@ def written(folder, text, name="places.csv"):
 def test_places_are_read_with_the_units_that_stand_there(tmp_path):
     text = "\ufeffplace,lat,lon,units\nNorth,41.04,-86.98,2\nSouth,41.01,-86.98,0\n"
     places = read_places(written(tmp_path, text), GRID)
-    assert (places.names, places.units.tolist(), places.lat_deg.tolist()) == (
-        ("North", "South"),
-        [2, 0],
-        [41.04, 41.01],
-    )
-    assert read_places(written(tmp_path, "place,lat,lon\nNorth,41.04,-86.98\n"), GRID).units is None
+    assert places == [
+        Place(place="North", lat=41.04, lon=-86.98, units=2),
+        Place(place="South", lat=41.01, lon=-86.98, units=0),
+    ]
+    assert read_places(written(tmp_path, "place,lat,lon\nNorth,41.04,-86.98\n"), GRID)[0].units is None
 
 
 @pytest.mark.parametrize(
@@ -48,7 +47,7 @@ def test_a_file_of_places_that_cannot_be_used_is_refused(tmp_path, text, said):
 
 
 def two_places():
-    return Places(names=("a", "b"), lat_deg=np.array([41.01, 41.02]), lon_deg=np.array([-86.98, -86.98]))
+    return [Place(place="a", lat=41.01, lon=-86.98), Place(place="b", lat=41.02, lon=-86.98)]
 
 
 def times(folder, *rows):
