@@ -23,6 +23,7 @@ from schemas.limits import (
     MAX_SLIDE_S,
     MIN_SLIDE_S,
 )
+from schemas.purpose import PURPOSES, forbidden
 
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
@@ -79,6 +80,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     covariates: tuple[CovariateSeries, ...] = ()
     holidays: str = ""  # whose, by ISO 3166-2: US-IL, FR; empty: none
     answered_by: tuple[Slug, ...] = ()  # categories that standing units answer; empty: nobody is shown posts for units
+    purpose: str = ""  # of PURPOSES, which forbids some categories; empty: not named
 
     def __post_init__(self) -> None:
         for message, remedy in _faults(self):
@@ -122,12 +124,12 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def as_json(self) -> bytes:
         """The fields in their order; those that say nothing are left out: `merge` where every call counts, and
-        `covariates`, `holidays` and `answered_by` without any.
+        `covariates`, `holidays`, `answered_by` and `purpose` without any.
         """
         fields = msgspec.structs.asdict(self)
         if not self.merges_calls:
             del fields["merge"]
-        for name in ("covariates", "holidays", "answered_by"):
+        for name in ("covariates", "holidays", "answered_by", "purpose"):
             if not fields[name]:
                 del fields[name]
         return msgspec.json.encode(fields)
@@ -171,6 +173,11 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
         yield f"holidays {spec.holidays[:99]!r}", "name a country or a part of one by ISO 3166-2, like FR or US-IL"
     if set(spec.answered_by) - set(spec.categories) or len(set(spec.answered_by)) != len(spec.answered_by):
         yield f"answered_by {spec.answered_by[:99]}", f"name some of {', '.join(spec.categories)}, each once"
+    if spec.purpose and spec.purpose not in PURPOSES:
+        yield f"purpose {spec.purpose[:99]!r}", f"choose from {', '.join(PURPOSES)}"
+    elif spec.purpose and (pairs := dict(forbidden(spec.purpose, spec.categories))):
+        listed = "; ".join(f"{category}: {reason}" for category, reason in pairs.items())
+        yield f"purpose {spec.purpose} forbids {listed}", "leave these categories out"
     try:
         ZoneInfo(spec.timezone)
     except (KeyError, ValueError, OSError):

@@ -16,6 +16,7 @@ from models.files.file_checks import refuse_swapped
 from models.training.regions import DEFAULT_CELL_M
 from schemas.errors import DataError
 from schemas.grid import Grid
+from schemas.purpose import PURPOSES
 from schemas.spec import Spec
 
 
@@ -28,6 +29,7 @@ def cold_start_command(
     ],
     cell_m: CellSide = DEFAULT_CELL_M,
     answered_by: Annotated[str, typer.Option(help="Categories that standing units answer, as fire,ems")] = "",
+    purpose: Annotated[str, typer.Option(help=f"Forbids other categories: {', '.join(PURPOSES)}")] = "",
     out: Artifacts = Path("data/artifacts"),
 ) -> None:
     """Publish an untrained artifact, so that a region without past incidents can begin to count.
@@ -49,6 +51,7 @@ def cold_start_command(
         categories=tuple(rates),
         features=feature_names(),
         answered_by=tuple(name.strip() for name in answered_by.split(",") if name.strip()),
+        purpose=purpose,
     )
     check_writable(out)
     created = datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
 from models.likelihood import at_least_one, log_scores
+from models.measures.districts import districts
 from models.measures.ranking import captured
-from models.measures.totals import districts
 from schemas.left_behind.closed_counts import ClosedHorizon
 from schemas.left_behind.kept_forecasts import KeptForecast
 from schemas.spec import Spec

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from models.measures.cube import Cube, Floats, Runs, added
+from models.measures.districts import districts
 from schemas.errors import DataError
-
-BANDS = 4  # districts are the fields of a board of at most 4 x 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +53,6 @@ def totals_of(runs: Runs, cube: Cube) -> Totals:
         by_category=tuple(map(_total, cube.categories, sums.sum(axis=1).T)),
         by_district=tuple(_total(f"district {number}", pair) for number, pair in enumerate(in_districts, start=1)),
     )
-
-
-def districts(rows: int, cols: int) -> npt.NDArray[np.int64]:
-    """(cells,) the district of each cell, from 0: up to BANDS bands of rows, each cut into up to BANDS pieces."""
-    bands, pieces = min(BANDS, rows), min(BANDS, cols)
-    row, col = np.divmod(np.arange(rows * cols), cols)
-    return np.asarray(row * bands // rows * pieces + col * pieces // cols, np.int64)
 
 
 def _total(name: str, pair: Floats) -> Total:

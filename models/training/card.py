@@ -28,6 +28,7 @@ _TEXT = """# Model card: {region}
 
 Expected incidents and the probability of at least one, for each square of {cell_m:.0f} m ({rows} x {cols}), category
 and horizon ({horizons}), so that units can stand ready where the next hours' incidents are likely.
+Purpose: {purpose}.
 
 ## Data
 {incidents:,} incidents inside the grid, {first} to {cutoff} UTC, categories {categories}.
@@ -84,6 +85,7 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         incidents=len(past.incidents),
         horizons=", ".join(spec.horizon_names),
         categories=", ".join(spec.categories),
+        purpose=spec.purpose or "not named, so no category was refused",
         **{name: _date(at_s) for name, at_s in dates.items()},
         examples=trained.examples,
         outside=_outside(past),

@@ -36,6 +36,7 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     missing_days: Annotated[int, msgspec.Meta(ge=0)] = 0  # that an archive may lack
     holidays: str = ""  # whose, by ISO 3166-2, like US-IL; with `like`, its own stay
     answered_by: tuple[str, ...] = ()  # categories that standing units answer; with `like`, its own stay
+    purpose: str = ""  # of schemas.purpose.PURPOSES; empty: not named; with `like`, its own stays
     covariates: str = ""  # a file of outside series; empty: none
     covariate_max_age_hours: Annotated[int, msgspec.Meta(ge=1, le=MAX_COVARIATE_AGE_HOURS)] = 24
 

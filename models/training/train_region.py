@@ -94,7 +94,7 @@ def prepare(task: RegionTask) -> PreparedTask:
     spec = _spec_of(task, incidents, like or (archived.meaning if archived else None), cutoff_s)
     if like:
         incidents = table_like(incidents, like, region=task.region, cutoff_s=cutoff_s)
-    spec, outside = with_outside_series(_with_answered(_with_holidays(spec, task), task), task)
+    spec, outside = with_outside_series(_with_use(_with_holidays(spec, task), task), task)
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
     warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
     warnings = (*warnings, *missing_warnings(outside, spec, int(incidents.occurred_s[0]), cutoff_s))
@@ -224,14 +224,20 @@ def _with_holidays(spec: Spec, task: RegionTask) -> Spec:
     return informed(spec, holidays=task.holidays, series=spec.covariates)
 
 
-def _with_answered(spec: Spec, task: RegionTask) -> Spec:
-    """The spec with what standing units answer; one that is kept (`like`) keeps its own. Raises DataError."""
-    if not task.answered_by or task.answered_by == spec.answered_by:
-        return spec
-    if task.like:
-        named = ", ".join(spec.answered_by) or "none"
-        raise DataError(f"answered_by {', '.join(task.answered_by)}, and {task.like} has {named}", "leave it out")
-    return msgspec.structs.replace(spec, answered_by=task.answered_by)
+def _with_use(spec: Spec, task: RegionTask) -> Spec:
+    """The spec with its purpose and what standing units answer; one that is kept (`like`) keeps its own.
+
+    Raises DataError.
+    """
+    for name, asked, own in (
+        ("answered_by", ", ".join(task.answered_by), ", ".join(spec.answered_by)),
+        ("purpose", task.purpose, spec.purpose),
+    ):
+        if asked and asked != own and task.like:
+            raise DataError(f"{name} {asked}, and {task.like} has {own or 'none'}", "leave it out")
+    return msgspec.structs.replace(
+        spec, answered_by=task.answered_by or spec.answered_by, purpose=task.purpose or spec.purpose
+    )
 
 
 def read_data(task: RegionTask, like: Spec | None) -> tuple[IncidentTable, ArchivedDays | None]:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.measures.totals import BANDS, Total, districts, totals_of
+from models.measures.districts import BANDS, districts
+from models.measures.totals import Total, totals_of
 from schemas.errors import DataError
 from tests.harness.small_cube import cube_of, in_runs
 

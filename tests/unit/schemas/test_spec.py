@@ -43,13 +43,16 @@ OTHER = {
     "covariates": (CovariateSeries(name="wind", max_age_hours=24),),
     "holidays": "US-IL",
     "answered_by": ("ems",),
+    "purpose": "fire",
 }
 
 
 def test_a_spec_without_merging_is_written_as_before_there_was_a_choice():
     """So an option that nobody uses changes no fingerprint."""
     assert list(msgspec.json.decode(SPEC.as_json())) == [
-        name for name in Spec.__struct_fields__ if name not in ("merge", "covariates", "holidays", "answered_by")
+        name
+        for name in Spec.__struct_fields__
+        if name not in ("merge", "covariates", "holidays", "answered_by", "purpose")
     ]
     merging = msgspec.structs.replace(SPEC, merge="repeated_calls")
     assert merging.as_json() == SPEC.as_json()[:-1] + b',"merge":"repeated_calls"}'
@@ -140,6 +143,8 @@ def test_a_spec_survives_json_and_keeps_its_fingerprint(spec):
         ({"categories": ()}, "name 1 to 64"),
         ({"answered_by": ("theft",)}, "name some of fire, ems, each once"),
         ({"answered_by": ("ems", "ems")}, "name some of fire, ems, each once"),
+        ({"purpose": "patrols"}, "purpose 'patrols': choose from ems_readiness, fire, road_safety, crowd_safety, disp"),
+        ({"purpose": "fire", "categories": ("ems", "theft")}, "forbids theft: no unit of fire answers it, .* leave"),
         ({"categories": ("fire", "fire")}, "name 1 to 64"),
         ({"categories": tuple(f"c{number}" for number in range(65))}, "name 1 to 64"),
         ({"categories": ("fire", "all")}, "^category 'all' is the sum over all categories: give that category another"),

@@ -112,6 +112,7 @@ def test_a_category_that_the_artifact_has_not_is_named(opened, town, tmp_path):
         ("--per-day", "fire=nan"),
         ("--per-day", "fire=1,fire=2"),
         ("--timezone", "Nowhere"),
+        ("--purpose", "patrols"),
     ],
 )
 def test_a_cold_start_that_makes_no_sense_names_the_value(tmp_path, option, value):
