@@ -1,11 +1,12 @@
 """`python -m models evaluate`: the network beside its simple rivals, on a block of time that no choice has used."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 import typer
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from models.evaluation.contract import Regression
 
 LIBRARIES = ("numpy", "torch", "scipy", "scikit-learn", "pyspark")
+T = TypeVar("T", int, float)
 BARS = ("counting", "replay", "fitting", "judging")
 
 
@@ -70,7 +72,7 @@ def evaluate_command(
     kinds = tuple(dict.fromkeys(network or [recipe.network]))
     for kind in kinds:
         kind_of_network(kind)
-    units, kilometres = _numbers("--posts", posts), _numbers("--reach-km", reach_km)
+    units, kilometres = _numbers("--posts", posts, int), _numbers("--reach-km", reach_km, float)
     task = task_of(asked, step=step, origins=origins, now_s=time.time()) if asked else named_task(what)
     with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
         make_writable(out)  # before hours of work
@@ -83,7 +85,7 @@ def evaluate_command(
             delay=delay_steps,
             recipe=recipe,
             networks=kinds,
-            posts=[int(number) for number in units],
+            posts=units,
             reach_km=kilometres,
             tell=report,
         )
@@ -94,15 +96,12 @@ def evaluate_command(
     console.print(f"report: {page}", soft_wrap=True)
 
 
-def _numbers(option: str, text: str) -> list[float]:
-    """Raises SettingsError for what is no list of numbers above 0."""
+def _numbers(option: str, text: str, kind: Callable[[str], T]) -> list[T]:
+    """Raises SettingsError for what is no list of numbers of that kind."""
     try:
-        numbers = [float(number) for number in text.split(",")] if text else []
-    except ValueError:
-        numbers = [0.0]
-    if not all(0 < number < 1000 for number in numbers):
-        raise SettingsError(f"{option} {text}", "give numbers, as 5,10,20")
-    return numbers
+        return [kind(number) for number in text.split(",")] if text else []
+    except ValueError as error:
+        raise SettingsError(f"{option} {text}", "give numbers with commas between them, as 5,10,20") from error
 
 
 def _recipe_of(asked: RegionTask, origins: int) -> Hyperparameters:

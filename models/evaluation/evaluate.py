@@ -106,9 +106,9 @@ def evaluate_rolling(
 ) -> Evaluation:
     """`evaluate`, and the same at origins before: `origins` blocks of time, one behind the other, each judged once."""
     tasks = [earlier(task, blocks) for blocks in range(origins - 1, 0, -1)]
+    last = evaluate(task, plan, now=now, versions=versions)  # first, as it refuses what cannot be done
     without_posts = replace(plan, posts=())
-    evaluations = [evaluate(each, without_posts, now=now, versions=versions) for each in tasks]
-    evaluations.append(evaluate(task, plan, now=now, versions=versions))
+    evaluations = [*(evaluate(each, without_posts, now=now, versions=versions) for each in tasks), last]
     if origins == 1:
         return evaluations[0]
     return replace(

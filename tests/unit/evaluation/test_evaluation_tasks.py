@@ -25,7 +25,7 @@ from models.files.layouts import parse_layout
 from models.measures.cube import type_for
 from models.networks import residual
 from models.training.regions import RegionTask
-from schemas.errors import DataError, SettingsError
+from schemas.errors import ArtifactError, DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town
 from tests.harness.task_file import task_file
 
@@ -245,6 +245,21 @@ def test_the_grid_of_several_origins_knows_only_what_the_earliest_learns_from(to
 def test_a_wrong_option_of_the_command_is_named(words, said, tmp_path):
     with pytest.raises(DataError) as refused:
         CliRunner().invoke(app, ["evaluate", *words, "--out", str(tmp_path)], catch_exceptions=False)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "said"),
+    [
+        (["--posts", "5,x"], SettingsError, "--posts 5,x: give numbers with commas"),
+        (["--posts", "5.5"], SettingsError, "--posts 5.5"),
+        (["--posts", "5", "--reach-km", "near"], SettingsError, "--reach-km near"),
+        (["--posts", "5"], ArtifactError, "its spec names no category that standing units answer"),
+    ],
+)
+def test_posts_that_cannot_be_judged_are_refused_before_the_work(town, tmp_path, words, kind, said):
+    with pytest.raises(kind) as refused:
+        invoke(["evaluate", asked(tmp_path, town), *words, "--no-forest", "--out", str(tmp_path / "out")])
     assert said in str(refused.value)
 
 
