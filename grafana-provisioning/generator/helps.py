@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
 from generator.build import Panel, lines, page, stat, table, text
-from generator.looks import AMBER, BLUE, GREY, ORANGE, PURPLE, Json, column, filled_by_level, fixed
+from generator.looks import AMBER, BLUE, GREY, ORANGE, PURPLE, Json, between, column, filled_by_level, fixed
 from generator.store import OUTCOME, OUTCOME_AREA, OUTCOME_CHANCE, choice_of_bucket, choices_of_place
 from schemas.limits import CALIBRATION_BAND
 
@@ -13,6 +13,7 @@ CLOSED = (
     "AND $timeFilter"
 )
 SOME = 'AND "observed" > 0'  # InfluxQL divides by zero to 0, and a day without incidents has no hit rate
+LEAST_DAYS, SURE = 7, 3  # standard errors: days of long horizons overlap
 FORECAST, SIMPLE, IDEAL = "this forecast", "simple baseline", "perfect foresight"
 
 MARKS = {"useful": "useful", "not_useful": "not useful", "acted_on": "acted on"}
@@ -47,6 +48,30 @@ def _share(k: int) -> str:
 
 def _colours(simple: str = ORANGE) -> list[Json]:
     return [fixed(FORECAST, BLUE), fixed(SIMPLE, simple), fixed(IDEAL, GREY)]
+
+
+def _in_words() -> Panel:
+    """By days, as hours are alike: their mean difference over its standard error."""
+    by_day = (
+        'SELECT (sum("hits_5") - sum("baseline_hits_5")) / sum("observed") AS "more" '
+        f"FROM {OUTCOME} {CLOSED} {SOME} GROUP BY time(1d) fill(none)"
+    )
+    of_days = f'SELECT mean("more") AS "mean", stddev("more") AS "spread", count("more") AS "days" FROM ({by_day})'
+    return stat(
+        "In words",
+        f"Whether more incidents lay inside the named 5 % than the simple baseline's: by day, over {LEAST_DAYS} days"
+        f" or more, a mean difference of {SURE} standard errors or more.",
+        (24, 3),
+        f'SELECT "mean" / "spread" * sqrt("days") AS "sure" FROM ({of_days}) WHERE "days" >= {LEAST_DAYS}',
+        "none",
+        without=f"fewer than {LEAST_DAYS} days judged: too few to say",
+        colour=GREY,
+        mappings=[
+            between(None, -SURE, "Worse than the simple rule: do not use it", 1),
+            between(SURE, None, "It helps: more incidents inside the named 5 % than by the simple rule", 2, BLUE),
+            between(-SURE, SURE, "No measurable help over the simple rule", 3, GREY),
+        ],
+    )
 
 
 def _hits(k: int) -> Panel:
@@ -171,6 +196,7 @@ def helps() -> Json:
     panels = [
         text("What this is", WHAT_IT_IS, (14, 9)),
         text("What this is not", WHAT_IT_IS_NOT, (10, 9)),
+        _in_words(),
         _hits(5),
         _hits(10),
         _small(

@@ -21,9 +21,9 @@ def without_a_value(word: str) -> Json:
     return {"type": "special", "options": {"match": "null+nan", "result": result}}
 
 
-def between(low: float | None, high: float | None, word: str, index: int) -> Json:
-    """An alarming word in place of the numbers from `low` to `high`; None is without an end."""
-    result = {"text": word, "color": ALARM, "index": index}
+def between(low: float | None, high: float | None, word: str, index: int, colour: str = ALARM) -> Json:
+    """A word in place of the numbers from `low` to `high`, alarming if not said otherwise; None is without an end."""
+    result = {"text": word, "color": colour, "index": index}
     return {"type": "range", "options": {"from": low, "to": high, "result": result}}
 
 

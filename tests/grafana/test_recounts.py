@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+import scipy.stats
 
 from tests.harness.grafana_world import SPECS, VARIABLES, ledger
 from tests.harness.influxql import filled_in, table
-from tests.harness.pages import PAGES
+from tests.harness.pages import PAGES, said
 
 DAY_S = 86_400
 BOTH = {"seen": "observed", "expected": "expected"}  # shown: stored
@@ -44,6 +45,43 @@ def test_hit_rates_are_hits_over_incidents(filled, now_s, k):
     for name, kind in wanted.items():
         hits = sum(point[f"{kind}_{k}"] for point in stored)
         assert row[name] == pytest.approx(hits / sum(point["observed"] for point in stored))
+
+
+def test_whether_it_helps_is_judged_by_the_mean_difference_of_days(filled, now_s):
+    days = {}
+    for point in points(filled, "outcome", now_s, 30, region="northville", horizon="4h"):
+        if point["observed"]:
+            days.setdefault(moment(point).date(), []).append(point)
+    more = [
+        sum(point["hits_5"] - point["baseline_hits_5"] for point in day) / sum(point["observed"] for point in day)
+        for day in days.values()
+    ]
+    (row,) = table(answer(filled, "does-it-help", "In words", now_s, 30))
+    assert row["sure"] == pytest.approx(scipy.stats.ttest_1samp(more, 0).statistic)
+    assert said(panel_of("does-it-help", "In words"), row["sure"])[0].startswith("It helps")
+
+
+@pytest.mark.parametrize(
+    ("days", "more", "words"),
+    [
+        (6, 2, "fewer than 7 days judged"),
+        (8, 2, "It helps"),
+        (8, -2, "Worse than the simple rule"),
+        (8, 0.5, "No measurable help over the simple rule"),
+    ],
+)
+def test_whether_it_helps_is_said_in_words(store, now_s, days, more, words):
+    """more: hits beyond the baseline's, of ten incidents a day; a day's own chance moves it by one up and down."""
+    midnight = now_s // DAY_S * DAY_S
+    tags = "region=northville,horizon=4h,category=ems"
+    store.write(
+        "".join(
+            f"outcome,{tags} observed=10,hits_5={4 + more + (-1) ** day},baseline_hits_5=4 {midnight - day * DAY_S}\n"
+            for day in range(days)
+        ).encode()
+    )
+    rows = table(answer(store, "does-it-help", "In words", now_s, 30, bucket=store.database))
+    assert said(panel_of("does-it-help", "In words"), rows[0]["sure"] if rows else None)[0].startswith(words)
 
 
 def test_seen_over_expected_counts_all_chosen_categories(filled, now_s):

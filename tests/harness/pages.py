@@ -21,3 +21,17 @@ def provisioned(name):
 
 
 ALERTS = [rule for group in provisioned(RULES)["groups"] for rule in group["rules"]]
+
+
+def said(panel, value):
+    """What a stat shows in place of a value, and its colour, by Grafana's rules; None for the value itself."""
+    defaults = panel["fieldConfig"]["defaults"]
+    for mapping in defaults["mappings"]:
+        options = mapping["options"]
+        if mapping["type"] == "special" and value is None and options["match"] == "null+nan":
+            return options["result"]["text"], options["result"]["color"]
+        if mapping["type"] == "range" and value is not None:
+            low, high = (options[end] if options[end] is not None else at for end, at in (("from", -1e9), ("to", 1e9)))
+            if low <= value <= high:
+                return options["result"]["text"], options["result"]["color"]
+    return None
