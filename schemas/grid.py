@@ -119,6 +119,11 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """The geohash of every cell's centre, eight letters. Source: the public-domain scheme of G. Niemeyer, 2008."""
         return [geohash(lat_deg, lon_deg, 8) for lat_deg, lon_deg in np.stack(self.centres(), axis=1).tolist()]
 
+    def middle(self) -> str:
+        """The geohash of the grid's middle."""
+        lat, lon = self.corners()
+        return geohash(float(lat[0] + lat[-1]) / 2, float(lon[0] + lon[-1]) / 2, 8)
+
     def geojson(self) -> dict[str, Any]:
         """FeatureCollection of the cells; a feature's `id` is the cell id. Coordinates have 5 decimals."""
         features = []

@@ -1,42 +1,48 @@
-"""The colours of the map's cells, and what they stand for."""
+"""The colours of the map's cells, and what they stand for: those of the service's map, in either theme."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
-from generator.ground import NO_SCORE_SEEN
+from generator.ground import NO_SCORE
 from generator.looks import steps
 from generator.store import LIFT
+from service.live_map.parts import part
 
-# Each step doubles the chance. The same for every region, category and moment, so that a colour means one chance
-# everywhere, and cells differ at any base rate. Pale yellow to dark red, after ColorBrewer's YlOrRd, for any
-# colour vision, without green. On the light ground, the higher a cell, the more it stands out.
-FIRST_STEP = 0.0025
-RAMP = (
-    *("#FFF3BF", "#FFE88F", "#FED468", "#FEB84C", "#FD983F"),
-    *("#FA6E33", "#EC3F27", "#CB1A22", "#9C0A2A", "#650022"),
+
+def _palette(name: str) -> tuple[str, ...]:
+    (colours,) = re.findall(rf"--{name}: ([^;]+);", part("page.css"))
+    return tuple(colours.split())
+
+
+# Each class doubles the chance. The same for every region, category and moment, so that a colour means one chance
+# everywhere, and cells differ at any base rate.
+RAMP, LIFTS = _palette("ramp"), _palette("lift")
+LEVELS = tuple(0.0025 * 2**step for step in range(len(RAMP) - 1))
+LIFT_LEVELS = (1 / 3, 1 / 2, 1 / 1.5, 1 / 1.2, 1.2, 1.5, 2, 3)
+BEYOND = 100  # a shade from here on is a lift, above all chances: a field has one list of thresholds
+LIFT_SHADES = steps(*zip((None, *LIFT_LEVELS), LIFTS, strict=True))
+SHADES = steps(
+    *zip((None, *LEVELS), RAMP, strict=True),
+    *zip((BEYOND, *(BEYOND + lift for lift in LIFT_LEVELS)), LIFTS, strict=True),
 )
-LEVELS = tuple(FIRST_STEP * 2**step for step in range(len(RAMP) - 1))
-SHADES = steps(*zip((None, *LEVELS), RAMP, strict=True))
-# Lift has the same colours: its square, so that each step is 1.4 times the one before; 0.85 to 1.2 is "as usual".
-LEAST_LIFT = 0.6
-BY_LIFT = f"{LIFT} * {LIFT} * {FIRST_STEP / LEAST_LIFT**2:.9f}"
-LIFTS = tuple(LEAST_LIFT * 2 ** (step / 2) for step in range(len(LEVELS)))
+# What the choice "Colour by" puts into queries: the shade of a cell, and which history a cell of the list must have.
+COLOUR_BY = (
+    {"text": "Chance of at least one", "value": "chance", "by": '"r"', "known": "ok|sparse"},
+    {"text": "Lift over usual", "value": "lift", "by": f"{BEYOND} + {LIFT}", "known": "ok"},
+)
 
 
 def legend() -> str:
     """The colours with the numbers that each begins at, as HTML: Grafana's own legend knows one scale only."""
 
-    def row(height_px: int, cells: Iterable[tuple[str, str]]) -> str:
-        style = f"padding:0 2px;height:{height_px}px;line-height:{height_px}px;width:8%;"
-        return "<tr>" + "".join(f'<td style="{style}{more}">{text}</td>' for text, more in cells) + "</tr>"
+    def row(cells: Iterable[str], style: str = "") -> str:
+        return "<tr>" + "".join(f'<td style="padding:0 2px;width:8%;{style}{cell}</td>' for cell in cells) + "</tr>"
 
-    def texts(*words: str) -> Iterable[tuple[str, str]]:
-        return ((word, "") for word in words)
+    def scale(name: str, colours: Sequence[str], begins: Iterable[str]) -> str:
+        swatches = ('">', *(f'background-color:{colour}">' for colour in colours))
+        texts = (f'">{text}' for text in (name, *begins))
+        return row(swatches, "height:10px;line-height:10px;") + row(texts, "height:16px;line-height:16px;")
 
-    swatches = [("", ""), *(("", f"background-color:{colour}") for colour in (*RAMP, NO_SCORE_SEEN))]
-    chances, lifts = (f"{100 * level:g}" for level in LEVELS), (f"{lift:.2g}" for lift in LIFTS)
-    rows = [
-        row(10, swatches),
-        row(15, texts("chance&nbsp;%", "0", *chances, "not")),
-        row(15, texts("x&nbsp;usual", "0", *lifts, "known")),
-    ]
-    return f'<table style="width:100%;font-size:11px;margin:0">{"".join(rows)}</table>'
+    chances = scale("chance&nbsp;%", (*RAMP, NO_SCORE), ("0", *(f"{100 * level:g}" for level in LEVELS), "none"))
+    lifts = scale("x&nbsp;usual", LIFTS, ("0", *(f"{lift:.2g}" for lift in LIFT_LEVELS)))
+    return f'<table style="width:100%;font-size:12px;margin:0">{chances}{lifts}</table>'

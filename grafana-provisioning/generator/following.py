@@ -3,8 +3,9 @@
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
 from generator.build import TABLE_OPTIONS, Panel, Size, lines, panel, stat, text
+from generator.colours import LIFT_SHADES
 from generator.ground import coloured, land
-from generator.looks import AMBER, GREY, Json, by_level, column, steps
+from generator.looks import AMBER, BLUE, GREY, RUST, Json, by_level, column, steps
 from generator.store import FRESH, choice, long
 from models.following.change import BEYOND
 
@@ -15,8 +16,8 @@ OF_ONE = f"{HERE} AND \"category\" = '$followed'"
 NOTHING = "nothing learned in the shown time"
 NO_CHANGE = "no change"
 BELOW, ABOVE = 1 / BEYOND, BEYOND
-# Brown, grey, purple after ColorBrewer's PuOr, for any colour vision, under white figures.
-LEVELS = ((None, "#7F3B08"), (1 / 1.5, AMBER), (1 / 1.1, GREY), (1.1, "#6F5EA3"), (1.5, "#542788"))
+# Blue below and orange above, as a lift is on the map, and dark enough for white figures.
+LEVELS = ((None, "#004B76"), (1 / 1.5, BLUE), (1 / 1.1, GREY), (1.1, AMBER), (1.5, RUST))
 FACTORS = steps(*LEVELS)
 WORDS = """Where a city changes, a network that was trained before stays wrong for months. So its forecast is multiplied
 by three factors, learned hour by hour from counts that are final: the **level**, the **24 local hours**, the **cells**.
@@ -131,15 +132,15 @@ def _cells() -> Panel:
     no_cell = f'SELECT last("model") AS "geohash", "model" AS "cell", "level" AS "factor" FROM "following" WHERE {HERE}'
     columns = [
         column("Time", custom__hideFrom={"tooltip": True, "viz": False, "legend": True}),
-        column("factor", displayName="Factor", unit="none", decimals=2, thresholds=FACTORS),
+        column("factor", displayName="Factor", unit="none", decimals=2, thresholds=LIFT_SHADES),
         column("cell", displayName="Cell", unit="string"),
         column("geohash", unit="string", custom__hideFrom={"tooltip": True, "viz": False, "legend": True}),
     ]
     return panel(
         "geomap",
         "Cells that are followed",
-        "Where more (purple) or less (brown) came than the network alone would expect, level and hours aside: by 1.1, "
-        "by 1.5. Renewed each midnight, UTC; grey: within 1.1.",
+        "Where more (orange) or less (blue) came than the network alone would expect, level and hours aside, in the "
+        "steps of a lift on the live map. Renewed each midnight, UTC; grey: within 1.2.",
         (16, 26),
         [f'{newest} GROUP BY "cell", "geohash"', no_cell],
         options={
@@ -149,7 +150,7 @@ def _cells() -> Panel:
             "layers": coloured("factor"),
             "tooltip": {"mode": "details"},
         },
-        defaults={"unit": "short", "thresholds": FACTORS, "color": {"mode": "thresholds"}, "noValue": NOTHING},
+        defaults={"unit": "short", "thresholds": LIFT_SHADES, "color": {"mode": "thresholds"}, "noValue": NOTHING},
         overrides=columns,
         maxDataPoints=10_000,
     )

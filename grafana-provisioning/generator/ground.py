@@ -1,42 +1,40 @@
 """What a map draws beside the scores: plain land, streets and outlines."""
 
-from generator.looks import BLUE, GREY, Json
+from generator.looks import GREY, RED, STALE, Json
 
-OPACITY = 0.85  # streets shine through
-NO_SCORE, NO_SCORE_OPACITY = "#A9AEB3", 0.5
-NO_SCORE_SEEN = "#CDD0D1"  # on the ground, without tiles
+NO_SCORE = "#80889030"  # faint on light and dark ground
 
 
 def land() -> Json:
-    """The ground is as light as the tiles for which the cells' colours are made, also where Grafana is dark.
-
-    On a dark ground brown, the highest, would be the hardest to see.
-    """
+    """Tiles without anything on them: the ground is the panel's, light or dark as Grafana is."""
     return {"type": "xyz", "name": "Land", "config": {"url": "public/cells/_ground.svg", "attribution": ""}}
 
 
 def tiles() -> Json:
     """Streets from the internet. `cells --streets FILE` puts a file in their place."""
-    config = {"theme": "light", "showLabels": True}
+    config = {"theme": "auto", "showLabels": True}
     return {"type": "carto", "name": "Streets", "tooltip": False, "config": config}
 
 
 def cells() -> Json:
     """Every cell of the region: what has no colour of its own is grey."""
-    style = {"color": {"fixed": NO_SCORE}, "opacity": NO_SCORE_OPACITY, "lineWidth": 0.5}
+    style = {"color": {"fixed": NO_SCORE}, "opacity": 1, "lineWidth": 0.5}  # 1: as opaque as the colour says
     config = {"src": "public/cells/${region}.geojson", "rules": [], "style": style}
     return {"type": "geojson", "name": "All cells of the region, grey", "tooltip": False, "config": config}
 
 
 def lines() -> Json:
     """The lines around the region and each area lie above the cells, in a colour that none of them has."""
-    style = {"color": {"fixed": BLUE}, "opacity": 1, "lineWidth": 2}
+    style = {"color": {"fixed": GREY}, "opacity": 1, "lineWidth": 2}
     config = {"src": "public/cells/_lines-${region}.geojson", "rules": [], "style": style}
     return {"type": "geojson", "name": "Border and areas", "tooltip": False, "config": config}
 
 
-def coloured(field: str) -> list[Json]:
-    """The layers of a map whose cells have the colours of `field`: query A gives it, `cell` and `geohash`."""
+def coloured(field: str, *beneath: Json) -> list[Json]:
+    """The layers of a map whose cells have the colours of `field`: of query A, with `geohash`.
+
+    beneath: layers that show where no cell has a colour.
+    """
     colour = {"field": field, "fixed": GREY}
     centres = {
         "type": "markers",  # not seen: the view fits itself to them
@@ -63,7 +61,29 @@ def coloured(field: str) -> list[Json]:
             "idField": "geohash",
             "rules": [],
             "style": {"color": {"fixed": "transparent"}, "opacity": 0, "lineWidth": 0},
-            "dataStyle": {"color": colour, "opacity": OPACITY},
+            "dataStyle": {"color": colour, "opacity": 1},
         },
     }
-    return [tiles(), cells(), centres, scored, lines()]
+    return [tiles(), cells(), centres, *beneath, scored, lines()]
+
+
+def stale() -> Json:
+    """The word across the map: query C gives a row, with `middle`, only while the scores are stale."""
+    return {
+        "type": "markers",
+        "name": "Stale",
+        "filterData": {"id": "byRefId", "options": "C"},
+        "location": {"mode": "geohash", "geohash": "middle"},
+        "tooltip": False,
+        "config": {
+            "showLegend": False,
+            "style": {
+                "color": {"fixed": RED},
+                "opacity": 0,
+                "size": {"fixed": 2, "min": 2, "max": 2},
+                "symbol": {"mode": "fixed", "fixed": "img/icons/marker/square.svg"},
+                "text": {"mode": "fixed", "fixed": STALE},
+                "textConfig": {"fontSize": 48, "textAlign": "center", "textBaseline": "middle"},
+            },
+        },
+    }

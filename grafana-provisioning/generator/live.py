@@ -2,13 +2,15 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
+import json
+
 from generator.area import IN_AREA, area_variable, sums, ten_highest
 from generator.build import Panel, page, panel, stat, table, text
-from generator.colours import BY_LIFT, SHADES, legend
+from generator.colours import COLOUR_BY, SHADES, legend
 from generator.following import change
-from generator.ground import coloured, land
+from generator.ground import coloured, land, stale
 from generator.looks import AMBER, CLOCK, GREY, NOT_NOW, STALE, Json, between, column, networks
-from generator.store import FRESH, LIFT, PLACE, WHOLE, choice_of_words, choices_of_place, newest_frame
+from generator.store import FRESH, LIFT, PLACE, WHOLE, choices_of_place, newest_frame
 from schemas.limits import OLDEST_SCORES_S, UNUSUAL_DAYS
 
 UID = "risk-live"
@@ -20,13 +22,18 @@ NEWEST = (
 )
 MAP = (
     f'SELECT "cell", "r" AS "risk", {LIFT} AS "lift", "expected", "usual", "low", "high", "observed_1h", "support", '
-    f'${{colour:raw}} AS "shade", "geohash" FROM ({NEWEST}) WHERE "support" != \'no_history\''
+    f'${{colour.by:raw}} AS "shade", "geohash" FROM ({NEWEST}) WHERE "support" != \'no_history\''
 )
 # A row as long as the job has run within a month, with an id that no cell has: without any row the layer of polygons
 # keeps its last colours (read in Grafana's source), so this one is there when the scores are stale and A gives none.
 NO_CELL = (
     'SELECT last("model") AS "geohash", "model" AS "cell", "as_of" AS "shade" FROM "pipeline" '
     "WHERE \"region\" = '$region' AND time > now() - 30d"
+)
+# By this screen's clock: InfluxQL knows no row that is missing.
+IS_STALE = (
+    'SELECT "as_of", "middle" FROM (SELECT last("as_of") AS "as_of", "middle" FROM "pipeline" '
+    f'WHERE "region" = \'$region\' AND time > now() - 30d) WHERE "as_of" < ${{__to}} / 1000 - {OLDEST_SCORES_S}'
 )
 AS_OF = 'last("as_of") {alias} FROM "pipeline" WHERE "region" = \'$region\' AND "model" != \'\' AND {since}'
 AGE = "SELECT ${__to} / 1000 - " + AS_OF.format(alias='AS "age"', since=WHOLE)
@@ -35,13 +42,14 @@ CELL_LINK = {
     "url": "/d/risk-cell?var-region=${region}&var-category=${category}&var-horizon=${horizon}"
     "&var-cell=${__data.fields.cell}",
 }
-HIGHEST_FIRST: Json = {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "risk", "desc": True}]}}
+HIGHEST_FIRST: Json = {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "shade", "desc": True}]}}
 
-HOW_TO = """**Colours** begin at the number below them, and mean the same in every region, category and hour.
-`Colour by` switches between the **chance of at least one incident** within the horizon and the **lift**: expected over
-what is usual at this hour of the week. `all` is every category together. The map changes when all scores of a minute
-are stored. **Every cell grey: the scores are stale**, see *Age of the scores*. Some grey: nothing was ever reported
-there, or they lie outside the chosen area; nothing is known. A quiet cell is not a safe cell.
+HOW_TO = """**Colours** begin at the number below them, and mean the same in every region, category and hour, and on the
+service's map: the more a cell stands out, the higher. `Colour by` switches map and list between the **chance of at
+least one incident** within the horizon and the **lift**: expected over what is usual at this hour of the week. `all` is
+every category together. The map changes when all scores of a minute are stored. **Every cell grey and STALE across the
+map: do not rely on it.** Some grey: nothing was ever reported there, or they lie outside the chosen area; nothing is
+known. A quiet cell is not a safe cell.
 
 The scores are for readiness, that units stand in the right place. They say nothing about people."""
 
@@ -132,17 +140,17 @@ def _columns() -> list[Json]:
 def _map() -> Panel:
     return panel(
         "geomap",
-        "Where incidents are likely: $category, next $horizon",
+        "$colour: $category, next $horizon",
         "Each square is a cell. Colour by the chance of at least one incident or by lift over the usual "
-        "(switch at the top). Grey cells have no history, lie outside the chosen area, or the scores are stale. "
-        "A click shows the numbers.",
+        "(switch at the top). Grey cells have no history or lie outside the chosen area; with STALE across the "
+        "map the scores are old. A click shows the numbers.",
         (16, 15),
-        [MAP, NO_CELL],
+        [MAP, NO_CELL, IS_STALE],
         options={
             "view": {"id": "fit", "lat": 0, "lon": 0, "zoom": 10, "allLayers": False, "layer": "Centres of cells"},
             "controls": {"showZoom": True, "mouseWheelZoom": True, "showAttribution": True, "showScale": True},
             "basemap": land(),
-            "layers": coloured("shade"),
+            "layers": coloured("shade", stale()),
             "tooltip": {"mode": "details"},
         },
         defaults={"unit": "short", "thresholds": SHADES, "color": {"mode": "thresholds"}},
@@ -153,10 +161,15 @@ def _map() -> Panel:
 
 def _highest() -> Panel:
     order = {name: place for place, name in enumerate(("cell", "risk", "lift", "expected"))}
-    shown = {"excludeByName": {"Time": True, "usual": True, "support": True}, "indexByName": order, "renameByName": {}}
+    shown = {
+        "excludeByName": {"Time": True, "shade": True, "usual": True, "support": True},
+        "indexByName": order,
+        "renameByName": {},
+    }
     return table(
-        "The ten highest cells",
-        "The riskiest chosen cells that have a history, highest first. A cell is named by its row from the south (r) "
+        "The ten highest: $colour",
+        "The highest of the chosen cells by what the map shows; for a lift those with enough history. "
+        "A cell is named by its row from the south (r) "
         "and its column from the west (c). A click on it opens its own page. Empty when the scores are stale.",
         (8, 12),
         ten_highest(NEWEST, LIFT),
@@ -171,6 +184,21 @@ def _highest() -> Panel:
     )
 
 
+def _colour() -> Json:
+    first = COLOUR_BY[0]
+    return {
+        "type": "custom",
+        "name": "colour",
+        "label": "Colour by",
+        "description": "What the colours of the map and the order of the list stand for",
+        "valuesFormat": "json",
+        "query": json.dumps(COLOUR_BY),
+        "current": {"text": first["text"], "value": first["value"]},
+        "multi": False,
+        "includeAll": False,
+    }
+
+
 def live() -> Json:
     panels = [
         *_top_row(),
@@ -181,14 +209,12 @@ def live() -> Json:
         change((24, 3)),
         text("How to read the map", HOW_TO, (24, 5)),
     ]
-    by = {"Chance of at least one": '"r"', "Lift over usual": BY_LIFT}
-    colour = choice_of_words("colour", "Colour by", by, "What the colours of the map stand for")
     return page(
         UID,
         "Live risk map",
         "Where the next hours' incidents are likely, for staging units. Places, never people.",
         panels,
-        [*choices_of_place(), area_variable(), colour, newest_frame()],
+        [*choices_of_place(), area_variable(), _colour(), newest_frame()],
         since="now-1h",
         refresh="5s",
         timepicker={"hidden": True},  # with the refresh off, an age would stand still

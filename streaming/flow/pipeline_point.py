@@ -16,6 +16,7 @@ class PipelinePoint:
     region: str
     tick_s: int
     as_of_s: int
+    middle: str = ""  # geohash of the region's middle, where a map writes that its scores are stale
     totals: Mapping[str, int]
     # The newest counted incident; before the first, the end of the artifact's history, so that a feed that never
     # connected is silent too. 0 for messages of no region.
@@ -38,7 +39,7 @@ class PipelinePoint:
             fields["covariates_missing"] = self.covariates_missing
         if self.followed_ago_s is not None:
             fields["followed_ago_s"] = self.followed_ago_s
-        for name, version in (("model", self.model), ("change", self.change), ("challenger", self.challenger)):
-            if version:
-                fields[name] = version
+        for name in ("middle", "model", "change", "challenger"):
+            if text := getattr(self, name):
+                fields[name] = text
         return point_line("pipeline", {"region": self.region or "_unassigned"}, fields, self.tick_s)

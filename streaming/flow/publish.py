@@ -213,6 +213,7 @@ class Publisher:
                 region=region,
                 tick_s=tick_of(summary.as_of_s, manifest.spec if manifest else None),
                 as_of_s=summary.as_of_s,
+                middle=manifest.spec.grid.middle() if manifest else "",
                 totals=summary.totals,
                 newest_event_s=summary.newest_event_s or (manifest.data.cutoff_s if manifest else 0),
                 model=batch.frames[region].model if region in batch.frames else None,

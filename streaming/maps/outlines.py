@@ -18,11 +18,8 @@ Places = list[Annotated[list[float], msgspec.Meta(min_length=2)]]  # longitude, 
 ALL_REGIONS = "_all.geojson"  # no region can have a name like these
 STREETS = "_streets.geojson"
 GROUND = "_ground.svg"
-# A tile of plain land, as light as that of street tiles, for which the colours of the map are made.
-GROUND_SVG = (
-    b'<svg xmlns="http://www.w3.org/2000/svg" width="256" height="256">'
-    b'<rect width="256" height="256" fill="#F2F3F0"/></svg>'
-)
+# A tile without anything on it: the ground is the panel's, in either theme.
+GROUND_SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="256" height="256"></svg>'
 _AROUND = 0.1  # how far beyond the cells streets are kept, as a share of the region's width and height
 _OPENSTREETMAP = "© OpenStreetMap contributors"
 EXPORT_STREETS = (

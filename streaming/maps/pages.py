@@ -69,7 +69,7 @@ def with_streets(dashboard: Page, credit: str) -> Page:
     credit: whose data it is, as the map shows it.
     """
     page = deepcopy(dashboard)
-    style = {"color": {"fixed": "#3D4450"}, "opacity": 1, "lineWidth": 1}
+    style = {"color": {"fixed": "#8A929C"}, "opacity": 1, "lineWidth": 1}
     config = {"src": f"public/cells/{STREETS}", "rules": [], "style": style}
     streets = {"type": "geojson", "name": "Streets", "tooltip": False, "opacity": 0.5, "config": config}
     for panel in page["panels"]:

@@ -48,7 +48,7 @@ def chosen_of(newest, cells):
 
 @choices
 def test_the_map_has_the_cells_of_the_chosen_area_alone(filled, now_s, newest, pattern, cells):
-    shown = {row["cell"]: row["risk"] for row in rows_of(filled, now_s, "Where incidents", pattern)}
+    shown = {row["cell"]: row["risk"] for row in rows_of(filled, now_s, "$colour: ", pattern)}
     assert shown == {name: point["risk"] for name, point in chosen_of(newest, cells).items()}
 
 
@@ -63,7 +63,7 @@ def test_the_list_has_the_ten_highest_of_the_chosen_area(filled, now_s, newest, 
         assert row["lift"] == pytest.approx((point["expected"] + 1e-6) / (point["usual"] + 1e-6))
     panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["type"] == "table")
     first = panel["transformations"][0]
-    assert (first["id"], first["options"]["sort"]) == ("sortBy", [{"field": "risk", "desc": True}])
+    assert (first["id"], first["options"]["sort"]) == ("sortBy", [{"field": "shade", "desc": True}])
 
 
 @choices
@@ -80,7 +80,7 @@ def test_the_sums_are_of_the_chosen_area(filled, now_s, newest, pattern, cells):
 
 def test_an_area_that_no_longer_exists_shows_nothing_instead_of_another(filled, now_s):
     """Grafana puts the name itself in the place of a choice that it does not find: an old bookmark."""
-    for title in ("Where incidents", "The ten highest", "Expected in the next"):
+    for title in ("$colour: ", "The ten highest", "Expected in the next"):
         assert rows_of(filled, now_s, title, "Old Town") == []
 
 

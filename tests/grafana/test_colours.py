@@ -6,11 +6,20 @@ from itertools import pairwise
 
 import pytest
 
+from generator.colours import BEYOND, LEVELS, LIFT_LEVELS, RAMP
+from service.live_map.parts import part
 from streaming.maps.outlines import GROUND, GROUND_SVG
-from tests.harness.contrast import contrast, parts_of
+from tests.harness.contrast import contrast, parts_of, seen_on
 from tests.harness.pages import MAP, PAGES, PANELS
 
 LINES = {name: panel for name, panel in PANELS.items() if panel["type"] == "timeseries"}
+(STEPS,) = (
+    each["value"]["steps"]
+    for rule in MAP["fieldConfig"]["overrides"]
+    for each in rule["properties"]
+    if (rule["matcher"]["options"], each["id"]) == ("shade", "thresholds")
+)
+GREY_CELLS = next(layer for layer in MAP["options"]["layers"] if layer["name"].endswith("grey"))["config"]["style"]
 OTHERS = {name: panel for name, panel in PANELS.items() if panel["type"] not in ("timeseries", "text")}
 
 
@@ -27,7 +36,7 @@ def colours(node):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_no_colour_is_green_so_that_unknown_never_looks_safe(name):
-    for colour in set(colours(PAGES[name]["panels"])) - {"img/icons/marker/square.svg", "transparent"}:
+    for colour in set(colours(PAGES[name]["panels"])) - {"img/icons/marker/square.svg", "transparent", "STALE"}:
         red, green, blue = parts_of(colour)
         assert not (green > red + 10 and green > blue + 10), colour
 
@@ -50,42 +59,37 @@ def test_no_two_lines_of_a_panel_have_the_same_colour(panel):
     assert len(set(fixed)) == len(fixed)
 
 
-def test_the_higher_a_cell_the_more_it_stands_out_from_the_ground():
+@pytest.mark.parametrize("ground", ["#FFFFFF", "#181B1F"], ids=["light", "dark"])
+def test_a_higher_cell_stands_out_more_from_grafanas_ground_and_one_without_a_score_least(ground):
     tiles = next(layer for layer in MAP["options"]["layers"] if layer["type"] == "carto")
-    assert tiles["config"]["theme"] == "light"
+    assert tiles["config"]["theme"] == "auto"
     assert MAP["options"]["basemap"]["config"]["url"] == f"public/cells/{GROUND}"
-    land = re.search(rb'fill="(#\w+)"', GROUND_SVG)[1].decode()
-    assert land == "#F2F3F0", "as on the light tiles"
+    assert b"fill" not in GROUND_SVG, "the panel's own ground shines through"
     (layer,) = (layer for layer in MAP["options"]["layers"] if layer["type"] == "dynamic-geojson")
-    assert "opacity" not in layer, "it would be on top of that of the colours"
-    ground, opacity = parts_of(land), layer["config"]["dataStyle"]["opacity"]
-    shown = []
-    for step in MAP["fieldConfig"]["defaults"]["thresholds"]["steps"]:
-        over = zip(parts_of(step["color"]), ground, strict=True)
-        shown.append(contrast([round(opacity * colour + (1 - opacity) * below) for colour, below in over], ground))
-    assert all(higher > 1.05 * lower for lower, higher in pairwise(shown))
-    assert shown[-1] > 3
+    assert (layer["config"]["dataStyle"]["opacity"], GREY_CELLS["opacity"]) == (1, 1), "as opaque as each colour says"
+    assert "opacity" not in layer
+    below = seen_on(parts_of(ground), GREY_CELLS["color"]["fixed"])
+    for begin, least_step in ((0, 1.05), (BEYOND, 1.02)):
+        colours = [each["color"] for each in STEPS if begin <= (each["value"] or 0) < begin + BEYOND]
+        stands_out = [contrast(seen_on(below, colour), parts_of(ground)) for colour in colours]
+        assert all(higher > least_step * lower for lower, higher in pairwise(stands_out)), stands_out
+        assert stands_out[0] > contrast(below, parts_of(ground)) + 0.1
+        assert stands_out[-1] > 3
+
+
+def test_the_service_and_grafana_have_the_same_classes():
+    steps = {name: re.search(rf"{name}_STEPS = \[(.*?)\]", part("draw.js"))[1] for name in ("RISK", "LIFT")}
+    assert eval(f"[{steps['RISK']}]") == pytest.approx(LEVELS)  # noqa: S307 - numbers of our own page
+    assert eval(f"[{steps['LIFT']}]") == pytest.approx(LIFT_LEVELS)  # noqa: S307 - numbers of our own page
 
 
 def test_the_legends_numbers_are_where_the_maps_colours_begin():
     legend = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"] == "Colours")["options"]["content"]
-    _, chances, lifts = (re.findall(r"<td[^>]*>([\d.]+)</td>", row) for row in legend.split("</tr>")[:3])
-    (of_shade,) = (rule for rule in MAP["fieldConfig"]["overrides"] if rule["matcher"]["options"] == "shade")
-    shades = next(each["value"]["steps"] for each in of_shade["properties"] if each["id"] == "thresholds")
-    begins = [step["value"] for step in shades[1:]]
-    assert re.findall(r"background-color:(#\w+)", legend)[:-1] == [step["color"] for step in shades]
-    assert [float(number) / 100 for number in chances] == pytest.approx([0, *begins])
-    switch = next(each for each in PAGES["live-map"]["templating"]["list"] if each["name"] == "colour")
-    of_lift = switch["query"].split(" : ")[-1].replace('"expected"', "lift").replace('"usual"', "1")
-    shown = [eval(of_lift, {"lift": float(number)}) for number in lifts]  # noqa: S307 - a formula of our own page
-    assert shown == pytest.approx([0, *begins], rel=0.04, abs=1e-9)  # of two digits
-
-
-def test_the_legend_shows_the_grey_of_the_map():
-    layer = next(layer for layer in MAP["options"]["layers"] if layer["name"].endswith("grey"))
-    style, ground = layer["config"]["style"], parts_of("#F2F3F0")
-    over = zip(parts_of(style["color"]["fixed"]), ground, strict=True)
-    seen = [style["opacity"] * colour + (1 - style["opacity"]) * below for colour, below in over]
-    legend = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"] == "Colours")["options"]["content"]
-    last = re.findall(r"background-color:(#\w+)", legend)[-1]
-    assert parts_of(last) == pytest.approx(seen, abs=1)
+    rows = legend.split("</tr>")
+    chances, lifts = (re.findall(r"background-color:(#\w+)", row) for row in rows[:4:2])
+    begin_chances, begin_lifts = (list(map(float, re.findall(r">([\d.]+)</td>", row))) for row in rows[1:4:2])
+    assert chances.pop() == GREY_CELLS["color"]["fixed"]
+    assert [*chances, *lifts] == [step["color"] for step in STEPS]
+    begins = [step["value"] or 0 for step in STEPS]
+    assert [number / 100 for number in begin_chances] == pytest.approx(begins[: len(RAMP)])
+    assert [BEYOND + number for number in begin_lifts] == pytest.approx(begins[len(RAMP) :], abs=0.01)

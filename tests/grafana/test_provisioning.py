@@ -105,8 +105,8 @@ def test_the_map_takes_all_cells_and_works_without_features_in_alpha(panel):
     kinds = [layer["type"] for layer in panel["options"]["layers"]]
     assert kinds.index("markers") < kinds.index("dynamic-geojson"), "what Grafana cannot make must come last"
     assert len({layer["name"] for layer in panel["options"]["layers"]}) == len(kinds)
-    by_type = {layer["type"]: layer for layer in panel["options"]["layers"]}
-    assert by_type["markers"]["location"] == {"mode": "geohash", "geohash": "geohash"}
+    centres = panel["options"]["layers"][kinds.index("markers")]
+    assert centres["location"] == {"mode": "geohash", "geohash": "geohash"}
 
 
 @pytest.mark.parametrize("name", PAGES)

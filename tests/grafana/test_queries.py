@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from generator.colours import FIRST_STEP, LEAST_LIFT
+from generator.colours import BEYOND, COLOUR_BY
 from generator.looks import ALARM
 from schemas.spec import ALL_CATEGORIES
 from streaming.maps.outlines import ALL_REGIONS, geojson_files
 from streaming.maps.pages import page_of
 from tests.harness.grafana_world import CHALLENGER, MODEL, SPECS, VARIABLES
 from tests.harness.influxql import filled_in, shown, table
-from tests.harness.pages import PAGES
+from tests.harness.pages import PAGES, said
 
 MONTH_S = 30 * 86_400
 RANGES_S = {"live-map": 3600, "cell": 3600, "pipeline": 3600, "trends": 7 * 86_400, "does-it-help": MONTH_S}
@@ -44,7 +44,8 @@ def names_asked_for(panel):
 
 @pytest.mark.parametrize(("page", "panel", "target"), TARGETS)
 def test_a_query_gives_rows_of_the_shape_its_panel_needs(filled, now_s, page, panel, target):
-    series = asked(filled, page, panel, target, now_s)
+    is_stale = (panel["type"], target["refId"]) == ("geomap", "C")
+    series = asked(filled, page, panel, target, now_s + 240 * is_stale)
     assert series, "no rows"
     for number, name in enumerate(series[0]["columns"]):  # a field that nobody writes comes back as nulls
         assert any(row[number] is not None for frame in series for row in frame["values"]), name
@@ -80,14 +81,12 @@ def test_the_bucket_for_long_ranges_answers_the_same_queries(filled, now_s, page
     assert bool(filled.series(query)) == (panel["title"] not in NOT_KEPT_FOR_LONG)
 
 
-@pytest.mark.parametrize("colour", ["risk", "lift"])
+@pytest.mark.parametrize("colour", COLOUR_BY, ids=["chance", "lift"])
 def test_the_map_gets_one_flat_row_per_cell_with_a_history(filled, now_s, colour):
     page = PAGES["live-map"]
     panel = next(panel for panel in page["panels"] if panel["type"] == "geomap")
-    switch = next(variable for variable in page["templating"]["list"] if variable["name"] == "colour")
-    choices = [choice.split(" : ")[1] for choice in switch["query"].split(", ")]
-    expression = choices[("risk", "lift").index(colour)]
-    series = asked(filled, "live-map", panel, panel["targets"][0], now_s, colour=expression)
+    chosen = {"colour.by": colour["by"], "colour.known": colour["known"]}
+    series = asked(filled, "live-map", panel, panel["targets"][0], now_s, **chosen)
     assert len(series) == 1
     rows, grid = table(series), SPECS["northville"].grid
     cells = [cell for cell in range(grid.cells) if cell % 3]
@@ -97,7 +96,7 @@ def test_the_map_gets_one_flat_row_per_cell_with_a_history(filled, now_s, colour
         assert row["geohash"] == geohash[row["cell"]]
         assert row["support"] in ("sparse", "ok")
         lift = (row["expected"] + 1e-6) / (row["usual"] + 1e-6)
-        assert row["shade"] == pytest.approx(row["risk"] if colour == "risk" else FIRST_STEP * (lift / LEAST_LIFT) ** 2)
+        assert row["shade"] == pytest.approx(row["risk"] if colour["value"] == "chance" else BEYOND + lift)
 
 
 def test_the_polygons_ids_are_the_tags_that_the_sink_wrote(filled):
@@ -145,8 +144,8 @@ def test_every_page_of_numbers_has_some_that_are_of_now():
 
 
 def told_when_stale(panel, target):
-    """Whether it is one of the two queries that answer of the past: when the last scores were, and no cell at all."""
-    return panel["title"] == "Scores are for" or (panel["type"], target["refId"]) == ("geomap", "B")
+    """Whether it answers of the past: when the last scores were, no cell at all, and STALE across the map."""
+    return panel["title"] == "Scores are for" or (panel["type"] == "geomap" and target["refId"] in "BC")
 
 
 @pytest.mark.parametrize("stale", [False, True])
@@ -168,20 +167,6 @@ def test_the_layer_of_polygons_gets_rows_always_and_cells_only_while_they_are_fr
     assert (shown <= cells) is not stale
     assert cells.isdisjoint(shown) is stale
     assert panel["targets"][0]["refId"] == "A"
-
-
-def said(panel, value):
-    """What a stat shows in place of a value, and its colour, by Grafana's rules; None for the value itself."""
-    defaults = panel["fieldConfig"]["defaults"]
-    for mapping in defaults["mappings"]:
-        options = mapping["options"]
-        if mapping["type"] == "special" and value is None and options["match"] == "null+nan":
-            return options["result"]["text"], options["result"]["color"]
-        if mapping["type"] == "range" and value is not None:
-            low, high = (options[end] if options[end] is not None else at for end, at in (("from", -1e9), ("to", 1e9)))
-            if low <= value <= high:
-                return options["result"]["text"], options["result"]["color"]
-    return None
 
 
 def test_the_picture_is_that_of_now_whatever_range_is_shown(filled, now_s):

@@ -12,7 +12,7 @@ from tests.harness.pages import PAGES
 
 SPEC, OF_ALL = SPECS["northville"], VARIABLES | {"category": "all"}
 PANELS = {panel["title"].split(":")[0]: panel for panel in PAGES["live-map"]["panels"]}
-MAP, LIST, AGE = "Where incidents are likely", "The ten highest cells", "Age of the scores"
+MAP, LIST, AGE = "$colour", "The ten highest", "Age of the scores"
 
 
 def scores_of(tick_s):

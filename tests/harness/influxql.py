@@ -69,7 +69,9 @@ def filled_in(
     text = text.replace("now()", f"{to_ms if now_s is None else round(1000 * now_s)}ms")
     text = text.replace("$__interval", interval).replace("${__to}", str(to_ms)).replace("${__from}", str(from_ms))
     for name, value in (variables or {}).items():
-        text = re.sub(rf"\$\{{{name}(\.\w+)?(:\w+)?\}}|\${name}\b", lambda _, value=value: value, text)
+        text = re.sub(
+            rf"\$\{{{re.escape(name)}(\.\w+)?(:\w+)?\}}|\${re.escape(name)}\b", lambda _, value=value: value, text
+        )
     assert "$" not in text.replace("$/", "/"), f"not replaced: {text}"  # a regular expression ends in $/
     return text
 

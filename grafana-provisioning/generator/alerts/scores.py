@@ -12,7 +12,7 @@ ON_SCORES = (
         uid="risk-cell-high",
         title="Cell above threshold",
         severity="information",
-        panel=("risk-live", "Where incidents are likely: $category, next $horizon"),
+        panel=("risk-live", "$colour: $category, next $horizon"),
         # On a quiet night this still gives 0. A cell below 0.3 leaves the answer; so do those of a stale region.
         query="""
             SELECT "r" AS "risk" FROM (SELECT "r" FROM (SELECT last("risk") AS "r", "support" FROM "risk"

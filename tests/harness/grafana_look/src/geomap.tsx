@@ -10,7 +10,7 @@ import OlMap from 'ol/Map';
 import { fromLonLat } from 'ol/proj';
 import VectorSource from 'ol/source/Vector';
 import XYZ from 'ol/source/XYZ';
-import { Fill, RegularShape, Stroke, Style } from 'ol/style';
+import { Fill, RegularShape, Stroke, Style, Text } from 'ol/style';
 import View from 'ol/View';
 import { interpolate, Json } from './grafana';
 
@@ -26,7 +26,7 @@ function centreOf(geohash: string) {
 }
 
 const faded = (color: string, opacity = 1) =>
-  color.startsWith('#') ? `${color.slice(0, 7)}${Math.round(255 * opacity).toString(16).padStart(2, '0')}` : color;
+  opacity < 1 && color.startsWith('#') ? `${color.slice(0, 7)}${Math.round(255 * opacity).toString(16).padStart(2, '0')}` : color;
 const fieldOf = (frame: Json, name: string) => frame?.fields.find((one: Json) => one.name === name);
 const colorOf = (field: Json, row: number) => field.display(field.values[row]).color;
 
@@ -44,11 +44,12 @@ function outlines(config: Json, vars: Json) {
 }
 
 function markers(config: Json, location: Json, frame: Json) {
-  const source = new VectorSource(), { color, opacity, size } = config.style, shade = fieldOf(frame, color.field);
+  const source = new VectorSource(), { color, opacity, size, text, textConfig } = config.style, shade = fieldOf(frame, color.field);
   (fieldOf(frame, location.geohash)?.values ?? []).forEach((geohash: string, row: number) => {
     const feature = new Feature(new Point(centreOf(geohash)));
     const fill = new Fill({ color: faded(shade ? colorOf(shade, row) : color.fixed, opacity) });
-    feature.setStyle(new Style({ image: new RegularShape({ points: 4, angle: Math.PI / 4, radius: 1.41 * size.fixed, fill }) }));
+    const label = text && new Text({ text: text.fixed, fill: new Fill({ color: color.fixed }), font: `normal ${textConfig.fontSize}px Inter`, ...textConfig });
+    feature.setStyle(new Style({ text: label, image: new RegularShape({ points: 4, angle: Math.PI / 4, radius: 1.41 * size.fixed, fill }) }));
     source.addFeature(feature);
   });
   return new VectorLayer({ source });

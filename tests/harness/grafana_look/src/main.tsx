@@ -46,18 +46,20 @@ async function choose(one: Json, vars: Vars): Promise<string[][]> {
   });
 }
 
+const rowsOf = (one: Json, wanted: string[]) =>
+  one.valuesFormat === 'json' ? JSON.parse(one.query).filter((row: Json) => wanted.includes(row.value)) : undefined;
+
 async function loadVars(dashboard: Json) {
   const vars: Vars = {};
   for (const one of dashboard.templating.list) {
     const choices = await choose(one, vars), wanted = asked.getAll(`var-${one.name}`);
     if (one.multi) {
       const all = wanted.length ? wanted : one.allValue ? [one.allValue] : choices.map(([, value]) => value);
-      const rows = wanted.length && one.valuesFormat === 'json' ? JSON.parse(one.query).filter((row: Json) => wanted.includes(row.value)) : undefined;
-      vars[one.name] = { value: all, text: wanted.length ? wanted.join(' + ') : 'All', rows };
+      vars[one.name] = { value: all, text: wanted.length ? wanted.join(' + ') : 'All', rows: wanted.length ? rowsOf(one, wanted) : undefined };
     } else {
       const by = (values: string[]) => choices.find(([, value]) => values.includes(value));
       const [text, value] = by(wanted) ?? by([one.current?.value]) ?? choices[0] ?? ['', ''];
-      vars[one.name] = { value, text };
+      vars[one.name] = { value, text, rows: rowsOf(one, [value]) };
     }
   }
   return vars;
