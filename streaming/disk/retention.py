@@ -58,9 +58,9 @@ TABLE = (
     Kept("marks of shifts, with notes", "RISK_FEEDBACK_TOPIC", 0, "a store that was away takes them later; 30 days as "
          "shipped", "user `feedback`", "Kafka"),
     Kept("outside series", "RISK_COVARIATES_TOPIC", 0, "nothing about a person", "user `scorer`", "Kafka"),
-    Kept("counts by cell; of two days hashed ids, and places where calls merge", "RISK_CHECKPOINT/spark", DAYS_KEPT,
+    Kept("counts by cell; for days hashed ids, and places where calls merge", "RISK_CHECKPOINT/spark", DAYS_KEPT,
          "a year and its weeks are weighed; an id until its incident can no longer be corrected", ended_by="the job"),
-    Kept("log of batches, and counts of each day", "RISK_CHECKPOINT/batches/????-??-??", KEEP_DAYS,
+    Kept("log of batches, and such counts of each day", "RISK_CHECKPOINT/batches/????-??-??", KEEP_DAYS,
          f"{_REBUILD}, and the archive takes its days from there", ended_by="the job"),
     SET_ASIDE,
     Kept("forecasts until they are judged", "RISK_CHECKPOINT/outcomes/*/*.npz", 14, _LEFT),
@@ -125,7 +125,7 @@ def delete(kept: Kept, item: StoredItem) -> None:
         for info in elsewhere.listed(deep=True):
             elsewhere.delete(info)
     if kept is not REGISTRY or _has_left(item.path):
-        shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink()
+        shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink(missing_ok=True)
 
 
 def _has_left(version: Path) -> bool:

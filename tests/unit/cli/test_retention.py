@@ -233,10 +233,19 @@ def test_a_link_is_not_followed(settings):
     assert over(settings) == set()
 
 
+def test_what_the_job_deletes_meanwhile_is_no_fault(settings):
+    gone = put(settings.checkpoint / "outcomes" / "toyville" / "1700000000.npz", days=90)
+    found = list(gathered(settings, [], NOW_S))
+    gone.unlink()
+    apply_to(settings, found, NOW_S)
+
+
 def test_what_fails_is_named_and_the_rest_stays(settings, monkeypatch):
     put(settings.frames / "a.frame", days=91)
     put(settings.frames / "b.frame", days=90)
-    monkeypatch.setattr(Path, "unlink", lambda path: (_ for _ in ()).throw(PermissionError(13, "not allowed")))
+    monkeypatch.setattr(
+        Path, "unlink", lambda path, missing_ok: (_ for _ in ()).throw(PermissionError(13, "not allowed"))
+    )
     with pytest.raises(Exception, match=r"a\.frame cannot be written"):
         applied(settings)
     assert len(list(settings.frames.iterdir())) == 2
