@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from models.files.incident_files import IncidentTable
 from models.readiness.answer import Reached, reached_by
-from models.readiness.choose import RESTARTS, choose
+from models.readiness.choose import choose
 from models.readiness.demand import Demand
 from models.readiness.exact import best_floor, solve
 from models.readiness.places import Place, metres_of_places
@@ -20,7 +20,6 @@ from schemas.errors import DataError
 from schemas.grid import Cells, Grid
 
 FEW_PLACES = 500  # so many HiGHS can prove
-_FEW_RESTARTS = 3
 _PROVED = 1e-4  # of all expected calls
 
 
@@ -105,15 +104,10 @@ def plans_of(choices: Sequence[Candidates], asked: Asked, calls: IncidentTable |
 def best_posts(choice: Candidates, asked: Asked) -> tuple[Posts, bool]:
     """The best posts, and whether none are better. Raises DataError, with the best floor, if they cannot keep it."""
     question = asked.question(choice.reach, units=asked.units, fixed=choice.fixed)
-    few = len(choice.places) <= FEW_PLACES
-    posts = choose(question, np.random.default_rng(0), restarts=RESTARTS if few else _FEW_RESTARTS)
-    proved = solve(question) if few or question.lacking(posts) else None
-    if (
-        proved
-        and proved.posts is not None
-        and (question.lacking(posts) or question.served(proved.posts) > question.served(posts))
-    ):
-        posts = proved.posts
+    posts = choose(question, np.random.default_rng(0))
+    proved = solve(question) if len(choice.places) <= FEW_PLACES or question.lacking(posts) else None
+    if proved and proved.posts is not None:
+        posts = max(posts, proved.posts, key=lambda each: (-question.lacking(each), question.served(each)))
     if question.lacking(posts) > 0:
         raise _floor_cannot_be_kept(choice.name, asked, question)
     return posts, proved is not None and proved.bound - question.served(posts) < _PROVED

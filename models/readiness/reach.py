@@ -118,7 +118,7 @@ def points_a_side(cell_m: float, reach_m: float) -> int:
 def by_straight_line(grid: Grid, places_m: Floats, drive: Drive) -> Reach:
     """places_m: (places, 2) as `metres_of` gives them. Raises DataError for a reach that the cells cannot show."""
     reach_m = drive.metres
-    if reach_m < grid.cell_m / 2:
+    if not reach_m >= grid.cell_m / 2:
         raise DataError(
             f"{drive.minutes:g} minutes at {drive.speed_kmh:g} km/h reach {reach_m:.0f} m by straight line, less than "
             f"half a cell of {grid.cell_m:g} m",
