@@ -182,4 +182,4 @@ class PostsJudge:
         missed, missed_by_fixed = (np.asarray(each.nearest_m > reach_m, np.float64) for each in (posts, fixed))
         less = difference_of((missed - missed_by_fixed)[None], block, np.random.default_rng(0))
         verdict = less.verdict if len(missed) >= LEAST_JUDGED else "too few"
-        return replace(less, mean=-less.mean + 0.0, low=-less.high, high=-less.low, verdict=verdict)
+        return replace(less, mean=-less.mean + 0.0, low=-less.high + 0.0, high=-less.low + 0.0, verdict=verdict)

@@ -8,18 +8,20 @@ from models.evaluation.result import Evaluation
 
 HEADINGS = (
     "model",
-    "within reach, %",
-    "against fixed, points",
+    "within %",
+    "against fixed,\N{NO-BREAK SPACE}points",
     "verdict",
     "mean km",
-    "90 % km",
-    "posts changed a step",
-    "promised less kept, points",
+    "90%\N{NO-BREAK SPACE}in km",
+    "moves a\N{NO-BREAK SPACE}step",
+    "promised -\N{NO-BREAK SPACE}kept",
 )
 MEANING = (
     "Posts that follow each model's forecast, against the best posts that never move, which are chosen by the time "
-    "before; all begin each step with these. Within reach: of the calls, by straight line from the nearest post; km: "
-    "the distance to it. Perfect foresight knows each step's calls, most of which are chance: no forecast can have it."
+    "before; all begin each step with these. Within: calls within reach by straight line; km: from the nearest post, "
+    "mean and 90th percentile; moves: posts that differ from those of the step before; promised - kept: the share by "
+    "the forecast, less that of the calls, in points. Perfect foresight knows each step's calls, most of which are "
+    "chance: no forecast can have it."
 )
 
 
@@ -42,7 +44,7 @@ def _texts(row: PostsRow) -> tuple[str, ...]:
         mean,
         high,
         f"{row.changed:.1f}",
-        f"{100 * (row.promised - row.within):+.1f}",
+        f"{100 * (row.promised - row.within) + 0.0:+.1f}",
     )
 
 
@@ -59,10 +61,10 @@ def _sentence(row: PostsRow) -> str:
     )
     meaning = {
         "better": "better",
-        "worse": "worse: leave the units where they are",
-        "tie": "a tie: fixed posts are as good",
+        "worse": "worse, leave the units where they are",
+        "tie": "a tie, fixed posts are as good",
     }.get(row.versus_fixed.verdict, f"{row.versus_fixed.verdict} for a verdict")
     return (
-        f"{row.units} units that follow the network in each step reach within {row.km:g} km {points} more of the calls "
-        f"than the best fixed posts: {meaning}."
+        f"{row.units} units, {row.km:g} km: posts that follow the network differ from the best fixed posts by {points} "
+        f"of the calls within reach: {meaning}."
     )

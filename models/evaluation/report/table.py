@@ -34,7 +34,7 @@ def _print_posts(evaluation: Evaluation, console: Console) -> None:
     for heading, rows in posts_tables(evaluation):
         shown = Table(HEADINGS[0], title=heading, title_justify="left", box=None, padding=(0, 0, 0, 1), pad_edge=False)
         for name in HEADINGS[1:]:
-            shown.add_column(name, justify="right")
+            shown.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
         for row in rows:
             shown.add_row(*map(Text, row), style="bold" if row[0] == evaluation.network.model else "")
         console.print(shown)

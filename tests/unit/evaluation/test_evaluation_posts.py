@@ -171,7 +171,7 @@ def test_a_report_has_a_table_for_each_number_of_units_and_reach(town, quick):
     for text in (page, output):
         assert all(f"{units} units, {km} km" in text for units in (1, 2) for km in (3, 5))
         assert f"{100 * network.within:.1f}" in text
-        assert "than the best fixed posts" in text
+        assert "2 units, 3 km: posts that follow the network differ from the best fixed posts by" in text
         assert FORESIGHT in text
     rows = json.loads(json.dumps(as_json(evaluation), allow_nan=False))["posts"]
     assert [(row["model"], row["within"]) for row in rows] == [(row.model, row.within) for row in evaluation.posts]
