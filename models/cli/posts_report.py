@@ -61,7 +61,8 @@ def print_plans(plans: Sequence[Plan], facts: dict[str, str], console: Console) 
 
 
 def _table(plans: Sequence[Plan]) -> Table:
-    table = Table("share of the calls", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("share of the calls", no_wrap=True)
     for plan in plans:
         table.add_column(escape(plan.plan) + (", proved" if plan.proved_best else ""), justify="right")
     for name, field in (("within reach", "within"), ("by a free unit", "by_a_free_unit"), ("by two units", "by_two")):

@@ -5,7 +5,7 @@ until none gains, and the same from random posts. An area below its floor outwei
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from models.readiness.question import EQUAL, Posts, Question
 from schemas.grid import Floats
 
-RESTARTS = 20
+RESTARTS, _FLOOR_RESTARTS = 20, 5
 Allowed = npt.NDArray[np.bool_]  # (places,) those that may be gone to
 _LACKING = 1000.0  # what a share below a floor weighs, of gains that are at most 1
 
@@ -88,6 +88,17 @@ def choose(question: Question, random: np.random.Generator, *, restarts: int = R
         if value > best_value + EQUAL:
             best, best_value = posts, value
     return tuple(sorted(best))
+
+
+def best_floor(question: Question) -> float:
+    """The largest floor below the question's for which posts are found, in thousandths."""
+    least, most = 0, int(1000 * question.floor)
+    while most - least > 1:
+        floor = (least + most) // 2
+        asked = replace(question, floor=floor / 1000)
+        keeps = asked.lacking(choose(asked, np.random.default_rng(0), restarts=_FLOOR_RESTARTS)) == 0
+        least, most = (floor, most) if keeps else (least, floor)
+    return least / 1000
 
 
 def improved(question: Question, posts: Posts) -> Posts:

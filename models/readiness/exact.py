@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
+from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, hstack
 
 from models.readiness.question import EQUAL, Posts, Question
@@ -27,50 +27,34 @@ def solve(question: Question, *, seconds: float = 10.0) -> Proved:
     Points that the same places reach are one. Each may be served by a first unit, a second, and so on; the m-th is
     worth (1 - busy) * busy ** (m - 1). Their worth falls, so only the numbers of units at places must be whole.
     """
-    solution = _solved(question, _levels(question), seconds, looks_for_floor=False)
-    if solution.x is None:
-        return Proved(posts=None, bound=1.0, is_best=solution.status == 2)
-    units = np.rint(solution.x[: question.reach.places]).astype(int)
-    posts = tuple(np.repeat(np.arange(len(units)), units).tolist())
-    return Proved(posts=posts, bound=-solution.mip_dual_bound + 0.0, is_best=solution.status == 0)
-
-
-def best_floor(question: Question, *, seconds: float = 10.0) -> float:
-    """The largest share of each area's calls that posts can keep in all areas at once; the best of that time."""
-    solution = _solved(question, 1, seconds, looks_for_floor=True)
-    return 0.0 if solution.x is None else float(solution.x[-1])
-
-
-def _solved(question: Question, levels: int, seconds: float, *, looks_for_floor: bool) -> OptimizeResult:
-    """Columns: units at each place; for each level, whether each group of points is served; the floor."""
     group, reaches = _groups(question)
-    places, groups = question.reach.places, reaches.shape[0]
+    levels, places, groups = _levels(question), question.reach.places, reaches.shape[0]
     identity = csr_array((np.ones(groups), (np.arange(groups), np.arange(groups))))
-    served = hstack([-reaches, *[identity] * levels, csr_array((groups, 1))])
-    columns, is_place = served.shape[1], np.arange(served.shape[1]) < places
+    served = hstack([-reaches, *[identity] * levels])
+    is_place = np.arange(served.shape[1]) < places
     limits = [LinearConstraint(served, -np.inf, 0), LinearConstraint(is_place.astype(float), *[question.units] * 2)]
     if areas := len(question.inside):
         area, point = np.nonzero(question.inside)
         first = csr_array((question.weight[point], (area, group[point])), shape=(areas, groups))
-        whole = -(question.inside @ question.weight)[:, None]
-        parts = [csr_array((areas, places)), first, csr_array((areas, groups * (levels - 1))), csr_array(whole)]
-        limits.append(LinearConstraint(hstack(parts), -EQUAL, np.inf))
-    low, high, cost = np.zeros(columns), np.ones(columns), np.zeros(columns)
+        within = hstack([csr_array((areas, places)), first, csr_array((areas, groups * (levels - 1)))])
+        limits.append(LinearConstraint(within, question.needed - EQUAL, np.inf))
+    low, high, cost = np.zeros(len(is_place)), np.ones(len(is_place)), np.zeros(len(is_place))
     low[:places] = np.bincount(np.array(question.fixed, np.int64), minlength=places)
     high[:places] = question.units
-    if looks_for_floor:
-        cost[-1] = -1
-    else:
-        low[-1] = high[-1] = question.floor
-        weight = np.bincount(group, question.weight, minlength=groups)
-        cost[places:-1] = np.concatenate([-weight * (1 - question.busy) * question.busy**m for m in range(levels)])
-    return milp(
+    weight = np.bincount(group, question.weight, minlength=groups)
+    cost[places:] = np.concatenate([-weight * (1 - question.busy) * question.busy**level for level in range(levels)])
+    solution = milp(
         cost,
         constraints=limits,
         bounds=Bounds(low, high),
         integrality=is_place,
         options={"time_limit": seconds, "mip_rel_gap": 0.0},
     )
+    if solution.x is None:
+        return Proved(posts=None, bound=1.0, is_best=solution.status == 2)
+    units = np.rint(solution.x[:places]).astype(int)
+    posts = tuple(np.repeat(np.arange(places), units).tolist())
+    return Proved(posts=posts, bound=-solution.mip_dual_bound + 0.0, is_best=solution.status == 0)
 
 
 def _groups(question: Question) -> tuple[npt.NDArray[np.intp], csr_array]:

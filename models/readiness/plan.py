@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from models.files.incident_files import IncidentTable
 from models.readiness.answer import Reached, reached_by
-from models.readiness.choose import choose
+from models.readiness.choose import best_floor, choose
 from models.readiness.demand import Demand
-from models.readiness.exact import best_floor, solve
+from models.readiness.exact import solve
 from models.readiness.places import Place, metres_of_places
 from models.readiness.question import EQUAL, Posts, Question
 from models.readiness.reach import Drive, Reach, metres_of
@@ -117,10 +117,10 @@ def _floor_cannot_be_kept(places: str, asked: Asked, question: Question) -> Data
     """Which areas no place reaches enough of, and the best floor there is."""
     every = question.inside @ (question.weight * (question.reach.covered(tuple(range(question.reach.places))) > 0))
     far = [name for name, lacks in zip(asked.floored, every < question.needed - EQUAL, strict=True) if lacks]
-    units = "1 unit" if asked.units == 1 else f"{asked.units} units"
+    units = "1 unit has" if asked.units == 1 else f"{asked.units} units have"
     return DataError(
-        f"{units} cannot have {asked.floor:.0%} of the calls of each area within reach ({places})"
+        f"no posts found where {units} {asked.floor:.0%} of the calls of each area within reach ({places})"
         + (f": no place reaches so much of {', '.join(far)}" if far else ""),
-        f"give --floor {np.floor(1000 * best_floor(question)) / 1000:g}, the best there is, more units, minutes or "
-        "stations, or --areas without what your units need not reach",
+        f"give --floor {best_floor(question):g}, the best found, more units, minutes or stations, or --areas without "
+        "what your units need not reach",
     )

@@ -188,7 +188,12 @@ def test_the_week_is_that_of_the_counts(town):
         (("--busy", 1.2), {}, DataError, "a busy share of 1.2"),
         ((), {"minutes": 0.5}, DataError, "less than half a cell of 1000 m: give more minutes"),
         (("--travel", "t.csv"), {}, SettingsError, "--travel without --stations"),
-        (("--floor", 0.9), {"units": 1}, DataError, "1 unit cannot have 90% of the calls of each area within reach"),
+        (
+            ("--floor", 0.9),
+            {"units": 1},
+            DataError,
+            "no posts found where 1 unit has 90% of the calls of each area within reach",
+        ),
     ],
 )
 def test_what_cannot_be_answered_is_refused_with_a_remedy(town, words, asked, kind, said):
