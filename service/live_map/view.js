@@ -46,7 +46,7 @@ export function offer({ region, ...others }) {
 }
 function choice(name, values) {
   if (values.length > LONGEST) return longChoice(name, values);
-  const group = make("fieldset"), chips = make("div", "", "chips");
+  const group = make("fieldset"), chips = make("div", "", "chips wide");
   for (const value of values) {
     const label = make("label", (LABELS[name] ?? plain)(value)), input = make("input");
     Object.assign(input, { type: "radio", name, value, id: `${name}-${value}`, checked: value === chosen[name] });
