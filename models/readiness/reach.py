@@ -131,14 +131,17 @@ def by_straight_line(grid: Grid, places_m: Floats, drive: Drive) -> Reach:
             f"{len(places_m):,} places reach {pairs:,.0f} points, at most {MOST_PAIRS:,} are looked at",
             "give the stations in place of any cell, or a shorter reach",
         )
-    north_m, east_m = ((np.arange(number * side) + 0.5) * step_m for number in (grid.rows, grid.cols))
-    start, points, minutes = [0], [], []
-    for place_north_m, place_east_m in places_m:
-        square = (north_m - place_north_m)[:, None] ** 2 + (east_m - place_east_m) ** 2
-        row, col = np.nonzero(square <= (reach_m + _WITHIN_M) ** 2)
+    axes_m = [(np.arange(number * side) + 0.5) * step_m for number in (grid.rows, grid.cols)]
+    start, points, minutes, most_m = [0], [], [], reach_m + _WITHIN_M
+    for place_m in places_m:
+        away_m = [axis - at for axis, at in zip(axes_m, place_m, strict=True)]
+        rows, cols = (np.flatnonzero(np.abs(away) <= most_m) for away in away_m)  # the circle lies in their square
+        square = away_m[0][rows, None] ** 2 + away_m[1][cols] ** 2
+        near = np.nonzero(square <= most_m**2)
+        row, col = rows[near[0]], cols[near[1]]
         cell = (row // side) * grid.cols + col // side
         points.append((cell * side**2 + (row % side) * side + col % side).astype(np.int32))
-        minutes.append(drive.minutes_for(np.sqrt(square[row, col])).astype(np.float32))
+        minutes.append(drive.minutes_for(np.sqrt(square[near])).astype(np.float32))
         start.append(start[-1] + len(row))
     point, taken = np.concatenate(points), np.concatenate(minutes)
     return Reach(cells=grid.cells, per_cell=side**2, start=np.array(start), point=point, minutes=taken)
