@@ -61,6 +61,17 @@ def difference_of(per_step: Floats, block: npt.NDArray[np.int64], random: np.ran
     )
 
 
+def ratio_of(
+    part: Floats, whole: Floats, block: npt.NDArray[np.int64], random: np.random.Generator
+) -> tuple[float, float, float]:
+    """The sum of `part` over that of `whole`, (steps,) each, with the ends of its 95 % interval, as `difference_of`."""
+    ratio = float(part.sum() / whole.sum())
+    per_block: Floats = np.bincount(block, weights=part - ratio * whole).astype(np.float64)
+    wider = float(widening(np.asarray(neighbours_correlate(per_block)), len(per_block)))
+    low, high = (ratio + wider * (edge - ratio) for edge in block_bootstrap(part[None], block, random, whole))
+    return ratio, max(low, 0.0), high
+
+
 def neighbours_correlate(per_block: Floats) -> float:
     """First autocorrelation of the blocks' differences; 0 where all are equal."""
     apart = per_block - per_block.mean()
@@ -80,12 +91,15 @@ def day_blocks(*stretches: int, steps_per_week: int) -> npt.NDArray[np.int64]:
     return np.concatenate(parts)
 
 
-def block_bootstrap(per_step: Floats, block: npt.NDArray[np.int64], random: np.random.Generator) -> tuple[float, float]:
+def block_bootstrap(
+    per_step: Floats, block: npt.NDArray[np.int64], random: np.random.Generator, whole: Floats | None = None
+) -> tuple[float, float]:
     """95 % interval of the mean over steps, by drawing whole blocks, and where there are several, seeds.
 
-    per_step: (seeds, steps). block: (steps,) number of each step's block, from 0, none left out. Each draw takes as
-    many blocks and seeds as there are, with replacement; seeds are first moved apart by sqrt(S / (S - 1)), as a draw
-    of S of S values has only (S - 1) / S of their variance. Source: block bootstrap with fixed blocks, Carlstein,
+    per_step: (seeds, steps). block: (steps,) number of each step's block, from 0, none left out. whole: (steps,) of
+    which the values are parts, whose share is then drawn; a draw without any is left out. Each draw takes as many
+    blocks and seeds as there are, with replacement; seeds are first moved apart by sqrt(S / (S - 1)), as a draw of S
+    of S values has only (S - 1) / S of their variance. Source: block bootstrap with fixed blocks, Carlstein,
     Annals of Statistics 14, 1986; percentiles for few blocks as in `levels`.
     """
     sums = np.stack([np.bincount(block, weights=differences) for differences in per_step])
@@ -93,7 +107,8 @@ def block_bootstrap(per_step: Floats, block: npt.NDArray[np.int64], random: np.r
     mean = sums.mean(axis=0)
     sums = mean + (sums - mean) * sqrt(seeds / max(seeds - 1, 1))
     drawn, trained = _drawn(blocks, random), _drawn(seeds, random) / seeds
-    means = ((trained @ sums) * drawn).sum(axis=1) / (drawn @ np.bincount(block))
+    wholes = drawn @ np.bincount(block, weights=whole)
+    means = (((trained @ sums) * drawn).sum(axis=1))[wholes > 0] / wholes[wholes > 0]
     low, high = np.percentile(means, levels(blocks))
     return float(low), float(high)
 

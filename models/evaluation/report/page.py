@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
+from matplotlib.figure import Figure
 
 from models.evaluation.report.as_json import as_json
 from models.evaluation.report.columns import COLUMNS, difference_text, texts
@@ -53,14 +54,18 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
 
 def png(plot: Plot, evaluation: Evaluation) -> bytes:
     """The figure as a PNG file; equal evaluations give equal bytes."""
+    return png_of(plot.draw(evaluation))
+
+
+def png_of(figure: Figure) -> bytes:
     buffer = BytesIO()
-    plot.draw(evaluation).savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def render(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
     """The page as HTML: no script, no network, its pictures inside. pictures: PNG files by the plot's name."""
-    template, policy = _template()
+    template, policy = template_of("page.html.j2")
     cube, sheets = evaluation.cube, [row.scores.sheet for row in evaluation.rows]
     figures = [texts(column, sheets) for column in COLUMNS]
     return template.render(
@@ -82,9 +87,9 @@ def render(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
 
 
 @cache
-def _template() -> tuple[Template, str]:
-    """The template, and the content security policy that fits its style."""
-    source = Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")
+def template_of(name: str) -> tuple[Template, str]:
+    """A template of this folder, and the content security policy that fits its style."""
+    source = Path(__file__).with_name(name).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(_STYLE.findall(source)[0].encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
