@@ -1,0 +1,122 @@
+"""From sums to figures of each group, with intervals by blocks of days; of a small group nothing is said."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from models.evaluation.disparity.tally import SUMS, Mask, Tally
+from models.measures.cube import Floats
+from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, ratio_of
+from schemas.spec import ALL_CATEGORIES, DAY_S, HOUR_S
+
+LEAST_CELLS = 5  # of a group that anything is said of
+
+
+class Ratio(msgspec.Struct, frozen=True):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a group. Shares are those among the groups that are large enough: what is left out is no remainder."""
+
+    exposure: Ratio  # share of the top cells over the share of cells, or of people living
+    incidents: Ratio  # share of the incidents over the same
+    observed_over_expected: Ratio
+    missed: Ratio  # share of its incidents that lay outside of the top
+    false_alarms: Ratio  # share of its area that was in the top and had no incident
+    exposure_usual: float  # by what is usual alone, without the network
+    exposure_less: float  # if it alone reported 20 % less
+    exposure_more: float  # if it alone reported 20 % more
+    longest_stay_h: float  # of one cell in the top
+    effective_cells: float  # as many cells that stood in the top equally often would be as concentrated
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A group in a category and horizon. figures: None where it is too few."""
+
+    group: str
+    category: str
+    horizon: str
+    cells: int
+    figures: Figures | None
+    verdict: str  # of the forecast: even, too low, too high, too short or too few
+
+
+def rows_of(tallies: Mapping[str, Tally], categories: Sequence[str], *, seed: int = 0) -> list[Row]:
+    """All groups, by horizon and category; all categories together come first."""
+    names = (*categories, ALL_CATEGORIES)[: next(iter(tallies.values())).sums[0].shape[2]]
+    series = sorted(enumerate(names), key=lambda named: named[1] != ALL_CATEGORIES)
+    return [
+        row
+        for horizon, tally in tallies.items()
+        for number, category in series
+        for row in _rows(tally, number, (category, horizon), seed)
+    ]
+
+
+def _rows(tally: Tally, series: int, named: tuple[str, str], seed: int) -> Iterator[Row]:
+    """named: category and horizon."""
+    groups = tally.groups
+    cells, observed = groups.members.sum(axis=1), _sums_of(tally, series)["observed"].sum(axis=0)
+    enough = (observed >= LEAST_JUDGED) & (cells >= LEAST_CELLS) & (groups.members @ groups.weight > 0)
+    for number, name in enumerate(groups.names):
+        figures = _figures(tally, series, number, enough, seed) if enough[number] else None
+        verdict = _verdict(figures, int(_blocks(tally).max()) + 1)
+        yield Row(name, *named, cells=int(cells[number]), figures=figures, verdict=verdict)
+
+
+def _sums_of(tally: Tally, series: int) -> dict[str, Floats]:
+    """(moments, groups) of each name."""
+    return dict(zip(SUMS, np.stack(tally.sums, axis=1)[..., series], strict=True))
+
+
+def _blocks(tally: Tally) -> npt.NDArray[np.int64]:
+    """(moments,) the block of days of each."""
+    days = np.array(tally.moments_s) // (BLOCK_DAYS * DAY_S)
+    return np.asarray(np.unique(days, return_inverse=True)[1], np.int64)
+
+
+def _figures(tally: Tally, series: int, group: int, enough: Mask, seed: int) -> Figures | None:
+    """enough: (groups,) those that anything is said of. None where none of them ever was in the top."""
+    sums, block, groups = _sums_of(tally, series), _blocks(tally), tally.groups
+    weight = groups.members @ groups.weight
+    share, is_member = weight[group] / weight[enough].sum(), groups.of_cell == group
+    came, top = (sums[name][:, enough].sum(axis=1) for name in ("observed", "top"))
+    if not top.any():
+        return None
+
+    def ratio(part: str, whole: Floats) -> Ratio:
+        return Ratio(*ratio_of(sums[part][:, group], whole, block, np.random.default_rng(seed)))
+
+    def exposure(part: str, among: Floats) -> float:
+        return float(sums[part][:, group].sum() / among.sum() / share)
+
+    lasting = tally.moments_in_top[is_member, series]
+    return Figures(
+        exposure=ratio("top", top * share),
+        incidents=ratio("observed", came * share),
+        observed_over_expected=ratio("observed", sums["expected"][:, group]),
+        missed=ratio("missed", sums["observed"][:, group]),
+        false_alarms=ratio("false_alarms", np.full(len(block), float(is_member.sum()))),
+        exposure_usual=exposure("top_usual", sums["top_usual"][:, enough]),
+        exposure_less=exposure("top_less", top),
+        exposure_more=exposure("top_more", top),
+        longest_stay_h=float(tally.longest[is_member, series].max()) * tally.horizon_s / HOUR_S,
+        effective_cells=float(lasting.sum() ** 2 / (lasting**2).sum()) if lasting.any() else 0.0,
+    )
+
+
+def _verdict(figures: Figures | None, blocks: int) -> str:
+    """Whether what came lies within chance of what was expected, in words."""
+    if figures is None:
+        return "too few"
+    total = figures.observed_over_expected
+    if blocks < LEAST_BLOCKS:
+        return "too short"
+    return "too low" if total.low > 1 else "too high" if total.high < 1 else "even"
