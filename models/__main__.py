@@ -3,6 +3,7 @@
 import typer
 
 from models.cli.cold_start import cold_start_command
+from models.cli.disparity import disparity_command
 from models.cli.evaluate import evaluate_command
 from models.cli.explain import explain_command
 from models.cli.posts import posts_command
@@ -24,6 +25,7 @@ def _version(version: Version = False) -> None:
 
 app.command("train")(train_command)
 app.command("cold-start")(cold_start_command)
+app.command("disparity")(disparity_command)
 app.command("evaluate")(evaluate_command)
 app.command("explain")(explain_command)
 app.command("posts")(posts_command)
