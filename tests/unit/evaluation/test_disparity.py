@@ -1,0 +1,220 @@
+"""A planted bias is found, and none where there is none; small groups are hidden, and no group's name gets out."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from models.__main__ import app
+from models.evaluation.disparity.groups import Groups, read_groups
+from models.evaluation.disparity.measure import Figures, rows_of
+from models.evaluation.disparity.tally import SUMS, Tally
+from models.evaluation.report.disparity import files_of, tables_of
+from schemas.errors import SettingsError
+from schemas.frame import riskiest
+from streaming.watch.frame_watch import FrameWatch
+from tests.harness.batch import Rows, publisher_to, scored_row
+from tests.harness.memory_sink import MemorySink
+from tests.harness.small_town import DAYS, LAYOUT, START_S, write_town
+from tests.harness.toy import toy_artifact, toy_grid, toy_spec
+
+GRID, DAY_S, SEEDS, BIAS = toy_grid(9, 5), 86_400, 100, 1.5
+GROUPS = Groups.of({cell: "abc"[cell % 3] for cell in range(GRID.cells)}, GRID)
+
+
+def tally_of(groups, expected, counts, *, top=5):
+    """Of days. expected: (cells, series). counts: (days, cells, series)."""
+    tally = Tally(groups=groups, horizon_s=DAY_S, top=top)
+    for day, observed in enumerate(counts):
+        tally.add(day * DAY_S, expected, expected, observed)
+    return tally
+
+
+def drawn(mean, *, days, seed=0):
+    return np.random.default_rng(seed).poisson(mean, (days, *mean.shape)).astype(float)
+
+
+@pytest.fixture(scope="module")
+def biased():
+    """By (group, seed) the row of a city in which a forecast expects too few in group a alone."""
+    halves = Groups.of({cell: "ab"[cell % 2] for cell in range(GRID.cells)}, GRID)
+    truth = np.random.default_rng(1).gamma(4.0, 0.5, (GRID.cells, SEEDS))
+    expected = truth / np.where(halves.of_cell == 0, BIAS, 1.0)[:, None]
+    rows = rows_of({"24h": tally_of(halves, expected, drawn(truth, days=42))}, [str(seed) for seed in range(SEEDS)])
+    return {(row.group, row.category): row for row in rows if row.category.isdigit()}
+
+
+def test_a_planted_bias_is_found(biased):
+    rows = [biased["a", str(seed)] for seed in range(SEEDS)]
+    values = np.array([row.figures.observed_over_expected.value for row in rows])
+    assert (np.abs(values - BIAS) <= 0.1).sum() >= 95
+    assert {row.verdict for row in rows} == {"too low"}
+
+
+def test_without_a_bias_the_interval_covers_1(biased):
+    rows = [biased["b", str(seed)] for seed in range(SEEDS)]
+    ratios = [row.figures.observed_over_expected for row in rows]
+    covers = [ratio.low <= 1 <= ratio.high for ratio in ratios]
+    assert sum(covers) >= 93
+    assert [row.verdict == "even" for row in rows] == covers
+    assert np.mean([ratio.high - ratio.low for ratio in ratios]) < 0.15
+
+
+def test_permuted_labels_give_1():
+    truth, random = np.random.default_rng(2).gamma(2.0, 1.0, (GRID.cells, 1)), np.random.default_rng(3)
+    counts, found = drawn(truth, days=30), []
+    for _ in range(30):
+        labels = dict(enumerate(np.array(["a", "b", "c"])[random.permutation(GRID.cells) % 3].tolist()))
+        rows = rows_of({"24h": tally_of(Groups.of(labels, GRID), truth, counts)}, ["fire"])
+        found += [(row.figures.exposure.value, row.figures.observed_over_expected.value) for row in rows]
+    assert np.mean(found, axis=0) == pytest.approx([1, 1], abs=0.1)
+
+
+def test_each_figure_is_that_of_a_plain_count():
+    random = np.random.default_rng(4)
+    truth = random.gamma(2.0, 1.0, (GRID.cells, 1))
+    people = dict(enumerate(random.integers(1, 100, GRID.cells).tolist()))
+    groups = Groups.of({cell: "abc"[cell % 3] for cell in range(GRID.cells)}, GRID, people)
+    counts = drawn(truth, days=30)
+    row = rows_of({"24h": tally_of(groups, truth, counts)}, ["fire"])[1]
+    first = set(riskiest(truth[:, 0], truth[:, 0], 5).tolist())
+    group = set(range(1, GRID.cells, 3))
+    share = sum(people[cell] for cell in group) / sum(people.values())
+    incidents = {cell: counts[:, cell].sum() for cell in range(GRID.cells)}
+    came = sum(incidents[cell] for cell in group)
+    assert row.figures.exposure.value == pytest.approx(len(first & group) / 5 / share)
+    assert row.figures.incidents.value == pytest.approx(came / counts.sum() / share)
+    assert row.figures.observed_over_expected.value == pytest.approx(came / (30 * sum(truth[sorted(group), 0])))
+    assert row.figures.missed.value == pytest.approx(sum(incidents[cell] for cell in group - first) / came)
+    empty = sum((counts[:, cell] == 0).sum() for cell in first & group)
+    assert row.figures.false_alarms.value == pytest.approx(empty / 30 / len(group))
+    assert row.figures.effective_cells == pytest.approx(len(first & group))
+    assert row.figures.longest_stay_h == 30 * 24
+    for sign, name in ((-1, "exposure_less"), (1, "exposure_more")):
+        other = truth[:, 0] * np.where(np.arange(GRID.cells) % 3 == 1, 1 + sign * 0.2, 1)
+        again = set(riskiest(other, other, 5).tolist())
+        assert getattr(row.figures, name) == pytest.approx(len(again & group) / 5 / share)
+
+
+def test_a_gap_ends_a_stay():
+    tally, one = Tally(groups=GROUPS, horizon_s=DAY_S, top=1), np.arange(GRID.cells, dtype=float)[:, None]
+    for day in (0, 1, 3, 4, 5):
+        tally.add(day * DAY_S, one, one, one)
+    assert tally.longest.max() == 3
+    assert len(SUMS) == len(tally.sums[0])
+
+
+@pytest.mark.parametrize(("cells", "rate"), [(4, 5.0), (15, 0.1)], ids=["few cells", "few incidents"])
+def test_a_small_group_is_too_few_and_no_remainder_gives_it_away(cells, rate):
+    labels = {cell: "small" if cell < cells else "bc"[cell % 2] for cell in range(GRID.cells)}
+    truth = np.where(np.arange(GRID.cells) < cells, rate, 3.0)[:, None]
+    groups = Groups.of(labels, GRID)
+    rows = rows_of({"24h": tally_of(groups, truth, drawn(truth, days=42))}, ["fire"])
+    (small,) = (row for row in rows if row.group == "small")
+    assert (small.figures, small.verdict) == (None, "too few")
+    shown = [row for row in rows if row.figures]
+    for name in ("exposure", "incidents"):
+        of_all = sum(getattr(row.figures, name).value * row.cells for row in shown)
+        assert of_all == pytest.approx(sum(row.cells for row in shown))
+    files = files_of(rows, ["about"])
+    lines = list(csv.DictReader(files["disparity.csv"].decode().splitlines()))
+    written = next(line for line in lines if line["group"] == "small")
+    assert set(written.values()) == {"small", "fire", "24h", str(small.cells), "too few", ""}
+    assert {"small", "too few", str(small.cells), ""} == set(tables_of(rows)[0][1][-1])
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("cell,group\nr000c000,a\n", "fewer than two"),
+        ("cell,group\nr000c000,a\nr000c000,b\n", "twice"),
+        ("cell,group\nr099c000,a\n", "line 2: no cell"),
+        ("cell,group,people\nr000c000,a,-1\n", "people -1"),
+        ("cell,group\nr000c000,\n", "group ''"),
+        ("place,group\nr000c000,a\n", "cell"),
+    ],
+)
+def test_a_wrong_file_of_groups_is_refused_with_its_line(tmp_path, content, fault):
+    (tmp_path / "groups.csv").write_text(content)
+    with pytest.raises(SettingsError, match=fault):
+        read_groups(tmp_path / "groups.csv", GRID)
+
+
+def test_areas_are_groups_of_the_cells_whose_centres_they_hold(tmp_path):
+    lat, lon = GRID.corners()
+    halves = {"west": (lon[0], lon[2]), "east": (lon[2], lon[-1])}
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"group": name},
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[w, lat[0]], [e, lat[0]], [e, lat[-1]], [w, lat[-1]], [w, lat[0]]]],
+            },
+        }
+        for name, (w, e) in halves.items()
+    ]
+    (tmp_path / "groups.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    groups = read_groups(tmp_path / "groups.geojson", GRID)
+    assert groups.names == ("east", "west")
+    assert groups.of_cell.tolist() == [1, 1, 0, 0, 0] * GRID.rows
+
+
+CANARY = "Canary-Quarter-93c1"
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory):
+    """A folder in which the command ran with a group called CANARY, and then the job's publisher; what it printed."""
+    folder = tmp_path_factory.mktemp("town")
+    spec = toy_spec(4, 4, region="town")
+    artifact = toy_artifact(folder / "artifacts", spec, cutoff_s=START_S + (DAYS - 20) * DAY_S)
+    ids = spec.grid.cell_ids()
+    lines = ["cell,group", *(f"{cell},{CANARY if number % 2 else 'rest'}" for number, cell in enumerate(ids))]
+    (folder / "groups.csv").write_text("\n".join(lines))
+    before = {path: path.read_bytes() for path in sorted(artifact.rglob("*")) if path.is_file()}
+    words = ["disparity", "--region", "town", "--groups", folder / "groups.csv", "--out", folder / "out"]
+    words += ["--data", write_town(folder / "town.csv", seed=1), "--layout", LAYOUT, "--top", "0.2"]
+    words += ["--artifacts", folder / "artifacts"]
+    ran = CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "80"})
+    assert ran.exit_code == 0, ran.output
+    assert {path: path.read_bytes() for path in sorted(artifact.rglob("*")) if path.is_file()} == before
+    store = MemorySink()
+    watch = FrameWatch(folder=folder / "frames", clock="wall")
+    publisher_to(store, folder / "checkpoint", watchers=[watch.show])(
+        Rows(scored_row(artifact, START_S + DAYS * DAY_S)), 0
+    )
+    return folder, ran.output, store
+
+
+def test_the_command_prints_a_table_and_writes_page_csv_and_json(town):
+    folder, output, _ = town
+    rows = [line.split() for line in output.splitlines()]
+    assert max(map(len, (line for line in output.splitlines() if line.startswith((CANARY[:6], "rest"))))) <= 80
+    assert sum(row[:1] == ["rest"] for row in rows) == 3
+    content = json.loads((folder / "out" / "disparity.json").read_text())["rows"]
+    assert {(row["category"], row["horizon"]) for row in content} == {
+        (category, horizon) for category in ("all", "fire", "ems") for horizon in ("1h", "4h", "24h")
+    }
+    assert {row["verdict"] for row in content} == {"too short"}
+    assert set(content[0]["figures"]) == set(Figures.__struct_fields__)
+    lines = list(csv.DictReader((folder / "out" / "disparity.csv").read_text().splitlines()))
+    assert len(lines) == len(content)
+    page = (folder / "out" / "index.html").read_text()
+    assert page.count("<tr>") == len(content) + 9
+    assert page.count("<img") == 1
+
+
+def test_no_name_of_a_group_is_in_artifact_frame_or_line_protocol(town):
+    folder, output, store = town
+    may = {folder / "groups.csv", *(folder / "out").iterdir()}
+    assert CANARY[:6] in output
+    others = [path for path in folder.rglob("*") if path.is_file() and path not in may]
+    assert {path.relative_to(folder).parts[0] for path in others} >= {"artifacts", "frames", "checkpoint"}
+    for content in (*(path.read_bytes() for path in others), *store.writes):
+        assert CANARY.encode() not in content
+        assert b"rest," not in content
+    assert any(b"risk," in lines for lines in store.writes)
+    assert (folder / "out" / "disparity.csv").read_text().count(CANARY) == 9
