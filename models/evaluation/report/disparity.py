@@ -30,7 +30,7 @@ HEADINGS = ("group", "cells", *_COLUMNS, "forecast")
 NARROW = ("cells", "false, %", "spread")  # what a terminal has no room for
 MEANING = (
     "exposure: the group's share of the cells that are put first, over its share of all cells, or of the people; "
-    "came: its share of the incidents, over the same. An exposure beyond it is attention beyond what was reported.",
+    "came: its share of the incidents, over the same. Also a right forecast makes exposure less equal than incidents.",
     "came / expected: above 1 the forecast is too low there; missed: its incidents outside of the top; false: its "
     "area that was in the top and had no incident; stay: the longest of one cell in the top, without a break.",
     "spread: as many cells that stand in the top equally often have its time there; -20 %, +20 %: its exposure if it "
@@ -46,53 +46,45 @@ def _interval(ratio: Ratio) -> str:
 
 def tables_of(rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, ...]]]]:
     """For each horizon and category its heading, and the texts of its rows."""
-    named = groupby(rows, key=lambda row: f"{row.horizon}, {_in_words(row.category)}")
+    named = groupby(rows, key=lambda row: f"{row.horizon}, {row.category.replace(ALL_CATEGORIES, 'all categories')}")
     return [(heading, [_texts(row) for row in of_heading]) for heading, of_heading in named]
 
 
-def _in_words(category: str) -> str:
-    return "all categories" if category == ALL_CATEGORIES else category
-
-
 def _texts(row: Row) -> tuple[str, ...]:
-    figures = row.figures
-    texts = ["" if figures is None else text(figures) for text in _COLUMNS.values()]
+    texts = (text(row.figures) if row.figures else "" for text in _COLUMNS.values())
     return (row.group, str(row.cells), *texts, row.verdict)
 
 
 def files_of(rows: Sequence[Row], sentences: Sequence[str]) -> dict[str, bytes]:
     """disparity.csv, disparity.json and index.html, by name."""
-    return {
-        "disparity.csv": _csv(rows),
-        "disparity.json": msgspec.json.format(msgspec.json.encode({"about": sentences, "rows": rows}), indent=1)
-        + b"\n",
-        "index.html": _page(rows, sentences).encode(),
-    }
-
-
-def _csv(rows: Sequence[Row]) -> bytes:
-    """A column for each figure, and two for the ends of its interval; nothing where a group is too few."""
-    lines = []
-    for row in rows:
-        plain = {name: getattr(row, name) for name in ("group", "category", "horizon", "cells", "verdict")}
-        for name in Figures.__struct_fields__ if row.figures else ():
-            value = getattr(row.figures, name)
-            ends = {f"{name}_low": value.low, f"{name}_high": value.high} if isinstance(value, Ratio) else {}
-            plain |= {name: value.value if ends else value, **ends}
-        lines.append(plain)
-    file = StringIO(newline="")
-    writer = csv.DictWriter(file, max((list(line) for line in lines), key=len))
+    flat, table = [_flat(row) for row in rows], StringIO(newline="")
+    writer = csv.DictWriter(table, max((list(line) for line in flat), key=len))
     writer.writeheader()
-    writer.writerows(lines)
-    return file.getvalue().encode()
-
-
-def _page(rows: Sequence[Row], sentences: Sequence[str]) -> str:
+    writer.writerows(flat)
     template, policy = template_of("disparity.html.j2")
-    picture = base64.b64encode(picture_of(rows)).decode()
-    return template.render(
-        policy=policy, sentences=sentences, picture=picture, tables=tables_of(rows), headings=HEADINGS, meaning=MEANING
+    page = template.render(
+        policy=policy,
+        sentences=sentences,
+        picture=base64.b64encode(picture_of(rows)).decode(),
+        tables=tables_of(rows),
+        headings=HEADINGS,
+        meaning=MEANING,
     )
+    content = msgspec.json.format(msgspec.json.encode({"about": sentences, "rows": flat}), indent=1)
+    return {"disparity.csv": table.getvalue().encode(), "disparity.json": content, "index.html": page.encode()}
+
+
+def _flat(row: Row) -> dict[str, object]:
+    """Each figure by its name, with the ends of its interval; none of a group that is too few."""
+    flat: dict[str, object] = {
+        name: getattr(row, name) for name in ("group", "category", "horizon", "cells", "verdict")
+    }
+    for name, figure in msgspec.structs.asdict(row.figures).items() if row.figures else ():
+        if isinstance(figure, Ratio):
+            flat |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
+        else:
+            flat[name] = figure
+    return flat
 
 
 def picture_of(rows: Sequence[Row]) -> bytes:
@@ -103,9 +95,8 @@ def picture_of(rows: Sequence[Row]) -> bytes:
         figure = canvas(1.4 + 0.45 * len(shown))
         left, right = figure.subplots(1, 2, sharey=True)
         _panel(left, shown, "exposure", f"Exposure, {shown[0].horizon}; x: incidents")
-        left.plot(
-            [row.figures.incidents.value if row.figures else np.nan for row in shown], range(len(shown)), "x", color=INK
-        )
+        incidents = [row.figures.incidents.value if row.figures else np.nan for row in shown]
+        left.plot(incidents, range(len(shown)), "x", color=INK)
         _panel(right, shown, "observed_over_expected", "Observed over expected")
         left.set_yticks(range(len(shown)), names)
         left.set_ylim(len(shown) - 0.5, -0.5)

@@ -199,7 +199,7 @@ def test_the_command_prints_a_table_and_writes_page_csv_and_json(town):
         (category, horizon) for category in ("all", "fire", "ems") for horizon in ("1h", "4h", "24h")
     }
     assert {row["verdict"] for row in content} == {"too short"}
-    assert set(content[0]["figures"]) == set(Figures.__struct_fields__)
+    assert set(content[0]) > {*Figures.__struct_fields__, "exposure_low", "missed_high"}
     lines = list(csv.DictReader((folder / "out" / "disparity.csv").read_text().splitlines()))
     assert len(lines) == len(content)
     page = (folder / "out" / "index.html").read_text()
