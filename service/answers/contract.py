@@ -124,6 +124,7 @@ class Region(Facts):
     categories: list[str] = Field(description="`all` and the region's own")
     horizons: list[str]
     areas: list[str]
+    answered_by: list[str] = Field(description="Categories that standing units answer; without any there are no posts")
 
 
 class Regions(Closed):

@@ -178,6 +178,7 @@ def _region(now: Now, areas: list[str]) -> dict[str, Any]:
         **now.facts(),
         "timezone": spec.timezone,
         "tick_s": spec.tick_s,
+        "answered_by": spec.answered_by,
         "stale_after_s": max(OLDEST_SCORES_S, 3 * spec.tick_s),
         "grid": {**msgspec.structs.asdict(spec.grid), **steps},
         "categories": categories_of(spec),

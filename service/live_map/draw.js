@@ -159,6 +159,22 @@ export function drawPlaces(places) {
     }
   frames.forEach((frame, at) => number(pen, north(frame) + frame.col + frame.cols - 1, at + 1));
 }
+/** Where free units stand, and dashed around cells that none of them reaches. */
+export function drawReach({ units, bare }) {
+  const pen = $("map").getContext("2d");
+  pen.save();
+  for (const [colour, width] of [[ink.halo, 4], [ink.mark, 2]]) {
+    pen.setLineDash([5 * rem, 4 * rem]); pen.lineWidth = width * rem; pen.strokeStyle = colour;
+    for (const cell of bare) if (isDrawn(cell)) { box(pen, cell, 0); pen.stroke(); }
+  }
+  pen.setLineDash([]);
+  for (const unit of units) {
+    const [x, y] = pointOf(unit), side = 7 * rem;
+    pen.beginPath(); pen.moveTo(x, y - side); pen.lineTo(x + side, y); pen.lineTo(x, y + side); pen.lineTo(x - side, y); pen.closePath();
+    pen.lineWidth = 3 * rem; pen.strokeStyle = ink.halo; pen.stroke(); fill(pen, ink.mark);
+  }
+  pen.restore();
+}
 function lines(pen, shapes, colour, width, opacity) {
   pen.beginPath();
   for (const shape of shapes)

@@ -2,11 +2,12 @@
 import { ofService } from "./current.js";
 import { $, make, put } from "./elements.js";
 import { follow, pause } from "./follow.js";
-import { chosen, highest, offer, onChange, picture, show } from "./view.js";
+import { askReach, forgetUnits } from "./reach.js";
+import { chosen, highest, offer, onChange, picture, show, showReach } from "./view.js";
 import { ALL, cellOf, idOf } from "./words.js";
 
 const WHOLE = "whole region", AGAIN_S = 3, MOST_S = 15, PATIENCE_MS = 20_000;
-let regions = [], land = {}, heard_s = Date.now() / 1000, turn = 0, isBusy = false, next = null, isEnded = false;
+let regions = [], left = null, land = {}, heard_s = Date.now() / 1000, turn = 0, isBusy = false, next = null, isEnded = false;
 
 /** The answer to one question. Only who is answered heard of the service; a refusal says how long to wait. */
 async function question(path) {
@@ -66,7 +67,11 @@ async function load(ask) {
   show({ ...found, ...around, area: found.area ?? WHOLE, grid, rows, places, least_days, areas, as_of_s: Date.parse(found.as_of) / 1000, timezone: region.timezone, active, inside: hasArea ? new Set(all.keys()) : null,
     facts: (now_s) => ({ ...ofService({ ...region, ...found }, now_s, heard_s), isEnded, signed_in_until_s: signedInUntil() }),
     total: { name: found.area ?? WHOLE, expected: sum("expected"), usual: sum("usual"), observed_1h: sum("observed_1h") },
+    reach: picture?.region === region.region ? picture.reach : null,
     scoresOf: (one) => (one === cell ? details.scores.filter((row) => row.horizon === chosen.horizon && categories.includes(row.category)) : null) });
+  if (left !== region.region) forgetUnits();
+  left = region.region;
+  askReach(region, address, chosen.horizon, showReach);
 }
 const byPlace = (rows, grid) => new Map(rows.map((row) => [cellOf(row.cell, grid), row]));
 const onRecord = (rows) => [...rows].filter(([, row]) => row.support !== "no_history" || row.observed_1h > 0).map(([cell]) => cell);

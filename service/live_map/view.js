@@ -6,9 +6,9 @@
 // with factors where they are known, or null where they are not at hand; places: with more than usual, of what is chosen, by the
 // least likely: { category, cells, area, hours, observed, usual, more, once_in_days }; least_days: what is told of chance.
 import { showState } from "./current.js";
-import { chooseScale, colourOf, corner, drawLegend, drawMap, drawPlaces, drawRings, size, under } from "./draw.js";
+import { chooseScale, colourOf, corner, drawLegend, drawMap, drawPlaces, drawReach, drawRings, size, under } from "./draw.js";
 import { $, line, make, put, titles } from "./elements.js";
-import { ALL, MEASURES, SAY, cellAt, cellOf, cellsName, count, idOf, isUsual, nearest, percent, placeName, placeOf, plain, seldom, times } from "./words.js";
+import { ALL, MEASURES, SAY, cellOf, cellsName, count, idOf, isUsual, nearest, percent, placeName, placeOf, plain, seldom, spotAt, times } from "./words.js";
 import { zoomable } from "./zoom.js";
 
 const TAGS = { no_history: "no history", sparse: "little history" };
@@ -70,7 +70,7 @@ function longChoice(name, values) {
 function finder() {
   const group = make("fieldset"), box = Object.assign(make("input"), { id: "find", type: "search", placeholder: "41.88, -87.63 or r012c034", ariaLabel: "Coordinates or cell to pin" });
   box.onchange = () => {
-    const cell = picture && box.value.trim() ? cellAt(box.value, picture.grid) : null;
+    const cell = picture && box.value.trim() ? spotAt(box.value, picture.grid)?.cell ?? null : null;
     box.setCustomValidity(cell === null && box.value.trim() ? "No such place in this region. Write latitude, longitude in degrees, or a cell." : "");
     if (!box.reportValidity() || cell === null) return;
     cursor = cell; pin(cell);
@@ -85,6 +85,13 @@ export function show(next) {
   if (next.region !== picture?.region) cursor = null;
   picture = next;
   redraw();
+}
+/** Of this picture where free units stand, { units, bare }; null for none. */
+export function showReach(reach) {
+  if (!picture) return;
+  picture.reach = reach && { ...reach, bare: reach.bare.map((id) => cellOf(id, picture.grid)) };
+  draw();
+  look();
 }
 const isPinned = (cell) => cellOf(chosen.cell, picture.grid) === cell;
 
@@ -139,6 +146,7 @@ function redraw() {
 function draw(best = ranked(picture.rows)) {
   drawMap(picture, scoreOf, isUnusual() ? [] : best.map(([cell]) => cell), isWall, isUnusual());
   if (isUnusual()) drawPlaces(picture.places.map(({ cells }) => cells.map((id) => cellOf(id, picture.grid))));
+  if (picture.reach) drawReach(picture.reach);
   drawLegend(chosen.measure);
   $("key-area").hidden = !picture.outlines.length;
 }

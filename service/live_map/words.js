@@ -48,15 +48,19 @@ export function cellOf(id, { rows, cols }) {
   const match = /^r(\d{3,})c(\d{3,})$/.exec(id ?? "");
   return match && +match[1] < rows && +match[2] < cols ? +match[1] * cols + +match[2] : null;
 }
-/** The cell that a text names, by its id or by `latitude, longitude` in degrees; null for none of this grid. */
-export function cellAt(text, grid) {
+/** The place that a text names, by the id of a cell or by `latitude, longitude` in degrees, with its cell; null for none of this grid. */
+export function spotAt(text, grid) {
   const degrees = /^\s*(-?\d+(?:\.\d+)?)\s*[,\s]\s*(-?\d+(?:\.\d+)?)\s*$/.exec(text);
-  if (!degrees) return cellOf(text.trim(), grid);
-  const row = Math.floor((+degrees[1] - grid.south_deg) / grid.cell_lat_deg), col = Math.floor((+degrees[2] - grid.west_deg) / grid.cell_lon_deg);
-  return row >= 0 && row < grid.rows && col >= 0 && col < grid.cols ? row * grid.cols + col : null;
+  if (!degrees) {
+    const cell = cellOf(text.trim(), grid);
+    return cell === null ? null : { cell, ...centreOf(cell, grid) };
+  }
+  const [lat, lon] = [+degrees[1], +degrees[2]], row = Math.floor((lat - grid.south_deg) / grid.cell_lat_deg), col = Math.floor((lon - grid.west_deg) / grid.cell_lon_deg);
+  return row >= 0 && row < grid.rows && col >= 0 && col < grid.cols ? { cell: row * grid.cols + col, lat, lon } : null;
 }
+export const centreOf = (cell, { south_deg, west_deg, cell_lat_deg, cell_lon_deg, cols }) =>
+  ({ lat: south_deg + (Math.floor(cell / cols) + 0.5) * cell_lat_deg, lon: west_deg + ((cell % cols) + 0.5) * cell_lon_deg });
 export function placeOf(cell, grid) {
-  const lat = grid.south_deg + (Math.floor(cell / grid.cols) + 0.5) * grid.cell_lat_deg;
-  const lon = grid.west_deg + ((cell % grid.cols) + 0.5) * grid.cell_lon_deg;
+  const { lat, lon } = centreOf(cell, grid);
   return `${Math.abs(lat).toFixed(4)}° ${lat < 0 ? "S" : "N"}, ${Math.abs(lon).toFixed(4)}° ${lon < 0 ? "W" : "E"}`;
 }

@@ -194,6 +194,42 @@ def test_the_map_is_zoomed_and_moved_by_hand_and_keys_and_its_address_keeps_the_
     assert "cell=" not in dragged["hash"]  # a drag pins nothing
 
 
+def test_what_free_units_have_within_reach_is_said_on_request_and_forgotten(browser, folder):
+    spec = {"categories": ("ems", "theft"), "answered_by": ("ems",)}
+    grid = leave_frame(folder, "village", **spec)[0].spec.grid
+    leave_frame(folder, "riverton")
+    lat, lon = (float(degrees[7]) for degrees in grid.centres())
+
+    def asks(text):
+        return (
+            f"document.getElementById('units').value = {text!r}; document.getElementById('minutes').value = 3; "
+            "document.querySelector('#reach button').click();"
+        )
+
+    here = f"{lat:.5f}, {lon:.5f}"
+    with running(the_service(folder)) as base:
+        said, wrong, other = browser(
+            {"url": f"{base}/#region=village", "does": asks(f"{here}\n{grid.cell_ids()[20]}"), "axe": True},
+            {"url": f"{base}/#region=village", "does": asks(f"{here}\nnowhere")},
+            {"url": f"{base}/#region=riverton"},
+        )
+        units = [{"lat": lat, "lon": lon}, dict(zip(("lat", "lon"), (d[20] for d in grid.centres()), strict=True))]
+        answer = Client(base).post("/v1/regions/village/posts?horizon=1h", {"units": units, "reach_minutes": 3})
+    within = json.loads(answer.data)
+    assert 0 < within["within"] < 1
+    assert (
+        said["reach"]
+        .split("\n")[-1]
+        .startswith(
+            f"{100 * within['within']:.0f} % of {within['expected']:.1f} expected calls (ems, next 1 h) are within 3 min"
+        )
+    )
+    assert (said["axe"], other["reach"]) == ([], None)
+    assert "expected calls" not in wrong["reach"]
+    for kept in (said["hash"], said["cookies"]):
+        assert f"{lat:.3f}" not in kept
+
+
 def test_axe_finds_nothing_on_the_pages_in_any_theme_or_in_forced_colours(browser, folder):
     leave_frame(folder)
     looks = (

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 writeFileSync('./elements.js', 'const one = { dataset: {} }; export const $ = () => one, put = () => 0, make = () => ({ append() {} });');
 writeFileSync('./view.js', `export let picture = null;
   export const chosen = {}, offer = (all) => { for (const name in all) chosen[name] ??= all[name][0]; };
-  export const onChange = () => 0, highest = () => 0, show = (next) => { picture = next; shown.push(next.digest); };`);
+  export const onChange = () => 0, showReach = () => 0, highest = () => 0, show = (next) => { picture = next; shown.push(next.digest); };`);
 const grid = { rows: 1, cols: 1 }, cells = [{ cell: 'r000c000', support: 'ok' }], asked = {}, real = setTimeout;
 let digest = 'a', refusals = { cells: 2, streets: 1 }, stream;
 globalThis.shown = [];
@@ -11,7 +11,7 @@ globalThis.setTimeout = (does) => real(does);
 globalThis.setInterval = () => 0;
 globalThis.document = { cookie: '', querySelector: () => ({ append() {} }) };
 globalThis.EventSource = class { hears = {}; constructor() { stream = this; } addEventListener(type, does) { this.hears[type] = does; } };
-const facts = () => ({ region: 'riverton', model: 'm', digest, stale: false, grid, categories: ['all', 'theft', 'arson'], horizons: ['1h'], areas: [] });
+const facts = () => ({ region: 'riverton', model: 'm', digest, stale: false, grid, categories: ['all', 'theft', 'arson'], horizons: ['1h'], areas: [], answered_by: [] });
 globalThis.fetch = async (path) => {
   const name = path.split('/')[3]?.split('?')[0] ?? 'regions', of = name === 'scores' && path.endsWith('category=all') ? 'land' : name;
   asked[of] = (asked[of] ?? 0) + 1;

@@ -1,0 +1,47 @@
+// On request: which share of the expected calls free units have within reach, where they stand now. The page forgets it.
+import { $, put } from "./elements.js";
+import { percent, plain, spotAt } from "./words.js";
+
+let units = []; // where they stand; none: nothing is asked
+let turn = 0;
+
+function sayHow({ within, usual_within, expected, categories, horizon, areas, warnings, assumes }, minutes) {
+  const [worst] = areas.filter((area) => area.within !== null).sort((a, b) => a.within - b.within);
+  const least = worst && areas.length > 1 ? ` Least in ${worst.area}: ${percent(worst.within)}.` : "";
+  put("within", `${percent(within)} of ${expected.toFixed(1)} expected calls (${categories.map(plain).join(", ")}, next ${plain(horizon)}) are within ${minutes} min of a free unit, usual ${percent(usual_within)}.${least} Dashed on the map: the cells out of reach with most calls. ${warnings.map((says) => `Note: ${says}.`).join(" ")}`);
+  $("within").title = assumes;
+}
+
+/** Offers the form where units answer something here, and asks again for what it holds: of each picture anew.
+ *  shows({ units, bare }): where units stand, and the cells out of reach; or null. */
+export async function askReach(region, address, horizon, shows) {
+  $("reach").hidden = !region.answered_by.length;
+  $("reach-form").onsubmit = (event) => {
+    event.preventDefault();
+    const lines = $("units").value.split("\n").filter((line) => line.trim());
+    const spots = lines.map((line) => spotAt(line, region.grid)), wrong = spots.indexOf(null);
+    $("units").setCustomValidity(wrong < 0 ? "" : `"${lines[wrong]}" is no place in this region. Write latitude, longitude in degrees, or a cell.`);
+    if (!$("units").reportValidity()) return;
+    units = spots.map(({ lat, lon }) => ({ lat, lon }));
+    askReach(region, address, horizon, shows);
+  };
+  $("units").oninput = () => $("units").setCustomValidity("");
+  const mine = ++turn, minutes = +$("minutes").value;
+  if ($("reach").hidden || !units.length) { put("within", ""); return shows(null); }
+  try {
+    const body = JSON.stringify({ units, reach_minutes: minutes }), headers = { "Content-Type": "application/json" };
+    const answer = await fetch(`${address}/posts?horizon=${horizon}`, { method: "POST", headers, body }), said = await answer.json();
+    if (mine !== turn) return;
+    if (!answer.ok) throw new Error(said.detail ?? answer.status);
+    sayHow(said, minutes);
+    shows({ units, bare: said.bare.map(({ cell }) => cell) });
+  } catch (error) {
+    if (mine !== turn) return;
+    put("within", `No answer: ${error.message}`);
+    shows(null);
+  }
+}
+export function forgetUnits() {
+  units = [];
+  $("units").value = "";
+}
