@@ -217,13 +217,8 @@ def test_what_free_units_have_within_reach_is_said_on_request_and_forgotten(brow
         answer = Client(base).post("/v1/regions/village/posts?horizon=1h", {"units": units, "reach_minutes": 3})
     within = json.loads(answer.data)
     assert 0 < within["within"] < 1
-    assert (
-        said["reach"]
-        .split("\n")[-1]
-        .startswith(
-            f"{100 * within['within']:.0f} % of {within['expected']:.1f} expected calls (ems, next 1 h) are within 3 min"
-        )
-    )
+    share, calls = f"{100 * within['within']:.0f} %", f"{within['expected']:.1f} expected calls (ems, next 1 h)"
+    assert said["reach"].split("\n")[-1].startswith(f"{share} of {calls} are within 3 min of a free unit")
     assert (said["axe"], other["reach"]) == ([], None)
     assert "expected calls" not in wrong["reach"]
     for kept in (said["hash"], said["cookies"]):

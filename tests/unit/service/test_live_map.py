@@ -150,7 +150,8 @@ def test_a_stream_that_says_nothing_is_closed_and_opened_again_though_the_browse
 
 @needs_node
 def test_what_was_answered_is_not_asked_again_after_a_refusal_and_news_waits_for_its_turn(tmp_path):
-    told = told_by_node(tmp_path, ASKED.read_text(), "current.js", "follow.js", "from_service.js", "reach.js", "words.js")
+    parts = ("current.js", "follow.js", "from_service.js", "reach.js", "words.js")
+    told = told_by_node(tmp_path, ASKED.read_text(), *parts)
     assert told["first"] == {"regions": 1, "land": 1, "streets": 2, "scores": 1, "unusual": 1, "cells": 3}
     assert told["shown"] == ["a", "b", "c"]
     assert told["asked"] == {"regions": 1, "land": 1, "streets": 2, "scores": 3, "unusual": 3, "cells": 5}
