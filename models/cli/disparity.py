@@ -18,9 +18,11 @@ from schemas.files import make_writable, replace_file, write_errors
 from schemas.spec import HOUR_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from models.evaluation.disparity.groups import Groups
     from models.evaluation.disparity.measure import Row
+    from models.evaluation.disparity.tally import Tally
     from models.training.replay import IncidentHistory
 
 
@@ -52,19 +54,29 @@ def disparity_command(
     with progress_bars(["replay"], console, transient=True) as report:
         tallies = tallies_of(artifact, past, chosen, top, lambda share: report("replay", share))
     rows = rows_of(tallies, artifact.spec.categories)
-    first, last = (datetime.fromtimestamp(at_s, UTC) for at_s in (artifact.manifest.data.cutoff_s, past.cutoff_s))
-    sentences = [
-        f"{region}, model {artifact.version}, {first:%Y-%m-%d} to {last:%Y-%m-%d} UTC, which it does not know.",
-        f"Put first: {next(iter(tallies.values())).top} cells, {top:.1%} of those with any history. Shares are of "
-        f"{'people living' if chosen.has_people else 'cells'}; {(chosen.of_cell < 0).sum()} cells are in no group.",
-    ]
-    if artifact.spec.covariates:
-        sentences.append("The model's outside series were missing here: it serves otherwise.")
+    sentences = _sentences(artifact, past, tallies, chosen)
     _print(rows, sentences, console)
     with write_errors(SettingsError, f"--out {out}"):
         for name, content in files_of(rows, sentences).items():
             replace_file(out / name, content)
     console.print(f"every category: {out / 'index.html'}", soft_wrap=True)
+
+
+def _sentences(
+    artifact: Artifact, past: "IncidentHistory", tallies: "Mapping[str, Tally]", groups: "Groups"
+) -> list[str]:
+    """What the figures rest on."""
+    first, last = (datetime.fromtimestamp(at_s, UTC) for at_s in (artifact.manifest.data.cutoff_s, past.cutoff_s))
+    sentences = [
+        f"{artifact.spec.region}, model {artifact.version}, {first:%Y-%m-%d} to {last:%Y-%m-%d} UTC, which it does not "
+        f"know. Put first: {next(iter(tallies.values())).top} cells of those with any history. Shares are of "
+        f"{'people living' if groups.has_people else 'cells'}; {(groups.of_cell < 0).sum()} cells are in no group."
+    ]
+    if missing := [name for name in artifact.spec.horizon_names if name not in tallies]:
+        sentences.append(f"Too short for a forecast of {', '.join(missing)}.")
+    if artifact.spec.covariates:
+        sentences.append("The model's outside series were missing here: it serves otherwise.")
+    return sentences
 
 
 def _print(rows: "Sequence[Row]", sentences: "Sequence[str]", console: Console) -> None:

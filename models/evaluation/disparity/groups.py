@@ -1,11 +1,12 @@
 """Groups of cells that somebody wants to compare, from a file outside of artifact, stream and store."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +16,8 @@ from schemas.errors import RiskError, SettingsError
 from schemas.grid import Grid
 
 GROUPS = "a .csv with the columns cell,group and, if known, people; or GeoJSON of areas with a `group`"
+
+MOST_PEOPLE = 1e9  # of a cell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,9 @@ class Groups:
 
 
 def read_groups(path: Path, grid: Grid) -> Groups:
-    """The groups of a file. Raises SettingsError, which says what is wrong with which line or area."""
+    """The groups of a file. Raises SettingsError, which says what is wrong with which row or area."""
+    if not path.is_file():
+        raise SettingsError(f"--groups {path} is no file", f"give {GROUPS}")
     if path.suffix == ".csv":
         groups = _of_csv(path, grid)
     else:
@@ -54,27 +59,23 @@ def read_groups(path: Path, grid: Grid) -> Groups:
     return groups
 
 
+class _Row(msgspec.Struct):
+    cell: str
+    group: Annotated[str, msgspec.Meta(min_length=1)]
+    people: Annotated[float, msgspec.Meta(ge=0, le=MOST_PEOPLE)] = 1.0
+
+
 def _of_csv(path: Path, grid: Grid) -> Groups:
+    rows, cells = list[_Row](), list[int]()
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(_rows(reader, path, grid))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"{path} cannot be read ({error})", f"give {GROUPS}") from error
-    group, people = {cell: name for cell, name, _ in rows}, {cell: living for cell, _, living in rows}
-    if len(group) < len(rows):
+        reader = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines())
+        for row in reader:
+            rows.append(msgspec.convert(row, _Row, strict=False))
+            cells.append(grid.index_of(rows[-1].cell))
+    except (OSError, ValueError, csv.Error, RiskError) as error:  # a ValidationError is a ValueError
+        raise SettingsError(f"{path}, line {len(cells) + 2}: {error}", f"give {GROUPS}") from error
+    if len(set(cells)) < len(cells):
         raise SettingsError(f"{path} names a cell twice", "give each cell one group")
-    return Groups.of(group, grid, people if "people" in (reader.fieldnames or ()) else None)
-
-
-def _rows(reader: "csv.DictReader[str]", path: Path, grid: Grid) -> Iterator[tuple[int, str, float]]:
-    """The cell, group and people of each row."""
-    for row in reader:
-        try:
-            cell, name, living = grid.index_of(row["cell"]), (row["group"] or "").strip(), float(row.get("people") or 0)
-        except (RiskError, KeyError, TypeError, ValueError) as error:
-            raise SettingsError(f"{path}, line {reader.line_num}: {error}", f"give {GROUPS}") from error
-        if not name or not 0 <= living < inf:
-            fault = f"{path}, line {reader.line_num}: group {name!r}, people {living:g}"
-            raise SettingsError(fault, "name a group, and give no or a positive number of people")
-        yield cell, name, living
+    by_cell = dict(zip(cells, rows, strict=True))
+    people = {cell: row.people for cell, row in by_cell.items()} if "people" in (reader.fieldnames or ()) else None
+    return Groups.of({cell: row.group for cell, row in by_cell.items()}, grid, people)

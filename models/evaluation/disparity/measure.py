@@ -15,11 +15,11 @@ LEAST_CELLS = 5  # of a group that anything is said of
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """A figure with its 95 % interval."""
+    """A figure with its 95 % interval, where there are blocks enough for one."""
 
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,8 +67,7 @@ def _rows(tally: Tally, series: int, named: tuple[str, str], seed: int) -> Itera
     enough = (observed >= LEAST_JUDGED) & (cells >= LEAST_CELLS) & (groups.members @ groups.weight > 0)
     for number, name in enumerate(groups.names):
         figures = _figures(tally, series, number, enough, seed) if enough[number] else None
-        verdict = _verdict(figures, int(_blocks(tally).max()) + 1)
-        yield Row(name, *named, cells=int(cells[number]), figures=figures, verdict=verdict)
+        yield Row(name, *named, cells=int(cells[number]), figures=figures, verdict=_verdict(figures))
 
 
 def _sums_of(tally: Tally, series: int) -> dict[str, Floats]:
@@ -92,7 +91,8 @@ def _figures(tally: Tally, series: int, group: int, enough: Mask, seed: int) -> 
         return None
 
     def ratio(part: str, whole: Floats) -> Ratio:
-        return Ratio(*ratio_of(sums[part][:, group], whole, block, np.random.default_rng(seed)))
+        value, *ends = ratio_of(sums[part][:, group], whole, block, np.random.default_rng(seed))
+        return Ratio(value, *ends) if block.max() + 1 >= LEAST_BLOCKS else Ratio(value)
 
     def exposure(part: str, among: Floats) -> float:
         return float(sums[part][:, group].sum() / among.sum() / share)
@@ -112,11 +112,11 @@ def _figures(tally: Tally, series: int, group: int, enough: Mask, seed: int) -> 
     )
 
 
-def _verdict(figures: Figures | None, blocks: int) -> str:
+def _verdict(figures: Figures | None) -> str:
     """Whether what came lies within chance of what was expected, in words."""
     if figures is None:
         return "too few"
     total = figures.observed_over_expected
-    if blocks < LEAST_BLOCKS:
+    if total.low is None or total.high is None:
         return "too short"
     return "too low" if total.low > 1 else "too high" if total.high < 1 else "even"

@@ -35,13 +35,13 @@ MEANING = (
     "area that was in the top and had no incident; stay: the longest of one cell in the top, without a break.",
     "spread: as many cells that stand in the top equally often have its time there; -20 %, +20 %: its exposure if it "
     "alone reported so much less or more, as the forecast is in proportion to what was reported.",
-    "Intervals: 95 %, by blocks of three days. A group of fewer than 100 incidents or 5 cells is too few, and is no "
-    "part of any share. Reported incidents are not what happened: a group that reports less looks quieter here, too.",
+    "Intervals: 95 %, by blocks of three days, from ten of them on. A group of fewer than 100 incidents or 5 cells is "
+    "too few, and no part of any share. A group that reports less than what happens looks quieter here, too.",
 )
 
 
 def _interval(ratio: Ratio) -> str:
-    return f"{ratio.value:.2f} {ratio.low:.2f}–{ratio.high:.2f}"
+    return f"{ratio.value:.2f}" + (f" {ratio.low:.2f}–{ratio.high:.2f}" if ratio.low is not None else "")
 
 
 def tables_of(rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, ...]]]]:
@@ -108,7 +108,8 @@ def _panel(axes: Axes, rows: Sequence[Row], name: str, title: str) -> None:
     for place, row in enumerate(rows):
         if row.figures:
             ratio: Ratio = getattr(row.figures, name)
-            axes.plot((ratio.low, ratio.high), (place, place), color="C0", linewidth=2.2)
+            if ratio.low is not None and ratio.high is not None:
+                axes.plot((ratio.low, ratio.high), (place, place), color="C0", linewidth=2.2)
             axes.plot(ratio.value, place, "o", color="C0", markersize=7)
     axes.set_title(title)
     grid_lines(axes, "x")
