@@ -5,7 +5,7 @@
 from generator.build import TABLE_OPTIONS, Panel, Size, lines, panel, stat, text
 from generator.colours import LIFT_SHADES
 from generator.ground import coloured, land
-from generator.looks import AMBER, BLUE, GREY, RUST, Json, by_level, column, steps
+from generator.looks import AMBER, BLUE, GREY, RUST, STALE, Json, by_level, column, steps
 from generator.store import FRESH, choice, long
 from models.following.change import BEYOND
 
@@ -52,10 +52,11 @@ def change(size: Size) -> Panel:
         "Follows a change",
         f"Local hours, and cells, whose factor has been beyond {ABOVE:g} or below {BELOW:g} for three days.",
         size,
-        f'SELECT last("change") AS "change" FROM "pipeline" WHERE {HERE} AND {FRESH}',
+        f'SELECT last("as_of") AS "as_of", "change" FROM "pipeline" WHERE {HERE} AND "model" != \'\' AND {FRESH}',
         "string",
         text="change",
         without=NO_CHANGE,
+        noValue=STALE,
         colour=GREY,
         background=False,
         mappings=[{"type": "value", "options": {"": {"text": NO_CHANGE, "color": GREY, "index": 1}}}],

@@ -48,4 +48,8 @@ async def streets(service: TheService, now: TheRegion) -> Response:
 
 @lru_cache(maxsize=16)
 def _streets(path: Path, grid: Grid) -> bytes:
-    return json_bytes(read_streets(path, [grid]))
+    streets = read_streets(path, [grid])
+    if not streets["features"]:
+        at = f"{grid.south_deg:g}, {grid.west_deg:g}"
+        log.warning("%s has nothing at %s: are longitude and latitude exchanged?", path, at)
+    return json_bytes(streets)

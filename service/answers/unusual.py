@@ -31,8 +31,9 @@ async def unusual(service: TheService, now: TheRegion, asked: Annotated[contract
     if asked.area is not None and asked.area not in areas:
         raise HTTPException(404, f"no area {asked.area!r} in this region: {', '.join(areas) or 'none was given'}")
     inside = None if asked.area is None else set(areas[asked.area].tolist())
+    on_record = np.flatnonzero((frame.support > 0).any(axis=1) | (frame.observed_1h > 0).any(axis=1)).astype(np.int32)
     places = [
-        {**_written(place, frame.spec.grid), "area": _area_of(place, frame.spec.grid, areas)}
+        {**_written(place, frame.spec.grid), "area": _area_of(place.cells(frame.spec.grid), on_record, areas)}
         for place in frame.unusual
         if asked.category in (ALL_CATEGORIES, place.category)
         and (inside is None or not inside.isdisjoint(place.cells(frame.spec.grid).tolist()))
@@ -41,11 +42,12 @@ async def unusual(service: TheService, now: TheRegion, asked: Annotated[contract
     return Response(json_bytes({**answer, "places": places}), headers=now.headers(), media_type="application/json")
 
 
-def _area_of(place: Unusual, grid: Grid, areas: Mapping[str, Cells]) -> str | None:
-    """The area that has most of its cells."""
-    shared = {name: int(np.isin(cells, place.cells(grid)).sum()) for name, cells in areas.items()}
+def _area_of(place: Cells, on_record: Cells, areas: Mapping[str, Cells]) -> str | None:
+    """The area that has most of the place's cells with incidents on record, half of them at least; None for none."""
+    cells = np.intersect1d(place, on_record)
+    shared = {name: int(np.isin(cells, inside).sum()) for name, inside in areas.items()}
     most = max(shared, key=lambda name: shared[name], default=None)
-    return most if most is not None and shared[most] else None
+    return most if most is not None and 2 * shared[most] >= max(1, len(cells)) else None
 
 
 def _written(place: Unusual, grid: Grid) -> dict[str, Any]:

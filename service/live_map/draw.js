@@ -8,7 +8,7 @@ const MORE_STEPS = [10, 20, 50, 100];
 const COUNT_STEPS = [-5, -4, -3, -2, -1, 0, 1, 2, 3].flatMap((power) => [1, 2, 5].map((digit) => +`${digit}e${power}`));
 const INKS = ["void", "calm", "hatch", "border", "mark", "halo", "quiet", "area", "street"];
 const ink = {};
-const MOST = 40; // times as large as what fits
+export const MOST = 40; // times as large as what fits
 let px = 1, west = 0, north = 0, rem = 1, grid, steps, end, colours; // px: a cell's width; west, north: the drawn part's edges on the stage
 let part = { row: 0, col: 0, rows: 1, cols: 1 }; // of the grid that is drawn
 let view = { factor: 1, lat: 0, lon: 0 }; // how many times as large as what fits, and the place in the middle of the stage
@@ -93,7 +93,9 @@ export function drawMap(picture, scoreOf, best, isWall, isCalm) {
   const { pen, width, height } = canvasOf("map"), pad = 14 * rem, foot = 36 * rem;
   px = view.factor * Math.max(0.1, Math.min((width - 2 * pad) / part.cols, (height - pad - foot) / part.rows));
   [west, north] = [(width - px * part.cols) / 2, Math.max(pad, (height - foot - px * part.rows) / 2)];
-  if (view.factor > 1) [west, north] = [west, north].map((edge, axis) => edge + [width, height - foot][axis] / 2 - pointOf(view)[axis]);
+  const [south, left] = [grid.south_deg + part.row * grid.cell_lat_deg, grid.west_deg + part.col * grid.cell_lon_deg], clamp = (x, low, high) => Math.min(high, Math.max(low, x));
+  const middle = { lat: clamp(view.lat, south, south + part.rows * grid.cell_lat_deg), lon: clamp(view.lon, left, left + part.cols * grid.cell_lon_deg) };
+  if (view.factor > 1) [west, north] = [west, north].map((edge, axis) => edge + [width, height - foot][axis] / 2 - pointOf(middle)[axis]);
   const gap = px > 5 ? Math.max(0.5, px * 0.05) : 0, none = hatching(pen);
   for (let at = 0; at < part.rows * part.cols; at++) {
     const cell = (part.row + Math.floor(at / part.cols)) * grid.cols + part.col + (at % part.cols), row = picture.rows.get(cell);

@@ -5,14 +5,13 @@
 // area, category, horizon: what it shows; total: { name, expected, usual, observed_1h }; outlines, streets: lines; names: places with a name, lat and lon; scoresOf(cell): its rows of every category,
 // with factors where they are known, or null where they are not at hand; places: with more than usual, of what is chosen, by the
 // least likely: { category, cells, area, hours, observed, usual, more, once_in_days }; least_days: what is told of chance.
+import { TAGS, made, tableOf } from "./cell.js";
 import { showState } from "./current.js";
 import { chooseScale, colourOf, corner, drawLegend, drawMap, drawPlaces, drawReach, drawRings, size, under } from "./draw.js";
 import { $, line, make, put, titles } from "./elements.js";
-import { ALL, MEASURES, SAY, cellOf, cellsName, count, idOf, isUsual, nearest, percent, placeName, placeOf, plain, seldom, spotAt, times } from "./words.js";
+import { ALL, MEASURES, SAY, cellOf, cellsName, count, happened, idOf, isUsual, nearest, percent, placeName, placeOf, plain, seldom, spotAt, times, unknownIn } from "./words.js";
 import { zoomable } from "./zoom.js";
 
-const TAGS = { no_history: "no history", sparse: "little history" };
-const KEPT = "What made a score is kept for the ten riskiest cells of each category.";
 const MOVES = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const UNITS = {
   unusual: "incidents more than usual in the last 1, 2 or 4 hours, where chance alone shows as much once in",
@@ -31,12 +30,15 @@ let cursor = null, differs_s = null; // since when what is chosen is not what is
 
 // ---- what is chosen; it lives in the address
 export const chosen = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
-const remember = () => history.replaceState(null, "", `#${new URLSearchParams(chosen)}`);
+const remember = () => { put("unknown", ""); history.replaceState(null, "", `#${new URLSearchParams(chosen)}`); };
 export const onChange = (its) => { changed = its; };
 
 /** What there is to choose from, in the order of the names; what is chosen and not there becomes the first. */
 export function offer({ region, ...others }) {
   const options = { region, measure: Object.keys(MEASURES), ...others }, offered = JSON.stringify(options);
+  const unknown = unknownIn(options, chosen);
+  if (unknown) put("unknown", unknown);
+  $("unknown").hidden = !$("unknown").textContent;
   for (const [name, values] of Object.entries(options)) if (!values.includes(chosen[name])) [chosen[name]] = values;
   const form = $("controls"), focus = document.activeElement.id;
   if (form.dataset.offered === offered) return;
@@ -117,11 +119,11 @@ export function ranked(rows, { places, grid } = picture) {
 
 /** What the map says in a line. */
 function headline(ahead) {
-  const [first, ...others] = picture.places, { as_of_s, timezone } = picture;
-  if (!isUnusual()) return `${MEASURES[chosen.measure]}: ${plain(chosen.category)}, ${ahead}`;
-  if (!first) return `${isUsual(as_of_s, timezone)}: ${plain(chosen.category)}, last hours`;
+  const [first, ...others] = picture.places, { as_of_s, timezone } = picture, where = picture.inside ? `${picture.area} – ` : "";
+  if (!isUnusual()) return `${where}${MEASURES[chosen.measure]}: ${plain(chosen.category)}, ${ahead}`;
+  if (!first) return `${where}${isUsual(as_of_s, timezone)}: ${plain(chosen.category)}, last hours`;
   const more = others.length ? `, and ${others.length} other place${others.length > 1 ? "s" : ""}` : "";
-  return `More than usual: ${plain(first.category)} ${placeName(first, picture)}, ${first.observed} in place of ${count(first.usual)} in ${first.hours} h${more}`;
+  return `${where}More than usual: ${happened(first, picture)}${more}`;
 }
 
 function redraw() {
@@ -212,39 +214,18 @@ function showCell() {
   }
   const parts = [head, make("p", [`Centre ${placeOf(cell, picture.grid)}`, nearest(picture.names, [cell, cell], picture.grid)].filter(Boolean).join(", "), "quiet")];
   if (!picture.active.has(cell)) parts.push(make("p", "No incident on record here, so there is no score.", "quiet"));
-  else parts.push(...inWords(scores.find((one) => one.category === chosen.category), cell), tableOf(scores), ...made(scores));
+  else parts.push(...inWords(scores.find((one) => one.category === chosen.category), cell), tableOf(scores, chosen), ...made(scores, chosen));
   $("cell").replaceChildren(...parts);
 }
+const saysOf = (cell) => {
+  const place = picture.places.find(({ cells }) => cells.includes(idOf(cell, picture.grid)));
+  return place ? happened(place, picture) : "in the last hours, here and around";
+};
 function inWords(row, cell) {
   if (row.support === "no_history") return [make("p", "no score", "big"), make("p", "No history in this category.", "quiet")];
-  if (isUnusual()) return [make("p", SAY.unusual(picture.more.get(cell)), "big"), make("p", "in the last hours, here and around", "quiet")];
+  if (isUnusual()) return [make("p", picture.more.has(cell) ? "in an unusual place" : "as usual", "big"), make("p", saysOf(cell), "quiet")];
   const besides = chosen.measure === "lift" ? "" : ` (${times(lift(row))} of usual)`;
   return [make("p", SAY[chosen.measure](scoreOf(row)), "big"), make("p", $("caption").textContent + besides, "quiet")];
-}
-function tableOf(scores) {
-  const wide = make("div", "", "wide"), table = make("table"), top = make("thead"), body = make("tbody");
-  top.append(titles([`Next ${plain(chosen.horizon)}`, "Risk", "Expected", "90 % range", "Usual", "Last hour"]));
-  body.append(...scores.map((row) => {
-    const label = make("span", plain(row.category)), range = row.low === undefined ? "–" : `${row.low}–${row.high}`;
-    if (TAGS[row.support]) label.append(" ", make("span", TAGS[row.support], "tag one"));
-    const numbers = [percent(row.risk), count(row.expected), range, count(row.usual)];
-    return line([label, ...(row.support === "no_history" ? numbers.map(() => "–") : numbers), String(row.observed_1h)], row.category === chosen.category);
-  }));
-  table.append(top, body); wide.append(table);
-  return wide;
-}
-/** What made the score, where the source says it: factors on the usual number, as bars on a logarithmic scale. */
-function made(scores) {
-  const { factors, usual, expected, support } = scores.find((one) => one.category === chosen.category);
-  if (factors === undefined || support === "no_history") return [];
-  if (!factors) return [make("p", chosen.category === ALL ? "Choose a category to see what made its score." : KEPT, "quiet")];
-  const shares = make("div", "", "shares"), most = Math.max(Math.log(2), ...factors.map(({ factor }) => Math.abs(Math.log(factor))));
-  for (const { says, factor } of factors) {
-    const bar = make("i", "", factor < 1 ? "less" : ""), part = make("b"), width = (50 * Math.abs(Math.log(factor))) / most;
-    part.style.left = `${factor < 1 ? 50 - width : 50}%`; part.style.width = `${width}%`;
-    bar.append(part); shares.append(make("span", says), bar, make("span", times(factor)));
-  }
-  return [make("p", `Usual ${count(usual)}, times these, is expected ${count(expected)}:`, "quiet"), shares];
 }
 function brief(cell) {
   const row = picture.rows.get(cell), name = idOf(cell, picture.grid);
@@ -254,7 +235,7 @@ function brief(cell) {
   const lines = [`expected ${count(row.expected)}, usual ${count(row.usual)} (${times(lift(row))})`, `last hour ${row.observed_1h}`];
   if (chosen.measure !== "risk") lines.unshift(`risk ${percent(row.risk)}`);
   if (row.support === "sparse") lines.push(TAGS.sparse);
-  return [`${name}: ${SAY[chosen.measure](scoreOf(row, cell))}`, ...lines];
+  return [`${name}: ${isUnusual() ? (picture.more.has(cell) ? saysOf(cell) : "as usual") : SAY[chosen.measure](scoreOf(row))}`, ...lines];
 }
 function showTip(cell) {
   const tip = $("tip");

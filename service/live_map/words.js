@@ -6,21 +6,21 @@ export const MEASURES = { unusual: "More than usual", risk: "Risk", expected: "E
 export const count = (x) => (x === 0 ? "0" : x < 0.001 ? "<0.001" : x < 0.1 ? x.toFixed(3) : x < 10 ? x.toFixed(2) : x.toFixed(x < 100 ? 1 : 0));
 export const percent = (p) => (p === 0 ? "0 %" : p < 0.001 ? "<0.1 %" : p > 0.99 ? ">99 %" : `${(100 * p).toFixed(p < 0.1 ? 1 : 0)} %`);
 export const times = (x) => (Number.isFinite(x) ? `×${x.toFixed(x < 10 ? 2 : 0)}` : "–");
-export const SAY = { unusual: (more) => (Number.isFinite(more) ? `${count(more)} more than usual` : "as usual"), risk: percent, expected: count, lift: times };
+export const SAY = { risk: percent, expected: count, lift: times };
 export const plain = (slug) => (slug === ALL ? "all categories" : slug.replaceAll("_", " ").replace(/^(\d+)h$/, "$1 h"));
 export const span = (s) => (s < 100 ? `${Math.round(s)} s` : s < 5940 ? `${Math.round(s / 60)} min`
   : s < 172800 ? `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min` : `${Math.floor(s / 86400)} days`);
 
 /** A place with more incidents than usual, in words; none of them is: of what is chosen, at this local hour. */
 export const seldom = (days) => (days >= 36_000 ? "100 years +" : days < 730 ? `${Math.round(days)} days` : `${Math.round(days / 365)} years`);
-/** The named place in the middle of a rectangle of cells, else the nearest within a few kilometres; "" for none. */
+/** The named place nearest to the middle of a rectangle of cells, within a few kilometres; "" for none. */
 export function nearest(names, [first, last], grid) {
-  const sides = [[first, last].map((cell, at) => grid.south_deg + (Math.floor(cell / grid.cols) + at) * grid.cell_lat_deg),
-    [first, last].map((cell, at) => grid.west_deg + ((cell % grid.cols) + at) * grid.cell_lon_deg)];
-  const far_m = ({ lat, lon }, off) => grid.cell_m * Math.hypot(off(lat, ...sides[0]) / grid.cell_lat_deg, off(lon, ...sides[1]) / grid.cell_lon_deg);
-  const edge_m = (place) => far_m(place, (x, low, high) => Math.max(low - x, x - high, 0)), middle_m = (place) => far_m(place, (x, low, high) => x - (low + high) / 2);
-  const [found] = names.filter((place) => edge_m(place) < NEAR_M).sort((a, b) => edge_m(a) - edge_m(b) || middle_m(a) - middle_m(b));
-  return found ? `${edge_m(found) === 0 && first !== last ? "around" : "near"} ${found.name}` : "";
+  const between = (from, step, [low, high]) => from + ((low + high + 1) / 2) * step;
+  const lat = between(grid.south_deg, grid.cell_lat_deg, [first, last].map((cell) => Math.floor(cell / grid.cols)));
+  const lon = between(grid.west_deg, grid.cell_lon_deg, [first, last].map((cell) => cell % grid.cols));
+  const far_m = (place) => grid.cell_m * Math.hypot((place.lat - lat) / grid.cell_lat_deg, (place.lon - lon) / grid.cell_lon_deg);
+  const [found] = names.filter((place) => far_m(place) < NEAR_M).sort((a, b) => far_m(a) - far_m(b));
+  return found ? `${first === last ? "near" : "around"} ${found.name}` : "";
 }
 const endsOf = (cells, grid) => [cells[0], cells.at(-1)].map((id) => cellOf(id, grid));
 export const cellsName = ({ cells }) => (cells.length === 1 ? cells[0] : `${cells[0]} to ${cells.at(-1)}`);
@@ -29,6 +29,8 @@ export function placeName({ area, cells }, { grid, names }) {
   if (cells.length === grid.rows * grid.cols) return "in the whole region";
   return (nearest(names, endsOf(cells, grid), grid) || `at ${cellsName({ cells })}`) + (area ? ` (${area})` : "");
 }
+/** What happened in a place, and what is usual there. */
+export const happened = (place, picture) => `${plain(place.category)} ${placeName(place, picture)}, ${place.observed} in place of ${count(place.usual)} in ${place.hours} h`;
 export const isUsual = (at_s, zone) => `${+stamp(at_s, zone, { hour: "2-digit" }) % 18 < 6 ? "Tonight" : "Today"} is as usual`;
 
 export const HMS = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
@@ -64,3 +66,7 @@ export function placeOf(cell, grid) {
   const { lat, lon } = centreOf(cell, grid);
   return `${Math.abs(lat).toFixed(4)}° ${lat < 0 ? "S" : "N"}, ${Math.abs(lon).toFixed(4)}° ${lon < 0 ? "W" : "E"}`;
 }
+
+/** What is chosen and not there, in words; options: the values of each choice, the first of which is taken instead. */
+export const unknownIn = (options, chosen) => Object.entries(options).filter(([name, values]) => name in chosen && !values.includes(chosen[name]))
+  .map(([name, [first]]) => `There is no ${name} ${chosen[name]} here: ${plain(first)} is shown.`).join(" ");

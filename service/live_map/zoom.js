@@ -1,6 +1,6 @@
 // Zoom and pan of the map by wheel, fingers, keys and buttons; the address keeps what is shown.
 import { $ } from "./elements.js";
-import { moved, setView } from "./draw.js";
+import { MOST, moved, setView } from "./draw.js";
 
 const STEP = 1.5, CLICK_PX = 5; // a pointer that moves less than this clicks
 const KEYS = { "+": STEP, "=": STEP, "-": 1 / STEP, 0: 0 };
@@ -11,7 +11,7 @@ const fingers = new Map(); // each pointer that is down, by its number, with its
 /** What an address says, `factor,latitude,longitude`; anything else shows all. */
 function viewOf(text) {
   const [factor, lat, lon] = (text ?? "").split(",").map(Number);
-  return factor > 1 && Number.isFinite(lat) && Number.isFinite(lon) ? { factor, lat, lon } : { factor: 1 };
+  return factor > 1 && factor <= MOST && Number.isFinite(lat) && Number.isFinite(lon) ? { factor, lat, lon } : { factor: 1 };
 }
 
 /** kept: the choices of the address. changed(): after each move. Gives whether the last press was a drag, which is no click. */

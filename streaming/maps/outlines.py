@@ -91,6 +91,11 @@ def read_streets(path: Path, grids: Sequence[Grid]) -> Collection:
     streets = read_json(path, _Streets, SettingsError, remedy=EXPORT_STREETS)
     if streets is None:
         raise SettingsError(f"{path} does not exist", "name the GeoJSON file of streets with --streets")
+    if not streets.features:
+        raise SettingsError(f"{path} has no feature", EXPORT_STREETS)
+    for lon, lat in (position[:2] for street in streets.features for line in _lines_of(street) for position in line):
+        if not (abs(lon) <= 180 and abs(lat) <= 90):
+            raise SettingsError(f"{path}: {lon:.12g}, {lat:.12g} is no longitude and latitude", EXPORT_STREETS)
     near = (_street(feature, grids) for feature in streets.features)
     return {**_collection(filter(None, near)), "attribution": streets.attribution}
 
@@ -99,20 +104,25 @@ def _street(street: _Street, grids: Sequence[Grid]) -> dict[str, Any] | None:
     """The street's lines, or the named place, at these grids; None for none."""
     name, shape = street.properties.name if street.properties else None, street.geometry
     properties = {"name": name} if isinstance(name, str) and name else {}
-    match shape:
-        case _Point(place):
-            lines = [[place]] if properties else []
-        case _Line(line):
-            lines = [line]
-        case _MultiLine(lines):
-            pass
-    near = [line for line in lines if any(_is_near(grid, line) for grid in grids)]
+    if isinstance(shape, _Point) and not properties:
+        return None
+    near = [line for line in _lines_of(street) if any(_is_near(grid, line) for grid in grids)]
     if not near:
         return None
     feature = _lines(near, properties)
     if isinstance(shape, _Point):
         feature["geometry"] = {"type": "Point", "coordinates": feature["geometry"]["coordinates"][0][0]}
     return feature
+
+
+def _lines_of(street: _Street) -> list[Places]:
+    match street.geometry:
+        case _Point(place):
+            return [[place]]
+        case _Line(line):
+            return [line]
+        case _MultiLine(lines):
+            return lines
 
 
 def without_names(streets: Collection) -> Collection:

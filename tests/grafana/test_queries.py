@@ -6,12 +6,13 @@ import pytest
 
 from generator.colours import BEYOND, COLOUR_BY
 from generator.looks import ALARM
+from schemas.limits import OLDEST_SCORES_S
 from schemas.spec import ALL_CATEGORIES
 from streaming.maps.outlines import ALL_REGIONS, geojson_files
 from streaming.maps.pages import page_of
 from tests.harness.grafana_world import CHALLENGER, MODEL, SPECS, VARIABLES
 from tests.harness.influxql import filled_in, shown, table
-from tests.harness.pages import PAGES, said
+from tests.harness.pages import MAP, PAGES, said
 
 MONTH_S = 30 * 86_400
 RANGES_S = {"live-map": 3600, "cell": 3600, "pipeline": 3600, "trends": 7 * 86_400, "does-it-help": MONTH_S}
@@ -97,6 +98,24 @@ def test_the_map_gets_one_flat_row_per_cell_with_a_history(filled, now_s, colour
         assert row["support"] in ("sparse", "ok")
         lift = (row["expected"] + 1e-6) / (row["usual"] + 1e-6)
         assert row["shade"] == pytest.approx(row["risk"] if colour["value"] == "chance" else BEYOND + lift)
+
+
+@pytest.mark.parametrize(("colour", "kinds"), list(zip(COLOUR_BY, ({"ok", "sparse"}, {"ok"}), strict=True)))
+def test_the_list_has_ten_by_the_maps_colours_and_a_lift_only_with_enough_history(filled, now_s, colour, kinds):
+    panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"].startswith("The ten highest"))
+    chosen = {"colour.by": colour["by"], "colour.known": colour["known"], "category": "all"}
+    rows = table(asked(filled, "live-map", panel, panel["targets"][0], now_s, **chosen))
+    assert len(rows) == 10
+    assert {row["support"] for row in rows} == kinds
+    on_map = table(asked(filled, "live-map", MAP, MAP["targets"][0], now_s, **chosen))
+    wanted = sorted((row["shade"] for row in on_map if row["support"] in kinds), reverse=True)[:10]
+    assert sorted((row["shade"] for row in rows), reverse=True) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("age_s", "is_said"), [(OLDEST_SCORES_S - 1, False), (OLDEST_SCORES_S + 1, True)])
+def test_stale_is_said_across_the_map_as_soon_as_the_scores_are_too_old(filled, now_s, age_s, is_said):
+    ((_, as_of_s),) = filled.series('SELECT last("as_of") FROM "pipeline" WHERE "region" = \'northville\'')[0]["values"]
+    assert bool(asked(filled, "live-map", MAP, MAP["targets"][2], as_of_s + age_s)) == is_said
 
 
 def test_the_polygons_ids_are_the_tags_that_the_sink_wrote(filled):

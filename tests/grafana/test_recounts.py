@@ -68,6 +68,7 @@ def test_whether_it_helps_is_judged_by_the_mean_difference_of_days(filled, now_s
         (8, 2, "It helps"),
         (8, -2, "Worse than the simple rule"),
         (8, 0.5, "No measurable help over the simple rule"),
+        (8, -0.5, "No measurable help over the simple rule"),
     ],
 )
 def test_whether_it_helps_is_said_in_words(store, now_s, days, more, words):

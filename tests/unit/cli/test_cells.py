@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from schemas.errors import ArtifactError, SettingsError
 from schemas.grid import Grid
 from streaming.__main__ import app
-from streaming.maps.outlines import ALL_REGIONS, geojson_files
+from streaming.maps.outlines import ALL_REGIONS, geojson_files, read_streets
 from streaming.maps.pages import view_of
 from tests.harness.pages import ROOT
 from tests.harness.region import make_region
@@ -253,7 +253,8 @@ def test_streets_from_a_file_need_no_tiles_and_name_their_source(tmp_path, more,
     ("kind", "features", "said"),
     [
         ("LineString", [[[10, 10], [11, 11]]], r"has no line at the cells"),
-        ("LineString", [], r"has no line at the cells"),
+        ("LineString", [], r"has no feature"),
+        ("LineString", [[[448_000, 4_620_000], [448_100, 4_620_100]]], r"448000, 4620000 is no longitude and latitude"),
         ("Polygon", [[[[1, 1]]]], r"Polygon.*LineString"),
         ("LineString", [[[10, 10], [11]]], r"length >= 2"),
     ],
@@ -262,3 +263,21 @@ def test_a_file_without_streets_here_is_refused(tmp_path, kind, features, said):
     streets = lines_file(tmp_path / "streets.geojson", kind, features)
     with pytest.raises(SettingsError, match=said):
         made(tmp_path, ("north", 42.0), options=("--streets", streets))
+
+
+def test_a_place_without_a_name_is_left_out_and_a_street_keeps_its_own(tmp_path):
+    corner = corner_of(NORTH)
+    shapes = [("Point", corner[0], properties) for properties in ({"name": "Mill"}, {"name": ""}, {"ref": 7})]
+    shapes += [("LineString", corner, {"name": "Main St"}), ("LineString", corner, {"name": 12})]
+    features = [
+        {"type": "Feature", "properties": properties, "geometry": {"type": kind, "coordinates": coordinates}}
+        for kind, coordinates, properties in shapes
+    ]
+    path = tmp_path / "streets.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+    kept = read_streets(path, [NORTH.grid])["features"]
+    assert [(one["geometry"]["type"], one["properties"]) for one in kept] == [
+        ("Point", {"name": "Mill"}),
+        ("MultiLineString", {"name": "Main St"}),
+        ("MultiLineString", {}),
+    ]

@@ -50,16 +50,74 @@ def test_on_either_ground_a_higher_class_stands_out_more_also_in_grey(theme, sca
     assert stands_out[-1] > 3
 
 
+NODE = shutil.which("node")
+ASKED = Path(__file__).with_name("asked.mjs")
+needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine: apt-get install nodejs npm")
+
+
+def told_by_node(tmp_path, script, *parts):
+    """What a script prints, as JSON; it lies beside these parts of the page."""
+    for name in parts:
+        shutil.copy(FOLDER / name, tmp_path / name)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "try.js").write_text(script)
+    ran = run(NODE, "try.js", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+SCALE = """
+import { writeFileSync } from 'node:fs';
+writeFileSync('./elements.js', `export const css = () => 'a b c d e f g h i j';
+  export const make = (_, text) => ({ text, style: {} });
+  const replaceChildren = (...all) => { globalThis.ticks = all.map((one) => one.text); };
+  export const $ = () => ({ style: {}, replaceChildren });`);
+const { chooseScale, colourOf, drawLegend } = await import('./draw.js');
+function of(measure, values, usual = 0, expected = 0) {
+  chooseScale(measure, [{ usual, expected }]); drawLegend(measure);
+  return [values.map(colourOf), ticks];
+}
+console.log(JSON.stringify([of('risk', [0, 0.00249, 0.0025, 0.64, 1]), of('expected', [2.99, 3], 3, 0.5),
+  of('expected', [0.004, 4.9, 5], 0.5, 5), of('unusual', [9.9, 10, 100])]));
+"""
+
+
+@needs_node
+def test_a_value_has_the_class_whose_begin_it_has_reached_and_no_expected_count_is_beyond_the_last(tmp_path):
+    risk, usual, highest, more = told_by_node(tmp_path, SCALE, "draw.js")
+    assert risk[0] == ["a", "a", "b", "j", "j"]
+    assert risk[1] == ["0.25 %", "0.5 %", "1 %", "2 %", "4 %", "8 %", "16 %", "32 %", "64 %", "100 %"]
+    assert usual == [["j", "j"], ["0.005", "0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5"]]
+    assert highest == [["a", "i", "j"], ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5", "10"]]
+    assert more == [["f", "g", "j"], ["+10", "+20", "+50", "+100"]]
+
+
+NEAR = """
+import { nearest, unknownIn } from './words.js';
+const grid = { rows: 40, cols: 40, south_deg: 40, west_deg: -75, cell_lat_deg: 0.01, cell_lon_deg: 0.01, cell_m: 1000 };
+const names = [{ name: 'Mill', lat: 40.056, lon: -74.945 }, { name: 'Port', lat: 40.075, lon: -74.945 }];
+const cell = (row, col) => row * 40 + col, of = (...ends) => nearest(names, ends.map((end) => cell(...end)), grid);
+const areas = ['whole region', 'North'], horizon = ['1h'];
+console.log(JSON.stringify([of([5, 5], [5, 5]), of([0, 5], [0, 5]), of([1, 5], [1, 5]), of([0, 0], [14, 10]),
+  of([0, 0], [39, 39]), unknownIn({ area: areas, horizon }, { area: 'Nord', horizon: '1h' }),
+  unknownIn({ area: areas }, {})]));
+"""
+
+
+@needs_node
+def test_a_place_is_called_by_a_name_within_five_kilometres_of_its_middle(tmp_path):
+    told = told_by_node(tmp_path, NEAR, "words.js")
+    assert told[:5] == ["near Mill", "", "near Mill", "around Port", ""]
+    assert told[5:] == ["There is no area Nord here: whole region is shown.", ""]
+
+
 def test_the_page_names_no_other_server():
     names = [path.name for path in FOLDER.iterdir() if path.suffix in (".css", ".html", ".js")]
-    assert len(names) == 11
+    assert len(names) == 12
     for name in names:
         assert not re.search(r"https?://|//[a-z]+\.", part(name)), name
 
 
-NODE = shutil.which("node")
-ASKED = Path(__file__).with_name("asked.mjs")
-needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine: apt-get install nodejs npm")
 NOW_S = 1_000_000
 SERVED = {"timezone": "UTC", "clock": "wall", "stale_after_s": 180, "tick_s": 60, "stale": False}
 JUDGE = """
@@ -83,17 +141,6 @@ STATES = [
     ("ended", 181, 40, SERVED | {"isEnded": True}),
     ("stale", 181, 0, SERVED | {"shows": "riverton, theft"}),
 ]
-
-
-def told_by_node(tmp_path, script, *parts):
-    """What a script prints, as JSON; it lies beside these parts of the page."""
-    for name in parts:
-        shutil.copy(FOLDER / name, tmp_path / name)
-    (tmp_path / "package.json").write_text('{"type": "module"}')
-    (tmp_path / "try.js").write_text(script)
-    ran = run(NODE, "try.js", cwd=tmp_path)
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
 
 
 @needs_node

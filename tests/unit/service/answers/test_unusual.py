@@ -11,7 +11,7 @@ from tests.unit.service.answers.conftest import SQUARE
 GIVEN = {"hours": 2, "usual": 1.25, "rows": 2, "cols": 2}
 PLACES = (
     Unusual(category="theft", row=4, col=2, observed=12, days=40.0, **GIVEN),
-    Unusual(category="battery", row=0, col=0, observed=7, days=15.0, **GIVEN),
+    Unusual(category="battery", row=1, col=0, observed=7, days=15.0, **GIVEN),
 )
 
 
@@ -68,3 +68,10 @@ def test_what_is_stale_says_so_and_is_refused_where_it_must_be_current(client, c
         assert client.get("/v1/regions/riverton/unusual?require=current").status == 503
     finally:
         clock.ahead_s = 0
+
+
+def test_a_place_of_which_no_area_has_half_names_none(clock, tmp_path):
+    place = Unusual(category="theft", row=0, col=0, rows=6, cols=5, hours=2, usual=1.25, observed=12, days=40.0)
+    leave_frame(tmp_path, unusual=(place,))
+    with running(toy_service(tmp_path, clock=clock, areas=[area_of("North", [SQUARE])])) as base:
+        assert [place["area"] for place in told(Client(base), "?area=North")["places"]] == [None]
