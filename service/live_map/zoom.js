@@ -33,8 +33,9 @@ export function zoomable(kept, changed) {
       event.preventDefault();
       move(STEP ** (-event.deltaY / 100), place(event));
     },
-    pointerdown: (event) => { isDrag = false; fingers.set(event.pointerId, place(event)); },
+    pointerdown: (event) => { isDrag = false; if (event.button === 0) fingers.set(event.pointerId, place(event)); },
     pointermove: (event) => {
+      if (!event.buttons) fingers.delete(event.pointerId); // let go outside of the map
       const before = [...fingers.values()], from = fingers.get(event.pointerId);
       if (!from || (before.length === 1 && !isDrag && span([from, place(event)]) < CLICK_PX)) return;
       isDrag = true;

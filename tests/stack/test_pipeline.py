@@ -19,6 +19,7 @@ from tests.harness.toy import iso
 
 START = 1_700_000_000
 PAYLOAD_CANARY, PERSON_CANARY, SECRET_CANARY = "zebrafinch7731", "quokka4419", "numbat8087"
+TEXTS = ("model", "challenger", "change", "middle")
 GOOD = 240
 TROUBLE = ("Traceback", "StackOverflow", "Exception", "Py4J", "at org.apache", "WARN", "ERROR")
 
@@ -127,7 +128,7 @@ def test_neighbours_of_bad_messages_are_counted_and_every_ledger_balances(story)
     ledgers = [fields for (key, _), fields in story.scorer.points().items() if key.startswith("pipeline,")]
     assert ledgers
     for fields in ledgers:
-        numbers = {name: float(value) for name, value in fields.items() if name not in ("model", "challenger")}
+        numbers = {name: float(value) for name, value in fields.items() if name not in TEXTS}
         assert numbers["consumed"] == sum(
             numbers[name] for name in ("counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
         )

@@ -123,7 +123,7 @@ def test_several_origins_are_fitted_apart_and_judge_each_step_once(task, quick):
     Noting.fitted_until.clear()
     task = replace(task, validation=task.test - 20)
     rolled = evaluate_rolling(task, plan_of(), origins=2, now=NOW, versions={})
-    assert Noting.fitted_until == [task.test - 60 - 1, task.test - 1]
+    assert Noting.fitted_until == [task.test - 1, task.test - 60 - 1]  # the last first: it refuses what cannot be done
     alone = evaluated(task)
     assert [row.scores.sheet for row in rolled.rows] == [row.scores.sheet for row in alone.rows]
     assert rolled.origins.judged_from_s == (int(task.cube.starts_s[180]), int(task.cube.starts_s[240]))
