@@ -50,8 +50,10 @@ def sums(newest: str, size: Size) -> Panel:
 def ten_highest(newest: str, lift: str) -> str:
     """The query of the chosen cells that are highest by the map's colours, in no order: top() sorts by time."""
     fields = '"r", "expected", "usual", "cell", "support"'
-    known = f'SELECT ${{colour.by:raw}} AS "s", {fields} FROM ({newest}) WHERE "support" =~ /^(${{colour.known:raw}})$/'
+    with_history = (
+        f'SELECT ${{colour.by:raw}} AS "s", {fields} FROM ({newest}) WHERE "support" =~ /^(${{colour.known:raw}})$/'
+    )
     return (
         f'SELECT "shade", "r" AS "risk", {lift} AS "lift", "expected", "usual", "cell", "support" '
-        f'FROM (SELECT top("s", 10) AS "shade", {fields} FROM ({known}))'
+        f'FROM (SELECT top("s", 10) AS "shade", {fields} FROM ({with_history}))'
     )

@@ -266,7 +266,7 @@ function press(event) {
   else return;
   event.preventDefault(); hovered = null; look(); put("spoken", brief(cursor).join(", "));
 }
-const isDrag = zoomable(chosen, () => { remember(); if (picture) { draw(); look(); } });
+const isDrag = zoomable(chosen, () => { if (picture) { draw(); look(); } }, remember);
 const HANDS = {
   pointermove: (event) => { const cell = under(event); if (cell !== hovered) { hovered = cell; look(); } },
   pointerleave: () => { hovered = null; look(); },

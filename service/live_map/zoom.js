@@ -3,6 +3,7 @@ import { $ } from "./elements.js";
 import { MOST, moved, setView } from "./draw.js";
 
 const STEP = 1.5, CLICK_PX = 5; // a pointer that moves less than this clicks
+const REST_MS = 200; // after which the address is written: browsers allow it some hundred times a minute
 const KEYS = { "+": STEP, "=": STEP, "-": 1 / STEP, 0: 0 };
 const middle = () => [$("stage").clientWidth / 2, $("stage").clientHeight / 2];
 const isScrolling = () => document.documentElement.scrollHeight > innerHeight + 1;
@@ -14,16 +15,19 @@ function viewOf(text) {
   return factor > 1 && factor <= MOST && Number.isFinite(lat) && Number.isFinite(lon) ? { factor, lat, lon } : { factor: 1 };
 }
 
-/** kept: the choices of the address. changed(): after each move. Gives whether the last press was a drag, which is no click. */
-export function zoomable(kept, changed) {
-  let isDrag = false;
+/** kept: the choices of the address. changed(): after each move; rested(): when the map lies still. Gives whether the last press was a drag, which is no click. */
+export function zoomable(kept, changed, rested) {
+  let isDrag = false, rest;
   function show(view) {
     if (view.factor > 1) kept.zoom = [view.factor.toFixed(2), view.lat.toFixed(5), view.lon.toFixed(5)].join(",");
     else delete kept.zoom;
     setView(view);
     document.body.toggleAttribute("data-zoomed", view.factor > 1);
   }
-  const move = (...how) => { show(moved(...how)); changed(); };
+  const move = (...how) => {
+    show(moved(...how)); changed();
+    clearTimeout(rest); rest = setTimeout(rested, REST_MS);
+  };
   const place = ({ offsetX, offsetY }) => [offsetX, offsetY];
   const span = ([one, other]) => Math.hypot(one[0] - other[0], one[1] - other[1]) || 1;
   const centre = (points) => [0, 1].map((axis) => points.reduce((sum, point) => sum + point[axis], 0) / points.length);

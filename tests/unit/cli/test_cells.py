@@ -276,8 +276,8 @@ def test_a_place_without_a_name_is_left_out_and_a_street_keeps_its_own(tmp_path)
     ]
     path = tmp_path / "streets.geojson"
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
-    kept = read_streets(path, [NORTH.grid])["features"]
-    assert [(one["geometry"]["type"], one["properties"]) for one in kept] == [
+    features = read_streets(path, [NORTH.grid])["features"]
+    assert [(feature["geometry"]["type"], feature["properties"]) for feature in features] == [
         ("Point", {"name": "Mill"}),
         ("MultiLineString", {"name": "Main St"}),
         ("MultiLineString", {}),
