@@ -1,5 +1,6 @@
 """What the routes share: frames, callers, areas. And what every route asks first: who, how often, which region."""
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from service.frames import Frames, instant, is_stale
 from service.sign_in import COOKIE, put_off
 from service.tokens import ANYONE, Caller, Rates, Tokens, read_tokens
 
+log = logging.getLogger(__name__)
 _MOST_KEPT_BYTES = 64 * 1024 * 1024
 _bearer = HTTPBearer(auto_error=False, description="A token that `python -m service token` made")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="The same token, for the page")
@@ -63,6 +65,7 @@ class Service:
     url: str = ""
     origins: Sequence[str] = ()
     answers: AnswerCache = field(default_factory=AnswerCache)
+    _left_out: set[str] = field(default_factory=set)  # areas that were said to have no cell
 
     @property
     def is_open(self) -> bool:
@@ -73,6 +76,21 @@ class Service:
         self.frames.look()
         if self.tokens is not None:
             self.tokens.look()
+        self._name_left_out()
+
+    def _name_left_out(self) -> None:
+        """Once of each area that nobody can choose, because no region with scores has a cell there."""
+        grids = [frames.by_category.spec.grid for frames in self.frames.by_region.values()]
+        here = set().union(*map(self.cells_of, grids))
+        missing = {area.name for area in self.areas if grids} - here - self._left_out
+        self._left_out.update(missing)
+        for name in sorted(missing):
+            log.warning(
+                "area %r is left out: no region with scores (%s) has the centre of a cell in it; leave it out of "
+                "--areas, or join it with a neighbour if it is smaller than a cell",
+                name,
+                ", ".join(self.frames.by_region),
+            )
 
     def now_of(self, frames: StoredFrames) -> "Now":
         return Now(frames, is_stale(frames, self.now_s()))

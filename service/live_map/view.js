@@ -9,7 +9,7 @@ import { TAGS, made, tableOf } from "./cell.js";
 import { showState } from "./current.js";
 import { chooseScale, colourOf, corner, drawLegend, drawMap, drawPlaces, drawReach, drawRings, size, under } from "./draw.js";
 import { $, line, make, put, titles } from "./elements.js";
-import { ALL, MEASURES, SAY, cellOf, cellsName, count, happened, idOf, isUsual, nearest, percent, placeName, placeOf, plain, seldom, spotAt, times, unknownIn } from "./words.js";
+import { ALL, MEASURES, SAY, cellOf, cellsName, count, happened, idOf, isUsual, nearest, percent, placeExample, placeName, placeOf, plain, seldom, spotAt, times, unknownIn } from "./words.js";
 import { zoomable } from "./zoom.js";
 
 const MOVES = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
@@ -70,7 +70,7 @@ function longChoice(name, values) {
 
 /** A place in words, to be pinned. */
 function finder() {
-  const group = make("fieldset"), box = Object.assign(make("input"), { id: "find", type: "search", placeholder: "41.88, -87.63 or r012c034", ariaLabel: "Coordinates or cell to pin" });
+  const group = make("fieldset"), box = Object.assign(make("input"), { id: "find", type: "search", ariaLabel: "Coordinates or cell to pin" });
   box.onchange = () => {
     const cell = picture && box.value.trim() ? spotAt(box.value, picture.grid)?.cell ?? null : null;
     box.setCustomValidity(cell === null && box.value.trim() ? "No such place in this region. Write latitude, longitude in degrees, or a cell." : "");
@@ -133,6 +133,7 @@ function redraw() {
   document.body.dataset.measure = chosen.measure;
   cursor ??= cellOf(chosen.cell, grid) ?? highest(rows);
   put("region", plain(picture.region));
+  for (const box of ["find", "units"]) if ($(box)) $(box).placeholder = placeExample(grid);
   put("caption", headline(ahead));
   put("unit", isUnusual() ? `${UNITS.unusual} ${least_days} days or more seldom` : `${UNITS[chosen.measure]}, ${ahead}`);
   put("total", `${total.name}: expected ${count(total.expected)} (usual ${count(total.usual)}), last hour ${total.observed_1h}`);

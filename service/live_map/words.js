@@ -62,6 +62,11 @@ export function spotAt(text, grid) {
 }
 export const centreOf = (cell, { south_deg, west_deg, cell_lat_deg, cell_lon_deg, cols }) =>
   ({ lat: south_deg + (Math.floor(cell / cols) + 0.5) * cell_lat_deg, lon: west_deg + ((cell % cols) + 0.5) * cell_lon_deg });
+/** How a place may be written: by the middle of this region. */
+export function placeExample(grid) {
+  const cell = Math.floor(grid.rows / 2) * grid.cols + Math.floor(grid.cols / 2), { lat, lon } = centreOf(cell, grid);
+  return `${lat.toFixed(2)}, ${lon.toFixed(2)} or ${idOf(cell, grid)}`;
+}
 export function placeOf(cell, grid) {
   const { lat, lon } = centreOf(cell, grid);
   return `${Math.abs(lat).toFixed(4)}° ${lat < 0 ? "S" : "N"}, ${Math.abs(lon).toFixed(4)}° ${lon < 0 ? "W" : "E"}`;

@@ -239,6 +239,9 @@ def test_axe_finds_nothing_on_the_pages_in_any_theme_or_in_forced_colours(browse
     assert [page["axe"] for page in pages] == [[]] * len(looks)
 
 
+EXAMPLES = [f"box.placeholder.split(' or ')[{part}]" for part in (0, 1)]
+
+
 def test_a_place_is_found_by_coordinates_or_a_cell_and_another_text_is_refused(browser, folder):
     frame, _ = leave_frame(folder)
     grid = frame.spec.grid
@@ -247,20 +250,19 @@ def test_a_place_is_found_by_coordinates_or_a_cell_and_another_text_is_refused(b
     def finds(text):
         return (
             "const [box, credit] = ['find', 'credit'].map((id) => document.getElementById(id));"
-            f"box.value = '{text}'; box.dispatchEvent(new Event('change')); "
+            f"box.value = {text}; box.dispatchEvent(new Event('change')); "
             "credit.textContent = box.validationMessage; credit.hidden = false;"
         )
 
     with running(the_service(folder)) as base:
-        by_place, by_cell, nowhere = browser(
-            *(
-                {"url": f"{base}/", "does": finds(text)}
-                for text in (f"{lat:.5f}, {lon:.5f}", grid.cell_ids()[7], "0, 0")
-            )
+        texts = (f"'{lat:.5f}, {lon:.5f}'", f"'{grid.cell_ids()[7]}'", "'0, 0'")
+        by_place, by_cell, nowhere, *as_shown = browser(
+            *({"url": f"{base}/", "does": finds(text)} for text in (*texts, *EXAMPLES))
         )
     assert by_place["hash"] == by_cell["hash"]
     assert f"cell={grid.cell_ids()[7]}" in by_place["hash"]
     assert "cell=" not in nowhere["hash"]
+    assert all("cell=r" in page["hash"] for page in as_shown), "the box shows a place that is not in this region"
     assert nowhere["credit"] == "No such place in this region. Write latitude, longitude in degrees, or a cell."
 
 

@@ -5,7 +5,10 @@ import math
 
 import pytest
 
+from schemas.areas import area_of
 from service.answers.scores import ASSUMES
+from tests.harness.service import leave_frame, toy_service
+from tests.harness.toy import toy_grid
 from tests.unit.service.answers.conftest import CHOICES, SQUARE, column
 
 
@@ -105,3 +108,20 @@ def test_a_polygon_that_cannot_be_is_a_problem_with_a_reason(client, shape, stat
     said = json.loads(answer.data)
     assert said["status"] == status
     assert said["detail"]
+
+
+def test_an_area_without_a_cell_is_named_once_and_that_of_another_region_is_not(tmp_path, caplog):
+    def square(west, south):
+        corners = [[west, south], [west + 0.2, south], [west + 0.2, south + 0.2], [west, south + 0.2], [west, south]]
+        return [[corners]]
+
+    areas = [area_of(name, square(*at)) for name, at in {"A": (-88, 41.5), "B": (-88, 45), "Far": (0, 0)}.items()]
+    service = toy_service(tmp_path, areas=areas)
+    service.look()
+    assert not caplog.messages, "without a frame nothing is known"
+    leave_frame(tmp_path)
+    leave_frame(tmp_path, "northtown", grid=toy_grid(6, 5, south_deg=45.05, west_deg=-87.95))
+    service.look()
+    service.look()
+    assert [message.partition(" is left out: ")[0] for message in caplog.messages] == ["area 'Far'"]
+    assert "riverton" in caplog.text
