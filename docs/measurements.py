@@ -89,6 +89,7 @@ _UNUSUAL = Measurement(
         Column("observed", "incidents", "counted in them there"),
         Column("usual", "incidents", "usual in them there, by the baseline and what forecasts follow"),
         Column("says", "text", "the place in words; empty: as usual"),
+        Column("middle", "text", "geohash of the place's middle, where Grafana's map draws it"),
     ),
 )
 _PIPELINE = Measurement(

@@ -48,6 +48,10 @@ class Unusual(msgspec.Struct, frozen=True, kw_only=True):
         rows, cols = np.arange(self.row, self.row + self.rows), np.arange(self.col, self.col + self.cols)
         return (rows[:, None] * grid.cols + cols).ravel().astype(np.int32)
 
+    def middle(self, grid: Grid) -> str:
+        """The geohash of the place's middle."""
+        return grid.middle_of(self.row, self.col, self.rows, self.cols)
+
     def in_words(self, grid: Grid) -> str:
         """As `fire at r002c006 to r005c009: 20 in place of 1.8 in 2 h`."""
         cells, ids = self.cells(grid), grid.cell_ids()

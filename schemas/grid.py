@@ -121,8 +121,12 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def middle(self) -> str:
         """The geohash of the grid's middle."""
+        return self.middle_of(0, 0, self.rows, self.cols)
+
+    def middle_of(self, row: int, col: int, rows: int, cols: int) -> str:
+        """The geohash of the middle of `rows` x `cols` cells, the south-western one at row and col."""
         lat, lon = self.corners()
-        return geohash(float(lat[0] + lat[-1]) / 2, float(lon[0] + lon[-1]) / 2, 8)
+        return geohash(float(lat[row] + lat[row + rows]) / 2, float(lon[col] + lon[col + cols]) / 2, 8)
 
     def geojson(self) -> dict[str, Any]:
         """FeatureCollection of the cells; a feature's `id` is the cell id. Coordinates have 5 decimals."""

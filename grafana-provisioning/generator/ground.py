@@ -1,5 +1,7 @@
 """What a map draws beside the scores: plain land, streets and outlines."""
 
+from collections.abc import Sequence
+
 from generator.looks import GREY, RED, STALE, Json
 
 NO_SCORE = "#80889030"  # faint on light and dark ground
@@ -30,10 +32,10 @@ def lines() -> Json:
     return {"type": "geojson", "name": "Border and areas", "tooltip": False, "config": config}
 
 
-def coloured(field: str, *beneath: Json) -> list[Json]:
+def coloured(field: str, *, beneath: Sequence[Json] = (), above: Sequence[Json] = ()) -> list[Json]:
     """The layers of a map whose cells have the colours of `field`: of query A, with `geohash`.
 
-    beneath: layers that show where no cell has a colour.
+    beneath: layers that show where no cell has a colour. above: layers that no cell hides.
     """
     colour = {"field": field, "fixed": GREY}
     centres = {
@@ -64,26 +66,48 @@ def coloured(field: str, *beneath: Json) -> list[Json]:
             "dataStyle": {"color": colour, "opacity": 1},
         },
     }
-    return [tiles(), cells(), centres, *beneath, scored, lines()]
+    return [tiles(), cells(), centres, *beneath, scored, lines(), *above]
 
 
 def stale() -> Json:
-    """The word across the map: query C gives a row, with `middle`, only while the scores are stale."""
+    """The word across the map: query C gives a row only while the scores are stale."""
+    return _mark("Stale", "C", RED, text={"mode": "fixed", "fixed": STALE}, font_px=48)
+
+
+def unusual() -> list[Json]:
+    """How many incidents were counted in the unusual place of query D: a number in a ring, on a disk of the ground."""
+    counted = {"mode": "field", "field": "observed"}
+    return [
+        _mark("Beneath the number", "D", "panel-bg", radius_px=22, opacity=0.75),
+        _mark("More than usual", "D", "text", radius_px=22, text=counted, font_px=24, tooltip=True),
+    ]
+
+
+def _mark(
+    name: str,
+    query: str,
+    colour: str,
+    *,
+    radius_px: int = 1,
+    opacity: float = 0,
+    text: Json | None = None,
+    font_px: int = 12,
+    tooltip: bool = False,
+) -> Json:
+    """A circle and a text at the `middle` of each row of a query."""
+    style = {
+        "color": {"fixed": colour},
+        "opacity": opacity,
+        "lineWidth": 3,
+        "size": {"fixed": radius_px, "min": 1, "max": radius_px},
+        "symbol": {"mode": "fixed", "fixed": "img/icons/marker/circle.svg"},
+        "textConfig": {"fontSize": font_px, "textAlign": "center", "textBaseline": "middle"},
+    }
     return {
         "type": "markers",
-        "name": "Stale",
-        "filterData": {"id": "byRefId", "options": "C"},
+        "name": name,
+        "filterData": {"id": "byRefId", "options": query},
         "location": {"mode": "geohash", "geohash": "middle"},
-        "tooltip": False,
-        "config": {
-            "showLegend": False,
-            "style": {
-                "color": {"fixed": RED},
-                "opacity": 0,
-                "size": {"fixed": 2, "min": 2, "max": 2},
-                "symbol": {"mode": "fixed", "fixed": "img/icons/marker/square.svg"},
-                "text": {"mode": "fixed", "fixed": STALE},
-                "textConfig": {"fontSize": 48, "textAlign": "center", "textBaseline": "middle"},
-            },
-        },
+        "tooltip": tooltip,
+        "config": {"showLegend": False, "style": style | ({"text": text} if text else {})},
     }

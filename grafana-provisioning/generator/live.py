@@ -8,7 +8,7 @@ from generator.area import IN_AREA, area_variable, sums, ten_highest
 from generator.build import Panel, page, panel, stat, table, text
 from generator.colours import COLOUR_BY, SHADES, legend
 from generator.following import change
-from generator.ground import coloured, land, stale
+from generator.ground import coloured, land, stale, unusual
 from generator.looks import AMBER, CLOCK, GREY, NOT_NOW, STALE, Json, between, column, networks
 from generator.store import FRESH, LIFT, PLACE, WHOLE, choices_of_place, newest_frame
 from schemas.limits import OLDEST_SCORES_S, UNUSUAL_DAYS
@@ -34,6 +34,11 @@ NO_CELL = (
 IS_STALE = (
     'SELECT "as_of", "middle" FROM (SELECT last("as_of") AS "as_of", "middle" FROM "pipeline" '
     f'WHERE "region" = \'$region\' AND time > now() - 30d) WHERE "as_of" < ${{__to}} / 1000 - {OLDEST_SCORES_S}'
+)
+OF_UNUSUAL = f'FROM "unusual" WHERE "region" = \'$region\' AND "category" = \'$category\' AND {FRESH}'
+UNUSUAL = (
+    'SELECT "says", "observed", "middle" FROM '
+    f'(SELECT last("days") AS "days", "says", "observed", "middle" {OF_UNUSUAL}) WHERE "days" > 0'
 )
 AS_OF = 'last("as_of") {alias} FROM "pipeline" WHERE "region" = \'$region\' AND "model" != \'\' AND {since}'
 AGE = "SELECT ${__to} / 1000 - " + AS_OF.format(alias='AS "age"', since=WHOLE)
@@ -102,13 +107,12 @@ def _top_row() -> list[Panel]:
 
 
 def _unusual() -> Panel:
-    newest = 'SELECT last("says") AS "says" FROM "unusual" WHERE "region" = \'$region\' AND "category" = \'$category\''
     return stat(
         "More than usual",
         f"The place whose last 1, 2 or 4 hours had more incidents than chance shows once in {UNUSUAL_DAYS:g} days "
         "anywhere in the region: from its south-western to its north-eastern cell. AS USUAL: there is none.",
         (24, 3),
-        f"{newest} AND {FRESH}",
+        f'SELECT last("says") AS "says" {OF_UNUSUAL}',
         "string",
         text="says",
         without=STALE,
@@ -133,7 +137,9 @@ def _columns() -> list[Json]:
         column("observed_1h", unit="suffix: incidents", decimals=0, displayName="Seen in the last hour"),
         column("support", displayName="History"),
         column("cell", unit="string", displayName="Cell", links=[CELL_LINK]),
-        column("geohash", unit="string", custom__hideFrom=hidden),
+        column("says", unit="string", displayName="More than usual"),
+        column("observed", unit="none", decimals=0, custom__hideFrom=hidden),
+        *(column(name, unit="string", custom__hideFrom=hidden) for name in ("geohash", "middle")),
     ]
 
 
@@ -143,14 +149,15 @@ def _map() -> Panel:
         "$colour: $category, next $horizon",
         "Each square is a cell. Colour by the chance of at least one incident or by lift over the usual "
         "(switch at the top). Grey cells have no history or lie outside the chosen area; with STALE across the "
-        "map the scores are old. A click shows the numbers.",
+        "map the scores are old. A ring with a number: so many incidents, more than usual, in the place around it. "
+        "A click shows the numbers.",
         (16, 15),
-        [MAP, NO_CELL, IS_STALE],
+        [MAP, NO_CELL, IS_STALE, UNUSUAL],
         options={
             "view": {"id": "fit", "lat": 0, "lon": 0, "zoom": 10, "allLayers": False, "layer": "Centres of cells"},
             "controls": {"showZoom": True, "mouseWheelZoom": True, "showAttribution": True, "showScale": True},
             "basemap": land(),
-            "layers": coloured("shade", stale()),
+            "layers": coloured("shade", beneath=[stale()], above=unusual()),
             "tooltip": {"mode": "details"},
         },
         defaults={"unit": "short", "thresholds": SHADES, "color": {"mode": "thresholds"}},

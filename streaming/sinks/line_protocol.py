@@ -114,7 +114,9 @@ def unusual_lines(frame: RiskFrame) -> bytes:
         figures: dict[str, float | str] = dict.fromkeys(("days", "hours", "observed", "usual"), 0.0)
         if place:
             figures |= {name: getattr(place, name) for name in figures}
-        figures |= {"says": place.in_words(frame.spec.grid) if place else "", "model": frame.model}
+        grid = frame.spec.grid
+        figures |= {"says": place.in_words(grid) if place else "", "middle": place.middle(grid) if place else ""}
+        figures |= {"model": frame.model}
         tags = {"category": category, "region": frame.spec.region}
         lines.append(point_line("unusual", tags, figures, frame.tick_s))
     return b"".join(lines)

@@ -89,8 +89,8 @@ def as_extracted(lines):
     assert fields_kept == {"expected", "risk", "usual", "observed_1h"}
     extracted = []
     for line in lines.decode().splitlines():
-        key, fields, time_s = line.split(" ")
-        if key.startswith("risk,"):
+        if line.startswith("risk,"):
+            key, fields, time_s = line.split(" ")
             wanted = [field for field in fields.split(",") if field.partition("=")[0] in fields_kept]
             extracted.append(f"{key} {','.join(wanted)} {time_s}\n")
     return "".join(extracted).encode()

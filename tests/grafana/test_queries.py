@@ -2,15 +2,17 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from generator.colours import BEYOND, COLOUR_BY
 from generator.looks import ALARM
+from schemas.grid import geohash
 from schemas.limits import OLDEST_SCORES_S
 from schemas.spec import ALL_CATEGORIES
 from streaming.maps.outlines import ALL_REGIONS, geojson_files
 from streaming.maps.pages import page_of
-from tests.harness.grafana_world import CHALLENGER, MODEL, SPECS, VARIABLES
+from tests.harness.grafana_world import CHALLENGER, MODEL, PLACE, SPECS, VARIABLES
 from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import MAP, PAGES, said
 
@@ -116,6 +118,14 @@ def test_the_list_has_ten_by_the_maps_colours_and_a_lift_only_with_enough_histor
 def test_stale_is_said_across_the_map_as_soon_as_the_scores_are_too_old(filled, now_s, age_s, is_said):
     ((_, as_of_s),) = filled.series('SELECT last("as_of") FROM "pipeline" WHERE "region" = \'northville\'')[0]["values"]
     assert bool(asked(filled, "live-map", MAP, MAP["targets"][2], as_of_s + age_s)) == is_said
+
+
+@pytest.mark.parametrize(("region", "rings"), [("northville", 1), ("southville", 0)])
+def test_an_unusual_place_has_a_ring_with_its_count_and_a_usual_night_has_none(filled, now_s, region, rings):
+    rows = table(asked(filled, "live-map", MAP, MAP["targets"][3], now_s, region=region))
+    lat, lon = np.mean(np.take(SPECS[region].grid.centres(), PLACE.cells(SPECS[region].grid), 1), 1)
+    wanted = {"observed": 12, "middle": geohash(lat, lon, 8), "says": PLACE.in_words(SPECS[region].grid)}
+    assert [{name: row[name] for name in wanted} for row in rows] == [wanted] * rings
 
 
 def test_the_polygons_ids_are_the_tags_that_the_sink_wrote(filled):

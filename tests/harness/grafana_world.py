@@ -17,7 +17,7 @@ from models.dispersion import Dispersion
 from models.measures.outcomes import Forecast
 from schemas.event import REASONS
 from schemas.feedback import MARKS, Feedback
-from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, riskiest
+from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, Unusual, riskiest
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import DAY_S, Spec
 from streaming.feedback.accept import mark_line
@@ -30,6 +30,7 @@ from tests.harness.toy import state_of, toy_constants, toy_frame
 
 SPECS = {name: make_region(name, south_deg=south).spec for name, south in (("northville", 42.0), ("southville", 38.0))}
 MODEL, CHALLENGER = "20260101T000000Z-abc00000", "20260301T000000Z-def00000"
+PLACE = Unusual(category="ems", row=1, col=2, rows=3, cols=2, hours=2, observed=12, usual=1.4, days=40.0)
 CHANGE = "since 26 Nov: 06 to 09 h x 2.9, 5 cells x 2.7"
 DATA_DAYS = 100  # ago, when the model's data ended
 VARIABLES = {
@@ -73,6 +74,7 @@ def frame(spec: Spec, as_of_s: int, draw: np.random.Generator, *, model: str = M
         observed_1h=draw.poisson(0.2, shape[:2]).astype(np.int32),
         support=np.repeat(support[:, None], shape[1], axis=1).astype(np.uint8),
         attribution=made_of(expected / usual, risk, expected, draw),
+        unusual=(PLACE,) if spec.region == "northville" else (),
     )
 
 

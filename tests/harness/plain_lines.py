@@ -5,6 +5,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 import numpy as np
 
 from schemas.frame import SUPPORT, attribution_groups
+from schemas.grid import geohash
 
 NUMBERS = ("expected", "risk", "low", "high", "usual")
 
@@ -37,9 +38,12 @@ def plain_unusual(frame):
         numbers = [getattr(best, name, 0) for name in ("days", "hours", "observed", "usual")]
         days, hours, observed, usual = map(float, numbers)
         says = best.in_words(frame.spec.grid) if best else ""
+        middle = (
+            geohash(*np.mean(np.take(frame.spec.grid.centres(), best.cells(frame.spec.grid), 1), 1), 8) if best else ""
+        )
         yield (
             f"unusual,category={category},region={frame.spec.region} days={days},hours={hours},observed={observed},"
-            f'usual={usual},says="{says}",model="{frame.model}" {frame.tick_s}'
+            f'usual={usual},says="{says}",middle="{middle}",model="{frame.model}" {frame.tick_s}'
         )
 
 

@@ -10,8 +10,10 @@ import OlMap from 'ol/Map';
 import { fromLonLat } from 'ol/proj';
 import VectorSource from 'ol/source/Vector';
 import XYZ from 'ol/source/XYZ';
-import { Fill, RegularShape, Stroke, Style, Text } from 'ol/style';
+import { Circle, Fill, RegularShape, Stroke, Style, Text } from 'ol/style';
 import View from 'ol/View';
+import { formattedValueToString } from '@grafana/data';
+import { useTheme2 } from '@grafana/ui';
 import { interpolate, Json } from './grafana';
 
 const DIGITS = '0123456789bcdefghjkmnpqrstuvwxyz';
@@ -26,7 +28,7 @@ function centreOf(geohash: string) {
 }
 
 const faded = (color: string, opacity = 1) =>
-  opacity < 1 && color.startsWith('#') ? `${color.slice(0, 7)}${Math.round(255 * opacity).toString(16).padStart(2, '0')}` : color;
+  opacity === 0 ? 'transparent' : opacity < 1 && color.startsWith('#') ? `${color.slice(0, 7)}${Math.round(255 * opacity).toString(16).padStart(2, '0')}` : color;
 const fieldOf = (frame: Json, name: string) => frame?.fields.find((one: Json) => one.name === name);
 const colorOf = (field: Json, row: number) => field.display(field.values[row]).color;
 
@@ -43,13 +45,17 @@ function outlines(config: Json, vars: Json) {
   return new VectorLayer({ source, style: ofFile });
 }
 
-function markers(config: Json, location: Json, frame: Json) {
-  const source = new VectorSource(), { color, opacity, size, text, textConfig } = config.style, shade = fieldOf(frame, color.field);
+function markers(config: Json, location: Json, frame: Json, theme: Json) {
+  const source = new VectorSource(), { color, opacity, size, symbol, lineWidth, text, textConfig } = config.style;
+  const shade = fieldOf(frame, color.field), words = fieldOf(frame, text?.field), named = theme.visualization.getColorByName(color.fixed);
   (fieldOf(frame, location.geohash)?.values ?? []).forEach((geohash: string, row: number) => {
-    const feature = new Feature(new Point(centreOf(geohash)));
-    const fill = new Fill({ color: faded(shade ? colorOf(shade, row) : color.fixed, opacity) });
-    const label = text && new Text({ text: text.fixed, fill: new Fill({ color: color.fixed }), font: `normal ${textConfig.fontSize}px Inter`, ...textConfig });
-    feature.setStyle(new Style({ text: label, image: new RegularShape({ points: 4, angle: Math.PI / 4, radius: 1.41 * size.fixed, fill }) }));
+    const feature = new Feature(new Point(centreOf(geohash))), ofRow = shade ? colorOf(shade, row) : named;
+    const fill = new Fill({ color: faded(ofRow, opacity) }), stroke = new Stroke({ color: ofRow, width: lineWidth ?? 1 });
+    const square = { points: 4, angle: Math.PI / 4, radius: 1.41 * size.fixed, fill };
+    const image = symbol.fixed.endsWith('circle.svg') ? new Circle({ radius: size.fixed, fill, stroke }) : new RegularShape(square);
+    const said = words ? formattedValueToString(words.display(words.values[row])) : text?.fixed;
+    const label = text && new Text({ text: said, fill: new Fill({ color: ofRow }), font: `normal ${textConfig.fontSize}px Inter`, ...textConfig });
+    feature.setStyle(new Style({ text: label, image }));
     source.addFeature(feature);
   });
   return new VectorLayer({ source });
@@ -66,18 +72,18 @@ function polygons(layer: Json, frame: Json, vars: Json) {
   return new VectorLayer({ source, opacity: layer.opacity ?? 1, style });
 }
 
-function layerOf(layer: Json, series: Json[], vars: Json) {
+function layerOf(layer: Json, series: Json[], vars: Json, theme: Json) {
   if (layer.type === 'xyz') return new TileLayer({ source: new XYZ({ url: layer.config.url, transition: 0 }) });
   const wanted = layer.filterData?.options, frame = wanted ? series.find((one) => one.refId === wanted) : series[0];
   if (layer.type === 'geojson') return outlines(layer.config, vars);
-  if (layer.type === 'markers') return markers(layer.config, layer.location, frame);
+  if (layer.type === 'markers') return markers(layer.config, layer.location, frame, theme);
   return layer.type === 'dynamic-geojson' ? polygons(layer, frame, vars) : null;
 }
 
 export function GeoMap({ panel, result, width, height, vars }: Json) {
-  const element = useRef<HTMLDivElement>(null), { view, basemap, layers } = panel.options;
+  const element = useRef<HTMLDivElement>(null), theme = useTheme2(), { view, basemap, layers } = panel.options;
   useEffect(() => {
-    const drawn = [basemap, ...layers].map((one: Json) => layerOf(one, result.series, vars)).filter(Boolean);
+    const drawn = [basemap, ...layers].map((one: Json) => layerOf(one, result.series, vars, theme)).filter(Boolean);
     const map = new OlMap({
       target: element.current!, layers: drawn, controls: [],
       view: new View({ center: fromLonLat([view.lon, view.lat]), zoom: view.zoom }),
