@@ -27,31 +27,40 @@ SIDES = (1, 2, 3, 4, 6, 8, 12, 16)  # of squares, cells; and the whole grid
 LEAST_COUNT = 5  # incidents of a zone: fewer in a quiet place may be calls about the same
 MOST = 3  # zones of a category
 _LEAST_NATS = 6.0  # zones that are more likely than exp(-6) cannot be among those
+# A bound exceeds what it bounds by less: by the log of one count's chance, 0.5 log(2 pi count (count + size) / size),
+# and Stirling's rest, 42 for a million incidents where 1e-12 are usual.
+_SLACK_NATS = 45.0
 _LOOKS_A_DAY, _LARGE = 35.0, 300  # new looks at each cell and category, and as many as at _LARGE more at large zones
 _MOST_LOG_DAYS = np.log(36_500.0)  # a hundred years: no figure beyond means anything
 _ALMOST_POISSON = 1e-6  # spread over the mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Zones:
-    """(n,) each: squares of cells within a window, the south-western cell at row and col, and what is in them."""
+class _Zones:
+    """All zones of one shape: (windows, categories, places north, places east) each, by their south-western cells."""
 
-    window: npt.NDArray[np.intp]
-    category: npt.NDArray[np.intp]
-    row: npt.NDArray[np.intp]
-    col: npt.NDArray[np.intp]
-    rows: npt.NDArray[np.intp]
-    cols: npt.NDArray[np.intp]
+    rows: int
+    cols: int
     count: Floats
     usual: Floats
-    log_chance: Floats  # of so many or more
+    spread: Floats
+    bound: Floats  # of `_bound`; infinite where there are too few, and where a cell is taken
+
+    def log_chances(self, category: int, most: float) -> tuple[npt.NDArray[np.intp], Floats]:
+        """Of the zones whose bound is `most` or less: (n,) positions among the category's, and log of the chance."""
+        at = np.flatnonzero(self.bound[:, category] <= most)
+        of = (part[:, category].ravel()[at] for part in (self.count, self.usual, self.spread))
+        return at, log_chance_of(*of)
+
+    def take(self, place: Unusual, category: int) -> None:
+        """No other zone of the category may share a cell with the place."""
+        south, west = max(place.row - self.rows + 1, 0), max(place.col - self.cols + 1, 0)
+        self.bound[:, category, south : place.row + place.rows, west : place.col + place.cols] = np.inf
 
 
-def surprising(recent: Recent, grid: Grid) -> Zones:
-    """The zones that are less likely than exp(-_LEAST_NATS), in no order."""
+def _zones(recent: Recent, grid: Grid) -> list[_Zones]:
     summed = np.stack([_summed(of, grid) for of in (recent.counts.astype(np.float64), recent.usual, recent.spread)])
-    parts = [_of_shape(summed, rows, cols) for rows, cols in _shapes(grid)]
-    return Zones(**{name: np.concatenate([part[name] for part in parts]) for name in Zones.__slots__})
+    return [_of_shape(summed, rows, cols) for rows, cols in _shapes(grid)]
 
 
 def _shapes(grid: Grid) -> list[tuple[int, int]]:
@@ -65,21 +74,27 @@ def _summed(values: Floats, grid: Grid) -> Floats:
     return np.pad(by_category, [(0, 0), (0, 0), (1, 0), (1, 0)]).cumsum(axis=2).cumsum(axis=3)
 
 
-def _of_shape(summed: Floats, rows: int, cols: int) -> dict[str, npt.NDArray[np.generic]]:
+def _of_shape(summed: Floats, rows: int, cols: int) -> _Zones:
     corners = summed[..., rows:, :] - summed[..., :-rows, :]
-    counts, usual, spread = corners[..., cols:] - corners[..., :-cols]
-    excess = counts - usual
+    parts = corners[..., cols:] - corners[..., :-cols]
+    bound = np.full(parts.shape[1:], np.inf)
+    at = np.flatnonzero(parts[0] > LEAST_COUNT - 0.5)
+    count, usual, spread = parts.reshape(3, -1)[:, at]
+    excess = count - usual
     # The deviance of a Poisson count is at most excess**2 / (2 usual), that of a wider one less.
-    at = np.nonzero((counts > LEAST_COUNT - 0.5) & (excess * excess > 2 * _LEAST_NATS * usual))
-    count, mean = np.rint(counts[at]), usual[at]
-    log_chance = log_chance_of(count, mean, np.maximum(spread[at], 0))
-    is_seldom = log_chance < -_LEAST_NATS
-    window, category, row, col = (axis[is_seldom] for axis in at)
-    return {
-        "window": window, "category": category, "row": row, "col": col, "rows": np.full(len(row), rows),
-        "cols": np.full(len(row), cols), "count": count[is_seldom], "usual": mean[is_seldom],
-        "log_chance": log_chance[is_seldom],
-    }  # fmt: skip
+    is_more = (excess > 0) & (excess * excess > 2 * _LEAST_NATS * usual)
+    bound.ravel()[at[is_more]] = _bound(count[is_more], *_mean_and_size(usual[is_more], spread[is_more]))
+    return _Zones(rows=rows, cols=cols, count=parts[0], usual=parts[1], spread=parts[2], bound=bound)
+
+
+def _mean_and_size(mean: Floats, spread: Floats) -> tuple[Floats, Floats]:
+    mean = np.maximum(mean, 1e-12)
+    return mean, mean**2 / np.maximum(spread, _ALMOST_POISSON * mean)
+
+
+def _bound(count: Floats, mean: Floats, size: Floats) -> Floats:
+    """(n,) the log of the chance of `count` or more is at most this, by Chernoff, and less by _SLACK_NATS at most."""
+    return (count + size) * np.log((count + size) / (mean + size)) - count * np.log(count / mean)
 
 
 def log_chance_of(count: Floats, mean: Floats, spread: Floats) -> Floats:
@@ -87,11 +102,10 @@ def log_chance_of(count: Floats, mean: Floats, spread: Floats) -> Floats:
 
     Where the chance is below the smallest number, its bound by Chernoff is given.
     """
-    mean, size = np.maximum(mean, 1e-12), mean**2 / np.maximum(spread, _ALMOST_POISSON * mean)
+    mean, size = _mean_and_size(mean, spread)
     chance = betainc(count, size, mean / (mean + size))
-    bound = (count + size) * np.log((count + size) / (mean + size)) - count * np.log(count / mean)
     with np.errstate(divide="ignore"):
-        return np.where(chance > 0, np.log(chance), bound)
+        return np.where(chance > 0, np.log(chance), _bound(count, mean, size))
 
 
 def unusual_places(recent: Recent, grid: Grid, categories: tuple[str, ...]) -> tuple[Unusual, ...]:
@@ -99,35 +113,35 @@ def unusual_places(recent: Recent, grid: Grid, categories: tuple[str, ...]) -> t
 
     Chance alone shows any of them in the region once in UNUSUAL_DAYS or more seldom.
     """
-    zones = surprising(recent, grid)
-    days = once_in_days(zones.log_chance, recent)
-    seldom = np.flatnonzero(days >= UNUSUAL_DAYS)
-    order = seldom[np.lexsort((zones.rows[seldom], zones.log_chance[seldom]))]
-    apart = [at for number in range(len(categories)) for at in _apart(zones, order[zones.category[order] == number])]
-    apart.sort(key=lambda at: float(zones.log_chance[at]))
-    return tuple(_unusual(zones, at, categories[zones.category[at]], float(days[at])) for at in apart)
+    zones = _zones(recent, grid)
+    places = [found for number, name in enumerate(categories) for found in _of_category(zones, number, name, recent)]
+    return tuple(place for _, place in sorted(places, key=lambda found: found[0]))
 
 
-def _apart(zones: Zones, order: npt.NDArray[np.intp]) -> Iterator[int]:
-    """The first zone, then the next that has no cell with it in common, and so on."""
+def _of_category(zones: list[_Zones], number: int, name: str, recent: Recent) -> Iterator[tuple[float, Unusual]]:
+    """The category's least likely zone with the log of its chance, then the next that has no cell in common, and so on.
+
+    Of two that are as likely the one with fewer rows.
+    """
     for _ in range(MOST):
-        if not len(order):
+        most = min(of.bound[:, number].min() for of in zones) + _SLACK_NATS
+        if not np.isfinite(most):
             return
-        first = order[0]
-        yield int(first)
-        shares = np.ones(len(order), bool)
-        for start, length in ((zones.row, zones.rows), (zones.col, zones.cols)):
-            ends = start[order] + length[order]
-            shares &= (start[order] < start[first] + length[first]) & (ends > start[first])
-        order = order[~shares]
-
-
-def _unusual(zones: Zones, at: int, category: str, days: float) -> Unusual:
-    row, col, rows, cols = (int(of[at]) for of in (zones.row, zones.col, zones.rows, zones.cols))
-    return Unusual(
-        category=category, row=row, col=col, rows=rows, cols=cols, hours=WINDOWS_S[zones.window[at]] // HOUR_S,
-        observed=int(zones.count[at]), usual=float(f"{zones.usual[at]:.4g}"), days=float(f"{days:.2g}"),
-    )  # fmt: skip
+        looked_at = [(of, *of.log_chances(number, most)) for of in zones]
+        firsts = [(float(chances.min()), of.rows, of, at[chances.argmin()]) for of, at, chances in looked_at if len(at)]
+        log_chance, _, of, at = min(firsts, key=lambda first: first[:2])
+        days = float(once_in_days(np.array(log_chance), recent))
+        if days < UNUSUAL_DAYS:
+            return
+        window, row, col = map(int, np.unravel_index(at, of.bound[:, number].shape))
+        count, usual = (float(part[window, number, row, col]) for part in (of.count, of.usual))
+        place = Unusual(
+            category=name, row=row, col=col, rows=of.rows, cols=of.cols, hours=WINDOWS_S[window] // HOUR_S,
+            observed=round(count), usual=float(f"{usual:.4g}"), days=float(f"{days:.2g}"),
+        )  # fmt: skip
+        yield log_chance, place
+        for each in zones:
+            each.take(place, number)
 
 
 def once_in_days(log_chance: Floats, recent: Recent) -> Floats:

@@ -13,12 +13,14 @@ from models.counting.count_state import CountState
 from models.following.factors import RegionFactors
 from models.following.state import FollowerState
 from models.unusual.scan import (
+    _SLACK_NATS,
     LEAST_COUNT,
     MOST,
     SIDES,
+    _bound,
+    _mean_and_size,
     log_chance_of,
     once_in_days,
-    surprising,
     unusual_places,
 )
 from models.unusual.windows import WINDOWS_S, Recent, recent_counts, recent_of, spans_of
@@ -68,16 +70,50 @@ def zones_by_hand(recent):
     return chances
 
 
-@given(SEEDS, st.integers(0, 15))
-@settings(max_examples=30, deadline=None)
-def test_every_zone_is_as_likely_as_counted_by_hand(seed, burst):
-    recent = recent_with(np.random.default_rng(seed), burst=burst)
-    zones = surprising(recent, GRID)
-    keys = zip(zones.window, zones.category, zones.row, zones.col, zones.rows, zones.cols, strict=True)
-    by_scan = {tuple(map(int, key)): float(chance) for key, chance in zip(keys, zones.log_chance, strict=True)}
-    by_hand = {key: chance for key, chance in zones_by_hand(recent).items() if chance < -6}
-    assert by_scan.keys() == by_hand.keys()
-    assert [by_scan[key] for key in by_hand] == pytest.approx(list(by_hand.values()), rel=1e-6)
+def places_by_hand(recent):
+    """The least likely zone of each category, then of those that share no cell with it, and so on."""
+    looks = 35 * (recent.usual[0].size + 300)
+    zones, places = zones_by_hand(recent), []
+    for category in range(len(CATEGORIES)):
+        left = {key: chance for key, chance in zones.items() if key[1] == category}
+        for _ in range(MOST):
+            best = min(left, key=left.get, default=None)
+            if best is None or min(-left[best] - np.log(looks), np.log(36_500)) < np.log(UNUSUAL_DAYS):
+                break
+            places.append((left[best], best))
+            left = {key: chance for key, chance in left.items() if not cells_of(key) & cells_of(best)}
+    return [place for _, place in sorted(places)]
+
+
+def cells_of(key):
+    _, _, row, col, rows, cols = key
+    return {(row + north, col + east) for north, east in np.ndindex(rows, cols)}
+
+
+@given(SEEDS, st.integers(0, 40), st.integers(0, 25))
+@settings(max_examples=60, deadline=None)
+def test_the_places_are_the_least_likely_of_all_zones_counted_by_hand(seed, burst, other):
+    draw = np.random.default_rng(seed)
+    recent = recent_with(draw, burst=burst)
+    recent.counts[1:, draw.integers(GRID.cells), draw.integers(len(CATEGORIES))] += other
+    places = unusual_places(recent, GRID, CATEGORIES)
+    by_scan = [
+        (
+            *(WINDOWS_S.index(place.hours * HOUR_S), CATEGORIES.index(place.category)),
+            *(place.row, place.col, place.rows, place.cols),
+        )
+        for place in places
+    ]
+    assert by_scan == places_by_hand(recent)
+
+
+@given(st.integers(5, 10**6), st.floats(1e-12, 1e4), st.floats(1e-6, 1e3))
+def test_the_bound_is_above_the_chance_by_less_than_the_slack(count, mean, excess):
+    """As `betainc` says it, where the chance is a number."""
+    mean, spread = np.array([mean]), np.array([excess * mean])
+    log_chance, bound = log_chance_of(np.array([count]), mean, spread), _bound(count, *_mean_and_size(mean, spread))
+    if count > mean:
+        assert bound - _SLACK_NATS < log_chance <= bound + 1e-6 * abs(bound)
 
 
 @pytest.mark.parametrize(("count", "mean", "spread"), [(5, 0.3, 0.2), (40, 12.0, 30.0), (7, 6.9, 0.01)])
