@@ -17,7 +17,7 @@ from models.files.data_report import read_past
 from models.files.incident_files import IncidentTable
 from models.files.layouts import parse_layout
 from models.readiness.areas import LEAST_PART, parts_of, with_enough
-from models.readiness.demand import usual_week
+from models.readiness.demand import Shift, usual_week
 from models.readiness.places import PLACES, TIMES, Place, metres_of_places, places_of, read_places, read_times
 from models.readiness.plan import Asked, Candidates, plans_of
 from models.readiness.question import BUSY, FLOOR, Posts
@@ -44,6 +44,9 @@ def posts_command(
     busy: Annotated[float, typer.Option(help="Share of the time in which a unit is away on a call")] = BUSY,
     areas: Annotated[Path | None, typer.Option(help="GeoJSON of areas with a `name`, else parts by compass")] = None,
     floor: Annotated[float, typer.Option(help="Share of each area's calls to have within reach; 0: none")] = FLOOR,
+    shift: Annotated[
+        str, typer.Option(help="Hours of the local day that the units serve, like 07-19 or 19-07")
+    ] = "00-24",
     calls: Annotated[Path | None, typer.Option(help=f"To see what is kept of the promise. {DATA_HELP}")] = None,
     layout: FileLayout = "",
     out: Annotated[Path | None, typer.Option(help="Folder for posts.geojson and posts.png")] = None,
@@ -59,11 +62,13 @@ def posts_command(
         raise SettingsError("--travel without --stations", "name the places of the table, with where they are")
     artifact = champion_of(artifacts, region)
     grid = artifact.spec.grid
-    demand = usual_week(artifact.spec, artifact.constants, artifact.history())
+    served = Shift.of(shift)
+    demand = usual_week(artifact.spec, artifact.constants, artifact.history(), served)
     named = cells_of_areas(read_areas(areas, "name"), [grid])[0] if areas else parts_of(grid)
     asked = Asked(
         grid=grid,
         demand=demand,
+        shift=served,
         drive=Drive(minutes=reach_minutes, speed_kmh=speed),
         units=units,
         busy=busy,
@@ -71,7 +76,7 @@ def posts_command(
         areas=named,
         floored=with_enough(named, demand.expected, demand.has_history, least=0 if areas else LEAST_PART),
     )
-    later = _calls_after(artifact, calls, layout) if calls else None
+    later = _calls_after(artifact, calls, layout, served) if calls else None
     staying, choices = read_places(fixed, grid) if fixed else [], []
     if stations:
         places = read_places(stations, grid)
@@ -110,13 +115,14 @@ def _now(stations: list[Place], fixed: Posts, units: int) -> dict[str, Posts]:
     return {"as now": (*fixed, *standing.tolist())}
 
 
-def _calls_after(artifact: Artifact, path: Path, layout: str) -> IncidentTable:
-    """The calls of a file that the artifact does not know. Raises DataError without any."""
+def _calls_after(artifact: Artifact, path: Path, layout: str, shift: Shift) -> IncidentTable:
+    """The calls of a file in the shift, that the artifact does not know. Raises DataError without any."""
     spec, cutoff_s = artifact.spec, artifact.manifest.data.cutoff_s
     table = read_past(path, parse_layout(layout), now_s=time.time())
     answered = [number for number, name in enumerate(table.categories) if name in spec.answered_by]
     inside = spec.grid.locate(table.lat_deg, table.lon_deg)[1]
-    calls = table.select(inside & np.isin(table.category, answered) & (table.occurred_s >= cutoff_s))
+    served = inside & np.isin(table.category, answered) & shift.has(table.occurred_s, spec.timezone)
+    calls = table.select(served & (table.occurred_s >= cutoff_s))
     if not len(calls):
         raise DataError(
             f"{path}: no call of {', '.join(spec.answered_by)} after {day_of(cutoff_s)}, until which the model learned",

@@ -13,6 +13,7 @@ from rich.table import Table
 from models.artifact.artifact import Artifact
 from models.files.incident_files import IncidentTable
 from models.readiness.answer import ASSUMES
+from models.readiness.demand import ALL_DAY
 from models.readiness.plan import Asked, Plan
 from models.readiness.reach import DETOUR
 from schemas.errors import SettingsError
@@ -30,8 +31,9 @@ def facts_of(artifact: Artifact, asked: Asked, calls: IncidentTable | None, time
     drive, expected = asked.drive, asked.demand.expected.sum()
     by_table = f"{drive.minutes:g} minutes of driving by the table of sha256 {times_sha256}"
     by_line = f"{drive.minutes:g} minutes at {drive.speed_kmh:g} km/h over {DETOUR} x the straight line"
+    calls_of, hours = ", ".join(asked.demand.categories), "" if asked.shift == ALL_DAY else f", from {asked.shift}"
     facts = {
-        "region": f"{artifact.spec.region}, {expected:,.0f} calls of {', '.join(asked.demand.categories)} a week",
+        "region": f"{artifact.spec.region}, {expected:,.0f} calls of {calls_of} a week{hours}",
         "model": f"{artifact.version}, data until {day_of(artifact.manifest.data.cutoff_s)}",
         "units": f"{asked.units}, each away for {asked.busy:.0%} of the time",
         "reach": by_table if times_sha256 else f"{by_line}: {drive.metres / 1000:.1f} km",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from models.files.incident_files import IncidentTable
 from models.readiness.answer import Reached, reached_by
 from models.readiness.choose import best_floor, choose
-from models.readiness.demand import Demand
+from models.readiness.demand import Demand, Shift
 from models.readiness.exact import solve
 from models.readiness.places import Place, metres_of_places
 from models.readiness.question import EQUAL, Posts, Question
@@ -29,6 +29,7 @@ class Asked:
 
     grid: Grid
     demand: Demand
+    shift: Shift
     drive: Drive
     units: int
     busy: float

@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from typer.testing import CliRunner
 
 import models.__main__
 from models.artifact.pointer import champion_of
-from models.readiness.demand import usual_week
+from models.readiness.demand import Shift, usual_week
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import ArtifactError, DataError, SettingsError
 from schemas.spec import DAY_S
@@ -179,6 +181,29 @@ def test_the_week_is_that_of_the_counts(town):
     assert week.expected[west].sum() / week.expected.sum() == pytest.approx(0.75, abs=0.06)
 
 
+def test_a_shift_has_its_hours_of_the_local_day_alone(town):
+    artifact = champion_of(town, "town")
+    by_hour = np.random.default_rng(4).uniform(0.2, 3, (2, 168))
+    constants = replace(artifact.constants, profile=by_hour / by_hour.mean(axis=1, keepdims=True))
+
+    def expected(words):
+        return usual_week(artifact.spec, constants, artifact.history(), Shift.of(words)).expected
+
+    night = [hour for hour in range(168) if hour % 24 >= 19 or hour % 24 < 7]
+    share = by_hour[0, night].sum() / by_hour[0].sum()
+    assert expected("19-07").sum() / expected("00-24").sum() == pytest.approx(share)
+    assert expected("19-07") + expected("07-19") == pytest.approx(expected("00-24"))
+
+
+def test_of_a_shift_the_calls_of_its_hours_are_kept(town, tmp_path):
+    said = facts(town, tmp_path, "--shift", "22-06", "--calls", town / "calls.csv", "--layout", LAYOUT)
+    later = table_of(np.random.default_rng(1))
+    later = later.select((later.category == 0) & (later.occurred_s >= CUTOFF_S))
+    count = sum(datetime.fromtimestamp(at_s, UTC).hour in (22, 23, *range(6)) for at_s in later.occurred_s.tolist())
+    assert said["kept"].startswith(f"of {count} calls")
+    assert said["region"].endswith("calls of ems a week, from 22 to 06 h")
+
+
 @pytest.mark.parametrize(
     ("words", "asked", "kind", "said"),
     [
@@ -187,6 +212,9 @@ def test_the_week_is_that_of_the_counts(town):
         ((), {"units": 201}, DataError, "201 units: ask for 1 to 200"),
         (("--busy", 1.2), {}, DataError, "a busy share of 1.2"),
         ((), {"minutes": 0.5}, DataError, "less than half a cell of 1000 m: give more minutes"),
+        (("--shift", "07-07"), {}, SettingsError, "--shift 07-07 is no part of a day"),
+        (("--shift", "7 to 19"), {}, SettingsError, "--shift 7 to 19 is no part of a day"),
+        (("--shift", "24-07"), {}, SettingsError, "--shift 24-07 is no part of a day"),
         (("--travel", "t.csv"), {}, SettingsError, "--travel without --stations"),
         (
             ("--floor", 0.9),
