@@ -29,7 +29,10 @@ stays missing here.
 **Each category has its own twentieth** of the cells where anything was ever reported; water and fields do not count.
 `all` is not judged. The **simple baseline** names the places that were always busy at that hour. If the forecast is not
 above it, it does not help. **Perfect foresight** is the best that anyone could have named afterwards: nobody can reach
-it."""
+it.
+
+**For units that answer calls** ask rather which share of the calls they reach in time: `python -m models evaluate
+task.toml --posts 10 --reach-km 5` compares posts that follow the forecast with posts that never move."""
 
 WHAT_IT_IS_NOT = """It says where incidents are likely to be *reported*, not where people do wrong. It knows no person
 and no address. It is for readiness of dispatch centres, fire, EMS and road safety; it must not be used for enforcement,
@@ -194,8 +197,8 @@ def _marks() -> list[Panel]:
 def helps() -> Json:
     skill = '1 - mean("{0}") / mean("baseline_{0}")'
     panels = [
-        text("What this is", WHAT_IT_IS, (14, 9)),
-        text("What this is not", WHAT_IT_IS_NOT, (10, 9)),
+        text("What this is", WHAT_IT_IS, (14, 11)),
+        text("What this is not", WHAT_IT_IS_NOT, (10, 11)),
         _in_words(),
         _hits(5),
         _hits(10),

@@ -72,7 +72,7 @@ def render(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
         policy=policy,
         evaluation=evaluation,
         judged=[minute(int(cube.starts_s[step])) for step in (evaluation.first, -1)],
-        sentences=(*sentences(evaluation), *posts_sentences(evaluation), *warnings(evaluation)),
+        sentences=(*posts_sentences(evaluation), *sentences(evaluation), *warnings(evaluation)),
         posts=posts_tables(evaluation),
         posts_headings=HEADINGS,
         posts_meaning=MEANING,
