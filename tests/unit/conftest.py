@@ -5,6 +5,7 @@ import pytest
 
 from streaming.settings import Settings
 from tests.harness.forged_artifact import NOW, SPEC
+from tests.harness.quick_training import one_penalty
 from tests.harness.toy import toy_artifact
 
 
@@ -14,6 +15,13 @@ def settings(tmp_path):
     (tmp_path / "checkpoint").mkdir()
     folders = {"checkpoint": "checkpoint", "artifacts": "artifacts", "audit": "audit.jsonl"}
     return Settings(**{name: tmp_path / place for name, place in folders.items()})
+
+
+@pytest.fixture(scope="module")
+def quick_training():
+    """What is trained in the module tries one penalty."""
+    with one_penalty():
+        yield
 
 
 @pytest.fixture

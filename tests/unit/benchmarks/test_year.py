@@ -9,6 +9,7 @@ from benchmarks.year_life import Effort, shuffled
 from benchmarks.year_world import START_S, World, expected_hours, incidents_of
 from schemas.left_behind.pointer import read_pointer
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 DAY_S = 86_400
 # What two months and one epoch can show. `calibration` was 0.3, and 0.8 below was 0.5: both were set after a run had
 # been seen that did not keep them.

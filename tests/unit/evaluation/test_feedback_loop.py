@@ -14,7 +14,7 @@ from models.evaluation.loop.simulate import CityModel, errors_of, last_errors, l
 from schemas.decode import decode_messages
 from schemas.incidents import COUNTED_ORIGIN
 
-SEEDS, DAYS = 4, 30
+SEEDS, DAYS = 2, 30
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,8 @@ from schemas.spec import DAY_S
 from tests.harness.small_town import LAYOUT, START_S, write_town
 from tests.harness.toy import iso, toy_spec
 
+pytestmark = pytest.mark.usefixtures("quick_training")
+
 
 def floored(path, to):
     """The file with each time at the start of its five minutes, in the order of time."""

@@ -28,6 +28,7 @@ from tests.harness.small_task import plan_of, small_task
 from tests.harness.small_town import LAYOUT, START_S, write_town
 from tests.harness.toy import toy_artifact, toy_spec, toy_table
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 HOUR = 3600
 FIRST = START_S // HOUR  # midnight of a Sunday
 CHOICES = Choices(

@@ -22,6 +22,7 @@ from models.training.train import TrainingOptions, train
 from models.training.train_region import spec_for
 from tests.harness.toy import publish_artifact, toy_table
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 CELLS, STEPS, R = 40, 1500, 1.5
 DAY_S, START_S = 86_400, 1_451_606_400
 POWERS = [pytest.param(QUADRATIC, id="quadratic"), pytest.param(LINEAR, id="linear")]

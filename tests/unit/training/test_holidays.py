@@ -16,6 +16,7 @@ from models.training.train_region import prepare, train_region
 from schemas.errors import DataError
 from tests.harness.toy import publish_artifact, toy_constants, toy_network, toy_spec
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 EPOCH = date(1970, 1, 1)
 START_S, END_S = 1_451_606_400, 1_514_764_800  # 2016-01-01 to 2018-01-01 UTC
 ZONE = "America/Chicago"

@@ -27,6 +27,7 @@ from tests.harness.small_town import LAYOUT, write_town
 from tests.harness.task_file import task_file
 from tests.harness.toy import iso, toy_artifact, toy_spec, toy_table
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 START_S = 1_700_006_400  # a midnight
 CUTOFF_S = START_S + 5 * DAY_S
 SPEC = toy_spec(4, 4, merge="repeated_calls", categories=("ems", "fire"))

@@ -7,6 +7,8 @@ from models.training.fit_baseline import choose, constants_until, fit_constants
 from models.training.fit_network import fit_network
 from tests.unit.training.test_training import DAY, DAYS, region, same_weights, trained
 
+pytestmark = pytest.mark.usefixtures("quick_training")
+
 
 @pytest.fixture(scope="module")
 def doubled():

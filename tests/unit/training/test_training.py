@@ -18,6 +18,7 @@ from models.training.train import TrainingOptions, train
 from models.training.train_region import spec_for
 from models.training.training_table import NO_GAIN, remarks
 from schemas.errors import DataError
+from tests.harness.quick_training import one_penalty
 from tests.harness.toy import publish_artifact, toy_table
 
 DAY = 86_400
@@ -76,7 +77,8 @@ def swinging():
 def test_the_choice_of_the_baseline_and_the_replay_that_judges_are_told_as_they_go_on():
     """Either stood still for minutes on a large file."""
     told = []
-    trained(region(np.ones(_FEW_DAYS)), days=_FEW_DAYS, report=lambda *of: told.append(of), epochs=1)
+    with one_penalty():
+        trained(region(np.ones(_FEW_DAYS)), days=_FEW_DAYS, report=lambda *of: told.append(of), epochs=1)
     shares = {of: [share for what, share in told if what == of] for of in ("baseline", "replay")}
     assert shares["baseline"] == [0, 0.2, 0.4, 0.6, 0.8, 1]
     before_the_end = [share for share in shares["replay"] if 0.87 < share < 1]  # judged is the last 15 %
@@ -251,7 +253,8 @@ def noted(table, **changes):
         fits.append((data, fit_network(data, plan, after_epoch)))
         return fits[-1][1]
 
-    return trained(table, fit=fit, days=_FEW_DAYS, step_s=DAY // 2, **changes), fits
+    with one_penalty():
+        return trained(table, fit=fit, days=_FEW_DAYS, step_s=DAY // 2, **changes), fits
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,18 @@ from models.tuning.rolling_origin import FOLDS, collect_folds, origin_starts
 from schemas.errors import DataError
 from schemas.spec import CovariateSeries
 from tests.harness import windy_town
+from tests.harness.quick_training import one_penalty
 from tests.harness.toy import toy_table
 
 DAY, HOUR = 86_400, 3600
 START, DAYS = 1_600_000_000 // DAY * DAY, 100
 CUTOFF, STEP_S = START + DAYS * DAY, 6 * HOUR
+
+
+@pytest.fixture(scope="module", autouse=True)
+def strongest_penalty():
+    with one_penalty(1.0):
+        yield
 
 
 def town(*, changed_from_s=None):
@@ -56,8 +63,20 @@ def folds_of(table):
 
 
 @pytest.fixture(scope="module")
-def folds():
-    return folds_of(town())
+def fitted_until():
+    """(last incident, end) of each time that the folds' constants were fitted on."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def folds(fitted_until):
+    def noted(incident_history, blocks):
+        fitted_until.append((int(incident_history.incidents.occurred_s[-1]), blocks.test_s))
+        return fit_constants(incident_history, blocks)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rolling_origin, "fit_constants", noted)
+        return folds_of(town())
 
 
 def tensors_of(fold):
@@ -110,17 +129,10 @@ def test_what_comes_after_the_first_origin_is_not_in_its_features_or_the_dispers
     assert folds.dispersion == other.dispersion
 
 
-def test_the_constants_are_fitted_and_chosen_on_the_time_before_the_first_origin(monkeypatch):
-    given = []
-
-    def noted(incident_history, blocks):
-        given.append((int(incident_history.incidents.occurred_s[-1]), blocks.test_s))
-        return fit_constants(incident_history, blocks)
-
-    monkeypatch.setattr(rolling_origin, "fit_constants", noted)
-    folds_of(town())
+@pytest.mark.usefixtures("folds")
+def test_the_constants_are_fitted_and_chosen_on_the_time_before_the_first_origin(fitted_until):
     first = origin_starts(BLOCKS)[0]
-    assert [(last < first, until <= first) for last, until in given] == [(True, True)]
+    assert [(last < first, until <= first) for last, until in fitted_until] == [(True, True)]
 
 
 @pytest.fixture(scope="module")

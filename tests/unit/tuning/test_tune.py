@@ -21,6 +21,7 @@ from tests.harness.small_town import LAYOUT, write_town
 from tests.harness.task_file import task_file
 from tests.harness.toy import toy_tuned_on
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 TUNED_ON = toy_tuned_on()
 
 

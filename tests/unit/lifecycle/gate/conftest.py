@@ -8,6 +8,7 @@ import pytest
 from models.artifact.pointer import champion_of
 from models.hyperparameters import Hyperparameters, RecipeFile
 from tests.harness.gate_town import Town, date, write_shifting_town
+from tests.harness.quick_training import one_penalty
 
 RECIPE = RecipeFile(recipe=Hyperparameters(widths=(24, 16), learning_rate=2e-3))
 
@@ -19,7 +20,8 @@ def opened_town(tmp_path_factory):
     write_shifting_town(town.folder / "town.csv")
     recipe = town.folder / "recipe.json"
     recipe.write_bytes(msgspec.json.encode(RECIPE))
-    town.command("train", town.task(recipe=recipe, until=date(25)), "--out", town.folder / "made")
+    with one_penalty():
+        town.command("train", town.task(recipe=recipe, until=date(25)), "--out", town.folder / "made")
     town.command("promote", champion_of(town.folder / "made", "town").folder, "--because", "the first")
     return town
 
@@ -36,7 +38,8 @@ def tried(opened_town, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tried")
     shutil.copytree(opened_town.folder, folder, dirs_exist_ok=True)
     town = Town(folder)
-    town.said = town.retrain(covariates=town.folder / "nowhere.csv")
+    with one_penalty():
+        town.said = town.retrain(covariates=town.folder / "nowhere.csv")
     return town
 
 

@@ -15,6 +15,7 @@ from tests.harness.gate_town import DAY_S, Town, date
 from tests.harness.small_town import LAYOUT, START_S
 from tests.harness.windy_town import DAYS, START, forecasts, town, wind, write_forecasts, write_town
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 SERIES = wind()
 HELD_OUT_FROM_S = START_S + (DAYS - 14) * DAY_S
 

@@ -17,6 +17,7 @@ from tests.harness.gate_town import DAY_S, date
 from tests.harness.small_town import START_S
 from tests.harness.toy import iso
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 NONE = np.zeros(0, np.int16)
 QUIET = DayCounts(day=0, cell=NONE.astype(np.int32), category=NONE, bin=NONE, count=NONE.astype(np.int32))
 

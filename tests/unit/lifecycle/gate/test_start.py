@@ -16,6 +16,8 @@ from schemas.left_behind.pointer import Pointer, read_pointer
 from tests.harness.gate_town import DAY_S, PLAN
 from tests.harness.small_town import START_S
 
+pytestmark = pytest.mark.usefixtures("quick_training")
+
 
 def test_an_old_champion_gets_a_challenger_and_goes_on_scoring(tried):
     assert "a challenger is due: its data end" in tried.said
