@@ -30,3 +30,18 @@ def desk(request, tmp_path, mlflow_template):
 def any_desk(request, tmp_path, mlflow_template):
     """Also one with a real server."""
     return desk_at(request, request.param, tmp_path)
+
+
+def registered(desk, count):
+    """The names of so many versions, older first, that are registered and have no role."""
+    versions = desk.make(count)
+    for version in versions:
+        desk.register(version)
+    return versions
+
+
+def stored(desk, name):
+    """The registry's own copies of a file."""
+    copies = list(desk.copies.rglob(name))
+    assert copies
+    return copies

@@ -12,6 +12,7 @@ from streaming.roster.roster import refresh_roster
 from tests.harness.gate_town import command
 from tests.harness.registries import PAGE_FILES, Desk, evaluation_folder
 from tests.harness.toy import toy_artifact, toy_spec
+from tests.unit.lifecycle.registry.conftest import registered
 
 
 @pytest.fixture
@@ -190,9 +191,7 @@ def test_an_address_with_a_login_is_refused(run):
 @pytest.mark.parametrize("command", ["promote", "rollback"])
 @pytest.mark.parametrize("spoilt", ["challenger", "champion"])
 def test_a_change_ends_with_an_error_when_a_version_cannot_be_brought_to_the_job(desk, run, command, spoilt):
-    first, second, third = desk.make(3)
-    for version in (first, second, third):
-        desk.register(version)
+    first, second, third = registered(desk, 3)
     for version in [first] if command == "promote" else [second, first]:
         desk.promote(version)
     desk.promote(third, "challenger")

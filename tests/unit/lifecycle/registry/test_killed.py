@@ -14,6 +14,7 @@ from schemas.left_behind.pointer import Pointer, read_pointer
 from schemas.left_behind.region_state import RegionState
 from tests.harness.killed_step import every_kill
 from tests.harness.registries import desk_at
+from tests.unit.lifecycle.registry.conftest import registered
 
 CALLS = (
     "create_registered_model",
@@ -111,9 +112,7 @@ def test_register(desk, kills):
 
 @pytest.mark.parametrize("role", ["champion", "challenger"])
 def test_promote(desk, kills, role):
-    first, second, third = desk.make(3)
-    for version in (first, second, third):
-        desk.register(version)
+    first, second, third = registered(desk, 3)
     desk.promote(first)
     desk.promote(second)
     desk.promote(third, "challenger")
@@ -131,9 +130,8 @@ def test_promote(desk, kills, role):
 
 
 def test_roll_back_and_retire(desk, kills):
-    first, second, third = desk.make(3)
+    first, second, third = registered(desk, 3)
     for version in (first, second, third):
-        desk.register(version)
         desk.promote(version)
     desk.promote(first, "challenger")
 
@@ -153,9 +151,7 @@ def test_roll_back_and_retire(desk, kills):
 
 
 def test_sync(desk, kills):
-    first, second, third = desk.make(3)
-    for version in (first, second, third):
-        desk.register(version)
+    first, second, third = registered(desk, 3)
     desk.promote(first)
     desk.sync()
     desk.promote(second)

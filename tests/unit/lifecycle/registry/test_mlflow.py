@@ -11,6 +11,7 @@ from streaming.rehearse.broker import free_port
 from tests.harness.region_bench import empty_history
 from tests.harness.registries import PAGE_FILES, desk_at, evaluation_folder
 from tests.harness.toy import publish_artifact, toy_constants, toy_network, toy_spec
+from tests.unit.lifecycle.registry.conftest import registered
 
 
 @pytest.fixture
@@ -65,8 +66,7 @@ def test_the_page_of_an_evaluation_is_an_artifact_of_the_version(desk, tmp_path)
 def test_what_another_hand_wrote_into_mlflow_is_refused_and_not_followed(desk):
     from mlflow import MlflowClient
 
-    (version,) = desk.make(1)
-    desk.register(version)
+    (version,) = registered(desk, 1)
     client = MlflowClient(desk.address)
     foreign = client.create_model_version("incident-risk-toyville", source=str(desk.made))
     assert list(desk.state().manifests) == [version]
