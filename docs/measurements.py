@@ -103,6 +103,7 @@ _PIPELINE = Measurement(
         Column("counted corrected duplicate repeated excluded rejected", "messages", "what became of them"),
         Column(" ".join(f"rejected_{reason}" for reason in REASONS), "messages", "by reason"),
         Column("as_of", "s since 1970", "the region's clock"),
+        Column("scores_of", "s since 1970", "the same, where new scores are whole in the store; 0: they are withheld"),
         Column("middle", "text", "geohash of the region's middle; not for `_unassigned`"),
         Column("silent_s", "s", "from the newest counted incident (at first: the history's end) to the clock"),
         Column("lag_events", "messages", "in the topic and not read when the batch before began"),

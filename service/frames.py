@@ -9,6 +9,7 @@ from pathlib import Path
 from schemas.errors import SinkError
 from schemas.frame import RiskFrame
 from schemas.left_behind.frame_file import SUFFIX, StoredFrames, read_frames
+from schemas.left_behind.withheld import read_withheld
 from schemas.limits import MAX_REGIONS, OLDEST_SCORES_S
 from schemas.spec import ALL_CATEGORIES, Spec
 
@@ -26,11 +27,14 @@ class Frames:
     now_s: Callable[[], float]
     by_region: Mapping[str, StoredFrames] = field(default_factory=dict)
     unreadable: int = 0  # files that could not be used, since the start
+    withheld: str = ""  # why no scores may be shown
     _seen: dict[Path, _Seen] = field(default_factory=dict)
     _paged: dict[tuple[str, str], StoredFrames] = field(default_factory=dict)
 
     def look(self) -> None:
         """A file that cannot be used leaves the frame before it, which grows old; one that is gone takes it away."""
+        withheld = read_withheld(self.folder)
+        self.withheld = withheld.in_words() if withheld else ""
         files = {path: _seen(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))[:MAX_REGIONS]}
         served = {
             region: frames for region, frames in self.by_region.items() if self.folder / (region + SUFFIX) in files

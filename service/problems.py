@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 MEDIA_TYPE = "application/problem+json"
-# What may happen to every request; an operation adds its own.
-ALWAYS = (401, 403, 404, 405, 422, 429, 500)
+# What may happen to every request, also while scores are withheld; an operation adds its own.
+ALWAYS = (401, 403, 404, 405, 422, 429, 500, 503)
 
 
 class Problem(BaseModel):

@@ -93,7 +93,7 @@ class Service:
             )
 
     def now_of(self, frames: StoredFrames) -> "Now":
-        return Now(frames, is_stale(frames, self.now_s()))
+        return Now(frames, is_stale(frames, self.now_s()), self.frames.withheld)
 
     def cells_of(self, grid: Grid) -> Mapping[str, Cells]:
         """The cells of each area that has some in the grid."""
@@ -124,10 +124,11 @@ class Now:
 
     frames: StoredFrames
     is_stale: bool
+    withheld: str = ""  # why nobody may see them
 
     @property
     def state(self) -> str:
-        return f"{self.frames.digest}{'-stale' if self.is_stale else ''}"
+        return f"{self.frames.digest}{'-stale' if self.is_stale else ''}{self.withheld and f'-{self.withheld}'}"
 
     def facts(self) -> dict[str, Any]:
         """What every answer says of where its numbers are from."""
@@ -136,6 +137,7 @@ class Now:
             "region": frame.spec.region,
             "as_of": instant(frame.as_of_s),
             "stale": self.is_stale,
+            "withheld": self.withheld or None,
             "clock": self.frames.clock,
             "model": frame.model,
             "baseline_only": frame.baseline_only,
@@ -219,7 +221,7 @@ def seen_by(service: Service, caller: Caller) -> list[StoredFrames]:
 
 
 def now_seen_by(service: Service, caller: Caller, region: str, *, listed: str) -> "Now":
-    """Raises 404 when there is no frame. Only who may see the region learns whether that is why.
+    """Raises 503 while scores are withheld, 404 when there is no frame. Only who may see the region learns why.
 
     listed: the address that lists what there is.
     """
@@ -228,6 +230,8 @@ def now_seen_by(service: Service, caller: Caller, region: str, *, listed: str) -
     frames = service.frames.by_region.get(region)
     if frames is None:
         raise HTTPException(404, f"no scores of region {region!r} were published yet; {listed} lists what there is")
+    if service.frames.withheld:
+        raise HTTPException(503, service.frames.withheld)
     return service.now_of(frames)
 
 

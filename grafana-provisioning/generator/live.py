@@ -32,15 +32,15 @@ NO_CELL = (
 )
 # By this screen's clock: InfluxQL knows no row that is missing.
 IS_STALE = (
-    'SELECT "as_of", "middle" FROM (SELECT last("as_of") AS "as_of", "middle" FROM "pipeline" '
-    f'WHERE "region" = \'$region\' AND time > now() - 30d) WHERE "as_of" < ${{__to}} / 1000 - {OLDEST_SCORES_S}'
+    'SELECT "scores_of", "middle" FROM (SELECT last("scores_of") AS "scores_of", "middle" FROM "pipeline" '
+    f'WHERE "region" = \'$region\' AND time > now() - 30d) WHERE "scores_of" < ${{__to}} / 1000 - {OLDEST_SCORES_S}'
 )
 OF_UNUSUAL = f'FROM "unusual" WHERE "region" = \'$region\' AND "category" = \'$category\' AND {FRESH}'
 UNUSUAL = (
     'SELECT "says", "observed", "middle" FROM '
     f'(SELECT last("days") AS "days", "says", "observed", "middle" {OF_UNUSUAL}) WHERE "days" > 0'
 )
-AS_OF = 'last("as_of") {alias} FROM "pipeline" WHERE "region" = \'$region\' AND "model" != \'\' AND {since}'
+AS_OF = 'last("scores_of") {alias} FROM "pipeline" WHERE "region" = \'$region\' AND "scores_of" > 0 AND {since}'
 AGE = "SELECT ${__to} / 1000 - " + AS_OF.format(alias='AS "age"', since=WHOLE)
 CELL_LINK = {
     "title": "This cell over time",
@@ -76,7 +76,9 @@ def _age() -> Panel:
 
 
 def _top_row() -> list[Panel]:
-    newest_model = f'SELECT last("model") AS "model" FROM "top" WHERE {PLACE} AND {WHOLE}'
+    newest_model = (
+        f'SELECT last("model") AS "model" FROM "pipeline" WHERE "region" = \'$region\' AND "model" != \'\' AND {FRESH}'
+    )
     return [
         _age(),
         stat(
@@ -95,7 +97,7 @@ def _top_row() -> list[Panel]:
             "Made by",
             "network: the region's trained model; in a region that began without past incidents it is not trained yet "
             "and adds nothing. BASELINE ONLY: the network did not answer; the scores are the long-run rate for this "
-            "hour of the week, and lift is 1 everywhere.",
+            "hour of the week, and lift is 1 everywhere. WITHHELD: the agency shows no scores; `health` says why.",
             (4, 3),
             newest_model,
             "string",

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from streaming.flow.pipeline_point import WITHHELD
+
 Json = dict[str, Any]
 
 # Okabe and Ito's palette, which people with any colour vision can tell apart; grey is kept for "not known".
@@ -39,7 +41,11 @@ def says(pattern: str, word: str | None, colour: str, index: int) -> Json:
 
 def networks(baseline: str | None = None, network: str | None = None, colour: str = AMBER) -> list[Json]:
     """The names of versions: `baseline`, alone or with a reason, is not made by a network."""
-    return [says("/^baseline.*$/", baseline, colour, 1), says("/^(?!baseline).*$/", network, BLUE, 2)]
+    return [
+        says("/^baseline.*$/", baseline, colour, 1),
+        says(f"/^{WITHHELD}$/", "WITHHELD", ALARM, 2),
+        says(f"/^(?!baseline|{WITHHELD}$).*$/", network, BLUE, 3),
+    ]
 
 
 SUPPORT: Json = {

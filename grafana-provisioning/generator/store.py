@@ -71,8 +71,11 @@ def asked(name: str, label: str, query: str, description: str) -> Json:
 
 
 def newest_frame() -> Json:
-    """When the newest whole scores are of; empty when stale. Their ledger is written when they are acknowledged."""
-    query = 'SELECT last("as_of") FROM "pipeline" WHERE "region" = \'$region\' AND "model" != \'\' AND ' + FRESH  # noqa: S608 - made from constants
+    """When the newest whole scores are of; empty when stale, 0 when they are withheld.
+
+    Their ledger is written when they are acknowledged.
+    """
+    query = 'SELECT last("scores_of") FROM "pipeline" WHERE "region" = \'$region\' AND ' + FRESH  # noqa: S608 - made from constants
     return asked("frame", "Frame", query, "The newest scores that are whole in the store")
 
 

@@ -44,6 +44,8 @@ AuditEvent = Literal[
     "retrain_refused",
     "other_spark",
     "retention_applied",
+    "scores_withheld",
+    "scores_shown_again",
     "torn_line",
     "head_missing",
 ]

@@ -43,6 +43,7 @@ class JobHealth(msgspec.Struct, frozen=True, kw_only=True):
     kafka_away: bool = False
     store_trouble: str = ""  # while a write is tried again
     lag_events: float = 0.0
+    withheld: str = ""  # why nobody may see the scores
     error: str = ""
     exit_code: int | None = None
 

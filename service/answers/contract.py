@@ -31,6 +31,7 @@ class Facts(Closed):
     region: str
     as_of: Instant = Field(description="The time that the scores are for, in UTC")
     stale: bool = Field(description="Too old, or ahead of this clock: not to be taken as current")
+    withheld: str | None = Field(description="Why no scores are shown: what asks for them is answered with 503")
     clock: Literal["wall", "event"] = Field(description="event: a replay; its scores are not for now")
     model: str = Field(description="Version of the artifact, or `baseline` and why the network gave no scores")
     baseline_only: bool
@@ -223,6 +224,7 @@ class ServiceHealth(Closed):
     status: Literal["ok"]
     regions: Count
     stale: Count
+    withheld: str | None
 
 
 def geojson_shapes_schema() -> dict[str, Any]:

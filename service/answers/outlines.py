@@ -12,7 +12,6 @@ from starlette.responses import Response
 from schemas.errors import SettingsError
 from schemas.grid import Grid
 from service.answers.contract import geojson_shapes_schema
-from service.problems import problems_of
 from service.service import TheRegion, TheService, json_bytes
 from streaming.maps.outlines import border_and_areas, read_streets
 
@@ -33,7 +32,7 @@ async def outlines(service: TheService, now: TheRegion) -> Response:
     return Response(json_bytes(lines), media_type=_MEDIA)
 
 
-@router.get("/streets", responses=problems_of(503))
+@router.get("/streets")
 async def streets(service: TheService, now: TheRegion) -> Response:
     """Streets and named places at the region, of the file that the service was given. `attribution`: whose."""
     if service.streets is None:

@@ -28,7 +28,7 @@ _MOST_BARE = 10
 router = APIRouter(prefix="/v1", tags=["readiness"])
 
 
-@router.post("/regions/{region}/posts", response_model=Readiness, responses=problems_of(400, 413, 503))
+@router.post("/regions/{region}/posts", response_model=Readiness, responses=problems_of(400, 413))
 def posts(service: TheService, now: TheRegion, asked: PostsAsked, view: Annotated[PostsView, Query()]) -> Response:
     """The share of the expected calls that free units have within reach; moves only as far as the request allows."""
     must_be_current(now, view.require)

@@ -48,7 +48,7 @@ async def regions(service: TheService, caller: TheCaller) -> Response:
 
 
 @router.get(
-    "/regions/{region}/scores", response_model=contract.RegionScores, responses={**_WRITTEN, **problems_of(406, 503)}
+    "/regions/{region}/scores", response_model=contract.RegionScores, responses={**_WRITTEN, **problems_of(406)}
 )
 async def scores(
     request: Request, service: TheService, now: TheRegion, asked: Annotated[contract.ScoresView, Query()]
@@ -64,7 +64,7 @@ async def scores(
     return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])
 
 
-@router.get("/regions/{region}/cells/{cell}", response_model=contract.Cell, responses=problems_of(503))
+@router.get("/regions/{region}/cells/{cell}", response_model=contract.Cell)
 async def cell(
     now: TheRegion,
     cell: Annotated[str, Path(pattern=CELL_ID)],
@@ -87,7 +87,7 @@ async def cell(
     return _json({**now.facts(), **at, "scores": rows}, now)
 
 
-@router.post("/regions/{region}/area", response_model=contract.AreaScore, responses=problems_of(400, 413, 503))
+@router.post("/regions/{region}/area", response_model=contract.AreaScore, responses=problems_of(400, 413))
 async def area(now: TheRegion, shape: contract.Shape, asked: Annotated[contract.View, Query()]) -> Response:
     """What to expect in a polygon: in the cells whose centre lies in it."""
     must_be_current(now, asked.require)
@@ -98,7 +98,7 @@ async def area(now: TheRegion, shape: contract.Shape, asked: Annotated[contract.
     return _json({**named, **_together(chosen), "assumes": ASSUMES}, now)
 
 
-@router.get("/regions/{region}/areas", response_model=contract.AreaScores, responses=problems_of(503))
+@router.get("/regions/{region}/areas", response_model=contract.AreaScores)
 async def areas(service: TheService, now: TheRegion, asked: Annotated[contract.View, Query()]) -> Response:
     """What to expect in each area of the file that the service was given."""
     must_be_current(now, asked.require)

@@ -14,13 +14,12 @@ from schemas.limits import UNUSUAL_DAYS
 from schemas.spec import ALL_CATEGORIES
 from service.answers import contract
 from service.frames import categories_of
-from service.problems import problems_of
 from service.service import TheRegion, TheService, json_bytes, must_be_current
 
 router = APIRouter(prefix="/v1", tags=["scores"])
 
 
-@router.get("/regions/{region}/unusual", response_model=contract.UnusualAnswer, responses=problems_of(503))
+@router.get("/regions/{region}/unusual", response_model=contract.UnusualAnswer)
 async def unusual(service: TheService, now: TheRegion, asked: Annotated[contract.UnusualView, Query()]) -> Response:
     """Where the last hours had more incidents than usual, the least likely place first; none where all is as usual."""
     must_be_current(now, asked.require)

@@ -6,15 +6,19 @@ import { askReach, forgetUnits } from "./reach.js";
 import { chosen, highest, offer, onChange, picture, show, showReach } from "./view.js";
 import { ALL, cellOf, idOf } from "./words.js";
 
+const NO_SCORES = "No scores yet: the service has no frame, or does not answer. This page tries again.";
 const WHOLE = "whole region", AGAIN_S = 3, MOST_S = 15, PATIENCE_MS = 20_000;
-let regions = [], left = null, land = {}, heard_s = Date.now() / 1000, turn = 0, isBusy = false, next = null, isEnded = false;
+let regions = [], left = null, land = {}, heard_s = Date.now() / 1000, turn = 0, isBusy = false, next = null, isEnded = false, withheld = null;
 
 /** The answer to one question. Only who is answered heard of the service; a refusal says how long to wait. */
 async function question(path) {
   const answer = await fetch(path, { headers: { Accept: "application/json, application/geo+json" }, signal: AbortSignal.timeout(PATIENCE_MS) });
   if (answer.status === 401 && !picture) location.assign(`login${location.search}`);
   isEnded = answer.status === 401;
-  if (!answer.ok) throw Object.assign(new Error(`${path}: ${answer.status}`), { wait_s: +answer.headers.get("Retry-After") });
+  if (!answer.ok) {
+    const { detail } = await answer.json().catch(() => ({}));
+    throw Object.assign(new Error(`${path}: ${detail ?? answer.status}`), { wait_s: +answer.headers.get("Retry-After") });
+  }
   heard_s = Date.now() / 1000;
   return answer.json();
 }
@@ -37,14 +41,20 @@ async function work(steps, tries = 0, answered = new Map()) {
   } catch (error) {
     if (mine !== turn) return;
     console.error(error);
-    if (!picture) put("banner", "No scores yet: the service has no frame, or does not answer. This page tries again.");
+    if (!picture) showNone();
     await pause(Math.min(MOST_S, (error.wait_s || AGAIN_S) * 1.5 ** tries));
     if (mine === turn) work(...(error.wait_s ? [steps, tries + 1, answered] : [begin, tries + 1]));
   }
 }
+function showNone() {
+  document.body.dataset.state = withheld ? "withheld" : "wait";
+  put("state", withheld ? "WITHHELD" : "WAIT"); put("banner", withheld ? `WITHHELD – ${withheld}` : NO_SCORES);
+}
 async function begin(ask) {
   ({ regions } = await ask("v1/regions"));
   if (!regions.length) throw new Error("no region");
+  ({ withheld } = regions[0]);
+  if (withheld) throw new Error(withheld);
   await load(ask);
 }
 
@@ -96,6 +106,7 @@ async function landOf(region, address) {
 function told(facts) {
   heard_s = Date.now() / 1000;
   if (!facts) return;
+  if (facts.withheld && picture) return location.reload(); // nothing of the picture stays
   const known = regions.find((one) => one.region === facts.region);
   const steps = known?.model === facts.model ? load : begin;
   const isNew = ["region", "digest", "stale"].some((name) => facts[name] !== picture?.[name]);

@@ -1,4 +1,7 @@
-"""The commands that show what the job leaves: `health`, `checkpoint` and `audit`. `checkpoint` also resets it."""
+"""The commands that show what the job leaves: `health`, `checkpoint` and `audit`. `checkpoint` also resets it.
+
+`withhold` leaves word for the job: that nobody may see its scores.
+"""
 
 import time
 from collections.abc import Iterator
@@ -13,8 +16,10 @@ from rich.table import Table
 
 from schemas.audit.log import head_path, kept_head, record
 from schemas.audit.verify import Verdict, read_log, verify
-from schemas.errors import AuditError
+from schemas.errors import AuditError, SettingsError
+from schemas.files import replace_file, write_errors
 from schemas.left_behind.health import health_path
+from schemas.left_behind.withheld import Withheld, read_withheld, withheld_path
 from streaming.disk.guard import CheckpointGuard, read_guard
 from streaming.disk.locks import only_writer
 from streaming.disk.reset import begin_ms, kept_in, set_aside, unfinished_reset
@@ -25,6 +30,8 @@ from streaming.settings import Settings
 from streaming.watch.health import in_words, read_health
 
 _TIME = "%Y-%m-%d %H:%M:%SZ"
+_MAKE_WRITABLE = "make the folder of RISK_FRAMES writable for who runs `withhold`"
+_LONGEST = 200  # characters of a reason
 
 
 def health(context: typer.Context) -> None:
@@ -108,6 +115,32 @@ def _reset(settings: Settings, moment: str) -> None:
             f"with RISK_CHECKPOINT={old}, `rebuild` writes scores of the time before; remove the folder when you no "
             "longer need it"
         )
+
+
+def withhold(
+    context: typer.Context,
+    because: Annotated[str, typer.Argument(help="Why, in a sentence that every page shows")] = "",
+    end: Annotated[bool, typer.Option("--end", help="Show the scores again")] = False,
+) -> None:
+    """Withhold all scores, on record: the service at once, the job from its next batch on. It goes on counting."""
+    settings: Settings = context.obj
+    if end == bool(because.strip()):
+        raise SettingsError("nothing to do", 'say why as `withhold "REASON"`, or end it with `withhold --end`')
+    now_s, before, folder = time.time(), read_withheld(settings.frames), settings.checkpoint
+    path = withheld_path(settings.frames)
+    if end:
+        details = {"before": before.in_words() if before else "shown"}
+        record(settings.audit, "scores_shown_again", details, at_s=now_s, checkpoint=folder)
+        with write_errors(SettingsError, path, remedy=_MAKE_WRITABLE):
+            path.unlink(missing_ok=True)
+        typer.echo("scores are shown again, from the job's next minute on")
+        return
+    withheld = Withheld(since_s=before.since_s if before else int(now_s), because=" ".join(because.split())[:_LONGEST])
+    record(settings.audit, "scores_withheld", {"because": withheld.because}, at_s=now_s, checkpoint=folder)
+    with write_errors(SettingsError, path, remedy=_MAKE_WRITABLE):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, msgspec.json.encode(withheld) + b"\n")
+    typer.echo(f"{withheld.in_words()}; `withhold --end` shows them again")
 
 
 def audit(

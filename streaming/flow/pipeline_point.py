@@ -7,6 +7,8 @@ from schemas.event import REASONS
 from streaming.sinks.line_protocol import point_line
 
 NO_CHALLENGER = "none"
+WITHHELD = "withheld"  # in place of a model
+_TEXTS = ("middle", "change", "challenger")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,7 @@ class PipelinePoint:
     # connected is silent too. 0 for messages of no region.
     newest_event_s: int = 0
     model: str | None = None  # of the scores that the batch renewed, if it did
+    is_withheld: bool = False  # these scores are not in the store
     data_end_s: int = 0  # of the artifact in force; 0 for messages of no region
     covariates_missing: int | None = None  # outside series that are neutral in the scores; None where none is used
     followed_ago_s: int | None = None  # since the hour of the file that the scores follow; None where they follow none
@@ -33,13 +36,16 @@ class PipelinePoint:
         fields: dict[str, float | int | str] = {**none, **self.totals, "as_of": self.as_of_s, **of_the_machine}
         if self.newest_event_s:
             fields["silent_s"] = max(0, self.as_of_s - self.newest_event_s)
+        if self.model:
+            fields["scores_of"] = 0 if self.is_withheld else self.as_of_s
         if self.data_end_s:
             fields["data_end_s"] = self.data_end_s
         if self.covariates_missing is not None:
             fields["covariates_missing"] = self.covariates_missing
         if self.followed_ago_s is not None:
             fields["followed_ago_s"] = self.followed_ago_s
-        for name in ("middle", "model", "change", "challenger"):
-            if text := getattr(self, name):
+        model = WITHHELD if self.model and self.is_withheld else self.model
+        for name, text in {"model": model, **{name: getattr(self, name) for name in _TEXTS}}.items():
+            if text:
                 fields[name] = text
         return point_line("pipeline", {"region": self.region or "_unassigned"}, fields, self.tick_s)

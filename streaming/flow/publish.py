@@ -20,6 +20,7 @@ from schemas.errors import RiskError
 from schemas.frame import RiskFrame, Unusual, attribution_groups
 from schemas.incidents import unpack_rejections
 from schemas.left_behind.follower_states import FollowedChange
+from schemas.left_behind.withheld import Withheld
 from streaming.flow.ledger import UNASSIGNED, tick_of
 from streaming.flow.left_for_trial import LeftForTrial
 from streaming.flow.outcomes import Outcomes
@@ -49,17 +50,22 @@ class _Batch:
     champions: Mapping[str, ScoredRow]  # of regions with new scores
     challengers: Sequence[ScoredRow]  # their forecasts
 
+    is_withheld: bool = False  # nobody may see the scores: there are no frames, and only the ledger is written
+
     @classmethod
-    def of(cls, rows: Sequence[ScoredRow]) -> "_Batch":
+    def of(cls, rows: Sequence[ScoredRow], *, is_withheld: bool) -> "_Batch":
         summaries = {row.region: row.summary for row in rows if row.summary is not None}
         of_champions = [row for row in rows if row.summary is not None]
         return cls(
             summaries=dict(sorted(summaries.items())),
-            frames={row.region: frame_of(row, summaries[row.region]) for row in of_champions if row.scores.model},
+            frames={}
+            if is_withheld
+            else {row.region: frame_of(row, summaries[row.region]) for row in of_champions if row.scores.model},
             views={},
             folders={row.region: row.artifact for row in of_champions if row.artifact},
             champions={row.region: row for row in of_champions if row.scores.model},
             challengers=[row for row in rows if row.summary is None],
+            is_withheld=is_withheld,
         )
 
     @property
@@ -81,6 +87,7 @@ class Publisher:
     challenger: Callable[[str], str | None] = lambda region: None  # the version that is tried in a region
     change_of: Callable[[RiskFrame], FollowedChange | None] = lambda frame: None  # that the forecast follows
     unaccounted: Callable[[int, int], int] = lambda number, consumed: 0  # of a batch's number and its messages
+    withheld: Callable[[], Withheld | None] = lambda: None
     now_s: Callable[[], float] = time.time
     batches: int = 0  # that were published
     last_batch: int = -1
@@ -112,7 +119,8 @@ class Publisher:
 
     def _publish(self, rows: "DataFrame", batch_id: int) -> Published:
         started = time.monotonic()
-        batch = _Batch.of([ScoredRow.of(row) for row in rows.toArrow().to_pylist()])
+        withheld = self.withheld()
+        batch = _Batch.of([ScoredRow.of(row) for row in rows.toArrow().to_pylist()], is_withheld=withheld is not None)
         refused = {region: summary.rejections for region, summary in batch.summaries.items()}
         outside = {region: summary.refused_covariates for region, summary in batch.summaries.items()}
         self.dead_letters.write({region: unpack_rejections(packed) for region, packed in refused.items() if packed})
@@ -122,7 +130,7 @@ class Publisher:
             )
         facts, unaccounted = self.facts(), self.unaccounted(batch_id, batch.consumed)
         of_the_machine = self._of_the_machine(facts, unaccounted)
-        following = {region for region, row in batch.champions.items() if row.scores.followed}
+        following = {region for region in batch.frames if batch.champions[region].scores.followed}
         found = {region: self.change_of(batch.frames[region]) for region in following}
         changes = {region: change for region, change in found.items() if change}
         report = self._write(self._scores(batch), b"".join(self._pipeline(batch, of_the_machine, changes)))
@@ -148,6 +156,7 @@ class Publisher:
             acknowledged_s=self._acknowledged_s,
             facts=facts,
             unaccounted=unaccounted,
+            withheld=withheld.in_words() if withheld else "",
         )
 
     def _keep(self, batch: _Batch) -> None:
@@ -201,7 +210,7 @@ class Publisher:
         self, batch: _Batch, of_the_machine: Mapping[str, float], changes: Mapping[str, FollowedChange]
     ) -> Iterator[bytes]:
         for region, summary in batch.summaries.items():
-            if not has_news(region, summary, batch.frames):
+            if not has_news(region, summary, batch.champions):
                 continue
             # A minute's point of no region stays as it is until the minute ends: without messages it leaves out the
             # figures of the machine.
@@ -216,7 +225,8 @@ class Publisher:
                 middle=manifest.spec.grid.middle() if manifest else "",
                 totals=summary.totals,
                 newest_event_s=summary.newest_event_s or (manifest.data.cutoff_s if manifest else 0),
-                model=batch.frames[region].model if region in batch.frames else None,
+                model=batch.champions[region].scores.model if region in batch.champions else None,
+                is_withheld=batch.is_withheld,
                 data_end_s=manifest.data.cutoff_s if manifest else 0,
                 covariates_missing=summary.covariates_missing if manifest and manifest.spec.covariates else None,
                 followed_ago_s=batch.champions[region].followed_ago_s if region in batch.champions else None,

@@ -3,7 +3,7 @@
 messages -> decode -> PackedRow -> count -> CountedRow -> score -> ScoredRow -> publish -> Published
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -152,8 +152,9 @@ class Published:
     acknowledged_s: float  # when the store last took points, or answered that it would
     facts: QueryFacts
     unaccounted: int  # messages by Kafka's offsets less those in the ledger, since the start
+    withheld: str = ""  # why nobody may see the scores: then there are no frames
 
 
-def has_news(region: str, summary: Summary, frames: Mapping[str, RiskFrame]) -> bool:
+def has_news(region: str, summary: Summary, scored: Container[str]) -> bool:
     """Whether a batch brought messages or new scores. Messages of no region have a summary only when it did."""
-    return summary.ledger["consumed"] > 0 or region in frames or region == UNASSIGNED
+    return summary.ledger["consumed"] > 0 or region in scored or region == UNASSIGNED

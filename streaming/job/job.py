@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from schemas.errors import RiskError, SinkUnavailable
+from schemas.left_behind.withheld import read_withheld
 from streaming.disk.guard import refuse_missing_parts
 from streaming.disk.locks import only_writer
 from streaming.disk.reset import finish_reset
@@ -141,6 +142,7 @@ class Job:
             challenger=roster.challenger,
             change_of=partial(change_followed, settings.follow_in),
             unaccounted=outside.topic.unaccounted,
+            withheld=partial(read_withheld, settings.frames),
         )
         supervisor = Supervisor(
             publisher=publisher,

@@ -78,6 +78,8 @@ def in_words(health: JobHealth | None, reason: str, now: datetime) -> Iterator[s
     yield f"not ready: {reason}" if reason else "ready"
     if health is None:
         return
+    if health.withheld:
+        yield health.withheld
     yield f"process {health.process}, started {_time(health.started_at)}, last wrote {_since(health.written_at, now)}"
     batch = health.last_batch
     stored = f"batch {batch.id} done, the store answered {_since(batch.stored_at, now)}" if batch else ""

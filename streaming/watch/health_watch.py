@@ -133,6 +133,7 @@ class HealthWatch:
             store_trouble=self._store_trouble(),
             unaccounted=newest.unaccounted if newest else 0,
             lag_events=newest.facts.lag_events if newest else 0.0,
+            withheld=newest.withheld if newest else "",
         )
 
 

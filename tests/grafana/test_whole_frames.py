@@ -6,7 +6,7 @@ import pytest
 from models.all_categories import stored_views
 from schemas.frame import riskiest
 from streaming.sinks.line_protocol import risk_lines, top_lines
-from tests.harness.grafana_world import SPECS, VARIABLES, constants_of, frame, pipeline
+from tests.harness.grafana_world import MODEL, SPECS, VARIABLES, constants_of, frame, pipeline
 from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import PAGES
 
@@ -113,6 +113,28 @@ def test_a_page_that_no_longer_hears_of_frames_goes_grey_by_the_stores_clock(sto
         for clock_s, some in ((before.as_of_s + 10, True), (now_s, False)):
             rows_then = store.series(filled_in(query, from_s=now_s - 3600, to_s=clock_s, variables=heard))
             assert bool(rows_then) == some, title
+
+
+def test_withheld_scores_leave_the_page_at_once_say_why_and_come_back(store, now_s):
+    tick_s = now_s // 60 * 60
+    before, lines = scores_of(tick_s - 60)
+    store.write(lines + pipeline(SPEC.region, tick_s - 60, 1))
+    assert_shows(store, now_s, before)
+    assert made_by(store, now_s) == [MODEL]
+
+    store.write(pipeline(SPEC.region, tick_s, 2, is_withheld=True))
+    assert [rows(store, title, now_s) for title in (MAP, LIST, AGE)] == [[], [], []]
+    assert made_by(store, now_s) == ["withheld"]
+    stale = PANELS[MAP]["targets"][2]["query"]
+    assert shown(store, stale, from_s=now_s - 3600, to_s=now_s, variables=OF_ALL), "a word across the grey map"
+
+    newer, lines = scores_of(tick_s)
+    store.write(lines + pipeline(SPEC.region, tick_s, 2))
+    assert_shows(store, now_s, newer)
+
+
+def made_by(store, now_s):
+    return [row["model"] for row in rows(store, "Made by", now_s)]
 
 
 def test_the_age_is_that_of_the_shown_frame_also_when_a_newer_one_is_there(store, now_s):

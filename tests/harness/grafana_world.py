@@ -119,11 +119,11 @@ def ledger(minute: int) -> dict[str, int]:
 def pipeline(region: str, tick_s: int, minute: int, *, silent_s: int = 40, dropped: int = 0, **changes: Any) -> bytes:
     """The `pipeline` point of one minute, by the publisher's function.
 
-    `changes` replace the model, the challenger, or totals of the ledger.
+    `changes` replace the model, the challenger, whether scores are withheld, or totals of the ledger.
     """
     as_of_s, known = tick_s + 20, region != "_unassigned"
     model, challenger = changes.pop("model", MODEL), changes.pop("challenger", NO_CHALLENGER)
-    followed_ago_s = changes.pop("followed_ago_s", 1800)
+    followed_ago_s, is_withheld = changes.pop("followed_ago_s", 1800), changes.pop("is_withheld", False)
     point = PipelinePoint(
         region=region,
         tick_s=tick_s,
@@ -132,6 +132,7 @@ def pipeline(region: str, tick_s: int, minute: int, *, silent_s: int = 40, dropp
         totals=ledger(minute) | changes,
         newest_event_s=as_of_s - silent_s,
         model=model if known else None,
+        is_withheld=is_withheld,
         data_end_s=as_of_s - DATA_DAYS * DAY_S if known else 0,
         challenger=challenger if known else None,
         followed_ago_s=followed_ago_s if known else None,

@@ -7,10 +7,12 @@ import signal
 import threading
 import time
 
+import msgspec
 import pytest
 
 from schemas.areas import read_areas
 from schemas.frame import Unusual
+from schemas.left_behind.withheld import Withheld, withheld_path
 from service.answers.written import number
 from service.tokens import Tokens, make_token
 from streaming.rehearse.broker import free_port
@@ -279,6 +281,29 @@ def test_an_old_frame_is_grey_and_says_stale_in_large_letters(browser, folder):
         assert page["title"].startswith("STALE · ")
         assert page["label"].startswith("STALE – last score")
     assert pages[0]["card"] <= pages[0]["footer"]  # nothing covers anything
+
+
+def test_scores_that_are_withheld_leave_an_open_page_and_come_back(browser, folder):
+    leave_frame(folder)
+    word = Withheld(since_s=1_764_000_000, because="the council asked for it")
+    with running(the_service(folder)) as base:
+
+        def withhold_from_an_open_page():
+            waited(lambda: b"streams 1.0" in Client(base).get("/metrics").data)
+            withheld_path(folder).write_bytes(msgspec.json.encode(word))
+
+        threading.Thread(target=withhold_from_an_open_page).start()
+        until_it_goes = "await new Promise((done) => setTimeout(done, 15000));"
+        shown, again = {"url": f"{base}/", "does": until_it_goes}, {"url": f"{base}/"}
+        (withheld,) = browser(shown)
+        withheld_path(folder).unlink()
+        assert waited(lambda: Client(base).json("/v1/regions")["regions"][0]["withheld"] is None)
+        (live,) = browser(again)
+    assert withheld["state"] == "withheld"
+    assert withheld["banner"] == f"WITHHELD – {word.in_words()}"
+    assert not withheld["total"]
+    assert live["state"] == "live"
+    assert live["total"]
 
 
 def test_a_cell_without_a_score_says_whether_it_has_no_history_here_or_none_at_all(browser, folder):

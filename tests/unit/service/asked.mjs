@@ -9,13 +9,13 @@ let digest = 'a', refusals = { cells: 2, streets: 1 }, stream;
 globalThis.shown = [];
 globalThis.setTimeout = (does) => real(does);
 globalThis.setInterval = () => 0;
-globalThis.document = { cookie: '', querySelector: () => ({ append() {} }) };
+globalThis.document = { cookie: '', body: { dataset: {} }, querySelector: () => ({ append() {} }) };
 globalThis.EventSource = class { hears = {}; constructor() { stream = this; } addEventListener(type, does) { this.hears[type] = does; } };
 const facts = () => ({ region: 'riverton', model: 'm', digest, stale: false, grid, categories: ['all', 'theft', 'arson'], horizons: ['1h'], areas: [], answered_by: [] });
 globalThis.fetch = async (path) => {
   const name = path.split('/')[3]?.split('?')[0] ?? 'regions', of = name === 'scores' && path.endsWith('category=all') ? 'land' : name;
   asked[of] = (asked[of] ?? 0) + 1;
-  if (refusals[name]-- > 0) return { ok: false, status: 429, headers: new Map([['Retry-After', '1']]) };
+  if (refusals[name]-- > 0) return { ok: false, status: 429, json: async () => ({}), headers: new Map([['Retry-After', '1']]) };
   if (of === 'scores' && shown.length === 1) {  // news while the picture is asked for
     digest = 'c'; stream.hears.frame({ type: 'frame', data: JSON.stringify(facts()) });
     return { ok: true, json: () => ({ ...facts(), digest: 'b', cells, scores: [], features: [], places: [] }) };

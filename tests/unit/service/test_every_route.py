@@ -3,8 +3,10 @@
 import json
 import re
 
+import msgspec
 import pytest
 
+from schemas.left_behind.withheld import Withheld, withheld_path
 from service.app import document
 from service.tokens import Tokens, make_token
 from tests.harness.service import Client, Clock, leave_frame, running, toy_service
@@ -18,6 +20,7 @@ BODIES = {
     "/v1/regions/{region}/area": {"type": "Polygon", "coordinates": SQUARE},
     "/v1/regions/{region}/posts": {"units": []},
 }
+WITHHELD = Withheld(since_s=1_764_000_000, because="the council asked for it")
 guarded = pytest.mark.parametrize(("path", "method"), [asked for asked in OPERATIONS if asked[0] != "/health"])
 dated = pytest.mark.parametrize(
     ("path", "method"),
@@ -53,6 +56,16 @@ def base(folder, token, clock):
 
 
 @pytest.fixture(scope="module")
+def kept_back(tmp_path_factory):
+    """The address of a service whose scores are withheld."""
+    folder = tmp_path_factory.mktemp("withheld")
+    leave_frame(folder, answered_by=("battery",))
+    withheld_path(folder).write_bytes(msgspec.json.encode(WITHHELD))
+    with running(toy_service(folder)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
 def slow(folder):
     """The address of a service that answers a caller once, and its tokens: two for each route."""
     path = folder / "of_the_slow.jsonl"
@@ -69,6 +82,24 @@ def ask(client, path, method, query=""):
     content = b"" if answer.headers.get("Content-Type", "").startswith("text/event-stream") else answer.read()
     answer.close()
     return answer, content
+
+
+SAYS_NO_SCORE = {"/health", "/metrics", "/v1/regions", "/v1/stream", "/ogc", "/ogc/conformance", "/ogc/collections"}
+
+
+@pytest.mark.parametrize(("path", "method"), [asked for asked in OPERATIONS if asked[0] not in SAYS_NO_SCORE])
+def test_it_answers_no_score_while_they_are_withheld(kept_back, path, method):
+    answer, content = ask(Client(kept_back), path, method)
+    assert (answer.status, json.loads(content)["detail"]) == (503, WITHHELD.in_words())
+
+
+def test_that_they_are_withheld_is_said_where_a_client_looks_for_news(kept_back):
+    client = Client(kept_back)
+    answer = client.ask("/v1/stream", preload_content=False)
+    first = json.loads(next(line for line in answer if line.startswith(b"data: ")).removeprefix(b"data: "))
+    answer.close()
+    told = (first, client.json("/health"), client.json("/v1/regions")["regions"][0])
+    assert [each["withheld"] for each in told] == [WITHHELD.in_words()] * 3
 
 
 @guarded

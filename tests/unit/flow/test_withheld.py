@@ -1,0 +1,102 @@
+"""While scores are withheld the job counts on, and no score reaches the store, a frame, or an outcome."""
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from schemas.audit.verify import read_log, records
+from schemas.errors import SettingsError
+from schemas.left_behind.withheld import read_withheld, withheld_path
+from streaming.__main__ import app
+from tests.harness.batch import Rows, publisher_to, scored_row
+from tests.harness.memory_sink import MemorySink
+from tests.harness.points import points_in, tags_of
+from tests.harness.toy import toy_artifact, toy_spec
+
+WHY = "the council asked for it"
+
+
+@pytest.fixture
+def withhold(tmp_path, monkeypatch):
+    """The command, for one deployment in `tmp_path`."""
+    for name, place in {"FRAMES": "frames", "AUDIT": "audit.jsonl", "CHECKPOINT": "checkpoint"}.items():
+        monkeypatch.setenv(f"RISK_{name}", str(tmp_path / place))
+
+    def run(*words):
+        return CliRunner().invoke(app, ["withhold", *words], catch_exceptions=False).output
+
+    return run
+
+
+def told(sink):
+    """Measurement -> fields of its points, of all that was written since the last time."""
+    written = b"".join(sink.writes).decode()
+    sink.writes.clear()
+    points = {}
+    for key, _, fields in points_in(written):
+        points.setdefault(key.partition(",")[0], {})[tags_of(key)["region"]] = fields
+    return points
+
+
+def test_no_score_is_published_meanwhile_and_all_are_from_the_next_batch_on(withhold, tmp_path):
+    published, sink, frames = [], MemorySink(), tmp_path / "frames"
+    publisher = publisher_to(
+        sink, tmp_path / "checkpoint", watchers=[published.append], withheld=lambda: read_withheld(frames)
+    )
+    folder = toy_artifact(tmp_path / "artifacts", toy_spec())
+    region = toy_spec().region
+
+    publisher(Rows(scored_row(folder, 60)), 0)
+    shown = told(sink)
+    assert {"risk", "top", "unusual", "pipeline"} <= shown.keys()
+    assert shown["pipeline"][region]["scores_of"] == "60.0"
+
+    assert WHY in withhold(f"  {WHY}\n")
+    publisher(Rows(scored_row(folder, 120)), 1)
+    hidden = told(sink)
+    assert hidden.keys() == {"pipeline"}
+    ledger = hidden["pipeline"][region]
+    assert (ledger["scores_of"], ledger["as_of"], ledger["model"], ledger["counted"]) == (
+        *("0.0", "120.0", '"withheld"', "1.0"),
+    )
+    assert not published[-1].frames
+    assert not published[-1].views
+    assert published[-1].withheld.endswith(f": {WHY}")
+    assert published[-1].summaries[region].as_of_s == 120
+
+    withhold("--end")
+    publisher(Rows(scored_row(folder, 180)), 2)
+    again = told(sink)
+    assert len(again["risk"]) == len(shown["risk"])
+    assert again["pipeline"][region]["model"] == shown["pipeline"][region]["model"]
+    assert published[-1].views.keys() == {region}
+
+
+def test_both_are_on_record_and_a_second_reason_keeps_the_first_time(withhold, tmp_path):
+    withhold(WHY)
+    first = read_withheld(tmp_path / "frames")
+    path = withheld_path(tmp_path / "frames")
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(first, since_s=first.since_s - 100)))
+    withhold("another reason")
+    assert read_withheld(tmp_path / "frames").since_s == first.since_s - 100
+    withhold("--end")
+    withhold("--end")  # what is not withheld stays as it is
+    kept = [(each.event, next(iter(each.details.values()))) for each in records(read_log(tmp_path / "audit.jsonl"))]
+    assert [event for event, _ in kept] == ["scores_withheld"] * 2 + ["scores_shown_again"] * 2
+    assert [said.rpartition(": ")[2] for _, said in kept] == [WHY, "another reason", "another reason", "shown"]
+
+
+@pytest.mark.parametrize("words", [(), ("  ",), ("because", "--end")])
+def test_a_reason_or_an_end_is_asked_for(withhold, words, tmp_path):
+    with pytest.raises(SettingsError, match="nothing to do"):
+        withhold(*words)
+    assert not (tmp_path / "audit.jsonl").exists()
+
+
+def test_a_file_that_nobody_can_read_withholds(withhold, tmp_path):
+    path = withheld_path(tmp_path / "frames")
+    path.parent.mkdir()
+    path.write_text("{", encoding="utf-8")
+    assert "cannot be read" in read_withheld(path.parent).because
+    withhold("--end")
+    assert read_withheld(path.parent) is None
