@@ -85,6 +85,7 @@ class FileJob:
             artifacts=self.artifacts,
             checkpoint=self.folder / "checkpoint",
             audit=self.folder / "audit.jsonl",
+            frames=self.folder / "frames",
             clock=self.clock,
             trigger_s=0.05,
             top_k=TOP_K,

@@ -4,6 +4,7 @@ import logging
 import shutil
 import time
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from models.scoring import score
 from schemas.errors import ArtifactError
 from schemas.left_behind.batch_log import logged_batches, logged_days
 from schemas.left_behind.follower_states import FollowerStates
+from schemas.left_behind.withheld import Withheld, withheld_path
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.rows import FIELDS
 from streaming.flow.score import scored_frame
@@ -216,6 +218,17 @@ def test_on_the_wall_clock_a_silent_region_is_scored_at_every_tick(new_job, toy,
     add(job, spec)
     with job.running():
         job.wait_until(lambda: len(job.frames("riverton")) >= 4)
+        switch = withheld_path(job.settings.frames)
+        switch.parent.mkdir()
+        switch.write_bytes(msgspec.json.encode(Withheld(since_s=NOW, because="tried")))
+        job.wait_until(lambda: sum("riverton" in batch.summaries for batch in job.published if batch.withheld) >= 2)
+        shown = len(job.frames("riverton"))
+        switch.unlink()
+        job.wait_until(lambda: len(job.frames("riverton")) >= shown + 2)
+    withheld = [b"riverton" in lines and b'model="withheld"' in lines for lines in job.sink.writes]
+    assert sum(withheld) >= 2
+    assert not any(b"risk," in lines for lines, is_ledger in zip(job.sink.writes, withheld, strict=True) if is_ledger)
+    job.sink.writes[:] = [lines for lines, is_ledger in zip(job.sink.writes, withheld, strict=True) if not is_ledger]
     ticks = [frame.tick_s for frame in job.frames("riverton")]
     assert ticks == sorted(set(ticks))
     of_the_region = [[line for line in lines.splitlines() if b"region=riverton" in line] for lines in job.sink.writes]
