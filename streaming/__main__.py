@@ -11,6 +11,7 @@ from streaming.cli import (
     check,
     demo,
     doctor,
+    documents,
     feedback,
     left_behind,
     pod,
@@ -47,6 +48,7 @@ app.command("checkpoint", rich_help_panel=_JOB)(left_behind.checkpoint)
 app.command("withhold", rich_help_panel=_JOB)(left_behind.withhold)
 app.command("audit", rich_help_panel=_JOB)(left_behind.audit)
 app.command("retention", rich_help_panel=_JOB)(retention.retention)
+app.command("documents", rich_help_panel=_JOB)(documents.documents)
 app.command("rebuild", rich_help_panel=_JOB)(rebuild.rebuild)
 app.add_typer(feedback.feedback_app, name="feedback", rich_help_panel=_JOB)
 app.command("cells", rich_help_panel=_SETUP)(cells.cells)

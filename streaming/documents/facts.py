@@ -1,0 +1,102 @@
+"""What the documents say, of an artifact and its deployment; what only the agency knows is marked, and counted."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from models.artifact.manifest import Manifest
+from models.files.layouts import LAYOUTS, OWNERS_TERMS
+from models.training.card import VERDICTS
+from schemas import product_version
+from schemas.errors import not_installed
+from schemas.event import ORIGINS
+from schemas.limits import OLDEST_SCORES_S
+from schemas.spec import HOUR_S
+from streaming.disk.retention import TABLE
+
+TEMPLATES = Path(__file__).with_name("templates")
+SUFFIX = ".md.j2"
+_AREA_KM2 = 1e-6  # of a square metre
+_PLAIN = {
+    "better": "better than that count, by {} of the score that is measured",
+    "tie": "as good as that count, and no better",
+    "worse": "worse than that count, by {} of the score that is measured",
+}
+
+
+@dataclass(slots=True)
+class AgencysPart:
+    """Marks what the agency has to write. asked: what was asked of it, in one document."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def __call__(self, what: str) -> str:
+        self.asked.append(what)
+        return f"**[the agency: {what}]**"
+
+
+def facts_of(manifest: Manifest, now_s: float) -> Mapping[str, Any]:
+    """By the names that the templates use."""
+    spec, data = manifest.spec, manifest.data
+    hidden = [origin for origin in ORIGINS if origin not in spec.counted_origins]
+    return {
+        "region": spec.region,
+        "cell_m": spec.grid.cell_m,
+        "cells": spec.grid.cells,
+        "area_km2": spec.grid.cells * spec.grid.cell_m**2 * _AREA_KM2,
+        "categories": _words(spec.categories),
+        "purpose": spec.purpose,
+        "counted": _words(spec.counted_origins),
+        "not_counted": _words(hidden),
+        "answered_by": _words(spec.answered_by),
+        "horizons": _words(spec.horizon_names),
+        "late_h": spec.late_limit_s / HOUR_S,
+        "stale_min": OLDEST_SCORES_S // 60,
+        "incidents": data.incidents,
+        "first": _date(data.first_s),
+        "cutoff": _date(data.cutoff_s),
+        "file": data.file_name,
+        "sha256": data.sha256,
+        "terms": LAYOUTS[data.layout].notice if data.layout in LAYOUTS else OWNERS_TERMS,
+        "version": manifest.version,
+        "network": manifest.network,
+        "product": product_version(),
+        "plain": _plain,
+        "results": [(row["horizon"], VERDICTS[str(row["verdict"])], row) for row in manifest.evaluation],
+        "kept": [kept for kept in TABLE if kept.ended_by != "you"],
+        "made": _date(now_s),
+    }
+
+
+def documents_of(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """Each document: its file's name, its text in Markdown, and what it asks of the agency.
+
+    Raises SettingsError without Jinja.
+    """
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ModuleNotFoundError as error:
+        raise not_installed(error, "evaluate") from error
+    loader = FileSystemLoader(TEMPLATES)
+    environment = Environment(  # noqa: S701 - it writes Markdown, of texts that are checked
+        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    for name in sorted(path.name for path in TEMPLATES.glob(f"*{SUFFIX}")):
+        agency = AgencysPart()
+        yield name.removesuffix(".j2"), environment.get_template(name).render(facts, agency=agency), agency.asked
+
+
+def _plain(row: Mapping[str, str | float]) -> str:
+    """For a reader who knows no score. row: of the manifest's evaluation."""
+    gain = -float(row["difference"]) / float(row["baseline_log_score"]) if row["verdict"] in _PLAIN else 0.0
+    return _PLAIN.get(str(row["verdict"]), "not known").format(f"{abs(gain):.1%}")
+
+
+def _words(names: Sequence[str]) -> str:
+    return ", ".join(name.replace("_", " ") for name in names)
+
+
+def _date(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).date().isoformat()

@@ -1,0 +1,83 @@
+"""Documents for officials: made from what is known, open where only the agency knows."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from models.artifact.pointer import champion_of
+from schemas.errors import ArtifactError
+from streaming.__main__ import app
+from streaming.disk.retention import TABLE
+from streaming.documents.facts import documents_of, facts_of
+from tests.harness.toy import toy_artifact, toy_spec
+
+SAMPLE = Path(__file__).parents[3] / "streaming" / "sample" / "artifacts"
+GOLDEN = Path(__file__).with_name("documents.txt")
+NOW_S = 1_764_000_000
+NAMES = [
+    *("datasheet.md", "fundamental-rights.md", "impact-assessment.md", "public-guide.md", "transparency-record.md")
+]
+
+
+def made(manifest):
+    """By the files' names, (text, what is asked of the agency)."""
+    facts = {**facts_of(manifest, NOW_S), "product": "1.2.3"}
+    return {name: (text, asked) for name, text, asked in documents_of(facts)}
+
+
+@pytest.fixture(scope="module")
+def of_chicago():
+    return made(champion_of(SAMPLE, "chicago").manifest)
+
+
+def test_they_are_those_that_were_read_and_approved(of_chicago):
+    """After a change read the difference, and then write the new texts there."""
+    assert "\n".join(f"#### {name}\n{text}" for name, (text, _) in of_chicago.items()) == GOLDEN.read_text("utf-8")
+
+
+def test_what_is_kept_is_that_of_the_table(of_chicago):
+    rows = re.findall(r"^\| (.+?) \|", of_chicago["impact-assessment.md"][0], re.MULTILINE)[2:]
+    assert rows == [kept.what for kept in TABLE if kept.ended_by != "you"]
+
+
+@pytest.mark.parametrize(("name", "last"), [("impact-assessment.md", "d"), ("fundamental-rights.md", "f")])
+def test_a_draft_has_each_point_of_its_article_and_claims_nothing(of_chicago, name, last):
+    text, _ = of_chicago[name]
+    points = re.findall(r"^## \((\w)\)", text, re.MULTILINE)
+    assert points == [chr(letter) for letter in range(ord("a"), ord(last) + 1)]
+    assert text.startswith("# Draft of ")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_document_leaves_to_the_agency_what_only_it_knows(of_chicago, name):
+    text, asked = of_chicago[name]
+    assert len(asked) == text.count("**[the agency: ") >= 5
+    assert not re.search(r"complian(t|ce)|complies|certified|guarantee", text.replace("claims no compliance", ""))
+    assert not re.search("predictive policing", text, re.IGNORECASE)
+
+
+def test_a_region_without_a_trained_network_says_so(tmp_path):
+    manifest = champion_of(toy_artifact(tmp_path, toy_spec()).parents[1], toy_spec().region).manifest
+    texts = made(manifest)
+    assert manifest.evaluation == []
+    assert "it has not been trained yet" in texts["public-guide.md"][0]
+    assert "not trained yet" in texts["transparency-record.md"][0]
+
+
+def test_the_command_writes_them_and_counts_what_is_open(tmp_path):
+    def run(region):
+        words = ["documents", "--region", region, "--out", tmp_path / "out"]
+        ran = CliRunner().invoke(
+            app, list(map(str, words)), env={"RISK_ARTIFACTS": str(SAMPLE)}, catch_exceptions=False
+        )
+        return ran.output
+
+    said = run("chicago").splitlines()
+    assert [Path(line.partition(":")[0]).name for line in said] == NAMES
+    for line in said:
+        path, _, rest = line.partition(": ")
+        assert int(rest.split()[0]) == Path(path).read_text(encoding="utf-8").count("**[the agency: ")
+    with pytest.raises(ArtifactError):
+        run("nowhere")
