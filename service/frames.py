@@ -10,8 +10,8 @@ from schemas.errors import SinkError
 from schemas.frame import RiskFrame
 from schemas.left_behind.frame_file import SUFFIX, StoredFrames, read_frames
 from schemas.left_behind.withheld import read_withheld
-from schemas.limits import MAX_REGIONS, OLDEST_SCORES_S
-from schemas.spec import ALL_CATEGORIES, Spec
+from schemas.limits import EXPIRES_DAYS, MAX_REGIONS, OLDEST_SCORES_S
+from schemas.spec import ALL_CATEGORIES, DAY_S, Spec
 
 log = logging.getLogger(__name__)
 _MOST_PAGED = 16  # frames
@@ -73,6 +73,23 @@ def is_stale(frames: StoredFrames, now_s: float) -> bool:
     """Whether the scores are for a time too long ago, or ahead of this clock, as `health` and the pages judge it."""
     frame = frames.by_category
     return abs(now_s - frame.as_of_s) > max(OLDEST_SCORES_S, _TICKS * frame.spec.tick_s)
+
+
+def expired(frame: RiskFrame) -> str | None:
+    """That the version is so old that what was measured of it says little of the scores; None while it is not.
+
+    A version's name begins with the time when it was made; that of the baseline alone does not.
+    """
+    try:
+        made = datetime.strptime(frame.model.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    days = int((frame.as_of_s - made.timestamp()) // DAY_S)
+    return (
+        f"the model was made {days} days ago, and what was measured of it says little of now"
+        if days > EXPIRES_DAYS
+        else None
+    )
 
 
 def view_of(frames: StoredFrames, category: str) -> tuple[RiskFrame, int] | None:

@@ -18,7 +18,7 @@ from schemas.areas import Area, cells_inside
 from schemas.grid import Cells, Grid
 from schemas.left_behind.frame_file import StoredFrames
 from schemas.spec import SLUG
-from service.frames import Frames, instant, is_stale
+from service.frames import Frames, expired, instant, is_stale
 from service.sign_in import COOKIE, put_off
 from service.tokens import ANYONE, Caller, Rates, Tokens, read_tokens
 
@@ -140,6 +140,7 @@ class Now:
             "withheld": self.withheld or None,
             "clock": self.frames.clock,
             "model": frame.model,
+            "expired": expired(frame),
             "baseline_only": frame.baseline_only,
             "digest": self.frames.digest,
             "change": {"since": instant(self.frames.change_since_s), "says": self.frames.change}

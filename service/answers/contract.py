@@ -34,6 +34,7 @@ class Facts(Closed):
     withheld: str | None = Field(description="Why no scores are shown: what asks for them is answered with 503")
     clock: Literal["wall", "event"] = Field(description="event: a replay; its scores are not for now")
     model: str = Field(description="Version of the artifact, or `baseline` and why the network gave no scores")
+    expired: str | None = Field(description="That the version is old: train it again, or evaluate it anew")
     baseline_only: bool
     digest: str = Field(description="Of the frame, as in the job's log of batches")
     change: Change | None = Field(description="A change of the region that the forecast follows for three days or more")

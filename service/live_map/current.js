@@ -53,6 +53,8 @@ export function showState(facts, now_s) {
   const reason = model.includes(":") ? ` (${model.slice(model.indexOf(":") + 1)})` : "";
   put("fallback", `Baseline only: these are the usual figures for this hour of the week, the network gave no scores${reason}.`);
   $("fallback").hidden = !facts.baseline_only;
+  put("expired", `EXPIRED: ${facts.expired}.`);
+  $("expired").hidden = !facts.expired;
   const { change } = facts;
   if (change) put("change", changeInWords(change, timezone));
   $("change").hidden = !change;

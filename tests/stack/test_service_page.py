@@ -269,7 +269,7 @@ def test_a_place_is_found_by_coordinates_or_a_cell_and_another_text_is_refused(b
 
 
 def test_an_old_frame_is_grey_and_says_stale_in_large_letters(browser, folder):
-    leave_frame(folder, age_s=900)
+    leave_frame(folder, age_s=900, model="20240101T000000Z-0a1b2c3d")
     with running(the_service(folder)) as base:
         screens = [{"width": 1280, "height": 720}, {"width": 390, "height": 844}]
         pages = browser(*({"url": f"{base}/", "theme": "dark", **screen} for screen in screens))
@@ -280,6 +280,7 @@ def test_an_old_frame_is_grey_and_says_stale_in_large_letters(browser, folder):
         assert page["veil"].startswith("STALE")
         assert page["title"].startswith("STALE · ")
         assert page["label"].startswith("STALE – last score")
+        assert page["expired"].startswith("EXPIRED: the model was made ")
     assert pages[0]["card"] <= pages[0]["footer"]  # nothing covers anything
 
 

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import time
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from service.answers.written import NUMBERS, number
 from service.service import AnswerCache
 from streaming.sinks.line_protocol import risk_lines
 from tests.harness.points import stored_points
-from tests.harness.service import Client, running, toy_service
+from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.unit.service.answers.conftest import CHOICES, SQUARE, column
 
 
@@ -195,3 +197,21 @@ def test_a_region_where_no_street_lies_has_none_and_a_broken_file_is_named_in_th
         answer = Client(base).get("/v1/regions/riverton/streets")
     assert answer.status == 503
     assert b"broken.json" not in answer.data
+
+
+@pytest.mark.parametrize(
+    ("days", "model", "said"),
+    [
+        (400, "{:%Y%m%dT%H%M%SZ}-0a1b2c3d", None),
+        (401, "{:%Y%m%dT%H%M%SZ}-0a1b2c3d", "the model was made 401 days ago"),
+        (401, "baseline:RuntimeError", None),
+        (401, "my-model", None),
+    ],
+)
+def test_a_version_whose_card_is_old_is_said_to_be_expired(tmp_path, days, model, said):
+    made = datetime.fromtimestamp(time.time() - days * 86_400 - 60, UTC)
+    leave_frame(tmp_path, model=model.format(made))
+    with running(toy_service(tmp_path)) as base:
+        (region,) = Client(base).json("/v1/regions")["regions"]
+    assert (region["expired"] or "").startswith(said or "")
+    assert bool(region["expired"]) == bool(said)
