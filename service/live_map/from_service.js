@@ -48,7 +48,7 @@ async function work(steps, tries = 0, answered = new Map()) {
 }
 function showNone() {
   document.body.dataset.state = withheld ? "withheld" : "wait";
-  put("state", withheld ? "WITHHELD" : "WAIT"); put("banner", withheld ? `WITHHELD – ${withheld}` : NO_SCORES);
+  put("state", withheld ? "WITHHELD" : "WAIT"); put("banner", withheld ? `${withheld[0].toUpperCase()}${withheld.slice(1)}` : NO_SCORES);
 }
 async function begin(ask) {
   ({ regions } = await ask("v1/regions"));

@@ -301,7 +301,7 @@ def test_scores_that_are_withheld_leave_an_open_page_and_come_back(browser, fold
         assert waited(lambda: Client(base).json("/v1/regions")["regions"][0]["withheld"] is None)
         (live,) = browser(again)
     assert withheld["state"] == "withheld"
-    assert withheld["banner"] == f"WITHHELD – {word.in_words()}"
+    assert withheld["banner"] == word.in_words().replace("scores", "Scores", 1)
     assert not withheld["total"]
     assert live["state"] == "live"
     assert live["total"]
