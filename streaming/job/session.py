@@ -88,6 +88,7 @@ def _options(settings: Settings, classes_into: Path | None) -> dict[str, str]:
         "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),  # 200 cost 9.6 s a batch
         "spark.sql.execution.arrow.maxRecordsPerBatch": "5000",  # 200,000 objects at once miss every cache
         "spark.python.unix.domain.socket.enabled": "true",
+        "spark.python.daemon.module": "streaming.flow.worker_daemon",  # a new worker is there at once
         "spark.sql.streaming.minBatchesToRetain": "20",
         # The default manager needs 100 ms for what this one does in 20 ms on a local disk. The one for object stores
         # without a rename passes silently over a file that another job has written meanwhile; this one refuses.

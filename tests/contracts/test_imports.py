@@ -61,6 +61,7 @@ def test_only_these_files_may_do_what_ruff_bans(texts):
         "streaming/__main__.py",
         "lifecycle/__main__.py",
         "streaming/watch/__main__.py",
+        "streaming/flow/worker_daemon/__main__.py",
         "streaming/cli/pod.py",  # what Spark told a pod
         "streaming/job/jars.py",  # the Java that Spark will start
     }

@@ -14,6 +14,8 @@ from streaming.flow import decode
 from tests.harness.memory_sink import MemorySink
 from tests.harness.points import of_the_events, stored_points
 
+DAEMON = "streaming.flow.worker_daemon"
+
 
 class FaultySink(MemorySink):
     """Stores the nth write that has content, says that it has not, and takes all others."""
@@ -57,7 +59,7 @@ def spark_workers():
     workers = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-            if "pyspark.daemon" in process.cmdline() and "pyspark.daemon" in process.parent().cmdline():
+            if DAEMON in process.cmdline() and DAEMON in process.parent().cmdline():
                 workers.append(process)
     return workers
 

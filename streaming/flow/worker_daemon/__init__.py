@@ -1,0 +1,1 @@
+"""The process from which Spark forks the Python workers of a stage."""
