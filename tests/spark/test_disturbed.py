@@ -116,10 +116,16 @@ def test_killed_python_workers_cost_a_retry_and_nothing_else(random_job, world, 
     assert_the_same_is_stored(job, undisturbed)
 
 
-def dying(tries):
-    """A decoder that ends its worker as the kernel's out-of-memory killer does, and adds a line to the file `tries`."""
+def dying(tries, from_now_on):
+    """A decoder that ends its worker as the kernel's out-of-memory killer does, and adds a line to the file `tries`.
+
+    As long as there is no file `from_now_on`, it decodes.
+    """
+    sound = decode.decode_messages
 
     def die(*messages, **more):  # within another function: it travels to the workers by value
+        if not os.path.exists(from_now_on):
+            return sound(*messages, **more)
         with open(tries, "a", encoding="utf-8") as file:
             file.write("once more\n")
         os._exit(137)
@@ -133,19 +139,19 @@ def test_a_python_worker_that_dies_at_every_try_ends_the_job_and_nothing_is_comm
 ):
     first, second, *_ = world[1]
     job = random_job("out_of_memory")
-    job.run_through([first])
-    checkpoint, tries = job.settings.checkpoint, tmp_path / "tries.txt"
-    stored, letters = stored_points(job.sink.writes), dict(job.letters.kept)
-    job.send(second)
+    checkpoint, tries, from_now_on = job.settings.checkpoint, tmp_path / "tries.txt", tmp_path / "from_now_on"
     with monkeypatch.context() as patched:
-        patched.setattr(decode, "decode_messages", dying(str(tries)))
+        patched.setattr(decode, "decode_messages", dying(str(tries), str(from_now_on)))
         job.start()
+        job.take_in(first)
+        stored, letters = stored_points(job.sink.writes), dict(job.letters.kept)
+        from_now_on.touch()
+        job.send(second)
         error = job.wait_for_end()
     assert type(error) is SparkFailed
     assert error.exit_code == 7
     assert "a Python worker of Spark ended at every try" in str(error)
     assert len(tries.read_text(encoding="utf-8").splitlines()) == 4
-    # The first run may have been stopped while a batch without messages was open: such a one is committed first.
     assert last_commit(checkpoint)[0] == last_begun(checkpoint) - 1
     assert stored_points(job.sink.writes) == stored
     assert job.letters.kept == letters
