@@ -97,22 +97,6 @@ def test_ewma_profile_is_the_rate_times_how_busy_the_region_is_then(task, half_l
     np.testing.assert_allclose(forecast, by_steps(cube, first, delay, mean_of), rtol=1e-9)
 
 
-def test_the_profile_finds_the_week_that_made_the_counts():
-    week = np.array([[0.5], [0.5], [1.0], [1.0], [1.5], [2.0], [0.5]])  # from Thursday on, mean 1
-    counts = np.random.default_rng(3).poisson(4 * week[np.arange(1400) % 7][:, None, :], (1400, 9, 1))
-    profile = week_profile(cube_of(counts, rows=3, cols=3))
-    np.testing.assert_allclose(np.roll(profile, -3, axis=0), week, atol=0.02)
-
-
-@given(tasks())
-def test_the_profile_has_mean_one_and_is_never_zero(task):
-    cube, first, _ = task
-    profile = week_profile(cube.until(first))
-    assert profile.shape == (cube.steps_per_week, len(cube.categories))
-    assert (profile > 0).all()
-    np.testing.assert_allclose(profile.mean(axis=0), 1)
-
-
 @given(tasks())
 def test_the_profile_is_each_slots_mean_with_one_usual_week_more(task):
     cube, first, _ = task
@@ -247,21 +231,6 @@ def losses(past, validation, delay):
         return float(np.round(minus_log_probability(mean, counts).mean(), 12))
 
     return loss
-
-
-def test_self_exciting_finds_the_excitation_that_made_the_counts():
-    random, keep = np.random.default_rng(1), 0.5 ** (24 / 48)
-    counts = np.zeros((600, 25, 1), np.int32)
-    excitation = np.zeros((25, 1))
-    for step in range(len(counts)):
-        counts[step] = random.poisson(0.7 + 0.3 * excitation)
-        excitation = keep * excitation + (1 - keep) * counts[step]
-    rival = SelfExciting(
-        usual=EwmaProfile(half_lives_days=(240.0,)), half_lives_hours=(12.0, 48.0, 400.0), weights=(0.0, 0.1, 0.3, 0.6)
-    )
-    chosen = rival.fit(cube_of(counts, rows=5, cols=5), 300).chosen
-    assert (chosen["excitation_weight"], chosen["excitation_half_life_hours"]) == (0.3, 48.0)
-    assert chosen["excitation_own_share"] == 1.0
 
 
 @pytest.mark.parametrize("rival", RIVALS, ids=lambda rival: rival.name)

@@ -32,13 +32,6 @@ def test_no_weights_of_a_fine_grid_make_the_counts_likelier(seed, noise):
     assert log_likelihood[0] >= log_likelihood.max() - 1e-4
 
 
-def test_the_truth_beside_nonsense_takes_all_of_the_weight(random):
-    truth = random.gamma(1.0, 1.0, (5000, 1)) + 0.01
-    nonsense = random.permutation(truth)
-    weights = pool_weights([nonsense, truth], random.poisson(truth).astype(np.int32))
-    assert weights[1] > 0.95
-
-
 def test_weights_of_forecasts_that_nothing_followed_are_found():
     weights = pool_weights([np.full((4, 1), 0.1), np.full((4, 1), 0.2)], np.zeros((4, 1), np.int32))
     np.testing.assert_allclose(weights, [1, 0], atol=1e-9)

@@ -27,13 +27,6 @@ def test_tied_cells_catch_what_they_catch_on_average_over_all_orders(mean, count
     np.testing.assert_array_equal(result.ideal, np.reshape(best, (CELLS, STEPS)).sum(axis=1))
 
 
-@given(few, seen, st.permutations(range(CELLS)))
-def test_the_order_of_the_grid_changes_nothing(mean, counts, order):
-    here, there = captured(mean, counts), captured(mean[:, order], counts[:, order])
-    np.testing.assert_allclose(here.caught, there.caught)
-    np.testing.assert_array_equal(here.ideal, there.ideal)
-
-
 @given(few, seen)
 def test_curves_rise_from_nothing_to_everything_and_the_ideal_is_never_below(mean, counts):
     area, caught, ideal = captured(mean, counts).curve()

@@ -116,13 +116,6 @@ def test_the_bound_is_above_the_chance_by_less_than_the_slack(count, mean, exces
         assert bound - _SLACK_NATS < log_chance <= bound + 1e-6 * abs(bound)
 
 
-@pytest.mark.parametrize(("count", "mean", "spread"), [(5, 0.3, 0.2), (40, 12.0, 30.0), (7, 6.9, 0.01)])
-def test_chances_are_those_of_scipy(count, mean, spread):
-    size = mean**2 / spread
-    expected = nbinom.logsf(count - 1, size, size / (size + mean))
-    assert log_chance_of(np.array([count]), np.array([mean]), np.array([spread])) == pytest.approx(expected)
-
-
 def test_without_a_spread_counts_are_poissons():
     assert log_chance_of(np.array([9]), np.array([2.0]), np.zeros(1)) == pytest.approx(poisson.logsf(8, 2.0), rel=1e-4)
 
@@ -130,18 +123,6 @@ def test_without_a_spread_counts_are_poissons():
 def test_a_chance_below_all_numbers_has_its_bound():
     log_chance = log_chance_of(np.array([400.0]), np.array([0.5]), np.array([0.01]))
     assert -3000 < log_chance[0] < -700
-
-
-@given(SEEDS, st.integers(8, 30))
-@settings(max_examples=30, deadline=None)
-def test_places_stand_apart_and_are_seldom(seed, burst):
-    places = unusual_places(recent_with(np.random.default_rng(seed), burst=burst), GRID, CATEGORIES)
-    assert [place.days for place in places] == sorted((place.days for place in places), reverse=True)
-    assert all(place.days >= UNUSUAL_DAYS and place.observed > place.usual for place in places)
-    for category in CATEGORIES:
-        cells = [cell for place in places if place.category == category for cell in place.cells(GRID).tolist()]
-        assert len(cells) == len(set(cells))
-        assert sum(place.category == category for place in places) <= MOST
 
 
 def test_a_burst_is_found_where_it_is():
