@@ -4,10 +4,9 @@ from contextlib import closing
 
 import pytest
 
-from schemas.errors import PipelineError, SettingsError
+from schemas.errors import PipelineError
 from streaming.settings import Settings
 from streaming.sinks.contract import Sink
-from streaming.sinks.influx import InfluxSink
 from streaming.sinks.open import SINKS, open_sink
 
 MEMORY = {"memory": "tests.harness.memory_sink:MemorySink"}  # the fake, which is held to the same contract
@@ -122,19 +121,3 @@ def test_it_may_be_closed_twice(opened):
     sink.write(FIRST)
     sink.close()
     sink.close()
-
-
-def test_settings_choose_the_sink(tmp_path):
-    chosen = open_sink(Settings(sink=f"file:{tmp_path}/scores.lp"))
-    chosen.check()
-    assert (tmp_path / "scores.lp").exists()
-    store = open_sink(Settings(sink="influxdb"))
-    assert isinstance(store, InfluxSink)
-    for sink in (chosen, store):
-        sink.close()
-
-
-@pytest.mark.parametrize("name", ["", "file:", "influx", "FILE:x", "http://store"])
-def test_an_unknown_sink_is_refused(name):
-    with pytest.raises(SettingsError, match=r"(a file is|use) file:PATH"):
-        open_sink(Settings(sink=name))

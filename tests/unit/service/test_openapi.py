@@ -1,4 +1,4 @@
-"""The document of the interface is the one that is written down, and says of every operation what may go wrong."""
+"""The document of the interface says of every operation what may go wrong, and the page what the limits are."""
 
 import json
 import re
@@ -12,19 +12,13 @@ from service.answers import contract, ogc, scores
 from service.app import document
 from tests.harness.service import Client, leave_frame, running, toy_service
 
-WRITTEN = Path(__file__).parents[3] / "docs" / "reference" / "openapi.json"
 DOCUMENT = document()
 OPERATIONS = [(path, method) for path, one in DOCUMENT["paths"].items() for method in one]
 
 
-def test_the_document_is_the_one_that_is_written_down():
-    written = json.loads(WRITTEN.read_text(encoding="utf-8"))
-    assert written == json.loads(json.dumps(DOCUMENT)), "run `make pages`"
-    assert written["openapi"].startswith("3.1")
-
-
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_every_operation_names_its_problems_and_who_may_ask(path, method):
+    assert DOCUMENT["openapi"].startswith("3.1")
     operation = DOCUMENT["paths"][path][method]
     for status, answer in operation["responses"].items():
         if int(status) >= 400:
@@ -39,7 +33,7 @@ def test_nothing_in_the_document_asks_for_or_tells_of_a_person():
     assert not any(word in names for word in ("person_", "first_name", "address", "phone", "birth"))
 
 
-PAGE = (WRITTEN.parent / "service.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "service.md").read_text(encoding="utf-8")
 
 
 def test_the_page_tells_the_limits_that_there_are():

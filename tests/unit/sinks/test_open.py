@@ -32,7 +32,10 @@ def test_the_setting_names_the_sink_and_its_place(tmp_path):
     ("sink", "message", "remedy"),
     [
         ("fil:x", "sink 'fil:x' is not known", "use one of: influxdb, file; a file is file:PATH"),
+        ("FILE:x", "sink 'FILE:x' is not known", "use one of: influxdb, file; a file is file:PATH"),
+        ("", "sink '' is not known", "use one of: influxdb, file; a file is file:PATH"),
         ("file", "sink file has no path", "use file:PATH"),
+        ("file:", "sink file has no path", "use file:PATH"),
     ],
 )
 def test_a_setting_that_names_no_sink_is_refused(sink, message, remedy):
