@@ -76,8 +76,3 @@ def test_an_equal_challenger_that_is_looked_at_daily_is_wrongly_called_better_in
     daily = mean + student.ppf(0.975, np.maximum(number - 1, 1)) * deviation / np.sqrt(number)
     naive = float((daily[:, first - 1 :] < 0).any(axis=1).mean())
     assert naive > 0.10  # what the sequence is for
-
-
-def test_a_better_one_is_found():
-    noise = correlated(np.random.default_rng(8), 500, 120, 0.3) - 0.5
-    assert float((bounds(noise, alpha=0.05).upper[:, 13:] < 0).any(axis=1).mean()) > 0.7

@@ -105,6 +105,8 @@ def test_the_places_are_the_least_likely_of_all_zones_counted_by_hand(seed, burs
         for place in places
     ]
     assert by_scan == places_by_hand(recent)
+    assert [place.days for place in places] == sorted((place.days for place in places), reverse=True)
+    assert all(place.days >= UNUSUAL_DAYS for place in places)
 
 
 @given(st.integers(5, 10**6), st.floats(1e-12, 1e4), st.floats(1e-6, 1e3))

@@ -19,18 +19,6 @@ def counting():
     return ArtifactCache(read), reads
 
 
-def test_versions_that_come_and_go_are_not_kept_and_the_regions_do_not_push_each_other_out():
-    kept, reads = counting()
-    for version in range(300):
-        for region in range(300):
-            kept(f"/artifacts/r{region}/{version:03d}")
-    assert sum(map(len, kept._kept.values())) == 300 * KEPT_VERSIONS
-    reads.clear()
-    for region in range(300):
-        kept(f"/artifacts/r{region}/299")
-    assert reads == []
-
-
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4))))
 def test_it_gives_what_reading_gives_and_the_last_asked_for_are_not_read_again(asked):
     kept, reads = counting()
