@@ -46,18 +46,21 @@ def test_a_rival_that_knows_the_future_is_refused(task, monkeypatch):
         evaluated(task)
 
 
-def test_a_feature_that_knows_the_future_is_refused(task, monkeypatch):
+@pytest.fixture(scope="module")
+def honest(task):
+    return features_of(task)
+
+
+def test_a_feature_that_knows_the_future_is_refused(task, honest, monkeypatch):
     """Told a day that has not been, by counts that take it."""
     ended = until(task, int(task.cube.starts_s[task.test]))
-    np.testing.assert_array_equal(features_of(task), features_of(ended))
-    honest, honest_spec = Replay.lead_to, product.spec_of
-    monkeypatch.setattr(
-        product, "spec_of", lambda task: msgspec.structs.replace(honest_spec(task), future_limit_s=DAY_S)
-    )
+    np.testing.assert_array_equal(honest, features_of(ended))
+    lead_to, spec_of = Replay.lead_to, product.spec_of
+    monkeypatch.setattr(product, "spec_of", lambda task: msgspec.structs.replace(spec_of(task), future_limit_s=DAY_S))
 
     def hasty(self, as_of_s):
         self.lag_s = -DAY_S
-        return honest(self, as_of_s)
+        return lead_to(self, as_of_s)
 
     monkeypatch.setattr(Replay, "lead_to", hasty)
     assert (features_of(task) != features_of(ended)).any(), "the plant leaks nothing"
@@ -66,10 +69,11 @@ def test_a_feature_that_knows_the_future_is_refused(task, monkeypatch):
         evaluated(task)
 
 
-def test_with_a_delay_no_feature_knows_the_unreported_day(task):
+def test_with_a_delay_no_feature_knows_the_unreported_day(task, honest):
     unreported = int(task.cube.starts_s[task.test - 1])
-    np.testing.assert_array_equal(features_of(task, delay=1), features_of(until(task, unreported), delay=1))
-    assert (features_of(task, delay=1) != features_of(task)).any()
+    delayed = features_of(task, delay=1)
+    np.testing.assert_array_equal(delayed, features_of(until(task, unreported), delay=1))
+    assert (delayed != honest).any()
     assert task.cube.counts[task.test - 1].sum() > 0
 
 

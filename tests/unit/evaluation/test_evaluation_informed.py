@@ -44,15 +44,22 @@ def learned(task, *, delay=0):
     return learn(task, kinds, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
 
 
+@pytest.fixture(scope="module")
+def known(files):
+    """The task with the forecasts as they were issued, and what was learned of it without a delay."""
+    task = task_of(files, forecasts(SERIES))
+    return task, learned(task)
+
+
 def first_judged(task, learnt):
     (inputs,) = judged_inputs(task, learnt, [range(task.test, task.test + 1)])
     return inputs[RiskNetwork.inputs][0]
 
 
 @pytest.mark.parametrize("delay", [0, 3])
-def test_a_step_knows_what_was_issued_until_it_begins_however_late_incidents_are_known(files, delay):
-    task = task_of(files, forecasts(SERIES))
-    learnt = learned(task, delay=delay)
+def test_a_step_knows_what_was_issued_until_it_begins_however_late_incidents_are_known(known, delay):
+    task, learnt = known
+    learnt = learned(task, delay=delay) if delay else learnt
     values = first_judged(task, learnt)
     column = learnt.engine.spec.features.index("cov_wind_4h")
     hour = (int(task.cube.starts_s[task.test]) - START) // 3600
@@ -63,17 +70,16 @@ def test_a_step_knows_what_was_issued_until_it_begins_however_late_incidents_are
     refuse_leaking_features(task, learnt, task.test, values, delay=delay)
 
 
-def test_a_feature_that_knew_what_was_issued_later_is_a_leak(files):
-    task = task_of(files, forecasts(SERIES))
-    learnt = learned(task)
+def test_a_feature_that_knew_what_was_issued_later_is_a_leak(known):
+    task, learnt = known
     values = first_judged(task, learnt).copy()
     values[..., learnt.engine.spec.features.index("cov_wind_4h")] += 0.5
     with pytest.raises(LeakError, match="cov_wind_4h"):
         refuse_leaking_features(task, learnt, task.test, values, delay=0)
 
 
-def test_what_sees_the_features_gains_by_the_known_effect_and_it_is_said(files, quick):
-    informed_task = task_of(files, forecasts(SERIES))
+def test_what_sees_the_features_gains_by_the_known_effect_and_it_is_said(known, quick):
+    informed_task = known[0]
     plain, informed = (
         evaluated(task, regressions=(PoissonGlm(),))
         for task in (replace(informed_task, covariates=OutsideSeries()), informed_task)

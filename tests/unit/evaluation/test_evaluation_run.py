@@ -15,12 +15,18 @@ from models.evaluation.rivals.means import Historical
 from models.evaluation.rivals.rule import Rule
 from models.evaluation.row import MIXED_IN
 from models.evaluation.spool import Spool
+from tests.harness.quick_training import one_penalty
 from tests.harness.small_task import evaluated, plan_of
+
+
+def evaluated_by_all(task):
+    with one_penalty():
+        return evaluated(task, regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
 
 
 @pytest.fixture(scope="module")
 def evaluation(task, few_trees):
-    return evaluated(task, regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
+    return evaluated_by_all(task)
 
 
 def test_every_row_is_there_and_the_order_is_that_of_the_log_score(evaluation):
@@ -95,7 +101,7 @@ def test_cells_that_are_not_scored_have_no_part(task, evaluation):
 
 
 def test_nothing_is_fitted_or_chosen_by_what_is_judged(evaluation, other_end, few_trees):
-    again = evaluated(other_end, regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
+    again = evaluated_by_all(other_end)
     for row in evaluation.rows:
         same = again.row(row.model)
         assert (row.model, row.chosen, row.dispersion) == (same.model, same.chosen, same.dispersion)

@@ -35,7 +35,7 @@ def trained(values):
     if len(values):
         spec = msgspec.structs.replace(spec, covariates=(WIND_SERIES,))
         spec = msgspec.structs.replace(spec, features=features_of(spec))
-    options = TrainingOptions(step_s=4 * HOUR, epochs=2, seed=0)
+    options = TrainingOptions(step_s=6 * HOUR, epochs=2, seed=0)
     return train(IncidentHistory.of(table, spec, CUTOFF, values), options, report=lambda what, share: None)
 
 
