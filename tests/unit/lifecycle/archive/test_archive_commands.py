@@ -1,7 +1,7 @@
 """The command `archive` as an operator types it."""
 
 import os
-import signal
+import threading
 import time
 
 import msgspec
@@ -167,23 +167,20 @@ def test_an_archive_that_cannot_be_written_is_named(tmp_path):
         ArchiveTable(str(tmp_path / "file"), {})
 
 
-def test_it_goes_on_until_it_is_stopped(world, path, commands):
+def test_it_goes_on_until_it_is_stopped(run, world, path, monkeypatch):
     """A day that becomes final while it waits is written at its next run."""
-    environment = os.environ | {"RISK_CHECKPOINT": str(world.checkpoint), "RISK_ARCHIVE": str(path)}
-    with open(os.devnull, "wb") as nowhere:
-        words = ("lifecycle", "archive", "--every", "0.0001")
-        process = commands.popen(*words, out=(nowhere, nowhere), env=environment)
-    try:
-        for days in (2, 3):
-            deadline = time.monotonic() + 60
-            while not (path / "_delta_log" / f"{days:020d}.json").exists():
-                assert time.monotonic() < deadline, "no commit"
-                time.sleep(0.1)
+    waited = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout):
+            waited.append(timeout)
             quiet_days(world, TODAY + 6, TODAY + 6)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
-    finally:
-        process.kill()
+            if len(waited) == 2:
+                self.set()
+
+    monkeypatch.setattr("lifecycle.cli.archive.stop_on_signals", Stop)
+    run("archive", "--every", "0.5")
+    assert waited == [1800, 1800]
     assert days_in(rows_of(path)) == [TODAY + 1, TODAY + 2, TODAY + 3]
 
 

@@ -35,10 +35,8 @@ def client(views, frames, clock):
 
 
 @pytest.fixture
-def an_hour_later(clock):
-    clock.ahead_s = 3600
-    yield
-    clock.ahead_s = 0
+def an_hour_later(clock, monkeypatch):
+    monkeypatch.setattr(clock, "ahead_s", 3600)
 
 
 def column(views, category, horizon, name):

@@ -10,7 +10,7 @@ from models.readiness.answer import ASSUMES
 from models.readiness.reach import DETOUR
 from schemas.areas import area_of
 from schemas.left_behind.frame_file import write_frames
-from tests.harness.service import Client, Clock, leave_frame, running, toy_service
+from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.harness.toy import toy_constants, toy_frame, toy_grid, toy_spec
 
 ADDRESS = "/v1/regions/village/posts"
@@ -22,11 +22,6 @@ TWO_KM = {"reach_minutes": 2 * DETOUR, "speed_kmh": 60, "busy": 0.0}  # by strai
 def spot(cell, **changes):
     lat, lon = (float(degrees[cell]) for degrees in ROW.grid.centres())
     return {"lat": lat, "lon": lon, **changes}
-
-
-@pytest.fixture(scope="module")
-def clock():
-    return Clock()
 
 
 @pytest.fixture(scope="module")
@@ -144,16 +139,11 @@ def test_what_is_no_question_is_refused_with_a_remedy(client, changes, said):
     assert said in problem["detail"]
 
 
-def test_stale_scores_are_refused_where_current_ones_are_required(client, clock):
-    assert asked(client, 0, view="?require=current")[0] == 200
-    clock.ahead_s = 3600
-    try:
-        assert asked(client, 0, view="?require=current")[0] == 503
-        status, said = asked(client, 0)
-        assert (status, said["stale"]) == (200, True)
-        assert "not for now" in said["warnings"][0]
-    finally:
-        clock.ahead_s = 0
+@pytest.mark.usefixtures("an_hour_later")
+def test_an_answer_from_stale_scores_says_that_it_is_not_for_now(client):
+    status, said = asked(client, 0)
+    assert (status, said["stale"]) == (200, True)
+    assert "not for now" in said["warnings"][0]
 
 
 def test_another_horizon_is_one_of_the_regions(client):

