@@ -57,7 +57,7 @@ def test_a_signal_reaches_it_and_its_group(commands, folder, number, code):
     assert process.wait(30) == process.poll() == code
 
 
-@pytest.mark.parametrize("words", [("--version",), ("health",), ("check", "no file")])
+@pytest.mark.parametrize("words", [("health",), ("check", "no file")])
 def test_a_command_of_the_product_ends_as_it_does_alone(commands, words):
     forked, alone = commands.run("streaming", *words, env=ENVIRONMENT), real("streaming", *words, cwd=ROOT)
     assert (forked.returncode, forked.stdout, forked.stderr) == (alone.returncode, alone.stdout, alone.stderr)

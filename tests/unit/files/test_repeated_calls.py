@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.files.repeated_calls import merge_repeated
@@ -61,6 +61,7 @@ def towns(draw):
     return list(zip(random.integers(0, span_s, 60).tolist(), lat + north, east, random.integers(0, 2, 60), strict=True))
 
 
+@settings(max_examples=50)
 @given(towns())
 def test_what_is_left_is_what_every_pair_looked_at_leaves(calls):
     table = table_of(calls)

@@ -123,5 +123,5 @@ def test_any_order(kind, tmp_path, request, mlflow_template):
         desk.made = maker.made
         return AnyOrder(desk, names)
 
-    examples, steps = {"folder": (25, 20), "mlflow": (6, 15), "server": (3, 15)}[kind]
+    examples, steps = {"folder": (20, 20), "mlflow": (6, 15), "server": (3, 15)}[kind]
     run_state_machine_as_test(begin, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None))
