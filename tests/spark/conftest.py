@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -20,6 +21,8 @@ from tests.harness.file_job import FileJob
 from tests.harness.random_world import HISTORY_END_S, MERGE, REGIONS, START_S, random_batches
 from tests.harness.region_bench import Bench, empty_history
 from tests.harness.toy import CREATED, publish_artifact, toy_constants, toy_grid, toy_network, toy_spec
+
+MORE_BATCHES = 12
 
 
 def region_spec(region, **changes):
@@ -131,11 +134,18 @@ def random_job(new_job, world, networks, publish):
     return make
 
 
+def connections(session):
+    """How many Spark's Java has open."""
+    java = psutil.Process(session.sparkContext._jvm.java.lang.ProcessHandle.current().pid())
+    return sum(connection.status != psutil.CONN_LISTEN for connection in java.net_connections(kind="all"))
+
+
 @pytest.fixture(scope="session")
-def undisturbed(random_job, world):
+def undisturbed(random_job, world, session):
     """A job with random regions that has taken in all batches of the world, in one life.
 
-    Its `after_two`: a job as it was after the first two of them.
+    Its `after_two`: a job as it was after the first two of them. Its `opened`: connections that Java had more after
+    `MORE_BATCHES` further ones.
     """
     job = random_job("undisturbed")
     with job.running():
@@ -146,7 +156,10 @@ def undisturbed(random_job, world):
                 job.after_two = FileJob(session=job.session, folder=job.folder)
                 job.after_two.sink.writes += job.sink.writes
                 job.after_two.letters.kept |= job.letters.kept
-        job.wait_until(lambda: job.consumed() == job.sent)
+                job.wait_until(lambda: len(job.published) >= 3)
+                before, first = connections(session), len(job.published)
+        job.wait_until(lambda: job.consumed() == job.sent and len(job.published) >= first + MORE_BATCHES)
+        job.opened = connections(session) - before
     return job
 
 

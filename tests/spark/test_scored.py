@@ -9,6 +9,7 @@ from streaming.flow.rows import FIELDS
 from streaming.roster.roster import load_artifact
 from tests.harness.points import stored_points
 from tests.harness.random_world import OUTCOMES, Recount, known_bad, offline
+from tests.spark.conftest import MORE_BATCHES
 
 
 def artifacts_of(job):
@@ -60,3 +61,8 @@ def test_counts_ledger_and_dead_letters_equal_a_recount_and_scores_the_offline_p
         assert len(seen_1h) == 36 * (2 + 1) * 3
         assert sum(seen_1h.values()) == 2 * 3 * recount.observed_1h(region).sum()  # by category, and together
         assert len(spec.horizons_s) == 3
+
+
+def test_a_batch_leaves_no_connection_open(undisturbed):
+    """A job runs for months. Spark 4.2.0 did not close the one between state and Python worker (SPARK-58932)."""
+    assert undisturbed.opened < MORE_BATCHES / 2
