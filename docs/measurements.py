@@ -244,6 +244,14 @@ _RETRAIN = Measurement(
         _BECAUSE,
     ),
 )
+_DECIDED = Measurement(
+    "Why the version that scores does. One point an hour; none where no record of the audit log says it.",
+    (
+        _REGION,
+        Column("champion", "text", "version"),
+        Column("says", "text", "who made it champion or took it back, when in local time, and why"),
+    ),
+)
 _ARCHIVE = Measurement(
     "When a run of the archive last came to its end. One point an hour, where anybody archives.",
     (_REGION, Column("ended_ago_s", "s", "since then")),
@@ -274,6 +282,7 @@ MEASUREMENTS = {
     "following_hour": _FOLLOWING_HOUR,
     "following_cell": _FOLLOWING_CELL,
     "retrain": _RETRAIN,
+    "decided": _DECIDED,
     "archive": _ARCHIVE,
     "feedback": _FEEDBACK,
 }

@@ -110,6 +110,21 @@ def _champion() -> list[Panel]:
     ]
 
 
+def _why() -> Panel:
+    return stat(
+        "Why it scores",
+        "Who made it champion or took it back, and the reason given, by the audit log. Nothing: it was put there "
+        "without the registry.",
+        (24, 3),
+        f'SELECT last("says") AS "says" FROM "decided" WHERE {HERE} AND time > now() - 30d',
+        "string",
+        text="says",
+        colour=GREY,
+        background=False,
+        without="no record says who chose it",
+    )
+
+
 def _skill() -> Panel:
     return lines(
         "Better than the baseline, by day",
@@ -210,6 +225,7 @@ def _variables() -> list[Json]:
 def model() -> Json:
     panels = [
         *_champion(),
+        _why(),
         *trial_now(),
         text("What to do next", WHAT_TO_DO, (9, 11)),
         because(),

@@ -57,7 +57,12 @@ def _judge_of(settings: Settings, store: Callable[[bytes], object]) -> "TrialJud
     checkpoint, artifacts, feed = settings.checkpoint, settings.artifacts, LiveFeed(settings.checkpoint)
     teacher = Teacher(checkpoint=checkpoint, artifacts=artifacts) if settings.follow == "on" else None
     return TrialJudge(
-        checkpoint=checkpoint, artifacts=artifacts, store=store, cut_hours=feed.cut_hours, teacher=teacher
+        checkpoint=checkpoint,
+        artifacts=artifacts,
+        store=store,
+        cut_hours=feed.cut_hours,
+        audit=settings.audit,
+        teacher=teacher,
     )
 
 

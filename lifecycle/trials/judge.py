@@ -20,6 +20,7 @@ from lifecycle.gate.shadow_day import ShadowHour, drop_unneeded, judged_hours, s
 from lifecycle.gate.trial import Trial, read_trial
 from lifecycle.trials.points import (
     archive_line,
+    decided_line,
     drift_lines,
     gate_line,
     nobody_is_awaited_line,
@@ -29,7 +30,8 @@ from lifecycle.trials.points import (
 from lifecycle.trials.teach import Teacher
 from models.local_time import hour_of_week
 from models.measures.outcomes import Forecast
-from schemas.errors import ArtifactError, CheckpointError, RiskError
+from schemas.audit.verify import read_log, records
+from schemas.errors import ArtifactError, AuditError, CheckpointError, RiskError
 from schemas.files import open_for_append, write_errors
 from schemas.frame import is_baseline
 from schemas.left_behind.archive_run import read_archive_run
@@ -54,6 +56,7 @@ class TrialJudge:
     artifacts: Path
     store: Callable[[bytes], object]
     cut_hours: Callable[[Spec, int], Collection[int]] = lambda spec, newest_s: ()
+    audit: Path | None = None  # the log, which says who chose what scores
     teacher: Teacher | None = None  # of the region's followers; None: nobody follows
 
     def judge(self, spec: Spec) -> int:
@@ -119,8 +122,11 @@ class TrialJudge:
                 lines += archive_line(spec.region, ended.at_s, now_s)
             if asked := read_asked(self.artifacts, spec.region):
                 lines += retrain_line(spec.region, asked, now_s)
+            if self.audit and self.audit.exists():
+                newest = max(hours, key=lambda hour: hour.tick_s)
+                lines += decided_line(spec, newest.champion_version, list(records(read_log(self.audit))), now_s)
             trial = read_trial(self.artifacts, spec.region)
-        except ArtifactError as error:
+        except (ArtifactError, AuditError) as error:
             log.warning("region=%s has no judgement of its trial reason=%s", spec.region, error)
             return lines
         lines += self._gate(spec, trial, deciding)

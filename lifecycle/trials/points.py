@@ -1,7 +1,7 @@
-"""The points of trials and followers as line protocol: `shadow`, `gate`, `drift`, `retrain`, `following`."""
+"""The points of trials and followers as line protocol: `shadow`, `gate`, `drift`, `retrain`, `decided`, `following`."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -13,9 +13,12 @@ from lifecycle.gate.triggers import drift_of
 from models.dispersion import Floats
 from models.following.factors import Parts
 from models.following.state import GUARDS, FollowerState
+from models.local_time import zone_of
+from schemas.audit.log import AuditRecord
 from schemas.spec import DAY_S, Spec
 from streaming.sinks.line_protocol import point_line
 
+_DECISIONS = {"model_promoted": "made champion", "model_rolled_back": "taken back"}
 _WORTH_A_POINT = 1.1  # factor of a cell, or its inverse
 
 
@@ -114,6 +117,21 @@ def _cells(spec: Spec, category: str, factors: Floats, at_s: int) -> Iterator[by
 def archive_line(region: str, ended_s: int, now_s: int) -> bytes:
     """When a run of the archive last came to its end; at `now_s`, the region's clock."""
     return point_line("archive", {"region": region}, {"ended_ago_s": float(max(0, now_s - ended_s))}, now_s)
+
+
+def decided_line(spec: Spec, version: str, kept: Sequence[AuditRecord], now_s: int) -> bytes:
+    """Who made the version that scores champion, when and why; nothing where no record says it. At the region's clock.
+
+    kept: the audit log, in its order.
+    """
+    for each in reversed(kept):
+        of = each.details
+        is_champion = of.get("role", "champion") == "champion"
+        if each.event in _DECISIONS and is_champion and (of["region"], of["version"]) == (spec.region, version):
+            when = each.at.astimezone(zone_of(spec.timezone))
+            says = f"{_DECISIONS[each.event]} by {of['by']} on {when:%d %b %Y at %H:%M}: {of['because']}"
+            return point_line("decided", {"region": spec.region}, {"champion": version, "says": says}, now_s)
+    return b""
 
 
 def nobody_is_awaited_line(region: str, newest_s: int) -> bytes:

@@ -10,11 +10,12 @@ import numpy as np
 from lifecycle.gate.plan import GatePlan
 from lifecycle.gate.shadow_day import ShadowHour
 from lifecycle.gate.trial import Trial
-from lifecycle.trials.points import drift_lines, following_lines, gate_line, shadow_line
+from lifecycle.trials.points import decided_line, drift_lines, following_lines, gate_line, shadow_line
 from models.all_categories import stored_views
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
 from models.measures.outcomes import Forecast
+from schemas.audit.log import AuditRecord
 from schemas.event import REASONS
 from schemas.feedback import MARKS, Feedback
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, Unusual, riskiest
@@ -211,7 +212,14 @@ def shadow_lines(spec: Spec, end_s: int, draw: np.random.Generator, *, days: int
             lines.append(shadow_line(spec.region, hours[-1]))
         if tick_s % DAY_S == 0 or tick_s == end_s - 3600:
             lines += [gate_line(spec, trial, hours), drift_lines(spec, hours)]
-    return b"".join(lines)
+    return b"".join([*lines, decided_line(spec, MODEL, decision_on(spec, MODEL), end_s)])
+
+
+def decision_on(spec: Spec, version: str) -> list[AuditRecord]:
+    """The record of a promotion, as the registry notes it."""
+    details = {"region": spec.region, "version": version, "role": "champion", "by": "eve", "because": "better by 2 %"}
+    at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    return [AuditRecord(sequence=1, at=at, event="model_promoted", details=details, previous="", hash="")]
 
 
 def _shadow_hour(spec: Spec, tick_s: int, draw: np.random.Generator, challenger: str) -> ShadowHour:

@@ -14,6 +14,7 @@ from lifecycle.gate.trial import trial_path, write_trial
 from lifecycle.trials.judge import TrialJudge
 from models.dispersion import Dispersion
 from models.measures.outcomes import Forecast
+from schemas.audit.log import record
 from schemas.errors import CheckpointError, SinkUnavailable
 from schemas.left_behind.archive_run import keep_archive_run
 from schemas.left_behind.closed_counts import KEEP_S, ClosedCounts, ClosedFiles, ClosedHorizon, last_grace_s
@@ -226,3 +227,43 @@ def test_a_region_that_cannot_be_judged_keeps_no_other_one_back(world):
     fault = judge_all(world.judge, said.append)
     assert "nowhere" in str(fault)
     assert said == [f"away: {fault}", f"{SPEC.region}: 1 forecasts are judged"]
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ([("model_promoted", {"role": "champion", "because": "better"})], "made champion by eve on "),
+        ([("model_promoted", {"role": "challenger"})], None),
+        ([("model_promoted", {"role": "champion", "region": "elsewhere"})], None),
+        ([("model_promoted", {"role": "champion", "version": CHALLENGER})], None),
+        (
+            [("model_promoted", {"role": "champion"}), ("model_rolled_back", {"because": "the other was worse"})],
+            "taken back by eve on ",
+        ),
+        ([("model_rolled_back", {}), ("model_retired", {})], "taken back by eve on "),
+    ],
+)
+def test_the_newest_record_of_the_audit_log_says_why_a_version_scores(world, tmp_path, events, said):
+    audit = tmp_path / "audit.jsonl"
+    usual = {"region": SPEC.region, "version": CHAMPION, "by": "eve", "because": "it was time"}
+    for number, (event, details) in enumerate(events):
+        record(audit, event, usual | details, at_s=TICK_S + 60 * number)
+    world.judge.audit = audit
+    decided = [fields for (key, _), fields in stored_points([world.points()]).items() if key.startswith("decided,")]
+    if said is None:
+        assert decided == []
+        return
+    (fields,) = decided
+    assert fields["champion"] == f'"{CHAMPION}"'
+    because = ({**usual, **details}["because"] for event, details in reversed(events) if event != "model_retired")
+    assert fields["says"].startswith(f'"{said}')
+    assert fields["says"].endswith(f': {next(because)}"')
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_log_that_is_not_there_or_cannot_be_read_ends_no_judgement(world, tmp_path, caplog, is_there):
+    world.judge.audit = tmp_path if is_there else tmp_path / "none.jsonl"
+    points = world.points()
+    assert b"shadow," in points
+    assert b"decided," not in points
+    assert ("cannot be read" in caplog.text) == is_there
