@@ -1,10 +1,10 @@
 """The demo as a stranger meets it: it ends by itself, shows a picture, and leaves nothing running."""
 
+import os
 import re
 import signal
-import subprocess
-import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -16,9 +16,14 @@ from schemas.left_behind.frame_file import read_frames
 pytestmark = pytest.mark.jvm
 
 
-def started(out: Path, *options: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "streaming", "demo", "--out", str(out), *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+@contextmanager
+def started(commands, out: Path, *options: str):
+    """(The demo's process, what it prints.)"""
+    read, write = os.pipe()
+    with open(read, encoding="utf-8") as printed:
+        with open(write, "wb") as end:
+            demo = commands.popen("streaming", "demo", "--out", out, *options, out=(end, end))
+        yield demo, printed
 
 
 def left_of(out: Path) -> list[str]:
@@ -30,11 +35,11 @@ def left_of(out: Path) -> list[str]:
     return found
 
 
-def map_that_answers(demo):
+def map_that_answers(demo, printed):
     """What the map of a running demo has asked for, once there is a score. The demo prints its address first."""
     address = None
     while address is None:
-        line = demo.stdout.readline()
+        line = printed.readline()
         assert line, "the demo ended before it said where its map is"
         address = re.search(r"http://127\.0\.0\.1:\d+/", line)
     while demo.poll() is None:
@@ -45,12 +50,12 @@ def map_that_answers(demo):
     raise AssertionError("the map had no score before the demo ended")
 
 
-def test_the_demo_ends_with_a_balanced_ledger_a_map_and_no_process_left(tmp_path):
+def test_the_demo_ends_with_a_balanced_ledger_a_map_and_no_process_left(commands, tmp_path):
     out = tmp_path / "demo"
-    demo = started(out, "--seconds", "15")
-    shown = map_that_answers(demo)
-    said, _ = demo.communicate(timeout=280)
-    assert demo.returncode == 0, said
+    with started(commands, out, "--seconds", "15") as (demo, printed):
+        shown = map_that_answers(demo, printed)
+        said = printed.read()
+    assert demo.wait(60) == 0, said
     assert re.search(r"unaccounted\s+0\b", said), said
     assert re.search(r"model\s+\d+ of 501\s+[\d.]+%", said), said
     assert shown["regions"][0]["region"] == "chicago"
@@ -64,16 +69,16 @@ def test_the_demo_ends_with_a_balanced_ledger_a_map_and_no_process_left(tmp_path
 
 
 @pytest.mark.nightly
-def test_an_interrupted_demo_says_so_and_leaves_nothing_running(tmp_path):
+def test_an_interrupted_demo_says_so_and_leaves_nothing_running(commands, tmp_path):
     out = tmp_path / "demo"
-    demo = started(out)
-    deadline = time.monotonic() + 120
-    while not (out / "broker").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(3)
-    demo.send_signal(signal.SIGINT)
-    said, _ = demo.communicate(timeout=120)
-    assert demo.returncode == 130, said
+    with started(commands, out) as (demo, printed):
+        deadline = time.monotonic() + 120
+        while not (out / "broker").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(3)
+        demo.send_signal(signal.SIGINT)
+        said = printed.read()
+    assert demo.wait(60) == 130, said
     assert "stopped" in said
     assert "Traceback" not in said
     deadline = time.monotonic() + 20

@@ -1,7 +1,6 @@
 """Seven days through the real job equal the offline replay, and a difference would be seen."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,11 +18,9 @@ from schemas.frame import RiskFrame
 from streaming.rehearse.replay import parse_when
 from streaming.rehearse.sample import SAMPLE
 from tests.harness.parity import SCORES, Offline, Parity, plan_days
-from tests.harness.processes import run_python
 from tests.harness.toy import publish_artifact
 
 pytestmark = pytest.mark.jvm  # all of them on one worker: it trains once
-ROOT = Path(__file__).parents[2]
 DAYS = 7
 
 
@@ -48,20 +45,20 @@ def trained(artifacts, *, merge):
     return artifacts, folder
 
 
-def test_a_week_through_the_job_equals_the_offline_replay(trained_on_four_weeks, tmp_path, jar_cache):
-    assert frames_that_are_equal(trained_on_four_weeks[0], tmp_path, DAYS) > 20
+def test_a_week_through_the_job_equals_the_offline_replay(trained_on_four_weeks, tmp_path, commands, jar_cache):
+    assert frames_that_are_equal(commands, trained_on_four_weeks[0], tmp_path, DAYS) > 20
 
 
 @pytest.mark.nightly
-def test_so_do_two_days_of_a_region_that_merges_repeated_calls(tmp_path, jar_cache):
+def test_so_do_two_days_of_a_region_that_merges_repeated_calls(tmp_path, commands, jar_cache):
     artifacts, folder = trained(tmp_path / "artifacts", merge="repeated_calls")
     state = read_artifact(folder).history()
     assert len(state.registry) > counting(state.registry.records()).sum()
-    assert frames_that_are_equal(artifacts, tmp_path, 2) > 5
+    assert frames_that_are_equal(commands, artifacts, tmp_path, 2) > 5
 
 
-def frames_that_are_equal(artifacts, out, days):
-    ran = run_python("-m", "tests.harness.parity", artifacts, out, days, cwd=ROOT, timeout=600)
+def frames_that_are_equal(commands, artifacts, out, days):
+    ran = commands.run("tests.harness.parity", artifacts, out, days, timeout=600)
     assert ran.stdout.startswith("equal "), ran.stdout + ran.stderr
     return int(ran.stdout.split()[1])
 
