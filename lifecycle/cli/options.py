@@ -1,6 +1,5 @@
 """Options that several commands share, and what they mean: a version, a reason, who changes something."""
 
-import getpass
 import re
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from models.artifact.manifest import MANIFEST
 from schemas.audit.log import AuditEvent, Plain, record
 from schemas.errors import RegistryError, SettingsError
 from schemas.spec import SLUG
+from streaming.cli.who import who_decides
 from streaming.settings import Settings
 
 
@@ -38,10 +38,7 @@ RegionName = Annotated[str, typer.Argument(help="Name of the region")]
 
 def note_of(settings: Settings, because: str) -> Note:
     """What writes a change to the audit log, with who and why. Raises SettingsError."""
-    try:
-        who = settings.by or getpass.getuser()
-    except (KeyError, OSError) as error:
-        raise SettingsError("this machine does not know who you are", "set RISK_BY to your name") from error
+    who = who_decides(settings)
 
     def note(event: AuditEvent, details: Mapping[str, Plain]) -> None:
         facts = {**details, "by": who, "because": because, "registry": settings.registry}

@@ -20,6 +20,7 @@ from schemas.errors import AuditError, SettingsError
 from schemas.files import replace_file, write_errors
 from schemas.left_behind.health import health_path
 from schemas.left_behind.withheld import Withheld, read_withheld, withheld_path
+from streaming.cli.who import who_decides
 from streaming.disk.guard import CheckpointGuard, read_guard
 from streaming.disk.locks import only_writer
 from streaming.disk.reset import begin_ms, kept_in, set_aside, unfinished_reset
@@ -127,16 +128,16 @@ def withhold(
     if end == bool(because.strip()):
         raise SettingsError("nothing to do", 'say why as `withhold "REASON"`, or end it with `withhold --end`')
     now_s, before, folder = time.time(), read_withheld(settings.frames), settings.checkpoint
-    path = withheld_path(settings.frames)
+    path, who = withheld_path(settings.frames), {"by": who_decides(settings)}
     if end:
-        details = {"before": before.in_words() if before else "shown"}
+        details = {"before": before.in_words() if before else "shown", **who}
         record(settings.audit, "scores_shown_again", details, at_s=now_s, checkpoint=folder)
         with write_errors(SettingsError, path, remedy=_MAKE_WRITABLE):
             path.unlink(missing_ok=True)
         typer.echo("scores are shown again, from the job's next minute on")
         return
     withheld = Withheld(since_s=before.since_s if before else int(now_s), because=" ".join(because.split())[:_LONGEST])
-    record(settings.audit, "scores_withheld", {"because": withheld.because}, at_s=now_s, checkpoint=folder)
+    record(settings.audit, "scores_withheld", {"because": withheld.because, **who}, at_s=now_s, checkpoint=folder)
     with write_errors(SettingsError, path, remedy=_MAKE_WRITABLE):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, msgspec.json.encode(withheld) + b"\n")

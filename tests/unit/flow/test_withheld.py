@@ -21,6 +21,7 @@ def withhold(tmp_path, monkeypatch):
     """The command, for one deployment in `tmp_path`."""
     for name, place in {"FRAMES": "frames", "AUDIT": "audit.jsonl", "CHECKPOINT": "checkpoint"}.items():
         monkeypatch.setenv(f"RISK_{name}", str(tmp_path / place))
+    monkeypatch.setenv("RISK_BY", "eve")
 
     def run(*words):
         return CliRunner().invoke(app, ["withhold", *words], catch_exceptions=False).output
@@ -82,6 +83,7 @@ def test_both_are_on_record_and_a_second_reason_keeps_the_first_time(withhold, t
     withhold("--end")
     withhold("--end")  # what is not withheld stays as it is
     kept = [(each.event, next(iter(each.details.values()))) for each in records(read_log(tmp_path / "audit.jsonl"))]
+    assert {each.details["by"] for each in records(read_log(tmp_path / "audit.jsonl"))} == {"eve"}
     assert [event for event, _ in kept] == ["scores_withheld"] * 2 + ["scores_shown_again"] * 2
     assert [said.rpartition(": ")[2] for _, said in kept] == [WHY, "another reason", "another reason", "shown"]
 
