@@ -49,21 +49,20 @@ class _Batch:
     folders: Mapping[str, str]  # of the artifacts in force
     champions: Mapping[str, ScoredRow]  # of regions with new scores
     challengers: Sequence[ScoredRow]  # their forecasts
-
-    is_withheld: bool = False  # nobody may see the scores: there are no frames, and only the ledger is written
+    is_withheld: bool  # nobody may see the scores: there are no frames, and only the ledger is written
 
     @classmethod
     def of(cls, rows: Sequence[ScoredRow], *, is_withheld: bool) -> "_Batch":
         summaries = {row.region: row.summary for row in rows if row.summary is not None}
         of_champions = [row for row in rows if row.summary is not None]
+        scored = {row.region: row for row in of_champions if row.scores.model}
+        shown = {} if is_withheld else scored
         return cls(
             summaries=dict(sorted(summaries.items())),
-            frames={}
-            if is_withheld
-            else {row.region: frame_of(row, summaries[row.region]) for row in of_champions if row.scores.model},
+            frames={region: frame_of(row, summaries[region]) for region, row in shown.items()},
             views={},
             folders={row.region: row.artifact for row in of_champions if row.artifact},
-            champions={row.region: row for row in of_champions if row.scores.model},
+            champions=scored,
             challengers=[row for row in rows if row.summary is None],
             is_withheld=is_withheld,
         )
@@ -119,8 +118,8 @@ class Publisher:
 
     def _publish(self, rows: "DataFrame", batch_id: int) -> Published:
         started = time.monotonic()
-        withheld = self.withheld()
-        batch = _Batch.of([ScoredRow.of(row) for row in rows.toArrow().to_pylist()], is_withheld=withheld is not None)
+        scored = [ScoredRow.of(row) for row in rows.toArrow().to_pylist()]
+        batch = _Batch.of(scored, is_withheld=(withheld := self.withheld()) is not None)
         refused = {region: summary.rejections for region, summary in batch.summaries.items()}
         outside = {region: summary.refused_covariates for region, summary in batch.summaries.items()}
         self.dead_letters.write({region: unpack_rejections(packed) for region, packed in refused.items() if packed})
