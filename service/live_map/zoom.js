@@ -17,7 +17,7 @@ function viewOf(text) {
 
 /** kept: the choices of the address. changed(): after each move; rested(): when the map lies still. Gives whether the last press was a drag, which is no click. */
 export function zoomable(kept, changed, rested) {
-  let isDrag = false, rest;
+  let isDrag = false, rest, frame = null;
   function show(view) {
     if (view.factor > 1) kept.zoom = [view.factor.toFixed(2), view.lat.toFixed(5), view.lon.toFixed(5)].join(",");
     else delete kept.zoom;
@@ -25,7 +25,8 @@ export function zoomable(kept, changed, rested) {
     document.body.toggleAttribute("data-zoomed", view.factor > 1);
   }
   const move = (...how) => {
-    show(moved(...how)); changed();
+    show(moved(...how));
+    frame ??= requestAnimationFrame(() => { frame = null; changed(); }); // a hand moves more often than a screen draws
     clearTimeout(rest); rest = setTimeout(rested, REST_MS);
   };
   const place = ({ offsetX, offsetY }) => [offsetX, offsetY];
