@@ -215,12 +215,6 @@ def test_the_page_of_a_region_has_its_areas_to_choose_from_and_their_outlines(tm
     assert len(json.loads((tmp_path / "out" / "_lines-all.geojson").read_text(encoding="utf-8"))["features"]) == 1
 
 
-def test_without_areas_there_is_nothing_to_choose(tmp_path):
-    (page,) = made(tmp_path, ("north", 42.0)).values()
-    assert area_variable(page)["hide"] == 2
-    assert json.loads(area_variable(page)["query"]) == []
-
-
 @pytest.mark.parametrize(
     ("more", "credit"), [({}, "© OpenStreetMap contributors"), ({"attribution": "City of North"}, "City of North")]
 )
