@@ -115,7 +115,7 @@ def new_job(session, tmp_path_factory) -> Callable[..., FileJob]:
 @pytest.fixture(scope="session")
 def world(toy):
     specs = {region: toy(region, merge=MERGE[region]) for region in REGIONS}
-    return specs, random_batches(specs, seed=11, batches=9, size=70)
+    return specs, random_batches(specs, seed=11, batches=7, size=90)
 
 
 @pytest.fixture(scope="session")
