@@ -24,7 +24,7 @@ from streaming.settings import Settings
 
 TOLERANCE = 1e-6  # of a score
 SMALLEST = 1e-6  # expected incidents; the tolerance of a smaller score is a share of this
-PER_BATCH = 120  # messages: a week is 27 batches
+PER_BATCH = 240  # messages: a week is 14 batches
 LONGEST_S = 1800.0
 SCORES = ("expected", "risk", "low", "high", "usual", "attribution")
 
