@@ -39,9 +39,9 @@ def processes_of(folder):
 
 
 @pytest.mark.fault("F07")
-def test_it_answers_keeps_its_topics_over_a_kill_and_leaves_no_process(tmp_path, jar_cache):
+def test_it_answers_keeps_its_topics_over_a_kill_and_leaves_no_process(tmp_path, jar_cache, formatted):
     topics = {"incidents.v1": 4, "incidents.v1.dlq": 1}
-    killed = start_broker(tmp_path, cache=jar_cache, port=0)
+    killed = start_broker(formatted(tmp_path), cache=jar_cache, port=0)
     ensure_topics(KafkaConnection(killed.bootstrap), topics)
     os.kill(killed.pid, signal.SIGKILL)
     killed.process.wait()
