@@ -100,6 +100,7 @@ def test_the_file_follows_the_job_and_does_not_wait_for_the_disk(settings, watch
         "unaccounted": 0,
         "kafka_away": False,
         "store_trouble": "",
+        "withheld": "",
         "lag_events": 0.0,
         "error": "",
         "exit_code": None,
