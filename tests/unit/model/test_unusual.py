@@ -90,12 +90,12 @@ def cells_of(key):
     return {(row + north, col + east) for north, east in np.ndindex(rows, cols)}
 
 
-@given(SEEDS, st.integers(0, 40), st.integers(0, 25))
-@settings(max_examples=60, deadline=None)
-def test_the_places_are_the_least_likely_of_all_zones_counted_by_hand(seed, burst, other):
-    draw = np.random.default_rng(seed)
-    recent = recent_with(draw, burst=burst)
-    recent.counts[1:, draw.integers(GRID.cells), draw.integers(len(CATEGORIES))] += other
+@given(SEEDS, st.lists(st.tuples(st.integers(0, 19), st.integers(0, 1), st.integers(5, 60)), max_size=7))
+@settings(max_examples=100, deadline=None)
+def test_the_places_are_the_least_likely_of_all_zones_counted_by_hand(seed, bursts):
+    recent = recent_with(np.random.default_rng(seed))
+    for cell, category, size in bursts:
+        recent.counts[1:, cell, category] += size
     places = unusual_places(recent, GRID, CATEGORIES)
     by_scan = [
         (
@@ -146,6 +146,58 @@ def test_two_places_may_touch_and_the_least_likely_of_all_categories_is_first():
     usual[:, 5, 0] = 60  # so that no square has both, nor more of its own
     places = unusual_places(Recent(counts=counts, usual=usual, spread=0.1 * usual), GRID, CATEGORIES)
     assert [place.cells(GRID).tolist() for place in places] == [[18], [0], [1]]
+
+
+def quiet_but_in(cell, count, usual=0.02):
+    """Nothing but in one cell, in all windows."""
+    counts = np.zeros((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), int)
+    counts[:, cell, 0] = count
+    return Recent(counts=counts, usual=np.full(counts.shape, usual), spread=np.full(counts.shape, usual / 10))
+
+
+@pytest.mark.parametrize(("count", "places"), [(LEAST_COUNT - 1, 0), (LEAST_COUNT, 1)])
+def test_few_incidents_are_no_place_however_unlikely(count, places):
+    assert len(unusual_places(quiet_but_in(6, count, usual=1e-6), GRID, CATEGORIES)) == places
+
+
+def test_a_place_is_one_up_to_its_own_days(monkeypatch):
+    recent = quiet_but_in(6, 6)
+    window = [np.array([part[0, 6, 0]], float) for part in (recent.counts, recent.usual, recent.spread)]
+    days = float(once_in_days(log_chance_of(*window), recent)[0])
+    for limit, places in ((days * (1 - 1e-9), 1), (days * (1 + 1e-9), 0)):
+        monkeypatch.setattr("models.unusual.scan.UNUSUAL_DAYS", limit)
+        assert len(unusual_places(recent, GRID, CATEGORIES)) == places
+
+
+def test_a_category_has_the_three_least_likely_which_may_touch_to_the_north_and_the_south():
+    recent = quiet_but_in(0, 60, usual=60)  # as usual, so that no square has both of two bursts
+    recent.counts[:, :, 0] = 60
+    for cell, count in {9: 60, 5: 50, 13: 40, 2: 30}.items():
+        recent.counts[:, cell, 0], recent.usual[:, cell, 0], recent.spread[:, cell, 0] = count, 0.2, 0.02
+    places = unusual_places(recent, GRID, CATEGORIES)
+    assert [place.cells(GRID).tolist() for place in places] == [[9], [5], [13]]
+
+
+def test_of_two_with_like_bounds_the_less_likely_is_first():
+    """A large count is less likely than one whose bound by Chernoff is as low."""
+    recent, none = quiet_but_in(0, 6), np.zeros(1)
+    recent.counts[:, 1:, 0], recent.usual[:, 1:, 0] = 60, 60  # as usual, so that no square has both
+
+    def bound(count, usual):
+        return _bound(np.array([count]), *_mean_and_size(np.array([usual]), none))[0]
+
+    usual = next(usual for usual in np.linspace(400, 200, 9000) if bound(400.0, usual) < bound(6.0, 0.02) + 0.5)
+    assert bound(400.0, usual) > bound(6.0, 0.02)
+    recent.counts[:, 18, 0], recent.usual[:, 18, 0], recent.spread[:] = 400, usual, 0
+    first, *_ = unusual_places(recent, GRID, CATEGORIES)
+    assert first.cells(GRID).tolist() == [18]
+
+
+def test_far_fewer_than_usual_hide_no_place():
+    recent = quiet_but_in(6, 8)
+    recent.usual[:, 18, 0], recent.counts[:, 18, 0] = 500, 5
+    (place,) = unusual_places(recent, GRID, CATEGORIES)
+    assert place.cells(GRID).tolist() == [6]
 
 
 def test_what_is_usual_is_no_place():
