@@ -55,7 +55,7 @@ TABLE = (
          "user `scorer`", "Kafka"),
     Kept("refused messages, with their bytes", "RISK_DEAD_LETTER_TOPIC", 0, "a producer corrects and sends again; "
          "seven days as shipped", "user `dlq-reader`", "Kafka"),
-    Kept("marks of shifts, with notes", "RISK_FEEDBACK_TOPIC", 0, "a store that was away takes them later; 30 days as "
+    Kept("marks of shifts", "RISK_FEEDBACK_TOPIC", 0, "a store that was away takes them later; 30 days as "
          "shipped", "user `feedback`", "Kafka"),
     Kept("outside series", "RISK_COVARIATES_TOPIC", 0, "nothing about a person", "user `scorer`", "Kafka"),
     Kept("counts by cell; for days hashed ids, and places where calls merge", "RISK_CHECKPOINT/spark", DAYS_KEPT,

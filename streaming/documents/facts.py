@@ -13,11 +13,12 @@ from schemas import product_version
 from schemas.errors import not_installed
 from schemas.event import ORIGINS
 from schemas.limits import OLDEST_SCORES_S
-from schemas.spec import HOUR_S
+from schemas.spec import DAY_S, HOUR_S
 from streaming.disk.retention import TABLE
 
 TEMPLATES = Path(__file__).with_name("templates")
 SUFFIX = ".md.j2"
+_MINUTE_S = 60
 _AREA_KM2 = 1e-6  # of a square metre
 _PLAIN = {
     "better": "better than that count, by {} of the score that is measured",
@@ -57,6 +58,8 @@ def facts_of(manifest: Manifest, now_s: float) -> Mapping[str, Any]:
         "incidents": data.incidents,
         "first": _date(data.first_s),
         "cutoff": _date(data.cutoff_s),
+        "data_age_days": int((now_s - data.cutoff_s) // DAY_S),
+        "tick": "minute" if spec.tick_s == _MINUTE_S else f"{spec.tick_s} s",
         "file": data.file_name,
         "sha256": data.sha256,
         "terms": LAYOUTS[data.layout].notice if data.layout in LAYOUTS else OWNERS_TERMS,
