@@ -36,7 +36,7 @@ async def health(request: Request, service: TheService) -> Response:
         raise HTTPException(503, "the file of tokens cannot be used, and nobody is let in: the log says why")
     regions = service.frames.by_region.values()
     stale = sum(map(service.frames.is_stale, regions))
-    return _json({"status": "ok", "regions": len(regions), "stale": stale, "withheld": service.frames.withheld or None})
+    return _json({"status": "ok", "regions": len(regions), "stale": stale, "withheld": bool(service.frames.withheld)})
 
 
 @_STATES.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)

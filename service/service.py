@@ -144,7 +144,7 @@ class Now:
             "baseline_only": frame.baseline_only,
             "digest": self.frames.digest,
             "change": {"since": instant(self.frames.change_since_s), "says": self.frames.change}
-            if self.frames.change
+            if self.frames.change and not self.withheld
             else None,
         }
 

@@ -35,7 +35,7 @@ IS_STALE = (
     'SELECT "scores_of", "middle" FROM (SELECT last("scores_of") AS "scores_of", "middle" FROM "pipeline" '
     f'WHERE "region" = \'$region\' AND time > now() - 30d) WHERE "scores_of" < ${{__to}} / 1000 - {OLDEST_SCORES_S}'
 )
-OF_UNUSUAL = f'FROM "unusual" WHERE "region" = \'$region\' AND "category" = \'$category\' AND {FRESH}'
+OF_UNUSUAL = f'FROM "unusual" WHERE "region" = \'$region\' AND "category" = \'$category\' AND {WHOLE}'
 UNUSUAL = (
     'SELECT "says", "observed", "middle" FROM '
     f'(SELECT last("days") AS "days", "says", "observed", "middle" {OF_UNUSUAL}) WHERE "days" > 0'

@@ -2,13 +2,18 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
+from schemas.limits import MAX_TIME_S
+
+LONGEST = 200  # characters of a reason
+
 
 class Withheld(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    since_s: int
-    because: str
+    since_s: Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_S)]
+    because: Annotated[str, msgspec.Meta(max_length=LONGEST)]
 
     def in_words(self) -> str:
         return f"scores are withheld since {datetime.fromtimestamp(self.since_s, UTC):%Y-%m-%d %H:%MZ}: {self.because}"
@@ -26,4 +31,5 @@ def read_withheld(frames: Path) -> Withheld | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        return Withheld(since_s=0, because=f"{path} cannot be read ({error}): `withhold --end` removes it")
+        fault = f"{path.name} cannot be read ({error}): `withhold --end` removes it"
+        return Withheld(since_s=0, because=fault[:LONGEST])

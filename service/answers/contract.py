@@ -225,7 +225,7 @@ class ServiceHealth(Closed):
     status: Literal["ok"]
     regions: Count
     stale: Count
-    withheld: str | None
+    withheld: bool
 
 
 def geojson_shapes_schema() -> dict[str, Any]:

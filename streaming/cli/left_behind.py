@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from schemas.audit.log import head_path, kept_head, record
+from schemas.audit.log import AuditEvent, head_path, kept_head, record
 from schemas.audit.verify import Verdict, read_log, verify
 from schemas.errors import AuditError, SettingsError
 from schemas.files import replace_file, write_errors
 from schemas.left_behind.health import health_path
-from schemas.left_behind.withheld import Withheld, read_withheld, withheld_path
+from schemas.left_behind.withheld import LONGEST, Withheld, read_withheld, withheld_path
 from streaming.cli.who import who_decides
 from streaming.disk.guard import CheckpointGuard, read_guard
 from streaming.disk.locks import only_writer
@@ -31,8 +31,6 @@ from streaming.settings import Settings
 from streaming.watch.health import in_words, read_health
 
 _TIME = "%Y-%m-%d %H:%M:%SZ"
-_MAKE_WRITABLE = "make the folder of RISK_FRAMES writable for who runs `withhold`"
-_LONGEST = 200  # characters of a reason
 
 
 def health(context: typer.Context) -> None:
@@ -127,19 +125,25 @@ def withhold(
     settings: Settings = context.obj
     if end == bool(because.strip()):
         raise SettingsError("nothing to do", 'say why as `withhold "REASON"`, or end it with `withhold --end`')
-    now_s, before, folder = time.time(), read_withheld(settings.frames), settings.checkpoint
-    path, who = withheld_path(settings.frames), {"by": who_decides(settings)}
-    if end:
-        details = {"before": before.in_words() if before else "shown", **who}
-        record(settings.audit, "scores_shown_again", details, at_s=now_s, checkpoint=folder)
-        with write_errors(SettingsError, path, remedy=_MAKE_WRITABLE):
-            path.unlink(missing_ok=True)
-        typer.echo("scores are shown again, from the job's next minute on")
+    reason = "".join(letter if letter.isprintable() else " " for letter in " ".join(because.split()))
+    if len(reason) > LONGEST:
+        raise SettingsError(f"a reason of {len(reason)} characters", f"give at most {LONGEST}: every page shows it")
+    if not settings.frames.is_dir():
+        remedy = "set RISK_FRAMES to the folder that job and service share; it is there when the job has scored"
+        raise SettingsError(f"nobody reads {settings.frames}, which does not exist", remedy)
+    now_s, before, path = time.time(), read_withheld(settings.frames), withheld_path(settings.frames)
+    if end and before is None:
+        typer.echo(f"scores are not withheld in {settings.frames}")
         return
-    withheld = Withheld(since_s=before.since_s if before else int(now_s), because=" ".join(because.split())[:_LONGEST])
-    record(settings.audit, "scores_withheld", {"because": withheld.because, **who}, at_s=now_s, checkpoint=folder)
-    with write_errors(SettingsError, path, remedy=_MAKE_WRITABLE):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    details = {"because": reason, "before": before.in_words() if before else "shown", "by": who_decides(settings)}
+    event: AuditEvent = "scores_shown_again" if end else "scores_withheld"
+    record(settings.audit, event, details, at_s=now_s, checkpoint=settings.checkpoint)
+    with write_errors(SettingsError, path, remedy="make the folder writable for who runs `withhold`"):
+        if end:
+            path.unlink(missing_ok=True)
+            typer.echo("scores are shown again, from the job's next minute on")
+            return
+        withheld = Withheld(since_s=(before and before.since_s) or int(now_s), because=reason)
         replace_file(path, msgspec.json.encode(withheld) + b"\n")
     typer.echo(f"{withheld.in_words()}; `withhold --end` shows them again")
 

@@ -1,4 +1,4 @@
-"""While scores are withheld the job counts on, and no score reaches the store, a frame, or an outcome."""
+"""While scores are withheld the job counts on, and no new score reaches the store or a frame."""
 
 import msgspec
 import pytest
@@ -22,6 +22,7 @@ def withhold(tmp_path, monkeypatch):
     for name, place in {"FRAMES": "frames", "AUDIT": "audit.jsonl", "CHECKPOINT": "checkpoint"}.items():
         monkeypatch.setenv(f"RISK_{name}", str(tmp_path / place))
     monkeypatch.setenv("RISK_BY", "eve")
+    (tmp_path / "frames").mkdir()
 
     def run(*words):
         return CliRunner().invoke(app, ["withhold", *words], catch_exceptions=False).output
@@ -81,24 +82,48 @@ def test_both_are_on_record_and_a_second_reason_keeps_the_first_time(withhold, t
     withhold("another reason")
     assert read_withheld(tmp_path / "frames").since_s == first.since_s - 100
     withhold("--end")
-    withhold("--end")  # what is not withheld stays as it is
-    kept = [(each.event, next(iter(each.details.values()))) for each in records(read_log(tmp_path / "audit.jsonl"))]
-    assert {each.details["by"] for each in records(read_log(tmp_path / "audit.jsonl"))} == {"eve"}
-    assert [event for event, _ in kept] == ["scores_withheld"] * 2 + ["scores_shown_again"] * 2
-    assert [said.rpartition(": ")[2] for _, said in kept] == [WHY, "another reason", "another reason", "shown"]
+    assert "are not withheld" in withhold("--end")
+    kept = list(records(read_log(tmp_path / "audit.jsonl")))
+    assert [each.event for each in kept] == ["scores_withheld", "scores_withheld", "scores_shown_again"]
+    assert [each.details["because"] for each in kept] == [WHY, "another reason", ""]
+    assert [each.details["before"].rpartition(": ")[2] for each in kept] == ["shown", WHY, "another reason"]
+    assert {each.details["by"] for each in kept} == {"eve"}
 
 
-@pytest.mark.parametrize("words", [(), ("  ",), ("because", "--end")])
-def test_a_reason_or_an_end_is_asked_for(withhold, words, tmp_path):
-    with pytest.raises(SettingsError, match="nothing to do"):
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "nothing to do"),
+        (("  ",), "nothing to do"),
+        (("because", "--end"), "nothing to do"),
+        (("x" * 201,), "a reason of 201 characters"),
+    ],
+)
+def test_a_reason_that_can_be_shown_or_an_end_is_asked_for(withhold, words, said, tmp_path):
+    with pytest.raises(SettingsError, match=said):
         withhold(*words)
     assert not (tmp_path / "audit.jsonl").exists()
 
 
-def test_a_file_that_nobody_can_read_withholds(withhold, tmp_path):
+def test_a_folder_that_nobody_reads_is_refused(withhold, tmp_path):
+    (tmp_path / "frames").rmdir()
+    with pytest.raises(SettingsError, match="does not exist"):
+        withhold(WHY)
+    assert not (tmp_path / "audit.jsonl").exists()
+
+
+def test_a_reason_has_no_control_characters(withhold, tmp_path):
+    withhold("a\x1b[2J b\n\nc")
+    assert read_withheld(tmp_path / "frames").because == "a [2J b c"
+
+
+@pytest.mark.parametrize("content", ["{", '{"since_s":1796069613000,"because":"x"}', '{"since_s":-1,"because":"x"}'])
+def test_a_file_that_nobody_can_read_withholds(withhold, tmp_path, content):
     path = withheld_path(tmp_path / "frames")
-    path.parent.mkdir()
-    path.write_text("{", encoding="utf-8")
-    assert "cannot be read" in read_withheld(path.parent).because
+    path.write_text(content, encoding="utf-8")
+    assert "cannot be read" in read_withheld(path.parent).in_words()
+    withhold(WHY)
+    assert "1970" not in read_withheld(path.parent).in_words()
+    path.write_text(content, encoding="utf-8")
     withhold("--end")
     assert read_withheld(path.parent) is None
