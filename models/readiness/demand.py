@@ -35,7 +35,8 @@ class Shift:
         begin, end = map(int, match.groups()) if match else (0, 0)
         if not (0 <= begin < 24 and 0 < end <= 24 and begin != end):
             raise SettingsError(
-                f"--shift {text} is no part of a day", "give its first and last hour, like 07-19 or 19-07"
+                f"--shift {text} is no part of a day",
+                "give the whole hours of its beginning and its end, like 07-19 or 19-07",
             )
         return cls(begin, end)
 
