@@ -115,6 +115,7 @@ class TrialJudge:
         deciding = [hour for hour in hours if hour.horizon == spec.horizon_names[0]]
         self._append(spec, deciding)
         lines = b"".join(shadow_line(spec.region, hour) for hour in hours if hour.challenger_version)
+        lines += self._decided(spec, max(hours, key=lambda hour: hour.tick_s).champion_version, now_s)
         if may_end_a_day(spec, deciding):
             self._cut_out(spec, max(hour.tick_s for hour in deciding))
         try:
@@ -122,11 +123,8 @@ class TrialJudge:
                 lines += archive_line(spec.region, ended.at_s, now_s)
             if asked := read_asked(self.artifacts, spec.region):
                 lines += retrain_line(spec.region, asked, now_s)
-            if self.audit and self.audit.exists():
-                newest = max(hours, key=lambda hour: hour.tick_s)
-                lines += decided_line(spec, newest.champion_version, list(records(read_log(self.audit))), now_s)
             trial = read_trial(self.artifacts, spec.region)
-        except (ArtifactError, AuditError) as error:
+        except ArtifactError as error:
             log.warning("region=%s has no judgement of its trial reason=%s", spec.region, error)
             return lines
         lines += self._gate(spec, trial, deciding)
@@ -135,6 +133,16 @@ class TrialJudge:
             lines += drift_lines(spec, so_far)
             self._drop_unneeded(spec, trial, so_far)
         return lines
+
+    def _decided(self, spec: Spec, version: str, now_s: int) -> bytes:
+        """Why the version scores. Without an audit log nobody knows; the judgement goes on."""
+        if self.audit is None or not self.audit.exists():
+            return b""
+        try:
+            return decided_line(spec, version, list(records(read_log(self.audit))), now_s)
+        except AuditError as error:
+            log.warning("region=%s nobody knows who chose its version reason=%s", spec.region, error)
+            return b""
 
     def _known(self, spec: Spec, hours: Sequence[ShadowHour], champion: str = "") -> list[ShadowHour]:
         """All that was judged until these: a second judgement after a kill must not see later ones."""

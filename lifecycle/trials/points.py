@@ -119,12 +119,12 @@ def archive_line(region: str, ended_s: int, now_s: int) -> bytes:
     return point_line("archive", {"region": region}, {"ended_ago_s": float(max(0, now_s - ended_s))}, now_s)
 
 
-def decided_line(spec: Spec, version: str, kept: Sequence[AuditRecord], now_s: int) -> bytes:
+def decided_line(spec: Spec, version: str, audit: Sequence[AuditRecord], now_s: int) -> bytes:
     """Who made the version that scores champion, when and why; nothing where no record says it. At the region's clock.
 
-    kept: the audit log, in its order.
+    audit: the log, in its order.
     """
-    for each in reversed(kept):
+    for each in reversed(audit):
         of = each.details
         is_champion = of.get("role", "champion") == "champion"
         if each.event in _DECISIONS and is_champion and (of["region"], of["version"]) == (spec.region, version):

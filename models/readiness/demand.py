@@ -74,9 +74,8 @@ def usual_week(spec: Spec, constants: BaselineConstants, state: CountState, shif
     features = FeatureEngine(spec, constants).compute(state)
     log_usual = features.values[:, :, usual_columns(len(spec.horizons_s))][:, :, -1].astype(np.float64)
     per_hour = np.exp(log_usual) / horizon_hours(constants, state.tick_s, spec)[:, :, -1]
-    hours = np.einsum(
-        "bw,kw->kb", HOURS_OF_BLOCK * np.tile(shift.hours, 7), constants.profile
-    )  # of average rate, in each block of the day
+    served = HOURS_OF_BLOCK * np.tile(shift.hours, 7)
+    hours = np.einsum("bw,kw->kb", served, constants.profile)  # of average rate, in each block of the day
     has_history = np.asarray((features.support[:, answered] > 0).any(axis=1))
     if not has_history.any():
         raise DataError(

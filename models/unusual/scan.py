@@ -114,8 +114,8 @@ def unusual_places(recent: Recent, grid: Grid, categories: tuple[str, ...]) -> t
     Chance alone shows any of them in the region once in UNUSUAL_DAYS or more seldom.
     """
     zones = _zones(recent, grid)
-    places = [found for number, name in enumerate(categories) for found in _of_category(zones, number, name, recent)]
-    return tuple(place for _, place in sorted(places, key=lambda found: found[0]))
+    places = [place for number, name in enumerate(categories) for place in _of_category(zones, number, name, recent)]
+    return tuple(place for _, place in sorted(places, key=lambda with_chance: with_chance[0]))
 
 
 def _of_category(zones: list[_Zones], number: int, name: str, recent: Recent) -> Iterator[tuple[float, Unusual]]:

@@ -83,11 +83,11 @@ def test_both_are_on_record_and_a_second_reason_keeps_the_first_time(withhold, t
     assert read_withheld(tmp_path / "frames").since_s == first.since_s - 100
     withhold("--end")
     assert "are not withheld" in withhold("--end")
-    kept = list(records(read_log(tmp_path / "audit.jsonl")))
-    assert [each.event for each in kept] == ["scores_withheld", "scores_withheld", "scores_shown_again"]
-    assert [each.details["because"] for each in kept] == [WHY, "another reason", ""]
-    assert [each.details["before"].rpartition(": ")[2] for each in kept] == ["shown", WHY, "another reason"]
-    assert {each.details["by"] for each in kept} == {"eve"}
+    noted = list(records(read_log(tmp_path / "audit.jsonl")))
+    assert [each.event for each in noted] == ["scores_withheld", "scores_withheld", "scores_shown_again"]
+    assert [each.details["because"] for each in noted] == [WHY, "another reason", ""]
+    assert [each.details["before"].rpartition(": ")[2] for each in noted] == ["shown", WHY, "another reason"]
+    assert {each.details["by"] for each in noted} == {"eve"}
 
 
 @pytest.mark.parametrize(

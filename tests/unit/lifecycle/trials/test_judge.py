@@ -265,5 +265,6 @@ def test_a_log_that_is_not_there_or_cannot_be_read_ends_no_judgement(world, tmp_
     world.judge.audit = tmp_path if is_there else tmp_path / "none.jsonl"
     points = world.points()
     assert b"shadow," in points
+    assert b"gate," in points
     assert b"decided," not in points
     assert ("cannot be read" in caplog.text) == is_there
