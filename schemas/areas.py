@@ -141,7 +141,6 @@ def cells_pattern(grid: Grid, cells: npt.ArrayLike) -> str:
 
 
 def _rows(grid: Grid, cells: npt.ArrayLike) -> Iterator[str]:
-    ids = grid.cell_ids()
-    parted = (ids[cell].split("c") for cell in np.sort(np.asarray(cells)))
+    parted = (grid.cell_id(cell).split("c") for cell in np.sort(np.asarray(cells)).tolist())
     for row, of_row in groupby(parted, key=lambda pair: pair[0]):
         yield f"{row}c({'|'.join(col for _, col in of_row)})"

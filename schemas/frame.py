@@ -54,8 +54,8 @@ class Unusual(msgspec.Struct, frozen=True, kw_only=True):
 
     def in_words(self, grid: Grid) -> str:
         """As `fire at r002c006 to r005c009: 20 in place of 1.8 in 2 h`."""
-        cells, ids = self.cells(grid), grid.cell_ids()
-        place = f"at {ids[cells[0]]}" if len(cells) == 1 else f"at {ids[cells[0]]} to {ids[cells[-1]]}"
+        cells = self.cells(grid).tolist()
+        place = f"at {grid.cell_id(cells[0])}" + (f" to {grid.cell_id(cells[-1])}" if len(cells) > 1 else "")
         place = "in the whole region" if len(cells) == grid.cells else place
         return f"{self.category} {place}: {self.observed} in place of {self.usual:.2g} in {self.hours} h"
 

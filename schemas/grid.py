@@ -95,9 +95,14 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         mid_lat, mid_lon = (lat[:-1] + lat[1:]) / 2, (lon[:-1] + lon[1:]) / 2
         return np.repeat(mid_lat, self.cols), np.tile(mid_lon, self.rows)
 
+    def cell_id(self, cell: int) -> str:
+        """`r012c345` of the cell with that index."""
+        row, col = divmod(cell, self.cols)
+        return f"r{row:03d}c{col:03d}"
+
     def cell_ids(self) -> list[str]:
-        """`r012c345` for every cell, in index order."""
-        return [f"r{row:03d}c{col:03d}" for row in range(self.rows) for col in range(self.cols)]
+        """The id of every cell, in index order."""
+        return [self.cell_id(cell) for cell in range(self.cells)]
 
     def index_of(self, cell_id: str) -> int:
         """Index of `cell_id`. Raises DataError when the grid has no such cell."""

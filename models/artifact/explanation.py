@@ -62,7 +62,7 @@ def explain(artifact: Artifact, state: CountState, cell: int) -> Iterator[Explan
                 *(Part(name=words[name], log=float(share[0, category, horizon])) for name, share in added.items()),
             ]
             yield Explanation(
-                cell=spec.grid.cell_ids()[cell],
+                cell=spec.grid.cell_id(cell),
                 category=category_name,
                 horizon=horizon_name,
                 expected=float(np.exp(sum(part.log for part in parts))),

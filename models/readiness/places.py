@@ -75,7 +75,7 @@ def read_times(
         place, cell = gaps[0]
         raise DataError(
             f"{path} lacks {len(gaps):,} times, the first from {places[place].place!r} to "
-            f"{grid.cell_ids()[answered[cell]]}",
+            f"{grid.cell_id(int(answered[cell]))}",
             f"give a row for each place and each cell with calls; {MOST_MINUTES} minutes where there is no road",
         )
     start, end = np.nonzero(times <= minutes)

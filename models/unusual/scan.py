@@ -33,33 +33,42 @@ _SLACK_NATS = 45.0
 _LOOKS_A_DAY, _LARGE = 35.0, 300  # new looks at each cell and category, and as many as at _LARGE more at large zones
 _MOST_LOG_DAYS = np.log(36_500.0)  # a hundred years: no figure beyond means anything
 _ALMOST_POISSON = 1e-6  # spread over the mean
+_LEAST_MEAN = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Zones:
-    """All zones of one shape: (windows, categories, places north, places east) each, by their south-western cells."""
+    """A category's zones of one shape: (windows, places north, places east) each, by their south-western cells."""
 
     rows: int
     cols: int
     count: Floats
     usual: Floats
     spread: Floats
-    bound: Floats  # of `_bound`; infinite where there are too few, and where a cell is taken
+    most_nats: Floats  # the bound is minus this or more; 0 where there are too few, and where a cell is taken
 
-    def log_chances(self, category: int, most: float) -> tuple[npt.NDArray[np.intp], Floats]:
-        """Of the zones whose bound is `most` or less: (n,) positions among the category's, and log of the chance."""
-        at = np.flatnonzero(self.bound[:, category] <= most)
-        of = (part[:, category].ravel()[at] for part in (self.count, self.usual, self.spread))
-        return at, log_chance_of(*of)
+    def bounded(self, most: float) -> tuple[npt.NDArray[np.intp], Floats]:
+        """(n,) positions of the zones whose bound may be `most` or less, and their bounds."""
+        at = np.flatnonzero(self.most_nats >= max(-most, _LEAST_NATS))
+        return at, self.bounds_of(at)
 
-    def take(self, place: Unusual, category: int) -> None:
-        """No other zone of the category may share a cell with the place."""
+    def bounds_of(self, at: npt.NDArray[np.intp]) -> Floats:
+        count, usual, spread = self.figures(at)
+        return _bound(count, *_mean_and_size(usual, spread))
+
+    def figures(self, at: npt.NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
+        return self.count.ravel()[at], self.usual.ravel()[at], self.spread.ravel()[at]
+
+    def take(self, place: Unusual) -> None:
+        """No other zone may share a cell with the place."""
         south, west = max(place.row - self.rows + 1, 0), max(place.col - self.cols + 1, 0)
-        self.bound[:, category, south : place.row + place.rows, west : place.col + place.cols] = np.inf
+        self.most_nats[:, south : place.row + place.rows, west : place.col + place.cols] = 0
 
 
-def _zones(recent: Recent, grid: Grid) -> list[_Zones]:
-    summed = np.stack([_summed(of, grid) for of in (recent.counts.astype(np.float64), recent.usual, recent.spread)])
+def _zones(recent: Recent, category: int, grid: Grid) -> list[_Zones]:
+    summed = np.zeros((3, len(recent.counts), grid.rows + 1, grid.cols + 1))
+    for sums, values in zip(summed, (recent.counts, recent.usual, recent.spread), strict=True):
+        sums[:, 1:, 1:] = values[:, :, category].reshape(-1, grid.rows, grid.cols).cumsum(axis=1).cumsum(axis=2)
     return [_of_shape(summed, rows, cols) for rows, cols in _shapes(grid)]
 
 
@@ -68,27 +77,19 @@ def _shapes(grid: Grid) -> list[tuple[int, int]]:
     return [*dict.fromkeys([*squares, (grid.rows, grid.cols)])]
 
 
-def _summed(values: Floats, grid: Grid) -> Floats:
-    """(windows, category, rows + 1, cols + 1) sums over all cells south-west of each corner."""
-    by_category = values.transpose(0, 2, 1).reshape(len(values), values.shape[2], grid.rows, grid.cols)
-    return np.pad(by_category, [(0, 0), (0, 0), (1, 0), (1, 0)]).cumsum(axis=2).cumsum(axis=3)
-
-
 def _of_shape(summed: Floats, rows: int, cols: int) -> _Zones:
+    """summed: (3, windows, rows + 1, cols + 1), of all cells south-west of each corner."""
     corners = summed[..., rows:, :] - summed[..., :-rows, :]
-    parts = corners[..., cols:] - corners[..., :-cols]
-    bound = np.full(parts.shape[1:], np.inf)
-    at = np.flatnonzero(parts[0] > LEAST_COUNT - 0.5)
-    count, usual, spread = parts.reshape(3, -1)[:, at]
-    excess = count - usual
+    count, usual, spread = corners[..., cols:] - corners[..., :-cols]
+    excess = np.maximum(count - usual, 0)
     # The deviance of a Poisson count is at most excess**2 / (2 usual), that of a wider one less.
-    is_more = (excess > 0) & (excess * excess > 2 * _LEAST_NATS * usual)
-    bound.ravel()[at[is_more]] = _bound(count[is_more], *_mean_and_size(usual[is_more], spread[is_more]))
-    return _Zones(rows=rows, cols=cols, count=parts[0], usual=parts[1], spread=parts[2], bound=bound)
+    most_nats = excess * excess / (2 * np.maximum(usual, _LEAST_MEAN))
+    most_nats[(count < LEAST_COUNT - 0.5) | (most_nats <= _LEAST_NATS)] = 0
+    return _Zones(rows=rows, cols=cols, count=count, usual=usual, spread=spread, most_nats=most_nats)
 
 
 def _mean_and_size(mean: Floats, spread: Floats) -> tuple[Floats, Floats]:
-    mean = np.maximum(mean, 1e-12)
+    mean = np.maximum(mean, _LEAST_MEAN)
     return mean, mean**2 / np.maximum(spread, _ALMOST_POISSON * mean)
 
 
@@ -113,35 +114,49 @@ def unusual_places(recent: Recent, grid: Grid, categories: tuple[str, ...]) -> t
 
     Chance alone shows any of them in the region once in UNUSUAL_DAYS or more seldom.
     """
-    zones = _zones(recent, grid)
-    places = [place for number, name in enumerate(categories) for place in _of_category(zones, number, name, recent)]
+    places = [place for number, name in enumerate(categories) for place in _of_category(recent, number, name, grid)]
     return tuple(place for _, place in sorted(places, key=lambda with_chance: with_chance[0]))
 
 
-def _of_category(zones: list[_Zones], number: int, name: str, recent: Recent) -> Iterator[tuple[float, Unusual]]:
-    """The category's least likely zone with the log of its chance, then the next that has no cell in common, and so on.
-
-    Of two that are as likely the one with fewer rows.
-    """
+def _of_category(recent: Recent, number: int, name: str, grid: Grid) -> Iterator[tuple[float, Unusual]]:
+    """The least likely zone with the log of its chance, then the next that has no cell in common, and so on."""
+    zones = _zones(recent, number, grid)
     for _ in range(MOST):
-        most = min(of.bound[:, number].min() for of in zones) + _SLACK_NATS
-        if not np.isfinite(most):
+        least_likely = _least_likely(zones)
+        if least_likely is None:
             return
-        looked_at = [(of, *of.log_chances(number, most)) for of in zones]
-        firsts = [(float(chances.min()), of.rows, of, at[chances.argmin()]) for of, at, chances in looked_at if len(at)]
-        log_chance, _, of, at = min(firsts, key=lambda first: first[:2])
+        log_chance, of, at = least_likely
         days = float(once_in_days(np.array(log_chance), recent))
         if days < UNUSUAL_DAYS:
             return
-        window, row, col = map(int, np.unravel_index(at, of.bound[:, number].shape))
-        count, usual = (float(part[window, number, row, col]) for part in (of.count, of.usual))
+        window, row, col = map(int, np.unravel_index(at, of.count.shape))
+        count, usual = float(of.count[window, row, col]), float(of.usual[window, row, col])
         place = Unusual(
             category=name, row=row, col=col, rows=of.rows, cols=of.cols, hours=WINDOWS_S[window] // HOUR_S,
             observed=round(count), usual=float(f"{usual:.4g}"), days=float(f"{days:.2g}"),
         )  # fmt: skip
         yield log_chance, place
         for each in zones:
-            each.take(place, number)
+            each.take(place)
+
+
+def _least_likely(zones: list[_Zones]) -> tuple[float, _Zones, int] | None:
+    """The log of its chance, its shape and position. Of two that are as likely the one with fewer rows.
+
+    The few zones that no bound excludes are looked at.
+    """
+    tops = [of.bounds_of(np.array([of.most_nats.argmax()]))[0] for of in zones if of.most_nats.any()]
+    if not tops:
+        return None
+    bounded = [(of, *of.bounded(min(tops) + _SLACK_NATS)) for of in zones]
+    most = min(bounds.min(initial=np.inf) for _, _, bounds in bounded) + _SLACK_NATS
+    firsts = []
+    for of, at, bounds in bounded:
+        if (at := at[bounds <= most]).size:
+            chances = log_chance_of(*of.figures(at))
+            firsts.append((float(chances.min()), of.rows, of, int(at[chances.argmin()])))
+    log_chance, _, zones_of_shape, position = min(firsts, key=lambda first: first[:2])
+    return log_chance, zones_of_shape, position
 
 
 def once_in_days(log_chance: Floats, recent: Recent) -> Floats:

@@ -78,7 +78,7 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
     have an attribution carry the factors of their groups. Raises PipelineError as `risk_lines` does.
     """
     spec = frame.spec
-    geohashes, cell_ids = _geohashes(spec), spec.grid.cell_ids()
+    geohashes = _geohashes(spec)
     region, model, groups = tag(spec.region), string(frame.model), attribution_groups(spec.features)
     lines = []
     for c, category in enumerate(frame.categories):
@@ -97,7 +97,7 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
             head = f"top,category={tag(category)},horizon={horizon}"
             lines += [
                 f"{head},rank={rank:02d},region={region} expected={expected}{risk}{usual},lift={ratio:.4g}{by},"
-                f"cell={string(cell_ids[cell])},geohash={string(geohashes[cell])},"
+                f"cell={string(spec.grid.cell_id(cell))},geohash={string(geohashes[cell])},"
                 f'support="{SUPPORT[frame.support[cell, c]]}",model={model} {frame.tick_s}\n'
                 for rank, (cell, ratio, expected, risk, usual, by) in enumerate(
                     zip(top.tolist(), lift.tolist(), *shown, factors_of, strict=True), start=1
@@ -203,7 +203,7 @@ def _line_ends(frame: RiskFrame, cell: _Index, category: _Index) -> Any:
 
 
 def _refuse(frame: RiskFrame, what: str, *, cell: int, category: int) -> NoReturn:
-    place = f"{frame.spec.region}, cell {frame.spec.grid.cell_ids()[cell]}, {frame.categories[category]}"
+    place = f"{frame.spec.region}, cell {frame.spec.grid.cell_id(cell)}, {frame.categories[category]}"
     raise PipelineError(
         f"{place}: {what} is outside of its range (model {frame.model}, time {frame.as_of_s}); nothing of the region "
         "was written",
