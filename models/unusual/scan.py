@@ -33,7 +33,6 @@ _SLACK_NATS = 45.0
 _LOOKS_A_DAY, _LARGE = 35.0, 300  # new looks at each cell and category, and as many as at _LARGE more at large zones
 _MOST_LOG_DAYS = np.log(36_500.0)  # a hundred years: no figure beyond means anything
 _ALMOST_POISSON = 1e-6  # spread over the mean
-_LEAST_MEAN = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,24 +44,17 @@ class _Zones:
     count: Floats
     usual: Floats
     spread: Floats
-    most_nats: Floats  # the bound is minus this or more; 0 where there are too few, and where a cell is taken
+    bound: Floats  # of `_bound`; infinite where there are too few, and where a cell is taken
 
-    def bounded(self, most: float) -> tuple[npt.NDArray[np.intp], Floats]:
-        """(n,) positions of the zones whose bound may be `most` or less, and their bounds."""
-        at = np.flatnonzero(self.most_nats >= max(-most, _LEAST_NATS))
-        return at, self.bounds_of(at)
-
-    def bounds_of(self, at: npt.NDArray[np.intp]) -> Floats:
-        count, usual, spread = self.figures(at)
-        return _bound(count, *_mean_and_size(usual, spread))
-
-    def figures(self, at: npt.NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
-        return self.count.ravel()[at], self.usual.ravel()[at], self.spread.ravel()[at]
+    def log_chances(self, most: float) -> tuple[npt.NDArray[np.intp], Floats]:
+        """(n,) positions of the zones whose bound is `most` or less, and the log of the chance of each."""
+        at = np.flatnonzero(self.bound <= most)
+        return at, log_chance_of(*(part.ravel()[at] for part in (self.count, self.usual, self.spread)))
 
     def take(self, place: Unusual) -> None:
         """No other zone may share a cell with the place."""
         south, west = max(place.row - self.rows + 1, 0), max(place.col - self.cols + 1, 0)
-        self.most_nats[:, south : place.row + place.rows, west : place.col + place.cols] = 0
+        self.bound[:, south : place.row + place.rows, west : place.col + place.cols] = np.inf
 
 
 def _zones(recent: Recent, category: int, grid: Grid) -> list[_Zones]:
@@ -81,15 +73,15 @@ def _of_shape(summed: Floats, rows: int, cols: int) -> _Zones:
     """summed: (3, windows, rows + 1, cols + 1), of all cells south-west of each corner."""
     corners = summed[..., rows:, :] - summed[..., :-rows, :]
     count, usual, spread = corners[..., cols:] - corners[..., :-cols]
-    excess = np.maximum(count - usual, 0)
+    excess, bound = np.maximum(count - usual, 0), np.full(count.shape, np.inf)
     # The deviance of a Poisson count is at most excess**2 / (2 usual), that of a wider one less.
-    most_nats = excess * excess / (2 * np.maximum(usual, _LEAST_MEAN))
-    most_nats[(count < LEAST_COUNT - 0.5) | (most_nats <= _LEAST_NATS)] = 0
-    return _Zones(rows=rows, cols=cols, count=count, usual=usual, spread=spread, most_nats=most_nats)
+    may_count = (count > LEAST_COUNT - 0.5) & (excess * excess > 2 * _LEAST_NATS * usual)
+    bound[may_count] = _bound(count[may_count], *_mean_and_size(usual[may_count], spread[may_count]))
+    return _Zones(rows=rows, cols=cols, count=count, usual=usual, spread=spread, bound=bound)
 
 
 def _mean_and_size(mean: Floats, spread: Floats) -> tuple[Floats, Floats]:
-    mean = np.maximum(mean, _LEAST_MEAN)
+    mean = np.maximum(mean, 1e-12)
     return mean, mean**2 / np.maximum(spread, _ALMOST_POISSON * mean)
 
 
@@ -119,13 +111,18 @@ def unusual_places(recent: Recent, grid: Grid, categories: tuple[str, ...]) -> t
 
 
 def _of_category(recent: Recent, number: int, name: str, grid: Grid) -> Iterator[tuple[float, Unusual]]:
-    """The least likely zone with the log of its chance, then the next that has no cell in common, and so on."""
+    """The least likely zone with the log of its chance, then the next that has no cell in common, and so on.
+
+    Of two that are as likely the one with fewer rows.
+    """
     zones = _zones(recent, number, grid)
     for _ in range(MOST):
-        least_likely = _least_likely(zones)
-        if least_likely is None:
+        most = min(of.bound.min() for of in zones) + _SLACK_NATS
+        if not np.isfinite(most):
             return
-        log_chance, of, at = least_likely
+        looked_at = [(of, *of.log_chances(most)) for of in zones]
+        firsts = [(float(chances.min()), of.rows, of, at[chances.argmin()]) for of, at, chances in looked_at if len(at)]
+        log_chance, _, of, at = min(firsts, key=lambda first: first[:2])
         days = float(once_in_days(np.array(log_chance), recent))
         if days < UNUSUAL_DAYS:
             return
@@ -138,25 +135,6 @@ def _of_category(recent: Recent, number: int, name: str, grid: Grid) -> Iterator
         yield log_chance, place
         for each in zones:
             each.take(place)
-
-
-def _least_likely(zones: list[_Zones]) -> tuple[float, _Zones, int] | None:
-    """The log of its chance, its shape and position. Of two that are as likely the one with fewer rows.
-
-    The few zones that no bound excludes are looked at.
-    """
-    tops = [of.bounds_of(np.array([of.most_nats.argmax()]))[0] for of in zones if of.most_nats.any()]
-    if not tops:
-        return None
-    bounded = [(of, *of.bounded(min(tops) + _SLACK_NATS)) for of in zones]
-    most = min(bounds.min(initial=np.inf) for _, _, bounds in bounded) + _SLACK_NATS
-    firsts = []
-    for of, at, bounds in bounded:
-        if (at := at[bounds <= most]).size:
-            chances = log_chance_of(*of.figures(at))
-            firsts.append((float(chances.min()), of.rows, of, int(at[chances.argmin()])))
-    log_chance, _, zones_of_shape, position = min(firsts, key=lambda first: first[:2])
-    return log_chance, zones_of_shape, position
 
 
 def once_in_days(log_chance: Floats, recent: Recent) -> Floats:
