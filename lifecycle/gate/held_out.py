@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lifecycle.gate.evenness import Evenness
 from lifecycle.gate.judge import margin_of
 from lifecycle.gate.judged_hour import judged_hour
 from lifecycle.gate.plan import GatePlan
@@ -62,15 +63,20 @@ def held_out_from_s(champion: Artifact, challenger: Artifact) -> int:
 def compare_held_out(champion: Artifact, challenger: Artifact, past: IncidentHistory, plan: GatePlan) -> HeldOut:
     """Compare hourly forecasts from `held_out_from_s` to the history's end: the scores of the shortest horizon."""
     start_s, hours = held_out_from_s(champion, challenger), list[ShadowHour]()
+    groups = Evenness.read(plan.groups, past.spec.grid)
     for tick_s, (new, old) in _forecasts((challenger, champion), past, start_s):
         observed = past.counts(tick_s, tick_s + past.spec.horizons_s[0])
         closed = ClosedHorizon(horizon=0, tick_s=tick_s, judged_s=past.cutoff_s, observed=observed)
         hours.append(judged_hour(old, new, closed, past.spec))
+        if groups:
+            groups.add(tick_s, observed, new.expected[:, :, 0], old.expected[:, :, 0])
     days = whole_enough(days_of(hours, past.spec, champion=champion.version, challenger=challenger.version))
     if len(days) < plan.least_days:
         fault = f"{len(days)} days are held out, and the plan asks for {plan.least_days}: train until an earlier day"
         return HeldOut(days=len(days), champion=0, challenger=0, baseline=0, difference=None, margin=0, faults=(fault,))
-    return replace(judge_held_out(days, plan), remarks=tuple(missing_remarks(past, start_s)))
+    judged = judge_held_out(days, plan)
+    faults, remarks = groups.judged() if groups else ((), ())
+    return replace(judged, faults=(*judged.faults, *faults), remarks=(*missing_remarks(past, start_s), *remarks))
 
 
 def missing_remarks(past: IncidentHistory, start_s: int, most: float = SAID_MISSING) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from lifecycle.gate.evenness import Evenness
 from lifecycle.gate.held_out import longest_training_s, refuse_missing
 from lifecycle.gate.plan import GatePlan
 from lifecycle.gate.shadow_day import days_of, judged_hours
@@ -78,6 +79,7 @@ def registered_challenger(
             f"they have nothing newer than those of the champion, which end {day_text(learned)}",
             remedy=f"ask again when they reach {day_text(end + early)}, or lower held_out_days in the plan",
         )
+    Evenness.read(plan.groups, spec.grid)  # a file that cannot be read is said before hours of training
     until_s = longest_training_s(end_s, plan, spec.horizons_s)
     refuse_missing(past, until_s)
     until = datetime.fromtimestamp(until_s, zone_of(spec.timezone))

@@ -1,5 +1,6 @@
 """Is one model better than another? Both forecast the same steps, so their difference is judged step by step."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 
@@ -110,6 +111,19 @@ def block_bootstrap(
     wholes = drawn @ np.bincount(block, weights=whole)
     means = (((trained @ sums) * drawn).sum(axis=1))[wholes > 0] / wholes[wholes > 0]
     low, high = np.percentile(means, levels(blocks))
+    return float(low), float(high)
+
+
+def interval_of(
+    per_block: Floats, figure: Callable[[Floats], Floats], random: np.random.Generator
+) -> tuple[float, float]:
+    """95 % interval of a figure of sums, by drawing whole blocks as `block_bootstrap` does.
+
+    per_block: (blocks, ...) sums of each. figure: (draws,) from drawn sums (draws, ...).
+    """
+    low, high = np.percentile(
+        figure(np.tensordot(_drawn(len(per_block), random), per_block, 1)), levels(len(per_block))
+    )
     return float(low), float(high)
 
 

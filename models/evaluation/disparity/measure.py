@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from models.evaluation.disparity.groups import Groups
 from models.evaluation.disparity.tally import SUMS, Mask, Tally
 from models.measures.cube import Floats
 from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, ratio_of
@@ -62,12 +63,17 @@ def rows_of(tallies: Mapping[str, Tally], categories: Sequence[str], *, seed: in
 
 def _rows(tally: Tally, series: int, named: tuple[str, str], seed: int) -> Iterator[Row]:
     """named: category and horizon."""
-    groups = tally.groups
-    cells, observed = groups.members.sum(axis=1), _sums_of(tally, series)["observed"].sum(axis=0)
-    enough = (observed >= LEAST_JUDGED) & (cells >= LEAST_CELLS) & (groups.members @ groups.weight > 0)
-    for number, name in enumerate(groups.names):
+    enough = is_enough(tally.groups, _sums_of(tally, series)["observed"].sum(axis=0))
+    cells = tally.groups.members.sum(axis=1)
+    for number, name in enumerate(tally.groups.names):
         figures = _figures(tally, series, number, enough, seed) if enough[number] else None
         yield Row(name, *named, cells=int(cells[number]), figures=figures, verdict=_verdict(figures))
+
+
+def is_enough(groups: Groups, observed: Floats) -> Mask:
+    """(groups,) of which anything is said. observed: (groups,) incidents."""
+    is_large = (groups.members.sum(axis=1) >= LEAST_CELLS) & (groups.members @ groups.weight > 0)
+    return np.asarray(is_large & (observed >= LEAST_JUDGED))
 
 
 def _sums_of(tally: Tally, series: int) -> dict[str, Floats]:
@@ -75,15 +81,15 @@ def _sums_of(tally: Tally, series: int) -> dict[str, Floats]:
     return dict(zip(SUMS, np.stack(tally.sums, axis=1)[..., series], strict=True))
 
 
-def _blocks(tally: Tally) -> npt.NDArray[np.int64]:
+def blocks_of(moments_s: Sequence[int]) -> npt.NDArray[np.int64]:
     """(moments,) the block of days of each."""
-    days = np.array(tally.moments_s) // (BLOCK_DAYS * DAY_S)
+    days = np.array(moments_s) // (BLOCK_DAYS * DAY_S)
     return np.asarray(np.unique(days, return_inverse=True)[1], np.int64)
 
 
 def _figures(tally: Tally, series: int, group: int, enough: Mask, seed: int) -> Figures | None:
     """enough: (groups,) those that anything is said of. None where none of them ever was in the top."""
-    sums, block, groups = _sums_of(tally, series), _blocks(tally), tally.groups
+    sums, block, groups = _sums_of(tally, series), blocks_of(tally.moments_s), tally.groups
     weight = groups.members @ groups.weight
     share, is_member = weight[group] / weight[enough].sum(), groups.of_cell == group
     came, top = (sums[name][:, enough].sum(axis=1) for name in ("observed", "top"))

@@ -39,5 +39,5 @@ def test_a_plan_that_is_missing_is_refused(tmp_path):
     assert refused.value.exit_code == 2
     assert refused.value.remedy == (
         "write it with the keys alpha, margin, least_days, most_days, least_incidents, calibration, held_out_days, "
-        "failed_hours, trials_a_year, auto, or set RISK_GATE_PLAN to another file"
+        "failed_hours, trials_a_year, auto, groups, or set RISK_GATE_PLAN to another file"
     )
