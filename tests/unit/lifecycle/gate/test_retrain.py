@@ -53,12 +53,13 @@ def test_the_same_data_are_not_learned_from_twice(trial):
         trial.retrain("--now")
     assert "gate start town" in refused.value.remedy
     assert trial.events()[-1] == "retrain_refused"
-    assert max(trial.state().manifests) == tried
+    made = set(trial.state().manifests)
+    assert max(made) == tried
     with (trial.folder / "town.csv").open("a", encoding="utf-8") as file:
         file.writelines(f"{iso(START_S + 60 * DAY_S + hour * 3600)},41.01,-86.99,ems\n" for hour in range(40))
     with suppress(GateClosed):  # whether the next one may be tried is another question
         trial.retrain("--now")
-    assert max(trial.state().manifests) > tried
+    assert len(set(trial.state().manifests) - made) == 1  # their names say the second, and may be alike in that
 
 
 def test_what_became_of_an_ask_is_written_down(trial):
