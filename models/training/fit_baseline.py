@@ -152,7 +152,8 @@ def _choose_memory(
 def _choose_level(history: IncidentHistory, blocks: Blocks, memory: BaselineConstants) -> float:
     """Half-life of the region's level under which the validation block's days were least surprising (Poisson).
 
-    That of the memory, under which rates do not follow the level, is one of them.
+    That of the memory, under which rates do not follow the level, is one of them. A block on which nothing changes may
+    like it best, and then a city that changes would not be followed: the longest of LEVEL_HALF_LIVES_DAYS is the most.
     """
     own = float(memory.half_life_days)
     candidates = (own, *(days for days in LEVEL_HALF_LIVES_DAYS if days < own))
@@ -165,7 +166,7 @@ def _choose_level(history: IncidentHistory, blocks: Blocks, memory: BaselineCons
         for number, (_, _, level, level_days) in enumerate(same_day):
             mean = rate * region_rate(level, level_days, memory)
             losses[number] += float((mean - counts * np.log(mean)).sum())
-    return candidates[int(losses.argmin())]
+    return min(candidates[int(losses.argmin())], LEVEL_HALF_LIVES_DAYS[-1])
 
 
 def _choose_older_share(history: IncidentHistory, blocks: Blocks, memory: BaselineConstants) -> float:

@@ -175,6 +175,14 @@ def test_the_baseline_follows_a_level_that_changed_for_good():
     assert expected["stays"] < 0.85
 
 
+def test_where_nothing_changes_the_level_is_followed_all_the_same():
+    table, end = region(np.ones(DAYS)), START + DAYS * DAY
+    past = IncidentHistory.of(table, spec_for(table, region="made", cell_m=1000, cutoff_s=end), end)
+    constants = fit_constants(past, Blocks.of(past.first_s, end))
+    assert constants.half_life_days > 60  # of the memory: validation likes the level to stay as well
+    assert constants.level_half_life_days == 60
+
+
 def test_the_baseline_is_close_to_the_likeliest_forecast_of_the_known_process(noise):
     """On a stationary process the baseline's deviance must be near that of the true mean."""
     past = noise.past
