@@ -56,7 +56,7 @@ def _texts(row: Row) -> tuple[str, ...]:
 
 
 def files_of(rows: Sequence[Row], sentences: Sequence[str]) -> dict[str, bytes]:
-    """disparity.csv, disparity.json and index.html, by name."""
+    """disparity.csv, disparity.json, index.html, and summary.md for the drafts that officials complete, by name."""
     flat, table = [_flat(row) for row in rows], StringIO(newline="")
     writer = csv.DictWriter(table, max((list(line) for line in flat), key=len))
     writer.writeheader()
@@ -71,7 +71,22 @@ def files_of(rows: Sequence[Row], sentences: Sequence[str]) -> dict[str, bytes]:
         meaning=MEANING,
     )
     content = msgspec.json.format(msgspec.json.encode({"about": sentences, "rows": flat}), indent=1)
-    return {"disparity.csv": table.getvalue().encode(), "disparity.json": content, "index.html": page.encode()}
+    return {
+        "disparity.csv": table.getvalue().encode(),
+        "disparity.json": content,
+        "index.html": page.encode(),
+        "summary.md": summary_of(rows, sentences).encode(),
+    }
+
+
+def summary_of(rows: Sequence[Row], sentences: Sequence[str]) -> str:
+    """Markdown of all categories together, to be copied into a model card or an impact assessment."""
+    parts = ["# Are the groups served alike?", *sentences]
+    for heading, texts in tables_of([row for row in rows if row.category == rows[0].category]):
+        names = [(text[0].replace("|", r"\|"), *text[1:]) for text in texts]
+        lines = [HEADINGS, ("---",) * len(HEADINGS), *names]
+        parts += [f"## {heading}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    return "\n\n".join([*parts, *(f"- {meaning}" for meaning in MEANING)]) + "\n"
 
 
 def _flat(row: Row) -> dict[str, object]:

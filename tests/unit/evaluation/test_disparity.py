@@ -203,6 +203,11 @@ def test_the_command_prints_a_table_and_writes_page_csv_and_json(town):
     lines = list(csv.DictReader((folder / "out" / "disparity.csv").read_text().splitlines()))
     assert len(lines) == len(content)
     assert all(line["exposure"] and not line["exposure_low"] for line in lines)
+    summary = (folder / "out" / "summary.md").read_text().splitlines()
+    of_all = [line for line in summary if line.startswith(("| rest", f"| {CANARY[:6]}"))]
+    assert [line.split(" | ")[1] for line in of_all] == [
+        str(row["cells"]) for row in content if row["category"] == "all"
+    ]
     page = (folder / "out" / "index.html").read_text()
     assert page.count("<tr>") == len(content) + 9
     assert page.count("<img") == 1
