@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Security
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -16,12 +16,13 @@ from starlette.types import ASGIApp
 
 from schemas import product_version
 from service import feed, page
-from service.answers import contract, ogc, outlines, posts, scores, unusual
+from service.answers import contract, decisions, ogc, outlines, posts, scores, unusual
 from service.etags import ETags
 from service.guard import RequestGuard
 from service.metrics import ServiceMetrics
 from service.problems import ALWAYS, Problem, answer_with_problems, problems_of
-from service.service import Service, TheCaller, TheService, json_bytes
+from service.service import Service, TheService, caller_of, json_bytes
+from service.tokens import Caller
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _STATES = APIRouter(tags=["the service itself"])
@@ -40,7 +41,7 @@ async def health(request: Request, service: TheService) -> Response:
 
 
 @_STATES.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
-async def metrics(request: Request, caller: TheCaller) -> Response:
+async def metrics(request: Request, caller: Annotated[Caller, Security(caller_of, scopes=["metrics"])]) -> Response:
     """Figures of all regions for Prometheus: for tokens that open them all."""
     if caller.regions:
         raise HTTPException(403, "these figures are of all regions: ask with a token that opens them all")
@@ -53,6 +54,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     scores.router,
     posts.router,
     unusual.router,
+    decisions.router,
     outlines.router,
     feed.router,
     ogc.router,

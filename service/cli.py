@@ -11,16 +11,21 @@ import typer
 from schemas.areas import read_areas
 from schemas.errors import SettingsError, not_installed
 from schemas.log_format import LOG_FORMAT, LOG_TIME
+from service.tokens import Role, make_token
 from streaming.maps.outlines import read_streets
 from streaming.settings import Settings
 
 _FRAMES: Path = Settings.model_fields["frames"].default
+_AUDIT: Path = Settings.model_fields["audit"].default
 _ListenOption = Annotated[str, typer.Option(help="host:port; a host that other machines reach needs --tokens")]
 _TokensOption = Annotated[
     Path | None, typer.Option(help="File of the tokens' hashes; without it only this machine is answered")
 ]
 _RateOption = Annotated[float, typer.Option(min=0.1, help="Requests a second that a token may make on average")]
 _FramesOption = Annotated[Path, typer.Option(envvar="RISK_FRAMES", help="Folder of the frames")]
+_AuditOption = Annotated[
+    Path, typer.Option(envvar="RISK_AUDIT", help="Audit log in which decisions on places stand, of all replicas")
+]
 _AreasOption = Annotated[
     Path | None, typer.Option(help="GeoJSON file of polygons, such as districts, to ask for by name")
 ]
@@ -43,6 +48,7 @@ _SERVER: dict[str, Any] = {  # no line of its log has an address, a token or a b
 
 def serve(
     frames: _FramesOption = _FRAMES,
+    audit: _AuditOption = _AUDIT,
     listen: _ListenOption = "127.0.0.1:8321",
     tokens: _TokensOption = None,
     rate: _RateOption = 20.0,
@@ -66,7 +72,9 @@ def serve(
     except ModuleNotFoundError as error:
         raise not_installed(error, "serve") from error
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
-    service = opened(frames, tokens=tokens, rate=rate, areas=named, streets=streets, url=url, origins=origins)
+    service = opened(
+        frames, audit=audit, tokens=tokens, rate=rate, areas=named, streets=streets, url=url, origins=origins
+    )
     address = url.rstrip("/") or _to_open(host, port)
     typer.echo(f"the map is at {address}/, the document of the interface at {address}/openapi.json", err=True)
     uvicorn.run(application(service), host=host, port=port, **_SERVER)
@@ -79,11 +87,12 @@ def token(
     screen: Annotated[
         bool, typer.Option("--screen", help="For a wall screen: it opens the map alone, which stays signed in")
     ] = False,
+    role: Annotated[
+        Role | None, typer.Option(help="What it opens beside map and scores; without it everything")
+    ] = None,
 ) -> None:
     """Make a token for `serve`, and print it: only its hash is kept. Without --region it opens all regions."""
-    from service.tokens import make_token
-
-    typer.echo(make_token(tokens, name, region or (), screen=screen))
+    typer.echo(make_token(tokens, name, region or (), screen=screen, role=role))
 
 
 def _origins(given: Sequence[str]) -> Sequence[str]:

@@ -16,7 +16,7 @@ from schemas.spec import ALL_CATEGORIES, DAY_S, Spec
 log = logging.getLogger(__name__)
 _MOST_PAGED = 16  # frames
 _TICKS = 3  # that a region may miss before its scores are old, where a tick is longer than a minute
-_Seen = tuple[int, int, int]  # inode, size and time of a file
+FileState = tuple[int, int, int]  # inode, size and time of a file
 
 
 @dataclass(slots=True)
@@ -28,14 +28,14 @@ class Frames:
     by_region: Mapping[str, StoredFrames] = field(default_factory=dict)
     unreadable: int = 0  # files that could not be used, since the start
     withheld: str = ""  # why no scores may be shown
-    _seen: dict[Path, _Seen] = field(default_factory=dict)
+    _seen: dict[Path, FileState] = field(default_factory=dict)
     _paged: dict[tuple[str, str], StoredFrames] = field(default_factory=dict)
 
     def look(self) -> None:
         """A file that cannot be used leaves the frame before it, which grows old; one that is gone takes it away."""
         withheld = read_withheld(self.folder)
         self.withheld = withheld.in_words() if withheld else ""
-        files = {path: _seen(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))[:MAX_REGIONS]}
+        files = {path: file_state(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))[:MAX_REGIONS]}
         served = {
             region: frames for region, frames in self.by_region.items() if self.folder / (region + SUFFIX) in files
         }
@@ -106,7 +106,8 @@ def instant(epoch_s: float) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _seen(path: Path) -> _Seen | None:
+def file_state(path: Path) -> FileState | None:
+    """What changes when a file does; None without one."""
     try:
         state = path.stat()
     except OSError:

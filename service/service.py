@@ -11,16 +11,17 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Depends, Path, Request, Security
-from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from starlette.exceptions import HTTPException
 
 from schemas.areas import Area, cells_inside
 from schemas.grid import Cells, Grid
 from schemas.left_behind.frame_file import StoredFrames
 from schemas.spec import SLUG
+from service.decisions import Decisions
 from service.frames import Frames, expired, instant, is_stale
 from service.sign_in import COOKIE, put_off
-from service.tokens import ANYONE, Caller, Rates, Tokens, read_tokens
+from service.tokens import ANYONE, OPENS, Caller, Rates, Tokens, read_tokens
 
 log = logging.getLogger(__name__)
 _MOST_KEPT_BYTES = 64 * 1024 * 1024
@@ -59,6 +60,7 @@ class Service:
     frames: Frames
     now_s: Callable[[], float]
     rates: Rates
+    decisions: Decisions
     tokens: Tokens | None = None
     areas: Sequence[Area] = ()
     streets: FilePath | None = None
@@ -72,8 +74,9 @@ class Service:
         return self.tokens is None
 
     def look(self) -> None:
-        """Read what has changed: frames and tokens."""
+        """Read what has changed: frames, decisions and tokens."""
         self.frames.look()
+        self.decisions.look(self.now_s())
         if self.tokens is not None:
             self.tokens.look()
         self._name_left_out()
@@ -100,10 +103,10 @@ class Service:
         return _cells_of(tuple(map(_Same, self.areas)), grid)
 
 
-def opened(folder: FilePath, *, tokens: FilePath | None, rate: float, **fields: Any) -> Service:
+def opened(folder: FilePath, *, audit: FilePath, tokens: FilePath | None, rate: float, **fields: Any) -> Service:
     """A service on the clocks of this machine, which has looked at its files. Raises SettingsError.
 
-    folder: of the frames. fields: more of `Service`.
+    folder: of the frames. audit: log in which decisions stand. fields: more of `Service`.
     """
     if tokens:
         read_tokens(tokens)  # a mistake in it is said now, not in every answer
@@ -111,6 +114,7 @@ def opened(folder: FilePath, *, tokens: FilePath | None, rate: float, **fields: 
         frames=Frames(folder, time.time),
         now_s=time.time,
         rates=Rates(rate, time.monotonic),
+        decisions=Decisions(audit),
         tokens=Tokens(tokens) if tokens else None,
         **fields,
     )
@@ -195,16 +199,24 @@ def token_of(request: Request) -> str | None:
 async def caller_of(
     request: Request,
     service: TheService,
+    asked: SecurityScopes,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     cookie: Annotated[str | None, Security(_cookie)],
 ) -> Caller:
-    """Raises 401 without a token that is known, 403 for what a screen's does not open, 429 for who asks too often."""
+    """Raises 401 without a token that is known, 403 for what it does not open, 429 for who asks too often."""
     caller = known_caller(service, bearer.credentials if bearer else cookie)
     if caller is None:
         said = "send a known token as `Authorization: Bearer TOKEN`"
         raise HTTPException(401, said, {"WWW-Authenticate": 'Bearer realm="risk"'})
     if caller.screen and not (request.method == "GET" and request.url.path.startswith("/v1/")):
-        raise HTTPException(403, f"the token {caller.name} is a screen's: it opens the map alone")
+        raise HTTPException(
+            403, f"the token {caller.name} is a screen's: it opens the map alone; ask with another token"
+        )
+    for scope in asked.scopes:
+        if not caller.may(scope):
+            roles = " or ".join(role for role, opened in OPENS.items() if scope in opened)
+            said = f"the token {caller.name} does not open this: ask with one that was made with --role {roles}"
+            raise HTTPException(403, said)
     if service.tokens is not None:
         put_off(request, caller, service.now_s())
     wait_s = service.rates.wait_s(caller.name)

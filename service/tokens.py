@@ -1,17 +1,18 @@
 """Who may ask: tokens of which only hashes are kept, each with the regions that it opens, and how often it may ask.
 
 The file has one line a token: `{"name": "cad", "sha256": "...", "regions": ["chicago"]}`; without regions it opens all.
-With `"screen": true` it opens the map alone, and a browser stays signed in with it.
+With `"screen": true` it opens the map alone, and a browser stays signed in with it. With `"role": "analyst"` it opens
+what the role does; without a role everything.
 A token has 256 random bits, so that its plain hash tells nobody what it is.
 """
 
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -22,6 +23,14 @@ from schemas.spec import Slug
 log = logging.getLogger(__name__)
 _LONGEST_TOKEN = 200  # characters; ours have 43
 _BROKEN = (0, 0, 0)  # in place of inode, size and time
+# What a role opens beside the map, the scores, and the decisions in force, which every token opens.
+OPENS: Mapping[str, tuple[str, ...]] = {
+    "dispatcher": ("posts", "decide"),
+    "analyst": ("posts",),
+    "operator": ("metrics", "record"),
+    "official": ("record",),
+}
+Role = Literal["dispatcher", "analyst", "operator", "official"]
 _BURST_S = 5  # seconds' worth of requests that may come at once
 
 
@@ -32,9 +41,13 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
     regions: tuple[Slug, ...] = ()  # none: all
     screen: bool = False
+    role: Role | None = None  # none: all
 
     def may_see(self, region: str) -> bool:
         return not self.regions or region in self.regions
+
+    def may(self, scope: str) -> bool:
+        return not self.screen and (self.role is None or scope in OPENS[self.role])
 
 
 ANYONE = Caller(name="anyone", sha256="0" * 64)  # where no file of tokens is named: this machine alone is answered
@@ -98,13 +111,13 @@ def read_tokens(path: Path) -> list[Caller]:
         raise SettingsError(f"the tokens' file {path} has a line that is no token's", remedy) from error
 
 
-def make_token(path: Path, name: str, regions: Iterable[str], *, screen: bool = False) -> str:
+def make_token(path: Path, name: str, regions: Iterable[str], *, screen: bool = False, role: Role | None = None) -> str:
     """Add a token of that name to the file, in place of an earlier one; gives the token, which is kept nowhere.
 
     Whoever may read the file may read it afterwards: `serve` can be another user. Raises SettingsError.
     """
     token = secrets.token_urlsafe(32)
-    line = {"name": name, "sha256": _sha256(token), "regions": sorted(regions), "screen": screen}
+    line = {"name": name, "sha256": _sha256(token), "regions": sorted(regions), "screen": screen, "role": role}
     try:
         caller = msgspec.convert(line, Caller)
     except msgspec.ValidationError as error:

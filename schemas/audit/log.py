@@ -46,6 +46,7 @@ AuditEvent = Literal[
     "retention_applied",
     "scores_withheld",
     "scores_shown_again",
+    "place_decided",
     "torn_line",
     "head_missing",
 ]
@@ -119,7 +120,7 @@ def _keep_head(checkpoint: Path, audit: Path, head: str) -> None:
 def _next_lines(
     content: bytes, event: AuditEvent, details: Mapping[str, Plain], at_s: float, old_head: str | None
 ) -> tuple[bytes, str]:
-    """The lines to append to `content`, and the head after them. kept: the head that `content` should contain."""
+    """The lines to append to `content`, and the head after them. old_head: the hash that `content` should contain."""
     sequence, head, torn = _end_of(content)
     lines = b"" if content.endswith(b"\n") or not content else b"\n"
     notes: list[tuple[AuditEvent, Mapping[str, Plain]]] = []

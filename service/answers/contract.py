@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from schemas.grid import CELL_ID
 from schemas.spec import SLUG
+from service.decisions import LONGEST_REASON, MOST_HOURS, What
 
 MOST_VERTICES = 5_000
 MOST_POLYGONS = 200
@@ -219,6 +220,36 @@ class UnusualAnswer(Facts):
     area: str | None
     least_days: float = Field(description="What chance shows more often than once in so many days is as usual")
     places: list[UnusualPlace]
+
+
+class _Decision(Closed):
+    what: What
+    category: str = Field(description="A category of the region, or `all`")
+    first: CellId = Field(description="The south-western cell of a rectangle, as of an unusual place")
+    last: CellId = Field(description="The north-eastern cell")
+    reason: Annotated[str, Field(max_length=LONGEST_REASON, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")] = Field(
+        description="Of the place and what was done, as `unit sent`; never of a person"
+    )
+
+
+class DecisionAsked(_Decision):
+    hours: Annotated[float, Field(gt=0, le=MOST_HOURS)] = Field(4, description="After which it ends by itself")
+
+
+class DecisionTaken(_Decision):
+    region: str
+    until: Instant
+    by: str = Field(description="The name of the token")
+    at: Instant
+
+
+class DecisionsOnRecord(Closed):
+    region: str
+    decisions: list[DecisionTaken]
+
+
+class DecisionsInForce(DecisionsOnRecord):
+    may_decide: bool = Field(description="Whether this token may")
 
 
 class ServiceHealth(Closed):

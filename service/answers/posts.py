@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Security
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -22,14 +22,19 @@ from schemas.errors import ArtifactError, DataError
 from schemas.grid import Floats, Grid
 from service.answers.posts_contract import PostsAsked, PostsView, Readiness
 from service.problems import problems_of
-from service.service import Now, Service, TheRegion, TheService, json_bytes, must_be_current
+from service.service import Now, Service, TheService, json_bytes, must_be_current, region_of
 
 _MOST_BARE = 10
 router = APIRouter(prefix="/v1", tags=["readiness"])
 
 
 @router.post("/regions/{region}/posts", response_model=Readiness, responses=problems_of(400, 413))
-def posts(service: TheService, now: TheRegion, asked: PostsAsked, view: Annotated[PostsView, Query()]) -> Response:
+def posts(
+    service: TheService,
+    now: Annotated[Now, Security(region_of, scopes=["posts"])],
+    asked: PostsAsked,
+    view: Annotated[PostsView, Query()],
+) -> Response:
     """The share of the expected calls that free units have within reach; moves only as far as the request allows."""
     must_be_current(now, view.require)
     spec = now.frames.by_category.spec

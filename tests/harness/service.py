@@ -11,6 +11,7 @@ import uvicorn
 from schemas.left_behind.follower_states import FollowedChange
 from schemas.left_behind.frame_file import write_frames
 from service.app import application
+from service.decisions import Decisions
 from service.frames import Frames
 from service.service import Service
 from service.tokens import Rates
@@ -92,7 +93,8 @@ def running(service):
 def toy_service(folder, *, clock=None, rate=MANY, **fields):
     """A service of the frames in a folder."""
     clock = clock or Clock()
-    return Service(frames=Frames(folder, clock), now_s=clock, rates=Rates(rate, time.monotonic), **fields)
+    own = {"frames": Frames(folder, clock), "decisions": Decisions(folder / "audit.jsonl")}
+    return Service(now_s=clock, rates=Rates(rate, time.monotonic), **own, **fields)
 
 
 def leave_frame(folder, region="riverton", *, age_s=0, seed=7, model="2026-07-r3", unusual=(), **spec):

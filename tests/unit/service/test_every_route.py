@@ -19,6 +19,13 @@ SQUARE = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63
 BODIES = {
     "/v1/regions/{region}/area": {"type": "Polygon", "coordinates": SQUARE},
     "/v1/regions/{region}/posts": {"units": []},
+    "/v1/regions/{region}/decisions": {
+        "what": "acknowledged",
+        "category": "all",
+        "first": "r001c002",
+        "last": "r001c002",
+        "reason": "unit sent",
+    },
 }
 WITHHELD = Withheld(since_s=1_764_000_000, because="the council asked for it")
 guarded = pytest.mark.parametrize(("path", "method"), [asked for asked in OPERATIONS if asked[0] != "/health"])

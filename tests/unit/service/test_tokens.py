@@ -300,6 +300,57 @@ def test_a_sign_in_lasts_from_its_last_use(tmp_path, screen, lasting_s):
         assert "Set-Cookie" not in Client(base, token).get("/v1/regions").headers
 
 
+RING = [[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.605]]
+TRIANGLE = {"type": "Polygon", "coordinates": [RING]}
+DECISION = {"what": "acknowledged", "category": "all", "first": "r001c001", "last": "r002c002", "reason": "unit sent"}
+# What every role opens is asked of each. Then: a polygon's sum, posts, decide, record, metrics.
+EACH = (
+    "/",
+    "/health",
+    "/v1/regions",
+    "/v1/regions/riverton/scores",
+    "/v1/regions/riverton/unusual",
+    "/ogc/collections",
+)
+RIGHTS = {
+    None: (200, 200, 200, 200, 200),
+    "dispatcher": (200, 200, 200, 403, 403),
+    "analyst": (200, 200, 403, 403, 403),
+    "operator": (200, 403, 403, 200, 200),
+    "official": (200, 403, 403, 200, 403),
+    "screen": (403, 403, 403, 403, 403),
+}
+
+
+@pytest.mark.parametrize("role", RIGHTS)
+def test_a_role_opens_what_it_is_for_and_a_refusal_names_those_that_open_it(tmp_path, role):
+    leave_frame(tmp_path, answered_by=("battery",))
+    path = tmp_path / "tokens.jsonl"
+    words = ("--screen",) if role == "screen" else ("--role", role) if role else ()
+    token = CliRunner().invoke(app, ["token", "desk", "--tokens", str(path), *words]).stdout.strip()
+    with running(toy_service(tmp_path, tokens=Tokens(path))) as base:
+        client, region = Client(base, token), "/v1/regions/riverton"
+        opened = [client.get(path).status for path in (EACH if role != "screen" else EACH[:-1])]
+        in_force = client.json(f"{region}/decisions")
+        asked = (
+            client.post(f"{region}/area", TRIANGLE),
+            client.post(f"{region}/posts", {"units": []}),
+            client.post(f"{region}/decisions", DECISION),
+            client.get(f"{region}/decisions/record"),
+            client.get("/metrics"),
+        )
+    assert set(opened) == {200}
+    assert tuple(answer.status for answer in asked) == RIGHTS[role]
+    assert in_force == {"region": "riverton", "may_decide": RIGHTS[role][2] == 200, "decisions": []}
+    refused = [json.loads(answer.data)["detail"] for answer in asked if answer.status == 403]
+    assert all(re.search("ask with (another token|one that was made with --role )", said) for said in refused)
+
+
+def test_a_role_that_does_not_exist_is_refused(tmp_path):
+    ran = CliRunner().invoke(app, ["token", "x", "--tokens", str(tmp_path / "tokens.jsonl"), "--role", "chief"])
+    assert (ran.exit_code, list(tmp_path.iterdir())) == (2, [])
+
+
 def test_a_screens_token_opens_the_map_alone(tmp_path):
     leave_frame(tmp_path)
     path = tmp_path / "tokens.jsonl"

@@ -1,0 +1,93 @@
+"""What people decided of places: what is in force, a new decision, and the record of all. No score changes by it."""
+
+from itertools import islice
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Security
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from schemas.audit.verify import read_log
+from schemas.errors import AuditError, DataError
+from schemas.grid import Grid
+from service.answers import contract
+from service.decisions import Decision, decisions_in
+from service.frames import categories_of, instant
+from service.service import Now, Service, TheCaller, TheRegion, TheService, caller_of, json_bytes, region_of
+from service.tokens import Caller
+
+MOST_ON_RECORD = 1000
+router = APIRouter(prefix="/v1/regions/{region}/decisions", tags=["decisions"])
+
+
+def of_this_site(request: Request, service: TheService) -> None:
+    """Raises 403 for what a page of another site sends: a browser would add the cookie, or a proxy the token."""
+    origin, headers = request.headers.get("origin"), request.headers
+    is_named = origin in service.origins and "authorization" in headers
+    if origin is not None and not is_named and origin.partition("://")[2] != headers.get("host"):
+        said = "a page of another site may not decide here: use the service's own map, or name its origin with --origin"
+        raise HTTPException(403, said)
+
+
+@router.get("", response_model=contract.DecisionsInForce)
+async def decisions(service: TheService, now: TheRegion, caller: TheCaller) -> Response:
+    """What people decided of places, and what has not ended. The forecast is not changed by it."""
+    return _in_force(service, now, caller)
+
+
+@router.post("", response_model=contract.DecisionsInForce, dependencies=[Depends(of_this_site)])
+def decide(
+    service: TheService,
+    now: Annotated[Now, Security(region_of, scopes=["decide"])],
+    caller: Annotated[Caller, Security(caller_of, scopes=["decide"])],
+    asked: contract.DecisionAsked,
+) -> Response:
+    """Acknowledge or override what the map shows of a place, for some hours, or withdraw that. It goes on record."""
+    spec, now_s = now.frames.by_category.spec, service.now_s()
+    if asked.category not in categories_of(spec):
+        known = ", ".join(categories_of(spec))
+        raise HTTPException(404, f"no category {asked.category!r} in {spec.region}: {known}")
+    _refuse_no_rectangle(spec.grid, asked.first, asked.last)
+    told = asked.model_dump(exclude={"hours"})
+    decision = Decision(**told, region=spec.region, until=instant(now_s + asked.hours * 3600), by=caller.name)
+    try:
+        service.decisions.decide(decision, now_s)
+    except AuditError as error:
+        raise HTTPException(503, f"nothing is decided: {error}") from error
+    return _in_force(service, now, caller)
+
+
+@router.get("/record", response_model=contract.DecisionsOnRecord)
+def on_record(
+    service: TheService,
+    now: Annotated[Now, Security(region_of, scopes=["record"])],
+    limit: Annotated[int, Query(ge=1, le=MOST_ON_RECORD)] = 100,
+) -> Response:
+    """Who decided what, when, why and until when: the newest first, from the audit log that is in use."""
+    region = now.frames.by_category.spec.region
+    try:
+        content = read_log(service.decisions.audit) if service.decisions.audit.exists() else b""
+    except AuditError as error:
+        raise HTTPException(503, str(error)) from error
+    of_region = (decision for decision in decisions_in(content) if decision.region == region)
+    return _json({"region": region, "decisions": list(islice(of_region, limit))})
+
+
+def _in_force(service: Service, now: Now, caller: Caller) -> Response:
+    region = now.frames.by_category.spec.region
+    in_force = service.decisions.in_force(region, service.now_s())
+    return _json({"region": region, "may_decide": caller.may("decide"), "decisions": in_force})
+
+
+def _refuse_no_rectangle(grid: Grid, first: str, last: str) -> None:
+    """Raises 404 for a cell that the region does not have, 422 for corners that are exchanged."""
+    try:
+        (south, west), (north, east) = (divmod(grid.index_of(cell), grid.cols) for cell in (first, last))
+    except DataError as error:
+        raise HTTPException(404, str(error)) from error
+    if south > north or west > east:
+        raise HTTPException(422, f"{first} to {last}: give the south-western cell as first, the north-eastern as last")
+
+
+def _json(answer: dict[str, Any]) -> Response:
+    return Response(json_bytes(answer), media_type="application/json")

@@ -1,0 +1,132 @@
+"""A person acknowledges or overrides what the map shows: on record, seen by every process, and ended by itself."""
+
+import json
+
+import pytest
+
+from schemas.audit.verify import read_log, verify
+from service.decisions import decisions_in
+from service.tokens import Tokens, make_token
+from tests.harness.service import Client, Clock, leave_frame, running, toy_service, waited
+
+PATH = "/v1/regions/riverton/decisions"
+PLACE = {"category": "theft", "first": "r001c001", "last": "r002c003"}
+SENT = {**PLACE, "what": "acknowledged", "reason": "unit sent", "hours": 2}
+FIREWORKS = {**PLACE, "what": "overridden", "reason": "planned fireworks", "hours": 24}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    leave_frame(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def tokens(folder):
+    path = folder / "tokens.jsonl"
+    make_token(path, "desk", [], role="dispatcher")
+    return path
+
+
+def in_force(client):
+    return client.json(PATH)["decisions"]
+
+
+def said(decision):
+    return decision["what"], decision["reason"], decision["by"]
+
+
+def test_a_decision_is_on_record_and_in_force_in_every_process_until_it_ends(folder, tokens):
+    token, clock = make_token(tokens, "desk", [], role="dispatcher"), Clock()
+
+    def served():
+        return running(toy_service(folder, clock=clock, tokens=Tokens(tokens)))
+
+    with served() as base, served() as other:
+        desk, replica = Client(base, token), Client(other, token)
+        before = desk.json("/v1/regions/riverton/scores")
+        (taken,) = json.loads(desk.post(PATH, SENT).data)["decisions"]
+        assert said(taken) == ("acknowledged", "unit sent", "desk")
+        assert {name: taken[name] for name in PLACE} == PLACE
+        assert waited(lambda: in_force(replica) == [taken])
+        assert desk.json("/v1/regions/riverton/scores") == before
+        clock.ahead_s = 2 * 3600 + 1
+        assert (in_force(desk), in_force(replica)) == ([], [])
+    verdict = verify(read_log(folder / "audit.jsonl"))
+    (entry,) = verdict.records
+    assert (verdict.faults, entry.event) == ([], "place_decided")
+    assert {**entry.details, "at": taken["at"]} == taken
+
+
+def test_the_newest_decision_of_a_place_counts_also_after_a_restart_and_is_withdrawn(folder):
+    with running(toy_service(folder)) as base:
+        for decision in (SENT, FIREWORKS, {**SENT, "category": "battery"}):
+            assert Client(base).post(PATH, decision).status == 200
+    with running(toy_service(folder)) as base:
+        client = Client(base)
+        assert [said(each)[:2] for each in in_force(client)] == [
+            ("acknowledged", "unit sent"), ("overridden", "planned fireworks")]  # fmt: skip
+        client.post(PATH, {**FIREWORKS, "what": "withdrawn", "reason": "rain", "hours": 1})
+        assert [each["category"] for each in in_force(client)] == ["battery"]
+        reasons = [each["reason"] for each in client.json(f"{PATH}/record")["decisions"]]
+        assert reasons == ["rain", "unit sent", "planned fireworks", "unit sent"]
+        assert len(client.json(f"{PATH}/record?limit=1")["decisions"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        ({"hours": 24.1}, 422),
+        ({"hours": 0}, 422),
+        ({"reason": "x" * 121}, 422),
+        ({"reason": " "}, 422),
+        ({"reason": "two\nlines"}, 422),
+        ({"officer": "A. Smith"}, 422),
+        ({"what": "arrested"}, 422),
+        ({"category": "arson"}, 404),
+        ({"last": "r099c099"}, 404),
+        ({"first": "r002c003", "last": "r001c001"}, 422),
+    ],
+)
+def test_what_cannot_be_decided_is_not_on_record(folder, wrong, status):
+    with running(toy_service(folder)) as base:
+        assert Client(base).post(PATH, {**SENT, **wrong}).status == status
+    assert not (folder / "audit.jsonl").exists()
+
+
+def test_a_page_of_another_site_decides_nothing(folder, tokens):
+    token, named = make_token(tokens, "desk", [], role="dispatcher"), "https://map.example.org"
+    with running(toy_service(folder, tokens=Tokens(tokens), origins=[named])) as base:
+        asked = [
+            ({"Cookie": f"risk_token={token}"}, "https://evil.example"),
+            ({"Authorization": f"Bearer {token}"}, "https://evil.example"),
+            ({"Authorization": f"Bearer {token}"}, "null"),
+            ({"Cookie": f"risk_token={token}"}, named),
+            ({"Authorization": f"Bearer {token}"}, named),
+            ({"Cookie": f"risk_token={token}"}, base),
+        ]
+        statuses = [
+            Client(base).ask(PATH, method="POST", json=SENT, headers={**who, "Origin": origin}).status
+            for who, origin in asked
+        ]
+    assert statuses == [403, 403, 403, 403, 200, 200]
+
+
+def test_nothing_is_decided_that_cannot_be_recorded(folder):
+    (folder / "audit.jsonl").mkdir()
+    with running(toy_service(folder)) as base:
+        answer = Client(base).post(PATH, SENT)
+        assert (answer.status, json.loads(answer.data)["detail"][:19]) == (503, "nothing is decided:")
+        assert in_force(Client(base)) == []
+
+
+def test_a_log_is_read_back_no_further_than_a_decision_can_last(folder):
+    clock = Clock()
+    with running(toy_service(folder, clock=clock)) as base:
+        for hour, reason in enumerate(("first", "second", "third")):
+            clock.ahead_s = 3600 * hour
+            Client(base).post(PATH, {**SENT, "reason": reason})
+    content = read_log(folder / "audit.jsonl")
+    third, second, _ = decisions_in(content)
+    assert list(decisions_in(content, second.at)) == [third, second]
+    assert list(decisions_in(content + content[:40])) == list(decisions_in(content))
