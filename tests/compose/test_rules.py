@@ -67,11 +67,13 @@ def test_only_kafka_grafana_and_the_service_have_a_port_at_all():
     assert {name for name, service in SERVICES.items() if service.get("ports")} == {"kafka", "grafana", "serve"}
 
 
-def test_the_service_reaches_nobody_and_writes_nothing():
+def test_the_service_reaches_nobody_and_writes_decisions_alone():
     alone = {name for name, service in SERVICES.items() if "service" in service.get("networks", [])}
     assert alone == {"serve"}
     assert SERVICES["serve"]["networks"] == ["service"]
-    assert list(mounts(SERVICES["serve"])) == [("frames", "/frames", True)]
+    assert list(mounts(SERVICES["serve"])) == [("frames", "/frames", True), ("decisions", "/decisions", False)]
+    assert variables(SERVICES["serve"])["RISK_AUDIT"].startswith("/decisions/")
+    assert [name for name, one in SERVICES.items() if "decisions" in {mount[0] for mount in mounts(one)}] == ["serve"]
     assert ("frames", variables(SERVICES["scorer"])["RISK_FRAMES"], False) in mounts(SERVICES["scorer"])
 
 

@@ -22,7 +22,7 @@ from tests.harness.compose_file import SERVICES
 
 pytestmark = pytest.mark.nightly
 PAGE = "docs/how-to/kubernetes.md"
-CLAIMS = ("state", "artifacts", "frames", "archive", "registry", "spark-state")
+CLAIMS = ("state", "artifacts", "frames", "decisions", "archive", "registry", "spark-state")
 API = f"https://{NODE}:16443"
 QUERY = "SELECT last(risk) FROM risk WHERE region = 'mycity' AND time > now() - 10m"
 
