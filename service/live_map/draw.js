@@ -150,15 +150,17 @@ function number(pen, cell, place) {
   pen.fillStyle = ink.mark; pen.fillText(place, x + px, y + 0.5 * rem);
   pen.restore();
 }
-/** A frame around what is drawn of each place, cells of a rectangle, with its number in the list. */
+/** A frame around what is drawn of each place, cells of a rectangle, with its number in the list; dashed where a person decided. */
 export function drawPlaces(places) {
   const pen = $("map").getContext("2d");
-  const frames = places.map((cells) => partOf(cells.filter(isDrawn), grid)), north = ({ row, rows }) => (row + rows - 1) * grid.cols;
+  const frames = places.map(({ cells, isDecided }) => ({ ...partOf(cells.filter(isDrawn), grid), isDecided })), north = ({ row, rows }) => (row + rows - 1) * grid.cols;
   for (const frame of frames.toReversed())
     for (const [colour, width] of [[ink.halo, 6], [ink.mark, 3]]) {
       pen.beginPath(); pen.roundRect(...corner(north(frame) + frame.col), frame.cols * px, frame.rows * px, px * 0.16);
+      pen.setLineDash(frame.isDecided && colour === ink.mark ? [8 * rem, 6 * rem] : []);
       pen.lineWidth = width * rem; pen.strokeStyle = colour; pen.stroke();
     }
+  pen.setLineDash([]);
   frames.forEach((frame, at) => number(pen, north(frame) + frame.col + frame.cols - 1, at + 1));
 }
 /** Where free units stand, and dashed around cells that none of them reaches. */

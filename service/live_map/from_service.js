@@ -70,18 +70,24 @@ async function load(ask) {
   const { cells, ...found } = await within(`scores?${query}`), all = byPlace(cells, grid);
   const { areas } = region.areas.length ? await within(`areas?${new URLSearchParams({ category: chosen.category, horizon: chosen.horizon })}`) : { areas: [] };
   query.delete("horizon");
-  const { places, least_days } = await within(`unusual?${query}`);
+  const { places, least_days } = await within(`unusual?${query}`), { decisions, may_decide } = await within("decisions");
   const active = new Set([...around.active, ...onRecord(all)]), rows = new Map([...all].filter(([cell]) => active.has(cell)));
   const cell = cellOf(chosen.cell, grid) ?? highest(rows, { places, grid }), details = await within(`cells/${idOf(cell, grid)}`);
   const sum = (name) => cells.reduce((total, row) => total + row[name], 0);
-  show({ ...found, ...around, area: found.area ?? WHOLE, grid, rows, places, least_days, areas, as_of_s: Date.parse(found.as_of) / 1000, timezone: region.timezone, active, inside: hasArea ? new Set(all.keys()) : null,
+  show({ ...found, ...around, area: found.area ?? WHOLE, grid, rows, places, least_days, decisions, may_decide, areas, as_of_s: Date.parse(found.as_of) / 1000, timezone: region.timezone, active, inside: hasArea ? new Set(all.keys()) : null,
     facts: (now_s) => ({ ...ofService({ ...region, ...found }, now_s, heard_s), isEnded, signed_in_until_s: signedInUntil() }),
     total: { name: found.area ?? WHOLE, expected: sum("expected"), usual: sum("usual"), observed_1h: sum("observed_1h") },
+    decide: (decision) => decide(address, decision),
     reach: picture?.region === region.region ? picture.reach : null,
     scoresOf: (one) => (one === cell ? details.scores.filter((row) => row.horizon === chosen.horizon && categories.includes(row.category)) : null) });
   if (left !== region.region) forgetUnits();
   left = region.region;
   askReach(region, address, chosen.horizon, showReach);
+}
+async function decide(address, decision) {
+  const answer = await fetch(`${address}/decisions`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(decision) });
+  if (!answer.ok) throw new Error((await answer.json()).detail);
+  work(load);
 }
 const byPlace = (rows, grid) => new Map(rows.map((row) => [cellOf(row.cell, grid), row]));
 const onRecord = (rows) => [...rows].filter(([, row]) => row.support !== "no_history" || row.observed_1h > 0).map(([cell]) => cell);

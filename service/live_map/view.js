@@ -4,9 +4,11 @@
 // usual, risk, low, high, observed_1h, support }; active: all cells on record; inside: those of the chosen area, or null;
 // area, category, horizon: what it shows; total: { name, expected, usual, observed_1h }; outlines, streets: lines; names: places with a name, lat and lon; scoresOf(cell): its rows of every category,
 // with factors where they are known, or null where they are not at hand; places: with more than usual, of what is chosen, by the
-// least likely: { category, cells, area, hours, observed, usual, more, once_in_days }; least_days: what is told of chance.
+// least likely: { category, cells, area, hours, observed, usual, more, once_in_days }; least_days: what is told of chance. decisions: of people, in force;
+// may_decide, decide(decision): for who may.
 import { TAGS, made, tableOf } from "./cell.js";
 import { showState } from "./current.js";
+import { decidedOn, hasEnded, inFull, inShort, offerDecision, onPlace } from "./decide.js";
 import { chooseScale, colourOf, corner, drawLegend, drawMap, drawPlaces, drawReach, drawRings, size, under } from "./draw.js";
 import { $, line, make, put, titles } from "./elements.js";
 import { ALL, MEASURES, SAY, cellOf, cellsName, count, happened, idOf, isUsual, nearest, percent, placeExample, placeName, placeOf, plain, seldom, spotAt, times, unknownIn } from "./words.js";
@@ -148,7 +150,7 @@ function redraw() {
 }
 function draw(best = ranked(picture.rows)) {
   drawMap(picture, scoreOf, isUnusual() ? [] : best.map(([cell]) => cell), isWall, isUnusual());
-  if (isUnusual()) drawPlaces(picture.places.map(({ cells }) => cells.map((id) => cellOf(id, picture.grid))));
+  if (isUnusual()) drawPlaces(picture.places.map((place) => ({ cells: place.cells.map((id) => cellOf(id, picture.grid)), isDecided: !!onPlace(place, picture) })));
   if (picture.reach) drawReach(picture.reach);
   drawLegend(chosen.measure);
   $("key-area").hidden = !picture.outlines.length;
@@ -165,6 +167,8 @@ function showHighest(best) {
     swatch.style.background = colourOf(place ? place.more : scoreOf(row));
     open.id = `top-${idOf(cell, picture.grid)}`; open.onclick = () => pin(cell);
     name.append(swatch, open);
+    const decision = place ? onPlace(place, picture) : decidedOn(cell, null, chosen.category, picture)[0];
+    if (decision) name.append(" ", make("span", inShort(decision, picture), "tag"));
     const shown = line(place ? [name, String(place.observed), count(place.usual), `${place.hours} h`, seldom(place.once_in_days)]
       : [name, percent(row.risk), count(row.expected), count(row.usual), times(lift(row)), String(row.observed_1h)]);
     shown.onpointerenter = () => { hovered = cell; look(); };
@@ -192,6 +196,7 @@ function choose(name, value) {
 }
 function tick() {
   if (!picture) return;
+  if (picture.decisions.some(hasEnded)) { picture.decisions = picture.decisions.filter((one) => !hasEnded(one)); return redraw(); }
   const now_s = Date.now() / 1000, { region, category, horizon, area } = picture, shown = { region, category, horizon, area };
   differs_s = Object.keys(shown).some((name) => shown[name] !== chosen[name]) ? differs_s ?? now_s : null;
   const isLate = differs_s !== null && now_s - differs_s >= 1;
@@ -210,16 +215,18 @@ function showCell() {
   name.id = "cell-name"; head.append(name);
   if (cell === pinned) {
     const free = make("button", "pinned ✕", "quiet");
-    Object.assign(free, { id: "free", ariaLabel: "Unpin this cell", onclick: () => pin(null) });
+    Object.assign(free, { id: "free", title: "Unpin this cell", onclick: () => pin(null) });
     head.append(free);
   }
   const parts = [head, make("p", [`Centre ${placeOf(cell, picture.grid)}`, nearest(picture.names, [cell, cell], picture.grid)].filter(Boolean).join(", "), "quiet")];
+  parts.push(...decidedOn(cell, placeAround(cell), chosen.category, picture).map((one) => inFull(one, picture)));
   if (!picture.active.has(cell)) parts.push(make("p", "No incident on record here, so there is no score.", "quiet"));
   else parts.push(...inWords(scores.find((one) => one.category === chosen.category), cell), tableOf(scores, chosen), ...made(scores, chosen));
   $("cell").replaceChildren(...parts);
 }
+const placeAround = (cell) => (isUnusual() && cell !== null ? picture.places.find(({ cells }) => cells.includes(idOf(cell, picture.grid))) : null);
 const saysOf = (cell) => {
-  const place = picture.places.find(({ cells }) => cells.includes(idOf(cell, picture.grid)));
+  const place = placeAround(cell);
   return place ? happened(place, picture) : "in the last hours, here and around";
 };
 function inWords(row, cell) {
@@ -249,8 +256,9 @@ function showTip(cell) {
 }
 function look() {
   const focused = document.activeElement === $("map") ? cursor : null;
-  drawRings([hovered, cellOf(chosen.cell, picture.grid)], focused);
-  showCell(); showTip(pointed());
+  const pinned = cellOf(chosen.cell, picture.grid);
+  drawRings([hovered, pinned], focused);
+  showCell(); showTip(pointed()); offerDecision(picture, pinned, placeAround(pinned), chosen.category);
 }
 function pin(cell) {
   if (cell === null) delete chosen.cell; else chosen.cell = idOf(cell, picture.grid);

@@ -35,7 +35,7 @@ function said() {
   const beyond = [...document.querySelectorAll('body *')].filter((one) => one.checkVisibility() && one.getBoundingClientRect().right > innerWidth + 1 && !one.closest('.wide, .unseen'));
   return {
     state: document.body.dataset.state, title: document.title, banner: text('banner'), fallback: text('fallback'), expired: text('expired'), ending: text('ending'), veil: text('veil'), caption: text('caption'),
-    cell: text('cell'), tip: text('tip'), total: text('total'), top: text('top'), areas: text('areas-rows'), reach: text('reach'), controls: text('controls'), ticks: text('ticks'), credit: text('credit'),
+    cell: text('cell'), tip: text('tip'), total: text('total'), top: text('top'), areas: text('areas-rows'), reach: text('reach'), decide: text('decide'), controls: text('controls'), ticks: text('ticks'), credit: text('credit'),
     label: document.getElementById('map')?.ariaLabel, hash: location.hash, path: location.pathname, cookies: document.cookie, beyond: beyond.map((one) => one.outerHTML.slice(0, 80)),
     share: ((box) => (box ? (box.width * box.height) / (innerWidth * innerHeight) : null))(document.getElementById('stage')?.getBoundingClientRect()),
     footer: document.querySelector('footer')?.getBoundingClientRect().top, card: document.querySelector('.map')?.getBoundingClientRect().bottom,

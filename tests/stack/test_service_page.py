@@ -144,6 +144,44 @@ def test_a_place_without_a_cell_on_record_leaves_the_others_their_numbers(browse
     ]
 
 
+def test_a_dispatcher_decides_on_a_place_and_every_screen_says_so_until_it_is_withdrawn(browser, folder):
+    place = Unusual(category="theft", row=1, col=1, rows=2, cols=3, hours=2, usual=1.4, observed=12, days=40.0)
+    leave_frame(folder, unusual=(place,))
+    path = folder / "tokens.jsonl"
+    desk, screen = make_token(path, "desk", [], role="dispatcher"), make_token(path, "wall", [], screen=True)
+    decides = "document.querySelector('#top button').click(); await new Promise((done) => setTimeout(done, 1000)); "
+    decides += "document.getElementById('what').value = 'overridden'; document.getElementById('hours').value = '8'; "
+    decides += "document.getElementById('reason').value = 'planned fireworks'; "
+    decides += "document.querySelector('#decide button').click();"
+    with running(the_service(folder, tokens=Tokens(path))) as base:
+        before, decided = browser(
+            {"url": f"{base}/", "cookie": desk}, {"url": f"{base}/", "cookie": desk, "does": decides, "axe": True}
+        )
+        wall, of_screen, other = browser(
+            {"url": f"{base}/?view=wall", "cookie": screen, "width": 1920, "height": 1080},
+            {"url": f"{base}/#cell=r001c001", "cookie": screen},
+            {"url": f"{base}/#measure=risk&category=battery&cell=r001c001", "cookie": desk},
+        )
+        (taken,) = Client(base, desk).json("/v1/regions/riverton/decisions")["decisions"]
+        withdraws = "document.querySelector('#cell p button').click();"
+        (withdrawn,) = browser({"url": f"{base}/#cell=r001c001", "cookie": desk, "does": withdraws})
+    assert "until" not in before["top"]
+    assert (before["decide"], of_screen["decide"]) == (None, None)  # no cell is pinned; a screen may not
+    assert (taken["first"], taken["last"], taken["by"]) == ("r001c001", "r002c003", "desk")
+    said = r"overridden until \d\d:\d\d"
+    for page in (decided, wall):
+        assert re.search(rf"^1 theft.* {said}\t12\t1.40\t", page["top"], re.MULTILINE)  # the number stays
+    for page in (decided, of_screen):
+        assert re.search(f"(?i){said} by desk: planned fireworks .theft, r001c001 to r002c003.", page["cell"])
+        assert "The forecast is not changed." in page["cell"]
+    assert decided["decide"].startswith("Decide on theft at r001c001 to r002c003")
+    assert decided["axe"] == []
+    assert decided["caption"] == before["caption"]
+    assert "overridden" not in other["cell"] + other["top"]
+    assert other["decide"].startswith("Decide on battery at r001c001")
+    assert "until" not in withdrawn["top"]
+
+
 def test_every_area_has_a_row_that_chooses_it(browser, folder):
     leave_frame(folder)
     click = "document.querySelector('#areas-rows button').click();"

@@ -20,7 +20,7 @@ globalThis.fetch = async (path) => {
     digest = 'c'; stream.hears.frame({ type: 'frame', data: JSON.stringify(facts()) });
     return { ok: true, json: () => ({ ...facts(), digest: 'b', cells, scores: [], features: [], places: [] }) };
   }
-  return { ok: true, json: () => ({ regions: [facts()], ...facts(), cells, scores: [], features: [], places: [] }) };
+  return { ok: true, json: () => ({ regions: [facts()], ...facts(), cells, scores: [], features: [], places: [], decisions: [] }) };
 };
 console.error = () => 0;
 const wait = () => new Promise((done) => real(done, 100));

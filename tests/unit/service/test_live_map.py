@@ -111,9 +111,35 @@ def test_a_place_is_called_by_a_name_within_five_kilometres_of_its_middle(tmp_pa
     assert told[5:] == ["There is no area Nord here: whole region is shown.", ""]
 
 
+DECIDED = """
+import { decidedOn, hasEnded, onPlace } from './decide.js';
+import { idOf } from './words.js';
+const grid = { rows: 9, cols: 9 }, at = (ms) => ({ until: new Date(Date.now() + ms).toISOString() });
+const decisions = [['theft', 'r001c001', 'r002c003'], ['all', 'r007c007', 'r007c007']]
+  .map(([category, first, last]) => ({ category, first, last }));
+const row = (from) => [1, 2, 3].map((col) => idOf(from * 9 + col, grid));
+const rows = (from, to) => [...Array(to - from + 1).keys()].flatMap((up) => row(from + up));
+const of = (category, cells) => decisions.indexOf(onPlace({ category, cells }, { decisions, grid }));
+const on = (cell, of) => decidedOn(cell, null, of, { decisions, grid }).map((one) => decisions.indexOf(one));
+console.log(JSON.stringify([
+  [...[2, 4, 5].map((to) => of('theft', rows(1, to))), ...['fire', 'all'].map((other) => of(other, rows(1, 2))),
+    of('fire', ['r007c007'])],
+  [on(10, 'theft'), on(10, 'fire'), on(10, 'all'), on(28, 'theft'), on(70, 'fire')],
+  [hasEnded(at(-1000)), hasEnded(at(60000))]]));
+"""
+
+
+@needs_node
+def test_a_decision_holds_for_its_category_until_the_place_has_grown_to_more_than_twice(tmp_path):
+    places, cells, ended = told_by_node(tmp_path, DECIDED, "decide.js", "elements.js", "words.js")
+    assert places == [0, 0, -1, -1, -1, 1]
+    assert cells == [[0], [], [0], [], [1]]
+    assert ended == [True, False]
+
+
 def test_the_page_names_no_other_server():
     names = [path.name for path in FOLDER.iterdir() if path.suffix in (".css", ".html", ".js")]
-    assert len(names) == 12
+    assert len(names) == 13
     for name in names:
         assert not re.search(r"https?://|//[a-z]+\.", part(name)), name
 
@@ -199,6 +225,22 @@ def test_a_stream_that_says_nothing_is_closed_and_opened_again_though_the_browse
 def test_what_was_answered_is_not_asked_again_after_a_refusal_and_news_waits_for_its_turn(tmp_path):
     parts = ("current.js", "follow.js", "from_service.js", "reach.js", "words.js")
     told = told_by_node(tmp_path, ASKED.read_text(), *parts)
-    assert told["first"] == {"regions": 1, "land": 1, "streets": 2, "scores": 1, "unusual": 1, "cells": 3}
+    assert told["first"] == {
+        "regions": 1,
+        "land": 1,
+        "streets": 2,
+        "scores": 1,
+        "unusual": 1,
+        "decisions": 1,
+        "cells": 3,
+    }
     assert told["shown"] == ["a", "b", "c"]
-    assert told["asked"] == {"regions": 1, "land": 1, "streets": 2, "scores": 3, "unusual": 3, "cells": 5}
+    assert told["asked"] == {
+        "regions": 1,
+        "land": 1,
+        "streets": 2,
+        "scores": 3,
+        "unusual": 3,
+        "decisions": 3,
+        "cells": 5,
+    }

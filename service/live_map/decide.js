@@ -1,0 +1,52 @@
+// What people decided of places, in words, and the form for the place of the pinned cell. No number changes by it.
+import { $, make, put } from "./elements.js";
+import { ALL, cellOf, idOf, plain, stamp } from "./words.js";
+
+const HM = { hour: "2-digit", minute: "2-digit" };
+const rectangle = ({ first, last }) => (first === last ? first : `${first} to ${last}`);
+export const hasEnded = ({ until }) => Date.parse(until) <= Date.now();
+
+function holds({ first, last }, cell, grid) {
+  const [from, to] = [first, last].map((id) => cellOf(id, grid)), row = (one) => Math.floor(one / grid.cols), col = (one) => one % grid.cols;
+  return row(from) <= row(cell) && row(cell) <= row(to) && col(from) <= col(cell) && col(cell) <= col(to);
+}
+/** The decision on a place: on its category, and half of its cells at least. So a place that grows is shown as new. */
+export const onPlace = ({ category, cells }, { decisions, grid }) => decisions.find((one) => [ALL, category].includes(one.category)
+  && 2 * cells.filter((id) => holds(one, cellOf(id, grid), grid)).length >= cells.length);
+/** Those on a cell, of all categories where all are chosen, and the one on the unusual place around it, if there is one. */
+export function decidedOn(cell, place, category, picture) {
+  const ofPlace = place && onPlace(place, picture), isOf = (one) => category === ALL || [ALL, category].includes(one.category);
+  return picture.decisions.filter((one) => one === ofPlace || (isOf(one) && holds(one, cell, picture.grid)));
+}
+
+export const inShort = ({ what, until }, { timezone }) => `${what} until ${stamp(Date.parse(until) / 1000, timezone, HM)}`;
+
+/** For the card: what was decided, with a button that withdraws it for who may. */
+export function inFull(decision, picture) {
+  const { what, category, first, last, reason, by } = decision, short = inShort(decision, picture);
+  const says = make("p", `${short[0].toUpperCase()}${short.slice(1)} by ${by}: ${reason} (${plain(category)}, ${rectangle(decision)}). The forecast is not changed. `);
+  const withdraw = Object.assign(make("button", "Withdraw", "tag"), { onclick: () => send(picture, { what: "withdrawn", category, first, last, reason: `${what} before` }) });
+  if (picture.may_decide) says.append(withdraw);
+  return says;
+}
+
+/** The form, for a pinned cell: on the unusual place around it, or else on the cell itself. */
+export function offerDecision(picture, cell, place, category) {
+  $("decide").hidden = !picture.may_decide || cell === null;
+  if ($("decide").hidden) return put("decided", "");
+  const [first, last] = place ? [place.cells[0], place.cells.at(-1)] : [idOf(cell, picture.grid), idOf(cell, picture.grid)];
+  const target = { category: place?.category ?? category, first, last };
+  put("decide-on", `Decide on ${plain(target.category)} at ${rectangle(target)}`);
+  $("decide").onsubmit = (event) => {
+    event.preventDefault();
+    send(picture, { ...target, what: $("what").value, reason: $("reason").value, hours: +$("hours").value });
+  };
+}
+async function send(picture, decision) {
+  try {
+    await picture.decide(decision);
+    put("decided", "On record."); $("reason").value = "";
+  } catch (error) {
+    put("decided", `Not decided: ${error.message}`);
+  }
+}
