@@ -12,6 +12,7 @@ from schemas.left_behind.frame_file import SUFFIX, StoredFrames, read_frames
 from schemas.left_behind.withheld import read_withheld
 from schemas.limits import EXPIRES_DAYS, MAX_REGIONS, OLDEST_SCORES_S
 from schemas.spec import ALL_CATEGORIES, DAY_S, Spec
+from service.standing import Standing, standing_after
 
 log = logging.getLogger(__name__)
 _MOST_PAGED = 16  # frames
@@ -28,6 +29,7 @@ class Frames:
     by_region: Mapping[str, StoredFrames] = field(default_factory=dict)
     unreadable: int = 0  # files that could not be used, since the start
     withheld: str = ""  # why no scores may be shown
+    standing: dict[str, Standing] = field(default_factory=dict)  # of each region
     _seen: dict[Path, FileState] = field(default_factory=dict)
     _paged: dict[tuple[str, str], StoredFrames] = field(default_factory=dict)
 
@@ -48,7 +50,8 @@ class Frames:
                 self.unreadable += 1
                 log.warning("%s", error)
             else:
-                served[frames.by_category.spec.region] = frames
+                region = frames.by_category.spec.region
+                served[region], self.standing[region] = frames, standing_after(self.standing.get(region), frames)
         self._seen = {path: stat for path, stat in files.items() if stat}
         self.by_region = dict(sorted(served.items()))
 

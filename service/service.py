@@ -21,6 +21,7 @@ from schemas.spec import SLUG
 from service.decisions import Decisions
 from service.frames import Frames, expired, instant, is_stale
 from service.sign_in import COOKIE, put_off
+from service.standing import HELD_HOURS
 from service.tokens import ANYONE, OPENS, Caller, Rates, Tokens, read_tokens
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Service:
     rates: Rates
     decisions: Decisions
     tokens: Tokens | None = None
+    held_hours: float = HELD_HOURS
     areas: Sequence[Area] = ()
     streets: FilePath | None = None
     url: str = ""

@@ -79,10 +79,19 @@ class Row(Amounts):
     lon: float
 
 
+class Held(Closed):
+    hours: Amount
+    watched_since: Instant = Field(description="The process that answers knows nothing of before, and so holds no cell")
+    cells: list[CellId] = Field(
+        description="Held by past counts: among the ten riskiest for so many hours without an incident counted there"
+    )
+
+
 class RegionScores(Facts):
     category: str
     horizon: str
     area: str | None
+    held: Held
     cells: list[Row]
 
 

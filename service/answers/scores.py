@@ -17,7 +17,7 @@ from schemas.limits import OLDEST_SCORES_S
 from service.answers import contract
 from service.answers.negotiation import format_of
 from service.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, number
-from service.frames import categories_of, view_of
+from service.frames import categories_of, instant, view_of
 from service.problems import problems_of
 from service.service import Now, TheCaller, TheRegion, TheService, json_bytes, must_be_current, seen_by
 
@@ -60,8 +60,17 @@ async def scores(
     chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), _area_cells(service, now, asked.area))
     key = (now.facts()["region"], now.state, as_what, asked.category, chosen.horizon, asked.area)
     head = {**_named(now, chosen), "area": asked.area}
+    if as_what == "json":
+        head["held"] = _held(service, chosen)
     body = service.answers.get(key, lambda: WRITERS[as_what](head, chosen))
     return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])
+
+
+def _held(service: TheService, chosen: Chosen) -> dict[str, Any]:
+    spec, hours = chosen.view.spec, service.held_hours
+    standing, ids = service.frames.standing[spec.region], spec.grid.cell_ids()
+    cells = standing.held(chosen.view.categories[chosen.category], chosen.horizon, hours)
+    return {"hours": hours, "watched_since": instant(standing.watched_since_s), "cells": [ids[cell] for cell in cells]}
 
 
 @router.get("/regions/{region}/cells/{cell}", response_model=contract.Cell)
