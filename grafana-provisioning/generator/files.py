@@ -21,12 +21,12 @@ LIVE_MAP = "live-map.json"  # `cells` completes it, and writes it where Grafana 
 
 BUILDERS = {
     LIVE_MAP: live,
-    "dashboards/cell.json": cell,
-    "dashboards/trends.json": trends,
-    "dashboards/does-it-help.json": helps,
-    "dashboards/model.json": model,
-    "dashboards/pipeline.json": pipeline,
-    "dashboards/runbook.json": runbook,
+    "dashboards/dispatch/cell.json": cell,
+    "dashboards/analysis/trends.json": trends,
+    "dashboards/analysis/does-it-help.json": helps,
+    "dashboards/analysis/model.json": model,
+    "dashboards/operations/pipeline.json": pipeline,
+    "dashboards/operations/runbook.json": runbook,
 }
 
 
@@ -41,7 +41,7 @@ def provisioning() -> dict[str, bytes]:
 def write(folder: Path) -> None:
     """Write the whole folder; a page that an older version has left there goes, any other file stays."""
     files = provisioning()
-    for old in (folder / "dashboards").glob("*.json"):
+    for old in (folder / "dashboards").rglob("*.json"):
         if str(old.relative_to(folder)) not in files:
             old.unlink()
     for name, content in files.items():

@@ -20,7 +20,9 @@ OPEN = [*({"layer": layer} for layer in LAYERS), *({"target": target} for target
 
 def test_the_folder_is_written_as_a_whole(tmp_path):
     (tmp_path / "dashboards").mkdir()
-    (tmp_path / "dashboards" / "gone.json").write_text("{}")  # of an older version
+    for gone in ("gone.json", "analysis/gone.json"):  # of an older version
+        (tmp_path / "dashboards" / gone).parent.mkdir(exist_ok=True)
+        (tmp_path / "dashboards" / gone).write_text("{}")
     write(tmp_path)
     assert {
         str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()
@@ -93,7 +95,8 @@ def test_the_token_is_a_file_and_no_page_can_be_changed_in_the_browser():
     providers = provisioned("dashboards/provider.yaml")["providers"]
     assert not any(provider["allowUiUpdates"] for provider in providers)
     paths = [provider["options"]["path"] for provider in providers]
-    assert "/etc/grafana/provisioning/dashboards" in paths
+    folders = {path.removeprefix("/etc/grafana/provisioning/") for path in paths} - set(paths)
+    assert folders == {name.rpartition("/")[0] for name in FILES if re.match("dashboards/.*json", name)}
     assert len({provider["name"] for provider in providers}) == len(set(paths)) == len(providers)
 
 
