@@ -21,7 +21,7 @@ from service.etags import ETags
 from service.guard import RequestGuard
 from service.metrics import ServiceMetrics
 from service.problems import ALWAYS, Problem, answer_with_problems, problems_of
-from service.service import Service, TheService, caller_of, json_bytes
+from service.service import Service, TheService, caller_of, json_answer
 from service.tokens import Caller
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -37,7 +37,9 @@ async def health(request: Request, service: TheService) -> Response:
         raise HTTPException(503, "the file of tokens cannot be used, and nobody is let in: the log says why")
     regions = service.frames.by_region.values()
     stale = sum(map(service.frames.is_stale, regions))
-    return _json({"status": "ok", "regions": len(regions), "stale": stale, "withheld": bool(service.frames.withheld)})
+    return json_answer(
+        {"status": "ok", "regions": len(regions), "stale": stale, "withheld": bool(service.frames.withheld)}
+    )
 
 
 @_STATES.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
@@ -71,7 +73,7 @@ def application(service: Service) -> ASGIApp:
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        return _json(shown)
+        return json_answer(shown)
 
     app.include_router(page.router)
     answer_with_problems(app)
@@ -129,7 +131,3 @@ def document() -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)
     return document
-
-
-def _json(answer: object) -> Response:
-    return Response(json_bytes(answer), media_type="application/json")

@@ -13,6 +13,7 @@ import msgspec
 from fastapi import Depends, Path, Request, Security
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from schemas.areas import Area, cells_inside
 from schemas.grid import Cells, Grid
@@ -270,3 +271,7 @@ def must_be_current(now: Now, require: str | None) -> None:
 
 def json_bytes(answer: object) -> bytes:
     return msgspec.json.encode(answer)
+
+
+def json_answer(answer: object, now: Now | None = None) -> Response:
+    return Response(json_bytes(answer), headers=now.headers() if now else None, media_type="application/json")

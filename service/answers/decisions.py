@@ -1,7 +1,7 @@
 """What people decided of places: what is in force, a new decision, and the record of all. No score changes by it."""
 
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Security
 from starlette.exceptions import HTTPException
@@ -11,9 +11,10 @@ from schemas.audit.verify import read_log
 from schemas.errors import AuditError, DataError
 from schemas.grid import Grid
 from service.answers import contract
+from service.answers.scores import chosen_view
 from service.decisions import Decision, decisions_in
-from service.frames import categories_of, instant
-from service.service import Now, Service, TheCaller, TheRegion, TheService, caller_of, json_bytes, region_of
+from service.frames import instant
+from service.service import Now, Service, TheCaller, TheRegion, TheService, caller_of, json_answer, region_of
 from service.tokens import Caller
 
 MOST_ON_RECORD = 1000
@@ -44,9 +45,7 @@ def decide(
 ) -> Response:
     """Acknowledge or override what the map shows of a place, for some hours, or withdraw that. It goes on record."""
     spec, now_s = now.frames.by_category.spec, service.now_s()
-    if asked.category not in categories_of(spec):
-        known = ", ".join(categories_of(spec))
-        raise HTTPException(404, f"no category {asked.category!r} in {spec.region}: {known}")
+    chosen_view(now, asked.category, None)
     _refuse_no_rectangle(spec.grid, asked.first, asked.last)
     told = asked.model_dump(exclude={"hours"})
     decision = Decision(**told, region=spec.region, until=instant(now_s + asked.hours * 3600), by=caller.name)
@@ -70,13 +69,13 @@ def on_record(
     except AuditError as error:
         raise HTTPException(503, str(error)) from error
     of_region = (decision for decision in decisions_in(content) if decision.region == region)
-    return _json({"region": region, "decisions": list(islice(of_region, limit))})
+    return json_answer({"region": region, "decisions": list(islice(of_region, limit))})
 
 
 def _in_force(service: Service, now: Now, caller: Caller) -> Response:
     region = now.frames.by_category.spec.region
     in_force = service.decisions.in_force(region, service.now_s())
-    return _json({"region": region, "may_decide": caller.may("decide"), "decisions": in_force})
+    return json_answer({"region": region, "may_decide": caller.may("decide"), "decisions": in_force})
 
 
 def _refuse_no_rectangle(grid: Grid, first: str, last: str) -> None:
@@ -87,7 +86,3 @@ def _refuse_no_rectangle(grid: Grid, first: str, last: str) -> None:
         raise HTTPException(404, str(error)) from error
     if south > north or west > east:
         raise HTTPException(422, f"{first} to {last}: give the south-western cell as first, the north-eastern as last")
-
-
-def _json(answer: dict[str, Any]) -> Response:
-    return Response(json_bytes(answer), media_type="application/json")

@@ -20,7 +20,7 @@ from service.answers.scores import chosen_view
 from service.answers.written import MEDIA_TYPES, Chosen, as_geojson
 from service.frames import categories_of
 from service.problems import problems_of
-from service.service import Now, Service, TheCaller, TheService, json_bytes, now_seen_by, seen_by
+from service.service import Now, Service, TheCaller, TheService, json_answer, json_bytes, now_seen_by, seen_by
 from service.tokens import Caller
 
 MOST_FEATURES = 10_000
@@ -77,12 +77,12 @@ async def landing(request: Request, caller: TheCaller) -> Response:
         _link(request, "/ogc/collections", "data", "the collections"),
     ]
     said = "Expected incidents per cell. It says nothing about any person."
-    return _json({"title": "Incident risk", "description": said, "links": links})
+    return json_answer({"title": "Incident risk", "description": said, "links": links})
 
 
 @router.get("/conformance")
 async def conformance(caller: TheCaller) -> Response:
-    return _json({"conformsTo": CONFORMS})
+    return json_answer({"conformsTo": CONFORMS})
 
 
 @router.get("/collections")
@@ -93,13 +93,13 @@ async def collections(request: Request, service: TheService, caller: TheCaller) 
         for category in categories_of(frames.by_category.spec)
         for horizon in frames.by_category.spec.horizon_names
     ]
-    return _json({"links": [_link(request, "/ogc/collections", "self", "this page")], "collections": described})
+    return json_answer({"links": [_link(request, "/ogc/collections", "self", "this page")], "collections": described})
 
 
 @router.get("/collections/{collection}")
 async def collection(request: Request, service: TheService, caller: TheCaller, collection: CollectionId) -> Response:
     now, category, horizon = _named(service, caller, collection)
-    return _json(_collection(request, now, category, horizon))
+    return json_answer(_collection(request, now, category, horizon))
 
 
 @router.get("/collections/{collection}/items", responses={**_FEATURES, **problems_of(410)}, response_class=Response)
@@ -255,10 +255,6 @@ def _paging(request: Request, collection: str, now: Now, which: Which, matched: 
 def _link(request: Request, path: str, rel: str, title: str, kind: str = "application/json") -> dict[str, str]:
     base = request.app.state.service.url or str(request.base_url)
     return {"href": base.rstrip("/") + path, "rel": rel, "type": kind, "title": title}
-
-
-def _json(answer: object) -> Response:
-    return Response(json_bytes(answer), media_type="application/json")
 
 
 _NONE: Cells = np.empty(0, np.int32)

@@ -20,9 +20,11 @@ from models.readiness.question import Posts, Question
 from models.readiness.reach import Drive, by_straight_line, metres_of, refuse_outside
 from schemas.errors import ArtifactError, DataError
 from schemas.grid import Floats, Grid
+from schemas.spec import ALL_CATEGORIES
 from service.answers.posts_contract import PostsAsked, PostsView, Readiness
+from service.answers.scores import chosen_view
 from service.problems import problems_of
-from service.service import Now, Service, TheService, json_bytes, must_be_current, region_of
+from service.service import Now, Service, TheService, json_answer, must_be_current, region_of
 
 _MOST_BARE = 10
 router = APIRouter(prefix="/v1", tags=["readiness"])
@@ -38,16 +40,13 @@ def posts(
     """The share of the expected calls that free units have within reach; moves only as far as the request allows."""
     must_be_current(now, view.require)
     spec = now.frames.by_category.spec
-    if view.horizon is not None and view.horizon not in spec.horizon_names:
-        raise HTTPException(404, f"no horizon {view.horizon!r} in {spec.region}: {', '.join(spec.horizon_names)}")
-    horizon = spec.horizon_names.index(view.horizon) if view.horizon else 0
+    *_, horizon = chosen_view(now, ALL_CATEGORIES, view.horizon)
     try:
         answer = _answer(service, now, asked, horizon)
     except (ArtifactError, DataError) as error:
         raise HTTPException(422, str(error)) from error
     facts = {**now.facts(), "horizon": spec.horizon_names[horizon], "categories": spec.answered_by}
-    body = json_bytes({**facts, **answer, "assumes": ASSUMES})
-    return Response(body, headers=now.headers(), media_type="application/json")
+    return json_answer({**facts, **answer, "assumes": ASSUMES}, now)
 
 
 def _answer(service: Service, now: Now, asked: PostsAsked, horizon: int) -> dict[str, Any]:

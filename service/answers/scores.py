@@ -1,6 +1,5 @@
 """The routes under /v1: regions, scores, one cell, any polygon."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -19,7 +18,7 @@ from service.answers.negotiation import format_of
 from service.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, number
 from service.frames import categories_of, instant, view_of
 from service.problems import problems_of
-from service.service import Now, TheCaller, TheRegion, TheService, json_bytes, must_be_current, seen_by
+from service.service import Now, TheCaller, TheRegion, TheService, json_answer, must_be_current, seen_by
 
 MOST_DEGREES = 5.0  # of a polygon's width and height; the largest regions are smaller
 ASSUMES = (
@@ -44,7 +43,7 @@ async def regions(service: TheService, caller: TheCaller) -> Response:
         _region(service.now_of(frames), list(service.cells_of(frames.by_category.spec.grid)))
         for frames in seen_by(service, caller)
     ]
-    return _json({"regions": described})
+    return json_answer({"regions": described})
 
 
 @router.get(
@@ -57,7 +56,7 @@ async def scores(
     must_be_current(now, asked.require)
     as_what = format_of(asked.format, request.headers.get("accept"))
     headers = {**now.headers(), "Vary": "Accept, Authorization, Cookie"}
-    chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), _area_cells(service, now, asked.area))
+    chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), area_cells(service, now, asked.area))
     key = (now.facts()["region"], now.state, as_what, asked.category, chosen.horizon, asked.area)
     head = {**_named(now, chosen), "area": asked.area}
     if as_what == "json":
@@ -93,7 +92,7 @@ async def cell(
         for category in categories_of(now.frames.by_category.spec)
         for horizon in range(len(now.frames.by_category.spec.horizons_s))
     ]
-    return _json({**now.facts(), **at, "scores": rows}, now)
+    return json_answer({**now.facts(), **at, "scores": rows}, now)
 
 
 @router.post("/regions/{region}/area", response_model=contract.AreaScore, responses=problems_of(400, 413))
@@ -104,7 +103,7 @@ async def area(now: TheRegion, shape: contract.Shape, asked: Annotated[contract.
     chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), cells)
     ids = now.frames.by_category.spec.grid.cell_ids()
     named = {**_named(now, chosen), "cells": [ids[place] for place in cells.tolist()]}
-    return _json({**named, **_together(chosen), "assumes": ASSUMES}, now)
+    return json_answer({**named, **_together(chosen), "assumes": ASSUMES}, now)
 
 
 @router.get("/regions/{region}/areas", response_model=contract.AreaScores)
@@ -115,7 +114,7 @@ async def areas(service: TheService, now: TheRegion, asked: Annotated[contract.V
     of_region = service.cells_of(now.frames.by_category.spec.grid)
     rows = [{"area": name, **_together(Chosen(*view, cells))} for name, cells in of_region.items()]
     named = _named(now, Chosen(*view, np.zeros(0, np.int32)))
-    return _json({**named, "areas": rows, "assumes": ASSUMES}, now)
+    return json_answer({**named, "areas": rows, "assumes": ASSUMES}, now)
 
 
 def _together(chosen: Chosen) -> dict[str, Any]:
@@ -142,7 +141,8 @@ def chosen_view(now: Now, category: str, horizon: str | None) -> tuple[Any, int,
     return (*place, names.index(horizon) if horizon else 0)
 
 
-def _area_cells(service: TheService, now: Now, name: str | None) -> Cells:
+def area_cells(service: TheService, now: Now, name: str | None) -> Cells:
+    """The cells of the area; all without a name. Raises 404 for one that the region does not have."""
     grid = now.frames.by_category.spec.grid
     if name is None:
         return np.arange(grid.cells, dtype=np.int32)
@@ -217,8 +217,3 @@ def _cell_score(now: Now, category: str, horizon: int, cell: int) -> dict[str, A
         "rank": rank,
         "factors": factors,
     }
-
-
-def _json(answer: Mapping[str, Any], now: Now | None = None) -> Response:
-    headers = now.headers() if now else {}
-    return Response(json_bytes(answer), headers=headers, media_type="application/json")

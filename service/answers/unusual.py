@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Query
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from schemas.frame import Unusual
@@ -13,8 +12,8 @@ from schemas.grid import Cells, Grid
 from schemas.limits import UNUSUAL_DAYS
 from schemas.spec import ALL_CATEGORIES
 from service.answers import contract
-from service.frames import categories_of
-from service.service import TheRegion, TheService, json_bytes, must_be_current
+from service.answers.scores import area_cells, chosen_view
+from service.service import TheRegion, TheService, json_answer, must_be_current
 
 router = APIRouter(prefix="/v1", tags=["scores"])
 
@@ -24,21 +23,17 @@ async def unusual(service: TheService, now: TheRegion, asked: Annotated[contract
     """Where the last hours had more incidents than usual, the least likely place first; none where all is as usual."""
     must_be_current(now, asked.require)
     frame = now.frames.by_category
-    known, areas = categories_of(frame.spec), service.cells_of(frame.spec.grid)
-    if asked.category not in known:
-        raise HTTPException(404, f"no category {asked.category!r} in {frame.spec.region}: {', '.join(known)}")
-    if asked.area is not None and asked.area not in areas:
-        raise HTTPException(404, f"no area {asked.area!r} in this region: {', '.join(areas) or 'none was given'}")
-    inside = None if asked.area is None else set(areas[asked.area].tolist())
+    chosen_view(now, asked.category, None)
+    inside, areas = set(area_cells(service, now, asked.area).tolist()), service.cells_of(frame.spec.grid)
     on_record = np.flatnonzero((frame.support > 0).any(axis=1) | (frame.observed_1h > 0).any(axis=1)).astype(np.int32)
     places = [
         {**_written(place, frame.spec.grid), "area": _area_of(place.cells(frame.spec.grid), on_record, areas)}
         for place in frame.unusual
         if asked.category in (ALL_CATEGORIES, place.category)
-        and (inside is None or not inside.isdisjoint(place.cells(frame.spec.grid).tolist()))
+        and not inside.isdisjoint(place.cells(frame.spec.grid).tolist())
     ]
     answer = {**now.facts(), "category": asked.category, "area": asked.area, "least_days": UNUSUAL_DAYS}
-    return Response(json_bytes({**answer, "places": places}), headers=now.headers(), media_type="application/json")
+    return json_answer({**answer, "places": places}, now)
 
 
 def _area_of(place: Cells, on_record: Cells, areas: Mapping[str, Cells]) -> str | None:
