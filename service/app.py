@@ -70,6 +70,7 @@ def application(service: Service) -> ASGIApp:
     app.state.service, app.state.feed = service, feed.Looks()
     app.state.metrics = ServiceMetrics(service, app.state.feed)
     shown = document()
+    app.state.methods = {path: ", ".join(map(str.upper, methods)) for path, methods in shown["paths"].items()}
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:

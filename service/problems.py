@@ -52,7 +52,10 @@ def answer_with_problems(app: FastAPI) -> None:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette's own promise
     detail = error.detail if error.detail != HTTPStatus(error.status_code).phrase else _SAID.get(error.status_code, "")
-    return problem(error.status_code, detail or error.detail, error.headers)
+    headers, path = dict(error.headers or {}), getattr(request.scope.get("route"), "path", "")
+    if methods := request.app.state.methods.get(path) if "Allow" in headers else None:
+        headers["Allow"] = methods  # the routing itself names those of the first route alone
+    return problem(error.status_code, detail or error.detail, headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

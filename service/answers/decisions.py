@@ -14,6 +14,7 @@ from service.answers import contract
 from service.answers.scores import chosen_view
 from service.decisions import Decision, decisions_in
 from service.frames import instant
+from service.problems import problems_of
 from service.service import Now, Service, TheCaller, TheRegion, TheService, caller_of, json_answer, region_of
 from service.tokens import Caller
 
@@ -36,7 +37,12 @@ async def decisions(service: TheService, now: TheRegion, caller: TheCaller) -> R
     return _in_force(service, now, caller)
 
 
-@router.post("", response_model=contract.DecisionsInForce, dependencies=[Depends(of_this_site)])
+@router.post(
+    "",
+    response_model=contract.DecisionsInForce,
+    dependencies=[Depends(of_this_site)],
+    responses=problems_of(400, 413),
+)
 def decide(
     service: TheService,
     now: Annotated[Now, Security(region_of, scopes=["decide"])],

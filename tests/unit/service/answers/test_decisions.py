@@ -112,6 +112,12 @@ def test_a_page_of_another_site_decides_nothing(folder, tokens):
     assert statuses == [403, 403, 403, 403, 200, 200]
 
 
+def test_an_address_of_two_methods_names_both_where_neither_is_asked(folder):
+    with running(toy_service(folder)) as base:
+        answer = Client(base).ask(PATH, method="DELETE")
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, POST")
+
+
 def test_nothing_is_decided_that_cannot_be_recorded(folder):
     (folder / "audit.jsonl").mkdir()
     with running(toy_service(folder)) as base:
