@@ -17,6 +17,7 @@ LEAST_DAYS, SURE = 7, 3  # standard errors: days of long horizons overlap
 FORECAST, SIMPLE, IDEAL = "this forecast", "simple baseline", "perfect foresight"
 
 MARKS = {"useful": "useful", "not_useful": "not useful", "acted_on": "acted on"}
+WRAPPED = {"type": "auto", "wrapText": True}
 NO_MARK = "no mark yet: python -m streaming feedback send"
 
 WHAT_IT_IS = """At the start of every hour the system foresees where incidents are likely within the horizon. An hour
@@ -29,10 +30,7 @@ stays missing here.
 **Each category has its own twentieth** of the cells where anything was ever reported; water and fields do not count.
 `all` is not judged. The **simple baseline** names the places that were always busy at that hour. If the forecast is not
 above it, it does not help. **Perfect foresight** is the best that anyone could have named afterwards: nobody can reach
-it.
-
-**For units that answer calls** ask rather which share of the calls they reach in time: `python -m models evaluate
-task.toml --posts 10 --reach-km 5` compares posts that follow the forecast with posts that never move."""
+it."""
 
 WHAT_IT_IS_NOT = """It says where incidents are likely to be *reported*, not where people do wrong. It knows no person
 and no address. It is for readiness of dispatch centres, fire, EMS and road safety; it must not be used for enforcement,
@@ -51,6 +49,32 @@ def _share(k: int) -> str:
 
 def _colours(simple: str = ORANGE) -> list[Json]:
     return [fixed(FORECAST, BLUE), fixed(SIMPLE, simple), fixed(IDEAL, GREY)]
+
+
+def _posts() -> Panel:
+    """What a forecast is worth to units, first on the page: shares of calls, and not hits."""
+    share = {"unit": "percentunit", "decimals": 1}
+    return table(
+        "For units that answer calls: posts that follow the forecast, against the best posts that never move",
+        "Shares of real calls that no model knew, within reach by straight line; more: by posts that follow, with its "
+        "95 % interval. Promised - kept: the share by the forecast, less that of the calls. Of networks made anew as "
+        "this region's is.",
+        (24, 5),
+        'SELECT last("says") AS "says", "fixed", "gain", "low", "high", "promised_less_kept", "measured" FROM "posts" '
+        'WHERE "region" = \'$region\' AND time > now() - 2d GROUP BY "setting"',
+        [
+            column("setting", unit="string", displayName="Units, reach", custom__width=120),
+            column("says", unit="string", displayName="In words", custom__cellOptions=WRAPPED),
+            column("fixed", displayName="Fixed posts reach", **share),
+            column("gain", displayName="More", **share),
+            column("low", displayName="Low", **share),
+            column("high", displayName="High", **share),
+            column("promised_less_kept", displayName="Promised - kept", **share),
+            column("measured", unit="string", displayName="Measured", custom__cellOptions=WRAPPED),
+        ],
+        without="none of the last two days: this region's units answer no calls (answered_by), or nobody ran "
+        "models evaluate --posts 10 --artifacts FOLDER",
+    )
 
 
 def _in_words() -> Panel:
@@ -197,8 +221,9 @@ def _marks() -> list[Panel]:
 def helps() -> Json:
     skill = '1 - mean("{0}") / mean("baseline_{0}")'
     panels = [
-        text("What this is", WHAT_IT_IS, (14, 11)),
-        text("What this is not", WHAT_IT_IS_NOT, (10, 11)),
+        text("What this is", WHAT_IT_IS, (14, 9)),
+        text("What this is not", WHAT_IT_IS_NOT, (10, 9)),
+        _posts(),
         _in_words(),
         _hits(5),
         _hits(10),

@@ -24,6 +24,7 @@ from lifecycle.trials.points import (
     drift_lines,
     gate_line,
     nobody_is_awaited_line,
+    posts_lines,
     retrain_line,
     shadow_line,
 )
@@ -37,6 +38,7 @@ from schemas.frame import is_baseline
 from schemas.left_behind.archive_run import read_archive_run
 from schemas.left_behind.closed_counts import ClosedFiles, ClosedHorizon
 from schemas.left_behind.kept_forecasts import KeptForecasts
+from schemas.left_behind.posts_measured import read_posts_measured
 from schemas.left_behind.trial_folder import closed_folder, forecasts_folder, outcomes_folder
 from schemas.spec import DAY_S, HOUR_S, Spec
 
@@ -115,7 +117,8 @@ class TrialJudge:
         deciding = [hour for hour in hours if hour.horizon == spec.horizon_names[0]]
         self._append(spec, deciding)
         lines = b"".join(shadow_line(spec.region, hour) for hour in hours if hour.challenger_version)
-        lines += self._decided(spec, max(hours, key=lambda hour: hour.tick_s).champion_version, now_s)
+        version = max(hours, key=lambda hour: hour.tick_s).champion_version
+        lines += self._decided(spec, version, now_s) + self._posts(spec, version, now_s)
         if may_end_a_day(spec, deciding):
             self._cut_out(spec, max(hour.tick_s for hour in deciding))
         try:
@@ -143,6 +146,15 @@ class TrialJudge:
         except AuditError as error:
             log.warning("region=%s nobody knows who chose its version reason=%s", spec.region, error)
             return b""
+
+    def _posts(self, spec: Spec, version: str, now_s: int) -> bytes:
+        """What posts that follow the model gained, where units answer calls and it was measured."""
+        try:
+            measured = read_posts_measured(self.artifacts, spec.region) if spec.answered_by else None
+        except ArtifactError as error:
+            log.warning("region=%s nobody knows what its posts gain reason=%s", spec.region, error)
+            return b""
+        return posts_lines(spec, measured, version, now_s) if measured else b""
 
     def _known(self, spec: Spec, hours: Sequence[ShadowHour], champion: str = "") -> list[ShadowHour]:
         """All that was judged until these: a second judgement after a kill must not see later ones."""

@@ -1,9 +1,11 @@
-"""The points of trials and followers as line protocol: `shadow`, `gate`, `drift`, `retrain`, `decided`, `following`."""
+"""The points of trials, followers and posts as line protocol."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 
 import numpy as np
+from msgspec.structs import asdict
 
 from lifecycle.gate.asked import Asked
 from lifecycle.gate.judge import judge_hours
@@ -15,6 +17,7 @@ from models.following.factors import Parts
 from models.following.state import GUARDS, FollowerState
 from models.local_time import zone_of
 from schemas.audit.log import AuditRecord
+from schemas.left_behind.posts_measured import PostsMeasured
 from schemas.spec import DAY_S, Spec
 from streaming.sinks.line_protocol import point_line
 
@@ -132,6 +135,22 @@ def decided_line(spec: Spec, version: str, audit: Sequence[AuditRecord], now_s: 
             says = f"{_DECISIONS[each.event]} by {of['by']} on {when:%d %b %Y at %H:%M}: {of['because']}"
             return point_line("decided", {"region": spec.region}, {"champion": version, "says": says}, now_s)
     return b""
+
+
+def posts_lines(spec: Spec, measured: PostsMeasured, version: str, now_s: int) -> bytes:
+    """What posts that follow the model gained, and whether that is said of the version that scores, at `now_s`."""
+    when = f"{datetime.fromtimestamp(measured.at_s, zone_of(spec.timezone)):%d %b %Y}"
+    is_other = f"of version {measured.version}, not of that which scores: measure again"
+    says = f"{when}, {'of the version that scores' if version == measured.version else is_other}"
+    return b"".join(
+        point_line(
+            "posts",
+            {"region": spec.region, "setting": compared.setting},
+            {**{k: v for k, v in asdict(compared).items() if k != "setting"}, "measured": says},
+            now_s,
+        )
+        for compared in measured.settings
+    )
 
 
 def nobody_is_awaited_line(region: str, newest_s: int) -> bytes:

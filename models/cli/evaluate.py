@@ -12,6 +12,8 @@ import msgspec
 import typer
 from rich.console import Console
 
+from models.artifact.artifact import Artifact
+from models.artifact.pointer import champion_of
 from models.cli.options import TASK_FILE_HELP
 from models.cli.progress import print_file, progress_bars
 from models.evaluation.published import TASKS, named_task
@@ -24,6 +26,7 @@ from models.training.outside_series import missing_warnings
 from models.training.regions import RegionTask, task_for
 from schemas.errors import SettingsError, not_installed
 from schemas.files import make_writable, write_errors
+from schemas.left_behind.posts_measured import keep_posts_measured
 
 if TYPE_CHECKING:
     from models.evaluation.contract import Regression
@@ -50,6 +53,9 @@ def evaluate_command(
     delay_steps: Annotated[int, typer.Option(min=0, help="Steps until an incident is known")] = 0,
     posts: Annotated[str, typer.Option(help="Also judge posts of so many units, as 5,10,20; needs answered_by")] = "",
     reach_km: Annotated[str, typer.Option(help="How far a unit reaches from its post, as 3,5")] = "3",
+    artifacts: Annotated[
+        Path | None, typer.Option(help="With --posts: leave the figures with the region's artifact, for Grafana")
+    ] = None,
     forest: Annotated[bool, typer.Option(help="Also Spark MLlib's random forest, which needs Java")] = True,
 ) -> None:
     """Judge the network and its simple rivals, in one table, on the last block of time.
@@ -62,6 +68,7 @@ def evaluate_command(
         from models.evaluation.evaluate import evaluate_rolling
         from models.evaluation.plan import EvaluationPlan
         from models.evaluation.report.page import write_report
+        from models.evaluation.report.posts import posts_measured
         from models.evaluation.report.table import print_table
     except ModuleNotFoundError as error:
         raise not_installed(error, "evaluate") from error
@@ -72,6 +79,7 @@ def evaluate_command(
     kinds = tuple(dict.fromkeys(network or [recipe.network]))
     for kind in kinds:
         kind_of_network(kind)
+    champion = _measured_for(artifacts, asked, posts) if artifacts else None
     units, kilometres = _numbers("--posts", posts, int), _numbers("--reach-km", reach_km, float)
     task = task_of(asked, step=step, origins=origins, now_s=time.time()) if asked else named_task(what)
     with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
@@ -92,8 +100,25 @@ def evaluate_command(
         versions = {name: version(name) for name in LIBRARIES}
         evaluation = evaluate_rolling(task, plan, origins=origins, now=datetime.now(UTC), versions=versions)
     print_table(evaluation, console)  # first, so that hours of work can be read even if a file cannot be written
+    if artifacts and champion:
+        measured = posts_measured(evaluation, champion.version, int(time.time()))
+        keep_posts_measured(artifacts, champion.spec.region, measured)
     page = write_report(evaluation, out)
     console.print(f"report: {page}", soft_wrap=True)
+
+
+def _measured_for(artifacts: Path, asked: RegionTask | None, posts: str) -> Artifact:
+    """The artifact that scores the region. Raises SettingsError where the figures would not be about it."""
+    if not (posts and asked):
+        raise SettingsError("--artifacts without --posts, or with a named task", "name a file of tasks, and --posts")
+    champion = champion_of(artifacts, asked.region)
+    if champion.spec.answered_by != asked.answered_by:
+        raise SettingsError(
+            f"the file of tasks has answered_by {list(asked.answered_by)}, {champion.version} "
+            f"{list(champion.spec.answered_by)}",
+            "train with this file, or correct it",
+        )
+    return champion
 
 
 def _numbers(option: str, text: str, kind: Callable[[str], T]) -> list[T]:

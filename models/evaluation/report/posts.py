@@ -5,6 +5,8 @@ from itertools import groupby
 from models.evaluation.posts import FORESIGHT, PostsRow
 from models.evaluation.report.columns import NONE
 from models.evaluation.result import Evaluation
+from models.measures.paired import Difference
+from schemas.left_behind.posts_measured import PostsCompared, PostsMeasured
 
 HEADINGS = (
     "model",
@@ -24,6 +26,14 @@ MEANING = (
     "chance: no forecast can have it."
 )
 
+_WORDS = {  # by verdict
+    "better": "better: posts that follow the forecast reach more calls than the best fixed posts",
+    "worse": "worse: posts that follow the forecast reach fewer calls, leave the units where they are",
+    "tie": "tie: posts that follow the forecast reach as many calls as the best fixed posts",
+    "too few": "too few calls to say whether posts that follow the forecast reach more than fixed ones",
+    "too short": "too short a time to say whether posts that follow the forecast reach more calls than fixed ones",
+}
+
 
 def posts_tables(evaluation: Evaluation) -> list[tuple[str, list[tuple[str, ...]]]]:
     """For each number of units and each reach its heading, and the texts of its rows."""
@@ -33,13 +43,12 @@ def posts_tables(evaluation: Evaluation) -> list[tuple[str, list[tuple[str, ...]
 
 def _texts(row: PostsRow) -> tuple[str, ...]:
     versus = row.versus_fixed
-    points = (100 * share + 0.0 for share in ((versus.mean, versus.low, versus.high) if versus else ()))
     figures = (100 * row.within, row.mean_km, row.high_km)
     within, mean, high = (f"{figure:.{digits}f}" for figure, digits in zip(figures, (1, 2, 2), strict=True))
     return (
         row.model,
         within,
-        "{:+.2f} ({:+.2f}, {:+.2f})".format(*points) if versus else NONE,
+        _points(versus) if versus else NONE,
         versus.verdict if versus and row.model != FORESIGHT else "",
         mean,
         high,
@@ -50,21 +59,38 @@ def _texts(row: PostsRow) -> tuple[str, ...]:
 
 def posts_sentences(evaluation: Evaluation) -> tuple[str, ...]:
     """What the network's posts gain over fixed ones."""
-    return tuple(map(_sentence, (row for row in evaluation.posts if row.model == evaluation.network.model)))
+    return tuple(map(_sentence, _of_the_network(evaluation)))
+
+
+def posts_measured(evaluation: Evaluation, version: str, at_s: int) -> PostsMeasured:
+    """The same to be left for Grafana's page. version: of the region's artifact."""
+    compared = (
+        PostsCompared(
+            setting=f"{row.units:02d} units, {row.km:g} km",
+            fixed=row.within - versus.mean,
+            gain=versus.mean,
+            low=versus.low,
+            high=versus.high,
+            promised_less_kept=row.promised - row.within,
+            says=_WORDS[versus.verdict],
+        )
+        for row in _of_the_network(evaluation)
+        if (versus := row.versus_fixed)
+    )
+    return PostsMeasured(version=version, at_s=at_s, settings=tuple(compared))
+
+
+def _of_the_network(evaluation: Evaluation) -> list[PostsRow]:
+    return [row for row in evaluation.posts if row.model == evaluation.network.model]
 
 
 def _sentence(row: PostsRow) -> str:
+    setting = f"{row.units} units, {row.km:g} km"
     if row.versus_fixed is None:
-        return f"No call happened: of {row.units} units and {row.km:g} km nothing is known."
-    points = "{:+.2f} points ({:+.2f}, {:+.2f})".format(
-        *(100 * share + 0.0 for share in (row.versus_fixed.mean, row.versus_fixed.low, row.versus_fixed.high))
-    )
-    meaning = {
-        "better": "better",
-        "worse": "worse, leave the units where they are",
-        "tie": "a tie, fixed posts are as good",
-    }.get(row.versus_fixed.verdict, f"{row.versus_fixed.verdict} for a verdict")
-    return (
-        f"{row.units} units, {row.km:g} km: posts that follow the network differ from the best fixed posts by {points} "
-        f"of the calls within reach: {meaning}."
-    )
+        return f"{setting}: no call happened, so nothing is known."
+    return f"{setting}: {_WORDS[row.versus_fixed.verdict]} ({_points(row.versus_fixed)} points of the calls)."
+
+
+def _points(versus: Difference) -> str:
+    """The mean and its interval."""
+    return "{:+.2f} ({:+.2f}, {:+.2f})".format(*(100 * share + 0.0 for share in (versus.mean, versus.low, versus.high)))

@@ -1,6 +1,7 @@
 """Posts that follow a forecast: every figure against a second, plain implementation on a small grid."""
 
 import json
+import re
 from dataclasses import replace
 from html import unescape
 from io import StringIO
@@ -14,8 +15,10 @@ from models.evaluation.posts import FIXED, FORESIGHT, PostsJudge
 from models.evaluation.product import spec_of
 from models.evaluation.report.as_json import as_json
 from models.evaluation.report.page import render
+from models.evaluation.report.posts import posts_measured
 from models.evaluation.report.table import print_table
 from schemas.errors import ArtifactError, DataError
+from schemas.left_behind.posts_measured import keep_posts_measured, read_posts_measured
 from tests.harness.small_evaluation import NO_PICTURES
 from tests.harness.small_task import GRID, evaluated
 
@@ -159,7 +162,7 @@ def test_what_is_no_question_is_refused_before_the_work(town, units, km, said):
         evaluated(town, posts=units, reach_km=(km,))
 
 
-def test_a_report_has_a_table_for_each_number_of_units_and_reach(town, quick):
+def test_a_report_has_a_table_for_each_number_of_units_and_reach(town, quick, tmp_path):
     evaluation = evaluated(town, posts=(1, 2), reach_km=(3.0, 5.0))
     models = {row.model for row in evaluation.rows}
     assert len(evaluation.posts) == 4 * (len(models) + 2)
@@ -171,8 +174,17 @@ def test_a_report_has_a_table_for_each_number_of_units_and_reach(town, quick):
     for text in (page, output):
         assert all(f"{units} units, {km} km" in text for units in (1, 2) for km in (3, 5))
         assert f"{100 * network.within:.1f}" in text
-        assert "2 units, 3 km: posts that follow the network differ from the best fixed posts by" in text
+        assert re.search(r"2 units, 3 km: (better|worse|tie): posts that follow the forecast reach", text)
         assert FORESIGHT in text
+    measured = posts_measured(evaluation, "v1", 1_764_000_000)
+    left = next(each for each in measured.settings if each.setting == "02 units, 3 km")
+    fixed = next(row for row in evaluation.posts if (row.model, row.units, row.km) == (FIXED, 2, 3.0))
+    figures = (fixed.within, network.within - fixed.within, network.promised - network.within)
+    assert (left.fixed, left.gain, left.promised_less_kept) == pytest.approx(figures)
+    assert left.says.startswith(network.versus_fixed.verdict)
+    (tmp_path / "town").mkdir()
+    keep_posts_measured(tmp_path, "town", measured)
+    assert read_posts_measured(tmp_path, "town") == measured
     rows = json.loads(json.dumps(as_json(evaluation), allow_nan=False))["posts"]
     assert [(row["model"], row["within"]) for row in rows] == [(row.model, row.within) for row in evaluation.posts]
     assert {row["versus_fixed"]["verdict"] for row in rows if row["versus_fixed"]} <= {"better", "worse", "tie"}
