@@ -17,7 +17,6 @@ LEAST_DAYS, SURE = 7, 3  # standard errors: days of long horizons overlap
 FORECAST, SIMPLE, IDEAL = "this forecast", "simple baseline", "perfect foresight"
 
 MARKS = {"useful": "useful", "not_useful": "not useful", "acted_on": "acted on"}
-WRAPPED = {"type": "auto", "wrapText": True}
 NO_MARK = "no mark yet: python -m streaming feedback send"
 
 WHAT_IT_IS = """At the start of every hour the system foresees where incidents are likely within the horizon. An hour
@@ -53,24 +52,24 @@ def _colours(simple: str = ORANGE) -> list[Json]:
 
 def _posts() -> Panel:
     """What a forecast is worth to units, first on the page: shares of calls, and not hits."""
-    share = {"unit": "percentunit", "decimals": 1}
+    share = {"unit": "percentunit", "decimals": 1, "custom__width": 80}
     return table(
         "For units that answer calls: posts that follow the forecast, against the best posts that never move",
-        "Shares of real calls that no model knew, within reach by straight line; more: by posts that follow, with its "
-        "95 % interval. Promised - kept: the share by the forecast, less that of the calls. Of networks made anew as "
-        "this region's is.",
-        (24, 5),
+        "Shares of real calls that no model knew, within reach by straight line. Fixed: of the best fixed posts; more: "
+        "by posts that follow, with its 95 % interval. Promised - kept: the share by the forecast, less that of the "
+        "calls. Of networks made anew as this region's is.",
+        (24, 7),
         'SELECT last("says") AS "says", "fixed", "gain", "low", "high", "promised_less_kept", "measured" FROM "posts" '
         'WHERE "region" = \'$region\' AND time > now() - 2d GROUP BY "setting"',
         [
             column("setting", unit="string", displayName="Units, reach", custom__width=120),
-            column("says", unit="string", displayName="In words", custom__cellOptions=WRAPPED),
-            column("fixed", displayName="Fixed posts reach", **share),
+            column("says", unit="string", displayName="In words", custom__wrapText=True),
+            column("fixed", displayName="Fixed", **share),
             column("gain", displayName="More", **share),
             column("low", displayName="Low", **share),
             column("high", displayName="High", **share),
-            column("promised_less_kept", displayName="Promised - kept", **share),
-            column("measured", unit="string", displayName="Measured", custom__cellOptions=WRAPPED),
+            column("promised_less_kept", displayName="Promised - kept", **{**share, "custom__width": 125}),
+            column("measured", unit="string", displayName="Measured", custom__width=260, custom__wrapText=True),
         ],
         without="none of the last two days: this region's units answer no calls (answered_by), or nobody ran "
         "models evaluate --posts 10 --artifacts FOLDER",

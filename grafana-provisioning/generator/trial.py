@@ -100,7 +100,7 @@ def because() -> Panel:
                 "because",
                 unit="string",
                 displayName="Because",
-                custom__cellOptions={"type": "auto", "wrapText": True},
+                custom__wrapText=True,
             ),
         ],
         without=NO_TRIAL,

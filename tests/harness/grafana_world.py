@@ -50,9 +50,9 @@ TIE = PostsCompared(
     low=-0.002,
     high=0.006,
     promised_less_kept=0.01,
-    says="tie",
+    says="tie: posts that follow the forecast reach as many calls as the best fixed posts",
 )
-LOSS = replace_struct(TIE, setting="10 units, 3 km", gain=-0.02, low=-0.03, high=-0.01, says="worse")
+LOSS = replace_struct(TIE, setting="10 units, 3 km", gain=-0.02, low=-0.03, high=-0.01, says="worse: leave them")
 POSTS = PostsMeasured(version=MODEL, at_s=1_764_000_000, settings=(TIE, LOSS))
 VARIABLES = {
     "region": "northville",
