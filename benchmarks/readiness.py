@@ -5,7 +5,7 @@ lognormal time; units drive straight lines x DETOUR at one speed. All rows have 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -23,7 +23,7 @@ from models.readiness.areas import LEAST_PART, parts_of, with_enough
 from models.readiness.choose import choose, moves_worth_it, place_for_one_more
 from models.readiness.demand import Demand, usual_week
 from models.readiness.exact import solve
-from models.readiness.question import Posts, Question
+from models.readiness.question import BUSY, Posts, Question
 from models.readiness.reach import Drive, Reach, by_straight_line, metres_of
 from models.training.fit_baseline import Blocks, constants_until
 from models.training.fit_baseline import choose as choose_baseline
@@ -33,12 +33,16 @@ from schemas.errors import DataError
 from schemas.grid import Floats, Grid
 from schemas.spec import DAY_S, HOUR_S
 
-UNITS = (20, 30, 40)
+UNITS = (20, 30)
 DRIVE = Drive(minutes=8, speed_kmh=40)
-FASTER = Drive(minutes=8, speed_kmh=60)
+DRIVES = (DRIVE, Drive(minutes=8, speed_kmh=48.75), Drive(minutes=8, speed_kmh=60))  # to 4.1, 5.0 and 6.2 km
 SERVICE_MINUTES, SERVICE_SIGMA = (40, 60), 0.5  # means, with the way to a hospital; spread of the logarithm
+OBJECTIVES, MOVES = "posts by objective, calls in time in %", "moves of 20 units, calls in time in %"
+FLOORS, PROMISES = "a floor for 10 units, calls within reach in %", "promised and kept, calls within reach in %"
+PROOFS = "60 stations: below HiGHS' bound"
 CITIES = {"montgomery": (2000.0, ("ems",)), "chicago": (1000.0, None)}
 SHIFT_HOURS = 12
+WITH_RETURNING = "gain of 1 %, who is back in the hour counts"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +178,7 @@ def simulate(
 
 
 def hourly(question: Question, places_m: Floats, *, least_gain: float, back_within_s: float = 0) -> Rule:
-    """Once an hour free units may move, where a move gains so much; those that are free soon count where they stand."""
+    """Once an hour free units may move, where a move gains so much; those that are free soon count at their posts."""
     last = [-np.inf]
 
     def rule(fleet: Fleet, now_s: float, standing: list[int]) -> int:
@@ -216,21 +220,21 @@ def freed(question: Question, places_m: Floats) -> Rule:
 def objectives(city: City, say: Say) -> list[dict[str, Any]]:
     """MEXCLP's posts against MCLP's, simulated: reached in time, and the difference in points with its interval."""
     places_m, rows = city.places_m(city.cells), []
-    for drive, units, minutes in product((DRIVE, FASTER), UNITS, SERVICE_MINUTES):
+    for drive, units, minutes in product(DRIVES, UNITS, SERVICE_MINUTES):
         done, reach = {}, city.reach(city.cells, drive)
-        for busy in (0.0, 0.3):
+        for busy in (0.0, BUSY):
             question = Question(expected=city.demand.expected, reach=reach, units=units, busy=busy)
-            posts = choose(question, np.random.default_rng(0), restarts=3)
+            posts = choose(question, np.random.default_rng(0))
             done[busy] = simulate(city, places_m, posts, minutes, drive=drive)
         say(f"{units} units, {drive.speed_kmh:g} km/h, calls of {minutes} minutes, both objectives")
-        gain = _points(city, done[0.3].in_time, done[0.0].in_time)
-        shares = {name: _percent(done[busy].in_time) for name, busy in (("mclp", 0.0), ("mexclp", 0.3))}
+        gain = _points(city, done[BUSY].in_time, done[0.0].in_time)
+        shares = {name: _percent(done[busy].in_time) for name, busy in (("mclp", 0.0), ("mexclp", BUSY))}
         rows.append(
             {
                 "km": round(drive.metres / 1000, 1),
                 "units": units,
                 "minutes_a_call": minutes,
-                "busy": round(float(done[0.3].busy), 2),
+                "busy": round(float(done[BUSY].busy), 2),
                 **shares,
                 "gain": gain,
             }
@@ -248,7 +252,8 @@ def rules(city: City, units: int, minutes: float, say: Say) -> list[dict[str, An
         "never": None,
         "hourly, any gain": hourly(question, places_m, least_gain=0.0),
         "hourly, gain of 1 %": hourly(question, places_m, least_gain=0.01),
-        "the same, who is back in 30 min counts": hourly(question, places_m, least_gain=0.01, back_within_s=1800),
+        "any gain, who is back in the hour counts": hourly(question, places_m, least_gain=0.0, back_within_s=HOUR_S),
+        WITH_RETURNING: hourly(question, places_m, least_gain=0.01, back_within_s=HOUR_S),
         "a unit that becomes free": freed(question, places_m),
     }.items():
         done = simulate(city, places_m, posts, minutes, rule) if rule else never
@@ -267,15 +272,15 @@ def rules(city: City, units: int, minutes: float, say: Say) -> list[dict[str, An
 
 
 def floors(city: City, say: Say) -> list[dict[str, Any]]:
-    """What a floor costs, on the calls of the last 15 % of the time, for the nine parts of the grid."""
+    """What a floor costs, on the calls of the last 15 % of the time, for the nine parts of the grid, by objective."""
     demand, parts = city.demand, parts_of(city.grid)
     names = with_enough(parts, demand.expected, demand.has_history, least=LEAST_PART)
     cells, rows = city.cells, []
     reach, places_m = city.reach(cells), city.places_m(cells)
     at = np.floor(city.call_m / city.grid.cell_m).astype(int) @ (city.grid.cols, 1)
-    for floor in (0.0, 0.1, 0.2, 0.3):
+    for busy, floor in product((0.0, BUSY), (0.0, 0.1, 0.3)):
         areas = [parts[name] for name in names]
-        question = Question(expected=demand.expected, reach=reach, units=10, areas=areas, floor=floor)
+        question = Question(expected=demand.expected, reach=reach, units=10, busy=busy, areas=areas, floor=floor)
         posts = choose(question, np.random.default_rng(0), restarts=5)
         kept = city.kept(places_m[list(posts)], DRIVE)
         of_parts = {name: float(kept[np.isin(at, parts[name])].mean()) for name in names}
@@ -283,6 +288,7 @@ def floors(city: City, say: Say) -> list[dict[str, Any]]:
         nearest = np.min([np.hypot(*(city.call_m - post).T) for post in places_m[list(posts)]], axis=0)
         rows.append(
             {
+                "busy": busy,
                 "floor": floor,
                 "is_kept": question.lacking(posts) == 0,
                 "promised": round(100 * question.within(posts), 1),
@@ -292,7 +298,7 @@ def floors(city: City, say: Say) -> list[dict[str, Any]]:
                 "mean_km": round(float(nearest.mean()) / 1000, 2),
             }
         )
-        say(f"a floor of {floor:.0%}")
+        say(f"a floor of {floor:.0%}, each unit away for {busy:.0%} of the time")
     return rows
 
 
@@ -397,9 +403,28 @@ def measure(say: Say, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
         if name == "montgomery":
             moved = [row for minutes in SERVICE_MINUTES for row in rules(city, 20, minutes, say)]
             tables |= {
-                f"{name}: posts by objective, calls in time in %": objectives(city, say),
-                f"{name}: moves of 20 units, calls in time in %": moved,
-                f"{name}: a floor for 10 units, calls within reach in %": floors(city, say),
-                f"{name}: promised and kept, calls within reach in %": promises(city, say),
+                OBJECTIVES: objectives(city, say),
+                MOVES: moved,
+                FLOORS: floors(city, say),
+                PROMISES: promises(city, say),
             }
-    return {**tables, "60 stations: below HiGHS' bound": proofs} if proofs else tables
+    tables |= {PROOFS: proofs} if proofs else {}
+    return tables | ({"what is to hold": list(goals(tables))} if OBJECTIVES in tables else {})
+
+
+def goals(tables: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """The figures that these tables are to reach, the worst row of each."""
+    gains = [row["gain"][0] for row in tables[OBJECTIVES] if row["km"] == 5.0]
+    without, with_floor = (row for row in tables[FLOORS] if row["busy"] == 0 and row["floor"] < 0.2)
+    yield _goal("MEXCLP over MCLP at 5 km, points", min(gains), least=8)
+    moves = [row["moves"] for row in tables[MOVES] if row["rule"] == WITH_RETURNING]
+    yield _goal(f"moves of a unit in {SHIFT_HOURS} h: {WITH_RETURNING}", max(moves), most=0.5)
+    yield _goal("a floor of 10 % costs, points", round(without["kept"] - with_floor["kept"], 1), most=2)
+    yield _goal("and the worst part keeps, %", with_floor["worst_kept"], least=30)
+    yield _goal("promised less kept, points", max(abs(row["difference"]) for row in tables[PROMISES]), most=2.5)
+    yield _goal("below HiGHS' bound, %", max(row["below_percent"] for row in tables[PROOFS]), most=0.5)
+
+
+def _goal(figure: str, measured: float, *, least: float = -np.inf, most: float = np.inf) -> dict[str, Any]:
+    goal = f"at most {most:g}" if np.isinf(least) else f"at least {least:g}"
+    return {"figure": figure, "goal": goal, "measured": measured, "held": bool(least <= measured <= most)}

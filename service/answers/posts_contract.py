@@ -28,7 +28,7 @@ class PostsAsked(Closed):
     )
     returning: Annotated[list[Spot], Field(max_length=MOST_UNITS)] = Field(
         default=[],
-        description="Posts of units that are free again within half an hour: counted, never moved",
+        description="Posts of units that are free again within the hour: counted, never moved",
     )
     freed: Spot | None = Field(None, description="Where a unit is that becomes free: it is given its best place")
     reach_minutes: Annotated[float, Field(gt=0, le=240)] = 8
