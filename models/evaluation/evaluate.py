@@ -64,7 +64,7 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         versions=versions,
         recipe=plan.recipe,
         seeds=tuple(plan.seeds),
-        posts=posts.rows({row.model: row.posts for row in rows}) if posts else (),
+        posts=posts.rows(row.posts for row in rows) if posts else (),
     )
 
 

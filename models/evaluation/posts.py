@@ -6,7 +6,7 @@ at their real places. The fixed posts are the best for the mean of all steps bef
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise, product
@@ -29,28 +29,18 @@ Setting = tuple[int, float]  # units, kilometres of the straight line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FollowedPosts:
-    """One model's posts, of one setting, on the judged steps."""
-
-    setting: Setting
-    nearest_m: Floats  # (calls,) from each call to the nearest post
-    promised: float  # the share of the expected calls within reach
-    changed: float  # posts a step
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PostsRow:
-    """versus_fixed: of the share within reach; None for the fixed posts."""
+    """One model's posts, of one setting, on the judged steps; without a call nothing but what is promised."""
 
     model: str
     units: int
     km: float
-    within: float  # the share of the calls
-    promised: float
-    mean_km: float
+    within: float  # the share of the calls within reach
+    promised: float  # the same of the expected calls
+    mean_km: float  # from a call to the nearest post
     high_km: float  # 90th percentile
-    changed: float
-    versus_fixed: Difference | None
+    changed: float  # posts a step
+    versus_fixed: Difference | None  # of the share within reach; None for the fixed posts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +104,8 @@ class PostsJudge:
         """Those that are judged."""
         return (np.flatnonzero(self.task.is_kept[self.task.test :]) + self.task.test).tolist()
 
-    def followed(self, forecast: Callable[[range], AnyFloats]) -> tuple[FollowedPosts, ...]:
-        """forecast: (steps, scored cells, categories) of a range of steps."""
+    def followed(self, model: str, forecast: Callable[[range], AnyFloats]) -> tuple[PostsRow, ...]:
+        """A row for each setting. forecast: (steps, scored cells, categories) of a range of steps."""
         posts: list[list[Posts]] = [[] for _ in self.settings]
         within, whole = np.zeros(len(self.settings)), 0.0
         for step in self._steps:
@@ -131,55 +121,48 @@ class PostsJudge:
                     within[number] += expected.sum() * question.within(of_step)
                 posts[number].append(of_step)
         each = zip(self.settings, posts, (within / whole if whole else within).tolist(), strict=True)
-        return tuple(self._result(*of_setting) for of_setting in each)
+        return tuple(self._row(model, *of_setting) for of_setting in each)
 
-    def _result(self, setting: Setting, posts: Sequence[Posts], promised: float) -> FollowedPosts:
-        """posts: of each judged step."""
-        step, calls_m = self._calls
-        way = calls_m[:, None] - self._places_m[np.array(posts)[np.searchsorted(self._steps, step)]]
-        of_steps = list(map(Counter, posts))
-        changed = [(after - before).total() for before, after in pairwise(of_steps)]
-        return FollowedPosts(
-            setting=setting,
-            nearest_m=np.hypot(way[..., 0], way[..., 1]).min(axis=1),
-            promised=promised,
-            changed=float(np.mean(changed or [0])),
-        )
-
-    def rows(self, models: Mapping[str, tuple[FollowedPosts, ...]]) -> tuple[PostsRow, ...]:
+    def rows(self, models: Iterable[tuple[PostsRow, ...]]) -> tuple[PostsRow, ...]:
         """For each setting the fixed posts, every model's, most within reach first, and those of perfect foresight."""
         counts, scored = self.task.cube.counts, self.task.scored
-        foresight = self.followed(lambda run: counts[run.start : run.stop, scored].astype(np.float64))
+        foresight = self.followed(FORESIGHT, lambda run: counts[run.start : run.stop, scored].astype(np.float64))
         table: list[PostsRow] = []
-        for number, setting in enumerate(self.settings):
-            posts = self.fixed[setting]
-            promised = self._question(setting, self._usual).within(posts)
-            fixed = self._result(setting, [posts] * len(self._steps), promised)
-            rows = [self._row(model, each[number], fixed) for model, each in models.items()]
-            rows.sort(key=lambda row: -row.within)
-            table += [self._row(FIXED, fixed, None), *rows, self._row(FORESIGHT, foresight[number], fixed)]
+        for setting, last, *rows in zip(self.settings, foresight, *models, strict=True):
+            promised = self._question(setting, self._usual).within(self.fixed[setting])
+            fixed = self._row(FIXED, setting, [self.fixed[setting]] * len(self._steps), promised)
+            table += [fixed, *sorted(rows, key=lambda row: -row.within), last]
         return tuple(table)
 
-    def _row(self, model: str, posts: FollowedPosts, fixed: FollowedPosts | None) -> PostsRow:
-        units, km = posts.setting
-        has_calls = len(posts.nearest_m) > 0
+    def _nearest_m(self, posts: Sequence[Posts]) -> Floats:
+        """(calls,) from each to the nearest post. posts: of each judged step."""
+        step, calls_m = self._calls
+        way = calls_m[:, None] - self._places_m[np.array(posts)[np.searchsorted(self._steps, step)]]
+        return np.asarray(np.hypot(way[..., 0], way[..., 1]).min(axis=1))
+
+    def _row(self, model: str, setting: Setting, posts: Sequence[Posts], promised: float) -> PostsRow:
+        """posts: of each judged step."""
+        nearest_m, (units, km) = self._nearest_m(posts), setting
+        changed = [(Counter(after) - Counter(before)).total() for before, after in pairwise(posts)]
+        has_calls = len(nearest_m) > 0
         return PostsRow(
             model=model,
             units=units,
             km=km,
-            within=float(np.mean(posts.nearest_m <= 1000 * km)) if has_calls else np.nan,
-            promised=posts.promised,
-            mean_km=float(posts.nearest_m.mean()) / 1000 if has_calls else np.nan,
-            high_km=float(np.percentile(posts.nearest_m, 90)) / 1000 if has_calls else np.nan,
-            changed=posts.changed,
-            versus_fixed=self._versus(posts, fixed, 1000 * km) if fixed and has_calls else None,
+            within=float(np.mean(nearest_m <= 1000 * km)) if has_calls else np.nan,
+            promised=promised,
+            mean_km=float(nearest_m.mean()) / 1000 if has_calls else np.nan,
+            high_km=float(np.percentile(nearest_m, 90)) / 1000 if has_calls else np.nan,
+            changed=float(np.mean(changed or [0])),
+            versus_fixed=self._versus(nearest_m, setting) if has_calls and model != FIXED else None,
         )
 
-    def _versus(self, posts: FollowedPosts, fixed: FollowedPosts, reach_m: float) -> Difference:
+    def _versus(self, nearest_m: Floats, setting: Setting) -> Difference:
         """How much larger the share within reach is: above zero is better."""
         blocks = day_blocks(len(self.task.cube) - self.task.test, steps_per_week=self.task.cube.steps_per_week)
         _, block = np.unique(blocks[self._calls[0] - self.task.test], return_inverse=True)
-        missed, missed_by_fixed = (np.asarray(each.nearest_m > reach_m, np.float64) for each in (posts, fixed))
-        less = difference_of((missed - missed_by_fixed)[None], block, np.random.default_rng(0))
+        of_fixed = self._nearest_m([self.fixed[setting]] * len(self._steps))
+        missed, missed_by_fixed = (each > 1000 * setting[1] for each in (nearest_m, of_fixed))
+        less = difference_of((missed - 1.0 * missed_by_fixed)[None], block, np.random.default_rng(0))
         verdict = less.verdict if len(missed) >= LEAST_JUDGED else "too few"
         return replace(less, mean=-less.mean + 0.0, low=-less.high + 0.0, high=-less.low + 0.0, verdict=verdict)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from models.dispersion import Dispersion
-from models.evaluation.posts import FollowedPosts, PostsRow
+from models.evaluation.posts import PostsRow
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.measures.cube import Cube
 from models.measures.paired import Difference
@@ -32,7 +32,7 @@ class ModelResult:
     seeds: int
     log_scores_of_seeds: tuple[float, ...]  # NB log score of each seed; one without seeds
     seconds: float  # of fitting and forecasting
-    posts: tuple[FollowedPosts, ...] = ()  # that follow the mean over the seeds
+    posts: tuple[PostsRow, ...] = ()  # that follow the mean over the seeds
     versus_best_baseline: Difference | None = None  # None for the best rival itself
     versus_best_rule: Difference | None = None  # None for the best rule itself
     versus_own_baseline: Difference | None = None  # of a network: what it starts from; None for other kinds

@@ -52,5 +52,5 @@ def judged_row(
         seeds=len(judged),
         log_scores_of_seeds=tuple(scores.sheet.nb_log_score for scores in of_seeds),
         seconds=fitted.seconds,
-        posts=judge.posts.followed(mean_of(judged, judge, share)) if judge.posts else (),
+        posts=judge.posts.followed(fitted.name, mean_of(judged, judge, share)) if judge.posts else (),
     )

@@ -1,6 +1,6 @@
 """An evaluation as plain values for a JSON file: every figure, nothing that only a picture needs."""
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from math import nan
 from statistics import stdev
@@ -8,7 +8,6 @@ from typing import Any
 
 from msgspec import json
 
-from models.evaluation.posts import PostsRow
 from models.evaluation.report.findings import Against
 from models.evaluation.result import OUR_BASELINE, Evaluation, ModelResult, Origins
 from models.measures.paired import Difference
@@ -45,7 +44,7 @@ def as_json(evaluation: Evaluation) -> Value:
         "best_baseline": evaluation.best_baseline,
         "best_rule": evaluation.best_rule,
         "rows": [_model(row, evaluation) for row in evaluation.rows],
-        "posts": [_posts(row) for row in evaluation.posts],
+        "posts": [asdict(row) for row in evaluation.posts],
         "origins": None if evaluation.origins is None else _origins(evaluation.origins),
         "learning": evaluation.learning,
         "seconds": evaluation.seconds,
@@ -143,13 +142,6 @@ def _difference(difference: Difference | None, score: float) -> Value | None:
         "block_correlation": difference.correlation,
         "verdict": difference.verdict,
     }
-
-
-def _posts(row: PostsRow) -> Value:
-    versus = row.versus_fixed
-    shown = ("mean", "low", "high", "blocks", "verdict")
-    plain = {name: getattr(row, name) for name in (field.name for field in fields(row)) if name != "versus_fixed"}
-    return {**plain, "versus_fixed": {name: getattr(versus, name) for name in shown} if versus else None}
 
 
 def _total(total: Total | tuple[Total, ...]) -> Any:

@@ -117,8 +117,8 @@ def test_every_figure_is_that_of_a_second_implementation(small, units):
     fixed = judge.fixed[(units, KM)]
     every = combinations_with_replacement(range(len(plain.places)), units)
     assert plain.within(fixed, plain.usual) == pytest.approx(max(plain.within(each, plain.usual) for each in every))
-    models = {"truth": judge.followed(lambda run: truth[run.start - task.test : run.stop - task.test, task.scored])}
-    rows = judge.rows(models)
+    followed = judge.followed("truth", lambda run: truth[run.start - task.test : run.stop - task.test, task.scored])
+    rows = judge.rows([followed])
     assert [row.model for row in rows] == [FIXED, "truth", FORESIGHT]
     truths = truth[:, :, 1] * task.scored
     counts = (task.cube.counts[task.test :, :, 1] * task.scored).astype(float)
@@ -147,7 +147,7 @@ def test_few_calls_give_no_verdict(town):
     few = replace(town, incidents=replace(town.incidents, category=town.incidents.category * 0), answered_by=("ems",))
     few.incidents.category[-5:] = 1
     judge = judge_of(few)
-    row = judge.rows({"usual": judge.followed(lambda run: np.ones((len(run), int(few.scored.sum()), 2)))})[1]
+    row = judge.rows([judge.followed("usual", lambda run: np.ones((len(run), int(few.scored.sum()), 2)))])[1]
     assert row.versus_fixed.verdict == "too few"
 
 
