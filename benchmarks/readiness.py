@@ -30,7 +30,7 @@ from models.training.fit_baseline import choose as choose_baseline
 from models.training.replay import IncidentHistory, Replay
 from models.training.train_region import spec_for
 from schemas.errors import DataError
-from schemas.grid import Floats, Grid
+from schemas.grid import Cells, Floats, Grid
 from schemas.spec import DAY_S, HOUR_S
 
 UNITS = (20, 30)
@@ -54,15 +54,11 @@ class City:
     at_s: npt.NDArray[np.int64]  # (calls,)
     call_m: Floats  # (calls, 2)
 
-    @property
-    def cells(self) -> npt.NDArray[np.intp]:
-        return np.flatnonzero(self.demand.has_history)
-
-    def reach(self, cells: npt.NDArray[np.intp], drive: Drive = DRIVE) -> Reach:
+    def reach(self, cells: Cells, drive: Drive = DRIVE) -> Reach:
         """From the middle of some cells."""
         return by_straight_line(self.grid, self.places_m(cells), drive)
 
-    def places_m(self, cells: npt.NDArray[np.intp]) -> Floats:
+    def places_m(self, cells: Cells) -> Floats:
         lat, lon = self.grid.centres()
         return metres_of(self.grid, lat[cells], lon[cells])
 
@@ -219,9 +215,9 @@ def freed(question: Question, places_m: Floats) -> Rule:
 
 def objectives(city: City, say: Say) -> list[dict[str, Any]]:
     """MEXCLP's posts against MCLP's, simulated: reached in time, and the difference in points with its interval."""
-    places_m, rows = city.places_m(city.cells), []
+    places_m, rows = city.places_m(city.demand.cells), []
     for drive, units, minutes in product(DRIVES, UNITS, SERVICE_MINUTES):
-        done, reach = {}, city.reach(city.cells, drive)
+        done, reach = {}, city.reach(city.demand.cells, drive)
         for busy in (0.0, BUSY):
             question = Question(expected=city.demand.expected, reach=reach, units=units, busy=busy)
             posts = choose(question, np.random.default_rng(0))
@@ -244,7 +240,7 @@ def objectives(city: City, say: Say) -> list[dict[str, Any]]:
 
 def rules(city: City, units: int, minutes: float, say: Say) -> list[dict[str, Any]]:
     """Moves by rules from the same posts, against never moving."""
-    reach, places_m, rows = city.reach(city.cells), city.places_m(city.cells), []
+    reach, places_m, rows = city.reach(city.demand.cells), city.places_m(city.demand.cells), []
     question = Question(expected=city.demand.expected, reach=reach, units=units)
     posts = choose(question, np.random.default_rng(0), restarts=3)
     never = simulate(city, places_m, posts, minutes)
@@ -274,16 +270,15 @@ def rules(city: City, units: int, minutes: float, say: Say) -> list[dict[str, An
 def floors(city: City, say: Say) -> list[dict[str, Any]]:
     """What a floor costs, on the calls of the last 15 % of the time, for the nine parts of the grid, by objective."""
     demand, parts = city.demand, parts_of(city.grid)
-    names = with_enough(parts, demand.expected, demand.has_history, least=LEAST_PART)
-    cells, rows = city.cells, []
+    areas = with_enough(parts, demand.expected, demand.has_history, least=LEAST_PART)
+    cells, rows = city.demand.cells, []
     reach, places_m = city.reach(cells), city.places_m(cells)
     at = np.floor(city.call_m / city.grid.cell_m).astype(int) @ (city.grid.cols, 1)
     for busy, floor in product((0.0, BUSY), (0.0, 0.1, 0.3)):
-        areas = [parts[name] for name in names]
         question = Question(expected=demand.expected, reach=reach, units=10, busy=busy, areas=areas, floor=floor)
         posts = choose(question, np.random.default_rng(0), restarts=5)
         kept = city.kept(places_m[list(posts)], DRIVE)
-        of_parts = {name: float(kept[np.isin(at, parts[name])].mean()) for name in names}
+        of_parts = {name: float(kept[np.isin(at, parts[name])].mean()) for name in areas}
         worst = min(of_parts, key=lambda name: of_parts[name])
         nearest = np.min([np.hypot(*(city.call_m - post).T) for post in places_m[list(posts)]], axis=0)
         rows.append(
@@ -304,7 +299,7 @@ def floors(city: City, say: Say) -> list[dict[str, Any]]:
 
 def promises(city: City, say: Say) -> list[dict[str, Any]]:
     """Promised and kept, by how far a unit gets: with points in each cell, and with its middle alone."""
-    cells, rows = city.cells, []
+    cells, rows = city.demand.cells, []
     places_m = city.places_m(cells)
     for km in (2, 3, 5):
         drive = replace(DRIVE, minutes=DRIVE.minutes * 1000 * km / DRIVE.metres)
@@ -325,8 +320,8 @@ def promises(city: City, say: Say) -> list[dict[str, Any]]:
 def against_proof(city: City, name: str, say: Say) -> list[dict[str, Any]]:
     """Posts at 60 stations, drawn where calls are, against the bound that HiGHS proves."""
     random, rows = np.random.default_rng(1), []
-    weight = city.demand.expected[city.cells]
-    stations = random.choice(city.cells, 60, replace=False, p=weight / weight.sum())
+    weight = city.demand.expected[city.demand.cells]
+    stations = random.choice(city.demand.cells, 60, replace=False, p=weight / weight.sum())
     reach = city.reach(np.sort(stations))
     for units in (5, 10, 20):
         question = Question(expected=city.demand.expected, reach=reach, units=units)

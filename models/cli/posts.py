@@ -12,16 +12,17 @@ from rich.console import Console
 from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
 from models.cli.options import DATA_HELP, Artifacts, FileLayout, Region
-from models.cli.posts_report import day_of, facts_of, print_plans, write_plans
+from models.cli.posts_report import ALL_DAY, day_of, facts_of, print_plans, write_plans
 from models.files.data_report import read_past
 from models.files.incident_files import IncidentTable
 from models.files.layouts import parse_layout
+from models.local_time import hour_of_week
 from models.readiness.areas import LEAST_PART, parts_of, with_enough
-from models.readiness.demand import Shift, usual_week
+from models.readiness.demand import Hours, hours_of, usual_week
 from models.readiness.places import PLACES, TIMES, Place, metres_of_places, places_of, read_places, read_times
 from models.readiness.plan import Asked, Candidates, plans_of
-from models.readiness.question import BUSY, FLOOR, Posts
-from models.readiness.reach import DETOUR, Drive, by_straight_line
+from models.readiness.question import BUSY, FLOOR, Posts, Question
+from models.readiness.reach import DETOUR, Drive, Reach, by_straight_line
 from schemas.areas import cells_of_areas, read_areas
 from schemas.errors import DataError, SettingsError, not_installed
 from schemas.files import make_writable, write_errors
@@ -46,7 +47,7 @@ def posts_command(
     floor: Annotated[float, typer.Option(help="Share of each area's calls to have within reach; 0: none")] = FLOOR,
     shift: Annotated[
         str, typer.Option(help="Hours of the local day that the units serve, like 07-19 or 19-07")
-    ] = "00-24",
+    ] = ALL_DAY,
     calls: Annotated[Path | None, typer.Option(help=f"To see what is kept of the promise. {DATA_HELP}")] = None,
     layout: FileLayout = "",
     out: Annotated[Path | None, typer.Option(help="Folder for posts.geojson and posts.png")] = None,
@@ -60,69 +61,77 @@ def posts_command(
         _refuse_out(out)
     if travel and not stations:
         raise SettingsError("--travel without --stations", "name the places of the table, with where they are")
-    artifact = champion_of(artifacts, region)
-    grid = artifact.spec.grid
-    served = Shift.of(shift)
-    demand = usual_week(artifact.spec, artifact.constants, artifact.history(), served)
+    artifact, hours = champion_of(artifacts, region), hours_of(shift)
+    spec, grid = artifact.spec, artifact.spec.grid
+    demand = usual_week(spec, artifact.constants, artifact.history(), hours)
     named = cells_of_areas(read_areas(areas, "name"), [grid])[0] if areas else parts_of(grid)
+    floored = with_enough(named, demand.expected, demand.has_history, least=0 if areas else LEAST_PART)
     asked = Asked(
         grid=grid,
         demand=demand,
-        shift=served,
         drive=Drive(minutes=reach_minutes, speed_kmh=speed),
-        units=units,
-        busy=busy,
-        floor=floor,
         areas=named,
-        floored=with_enough(named, demand.expected, demand.has_history, least=0 if areas else LEAST_PART),
+        calls=_calls_after(artifact, calls, layout, hours) if calls else None,
     )
-    later = _calls_after(artifact, calls, layout, served) if calls else None
-    staying, choices = read_places(fixed, grid) if fixed else [], []
+    staying = read_places(fixed, grid) if fixed else []
+
+    def candidates(name: str, places: list[Place]) -> Candidates:
+        """Those that stay come last."""
+        every = [*places, *staying]
+        reach, digest = _reach(every, asked, travel)
+        ahead = np.repeat(
+            np.arange(len(places), len(every)), [1 if place.units is None else place.units for place in staying]
+        )
+        question = Question(
+            expected=demand.expected,
+            reach=reach,
+            units=units,
+            busy=busy,
+            fixed=tuple(ahead.tolist()),
+            areas=floored,
+            floor=floor,
+        )
+        return Candidates(name=name, places=every, question=question, times_sha256=digest)
+
+    choices = []
     if stations:
         places = read_places(stations, grid)
-        choice = _choice(f"best of {len(places)} stations", places, staying, asked, travel)
-        choices.append(replace(choice, now=_now(places, choice.fixed, units)))
+        choice = candidates(f"best of {len(places)} stations", places)
+        choices.append(replace(choice, now=_now(places, choice.question)))
     if not travel:
-        cells = places_of(np.flatnonzero(demand.has_history).astype(np.int32), grid)
-        choices.append(_choice("best of any cell", cells, staying, asked, None))
-    plans = list(plans_of(choices, asked, later))
-    facts, console = facts_of(artifact, asked, later, choices[0].times_sha256), Console(highlight=False)
+        choices.append(candidates("best of any cell", places_of(demand.cells, grid)))
+    plans = [plan for choice in choices for plan in plans_of(choice, asked)]
+    facts, console = facts_of(artifact, asked, choices[0], shift), Console(highlight=False)
     print_plans(plans, facts, console)
     if out:
         write_plans(out, plans, facts, asked)
         console.print(f"files: {out}", soft_wrap=True)
 
 
-def _choice(name: str, places: list[Place], fixed: list[Place], asked: Asked, travel: Path | None) -> Candidates:
-    """fixed: places of units that stay; they come last."""
-    answered = np.flatnonzero(asked.demand.has_history).astype(np.int32)
-    every, digest = [*places, *fixed], ""
-    if travel:
-        reach, digest = read_times(travel, every, asked.grid, minutes=asked.drive.minutes, answered=answered)
-    else:
-        reach = by_straight_line(asked.grid, metres_of_places(every, asked.grid), asked.drive)
-    staying = np.repeat(
-        np.arange(len(places), len(every)), [1 if place.units is None else place.units for place in fixed]
-    )
-    return Candidates(name=name, places=every, reach=reach, fixed=tuple(staying.tolist()), times_sha256=digest)
+def _reach(places: list[Place], asked: Asked, travel: Path | None) -> tuple[Reach, str]:
+    """And the hash of the table of driving times, where there is one."""
+    if not travel:
+        return by_straight_line(asked.grid, metres_of_places(places, asked.grid), asked.drive), ""
+    return read_times(travel, places, asked.grid, minutes=asked.drive.minutes, answered=asked.demand.cells)
 
 
-def _now(stations: list[Place], fixed: Posts, units: int) -> dict[str, Posts]:
+def _now(stations: list[Place], question: Question) -> dict[str, Posts]:
     """The posts as they are, or spread evenly over stations that do not say how many units they have."""
     if stations[0].units is None:
-        return {"spread evenly": (*fixed, *(unit % len(stations) for unit in range(units - len(fixed))))}
+        free = question.units - len(question.fixed)
+        return {"spread evenly": (*question.fixed, *(unit % len(stations) for unit in range(free)))}
     standing = np.repeat(np.arange(len(stations)), [place.units or 0 for place in stations])
-    return {"as now": (*fixed, *standing.tolist())}
+    return {"as now": (*question.fixed, *standing.tolist())}
 
 
-def _calls_after(artifact: Artifact, path: Path, layout: str, shift: Shift) -> IncidentTable:
-    """The calls of a file in the shift, that the artifact does not know. Raises DataError without any."""
+def _calls_after(artifact: Artifact, path: Path, layout: str, hours: Hours) -> IncidentTable:
+    """The calls of a file in these hours, that the artifact does not know. Raises DataError without any."""
     spec, cutoff_s = artifact.spec, artifact.manifest.data.cutoff_s
     table = read_past(path, parse_layout(layout), now_s=time.time())
     answered = [number for number, name in enumerate(table.categories) if name in spec.answered_by]
     inside = spec.grid.locate(table.lat_deg, table.lon_deg)[1]
-    served = inside & np.isin(table.category, answered) & shift.has(table.occurred_s, spec.timezone)
-    calls = table.select(served & (table.occurred_s >= cutoff_s))
+    of_day = (hour_of_week(table.occurred_s, spec.timezone) % 24).astype(np.intp)
+    calls = table.select(inside & np.isin(table.category, answered) & hours[of_day] & (table.occurred_s >= cutoff_s))
     if not len(calls):
         raise DataError(
             f"{path}: no call of {', '.join(spec.answered_by)} after {day_of(cutoff_s)}, until which the model learned",

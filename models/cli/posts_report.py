@@ -11,14 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.artifact.artifact import Artifact
-from models.files.incident_files import IncidentTable
 from models.readiness.answer import ASSUMES
-from models.readiness.demand import ALL_DAY
-from models.readiness.plan import Asked, Plan
+from models.readiness.plan import Asked, Candidates, Plan
 from models.readiness.reach import DETOUR
 from schemas.errors import SettingsError
 from schemas.files import replace_file, write_errors
 
+ALL_DAY = "00-24"
 _LEAST_SHOWN = 0.05  # calls a week, in the picture
 
 
@@ -26,24 +25,25 @@ def day_of(epoch_s: int) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%d")
 
 
-def facts_of(artifact: Artifact, asked: Asked, calls: IncidentTable | None, times_sha256: str) -> dict[str, str]:
+def facts_of(artifact: Artifact, asked: Asked, choice: Candidates, shift: str) -> dict[str, str]:
     """What the plans rest on, as it is printed and written."""
-    drive, expected = asked.drive, asked.demand.expected.sum()
-    by_table = f"{drive.minutes:g} minutes of driving by the table of sha256 {times_sha256}"
+    drive, question, expected = asked.drive, choice.question, asked.demand.expected.sum()
     by_line = f"{drive.minutes:g} minutes at {drive.speed_kmh:g} km/h over {DETOUR} x the straight line"
-    calls_of, hours = ", ".join(asked.demand.categories), "" if asked.shift == ALL_DAY else f", from {asked.shift}"
+    floor = f"{question.floor:.0%} of the calls of each area within reach"
+    hours = "" if shift == ALL_DAY else f", from {shift.replace('-', ' to ')} h"
+    calls_of = ", ".join(artifact.spec.answered_by)
     facts = {
         "region": f"{artifact.spec.region}, {expected:,.0f} calls of {calls_of} a week{hours}",
         "model": f"{artifact.version}, data until {day_of(artifact.manifest.data.cutoff_s)}",
-        "units": f"{asked.units}, each away for {asked.busy:.0%} of the time",
-        "reach": by_table if times_sha256 else f"{by_line}: {drive.metres / 1000:.1f} km",
-        "floor": f"{asked.floor:.0%} of the calls of each area within reach"
-        if asked.floor
-        else "none, as --floor 0 asks: an area may be left without any unit",
+        "units": f"{question.units}, each away for {question.busy:.0%} of the time",
+        "reach": f"{drive.minutes:g} minutes of driving by the table of sha256 {choice.times_sha256}"
+        if choice.times_sha256
+        else f"{by_line}: {drive.metres / 1000:.1f} km",
+        "floor": floor if question.floor else "none, as --floor 0 asks: an area may be left without any unit",
     }
-    if calls is not None:
-        first, last = (day_of(int(calls.occurred_s[end])) for end in (0, -1))
-        facts["kept"] = f"of {len(calls):,} calls, {first} to {last}, which the model does not know"
+    if asked.calls is not None:
+        first, last = (day_of(int(asked.calls.occurred_s[end])) for end in (0, -1))
+        facts["kept"] = f"of {len(asked.calls):,} calls, {first} to {last}, which the model does not know"
     if expected < 1:
         facts["warning"] = f"{expected:.2g} calls are expected in a week: posts for so few are a guess"
     if bare := [name for name, cells in asked.areas.items() if not asked.demand.has_history[cells].any()]:
@@ -69,18 +69,16 @@ def _table(plans: Sequence[Plan]) -> Table:
         table.add_column(escape(plan.plan) + (", proved" if plan.proved_best else ""), justify="right")
     for name, field in (("within reach", "within"), ("by a free unit", "by_a_free_unit"), ("by two units", "by_two")):
         table.add_row(name, *(_percent(getattr(plan.reached, field)) for plan in plans))
-        if plans[0].kept and field != "by_two":
+        if field in plans[0].kept:
             table.add_row(f"kept: {name}", *(_percent(plan.kept[field]) for plan in plans))
-    floored = [number for number, area in enumerate(plans[0].reached.areas) if area.floor_kept is not None]
-    if floored:
-        worst = [
-            min((plan.reached.areas[area] for area in floored), key=lambda area: area.within or 0) for plan in plans
-        ]
+    floored = [[area for area in plan.reached.areas if area.floor_kept is not None] for plan in plans]
+    if floored[0]:
+        worst = [min(of_plan, key=lambda area: area.within or 0) for of_plan in floored]
         table.add_row("worst area", *(f"{escape(area.area)} {_percent(area.within)}" for area in worst))
-    for number, area in enumerate(plans[0].reached.areas):
-        mark = "" if area.floor_kept is not None else ", no floor"
-        shares = (_percent(plan.reached.areas[number].within) for plan in plans)
-        table.add_row(escape(f"{area.area}: {area.expected:,.1f} a week{mark}"), *shares)
+    for of_plans in zip(*(plan.reached.areas for plan in plans), strict=True):
+        area, mark = of_plans[0], "" if of_plans[0].floor_kept is not None else ", no floor"
+        name = escape(f"{area.area}: {area.expected:,.1f} a week{mark}")
+        table.add_row(name, *(_percent(each.within) for each in of_plans))
     return table
 
 
@@ -130,5 +128,5 @@ def _draw(path: Path, plans: Sequence[Plan], asked: Asked, *, by_times: bool) ->
             axes.set_title(f"{plan.plan}\n{_percent(plan.reached.within)} within reach", fontsize=8)
             axes.spines[:].set_visible(False)
         bar = figure.colorbar(shown, ax=panels.tolist(), orientation="horizontal", shrink=0.5, pad=0.03, format="%g")
-        bar.set_label(f"calls in a usual week ({', '.join(asked.demand.categories)}); a number: units at a post")
+        bar.set_label("calls in a usual week; a number: units at a post")
         figure.savefig(path, dpi=110)

@@ -1,6 +1,6 @@
 """What posts reach, in the form in which the service and the command `posts` write it; and how they are to be read."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from models.readiness.question import EQUAL, Posts, Question
@@ -49,8 +49,8 @@ class Reached:
     areas: tuple[AreaReach, ...]
 
 
-def reached_by(question: Question, posts: Posts, areas: Mapping[str, Cells], floored: Collection[str]) -> Reached:
-    """areas: the cells of each; they may overlap. floored: those where the question's floor holds."""
+def reached_by(question: Question, posts: Posts, areas: Mapping[str, Cells]) -> Reached:
+    """areas: all that are told, by name; the floor holds in those of the question."""
     covered = question.reach.covered(posts)
     expected = question.weight.reshape(-1, question.reach.per_cell) * question.expected.sum()
     within = expected * (covered > 0).reshape(expected.shape)
@@ -58,14 +58,10 @@ def reached_by(question: Question, posts: Posts, areas: Mapping[str, Cells], flo
     def of_area(name: str) -> AreaReach:
         whole = float(expected[areas[name]].sum())
         share = float(within[areas[name]].sum()) / whole if whole > 0 else None
-        has_floor = question.floor > 0 and name in floored
+        has_floor = question.floor > 0 and name in question.areas
         is_kept = (share or 0.0) >= question.floor - EQUAL if has_floor else None
-        return AreaReach(
-            area=name,
-            expected=round(whole, 4),
-            within=None if share is None else round(share, 4),
-            floor_kept=is_kept,
-        )
+        rounded = None if share is None else round(share, 4)
+        return AreaReach(area=name, expected=round(whole, 4), within=rounded, floor_kept=is_kept)
 
     return Reached(
         units=len(posts),

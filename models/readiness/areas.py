@@ -27,7 +27,9 @@ def parts_of(grid: Grid) -> dict[str, Cells]:
 
 def with_enough(
     areas: Mapping[str, Cells], expected: Floats, has_history: npt.NDArray[np.bool_], *, least: float
-) -> list[str]:
+) -> dict[str, Cells]:
     """Those with history and `least` of the expected calls. expected, has_history: (cells,)."""
     enough = least * expected.sum()
-    return [name for name, cells in areas.items() if has_history[cells].any() and expected[cells].sum() >= enough]
+    return {
+        name: cells for name, cells in areas.items() if has_history[cells].any() and expected[cells].sum() >= enough
+    }

@@ -2,20 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from models.files.incident_files import IncidentTable
 from models.readiness.answer import Reached, reached_by
 from models.readiness.choose import best_floor, choose
-from models.readiness.demand import Demand, Shift
+from models.readiness.demand import Demand
 from models.readiness.exact import solve
 from models.readiness.places import Place, metres_of_places
 from models.readiness.question import EQUAL, Posts, Question
-from models.readiness.reach import Drive, Reach, metres_of
+from models.readiness.reach import Drive, metres_of
 from schemas.errors import DataError
 from schemas.grid import Cells, Grid
 
@@ -25,22 +24,13 @@ _PROVED = 1e-4  # of all expected calls
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is asked of all plans of a region. areas: the cells of each; floored: those where the floor holds."""
+    """What all plans of a region share. areas: all that are told; calls: later ones, which lie in the grid."""
 
     grid: Grid
     demand: Demand
-    shift: Shift
     drive: Drive
-    units: int
-    busy: float
-    floor: float
     areas: Mapping[str, Cells]
-    floored: Sequence[str]
-
-    def question(self, reach: Reach, *, units: int, fixed: Posts) -> Question:
-        areas = [self.areas[name] for name in self.floored]
-        expected, busy, floor = self.demand.expected, self.busy, self.floor
-        return Question(expected=expected, reach=reach, units=units, busy=busy, fixed=fixed, areas=areas, floor=floor)
+    calls: IncidentTable | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,70 +47,62 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """Where units may stand. fixed: units that stay; now: posts as they are, by name."""
+    """Where units may stand. now: posts as they are, by name; times_sha256: of a table of driving times."""
 
     name: str
     places: Sequence[Place]
-    reach: Reach
-    fixed: Posts
+    question: Question
     now: Mapping[str, Posts] = field(default_factory=dict)
     times_sha256: str = ""
 
-    def posts(self, posts: Posts) -> tuple[Place, ...]:
-        """By the names of their places."""
-        standing = (msgspec.structs.replace(self.places[post], units=units) for post, units in Counter(posts).items())
-        return tuple(sorted(standing, key=lambda post: post.place))
+    def plan(self, name: str, posts: Posts, asked: Asked, *, proved_best: bool) -> Plan:
+        question = replace(self.question, units=len(posts), fixed=())
+        units = Counter(posts).items()
+        standing = [msgspec.structs.replace(self.places[post], units=number) for post, number in units]
+        return Plan(
+            plan=name,
+            reached=reached_by(question, posts, asked.areas),
+            proved_best=proved_best,
+            kept={} if asked.calls is None else self._kept(asked, asked.calls, posts),
+            posts=tuple(sorted(standing, key=lambda post: post.place)),
+        )
 
-    def kept(self, asked: Asked, calls: IncidentTable, posts: Posts) -> dict[str, float]:
-        covered = self._covered(asked, calls, posts)
-        shares = {"within": covered > 0, "by_a_free_unit": 1 - asked.busy**covered}
+    def _kept(self, asked: Asked, calls: IncidentTable, posts: Posts) -> dict[str, float]:
+        """By straight line at each call's real place, by driving times in its cell."""
+        if self.times_sha256:
+            covered = self.question.reach.covered(posts)[asked.grid.locate(calls.lat_deg, calls.lon_deg)[0]]
+        else:
+            of_calls = metres_of(asked.grid, calls.lat_deg, calls.lon_deg)
+            covered = np.zeros(len(calls), np.int64)
+            for post_m in metres_of_places(self.places, asked.grid)[list(posts)]:
+                covered += np.hypot(*(of_calls - post_m).T) <= asked.drive.metres
+        shares = {"within": covered > 0, "by_a_free_unit": 1 - self.question.left[covered]}
         return {name: round(float(share.mean()), 4) for name, share in shares.items()}
 
-    def _covered(self, asked: Asked, calls: IncidentTable, posts: Posts) -> npt.NDArray[np.int64]:
-        """(calls,) units that reach each: by straight line at its real place, by driving times in its cell."""
-        if self.times_sha256:
-            return self.reach.covered(posts)[asked.grid.locate(calls.lat_deg, calls.lon_deg)[0]]
-        of_calls = metres_of(asked.grid, calls.lat_deg, calls.lon_deg)
-        covered = np.zeros(len(calls), np.int64)
-        for post_m in metres_of_places(self.places, asked.grid)[list(posts)]:
-            covered += np.hypot(*(of_calls - post_m).T) <= asked.drive.metres
-        return covered
 
-
-def plans_of(choices: Sequence[Candidates], asked: Asked, calls: IncidentTable | None) -> Iterator[Plan]:
-    """The posts as they are, then the best ones, with what they kept of later calls, which lie in the grid."""
-    for choice in choices:
-        best, is_best = best_posts(choice, asked)
-        for name, posts in {**choice.now, choice.name: best}.items():
-            question = asked.question(choice.reach, units=len(posts), fixed=())
-            yield Plan(
-                plan=name,
-                reached=reached_by(question, posts, asked.areas, asked.floored),
-                proved_best=is_best and name == choice.name,
-                kept={} if calls is None else choice.kept(asked, calls, posts),
-                posts=choice.posts(posts),
-            )
-
-
-def best_posts(choice: Candidates, asked: Asked) -> tuple[Posts, bool]:
-    """The best posts, and whether none are better. Raises DataError, with the best floor, if they cannot keep it."""
-    question = asked.question(choice.reach, units=asked.units, fixed=choice.fixed)
+def plans_of(choice: Candidates, asked: Asked) -> Iterator[Plan]:
+    """The posts as they are, then the best ones. Raises DataError, with the best floor, where none keep it."""
+    question = choice.question
     posts = choose(question, np.random.default_rng(0))
     proved = solve(question) if len(choice.places) <= FEW_PLACES or question.lacking(posts) else None
     if proved and proved.posts is not None:
         posts = max(posts, proved.posts, key=lambda each: (-question.lacking(each), question.served(each)))
     if question.lacking(posts) > 0:
-        raise _floor_cannot_be_kept(choice.name, asked, question)
-    return posts, proved is not None and proved.bound - question.served(posts) < _PROVED
+        raise _floor_cannot_be_kept(choice)
+    for name, now in choice.now.items():
+        yield choice.plan(name, now, asked, proved_best=False)
+    is_best = proved is not None and proved.bound - question.served(posts) < _PROVED
+    yield choice.plan(choice.name, posts, asked, proved_best=is_best)
 
 
-def _floor_cannot_be_kept(places: str, asked: Asked, question: Question) -> DataError:
+def _floor_cannot_be_kept(choice: Candidates) -> DataError:
     """Which areas no place reaches enough of, and the best floor there is."""
+    question = choice.question
     every = question.inside @ (question.weight * (question.reach.covered(tuple(range(question.reach.places))) > 0))
-    far = [name for name, lacks in zip(asked.floored, every < question.needed - EQUAL, strict=True) if lacks]
-    units = "1 unit has" if asked.units == 1 else f"{asked.units} units have"
+    far = [name for name, lacks in zip(question.areas, every < question.needed - EQUAL, strict=True) if lacks]
+    units = "1 unit has" if question.units == 1 else f"{question.units} units have"
     return DataError(
-        f"no posts found where {units} {asked.floor:.0%} of the calls of each area within reach ({places})"
+        f"no posts found where {units} {question.floor:.0%} of the calls of each area within reach ({choice.name})"
         + (f": no place reaches so much of {', '.join(far)}" if far else ""),
         f"give --floor {best_floor(question):g}, the best found, more units, minutes or stations, or --areas without "
         "what your units need not reach",

@@ -5,8 +5,8 @@ point that n units reach is served with probability 1 - busy ** n. Source: Daski
 With `busy` 0 it is the maximal covering problem, MCLP.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -29,8 +29,8 @@ Posts = tuple[int, ...]  # the place of each unit, ascending
 class Question:
     """Where `units` units should stand, of the places of `reach`; several may stand at one.
 
-    expected: (cells,) calls. fixed: places of units, among them, that stay. areas: cells of those of whose calls the
-    share `floor` is to be within reach; they may overlap.
+    expected: (cells,) calls. fixed: places of units, among them, that stay. areas: by name the cells of those of whose
+    calls the share `floor` is to be within reach; they may overlap.
     """
 
     expected: Floats
@@ -38,7 +38,7 @@ class Question:
     units: int
     busy: float = BUSY
     fixed: Posts = ()
-    areas: Sequence[Cells] = ()
+    areas: Mapping[str, Cells] = field(default_factory=dict)
     floor: float = 0.0
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Question:
     def inside(self) -> npt.NDArray[np.bool_]:
         """(areas, points) which points belong to each area; no row without a floor."""
         inside = np.zeros((len(self.areas) if self.floor else 0, self.reach.cells), np.bool_)
-        for row, cells in zip(inside, self.areas, strict=False):
+        for row, cells in zip(inside, self.areas.values(), strict=False):
             row[cells] = True
         return np.repeat(inside, self.reach.per_cell, axis=1)
 
@@ -75,6 +75,12 @@ class Question:
     def left(self) -> Floats:
         """(units + 1,) the share of the time in which none of so many units is free."""
         return np.asarray(self.busy ** np.arange(MOST_UNITS + 2))
+
+    @cached_property
+    def near(self) -> Floats:
+        """(places,) mean minutes to the expected calls within reach: of equal places the nearer is better."""
+        minutes = np.add.reduceat(self.weight[self.reach.point] * self.reach.minutes, self.reach.start[:-1])
+        return np.asarray(minutes / np.maximum(self.reach.sums(self.weight), np.finfo(np.float64).tiny))
 
     def within(self, posts: Posts) -> float:
         """The share of the expected calls within reach of a unit."""

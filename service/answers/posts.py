@@ -3,7 +3,7 @@
 It computes with the scores and keeps nothing: a request names places, never a unit or a crew, and is forgotten.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
@@ -57,32 +57,36 @@ def _answer(service: Service, now: Now, asked: PostsAsked, horizon: int) -> dict
     has_history = np.asarray((frame.support[:, answered] > 0).any(axis=1))
     named = service.cells_of(grid)
     areas = named or parts_of(grid)
-    with_floor = with_enough(areas, expected, has_history, least=0 if named else LEAST_PART)
     places = _Places.of(grid, asked, has_history)
     question = Question(
         expected=expected,
         reach=by_straight_line(grid, places.metres, places.drive),
-        units=max(len(places.posts), 1),
+        units=max(len(places.free), 1),
         busy=asked.busy,
-        areas=[areas[name] for name in with_floor],
+        areas=with_enough(areas, expected, has_history, least=0 if named else LEAST_PART),
         floor=asked.floor,
     )
     return {
-        **asdict(reached_by(question, places.posts, areas, with_floor)),
-        "usual_within": round(replace(question, expected=usual).within(places.posts), 4),
-        "bare": list(_bare(question, places.posts, grid)),
-        **_advice(question, places, asked),
+        **asdict(reached_by(question, places.free, areas)),
+        "usual_within": round(replace(question, expected=usual).within(places.free), 4),
+        "bare": list(_bare(question, places.free, grid)),
+        "moves": list(places.moves(question, asked)),
+        "freed": places.freed(question) if asked.freed and places.targets else None,
         "warnings": list(_warnings(now, expected, [name for name in areas if not has_history[areas[name]].any()])),
     }
 
 
 def _bare(question: Question, posts: Posts, grid: Grid) -> Iterator[dict[str, Any]]:
-    expected, ids, (lat, lon) = question.expected, grid.cell_ids(), grid.centres()
+    expected, ids, centres = question.expected, grid.cell_ids(), np.stack(grid.centres(), axis=1)
     covered = question.reach.covered(posts).reshape(grid.cells, -1) > 0
     cells = np.flatnonzero((covered.mean(axis=1) < 0.5) & (expected > 0))
     for cell in cells[np.argsort(-expected[cells], kind="stable")][:_MOST_BARE].tolist():
-        at = {"lat": round(float(lat[cell]), 5), "lon": round(float(lon[cell]), 5)}
-        yield {"cell": ids[cell], **at, "expected": round(float(expected[cell]), 4)}
+        yield {"cell": ids[cell], **_spot(centres[cell]), "expected": round(float(expected[cell]), 4)}
+
+
+def _spot(degrees: Floats) -> dict[str, float]:
+    """degrees: (2,) latitude, longitude."""
+    return dict(zip(("lat", "lon"), degrees.round(5).tolist(), strict=True))
 
 
 def _warnings(now: Now, expected: Floats, bare: list[str]) -> Iterator[str]:
@@ -98,65 +102,58 @@ def _warnings(now: Now, expected: Floats, bare: list[str]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Places:
-    """The first `targets` places may be gone to; then come units that return, those that are free, the one freed."""
+    """The first `targets` may be gone to; then come units that return, those that are free, the one freed."""
 
-    lat: Floats
-    lon: Floats
+    degrees: Floats  # (places, 2) latitude, longitude
     metres: Floats  # (places, 2)
     targets: int
-    standing: Posts  # of the units that return and of those that are free
-    posts: Posts  # of those that are free
+    returning: Posts
+    free: Posts
     drive: Drive
 
     @classmethod
     def of(cls, grid: Grid, asked: PostsAsked, has_history: npt.NDArray[np.bool_]) -> "_Places":
         """Raises DataError for a place outside the grid."""
-        spots = [*(asked.places or []), *asked.returning, *asked.units, *([asked.freed] if asked.freed else [])]
-        lat, lon = (np.array([getattr(spot, name) for spot in spots], np.float64) for name in ("lat", "lon"))
-        targets = len(asked.places or [])
+        targets = [(spot.lat, spot.lon) for spot in asked.places or ()]
         if not targets and (asked.most_moves or not asked.units or asked.freed):
-            centres = [degrees[has_history] for degrees in grid.centres()]
-            lat, lon = (np.concatenate(parts) for parts in zip(centres, (lat, lon), strict=True))
-            targets = int(has_history.sum())
-        refuse_outside(grid, lat, lon)
-        standing = tuple(range(targets, targets + len(asked.units) + len(asked.returning)))
+            targets = np.stack(grid.centres(), axis=1)[has_history].tolist()
+        standing = [*asked.returning, *asked.units, *([asked.freed] if asked.freed else [])]
+        degrees = np.array([*targets, *((spot.lat, spot.lon) for spot in standing)], np.float64).reshape(-1, 2)
+        refuse_outside(grid, *degrees.T)
+        free = len(targets) + len(asked.returning)
         return cls(
-            lat=lat,
-            lon=lon,
-            metres=metres_of(grid, lat, lon),
-            targets=targets,
-            standing=standing,
-            posts=standing[len(asked.returning) :],
+            degrees=degrees,
+            metres=metres_of(grid, *degrees.T),
+            targets=len(targets),
+            returning=tuple(range(len(targets), free)),
+            free=tuple(range(free, free + len(asked.units))),
             drive=Drive(minutes=asked.reach_minutes, speed_kmh=asked.speed_kmh),
         )
 
-    def minutes_from(self, origins: Posts) -> Floats:
-        """(origins, places) of driving."""
-        way = self.metres[list(origins)][:, None] - self.metres[None]
-        return self.drive.minutes_for(np.hypot(way[..., 0], way[..., 1]))
+    def moves(self, question: Question, asked: PostsAsked) -> Iterator[dict[str, Any]]:
+        """Those that are worth it. Units that return are counted, and stay."""
+        if not (self.free and asked.most_moves and self.targets):
+            return
+        standing = (*self.returning, *self.free)
+        counted = replace(question, units=len(standing), fixed=self.returning)
+        near = np.stack([self._minutes_from(post) <= asked.most_minutes for post in standing])
+        least, most, allowed = asked.least_gain, asked.most_moves, near & self._may_be_gone_to
+        for move in moves_worth_it(counted, standing, least_gain=least, most_moves=most, allowed=allowed):
+            yield {"unit": move.unit - len(self.returning), **self._to(move, standing[move.unit])}
 
-    def to(self, move: Move, origin: int) -> dict[str, float]:
-        """What a move gains, and what it takes."""
-        minutes = self.minutes_from((origin,))[0, move.place]
-        at = {"lat": round(float(self.lat[move.place]), 5), "lon": round(float(self.lon[move.place]), 5)}
-        return {**at, "gain": round(move.gain, 4), "minutes": round(float(minutes), 1)}
+    def freed(self, question: Question) -> dict[str, float]:
+        """The place for the unit that becomes free."""
+        move = place_for_one_more(question, (*self.returning, *self.free), self._may_be_gone_to)
+        return self._to(move, len(self.degrees) - 1)
 
+    @property
+    def _may_be_gone_to(self) -> npt.NDArray[np.bool_]:
+        return np.arange(len(self.degrees)) < self.targets
 
-def _advice(question: Question, places: _Places, asked: PostsAsked) -> Mapping[str, Any]:
-    """The moves that are worth it, and the place for a unit that becomes free."""
-    moves: list[Move] = []
-    freed, may_be_gone_to = None, np.arange(len(places.lat)) < places.targets
-    if asked.units and asked.most_moves and places.targets:
-        returning = places.standing[: len(asked.returning)]
-        allowed = may_be_gone_to & (places.minutes_from(places.standing) <= asked.most_minutes)
-        least, most, counted = asked.least_gain, asked.most_moves, len(places.standing)
-        with_returning = replace(question, units=counted, fixed=returning)
-        moves += moves_worth_it(with_returning, places.standing, least_gain=least, most_moves=most, allowed=allowed)
-    if asked.freed and places.targets:
-        freed = place_for_one_more(question, places.standing, may_be_gone_to)
-    return {
-        "moves": [
-            {"unit": move.unit - len(asked.returning), **places.to(move, places.standing[move.unit])} for move in moves
-        ],
-        "freed": places.to(freed, len(places.lat) - 1) if freed else None,
-    }
+    def _minutes_from(self, place: int) -> Floats:
+        """(places,) of driving."""
+        return self.drive.minutes_for(np.hypot(*(self.metres - self.metres[place]).T))
+
+    def _to(self, move: Move, origin: int) -> dict[str, float]:
+        minutes = round(float(self._minutes_from(origin)[move.place]), 1)
+        return {**_spot(self.degrees[move.place]), "gain": round(move.gain, 4), "minutes": minutes}

@@ -35,7 +35,7 @@ def test_a_unit_on_its_way_back_is_where_the_way_has_led():
 
 def town(at_s, call_m):
     grid = toy_grid(3, 3)
-    demand = Demand(expected=np.ones(9), has_history=np.ones(9, np.bool_), categories=("ems",))
+    demand = Demand(expected=np.ones(9), has_history=np.ones(9, np.bool_))
     return City(grid=grid, demand=demand, at_s=np.asarray(at_s), call_m=np.asarray(call_m, float))
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import models.__main__
 from models.artifact.pointer import champion_of
-from models.readiness.demand import Shift, usual_week
+from models.readiness.demand import hours_of, usual_week
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import ArtifactError, DataError, SettingsError
 from schemas.spec import DAY_S
@@ -187,7 +187,7 @@ def test_a_shift_has_its_hours_of_the_local_day_alone(town):
     constants = replace(artifact.constants, profile=by_hour / by_hour.mean(axis=1, keepdims=True))
 
     def expected(words):
-        return usual_week(artifact.spec, constants, artifact.history(), Shift.of(words)).expected
+        return usual_week(artifact.spec, constants, artifact.history(), hours_of(words)).expected
 
     night = [hour for hour in range(168) if hour % 24 >= 19 or hour % 24 < 7]
     share = by_hour[0, night].sum() / by_hour[0].sum()

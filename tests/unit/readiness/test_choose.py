@@ -32,7 +32,7 @@ def drawn(seed, *, floor=0.0, busy=None):
         units=int(random.integers(1, 4)),
         busy=float(random.choice([0.0, 0.3, 0.6])) if busy is None else busy,
         fixed=(int(random.integers(places)),) if random.random() < 0.3 else (),
-        areas=[random.permutation(cells)[: random.integers(1, cells + 1)] for _ in range(areas)],
+        areas={str(each): random.permutation(cells)[: random.integers(1, cells + 1)] for each in range(areas)},
         floor=floor,
     )
 
@@ -47,7 +47,7 @@ def floor_of(question, posts):
     """The smallest share within reach of any area, straight from the definition."""
     within = {int(point) for place in posts for point in question.reach.points_of(place)}
     shares = []
-    for cells in question.areas:
+    for cells in question.areas.values():
         shares.append(sum(question.expected[c] for c in cells if int(c) in within) / question.expected[cells].sum())
     return min(shares)
 
@@ -96,7 +96,7 @@ def test_the_order_of_the_cells_changes_nothing(seed):
     order = np.random.default_rng(seed).permutation(question.reach.cells)
     new = np.argsort(order)  # the new number of each cell
     reach = replace(question.reach, point=new[question.reach.point].astype(np.int32))
-    areas = [new[cells] for cells in question.areas]
+    areas = {name: new[cells] for name, cells in question.areas.items()}
     moved = replace(question, expected=question.expected[order], reach=reach, areas=areas)
     posts = choose(question, np.random.default_rng(0))
     assert moved.served(choose(moved, np.random.default_rng(0))) == pytest.approx(question.served(posts))
@@ -164,7 +164,7 @@ def test_of_places_that_serve_alike_the_nearer_is_taken():
 
 
 def test_a_floor_takes_a_unit_to_a_thin_district():
-    areas = [np.arange(3), np.array([3])]
+    areas = {"west": np.arange(3), "east": np.array([3])}
     question = line([40, 30, 20, 1], places=[0, 1, 2, 3], reach=0, units=2, busy=0.0, areas=areas, floor=0.1)
     assert choose(question, np.random.default_rng(0)) == (0, 3)
     assert solve(question).posts == (0, 3)
