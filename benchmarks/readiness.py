@@ -225,16 +225,8 @@ def objectives(city: City, say: Say) -> list[dict[str, Any]]:
         say(f"{units} units, {drive.speed_kmh:g} km/h, calls of {minutes} minutes, both objectives")
         gain = _points(city, done[BUSY].in_time, done[0.0].in_time)
         shares = {name: _percent(done[busy].in_time) for name, busy in (("mclp", 0.0), ("mexclp", BUSY))}
-        rows.append(
-            {
-                "km": round(drive.metres / 1000, 1),
-                "units": units,
-                "minutes_a_call": minutes,
-                "busy": round(float(done[BUSY].busy), 2),
-                **shares,
-                "gain": gain,
-            }
-        )
+        setting = {"km": round(drive.metres / 1000, 1), "units": units, "minutes_a_call": minutes}
+        rows.append({**setting, "busy": round(float(done[BUSY].busy), 2), **shares, "gain": gain})
     return rows
 
 
@@ -302,17 +294,14 @@ def promises(city: City, say: Say) -> list[dict[str, Any]]:
     cells, rows = city.demand.cells, []
     places_m = city.places_m(cells)
     for km in (2, 3, 5):
-        drive = replace(DRIVE, minutes=DRIVE.minutes * 1000 * km / DRIVE.metres)
+        drive = Drive.of_km(km)
         reach = city.reach(cells, drive)
         for units in (5, 10, 20):
             question = Question(expected=city.demand.expected, reach=reach, units=units, busy=0.0)
             posts = choose(question, np.random.default_rng(0), restarts=3)
-            promised, kept = (
-                question.within(posts),
-                float(city.kept(places_m[list(posts)], drive).mean()),
-            )
-            shares = {"promised": round(100 * promised, 1), "kept": round(100 * kept, 1)}
-            rows.append({"km": km, "units": units, **shares, "difference": round(100 * (promised - kept), 1)})
+            promised, kept = question.within(posts), float(city.kept(places_m[list(posts)], drive).mean())
+            shares = {"promised": promised, "kept": kept, "difference": promised - kept}
+            rows.append({"km": km, "units": units, **{name: round(100 * each, 1) for name, each in shares.items()}})
         say(f"promised and kept at {km} km")
     return rows
 

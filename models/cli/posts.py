@@ -22,7 +22,7 @@ from models.readiness.demand import Hours, hours_of, usual_week
 from models.readiness.places import PLACES, TIMES, Place, metres_of_places, places_of, read_places, read_times
 from models.readiness.plan import Asked, Candidates, plans_of
 from models.readiness.question import BUSY, FLOOR, Posts, Question
-from models.readiness.reach import DETOUR, Drive, Reach, by_straight_line
+from models.readiness.reach import DETOUR, Drive, by_straight_line
 from schemas.areas import cells_of_areas, read_areas
 from schemas.errors import DataError, SettingsError, not_installed
 from schemas.files import make_writable, write_errors
@@ -66,34 +66,22 @@ def posts_command(
     demand = usual_week(spec, artifact.constants, artifact.history(), hours)
     named = cells_of_areas(read_areas(areas, "name"), [grid])[0] if areas else parts_of(grid)
     floored = with_enough(named, demand.expected, demand.has_history, least=0 if areas else LEAST_PART)
-    asked = Asked(
-        grid=grid,
-        demand=demand,
-        drive=Drive(minutes=reach_minutes, speed_kmh=speed),
-        areas=named,
-        calls=_calls_after(artifact, calls, layout, hours) if calls else None,
-    )
-    staying = read_places(fixed, grid) if fixed else []
+    later = _calls_after(artifact, calls, layout, hours) if calls else None
+    drive, staying = Drive(minutes=reach_minutes, speed_kmh=speed), read_places(fixed, grid) if fixed else []
 
     def candidates(name: str, places: list[Place]) -> Candidates:
-        """Those that stay come last."""
-        every = [*places, *staying]
-        reach, digest = _reach(every, asked, travel)
-        ahead = np.repeat(
-            np.arange(len(places), len(every)), [1 if place.units is None else place.units for place in staying]
-        )
+        every, digest = [*places, *staying], ""
+        if travel:
+            reach, digest = read_times(travel, every, grid, minutes=reach_minutes, answered=demand.cells)
+        else:
+            reach = by_straight_line(grid, metres_of_places(every, grid), drive)
+        stay = _standing(staying, first=len(places), usual=1)
         question = Question(
-            expected=demand.expected,
-            reach=reach,
-            units=units,
-            busy=busy,
-            fixed=tuple(ahead.tolist()),
-            areas=floored,
-            floor=floor,
+            expected=demand.expected, reach=reach, units=units, busy=busy, fixed=stay, areas=floored, floor=floor
         )
         return Candidates(name=name, places=every, question=question, times_sha256=digest)
 
-    choices = []
+    choices, asked = [], Asked(grid=grid, demand=demand, drive=drive, areas=named, calls=later)
     if stations:
         places = read_places(stations, grid)
         choice = candidates(f"best of {len(places)} stations", places)
@@ -108,30 +96,28 @@ def posts_command(
         console.print(f"files: {out}", soft_wrap=True)
 
 
-def _reach(places: list[Place], asked: Asked, travel: Path | None) -> tuple[Reach, str]:
-    """And the hash of the table of driving times, where there is one."""
-    if not travel:
-        return by_straight_line(asked.grid, metres_of_places(places, asked.grid), asked.drive), ""
-    return read_times(travel, places, asked.grid, minutes=asked.drive.minutes, answered=asked.demand.cells)
+def _standing(places: list[Place], *, first: int, usual: int) -> Posts:
+    """The posts of the units at places, which begin at the number `first`. usual: units where the file says none."""
+    units = (usual if place.units is None else place.units for place in places)
+    return tuple(number for number, several in enumerate(units, first) for _ in range(several))
 
 
 def _now(stations: list[Place], question: Question) -> dict[str, Posts]:
     """The posts as they are, or spread evenly over stations that do not say how many units they have."""
-    if stations[0].units is None:
-        free = question.units - len(question.fixed)
-        return {"spread evenly": (*question.fixed, *(unit % len(stations) for unit in range(free)))}
-    standing = np.repeat(np.arange(len(stations)), [place.units or 0 for place in stations])
-    return {"as now": (*question.fixed, *standing.tolist())}
+    if stations[0].units is not None:
+        return {"as now": (*question.fixed, *_standing(stations, first=0, usual=0))}
+    free = question.units - len(question.fixed)
+    return {"spread evenly": (*question.fixed, *(unit % len(stations) for unit in range(free)))}
 
 
 def _calls_after(artifact: Artifact, path: Path, layout: str, hours: Hours) -> IncidentTable:
     """The calls of a file in these hours, that the artifact does not know. Raises DataError without any."""
     spec, cutoff_s = artifact.spec, artifact.manifest.data.cutoff_s
     table = read_past(path, parse_layout(layout), now_s=time.time())
-    answered = [number for number, name in enumerate(table.categories) if name in spec.answered_by]
-    inside = spec.grid.locate(table.lat_deg, table.lon_deg)[1]
+    table = table.select(spec.grid.locate(table.lat_deg, table.lon_deg)[1] & (table.occurred_s >= cutoff_s))
+    answered = np.array([name in spec.answered_by for name in table.categories])
     of_day = (hour_of_week(table.occurred_s, spec.timezone) % 24).astype(np.intp)
-    calls = table.select(inside & np.isin(table.category, answered) & hours[of_day] & (table.occurred_s >= cutoff_s))
+    calls = table.select(answered[table.category] & hours[of_day])
     if not len(calls):
         raise DataError(
             f"{path}: no call of {', '.join(spec.answered_by)} after {day_of(cutoff_s)}, until which the model learned",

@@ -47,13 +47,16 @@ class CellView(Closed):
     require: Literal["current"] | None = Field(None, description="`current`: 503 in place of scores that are stale")
 
 
-class View(CellView):
-    """Which scores."""
-
-    category: Annotated[str, Field(pattern=SLUG)] = Field("all", description="A category of the region, or `all`")
+class HorizonView(CellView):
     horizon: Annotated[str, Field(pattern=r"^\d{1,3}h$")] | None = Field(
         None, description="As `1h`; without it the shortest"
     )
+
+
+class View(HorizonView):
+    """Which scores."""
+
+    category: Annotated[str, Field(pattern=SLUG)] = Field("all", description="A category of the region, or `all`")
 
 
 class ScoresView(View):

@@ -21,7 +21,8 @@ from models.readiness.reach import Drive, by_straight_line, metres_of, refuse_ou
 from schemas.errors import ArtifactError, DataError
 from schemas.grid import Floats, Grid
 from schemas.spec import ALL_CATEGORIES
-from service.answers.posts_contract import PostsAsked, PostsView, Readiness
+from service.answers.contract import HorizonView
+from service.answers.posts_contract import PostsAsked, Readiness
 from service.answers.scores import chosen_view
 from service.problems import problems_of
 from service.service import Now, Service, TheService, json_answer, must_be_current, region_of
@@ -35,7 +36,7 @@ def posts(
     service: TheService,
     now: Annotated[Now, Security(region_of, scopes=["posts"])],
     asked: PostsAsked,
-    view: Annotated[PostsView, Query()],
+    view: Annotated[HorizonView, Query()],
 ) -> Response:
     """The share of the expected calls that free units have within reach; moves only as far as the request allows."""
     must_be_current(now, view.require)

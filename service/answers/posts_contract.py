@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from models.readiness.question import BUSY, FLOOR, LEAST_GAIN, MOST_UNITS
-from service.answers.contract import Amount, CellId, CellView, Chance, Closed, Count, Facts
+from service.answers.contract import Amount, CellId, Chance, Closed, Count, Facts
 
 
 class Spot(Closed):
@@ -13,12 +13,6 @@ class Spot(Closed):
 
     lat: Annotated[float, Field(ge=-90, le=90)]
     lon: Annotated[float, Field(ge=-180, le=180)]
-
-
-class PostsView(CellView):
-    horizon: Annotated[str, Field(pattern=r"^\d{1,3}h$")] | None = Field(
-        None, description="As `1h`; without it the shortest"
-    )
 
 
 class PostsAsked(Closed):
