@@ -71,7 +71,7 @@ def moves_worth_it(
     posts: where the question's units stand, first those that are fixed. allowed: (units, places) where each may go. No
     area that is at its floor falls below it, and none that is below it loses more.
     """
-    needed = np.minimum(question.needed, question.inside @ (question.weight * (question.reach.covered(posts) > 0)))
+    needed = np.minimum(question.needed, question.within_areas(posts))
     moved, free = list(posts), list(range(len(question.fixed), len(posts)))
     for _ in range(min(most_moves, len(free))):
         before = question.served(tuple(moved))

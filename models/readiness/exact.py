@@ -59,15 +59,12 @@ def solve(question: Question, *, seconds: float = 10.0) -> Proved:
 
 def _groups(question: Question) -> tuple[npt.NDArray[np.intp], csr_array]:
     """(points,) the group of each point, and (groups, places) which places reach each group, as 0 and 1."""
-    reach = question.reach
-    place = np.repeat(np.arange(reach.places), np.diff(reach.start))
-    drawn = np.random.default_rng(0).integers(1, 2**31, (2, reach.places))  # points with equal sums have equal places
-    key = [np.bincount(reach.point, of_places[place], len(question.weight)) for of_places in drawn]
-    key.extend(question.inside.astype(np.float64))
-    _, first, group = np.unique(np.stack(key), axis=1, return_index=True, return_inverse=True)
-    shape = (len(question.weight), reach.places)
-    matrix = csr_array((np.ones(len(reach.point)), (reach.point, place)), shape=shape)
-    return group.ravel(), matrix[first]
+    reach, place = question.reach, np.repeat(np.arange(question.reach.places), np.diff(question.reach.start))
+    reached = np.zeros((len(question.weight), reach.places), np.bool_)
+    reached[reach.point, place] = True
+    alike = np.hstack([np.packbits(reached, axis=1), question.inside.T])
+    _, first, group = np.unique(alike, axis=0, return_index=True, return_inverse=True)
+    return group.ravel(), csr_array(reached[first].astype(np.float64))
 
 
 def _levels(question: Question) -> int:

@@ -98,8 +98,8 @@ def plans_of(choice: Candidates, asked: Asked) -> Iterator[Plan]:
 def _floor_cannot_be_kept(choice: Candidates) -> DataError:
     """Which areas no place reaches enough of, and the best floor there is."""
     question = choice.question
-    every = question.inside @ (question.weight * (question.reach.covered(tuple(range(question.reach.places))) > 0))
-    far = [name for name, lacks in zip(question.areas, every < question.needed - EQUAL, strict=True) if lacks]
+    lacks = question.within_areas(tuple(range(question.reach.places))) < question.needed - EQUAL
+    far = [name for name, is_far in zip(question.areas, lacks, strict=True) if is_far]
     units = "1 unit has" if question.units == 1 else f"{question.units} units have"
     return DataError(
         f"no posts found where {units} {question.floor:.0%} of the calls of each area within reach ({choice.name})"

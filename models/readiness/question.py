@@ -86,6 +86,10 @@ class Question:
         """The share of the expected calls within reach of a unit."""
         return float((self.weight * (self.reach.covered(posts) > 0)).sum())
 
+    def within_areas(self, posts: Posts) -> Floats:
+        """(areas,) the same in each area, as a share of all expected calls."""
+        return np.asarray(self.inside @ (self.weight * (self.reach.covered(posts) > 0)))
+
     def served(self, posts: Posts) -> float:
         """The share of the expected calls that a unit reaches which is not busy: the objective."""
         covered = self.reach.covered(posts)
@@ -93,5 +97,4 @@ class Question:
 
     def lacking(self, posts: Posts) -> float:
         """The share of all expected calls that areas lack below their floors; 0 where the floor is kept."""
-        within = self.inside @ (self.weight * (self.reach.covered(posts) > 0))
-        return float(np.maximum(self.needed - within - EQUAL, 0).sum())
+        return float(np.maximum(self.needed - self.within_areas(posts) - EQUAL, 0).sum())

@@ -35,7 +35,7 @@ def test_a_question_that_cannot_be_answered_is_a_problem(client, path, status):
 @pytest.mark.parametrize(
     ("path", "known"),
     [
-        ("/v1/regions/riverton/scores?horzon=4h", "require, category, horizon, area, format"),
+        ("/v1/regions/riverton/scores?horzon=4h", "require, horizon, category, area, format"),
         ("/v1/regions/riverton/cells/r000c000?category=all", "require"),
     ],
 )
