@@ -58,7 +58,7 @@ def _posts() -> Panel:
         "Shares of real calls that no model knew, within reach by straight line. Fixed: of the best fixed posts; more: "
         "by posts that follow, with its 95 % interval. Promised - kept: the share by the forecast, less that of the "
         "calls. Of networks made anew as this region's is.",
-        (24, 7),
+        (24, 6),
         'SELECT last("says") AS "says", "fixed", "gain", "low", "high", "promised_less_kept", "measured" FROM "posts" '
         'WHERE "region" = \'$region\' AND time > now() - 2d GROUP BY "setting"',
         [
@@ -220,8 +220,8 @@ def _marks() -> list[Panel]:
 def helps() -> Json:
     skill = '1 - mean("{0}") / mean("baseline_{0}")'
     panels = [
-        text("What this is", WHAT_IT_IS, (14, 9)),
-        text("What this is not", WHAT_IT_IS_NOT, (10, 9)),
+        text("What this is", WHAT_IT_IS, (14, 8)),
+        text("What this is not", WHAT_IT_IS_NOT, (10, 8)),
         _posts(),
         _in_words(),
         _hits(5),
