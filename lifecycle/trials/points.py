@@ -142,15 +142,12 @@ def posts_lines(spec: Spec, measured: PostsMeasured, version: str, now_s: int) -
     when = f"{datetime.fromtimestamp(measured.at_s, zone_of(spec.timezone)):%d %b %Y}"
     is_other = f"of version {measured.version}, not of that which scores: measure again"
     says = f"{when}, {'of the version that scores' if version == measured.version else is_other}"
-    return b"".join(
-        point_line(
-            "posts",
-            {"region": spec.region, "setting": compared.setting},
-            {**{k: v for k, v in asdict(compared).items() if k != "setting"}, "measured": says},
-            now_s,
-        )
-        for compared in measured.settings
-    )
+    lines = b""
+    for compared in measured.settings:
+        fields = asdict(compared) | {"measured": says}
+        tags = {"region": spec.region, "setting": fields.pop("setting")}
+        lines += point_line("posts", tags, fields, now_s)
+    return lines
 
 
 def nobody_is_awaited_line(region: str, newest_s: int) -> bytes:
