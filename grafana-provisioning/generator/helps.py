@@ -58,7 +58,7 @@ def _posts() -> Panel:
         "Shares of real calls that no model knew, within reach by straight line. Fixed: of the best fixed posts; more: "
         "by posts that follow, with its 95 % interval. Promised - kept: the share by the forecast, less that of the "
         "calls. Of networks made anew as this region's is.",
-        (24, 6),
+        (24, 4),
         'SELECT last("says") AS "says", "fixed", "gain", "low", "high", "promised_less_kept", "measured" FROM "posts" '
         'WHERE "region" = \'$region\' AND time > now() - 2d GROUP BY "setting"',
         [
