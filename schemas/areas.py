@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -11,43 +10,22 @@ import numpy.typing as npt
 
 from schemas.errors import SettingsError
 from schemas.files import read_json
-from schemas.grid import Cells, Floats, Grid
+from schemas.grid import Cells, Grid
+from schemas.polygons import EXPORT, Collection, Feature, Polygons, crossings, polygons_of
 
 _RESERVED = ("All", "$__all")  # what Grafana calls every choice at once, in a page's address too
-_EXPORT = "export the areas as GeoJSON in degrees (WGS 84, EPSG:4326): a FeatureCollection of Polygon and MultiPolygon"
-
-_Position = Annotated[list[float], msgspec.Meta(min_length=2)]
-_Ring = Annotated[list[_Position], msgspec.Meta(min_length=4)]
-_Rings = Annotated[list[_Ring], msgspec.Meta(min_length=1)]
-
-
-class _Polygon(msgspec.Struct, tag_field="type", tag="Polygon"):
-    coordinates: _Rings
-
-
-class _MultiPolygon(msgspec.Struct, tag_field="type", tag="MultiPolygon"):
-    coordinates: Annotated[list[_Rings], msgspec.Meta(min_length=1)]
-
-
-class _Feature(msgspec.Struct, tag_field="type", tag="Feature"):
-    geometry: _Polygon | _MultiPolygon
-    properties: dict[str, Any] | None = None
-
-
-class _Collection(msgspec.Struct, tag_field="type", tag="FeatureCollection"):
-    features: Annotated[list[_Feature], msgspec.Meta(min_length=1)]
 
 
 class Area(msgspec.Struct, frozen=True):
-    """A named part of a region. polygons: each its rings, outer and holes; a ring is closed, (n, 2) of lon, lat."""
+    """A named part of a region."""
 
     name: str
-    polygons: tuple[tuple[Floats, ...], ...]
+    polygons: Polygons
 
 
 def read_areas(path: Path, name_property: str) -> list[Area]:
     """The areas of a GeoJSON file, by name. Raises SettingsError, which says what is wrong with which area."""
-    collection = read_json(path, _Collection, SettingsError, remedy=_EXPORT)
+    collection = read_json(path, Collection, SettingsError, remedy=EXPORT)
     if collection is None:
         raise SettingsError(f"{path} does not exist", "name the GeoJSON file of your areas with --areas")
     areas = [_area(number, feature, name_property) for number, feature in enumerate(collection.features, start=1)]
@@ -59,7 +37,7 @@ def read_areas(path: Path, name_property: str) -> list[Area]:
     return areas
 
 
-def _area(number: int, feature: _Feature, name_property: str) -> Area:
+def _area(number: int, feature: Feature, name_property: str) -> Area:
     properties = feature.properties or {}
     value = properties.get(name_property)
     name = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
@@ -69,29 +47,12 @@ def _area(number: int, feature: _Feature, name_property: str) -> Area:
             f"area {number} has {value!r} as its name (property {name_property!r})",
             f"give each area a text or a whole number as its name, or choose the property with --area-name: {present}",
         )
-    shape = feature.geometry
-    parts = [shape.coordinates] if isinstance(shape, _Polygon) else shape.coordinates
-    return area_of(name, parts)
+    return Area(name, feature.polygons(name))
 
 
 def area_of(name: str, polygons: Sequence[Sequence[list[list[float]]]]) -> Area:
     """An area of GeoJSON's coordinates of a MultiPolygon. Raises SettingsError, which says what is wrong with them."""
-    return Area(name, tuple(tuple(_ring(ring, name) for ring in rings) for rings in polygons))
-
-
-def _ring(positions: list[list[float]], name: str) -> Floats:
-    ring: Floats = np.array([position[:2] for position in positions])
-    beyond = ring[(np.abs(ring) > (180, 90)).any(axis=1)]
-    if len(beyond):
-        raise SettingsError(
-            f"area {name!r} has the place {beyond[0].tolist()}, which is not in degrees from -180 to 180 and -90 to 90",
-            _EXPORT,
-        )
-    if (ring[0] != ring[-1]).any():
-        raise SettingsError(f"area {name!r} has a ring that is not closed", "end each ring at its first position")
-    if (np.abs(np.diff(ring[:, 0])) > 180).any():
-        raise SettingsError(f"area {name!r} crosses longitude 180", "split it there into the parts of a MultiPolygon")
-    return ring
+    return Area(name, polygons_of(polygons, name))
 
 
 def cells_inside(area: Area, grid: Grid) -> Cells:
@@ -104,14 +65,10 @@ def cells_inside(area: Area, grid: Grid) -> Cells:
     rows, cols = lat[:: grid.cols], lon[: grid.cols]
     inside = np.zeros((grid.rows, grid.cols), dtype=np.bool_)
     for rings in area.polygons:
-        edges = np.concatenate([np.stack([ring[:-1], ring[1:]], axis=1) for ring in rings])
-        # From south to north, so that both neighbours of an edge compute the same crossing to the last bit.
-        low, high = np.where((edges[:, 0, 1] <= edges[:, 1, 1])[:, None, None], edges, edges[:, ::-1]).swapaxes(0, 1)
-        for row, y in enumerate(rows):
-            cut = (low[:, 1] <= y) & (y < high[:, 1])
-            (x, south), (east, north) = low[cut].T, high[cut].T
-            crossings = np.sort(x + (y - south) / (north - south) * (east - x))
-            inside[row] |= np.searchsorted(crossings, cols, side="right") % 2 == 1
+        row, lon_deg = crossings(rings, rows)
+        turns = np.zeros((grid.rows, grid.cols + 1), np.int64)
+        np.add.at(turns, (row, np.searchsorted(cols, lon_deg)), 1)
+        inside |= turns[:, :-1].cumsum(axis=1) % 2 == 1
     return np.flatnonzero(inside).astype(np.int32)
 
 

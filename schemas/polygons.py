@@ -1,0 +1,79 @@
+"""Polygons of GeoJSON, and where they cross a latitude: so one rule says of cells and of incidents which lie inside."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import SettingsError
+from schemas.grid import Floats
+
+EXPORT = "export the areas as GeoJSON in degrees (WGS 84, EPSG:4326): a FeatureCollection of Polygon and MultiPolygon"
+Polygons = tuple[tuple[Floats, ...], ...]  # each its rings, outer and holes; a ring is closed, (n, 2) of lon, lat
+
+_Position = Annotated[list[float], msgspec.Meta(min_length=2)]
+_Ring = Annotated[list[_Position], msgspec.Meta(min_length=4)]
+_Rings = Annotated[list[_Ring], msgspec.Meta(min_length=1)]
+
+
+class _Polygon(msgspec.Struct, tag_field="type", tag="Polygon"):
+    coordinates: _Rings
+
+
+class _MultiPolygon(msgspec.Struct, tag_field="type", tag="MultiPolygon"):
+    coordinates: Annotated[list[_Rings], msgspec.Meta(min_length=1)]
+
+
+class Feature(msgspec.Struct, tag_field="type", tag="Feature"):
+    """A feature of GeoJSON."""
+
+    geometry: _Polygon | _MultiPolygon
+    properties: dict[str, Any] | None = None
+
+    def polygons(self, name: str) -> Polygons:
+        """Raises SettingsError, which says what is wrong with the area of that name."""
+        shape = self.geometry
+        return polygons_of([shape.coordinates] if isinstance(shape, _Polygon) else shape.coordinates, name)
+
+
+class Collection(msgspec.Struct, tag_field="type", tag="FeatureCollection"):
+    """A file of GeoJSON."""
+
+    features: Annotated[list[Feature], msgspec.Meta(min_length=1)]
+
+
+def polygons_of(coordinates: Sequence[Sequence[list[list[float]]]], name: str) -> Polygons:
+    """coordinates: of a MultiPolygon. Raises SettingsError, which says what is wrong with the area of that name."""
+    return tuple(tuple(_ring(ring, name) for ring in rings) for rings in coordinates)
+
+
+def _ring(positions: list[list[float]], name: str) -> Floats:
+    ring: Floats = np.array([position[:2] for position in positions])
+    beyond = ring[(np.abs(ring) > (180, 90)).any(axis=1)]
+    if len(beyond):
+        raise SettingsError(
+            f"area {name!r} has the place {beyond[0].tolist()}, which is not in degrees from -180 to 180 and -90 to 90",
+            EXPORT,
+        )
+    if (ring[0] != ring[-1]).any():
+        raise SettingsError(f"area {name!r} has a ring that is not closed", "end each ring at its first position")
+    if (np.abs(np.diff(ring[:, 0])) > 180).any():
+        raise SettingsError(f"area {name!r} crosses longitude 180", "split it there into the parts of a MultiPolygon")
+    return ring
+
+
+def crossings(rings: Sequence[Floats], lat_deg: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
+    """Where a polygon's rings cross latitudes: the position of each in `lat_deg`, and the longitude; (crossings,) each.
+
+    A place lies inside when an odd number of crossings lies at its longitude or west of it. An edge has its southern
+    end and not its northern one, so polygons that share a border share no place.
+    """
+    edges = np.concatenate([np.stack([ring[:-1], ring[1:]], axis=1) for ring in rings])
+    # From south to north, so that both neighbours of an edge compute the same crossing to the last bit.
+    low, high = np.where((edges[:, 0, 1] <= edges[:, 1, 1])[:, None, None], edges, edges[:, ::-1]).swapaxes(0, 1)
+    of_each = lat_deg[:, None]
+    position, edge = np.nonzero((low[:, 1] <= of_each) & (of_each < high[:, 1]))
+    (x, south), (east, north) = low[edge].T, high[edge].T
+    return position, x + (lat_deg[position] - south) / (north - south) * (east - x)
