@@ -6,7 +6,7 @@ The fast path decodes into a typed struct. Only a message that fails there is re
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_type_hints
 
 import msgspec
@@ -16,8 +16,9 @@ import xxhash
 from msgspec import UNSET, UnsetType
 
 from schemas.event import Event, Reason
-from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents, Rejection, fixed_places
+from schemas.incidents import CANCELLED, COUNTED_ORIGIN, NO_PLACE, Incidents, Rejection, fixed_places
 from schemas.limits import MAX_EVENT_BYTES
+from schemas.masks import NO_MASKS, Masks, refuse_other_masks
 from schemas.refusal import fault_in_keys, kept_payload, reason_for, region_named
 from schemas.spec import Spec
 
@@ -61,11 +62,15 @@ def incident_keys(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
     return np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, ids)), np.uint64, len(ids))
 
 
-def decode_messages(messages: Messages, specs: Mapping[str, Spec], *, now_ms: int | None = None) -> Decoded:
+def decode_messages(
+    messages: Messages, specs: Mapping[str, Spec], *, now_ms: int | None = None, masks: Masks = NO_MASKS
+) -> Decoded:
     """Decode every message. Never raises for a message's content; each is an incident or a rejection.
 
     now_ms: the real time, where there is one. A message whose Kafka timestamp is further ahead of it than a spec's
     limit is refused as `future`, so that no producer can move a region's clock ahead.
+    masks: those of the specs; an incident inside them counts as little as one of an origin that is not counted.
+    Raises ArtifactError when the specs have other masks.
 
     >>> place = np.zeros(1, np.int64)
     >>> messages = Messages(values=[b"{}"], partition=place, kafka_offset=place, kafka_time_ms=place)
@@ -91,7 +96,11 @@ def decode_messages(messages: Messages, specs: Mapping[str, Spec], *, now_ms: in
         except KeyError:
             refusals.add(index, "", "unknown_region", "no artifact of this deployment has this region")
     incidents = {
-        region: _accepted(region, chosen, np.asarray(indices[region]), specs[region], refusals, now_ms)
+        region: _masked(
+            _accepted(region, chosen, np.asarray(indices[region]), specs[region], refusals, now_ms),
+            specs[region],
+            masks,
+        )
         for region, chosen in events.items()
         if chosen
     }
@@ -159,6 +168,19 @@ def _accepted(
         kafka_time_ms=kafka_ms.astype(np.int64),
     )
     return columns if good.all() else columns.select(good)
+
+
+def _masked(incidents: Incidents, spec: Spec, masks: Masks) -> Incidents:
+    """Those in a mask do not count, and have no place: the memory of incidents lies in the checkpoint."""
+    refuse_other_masks(f"the artifact of {spec.region}", spec.masked, masks.digest)
+    if not masks.polygons:
+        return incidents
+    hidden = masks.hold(incidents.place)
+    return replace(
+        incidents,
+        flags=np.where(hidden, incidents.flags & ~np.uint8(COUNTED_ORIGIN), incidents.flags),
+        place=np.where(hidden[:, None], np.int32(NO_PLACE), incidents.place),
+    )
 
 
 def _times(events: list[Any], kafka_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -45,8 +45,12 @@ def are_places(place: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
     return np.asarray(on_globe | (place == NO_PLACE).all(axis=1))
 
 
+def in_degrees(place: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    return place / _DEGREE
+
+
 def in_radians(place: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
-    return np.asarray(np.radians(place / _DEGREE))
+    return np.asarray(np.radians(in_degrees(place)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

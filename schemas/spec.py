@@ -30,6 +30,7 @@ Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
 Merge = Literal["none", "repeated_calls"]  # what counts: every call, or a call that repeats no earlier one
 ALL_CATEGORIES = "all"  # the store's series over every category; no category may have this name
 HOLIDAYS = r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$"
+_DIGEST = r"^([0-9a-f]{16})?$"
 COVARIATE = "cov_"  # begins the names of the features of outside series
 HOUR_S = 3600
 DAY_S = 86_400
@@ -81,6 +82,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     holidays: str = ""  # whose, by ISO 3166-2: US-IL, FR; empty: none
     answered_by: tuple[Slug, ...] = ()  # categories that standing units answer; empty: nobody is shown posts for units
     purpose: str = ""  # of PURPOSES, which forbids some categories; empty: not named
+    masked: str = ""  # the digest of the masks in which nothing is counted; empty: none
 
     def __post_init__(self) -> None:
         for message, remedy in _faults(self):
@@ -124,12 +126,12 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def as_json(self) -> bytes:
         """The fields in their order; those that say nothing are left out: `merge` where every call counts, and
-        `covariates`, `holidays`, `answered_by` and `purpose` without any.
+        `covariates`, `holidays`, `answered_by`, `purpose` and `masked` without any.
         """
         fields = msgspec.structs.asdict(self)
         if not self.merges_calls:
             del fields["merge"]
-        for name in ("covariates", "holidays", "answered_by", "purpose"):
+        for name in ("covariates", "holidays", "answered_by", "purpose", "masked"):
             if not fields[name]:
                 del fields[name]
         return msgspec.json.encode(fields)
@@ -178,6 +180,8 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
     elif spec.purpose and (pairs := dict(forbidden(spec.purpose, spec.categories))):
         listed = "; ".join(f"{category}: {reason}" for category, reason in pairs.items())
         yield f"purpose {spec.purpose} forbids {listed}", "leave these categories out"
+    if not re.fullmatch(_DIGEST, spec.masked):
+        yield f"masked {spec.masked[:99]!r}", "write the first 16 hex digits of the file's SHA-256"
     try:
         ZoneInfo(spec.timezone)
     except (KeyError, ValueError, OSError):

@@ -76,6 +76,7 @@ class Settings(BaseModel):
     follow: Literal["on", "off"] = Field(
         "on", description="`on`: forecasts follow what the last weeks showed, on the wall clock and a local master"
     )
+    masks: Path | None = Field(None, description="GeoJSON of areas whose incidents are not counted, such as shelters")
     log_level: Literal["info", "warning", "error"] = Field("info", description="Least level of what `run` logs")
     clock: Literal["wall", "event"] = Field(
         "wall", description="`wall`: scores are for now; `event`: for the newest event (replays, tests)"

@@ -15,6 +15,7 @@ from schemas.covariate import decode_covariates
 from schemas.decode import Decoded, Messages, decode_messages
 from schemas.errors import LedgerUnbalanced
 from schemas.incidents import pack_rejections
+from schemas.masks import NO_MASKS, Masks
 from schemas.spec import Spec
 from streaming.flow.intake import PAYLOADS_PER_TASK, within
 from streaming.flow.ledger import UNASSIGNED
@@ -27,11 +28,12 @@ HEARTBEAT = -1  # the `partition` of the heartbeat row
 
 
 def decode_stage(
-    read_roster: Callable[[], Mapping[str, Entry]],
+    read_roster: Callable[[], Mapping[str, Entry]], masks: Masks = NO_MASKS
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for `mapInArrow`: (value, partition, offset, time_ms, now_ms) -> packed rows.
 
-    Where outside series are read, `is_covariate` says which messages are theirs.
+    Where outside series are read, `is_covariate` says which messages are theirs. The masks reach the workers inside
+    the function: Spark keeps it in memory, and in a temporary file when it is large, but not in its checkpoint.
     """
 
     def decode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -52,7 +54,8 @@ def decode_stage(
                 rows += packed
             if batch.num_rows:
                 messages = messages_of(batch)
-                decoded = decode_messages(messages, regions, now_ms=batch.column("now_ms")[0].as_py())
+                now_ms = batch.column("now_ms")[0].as_py()
+                decoded = decode_messages(messages, regions, now_ms=now_ms, masks=masks)
                 packed, room = packed_rows(decoded, roster, newest_ms=int(messages.kafka_time_ms.max()), room=room)
                 if sum(row.consumed for row in packed) != batch.num_rows:
                     raise LedgerUnbalanced(f"of {batch.num_rows} messages some were lost or doubled in decoding")

@@ -42,7 +42,7 @@ class CityModel:
         if network is None or DAY_S not in artifact.spec.horizons_s:
             raise ArtifactError(f"{artifact.folder} has no network, or no horizon of 24 h", "name another artifact")
         grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=artifact.spec.grid.cell_m, rows=SIDE, cols=SIDE)
-        spec = msgspec.structs.replace(artifact.spec, grid=grid, merge="none")
+        spec = msgspec.structs.replace(artifact.spec, grid=grid, merge="none", masked="")
         lift, first_day = np.ones((spec.grid.cells, len(spec.categories), DAY_BLOCKS)), np.array(START_S / DAY_S)
         bare = replace(learned, day_lift=lift, older=None, cell_dispersion=np.zeros(0), first_day=first_day)
         return cls(spec=spec, constants=bare, network=network)

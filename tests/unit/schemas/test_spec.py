@@ -44,6 +44,7 @@ OTHER = {
     "holidays": "US-IL",
     "answered_by": ("ems",),
     "purpose": "fire",
+    "masked": "0123456789abcdef",
 }
 
 
@@ -52,7 +53,7 @@ def test_a_spec_without_merging_is_written_as_before_there_was_a_choice():
     assert list(msgspec.json.decode(SPEC.as_json())) == [
         name
         for name in Spec.__struct_fields__
-        if name not in ("merge", "covariates", "holidays", "answered_by", "purpose")
+        if name not in ("merge", "covariates", "holidays", "answered_by", "purpose", "masked")
     ]
     merging = msgspec.structs.replace(SPEC, merge="repeated_calls")
     assert merging.as_json() == SPEC.as_json()[:-1] + b',"merge":"repeated_calls"}'
