@@ -29,6 +29,7 @@ from schemas.left_behind.batch_log import (
     logged_days,
 )
 from schemas.left_behind.follower_states import FollowerStates
+from schemas.masks import NO_MASKS, Masks, read_masks
 from schemas.spec import Spec
 from streaming.disk.guard import CheckpointGuard, read_guard, refuse_changes
 from streaming.disk.kept_counts import read_counts
@@ -101,7 +102,8 @@ def rebuild_span(settings: Settings, span: range, *, on_batch: Callable[[int, in
         sink = stack.enter_context(closing(open_sink(settings)))
         sink.check()
         reader = stack.enter_context(closing(TopicReader(kafka, settings.topic, plan.offsets)))
-        recount = Recount(plan.frames, settings.checkpoint, settings.artifacts.absolute(), specs)
+        masks = read_masks(settings.masks)
+        recount = Recount(plan.frames, settings.checkpoint, settings.artifacts.absolute(), specs, masks)
         for done, batch in enumerate(plan.batches, start=1):
             if lines := recount.points(batch, reader.read(batch.offsets)):
                 points += sink.write(lines).lines
@@ -157,6 +159,7 @@ class Recount:
     checkpoint: Path
     artifacts: Path
     specs: Mapping[str, Spec]
+    masks: Masks = NO_MASKS
     differing: int = 0  # frames that are not equal to what was written live
     _joined: dict[str, Spec] = field(default_factory=dict)  # regions of the batches until now
     _regions: dict[str, _RegionNow] = field(default_factory=dict)
@@ -166,7 +169,7 @@ class Recount:
         """Count the batch; its scores that no later batch overwrote, as line protocol. Raises PipelineError."""
         regions = {region: logged for region, logged in batch.regions.items() if region != UNASSIGNED}
         self._joined |= {region: self.specs[region] for region in regions}
-        decoded = [decode_messages(part, self._joined, now_ms=batch.at_ms) for part in messages]
+        decoded = [decode_messages(part, self._joined, now_ms=batch.at_ms, masks=self.masks) for part in messages]
         for region in {name for part in decoded for name in (*part.incidents, *part.rejections)} - batch.regions.keys():
             raise _differs(batch, region or "messages of no region", "messages that are not in the log")
         lines = bytearray()

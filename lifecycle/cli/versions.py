@@ -19,6 +19,7 @@ from lifecycle.registry.rules import Role, rolled_back
 from lifecycle.registry.sync import sync
 from schemas.errors import ArtifactError, RegistryError
 from schemas.left_behind.region_state import RegionState
+from schemas.masks import read_masks
 from streaming.roster.roster import read_roster, refuse_unfit
 from streaming.roster.watch import latest_history_s, roster_path
 from streaming.settings import Settings
@@ -92,7 +93,8 @@ def _refuse_unfit(settings: Settings, registry: ModelRegistry, region: str, vers
     except ArtifactError:
         artifact = registered_artifact(registry, region, version)
     roster, latest_s = read_roster(roster_path(settings.checkpoint)), latest_history_s(settings.clock, time.time())
-    refuse_unfit(roster, Path(region, version), artifact, latest_s=latest_s)
+    masked = read_masks(settings.masks).digest
+    refuse_unfit(roster, Path(region, version), artifact, latest_s=latest_s, masked=masked)
 
 
 def promote_command(

@@ -19,6 +19,7 @@ from rich.text import Text
 from schemas.decode import Messages, decode_messages
 from schemas.errors import DataError
 from schemas.incidents import COUNTED_ORIGIN
+from schemas.masks import NO_MASKS, Masks, read_masks
 from schemas.refusal import EVENT, personal_keys
 from streaming.flow.ledger import UNASSIGNED
 from streaming.settings import Settings
@@ -60,7 +61,7 @@ def check(
     messages = [message for file in files for message in _messages(file)]
     if not messages:
         raise DataError(f"there is no message in {', '.join(map(str, files))}", "write one message per line")
-    answers = list(dry_run(messages, artifacts, now_s=time.time()))
+    answers = list(dry_run(messages, artifacts, now_s=time.time(), masks=read_masks(settings.masks)))
     console = Console(highlight=False)
     unusual = [answer for answer in answers if answer.is_refused or answer.detail]
     if unusual:
@@ -76,18 +77,22 @@ def check(
 
 
 def dry_run(
-    messages: Iterable[tuple[str, bytes]], artifacts: "Mapping[str, Artifact]", *, now_s: float
+    messages: Iterable[tuple[str, bytes]],
+    artifacts: "Mapping[str, Artifact]",
+    *,
+    now_s: float,
+    masks: Masks = NO_MASKS,
 ) -> Iterator[Answer]:
     """What a job that has just started with these artifacts would do with each message.
 
-    messages: (place, value). artifacts: by region.
+    messages: (place, value). artifacts: by region. Raises ArtifactError when they have other masks.
     """
     from streaming.flow.intake import take_in  # as above
 
     specs = {region: artifact.spec for region, artifact in artifacts.items()}
     states = {region: artifact.history() for region, artifact in artifacts.items()}
     for number, (place, message) in enumerate(messages):
-        decoded = decode_messages(_alone(message, number, now_s), specs, now_ms=int(now_s * 1000))
+        decoded = decode_messages(_alone(message, number, now_s), specs, now_ms=int(now_s * 1000), masks=masks)
         region = next(iter({**decoded.incidents, **decoded.rejections}), UNASSIGNED)
         refused = decoded.rejections.get(region, [])
         outcome, detail = "", ""
@@ -100,7 +105,7 @@ def dry_run(
             elif outcome == "repeated":
                 detail = "a call within 200 m and 15 minutes before it has reported the same"
             elif outcome == "excluded":
-                detail = "the region does not count its origin"
+                detail = "the region does not count its origin" + ", or its place is masked" * bool(masks.polygons)
         if refused:
             names = _names_in(message, refused[0].reason, specs.get(region))
             outcome, detail = refused[0].reason, ": ".join(filter(None, (refused[0].detail, names)))

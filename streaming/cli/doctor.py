@@ -16,6 +16,7 @@ from rich.text import Text
 from models.artifact.artifact import newest_artifacts, read_spec
 from schemas.errors import ArtifactError, RiskError
 from schemas.left_behind.pointer import pointer_path
+from schemas.masks import read_masks
 from streaming.disk.guard import CheckpointGuard, changed_settings, other_layout, read_guard
 from streaming.disk.locks import is_held
 from streaming.disk.spark_files import last_commit
@@ -142,7 +143,8 @@ def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
         remedy = "train a model with `python -m models train`, or correct RISK_ARTIFACTS"
         yield Finding("artifacts", f"{settings.artifacts} is empty", "fail", remedy)
     before, artifacts = read_roster(settings.checkpoint / "roster.json"), settings.artifacts.absolute()
-    roster, refused = next_roster(before, artifacts, latest_s=latest_history_s(settings.clock, now_s))
+    masked, latest_s = read_masks(settings.masks).digest, latest_history_s(settings.clock, now_s)
+    roster, refused = next_roster(before, artifacts, latest_s=latest_s, masked=masked)
     if stray := misplaced(roster, artifacts):
         yield Finding.of("artifacts", stray)
     for each in refused:

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import isnull, pandas_udf
 from pyspark.sql.streaming import StreamingQuery
 
+from schemas.masks import NO_MASKS, Masks
 from streaming.disk.spark_folder import spark_address
 from streaming.flow.count import RegionCounter
 from streaming.flow.decode import decode_stage
@@ -36,6 +37,7 @@ class Dataflow:
     trigger_s: float
     read: Callable[[SparkSession], DataFrame]
     follow_in: Path | None = None
+    masks: Masks = NO_MASKS
     _query: StreamingQuery | None = field(default=None, init=False)
     _roster: Mapping[str, Entry] = field(default_factory=dict, init=False)
     _shipment: Shipment | None = field(default=None, init=False)
@@ -51,7 +53,7 @@ class Dataflow:
         if self._shipment is None:
             self._shipment = Shipment.of(session.sparkContext)
         self._shipment.send(self._roster)
-        rows = scored(session, messages, RegionCounter(self.clock), self.follow_in)
+        rows = scored(session, messages, RegionCounter(self.clock), self.follow_in, self.masks)
         self._query = write_batches(rows, publish, checkpoint=self.checkpoint, trigger_s=self.trigger_s)
         return self._query
 
@@ -61,11 +63,15 @@ class Dataflow:
 
 
 def scored(
-    session: SparkSession, messages: DataFrame, counter: RegionCounter, follow_in: Path | None = None
+    session: SparkSession,
+    messages: DataFrame,
+    counter: RegionCounter,
+    follow_in: Path | None = None,
+    masks: Masks = NO_MASKS,
 ) -> DataFrame:
     """(region, artifact, summary, scores) per region and batch, from (value, partition, offset, time_ms, now_ms)."""
     with workers_of_their_own(session, "decode"):
-        packed = messages.mapInArrow(decode_stage(shipped_roster), ddl(PackedRow))
+        packed = messages.mapInArrow(decode_stage(shipped_roster, masks), ddl(PackedRow))
     with workers_of_their_own(session, "count"):
         counted = packed.groupBy("region").transformWithStateInPandas(
             statefulProcessor=counter,

@@ -16,6 +16,7 @@ from pyspark.sql.streaming import StreamingQuery
 
 from schemas.errors import RiskError, SinkUnavailable
 from schemas.left_behind.withheld import read_withheld
+from schemas.masks import read_masks
 from streaming.disk.guard import refuse_missing_parts
 from streaming.disk.locks import only_writer
 from streaming.disk.reset import finish_reset
@@ -112,13 +113,14 @@ class Job:
 
     @classmethod
     def of(cls, settings: Settings, outside: Outside, watchers: Sequence[Watcher]) -> "Job":
-        checkpoint, trigger_s = settings.checkpoint, settings.trigger_s
+        checkpoint, trigger_s, masks = settings.checkpoint, settings.trigger_s, read_masks(settings.masks)
         dataflow = Dataflow(
             checkpoint=checkpoint,
             clock=settings.clock,
             trigger_s=trigger_s,
             read=outside.read,
             follow_in=settings.follow_in,
+            masks=masks,
         )
         rest = Rest(clock=settings.clock, comes=outside.topic.comes)
         known: set[str] = set()  # regions
@@ -130,7 +132,7 @@ class Job:
                 known.update(roster)
                 warn_of_growth(settings.sink, (load_artifact(entry.folder).spec for entry in roster.values()))
 
-        roster = RosterWatch.of(settings, take=take_roster)
+        roster = RosterWatch.of(settings, take=take_roster, masked=masks.digest)
         publisher = Publisher(
             sink=outside.sink,
             dead_letters=outside.dead_letters,

@@ -22,6 +22,7 @@ from models.artifact.pointer import OTHER_CHAMPION, candidates_by_region, challe
 from schemas.errors import ArtifactError, SettingsError, SpecMismatch
 from schemas.files import read_json, replace_file, write_errors
 from schemas.limits import MAX_REGIONS, MAX_SERIES
+from schemas.masks import refuse_other_masks
 from schemas.spec import Spec, differences
 from streaming.roster.artifact_cache import ArtifactCache
 
@@ -110,15 +111,15 @@ def read_roster(path: Path) -> dict[str, Entry]:
 
 
 def refresh_roster(
-    path: Path, artifacts: Path, *, latest_s: float = math.inf, scan: ArtifactScan | None = None
+    path: Path, artifacts: Path, *, latest_s: float = math.inf, scan: ArtifactScan | None = None, masked: str = ""
 ) -> tuple[dict[str, Entry], list[Refused]]:
     """Take over the best sound artifact of each region, and publish the roster if it changed.
 
-    Gives what `next_roster` gives. Raises ArtifactError, and publishes nothing, when an artifact in force would lie
-    outside of `artifacts`.
+    Gives what `next_roster` gives. Raises ArtifactError, and publishes nothing, where that does, and when an artifact
+    in force would lie outside of `artifacts`.
     """
     before = read_roster(path)
-    after, refused = next_roster(before, artifacts, latest_s=latest_s, scan=scan)
+    after, refused = next_roster(before, artifacts, latest_s=latest_s, scan=scan, masked=masked)
     if stray := misplaced(after, artifacts):
         raise with_refused(stray, refused)
     if after != before:
@@ -128,12 +129,18 @@ def refresh_roster(
 
 
 def next_roster(
-    before: Mapping[str, Entry], artifacts: Path, *, latest_s: float = math.inf, scan: ArtifactScan | None = None
+    before: Mapping[str, Entry],
+    artifacts: Path,
+    *,
+    latest_s: float = math.inf,
+    scan: ArtifactScan | None = None,
+    masked: str = "",
 ) -> tuple[dict[str, Entry], list[Refused]]:
     """The roster after `before`, and what was refused: artifacts that come before those in force, damaged pointers.
 
     A region never leaves the roster: its entry says for which spec its stored counts were made. latest_s: latest end
-    of the history that a region may begin with, epoch seconds. scan: what earlier calls have found.
+    of the history that a region may begin with, epoch seconds. scan: what earlier calls have found. masked: the digest
+    of the job's masks. Raises ArtifactError when an artifact that stays in force has other ones.
     """
     scan = ArtifactScan() if scan is None else scan
     after = dict(before)
@@ -148,6 +155,7 @@ def next_roster(
                 break
             try:
                 content, artifact = scan.look(folder)
+                refuse_other_masks(folder, content.manifest.spec.masked, masked)
                 _refuse_misfit(region, folder, content, in_force, latest_s)
                 if in_force is None:
                     _refuse_too_many(after, folder, content.manifest.spec.series)
@@ -156,6 +164,9 @@ def next_roster(
                 break
             except ArtifactError as error:
                 refused.append(Refused(str(folder), _at_pointer(error, folder, choice.pointer)))
+    for entry in after.values():
+        if not is_gone(entry):
+            refuse_other_masks(entry.folder, load_artifact(entry.folder).spec.masked, masked)
     after = {
         region: replace(entry, challenger=_challenger(region, entry, artifacts, scan, refused))
         for region, entry in after.items()
@@ -188,9 +199,10 @@ def with_refused(error: ArtifactError, refused: Sequence[Refused]) -> ArtifactEr
     return ArtifactError("; ".join([error.message, *reasons]), error.remedy)
 
 
-def refuse_unfit(roster: Mapping[str, Entry], name: Path, artifact: Artifact, *, latest_s: float) -> None:
+def refuse_unfit(roster: Mapping[str, Entry], name: Path, artifact: Artifact, *, latest_s: float, masked: str) -> None:
     """Raise ArtifactError when a job with this roster would not take the artifact over. name: REGION/VERSION."""
     region, content = name.parts[0], FoundArtifact(artifact.manifest, artifact.network_error)
+    refuse_other_masks(name, artifact.spec.masked, masked)
     _refuse_misfit(region, name, content, roster.get(region), latest_s)
     if region not in roster:
         _refuse_too_many(roster, name, content.manifest.spec.series)

@@ -54,6 +54,7 @@ class RosterWatch:
     audit: Path
     clock: str
     take: Take
+    masked: str = ""  # the digest of the job's masks
     _due_s: float = 0.0
     _reported: frozenset[str] = frozenset()  # folders, and what `_once` gives of those that were refused
     _is_away: bool = False
@@ -62,9 +63,9 @@ class RosterWatch:
     _challengers: Mapping[str, str] = field(default_factory=dict)  # region -> version that is tried
 
     @classmethod
-    def of(cls, settings: Settings, *, take: Take = lambda roster: None) -> "RosterWatch":
+    def of(cls, settings: Settings, *, take: Take = lambda roster: None, masked: str = "") -> "RosterWatch":
         values = settings.model_dump(include={"checkpoint", "audit", "clock"})
-        return cls(artifacts=settings.artifacts.absolute(), take=take, **values)
+        return cls(artifacts=settings.artifacts.absolute(), take=take, masked=masked, **values)
 
     def challenger(self, region: str) -> str | None:
         """The version that is tried beside the one in force, as the newest look found it; None without one."""
@@ -86,6 +87,7 @@ class RosterWatch:
                 self.artifacts,
                 latest_s=latest_history_s(self.clock, time.time()),
                 scan=self._scan,
+                masked=self.masked,
             )
             self.take(roster)
         except (ArtifactsAway, OSError) as error:

@@ -9,6 +9,7 @@ from pyspark.sql.streaming.tws_tester import TwsTester
 
 from models.counting.blobs import Journal
 from models.counting.count_state import CountState
+from schemas.masks import NO_MASKS
 from streaming.flow.count import Head, RegionCounter
 from streaming.flow.decode import HEARTBEAT, decode_stage
 from streaming.flow.rows import Summary
@@ -22,7 +23,8 @@ MIDDLE = 14  # a cell
 class Bench:
     """The decode stage and the counter of each region, fed by hand at a clock that the test sets."""
 
-    def __init__(self, folder, *, clock="wall"):
+    def __init__(self, folder, *, clock="wall", masks=NO_MASKS):
+        self.masks = masks
         self.roster = folder / "roster.json"
         self.artifacts = folder / "artifacts"
         self.artifacts.mkdir(parents=True)
@@ -32,7 +34,7 @@ class Bench:
         self.beside = {}  # region -> (artifact, features) of its challenger in the last batch
 
     def look(self):
-        return refresh_roster(self.roster, self.artifacts)
+        return refresh_roster(self.roster, self.artifacts, masked=self.masks.digest)
 
     def batch(self, at_s, *values, sent_s=None, outside=None):
         """One micro-batch: region -> (features or None, Summary). sent_s: Kafka's time, if it is not the batch's.
@@ -56,7 +58,7 @@ class Bench:
             [pa.array(c, t) for c, t in zip(columns, types, strict=True)], names=names
         )
         packed = pa.Table.from_batches(
-            decode_stage(partial(read_roster, self.roster))(iter([record_batch]))
+            decode_stage(partial(read_roster, self.roster), self.masks)(iter([record_batch]))
         ).to_pandas()
         if at_s * 1000 > self.tester._currentProcessingTimeMs:
             self.tester.setProcessingTime(at_s * 1000)
