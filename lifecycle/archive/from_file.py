@@ -10,6 +10,7 @@ from models.counting.day_counts import BIN_S, DayCounts
 from models.files.incident_files import IncidentTable
 from models.files.repeated_calls import merged_as_in_the_stream
 from schemas.errors import DataError
+from schemas.masks import refuse_other_masks
 from schemas.spec import DAY_S, Spec
 
 
@@ -25,8 +26,10 @@ class FileDays:
 def file_days(table: IncidentTable, spec: Spec, archived: set[int]) -> FileDays:
     """The days between the file's first and last, which may be partial, that are not `archived`.
 
-    Raises DataError when the file is of another time zone, or has a category that the spec lacks.
+    Raises DataError when the file is of another time zone, or has a category that the spec lacks, and ArtifactError
+    when it was read with other masks than the spec's.
     """
+    refuse_other_masks(f"the artifact of {spec.region}", spec.masked, table.masked)
     if table.timezone != spec.timezone:
         raise DataError(
             f"the layout's time zone is {table.timezone}, and that of {spec.region} is {spec.timezone}",

@@ -11,6 +11,7 @@ from rich.table import Table
 from models.cli.options import DATA_HELP
 from models.files.layouts import LAYOUT_HELP, parse_layout
 from schemas.errors import ArtifactError, CheckpointError, RiskError, SettingsError
+from schemas.masks import read_masks
 from schemas.spec import DAY_S, HOUR_S
 from streaming.cli.process import stop_on_signals
 from streaming.settings import Settings
@@ -64,7 +65,9 @@ def _add_file(settings: Settings, data: Path, layout: str, region: str, console:
 
     spec = champion_of(settings.artifacts, region).spec
     table = open_archive(settings)
-    of_file = file_days(read_past(data, parse_layout(layout), now_s=time.time()), spec, table.days(region))
+    masks = read_masks(settings.masks)
+    past = read_past(data, parse_layout(layout), now_s=time.time(), masks=masks)
+    of_file = file_days(past, spec, table.days(region))
     for first in range(0, len(of_file.days), _DAYS_A_COMMIT):
         table.append(spec, of_file.days[first : first + _DAYS_A_COMMIT], "file")
     incidents = sum(counts.incidents for counts in of_file.days)

@@ -10,12 +10,13 @@ import typer
 from rich.console import Console
 
 from models.artifact.writing import check_writable
-from models.cli.options import Artifacts, CellSide, Region
+from models.cli.options import Artifacts, CellSide, MasksFile, Region
 from models.features import feature_names
 from models.files.file_checks import refuse_swapped
 from models.training.regions import DEFAULT_CELL_M
 from schemas.errors import DataError
 from schemas.grid import Grid
+from schemas.masks import read_masks
 from schemas.purpose import PURPOSES
 from schemas.spec import Spec
 
@@ -30,6 +31,7 @@ def cold_start_command(
     cell_m: CellSide = DEFAULT_CELL_M,
     answered_by: Annotated[str, typer.Option(help="Categories that standing units answer, as fire,ems")] = "",
     purpose: Annotated[str, typer.Option(help=f"Forbids other categories: {', '.join(PURPOSES)}")] = "",
+    masks: MasksFile = None,
     out: Artifacts = Path("data/artifacts"),
 ) -> None:
     """Publish an untrained artifact, so that a region without past incidents can begin to count.
@@ -52,6 +54,7 @@ def cold_start_command(
         features=feature_names(),
         answered_by=tuple(name.strip() for name in answered_by.split(",") if name.strip()),
         purpose=purpose,
+        masked=read_masks(masks).digest,
     )
     check_writable(out)
     created = datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
-from models.cli.options import DATA_OR_ARCHIVE_HELP, Artifacts, FileLayout, Region
+from models.cli.options import DATA_OR_ARCHIVE_HELP, Artifacts, FileLayout, MasksFile, Region
 from models.cli.progress import progress_bars
 from schemas.errors import SettingsError, not_installed
 from schemas.files import make_writable, replace_file, write_errors
@@ -31,6 +31,7 @@ def disparity_command(
     groups: Annotated[Path, typer.Option(help="CSV cell,group[,people], or GeoJSON of areas with a `group`")],
     data: Annotated[str, typer.Option(help=f"What came. {DATA_OR_ARCHIVE_HELP}")],
     layout: FileLayout = "",
+    masks: MasksFile = None,
     artifacts: Artifacts = Path("data/artifacts"),
     top: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share of the area that is put first")] = 0.05,
     out: Annotated[Path, typer.Option(help="Folder for the page, CSV and JSON")] = Path("out/disparity"),
@@ -50,7 +51,7 @@ def disparity_command(
     chosen = read_groups(groups, artifact.spec.grid)
     with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
         make_writable(out)
-    past = _past_of(artifact, data, layout)
+    past = _past_of(artifact, data, layout, masks)
     with progress_bars(["replay"], console, transient=True) as report:
         tallies = tallies_of(artifact, past, chosen, top, lambda share: report("replay", share))
     rows = rows_of(tallies, artifact.spec.categories)
@@ -97,14 +98,15 @@ def _print(rows: "Sequence[Row]", sentences: "Sequence[str]", console: Console) 
         console.print(Text(sentence, style="dim"), soft_wrap=True)
 
 
-def _past_of(artifact: Artifact, data: str, layout: str) -> "IncidentHistory":
+def _past_of(artifact: Artifact, data: str, layout: str, masks: Path | None) -> "IncidentHistory":
     """What came, until the end of the last whole hour, as the artifact counts it."""
     from models.training.regions import RegionTask
     from models.training.replay import IncidentHistory
     from models.training.train_region import read_data, table_like
 
     spec = artifact.spec
-    incidents, _ = read_data(RegionTask(data=data, layout=layout, region=spec.region, merge=spec.merge), spec)
+    task = RegionTask(data=data, layout=layout, region=spec.region, merge=spec.merge, masks=str(masks or ""))
+    incidents, _ = read_data(task, spec)
     end_s = (int(incidents.occurred_s[-1]) + 1) // HOUR_S * HOUR_S
     table = table_like(incidents, spec, region=spec.region, cutoff_s=end_s)
     return IncidentHistory.of(table, spec, end_s)

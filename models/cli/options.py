@@ -14,6 +14,7 @@ TaskFile = Annotated[Path | None, typer.Argument(help=TASK_FILE_HELP, show_defau
 FileLayout = Annotated[str, typer.Option(help=f"Of a file: {LAYOUT_HELP}")]
 Region = Annotated[str, typer.Option(help="Name of the region: a-z, 0-9, - and _")]
 CellSide = Annotated[float, typer.Option(help="Side of a cell, metres")]
+MasksFile = Annotated[Path | None, typer.Option("--masks", help="GeoJSON of areas in which nothing is counted")]
 Until = Annotated[str, typer.Option(help="Local date YYYY-MM-DD: use only what happened before it; or none")]
 Artifacts = Annotated[Path, typer.Option(help="Folder of artifacts")]
 SharedArtifacts = Annotated[Path, typer.Option(help="Folder of artifacts; all workers must see it")]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
-from models.cli.options import DATA_HELP, Artifacts, FileLayout, Region
+from models.cli.options import DATA_HELP, Artifacts, FileLayout, MasksFile, Region
 from models.cli.posts_report import ALL_DAY, day_of, facts_of, print_plans, write_plans
 from models.files.data_report import read_past
 from models.files.incident_files import IncidentTable
@@ -26,6 +26,7 @@ from models.readiness.reach import DETOUR, Drive, by_straight_line
 from schemas.areas import cells_of_areas, read_areas
 from schemas.errors import DataError, SettingsError, not_installed
 from schemas.files import make_writable, write_errors
+from schemas.masks import Masks, read_masks, refuse_other_masks
 
 _DRIVE_HELP = f"Mean speed, km/h, over {DETOUR} times the straight line"
 
@@ -50,6 +51,7 @@ def posts_command(
     ] = ALL_DAY,
     calls: Annotated[Path | None, typer.Option(help=f"To see what is kept of the promise. {DATA_HELP}")] = None,
     layout: FileLayout = "",
+    masks: MasksFile = None,
     out: Annotated[Path | None, typer.Option(help="Folder for posts.geojson and posts.png")] = None,
 ) -> None:
     """Show where units should stand in a usual week, and which share of the calls they then have within reach.
@@ -66,7 +68,7 @@ def posts_command(
     demand = usual_week(spec, artifact.constants, artifact.history(), hours)
     named = cells_of_areas(read_areas(areas, "name"), [grid])[0] if areas else parts_of(grid)
     floored = with_enough(named, demand.expected, demand.has_history, least=0 if areas else LEAST_PART)
-    later = _calls_after(artifact, calls, layout, hours) if calls else None
+    later = _calls_after(artifact, calls, layout, hours, read_masks(masks)) if calls else None
     drive, staying = Drive(minutes=reach_minutes, speed_kmh=speed), read_places(fixed, grid) if fixed else []
 
     def candidates(name: str, places: list[Place]) -> Candidates:
@@ -110,10 +112,11 @@ def _now(stations: list[Place], question: Question) -> dict[str, Posts]:
     return {"spread evenly": (*question.fixed, *(unit % len(stations) for unit in range(free)))}
 
 
-def _calls_after(artifact: Artifact, path: Path, layout: str, hours: Hours) -> IncidentTable:
+def _calls_after(artifact: Artifact, path: Path, layout: str, hours: Hours, masks: Masks) -> IncidentTable:
     """The calls of a file in these hours, that the artifact does not know. Raises DataError without any."""
     spec, cutoff_s = artifact.spec, artifact.manifest.data.cutoff_s
-    table = read_past(path, parse_layout(layout), now_s=time.time())
+    refuse_other_masks(f"the artifact of {spec.region}", spec.masked, masks.digest)
+    table = read_past(path, parse_layout(layout), now_s=time.time(), masks=masks)
     table = table.select(spec.grid.locate(table.lat_deg, table.lon_deg)[1] & (table.occurred_s >= cutoff_s))
     answered = np.array([name in spec.answered_by for name in table.categories])
     of_day = (hour_of_week(table.occurred_s, spec.timezone) % 24).astype(np.intp)

@@ -84,6 +84,7 @@ def _described(ready: "PreparedTask") -> str:
         f"holidays of {spec.holidays}" if spec.holidays else "",
         f"outside series of sha256 {outside.sha256}, for {task.covariate_max_age_hours} h" if outside.sha256 else "",
         "repeated calls merged" if spec.merges_calls else "",
+        f"masks {spec.masked}" if spec.masked else "",
     ]
     return ", ".join(part for part in parts if part)
 

@@ -23,6 +23,7 @@ from schemas.errors import DataError, SettingsError
 from schemas.files import sha256
 from schemas.grid import Grid
 from schemas.limits import MAX_CUBE_BYTES
+from schemas.masks import read_masks
 from schemas.spec import DAY_S, HOUR_S
 
 STEPS_S: Mapping[str, int] = MappingProxyType({"hour": HOUR_S, "4h": 4 * HOUR_S, "day": DAY_S})
@@ -125,7 +126,7 @@ def task_of(asked: RegionTask, *, step: str, origins: int = 1, now_s: float) -> 
         task = _of_archive(asked, step, origins)
     else:
         path = Path(asked.data)
-        table = read_past(path, parse_layout(asked.layout), now_s=now_s)
+        table = read_past(path, parse_layout(asked.layout), now_s=now_s, masks=read_masks(asked.masks))
         if asked.merge == "repeated_calls":
             table = merge_repeated(table)
         task = in_steps(table, asked, step, origins, grid=read_spec(Path(asked.like)).grid if asked.like else None)

@@ -38,10 +38,11 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     timezone: str
     counted_origins: tuple[str, ...]
     merge: Merge = "none"
+    masked: str = ""
 
     @classmethod
     def of(cls, spec: Spec) -> "Meaning":
-        return cls(grid=spec.grid, timezone=spec.timezone, counted_origins=spec.counted_origins, merge=spec.merge)
+        return cls(**{name: getattr(spec, name) for name in cls.__struct_fields__})
 
     def text(self) -> str:
         """The meaning as the table has it: equal meanings have equal texts, and the cells can be drawn from it."""
@@ -111,7 +112,7 @@ def read_archive(data: str, *, region: str = "", like: Spec | None = None, may_m
     wanted = Meaning.of(like).text() if like else meanings[int(rows["meaning"][rows["day"].argmax()])]
     if wanted not in meanings:
         raise DataError(
-            f"{data} has no counts of {region} for these cells, time zone, origins and merging of calls",
+            f"{data} has no counts of {region} for these cells, time zone, origins, masks and merging of calls",
             remedy="give --like an artifact with the archive's, or none",
         )
     rows = rows[rows["meaning"] == meanings.index(wanted)]
@@ -286,5 +287,6 @@ def _incidents(rows: npt.NDArray[np.void], categories: tuple[str, ...], meaning:
         category=each["category"].astype(np.int16),
         row=np.arange(1, len(each) + 1),
         categories=categories,
+        masked=meaning.masked,
         is_of_counts=True,
     )

@@ -1,7 +1,7 @@
 """How the rows of an incident file are used, and whether a model can learn from them."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from models.files.layouts import Layout
 from models.local_time import local_from_utc
 from schemas.errors import DataError
 from schemas.grid import Grid
+from schemas.incidents import fixed_places
+from schemas.masks import NO_MASKS, Masks
 from schemas.spec import DAY_S, DAYS_KEPT, HOUR_S
 
 LEAST_INCIDENTS, LEAST_DAYS = 500, 21
@@ -34,13 +36,13 @@ class RowCount:
     example: str = ""  # the first of them: its number and what could not be read
 
 
-def read_past(path: Path, layout: Layout, *, now_s: float) -> IncidentTable:
-    """The incidents of `path` that a model can learn from: none later than now, and no empty years between them.
+def read_past(path: Path, layout: Layout, *, now_s: float, masks: Masks = NO_MASKS) -> IncidentTable:
+    """The incidents of `path` that a model can learn from: none later than now, none in a mask, no empty years between.
 
     Raises DataError where `read_incidents` does, and for rows that stand apart: mostly a mistyped year, which would
     stretch the history over times that nobody recorded.
     """
-    table = read_incidents(path, layout, now_s=now_s)
+    table = without_masked(read_incidents(path, layout, now_s=now_s), masks)
     gaps_s = np.diff(table.occurred_s)
     if gaps_s.max(initial=0) > DAYS_KEPT * DAY_S:  # what lies behind it is forgotten
         last = int(gaps_s.argmax())
@@ -53,6 +55,17 @@ def read_past(path: Path, layout: Layout, *, now_s: float) -> IncidentTable:
             remedy="correct their times, or leave them out",
         )
     return table
+
+
+def without_masked(table: IncidentTable, masks: Masks) -> IncidentTable:
+    """The table without the incidents in the masks, as the stream counts. Raises DataError when none is left."""
+    if not masks.polygons:
+        return table
+    hidden = masks.hold(fixed_places(table.lat_deg, table.lon_deg))
+    if hidden.all():
+        raise DataError(f"all {len(table):,} incidents of the file are masked", "correct the masks, or give more data")
+    skipped = {**table.skipped, "masked": int(hidden.sum())}
+    return replace(table.select(~hidden), skipped=skipped, masked=masks.digest)
 
 
 def row_counts(table: IncidentTable, grid: Grid) -> list[RowCount]:

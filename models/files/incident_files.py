@@ -65,6 +65,7 @@ class IncidentTable:
     midnights: int = 0  # those of them at 00:00; kept
     uncertain_times: int = 0  # times drawn inside an interval
     repeated_calls: int = 0  # left out by `merge_repeated`
+    masked: str = ""  # the digest of the masks whose incidents were left out
     is_of_counts: bool = False  # from an archive: at the start of a bin, in the middle of a cell, repeated calls merged
     # Ascending, since 1970: they say nothing of the city, so nothing is learned from them or judged by them
     cut_hours: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))

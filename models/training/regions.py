@@ -37,12 +37,15 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     holidays: str = ""  # whose, by ISO 3166-2, like US-IL; with `like`, its own stay
     answered_by: tuple[str, ...] = ()  # categories that standing units answer; with `like`, its own stay
     purpose: str = ""  # of schemas.purpose.PURPOSES; empty: not named; with `like`, its own stays
+    masks: str = ""  # a GeoJSON file of areas in which nothing is counted; an archive has none
     covariates: str = ""  # a file of outside series; empty: none
     covariate_max_age_hours: Annotated[int, msgspec.Meta(ge=1, le=MAX_COVARIATE_AGE_HOURS)] = 24
 
     def __post_init__(self) -> None:
         if self.edges and (self.like or is_archive(self.data)):
             raise DataError(f"bounds, and the grid of {self.like or self.data}", "leave out one of the two")
+        if self.masks and is_archive(self.data):
+            raise DataError(f"masks, and {self.data}", "leave out the masks: its counts were masked as they were made")
 
     @property
     def edges(self) -> Bounds | None:
@@ -86,6 +89,7 @@ def read_regions(path: Path) -> tuple[RegionTask, ...]:
             data=from_folder(task.data, folder),
             like=str(folder / task.like) if task.like else "",
             recipe=str(folder / task.recipe) if task.recipe else "",
+            masks=str(folder / task.masks) if task.masks else "",
             covariates=str(folder / task.covariates) if task.covariates else "",
         )
         for task in tasks

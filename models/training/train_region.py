@@ -34,6 +34,7 @@ from models.training.training_table import HorizonResult
 from schemas.errors import DataError, RiskError
 from schemas.files import sha256
 from schemas.grid import Bounds, Grid
+from schemas.masks import read_masks
 from schemas.spec import Merge, Spec
 
 LIBRARIES = ("numpy", "torch", "safetensors", "msgspec")
@@ -143,6 +144,7 @@ def _spec_of(task: RegionTask, table: IncidentTable, meant: Spec | Meaning | Non
         counted_origins=meant.counted_origins,
         features=feature_names(),
         merge=meant.merge,
+        masked=meant.masked,
     )
 
 
@@ -167,6 +169,7 @@ def spec_for(
         categories=table.categories,
         features=feature_names(),
         merge=merge,
+        masked=table.masked,
     )
 
 
@@ -178,7 +181,11 @@ def table_like(table: IncidentTable, spec: Spec, *, region: str, cutoff_s: int) 
     refuse_one_cell(table, spec.grid, _end_of_training(table, cutoff_s))
     faults = [
         f"{what} is {now}, that of the artifact {was}"
-        for what, was, now in (("region", spec.region, region), ("time zone", spec.timezone, table.timezone))
+        for what, was, now in (
+            ("region", spec.region, region),
+            ("time zone", spec.timezone, table.timezone),
+            ("digest of its masks", spec.masked or "none", table.masked or "none"),
+        )
         if was != now
     ]
     if unknown := sorted(set(table.categories) - set(spec.categories)):
@@ -247,7 +254,8 @@ def read_data(task: RegionTask, like: Spec | None) -> tuple[IncidentTable, Archi
         return archived.table, archived
     if not task.layout:
         raise DataError(f"no layout for {task.data}", remedy="give a layout")
-    return read_past(Path(task.data), parse_layout(task.layout), now_s=time.time()), None
+    masks = read_masks(task.masks)
+    return read_past(Path(task.data), parse_layout(task.layout), now_s=time.time(), masks=masks), None
 
 
 def train_region(
