@@ -49,6 +49,7 @@ def facts_of(manifest: Manifest, now_s: float) -> Mapping[str, Any]:
         "area_km2": spec.grid.cells * spec.grid.cell_m**2 * _AREA_KM2,
         "categories": _words(spec.categories),
         "purpose": spec.purpose,
+        "masked": spec.masked,
         "counted": _words(spec.counted_origins),
         "not_counted": _words(hidden),
         "answered_by": _words(spec.answered_by),

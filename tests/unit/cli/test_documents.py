@@ -66,6 +66,13 @@ def test_a_region_without_a_trained_network_says_so(tmp_path):
     assert "not trained yet" in texts["transparency-record.md"][0]
 
 
+def test_the_impact_assessment_says_which_masks_are_in_force(of_chicago, tmp_path):
+    digest = "0123456789abcdef"
+    manifest = champion_of(toy_artifact(tmp_path, toy_spec(masked=digest)).parents[1], toy_spec().region).manifest
+    assert f"the file of masks {digest}" in made(manifest)["impact-assessment.md"][0]
+    assert "No area is masked" in of_chicago["impact-assessment.md"][0]
+
+
 def test_the_command_writes_them_and_counts_what_is_open(tmp_path):
     def run(region):
         words = ["documents", "--region", region, "--out", tmp_path / "out"]
