@@ -40,7 +40,7 @@ SERVICE_MINUTES, SERVICE_SIGMA = (40, 60), 0.5  # means, with the way to a hospi
 OBJECTIVES, MOVES = "posts by objective, calls in time in %", "moves of 20 units, calls in time in %"
 FLOORS, PROMISES = "a floor for 10 units, calls within reach in %", "promised and kept, calls within reach in %"
 PROOFS = "60 stations: below HiGHS' bound"
-CITIES = {"montgomery": (2000.0, ("ems",)), "chicago": (1000.0, None)}
+CITIES = {"montgomery": (2000.0, ("ems",)), "chicago": (1000.0, ("battery",))}
 SHIFT_HOURS = 12
 WITH_RETURNING = "gain of 1 %, who is back in the hour counts"
 
@@ -76,7 +76,7 @@ def city_of(name: str) -> City:
     table = read_incidents(path, LAYOUTS[name])
     cutoff_s = int(table.occurred_s[-1]) // DAY_S * DAY_S
     spec = spec_for(table, region=name, cell_m=cell_m, cutoff_s=cutoff_s)
-    spec = msgspec.structs.replace(spec, answered_by=answered or spec.categories)
+    spec = msgspec.structs.replace(spec, answered_by=answered)
     past = IncidentHistory.of(table, spec, cutoff_s)
     blocks = Blocks.of(past.first_s, cutoff_s)
     constants = constants_until(past, blocks.test_s, choose_baseline(past, blocks, lambda share: None))

@@ -21,6 +21,7 @@ _FORBIDDEN: Mapping[str, str] = MappingProxyType(
     }
 )
 PURPOSES = tuple(_FORBIDDEN)
+ANSWERING = "ems_readiness"  # which of them has units that answer most: what it forbids, no standing unit answers
 
 
 def forbidden(purpose: str, categories: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -23,7 +23,7 @@ from schemas.limits import (
     MAX_SLIDE_S,
     MIN_SLIDE_S,
 )
-from schemas.purpose import PURPOSES, forbidden
+from schemas.purpose import ANSWERING, PURPOSES, forbidden
 
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
@@ -175,6 +175,12 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
         yield f"holidays {spec.holidays[:99]!r}", "name a country or a part of one by ISO 3166-2, like FR or US-IL"
     if set(spec.answered_by) - set(spec.categories) or len(set(spec.answered_by)) != len(spec.answered_by):
         yield f"answered_by {spec.answered_by[:99]}", f"name some of {', '.join(spec.categories)}, each once"
+    if pairs := dict(forbidden(ANSWERING, spec.answered_by)):
+        listed = "; ".join(f"{category}: {reason}" for category, reason in pairs.items())
+        yield (
+            f"answered_by has {listed}",
+            "name only what standing units are sent to: posts for others are a patrol map",
+        )
     if spec.purpose and spec.purpose not in PURPOSES:
         yield f"purpose {spec.purpose[:99]!r}", f"choose from {', '.join(PURPOSES)}"
     elif spec.purpose and (pairs := dict(forbidden(spec.purpose, spec.categories))):

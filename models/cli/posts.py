@@ -90,8 +90,16 @@ def posts_command(
         choices.append(replace(choice, now=_now(places, choice.question)))
     if not travel:
         choices.append(candidates("best of any cell", places_of(demand.cells, grid)))
-    plans = [plan for choice in choices for plan in plans_of(choice, asked)]
-    facts, console = facts_of(artifact, asked, choices[0], shift), Console(highlight=False)
+    plans, facts, console = (
+        list(plans_of(choices[0], asked)),
+        facts_of(artifact, asked, choices[0], shift),
+        Console(highlight=False),
+    )
+    for choice in choices[1:]:
+        try:
+            plans += plans_of(choice, asked)
+        except DataError as error:  # the stations keep the floor; of very many cells none was found that do
+            facts[choice.name] = error.message
     print_plans(plans, facts, console)
     if out:
         write_plans(out, plans, facts, asked)

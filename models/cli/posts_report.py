@@ -39,7 +39,9 @@ def facts_of(artifact: Artifact, asked: Asked, choice: Candidates, shift: str) -
         "reach": f"{drive.minutes:g} minutes of driving by the table of sha256 {choice.times_sha256}"
         if choice.times_sha256
         else f"{by_line}: {drive.metres / 1000:.1f} km",
-        "floor": floor if question.floor else "none, as --floor 0 asks: an area may be left without any unit",
+        "floor": f"{floor}, asked of the best posts"
+        if question.floor
+        else "none, as --floor 0 asks: an area may be left without any unit",
     }
     if asked.calls is not None:
         first, last = (day_of(int(asked.calls.occurred_s[end])) for end in (0, -1))
@@ -71,15 +73,21 @@ def _table(plans: Sequence[Plan]) -> Table:
         table.add_row(name, *(_percent(getattr(plan.reached, field)) for plan in plans))
         if field in plans[0].kept:
             table.add_row(f"kept: {name}", *(_percent(plan.kept[field]) for plan in plans))
-    floored = [[area for area in plan.reached.areas if area.floor_kept is not None] for plan in plans]
-    if floored[0]:
-        worst = [min(of_plan, key=lambda area: area.within or 0) for of_plan in floored]
-        table.add_row("worst area", *(f"{escape(area.area)} {_percent(area.within)}" for area in worst))
+    table.add_row("worst area", *map(_worst, plans))
     for of_plans in zip(*(plan.reached.areas for plan in plans), strict=True):
         area, mark = of_plans[0], "" if of_plans[0].floor_kept is not None else ", no floor"
         name = escape(f"{area.area}: {area.expected:,.1f} a week{mark}")
-        table.add_row(name, *(_percent(each.within) for each in of_plans))
+        table.add_row(name, *(_percent(each.within) + " < floor" * (each.floor_kept is False) for each in of_plans))
     return table
+
+
+def _worst(plan: Plan) -> str:
+    """Of the areas with a floor; without one, of all with calls."""
+    told = [area for area in plan.reached.areas if area.within is not None]
+    worst = min(
+        [area for area in told if area.floor_kept is not None] or told, key=lambda area: area.within or 0, default=None
+    )
+    return f"{escape(worst.area)} {_percent(worst.within)}" if worst else ""
 
 
 def _percent(share: float | None) -> str:

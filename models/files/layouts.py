@@ -104,7 +104,7 @@ def parse_layout(text: str) -> Layout:
     """
     if text in LAYOUTS:
         return LAYOUTS[text]
-    parts = next(csv.reader([text]), [])
+    parts = next(csv.reader([text])) or [""]
     if faults := list(_faults(parts)):
         raise DataError(
             f"{text!r} is no layout ({'; '.join(faults)})",

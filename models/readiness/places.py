@@ -69,7 +69,10 @@ def read_times(
     number = {place.place: row for row, place in enumerate(places)}
     for row in _rows(path, list[_Time], TIMES):
         if row.place in number:
-            times[number[row.place], grid.index_of(row.cell)] = row.minutes
+            at = number[row.place], grid.index_of(row.cell)
+            if not np.isnan(times[at]):
+                raise DataError(f"{path} has two times from {row.place!r} to {row.cell}", "give each pair one row")
+            times[at] = row.minutes
     gaps = np.argwhere(np.isnan(times[:, answered]))
     if len(gaps):
         place, cell = gaps[0]

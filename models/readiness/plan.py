@@ -81,7 +81,7 @@ class Candidates:
 
 
 def plans_of(choice: Candidates, asked: Asked) -> Iterator[Plan]:
-    """The posts as they are, then the best ones. Raises DataError, with the best floor, where none keep it."""
+    """The posts as they are, then the best ones. Raises DataError, with the best floor found, where none keep it."""
     question = choice.question
     posts = choose(question, np.random.default_rng(0))
     proved = solve(question) if len(choice.places) <= FEW_PLACES or question.lacking(posts) else None
@@ -90,13 +90,14 @@ def plans_of(choice: Candidates, asked: Asked) -> Iterator[Plan]:
     if question.lacking(posts) > 0:
         raise _floor_cannot_be_kept(choice)
     for name, now in choice.now.items():
-        yield choice.plan(name, now, asked, proved_best=False)
+        named = name if len(now) == question.units else f"{name}, {len(now)} units"
+        yield choice.plan(named, now, asked, proved_best=False)
     is_best = proved is not None and proved.bound - question.served(posts) < _PROVED
     yield choice.plan(choice.name, posts, asked, proved_best=is_best)
 
 
 def _floor_cannot_be_kept(choice: Candidates) -> DataError:
-    """Which areas no place reaches enough of, and the best floor there is."""
+    """Which areas no place reaches enough of, and the best floor that was found."""
     question = choice.question
     lacks = question.within_areas(tuple(range(question.reach.places))) < question.needed - EQUAL
     far = [name for name, is_far in zip(question.areas, lacks, strict=True) if is_far]

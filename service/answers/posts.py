@@ -72,7 +72,7 @@ def _answer(service: Service, now: Now, asked: PostsAsked, horizon: int) -> dict
         "usual_within": round(replace(question, expected=usual).within(places.free), 4),
         "bare": list(_bare(question, places.free, grid)),
         "moves": list(places.moves(question, asked)),
-        "freed": places.freed(question) if asked.freed and places.targets else None,
+        "freed": places.freed(question, asked) if asked.freed else None,
         "warnings": list(_warnings(now, expected, [name for name in areas if not has_history[areas[name]].any()])),
     }
 
@@ -142,10 +142,16 @@ class _Places:
         for move in moves_worth_it(counted, standing, least_gain=least, most_moves=most, allowed=allowed):
             yield {"unit": move.unit - len(self.returning), **self._to(move, standing[move.unit])}
 
-    def freed(self, question: Question) -> dict[str, float]:
-        """The place for the unit that becomes free."""
-        move = place_for_one_more(question, (*self.returning, *self.free), self._may_be_gone_to)
-        return self._to(move, len(self.degrees) - 1)
+    def freed(self, question: Question, asked: PostsAsked) -> dict[str, float]:
+        """Where the unit that becomes free adds most: where it is, or within `most_minutes` of driving.
+
+        No floor draws it away: one unit cannot keep what others lack.
+        """
+        own = len(self.degrees) - 1
+        allowed = self._may_be_gone_to & (self._minutes_from(own) <= asked.most_minutes)
+        allowed[own] = True
+        move = place_for_one_more(replace(question, floor=0.0), (*self.returning, *self.free), allowed)
+        return self._to(move, own)
 
     @property
     def _may_be_gone_to(self) -> npt.NDArray[np.bool_]:

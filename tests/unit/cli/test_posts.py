@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 
 import models.__main__
 from models.artifact.pointer import champion_of
+from models.cli import posts
 from models.readiness.demand import hours_of, usual_week
+from models.readiness.plan import plans_of
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import ArtifactError, DataError, SettingsError
 from schemas.spec import DAY_S
@@ -149,6 +151,27 @@ def test_its_files_are_places_with_units_and_a_picture(town, tmp_path):
     assert {place["geometry"]["type"] for place in places} == {"Point"}
     assert (tmp_path / "posts.png").read_bytes().startswith(b"\x89PNG")
     assert not any(word in (tmp_path / "posts.geojson").read_text() for word in ("crew", "name"))
+
+
+def test_posts_that_are_now_of_another_number_of_units_say_so_and_what_lacks_its_floor_is_marked(town):
+    output = told(run(town, "--stations", town / "stations.csv", units=3))
+    assert "as now, 4 units" in output
+    (east,) = (line for line in output.splitlines() if line.startswith("east:"))
+    assert east.count("< floor") == 1  # as now; the best posts keep it
+    assert "worst area" in told(run(town, "--floor", 0))
+
+
+def test_stations_that_keep_the_floor_are_shown_where_no_cells_were_found_that_do(town, monkeypatch):
+    def plans(choice, asked):
+        if choice.name == "best of any cell":
+            raise DataError("no posts found", "give --floor 0.1")
+        return plans_of(choice, asked)
+
+    monkeypatch.setattr(posts, "plans_of", plans)
+    output = told(run(town, "--stations", town / "stations.csv"))
+    assert "best of any cell: no posts found" in output
+    assert "best of 3 stations: " in output
+    assert isinstance(run(town).exception, DataError)
 
 
 def test_units_without_a_number_are_spread_evenly_and_fixed_ones_stay(town, tmp_path):

@@ -149,6 +149,7 @@ def test_a_file_without_rows_and_one_of_the_future_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("", "'' is neither one of them nor KEY=VALUE"),
         ("chicgo", "'chicgo' is neither one of them nor KEY=VALUE"),
         (LAYOUT.replace("lon=", "long="), "the key 'long' is unknown; lon= is missing"),
         (LAYOUT.replace("lat=lat,", ""), "lat= is missing)"),

@@ -69,6 +69,7 @@ def test_driving_times_say_what_is_reached(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
+        (("a,r000c000,3", "a,r000c000,1"), "has two times from 'a' to r000c000"),
         (("a,r000c000,3", "a,r000c001,9", "b,r000c000,8"), "lacks 1 times, the first from 'b' to r000c001"),
         (("a,r000c000,3", "a,r000c001,9", "b,r000c000,9", "b,r000c001,9"), "'b' reaches no cell in 8 minutes"),
         (

@@ -144,6 +144,10 @@ def test_a_spec_survives_json_and_keeps_its_fingerprint(spec):
         ({"categories": ()}, "name 1 to 64"),
         ({"answered_by": ("theft",)}, "name some of fire, ems, each once"),
         ({"answered_by": ("ems", "ems")}, "name some of fire, ems, each once"),
+        (
+            {"categories": ("ems", "theft"), "answered_by": ("ems", "theft")},
+            "answered_by has theft: no unit of ems_readiness answers it, .* posts for others are a patrol map",
+        ),
         ({"purpose": "patrols"}, "purpose 'patrols': choose from ems_readiness, fire, road_safety, crowd_safety, disp"),
         ({"purpose": "fire", "categories": ("ems", "theft")}, "forbids theft: no unit of fire answers it, .* leave"),
         ({"categories": ("fire", "fire")}, "name 1 to 64"),

@@ -110,6 +110,16 @@ def test_a_unit_that_becomes_free_gets_its_best_place(client):
     assert said["moves"] == []
 
 
+def test_it_stays_where_nothing_within_its_minutes_is_better_and_no_floor_draws_it_away(client):
+    _, near = asked(client, 1, freed=spot(4), most_minutes=0.5)
+    own = asked(client, 1, freed=spot(4), places=[spot(4)])[1]["freed"]
+    assert near["freed"] == own
+    assert own["minutes"] == 0
+    _, floored = asked(client, 1, freed=spot(4), floor=0.9)
+    assert floored["freed"] == asked(client, 1, freed=spot(4), floor=0)[1]["freed"]
+    assert floored["freed"]["gain"] >= own["gain"]
+
+
 def test_no_free_unit_at_all_is_an_answer(client):
     status, said = asked(client)
     assert (status, said["within"], said["units"], said["by_a_free_unit"]) == (200, 0, 0, 0)
