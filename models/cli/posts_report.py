@@ -73,12 +73,20 @@ def _table(plans: Sequence[Plan]) -> Table:
         table.add_row(name, *(_percent(getattr(plan.reached, field)) for plan in plans))
         if field in plans[0].kept:
             table.add_row(f"kept: {name}", *(_percent(plan.kept[field]) for plan in plans))
+    if len(plans) > 1:
+        table.add_row("units that move", *(str(_moved(plans[0], plan)) for plan in plans))
     table.add_row("worst area", *map(_worst, plans))
     for of_plans in zip(*(plan.reached.areas for plan in plans), strict=True):
         area, mark = of_plans[0], "" if of_plans[0].floor_kept is not None else ", no floor"
         name = escape(f"{area.area}: {area.expected:,.1f} a week{mark}")
         table.add_row(name, *(_percent(each.within) + " < floor" * (each.floor_kept is False) for each in of_plans))
     return table
+
+
+def _moved(now: Plan, plan: Plan) -> int:
+    """Units that stand elsewhere than now, where both have as many."""
+    units = {post.place: post.units or 0 for post in now.posts}
+    return sum(max((post.units or 0) - units.get(post.place, 0), 0) for post in plan.posts)
 
 
 def _worst(plan: Plan) -> str:

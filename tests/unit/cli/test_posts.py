@@ -161,6 +161,18 @@ def test_posts_that_are_now_of_another_number_of_units_say_so_and_what_lacks_its
     assert "worst area" in told(run(town, "--floor", 0))
 
 
+def test_no_unit_moves_for_nothing(town, tmp_path):
+    """A second unit at a place adds nothing where none is ever away: it may as well stay in the middle."""
+    stations = write(tmp_path, "s.csv", "place,lat,lon,units", ("West", 12, 1), ("Centre", 18, 3), ("East", 22, 0))
+    words = ("--stations", stations, "--busy", 0)
+    said = facts(town, tmp_path / "out", *words)
+    _, best, _ = said["plans"]
+    assert units_of(said, best) == {"West": 1, "Centre": 2, "East": 1}
+    assert best["proved_best"]
+    (row,) = (line for line in told(run(town, *words)).splitlines() if line.startswith("units that move"))
+    assert row.split()[3:5] == ["0", "1"]
+
+
 def test_stations_that_keep_the_floor_are_shown_where_no_cells_were_found_that_do(town, monkeypatch):
     def plans(choice, asked):
         if choice.name == "best of any cell":
