@@ -77,9 +77,8 @@ def serve(
     except ModuleNotFoundError as error:
         raise not_installed(error, "serve") from error
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
-    service = opened(
-        frames, audit=audit, tokens=tokens, rate=rate, areas=named, streets=streets, url=url, origins=origins
-    )
+    chosen = {"areas": named, "streets": streets, "held_hours": held_hours, "url": url, "origins": origins}
+    service = opened(frames, audit=audit, tokens=tokens, rate=rate, **chosen)
     address = url.rstrip("/") or _to_open(host, port)
     typer.echo(f"the map is at {address}/, the document of the interface at {address}/openapi.json", err=True)
     uvicorn.run(application(service), host=host, port=port, **_SERVER)

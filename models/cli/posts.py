@@ -90,11 +90,8 @@ def posts_command(
         choices.append(replace(choice, now=_now(places, choice.question)))
     if not travel:
         choices.append(candidates("best of any cell", places_of(demand.cells, grid)))
-    plans, facts, console = (
-        list(plans_of(choices[0], asked)),
-        facts_of(artifact, asked, choices[0], shift),
-        Console(highlight=False),
-    )
+    plans, console = list(plans_of(choices[0], asked)), Console(highlight=False)
+    facts = facts_of(artifact, asked, choices[0], shift)
     for choice in choices[1:]:
         try:
             plans += plans_of(choice, asked)

@@ -4,6 +4,7 @@ Greedy choice (Nemhauser, Wolsey and Fisher, Mathematical Programming 14, 1978),
 until none gains, and the same from random posts. An area below its floor outweighs every gain.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -61,6 +62,23 @@ def best_floor(question: Question) -> float:
 def improved(question: Question, posts: Posts) -> Posts:
     """The posts after exchanges of one unit at a time, until none gains."""
     return tuple(sorted(_exchanged(question, posts)[0]))
+
+
+def without_needless_moves(question: Question, now: Posts, best: Posts, cost: float) -> Posts:
+    """The best posts, with each unit left where units are now whose move gains nothing: all together at most `cost`.
+
+    best: posts that keep the floor. now: with the fixed ones.
+    """
+    least, posts = question.served(best) - cost, best
+    for place in (Counter(best) - Counter(now)).elements():
+        left = [*(Counter(now) - Counter(posts))]
+        if not left:
+            break
+        rest = [*posts]
+        rest.remove(place)
+        back, value = _best(question, _values(question, tuple(rest)), np.isin(np.arange(question.reach.places), left))
+        posts = tuple(sorted((*rest, back))) if value >= least else posts
+    return posts
 
 
 def moves_worth_it(

@@ -9,7 +9,7 @@ import numpy as np
 
 from models.files.incident_files import IncidentTable
 from models.readiness.answer import Reached, reached_by
-from models.readiness.choose import best_floor, choose
+from models.readiness.choose import best_floor, choose, without_needless_moves
 from models.readiness.demand import Demand
 from models.readiness.exact import solve
 from models.readiness.places import Place, metres_of_places
@@ -90,24 +90,12 @@ def plans_of(choice: Candidates, asked: Asked) -> Iterator[Plan]:
     if question.lacking(posts) > 0:
         raise _floor_cannot_be_kept(choice)
     for now in choice.now.values():
-        posts = without_needless_moves(question, now, posts)
+        posts = without_needless_moves(question, now, posts, _PROVED)
     for name, now in choice.now.items():
         named = name if len(now) == question.units else f"{name}, {len(now)} units"
         yield choice.plan(named, now, asked, proved_best=False)
     is_best = proved is not None and proved.bound - question.served(posts) < _PROVED
     yield choice.plan(choice.name, posts, asked, proved_best=is_best)
-
-
-def without_needless_moves(question: Question, now: Posts, best: Posts) -> Posts:
-    """The best posts with units left where they are now, one by one, as long as that costs no share to speak of."""
-    least, posts = question.served(best) - _PROVED, best
-    while pairs := [(new, old) for new in Counter(posts) - Counter(now) for old in Counter(now) - Counter(posts)]:
-        back = [tuple(sorted((Counter(posts) - Counter([new]) + Counter([old])).elements())) for new, old in pairs]
-        free = [each for each in back if question.served(each) >= least and not question.lacking(each)]
-        if not free:
-            break
-        posts = max(free, key=question.served)
-    return posts
 
 
 def _floor_cannot_be_kept(choice: Candidates) -> DataError:

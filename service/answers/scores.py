@@ -59,17 +59,20 @@ async def scores(
     chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), area_cells(service, now, asked.area))
     key = (now.facts()["region"], now.state, as_what, asked.category, chosen.horizon, asked.area)
     head = {**_named(now, chosen), "area": asked.area}
-    if as_what == "json":
-        head["held"] = _held(service, chosen)
-    body = service.answers.get(key, lambda: WRITERS[as_what](head, chosen))
+
+    def written() -> bytes:
+        return WRITERS[as_what](head | {"held": _held(service, chosen)} if as_what == "json" else head, chosen)
+
+    body = service.answers.get(key, written)
     return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])
 
 
 def _held(service: TheService, chosen: Chosen) -> dict[str, Any]:
     spec, hours = chosen.view.spec, service.held_hours
-    standing, ids = service.frames.standing[spec.region], spec.grid.cell_ids()
+    standing = service.frames.standing[spec.region]
     cells = standing.held(chosen.view.categories[chosen.category], chosen.horizon, hours)
-    return {"hours": hours, "watched_since": instant(standing.watched_since_s), "cells": [ids[cell] for cell in cells]}
+    ids = [spec.grid.cell_id(cell) for cell in cells]
+    return {"hours": hours, "watched_since": instant(standing.watched_since_s), "cells": ids}
 
 
 @router.get("/regions/{region}/cells/{cell}", response_model=contract.Cell)

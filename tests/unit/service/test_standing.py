@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from schemas.left_behind.frame_file import StoredFrames
+from service.__main__ import app
 from service.standing import standing_after
 from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.harness.toy import toy_grid, toy_spec, toy_views
@@ -75,3 +77,12 @@ def test_the_scores_say_which_cells_past_counts_hold_and_since_when_that_is_know
     assert b",held" not in plain
     with running(toy_service(tmp_path)) as base:
         assert Client(base).json("/v1/regions/riverton/scores?category=theft")["held"]["cells"] == []
+
+
+def test_the_option_of_the_command_reaches_the_service(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr("service.app.application", given.append)
+    monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
+    words = ["serve", "--frames", str(tmp_path), "--audit", str(tmp_path / "audit.jsonl"), "--held-hours", "6"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert given[0].held_hours == 6
