@@ -191,7 +191,7 @@ def test_forecasts_follow_the_files_of_the_version_that_scores_and_the_log_of_ba
     assert sum("grows without limit" in record.getMessage() for record in caplog.records) == 1
     with job.running():
         wait_for(new, follows="", why=str(states.path(hour_s)))
-    frames = {frame.as_of_s: frame for frame in job.frames("riverton")}
+    frames = {frame.digest(): frame for frame in job.frames("riverton")}
     logged = [batch.regions["riverton"] for day in logged_days(checkpoint) for batch in logged_batches(checkpoint, day)]
     assert {one.following for one in logged if one.scores} == {"", str(hour_s), str(hour_s - HOUR_S)}
     torch.set_num_threads(1)
@@ -208,7 +208,7 @@ def test_forecasts_follow_the_files_of_the_version_that_scores_and_the_log_of_ba
                 2 if one.artifact == old.name else 3,
                 scored_frame(str(artifact.folder), features, one.as_of_s),
             )
-            np.testing.assert_allclose(frames[one.as_of_s].expected, factor * alone.expected, rtol=2e-3)
+            np.testing.assert_allclose(frames[one.scores].expected, factor * alone.expected, rtol=2e-3)
 
 
 def is_withheld(lines):
