@@ -34,10 +34,13 @@ class NetworkShape:
 class RiskNetwork(nn.Module):
     """A kind of network. Untrained it adds nothing, so that its scores are the baseline's.
 
-    Its state is saved as safetensors. One of its tensors is the buffer `mean`: each input's mean in training.
+    Its state is saved as safetensors. Two of its tensors are buffers: `mean`, each input's mean in training, and
+    `share`, (horizons,) how much of its correction is served, 1 until a fit chooses: the log-linear pool with the
+    baseline, whose weight is the rest.
     """
 
     mean: Tensor
+    share: Tensor
 
     @classmethod
     def create(cls, shape: NetworkShape) -> Self:
@@ -53,7 +56,7 @@ class RiskNetwork(nn.Module):
         raise NotImplementedError
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Residuals, to be added to the log of the baseline: `|residual| < RESIDUAL_LIMIT`.
+        """Residuals, times `share`, to be added to the log of the baseline: `|residual| < RESIDUAL_LIMIT`.
 
         inputs: (..., categories, inputs). Gives (..., categories, horizons).
         """

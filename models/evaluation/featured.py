@@ -12,13 +12,13 @@ from models.evaluation.contract import Regression
 from models.evaluation.followed import write_followed
 from models.evaluation.judge import Forecast, Judge
 from models.evaluation.plan import EvaluationPlan
-from models.evaluation.pool import pool_weights, pooled
 from models.evaluation.product import Learned, ProductBaseline, ProductNetwork, judged_inputs, refuse_leaking_features
 from models.evaluation.result import FOLLOWING, NETWORK_KINDS, OUR_BASELINE, POOL, Losses, ModelResult
 from models.evaluation.row import UnjudgedRow, judged_row
 from models.evaluation.spool import Spool
 from models.hyperparameters import DEFAULT
 from models.measures.cube import Counts, Floats
+from models.measures.pool import pool_weights, pooled
 from models.network import RiskNetwork
 from models.networks import kind_of_network
 

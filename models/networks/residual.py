@@ -28,6 +28,7 @@ class ResidualNetwork(RiskNetwork):
         first, second = shape.widths
         self.register_buffer("mean", torch.zeros(shape.inputs))
         self.register_buffer("scale", torch.ones(shape.inputs))
+        self.register_buffer("share", torch.ones(shape.horizons))
         self.linear = nn.Linear(shape.inputs, shape.horizons, bias=False)
         self.offset = nn.Embedding(shape.categories, shape.horizons)
         self.enter = nn.Linear(shape.inputs, first)
@@ -48,7 +49,8 @@ class ResidualNetwork(RiskNetwork):
         if enter.ndim != 2 or middle.ndim != 2:
             raise DataError(f"the layers have {enter.ndim} and {middle.ndim} dimensions, must have 2", "train again")
         network = cls(replace(shape, widths=Hyperparameters(widths=(len(enter), len(middle))).widths))  # within limits
-        network.load_state_dict(tensors)
+        # Artifacts of before `share` serve all of their correction.
+        network.load_state_dict({"share": torch.ones(shape.horizons), **tensors})
         return network
 
     def scale_like(self, inputs: Tensor) -> None:
@@ -62,7 +64,7 @@ class ResidualNetwork(RiskNetwork):
         hidden = self.enter(scaled) + self.category.weight  # (..., categories, first)
         hidden = self.middle(torch.relu(hidden))  # (..., categories, second)
         curved = self.leave(torch.relu(hidden))  # (..., categories, horizons)
-        return limited(self.linear_part(scaled) + curved)
+        return self.share * limited(self.linear_part(scaled) + curved)
 
     def warm_starts(self, inputs: Tensor, counts: Tensor, size: Tensor, unit: Tensor) -> Iterator[None]:
         """The linear part under each of PENALTIES in turn; the perceptron, trained later, corrects it.

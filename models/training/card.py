@@ -13,8 +13,9 @@ from models.files.layouts import LAYOUTS, OWNERS_TERMS
 from models.training.outside_series import missing_shares
 from models.training.replay import IncidentHistory
 from models.training.train import Trained
-from models.training.training_table import LACKS, NO_GAIN, HorizonResult, calibration, gains_nothing
+from models.training.training_table import LACKS, NO_GAIN, TOP_SHARE, HorizonResult, calibration, gains_nothing
 from schemas.frame import SUPPORT
+from schemas.spec import DAY_S
 
 VERDICTS: Mapping[str, str] = MappingProxyType(
     {
@@ -58,14 +59,18 @@ beside simple rules, a Poisson regression and trees on the same file: ask it bef
 
 Forecast over what came (1 is calibrated), network: {totals}; baseline: {baseline_totals}.
 By category over the longest horizon: {by_category}.
+Its 90 % intervals cover (by the randomised PIT): {coverage}. Of the incidents of each category, the {top:.0%} of the
+cells with any history that it puts first hold: {hits}.
+Of the network's correction of the baseline is served what suited the time that chose: {share}.
 
 ## Baseline
 Half-life of the memory {half_life:.0f} days.{older} Days of the neighbourhood's rate mixed into a cell's own: {shrink}.
+Variance over mean where one incident is expected: {excess}.
 {dispersion}Where the verdict is not `better`, the baseline is as good. It scores when the network cannot be read.
 
 ## Where it is thin
-Of all cells and categories at the cut-off: {support}. `sparse` and `no_history` scores are mostly the
-neighbourhood's rate; read them as such.
+Of all cells and categories at the cut-off: {support}. A cell's usual rate is by {thin} that of its
+neighbourhood: all of a `no_history` score is, and the few incidents of a `sparse` one may be chance.
 
 ## What it is not for
 It scores places, never people. It is for readiness: where ambulances, engines and crews wait. Not for enforcement,
@@ -96,12 +101,18 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         gain=f"{NO_GAIN}.\n" if gains_nothing(trained.rows) else "",
         totals=", ".join(f"{row.horizon} {row.forecast_over_actual:.3f}" for row in trained.rows),
         baseline_totals=", ".join(f"{row.horizon} {row.baseline_over_actual:.3f}" for row in trained.rows),
+        coverage=", ".join(f"{row.horizon} {row.coverage_90:.1%}" for row in trained.rows),
+        top=TOP_SHARE,
+        hits=", ".join(f"{row.horizon} {row.hit_rate:.1%}" for row in trained.rows),
+        share=", ".join(map("{} {:.0%}".format, spec.horizon_names, trained.network.share.tolist())),
         by_category=", ".join(f"{name} {ratio:.3f}" for name, ratio in by_category.items()),
         half_life=trained.constants.half_life_days,
         older=_older(trained),
         shrink=_shrink(trained),
         dispersion=_dispersion(trained),
+        excess=_excess(trained),
         support=_support(trained),
+        thin=_thin(trained),
     )
 
 
@@ -122,6 +133,24 @@ def _shrink(trained: Trained) -> str:
     if len(set(days)) == 1:
         return f"{days[0]:g}"
     return ", ".join(f"{name} {of_category:g}" for name, of_category in zip(categories, days, strict=True))
+
+
+def _thin(trained: Trained) -> str:
+    """The neighbourhood's weight in a cell's rate by category, as `cell_rate` mixes it: s / (remembered days + s)."""
+    constants, past = trained.constants, trained.past
+    half_life, days = float(constants.half_life_days), (past.cutoff_s - past.first_s) / DAY_S
+    remembered = half_life / np.log(2) * (1 - 0.5 ** (days / half_life))
+    shares = [f"{share:.0%}" for share in constants.shrink_days / (remembered + constants.shrink_days)]
+    if len(set(shares)) == 1:
+        return shares[0]
+    return ", ".join(f"{share} ({name})" for name, share in zip(past.spec.categories, shares, strict=True))
+
+
+def _excess(trained: Trained) -> str:
+    """By horizon, the mean over the categories of 1 + the dispersion's excess."""
+    dispersion = trained.constants.network_dispersion or trained.constants.dispersion
+    excess = 1 + dispersion.excess(np.ones(dispersion.r.shape)).mean(axis=0)
+    return ", ".join(f"{name} {ratio:.2f}" for name, ratio in zip(trained.past.spec.horizon_names, excess, strict=True))
 
 
 def _dispersion(trained: Trained) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import torch
-from msgspec.structs import astuple
 from safetensors.torch import load_file, save_file
 from torch import distributed
 
@@ -48,7 +47,8 @@ def read_fit(folder: Path) -> tuple[FitPlan, FitData]:
 def write_fitted(folder: Path, fitted: FittedNetwork, ratios: Sequence[float]) -> None:
     """Leave the outcome, whole or not at all: the network, and the validation loss over the baseline's by epoch."""
     part = folder / f".{_FITTED}"
-    about = {_RATIOS: torch.tensor(ratios, dtype=torch.float64), _KEPT: torch.tensor(astuple(fitted.kept))}
+    kept = torch.frombuffer(bytearray(msgspec.json.encode(fitted.kept)), dtype=torch.uint8)
+    about = {_RATIOS: torch.tensor(ratios, dtype=torch.float64), _KEPT: kept}
     save_file({**about, **fitted.network.state_dict()}, part)
     part.rename(folder / _FITTED)
 
@@ -56,7 +56,8 @@ def write_fitted(folder: Path, fitted: FittedNetwork, ratios: Sequence[float]) -
 def read_fitted(folder: Path, kind: str, shape: NetworkShape) -> tuple[FittedNetwork, list[float]]:
     """What `write_fitted` left: the outcome, and the ratios. FileNotFoundError when it left nothing."""
     tensors = load_file(folder / _FITTED)
-    ratios, kept = tensors.pop(_RATIOS).tolist(), KeptState(*tensors.pop(_KEPT).tolist())
+    ratios = tensors.pop(_RATIOS).tolist()
+    kept = msgspec.json.decode(tensors.pop(_KEPT).numpy().tobytes(), type=KeptState)
     network = kind_of_network(kind).from_tensors(tensors, shape)
     return FittedNetwork(network.eval().requires_grad_(False), kept), ratios
 

@@ -14,6 +14,7 @@ from models.dispersion import LEAST_GAIN, LEAST_NATS, Dispersion
 from models.feature_lists import usual_columns
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.likelihood import negative_binomial_nll
+from models.measures.pool import pool_weights
 from models.network import NetworkShape, RiskNetwork
 from models.networks import kind_of_network
 
@@ -70,6 +71,7 @@ class KeptState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     warm_start: int = 0  # from 1; 0: none of them
     epoch: int = 0  # from 1; 0: as after the warm start
+    share: tuple[float, ...] = ()  # of its correction that is served, by horizon; (): all of it
 
 
 class FitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,6 +103,8 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
     Loss: negative-binomial log score, each horizon as a ratio to the baseline's own on the training block. First the
     linear part is fitted, with the penalty (or none of it) that suits validation; then the perceptron, beside it.
     Number 0 of the epochs is the linear part alone. Where nothing gains LEAST_NATS, the network stays untrained.
+    Of what is kept, each horizon serves the share that suits validation: a network that gains within the hour may lose
+    to its baseline over the day.
     """
     torch.manual_seed(plan.seed)
     order = torch.Generator().manual_seed(plan.seed)
@@ -131,7 +135,11 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
         if since_best == plan.recipe.patience:
             break
     network.load_state_dict(fit.best)
-    return FittedNetwork(network.cpu().eval().requires_grad_(False), fit.kept)
+    network = network.cpu().eval().requires_grad_(False)
+    share = plan.kept.share if plan.kept else _share(network, data.validation) if fit.kept != KeptState() else ()
+    if share:
+        network.share.copy_(torch.tensor(share))
+    return FittedNetwork(network, msgspec.structs.replace(fit.kept, share=share))
 
 
 def warm_started(counts: Tensor) -> int:
@@ -233,6 +241,16 @@ def log_expected(network: RiskNetwork, examples: Examples) -> Tensor:
             residual = network(values[:, None])[:, 0]  # each example as a grid of one cell
             logs.append(values[:, :, usual_columns(residual.shape[2])] + residual)
     return torch.cat(logs)
+
+
+def _share(network: RiskNetwork, validation: Examples) -> tuple[float, ...]:
+    """By horizon, the weight of the network in its pool with the baseline that suits the validation block."""
+    means = [torch.exp(log_mean).numpy() for log_mean in (log_expected(network, validation), validation.log_usual)]
+    counts = validation.counts.numpy()
+    return tuple(
+        round(float(pool_weights([mean[..., horizon] for mean in means], counts[..., horizon])[0]), 2)
+        for horizon in range(counts.shape[2])
+    )
 
 
 def _baseline_loss(data: FitData) -> Tensor:

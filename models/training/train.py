@@ -123,10 +123,10 @@ def _judged(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _Jud
     spread = choose_spread(before, after)
     if spread.any():
         constants = replace(constants, cell_dispersion=likeliest_factors(before + after, spread))
-    tallies = []
+    tallies, lively = [], np.flatnonzero(past.counts(past.first_s, blocks.test_s).any(axis=1))
     for as_of_s in test_at:
         work.tell_replay(as_of_s)
-        tallies.append(_tally_at(as_of_s, replay, engine, constants, fitted.network))
+        tallies.append(_tally_at(as_of_s, replay, engine, constants, fitted.network, lively))
     work.report("replay", 1)
     return _Judged(
         dispersion=constants.dispersion,
@@ -224,10 +224,15 @@ class _Work:
 
 
 def _tally_at(
-    as_of_s: int, replay: Replay, engine: FeatureEngine, constants: BaselineConstants, network: RiskNetwork
+    as_of_s: int,
+    replay: Replay,
+    engine: FeatureEngine,
+    constants: BaselineConstants,
+    network: RiskNetwork,
+    lively: npt.NDArray[np.intp],
 ) -> Tally:
-    """Forecasts of baseline and network at one moment against what happened after it."""
+    """Forecasts of baseline and network at one moment against what happened after it. lively: cells with history."""
     values = engine.compute(replay.lead_to(as_of_s)).values
     log_usual = values[:, :, usual_columns(len(engine.spec.horizons_s))]
     expected = np.exp(log_usual + residual_of(network.inputs(values, engine.spec.grid), network))
-    return tally_of(as_of_s, np.exp(log_usual), expected, replay.past.coming(as_of_s), constants)
+    return tally_of(as_of_s, np.exp(log_usual), expected, replay.past.coming(as_of_s), constants, lively)

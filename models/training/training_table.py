@@ -9,12 +9,15 @@ import numpy.typing as npt
 import torch
 
 from models.baseline import BaselineConstants
-from models.dispersion import LEAST_GAIN
+from models.dispersion import LEAST_GAIN, Dispersion
 from models.likelihood import log_scores, poisson_deviance
+from models.measures.calibration import NO_INTERVALS, Intervals, intervals_of
 from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, difference_of
+from models.measures.ranking import by_places
 from models.training.fit_baseline import JUDGED_PERCENT
 from schemas.spec import DAY_S, Spec
 
+TOP_SHARE = 0.05  # of the cells with any history, as a plan of an evening may name
 BLOCK_S = BLOCK_DAYS * DAY_S  # bootstrap blocks: moments whose horizons overlap must be drawn together
 _JUDGED = f"the time that is judged, the last {JUDGED_PERCENT} %"
 LACKS: Mapping[str, str] = MappingProxyType(  # of verdicts that say nothing
@@ -41,6 +44,8 @@ class Tally:
     log_score: tuple[Floats, Floats]
     forecast: tuple[Floats, Floats]
     actual: Floats
+    caught: Floats  # of the actual, in the TOP_SHARE of the cells with any history that the network puts first
+    intervals: tuple[Intervals, ...]  # (horizons,) of the network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,8 @@ class HorizonResult:
     difference_high: float
     forecast_over_actual: float
     baseline_over_actual: float
+    coverage_90: float  # of the network's intervals, by the randomised PIT
+    hit_rate: float  # share of the incidents in the network's TOP_SHARE of the cells with any history, by category
     verdict: str
 
     def difference_text(self) -> str:
@@ -66,8 +73,18 @@ class HorizonResult:
         return f"{middle:+.2f} % ({low:+.2f}, {high:+.2f})"
 
 
-def tally_of(as_of_s: int, usual: Array, expected: Array, counts: npt.NDArray[np.int32], c: BaselineConstants) -> Tally:
-    """Compare two forecasts of one moment. usual, expected, counts: (cells, categories, horizons)."""
+def tally_of(
+    as_of_s: int,
+    usual: Array,
+    expected: Array,
+    counts: npt.NDArray[np.int32],
+    c: BaselineConstants,
+    lively: npt.NDArray[np.intp],
+) -> Tally:
+    """Compare two forecasts of one moment. usual, expected, counts: (cells, categories, horizons).
+
+    lively: the cells with any history.
+    """
     observed = torch.from_numpy(counts).double()
     means = [mean.astype(np.float64) for mean in (usual, expected)]
     logs = [torch.from_numpy(mean).log() for mean in means]
@@ -82,7 +99,29 @@ def tally_of(as_of_s: int, usual: Array, expected: Array, counts: npt.NDArray[np
         log_score=(log_score[0], log_score[1]),
         forecast=(usual.sum(axis=0, dtype=np.float64), expected.sum(axis=0, dtype=np.float64)),
         actual=counts.sum(axis=0).astype(np.float64),
+        caught=_caught(means[1][lively], counts[lively]),
+        intervals=_intervals(means[1], counts, c.dispersion_in_cells(of_network=True), np.random.default_rng(as_of_s)),
     )
+
+
+def _caught(mean: Floats, counts: npt.NDArray[np.int32]) -> Floats:
+    """(categories, horizons) incidents in the TOP_SHARE of the cells."""
+    most = max(1, round(TOP_SHARE * len(mean)))
+    of_horizons = (by_places(of.T, counts[:, :, number].T) for number, of in enumerate(np.moveaxis(mean, 2, 0)))
+    return np.stack([credit[:, :most].sum(axis=1) for credit, _ in of_horizons], axis=1)
+
+
+def _intervals(
+    mean: Floats, counts: npt.NDArray[np.int32], dispersion: Dispersion, random: np.random.Generator
+) -> tuple[Intervals, ...]:
+    uniform = random.random(mean.shape)
+    parts = []
+    for number in range(mean.shape[2]):
+        of = mean[..., number]
+        r, power = (np.broadcast_to(side[..., number], of.shape).ravel() for side in (dispersion.r, dispersion.power))
+        size = Dispersion(r=r, power=power)
+        parts.append(intervals_of(of.ravel(), counts[..., number].ravel(), size, uniform[..., number].ravel()))
+    return tuple(parts)
 
 
 def horizon_results(tallies: list[Tally], spec: Spec, *, judged: int, seed: int) -> list[HorizonResult]:
@@ -101,6 +140,8 @@ def horizon_results(tallies: list[Tally], spec: Spec, *, judged: int, seed: int)
         actual = max(float(sum(moment.actual[:, horizon].sum() for moment in tallies)), 1.0)
         per_moment = (log_score[:, 1] - log_score[:, 0]) / values
         compared = difference_of(per_moment[None], block, np.random.default_rng(seed))
+        caught = sum(moment.caught[:, horizon].sum() for moment in tallies)
+        intervals = sum((moment.intervals[horizon] for moment in tallies), NO_INTERVALS)
         deviances, log_scores = (sums.mean(axis=0) / values for sums in (deviance, log_score))
         results.append(
             HorizonResult(
@@ -114,6 +155,8 @@ def horizon_results(tallies: list[Tally], spec: Spec, *, judged: int, seed: int)
                 difference_high=compared.high,
                 forecast_over_actual=float(forecast[:, 1].sum() / actual),
                 baseline_over_actual=float(forecast[:, 0].sum() / actual),
+                coverage_90=intervals.figures()["coverage_90"],
+                hit_rate=float(caught / actual),
                 verdict=compared.verdict if judged >= LEAST_JUDGED else "too few",
             )
         )

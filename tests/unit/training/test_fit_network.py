@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import nbinom
+from scipy.stats import nbinom, poisson
 
 from models.hyperparameters import Hyperparameters
 from models.likelihood import negative_binomial_nll
@@ -96,6 +96,31 @@ def test_the_gain_that_is_asked_for_is_in_nats_of_the_validation_block(monkeypat
     for share, is_kept in ((0.9, True), (1.1, False)):
         monkeypatch.setattr(module, "LEAST_NATS", share * gained)
         assert (fit(data, epochs=3).kept != KeptState()) is is_kept
+
+
+def only_within_the_first_horizon(cells, *, seed):
+    """`made_examples`, where what came over the longer horizons is the baseline's and chance's alone."""
+    made, random = made_examples(cells, seed=seed), np.random.default_rng(seed)
+    counts = made.counts.clone()
+    counts[:, :, 1:] = torch.from_numpy(random.poisson(torch.exp(made.log_usual[:, :, 1:])).astype(np.float32))
+    return Examples(values=made.values, counts=counts)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_horizon_serves_the_share_of_the_network_that_suits_validation(seed):
+    data = data_of(only_within_the_first_horizon, seed=seed)
+    network, state = fit(data, seed=seed)
+    np.testing.assert_allclose(network.share, state.share)
+    network.share.fill_(1)
+    usual, counts = (of.numpy().astype(float) for of in (data.validation.log_usual, data.validation.counts))
+    correction = log_expected(network, data.validation).numpy().astype(float) - usual
+    grid = np.linspace(0, 1, 101)
+    for horizon, share in enumerate(state.share):
+        means = np.exp(usual[..., horizon] + np.multiply.outer(grid, correction[..., horizon]))
+        likeliest = grid[poisson.logpmf(counts[..., horizon], means).sum(axis=(1, 2)).argmax()]
+        assert abs(share - likeliest) <= 0.02
+    assert state.share[0] > 0.8
+    assert min(state.share) < 0.8
 
 
 @given(st.integers(1, 400_000), st.integers(1, 4), st.floats(0, 1))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import nbinom
 
 from models.dispersion import Dispersion
 from models.measures.paired import LEAST_BLOCKS
@@ -24,7 +25,7 @@ def tallies(network_factor, baseline_factor=1.0, moments=120):
         counts = random.poisson(mean).astype(np.int32)
         factor = network_factor * np.exp(0.01 * random.normal()) if network_factor != 1 else 1.0
         usual, expected = mean * np.float32(baseline_factor), mean * np.float32(factor)
-        made.append(tally_of(moment * 6 * 3600, usual, expected, counts, CONSTANTS))
+        made.append(tally_of(moment * 6 * 3600, usual, expected, counts, CONSTANTS, np.arange(CELLS)))
     return made
 
 
@@ -39,6 +40,30 @@ def test_verdicts_follow_the_truth(network, baseline, verdict):
         assert row.difference_low <= row.difference <= row.difference_high
         assert row.baseline_over_actual == pytest.approx(baseline, rel=0.1)
         assert row.forecast_over_actual == pytest.approx(network, rel=0.1)
+
+
+def test_hits_and_coverage_are_those_counted_cell_by_cell():
+    made = tallies(1.3, moments=60)
+    random = np.random.default_rng(0)
+    caught, actual, inside, values = np.zeros(3), np.zeros(3), np.zeros(3), 0
+    for moment in range(60):
+        mean = random.gamma(0.5, size=(CELLS, 2, 3)).astype(np.float32) + np.float32(0.01)
+        counts = random.poisson(mean)
+        expected = (mean * np.float32(1.3 * np.exp(0.01 * random.normal()))).astype(float)
+        uniform = np.random.default_rng(moment * 6 * 3600).random(mean.shape)
+        for category, horizon in np.ndindex(2, 3):
+            of, came = expected[:, category, horizon], counts[:, category, horizon]
+            first = np.argsort(-of)[:2]  # 5 % of 30 cells, rounded
+            caught[horizon] += came[first].sum()
+            actual[horizon] += came.sum()
+            r = CONSTANTS.dispersion.r[category, horizon]
+            spread = nbinom(r, r / (r + of))
+            pit = spread.cdf(came - 1) + uniform[:, category, horizon] * spread.pmf(came)
+            inside[horizon] += ((pit >= 0.05) & (pit < 0.95)).sum()
+        values += 2 * CELLS
+    rows = horizon_results(made, SPEC, judged=100, seed=0)
+    np.testing.assert_allclose([row.hit_rate for row in rows], caught / actual)
+    np.testing.assert_allclose([row.coverage_90 for row in rows], inside / values)
 
 
 def test_a_test_block_that_is_too_short_gives_no_verdict():
@@ -64,7 +89,7 @@ def result(verdict, gain):
     return HorizonResult(
         horizon="1h", baseline_deviance=1, network_deviance=1, baseline_log_score=0.5, network_log_score=0.5 - gain,
         difference=-gain, difference_low=-gain, difference_high=-gain, forecast_over_actual=1, baseline_over_actual=1,
-        verdict=verdict,
+        coverage_90=0.9, hit_rate=0.3, verdict=verdict,
     )  # fmt: skip
 
 

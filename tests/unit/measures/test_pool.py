@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import poisson
 
-from models.evaluation.pool import pool_weights, pooled
+from models.measures.pool import pool_weights, pooled
 
 
 @pytest.fixture
