@@ -14,9 +14,9 @@ from models.dispersion import LEAST_GAIN, LEAST_NATS, Dispersion
 from models.feature_lists import usual_columns
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.likelihood import negative_binomial_nll
-from models.measures.pool import pool_weights
 from models.network import NetworkShape, RiskNetwork
 from models.networks import kind_of_network
+from models.training.pool_share import pool_share
 
 WARM_STARTED = 300_000  # rows (cell, category and moment) that the warm start is fitted on
 # Incidents within the first horizon that those rows have at least, where there are so many: of fewer the linear part
@@ -136,7 +136,7 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
             break
     network.load_state_dict(fit.best)
     network = network.cpu().eval().requires_grad_(False)
-    share = plan.kept.share if plan.kept else _share(network, data.validation) if fit.kept != KeptState() else ()
+    share = plan.kept.share if plan.kept else _shares(network, data.validation) if fit.kept != KeptState() else ()
     if share:
         network.share.copy_(torch.tensor(share))
     return FittedNetwork(network, msgspec.structs.replace(fit.kept, share=share))
@@ -243,14 +243,11 @@ def log_expected(network: RiskNetwork, examples: Examples) -> Tensor:
     return torch.cat(logs)
 
 
-def _share(network: RiskNetwork, validation: Examples) -> tuple[float, ...]:
-    """By horizon, the weight of the network in its pool with the baseline that suits the validation block."""
-    means = [torch.exp(log_mean).numpy() for log_mean in (log_expected(network, validation), validation.log_usual)]
-    counts = validation.counts.numpy()
-    return tuple(
-        round(float(pool_weights([mean[..., horizon] for mean in means], counts[..., horizon])[0]), 2)
-        for horizon in range(counts.shape[2])
-    )
+def _shares(network: RiskNetwork, validation: Examples) -> tuple[float, ...]:
+    """(horizons,) of `pool_share`."""
+    correction = log_expected(network, validation) - validation.log_usual
+    horizons = (of.unbind(2) for of in (validation.log_usual, correction, validation.counts))
+    return tuple(pool_share(*of_horizon) for of_horizon in zip(*horizons, strict=True))
 
 
 def _baseline_loss(data: FitData) -> Tensor:
