@@ -34,9 +34,8 @@ class NetworkShape:
 class RiskNetwork(nn.Module):
     """A kind of network. Untrained it adds nothing, so that its scores are the baseline's.
 
-    Its state is saved as safetensors. Two of its tensors are buffers: `mean`, each input's mean in training, and
-    `share`, (horizons,) how much of its correction is served, 1 until a fit chooses: the log-linear pool with the
-    baseline, whose weight is the rest.
+    Its state is saved as safetensors. Two tensors are buffers: `mean`, each input's mean in training, and `share`,
+    (horizons,) of its correction that is served: its weight in a pool with the baseline, 1 until a fit chooses.
     """
 
     mean: Tensor

@@ -15,7 +15,7 @@ from models.features import FeatureEngine
 from models.measures.outcomes import Forecast
 from models.measures.paired import Difference, difference_of
 from models.scoring import means
-from models.training.outside_series import missing_shares
+from models.training.outside_series import asked_within, missing_shares
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import GateClosed
 from schemas.left_behind.closed_counts import ClosedHorizon
@@ -81,7 +81,7 @@ def compare_held_out(champion: Artifact, challenger: Artifact, past: IncidentHis
 
 def missing_remarks(past: IncidentHistory, start_s: int, most: float = SAID_MISSING) -> Iterator[str]:
     """Which outside series the span lacked in more than `most` of its moments."""
-    shares = missing_shares(past.covariates, past.spec, start_s, past.cutoff_s)
+    shares = missing_shares(past.covariates, past.spec, asked_within(start_s, past.cutoff_s))
     for series, (share, *_) in zip(past.spec.covariates, shares, strict=True):
         if share > most:
             yield f"the outside series {series.name} is missing in {share:.0%} of the held-out moments"

@@ -142,7 +142,7 @@ def _describe(task: Task, console: Console) -> None:
 
     starts_s = task.cube.starts_s
     warnings = data_warnings(task.incidents, int(starts_s[task.validation]), step_s=task.step_s)
-    outside = missing_warnings(task.covariates, spec_of(task), int(starts_s[0]), int(starts_s[-1]))
+    outside = missing_warnings(task.covariates, spec_of(task), starts_s[task.test : -1].tolist())
     places = place_warnings(task.incidents, task.grid) if task.row_counts else ()  # of a file of its own
     print_file(task.row_counts, (*warnings, *places, *outside), console)
 

@@ -16,7 +16,15 @@ from models.evaluation.origins import combine_origins
 from models.evaluation.plan import EvaluationPlan
 from models.evaluation.posts import PostsJudge
 from models.evaluation.product import learn, spec_of
-from models.evaluation.result import NETWORK_KINDS, OUR_BASELINE, WITH_THE_NETWORK, Evaluation, Losses, ModelResult
+from models.evaluation.result import (
+    NETWORK_KINDS,
+    OUR_BASELINE,
+    UNINFORMED,
+    WITH_THE_NETWORK,
+    Evaluation,
+    Losses,
+    ModelResult,
+)
 from models.evaluation.rivals import RIVALS
 from models.evaluation.row import UnjudgedRow, judged_row
 from models.evaluation.spool import Spool
@@ -40,8 +48,8 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
     rows, learning = _all_rows(task, judge, plan)
     best = min((row for row in rows if row.kind not in WITH_THE_NETWORK), key=_log_score)
     best_rule = min((row for row in rows if row.kind == "rule"), key=_log_score)
-    own = next(row for row in rows if row.model == OUR_BASELINE)
-    rows = [_compared(row, best, best_rule, own, judge) for row in rows]
+    beside = {row.model: row for row in rows if row.model in (OUR_BASELINE, UNINFORMED)}
+    rows = [_compared(row, best, best_rule, beside, judge) for row in rows]
     return Evaluation(
         task=task.name,
         title=task.title,
@@ -124,10 +132,12 @@ def _log_score(row: ModelResult) -> float:
 
 
 def _compared(
-    row: ModelResult, best: ModelResult, best_rule: ModelResult, own: ModelResult, judge: Judge
+    row: ModelResult, best: ModelResult, best_rule: ModelResult, beside: Mapping[str, ModelResult], judge: Judge
 ) -> ModelResult:
     if row.kind in NETWORK_KINDS:
-        row = replace(row, versus_own_baseline=judge.versus(row.scores, own.scores))
+        row = replace(row, versus_own_baseline=judge.versus(row.scores, beside[OUR_BASELINE].scores))
+    if row.kind == NETWORK_KINDS[0] and UNINFORMED in beside:
+        row = replace(row, versus_uninformed=judge.versus(row.scores, beside[UNINFORMED].scores))
     if row is not best_rule:
         row = replace(row, versus_best_rule=judge.versus(row.scores, best_rule.scores))
     if row.model == best.model:

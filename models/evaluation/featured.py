@@ -13,7 +13,7 @@ from models.evaluation.followed import write_followed
 from models.evaluation.judge import Forecast, Judge
 from models.evaluation.plan import EvaluationPlan
 from models.evaluation.product import Learned, ProductBaseline, ProductNetwork, judged_inputs, refuse_leaking_features
-from models.evaluation.result import FOLLOWING, NETWORK_KINDS, OUR_BASELINE, POOL, Losses, ModelResult
+from models.evaluation.result import FOLLOWING, NETWORK_KINDS, OUR_BASELINE, POOL, UNINFORMED, Losses, ModelResult
 from models.evaluation.row import UnjudgedRow, judged_row
 from models.evaluation.spool import Spool
 from models.hyperparameters import DEFAULT
@@ -38,15 +38,16 @@ def _fitted_regression(regression: Regression, learned: Learned, plan: Evaluatio
     )
 
 
-def _fitted_networks(kind: str, learned: Learned, plan: EvaluationPlan) -> UnjudgedRow:
+def _fitted_networks(kind: str, learned: Learned, plan: EvaluationPlan, *, is_informed: bool = True) -> UnjudgedRow:
     recipe, began, networks = msgspec.structs.replace(plan.recipe, network=kind), time.monotonic(), []
     name = "network" if kind == DEFAULT.network else f"{kind} network"
+    name = name if is_informed else UNINFORMED
     for number, seed in enumerate(plan.seeds):
         plan.tell(f"fitting: {name}, seed {seed}", number / len(plan.seeds))
-        networks.append(ProductNetwork.fit(learned, recipe=recipe, epochs=EPOCHS, seed=seed))
+        networks.append(ProductNetwork.fit(learned, recipe=recipe, epochs=EPOCHS, seed=seed, is_informed=is_informed))
     return UnjudgedRow(
         name=name,
-        kind=NETWORK_KINDS[kind != plan.networks[0]],
+        kind=NETWORK_KINDS[kind != plan.networks[0] or not is_informed],
         chosen=networks[0].chosen,
         models=networks,
         of=kind_of_network(kind),
@@ -80,6 +81,8 @@ def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple
     fitted = [UnjudgedRow(name=OUR_BASELINE, kind="regression", models=[ProductBaseline()])]
     fitted += [_fitted_regression(regression, learned, plan) for regression in plan.regressions]
     networks = [_fitted_networks(kind, learned, plan) for kind in plan.networks]
+    if task.also_known:
+        networks.append(_fitted_networks(plan.networks[0], learned, plan, is_informed=False))
     fitted += networks
     plan.tell("fitting", 1.0)
     shape = (judge.cells, len(task.cube.categories))

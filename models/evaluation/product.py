@@ -6,11 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from models.baseline import BaselineConstants
 from models.evaluation.contract import Values
 from models.evaluation.tasks import Task
-from models.feature_lists import usual_columns
+from models.feature_lists import all_features, usual_columns
 from models.features import FeatureEngine, feature_names
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork, residual_of
@@ -146,6 +147,16 @@ def refuse_leaking_features(task: Task, learned: Learned, step: int, computed: V
         )
 
 
+def _informed_inputs(learned: Learned, inputs: int) -> npt.NDArray[np.intp]:
+    """Which inputs are holidays and outside series: between the features that counts and clock give and the usual.
+
+    A kind of network may have several copies of the features, as of neighbours.
+    """
+    features, told = len(learned.engine.spec.features), sum(len(declared.names) for declared in all_features())
+    columns = np.arange(told, features - 1)
+    return np.concatenate([copy * features + columns for copy in range(inputs // features)])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductBaseline:
     """The forecast that the network starts from, and that serves when there is no network."""
@@ -161,6 +172,7 @@ class ProductNetwork:
     network: RiskNetwork
     losses: tuple[float, ...]  # validation loss over the untrained network's: of the linear part, then of each epoch
     kept: KeptState
+    hidden: npt.NDArray[np.intp]  # inputs that it is not shown: 0 in their place
 
     @property
     def chosen(self) -> Mapping[str, float]:
@@ -168,14 +180,24 @@ class ProductNetwork:
         return {"epoch": float(self.kept.epoch)}
 
     @classmethod
-    def fit(cls, learned: Learned, *, recipe: Hyperparameters = DEFAULT, epochs: int, seed: int) -> "ProductNetwork":
+    def fit(
+        cls, learned: Learned, *, recipe: Hyperparameters = DEFAULT, epochs: int, seed: int, is_informed: bool = True
+    ) -> "ProductNetwork":
+        """is_informed: whether it is shown what `Task.also_known` names."""
         losses: list[float] = []
-        train, validation = learned.examples[kind_of_network(recipe.network)]
+        examples = learned.examples[kind_of_network(recipe.network)]
+        hidden = np.array([], np.intp) if is_informed else _informed_inputs(learned, examples[0].shape.inputs)
+        train, validation = (
+            replace(of, values=of.values.index_fill(2, torch.from_numpy(hidden), 0)) for of in examples
+        )
         data = FitData(train=train, validation=validation, dispersion=learned.constants.dispersion)
         plan = FitPlan(recipe=recipe, epochs=epochs, seed=seed)
         network, kept = fit_network(data, plan, lambda _, loss: losses.append(loss))
-        return cls(network=network, losses=tuple(losses), kept=kept)
+        return cls(network=network, losses=tuple(losses), kept=kept, hidden=hidden)
 
     def predict(self, values: Values) -> Values:
         """(n, categories) expected counts. values: inputs of the network's kind."""
+        if self.hidden.size:
+            values = values.copy()
+            values[:, :, self.hidden] = 0
         return np.asarray(np.exp(values[:, :, _USUAL] + residual_of(values, self.network))[:, :, 0])

@@ -49,8 +49,7 @@ class ResidualNetwork(RiskNetwork):
         if enter.ndim != 2 or middle.ndim != 2:
             raise DataError(f"the layers have {enter.ndim} and {middle.ndim} dimensions, must have 2", "train again")
         network = cls(replace(shape, widths=Hyperparameters(widths=(len(enter), len(middle))).widths))  # within limits
-        # Artifacts of before `share` serve all of their correction.
-        network.load_state_dict({"share": torch.ones(shape.horizons), **tensors})
+        network.load_state_dict({"share": torch.ones(shape.horizons), **tensors})  # older artifacts serve all
         return network
 
     def scale_like(self, inputs: Tensor) -> None:

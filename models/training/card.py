@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.files.layouts import LAYOUTS, OWNERS_TERMS
-from models.training.outside_series import missing_shares
+from models.training.outside_series import asked_within, missing_shares
 from models.training.replay import IncidentHistory
 from models.training.train import Trained
 from models.training.training_table import LACKS, NO_GAIN, TOP_SHARE, HorizonResult, calibration, gains_nothing
@@ -174,7 +174,11 @@ def _outside(past: IncidentHistory) -> str:
     """A line for each outside series: since when it was issued, and how often it was missing."""
     lines = []
     for number, (series, shares) in enumerate(
-        zip(past.spec.covariates, missing_shares(past.covariates, past.spec, past.first_s, past.cutoff_s), strict=True)
+        zip(
+            past.spec.covariates,
+            missing_shares(past.covariates, past.spec, asked_within(past.first_s, past.cutoff_s)),
+            strict=True,
+        )
     ):
         issued_s = past.covariates["issued_s"][past.covariates["series"] == number]
         span = f"issued {_date(issued_s[0])} to {_date(issued_s[-1])} UTC" if len(issued_s) else "never issued before"

@@ -1,6 +1,6 @@
 """What a model knows beside counts and clock: outside series, and the holidays of a place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -70,12 +70,16 @@ def informed(spec: Spec, *, holidays: str, series: tuple[CovariateSeries, ...]) 
     return msgspec.structs.replace(spec, features=features_of(spec))
 
 
-def missing_shares(values: Values, spec: Spec, start_s: int, stop_s: int) -> npt.NDArray[np.float64]:
-    """(series, horizons) in which share of the moments in [start_s, stop_s) each series was missing.
+def asked_within(start_s: int, stop_s: int) -> range:
+    """Moments at which `missing_shares` may be asked of a stretch."""
+    return range(start_s, stop_s, _ASKED_EVERY_S)
+
+
+def missing_shares(values: Values, spec: Spec, moments: Sequence[int]) -> npt.NDArray[np.float64]:
+    """(series, horizons) in which share of the moments, one or more in their order, each series was missing.
 
     values: (n,) of VALUE in the order of their issue.
     """
-    moments = range(start_s, stop_s, _ASKED_EVERY_S)
     missing = np.zeros((len(spec.covariates), len(spec.horizons_s)))
     if not spec.covariates:
         return missing
@@ -88,12 +92,12 @@ def missing_shares(values: Values, spec: Spec, start_s: int, stop_s: int) -> npt
     return missing / len(moments)
 
 
-def missing_warnings(outside: OutsideSeries, spec: Spec, start_s: int, stop_s: int) -> Iterator[str]:
-    """Which series were often missing in the time that is learned from.
+def missing_warnings(outside: OutsideSeries, spec: Spec, moments: Sequence[int]) -> Iterator[str]:
+    """Which series were often missing at the moments that are learned from or judged.
 
     Raises DataError when one was never known: a job would begin anew for nothing.
     """
-    shares = missing_shares(outside.values, spec, start_s, stop_s)
+    shares = missing_shares(outside.values, spec, moments)
     for series, of_each in zip(spec.covariates, shares.tolist(), strict=True):
         if min(of_each) == 1:
             raise DataError(

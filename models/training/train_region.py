@@ -26,7 +26,7 @@ from models.networks import kind_of_network
 from models.training.card import card_text
 from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
-from models.training.outside_series import OutsideSeries, informed, missing_warnings, with_outside_series
+from models.training.outside_series import OutsideSeries, asked_within, informed, missing_warnings, with_outside_series
 from models.training.regions import DEFAULT_CELL_M, RegionTask
 from models.training.replay import IncidentHistory
 from models.training.train import ReportProgress, Trained, TrainingOptions, train
@@ -98,7 +98,7 @@ def prepare(task: RegionTask) -> PreparedTask:
     spec, outside = with_outside_series(_with_use(_with_holidays(spec, task), task), task)
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
     warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
-    warnings = (*warnings, *missing_warnings(outside, spec, int(incidents.occurred_s[0]), cutoff_s))
+    warnings = (*warnings, *missing_warnings(outside, spec, asked_within(int(incidents.occurred_s[0]), cutoff_s)))
     if not like and not archived:
         warnings = (*warnings, *place_warnings(incidents, spec.grid))
     if archived:

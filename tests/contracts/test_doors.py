@@ -56,6 +56,7 @@ class LinearNetwork(RiskNetwork):
     def __init__(self, shape):
         super().__init__()
         self.register_buffer("mean", torch.zeros(shape.inputs))
+        self.register_buffer("share", torch.ones(shape.horizons))
         self.weight = torch.nn.Parameter(torch.zeros(shape.horizons, shape.inputs))
 
     @classmethod
@@ -72,7 +73,7 @@ class LinearNetwork(RiskNetwork):
         self.mean.copy_(inputs.mean(dim=0))
 
     def forward(self, inputs):
-        return limited((inputs - self.mean) @ self.weight.T)
+        return self.share * limited((inputs - self.mean) @ self.weight.T)
 
 LAYOUT = Layout(
     name="door", time_column="when", lat_column="y", lon_column="x", category_column="kind", timezone="UTC",

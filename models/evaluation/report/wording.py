@@ -3,7 +3,7 @@
 from math import isnan
 
 from models.evaluation.report.findings import Against, minute
-from models.evaluation.result import OUR_BASELINE, Evaluation
+from models.evaluation.result import OUR_BASELINE, UNINFORMED, Evaluation
 from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, Difference
 from schemas.errors import DataError
 
@@ -20,7 +20,12 @@ def sentences(evaluation: Evaluation) -> tuple[str, ...]:
     Over several origins the advice follows all of them, and the last block of time alone gives none.
     """
     counting = (counting_sentence(evaluation),) if evaluation.best_rule != evaluation.best_baseline else ()
-    of_the_last = (*own_sentences(evaluation), *counting, verdict_sentence(evaluation))
+    of_the_last = (
+        *own_sentences(evaluation),
+        *informed_sentences(evaluation),
+        *counting,
+        verdict_sentence(evaluation),
+    )
     if evaluation.origins is None:
         return of_the_last
     return (*origins_sentences(evaluation), "On the last block of time alone:", *of_the_last)
@@ -33,6 +38,16 @@ def own_sentences(evaluation: Evaluation) -> tuple[str, ...]:
         return ()
     against = _against(evaluation, versus, OUR_BASELINE)
     return (_sentence(against, *_OWN) if origins is None else _sentence(against, _OWN[0], "", ""),)
+
+
+def informed_sentences(evaluation: Evaluation) -> tuple[str, ...]:
+    """What holidays and outside series are worth, where the network knows them."""
+    versus = evaluation.network.versus_uninformed
+    if versus is None:
+        return ()
+    known = ", ".join(evaluation.also_known)
+    advice = (f"leave out {known}", f"{known} showed no gain")
+    return (_sentence(_against(evaluation, versus, UNINFORMED), f"the same network without {known}", *advice),)
 
 
 def verdict_sentence(evaluation: Evaluation) -> str:

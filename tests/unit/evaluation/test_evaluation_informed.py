@@ -8,6 +8,8 @@ import pytest
 from models.evaluation.product import judged_inputs, learn, refuse_leaking_features
 from models.evaluation.regressions.poisson_glm import PoissonGlm
 from models.evaluation.report.as_json import as_json
+from models.evaluation.report.wording import sentences
+from models.evaluation.result import UNINFORMED
 from models.evaluation.tasks import task_of as task_of_region
 from models.network import RiskNetwork
 from models.networks import kind_of_network
@@ -93,6 +95,14 @@ def test_what_sees_the_features_gains_by_the_known_effect_and_it_is_said(known, 
             assert score == before
         elif row.model != "our baseline":
             assert score < 0.98 * before, row.model
+    uninformed, network = informed.row(UNINFORMED).scores.sheet.nb_log_score, informed.network
+    assert uninformed == pytest.approx(plain.network.scores.sheet.nb_log_score, rel=0.005)
+    assert network.versus_uninformed.mean == pytest.approx(network.scores.sheet.nb_log_score - uninformed)
+    assert "Not known against the same network without outside series wind: the judged time has 4 blocks" in " ".join(
+        sentences(informed)
+    )
+    assert plain.network.versus_uninformed is None
+    assert "without" not in " ".join(sentences(plain))
 
 
 def test_the_command_refuses_values_that_say_nothing_of_the_region(files):

@@ -11,7 +11,7 @@ from models.features import FeatureEngine, features_of
 from models.network import residual_of
 from models.scoring import means
 from models.training.card import card_text
-from models.training.outside_series import OutsideSeries, missing_shares, missing_warnings
+from models.training.outside_series import OutsideSeries, asked_within, missing_shares, missing_warnings
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import TrainingOptions, train
 from models.training.train_region import spec_for
@@ -117,7 +117,9 @@ def randomised_inside(mean, size, counts, random):
 def test_values_that_are_issued_after_their_hour_gain_nothing(without, informed, late):
     """The leak test: nothing but the time of issue has changed."""
     past = late.past
-    np.testing.assert_array_equal(missing_shares(past.covariates, past.spec, past.first_s, past.cutoff_s), 1)
+    np.testing.assert_array_equal(
+        missing_shares(past.covariates, past.spec, asked_within(past.first_s, past.cutoff_s)), 1
+    )
     columns = [at for at, name in enumerate(late.past.spec.features) if name.startswith("cov_")]
     engine, replay = FeatureEngine(late.past.spec, late.constants), Replay(late.past)
     for at_s in range(START + DAY, CUTOFF, 7 * DAY + 5 * HOUR):
@@ -132,13 +134,15 @@ def test_values_that_are_issued_after_their_hour_gain_nothing(without, informed,
 def test_a_series_that_is_often_missing_is_said_and_one_that_is_never_known_is_refused(informed):
     spec, half = informed.past.spec, forecasts(WIND)
     half = half[half["issued_s"] < START + DAYS * DAY // 2]
-    (said,) = missing_warnings(OutsideSeries(values=half), spec, START, CUTOFF)
+    (said,) = missing_warnings(OutsideSeries(values=half), spec, asked_within(START, CUTOFF))
     shares = [int(word.rstrip("%,")) for word in said.split() if "%" in word]
     assert all(45 < share < 52 for share in shares)
     assert said.startswith("the outside series wind is missing, so neutral, at 1h 4")
-    assert list(missing_warnings(OutsideSeries(values=forecasts(WIND)), spec, START, CUTOFF)) == []
+    assert list(missing_warnings(OutsideSeries(values=forecasts(WIND)), spec, asked_within(START, CUTOFF))) == []
     with pytest.raises(DataError, match="wind is never known when a forecast is made"):
-        list(missing_warnings(OutsideSeries(values=forecasts(WIND, late_hours=LATE)), spec, START, CUTOFF))
+        list(
+            missing_warnings(OutsideSeries(values=forecasts(WIND, late_hours=LATE)), spec, asked_within(START, CUTOFF))
+        )
 
 
 def test_the_history_at_the_cut_off_knows_what_was_issued_until_then(informed):

@@ -10,6 +10,11 @@ from scipy.stats import poisson
 from models.training.pool_share import MORE_OFF, pool_share
 
 
+def farthest(usual, correction, counts):
+    """How far the total may lie off."""
+    return off(usual, correction, counts, 0) + MORE_OFF + 2 / np.sqrt(max(counts.sum(), 1))
+
+
 def off(usual, correction, counts, share):
     """How far the log of the total's forecast over what came lies from 0."""
     return abs(np.log((usual * np.exp(share * correction)).sum() / max(counts.sum(), 1)))
@@ -25,7 +30,7 @@ def test_the_likeliest_share_by_scipy_unless_the_total_is_farther_off(seed, stre
     share = pool_share(*tensors)
     loss = lambda at: -poisson.logpmf(counts, usual * np.exp(at * correction)).sum()  # noqa: E731
     likeliest = minimize_scalar(loss, bounds=(0, 1), method="bounded").x
-    bound = off(usual, correction, counts, 0) + MORE_OFF
+    bound = farthest(usual, correction, counts)
     assert share <= likeliest + 0.011
     assert off(usual, correction, counts, share) <= bound + 1e-9
     if share < likeliest - 0.011:  # then the next percent would be too far off
@@ -33,10 +38,12 @@ def test_the_likeliest_share_by_scipy_unless_the_total_is_farther_off(seed, stre
 
 
 def test_a_network_that_knows_the_places_but_undoes_the_level_serves_only_a_part():
-    usual = np.array([[0.001]] * 10 + [[20.0]])
-    counts = np.array([[0.4]] * 10 + [[20.0]])
-    correction = np.log(np.array([[0.4]] * 10 + [[28.0]]) / usual)  # right where it is quiet, too high where it is busy
+    usual = 1000 * np.array([[0.001]] * 10 + [[20.0]])
+    counts = 1000 * np.array([[0.4]] * 10 + [[20.0]])
+    correction = np.log(
+        1000 * np.array([[0.4]] * 10 + [[28.0]]) / usual
+    )  # right where it is quiet, too high where it is busy
     share = pool_share(*(torch.from_numpy(of) for of in (np.log(usual), correction, counts)))
-    bound = off(usual, correction, counts, 0) + MORE_OFF
+    bound = farthest(usual, correction, counts)
     assert off(usual, correction, counts, share) <= bound < off(usual, correction, counts, share + 0.01)
     assert 0.9 < share < 0.96  # by likelihood alone it would be 0.98
