@@ -15,6 +15,7 @@ from schemas.spec import DAY_S, Spec
 
 _WEEK_S = 7 * DAY_S
 _SPAN_DAYS = 28  # over which a loss is averaged
+_SEEN = ("observed over expected", "following gained")  # in why a challenger is due: that something has changed
 _LEAST_HOURS = 72  # of a week, before what is lost in it is a figure
 
 
@@ -54,9 +55,9 @@ def weeks_of(judged: Sequence[Judged], spec: Spec, start_s: int) -> list[dict[st
         days = days_of(known, spec, champion=known[-1].champion_version, challenger=None)  # of the champion until now
         drift = drift_of(days)
         observed = sum(sum(one.hour.observed.values()) for one in week)
-        expected = sum(sum(one.hour.champion_expected.values()) for one in week)
+        expected = sum(sum((one.hour.alone_expected or {}).values()) for one in week)
         bounds = {name: round(getattr(drift[0], name), 3) if drift else None for name in ("ratio", "low", "high")}
-        losses = {side: lost(week, side) for side in ("baseline", "champion", "challenger")}
+        losses = {side: lost(week, side) for side in ("baseline", "alone", "champion", "challenger")}
         weeks.append({"day": 7 * number, **losses, "observed_over_expected": round(observed / expected, 3), **bounds})
     return weeks
 
@@ -80,7 +81,7 @@ def summary_of(
         bad = [one for one in happenings if one.is_bad]
         return {**counts, "bad": [{"day": one.day, "what": one.what, "why": one.why} for one in bad]}
     after = [one for one in own if one.day >= change_day]
-    seen = next((one.day for one in after if one.what == "due" and "observed over expected" in one.why), None)
+    seen = next((one.day for one in after if one.what == "due" and any(sign in one.why for sign in _SEEN)), None)
     promoted = next((one.day for one in after if one.what == "promote" and seen is not None and one.day > seen), None)
     until = promoted if promoted is not None else len(judged) // 24
     return {
@@ -89,6 +90,14 @@ def summary_of(
         "promoted_day": promoted,
         "lost_before": lost(_between(judged, start_s, change_day - _SPAN_DAYS, change_day), "champion"),
         "lost_between": lost(_between(judged, start_s, change_day, until), "champion"),
+        "lost_between_alone": lost(_between(judged, start_s, change_day, until), "alone"),
+        "lost_by_week": [
+            [
+                lost(_between(judged, start_s, change_day + 7 * week, change_day + 7 * week + 7), side)
+                for week in range(8)
+            ]
+            for side in ("champion", "alone")
+        ],
         "lost_after": lost(_between(judged, start_s, until + 1, until + 1 + _SPAN_DAYS), "champion"),
     }
 

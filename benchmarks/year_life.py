@@ -32,6 +32,9 @@ from models.dispersion import Dispersion
 from models.features import FeatureEngine, feature_names
 from models.files.archive import KnownHours
 from models.files.incident_files import IncidentTable
+from models.following.follower import Follower
+from models.following.sequential import SequentialFollowing, served_delay_s
+from models.following.state import FollowerState
 from models.likelihood import log_scores
 from models.measures.outcomes import Forecast
 from models.network import RiskNetwork
@@ -80,10 +83,18 @@ class _Side:
     artifact: Artifact
     network: RiskNetwork | None
     engine: FeatureEngine
+    following: SequentialFollowing
 
     @classmethod
-    def of(cls, artifact: Artifact) -> "_Side":
-        return cls(artifact, artifact.network(), FeatureEngine(artifact.spec, artifact.constants))
+    def of(cls, artifact: Artifact, past: IncidentHistory) -> "_Side":
+        spec, constants = artifact.spec, artifact.constants
+        following = SequentialFollowing(
+            follower=Follower.of(spec, constants),
+            counts=past.counts,
+            delay_s=served_delay_s(spec.late_limit_s),
+            state=FollowerState.new(spec),
+        )
+        return cls(artifact, artifact.network(), FeatureEngine(spec, constants), following)
 
 
 @dataclass
@@ -164,14 +175,17 @@ class Life:
 
     def _side(self, version: str) -> _Side:
         if version not in self.sides:
-            self.sides[version] = _Side.of(read_artifact(self.desk.artifacts / self.spec.region / version))
+            artifact = read_artifact(self.desk.artifacts / self.spec.region / version)
+            self.sides[version] = _Side.of(artifact, self.past)
         return self.sides[version]
 
     def _forecast(self, side: _Side, tick_s: int) -> Forecast:
         values = side.engine.compute(self.replay.lead_to(tick_s)).values
-        usual, expected, _ = means(values, side.network, self.spec)
+        usual, raw, _ = means(values, side.network, self.spec)
         constants, of_network = side.artifact.constants, side.network is not None
-        return Forecast.of(side.artifact.version, expected, usual, constants, of_network=of_network)
+        factors = side.following.next_factors(tick_s, raw if of_network else None).shown()
+        shown = np.asarray(raw * factors, np.float32) if of_network else raw
+        return replace(Forecast.of(side.artifact.version, shown, usual, constants, of_network=of_network), raw=raw)
 
     def _judge(self, before_s: int) -> None:
         """As the job does, when late reports can no longer come."""

@@ -67,7 +67,8 @@ def _column(region: Mapping[str, Any], name: str) -> np.ndarray[Any, Any]:
 def _losses(panel: Axes, region: Mapping[str, Any]) -> None:
     day = _column(region, "day") + 3.5
     panel.plot(day, _column(region, "baseline"), color=_BASELINE, linewidth=1.2, label="champion's baseline")
-    panel.plot(day, _column(region, "champion"), color=_CHAMPION, linewidth=2, label="champion")
+    panel.plot(day, _column(region, "alone"), color=_CHAMPION, linewidth=1.2, linestyle=":", label="its network alone")
+    panel.plot(day, _column(region, "champion"), color=_CHAMPION, linewidth=2, label="champion, following")
     panel.plot(day, _column(region, "challenger"), color=_CHALLENGER, linewidth=1.4, marker="o", markersize=4,
                label="challenger on trial")  # fmt: skip
     panel.axhline(0, color="black", linewidth=0.6)
