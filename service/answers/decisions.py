@@ -41,7 +41,7 @@ async def decisions(service: TheService, now: TheRegion, caller: TheCaller) -> R
     "",
     response_model=contract.DecisionsInForce,
     dependencies=[Depends(of_this_site)],
-    responses=problems_of(400, 413),
+    responses=problems_of(400, 409, 413),
 )
 def decide(
     service: TheService,
@@ -49,7 +49,12 @@ def decide(
     caller: Annotated[Caller, Security(caller_of, scopes=["decide"])],
     asked: contract.DecisionAsked,
 ) -> Response:
-    """Acknowledge or override what the map shows of a place, for some hours, or withdraw that. It goes on record."""
+    """Acknowledge or override what the map shows of a place, for some hours, or withdraw that. It goes on record.
+
+    Scores that are not of now, or of an expired model, are nothing to decide on; a decision is withdrawn at any time.
+    """
+    if asked.what != "withdrawn":
+        _refuse_wrong_picture(now)
     spec, now_s = now.frames.by_category.spec, service.now_s()
     chosen_view(now, asked.category, None)
     _refuse_no_rectangle(spec.grid, asked.first, asked.last)
@@ -82,6 +87,17 @@ def _in_force(service: Service, now: Now, caller: Caller) -> Response:
     region = now.frames.by_category.spec.region
     in_force = service.decisions.in_force(region, service.now_s())
     return json_answer({"region": region, "may_decide": caller.may("decide"), "decisions": in_force})
+
+
+def _refuse_wrong_picture(now: Now) -> None:
+    """Raises 409 for a replay, and for scores that are stale or of an expired model."""
+    facts = now.facts()
+    if now.is_stale:
+        of = "a replay" if facts["clock"] == "event" else "stale"
+        said = f"the scores are for {facts['as_of']}, and so {of}: decide when the map is LIVE"
+        raise HTTPException(409, said)
+    if facts["expired"]:
+        raise HTTPException(409, f"{facts['expired']}: decide when a newer model scores")
 
 
 def _refuse_no_rectangle(grid: Grid, first: str, last: str) -> None:

@@ -20,6 +20,7 @@ from tests.harness.service import Client, is_there, leave_frame, running, toy_se
 from tests.harness.toy import toy_grid
 
 NORTH = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63], [-87.895, 41.605]]]
+OLD = "20240101T000000Z-0a1b2c3d"  # a model
 STREET = [[-87.9, 41.6], [-87.85, 41.64]]
 
 
@@ -182,6 +183,19 @@ def test_a_dispatcher_decides_on_a_place_and_every_screen_says_so_until_it_is_wi
     assert "until" not in withdrawn["top"]
 
 
+def test_no_decision_is_offered_on_a_replay_or_on_stale_or_expired_scores(browser, folder):
+    leave_frame(folder, "nowton")
+    leave_frame(folder, "replayton", age_s=900, clock="event")
+    leave_frame(folder, "staleton", age_s=900)
+    leave_frame(folder, "oldton", model=OLD)
+    with running(the_service(folder)) as base:
+        regions = ("nowton", "replayton", "staleton", "oldton")
+        pages = browser(*({"url": f"{base}/#measure=risk&cell=r001c001&region={region}"} for region in regions))
+    assert [page["state"] for page in pages] == ["live", "replay", "stale", "live"]
+    assert pages[0]["decide"].startswith("Decide on all categories at r001c001")
+    assert [page["decide"] for page in pages[1:]] == [None] * 3
+
+
 def test_a_cell_that_past_counts_hold_is_called_so_in_list_and_card(browser, folder):
     leave_frame(folder)
     with running(the_service(folder, held_hours=0)) as base:
@@ -317,7 +331,7 @@ def test_a_place_is_found_by_coordinates_or_a_cell_and_another_text_is_refused(b
 
 
 def test_an_old_frame_is_grey_and_says_stale_in_large_letters(browser, folder):
-    leave_frame(folder, age_s=900, model="20240101T000000Z-0a1b2c3d")
+    leave_frame(folder, age_s=900, model=OLD)
     with running(the_service(folder)) as base:
         screens = [{"width": 1280, "height": 720}, {"width": 390, "height": 844}]
         pages = browser(*({"url": f"{base}/", "theme": "dark", **screen} for screen in screens))

@@ -20,7 +20,7 @@ BODIES = {
     "/v1/regions/{region}/area": {"type": "Polygon", "coordinates": SQUARE},
     "/v1/regions/{region}/posts": {"units": []},
     "/v1/regions/{region}/decisions": {
-        "what": "acknowledged",
+        "what": "withdrawn",  # at any time, also of stale scores
         "category": "all",
         "first": "r001c002",
         "last": "r001c002",

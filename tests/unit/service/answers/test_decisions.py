@@ -94,6 +94,26 @@ def test_what_cannot_be_decided_is_not_on_record(folder, wrong, status):
     assert not (folder / "audit.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    ("frame", "why"),
+    [
+        ({"age_s": 900}, "and so stale: decide when the map is LIVE"),
+        ({"age_s": 900, "clock": "event"}, "and so a replay: decide when the map is LIVE"),
+        ({"model": "20240101T000000Z-0a1b2c3d"}, "decide when a newer model scores"),
+    ],
+)
+def test_of_a_wrong_picture_nothing_is_decided_but_a_decision_is_withdrawn(folder, frame, why):
+    with running(toy_service(folder)) as base:
+        assert Client(base).post(PATH, SENT).status == 200
+    leave_frame(folder, **frame)
+    with running(toy_service(folder)) as base:
+        refused = Client(base).post(PATH, FIREWORKS)
+        assert (refused.status, json.loads(refused.data)["detail"].endswith(why)) == (409, True)
+        assert len(in_force(Client(base))) == 1
+        assert Client(base).post(PATH, {**SENT, "what": "withdrawn"}).status == 200
+        assert in_force(Client(base)) == []
+
+
 def test_a_page_of_another_site_decides_nothing(folder, tokens):
     token, named = make_token(tokens, "desk", [], role="dispatcher"), "https://map.example.org"
     with running(toy_service(folder, tokens=Tokens(tokens), origins=[named])) as base:
@@ -131,7 +151,7 @@ def test_a_log_is_read_back_no_further_than_a_decision_can_last(folder):
     with running(toy_service(folder, clock=clock)) as base:
         for hour, reason in enumerate(("first", "second", "third")):
             clock.ahead_s = 3600 * hour
-            Client(base).post(PATH, {**SENT, "reason": reason})
+            Client(base).post(PATH, {**SENT, "what": "withdrawn", "reason": reason})
     content = read_log(folder / "audit.jsonl")
     third, second, _ = decisions_in(content)
     assert list(decisions_in(content, second.at)) == [third, second]
