@@ -58,8 +58,7 @@ class Settings(BaseModel):
     )
     frames: Path = Field(Path("data/frames"), description="Folder with the last frame of each region, for `serve`")
     registry: str = Field(
-        "data/registry",
-        description="Where `python -m lifecycle promote` keeps versions: a folder, or mlflow:URI",
+        "data/registry", description="Where `python -m lifecycle promote` keeps versions: a folder, or mlflow:URI"
     )
     gate_plan: Path = Field(Path("deploy/gate.toml"), description="What a trial must show; its hash goes on record")
     by: str = Field("", description="Who changes versions, for the audit log; the login name when empty")
@@ -76,6 +75,7 @@ class Settings(BaseModel):
     follow: Literal["on", "off"] = Field(
         "on", description="`on`: forecasts follow what the last weeks showed, on the wall clock and a local master"
     )
+    language: str = Field("en", description="Of map, alerts and public guide: `en` or a folder of schemas/languages")
     masks: Path | None = Field(None, description="GeoJSON of areas whose incidents are not counted, such as shelters")
     log_level: Literal["info", "warning", "error"] = Field("info", description="Least level of what `run` logs")
     clock: Literal["wall", "event"] = Field(

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from gettext import NullTranslations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.artifact.manifest import Manifest
 from models.files.layouts import LAYOUTS, OWNERS_TERMS
@@ -12,30 +14,32 @@ from models.training.card import VERDICTS
 from schemas import product_version
 from schemas.errors import not_installed
 from schemas.event import ORIGINS
+from schemas.languages import ENGLISH, figure, sentences_of
 from schemas.limits import OLDEST_SCORES_S
 from schemas.spec import DAY_S, HOUR_S
 from streaming.disk.retention import TABLE
 
 TEMPLATES = Path(__file__).with_name("templates")
 SUFFIX = ".md.j2"
+GUIDE = "public-guide"  # the one document that is translated
+SPACES: Mapping[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
 _MINUTE_S = 60
 _AREA_KM2 = 1e-6  # of a square metre
-_PLAIN = {
-    "better": "better than that count, by {} of the score that is measured",
-    "tie": "as good as that count, and no better",
-    "worse": "worse than that count, by {} of the score that is measured",
-}
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 @dataclass(slots=True)
 class AgencysPart:
-    """Marks what the agency has to write. asked: what was asked of it, in one document."""
+    """Marks what the agency has to write. who: the agency. asked: what was asked of it, in one document."""
 
+    who: str
     asked: list[str] = field(default_factory=list)
 
     def __call__(self, what: str) -> str:
         self.asked.append(what)
-        return f"**[the agency: {what}]**"
+        return f"**[{self.who}: {what}]**"
 
 
 def facts_of(manifest: Manifest, now_s: float) -> Mapping[str, Any]:
@@ -67,35 +71,52 @@ def facts_of(manifest: Manifest, now_s: float) -> Mapping[str, Any]:
         "version": manifest.version,
         "network": manifest.network,
         "product": product_version(),
-        "plain": _plain,
         "results": [(row["horizon"], VERDICTS[str(row["verdict"])], row) for row in manifest.evaluation],
         "kept": [kept for kept in TABLE if kept.ended_by != "you"],
         "made": _date(now_s),
     }
 
 
-def documents_of(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, Sequence[str]]]:
+def documents_of(facts: Mapping[str, Any], language: str = ENGLISH) -> Iterator[tuple[str, str, Sequence[str]]]:
     """Each document: its file's name, its text in Markdown, and what it asks of the agency.
 
-    Raises SettingsError without Jinja.
+    language: of the guide for the public. Raises SettingsError for one that is not known, and without Jinja.
     """
+    translated = sentences_of("guide", language)
+    for name in sorted(path.name.removesuffix(SUFFIX) for path in TEMPLATES.glob(f"*{SUFFIX}")):
+        sentences = translated if name == GUIDE else NullTranslations()
+        say = sentences.gettext
+        agency, template = AgencysPart(say("the agency")), _environment(sentences).get_template(name + SUFFIX)
+        yield f"{name}.md", template.render(facts, agency=agency, plain=partial(_plain, sentences)), agency.asked
+
+
+def _environment(sentences: NullTranslations) -> "Environment":
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ModuleNotFoundError as error:
         raise not_installed(error, "evaluate") from error
     loader = FileSystemLoader(TEMPLATES)
     environment = Environment(  # noqa: S701 - it writes Markdown, of texts that are checked
-        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=loader, undefined=StrictUndefined, extensions=["jinja2.ext.i18n"], **SPACES
     )
-    for name in sorted(path.name for path in TEMPLATES.glob(f"*{SUFFIX}")):
-        agency = AgencysPart()
-        yield name.removesuffix(".j2"), environment.get_template(name).render(facts, agency=agency), agency.asked
+    environment.install_gettext_translations(sentences, newstyle=True)  # type: ignore[attr-defined]
+    environment.filters["figure"] = partial(figure, sentences=sentences)
+    environment.filters["said"] = lambda names: ", ".join(sentences.gettext(name) for name in names.split(", ") if name)
+    return environment
 
 
-def _plain(row: Mapping[str, str | float]) -> str:
+def _plain(sentences: NullTranslations, row: Mapping[str, str | float]) -> str:
     """For a reader who knows no score. row: of the manifest's evaluation."""
-    gain = -float(row["difference"]) / float(row["baseline_log_score"]) if row["verdict"] in _PLAIN else 0.0
-    return _PLAIN.get(str(row["verdict"]), "not known").format(f"{abs(gain):.1%}")
+    say = sentences.gettext
+    plain = {
+        "better": say("better than that count, by {gain}% of the score that is measured"),
+        "tie": say("as good as that count, and no better"),
+        "worse": say("worse than that count, by {gain}% of the score that is measured"),
+    }
+    if row["verdict"] not in plain:
+        return say("not known")
+    gain = abs(100 * float(row["difference"]) / float(row["baseline_log_score"]))
+    return plain[str(row["verdict"])].format(gain=figure(f"{gain:.1f}", sentences))
 
 
 def _words(names: Sequence[str]) -> str:
