@@ -20,15 +20,17 @@ TABLE_OPTIONS: Json = {"frameIndex": 0, "showHeader": True, "cellHeight": "sm"}
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel, wherever it stands. body: Grafana's, without number and place."""
+    """One panel, wherever it stands. body: Grafana's, without number and place. english: its title by which links
+    know it, where it has another."""
 
     size: Size
     body: Json
+    english: str = ""
 
     @property
     def number(self) -> int:
         """The same as long as the panel has its title: links and alerts lead to it."""
-        return zlib.crc32(self.body["title"].encode()) >> 1
+        return zlib.crc32((self.english or self.body["title"]).encode()) >> 1
 
     def at(self, x: int, y: int) -> Json:
         width, height = self.size
@@ -58,10 +60,12 @@ def panel(
     return Panel(size, {**body, "options": options, "fieldConfig": fields, **more})
 
 
-def text(title: str, content: str, size: Size) -> Panel:
+def text(title: str, content: str, size: Size, *, english: str = "") -> Panel:
     """Plain language, in Markdown."""
     options = {"mode": "markdown", "content": content}
-    return Panel(size, {"type": "text", "title": title, "description": "An explanation in words.", "options": options})
+    return Panel(
+        size, {"type": "text", "title": title, "description": "An explanation in words.", "options": options}, english
+    )
 
 
 def stat(

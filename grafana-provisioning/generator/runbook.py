@@ -3,8 +3,8 @@
 import math
 import re
 from collections.abc import Sequence
+from gettext import NullTranslations
 
-from generator.alerts import ALERTS
 from generator.alerts.alert import Alert, in_a_line
 from generator.build import COLUMNS, Panel, page, text
 from generator.looks import Json
@@ -25,13 +25,14 @@ def sections(alerts: Sequence[Alert]) -> list[Panel]:
     contents = [_LINK.sub(r"\1", _words_of(alert)) for alert in alerts]
     pairs = [contents[number // 2 * 2 :][:2] for number in range(len(alerts))]
     return [
-        text(alert.title, content, (COLUMNS // 2, max(map(_rows, pair))))
+        text(alert.title, content, (COLUMNS // 2, max(map(_rows, pair))), english=alert.english)
         for alert, content, pair in zip(alerts, contents, pairs, strict=True)
     ]
 
 
-def runbook() -> Json:
-    return page(UID, "When an alert fires", "What each alert means, and what to do.", sections(ALERTS), [])
+def runbook(alerts: Sequence[Alert], sentences: NullTranslations) -> Json:
+    title, description = "When an alert fires", "What each alert means, and what to do."
+    return page(UID, sentences.gettext(title), sentences.gettext(description), sections(alerts), [])
 
 
 def _words_of(alert: Alert) -> str:

@@ -8,11 +8,11 @@ import pytest
 from generator.alerts import ALERTS as ROWS
 from generator.alerts.alert import ADDRESS, HOUR_S, Alert, above, below, hours, inside, outside, percent
 from generator.build import page, stat
-from generator.files import rules
+from generator.files import provisioning, rules
 from generator.runbook import UID, guide, sections
 from tests.contracts.test_readme import fault_in_name, named_commands
 from tests.harness.alerting import holds
-from tests.harness.pages import ALERTS, PAGES, provisioned
+from tests.harness.pages import ALERTS, PAGES, RULES, provisioned
 
 PANELS_OF = {page["uid"]: {panel["id"]: panel for panel in page["panels"]} for page in PAGES.values()}
 
@@ -104,3 +104,35 @@ def test_a_level_says_where_it_lies(level, words, met, not_met):
     assert level.words == words
     assert all(holds(level.evaluator(), value) for value in met)
     assert not any(holds(level.evaluator(), value) for value in not_met)
+
+
+def without_texts(rules_or_page):
+    """Of what Grafana reads, all but what people read: the titles of rules and sections, notes, contents, addresses."""
+    if isinstance(rules_or_page, list):
+        return [without_texts(each) for each in rules_or_page]
+    if not isinstance(rules_or_page, dict):
+        return rules_or_page
+    texts = {"title", "summary", "description", "content"}
+    return {name: without_texts(value) for name, value in rules_or_page.items() if name not in texts}
+
+
+RUNBOOK = "dashboards/operations/runbook.json"
+SIZES = re.compile(r'"(h|y)": \d+')  # a longer text needs more rows
+
+
+def test_in_german_alerts_and_runbook_say_the_same_and_all_else_stays():
+    english, german = (provisioning(language) for language in ("en", "de"))
+    assert {name for name in english if english[name] != german[name]} == {RULES, RUNBOOK}
+    (of_english, of_german) = (json.loads(each[RULES]) for each in (english, german))
+    assert without_texts(of_german) == without_texts(of_english)
+    pages = [json.dumps(without_texts(json.loads(each[RUNBOOK]))) for each in (english, german)]
+    assert SIZES.sub("", pages[0]) == SIZES.sub("", pages[1])
+    silent = next(rule for rule in of_german["groups"][0]["rules"] if rule["uid"] == "risk-feed-silent")
+    assert (silent["title"], silent["annotations"]["summary"]) == (
+        "Zulieferung stumm",
+        "{{ .Labels.region }}: seit mehr als 3 h kein Vorfall",
+    )
+    levels = "Öffnet: Zeit seit dem neuesten Vorfall über 3 h. Schließt: unter 1 h."
+    assert silent["annotations"]["description"].endswith(levels)
+    assert "$" not in german[RULES].decode().replace("$timeFilter", "")
+    assert "außerhalb von 0,8 bis 1,25" in german[RUNBOOK].decode()

@@ -1,8 +1,11 @@
 """One alert: a row of ALERTS. Grafana's rule, the runbook and docs/how-to/alerts.md are made from it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from gettext import NullTranslations
 from typing import Any
+
+from schemas.languages import figure
 
 Json = dict[str, Any]
 
@@ -27,11 +30,19 @@ def hours(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Where a threshold lies, for Grafana and in words. The ends of a range do not count."""
+    """Where a threshold lies, for Grafana and in words. The ends of a range do not count.
+
+    sentence: with `{}` in place of each of the figures, which bear their unit.
+    """
 
     kind: str
     params: tuple[float, ...]
-    words: str
+    sentence: str
+    figures: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        return self.sentence.format(*self.figures)
 
     def evaluator(self) -> Json:
         return {"type": self.kind, "params": list(self.params)}
@@ -39,19 +50,20 @@ class Level:
 
 def above(value: float, unit: Callable[[float], str] = plain, *, said: str = "") -> Level:
     """said: the words, where the value only divides none from some."""
-    return Level("gt", (value,), said or f"above {unit(value)}")
+    return Level("gt", (value,), said) if said else Level("gt", (value,), "above {}", (unit(value),))
 
 
 def below(value: float, unit: Callable[[float], str] = plain, *, said: str = "") -> Level:
-    return Level("lt", (value,), said or f"below {unit(value)}")
+    return Level("lt", (value,), said) if said else Level("lt", (value,), "below {}", (unit(value),))
 
 
 def outside(low: float, high: float, *, said: str = "") -> Level:
-    return Level("outside_range", (low, high), said or f"outside {low:.2g} to {high:.3g}")
+    figures = () if said else (f"{low:.2g}", f"{high:.3g}")
+    return Level("outside_range", (low, high), said or "outside {} to {}", figures)
 
 
 def inside(low: float, high: float) -> Level:
-    return Level("within_range", (low, high), f"inside {low:.2g} to {high:.3g}")
+    return Level("within_range", (low, high), "inside {} to {}", (f"{low:.2g}", f"{high:.3g}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +88,13 @@ class Alert:
     means: str
     page: str = ""  # the address of a page, after `/d/`
     to_do: str
+    pattern: str = "Opens: {opens}. Closes: {closes}."  # of the levels in words
+    english: str = ""  # the title by which links lead to it, where it has another
 
     @property
     def levels(self) -> str:
         closes = self.closes if isinstance(self.closes, str) else self.closes.words
-        return f"Opens: {f'{self.measure} {self.opens.words}'.strip()}. Closes: {closes}."
+        return self.pattern.format(opens=f"{self.measure} {self.opens.words}".strip(), closes=closes)
 
     def rule(self, panel_id: int, runbook: str) -> Json:
         """Grafana's: A the query, B one number of each series, C the threshold. runbook: its page, after `/d/`."""
@@ -121,6 +135,21 @@ def _judged(condition: Json) -> list[Json]:
     return [
         {"refId": name, "datasourceUid": "__expr__", "model": {"refId": name, **model}} for name, model in steps.items()
     ]
+
+
+def said_in(alert: Alert, sentences: NullTranslations) -> Alert:
+    """The same alert with its texts in the language of these sentences."""
+
+    def said(text: str) -> str:
+        return sentences.gettext(in_a_line(text)) if text else ""
+
+    def level(at: Level) -> Level:
+        return replace(at, sentence=said(at.sentence), figures=tuple(figure(each, sentences) for each in at.figures))
+
+    names = ("title", "measure", "summary", "means", "to_do", "pattern")
+    texts: Json = {name: said(getattr(alert, name)) for name in names}
+    closes = said(alert.closes) if isinstance(alert.closes, str) else level(alert.closes)
+    return replace(alert, **texts, opens=level(alert.opens), closes=closes, english=alert.title)
 
 
 def in_a_line(text: str) -> str:

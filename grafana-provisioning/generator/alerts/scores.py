@@ -99,7 +99,7 @@ ON_SCORES = (
             GROUP BY "region")
             GROUP BY "region"
         """,
-        opens=above(2, lambda minutes: f"{minutes:g} of 10 minutes"),
+        opens=above(2, said="above 2 of 10 minutes"),
         closes="fewer",
         waits="5m",
         summary=f"{REGION}: the network has no part in the scores",
