@@ -10,6 +10,7 @@ import typer
 
 from schemas.areas import read_areas
 from schemas.errors import SettingsError, not_installed
+from schemas.languages import LANGUAGES, sentences_of
 from schemas.log_format import LOG_FORMAT, LOG_TIME
 from service.standing import HELD_HOURS
 from service.tokens import Role, make_token
@@ -17,6 +18,7 @@ from streaming.maps.outlines import read_streets
 from streaming.settings import Settings
 
 _FRAMES: Path = Settings.model_fields["frames"].default
+_LANGUAGE: str = Settings.model_fields["language"].default
 _AUDIT: Path = Settings.model_fields["audit"].default
 _ListenOption = Annotated[str, typer.Option(help="host:port; a host that other machines reach needs --tokens")]
 _TokensOption = Annotated[
@@ -34,6 +36,7 @@ _AreasOption = Annotated[
     Path | None, typer.Option(help="GeoJSON file of polygons, such as districts, to ask for by name")
 ]
 _NameOption = Annotated[str, typer.Option(help="Property of the polygons that holds their names")]
+_LanguageOption = Annotated[str, typer.Option(envvar="RISK_LANGUAGE", help=f"Of the pages: {', '.join(LANGUAGES)}")]
 _UrlOption = Annotated[str, typer.Option(help="Behind a proxy: its address, which links begin with")]
 _OriginOption = Annotated[
     list[str] | None,
@@ -60,6 +63,7 @@ def serve(
     areas: _AreasOption = None,
     area_name: _NameOption = "name",
     streets: _StreetsOption = None,
+    language: _LanguageOption = _LANGUAGE,
     url: _UrlOption = "",
     origin: _OriginOption = None,
 ) -> None:
@@ -68,6 +72,7 @@ def serve(
     origins = _origins(origin or ())
     if streets:
         read_streets(streets, [])  # a mistake in it is said now
+    sentences_of("map", language)
     named = read_areas(areas, area_name) if areas else ()
     try:
         import uvicorn
@@ -77,7 +82,8 @@ def serve(
     except ModuleNotFoundError as error:
         raise not_installed(error, "serve") from error
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
-    chosen = {"areas": named, "streets": streets, "held_hours": held_hours, "url": url, "origins": origins}
+    chosen: dict[str, Any] = {"areas": named, "streets": streets, "held_hours": held_hours, "language": language}
+    chosen |= {"url": url, "origins": origins}
     service = opened(frames, audit=audit, tokens=tokens, rate=rate, **chosen)
     address = url.rstrip("/") or _to_open(host, port)
     typer.echo(f"the map is at {address}/, the document of the interface at {address}/openapi.json", err=True)

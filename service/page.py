@@ -1,13 +1,14 @@
 """The pages for people: the live map, and the form that a token is given in."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from functools import cache
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from service.live_map.parts import FOLDER, filled, part
+from schemas.languages import sentences_of
+from service.live_map.parts import FOLDER, PAGES, catalogue, filled, part
 from service.problems import problem
 from service.service import TheService, known_caller, token_of
 from service.sign_in import new_cookies, no_cookies, put_off
@@ -15,11 +16,10 @@ from service.sign_in import new_cookies, no_cookies, put_off
 router = APIRouter(include_in_schema=False)
 _KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 _FILES = {path.name: _KINDS[path.suffix] for path in sorted(FOLDER.iterdir()) if path.suffix in _KINDS}
-_LOGIN = Path(__file__).with_name("login.html").read_text(encoding="utf-8")
 _HEAD = """<link rel="icon" href="data:,">
 <link rel="stylesheet" href="page/page.css">
 <script type="module" src="page/from_service.js"></script>"""
-_MAP = filled(title="Incident risk", head=_HEAD)
+_MAP, _LOGIN = (page.read_text(encoding="utf-8") for page in PAGES)
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -33,7 +33,7 @@ async def live_map(request: Request, service: TheService) -> Response:
         return RedirectResponse(f"login{_view_of(request)}", 303)
     if not service.is_open:
         put_off(request, caller, service.now_s())
-    return _html(_MAP)
+    return _html(_map(service.language))
 
 
 @router.get("/page/{name}")
@@ -45,8 +45,8 @@ async def page_part(name: str) -> Response:
 
 
 @router.get("/login")
-async def form() -> Response:
-    return _html(_LOGIN.replace("{{hidden}}", "hidden"))
+async def form(service: TheService) -> Response:
+    return _html(_login(service.language, "hidden"))
 
 
 @router.post("/login")
@@ -55,13 +55,26 @@ async def sign_in(request: Request, service: TheService) -> Response:
     given = parse_qs((await request.body()).decode("utf-8", "replace")).get("token", [""])[0].strip()
     caller = known_caller(service, given)
     if caller is None:
-        return _html(_LOGIN.replace("{{hidden}}", ""), 401)
+        return _html(_login(service.language), 401)
     return _to_the_map(request, [] if service.is_open else new_cookies(request, given, caller, service.now_s()))
 
 
 @router.post("/logout")
 async def sign_out(request: Request, service: TheService) -> Response:
     return _to_the_map(request, [] if service.is_open else no_cookies(request))
+
+
+@cache
+def _map(language: str) -> str:
+    sentences = sentences_of("map", language)
+    slots = {"lang": language, "head": _HEAD + catalogue(sentences), "title": sentences.gettext("Incident risk")}
+    return filled(_MAP, sentences, **slots)
+
+
+@cache
+def _login(language: str, hidden: str = "") -> str:
+    """hidden: the attribute, unless it says that a token is not known."""
+    return filled(_LOGIN, sentences_of("map", language), lang=language, hidden=hidden)
 
 
 def _view_of(request: Request) -> str:

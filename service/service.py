@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from schemas.areas import Area, cells_inside
 from schemas.grid import Cells, Grid
+from schemas.languages import ENGLISH
 from schemas.left_behind.frame_file import StoredFrames
 from schemas.spec import SLUG
 from service.decisions import Decisions
@@ -67,6 +68,7 @@ class Service:
     held_hours: float = HELD_HOURS
     areas: Sequence[Area] = ()
     streets: FilePath | None = None
+    language: str = ENGLISH  # of the pages; answers are in English
     url: str = ""
     origins: Sequence[str] = ()
     answers: AnswerCache = field(default_factory=AnswerCache)

@@ -1,5 +1,6 @@
 // Is this picture current? Asked every second; until it is answered the map stays grey.
 import { $, make, put } from "./elements.js";
+import { locale, say, told } from "./language.js";
 import { DAY, HMS, plain, span, stamp } from "./words.js";
 
 const WARN_S = 3600; // before the sign-in ends
@@ -9,31 +10,37 @@ const CUT_AFTER_S = 28; // without a word from the service: three signs of life;
 export function ofService(region, now_s, heard_s) {
   const as_of_s = Date.parse(region.as_of) / 1000, isOld = region.stale || Math.abs(now_s - as_of_s) > region.stale_after_s;
   const isReplay = region.clock === "event" && isOld, scored_s = isReplay ? heard_s : as_of_s;
-  return { ...region, as_of_s, isReplay, stale: region.stale && !isReplay, since: isReplay ? "checked" : "scored", scored_s,
+  return { ...region, as_of_s, isReplay, stale: region.stale && !isReplay, scored_s,
     silent_s: now_s - heard_s };
 }
 
 /** The state: its name, its word, the sentence above the map, and what stands on the map. */
 export function judge({ scored_s, silent_s, shows, ...facts }, now_s) {
-  const age_s = now_s - scored_s, still = shows ? ` – still ${shows}, not what you chose` : "";
-  const last = `last ${facts.isReplay ? "check" : "score"} ${stamp(scored_s, facts.timezone, HMS)}, ${span(Math.max(0, age_s))} ago${still}`;
-  if (facts.isEnded) return ["ended", "TOKEN ENDED", `TOKEN ENDED: sign in – ${last}`, `sign in – ${last}`];
+  const age_s = now_s - scored_s, still = shows ? say(" – still {shows}, not what you chose", { shows }) : "";
+  const when = { time: stamp(scored_s, facts.timezone, HMS), span: span(Math.max(0, age_s)) };
+  const last = (facts.isReplay ? say("last check {time}, {span} ago", when) : say("last score {time}, {span} ago", when)) + still;
+  if (facts.isEnded) return ["ended", say("TOKEN ENDED"), say("TOKEN ENDED: sign in – {last}", { last }), say("sign in – {last}", { last })];
   if (-age_s > facts.tick_s)
-    return ["doubt", "CHECK CLOCK", `AGE UNKNOWN – this screen's clock is ${span(-age_s)} behind the scorer's: set it right`, `age unknown${still}`];
-  if (facts.stale || age_s > facts.stale_after_s) return ["stale", "STALE", `STALE – ${last}`, last];
-  if (silent_s > CUT_AFTER_S) return ["cut", "NO CONNECTION", `NO CONNECTION to the service for ${span(silent_s)} – ${last}`, last];
-  if (shows) return ["behind", "PREVIOUS CHOICE", `PREVIOUS CHOICE${still}: the service has not answered yet`, `still ${shows}`];
-  if (facts.isReplay) return ["replay", "REPLAY", "REPLAY: the clock is the incidents' own, and nothing here is for now", ""];
-  return ["live", "LIVE", "", ""];
+    return ["doubt", say("CHECK CLOCK"), say("AGE UNKNOWN – this screen's clock is {span} behind the scorer's: set it right", { span: span(-age_s) }), say("age unknown") + still];
+  if (facts.stale || age_s > facts.stale_after_s) return ["stale", say("STALE"), `${say("STALE")} – ${last}`, last];
+  if (silent_s > CUT_AFTER_S) return ["cut", say("NO CONNECTION"), say("NO CONNECTION to the service for {span} – {last}", { span: span(silent_s), last }), last];
+  if (shows) return ["behind", say("PREVIOUS CHOICE"), say("PREVIOUS CHOICE{still}: the service has not answered yet", { still }), say("still {shows}", { shows })];
+  if (facts.isReplay) return ["replay", say("REPLAY"), say("REPLAY: the clock is the incidents' own, and nothing here is for now"), ""];
+  return ["live", say("LIVE"), "", ""];
 }
 
 export const changeInWords = ({ since, says }, timezone) =>
-  `The forecast follows a change since ${stamp(Date.parse(since) / 1000, timezone, DAY)}: ${says.replaceAll(" x ", " × ")}`;
+  say("The forecast follows a change since {day}: {change}", { day: stamp(Date.parse(since) / 1000, timezone, DAY), change: says.split(", ").map(told).join(", ").replaceAll(" x ", " × ") });
+
+const ageInWords = ({ isReplay, scored_s }, now_s) => {
+  const age = { span: span(Math.max(0, now_s - scored_s)) };
+  return isReplay ? say("checked {span} ago", age) : say("scored {span} ago", age);
+};
 
 export function showState(facts, now_s) {
   const [state, word, says, why] = judge(facts, now_s), { as_of_s, timezone, model } = facts;
   document.body.dataset.state = state;
-  put("state", word); put("age", `${facts.since} ${span(Math.max(0, now_s - facts.scored_s))} ago`);
+  put("state", word); put("age", ageInWords(facts, now_s));
   put("banner", says); $("banner").hidden = !says;
   const veil = $("veil"), isGrey = Boolean(why);
   if (veil.hidden === isGrey) veil.hidden = !isGrey;
@@ -43,17 +50,17 @@ export function showState(facts, now_s) {
   }
   $("sign-in").hidden = state !== "ended";
   const left_s = facts.signed_in_until_s - now_s;
-  put("ending", `Signed in until ${stamp(facts.signed_in_until_s, timezone, HMS)}, for another ${span(left_s)}. To stay signed in, choose anything on this page.`);
+  put("ending", say("Signed in until {time}, for another {span}. To stay signed in, choose anything on this page.", { time: stamp(facts.signed_in_until_s, timezone, HMS), span: span(left_s) }));
   $("ending").hidden = state === "ended" || left_s <= 0 || left_s > WARN_S;
   put("local", stamp(as_of_s, timezone, HMS));
-  put("zone", stamp(as_of_s, timezone, { timeZoneName: "short" }, "en-US").split(", ").pop());
+  put("zone", stamp(as_of_s, timezone, { timeZoneName: "short" }, locale === "en-GB" ? "en-US" : locale).split(", ").pop());
   put("date", stamp(as_of_s, timezone, DAY)); put("utc", `${stamp(as_of_s, "UTC", HMS)} UTC`);
-  put("clock-name", facts.isReplay ? "Replay clock" : "As of");
-  put("model", facts.baseline_only ? "baseline" : model);
+  put("clock-name", facts.isReplay ? say("Replay clock") : say("As of"));
+  put("model", facts.baseline_only ? say("baseline") : model);
   const reason = model.includes(":") ? ` (${model.slice(model.indexOf(":") + 1)})` : "";
-  put("fallback", `Baseline only: these are the usual figures for this hour of the week, the network gave no scores${reason}.`);
+  put("fallback", say("Baseline only: these are the usual figures for this hour of the week, the network gave no scores{reason}.", { reason }));
   $("fallback").hidden = !facts.baseline_only;
-  put("expired", `EXPIRED: ${facts.expired}.`);
+  put("expired", facts.expired ? say("EXPIRED: {reason}.", { reason: told(facts.expired) }) : "");
   $("expired").hidden = !facts.expired;
   const { change } = facts;
   if (change) put("change", changeInWords(change, timezone));

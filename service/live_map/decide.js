@@ -1,9 +1,11 @@
 // What people decided of places, in words, and the form for the place of the pinned cell. No number changes by it.
 import { $, make, put } from "./elements.js";
+import { say } from "./language.js";
 import { ALL, cellOf, idOf, plain, stamp } from "./words.js";
 
+const WORDS = { acknowledged: say("acknowledged"), overridden: say("overridden") };
 const HM = { hour: "2-digit", minute: "2-digit" };
-const rectangle = ({ first, last }) => (first === last ? first : `${first} to ${last}`);
+const rectangle = ({ first, last }) => (first === last ? first : say("{first} to {last}", { first, last }));
 export const hasEnded = ({ until }) => Date.parse(until) <= Date.now();
 
 function holds({ first, last }, cell, grid) {
@@ -19,13 +21,14 @@ export function decidedOn(cell, place, category, picture) {
   return picture.decisions.filter((one) => one === ofPlace || (isOf(one) && holds(one, cell, picture.grid)));
 }
 
-export const inShort = ({ what, until }, { timezone }) => `${what} until ${stamp(Date.parse(until) / 1000, timezone, HM)}`;
+export const inShort = ({ what, until }, { timezone }) => say("{decided} until {time}", { decided: WORDS[what], time: stamp(Date.parse(until) / 1000, timezone, HM) });
 
 /** For the card: what was decided, with a button that withdraws it for who may. */
 export function inFull(decision, picture) {
   const { what, category, first, last, reason, by } = decision, short = inShort(decision, picture);
-  const says = make("p", `${short[0].toUpperCase()}${short.slice(1)} by ${by}: ${reason} (${plain(category)}, ${rectangle(decision)}). The forecast is not changed. `);
-  const withdraw = Object.assign(make("button", "Withdraw", "tag"), { onclick: () => send(picture, { what: "withdrawn", category, first, last, reason: `${what} before` }) });
+  const parts = { decision: short[0].toUpperCase() + short.slice(1), by, reason, category: plain(category), place: rectangle(decision) };
+  const says = make("p", `${say("{decision} by {by}: {reason} ({category}, {place}). The forecast is not changed.", parts)} `);
+  const withdraw = Object.assign(make("button", say("Withdraw"), "tag"), { onclick: () => send(picture, { what: "withdrawn", category, first, last, reason: `${what} before` }) });
   if (picture.may_decide) says.append(withdraw);
   return says;
 }
@@ -36,7 +39,7 @@ export function offerDecision(picture, cell, place, category) {
   if ($("decide").hidden) return put("decided", "");
   const [first, last] = place ? [place.cells[0], place.cells.at(-1)] : [idOf(cell, picture.grid), idOf(cell, picture.grid)];
   const target = { category: place?.category ?? category, first, last };
-  put("decide-on", `Decide on ${plain(target.category)} at ${rectangle(target)}`);
+  put("decide-on", say("Decide on {category} at {place}", { category: plain(target.category), place: rectangle(target) }));
   $("decide").onsubmit = (event) => {
     event.preventDefault();
     send(picture, { ...target, what: $("what").value, reason: $("reason").value, hours: +$("hours").value });
@@ -45,8 +48,8 @@ export function offerDecision(picture, cell, place, category) {
 async function send(picture, decision) {
   try {
     await picture.decide(decision);
-    put("decided", "On record."); $("reason").value = "";
+    put("decided", say("On record.")); $("reason").value = "";
   } catch (error) {
-    put("decided", `Not decided: ${error.message}`);
+    put("decided", say("Not decided: {reason}", { reason: error.message }));
   }
 }

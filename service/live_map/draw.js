@@ -1,5 +1,6 @@
 // The map on its canvas: cells by a logarithmic scale of colours, lines of streets and areas, rings around chosen cells.
 import { $, css, make } from "./elements.js";
+import { figure } from "./language.js";
 
 // Where each class of colours begins; of chances and lifts the same everywhere, and on Grafana's map.
 const RISK_STEPS = [0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64];
@@ -59,10 +60,10 @@ export const colourOf = (value) => colours[steps.filter((step) => step <= value)
 
 export function drawLegend(measure) {
   const share = (place) => `${(100 * place) / colours.length}%`;
-  const say = { unusual: (step) => `+${step}`, lift: (step) => `×${+step.toFixed(2)}`, risk: (step) => `${+(100 * step).toFixed(3)} %`, expected: String }[measure];
+  const write = { unusual: (step) => `+${step}`, lift: (step) => `×${figure(+step.toFixed(2))}`, risk: (step) => `${figure(+(100 * step).toFixed(3))} %`, expected: figure }[measure];
   $("ramp").style.background = `linear-gradient(90deg, ${colours.map((colour, at) => `${colour} ${share(at)} ${share(at + 1)}`).join(", ")}), var(--sea)`;
   $("ticks").replaceChildren(...[...steps, ...end].map((step, at) => {
-    const tick = make("span", say(step));
+    const tick = make("span", write(step));
     tick.style.left = share(at + 1);
     return tick;
   }));

@@ -2,12 +2,13 @@
 import { ofService } from "./current.js";
 import { $, make, put } from "./elements.js";
 import { follow, pause } from "./follow.js";
+import { say, told as inWords } from "./language.js";
 import { askReach, forgetUnits } from "./reach.js";
 import { chosen, highest, offer, onChange, picture, show, showReach } from "./view.js";
-import { ALL, cellOf, idOf } from "./words.js";
+import { ALL, WHOLE, cellOf, idOf, plain } from "./words.js";
 
-const NO_SCORES = "No scores yet: the service has no frame, or does not answer. This page tries again.";
-const WHOLE = "whole region", AGAIN_S = 3, MOST_S = 15, PATIENCE_MS = 20_000;
+const NO_SCORES = say("No scores yet: the service has no frame, or does not answer. This page tries again.");
+const AGAIN_S = 3, MOST_S = 15, PATIENCE_MS = 20_000;
 let regions = [], left = null, land = {}, heard_s = Date.now() / 1000, turn = 0, isBusy = false, next = null, isEnded = false, withheld = null;
 
 /** The answer to one question. Only who is answered heard of the service; a refusal says how long to wait. */
@@ -48,7 +49,8 @@ async function work(steps, tries = 0, answered = new Map()) {
 }
 function showNone() {
   document.body.dataset.state = withheld ? "withheld" : "wait";
-  put("state", withheld ? "WITHHELD" : "WAIT"); put("banner", withheld ? `${withheld[0].toUpperCase()}${withheld.slice(1)}` : NO_SCORES);
+  const why = withheld && inWords(withheld);
+  put("state", why ? say("WITHHELD") : say("WAIT")); put("banner", why ? why[0].toUpperCase() + why.slice(1) : NO_SCORES);
 }
 async function begin(ask) {
   ({ regions } = await ask("v1/regions"));
@@ -76,7 +78,7 @@ async function load(ask) {
   const sum = (name) => cells.reduce((total, row) => total + row[name], 0);
   show({ ...found, ...around, area: found.area ?? WHOLE, grid, rows, places, least_days, decisions, may_decide, held: { ...found.held, cells: found.held.cells.map((id) => cellOf(id, grid)) }, areas, as_of_s: Date.parse(found.as_of) / 1000, timezone: region.timezone, active, inside: hasArea ? new Set(all.keys()) : null,
     facts: (now_s) => ({ ...ofService({ ...region, ...found }, now_s, heard_s), isEnded, signed_in_until_s: signedInUntil() }),
-    total: { name: found.area ?? WHOLE, expected: sum("expected"), usual: sum("usual"), observed_1h: sum("observed_1h") },
+    total: { name: found.area ?? plain(WHOLE), expected: sum("expected"), usual: sum("usual"), observed_1h: sum("observed_1h") },
     decide: (decision) => decide(address, decision),
     reach: picture?.region === region.region ? picture.reach : null,
     scoresOf: (one) => (one === cell ? details.scores.filter((row) => row.horizon === chosen.horizon && categories.includes(row.category)) : null) });
@@ -101,8 +103,8 @@ async function landOf(region, address) {
   const refused = asked.find(({ reason }) => reason?.wait_s) ?? (here[all] ? null : asked[0]);
   if (refused) throw refused.reason;
   const isWhole = paths.every((path) => here[path]), found = here.streets?.features ?? [], isPlace = ({ geometry }) => geometry.type === "Point";
-  const credit = found.length ? `Streets: ${here.streets.attribution}` : "";
-  put("credit", isWhole ? credit : "Streets or areas are missing: the service did not answer for them");
+  const credit = found.length ? say("Streets: {attribution}", { attribution: here.streets.attribution }) : "";
+  put("credit", isWhole ? credit : say("Streets or areas are missing: the service did not answer for them"));
   $("credit").hidden = !$("credit").textContent;
   return { outlines: here.outlines?.features.filter((one) => one.properties.area) ?? [], streets: found.filter((one) => !isPlace(one)),
     names: found.filter(isPlace).map(({ properties, geometry: { coordinates: [lon, lat] } }) => ({ name: properties.name, lat, lon })),
@@ -134,7 +136,7 @@ async function askForNews() {
 const signedInUntil = () => +(/risk_signed_in=(\d+)/.exec(document.cookie)?.[1] ?? 0);
 const leave = Object.assign(make("form"), { id: "leave", method: "post", action: "logout", hidden: !signedInUntil() });
 $("sign-in").onclick = () => location.reload(); // whoever guards this page asks who it is
-leave.append(make("button", "Sign out"));
+leave.append(make("button", say("Sign out")));
 document.querySelector("footer").append(leave);
 onChange(() => work(load));
 work(begin).then(() => follow("v1/stream", told, askForNews));

@@ -1,5 +1,6 @@
 // On request: which share of the expected calls free units have within reach, where they stand now. The page forgets it.
 import { $, put } from "./elements.js";
+import { decimals, say, told } from "./language.js";
 import { percent, plain, spotAt } from "./words.js";
 
 let units = []; // where they stand; none: nothing is asked
@@ -7,9 +8,11 @@ let turn = 0;
 
 function sayHow({ within, usual_within, expected, categories, horizon, areas, warnings, assumes }, minutes) {
   const [worst] = areas.filter((area) => area.within !== null).sort((a, b) => a.within - b.within);
-  const least = worst && areas.length > 1 ? ` Least in ${worst.area}: ${percent(worst.within)}.` : "";
-  put("within", `${percent(within)} of ${expected.toFixed(1)} expected calls (${categories.map(plain).join(", ")}, next ${plain(horizon)}) are within ${minutes} min of a free unit, usual ${percent(usual_within)}.${least} Dashed on the map: the cells out of reach with most calls. ${warnings.map((says) => `Note: ${says}.`).join(" ")}`);
-  $("within").title = assumes;
+  const least = worst && areas.length > 1 ? ` ${say("Least in {area}: {share}.", { area: worst.area, share: percent(worst.within) })}` : "";
+  const figures = { share: percent(within), calls: decimals(expected, 1), categories: categories.map(plain).join(", "), horizon: plain(horizon), minutes, usual: percent(usual_within) };
+  const how = say("{share} of {calls} expected calls ({categories}, next {horizon}) are within {minutes} min of a free unit, usual {usual}.", figures) + least;
+  put("within", [how, say("Dashed on the map: the cells out of reach with most calls."), ...warnings.map((warning) => say("Note: {warning}.", { warning: told(warning) }))].join(" "));
+  $("within").title = told(assumes);
 }
 
 /** Offers the form where units answer something here, and asks again for what it holds: of each picture anew.
@@ -20,7 +23,7 @@ export async function askReach(region, address, horizon, shows) {
     event.preventDefault();
     const lines = $("units").value.split("\n").filter((line) => line.trim());
     const spots = lines.map((line) => spotAt(line, region.grid)), wrong = spots.indexOf(null);
-    $("units").setCustomValidity(wrong < 0 ? "" : `"${lines[wrong]}" is no place in this region. Write latitude, longitude in degrees, or a cell.`);
+    $("units").setCustomValidity(wrong < 0 ? "" : say("\"{text}\" is no place in this region. Write latitude, longitude in degrees, or a cell.", { text: lines[wrong] }));
     if (!$("units").reportValidity()) return;
     units = spots.map(({ lat, lon }) => ({ lat, lon }));
     askReach(region, address, horizon, shows);
@@ -37,7 +40,7 @@ export async function askReach(region, address, horizon, shows) {
     shows({ units, bare: said.bare.map(({ cell }) => cell) });
   } catch (error) {
     if (mine !== turn) return;
-    put("within", `No answer: ${error.message}`);
+    put("within", say("No answer: {reason}", { reason: error.message }));
     shows(null);
   }
 }

@@ -11,21 +11,24 @@ import { showState } from "./current.js";
 import { decidedOn, hasEnded, inFull, inShort, offerDecision, onPlace } from "./decide.js";
 import { chooseScale, colourOf, corner, drawLegend, drawMap, drawPlaces, drawReach, drawRings, size, under } from "./draw.js";
 import { $, line, make, put, titles } from "./elements.js";
-import { ALL, MEASURES, SAY, cellOf, cellsName, count, happened, idOf, isUsual, nearest, percent, placeExample, placeName, placeOf, plain, seldom, spotAt, times, unknownIn } from "./words.js";
+import { say, sayMany } from "./language.js";
+import { CHOICES, MEASURES, SAY, WHOLE, cellOf, cellsName, count, happened, idOf, isUsual, nearest, percent, placeExample, placeName, placeOf, plain, seldom, spotAt, times, unknownIn } from "./words.js";
 import { zoomable } from "./zoom.js";
 
 const MOVES = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const UNITS = {
-  unusual: "incidents more than usual in the last 1, 2 or 4 hours, where chance alone shows as much once in",
-  risk: "probability of at least one incident in a cell",
-  expected: "expected incidents per cell",
-  lift: "expected divided by usual for this hour of the week",
+  risk: say("probability of at least one incident in a cell"),
+  expected: say("expected incidents per cell"),
+  lift: say("expected divided by usual for this hour of the week"),
 };
+const HIGHEST = { unusual: MEASURES.unusual, risk: say("Highest: risk"), expected: say("Highest: expected count"), lift: say("Highest: lift over usual") };
+const COLUMNS = [say("Cell"), say("Risk"), say("Expected"), say("Usual"), say("Lift"), say("Last hour")];
+const OF_PLACES = [say("Place"), say("Seen"), say("Usual"), say("In"), say("By chance, once in")];
 const isWall = new URLSearchParams(location.search).get("view") === "wall"; // for a screen that nobody touches
 if (isWall) document.body.dataset.view = "wall";
 const MOST = isWall ? 8 : 10; // cells in the list
 const LONGEST = 12; // names beside one another; more are a list to choose from
-const LABELS = { measure: (name) => MEASURES[name], area: (name) => name };
+const LABELS = { measure: (name) => MEASURES[name], area: (name) => (name === WHOLE ? plain(name) : name) };
 let hovered = null, changed = () => {};
 export let picture = null;
 let cursor = null, differs_s = null; // since when what is chosen is not what is shown
@@ -57,30 +60,30 @@ function choice(name, values) {
     input.onchange = () => { chosen[name] = value; remember(); if (name === "measure") redraw(); else tick(); changed(name); };
     label.append(input); chips.append(label);
   }
-  group.append(make("legend", name, "caps"), chips);
+  group.append(make("legend", CHOICES[name], "caps"), chips);
   return group;
 }
 
 /** Typing goes to a name that begins so. */
 function longChoice(name, values) {
-  const group = make("fieldset"), list = Object.assign(make("select"), { id: `choose-${name}`, ariaLabel: name });
+  const group = make("fieldset"), list = Object.assign(make("select"), { id: `choose-${name}`, ariaLabel: CHOICES[name] });
   list.append(...values.map((value) => Object.assign(make("option", (LABELS[name] ?? plain)(value)), { value, selected: value === chosen[name] })));
   list.onchange = () => { chosen[name] = list.value; remember(); tick(); changed(name); };
-  group.append(make("legend", name, "caps"), list);
+  group.append(make("legend", CHOICES[name], "caps"), list);
   return group;
 }
 
 /** A place in words, to be pinned. */
 function finder() {
-  const group = make("fieldset"), box = Object.assign(make("input"), { id: "find", type: "search", ariaLabel: "Coordinates or cell to pin" });
+  const group = make("fieldset"), box = Object.assign(make("input"), { id: "find", type: "search", ariaLabel: say("Coordinates or cell to pin") });
   box.onchange = () => {
     const cell = picture && box.value.trim() ? spotAt(box.value, picture.grid)?.cell ?? null : null;
-    box.setCustomValidity(cell === null && box.value.trim() ? "No such place in this region. Write latitude, longitude in degrees, or a cell." : "");
+    box.setCustomValidity(cell === null && box.value.trim() ? say("No such place in this region. Write latitude, longitude in degrees, or a cell.") : "");
     if (!box.reportValidity() || cell === null) return;
     cursor = cell; pin(cell);
   };
   box.oninput = () => box.setCustomValidity("");
-  group.append(make("legend", "place", "caps"), box);
+  group.append(make("legend", say("place"), "caps"), box);
   return group;
 }
 
@@ -123,13 +126,13 @@ export function ranked(rows, { places, grid } = picture) {
 function headline(ahead) {
   const [first, ...others] = picture.places, { as_of_s, timezone } = picture, where = picture.inside ? `${picture.area} – ` : "";
   if (!isUnusual()) return `${where}${MEASURES[chosen.measure]}: ${plain(chosen.category)}, ${ahead}`;
-  if (!first) return `${where}${isUsual(as_of_s, timezone)}: ${plain(chosen.category)}, last hours`;
-  const more = others.length ? `, and ${others.length} other place${others.length > 1 ? "s" : ""}` : "";
-  return `${where}More than usual: ${happened(first, picture)}${more}`;
+  if (!first) return `${where}${say("{state}: {category}, last hours", { state: isUsual(as_of_s, timezone), category: plain(chosen.category) })}`;
+  const more = others.length ? sayMany(", and {count} other place", ", and {count} other places", others.length) : "";
+  return `${where}${MEASURES.unusual}: ${happened(first, picture)}${more}`;
 }
 
 function redraw() {
-  const { grid, rows, total, places, least_days } = picture, ahead = `next ${plain(chosen.horizon)}`;
+  const { grid, rows, total, places, least_days } = picture, ahead = say("next {horizon}", { horizon: plain(chosen.horizon) });
   picture.more = new Map([...places].reverse().flatMap(({ cells, more }) => cells.map((id) => [cellOf(id, grid), more])));
   const best = ranked(rows);
   document.body.dataset.measure = chosen.measure;
@@ -137,14 +140,14 @@ function redraw() {
   put("region", plain(picture.region));
   for (const box of ["find", "units"]) if ($(box)) $(box).placeholder = placeExample(grid);
   put("caption", headline(ahead));
-  put("unit", isUnusual() ? `${UNITS.unusual} ${least_days} days or more seldom` : `${UNITS[chosen.measure]}, ${ahead}`);
-  put("total", `${total.name}: expected ${count(total.expected)} (usual ${count(total.usual)}), last hour ${total.observed_1h}`);
+  put("unit", isUnusual() ? say("incidents more than usual in the last 1, 2 or 4 hours, where chance alone shows as much once in {days} days or more seldom", { days: least_days }) : `${UNITS[chosen.measure]}, ${ahead}`);
+  put("total", say("{area}: expected {expected} (usual {usual}), last hour {seen}", { area: total.name, expected: count(total.expected), usual: count(total.usual), seen: total.observed_1h }));
   chooseScale(chosen.measure, rows.values());
   draw(best);
   showHighest(best);
   showAreas();
   look();
-  const says = isUnusual() ? $("caption").textContent : best.length ? `${$("unit").textContent}. Highest: ${brief(best[0][0]).join(", ")}` : "no scored cell";
+  const says = isUnusual() ? $("caption").textContent : best.length ? say("{unit}. Highest: {cell}", { unit: $("unit").textContent, cell: brief(best[0][0]).join(", ") }) : say("no scored cell");
   $("map").dataset.summary = `${plain(picture.region)}: ${says}`;
   tick();
 }
@@ -156,11 +159,11 @@ function draw(best = ranked(picture.rows)) {
   $("key-area").hidden = !picture.outlines.length;
 }
 function showHighest(best) {
-  put("top-name", isUnusual() ? MEASURES.unusual : `Highest: ${MEASURES[chosen.measure].toLowerCase()}`);
-  $("top-head").replaceChildren(titles(isUnusual() ? ["Place", "Seen", "Usual", "In", "By chance, once in"] : ["Cell", "Risk", "Expected", "Usual", "Lift", "Last hour"]));
+  put("top-name", HIGHEST[chosen.measure]);
+  $("top-head").replaceChildren(titles(isUnusual() ? OF_PLACES : COLUMNS));
   const isNone = isUnusual() && !picture.places.length;
   $("top-head").hidden = isNone;
-  $("top-none").replaceChildren(...(isNone ? [make("p", "No place stands out of what chance shows.", "quiet")] : []));
+  $("top-none").replaceChildren(...(isNone ? [make("p", say("No place stands out of what chance shows."), "quiet")] : []));
   $("top").replaceChildren(...best.map(([cell, row, place], at) => {
     const number = place ? picture.places.indexOf(place) + 1 : at + 1; // as on the map
     const open = Object.assign(make("button", place ? `${plain(place.category)} ${placeName(place, picture)}` : idOf(cell, picture.grid)), { title: place ? cellsName(place) : "" }), swatch = make("span", "", "swatch"), name = make("span", `${number} `, place ? "" : "one");
@@ -168,7 +171,7 @@ function showHighest(best) {
     open.id = `top-${idOf(cell, picture.grid)}`; open.onclick = () => pin(cell);
     name.append(swatch, open);
     const decision = place ? onPlace(place, picture) : decidedOn(cell, null, chosen.category, picture)[0];
-    if (isHeld(cell)) name.append(" ", make("span", "held by past counts", "tag"));
+    if (isHeld(cell)) name.append(" ", make("span", say("held by past counts"), "tag"));
     if (decision) name.append(" ", make("span", inShort(decision, picture), "tag"));
     const shown = line(place ? [name, String(place.observed), count(place.usual), `${place.hours} h`, seldom(place.once_in_days)]
       : [name, percent(row.risk), count(row.expected), count(row.usual), times(lift(row)), String(row.observed_1h)]);
@@ -182,7 +185,7 @@ function showAreas() {
   const isAny = picture.areas.length > 0;
   $("areas").hidden = !isAny;
   if (!isAny) return;
-  put("areas-name", `Areas: ${plain(chosen.category)}, next ${plain(chosen.horizon)}`);
+  put("areas-name", say("Areas: {category}, next {horizon}", { category: plain(chosen.category), horizon: plain(chosen.horizon) }));
   $("areas-rows").replaceChildren(...picture.areas.toSorted((a, b) => b.expected - a.expected).map((row) => {
     const open = make("button", row.area);
     open.onclick = () => choose("area", row.area);
@@ -212,17 +215,17 @@ function showCell() {
   const pinned = cellOf(chosen.cell, picture.grid), picked = [pointed(), pinned].find((one) => one !== null && picture.scoresOf(one));
   const cell = picked ?? highest(picture.rows), scores = picture.scoresOf(cell);
   if (!scores) return;
-  const head = make("div", "", "headline"), name = make("h2", `${picked !== undefined ? "Cell" : isUnusual() ? "Busiest cell" : "Highest cell"} ${idOf(cell, picture.grid)}`);
+  const head = make("div", "", "headline"), name = make("h2", `${picked !== undefined ? say("Cell") : isUnusual() ? say("Busiest cell") : say("Highest cell")} ${idOf(cell, picture.grid)}`);
   name.id = "cell-name"; head.append(name);
   if (cell === pinned) {
-    const free = make("button", "pinned ✕", "quiet");
-    Object.assign(free, { id: "free", title: "Unpin this cell", onclick: () => pin(null) });
+    const free = make("button", say("pinned ✕"), "quiet");
+    Object.assign(free, { id: "free", title: say("Unpin this cell"), onclick: () => pin(null) });
     head.append(free);
   }
-  const parts = [head, make("p", [`Centre ${placeOf(cell, picture.grid)}`, nearest(picture.names, [cell, cell], picture.grid)].filter(Boolean).join(", "), "quiet")];
-  if (isHeld(cell)) parts.push(make("p", `Held by past counts: among the ten riskiest for ${picture.held.hours} hours or more, and no incident was counted here in that time.`));
+  const parts = [head, make("p", [say("Centre {place}", { place: placeOf(cell, picture.grid) }), nearest(picture.names, [cell, cell], picture.grid)].filter(Boolean).join(", "), "quiet")];
+  if (isHeld(cell)) parts.push(make("p", say("Held by past counts: among the ten riskiest for {hours} hours or more, and no incident was counted here in that time.", picture.held)));
   parts.push(...decidedOn(cell, placeAround(cell), chosen.category, picture).map((one) => inFull(one, picture)));
-  if (!picture.active.has(cell)) parts.push(make("p", "No incident on record here, so there is no score.", "quiet"));
+  if (!picture.active.has(cell)) parts.push(make("p", say("No incident on record here, so there is no score."), "quiet"));
   else parts.push(...inWords(scores.find((one) => one.category === chosen.category), cell), tableOf(scores, chosen), ...made(scores, chosen));
   $("cell").replaceChildren(...parts);
 }
@@ -230,23 +233,24 @@ const isHeld = (cell) => !isUnusual() && picture.held.cells.includes(cell);
 const placeAround = (cell) => (isUnusual() && cell !== null ? picture.places.find(({ cells }) => cells.includes(idOf(cell, picture.grid))) : null);
 const saysOf = (cell) => {
   const place = placeAround(cell);
-  return place ? happened(place, picture) : "in the last hours, here and around";
+  return place ? happened(place, picture) : say("in the last hours, here and around");
 };
 function inWords(row, cell) {
-  if (row.support === "no_history") return [make("p", "no score", "big"), make("p", "No history in this category.", "quiet")];
-  if (isUnusual()) return [make("p", picture.more.has(cell) ? "in an unusual place" : "as usual", "big"), make("p", saysOf(cell), "quiet")];
-  const besides = chosen.measure === "lift" ? "" : ` (${times(lift(row))} of usual)`;
+  if (row.support === "no_history") return [make("p", say("no score"), "big"), make("p", say("No history in this category."), "quiet")];
+  if (isUnusual()) return [make("p", picture.more.has(cell) ? say("in an unusual place") : say("as usual"), "big"), make("p", saysOf(cell), "quiet")];
+  const besides = chosen.measure === "lift" ? "" : ` (${say("{times} of usual", { times: times(lift(row)) })})`;
   return [make("p", SAY[chosen.measure](scoreOf(row)), "big"), make("p", $("caption").textContent + besides, "quiet")];
 }
 function brief(cell) {
   const row = picture.rows.get(cell), name = idOf(cell, picture.grid);
-  if (picture.inside && !picture.inside.has(cell)) return [name, "not in the area"];
-  if (!row) return [name, "no incident on record"];
-  if (row.support === "no_history") return [name, "no history: no score"];
-  const lines = [`expected ${count(row.expected)}, usual ${count(row.usual)} (${times(lift(row))})`, `last hour ${row.observed_1h}`];
-  if (chosen.measure !== "risk") lines.unshift(`risk ${percent(row.risk)}`);
+  if (picture.inside && !picture.inside.has(cell)) return [name, say("not in the area")];
+  if (!row) return [name, say("no incident on record")];
+  if (row.support === "no_history") return [name, say("no history: no score")];
+  const figures = { expected: count(row.expected), usual: count(row.usual), times: times(lift(row)), seen: row.observed_1h, risk: percent(row.risk) };
+  const lines = [say("expected {expected}, usual {usual} ({times})", figures), say("last hour {seen}", figures)];
+  if (chosen.measure !== "risk") lines.unshift(say("risk {risk}", figures));
   if (row.support === "sparse") lines.push(TAGS.sparse);
-  return [`${name}: ${isUnusual() ? (picture.more.has(cell) ? saysOf(cell) : "as usual") : SAY[chosen.measure](scoreOf(row))}`, ...lines];
+  return [`${name}: ${isUnusual() ? (picture.more.has(cell) ? saysOf(cell) : say("as usual")) : SAY[chosen.measure](scoreOf(row))}`, ...lines];
 }
 function showTip(cell) {
   const tip = $("tip");

@@ -1,18 +1,21 @@
 // Numbers, times and places in words.
-export const ALL = "all"; // categories
-const NEAR_M = 5000; // a name says where a place is
-export const MEASURES = { unusual: "More than usual", risk: "Risk", expected: "Expected count", lift: "Lift over usual" };
+import { decimals, locale, say, sayMany } from "./language.js";
 
-export const count = (x) => (x === 0 ? "0" : x < 0.001 ? "<0.001" : x < 0.1 ? x.toFixed(3) : x < 10 ? x.toFixed(2) : x.toFixed(x < 100 ? 1 : 0));
-export const percent = (p) => (p === 0 ? "0 %" : p < 0.001 ? "<0.1 %" : p > 0.99 ? ">99 %" : `${(100 * p).toFixed(p < 0.1 ? 1 : 0)} %`);
-export const times = (x) => (Number.isFinite(x) ? `×${x.toFixed(x < 10 ? 2 : 0)}` : "–");
+export const ALL = "all", WHOLE = "whole region"; // categories; an area
+const NEAR_M = 5000; // a name says where a place is
+export const CHOICES = { region: say("region"), measure: say("measure"), category: say("category"), horizon: say("horizon"), area: say("area") };
+export const MEASURES = { unusual: say("More than usual"), risk: say("Risk"), expected: say("Expected count"), lift: say("Lift over usual") };
+
+export const count = (x) => (x === 0 ? "0" : x < 0.001 ? `<${decimals(0.001, 3)}` : decimals(x, x < 0.1 ? 3 : x < 10 ? 2 : x < 100 ? 1 : 0));
+export const percent = (p) => (p === 0 ? "0 %" : p < 0.001 ? `<${decimals(0.1, 1)} %` : p > 0.99 ? ">99 %" : `${decimals(100 * p, p < 0.1 ? 1 : 0)} %`);
+export const times = (x) => (Number.isFinite(x) ? `×${decimals(x, x < 10 ? 2 : 0)}` : "–");
 export const SAY = { risk: percent, expected: count, lift: times };
-export const plain = (slug) => (slug === ALL ? "all categories" : slug.replaceAll("_", " ").replace(/^(\d+)h$/, "$1 h"));
+export const plain = (slug) => (slug === ALL ? say("all categories") : slug === WHOLE ? say("whole region") : slug.replaceAll("_", " ").replace(/^(\d+)h$/, "$1 h"));
 export const span = (s) => (s < 100 ? `${Math.round(s)} s` : s < 5940 ? `${Math.round(s / 60)} min`
-  : s < 172800 ? `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min` : `${Math.floor(s / 86400)} days`);
+  : s < 172800 ? `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min` : sayMany("{count} day", "{count} days", Math.floor(s / 86400)));
 
 /** A place with more incidents than usual, in words; none of them is: of what is chosen, at this local hour. */
-export const seldom = (days) => (days >= 36_000 ? "100 years +" : days < 730 ? `${Math.round(days)} days` : `${Math.round(days / 365)} years`);
+export const seldom = (days) => (days >= 36_000 ? say("100 years +") : days < 730 ? sayMany("{count} day", "{count} days", Math.round(days)) : sayMany("{count} year", "{count} years", Math.round(days / 365)));
 /** The named place nearest to the middle of a rectangle of cells, within a few kilometres; "" for none. */
 export function nearest(names, [first, last], grid) {
   const between = (from, step, [low, high]) => from + ((low + high + 1) / 2) * step;
@@ -20,26 +23,26 @@ export function nearest(names, [first, last], grid) {
   const lon = between(grid.west_deg, grid.cell_lon_deg, [first, last].map((cell) => cell % grid.cols));
   const far_m = (place) => grid.cell_m * Math.hypot((place.lat - lat) / grid.cell_lat_deg, (place.lon - lon) / grid.cell_lon_deg);
   const [found] = names.filter((place) => far_m(place) < NEAR_M).sort((a, b) => far_m(a) - far_m(b));
-  return found ? `${first === last ? "near" : "around"} ${found.name}` : "";
+  return !found ? "" : first === last ? say("near {name}", found) : say("around {name}", found);
 }
 const endsOf = (cells, grid) => [cells[0], cells.at(-1)].map((id) => cellOf(id, grid));
-export const cellsName = ({ cells }) => (cells.length === 1 ? cells[0] : `${cells[0]} to ${cells.at(-1)}`);
+export const cellsName = ({ cells }) => (cells.length === 1 ? cells[0] : say("{first} to {last}", { first: cells[0], last: cells.at(-1) }));
 /** Where a place is: by a name on the map if there is one near, else by its cells; and its area. */
 export function placeName({ area, cells }, { grid, names }) {
-  if (cells.length === grid.rows * grid.cols) return "in the whole region";
-  return (nearest(names, endsOf(cells, grid), grid) || `at ${cellsName({ cells })}`) + (area ? ` (${area})` : "");
+  if (cells.length === grid.rows * grid.cols) return say("in the whole region");
+  return (nearest(names, endsOf(cells, grid), grid) || say("at {cells}", { cells: cellsName({ cells }) })) + (area ? ` (${area})` : "");
 }
 /** What happened in a place, and what is usual there. */
-export const happened = (place, picture) => `${plain(place.category)} ${placeName(place, picture)}, ${place.observed} in place of ${count(place.usual)} in ${place.hours} h`;
-export const isUsual = (at_s, zone) => `${+stamp(at_s, zone, { hour: "2-digit" }) % 18 < 6 ? "Tonight" : "Today"} is as usual`;
+export const happened = (place, picture) => say("{category} {place}, {observed} in place of {usual} in {hours} h", { ...place, category: plain(place.category), place: placeName(place, picture), usual: count(place.usual) });
+export const isUsual = (at_s, zone) => +stamp(at_s, zone, { hour: "2-digit" }, "en-GB") % 18 < 6 ? say("Tonight is as usual") : say("Today is as usual");
 
 export const HMS = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
 export const DAY = { weekday: "short", day: "numeric", month: "short", year: "numeric" };
-export function stamp(at_s, zone, options, locale = "en-GB") {
+export function stamp(at_s, zone, options, of = locale) {
   try {
-    return new Intl.DateTimeFormat(locale, { ...options, timeZone: zone, hourCycle: "h23" }).format(at_s * 1000);
+    return new Intl.DateTimeFormat(of, { ...options, timeZone: zone, hourCycle: "h23" }).format(at_s * 1000);
   } catch (error) {
-    if (error instanceof RangeError && zone !== "UTC") return stamp(at_s, "UTC", options, locale);
+    if (error instanceof RangeError && zone !== "UTC") return stamp(at_s, "UTC", options, of);
     throw error;
   }
 }
@@ -65,13 +68,13 @@ export const centreOf = (cell, { south_deg, west_deg, cell_lat_deg, cell_lon_deg
 /** How a place may be written: by the middle of this region. */
 export function placeExample(grid) {
   const cell = Math.floor(grid.rows / 2) * grid.cols + Math.floor(grid.cols / 2), { lat, lon } = centreOf(cell, grid);
-  return `${lat.toFixed(2)}, ${lon.toFixed(2)} or ${idOf(cell, grid)}`;
+  return say("{place} or {cell}", { place: `${lat.toFixed(2)}, ${lon.toFixed(2)}`, cell: idOf(cell, grid) });
 }
 export function placeOf(cell, grid) {
   const { lat, lon } = centreOf(cell, grid);
-  return `${Math.abs(lat).toFixed(4)}° ${lat < 0 ? "S" : "N"}, ${Math.abs(lon).toFixed(4)}° ${lon < 0 ? "W" : "E"}`;
+  return `${Math.abs(lat).toFixed(4)}° ${lat < 0 ? say("S") : say("N")}, ${Math.abs(lon).toFixed(4)}° ${lon < 0 ? say("W") : say("E")}`;
 }
 
 /** What is chosen and not there, in words; options: the values of each choice, the first of which is taken instead. */
 export const unknownIn = (options, chosen) => Object.entries(options).filter(([name, values]) => name in chosen && !values.includes(chosen[name]))
-  .map(([name, [first]]) => `There is no ${name} ${chosen[name]} here: ${plain(first)} is shown.`).join(" ");
+  .map(([name, [first]]) => say("There is no {choice} {value} here: {shown} is shown.", { choice: CHOICES[name], value: chosen[name], shown: plain(first) })).join(" ");

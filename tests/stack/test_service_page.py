@@ -20,6 +20,14 @@ from tests.harness.service import Client, is_there, leave_frame, running, toy_se
 from tests.harness.toy import toy_grid
 
 NORTH = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63], [-87.895, 41.605]]]
+# Into the address what does not fit into its box: all but the ticks of the scale, which may stand over its ends.
+CUT = """
+const all = [...document.querySelectorAll('body *')].filter((one) => one.checkVisibility() && one.clientWidth);
+const isInline = (one) => getComputedStyle(one).display === 'inline';
+const boxes = all.filter((one) => !one.closest('.unseen, .chips, #ticks') && !isInline(one));
+const cut = boxes.filter((one) => one.scrollWidth > one.clientWidth + 1);
+if (cut.length) location.hash += `&cut=${cut.map((one) => one.id || one.tagName)}`;
+"""
 OLD = "20240101T000000Z-0a1b2c3d"  # a model
 STREET = [[-87.9, 41.6], [-87.85, 41.64]]
 
@@ -204,6 +212,37 @@ def test_a_cell_that_past_counts_hold_is_called_so_in_list_and_card(browser, fol
     assert re.search(rf"^1 {first} held by past counts\t", scores["top"], re.MULTILINE)
     assert "Held by past counts: among the ten riskiest for 0 hours or more" in scores["cell"]
     assert "past counts" not in unusual["cell"]
+
+
+def test_in_german_words_numbers_and_plurals_are_german_and_nothing_is_cut(browser, folder):
+    given = {"hours": 2, "usual": 1.4, "rows": 2, "cols": 3}
+    places = [
+        Unusual(category=category, row=row, col=1, observed=12, days=days, **given)
+        for category, row, days in (("theft", 1, 40.0), ("battery", 3, 900.0), ("battery", 4, 36_500.0))
+    ]
+    leave_frame(folder, "neustadt", unusual=tuple(places))
+    leave_frame(folder, "altstadt", age_s=900, model=OLD)
+    leave_frame(folder, "probestadt", age_s=900, clock="event")
+    with running(the_service(folder, language="de")) as base:
+        new, risk, old, of_replay, wall, phone = browser(
+            {"url": f"{base}/#region=neustadt&cell=r001c001", "theme": "dark", "axe": True, "does": CUT},
+            {"url": f"{base}/#region=neustadt&measure=risk&category=battery"},
+            {"url": f"{base}/#region=altstadt&measure=expected", "theme": "dark", "does": CUT},
+            {"url": f"{base}/#region=probestadt", "does": CUT},
+            {"url": f"{base}/?view=wall#region=altstadt&measure=risk", "theme": "dark", "does": CUT},
+            {"url": f"{base}/#region=altstadt", "width": 390, "height": 844, "does": CUT},
+        )
+    said = "Mehr als üblich: theft in r001c001 bis r002c003 (North), 12 statt 1,40 in 2 h"
+    assert new["caption"] == f"{said}, und 2 weitere Orte"
+    assert [row.rsplit("\t", 1)[1] for row in new["top"].split("\n")] == ["40 Tage", "2 Jahre", "100 Jahre +"]
+    assert (new["axe"], new["title"]) == ([], "neustadt · Vorfallrisiko")
+    assert new["decide"].startswith("Entscheiden über theft in r001c001 bis r002c003")
+    assert "letzte Zählungen hier" in risk["cell"]
+    assert re.search(r"ganze Region: erwartet \d+,\d+ \(üblich \d+,\d+\), letzte Stunde \d+", risk["total"])
+    assert old["banner"].startswith("VERALTET – letzte Werte ")
+    assert re.fullmatch("ABGELAUFEN: Das Modell wurde vor [0-9]+ Tagen erstellt, .*", old["expired"])
+    assert of_replay["banner"].startswith("AUFZEICHNUNG: ")
+    assert [page["hash"].partition("cut=")[2] for page in (new, old, of_replay, wall, phone)] == [""] * 5
 
 
 def test_every_area_has_a_row_that_chooses_it(browser, folder):

@@ -5,12 +5,22 @@ import re
 import shutil
 from itertools import pairwise, product
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from service.live_map.parts import FOLDER, part
+from models.following.change import Shown, followed_change
+from models.readiness.answer import ASSUMES
+from schemas.frame import attribution_groups
+from schemas.languages import sentences_of
+from schemas.left_behind.withheld import Withheld
+from schemas.spec import COVARIATE, DAY_S
+from service.frames import expired
+from service.live_map.parts import FOLDER, catalogue, part
 from tests.harness.contrast import contrast, parts_of, seen_on
 from tests.harness.processes import run
+from tests.harness.service import Client, leave_frame, running, toy_service
 
 CSS = part("page.css")
 THEMES = [
@@ -84,7 +94,7 @@ console.log(JSON.stringify([of('risk', [0, 0.00249, 0.0025, 0.64, 1]), of('expec
 
 @needs_node
 def test_a_value_has_the_class_whose_begin_it_has_reached_and_no_expected_count_is_beyond_the_last(tmp_path):
-    risk, usual, highest, more = told_by_node(tmp_path, SCALE, "draw.js")
+    risk, usual, highest, more = told_by_node(tmp_path, SCALE, "draw.js", "language.js")
     assert risk[0] == ["a", "a", "b", "j", "j"]
     assert risk[1] == ["0.25 %", "0.5 %", "1 %", "2 %", "4 %", "8 %", "16 %", "32 %", "64 %", "100 %"]
     assert usual == [["j", "j"], ["0.005", "0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5"]]
@@ -106,7 +116,7 @@ console.log(JSON.stringify([of([5, 5], [5, 5]), of([0, 5], [0, 5]), of([1, 5], [
 
 @needs_node
 def test_a_place_is_called_by_a_name_within_five_kilometres_of_its_middle(tmp_path):
-    told = told_by_node(tmp_path, NEAR, "words.js")
+    told = told_by_node(tmp_path, NEAR, "language.js", "words.js")
     assert told[:5] == ["near Mill", "", "near Mill", "around Port", ""]
     assert told[5:] == ["There is no area Nord here: whole region is shown.", ""]
 
@@ -131,7 +141,7 @@ console.log(JSON.stringify([
 
 @needs_node
 def test_a_decision_holds_for_its_category_until_the_place_has_grown_to_more_than_twice(tmp_path):
-    places, cells, ended = told_by_node(tmp_path, DECIDED, "decide.js", "elements.js", "words.js")
+    places, cells, ended = told_by_node(tmp_path, DECIDED, "decide.js", "elements.js", "language.js", "words.js")
     assert places == [0, 0, -1, -1, -1, 1]
     assert cells == [[0], [], [0], [], [1]]
     assert ended == [True, False]
@@ -139,7 +149,7 @@ def test_a_decision_holds_for_its_category_until_the_place_has_grown_to_more_tha
 
 def test_the_page_names_no_other_server():
     names = [path.name for path in FOLDER.iterdir() if path.suffix in (".css", ".html", ".js")]
-    assert len(names) == 13
+    assert len(names) == 14
     for name in names:
         assert not re.search(r"https?://|//[a-z]+\.", part(name)), name
 
@@ -172,7 +182,7 @@ STATES = [
 @needs_node
 def test_how_far_the_picture_can_be_trusted_is_judged_also_without_the_service(tmp_path):
     asked = json.dumps([facts for _, *facts in STATES])
-    states = told_by_node(tmp_path, JUDGE % (NOW_S, asked), "current.js", "elements.js", "words.js")
+    states = told_by_node(tmp_path, JUDGE % (NOW_S, asked), "current.js", "elements.js", "language.js", "words.js")
     assert states == [state for state, *_ in STATES]
 
 
@@ -181,8 +191,43 @@ def test_a_change_that_the_forecast_follows_is_told_with_its_day_where_it_is(tmp
     change = {"since": "2026-03-04T04:30:00Z", "says": "05 to 08 h x 1.9, 2 cells x 3.0"}
     script = "import { changeInWords } from './current.js'; console.log(JSON.stringify(changeInWords(%s, %s)));"
     asked = script % (json.dumps(change), json.dumps("America/Chicago"))
-    said = told_by_node(tmp_path, asked, "current.js", "elements.js", "words.js")
+    said = told_by_node(tmp_path, asked, "current.js", "elements.js", "language.js", "words.js")
     assert said == "The forecast follows a change since Tue, 3 Mar 2026: 05 to 08 h × 1.9, 2 cells × 3.0"
+
+
+GERMAN = """
+globalThis.document = { documentElement: { lang: 'de' }, getElementById: () => ({ textContent: JSON.stringify(%s) }) };
+const { say, sayMany, told } = await import('./language.js');
+const { HMS, count, percent, seldom, span, stamp, times } = await import('./words.js');
+console.log(JSON.stringify({ told: %s.map(told), words: [span(90000 * 2), sayMany('{count} day', '{count} days', 1),
+  seldom(800), count(1.4), count(0.0001), percent(0.015), times(12.3), stamp(0, 'UTC', HMS), say('no entry')] }));
+"""
+
+
+def change_of(factors):
+    """As the job tells it, where they have lasted for ten days."""
+    shown = Shown(np.array(factors, float), np.ones(len(factors)))
+    return followed_change(lambda at_s: shown if at_s else None, 10 * DAY_S)[1]
+
+
+@needs_node
+def test_what_service_and_job_tell_and_all_numbers_are_in_the_language_of_the_page(tmp_path):
+    """The texts are theirs, so that a changed sentence is not left in English unseen."""
+    in_runs = [1, 1, 2, 2, 2, 1, 2, 1, 2, 1, 2, *[1] * 13, 1.5]  # of the hours of a day, then of cells
+    texts = [part for factors in (in_runs, [2] * 26) for part in change_of(factors).split(", ")]
+    texts += [Withheld(since_s=0, because="Beschluss").in_words(), *attribution_groups((COVARIATE,)).values(), ASSUMES]
+    texts.append(expired(SimpleNamespace(model="20240101T000000Z-0a1b2c3d", as_of_s=NOW_S + 2_000_000_000)))
+    spec = {"categories": ("ems", "theft"), "answered_by": ("ems",)}
+    leave_frame(tmp_path, model="baseline:damaged", age_s=900, **spec)
+    with running(toy_service(tmp_path)) as base:
+        unit = {"lat": 41.61, "lon": -87.89}
+        answer = Client(base).post("/v1/regions/riverton/posts", {"units": [unit], "reach_minutes": 3})
+    texts += json.loads(answer.data)["warnings"]
+    data = catalogue(sentences_of("map", "de")).split(">", 1)[1].removesuffix("</script>")
+    said = told_by_node(tmp_path, GERMAN % (data, json.dumps(texts)), "language.js", "words.js")
+    assert [text for text, german in zip(texts, said["told"], strict=True) if text == german] == []
+    assert said["told"][:3] == ["02 bis 05 Uhr x 2,0", "06 bis 07 Uhr x 2,0", "08 bis 09 Uhr x 2,0"]
+    assert said["words"] == ["2 Tage", "1 Tag", "2 Jahre", "1,40", "<0,001", "1,5 %", "×12", "00:00:00", "no entry"]
 
 
 FOLLOW = """
@@ -223,7 +268,7 @@ def test_a_stream_that_says_nothing_is_closed_and_opened_again_though_the_browse
 
 @needs_node
 def test_what_was_answered_is_not_asked_again_after_a_refusal_and_news_waits_for_its_turn(tmp_path):
-    parts = ("current.js", "follow.js", "from_service.js", "reach.js", "words.js")
+    parts = ("current.js", "follow.js", "from_service.js", "language.js", "reach.js", "words.js")
     told = told_by_node(tmp_path, ASKED.read_text(), *parts)
     assert told["first"] == {
         "regions": 1,
