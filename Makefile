@@ -37,7 +37,7 @@ docs: ## the site of all pages, out/docs/index.html; a warning is an error
 	@.ci/setup
 	@$(PYTHON) -m sphinx -q -E -W --keep-going -c docs . out/docs
 
-pages: ## what code writes of the files that people copy: .env.example, the contract's schemas, the interface's openapi.json
+pages: ## what code writes: .env.example, the contract's schemas, the interface's openapi.json, the catalogues of translations
 	@.ci/setup
 	@$(PYTHON) -m docs.written
 

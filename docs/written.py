@@ -1,7 +1,7 @@
 """What code knows of itself, as Markdown: `make docs` puts it in place of a page's `<!-- written: NAME -->`.
 
-`make pages` writes the files that people copy: the settings in .env.example, the schemas of the contract, and the
-interface of the service.
+`make pages` writes the files that people copy, the settings in .env.example, the schemas of the contract and the
+interface of the service, and the catalogues of translations.
 """
 
 import html
@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from typer.cli import get_docs_for_click
 
+from docs import catalogues
 from docs.contract import documents
 from docs.measurements import MEASUREMENTS
 from docs.public_names import public_names
@@ -97,10 +98,11 @@ def env_example() -> str:
     return head + ENV_HEAD_ENDS + "".join(lines)
 
 
-def files() -> dict[Path, str]:
-    """The files that code writes, with their texts."""
+def files() -> dict[Path, bytes]:
+    """The files that code writes, with their contents."""
     interface = json.dumps(document(), indent=1) + "\n"
-    return {ENV_EXAMPLE: env_example(), **documents(), OPENAPI: interface}
+    texts = {ENV_EXAMPLE: env_example(), **documents(), OPENAPI: interface}
+    return {**{path: text.encode() for path, text in texts.items()}, **catalogues.files()}
 
 
 def metrics() -> str:
@@ -150,7 +152,7 @@ def dead_letter() -> str:
 
 
 def alerts() -> str:
-    from generator.alerts import ALERTS  # of grafana-provisioning/, which `make pages` does without
+    from generator.alerts import ALERTS  # of grafana-provisioning/, which is on the path by then
     from generator.runbook import guide
 
     return guide(ALERTS)
@@ -191,6 +193,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 if __name__ == "__main__":
-    for path, text in files().items():
-        path.write_text(text, encoding="utf-8")
+    sys.path.append(str(ROOT / "grafana-provisioning"))
+    for path, content in files().items():
+        path.write_bytes(content)
         sys.stdout.write(f"{path.name} written\n")

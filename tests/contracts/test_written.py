@@ -6,9 +6,9 @@ from docs.written import PARTS, PLACE, files, filled
 from tests.contracts.test_readme import PAGES, ROOT
 
 
-@pytest.mark.parametrize(("path", "text"), files().items(), ids=lambda value: getattr(value, "name", ""))
-def test_a_file_is_what_code_writes(path, text):
-    assert path.read_text(encoding="utf-8") == text, "run `make pages` and commit the result"
+@pytest.mark.parametrize(("path", "content"), files().items(), ids=lambda value: getattr(value, "name", ""))
+def test_a_file_is_what_code_writes(path, content):
+    assert path.read_bytes() == content, "run `make pages` and commit the result"
 
 
 def test_every_part_that_code_writes_has_one_page():

@@ -1,0 +1,118 @@
+"""The catalogues of schemas/languages, brought in line with the product: what it says, each with its translation.
+
+`make pages` writes them. A sentence that is new gets an entry without a translation, and one that is gone loses it.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from gettext import NullTranslations
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
+
+from models.readiness.answer import ASSUMES
+from schemas.event import ORIGINS
+from schemas.frame import attribution_groups
+from schemas.languages import FOLDER, PARTS, Part, figure
+from schemas.spec import COVARIATE
+from service.live_map.parts import FOLDER as MAP_FOLDER
+from service.live_map.parts import PAGES, filled
+from streaming.documents import facts
+
+Sentence = tuple[str | tuple[str, str], str | None]  # or its forms for one and for many; its context
+MARKS: dict[str, tuple[int, ...] | None] = {"say": None, "sayMany": (1, 2), "written": None}  # in code
+_WIDTH = 120
+
+
+class _Asked(NullTranslations):
+    """Keeps what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sentences: dict[Sentence, None] = {}
+
+    def gettext(self, message: str) -> str:
+        self.sentences[message, None] = None
+        return message
+
+    def pgettext(self, context: str, message: str) -> str:
+        self.sentences[message, context] = None
+        return message
+
+
+def _of_map() -> Iterator[Sentence]:
+    asked = _Asked()
+    for page in PAGES:
+        filled(page.read_text(encoding="utf-8"), asked, lang="", head="", title="", hidden="")
+    yield from asked.sentences
+    yield "Incident risk", None
+    for script in sorted(MAP_FOLDER.glob("*.js")):
+        yield from _marked("javascript", script, {"parse_template_string": True})
+    yield from ((text, None) for text in (*attribution_groups((COVARIATE,)).values(), ASSUMES))
+
+
+def _of_alerts() -> Iterator[Sentence]:
+    from generator.files import json_files  # of grafana-provisioning/
+
+    asked = _Asked()
+    json_files(asked)
+    yield from asked.sentences
+
+
+def _of_guide() -> Iterator[Sentence]:
+    asked = _Asked()
+    figure("", asked)
+    yield from asked.sentences
+    spaces = {name: str(value).lower() for name, value in facts.SPACES.items()}
+    yield from _marked("jinja2.ext:babel_extract", facts.TEMPLATES / (facts.GUIDE + facts.SUFFIX), spaces)
+    yield from _marked("python", Path(facts.__file__), {})
+    yield from ((origin.replace("_", " "), None) for origin in ORIGINS)
+
+
+SAID: dict[Part, Callable[[], Iterable[Sentence]]] = {"map": _of_map, "alerts": _of_alerts, "guide": _of_guide}
+
+
+def _marked(kind: str, path: Path, options: dict[str, object]) -> Iterator[Sentence]:
+    marks = {**MARKS, "_": None, "gettext": None}
+    with path.open("rb") as file:
+        for _, message, _, context in extract(kind, file, marks, options=options):
+            yield message, context
+
+
+def catalogue(part: Part, language: str) -> Catalog:
+    """What the product says of this part, with the translations that the language's file has."""
+    path, catalogue = FOLDER / language / f"{part}.po", _Bare(locale=language)
+    before = read_po(io.BytesIO(path.read_bytes())) if path.exists() else Catalog(locale=language)
+    for message, context in dict.fromkeys(SAID[part]()):
+        entry = before.get(message, context)
+        catalogue.add(message, entry.string if entry else None, context=context).flags.clear()  # guesses of formats
+    return catalogue
+
+
+class _Bare(Catalog):
+    """Without the dates and the program's version in its head, so that the same sentences are the same bytes."""
+
+    @property
+    def mime_headers(self) -> list[tuple[str, str]]:
+        kind = "text/plain; charset=utf-8"
+        return [("Language", str(self.locale)), ("Content-Type", kind), ("Plural-Forms", self.plural_forms)]
+
+
+def files() -> dict[Path, bytes]:
+    """The catalogues of every language: sources, and what gettext reads."""
+    written = {}
+    for language in sorted(path.name for path in FOLDER.iterdir() if any(path.glob("*.po"))):
+        for part in PARTS:
+            for suffix, write in ((".po", _write_po), (".mo", write_mo)):
+                content = io.BytesIO()
+                write(content, catalogue(part, language))
+                written[FOLDER / language / (part + suffix)] = content.getvalue()
+    return written
+
+
+def _write_po(file: io.BytesIO, catalogue: Catalog) -> None:
+    catalogue.header_comment, catalogue.fuzzy = "#", False
+    write_po(file, catalogue, width=_WIDTH)
