@@ -32,6 +32,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     missed: Ratio  # share of its incidents that lay outside of the top
     false_alarms: Ratio  # share of its area that was in the top and had no incident
     exposure_usual: float  # by what is usual alone, without the network
+    also_usual: float | None  # share of its cells in the top that are there by what is usual alone, too
+    still_in_top: float | None  # share of its cells in the top that were there a day before, too
     exposure_less: float  # if it alone reported 20 % less
     exposure_more: float  # if it alone reported 20 % more
     longest_stay_h: float  # of one cell in the top
@@ -103,6 +105,10 @@ def _figures(tally: Tally, series: int, group: int, enough: Mask, seed: int) -> 
     def exposure(part: str, among: Floats) -> float:
         return float(sums[part][:, group].sum() / among.sum() / share)
 
+    def share_of(part: str, whole: str) -> float | None:
+        among = sums[whole][:, group].sum()
+        return float(sums[part][:, group].sum() / among) if among else None
+
     lasting = tally.moments_in_top[is_member, series]
     return Figures(
         exposure=ratio("top", top * share),
@@ -111,6 +117,8 @@ def _figures(tally: Tally, series: int, group: int, enough: Mask, seed: int) -> 
         missed=ratio("missed", sums["observed"][:, group]),
         false_alarms=ratio("false_alarms", np.full(len(block), float(is_member.sum()))),
         exposure_usual=exposure("top_usual", sums["top_usual"][:, enough]),
+        also_usual=share_of("top_of_both", "top"),
+        still_in_top=share_of("still_in_top", "after_a_day"),
         exposure_less=exposure("top_less", top),
         exposure_more=exposure("top_more", top),
         longest_stay_h=float(tally.longest[is_member, series].max()) * tally.horizon_s / HOUR_S,

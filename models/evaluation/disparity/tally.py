@@ -13,9 +13,22 @@ from models.measures.cube import AnyFloats, Floats
 from models.scoring import means
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import DataError
-from schemas.spec import HOUR_S
+from schemas.spec import DAY_S, HOUR_S
 
-SUMS = ("expected", "observed", "top", "missed", "false_alarms", "top_usual", "top_less", "top_more")
+SUMS = (
+    *(
+        "expected",
+        "observed",
+        "top",
+        "missed",
+        "false_alarms",
+        "top_usual",
+        "top_of_both",
+        "after_a_day",
+        "still_in_top",
+    ),
+    *("top_less", "top_more"),
+)
 REPORTING = 0.2  # how much less, and more, one group is taken to report
 Mask = npt.NDArray[np.bool_]
 
@@ -32,12 +45,18 @@ class Tally:
     moments_in_top: Floats = field(default_factory=lambda: np.zeros(1))  # (cells, series)
     stay: Floats = field(default_factory=lambda: np.zeros(1))  # (cells, series) moments that it now lasts
     longest: Floats = field(default_factory=lambda: np.zeros(1))  # (cells, series) moments
+    tops: dict[int, Mask] = field(default_factory=dict)  # of the newest day, by moment
 
     def add(self, tick_s: int, expected: AnyFloats, usual: AnyFloats, observed: AnyFloats) -> None:
         """expected, usual, observed: (cells, series)."""
         members, first = self.groups.members, top_of(expected, self.top)
         less, more = (self._otherwise(expected, members, 1 + sign * REPORTING) for sign in (-1, 1))
-        parts = (expected, observed, first, observed * ~first, first & (observed == 0), top_of(usual, self.top))
+        of_usual, a_day_ago = top_of(usual, self.top), self.tops.get(tick_s - DAY_S)
+        since = np.zeros_like(first) if a_day_ago is None else first  # of them, a day ago is known
+        still = np.zeros_like(first) if a_day_ago is None else first & a_day_ago
+        wrong = (observed * ~first, first & (observed == 0))
+        parts = (expected, observed, first, *wrong, of_usual, first & of_usual, since, still)
+        self.tops = {at_s: top for at_s, top in self.tops.items() if at_s > tick_s - DAY_S} | {tick_s: first}
         self.sums.append(np.stack([*(members @ part for part in parts), less, more]))
         is_next = self.moments_s and tick_s == self.moments_s[-1] + self.horizon_s
         self.stay = np.where(first, self.stay * bool(is_next) + 1, 0.0)

@@ -23,21 +23,29 @@ _COLUMNS: dict[str, Callable[[Figures], str]] = {
     "false, %": lambda figures: f"{100 * figures.false_alarms.value:.1f}",
     "stay, h": lambda figures: f"{figures.longest_stay_h:.0f}",
     "spread": lambda figures: f"{figures.effective_cells:.1f}",
+    "still, %": lambda figures: _percent(figures.still_in_top),
+    "usual, %": lambda figures: _percent(figures.also_usual),
     "-20 %": lambda figures: f"{figures.exposure_less:.2f}",
     "+20 %": lambda figures: f"{figures.exposure_more:.2f}",
 }
 HEADINGS = ("group", "cells", *_COLUMNS, "forecast")
-NARROW = ("cells", "false, %", "spread")  # what a terminal has no room for
+NARROW = ("cells", "false, %", "spread", "still, %", "usual, %")  # what a terminal has no room for
 MEANING = (
     "exposure: the group's share of the cells that are put first, over its share of all cells, or of the people; "
     "came: its share of the incidents, over the same. Also a right forecast makes exposure less equal than incidents.",
     "came / expected: above 1 the forecast is too low there; missed: its incidents outside of the top; false: its "
     "area that was in the top and had no incident; stay: the longest of one cell in the top, without a break.",
-    "spread: as many cells that stand in the top equally often have its time there; -20 %, +20 %: its exposure if it "
-    "alone reported so much less or more, as the forecast is in proportion to what was reported.",
+    "spread: as many cells that stand in the top equally often have its time there; still: its cells in the top that "
+    "were there a day before, too; usual: those that are there by what is usual alone, without the network.",
+    "-20 %, +20 %: its exposure if it alone reported so much less or more, as the forecast is in proportion to what was "
+    "reported.",
     "Intervals: 95 %, by blocks of three days, from ten of them on. A group of fewer than 100 incidents or 5 cells is "
     "too few, and no part of any share. A group that reports less than what happens looks quieter here, too.",
 )
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f}"
 
 
 def _interval(ratio: Ratio) -> str:

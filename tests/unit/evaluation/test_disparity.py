@@ -98,6 +98,24 @@ def test_each_figure_is_that_of_a_plain_count():
         assert getattr(row.figures, name) == pytest.approx(len(again & group) / 5 / share)
 
 
+def test_what_stays_from_day_to_day_and_what_the_usual_puts_first_too_are_counted_cell_by_cell():
+    random = np.random.default_rng(6)
+    tally, ticks = Tally(groups=GROUPS, horizon_s=DAY_S // 4, top=6), [*range(12), *range(14, 30)]  # a gap of two
+    expected, usual = (random.gamma(2.0, 1.0, (30, GRID.cells)) for _ in range(2))
+    for tick in ticks:
+        tally.add(tick * DAY_S // 4, expected[tick][:, None], usual[tick][:, None], np.full((GRID.cells, 1), 50.0))
+    top, of_usual = ([set(riskiest(of, of, 6).tolist()) for of in each] for each in (expected, usual))
+    for row in rows_of({"6h": tally}, ["fire"]):
+        group = {cell for cell in range(GRID.cells) if "abc"[cell % 3] == row.group}
+        later = [tick for tick in ticks if tick - 4 in ticks]
+        known = sum(len(top[tick] & group) for tick in later)
+        still = sum(len(top[tick] & top[tick - 4] & group) for tick in later)
+        assert row.figures.still_in_top == pytest.approx(still / known)
+        both = sum(len(top[tick] & of_usual[tick] & group) for tick in ticks)
+        assert row.figures.also_usual == pytest.approx(both / sum(len(top[tick] & group) for tick in ticks))
+    assert len(tally.tops) == 4
+
+
 def test_a_gap_ends_a_stay():
     tally, one = Tally(groups=GROUPS, horizon_s=DAY_S, top=1), np.arange(GRID.cells, dtype=float)[:, None]
     for day in (0, 1, 3, 4, 5):
