@@ -37,8 +37,8 @@ MEANING = (
     "area that was in the top and had no incident; stay: the longest of one cell in the top, without a break.",
     "spread: as many cells that stand in the top equally often have its time there; still: its cells in the top that "
     "were there a day before, too; usual: those that are there by what is usual alone, without the network.",
-    "-20 %, +20 %: its exposure if it alone reported so much less or more, as the forecast is in proportion to what was "
-    "reported.",
+    "-20 %, +20 %: its exposure if it alone reported so much less or more, as the forecast is in proportion to what "
+    "was reported.",
     "Intervals: 95 %, by blocks of three days, from ten of them on. A group of fewer than 100 incidents or 5 cells is "
     "too few, and no part of any share. A group that reports less than what happens looks quieter here, too.",
 )
