@@ -82,7 +82,7 @@ def _ratio(panel: Axes, region: Mapping[str, Any]) -> None:
         day + 7, low, high, color=_CHAMPION, alpha=0.22, linewidth=0, label="bounds of the drift trigger"
     )
     panel.plot(day + 3.5, _column(region, "observed_over_expected"), color=_CHAMPION, marker=".", linestyle="none",
-               label="champion, one week")  # fmt: skip
+               label="its network alone, one week")  # fmt: skip
 
 
 def _events(panel: Axes, region: Mapping[str, Any], days: int) -> None:

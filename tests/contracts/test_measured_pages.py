@@ -123,6 +123,7 @@ def test_the_table_of_the_year():
     around = {
         "lost in the four weeks before the change": "lost_before",
         "lost from the change to the promotion": "lost_between",
+        "the same by the network alone": "lost_between_alone",
         "lost in the four weeks after it": "lost_after",
     }
     rows = [row_of(words, f"{moved[name]:g}", f"{quiet[name]:g}") for words, name in both.items()]
