@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -10,21 +11,25 @@ import numpy.typing as npt
 from models.baseline import BaselineConstants, Floats, OlderDays, cell_rate, mixed_cell_rate, profile_hours, region_rate
 from models.covariates import SeriesScale
 from models.dispersion import Dispersion
-from models.local_time import BLOCK_OF_HOUR, DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
-from models.neighbours import ring_sum
+from models.local_time import DAY_BLOCKS, HOURS
 from models.training.fit_dispersion import DISPERSIONS
+from models.training.fit_profile import (
+    SURELY_LIKELIER,
+    by_block,
+    by_hour_of_week,
+    choose_lift_prior,
+    choose_profile,
+    day_lift,
+    profile_of,
+)
 from models.training.outside_series import holiday_days
 from models.training.replay import IncidentHistory
-from schemas.grid import Grid
 from schemas.spec import DAY_S, DAYS_KEPT
 
 HALF_LIVES_DAYS = (30.0, 60.0, 120.0, 240.0, 480.0)
 LEVEL_HALF_LIVES_DAYS = (7.0, 14.0, 30.0, 60.0)  # whole weeks and more: weekdays differ
 SHRINK_DAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 160.0, 640.0, 2560.0)
-_SURELY_LIKELIER = 2.0  # nats that one more free number gains by chance in 5 of 100 cases
 OLDER_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the map of all days in a cell's rate
-PROFILE_PRIORS = (5.0, 20.0, 80.0, 320.0)  # incidents per hour of the week, spread as over all categories
-LIFT_PRIORS = (20.0, 50.0, 100.0, 200.0, 1e9)  # incidents per block of the day; the last leaves every cell the profile
 _LEAST_LIFT = 1e-4
 JUDGED_PERCENT = 15  # of the time, and as much before it to choose by
 _FINISHED_DAYS = DAYS_KEPT - 1  # the newest of the days that are kept is not over
@@ -62,6 +67,7 @@ class Choices(NamedTuple):
     profile_prior: float
     lift_prior: float
     older_share: float = 0.0  # of the map of all days; 0: the constants have no older days
+    profile_half_life_days: float = inf
 
 
 def fit_constants(history: IncidentHistory, blocks: Blocks) -> BaselineConstants:
@@ -71,20 +77,23 @@ def fit_constants(history: IncidentHistory, blocks: Blocks) -> BaselineConstants
 
 def choose(history: IncidentHistory, blocks: Blocks, report: Callable[[float], None] = lambda share: None) -> Choices:
     """The choices under which the validation block was least surprising, with constants from the training block."""
-    start = _flat_constants(history, blocks.validation_s)
+    start, chosen_by = _flat_constants(history, blocks.validation_s), (blocks.validation_s, blocks.test_s)
     half_life, shrink = _choose_memory(history, blocks, start, report)
-    profile_prior = _choose_profile_prior(history, blocks)
-    profile = _profile(*_by_hour(history, history.first_s, blocks.validation_s), profile_prior)
+    profile_prior, profile_half_life = choose_profile(history, *chosen_by)
+    profile = profile_of(
+        *by_hour_of_week(history, history.first_s, blocks.validation_s, profile_half_life), profile_prior
+    )
     memory = replace(start, half_life_days=np.array(half_life), shrink_days=np.array(shrink), profile=profile)
     level = _choose_level(history, blocks, memory)
-    lift_prior, share = _choose_lift_prior(history, blocks, profile), _choose_older_share(history, blocks, memory)
-    return Choices(half_life, level, shrink, profile_prior, lift_prior, share)
+    lift_prior, share = choose_lift_prior(history, profile, *chosen_by), _choose_older_share(history, blocks, memory)
+    return Choices(half_life, level, shrink, profile_prior, lift_prior, share, profile_half_life)
 
 
 def constants_until(history: IncidentHistory, until_s: int, choices: Choices) -> BaselineConstants:
     """Constants from all incidents before `until_s`. Dispersion is Poisson's until fitted."""
-    profile = _profile(*_by_hour(history, history.first_s, until_s), choices.profile_prior)
-    lift = day_lift(*_by_block(history, profile, history.first_s, until_s), choices.lift_prior, history.spec.grid)
+    by_hour = by_hour_of_week(history, history.first_s, until_s, choices.profile_half_life_days)
+    profile = profile_of(*by_hour, choices.profile_prior)
+    lift = day_lift(*by_block(history, profile, history.first_s, until_s), choices.lift_prior, history.spec.grid)
     return replace(
         _flat_constants(history, until_s),
         half_life_days=np.array(choices.half_life_days),
@@ -144,7 +153,7 @@ def _choose_memory(
                 loss += (rate - counts * np.log(rate)).sum(axis=0)
     best, shared = np.unravel_index(losses.sum(axis=2).argmin(), losses.shape[:2])
     of_best = losses[best]
-    apart = of_best.min(axis=0) < of_best[shared] - _SURELY_LIKELIER
+    apart = of_best.min(axis=0) < of_best[shared] - SURELY_LIKELIER
     chosen = np.where(apart, of_best.argmin(axis=0), of_best[:, ~apart].sum(axis=1).argmin())
     return HALF_LIVES_DAYS[best], tuple(SHRINK_DAYS[number] for number in chosen.tolist())
 
@@ -210,84 +219,3 @@ def _days(history: IncidentHistory, half_life: float, span: range, kept_days: in
         if (forgotten := day - kept_days) >= span.start:
             past = past - at_last * history.counts(forgotten * DAY_S, (forgotten + 1) * DAY_S)
             past_days -= at_last
-
-
-def _choose_profile_prior(history: IncidentHistory, blocks: Blocks) -> float:
-    """The prior of the profile by hour of the week under which the validation block was least surprising."""
-    incidents, exposure = _by_hour(history, history.first_s, blocks.validation_s)
-    later, later_exposure = _by_hour(history, blocks.validation_s, blocks.test_s)
-    surprise = []
-    for prior in PROFILE_PRIORS:
-        share = _profile(incidents, exposure, prior) * later_exposure
-        share = share / share.sum(axis=1, keepdims=True)
-        used = later_exposure > 0
-        surprise.append(-float((later * np.log(np.where(used, share, 1.0))).sum()))
-    return PROFILE_PRIORS[int(np.argmin(surprise))]
-
-
-def _profile(incidents: Floats, exposure: Floats, prior: float) -> Floats:
-    """(categories, 168) profile by hour of the week; its mean is 1."""
-    over_all = (incidents.sum(axis=0) + prior) / (
-        exposure + prior / max(incidents.sum() / max(exposure.sum(), 1.0), 1e-9)
-    )
-    over_all = over_all / over_all.mean()
-    mean = np.maximum(incidents.sum(axis=1, keepdims=True) / max(exposure.sum(), 1.0), 1e-9)  # incidents per hour
-    profile = (incidents + prior * over_all) / (mean * exposure + prior)
-    return np.asarray(profile / profile.mean(axis=1, keepdims=True))
-
-
-def _choose_lift_prior(history: IncidentHistory, blocks: Blocks, profile: Floats) -> float:
-    """The prior of the cells' lifts under which the validation block was least surprising."""
-    incidents, share = _by_block(history, profile, history.first_s, blocks.validation_s)
-    later, later_share = _by_block(history, profile, blocks.validation_s, blocks.test_s)
-    surprise = []
-    for prior in LIFT_PRIORS:
-        expected = day_lift(incidents, share, prior, history.spec.grid) * later_share
-        expected = expected / expected.sum(axis=2, keepdims=True)
-        surprise.append(-float((later * np.log(np.where(later_share > 0, expected, 1.0))).sum()))
-    return LIFT_PRIORS[int(np.argmin(surprise))]
-
-
-def day_lift(incidents: Floats, share: Floats, prior: float, grid: Grid) -> Floats:
-    """(cells, categories, 16) what a cell has of the profile: its own incidents over the profile's, shrunk.
-
-    A cell's category is shrunk to the cell, that to its 3 x 3 neighbourhood, that to 1. The share-weighted mean is 1.
-    incidents: (cells, categories, 16) incidents; share: (categories, 16) of the profile in each block, sums to 1.
-    """
-    expected = incidents.sum(axis=2, keepdims=True) * share
-    cell_seen, cell_expected = incidents.sum(axis=1), expected.sum(axis=1)
-    around_seen = ring_sum(cell_seen, grid) + cell_seen
-    around_expected = ring_sum(cell_expected, grid) + cell_expected
-    around = (around_seen + 2 * prior) / (around_expected + 2 * prior)
-    cell = (cell_seen + prior * around) / (cell_expected + prior)
-    lift = (incidents + prior * cell[:, None]) / (expected + prior)
-    return np.asarray(lift / (lift * share).sum(axis=2, keepdims=True))
-
-
-def _by_block(history: IncidentHistory, profile: Floats, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
-    """(cells, categories, 16) incidents of [start_s, stop_s), and (categories, 16) the profile's share, sums to 1."""
-    part = history.kept(start_s, stop_s)
-    hour = hour_of_week(history.incidents.occurred_s[part], history.spec.timezone).astype(np.intp)
-    cells, categories = history.spec.grid.cells, len(history.spec.categories)
-    series = history.incidents.cell[part].astype(np.intp) * categories + history.incidents.category[part]
-    incidents = np.bincount(series * DAY_BLOCKS + BLOCK_OF_HOUR[hour], minlength=cells * categories * DAY_BLOCKS)
-    weighed = profile * _kept_hours(history, start_s, stop_s)
-    share = weighed @ HOURS_OF_BLOCK.T
-    return incidents.reshape(cells, categories, DAY_BLOCKS).astype(np.float64), share / share.sum(axis=1, keepdims=True)
-
-
-def _by_hour(history: IncidentHistory, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
-    """(categories, 168) incidents and (168,) hours of [start_s, stop_s) by hour of the local week."""
-    part = history.kept(start_s, stop_s)
-    hour = hour_of_week(history.incidents.occurred_s[part], history.spec.timezone).astype(np.intp)
-    place = history.incidents.category[part].astype(np.intp) * HOURS + hour
-    categories = len(history.spec.categories)
-    incidents = np.bincount(place, minlength=categories * HOURS).astype(np.float64).reshape(categories, HOURS)
-    return incidents, _kept_hours(history, start_s, stop_s)
-
-
-def _kept_hours(history: IncidentHistory, start_s: int, stop_s: int) -> Floats:
-    """(168,) hours of [start_s, stop_s) in each hour of the local week, without those that are cut out."""
-    zone = history.spec.timezone
-    cut = sum((hours_within(*span, zone) for span in history.cut_spans(start_s, stop_s)), np.zeros(HOURS))
-    return np.maximum(hours_within(start_s, stop_s, zone) - cut, 0.0)
