@@ -14,9 +14,9 @@ from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
 from models.scoring import means
+from models.training.region_spec import spec_for
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import Trained, TrainingOptions, train
-from models.training.train_region import spec_for
 from schemas.errors import DataError
 from schemas.spec import DAY_S, HOUR_S, Spec
 

@@ -27,8 +27,8 @@ from models.readiness.question import BUSY, Posts, Question
 from models.readiness.reach import Drive, Reach, by_straight_line, metres_of
 from models.training.fit_baseline import Blocks, constants_until
 from models.training.fit_baseline import choose as choose_baseline
+from models.training.region_spec import spec_for
 from models.training.replay import IncidentHistory, Replay
-from models.training.train_region import spec_for
 from schemas.errors import DataError
 from schemas.grid import Cells, Floats, Grid
 from schemas.spec import DAY_S, HOUR_S

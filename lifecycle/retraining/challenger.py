@@ -20,10 +20,11 @@ from models.files.archive import KnownHours, day_text
 from models.hyperparameters import DEFAULT, RecipeFile
 from models.local_time import zone_of
 from models.training.outside_series import with_outside_series
+from models.training.region_spec import table_like
 from models.training.regions import RegionTask
 from models.training.replay import IncidentHistory
 from models.training.train import ReportProgress
-from models.training.train_region import PreparedTask, prepare, read_data, table_like, train_region
+from models.training.train_region import PreparedTask, prepare, read_data, train_region
 from schemas.errors import GateClosed
 from schemas.spec import DAY_S
 

@@ -100,9 +100,10 @@ def _print(rows: "Sequence[Row]", sentences: "Sequence[str]", console: Console) 
 
 def _past_of(artifact: Artifact, data: str, layout: str, masks: Path | None) -> "IncidentHistory":
     """What came, until the end of the last whole hour, as the artifact counts it."""
+    from models.training.region_spec import table_like
     from models.training.regions import RegionTask
     from models.training.replay import IncidentHistory
-    from models.training.train_region import read_data, table_like
+    from models.training.train_region import read_data
 
     spec = artifact.spec
     task = RegionTask(data=data, layout=layout, region=spec.region, merge=spec.merge, masks=str(masks or ""))

@@ -11,9 +11,9 @@ from models.features import FeatureEngine
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
 from models.scoring import score
+from models.training.region_spec import spec_for
 from models.training.replay import IncidentHistory
 from models.training.train import TrainingOptions, train
-from models.training.train_region import spec_for
 from schemas.frame import RiskFrame
 from streaming.rehearse.replay import parse_when
 from streaming.rehearse.sample import SAMPLE

@@ -12,9 +12,9 @@ from models.network import residual_of
 from models.scoring import means
 from models.training.card import card_text
 from models.training.outside_series import OutsideSeries, asked_within, missing_shares, missing_warnings
+from models.training.region_spec import spec_for
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import TrainingOptions, train
-from models.training.train_region import spec_for
 from schemas.covariate import NO_VALUES
 from schemas.errors import DataError
 from schemas.spec import CovariateSeries
