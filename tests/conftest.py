@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.harness.browser",
     "tests.harness.expected_skips",
     "tests.harness.fixtures",
+    "tests.harness.live_page",
     "tests.harness.needs",
     "tests.harness.object_store",
 ]

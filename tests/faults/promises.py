@@ -31,7 +31,7 @@ SHOWN_BY = {
     "tests/faults/": "real",
     "tests/stack/": "real",
     "tests/stack/test_broker.py": "part",
-    "tests/stack/test_service_page.py": "part",
+    "tests/stack/test_service_page": "part",
     "tests/stack/test_stores.py": "part",
     "tests/spark/": "part",
     "tests/spark/test_device.py::test_a_device_that_is_lost": "pure",

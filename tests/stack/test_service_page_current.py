@@ -1,0 +1,170 @@
+"""Is the live map current? It says so itself, in a real browser."""
+
+import os
+import signal
+import threading
+import time
+
+import msgspec
+import pytest
+
+from schemas.left_behind.withheld import Withheld, withheld_path
+from streaming.rehearse.broker import free_port
+from tests.harness.live_page import the_service
+from tests.harness.service import Client, is_there, leave_frame, running, waited
+from tests.harness.toy import toy_grid
+
+OLD = "20240101T000000Z-0a1b2c3d"  # a model
+
+
+def leave_when_followed(base, page_folder, ended):
+    """Another frame, once a page has drawn the first and follows the stream."""
+    client = Client(base)
+    while not ended.wait(0.3):
+        if b"incident_risk_service_streams 1.0" in client.get("/metrics").data:
+            leave_frame(page_folder, seed=8)
+            return
+
+
+def test_an_old_frame_is_grey_and_says_stale_in_large_letters(browser, page_folder):
+    leave_frame(page_folder, age_s=900, model=OLD)
+    with running(the_service(page_folder)) as base:
+        screens = [{"width": 1280, "height": 720}, {"width": 390, "height": 844}]
+        pages = browser(*({"url": f"{base}/", "theme": "dark", **screen} for screen in screens))
+    for page in pages:
+        assert page["state"] == "stale"
+        assert "STALE – last score" in page["banner"]
+        assert "15 min ago" in page["banner"]
+        assert page["veil"].startswith("STALE")
+        assert page["title"].startswith("STALE · ")
+        assert page["label"].startswith("STALE – last score")
+        assert page["expired"].startswith("EXPIRED: the model was made ")
+    assert pages[0]["card"] <= pages[0]["footer"]  # nothing covers anything
+
+
+def test_scores_that_are_withheld_leave_an_open_page_and_come_back(browser, page_folder):
+    leave_frame(page_folder)
+    word = Withheld(since_s=1_764_000_000, because="the council asked for it")
+    with running(the_service(page_folder)) as base:
+
+        def withhold_from_an_open_page():
+            waited(lambda: b"streams 1.0" in Client(base).get("/metrics").data)
+            withheld_path(page_folder).write_bytes(msgspec.json.encode(word))
+
+        threading.Thread(target=withhold_from_an_open_page).start()
+        until_it_goes = "await new Promise((done) => setTimeout(done, 15000));"
+        shown, again = {"url": f"{base}/", "does": until_it_goes}, {"url": f"{base}/"}
+        (withheld,) = browser(shown)
+        withheld_path(page_folder).unlink()
+        assert waited(lambda: Client(base).json("/v1/regions")["regions"][0]["withheld"] is None)
+        (live,) = browser(again)
+    assert withheld["state"] == "withheld"
+    assert withheld["banner"] == word.in_words().replace("scores", "Scores", 1)
+    assert not withheld["total"]
+    assert live["state"] == "live"
+    assert live["total"]
+
+
+def test_a_question_that_fails_is_asked_again_and_the_picture_before_it_is_grey(browser, page_folder):
+    leave_frame(page_folder)
+    pause = "await new Promise((done) => setTimeout(done, 300));"
+    lost = "const real = window.fetch; window.fetch = () => Promise.reject(new Error('lost')); "
+    lost += "document.getElementById('horizon-4h').click(); "
+    lost += f"for (let i = 0; i < 20 && document.body.dataset.state !== 'behind'; i++) {pause}"
+    answered = (
+        f"{lost} window.fetch = real; for (let i = 0; i < 40 && document.body.dataset.state !== 'live'; i++) {pause}"
+    )
+    with running(the_service(page_folder)) as base:
+        gone, back = browser(*({"url": f"{base}/#measure=risk", "does": does} for does in (lost, answered)))
+    assert (gone["caption"], gone["state"]) == ("Risk: all categories, next 1 h", "behind")
+    assert gone["veil"].startswith("PREVIOUS CHOICE")
+    assert "still riverton, all categories, 1 h, whole region, not what you chose" in gone["banner"]
+    assert "horizon=4h" in gone["hash"]
+    assert (back["caption"], back["state"]) == ("Risk: all categories, next 4 h", "live")
+
+
+def test_a_region_without_streets_is_shown_when_it_is_chosen(browser, page_folder):
+    leave_frame(page_folder, "riverton")
+    leave_frame(page_folder, "lakeside", grid=toy_grid(4, 4, south_deg=43.6, west_deg=-80.0))
+    chosen = "document.getElementById('region-lakeside').click();"
+    with running(the_service(page_folder)) as base:
+        (page,) = browser({"url": f"{base}/#region=riverton", "does": chosen})
+        scores = Client(base).json("/v1/regions/lakeside/scores")["cells"]
+    assert (page["state"], page["title"], page["credit"]) == ("live", "lakeside · Incident risk", None)
+    assert f"expected {sum(row['expected'] for row in scores):.1f}" in page["total"]
+
+
+def test_the_baseline_is_announced_with_its_reason(browser, page_folder):
+    leave_frame(page_folder, model="baseline:weights are damaged")
+    with running(the_service(page_folder)) as base:
+        (page,) = browser({"url": f"{base}/"})
+    assert page["state"] == "live"
+    assert page["fallback"].startswith("Baseline only: ")
+    assert "(weights are damaged)" in page["fallback"]
+
+
+def test_scores_that_are_ahead_of_the_screens_clock_are_in_doubt(browser, page_folder):
+    leave_frame(page_folder, age_s=-600)
+    with running(the_service(page_folder)) as base:
+        (page,) = browser({"url": f"{base}/"})
+    assert (page["state"], page["veil"].split("\n")[0]) == ("doubt", "CHECK CLOCK")
+
+
+def test_a_new_frame_is_drawn_by_itself(browser, page_folder):
+    first = leave_frame(page_folder)[1]
+    wait = "const now = () => document.getElementById('total').textContent, old = now();"
+    wait += "for (let i = 0; i < 80 && now() === old; i++) await new Promise((done) => setTimeout(done, 100));"
+    with running(the_service(page_folder)) as base:
+        ended = threading.Event()
+        leaving = threading.Thread(target=leave_when_followed, args=(base, page_folder, ended))
+        leaving.start()
+        (page,) = browser({"url": f"{base}/", "does": wait})
+        ended.set()
+        leaving.join()
+        second = Client(base).json("/v1/regions/riverton/scores")
+    totals = [float(first.expected[:, 0, 0].sum()), sum(row["expected"] for row in second["cells"])]
+    assert abs(totals[0] - totals[1]) > 0.1
+    assert f"expected {totals[1]:.1f}" in page["total"]
+
+
+@pytest.mark.nightly
+def test_a_service_that_hangs_is_no_longer_live_within_half_a_minute(browser, page_folder, commands):
+    """Its connections stay open, and the browser calls the stream open, too."""
+    leave_frame(page_folder)
+    port, stopped_s = free_port(), []
+    words = ("serve", "--listen", f"127.0.0.1:{port}")
+    with (page_folder / "log").open("wb") as log:
+        process = commands.popen("service", *words, out=(log, log), env={**os.environ, "RISK_FRAMES": str(page_folder)})
+
+    def hang():
+        leave_when_followed(f"http://127.0.0.1:{port}", page_folder, threading.Event())
+        time.sleep(3)
+        process.send_signal(signal.SIGSTOP)
+        stopped_s.append(time.time())
+
+    left = "while (document.body.dataset.state === 'live') await new Promise((done) => setTimeout(done, 100));"
+    left += "history.replaceState(null, '', '#' + Date.now());"
+    try:
+        assert waited(lambda: is_there(Client(f"http://127.0.0.1:{port}")))
+        thread = threading.Thread(target=hang)
+        thread.start()
+        (page,) = browser({"url": f"http://127.0.0.1:{port}/", "does": left})
+        thread.join()
+    finally:
+        process.kill()
+        process.wait()
+    assert (page["state"], page["veil"].split("\n")[0]) == ("cut", "NO CONNECTION")
+    assert 15 < int(page["hash"][1:]) / 1000 - stopped_s[0] < 30
+
+
+def test_no_decision_is_offered_on_a_replay_or_on_stale_or_expired_scores(browser, page_folder):
+    leave_frame(page_folder, "nowton")
+    leave_frame(page_folder, "replayton", age_s=900, clock="event")
+    leave_frame(page_folder, "staleton", age_s=900)
+    leave_frame(page_folder, "oldton", model=OLD)
+    with running(the_service(page_folder)) as base:
+        regions = ("nowton", "replayton", "staleton", "oldton")
+        pages = browser(*({"url": f"{base}/#measure=risk&cell=r001c001&region={region}"} for region in regions))
+    assert [page["state"] for page in pages] == ["live", "replay", "stale", "live"]
+    assert pages[0]["decide"].startswith("Decide on all categories at r001c001")
+    assert [page["decide"] for page in pages[1:]] == [None] * 3
