@@ -25,6 +25,7 @@ from streaming.settings import Settings
 
 _STREAMING = "org.apache.spark.sql.execution.streaming"
 _JAVA_IS_GONE = (Py4JError, ConnectionError)
+_RECORDED = ("ui.retainedJobs", "ui.retainedStages", "ui.retainedTasks", "sql.ui.retainedExecutions")
 
 
 @contextmanager
@@ -82,6 +83,7 @@ def _options(settings: Settings, classes_into: Path | None) -> dict[str, str]:
         "spark.driver.maxResultSize": settings.driver_memory,  # a day's first batch brings every region's counts
         "spark.driver.extraJavaOptions": " ".join(java_options),
         "spark.ui.enabled": "false",
+        **{f"spark.{what}": "20" for what in _RECORDED},  # 1,000 are tens of MiB that no one reads
         "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|jaas",  # the last is ours
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
