@@ -150,4 +150,6 @@ def data_warnings(table: IncidentTable, until_s: int, *, step_s: int) -> tuple[s
             f"{on_hour:,} of {len(table):,} times stand on the full hour, as where a file rounds them: nothing is "
             "learned of what happens within an hour; name the column with minutes, if there is one"
         )
+    if table.skipped.get("masked") == 0:
+        warnings.append("no incident lies in a mask: look whether their file has longitude before latitude")
     return tuple(warnings)

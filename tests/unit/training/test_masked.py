@@ -150,3 +150,10 @@ def test_masks_that_hold_everything_are_refused(town, tmp_path):
     path = mask_file(tmp_path / "all.geojson", box(-88, 40, -86, 42))
     with pytest.raises(DataError, match="incidents of the file are masked"):
         prepare(msgspec.structs.replace(task, masks=str(path)))
+
+
+def test_masks_that_hold_no_incident_as_with_exchanged_coordinates_are_warned_of(town, tmp_path):
+    task, _ = town
+    path = mask_file(tmp_path / "exchanged.geojson", [[lat, lon] for lon, lat in RING])
+    (warning,) = {*prepare(msgspec.structs.replace(task, masks=str(path))).warnings} - {*prepare(task).warnings}
+    assert warning.startswith("no incident lies in a mask: ")
