@@ -95,8 +95,9 @@ def table_like(table: IncidentTable, spec: Spec, *, region: str, cutoff_s: int) 
         faults.append("the artifact's network needs other features than this version computes")
     if faults:
         raise DataError(
-            f"--like: {'; '.join(faults)}",
-            remedy="correct the file or the option, or train without --like and start again with `checkpoint --reset`",
+            f"the data do not fit the artifact: {'; '.join(faults)}",
+            remedy="correct the file or an option, as --masks, or train without --like and start again with "
+            "`checkpoint --reset`",
         )
     positions = np.array([spec.categories.index(name) for name in table.categories], np.int16)
     return replace(table, categories=spec.categories, category=positions[table.category])

@@ -124,7 +124,9 @@ def test_a_training_like_an_artifact_of_other_masks_is_refused(town, tmp_path):
     (tmp_path / "groups.csv").write_text("cell,group\nr000c000,a\nr000c001,b\n")
     words += ["--layout", LAYOUT, "--artifacts", tmp_path, "--out", tmp_path / "out"]
     refused = CliRunner().invoke(app, [str(word) for word in words])
-    assert "digest of its masks" in str(refused.exception or refused.output)
+    said = str(refused.exception or refused.output)
+    assert "the data do not fit the artifact: digest of its masks" in said
+    assert "--masks" in said
 
 
 def test_an_archive_takes_a_file_with_the_masks_of_its_region_alone_and_says_them(town):
