@@ -234,13 +234,17 @@ class UnusualAnswer(Facts):
     places: list[UnusualPlace]
 
 
+# What nobody sees on the map, or what turns the direction of the words after it.
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+
+
 class _Decision(Closed):
     what: What
     category: str = Field(description="A category of the region, or `all`")
     first: CellId = Field(description="The south-western cell of a rectangle, as of an unusual place")
     last: CellId = Field(description="The north-eastern cell")
-    reason: Annotated[str, Field(max_length=LONGEST_REASON, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")] = Field(
-        description="Of the place and what was done, as `unit sent`; never of a person"
+    reason: Annotated[str, Field(max_length=LONGEST_REASON, pattern=rf"^[^{_UNSEEN}]*[^\s{_UNSEEN}][^{_UNSEEN}]*$")] = (
+        Field(description="Of the place and what was done, as `unit sent`; never of a person")
     )
 
 

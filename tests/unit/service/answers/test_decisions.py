@@ -81,11 +81,15 @@ def test_the_newest_decision_of_a_place_counts_also_after_a_restart_and_is_withd
         ({"reason": "x" * 121}, 422),
         ({"reason": " "}, 422),
         ({"reason": "two\nlines"}, 422),
+        ({"reason": "two\u2028lines"}, 422),
+        ({"reason": "\u00a0\u200b"}, 422),
+        ({"reason": "sent \u202etnes ton"}, 422),
         ({"officer": "A. Smith"}, 422),
         ({"what": "arrested"}, 422),
         ({"category": "arson"}, 404),
         ({"last": "r099c099"}, 404),
-        ({"first": "r002c003", "last": "r001c001"}, 422),
+        ({"first": "r002c001", "last": "r001c003"}, 422),
+        ({"first": "r001c003", "last": "r002c001"}, 422),
     ],
 )
 def test_what_cannot_be_decided_is_not_on_record(folder, wrong, status):
