@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from schemas.audit.log import record
 from schemas.audit.verify import read_log, verify
 from service.decisions import decisions_in
 from service.tokens import Tokens, make_token
@@ -60,9 +61,11 @@ def test_a_decision_is_on_record_and_in_force_in_every_process_until_it_ends(fol
 
 def test_the_newest_decision_of_a_place_counts_also_after_a_restart_and_is_withdrawn(folder):
     with running(toy_service(folder)) as base:
-        for decision in (SENT, FIREWORKS, {**SENT, "category": "battery"}):
+        for decision in (SENT, FIREWORKS, {**SENT, "category": "battery", "hours": 24}):
             assert Client(base).post(PATH, decision).status == 200
-    with running(toy_service(folder)) as base:
+    clock = Clock()
+    clock.ahead_s = 23 * 3600
+    with running(toy_service(folder, clock=clock)) as base:
         client = Client(base)
         assert [said(each)[:2] for each in in_force(client)] == [
             ("acknowledged", "unit sent"), ("overridden", "planned fireworks")]  # fmt: skip
@@ -134,6 +137,13 @@ def test_a_page_of_another_site_decides_nothing(folder, tokens):
             for who, origin in asked
         ]
     assert statuses == [403, 403, 403, 403, 200, 200]
+
+
+def test_a_decision_of_another_region_is_neither_in_force_nor_on_record_here(folder):
+    details = {**SENT, "region": "elsewhere", "until": "2999-01-01T00:00:00Z", "by": "desk"}
+    record(folder / "audit.jsonl", "place_decided", details, at_s=Clock()())
+    with running(toy_service(folder)) as base:
+        assert in_force(Client(base)) == Client(base).json(f"{PATH}/record")["decisions"] == []
 
 
 def test_an_address_of_two_methods_names_both_where_neither_is_asked(folder):
