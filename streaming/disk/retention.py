@@ -49,7 +49,8 @@ ARTIFACTS = Kept("artifacts, each with such counts and ids", f"RISK_ARTIFACTS/{_
 REGISTRY = Kept("versions in the registry, with the same", f"RISK_REGISTRY/{_VERSIONS}", DAYS_KEPT,
                 "the way back; champion, challenger and the champion before stay", "who promotes, the job")  # fmt: skip
 AUDIT = Kept("audit log: settings, versions, who decided", "RISK_AUDIT", DAYS_KEPT, "the AI Act asks for six months of "
-             "logs; set aside whole while no job runs, deleted after as long again")  # fmt: skip
+             "logs; set aside whole while no job runs, deleted after as long again",
+             "the job's user; decisions: also a token that may see the record")  # fmt: skip
 TABLE = (
     Kept("events, with places", "RISK_TOPIC", 0, "new checkpoints and `rebuild` read them again; seven days as shipped",
          "user `scorer`", "Kafka"),
