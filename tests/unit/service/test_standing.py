@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as replace_spec
 from typer.testing import CliRunner
 
 from schemas.left_behind.frame_file import StoredFrames
@@ -63,6 +64,16 @@ def test_what_was_not_seen_begins_anew():
     back = standing_after(standing_of(all_views), stored(all_views[0]))
     assert back.watched_since_s == START_S
     assert not any(with_gap.held(category, 0, 7) for category in ("all", *SPEC.categories))
+
+
+@pytest.mark.parametrize(
+    ("later_s", "spec", "is_joined"),
+    [(3300, SPEC, True), (3301, SPEC, False), (60, replace_spec(SPEC, grid=toy_grid(6, 5)), False)],
+)
+def test_frames_are_joined_where_counts_of_an_hour_leave_no_gap_and_the_grid_stays(later_s, spec, is_joined):
+    past = standing_of([toy_views(SPEC, as_of_s=START_S)])
+    standing = standing_after(past, stored(toy_views(spec, as_of_s=START_S + later_s)))
+    assert (standing.watched_since_s == START_S) is is_joined
 
 
 def test_the_scores_say_which_cells_past_counts_hold_and_since_when_that_is_known(tmp_path):
