@@ -48,7 +48,7 @@ class Row(msgspec.Struct, frozen=True):
     horizon: str
     cells: int
     figures: Figures | None
-    verdict: str  # of the forecast: even, too low, too high, too short or too few
+    verdict: str  # of the forecast: fits, too low, too high, too short or too few
 
 
 def rows_of(tallies: Mapping[str, Tally], categories: Sequence[str], *, seed: int = 0) -> list[Row]:
@@ -133,4 +133,4 @@ def _verdict(figures: Figures | None) -> str:
     total = figures.observed_over_expected
     if total.low is None or total.high is None:
         return "too short"
-    return "too low" if total.low > 1 else "too high" if total.high < 1 else "even"
+    return "too low" if total.low > 1 else "too high" if total.high < 1 else "fits"

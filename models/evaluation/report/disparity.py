@@ -39,6 +39,7 @@ MEANING = (
     "were there a day before, too; usual: those that are there by what is usual alone, without the network.",
     "-20 %, +20 %: its exposure if it alone reported so much less or more, as the forecast is in proportion to what "
     "was reported.",
+    "forecast: whether what came fits what was expected there, not whether groups are served alike.",
     "Intervals: 95 %, by blocks of three days, from ten of them on. A group of fewer than 100 incidents or 5 cells is "
     "too few, and no part of any share. A group that reports less than what happens looks quieter here, too.",
 )

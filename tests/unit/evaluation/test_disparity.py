@@ -58,7 +58,7 @@ def test_without_a_bias_the_interval_covers_1(biased):
     ratios = [row.figures.observed_over_expected for row in rows]
     covers = [ratio.low <= 1 <= ratio.high for ratio in ratios]
     assert sum(covers) >= 93
-    assert [row.verdict == "even" for row in rows] == covers
+    assert [row.verdict == "fits" for row in rows] == covers
     assert np.mean([ratio.high - ratio.low for ratio in ratios]) < 0.15
 
 
