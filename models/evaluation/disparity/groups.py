@@ -1,7 +1,7 @@
 """Groups of cells that somebody wants to compare, from a file outside of artifact, stream and store."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -49,14 +49,25 @@ def read_groups(path: Path, grid: Grid) -> Groups:
     """The groups of a file. Raises SettingsError, which says what is wrong with which row or area."""
     if not path.is_file():
         raise SettingsError(f"--groups {path} is no file", f"give {GROUPS}")
-    if path.suffix == ".csv":
-        groups = _of_csv(path, grid)
-    else:
-        areas = cells_of_areas(read_areas(path, "group"), [grid])[0]
-        groups = Groups.of({cell: name for name, cells in areas.items() for cell in cells.tolist()}, grid)
+    groups = _of_csv(path, grid) if path.suffix == ".csv" else _of_areas(path, grid)
     if len(groups.names) < 2:
         raise SettingsError(f"{path} has fewer than two groups in this region", f"give {GROUPS}")
     return groups
+
+
+def _of_areas(path: Path, grid: Grid) -> Groups:
+    try:
+        areas = cells_of_areas(read_areas(path, "group"), [grid])[0]
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error.message}", f"give {GROUPS}, a MultiPolygon for each group") from error
+    cells = [(cell, name) for name, of_area in areas.items() for cell in of_area.tolist()]
+    _refuse_twice(path, [cell for cell, _ in cells])
+    return Groups.of(dict(cells), grid)
+
+
+def _refuse_twice(path: Path, cells: Sequence[int]) -> None:
+    if len(set(cells)) < len(cells):
+        raise SettingsError(f"{path} has a cell twice", "give each cell, by its centre, one group")
 
 
 class _Row(msgspec.Struct):
@@ -74,8 +85,7 @@ def _of_csv(path: Path, grid: Grid) -> Groups:
             cells.append(grid.index_of(rows[-1].cell))
     except (OSError, ValueError, csv.Error, RiskError) as error:  # a ValidationError is a ValueError
         raise SettingsError(f"{path}, line {len(cells) + 2}: {error}", f"give {GROUPS}") from error
-    if len(set(cells)) < len(cells):
-        raise SettingsError(f"{path} names a cell twice", "give each cell one group")
+    _refuse_twice(path, cells)
     by_cell = dict(zip(cells, rows, strict=True))
     people = {cell: row.people for cell, row in by_cell.items()} if "people" in (reader.fieldnames or ()) else None
     return Groups.of({cell: row.group for cell, row in by_cell.items()}, grid, people)

@@ -16,6 +16,7 @@ from schemas.errors import SettingsError
 from schemas.frame import riskiest
 from streaming.watch.frame_watch import FrameWatch
 from tests.harness.batch import Rows, publisher_to, scored_row
+from tests.harness.masks import box
 from tests.harness.memory_sink import MemorySink
 from tests.harness.small_town import DAYS, LAYOUT, START_S, write_town
 from tests.harness.toy import toy_artifact, toy_grid, toy_spec
@@ -160,22 +161,31 @@ def test_a_wrong_file_of_groups_is_refused_with_its_line(tmp_path, content, faul
         read_groups(tmp_path / "groups.csv", GRID)
 
 
-def test_areas_are_groups_of_the_cells_whose_centres_they_hold(tmp_path):
+def areas_file(path, halves, name="group"):
+    """halves: by group, the columns of cells where it begins and ends."""
     lat, lon = GRID.corners()
-    halves = {"west": (lon[0], lon[2]), "east": (lon[2], lon[-1])}
     features = [
         {
             "type": "Feature",
-            "properties": {"group": name},
-            "geometry": {
-                "type": "Polygon",
-                "coordinates": [[[w, lat[0]], [e, lat[0]], [e, lat[-1]], [w, lat[-1]], [w, lat[0]]]],
-            },
+            "properties": {name: group},
+            "geometry": {"type": "Polygon", "coordinates": [box(lon[west], lat[0], lon[east], lat[-1])]},
         }
-        for name, (w, e) in halves.items()
+        for group, (west, east) in halves.items()
     ]
-    (tmp_path / "groups.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    groups = read_groups(tmp_path / "groups.geojson", GRID)
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def test_areas_that_share_a_cell_or_have_no_group_are_refused_with_what_the_command_takes(tmp_path):
+    with pytest.raises(SettingsError, match="has a cell twice"):
+        read_groups(areas_file(tmp_path / "a.geojson", {"west": (0, 3), "east": (2, -1)}), GRID)
+    with pytest.raises(SettingsError, match=r"area 1 has None as its name.*give .*a MultiPolygon for each") as refused:
+        read_groups(areas_file(tmp_path / "b.geojson", {"west": (0, 2), "east": (2, -1)}, name="district"), GRID)
+    assert "--area" not in str(refused.value)
+
+
+def test_areas_are_groups_of_the_cells_whose_centres_they_hold(tmp_path):
+    groups = read_groups(areas_file(tmp_path / "groups.geojson", {"west": (0, 2), "east": (2, -1)}), GRID)
     assert groups.names == ("east", "west")
     assert groups.of_cell.tolist() == [1, 1, 0, 0, 0] * GRID.rows
 
