@@ -87,7 +87,12 @@ def test_a_token_ends_within_seconds_of_its_line(base, folder):
     assert waited(lambda: client.get("/v1/regions").status == 401)
 
 
-@pytest.mark.parametrize("damage", [b"not json", b'{"name": "a"}', b'{"name": "\xff"}', None])
+# A role that is misspelt would open everything.
+LINE = b'{"name": "a", "sha256": "%s", ' % (b"0" * 64)
+MISSPELT = [LINE + b'"rol": "official"}', LINE + b'"role": "chief"}']
+
+
+@pytest.mark.parametrize("damage", [b"not json", b'{"name": "a"}', b'{"name": "\xff"}', *MISSPELT, None])
 def test_a_file_that_cannot_be_used_opens_nothing(tmp_path, damage):
     path = tmp_path / "tokens.jsonl"
     token = make_token(path, "cad", [])
