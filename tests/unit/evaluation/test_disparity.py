@@ -144,6 +144,14 @@ def test_a_small_group_is_too_few_and_no_remainder_gives_it_away(cells, rate):
     assert {"small", "too few", str(small.cells), ""} == set(tables_of(rows)[0][1][-1])
 
 
+def test_of_a_group_where_nobody_lives_nothing_is_said():
+    people = {cell: float(cell % 3) for cell in range(GRID.cells)}  # none in group a
+    groups = Groups.of({cell: "abc"[cell % 3] for cell in range(GRID.cells)}, GRID, people)
+    mean = np.ones((GRID.cells, 1))
+    rows = rows_of({"24h": tally_of(groups, mean, drawn(mean, days=42))}, ["fire"])
+    assert [row.verdict == "too few" for row in rows] == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
