@@ -9,7 +9,7 @@ _FOUND = (
     r"arrest|warrant|stops?(_|$)|drugs?(_offen|_law|$)|narcotic|possession|liquor|prostitut|gambl|loiter|vagran|curfew|"
     r"immigra|parole|probation|violations?$"
 )
-_PROPERTY = r"theft|burglar|larceny|shoplift|fraud|vandal|criminal"
+_PROPERTY = r"theft|burglar|larceny|shoplift|fraud|vandal|criminal|trespass|panhandl|homeless|disorderly|suspicious_per"
 _VIOLENCE = r"assault|battery$|robber|homicid|stalking|gangs?(_|$)"
 _FORBIDDEN: Mapping[str, str] = MappingProxyType(
     {

@@ -7,6 +7,7 @@ from schemas.purpose import PURPOSES, forbidden
 CALLED = ["ems", "fire", "traffic", "battery-fire", "drug_overdose", "water_rescue", "stopped_vehicle", "storm_damage"]
 FOUND = ["drug_arrest", "warrant", "traffic_stop", "stop_and_search", "narcotics", "drugs", "weapons_violation"]
 PROPERTY, VIOLENCE = ["theft", "motor_vehicle_theft", "burglary", "criminal-damage"], ["assault", "battery", "robbery"]
+PROPERTY += ["trespassing", "panhandling", "homeless-camp", "disorderly_conduct", "suspicious_person"]
 
 
 @pytest.mark.parametrize("purpose", PURPOSES)
