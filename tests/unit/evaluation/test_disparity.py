@@ -8,10 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 from models.__main__ import app
+from models.artifact.artifact import read_artifact
 from models.evaluation.disparity.groups import Groups, read_groups
 from models.evaluation.disparity.measure import Figures, rows_of
-from models.evaluation.disparity.tally import SUMS, Tally
+from models.evaluation.disparity.tally import SUMS, Tally, tallies_of
 from models.evaluation.report.disparity import files_of, tables_of
+from models.training.replay import IncidentHistory, Replay
 from schemas.errors import SettingsError
 from schemas.frame import riskiest
 from streaming.watch.frame_watch import FrameWatch
@@ -19,7 +21,7 @@ from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.masks import box
 from tests.harness.memory_sink import MemorySink
 from tests.harness.small_town import DAYS, LAYOUT, START_S, write_town
-from tests.harness.toy import toy_artifact, toy_grid, toy_spec
+from tests.harness.toy import CUTOFF_S, publish_artifact, toy_artifact, toy_grid, toy_network, toy_spec, toy_table
 
 GRID, DAY_S, SEEDS, BIAS = toy_grid(9, 5), 86_400, 100, 1.5
 GROUPS = Groups.of({cell: "abc"[cell % 3] for cell in range(GRID.cells)}, GRID)
@@ -114,7 +116,23 @@ def test_what_stays_from_day_to_day_and_what_the_usual_puts_first_too_are_counte
         assert row.figures.still_in_top == pytest.approx(still / known)
         both = sum(len(top[tick] & of_usual[tick] & group) for tick in ticks)
         assert row.figures.also_usual == pytest.approx(both / sum(len(top[tick] & group) for tick in ticks))
+        usual_first = sum(len(of_usual[tick] & group) for tick in ticks)
+        assert row.figures.exposure_usual == pytest.approx(usual_first / (6 * len(ticks)) / (len(group) / GRID.cells))
     assert len(tally.tops) == 4
+
+
+def test_no_time_that_the_model_knows_is_judged_and_the_share_is_of_cells_with_history(tmp_path):
+    spec = toy_spec()
+    times_s = np.arange(CUTOFF_S - 9 * DAY_S, CUTOFF_S + 3 * DAY_S, 7200)
+    lat, lon = (np.resize(of_cells[:10], len(times_s)) for of_cells in spec.grid.centres())
+    past = IncidentHistory.of(toy_table(times_s, lat_deg=lat, lon_deg=lon), spec, CUTOFF_S + 3 * DAY_S)
+    constants, history = read_artifact(toy_artifact(tmp_path, spec)).constants, Replay(past).lead_to(CUTOFF_S + 100)
+    parts = {"constants": constants, "network": toy_network(spec), "history": history}
+    artifact = read_artifact(publish_artifact(tmp_path / "learned", spec=spec, **parts))
+    groups = Groups.of({cell: "ab"[cell % 2] for cell in range(spec.grid.cells)}, spec.grid)
+    tallies = tallies_of(artifact, past, groups, 0.2, lambda share: None)
+    assert {tally.moments_s[0] for tally in tallies.values()} == {(CUTOFF_S // 3600 + 1) * 3600}
+    assert {tally.top for tally in tallies.values()} == {2}  # of ten
 
 
 def test_a_gap_ends_a_stay():
