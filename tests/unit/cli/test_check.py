@@ -11,8 +11,10 @@ import schemas
 import streaming.cli.check
 from models.artifact.artifact import read_artifact
 from schemas.errors import DataError
+from schemas.masks import read_masks
 from streaming.__main__ import app
 from streaming.cli.check import dry_run
+from tests.harness.masks import box, mask_file
 from tests.harness.toy import RIVERTON, iso, toy_artifact, toy_record
 
 EXAMPLES = Path(schemas.__file__).parent / "examples"
@@ -49,6 +51,18 @@ def test_a_call_that_repeats_another_is_named(tmp_path):
     first, second = dry_run(messages, {"riverton": read_artifact(folder)}, now_s=NOW_S)
     assert (first.outcome, second.outcome) == ("counted", "repeated")
     assert "200 m" in second.detail
+
+
+def test_a_masked_place_is_not_counted_and_said_to_be_perhaps_masked(tmp_path):
+    masks = read_masks(mask_file(tmp_path / "masks.geojson", box(-87.601, 41.499, -87.599, 41.501)))
+    folder = toy_artifact(tmp_path, msgspec.structs.replace(RIVERTON, masked=masks.digest), cutoff_s=NOW_S - 3600)
+    messages = [
+        ("1", json.dumps(CALL).encode()),
+        ("2", json.dumps({**CALL, "incident_id": "2", "lat": 41.502}).encode()),
+    ]
+    hidden, counted = dry_run(messages, {"riverton": read_artifact(folder)}, now_s=NOW_S, masks=masks)
+    assert (hidden.outcome, counted.outcome) == ("excluded", "counted")
+    assert hidden.detail.endswith("or its place is masked")
 
 
 def test_an_artifact_in_a_folder_of_another_name_refuses_under_that_name(artifacts):
