@@ -120,7 +120,7 @@ def test_a_tally_is_scipys_log_likelihood_over_all_cells():
     random = np.random.default_rng(1)
     usual = random.gamma(1.0, size=(CELLS, 2, 3)).astype(np.float32)
     counts = random.poisson(usual).astype(np.int32)
-    tallied = tally_of(0, usual, 2 * usual, counts, CONSTANTS)
+    tallied = tally_of(0, usual, 2 * usual, counts, CONSTANTS, np.arange(CELLS))
     for side, mean in enumerate((usual.astype(np.float64), 2 * usual.astype(np.float64))):
         expected = -law_of(mean, CONSTANTS.dispersion).logpmf(counts).sum(axis=0)
         np.testing.assert_allclose(tallied.log_score[side], expected, rtol=1e-6)
