@@ -185,11 +185,11 @@ class ProductNetwork:
     ) -> "ProductNetwork":
         """is_informed: whether it is shown what `Task.also_known` names."""
         losses: list[float] = []
-        examples = learned.examples[kind_of_network(recipe.network)]
-        hidden = np.array([], np.intp) if is_informed else _informed_inputs(learned, examples[0].shape.inputs)
-        train, validation = (
-            replace(of, values=of.values.index_fill(2, torch.from_numpy(hidden), 0)) for of in examples
-        )
+        train, validation = learned.examples[kind_of_network(recipe.network)]
+        hidden = np.array([], np.intp) if is_informed else _informed_inputs(learned, train.shape.inputs)
+        if hidden.size:  # a copy of all examples, made for nothing else
+            columns = torch.from_numpy(hidden)
+            train, validation = (replace(of, values=of.values.index_fill(2, columns, 0)) for of in (train, validation))
         data = FitData(train=train, validation=validation, dispersion=learned.constants.dispersion)
         plan = FitPlan(recipe=recipe, epochs=epochs, seed=seed)
         network, kept = fit_network(data, plan, lambda _, loss: losses.append(loss))

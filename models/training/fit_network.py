@@ -136,10 +136,14 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
             break
     network.load_state_dict(fit.best)
     network = network.cpu().eval().requires_grad_(False)
-    share = plan.kept.share if plan.kept else _shares(network, data.validation) if fit.kept != KeptState() else ()
-    if share:
-        network.share.copy_(torch.tensor(share))
-    return FittedNetwork(network, msgspec.structs.replace(fit.kept, share=share))
+    kept = fit.kept
+    if plan.kept:
+        kept = msgspec.structs.replace(kept, share=plan.kept.share)
+    elif kept != KeptState():
+        kept = msgspec.structs.replace(kept, share=_shares(network, data.validation))
+    if kept.share:
+        network.share.copy_(torch.tensor(kept.share))
+    return FittedNetwork(network, kept)
 
 
 def warm_started(counts: Tensor) -> int:

@@ -46,7 +46,7 @@ def informed_sentences(evaluation: Evaluation) -> tuple[str, ...]:
     if versus is None:
         return ()
     known = ", ".join(evaluation.also_known)
-    advice = (f"leave out {known}", f"{known} showed no gain")
+    advice = (f"leave out {known}", f"{known} showed no gain") if evaluation.origins is None else ("", "")
     return (_sentence(_against(evaluation, versus, UNINFORMED), f"the same network without {known}", *advice),)
 
 
