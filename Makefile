@@ -81,7 +81,7 @@ MODULES ?=
 SHARD ?= 1/1
 AGAIN ?=
 RESULTS ?= mutants
-mutants: ## what counts, scores, stores and decides changed a line at a time: which change does no test notice; hours in all
+mutants: ## what counts, scores, stores and decides changed a line at a time: which does no test notice; MODULES='models.baseline*' some, SHARD=3/8 an eighth, RESULTS='mutants OTHER/mutants' also another clone's; hours in all
 	@.ci/setup
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[mutants]'
 	@mkdir -p mutants  # before Python starts, which else does not look into it

@@ -7,13 +7,7 @@ from textwrap import fill
 SURVIVED = ("survived", "no tests")
 KINDS = {"killed": "noticed", "segfault": "noticed", "timeout": "too slow"}  # a busy machine is slow, too
 
-WORDS = {
-    "noticed": "noticed",
-    "accepted": "accepted",
-    "left": "not noticed",
-    "too slow": "too slow",
-    "not run": "not run",
-}
+LISTED = {"left": "Not noticed", "not run": "Not run"}
 
 _PAGE = """# Mutants: what no test notices
 
@@ -26,12 +20,11 @@ say**, which other work on the machine may cause. They ran {when}.
 
 {modules}
 
-Not changed: what stands outside of functions (tests hold such limits by what they do), functions with a decorator, and
-the texts of errors. Not asked: tests on Spark, Kafka or a store, which would notice more.
+Not changed: what stands outside of functions, functions with a decorator, and the texts of errors. Not asked: tests on
+Spark, Kafka or a store, which would notice more.
 
-Each change is asked of the tests that reach the fewest other functions, until these take five seconds. `AGAIN=1` asks
-all tests of those that were not noticed or too slow, `MODULES='models.baseline*'` chooses some modules, `SHARD=3/8` an
-eighth of the changes. `RESULTS='mutants OTHER/mutants'` also counts what another clone has run.
+Each change is asked of the tests that reach the fewest other functions, until these take five seconds; with `AGAIN=1`,
+those that were not noticed are asked of all tests.
 """
 
 
@@ -84,24 +77,19 @@ def when(runs: Sequence[Mapping[str, str]]) -> str:
 
 
 def lines_of(by_module: Mapping[str, Mapping[str, int]]) -> str:
-    """A line for each module of which some changes were run and not all noticed; the others stand together."""
-    alike, lines = {"noticed": list[str](), "not run": list[str]()}, []
-    for module, counts in sorted(by_module.items()):
-        numbers = {kind: number for kind, number in counts.items() if number}
-        (kind, number), *others = numbers.items()
-        if not others and kind in alike:
-            alike[kind].append(f"{module} ({number:,})")
-        else:
-            shown = [f"{numbers[kind]:,} {words}" for kind, words in WORDS.items() if kind in numbers]
-            lines.append(f"- {module}: {', '.join(shown)}")
-    heads = {"noticed": "All changes were noticed", "not run": "No change was run"}
-    lines += [f"- {heads[kind]}: {', '.join(modules)}" for kind, modules in alike.items() if modules]
+    """A line for each kind of change that no test has noticed, with the modules of most changes first."""
+    lines = []
+    for kind, words in LISTED.items():
+        modules = sorted((-counts[kind], module) for module, counts in by_module.items() if counts.get(kind))
+        if modules:
+            shown = (f"{module} ({-number:,} of {sum(by_module[module].values()):,})" for number, module in modules)
+            lines.append(f"- {words}: {', '.join(shown)}")
     return "\n".join(fill(line, 119, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
 
 
 def page_of(by_module: Mapping[str, Mapping[str, int]], runs: Sequence[Mapping[str, str]], mutmut: str) -> str:
     """docs/explanation/mutants.md. by_module: how many changes of each are of which kind."""
-    total = {kind: sum(counts.get(kind, 0) for counts in by_module.values()) for kind in WORDS}
+    total = sum(map(Counter, by_module.values()), Counter())
     changes = sum(total.values())
     run = changes - total["not run"]
     return _PAGE.format(
