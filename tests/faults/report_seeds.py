@@ -22,21 +22,17 @@ def generator_of(line):
 def summary(lines):
     """Two paragraphs: of all runs, and of the newest run of each seed."""
     runs = seeds_of(lines)
-    exits = Counter(code for line in runs for code in line["exits"])
     never = spans(sorted(set(ASKED) - {line["seed"] for line in runs}))
     made = Counter(map(generator_of, runs))
     of_generators = ", ".join(f"{made[number]} of {number}" for number in range(1, GENERATOR + 1))
     commits = {commit for line in runs if (commit := line.get("commit"))}
     days = sorted(line["at"].partition(" ")[0] for line in runs) or ["never"]
-    by_itself = ", ".join(f"{count} times with code {code}" for code, count in sorted(exits.items())) or "never"
     return (
         f"{len(lines)} runs of {len(runs)} seeds; **{sum(bool(line['broken']) for line in lines)} runs broke "
         f"something**. Of the seeds {ASKED[0]}-{ASKED[-1]}, never run: {never or 'none'}.",
         f"The newest run of each seed: {sum(not line['broken'] for line in runs)} of {len(runs)} broke nothing. "
         f"They are not one run: they are of {len(commits)} commits, from {days[0]} to "
-        f"{days[-1]}. By generator (the newest is {GENERATOR}): {of_generators}. They hold "
-        f"{sum(line['messages'] for line in runs):,} messages and {sum(line['starts'] for line in runs)} starts of the "
-        f"job. The job ended by itself {by_itself}, and was started again, as a supervisor does.",
+        f"{days[-1]}. By generator (the newest is {GENERATOR}): {of_generators}.",
     )
 
 
