@@ -100,20 +100,6 @@ class Project:
         wait(lambda: not self.unhappy(), limit_s, lambda: f"{self.unhappy()}\n{self.compose('logs', '--tail', '30')}")
         return time.monotonic() - began
 
-    def seconds_to_health(self, since_s: float) -> dict[str, float]:
-        """By service, from its container's start to its first good answer, of what happened since then."""
-        span = ("--since", str(int(since_s)), "--until", str(int(time.time()) + 1))
-        printed = self.run("docker", "events", *span, "--filter", "type=container", "--format", "{{json .}}")
-        started: dict[str, int] = {}
-        took: dict[str, float] = {}
-        for event in map(json.loads, printed.splitlines()):
-            name = event["Actor"]["Attributes"].get("com.docker.compose.service", "")
-            if event["Action"] == "start":
-                started[name] = event["timeNano"]
-            elif event["Action"] == "health_status: healthy":
-                took.setdefault(name, (event["timeNano"] - started[name]) / 1e9)
-        return took
-
     def kill(self, service: str) -> None:
         """SIGKILL to the container's first process, as when the machine has no memory left."""
         os.kill(self.containers()[service]["State"]["Pid"], signal.SIGKILL)

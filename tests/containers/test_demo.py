@@ -69,8 +69,6 @@ def test_it_comes_up_as_its_page_says(demo, record_property):
     demo.compose("up", "--detach")
     demo.wait_until_well()
     record_property("all well after, s", round(time.time() - began_s))
-    for name, seconds in sorted(demo.seconds_to_health(began_s).items()):
-        record_property(f"{name}: healthy after its start, s", round(seconds))
     assert "The live map is at http://127.0.0.1:3000" in demo.compose("logs", "welcome")
 
 
