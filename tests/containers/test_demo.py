@@ -86,8 +86,8 @@ def test_scores_of_now_are_in_the_store_and_only_grafana_may_read_them(demo):
 def test_the_service_answers_whoever_has_its_token(demo):
     token = (demo.folder / "secrets" / "demo" / "service_token").read_text(encoding="utf-8")
     address = f"{SERVICE}/v1/regions/chicago/scores?require=current"
-    assert urllib3.request("GET", address, retries=False).status == 401
-    asked = {"headers": {"Authorization": f"Bearer {token}"}, "retries": False}
+    assert urllib3.request("GET", address, retries=False, timeout=30.0).status == 401
+    asked = {"headers": {"Authorization": f"Bearer {token}"}, "retries": False, "timeout": 30.0}
     wait(lambda: urllib3.request("GET", address, **asked).status == 200, 120, lambda: demo.compose("logs", "serve"))
     found = json.loads(urllib3.request("GET", address, **asked).data)
     assert (found["stale"], found["category"]) == (False, "all")
