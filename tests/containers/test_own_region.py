@@ -104,7 +104,7 @@ def test_it_starts_as_its_page_says(ours, record_property):
 
 def status(token):
     headers = {"Authorization": f"Bearer {token}"}
-    return urllib3.request("GET", f"{SERVICE}/v1/regions", headers=headers, retries=False).status
+    return urllib3.request("GET", f"{SERVICE}/v1/regions", headers=headers, retries=False, timeout=30.0).status
 
 
 def wait_for_status(project, token, expected):

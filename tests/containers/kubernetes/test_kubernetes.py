@@ -107,7 +107,7 @@ def endpoints(cluster):
 def scores_at(cluster, address):
     token = (cluster.project.folder / "secrets" / "service_token").read_text()
     url = f"http://{address}:8321/v1/regions/mycity/scores?category=theft&horizon=1h"
-    return urllib3.request("GET", url, headers={"Authorization": f"Bearer {token}"}, retries=False)
+    return urllib3.request("GET", url, headers={"Authorization": f"Bearer {token}"}, retries=False, timeout=30.0)
 
 
 def test_one_pod_counts_scores_and_answers(cluster, record_property):
