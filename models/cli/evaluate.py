@@ -39,7 +39,7 @@ BARS = ("counting", "replay", "fitting", "judging")
 # Typer reads a command's options from its parameters.
 def evaluate_command(
     what: Annotated[str, typer.Argument(help=f"A named task, or of your own data: {TASK_FILE_HELP}, or archive:PATH")],
-    out: Annotated[Path, typer.Option(help="Folder for evaluation.json, pictures and the page")],
+    out: Annotated[Path, typer.Option(help="Folder for evaluation.json, the picture and the page")],
     region: Annotated[str, typer.Option(help="Of a file or an archive of several regions: which one")] = "",
     step: Annotated[str, typer.Option(help="How far ahead a forecast goes: hour, 4h or day")] = "hour",
     seeds: Annotated[int, typer.Option(min=1, help="Networks to train; the table shows their mean")] = 5,

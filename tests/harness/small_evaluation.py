@@ -7,7 +7,6 @@ import numpy as np
 
 from models.dispersion import Dispersion
 from models.evaluation.judge import mean_scores
-from models.evaluation.report.plots import PLOTS
 from models.evaluation.result import Evaluation, ModelResult
 from models.evaluation.rivals.ewma_profile import EwmaProfile
 from models.evaluation.rivals.means import Constant, Ewma, Historical, LastWeek
@@ -20,7 +19,6 @@ ROWS, COLS = 9, 8
 RIVALS = (Constant(), LastWeek(), Historical(), Ewma(half_life_days=30), EwmaProfile(half_lives_days=(10.0, 40.0)))
 CATEGORIES = ("fire", "medical", "traffic")
 HOSTILE = "<script>alert(1)</script> & $x^2 [red]\"'"
-NO_PICTURES = {plot.name: b"" for plot in PLOTS}
 SIZE = 8.0  # of every model's negative binomial
 SCORED = np.hypot(*(np.indices((ROWS, COLS)) - np.array([4.0, 3.5])[:, None, None])).ravel() < 4.3  # a round city
 

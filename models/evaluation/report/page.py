@@ -1,10 +1,9 @@
-"""The report of an evaluation: a file for machines, pictures, and one page that needs nothing else."""
+"""The report of an evaluation: a file for machines, a picture, and one page that needs nothing else."""
 
 import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -14,57 +13,43 @@ from matplotlib.figure import Figure
 
 from models.evaluation.report.as_json import as_json
 from models.evaluation.report.columns import COLUMNS, difference_text, texts
+from models.evaluation.report.drawing.reliability import CAPTION, description, reliability_diagram
 from models.evaluation.report.findings import minute
-from models.evaluation.report.plots import PLOTS, Plot
 from models.evaluation.report.posts import HEADINGS, MEANING, posts_sentences, posts_tables
 from models.evaluation.report.wording import sentences, warnings
 from models.evaluation.result import Evaluation
 from schemas.errors import DataError
+from schemas.files import replace_file, write_errors
 
-PAGE, FIGURES = "index.html", "evaluation.json"
+PAGE, FIGURES, PICTURE = "index.html", "evaluation.json", "reliability.png"
 DOTS_PER_INCH = 150
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> Path:
-    """Write evaluation.json, a PNG for each plot and index.html into `folder`; gives the page's path.
+    """Write evaluation.json, reliability.png and index.html into `folder`; gives the page's path.
 
     Each file is replaced in one step, older ones of the same name are lost. Raises DataError when the folder cannot
     be written.
     """
-    pictures = {plot.name: png(plot, evaluation) for plot in PLOTS}
+    picture = png_of(reliability_diagram(evaluation))
     content = json.dumps(as_json(evaluation), allow_nan=False, ensure_ascii=False, indent=1)
-    files = {
-        FIGURES: f"{content}\n".encode(),
-        **{f"{name}.png": picture for name, picture in pictures.items()},
-        PAGE: render(evaluation, pictures).encode(),
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    files = {FIGURES: f"{content}\n".encode(), PICTURE: picture, PAGE: render(evaluation, picture).encode()}
+    with write_errors(DataError, f"the report in {folder}", remedy="choose another --out"):
         for name, written in files.items():
-            temporary = folder / f".{name}.new"
-            temporary.write_bytes(written)
-            temporary.replace(folder / name)
-    except OSError as error:
-        raise DataError(
-            f"the report cannot be written to {folder} ({error.strerror})", "choose another --out"
-        ) from error
+            replace_file(folder / name, written)
     return folder / PAGE
 
 
-def png(plot: Plot, evaluation: Evaluation) -> bytes:
-    """The figure as a PNG file; equal evaluations give equal bytes."""
-    return png_of(plot.draw(evaluation))
-
-
 def png_of(figure: Figure) -> bytes:
+    """The figure as a PNG file; equal figures give equal bytes."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
 
 
-def render(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
-    """The page as HTML: no script, no network, its pictures inside. pictures: PNG files by the plot's name."""
+def render(evaluation: Evaluation, picture: bytes) -> str:
+    """The page as HTML: no script, no network, its picture inside. picture: a PNG file."""
     template, policy = template_of("page.html.j2")
     cube, sheets = evaluation.cube, [row.scores.sheet for row in evaluation.rows]
     figures = [texts(column, sheets) for column in COLUMNS]
@@ -81,7 +66,9 @@ def render(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
             (row, cells, difference_text(row, evaluation), row.verdict)
             for row, cells in zip(evaluation.rows, zip(*figures, strict=True), strict=True)
         ],
-        plots=[(plot, plot.describe(evaluation), base64.b64encode(pictures[plot.name]).decode()) for plot in PLOTS],
+        picture=base64.b64encode(picture).decode(),
+        description=description(evaluation),
+        caption=CAPTION,
         figures=FIGURES,
     )
 

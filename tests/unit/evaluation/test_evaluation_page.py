@@ -5,18 +5,16 @@ import re
 from dataclasses import replace
 from html import unescape
 
-import numpy as np
 import pytest
 
 from models.evaluation.report.as_json import as_json
 from models.evaluation.report.columns import COLUMNS, NONE, difference_text, texts
-from models.evaluation.report.drawing.differences import difference_plot
+from models.evaluation.report.drawing.reliability import description, reliability_diagram
 from models.evaluation.report.page import render, write_report
-from models.evaluation.report.plots import PLOTS
 from models.evaluation.report.wording import sentences, warnings
 from schemas.errors import DataError
 from tests.harness.html_elements import Elements
-from tests.harness.small_evaluation import HOSTILE, NO_PICTURES, small_evaluation, with_network
+from tests.harness.small_evaluation import HOSTILE, small_evaluation
 
 ALL_QUIET = {"categories": ("fire",), "quiet": ("fire",), "judged": 40}
 
@@ -38,10 +36,6 @@ def page(folder):
     return (folder / "index.html").read_text(encoding="utf-8")
 
 
-def drawn(name, evaluation):
-    return next(plot for plot in PLOTS if plot.name == name).draw(evaluation)
-
-
 @pytest.fixture(
     scope="module",
     params=[
@@ -57,35 +51,13 @@ def any_evaluation(request):
     return small_evaluation(**request.param)
 
 
-@pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.name)
-def test_every_figure_has_words_on_its_axes_and_can_be_drawn(plot, any_evaluation, tmp_path):
-    figure = plot.draw(any_evaluation)
-    labelled = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
-    assert any(axes.get_title(loc="left") for axes in labelled)
-    assert any(axes.get_xlabel() for axes in labelled)
-    if plot.name != "differences":  # its rows are named one by one
-        assert any(axes.get_ylabel() for axes in labelled)
+def test_the_diagram_has_words_on_its_axes_and_can_be_drawn(any_evaluation, tmp_path):
+    figure = reliability_diagram(any_evaluation)
+    assert any(axes.get_title(loc="left") for axes in figure.axes)
+    assert any(axes.get_xlabel() for axes in figure.axes)
+    assert all(axes.get_ylabel() for axes in figure.axes)
     figure.savefig(tmp_path / "figure.png", dpi=40)
-    assert plot.caption
-    assert len(plot.describe(any_evaluation)) > 30
-    assert "nan" not in plot.describe(any_evaluation)
-
-
-def test_the_forest_plot_shows_each_interval_or_points_to_it(evaluation):
-    axes = drawn("differences", evaluation).axes[0]
-    left, right = axes.get_xlim()
-    versus = as_json(evaluation)["rows"][0]["versus_best_baseline"]
-    low, mean, high = versus["percent_low"], versus["percent"], versus["percent_high"]
-    assert left < low < mean < high < 0 < right
-    lines = [tuple(np.round(line.get_xdata(), 9)) for line in axes.lines]
-    assert tuple(np.round((low, high), 9)) in lines
-    assert len([line for line in axes.lines if line.get_marker() == ">"]) == 2  # constant 1 and last week's count
-
-
-@pytest.mark.parametrize("verdict", ["better", "worse", "tie", "too short", "too few"])
-def test_every_verdict_can_be_drawn(evaluation, verdict):
-    difference = replace(evaluation.network.versus_best_baseline, verdict=verdict)
-    difference_plot(with_network(evaluation, versus_best_baseline=difference))
+    assert "nan" not in description(any_evaluation)
 
 
 # ---- page
@@ -106,7 +78,7 @@ def test_the_page_can_be_read_by_all(page):
     elements = Elements(page).found
     assert ("html", {"lang": "en"}) in elements
     images = [attributes for tag, attributes in elements if tag == "img"]
-    assert len(images) == len(PLOTS)
+    assert len(images) == 1
     assert all(len(attributes["alt"]) > 30 for attributes in images)
     headers = [attributes for tag, attributes in elements if tag == "th"]
     assert headers
@@ -134,7 +106,7 @@ def test_the_page_says_what_was_found_and_what_it_is_not_for(evaluation, page):
 
 def test_names_are_text_in_the_page():
     hostile = replace(small_evaluation(network=HOSTILE, categories=("fire", HOSTILE)), title=HOSTILE)
-    parsed = Elements(render(hostile, NO_PICTURES))
+    parsed = Elements(render(hostile, b""))
     assert "script" not in {tag for tag, _ in parsed.found}
     assert HOSTILE in parsed.cells
     assert not [name for _, attributes in parsed.found for name in attributes if name not in KNOWN]
@@ -145,7 +117,7 @@ KNOWN |= {"src", "alt", "href", "aria-labelledby", "aria-label"}
 
 
 def test_a_time_without_incidents_is_reported_as_that():
-    cells = Elements(render(small_evaluation(**ALL_QUIET), NO_PICTURES)).cells
+    cells = Elements(render(small_evaluation(**ALL_QUIET), b"")).cells
     assert NONE in cells
     assert "nan" not in cells
 
@@ -157,7 +129,7 @@ def test_the_json_is_written(evaluation, folder):
 def test_the_report_replaces_an_older_one_and_equal_evaluations_give_equal_files(folder, tmp_path):
     (tmp_path / "index.html").write_text("old")
     write_report(small_evaluation(skill=0.3), tmp_path)
-    names = {"index.html", "evaluation.json", *(f"{plot.name}.png" for plot in PLOTS)}
+    names = {"index.html", "evaluation.json", "reliability.png"}
     assert {path.name for path in tmp_path.iterdir()} == names
     for name in names:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name

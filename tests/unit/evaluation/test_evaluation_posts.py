@@ -19,7 +19,6 @@ from models.evaluation.report.posts import posts_measured
 from models.evaluation.report.table import print_table
 from schemas.errors import ArtifactError, DataError
 from schemas.left_behind.posts_measured import keep_posts_measured, read_posts_measured
-from tests.harness.small_evaluation import NO_PICTURES
 from tests.harness.small_task import GRID, evaluated
 
 KM = 3.0
@@ -169,7 +168,7 @@ def test_a_report_has_a_table_for_each_number_of_units_and_reach(town, quick, tm
     assert {row.model for row in evaluation.posts} == {*models, FIXED, FORESIGHT}
     console = Console(width=200, file=StringIO())
     print_table(evaluation, console)
-    page, output = unescape(render(evaluation, NO_PICTURES)), console.file.getvalue()
+    page, output = unescape(render(evaluation, b"")), console.file.getvalue()
     network = next(row for row in evaluation.posts if (row.model, row.units, row.km) == ("network", 2, 3.0))
     for text in (page, output):
         assert all(f"{units} units, {km} km" in text for units in (1, 2) for km in (3, 5))

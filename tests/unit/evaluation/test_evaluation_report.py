@@ -19,7 +19,7 @@ from models.evaluation.report.wording import origins_sentences, sentences, verdi
 from models.evaluation.result import OUR_BASELINE
 from models.measures.paired import Difference
 from models.measures.scores import Sheet
-from tests.harness.small_evaluation import HOSTILE, NO_PICTURES, small_evaluation, with_network
+from tests.harness.small_evaluation import HOSTILE, small_evaluation, with_network
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_over_several_origins_the_advice_is_that_of_all_of_them():
 def test_several_origins_are_in_the_page_the_terminal_and_the_json():
     parts = [small_evaluation(skill=0.3, seed=seed) for seed in (1, 2)]
     rolled = replace(parts[-1], origins=combine_origins(parts, seed=0))
-    page = unescape(render(rolled, NO_PICTURES))
+    page = unescape(render(rolled, b""))
     written = strict(json.dumps(as_json(rolled), allow_nan=False))["origins"]
     for row in rolled.origins.rows:
         expected = [part.row(row.model).scores.sheet.nb_log_score for part in parts]
@@ -232,7 +232,7 @@ def test_several_origins_are_in_the_page_the_terminal_and_the_json():
             assert found["versus_best_rule"]["blocks"] == 2 * 34
     assert "over all 2 origins" in " ".join(printed(rolled, 1000))
     assert "over all 2 origins" in page
-    assert "origins" not in render(parts[0], NO_PICTURES)
+    assert "origins" not in render(parts[0], b"")
 
 
 @pytest.mark.parametrize(
@@ -251,4 +251,4 @@ def test_a_broken_promise_is_a_warning_everywhere(evaluation, changes, words):
     broken = with_sheet(broken, **changes)
     assert words in " ".join(warnings(broken))
     assert words in " ".join(printed(broken, 1000))
-    assert words in render(broken, NO_PICTURES)
+    assert words in render(broken, b"")

@@ -18,6 +18,21 @@ _MARKS: tuple[dict[str, Any], ...] = (  # the network's lie on top and leave the
     {"color": BASELINE, "marker": "s", "markersize": 7, "markerfacecolor": "white", "zorder": 3},
 )
 SMALL = 0.10  # a median probability below it asks for logarithmic axes
+CAPTION = (
+    "Forecasts are sorted into groups of equally many. Where 20 % was forecast, an incident should have happened in "
+    "20 % of the cases: points on the dashed line are right; above it the forecast is too low. Bars are 95 % intervals "
+    "as if all cases were independent, so they are too short; a point on the lower edge had no incident. Below: how "
+    "many of the cases behind a point had one."
+)
+
+
+def description(evaluation: Evaluation) -> str:
+    """What the diagram shows, for those who do not see it."""
+    gaps = (100 * row.scores.sheet.ece for row in (evaluation.network, evaluation.row(evaluation.best_baseline)))
+    return (
+        "Reliability diagram. Mean gap between probability and frequency: network {:.2f}, best rival {:.2f} "
+        "percentage points.".format(*gaps)
+    )
 
 
 def reliability_diagram(evaluation: Evaluation) -> Figure:

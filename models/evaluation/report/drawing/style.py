@@ -1,8 +1,6 @@
-"""What all figures share: one look, colours that the colour-blind tell apart, and markers beside the colours."""
+"""What all figures share: one look, and colours that the colour-blind tell apart."""
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
@@ -11,17 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 # Okabe and Ito's palette, and greys
-NETWORK, BASELINE, BETTER, WORSE, UNKNOWN = "#0072b2", "#d55e00", "#009e73", "#d55e00", "#cc79a7"
+NETWORK, BASELINE = "#0072b2", "#d55e00"
 INK, QUIET = "#1a1a1a", "#6b6b6b"
-VERDICTS: Mapping[str, tuple[str, str]] = MappingProxyType(  # colour and marker
-    {
-        "better": (BETTER, "o"),
-        "tie": (QUIET, "D"),
-        "worse": (WORSE, "s"),
-        "too short": (UNKNOWN, "v"),
-        "too few": (UNKNOWN, "v"),
-    }
-)
 WIDTH = 8.0  # inches
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
