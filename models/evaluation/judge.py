@@ -128,17 +128,7 @@ class Judge:
         return int(self.is_kept[self.task.test :].sum())
 
     def totals(self, forecast: Forecast) -> Totals:
-        """Totals of the scored cells; the others expect nothing and count nothing."""
-        return totals_of(self._everywhere(forecast), self.task.cube)
-
-    def _everywhere(self, forecast: Forecast) -> Iterator[tuple[Floats, Counts]]:
-        """The runs on the whole grid, with nothing in the place of what is not judged."""
-        for run in self.runs(self.judged):
-            shape, is_kept = (len(run), *self.task.cube.counts.shape[1:]), self.is_kept[run.start : run.stop]
-            mean, observed = np.zeros(shape), np.zeros(shape, np.int32)
-            here = np.ix_(is_kept, self.task.scored)
-            mean[here], observed[here] = forecast(run)[is_kept], self.counts(run)[is_kept]
-            yield mean, observed
+        return totals_of(self.in_runs(forecast, self.judged), self.task.cube, self.task.scored)
 
     def versus(self, model: ModelScores, rival: ModelScores, category: str | None = None) -> Difference:
         """The difference of two models over all categories, or in one of them."""

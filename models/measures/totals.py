@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from models.measures.cube import Cube, Floats, Runs, added
 from models.measures.districts import districts
-from schemas.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,11 +16,7 @@ class Total:
     name: str
     forecast: float
     actual: int
-
-    @property
-    def ratio(self) -> float:
-        """Forecast over actual; nan when nothing was observed."""
-        return self.forecast / self.actual if self.actual else float("nan")
+    ratio: float  # forecast over actual; nan when nothing was observed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,20 +28,14 @@ class Totals:
     by_district: tuple[Total, ...]  # from the south-west, west to east
 
 
-def totals_of(runs: Runs, cube: Cube) -> Totals:
-    """Compare steps of a cube with a forecast of them.
+def totals_of(runs: Runs, cube: Cube, scored: npt.NDArray[np.bool_]) -> Totals:
+    """Compare steps of a cube with a forecast of them. In cells that are not scored nothing is expected or counted.
 
-    runs: (steps, cells, categories) expected counts and counts; the cube says which cells and categories these are.
-    Raises DataError when the shapes do not agree.
+    runs: (steps, scored cells, categories) expected counts and counts. scored: (cells,) of the cube.
     """
     sums = np.zeros((2, *cube.counts.shape[1:]))  # of the forecast and of what came
     for mean, observed in runs:
-        if not mean.shape[1:] == observed.shape[1:] == cube.counts.shape[1:]:
-            raise DataError(
-                f"forecasts {mean.shape} for counts {observed.shape}",
-                remedy="give a forecast for each cell and category",
-            )
-        sums = added(sums, np.stack([mean, observed], axis=1))
+        sums[:, scored] = added(sums[:, scored], np.stack([mean, observed], axis=1))
     district = districts(cube.rows, cube.cols)
     in_districts = [sums[:, district == number].sum(axis=(1, 2)) for number in range(district.max() + 1)]
     return Totals(
@@ -56,4 +46,5 @@ def totals_of(runs: Runs, cube: Cube) -> Totals:
 
 
 def _total(name: str, pair: Floats) -> Total:
-    return Total(name=name, forecast=float(pair[0]), actual=round(pair[1]))
+    forecast, actual = float(pair[0]), round(pair[1])
+    return Total(name=name, forecast=forecast, actual=actual, ratio=forecast / actual if actual else float("nan"))

@@ -101,13 +101,11 @@ def _row(cube, model, kind, means, chosen):
     seen = cube.counts[-steps:, SCORED]
     judged = {"steps": steps, "has_history": np.ones(int(SCORED.sum()), np.bool_)}
     scored = [score([(mean, seen)], size, cube.categories, np.random.default_rng(1), **judged) for mean in means]
-    everywhere = np.zeros((steps, ROWS * COLS, categories))
-    everywhere[:, SCORED] = means[0]
     return ModelResult(
         model=model,
         kind=kind,
         scores=mean_scores(scored),
-        totals=totals_of([(everywhere, cube.counts[-steps:])], cube),
+        totals=totals_of([(means[0], seen)], cube, SCORED),
         dispersion=size,
         chosen=dict(chosen),
         seeds=len(means),

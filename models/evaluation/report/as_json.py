@@ -12,7 +12,6 @@ from models.evaluation.report.findings import Against
 from models.evaluation.result import OUR_BASELINE, Evaluation, ModelResult, Origins
 from models.measures.paired import Difference
 from models.measures.scores import Sheet
-from models.measures.totals import Total
 
 Value = dict[str, Any]
 AT_SHARE = ("cells", "hit_rate", "ideal_hit_rate", "pai", "pei")
@@ -96,7 +95,7 @@ def _model(row: ModelResult, evaluation: Evaluation) -> Value:
         "dispersion_power": dict(zip(evaluation.cube.categories, row.dispersion.power.tolist(), strict=True)),
         "seconds": row.seconds,
         "by_category": {name: _sheet(sheet) for name, sheet in row.scores.by_category.items()},
-        "totals": {field.name: _total(getattr(row.totals, field.name)) for field in fields(row.totals)},
+        "totals": asdict(row.totals),
     }
 
 
@@ -142,9 +141,3 @@ def _difference(difference: Difference | None, score: float) -> Value | None:
         "block_correlation": difference.correlation,
         "verdict": difference.verdict,
     }
-
-
-def _total(total: Total | tuple[Total, ...]) -> Any:
-    if isinstance(total, tuple):
-        return [_total(each) for each in total]
-    return {name: getattr(total, name) for name in ("name", "forecast", "actual", "ratio")}

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.measures.districts import BANDS, districts
-from models.measures.totals import Total, totals_of
-from schemas.errors import DataError
+from models.measures.totals import totals_of
 from tests.harness.small_cube import cube_of, in_runs
 
 ROWS, COLS, STEPS, EARLIER = 6, 9, 50, 30
@@ -24,7 +23,7 @@ def simulated():
 def totals_in_runs(run=1000):
     """Totals of a forecast that is given in runs of `run` steps."""
     mean, cube = simulated()
-    return totals_of(in_runs(run, mean, cube.counts[-STEPS:]), cube)
+    return totals_of(in_runs(run, mean, cube.counts[-STEPS:]), cube, np.ones(ROWS * COLS, np.bool_))
 
 
 def test_the_groups_are_those_of_a_count_by_hand():
@@ -54,7 +53,8 @@ def test_the_size_of_the_runs_changes_no_bit(run):
 
 
 def test_nothing_that_came_has_no_ratio():
-    assert np.isnan(Total(name="07", forecast=0.2, actual=0).ratio)
+    mean, cube = simulated()
+    assert np.isnan(totals_of([(mean, np.zeros_like(mean))], cube, np.ones(ROWS * COLS, np.bool_)).city.ratio)
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
@@ -67,9 +67,3 @@ def test_districts_are_rectangles_of_nearly_one_size(rows, cols):
         assert len(inside) == height * width
         assert abs(height - rows / min(BANDS, rows)) < 1
         assert abs(width - cols / min(BANDS, cols)) < 1
-
-
-@pytest.mark.parametrize("shape", [(3, 54, 1), (3, 53, 2)])
-def test_a_forecast_of_another_shape_is_refused(shape):
-    with pytest.raises(DataError, match="give a forecast for each"):
-        totals_of([(np.ones(shape), np.zeros(shape))], simulated()[1])
