@@ -46,18 +46,6 @@ class Sheet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What was measured of one category."""
-
-    proper: Floats  # (3,) means of PROPER
-    log_score_sums: Floats  # (steps,) negative binomial log score, summed over cells
-    forecast: float
-    actual: int
-    intervals: Intervals
-    capture: Capture
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelScores:
     """All that is measured of one model."""
 
@@ -80,14 +68,8 @@ def score(
 
     runs: (n, cells, categories) expected counts, > 0, and counts, `steps` of them together; how long the runs are
     changes nothing. dispersion: (categories,). random: for the randomised PIT. has_history: (cells,) those among which
-    cells are put first. Raises DataError when shapes do not
-    agree, and for a mean or a dispersion that no distribution has.
+    cells are put first. Raises DataError for a mean that no distribution has.
     """
-    r = dispersion.r
-    if r.shape != (len(categories),):
-        raise DataError(f"dispersion {r.shape} and {len(categories)} names of categories", "give one each")
-    if not ((r > 0) & np.isfinite(r)).all():
-        raise DataError(f"dispersion {r.tolist()}", "give an r above 0 and finite; a large one is Poisson")
     cells = len(has_history)
     probability = np.empty((len(categories), steps, cells), np.float32)
     happened = np.empty(probability.shape, np.bool_)
@@ -104,23 +86,20 @@ def score(
     first = 0
     with ThreadPoolExecutor() as pool:
         for mean, counts in runs:
-            _check(mean, counts, (min(len(mean), steps - first), cells, len(categories)))
+            _refuse_failed(mean)
             for number, tally in enumerate(tallies):
                 tally.add(first, mean[:, :, number], counts[:, :, number], pool)
             first += len(mean)
-    if not first == steps > 0:
-        raise DataError(f"forecasts of {first} steps for {steps}", "give one for each step, and at least one step")
-    parts = [tally.measured() for tally in tallies]
-    sheet, table = _sheet_of(parts, probability, happened)
+    sheet, table = _sheet_of(tallies, probability, happened)
     by_category = {
-        name: _sheet_of(parts[place : place + 1], probability[place : place + 1], happened[place : place + 1])[0]
+        name: _sheet_of(tallies[place : place + 1], probability[place : place + 1], happened[place : place + 1])[0]
         for place, name in enumerate(categories)
     }
     return ModelScores(
         sheet=sheet,
         reliability=table,
         by_category=by_category,
-        log_score_sums=np.stack([part.log_score_sums for part in parts], axis=1)[None],
+        log_score_sums=np.stack([tally.sums[PROPER.index("nb_log_score")] for tally in tallies], axis=1)[None],
     )
 
 
@@ -131,19 +110,13 @@ def _ahead(random: np.random.Generator, draws: int) -> np.random.Generator:
     return ahead
 
 
-def _check(mean: AnyFloats, counts: Counts, shape: tuple[int, ...]) -> None:
-    if not mean.shape == counts.shape == shape or mean.size == 0:
-        raise DataError(
-            f"forecasts {mean.shape} for counts {counts.shape}", "give one for each step, cell and category"
-        )
+def _refuse_failed(mean: AnyFloats) -> None:
     low, high = float(mean.min()), float(mean.max())
     if not (low > 0 and high <= MOST):
         raise DataError(
             f"forecasts reach from {low:g} to {high:g} incidents in a cell and step: the model has failed",
             remedy=f"keep them above 0 and at most {MOST:g}",
         )
-    if counts.min() < 0:
-        raise DataError(f"a count of {counts.min()}", remedy="counts must be 0 or more")
 
 
 class _Tally:
@@ -187,29 +160,22 @@ class _Tally:
             self.credit, self.most_first = added(self.credit, credit), added(self.most_first, most_first)
         self.actual += int(counts.sum(dtype=np.int64))
 
-    def measured(self) -> Measured:
-        return Measured(
-            proper=self.sums.sum(axis=1) / self.probability.size,
-            log_score_sums=self.sums[PROPER.index("nb_log_score")],
-            forecast=float(self.forecast.sum()),
-            actual=self.actual,
-            intervals=self.intervals,
-            capture=capture_of(self.credit, self.most_first, self.actual),
-        )
-
 
 def _sheet_of(
-    parts: Sequence[Measured], probability: npt.NDArray[np.float32], happened: npt.NDArray[np.bool_]
+    tallies: Sequence[_Tally], probability: npt.NDArray[np.float32], happened: npt.NDArray[np.bool_]
 ) -> tuple[Sheet, Reliability]:
     """The sheet of one category, or of several together. probability, happened: (categories, steps, cells)."""
-    spread: Intervals = reduce(add, (part.intervals for part in parts))
-    caught: Capture = reduce(add, (part.capture for part in parts))
+    spread: Intervals = reduce(add, (tally.intervals for tally in tallies))
+    captures = (capture_of(tally.credit, tally.most_first, tally.actual) for tally in tallies)
+    caught: Capture = reduce(add, captures)
     table = reliability_of(probability, happened, bins=RELIABILITY_BINS)
-    actual = sum(part.actual for part in parts)
+    actual = sum(tally.actual for tally in tallies)
+    forecast = sum(float(tally.forecast.sum()) for tally in tallies)
+    proper = np.mean([tally.sums.sum(axis=1) / tally.probability.size for tally in tallies], axis=0)
     sheet = Sheet(
-        **dict(zip(PROPER, np.mean([part.proper for part in parts], axis=0).tolist(), strict=True)),
+        **dict(zip(PROPER, proper.tolist(), strict=True)),
         ece=table.ece,
-        forecast_over_actual=sum(part.forecast for part in parts) / actual if actual else np.nan,
+        forecast_over_actual=forecast / actual if actual else np.nan,
         **spread.figures(),
         ranking=tuple(caught.at(share) for share in AREA_SHARES),
     )
