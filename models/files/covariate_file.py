@@ -32,18 +32,6 @@ def read_covariates(path: Path, region: str) -> tuple[tuple[str, ...], Values]:
     return names, values[np.argsort(values["issued_s"], kind="stable")]
 
 
-def of_series(names: tuple[str, ...], values: Values, wanted: tuple[str, ...], path: Path) -> Values:
-    """The values with `series` counting from `wanted`. Raises DataError unless these are the same series."""
-    if set(names) != set(wanted):
-        raise DataError(
-            f"{path} has the series {', '.join(names)}, and the artifact of --like {', '.join(wanted) or 'none'}",
-            remedy="give the same series, or train without --like and start again with `checkpoint --reset`",
-        )
-    moved = values.copy()
-    moved["series"] = np.array([wanted.index(name) for name in names])[values["series"]]
-    return moved
-
-
 def _rows(path: Path, region: str) -> Iterator[Covariate]:
     records = (record for batch in _table(path).to_batches() for record in batch.to_pylist())
     for number, record in enumerate(records, start=1):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from models.covariates import CovariateBook, covariate_means
 from models.features import features_of
-from models.files.covariate_file import of_series, read_covariates
+from models.files.covariate_file import read_covariates
 from models.training.regions import RegionTask
 from schemas.covariate import NO_VALUES, Values
 from schemas.errors import DataError
@@ -41,9 +41,15 @@ class OutsideSeries:
 
     def as_in(self, wanted: tuple[CovariateSeries, ...], path: Path) -> "OutsideSeries":
         """The same values with the series of an artifact. Raises DataError unless the file has just these series."""
-        values = of_series(
-            tuple(series.name for series in self.series), self.values, tuple(series.name for series in wanted), path
-        )
+        names, of_artifact = ([series.name for series in each] for each in (self.series, wanted))
+        if set(names) != set(of_artifact):
+            raise DataError(
+                f"{path} has the series {', '.join(names)}, and the artifact of --like "
+                f"{', '.join(of_artifact) or 'none'}",
+                "give the same series, or train without --like and start again with `checkpoint --reset`",
+            )
+        values = self.values.copy()
+        values["series"] = np.array([of_artifact.index(name) for name in names])[values["series"]]
         return replace(self, series=wanted, values=values)
 
 

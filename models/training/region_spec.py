@@ -27,26 +27,13 @@ def spec_of_task(task: RegionTask, table: IncidentTable, meant: Spec | Meaning |
         )
     if meant is None:
         return spec_for(
-            table,
-            region=task.region,
-            cell_m=task.cell_m,
-            cutoff_s=cutoff_s,
-            merge=task.merge,
-            bounds=task.edges,
+            table, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s, merge=task.merge, bounds=task.edges
         )
     if isinstance(meant, Spec):
         return meant
     refuse_one_cell(table, meant.grid, _end_of_training(table, cutoff_s))
-    return Spec(
-        region=task.region,
-        timezone=meant.timezone,
-        grid=meant.grid,
-        categories=table.categories,
-        counted_origins=meant.counted_origins,
-        features=feature_names(),
-        merge=meant.merge,
-        masked=meant.masked,
-    )
+    of_counts = msgspec.structs.asdict(meant)
+    return Spec(region=task.region, categories=table.categories, features=feature_names(), **of_counts)
 
 
 def spec_for(
