@@ -13,7 +13,7 @@ from models.artifact.writing import check_writable
 from models.cli.options import Artifacts, CellSide, MasksFile, Region
 from models.features import feature_names
 from models.files.file_checks import refuse_swapped
-from models.training.regions import DEFAULT_CELL_M
+from models.training.regions import DEFAULT_CELL_M, edges_of
 from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.masks import read_masks
@@ -43,7 +43,7 @@ def cold_start_command(
 
     rates = _rates(per_day)
     now_s = int(time.time())
-    south, west, north, east = _edges(bounds)
+    south, west, north, east = edges_of(bounds)
     lat_deg, lon_deg = np.array([south, north]), np.array([west, east])
     refuse_swapped(lat_deg, lon_deg, timezone, now_s, f"--bounds {bounds!r}", "write SOUTH,WEST,NORTH,EAST")
     spec = Spec(
@@ -78,14 +78,3 @@ def _rates(text: str) -> dict[str, float]:
             raise DataError(f"--per-day {part!r}", "write each category once with a number above 0, as fire=3,ems=40")
         rates[name] = rate
     return dict(sorted(rates.items()))
-
-
-def _edges(bounds: str) -> tuple[float, float, float, float]:
-    """South, west, north, east in degrees. Raises DataError."""
-    try:
-        south, west, north, east = map(float, bounds.split(","))
-    except ValueError as error:
-        raise DataError(f"--bounds {bounds!r}", "write SOUTH,WEST,NORTH,EAST, as 41.6,-87.9,42.1,-87.5") from error
-    if not (-90 < south < north < 90 and -180 <= west < east < 180):
-        raise DataError(f"--bounds {bounds!r}", "south must be less than north and west less than east, in degrees")
-    return south, west, north, east

@@ -15,6 +15,7 @@ from schemas.limits import MAX_COVARIATE_AGE_HOURS
 from schemas.spec import Merge
 
 DEFAULT_CELL_M = 1000.0
+_PATHS = ("like", "recipe", "masks", "covariates")  # of RegionTask
 
 
 class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,21 +50,24 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def edges(self) -> Bounds | None:
-        """`bounds` as numbers. Raises DataError for what holds no place."""
-        if not self.bounds:
-            return None
-        try:
-            south, west, north, east = map(float, self.bounds.split(","))
-        except ValueError:
-            south = west = north = east = nan
-        if not (-90 <= south < north <= 90 and -180 <= west < east <= 180):
-            remedy = "give south,west,north,east in degrees, as 41.6,-87.9,42.1,-87.5"
-            raise DataError(f"bounds {self.bounds!r} hold no place", remedy)
-        return south, west, north, east
+        """`bounds` as numbers, None without. Raises DataError for what holds no place."""
+        return edges_of(self.bounds) if self.bounds else None
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     regions: Annotated[tuple[RegionTask, ...], msgspec.Meta(min_length=1)]
+
+
+def edges_of(bounds: str) -> Bounds:
+    """south,west,north,east as numbers. Raises DataError for what holds no place."""
+    try:
+        south, west, north, east = map(float, bounds.split(","))
+    except ValueError:
+        south = west = north = east = nan
+    if not (-90 <= south < north <= 90 and -180 <= west < east <= 180):
+        remedy = "give south,west,north,east in degrees, as 41.6,-87.9,42.1,-87.5"
+        raise DataError(f"bounds {bounds!r} hold no place", remedy)
+    return south, west, north, east
 
 
 def read_regions(path: Path) -> tuple[RegionTask, ...]:
@@ -87,10 +91,7 @@ def read_regions(path: Path) -> tuple[RegionTask, ...]:
         msgspec.structs.replace(
             task,
             data=from_folder(task.data, folder),
-            like=str(folder / task.like) if task.like else "",
-            recipe=str(folder / task.recipe) if task.recipe else "",
-            masks=str(folder / task.masks) if task.masks else "",
-            covariates=str(folder / task.covariates) if task.covariates else "",
+            **{name: str(folder / place) for name in _PATHS if (place := getattr(task, name))},
         )
         for task in tasks
     )
