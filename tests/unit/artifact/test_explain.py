@@ -26,11 +26,9 @@ def test_the_parts_of_a_real_score_multiply_to_it(artifact):
     scores = score(values, artifact.network(), artifact.constants, artifact.spec)
     busy = int(scores.expected.sum(axis=(1, 2)).argmax())
     for cell in (busy, 0):
-        for number, one in enumerate(explain(artifact, state, cell)):
-            place = (cell, *divmod(number, len(artifact.spec.horizons_s)))
-            assert np.exp(sum(part.log for part in one.parts)) == pytest.approx(float(scores.expected[place]), rel=1e-4)
-            assert one.usual == pytest.approx(float(scores.usual[place]), rel=1e-4)
-            assert one.cell == artifact.spec.grid.cell_ids()[cell]
+        parts, usual = explain(artifact, state, cell)
+        assert np.exp(sum(parts.values())) == pytest.approx(scores.expected[cell], rel=1e-4)
+        assert np.exp(usual) == pytest.approx(scores.usual[cell], rel=1e-4)
 
 
 def test_the_command_prints_parts_and_refuses_a_cell_that_is_none():
