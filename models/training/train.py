@@ -78,16 +78,16 @@ def train(
     work = _Work(past=past, options=options, report=report, fit=fit, random=np.random.default_rng(options.seed))
     choices = choose(past, blocks, partial(report, "baseline"))
     judged = _judged(work, blocks, constants_until(past, blocks.validation_s, choices))
-    tallies = judged.tallies
-    served = _served(work, blocks, constants_until(past, past.cutoff_s, choices), judged)
+    constants, network, history = _served(work, blocks, constants_until(past, past.cutoff_s, choices), judged)
+    came = len(past.kept(blocks.test_s, blocks.end_s))
     return Trained(
         past=past,
-        constants=served.constants,
-        network=served.network,
-        history=served.history,
+        constants=constants,
+        network=network,
+        history=history,
         blocks=blocks,
-        rows=horizon_results(tallies, past.spec, judged=len(past.kept(blocks.test_s, blocks.end_s)), seed=options.seed),
-        tallies=tallies,
+        rows=horizon_results(judged.tallies, past.spec, judged=came, seed=options.seed),
+        tallies=judged.tallies,
         examples=judged.examples,
     )
 
@@ -138,15 +138,13 @@ def _judged(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _Jud
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Served:
-    constants: BaselineConstants
-    network: RiskNetwork
-    history: CountState  # at the cut-off
+def _served(
+    work: "_Work", blocks: Blocks, constants: BaselineConstants, judged: _Judged
+) -> tuple[BaselineConstants, RiskNetwork, CountState]:
+    """The fit on all of the time, with what the first one chose, and the counts at its end.
 
-
-def _served(work: "_Work", blocks: Blocks, constants: BaselineConstants, judged: _Judged) -> _Served:
-    """The fit on all of the time, with what the first one chose. constants: from all of the time."""
+    constants: from all of the time.
+    """
     past = work.past
     constants = replace(constants, dispersion=judged.dispersion, network_dispersion=judged.network_dispersion)
     replay, engine = Replay(past), FeatureEngine(past.spec, constants, past.counts_before)
@@ -156,7 +154,7 @@ def _served(work: "_Work", blocks: Blocks, constants: BaselineConstants, judged:
     if judged.spread.any():
         factors = likeliest_factors(work.factor_losses(everything, constants, fitted.network), judged.spread)
         constants = replace(constants, cell_dispersion=factors)
-    return _Served(constants=constants, network=fitted.network, history=replay.lead_to(past.cutoff_s))
+    return constants, fitted.network, replay.lead_to(past.cutoff_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
