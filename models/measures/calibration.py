@@ -80,7 +80,7 @@ def _middle_90(pit: npt.NDArray[np.int64]) -> float:
 
 
 def intervals_of(mean: Floats, counts: Counts, dispersion: Dispersion, uniform: Floats) -> Intervals:
-    """Tallies of the negative binomial. mean, counts, uniform: (n,). dispersion: of one place.
+    """Tallies of the negative binomial. mean, counts, uniform: one shape, which the dispersion's is broadcast against.
 
     The randomised PIT is P(X < y) + u P(X = y), u in `uniform`, drawn from 0..1. Source: Czado, Gneiting
     and Held, Predictive model assessment for count data, Biometrics 65, 2009.
@@ -94,14 +94,14 @@ def intervals_of(mean: Floats, counts: Counts, dispersion: Dispersion, uniform: 
 
 
 def cumulative(mean: Floats, counts: Counts, dispersion: Dispersion) -> tuple[Floats, Floats]:
-    """P(X < count) and P(X <= count), (n,) each. mean, counts: (n,).
+    """P(X < count) and P(X <= count). mean, counts: one shape, which the dispersion's is broadcast against.
 
     By the incomplete beta function, because scipy's nbdtr cuts the size to a whole number.
     """
     size = np.broadcast_to(dispersion.size(mean), mean.shape)
     share = mean / (size + mean)
     up_to = 1 - betainc(counts + 1.0, size, share)
-    below = np.zeros(len(mean))
+    below = np.zeros(mean.shape)
     some = counts > 0
     below[some] = 1 - betainc(counts[some], size[some], share[some])
     return below, up_to

@@ -152,7 +152,7 @@ class _Tally:
             self.probability[here] = chance.reshape(means.shape)
             self.happened[here] = observed > 0
             self.forecast[here] = means.sum(axis=1)
-            spread = intervals_of(means.ravel(), observed.ravel(), self.dispersion, uniform[part].ravel())
+            spread = intervals_of(means, observed, self.dispersion, uniform[part])
             return spread, by_places(means[:, self.has_history], observed[:, self.has_history])
 
         for spread, (credit, most_first) in pool.map(block, range(0, len(mean), height)):  # NumPy frees the interpreter

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from models.baseline import BaselineConstants
-from models.dispersion import LEAST_GAIN, Dispersion
+from models.dispersion import LEAST_GAIN
 from models.likelihood import log_scores, poisson_deviance
 from models.measures.calibration import NO_INTERVALS, Intervals, intervals_of
 from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, difference_of
@@ -85,14 +85,15 @@ def tally_of(
 
     lively: the cells with any history.
     """
-    observed = torch.from_numpy(counts).double()
+    observed, of_network = torch.from_numpy(counts).double(), c.dispersion_in_cells(of_network=True)
     means = [mean.astype(np.float64) for mean in (usual, expected)]
     logs = [torch.from_numpy(mean).log() for mean in means]
     deviance = [poisson_deviance(log_mean, observed).sum(dim=0).numpy() for log_mean in logs]
     log_score = [
-        log_scores(mean, counts, c.dispersion_in_cells(of_network=of_network)).sum(axis=0)
-        for mean, of_network in zip(means, (False, True), strict=True)
+        log_scores(mean, counts, dispersion).sum(axis=0)
+        for mean, dispersion in zip(means, (c.dispersion_in_cells(of_network=False), of_network), strict=True)
     ]
+    uniform = np.random.default_rng(as_of_s).random(counts.shape)
     return Tally(
         as_of_s=as_of_s,
         deviance=(deviance[0], deviance[1]),
@@ -100,7 +101,10 @@ def tally_of(
         forecast=(usual.sum(axis=0, dtype=np.float64), expected.sum(axis=0, dtype=np.float64)),
         actual=counts.sum(axis=0).astype(np.float64),
         caught=_caught(means[1][lively], counts[lively]),
-        intervals=_intervals(means[1], counts, c.dispersion_in_cells(of_network=True), np.random.default_rng(as_of_s)),
+        intervals=tuple(
+            intervals_of(means[1][..., h], counts[..., h], of_network[..., h], uniform[..., h])
+            for h in range(counts.shape[2])
+        ),
     )
 
 
@@ -109,19 +113,6 @@ def _caught(mean: Floats, counts: npt.NDArray[np.int32]) -> Floats:
     most = max(1, round(TOP_SHARE * len(mean)))
     of_horizons = (by_places(of.T, counts[:, :, number].T) for number, of in enumerate(np.moveaxis(mean, 2, 0)))
     return np.stack([credit[:, :most].sum(axis=1) for credit, _ in of_horizons], axis=1)
-
-
-def _intervals(
-    mean: Floats, counts: npt.NDArray[np.int32], dispersion: Dispersion, random: np.random.Generator
-) -> tuple[Intervals, ...]:
-    uniform = random.random(mean.shape)
-    parts = []
-    for number in range(mean.shape[2]):
-        of = mean[..., number]
-        r, power = (np.broadcast_to(side[..., number], of.shape).ravel() for side in (dispersion.r, dispersion.power))
-        size = Dispersion(r=r, power=power)
-        parts.append(intervals_of(of.ravel(), counts[..., number].ravel(), size, uniform[..., number].ravel()))
-    return tuple(parts)
 
 
 def horizon_results(tallies: list[Tally], spec: Spec, *, judged: int, seed: int) -> list[HorizonResult]:
