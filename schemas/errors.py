@@ -48,10 +48,14 @@ class SettingsError(RiskError):
     exit_code = 2
 
 
-def not_installed(error: ModuleNotFoundError, extra: str) -> SettingsError:
-    """A command needs an extra of the project, which is on no index."""
-    remedy = f"in a clone of the project: pip install -c constraints.txt '.[{extra}]'"
-    return SettingsError(f"{error.name} is not installed", remedy=remedy)
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """What is imported inside belongs to an extra of the project, which is on no index. Raises SettingsError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        remedy = f"in a clone of the project: pip install -c constraints.txt '.[{extra}]'"
+        raise SettingsError(f"{error.name} is not installed", remedy=remedy) from error
 
 
 class DataError(RiskError):

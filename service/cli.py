@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from schemas.areas import read_areas
-from schemas.errors import SettingsError, not_installed
+from schemas.errors import SettingsError, needs_extra
 from schemas.languages import LANGUAGES, sentences_of
 from schemas.log_format import LOG_FORMAT, LOG_TIME
 from service.standing import HELD_HOURS
@@ -74,13 +74,11 @@ def serve(
         read_streets(streets, [])  # a mistake in it is said now
     sentences_of("map", language)
     named = read_areas(areas, area_name) if areas else ()
-    try:
+    with needs_extra("serve"):
         import uvicorn
 
         from service.app import application
         from service.service import opened
-    except ModuleNotFoundError as error:
-        raise not_installed(error, "serve") from error
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
     chosen: dict[str, Any] = {"areas": named, "streets": streets, "held_hours": held_hours, "language": language}
     chosen |= {"url": url, "origins": origins}

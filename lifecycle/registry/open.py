@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lifecycle.registry.contract import ModelRegistry
 from lifecycle.registry.folder import FolderRegistry
-from schemas.errors import RegistryError, not_installed
+from schemas.errors import RegistryError, needs_extra
 
 MLFLOW = "mlflow:"
 
@@ -16,8 +16,6 @@ def open_registry(address: str) -> ModelRegistry:
     uri = address.removeprefix(MLFLOW)
     if "@" in uri:
         raise RegistryError("the registry's address has a login in it", "write it into ~/.mlflow/credentials")
-    try:
+    with needs_extra("registry"):
         from lifecycle.registry.mlflow import MlflowRegistry
-    except ModuleNotFoundError as error:
-        raise not_installed(error, "registry") from error
     return MlflowRegistry(uri)

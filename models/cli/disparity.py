@@ -13,7 +13,7 @@ from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
 from models.cli.options import DATA_OR_ARCHIVE_HELP, Artifacts, FileLayout, MasksFile, Region
 from models.cli.progress import progress_bars
-from schemas.errors import SettingsError, not_installed
+from schemas.errors import SettingsError, needs_extra
 from schemas.files import make_writable, replace_file, write_errors
 from schemas.spec import HOUR_S
 
@@ -40,13 +40,11 @@ def disparity_command(
 
     The region's model forecasts all that the data have after its own end. Groups reach no artifact, frame or store.
     """
-    try:
+    with needs_extra("evaluate"):
         from models.evaluation.disparity.groups import read_groups
         from models.evaluation.disparity.measure import rows_of
         from models.evaluation.disparity.tally import tallies_of
         from models.evaluation.report.disparity import files_of
-    except ModuleNotFoundError as error:
-        raise not_installed(error, "evaluate") from error
     artifact, console = champion_of(artifacts, region), Console(highlight=False)
     chosen = read_groups(groups, artifact.spec.grid)
     with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):

@@ -24,7 +24,7 @@ from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
 from models.networks import MODELS, kind_of_network
 from models.training.outside_series import missing_warnings
 from models.training.regions import RegionTask, task_for
-from schemas.errors import SettingsError, not_installed
+from schemas.errors import SettingsError, needs_extra
 from schemas.files import make_writable, write_errors
 from schemas.left_behind.posts_measured import keep_posts_measured
 
@@ -64,14 +64,12 @@ def evaluate_command(
     """
     import torch
 
-    try:
+    with needs_extra("evaluate"):
         from models.evaluation.evaluate import evaluate_rolling
         from models.evaluation.plan import EvaluationPlan
         from models.evaluation.report.page import write_report
         from models.evaluation.report.posts import posts_measured
         from models.evaluation.report.table import print_table
-    except ModuleNotFoundError as error:
-        raise not_installed(error, "evaluate") from error
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
     asked = None if what in TASKS else task_for(what, region)

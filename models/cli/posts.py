@@ -24,7 +24,7 @@ from models.readiness.plan import Asked, Candidates, plans_of
 from models.readiness.question import BUSY, FLOOR, Posts, Question
 from models.readiness.reach import DETOUR, Drive, by_straight_line
 from schemas.areas import cells_of_areas, read_areas
-from schemas.errors import DataError, SettingsError, not_installed
+from schemas.errors import DataError, SettingsError, needs_extra
 from schemas.files import make_writable, write_errors
 from schemas.masks import Masks, read_masks, refuse_other_masks
 
@@ -136,9 +136,7 @@ def _calls_after(artifact: Artifact, path: Path, layout: str, hours: Hours, mask
 
 def _refuse_out(out: Path) -> None:
     """Raises SettingsError, before the work, when nothing could be written."""
-    try:
+    with needs_extra("evaluate"):
         import matplotlib  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise not_installed(error, "evaluate") from error
     with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
         make_writable(out)

@@ -13,7 +13,7 @@ from models.artifact.pointer import champion_of
 from models.cli.options import Artifacts, Region
 from models.evaluation.loop.policies import HELD, SOFTER, Policy
 from models.measures.cube import Floats
-from schemas.errors import SettingsError, not_installed
+from schemas.errors import SettingsError, needs_extra
 from schemas.files import make_writable, write_errors
 
 
@@ -56,10 +56,8 @@ def _draw(shares: dict[Policy, Floats], path: Path) -> None:
     """The mean error of each policy over the days; dashed where the forecast follows."""
     from models.evaluation.loop.simulate import errors_of
 
-    try:
+    with needs_extra("evaluate"):
         from models.evaluation.report.drawing.style import PERCENT, canvas, grid_lines, styled
-    except ModuleNotFoundError as error:
-        raise not_installed(error, "evaluate") from error
     names = list(dict.fromkeys(policy.name for policy in shares))
     with styled():
         figure = canvas(4.2)

@@ -13,7 +13,7 @@ from models.cli.options import TASK_FILE_HELP
 from models.cli.progress import progress_bars
 from models.hyperparameters import TunedOn, write_recipe
 from models.training.regions import task_for
-from schemas.errors import SettingsError, not_installed
+from schemas.errors import SettingsError, needs_extra
 from schemas.files import make_writable, write_errors
 
 if TYPE_CHECKING:
@@ -38,11 +38,9 @@ def tune_command(
     from models.training.train_region import prepare
     from models.tuning.rolling_origin import OBJECTIVE, collect_folds
 
-    try:
+    with needs_extra("evaluate"):
         from models.tuning.search import open_study
         from models.tuning.tune import tune
-    except ModuleNotFoundError as error:
-        raise not_installed(error, "evaluate") from error
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console(highlight=False)
     with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from models.counting.day_counts import BIN_S
 from models.files.incident_files import IncidentTable
-from schemas.errors import DataError, not_installed
+from schemas.errors import DataError, needs_extra
 from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S, Merge, Spec
 
@@ -142,10 +142,8 @@ def hours_known(data: str, spec: Spec) -> KnownHours:
 
 def delta() -> Any:
     """The library of Delta tables, an extra. Raises SettingsError when it is not installed."""
-    try:
+    with needs_extra("archive"):
         import deltalake
-    except ModuleNotFoundError as error:
-        raise not_installed(error, "archive") from error
     return deltalake
 
 

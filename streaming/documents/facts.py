@@ -12,7 +12,7 @@ from models.artifact.manifest import Manifest
 from models.files.layouts import LAYOUTS, OWNERS_TERMS
 from models.training.card import VERDICTS
 from schemas import product_version
-from schemas.errors import not_installed
+from schemas.errors import needs_extra
 from schemas.event import ORIGINS
 from schemas.languages import ENGLISH, figure, sentences_of
 from schemas.limits import OLDEST_SCORES_S
@@ -91,10 +91,8 @@ def documents_of(facts: Mapping[str, Any], language: str = ENGLISH) -> Iterator[
 
 
 def _environment(sentences: NullTranslations) -> "Environment":
-    try:
+    with needs_extra("evaluate"):
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    except ModuleNotFoundError as error:
-        raise not_installed(error, "evaluate") from error
     loader = FileSystemLoader(TEMPLATES)
     environment = Environment(  # noqa: S701 - it writes Markdown, of texts that are checked
         loader=loader, undefined=StrictUndefined, extensions=["jinja2.ext.i18n"], **SPACES
