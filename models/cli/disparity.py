@@ -11,10 +11,10 @@ from rich.text import Text
 
 from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
-from models.cli.options import DATA_OR_ARCHIVE_HELP, Artifacts, FileLayout, MasksFile, Region
+from models.cli.options import DATA_OR_ARCHIVE_HELP, Artifacts, FileLayout, MasksFile, Region, refuse_unwritable
 from models.cli.progress import progress_bars
 from schemas.errors import SettingsError, needs_extra
-from schemas.files import make_writable, replace_file, write_errors
+from schemas.files import replace_file, write_errors
 from schemas.spec import HOUR_S
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def disparity_command(
         from models.evaluation.report.disparity import files_of
     artifact, console = champion_of(artifacts, region), Console(highlight=False)
     chosen = read_groups(groups, artifact.spec.grid)
-    with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
-        make_writable(out)
+    refuse_unwritable(out)
     past = _past_of(artifact, data, layout, masks)
     with progress_bars(["replay"], console, transient=True) as report:
         tallies = tallies_of(artifact, past, chosen, top, lambda share: report("replay", share))

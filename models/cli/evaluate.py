@@ -14,7 +14,7 @@ from rich.console import Console
 
 from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
-from models.cli.options import TASK_FILE_HELP
+from models.cli.options import TASK_FILE_HELP, refuse_unwritable
 from models.cli.progress import print_file, progress_bars
 from models.evaluation.published import TASKS, named_task
 from models.evaluation.tasks import Task, task_of
@@ -25,7 +25,6 @@ from models.networks import MODELS, kind_of_network
 from models.training.outside_series import missing_warnings
 from models.training.regions import RegionTask, task_for
 from schemas.errors import SettingsError, needs_extra
-from schemas.files import make_writable, write_errors
 from schemas.left_behind.posts_measured import keep_posts_measured
 
 if TYPE_CHECKING:
@@ -80,8 +79,7 @@ def evaluate_command(
     champion = _measured_for(artifacts, asked, posts) if artifacts else None
     units, kilometres = _numbers("--posts", posts, int), _numbers("--reach-km", reach_km, float)
     task = task_of(asked, step=step, origins=origins, now_s=time.time()) if asked else named_task(what)
-    with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
-        make_writable(out)  # before hours of work
+    refuse_unwritable(out)
     _describe(task, console)
     with progress_bars(BARS, console, transient=True) as report:
         plan = EvaluationPlan(

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from models.files.layouts import LAYOUT_HELP
+from schemas.errors import SettingsError
+from schemas.files import make_writable, write_errors
 
 DATA_HELP = "Incident file: .csv, .csv.gz, or .zip with one .csv"
 DATA_OR_ARCHIVE_HELP = f"{DATA_HELP}; or archive:PATH, archive:PATH@VERSION"
@@ -19,3 +21,9 @@ Until = Annotated[str, typer.Option(help="Local date YYYY-MM-DD: use only what h
 Artifacts = Annotated[Path, typer.Option(help="Folder of artifacts")]
 SharedArtifacts = Annotated[Path, typer.Option(help="Folder of artifacts; all workers must see it")]
 Master = Annotated[str, typer.Option(help="Spark master, such as spark://host:7077; without it, local[WORKERS]")]
+
+
+def refuse_unwritable(out: Path) -> None:
+    """Raises SettingsError, before hours of work, when nothing could be written into the folder of `--out`."""
+    with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
+        make_writable(out)

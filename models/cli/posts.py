@@ -11,7 +11,7 @@ from rich.console import Console
 
 from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
-from models.cli.options import DATA_HELP, Artifacts, FileLayout, MasksFile, Region
+from models.cli.options import DATA_HELP, Artifacts, FileLayout, MasksFile, Region, refuse_unwritable
 from models.cli.posts_report import ALL_DAY, day_of, facts_of, print_plans, write_plans
 from models.files.data_report import read_past
 from models.files.incident_files import IncidentTable
@@ -25,7 +25,6 @@ from models.readiness.question import BUSY, FLOOR, Posts, Question
 from models.readiness.reach import DETOUR, Drive, by_straight_line
 from schemas.areas import cells_of_areas, read_areas
 from schemas.errors import DataError, SettingsError, needs_extra
-from schemas.files import make_writable, write_errors
 from schemas.masks import Masks, read_masks, refuse_other_masks
 
 _DRIVE_HELP = f"Mean speed, km/h, over {DETOUR} times the straight line"
@@ -60,7 +59,9 @@ def posts_command(
     not known to it.
     """
     if out:
-        _refuse_out(out)
+        with needs_extra("evaluate"):
+            import matplotlib  # noqa: F401 - only whether it is there
+        refuse_unwritable(out)
     if travel and not stations:
         raise SettingsError("--travel without --stations", "name the places of the table, with where they are")
     artifact, hours = champion_of(artifacts, region), hours_of(shift)
@@ -132,11 +133,3 @@ def _calls_after(artifact: Artifact, path: Path, layout: str, hours: Hours, mask
             "give a file that goes on, or train with `until`, a date before its end",
         )
     return calls
-
-
-def _refuse_out(out: Path) -> None:
-    """Raises SettingsError, before the work, when nothing could be written."""
-    with needs_extra("evaluate"):
-        import matplotlib  # noqa: F401
-    with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
-        make_writable(out)

@@ -10,11 +10,10 @@ from rich.progress import track
 from rich.table import Table
 
 from models.artifact.pointer import champion_of
-from models.cli.options import Artifacts, Region
+from models.cli.options import Artifacts, Region, refuse_unwritable
 from models.evaluation.loop.policies import HELD, SOFTER, Policy
 from models.measures.cube import Floats
-from schemas.errors import SettingsError, needs_extra
-from schemas.files import make_writable, write_errors
+from schemas.errors import needs_extra
 
 
 def simulate_feedback_command(
@@ -35,8 +34,7 @@ def simulate_feedback_command(
 
     torch.set_num_threads(1)
     model, console, shares = CityModel.of(champion_of(artifacts, region)), Console(), {}
-    with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
-        make_writable(out)
+    refuse_unwritable(out)
     for policy in track((*HELD, SOFTER), "policies", console=console, transient=True):
         shares[policy] = np.stack([learned_shares(model, policy, days=days, seed=seed) for seed in range(seeds)])
     _draw(shares, out / "feedback.png")

@@ -9,12 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from models.cli.options import TASK_FILE_HELP
+from models.cli.options import TASK_FILE_HELP, refuse_unwritable
 from models.cli.progress import progress_bars
 from models.hyperparameters import TunedOn, write_recipe
 from models.training.regions import task_for
-from schemas.errors import SettingsError, needs_extra
-from schemas.files import make_writable, write_errors
+from schemas.errors import needs_extra
 
 if TYPE_CHECKING:
     from models.training.train_region import PreparedTask
@@ -43,8 +42,7 @@ def tune_command(
         from models.tuning.tune import tune
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console(highlight=False)
-    with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
-        make_writable(out)  # before hours of work
+    refuse_unwritable(out)
     task = task_for(str(file))
     ready = prepare(task)
     tuned_on = _tuned_on(ready, trials, OBJECTIVE)
