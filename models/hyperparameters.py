@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated
 
 import msgspec
@@ -11,15 +10,13 @@ from schemas.errors import DataError
 
 LEAST_WIDTH, MOST_WIDTH = 8, 128  # a whole grid is scored at once: the widths decide the memory that it takes
 
-_LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {
-        "width": (LEAST_WIDTH, MOST_WIDTH),
-        "learning_rate": (1e-6, 1),
-        "weight_decay": (0, 10),
-        "minibatch": (16, 1e6),
-        "patience": (1, 100),
-    }
-)
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "width": (LEAST_WIDTH, MOST_WIDTH),
+    "learning_rate": (1e-6, 1),
+    "weight_decay": (0, 10),
+    "minibatch": (16, 1e6),
+    "patience": (1, 100),
+}
 
 _Whole = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]  # a number that a message can show
 

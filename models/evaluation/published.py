@@ -8,7 +8,6 @@ no squares and no grid of `schemas.grid` has the same ones.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -108,10 +107,8 @@ def _nominal_grid(incidents: IncidentTable, rows: int, cols: int, cell_m: float)
     return Grid(south_deg=south, west_deg=west, cell_m=cell_m, rows=rows, cols=cols)
 
 
-TASKS: Mapping[str, tuple[Callable[[Path], Task], Path]] = MappingProxyType(
-    {
-        "chicago-3km-daily": (chicago_3km_daily, DATA / "chicago_2016_2017.zip"),
-        "chicago-1km-hourly": (chicago_1km_hourly, DATA / "chicago_2016_2017.zip"),
-        "montgomery-2km-hourly": (montgomery_2km_hourly, DATA / "montgomery_911_2015_2016.zip"),
-    }
-)
+TASKS: Mapping[str, tuple[Callable[[Path], Task], Path]] = {
+    "chicago-3km-daily": (chicago_3km_daily, DATA / "chicago_2016_2017.zip"),
+    "chicago-1km-hourly": (chicago_1km_hourly, DATA / "chicago_2016_2017.zip"),
+    "montgomery-2km-hourly": (montgomery_2km_hourly, DATA / "montgomery_911_2015_2016.zip"),
+}

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +25,8 @@ from schemas.limits import MAX_CUBE_BYTES
 from schemas.masks import read_masks
 from schemas.spec import DAY_S, HOUR_S
 
-STEPS_S: Mapping[str, int] = MappingProxyType({"hour": HOUR_S, "4h": 4 * HOUR_S, "day": DAY_S})
-STEP_NAMES: Mapping[str, str] = MappingProxyType({"hour": "one hour", "4h": "four hours", "day": "one day"})
+STEPS_S: Mapping[str, int] = {"hour": HOUR_S, "4h": 4 * HOUR_S, "day": DAY_S}
+STEP_NAMES: Mapping[str, str] = {"hour": "one hour", "4h": "four hours", "day": "one day"}
 LEAST_STEPS = 200
 MOST_OUTSIDE = 0.1  # of the incidents of the judged steps
 TRAIN_PERCENT, VALIDATION_PERCENT = 70, 15

@@ -8,7 +8,6 @@ incident that is known only by an interval gets one time, drawn evenly inside it
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -118,8 +117,8 @@ def read_incidents(path: Path, layout: Layout, *, now_s: float | None = None) ->
         category=category,
         row=rows["row"],
         categories=categories,
-        skipped=MappingProxyType(dict(+skipped.counts)),
-        examples=MappingProxyType(skipped.examples),
+        skipped=dict(+skipped.counts),
+        examples=skipped.examples,
         ambiguous_times=int((reading == 1).sum()),
         nonexistent_times=int((reading == -1).sum()),
     )

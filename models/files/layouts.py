@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from schemas.errors import DataError
@@ -81,18 +80,16 @@ LAYOUT_HELP = (
 )
 
 
-_KEYS: Mapping[str, str] = MappingProxyType(  # of a written layout -> field of Layout
-    {
-        "name": "name",
-        **{key: f"{key}_column" for key in ("time", "end", "lat", "lon", "category")},
-        "start": "time_column",
-        "timezone": "timezone",
-        "format": "time_format",
-        "until": "category_until",
-        "delimiter": "delimiter",
-        "header": "header",
-    }
-)
+_KEYS: Mapping[str, str] = {  # of a written layout -> field of Layout
+    "name": "name",
+    **{key: f"{key}_column" for key in ("time", "end", "lat", "lon", "category")},
+    "start": "time_column",
+    "timezone": "timezone",
+    "format": "time_format",
+    "until": "category_until",
+    "delimiter": "delimiter",
+    "header": "header",
+}
 
 
 def parse_layout(text: str) -> Layout:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from types import MappingProxyType
 
 import numpy as np
 from msgspec.structs import asdict
@@ -17,14 +16,12 @@ from models.training.training_table import LACKS, NO_GAIN, TOP_SHARE, HorizonRes
 from schemas.frame import SUPPORT
 from schemas.spec import DAY_S
 
-VERDICTS: Mapping[str, str] = MappingProxyType(
-    {
-        "better": "better than the baseline: the interval lies below zero",
-        "tie": "a tie with the baseline: the interval contains zero",
-        "worse": "worse than the baseline: the interval lies above zero",
-        **{name: f"not known: {lacks}" for name, lacks in LACKS.items()},
-    }
-)
+VERDICTS: Mapping[str, str] = {
+    "better": "better than the baseline: the interval lies below zero",
+    "tie": "a tie with the baseline: the interval contains zero",
+    "worse": "worse than the baseline: the interval lies above zero",
+    **{name: f"not known: {lacks}" for name, lacks in LACKS.items()},
+}
 _TEXT = """# Model card: {region}
 
 Expected incidents and the probability of at least one, for each square of {cell_m:.0f} m ({rows} x {cols}), category

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +19,11 @@ from schemas.spec import DAY_S, Spec
 TOP_SHARE = 0.05  # of the cells with any history, as a plan of an evening may name
 BLOCK_S = BLOCK_DAYS * DAY_S  # bootstrap blocks: moments whose horizons overlap must be drawn together
 _JUDGED = f"the time that is judged, the last {JUDGED_PERCENT} %"
-LACKS: Mapping[str, str] = MappingProxyType(  # of verdicts that say nothing
-    {
-        "too few": f"fewer than {LEAST_JUDGED} incidents lie in {_JUDGED}; give a longer file",
-        "too short": f"fewer than {LEAST_BLOCKS} blocks of {BLOCK_DAYS} days lie in {_JUDGED}; give at least "
-        f"{LEAST_BLOCKS * BLOCK_DAYS * 100 // JUDGED_PERCENT} days",
-    }
-)
+LACKS: Mapping[str, str] = {  # of verdicts that say nothing
+    "too few": f"fewer than {LEAST_JUDGED} incidents lie in {_JUDGED}; give a longer file",
+    "too short": f"fewer than {LEAST_BLOCKS} blocks of {BLOCK_DAYS} days lie in {_JUDGED}; give at least "
+    f"{LEAST_BLOCKS * BLOCK_DAYS * 100 // JUDGED_PERCENT} days",
+}
 NO_GAIN = (
     f"The network gains nothing over the baseline here: less than {LEAST_GAIN:.2%} of its log score at each horizon. "
     "The baseline is as good; serve it, or give more data"

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -25,16 +24,14 @@ from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn
 from schemas.errors import DataError
 
 _OTHER_JOURNAL = "give another --out, or delete it"
-SPACE: Mapping[str, BaseDistribution] = MappingProxyType(
-    {
-        "first": IntDistribution(16, 128, step=8),  # at most twice the default: the stream scores every cell, always
-        "second": IntDistribution(8, 64, step=8),
-        "learning_rate": FloatDistribution(2e-4, 1e-2, log=True),
-        "weight_decay": FloatDistribution(1e-5, 1.0, log=True),
-        "minibatch": IntDistribution(512, 8192, step=512),
-        "patience": IntDistribution(2, 6),
-    }
-)
+SPACE: Mapping[str, BaseDistribution] = {
+    "first": IntDistribution(16, 128, step=8),  # at most twice the default: the stream scores every cell, always
+    "second": IntDistribution(8, 64, step=8),
+    "learning_rate": FloatDistribution(2e-4, 1e-2, log=True),
+    "weight_decay": FloatDistribution(1e-5, 1.0, log=True),
+    "minibatch": IntDistribution(512, 8192, step=512),
+    "patience": IntDistribution(2, 6),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

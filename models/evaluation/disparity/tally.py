@@ -16,18 +16,8 @@ from schemas.errors import DataError
 from schemas.spec import DAY_S, HOUR_S
 
 SUMS = (
-    *(
-        "expected",
-        "observed",
-        "top",
-        "missed",
-        "false_alarms",
-        "top_usual",
-        "top_of_both",
-        "after_a_day",
-        "still_in_top",
-    ),
-    *("top_less", "top_more"),
+    *("expected", "observed", "top", "missed", "false_alarms", "top_usual", "top_of_both", "after_a_day"),
+    *("still_in_top", "top_less", "top_more"),
 )
 REPORTING = 0.2  # how much less, and more, one group is taken to report
 Mask = npt.NDArray[np.bool_]
