@@ -3,9 +3,8 @@
 from math import isnan
 
 from models.evaluation.report.findings import Against, minute
-from models.evaluation.result import OUR_BASELINE, UNINFORMED, Evaluation
+from models.evaluation.result import OUR_BASELINE, UNINFORMED, Evaluation, Origins
 from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, Difference
-from schemas.errors import DataError
 
 RATIO_BOUNDS = (0.95, 1.05)  # forecast over actual of a calibrated network
 COVERAGE_BOUNDS = (0.88, 0.92)  # of its 90 % interval
@@ -19,87 +18,53 @@ def sentences(evaluation: Evaluation) -> tuple[str, ...]:
 
     Over several origins the advice follows all of them, and the last block of time alone gives none.
     """
-    counting = (counting_sentence(evaluation),) if evaluation.best_rule != evaluation.best_baseline else ()
-    of_the_last = (
-        *own_sentences(evaluation),
-        *informed_sentences(evaluation),
-        *counting,
-        verdict_sentence(evaluation),
-    )
     if evaluation.origins is None:
-        return of_the_last
-    return (*origins_sentences(evaluation), "On the last block of time alone:", *of_the_last)
+        return last_sentences(evaluation)
+    over_all = _origins_sentences(evaluation.origins, evaluation.network.model)
+    return (*over_all, "On the last block of time alone:", *last_sentences(evaluation))
 
 
-def own_sentences(evaluation: Evaluation) -> tuple[str, ...]:
-    """Network against the baseline that it starts from, where it was compared."""
-    versus, origins = evaluation.network.versus_own_baseline, evaluation.origins
-    if versus is None:
-        return ()
-    against = _against(evaluation, versus, OUR_BASELINE)
-    return (_sentence(against, *_OWN) if origins is None else _sentence(against, _OWN[0], "", ""),)
-
-
-def informed_sentences(evaluation: Evaluation) -> tuple[str, ...]:
-    """What holidays and outside series are worth, where the network knows them."""
-    versus = evaluation.network.versus_uninformed
-    if versus is None:
-        return ()
+def last_sentences(evaluation: Evaluation) -> tuple[str, ...]:
+    """The network on the last block of time: against all that it was compared with, its baseline first."""
+    network, rule, best = evaluation.network, evaluation.best_rule, evaluation.best_baseline
     known = ", ".join(evaluation.also_known)
-    advice = (f"leave out {known}", f"{known} showed no gain") if evaluation.origins is None else ("", "")
-    return (_sentence(_against(evaluation, versus, UNINFORMED), f"the same network without {known}", *advice),)
+
+    def against(rival: str, versus: Difference | None, words: str, *advice: str) -> list[str]:
+        if versus is None:
+            return []
+        rivals = Against(versus, evaluation.row(rival).scores.sheet.nb_log_score)
+        return [_sentence(rivals, words, *(advice if evaluation.origins is None else ("", "")))]
+
+    said = against(OUR_BASELINE, network.versus_own_baseline, *_OWN)
+    without = f"the same network without {known}", f"leave out {known}", f"{known} showed no gain"
+    said += against(UNINFORMED, network.versus_uninformed, *without)
+    if rule != best:
+        rules = sum(row.kind == "rule" for row in evaluation.rows)
+        counting = f"the best of {rules} simple rules that only count ({rule})"
+        said += against(rule, network.versus_best_rule, counting, f"use {rule}", f"use {rule}, it is simpler")
+    said += against(best, network.versus_best_baseline, f"the best rival ({best})", f"use {best}", _instead(evaluation))
+    if network.seeds < LEAST_SEEDS:
+        needs = f"It rests on {network.seeds} of the {LEAST_SEEDS} seeds that it needs: give --seeds {LEAST_SEEDS}."
+        said[-1] = f"{said[-1]} {needs}"
+    return tuple(said)
 
 
-def verdict_sentence(evaluation: Evaluation) -> str:
-    """Network against best rival, with the interval, and which of the two to use."""
-    name, is_advice = evaluation.best_baseline, evaluation.origins is None
-    against = _against(evaluation, evaluation.network.versus_best_baseline, name)
-    advice = (f"use {name}", _instead(evaluation)) if is_advice else ("", "")
-    sentence = _sentence(against, f"the best rival ({name})", *advice)
-    seeds = evaluation.network.seeds
-    if seeds >= LEAST_SEEDS:
-        return sentence
-    return f"{sentence} It rests on {seeds} of the {LEAST_SEEDS} seeds that it needs: give --seeds {LEAST_SEEDS}."
-
-
-def counting_sentence(evaluation: Evaluation) -> str:
-    """Network against the best of the rules that only count."""
-    name, rules = evaluation.best_rule, sum(row.kind == "rule" for row in evaluation.rows)
-    advice = (f"use {name}", f"use {name}, it is simpler") if evaluation.origins is None else ("", "")
-    return _sentence(
-        _against(evaluation, evaluation.network.versus_best_rule, name),
-        f"the best of {rules} simple rules that only count ({name})",
-        *advice,
-    )
-
-
-def origins_sentences(evaluation: Evaluation) -> tuple[str, ...]:
-    """The network over several origins; empty where only the last block of time was judged."""
-    origins = evaluation.origins
-    if origins is None:
-        return ()
+def _origins_sentences(origins: Origins, model: str) -> tuple[str, ...]:
+    """The network, which is that model, over several origins."""
     scores = {row.model: row.nb_log_score for row in origins.rows}
-    network = next(row for row in origins.rows if row.model == evaluation.network.model)
+    network = next(row for row in origins.rows if row.model == model)
     times = ", ".join(minute(at_s) for at_s in origins.judged_from_s)
+    rule, best = origins.best_rule, origins.best_baseline
     sentences = [f"Judged on blocks of time that start at {times} (UTC); all models were fitted again for each:"]
     over_all = f"over all {len(origins.judged_from_s)} origins"
-    if network.versus_own_baseline is not None:
-        own = Against(network.versus_own_baseline, scores[OUR_BASELINE])
-        sentences.append(_sentence(own, f"{_OWN[0]} {over_all}", *_OWN[1:]))
-    for versus, rival, instead in (
-        (network.versus_best_rule, origins.best_rule, "use it, it is simpler"),
-        (network.versus_best_baseline, origins.best_baseline, f"{origins.best_baseline} is as good"),
+    for versus, rival, words, when_worse, otherwise in (
+        (network.versus_own_baseline, OUR_BASELINE, *_OWN),
+        (network.versus_best_rule, rule, rule, f"use {rule}", "use it, it is simpler"),
+        (network.versus_best_baseline, best, best, f"use {best}", f"{best} is as good"),
     ):
         if versus is not None:
-            against = Against(versus, scores[rival])
-            sentences.append(_sentence(against, f"{rival} {over_all}", f"use {rival}", instead))
+            sentences.append(_sentence(Against(versus, scores[rival]), f"{words} {over_all}", when_worse, otherwise))
     return tuple(dict.fromkeys(sentences))
-
-
-def _against(evaluation: Evaluation, versus: Difference | None, rival: str) -> Against:
-    if versus is None:
-        raise DataError(f"the network was not compared with {rival!r}", remedy="evaluate it again")
-    return Against(versus, evaluation.row(rival).scores.sheet.nb_log_score)
 
 
 def _sentence(against: Against, rival: str, when_worse: str, otherwise: str) -> str:
