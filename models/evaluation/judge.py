@@ -113,19 +113,9 @@ class Judge:
             dispersion,
             self.task.cube.categories,
             np.random.default_rng(self.seed),
-            steps=self._kept_steps,
-            has_history=self._has_history,
+            steps=int(self.is_kept[self.task.test :].sum()),
+            has_history=np.asarray(self.counts(range(self.task.test)).any(axis=(0, 2))),
         )
-
-    @property
-    def _has_history(self) -> npt.NDArray[np.bool_]:
-        """(scored cells,) those with any incident before the judged steps."""
-        return np.asarray(self.counts(range(self.task.test)).any(axis=(0, 2)))
-
-    @property
-    def _kept_steps(self) -> int:
-        """How many steps are judged."""
-        return int(self.is_kept[self.task.test :].sum())
 
     def totals(self, forecast: Forecast) -> Totals:
         return totals_of(self.in_runs(forecast, self.judged), self.task.cube, self.task.scored)
@@ -147,8 +137,7 @@ class Judge:
     @cached_property
     def _judged(self) -> npt.NDArray[np.int64]:
         """(categories,) incidents that are judged."""
-        steps = np.flatnonzero(self.is_kept[self.task.test :]) + self.task.test
-        counts = self.task.cube.counts[np.ix_(steps, self.task.scored)]
+        counts = self.counts(self.judged)[self.is_kept[self.task.test :]]
         return np.asarray(counts.sum(axis=(0, 1)), np.int64)
 
 
