@@ -3,6 +3,7 @@
 import resource
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 
@@ -161,7 +162,7 @@ def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan) -> ModelResu
         delay=plan.delay,
     )
     choosing = range(task.validation, task.test - plan.purge)
-    with Spool(task.validation, (judge.cells, len(cube.categories)), np.float64) as spool:
+    with closing(Spool(task.validation, (judge.cells, len(cube.categories)), np.float64)) as spool:
         forecasts = iter(forecaster.forecast(cube, validation, delay=plan.delay))
         for is_kept in judge.is_kept[task.validation :]:
             mean = next(forecasts) if is_kept else np.zeros(cube.counts.shape[1:])

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from models.evaluation.contract import Regression
 from models.evaluation.followed import write_followed
@@ -87,18 +88,22 @@ def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple
     plan.tell("fitting", 1.0)
     shape = (judge.cells, len(task.cube.categories))
     with ExitStack() as open_files:
-        spools = [[open_files.enter_context(Spool(task.test, shape, np.float32)) for _ in row.models] for row in fitted]
+
+        def spool(kind: npt.DTypeLike) -> Spool:
+            return open_files.enter_context(closing(Spool(task.test, shape, kind)))
+
+        spools = [[spool(np.float32) for _ in row.models] for row in fitted]
         _forecast(fitted, spools, learned, judge, plan)
         counts = learned.examples[RiskNetwork][1].counts[:, :, 0].numpy().astype(np.int32)
         forecasts = [
             _Forecasts(
-                of=row, chosen=_chosen(row, learned, judge), counts=counts, judged=[spool.read for spool in of_row]
+                of=row, chosen=_chosen(row, learned, judge), counts=counts, judged=[of_seed.read for of_seed in of_row]
             )
             for row, of_row in zip(fitted, spools, strict=True)
         ]
         forecasts.append(_pool([forecast for forecast in forecasts if forecast.of.kind != NETWORK_KINDS[1]]))
         network = next(forecast for forecast in forecasts if forecast.of.kind == NETWORK_KINDS[0])
-        followed = [open_files.enter_context(Spool(task.test, shape, np.float64)) for _ in network.judged]
+        followed = [spool(np.float64) for _ in network.judged]
         forecasts.append(_followed(network, followed, learned, judge, plan))
         rows = [forecast.row(judge) for forecast in forecasts]
     return rows, networks[0].losses

@@ -1,8 +1,6 @@
 """Forecasts of many steps in a temporary file, so that memory holds those of one run of steps at a time."""
 
 from tempfile import TemporaryFile
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +17,7 @@ class Spool:
         self._first, self._shape, self._kind = first, shape, np.dtype(kind)
         self._step_bytes = shape[0] * shape[1] * self._kind.itemsize
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._file.close()
 
     def append(self, mean: AnyFloats) -> None:

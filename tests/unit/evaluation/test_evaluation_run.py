@@ -1,6 +1,7 @@
 """A whole evaluation of a small town: what it finds, whatever has been observed in the steps that it judges."""
 
 import pickle
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -140,7 +141,7 @@ def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(
     by_hand = 0.95 * raw + 0.05 * task.cube.counts[: task.validation, task.scored].mean(axis=(0, 1))
     scores = []
     for mean in (by_hand, raw):
-        with Spool(task.test, raw.shape[1:], np.float64) as spool:
+        with closing(Spool(task.test, raw.shape[1:], np.float64)) as spool:
             spool.append(mean)
             scores.append(judge.scores(spool.read, row.dispersion))
     assert row.scores.sheet.nb_log_score == pytest.approx(scores[0].sheet.nb_log_score)

@@ -1,5 +1,6 @@
 """The row of the network with a follower behind it, and following in the order of time."""
 
+from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -35,7 +36,7 @@ def followed(task, raw, delay=0):
     )
     learned = SimpleNamespace(engine=SimpleNamespace(spec=spec_of(task)), constants=constants)
     judge = judged_by(task)
-    with Spool(task.test, raw.shape, np.float64) as spool:
+    with closing(Spool(task.test, raw.shape, np.float64)) as spool:
         write_followed(lambda run: np.repeat(raw[None], len(run), axis=0), learned, judge, delay, spool)
         return spool.read(judge.judged)
 
