@@ -70,8 +70,10 @@ def learn(
     """Fit the baseline, and collect what the kinds of network learn from. `tell` reports how far it is, 0..1."""
     spec, starts_s = spec_of(task), task.cube.starts_s
     history = history_of(task, spec, int(starts_s[-1]))
-    first, learn_until, choose_until = bounds = bounds_of(task, purge)
-    blocks = blocks_of(task, bounds)
+    first = min(BURN_IN_DAYS * DAY_S // task.step_s, task.validation // 5)
+    learn_until, choose_until = task.validation - purge, task.test - purge
+    burn_in_s, validation_s, test_s, end_s = starts_s[[first, learn_until, choose_until, -1]].tolist()
+    blocks = Blocks(burn_in_s=burn_in_s, validation_s=validation_s, test_s=test_s, end_s=end_s)
     past = history_of(task, spec, blocks.test_s)  # ends before what is judged
     constants = fit_constants(past, blocks)
     engine = FeatureEngine(spec, constants, history.counts_before)
@@ -92,16 +94,6 @@ def learn(
     constants = replace(constants, dispersion=likeliest_dispersion(validation[0].log_usual, validation[0].counts))
     of_kind = dict(zip(each, zip(train, validation, strict=True), strict=True))
     return Learned(engine=engine, constants=constants, examples=of_kind, replay=replay)
-
-
-def bounds_of(task: Task, purge: int) -> tuple[int, int, int]:
-    """Steps: the first to learn from, the end of those, and the end of those to choose by."""
-    return min(BURN_IN_DAYS * DAY_S // task.step_s, task.validation // 5), task.validation - purge, task.test - purge
-
-
-def blocks_of(task: Task, bounds: tuple[int, int, int]) -> Blocks:
-    burn_in_s, validation_s, test_s, end_s = (int(task.cube.starts_s[step]) for step in (*bounds, -1))
-    return Blocks(burn_in_s=burn_in_s, validation_s=validation_s, test_s=test_s, end_s=end_s)
 
 
 def history_of(task: Task, spec: Spec, cutoff_s: int) -> IncidentHistory:
