@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -36,37 +35,23 @@ def progress_bars(
     the end; otherwise their last lines stay, and with them what was reported last. In a file, where no bar moves, a
     line is added at most every minute.
     """
-    bars = _Bars(names=names, console=console, transient=transient, clock=clock)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    bars, of_name, line_at_s = Progress(*columns, console=console, transient=transient), dict[str, TaskID](), 0.0
+
+    def report(what: str, share: float) -> None:
+        nonlocal line_at_s
+        now_s = clock()
+        if not of_name:
+            of_name.update({name: bars.add_task(name, total=1.0) for name in names})
+            bars.start()
+            line_at_s = now_s
+        bars.update(of_name[what.partition(":")[0]], description=what, completed=share)
+        if not console.is_terminal and now_s - line_at_s >= LINE_EVERY_S:
+            line_at_s = now_s
+            console.print(f"{escape(what)}, {share:.0%}", highlight=False, soft_wrap=True)
+
     try:
-        yield bars.report
+        yield report
     finally:
-        bars.stop()
-
-
-@dataclass(kw_only=True)
-class _Bars:
-    names: Sequence[str]
-    console: Console
-    transient: bool
-    clock: Callable[[], float]  # seconds
-    _of_name: dict[str, TaskID] = field(default_factory=dict)
-    _line_at_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=self.console, transient=self.transient)
-
-    def report(self, what: str, share: float) -> None:
-        now_s = self.clock()
-        if not self._of_name:
-            self._of_name.update({name: self._progress.add_task(name, total=1.0) for name in self.names})
-            self._progress.start()
-            self._line_at_s = now_s
-        self._progress.update(self._of_name[what.partition(":")[0]], description=what, completed=share)
-        if not self.console.is_terminal and now_s - self._line_at_s >= LINE_EVERY_S:
-            self._line_at_s = now_s
-            self.console.print(f"{escape(what)}, {share:.0%}", highlight=False, soft_wrap=True)
-
-    def stop(self) -> None:
-        if self._of_name:
-            self._progress.stop()
+        if of_name:
+            bars.stop()
