@@ -110,27 +110,19 @@ def _refuse_other_merge(task: RegionTask, meant: Spec | Meaning | None) -> None:
     raise DataError(f"merge = {task.merge}, but {fault}", remedy)
 
 
-def with_holidays(spec: Spec, task: RegionTask) -> Spec:
-    """The spec with the task's holidays; one that is kept (`like`) keeps its own. Raises DataError."""
-    if not task.holidays or task.holidays == spec.holidays:
-        return spec
-    if task.like:
-        of_artifact = f"has {spec.holidays}" if spec.holidays else "has none"
-        raise DataError(f"holidays of {task.holidays}, and {task.like} {of_artifact}", "leave one of the two out")
-    return informed(spec, holidays=task.holidays, series=spec.covariates)
-
-
 def with_use(spec: Spec, task: RegionTask) -> Spec:
-    """The spec with its purpose and what standing units answer; one that is kept (`like`) keeps its own.
+    """The spec with its holidays, its purpose and what standing units answer; one that is kept (`like`) keeps its own.
 
     Raises DataError.
     """
     for name, asked, own in (
+        ("holidays", task.holidays, spec.holidays),
         ("answered_by", ", ".join(task.answered_by), ", ".join(spec.answered_by)),
         ("purpose", task.purpose, spec.purpose),
     ):
         if asked and asked != own and task.like:
             raise DataError(f"{name} {asked}, and {task.like} has {own or 'none'}", "leave it out")
-    return msgspec.structs.replace(
+    spec = msgspec.structs.replace(
         spec, answered_by=task.answered_by or spec.answered_by, purpose=task.purpose or spec.purpose
     )
+    return informed(spec, holidays=task.holidays or spec.holidays, series=spec.covariates)

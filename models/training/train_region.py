@@ -25,7 +25,7 @@ from models.training.card import card_text
 from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
 from models.training.outside_series import OutsideSeries, asked_within, missing_warnings, with_outside_series
-from models.training.region_spec import spec_of_task, table_like, with_holidays, with_use
+from models.training.region_spec import spec_of_task, table_like, with_use
 from models.training.regions import RegionTask
 from models.training.replay import IncidentHistory
 from models.training.train import ReportProgress, Trained, TrainingOptions, train
@@ -93,7 +93,7 @@ def prepare(task: RegionTask) -> PreparedTask:
     spec = spec_of_task(task, incidents, like or (archived.meaning if archived else None), cutoff_s)
     if like:
         incidents = table_like(incidents, like, region=task.region, cutoff_s=cutoff_s)
-    spec, outside = with_outside_series(with_use(with_holidays(spec, task), task), task)
+    spec, outside = with_outside_series(with_use(spec, task), task)
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
     warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
     warnings = (*warnings, *missing_warnings(outside, spec, asked_within(int(incidents.occurred_s[0]), cutoff_s)))
