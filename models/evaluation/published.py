@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from models.evaluation.tasks import Task, blocks_of, count, steps_of
 from models.files.incident_files import IncidentTable, read_incidents
@@ -41,14 +42,11 @@ def chicago_3km_daily(path: Path) -> Task:
 def published_chicago(table: IncidentTable) -> Task:
     """The benchmark from the whole Chicago file, layout `chicago`. Raises DataError for another file."""
     incidents = table.select(table.row != 1)
-    north, east = (degrees - degrees.min() for degrees in (incidents.lat_deg, incidents.lon_deg))
-    row = np.floor(north * _KM_NORTH / _CELL_KM).astype(np.int32)
-    col = np.floor(east * _KM_EAST / _CELL_KM).astype(np.int32)
+    cell, grid = _in_squares(incidents, _CELL_KM, _KM_NORTH, _KM_EAST)
     starts_s = steps_of(incidents, DAY_S)
-    size = (int(row.max()) + 1, int(col.max()) + 1, len(starts_s) - 1)
+    size = (grid.rows, grid.cols, len(starts_s) - 1)
     if size != (ROWS, COLS, DAYS):
         raise DataError(f"{size} rows, columns and days, not {(ROWS, COLS, DAYS)}", "give the whole Chicago file")
-    cell, grid = row * COLS + col, _nominal_grid(incidents, ROWS, COLS, 1000.0 * _CELL_KM)
     return Task(
         name="chicago-3km-daily",
         title="Chicago 2016-2017, 3 km, one day, 4 categories, all 168 cells",
@@ -80,12 +78,8 @@ def montgomery_2km_hourly(path: Path) -> Task:
 def hourly(name: str, title: str, table: IncidentTable, *, cell_km: float) -> Task:
     """Hours of all categories together, in cells of which those with any incident are judged."""
     incidents = replace(table, category=np.zeros_like(table.category), categories=("incident",))
-    north, east = (degrees - degrees.min() for degrees in (incidents.lat_deg, incidents.lon_deg))
     km_east = KM_PER_DEGREE * np.cos(np.radians(incidents.lat_deg.mean()))
-    row = np.floor(north * KM_PER_DEGREE / cell_km).astype(np.int32)
-    col = np.floor(east * km_east / cell_km).astype(np.int32)
-    grid = _nominal_grid(incidents, int(row.max()) + 1, int(col.max()) + 1, 1000 * cell_km)
-    cell = row * grid.cols + col
+    cell, grid = _in_squares(incidents, cell_km, KM_PER_DEGREE, km_east)
     cube = count(incidents, cell, steps_of(incidents, HOUR_S), grid)
     validation, test = blocks_of(len(cube))
     scored = cube.counts.sum(axis=(0, 2)) > 0
@@ -102,9 +96,15 @@ def hourly(name: str, title: str, table: IncidentTable, *, cell_km: float) -> Ta
     )
 
 
-def _nominal_grid(incidents: IncidentTable, rows: int, cols: int, cell_m: float) -> Grid:
+def _in_squares(
+    incidents: IncidentTable, cell_km: float, km_north: float, km_east: float
+) -> tuple[npt.NDArray[np.int32], Grid]:
+    """(n,) the cell of each incident, and the grid, of which rows and columns count. km: of a degree."""
     south, west = float(incidents.lat_deg.min()), float(incidents.lon_deg.min())
-    return Grid(south_deg=south, west_deg=west, cell_m=cell_m, rows=rows, cols=cols)
+    row = np.floor((incidents.lat_deg - south) * km_north / cell_km).astype(np.int32)
+    col = np.floor((incidents.lon_deg - west) * km_east / cell_km).astype(np.int32)
+    rows, cols = int(row.max()) + 1, int(col.max()) + 1
+    return row * cols + col, Grid(south_deg=south, west_deg=west, cell_m=1000.0 * cell_km, rows=rows, cols=cols)
 
 
 TASKS: Mapping[str, tuple[Callable[[Path], Task], Path]] = {
