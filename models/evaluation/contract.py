@@ -39,12 +39,6 @@ def poisson_loss(mean: npt.NDArray[np.floating], counts: npt.NDArray[np.number])
     return float((mean.sum() - counts[happened] @ np.log(mean[happened])) / counts.size)
 
 
-def loss_over_steps(forecast: Iterable[Floats], counts: Counts, least: Floats) -> float:
-    """The mean `poisson_loss` of (cells, categories) forecasts of at least `least`, one for each step of counts."""
-    pairs = zip(forecast, counts, strict=True)
-    return float(np.mean([poisson_loss(np.maximum(mean, least), observed) for mean, observed in pairs]))
-
-
 class Forecaster(Protocol):
     """A fitted rival that counts for itself."""
 

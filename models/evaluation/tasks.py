@@ -196,7 +196,13 @@ def in_steps(table: IncidentTable, asked: RegionTask, step: str, origins: int, *
         outside_s=table.occurred_s[~inside],
         row_counts=tuple(line for line in rows if line.rows),
     )
-    _refuse_moved(task, int(((table.occurred_s >= starts_s[test]) & whole).sum()))
+    judged = int(((table.occurred_s >= starts_s[test]) & whole).sum())  # wherever they happened
+    if task.outside > MOST_OUTSIDE * judged:
+        raise DataError(
+            f"{task.outside:,} of the {judged:,} incidents of the judged steps lie outside the grid of the steps "
+            "that are learned from: the file's area changed",
+            remedy="remove the incidents outside the area, or start the file after the area changed",
+        )
     return task
 
 
@@ -210,16 +216,6 @@ def _grid_of(table: IncidentTable, start_s: int, stop_s: int, asked: RegionTask)
     grid = Grid.around(lat_deg, lon_deg, cell_m=asked.cell_m, bounds=asked.edges)
     refuse_one_cell(table, grid, stop_s)
     return grid
-
-
-def _refuse_moved(task: Task, judged: int) -> None:
-    """judged: incidents of the judged steps, wherever they happened."""
-    if task.outside > MOST_OUTSIDE * judged:
-        raise DataError(
-            f"{task.outside:,} of the {judged:,} incidents of the judged steps lie outside the grid of the steps "
-            "that are learned from: the file's area changed",
-            remedy="remove the incidents outside the area, or start the file after the area changed",
-        )
 
 
 def steps_of(table: IncidentTable, step_s: int) -> npt.NDArray[np.int64]:
@@ -241,19 +237,15 @@ def earlier(task: Task, blocks: int) -> Task:
     """
     shift = blocks * (len(task.cube) - task.test)
     _refuse_short(task.validation - shift, blocks)
-    return ending(task, len(task.cube) - shift, validation=task.validation - shift, test=task.test - shift)
-
-
-def ending(task: Task, end: int, *, validation: int, test: int) -> Task:
-    """The same task without what comes from the step `end` on, and with other blocks."""
+    end = len(task.cube) - shift
     until = int(np.searchsorted(task.incidents.occurred_s, task.cube.starts_s[end]))
     return replace(
         task,
         incidents=task.incidents.select(np.arange(len(task.incidents)) < until),
         cell=task.cell[:until],
         cube=task.cube.until(end),
-        validation=validation,
-        test=test,
+        validation=task.validation - shift,
+        test=task.test - shift,
     )
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, Self, TypeVar
 
-from models.evaluation.contract import Forecaster, least_mean, loss_over_steps
+import numpy as np
+
+from models.evaluation.contract import Forecaster, least_mean, poisson_loss
 from models.measures.cube import Cube
 
 Candidate = TypeVar("Candidate", bound=Forecaster)
@@ -24,6 +26,7 @@ def best_of(candidates: Iterable[Candidate], past: Cube, validation: int, *, del
     counts, least = past.counts[validation:], least_mean(past.counts[:validation])
 
     def loss(fitted: Candidate) -> float:
-        return loss_over_steps(fitted.forecast(past, validation, delay=delay), counts, least)
+        steps = zip(fitted.forecast(past, validation, delay=delay), counts, strict=True)
+        return float(np.mean([poisson_loss(np.maximum(mean, least), observed) for mean, observed in steps]))
 
     return min(candidates, key=loss)
