@@ -1,5 +1,6 @@
 """An evaluation as plain values for a JSON file: every figure, nothing that only a picture needs."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from math import nan
@@ -9,7 +10,7 @@ from typing import Any
 from msgspec import json
 
 from models.evaluation.report.findings import Against
-from models.evaluation.result import OUR_BASELINE, Evaluation, ModelResult, Origins
+from models.evaluation.result import OUR_BASELINE, Evaluation, ModelResult, Origins, RollingResult
 from models.measures.paired import Difference
 from models.measures.scores import Sheet
 
@@ -72,16 +73,14 @@ def _blocks(evaluation: Evaluation) -> Value:
 
 
 def _model(row: ModelResult, evaluation: Evaluation) -> Value:
-    best, rule = (evaluation.row(name).scores for name in (evaluation.best_baseline, evaluation.best_rule))
-    own = {each.model: each.scores.sheet.nb_log_score for each in evaluation.rows}.get(OUR_BASELINE, nan)
+    best = evaluation.row(evaluation.best_baseline).scores
+    scores = {each.model: each.scores.sheet.nb_log_score for each in evaluation.rows}
     return {
         "model": row.model,
         "kind": row.kind,
         "seeds": row.seeds,
         **_sheet(row.scores.sheet),
-        "versus_best_baseline": _difference(row.versus_best_baseline, best.sheet.nb_log_score),
-        "versus_best_rule": _difference(row.versus_best_rule, rule.sheet.nb_log_score),
-        "versus_own_baseline": _difference(row.versus_own_baseline, own),
+        **_versus(row, evaluation, scores),
         "versus_best_baseline_by_category": {
             name: _difference(compared, best.by_category[name].nb_log_score)
             for name, compared in row.versus_by_category.items()
@@ -110,12 +109,19 @@ def _origins(origins: Origins) -> Value:
                 "model": row.model,
                 "nb_log_scores": row.nb_log_scores,
                 "nb_log_score": row.nb_log_score,
-                "versus_best_baseline": _difference(row.versus_best_baseline, scores[origins.best_baseline]),
-                "versus_best_rule": _difference(row.versus_best_rule, scores[origins.best_rule]),
-                "versus_own_baseline": _difference(row.versus_own_baseline, scores.get(OUR_BASELINE, nan)),
+                **_versus(row, origins, scores),
             }
             for row in origins.rows
         ],
+    }
+
+
+def _versus(row: ModelResult | RollingResult, best: Evaluation | Origins, scores: Mapping[str, float]) -> Value:
+    """scores: of each model."""
+    return {
+        "versus_best_baseline": _difference(row.versus_best_baseline, scores[best.best_baseline]),
+        "versus_best_rule": _difference(row.versus_best_rule, scores[best.best_rule]),
+        "versus_own_baseline": _difference(row.versus_own_baseline, scores.get(OUR_BASELINE, nan)),
     }
 
 
