@@ -54,20 +54,17 @@ def train_command(
         raise SettingsError("nothing to train on", "give a file of tasks, or --data, --layout and --region")
     if file and (data or layout or region or like or bounds or until != "none" or cell_m != DEFAULT_CELL_M):
         raise SettingsError(f"{file} and options of one region", f"write the options into {file}")
-    tasks = read_regions(file) if file else ()
-    if len(tasks) > 1:
-        _train_side_by_side(tasks, out, workers=workers, master=master)
-        return
-    given = RegionTask(
-        data=data,
-        layout=layout,
-        region=region,
-        cell_m=cell_m,
-        like=str(like) if like else "",
-        bounds=bounds,
-        until=until,
-    )
-    _train_one(tasks[0] if tasks else given, out, workers=workers, master=master)
+    if file:
+        first, *others = read_regions(file)
+    else:
+        others, folder = [], str(like or "")
+        first = RegionTask(
+            data=data, layout=layout, region=region, cell_m=cell_m, like=folder, bounds=bounds, until=until
+        )
+    if others:
+        _train_side_by_side([first, *others], out, workers=workers, master=master)
+    else:
+        _train_one(first, out, workers=workers, master=master)
 
 
 def _train_one(task: RegionTask, out: Path, *, workers: int, master: str) -> None:

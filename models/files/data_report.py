@@ -23,9 +23,6 @@ MANY_ON_HOUR = 0.9  # of the times
 MANY_AT_MIDNIGHT = 0.2  # of the times; an even day has 0.00001 of them there, a file with some unknown times a percent
 
 
-Times = npt.NDArray[np.int64]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowCount:
     """Rows of one kind."""
@@ -104,7 +101,7 @@ def in_words(counts: Iterable[RowCount]) -> Iterator[str]:
         yield f"{line.rows:>12,}  {line.what}: {line.decision}{example}"
 
 
-def refuse_too_little(occurred_s: Times) -> None:
+def refuse_too_little(occurred_s: npt.NDArray[np.int64]) -> None:
     """Raises DataError for too few incidents to learn from. occurred_s: in their order, at least one."""
     days = (int(occurred_s[-1]) + 1 - int(occurred_s[0])) / DAY_S
     if len(occurred_s) < LEAST_INCIDENTS or days < LEAST_DAYS:

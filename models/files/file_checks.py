@@ -24,8 +24,6 @@ _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H%M", "T%H
 _LONGEST_SHOWN = 40  # characters of a text in a message
 _FAR_DEG = 35.0  # no town's standard time is further from the sun's than this (Dakhla's is 31 degrees ahead)
 _TOWNS_DEG = (-56.0, 79.0)  # latitudes of all towns, from Puerto Williams to Longyearbyen
-
-
 _SWAP = "swap lat= and lon= in the layout"
 
 

@@ -49,8 +49,7 @@ class Cube:
 
 def type_for(most: int) -> np.dtype[np.signedinteger[Any]]:
     """The smallest type of counts that are at most `most`: nearly all are 0 or 1, and there are many of them."""
-    kinds: list[np.dtype[np.signedinteger[Any]]] = [np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32)]
-    return next(kind for kind in kinds if most <= np.iinfo(kind).max)
+    return np.min_scalar_type(-most - 1)
 
 
 def added(total: Floats, rows: npt.NDArray[np.number]) -> Floats:

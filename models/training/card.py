@@ -169,14 +169,9 @@ def _support(trained: Trained) -> str:
 
 def _outside(past: IncidentHistory) -> str:
     """A line for each outside series: since when it was issued, and how often it was missing."""
+    missing_in = missing_shares(past.covariates, past.spec, asked_within(past.first_s, past.cutoff_s))
     lines = []
-    for number, (series, shares) in enumerate(
-        zip(
-            past.spec.covariates,
-            missing_shares(past.covariates, past.spec, asked_within(past.first_s, past.cutoff_s)),
-            strict=True,
-        )
-    ):
+    for number, (series, shares) in enumerate(zip(past.spec.covariates, missing_in, strict=True)):
         issued_s = past.covariates["issued_s"][past.covariates["series"] == number]
         span = f"issued {_date(issued_s[0])} to {_date(issued_s[-1])} UTC" if len(issued_s) else "never issued before"
         missing = ", ".join(f"{name} {share:.1%}" for name, share in zip(past.spec.horizon_names, shares, strict=True))

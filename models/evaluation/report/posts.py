@@ -43,15 +43,13 @@ def posts_tables(evaluation: Evaluation) -> list[tuple[str, list[tuple[str, ...]
 
 def _texts(row: PostsRow) -> tuple[str, ...]:
     versus = row.versus_fixed
-    figures = (100 * row.within, row.mean_km, row.high_km)
-    within, mean, high = (f"{figure:.{digits}f}" for figure, digits in zip(figures, (1, 2, 2), strict=True))
     return (
         row.model,
-        within,
+        f"{100 * row.within:.1f}",
         _points(versus) if versus else NONE,
         versus.verdict if versus and row.model != FORESIGHT else "",
-        mean,
-        high,
+        f"{row.mean_km:.2f}",
+        f"{row.high_km:.2f}",
         f"{row.changed:.1f}",
         f"{100 * (row.promised - row.within) + 0.0:+.1f}",
     )
