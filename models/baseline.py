@@ -63,12 +63,6 @@ class OlderDays:
     share: Floats  # () of the map of all days in a cell's rate; the rest is of the long memory
     end_day: Floats  # () first UTC day (days since 1970) that is not one of them
 
-    @classmethod
-    def of(cls, arrays: Mapping[str, Floats]) -> "OlderDays":
-        """From the arrays of a file."""
-        counts, share, end_day = (arrays[name] for name in _OF_OLDER)
-        return cls(counts=counts, share=share, end_day=end_day)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineConstants:
@@ -147,7 +141,8 @@ class BaselineConstants:
             if not ((array >= low) & (array <= high)).all():
                 raise DataError(f"baseline's {name} has values outside {low:g} to {high:g}", "train again")
         own = _dispersion(arrays, "network_dispersion") if "network_dispersion" in arrays else None
-        older = OlderDays.of(arrays) if "older_counts" in arrays else None
+        of_older = {name.removeprefix("older_"): arrays[name] for name in _OF_OLDER if name in arrays}
+        older = OlderDays(**of_older) if of_older else None
         others = {name: array for name, array in arrays.items() if name not in (*_DISPERSIONS, *_OF_OLDER)}
         return cls(dispersion=_dispersion(arrays, "dispersion"), network_dispersion=own, older=older, **others)
 
