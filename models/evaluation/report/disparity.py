@@ -100,10 +100,9 @@ def summary_of(rows: Sequence[Row], sentences: Sequence[str]) -> str:
 
 def _flat(row: Row) -> dict[str, object]:
     """Each figure by its name, with the ends of its interval; none of a group that is too few."""
-    flat: dict[str, object] = {
-        name: getattr(row, name) for name in ("group", "category", "horizon", "cells", "verdict")
-    }
-    for name, figure in msgspec.structs.asdict(row.figures).items() if row.figures else ():
+    flat = msgspec.structs.asdict(row)
+    figures = flat.pop("figures")
+    for name, figure in msgspec.structs.asdict(figures).items() if figures else ():
         if isinstance(figure, Ratio):
             flat |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
         else:
