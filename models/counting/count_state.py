@@ -183,10 +183,6 @@ class CountState:
         """(places,) as (cells, categories)."""
         return places.reshape(self.spec.grid.cells, len(self.spec.categories))
 
-    def window(self, level: str, bins: int) -> npt.NDArray[np.int32]:
-        """(cells, categories) counts of the newest `bins` bins of a level, the unfinished one included."""
-        return self.shape(self.levels[level].sum_of_newest(bins))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Groups:

@@ -21,7 +21,8 @@ def is_named(bench, spec):
 
 def counted(bench, spec):
     """Incidents of the cell and category on all days."""
-    return int(bench.counts(spec).window("day", DAYS_KEPT)[MIDDLE, 0])
+    state = bench.counts(spec)
+    return int(state.shape(state.levels["day"].sum_of_newest(DAYS_KEPT))[MIDDLE, 0])
 
 
 def lived(bench, spec, *messages):

@@ -51,7 +51,7 @@ def test_ledger_and_counts_equal_the_recount_whatever_a_worker_has_cached(tmp_pa
         _, summary = bench.batch(at_s, *values)["riverton"]
         totals = {name: total for name, total in summary.totals.items() if total}
         assert totals == {name: total for name, total in expected.ledger["riverton"].items() if total}
-        in_hours = bench.counts(spec).window("hour", 24).sum(axis=0).tolist()
+        in_hours = bench.counts(spec).levels["hour"].sum_of_newest(24).reshape(spec.grid.cells, -1).sum(axis=0).tolist()
         held = expected.moment(region).counting
         assert in_hours == [sum(kind == name for _, kind, _ in held) for name in spec.categories]
     assert min(totals[name] for name in ("counted", "corrected", "repeated")) > 5

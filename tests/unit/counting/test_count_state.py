@@ -253,7 +253,7 @@ def test_an_incident_is_forgotten_when_its_latest_time_is_and_keeps_its_count(la
         assert len(state.apply(incidents(batch, NOW), NOW).changed) == 0
     applied = state.apply(incidents([{**call, "revision": 1, "ago_s": 0}], clock), clock)
     assert applied.outcomes[outcome] == 1
-    assert state.window("hour", 15 * 24).sum() == total
+    assert state.levels["hour"].sum_of_newest(15 * 24).sum() == total
 
 
 def test_of_a_new_state_nothing_is_known():

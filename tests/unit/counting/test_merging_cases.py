@@ -87,9 +87,9 @@ def test_a_repeat_from_before_the_memory_stays_one_though_the_first_call_is_canc
     state, clock_s = CountState(SPEC), NOW + KEEP_S
     moved, repeat = {**CALL, "revision": 1, "ago_s": 500}, {**CALL, "key": 6, "ago_s": 400}
     state.apply(incidents([CALL, moved, repeat], NOW), NOW)
-    assert state.window("hour", 360).sum() == 1
+    assert state.levels["hour"].sum_of_newest(360).sum() == 1
     state.apply(incidents([{**CALL, "revision": 2, "flags": GONE}], clock_s), clock_s)
-    assert state.window("hour", 360).sum() == 0
+    assert state.levels["hour"].sum_of_newest(360).sum() == 0
 
 
 def test_one_hundred_thousand_calls_of_a_quarter_of_an_hour_take_no_time_to_speak_of(monkeypatch):

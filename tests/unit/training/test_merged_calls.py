@@ -61,7 +61,7 @@ def test_what_is_learned_is_what_the_counts_hold(kind):
     past = IncidentHistory.of(table, SPEC, CUTOFF_S)
     assert len(past.calls) > 1.5 * len(past.incidents)
     state = Replay(past).lead_to(CUTOFF_S)
-    np.testing.assert_array_equal(state.window("day", 6), past.counts(START_S, CUTOFF_S))
+    np.testing.assert_array_equal(state.shape(state.levels["day"].sum_of_newest(6)), past.counts(START_S, CUTOFF_S))
     every = IncidentHistory.of(table, msgspec.structs.replace(SPEC, merge="none"), CUTOFF_S)
     assert every.incidents is every.calls
     assert len(every.calls) == len(past.calls)
@@ -129,7 +129,7 @@ def test_train_writes_the_rule_into_the_spec_and_says_how_many_were_merged(town,
     artifact = read_artifact(folder)
     assert artifact.spec.merge == "repeated_calls"
     assert "repeated calls | left out |" in artifact.card
-    assert artifact.manifest.data.incidents == artifact.history().window("day", 400).sum() <= len(rows)
+    assert artifact.manifest.data.incidents == artifact.history().levels["day"].sum_of_newest(400).sum() <= len(rows)
     like = RegionTask(data=str(twice), layout=LAYOUT, region="town", like=str(folder))
     assert prepare(like).spec == artifact.spec
     counting_all = msgspec.structs.replace(artifact.spec, merge="none")
@@ -152,7 +152,7 @@ def test_an_archive_of_merged_counts_is_not_merged_again_and_one_of_all_calls_is
         assert archived.meaning == Meaning.of(spec)
         past = IncidentHistory.of(archived.table, spec, archived.until_s)
         assert len(past.incidents) == len(archived.table)
-        assert Replay(past).lead_to(archived.until_s).window("day", 400).sum() == len(archived.table)
+        assert Replay(past).lead_to(archived.until_s).levels["day"].sum_of_newest(400).sum() == len(archived.table)
         counted[merge] = len(archived.table)
         ready = prepare(RegionTask(data=f"archive:{place}", region="town"))
         assert ready.spec.merge == merge

@@ -76,7 +76,8 @@ def test_what_is_trained_like_it_takes_over_and_what_is_trained_anew_does_not(op
     newest = read_artifact(newest_artifacts(artifacts)["town"][0])
     assert in_force["town"].version == newest.version
     assert newest.spec == read_artifact(first).spec
-    counted = newest.history().window("day", 100).sum(axis=0).tolist()
+    state = newest.history()
+    counted = state.shape(state.levels["day"].sum_of_newest(100)).sum(axis=0).tolist()
     rows = town.read_text(encoding="utf-8").splitlines()
     assert counted == [sum(row.endswith(name) for row in rows) for name in newest.spec.categories]
 
