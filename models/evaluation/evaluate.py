@@ -52,17 +52,10 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
     beside = {row.model: row for row in rows if row.model in (OUR_BASELINE, UNINFORMED)}
     rows = [_compared(row, best, best_rule, beside, judge) for row in rows]
     return Evaluation(
-        task=task.name,
-        title=task.title,
-        data_file=task.data_file,
-        data_sha256=task.data_sha256,
-        cube=task.cube,
-        first=task.test,
+        task=task,
         scored_cells=judge.cells,
-        outside=task.outside,
         purge_steps=plan.purge,
         delay_steps=plan.delay,
-        also_known=task.also_known,
         rows=sorted(rows, key=_log_score),
         best_baseline=best.model,
         best_rule=best_rule.model,

@@ -15,7 +15,7 @@ from models.measures.paired import Difference, day_blocks, difference_of
 def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     """Evaluations of the same task at several origins, the earliest first. No block of days reaches over an origin."""
     last = evaluations[-1]
-    values = last.scored_cells * len(last.cube.categories)
+    values = last.scored_cells * len(last.task.cube.categories)
     sums: dict[str, Floats] = {  # (seeds, steps of all origins) each
         row.model: np.concatenate(
             [each.row(row.model).scores.log_score_sums.sum(axis=2) for each in evaluations], axis=1
@@ -28,7 +28,7 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     best_rule = min((row.model for row in last.rows if row.kind == "rule"), key=mean.__getitem__)
     networks = {row.model for row in last.rows if row.kind in NETWORK_KINDS and OUR_BASELINE in sums}
     judged = [each.rows[0].scores.log_score_sums.shape[1] for each in evaluations]
-    block = day_blocks(*judged, steps_per_week=last.cube.steps_per_week)
+    block = day_blocks(*judged, steps_per_week=last.task.cube.steps_per_week)
 
     def versus(model: str, rival: str) -> Difference | None:
         if model == rival:
@@ -47,7 +47,7 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
         for model in sums
     ]
     return Origins(
-        judged_from_s=tuple(int(each.cube.starts_s[each.first]) for each in evaluations),
+        judged_from_s=tuple(int(each.task.cube.starts_s[each.task.test]) for each in evaluations),
         best_baseline=best,
         best_rule=best_rule,
         rows=tuple(sorted(rows, key=lambda row: row.nb_log_score)),

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from models.dispersion import Dispersion
 from models.evaluation.posts import PostsRow
+from models.evaluation.tasks import Task
 from models.hyperparameters import DEFAULT, Hyperparameters
-from models.measures.cube import Cube
 from models.measures.paired import Difference
 from models.measures.scores import ModelScores
 from models.measures.totals import Totals
@@ -72,17 +72,10 @@ class Origins:
 class Evaluation:
     """All of it. Cells that are not scored have no part in any figure."""
 
-    task: str
-    title: str  # data, cell, step and blocks in words
-    data_file: str  # its name
-    data_sha256: str
-    cube: Cube
-    first: int  # first judged step
+    task: Task
     scored_cells: int
-    outside: int  # incidents of the judged steps that no cell holds: no model is judged on them
     purge_steps: int  # between what a model learned from and the first step it is judged on
     delay_steps: int  # how late counts are known
-    also_known: Mapping[str, str]  # to the models of the product's features, beside counts and clock
     rows: Sequence[ModelResult]  # best NB log score first
     best_baseline: str  # of the rows without the network
     best_rule: str  # of those that only count

@@ -10,10 +10,13 @@ from models.evaluation.judge import mean_scores
 from models.evaluation.result import Evaluation, ModelResult
 from models.evaluation.rivals.ewma_profile import EwmaProfile
 from models.evaluation.rivals.means import Constant, Ewma, Historical, LastWeek
+from models.evaluation.tasks import Task
 from models.measures.paired import compare
 from models.measures.scores import score
 from models.measures.totals import totals_of
+from schemas.grid import Grid
 from tests.harness.small_cube import cube_of, stacked
+from tests.harness.toy import toy_table
 
 ROWS, COLS = 9, 8
 RIVALS = (Constant(), LastWeek(), Historical(), Ewma(half_life_days=30), EwmaProfile(half_lives_days=(10.0, 40.0)))
@@ -61,17 +64,24 @@ def small_evaluation(
     rows = [row if row is best else _compared(row, best, cube) for row in rows]
     curve = 1 - 0.02 * (1 - 0.6 ** np.arange(1, 13)) + 0.0004 * np.arange(12)
     return Evaluation(
-        task="small-daily",
-        title=f"Small town, simulated, 1 km, one day, {int(SCORED.sum())} cells",
-        data_file="small-town.csv",
-        data_sha256=hashlib.sha256(cube.counts.tobytes()).hexdigest(),
-        cube=cube,
-        first=first,
+        task=Task(
+            name="small-daily",
+            title=f"Small town, simulated, 1 km, one day, {int(SCORED.sum())} cells",
+            incidents=toy_table(cube.starts_s[:1], categories=categories),
+            cell=np.zeros(1, np.int32),
+            grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=ROWS, cols=COLS),
+            cube=cube,
+            validation=3 * first // 4,
+            test=first,
+            scored=SCORED,
+            outside_s=np.full(7, cube.starts_s[first]),
+            holidays="US-IL",
+            data_file="small-town.csv",
+            data_sha256=hashlib.sha256(cube.counts.tobytes()).hexdigest(),
+        ),
         scored_cells=int(SCORED.sum()),
-        outside=7,
         purge_steps=1,
         delay_steps=2,
-        also_known={"holidays": "US-IL"},
         rows=sorted(rows, key=_log_score),
         best_baseline=best.model,
         best_rule=best.model,

@@ -23,12 +23,12 @@ def as_json(evaluation: Evaluation) -> Value:
 
     Units are those of the dataclasses; times are UTC.
     """
-    cube = evaluation.cube
+    task, cube = evaluation.task, evaluation.task.cube
     value = {
-        "task": evaluation.task,
-        "title": evaluation.title,
-        "data": {"file_name": evaluation.data_file, "sha256": evaluation.data_sha256},
-        "also_known": evaluation.also_known,
+        "task": task.name,
+        "title": task.title,
+        "data": {"file_name": task.data_file, "sha256": task.data_sha256},
+        "also_known": task.also_known,
         "made_at": evaluation.made_at,
         "recipe": evaluation.recipe,
         "seeds": evaluation.seeds,
@@ -38,7 +38,7 @@ def as_json(evaluation: Evaluation) -> Value:
             "cols": cube.cols,
             "cell_m": cube.cell_m,
             "scored_cells": evaluation.scored_cells,
-            "judged_incidents_outside": evaluation.outside,
+            "judged_incidents_outside": task.outside,
         },
         "categories": cube.categories,
         "best_baseline": evaluation.best_baseline,
@@ -60,12 +60,12 @@ def utc(at_s: int) -> str:
 
 
 def _blocks(evaluation: Evaluation) -> Value:
-    cube = evaluation.cube
+    cube, first = evaluation.task.cube, evaluation.task.test
     return {
         "steps": len(cube),
-        "first_judged_step": evaluation.first,
-        "judged_steps": len(cube) - evaluation.first,
-        "judged_from": utc(int(cube.starts_s[evaluation.first])),
+        "first_judged_step": first,
+        "judged_steps": len(cube) - first,
+        "judged_from": utc(int(cube.starts_s[first])),
         "judged_until": utc(int(cube.starts_s[-1])),
         "purge_steps": evaluation.purge_steps,
         "delay_steps": evaluation.delay_steps,
@@ -73,7 +73,7 @@ def _blocks(evaluation: Evaluation) -> Value:
 
 
 def _model(row: ModelResult, evaluation: Evaluation) -> Value:
-    best = evaluation.row(evaluation.best_baseline).scores
+    best, categories = evaluation.row(evaluation.best_baseline).scores, evaluation.task.cube.categories
     scores = {each.model: each.scores.sheet.nb_log_score for each in evaluation.rows}
     return {
         "model": row.model,
@@ -90,8 +90,8 @@ def _model(row: ModelResult, evaluation: Evaluation) -> Value:
             "standard_deviation": stdev(row.log_scores_of_seeds) if row.seeds > 1 else None,
         },
         "chosen": dict(sorted(row.chosen.items())),
-        "dispersion": dict(zip(evaluation.cube.categories, row.dispersion.r.tolist(), strict=True)),
-        "dispersion_power": dict(zip(evaluation.cube.categories, row.dispersion.power.tolist(), strict=True)),
+        "dispersion": dict(zip(categories, row.dispersion.r.tolist(), strict=True)),
+        "dispersion_power": dict(zip(categories, row.dispersion.power.tolist(), strict=True)),
         "seconds": row.seconds,
         "by_category": {name: _sheet(sheet) for name, sheet in row.scores.by_category.items()},
         "totals": asdict(row.totals),

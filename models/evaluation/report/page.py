@@ -51,12 +51,12 @@ def png_of(figure: Figure) -> bytes:
 def render(evaluation: Evaluation, picture: bytes) -> str:
     """The page as HTML: no script, no network, its picture inside. picture: a PNG file."""
     template, policy = template_of("page.html.j2")
-    cube, sheets = evaluation.cube, [row.scores.sheet for row in evaluation.rows]
+    task, sheets = evaluation.task, [row.scores.sheet for row in evaluation.rows]
     figures = [texts(column, sheets) for column in COLUMNS]
     return template.render(
         policy=policy,
         evaluation=evaluation,
-        judged=[minute(int(cube.starts_s[step])) for step in (evaluation.first, -1)],
+        judged=[minute(int(task.cube.starts_s[step])) for step in (task.test, -1)],
         sentences=(*posts_sentences(evaluation), *sentences(evaluation), *warnings(evaluation)),
         posts=posts_tables(evaluation),
         posts_headings=HEADINGS,

@@ -18,7 +18,7 @@ _UNITS = (
 
 def print_table(evaluation: Evaluation, console: Console) -> None:
     """Print the table, the findings in words, and warnings."""
-    console.print(Text(evaluation.title, style="bold"))
+    console.print(Text(evaluation.task.title, style="bold"))
     console.print(table(evaluation))
     console.print(Text(_UNITS, style="dim"))
     console.print()

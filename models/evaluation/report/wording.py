@@ -27,7 +27,7 @@ def sentences(evaluation: Evaluation) -> tuple[str, ...]:
 def last_sentences(evaluation: Evaluation) -> tuple[str, ...]:
     """The network on the last block of time: against all that it was compared with, its baseline first."""
     network, rule, best = evaluation.network, evaluation.best_rule, evaluation.best_baseline
-    known = ", ".join(evaluation.also_known)
+    known = ", ".join(evaluation.task.also_known)
 
     def against(rival: str, versus: Difference | None, words: str, *advice: str) -> list[str]:
         if versus is None:
