@@ -3,10 +3,9 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
@@ -27,10 +26,7 @@ from models.training.regions import RegionTask, task_for
 from schemas.errors import SettingsError, needs_extra
 from schemas.left_behind.posts_measured import keep_posts_measured
 
-if TYPE_CHECKING:
-    from models.evaluation.contract import Regression
-
-LIBRARIES = ("numpy", "torch", "scipy", "scikit-learn", "pyspark")
+LIBRARIES = ("numpy", "torch", "scipy", "scikit-learn")
 T = TypeVar("T", int, float)
 BARS = ("counting", "replay", "fitting", "judging")
 
@@ -55,7 +51,6 @@ def evaluate_command(
     artifacts: Annotated[
         Path | None, typer.Option(help="With --posts: leave the figures with the region's artifact, for Grafana")
     ] = None,
-    forest: Annotated[bool, typer.Option(help="Also Spark MLlib's random forest, which needs Java")] = True,
 ) -> None:
     """Judge the network and its simple rivals, in one table, on the last block of time.
 
@@ -66,6 +61,7 @@ def evaluate_command(
     with needs_extra("evaluate"):
         from models.evaluation.evaluate import evaluate_rolling
         from models.evaluation.plan import EvaluationPlan
+        from models.evaluation.regressions import REGRESSIONS
         from models.evaluation.report.page import write_report
         from models.evaluation.report.posts import posts_measured
         from models.evaluation.report.table import print_table
@@ -83,7 +79,7 @@ def evaluate_command(
     _describe(task, console)
     with progress_bars(BARS, console, transient=True) as report:
         plan = EvaluationPlan(
-            regressions=_regressions(out, forest=forest),
+            regressions=REGRESSIONS,
             seeds=range(seeds),
             purge=1 + delay_steps,
             delay=delay_steps,
@@ -141,15 +137,3 @@ def _describe(task: Task, console: Console) -> None:
     outside = missing_warnings(task.covariates, spec_of(task), starts_s[task.test : -1].tolist())
     places = place_warnings(task.incidents, task.grid) if task.row_counts else ()  # of a file of its own
     print_file(task.row_counts, (*warnings, *places, *outside), console)
-
-
-def _regressions(out: Path, *, forest: bool) -> list["Regression"]:
-    from models.evaluation.regressions import REGRESSIONS
-
-    regressions: list[Regression] = [*REGRESSIONS]
-    if forest:
-        from models.evaluation.regressions.random_forest import RandomForest
-        from models.training.over_spark import executors
-
-        regressions.append(RandomForest(session=partial(executors, "local[*]", out / "spark.log")))
-    return regressions

@@ -34,7 +34,6 @@ def executors(master: str, log: Path) -> Iterator["SparkSession"]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
-        "spark.sql.execution.arrow.pyspark.enabled": "true",
         # A fit needs all its workers at once: wait a minute for them, not ten.
         "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "5s",
         "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "12",

@@ -1,7 +1,4 @@
-"""Rivals that see the product's features. To add one: one file in this folder, and one entry of REGRESSIONS.
-
-Spark's random forest is not among them: it needs a session, and `--no-forest` leaves it out.
-"""
+"""Rivals that see the product's features. To add one: one file in this folder, and one entry of REGRESSIONS."""
 
 from models.evaluation.contract import Regression
 from models.evaluation.regressions.boosting import Boosting

@@ -1,4 +1,4 @@
-"""Examples as the rows that scikit-learn and Spark's MLlib want: one per cell, category and moment."""
+"""Examples as the rows that scikit-learn wants: one per cell, category and moment."""
 
 import numpy as np
 import numpy.typing as npt

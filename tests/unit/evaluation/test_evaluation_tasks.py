@@ -175,7 +175,7 @@ def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_re
     monkeypatch.setattr(evaluate_module, "RIVALS", evaluate_module.RIVALS[:3])
     spec = toy_spec(region="town", categories=("fire", "theft"), answered_by=("fire",))
     version = toy_artifact(tmp_path, spec).name
-    words = ["evaluate", asked(tmp_path, town, answered_by=["fire"]), "--seeds", "1", "--no-forest", "--step", "4h"]
+    words = ["evaluate", asked(tmp_path, town, answered_by=["fire"]), "--seeds", "1", "--step", "4h"]
     posts = ["--posts", "2", "--artifacts", str(tmp_path)]
     ran = invoke([*words, *posts, "--out", str(tmp_path / "out")])
     printed = " ".join(ran.output.split())
@@ -200,7 +200,7 @@ def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_re
 @pytest.mark.nightly
 def test_several_origins_and_a_recipe_by_the_command(town, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_module, "RIVALS", evaluate_module.RIVALS[:3])
-    more = ["--seeds", "1", "--no-forest", "--step", "4h"]
+    more = ["--seeds", "1", "--step", "4h"]
     recipe = tmp_path / "recipe.json"
     recipe.write_text('{"recipe": {"widths": [16, 8]}}', encoding="utf-8")
     words = ["evaluate", asked(tmp_path, town, recipe=recipe), *more]
@@ -268,14 +268,14 @@ def test_a_wrong_option_of_the_command_is_named(words, said, tmp_path):
 )
 def test_posts_that_cannot_be_judged_are_refused_before_the_work(town, tmp_path, words, kind, said):
     with pytest.raises(kind) as refused:
-        invoke(["evaluate", asked(tmp_path, town), *words, "--no-forest", "--out", str(tmp_path / "out")])
+        invoke(["evaluate", asked(tmp_path, town), *words, "--out", str(tmp_path / "out")])
     assert said in str(refused.value)
 
 
 def test_an_out_that_cannot_be_written_is_refused_before_the_work(town, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_module, "evaluate", None)
     with pytest.raises(SettingsError, match=r"--out .*town\.csv cannot be written \(File exists\): name another"):
-        invoke(["evaluate", asked(tmp_path, town), "--no-forest", "--out", str(town)])
+        invoke(["evaluate", asked(tmp_path, town), "--out", str(town)])
 
 
 def test_the_help_names_the_tasks_in_full():
