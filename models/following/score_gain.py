@@ -55,20 +55,13 @@ class ScoreGain:
         before: (categories, cells) expected without them, > 0. factors: of that shape, or (categories, 1). All counts
         that are not among `some` are 0.
         """
-        more = factors - 1
-        more = more * before if more.shape[1] == 1 else np.multiply(more, before, out=more)
-        linear, quadratic = self.is_linear.any(), not self.is_linear.all()
-        none = self.r + before  # in place from here on: fresh arrays of this size cost as much as the arithmetic
-        if quadratic:
-            np.multiply(np.log1p(np.divide(more, none, out=none), out=none), self.r, out=none)
-        if linear:
-            np.multiply(more, self.at_none, out=none, where=self.is_linear)
+        more = (factors - 1) * before
+        none = np.where(self.is_linear, more * self.at_none, self.r * np.log1p(more / (self.r + before)))
         (category, cell), count = some.place, some.count
         place = (category, cell if self.r.shape[1] > 1 else np.zeros_like(cell))
         r, old, up = self.r[place], before[some.place], more[some.place]
-        came = count * (np.log1p(up / old) - np.log1p(up / (r + old))) if quadratic else _linear(r, old, up, count)
-        if linear and quadratic:
-            came = np.where(self.is_linear[place], _linear(r, old, up, count), came)
+        quadratic = count * (np.log1p(up / old) - np.log1p(up / (r + old)))
+        came = np.where(self.is_linear[place], _linear(r, old, up, count), quadratic)
         return np.asarray(np.bincount(category, weights=came, minlength=len(before)) - none.sum(axis=1))
 
 
