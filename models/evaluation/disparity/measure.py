@@ -51,7 +51,7 @@ class Row(msgspec.Struct, frozen=True):
     verdict: str  # of the forecast: fits, too low, too high, too short or too few
 
 
-def rows_of(tallies: Mapping[str, Tally], categories: Sequence[str], *, seed: int = 0) -> list[Row]:
+def rows_of(tallies: Mapping[str, Tally], categories: Sequence[str]) -> list[Row]:
     """All groups, by horizon and category; all categories together come first."""
     names = (*categories, ALL_CATEGORIES)[: next(iter(tallies.values())).sums[0].shape[2]]
     series = sorted(enumerate(names), key=lambda named: named[1] != ALL_CATEGORIES)
@@ -59,16 +59,16 @@ def rows_of(tallies: Mapping[str, Tally], categories: Sequence[str], *, seed: in
         row
         for horizon, tally in tallies.items()
         for number, category in series
-        for row in _rows(tally, number, (category, horizon), seed)
+        for row in _rows(tally, number, (category, horizon))
     ]
 
 
-def _rows(tally: Tally, series: int, named: tuple[str, str], seed: int) -> Iterator[Row]:
+def _rows(tally: Tally, series: int, named: tuple[str, str]) -> Iterator[Row]:
     """named: category and horizon."""
     enough = is_enough(tally.groups, _sums_of(tally, series)["observed"].sum(axis=0))
     cells = tally.groups.members.sum(axis=1)
     for number, name in enumerate(tally.groups.names):
-        figures = _figures(tally, series, number, enough, seed) if enough[number] else None
+        figures = _figures(tally, series, number, enough) if enough[number] else None
         yield Row(name, *named, cells=int(cells[number]), figures=figures, verdict=_verdict(figures))
 
 
@@ -89,7 +89,7 @@ def blocks_of(moments_s: Sequence[int]) -> npt.NDArray[np.int64]:
     return np.asarray(np.unique(days, return_inverse=True)[1], np.int64)
 
 
-def _figures(tally: Tally, series: int, group: int, enough: Mask, seed: int) -> Figures | None:
+def _figures(tally: Tally, series: int, group: int, enough: Mask) -> Figures | None:
     """enough: (groups,) those that anything is said of. None where none of them ever was in the top."""
     sums, block, groups = _sums_of(tally, series), blocks_of(tally.moments_s), tally.groups
     weight = groups.members @ groups.weight
@@ -99,7 +99,7 @@ def _figures(tally: Tally, series: int, group: int, enough: Mask, seed: int) -> 
         return None
 
     def ratio(part: str, whole: Floats) -> Ratio:
-        value, *ends = ratio_of(sums[part][:, group], whole, block, np.random.default_rng(seed))
+        value, *ends = ratio_of(sums[part][:, group], whole, block, np.random.default_rng(0))
         return Ratio(value, *ends) if block.max() + 1 >= LEAST_BLOCKS else Ratio(value)
 
     def exposure(part: str, among: Floats) -> float:
