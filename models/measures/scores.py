@@ -9,8 +9,10 @@ from operator import add
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from models.dispersion import Dispersion
+from models.likelihood import log_scores, poisson_deviance
 from models.measures.calibration import (
     NO_INTERVALS,
     RELIABILITY_BINS,
@@ -20,12 +22,12 @@ from models.measures.calibration import (
     reliability_of,
 )
 from models.measures.cube import AnyFloats, Counts, Floats, Runs, added
-from models.measures.proper import PROPER, proper_scores
 from models.measures.ranking import AREA_SHARES, AtShare, Capture, by_places, capture_of
 from schemas.errors import DataError
 
 BLOCK_VALUES = 1 << 16  # values that are scored at a time: they fit into a core's cache
 MOST = 1e6  # expected incidents of one cell and step
+PROPER = ("nb_log_score", "poisson_deviance", "brier")  # smallest on average for the forecast that tells the truth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,18 @@ def _refuse_failed(mean: AnyFloats) -> None:
             f"forecasts reach from {low:g} to {high:g} incidents in a cell and step: the model has failed",
             remedy=f"keep them above 0 and at most {MOST:g}",
         )
+
+
+def proper_scores(mean: Floats, counts: Counts, dispersion: Dispersion) -> tuple[Floats, Floats]:
+    """The scores of PROPER, (3, n), and the probability of at least one incident, (n,).
+
+    mean: (n,) expected counts, > 0. counts: (n,). dispersion: of one place. The log score is in nats, the Brier score
+    that of "at least one".
+    """
+    log_mean, observed = torch.from_numpy(mean).log(), torch.from_numpy(counts).double()
+    probability = -np.expm1(-dispersion.size(mean) * np.log1p(dispersion.excess(mean)))
+    deviance, brier = poisson_deviance(log_mean, observed).numpy(), (probability - (counts > 0)) ** 2
+    return np.stack([log_scores(mean, counts, dispersion), deviance, brier]), probability
 
 
 class _Tally:

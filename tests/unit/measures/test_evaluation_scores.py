@@ -12,8 +12,7 @@ from sklearn.metrics import brier_score_loss, mean_poisson_deviance
 
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.measures import calibration, scores
-from models.measures.proper import PROPER, proper_scores
-from models.measures.scores import score
+from models.measures.scores import PROPER, proper_scores, score
 from schemas.errors import DataError
 from tests.harness.small_cube import in_runs
 
