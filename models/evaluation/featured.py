@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from models.evaluation.contract import Regression
-from models.evaluation.followed import write_followed
 from models.evaluation.judge import Forecast, Judge
 from models.evaluation.plan import EvaluationPlan
 from models.evaluation.product import Learned, ProductBaseline, ProductNetwork, judged_inputs, refuse_leaking_features
 from models.evaluation.result import FOLLOWING, NETWORK_KINDS, OUR_BASELINE, POOL, UNINFORMED, Losses, ModelResult
 from models.evaluation.row import UnjudgedRow, judged_row
 from models.evaluation.spool import Spool
+from models.following.follower import Follower
+from models.following.sequential import SequentialFollowing, served_delay_s
+from models.following.state import FollowerState
 from models.hyperparameters import DEFAULT
 from models.measures.cube import Counts, Floats
 from models.measures.pool import pool_weights, pooled
@@ -160,6 +162,33 @@ def _followed(
         network.of, name=f"{network.of.name}, following", kind=FOLLOWING, losses=(), seconds=time.monotonic() - began
     )
     return replace(network, of=of, judged=[spool.read for spool in spools])
+
+
+def write_followed(network: Forecast, learned: Learned, judge: Judge, delay: int, spool: Spool) -> None:
+    """Write the judged steps' forecasts of one network into `spool`, followed from the first judged step on.
+
+    An outcome is learned when it would be final in the stream, and no earlier than `delay` steps after its end.
+    """
+    task, spec = judge.task, learned.engine.spec
+    starts_s, cells = task.cube.starts_s, np.flatnonzero(task.scored)
+    step_of = {int(at_s): step for step, at_s in enumerate(starts_s.tolist())}
+
+    def counts(tick_s: int, _: int) -> Counts | None:
+        step = step_of[tick_s]
+        return np.where(task.scored[:, None], task.cube.counts[step], 0) if judge.is_kept[step] else None
+
+    following = SequentialFollowing(
+        follower=Follower.of(spec, learned.constants, step_s=task.step_s),
+        counts=counts,
+        delay_s=max(served_delay_s(), delay * task.step_s),
+        state=FollowerState.new(spec),
+    )
+    raw = np.zeros((spec.grid.cells, len(spec.categories), 1))
+    for run in judge.runs(judge.judged):
+        for step, mean in zip(run, network(run), strict=True):
+            raw[cells, :, 0] = mean
+            factors = following.next_factors(int(starts_s[step]), raw.copy()).shown()
+            spool.append(judge.floored((raw * factors)[None, cells, :, 0]))
 
 
 def _pooled_forecast(members: Sequence[Forecast], weights: Floats) -> Forecast:

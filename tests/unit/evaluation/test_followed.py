@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from models.dispersion import Dispersion
-from models.evaluation.followed import write_followed
+from models.evaluation.featured import write_followed
 from models.evaluation.judge import Judge
 from models.evaluation.product import spec_of
 from models.evaluation.spool import Spool
