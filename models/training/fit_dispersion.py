@@ -111,7 +111,8 @@ def choose_spread(learned: Floats, validation: Floats) -> Floats:
     """
     places = validation.shape[2:]
     spreads = (0.0, *SPREADS)
-    lost = np.stack([_lost(validation, _likeliest(learned, np.full(places, spread))) for spread in spreads])
+    chosen = (_likeliest(learned, np.full(places, spread))[None] for spread in spreads)
+    lost = np.stack([np.take_along_axis(validation, factors, axis=0)[0].sum(axis=0) for factors in chosen])
     gains = lost.min(axis=0) < (1 - LEAST_GAIN) * lost[0]
     return np.where(gains, np.array(spreads)[lost.argmin(axis=0)], 0.0)
 
@@ -120,8 +121,3 @@ def _likeliest(losses: Floats, spread: Floats) -> npt.NDArray[np.intp]:
     """(cells, categories, horizons) places in FACTORS."""
     prior = np.log(FACTORS)[:, None, None] ** 2 / (2 * np.maximum(spread, _NONE) ** 2)
     return np.asarray((losses + prior[:, None]).argmin(axis=0))
-
-
-def _lost(losses: Floats, chosen: npt.NDArray[np.intp]) -> Floats:
-    """(categories, horizons)"""
-    return np.asarray(np.take_along_axis(losses, chosen[None], axis=0)[0].sum(axis=0))
