@@ -33,14 +33,8 @@ class SelfExciting:
         usual = self.usual.fit(past, validation, delay=delay)
         counts, least = past.counts[validation:], least_mean(past.counts[:validation])
         kinds = list(product(self.half_lives_hours, self.own_shares))
-        candidates = [
-            [
-                FittedSelfExciting(usual=usual, half_life_hours=half_life, weight=weight, own_share=own_share)
-                for weight in self.weights
-            ]
-            for half_life, own_share in kinds
-        ]
-        weights = [[candidate.weight_after(past, delay) for candidate in alike] for alike in candidates]
+        left = [kept_per_step(past, half_life / 24) ** delay for half_life, _ in kinds]
+        weights = np.outer(left, self.weights).tolist()
         losses = np.zeros((len(kinds), len(self.weights)))
         excitations = zip(*(excite(past, validation, *kind, delay=delay) for kind in kinds), strict=True)
         usually = usual.forecast(past, validation, delay=delay)
@@ -49,7 +43,9 @@ class SelfExciting:
                 mixed = np.maximum(mix(mean, excited[kind], weights[kind][weight]), least)
                 losses[kind, weight] += poisson_loss(mixed, observed)
         kind, weight = np.unravel_index(losses.argmin(), losses.shape)
-        return candidates[kind][weight]
+        half_life, own_share = kinds[kind]
+        chosen = self.weights[weight]
+        return FittedSelfExciting(usual=usual, half_life_hours=half_life, weight=chosen, own_share=own_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +67,9 @@ class FittedSelfExciting:
     def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Iterator[Floats]:
         """What is not yet reported excites as usual: with each step of delay the weight decays as the excitation."""
         excitations = excite(cube, first, self.half_life_hours, self.own_share, delay=delay)
-        usually, weight = self.usual.forecast(cube, first, delay=delay), self.weight_after(cube, delay)
+        usually = self.usual.forecast(cube, first, delay=delay)
+        weight = self.weight * kept_per_step(cube, self.half_life_hours / 24) ** delay
         return (mix(usual, excitation, weight) for usual, excitation in zip(usually, excitations, strict=True))
-
-    def weight_after(self, cube: Cube, delay: int) -> float:
-        return float(self.weight * kept_per_step(cube, self.half_life_hours / 24) ** delay)
 
 
 def excite(cube: Cube, first: int, half_life_hours: float, own_share: float, *, delay: int) -> Iterator[Floats]:
