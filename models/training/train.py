@@ -11,11 +11,11 @@ import numpy.typing as npt
 from models.baseline import BaselineConstants, Floats
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
-from models.feature_lists import usual_columns
 from models.features import FeatureEngine
 from models.hyperparameters import DEFAULT, Hyperparameters
-from models.network import RiskNetwork, residual_of
+from models.network import RiskNetwork
 from models.networks import kind_of_network
+from models.scoring import means
 from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
 from models.training.fit_baseline import Blocks, choose, constants_until
 from models.training.fit_dispersion import (
@@ -126,7 +126,8 @@ def _judged(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _Jud
     tallies, lively = [], np.flatnonzero(past.counts(past.first_s, blocks.test_s).any(axis=1))
     for as_of_s in test_at:
         work.tell_replay(as_of_s)
-        tallies.append(_tally_at(as_of_s, replay, engine, constants, fitted.network, lively))
+        usual, expected, _ = means(engine.compute(replay.lead_to(as_of_s)).values, fitted.network, past.spec)
+        tallies.append(tally_of(as_of_s, usual, expected, past.coming(as_of_s), constants, lively))
     work.report("replay", 1)
     return _Judged(
         dispersion=constants.dispersion,
@@ -219,18 +220,3 @@ class _Work:
         fitted = self.fit(data, plan, after_epoch)
         after_epoch(options.epochs, least)  # patience may end before the last epoch
         return fitted
-
-
-def _tally_at(
-    as_of_s: int,
-    replay: Replay,
-    engine: FeatureEngine,
-    constants: BaselineConstants,
-    network: RiskNetwork,
-    lively: npt.NDArray[np.intp],
-) -> Tally:
-    """Forecasts of baseline and network at one moment against what happened after it. lively: cells with history."""
-    values = engine.compute(replay.lead_to(as_of_s)).values
-    log_usual = values[:, :, usual_columns(len(engine.spec.horizons_s))]
-    expected = np.exp(log_usual + residual_of(network.inputs(values, engine.spec.grid), network))
-    return tally_of(as_of_s, np.exp(log_usual), expected, replay.past.coming(as_of_s), constants, lively)
