@@ -1,11 +1,11 @@
 """The whole benchmark: every measurement in turn, on one stack."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from benchmarks.drive import Say
 from benchmarks.full_frame import measure_full_frames
 from benchmarks.latency import measure_latency
 from benchmarks.machine import describe_machine, describe_versions, made_at
@@ -18,7 +18,6 @@ from benchmarks.synthetic import synthetic_events
 from streaming.rehearse.broker import TOPIC_PARTITIONS
 
 REGIONS = (4, 1)
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +25,6 @@ class Loaded:
     """A topic that was filled before the clock starts."""
 
     topic: str
-    as_of_s: int
     event_bytes: float
 
 
@@ -50,9 +48,9 @@ def measure_all(plan: Sizes, say: Say) -> dict[str, Any]:
 
 def load_events(stack: Stack, regions: int, say: Say) -> Loaded:
     say(f"loading {stack.plan.events:,} events of {regions} region(s)")
-    topic, as_of_s = stack.topic(f"events-of-{regions}"), int(time.time())
-    events = synthetic_events(bench_specs(regions), stack.plan.events, seed=regions, as_of_s=as_of_s)
-    return Loaded(topic=topic, as_of_s=as_of_s, event_bytes=load_topic(stack.bootstrap, topic, events))
+    topic = stack.topic(f"events-of-{regions}")
+    events = synthetic_events(bench_specs(regions), stack.plan.events, seed=regions, as_of_s=int(time.time()))
+    return Loaded(topic=topic, event_bytes=load_topic(stack.bootstrap, topic, events))
 
 
 def _throughput(stack: Stack, loaded: dict[int, Loaded], say: Say) -> dict[str, Any]:

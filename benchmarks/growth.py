@@ -11,7 +11,7 @@ CLEANED_S = 120  # Spark cleans up at least once in it
 Samples = Mapping[str, npt.NDArray[np.float64]]  # by name, one value per sample; NaN where it was not measured
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Bound:
     """How much a quantity may grow in an hour; `share` of its mean over the fitted span, and `at_least`."""
 
@@ -146,38 +146,18 @@ _STATE = (
     "counts by the day may add 21 MiB an hour by design; incidents that are never forgotten would add more than 100"
 )
 _PACE = "a job that slows down as it ages would fall behind without end"
-BOUNDS = (
-    Bound(name="driver_mib", words="memory of the driver", unit="MiB", share=0, at_least=20, reason=_PYTHON),
-    Bound(name="workers_mib", words="memory of all Python workers", unit="MiB", share=0, at_least=50, reason=_PYTHON),
-    Bound(
-        name="beyond_heap_mib", words="JVM memory beyond its heap", unit="MiB", share=0, at_least=100, reason=_NATIVE
-    ),
-    Bound(name="heap_mib", words="JVM heap after a full collection", unit="MiB", share=0, at_least=30, reason=_LIVE),
-    Bound(name="outside_mib", words="JVM classes and compiled code", unit="MiB", share=0, at_least=50, reason=_CLASSES),
-    Bound(name="files", words="open files, driver and JVM", unit="files", share=0, at_least=20, reason=_CLOSED),
-    Bound(name="threads", words="threads, driver and JVM", unit="threads", share=0, at_least=20, reason=_CLOSED),
-    Bound(
-        name="checkpoint_files",
-        words="files of the checkpoint",
-        unit="files",
-        share=0.2,
-        at_least=20,
-        reason=_KEPT,
-        is_sawtooth=True,
-    ),
-    Bound(name="checkpoint_mib", words="Spark's checkpoint", unit="MiB", share=0.2, at_least=30, reason=_STATE),
-    Bound(name="state_mib", words="the state in it", unit="MiB", share=0.2, at_least=30, reason=_STATE),
-    Bound(
-        name="local_mib",
-        words="Spark's temporary files",
-        unit="MiB",
-        share=0.2,
-        at_least=30,
-        reason=_STATE,
-        is_sawtooth=True,
-    ),
-    Bound(name="batch_s", words="seconds a batch, mean", unit="s", share=0.5, at_least=0.5, reason=_PACE, digits=2),
-    Bound(
-        name="lag_events", words="events not in the ledger yet", unit="events", share=0.5, at_least=2000, reason=_PACE
-    ),
+BOUNDS = (  # name, words, unit, share, at least, reason
+    Bound("driver_mib", "memory of the driver", "MiB", 0, 20, _PYTHON),
+    Bound("workers_mib", "memory of all Python workers", "MiB", 0, 50, _PYTHON),
+    Bound("beyond_heap_mib", "JVM memory beyond its heap", "MiB", 0, 100, _NATIVE),
+    Bound("heap_mib", "JVM heap after a full collection", "MiB", 0, 30, _LIVE),
+    Bound("outside_mib", "JVM classes and compiled code", "MiB", 0, 50, _CLASSES),
+    Bound("files", "open files, driver and JVM", "files", 0, 20, _CLOSED),
+    Bound("threads", "threads, driver and JVM", "threads", 0, 20, _CLOSED),
+    Bound("checkpoint_files", "files of the checkpoint", "files", 0.2, 20, _KEPT, is_sawtooth=True),
+    Bound("checkpoint_mib", "Spark's checkpoint", "MiB", 0.2, 30, _STATE),
+    Bound("state_mib", "the state in it", "MiB", 0.2, 30, _STATE),
+    Bound("local_mib", "Spark's temporary files", "MiB", 0.2, 30, _STATE, is_sawtooth=True),
+    Bound("batch_s", "seconds a batch, mean", "s", 0.5, 0.5, _PACE, digits=2),
+    Bound("lag_events", "events not in the ledger yet", "events", 0.5, 2000, _PACE),
 )

@@ -1,7 +1,6 @@
 """A real store as a process on this machine: for tests, the benchmark and a first look without Docker."""
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Literal
 import urllib3
 
 from schemas.errors import SinkUnavailable
+from streaming.rehearse.broker import HOST, free_port
 
 StoreName = Literal["influxdb", "victoria-metrics"]
 
@@ -35,7 +35,7 @@ def local_store(name: StoreName, folder: Path) -> Iterator[str]:
     if program is None:
         raise SinkUnavailable(f"{BINARIES[name]} is not installed: run `apt-get install {name}` (Debian, Ubuntu)")
     folder.mkdir(parents=True, exist_ok=True)
-    url = f"http://127.0.0.1:{_free_port()}"
+    url = f"http://{HOST}:{free_port()}"
     with (folder / "store.log").open("wb") as log:
         process = subprocess.Popen(
             [program, *_arguments(name, folder.resolve(), url.removeprefix("http://"))],
@@ -92,10 +92,3 @@ def _wait_until_it_answers(name: StoreName, process: subprocess.Popen[bytes], ur
     tail = log.read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL_CHARACTERS:]
     state = "does not answer" if process.poll() is None else f"ended with code {process.returncode}"
     raise SinkUnavailable(f"{name} {state} at {url}; see {log}, which ends with: {tail}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -14,44 +14,25 @@ FRAME_SIDES = (24, 48, 96)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """The sizes of one run."""
+    """The sizes of one run, by default of a full one."""
 
-    name: str
-    events: int  # pre-loaded for throughput, in each of the two topics
-    rounds: int
-    events_per_batch: int | None  # None: the product's default
-    rate_per_s: float
-    latency_warm_up_s: float
-    latency_s: float  # measured, after the warm-up
-    frame_repeats: int
+    name: str = "full"
+    events: int = 6_400_000  # pre-loaded for throughput, in each of the two topics
+    rounds: int = 3
+    events_per_batch: int | None = None  # None: the product's default
+    rate_per_s: float = 1000.0
+    latency_warm_up_s: float = 15.0
+    latency_s: float = 90.0  # measured, after the warm-up
+    frame_repeats: int = 30
 
 
-FULL = Sizes(
-    name="full",
-    events=6_400_000,
-    rounds=3,
-    events_per_batch=None,
-    rate_per_s=1000.0,
-    latency_warm_up_s=15.0,
-    latency_s=90.0,
-    frame_repeats=30,
-)
-AGAINST = Sizes(
-    name="against",
-    events=4_800_000,
-    rounds=1,
-    events_per_batch=None,
-    rate_per_s=1000.0,
-    latency_warm_up_s=15.0,
-    latency_s=60.0,
-    frame_repeats=0,
-)
+FULL = Sizes()
+AGAINST = Sizes(name="against", events=4_800_000, latency_s=60.0)
 QUICK = Sizes(
     name="quick",
     events=200_000,
     rounds=1,
     events_per_batch=40_000,
-    rate_per_s=1000.0,
     latency_warm_up_s=5.0,
     latency_s=15.0,
     frame_repeats=5,

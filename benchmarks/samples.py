@@ -1,7 +1,6 @@
 """One sample of a running job: memory, open files, threads, disk, and what its batches say."""
 
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -90,13 +89,9 @@ def of_heap(path: Path, *, since_s: float) -> dict[str, float]:
 def _files(folder: Path) -> tuple[int, int]:
     """Number and bytes of the files below; one that goes while we look does not count."""
     count = size = 0
-    for path in _below(folder):
-        with suppress(FileNotFoundError):
-            size += os.stat(path).st_size
-            count += 1
-    return count, size
-
-
-def _below(folder: Path) -> Iterable[str]:
     for parent, _, names in os.walk(folder):
-        yield from (os.path.join(parent, name) for name in names)
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += os.stat(os.path.join(parent, name)).st_size
+                count += 1
+    return count, size
