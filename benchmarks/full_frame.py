@@ -3,6 +3,8 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -12,9 +14,11 @@ import torch
 from benchmarks.plan import FRAME_SIDES, bench_spec
 from benchmarks.stack import Stack
 from benchmarks.synthetic import synthetic_events
+from models.all_categories import stored_views
 from models.artifact.artifact import Artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
+from models.network import RiskNetwork
 from models.scoring import CellScores, score
 from schemas.decode import Messages, decode_messages
 from schemas.frame import RiskFrame
@@ -25,7 +29,7 @@ from streaming.flow.rows import FIELDS
 from streaming.flow.score import places_of
 from streaming.roster.roster import load_artifact
 from streaming.sinks.influx import InfluxSink
-from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
+from streaming.sinks.line_protocol import changed, risk_lines, top_lines, unusual_lines
 
 HISTORY_EVENTS = 50_000
 TICK_EVENTS = 60
@@ -57,16 +61,47 @@ def measure_full_frames(stack: Stack) -> dict[str, Any]:
     return {"full_frame_ms": totals, "full_frame_parts_ms": parts}
 
 
-def decoded(spec: Spec, n: int, *, seed: int, as_of_s: int) -> Incidents:
-    """`n` synthetic incidents of one region, through the product's decoder."""
-    values = [value for _, value in synthetic_events([spec], n, seed=seed, as_of_s=as_of_s)]
-    messages = Messages(
-        values=values,
+def messages_of(spec: Spec, n: int, *, seed: int, as_of_s: int) -> Messages:
+    """`n` synthetic incidents of one region, as Kafka would have them."""
+    return Messages(
+        values=[value for _, value in synthetic_events([spec], n, seed=seed, as_of_s=as_of_s)],
         partition=np.zeros(n, np.int32),
         kafka_offset=np.arange(n),
         kafka_time_ms=np.full(n, as_of_s * 1000),
     )
+
+
+def decoded(messages: Messages, spec: Spec) -> Incidents:
     return decode_messages(messages, {spec.region: spec}).incidents[spec.region]
+
+
+@dataclass(slots=True)
+class Region:
+    """One region's live state, without Spark."""
+
+    artifact: Artifact
+    state: CountState
+    network: RiskNetwork | None
+    engine: FeatureEngine
+    views: tuple[RiskFrame | None, ...] = (None, None)  # that were written last
+
+    @classmethod
+    def of(cls, folder: Path) -> "Region":
+        artifact = load_artifact(str(folder))
+        return cls(artifact, artifact.history(), artifact.network(), FeatureEngine(artifact.spec, artifact.constants))
+
+    def lines(self, watch: Stopwatch) -> bytes:
+        """The points that what was counted since the last call has changed."""
+        with watch.part("features"):
+            features = self.engine.compute(self.state)
+        with watch.part("score"):
+            scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
+        with watch.part("lines"):
+            frame = frame_of(self.artifact, self.state.as_of_s, features, scores)
+            before, self.views = self.views, stored_views(frame, self.artifact.constants)
+            pairs = zip(self.views, before, strict=True)
+            lines = b"".join(risk_lines(now, changed(now, then)) + top_lines(now, TOP_K) for now, then in pairs)
+            return lines + unusual_lines(frame)
 
 
 def frame_of(artifact: Artifact, as_of_s: int, features: Features, scores: CellScores) -> RiskFrame:
@@ -89,12 +124,12 @@ def _frames(stack: Stack, side: int) -> list[dict[str, float]]:
     network, engine = artifact.network(), FeatureEngine(spec, artifact.constants)
     state = CountState(spec)
     as_of_s = int(time.time()) // spec.tick_s * spec.tick_s
-    state.apply(decoded(spec, HISTORY_EVENTS, seed=side, as_of_s=as_of_s), as_of_s)
+    state.apply(decoded(messages_of(spec, HISTORY_EVENTS, seed=side, as_of_s=as_of_s), spec), as_of_s)
     sink = InfluxSink(stack.settings(topic="none", specs=[spec], checkpoint="none"))
     runs = []
     for tick in range(1, stack.plan.frame_repeats + 2):
         as_of_s += spec.tick_s
-        incidents = decoded(spec, TICK_EVENTS, seed=1000 * side + tick, as_of_s=as_of_s)
+        incidents = decoded(messages_of(spec, TICK_EVENTS, seed=1000 * side + tick, as_of_s=as_of_s), spec)
         watch = Stopwatch()
         with watch.part("count"):
             state.apply(incidents, as_of_s)

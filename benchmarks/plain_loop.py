@@ -7,7 +7,6 @@ state and no offsets: killed, it has lost its counts and does not know what it h
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,10 @@ import msgspec
 import numpy as np
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from benchmarks.full_frame import TOP_K, frame_of
-from models.all_categories import stored_views
-from models.artifact.artifact import Artifact
-from models.counting.count_state import CountState
-from models.features import FeatureEngine
-from models.network import RiskNetwork
-from models.scoring import score
+from benchmarks.full_frame import Region, Stopwatch
 from schemas.decode import Messages, decode_messages
-from schemas.frame import RiskFrame
-from schemas.incidents import Incidents
-from streaming.roster.roster import load_artifact
 from streaming.settings import Settings
 from streaming.sinks.influx import InfluxSink
-from streaming.sinks.line_protocol import changed, risk_lines, top_lines, unusual_lines
 
 _WAIT_S = 10.0
 _MOST_AT_ONCE = 1_000_000  # the client takes no more in one call
@@ -40,30 +29,6 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     result: str
 
 
-@dataclass(slots=True)
-class Region:
-    """One region's live state."""
-
-    artifact: Artifact
-    network: RiskNetwork | None
-    state: CountState
-    engine: FeatureEngine
-    views: tuple[RiskFrame | None, ...] = (None, None)  # that were written last
-
-    @classmethod
-    def of(cls, artifact: Artifact) -> "Region":
-        return cls(artifact, artifact.network(), artifact.history(), FeatureEngine(artifact.spec, artifact.constants))
-
-    def lines(self, incidents: Incidents, as_of_s: int) -> tuple[int, bytes]:
-        """Incidents counted, and the points that they changed."""
-        counted = self.state.apply(incidents, as_of_s).outcomes["counted"]
-        features = self.engine.compute(self.state)
-        scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
-        frame = frame_of(self.artifact, self.state.as_of_s, features, scores)
-        before, self.views = self.views, stored_views(frame, self.artifact.constants)
-        pairs = zip(self.views, before, strict=True)
-        lines = b"".join(risk_lines(now, changed(now, then)) + top_lines(now, TOP_K) for now, then in pairs)
-        return counted, lines + unusual_lines(frame)
 
 
 def slices(settings: Settings, events: int) -> Iterator[list[Message]]:
@@ -97,8 +62,7 @@ def slices(settings: Settings, events: int) -> Iterator[list[Message]]:
 
 def main(orders: Orders) -> None:
     settings = Settings(**orders.settings)
-    folders = sorted(settings.artifacts.glob("*/*"))
-    regions = {folder.parent.name: Region.of(load_artifact(str(folder))) for folder in folders}
+    regions = {folder.parent.name: Region.of(folder) for folder in sorted(settings.artifacts.glob("*/*"))}
     specs = {name: region.artifact.spec for name, region in regions.items()}
     sink = InfluxSink(settings)
     done = counted = 0
@@ -116,9 +80,8 @@ def main(orders: Orders) -> None:
         )
         as_of_s, parts = int(time.time()), []
         for name, incidents in decoded.incidents.items():
-            fresh, lines = regions[name].lines(incidents, as_of_s)
-            counted += fresh
-            parts.append(lines)
+            counted += regions[name].state.apply(incidents, as_of_s).outcomes["counted"]
+            parts.append(regions[name].lines(Stopwatch()))
         sink.write(b"".join(parts))
         done += len(messages)
         marks.append((done, time.time()))

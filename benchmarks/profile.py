@@ -5,27 +5,18 @@ from statistics import median
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.bench import load_events
-from benchmarks.full_frame import TOP_K, Stopwatch, frame_of
+from benchmarks.full_frame import Region, Stopwatch, decoded, messages_of
 from benchmarks.plan import Sizes, bench_specs
 from benchmarks.product import ledger, rate_of_batches, running_job
 from benchmarks.stack import Stack, running_stack
-from benchmarks.synthetic import synthetic_events
-from models.all_categories import stored_views
 from models.counting.blobs import Journal
-from models.features import FeatureEngine
-from models.scoring import score
-from schemas.decode import Messages, decode_messages
-from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
-from streaming.roster.roster import load_artifact
 from streaming.sinks.influx import InfluxSink
-from streaming.sinks.line_protocol import changed, risk_lines, top_lines, unusual_lines
 
 REGIONS = 4
 _STAGE_EVENTS = 50_000
@@ -63,50 +54,29 @@ def _stages(stack: Stack) -> list[dict[str, float]]:
     """Milliseconds by stage of each batch of one region, all functions called one after the other on one core."""
     torch.set_num_threads(1)
     spec = bench_specs(1)[0]
-    artifact = load_artifact(str(next((stack.artifacts([spec]) / spec.region).iterdir())))
-    network, engine = artifact.network(), FeatureEngine(spec, artifact.constants)
-    journal, _ = Journal.start(artifact.history())
+    region = Region.of(next((stack.artifacts([spec]) / spec.region).iterdir()))
+    journal, _ = Journal.start(region.state)
     sink = InfluxSink(stack.settings(topic="none", specs=[spec], checkpoint="none"))
-    views: tuple[RiskFrame | None, ...] = (None, None)
     runs = []
     for number in range(_STAGE_BATCHES):
         now_s, watch = int(time.time()), Stopwatch()
-        messages = _messages(synthetic_events([spec], _STAGE_EVENTS, seed=900 + number, as_of_s=now_s), now_s)
+        messages = messages_of(spec, _STAGE_EVENTS, seed=900 + number, as_of_s=now_s)
         with watch.part("decode"):
-            decoded = decode_messages(messages, {spec.region: spec}).incidents[spec.region]
+            incidents = decoded(messages, spec)
         with watch.part("pack"):
-            packed = decoded.pack()
+            packed = incidents.pack()
         with watch.part("unpack"):
             incidents = Incidents.concatenate([Incidents.unpack(packed)])
         with watch.part("count"):
-            applied = journal.state.apply(incidents, now_s)
+            applied = region.state.apply(incidents, now_s)
         with watch.part("journal"):
             journal.record(applied.changed)
-        with watch.part("features"):
-            features = engine.compute(journal.state)
-        with watch.part("score"):
-            scores = score(features.values, network, artifact.constants, spec)
-        with watch.part("lines"):
-            frame = frame_of(artifact, journal.state.as_of_s, features, scores)
-            before, views = views, stored_views(frame, artifact.constants)
-            pairs = zip(views, before, strict=True)
-            lines = b"".join(risk_lines(now, changed(now, then)) + top_lines(now, TOP_K) for now, then in pairs)
-            lines += unusual_lines(frame)
+        lines = region.lines(watch)
         with watch.part("write"):
             sink.write(lines)
         runs.append(watch.ms)
     sink.close()
     return runs[1:]
-
-
-def _messages(events: Any, now_s: int) -> Messages:
-    values = [value for _, value in events]
-    return Messages(
-        values=values,
-        partition=np.zeros(len(values), np.int32),
-        kafka_offset=np.arange(len(values)),
-        kafka_time_ms=np.full(len(values), now_s * 1000),
-    )
 
 
 def _reports(lines: bytes) -> dict[int, dict[str, Any]]:
