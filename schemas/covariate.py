@@ -5,7 +5,6 @@ A message is one value of one series for one hour, as it was known when it was i
 
 import math
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -15,8 +14,8 @@ import numpy.typing as npt
 from schemas.decode import Messages
 from schemas.event import AwareTime, Reason
 from schemas.incidents import Rejection
-from schemas.limits import MAX_COVARIATE_VALUE, MAX_EVENT_BYTES
-from schemas.refusal import Contract, fault_in_keys, kept_payload, reason_for, region_named
+from schemas.limits import MAX_COVARIATE_VALUE
+from schemas.refusal import Contract, kept_payload, region_named
 from schemas.spec import HOUR_S, Spec
 
 # What is kept of a value; `series` is its place in the spec, `hour` the hour since 1970 that it is for. `issued_s` is
@@ -51,11 +50,10 @@ COVARIATE = Contract.of(Covariate, "issued_at", "valid_at")
 
 def decode_covariate(value: bytes | None) -> Covariate | tuple[Reason, str]:
     """The value in a message, or why it is refused; a reason never repeats a value."""
-    if value is not None and len(value) <= MAX_EVENT_BYTES and not fault_in_keys(value):
-        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            covariate: Covariate = COVARIATE.decoder.decode(value)
-            return covariate if is_for_an_hour(covariate) else ("bad_time", "valid_at is not a whole hour of UTC")
-    return reason_for(value, COVARIATE)
+    decoded: Covariate | tuple[Reason, str] = COVARIATE.decode(value)
+    if isinstance(decoded, Covariate) and not is_for_an_hour(decoded):
+        return "bad_time", "valid_at is not a whole hour of UTC"
+    return decoded
 
 
 def is_for_an_hour(covariate: Covariate) -> bool:

@@ -1,14 +1,12 @@
 """The feedback contract: what a shift says of a cell's scores, sent to `feedback.v1`. No field is about a person."""
 
-from contextlib import suppress
 from typing import Annotated, Literal, get_args
 
 import msgspec
 
 from schemas.event import AwareTime, Reason
 from schemas.grid import CELL_ID
-from schemas.limits import MAX_EVENT_BYTES
-from schemas.refusal import Contract, fault_in_keys, reason_for
+from schemas.refusal import Contract
 from schemas.spec import ALL_CATEGORIES, SLUG
 
 Mark = Literal["useful", "not_useful", "acted_on"]
@@ -32,8 +30,5 @@ FEEDBACK = Contract.of(Feedback, "at")
 
 def decode_feedback(value: bytes | None) -> Feedback | tuple[Reason, str]:
     """The mark in a message, or why it is refused; a reason never repeats a value."""
-    if value is not None and len(value) <= MAX_EVENT_BYTES and not fault_in_keys(value):
-        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            mark: Feedback = FEEDBACK.decoder.decode(value)
-            return mark
-    return reason_for(value, FEEDBACK)
+    decoded: Feedback | tuple[Reason, str] = FEEDBACK.decode(value)
+    return decoded

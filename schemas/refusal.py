@@ -29,6 +29,13 @@ class Contract:
         fields = frozenset(struct.__struct_fields__)
         return cls(msgspec.json.Decoder(struct), fields, required_time, optional_times)
 
+    def decode(self, value: bytes | None) -> Any:
+        """The struct in a message, or (reason, detail) of its refusal, which never repeats a value."""
+        if value is not None and len(value) <= MAX_EVENT_BYTES and not fault_in_keys(value):
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return self.decoder.decode(value)
+        return reason_for(value, self)
+
 
 EVENT = Contract.of(Event, "occurred_at", "received_at")
 _PERSON_FIELD: tuple[Reason, str] = "person_field", "a field that may describe a person; the payload is not kept"
