@@ -29,8 +29,6 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     result: str
 
 
-
-
 def slices(settings: Settings, events: int) -> Iterator[list[Message]]:
     """`events` messages from the beginning of the topic, at most the product's batch size at a time."""
     consumer = Consumer(

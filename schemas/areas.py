@@ -16,8 +16,8 @@ from schemas.polygons import EXPORT, Collection, Feature, Polygons, crossings, p
 _RESERVED = ("All", "$__all")  # what Grafana calls every choice at once, in a page's address too
 
 
-class Area(msgspec.Struct, frozen=True):
-    """A named part of a region."""
+class Area(msgspec.Struct, frozen=True, eq=False):
+    """A named part of a region. It equals itself alone, as arrays have no hash."""
 
     name: str
     polygons: Polygons

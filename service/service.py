@@ -105,7 +105,7 @@ class Service:
 
     def cells_of(self, grid: Grid) -> Mapping[str, Cells]:
         """The cells of each area that has some in the grid."""
-        return _cells_of(tuple(map(_Same, self.areas)), grid)
+        return _cells_of(tuple(self.areas), grid)
 
 
 def opened(folder: FilePath, *, audit: FilePath, tokens: FilePath | None, rate: float, **fields: Any) -> Service:
@@ -162,22 +162,9 @@ class Now:
         return {"Risk-As-Of": as_of, "Risk-Stale": "true" if self.is_stale else "false"}
 
 
-class _Same:
-    """An area as a key: the same object, the same key. Its arrays have no hash."""
-
-    def __init__(self, area: Area) -> None:
-        self.area = area
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.area is self.area
-
-    def __hash__(self) -> int:
-        return id(self.area)
-
-
 @lru_cache(maxsize=256)
-def _cells_of(areas: tuple[_Same, ...], grid: Grid) -> Mapping[str, Cells]:
-    by_name = {key.area.name: cells_inside(key.area, grid) for key in areas}
+def _cells_of(areas: tuple[Area, ...], grid: Grid) -> Mapping[str, Cells]:
+    by_name = {area.name: cells_inside(area, grid) for area in areas}
     return {name: cells for name, cells in by_name.items() if len(cells)}
 
 
