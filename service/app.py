@@ -36,7 +36,7 @@ async def health(request: Request, service: TheService) -> Response:
     if service.tokens and service.tokens.is_broken:
         raise HTTPException(503, "the file of tokens cannot be used, and nobody is let in: the log says why")
     regions = service.frames.by_region.values()
-    stale = sum(map(service.frames.is_stale, regions))
+    stale = sum(service.now_of(frames).is_stale for frames in regions)
     return json_answer(
         {"status": "ok", "regions": len(regions), "stale": stale, "withheld": bool(service.frames.withheld)}
     )

@@ -1,7 +1,7 @@
 """The frames that are served: those of the folder that the job writes, read again when a file is replaced."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,6 @@ class Frames:
     """The newest whole frame of each region. `look` reads what has changed; the mapping is replaced, never altered."""
 
     folder: Path
-    now_s: Callable[[], float]
     by_region: Mapping[str, StoredFrames] = field(default_factory=dict)
     unreadable: int = 0  # files that could not be used, since the start
     withheld: str = ""  # why no scores may be shown
@@ -67,9 +66,6 @@ class Frames:
         """The region's frames of that digest, if they are served or were kept."""
         served = self.by_region.get(region)
         return served if served and served.digest == digest else self._paged.get((region, digest))
-
-    def is_stale(self, frames: StoredFrames) -> bool:
-        return is_stale(frames, self.now_s())
 
 
 def is_stale(frames: StoredFrames, now_s: float) -> bool:

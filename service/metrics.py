@@ -47,7 +47,7 @@ class _Now(Collector):
         stale = self._gauge("stale", "1 while the scores are too old", "region")
         for region, stored in frames.by_region.items():
             as_of.add_metric([region], stored.by_category.as_of_s)
-            stale.add_metric([region], float(frames.is_stale(stored)))
+            stale.add_metric([region], float(self.service.now_of(stored).is_stale))
         unreadable = self._gauge("unreadable_frames", "Files that could not be used, since the start")
         unreadable.add_metric([], frames.unreadable)
         streams = self._gauge("streams", "Streams that are open")

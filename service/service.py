@@ -116,7 +116,7 @@ def opened(folder: FilePath, *, audit: FilePath, tokens: FilePath | None, rate: 
     if tokens:
         read_tokens(tokens)  # a mistake in it is said now, not in every answer
     service = Service(
-        frames=Frames(folder, time.time),
+        frames=Frames(folder),
         now_s=time.time,
         rates=Rates(rate, time.monotonic),
         decisions=Decisions(audit),

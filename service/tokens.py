@@ -19,6 +19,7 @@ import msgspec
 from schemas.errors import SettingsError
 from schemas.files import replace_file, write_errors
 from schemas.spec import Slug
+from service.frames import FileState, file_state
 
 log = logging.getLogger(__name__)
 _LONGEST_TOKEN = 200  # characters; ours have 43
@@ -58,17 +59,16 @@ class Tokens:
     """The callers of a file. A file that cannot be used, or is gone, opens nothing."""
 
     path: Path
-    _seen: tuple[int, int, int] | None = None
+    _seen: FileState | None = None
     _by_hash: dict[str, Caller] = field(default_factory=dict)
 
     def look(self) -> None:
         """Read the file if it was replaced: a token that was taken out ends within a second."""
         try:
-            state = self.path.stat()
-            stat = (state.st_ino, state.st_size, state.st_mtime_ns)
-            if stat != self._seen:
-                self._by_hash, self._seen = {caller.sha256: caller for caller in read_tokens(self.path)}, stat
-        except (OSError, SettingsError) as error:
+            state = file_state(self.path)
+            if state is None or state != self._seen:
+                self._by_hash, self._seen = {caller.sha256: caller for caller in read_tokens(self.path)}, state
+        except SettingsError as error:
             if self._by_hash or self._seen is None:
                 log.warning("no token is accepted: %s", error)
             self._by_hash, self._seen = {}, _BROKEN

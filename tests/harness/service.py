@@ -93,7 +93,7 @@ def running(service):
 def toy_service(folder, *, clock=None, rate=MANY, **fields):
     """A service of the frames in a folder."""
     clock = clock or Clock()
-    own = {"frames": Frames(folder, clock), "decisions": Decisions(folder / "audit.jsonl")}
+    own = {"frames": Frames(folder), "decisions": Decisions(folder / "audit.jsonl")}
     return Service(now_s=clock, rates=Rates(rate, time.monotonic), **own, **fields)
 
 

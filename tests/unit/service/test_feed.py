@@ -10,7 +10,7 @@ import pytest
 from schemas.left_behind.frame_file import frame_path
 from service import feed
 from service.feed import Looks
-from service.frames import Frames
+from service.frames import Frames, is_stale
 from service.tokens import ANYONE, Tokens, make_token
 from tests.harness.service import Client, Clock, leave_frame, running, toy_service, waited
 
@@ -120,9 +120,9 @@ def test_a_stream_without_news_says_that_it_lives_by_an_event_that_scripts_hear(
     assert at_s == (12, 24, 36)
 
 
-def test_a_file_that_is_damaged_leaves_the_frame_before_it_and_one_that_is_gone_none(tmp_path, clock):
+def test_a_file_that_is_damaged_leaves_the_frame_before_it_and_one_that_is_gone_none(tmp_path):
     digest = leave_frame(tmp_path, "riverton")[0].digest()
-    frames = Frames(tmp_path, clock)
+    frames = Frames(tmp_path)
     frames.look()
     path = frame_path(tmp_path, "riverton")
     path.write_bytes(path.read_bytes()[:-1])
@@ -135,8 +135,8 @@ def test_a_file_that_is_damaged_leaves_the_frame_before_it_and_one_that_is_gone_
     assert not frames.by_region
 
 
-def test_a_folder_that_is_not_there_yet_is_empty(tmp_path, clock):
-    frames = Frames(tmp_path / "later", clock)
+def test_a_folder_that_is_not_there_yet_is_empty(tmp_path):
+    frames = Frames(tmp_path / "later")
     frames.look()
     assert not frames.by_region
     leave_frame(tmp_path / "later")
@@ -147,9 +147,9 @@ def test_a_folder_that_is_not_there_yet_is_empty(tmp_path, clock):
 def test_a_longer_tick_may_be_older(tmp_path, clock):
     leave_frame(tmp_path, "riverton", age_s=600)
     leave_frame(tmp_path, "lakeside", age_s=600, tick_s=300)
-    frames = Frames(tmp_path, clock)
+    frames = Frames(tmp_path)
     frames.look()
-    assert {region: frames.is_stale(stored) for region, stored in frames.by_region.items()} == {
+    assert {region: is_stale(stored, clock()) for region, stored in frames.by_region.items()} == {
         "lakeside": False,
         "riverton": True,
     }

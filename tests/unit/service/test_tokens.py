@@ -117,7 +117,9 @@ def test_a_file_that_opens_nothing_is_said_once_each_time(tmp_path, caplog):
     path.write_bytes(b"not json\n")
     tokens.look()
     assert tokens.is_broken
-    assert caplog.messages == [f"no token is accepted: [Errno 2] No such file or directory: '{path}'"]
+    remedy = "make it with `token NAME --tokens FILE`"
+    fault = f"the tokens' file {path} cannot be read (No such file or directory)"
+    assert caplog.messages == [f"no token is accepted: {fault}: {remedy}"]
     path.unlink()
     token = make_token(path, "cad", [])
     tokens.look()
@@ -126,7 +128,7 @@ def test_a_file_that_opens_nothing_is_said_once_each_time(tmp_path, caplog):
     path.write_bytes(b"not json\n")
     for _ in range(2):
         tokens.look()
-    fault, remedy = f"the tokens' file {path} has a line that is no token's", "make it with `token NAME --tokens FILE`"
+    fault = f"the tokens' file {path} has a line that is no token's"
     assert caplog.messages[1:] == [f"no token is accepted: {fault}: {remedy}"]
 
 
