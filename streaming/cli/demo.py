@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -47,8 +48,10 @@ def demo_command(
                 consumed = sum(summary.totals["consumed"] for summary in published.summaries.values())
                 status.update(f"{local} in Chicago, {consumed:,} messages scored, map: {address}")
 
-        demo = run_demo(settings, out=out, replay_s=seconds, stop=stop, watchers=[show])
-    console.print(report(demo))
-    again = " ".join(("python", *SERVICE, "--frames", str(demo.frames)))
-    console.print(f"\n{demo.seconds:.0f} s in all; the scores are in {demo.rehearsal.scores}. The last map again:")
+        began_s = time.monotonic()
+        recording, rehearsal = run_demo(settings, out=out, replay_s=seconds, stop=stop, watchers=[show])
+        took_s = time.monotonic() - began_s
+    console.print(report(recording, rehearsal))
+    again = " ".join(("python", *SERVICE, "--frames", str(out / "frames")))
+    console.print(f"\n{took_s:.0f} s in all; the scores are in {rehearsal.scores}. The last map again:")
     console.print(f"[bold]{again}[/bold]", soft_wrap=True)  # one line, to be copied

@@ -58,16 +58,6 @@ class Recording:
         return np.asarray(np.array(self.acknowledged_s) - np.array(self.sent_s))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demo:
-    """A finished demo."""
-
-    recording: Recording
-    rehearsal: Rehearsal
-    frames: Path  # folder of the last frame
-    seconds: float
-
-
 def day_plan() -> ReplayPlan:
     """The plan of the demo day, with duplicates, corrections and bad messages."""
     table = read_incidents(SAMPLE, LAYOUTS["sample"])
@@ -75,15 +65,14 @@ def day_plan() -> ReplayPlan:
     return plan_replay(table, region=REGION, mix=MIXED, from_s=from_s, to_s=from_s + DAY_S)
 
 
-def run_demo(settings: Settings, *, out: Path, replay_s: float, stop: threading.Event, watchers: list[Watcher]) -> Demo:
+def run_demo(
+    settings: Settings, *, out: Path, replay_s: float, stop: threading.Event, watchers: list[Watcher]
+) -> tuple[Recording, Rehearsal]:
     """Run the demo; its files go to the folder `out`, and the day takes about `replay_s` seconds. Raises RiskError.
 
     The broker and the job stop before this returns, whatever happens. Setting `stop` ends the demo early.
     """
-    started = time.monotonic()
-    recording = Recording()
-    frames = out / "frames"
-    left = FrameWatch(folder=frames, clock="event")
+    recording, left = Recording(), FrameWatch(folder=out / "frames", clock="event")
     rehearsal = Rehearsal(
         plan=day_plan(),
         artifacts=ARTIFACTS,
@@ -93,5 +82,4 @@ def run_demo(settings: Settings, *, out: Path, replay_s: float, stop: threading.
         on_sent=recording.on_sent,
     )
     rehearsal.run(settings, stop=stop, watchers=[recording.on_batch, left.show, *watchers])
-    seconds = time.monotonic() - started
-    return Demo(recording=recording, rehearsal=rehearsal, frames=frames, seconds=seconds)
+    return recording, rehearsal

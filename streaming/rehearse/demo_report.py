@@ -1,7 +1,6 @@
 """The summary that the demo prints at its end."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,70 +9,24 @@ from rich.table import Table
 from rich.text import Text
 
 from models.counting.count_state import OUTCOMES
-from schemas.errors import DataError
+from models.files.incident_files import IncidentTable
+from models.measures.ranking import AtShare, captured
 from schemas.frame import RiskFrame
-from streaming.rehearse.demo import DAY_S, Demo
+from streaming.rehearse.demo import DAY_S, Recording
+from streaming.rehearse.rehearsal import Rehearsal
 from streaming.rehearse.replay import local_text
 
 _AREA_SHARE = 0.05
 _TOP = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HitRates:
-    """Shares of a period's incidents inside equally many cells, chosen in three ways. Fractions, 0..1."""
-
-    flagged_cells: int
-    active_cells: int
-    incidents: int  # in active cells or not
-    model: float
-    baseline: float
-    ideal: float  # by the cells that had the most incidents, which nobody can know beforehand
-
-
-def report(demo: Demo) -> RenderableType:
+def report(recording: Recording, rehearsal: Rehearsal) -> RenderableType:
     """Ledger, latency, the ten cells with the highest forecast, and how good the forecast of the day was."""
-    first, last = demo.recording.frames()
-    return Group(_ledger(demo), _top_cells(last), _forecast_quality(day_hits(demo, first), first))
+    first, last = recording.frames()
+    return Group(_ledger(recording, rehearsal), _top_cells(last), _forecast_quality(rehearsal.plan.table, first))
 
 
-def day_hits(demo: Demo, beforehand: RiskFrame) -> HitRates:
-    """Hit rates of the frame from before the day, measured on the day's real incidents."""
-    day, grid, start_s = demo.rehearsal.plan.table, beforehand.spec.grid, beforehand.tick_s
-    chosen = (day.occurred_s >= start_s) & (day.occurred_s < start_s + DAY_S)
-    cell, inside = grid.locate(day.lat_deg[chosen], day.lon_deg[chosen])
-    counts = np.bincount(cell[inside], minlength=grid.cells).astype(np.int32)
-    return compared(beforehand, counts, area_share=_AREA_SHARE)
-
-
-def compared(frame: RiskFrame, counts: npt.NDArray[np.int32], *, area_share: float) -> HitRates:
-    """Hit rates of the frame's longest horizon, all categories together, in `area_share` of the active cells.
-
-    counts: (cells,) incidents that happened in that horizon. A cell is active when its history holds an incident.
-    Raises DataError when no incident happened.
-    """
-    total = int(counts.sum())
-    if total == 0:
-        raise DataError("no incident happened in the horizon: there is no hit rate")
-    active = np.flatnonzero((frame.support > 0).any(axis=1))
-    flagged = max(1, round(area_share * len(active)))
-
-    def share(order_by: npt.NDArray[Any]) -> float:
-        chosen = active[np.argsort(-order_by[active], kind="stable")[:flagged]]
-        return float(counts[chosen].sum() / total)
-
-    return HitRates(
-        flagged_cells=flagged,
-        active_cells=len(active),
-        incidents=total,
-        model=share(frame.expected[:, :, -1].sum(axis=1)),
-        baseline=share(frame.usual[:, :, -1].sum(axis=1)),
-        ideal=share(counts),
-    )
-
-
-def _ledger(demo: Demo) -> Table:
-    recording, rehearsal = demo.recording, demo.rehearsal
+def _ledger(recording: Recording, rehearsal: Rehearsal) -> Table:
     ledger = rehearsal.ledger
     sent = ", ".join(f"{count:,} {kind}" for kind, count in rehearsal.sent_by_kind.items() if count)
     table = _table("Every message has one outcome", "", "messages", "")
@@ -119,26 +72,47 @@ def _top_cells(frame: RiskFrame) -> Table:
     return table
 
 
-def _forecast_quality(hits: HitRates, beforehand: RiskFrame) -> Group:
-    title = f"How good the forecast for {local_text(beforehand.tick_s, beforehand.spec.timezone)[:10]} was"
+def _forecast_quality(day: IncidentTable, beforehand: RiskFrame) -> Group:
+    """Of the frame from before the day, on the day's real incidents."""
+    grid, start_s = beforehand.spec.grid, beforehand.tick_s
+    chosen = (day.occurred_s >= start_s) & (day.occurred_s < start_s + DAY_S)
+    cell, inside = grid.locate(day.lat_deg[chosen], day.lon_deg[chosen])
+    counts = np.bincount(cell[inside], minlength=grid.cells)
+    model, baseline = (hits_of(beforehand, mean, counts) for mean in (beforehand.expected, beforehand.usual))
+    title = f"How good the forecast for {local_text(start_s, beforehand.spec.timezone)[:10]} was"
     table = _table(title, "cells chosen by", "incidents inside", "share")
     for name, share in (
-        ("model", hits.model),
-        ("baseline", hits.baseline),
-        ("hindsight (the best possible)", hits.ideal),
+        ("model", model.hit_rate),
+        ("baseline", baseline.hit_rate),
+        ("hindsight (the best possible)", model.ideal_hit_rate),
     ):
-        table.add_row(name, f"{round(share * hits.incidents):,} of {hits.incidents:,}", f"{share:.1%}")
-    lead = round((hits.model - hits.baseline) * hits.incidents)
+        table.add_row(name, f"{round(share * counts.sum()):,} of {counts.sum():,}", f"{share:.1%}")
+    lead = round((model.hit_rate - baseline.hit_rate) * counts.sum())
     verdict = (
         "On this day the model chose as well as the simple baseline"
-        if abs(lead) < 0.02 * hits.incidents
+        if abs(lead) < 0.02 * counts.sum()
         else f"On this day the model's cells held {abs(lead)} incidents {'more' if lead > 0 else 'fewer'}"
     )
     note = (
-        f"Each way chooses {hits.flagged_cells} cells, 5 % of the {hits.active_cells} that ever had an incident; model "
-        f"and baseline chose before the day began. {verdict}. A single day proves nothing."
+        f"Each way chooses {model.cells} cells, 5 % of the {_active(beforehand).sum()} that ever had an incident; "
+        f"model and baseline chose before the day began. {verdict}. A single day proves nothing."
     )
     return Group(table, Text(note, style="dim"))
+
+
+def hits_of(frame: RiskFrame, mean: npt.NDArray[np.float32], counts: npt.NDArray[np.int64]) -> AtShare:
+    """What 5 % of the cells with any history catch that `mean` puts first for the longest horizon.
+
+    mean: (cells, categories, horizons). counts: (cells,) incidents of that horizon, also where there is no history.
+    """
+    active = _active(frame)
+    capture = captured(mean[active, :, -1].sum(axis=1, dtype=float)[None], counts[active][None])
+    return replace(capture, incidents=float(counts.sum())).at(_AREA_SHARE)
+
+
+def _active(frame: RiskFrame) -> npt.NDArray[np.bool_]:
+    """(cells,) whether each ever had an incident."""
+    return np.asarray((frame.support > 0).any(axis=1))
 
 
 def _table(title: str, *columns: str) -> Table:
