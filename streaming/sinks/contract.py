@@ -16,12 +16,11 @@ _NEWLINE = 10
 class WriteReport:
     """The result of a write. The store refused `dropped` points for good; all others are durable.
 
-    >>> WriteReport(lines=2, bytes=18, requests=1).dropped
+    >>> WriteReport(lines=2, requests=1).dropped
     0
     """
 
     lines: int
-    bytes: int
     requests: int = 0  # that were acknowledged
     retries: int = 0
     dropped: int = 0
@@ -29,14 +28,13 @@ class WriteReport:
     def __add__(self, other: "WriteReport") -> "WriteReport":
         return WriteReport(
             lines=self.lines + other.lines,
-            bytes=self.bytes + other.bytes,
             requests=self.requests + other.requests,
             retries=self.retries + other.retries,
             dropped=self.dropped + other.dropped,
         )
 
 
-NOTHING = WriteReport(lines=0, bytes=0)
+NOTHING = WriteReport(lines=0)
 
 
 class Sink(Protocol):

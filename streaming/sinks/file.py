@@ -57,10 +57,10 @@ class FileSink(Sink):
 
     def write_all(self, parts: Mapping[str, MakeLines]) -> WriteReport:
         """It writes one part after the other, and waits for the disk once."""
-        report = WriteReport(lines=0, bytes=0, requests=1)
+        report = WriteReport(lines=0, requests=1)
         for make in parts.values():
             lines = make()
-            report += WriteReport(lines=count_lines(lines), bytes=len(lines))
+            report += WriteReport(lines=count_lines(lines))
             with self._opened_again_after_an_error() as file:
                 rest = memoryview(lines)
                 while rest:

@@ -96,7 +96,7 @@ class InfluxSink(Sink):
 
     def write(self, lines: bytes) -> WriteReport:
         report = self.write_all({"": lambda: lines or _QUESTION})
-        return report if lines else replace(report, lines=0, bytes=0)
+        return report if lines else replace(report, lines=0)
 
     def write_all(self, parts: Mapping[str, MakeLines]) -> WriteReport:
         """It stores up to WRITERS parts at a time."""
@@ -139,9 +139,7 @@ class InfluxSink(Sink):
         self._failing.pop(get_ident(), None)
         if tries > 1:
             log.info("%s stored the points after %.0f s", self._place, time.monotonic() - began_s)
-        return WriteReport(
-            lines=request.count, bytes=len(request.lines), requests=1, retries=tries - 1, dropped=dropped
-        )
+        return WriteReport(lines=request.count, requests=1, retries=tries - 1, dropped=dropped)
 
     def _note_failure(self, began_s: float, reason: str) -> None:
         """Log the first failure of a write, and each one with another reason."""

@@ -15,7 +15,7 @@ class MemorySink(Sink):
     def write(self, lines: bytes) -> WriteReport:
         count = count_lines(lines)
         self.writes.append(lines)
-        return WriteReport(lines=count, bytes=len(lines), requests=1)
+        return WriteReport(lines=count, requests=1)
 
     def close(self) -> None:
         """Nothing to release."""

@@ -41,7 +41,7 @@ def logged(caplog):
 
 def test_a_write_is_one_post_with_seconds_and_the_token_in_its_header(stub_store, sink, caplog):
     caplog.set_level(logging.INFO)
-    assert sink.write(LINES) == WriteReport(lines=2, bytes=len(LINES), requests=1)
+    assert sink.write(LINES) == WriteReport(lines=2, requests=1)
     (path, headers, body) = stub_store.requests[0]
     assert path == "/api/v2/write?org=risk&bucket=risk&precision=s"
     assert headers["Authorization"] == f"Token {CANARY}"
@@ -54,7 +54,7 @@ def test_a_write_is_one_post_with_seconds_and_the_token_in_its_header(stub_store
 def test_a_long_write_is_cut_at_line_ends_and_loses_nothing(stub_store, sink, count):
     lines = b"".join(b"m,cell=%d f=1 60\n" % number for number in range(count))
     requests = -(-count // 10_000)
-    assert sink.write(lines) == WriteReport(lines=count, bytes=len(lines), requests=requests)
+    assert sink.write(lines) == WriteReport(lines=count, requests=requests)
     sizes = [body.count(b"\n") for body in stub_store.acknowledged]
     assert sizes == [10_000] * (requests - 1) + [count - 10_000 * (requests - 1)]
     assert b"".join(stub_store.acknowledged) == lines
@@ -62,7 +62,7 @@ def test_a_long_write_is_cut_at_line_ends_and_loses_nothing(stub_store, sink, co
 
 def test_without_lines_the_store_is_asked_and_tried_again_as_for_a_write(stub_store, sink, waits):
     stub_store.answers.extend([answer(503), answer(503)])
-    assert sink.write(b"") == WriteReport(lines=0, bytes=0, requests=1, retries=2)
+    assert sink.write(b"") == WriteReport(lines=0, requests=1, retries=2)
     assert [body[:1] for body in stub_store.acknowledged] == [b"#"]
     assert len(waits) == 2
     stub_store.answers.append(answer(401))
@@ -156,7 +156,7 @@ def test_an_answer_that_is_not_the_expected_json_is_still_shown(stub_store, sink
 def test_points_beyond_the_retention_are_counted_and_the_rest_goes_on(stub_store, sink, caplog, message):
     stub_store.answers.extend([answer(422, message), answer(422, message)])
     report = sink.write(b"m f=1 60\n" * 20_001)
-    assert report == WriteReport(lines=20_001, bytes=20_001 * 9, requests=3, dropped=6)
+    assert report == WriteReport(lines=20_001, requests=3, dropped=6)
     assert len(stub_store.requests) == 3
     assert logged(caplog) == ["influxdb dropped points outside the retention of the bucket: dropped=6"]
 
@@ -194,7 +194,7 @@ def test_a_reason_that_changes_while_it_tries_is_said(stub_store, sink, waits, c
 def test_a_busy_store_is_asked_again_until_it_takes_the_lines(stub_store, sink, waits, caplog, status, times):
     caplog.set_level(logging.INFO)
     stub_store.answers.extend([answer(status)] * times)
-    assert sink.write(LINES) == WriteReport(lines=2, bytes=len(LINES), requests=1, retries=times)
+    assert sink.write(LINES) == WriteReport(lines=2, requests=1, retries=times)
     assert stub_store.acknowledged == [LINES]
     away, back = logged(caplog)
     assert f"{status} no; no new scores are stored, trying again" in away

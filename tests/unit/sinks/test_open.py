@@ -47,13 +47,13 @@ def test_a_setting_that_names_no_sink_is_refused(sink, message, remedy):
 def test_without_lines_a_sink_that_stores_all_parts_at_once_is_not_asked():
     class Noted(Sink):
         def write(self, lines):
-            return WriteReport(lines=len(lines), bytes=0)
+            return WriteReport(lines=len(lines))
 
     assert Noted().write_all({"a": lambda: b"", "b": lambda: b""}) == NOTHING
-    assert Noted().write_all({"a": lambda: LINES, "b": lambda: LINES}) == WriteReport(lines=2 * len(LINES), bytes=0)
+    assert Noted().write_all({"a": lambda: LINES, "b": lambda: LINES}) == WriteReport(lines=2 * len(LINES))
     assert Noted().write_all({}) is NOTHING
 
 
 def test_reports_add_up_field_by_field():
-    first, second = (WriteReport(lines=n, bytes=10 * n, requests=n + 1, retries=n + 2, dropped=n + 3) for n in (1, 4))
-    assert first + second == WriteReport(lines=5, bytes=50, requests=7, retries=9, dropped=11)
+    first, second = (WriteReport(lines=n, requests=n + 1, retries=n + 2, dropped=n + 3) for n in (1, 4))
+    assert first + second == WriteReport(lines=5, requests=7, retries=9, dropped=11)
