@@ -31,11 +31,7 @@ class Year:
     plan_text: str = PLAN_TEXT
 
     def worlds(self) -> tuple[World, World]:
-        shared: Mapping[str, Any] = {
-            "side": self.side,
-            "per_day": self.per_day,
-            "days": self.first_days + self.days,
-        }
+        shared: Mapping[str, Any] = {"side": self.side, "per_day": self.per_day, "days": self.first_days + self.days}
         moved = World(name="moved", seed=3, change_day=self.first_days + self.change_day, **shared)
         return moved, World(name="quiet", seed=4, **shared)
 

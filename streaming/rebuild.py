@@ -31,7 +31,7 @@ from schemas.left_behind.batch_log import (
 from schemas.left_behind.follower_states import FollowerStates
 from schemas.masks import NO_MASKS, Masks, read_masks
 from schemas.spec import Spec
-from streaming.disk.guard import CheckpointGuard, read_guard, refuse_changes
+from streaming.disk.guard import CheckpointGuard, guard_of, refuse_changes
 from streaming.disk.kept_counts import read_counts
 from streaming.disk.locks import only_writer
 from streaming.flow.intake import take_in
@@ -82,7 +82,12 @@ def rebuild_span(settings: Settings, span: range, *, on_batch: Callable[[int, in
     when an artifact is gone, EventsGone when Kafka no longer has the events, PipelineError when a batch gives other
     counts than the job stored.
     """
-    guard, kafka = _guard_of(settings.checkpoint), KafkaConnection.of(settings)
+    guard, kafka = guard_of(settings.checkpoint), KafkaConnection.of(settings)
+    if guard.covariates_topic:
+        raise CheckpointError(
+            f"the job also reads {guard.covariates_topic}, and the log of batches does not say what of it each had",
+            remedy="scores with outside series cannot be rebuilt: leave the gap",
+        )
     torch.set_num_threads(1)  # as in the job: the number of threads can change a sum's last bit
     specs = {
         region: read_spec(Path(entry.folder))
@@ -205,19 +210,6 @@ class Recount:
         path = counts_path(batches_folder(self.checkpoint), batch.day, region)
         state, totals, _ = read_counts(path, self.specs[region])
         return _RegionNow(state, totals)
-
-
-def _guard_of(checkpoint: Path) -> CheckpointGuard:
-    guard = read_guard(checkpoint)
-    if guard is None:
-        remedy = "set it to the folder of the job's checkpoint"
-        raise CheckpointError(f"RISK_CHECKPOINT={checkpoint} is empty", remedy=remedy)
-    if guard.covariates_topic:
-        raise CheckpointError(
-            f"the job also reads {guard.covariates_topic}, and the log of batches does not say what of it each had",
-            remedy="scores with outside series cannot be rebuilt: leave the gap",
-        )
-    return guard
 
 
 def _refuse_gone(needed: Mapping[int, tuple[int, int]], first: Mapping[int, int], topic: str) -> None:

@@ -11,7 +11,7 @@ from models.counting.day_counts import DayCounts
 from models.files.archive import spans
 from schemas.errors import CheckpointError
 from schemas.spec import Spec
-from streaming.disk.guard import read_guard
+from streaming.disk.guard import guard_of
 from streaming.roster.roster import read_roster
 
 
@@ -30,11 +30,7 @@ class ArchivedRegion:
 
 def regions_of(checkpoint: Path) -> Mapping[str, Path]:
     """The artifact of each region that a checkpoint counts. Raises CheckpointError."""
-    guard = read_guard(checkpoint)
-    if guard is None:
-        raise CheckpointError(
-            f"RISK_CHECKPOINT={checkpoint} is empty", remedy="set it to the folder of the job's checkpoint"
-        )
+    guard = guard_of(checkpoint)
     if guard.clock != "wall":
         raise CheckpointError(
             f"{checkpoint} follows the clock of the events (RISK_CLOCK={guard.clock}): its days end when they like",

@@ -54,12 +54,7 @@ def desk_of(settings: Settings, because: str) -> "Desk":
 
 
 @gate_app.command("start")
-def start_command(
-    context: typer.Context,
-    version: FolderOrVersion,
-    because: Because,
-    data: Data = "",
-) -> None:
+def start_command(context: typer.Context, version: FolderOrVersion, because: Because, data: Data = "") -> None:
     """Compare a version with the champion on days that neither has learned from, then start its trial.
 
     Exit code 11 when it may not be tried.

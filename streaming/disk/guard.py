@@ -84,6 +84,13 @@ def read_guard(checkpoint: Path) -> CheckpointGuard | None:
     return read_json(checkpoint / "guard.json", CheckpointGuard, CheckpointError, remedy=f"restore it, or {RESET}")
 
 
+def guard_of(checkpoint: Path) -> CheckpointGuard:
+    """The guard of a checkpoint that a job has written. Raises CheckpointError for an empty one."""
+    if guard := read_guard(checkpoint):
+        return guard
+    raise CheckpointError(f"RISK_CHECKPOINT={checkpoint} is empty", "set it to the folder of the job's checkpoint")
+
+
 def other_layout(before: CheckpointGuard) -> str:
     """A sentence when this version cannot read the counts; empty when it can."""
     if before.state_layout == STATE_LAYOUT:

@@ -1,19 +1,18 @@
 """Java, and jars that pip does not install: fetched once, by the Ivy inside pyspark, into the cache folder."""
 
-import fcntl
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
 from schemas.errors import BrokerError, SettingsError
-from schemas.files import make_writable, replace_file, write_errors
+from schemas.files import exclusive, make_writable, replace_file, write_errors
 
 KAFKA_VERSION = "4.2.0"  # the version whose Spark connector we run against
 CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"  # 4.2.1's was not available
@@ -78,12 +77,9 @@ def fetched_jars(cache: Path, packages: Sequence[str]) -> list[Path]:
     return []
 
 
-@contextmanager
-def alone_with_ivy(cache: Path) -> Iterator[None]:
+def alone_with_ivy(cache: Path) -> AbstractContextManager[None]:
     """Wait for another process that fetches jars into the cache: Ivy's folder allows one at a time."""
-    with (_folder(cache) / "ivy.lock").open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return exclusive(_folder(cache) / "ivy.lock")
 
 
 def keep_list_of_jars(cache: Path, packages: Sequence[str], places: Iterable[str]) -> None:
