@@ -120,13 +120,9 @@ class Publisher:
         started = time.monotonic()
         scored = [ScoredRow.of(row) for row in rows.toArrow().to_pylist()]
         batch = _Batch.of(scored, is_withheld=(withheld := self.withheld()) is not None)
-        refused = {region: summary.rejections for region, summary in batch.summaries.items()}
-        outside = {region: summary.refused_covariates for region, summary in batch.summaries.items()}
-        self.dead_letters.write({region: unpack_rejections(packed) for region, packed in refused.items() if packed})
-        if any(outside.values()):
-            self.dead_letters.write_outside(
-                {region: unpack_rejections(packed) for region, packed in outside.items() if packed}
-            )
+        summaries = batch.summaries.items()
+        self.dead_letters.write({region: unpack_rejections(of.rejections) for region, of in summaries})
+        self.dead_letters.write_outside({region: unpack_rejections(of.refused_covariates) for region, of in summaries})
         facts, unaccounted = self.facts(), self.unaccounted(batch_id, batch.consumed)
         of_the_machine = self._of_the_machine(facts, unaccounted)
         following = {region for region in batch.frames if batch.champions[region].scores.followed}

@@ -24,7 +24,9 @@ class Rows:
 
 class NoLetters:
     def write(self, refused):
-        assert refused == {}
+        assert not any(map(list, refused.values()))
+
+    write_outside = write
 
 
 def publisher_to(sink, checkpoint, **parts):
