@@ -12,7 +12,7 @@ from rich.console import Console
 
 from schemas.errors import CheckpointError, RiskError
 from schemas.files import exclusive, write_errors
-from schemas.left_behind.trial_folder import trial_folder
+from schemas.left_behind.closed_counts import trial_folder
 from schemas.log_format import LOG_FORMAT, LOG_TIME
 from streaming.cli.process import stop_on_signals
 from streaming.settings import Settings

@@ -4,8 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lifecycle.gate.shadow_day import judged_hours
-from schemas.left_behind.closed_counts import ClosedFiles, last_grace_s
-from schemas.left_behind.trial_folder import closed_folder
+from schemas.left_behind.closed_counts import ClosedFiles, closed_folder, last_grace_s
 from schemas.spec import HOUR_S, Spec
 
 ALLOWED_LATE_S = 3 * HOUR_S  # after an hour may be judged; the judge looks every quarter of an hour

@@ -36,10 +36,9 @@ from schemas.errors import ArtifactError, AuditError, CheckpointError, RiskError
 from schemas.files import open_for_append, write_errors
 from schemas.frame import is_baseline
 from schemas.left_behind.archive_run import read_archive_run
-from schemas.left_behind.closed_counts import ClosedFiles, ClosedHorizon
-from schemas.left_behind.kept_forecasts import KeptForecasts
+from schemas.left_behind.closed_counts import ClosedFiles, ClosedHorizon, closed_folder
+from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
 from schemas.left_behind.posts_measured import read_posts_measured
-from schemas.left_behind.trial_folder import closed_folder, forecasts_folder, outcomes_folder
 from schemas.spec import DAY_S, HOUR_S, Spec
 
 log = logging.getLogger(__name__)

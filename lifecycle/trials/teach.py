@@ -15,8 +15,7 @@ from schemas.errors import CheckpointError, DataError
 from schemas.frame import is_baseline
 from schemas.left_behind.closed_counts import ClosedHorizon
 from schemas.left_behind.follower_states import FollowedChange, FollowerStates, read_follower_state
-from schemas.left_behind.kept_forecasts import KeptForecast, KeptForecasts
-from schemas.left_behind.trial_folder import forecasts_folder, outcomes_folder
+from schemas.left_behind.kept_forecasts import KeptForecast, KeptForecasts, forecasts_folder, outcomes_folder
 from schemas.spec import HOUR_S, Spec
 
 

@@ -23,6 +23,15 @@ GRACE_S = HOUR_S  # between the end of a horizon and its first judgement: most r
 KEEP_S = 3 * DAY_S  # that the judge may stand still without losing an hour
 
 
+def trial_folder(checkpoint: Path) -> Path:
+    """Where a checkpoint has what belongs to trials; the judge writes <region>.jsonl, the judged hours, there."""
+    return checkpoint / "shadow"
+
+
+def closed_folder(checkpoint: Path) -> Path:
+    return trial_folder(checkpoint) / "closed"
+
+
 def last_grace_s(spec: Spec) -> int:
     """The time between the end of a horizon and its last judgement: what is received later is refused as late.
 

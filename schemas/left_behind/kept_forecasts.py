@@ -14,13 +14,21 @@ import numpy.typing as npt
 from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import ArtifactError, CheckpointError
 from schemas.files import read_regular_file, replace_file, write_errors
-from schemas.left_behind.closed_counts import KEEP_S, last_grace_s
+from schemas.left_behind.closed_counts import KEEP_S, last_grace_s, trial_folder
 from schemas.limits import MAX_HISTORY_BYTES
 from schemas.spec import HOUR_S, Spec
 
 _SPEC, _MODEL, _HAS_HISTORY, _RAW, _FOLLOWING = "spec", "model", "has_history", "raw", "following"
 Means = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
+
+
+def outcomes_folder(checkpoint: Path) -> Path:
+    return checkpoint / "outcomes"
+
+
+def forecasts_folder(checkpoint: Path) -> Path:
+    return trial_folder(checkpoint) / "forecasts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,8 @@ import numpy as np
 
 from models.measures.outcomes import Forecast
 from schemas.frame import RiskFrame, is_baseline
-from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles
-from schemas.left_behind.kept_forecasts import KeptForecasts
-from schemas.left_behind.trial_folder import closed_folder, forecasts_folder
+from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, closed_folder
+from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder
 from schemas.spec import Spec
 from streaming.flow.outcomes import unpacked
 from streaming.flow.rows import ScoredRow

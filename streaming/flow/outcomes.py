@@ -11,8 +11,7 @@ from models.local_time import hour_of_week
 from models.measures.outcomes import Forecast, by_chance, by_district, judge
 from schemas.frame import RiskFrame
 from schemas.left_behind.closed_counts import ClosedCounts
-from schemas.left_behind.kept_forecasts import KeptForecasts
-from schemas.left_behind.trial_folder import outcomes_folder
+from schemas.left_behind.kept_forecasts import KeptForecasts, outcomes_folder
 from schemas.spec import HOUR_S, Spec
 from streaming.roster.roster import load_artifact
 from streaming.sinks.line_protocol import point_line

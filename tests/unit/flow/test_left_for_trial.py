@@ -8,9 +8,15 @@ import torch
 from lifecycle.gate.shadow_day import shadow_path
 from lifecycle.gate.trial import trial_path
 from schemas.errors import CheckpointError
-from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, ClosedHorizon, last_grace_s
-from schemas.left_behind.kept_forecasts import KeptForecast, KeptForecasts
-from schemas.left_behind.trial_folder import closed_folder, forecasts_folder, trial_folder
+from schemas.left_behind.closed_counts import (
+    ClosedCounts,
+    ClosedFiles,
+    ClosedHorizon,
+    closed_folder,
+    last_grace_s,
+    trial_folder,
+)
+from schemas.left_behind.kept_forecasts import KeptForecast, KeptForecasts, forecasts_folder
 from streaming.flow.rows import Summary
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.memory_sink import MemorySink

@@ -8,8 +8,7 @@ import pytest
 
 from models.features import feature_names
 from schemas.incidents import Rejection, pack_rejections
-from schemas.left_behind.kept_forecasts import KeptForecasts
-from schemas.left_behind.trial_folder import outcomes_folder
+from schemas.left_behind.kept_forecasts import KeptForecasts, outcomes_folder
 from schemas.spec import CovariateSeries
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import Summary

@@ -9,8 +9,7 @@ import pytest
 
 from lifecycle.gate.judged_late import ALLOWED_LATE_S, judged_late
 from lifecycle.gate.shadow_day import shadow_path
-from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, ClosedHorizon, last_grace_s
-from schemas.left_behind.trial_folder import closed_folder
+from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, ClosedHorizon, closed_folder, last_grace_s
 from tests.harness.judged import judged_hour
 from tests.harness.toy import toy_spec
 

@@ -17,10 +17,16 @@ from models.measures.outcomes import Forecast
 from schemas.audit.log import record
 from schemas.errors import CheckpointError, SinkUnavailable
 from schemas.left_behind.archive_run import keep_archive_run
-from schemas.left_behind.closed_counts import KEEP_S, ClosedCounts, ClosedFiles, ClosedHorizon, last_grace_s
-from schemas.left_behind.kept_forecasts import KeptForecasts
+from schemas.left_behind.closed_counts import (
+    KEEP_S,
+    ClosedCounts,
+    ClosedFiles,
+    ClosedHorizon,
+    closed_folder,
+    last_grace_s,
+)
+from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
 from schemas.left_behind.posts_measured import keep_posts_measured
-from schemas.left_behind.trial_folder import closed_folder, forecasts_folder, outcomes_folder
 from schemas.spec import DAY_S
 from tests.harness.grafana_world import POSTS
 from tests.harness.judged import CHALLENGER, CHAMPION, toy_trial

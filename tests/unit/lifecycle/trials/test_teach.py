@@ -18,8 +18,7 @@ from models.measures.outcomes import Forecast
 from schemas.errors import CheckpointError
 from schemas.left_behind.closed_counts import ClosedHorizon, last_grace_s
 from schemas.left_behind.follower_states import FollowerStates, read_follower_state
-from schemas.left_behind.kept_forecasts import KeptForecasts
-from schemas.left_behind.trial_folder import forecasts_folder, outcomes_folder
+from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.follow import Followed, followed, followed_from
 from tests.harness.killed_step import every_kill
