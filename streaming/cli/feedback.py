@@ -32,7 +32,7 @@ def send_command(
     horizon: Annotated[str, typer.Option(help="As 4h")] = "4h",
 ) -> None:
     """Send one mark to the topic RISK_FEEDBACK_TOPIC."""
-    from streaming.feedback.send import send_mark  # Kafka's client: a second that other commands save
+    from streaming.feedback.store import send_mark  # Kafka's client: a second that other commands save
     from streaming.topics.client import KafkaConnection
 
     settings: Settings = context.obj

@@ -1,24 +1,29 @@
-"""Reads marks from Kafka and keeps them in the store. Its position moves only when they are kept."""
+"""Marks sent to Kafka, and kept in the store: its position moves only when they are kept."""
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
+import msgspec
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
+from schemas.event import Reason
 from schemas.feedback import Feedback, decode_feedback
 from schemas.incidents import Rejection
-from schemas.spec import Spec
-from streaming.feedback.accept import fault_of, mark_line
+from schemas.spec import ALL_CATEGORIES, SLUG, Spec
 from streaming.sinks.contract import Sink
-from streaming.topics.client import KafkaConnection, broker_error, refuse_unreachable
+from streaming.sinks.line_protocol import point_line
+from streaming.topics.admin import topic_faults
+from streaming.topics.client import KafkaConnection, broker_error, producer_of, refuse_unreachable
 from streaming.topics.dead_letters import DeadLetters
 
 GROUP = "incident-risk-feedback"
 _MOST = 1000  # messages that are kept together
+_PATIENCE_S = 10.0  # for one that is sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,3 +96,50 @@ def keep_feedback(
 def _is_at_end(consumer: KafkaConsumer) -> bool:
     ends = consumer.end_offsets(list(consumer.assignment()))
     return all(consumer.position(place) >= end for place, end in ends.items())
+
+
+def fault_of(mark: Feedback, specs: Mapping[str, Spec], now_s: float) -> tuple[Reason, str] | None:
+    """Why a well-formed mark is refused; None when it is taken. A reason never repeats a value."""
+    spec = specs.get(mark.region)
+    if spec is None:
+        return "unknown_region", "no artifact scores this region"
+    if mark.category not in (ALL_CATEGORIES, *spec.categories):
+        return "unknown_category", "the region's spec has no such category"
+    if mark.horizon not in spec.horizon_names:
+        return "schema", f"horizon is not one of {', '.join(spec.horizon_names)}"
+    if not re.fullmatch(SLUG, mark.desk):  # the contract's pattern lets a line break at the end pass
+        return "schema", "desk is no slug"
+    if mark.cell not in spec.grid.cell_ids():  # each cell has one id, and so one point
+        return "outside_grid", "the region's grid has no such cell"
+    if mark.at.timestamp() < 0:  # a store knows no time long before
+        return "bad_time", "at is before 1970"
+    if mark.at.timestamp() > now_s + spec.future_limit_s:
+        return "future", f"more than {spec.future_limit_s} s ahead of its arrival"
+    return None
+
+
+def mark_line(mark: Feedback) -> bytes:
+    """The mark as line protocol at the time of the scores that are meant; sent again it is the same point."""
+    tags = {
+        "category": mark.category,
+        "cell": mark.cell,
+        "desk": mark.desk,
+        "horizon": mark.horizon,
+        "mark": mark.mark,
+        "region": mark.region,
+    }
+    return point_line("feedback", tags, {"marks": 1}, int(mark.at.timestamp()))
+
+
+def send_mark(mark: Feedback, kafka: KafkaConnection, topic: str) -> None:
+    """Returns when Kafka has stored it. Raises BrokerError."""
+    if faults := topic_faults(kafka, {topic: "WRITE"}):
+        raise faults[topic]
+    try:
+        producer = producer_of(kafka, patience_s=_PATIENCE_S)
+        try:
+            producer.send(topic, key=mark.cell.encode(), value=msgspec.json.encode(mark)).get(timeout=_PATIENCE_S)
+        finally:
+            producer.close(timeout=5)
+    except KafkaError as error:
+        raise broker_error(error, kafka) from error

@@ -11,7 +11,7 @@ from lifecycle.gate.asked import Asked
 from lifecycle.trials.points import archive_line, retrain_line
 from schemas.feedback import Feedback
 from schemas.frame import Unusual, attribution_groups
-from streaming.feedback.accept import mark_line
+from streaming.feedback.store import mark_line
 from streaming.sinks.line_protocol import top_lines, unusual_lines
 from tests.harness.grafana_world import SPECS, follower_lines, outcome_lines, pipeline, score_lines, shadow_lines
 from tests.harness.points import stored_points

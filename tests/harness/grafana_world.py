@@ -30,7 +30,7 @@ from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, Unusu
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.left_behind.posts_measured import PostsCompared, PostsMeasured
 from schemas.spec import DAY_S, Spec
-from streaming.feedback.accept import mark_line
+from streaming.feedback.store import mark_line
 from streaming.flow.outcomes import closed_points
 from streaming.flow.pipeline_point import NO_CHALLENGER, PipelinePoint
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines

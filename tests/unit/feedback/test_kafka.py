@@ -6,7 +6,7 @@ from threading import Event
 import pytest
 
 from schemas.feedback import decode_feedback
-from streaming.feedback import send, store
+from streaming.feedback import store
 from streaming.topics.client import KafkaConnection
 from tests.unit.feedback.test_marks import GOOD, encoded
 
@@ -36,9 +36,9 @@ class Producer:
 
 def test_a_mark_is_sent_when_every_replica_has_it(monkeypatch):
     monkeypatch.setattr("streaming.topics.client.KafkaProducer", Producer)
-    monkeypatch.setattr(send, "topic_faults", lambda *_: {})
+    monkeypatch.setattr(store, "topic_faults", lambda *_: {})
     mark = decode_feedback(encoded())
-    send.send_mark(mark, KAFKA, "feedback.v1")
+    store.send_mark(mark, KAFKA, "feedback.v1")
     ((key, value),) = Producer.stored
     assert (key.decode(), decode_feedback(value)) == (GOOD["cell"], mark)
 

@@ -13,8 +13,7 @@ from schemas.feedback import MARKS, Feedback, decode_feedback
 from schemas.left_behind.pointer import pointer_path
 from schemas.limits import MAX_EVENT_BYTES
 from streaming.cli.feedback import specs_of
-from streaming.feedback.accept import fault_of, mark_line
-from streaming.feedback.store import FeedbackStore
+from streaming.feedback.store import FeedbackStore, fault_of, mark_line
 from tests.harness.memory_sink import MemorySink
 from tests.harness.points import stored_points
 from tests.harness.toy import toy_artifact, toy_spec
