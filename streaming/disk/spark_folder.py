@@ -1,6 +1,7 @@
 """The folder in which Spark keeps a checkpoint's offsets, commits and counts: on a disk, or in an object store.
 
-<checkpoint>/spark is that folder, a link to it, or a file with its address, `s3a://BUCKET/FOLDER`.
+<checkpoint>/spark is that folder, a link to it, or a file with its address, `s3a://BUCKET/FOLDER`: then Spark's workers
+on other machines reach it, too. All else beside it stays with the driver.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.errors import CheckpointError
+from schemas.files import replace_file, write_errors
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -94,3 +96,41 @@ def _reached(address: str) -> Iterator[None]:
     except OSError as error:
         fault = f"{address}, where Spark's state is, cannot be reached ({str(error).splitlines()[0][:300]})"
         raise CheckpointError(fault, remedy="nothing is lost: start again once it can") from error
+
+
+def is_stored(checkpoint: Path, shared: str) -> bool:
+    """Whether Spark's state is in an object store, or will be."""
+    return any(place.startswith(OBJECT_STORE) for place in (shared, spark_address(checkpoint)))
+
+
+def place_state(checkpoint: Path, shared: str, name: str) -> None:
+    """Where there is no state yet, begin it in `shared` as the folder `name`. The caller holds the lock.
+
+    shared: a folder, an address of an object store, or empty. Raises CheckpointError when the state is away, or lies
+    on this machine alone though it is to be shared.
+    """
+    place = checkpoint / "spark"
+    if place.is_file():
+        if not SparkFolder.of(checkpoint).listed(deep=True):
+            fault = f"{place} leads to {spark_address(checkpoint)}, where nothing is"
+            raise CheckpointError(fault, remedy="bring it back; `checkpoint --reset` begins anew")
+        return
+    if place.is_symlink() and not place.exists():
+        fault = f"{place} leads to {place.readlink()}, which is not there"
+        raise CheckpointError(fault, remedy="mount the shared folder, then start again")
+    if not shared or place.is_symlink():
+        return
+    goes_away = shared.startswith(OBJECT_STORE)
+    home = f"{shared.rstrip('/')}/{name}" if goes_away else str(Path(shared).absolute() / name)
+    if place.exists():
+        leads = f"a file with the line {home}" if goes_away else "a link to it"
+        fault = f"{place} lies on this machine alone, and RISK_SPARK_STATE={shared} is to be shared"
+        raise CheckpointError(fault, remedy=f"stop the job, move {place} to {home}, and make {place} {leads}")
+    if goes_away:
+        SparkFolder.at(home).write(b"", "begun")  # an object store knows no empty folder
+        with write_errors(CheckpointError, place):
+            replace_file(place, f"{home}\n".encode())
+        return
+    with write_errors(CheckpointError, f"RISK_SPARK_STATE={shared}", remedy="make it, and let this user write"):
+        Path(home).mkdir()
+        place.symlink_to(home)

@@ -20,8 +20,8 @@ from schemas.masks import read_masks
 from streaming.disk.guard import refuse_missing_parts
 from streaming.disk.locks import only_writer
 from streaming.disk.reset import finish_reset
-from streaming.disk.shared_state import place_state
 from streaming.disk.spark_files import drop_unfinished
+from streaming.disk.spark_folder import place_state
 from streaming.flow.follow import change_followed
 from streaming.flow.left_for_trial import LeftForTrial
 from streaming.flow.outcomes import Outcomes

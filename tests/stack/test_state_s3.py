@@ -8,7 +8,6 @@ from pyarrow.fs import FileSelector
 from schemas.errors import CheckpointError
 from streaming.disk import spark_folder
 from streaming.disk.reset import set_aside
-from streaming.disk.shared_state import place_state
 from streaming.disk.spark_files import (
     batch_time_ms,
     begin_offsets,
@@ -19,7 +18,7 @@ from streaming.disk.spark_files import (
     open_batch,
     taken_offsets,
 )
-from streaming.disk.spark_folder import SparkFolder, spark_address
+from streaming.disk.spark_folder import SparkFolder, place_state, spark_address
 from tests.harness.checkpoint import begin_at, commit
 
 

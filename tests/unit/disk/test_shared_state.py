@@ -4,8 +4,8 @@ import pytest
 
 from schemas.errors import CheckpointError, SettingsError
 from streaming.disk.reset import set_aside
-from streaming.disk.shared_state import place_state
 from streaming.disk.spark_files import last_begun
+from streaming.disk.spark_folder import place_state
 from streaming.settings import Settings
 from tests.harness.checkpoint import spark_files
 
