@@ -14,7 +14,7 @@ from models.artifact.manifest import MANIFEST
 from schemas.audit.log import AuditEvent, Plain, record
 from schemas.errors import RegistryError, SettingsError
 from schemas.spec import SLUG
-from streaming.cli.who import who_decides
+from streaming.cli.process import who_decides
 from streaming.settings import Settings
 
 

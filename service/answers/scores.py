@@ -14,8 +14,7 @@ from schemas.frame import SUPPORT, attribution_groups, riskiest
 from schemas.grid import CELL_ID, Cells, geohash
 from schemas.limits import OLDEST_SCORES_S
 from service.answers import contract
-from service.answers.negotiation import format_of
-from service.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, number
+from service.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, format_of, number
 from service.frames import categories_of, instant, view_of
 from service.problems import problems_of
 from service.service import Now, TheCaller, TheRegion, TheService, json_answer, must_be_current, seen_by

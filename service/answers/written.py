@@ -1,4 +1,4 @@
-"""Scores of one category and horizon as JSON, GeoJSON or CSV, written by Arrow.
+"""Scores of one category and horizon as JSON, GeoJSON or CSV, as a client accepts, written by Arrow.
 
 A number is the shortest text that gives the same float32 when it is read: nothing is rounded, as it is for the store.
 """
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from starlette.exceptions import HTTPException
 
 from schemas.frame import SUPPORT, RiskFrame
 from schemas.grid import Cells, Grid
@@ -23,6 +24,8 @@ MEDIA_TYPES: Mapping[Format, str] = {
     "geojson": "application/geo+json",
     "csv": "text/csv; charset=utf-8",
 }
+_PLAIN: dict[str, Format] = {media.partition(";")[0]: name for name, media in MEDIA_TYPES.items()}
+_ANY: dict[str, Format] = {"*/*": "json", "application/*": "json", "text/*": "csv"}
 NUMBERS = ("expected", "usual", "risk", "low", "high")
 COLUMNS = ("cell", "lat", "lon", *NUMBERS, "observed_1h", "support")
 
@@ -143,3 +146,24 @@ def _quoted(value: object) -> str:
 
 
 WRITERS = {"json": as_json, "geojson": as_geojson, "csv": as_csv}
+
+
+def format_of(asked: Format | None, accept: str | None) -> Format:
+    """The format by the parameter, else by the header Accept, its highest weight first. Raises 406 for neither."""
+    if asked:
+        return asked
+    wanted = [_weighed(part) for part in (accept or "*/*").split(",")]
+    for media, weight in sorted(wanted, key=lambda weighed: -weighed[1]):
+        name = _PLAIN.get(media) or _ANY.get(media)
+        if name and weight > 0:
+            return name
+    raise HTTPException(406, f"this address speaks {', '.join(_PLAIN)}, not {accept}")
+
+
+def _weighed(part: str) -> tuple[str, float]:
+    media, *parameters = (word.strip().lower() for word in part.split(";"))
+    weights = [word.removeprefix("q=") for word in parameters if word.startswith("q=")]
+    try:
+        return media, float(weights[0]) if weights else 1.0
+    except ValueError:
+        return media, 0.0

@@ -20,7 +20,7 @@ from schemas.errors import AuditError, SettingsError
 from schemas.files import replace_file, write_errors
 from schemas.left_behind.health import health_path
 from schemas.left_behind.withheld import LONGEST, Withheld, read_withheld, withheld_path
-from streaming.cli.who import who_decides
+from streaming.cli.process import who_decides
 from streaming.disk.guard import CheckpointGuard, read_guard
 from streaming.disk.locks import only_writer
 from streaming.disk.reset import begin_ms, kept_in, set_aside, unfinished_reset

@@ -1,5 +1,6 @@
-"""A process of ours: its settings, how its errors are shown, and how signals stop it."""
+"""A process of ours: its settings, how its errors are shown, how signals stop it, and who decides."""
 
+import getpass
 import os
 import signal
 import sys
@@ -8,7 +9,7 @@ from _thread import start_new_thread
 from collections.abc import Callable, MutableMapping
 from threading import Event
 
-from schemas.errors import errors_in_one_line
+from schemas.errors import SettingsError, errors_in_one_line
 from streaming.settings import Settings, secret_names
 
 _in_force: list[Settings] = []  # their secrets must not be in a trace
@@ -54,3 +55,11 @@ def stop_on_signals(doing: str = "stopping after the running batch (a few second
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, request_stop)
     return stop
+
+
+def who_decides(settings: Settings) -> str:
+    """RISK_BY, or the user of this machine. Raises SettingsError without either."""
+    try:
+        return settings.by or getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise SettingsError("this machine does not know who you are", "set RISK_BY to your name") from error
