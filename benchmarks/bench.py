@@ -10,9 +10,9 @@ from benchmarks.full_frame import measure_full_frames
 from benchmarks.latency import measure_latency
 from benchmarks.machine import describe_machine, describe_versions, made_at
 from benchmarks.plan import CATEGORIES, FRAME_SIDES, SIDE, Sizes, bench_specs
-from benchmarks.preload import load_topic
 from benchmarks.product import FLOOR, measure_throughput
 from benchmarks.rivals import RIVALS, Outcome, compared, measure_rival
+from benchmarks.sending import load_topic
 from benchmarks.stack import Stack, running_stack
 from benchmarks.synthetic import synthetic_events
 from streaming.rehearse.broker import TOPIC_PARTITIONS

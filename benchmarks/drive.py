@@ -24,9 +24,8 @@ from benchmarks.outage import newest_of_each, outage_of, phase, timed
 from benchmarks.plan import bench_specs
 from benchmarks.product import RunningJob, ledger, running_job
 from benchmarks.samples import of_batches, of_disk, of_heap, of_processes
-from benchmarks.sent_log import count_sent, sent_so_far
 from benchmarks.stack import Stack
-from benchmarks.traffic import Orders, expected_ledger
+from benchmarks.traffic import Orders, count_sent, expected_ledger, sent_so_far
 from models.artifact.untrained import write_untrained
 from schemas.spec import DAY_S
 

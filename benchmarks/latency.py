@@ -9,8 +9,8 @@ from benchmarks.drive import REGIONS, LoadPlan, traffic
 from benchmarks.outage import percentiles_ms, timed
 from benchmarks.plan import bench_specs
 from benchmarks.product import PRODUCT, running_job
-from benchmarks.sent_log import sent_so_far
 from benchmarks.stack import Stack
+from benchmarks.traffic import sent_so_far
 
 _LIMIT_S = 120.0
 

@@ -23,7 +23,7 @@ def newest_of_each(batches: Sequence[TimedBatch]) -> list[TimedBatch]:
 def timed(sent: Values, batches: Sequence[TimedBatch]) -> tuple[Values, Values]:
     """Intended time and latency in seconds of the events that the batches held, in the order of the intended times.
 
-    sent: rows of open_loop.
+    sent: rows of `sending.send_open_loop`.
     """
     ordered = newest_of_each(batches)
     ends = [batch.end_offsets for batch in ordered]

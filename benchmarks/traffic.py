@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.plan import bench_specs
-from benchmarks.sent_log import Timed
 from benchmarks.synthetic import synthetic_events
 from streaming.rehearse.poison import poison_messages, template_event
 
@@ -25,6 +25,8 @@ OUTCOME = {
     "cancellation": "corrected",
     "rubbish": "rejected",
 }
+COLUMNS = 4  # of the log: partition, offset, intended and real time of sending in epoch seconds, as float64
+Timed = tuple[float, bytes, bytes | None]  # intended epoch seconds, key, value
 _REMEMBERED = 20_000  # incidents that may still be repeated or corrected: the newest ones
 
 
@@ -38,7 +40,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     speed: float  # simulated seconds in a real one
     simulated_begin_s: int
     seed: int
-    log: str  # see open_loop
+    log: str  # see COLUMNS
     kinds: str  # file that gets how many of each kind were sent
 
 
@@ -106,8 +108,18 @@ def expected_ledger(sent: Mapping[str, int]) -> dict[str, int]:
     return dict(ledger)
 
 
+def sent_so_far(log: Path) -> npt.NDArray[np.float64]:
+    """(messages, COLUMNS), in the order of their acknowledgement. Whole rows only: the last may be being written."""
+    data = np.fromfile(log, np.float64) if log.exists() else np.empty(0)
+    return data[: len(data) // COLUMNS * COLUMNS].reshape(-1, COLUMNS)
+
+
+def count_sent(log: Path) -> int:
+    return log.stat().st_size // (8 * COLUMNS) if log.exists() else 0
+
+
 def main(orders: Orders) -> None:
-    from benchmarks.open_loop import send_open_loop  # librdkafka, which the tests of `messages` do without
+    from benchmarks.sending import send_open_loop  # librdkafka, which the tests of `messages` do without
 
     sent: Counter[str] = Counter()
     send_open_loop(orders.bootstrap, orders.topic, messages(orders, time.time() + 0.5, sent), log=Path(orders.log))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from benchmarks.job import TimedBatch
 from benchmarks.outage import backlog_at, caught_up_at, newest_of_each, outage_of, percentiles_ms, phase, timed
-from benchmarks.sent_log import count_sent, sent_so_far
+from benchmarks.traffic import count_sent, sent_so_far
 
 RATE = 100
 

@@ -1,4 +1,5 @@
-"""Sending in an open loop with librdkafka: each message has an intended time, and what is late is counted as late.
+"""Sending with librdkafka, so that the sender is not what is measured: topics filled before the clock starts, and an
+open loop, in which each message has an intended time, and what is late is counted as late.
 
 A sender that waits for its system would send less when the system is slow, and hide it.
 """
@@ -13,10 +14,11 @@ from threading import Event
 import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 
-from benchmarks.sent_log import Timed
+from benchmarks.traffic import Timed
 
 _SHORTEST_SLEEP_S = 0.001  # wakes a thousand times a second at most; what is late by it is late
 _WRITE_EVERY = 2_000
+_POLL_EVERY = 5_000
 
 
 def send_open_loop(bootstrap: str, topic: str, messages: Iterable[Timed], *, log: Path) -> None:
@@ -58,3 +60,39 @@ def send_open_loop(bootstrap: str, topic: str, messages: Iterable[Timed], *, log
         write()
     if failures or left:
         sys.exit(f"Kafka did not take {len(failures) + left} messages: {failures[:1]}")
+
+
+def load_topic(bootstrap: str, topic: str, events: Iterable[tuple[bytes, bytes]]) -> float:
+    """Send all events, wait until each is acknowledged; the mean size of a value in bytes.
+
+    Raises RuntimeError when the broker did not take one.
+    """
+    failures: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failures.append(error)
+
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "linger.ms": 50,
+            "batch.size": 1_000_000,
+            "queue.buffering.max.messages": 200_000,
+        }
+    )
+    size = count = 0
+    for key, value in events:
+        while True:
+            try:
+                producer.produce(topic, value=value, key=key, on_delivery=delivered)
+                break
+            except BufferError:
+                producer.poll(0.05)
+        size, count = size + len(value), count + 1
+        if count % _POLL_EVERY == 0:
+            producer.poll(0)
+    left = producer.flush(60)
+    if failures or left:
+        raise RuntimeError(f"{len(failures) + left} of {count} events were not taken by {topic}: {failures[:1]}")
+    return size / count
