@@ -1,7 +1,8 @@
 """Forecasts kept on the hour beside the checkpoint, and the points that compare them with what happened."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,15 @@ import numpy.typing as npt
 
 from models.local_time import hour_of_week
 from models.measures.outcomes import Forecast, by_chance, by_district, judge
-from schemas.frame import RiskFrame
-from schemas.left_behind.closed_counts import ClosedCounts
-from schemas.left_behind.kept_forecasts import KeptForecasts, outcomes_folder
+from schemas.frame import RiskFrame, is_baseline
+from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, closed_folder
+from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
 from schemas.spec import HOUR_S, Spec
+from streaming.flow.rows import ScoredRow
 from streaming.roster.roster import load_artifact
 from streaming.sinks.line_protocol import point_line
+
+log = logging.getLogger(__name__)
 
 
 class Outcomes:
@@ -69,3 +73,47 @@ def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes
         tags = {"category": category, "chance": f"{round(100 * least):02d}"}
         add("outcome_chance", tags, {"cells": cells, "said": said, "came": came})
     return b"".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftForTrial:
+    """What the job leaves beside the checkpoint for those who judge a trial: it judges nothing itself.
+
+    Nothing that fails here may end or repeat a batch: what is tried must not harm what scores.
+    """
+
+    checkpoint: Path
+
+    def keep_forecast(self, row: ScoredRow, beside: RiskFrame) -> None:
+        """Keep what a challenger's network forecast beside a frame, unless that hour has a forecast of a challenger.
+
+        What the baseline did in place of a network proves nothing of it, and is not kept.
+        """
+        try:
+            if row.scores.model and not is_baseline(row.scores.model):
+                kept = replace(
+                    forecast_of(row).to_keep(),
+                    raw=unpacked(row.scores.raw, beside.spec),
+                    following=row.scores.followed or "",
+                )
+                KeptForecasts(forecasts_folder(self.checkpoint)).write(kept, beside.spec, beside.tick_s)
+        except Exception as error:
+            log.warning("region=%s the challenger's forecast is not kept reason=%s", row.region, error)
+
+    def keep_closed(self, spec: Spec, closed: Sequence[ClosedCounts]) -> None:
+        """Keep the counts of horizons that no late report can change any more."""
+        try:
+            ClosedFiles(closed_folder(self.checkpoint)).keep(spec, closed)
+        except Exception as error:
+            log.warning("region=%s closed counts are not kept for a trial reason=%s", spec.region, error)
+
+
+def forecast_of(row: ScoredRow) -> Forecast:
+    """The forecast that a challenger's scored row holds."""
+    artifact = load_artifact(row.artifact or "")
+    spec, model = artifact.spec, row.scores.model or ""
+    shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
+    expected, usual = (
+        np.frombuffer(part or b"", "<f4").reshape(shape) for part in (row.scores.expected, row.scores.usual)
+    )
+    return Forecast.of(model, expected, usual, artifact.constants, of_network=True)

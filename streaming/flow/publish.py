@@ -22,8 +22,7 @@ from schemas.incidents import unpack_rejections
 from schemas.left_behind.follower_states import FollowedChange
 from schemas.left_behind.withheld import Withheld
 from streaming.flow.ledger import UNASSIGNED, tick_of
-from streaming.flow.left_for_trial import LeftForTrial
-from streaming.flow.outcomes import Outcomes
+from streaming.flow.outcomes import LeftForTrial, Outcomes
 from streaming.flow.pipeline_point import NO_CHALLENGER, PipelinePoint
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import FIELDS, Published, ScoredRow, Summary, has_news

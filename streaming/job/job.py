@@ -23,8 +23,7 @@ from streaming.disk.reset import finish_reset
 from streaming.disk.spark_files import drop_unfinished
 from streaming.disk.spark_folder import place_state
 from streaming.flow.follow import change_followed
-from streaming.flow.left_for_trial import LeftForTrial
-from streaming.flow.outcomes import Outcomes
+from streaming.flow.outcomes import LeftForTrial, Outcomes
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import Published
 from streaming.flow.source import MessageSource

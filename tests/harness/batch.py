@@ -4,8 +4,7 @@ import msgspec
 import numpy as np
 
 from models.artifact.artifact import read_artifact
-from streaming.flow.left_for_trial import LeftForTrial
-from streaming.flow.outcomes import Outcomes
+from streaming.flow.outcomes import LeftForTrial, Outcomes
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import FIELDS, Summary
 from streaming.flow.score import score_features
