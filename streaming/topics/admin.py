@@ -1,14 +1,17 @@
 """Topics: which exist, what we may do with them, and creating the missing ones."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from schemas.errors import BrokerError
+from schemas.spec import DAY_S
 from streaming.topics.client import RIGHTS, TIMEOUT_MS, KafkaConnection, broker_error, sign_in
 
 _NOT_ALLOWED, _UNKNOWN = 29, 3  # Kafka's error codes
@@ -80,6 +83,23 @@ def describe_topic(kafka: KafkaConnection, name: str) -> Topic:
         first_offsets={place.partition: first[place] for place in places},
         end_offsets={place.partition: end[place] for place in places},
     )
+
+
+def topic_days(kafka: KafkaConnection, topics: Iterable[str]) -> dict[str, float]:
+    """By topic the days that its messages stay, infinite without an end; without what the user may not ask.
+
+    Raises BrokerError when Kafka does not answer.
+    """
+    days = {}
+    with admin_client(kafka) as admin:
+        for topic in topics:
+            with contextlib.suppress(KafkaError, KeyError):  # no such topic, or no right DESCRIBE_CONFIGS
+                asked = [ConfigResource(ConfigResourceType.TOPIC, topic)]
+                configs = admin.describe_configs(asked, config_filter="all")["topic"][topic]
+                limit_ms = int(configs["retention.ms"]["value"])
+                is_deleted = "delete" in configs["cleanup.policy"]["value"] and limit_ms >= 0
+                days[topic] = limit_ms / 1000 / DAY_S if is_deleted else math.inf
+    return days
 
 
 @contextlib.contextmanager

@@ -13,9 +13,8 @@ from kafka import KafkaAdminClient, KafkaProducer
 
 from schemas.errors import BrokerError, SettingsError
 from streaming.rehearse.broker import free_port, start_broker
-from streaming.topics.admin import ensure_topics
+from streaming.topics.admin import ensure_topics, topic_days
 from streaming.topics.client import KafkaConnection
-from streaming.topics.ends import topic_days
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
