@@ -8,8 +8,7 @@ import msgspec
 import psutil
 
 from benchmarks.growth import MIB
-from benchmarks.heap import Heap
-from benchmarks.job import TimedBatch
+from benchmarks.job import Heap, TimedBatch
 from benchmarks.product import ledger
 
 

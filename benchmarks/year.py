@@ -1,19 +1,28 @@
 """A simulated year of two regions: drift seen, challengers made, tried, promoted, and a bad one refused."""
 
+import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.year_figures import figures_of
-from benchmarks.year_life import Effort, Life
+from benchmarks.year_life import Effort, Happening, Judged, Life
 from benchmarks.year_world import World
+from lifecycle.gate.shadow_day import days_of
+from lifecycle.gate.triggers import drift_of
+from schemas.spec import DAY_S, Spec
 
+_WEEK_S = 7 * DAY_S
+_SPAN_DAYS = 28  # over which a loss is averaged
+_SEEN = ("observed over expected", "following gained")  # in why a challenger is due: that something has changed
+_LEAST_HOURS = 72  # of a week, before what is lost in it is a figure
 PLAN_TEXT = "auto = true  # no person waits for a simulated year; all else as it is shipped\n"
 
 
@@ -81,3 +90,93 @@ def print_year(results: Mapping[str, Any], console: Console) -> None:
     for name, region in results["regions"].items():
         figures = ", ".join(f"{what} {value}" for what, value in region["summary"].items() if what != "bad")
         console.print(f"{name}: {figures}", highlight=False, soft_wrap=True)
+
+
+def figures_of(life: Life, *, change_day: int | None) -> dict[str, Any]:
+    """Of one region."""
+    start_s = life.midnight_s(0)
+    happenings = [replace(one, why=_reason(one.why)) for one in life.happenings]
+    return {
+        "change_day": change_day,
+        "weeks": weeks_of(life.judged, life.spec, start_s),
+        "happenings": [asdict(one) for one in happenings],
+        "summary": summary_of(life.judged, happenings, start_s, change_day),
+    }
+
+
+def _reason(text: str) -> str:
+    """Without the version's name, which is another one in each run, and without the remedy."""
+    return re.sub(r"^\S+ is not tried: ", "", text).removesuffix(": train another challenger")
+
+
+def lost(judged: Sequence[Judged], side: str) -> float | None:
+    """Nats an incident by which the log score is worse than that of the known process; None with too few hours."""
+    hours = [one for one in judged if side != "challenger" or one.hour.challenger_version]
+    if len(hours) < _LEAST_HOURS:
+        return None
+    incidents = sum(sum(one.hour.observed.values()) for one in hours)
+    return round(sum(getattr(one.hour, side) - one.known for one in hours) / incidents, 4)
+
+
+def weeks_of(judged: Sequence[Judged], spec: Spec, start_s: int) -> list[dict[str, Any]]:
+    """Losses and observed over expected of each whole week, and the champion's drift as it stood at its end."""
+    weeks = []
+    for number in range((judged[-1].hour.tick_s - start_s) // _WEEK_S):
+        first_s = start_s + number * _WEEK_S
+        week = [one for one in judged if first_s <= one.hour.tick_s < first_s + _WEEK_S]
+        known = [one.hour for one in judged if one.hour.tick_s < first_s + _WEEK_S]
+        days = days_of(known, spec, champion=known[-1].champion_version, challenger=None)  # of the champion until now
+        drift = drift_of(days)
+        observed = sum(sum(one.hour.observed.values()) for one in week)
+        expected = sum(sum((one.hour.alone_expected or {}).values()) for one in week)
+        bounds = {name: round(getattr(drift[0], name), 3) if drift else None for name in ("ratio", "low", "high")}
+        losses = {side: lost(week, side) for side in ("baseline", "alone", "champion", "challenger")}
+        weeks.append({"day": 7 * number, **losses, "observed_over_expected": round(observed / expected, 3), **bounds})
+    return weeks
+
+
+def summary_of(
+    judged: Sequence[Judged], happenings: Sequence[Happening], start_s: int, change_day: int | None
+) -> dict[str, Any]:
+    """Counts of what happened; where something changed, when it was seen and mended, and the losses around it."""
+    own = [one for one in happenings if not one.is_bad]
+    what = Counter(one.what for one in own)
+    ended = {"promoted": what["promote"], "other_ends": what["stop"] + what["undecided"]}
+    counts = {
+        "challengers": what["trial"] + what["refused"],
+        "refused": what["refused"],
+        **ended,
+        "on_trial": what["trial"] - sum(ended.values()),
+        "lost_first": lost(_between(judged, start_s, 0, _SPAN_DAYS), "champion"),
+        "lost_last": lost(judged[-24 * _SPAN_DAYS :], "champion"),
+    }
+    if change_day is None:
+        bad = [one for one in happenings if one.is_bad]
+        return {**counts, "bad": [{"day": one.day, "what": one.what, "why": one.why} for one in bad]}
+    after = [one for one in own if one.day >= change_day]
+    seen = next((one.day for one in after if one.what == "due" and any(sign in one.why for sign in _SEEN)), None)
+    promoted = next((one.day for one in after if one.what == "promote" and seen is not None and one.day > seen), None)
+    until = promoted if promoted is not None else len(judged) // 24
+    return {
+        **counts,
+        "drift_seen_day": seen,
+        "promoted_day": promoted,
+        "lost_before": lost(_between(judged, start_s, change_day - _SPAN_DAYS, change_day), "champion"),
+        "lost_between": lost(_between(judged, start_s, change_day, until), "champion"),
+        "lost_between_alone": lost(_between(judged, start_s, change_day, until), "alone"),
+        "lost_by_week": [
+            [
+                lost(_between(judged, start_s, change_day + 7 * week, change_day + 7 * week + 7), side)
+                for week in range(8)
+            ]
+            for side in ("champion", "alone")
+        ],
+        "lost_after": lost(_between(judged, start_s, until + 1, until + 1 + _SPAN_DAYS), "champion"),
+    }
+
+
+def _between(judged: Sequence[Judged], start_s: int, first: int, stop: int) -> list[Judged]:
+    """The hours of the year's days [first, stop)."""
+    ticks = np.array([one.hour.tick_s for one in judged])
+    places = np.searchsorted(ticks, [start_s + first * DAY_S, start_s + stop * DAY_S])
+    return list(judged[places[0] : places[1]])

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.year import Year, lived
-from benchmarks.year_figures import figures_of
+from benchmarks.year import Year, figures_of, lived
 from benchmarks.year_life import Effort, shuffled
 from benchmarks.year_world import START_S, World, expected_hours, incidents_of
 from schemas.left_behind.pointer import read_pointer
