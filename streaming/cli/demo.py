@@ -22,9 +22,8 @@ def demo_command(
 ) -> None:
     """Score a real day of Chicago through Kafka, Spark and the model, with a live map. Ends by itself."""
     from streaming.flow.rows import Published
-    from streaming.rehearse.demo import run_demo  # pyspark and torch: seconds that other commands save
+    from streaming.rehearse.demo import SERVICE, map_service, run_demo  # pyspark and torch: seconds others save
     from streaming.rehearse.demo_report import report
-    from streaming.rehearse.map_service import SERVICE, map_service
     from streaming.rehearse.replay import local_text
 
     settings: Settings = context.obj

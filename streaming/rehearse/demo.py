@@ -1,7 +1,12 @@
 """The demo: a real broker, the real job and one real day of incidents, in one command that ends by itself."""
 
+import socket
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +18,7 @@ from models.files.layouts import LAYOUTS
 from schemas.errors import PipelineError
 from schemas.frame import RiskFrame
 from streaming.flow.rows import Published
+from streaming.rehearse.broker import HOST, free_port
 from streaming.rehearse.rehearsal import Rehearsal, Watcher
 from streaming.rehearse.replay import MIXED, Message, ReplayPlan, parse_when, plan_replay
 from streaming.rehearse.sample import ARTIFACTS, DEMO_DAY, REGION, SAMPLE
@@ -21,6 +27,8 @@ from streaming.watch.frame_watch import FrameWatch
 
 DAY_S = 86_400
 _LONGEST_S = 240.0
+_LONGEST_START_S = 60.0  # of the map's service
+SERVICE = ("-m", "service", "serve")
 
 
 @dataclass(slots=True)
@@ -83,3 +91,32 @@ def run_demo(
     )
     rehearsal.run(settings, stop=stop, watchers=[recording.on_batch, left.show, *watchers])
     return recording, rehearsal
+
+
+@contextmanager
+def map_service(frames: Path) -> Iterator[str]:
+    """Gives the live map's address while the service, a process of its own, runs. Its log lies beside `frames`.
+
+    Raises PipelineError when it does not start.
+    """
+    port, log = free_port(), frames.with_name("service.log")
+    command = [sys.executable, *SERVICE, "--frames", str(frames), "--listen", f"{HOST}:{port}"]
+    with log.open("wb") as said, subprocess.Popen(command, stdout=said, stderr=said) as process:
+        try:
+            _wait(process, port, log)
+            yield f"http://{HOST}:{port}/"
+        finally:
+            process.terminate()
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + _LONGEST_START_S
+    while not _answers(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise PipelineError("the service of the map did not start", f"read {log}")
+        time.sleep(0.1)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
