@@ -17,8 +17,7 @@ from starlette.types import ASGIApp
 from schemas import product_version
 from service import feed, page
 from service.answers import contract, decisions, ogc, outlines, posts, scores, unusual
-from service.etags import ETags
-from service.guard import RequestGuard
+from service.guard import ETags, RequestGuard
 from service.metrics import ServiceMetrics
 from service.problems import ALWAYS, Problem, answer_with_problems, problems_of
 from service.service import Service, TheService, caller_of, json_answer
