@@ -55,13 +55,13 @@ def against_command(
     quick: Quick = False,
 ) -> None:
     """Throughput, latency and start of another commit and of this tree, in turn; out/bench/against.json."""
-    from benchmarks.against import measure_against, table_of
+    from benchmarks.against import figures_of, measure_against
     from benchmarks.report import write_results
 
     console, path = Console(), QUICK_RESULTS.with_name("against.json")
     results = measure_against(commit, rounds=rounds, quick=quick, say=sayer(console))
     write_results(results, path)
-    console.print(table_of(results))
+    console.print(figures_of(results))
     console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
 
 
@@ -74,9 +74,8 @@ def load_command(
 ) -> None:
     """The job under load: latency, an outage, what grows, an exact ledger; out/load.json. Fails where one is wrong."""
     from benchmarks.drive import LoadPlan, run_load
-    from benchmarks.load_report import load_tables, what_is_wrong
     from benchmarks.machine import describe_machine, made_at
-    from benchmarks.report import write_results
+    from benchmarks.report import load_tables, what_is_wrong, write_results
     from benchmarks.stack import running_stack
 
     console, path = Console(), RESULTS.parents[1] / "out" / "load.json"

@@ -16,6 +16,7 @@ from rich.table import Table
 from benchmarks.child import ROOT, ChildError
 from benchmarks.drive import Say
 from benchmarks.machine import commit_of_the_tree, describe_machine
+from benchmarks.report import table_of
 from streaming.settings import Settings
 
 FIGURES = {  # by what `benchmarks.once` gives; is more of it better?
@@ -76,11 +77,10 @@ def verdict(name: str, figure: Mapping[str, float]) -> str:
     return "not told apart"
 
 
-def table_of(results: Mapping[str, Any]) -> Table:
+def figures_of(results: Mapping[str, Any]) -> Table:
     load = results["machine"]["load_average_at_start"][0]
-    table = Table(title=f"{results['new']} against {results['old']}, load average {load} at the start")
-    for heading in ("figure", "old", "new", "ratio", "from to", "verdict"):
-        table.add_column(heading, justify="left" if heading == "figure" else "right")
+    title = f"{results['new']} against {results['old']}, load average {load} at the start"
+    table = table_of(title, ("figure", "old", "new", "ratio", "from to", "verdict"))
     for name, figure in results["compared"].items():
         span = f"{figure['least']:g} to {figure['most']:g}"
         values = (f"{figure['old']:,.6g}", f"{figure['new']:,.6g}", f"{figure['ratio']:g}", span)

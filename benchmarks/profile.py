@@ -13,6 +13,7 @@ from benchmarks.bench import load_events
 from benchmarks.full_frame import Region, Stopwatch, decoded, messages_of
 from benchmarks.plan import Sizes, bench_specs
 from benchmarks.product import ledger, rate_of_batches, running_job
+from benchmarks.report import table_of
 from benchmarks.stack import Stack, running_stack
 from models.counting.blobs import Journal
 from schemas.incidents import Incidents
@@ -86,9 +87,8 @@ def _reports(lines: bytes) -> dict[int, dict[str, Any]]:
 
 
 def _stages_table(runs: list[dict[str, float]]) -> Table:
-    table = Table(title=f"one region, {_STAGE_EVENTS:,} events, one core: median of {len(runs)} batches")
-    for heading in ("stage", "ms", "us per event"):
-        table.add_column(heading, justify="right")
+    title = f"one region, {_STAGE_EVENTS:,} events, one core: median of {len(runs)} batches"
+    table = table_of(title, ("stage", "ms", "us per event"))
     for stage in runs[0]:
         ms = median(run[stage] for run in runs)
         table.add_row(stage, f"{ms:.1f}", f"{ms * 1000 / _STAGE_EVENTS:.2f}")
@@ -99,9 +99,8 @@ def _stages_table(runs: list[dict[str, float]]) -> Table:
 
 def _spark_table(reports: dict[int, dict[str, Any]], publish_s: dict[int, float]) -> Table:
     """Milliseconds of each batch, in Spark's order: ask Kafka, plan, log, run, commit."""
-    table = Table(title="Spark's batches, ms (publish lies in add; update and store in publish, summed over tasks)")
-    for heading in ("batch", "events", *_DURATIONS, "publish", *_STATE_TIMES):
-        table.add_column(heading, justify="right")
+    title = "Spark's batches, ms (publish lies in add; update and store in publish, summed over tasks)"
+    table = table_of(title, ("batch", "events", *_DURATIONS, "publish", *_STATE_TIMES))
     for batch_id, report in sorted(reports.items()):
         durations, states = report["durationMs"], report["stateOperators"]
         table.add_row(

@@ -10,7 +10,7 @@ from scipy.stats import linregress
 
 from benchmarks.drive import LoadPlan
 from benchmarks.growth import BOUNDS, Bound, judge, ledger_faults, noise_per_hour, slope_per_hour
-from benchmarks.load_report import what_is_wrong
+from benchmarks.report import what_is_wrong
 from benchmarks.samples import beyond_heap_bytes
 
 T_S = np.arange(0.0, 1800.0, 5.0)
