@@ -12,7 +12,6 @@ from kafka import KafkaConsumer, TopicPartition
 
 from models.counting.count_state import OUTCOMES
 from tests.containers.project import KAFKA, SERVICE, fence, opened, wait
-from tests.harness.compose_file import SERVICES
 from tests.harness.grafana_world import VARIABLES
 from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import ALERTS, PAGES
@@ -169,9 +168,10 @@ def test_each_service_stays_below_its_limit_of_memory(demo, images, record_prope
     for line in images:
         name, _, kind = line.rpartition(": ")
         record_property(name, kind)
-    size = demo.run("docker", "image", "inspect", "--format", "{{.Size}}", SERVICES["scorer"]["image"])
+    containers = demo.containers()
+    size = demo.run("docker", "image", "inspect", "--format", "{{.Size}}", containers["scorer"]["Image"])
     record_property("image of the scorer, GB", round(int(size) / 1e9, 2))
-    for name, one in demo.containers().items():
+    for name, one in containers.items():
         if one["State"]["Running"]:
             used, limit = demo.memory_gib(name), one["HostConfig"]["Memory"] / 2**30
             record_property(f"{name}: of {limit:.0f} GiB", round(used, 2))
