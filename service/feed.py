@@ -17,7 +17,7 @@ from service.tokens import Caller
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
-SIGN_OF_LIFE_S = 10.0  # the page takes 25 s without any event for a broken line
+SIGN_OF_LIFE_S = 10.0  # the page tries another stream after 25 s without an event, and says so after 28
 MOST_STREAMS = 200  # of a process
 MOST_OF_A_TOKEN = 50
 _COME_AGAIN = {"Retry-After": "10"}

@@ -20,8 +20,9 @@ export function judge({ scored_s, silent_s, shows, ...facts }, now_s) {
   const when = { time: stamp(scored_s, facts.timezone, HMS), span: span(Math.max(0, age_s)) };
   const last = (facts.isReplay ? say("last check {time}, {span} ago", when) : say("last score {time}, {span} ago", when)) + still;
   if (facts.isEnded) return ["ended", say("TOKEN ENDED"), say("TOKEN ENDED: sign in – {last}", { last }), say("sign in – {last}", { last })];
-  if (-age_s > facts.tick_s)
-    return ["doubt", say("CHECK CLOCK"), say("AGE UNKNOWN – this screen's clock is {span} behind the scorer's: set it right", { span: span(-age_s) }), say("age unknown") + still];
+  const behind_s = Math.max(-age_s, facts.behind_s || 0);
+  if (behind_s > facts.tick_s)
+    return ["doubt", say("CHECK CLOCK"), say("AGE UNKNOWN – this screen's clock is {span} behind the scorer's: set it right", { span: span(behind_s) }), say("age unknown") + still];
   if (facts.stale || age_s > facts.stale_after_s) return ["stale", say("STALE"), `${say("STALE")} – ${last}`, last];
   if (silent_s > CUT_AFTER_S) return ["cut", say("NO CONNECTION"), say("NO CONNECTION to the service for {span} – {last}", { span: span(silent_s), last }), last];
   if (shows) return ["behind", say("PREVIOUS CHOICE"), say("PREVIOUS CHOICE{still}: the service has not answered yet", { still }), say("still {shows}", { shows })];

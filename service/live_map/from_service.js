@@ -9,7 +9,7 @@ import { ALL, WHOLE, cellOf, idOf, plain } from "./words.js";
 
 const NO_SCORES = say("No scores yet: the service has no frame, or does not answer. This page tries again.");
 const AGAIN_S = 3, MOST_S = 15, PATIENCE_MS = 20_000;
-let regions = [], left = null, land = {}, heard_s = Date.now() / 1000, turn = 0, isBusy = false, next = null, isEnded = false, withheld = null;
+let regions = [], left = null, land = {}, heard_s = Date.now() / 1000, behind_s = 0, turn = 0, isBusy = false, next = null, isEnded = false, withheld = null;
 
 /** The answer to one question. Only who is answered heard of the service; a refusal says how long to wait. */
 async function question(path) {
@@ -21,6 +21,7 @@ async function question(path) {
     throw Object.assign(new Error(`${path}: ${detail ?? answer.status}`), { wait_s: +answer.headers.get("Retry-After") });
   }
   heard_s = Date.now() / 1000;
+  behind_s = Date.parse(answer.headers.get("Date")) / 1000 - heard_s; // this screen's clock, of that of the service
   return answer.json();
 }
 
@@ -42,15 +43,15 @@ async function work(steps, tries = 0, answered = new Map()) {
   } catch (error) {
     if (mine !== turn) return;
     console.error(error);
-    if (!picture) showNone();
+    if (!picture) showNone(error.missing);
     await pause(Math.min(MOST_S, (error.wait_s || AGAIN_S) * 1.5 ** tries));
     if (mine === turn) work(...(error.wait_s ? [steps, tries + 1, answered] : [begin, tries + 1]));
   }
 }
-function showNone() {
-  document.body.dataset.state = withheld ? "withheld" : "wait";
-  const why = withheld && inWords(withheld);
-  put("state", why ? say("WITHHELD") : say("WAIT")); put("banner", why ? why[0].toUpperCase() + why.slice(1) : NO_SCORES);
+function showNone(missing) {
+  document.body.dataset.state = withheld ? "withheld" : missing ? "missing" : "wait";
+  const why = withheld ? inWords(withheld) : missing ?? NO_SCORES;
+  put("state", withheld ? say("WITHHELD") : missing ? say("NOT HERE") : say("WAIT")); put("banner", why[0].toUpperCase() + why.slice(1));
 }
 async function begin(ask) {
   ({ regions } = await ask("v1/regions"));
@@ -62,9 +63,14 @@ async function begin(ask) {
 
 /** The newest scores of what is chosen, and those of the cell that is pinned or the highest. */
 async function load(ask) {
-  const region = regions.find((one) => one.region === chosen.region) ?? regions[0], { grid } = region;
+  const names = regions.map((one) => one.region), region = chosen.region ? regions.find((one) => one.region === chosen.region) : regions[0];
+  if (!region) { // another's map would be taken for its map
+    offer({ region: [chosen.region, ...names] });
+    throw Object.assign(new Error(`no region ${chosen.region}`), { missing: say("No scores of {region} here: it has none yet, or this sign-in does not open it. This page tries again.", { region: plain(chosen.region) }) });
+  }
+  const { grid } = region;
   const categories = region.categories.length > 2 ? region.categories : region.categories.slice(1); // one has no sum
-  offer({ region: regions.map((one) => one.region), category: categories, horizon: region.horizons, area: [WHOLE, ...region.areas] });
+  offer({ region: names, category: categories, horizon: region.horizons, area: [WHOLE, ...region.areas] });
   const address = `v1/regions/${encodeURIComponent(region.region)}`, within = (path) => ask(`${address}/${path}`);
   const around = await landOf(region, address);
   const query = new URLSearchParams({ category: chosen.category, horizon: chosen.horizon }), hasArea = chosen.area !== WHOLE;
@@ -77,7 +83,7 @@ async function load(ask) {
   const cell = cellOf(chosen.cell, grid) ?? highest(rows, { places, grid }), details = await within(`cells/${idOf(cell, grid)}`);
   const sum = (name) => cells.reduce((total, row) => total + row[name], 0);
   show({ ...found, ...around, area: found.area ?? WHOLE, grid, rows, places, least_days, decisions, may_decide, held: { ...found.held, cells: found.held.cells.map((id) => cellOf(id, grid)) }, areas, as_of_s: Date.parse(found.as_of) / 1000, timezone: region.timezone, active, inside: hasArea ? new Set(all.keys()) : null,
-    facts: (now_s) => ({ ...ofService({ ...region, ...found }, now_s, heard_s), isEnded, signed_in_until_s: signedInUntil() }),
+    facts: (now_s) => ({ ...ofService({ ...region, ...found }, now_s, heard_s), behind_s, isEnded, signed_in_until_s: signedInUntil() }),
     total: { name: found.area ?? plain(WHOLE), expected: sum("expected"), usual: sum("usual"), observed_1h: sum("observed_1h") },
     decide: (decision) => decide(address, decision),
     reach: picture?.region === region.region ? picture.reach : null,
@@ -139,4 +145,5 @@ $("sign-in").onclick = () => location.reload(); // whoever guards this page asks
 leave.append(make("button", say("Sign out")));
 document.querySelector("footer").append(leave);
 onChange(() => work(load));
+addEventListener("hashchange", () => location.reload()); // somebody's address in the open page
 work(begin).then(() => follow("v1/stream", told, askForNews));

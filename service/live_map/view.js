@@ -57,7 +57,7 @@ function choice(name, values) {
   for (const value of values) {
     const label = make("label", (LABELS[name] ?? plain)(value)), input = make("input");
     Object.assign(input, { type: "radio", name, value, id: `${name}-${value}`, checked: value === chosen[name] });
-    input.onchange = () => { chosen[name] = value; remember(); if (name === "measure") redraw(); else tick(); changed(name); };
+    input.onchange = () => { chosen[name] = value; remember(); if (name === "measure" && picture) redraw(); else tick(); changed(name); };
     label.append(input); chips.append(label);
   }
   group.append(make("legend", CHOICES[name], "caps"), chips);

@@ -110,6 +110,22 @@ def test_scores_that_are_ahead_of_the_screens_clock_are_in_doubt(browser, page_f
     assert (page["state"], page["veil"].split("\n")[0]) == ("doubt", "CHECK CLOCK")
 
 
+def test_the_address_of_another_region_never_shows_the_map_of_the_one_before(browser, page_folder):
+    for region in ("lakeside", "riverton"):
+        leave_frame(page_folder, region)
+    goes = "setTimeout(() => { location.hash = 'region=lakeside'; });"
+    goes += "await new Promise((done) => setTimeout(done, 9000));"  # ends with the page
+    with running(the_service(page_folder)) as base:
+        (went,) = browser({"url": f"{base}/#region=riverton", "does": goes})
+        (absent,) = browser({"url": f"{base}/?view=wall#region=nowhere"})
+        choose = "document.getElementById('region-lakeside').click();"
+        (chosen,) = browser({"url": f"{base}/#region=nowhere", "does": choose})
+    assert (went["state"], went["label"].split(":")[0]) == ("live", "lakeside")
+    assert (absent["state"], absent["total"]) == ("missing", None)
+    assert absent["banner"].startswith("No scores of nowhere here: ")
+    assert (chosen["state"], chosen["label"].split(":")[0]) == ("live", "lakeside")
+
+
 def test_a_new_frame_is_drawn_by_itself(browser, page_folder):
     first = leave_frame(page_folder)[1]
     wait = "const now = () => document.getElementById('total').textContent, old = now();"

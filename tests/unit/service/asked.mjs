@@ -9,6 +9,8 @@ let digest = 'a', refusals = { cells: 2, streets: 1 }, stream;
 globalThis.shown = [];
 globalThis.setTimeout = (does) => real(does);
 globalThis.setInterval = () => 0;
+globalThis.addEventListener = () => 0;
+const headers = new Map([['Date', new Date().toUTCString()]]);
 globalThis.document = { cookie: '', body: { dataset: {} }, querySelector: () => ({ append() {} }) };
 globalThis.EventSource = class { hears = {}; constructor() { stream = this; } addEventListener(type, does) { this.hears[type] = does; } };
 const facts = () => ({ region: 'riverton', model: 'm', digest, stale: false, grid, categories: ['all', 'theft', 'arson'], horizons: ['1h'], areas: [], answered_by: [] });
@@ -18,9 +20,9 @@ globalThis.fetch = async (path) => {
   if (refusals[name]-- > 0) return { ok: false, status: 429, json: async () => ({}), headers: new Map([['Retry-After', '1']]) };
   if (of === 'scores' && shown.length === 1) {  // news while the picture is asked for
     digest = 'c'; stream.hears.frame({ type: 'frame', data: JSON.stringify(facts()) });
-    return { ok: true, json: () => ({ ...facts(), digest: 'b', held, cells, scores: [], features: [], places: [] }) };
+    return { ok: true, headers, json: () => ({ ...facts(), digest: 'b', held, cells, scores: [], features: [], places: [] }) };
   }
-  return { ok: true, json: () => ({ regions: [facts()], ...facts(), held, cells, scores: [], features: [], places: [], decisions: [] }) };
+  return { ok: true, headers, json: () => ({ regions: [facts()], ...facts(), held, cells, scores: [], features: [], places: [], decisions: [] }) };
 };
 console.error = () => 0;
 const wait = () => new Promise((done) => real(done, 100));

@@ -109,15 +109,18 @@ class CountedLooks(Looks):
 
 def test_a_stream_without_news_says_that_it_lives_by_an_event_that_scripts_hear(tmp_path):
     """It is an event with data: a browser gives its script neither comments nor events without."""
-    looks = CountedLooks()
+    looks, service = CountedLooks(), toy_service(tmp_path)
+    leave_frame(tmp_path)
+    service.look()
 
     async def signs():
-        lines = feed._events(looks, toy_service(tmp_path), ANYONE, lambda: True, lambda: looks.now_s)
-        return [(await anext(lines), looks.now_s) for _ in range(3)]
+        lines = feed._events(looks, service, ANYONE, lambda: True, lambda: looks.now_s)
+        return [(await anext(lines), looks.now_s) for _ in range(4)]
 
-    said, at_s = zip(*asyncio.run(signs()), strict=True)
+    (frame, *said), at_s = zip(*asyncio.run(signs()), strict=True)
+    assert frame.startswith(b"event: frame\n")
     assert set(said) == {b"event: alive\ndata: {}\n\n"}
-    assert at_s == (12, 24, 36)
+    assert at_s == (0, 12, 24, 36)
 
 
 def test_a_file_that_is_damaged_leaves_the_frame_before_it_and_one_that_is_gone_none(tmp_path):

@@ -168,6 +168,7 @@ STATES = [
     ("cut", 10, 29, SERVED),
     ("doubt", -61, 0, SERVED),
     ("replay", 10_000, 0, SERVED | {"clock": "event", "stale": True}),
+    ("doubt", 10, 0, SERVED | {"behind_s": 61}),  # an older picture than it seems
     ("live", -30, 14, SERVED),
     ("stale", 10, 0, SERVED | {"stale": True}),  # the screen's clock is late, the service's is not
     ("cut", 10_000, 31, SERVED | {"clock": "event", "stale": True}),
