@@ -2,6 +2,7 @@
 
 import logging
 import re
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,8 +85,17 @@ def serve(
     chosen |= {"url": url, "origins": origins}
     service = opened(frames, audit=audit, tokens=tokens, rate=rate, **chosen)
     address = url.rstrip("/") or _to_open(host, port)
+    _refuse_taken(host, port)
     typer.echo(f"the map is at {address}/, the document of the interface at {address}/openapi.json", err=True)
     uvicorn.run(application(service), host=host, port=port, **_SERVER)
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        fault = f"--listen {host}:{port}: nothing can listen there ({error})"
+        raise SettingsError(fault, remedy="choose a free port of this machine") from error
 
 
 def token(

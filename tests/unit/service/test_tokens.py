@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 from http.cookies import SimpleCookie
 
 import pytest
@@ -250,6 +251,7 @@ def test_without_tokens_only_this_machine_is_answered(tmp_path):
 )
 def test_the_address_that_is_said_opens(tmp_path, monkeypatch, words, opens):
     monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
+    monkeypatch.setattr("service.cli._refuse_taken", lambda *_: None)  # the address is not this machine's
     path = tmp_path / "tokens.jsonl"
     make_token(path, "cad", [])
     ran = CliRunner().invoke(app, ["serve", "--frames", str(tmp_path), "--tokens", str(path), *words])
@@ -266,6 +268,7 @@ def test_the_command_refuses_what_is_no_origin_of_a_web_app(origin):
 def test_the_command_lets_the_named_origins_read(tmp_path, monkeypatch):
     served = []
     monkeypatch.setattr("uvicorn.run", lambda app, **_: served.append(app))
+    monkeypatch.setattr("service.cli._refuse_taken", lambda *_: None)  # another program may be there
     named = ["http://localhost:5173", "https://map.example.org"]
     ran = CliRunner().invoke(app, ["serve", "--frames", str(tmp_path), "--origin", named[0], "--origin", named[1]])
     assert (ran.exit_code, served[0].allow_origins) == (0, named)
@@ -275,6 +278,15 @@ def test_the_command_lets_the_named_origins_read(tmp_path, monkeypatch):
 def test_the_command_refuses_to_answer_others_without_tokens(listen):
     ran = CliRunner().invoke(app, ["serve", "--listen", listen])
     assert isinstance(ran.exception, SettingsError)
+
+
+def test_the_command_says_no_address_that_another_program_has(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        ran = CliRunner().invoke(app, ["serve", "--frames", str(tmp_path), "--listen", listen])
+    assert isinstance(ran.exception, SettingsError)
+    assert f"--listen {listen}: nothing can listen there" in str(ran.exception)
+    assert "the map is at" not in ran.stderr
 
 
 def test_the_command_makes_a_token_and_prints_it_once(tmp_path):
