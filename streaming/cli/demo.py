@@ -22,6 +22,7 @@ def demo_command(
 ) -> None:
     """Score a real day of Chicago through Kafka, Spark and the model, with a live map. Ends by itself."""
     from streaming.flow.rows import Published
+    from streaming.job.jars import java_version
     from streaming.rehearse.demo import SERVICE, map_service, run_demo  # pyspark and torch: seconds others save
     from streaming.rehearse.demo_report import report
     from streaming.rehearse.replay import local_text
@@ -29,6 +30,7 @@ def demo_command(
     settings: Settings = context.obj
     console = Console(highlight=False)
     logging.basicConfig(level=logging.ERROR)
+    java_version()  # before the folder of an earlier demo goes
     if (out / "broker").exists() or (out / "checkpoint").exists():
         shutil.rmtree(out)  # only the folder of an earlier demo
     out.mkdir(parents=True, exist_ok=True)

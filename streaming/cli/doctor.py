@@ -14,9 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from models.artifact.artifact import newest_artifacts, read_spec
-from schemas.errors import ArtifactError, RiskError
+from schemas.errors import ArtifactError, RiskError, SettingsError
+from schemas.files import make_writable, write_errors
 from schemas.left_behind.pointer import pointer_path
 from schemas.masks import read_masks
+from streaming.cli.run import refuse_frames
 from streaming.disk.guard import CheckpointGuard, changed_settings, other_layout, read_guard
 from streaming.disk.locks import is_held
 from streaming.disk.spark_files import last_commit
@@ -27,6 +29,7 @@ from streaming.settings import Settings
 from streaming.sinks.open import open_sink
 from streaming.topics.admin import Right, topic_faults
 from streaming.topics.client import KafkaConnection
+from streaming.watch.metrics import served
 
 _PACKAGES = ("pyspark", "torch", "pandas", "pyarrow", "kafka-python", "influxdb-client", "msgspec")
 _OLD_DATA_DAYS = 90
@@ -77,6 +80,9 @@ def examine(settings: Settings, *, now_s: float) -> Iterator[Finding]:
         ("Kafka", _kafka(settings)),
         ("store", _store(settings)),
         ("artifacts", _artifacts(settings, now_s)),
+        ("frames", _frames(settings)),
+        ("audit log", _audit(settings)),
+        ("metrics", _metrics(settings)),
         ("checkpoint", _counts(settings)),
         ("checkpoint", _guarded(settings)),
     )
@@ -136,6 +142,24 @@ def _store(settings: Settings) -> Iterator[Finding]:
     else:
         remedy = "let the store require a token, and set INFLUXDB_V2_TOKEN"
         yield Finding("store", f"{place} can be written without a token: by anybody", "warn", remedy)
+
+
+def _frames(settings: Settings) -> Iterator[Finding]:
+    refuse_frames(settings.frames)
+    yield Finding("frames", f"{settings.frames} can be written")
+
+
+def _audit(settings: Settings) -> Iterator[Finding]:
+    remedy = "name a file in a folder that you may write"
+    with write_errors(SettingsError, f"RISK_AUDIT={settings.audit}", remedy=remedy):
+        make_writable(settings.audit.parent)
+    yield Finding("audit log", f"{settings.audit} can be written")
+
+
+def _metrics(settings: Settings) -> Iterator[Finding]:
+    if settings.metrics and not is_held(settings.checkpoint):  # by the job, which listens there
+        with served(settings.metrics, lambda: False):
+            yield Finding("metrics", f"{settings.metrics} is free")
 
 
 def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:

@@ -51,12 +51,17 @@ def log_from(level: str) -> None:
     logging.getLogger("streaming").setLevel(level.upper())
 
 
-def watch_of_frames(folder: Path, clock: Literal["wall", "event"]) -> "FrameWatch":
-    from streaming.watch.frame_watch import FrameWatch
-
+def refuse_frames(folder: Path) -> None:
+    """Raises SettingsError where no frames can be written."""
     remedy = "set RISK_FRAMES to a folder that you may write"
     with write_errors(SettingsError, f"RISK_FRAMES={folder}", remedy=remedy):
         make_writable(folder)
+
+
+def watch_of_frames(folder: Path, clock: Literal["wall", "event"]) -> "FrameWatch":
+    from streaming.watch.frame_watch import FrameWatch
+
+    refuse_frames(folder)
     return FrameWatch(folder=folder, clock=clock)
 
 

@@ -18,7 +18,7 @@ KAFKA_VERSION = "4.2.0"  # the version whose Spark connector we run against
 CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"  # 4.2.1's was not available
 OLDEST_JAVA = 17  # of Spark 4
 OBJECT_STORE_CLIENT = "org.apache.hadoop:hadoop-aws:3.5.0"  # the version of pyspark's Hadoop
-_NEWER_JAVA = f"install Java {OLDEST_JAVA} (Debian: openjdk-17-jre-headless), or correct JAVA_HOME"
+_NEWER_JAVA = f"install Java {OLDEST_JAVA} (Debian: openjdk-17-jre-headless), and let JAVA_HOME or PATH lead to it"
 _LOG_BACKEND = ("slf4j-api", "log4j-slf4j2-impl", "log4j-core", "log4j-api")
 _SETTINGS = """<ivysettings>
   <settings defaultResolver="central"/>
@@ -142,10 +142,11 @@ def java_version() -> int:
     """The version of that Java. Raises SettingsError when it is too old: Spark would only say that Java ended."""
     launcher = java()
     output = subprocess.run([launcher, "-version"], capture_output=True, text=True, check=False, timeout=30).stderr
-    match = re.search(r'version "(\d+)', output)
+    match = re.search(r'version "(?:1\.)?(\d+)', output)
     number = int(match[1]) if match else 0
     if number < OLDEST_JAVA:
-        raise SettingsError(f"{launcher} is Java {number or 'of no version'}", _NEWER_JAVA)
+        fault = f"{launcher} is Java {number}" if number else f"{launcher} tells no version of Java"
+        raise SettingsError(fault, _NEWER_JAVA)
     return number
 
 

@@ -15,7 +15,7 @@ from typing import Self, TextIO
 
 from schemas.errors import BrokerError
 from schemas.files import write_errors
-from streaming.job.jars import java, kafka_class_path, last_lines
+from streaming.job.jars import java, java_version, kafka_class_path, last_lines
 from streaming.topics.admin import cluster_id
 from streaming.topics.client import KafkaConnection
 
@@ -151,6 +151,7 @@ def _lock(lock: TextIO, folder: Path) -> None:
 
 def _launch(folder: Path, class_path: str, port: int, secured: Secured, lock: TextIO) -> subprocess.Popen[bytes]:
     """Write the broker's files and start its process, which holds the lock from then on."""
+    java_version()
     java_command = [java(), "-Dlog4j2.level=WARN", "-Xlog:disable", "-Xlog:all=error:stderr", "-cp", class_path]
     properties = folder / "server.properties"
     text = _PROPERTIES + secured.properties

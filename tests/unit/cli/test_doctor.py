@@ -1,6 +1,7 @@
 """What doctor finds on a machine where little is right, without any service."""
 
 import shutil
+import socket
 
 import msgspec
 import pytest
@@ -54,6 +55,21 @@ def test_every_fault_is_named_with_its_remedy_and_none_hides_the_next(settings, 
     assert found["artifacts"].grade == "fail"
     assert found["store"].grade == "ok"
     assert found["Kafka connector"].grade == "warn"
+
+
+def test_where_run_could_not_write_or_listen_is_wrong(settings, tmp_path):
+    (tmp_path / "file").touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        nowhere = {"frames": tmp_path / "file", "audit": tmp_path / "file" / "audit.jsonl", "metrics": address}
+        found = findings(settings.model_copy(update=nowhere))
+    assert {found[what].grade for what in ("frames", "audit log", "metrics")} == {"fail"}
+    assert "RISK_FRAMES=" in found["frames"].seen
+    assert "RISK_AUDIT=" in found["audit log"].seen
+    assert f"RISK_METRICS={address}: nothing can listen there" in found["metrics"].seen
+    free = {"frames": tmp_path / "frames", "audit": tmp_path / "audit.jsonl", "metrics": address}
+    found = findings(settings.model_copy(update=free))
+    assert {found[what].grade for what in ("frames", "audit log", "metrics")} == {"ok"}
 
 
 def test_a_text_that_holds_a_colon_is_not_cut_for_the_remedy(settings, tmp_path):

@@ -48,13 +48,13 @@ def launcher(folder, version):
 
 
 def test_java_is_that_of_java_home_as_spark_takes_it_and_without_it_that_of_path(tmp_path, monkeypatch):
-    old, new = (launcher(tmp_path / version, version) for version in ("11.0.2", "21.0.1"))
+    old, new = (launcher(tmp_path / version, version) for version in ("1.8.0_402", "21.0.1"))
     monkeypatch.setenv("PATH", f"{tmp_path}/21.0.1/bin:/bin")
     monkeypatch.delenv("JAVA_HOME", raising=False)
     assert (java(), java_version()) == (new, 21)
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "11.0.2"))
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "1.8.0_402"))
     assert java() == old
-    with pytest.raises(SettingsError, match=r"is Java 11: install Java 17.*JAVA_HOME"):
+    with pytest.raises(SettingsError, match=r"is Java 8: install Java 17.*JAVA_HOME or PATH"):
         java_version()
     monkeypatch.setenv("JAVA_HOME", "/nowhere")
     with pytest.raises(SettingsError, match="JAVA_HOME=/nowhere has no bin/java"), connected(Settings()):
