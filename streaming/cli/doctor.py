@@ -29,7 +29,6 @@ from streaming.settings import Settings
 from streaming.sinks.open import open_sink
 from streaming.topics.admin import Right, topic_faults
 from streaming.topics.client import KafkaConnection
-from streaming.watch.metrics import served
 
 _PACKAGES = ("pyspark", "torch", "pandas", "pyarrow", "kafka-python", "influxdb-client", "msgspec")
 _OLD_DATA_DAYS = 90
@@ -157,6 +156,8 @@ def _audit(settings: Settings) -> Iterator[Finding]:
 
 
 def _metrics(settings: Settings) -> Iterator[Finding]:
+    from streaming.watch.metrics import served  # pyarrow: time that other commands save
+
     if settings.metrics and not is_held(settings.checkpoint):  # by the job, which listens there
         with served(settings.metrics, lambda: False):
             yield Finding("metrics", f"{settings.metrics} is free")
