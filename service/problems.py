@@ -1,6 +1,6 @@
 """Every error as a problem document of RFC 9457."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -59,25 +59,38 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """OGC API Features asks for 400 where the rest of the web says 422."""
+    """OGC API Features asks for 400 where the rest of the web says 422, and for 404 where an address names nothing."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     faults = (_in_words(fault, request.scope.get("route")) for fault in error.errors()[:5])
-    status = HTTPStatus.BAD_REQUEST if request.url.path.startswith("/ogc") else HTTPStatus.UNPROCESSABLE_ENTITY
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    if request.url.path.startswith("/ogc"):
+        in_address = any(fault["loc"][0] == "path" for fault in error.errors())
+        status = HTTPStatus.NOT_FOUND if in_address else HTTPStatus.BAD_REQUEST
     return problem(status, "; ".join(faults))
 
 
 def _in_words(fault: Mapping[str, Any], route: object) -> str:
-    """Where the fault is and what it is; for an unknown parameter also which ones there are."""
-    said = f"{' '.join(map(str, fault['loc']))}: {fault['msg']}"
-    if fault["type"] == "extra_forbidden" and fault["loc"][0] == "query" and isinstance(route, APIRoute):
-        said += f"; there are {', '.join(_parameters(route))}"
-    return said
+    """Where the fault is and what it is; of a parameter also what it is to be, of an unknown one which there are."""
+    where, name = " ".join(map(str, fault["loc"])), fault["loc"][-1]
+    known = _parameters(route, fault["loc"][0]) if isinstance(route, APIRoute) else {}
+    if fault["type"] == "extra_forbidden" and known:
+        return f"{where}: {fault['msg']}; there are {', '.join(known)}"
+    if fault["type"] == "string_pattern_mismatch" and known.get(name):
+        return f"{where}: {fault['input']} is not {known[name]}"
+    return f"{where}: {fault['msg']}"
 
 
-def _parameters(route: APIRoute) -> Iterator[str]:
-    for parameter in route.dependant.query_params:
+def _parameters(route: APIRoute, place: str) -> Mapping[str, str | None]:
+    """Names and meanings of those in the query or path; of any other place none."""
+    known: dict[str, str | None] = {}
+    given = {"query": route.dependant.query_params, "path": route.dependant.path_params}
+    for parameter in given.get(place, ()):
         kind = parameter.field_info.annotation
-        yield from kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else [parameter.alias]
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            known |= {name: field.description for name, field in kind.model_fields.items()}
+        else:
+            known[parameter.alias] = parameter.field_info.description
+    return known
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

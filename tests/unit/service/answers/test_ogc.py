@@ -151,6 +151,16 @@ def test_what_cannot_be_is_a_problem(client, which):
     assert client.get(f"{ITEMS}?{which}").status == 400
 
 
+@pytest.mark.parametrize("address", ["/ogc/collections/nope", "/ogc/collections/nope/items", f"{ITEMS}/nope"])
+def test_an_address_that_names_nothing_is_not_there(client, address):
+    assert client.get(address).status == 404
+
+
+def test_a_parameter_that_cannot_be_read_is_named_with_its_meaning_and_no_pattern(client):
+    detail = json.loads(client.get(f"{ITEMS}?bbox=1,2,3").data)["detail"]
+    assert detail.startswith("query bbox: 1,2,3 is not west,south,east,north in degrees")
+
+
 def test_a_feature_alone_is_the_same_as_in_its_collection(client):
     (first, *_) = client.json(f"{ITEMS}?limit=1")["features"]
     alone = client.json(f"{ITEMS}/{first['id']}")
