@@ -124,6 +124,7 @@ export function ranked(rows, { places, grid } = picture) {
 
 /** What the map says in a line. */
 function headline(ahead) {
+  if (!picture.active.size) return say("No incident is on record in this region: no cell has a score yet.");
   const [first, ...others] = picture.places, { as_of_s, timezone } = picture, where = picture.inside ? `${picture.area} – ` : "";
   if (!isUnusual()) return `${where}${MEASURES[chosen.measure]}: ${plain(chosen.category)}, ${ahead}`;
   if (!first) return `${where}${say("{state}: {category}, last hours", { state: isUsual(as_of_s, timezone), category: plain(chosen.category) })}`;
@@ -161,9 +162,9 @@ function draw(best = ranked(picture.rows)) {
 function showHighest(best) {
   put("top-name", HIGHEST[chosen.measure]);
   $("top-head").replaceChildren(titles(isUnusual() ? OF_PLACES : COLUMNS));
-  const isNone = isUnusual() && !picture.places.length;
-  $("top-head").hidden = isNone;
-  $("top-none").replaceChildren(...(isNone ? [make("p", say("No place stands out of what chance shows."), "quiet")] : []));
+  const none = !isUnusual() ? say("No cell here has enough history to be ranked.") : picture.places.length ? "" : say("No place stands out of what chance shows.");
+  $("top-head").hidden = !best.length;
+  $("top-none").replaceChildren(...(best.length ? [] : [make("p", none, "quiet")]));
   $("top").replaceChildren(...best.map(([cell, row, place], at) => {
     const number = place ? picture.places.indexOf(place) + 1 : at + 1; // as on the map
     const open = Object.assign(make("button", place ? `${plain(place.category)} ${placeName(place, picture)}` : idOf(cell, picture.grid)), { title: place ? cellsName(place) : "" }), swatch = make("span", "", "swatch"), name = make("span", `${number} `, place ? "" : "one");

@@ -97,10 +97,12 @@ def toy_service(folder, *, clock=None, rate=MANY, **fields):
     return Service(now_s=clock, rates=Rates(rate, time.monotonic), **own, **fields)
 
 
-def leave_frame(folder, region="riverton", *, age_s=0, seed=7, model="2026-07-r3", unusual=(), clock="wall", **spec):
+def leave_frame(
+    folder, region="riverton", *, age_s=0, seed=7, model="2026-07-r3", unusual=(), clock="wall", most_support=2, **spec
+):
     """A region's drawn frame in the folder. Gives its two views."""
     fields = {"grid": toy_grid(6, 5, south_deg=41.6, west_deg=-87.9), "categories": ("theft", "battery"), **spec}
-    given = {"seed": seed, "model": model, "unusual": unusual}
+    given = {"seed": seed, "model": model, "unusual": unusual, "most_support": most_support}
     views = toy_views(toy_spec(region=region, **fields), as_of_s=int(time.time()) - age_s, **given)
     write_frames(folder, views, clock, FollowedChange(0, 1_764_000_000, "05 to 08 h x 1.9"))
     return views

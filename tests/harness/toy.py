@@ -160,8 +160,8 @@ def toy_frame(spec, expected=0.0, **changes):
     return RiskFrame(spec=spec, **{**fields, **changes})
 
 
-def toy_views(spec, *, as_of_s=CUTOFF_S, model="toy", seed=7, unusual=()):
-    """A frame with drawn numbers, and its view over all categories, as a job publishes them."""
+def toy_views(spec, *, as_of_s=CUTOFF_S, model="toy", seed=7, unusual=(), most_support=2):
+    """A frame with drawn numbers, and its view over all categories, as a job publishes them. 0: no history."""
     rng = np.random.default_rng(seed)
     shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
     expected = rng.gamma(0.3, 1.0, shape).astype(np.float32)
@@ -172,8 +172,8 @@ def toy_views(spec, *, as_of_s=CUTOFF_S, model="toy", seed=7, unusual=()):
         as_of_s=as_of_s,
         model=model,
         usual=(expected * rng.uniform(0.5, 2, shape)).astype(np.float32),
-        observed_1h=rng.poisson(0.1, shape[:2]).astype(np.int32),
-        support=rng.integers(0, 3, shape[:2]).astype(np.uint8),
+        observed_1h=rng.poisson(0.1 * bool(most_support), shape[:2]).astype(np.int32),
+        support=rng.integers(0, most_support + 1, shape[:2]).astype(np.uint8),
         attribution=rng.uniform(0.5, 2, (ranks, *shape[1:], len(ATTRIBUTION_GROUPS))).astype(np.float32),
         unusual=unusual,
     )

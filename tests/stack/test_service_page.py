@@ -276,3 +276,11 @@ def test_a_cell_without_a_score_says_whether_it_has_no_history_here_or_none_at_a
     assert [hatched in told[0]["cell"], bare in told[1]["cell"]] == [True, True]
     assert "No history in this category." in told[0]["cell"]
     assert "No incident on record here, so there is no score." in told[1]["cell"]
+
+
+def test_a_region_without_any_history_says_so_in_place_of_an_empty_map(browser, page_folder):
+    leave_frame(page_folder, most_support=0)
+    with running(the_service(page_folder)) as base:
+        pages = browser({"url": f"{base}/"}, {"url": f"{base}/#measure=risk"})
+    said = "No incident is on record in this region: no cell has a score yet."
+    assert [page["caption"] for page in pages] == [said, said]
