@@ -83,6 +83,8 @@ def serve(
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
     chosen: dict[str, Any] = {"areas": named, "streets": streets, "held_hours": held_hours, "language": language}
     chosen |= {"url": url, "origins": origins}
+    if not frames.is_dir():
+        typer.echo(f"--frames {frames} is not there yet: the map waits for the job that writes it", err=True)
     service = opened(frames, audit=audit, tokens=tokens, rate=rate, **chosen)
     address = url.rstrip("/") or _to_open(host, port)
     _refuse_taken(host, port)

@@ -25,6 +25,7 @@ from schemas.errors import SettingsError
 PREFIX = "RISK_"
 INFLUX_PREFIX = "INFLUXDB_V2_"
 
+_LEAST_HEAP_MIB = 512  # Spark ends at once where the collector leaves it less than 450
 _USER_IN_URL = re.compile(r"//[^/@\s]*@")
 
 
@@ -204,6 +205,13 @@ class Settings(BaseModel):
                 "share under one path, or s3a://BUCKET/FOLDER"
             )
         return self
+
+    @field_validator("driver_memory")
+    @classmethod
+    def _holds_spark(cls, size: str) -> str:
+        if int(size[:-1]) * {"m": 1, "g": 1024}[size[-1]] < _LEAST_HEAP_MIB:
+            raise ValueError(f"{size} is less than Spark starts with: give at least {_LEAST_HEAP_MIB}m")
+        return size
 
     @classmethod
     def _checked(cls, values: Mapping[str, Any], mistakes: list[str]) -> "Settings":

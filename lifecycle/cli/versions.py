@@ -94,6 +94,8 @@ def _refuse_unfit(settings: Settings, registry: ModelRegistry, region: str, vers
         artifact = registered_artifact(registry, region, version)
     roster, latest_s = read_roster(roster_path(settings.checkpoint)), latest_history_s(settings.clock, time.time())
     masked = read_masks(settings.masks).digest
+    if region not in roster:
+        typer.echo(f"{region}: compared with no job's grid: RISK_CHECKPOINT={settings.checkpoint} counts nothing of it")
     refuse_unfit(roster, Path(region, version), artifact, latest_s=latest_s, masked=masked)
 
 

@@ -1,7 +1,9 @@
 """The `demo` command."""
 
 import logging
+import os
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -53,6 +55,6 @@ def demo_command(
         recording, rehearsal = run_demo(settings, out=out, replay_s=seconds, stop=stop, watchers=[show])
         took_s = time.monotonic() - began_s
     console.print(report(recording, rehearsal))
-    again = " ".join(("python", *SERVICE, "--frames", str(out / "frames")))
+    again = " ".join((os.path.relpath(sys.executable), *SERVICE, "--frames", str(out / "frames")))
     console.print(f"\n{took_s:.0f} s in all; the scores are in {rehearsal.scores}. The last map again:")
     console.print(f"[bold]{again}[/bold]", soft_wrap=True)  # one line, to be copied

@@ -22,6 +22,7 @@ from streaming.cli.run import refuse_frames
 from streaming.disk.guard import CheckpointGuard, changed_settings, other_layout, read_guard
 from streaming.disk.locks import is_held
 from streaming.disk.spark_files import last_commit
+from streaming.disk.spark_folder import refuse_unshared
 from streaming.job.jars import fetched_jars, java, java_version, needed_packages
 from streaming.roster.roster import load_artifact, misplaced, next_roster, read_roster
 from streaming.roster.watch import latest_history_s
@@ -84,6 +85,7 @@ def examine(settings: Settings, *, now_s: float) -> Iterator[Finding]:
         ("metrics", _metrics(settings)),
         ("checkpoint", _counts(settings)),
         ("checkpoint", _guarded(settings)),
+        ("Spark's state", _state(settings)),
     )
     for what, findings in checks:
         try:
@@ -224,3 +226,9 @@ def _guarded(settings: Settings) -> Iterator[Finding]:
             yield Finding("checkpoint", "; ".join(changed), "fail", remedy)
         else:
             yield Finding("checkpoint", f"reads {guard.topic}, {guard.clock} clock")
+
+
+def _state(settings: Settings) -> Iterator[Finding]:
+    if settings.spark_state:
+        refuse_unshared(settings.spark_state)
+        yield Finding("Spark's state", f"{settings.spark_state} can be written")

@@ -5,10 +5,11 @@ on other machines reach it, too. All else beside it stays with the driver.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from schemas.errors import CheckpointError
@@ -103,6 +104,19 @@ def is_stored(checkpoint: Path, shared: str) -> bool:
     return any(place.startswith(OBJECT_STORE) for place in (shared, spark_address(checkpoint)))
 
 
+def refuse_unshared(shared: str) -> None:
+    """Raise CheckpointError where Spark's state could not begin in `shared`: a file is written there and removed."""
+    if shared.startswith(OBJECT_STORE):
+        folder = SparkFolder.at(shared.rstrip("/"))
+        folder.write(b"", "tried")
+        for info in folder.listed():
+            if info.base_name == "tried":
+                folder.delete(info)
+        return
+    with _shared_errors(shared), TemporaryFile(dir=shared):
+        pass
+
+
 def place_state(checkpoint: Path, shared: str, name: str) -> None:
     """Where there is no state yet, begin it in `shared` as the folder `name`. The caller holds the lock.
 
@@ -131,6 +145,10 @@ def place_state(checkpoint: Path, shared: str, name: str) -> None:
         with write_errors(CheckpointError, place):
             replace_file(place, f"{home}\n".encode())
         return
-    with write_errors(CheckpointError, f"RISK_SPARK_STATE={shared}", remedy="make it, and let this user write"):
+    with _shared_errors(shared):
         Path(home).mkdir()
         place.symlink_to(home)
+
+
+def _shared_errors(shared: str) -> AbstractContextManager[None]:
+    return write_errors(CheckpointError, f"RISK_SPARK_STATE={shared}", remedy="make it, and let this user write")

@@ -42,6 +42,12 @@ def test_an_unknown_setting_like_no_other_gets_no_guess():
     assert "did you mean" not in str(caught.value)
 
 
+def test_a_heap_in_which_spark_does_not_start_is_refused():
+    assert Settings.from_environment({"RISK_DRIVER_MEMORY": "512m"}).driver_memory == "512m"
+    with pytest.raises(SettingsError, match="511m is less than Spark starts with: give at least 512m"):
+        Settings.from_environment({"RISK_DRIVER_MEMORY": "511m"})
+
+
 @pytest.mark.fault("F33")
 def test_all_mistakes_are_listed_at_once(tmp_path):
     environment = {

@@ -18,7 +18,7 @@ from streaming.disk.spark_files import (
     open_batch,
     taken_offsets,
 )
-from streaming.disk.spark_folder import SparkFolder, place_state, spark_address
+from streaming.disk.spark_folder import SparkFolder, place_state, refuse_unshared, spark_address
 from tests.harness.checkpoint import begin_at, commit
 
 
@@ -111,6 +111,10 @@ def test_a_bucket_that_does_not_exist_is_an_error(tmp_path, bucket):
     with pytest.raises(CheckpointError, match="s3a://nowhere/ours/one, where Spark's state is, cannot be reached"):
         place_state(tmp_path, "s3a://nowhere/ours", "one")
     assert not (tmp_path / "spark").exists()
+    with pytest.raises(CheckpointError, match="s3a://nowhere/ours, where Spark's state is, cannot be reached"):
+        refuse_unshared("s3a://nowhere/ours")
+    refuse_unshared(f"{bucket}/tried/")
+    assert not SparkFolder.at(f"{bucket}/tried").listed()
 
 
 def test_a_store_that_is_away_is_no_damage(tmp_path, s3, bucket, monkeypatch):

@@ -72,6 +72,25 @@ def test_where_run_could_not_write_or_listen_is_wrong(settings, tmp_path):
     assert {found[what].grade for what in ("frames", "audit log", "metrics")} == {"ok"}
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_sparks_shared_folder_is_tried_and_nothing_stays_in_it(settings, tmp_path, is_there):
+    shared = tmp_path / ("shared" if is_there else "gone")
+    (tmp_path / "shared").mkdir()
+    finding = findings(settings.model_copy(update={"spark_state": str(shared)}))["Spark's state"]
+    assert finding.grade == ("ok" if is_there else "fail")
+    assert f"{'' if is_there else 'RISK_SPARK_STATE='}{shared} can" in finding.seen
+    assert not list((tmp_path / "shared").iterdir())
+
+
+def test_rights_on_each_topic_that_run_reads_or_writes_are_asked(settings, monkeypatch):
+    asked = []
+    monkeypatch.setattr("streaming.cli.doctor.topic_faults", lambda _, needed: asked.append(needed) or {})
+    for outside in ("", "weather"):
+        findings(settings.model_copy(update={"covariates_topic": outside}))
+    own = {settings.topic: "READ", settings.dead_letter_topic: "WRITE"}
+    assert asked == [own, own | {"weather": "READ"}]
+
+
 def test_a_text_that_holds_a_colon_is_not_cut_for_the_remedy(settings, tmp_path):
     place = tmp_path / "day: one; two"
     place.write_text("a file where a folder is needed", encoding="utf-8")

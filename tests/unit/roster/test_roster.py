@@ -1,11 +1,16 @@
 """The roster: which artifact is in force, and which is refused."""
 
 import shutil
+from contextlib import nullcontext
+from math import inf
+from pathlib import Path
 
 import pytest
 
+from models.artifact.artifact import read_artifact
+from schemas.errors import ArtifactError
 from schemas.left_behind.pointer import Pointer, pointer_path, write_pointer
-from streaming.roster.roster import ArtifactScan, read_roster, refresh_roster
+from streaming.roster.roster import ArtifactScan, read_roster, refresh_roster, refuse_unfit
 from tests.harness.toy import toy_spec
 
 FINGERPRINT = toy_spec().fingerprint()
@@ -110,7 +115,7 @@ def test_a_region_keeps_its_spec_when_its_artifact_is_gone(publish, refresh, tmp
         assert fingerprint(tmp_path) == FINGERPRINT
 
 
-def test_a_region_too_many_is_refused_and_the_others_stay(publish, refresh, monkeypatch):
+def test_a_region_too_many_is_refused_and_the_others_stay(publish, refresh, monkeypatch, tmp_path):
     first = publish(1, "aston")
     refresh()
     other = publish(1, "bray")
@@ -128,6 +133,11 @@ def test_a_region_too_many_is_refused_and_the_others_stay(publish, refresh, monk
     with monkeypatch.context() as patched:
         patched.setattr("streaming.roster.roster.MAX_REGIONS", 1)
         in_force, refused = refresh()
+        roster = read_roster(tmp_path / "roster.json")
+        for folder in (newer, other):
+            name, artifact = Path(*folder.parts[-2:]), read_artifact(folder)
+            with nullcontext() if folder == newer else pytest.raises(ArtifactError, match="would be region 2"):
+                refuse_unfit(roster, name, artifact, latest_s=inf, masked="")
     assert (in_force, list(refused)) == ({"aston": str(newer)}, [str(other)])
     assert refresh() == ({"aston": str(newer), "bray": str(other)}, {})
 

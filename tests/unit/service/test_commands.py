@@ -67,3 +67,12 @@ def test_the_command_makes_a_token_and_prints_it_once(tmp_path):
     tokens.look()
     assert tokens.caller(ran.stdout.strip()).regions == ("riverton",)
     assert json.loads(path.read_text())["name"] == "cad"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_command_says_that_no_job_has_written_frames_yet(tmp_path, monkeypatch, is_there):
+    monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
+    monkeypatch.setattr("service.cli._refuse_taken", lambda *_: None)
+    frames = tmp_path if is_there else tmp_path / "fames"
+    ran = CliRunner().invoke(app, ["serve", "--frames", str(frames)])
+    assert (f"--frames {frames} is not there yet" in ran.stderr) is not is_there

@@ -39,6 +39,7 @@ def roles(run, *words):
 def test_promote_a_folder_a_version_and_the_way_back(desk, run):
     first, second = desk.make(2)
     assert run("promote", desk.made_folder(first), "--because", "the first") == (
+        "toyville: compared with no job's grid: RISK_CHECKPOINT=data/checkpoint counts nothing of it\n"
         f"toyville: champion {first}, challenger none\n"
         f"toyville: copied and verified {first}\n"
         f"toyville: the pointer now names champion {first}, challenger none\n"
@@ -62,7 +63,8 @@ def test_a_version_of_another_grid_than_the_jobs_counts_gets_no_role_and_a_new_c
     finer = toy_spec(4, 4, region="toyville")
     other = toy_artifact(desk.made, finer, created="20260103T000000Z").name
     words = ["promote", desk.made_folder(other), "--because", "smaller cells"]
-    run("promote", desk.made_folder(counted), "--because", "the first", RISK_CHECKPOINT=checkpoint)
+    said = run("promote", desk.made_folder(counted), "--because", "the first", RISK_CHECKPOINT=checkpoint)
+    assert f"toyville: compared with no job's grid: RISK_CHECKPOINT={checkpoint} counts nothing of it" in said
     refresh_roster(desk.folder / "checkpoint" / "roster.json", desk.artifacts)
     for role in ("champion", "challenger"):
         with pytest.raises(SpecMismatch, match=rf"toyville/{other} has spec .* stored counts of toyville") as caught:
@@ -73,7 +75,7 @@ def test_a_version_of_another_grid_than_the_jobs_counts_gets_no_role_and_a_new_c
     run(*words, RISK_CHECKPOINT=str(desk.folder / "anew"))
     with pytest.raises(SpecMismatch):
         run("promote", "toyville", "--because", "again", RISK_CHECKPOINT=checkpoint)
-    run("rollback", "toyville", "--because", "back", RISK_CHECKPOINT=checkpoint)
+    assert "no job's" not in run("rollback", "toyville", "--because", "back", RISK_CHECKPOINT=checkpoint)
     assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=counted)
 
 
