@@ -4,6 +4,7 @@ Everything is written before the batch is committed; a failure raises, Spark rep
 the repeat overwrite those of the first try.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 
 from models.all_categories import stored_views
-from schemas.errors import RiskError
+from schemas.errors import RiskError, SinkUnavailable
 from schemas.frame import RiskFrame, Unusual, attribution_groups
 from schemas.incidents import unpack_rejections
 from schemas.left_behind.follower_states import FollowedChange
@@ -26,14 +27,16 @@ from streaming.flow.outcomes import LeftForTrial, Outcomes
 from streaming.flow.pipeline_point import NO_CHALLENGER, PipelinePoint
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import FIELDS, Published, ScoredRow, Summary, has_news
+from streaming.flow.stored_scores import StoredView
 from streaming.roster.roster import load_artifact
 from streaming.sinks.contract import NOTHING, MakeLines, Sink, WriteReport
-from streaming.sinks.line_protocol import changed, risk_lines, top_lines, unusual_lines
+from streaming.sinks.line_protocol import top_lines, unusual_lines
 from streaming.topics.dead_letters import DeadLetters
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+log = logging.getLogger(__name__)
 _NONE = msgspec.msgpack.encode(())
 ASK_EVERY_S = 30.0  # while there is nothing to write; half of what health allows
 
@@ -44,7 +47,8 @@ class _Batch:
 
     summaries: Mapping[str, Summary]
     frames: Mapping[str, RiskFrame]  # regions with new scores
-    views: dict[str, tuple[RiskFrame, RiskFrame]]  # of each frame, as they are stored: filled while they are written
+    views: dict[str, tuple[RiskFrame, RiskFrame]]  # of each frame, as they are published: filled while they are written
+    stored: dict[str, tuple[StoredView, StoredView]]  # and what the store has of them then
     folders: Mapping[str, str]  # of the artifacts in force
     champions: Mapping[str, ScoredRow]  # of regions with new scores
     challengers: Sequence[ScoredRow]  # their forecasts
@@ -60,6 +64,7 @@ class _Batch:
             summaries=dict(sorted(summaries.items())),
             frames={region: frame_of(row, summaries[region]) for region, row in shown.items()},
             views={},
+            stored={},
             folders={row.region: row.artifact for row in of_champions if row.artifact},
             champions=scored,
             challengers=[row for row in rows if row.summary is None],
@@ -86,11 +91,12 @@ class Publisher:
     change_of: Callable[[RiskFrame], FollowedChange | None] = lambda frame: None  # that the forecast follows
     unaccounted: Callable[[int, int], int] = lambda number, consumed: 0  # of a batch's number and its messages
     withheld: Callable[[], Withheld | None] = lambda: None
+    left_views: Callable[[str], tuple[StoredView, StoredView] | None] = lambda region: None  # of a job before
     now_s: Callable[[], float] = time.time
     batches: int = 0  # that were published
     last_batch: int = -1
     _failure: RiskError | None = None
-    _stored: dict[str, tuple[RiskFrame, RiskFrame]] = field(default_factory=dict)
+    _stored: dict[str, tuple[StoredView, StoredView]] = field(default_factory=dict)
     _last_batch_s: float = 0.0
     _started_s: float = 0.0
     _acknowledged_s: float = 0.0
@@ -109,6 +115,14 @@ class Publisher:
             self._failure = error  # on its way through Java the error loses its class
             raise
         self.last_batch, self.batches = batch_id, self.batches + 1  # in this order: another thread reads both
+
+    def end_minute(self) -> None:
+        """Write what waits for the end of its minute. What the store does not take now, the next start writes."""
+        waits = {region: partial(_rest, views) for region, views in self._stored.items()}
+        try:
+            self.sink.write_all(waits)
+        except SinkUnavailable as error:
+            log.warning("%s; the next start writes the last digits of the last minute", error)
 
     def take_failure(self) -> RiskError | None:
         """The error that ended the query, once."""
@@ -130,7 +144,7 @@ class Publisher:
         report = self._write(self._scores(batch), b"".join(self._pipeline(batch, of_the_machine, changes)))
         self._keep(batch)
         views = dict(sorted(batch.views.items()))  # the sink made them in its own order
-        self._stored |= views
+        self._stored = {} if batch.is_withheld else self._stored | batch.stored
         self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
         self._last_batch_s = time.monotonic() - started
         return Published(
@@ -193,9 +207,10 @@ class Publisher:
         artifact, lines = load_artifact(batch.folders[region]), []
         if region in batch.frames:
             batch.views[region] = views = stored_views(batch.frames[region], artifact.constants)
-            for view, before in zip(views, self._stored.get(region, (None, None)), strict=True):
-                lines += [risk_lines(view, changed(view, before)), top_lines(view, self.top_k)]
-            lines.append(unusual_lines(batch.frames[region]))
+            before = self._stored.get(region) or self.left_views(region) or (StoredView.new(view) for view in views)
+            scores, after = zip(*(stored.then(view) for stored, view in zip(before, views, strict=True)), strict=True)
+            batch.stored[region] = after
+            lines += [*scores, *(top_lines(view, self.top_k) for view in views), unusual_lines(batch.frames[region])]
         if closed := batch.summaries[region].closed:
             lines.append(self.outcomes.points(artifact.spec, closed))
         return b"".join(lines)
@@ -239,6 +254,10 @@ class Publisher:
             "unaccounted": unaccounted,
             "started_s": self._started_s,
         }
+
+
+def _rest(views: Sequence[StoredView]) -> bytes:
+    return b"".join(view.rest() for view in views)
 
 
 def frame_of(row: ScoredRow, summary: Summary) -> RiskFrame:

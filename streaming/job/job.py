@@ -27,6 +27,7 @@ from streaming.flow.outcomes import LeftForTrial, Outcomes
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import Published
 from streaming.flow.source import MessageSource
+from streaming.flow.stored_scores import left_views
 from streaming.job.dataflow import Dataflow
 from streaming.job.diagnosis import Diagnosis, ended_by_signal
 from streaming.job.jars import fetched_jars, java_version, needed_packages
@@ -144,6 +145,7 @@ class Job:
             change_of=partial(change_followed, settings.follow_in),
             unaccounted=outside.topic.unaccounted,
             withheld=partial(read_withheld, settings.frames),
+            left_views=partial(left_views, settings.frames),
         )
         supervisor = Supervisor(
             publisher=publisher,
@@ -185,7 +187,9 @@ class Job:
                         query = self._start(session)
                         try:
                             with self.watchdog.watching():
-                                return self.supervisor.supervise(query, stop)
+                                if is_between := self.supervisor.supervise(query, stop):
+                                    self.publisher.end_minute()
+                                return is_between
                         except (KafkaIsAway, StoreIsAway) as away:  # the checkpoint says where to continue
                             if not self._can_continue(away, stop):
                                 return False

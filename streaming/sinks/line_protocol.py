@@ -53,10 +53,11 @@ def risk_lines(frame: RiskFrame, mask: Mask | None = None) -> bytes:
     return bytes(text.to_pybytes())
 
 
-def changed(frame: RiskFrame, previous: RiskFrame | None) -> Mask:
+def changed(frame: RiskFrame, previous: RiskFrame | None, *, least: float = 0.0) -> Mask:
     """Which points would be written differently from those of `previous`: (cells, categories, horizons).
 
-    All of them when the tick, the model or the spec has changed, or when there is no previous frame.
+    least: share of its value before by which a score must have moved; a count always tells. All of them when the tick,
+    the model or the spec has changed, or when there is no previous frame.
     """
     if previous is None or (frame.tick_s, frame.model) != (previous.tick_s, previous.model):
         return np.ones(frame.risk.shape, np.bool_)
@@ -66,7 +67,7 @@ def changed(frame: RiskFrame, previous: RiskFrame | None) -> Mask:
     differs = np.broadcast_to(counted[:, :, None], frame.risk.shape).copy()
     for name in VALUES:
         now, then = getattr(frame, name), getattr(previous, name)
-        moved = np.flatnonzero((now != then) & ~differs)  # few cells change, and only those are rounded
+        moved = np.flatnonzero((np.abs(now - then) > least * then) & ~differs)  # only these few are rounded
         differs.flat[moved] = _codes(frame, name, moved) != _codes(previous, name, moved)
     return differs
 

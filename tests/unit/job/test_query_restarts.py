@@ -52,7 +52,7 @@ def run(settings):
             spark_state="",
             outside=outside,
             dataflow=SimpleNamespace(start=start),
-            publisher=None,
+            publisher=SimpleNamespace(end_minute=lambda: None),
             supervisor=SimpleNamespace(roster=SimpleNamespace(look=lambda now_s: None), supervise=supervise),
             watchdog=SimpleNamespace(watching=nullcontext),
             pauses=RestartPauses(1.0),

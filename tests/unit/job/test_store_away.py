@@ -46,7 +46,7 @@ def job(settings, monkeypatch):
             spark_state="",
             outside=Outside(spark=nullcontext, read=None, topic=topic, dead_letters=None, sink=sink),
             dataflow=SimpleNamespace(start=lambda session, publish: None),
-            publisher=SimpleNamespace(batches=0),
+            publisher=SimpleNamespace(batches=0, end_minute=lambda: None),
             supervisor=SimpleNamespace(roster=SimpleNamespace(look=lambda now_s: None), supervise=supervise),
             watchdog=SimpleNamespace(watching=nullcontext),
             pauses=RestartPauses(longest_s),

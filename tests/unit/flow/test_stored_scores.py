@@ -1,0 +1,113 @@
+"""What the store has of a region's scores, batch by batch: a dictionary as the store, and a job killed at times."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import SinkUnavailable
+from schemas.left_behind.frame_file import write_frames
+from streaming.flow.stored_scores import VISIBLE, StoredView, left_views
+from streaming.sinks.line_protocol import VALUES, changed, risk_lines
+from tests.harness.batch import Rows, publisher_to, scored_row
+from tests.harness.memory_sink import MemorySink
+from tests.harness.toy import toy_artifact, toy_spec, toy_views
+
+SPEC = toy_spec(3, 2)
+TICK_S = 1_700_000_040
+
+
+def by_point(lines):
+    """The store: a later line of the same series and time takes the place of an earlier one."""
+    written = {}
+    for line in lines.decode().splitlines():
+        series, *fields, time_s = line.split(" ")
+        written[series, time_s] = fields
+    return written
+
+
+def moved(frame, draw, as_of_s):
+    """A next frame: few values move much, most by less than a reader sees, and a count at times."""
+    size = np.where(draw.random(frame.risk.shape) < 0.1, 0.5, VISIBLE / 3)
+    values = {
+        name: (getattr(frame, name) * (1 + size * draw.uniform(-1, 1, size.shape))).clip(0, 1).astype("f4")
+        for name in VALUES
+    }
+    counts = (frame.observed_1h + (draw.random(frame.observed_1h.shape) < 0.05)).astype("i4")
+    return replace(frame, as_of_s=as_of_s, observed_1h=counts, **values)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32), st.lists(st.tuples(st.integers(1, 45), st.booleans()), min_size=1, max_size=14))
+def test_an_ended_minute_is_whole_and_a_running_one_as_near_as_a_reader_sees(tmp_path_factory, seed, batches):
+    """Each batch comes some seconds after the one before, and the job may be killed before it."""
+    draw, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("frames")
+    views = toy_views(SPEC, as_of_s=TICK_S, seed=seed % 1000)
+    views = tuple(moved(view, draw, TICK_S) for view in views)
+    store, whole, stored, as_of_s = {}, {}, None, TICK_S
+    for pause_s, is_killed in batches:
+        as_of_s += pause_s
+        views = tuple(moved(view, draw, as_of_s) for view in views)
+        before = (None if is_killed else stored) or left_views(folder, SPEC.region) or map(StoredView.new, views)
+        scores, stored = zip(*(old.then(view) for old, view in zip(before, views, strict=True)), strict=True)
+        store |= by_point(b"".join(scores))
+        write_frames(folder, views, "wall")
+        whole |= by_point(b"".join(map(risk_lines, views)))
+        running = str(as_of_s - as_of_s % SPEC.tick_s)
+        assert {point: of for point, of in store.items() if point[1] != running} == {
+            point: of for point, of in whole.items() if point[1] != running
+        }
+        for view, old in zip(views, stored, strict=True):
+            assert by_point(risk_lines(old.in_store)).items() <= store.items()
+            assert (view.observed_1h == old.in_store.observed_1h).all()
+            for name in VALUES:
+                np.testing.assert_allclose(getattr(old.in_store, name), getattr(view, name), rtol=0.021, atol=1e-6)
+    assert store | by_point(b"".join(old.rest() for old in stored)) == whole
+
+
+def test_what_no_reader_sees_waits_and_what_he_sees_does_not():
+    view = toy_views(SPEC, as_of_s=TICK_S)[0]
+    _, stored = StoredView.new(view).then(view)
+    risk = view.risk.copy()
+    risk.flat[:2] = risk.flat[:2] * np.array([1 - 0.9 * VISIBLE, 1 - 1.1 * VISIBLE], "f4")
+    lines, stored = stored.then(replace(view, risk=risk))
+    assert lines == risk_lines(replace(view, risk=risk), np.arange(risk.size).reshape(risk.shape) == 1)
+    risk = risk.copy()
+    risk.flat[0] = view.risk.flat[0] * np.float32(1 - 1.1 * VISIBLE)  # as seen from what is in the store
+    assert stored.then(replace(view, risk=risk))[0].count(b"\n") == 1
+    assert changed(stored.last, stored.in_store).sum() == stored.rest().count(b"\n") == 1
+
+
+def test_a_frame_that_is_damaged_or_a_day_old_ends_no_minute(tmp_path):
+    views = toy_views(SPEC, as_of_s=TICK_S)
+    write_frames(tmp_path, views, "wall")
+    left = left_views(tmp_path, SPEC.region)
+    for later_s, ends in ((SPEC.tick_s, 2), (86_400, 2), (86_400 + SPEC.tick_s, 1), (-SPEC.tick_s, 1)):
+        lines = left[0].then(replace(views[0], as_of_s=TICK_S + later_s))[0]
+        assert lines.count(b"\n") == ends * views[0].risk.size
+    (tmp_path / f"{SPEC.region}.frame").write_bytes(b"damaged")
+    assert left_views(tmp_path, SPEC.region) is None
+
+
+def test_a_stop_writes_what_waits_and_a_store_that_is_away_leaves_it_to_the_next_start(tmp_path, caplog):
+    sink, folder = MemorySink(), toy_artifact(tmp_path / "artifacts", toy_spec())
+    publisher = publisher_to(sink, tmp_path / "checkpoint")
+    rows = [scored_row(folder, 60), scored_row(folder, 70)]
+    scores = rows[1]["scores"]
+    scores["risk"] = (np.frombuffer(scores["risk"], "<f4") * np.float32(0.99)).tobytes()
+    points = []
+    for number, row in enumerate(rows):
+        publisher(Rows(row), number)
+        points.append(by_point(b"".join(sink.writes)))
+        sink.writes.clear()
+    publisher.end_minute()
+    waited = by_point(b"".join(sink.writes))
+    assert waited
+    assert not any(series.startswith("risk,") for series, _ in points[1])
+    assert waited.keys() <= {(series, time) for series, time in points[0] if series.startswith("risk,")}
+    publisher.sink = SimpleNamespace(write_all=Mock(side_effect=SinkUnavailable("no answer", "start the store")))
+    publisher.end_minute()
+    assert "no answer: start the store; the next start writes the last digits" in caplog.text
