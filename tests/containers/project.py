@@ -64,7 +64,7 @@ class Project:
             command, cwd=self.folder, env={**self.environment}, input=answer, text=True, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s,
         )  # fmt: skip
-        assert ran.returncode == 0, f"{' '.join(command)}\n{ran.stdout[-4000:]}"
+        assert ran.returncode == 0, f"{' '.join(command)}\n{ran.stdout[-12_000:]}"
         return ran.stdout
 
     def shell(self, script: str, limit_s: float = 1800.0) -> str:
