@@ -18,13 +18,13 @@ from mutmut.stats import status_by_exit_code
 
 DONE = {"killed", "segfault"}
 WORLDS = (  # the first test of each makes and trains a town, which its own seconds do not tell
-    "tests/unit/lifecycle/gate/test_challenger_informed",
-    "tests/unit/lifecycle/gate/test_commands",
-    "tests/unit/lifecycle/gate/test_light_commands",
-    "tests/unit/lifecycle/gate/test_retrain",
-    "tests/unit/lifecycle/gate/test_start",
-    "tests/unit/lifecycle/gate/test_trial",
-    "tests/unit/lifecycle/archive/test_archive_commands",
+    "tests/unit/lifecycle/gate/test_challenger_informed.py::",
+    "tests/unit/lifecycle/gate/test_commands.py::",
+    "tests/unit/lifecycle/gate/test_light_commands.py::",
+    "tests/unit/lifecycle/gate/test_retrain.py::",
+    "tests/unit/lifecycle/gate/test_start.py::",
+    "tests/unit/lifecycle/gate/test_trial.py::",
+    "tests/unit/lifecycle/archive/test_archive_commands.py::",
 )
 WORLD_S = 30.0
 ASKED_S = 5.0  # of tests for each change; those that were noticed by none are asked of all tests by AGAIN=1

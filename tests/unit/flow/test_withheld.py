@@ -1,5 +1,7 @@
 """While scores are withheld the job counts on, and no new score reaches the store or a frame."""
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 from typer.testing import CliRunner
@@ -8,6 +10,8 @@ from schemas.audit.verify import read_log, records
 from schemas.errors import SettingsError
 from schemas.left_behind.withheld import read_withheld, withheld_path
 from streaming.__main__ import app
+from streaming.watch.health import read_health
+from streaming.watch.health_watch import HealthWatch
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.memory_sink import MemorySink
 from tests.harness.points import points_in, tags_of
@@ -41,10 +45,10 @@ def told(sink):
 
 
 def test_no_score_is_published_meanwhile_and_all_are_from_the_next_batch_on(withhold, tmp_path):
-    published, sink, frames = [], MemorySink(), tmp_path / "frames"
-    publisher = publisher_to(
-        sink, tmp_path / "checkpoint", watchers=[published.append], withheld=lambda: read_withheld(frames)
-    )
+    published, sink, frames, checkpoint = [], MemorySink(), tmp_path / "frames", tmp_path / "checkpoint"
+    health = HealthWatch(checkpoint=checkpoint, clock="wall", trigger_s=0.5)
+    watchers = [published.append, health.show, lambda _: health.write()]
+    publisher = publisher_to(sink, checkpoint, watchers=watchers, withheld=lambda: read_withheld(frames))
     folder = toy_artifact(tmp_path / "artifacts", toy_spec())
     region = toy_spec().region
 
@@ -64,6 +68,7 @@ def test_no_score_is_published_meanwhile_and_all_are_from_the_next_batch_on(with
     assert not published[-1].frames
     assert not published[-1].views
     assert published[-1].withheld.endswith(f": {WHY}")
+    assert read_health(checkpoint, datetime.now(UTC))[0].withheld == published[-1].withheld
     assert published[-1].summaries[region].as_of_s == 120
 
     withhold("--end")
@@ -72,6 +77,7 @@ def test_no_score_is_published_meanwhile_and_all_are_from_the_next_batch_on(with
     assert len(again["risk"]) == len(shown["risk"])
     assert again["pipeline"][region]["model"] == shown["pipeline"][region]["model"]
     assert published[-1].views.keys() == {region}
+    assert read_health(checkpoint, datetime.now(UTC))[0].withheld == ""
 
 
 def test_both_are_on_record_and_a_second_reason_keeps_the_first_time(withhold, tmp_path):

@@ -79,8 +79,8 @@ def test_what_cannot_be_followed_is_old_in_the_store_and_said_once_and_in_health
         health.write()
         said, _ = read_health(tmp_path, datetime.now(UTC))
         assert said.regions[SPEC.region].unfollowed == (reason or "")
-    warned = [record.getMessage().rpartition(": ")[2] for record in caplog.records]
-    assert warned == ["file 1 is damaged", "file 2 is gone"]
+    said = f"region={SPEC.region} its scores do not follow what the last weeks showed: "
+    assert [record.getMessage() for record in caplog.records] == [said + "file 1 is damaged", said + "file 2 is gone"]
 
 
 def test_a_frame_that_the_store_did_not_take_is_not_left(job):

@@ -148,6 +148,21 @@ def test_following_that_gains_little_is_none_in_99_of_100_years():
     assert sum(map(bool, asked)) <= 1
 
 
+def test_of_the_sequences_that_begin_each_week_the_first_that_shows_it_speaks():
+    spoke = 0
+    for seed in range(40):
+        judged = followed(seed % 23, 0.0) + followed(3 + seed % 13, 0.03, seed=seed)
+        expected = []
+        for week in range((len(judged) - 7) // 7, -1, -1):  # the first, so it is looked at last
+            gains = np.array([day.alone - day.champion for day in judged[7 * week :]])
+            if bounds(gains - 0.01 * 240, alpha=0.05 / ((week + 1) * (week + 2))).lower[-1] > 0:
+                by = f"{gains.mean() / 240:.3f} nats an incident"
+                expected = [f"in {len(gains)} days following gained {by}, more than 0.01: the network"]
+        assert [reason.partition(" alone")[0] for reason in reasons_of(judged, was_better=False)] == expected
+        spoke += len(expected)
+    assert 10 < spoke < 40
+
+
 def test_drift_is_that_of_the_network_alone_which_following_hides():
     alone = days(30, level=1.5, champion_expected={"ems": 300.0, "fire": 40.0})
     assert [reason.split()[-1] for reason in reasons_of(alone)] == []
