@@ -70,6 +70,7 @@ def row_over_origins(task, evaluated):
         origins["best_baseline"],
         against(network["versus_best_baseline"]),
         against(network["versus_best_rule"]),
+        against(network["versus_own_baseline"]),
     )
 
 
