@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import readiness
-from benchmarks.readiness import City, Fleet, hourly, simulate
+from benchmarks.fleet import DRIVE, City, Fleet, hourly, simulate
 from models.readiness.demand import Demand
 from models.readiness.question import Question
 from schemas.errors import DataError
@@ -12,7 +12,7 @@ from tests.harness.reaching import reach_of
 from tests.harness.toy import toy_grid
 
 SPEED = Fleet.at(np.zeros((1, 2))).metres_a_second
-NEAR = readiness.DRIVE.metres * 0.9
+NEAR = DRIVE.metres * 0.9
 
 
 def test_the_nearest_free_unit_goes_and_later_the_first_that_is_free():
