@@ -1,8 +1,7 @@
-"""Areas of an agency: which cells belong to each, against exact arithmetic, and what is wrong with a file."""
+"""Areas of an agency: which cells belong to each, by angles, and what is wrong with a file."""
 
 import json
 import re
-from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from schemas.areas import Area, cells_inside, cells_of_areas, cells_pattern, read_areas
 from schemas.errors import SettingsError
 from schemas.grid import Grid
+from tests.unit.schemas.test_masks import turns
 
 GRID = Grid(south_deg=42.0, west_deg=-88.0, cell_m=1000.0, rows=9, cols=7)
 LAT, LON = GRID.corners()
@@ -30,22 +30,7 @@ def area(*polygons, name="a"):
     return Area(name, tuple(tuple(np.array(ring) for ring in rings) for rings in polygons))
 
 
-def winds_around(ring, place):
-    """How often a ring winds around a place: by the signs of areas, in exact fractions. None: the place is on it."""
-    (x, y), turns = map(Fraction, place), 0
-    points = [(Fraction(a), Fraction(b)) for a, b in ring]
-    for (x1, y1), (x2, y2) in pairwise(points):
-        side = (x2 - x1) * (y - y1) - (x - x1) * (y2 - y1)
-        if side == 0 and min(x1, x2) <= x <= max(x1, x2) and min(y1, y2) <= y <= max(y1, y2):
-            return None
-        if y1 <= y < y2 and side > 0:
-            turns += 1
-        elif y2 <= y < y1 and side < 0:
-            turns -= 1
-    return turns
-
-
-SMALL = Grid(south_deg=42.0, west_deg=-88.0, cell_m=1000.0, rows=5, cols=4)  # exact fractions take their time
+SMALL = Grid(south_deg=42.0, west_deg=-88.0, cell_m=1000.0, rows=5, cols=4)
 (SOUTH, *_, NORTH), (WEST, *_, EAST) = (edges.tolist() for edges in SMALL.corners())
 PLACES = st.tuples(st.floats(WEST - 0.02, EAST + 0.02), st.floats(SOUTH - 0.02, NORTH + 0.02))
 
@@ -57,10 +42,10 @@ def test_a_cell_belongs_to_the_area_that_its_centre_lies_in(outer, hole):
     inside = set(cells_inside(area(rings), SMALL).tolist())
     lat, lon = SMALL.centres()
     for cell, place in enumerate(zip(lon.tolist(), lat.tolist(), strict=True)):
-        turns = [winds_around(ring, place) for ring in rings]
-        assume(None not in turns)
+        around = [turns(ring, place) for ring in rings]
+        assume(None not in around)
         # An outline that crosses itself, too, is inside where an odd number of its turns go around.
-        assert (cell in inside) == bool(sum(turns) % 2), place
+        assert (cell in inside) == bool(sum(around) % 2), place
 
 
 @settings(max_examples=40)

@@ -1,7 +1,6 @@
 """The decoder's columns against a slow one that is written here with the standard library only."""
 
 import json
-import math
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise, product
@@ -127,9 +126,11 @@ records = st.fixed_dictionaries(
 @given(st.lists(records, max_size=5))
 def test_columns_and_refusals_equal_those_of_a_slow_decoder(batch):
     positions = range(len(batch))
-    decoded = decode(*batch, partition=[at % 3 for at in positions], kafka_offset=[1000 + at for at in positions])
+    kafka_time = NOW + timedelta(milliseconds=789)
+    places = {"partition": [at % 3 for at in positions], "kafka_offset": [1000 + at for at in positions]}
+    decoded = decode(*batch, kafka_time=kafka_time, **places)
     for region in SPECS:
-        expected = [decode_slowly(it, NOW, at) for at, it in enumerate(batch) if it["region"] == region]
+        expected = [decode_slowly(it, kafka_time, at) for at, it in enumerate(batch) if it["region"] == region]
         got = rows(decoded.incidents.get(region, Incidents.empty()))
         assert got == [row for row in expected if isinstance(row, tuple)]
         refusals = sorted(decoded.rejections.get(region, []), key=lambda refusal: refusal.kafka_offset)
@@ -159,14 +160,6 @@ def test_a_message_is_read_once_unless_an_escape_may_hide_a_doubled_key_which_is
     doubled = [json.dumps(event)[:-1].encode() + b', "lat": 41.7}' for event in events]
     details = {refusal.detail for refusal in decode(*doubled).rejections["riverton"]}
     assert (len(decode(*doubled).rejections["riverton"]), details) == (324, {"key 'lat' appears more than once"})
-
-
-@pytest.mark.parametrize(
-    ("origin", "status", "flags"),
-    [("sensor", "open", 1), ("unknown", "open", 0), ("unknown", "cancelled", 2), ("sensor", "cancelled", 3)],
-)
-def test_what_is_counted_and_what_is_cancelled_is_flagged(origin, status, flags):
-    assert decode({**GOOD, "origin": origin, "status": status}).incidents["riverton"].flags.tolist() == [flags]
 
 
 @pytest.mark.fault("F17", "F18")
@@ -210,13 +203,6 @@ def test_a_kafka_timestamp_ahead_of_the_real_time_is_future(occurred_at, kafka_t
     assert len(decoded.incidents["riverton"]) == (not reasons)
 
 
-def test_without_received_at_kafkas_timestamp_is_taken():
-    kafka_time = NOW + timedelta(milliseconds=789)
-    decoded = decode(GOOD, {**GOOD, "received_at": None}, {**GOOD, "received_at": at(seconds=7)}, kafka_time=kafka_time)
-    expected = [milliseconds(kafka_time), milliseconds(kafka_time), milliseconds(NOW + timedelta(seconds=7))]
-    assert decoded.incidents["riverton"].received_ms.tolist() == expected
-
-
 def test_no_millisecond_is_lost_on_the_way_through_floats():
     times = [NOW + timedelta(milliseconds=late_ms) for late_ms in range(0, 1000, 37)]
     decoded = decode(*({**GOOD, "occurred_at": when, "received_at": when} for when in map(datetime.isoformat, times)))
@@ -230,11 +216,6 @@ def test_a_kafka_timestamp_that_is_no_time_refuses_the_event_and_nothing_else_ha
     [refusal] = decode_messages(messages, SPECS).rejections["riverton"]
     assert refusal.reason in ("future", "late")
     assert refusal.kafka_time_ms == kafka_time_ms
-
-
-def test_no_message_gives_nothing():
-    assert decode().incidents == {}
-    assert decode().rejections == {}
 
 
 @settings(max_examples=40)
@@ -289,10 +270,3 @@ def test_rejections_survive_packing():
     assert list(unpack_rejections(pack_rejections(refused))) == refused
     assert pack_rejections([]) == b""
     assert list(unpack_rejections(b"")) == []
-
-
-def test_the_place_of_an_event_is_only_kept_as_its_cell():
-    assert {field.name for field in fields(Incidents)}.isdisjoint({"lat", "lon"})
-    decoded = decode({**GOOD, "lat": 41.712345, "lon": -87.812345}).incidents["riverton"]
-    [cell] = decoded.cell.tolist()
-    assert math.dist(GRID.polygon(cell)[0], (-87.812345, 41.712345)) < 0.1

@@ -15,7 +15,7 @@ from schemas.covariate import decode_covariates
 from schemas.decode import decode_messages
 from schemas.event import REASONS, AwareTime
 from schemas.limits import MAX_EVENT_BYTES
-from schemas.refusal import Contract, kept_payload, personal_keys, reason_for, region_named
+from schemas.refusal import Contract, kept_payload, personal_keys, reason_for
 from tests.faults.oracle import region_in
 from tests.harness.toy import toy_grid, toy_messages, toy_record, toy_spec
 
@@ -113,12 +113,6 @@ def test_a_message_at_the_border_gets_its_answer_and_its_neighbours_keep_theirs(
         assert accepted == ([0, 2] if reason else [0, 1, 2]), name
 
 
-def test_all_of_them_in_one_slice_get_the_same_answers():
-    decoded = decode(*(value for value, _ in CASES.values()))
-    reasons = {refusal.kafka_offset: refusal.reason for part in decoded.rejections.values() for refusal in part}
-    assert [reasons.get(position) for position in range(len(CASES))] == [reason for _, reason in CASES.values()]
-
-
 BOOKED = {
     "unknown category": (changed(category="flood"), "null_island"),
     "new field": (changed(weather="rain"), "null_island"),
@@ -133,8 +127,12 @@ BOOKED = {
     "another region": (changed(region="atlantis"), ""),
     "events of two regions": (LINE + b"\n" + changed(region="atlantis"), ""),
     "deeper only": (b'{"incident": ' + LINE + b"}", ""),
+    "deeper only, of the largest size": ((b'{"incident": ' + LINE + b"}").ljust(MAX_EVENT_BYTES), ""),
+    "deeper only, too large to be read": ((b'{"incident": ' + LINE + b"}").ljust(MAX_EVENT_BYTES + 1), "null_island"),
+    "cut off, of another region": (changed(region="atlantis")[:-9], ""),
     "region is a list": (changed(region=["null_island"]), ""),
     "region is a number": (changed(region=7), ""),
+    "region in Latin-1": (changed(region="@").replace(b"@", b"\xff"), ""),
     "tombstone": (None, ""),
     "cut off before": (b"{", ""),
     "compressed": (gzip.compress(LINE, mtime=0), ""),
@@ -145,22 +143,6 @@ BOOKED = {
 def test_a_refused_message_is_booked_on_the_region_of_the_roster_that_it_names(name):
     value, region = BOOKED[name]
     assert list(decode(value).rejections) == [region]
-
-
-@pytest.mark.parametrize(
-    ("value", "region"),
-    [
-        (b'{"region": "riverton"}', "riverton"),
-        (b'{"region": "atlantis"}', ""),
-        (b'{"region": "\xff"}', ""),
-        (b'{"region": "riverton", "incident_', "riverton"),
-        (b'{"region": "atlantis", "incident_', ""),
-        (b'{"of": {"region": "riverton"}}'.ljust(MAX_EVENT_BYTES), ""),
-        (b'{"of": {"region": "riverton"}}'.ljust(MAX_EVENT_BYTES + 1), "riverton"),  # it is too large to be read
-    ],
-)
-def test_a_region_is_named_at_the_top_or_in_the_head_of_what_is_no_event(value, region):
-    assert region_named(value, {"riverton"}) == region
 
 
 def test_what_only_the_spec_can_refuse_is_told():

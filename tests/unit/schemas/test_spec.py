@@ -69,13 +69,6 @@ def test_the_samples_artifact_keeps_its_fingerprint_and_the_bytes_of_its_spec():
     assert spec.as_json() == msgspec.json.encode(written["spec"])
 
 
-def test_a_spec_with_outside_series_comes_back_from_its_json():
-    assert msgspec.structs.replace(SPEC, covariates=()).fingerprint() == SPEC.fingerprint()
-    two = tuple(CovariateSeries(name=name, max_age_hours=24) for name in ("wind", "rain"))
-    spec = msgspec.structs.replace(SPEC, covariates=two)
-    assert msgspec.json.decode(spec.as_json(), type=Spec) == spec
-
-
 @pytest.mark.parametrize("names", [("wind", "wind"), tuple(f"s{n}" for n in range(17)), ("No slug",)])
 def test_outside_series_are_few_different_and_have_slugs(names):
     with pytest.raises(DataError, match="covariates"):
