@@ -48,40 +48,56 @@ def incidents(events, clock, first_offset=0):
     return Incidents(**{f.name: np.array(columns[f.name], getattr(empty, f.name).dtype) for f in fields(Incidents)})
 
 
-def recount(batches, history_end_s=0):
-    """The contract in plain Python: one message after another, then a count of what is left."""
-    known, latest, of_history, ledger, beyond_correction = {}, {}, set(), Counter(), []
+def recount(batches, history_end_s=0, repeats_of=lambda live: ()):
+    """The contract in plain Python: the ledger, and what counts.
+
+    An incident is known until its latest time is older than the memory, and then its count is final. Until its own
+    time is older, whether it repeats another follows from all incidents whose ids are not in use again.
+    repeats_of: gives the keys of (key, occurred_s, category, place) that repeat another.
+    """
+    incidents_by_key, ledger, final = {}, Counter(), []
     for as_of, batch in batches:
+        since_s = as_of - 172_800
+        told = []
         for row in zip(*(getattr(batch, f.name).tolist() for f in fields(Incidents)), strict=True):
-            key, revision, occurred, _, cell, category, flags, *_ = row
-            if key in known and latest[key] < as_of - 172_800:
-                beyond_correction.append(known.pop(key))
-                del latest[key]
-                of_history.discard(key)
-            if occurred > as_of + 300:
-                ledger["future"] += 1
+            key, revision, occurred, _, cell, category, flags, place, *_ = row
+            before = incidents_by_key.get(key)
+            if occurred > as_of + 300 or occurred < since_s:
+                ledger["future" if occurred > as_of else "late"] += 1
                 continue
-            if occurred < as_of - 172_800:
-                ledger["late"] += 1
-                continue
-            latest[key] = max(latest.get(key, occurred), occurred)
-            if key in known and revision <= known[key][0]:
+            if before and before["latest"] < since_s:
+                final.append(before)
+                before = None
+            latest = max(occurred, before["latest"] if before else occurred)
+            if before and revision <= before["revision"]:
+                before["latest"] = latest
                 ledger["duplicate"] += 1
-            else:
-                first = key not in known
-                if first and occurred < history_end_s:
-                    of_history.add(key)
-                counts = flags == COUNTED_ORIGIN and key not in of_history
-                known[key] = (revision, occurred, cell, category, counts)
-                if key in of_history or not flags & COUNTED_ORIGIN:
-                    ledger["excluded"] += 1
-                else:
-                    ledger["counted" if first and not flags & CANCELLED else "corrected"] += 1
+                continue
+            of_history = before["of_history"] if before else occurred < history_end_s
+            live = flags == COUNTED_ORIGIN and not of_history
+            incidents_by_key[key] = {
+                **{"key": key, "revision": revision, "occurred": occurred, "cell": cell, "category": category},
+                **{"place": tuple(place), "latest": latest, "of_history": of_history, "live": live, "repeat": False},
+            }
+            excluded = of_history or not flags & COUNTED_ORIGIN
+            outcome = "counted" if before is None and not flags & CANCELLED else "corrected"
+            told.append((key, "excluded" if excluded else outcome))
+        live = [
+            (k, incident["occurred"], incident["category"], incident["place"])
+            for k, incident in incidents_by_key.items()
+            if incident["live"]
+        ]
+        repeats = repeats_of(live)
+        for key, incident in incidents_by_key.items():
+            if incident["occurred"] >= since_s:
+                incident["repeat"] = key in repeats
+        for key, outcome in told:
+            ledger["repeated" if incidents_by_key[key]["repeat"] and outcome != "excluded" else outcome] += 1
     total = defaultdict(int)
-    for _, occurred, cell, category, counts in [*known.values(), *beyond_correction]:
-        if counts:
-            for width in (300, 3600, 86_400):
-                total[width, occurred // width, cell, category] += 1
+    for incident in [*incidents_by_key.values(), *final]:
+        if incident["live"] and not incident["repeat"]:
+            for width in (300, 3600, DAY_S):
+                total[width, incident["occurred"] // width, incident["cell"], incident["category"]] += 1
     return ledger, total
 
 

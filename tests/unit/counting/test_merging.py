@@ -1,8 +1,6 @@
 """Repeated calls in the stream, against a recount that looks at every pair of the calls that are known."""
 
 import math
-from collections import Counter, defaultdict
-from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -11,8 +9,7 @@ from hypothesis import strategies as st
 
 from models.counting.blobs import export_state, restore_state
 from models.counting.count_state import CountState
-from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
-from schemas.spec import DAY_S
+from schemas.incidents import COUNTED_ORIGIN, Incidents
 from tests.harness.toy import toy_spec
 from tests.unit.counting.test_count_state import (
     GONE,
@@ -20,6 +17,7 @@ from tests.unit.counting.test_count_state import (
     assert_same_rings,
     beginning,
     history_ends,
+    recount,
     streams,
     totals,
 )  # fmt: skip
@@ -77,64 +75,12 @@ def repeats_of(calls):
     }
 
 
-def recount(batches, history_end_s=0):
-    """The contract in plain Python: the ledger, and what counts.
-
-    An incident is known until its latest time is older than the memory, and then its count is final. Until its own
-    time is older, whether it repeats another follows from all incidents whose ids are not in use again.
-    """
-    incidents_by_key, ledger, final = {}, Counter(), []
-    for as_of, batch in batches:
-        since_s = as_of - KEEP_S
-        told = []
-        for row in zip(*(getattr(batch, f.name).tolist() for f in fields(Incidents)), strict=True):
-            key, revision, occurred, _, cell, category, flags, place, *_ = row
-            before = incidents_by_key.get(key)
-            if occurred > as_of + 300 or occurred < since_s:
-                ledger["future" if occurred > as_of else "late"] += 1
-                continue
-            if before and before["latest"] < since_s:
-                final.append(before)
-                before = None
-            latest = max(occurred, before["latest"] if before else occurred)
-            if before and revision <= before["revision"]:
-                before["latest"] = latest
-                ledger["duplicate"] += 1
-                continue
-            of_history = before["of_history"] if before else occurred < history_end_s
-            live = flags == COUNTED_ORIGIN and not of_history
-            incidents_by_key[key] = {
-                **{"key": key, "revision": revision, "occurred": occurred, "cell": cell, "category": category},
-                **{"place": tuple(place), "latest": latest, "of_history": of_history, "live": live, "repeat": False},
-            }
-            excluded = of_history or not flags & COUNTED_ORIGIN
-            outcome = "counted" if before is None and not flags & CANCELLED else "corrected"
-            told.append((key, "excluded" if excluded else outcome))
-        live = [
-            (k, incident["occurred"], incident["category"], incident["place"])
-            for k, incident in incidents_by_key.items()
-            if incident["live"]
-        ]
-        repeats = repeats_of(live)
-        for key, incident in incidents_by_key.items():
-            if incident["occurred"] >= since_s:
-                incident["repeat"] = key in repeats
-        for key, outcome in told:
-            ledger["repeated" if incidents_by_key[key]["repeat"] and outcome != "excluded" else outcome] += 1
-    total = defaultdict(int)
-    for incident in [*incidents_by_key.values(), *final]:
-        if incident["live"] and not incident["repeat"]:
-            for width in (300, 3600, DAY_S):
-                total[width, incident["occurred"] // width, incident["cell"], incident["category"]] += 1
-    return ledger, total
-
-
 @settings(max_examples=40, deadline=None)
 @given(streams_of_calls(), history_ends)
 def test_counts_and_ledger_equal_a_recount_of_every_pair(batches, history_end_s):
     state = beginning(history_end_s, SPEC)
     applied = [state.apply(batch, as_of) for as_of, batch in batches]
-    ledger, counts = recount(batches, history_end_s)
+    ledger, counts = recount(batches, history_end_s, repeats_of)
     assert totals(applied) == +ledger
     assert_equal_to(state, counts)
 
