@@ -72,21 +72,6 @@ def test_an_artifact_in_a_folder_of_another_name_refuses_under_that_name(artifac
     assert (answer.region, answer.outcome) == ("lakeside", "unknown_category")
 
 
-def test_every_bad_example_is_refused_for_its_reason(foreseen):
-    examples = sorted((EXAMPLES / "bad").glob("*.json"))
-    answers = foreseen(*(example.read_bytes() for example in examples))
-    assert [(answer.is_refused, bool(answer.detail)) for answer in answers] == [(True, True)] * len(examples)
-    reasons = {example.stem: example.stem.partition("--")[0] for example in examples}
-    assert dict(zip(reasons, (answer.outcome for answer in answers), strict=True)) == reasons
-
-
-def test_no_good_example_is_refused(foreseen):
-    for example in sorted((EXAMPLES / "good").glob("*.json")):
-        [answer] = foreseen(example.read_bytes())
-        assert not answer.is_refused, (example.stem, answer.detail)
-        assert (answer.outcome == "excluded") == ("not_counted" in example.stem), example.stem
-
-
 def test_messages_meet_those_before_them(foreseen):
     answers = foreseen(
         CALL,

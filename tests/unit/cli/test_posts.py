@@ -18,6 +18,7 @@ from models.readiness.plan import plans_of
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import ArtifactError, DataError, SettingsError
 from schemas.spec import DAY_S
+from tests.harness.small_town import LAYOUT
 from tests.harness.toy import (
     iso,
     publish_artifact,
@@ -32,7 +33,6 @@ from tests.harness.toy import (
 GRID = toy_grid(4, 12)
 START_S, DAYS, LATER = 1_600_000_000 // DAY_S * DAY_S, 60, 60  # LATER: days that the artifact does not know
 CUTOFF_S = START_S + DAYS * DAY_S
-LAYOUT = "time=when,lat=lat,lon=lon,category=kind,timezone=UTC"
 
 
 def middle(cell):

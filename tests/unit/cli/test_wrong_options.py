@@ -6,8 +6,9 @@ from typer.testing import CliRunner
 import models.__main__
 import streaming.__main__
 from schemas.errors import ArtifactError, DataError, SettingsError
+from tests.harness.small_town import LAYOUT
 
-TOWN = ("--layout", "time=when,lat=lat,lon=lon,category=kind,timezone=UTC", "--region", "town")
+TOWN = ("--layout", LAYOUT, "--region", "town")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from models.training.outside_series import YEARS_AHEAD, holiday_days
 from models.training.regions import RegionTask
 from models.training.train_region import prepare, train_region
 from schemas.errors import DataError
+from tests.harness.small_town import LAYOUT
 from tests.harness.toy import publish_artifact, toy_constants, toy_network, toy_spec
 
 pytestmark = pytest.mark.usefixtures("quick_training")
@@ -83,8 +84,7 @@ def test_a_training_learns_a_holiday_and_one_that_is_like_it_keeps_them(tmp_path
             rows.append(f"{day}T{hour:02d}:30,{lat:.4f},{lon:.4f},ems")
     data = tmp_path / "town.csv"
     data.write_text("\n".join(rows), encoding="utf-8")
-    layout = "time=when,lat=lat,lon=lon,category=kind,timezone=UTC"
-    task = RegionTask(region="town", data=str(data), layout=layout, holidays="US", step_minutes=720, epochs=1)
+    task = RegionTask(region="town", data=str(data), layout=LAYOUT, holidays="US", step_minutes=720, epochs=1)
     folder, results = train_region(prepare(task), tmp_path / "artifacts", report=lambda what, share: None)
     artifact = read_artifact(folder)
     assert {day for day in days_off if day < 18_500} < set(artifact.constants.holidays.astype(int))
