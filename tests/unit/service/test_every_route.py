@@ -160,5 +160,7 @@ def test_it_refuses_stale_scores_to_who_requires_current_ones(base, token, path,
 def test_it_counts_for_the_rate_of_its_caller_and_of_no_other(slow, path, method):
     address, tokens = slow
     hasty, patient = Client(address, next(tokens)), Client(address, next(tokens))
-    assert [ask(hasty, path, method)[0].status for _ in range(2)] == [200, 429]
+    first, second = (ask(hasty, path, method)[0] for _ in range(2))
+    assert (first.status, second.status, second.headers["Content-Type"]) == (200, 429, "application/problem+json")
+    assert 990 < int(second.headers["Retry-After"]) <= 1001  # seconds until it may come again
     assert ask(patient, path, method)[0].status == 200

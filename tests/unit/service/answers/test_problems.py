@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.harness.service import Client, running, toy_service
+from tests.unit.service.answers.test_ogc import ITEMS
 
 
 @pytest.mark.parametrize(
@@ -20,10 +21,16 @@ from tests.harness.service import Client, running, toy_service
         ("/v1/regions/riverton/cells/here", 422),
         ("/v1/regions/../../etc/passwd/scores", 404),
         ("/v1/nothing", 404),
-        ("/ogc/collections/riverton.all.1h/items?limit=0", 400),
-        ("/ogc/collections/riverton.all.1h/items?bbox=1,2,3", 400),
-        ("/ogc/collections/riverton.all.1h/items?datetime=yesterday", 400),
+        (f"{ITEMS}?limit=0", 400),
+        (f"{ITEMS}?offset=-1", 400),
+        (f"{ITEMS}?bbox=0,10,1,5", 400),
+        (f"{ITEMS}?bbox=0,0,1,99", 400),
+        (f"{ITEMS}?datetime=yesterday", 400),
+        (f"{ITEMS}?datetime=2026-02-30T00:00:00Z", 400),
         ("/ogc/collections/riverton.all.9h", 404),
+        ("/ogc/collections/riverton.all.9h/items", 404),
+        (f"{ITEMS}/nope", 404),
+        (f"{ITEMS}/r099c000", 404),
     ],
 )
 def test_a_question_that_cannot_be_answered_is_a_problem(client, path, status):

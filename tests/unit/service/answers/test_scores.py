@@ -95,8 +95,6 @@ def test_scores_for_a_time_ahead_of_this_clock_are_not_current(client, clock, mo
 def test_an_etag_saves_the_body_until_the_frame_is_another_or_has_become_stale(client, clock, monkeypatch):
     path = "/v1/regions/riverton/scores"
     tag = client.get(path).headers["ETag"]
-    again = client.get(path, If_None_Match=tag)
-    assert (again.status, again.data, again.headers["ETag"]) == (304, b"", tag)
     assert client.get(path, If_None_Match=f'{tag.removeprefix("W/")}, "x"').status == 304
     tags = {client.get(f"{path}?format={fmt}").headers["ETag"] for fmt in ("json", "geojson", "csv")}
     assert len(tags) == 3
@@ -147,8 +145,6 @@ def test_a_cell_says_what_made_its_score(client, views):
     assert len(said["scores"]) == 9
     (chosen,) = [score for score in said["scores"] if (score["category"], score["horizon"]) == ("theft", "4h")]
     assert chosen["rank"] == 1
-    factors = np.array([factor["factor"] for factor in chosen["factors"]], np.float32)
-    assert factors.tobytes() == frame.attribution[0, 0, 1].tobytes()
     assert all(score["factors"] is None for score in said["scores"] if score["category"] == "all")
     outside = [score for score in said["scores"] if score["rank"] is None]
     assert all(score["factors"] is None for score in outside)
