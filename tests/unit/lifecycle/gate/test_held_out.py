@@ -141,23 +141,23 @@ def test_an_outside_series_that_is_missing_in_half_of_the_span_is_said_and_in_mo
     assert refused.value.message == "; ".join(said[1:])
 
 
-def test_one_that_fits_may_be_tried():
-    assert faults(observed=100, champion=100.0, challenger=98.0) == []
-
-
-def test_one_that_knows_as_little_of_a_change_as_the_champion_is_not_tried():
-    assert faults(observed=130, champion=100.0, challenger=101.0) == ["observed over expected is 1.29 in ems"]
-    assert faults(observed=75, champion=100.0, challenger=99.0) == ["observed over expected is 0.76 in ems"]
-
-
-def test_one_that_is_off_and_further_than_the_champion_is_not_tried():
-    assert faults(observed=112, champion=104.0, challenger=100.0) == ["observed over expected is 1.12 in ems"]
-
-
-def test_chance_in_a_small_category_keeps_none_out():
-    assert faults(observed=5, champion=4.1, challenger=4.2) == []  # 140 incidents: 1.19, and the champion 1.22
-    assert faults(observed=5, champion=4.1, challenger=4.1) == []
-    assert faults(observed=5, champion=3.72, challenger=3.72) == ["observed over expected is 1.34 in ems"]
+@pytest.mark.parametrize(
+    ("observed", "champion", "challenger", "off"),
+    [
+        (100, 100.0, 98.0, None),
+        (130, 100.0, 101.0, 1.29),  # it knows as little of a change as the champion
+        (75, 100.0, 99.0, 0.76),
+        (112, 104.0, 100.0, 1.12),  # further off than the champion
+        (5, 4.1, 4.2, None),  # chance: 140 incidents, 1.19, and the champion 1.22
+        (5, 4.1, 4.1, None),
+        (5, 3.72, 3.72, 1.34),
+    ],
+)
+def test_one_that_is_off_by_more_than_chance_and_no_less_than_the_champion_is_not_tried(
+    observed, champion, challenger, off
+):
+    said = [f"observed over expected is {off} in ems"] if off else []
+    assert faults(observed=observed, champion=champion, challenger=challenger) == said
 
 
 def test_a_category_with_few_incidents_does_not_hide_the_next_one():

@@ -113,14 +113,6 @@ def test_skill_is_gone_on_the_day_that_says_so():
     assert len(reasons_of([*good, awful])) == 1
 
 
-def test_the_ratio_is_that_of_the_sums():
-    (region, ems, fire) = drift_of(days(30, level=1.3))
-    came = sum(day.observed["ems"] for day in days(30, level=1.3))
-    assert ems.ratio == pytest.approx(came / (30 * 200))
-    assert region.low < region.ratio < region.high
-    assert not fire.is_outside
-
-
 def followed(count, gain, *, seed=0):
     """Days on which following gained so much, nats an incident, give or take 0.01."""
     random = np.random.default_rng(seed)

@@ -97,12 +97,3 @@ def test_sync_takes_nothing_that_the_registry_has_changed(desk, name):
         desk.sync()
     assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=first)
     assert champion_of(desk.artifacts, "toyville").version == first
-
-
-def test_a_challenger_that_is_spoilt_is_left_out_and_the_champion_comes_all_the_same(desk):
-    first, second = registered(desk, 2)
-    desk.promote(first)
-    desk.promote(second, "challenger")
-    (desk.folder / "registry" / "toyville" / second / "card.md").write_text("other")
-    done = desk.sync()
-    assert (done.pointer, done.fault is None) == (Pointer(champion=first), False)
