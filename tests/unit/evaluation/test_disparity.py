@@ -65,16 +65,6 @@ def test_without_a_bias_the_interval_covers_1(biased):
     assert np.mean([ratio.high - ratio.low for ratio in ratios]) < 0.15
 
 
-def test_permuted_labels_give_1():
-    truth, random = np.random.default_rng(2).gamma(2.0, 1.0, (GRID.cells, 1)), np.random.default_rng(3)
-    counts, found = drawn(truth, days=30), []
-    for _ in range(30):
-        labels = dict(enumerate(np.array(["a", "b", "c"])[random.permutation(GRID.cells) % 3].tolist()))
-        rows = rows_of({"24h": tally_of(Groups.of(labels, GRID), truth, counts)}, ["fire"])
-        found += [(row.figures.exposure.value, row.figures.observed_over_expected.value) for row in rows]
-    assert np.mean(found, axis=0) == pytest.approx([1, 1], abs=0.1)
-
-
 def test_each_figure_is_that_of_a_plain_count():
     random = np.random.default_rng(4)
     truth = random.gamma(2.0, 1.0, (GRID.cells, 1))

@@ -155,15 +155,6 @@ def test_totals_and_test_sums_are_the_published_ones(published):
     assert sums == {"theft": 16_187, "battery": 11_509, "assault": 4_426, "criminal_damage": 6_904}
 
 
-def test_cells_are_the_published_ones(published):
-    """Figures that another way to cut the cells would change."""
-    counts = published.cube.counts
-    assert counts.max() == 104
-    assert [round(100 * float((block == 0).mean()), 1) for block in blocks(counts)] == [73.6, 73.1, 74.3]
-    training = blocks(counts)[0]
-    assert (training.sum(axis=(0, 2)) > 0).sum() == 94
-
-
 def test_steps_are_chicagos_days_with_the_changes_of_its_clock(published):
     cube, zone = published.cube, ZoneInfo("America/Chicago")
     assert len(cube.starts_s) == len(cube) + 1

@@ -17,8 +17,8 @@ from schemas.errors import DataError
 from tests.harness.small_cube import in_runs
 
 SIZES = (0.05, 0.5, 2.7, 20.5, 300.0, 1e4, 1e6)
-MEANS = np.array([1e-4, 1e-3, 0.03, 0.5, 3.0, 30.0])
-COUNTS = np.array([0, 1, 2, 5, 40], np.int32)
+MEANS = np.array([1e-4, 1e-3, 0.03, 0.5, 3.0, 30.0, 300.0])
+COUNTS = np.array([0, 1, 2, 5, 40, 400], np.int32)
 R = np.array([0.6, 50.0])
 DISPERSION = Dispersion.quadratic(R)
 NAMES = ("fire", "ems")

@@ -159,17 +159,6 @@ def test_the_map_of_all_days_is_mixed_in_and_the_regions_level_stays(counts, old
     np.testing.assert_allclose(rate.sum(axis=0), today.sum(axis=0), rtol=1e-6, atol=1e-6)
 
 
-def test_a_cell_that_fell_silent_keeps_a_rate_above_its_neighbours():
-    spec, counts = spec_of(3, 3), np.full((9, 2), 5.0)
-    counts[4] = 0
-    older = np.full((9, 2), 50.0)
-    older[4] = 900
-    constants = constants_of(mean_per_day=np.array([1.0, 1.0]))
-    assert (cell_rate(counts, 100.0, constants, spec)[4] < 0.02).all()
-    rate = mixed_cell_rate(counts, 100.0, counts + older, 0.5, constants, spec)
-    assert (rate[4] > 2 * np.delete(rate, 4, axis=0).max(axis=0)).all()
-
-
 def test_each_category_has_a_shrinkage_of_its_own():
     spec, counts = spec_of(2, 3), np.random.default_rng(0).integers(0, 9, (6, 2)).astype(np.float64)
     both = cell_rate(counts, 50.0, constants_of(shrink_days=np.array([2.0, 640.0])), spec)

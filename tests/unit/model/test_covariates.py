@@ -98,19 +98,6 @@ def test_the_book_knows_at_every_moment_what_a_search_of_all_messages_finds(draw
         assert (book.values["hour"] >= at_s // HOUR).all()
 
 
-@given(rows, st.integers(0, 3 * HOUR), st.randoms())
-def test_the_book_is_the_same_in_any_order_and_batching(drawn, moment, random):
-    at_s, sent = BASE * HOUR + moment, values_of(*drawn)
-    shuffled = list(range(len(sent)))
-    random.shuffle(shuffled)
-    once, one_by_one = CovariateBook(), CovariateBook()
-    once.add(sent, at_s)
-    for position in shuffled:
-        one_by_one.add(sent[position : position + 1], at_s)
-    np.testing.assert_array_equal(once.values, one_by_one.values)
-    assert not once.add(once.values, at_s).any()  # all of it is known
-
-
 def test_what_is_held_and_what_is_not():
     book = CovariateBook()
     book.add(values_of((0, 0, 0, 5.0)), BASE * HOUR)

@@ -72,13 +72,3 @@ def test_the_network_is_a_regression_and_a_perceptron_within_a_limit():
     residual = VALUES @ state["linear.weight"].T + state["offset.weight"] + curved
     np.testing.assert_allclose(residual_of(VALUES, made), 2 * np.tanh(residual / 2), rtol=1e-4, atol=1e-5)
     assert list(RiskNetwork().warm_starts(*[torch.zeros(1)] * 4)) == []
-
-
-def test_categories_are_told_apart():
-    learned = network()
-    with torch.no_grad():
-        learned.category.weight[1] = 1.0
-        learned.leave.weight.fill_(0.1)
-    same = np.repeat(VALUES[:, :1], CATEGORIES, axis=1)
-    scores = score(same, learned, CONSTANTS, SPEC)
-    assert (scores.expected[:, 0] != scores.expected[:, 1]).all()

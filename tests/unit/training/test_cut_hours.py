@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lifecycle.archive.from_file import file_days
 from lifecycle.archive.table import ArchiveTable
-from lifecycle.gate.shadow_day import ShadowHour, shadow_path
+from lifecycle.gate.shadow_day import shadow_path
 from lifecycle.retraining.challenger import due_reasons
 from models.artifact.artifact import read_artifact
 from models.dispersion import Dispersion
@@ -24,6 +24,7 @@ from models.training.replay import IncidentHistory
 from models.training.train_region import prepare, train_region
 from schemas.errors import DataError
 from schemas.spec import DAY_S
+from tests.harness.judged import judged_hour
 from tests.harness.small_task import plan_of, small_task
 from tests.harness.small_town import LAYOUT, START_S, write_town
 from tests.harness.toy import toy_artifact, toy_spec, toy_table
@@ -156,14 +157,8 @@ def test_a_trigger_does_not_fire_for_hours_of_a_silent_feed(tmp_path):
     silent, lines = {hour for hour in range(30 * 24) if hour % 24 < 8}, []
     for number in range(30 * 24):
         observed = {name: 0 if number in silent else int(random.poisson(30)) for name in spec.categories}
-        lines.append(
-            ShadowHour(
-                tick_s=START_S + number * HOUR, horizon="1h", champion_version=champion.version, challenger_version="",
-                values=100, champion=100.0, challenger=100.0, baseline=101.0, observed=observed,
-                champion_expected=dict.fromkeys(spec.categories, 30.0),
-                challenger_expected=dict.fromkeys(spec.categories, 30.0),
-            )
-        )  # fmt: skip
+        versions = {"champion_version": champion.version, "challenger_version": ""}
+        lines.append(judged_hour(START_S + number * HOUR, observed=observed, **versions))
     path = shadow_path(tmp_path, spec.region)
     path.parent.mkdir()
     path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))

@@ -213,23 +213,6 @@ def test_what_the_history_holds_is_not_counted_again_when_the_topic_tells_it(noi
     assert state.apply(since, past.cutoff_s + DAY).outcomes["counted"] == len(sent)
 
 
-def test_nothing_after_a_moment_can_change_its_features(noise):
-    past = noise.past
-    moment = START + 60 * DAY + 12_345
-    until = past.incidents.select(np.arange(past.position(moment)))
-    part = IncidentHistory(
-        spec=past.spec,
-        incidents=until,
-        calls=until,
-        first_s=past.first_s,
-        cutoff_s=moment,
-        cut_hours=past.cut_hours,
-    )
-    engine = FeatureEngine(past.spec, noise.constants)
-    whole, cut = (engine.compute(Replay(history).lead_to(moment)).values for history in (past, part))
-    assert whole.tobytes() == cut.tobytes()
-
-
 def test_the_artifact_and_its_card_say_what_was_measured(swinging, tmp_path):
     file_rows = [RowCount(what="bad time", rows=3, decision="left out", example="row 7 'noon'")]
     card = card_text(swinging, layout="made", file_rows=file_rows)
