@@ -1,6 +1,5 @@
 """Marks and Kafka's promises, with clients that keep them or do not: what is sent is stored, what is read is kept."""
 
-from collections import namedtuple
 from threading import Event
 
 import pytest
@@ -8,10 +7,9 @@ import pytest
 from schemas.feedback import decode_feedback
 from streaming.feedback import store
 from streaming.topics.client import KafkaConnection
-from tests.unit.feedback.test_marks import GOOD, encoded
+from tests.unit.feedback.test_marks import GOOD, Record, encoded
 
 KAFKA = KafkaConnection("nowhere:9092")
-Record = namedtuple("Record", "value partition offset timestamp")
 
 
 class Producer:

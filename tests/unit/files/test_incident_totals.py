@@ -11,7 +11,6 @@ from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
 from models.files.repeated_calls import merge_repeated
 from models.local_time import local_from_utc
-from schemas.errors import DataError
 from schemas.grid import Grid
 from streaming.rehearse.sample import SAMPLE
 
@@ -86,21 +85,13 @@ def test_within_a_category_montgomery_repeats_mostly_traffic(montgomery):
     assert left.repeated_calls == 3_589
 
 
-def planted(table, places, lat, lon):
-    return np.append(table.lat_deg, np.full(places, lat)), np.append(table.lon_deg, np.full(places, lon))
-
-
 def test_montgomerys_strays_and_a_place_in_the_gulf_of_guinea_make_no_large_grid(montgomery):
     county = in_county(montgomery)
     tight = Grid.around(montgomery.lat_deg[county], montgomery.lon_deg[county], cell_m=1000)
     for places in (0, 1):
-        grid = Grid.around(*planted(montgomery, places, 0.0, 0.0), cell_m=1000)
+        lat_deg, lon_deg = (np.append(of, np.zeros(places)) for of in (montgomery.lat_deg, montgomery.lon_deg))
+        grid = Grid.around(lat_deg, lon_deg, cell_m=1000)
         assert max(abs(grid.rows - tight.rows), abs(grid.cols - tight.cols)) <= 1
         _, inside = grid.locate(montgomery.lat_deg, montgomery.lon_deg)
         assert not inside[~county].any()
         assert inside.mean() > 0.999
-
-
-def test_more_strays_than_the_trim_takes_are_refused(montgomery):
-    with pytest.raises(DataError, match="at most 999 a side"):
-        Grid.around(*planted(montgomery, 1_000, 30.3, -95.6), cell_m=1000)

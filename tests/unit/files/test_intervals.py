@@ -1,13 +1,12 @@
 """Incidents of which only an interval is known: a time that is drawn lies in it, and every second is as likely."""
 
-from datetime import UTC, datetime
-
 import numpy as np
 import pytest
 
 from models.files.incident_files import draw_within, read_incidents
 from models.files.layouts import parse_layout
 from schemas.errors import DataError
+from tests.unit.files.test_incident_files import utc
 
 HOUR = 3600
 LAYOUT = parse_layout("start=from,end=to,lat=y,lon=x,category=kind,timezone=UTC")
@@ -17,10 +16,6 @@ def read(tmp_path, text):
     path = tmp_path / "t.csv"
     path.write_text(text, encoding="utf-8")
     return read_incidents(path, LAYOUT)
-
-
-def utc(text):
-    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
 
 
 def intervals(*pairs):

@@ -24,7 +24,6 @@ from streaming.flow.rows import FIELDS, ScoredRow, Summary
 from streaming.roster.roster import load_artifact
 from tests.harness import batch as harness
 from tests.harness.batch import Rows
-from tests.harness.memory_sink import MemorySink
 from tests.harness.plain_lines import plain_risks, plain_tops, plain_unusual
 from tests.harness.points import points_in
 from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
@@ -109,19 +108,6 @@ def test_every_point_is_stored_as_a_plain_encoder_writes_it_and_the_ledgers_are_
     [one] = published
     assert one.points == len(stored_lines(stub_store))
     assert list(one.views) == sorted(row["region"] for row in rows)
-
-
-def test_a_sink_of_one_writer_gets_the_same_points_and_only_the_changed_ones_of_a_repeated_minute(
-    publisher_to, folders
-):
-    rows = [row_of(folders[region], CUTOFF_S + 60, np.random.default_rng(1)) for region in REGIONS]
-    sink = MemorySink()
-    publisher = publisher_to(sink)
-    for number in range(2):
-        publisher(Rows(*rows), number)
-    whole, _, repeated, _ = sink.writes
-    assert Counter(whole.decode().splitlines()) == Counter(plain_points(rows))
-    assert {line.split(b",")[0] for line in repeated.splitlines()} == {b"top", b"unusual"}
 
 
 @pytest.mark.fault("F27")

@@ -41,18 +41,6 @@ def test_only_a_frame_of_a_whole_hour_is_kept(outcomes, tmp_path, after_s):
     assert [path.stem for path in (tmp_path / "outcomes" / "toyville").iterdir()] == [str(HOUR_S)]
 
 
-def test_a_forecast_is_kept_until_its_last_horizon_was_judged_for_the_last_time(outcomes, tmp_path):
-    """A day's horizon ends 24 hours later; its last reports are judged 25 hours after that, by a judge who may stand
-    still for three days.
-    """
-    (folder,) = (tmp_path / "artifacts" / "toyville").iterdir()
-    path = tmp_path / "outcomes" / "toyville" / f"{HOUR_S}.npz"
-    assert (max(SPEC.horizons_s), SPEC.late_limit_s) == (24 * 3600, 24 * 3600)
-    for hours, is_kept in ((49, True), (121, True), (124, False)):
-        outcomes.keep(frame(SPEC, HOUR_S + hours * 3600, np.random.default_rng(1)), str(folder))
-        assert path.exists() is is_kept
-
-
 @pytest.mark.parametrize(
     ("before_s", "after_s", "begins"),
     [(-60, 0, True), (-1, 3600, True), (0, 0, False), (0, 60, False), (-60, 60, False), (-120, -60, False)],

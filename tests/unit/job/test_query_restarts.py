@@ -1,18 +1,15 @@
 """The query is started again within the job: what the one before left of an unfinished batch is removed first."""
 
-from contextlib import nullcontext
 from threading import Event
-from types import SimpleNamespace
 
 import pytest
 
 from schemas.errors import CheckpointError
 from streaming.disk.guard import CheckpointGuard, verify_checkpoint
-from streaming.job.job import Job, Outside
-from streaming.job.query_starts import ClockSetBack, RestartPauses
+from streaming.job.query_starts import ClockSetBack
 from streaming.topics.admin import Topic
 from tests.harness.checkpoint import commit
-from tests.harness.memory_sink import MemorySink
+from tests.unit.job.test_store_away import job_of
 
 
 @pytest.fixture
@@ -40,24 +37,7 @@ def run(settings):
                 raise ClockSetBack("the clock of this machine was set back by 3600 s")
             return True
 
-        outside = Outside(
-            spark=nullcontext,
-            read=None,
-            topic=SimpleNamespace(watched=nullcontext, verify=verify),
-            dead_letters=None,
-            sink=MemorySink(),
-        )
-        job = Job(
-            checkpoint=settings.checkpoint,
-            spark_state="",
-            outside=outside,
-            dataflow=SimpleNamespace(start=start),
-            publisher=SimpleNamespace(end_minute=lambda: None),
-            supervisor=SimpleNamespace(roster=SimpleNamespace(look=lambda now_s: None), supervise=supervise),
-            watchdog=SimpleNamespace(watching=nullcontext),
-            pauses=RestartPauses(1.0),
-        )
-        assert job.run(Event())
+        assert job_of(settings.checkpoint, supervise, verify=verify, start=start, longest_s=1.0).run(Event())
         return found
 
     return go

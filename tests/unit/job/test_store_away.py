@@ -27,12 +27,27 @@ class AwaySink(MemorySink):
             raise AWAY
 
 
+def job_of(checkpoint, supervise, *, sink=None, verify=lambda stop: True, start=lambda *_: None, longest_s=600.0):
+    """A job without Kafka and Spark. supervise: what becomes of each query."""
+    topic = SimpleNamespace(watched=nullcontext, verify=verify)
+    return Job(
+        checkpoint=checkpoint,
+        spark_state="",
+        outside=Outside(spark=nullcontext, read=None, topic=topic, dead_letters=None, sink=sink or MemorySink()),
+        dataflow=SimpleNamespace(start=start),
+        publisher=SimpleNamespace(batches=0, end_minute=lambda: None),
+        supervisor=SimpleNamespace(roster=SimpleNamespace(look=lambda now_s: None), supervise=supervise),
+        watchdog=SimpleNamespace(watching=nullcontext),
+        pauses=RestartPauses(longest_s),
+    )
+
+
 @pytest.fixture
 def job(settings, monkeypatch):
-    """job(sink, ends): one without Kafka and Spark. ends: what its queries raise, one after the other."""
+    """job(sink, ends): ends: what its queries raise, one after the other."""
     monkeypatch.setattr(job_module, "_ASK_STORE_EVERY_S", 0)
 
-    def make(sink, ends=(), longest_s=600.0):
+    def make(sink, ends=(), **options):
         ends = list(ends)
 
         def supervise(query, stop):
@@ -40,17 +55,7 @@ def job(settings, monkeypatch):
                 raise ends.pop(0)
             return True
 
-        topic = SimpleNamespace(watched=nullcontext, verify=lambda stop: True)
-        return Job(
-            checkpoint=settings.checkpoint,
-            spark_state="",
-            outside=Outside(spark=nullcontext, read=None, topic=topic, dead_letters=None, sink=sink),
-            dataflow=SimpleNamespace(start=lambda session, publish: None),
-            publisher=SimpleNamespace(batches=0, end_minute=lambda: None),
-            supervisor=SimpleNamespace(roster=SimpleNamespace(look=lambda now_s: None), supervise=supervise),
-            watchdog=SimpleNamespace(watching=nullcontext),
-            pauses=RestartPauses(longest_s),
-        )
+        return job_of(settings.checkpoint, supervise, sink=sink, **options)
 
     return make
 

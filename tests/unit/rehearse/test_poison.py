@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from schemas.decode import decode_messages
-from schemas.event import REASONS, Event
+from schemas.event import REASONS
 from streaming.rehearse.poison import poison_messages, template_event
 from tests.harness.toy import toy_grid, toy_messages, toy_spec
 
@@ -36,7 +36,3 @@ def test_the_list_is_long_names_each_kind_once_and_covers_every_reason():
     assert len(POISONS) >= 45
     assert len({poison.name for poison in POISONS}) == len(POISONS)
     assert {poison.reason for poison in POISONS} == set(REASONS)
-
-
-def test_the_template_is_an_event():
-    assert msgspec.json.decode(msgspec.json.encode(TEMPLATE), type=Event) == TEMPLATE

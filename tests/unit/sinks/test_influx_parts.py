@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import PipelineError, SinkRefused, SinkUnavailable
+from schemas.errors import SinkRefused, SinkUnavailable
 from streaming.sinks.influx import WRITERS
 from tests.unit.sinks.test_influx_answers import answer, logged, sink_for
 
@@ -98,15 +98,3 @@ def test_points_beyond_the_retention_are_counted_over_all_parts(stub_store, sink
     message = "partial write: dropped 3 points outside retention policy of duration 720h0m0s dropped=3"
     stub_store.answers.extend([answer(422, message)] * MANY)
     assert sink.write_all(parts_of({f"r{number}": 5 for number in range(MANY)})).dropped == 3 * MANY
-
-
-@pytest.mark.fault("F30")
-def test_a_part_that_cannot_be_made_fails_the_write(stub_store, sink):
-    def broken():
-        raise PipelineError("chicago, cell r001c001: expected=nan", remedy="go back")
-
-    parts = parts_of({f"r{number}": 1 for number in range(MANY)}) | {"chicago": broken}
-    with pytest.raises(PipelineError, match="chicago"):
-        sink.write_all(parts)
-    with pytest.raises(PipelineError, match="write whole lines"):
-        sink.write_all({"chicago": lambda: b"half a line"})

@@ -37,14 +37,6 @@ def test_a_wait_beyond_the_time_limit_ends_the_write_at_once(stub_store, sink, w
     assert waits == []
 
 
-def test_a_silent_store_is_given_up_in_time(stub_store):
-    stub_store.answers.extend(["hang"] * 5)
-    sink = sink_for(stub_store, write_timeout_s=0.1)
-    with pytest.raises(SinkUnavailable, match=r"ReadTimeout.*given up after 1 tries within 0\.1 s"):
-        sink.write(LINES)
-    sink.close()
-
-
 @pytest.fixture
 def patience(monkeypatch):
     """Seconds for which each answer would have been waited; the first time its end comes at once."""

@@ -88,10 +88,6 @@ def test_a_job_that_stores_batches_is_ready():
             "the ledger of lakeside, riverton does not balance: report this, do not rely on the counts",
         ),
         ({"last_batch": StoredBatch(17, ago(75))}, "no batch has been stored for 75 s"),
-        (
-            {"regions": {"riverton": RegionHealth(as_of=ago(240), age_s=240)}},
-            "the scores of riverton are for 2026-11-25 02:10:00Z, 4 min ago",
-        ),
         ({"phase": "stopped", "exit_code": 0}, "stopped"),
         ({"phase": "failed", "exit_code": 6, "error": "store said no"}, "failed with exit code 6: store said no"),
     ],
