@@ -1,23 +1,17 @@
 """A command of the fork server is a process like any other."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from tests.harness.fork_server import ROOT
 
 PROGRAM = """
-import os, signal, sys, time
+import os, sys
 print(__name__, sys.argv[1:], os.getcwd(), sorted(os.environ), os.getpgid(0) == os.getpid(), sys.stdin.read())
 print("told", file=sys.stderr)
-if "wait" in sys.argv:
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(9))
-    sys.stdout.flush()
-    time.sleep(60)
 sys.exit({"seven": 7, "words": "why"}.get(sys.argv[1]))
 """
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LC_CTYPE": "C.UTF-8", "RISK_OF_THE_TEST": "ä"}
@@ -41,20 +35,6 @@ def test_it_gives_what_a_real_process_gives(commands, folder, words):
     forked = commands.run("program_of_the_test", *words, cwd=folder, env=ENVIRONMENT)
     alone = real("program_of_the_test", *words, cwd=folder)
     assert (forked.returncode, forked.stdout, forked.stderr) == (alone.returncode, alone.stdout, alone.stderr)
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 9), (signal.SIGTERM, -15), (signal.SIGKILL, -9)])
-def test_a_signal_reaches_it_and_its_group(commands, folder, number, code):
-    with (folder / "said").open("wb") as said:
-        process = commands.popen(
-            "program_of_the_test", "wait", cwd=folder, env=ENVIRONMENT, out=(said, said), process_group=0
-        )
-    while "wait" not in (folder / "said").read_text():
-        assert process.poll() is None
-        time.sleep(0.01)
-    assert "True" in (folder / "said").read_text()
-    os.killpg(process.pid, number)
-    assert process.wait(30) == process.poll() == code
 
 
 @pytest.mark.parametrize("words", [("health",), ("check", "no file")])
