@@ -7,12 +7,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from lifecycle.__main__ import app as lifecycle_app
-from models.__main__ import app as models_app
-from service.__main__ import app as service_app
-from streaming.__main__ import app
 from streaming.job.jars import CONNECTOR, jar_options
 from streaming.settings import Settings
+from tests.contracts.test_readme import PROGRAMS
 from tests.harness.compose_file import OUR_SERVICES, ROOT, SERVICES, arguments
 from tests.harness.processes import run, run_python
 
@@ -41,8 +38,7 @@ def test_a_command_exists_and_takes_its_arguments(name):
     if program == "generator":  # of Grafana's pages: it takes a folder
         assert len(words) == 1
         return
-    programs = {"streaming": app, "models": models_app, "lifecycle": lifecycle_app, "service": service_app}
-    command = typer.main.get_command(programs[program]).commands[words[0]]
+    command = typer.main.get_command(PROGRAMS[program]).commands[words[0]]
     command.make_context(words[0], words[1:])
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.dead_letter import encode_dead_letter
 from schemas.incidents import Rejection
-from tests.contracts.test_readme import fault_in_name
+from tests.contracts.test_readme import FENCE, code_in, fault_in_name
 from tests.harness import processes
 from tests.harness.compose_file import ROOT, SERVICES, read_compose, tool
 
@@ -21,7 +21,6 @@ PAGES = (
     "docs/how-to/containers.md",
     "deploy/demo.env",
 )
-FENCE = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 TAKE_A_VALUE = {"--env", "--entrypoint", "--volume", "--since", "--env-file"}
 OF_A_SERVICE = {"run", "exec", "logs", "start", "stop", "restart", "up"}
 EVERY_SERVICE = {*SERVICES, *read_compose("deploy/registry.yaml")["services"]}
@@ -34,10 +33,7 @@ def page(name):
 
 def compose_commands(text):
     """The words after each `docker compose` in fences, inline code and comments of a page."""
-    lines = [line for _, block in FENCE.findall(text) for line in block.replace("\\\n", " ").splitlines()]
-    lines += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCE.sub("", text))]
-    lines += re.findall(r"^# .*?(docker compose .*)$", text, re.MULTILINE)
-    for line in lines:
+    for line in [*code_in(text), *re.findall(r"^# .*?(docker compose .*)$", text, re.MULTILINE)]:
         if found := re.search(r"\bdocker compose (.+)", line):
             yield shlex.split(re.split(r" (?:\||&&|<|>) ", found[1])[0].rstrip(" .;,)"), comments=True)
 
@@ -68,19 +64,6 @@ def fault(words):
     if verb == "run" and rest[0] in ("archive", "retrain", "registry"):
         return fault_in_name([], "python -m lifecycle", rest[1:])
     return None
-
-
-def test_the_check_finds_what_is_wrong():
-    assert fault(shlex.split("run --rm --no-deps scorer checkpoint --reset latest")) is None
-    for line, word in {
-        "-f compose.yaml -f compose.gpu.yaml up": "-f",
-        "--env-file deploy/no.env up": "env-file",
-        "fly": "fly",
-        "exec scores ls": "scores",
-        "run --rm scorer helth": "helth",
-        "run --rm registry promot mycity": "promot",
-    }.items():
-        assert word in fault(shlex.split(line))
 
 
 @pytest.mark.parametrize("name", PAGES)

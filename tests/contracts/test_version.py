@@ -2,28 +2,20 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from lifecycle.__main__ import app as lifecycle_app
-from models.__main__ import app as models_app
 from schemas import DISTRIBUTION, product_version
-from service.__main__ import app as service_app
 from service.app import document
-from streaming.__main__ import app as streaming_app
+from tests.contracts.test_readme import PROGRAMS, ROOT
 
-ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TAGGED = ("compose.yaml", "compose.gpu.yaml", "deploy/cluster.yaml", "docs/how-to/operations.md")
 
 
 def test_what_is_installed_has_the_projects_name_and_version():
     assert (DISTRIBUTION, product_version()) == (PROJECT["name"], PROJECT["version"]), "run `.ci/setup`"
-
-
-PROGRAMS = {"streaming": streaming_app, "models": models_app, "lifecycle": lifecycle_app, "service": service_app}
 
 
 @pytest.mark.parametrize("app", PROGRAMS.values(), ids=PROGRAMS)

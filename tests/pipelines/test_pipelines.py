@@ -7,9 +7,7 @@ import sys
 import pytest
 import yaml
 
-from lifecycle.__main__ import app as lifecycle_app
-from models.__main__ import app as models_app
-from tests.contracts.test_readme import fault_in_arguments, fault_in_targets
+from tests.contracts.test_readme import PROGRAMS, fault_in_arguments, fault_in_targets
 from tests.harness.compose_file import ROOT
 from tests.harness.pipelines import GITLAB, JENKINS, WORKFLOWS, github_jobs, gitlab_jobs, jenkins_stages, shell_lines
 from tests.harness.processes import run
@@ -166,7 +164,7 @@ def test_a_step_of_the_model_runs_commands_that_exist_and_keeps_each_word_whole(
     programs = ["models" if words[0] == "evaluate" else "lifecycle" for words in AS_A_STEP[name]]
     assert commands == [["-m", program, *words] for program, words in zip(programs, AS_A_STEP[name], strict=True)]
     for program, words in zip(programs, AS_A_STEP[name], strict=True):
-        assert fault_in_arguments(models_app if program == "models" else lifecycle_app, words) is None
+        assert fault_in_arguments(PROGRAMS[program], words) is None
 
 
 def test_a_file_of_tasks_is_learned_from(step):
