@@ -20,7 +20,6 @@ from models.feature_lists import (
 )
 from models.features import feature_names
 from models.neighbours import ring_sum
-from schemas.frame import ATTRIBUTION_GROUPS
 from tests.harness.toy import toy_grid
 
 GRID = toy_grid(3, 4)
@@ -68,14 +67,6 @@ def test_every_feature_is_pure_finite_and_inside_its_declared_range(name, declar
             assert (declared.low <= column).all()
             assert (column <= declared.high).all()
         assert pickle.dumps(read) == before, "a feature must not change what it reads"
-
-
-@pytest.mark.parametrize(("name", "declared"), EVERY)
-def test_every_feature_is_described_and_belongs_to_a_group(name, declared):
-    assert declared.unit
-    assert declared.meaning
-    assert declared.group in ATTRIBUTION_GROUPS
-    assert {group_of(column) for column in declared.names} == {declared.group}
 
 
 def test_names_differ_and_follow_the_lists():

@@ -27,14 +27,11 @@ from schemas.frame import RiskFrame
 from service import app as service_app
 from streaming.flow.rows import FIELDS
 from streaming.flow.score import score_features
-from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines
-from streaming.sinks.open import SINKS, open_sink
 from tests.contracts.test_extend_page import python_below
-from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.harness.small_task import evaluated
-from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_spec
+from tests.harness.toy import publish_artifact, toy_constants, toy_spec
 
 AS_OF_S = 1_700_000_060
 THE_MODEL = """
@@ -93,19 +90,6 @@ def outside(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
     return write
-
-
-def test_a_sink_is_a_module_and_an_entry(outside, monkeypatch, tmp_path):
-    outside("folder_sink", python_below("A sink"))
-    monkeypatch.setitem(SINKS, "folder", "folder_sink:FolderSink.of")
-    published = []
-    sink = open_sink(Settings.from_environment({"RISK_SINK": f"folder:{tmp_path / 'scores'}"}))
-    publisher = publisher_to(sink, tmp_path, top_k=2, watchers=[published.append])
-    publisher(Rows(scored_row(toy_artifact(tmp_path / "artifacts", toy_spec()), AS_OF_S)), 0)
-    lines = b"".join(stored.read_bytes() for stored in sorted((tmp_path / "scores").iterdir()))
-    assert lines.startswith(risk_lines(published[0].frames["toyville"]))
-    assert published[0].points == lines.count(b"\n")
-    assert {line.split(b",")[0] for line in lines.splitlines()} == {b"risk", b"top", b"unusual", b"pipeline"}
 
 
 @pytest.fixture

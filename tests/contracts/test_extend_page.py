@@ -52,10 +52,6 @@ def test_the_sink_keeps_every_promise_of_a_sink(promise, folder_sink):
     promise(folder_sink)
 
 
-def test_the_promises_of_a_sink_are_found():
-    assert len(PROMISES) >= 7
-
-
 def test_eleven_writes_are_read_back_in_their_order(folder_sink):
     sink, stored = folder_sink
     lines = [b"a x=%d %d\n" % (number, number) for number in range(11)]

@@ -6,7 +6,6 @@ import pytest
 
 from schemas.errors import PipelineError
 from streaming.settings import Settings
-from streaming.sinks.contract import Sink
 from streaming.sinks.open import SINKS, open_sink
 
 MEMORY = {"memory": "tests.harness.memory_sink:MemorySink"}  # the fake, which is held to the same contract
@@ -44,10 +43,8 @@ def opened(request, monkeypatch):
         yield sink, lambda: stored(sink)
 
 
-def test_it_has_the_methods_of_a_sink_and_no_trouble(opened):
-    sink: Sink = opened[0]
-    assert {"check", "write", "write_all", "close"} <= set(dir(sink))
-    assert sink.trouble == ""
+def test_it_has_no_trouble_at_first(opened):
+    assert opened[0].trouble == ""
 
 
 def test_lines_are_stored_whole_and_in_order_when_write_returns(opened):
