@@ -88,16 +88,20 @@ def test_no_message_is_older_than_the_job_takes(plan, now_s):
     assert plan.occurred_s.min() > now_s - 2 * DAY_S
 
 
-def test_the_demo_alone_lets_anybody_look_at_grafana():
+def test_the_demo_alone_lets_anybody_look_at_grafana_and_shares_nothing_with_an_operators_own_services():
     assert variables(SERVICES["grafana"])["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
     demo = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / "deploy" / "demo.env").read_text(encoding="utf-8"), re.MULTILINE))
-    grafana = variables(read_compose(**demo)["services"]["grafana"])
+    of_demo = read_compose(**demo)
+    grafana = variables(of_demo["services"]["grafana"])
     assert (grafana["GF_AUTH_ANONYMOUS_ENABLED"], grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"]) == ("true", "Viewer")
     assert demo["COMPOSE_PROFILES"] == "demo"
-    assert {one["file"] for one in read_compose(**demo)["secrets"].values()}.isdisjoint(
-        one["file"] for one in COMPOSE["secrets"].values()
-    )
+    for own in (
+        lambda found: {one["file"] for one in found["secrets"].values()},
+        lambda found: {one["image"] for one in found["services"].values() if "build" in one},
+    ):
+        assert own(of_demo).isdisjoint(own(COMPOSE))
     assert demo["COMPOSE_PROJECT_NAME"] != COMPOSE["name"]  # `down --volumes` of the one must not reach the other's
+    assert not any(COMPOSE["volumes"].values()), "a volume with a name of its own belongs to both"
     in_the_demo_alone = {name for name, service in SERVICES.items() if service.get("profiles") == ["demo"]}
     assert in_the_demo_alone == {"demo-artifact", "replay", "welcome"}
 

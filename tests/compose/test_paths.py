@@ -4,15 +4,17 @@ What the images of others read stands here as their documentation gives it; none
 """
 
 import re
+from pathlib import Path
 
 import pytest
-import yaml
 
 from generator.files import LIVE_MAP
+from streaming.cli.cells import DASHBOARDS
+from streaming.maps.outlines import ALL_REGIONS, lines_name
 from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, mounts, variables
+from tests.harness.pages import FILES, MAP, provisioned
 
-SOURCES = yaml.safe_load((ROOT / "grafana-provisioning" / "datasources" / "influxdb.yaml").read_text())
-DATASOURCE = SOURCES["datasources"][0]
+(DATASOURCE,) = provisioned("datasources/influxdb.yaml")["datasources"]
 
 
 def place(service, path):
@@ -33,6 +35,13 @@ def place(service, path):
 
 def value(service, name):
     return variables(SERVICES[service])[name]
+
+
+def test_grafanas_settings_name_only_secrets_that_it_is_given_and_no_variable():
+    settings = "\n".join(content.decode() for name, content in FILES.items() if name.endswith(".yaml"))
+    named = {place("grafana", path)[1] for path in re.findall(r"\$__file\{([^}]+)\}", settings)}
+    assert named == {"grafana_alert_webhook", "grafana_influx_token"}
+    assert not re.findall(r"\$__env|\$\{?[A-Z]", settings)
 
 
 def test_each_token_is_made_where_its_one_reader_looks_for_it():
@@ -69,6 +78,7 @@ def test_a_variable_of_an_image_names_the_secret_that_it_is_for(service, name, s
         ("influxdb", "DOCKER_INFLUXDB_INIT_BUCKET", value("scorer", "INFLUXDB_V2_BUCKET")),
         ("influxdb-setup", "INFLUX_HOST", value("scorer", "INFLUXDB_V2_URL")),
         ("grafana", "GF_PANELS_ENABLE_ALPHA", "true"),
+        ("grafana", "GF_SERVER_ROOT_URL", "http://127.0.0.1:3000"),  # of links in notifications
     ],
 )
 def test_a_variable_of_an_image_has_the_value_that_the_others_count_on(service, name, wanted):
@@ -77,6 +87,7 @@ def test_a_variable_of_an_image_has_the_value_that_the_others_count_on(service, 
 
 def test_grafana_asks_the_store_that_the_scorer_writes_to():
     assert DATASOURCE["url"] == value("scorer", "INFLUXDB_V2_URL") == "http://influxdb:8086"
+    assert DATASOURCE["jsonData"]["dbName"] == value("scorer", "INFLUXDB_V2_BUCKET")
 
 
 # Where each image keeps what must outlive its container.
@@ -104,10 +115,17 @@ def test_a_health_check_asks_a_port_that_its_service_listens_on():
     assert f":{published.rsplit(':', 1)[1]}/" in SERVICES["grafana"]["healthcheck"]["test"][-1]
 
 
-def test_the_cells_that_grafana_serves_are_those_that_are_made():
+def test_the_cells_and_the_first_page_that_grafana_serves_are_those_that_are_made():
     command = SERVICES["cells"]["command"]
     folder, live_map = (command[command.index(option) + 1] for option in ("--out", "--live-map"))
-    assert place("cells", folder) == place("grafana", "/usr/share/grafana/public/cells")
+    served = "/usr/share/grafana/public/cells"
+    assert place("cells", folder) == place("grafana", served)
+    sources = {layer["config"]["src"] for layer in MAP["options"]["layers"] if "src" in layer["config"]}
+    assert sources == {f"public/cells/{name}" for name in ("${region}.geojson", lines_name("${region}"), ALL_REGIONS)}
+    home = Path(value("grafana", "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"))
+    assert home == Path(served, DASHBOARDS, Path(live_map).name)
+    providers = provisioned("dashboards/provider.yaml")["providers"]
+    assert str(home.parent) in {provider["options"]["path"] for provider in providers}
     (pages,) = SERVICES["pages"]["command"]
     assert place("pages", pages) == place("grafana", "/etc/grafana/provisioning") == ("pages", "")
     assert place("cells", live_map) == ("pages", LIVE_MAP)

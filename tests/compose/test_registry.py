@@ -12,9 +12,7 @@ MLFLOW = FILE["services"]["mlflow"]
 
 
 def test_the_rules_of_every_service_hold():
-    rules.test_an_image_has_a_full_version(MLFLOW)
-    rules.test_a_service_has_limits_and_no_rights_beyond_its_own(MLFLOW)
-    rules.test_logs_are_rotated(MLFLOW)
+    rules.test_a_service_has_a_full_version_limits_and_no_rights_beyond_its_own(MLFLOW)
     rules.test_no_variable_holds_a_secret(MLFLOW)
     assert "ports" not in MLFLOW
 

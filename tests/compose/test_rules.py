@@ -22,12 +22,10 @@ def seconds(text):
 
 
 @each_service
-def test_an_image_has_a_full_version(service):
+def test_a_service_has_a_full_version_limits_and_no_rights_beyond_its_own(service):
     assert re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+", service["image"])
-
-
-@each_service
-def test_a_service_has_limits_and_no_rights_beyond_its_own(service):
+    assert set(service["logging"]["options"]) == {"max-size", "max-file"}
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
@@ -35,16 +33,6 @@ def test_a_service_has_limits_and_no_rights_beyond_its_own(service):
     assert not {"privileged", "cap_add", "pid", "ipc", "devices"} & set(service)
     assert service.get("network_mode") in (None, "none")
     assert all(source != "/var/run/docker.sock" for source, *_ in mounts(service))
-
-
-@each_service
-def test_logs_are_rotated(service):
-    assert set(service["logging"]["options"]) == {"max-size", "max-file"}
-
-
-@each_service
-def test_ports_are_open_on_this_machine_only(service):
-    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
 def test_the_store_reaches_no_other_network_and_is_reached_by_those_alone_that_need_it():

@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 
 from schemas import product_version
-from tests.harness.compose_file import ROOT, SERVICES, tool
+from tests.harness.compose_file import ROOT, tool
 from tests.harness.processes import run
 
 pytestmark = pytest.mark.package
@@ -48,23 +48,6 @@ def config(*options):
     return json.loads(ran.stdout)
 
 
-def test_docker_compose_starts_the_demo_with_its_own_services_and_without_it_none_of_them(monkeypatch):
-    monkeypatch.delenv("COMPOSE_PROFILES", raising=False)
-    always = {name for name, service in SERVICES.items() if not service.get("profiles")}
-    demo = {name for name, service in SERVICES.items() if service.get("profiles") == ["demo"]}
-    assert set(docker_compose("config", "--services").stdout.split()) == always
-    with_demo = docker_compose("--env-file", "deploy/demo.env", "config", "--services")
-    assert set(with_demo.stdout.split()) == always | demo
-
-
-def test_the_demo_shares_no_volume_with_an_operators_own_services(monkeypatch):
-    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
-    configs = config(), config("--env-file", "deploy/demo.env")
-    names = [{volume["name"] for volume in found["volumes"].values()} for found in configs]
-    assert all(names)
-    assert not names[0] & names[1]
-
-
 @pytest.mark.parametrize("name", MORE)
 def test_the_line_for_env_in_a_files_head_makes_compose_take_the_file(monkeypatch, tmp_path, name):
     lines = re.findall(r"^#   ([A-Z_]+=\S+)$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
@@ -97,15 +80,6 @@ def test_the_digests_are_of_every_image_that_is_pulled_and_of_the_versions_that_
     ((base, context),) = pinned["services"]["scorer"]["build"]["additional_contexts"].items()
     assert re.fullmatch(rf"docker-image://{re.escape(base)}@sha256:[0-9a-f]{{64}}", context)
     assert f"FROM {base} AS base" in (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8")
-
-
-def test_the_demo_builds_and_starts_an_image_of_its_own(monkeypatch):
-    monkeypatch.delenv("SCORER_IMAGE")
-    images = [
-        {service["image"] for service in config(*options)["services"].values() if "build" in service}
-        for options in ((), ("--env-file", "deploy/demo.env"))
-    ]
-    assert not images[0] & images[1]
 
 
 def test_a_gpu_without_an_image_of_its_own_is_refused(monkeypatch):
