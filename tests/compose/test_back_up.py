@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.harness.compose_file import ROOT
-from tests.harness.processes import run
+from tests.harness.processes import run, stand_in
 
 DOCKER = """#!/bin/sh
 echo "$*" >> {log}
@@ -41,15 +41,14 @@ AS_NO_ROOT = ("setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_overri
 @pytest.fixture
 def script(tmp_path):
     """Runs a script in a folder with secrets: the process, and what it asked of docker."""
-    log, program, folder = tmp_path / "log", tmp_path / "docker", tmp_path / "product"
+    log, folder = tmp_path / "log", tmp_path / "product"
     (folder / "secrets").mkdir(parents=True)
     (folder / "secrets" / "token").write_text("token")
 
     def ran(name, fails="nothing", before=(), engine=""):
-        program.write_text(engine or DOCKER.format(log=log, fails=fails))
-        program.chmod(0o755)
+        path = stand_in("docker", tmp_path / "bin", engine or DOCKER.format(log=log, fails=fails))
         log.write_text("")
-        environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+        environment = os.environ | {"PATH": path}
         process = run(*before, "/bin/sh", ROOT / "deploy" / name, cwd=folder, env=environment)
         return process, log.read_text().splitlines()
 

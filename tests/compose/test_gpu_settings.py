@@ -3,7 +3,6 @@
 Not run here: a GPU, NVIDIA's container toolkit.
 """
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from tests.harness.cluster import cluster_environment
 from tests.harness.compose_file import ROOT, mounts, read_compose
-from tests.harness.processes import run, run_python
+from tests.harness.processes import run, run_python, stand_in
 
 SCORER = read_compose("compose.gpu.yaml")["services"]["scorer"]
 SMI = """#!/bin/sh
@@ -39,11 +38,7 @@ session.stop()
 
 @pytest.fixture
 def smi(tmp_path):
-    program = tmp_path / "bin" / "nvidia-smi"
-    program.parent.mkdir()
-    program.write_text(SMI)
-    program.chmod(0o755)
-    return f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    return stand_in("nvidia-smi", tmp_path / "bin", SMI)
 
 
 @pytest.mark.parametrize(

@@ -68,16 +68,6 @@ def arguments(service):
     return (words[3], *service["command"])
 
 
-def stand_in(name, folder):
-    """`folder` with tests/harness/fake_NAME.py as the program NAME, as a search path in front of the usual one."""
-    program = folder / name
-    folder.mkdir()
-    source = (ROOT / "tests" / "harness" / f"fake_{name}.py").read_text(encoding="utf-8")
-    program.write_text(source.replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1))
-    program.chmod(0o755)
-    return f"{folder}{os.pathsep}{os.environ['PATH']}"
-
-
 def tool(name):
     """Path of a command, that of this Python environment first; None when there is none."""
     return shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))

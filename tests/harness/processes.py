@@ -1,5 +1,6 @@
 """Programs that run to their end."""
 
+import os
 import subprocess
 import sys
 
@@ -14,3 +15,11 @@ def run(*command, timeout=300, **options):
 
 def run_python(*arguments, **options):
     return run(sys.executable, *arguments, **options)
+
+
+def stand_in(name, folder, source):
+    """`folder` with a program NAME of this source, as a search path in front of the usual one."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(source)
+    (folder / name).chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"

@@ -1,7 +1,6 @@
 """deploy/image.sh with a stand-in for docker: what it asks Docker to do, and when it refuses the image."""
 
 import json
-import os
 import re
 import shutil
 import tomllib
@@ -11,7 +10,7 @@ import pytest
 
 from tests.harness.compose_file import ROOT
 from tests.harness.git_folder import commit_all, git
-from tests.harness.processes import run
+from tests.harness.processes import run, stand_in
 
 pytestmark = pytest.mark.package
 
@@ -45,12 +44,9 @@ def image(checkout, tmp_path):
     """Gives `image(*words, says, **environment)`: the process, and each call of docker as words."""
 
     def ran(*words, says=f"{PROJECT['name']} {PROJECT['version']}", **environment):
-        log, programs = tmp_path / "log", tmp_path / "programs"
-        programs.mkdir(exist_ok=True)
+        log = tmp_path / "log"
         log.write_text("")
-        (programs / "docker").write_text(DOCKER.format(log=log, says=says))
-        (programs / "docker").chmod(0o755)
-        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        path = stand_in("docker", tmp_path / "programs", DOCKER.format(log=log, says=says))
         done = run("/bin/sh", "deploy/image.sh", *words, cwd=checkout, env={"PATH": path, **environment})
         return done, [call.splitlines() for call in log.read_text().split("--\n") if call.strip()]
 
