@@ -35,6 +35,7 @@ SHOWN_BY = {
     "tests/stack/test_stores.py": "part",
     "tests/spark/": "part",
     "tests/spark/test_device.py::test_a_device_that_is_lost": "pure",
+    "tests/spark/test_device.py::test_a_damaged_network": "pure",
     "tests/unit/disk/test_between_processes.py": "part",
     "tests/unit/sinks/test_influx_answers.py": "part",
     "tests/unit/sinks/test_influx_tls.py": "part",

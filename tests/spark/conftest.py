@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import torch
 
-from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.local_time import DAY_BLOCKS, HOURS
 from schemas.spec import DAY_S, Spec
@@ -19,8 +17,9 @@ from streaming.job.session import start_session
 from streaming.settings import Settings
 from tests.harness.file_job import FileJob
 from tests.harness.random_world import HISTORY_END_S, MERGE, REGIONS, START_S, random_batches
+from tests.harness.region import opinionated
 from tests.harness.region_bench import Bench, empty_history
-from tests.harness.toy import CREATED, publish_artifact, toy_constants, toy_grid, toy_network, toy_spec
+from tests.harness.toy import CREATED, publish_artifact, toy_constants, toy_grid, toy_spec
 
 MORE_BATCHES = 12
 
@@ -33,28 +32,7 @@ def region_spec(region, **changes):
     return toy_spec(**{"region": region, "timezone": "America/Chicago", "grid": grid, **changes})
 
 
-def random_network(spec, seed):
-    """A network that changes every score a little."""
-    torch.manual_seed(seed)
-    network = toy_network(spec)
-    torch.nn.init.normal_(network.leave.weight, std=0.2)
-    torch.nn.init.normal_(network.category.weight, std=0.2)
-    return network
-
-
-def exciting_network(spec):
-    """A network that adds log(1 + incidents of the cell's newest hour), squashed, and nothing to a quiet cell."""
-    network = toy_network(spec)
-    for parameter in network.parameters():
-        torch.nn.init.zeros_(parameter)
-    with torch.no_grad():
-        network.enter.weight[0, spec.features.index("cell_1h")] = 1
-        network.middle.weight[0, 0] = 1
-        network.leave.weight[:, 0] = 1
-    return network
-
-
-def publish_swinging(artifacts: Path, spec: Spec, *, history: CountState, network=None, created=CREATED) -> Path:
+def publish_swinging(artifacts, spec, *, history, seed=1, network=None, created=CREATED) -> Path:
     """An artifact whose baseline differs by hour, day and cell; its network is drawn when none is given."""
     categories = len(spec.categories)
     constants = toy_constants(
@@ -66,8 +44,10 @@ def publish_swinging(artifacts: Path, spec: Spec, *, history: CountState, networ
         dispersion=Dispersion.quadratic(np.full((categories, len(spec.horizons_s)), 2.0)),
         first_day=np.array(float(history.as_of_s // DAY_S - 30)),
     )
-    parts = {"spec": spec, "constants": constants, "network": network or random_network(spec, 1), "history": history}
-    return publish_artifact(artifacts, **parts, created=created)
+    network = network or opinionated(spec, seed=seed)
+    return publish_artifact(
+        artifacts, spec=spec, constants=constants, network=network, history=history, created=created
+    )
 
 
 @pytest.fixture(scope="session")
@@ -76,14 +56,8 @@ def toy() -> Callable[..., Spec]:
 
 
 @pytest.fixture(scope="session")
-def networks():
-    """Makers of networks: `random(spec, seed)` and `exciting(spec)`."""
-    return {"random": random_network, "exciting": exciting_network}
-
-
-@pytest.fixture(scope="session")
 def publish() -> Callable[..., Path]:
-    """publish(artifacts, spec, history=, network=, created=) -> the artifact's folder."""
+    """publish(artifacts, spec, history=, seed= of its network or network=, created=) -> the artifact's folder."""
     return publish_swinging
 
 
@@ -119,7 +93,7 @@ def world(toy):
 
 
 @pytest.fixture(scope="session")
-def random_job(new_job, world, networks, publish):
+def random_job(new_job, world, publish):
     """random_job(name, sink=): a job whose two regions have random networks, and one of them a history."""
 
     def make(name, **fields):
@@ -128,7 +102,7 @@ def random_job(new_job, world, networks, publish):
             history = empty_history(spec, START_S)
             if HISTORY_END_S[spec.region]:
                 history.levels["day"].add(np.full(50, START_S - 9 * DAY_S), np.arange(50) % 7, 1)
-            publish(job.artifacts, spec, network=networks["random"](spec, 3), history=history)
+            publish(job.artifacts, spec, seed=3, history=history)
         return job
 
     return make

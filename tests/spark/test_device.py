@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from models.artifact.manifest import WEIGHTS
 from models.features import FeatureEngine
 from models.networks.residual import ResidualNetwork
 from schemas.errors import ArtifactError
@@ -120,25 +121,40 @@ def lost(*_, **__):
     raise RuntimeError("CUDA error: device-side assert triggered")
 
 
-@pytest.mark.fault("F37")
-@pytest.mark.parametrize("lost_in", [(torch.nn.Module, "to"), (ResidualNetwork, "forward")], ids=["to", "forward"])
-def test_a_device_that_is_lost_leaves_the_baseline_and_the_score_says_so(lost_in, tmp_path, toy, publish, monkeypatch):
-    spec = toy("riverton")
-    folder = publish(tmp_path, spec, history=empty_history(spec))
+def features_of(folder):
     artifact = load_artifact(str(folder))
-    features = FeatureEngine(spec, artifact.constants).compute(artifact.history()).values.tobytes()
-    monkeypatch.setattr(*lost_in, lost)
+    return FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values.tobytes()
+
+
+def assert_the_baseline_scores(folder, features, why):
     (rows,) = score_stage(None)(iter([columns_of(folder, features)]))
     (row,) = rows.itertuples()
-    assert row.model == "baseline:RuntimeError"
+    assert row.model == f"baseline:{why}"
     assert row.expected == row.usual
 
 
-def test_a_challenger_that_cannot_be_read_gives_no_scores_and_a_champion_that_cannot_ends_the_job(
-    tmp_path, toy, publish
-):
-    spec = toy("riverton")
-    folder = publish(tmp_path, spec, history=empty_history(spec))
+@pytest.fixture
+def folder(tmp_path, toy, publish):
+    """Of an artifact with a network that changes scores."""
+    return publish(tmp_path, toy("riverton"), history=empty_history(toy("riverton")))
+
+
+@pytest.mark.fault("F37")
+@pytest.mark.parametrize("lost_in", [(torch.nn.Module, "to"), (ResidualNetwork, "forward")], ids=["to", "forward"])
+def test_a_device_that_is_lost_leaves_the_baseline_and_the_score_says_so(lost_in, folder, monkeypatch):
+    features = features_of(folder)
+    monkeypatch.setattr(*lost_in, lost)
+    assert_the_baseline_scores(folder, features, "RuntimeError")
+
+
+@pytest.mark.fault("F30")
+def test_a_damaged_network_leaves_the_baseline_and_the_score_says_so(folder):
+    weights = folder / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    assert_the_baseline_scores(folder, features_of(folder), "network unusable")
+
+
+def test_a_challenger_that_cannot_be_read_gives_no_scores_and_a_champion_that_cannot_ends_the_job(folder):
     (folder / "baseline.npz").write_bytes(b"rubbish")
     (rows,) = score_stage(None)(iter([columns_of(folder, b"features", is_challenger=True)]))
     assert rows.isna().all(axis=None)

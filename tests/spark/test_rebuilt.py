@@ -14,14 +14,14 @@ from tests.harness.toy import toy_messages
 
 @pytest.mark.fault("F41")
 def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_and_a_restart(
-    random_job, world, networks, publish, monkeypatch
+    random_job, world, publish, monkeypatch
 ):
     specs, batches = world
     job = random_job("logged")
     job.run_through(batches[:4])
     spec = specs["lakeside"]
     history = load_artifact(str(next((job.artifacts / "lakeside").iterdir()))).history()
-    publish(job.artifacts, spec, created="20260202T000000Z", network=networks["random"](spec, 8), history=history)
+    publish(job.artifacts, spec, created="20260202T000000Z", seed=8, history=history)
     job.run_through(batches[4:])
 
     checkpoint = job.settings.checkpoint

@@ -15,13 +15,13 @@ NOW = 1_700_000_000
 
 
 @pytest.fixture
-def desk(new_job, toy, networks, publish):
+def desk(new_job, toy, publish):
     """A job with its desk: three versions with other networks are registered, and the first one scores."""
     job, spec = new_job(), toy("riverton")
     desk = Desk("folder", job.folder)
     desk.job, desk.spec = job, spec
     for day in (1, 2, 3):
-        parts = {"network": networks["random"](spec, day), "history": empty_history(spec, NOW)}
+        parts = {"seed": day, "history": empty_history(spec, NOW)}
         desk.register(publish(desk.made, spec, created=f"2026010{day}T000000Z", **parts).name, "riverton")
     return desk
 
