@@ -4,26 +4,21 @@ No Kafka, Spark or process. It serves to show the oracle what is right, so that 
 """
 
 import json
-from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from models.all_categories import stored_views
 from models.counting.closed_horizons import horizons_closed_between
 from models.features import FeatureEngine
-from models.scoring import score
 from schemas.dead_letter import encode_dead_letter
 from schemas.decode import decode_messages
-from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
 from schemas.left_behind.closed_counts import ClosedCounts
-from streaming.flow.follow import Followed
 from streaming.flow.intake import take_in
-from streaming.flow.ledger import add_up
+from streaming.flow.ledger import add_up, balanced_ledger
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.pipeline_point import PipelinePoint
-from streaming.flow.rows import FIELDS
-from streaming.flow.score import places_of
+from streaming.flow.score import scored_frame
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 from tests.faults.frame_rules import TOP
 from tests.faults.oracle import recount
@@ -76,7 +71,6 @@ class _Job:
     def __init__(self, artifact, store, letters, outcomes):
         self.artifact, self.store, self.letters, self.outcomes = artifact, store, letters, outcomes
         self.state, self.engine = artifact.history(), FeatureEngine(artifact.spec, artifact.constants)
-        self.network = artifact.network()
         self.totals, self.unassigned, self.judged_s = {}, {}, None
 
     def take(self, part):
@@ -89,7 +83,7 @@ class _Job:
         consumed = len(incidents) + len(refused)
         _, rejections, ledger = take_in(self.state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
         self.totals = add_up(self.totals, ledger)
-        frame = self._frame()
+        frame = scored_frame(str(self.artifact.folder), self.engine.compute(self.state), self.state.as_of_s)
         views = stored_views(frame, self.artifact.constants)
         scores = b"".join(risk_lines(view) + top_lines(view, TOP) for view in views) + unusual_lines(frame)
         self.store.take(scores + self._outcomes() + _pipeline(spec.region, frame, self.totals))
@@ -97,30 +91,13 @@ class _Job:
         self.letters += _letters(rejections, spec.region)
         if others := decoded.rejections.get("", []):
             self.letters += _letters(others, None)
-            reasons = Counter(f"rejected_{refusal.reason}" for refusal in others)
-            none = dict.fromkeys(("counted", "corrected", "duplicate", "repeated", "excluded"), 0)
-            here = {"consumed": len(others), **none, "rejected": len(others), **reasons}
-            self.unassigned = add_up(self.unassigned, here)
+            self.unassigned = add_up(self.unassigned, balanced_ledger(len(others), {}, others))
             self.store.take(_pipeline("", frame, self.unassigned))
 
     def _outcomes(self):
         closed = [] if self.judged_s is None else horizons_closed_between(self.state, self.judged_s)
         self.judged_s = self.state.as_of_s
         return self.outcomes.points(self.artifact.spec, [ClosedCounts.of(horizon) for horizon in closed])
-
-    def _frame(self):
-        features = self.engine.compute(self.state)
-        artifact = self.artifact
-        scores = score(features.values.astype("<f4"), self.network, artifact.constants, artifact.spec)
-        return RiskFrame(
-            spec=artifact.spec,
-            as_of_s=self.state.as_of_s,
-            model=artifact.version,
-            observed_1h=features.observed_1h,
-            support=features.support,
-            unusual=places_of(artifact, features.recent, scores, self.state.tick_s, Followed()),
-            **{name: getattr(scores, name) for name in FIELDS},
-        )
 
 
 def _pipeline(region, frame, totals):

@@ -16,18 +16,14 @@ from models.features import FeatureEngine
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
 from models.measures.outcomes import Forecast
-from models.network import RiskNetwork
-from models.scoring import score
 from models.training.replay import IncidentHistory, Replay
 from schemas.event import REASONS
 from schemas.frame import RiskFrame
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import DAY_S, HOUR_S
-from streaming.flow.follow import Followed
 from streaming.flow.outcomes import closed_points
 from streaming.flow.pipeline_point import PipelinePoint
-from streaming.flow.rows import FIELDS
-from streaming.flow.score import places_of
+from streaming.flow.score import scored_frame
 from streaming.rehearse.sample import ARTIFACTS, REGION, SAMPLE
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 from tests.harness.grafana_world import OURS
@@ -44,7 +40,6 @@ class World:
     past: IncidentHistory
     replay: Replay
     engine: FeatureEngine
-    network: RiskNetwork | None
 
     @property
     def now_s(self) -> int:
@@ -52,18 +47,7 @@ class World:
 
     def frame(self, as_of_s: int) -> RiskFrame:
         """Scores with all that happened before `as_of_s`; only forward in time."""
-        features = self.engine.compute(self.replay.lead_to(as_of_s))
-        spec, constants = self.artifact.spec, self.artifact.constants
-        scores = score(features.values, self.network, constants, spec)
-        return RiskFrame(
-            spec=spec,
-            as_of_s=as_of_s,
-            model=self.artifact.version,
-            observed_1h=features.observed_1h,
-            support=features.support,
-            unusual=places_of(self.artifact, features.recent, scores, as_of_s - as_of_s % spec.tick_s, Followed()),
-            **{name: getattr(scores, name) for name in FIELDS},
-        )
+        return scored_frame(str(self.artifact.folder), self.engine.compute(self.replay.lead_to(as_of_s)), as_of_s)
 
     def outcomes(self, frame: RiskFrame) -> bytes:
         """The points of a forecast made on the hour, of its horizons that have closed by now."""
@@ -81,21 +65,13 @@ class World:
 
     def pipeline(self, as_of_s: int) -> bytes:
         counted = self.past.position(as_of_s)
-        totals = {
-            "consumed": counted,
-            "counted": counted,
-            "corrected": 0,
-            "duplicate": 0,
-            "repeated": 0,
-            "excluded": 0,
-            "rejected": 0,
-        }
+        none = ("corrected", "duplicate", "repeated", "excluded", "rejected", *(f"rejected_{one}" for one in REASONS))
         newest_s = int(self.past.incidents.occurred_s[counted - 1])
         point = PipelinePoint(
             region=REGION,
             tick_s=as_of_s - as_of_s % 60,
             as_of_s=as_of_s,
-            totals=totals | dict.fromkeys((f"rejected_{reason}" for reason in REASONS), 0),
+            totals={"consumed": counted, "counted": counted} | dict.fromkeys(none, 0),
             newest_event_s=newest_s,
             model=self.artifact.version,
         )
@@ -112,7 +88,6 @@ def open_world() -> World:
         past=past,
         replay=Replay(past, state=artifact.history()),
         engine=FeatureEngine(artifact.spec, artifact.constants),
-        network=artifact.network(),
     )
 
 

@@ -3,7 +3,6 @@
 It needs other versions of packages than the product, so uv runs it in an environment of its own.
 """
 
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from streaming.rehearse.broker import free_port
 
 MOTO = "moto[s3,server]==5.2.5"
 UV = Path(sys.executable).with_name("uv")
@@ -56,9 +57,7 @@ def object_store(folder: Path) -> Iterator[ObjectStore]:
     fetched = subprocess.run([*words, "--help"], capture_output=True, text=True, check=False)
     if fetched.returncode:
         pytest.skip(f"moto could not be fetched: {fetched.stderr[-300:]}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (
         (folder / "moto.log").open("w") as log,
         subprocess.Popen([*words, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log) as server,

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from streaming.rehearse.broker import free_port
 from tests.harness.cluster import cluster_environment
 
 HIDE = 'mount --make-rprivate / && mount -t tmpfs none "$0" && exec "$@"'
@@ -97,10 +97,8 @@ def spark_cluster(folder, hidden):
     """A master without workers. Skips where a process cannot have mounts of its own."""
     if shutil.which("java") is None or os.geteuid() != 0:
         pytest.skip("workers that cannot see the job's folder need Java 17 and root")
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port = held.getsockname()[1]
     environment = {**cluster_environment(folder), "SPARK_NO_DAEMONIZE": "1", "SPARK_LOCAL_IP": "127.0.0.1"}
-    cluster = Cluster(folder=folder, hidden=hidden, environment=environment, port=port)
+    cluster = Cluster(folder=folder, hidden=hidden, environment=environment, port=free_port())
     try:
         cluster.start_master()
         yield cluster

@@ -16,10 +16,10 @@ AHEAD = 36  # hours that each issue covers
 EVERY = 6  # hours between two issues
 
 
-def wind(days=DAYS, *, seed=0, memory=0.85):
-    """(hours,) of mean 0 and spread 1, for the days and as long as a forecast beyond."""
-    random = np.random.default_rng(seed)
-    hours = 24 * days + AHEAD
+def wind():
+    """(hours,) of mean 0 and spread 1, for all days and as long as a forecast beyond."""
+    random, memory = np.random.default_rng(0), 0.85
+    hours = 24 * DAYS + AHEAD
     series = np.empty(hours)
     series[0] = random.normal()
     for hour in range(1, hours):
@@ -27,11 +27,11 @@ def wind(days=DAYS, *, seed=0, memory=0.85):
     return series
 
 
-def town(series, *, per_day=150, days=DAYS, seed=1):
-    """Incidents over 4 x 4 km: `per_day` at a mean hour, times exp(EFFECT x series) in each hour."""
-    random = np.random.default_rng(seed)
-    expected = per_day / 24 * np.exp(EFFECT * series[: 24 * days])
-    hour = np.repeat(np.arange(24 * days), random.poisson(expected))
+def town(series):
+    """Incidents over 4 x 4 km: 150 a day at a mean hour, times exp(EFFECT x series) in each hour."""
+    random = np.random.default_rng(1)
+    expected = 150 / 24 * np.exp(EFFECT * series[: 24 * DAYS])
+    hour = np.repeat(np.arange(24 * DAYS), random.poisson(expected))
     when = np.sort(START + hour * HOUR + random.integers(0, HOUR, len(hour)))
     return toy_table(
         when,
@@ -41,9 +41,9 @@ def town(series, *, per_day=150, days=DAYS, seed=1):
     )
 
 
-def forecasts(series, *, late_hours=0, days=DAYS):
+def forecasts(series, *, late_hours=0):
     """The series as perfect forecasts, issued every EVERY hours for AHEAD hours; late_hours: issued that much later."""
-    runs = np.arange(0, 24 * days, EVERY)
+    runs = np.arange(0, 24 * DAYS, EVERY)
     hour = (runs[:, None] + np.arange(AHEAD)).ravel()
     values = np.empty(len(hour), VALUE)
     values["series"], values["hour"], values["value"] = 0, START // HOUR + hour, series[hour]

@@ -11,15 +11,13 @@ import urllib3
 
 from benchmarks.local_store import BINARIES, local_store
 from schemas.errors import SinkUnavailable
-from schemas.frame import ATTRIBUTION_GROUPS
 from streaming.settings import Settings
 from streaming.sinks.influx import InfluxSink
 from streaming.sinks.line_protocol import point_line, risk_lines, top_lines
 from tests.harness.influxql import Store
-from tests.harness.toy import toy_frame, toy_spec
+from tests.harness.toy import toy_spec, toy_views
 
 SPEC = toy_spec(30, 40, categories=("fire", "ems", "traffic"))
-SHAPE = (1200, 3, 3)
 LATEST = (
     "SELECT last(risk) AS risk, expected FROM risk "
     "WHERE region='toyville' AND category='ems' AND horizon='4h' GROUP BY cell, geohash"
@@ -29,16 +27,7 @@ RISKIEST = "SELECT cell, risk, lift FROM top WHERE category='fire' AND horizon='
 
 @pytest.fixture(scope="module")
 def scores():
-    draw = np.random.default_rng(1)
-    expected = draw.gamma(0.2, 1.0, SHAPE).astype(np.float32)
-    return toy_frame(
-        SPEC,
-        expected,
-        as_of_s=int(time()) - 600,
-        observed_1h=draw.poisson(0.2, SHAPE[:2]).astype(np.int32),
-        support=draw.integers(0, 3, SHAPE[:2]).astype(np.uint8),
-        attribution=draw.uniform(0.5, 2, (10, *SHAPE[1:], len(ATTRIBUTION_GROUPS))).astype(np.float32),
-    )
+    return toy_views(SPEC, as_of_s=int(time()) - 600)[0]
 
 
 def store(name, folder):
@@ -125,7 +114,7 @@ def test_influxdb_gives_back_top_and_pipeline_as_they_were(scores, influxdb):
     cell = int(np.lexsort((-scores.expected[:, 0, 2], -scores.risk[:, 0, 2]))[0])
     assert best[0]["values"][0][1] == SPEC.grid.cell_ids()[cell]
     assert best[0]["values"][0][2] == pytest.approx(scores.risk[cell, 0, 2], rel=5.1e-4)
-    assert best[0]["values"][0][3] == pytest.approx(2.0, rel=1e-3)
+    assert best[0]["values"][0][3] == pytest.approx(scores.expected[cell, 0, 2] / scores.usual[cell, 0, 2], rel=1e-3)
     point = influxdb.series("SELECT consumed, batch_s, state FROM pipeline WHERE region='toyville'")
     assert point[0]["values"][0][1:] == [12, 0.4, 'said "no", twice = \\o/']
 
