@@ -4,12 +4,11 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.faults.sent import Sent, events
+from tests.faults.sent import events
 
 COMPILER = shutil.which("cc")
 pytestmark = [
@@ -27,23 +26,17 @@ def preloaded(tmp_path_factory):
 
 
 @pytest.mark.fault("F20")
-def test_a_machines_clock_that_is_set_back_an_hour_stops_no_score(
-    preloaded, new_scorer, new_topic, new_region, record_property
-):
-    scorer, region = new_scorer("set-back", new_topic("set-back", partitions=2)), new_region("riverton")
-    region.publish(scorer.artifacts)
+def test_a_machines_clock_that_is_set_back_an_hour_stops_no_score(preloaded, job, record_property):
+    scorer, region, sent = job()
     off_by = scorer.folder / "off_by"
     off_by.write_text("0", encoding="utf-8")
-    sent = Sent(scorer)
-    with ExitStack() as stack:
-        stack.enter_context(sent.witness)
-        scorer.start(LD_PRELOAD=str(preloaded), CLOCK_OFF_BY=str(off_by))
-        sent.send(events(region, range(30)))
-        sent.wait()
-        off_by.write_text("-3600", encoding="utf-8")
-        began = time.monotonic()
-        sent.send(events(region, range(30, 60)))
-        sent.recovers(began, record_property)
-        assert "set back by 3600 s" in " ".join(scorer.output.split())
-        assert scorer.end(signal.SIGTERM) == 0
-        sent.check()
+    scorer.start(LD_PRELOAD=str(preloaded), CLOCK_OFF_BY=str(off_by))
+    sent.send(events(region, range(30)))
+    sent.wait()
+    off_by.write_text("-3600", encoding="utf-8")
+    began = time.monotonic()
+    sent.send(events(region, range(30, 60)))
+    sent.recovers(began, record_property)
+    assert "set back by 3600 s" in " ".join(scorer.output.split())
+    assert scorer.end(signal.SIGTERM) == 0
+    sent.check()

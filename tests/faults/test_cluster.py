@@ -5,22 +5,17 @@ import time
 
 import pytest
 
-from tests.faults.sent import Sent, events
+from tests.faults.sent import events
 from tests.harness.spark_cluster import family, frozen, spark_cluster
 
 pytestmark = pytest.mark.nightly
 
 
 @pytest.mark.fault("F04")
-def test_what_workers_of_other_machines_count_is_what_one_process_would(
-    new_topic, new_scorer, new_region, tmp_path, record_property
-):
+def test_what_workers_of_other_machines_count_is_what_one_process_would(job, tmp_path, record_property):
     (tmp_path / "shared").mkdir()
-    scorer = new_scorer("cluster", new_topic("cluster", partitions=2), RISK_SPARK_STATE=str(tmp_path / "shared"))
-    region = new_region("riverton")
-    region.publish(scorer.artifacts)
-    sent = Sent(scorer)
-    with spark_cluster(tmp_path, hidden=scorer.folder) as cluster, sent.witness:
+    scorer, region, sent = job(RISK_SPARK_STATE=str(tmp_path / "shared"))
+    with spark_cluster(tmp_path, hidden=scorer.folder) as cluster:
         killed, halted = cluster.add_worker(), cluster.add_worker()
         scorer.start(RISK_MASTER=cluster.url, SPARK_LOCAL_IP="127.0.0.1")
         sent.send(events(region, range(30)))

@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -14,27 +14,10 @@ from kafka import KafkaAdminClient
 from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
 from tests.faults.offsets import committed
-from tests.faults.sent import START, Sent, events
+from tests.faults.sent import START, events
 from tests.harness.processes import run
 
 FAILING_JOB = str(Path(__file__).with_name("failing_job.py"))
-
-
-@pytest.fixture
-def job(request, new_topic, new_scorer, new_region):
-    """job(**settings): a scorer with one region that is not started, and what is sent to it."""
-    with ExitStack() as stack:
-
-        def make(**settings):
-            name = request.node.name.removeprefix("test_").replace("_", "-")[:60]
-            scorer = new_scorer(name, new_topic(name, partitions=2), **settings)
-            region = new_region("riverton")
-            region.publish(scorer.artifacts)
-            sent = Sent(scorer)
-            stack.enter_context(sent.witness)
-            return scorer, region, sent
-
-        yield make
 
 
 def start_and_take_in(scorer, region, sent):
@@ -145,7 +128,7 @@ def test_without_its_dead_letter_topic_the_job_stops_and_drops_nothing(job, reco
     with KafkaAdminClient(bootstrap_servers=scorer.topic.bootstrap) as admin:
         admin.delete_topics([scorer.dead_letters.name])
     sent.send([(0, b"rubbish", START * 1000), *events(region, range(30, 40))])
-    assert scorer.end() == 5, scorer.output
+    scorer.assert_ended(5)
     assert "dead letters" in scorer.output
     assert scorer.consumed() == committed(scorer.checkpoint / "spark", scorer.topic.name) == 30
     ensure_topics(KafkaConnection(scorer.topic.bootstrap), {scorer.dead_letters.name: 1})

@@ -19,6 +19,7 @@ from tests.harness.topic import Topic
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 240.0
 OPERATORS = ("-m", "streaming", "run")  # what an operator gives to Python
+TRACE = ("Traceback", "Py4J", "at org.apache")
 LEDGER = ("consumed", "counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
 
 
@@ -85,13 +86,25 @@ class Scorer:
         assert "Traceback" not in ran.stderr
         assert (ran.returncode, said in ran.stderr) == (code, True), ran.stderr
 
-    def wait_until(self, condition, *, poll_s=0.05):
+    def assert_ended(self, code, *said):
+        """It ends with this code, and the one error that it tells says this."""
+        ended, output = self.end(), self.output
+        errors = [line for line in output.splitlines() if line.startswith("error:")]
+        assert (ended, len(errors)) == (code, 1), output
+        assert [words for words in said if words not in errors[0]] == [], errors[0]
+        if code != 7:  # Java's own end, of which Spark tells
+            self.assert_no_trace()
+
+    def assert_no_trace(self):
+        assert not [word for word in TRACE if word in self.output], self.output
+
+    def wait_until(self, condition):
         """Poll `condition`; the process has to live on meanwhile."""
         deadline = time.monotonic() + DEADLINE_S
         while not (found := condition()):
             assert self.process.poll() is None, f"the scorer ended too early:\n{self.output[-3000:]}"
             assert time.monotonic() < deadline, f"waited in vain:\n{self.output[-3000:]}"
-            time.sleep(poll_s)
+            time.sleep(0.05)
         self.note_children()
         return found
 

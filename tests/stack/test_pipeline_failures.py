@@ -16,10 +16,9 @@ from kafka.admin import ConfigResource
 from streaming.rehearse.broker import start_broker
 from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
-from tests.faults.sent import Sent, events
+from tests.faults.sent import START, Sent, events
 from tests.harness.topic import Topic
 
-START = 1_700_000_000
 SECRET_CANARY = "numbat8087"
 
 
@@ -54,36 +53,22 @@ def started(new_scorer, new_region, topic):
     return start
 
 
-def assert_one_clear_line(scorer, code, *words):
-    ended, said = scorer.end(), scorer.output
-    assert ended == code, said
-    errors = [line for line in said.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1, said
-    assert [word for word in words if word not in errors[0]] == []
-    assert SECRET_CANARY not in said
-    if code != 7:  # Java's own end, of which Spark tells
-        assert_no_trace(scorer)
-
-
 def health(scorer):
     return json.loads((scorer.checkpoint / "health.json").read_bytes())
-
-
-def assert_no_trace(scorer):
-    assert not [word for word in ("Traceback", "Py4J", "at org.apache") if word in scorer.output], scorer.output
 
 
 def test_an_empty_folder_of_artifacts(new_scorer, topic):
     scorer = new_scorer("no_artifacts", topic)
     scorer.start()
-    assert_one_clear_line(scorer, 4, "no usable artifact", "models train")
+    scorer.assert_ended(4, "no usable artifact", "models train")
 
 
 @pytest.mark.fault("F22")
 def test_a_store_that_does_not_listen_is_waited_for(started, closed_port):
     settings = {"RISK_SINK": "influxdb", "INFLUXDB_V2_TOKEN": SECRET_CANARY, "RISK_KAFKA_TIMEOUT_S": "3"}
     scorer = started("no_store", INFLUXDB_V2_URL=f"http://127.0.0.1:{closed_port}", **settings)
-    assert_one_clear_line(scorer, 6, str(closed_port), "INFLUXDB_V2_URL")
+    scorer.assert_ended(6, str(closed_port), "INFLUXDB_V2_URL")
+    assert SECRET_CANARY not in scorer.output
     assert "Waiting for it for up to 3 s" in " ".join(scorer.output.split())
 
 
@@ -91,13 +76,13 @@ def test_a_store_that_does_not_listen_is_waited_for(started, closed_port):
 def test_a_broker_that_does_not_listen(started, closed_port):
     settings = {"RISK_KAFKA_BOOTSTRAP": f"127.0.0.1:{closed_port}", "RISK_KAFKA_TIMEOUT_S": "3"}
     scorer = started("no_broker", **settings)
-    assert_one_clear_line(scorer, 5, str(closed_port), "has not answered for")
+    scorer.assert_ended(5, str(closed_port), "has not answered for")
     assert "Waiting for it for up to 3 s" in " ".join(scorer.output.split())
 
 
 def test_a_topic_that_does_not_exist(started):
     scorer = started("no_topic", RISK_TOPIC="nowhere")
-    assert_one_clear_line(scorer, 5, "nowhere")
+    scorer.assert_ended(5, "nowhere")
 
 
 @pytest.mark.nightly
@@ -106,13 +91,13 @@ def test_a_java_process_that_is_killed_and_then_a_checkpoint_of_another_spec(sta
     (folder,) = scorer.artifacts.glob("riverton/*")
     scorer.wait_until(lambda: scorer.points())
     next(child for child in scorer.children if child.name() == "java").kill()
-    assert_one_clear_line(scorer, 7, "Java process is gone", "spark.log")
+    scorer.assert_ended(7, "Java process is gone", "spark.log")
 
     folder.rename(scorer.folder / "put aside")
     new_region("riverton", categories=("ems",)).publish(scorer.artifacts, created="20260201T000000Z")
     (scorer.folder / "terminal.txt").unlink()
     scorer.start()
-    assert_one_clear_line(scorer, 4, "checkpoint --reset")
+    scorer.assert_ended(4, "checkpoint --reset")
 
 
 def ctrl_c(scorer):
@@ -137,7 +122,7 @@ def test_a_signal_to_all_processes_leaves_no_trace(started, send):
     scorer.note_children()
     send(scorer)
     assert scorer.end() == 0, scorer.output
-    assert_no_trace(scorer)
+    scorer.assert_no_trace()
     assert "stopping" in scorer.output
     ends = ("stopped between two batches", "stopped; the next start repeats")
     assert sum(map(scorer.output.count, ends)) == 1
@@ -150,7 +135,7 @@ def test_a_stop_while_java_starts_is_answered_at_once(started):
     scorer.wait_until(lambda: "stopping" in scorer.output)
     assert not (scorer.checkpoint / "spark" / "offsets").exists()
     assert scorer.end() == 0, scorer.output
-    assert_no_trace(scorer)
+    scorer.assert_no_trace()
 
 
 @pytest.mark.fault("F06")
@@ -188,7 +173,7 @@ def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
         assert "reading continues after the last committed batch" in " ".join(scorer.output.split())
         assert scorer.end(signal.SIGTERM) == 0
         sent.check()
-        assert_no_trace(scorer)
+        scorer.assert_no_trace()
 
 
 @pytest.mark.fault("F19")
@@ -201,4 +186,4 @@ def test_a_kafka_timestamp_that_spark_cannot_read_is_named(new_scorer, new_topic
     region.publish(scorer.artifacts)
     topic.send([(0, region.event(1, cell=3, at_s=START + 60), 2**63 - 1)])
     scorer.start()
-    assert_one_clear_line(scorer, 5, "topic far_future partition 0 offset 0", "message.timestamp.after.max.ms")
+    scorer.assert_ended(5, "topic far_future partition 0 offset 0", "message.timestamp.after.max.ms")

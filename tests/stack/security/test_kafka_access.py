@@ -13,9 +13,9 @@ from schemas.errors import BrokerError
 from streaming.cli.doctor import examine
 from streaming.settings import INFLUX_PREFIX, PREFIX, Settings
 from streaming.topics.admin import ensure_topics, topic_faults
+from tests.faults import sent
 from tests.harness.proxy import Proxy
 
-START = 1_700_000_000
 EVENTS, DEAD_LETTERS = "incidents.v1", "incidents.v1.dlq"
 WRONG = {
     "password": ({"RISK_KAFKA_PASSWORD": "wr0ng"}, "does not accept user 'scorer'", "RISK_KAFKA_PASSWORD"),
@@ -49,20 +49,16 @@ def region(new_region):
 
 
 def assert_one_clear_line(scorer, *words):
-    code, said = scorer.end(), scorer.output
-    assert code == 5, said
-    (error,) = [line for line in said.splitlines() if line.startswith("error:")]
-    assert [word for word in words if word not in error] == []
-    assert len(said.strip().splitlines()) <= 6, (
-        said
-    )  # the artifact in force, the progress line; nothing again and again
-    assert not [word for word in ("Traceback", "Py4J", "at org.apache", "numbat", "wr0ng") if word in said], said
+    scorer.assert_ended(5, *words)
+    said = scorer.output  # the artifact in force, the progress line; nothing again and again
+    assert len(said.strip().splitlines()) <= 6, said
+    assert not [word for word in ("numbat", "wr0ng") if word in said], said
 
 
 def doctor_says(scorer):
     """What doctor found wrong with Kafka under the scorer's settings, seen and remedy together."""
     ours = {name: value for name, value in scorer.environment.items() if name.startswith((PREFIX, INFLUX_PREFIX))}
-    found = examine(Settings.from_environment(ours), now_s=START)
+    found = examine(Settings.from_environment(ours), now_s=sent.START)
     return " ".join(
         f"{one.seen} {one.remedy}" for one in found if one.what in ("Kafka", "topic") and one.grade == "fail"
     )
@@ -76,8 +72,7 @@ def test_with_the_documented_rights_the_job_counts_scores_and_puts_aside(kafka, 
     scorer = new_scorer("rights", events, **settings)
     region.publish(scorer.artifacts)
     site = replace(events, client=kafka.user("producer-site").client_options())
-    good = [(0, region.event(n, cell=n, at_s=START + 60), (START + 60) * 1000) for n in range(3)]
-    site.send([*good, (0, b"rubbish", START * 1000)])
+    site.send([*sent.events(region, range(3), partitions=1), (0, b"rubbish", sent.START * 1000)])
     scorer.start()
     scorer.wait_until(lambda: scorer.totals().get("riverton", {}).get("counted") == 3)
     scorer.wait_until(lambda: any(key.startswith("risk,") for key, _ in scorer.points()))
@@ -135,7 +130,7 @@ def test_a_right_that_is_taken_away_while_the_job_runs_ends_it(operation, topic,
     scorer.start()
     scorer.wait_until(scorer.points)
     with kafka.without("scorer", operation, topic):
-        events.send([(0, b"more rubbish", START * 1000)])
+        events.send([(0, b"more rubbish", sent.START * 1000)])
         assert_one_clear_line(scorer, "user 'scorer'", topic, "docs/reference/security.md")
 
 
