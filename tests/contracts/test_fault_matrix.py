@@ -49,39 +49,6 @@ def test_the_invariants_that_must_hold_are_explained():
         assert set(re.findall(r"I\d+", fault.holds)) <= set(INVARIANTS)
 
 
-JUNIT = """<testsuites><testsuite>
-<testcase classname="tests.faults.test_scenarios" name="test_every_invariant_holds[baseline]">
-  <properties><property name="recovery_s" value="2.5"/></properties></testcase>
-<testcase classname="tests.faults.test_scenarios" name="test_every_invariant_holds[kill_now]">
-  <failure message="I1: lost">I1: lost</failure></testcase>
-<testcase classname="tests.faults.test_checkpoint_damage"
-  name="test_a_damaged_snapshot_is_made_up_for_by_the_changes_since_the_beginning[flip_tables]">
-  <skipped message="no disk"/></testcase>
-<testcase classname="tests.faults.test_process" name="test_a_killed_executor_is_replaced">
-  <properties><property name="recovery_s" value="61"/></properties></testcase>
-</testsuite></testsuites>"""
-
-
-def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path, tests_of):
-    (tmp_path / "matrix.xml").write_text(JUNIT, encoding="utf-8")
-    noted = {"at": "2026-11-26 01:00", "commit": "0b204f5+", "exit_code": 1, "tests": tests_of}
-    (tmp_path / "matrix.json").write_text(json.dumps(noted), encoding="utf-8")
-    results = json.loads(text_of(results_of([tmp_path / "matrix.xml"])))
-    broke = broken_in(results)
-    assert {"F01", "F02", "F04"} < set(broke)
-    assert not {"F00", "F12", "F31", "F36"} & set(broke)
-    shown = "\n".join(lines_of_faults(results))
-    heads = {line[:3]: line for line in shown.splitlines() if re.match(r"F\d\d ", line)}
-    assert heads.keys() == {fault.id for fault in FAULTS}
-    assert heads["F00"].endswith(": held in part, real 1, 1 tests did not run, recovered after 2 s")
-    assert heads["F04"].endswith(": broken, real 1, 1 tests did not run, recovered after 61 s")
-    assert ": broken, failed: test_every_invariant_holds[kill_now], " in heads["F01"]
-    assert ": skipped, 1 skipped: no disk, " in heads["F31"]
-    assert heads["F02"].endswith(": not run, 6 tests did not run")
-    assert ": held in part, real 1, 2 tests did not run" in heads["F12"]
-    assert "ran on 2026-11-26 01:00 on commit 0b204f5+; pytest ended with exit code 1" in shown
-
-
 def test_the_page_is_the_one_that_the_kept_results_give():
     faults = ROOT / "tests" / "faults"
     results = json.loads((faults / "matrix.json").read_text(encoding="utf-8"))
@@ -99,27 +66,40 @@ def test_the_command_shows_every_fault_and_every_run_that_broke_something():
     assert list(map(int, re.findall(r"^seed (\d+) ", shown.output, re.MULTILINE))) == broken
 
 
-def junit_of(tests, without):
-    """All tests passed, but for those that were skipped."""
+def junit_of(tests, *, skipped=(), failed=(), slow=()):
+    """All tests passed and recovered at once, but for those that are named."""
     for test in tests:
         path, name = test.split("::")
-        inside = '<skipped message="no GPU"/>' if test in without else ""
+        inside = '<skipped message="no GPU"/>' * (test in skipped) + "<failure/>" * (test in failed)
+        inside += f'<properties><property name="recovery_s" value="{61 if test in slow else 2.5}"/></properties>'
         module = path.removesuffix(".py").replace("/", ".")
         yield f'<testcase classname="{module}" name={quoteattr(name)}>{inside}</testcase>'
 
 
-def test_the_head_counts_the_faults_by_outcome_and_names_those_that_were_not_tried(tmp_path, tests_of):
-    skipped = (*tests_of["F37"], tests_of["F13"][0])
-    cases = [case for fault, tests in tests_of.items() if fault != "F41" for case in junit_of(tests, without=skipped)]
-    (tmp_path / "matrix.xml").write_text(f"<testsuite>{''.join(cases)}</testsuite>", encoding="utf-8")
-    noted = {"at": "now", "commit": "0b204f5", "exit_code": 0, "tests": tests_of}
-    (tmp_path / "matrix.json").write_text(json.dumps(noted), encoding="utf-8")
-    results = results_of([tmp_path / "matrix.xml"])
+def results_in(folder, cases, tests):
+    """What `report` makes of these cases of JUnit."""
+    (folder / "matrix.xml").write_text(f"<testsuite>{''.join(cases)}</testsuite>", encoding="utf-8")
+    noted = {"at": "2026-11-26 01:00", "commit": "0b204f5+", "exit_code": 1, "tests": tests}
+    (folder / "matrix.json").write_text(json.dumps(noted), encoding="utf-8")
+    return json.loads(text_of(results_of([folder / "matrix.xml"])))
+
+
+def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path, tests_of):
+    (failed,), skipped = tests_of["F35"], (*tests_of["F37"], tests_of["F13"][0])
+    how = {"skipped": skipped, "failed": {failed}, "slow": tests_of["F20"][:1]}
+    cases = {case for fault, tests in tests_of.items() if fault != "F41" for case in junit_of(tests, **how)}
+    results = results_in(tmp_path, cases, tests_of)
+    assert broken_in(results) == ["F20", "F35", "F41"]
     head = " ".join(page_of(results, []).partition("## Promises")[0].split())
-    counts = f"Of {len(FAULTS)} faults: {len(FAULTS) - 4} held; 1 held in part (F13); 0 broken; 1 skipped (F37)"
-    assert f"{counts}; 2 not run (F36, F41)." in head
-    assert "1 skipped: no GPU" in next(line for line in lines_of_faults(results) if "F13 " in line)
-    assert broken_in(results) == ["F41"]
+    others = "1 held in part (F13); 2 broken (F20, F35); 1 skipped (F37); 2 not run (F36, F41)."
+    assert f"Of {len(FAULTS)} faults: {len(FAULTS) - 6} held; {others}" in head
+    assert "ran on 2026-11-26 01:00 on commit 0b204f5+; pytest ended with exit code 1" in head
+    shown = {line[1:4]: line for line in lines_of_faults(results) if line.startswith("\nF")}
+    assert shown.keys() == {fault.id for fault in FAULTS}
+    assert "1 skipped: no GPU" in shown["F13"]
+    assert f": broken, failed: {failed.partition('::')[2]}" in shown["F35"]
+    assert shown["F20"].endswith("recovered after 61 s")
+    assert ": not run, " in shown["F41"]
 
 
 def test_a_fault_is_a_row_and_a_test_with_its_mark(tmp_path, monkeypatch):
@@ -134,7 +114,5 @@ def test_a_fault_is_a_row_and_a_test_with_its_mark(tmp_path, monkeypatch):
     (played,) = marked.tests["F99"]
     assert played.endswith("::test_water")
     tests = {"F99": ["tests/faults/test_roof.py::test_water"]}
-    (tmp_path / "matrix.xml").write_text(f"<testsuite>{''.join(junit_of(tests['F99'], ()))}</testsuite>", "utf-8")
-    noted = {"at": "now", "commit": "0b204f5", "exit_code": 0, "tests": tests}
-    (tmp_path / "matrix.json").write_text(json.dumps(noted), encoding="utf-8")
-    assert "F99  the roof leaks: held" in "\n".join(lines_of_faults(results_of([tmp_path / "matrix.xml"])))
+    results = results_in(tmp_path, junit_of(tests["F99"]), tests)
+    assert "F99  the roof leaks: held" in "\n".join(lines_of_faults(results))

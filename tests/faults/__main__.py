@@ -27,18 +27,17 @@ CACHE = Settings().cache
 MATRIX = Path("out/faults/matrix.xml")
 RESULTS = Path("tests/faults/seeds.jsonl")  # kept: 200 of them take hours on a small machine
 KEPT = Path("tests/faults/matrix.json")
+DOCUMENT = Path("docs/explanation/reliability.md")
 
 
 @app.command()
 def seeds(
     wanted: Annotated[str, typer.Argument(help="Seeds: `7`, or `0-9`")],
     cache: Annotated[Path, typer.Option(envvar="RISK_CACHE", help="Where the broker's jars are")] = CACHE,
-    results: Annotated[Path, typer.Option(help="One JSON line per scenario is added here")] = RESULTS,
 ) -> None:
     """Make, print and run scenarios, and check every invariant after each. Exit code 1 when one is broken."""
     first, _, last = wanted.partition("-")
     failures, commit = 0, commit_of_the_tree()
-    results.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="faults-") as name, broker_to_break(Path(name, "broker"), cache) as broker:
         for seed in range(int(first), int(last or first) + 1):
             scenario = generate(seed)
@@ -51,7 +50,7 @@ def seeds(
             )
             for sentence in outcome.broken:
                 console.print(f"    {sentence}")
-            with results.open("a", encoding="utf-8") as file:
+            with RESULTS.open("a", encoding="utf-8") as file:
                 line = {"seed": seed, "generator": GENERATOR, "at": now(), "commit": commit, **vars(outcome)}
                 file.write(json.dumps(line) + "\n")
             failures += bool(outcome.broken)
@@ -88,14 +87,11 @@ def list_tests() -> None:
 @app.command()
 def report(
     result: Annotated[list[Path], typer.Option(help="What `matrix` has written; may be given again")] = [MATRIX],  # noqa: B006
-    results: Annotated[Path, typer.Option(help="What `seeds` has added")] = RESULTS,
-    kept: Annotated[Path, typer.Option(help="Where to keep the outcome of each fault")] = KEPT,
-    document: Annotated[Path, typer.Option(help="Markdown to write")] = Path("docs/explanation/reliability.md"),
 ) -> None:
     """Keep the outcome of each fault and write the page. Exit code 1 when a fault broke something or was not tried."""
     found = results_of(result)
-    kept.write_text(text_of(found), encoding="utf-8")
-    document.write_text(page_of(found, lines_in(results)), encoding="utf-8")
+    KEPT.write_text(text_of(found), encoding="utf-8")
+    DOCUMENT.write_text(page_of(found, lines_in(RESULTS)), encoding="utf-8")
     if broke := broken_in(found):
         console.print(f"broken or not tried: {', '.join(broke)}")
         raise typer.Exit(1)

@@ -170,13 +170,14 @@ class Actions:
         self._send_until_hit(action, injected)
 
     def do_store_half(self, action):
-        injected = self._inject(action.kind, self.proxy.hits["cut_upload_after"])
-        self.proxy.cut_upload_after = action.argument
-        self._send_until_hit(action, injected)
+        self._break_once(action, "cut_upload_after", action.argument)
 
     def do_store_loses_answer(self, action):
-        injected = self._inject(action.kind, self.proxy.hits["loses_answer"])
-        self.proxy.loses_answer = True
+        self._break_once(action, "loses_answer", True)
+
+    def _break_once(self, action, fault, value):
+        injected = self._inject(action.kind, self.proxy.hits[fault])
+        setattr(self.proxy, fault, value)
         self._send_until_hit(action, injected)
 
     def do_cut(self, action):

@@ -19,11 +19,6 @@ SIDES = {
 }
 
 
-def could_be_silent(kind, effect_s):
-    """Whether I9 wants a sign of a fault that was felt for so long."""
-    return effect_s >= SAID_AFTER_S.get(kind, float("inf"))
-
-
 def covered_s(spans, first, last):
     """Seconds between `first` and `last` that lie in any of the spans, (begin, end) each."""
     covered, until = 0.0, first
@@ -76,4 +71,4 @@ class Injected:
     @property
     def was_silent(self):
         """I9 is broken: long enough to matter, and the job has said nothing of it until it had recovered."""
-        return self.sign is None and could_be_silent(self.kind, self.effect_s)
+        return self.sign is None and self.effect_s >= SAID_AFTER_S.get(self.kind, float("inf"))

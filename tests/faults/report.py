@@ -128,11 +128,10 @@ def wrapped(line: str) -> str:
 
 
 def _runs(results: dict) -> str:
-    return " ".join(map(_when, results["runs"])) or "Nobody noted when these tests ran."
-
-
-def _when(run: dict) -> str:
-    return f"These tests ran on {run['at']} on commit {run['commit']}; pytest ended with exit code {run['exit_code']}."
+    return " ".join(
+        f"These tests ran on {run['at']} on commit {run['commit']}; pytest ended with exit code {run['exit_code']}."
+        for run in results["runs"]
+    )
 
 
 def lines_of_faults(results: dict):

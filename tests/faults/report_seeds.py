@@ -15,15 +15,11 @@ def seeds_of(lines):
     return [newest[seed] for seed in sorted(newest)]
 
 
-def generator_of(line):
-    return line.get("generator", 1)
-
-
 def summary(lines):
     """Two paragraphs: of all runs, and of the newest run of each seed."""
     runs = seeds_of(lines)
     never = spans(sorted(set(ASKED) - {line["seed"] for line in runs}))
-    made = Counter(map(generator_of, runs))
+    made = Counter(line.get("generator", 1) for line in runs)
     of_generators = ", ".join(f"{made[number]} of {number}" for number in range(1, GENERATOR + 1))
     commits = {commit for line in runs if (commit := line.get("commit"))}
     days = sorted(line["at"].partition(" ")[0] for line in runs) or ["never"]
@@ -42,22 +38,17 @@ def spans(numbers):
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
-def table(head, rows):
-    """Markdown, which also reads well in a terminal."""
-    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (head, ["---"] * len(head), *rows))
-
-
 def recovery_table(runs):
-    """Seconds from the end of a fault until all that had been sent was in the store."""
+    """Seconds from the end of a fault until all that had been sent was in the store, in Markdown."""
     recoveries = defaultdict(list)
     for line in runs:
         for what, seconds in line["recoveries"]:
             recoveries[what].append(seconds)
-    rows = [
-        (what, len(seconds), f"{median(seconds):.0f}", f"{max(seconds):.0f}")
+    rows = (
+        f"| {what} | {len(seconds)} | {median(seconds):.0f} | {max(seconds):.0f} |"
         for what, seconds in sorted(recoveries.items())
-    ]
-    return table(("after", "times", "median s", "slowest s"), rows)
+    )
+    return "\n".join(("| after | times | median s | slowest s |", "| --- | --- | --- | --- |", *rows))
 
 
 def lines_of_seeds(lines):

@@ -3,11 +3,12 @@
 import json
 import time
 
-from tests.faults.file_ledgers import FileLedgers
 from tests.faults.oracle_region import Region
+from tests.faults.outcomes import written_in
 from tests.faults.promises import waited_s
 from tests.faults.rules import Seen, breaches
 from tests.faults.witness import Witness
+from tests.harness.points import points_in
 
 START = 1_700_000_000
 
@@ -16,6 +17,33 @@ def events(region, numbers, partitions=2):
     return [
         (n % partitions, region.event(n, cell=n % 36, at_s=START + 10 * n), 1000 * (START + 10 * n)) for n in numbers
     ]
+
+
+class FileLedgers:
+    """The `pipeline` points of a file, each as it was written. `taken` is what WrittenStore calls `ledgers`.
+
+    written: as `written_in` gives it, of each write in order.
+    """
+
+    def __init__(self, path):
+        self.path, self.taken, self.written, self._read = path, [], [], 0
+
+    def consumed(self):
+        """Messages that the file knows of."""
+        self._take()
+        last = {key: float(fields["consumed"]) for key, _, fields in self.taken}
+        return int(sum(last.values()))
+
+    def _take(self):
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read += len(whole)
+        self.written += written_in(whole.decode())
+        self.taken += [point for point in points_in(whole.decode()) if point[0].startswith("pipeline,")]
 
 
 class Sent:

@@ -59,15 +59,6 @@ def test_a_cut_meets_what_is_open_and_nothing_that_has_ended(proxy):
             connection.recv(1)  # at once, not only when something is sent
 
 
-def test_nobody_listens_behind_a_closed_door(proxy):
-    proxy.close_door()
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", proxy.port))
-    proxy.open_door()
-    with socket.create_connection(("127.0.0.1", proxy.port)) as connection:
-        assert ask(connection) == b"?"
-
-
 def test_what_is_refused_or_swallowed_is_a_hit(proxy):
     with socket.create_connection(("127.0.0.1", proxy.port)) as connection:
         assert ask(connection) == b"?"
@@ -80,11 +71,3 @@ def test_what_is_refused_or_swallowed_is_a_hit(proxy):
         ask(connection)
     assert proxy.accepted == 2
     assert {fault: len(met) for fault, met in proxy.hits.items() if met} == {"swallows": 1, "refuses": 1}
-
-
-def test_a_fault_that_is_taken_back_leaves_the_others(proxy):
-    proxy.delay_s, proxy.cut_upload_after, proxy.refuses = 0.2, 700, True
-    proxy.heal("delay_s", "refuses")
-    assert (proxy.delay_s, proxy.cut_upload_after, proxy.refuses) == (0.0, 700, False)
-    proxy.heal()
-    assert proxy.cut_upload_after is None

@@ -1,14 +1,11 @@
-"""The witness beside a run, and the run around it: what is seen is not lost."""
+"""The witness beside a run: what is seen is not lost."""
 
 import json
 import time
-from types import SimpleNamespace
 
 import pytest
 
-from tests.faults import run as run_module
 from tests.faults.injected import SIDES, Injected
-from tests.faults.scenario import generate
 from tests.faults.witness import Witness
 
 
@@ -100,21 +97,3 @@ def test_a_line_of_warning_or_a_health_file_that_is_not_ready_is_a_sign(act, sai
     witness.look()
     sign = witness.sign_since(began, SIDES["broker"])
     assert sign.startswith(said) if said else sign is None
-
-
-def test_a_crash_of_a_run_is_an_outcome_and_does_not_end_the_others(monkeypatch, tmp_path):
-    class Falling:
-        faults, witness, exits, recoveries, injected, starts = ["I7: before"], SimpleNamespace(faults=[]), [], [], [], 1
-
-        def __init__(self, *_):
-            self.closed = False
-
-        def run(self):
-            raise KeyError("partition")
-
-        def close(self):
-            pass
-
-    monkeypatch.setattr(run_module, "World", Falling)
-    outcome = run_module.run_scenario(generate(1), tmp_path, None)
-    assert outcome.broken == ("I7: before", "the run ended with KeyError: 'partition'")
