@@ -5,7 +5,6 @@
 
 import sys
 import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,20 +28,6 @@ LONGEST_S = 1800.0
 SCORES = ("expected", "risk", "low", "high", "usual", "attribution")
 
 
-@dataclass
-class Parity:
-    """The result of the comparison. A frame is a region's scores after a batch."""
-
-    frames: int = 0
-    wrong_counts: int = 0
-    wrong_scores: int = 0
-    mismatches: list = field(default_factory=list)
-
-    @property
-    def is_equal(self):
-        return self.frames > 0 and not self.wrong_counts and not self.wrong_scores
-
-
 class Offline:
     """The artifact's history, continued by the plan's incidents in their order, without JSON, Kafka or Spark."""
 
@@ -59,47 +44,41 @@ class Offline:
         place_of[past.calls.kafka_offset] = np.arange(len(past.calls))
         self.order = place_of[plan.position[plan.subject]]  # by message: place in the past, -1 outside the grid
 
-    def compare(self, frame, parity):
-        """Count what the job has read until now, score, and add the differences to `parity`."""
+    def compare(self, frame):
+        """Count what the job has read until now, and score; gives what of it the frame has otherwise."""
         new = self.order[self._counted : self.read]
         self.state.apply(self.incidents.select(new[new >= 0]), frame.as_of_s)
         self._counted = self.read
         features = self.engine.compute(self.state)
         scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
-        parity.frames += 1
-        wrong = int((features.observed_1h != frame.observed_1h).sum() + (features.support != frame.support).sum())
-        parity.wrong_counts += wrong
-        if wrong:
-            parity.mismatches.append(f"{wrong} counts at {frame.as_of_s}")
+        if wrong := int((features.observed_1h != frame.observed_1h).sum() + (features.support != frame.support).sum()):
+            yield f"{wrong} counts at {frame.as_of_s}"
         for name in SCORES:
             offline, online = getattr(scores, name), getattr(frame, name)
             difference = np.abs(offline - online) / np.maximum(np.abs(offline), SMALLEST)
             if count := int((difference > TOLERANCE).sum()):
-                parity.wrong_scores += count
-                parity.mismatches.append(f"{count} of {name} at {frame.as_of_s}, by up to {difference.max():g}")
-
-
-def plan_days(table, artifact, days):
-    """The replay of the `days` after the artifact's data end."""
-    from_s = artifact.manifest.data.cutoff_s
-    return plan_replay(table, region=artifact.spec.region, mix=Mix(), from_s=from_s, to_s=from_s + days * DAY_S)
+                yield f"{count} of {name} at {frame.as_of_s}, by up to {difference.max():g}"
 
 
 def main(artifacts, out, days):
     artifact = champion_of(artifacts, REGION)
-    offline = Offline(artifact, plan_days(read_incidents(SAMPLE, LAYOUTS["sample"]), artifact, days))
-    parity = Parity()
+    from_s = artifact.manifest.data.cutoff_s
+    table = read_incidents(SAMPLE, LAYOUTS["sample"])
+    offline = Offline(artifact, plan_replay(table, region=REGION, mix=Mix(), from_s=from_s, to_s=from_s + days * DAY_S))
+    frames, mismatches = 0, []
 
     def compare(published):
+        nonlocal frames
         summary, frame = published.summaries.get(REGION), published.frames.get(REGION)
         offline.read += summary.ledger["consumed"] if summary else 0
         if frame is not None and offline.read:
-            offline.compare(frame, parity)
+            frames += 1
+            mismatches.extend(offline.compare(frame))
 
     rehearsal = Rehearsal(plan=offline.plan, artifacts=artifacts, out=out, speed=0, longest_s=LONGEST_S)
     rehearsal.run(Settings(max_events_per_batch=PER_BATCH), stop=threading.Event(), watchers=[compare])
-    verdict = "equal" if parity.is_equal else f"NOT EQUAL: {parity.mismatches[:20]}"
-    sys.stdout.write(f"{verdict} {parity.frames} frames\n")
+    verdict = f"NOT EQUAL: {mismatches[:20]}" if mismatches else "equal"
+    sys.stdout.write(f"{verdict} {frames} frames\n")
 
 
 if __name__ == "__main__":

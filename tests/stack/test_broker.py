@@ -103,32 +103,25 @@ def test_a_broker_that_cannot_start_says_what_its_log_says(tmp_path, jar_cache):
     assert processes_of(tmp_path) == []
 
 
-def test_ctrl_c_reaches_the_holder_only_and_the_holder_stops_the_broker(tmp_path, jar_cache, formatted):
-    formatted(tmp_path)
-    command = [sys.executable, "-c", HOLDER, str(tmp_path), str(jar_cache.expanduser())]
-    holder = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0
-    )
-    with holder:
-        assert holder.stdout.readline() == b"up\n"
-        (kafka,) = [process.pid for process in processes_of(tmp_path) if process.pid != holder.pid]
-        assert os.getpgid(kafka) != os.getpgid(holder.pid)  # so the terminal's Ctrl-C passes it by
-        os.killpg(holder.pid, signal.SIGINT)
-        assert holder.wait(timeout=30) != 0
-    assert processes_of(tmp_path) == []
+def once_it_runs(holder, folder):
+    assert holder.stdout.readline() == b"up\n"
+    (kafka,) = [process.pid for process in processes_of(folder) if process.pid != holder.pid]
+    assert os.getpgid(kafka) != os.getpgid(holder.pid)  # so the terminal's Ctrl-C passes it by
 
 
-def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path, jar_cache, formatted):
-    formatted(tmp_path)
-    command = [sys.executable, "-c", HOLDER, str(tmp_path), str(jar_cache.expanduser())]
-    holder = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
-    )
-    with holder:
-        deadline = time.monotonic() + 30
-        while len(processes_of(tmp_path)) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(0.1)  # the call that began Java has returned; Kafka itself starts for seconds
+def while_it_starts(holder, folder):
+    deadline = time.monotonic() + 30
+    while len(processes_of(folder)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.1)  # the call that began Java has returned; Kafka itself starts for seconds
+
+
+@pytest.mark.parametrize("wait", [once_it_runs, while_it_starts])
+def test_ctrl_c_reaches_the_holder_only_and_the_holder_stops_the_broker(tmp_path, jar_cache, formatted, wait):
+    command = [sys.executable, "-c", HOLDER, str(formatted(tmp_path)), str(jar_cache.expanduser())]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=ROOT, process_group=0, **pipes) as holder:
+        wait(holder, tmp_path)
         os.killpg(holder.pid, signal.SIGINT)
         assert holder.wait(timeout=30) != 0
     assert processes_of(tmp_path) == []

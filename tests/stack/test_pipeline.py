@@ -4,7 +4,6 @@ import base64
 import json
 import signal
 from collections import Counter
-from contextlib import contextmanager
 from itertools import zip_longest
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from schemas.audit.verify import records, verify
 from streaming.rehearse.broker import free_port
 from streaming.rehearse.poison import poison_messages, template_event
+from tests.faults.offsets import newest
 from tests.harness.prometheus import scraped
 from tests.harness.scorer import LEDGER
 from tests.harness.topic import delete_up_to, make_anew
@@ -19,7 +19,6 @@ from tests.harness.toy import iso
 
 START = 1_700_000_000
 PAYLOAD_CANARY, PERSON_CANARY, SECRET_CANARY = "zebrafinch7731", "quokka4419", "numbat8087"
-TEXTS = ("model", "challenger", "change", "middle")
 GOOD = 240
 TROUBLE = ("Traceback", "StackOverflow", "Exception", "Py4J", "at org.apache", "WARN", "ERROR")
 
@@ -120,31 +119,11 @@ def test_prometheus_gets_the_ledger_by_outcome_and_by_reason(story):
 
 
 @pytest.mark.fault("F11")
-def test_neighbours_of_bad_messages_are_counted_and_every_ledger_balances(story):
+def test_neighbours_of_bad_messages_are_counted(story):
     totals = story.scorer.totals()
     assert totals["riverton"]["counted"] == GOOD
     assert totals["riverton"]["rejected"] + totals["_unassigned"]["rejected"] == story.kinds
     assert totals["riverton"]["consumed"] + totals["_unassigned"]["consumed"] == GOOD + story.kinds
-    ledgers = [fields for (key, _), fields in story.scorer.points().items() if key.startswith("pipeline,")]
-    assert ledgers
-    for fields in ledgers:
-        numbers = {name: float(value) for name, value in fields.items() if name not in TEXTS}
-        assert numbers["consumed"] == sum(
-            numbers[name] for name in ("counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
-        )
-        assert numbers["rejected"] == sum(v for name, v in numbers.items() if name.startswith("rejected_"))
-
-
-def test_events_in_become_a_full_frame_of_scores_out(story):
-    spec = story.region.spec
-    points = {key: fields for (key, _), fields in story.scorer.points().items() if key.startswith("risk,")}
-    assert len(points) == 36 * (len(spec.categories) + 1) * len(spec.horizons_s)
-    assert {fields["model"] for fields in points.values()} == {f'"{story.version}"'}
-    seen = sum(
-        int(fields["observed_1h"]) for key, fields in points.items() if "category=all" in key and "horizon=1h" in key
-    )
-    assert seen == GOOD  # all of them happened within the last ten minutes
-    assert all(0 < float(fields["risk"]) < 1 for fields in points.values())
 
 
 @pytest.mark.fault("F02")
@@ -199,16 +178,6 @@ def checkpoint_command(scorer, *words):
     return " ".join(ran.stdout.split())
 
 
-@contextmanager
-def newest_offsets(scorer):
-    """(The file, what stood in it); afterwards it is as it was."""
-    folder = scorer.checkpoint / "spark" / "offsets"
-    newest = max((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
-    kept = newest.read_text(encoding="utf-8")
-    yield newest, kept
-    newest.write_text(kept, encoding="utf-8")
-
-
 @pytest.mark.fault("F08", "F09", "F31", "F32")
 def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(story):
     """The last test of the story: its job goes on, and its topic is made anew."""
@@ -224,16 +193,12 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(story):
 
     scorer.assert_refused(8, "RISK_CLOCK was event and is wall", RISK_CLOCK="wall")
 
-    with newest_offsets(scorer) as (path, kept):
-        changed = kept.replace(f'"0":{end}', f'"0":{end + 3}')
-        assert changed != kept
-        path.write_text(changed, encoding="utf-8")  # Kafka lost its last events, seen from here
-        lost = f"partition 0 ends before offset {end}, and was read up to offset {end + 2}"
-        scorer.assert_refused(9, lost)
-
-    with newest_offsets(scorer) as (path, _):
-        path.write_bytes(b"")
-        scorer.assert_refused(8, "checkpoint --reset")
+    folder = scorer.checkpoint / "spark" / "offsets"
+    offsets = folder / str(newest(folder))
+    kept = offsets.read_bytes()
+    offsets.write_bytes(b"")
+    scorer.assert_refused(8, "checkpoint --reset")
+    offsets.write_bytes(kept)
 
     times_s = [START + 1200 + 60 * number for number in range(more)]
     topic.send(

@@ -37,13 +37,8 @@ def test_a_replayed_file_arrives_with_its_keys_times_and_mix(tmp_path, broker):
     incidents = [record for record in records if record.key.startswith(b"montgomery-")]
     assert {record.key for record in incidents} == {b"montgomery-%07d" % row for row in range(1, 61)}
     for record in incidents:
-        event = json.loads(record.value)
-        assert record.key.decode() == event["incident_id"]
-        assert event["occurred_at"].startswith("2016-01-23T17:")  # noon in winter Pennsylvania
+        assert record.key.decode() == json.loads(record.value)["incident_id"]
         assert record.timestamp_type == 0  # the producer's time, not the broker's
-    first = [record for record in incidents if json.loads(record.value).get("revision", 0) == 0]
-    assert len(first) == 64
-    assert len({(record.key, record.value) for record in first}) == 60
 
 
 def test_a_replay_into_a_topic_that_is_missing_names_it(tmp_path, broker):

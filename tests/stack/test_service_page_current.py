@@ -10,20 +10,17 @@ import pytest
 
 from schemas.left_behind.withheld import Withheld, withheld_path
 from streaming.rehearse.broker import free_port
-from tests.harness.live_page import the_service
+from tests.harness.live_page import is_followed, the_service
 from tests.harness.service import Client, is_there, leave_frame, running, waited
 from tests.harness.toy import toy_grid
 
 OLD = "20240101T000000Z-0a1b2c3d"  # a model
 
 
-def leave_when_followed(base, page_folder, ended):
+def leave_when_followed(base, page_folder):
     """Another frame, once a page has drawn the first and follows the stream."""
-    client = Client(base)
-    while not ended.wait(0.3):
-        if b"incident_risk_service_streams 1.0" in client.get("/metrics").data:
-            leave_frame(page_folder, seed=8)
-            return
+    if is_followed(base):
+        leave_frame(page_folder, seed=8)
 
 
 def test_an_old_frame_is_grey_and_says_stale_in_large_letters(browser, page_folder):
@@ -48,7 +45,7 @@ def test_scores_that_are_withheld_leave_an_open_page_and_come_back(browser, page
     with running(the_service(page_folder)) as base:
 
         def withhold_from_an_open_page():
-            waited(lambda: b"streams 1.0" in Client(base).get("/metrics").data)
+            is_followed(base)
             withheld_path(page_folder).write_bytes(msgspec.json.encode(word))
 
         threading.Thread(target=withhold_from_an_open_page).start()
@@ -131,11 +128,9 @@ def test_a_new_frame_is_drawn_by_itself(browser, page_folder):
     wait = "const now = () => document.getElementById('total').textContent, old = now();"
     wait += "for (let i = 0; i < 80 && now() === old; i++) await new Promise((done) => setTimeout(done, 100));"
     with running(the_service(page_folder)) as base:
-        ended = threading.Event()
-        leaving = threading.Thread(target=leave_when_followed, args=(base, page_folder, ended))
+        leaving = threading.Thread(target=leave_when_followed, args=(base, page_folder))
         leaving.start()
         (page,) = browser({"url": f"{base}/", "does": wait})
-        ended.set()
         leaving.join()
         second = Client(base).json("/v1/regions/riverton/scores")
     totals = [float(first.expected[:, 0, 0].sum()), sum(row["expected"] for row in second["cells"])]
@@ -153,7 +148,7 @@ def test_a_service_that_hangs_is_no_longer_live_within_half_a_minute(browser, pa
         process = commands.popen("service", *words, out=(log, log), env={**os.environ, "RISK_FRAMES": str(page_folder)})
 
     def hang():
-        leave_when_followed(f"http://127.0.0.1:{port}", page_folder, threading.Event())
+        leave_when_followed(f"http://127.0.0.1:{port}", page_folder)
         time.sleep(3)
         process.send_signal(signal.SIGSTOP)
         stopped_s.append(time.time())

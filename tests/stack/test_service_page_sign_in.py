@@ -4,8 +4,8 @@ import re
 import threading
 
 from service.tokens import Tokens, make_token
-from tests.harness.live_page import the_service
-from tests.harness.service import Client, leave_frame, running, waited
+from tests.harness.live_page import is_followed, the_service
+from tests.harness.service import Client, leave_frame, running
 
 
 def test_with_tokens_a_person_signs_in_and_out(browser, page_folder):
@@ -60,7 +60,7 @@ def test_a_token_that_ends_is_named_on_the_grey_map_with_a_way_to_sign_in_that_k
 
 def remove_when_followed(base, path, token):
     """The line of the first token, once a page follows the stream."""
-    assert waited(lambda: b"incident_risk_service_streams 1.0" in Client(base, token).get("/metrics").data)
+    assert is_followed(base, token)
     path.write_text(path.read_text().splitlines()[1] + "\n", encoding="utf-8")
 
 
