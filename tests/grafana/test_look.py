@@ -12,7 +12,7 @@ from itertools import product
 import pytest
 
 from generator.build import lines, page, stat, table, text
-from generator.looks import AMBER, ORANGE, column
+from generator.looks import ORANGE, column
 from streaming.maps.pages import opened_at
 from tests.harness.grafana_look.look import Job, look
 from tests.harness.grafana_look.server import map_files, serve
@@ -98,14 +98,3 @@ def refused(looked_at):
 def test_each_fault_of_a_page_is_found(refused, panel, what, theme):
     findings = refused(theme)
     assert any(finding.what.startswith(what) for finding in findings if finding.panel == panel.body["title"]), findings
-
-
-@BY_SCREENS
-def test_nothing_is_found_in_a_panel_without_fault(looked_at, screens):
-    panels = [
-        table("counts", "x", (12, 4), COUNTS, [column("a", displayName="Seen")]),
-        stat("dark", "x", (6, 4), COUNTS, colour=AMBER, **SHOWN_AS),
-        text("words", "Few words.", (6, 4)),
-    ]
-    by_job = looked_at([page("risk-sound", "Sound", "No fault.", panels, [])], screens)
-    assert [finding for findings in by_job.values() for finding in findings] == []

@@ -244,25 +244,6 @@ def test_a_model_that_is_only_the_baseline_is_announced():
     assert shown("20260101T000000Z-abc") == "network"
 
 
-def test_the_polygons_are_found_by_the_ids_of_the_file_of_cells_and_coloured_by_a_number(filled, now_s):
-    panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["type"] == "geomap")
-    layer = next(layer for layer in panel["options"]["layers"] if layer["type"] == "dynamic-geojson")
-    rows = table(asked(filled, "live-map", panel, panel["targets"][0], now_s))
-    files = geojson_files(SPECS.values())
-    assert layer["config"]["src"] == f"public/cells/{ALL_REGIONS}"
-    ids = {feature["id"] for feature in files[ALL_REGIONS]["features"]}
-    assert rows
-    assert {row[layer["config"]["idField"]] for row in rows} <= ids
-    shown = [row[layer["config"]["dataStyle"]["color"]["field"]] for row in rows]
-    assert min(shown) >= 0 < max(shown)
-
-
-def test_the_age_is_that_of_the_newest_scores(filled, now_s):
-    panel = PAGES["live-map"]["panels"][0]
-    rows = table(asked(filled, "live-map", panel, panel["targets"][0], now_s))
-    assert rows[0]["age"] == pytest.approx(10, abs=0.5)  # scored at second 20 of the tick, looked at at second 30
-
-
 @pytest.mark.parametrize("page", [name for name, page in PAGES.items() if page["templating"]["list"]])
 def test_the_choices_come_from_the_store(filled, now_s, page):
     choices = {}

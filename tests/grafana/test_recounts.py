@@ -153,20 +153,21 @@ def test_incidents_in_an_hour_are_those_of_each_hour_and_category(filled, now_s)
 
 
 @pytest.mark.parametrize(
-    ("page", "title", "days", "horizon", "shown"),
+    ("page", "title", "days", "by", "horizon", "shown"),
     [
-        ("trends", "Seen and expected in an hour, all chosen categories", 7, "1h", BOTH),
-        ("does-it-help", "Foreseen and seen", 30, "4h", {**BOTH, "usual": "usual"}),
+        ("trends", "Seen and expected in an hour, all chosen categories", 7, "Time", "1h", BOTH),
+        ("does-it-help", "Foreseen and seen", 30, "Time", "4h", {**BOTH, "usual": "usual"}),
+        ("does-it-help", "By district: seen over expected", 30, "district", "4h", BOTH),
     ],
 )
-def test_seen_and_expected_over_time_add_the_categories_up(filled, now_s, page, title, days, horizon, shown):
-    stored = points(filled, "outcome", now_s, days, region="northville", horizon=horizon)
-    wanted = summed(stored, shown.values(), "Time")
+def test_seen_and_expected_add_the_categories_up(filled, now_s, page, title, days, by, horizon, shown):
+    measurement = "outcome_area" if by == "district" else "outcome"
+    wanted = summed(points(filled, measurement, now_s, days, region="northville", horizon=horizon), shown.values(), by)
     rows = [row for row in table(answer(filled, page, title, now_s, days)) if row["seen"] is not None]
     assert len(rows) == len(wanted)
     for row in rows:
         for name, field in shown.items():
-            assert row[name] == pytest.approx(wanted[row["Time"]][field])
+            assert row[name] == pytest.approx(wanted[row[by]][field])
 
 
 def test_how_many_hours_were_judged_and_when_the_last_one(filled, now_s):
@@ -187,16 +188,6 @@ def test_chances_and_what_came_are_means_over_all_cells_of_a_bin(filled, now_s):
         assert row["cells"] == of_bin["cells"]
         means = of_bin["said"] / of_bin["cells"], of_bin["came"] / of_bin["cells"]
         assert (row["said"], row["came"]) == pytest.approx(means)
-
-
-def test_districts_of_the_judgement_add_up_all_forecasts(filled, now_s):
-    stored = points(filled, "outcome_area", now_s, 30, region="northville", horizon="4h")
-    wanted = summed(stored, ("observed", "expected"), "district")
-    rows = table(answer(filled, "does-it-help", "By district: seen over expected", now_s, 30))
-    assert len(rows) == len(wanted)
-    for row in rows:
-        of_district = wanted[row["district"]]
-        assert (row["seen"], row["expected"]) == pytest.approx((of_district["observed"], of_district["expected"]))
 
 
 def test_the_ledger_over_time_adds_up_to_what_was_consumed(filled, now_s):
