@@ -1,4 +1,4 @@
-"""The GPU that Spark assigns to a task reaches the choice of the device. A script pretends that there are two GPUs.
+"""The GPU that Spark assigns to a task reaches the choice of the device. A script pretends to be nvidia-smi.
 
 A task that was given a GPU where there is no CUDA scores with the network on the CPU; a device that is lost, before or
 while it scores, leaves the baseline.
@@ -18,9 +18,12 @@ from models.networks.residual import ResidualNetwork
 from schemas.errors import ArtifactError
 from streaming.flow.score import score_stage
 from streaming.roster.roster import load_artifact
-from tests.harness.cluster import cluster_environment
-from tests.harness.processes import run_python
+from tests.harness.cluster import ROOT, cluster_environment
+from tests.harness.compose_file import read_compose
+from tests.harness.processes import run_python, stand_in
 from tests.harness.region_bench import empty_history
+
+SMI = "#!/bin/sh\necho 3\n"  # one GPU, which is not the first
 
 
 def columns_of(folder, features, *, is_challenger=False):
@@ -28,36 +31,23 @@ def columns_of(folder, features, *, is_challenger=False):
     return [pd.Series([value]) for value in (str(folder), features, is_challenger, 0, None)]
 
 
-DISCOVERY = """#!/bin/sh
-echo '{"name": "gpu", "addresses": ["0", "1"]}'
-"""
 # Executors of their own need a process of their own: a run of tests has one session.
 DRIVER = """
 import json, sys
 import torch
 import pandas as pd
 from pathlib import Path
-from pyspark.sql import SparkSession
 from models.features import FeatureEngine
 from streaming.roster.roster import Entry, load_artifact
 from streaming.roster.shipped import Shipment
 from pyspark.sql.functions import lit, pandas_udf
 from streaming.flow.rows import FIELDS, ScoreColumns, ddl
 from streaming.flow.score import score_features, score_stage
+from streaming.job.session import start_session
+from streaming.settings import Settings
 
-folder, discovery = sys.argv[1:]
-session = (
-    SparkSession.builder.master("local-cluster[1,2,1024]")
-    .config("spark.ui.enabled", "false")
-    .config("spark.driver.bindAddress", "127.0.0.1")
-    .config("spark.driver.host", "127.0.0.1")
-    .config("spark.worker.resource.gpu.amount", "2")
-    .config("spark.worker.resource.gpu.discoveryScript", discovery)
-    .config("spark.executor.resource.gpu.amount", "2")
-    .config("spark.executor.resource.gpu.discoveryScript", discovery)
-    .config("spark.task.resource.gpu.amount", "1")
-    .getOrCreate()
-)
+master, folder, cache, log = sys.argv[1:]
+session = start_session(Settings(master=master, cache=Path(cache), driver_memory="512m"), Path(log))
 
 
 def devices(batches):
@@ -93,23 +83,27 @@ session.stop()
 """
 
 
-@pytest.mark.jvm
+@pytest.fixture
+def folder(tmp_path, toy, publish):
+    """Of an artifact with a network that changes scores."""
+    return publish(tmp_path, toy("riverton"), history=empty_history(toy("riverton")))
+
+
 @pytest.mark.nightly
 @pytest.mark.fault("F37")
-def test_a_task_takes_the_gpu_it_was_given_and_the_cpu_where_there_is_no_cuda(tmp_path, toy, publish):
-    if shutil.which("java") is None:
-        pytest.skip("Spark needs Java 17 (Debian: openjdk-17-jre-headless)")
-    discovery = tmp_path / "gpus.sh"
-    discovery.write_text(DISCOVERY)
-    discovery.chmod(0o755)
-    spec = toy("riverton")
-    folder = publish(tmp_path / "artifacts", spec, history=empty_history(spec))
+def test_a_task_takes_the_gpu_that_our_settings_give_it_and_the_cpu_where_there_is_no_cuda(tmp_path, folder, jar_cache):
+    settings = tmp_path / "conf"
+    shutil.copytree(ROOT / "deploy" / "gpu", settings)
+    defaults = settings / "spark-defaults.conf"
+    defaults.write_text(defaults.read_text().replace("/etc/spark", str(settings)))
     environment = {**cluster_environment(tmp_path), "PYSPARK_PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
-    ran = run_python("-c", DRIVER, folder, discovery, cwd=tmp_path, env=environment)
+    environment |= {"PATH": stand_in("nvidia-smi", tmp_path / "bin", SMI), "SPARK_CONF_DIR": str(settings)}
+    master = read_compose("compose.gpu.yaml")["services"]["scorer"]["environment"]["RISK_MASTER"]
+    ran = run_python("-c", DRIVER, master, folder, jar_cache, tmp_path / "log", cwd=tmp_path, env=environment)
     assert ran.returncode == 0, ran.stderr[-3000:]
     (line,) = [line for line in ran.stdout.splitlines() if line.startswith("RESULT ")]
     result = json.loads(line.removeprefix("RESULT "))
-    assert sorted(task["address"] for task in result["tasks"]) == ["0", "1"]
+    assert [task["address"] for task in result["tasks"]] == ["3", "3"]  # two share it
     for task in result["tasks"]:
         assert task["with_cuda"] == f"cuda:{task['address']}"
         assert task["without_cuda"] == "cpu"
@@ -131,12 +125,6 @@ def assert_the_baseline_scores(folder, features, why):
     (row,) = rows.itertuples()
     assert row.model == f"baseline:{why}"
     assert row.expected == row.usual
-
-
-@pytest.fixture
-def folder(tmp_path, toy, publish):
-    """Of an artifact with a network that changes scores."""
-    return publish(tmp_path, toy("riverton"), history=empty_history(toy("riverton")))
 
 
 @pytest.mark.fault("F37")
