@@ -2,7 +2,10 @@
 
 import json
 
-from streaming.disk.guard import CheckpointGuard, verify_checkpoint
+import msgspec
+
+from schemas.files import replace_file
+from streaming.disk.guard import STATE_LAYOUT, CheckpointGuard, verify_checkpoint
 from streaming.topics.admin import Topic
 
 TOPIC = Topic(id="5f0c", first_offsets={0: 0, 1: 0}, end_offsets={0: 9_000, 1: 9_000})
@@ -12,6 +15,13 @@ def verify(settings, topic=TOPIC):
     """As at a start of the job."""
     guard = CheckpointGuard.of(settings, topic.id)
     verify_checkpoint(settings.checkpoint, guard, topic, audit=settings.audit)
+
+
+def write_guard(checkpoint, clock="wall"):
+    """What the job keeps of its settings, once it has begun to count."""
+    settings = {"clock": clock, "starting": "earliest", "shuffle_partitions": 1}
+    guard = CheckpointGuard(topic="t", topic_id="i", spark="4.1.0", state_layout=STATE_LAYOUT, **settings)
+    replace_file(checkpoint / "guard.json", msgspec.json.encode(guard))
 
 
 def begin_at(checkpoint, offsets):

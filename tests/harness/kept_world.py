@@ -5,12 +5,11 @@ import msgspec
 from models.artifact.artifact import read_spec
 from models.counting.blobs import Journal
 from models.counting.count_state import CountState
-from schemas.files import replace_file
 from schemas.incidents import Incidents
 from schemas.left_behind.batch_log import LoggedBatch, LoggedRegion, batches_folder, day_of
-from streaming.disk.guard import STATE_LAYOUT, CheckpointGuard
 from streaming.disk.kept_counts import keep_counts, pack_counts
 from streaming.roster.roster import refresh_roster
+from tests.harness.checkpoint import write_guard
 from tests.harness.toy import toy_artifact
 
 
@@ -23,9 +22,7 @@ class KeptWorld:
         self.artifact = toy_artifact(self.artifacts, spec, cutoff_s=cutoff_s)
         assert read_spec(self.artifact) == spec
         self.checkpoint.mkdir(exist_ok=True)
-        settings = {"clock": clock, "starting": "earliest", "shuffle_partitions": 1}
-        guard = CheckpointGuard(topic="t", topic_id="i", spark="4.1.0", state_layout=STATE_LAYOUT, **settings)
-        replace_file(self.checkpoint / "guard.json", msgspec.json.encode(guard))
+        write_guard(self.checkpoint, clock)
         refresh_roster(self.checkpoint / "roster.json", self.artifacts)
         state = CountState(spec)
         state.advance(cutoff_s)

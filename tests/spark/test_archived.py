@@ -6,18 +6,15 @@ from collections import Counter
 from contextlib import closing
 from datetime import datetime
 
-import msgspec
 import pytest
 
 from lifecycle.archive.collect import archive_region, regions_of
 from lifecycle.archive.feed import FeedLog
 from lifecycle.archive.table import ArchiveTable
-from schemas.files import replace_file
-from streaming.disk.guard import STATE_LAYOUT, CheckpointGuard
 from streaming.watch.batch_writer import BatchLog
-from tests.harness.checkpoint import spark_files
+from tests.harness.checkpoint import spark_files, write_guard
 from tests.harness.kept_world import rows_of
-from tests.harness.region_bench import NOW, Bench, empty_history, event
+from tests.harness.region_bench import NOW, event
 from tests.harness.toy import toy_published
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -67,14 +64,10 @@ def of_the_events(spec, values, days):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_the_archive_of_a_week_equals_the_last_revisions_of_its_events(tmp_path, toy, publish, seed):
+def test_the_archive_of_a_week_equals_the_last_revisions_of_its_events(tmp_path, toy, new_bench, seed):
     spec, draw, sent, values = toy("riverton"), random.Random(seed), [], []
-    bench = Bench(tmp_path)
-    publish(bench.artifacts, spec, history=empty_history(spec))
-    bench.look()
-    settings = {"clock": "wall", "starting": "earliest", "shuffle_partitions": 1}
-    guard = CheckpointGuard(topic="t", topic_id="i", spark="4.1.0", state_layout=STATE_LAYOUT, **settings)
-    replace_file(tmp_path / "guard.json", msgspec.json.encode(guard))
+    bench = new_bench(tmp_path, spec)
+    write_guard(tmp_path)
     with closing(BatchLog(tmp_path, top_k=3)) as log:
         for number in range(8 * DAY_S // STEP_S):
             clock_s = NOW + number * STEP_S
