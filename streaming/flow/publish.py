@@ -48,7 +48,7 @@ class _Batch:
     summaries: Mapping[str, Summary]
     frames: Mapping[str, RiskFrame]  # regions with new scores
     views: dict[str, tuple[RiskFrame, RiskFrame]]  # of each frame, as they are published: filled while they are written
-    stored: dict[str, tuple[StoredView, StoredView]]  # and what the store has of them then
+    stored: dict[str, tuple[StoredView, ...]]  # and what the store has of a region's views then
     folders: Mapping[str, str]  # of the artifacts in force
     champions: Mapping[str, ScoredRow]  # of regions with new scores
     challengers: Sequence[ScoredRow]  # their forecasts
@@ -96,7 +96,7 @@ class Publisher:
     batches: int = 0  # that were published
     last_batch: int = -1
     _failure: RiskError | None = None
-    _stored: dict[str, tuple[StoredView, StoredView]] = field(default_factory=dict)
+    _stored: dict[str, tuple[StoredView, ...]] = field(default_factory=dict)
     _last_batch_s: float = 0.0
     _started_s: float = 0.0
     _acknowledged_s: float = 0.0
@@ -118,7 +118,7 @@ class Publisher:
 
     def end_minute(self) -> None:
         """Write what waits for the end of its minute. What the store does not take now, the next start writes."""
-        waits = {region: partial(_rest, views) for region, views in self._stored.items()}
+        waits = {region: partial(_rest, views) for region, views in self._stored.items() if _wait(views)}
         try:
             self.sink.write_all(waits)
         except SinkUnavailable as error:
@@ -193,10 +193,11 @@ class Publisher:
         return report
 
     def _scores(self, batch: _Batch) -> dict[str, MakeLines]:
-        """What makes each region's points: of its new scores, and of its forecasts whose horizon has closed."""
+        """What makes each region's points: of its new scores or what waits of old ones, and of closed horizons."""
         closed = [region for region, summary in batch.summaries.items() if summary.closed]
+        wait = [] if batch.is_withheld else [region for region, views in self._stored.items() if _wait(views)]
         parts: dict[str, MakeLines] = {
-            region: partial(self._points, batch, region) for region in sorted({*batch.frames, *closed})
+            region: partial(self._points, batch, region) for region in sorted({*batch.frames, *closed, *wait})
         }
         if closed:
             torch.set_num_threads(1)  # also in the writers: several would wait for one another longer than they compute
@@ -204,15 +205,20 @@ class Publisher:
 
     def _points(self, batch: _Batch, region: str) -> bytes:
         """The sink may call it in a thread of its own: it changes nothing but the region's views."""
-        artifact, lines = load_artifact(batch.folders[region]), []
+        lines: list[bytes] = []
         if region in batch.frames:
-            batch.views[region] = views = stored_views(batch.frames[region], artifact.constants)
-            before = self._stored.get(region) or self.left_views(region) or (StoredView.new(view) for view in views)
-            scores, after = zip(*(stored.then(view) for stored, view in zip(before, views, strict=True)), strict=True)
-            batch.stored[region] = after
-            lines += [*scores, *(top_lines(view, self.top_k) for view in views), unusual_lines(batch.frames[region])]
-        if closed := batch.summaries[region].closed:
-            lines.append(self.outcomes.points(artifact.spec, closed))
+            views = stored_views(batch.frames[region], load_artifact(batch.folders[region]).constants)
+            before = self._stored.get(region) or self.left_views(region) or map(StoredView.new, views)
+            steps = [stored.then(view) for stored, view in zip(before, views, strict=True)]
+            lines += [*(top_lines(view, self.top_k) for view in views), unusual_lines(batch.frames[region])]
+            batch.views[region] = views
+        else:
+            steps = [view.rest() for view in self._stored.get(region, ()) if not batch.is_withheld]
+        lines += [points for points, _ in steps]
+        if steps:
+            batch.stored[region] = tuple(stored for _, stored in steps)
+        if region in batch.summaries and (closed := batch.summaries[region].closed):
+            lines.append(self.outcomes.points(load_artifact(batch.folders[region]).spec, closed))
         return b"".join(lines)
 
     def _pipeline(
@@ -256,8 +262,12 @@ class Publisher:
         }
 
 
+def _wait(views: Sequence[StoredView]) -> bool:
+    return any(view.waits for view in views)
+
+
 def _rest(views: Sequence[StoredView]) -> bytes:
-    return b"".join(view.rest() for view in views)
+    return b"".join(view.rest()[0] for view in views)
 
 
 def frame_of(row: ScoredRow, summary: Summary) -> RiskFrame:

@@ -1,7 +1,8 @@
-"""Which points of a region's scores a batch writes: what a reader can see move, and the rest when the minute ends.
+"""Which points of a region's scores a batch writes: what a reader can see move. The rest waits for a pause.
 
-One incident moves the level of its region, and with it the last digits of two thirds of all points. A minute that has
-ended is in the store to the last digit: also after a kill, by the frame that was left beside the job.
+One incident moves the level of its region, and with it the last digits of two thirds of all points. They are written
+with the next batch that has no new scores of the region, at the latest when the minute ends. So a minute that has ended
+is in the store to the last digit: also after a kill, by the frame that was left beside the job.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from schemas.left_behind.frame_file import frame_path, read_frames
 from schemas.spec import DAY_S
 from streaming.sinks.line_protocol import VALUES, changed, risk_lines
 
-VISIBLE = 0.02  # of a value: less waits until the minute ends
+VISIBLE = 0.02  # of a value: less waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +30,18 @@ class StoredView:
     def new(cls, frame: RiskFrame) -> "StoredView":
         return cls(frame, None)
 
-    def rest(self) -> bytes:
-        """The points that wait for the end of the minute."""
-        return risk_lines(self.last, changed(self.last, self.in_store))
+    @property
+    def waits(self) -> bool:
+        return self.in_store is not self.last
+
+    def rest(self) -> tuple[bytes, "StoredView"]:
+        """The points that wait, and what is stored then."""
+        return risk_lines(self.last, changed(self.last, self.in_store)), StoredView(self.last, self.last)
 
     def then(self, frame: RiskFrame) -> tuple[bytes, "StoredView"]:
         """The points to write when `frame` comes next, and what is stored then."""
         if frame.tick_s != self.last.tick_s or frame.model != self.last.model or self.in_store is None:
-            ended = self.rest() if 0 < frame.tick_s - self.last.tick_s <= DAY_S else b""
+            ended = self.rest()[0] if 0 < frame.tick_s - self.last.tick_s <= DAY_S else b""
             return ended + risk_lines(frame), StoredView(frame, frame)
         moved = changed(frame, self.in_store, least=VISIBLE)
         values = {name: np.where(moved, getattr(frame, name), getattr(self.in_store, name)) for name in VALUES}

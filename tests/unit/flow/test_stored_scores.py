@@ -5,11 +5,13 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import SinkUnavailable
 from schemas.left_behind.frame_file import write_frames
+from schemas.left_behind.withheld import Withheld
 from streaming.flow.stored_scores import VISIBLE, StoredView, left_views
 from streaming.sinks.line_protocol import VALUES, changed, risk_lines
 from tests.harness.batch import Rows, publisher_to, scored_row
@@ -41,17 +43,23 @@ def moved(frame, draw, as_of_s):
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 2**32), st.lists(st.tuples(st.integers(1, 45), st.booleans()), min_size=1, max_size=14))
+@given(st.integers(0, 2**32), st.lists(st.tuples(st.integers(1, 45), st.sampled_from("skq")), min_size=1, max_size=14))
 def test_an_ended_minute_is_whole_and_a_running_one_as_near_as_a_reader_sees(tmp_path_factory, seed, batches):
-    """Each batch comes some seconds after the one before, and the job may be killed before it."""
+    """Each batch comes some seconds after the one before: s with new scores, k the same after a kill, q without any."""
     draw, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("frames")
     views = toy_views(SPEC, as_of_s=TICK_S, seed=seed % 1000)
     views = tuple(moved(view, draw, TICK_S) for view in views)
     store, whole, stored, as_of_s = {}, {}, None, TICK_S
-    for pause_s, is_killed in batches:
+    for pause_s, kind in batches:
         as_of_s += pause_s
+        if kind == "q" and stored:
+            rests, stored = zip(*(old.rest() for old in stored), strict=True)
+            store |= by_point(b"".join(rests))
+            assert store == whole
+            assert not any(old.waits for old in stored)
+            continue
         views = tuple(moved(view, draw, as_of_s) for view in views)
-        before = (None if is_killed else stored) or left_views(folder, SPEC.region) or map(StoredView.new, views)
+        before = (None if kind == "k" else stored) or left_views(folder, SPEC.region) or map(StoredView.new, views)
         scores, stored = zip(*(old.then(view) for old, view in zip(before, views, strict=True)), strict=True)
         store |= by_point(b"".join(scores))
         write_frames(folder, views, "wall")
@@ -65,7 +73,6 @@ def test_an_ended_minute_is_whole_and_a_running_one_as_near_as_a_reader_sees(tmp
             assert (view.observed_1h == old.in_store.observed_1h).all()
             for name in VALUES:
                 np.testing.assert_allclose(getattr(old.in_store, name), getattr(view, name), rtol=0.021, atol=1e-6)
-    assert store | by_point(b"".join(old.rest() for old in stored)) == whole
 
 
 def test_what_no_reader_sees_waits_and_what_he_sees_does_not():
@@ -78,7 +85,7 @@ def test_what_no_reader_sees_waits_and_what_he_sees_does_not():
     risk = risk.copy()
     risk.flat[0] = view.risk.flat[0] * np.float32(1 - 1.1 * VISIBLE)  # as seen from what is in the store
     assert stored.then(replace(view, risk=risk))[0].count(b"\n") == 1
-    assert changed(stored.last, stored.in_store).sum() == stored.rest().count(b"\n") == 1
+    assert changed(stored.last, stored.in_store).sum() == stored.rest()[0].count(b"\n") == 1
 
 
 def test_a_frame_that_is_damaged_or_a_day_old_ends_no_minute(tmp_path):
@@ -92,9 +99,10 @@ def test_a_frame_that_is_damaged_or_a_day_old_ends_no_minute(tmp_path):
     assert left_views(tmp_path, SPEC.region) is None
 
 
-def test_a_stop_writes_what_waits_and_a_store_that_is_away_leaves_it_to_the_next_start(tmp_path, caplog):
-    sink, folder = MemorySink(), toy_artifact(tmp_path / "artifacts", toy_spec())
-    publisher = publisher_to(sink, tmp_path / "checkpoint")
+@pytest.mark.parametrize("then", ["stop", "pause", "withheld"])
+def test_what_waits_is_written_at_a_stop_or_in_a_batch_without_scores(then, tmp_path, caplog):
+    sink, folder, hidden = MemorySink(), toy_artifact(tmp_path / "artifacts", toy_spec()), []
+    publisher = publisher_to(sink, tmp_path / "checkpoint", withheld=lambda: hidden[0] if hidden else None)
     rows = [scored_row(folder, 60), scored_row(folder, 70)]
     scores = rows[1]["scores"]
     scores["risk"] = (np.frombuffer(scores["risk"], "<f4") * np.float32(0.99)).tobytes()
@@ -103,11 +111,19 @@ def test_a_stop_writes_what_waits_and_a_store_that_is_away_leaves_it_to_the_next
         publisher(Rows(row), number)
         points.append(by_point(b"".join(sink.writes)))
         sink.writes.clear()
-    publisher.end_minute()
-    waited = by_point(b"".join(sink.writes))
-    assert waited
     assert not any(series.startswith("risk,") for series, _ in points[1])
+    if then == "stop":
+        publisher.sink = SimpleNamespace(write_all=Mock(side_effect=SinkUnavailable("no answer", "start the store")))
+        publisher.end_minute()
+        assert "no answer: start the store; the next start writes the last digits" in caplog.text
+        publisher.sink = sink
+        publisher.end_minute()
+    else:
+        hidden += [Withheld(since_s=60, because="asked")] if then == "withheld" else []
+        publisher(Rows(), 2)
+    waited = by_point(b"".join(sink.writes))
+    assert bool(waited) == (then != "withheld")
     assert waited.keys() <= {(series, time) for series, time in points[0] if series.startswith("risk,")}
-    publisher.sink = SimpleNamespace(write_all=Mock(side_effect=SinkUnavailable("no answer", "start the store")))
-    publisher.end_minute()
-    assert "no answer: start the store; the next start writes the last digits" in caplog.text
+    sink.writes.clear()
+    publisher(Rows(), 3)
+    assert not sink.writes or then == "stop"
