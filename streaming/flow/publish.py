@@ -117,7 +117,7 @@ class Publisher:
         self.last_batch, self.batches = batch_id, self.batches + 1  # in this order: another thread reads both
 
     def end_minute(self) -> None:
-        """Write what waits for the end of its minute. What the store does not take now, the next start writes."""
+        """Write what waits. What the store does not take now, the next start writes."""
         waits = {region: partial(_rest, views) for region, views in self._stored.items() if _wait(views)}
         try:
             self.sink.write_all(waits)
