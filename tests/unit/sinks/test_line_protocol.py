@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import PipelineError
-from schemas.frame import ATTRIBUTION_GROUPS
-from streaming.sinks.line_protocol import changed, point_line, risk_lines, string, tag, top_lines
+from schemas.frame import ATTRIBUTION_GROUPS, Unusual
+from schemas.grid import geohash
+from streaming.sinks.line_protocol import changed, point_line, risk_lines, string, tag, top_lines, unusual_lines
 from tests.harness.plain_lines import plain_risks, plain_tops, rounded
 from tests.harness.toy import toy_frame, toy_spec
 
@@ -204,3 +205,24 @@ def test_a_model_with_odd_signs_stays_one_line():
     scores = frame(model='baseline:no "net"\nC:\\x')
     assert points(risk_lines(scores))[0][2]["model"] == 'baseline:no "net" C:\\x'
     assert string("a\nb\r\nc") == '"a b  c"'
+
+
+def test_an_unusual_place_is_a_point_of_its_category_and_the_least_likely_one_of_all():
+    given = {"hours": 2, "usual": 1.5}
+    first_named, second_named = SPEC.categories
+    rare = Unusual(category=second_named, row=0, col=1, rows=2, cols=3, observed=9, days=40.0, **given)
+    common = Unusual(category=first_named, row=1, col=0, rows=1, cols=1, observed=5, days=20.0, **given)
+    quiet = {"days": 0, "hours": 0, "observed": 0, "usual": 0, "says": "", "middle": ""}
+
+    def figures(place):
+        lat, lon = (of[place.cells(SPEC.grid)].mean() for of in SPEC.grid.centres())
+        shown = {"days": place.days, "observed": place.observed, **given, "says": place.in_words(SPEC.grid)}
+        return shown | {"middle": geohash(float(lat), float(lon), 8)}
+
+    for places in ((), (rare,), (rare, common)):
+        points = [parsed(line) for line in unusual_lines(frame(unusual=places)).decode().splitlines()]
+        first = {place.category: figures(place) for place in places} | {"all": figures(places[0]) if places else quiet}
+        assert [dict(tags)["category"] for _, tags, *_ in points] == ["all", *SPEC.categories]
+        for measurement, tags, fields, tick_s in points:
+            assert (measurement, dict(tags)["region"], tick_s) == ("unusual", SPEC.region, frame().tick_s)
+            assert fields == first.get(dict(tags)["category"], quiet) | {"model": "2026-11-01"}
