@@ -27,9 +27,10 @@ from schemas.spec import Spec
 from streaming.flow.follow import Followed
 from streaming.flow.rows import FIELDS
 from streaming.flow.score import places_of
+from streaming.flow.stored_scores import StoredView
 from streaming.roster.roster import load_artifact
 from streaming.sinks.influx import InfluxSink
-from streaming.sinks.line_protocol import changed, risk_lines, top_lines, unusual_lines
+from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 
 HISTORY_EVENTS = 50_000
 TICK_EVENTS = 60
@@ -83,7 +84,7 @@ class Region:
     state: CountState
     network: RiskNetwork | None
     engine: FeatureEngine
-    views: tuple[RiskFrame | None, ...] = (None, None)  # that were written last
+    stored: tuple[StoredView, ...] = ()
 
     @classmethod
     def of(cls, folder: Path) -> "Region":
@@ -98,10 +99,11 @@ class Region:
             scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
         with watch.part("lines"):
             frame = frame_of(self.artifact, self.state.as_of_s, features, scores)
-            before, self.views = self.views, stored_views(frame, self.artifact.constants)
-            pairs = zip(self.views, before, strict=True)
-            lines = b"".join(risk_lines(now, changed(now, then)) + top_lines(now, TOP_K) for now, then in pairs)
-            return lines + unusual_lines(frame)
+            views = stored_views(frame, self.artifact.constants)
+            before = self.stored or map(StoredView.new, views)
+            steps = (old.then(view) for old, view in zip(before, views, strict=True))
+            points, self.stored = zip(*steps, strict=True)
+            return b"".join([*points, *(top_lines(view, TOP_K) for view in views), unusual_lines(frame)])
 
 
 def frame_of(artifact: Artifact, as_of_s: int, features: Features, scores: CellScores) -> RiskFrame:

@@ -72,25 +72,25 @@ async def _invalid(request: Request, error: Exception) -> Response:
 def _in_words(fault: Mapping[str, Any], route: object) -> str:
     """Where the fault is and what it is; of a parameter also what it is to be, of an unknown one which there are."""
     where, name = " ".join(map(str, fault["loc"])), fault["loc"][-1]
-    known = _parameters(route, fault["loc"][0]) if isinstance(route, APIRoute) else {}
-    if fault["type"] == "extra_forbidden" and known:
-        return f"{where}: {fault['msg']}; there are {', '.join(known)}"
-    if fault["type"] == "string_pattern_mismatch" and known.get(name):
-        return f"{where}: {fault['input']} is not {known[name]}"
+    meanings = _parameters(route, fault["loc"][0]) if isinstance(route, APIRoute) else {}
+    if fault["type"] == "extra_forbidden" and meanings:
+        return f"{where}: {fault['msg']}; there are {', '.join(meanings)}"
+    if fault["type"] == "string_pattern_mismatch" and meanings.get(name):
+        return f"{where}: {fault['input']} is not {meanings[name]}"
     return f"{where}: {fault['msg']}"
 
 
 def _parameters(route: APIRoute, place: str) -> Mapping[str, str | None]:
     """Names and meanings of those in the query or path; of any other place none."""
-    known: dict[str, str | None] = {}
+    meanings: dict[str, str | None] = {}
     given = {"query": route.dependant.query_params, "path": route.dependant.path_params}
     for parameter in given.get(place, ()):
         kind = parameter.field_info.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            known |= {name: field.description for name, field in kind.model_fields.items()}
+            meanings |= {name: field.description for name, field in kind.model_fields.items()}
         else:
-            known[parameter.alias] = parameter.field_info.description
-    return known
+            meanings[parameter.alias] = parameter.field_info.description
+    return meanings
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ with the next batch that has no new scores of the region, at the latest when the
 is in the store to the last digit: also after a kill, by the frame that was left beside the job.
 """
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from schemas.left_behind.frame_file import frame_path, read_frames
 from schemas.spec import DAY_S
 from streaming.sinks.line_protocol import VALUES, changed, risk_lines
 
+log = logging.getLogger(__name__)
 VISIBLE = 0.02  # of a value: less waits
 
 
@@ -50,8 +52,12 @@ class StoredView:
 
 def left_views(frames: Path, region: str) -> tuple[StoredView, StoredView] | None:
     """Both views of the frame that a job left before; None without one that can be read."""
+    path = frame_path(frames, region)
+    if not path.exists():
+        return None
     try:
-        left = read_frames(frame_path(frames, region))
-    except SinkError:  # the store keeps that minute as it is
+        left = read_frames(path)
+    except SinkError as error:
+        log.warning("%s; of its minute the store may stay up to %g behind", error, VISIBLE)
         return None
     return StoredView.new(left.by_category), StoredView.new(left.over_all)

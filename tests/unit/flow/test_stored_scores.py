@@ -88,7 +88,7 @@ def test_what_no_reader_sees_waits_and_what_he_sees_does_not():
     assert changed(stored.last, stored.in_store).sum() == stored.rest()[0].count(b"\n") == 1
 
 
-def test_a_frame_that_is_damaged_or_a_day_old_ends_no_minute(tmp_path):
+def test_a_frame_that_is_damaged_or_a_day_old_ends_no_minute(tmp_path, caplog):
     views = toy_views(SPEC, as_of_s=TICK_S)
     write_frames(tmp_path, views, "wall")
     left = left_views(tmp_path, SPEC.region)
@@ -96,7 +96,10 @@ def test_a_frame_that_is_damaged_or_a_day_old_ends_no_minute(tmp_path):
         lines = left[0].then(replace(views[0], as_of_s=TICK_S + later_s))[0]
         assert lines.count(b"\n") == ends * views[0].risk.size
     (tmp_path / f"{SPEC.region}.frame").write_bytes(b"damaged")
+    assert left_views(tmp_path, "elsewhere") is None
+    assert not caplog.records
     assert left_views(tmp_path, SPEC.region) is None
+    assert "is damaged" in caplog.text
 
 
 @pytest.mark.parametrize("then", ["stop", "pause", "withheld"])
