@@ -84,7 +84,9 @@ class Row(Amounts):
 
 class Held(Closed):
     hours: Amount
-    watched_since: Instant = Field(description="The process that answers knows nothing of before, and so holds no cell")
+    watched_since: Instant = Field(
+        description="`hours` before `as_of`; later where the process that answers began later, and so holds no cell"
+    )
     cells: list[CellId] = Field(
         description="Held by past counts: among the ten riskiest for so many hours without an incident counted there"
     )

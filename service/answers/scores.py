@@ -13,6 +13,7 @@ from schemas.errors import DataError, SettingsError
 from schemas.frame import SUPPORT, attribution_groups, riskiest
 from schemas.grid import CELL_ID, Cells, geohash
 from schemas.limits import OLDEST_SCORES_S
+from schemas.spec import HOUR_S
 from service.answers import contract
 from service.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, format_of, number
 from service.frames import categories_of, instant, view_of
@@ -71,7 +72,8 @@ def _held(service: TheService, chosen: Chosen) -> dict[str, Any]:
     standing = service.frames.standing[spec.region]
     cells = standing.held(chosen.view.categories[chosen.category], chosen.horizon, hours)
     ids = [spec.grid.cell_id(cell) for cell in cells]
-    return {"hours": hours, "watched_since": instant(standing.watched_since_s), "cells": ids}
+    since_s = max(standing.watched_since_s, standing.as_of_s - round(hours * HOUR_S))  # equal in every replica then
+    return {"hours": hours, "watched_since": instant(since_s), "cells": ids}
 
 
 @router.get("/regions/{region}/cells/{cell}", response_model=contract.Cell)

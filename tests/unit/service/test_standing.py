@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from schemas.left_behind.frame_file import StoredFrames
 from service.__main__ import app
+from service.frames import instant
 from service.standing import standing_after
 from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.harness.toy import toy_grid, toy_spec, toy_views
@@ -88,6 +89,20 @@ def test_the_scores_say_which_cells_past_counts_hold_and_since_when_that_is_know
     assert b",held" not in plain
     with running(toy_service(tmp_path)) as base:
         assert Client(base).json("/v1/regions/riverton/scores?category=theft")["held"]["cells"] == []
+
+
+def test_processes_that_have_watched_long_enough_answer_alike_whenever_they_began(tmp_path):
+    leave_frame(tmp_path)
+    newest_s, said = START_S + STEP_S * 59, []
+    for first in (0, 40, 50):
+        service = toy_service(tmp_path, held_hours=12)
+        with running(service) as base:
+            service.frames.standing["riverton"] = standing_of(list(past(60))[first:])
+            said.append(Client(base).json("/v1/regions/riverton/scores?category=theft")["held"])
+    assert said[0] == said[1]
+    assert said[0]["cells"]
+    assert said[0]["watched_since"] == instant(newest_s - 12 * 3600)
+    assert said[2] == {"hours": 12, "watched_since": instant(START_S + STEP_S * 50), "cells": []}
 
 
 def test_the_option_of_the_command_reaches_the_service(tmp_path, monkeypatch):
