@@ -8,7 +8,7 @@ from tests.harness.compose_file import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 GITLAB, JENKINS = ROOT / ".gitlab-ci.yml", ROOT / "Jenkinsfile"
-_NO_JOBS = ("stages", "workflow")
+_NO_JOBS = ("stages", "variables", "workflow")
 
 
 def github_jobs():

@@ -111,6 +111,14 @@ def test_what_takes_hours_runs_each_night_and_never_for_a_push():
         assert "branch 'main'" in jenkins[name]
 
 
+def test_the_tests_get_the_history_in_which_they_look_for_the_commits_that_pages_cite():
+    """Jenkins' checkout has all of it."""
+    for job in ("checks", "all-tests"):
+        (checkout,) = (step for step in github_jobs()[job]["steps"] if "checkout" in step.get("uses", ""))
+        assert checkout["with"]["fetch-depth"] == 0
+    assert yaml.safe_load(GITLAB.read_text(encoding="utf-8"))["variables"]["GIT_DEPTH"] == 0
+
+
 STUB = """#!/bin/sh
 if [ "$1" = -c ]; then exec {python} "$@"; fi
 for word in "$@"; do printf '%s\\n' "$word"; done >> {log}
