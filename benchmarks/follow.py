@@ -108,8 +108,8 @@ def _scores(mean: npt.NDArray[np.float32], counts: npt.NDArray[np.integer[Any]],
 
 def _percent(raw: Floats, shown: Floats) -> list[float]:
     """The difference, and its 95 % interval by blocks of days, in percent of the raw forecast's score."""
-    found = difference_of((shown - raw)[None], day_blocks(len(raw), steps_per_week=_WEEK), np.random.default_rng(0))
-    return [round(100 * part / float(raw.mean()), 4) for part in (found.mean, found.low, found.high)]
+    apart = difference_of((shown - raw)[None], day_blocks(len(raw), steps_per_week=_WEEK), np.random.default_rng(0))
+    return [round(100 * part / float(raw.mean()), 4) for part in (apart.mean, apart.low, apart.high)]
 
 
 def _coverage(mean: npt.NDArray[np.float32], counts: npt.NDArray[np.integer[Any]], dispersion: Dispersion) -> float:

@@ -84,7 +84,7 @@ def noise_per_hour(t_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
     size = np.bincount(minute)
     if len(size) < 3:
         return 0.0
-    x, y = (np.bincount(minute, weights=one[there]) / size for one in (t_s / 3600, values))
+    x, y = (np.bincount(minute, weights=axis[there]) / size for axis in (t_s / 3600, values))
     x, y = x - x.mean(), y - y.mean()
     slope = (x * y).sum() / (x**2).sum()
     return float(2 * np.sqrt(((y - slope * x) ** 2).sum() / (len(x) - 2) / (x**2).sum()))
@@ -108,7 +108,7 @@ def troughs(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Time and value of the least sample in each CLEANED_S seconds."""
     span = t_s // CLEANED_S
-    least = [np.flatnonzero(span == one)[np.nanargmin(values[span == one])] for one in np.unique(span)]
+    least = [np.flatnonzero(span == each)[np.nanargmin(values[span == each])] for each in np.unique(span)]
     return t_s[least], values[least]
 
 

@@ -41,8 +41,9 @@ def profile(plan: Sizes, console: Console) -> None:
         specs = bench_specs(REGIONS)
         with running_job(stack, "profile", topic=loaded.topic, specs=specs, progress=True) as job:
             batches = job.wait_until_consumed(plan.events)
-            seen = len(batches)
-            while len(job.batches()) < seen + 2 and job.process.poll() is None:  # the last report comes a batch later
+            while (
+                len(job.batches()) < len(batches) + 2 and job.process.poll() is None
+            ):  # the last report comes a batch later
                 time.sleep(0.1)
             job.stop()
             reports = _reports((job.folder / "progress.jsonl").read_bytes())

@@ -91,8 +91,8 @@ def load_tables(results: Mapping[str, Any]) -> Iterator[Table]:
 def what_is_wrong(results: Mapping[str, Any]) -> list[str]:
     """Where the ledger is not what was sent, and what grew, once the run was long enough to tell."""
     verdicts = results.get("growth", ()) if results["plan"].minutes >= LEAST_MINUTES else ()
-    grown = [f"{one.bound.words}: {one.words}; {one.bound.reason}" for one in verdicts if not one.is_within]
-    return [*results["faults"], *grown]
+    grown = [verdict for verdict in verdicts if not verdict.is_within]
+    return [*results["faults"], *(f"{of.bound.words}: {of.words}; {of.bound.reason}" for of in grown)]
 
 
 def table_of(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]] = ()) -> Table:

@@ -23,7 +23,7 @@ def synthetic_events(
     """
     random = np.random.default_rng(seed)
     first = seed * 10_000_000_000
-    regions = [(spec.region.encode(), [one.encode() for one in spec.categories], *_box(spec)) for spec in specs]
+    regions = [(spec.region.encode(), list(map(str.encode, spec.categories)), *_box(spec)) for spec in specs]
     for start in range(0, n, _CHUNK):
         size = min(_CHUNK, n - start)
         row, col = np.clip(random.normal(0.5, 0.18, (2, size)), 0.001, 0.999).tolist()

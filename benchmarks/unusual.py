@@ -67,18 +67,18 @@ class Region:
 
     def looks(self, counts: Callable[[int], Counts], hours: range) -> Iterator[tuple[int, tuple[Unusual, ...]]]:
         """The end of each look, in seconds since the city's start, and what stands out then."""
-        kept = np.zeros((_KEPT, *self.usual.shape[1:]), np.int32)
-        mean = np.zeros(kept.shape)
+        came = np.zeros((_KEPT, *self.usual.shape[1:]), np.int32)
+        mean = np.zeros(came.shape)
         for number, hour in enumerate(hours):
             now, mean_now = counts(hour), self.usual[hour] / _LOOKS
             for look in range(_LOOKS):
-                kept, mean = np.roll(kept, -1, axis=0), np.roll(mean, -1, axis=0)
-                kept[-1], mean[-1] = now[look], mean_now
+                came, mean = np.roll(came, -1, axis=0), np.roll(mean, -1, axis=0)
+                came[-1], mean[-1] = now[look], mean_now
                 if number * _LOOKS + look + 1 < _KEPT:
                     continue
                 usual = np.stack([mean[-window_s // LOOK_S :].sum(axis=0) for window_s in WINDOWS_S])
-                seen = np.stack([kept[-window_s // LOOK_S :].sum(axis=0) for window_s in WINDOWS_S])
-                recent = Recent(counts=seen, usual=usual, spread=usual * self.dispersion.excess(usual))
+                observed = np.stack([came[-window_s // LOOK_S :].sum(axis=0) for window_s in WINDOWS_S])
+                recent = Recent(counts=observed, usual=usual, spread=usual * self.dispersion.excess(usual))
                 places = unusual_places(recent, self.city.spec.grid, self.city.spec.categories)
                 yield hour * HOUR_S + (look + 1) * LOOK_S, places
 
@@ -117,10 +117,10 @@ def planted(region: Region, size: int, times: float, tries: int, draw: np.random
             return region.drawn(at, draw, factor if at >= hour else 1.0)
 
         looks = region.looks(counts, range(hour - 4, hour + 2))
-        found = (at_s - hour * HOUR_S for at_s, places in looks if at_s > hour * HOUR_S and any(
+        calls_s = (at_s - hour * HOUR_S for at_s, places in looks if at_s > hour * HOUR_S and any(
             place.category == region.city.spec.categories[category] and not set(block[:size]).isdisjoint(
                 place.cells(grid).tolist()) for place in places))  # fmt: skip
-        delays.append(next(found, None))
+        delays.append(next(calls_s, None))
     soon = [delay for delay in delays if delay is not None]
     return {
         "cells": size,

@@ -73,8 +73,8 @@ def simulate(year: Year) -> dict[str, Any]:
     """Each region in a process of its own."""
     worlds = year.worlds()
     with ProcessPoolExecutor(max_workers=len(worlds)) as pool:
-        found = pool.map(_figures, [year] * len(worlds), worlds)
-        regions = dict(zip((world.name for world in worlds), found, strict=True))
+        figures = pool.map(_figures, [year] * len(worlds), worlds)
+        regions = dict(zip((world.name for world in worlds), figures, strict=True))
     return {"days": year.days, "first_days": year.first_days, "regions": regions}
 
 
@@ -84,8 +84,9 @@ def print_year(results: Mapping[str, Any], console: Console) -> None:
     for heading in ("region", "day", "what", "why"):
         table.add_column(heading, justify="right" if heading == "day" else "left")
     for name, region in results["regions"].items():
-        for one in region["happenings"]:
-            table.add_row(name, str(one["day"]), f"{'bad: ' if one['is_bad'] else ''}{one['what']}", one["why"])
+        for happening in region["happenings"]:
+            what = f"{'bad: ' if happening['is_bad'] else ''}{happening['what']}"
+            table.add_row(name, str(happening["day"]), what, happening["why"])
     console.print(table)
     for name, region in results["regions"].items():
         figures = ", ".join(f"{what} {value}" for what, value in region["summary"].items() if what != "bad")
@@ -95,11 +96,11 @@ def print_year(results: Mapping[str, Any], console: Console) -> None:
 def figures_of(life: Life, *, change_day: int | None) -> dict[str, Any]:
     """Of one region."""
     start_s = life.midnight_s(0)
-    happenings = [replace(one, why=_reason(one.why)) for one in life.happenings]
+    happenings = [replace(happening, why=_reason(happening.why)) for happening in life.happenings]
     return {
         "change_day": change_day,
         "weeks": weeks_of(life.judged, life.spec, start_s),
-        "happenings": [asdict(one) for one in happenings],
+        "happenings": [asdict(happening) for happening in happenings],
         "summary": summary_of(life.judged, happenings, start_s, change_day),
     }
 
@@ -111,11 +112,11 @@ def _reason(text: str) -> str:
 
 def lost(judged: Sequence[Judged], side: str) -> float | None:
     """Nats an incident by which the log score is worse than that of the known process; None with too few hours."""
-    hours = [one for one in judged if side != "challenger" or one.hour.challenger_version]
+    hours = [judgement for judgement in judged if side != "challenger" or judgement.hour.challenger_version]
     if len(hours) < _LEAST_HOURS:
         return None
-    incidents = sum(sum(one.hour.observed.values()) for one in hours)
-    return round(sum(getattr(one.hour, side) - one.known for one in hours) / incidents, 4)
+    incidents = sum(sum(judgement.hour.observed.values()) for judgement in hours)
+    return round(sum(getattr(judgement.hour, side) - judgement.known for judgement in hours) / incidents, 4)
 
 
 def weeks_of(judged: Sequence[Judged], spec: Spec, start_s: int) -> list[dict[str, Any]]:
@@ -123,12 +124,12 @@ def weeks_of(judged: Sequence[Judged], spec: Spec, start_s: int) -> list[dict[st
     weeks = []
     for number in range((judged[-1].hour.tick_s - start_s) // _WEEK_S):
         first_s = start_s + number * _WEEK_S
-        week = [one for one in judged if first_s <= one.hour.tick_s < first_s + _WEEK_S]
-        known = [one.hour for one in judged if one.hour.tick_s < first_s + _WEEK_S]
-        days = days_of(known, spec, champion=known[-1].champion_version, challenger=None)  # of the champion until now
+        week = [judgement for judgement in judged if first_s <= judgement.hour.tick_s < first_s + _WEEK_S]
+        so_far = [judgement.hour for judgement in judged if judgement.hour.tick_s < first_s + _WEEK_S]
+        days = days_of(so_far, spec, champion=so_far[-1].champion_version, challenger=None)  # of the champion until now
         drift = drift_of(days)
-        observed = sum(sum(one.hour.observed.values()) for one in week)
-        expected = sum(sum((one.hour.alone_expected or {}).values()) for one in week)
+        observed = sum(sum(judgement.hour.observed.values()) for judgement in week)
+        expected = sum(sum((judgement.hour.alone_expected or {}).values()) for judgement in week)
         bounds = {name: round(getattr(drift[0], name), 3) if drift else None for name in ("ratio", "low", "high")}
         losses = {side: lost(week, side) for side in ("baseline", "alone", "champion", "challenger")}
         weeks.append({"day": 7 * number, **losses, "observed_over_expected": round(observed / expected, 3), **bounds})
@@ -139,8 +140,8 @@ def summary_of(
     judged: Sequence[Judged], happenings: Sequence[Happening], start_s: int, change_day: int | None
 ) -> dict[str, Any]:
     """Counts of what happened; where something changed, when it was seen and mended, and the losses around it."""
-    own = [one for one in happenings if not one.is_bad]
-    what = Counter(one.what for one in own)
+    own = [happening for happening in happenings if not happening.is_bad]
+    what = Counter(happening.what for happening in own)
     ended = {"promoted": what["promote"], "other_ends": what["stop"] + what["undecided"]}
     counts = {
         "challengers": what["trial"] + what["refused"],
@@ -151,15 +152,16 @@ def summary_of(
         "lost_last": lost(judged[-24 * _SPAN_DAYS :], "champion"),
     }
     if change_day is None:
-        bad = [one for one in happenings if one.is_bad]
-        return {**counts, "bad": [{"day": one.day, "what": one.what, "why": one.why} for one in bad]}
-    after = [one for one in own if one.day >= change_day]
-    seen = next((one.day for one in after if one.what == "due" and any(sign in one.why for sign in _SEEN)), None)
-    promoted = next((one.day for one in after if one.what == "promote" and seen is not None and one.day > seen), None)
+        bad = [{"day": bad.day, "what": bad.what, "why": bad.why} for bad in happenings if bad.is_bad]
+        return {**counts, "bad": bad}
+    due = [after for after in own if after.what == "due" and after.day >= change_day]
+    seen_day = next((asked.day for asked in due if any(sign in asked.why for sign in _SEEN)), None)
+    later = [] if seen_day is None else [after for after in own if after.day > seen_day]
+    promoted = next((after.day for after in later if after.what == "promote"), None)
     until = promoted if promoted is not None else len(judged) // 24
     return {
         **counts,
-        "drift_seen_day": seen,
+        "drift_seen_day": seen_day,
         "promoted_day": promoted,
         "lost_before": lost(_between(judged, start_s, change_day - _SPAN_DAYS, change_day), "champion"),
         "lost_between": lost(_between(judged, start_s, change_day, until), "champion"),
@@ -177,6 +179,6 @@ def summary_of(
 
 def _between(judged: Sequence[Judged], start_s: int, first: int, stop: int) -> list[Judged]:
     """The hours of the year's days [first, stop)."""
-    ticks = np.array([one.hour.tick_s for one in judged])
+    ticks = np.array([judgement.hour.tick_s for judgement in judged])
     places = np.searchsorted(ticks, [start_s + first * DAY_S, start_s + stop * DAY_S])
     return list(judged[places[0] : places[1]])

@@ -202,12 +202,12 @@ class Life:
                 file.write(msgspec.json.encode(hour) + b"\n")
 
     def _ask_the_gate(self, trial: Trial, day: int) -> None:
-        found = judge_trial(trial, self.spec, self.checkpoint)
-        if found.decision == "go on":
+        judgement = judge_trial(trial, self.spec, self.checkpoint)
+        if judgement.decision == "go on":
             return
         is_bad = self.happenings[-1].is_bad
-        end_trial(self.desk, self.spec.region, trial, found, is_confirmed=False)
-        self._happens(Happening(day=day, what=found.decision, why=found.because, is_bad=is_bad))
+        end_trial(self.desk, self.spec.region, trial, judgement, is_confirmed=False)
+        self._happens(Happening(day=day, what=judgement.decision, why=judgement.because, is_bad=is_bad))
 
     def _ask_the_triggers(self, champion: Artifact, day: int) -> None:
         now_s = self.midnight_s(day + 1)
@@ -218,11 +218,11 @@ class Life:
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 challenger, past = self._made(champion, self.table, now_s, Path(scratch))
-                _, found = start_trial(self.desk, champion, challenger, past, self.plan, lambda: now_s)
+                _, held_out = start_trial(self.desk, champion, challenger, past, self.plan, lambda: now_s)
             except GateClosed as error:
                 self._happens(Happening(day=day, what="refused", why=str(error)))
                 return
-        self._happens(Happening(day=day, what="trial", why=f"margin {found.margin:.2g}"))
+        self._happens(Happening(day=day, what="trial", why=f"margin {held_out.margin:.2g}"))
 
     def offer_bad(self, day: int) -> bool:
         """Offer a challenger that learned from hours that were shuffled; refused, it is let into a trial by force.

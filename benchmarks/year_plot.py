@@ -50,11 +50,11 @@ def write_plot(results: Mapping[str, Any], path: Path) -> None:
             events.set_xlabel("day of the year")
         axes[0, 0].set_ylabel("lost, nats an incident\n(0: the known process itself)")
         axes[1, 0].set_ylabel("observed over expected,\nall categories")
-        known: dict[str, Any] = {}
+        legend: dict[str, Any] = {}
         for panel in axes.flat:
             handles, labels = panel.get_legend_handles_labels()
-            known |= dict(zip(labels, handles, strict=True))
-        figure.legend(list(known.values()), list(known), loc="outside lower center", ncols=4, frameon=False)
+            legend |= dict(zip(labels, handles, strict=True))
+        figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=4, frameon=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=100)
         plt.close(figure)
@@ -88,16 +88,16 @@ def _ratio(panel: Axes, region: Mapping[str, Any]) -> None:
 def _events(panel: Axes, region: Mapping[str, Any], days: int) -> None:
     """A row for each kind of event. A trial is a bar, also one that the year's end cuts off."""
     start = None
-    for one in region["happenings"]:
+    for happening in region["happenings"]:
         bad = _ROWS.index("the bad challenger")
-        if one["what"] == "trial":
-            start = one["day"]
+        if happening["what"] == "trial":
+            start = happening["day"]
             continue
-        row, style = _MARKS[one["what"]]
-        if one["what"] not in ("due", "refused"):
-            _trial(panel, bad if one["is_bad"] else 2, start, one["day"])
+        row, style = _MARKS[happening["what"]]
+        if happening["what"] not in ("due", "refused"):
+            _trial(panel, bad if happening["is_bad"] else 2, start, happening["day"])
             start = None
-        panel.plot(one["day"], bad if one["is_bad"] else row, linestyle="none", **style)
+        panel.plot(happening["day"], bad if happening["is_bad"] else row, linestyle="none", **style)
     if start is not None:
         _trial(panel, 2, start, days)
     panel.set_yticks(range(len(_ROWS)), _ROWS)
@@ -112,11 +112,11 @@ def _trial(panel: Axes, row: int, start: int, end: int) -> None:
 
 def _circle(panels: Any, region: Mapping[str, Any]) -> None:
     """The circle's steps as numbered lines through all panels of a region that changes."""
-    found = region["summary"]
+    summary = region["summary"]
     steps = (
         (region["change_day"], _CHANGE, ":", "1: level and hours change"),
-        (found.get("drift_seen_day"), _SEEN, "--", "2: drift is seen"),
-        (found.get("promoted_day"), "black", "-.", "3: the first challenger that knows of it is promoted"),
+        (summary.get("drift_seen_day"), _SEEN, "--", "2: drift is seen"),
+        (summary.get("promoted_day"), "black", "-.", "3: the first challenger that knows of it is promoted"),
     )
     for day, color, line, words in steps:
         if day is None:

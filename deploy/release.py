@@ -57,8 +57,8 @@ def version_to_release(root: Path) -> str:
 def changelog_entry(text: str, version: str) -> str:
     """What stands below the heading `## [VERSION] - YYYY-MM-DD`; empty when there is nothing."""
     heading = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$"
-    found = re.search(rf"{heading}(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    return found[1].strip() if found else ""
+    entry = re.search(rf"{heading}(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    return entry[1].strip() if entry else ""
 
 
 def build(root: Path, out: Path) -> list[Path]:

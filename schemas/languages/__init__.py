@@ -26,8 +26,8 @@ def sentences_of(part: Part, language: str) -> NullTranslations:
     if language == ENGLISH:
         return NullTranslations()
     if language not in LANGUAGES:
-        known = ", ".join(LANGUAGES)
-        raise SettingsError(f"the language {language!r} is not known", f"set RISK_LANGUAGE to one of {known}")
+        remedy = f"set RISK_LANGUAGE to one of {', '.join(LANGUAGES)}"
+        raise SettingsError(f"the language {language!r} is not known", remedy)
     with (FOLDER / language / f"{part}.mo").open("rb") as file:
         return GNUTranslations(file)
 

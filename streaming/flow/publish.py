@@ -138,9 +138,11 @@ class Publisher:
         self.dead_letters.write_outside({region: unpack_rejections(of.refused_covariates) for region, of in summaries})
         facts, unaccounted = self.facts(), self.unaccounted(batch_id, batch.consumed)
         of_the_machine = self._of_the_machine(facts, unaccounted)
-        following = {region for region in batch.frames if batch.champions[region].scores.followed}
-        found = {region: self.change_of(batch.frames[region]) for region in following}
-        changes = {region: change for region, change in found.items() if change}
+        changes = {
+            region: change
+            for region, frame in batch.frames.items()
+            if batch.champions[region].scores.followed and (change := self.change_of(frame))
+        }
         report = self._write(self._scores(batch), b"".join(self._pipeline(batch, of_the_machine, changes)))
         self._keep(batch)
         views = dict(sorted(batch.views.items()))  # the sink made them in its own order
