@@ -29,6 +29,7 @@ from schemas.left_behind.batch_log import (
     logged_days,
 )
 from schemas.left_behind.follower_states import FollowerStates
+from schemas.left_behind.roster import read_roster, roster_path
 from schemas.masks import NO_MASKS, Masks, read_masks
 from schemas.spec import Spec
 from streaming.disk.guard import CheckpointGuard, guard_of, refuse_changes
@@ -38,7 +39,7 @@ from streaming.flow.intake import take_in
 from streaming.flow.ledger import UNASSIGNED, add_up, tick_of
 from streaming.flow.score import scored_frame
 from streaming.instants import instant_text
-from streaming.roster.roster import load_artifact, read_roster
+from streaming.roster.roster import load_artifact
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 from streaming.sinks.open import open_sink
@@ -90,8 +91,7 @@ def rebuild_span(settings: Settings, span: range, *, on_batch: Callable[[int, in
         )
     torch.set_num_threads(1)  # as in the job: the number of threads can change a sum's last bit
     specs = {
-        region: read_spec(Path(entry.folder))
-        for region, entry in read_roster(settings.checkpoint / "roster.json").items()
+        region: read_spec(Path(entry.folder)) for region, entry in read_roster(roster_path(settings.checkpoint)).items()
     }
     points = 0
     with ExitStack() as stack:

@@ -12,10 +12,10 @@ from models.counting.day_counts import DayCounts, counts_of_day, newest_closed, 
 from models.files.archive import day_number, day_text, spans
 from schemas.errors import CheckpointError
 from schemas.left_behind.batch_log import batches_folder, counts_path, logged_batches, logged_days
+from schemas.left_behind.roster import read_roster, roster_path
 from schemas.spec import DAY_S, Spec
 from streaming.disk.guard import guard_of
 from streaming.disk.kept_counts import read_clock, read_counts
-from streaming.roster.roster import read_roster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ def regions_of(checkpoint: Path) -> Mapping[str, Path]:
             f"{checkpoint} follows the clock of the events (RISK_CLOCK={guard.clock}): its days end when they like",
             remedy="archive the counts of a job with RISK_CLOCK=wall",
         )
-    return {region: Path(entry.folder) for region, entry in sorted(read_roster(checkpoint / "roster.json").items())}
+    return {region: Path(entry.folder) for region, entry in sorted(read_roster(roster_path(checkpoint)).items())}
 
 
 def archive_region(table: ArchiveTable, feed: FeedLog, spec: Spec, *, oldest: int = 0) -> ArchivedRegion:

@@ -13,6 +13,7 @@ from rich.console import Console
 from schemas.errors import CheckpointError, RiskError
 from schemas.files import exclusive, write_errors
 from schemas.left_behind.closed_counts import trial_folder
+from schemas.left_behind.roster import read_roster, roster_path
 from schemas.log_format import LOG_FORMAT, LOG_TIME
 from streaming.cli.process import stop_on_signals
 from streaming.settings import Settings
@@ -69,12 +70,11 @@ def _judge_of(settings: Settings, store: Callable[[bytes], object]) -> "TrialJud
 def judge_all(judge: "TrialJudge", say: Callable[[str], None]) -> RiskError | None:
     """Judge every region of the job's roster. Gives the first fault; a fault of one region keeps no other one back."""
     from models.artifact.artifact import read_spec
-    from streaming.roster.roster import read_roster
 
     first: RiskError | None = None
     folder = trial_folder(judge.checkpoint)
     try:
-        roster = read_roster(judge.checkpoint / "roster.json")
+        roster = read_roster(roster_path(judge.checkpoint))
         with write_errors(CheckpointError, folder), exclusive(folder / ".lock"):
             for region, entry in sorted(roster.items()):
                 try:

@@ -19,9 +19,10 @@ from lifecycle.registry.rules import Role, rolled_back
 from lifecycle.registry.sync import sync
 from schemas.errors import ArtifactError, RegistryError
 from schemas.left_behind.region_state import RegionState
+from schemas.left_behind.roster import read_roster, roster_path
 from schemas.masks import read_masks
-from streaming.roster.roster import read_roster, refuse_unfit
-from streaming.roster.watch import latest_history_s, roster_path
+from streaming.roster.roster import refuse_unfit
+from streaming.roster.watch import latest_history_s
 from streaming.settings import Settings
 
 

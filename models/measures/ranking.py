@@ -4,11 +4,14 @@ The area is the cells with any history: a rectangle's empty cells would make eac
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from models.measures.cube import Counts, Floats, added
+from schemas.grid import Floats
 
+Counts = npt.NDArray[np.signedinteger[Any]]
 AREA_SHARES = (0.01, 0.05, 0.10, 0.20)
 
 
@@ -58,8 +61,7 @@ class Capture:
 
 def captured(mean: Floats, counts: Counts) -> Capture:
     """Rank the cells of each step by the forecast. mean, counts: (steps, cells)."""
-    nothing = np.zeros(mean.shape[1])
-    credit, most_first = (added(nothing, by_place) for by_place in by_places(mean, counts))
+    credit, most_first = (by_place.sum(axis=0, dtype=np.float64) for by_place in by_places(mean, counts))
     return capture_of(credit, most_first, float(counts.sum()))
 
 

@@ -17,6 +17,7 @@ from models.artifact.artifact import newest_artifacts, read_spec
 from schemas.errors import ArtifactError, RiskError, SettingsError
 from schemas.files import make_writable, write_errors
 from schemas.left_behind.pointer import pointer_path
+from schemas.left_behind.roster import read_roster, roster_path
 from schemas.masks import read_masks
 from streaming.cli.run import refuse_frames
 from streaming.disk.guard import CheckpointGuard, changed_settings, other_layout, read_guard
@@ -24,7 +25,7 @@ from streaming.disk.locks import is_held
 from streaming.disk.spark_files import last_commit
 from streaming.disk.spark_folder import refuse_unshared
 from streaming.job.jars import fetched_jars, java, java_version, needed_packages
-from streaming.roster.roster import load_artifact, misplaced, next_roster, read_roster
+from streaming.roster.roster import load_artifact, misplaced, next_roster
 from streaming.roster.watch import latest_history_s
 from streaming.settings import Settings
 from streaming.sinks.open import open_sink
@@ -169,7 +170,7 @@ def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
     if not newest_artifacts(settings.artifacts):
         remedy = "train a model with `python -m models train`, or correct RISK_ARTIFACTS"
         yield Finding("artifacts", f"{settings.artifacts} is empty", "fail", remedy)
-    before, artifacts = read_roster(settings.checkpoint / "roster.json"), settings.artifacts.absolute()
+    before, artifacts = read_roster(roster_path(settings.checkpoint)), settings.artifacts.absolute()
     masked, latest_s = read_masks(settings.masks).digest, latest_history_s(settings.clock, now_s)
     roster, refused = next_roster(before, artifacts, latest_s=latest_s, masked=masked)
     if stray := misplaced(roster, artifacts):
@@ -197,7 +198,7 @@ def _counts(settings: Settings) -> Iterator[Finding]:
     checkpoint = settings.checkpoint
     if is_held(checkpoint):
         yield Finding("checkpoint", f"{checkpoint} is in use by a job that runs now")
-    roster = read_roster(checkpoint / "roster.json")
+    roster = read_roster(roster_path(checkpoint))
     if not roster:
         yield Finding("checkpoint", f"{checkpoint} is new: counting starts from the artifacts' history")
         return

@@ -19,6 +19,7 @@ from schemas.audit.verify import Verdict, read_log, verify
 from schemas.errors import AuditError, SettingsError
 from schemas.files import replace_file, write_errors
 from schemas.left_behind.health import health_path
+from schemas.left_behind.roster import read_roster, roster_path
 from schemas.left_behind.withheld import LONGEST, Withheld, read_withheld, withheld_path
 from streaming.cli.process import who_decides
 from streaming.disk.guard import CheckpointGuard, read_guard
@@ -26,7 +27,6 @@ from streaming.disk.locks import only_writer
 from streaming.disk.reset import begin_ms, kept_in, set_aside, unfinished_reset
 from streaming.disk.spark_files import last_commit, progress_text, read_until
 from streaming.instants import instant_ms, instant_text
-from streaming.roster.roster import read_roster
 from streaming.settings import Settings
 from streaming.watch.health import in_words, read_health
 
@@ -75,7 +75,7 @@ def _progress(settings: Settings) -> Iterator[tuple[str, str]]:
     from_ms = begin_ms(folder)
     if from_ms is not None:
         yield "starts at", instant_text(from_ms / 1000)
-    for region, entry in read_roster(folder / "roster.json").items():
+    for region, entry in read_roster(roster_path(folder)).items():
         yield f"region {region}", f"artifact {entry.version}, spec {entry.fingerprint}"
     commit = last_commit(folder)
     age = f", {time.time() - commit[1]:,.0f} s ago" if commit else ""

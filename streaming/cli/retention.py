@@ -16,10 +16,10 @@ from schemas.audit.log import parse_record, record
 from schemas.errors import AuditError, BrokerError
 from schemas.files import write_errors
 from schemas.left_behind.frame_file import frame_path
+from schemas.left_behind.roster import read_roster, roster_path
 from schemas.spec import DAY_S
 from streaming.disk.locks import is_held
 from streaming.disk.retention import Kept, StoredItem
-from streaming.roster.roster import read_roster
 from streaming.settings import Settings, environment_names
 from streaming.topics.admin import topic_days
 from streaming.topics.client import KafkaConnection
@@ -91,7 +91,7 @@ def in_use(settings: Settings) -> set[Path]:
     checkpoint, artifacts = settings.checkpoint, settings.artifacts
     used = {checkpoint / "spark", checkpoint / "batches", artifacts, settings.audit, settings.frames}
     used |= {old for old in checkpoint.glob("old-*") if is_held(old)}
-    for region, entry in read_roster(checkpoint / "roster.json").items():
+    for region, entry in read_roster(roster_path(checkpoint)).items():
         used |= {Path(folder) for folder in (entry.folder, entry.challenger) if folder}
         used |= {checkpoint / "following" / region / entry.version, frame_path(settings.frames, region)}
     for region, candidates in (candidates_by_region(artifacts) if artifacts.is_dir() else {}).items():

@@ -15,13 +15,14 @@ from schemas.covariate import decode_covariates
 from schemas.decode import Decoded, Messages, decode_messages
 from schemas.errors import LedgerUnbalanced
 from schemas.incidents import pack_rejections
+from schemas.left_behind.roster import Entry
 from schemas.masks import NO_MASKS, Masks
 from schemas.spec import Spec
 from streaming.flow.intake import PAYLOADS_PER_TASK, within
 from streaming.flow.ledger import UNASSIGNED
 from streaming.flow.rows import PACKED, PackedRow
 from streaming.flow.workers import settle_worker
-from streaming.roster.roster import Entry, spec_of
+from streaming.roster.roster import spec_of
 from streaming.roster.shipped import on_this_worker
 
 HEARTBEAT = -1  # the `partition` of the heartbeat row

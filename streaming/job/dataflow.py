@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import isnull, pandas_udf
 from pyspark.sql.streaming import StreamingQuery
 
+from schemas.left_behind.roster import Entry
 from schemas.masks import NO_MASKS, Masks
 from streaming.disk.spark_folder import spark_address
 from streaming.flow.count import RegionCounter
@@ -17,7 +18,6 @@ from streaming.flow.query_facts import QueryFacts, facts_of
 from streaming.flow.rows import CountedRow, PackedRow, ScoreColumns, ddl
 from streaming.flow.score import score_stage
 from streaming.flow.source import with_heartbeat
-from streaming.roster.roster import Entry
 from streaming.roster.shipped import Shipment, shipped_roster
 
 Publish = Callable[[DataFrame, int], None]

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from schemas.errors import RiskError, SinkUnavailable
+from schemas.left_behind.roster import Entry
 from schemas.left_behind.withheld import read_withheld
 from schemas.masks import read_masks
 from streaming.disk.guard import refuse_missing_parts
@@ -38,7 +39,7 @@ from streaming.job.session import spark_session
 from streaming.job.source_topic import SourceTopic
 from streaming.job.supervise import WRITES, StoreIsAway, Supervisor
 from streaming.job.watchdog import HANGS_AFTER_S, Watchdog
-from streaming.roster.roster import Entry, load_artifact
+from streaming.roster.roster import load_artifact
 from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
 from streaming.sinks.contract import Sink
@@ -123,13 +124,13 @@ class Job:
             masks=masks,
         )
         rest = Rest(clock=settings.clock, comes=outside.topic.comes)
-        known: set[str] = set()  # regions
+        announced: set[str] = set()  # regions
 
         def take_roster(roster: Mapping[str, Entry]) -> None:
             dataflow.take_roster(roster)
             rest.take_roster(roster)
-            if roster.keys() - known:
-                known.update(roster)
+            if roster.keys() - announced:
+                announced.update(roster)
                 warn_of_growth(settings.sink, (load_artifact(entry.folder).spec for entry in roster.values()))
 
         roster = RosterWatch.of(settings, take=take_roster, masked=masks.digest)

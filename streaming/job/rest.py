@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Literal
 
+from schemas.left_behind.roster import Entry
 from streaming.flow.rows import Published, Summary
-from streaming.roster.roster import Entry, spec_of
+from streaming.roster.roster import spec_of
 
 LONGEST_S = 20.0  # two of them and their batches end before health asks for a sign of the store
 _LOOK_S = 0.2  # for a stop, or another roster

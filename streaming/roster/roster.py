@@ -13,29 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
 from models.artifact.artifact import Artifact, read_artifact, read_spec, without_cause
 from models.artifact.manifest import Manifest
 from models.artifact.pointer import OTHER_CHAMPION, candidates_by_region, challenger_of
-from schemas.errors import ArtifactError, SettingsError, SpecMismatch
-from schemas.files import read_json, replace_file, write_errors
+from schemas.errors import ArtifactError, SpecMismatch
+from schemas.left_behind.roster import Entry, read_roster, write_roster
 from schemas.limits import MAX_REGIONS, MAX_SERIES
 from schemas.masks import refuse_other_masks
 from schemas.spec import Spec, differences
 from streaming.roster.artifact_cache import ArtifactCache
 
 Stamp = tuple[tuple[str, int, int, int], ...]
-
-
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One region's artifact in force, and the folder of the challenger that is scored beside it, or nothing."""
-
-    folder: str
-    version: str
-    fingerprint: str
-    challenger: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +95,6 @@ def spec_of(folder: str) -> Spec:
     return read_spec(Path(folder))
 
 
-def read_roster(path: Path) -> dict[str, Entry]:
-    """The roster in force: region -> entry. Empty before the first was published."""
-    return read_json(path, dict[str, Entry], ArtifactError, remedy="restore it, or start with a new checkpoint") or {}
-
-
 def refresh_roster(
     path: Path, artifacts: Path, *, latest_s: float = math.inf, scan: ArtifactScan | None = None, masked: str = ""
 ) -> tuple[dict[str, Entry], list[Refused]]:
@@ -123,8 +108,7 @@ def refresh_roster(
     if stray := misplaced(after, artifacts):
         raise with_refused(stray, refused)
     if after != before:
-        with write_errors(SettingsError, f"RISK_CHECKPOINT={path.parent}"):
-            replace_file(path, msgspec.json.format(msgspec.json.encode(after, order="sorted")))
+        write_roster(path, after)
     return after, refused
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from schemas.errors import ArtifactsAway, SparkFailed
 from schemas.files import replace_file
-from streaming.roster.roster import Entry
+from schemas.left_behind.roster import Entry
 
 if TYPE_CHECKING:
     from pyspark import SparkContext

@@ -10,17 +10,14 @@ from pathlib import Path
 from schemas.audit.log import AuditEvent, Plain, record
 from schemas.errors import ArtifactError, ArtifactsAway
 from schemas.left_behind.pointer import POINTER, pointer_path
+from schemas.left_behind.roster import Entry, roster_path
 from schemas.limits import CLOCKS_DIFFER_S
-from streaming.roster.roster import ArtifactScan, Entry, Refused, is_gone, load_artifact, refresh_roster, with_refused
+from streaming.roster.roster import ArtifactScan, Refused, is_gone, load_artifact, refresh_roster, with_refused
 from streaming.settings import Settings
 
 log = logging.getLogger(__name__)
 _ROSTER_EVERY_S = 2.0
 Take = Callable[[Mapping[str, Entry]], None]  # of whoever scores by the roster
-
-
-def roster_path(checkpoint: Path) -> Path:
-    return checkpoint.absolute() / "roster.json"
 
 
 def latest_history_s(clock: str, now_s: float) -> float:

@@ -38,7 +38,7 @@ import torch
 import pandas as pd
 from pathlib import Path
 from models.features import FeatureEngine
-from streaming.roster.roster import Entry, load_artifact
+from streaming.roster.roster import load_artifact
 from streaming.roster.shipped import Shipment
 from pyspark.sql.functions import lit, pandas_udf
 from streaming.flow.rows import FIELDS, ScoreColumns, ddl

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ArtifactsAway, SparkFailed
-from streaming.roster.roster import Entry
+from schemas.left_behind.roster import Entry
 from streaming.roster.shipped import Shipment, on_this_worker, shipped_roster
 
 

@@ -13,12 +13,12 @@ from schemas.audit.verify import read_log, verify
 from schemas.errors import ArtifactError, RegistryError
 from schemas.left_behind.pointer import Pointer, write_pointer
 from schemas.left_behind.region_state import STATE, RegionState
+from schemas.left_behind.roster import Entry
 from schemas.spec import DAY_S
 from streaming.__main__ import app
 from streaming.cli.retention import apply_to, gathered
 from streaming.disk.locks import only_writer
 from streaming.disk.retention import TABLE, region_state
-from streaming.roster.roster import Entry
 from streaming.settings import Settings, environment_names
 
 NOW_S = 1_800_000_000

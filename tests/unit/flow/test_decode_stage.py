@@ -7,10 +7,11 @@ import pyarrow as pa
 import pytest
 
 from schemas.incidents import unpack_rejections
+from schemas.left_behind.roster import read_roster
 from streaming.flow.decode import decode_stage
 from streaming.flow.intake import PAYLOADS_PER_TASK
 from streaming.flow.ledger import UNASSIGNED
-from streaming.roster.roster import read_roster, refresh_roster
+from streaming.roster.roster import refresh_roster
 from tests.harness.toy import toy_artifact, toy_spec
 
 MESSAGE = b"x" * 8_000

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
+from schemas.left_behind.roster import Entry
 from streaming.flow.publish import ASK_EVERY_S
 from streaming.flow.rows import Summary
 from streaming.job.rest import LONGEST_S, Rest
-from streaming.roster.roster import Entry
 from streaming.watch.health import LONGEST_SILENCE_S
 from tests.harness.toy import toy_artifact, toy_frame, toy_published, toy_spec
 

@@ -10,7 +10,8 @@ import pytest
 from models.artifact.artifact import read_artifact
 from schemas.errors import ArtifactError
 from schemas.left_behind.pointer import Pointer, pointer_path, write_pointer
-from streaming.roster.roster import ArtifactScan, read_roster, refresh_roster, refuse_unfit
+from schemas.left_behind.roster import read_roster
+from streaming.roster.roster import ArtifactScan, refresh_roster, refuse_unfit
 from tests.harness.toy import toy_spec
 
 FINGERPRINT = toy_spec().fingerprint()

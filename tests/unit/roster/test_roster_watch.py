@@ -12,9 +12,10 @@ from models.artifact.artifact import read_artifact
 from schemas.audit.verify import records
 from schemas.errors import ArtifactError
 from schemas.left_behind.pointer import Pointer, pointer_path, write_pointer
+from schemas.left_behind.roster import read_roster, roster_path
 from streaming.roster.artifact_cache import ArtifactCache
-from streaming.roster.roster import ArtifactScan, load_artifact, next_roster, read_roster
-from streaming.roster.watch import RosterWatch, roster_path
+from streaming.roster.roster import ArtifactScan, load_artifact, next_roster
+from streaming.roster.watch import RosterWatch
 from tests.unit.roster.conftest import CUTOFF_S
 
 
