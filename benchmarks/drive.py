@@ -25,7 +25,7 @@ from benchmarks.plan import bench_specs
 from benchmarks.product import RunningJob, ledger, running_job
 from benchmarks.samples import of_batches, of_disk, of_heap, of_processes
 from benchmarks.stack import Stack
-from benchmarks.traffic import Orders, count_sent, expected_ledger, sent_so_far
+from benchmarks.traffic import TrafficOrders, count_sent, expected_ledger, sent_so_far
 from models.artifact.untrained import write_untrained
 from schemas.spec import DAY_S
 
@@ -87,7 +87,7 @@ def traffic(stack: Stack, topic: str, plan: LoadPlan, *, begin_s: int, is_mixed:
     """Begins to send to the topic in an open loop."""
     folder = stack.folder / f"{topic}-traffic"
     log, kinds = folder / "sent.f64", folder / "kinds.json"
-    orders = Orders(
+    orders = TrafficOrders(
         bootstrap=stack.bootstrap,
         topic=topic,
         regions=REGIONS,

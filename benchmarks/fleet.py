@@ -23,7 +23,7 @@ SHIFT_HOURS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class City:
+class CityOfCalls:
     """What the baseline expects at the start of the last 15 % of the time, and the calls of that time."""
 
     grid: Grid
@@ -100,7 +100,12 @@ class Simulated:
 
 
 def simulate(
-    city: City, places_m: Floats, posts: Posts, service_minutes: float, rule: Rule | None = None, drive: Drive = DRIVE
+    city: CityOfCalls,
+    places_m: Floats,
+    posts: Posts,
+    service_minutes: float,
+    rule: Rule | None = None,
+    drive: Drive = DRIVE,
 ) -> Simulated:
     """All calls in their order. rule: may move free units once an hour, or place a unit that becomes free."""
     random = np.random.default_rng(7)

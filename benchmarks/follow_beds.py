@@ -86,7 +86,7 @@ CITIES: Mapping[str, Callable[[], tuple[IncidentTable, float]]] = MappingProxyTy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class CityChange:
     """What happens to incidents, and to a forecast that knows it. Of both, only what lies after the change is used."""
 
     incidents: Callable[[City, np.random.Generator], IncidentTable]
@@ -161,23 +161,23 @@ def _moves(city: City, raw: Floats) -> Floats:
     return moved
 
 
-BEDS: Mapping[str, Change] = MappingProxyType(
+BEDS: Mapping[str, CityChange] = MappingProxyType(
     {
-        "unchanged": Change(incidents=lambda city, draw: city.table),
-        "level x1.5": Change(incidents=_more, oracle=lambda city, raw: 1.5 * raw),
-        "level x0.5": Change(incidents=_fewer, oracle=lambda city, raw: 0.5 * raw),
-        "category x2": Change(incidents=_doubled, oracle=_doubles),
-        "hours +6": Change(
+        "unchanged": CityChange(incidents=lambda city, draw: city.table),
+        "level x1.5": CityChange(incidents=_more, oracle=lambda city, raw: 1.5 * raw),
+        "level x0.5": CityChange(incidents=_fewer, oracle=lambda city, raw: 0.5 * raw),
+        "category x2": CityChange(incidents=_doubled, oracle=_doubles),
+        "hours +6": CityChange(
             incidents=lambda city, draw: later(city, city.table), oracle=lambda city, raw: np.roll(raw, SHIFT_H, axis=0)
         ),
-        "both": Change(
+        "both": CityChange(
             incidents=lambda city, draw: later(city, _more(city, draw)),
             oracle=lambda city, raw: 1.5 * np.roll(raw, SHIFT_H, axis=0),
         ),
-        "cells": Change(incidents=_elsewhere, oracle=_moves),
-        "silent": Change(incidents=_silent),
-        "burst": Change(incidents=_burst),
-        STORM: Change(incidents=lambda city, draw: city.table),
+        "cells": CityChange(incidents=_elsewhere, oracle=_moves),
+        "silent": CityChange(incidents=_silent),
+        "burst": CityChange(incidents=_burst),
+        STORM: CityChange(incidents=lambda city, draw: city.table),
     }
 )
 

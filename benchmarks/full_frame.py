@@ -77,7 +77,7 @@ def decoded(messages: Messages, spec: Spec) -> Incidents:
 
 
 @dataclass(slots=True)
-class Region:
+class ScoredRegion:
     """One region's live state, without Spark."""
 
     artifact: Artifact
@@ -87,7 +87,7 @@ class Region:
     stored: tuple[StoredView, ...] = ()
 
     @classmethod
-    def of(cls, folder: Path) -> "Region":
+    def of(cls, folder: Path) -> "ScoredRegion":
         artifact = load_artifact(str(folder))
         return cls(artifact, artifact.history(), artifact.network(), FeatureEngine(artifact.spec, artifact.constants))
 

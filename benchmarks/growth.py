@@ -34,7 +34,7 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class GrowthVerdict:
     """One quantity of a run."""
 
     bound: Bound
@@ -112,7 +112,7 @@ def troughs(
     return t_s[least], values[least]
 
 
-def judge(samples: Samples, bounds: Sequence[Bound], *, from_s: float) -> list[Verdict]:
+def judge(samples: Samples, bounds: Sequence[Bound], *, from_s: float) -> list[GrowthVerdict]:
     """A verdict per bound, from the samples at or after `from_s`. Values are medians of its first and last tenth."""
     verdicts = []
     for bound in bounds:
@@ -121,7 +121,7 @@ def judge(samples: Samples, bounds: Sequence[Bound], *, from_s: float) -> list[V
         there = values[np.isfinite(values)]
         few = max(1, len(there) // 10)
         verdicts.append(
-            Verdict(
+            GrowthVerdict(
                 bound=bound,
                 at_middle=float(np.median(there[:few])),
                 at_end=float(np.median(there[-few:])),

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from benchmarks.full_frame import Region, Stopwatch
+from benchmarks.full_frame import ScoredRegion, Stopwatch
 from schemas.decode import Messages, decode_messages
 from streaming.settings import Settings
 from streaming.sinks.influx import InfluxSink
@@ -23,7 +23,7 @@ _WAIT_S = 10.0
 _MOST_AT_ONCE = 1_000_000  # the client takes no more in one call
 
 
-class Orders(msgspec.Struct, frozen=True, kw_only=True):
+class LoopOrders(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     events: int
     result: str
@@ -58,9 +58,9 @@ def slices(settings: Settings, events: int) -> Iterator[list[Message]]:
     consumer.close()
 
 
-def main(orders: Orders) -> None:
+def main(orders: LoopOrders) -> None:
     settings = Settings(**orders.settings)
-    regions = {folder.parent.name: Region.of(folder) for folder in sorted(settings.artifacts.glob("*/*"))}
+    regions = {folder.parent.name: ScoredRegion.of(folder) for folder in sorted(settings.artifacts.glob("*/*"))}
     specs = {name: region.artifact.spec for name, region in regions.items()}
     sink = InfluxSink(settings)
     done = counted = 0
@@ -92,4 +92,4 @@ def main(orders: Orders) -> None:
 
 
 if __name__ == "__main__":
-    main(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Orders))
+    main(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=LoopOrders))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.bench import load_events
-from benchmarks.full_frame import Region, Stopwatch, decoded, messages_of
+from benchmarks.full_frame import ScoredRegion, Stopwatch, decoded, messages_of
 from benchmarks.plan import Sizes, bench_specs
 from benchmarks.product import ledger, rate_of_batches, running_job
 from benchmarks.report import table_of
@@ -56,7 +56,7 @@ def _stages(stack: Stack) -> list[dict[str, float]]:
     """Milliseconds by stage of each batch of one region, all functions called one after the other on one core."""
     torch.set_num_threads(1)
     spec = bench_specs(1)[0]
-    region = Region.of(next((stack.artifacts([spec]) / spec.region).iterdir()))
+    region = ScoredRegion.of(next((stack.artifacts([spec]) / spec.region).iterdir()))
     journal, _ = Journal.start(region.state)
     sink = InfluxSink(stack.settings(topic="none", specs=[spec], checkpoint="none"))
     runs = []

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
-from benchmarks.fleet import DRIVE, SHIFT_HOURS, City, freed, hourly, simulate
+from benchmarks.fleet import DRIVE, SHIFT_HOURS, CityOfCalls, freed, hourly, simulate
 from models.evaluation.published import TASKS
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
@@ -46,7 +46,7 @@ WITH_RETURNING = "gain of 1 %, who is back in the hour counts"
 Say = Callable[[str], None]
 
 
-def city_of(name: str) -> City:
+def city_of(name: str) -> CityOfCalls:
     """Raises DataError where the file is not there."""
     cell_m, answered = CITIES[name]
     path = next(path for task, (_, path) in TASKS.items() if task.startswith(name))
@@ -63,7 +63,7 @@ def city_of(name: str) -> City:
     inside = spec.grid.locate(table.lat_deg, table.lon_deg)[1]
     wanted = np.isin(table.category, [spec.categories.index(each) for each in spec.answered_by])
     calls = table.select(inside & wanted & (table.occurred_s >= blocks.test_s) & (table.occurred_s < cutoff_s))
-    return City(
+    return CityOfCalls(
         grid=spec.grid,
         demand=demand,
         at_s=calls.occurred_s,
@@ -71,7 +71,7 @@ def city_of(name: str) -> City:
     )
 
 
-def objectives(city: City, say: Say) -> list[dict[str, Any]]:
+def objectives(city: CityOfCalls, say: Say) -> list[dict[str, Any]]:
     """MEXCLP's posts against MCLP's, simulated: reached in time, and the difference in points with its interval."""
     places_m, rows = city.places_m(city.demand.cells), []
     for drive, units, minutes in product(DRIVES, UNITS, SERVICE_MINUTES):
@@ -88,7 +88,7 @@ def objectives(city: City, say: Say) -> list[dict[str, Any]]:
     return rows
 
 
-def rules(city: City, units: int, minutes: float, say: Say) -> list[dict[str, Any]]:
+def rules(city: CityOfCalls, units: int, minutes: float, say: Say) -> list[dict[str, Any]]:
     """Moves by rules from the same posts, against never moving."""
     reach, places_m, rows = city.reach(city.demand.cells), city.places_m(city.demand.cells), []
     question = Question(expected=city.demand.expected, reach=reach, units=units)
@@ -117,7 +117,7 @@ def rules(city: City, units: int, minutes: float, say: Say) -> list[dict[str, An
     return rows
 
 
-def floors(city: City, say: Say) -> list[dict[str, Any]]:
+def floors(city: CityOfCalls, say: Say) -> list[dict[str, Any]]:
     """What a floor costs, on the calls of the last 15 % of the time, for the nine parts of the grid, by objective."""
     demand, parts = city.demand, parts_of(city.grid)
     areas = with_enough(parts, demand.expected, demand.has_history, least=LEAST_PART)
@@ -147,7 +147,7 @@ def floors(city: City, say: Say) -> list[dict[str, Any]]:
     return rows
 
 
-def promises(city: City, say: Say) -> list[dict[str, Any]]:
+def promises(city: CityOfCalls, say: Say) -> list[dict[str, Any]]:
     """Promised and kept, by how far a unit gets: with points in each cell, and with its middle alone."""
     cells, rows = city.demand.cells, []
     places_m = city.places_m(cells)
@@ -164,7 +164,7 @@ def promises(city: City, say: Say) -> list[dict[str, Any]]:
     return rows
 
 
-def against_proof(city: City, name: str, say: Say) -> list[dict[str, Any]]:
+def against_proof(city: CityOfCalls, name: str, say: Say) -> list[dict[str, Any]]:
     """Posts at 60 stations, drawn where calls are, against the bound that HiGHS proves."""
     random, rows = np.random.default_rng(1), []
     weight = city.demand.expected[city.demand.cells]
@@ -206,7 +206,7 @@ def cost(say: Say) -> list[dict[str, Any]]:
     return rows
 
 
-def _points(city: City, one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> list[float]:
+def _points(city: CityOfCalls, one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> list[float]:
     """How many points more of the calls, and the 95 % interval by blocks of days."""
     _, block = np.unique(city.at_s // (BLOCK_DAYS * DAY_S), return_inverse=True)
     more = difference_of((one.astype(np.float64) - other)[None], block, np.random.default_rng(0))

@@ -30,7 +30,7 @@ Timed = tuple[float, bytes, bytes | None]  # intended epoch seconds, key, value
 _REMEMBERED = 20_000  # incidents that may still be repeated or corrected: the newest ones
 
 
-class Orders(msgspec.Struct, frozen=True, kw_only=True):
+class TrafficOrders(msgspec.Struct, frozen=True, kw_only=True):
     bootstrap: str
     topic: str
     regions: int
@@ -44,7 +44,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     kinds: str  # file that gets how many of each kind were sent
 
 
-def messages(orders: Orders, begin_s: float, sent: Counter[str]) -> Iterator[Timed]:
+def messages(orders: TrafficOrders, begin_s: float, sent: Counter[str]) -> Iterator[Timed]:
     """All messages in turn; `sent` counts, by kind, those before the one that is being taken."""
     random = np.random.default_rng(orders.seed)
     recent: list[dict[str, Any]] = []
@@ -118,7 +118,7 @@ def count_sent(log: Path) -> int:
     return log.stat().st_size // (8 * COLUMNS) if log.exists() else 0
 
 
-def main(orders: Orders) -> None:
+def main(orders: TrafficOrders) -> None:
     from benchmarks.sending import send_open_loop  # librdkafka, which the tests of `messages` do without
 
     sent: Counter[str] = Counter()
@@ -127,4 +127,4 @@ def main(orders: Orders) -> None:
 
 
 if __name__ == "__main__":
-    main(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Orders))
+    main(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=TrafficOrders))

@@ -32,7 +32,7 @@ Counts = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Region:
+class WatchedRegion:
     """A city's usual counts by the hour, as the scorer would have had them."""
 
     city: City
@@ -40,7 +40,7 @@ class Region:
     past: IncidentHistory
 
     @classmethod
-    def of(cls, city: City, days: int) -> "Region":
+    def of(cls, city: City, days: int) -> "WatchedRegion":
         spec, constants, usual = city.spec, city.trained.constants, []
         past = IncidentHistory.of(city.table, spec, city.start_s + days * DAY_S)
         replay, engine = Replay(past), FeatureEngine(spec, constants)
@@ -98,7 +98,7 @@ def calls(looks: Iterator[tuple[int, tuple[Unusual, ...]]]) -> list[tuple[int, U
     return begun
 
 
-def planted(region: Region, size: int, times: float, tries: int, draw: np.random.Generator) -> dict[str, Any]:
+def planted(region: WatchedRegion, size: int, times: float, tries: int, draw: np.random.Generator) -> dict[str, Any]:
     """Clusters in lively places of the most frequent category: how many are found within their two hours, how soon."""
     grid, hours = region.city.spec.grid, len(region.usual)
     category = int(region.usual.sum(axis=(0, 1)).argmax())
@@ -144,9 +144,9 @@ def measure(
             say(f"{name} is left out: {error}")
             continue
         if is_storm:
-            words += _storm(Region.of(city, 16))
+            words += _storm(WatchedRegion.of(city, 16))
             continue
-        region, hours = Region.of(city, min(DAYS, 7 * weeks)), range(min(DAYS, 7 * weeks) * 24)
+        region, hours = WatchedRegion.of(city, min(DAYS, 7 * weeks)), range(min(DAYS, 7 * weeks) * 24)
         draw = np.random.default_rng(1)
         by_chance = calls(region.looks(lambda hour, of=region, draw=draw: of.drawn(hour, draw), hours))
         of_real = calls(region.looks(region.real, hours))
@@ -160,7 +160,7 @@ def measure(
     return rates, clusters, words
 
 
-def _storm(region: Region) -> Iterator[str]:
+def _storm(region: WatchedRegion) -> Iterator[str]:
     begin = (STORM_S - region.city.start_s) // HOUR_S
     for at_s, places in region.looks(region.real, range(begin - 5, begin + 24)):
         if places and at_s > begin * HOUR_S - HOUR_S:

@@ -84,12 +84,12 @@ def _marked(kind: str, path: Path, options: dict[str, object]) -> Iterator[Sente
 
 def catalogue(part: Part, language: str) -> Catalog:
     """What the product says of this part, with the translations that the language's file has."""
-    path, catalogue = FOLDER / language / f"{part}.po", _Bare(locale=language)
+    path, written = FOLDER / language / f"{part}.po", _Bare(locale=language)
     before = read_po(io.BytesIO(path.read_bytes())) if path.exists() else Catalog(locale=language)
     for message, context in dict.fromkeys(SAID[part]()):
         entry = before.get(message, context)
-        catalogue.add(message, entry.string if entry else None, context=context).flags.clear()  # guesses of formats
-    return catalogue
+        written.add(message, entry.string if entry else None, context=context).flags.clear()  # guesses of formats
+    return written
 
 
 class _Bare(Catalog):
@@ -113,6 +113,6 @@ def files() -> dict[Path, bytes]:
     return written
 
 
-def _write_po(file: io.BytesIO, catalogue: Catalog) -> None:
-    catalogue.header_comment, catalogue.fuzzy = "#", False
-    write_po(file, catalogue, width=_WIDTH)
+def _write_po(file: io.BytesIO, written: Catalog) -> None:
+    written.header_comment, written.fuzzy = "#", False
+    write_po(file, written, width=_WIDTH)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from schemas.errors import SettingsError
 from schemas.files import read_json
 from schemas.grid import Cells, Grid
-from schemas.polygons import EXPORT, Collection, Feature, Polygons, crossings, polygons_of
+from schemas.polygons import EXPORT, Collection, FileFeature, Polygons, crossings, polygons_of
 
 _RESERVED = ("All", "$__all")  # what Grafana calls every choice at once, in a page's address too
 
@@ -37,7 +37,7 @@ def read_areas(path: Path, name_property: str) -> list[Area]:
     return areas
 
 
-def _area(number: int, feature: Feature, name_property: str) -> Area:
+def _area(number: int, feature: FileFeature, name_property: str) -> Area:
     properties = feature.properties or {}
     value = properties.get(name_property)
     name = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""

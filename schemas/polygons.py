@@ -26,7 +26,7 @@ class _MultiPolygon(msgspec.Struct, tag_field="type", tag="MultiPolygon"):
     coordinates: Annotated[list[_Rings], msgspec.Meta(min_length=1)]
 
 
-class Feature(msgspec.Struct, tag_field="type", tag="Feature"):
+class FileFeature(msgspec.Struct, tag_field="type", tag="Feature"):
     """A feature of GeoJSON."""
 
     geometry: _Polygon | _MultiPolygon
@@ -41,7 +41,7 @@ class Feature(msgspec.Struct, tag_field="type", tag="Feature"):
 class Collection(msgspec.Struct, tag_field="type", tag="FeatureCollection"):
     """A file of GeoJSON."""
 
-    features: Annotated[list[Feature], msgspec.Meta(min_length=1)]
+    features: Annotated[list[FileFeature], msgspec.Meta(min_length=1)]
 
 
 def polygons_of(coordinates: Sequence[Sequence[list[list[float]]]], name: str) -> Polygons:

@@ -112,15 +112,15 @@ async def _looking(app: FastAPI) -> AsyncIterator[None]:
 
 def document() -> dict[str, Any]:
     """The OpenAPI document, with a problem for every error that an operation may give."""
-    document = get_openapi(
+    described = get_openapi(
         title="Incident risk",
         version=product_version(),
         description="The last published scores of each region. They are for places, never for people.",
         routes=_routed().routes,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-    for path, operations in document["paths"].items():
+    described["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+    for path, operations in described["paths"].items():
         for method, operation in operations.items():
             if method == "get" and path != "/v1/stream":
                 operation["responses"]["304"] = {"description": "The answer is still the one with that ETag"}
@@ -129,5 +129,5 @@ def document() -> dict[str, Any]:
             if path.startswith("/ogc"):  # which says 400 of a wrong parameter
                 operation["responses"].pop("422", None)
     for unused in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(unused, None)
-    return document
+        described["components"]["schemas"].pop(unused, None)
+    return described

@@ -206,7 +206,7 @@ async def caller_of(
         )
     for scope in asked.scopes:
         if not caller.may(scope):
-            roles = " or ".join(role for role, opened in OPENS.items() if scope in opened)
+            roles = " or ".join(role for role, rights in OPENS.items() if scope in rights)
             said = f"the token {caller.name} does not open this: ask with one that was made with --role {roles}"
             raise HTTPException(403, said)
     if service.tokens is not None:

@@ -6,7 +6,7 @@ from datetime import date
 from itertools import groupby, pairwise
 from pathlib import Path
 
-from lifecycle.archive.feed import FeedLog, mean_gap_s
+from lifecycle.archive.feed import FeedLog, mean_gap_of
 from lifecycle.archive.table import ArchiveTable
 from models.counting.day_counts import DayCounts, counts_of_day, newest_closed, oldest_day
 from models.files.archive import day_number, day_text, spans
@@ -84,7 +84,7 @@ class KeptDays:
         whole = sorted(wanted - self._incomplete(wanted))
         for kept_on, days in groupby(whole, key=self._closed_on.__getitem__):
             state, *_ = read_counts(self._path(kept_on), self._spec)
-            gap_s = mean_gap_s(state)
+            gap_s = mean_gap_of(state)
             for day in days:
                 if day >= oldest_day(state):
                     cut = self._feed.cut_hours(self._spec.region, day, mean_gap_s=gap_s)

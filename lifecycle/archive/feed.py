@@ -144,10 +144,10 @@ class LiveFeed:
         batches = batches_folder(self.checkpoint)
         paths = [counts_path(batches, day, spec.region) for day in logged_days(self.checkpoint)]
         stored = [path for path in paths if path.exists()]
-        return mean_gap_s(read_counts(stored[-1], spec)[0]) if stored else 0.0
+        return mean_gap_of(read_counts(stored[-1], spec)[0]) if stored else 0.0
 
 
-def mean_gap_s(state: CountState) -> float:
+def mean_gap_of(state: CountState) -> float:
     """The mean time between two incidents of the region, since the first day that has any; 0 without one."""
     level = state.levels["day"]
     per_day = level.newest_bins(level.level.keep - 1, skip=1).sum(axis=1)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from models.evaluation.disparity.groups import Groups
-    from models.evaluation.disparity.measure import Row
-    from models.evaluation.disparity.tally import Tally
+    from models.evaluation.disparity.measure import GroupRow
+    from models.evaluation.disparity.tally import GroupTally
     from models.training.replay import IncidentHistory
 
 
@@ -61,7 +61,7 @@ def disparity_command(
 
 
 def _sentences(
-    artifact: Artifact, past: "IncidentHistory", tallies: "Mapping[str, Tally]", groups: "Groups"
+    artifact: Artifact, past: "IncidentHistory", tallies: "Mapping[str, GroupTally]", groups: "Groups"
 ) -> list[str]:
     """What the figures rest on."""
     first, last = (datetime.fromtimestamp(at_s, UTC) for at_s in (artifact.manifest.data.cutoff_s, past.cutoff_s))
@@ -77,7 +77,7 @@ def _sentences(
     return sentences
 
 
-def _print(rows: "Sequence[Row]", sentences: "Sequence[str]", console: Console) -> None:
+def _print(rows: "Sequence[GroupRow]", sentences: "Sequence[str]", console: Console) -> None:
     """The tables of all categories together."""
     from models.evaluation.report.disparity import HEADINGS, MEANING, NARROW, tables_of
 

@@ -20,7 +20,7 @@ from models.local_time import hour_of_week
 from models.readiness.areas import LEAST_PART, parts_of, with_enough
 from models.readiness.demand import Hours, hours_of, usual_week
 from models.readiness.places import PLACES, TIMES, Place, metres_of_places, places_of, read_places, read_times
-from models.readiness.plan import Asked, Candidates, plans_of
+from models.readiness.plan import AskedPlans, Places, plans_of
 from models.readiness.question import BUSY, FLOOR, Posts, Question
 from models.readiness.reach import DETOUR, Drive, by_straight_line
 from schemas.areas import cells_of_areas, read_areas
@@ -72,7 +72,7 @@ def posts_command(
     later = _calls_after(artifact, calls, layout, hours, read_masks(masks)) if calls else None
     drive, staying = Drive(minutes=reach_minutes, speed_kmh=speed), read_places(fixed, grid) if fixed else []
 
-    def candidates(name: str, places: list[Place]) -> Candidates:
+    def candidates(name: str, places: list[Place]) -> Places:
         every, digest = [*places, *staying], ""
         if travel:
             reach, digest = read_times(travel, every, grid, minutes=reach_minutes, answered=demand.cells)
@@ -82,9 +82,9 @@ def posts_command(
         question = Question(
             expected=demand.expected, reach=reach, units=units, busy=busy, fixed=stay, areas=floored, floor=floor
         )
-        return Candidates(name=name, places=every, question=question, times_sha256=digest)
+        return Places(name=name, places=every, question=question, times_sha256=digest)
 
-    choices, asked = [], Asked(grid=grid, demand=demand, drive=drive, areas=named, calls=later)
+    choices, asked = [], AskedPlans(grid=grid, demand=demand, drive=drive, areas=named, calls=later)
     if stations:
         places = read_places(stations, grid)
         choice = candidates(f"best of {len(places)} stations", places)

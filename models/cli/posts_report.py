@@ -12,7 +12,7 @@ from rich.table import Table
 
 from models.artifact.artifact import Artifact
 from models.readiness.answer import ASSUMES
-from models.readiness.plan import Asked, Candidates, Plan
+from models.readiness.plan import AskedPlans, Places, Plan
 from models.readiness.reach import DETOUR
 from schemas.errors import SettingsError
 from schemas.files import replace_file, write_errors
@@ -25,7 +25,7 @@ def day_of(epoch_s: int) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%d")
 
 
-def facts_of(artifact: Artifact, asked: Asked, choice: Candidates, shift: str) -> dict[str, str]:
+def facts_of(artifact: Artifact, asked: AskedPlans, choice: Places, shift: str) -> dict[str, str]:
     """What the plans rest on, as it is printed and written."""
     drive, question, expected = asked.drive, choice.question, asked.demand.expected.sum()
     by_line = f"{drive.minutes:g} minutes at {drive.speed_kmh:g} km/h over {DETOUR} x the straight line"
@@ -102,7 +102,7 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f} %"
 
 
-def write_plans(out: Path, plans: Sequence[Plan], facts: dict[str, str], asked: Asked) -> None:
+def write_plans(out: Path, plans: Sequence[Plan], facts: dict[str, str], asked: AskedPlans) -> None:
     """posts.geojson, with the facts beside its places, and posts.png. Raises SettingsError where it cannot."""
     features = [
         {
@@ -119,7 +119,7 @@ def write_plans(out: Path, plans: Sequence[Plan], facts: dict[str, str], asked: 
         _draw(out / "posts.png", plans, asked, by_times="sha256" in facts["reach"])
 
 
-def _draw(path: Path, plans: Sequence[Plan], asked: Asked, *, by_times: bool) -> None:
+def _draw(path: Path, plans: Sequence[Plan], asked: AskedPlans, *, by_times: bool) -> None:
     """A map for each plan: what is expected in each cell, the posts, and the circle that each reaches."""
     from matplotlib.colors import LogNorm
     from matplotlib.patches import Ellipse

@@ -23,7 +23,7 @@ _PROVED = 1e-4  # of all expected calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class AskedPlans:
     """What all plans of a region share. areas: all that are told; calls: later ones, which lie in the grid."""
 
     grid: Grid
@@ -46,7 +46,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidates:
+class Places:
     """Where units may stand. now: posts as they are, by name; times_sha256: of a table of driving times."""
 
     name: str
@@ -55,7 +55,7 @@ class Candidates:
     now: Mapping[str, Posts] = field(default_factory=dict)
     times_sha256: str = ""
 
-    def plan(self, name: str, posts: Posts, asked: Asked, *, proved_best: bool) -> Plan:
+    def plan(self, name: str, posts: Posts, asked: AskedPlans, *, proved_best: bool) -> Plan:
         question = replace(self.question, units=len(posts), fixed=())
         units = Counter(posts).items()
         standing = [msgspec.structs.replace(self.places[post], units=number) for post, number in units]
@@ -67,7 +67,7 @@ class Candidates:
             posts=tuple(sorted(standing, key=lambda post: post.place)),
         )
 
-    def _kept(self, asked: Asked, calls: IncidentTable, posts: Posts) -> dict[str, float]:
+    def _kept(self, asked: AskedPlans, calls: IncidentTable, posts: Posts) -> dict[str, float]:
         """By straight line at each call's real place, by driving times in its cell."""
         if self.times_sha256:
             covered = self.question.reach.covered(posts)[asked.grid.locate(calls.lat_deg, calls.lon_deg)[0]]
@@ -80,7 +80,7 @@ class Candidates:
         return {name: round(float(share.mean()), 4) for name, share in shares.items()}
 
 
-def plans_of(choice: Candidates, asked: Asked) -> Iterator[Plan]:
+def plans_of(choice: Places, asked: AskedPlans) -> Iterator[Plan]:
     """The posts as they are, then the best ones. Raises DataError, with the best floor found, where none keep it."""
     question = choice.question
     posts = choose(question, np.random.default_rng(0))
@@ -98,7 +98,7 @@ def plans_of(choice: Candidates, asked: Asked) -> Iterator[Plan]:
     yield choice.plan(choice.name, posts, asked, proved_best=is_best)
 
 
-def _floor_cannot_be_kept(choice: Candidates) -> DataError:
+def _floor_cannot_be_kept(choice: Places) -> DataError:
     """Which areas no place reaches enough of, and the best floor that was found."""
     question = choice.question
     lacks = question.within_areas(tuple(range(question.reach.places))) < question.needed - EQUAL

@@ -201,7 +201,7 @@ class _Work:
         return factor_losses(log_mean, examples.counts, drawn.cells, of_network or constants.dispersion, cells)
 
     def fitted(
-        self, train: _Drawn, validation: _Drawn | None, constants: BaselineConstants, kept: KeptState | None = None
+        self, learned: _Drawn, validation: _Drawn | None, constants: BaselineConstants, kept: KeptState | None = None
     ) -> FittedNetwork:
         """Reports the least validation loss so far, of a fit that has one."""
         options, least = self.options, 1.0  # that of the untrained network
@@ -215,8 +215,8 @@ class _Work:
                 self.report("on all data", min(epoch / max(kept.epoch, 1), 1))
 
         plan = FitPlan(recipe=options.recipe, epochs=options.epochs, seed=options.seed, kept=kept)
-        chosen_by = validation.examples if validation else train.examples.none()
-        data = FitData(train=train.examples, validation=chosen_by, dispersion=constants.dispersion)
+        chosen_by = validation.examples if validation else learned.examples.none()
+        data = FitData(train=learned.examples, validation=chosen_by, dispersion=constants.dispersion)
         fitted = self.fit(data, plan, after_epoch)
         after_epoch(options.epochs, least)  # patience may end before the last epoch
         return fitted

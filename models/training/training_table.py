@@ -130,14 +130,14 @@ def horizon_results(tallies: list[Tally], spec: Spec, *, judged: int, seed: int)
         compared = difference_of(per_moment[None], block, np.random.default_rng(seed))
         caught = sum(moment.caught[:, horizon].sum() for moment in tallies)
         intervals = sum((moment.intervals[horizon] for moment in tallies), NO_INTERVALS)
-        deviances, log_scores = (sums.mean(axis=0) / values for sums in (deviance, log_score))
+        deviances, mean_log_scores = (sums.mean(axis=0) / values for sums in (deviance, log_score))
         results.append(
             HorizonResult(
                 horizon=name,
                 baseline_deviance=float(deviances[0]),
                 network_deviance=float(deviances[1]),
-                baseline_log_score=float(log_scores[0]),
-                network_log_score=float(log_scores[1]),
+                baseline_log_score=float(mean_log_scores[0]),
+                network_log_score=float(mean_log_scores[1]),
                 difference=compared.mean,
                 difference_low=compared.low,
                 difference_high=compared.high,

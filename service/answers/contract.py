@@ -123,7 +123,7 @@ class Cell(Facts):
     scores: list[CellScore]
 
 
-class Place(Closed):
+class GridPlace(Closed):
     south_deg: float
     west_deg: float
     cell_m: float
@@ -137,7 +137,7 @@ class Region(Facts):
     timezone: str
     tick_s: int
     stale_after_s: int
-    grid: Place
+    grid: GridPlace
     categories: list[str] = Field(description="`all` and the region's own")
     horizons: list[str]
     areas: list[str]
@@ -170,7 +170,7 @@ class MultiPolygon(_Drawn):
     coordinates: Annotated[list[Rings], Field(min_length=1, max_length=MOST_POLYGONS)]
 
 
-class Feature(_Drawn):
+class DrawnFeature(_Drawn):
     type: Literal["Feature"]
     geometry: Annotated[Polygon | MultiPolygon, Field(discriminator="type")]
     id: str | float | None = Field(None, description="Ignored")
@@ -178,7 +178,7 @@ class Feature(_Drawn):
 
 
 Shape = Annotated[
-    Polygon | MultiPolygon | Feature, Field(discriminator="type", description="GeoJSON, degrees of WGS 84")
+    Polygon | MultiPolygon | DrawnFeature, Field(discriminator="type", description="GeoJSON, degrees of WGS 84")
 ]
 
 

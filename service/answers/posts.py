@@ -77,9 +77,9 @@ def _answer(service: Service, now: Now, asked: PostsAsked, horizon: int) -> dict
     }
 
 
-def _bare(question: Question, posts: Posts, grid: Grid) -> Iterator[dict[str, Any]]:
+def _bare(question: Question, standing: Posts, grid: Grid) -> Iterator[dict[str, Any]]:
     expected, ids, centres = question.expected, grid.cell_ids(), np.stack(grid.centres(), axis=1)
-    covered = question.reach.covered(posts).reshape(grid.cells, -1) > 0
+    covered = question.reach.covered(standing).reshape(grid.cells, -1) > 0
     cells = np.flatnonzero((covered.mean(axis=1) < 0.5) & (expected > 0))
     for cell in cells[np.argsort(-expected[cells], kind="stable")][:_MOST_BARE].tolist():
         yield {"cell": ids[cell], **_spot(centres[cell]), "expected": round(float(expected[cell]), 4)}

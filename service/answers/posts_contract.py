@@ -38,7 +38,7 @@ class PostsAsked(Closed):
     most_minutes: Annotated[float, Field(gt=0, le=240)] = Field(15, description="Of driving, for a move")
 
 
-class AreaReach(Closed):
+class AreaWithin(Closed):
     area: str
     expected: Amount
     within: Chance | None = Field(description="Share of the area's expected calls within reach; null where none are")
@@ -57,7 +57,7 @@ class Gain(Spot):
     minutes: Amount = Field(description="Of driving to that place")
 
 
-class Move(Gain):
+class UnitMove(Gain):
     unit: Count = Field(description="Which of the units, from 0")
 
 
@@ -71,9 +71,9 @@ class Readiness(Facts):
     by_a_free_unit: Chance = Field(description="Share reached if each unit is away for `busy` of the time")
     by_two: Chance = Field(description="Share within reach of two units or more")
     floor: Amount = Field(description="0: none, as the request asked")
-    areas: list[AreaReach]
+    areas: list[AreaWithin]
     bare: list[BareCell] = Field(description="Cells of which less than half is within reach, most expected first")
-    moves: list[Move] = Field(description="Those that are worth it, best first; mostly none")
+    moves: list[UnitMove] = Field(description="Those that are worth it, best first; mostly none")
     freed: Gain | None
     warnings: list[str]
     assumes: str

@@ -157,7 +157,7 @@ def area_cells(service: TheService, now: Now, name: str | None) -> Cells:
 
 
 def _cells_in(now: Now, shape: contract.Shape) -> Cells:
-    geometry = shape.geometry if isinstance(shape, contract.Feature) else shape
+    geometry = shape.geometry if isinstance(shape, contract.DrawnFeature) else shape
     polygons = [geometry.coordinates] if isinstance(geometry, contract.Polygon) else geometry.coordinates
     rings = [ring for polygon in polygons for ring in polygon]
     vertices = sum(map(len, rings))

@@ -176,10 +176,10 @@ def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
     if stray := misplaced(roster, artifacts):
         yield Finding.of("artifacts", stray)
     for each in refused:
-        region, version = Path(each.folder).parts[-2:]
+        region, name = Path(each.folder).parts[-2:]
         is_named = pointer_path(artifacts, region).exists()  # then all that is looked at was promoted
         grade: Grade = "warn" if region in roster and not is_named else "fail"
-        yield Finding(f"artifact {region}", f"{version} is refused: {each.error.message}", grade, each.error.remedy)
+        yield Finding(f"artifact {region}", f"{name} is refused: {each.error.message}", grade, each.error.remedy)
     for region, entry in roster.items():
         artifact = load_artifact(entry.folder)
         days = (now_s - artifact.manifest.data.cutoff_s) / 86_400

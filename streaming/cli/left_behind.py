@@ -158,10 +158,10 @@ def audit(
     The log must also contain the head that is kept beside the checkpoint, if that is a head of this file.
     """
     settings: Settings = context.obj
-    log, kept_in = settings.audit, head_path(settings.checkpoint)
+    log, head_file = settings.audit, head_path(settings.checkpoint)
     own_head = kept_head(settings.checkpoint, log)  # read before the log, which may grow meanwhile
-    heads = {name: value for name, value in ((f"the head in {kept_in}", own_head), ("the given head", head)) if value}
-    compared = f"compared with {' and '.join(heads) or f'no head, as {kept_in} has none of this file'}"
+    heads = {name: value for name, value in ((f"the head in {head_file}", own_head), ("the given head", head)) if value}
+    compared = f"compared with {' and '.join(heads) or f'no head, as {head_file} has none of this file'}"
     verdict = verify(read_log(log), heads=heads.values())
     console = Console(highlight=False, soft_wrap=True)
     _show_records(console, verdict, last)
@@ -180,7 +180,7 @@ def audit(
     console.print(compared + (", found" if heads else ""))
     if head is None:
         only_here = "nothing else shows that last lines are gone"
-        why = f"who changes the log may change {kept_in} too" if own_head else only_here
+        why = f"who changes the log may change {head_file} too" if own_head else only_here
         console.print(f"note the head elsewhere, for `--head`: {why}")
 
 

@@ -29,7 +29,7 @@ def hours(value: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class Threshold:
     """Where a threshold lies, for Grafana and in words. The ends of a range do not count.
 
     sentence: with `{}` in place of each of the figures, which bear their unit.
@@ -48,22 +48,22 @@ class Level:
         return {"type": self.kind, "params": list(self.params)}
 
 
-def above(value: float, unit: Callable[[float], str] = plain, *, said: str = "") -> Level:
+def above(value: float, unit: Callable[[float], str] = plain, *, said: str = "") -> Threshold:
     """said: the words, where the value only divides none from some."""
-    return Level("gt", (value,), said) if said else Level("gt", (value,), "above {}", (unit(value),))
+    return Threshold("gt", (value,), said) if said else Threshold("gt", (value,), "above {}", (unit(value),))
 
 
-def below(value: float, unit: Callable[[float], str] = plain, *, said: str = "") -> Level:
-    return Level("lt", (value,), said) if said else Level("lt", (value,), "below {}", (unit(value),))
+def below(value: float, unit: Callable[[float], str] = plain, *, said: str = "") -> Threshold:
+    return Threshold("lt", (value,), said) if said else Threshold("lt", (value,), "below {}", (unit(value),))
 
 
-def outside(low: float, high: float, *, said: str = "") -> Level:
+def outside(low: float, high: float, *, said: str = "") -> Threshold:
     figures = () if said else (f"{low:.2g}", f"{high:.3g}")
-    return Level("outside_range", (low, high), said or "outside {} to {}", figures)
+    return Threshold("outside_range", (low, high), said or "outside {} to {}", figures)
 
 
-def inside(low: float, high: float) -> Level:
-    return Level("within_range", (low, high), "inside {} to {}", (f"{low:.2g}", f"{high:.3g}"))
+def inside(low: float, high: float) -> Threshold:
+    return Threshold("within_range", (low, high), "inside {} to {}", (f"{low:.2g}", f"{high:.3g}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +76,8 @@ class Alert:
     severity: str  # information: wake nobody; warning; critical: the scores or the counts cannot be relied on
     panel: tuple[str, str]  # the page's uid and the panel's title: where to look
     query: str
-    opens: Level
-    closes: Level | str  # in words: as soon as it no longer opens
+    opens: Threshold
+    closes: Threshold | str  # in words: as soon as it no longer opens
     measure: str = ""  # what a level in numbers is of
     looks_back_s: int = 10 * MINUTE_S
     waits: str = "0s"  # how long it must be so
@@ -99,7 +99,7 @@ class Alert:
     def rule(self, panel_id: int, runbook: str) -> Json:
         """Grafana's: A the query, B one number of each series, C the threshold. runbook: its page, after `/d/`."""
         condition: Json = {"evaluator": self.opens.evaluator()}
-        if isinstance(self.closes, Level):  # so that a value on the line does not flap
+        if isinstance(self.closes, Threshold):  # so that a value on the line does not flap
             condition["unloadEvaluator"] = self.closes.evaluator()
         more = f" The page: {ADDRESS}/d/{self.page}" if self.page else ""
         return {
@@ -143,7 +143,7 @@ def said_in(alert: Alert, sentences: NullTranslations) -> Alert:
     def said(text: str) -> str:
         return sentences.gettext(in_a_line(text)) if text else ""
 
-    def level(at: Level) -> Level:
+    def level(at: Threshold) -> Threshold:
         return replace(at, sentence=said(at.sentence), figures=tuple(figure(each, sentences) for each in at.figures))
 
     names = ("title", "measure", "summary", "means", "to_do", "pattern")

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.evaluation.disparity.groups import Groups
-from models.evaluation.disparity.tally import SUMS, Mask, Tally
+from models.evaluation.disparity.tally import SUMS, GroupTally, Mask
 from models.measures.cube import Floats
 from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, ratio_of
 from schemas.spec import ALL_CATEGORIES, DAY_S, HOUR_S
@@ -40,7 +40,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     effective_cells: float  # as many cells that stood in the top equally often would be as concentrated
 
 
-class Row(msgspec.Struct, frozen=True):
+class GroupRow(msgspec.Struct, frozen=True):
     """A group in a category and horizon. figures: None where it is too few."""
 
     group: str
@@ -51,7 +51,7 @@ class Row(msgspec.Struct, frozen=True):
     verdict: str  # of the forecast: fits, too low, too high, too short or too few
 
 
-def rows_of(tallies: Mapping[str, Tally], categories: Sequence[str]) -> list[Row]:
+def rows_of(tallies: Mapping[str, GroupTally], categories: Sequence[str]) -> list[GroupRow]:
     """All groups, by horizon and category; all categories together come first."""
     names = (*categories, ALL_CATEGORIES)[: next(iter(tallies.values())).sums[0].shape[2]]
     series = sorted(enumerate(names), key=lambda named: named[1] != ALL_CATEGORIES)
@@ -63,13 +63,13 @@ def rows_of(tallies: Mapping[str, Tally], categories: Sequence[str]) -> list[Row
     ]
 
 
-def _rows(tally: Tally, series: int, named: tuple[str, str]) -> Iterator[Row]:
+def _rows(tally: GroupTally, series: int, named: tuple[str, str]) -> Iterator[GroupRow]:
     """named: category and horizon."""
     enough = is_enough(tally.groups, _sums_of(tally, series)["observed"].sum(axis=0))
     cells = tally.groups.members.sum(axis=1)
     for number, name in enumerate(tally.groups.names):
         figures = _figures(tally, series, number, enough) if enough[number] else None
-        yield Row(name, *named, cells=int(cells[number]), figures=figures, verdict=_verdict(figures))
+        yield GroupRow(name, *named, cells=int(cells[number]), figures=figures, verdict=_verdict(figures))
 
 
 def is_enough(groups: Groups, observed: Floats) -> Mask:
@@ -78,7 +78,7 @@ def is_enough(groups: Groups, observed: Floats) -> Mask:
     return np.asarray(is_large & (observed >= LEAST_JUDGED))
 
 
-def _sums_of(tally: Tally, series: int) -> dict[str, Floats]:
+def _sums_of(tally: GroupTally, series: int) -> dict[str, Floats]:
     """(moments, groups) of each name."""
     return dict(zip(SUMS, np.stack(tally.sums, axis=1)[..., series], strict=True))
 
@@ -89,7 +89,7 @@ def blocks_of(moments_s: Sequence[int]) -> npt.NDArray[np.int64]:
     return np.asarray(np.unique(days, return_inverse=True)[1], np.int64)
 
 
-def _figures(tally: Tally, series: int, group: int, enough: Mask) -> Figures | None:
+def _figures(tally: GroupTally, series: int, group: int, enough: Mask) -> Figures | None:
     """enough: (groups,) those that anything is said of. None where none of them ever was in the top."""
     sums, block, groups = _sums_of(tally, series), blocks_of(tally.moments_s), tally.groups
     weight = groups.members @ groups.weight

@@ -24,7 +24,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
+class GroupTally:
     """Forecasts of a horizon, in the order of time. Each series is a category, or all of them together."""
 
     groups: Groups
@@ -79,7 +79,7 @@ def with_all(values: npt.NDArray[np.number]) -> Floats:
 
 def tallies_of(
     artifact: Artifact, past: IncidentHistory, groups: Groups, share: float, tell: Callable[[float], object]
-) -> Mapping[str, Tally]:
+) -> Mapping[str, GroupTally]:
     """By the name of a horizon, from the artifact's cut-off to the end of the past, one behind the other.
 
     share: that is put first, of the cells with any history. Raises DataError when nothing can be judged.
@@ -92,7 +92,7 @@ def tallies_of(
         number: set(past.clear_of_cuts(range(start_s, past.cutoff_s - horizon_s + 1, horizon_s), horizon_s))
         for number, horizon_s in enumerate(spec.horizons_s)
     }
-    tallies = {number: Tally(groups=groups, horizon_s=spec.horizons_s[number], top=cells) for number in moments}
+    tallies = {number: GroupTally(groups=groups, horizon_s=spec.horizons_s[number], top=cells) for number in moments}
     ticks = sorted(set[int]().union(*moments.values()))
     if not ticks:
         raise DataError("no hour lies after the artifact's data", "give a file that goes on, or an older artifact")

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from matplotlib.axes import Axes
 
-from models.evaluation.disparity.measure import Figures, Ratio, Row
+from models.evaluation.disparity.measure import Figures, GroupRow, Ratio
 from models.evaluation.report.drawing.style import INK, canvas, grid_lines, styled
 from models.evaluation.report.page import png_of, template_of
 from schemas.spec import ALL_CATEGORIES
@@ -53,18 +53,18 @@ def _interval(ratio: Ratio) -> str:
     return f"{ratio.value:.2f}" + (f" {ratio.low:.2f}–{ratio.high:.2f}" if ratio.low is not None else "")
 
 
-def tables_of(rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, ...]]]]:
+def tables_of(rows: Sequence[GroupRow]) -> list[tuple[str, list[tuple[str, ...]]]]:
     """For each horizon and category its heading, and the texts of its rows."""
     named = groupby(rows, key=lambda row: f"{row.horizon}, {row.category.replace(ALL_CATEGORIES, 'all categories')}")
     return [(heading, [_texts(row) for row in of_heading]) for heading, of_heading in named]
 
 
-def _texts(row: Row) -> tuple[str, ...]:
+def _texts(row: GroupRow) -> tuple[str, ...]:
     texts = (text(row.figures) if row.figures else "" for text in _COLUMNS.values())
     return (row.group, str(row.cells), *texts, row.verdict)
 
 
-def files_of(rows: Sequence[Row], sentences: Sequence[str]) -> dict[str, bytes]:
+def files_of(rows: Sequence[GroupRow], sentences: Sequence[str]) -> dict[str, bytes]:
     """disparity.csv, disparity.json, index.html, and summary.md for the drafts that officials complete, by name."""
     flat, table = [_flat(row) for row in rows], StringIO(newline="")
     writer = csv.DictWriter(table, max((list(line) for line in flat), key=len))
@@ -88,7 +88,7 @@ def files_of(rows: Sequence[Row], sentences: Sequence[str]) -> dict[str, bytes]:
     }
 
 
-def summary_of(rows: Sequence[Row], sentences: Sequence[str]) -> str:
+def summary_of(rows: Sequence[GroupRow], sentences: Sequence[str]) -> str:
     """Markdown of all categories together, to be copied into a model card or an impact assessment."""
     parts = ["# Are the groups served alike?", *sentences]
     for heading, texts in tables_of([row for row in rows if row.category == rows[0].category]):
@@ -98,7 +98,7 @@ def summary_of(rows: Sequence[Row], sentences: Sequence[str]) -> str:
     return "\n\n".join([*parts, *(f"- {meaning}" for meaning in MEANING)]) + "\n"
 
 
-def _flat(row: Row) -> dict[str, object]:
+def _flat(row: GroupRow) -> dict[str, object]:
     """Each figure by its name, with the ends of its interval; none of a group that is too few."""
     flat = msgspec.structs.asdict(row)
     figures = flat.pop("figures")
@@ -110,7 +110,7 @@ def _flat(row: Row) -> dict[str, object]:
     return flat
 
 
-def picture_of(rows: Sequence[Row]) -> bytes:
+def picture_of(rows: Sequence[GroupRow]) -> bytes:
     """A PNG of the longest horizon's rows of all categories: what each group has of the top, and of what came."""
     shown = [row for row in rows if (row.category, row.horizon) == (rows[0].category, rows[-1].horizon)]
     names = [row.group if row.figures else f"{row.group}: {row.verdict}" for row in shown]
@@ -126,7 +126,7 @@ def picture_of(rows: Sequence[Row]) -> bytes:
     return png_of(figure)
 
 
-def _panel(axes: Axes, rows: Sequence[Row], name: str, title: str) -> None:
+def _panel(axes: Axes, rows: Sequence[GroupRow], name: str, title: str) -> None:
     axes.axvline(1, color=INK, linewidth=1.2)
     for place, row in enumerate(rows):
         if row.figures:

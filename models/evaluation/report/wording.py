@@ -55,7 +55,7 @@ def _origins_sentences(origins: Origins, model: str) -> tuple[str, ...]:
     network = next(row for row in origins.rows if row.model == model)
     times = ", ".join(minute(at_s) for at_s in origins.judged_from_s)
     rule, best = origins.best_rule, origins.best_baseline
-    sentences = [f"Judged on blocks of time that start at {times} (UTC); all models were fitted again for each:"]
+    said = [f"Judged on blocks of time that start at {times} (UTC); all models were fitted again for each:"]
     over_all = f"over all {len(origins.judged_from_s)} origins"
     for versus, rival, words, when_worse, otherwise in (
         (network.versus_own_baseline, OUR_BASELINE, *_OWN),
@@ -63,8 +63,8 @@ def _origins_sentences(origins: Origins, model: str) -> tuple[str, ...]:
         (network.versus_best_baseline, best, best, f"use {best}", f"{best} is as good"),
     ):
         if versus is not None:
-            sentences.append(_sentence(Against(versus, scores[rival]), f"{words} {over_all}", when_worse, otherwise))
-    return tuple(dict.fromkeys(sentences))
+            said.append(_sentence(Against(versus, scores[rival]), f"{words} {over_all}", when_worse, otherwise))
+    return tuple(dict.fromkeys(said))
 
 
 def _sentence(against: Against, rival: str, when_worse: str, otherwise: str) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import readiness
-from benchmarks.fleet import DRIVE, City, Fleet, hourly, simulate
+from benchmarks.fleet import DRIVE, CityOfCalls, Fleet, hourly, simulate
 from models.readiness.demand import Demand
 from models.readiness.question import Question
 from schemas.errors import DataError
@@ -36,7 +36,7 @@ def test_a_unit_on_its_way_back_is_where_the_way_has_led():
 def town(at_s, call_m):
     grid = toy_grid(3, 3)
     demand = Demand(expected=np.ones(9), has_history=np.ones(9, np.bool_))
-    return City(grid=grid, demand=demand, at_s=np.asarray(at_s), call_m=np.asarray(call_m, float))
+    return CityOfCalls(grid=grid, demand=demand, at_s=np.asarray(at_s), call_m=np.asarray(call_m, float))
 
 
 def test_calls_in_time_are_those_that_a_free_unit_is_near():

@@ -6,12 +6,12 @@ import numpy as np
 from msgspec import structs
 
 from benchmarks.plan import bench_specs
-from benchmarks.traffic import KINDS, Orders, expected_ledger, messages
+from benchmarks.traffic import KINDS, TrafficOrders, expected_ledger, messages
 from models.counting.count_state import CountState
 from schemas.decode import decode_messages
 from tests.harness.toy import toy_messages
 
-ORDERS = Orders(
+ORDERS = TrafficOrders(
     bootstrap="",
     topic="",
     regions=2,

@@ -11,7 +11,7 @@ from models.__main__ import app
 from models.artifact.artifact import read_artifact
 from models.evaluation.disparity.groups import Groups, read_groups
 from models.evaluation.disparity.measure import Figures, rows_of
-from models.evaluation.disparity.tally import SUMS, Tally, tallies_of
+from models.evaluation.disparity.tally import SUMS, GroupTally, tallies_of
 from models.evaluation.report.disparity import files_of, tables_of
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import SettingsError
@@ -29,7 +29,7 @@ GROUPS = Groups.of({cell: "abc"[cell % 3] for cell in range(GRID.cells)}, GRID)
 
 def tally_of(groups, expected, counts, *, top=5):
     """Of days. expected: (cells, series). counts: (days, cells, series)."""
-    tally = Tally(groups=groups, horizon_s=DAY_S, top=top)
+    tally = GroupTally(groups=groups, horizon_s=DAY_S, top=top)
     for day, observed in enumerate(counts):
         tally.add(day * DAY_S, expected, expected, observed)
     return tally
@@ -93,7 +93,7 @@ def test_each_figure_is_that_of_a_plain_count():
 
 def test_what_stays_from_day_to_day_and_what_the_usual_puts_first_too_are_counted_cell_by_cell():
     random = np.random.default_rng(6)
-    tally, ticks = Tally(groups=GROUPS, horizon_s=DAY_S // 4, top=6), [*range(12), *range(14, 30)]  # a gap of two
+    tally, ticks = GroupTally(groups=GROUPS, horizon_s=DAY_S // 4, top=6), [*range(12), *range(14, 30)]  # a gap of two
     expected, usual = (random.gamma(2.0, 1.0, (30, GRID.cells)) for _ in range(2))
     for tick in ticks:
         tally.add(tick * DAY_S // 4, expected[tick][:, None], usual[tick][:, None], np.full((GRID.cells, 1), 50.0))
@@ -126,7 +126,7 @@ def test_no_time_that_the_model_knows_is_judged_and_the_share_is_of_cells_with_h
 
 
 def test_a_gap_ends_a_stay():
-    tally, one = Tally(groups=GROUPS, horizon_s=DAY_S, top=1), np.arange(GRID.cells, dtype=float)[:, None]
+    tally, one = GroupTally(groups=GROUPS, horizon_s=DAY_S, top=1), np.arange(GRID.cells, dtype=float)[:, None]
     for day in (0, 1, 3, 4, 5):
         tally.add(day * DAY_S, one, one, one)
     assert tally.longest.max() == 3
