@@ -21,7 +21,8 @@ def sentences_of(part: Part, language: str) -> NullTranslations:
 
     Raises SettingsError for a language without catalogues.
 
-    >>> sentences_of("map", "de").gettext("Reason")
+    >>> sentences_of("map", "de").gettext("Risk")
+    'Risiko'
     """
     if language == ENGLISH:
         return NullTranslations()
