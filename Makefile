@@ -92,6 +92,7 @@ sbom: ## the bill of materials in CycloneDX's JSON: packages, and jars with sha2
 	@.ci/setup
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[sbom]'
 	@$(PYTHON) -m deploy.sbom
+	@$(PYTHON) -m pytest tests/unit/deploy/test_sbom.py -q
 
 release: ## wheel and sdist of the version that is committed, tried in a clean environment, with sha256; writes out/release
 	@.ci/setup

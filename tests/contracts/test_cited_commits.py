@@ -24,7 +24,7 @@ def paragraphs_with_commits():
 def test_every_commit_that_a_page_cites_exists():
     git = shutil.which("git")
     if git is None or not (ROOT / ".git").exists():
-        pytest.skip("this is not a clone with its history")
+        pytest.skip("not a git checkout: there is no history")
     is_shallow = subprocess.run([git, "rev-parse", "--is-shallow-repository"], cwd=ROOT, capture_output=True, text=True)
     assert is_shallow.stdout.strip() == "false", "fetch the whole history: git fetch --unshallow"
     cited = {(page, commit) for page, _, commits in paragraphs_with_commits() for commit in commits}
