@@ -20,7 +20,7 @@ from models.counting.blobs import Changes, Journal
 from models.counting.closed_horizons import horizons_closed_between
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
-from schemas.errors import ArtifactError, SpecMismatch
+from schemas.errors import SpecMismatch
 from schemas.incidents import pack_rejections
 from schemas.left_behind.batch_log import day_of
 from schemas.left_behind.closed_counts import ClosedCounts
@@ -235,8 +235,8 @@ def begins_an_hour(before: Head, after: Head) -> bool:
 def _of_challenger(region: str, live: _Live, folder: str) -> Iterator[CountedRow]:
     """The row of the region's challenger, from the same counts. folder: of the challenger, or empty.
 
-    There is no row without a challenger, or when it can no longer be read: the roster's watch reports that, and the
-    region goes on without it.
+    There is no row without a challenger, or where anything of it fails: the region goes on, the roster's watch reports
+    what cannot be read, and the gate the hours that it could not be scored.
     """
     if not folder:
         live.challenger, live.challenger_of = None, ""
@@ -244,11 +244,11 @@ def _of_challenger(region: str, live: _Live, folder: str) -> Iterator[CountedRow
     state = live.journal.state
     try:
         artifact = load_artifact(on_this_worker(folder))
-    except (ArtifactError, OSError):
+        if live.challenger is None or live.challenger_of != folder:
+            live.challenger, live.challenger_of = FeatureEngine(state.spec, artifact.constants), folder
+        features = live.challenger.compute(state)
+    except Exception:
         return
-    if live.challenger is None or live.challenger_of != folder:
-        live.challenger, live.challenger_of = FeatureEngine(state.spec, artifact.constants), folder
-    features = live.challenger.compute(state)
     yield CountedRow(region, folder, features.values.astype("<f4").tobytes(), None, state.tick_s)
 
 

@@ -16,7 +16,6 @@ from models.network import RiskNetwork
 from models.scoring import CellScores, score
 from models.unusual.scan import unusual_places
 from models.unusual.windows import WINDOWS_S, recent_of
-from schemas.errors import ArtifactError
 from schemas.frame import BASELINE_MODEL, RiskFrame, Unusual
 from schemas.left_behind.follower_states import FollowerStates
 from schemas.spec import HOUR_S
@@ -121,30 +120,38 @@ def score_stage(follow_in: Path | None) -> Stage:
         torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
         network_of = networks(task_device())
         for columns in batches:
-            rows = [_scored(follow_in, network_of, *row) for row in zip(*columns, strict=True)]
+            rows = [_scored(follow_in, network_of, row) for row in zip(*columns, strict=True)]
             yield pd.DataFrame(rows, columns=ScoreColumns._fields)
 
     return stage
 
 
-def _scored(
-    follow_in: Path | None,
-    network_of: ArtifactCache[RiskNetwork | None],
-    folder_of_driver: str,
-    packed: bytes | None,
-    is_challenger: bool,
-    tick_s: int,
-    recent: bytes | None,
-) -> ScoreColumns:
-    if packed is None:
+Row = tuple[str, bytes | None, bool, int, bytes | None]
+
+
+def _scored(follow_in: Path | None, network_of: ArtifactCache[RiskNetwork | None], row: Row) -> ScoreColumns:
+    """Without scores where anything of a challenger fails: what is tried ends nothing that scores."""
+    folder, features, is_challenger, tick_s, recent = row
+    if features is None:
         return ScoreColumns()
     try:
-        folder = on_this_worker(folder_of_driver)
-        artifact = load_artifact(folder)
-    except (ArtifactError, OSError):  # a challenger may be damaged since it was taken: the watch reports it
+        return _scores(follow_in, network_of, folder, features, tick_s, recent)
+    except Exception:
         if not is_challenger:
             raise
         return ScoreColumns()
+
+
+def _scores(
+    follow_in: Path | None,
+    network_of: ArtifactCache[RiskNetwork | None],
+    folder_of_driver: str,
+    packed: bytes,
+    tick_s: int,
+    recent: bytes | None,
+) -> ScoreColumns:
+    folder = on_this_worker(folder_of_driver)
+    artifact = load_artifact(folder)
     region, version = Path(folder_of_driver).parts[-2:]
     states = FollowerStates.of(follow_in, region, version) if follow_in else None
     follows = followed(states, folder, int(tick_s)) if states else Followed()

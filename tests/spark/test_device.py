@@ -142,9 +142,22 @@ def test_a_damaged_network_leaves_the_baseline_and_the_score_says_so(folder):
     assert_the_baseline_scores(folder, features_of(folder), "network unusable")
 
 
-def test_a_challenger_that_cannot_be_read_gives_no_scores_and_a_champion_that_cannot_ends_the_job(folder):
+def cannot_be_read(folder, monkeypatch):
     (folder / "baseline.npz").write_bytes(b"rubbish")
-    (rows,) = score_stage(None)(iter([columns_of(folder, b"features", is_challenger=True)]))
+    return ArtifactError
+
+
+def fails_as_nobody_foresaw(folder, monkeypatch):
+    monkeypatch.setattr(ResidualNetwork, "forward", lambda *_: 1 / 0)
+    return ZeroDivisionError
+
+
+@pytest.mark.parametrize("fault", [cannot_be_read, fails_as_nobody_foresaw])
+def test_a_challenger_that_fails_gives_no_scores_and_a_champion_that_does_ends_the_job(folder, monkeypatch, fault):
+    features = features_of(folder)
+    load_artifact.__init__(load_artifact._read)  # another process has not read it yet
+    error = fault(folder, monkeypatch)
+    (rows,) = score_stage(None)(iter([columns_of(folder, features, is_challenger=True)]))
     assert rows.isna().all(axis=None)
-    with pytest.raises(ArtifactError):
-        list(score_stage(None)(iter([columns_of(folder, b"features")])))
+    with pytest.raises(error):
+        list(score_stage(None)(iter([columns_of(folder, features)])))

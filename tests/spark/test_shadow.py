@@ -6,6 +6,7 @@ from scipy.stats import nbinom
 
 from lifecycle.gate.shadow_day import read_shadow, shadow_path
 from lifecycle.trials.judge import TrialJudge
+from models.features import FeatureEngine
 from schemas.left_behind.pointer import Pointer, write_pointer
 from streaming.roster.roster import load_artifact
 from tests.harness.region_bench import NOW, Bench, empty_history, event
@@ -107,6 +108,23 @@ def test_the_challenger_sees_the_counts_of_the_first_frame_of_the_hour(tmp_path,
     assert beside == features  # their constants are equal, and so are their counts
     bench.batch(at_s + 20, event(spec, at_s + 18, number=3))
     assert bench.beside == {}  # the hour has its forecast
+
+
+def test_a_challenger_whose_features_fail_is_left_out_and_the_region_goes_on(tmp_path, toy, publish, monkeypatch):
+    spec, at_s = toy("riverton"), NOW // HOUR_S * HOUR_S + HOUR_S
+    bench = Bench(tmp_path)
+    champion, challenger = two_versions(bench.artifacts, spec, publish, at_s - 7200)
+    write_pointer(bench.artifacts, "riverton", Pointer(champion=champion.name, challenger=challenger.name))
+    bench.look()
+    engines, compute = [], FeatureEngine.compute
+
+    def fail_for_the_second(engine, state):
+        engines.append(engine)
+        return compute(engine, state) if engine is engines[0] else 1 / 0
+
+    monkeypatch.setattr(FeatureEngine, "compute", fail_for_the_second)
+    features, _ = bench.batch(at_s + 5)["riverton"]
+    assert (features is not None, len(engines), bench.beside) == (True, 2, {})
 
 
 def test_a_challenger_that_is_damaged_later_is_left_out_and_reported_and_the_region_goes_on(
