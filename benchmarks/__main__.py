@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick]` measures everything; `python -m benchmarks profile` says where time goes."""
+"""`python -m benchmarks [--quick]` measures throughput, latency and full frames; its commands measure the rest."""
 
 import json
 import signal
@@ -90,14 +90,6 @@ def load_command(
         console.print(fault, markup=False, highlight=False)
     if wrong:
         raise typer.Exit(1)
-
-
-@app.command("profile")
-def profile_command(quick: Quick = False) -> None:
-    """Where a batch's time goes."""
-    from benchmarks.profile import profile
-
-    profile(QUICK if quick else FULL, Console())
 
 
 @app.command("year")

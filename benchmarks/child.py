@@ -42,9 +42,7 @@ def child(
             _end_group(process)
 
 
-def wait_for(
-    process: subprocess.Popen[bytes], folder: Path, *, done: Callable[[], bool], limit_s: float, every_s: float = 0.2
-) -> None:
+def wait_for(process: subprocess.Popen[bytes], folder: Path, *, done: Callable[[], bool], limit_s: float) -> None:
     """Return when `done()`. Raises ChildError when the process fails before, or the limit has passed."""
     deadline_s = time.monotonic() + limit_s
     while not done():
@@ -53,7 +51,7 @@ def wait_for(
             raise ChildError(f"{folder.name} ended with code {code}: {_tail(folder)}")
         if time.monotonic() > deadline_s:
             raise ChildError(f"{folder.name} was not done after {limit_s:.0f} s: {_tail(folder)}")
-        time.sleep(every_s)
+        time.sleep(0.2)
 
 
 def run_child(
@@ -86,5 +84,5 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _tail(folder: Path, characters: int = 800) -> str:
-    return (folder / "log").read_text(encoding="utf-8", errors="replace").strip()[-characters:] or "its log is empty"
+def _tail(folder: Path) -> str:
+    return (folder / "log").read_text(encoding="utf-8", errors="replace").strip()[-800:] or "its log is empty"

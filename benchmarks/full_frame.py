@@ -3,8 +3,6 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -14,11 +12,9 @@ import torch
 from benchmarks.plan import FRAME_SIDES, bench_spec
 from benchmarks.stack import Stack
 from benchmarks.synthetic import synthetic_events
-from models.all_categories import stored_views
 from models.artifact.artifact import Artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
-from models.network import RiskNetwork
 from models.scoring import CellScores, score
 from schemas.decode import Messages, decode_messages
 from schemas.frame import RiskFrame
@@ -27,7 +23,6 @@ from schemas.spec import Spec
 from streaming.flow.follow import Followed
 from streaming.flow.rows import FIELDS
 from streaming.flow.score import places_of
-from streaming.flow.stored_scores import StoredView
 from streaming.roster.roster import load_artifact
 from streaming.sinks.influx import InfluxSink
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
@@ -62,48 +57,15 @@ def measure_full_frames(stack: Stack) -> dict[str, Any]:
     return {"full_frame_ms": totals, "full_frame_parts_ms": parts}
 
 
-def messages_of(spec: Spec, n: int, *, seed: int, as_of_s: int) -> Messages:
-    """`n` synthetic incidents of one region, as Kafka would have them."""
-    return Messages(
+def incidents_of(spec: Spec, n: int, *, seed: int, as_of_s: int) -> Incidents:
+    """`n` synthetic incidents of one region, decoded from messages as Kafka would have them."""
+    messages = Messages(
         values=[value for _, value in synthetic_events([spec], n, seed=seed, as_of_s=as_of_s)],
         partition=np.zeros(n, np.int32),
         kafka_offset=np.arange(n),
         kafka_time_ms=np.full(n, as_of_s * 1000),
     )
-
-
-def decoded(messages: Messages, spec: Spec) -> Incidents:
     return decode_messages(messages, {spec.region: spec}).incidents[spec.region]
-
-
-@dataclass(slots=True)
-class ScoredRegion:
-    """One region's live state, without Spark."""
-
-    artifact: Artifact
-    state: CountState
-    network: RiskNetwork | None
-    engine: FeatureEngine
-    stored: tuple[StoredView, ...] = ()
-
-    @classmethod
-    def of(cls, folder: Path) -> "ScoredRegion":
-        artifact = load_artifact(str(folder))
-        return cls(artifact, artifact.history(), artifact.network(), FeatureEngine(artifact.spec, artifact.constants))
-
-    def lines(self, watch: Stopwatch) -> bytes:
-        """The points that what was counted since the last call has changed."""
-        with watch.part("features"):
-            features = self.engine.compute(self.state)
-        with watch.part("score"):
-            scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
-        with watch.part("lines"):
-            frame = frame_of(self.artifact, self.state.as_of_s, features, scores)
-            views = stored_views(frame, self.artifact.constants)
-            before = self.stored or map(StoredView.new, views)
-            steps = (old.then(view) for old, view in zip(before, views, strict=True))
-            points, self.stored = zip(*steps, strict=True)
-            return b"".join([*points, *(top_lines(view, TOP_K) for view in views), unusual_lines(frame)])
 
 
 def frame_of(artifact: Artifact, as_of_s: int, features: Features, scores: CellScores) -> RiskFrame:
@@ -126,12 +88,12 @@ def _frames(stack: Stack, side: int) -> list[dict[str, float]]:
     network, engine = artifact.network(), FeatureEngine(spec, artifact.constants)
     state = CountState(spec)
     as_of_s = int(time.time()) // spec.tick_s * spec.tick_s
-    state.apply(decoded(messages_of(spec, HISTORY_EVENTS, seed=side, as_of_s=as_of_s), spec), as_of_s)
+    state.apply(incidents_of(spec, HISTORY_EVENTS, seed=side, as_of_s=as_of_s), as_of_s)
     sink = InfluxSink(stack.settings(topic="none", specs=[spec], checkpoint="none"))
     runs = []
     for tick in range(1, stack.plan.frame_repeats + 2):
         as_of_s += spec.tick_s
-        incidents = decoded(messages_of(spec, TICK_EVENTS, seed=1000 * side + tick, as_of_s=as_of_s), spec)
+        incidents = incidents_of(spec, TICK_EVENTS, seed=1000 * side + tick, as_of_s=as_of_s)
         watch = Stopwatch()
         with watch.part("count"):
             state.apply(incidents, as_of_s)

@@ -74,7 +74,6 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     regions: int
     batches: str  # file that gets one JSON line per batch
-    progress: str | None  # file that gets Spark's own progress reports, for the profile
     heap: str | None = None  # file that gets a line per full collection, of a run in fast time
     collect_every_s: float = 0.0
 
@@ -100,20 +99,10 @@ def main(orders: Orders) -> None:
                 end_offsets=end_offsets(settings.checkpoint.absolute(), published.batch_id),
             )
             file.write(msgspec.json.encode(batch) + b"\n")
-            if orders.progress:
-                _keep_progress(Path(orders.progress))
             if heap:
                 heap.look(published.done_s)
 
         run(settings, stop=stop, watchers=[watch])
-
-
-def _keep_progress(path: Path) -> None:
-    """Append the report on the batch before this one; this one's is not made yet."""
-    for query in SparkSession.builder.getOrCreate().streams.active:
-        if query.lastProgress is not None:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(query.lastProgress.json.replace("\n", " ") + "\n")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ state and no offsets: killed, it has lost its counts and does not know what it h
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,19 @@ import msgspec
 import numpy as np
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from benchmarks.full_frame import ScoredRegion, Stopwatch
+from benchmarks.full_frame import TOP_K, frame_of
+from models.all_categories import stored_views
+from models.artifact.artifact import Artifact
+from models.counting.count_state import CountState
+from models.features import FeatureEngine
+from models.network import RiskNetwork
+from models.scoring import score
 from schemas.decode import Messages, decode_messages
+from streaming.flow.stored_scores import StoredView
+from streaming.roster.roster import load_artifact
 from streaming.settings import Settings
 from streaming.sinks.influx import InfluxSink
+from streaming.sinks.line_protocol import top_lines, unusual_lines
 
 _WAIT_S = 10.0
 _MOST_AT_ONCE = 1_000_000  # the client takes no more in one call
@@ -27,6 +37,33 @@ class LoopOrders(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     events: int
     result: str
+
+
+@dataclass(slots=True)
+class ScoredRegion:
+    """One region's live state, without Spark."""
+
+    artifact: Artifact
+    state: CountState
+    network: RiskNetwork | None
+    engine: FeatureEngine
+    stored: tuple[StoredView, ...] = ()
+
+    @classmethod
+    def of(cls, folder: Path) -> "ScoredRegion":
+        artifact = load_artifact(str(folder))
+        return cls(artifact, artifact.history(), artifact.network(), FeatureEngine(artifact.spec, artifact.constants))
+
+    def lines(self) -> bytes:
+        """The points that what was counted since the last call has changed."""
+        features = self.engine.compute(self.state)
+        scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
+        frame = frame_of(self.artifact, self.state.as_of_s, features, scores)
+        views = stored_views(frame, self.artifact.constants)
+        before = self.stored or map(StoredView.new, views)
+        steps = (old.then(view) for old, view in zip(before, views, strict=True))
+        points, self.stored = zip(*steps, strict=True)
+        return b"".join([*points, *(top_lines(view, TOP_K) for view in views), unusual_lines(frame)])
 
 
 def slices(settings: Settings, events: int) -> Iterator[list[Message]]:
@@ -79,7 +116,7 @@ def main(orders: LoopOrders) -> None:
         as_of_s, parts = int(time.time()), []
         for name, incidents in decoded.incidents.items():
             counted += regions[name].state.apply(incidents, as_of_s).outcomes["counted"]
-            parts.append(regions[name].lines(Stopwatch()))
+            parts.append(regions[name].lines())
         sink.write(b"".join(parts))
         done += len(messages)
         marks.append((done, time.time()))

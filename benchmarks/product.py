@@ -43,9 +43,9 @@ class RunningJob:
         """Return after two batches: Spark, torch and the artifacts are loaded."""
         wait_for(self.process, self.folder, done=lambda: len(self.batches()) >= 2, limit_s=_START_LIMIT_S)
 
-    def wait_until_consumed(self, events: int, limit_s: float = _LIMIT_S) -> list[TimedBatch]:
+    def wait_until_consumed(self, events: int) -> list[TimedBatch]:
         """All batches, once `events` are consumed. Raises ChildError unless each was counted, exactly once."""
-        wait_for(self.process, self.folder, done=lambda: ledger(self.batches())["consumed"] >= events, limit_s=limit_s)
+        wait_for(self.process, self.folder, done=lambda: ledger(self.batches())["consumed"] >= events, limit_s=_LIMIT_S)
         batches = self.batches()
         total = ledger(batches)
         if total["consumed"] != events or total["counted"] != events:
@@ -65,7 +65,6 @@ def running_job(
     *,
     topic: str,
     specs: Sequence[Spec],
-    progress: bool = False,
     module: str = PRODUCT,
     checkpoint: str | None = None,
     collect_every_s: float | None = None,
@@ -82,7 +81,6 @@ def running_job(
         settings=settings.with_options(**options).model_dump(mode="json", exclude={"influx_token"}),
         regions=len(specs),
         batches=str(folder / "batches.jsonl"),
-        progress=str(folder / "progress.jsonl") if progress else None,
         heap=str(folder / "heap.jsonl") if collect_every_s else None,
         collect_every_s=collect_every_s or 0.0,
     )

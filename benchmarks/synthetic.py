@@ -13,12 +13,10 @@ _EVENT = (
 )
 
 
-def synthetic_events(
-    specs: Sequence[Spec], n: int, *, seed: int, as_of_s: int, spread_s: int = 3600
-) -> Iterator[tuple[bytes, bytes]]:
+def synthetic_events(specs: Sequence[Spec], n: int, *, seed: int, as_of_s: int) -> Iterator[tuple[bytes, bytes]]:
     """(key, value) of `n` new incidents of the regions in turn, about 280 bytes each.
 
-    They occurred in the `spread_s` seconds before `as_of_s`, were received within a minute (not after as_of_s), and
+    They occurred in the hour before `as_of_s`, were received within a minute (not after as_of_s), and
     lie around the grid's middle as a town does. Ids are unique within one seed.
     """
     random = np.random.default_rng(seed)
@@ -27,7 +25,7 @@ def synthetic_events(
     for start in range(0, n, _CHUNK):
         size = min(_CHUNK, n - start)
         row, col = np.clip(random.normal(0.5, 0.18, (2, size)), 0.001, 0.999).tolist()
-        occurred = as_of_s - random.integers(0, spread_s, size)
+        occurred = as_of_s - random.integers(0, 3600, size)
         received = np.minimum(occurred + random.integers(1, 60, size), as_of_s)
         occurred_text = np.datetime_as_string(occurred.astype("datetime64[s]")).astype("S").tolist()
         received_text = np.datetime_as_string((received * 1000).astype("datetime64[ms]")).astype("S").tolist()

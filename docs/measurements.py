@@ -12,18 +12,11 @@ class Column(NamedTuple):
     """Columns that share a kind and a meaning. `names` has spaces between them.
 
     kind: `tag`, `text`, or the unit of a float; an empty text is a float without a unit.
-
-    >>> Column("low high", "incidents", "bounds").column_names
-    ('low', 'high')
     """
 
     names: str
     kind: str
     meaning: str
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        return tuple(self.names.split())
 
 
 class Measurement(NamedTuple):
@@ -300,17 +293,3 @@ MEASUREMENTS = {
     "archive": _ARCHIVE,
     "feedback": _FEEDBACK,
 }
-
-
-def column_kinds(measurement: str) -> dict[str, str]:
-    """Column -> `tag`, `string` or `float`, of a measurement.
-
-    >>> column_kinds("outcome_area")["district"], column_kinds("outcome_area")["observed"]
-    ('tag', 'float')
-    """
-    kinds = {"tag": "tag", "text": "string"}
-    return {
-        name: kinds.get(column.kind, "float")
-        for column in MEASUREMENTS[measurement].columns
-        for name in column.column_names
-    }
