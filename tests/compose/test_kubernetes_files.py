@@ -101,7 +101,7 @@ def test_every_pod_has_bounds_and_no_rights(rendered):
 
 
 def test_only_the_driver_of_executors_has_a_token(rendered):
-    with_token = [one["metadata"]["name"] for one in with_pods(rendered) if pod_of(one)["automountServiceAccountToken"]]
+    with_token = [pod["metadata"]["name"] for pod in with_pods(rendered) if pod_of(pod)["automountServiceAccountToken"]]
     kinds = {one["kind"] for one in rendered}
     assert with_token == (["scorer"] if {"Role", "StatefulSet"} <= kinds else [])
 
@@ -143,16 +143,16 @@ def test_the_image_that_the_plain_overlay_names_is_that_of_every_overlay(overlay
 
 def test_no_budget_forbids_the_drain_of_the_one_node_that_holds_all_pods_but_executors(rendered):
     """A pod that is to replace an evicted one waits for the scorer to leave that node, too."""
-    assert all("podAffinity" in pod_of(one)["affinity"] for one in with_pods(rendered))
+    assert all("podAffinity" in pod_of(pod)["affinity"] for pod in with_pods(rendered))
     budgets = [one["spec"]["selector"]["matchLabels"] for one in rendered if one["kind"] == "PodDisruptionBudget"]
     assert all(labels == {"app.kubernetes.io/name": "executor"} for labels in budgets)
 
 
 def test_the_scorer_chooses_the_node_and_a_person_finds_it_without_a_scorer(rendered):
     chosen = {}
-    for one in with_pods(rendered):
-        (term,) = pod_of(one)["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-        chosen[one["metadata"]["name"]] = term["labelSelector"]["matchLabels"]
+    for pod in with_pods(rendered):
+        (term,) = pod_of(pod)["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        chosen[pod["metadata"]["name"]] = term["labelSelector"]["matchLabels"]
     commands = chosen.pop("commands")
     assert commands == {"app.kubernetes.io/part-of": "incident-risk-scorer"}
     assert {"serve", "archive", "feedback", "judge", "retrain"} <= chosen.keys()

@@ -158,7 +158,7 @@ def test_the_page_says_how_much_memory_all_limits_are():
     """Of what runs on: always, and with each profile."""
     page = " ".join((ROOT / "deploy" / "README.md").read_text(encoding="utf-8").split())
     said = re.search(r"add up to ([\d.]+) GB, ([\d.]+) GB with `retrain`", page)
-    always, retrain = (float(one) for one in said.groups())
+    always, retrain = (float(figure) for figure in said.groups())
     gigabytes = {"g": 1.0, "m": 1 / 1024}
     limits = {name: SERVICES[name]["deploy"]["resources"]["limits"]["memory"] for name in RUNNING}
     needed = {name: float(text[:-1]) * gigabytes[text[-1]] for name, text in limits.items()}

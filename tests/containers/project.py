@@ -132,7 +132,7 @@ class Project:
 
     def address(self, service: str) -> str:
         networks = self.containers()[service]["NetworkSettings"]["Networks"].values()
-        return next(str(one["IPAddress"]) for one in networks if one["IPAddress"])
+        return next(str(network["IPAddress"]) for network in networks if network["IPAddress"])
 
     def token(self, of: str) -> str:
         """The token that `scorer` or `grafana` has in its container."""

@@ -59,7 +59,7 @@ def test_factors_on_a_cells_page_are_those_of_the_newest_score_and_of_no_minute_
     c, h = SPEC.categories.index(VARIABLES["category"]), SPEC.horizon_names.index(VARIABLES["horizon"])
     before, now = ([*riskiest(one.risk[:, c, h], one.expected[:, c, h], 10)] for one in frames)
     assert {*before} - {*now}
-    panel = next(one for one in PAGES["cell"]["panels"] if one["title"] == "What made the newest score")
+    panel = next(panel for panel in PAGES["cell"]["panels"] if panel["title"] == "What made the newest score")
     for cell in {*before, *now}:
         here = VARIABLES | {"cell": SPEC.grid.cell_ids()[cell]}
         query = panel["targets"][0]["query"]

@@ -65,6 +65,6 @@ def write_forecasts(path, values, region="town"):
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for one in values:
-            times = (iso(one["issued_s"]), iso(one["hour"] * HOUR))
-            writer.writerow([region, "wind", *times, one["value"]])
+        for value in values:
+            times = (iso(value["issued_s"]), iso(value["hour"] * HOUR))
+            writer.writerow([region, "wind", *times, value["value"]])

@@ -120,7 +120,7 @@ def test_every_message_is_accepted_unused_or_a_dead_letter_and_the_incidents_led
     assert sorted(letters) == [
         (2, "future"), (3, "unknown_category"), (4, "unknown_region"), (5, "schema"), (6, "null_value"),
     ]  # fmt: skip
-    assert [one.reason for one in unpack_rejections(unassigned.rejections)] == ["not_json"]
+    assert [rejection.reason for rejection in unpack_rejections(unassigned.rejections)] == ["not_json"]
 
 
 def test_a_rebuilt_state_and_the_cached_one_give_the_bytes_of_the_offline_path(spec, new_windy_bench):

@@ -67,7 +67,7 @@ def test_a_challenger_is_judged_by_the_counts_of_the_champion_and_changes_no_poi
         for h, horizon_s in enumerate(spec.horizons_s)
         if tick_s + horizon_s + LAST_GRACE_S <= START_S + HOURS * HOUR_S
     ]
-    assert {(one.tick_s, one.horizon) for one in hours} == {(tick_s, spec.horizon_names[h]) for tick_s, h in due}
+    assert {(hour.tick_s, hour.horizon) for hour in hours} == {(tick_s, spec.horizon_names[h]) for tick_s, h in due}
     assert len(hours) == len(shadows) == len(due) == 2
     times = sorted({now_s for now_s, *_ in sent})
     champion_size, challenger_size = (

@@ -68,7 +68,7 @@ def test_gdal_reads_every_cell_with_its_numbers_over_pages(service):
     _, _, (frame, _) = service
     words = ("-oo", "PAGE_SIZE=7", "-f", "GeoJSON", "/vsistdout/")
     features = json.loads(gdal(service, "ogr2ogr", *words, layer=["riverton.theft.4h"]))["features"]
-    by_cell = {one["properties"]["cell"]: one for one in features}
+    by_cell = {feature["properties"]["cell"]: feature for feature in features}
     assert sorted(by_cell) == sorted(frame.spec.grid.cell_ids())
     assert len(features) == frame.spec.grid.cells
     in_order = [by_cell[cell]["properties"] for cell in frame.spec.grid.cell_ids()]

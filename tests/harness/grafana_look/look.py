@@ -91,4 +91,4 @@ def look(folder: Path, base: str, jobs: Sequence[Job], *, now_ms: int, zone: str
     command = [NODE, "inspect.mjs", json.dumps(asked)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_LOOK_S, check=False, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
-    return [[Finding(**one) for one in findings] for findings in json.loads(done.stdout)]
+    return [[Finding(**finding) for finding in findings] for findings in json.loads(done.stdout)]

@@ -29,7 +29,7 @@ class Letters:
         self.kept = []
 
     def write(self, refused):
-        self.kept += [(region, one) for region, rejections in refused.items() for one in rejections]
+        self.kept += [(region, rejection) for region, rejections in refused.items() for rejection in rejections]
 
 
 def encoded(**changes):

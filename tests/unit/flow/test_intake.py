@@ -37,7 +37,7 @@ def test_what_the_clock_refuses_is_told_with_its_reason_beside_what_counts_and_w
     of_the_decoder = Rejection("schema", "no event", 0, 3, 0)
     incidents = decoded.incidents[spec.region]
     taken = take_in(CountState(spec), incidents, [of_the_decoder], as_of_s=CUTOFF_S, consumed=4)
-    assert [(one.kafka_offset, one.reason, one.detail) for one in taken.rejections] == [
+    assert [(rejection.kafka_offset, rejection.reason, rejection.detail) for rejection in taken.rejections] == [
         (3, "schema", "no event"),
         (5, "future", "ahead of the region's clock"),
         (6, "late", "older than the time that incidents are remembered"),

@@ -67,8 +67,9 @@ def test_freshness_is_the_age_of_the_newest_message_when_the_batch_is_written(
 def test_points_that_the_store_dropped_are_counted_since_the_start_so_that_their_alert_stays(tmp_path, folder):
     store = Store((2, 3), (0, 0), (1, 4))
     figures = figures_of(tmp_path, *[batch_of(folder)] * 4, store=store)
-    assert [one["write_dropped"] for one in figures] == [0, 3, 3, 7]  # each point is written before its own answer
-    assert [one["write_retries"] for one in figures] == [0, 2, 2, 3]
+    # Each point is written before its own answer.
+    assert [figure["write_dropped"] for figure in figures] == [0, 3, 3, 7]
+    assert [figure["write_retries"] for figure in figures] == [0, 2, 2, 3]
 
 
 def test_what_was_lost_with_scores_counts_as_well_as_what_was_lost_with_the_ledger(tmp_path, folder):

@@ -187,7 +187,7 @@ GONE = "20260109T000000Z-00000000"
 
 
 def events(settings):
-    return [(one.event, one.details.get("version")) for one in records(settings.audit.read_bytes())]
+    return [(record.event, record.details.get("version")) for record in records(settings.audit.read_bytes())]
 
 
 def test_a_pointer_steers_a_running_job_there_and_back_and_its_fault_is_recorded_once(settings, publish, looks):
@@ -207,7 +207,11 @@ def test_each_damage_of_a_pointer_is_recorded_once(settings, publish, looks):
     for content in ("{", "[]", "[]\n", "{"):
         pointer_path(settings.artifacts, "toyville").write_text(content)
         looks(3)
-    refused = [one.details["reason"] for one in records(settings.audit.read_bytes()) if one.event == "artifact_refused"]
+    refused = [
+        record.details["reason"]
+        for record in records(settings.audit.read_bytes())
+        if record.event == "artifact_refused"
+    ]
     assert len(refused) == 3  # a line's end makes no other damage
     assert (refused[0], refused[0] != refused[1]) == (refused[2], True)
 

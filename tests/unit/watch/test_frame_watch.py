@@ -62,8 +62,8 @@ def test_a_change_that_the_scores_follow_is_in_the_file_and_in_the_store(job):
     publisher(Rows(row), 1)
     assert (read_frames(path).change, read_frames(path).change_since_s) == ("05 to 08 h x 1.9", 1_763_600_000)
     fields = [fields for key, _, fields in points_in(store.writes[-1].decode()) if key.startswith("pipeline,")]
-    assert [one["change"] for one in fields] == ['"since 20 Nov: 05 to 08 h x 1.9"']
-    assert [float(one["followed_ago_s"]) for one in fields] == [0]
+    assert [field["change"] for field in fields] == ['"since 20 Nov: 05 to 08 h x 1.9"']
+    assert [float(field["followed_ago_s"]) for field in fields] == [0]
 
 
 def test_what_cannot_be_followed_is_old_in_the_store_and_said_once_and_in_health(job, tmp_path, caplog):
