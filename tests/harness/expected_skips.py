@@ -13,7 +13,7 @@ EXPECTED = {  # pattern of a reason -> why CI may do without
     r"torch finds no GPU": "CI has no GPU",
     r"^needs cyclonedx-bom": "`make sbom` installs it, and runs its tests",
     r"^docker-compose .*`make compose-check`": "GitHub, which has it, may be out of reach",
-    r"^Kafka's (tools|image) can": "what they are made of may be out of reach",
+    r"^Kafka's image can": "what it is made of may be out of reach",
     r"^(actionlint|npm-groovy-lint) is not installed: `make pipelines-check`": "Go or npm may be missing",
     r"^moto could not be fetched": "PyPI may be out of reach",
     r"^the packages of tests/harness/grafana_look could not be fetched": "npm's registry may be out of reach",
@@ -21,7 +21,7 @@ EXPECTED = {  # pattern of a reason -> why CI may do without
     r"^no kubectl": "no package registry of CI's has it; every file is checked by itself",
     r"^no ogrinfo on this machine": "GDAL is 150 MB for three tests",
     r"^no MLflow server: ": "600 MB of packages in an environment of their own, whose pins contradict ours",
-    r"need root$|^no file system can be mounted here": "CI's user may not mount",
+    r"^no file system can be mounted here": "CI's user may not mount",
     r"^not a (git checkout|checkout of git)": "CI's copy may be an archive",
 }
 
