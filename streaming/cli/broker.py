@@ -24,7 +24,7 @@ def broker_command(
 
     It listens at the port of RISK_KAFKA_BOOTSTRAP. The first start fetches Kafka's jars (43 MB).
     """
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     console = Console(highlight=False, soft_wrap=True)
     topics = {settings.topic: TOPIC_PARTITIONS, settings.dead_letter_topic: 1, settings.feedback_topic: 1}
     topics |= {settings.covariates_topic: 1} if settings.covariates_topic else {}

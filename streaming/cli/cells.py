@@ -46,7 +46,7 @@ def cells(
     ] = None,
 ) -> None:
     """Write the cells of each region as REGION.geojson (by cell id), and all regions as _all.geojson (by geohash)."""
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     specs = _served_specs(settings.artifacts)
     files = geojson_files(specs)
     named = read_areas(areas, area_name) if areas else []

@@ -54,7 +54,7 @@ def check(
     """Show what a job with these RISK_ARTIFACTS would do with each message. Exit code 3 when it would refuse one."""
     from models.artifact.pointer import candidates_by_region, champion_of  # slow, and every command imports this file
 
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     artifacts = {region: champion_of(settings.artifacts, region) for region in candidates_by_region(settings.artifacts)}
     if not artifacts:
         raise DataError(f"{settings.artifacts} is empty", "train a model, or set RISK_ARTIFACTS to another folder")

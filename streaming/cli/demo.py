@@ -29,7 +29,7 @@ def demo_command(
     from streaming.rehearse.demo_report import report
     from streaming.rehearse.replay import local_text
 
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     console = Console(highlight=False)
     logging.basicConfig(level=logging.ERROR)
     java_version()  # before the folder of an earlier demo goes

@@ -55,7 +55,7 @@ class Finding:
 
 def doctor(context: typer.Context) -> None:
     """Check Java, packages, Kafka, topics, store, artifacts and checkpoint. Exit code 1 when something is wrong."""
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     console = Console(highlight=False)
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("", "check", "result", "what to do"):

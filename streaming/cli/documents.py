@@ -24,7 +24,7 @@ def documents(
     """
     from streaming.documents.facts import documents_of, facts_of
 
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     artifact = champion_of(settings.artifacts, region)
     for name, text, asked in documents_of(facts_of(artifact.manifest, time.time()), language or settings.language):
         with write_errors(SettingsError, out / name, remedy="name another folder with --out"):

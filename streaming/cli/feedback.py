@@ -35,7 +35,7 @@ def send_command(
     from streaming.feedback.store import send_mark  # Kafka's client: a second that other commands save
     from streaming.topics.client import KafkaConnection
 
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     fields = {
         "region": region,
         "cell": cell,
@@ -67,7 +67,7 @@ def store_command(
     from streaming.topics.client import KafkaConnection
     from streaming.topics.dead_letters import DeadLetters
 
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     letters = replace(DeadLetters.of(settings), source_topic=settings.feedback_topic)
     with closing(letters) as dead_letters, closing(open_sink(settings)) as sink:
         sink.check()

@@ -35,7 +35,7 @@ _TIME = "%Y-%m-%d %H:%M:%SZ"
 
 def health(context: typer.Context) -> None:
     """Show whether the job's scores can be relied on now, or why not. Exit code 0 when ready, 1 when not."""
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     now = datetime.now(UTC)
     report, reason = read_health(settings.checkpoint, now)
     for line in in_words(report, reason, now):
@@ -55,7 +55,7 @@ def checkpoint(
 
     After a reset, counts come from the artifacts' history and the events since that moment.
     """
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     if reset is not None:
         _reset(settings, reset)
         return
@@ -122,7 +122,7 @@ def withhold(
     end: Annotated[bool, typer.Option("--end", help="Show the scores again")] = False,
 ) -> None:
     """Withhold all scores, on record: the service at once, the job from its next batch on. It goes on counting."""
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     if end == bool(because.strip()):
         raise SettingsError("nothing to do", 'say why as `withhold "REASON"`, or end it with `withhold --end`')
     reason = "".join(letter if letter.isprintable() else " " for letter in " ".join(because.split()))
@@ -157,7 +157,7 @@ def audit(
 
     The log must also contain the head that is kept beside the checkpoint, if that is a head of this file.
     """
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     log, head_file = settings.audit, head_path(settings.checkpoint)
     own_head = kept_head(settings.checkpoint, log)  # read before the log, which may grow meanwhile
     heads = {name: value for name, value in ((f"the head in {head_file}", own_head), ("the given head", head)) if value}

@@ -23,7 +23,7 @@ _EXIT_S = 120
 
 def prepare(context: typer.Context) -> None:
     """Fetch Spark's jars and archive Java's classes. Later starts need no network and are some seconds shorter."""
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     console = Console(highlight=False)
     with console.status("starting Spark once (the first time fetches 60 MB of jars) ..."):
         archive = class_archive_of(settings, settings.cache.expanduser() / "prepare.log")

@@ -20,7 +20,7 @@ def rebuild(
     """Write the scores of a span again, from Kafka and the checkpoint's log: equal to what was written live."""
     from streaming.rebuild import rebuild_span  # torch: seconds that other commands save
 
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     now_s = time.time()
     first_ms, end_ms = (instant_ms(text, option=o, now_s=now_s) for o, text in (("--from", from_), ("--to", to)))
     details = {"checkpoint": str(settings.checkpoint.absolute()), "from": from_, "to": to, "sink": settings.sink}

@@ -39,7 +39,7 @@ def replay(  # the parameters are the command's options: typer reads them from t
     mixed: _Mixed = False,
 ) -> None:
     """Send an incident file to Kafka as if its incidents happened again. Run the job with RISK_CLOCK=event."""
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     console = Console(highlight=False, soft_wrap=True)
     with console.status(f"reading {file} ..."):
         table = read_incidents(file, parse_layout(layout))

@@ -38,7 +38,7 @@ def retention(
 
     Nothing goes that scores, is tried, or that `rebuild` needs. What Kafka and the store keep, they end themselves.
     """
-    settings: Settings = context.obj
+    settings: Settings = context.obj()
     now_s, console = time.time(), Console(highlight=False, soft_wrap=True)
     stored = list(gathered(settings, back_ups or [Path("backup")], now_s))
     ends = _ends(settings)

@@ -29,9 +29,9 @@ _errors = Console(stderr=True)
 
 def run(context: typer.Context) -> None:
     """Score incidents from Kafka until told to stop (Ctrl-C or SIGTERM)."""
+    settings: Settings = context.obj()
     from streaming.job.job import run as run_pipeline  # pyspark and torch: seconds that other commands save
 
-    settings: Settings = context.obj
     log_from(settings.log_level)
     stop = stop_on_signals()
     frames = watch_of_frames(settings.frames, settings.clock)

@@ -25,6 +25,14 @@ def test_a_program_prints_the_version_whatever_else_is_wrong(app, monkeypatch):
     assert (done.exit_code, done.output) == (0, f"{DISTRIBUTION} {PROJECT['version']}\n")
 
 
+@pytest.mark.parametrize("words", ["streaming run", "streaming feedback store", "lifecycle gate end", "service serve"])
+def test_a_command_prints_its_help_whatever_setting_is_wrong(words, monkeypatch):
+    monkeypatch.setenv("RISK_NONSENSE", "1")
+    program, *command = words.split()
+    done = CliRunner().invoke(PROGRAMS[program], [*command, "--help"])
+    assert (done.exit_code, "Usage: " in done.output) == (0, True)
+
+
 def test_the_interface_has_the_version():
     assert document()["info"]["version"] == PROJECT["version"]
 
