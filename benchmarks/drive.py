@@ -83,7 +83,7 @@ class Traffic:
 
 
 @contextmanager
-def traffic(stack: Stack, topic: str, plan: LoadPlan, *, begin_s: int, is_mixed: bool) -> Iterator[Traffic]:
+def running_traffic(stack: Stack, topic: str, plan: LoadPlan, *, begin_s: int, is_mixed: bool) -> Iterator[Traffic]:
     """Begins to send to the topic in an open loop."""
     folder = stack.folder / f"{topic}-traffic"
     log, kinds = folder / "sent.f64", folder / "kinds.json"
@@ -173,7 +173,7 @@ def run_load(stack: Stack, plan: LoadPlan, say: Say) -> dict[str, Any]:
         run.jobs[0].wait_until_ready()
         say(f"sending {plan.rate_per_s:,.0f} events/s for {plan.minutes:g} minutes")
         begin_s = run.begin_s if plan.is_fast else int(time.time())
-        sender = at_the_end.enter_context(traffic(stack, "load", plan, begin_s=begin_s, is_mixed=True))
+        sender = at_the_end.enter_context(running_traffic(stack, "load", plan, begin_s=begin_s, is_mixed=True))
         _watch(run, sender, at_the_end, say)
         sent = sender.sent()
         last, all_sent = run.jobs[-1], sum(sent.values())

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.drive import REGIONS, LoadPlan, traffic
+from benchmarks.drive import REGIONS, LoadPlan, running_traffic
 from benchmarks.outage import percentiles_ms, timed
 from benchmarks.plan import bench_specs
 from benchmarks.product import PRODUCT, running_job
@@ -27,7 +27,7 @@ def measure_latency(stack: Stack, module: str = PRODUCT) -> dict[str, Any]:
     with running_job(stack, f"latency-{name}", topic=topic, specs=bench_specs(REGIONS), module=module) as job:
         job.wait_until_ready()
         start_s = job.batches()[0].acknowledged_s - job.started_s
-        with traffic(stack, topic, load, begin_s=int(time.time()), is_mixed=False) as sender:
+        with running_traffic(stack, topic, load, begin_s=int(time.time()), is_mixed=False) as sender:
             sender.wait(seconds + _LIMIT_S)
             sent = sent_so_far(sender.log)
         batches = job.wait_until_consumed(len(sent))

@@ -18,7 +18,7 @@ PUBLIC = {
         "streaming.settings": "Settings()",
     },
     "Features": {
-        "models.feature_lists": "Feature RecentCounts LongMemory RegionLevels feature",
+        "models.feature_lists": "Feature RecentCounts LongMemory RegionLevels declare",
         "models.features": "FeatureEngine Features feature_names",
     },
     "Networks": {"models.network": "RiskNetwork() NetworkShape", "models.networks": "kind_of_network"},

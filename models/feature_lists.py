@@ -52,10 +52,10 @@ class Feature:
         return (self.of(read, window) for window in self.each) if self.each else iter((self.of(read),))
 
 
-def feature(name: str, meaning: str, **declared: Any) -> Callable[[Callable[..., Any]], Feature]:
+def declare(name: str, meaning: str, **declared: Any) -> Callable[[Callable[..., Any]], Feature]:
     """Declare the function below as a feature. declared: the other fields of Feature.
 
-    >>> @feature("both_1h", "here and next door, newest hour", unit="log(1 + incidents)", low=0, high=22, group="here")
+    >>> @declare("both_1h", "here and next door, newest hour", unit="log(1 + incidents)", low=0, high=22, group="here")
     ... def both(recent):
     ...     return recent.windows["1h"] + recent.around(recent.windows["1h"])
     >>> both.names
@@ -74,7 +74,7 @@ class RecentCounts:
     same_hours: Counts  # these four hours of the last 14 days
 
 
-recent_count = partial(feature, unit=_LOG_COUNT, low=0, high=22)
+recent_count = partial(declare, unit=_LOG_COUNT, low=0, high=22)
 
 
 @recent_count("cell_{}", "this cell and category, newest {}", group="here", each=("15min", "1h", "6h", "24h", "7d"))
@@ -123,7 +123,7 @@ class LongMemory:
     region: Floats  # (categories,) of the whole region
 
 
-long_rate = partial(feature, unit=_LOG_RATE, low=-40, high=22, group="memory")
+long_rate = partial(declare, unit=_LOG_RATE, low=-40, high=22, group="memory")
 
 
 @long_rate("rate_{}d", "cell's shrunk rate, half-life {} days", each=MEMORY_DAYS)
@@ -154,7 +154,7 @@ class RegionLevels:
     over_all: Mapping[str, Floats]  # the same, of all categories together
 
 
-level = partial(feature, unit=_LOG_RATIO, low=-LEVEL_LIMIT, high=LEVEL_LIMIT, group="level")
+level = partial(declare, unit=_LOG_RATIO, low=-LEVEL_LIMIT, high=LEVEL_LIMIT, group="level")
 
 
 @level("level_{}", "region's count over what is usual, newest {}", each=("1h", "6h", "24h", "3d", "7d", "30d"))
@@ -167,7 +167,7 @@ def levels_of_all_categories(region: RegionLevels, window: str) -> Floats:
     return region.over_all[window]
 
 
-local_time = partial(feature, unit="1", low=-1, high=1, group="time")
+local_time = partial(declare, unit="1", low=-1, high=1, group="time")
 
 
 @local_time("day_{}", "local time of day", each=("sin", "cos"))
@@ -180,7 +180,7 @@ def time_of_week(hour_of_week: float, wave: str) -> float:
     return float(getattr(np, wave)(2 * np.pi * hour_of_week / 168))
 
 
-@partial(feature, unit="1", low=0, high=1, group="time")(
+@partial(declare, unit="1", low=0, high=1, group="time")(
     "holiday_{}",
     "whether the local day is a holiday, the day before one, the day after one",
     each=("today", "eve", "after"),

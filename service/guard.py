@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import ServiceMetrics
-from service.problems import problem
+from service.problems import problem_answer
 
 MOST_BODY_BYTES = 256 * 1024
 _MOST_DRAINED_BYTES = 64 * MOST_BODY_BYTES  # many clients read no answer before their body is sent
@@ -64,16 +64,16 @@ class RequestGuard:
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         if self.hosts and name not in self.hosts:
             said = f"this service has no tokens and answers only as {', '.join(self.hosts)}"
-            await problem(421, said)(scope, receive, send)
+            await problem_answer(421, said)(scope, receive, send)
         elif b"%2f" in scope["raw_path"].lower():  # a proxy's rules take it for a part of a name
-            await problem(404, "no address here has an encoded slash")(scope, receive, send)
+            await problem_answer(404, "no address here has an encoded slash")(scope, receive, send)
         elif {"content-length", "transfer-encoding"} <= set(headers):  # a proxy may believe the other one
             said = "give Content-Length or Transfer-Encoding, not both"
-            await problem(400, said, _CLOSE)(scope, receive, send)
+            await problem_answer(400, said, _CLOSE)(scope, receive, send)
         elif (length := int(headers.get("content-length", "0"))) > MOST_BODY_BYTES:
             if length <= _MOST_DRAINED_BYTES and "expect" not in headers:
                 await _drain(receive)
-            await problem(413, _TOO_LONG, _CLOSE)(scope, receive, send)
+            await problem_answer(413, _TOO_LONG, _CLOSE)(scope, receive, send)
         else:
             await self.app(scope, _counted(receive), send)
 

@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from schemas.languages import sentences_of
 from service.live_map.parts import FOLDER, PAGES, catalogue, filled, part
-from service.problems import problem
+from service.problems import problem_answer
 from service.service import TheService, known_caller, token_of
 from service.sign_in import new_cookies, no_cookies, put_off
 
@@ -40,7 +40,7 @@ async def live_map(request: Request, service: TheService) -> Response:
 async def page_part(name: str) -> Response:
     """A part of the page. It tells nothing, so it needs no token."""
     if name not in _FILES:
-        return problem(404, "no such part of the page")
+        return problem_answer(404, "no such part of the page")
     return Response(part(name), media_type=_FILES[name], headers={"Content-Security-Policy": _POLICY})
 
 

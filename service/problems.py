@@ -37,7 +37,7 @@ def problems_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+def problem_answer(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     body = Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail)
     return ProblemResponse(body.model_dump(), status, headers)
 
@@ -55,7 +55,7 @@ async def _http(request: Request, error: Exception) -> Response:
     headers, path = dict(error.headers or {}), getattr(request.scope.get("route"), "path", "")
     if methods := request.app.state.methods.get(path) if "Allow" in headers else None:
         headers["Allow"] = methods  # the routing itself names those of the first route alone
-    return problem(error.status_code, detail or error.detail, headers)
+    return problem_answer(error.status_code, detail or error.detail, headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -66,7 +66,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     if request.url.path.startswith("/ogc"):
         in_address = any(fault["loc"][0] == "path" for fault in error.errors())
         status = HTTPStatus.NOT_FOUND if in_address else HTTPStatus.BAD_REQUEST
-    return problem(status, "; ".join(faults))
+    return problem_answer(status, "; ".join(faults))
 
 
 def _in_words(fault: Mapping[str, Any], route: object) -> str:
@@ -94,7 +94,7 @@ def _parameters(route: APIRoute, place: str) -> Mapping[str, str | None]:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    return problem(500, "a fault of this program; its log has the trace")
+    return problem_answer(500, "a fault of this program; its log has the trace")
 
 
 _SAID = {

@@ -37,7 +37,7 @@ class Panel:
         return {"id": self.number, "gridPos": {"x": x, "y": y, "w": width, "h": height}, **self.body}
 
 
-def panel(
+def asking_panel(
     kind: str,
     title: str,
     description: str,
@@ -93,7 +93,9 @@ def stat(
     words = [without_a_value(without), *more.pop("mappings", ())]
     defaults = {"unit": unit, "noValue": without, "mappings": words, **more}
     defaults |= by_level(*levels) if levels else one_colour(colour)
-    return panel("stat", title, description, size, query, options=options, defaults=defaults, overrides=overrides)
+    return asking_panel(
+        "stat", title, description, size, query, options=options, defaults=defaults, overrides=overrides
+    )
 
 
 def lines(title: str, description: str, size: Size, query: str | Sequence[str], unit: str, **more: Any) -> Panel:
@@ -122,7 +124,7 @@ def lines(title: str, description: str, size: Size, query: str | Sequence[str], 
         "tooltip": {"mode": "multi", "sort": "none"},
     }
     more = {"alias": "$col", **more}
-    return panel("timeseries", title, description, size, query, options=options, defaults=defaults, **more)
+    return asking_panel("timeseries", title, description, size, query, options=options, defaults=defaults, **more)
 
 
 def table(
@@ -133,7 +135,7 @@ def table(
     defaults: Json = {"unit": "short", "custom": {"align": "auto", "minWidth": 60}}
     defaults |= {"noValue": without} if without else {}
     more = {"transformations": [WITHOUT_TIME], "options": TABLE_OPTIONS, **more}
-    return panel("table", title, description, size, query, defaults=defaults, overrides=columns, **more)
+    return asking_panel("table", title, description, size, query, defaults=defaults, overrides=columns, **more)
 
 
 def timeline(title: str, description: str, size: Size, query: str, columns: Sequence[Json], *, without: str) -> Panel:
@@ -147,7 +149,7 @@ def timeline(title: str, description: str, size: Size, query: str, columns: Sequ
         "tooltip": {"mode": "single", "sort": "none"},
     }
     shown: Json = {"options": options, "defaults": {"unit": "string", "noValue": without, **one_colour(GREY)}}
-    return panel("state-timeline", title, description, size, query, overrides=columns, alias="$col", **shown)
+    return asking_panel("state-timeline", title, description, size, query, overrides=columns, alias="$col", **shown)
 
 
 def page(

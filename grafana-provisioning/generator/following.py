@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
-from generator.build import TABLE_OPTIONS, Panel, Size, lines, panel, stat, text
+from generator.build import TABLE_OPTIONS, Panel, Size, asking_panel, lines, stat, text
 from generator.colours import LIFT_SHADES
 from generator.ground import coloured, land
 from generator.looks import AMBER, BLUE, GREY, RUST, STALE, Json, by_level, column, steps
@@ -110,7 +110,7 @@ def _level() -> Panel:
 def _hours() -> Panel:
     rows = {"rowField": "hour", "columnField": "category", "valueField": "factor", "emptyValue": "null"}
     filled = {"cellOptions": {"type": "color-background", "mode": "basic"}, "align": "center", "minWidth": 50}
-    return panel(
+    return asking_panel(
         "table",
         "Hours of the day that are followed",
         "The newest factor of each local hour and category, level included. 1 changes nothing.",
@@ -137,7 +137,7 @@ def _cells() -> Panel:
         column("cell", displayName="Cell", unit="string"),
         column("geohash", unit="string", custom__hideFrom={"tooltip": True, "viz": False, "legend": True}),
     ]
-    return panel(
+    return asking_panel(
         "geomap",
         "Cells that are followed",
         "Where more (orange) or less (blue) came than the network alone would expect, level and hours aside, in the "

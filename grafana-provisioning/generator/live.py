@@ -5,7 +5,7 @@
 import json
 
 from generator.area import IN_AREA, area_variable, sums, ten_highest
-from generator.build import Panel, page, panel, stat, table, text
+from generator.build import Panel, asking_panel, page, stat, table, text
 from generator.colours import COLOUR_BY, SHADES, legend
 from generator.following import change
 from generator.ground import coloured, land, stale, unusual
@@ -146,7 +146,7 @@ def _columns() -> list[Json]:
 
 
 def _map() -> Panel:
-    return panel(
+    return asking_panel(
         "geomap",
         "$colour: $category, next $horizon",
         "Each square is a cell. Colour by the chance of at least one incident or by lift over the usual "

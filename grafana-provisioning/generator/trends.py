@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
-from generator.build import TABLE_OPTIONS, Panel, lines, page, panel, table, text
+from generator.build import TABLE_OPTIONS, Panel, asking_panel, lines, page, table, text
 from generator.looks import AMBER, BLUE, ORANGE, STALE, Json, column, fixed, one_colour, steps
 from generator.store import OUTCOME, OUTCOME_AREA, WHOLE, choice_of_bucket, choices_of_place, newest_frame
 
@@ -52,7 +52,7 @@ def _week() -> Panel:
     # As a text, or the hour's number would take part in the scale of the colours.
     as_text = {"targetField": "hour", "destinationType": "string"}
     matrix = {"rowField": "hour", "columnField": "weekday", "valueField": "seen (mean)", "emptyValue": "null"}
-    return panel(
+    return asking_panel(
         "table",
         "Hour of the week",
         "Mean incidents in an hour, all chosen categories together, by the region's local hour (rows) "

@@ -14,7 +14,7 @@ import numpy as np
 from lifecycle.gate.plan import GatePlan
 from lifecycle.gate.shadow_day import ShadowDay, ShadowHour, days_of, judged_hours, mean_scores, whole_enough
 from lifecycle.gate.trial import Trial
-from models.measures.sequence import bounds
+from models.measures.sequence import bounds_of
 from schemas.spec import Spec
 
 Decision = Literal["promote", "stop", "go on", "undecided"]
@@ -117,7 +117,7 @@ def margin_of(baseline: float, champion: float, plan: GatePlan) -> float:
 def _difference(days: Sequence[ShadowDay], alpha: float) -> tuple[float, float, float]:
     if not days:
         return 0.0, -inf, inf
-    sequence = bounds(mean_scores(days, "challenger") - mean_scores(days, "champion"), alpha=alpha)
+    sequence = bounds_of(mean_scores(days, "challenger") - mean_scores(days, "champion"), alpha=alpha)
     return float(sequence.mean[-1]), float(sequence.lower[-1]), float(sequence.upper[-1])
 
 
@@ -130,7 +130,7 @@ def _calibration(days: Sequence[ShadowDay], plan: GatePlan) -> tuple[tuple[Calib
         came = observed[name]
         expected = np.array([day.challenger_expected[name] for day in days])
         per_day = float(expected.mean())
-        apart = bounds(came - expected, alpha=plan.alpha / (2 * len(categories)))
+        apart = bounds_of(came - expected, alpha=plan.alpha / (2 * len(categories)))
         judged.append(
             Calibration(
                 category=name,

@@ -7,7 +7,7 @@ import numpy as np
 
 from lifecycle.gate.shadow_day import ShadowDay, mean_scores, whole_enough
 from models.measures.cube import Floats
-from models.measures.sequence import bounds
+from models.measures.sequence import bounds_of
 from schemas.limits import DRIFT_BAND
 
 OLDEST_DAYS = 90  # since the end of the champion's data
@@ -68,7 +68,7 @@ def drift_of(days: Sequence[ShadowDay]) -> list[Drift]:
 
 
 def _drift(name: str, observed: Floats, expected: Floats, alpha: float) -> Drift:
-    apart, per_day = bounds(observed - expected, alpha=alpha / 2), float(expected.mean())
+    apart, per_day = bounds_of(observed - expected, alpha=alpha / 2), float(expected.mean())
     return Drift(
         name=name,
         days=len(observed),
@@ -109,7 +109,7 @@ def skill_is_gone(record: ChampionRecord) -> list[str]:
     days = whole_enough(record.days)
     if not record.was_better or len(days) < SKILL_DAYS:
         return []
-    skill = bounds(mean_scores(days, "baseline") - mean_scores(days, "champion"), alpha=ALPHA)
+    skill = bounds_of(mean_scores(days, "baseline") - mean_scores(days, "champion"), alpha=ALPHA)
     if skill.lower[-1] > 0:
         return []
     return [f"after {len(days)} days it is no longer shown to be better than its baseline"]
@@ -121,7 +121,7 @@ def following_gains(record: ChampionRecord) -> list[str]:
     gained = np.array([day.alone - day.champion for day in days])
     came = np.array([sum(day.observed.values()) for day in days])
     for number, start in enumerate(range(0, len(days) - FOLLOWING_DAYS + 1, FOLLOWING_DAYS)):
-        more = bounds(gained[start:] - MOST_GAINED * came[start:], alpha=ALPHA / ((number + 1) * (number + 2)))
+        more = bounds_of(gained[start:] - MOST_GAINED * came[start:], alpha=ALPHA / ((number + 1) * (number + 2)))
         if more.lower[-1] > 0:
             by = gained[start:].sum() / came[start:].sum()
             return [

@@ -24,7 +24,7 @@ class Bounds:
     upper: Floats
 
 
-def bounds(days: Floats, *, alpha: float) -> Bounds:
+def bounds_of(days: Floats, *, alpha: float) -> Bounds:
     """Bounds for the mean of (..., days) values of equal meaning in the order of time.
 
     Asymptotic: the sum of a day's many cells is near normal, and the deviation is that of the days so far, widened as

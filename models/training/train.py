@@ -77,8 +77,8 @@ def train(
     blocks = Blocks.of(past.first_s, past.cutoff_s)
     work = _Work(past=past, options=options, report=report, fit=fit, random=np.random.default_rng(options.seed))
     choices = choose(past, blocks, partial(report, "baseline"))
-    judged = _judged(work, blocks, constants_until(past, blocks.validation_s, choices))
-    constants, network, history = _served(work, blocks, constants_until(past, past.cutoff_s, choices), judged)
+    judged = _first_fit(work, blocks, constants_until(past, blocks.validation_s, choices))
+    constants, network, history = _second_fit(work, blocks, constants_until(past, past.cutoff_s, choices), judged)
     came = len(past.kept(blocks.test_s, blocks.end_s))
     return Trained(
         past=past,
@@ -104,7 +104,7 @@ class _Judged:
     examples: int
 
 
-def _judged(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _Judged:
+def _first_fit(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _Judged:
     """constants: from the training block."""
     past = work.past
     work.report("baseline", 1)
@@ -139,7 +139,7 @@ def _judged(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _Jud
     )
 
 
-def _served(
+def _second_fit(
     work: "_Work", blocks: Blocks, constants: BaselineConstants, judged: _Judged
 ) -> tuple[BaselineConstants, RiskNetwork, CountState]:
     """The fit on all of the time, with what the first one chose, and the counts at its end.

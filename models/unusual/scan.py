@@ -57,7 +57,7 @@ class _Zones:
         self.bound[:, south : place.row + place.rows, west : place.col + place.cols] = np.inf
 
 
-def _zones(recent: Recent, category: int, grid: Grid) -> list[_Zones]:
+def _zones_of(recent: Recent, category: int, grid: Grid) -> list[_Zones]:
     summed = np.zeros((3, len(recent.counts), grid.rows + 1, grid.cols + 1))
     for sums, values in zip(summed, (recent.counts, recent.usual, recent.spread), strict=True):
         sums[:, 1:, 1:] = values[:, :, category].reshape(-1, grid.rows, grid.cols).cumsum(axis=1).cumsum(axis=2)
@@ -115,7 +115,7 @@ def _of_category(recent: Recent, number: int, name: str, grid: Grid) -> Iterator
 
     Of two that are as likely the one with fewer rows.
     """
-    zones = _zones(recent, number, grid)
+    zones = _zones_of(recent, number, grid)
     for _ in range(MOST):
         most = min(of.bound.min() for of in zones) + _SLACK_NATS
         if not np.isfinite(most):

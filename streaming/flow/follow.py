@@ -53,12 +53,12 @@ class _Newest:
 
 
 @ArtifactCache
-def _newest(folder: str) -> _Newest:
+def _newest_of(folder: str) -> _Newest:
     artifact = load_artifact(folder)
     return _Newest(RegionFactors.of(artifact.spec, artifact.constants))
 
 
-def followed(states: FollowerStates, folder: str, tick_s: int) -> Followed:
+def follow(states: FollowerStates, folder: str, tick_s: int) -> Followed:
     """What the forecast of the artifact in `folder` follows at a tick."""
     path = states.for_forecast(tick_s)
     if path is not None:
@@ -85,6 +85,6 @@ def change_followed(follow_in: Path | None, frame: RiskFrame) -> FollowedChange 
 def followed_from(path: Path, folder: str, tick_s: int) -> Followed:
     """What the forecast of the artifact in `folder` follows at a tick, by a file that is known."""
     try:
-        return Followed(*_newest(folder).at(path, tick_s), path.stem)
+        return Followed(*_newest_of(folder).at(path, tick_s), path.stem)
     except RiskError as error:
         return Followed(fault=f"{path}: {error}")

@@ -19,7 +19,7 @@ from models.unusual.windows import WINDOWS_S, recent_of
 from schemas.frame import BASELINE_MODEL, RiskFrame, Unusual
 from schemas.left_behind.follower_states import FollowerStates
 from schemas.spec import HOUR_S
-from streaming.flow.follow import Followed, followed, followed_from
+from streaming.flow.follow import Followed, follow, followed_from
 from streaming.flow.rows import FIELDS, ScoreColumns
 from streaming.flow.workers import settle_worker
 from streaming.roster.artifact_cache import ArtifactCache
@@ -154,7 +154,7 @@ def _scores(
     artifact = load_artifact(folder)
     region, version = Path(folder_of_driver).parts[-2:]
     states = FollowerStates.of(follow_in, region, version) if follow_in else None
-    follows = followed(states, folder, int(tick_s)) if states else Followed()
+    follows = follow(states, folder, int(tick_s)) if states else Followed()
     model, scores = score_features(artifact, partial(network_of, folder), packed, follows.factors)
     arrays = [getattr(scores, name).astype("<f4").tobytes() for name in FIELDS]
     columns = ScoreColumns(model, *arrays)

@@ -96,11 +96,11 @@ def read_streets(path: Path, grids: Sequence[Grid]) -> Collection:
     for lon, lat in (position[:2] for street in streets.features for line in _lines_of(street) for position in line):
         if not (abs(lon) <= 180 and abs(lat) <= 90):
             raise SettingsError(f"{path}: {lon:.12g}, {lat:.12g} is no longitude and latitude", EXPORT_STREETS)
-    near = (_street(feature, grids) for feature in streets.features)
+    near = (_shown(feature, grids) for feature in streets.features)
     return {**_collection(filter(None, near)), "attribution": streets.attribution}
 
 
-def _street(street: _Street, grids: Sequence[Grid]) -> dict[str, Any] | None:
+def _shown(street: _Street, grids: Sequence[Grid]) -> dict[str, Any] | None:
     """The street's lines, or the named place, at these grids; None for none."""
     name, shape = street.properties.name if street.properties else None, street.geometry
     properties = {"name": name} if isinstance(name, str) and name else {}

@@ -15,7 +15,7 @@ from models.feature_lists import (
     RecentCounts,
     RegionLevels,
     all_features,
-    feature,
+    declare,
     group_of,
 )
 from models.features import feature_names
@@ -76,8 +76,8 @@ def test_names_differ_and_follow_the_lists():
 
 
 def test_a_feature_of_an_unknown_group_is_refused_and_a_name_that_is_no_feature_has_no_group():
-    declare = feature("speed", "of the wind", unit="m/s", low=0, high=60, group="weather")
+    of_weather = declare("speed", "of the wind", unit="m/s", low=0, high=60, group="weather")
     with pytest.raises(ValueError, match="weather"):
-        declare(lambda recent: recent)
+        of_weather(lambda recent: recent)
     with pytest.raises(ValueError, match="'speed' is no feature"):
         group_of("speed")

@@ -43,6 +43,16 @@ def locals_of(function):
             yield node.id
 
 
+def test_no_class_shares_its_name_with_a_function_beside_it():
+    shared = {
+        (path, name)
+        for path, module in modules(*PACKAGES, "grafana-provisioning", "benchmarks", "docs")
+        for classes in [{node.name for node in module.body if isinstance(node, ast.ClassDef)}]
+        for name in {name.lower() for name in classes} & {*names_of(module)}
+    }
+    assert shared == set()
+
+
 def test_no_two_classes_share_a_name():
     nodes = (node for _, module in modules(*PACKAGES, "grafana-provisioning", "benchmarks") for node in module.body)
     times = Counter(node.name for node in nodes if isinstance(node, ast.ClassDef) and not node.name.startswith("_"))

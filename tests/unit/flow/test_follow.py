@@ -16,7 +16,7 @@ from schemas.frame import Unusual
 from schemas.left_behind.follower_states import OLDEST_S, FollowedChange, FollowerStates
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.follow import Followed, followed_from
-from streaming.flow.follow import followed as asked
+from streaming.flow.follow import follow as asked
 from streaming.flow.rows import ScoreColumns
 from streaming.flow.score import score_stage, scored_frame
 from tests.harness.toy import (

@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from models.measures.sequence import MOST_ALIKE, TUNED_FOR, boundary, bounds
+from models.measures.sequence import MOST_ALIKE, TUNED_FOR, boundary, bounds_of
 
 
 def correlated(random, paths, days, phi):
@@ -25,7 +25,7 @@ def correlated(random, paths, days, phi):
 @example(np.array([0.0, 1.00135803e-05, 1.00135803e-05]), 0.01)  # hardly apart
 @example(np.full(40, 0.1), 0.05)  # equal, and no sum of them is exact
 def test_equals_a_plain_loop(days, alpha):
-    result = bounds(days, alpha=alpha)
+    result = bounds_of(days, alpha=alpha)
     for n in range(3, len(days) + 1):
         so_far = days[:n]
         apart = so_far - so_far.mean()
@@ -39,7 +39,7 @@ def test_equals_a_plain_loop(days, alpha):
 
 
 def test_the_first_days_say_nothing():
-    result = bounds(np.array([1.0, 2.0, 4.0]), alpha=0.05)
+    result = bounds_of(np.array([1.0, 2.0, 4.0]), alpha=0.05)
     assert np.isinf(result.upper).tolist() == [True, True, False]
 
 
@@ -64,7 +64,7 @@ def test_on_the_boundary_the_mixture_has_reached_its_level(n, alpha):
 def test_an_equal_challenger_that_is_looked_at_daily_is_wrongly_called_better_in_at_most_five_of_a_hundred(phi):
     random, paths, days, first = np.random.default_rng(7), 2000, 120, 14
     noise = correlated(random, paths, days, phi)
-    upper = bounds(noise, alpha=0.05).upper[:, first - 1 :]
+    upper = bounds_of(noise, alpha=0.05).upper[:, first - 1 :]
     wrong = float((upper < 0).any(axis=1).mean())
     assert wrong <= 0.05
 

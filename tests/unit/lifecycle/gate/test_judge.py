@@ -7,7 +7,7 @@ import pytest
 from lifecycle.gate.judge import judge_hours, judge_shadow, judge_trial, margin_of
 from lifecycle.gate.plan import GatePlan
 from lifecycle.gate.shadow_day import shadow_path
-from models.measures.sequence import bounds
+from models.measures.sequence import bounds_of
 from tests.harness.judged import judged_day, judged_hour, toy_trial
 from tests.harness.toy import toy_spec
 
@@ -128,7 +128,7 @@ def test_two_categories_err_together_as_often_as_one_would():
         for counts in (day.observed, day.champion_expected, day.challenger_expected):
             counts["ems"] = counts["fire"]
     came = np.array([day.observed["fire"] for day in days], np.float64)
-    apart = bounds(came - 40.0, alpha=0.05 / 4)  # both categories, both sides
+    apart = bounds_of(came - 40.0, alpha=0.05 / 4)  # both categories, both sides
     for total in judge_shadow(days, PLAN, margin=0.02).calibration:
         assert (total.low, total.high) == pytest.approx((1 + apart.lower[-1] / 40, 1 + apart.upper[-1] / 40))
 

@@ -11,7 +11,7 @@ from lifecycle.gate.triggers import (
     drift_of,
     triggers,
 )
-from models.measures.sequence import bounds
+from models.measures.sequence import bounds_of
 from schemas.limits import DRIFT_BAND
 from tests.harness.judged import judged_day
 
@@ -78,7 +78,7 @@ def test_the_bounds_are_those_of_the_sequence_that_says_most():
     """A sequence begins every two weeks, and is at least two weeks long."""
     calm, high = days(14), days(14, level=1.45, seed=1)
     _, ems, _ = drift_of(calm + high)
-    apart = bounds(  # three names, the second sequence, two sides
+    apart = bounds_of(  # three names, the second sequence, two sides
         np.array([day.observed["ems"] - 200.0 for day in high]), alpha=0.05 / 3 / 6 / 2
     )
     assert ems.days == 14
@@ -147,7 +147,7 @@ def test_of_the_sequences_that_begin_each_week_the_first_that_shows_it_speaks():
         expected = []
         for week in range((len(judged) - 7) // 7, -1, -1):  # the first, so it is looked at last
             gains = np.array([day.alone - day.champion for day in judged[7 * week :]])
-            if bounds(gains - 0.01 * 240, alpha=0.05 / ((week + 1) * (week + 2))).lower[-1] > 0:
+            if bounds_of(gains - 0.01 * 240, alpha=0.05 / ((week + 1) * (week + 2))).lower[-1] > 0:
                 by = f"{gains.mean() / 240:.3f} nats an incident"
                 expected = [f"in {len(gains)} days following gained {by}, more than 0.01: the network"]
         assert [reason.partition(" alone")[0] for reason in reasons_of(judged, was_better=False)] == expected

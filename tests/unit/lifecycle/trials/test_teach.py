@@ -20,7 +20,7 @@ from schemas.left_behind.closed_counts import ClosedHorizon, last_grace_s
 from schemas.left_behind.follower_states import FollowerStates, read_follower_state
 from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
 from schemas.spec import DAY_S, HOUR_S
-from streaming.flow.follow import Followed, followed, followed_from
+from streaming.flow.follow import Followed, follow, followed_from
 from tests.harness.killed_step import every_kill
 from tests.harness.points import points_in, tags_of
 from tests.harness.toy import toy_artifact, toy_spec
@@ -181,6 +181,6 @@ def test_a_promoted_challenger_brings_what_its_own_follower_had_learned(town):
     of_its_own = FollowerStates.of(town.checkpoint, SPEC.region, challenger.version)
     at_s = START_S + 60 * HOUR_S
     first, then = (
-        followed(states, str(town.artifact.folder), at_s).factors.mean() for states in (town.states, of_its_own)
+        follow(states, str(town.artifact.folder), at_s).factors.mean() for states in (town.states, of_its_own)
     )
     assert then - 1 > 1.4 * (first - 1) > 0
