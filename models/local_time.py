@@ -24,6 +24,11 @@ for _constant in (BLOCK_OF_HOUR, HOURS_OF_BLOCK):
     _constant.flags.writeable = False
 
 
+def minute(at_s: float) -> str:
+    """`2017-10-01 05:00`, UTC."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M")
+
+
 def local_from_utc(utc_s: Seconds, timezone: str) -> Seconds:
     """(n,) seconds of the local wall clock, counted as if it were UTC, at each of the (n,) instants."""
     if not len(utc_s):

@@ -15,7 +15,8 @@ import msgspec
 from schemas.audit.log import parse_record, record
 from schemas.audit.verify import read_log
 from schemas.errors import AuditError
-from service.frames import FileState, file_state, instant
+from service.frames import FileState, file_state
+from streaming.instants import instant_text
 
 log = logging.getLogger(__name__)
 MOST_HOURS = 24
@@ -52,7 +53,7 @@ class Decisions:
             return
         self._seen = state
         try:
-            self.recent = tuple(decisions_in(read_log(self.audit), instant(now_s - MOST_HOURS * 3600)))
+            self.recent = tuple(decisions_in(read_log(self.audit), instant_text(now_s - MOST_HOURS * 3600)))
         except AuditError as error:
             log.warning("decisions cannot be read: %s", error)
 
@@ -62,7 +63,7 @@ class Decisions:
         for decision in self.recent:
             if decision.region == region:
                 newest.setdefault((decision.category, decision.first, decision.last), decision)
-        return [each for each in newest.values() if each.what != "withdrawn" and each.until > instant(now_s)]
+        return [each for each in newest.values() if each.what != "withdrawn" and each.until > instant_text(now_s)]
 
     def decide(self, decision: Decision, now_s: float) -> None:
         """Put it on record. Raises AuditError."""
@@ -76,7 +77,7 @@ def decisions_in(content: bytes, since: str = "") -> Iterator[Decision]:
     for line in reversed(content.split(b"\n")):
         if (entry := parse_record(line)) is None:
             continue
-        if (at := instant(entry.at.timestamp())) < since:
+        if (at := instant_text(entry.at.timestamp())) < since:
             return
         if entry.event == "place_decided":
             with suppress(msgspec.ValidationError):  # of another version

@@ -101,10 +101,6 @@ def categories_of(spec: Spec) -> tuple[str, ...]:
     return (ALL_CATEGORIES, *spec.categories)
 
 
-def instant(epoch_s: float) -> str:
-    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def file_state(path: Path) -> FileState | None:
     """What changes when a file does; None without one."""
     try:

@@ -21,10 +21,11 @@ from schemas.languages import ENGLISH
 from schemas.left_behind.frame_file import StoredFrames
 from schemas.spec import SLUG
 from service.decisions import Decisions
-from service.frames import Frames, expired, instant, is_stale
+from service.frames import Frames, expired, is_stale
 from service.sign_in import COOKIE, put_off
 from service.standing import HELD_HOURS
 from service.tokens import ANYONE, OPENS, Caller, Rates, Tokens, read_tokens
+from streaming.instants import instant_text
 
 log = logging.getLogger(__name__)
 _MOST_KEPT_BYTES = 64 * 1024 * 1024
@@ -144,7 +145,7 @@ class Now:
         frame = self.frames.by_category
         return {
             "region": frame.spec.region,
-            "as_of": instant(frame.as_of_s),
+            "as_of": instant_text(frame.as_of_s),
             "stale": self.is_stale,
             "withheld": self.withheld or None,
             "clock": self.frames.clock,
@@ -152,13 +153,13 @@ class Now:
             "expired": expired(frame),
             "baseline_only": frame.baseline_only,
             "digest": self.frames.digest,
-            "change": {"since": instant(self.frames.change_since_s), "says": self.frames.change}
+            "change": {"since": instant_text(self.frames.change_since_s), "says": self.frames.change}
             if self.frames.change and not self.withheld
             else None,
         }
 
     def headers(self) -> dict[str, str]:
-        as_of = instant(self.frames.by_category.as_of_s)
+        as_of = instant_text(self.frames.by_category.as_of_s)
         return {"Risk-As-Of": as_of, "Risk-Stale": "true" if self.is_stale else "false"}
 
 

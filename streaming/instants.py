@@ -1,4 +1,4 @@
-"""Instants as people write and read them on the command line."""
+"""Instants as text: those of the command line, and those that are written."""
 
 from datetime import UTC, datetime
 

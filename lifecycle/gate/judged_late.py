@@ -1,9 +1,9 @@
 """Whether the judged hours are old, and why: a decision that nobody brings up to date looks like one that waits."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from lifecycle.gate.shadow_day import judged_hours
+from models.local_time import minute
 from schemas.left_behind.closed_counts import ClosedFiles, closed_folder, last_grace_s
 from schemas.spec import HOUR_S, Spec
 
@@ -16,11 +16,7 @@ def judged_late(checkpoint: Path, spec: Spec, *, since_s: int, now_s: float) -> 
     waits_since_s = max(newest_s, since_s)
     if now_s <= waits_since_s + spec.horizons_s[0] + last_grace_s(spec) + ALLOWED_LATE_S:
         return ""
-    judged = f"the newest judged hour began at {_utc(newest_s)}" if newest_s else "no hour is judged"
+    judged = f"the newest judged hour began at {minute(newest_s)} UTC" if newest_s else "no hour is judged"
     if waiting := len(ClosedFiles(closed_folder(checkpoint)).waiting(spec.region)):
         return f"{judged}, and {waiting} files of counts wait: run `python -m lifecycle judge --every 15`"
     return f"{judged}, and the job has closed no other one: see whether it runs, and RISK_CHECKPOINT"
-
-
-def _utc(at_s: int) -> str:
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -31,7 +31,6 @@ T = TypeVar("T", int, float)
 BARS = ("counting", "replay", "fitting", "judging")
 
 
-# Typer reads a command's options from its parameters.
 def evaluate_command(
     what: Annotated[str, typer.Argument(help=f"A named task, or of your own data: {TASK_FILE_HELP}, or archive:PATH")],
     out: Annotated[Path, typer.Option(help="Folder for evaluation.json, the picture and the page")],

@@ -30,7 +30,6 @@ from schemas.masks import Masks, read_masks, refuse_other_masks
 _DRIVE_HELP = f"Mean speed, km/h, over {DETOUR} times the straight line"
 
 
-# Typer reads a command's options from its parameters.
 def posts_command(
     region: Region,
     units: Annotated[int, typer.Option(help="Units that stand ready, the fixed ones among them")],

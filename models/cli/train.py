@@ -26,7 +26,6 @@ if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, a
 LOG = "training-spark.log"
 
 
-# Typer reads a command's options from its parameters.
 def train_command(
     file: TaskFile = None,
     data: Annotated[str, typer.Option(help=f"In place of FILE: {DATA_OR_ARCHIVE_HELP}")] = "",

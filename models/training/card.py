@@ -1,7 +1,6 @@
 """The model card says what an artifact is, from measured figures."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 import numpy as np
 from msgspec.structs import asdict
@@ -9,6 +8,7 @@ from msgspec.structs import asdict
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.files.layouts import LAYOUTS, OWNERS_TERMS
+from models.local_time import minute
 from models.training.outside_series import asked_within, missing_shares
 from models.training.replay import IncidentHistory
 from models.training.train import Trained
@@ -88,7 +88,7 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         horizons=", ".join(spec.horizon_names),
         categories=", ".join(spec.categories),
         purpose=spec.purpose or "not named, so no category was refused",
-        **{name: _date(at_s) for name, at_s in dates.items()},
+        **{name: minute(at_s) for name, at_s in dates.items()},
         examples=trained.examples,
         outside=_outside(past),
         notice=LAYOUTS[layout].notice if layout in LAYOUTS else OWNERS_TERMS,
@@ -173,14 +173,10 @@ def _outside(past: IncidentHistory) -> str:
     lines = []
     for number, (series, shares) in enumerate(zip(past.spec.covariates, missing_in, strict=True)):
         issued_s = past.covariates["issued_s"][past.covariates["series"] == number]
-        span = f"issued {_date(issued_s[0])} to {_date(issued_s[-1])} UTC" if len(issued_s) else "never issued before"
+        span = f"issued {minute(issued_s[0])} to {minute(issued_s[-1])} UTC" if len(issued_s) else "never issued before"
         missing = ", ".join(f"{name} {share:.1%}" for name, share in zip(past.spec.horizon_names, shares, strict=True))
         lines.append(
             f"Outside series `{series.name}`: {span}, used for {series.max_age_hours} h after its issue; missing, so "
             f"neutral, at {missing} of the moments.\n"
         )
     return "".join(lines)
-
-
-def _date(at_s: int) -> str:
-    return datetime.fromtimestamp(int(at_s), UTC).strftime("%Y-%m-%d %H:%M")

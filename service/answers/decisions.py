@@ -13,10 +13,10 @@ from schemas.grid import Grid
 from service.answers import contract
 from service.answers.scores import chosen_view
 from service.decisions import Decision, decisions_in
-from service.frames import instant
 from service.problems import problems_of
 from service.service import Now, Service, TheCaller, TheRegion, TheService, caller_of, json_answer, region_of
 from service.tokens import Caller
+from streaming.instants import instant_text
 
 MOST_ON_RECORD = 1000
 router = APIRouter(prefix="/v1/regions/{region}/decisions", tags=["decisions"])
@@ -59,7 +59,7 @@ def decide(
     chosen_view(now, asked.category, None)
     _refuse_no_rectangle(spec.grid, asked.first, asked.last)
     told = asked.model_dump(exclude={"hours"})
-    decision = Decision(**told, region=spec.region, until=instant(now_s + asked.hours * 3600), by=caller.name)
+    decision = Decision(**told, region=spec.region, until=instant_text(now_s + asked.hours * 3600), by=caller.name)
     try:
         service.decisions.decide(decision, now_s)
     except AuditError as error:

@@ -16,9 +16,10 @@ from schemas.limits import OLDEST_SCORES_S
 from schemas.spec import HOUR_S
 from service.answers import contract
 from service.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, format_of, number
-from service.frames import categories_of, instant, view_of
+from service.frames import categories_of, view_of
 from service.problems import problems_of
 from service.service import Now, TheCaller, TheRegion, TheService, json_answer, must_be_current, seen_by
+from streaming.instants import instant_text
 
 MOST_DEGREES = 5.0  # of a polygon's width and height; the largest regions are smaller
 ASSUMES = (
@@ -73,7 +74,7 @@ def _held(service: TheService, chosen: Chosen) -> dict[str, Any]:
     cells = standing.held(chosen.view.categories[chosen.category], chosen.horizon, hours)
     ids = [spec.grid.cell_id(cell) for cell in cells]
     since_s = max(standing.watched_since_s, standing.as_of_s - round(hours * HOUR_S))  # equal in every replica then
-    return {"hours": hours, "watched_since": instant(since_s), "cells": ids}
+    return {"hours": hours, "watched_since": instant_text(since_s), "cells": ids}
 
 
 @router.get("/regions/{region}/cells/{cell}", response_model=contract.Cell)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 feedback_app = typer.Typer(no_args_is_help=True, help="What shifts say of the scores, never a label for the counts.")
 
 
-# Typer reads a command's options from its parameters.
 @feedback_app.command("send")
 def send_command(
     context: typer.Context,

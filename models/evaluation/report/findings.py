@@ -1,7 +1,6 @@
 """Differences in percent and times, as a report shows them."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from models.measures.paired import Difference
 
@@ -30,8 +29,3 @@ class Against:
     @property
     def size(self) -> str:
         return self.texts[0].lstrip("+-")
-
-
-def minute(at_s: int) -> str:
-    """`2017-10-01 05:00`, UTC."""
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M")

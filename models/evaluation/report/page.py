@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from models.evaluation.report.as_json import as_json
 from models.evaluation.report.columns import COLUMNS, difference_text, texts
 from models.evaluation.report.drawing.reliability import CAPTION, description, reliability_diagram
-from models.evaluation.report.findings import minute
 from models.evaluation.report.posts import HEADINGS, MEANING, posts_sentences, posts_tables
 from models.evaluation.report.wording import sentences, warnings
 from models.evaluation.result import Evaluation
+from models.local_time import minute
 from schemas.errors import DataError
 from schemas.files import replace_file, write_errors
 

@@ -2,8 +2,9 @@
 
 from math import isnan
 
-from models.evaluation.report.findings import Against, minute
+from models.evaluation.report.findings import Against
 from models.evaluation.result import OUR_BASELINE, UNINFORMED, Evaluation, Origins
+from models.local_time import minute
 from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, Difference
 
 RATIO_BOUNDS = (0.95, 1.05)  # forecast over actual of a calibrated network

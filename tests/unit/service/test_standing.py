@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from schemas.left_behind.frame_file import StoredFrames
 from service.__main__ import app
-from service.frames import instant
 from service.standing import standing_after
+from streaming.instants import instant_text
 from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.harness.toy import toy_grid, toy_spec, toy_views
 
@@ -101,8 +101,8 @@ def test_processes_that_have_watched_long_enough_answer_alike_whenever_they_bega
             said.append(Client(base).json("/v1/regions/riverton/scores?category=theft")["held"])
     assert said[0] == said[1]
     assert said[0]["cells"]
-    assert said[0]["watched_since"] == instant(newest_s - 12 * 3600)
-    assert said[2] == {"hours": 12, "watched_since": instant(START_S + STEP_S * 50), "cells": []}
+    assert said[0]["watched_since"] == instant_text(newest_s - 12 * 3600)
+    assert said[2] == {"hours": 12, "watched_since": instant_text(START_S + STEP_S * 50), "cells": []}
 
 
 def test_the_option_of_the_command_reaches_the_service(tmp_path, monkeypatch):
