@@ -15,8 +15,8 @@ import msgspec
 from schemas.audit.log import parse_record, record
 from schemas.audit.verify import read_log
 from schemas.errors import AuditError
+from schemas.instants import instant_text
 from service.frames import FileState, file_state
-from streaming.instants import instant_text
 
 log = logging.getLogger(__name__)
 MOST_HOURS = 24

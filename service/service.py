@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from schemas.areas import Area, cells_inside
 from schemas.grid import Cells, Grid
+from schemas.instants import instant_text
 from schemas.languages import ENGLISH
 from schemas.left_behind.frame_file import StoredFrames
 from schemas.spec import SLUG
@@ -25,7 +26,6 @@ from service.frames import Frames, expired, is_stale
 from service.sign_in import COOKIE, put_off
 from service.standing import HELD_HOURS
 from service.tokens import ANYONE, OPENS, Caller, Rates, Tokens, read_tokens
-from streaming.instants import instant_text
 
 log = logging.getLogger(__name__)
 _MOST_KEPT_BYTES = 64 * 1024 * 1024

@@ -19,6 +19,7 @@ from models.features import FeatureEngine
 from schemas.decode import Messages, decode_messages
 from schemas.errors import CheckpointError, EventsGone, PipelineError
 from schemas.incidents import Incidents
+from schemas.instants import instant_text
 from schemas.left_behind.batch_log import (
     KEEP_DAYS,
     LoggedBatch,
@@ -38,7 +39,6 @@ from streaming.disk.locks import only_writer
 from streaming.flow.intake import take_in
 from streaming.flow.ledger import UNASSIGNED, add_up, tick_of
 from streaming.flow.score import scored_frame
-from streaming.instants import instant_text
 from streaming.roster.roster import load_artifact
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines

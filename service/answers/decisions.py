@@ -10,13 +10,13 @@ from starlette.responses import Response
 from schemas.audit.verify import read_log
 from schemas.errors import AuditError, DataError
 from schemas.grid import Grid
+from schemas.instants import instant_text
 from service.answers import contract
 from service.answers.scores import chosen_view
 from service.decisions import Decision, decisions_in
 from service.problems import problems_of
 from service.service import Now, Service, TheCaller, TheRegion, TheService, caller_of, json_answer, region_of
 from service.tokens import Caller
-from streaming.instants import instant_text
 
 MOST_ON_RECORD = 1000
 router = APIRouter(prefix="/v1/regions/{region}/decisions", tags=["decisions"])

@@ -12,6 +12,7 @@ from schemas.areas import area_of, cells_inside
 from schemas.errors import DataError, SettingsError
 from schemas.frame import SUPPORT, attribution_groups, riskiest
 from schemas.grid import CELL_ID, Cells, geohash
+from schemas.instants import instant_text
 from schemas.limits import OLDEST_SCORES_S
 from schemas.spec import HOUR_S
 from service.answers import contract
@@ -19,7 +20,6 @@ from service.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, forma
 from service.frames import categories_of, view_of
 from service.problems import problems_of
 from service.service import Now, TheCaller, TheRegion, TheService, json_answer, must_be_current, seen_by
-from streaming.instants import instant_text
 
 MOST_DEGREES = 5.0  # of a polygon's width and height; the largest regions are smaller
 ASSUMES = (

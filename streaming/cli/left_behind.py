@@ -18,6 +18,7 @@ from schemas.audit.log import AuditEvent, head_path, kept_head, record
 from schemas.audit.verify import Verdict, read_log, verify
 from schemas.errors import AuditError, SettingsError
 from schemas.files import replace_file, write_errors
+from schemas.instants import instant_ms, instant_text
 from schemas.left_behind.health import health_path
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.left_behind.withheld import LONGEST, Withheld, read_withheld, withheld_path
@@ -26,7 +27,6 @@ from streaming.disk.guard import CheckpointGuard, read_guard
 from streaming.disk.locks import only_writer
 from streaming.disk.reset import begin_ms, kept_in, set_aside, unfinished_reset
 from streaming.disk.spark_files import last_commit, progress_text, read_until
-from streaming.instants import instant_ms, instant_text
 from streaming.settings import Settings
 from streaming.watch.health import in_words, read_health
 

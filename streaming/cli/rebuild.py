@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from schemas.audit.log import record
-from streaming.instants import instant_ms
+from schemas.instants import instant_ms
 from streaming.settings import Settings
 
 

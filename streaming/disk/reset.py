@@ -10,7 +10,7 @@ from pathlib import Path
 
 from schemas.errors import CheckpointError
 from schemas.files import replace_file, write_errors
-from streaming.instants import instant_text
+from schemas.instants import instant_text
 
 log = logging.getLogger(__name__)
 _CONTENT = ("spark", "batches", "outcomes", "roster.json", "guard.json", "begin")

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from schemas.errors import CheckpointError
+from schemas.instants import instant_text
 from streaming.disk.spark_folder import SparkFolder
-from streaming.instants import instant_text
 
 log = logging.getLogger(__name__)
 RESET_FROM = (

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from datetime import UTC, datetime
 from math import nan
 from statistics import stdev
 from typing import Any
@@ -13,6 +12,7 @@ from models.evaluation.report.findings import Against
 from models.evaluation.result import OUR_BASELINE, Evaluation, ModelResult, Origins, RollingResult
 from models.measures.paired import Difference
 from models.measures.scores import Sheet
+from schemas.instants import instant_text
 
 Value = dict[str, Any]
 AT_SHARE = ("cells", "hit_rate", "ideal_hit_rate", "pai", "pei")
@@ -54,19 +54,14 @@ def as_json(evaluation: Evaluation) -> Value:
     return json.decode(json.encode(value, enc_hook=float), type=Value)  # nan becomes None, a NumPy number a float
 
 
-def utc(at_s: int) -> str:
-    """ISO 8601, to the second."""
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _blocks(evaluation: Evaluation) -> Value:
     cube, first = evaluation.task.cube, evaluation.task.test
     return {
         "steps": len(cube),
         "first_judged_step": first,
         "judged_steps": len(cube) - first,
-        "judged_from": utc(int(cube.starts_s[first])),
-        "judged_until": utc(int(cube.starts_s[-1])),
+        "judged_from": instant_text(int(cube.starts_s[first])),
+        "judged_until": instant_text(int(cube.starts_s[-1])),
         "purge_steps": evaluation.purge_steps,
         "delay_steps": evaluation.delay_steps,
     }
@@ -101,7 +96,7 @@ def _model(row: ModelResult, evaluation: Evaluation) -> Value:
 def _origins(origins: Origins) -> Value:
     scores = {row.model: row.nb_log_score for row in origins.rows}
     return {
-        "judged_from": [utc(at_s) for at_s in origins.judged_from_s],
+        "judged_from": [instant_text(at_s) for at_s in origins.judged_from_s],
         "best_baseline": origins.best_baseline,
         "best_rule": origins.best_rule,
         "rows": [

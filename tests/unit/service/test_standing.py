@@ -7,10 +7,10 @@ import pytest
 from msgspec.structs import replace as replace_spec
 from typer.testing import CliRunner
 
+from schemas.instants import instant_text
 from schemas.left_behind.frame_file import StoredFrames
 from service.__main__ import app
 from service.standing import standing_after
-from streaming.instants import instant_text
 from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.harness.toy import toy_grid, toy_spec, toy_views
 
