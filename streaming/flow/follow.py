@@ -60,15 +60,14 @@ def _newest_of(folder: str) -> _Newest:
 
 def follow(states: FollowerStates, folder: str, tick_s: int) -> Followed:
     """What the forecast of the artifact in `folder` follows at a tick."""
-    path = states.for_forecast(tick_s)
-    if path is not None:
-        return followed_from(path, folder, tick_s)
-    oldest = states.newest(tick_s)
-    return (
-        Followed(fault=f"the newest file, {oldest}, is older than three days: is `judge` running?")
-        if oldest
-        else Followed()
-    )
+    try:
+        if path := states.for_forecast(tick_s):
+            return followed_from(path, folder, tick_s)
+        oldest = states.newest(tick_s)
+    except OSError as error:
+        return Followed(fault=f"{states.folder} cannot be read ({error.strerror})")
+    old = f"the newest file, {oldest}, is older than three days: `judge` stands still, or another version scored"
+    return Followed(fault=old) if oldest else Followed()
 
 
 def change_followed(follow_in: Path | None, frame: RiskFrame) -> FollowedChange | None:
@@ -86,5 +85,5 @@ def followed_from(path: Path, folder: str, tick_s: int) -> Followed:
     """What the forecast of the artifact in `folder` follows at a tick, by a file that is known."""
     try:
         return Followed(*_newest_of(folder).at(path, tick_s), path.stem)
-    except RiskError as error:
+    except (RiskError, OSError) as error:
         return Followed(fault=f"{path}: {error}")

@@ -60,8 +60,19 @@ def test_a_forecast_follows_what_was_learned_by_its_hour_and_nothing_that_is_old
     late = asked(states, folder, last_s + 60)
     assert (late.factors, late.hour) == (None, "")
     assert (
-        late.fault == f"the newest file, {states.path(NOW_S + HOUR_S)}, is older than three days: is `judge` running?"
+        late.fault
+        == f"the newest file, {states.path(NOW_S + HOUR_S)}, is older than three days: `judge` stands still, "
+        "or another version scored"
     )
+
+
+@pytest.mark.fault("F45")
+def test_a_folder_that_the_job_may_not_read_is_said_and_the_network_scores_alone(followed, tmp_path):
+    folder, _ = followed
+    unreadable = FollowerStates(tmp_path / ("x" * 300))  # the system refuses it, as what belongs to another user
+    assert asked(unreadable, folder, NOW_S).fault.startswith(f"{unreadable.folder} cannot be read")
+    path = unreadable.path(NOW_S)
+    assert followed_from(path, folder, NOW_S).fault.startswith(f"{path}: ")
 
 
 def test_the_factors_come_before_risk_and_interval_and_stand_in_the_attribution(followed):
