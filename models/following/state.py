@@ -13,6 +13,7 @@ from schemas.spec import Spec
 
 FILTERS = ("level", "hours", "cells")
 GUARDS = len(FILTERS)  # the row of `still` with the first horizon's guard; after the guards the longer horizons' levels
+_MOST = 1e12  # far around what counts, seconds and nats can come to; sums of it are finite
 STILL = 0.7  # chance that nothing changes, before anything is learned
 
 
@@ -48,7 +49,7 @@ class FollowerState:
         if of_file != {name: (shape, "<f8") for name, shape in _shapes(spec).items()}:
             raise DataError("the follower's state has other arrays than the region needs", "start it anew")
         lows = {name: -np.inf if name == "evidence" else 0.0 for name in arrays}
-        is_possible = (np.isfinite(array).all() and (array >= lows[name]).all() for name, array in arrays.items())
+        is_possible = ((np.abs(array) < _MOST).all() and (array >= lows[name]).all() for name, array in arrays.items())
         if not all(is_possible) or (arrays["still"] > 1).any():
             raise DataError("the follower's state has impossible numbers", "start it anew")
         return cls(**arrays)

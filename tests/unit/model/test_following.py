@@ -179,7 +179,13 @@ def test_a_state_is_read_again_to_the_bit():
 
 
 @pytest.mark.parametrize(
-    "damage", [{"still": np.full((8, 2), 1.5)}, {"still": np.full((8, 2), np.nan)}, {"level": np.zeros(3)}]
+    "damage",
+    [
+        {"still": np.full((8, 2), 1.5)},
+        {"still": np.full((8, 2), np.nan)},
+        {"hours": np.full((3, 2, 24), 1e308)},  # their sum is infinite
+        {"level": np.zeros(3)},
+    ],
 )
 def test_a_damaged_state_is_refused(damage):
     with pytest.raises(DataError, match="start it anew"):
