@@ -20,7 +20,7 @@ import numpy.typing as npt
 from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import ArtifactError, CheckpointError
 from schemas.files import read_json, read_regular_file, replace_file, write_errors
-from schemas.left_behind.batch_log import KEEP_DAYS
+from schemas.left_behind.batch_log import logged_days
 from schemas.limits import MAX_HISTORY_BYTES
 from schemas.spec import DAY_S, HOUR_S
 
@@ -72,7 +72,8 @@ class FollowerStates:
 
         Raises CheckpointError.
         """
-        oldest_s = hour_s - (KEEP_DAYS + 1) * DAY_S
+        logged = logged_days(self.folder.parents[2])  # by number: they may reach further back than KEEP_DAYS
+        oldest_s = int(datetime.fromisoformat(f"{logged[0]}T00:00Z").timestamp()) - DAY_S if logged else 0
         with write_errors(CheckpointError, self.folder, remedy="free disk space"):
             replace_file(self.path(hour_s), pack_arrays(arrays))
             needed = self.newest(oldest_s)
