@@ -1,5 +1,6 @@
 """What a region's follower learns from final counts, hour by hour: a file for each hour, which never changes."""
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,15 @@ from models.artifact.artifact import Artifact, read_artifact
 from models.following.change import Shown, followed_change
 from models.following.follower import FinalOutcome, Follower
 from models.following.state import FollowerState
-from schemas.errors import CheckpointError, DataError
+from schemas.errors import CheckpointError, DataError, RiskError
 from schemas.frame import is_baseline
 from schemas.left_behind.closed_counts import ClosedHorizon
 from schemas.left_behind.follower_states import FollowedChange, FollowerStates, read_follower_state
 from schemas.left_behind.kept_forecasts import KeptForecast, KeptForecasts, forecasts_folder, outcomes_folder
 from schemas.spec import HOUR_S, Spec
+
+log = logging.getLogger(__name__)
+_Judged = tuple[ClosedHorizon, KeptForecast]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,7 +35,7 @@ class Teacher:
         """Learn last judgements that were due at the same time. cut: hours since 1970 that say nothing of the city.
 
         Gives the points of the version that scored. What was learned before stays as it is, and gives them again.
-        Raises CheckpointError, and ArtifactError when a version is gone.
+        Raises CheckpointError, and ArtifactError when the version that scored is gone; a fault of another one is said.
         """
         hour_s = max((horizon.judged_s for horizon in closed), default=0) + HOUR_S
         whole = [horizon for horizon in closed if not _hours_of(horizon, spec) & set(cut)]
@@ -43,19 +47,27 @@ class Teacher:
             ]
             for folder in (outcomes_folder(self.checkpoint), forecasts_folder(self.checkpoint))
         )
+        judged: dict[str, list[_Judged]] = {}  # by version
+        for pair in (*shown, *beside):
+            judged.setdefault(pair[1].model, []).append(pair)
         # A day long after a promotion a version's long horizons began as the challenger's.
         scored = max(shown, key=lambda pair: pair[0].tick_s)[1].model if shown else ""
-        lines = b""
-        for version in sorted({kept.model for _, kept in (*shown, *beside)}):
-            follower = self._follower(spec.region, version)
-            states = FollowerStates.of(self.checkpoint, spec.region, version)
-            of_version = [pair for pair in (*shown, *beside) if pair[1].model == version]
-            outcomes = list(_outcomes(follower, states, spec, of_version))
-            state = _learned(follower, states, spec, hour_s, outcomes)
-            if version == scored:
-                lines = following_lines(spec, version, state, hour_s - HOUR_S, gains_of(follower, outcomes))
-                _say(spec, states, hour_s)
-        return lines
+        of_scored = judged.pop(scored, [])
+        for version, of_version in judged.items():
+            try:
+                self._teach(spec, version, of_version, hour_s)
+            except (RiskError, OSError) as error:
+                log.warning("region=%s follower of %s has not learned an hour reason=%s", spec.region, version, error)
+        return self._teach(spec, scored, of_scored, hour_s) if of_scored else b""
+
+    def _teach(self, spec: Spec, version: str, judged: Sequence[_Judged], hour_s: int) -> bytes:
+        """Teach the follower of a version what came of its forecasts. Gives its points."""
+        follower = self._follower(spec.region, version)
+        states = FollowerStates.of(self.checkpoint, spec.region, version)
+        outcomes = list(_outcomes(follower, states, spec, judged))
+        state = _learned(follower, states, spec, hour_s, outcomes)
+        _say(spec, states, hour_s)
+        return following_lines(spec, version, state, hour_s - HOUR_S, gains_of(follower, outcomes))
 
     def _follower(self, region: str, version: str) -> Follower:
         if version not in self._followers:
@@ -89,7 +101,7 @@ def _learned(
     follower: Follower, states: FollowerStates, spec: Spec, hour_s: int, outcomes: Sequence[FinalOutcome]
 ) -> FollowerState:
     """What is known for an hour: by its file, which is written where there is none."""
-    if states.has(hour_s):
+    if states.path(hour_s).exists():
         return _state(states.path(hour_s), spec)
     state = follower.learn(_state(states.newest(hour_s - HOUR_S), spec), outcomes)
     states.write(hour_s, state.arrays())
@@ -105,17 +117,16 @@ def gains_of(follower: Follower, outcomes: Sequence[FinalOutcome]) -> list[tuple
 
 
 def _outcomes(
-    follower: Follower, states: FollowerStates, spec: Spec, closed: Sequence[tuple[ClosedHorizon, KeptForecast]]
+    follower: Follower, states: FollowerStates, spec: Spec, judged: Sequence[_Judged]
 ) -> Iterator[FinalOutcome]:
-    for horizon, kept in closed:
+    for horizon, kept in judged:
+        path = None if kept.raw is None else states.path(int(kept.following))
         yield FinalOutcome(
             horizon=horizon.horizon,
             tick_s=horizon.tick_s,
             raw=(kept.expected if kept.raw is None else kept.raw)[:, :, horizon.horizon],
             observed=horizon.observed,
-            following=follower.at(
-                _state(None if kept.raw is None else states.path(int(kept.following)), spec), horizon.tick_s
-            ),
+            following=follower.at(_state(path, spec), horizon.tick_s),
         )
 
 

@@ -64,9 +64,6 @@ class FollowerStates:
         hours = range(tick_s // HOUR_S * HOUR_S, tick_s - OLDEST_S - 1, -HOUR_S)
         return next((path for path in map(self.path, hours) if path.exists()), None)
 
-    def has(self, hour_s: int) -> bool:
-        return self.path(hour_s).exists()
-
     def write(self, hour_s: int, arrays: Arrays) -> None:
         """Write the file of an hour, and delete those that no recount of the log of batches needs.
 

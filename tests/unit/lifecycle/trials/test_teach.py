@@ -23,7 +23,7 @@ from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.follow import Followed, follow, followed_from
 from tests.harness.killed_step import every_kill
 from tests.harness.points import points_in, tags_of
-from tests.harness.toy import toy_artifact, toy_spec
+from tests.harness.toy import state_of, toy_artifact, toy_spec
 
 SPEC = toy_spec(2, 2, timezone="America/Chicago")
 START_S = 20_000 * DAY_S
@@ -72,6 +72,12 @@ class Town:
             self.teacher.teach(SPEC, closed)
         return factors
 
+    def tried(self, number, other):
+        """The job keeps what a challenger forecasts: half as much."""
+        tick_s, raw = START_S + number * HOUR_S, self.raw[number]
+        forecast = Forecast.of(other.version, raw / 2, raw, other.constants, of_network=True)
+        KeptForecasts(forecasts_folder(self.checkpoint)).write(forecast.to_keep(), SPEC, tick_s)
+
     def offline(self):
         following = SequentialFollowing(
             follower=self.follower,
@@ -86,6 +92,10 @@ class Town:
 @pytest.fixture
 def town(tmp_path):
     return Town(tmp_path)
+
+
+def challenger_of(town):
+    return read_artifact(toy_artifact(town.artifacts, SPEC, cutoff_s=START_S, created="20250301T000000Z"))
 
 
 def test_by_files_and_offline_the_factors_are_the_same_bits_and_not_one(town):
@@ -118,6 +128,31 @@ def test_a_damaged_state_names_its_file_and_the_way_out(town):
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(CheckpointError, match=f"{path.name}.*delete the folder"):
         town.hour(40)
+
+
+@pytest.mark.fault("F45")
+def test_a_fault_of_another_version_s_follower_does_not_keep_that_which_scored_from_learning(town, caplog):
+    other = challenger_of(town)
+    for number in range(40):
+        town.tried(number, other)
+        town.hour(number)
+    path = FollowerStates.of(town.checkpoint, SPEC.region, other.version).newest(START_S + 40 * HOUR_S)
+    path.write_bytes(b"no file of ours")
+    town.tried(40, other)
+    town.hour(40)
+    assert town.states.path(START_S + 41 * HOUR_S).exists()
+    assert str(path) in caplog.text
+
+
+def test_a_challenger_s_change_can_be_said_on_the_day_on_which_it_is_promoted(town):
+    other = challenger_of(town)
+    states = FollowerStates.of(town.checkpoint, SPEC.region, other.version)
+    for days in range(6):
+        states.write(START_S - days * DAY_S, state_of(SPEC, 2.0).arrays())
+    for number in range(30):
+        town.tried(number, other)
+        town.hour(number)
+    assert states.change(START_S + 30 * HOUR_S).says == "all hours x 2.0"
 
 
 @pytest.mark.fault("F45")
@@ -172,11 +207,9 @@ def test_the_points_say_what_was_learned_and_what_it_gained(town):
 
 
 def test_a_promoted_challenger_brings_what_its_own_follower_had_learned(town):
-    challenger = read_artifact(toy_artifact(town.artifacts, SPEC, cutoff_s=START_S, created="20260301T000000Z"))
+    challenger = challenger_of(town)
     for number in range(60):
-        tick_s, raw = START_S + number * HOUR_S, town.raw[number]
-        forecast = Forecast.of(challenger.version, raw / 2, raw, challenger.constants, of_network=True)
-        KeptForecasts(forecasts_folder(town.checkpoint)).write(forecast.to_keep(), SPEC, tick_s)
+        town.tried(number, challenger)
         town.hour(number)
     of_its_own = FollowerStates.of(town.checkpoint, SPEC.region, challenger.version)
     at_s = START_S + 60 * HOUR_S
