@@ -121,6 +121,8 @@ def _outcomes(
 ) -> Iterator[FinalOutcome]:
     for horizon, kept in judged:
         path = None if kept.raw is None else states.path(int(kept.following))
+        if path and not path.exists():
+            continue  # following begins anew: what this forecast followed is gone
         yield FinalOutcome(
             horizon=horizon.horizon,
             tick_s=horizon.tick_s,

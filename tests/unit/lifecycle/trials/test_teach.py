@@ -131,6 +131,18 @@ def test_a_damaged_state_names_its_file_and_the_way_out(town):
 
 
 @pytest.mark.fault("F45")
+def test_after_its_folder_was_deleted_following_begins_anew_and_learns_within_a_day(town):
+    for number in range(90):
+        if number == 60:
+            shutil.rmtree(town.states.folder)
+        factors = town.hour(number)
+        if number == 61:
+            assert (factors == 1).all()
+    assert min(int(path.stem) for path in town.states.folder.glob("*.npz")) == START_S + 61 * HOUR_S
+    assert factors.mean() > 1
+
+
+@pytest.mark.fault("F45")
 def test_a_fault_of_another_version_s_follower_does_not_keep_that_which_scored_from_learning(town, caplog):
     other = challenger_of(town)
     for number in range(40):
