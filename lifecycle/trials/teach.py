@@ -37,7 +37,8 @@ class Teacher:
         Gives the points of the version that scored. What was learned before stays as it is, and gives them again.
         Raises CheckpointError, and ArtifactError when the version that scored is gone; a fault of another one is said.
         """
-        hour_s = max((horizon.judged_s for horizon in closed), default=0) + HOUR_S
+        judged_s = max((horizon.judged_s for horizon in closed), default=0)
+        hour_s = -(-judged_s // HOUR_S) * HOUR_S + HOUR_S  # a whole one: a late limit may be any number of seconds
         whole = [horizon for horizon in closed if not _hours_of(horizon, spec) & set(cut)]
         shown, beside = (
             [

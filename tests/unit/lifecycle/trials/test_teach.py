@@ -167,6 +167,18 @@ def test_a_challenger_s_change_can_be_said_on_the_day_on_which_it_is_promoted(to
     assert states.change(START_S + 30 * HOUR_S).says == "all hours x 2.0"
 
 
+def test_with_a_late_limit_of_no_whole_hours_forecasts_find_the_file(town):
+    spec = toy_spec(2, 2, timezone=SPEC.timezone, late_limit_s=5400)
+    forecast = Forecast.of(town.artifact.version, town.raw[0], town.raw[0], town.artifact.constants, of_network=True)
+    KeptForecasts(outcomes_folder(town.checkpoint)).write(forecast.to_keep(), spec, START_S)
+    judged_s = START_S + HOUR_S + last_grace_s(spec)
+    closed = ClosedHorizon(horizon=0, tick_s=START_S, judged_s=judged_s, observed=town.came[0])
+    town.teacher.teach(spec, [closed])
+    first_s = START_S + served_delay_s(spec.late_limit_s) + HOUR_S  # by which the offline follower has learned it
+    ticks = range(START_S, START_S + DAY_S, HOUR_S)
+    assert [town.states.for_forecast(at_s) is not None for at_s in ticks] == [at_s >= first_s for at_s in ticks]
+
+
 @pytest.mark.fault("F45")
 def test_a_kill_at_any_step_leaves_what_a_run_without_it_leaves(town, tmp_path):
     for number in range(30):
