@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +104,11 @@ def _learned(
     """What is known for an hour: by its file, which is written where there is none."""
     if states.path(hour_s).exists():
         return _state(states.path(hour_s), spec)
-    state = follower.learn(_state(states.newest(hour_s - HOUR_S), spec), outcomes)
+    path = states.newest(hour_s - HOUR_S)
+    state = _state(path, spec)
+    if path and path != states.for_forecast(hour_s - HOUR_S):  # nothing was learned for days: it has aged
+        state = replace(state, waited_s=np.asarray(state.waited_s + hour_s - int(path.stem)))
+    state = follower.learn(state, outcomes)
     states.write(hour_s, state.arrays())
     return state
 

@@ -167,6 +167,15 @@ def test_a_challenger_s_change_can_be_said_on_the_day_on_which_it_is_promoted(to
     assert states.change(START_S + 30 * HOUR_S).says == "all hours x 2.0"
 
 
+def test_what_was_learned_a_month_before_its_version_scores_again_has_aged(town):
+    long_ago_s = START_S - 30 * DAY_S
+    town.states.write(long_ago_s, state_of(SPEC, 2.0).arrays())
+    for number in range(28):
+        town.hour(number)
+    state = FollowerState.checked(read_follower_state(town.states.newest(START_S + 28 * HOUR_S)), SPEC)
+    assert state.level[0] == pytest.approx(2e4 * 0.5 ** (31.125 / 5), rel=0.05)
+
+
 def test_with_a_late_limit_of_no_whole_hours_forecasts_find_the_file(town):
     spec = toy_spec(2, 2, timezone=SPEC.timezone, late_limit_s=5400)
     forecast = Forecast.of(town.artifact.version, town.raw[0], town.raw[0], town.artifact.constants, of_network=True)
