@@ -38,7 +38,7 @@ def judge_command(
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     with closing(open_sink(settings)) as store:
-        judge = _judge_of(settings, store.write)
+        judge = judge_of(settings, store.write)
         if every is None:
             if fault := judge_all(judge, console.print):
                 raise fault
@@ -50,7 +50,8 @@ def judge_command(
             stop.wait(every * _MINUTE_S)
 
 
-def _judge_of(settings: Settings, store: Callable[[bytes], object]) -> "TrialJudge":
+def judge_of(settings: Settings, store: Callable[[bytes], object]) -> "TrialJudge":
+    """The judge of a job's settings. store: as in `TrialJudge`."""
     from lifecycle.archive.feed import LiveFeed
     from lifecycle.trials.judge import TrialJudge  # torch: seconds that other commands save
     from lifecycle.trials.teach import Teacher

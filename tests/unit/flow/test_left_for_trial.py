@@ -50,7 +50,7 @@ def rows_of(folder, *, of_challenger=None):
         for grace_s in (3600, last_grace_s(SPEC))
     ]
     summary = msgspec.structs.replace(summary, closed=tuple(map(ClosedCounts.of, closed)))
-    scores = {**row["scores"], "model": CHALLENGER}
+    scores = {**row["scores"], "model": CHALLENGER, "raw": row["scores"]["usual"], "followed": "3600"}
     beside = {
         "region": SPEC.region,
         "artifact": of_challenger or str(folder),
@@ -79,7 +79,8 @@ def test_a_forecast_of_the_challenger_and_last_counts_are_kept_and_nothing_is_ju
     publisher(rows_of(folder), 0)
     checkpoint = tmp_path / "checkpoint"
     kept = KeptForecasts(forecasts_folder(checkpoint)).read(SPEC, TICK_S)
-    assert kept.model == CHALLENGER
+    assert (kept.model, kept.following) == (CHALLENGER, "3600")
+    np.testing.assert_array_equal(kept.raw, kept.usual)
     files = ClosedFiles(closed_folder(checkpoint))
     (path,) = files.waiting(SPEC.region)
     (closed,) = files.read(path, SPEC)  # the one that no late report can change

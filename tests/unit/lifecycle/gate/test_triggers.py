@@ -1,8 +1,10 @@
 """When a challenger is due: each trigger by itself, and how rarely one fires without cause."""
 
+import msgspec
 import numpy as np
 import pytest
 
+from lifecycle.gate.shadow_day import LEAST_HOURS
 from lifecycle.gate.triggers import (
     LEAST_DAYS,
     OLDEST_DAYS,
@@ -133,6 +135,11 @@ def test_a_network_that_is_much_worse_alone_is_one_soon_however_long_all_was_cal
     (reason,) = reasons_of(followed(calm, 0.0) + followed(14, 0.05, seed=1), was_better=False)
     assert reason.endswith("nats an incident, more than 0.01: the network alone no longer fits")
     assert reasons_of(followed(calm, 0.0) + followed(2, 0.05, seed=1), was_better=False) == []
+
+
+def test_days_of_a_few_hours_say_nothing_of_following():
+    thin = [msgspec.structs.replace(day, hours=LEAST_HOURS - 1) for day in followed(14, 0.05)]
+    assert reasons_of(thin, was_better=False) == []
 
 
 def test_following_that_gains_little_is_none_in_99_of_100_years():

@@ -1,5 +1,6 @@
 """Forecasts and counts that a job left are judged: twice to the same points, and whatever is damaged is said."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import msgspec
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from lifecycle.cli.judge import judge_all
+from lifecycle.cli.judge import judge_all, judge_of
 from lifecycle.gate.asked import asked_path, keep_asked
 from lifecycle.gate.shadow_day import read_shadow, shadow_path
 from lifecycle.gate.trial import trial_path, write_trial
@@ -28,6 +29,7 @@ from schemas.left_behind.closed_counts import (
 from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
 from schemas.left_behind.posts_measured import keep_posts_measured
 from schemas.spec import DAY_S
+from streaming.settings import Settings
 from tests.harness.grafana_world import POSTS
 from tests.harness.judged import CHALLENGER, CHAMPION, toy_trial
 from tests.harness.points import stored_points
@@ -91,6 +93,42 @@ def test_without_damage_both_are_judged_once(world):
     assert world.files.waiting(SPEC.region) == []
     world.judge.judge(SPEC)
     assert len(world.written) == 1
+
+
+@pytest.mark.parametrize("fault", [None, CheckpointError("a damaged file", "delete it"), OSError("no disk")])
+def test_what_is_judged_is_learned_but_for_hours_that_say_nothing_and_a_fault_of_it_is_only_said(world, caplog, fault):
+    class Teacher:
+        def teach(self, spec, closed, cut):
+            asked.append((spec, [horizon.tick_s for horizon in closed], cut))
+            if fault:
+                raise fault
+            return b"following 1\n"
+
+    asked, world.judge.teacher = [], Teacher()
+    world.judge.cut_hours = lambda spec, newest_s: {newest_s}
+    points = world.points()
+    assert asked == [(SPEC, [TICK_S], {TICK_S + DAY_S})]
+    assert (b"following 1\n" in points, "has not learned an hour" in caplog.text) == (fault is None, bool(fault))
+    assert b"shadow," in points
+
+
+@pytest.mark.parametrize("follow", ["on", "off"])
+def test_the_judge_teaches_where_following_is_on(follow):
+    assert bool(judge_of(Settings(follow=follow), print).teacher) == (follow == "on")
+
+
+def test_both_are_judged_as_shown_and_the_champion_s_network_also_alone(world):
+    """Nothing came; with a dispersion of 1 a value costs log(1 + expected)."""
+    for folder, model, mean, raw in ((outcomes_folder, CHAMPION, 0.5, 1.0), (forecasts_folder, CHALLENGER, 0.25, 2.0)):
+        files, kept = KeptForecasts(folder(world.judge.checkpoint)), forecast(model).to_keep()
+        files.path(SPEC.region, TICK_S).unlink()
+        expected, alone = (np.full_like(kept.expected, of) for of in (mean, raw))
+        files.write(dataclasses.replace(kept, expected=expected, raw=alone, following="3600"), SPEC, TICK_S)
+    world.points()
+    (hour,) = world.hours()
+    for name, mean in (("champion", 0.5), ("challenger", 0.25), ("alone", 1.0)):
+        assert getattr(hour, name) == pytest.approx(hour.values * np.log1p(mean))
+        assert sum(getattr(hour, f"{name}_expected").values()) == pytest.approx(hour.values * mean)
 
 
 def test_a_store_that_is_away_loses_nothing_and_the_second_try_writes_the_same(world):

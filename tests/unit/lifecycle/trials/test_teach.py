@@ -121,6 +121,21 @@ def test_hours_that_say_nothing_are_not_learned_from(town):
     assert town.states.newest(START_S + HOURS * HOUR_S) is None
 
 
+def test_of_a_day_with_one_hour_that_says_nothing_the_day_is_not_learned_nor_what_the_baseline_scored(town):
+    for model, tick_s in ((town.artifact.version, START_S), ("baseline:network unusable", START_S + HOUR_S)):
+        forecast = Forecast.of(model, town.raw[0], town.raw[0], town.artifact.constants, of_network=True)
+        KeptForecasts(outcomes_folder(town.checkpoint)).write(forecast.to_keep(), SPEC, tick_s)
+    judged_s = START_S + 2 * DAY_S + 2 * HOUR_S
+    day, hour = (
+        ClosedHorizon(horizon=horizon, tick_s=tick_s, judged_s=judged_s, observed=town.came[0])
+        for horizon, tick_s in ((2, START_S), (0, START_S + HOUR_S))
+    )
+    assert town.teacher.teach(SPEC, [day], cut=[START_S // HOUR_S + 13]) == b""
+    assert town.teacher.teach(SPEC, [hour]) == b""
+    assert town.states.newest(judged_s + DAY_S) is None
+    assert town.teacher.teach(SPEC, [day], cut=[START_S // HOUR_S + 24]) != b""
+
+
 def test_a_damaged_state_names_its_file_and_the_way_out(town):
     for number in range(40):
         town.hour(number)
@@ -237,6 +252,31 @@ def test_the_points_say_what_was_learned_and_what_it_gained(town):
         assert point["model"] == f'"{town.artifact.version}"'
     hours = {(tags["category"], tags["hour"]) for name, tags, _ in points if name == "following_hour"}
     assert hours == {(category, f"{hour:02d}") for category in SPEC.categories for hour in range(24)}
+
+
+def test_cells_that_are_followed_are_stored_once_a_day(town):
+    state = state_of(SPEC, 1.0)
+    state.cells[0], state.cells[1] = np.array([[80.0, 100, 100, 120], [100] * 4]), 100.0
+    for days, number in enumerate((HOURS - 1, HOURS)):  # the last one is midnight
+        town.states.write(START_S + (number + 1) * HOUR_S, state.arrays())
+        for each in range(days * (HOURS - 1), number):
+            town.hour(each)
+        points = points_in(town.teacher.teach(SPEC, list(town.closed_at(START_S + number * HOUR_S))).decode())
+        cells = [(tags_of(key)["cell"], float(fields["factor"])) for key, _, fields in points if "_cell" in key]
+        assert [cell for cell, _ in cells] == [SPEC.grid.cell_ids()[place] for place in (0, 3)][: 2 * days]
+    assert [factor for _, factor in cells] == pytest.approx([0.8, 1.2], rel=0.02)
+
+
+def test_the_points_are_of_the_version_that_scored_last(town):
+    other = challenger_of(town)
+    for number in range(60):
+        if number >= 30:
+            raw = town.raw[number]
+            forecast = Forecast.of(other.version, raw, raw, other.constants, of_network=True)
+            KeptForecasts(outcomes_folder(town.checkpoint)).write(forecast.to_keep(), SPEC, START_S + number * HOUR_S)
+        town.hour(number)
+    points = points_in(town.teacher.teach(SPEC, list(town.closed_at(START_S + 59 * HOUR_S))).decode())
+    assert {fields["model"] for _, _, fields in points if "model" in fields} == {f'"{other.version}"'}
 
 
 def test_a_promoted_challenger_brings_what_its_own_follower_had_learned(town):
