@@ -46,6 +46,11 @@ def test_a_change_is_told_in_words(now, says):
     assert change_of(*[now] * 6) == (NOW_S - 5 * DAY_S, says)
 
 
+def test_hours_count_by_what_they_expect():
+    hours = Shown(shown({5: 2.0, 6: 4.0}).factors, np.where(np.arange(28) == 6, 3.0, 1.0))
+    assert change_of(*[hours] * 6)[1] == "05 to 07 h x 3.5"
+
+
 def test_only_what_lasts_is_told():
     later, earlier = shown({5: 2, 9: 2}), shown({5: 2})
     assert change_of(*[shown({5: 2})] * LASTS_DAYS) is None  # three looks are two days
