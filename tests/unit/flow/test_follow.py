@@ -11,7 +11,9 @@ import pytest
 from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
+from models.following.factors import RegionFactors
 from models.likelihood import at_least_one
+from models.unusual.windows import spans_of
 from schemas.frame import Unusual
 from schemas.left_behind.batch_log import batches_folder, day_of
 from schemas.left_behind.follower_states import OLDEST_S, FollowedChange, FollowerStates
@@ -20,6 +22,7 @@ from streaming.flow.follow import Followed, followed_from
 from streaming.flow.follow import follow as asked
 from streaming.flow.rows import ScoreColumns
 from streaming.flow.score import score_stage, scored_frame
+from streaming.settings import Settings
 from tests.harness.toy import (
     CUTOFF_S,
     publish_artifact,
@@ -43,6 +46,14 @@ def followed(tmp_path):
         tmp_path / "artifacts", spec=SPEC, constants=toy_constants(SPEC), network=toy_network(SPEC), history=history
     )
     return str(artifact), FollowerStates.of(tmp_path, SPEC.region, artifact.name)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_followed"),
+    [({}, True), ({"follow": "off"}, False), ({"clock": "event"}, False), ({"master": "spark://host:7077"}, False)],
+)
+def test_forecasts_follow_where_it_is_on_by_the_clock_of_the_wall_and_a_local_master(options, is_followed):
+    assert bool(Settings().model_copy(update=options).follow_in) == is_followed
 
 
 @pytest.mark.fault("F45")
@@ -106,8 +117,22 @@ def test_where_the_baseline_scores_or_the_file_is_broken_nothing_is_followed(fol
         artifact = read_artifact(Path(scored_by))
         state = artifact.history()
         features = FeatureEngine(SPEC, artifact.constants).compute(state)
+        features.recent[:, 0, 0] += 60
         alone, shown = (scored_frame(scored_by, features, state.as_of_s, file) for file in (None, path))
+        assert shown.unusual
         assert shown.digest() == alone.digest()
+
+
+def test_the_factors_are_those_of_each_tick_from_a_file_that_serves_an_hour(followed):
+    folder, states = followed
+    state, artifact = state_of(SPEC, 1.0), read_artifact(Path(folder))
+    state.hours[0], state.hours[1] = 100.0 * (1 + np.arange(24) / 24), 100.0  # later hours have more
+    states.write(NOW_S, state.arrays())
+    of_region = RegionFactors.of(SPEC, artifact.constants)
+    for tick_s in (NOW_S, NOW_S + 1800):
+        now = followed_from(states.path(NOW_S), folder, tick_s)
+        np.testing.assert_array_equal(now.factors, of_region.at(state, tick_s).shown().astype(np.float32))
+        np.testing.assert_array_equal(now.before, of_region.over_spans(state, spans_of(SPEC, tick_s)))
 
 
 def test_what_the_stage_says_of_a_row_is_what_a_recount_needs(followed):
@@ -176,5 +201,6 @@ def test_a_change_is_said_from_the_hour_before_its_file_until_that_is_old(follow
     states.say(said)
     asked_at = (NOW_S - HOUR_S - 1, NOW_S - HOUR_S, NOW_S + OLDEST_S, NOW_S + OLDEST_S + 1)
     assert [states.change(at_s) for at_s in asked_at] == [None, said, said, None]
+    assert [said.in_words(zone).split(":")[0] for zone in ("UTC", "Asia/Tokyo")] == ["since 9 Nov", "since 10 Nov"]
     states.say(None)
     assert states.change(NOW_S) is None

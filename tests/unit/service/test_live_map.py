@@ -187,13 +187,23 @@ def test_how_far_the_picture_can_be_trusted_is_judged_also_without_the_service(t
     assert states == [state for state, *_ in STATES]
 
 
+CHANGE = """
+import { showState } from './current.js';
+const at = {};
+globalThis.document = { body: { dataset: {} }, getElementById: (id) => (at[id] ??= { dataset: {} }) };
+const times = { scored_s: 0, silent_s: 0, as_of_s: 0, stale_after_s: 180, tick_s: 60, signed_in_until_s: 0 };
+console.log(JSON.stringify([%s, null].map((change) => {
+  showState({ ...times, region: 'town', model: 'v1', timezone: 'America/Chicago', change }, 10);
+  return at.change.hidden ? '' : at.change.textContent;
+})));
+"""
+
+
 @needs_node
-def test_a_change_that_the_forecast_follows_is_told_with_its_day_where_it_is(tmp_path):
+def test_a_change_that_the_forecast_follows_is_shown_with_its_day_where_it_is_until_it_ends(tmp_path):
     change = {"since": "2026-03-04T04:30:00Z", "says": "05 to 08 h x 1.9, 2 cells x 3.0"}
-    script = "import { changeInWords } from './current.js'; console.log(JSON.stringify(changeInWords(%s, %s)));"
-    asked = script % (json.dumps(change), json.dumps("America/Chicago"))
-    said = told_by_node(tmp_path, asked, "current.js", "elements.js", "language.js", "words.js")
-    assert said == "The forecast follows a change since Tue, 3 Mar 2026: 05 to 08 h × 1.9, 2 cells × 3.0"
+    shown = told_by_node(tmp_path, CHANGE % json.dumps(change), "current.js", "elements.js", "language.js", "words.js")
+    assert shown == ["The forecast follows a change since Tue, 3 Mar 2026: 05 to 08 h × 1.9, 2 cells × 3.0", ""]
 
 
 GERMAN = """
