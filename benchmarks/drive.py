@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -27,6 +26,7 @@ from benchmarks.samples import of_batches, of_disk, of_heap, of_processes
 from benchmarks.stack import Stack
 from benchmarks.traffic import TrafficOrders, count_sent, expected_ledger, sent_so_far
 from models.artifact.untrained import write_untrained
+from schemas.instants import stamp
 from schemas.spec import DAY_S
 
 REGIONS = 2
@@ -140,7 +140,7 @@ class Run:
 
     def artifact(self, number: int) -> None:
         """The next version for one region; all start from an empty history that ends where simulated time begins."""
-        created = datetime.fromtimestamp(int(time.time()), UTC).strftime("%Y%m%dT%H%M%SZ")
+        created = stamp(time.time())
         spec, cutoff_s = bench_specs(REGIONS)[number % REGIONS], self.begin_s // DAY_S * DAY_S
         folder = self.stack.folder / "load-artifacts"
         write_untrained(folder, spec, per_day=200.0 + number, cutoff_s=cutoff_s, created=created)

@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.local_store import local_store
 from benchmarks.plan import Sizes
 from models.artifact.untrained import write_untrained
+from schemas.instants import stamp
 from schemas.spec import DAY_S, Spec
 from streaming.rehearse.broker import TOPIC_PARTITIONS, start_broker
 from streaming.settings import Settings
@@ -34,7 +34,7 @@ class Stack:
         folder = self.folder / f"artifacts-{specs[0].region}-{len(specs)}"
         if not folder.exists():
             now_s = int(time.time())
-            created = datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ")
+            created = stamp(now_s)
             for spec in specs:
                 write_untrained(folder, spec, per_day=200.0, cutoff_s=now_s - now_s % DAY_S, created=created)
         return folder

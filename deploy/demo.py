@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -24,6 +23,7 @@ from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
 from models.training.replay import IncidentHistory
 from schemas.errors import ArtifactError, SettingsError, errors_in_one_line
+from schemas.instants import stamp
 from schemas.spec import DAY_S, HOUR_S
 from streaming.rehearse.producer import send_plan
 from streaming.rehearse.replay import MIXED, Message, ReplayPlan, plan_replay, shifted, weeks_until
@@ -85,7 +85,7 @@ def publish_artifact(moved: Moved, artifacts: Path, now_s: int) -> Path:
         ),
         Provenance(
             data=msgspec.structs.replace(manifest.data, cutoff_s=moved.cut_s),
-            created=datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ"),
+            created=stamp(now_s),
             seed=manifest.seed,
             libraries=manifest.libraries,
             evaluation=manifest.evaluation,

@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 from schemas.errors import SettingsError
 
+STAMP = "%Y%m%dT%H%M%SZ"  # in names of files, and of versions at their beginning
+
 
 def instant_ms(text: str, *, option: str, now_s: float) -> int:
     """Epoch milliseconds of `earliest`, `latest`, or a time with an offset. Raises SettingsError."""
@@ -22,3 +24,8 @@ def instant_ms(text: str, *, option: str, now_s: float) -> int:
 def instant_text(epoch_s: float) -> str:
     """The instant in the form that `instant_ms` reads."""
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def stamp(epoch_s: float) -> str:
+    """`20261101T040000Z`."""
+    return datetime.fromtimestamp(epoch_s, UTC).strftime(STAMP)

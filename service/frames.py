@@ -8,6 +8,7 @@ from pathlib import Path
 
 from schemas.errors import SinkError
 from schemas.frame import RiskFrame
+from schemas.instants import STAMP
 from schemas.left_behind.frame_file import SUFFIX, StoredFrames, read_frames
 from schemas.left_behind.withheld import read_withheld
 from schemas.limits import EXPIRES_DAYS, MAX_REGIONS, OLDEST_SCORES_S
@@ -80,7 +81,7 @@ def expired(frame: RiskFrame) -> str | None:
     A version's name begins with the time when it was made; that of the baseline alone does not.
     """
     try:
-        made = datetime.strptime(frame.model.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        made = datetime.strptime(frame.model.partition("-")[0], STAMP).replace(tzinfo=UTC)
     except ValueError:
         return None
     days = int((frame.as_of_s - made.timestamp()) // DAY_S)

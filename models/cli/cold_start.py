@@ -1,7 +1,6 @@
 """`python -m models cold-start`: a region that has no past incidents on file."""
 
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from models.files.file_checks import refuse_swapped
 from models.training.regions import DEFAULT_CELL_M, edges_of
 from schemas.errors import DataError
 from schemas.grid import Grid
+from schemas.instants import stamp
 from schemas.masks import read_masks
 from schemas.purpose import PURPOSES
 from schemas.spec import Spec
@@ -57,7 +57,7 @@ def cold_start_command(
         masked=read_masks(masks).digest,
     )
     check_writable(out)
-    created = datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ")
+    created = stamp(now_s)
     folder = write_untrained(out, spec, per_day=list(rates.values()), cutoff_s=now_s, created=created)
     grid = spec.grid
     console = Console(highlight=False, soft_wrap=True)

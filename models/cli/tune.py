@@ -1,5 +1,6 @@
 """`python -m models tune`: which recipe suits a file, and whether it suits better than the default."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from models.cli.progress import progress_bars
 from models.hyperparameters import TunedOn, write_recipe
 from models.training.regions import task_for
 from schemas.errors import needs_extra
+from schemas.instants import stamp
 
 if TYPE_CHECKING:
     from models.training.train_region import PreparedTask
@@ -66,7 +68,7 @@ def _tuned_on(ready: "PreparedTask", trials: int, objective: str) -> TunedOn:
         objective=objective,
         seed=ready.task.seed,
         trials=trials,
-        made_at=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
+        made_at=stamp(time.time()),
     )
 
 

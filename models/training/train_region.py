@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from models.training.train import ReportProgress, Trained, TrainingOptions, trai
 from models.training.training_table import HorizonResult
 from schemas.errors import DataError, RiskError
 from schemas.files import sha256
+from schemas.instants import stamp
 from schemas.masks import read_masks
 from schemas.spec import Spec
 
@@ -146,7 +146,7 @@ def train_region(
         Model(spec=ready.spec, constants=trained.constants, network=trained.network, history=trained.history),
         Provenance(
             data=_source(ready, trained),
-            created=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
+            created=stamp(time.time()),
             seed=task.seed,
             libraries={name: version(name) for name in LIBRARIES},
             evaluation=[asdict(result) for result in trained.rows],

@@ -18,7 +18,7 @@ from schemas.audit.log import AuditEvent, head_path, kept_head, record
 from schemas.audit.verify import Verdict, read_log, verify
 from schemas.errors import AuditError, SettingsError
 from schemas.files import replace_file, write_errors
-from schemas.instants import instant_ms, instant_text
+from schemas.instants import instant_ms, instant_text, stamp
 from schemas.left_behind.health import health_path
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.left_behind.withheld import LONGEST, Withheld, read_withheld, withheld_path
@@ -104,8 +104,7 @@ def _reset(settings: Settings, moment: str) -> None:
     with only_writer(settings.checkpoint):
         details = {"checkpoint": str(settings.checkpoint.absolute()), "from": moment}
         record(settings.audit, "checkpoint_reset", details, at_s=now_s, checkpoint=settings.checkpoint)
-        stamp = datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ")
-        old = set_aside(settings.checkpoint, stamp, from_ms=from_ms)
+        old = set_aside(settings.checkpoint, stamp(now_s), from_ms=from_ms)
         health_path(settings.checkpoint).unlink(missing_ok=True)  # it describes the job before
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"the next run starts at {moment} of {settings.topic}; {kept_in(old)}")
