@@ -30,7 +30,7 @@ from streaming.flow.intake import Intake, OutsideIntake, take_in, take_in_outsid
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
 from streaming.flow.packed import PackedBatch
 from streaming.flow.rows import CountedRow, Summary
-from streaming.flow.workers import settle_worker
+from streaming.flow.workers import say_left_out, settle_worker
 from streaming.roster.roster import load_artifact
 from streaming.roster.shipped import on_this_worker
 
@@ -247,7 +247,8 @@ def _of_challenger(region: str, live: _Live, folder: str) -> Iterator[CountedRow
         if live.challenger is None or live.challenger_of != folder:
             live.challenger, live.challenger_of = FeatureEngine(state.spec, artifact.constants), folder
         features = live.challenger.compute(state)
-    except Exception:
+    except Exception as error:
+        say_left_out(folder, repr(error))
         return
     yield CountedRow(region, folder, features.values.astype("<f4").tobytes(), None, state.tick_s)
 

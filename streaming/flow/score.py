@@ -21,7 +21,7 @@ from schemas.left_behind.follower_states import FollowerStates
 from schemas.spec import HOUR_S
 from streaming.flow.follow import Followed, follow, followed_from
 from streaming.flow.rows import FIELDS, ScoreColumns
-from streaming.flow.workers import settle_worker
+from streaming.flow.workers import say_left_out, settle_worker
 from streaming.roster.artifact_cache import ArtifactCache
 from streaming.roster.roster import load_artifact
 from streaming.roster.shipped import on_this_worker
@@ -136,9 +136,10 @@ def _scored(follow_in: Path | None, network_of: ArtifactCache[RiskNetwork | None
         return ScoreColumns()
     try:
         return _scores(follow_in, network_of, folder, features, tick_s, recent)
-    except Exception:
+    except Exception as error:
         if not is_challenger:
             raise
+        say_left_out(folder, repr(error))
         return ScoreColumns()
 
 

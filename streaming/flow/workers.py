@@ -1,7 +1,10 @@
-"""What every stage does first in its Python worker."""
+"""What every stage does in its Python worker beside its work."""
 
 import gc
-from functools import cache
+import logging
+from functools import cache, lru_cache
+
+log = logging.getLogger(__name__)
 
 
 @cache
@@ -13,3 +16,9 @@ def settle_worker() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@lru_cache(maxsize=64)
+def say_left_out(folder: str, reason: str) -> None:
+    """Say why a challenger has no scores, on the job's error output. It fails with each batch, and is said once."""
+    log.warning("challenger=%s is left out reason=%s", folder, reason)

@@ -153,11 +153,14 @@ def fails_as_nobody_foresaw(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", [cannot_be_read, fails_as_nobody_foresaw])
-def test_a_challenger_that_fails_gives_no_scores_and_a_champion_that_does_ends_the_job(folder, monkeypatch, fault):
+def test_a_challenger_that_fails_gives_no_scores_and_a_champion_that_does_ends_the_job(
+    folder, monkeypatch, fault, caplog
+):
     features = features_of(folder)
     load_artifact.__init__(load_artifact._read)  # another process has not read it yet
     error = fault(folder, monkeypatch)
     (rows,) = score_stage(None)(iter([columns_of(folder, features, is_challenger=True)]))
     assert rows.isna().all(axis=None)
+    assert error.__name__ in caplog.text
     with pytest.raises(error):
         list(score_stage(None)(iter([columns_of(folder, features)])))

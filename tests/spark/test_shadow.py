@@ -110,7 +110,9 @@ def test_the_challenger_sees_the_counts_of_the_first_frame_of_the_hour(tmp_path,
     assert bench.beside == {}  # the hour has its forecast
 
 
-def test_a_challenger_whose_features_fail_is_left_out_and_the_region_goes_on(tmp_path, toy, publish, monkeypatch):
+def test_a_challenger_whose_features_fail_is_left_out_once_said_and_the_region_goes_on(
+    tmp_path, toy, publish, monkeypatch, caplog
+):
     spec, at_s = toy("riverton"), NOW // HOUR_S * HOUR_S + HOUR_S
     bench = Bench(tmp_path)
     champion, challenger = two_versions(bench.artifacts, spec, publish, at_s - 7200)
@@ -123,8 +125,11 @@ def test_a_challenger_whose_features_fail_is_left_out_and_the_region_goes_on(tmp
         return compute(engine, state) if engine is engines[0] else 1 / 0
 
     monkeypatch.setattr(FeatureEngine, "compute", fail_for_the_second)
-    features, _ = bench.batch(at_s + 5)["riverton"]
-    assert (features is not None, len(engines), bench.beside) == (True, 2, {})
+    for number in range(2):
+        features, _ = bench.batch(at_s + 5, event(spec, at_s + 3, number=number))["riverton"]
+        assert (features is not None, bench.beside) == (True, {})
+    (said,) = caplog.messages
+    assert said == f"challenger={challenger} is left out reason=ZeroDivisionError('division by zero')"
 
 
 def test_a_challenger_that_is_damaged_later_is_left_out_and_reported_and_the_region_goes_on(
