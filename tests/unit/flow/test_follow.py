@@ -15,13 +15,15 @@ from models.following.factors import RegionFactors
 from models.likelihood import at_least_one
 from models.unusual.windows import spans_of
 from schemas.frame import Unusual
-from schemas.left_behind.batch_log import batches_folder, day_of
+from schemas.left_behind.batch_log import LoggedBatch, LoggedRegion, batches_folder, day_of
 from schemas.left_behind.follower_states import OLDEST_S, FollowedChange, FollowerStates
 from schemas.spec import DAY_S, HOUR_S
-from streaming.flow.follow import Followed, followed_from
+from streaming.disk.kept_counts import keep_counts, pack_counts
+from streaming.flow.follow import Followed, change_followed, followed_from
 from streaming.flow.follow import follow as asked
 from streaming.flow.rows import ScoreColumns
 from streaming.flow.score import score_stage, scored_frame
+from streaming.rebuild import Recount
 from streaming.settings import Settings
 from tests.harness.toy import (
     CUTOFF_S,
@@ -29,6 +31,7 @@ from tests.harness.toy import (
     state_of,
     toy_artifact,
     toy_constants,
+    toy_frame,
     toy_network,
     toy_spec,
 )
@@ -183,6 +186,27 @@ def test_what_is_usual_of_the_last_hours_follows_too_and_a_recount_finds_the_sam
     assert again.digest() != scored_frame(folder, features, state.as_of_s, states.newest(tick_s)).digest()
 
 
+def test_a_recount_by_the_log_of_batches_follows_the_file_that_it_names(followed, tmp_path):
+    folder, states = followed
+    artifact = read_artifact(Path(folder))
+    state = artifact.history()
+    day = day_of(1000 * state.as_of_s)
+    states.write(NOW_S, state_of(SPEC, 2.0).arrays())
+    keep_counts(tmp_path, day, SPEC.region, pack_counts(state, totals={}, newest_event_s=0))
+    features = FeatureEngine(SPEC, artifact.constants).compute(state)
+    live = scored_frame(folder, features, state.as_of_s, states.path(NOW_S)).digest()
+
+    def differing(following):
+        logged = LoggedRegion(as_of_s=state.as_of_s, artifact=artifact.version, scores=live, following=following)
+        regions = {SPEC.region: logged}
+        batch = LoggedBatch(number=0, at_ms=1000 * state.as_of_s, top_k=1, offsets={}, regions=regions, day=day)
+        recount = Recount(frozenset({(0, SPEC.region)}), tmp_path, tmp_path / "artifacts", {SPEC.region: SPEC})
+        recount.points(batch, [])
+        return recount.differing
+
+    assert [differing(following) for following in (str(NOW_S), "")] == [0, 1]
+
+
 def test_files_are_kept_as_long_as_the_log_of_batches_however_long_the_job_stood_still(followed, tmp_path):
     """Its days are kept by number."""
     _, states = followed
@@ -194,7 +218,7 @@ def test_files_are_kept_as_long_as_the_log_of_batches_however_long_the_job_stood
     assert kept == [NOW_S + day * DAY_S for day in range(1, 50)]
 
 
-def test_a_change_is_said_from_the_hour_before_its_file_until_that_is_old(followed):
+def test_a_change_is_said_from_the_hour_before_its_file_until_that_is_old(followed, tmp_path):
     _, states = followed
     said = FollowedChange(NOW_S, NOW_S - 5 * DAY_S, "05 to 08 h x 1.9")
     states.write(NOW_S, state_of(SPEC, 1.0).arrays())
@@ -204,3 +228,5 @@ def test_a_change_is_said_from_the_hour_before_its_file_until_that_is_old(follow
     assert [said.in_words(zone).split(":")[0] for zone in ("UTC", "Asia/Tokyo")] == ["since 9 Nov", "since 10 Nov"]
     states.say(None)
     assert states.change(NOW_S) is None
+    (states.folder / "change.json").write_bytes(b"{")
+    assert change_followed(tmp_path, toy_frame(SPEC, model=states.folder.name, as_of_s=NOW_S)) is None

@@ -12,7 +12,7 @@ from schemas.left_behind.follower_states import OLDEST_S, FollowedChange
 from schemas.left_behind.frame_file import frame_path, read_frames
 from streaming.watch import frame_watch
 from streaming.watch.frame_watch import FrameWatch
-from streaming.watch.health import read_health
+from streaming.watch.health import in_words, read_health
 from streaming.watch.health_watch import HealthWatch
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.memory_sink import MemorySink
@@ -77,8 +77,11 @@ def test_what_cannot_be_followed_is_old_in_the_store_and_said_once_and_in_health
         (point,) = (fields for key, _, fields in points_in(store.writes[-1].decode()) if key.startswith("pipeline,"))
         assert float(point["followed_ago_s"]) == (OLDEST_S if reason else 3720)
         health.write()
-        said, _ = read_health(tmp_path, datetime.now(UTC))
+        said, why_not = read_health(tmp_path, now := datetime.now(UTC))
         assert said.regions[SPEC.region].unfollowed == (reason or "")
+        assert [line.partition("showed: ")[2] for line in in_words(said, why_not, now) if "showed" in line] == [
+            reason
+        ] * bool(reason)
     said = f"region={SPEC.region} its scores do not follow what the last weeks showed: "
     assert [record.getMessage() for record in caplog.records] == [said + "file 1 is damaged", said + "file 2 is gone"]
 
