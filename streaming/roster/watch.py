@@ -86,17 +86,17 @@ class RosterWatch:
                 scan=self._scan,
                 masked=self.masked,
             )
+            gone = next((entry.folder for entry in roster.values() if is_gone(entry)), None)
+            away = ArtifactError(f"{gone}, in force for this checkpoint, is gone", "restore it") if gone else None
+            if away and is_start:
+                raise with_refused(away, refused)
             self.take(roster)
         except (ArtifactsAway, OSError) as error:
             if is_start:
                 raise
             self._note_absence(str(error))
             return
-        gone = next((entry.folder for entry in roster.values() if is_gone(entry)), None)
-        absence = ArtifactError(f"{gone}, in force for this checkpoint, is gone", remedy="restore it") if gone else None
-        if absence and is_start:
-            raise with_refused(absence, refused)
-        self._note_absence(str(absence or ""))
+        self._note_absence(str(away or ""))
         self._report(roster, refused)
         self._challengers = {
             region: Path(entry.challenger).name for region, entry in roster.items() if entry.challenger

@@ -97,6 +97,19 @@ def test_a_job_that_runs_outlives_the_absence_of_its_artifacts_and_says_so_once(
     assert in_force(settings) == {"toyville": str(second)}
 
 
+def test_a_start_without_the_artifact_in_force_says_why_the_newer_one_is_refused_before_anything_reads_it(
+    settings, publish, looks
+):
+    first = publish(1)
+    looks()
+    first.rename(settings.artifacts / "put aside")
+    publish(2, tick_s=30)
+    taken = []
+    with pytest.raises(ArtifactError, match=rf"{first}, in force for this checkpoint, is gone.*checkpoint --reset"):
+        RosterWatch.of(settings, take=taken.append).look(1)
+    assert taken == []
+
+
 def spoilt(folder, name):
     (folder / name).write_bytes(b"not what it was")
     return folder
