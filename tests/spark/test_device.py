@@ -38,6 +38,7 @@ import torch
 import pandas as pd
 from pathlib import Path
 from models.features import FeatureEngine
+from schemas.left_behind.roster import Entry
 from streaming.roster.roster import load_artifact
 from streaming.roster.shipped import Shipment
 from pyspark.sql.functions import lit, pandas_udf
