@@ -28,7 +28,7 @@ project = "Incident Risk Scorer"
 release = product_version()
 extensions = ["myst_parser", "sphinx_external_toc", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 include_patterns = ["*.md", "*/README.md", "docs/**", "streaming/sample/NOTICE.md"]
-exclude_patterns = [".*", "out", "data", "secrets", "backup", "tests"]
+exclude_patterns = [".*", "out", "data", "secrets", "backup", "mutants", "tests"]
 external_toc_path = "docs/toc.yaml"
 myst_heading_anchors = 3
 
