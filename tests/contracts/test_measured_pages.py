@@ -163,36 +163,36 @@ def test_the_plan_that_is_shipped_has_every_key_with_its_default():
 
 def test_the_readme_has_the_newest_throughput_and_latency():
     text = " ".join(text_of(ROOT / "README.md").split())
-    found = measured("results")
-    with_first = with_first_batch(found)
-    assert f"on {found['date'][:10]} (commit {found['commit']}). Four regions gave" in text
-    assert f"about {round(found['throughput_4_regions_eps'], -3):,} events/s" in text
+    results = measured("results")
+    with_first = with_first_batch(results)
+    assert f"on {results['date'][:10]} (commit {results['commit']}). Four regions gave" in text
+    assert f"about {round(results['throughput_4_regions_eps'], -3):,} events/s" in text
     assert f"{round(with_first, -3):,.0f} with the first batch, which holds a quarter of the events." in text
-    assert f"From event to stored score it took {found['latency_ms']['p50'] / 1000:.2f} s" in text
-    floor_s = found["spark_floor_latency_ms"]["p50"] / 1000
-    assert f"median at {found['latency_rate_per_s']:,.0f} events/s; Spark alone {floor_s:.2f} s there" in text
+    assert f"From event to stored score it took {results['latency_ms']['p50'] / 1000:.2f} s" in text
+    floor_s = results["spark_floor_latency_ms"]["p50"] / 1000
+    assert f"median at {results['latency_rate_per_s']:,.0f} events/s; Spark alone {floor_s:.2f} s there" in text
 
 
-def with_first_batch(found):
+def with_first_batch(results):
     """Events a second of the median round, with its first batch, which must hold a quarter of the events."""
-    rounds = found["throughput_4_regions_rounds"]
+    rounds = results["throughput_4_regions_rounds"]
     assert all(4 * each["warm_up_events"] == each["events"] for each in rounds)
     return median(each["total_eps"] for each in rounds)
 
 
 def test_the_table_of_results_has_the_newest_figures():
-    found = measured("results")
-    latency, floor = found["latency_ms"], found["spark_floor_latency_ms"]
+    results = measured("results")
+    latency, floor = results["latency_ms"], results["spark_floor_latency_ms"]
     figures = {
-        "the same with the first batch": (f"{with_first_batch(found):,.0f}", ""),
-        "4 regions, events/s": (f"{found['throughput_4_regions_eps']:,}", f"{found['spark_floor_eps']:,}"),
-        "1 region, events/s": (f"{found['throughput_1_region_eps']:,}", ""),
-        "times the plain loop": (f"{found['ratio_to_plain_loop']:.2f}", ""),
-        "times Pathway": (f"{found['ratio_to_pathway']:.2f}", ""),
-        "latency p50 / p99, ms": tuple(f"{found['p50']:.0f} / {found['p99']:.0f}" for found in (latency, floor)),
-        "full frame of 48x48 cells, ms": (f"{found['full_frame_ms']['48x48']:.0f}", ""),
+        "the same with the first batch": (f"{with_first_batch(results):,.0f}", ""),
+        "4 regions, events/s": (f"{results['throughput_4_regions_eps']:,}", f"{results['spark_floor_eps']:,}"),
+        "1 region, events/s": (f"{results['throughput_1_region_eps']:,}", ""),
+        "times the plain loop": (f"{results['ratio_to_plain_loop']:.2f}", ""),
+        "times Pathway": (f"{results['ratio_to_pathway']:.2f}", ""),
+        "latency p50 / p99, ms": tuple(f"{of['p50']:.0f} / {of['p99']:.0f}" for of in (latency, floor)),
+        "full frame of 48x48 cells, ms": (f"{results['full_frame_ms']['48x48']:.0f}", ""),
     }
     page = text_of(BENCHMARKS / "README.md")
     rows = [row.split("|") for row in rows_below(page, "| figure |")]
     assert {row[1].strip(): (row[2].strip(), row[4].strip()) for row in rows} == figures
-    assert f"Of commit {found['commit']}, measured on {found['date'][:10]} on two" in page
+    assert f"Of commit {results['commit']}, measured on {results['date'][:10]} on two" in page

@@ -1,7 +1,6 @@
 """Forecasts and counts that a job left are judged: twice to the same points, and whatever is damaged is said."""
 
 import dataclasses
-from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -9,81 +8,17 @@ import pytest
 from msgspec.structs import replace
 
 from lifecycle.cli.judge import judge_all, judge_of
-from lifecycle.gate.asked import asked_path, keep_asked
-from lifecycle.gate.shadow_day import read_shadow, shadow_path
 from lifecycle.gate.trial import trial_path, write_trial
-from lifecycle.trials.judge import TrialJudge
-from models.dispersion import Dispersion
-from models.measures.outcomes import Forecast
-from schemas.audit.log import record
 from schemas.errors import CheckpointError, SinkUnavailable
-from schemas.left_behind.archive_run import keep_archive_run
 from schemas.left_behind.closed_counts import (
     KEEP_S,
-    ClosedCounts,
-    ClosedFiles,
-    ClosedHorizon,
-    closed_folder,
-    last_grace_s,
 )
 from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
-from schemas.left_behind.posts_measured import keep_posts_measured
 from schemas.spec import DAY_S
 from streaming.settings import Settings
-from tests.harness.grafana_world import POSTS
 from tests.harness.judged import CHALLENGER, CHAMPION, toy_trial
-from tests.harness.points import stored_points
-from tests.harness.toy import toy_artifact, toy_spec
-
-SPEC = toy_spec()
-TICK_S = 1_764_028_800  # midnight, UTC: drift is judged, too
-NOW_S = TICK_S + SPEC.horizons_s[0] + last_grace_s(SPEC)
-
-
-def forecast(model):
-    shape = (SPEC.grid.cells, len(SPEC.categories), len(SPEC.horizons_s))
-    means = np.full(shape, 0.5, np.float32)
-    dispersion = Dispersion.quadratic(np.ones(shape[1:]))
-    return Forecast(model=model, expected=means, usual=means, dispersion=dispersion, usual_dispersion=dispersion)
-
-
-@dataclass
-class World:
-    """A checkpoint with a forecast of both versions, and its judge."""
-
-    judge: TrialJudge
-    written: list = field(default_factory=list)
-
-    def closes(self, tick_s=TICK_S, horizon=0):
-        judged_s = tick_s + SPEC.horizons_s[horizon] + last_grace_s(SPEC)
-        counts = np.zeros((SPEC.grid.cells, len(SPEC.categories)), np.int32)
-        closed = ClosedHorizon(horizon=horizon, tick_s=tick_s, judged_s=judged_s, observed=counts)
-        self.files.keep(SPEC, [ClosedCounts.of(closed)])
-
-    def points(self, **closed):
-        self.closes(**closed)
-        self.judge.judge(SPEC)
-        return b"".join(self.written)
-
-    @property
-    def files(self):
-        return ClosedFiles(closed_folder(self.judge.checkpoint))
-
-    @property
-    def path(self):
-        return shadow_path(self.judge.checkpoint, SPEC.region)
-
-    def hours(self):
-        return list(read_shadow(self.path))
-
-
-@pytest.fixture
-def world(tmp_path):
-    checkpoint, written = tmp_path / "checkpoint", []
-    KeptForecasts(outcomes_folder(checkpoint)).write(forecast(CHAMPION).to_keep(), SPEC, TICK_S)
-    KeptForecasts(forecasts_folder(checkpoint)).write(forecast(CHALLENGER).to_keep(), SPEC, TICK_S)
-    judge = TrialJudge(checkpoint=checkpoint, artifacts=tmp_path / "artifacts", store=written.append)
-    return World(judge, written)
+from tests.harness.toy import toy_artifact
+from tests.unit.lifecycle.trials.conftest import NOW_S, SPEC, TICK_S, forecast
 
 
 def test_without_damage_both_are_judged_once(world):
@@ -215,29 +150,6 @@ def test_a_damaged_trial_is_said_and_the_hours_are_judged(world, caplog):
     assert "trial.json cannot be used" in caplog.text
 
 
-def test_when_triggers_were_asked_is_told_unless_it_cannot_be_read(world, caplog):
-    path = asked_path(world.judge.artifacts, SPEC.region)
-    path.parent.mkdir(parents=True)
-    keep_asked(world.judge.artifacts, SPEC.region, "trial started", "it is old", now_s=NOW_S - 7200)
-    keep_asked(world.judge.artifacts, SPEC.region, "failed", "a day is missing", now_s=NOW_S - 60)
-    (fields,) = (fields for (key, _), fields in stored_points([world.points()]).items() if key.startswith("retrain,"))
-    assert fields == {
-        "asked_ago_s": "7200.0",
-        "made_ago_s": "7200.0",
-        "outcome": '"failed"',
-        "because": '"a day is missing"',
-    }
-    path.write_bytes(b"{")
-    assert world.points().startswith(b"shadow,")
-    assert "retrain.json cannot be used" in caplog.text
-
-
-def test_when_the_archive_last_ended_is_told(world):
-    keep_archive_run(world.judge.checkpoint, NOW_S - 7200)
-    (fields,) = (fields for (key, _), fields in stored_points([world.points()]).items() if key.startswith("archive,"))
-    assert fields == {"ended_ago_s": "7200.0"}
-
-
 def test_old_hours_of_other_champions_are_dropped_once_a_day_and_those_of_the_trial_stay(world):
     names = ("20250101T000000Z-cccccccc", "20250201T000000Z-dddddddd", "baseline")
     world.points()
@@ -273,70 +185,3 @@ def test_a_region_that_cannot_be_judged_keeps_no_other_one_back(world):
     fault = judge_all(world.judge, said.append)
     assert "nowhere" in str(fault)
     assert said == [f"away: {fault}", f"{SPEC.region}: 1 forecasts are judged"]
-
-
-@pytest.mark.parametrize(
-    ("events", "said"),
-    [
-        ([("model_promoted", {"role": "champion", "because": "better"})], "made champion by eve on "),
-        ([("model_promoted", {"role": "challenger"})], None),
-        ([("model_promoted", {"role": "champion", "region": "elsewhere"})], None),
-        ([("model_promoted", {"role": "champion", "version": CHALLENGER})], None),
-        (
-            [("model_promoted", {"role": "champion"}), ("model_rolled_back", {"because": "the other was worse"})],
-            "taken back by eve on ",
-        ),
-        ([("model_rolled_back", {}), ("model_retired", {})], "taken back by eve on "),
-    ],
-)
-def test_the_newest_record_of_the_audit_log_says_why_a_version_scores(world, tmp_path, events, said):
-    audit = tmp_path / "audit.jsonl"
-    usual = {"region": SPEC.region, "version": CHAMPION, "by": "eve", "because": "it was time"}
-    for number, (event, details) in enumerate(events):
-        record(audit, event, usual | details, at_s=TICK_S + 60 * number)
-    world.judge.audit = audit
-    decided = [fields for (key, _), fields in stored_points([world.points()]).items() if key.startswith("decided,")]
-    if said is None:
-        assert decided == []
-        return
-    (fields,) = decided
-    assert fields["champion"] == f'"{CHAMPION}"'
-    because = ({**usual, **details}["because"] for event, details in reversed(events) if event != "model_retired")
-    assert fields["says"].startswith(f'"{said}')
-    assert fields["says"].endswith(f': {next(because)}"')
-
-
-@pytest.mark.parametrize("is_there", [False, True])
-def test_a_log_that_is_not_there_or_cannot_be_read_ends_no_judgement(world, tmp_path, caplog, is_there):
-    world.judge.audit = tmp_path if is_there else tmp_path / "none.jsonl"
-    points = world.points()
-    assert b"shadow," in points
-    assert b"gate," in points
-    assert b"decided," not in points
-    assert ("cannot be read" in caplog.text) == is_there
-
-
-@pytest.mark.parametrize(
-    ("answered", "version", "said"),
-    [
-        (("fire",), CHAMPION, ["of the version that scores"]),
-        (("fire",), CHALLENGER, [f"of version {CHAMPION}, not of that which scores: measure again"]),
-        ((), CHAMPION, []),
-    ],
-)
-def test_what_posts_gain_says_of_which_version_it_is_and_nothing_where_no_units_answer(world, answered, version, said):
-    (world.judge.artifacts / SPEC.region).mkdir(parents=True)
-    keep_posts_measured(world.judge.artifacts, SPEC.region, replace(POSTS, version=CHAMPION))
-    points = stored_points([world.judge._posts(replace(SPEC, answered_by=answered), version, NOW_S)])
-    assert len(points) == len(POSTS.settings) * len(said)
-    for fields, row in zip(points.values(), POSTS.settings, strict=False):
-        assert float(fields["gain"]) == row.gain
-        assert fields["says"] == f'"{row.says}"'
-        assert fields["measured"] == f'"24 Nov 2025, {said[0]}"'
-
-
-def test_a_file_of_posts_that_cannot_be_read_ends_no_judgement(world, caplog):
-    (world.judge.artifacts / SPEC.region).mkdir(parents=True)
-    (world.judge.artifacts / SPEC.region / "posts.json").write_text("{")
-    assert world.judge._posts(replace(SPEC, answered_by=("fire",)), CHAMPION, NOW_S) == b""
-    assert "posts.json cannot be used" in caplog.text
