@@ -78,7 +78,12 @@ class WatchedRegion:
                     continue
                 usual = np.stack([mean[-window_s // LOOK_S :].sum(axis=0) for window_s in WINDOWS_S])
                 observed = np.stack([came[-window_s // LOOK_S :].sum(axis=0) for window_s in WINDOWS_S])
-                recent = Recent(counts=observed, usual=usual, spread=usual * self.dispersion.excess(usual))
+                recent = Recent(
+                    counts=observed,
+                    usual=usual,
+                    spread=usual * self.dispersion.excess(usual),
+                    spreads_of_totals=self.city.trained.constants.spreads_of_totals,
+                )
                 places = unusual_places(recent, self.city.spec.grid, self.city.spec.categories)
                 yield hour * HOUR_S + (look + 1) * LOOK_S, places
 
@@ -177,7 +182,9 @@ def cost_ms() -> tuple[float, float]:
     usual = np.cumsum(draw.gamma(0.3, 0.1, (len(WINDOWS_S), grid.cells, 4)), axis=0)
     spent = []
     for _ in range(50):
-        recent = Recent(counts=draw.poisson(1.3 * usual), usual=usual, spread=0.1 * usual)
+        recent = Recent(
+            counts=draw.poisson(1.3 * usual), usual=usual, spread=0.1 * usual, spreads_of_totals=np.full(5, 0.02)
+        )
         began = time.process_time()
         unusual_places(recent, grid, tuple("abcd"))
         spent.append(1000 * (time.process_time() - began))

@@ -24,8 +24,9 @@ Floats = npt.NDArray[np.float64]
 _OF_SERIES = ("covariate_centre", "covariate_scale")
 _OF_NETWORK = ("network_dispersion", "network_dispersion_power")
 _DISPERSIONS = ("dispersion", "dispersion_power", *_OF_NETWORK)
+_SPREAD_OF_TOTALS = 0.05  # of a version that was made before it was fitted: three cities have 0.01 to 0.1
 _OF_OLDER = ("older_counts", "older_share", "older_end_day")
-_MAY_LACK = (*_OF_SERIES, *_OF_NETWORK, "cell_dispersion", "holidays")
+_MAY_LACK = (*_OF_SERIES, *_OF_NETWORK, "cell_dispersion", "holidays", "spread_of_totals")
 _MOST_HOLIDAYS = 10_000
 WEIGHT_ONE = 1 << 20
 _BLOCK_DAYS = 32  # days that are weighed at a time: they fit into a core's cache
@@ -45,6 +46,7 @@ _RANGES = {  # far around what training can find; within them every score is fin
     "network_dispersion": (1e-3, 1e6),
     "network_dispersion_power": (QUADRATIC, LINEAR),
     "cell_dispersion": (1e-2, 1e2),
+    "spread_of_totals": (0.0, 1e2),
     "first_day": (1.0, 1e5),
     "older_counts": (0.0, 1e9),
     "older_share": (0.0, 1.0),
@@ -80,6 +82,7 @@ class BaselineConstants:
     older: OlderDays | None = None  # None: the long memory alone makes a cell's rate
     network_dispersion: Dispersion | None = None  # around the network's; None: the baseline's
     cell_dispersion: Floats = field(default_factory=lambda: np.zeros(0))  # (cells, categories, horizons) factor on r
+    spread_of_totals: Floats = field(default_factory=lambda: np.zeros(0))  # as `spreads_of_totals`; empty: not fitted
     covariate_centre: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) mean in training
     covariate_scale: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) spread in training
 
@@ -92,6 +95,16 @@ class BaselineConstants:
         if older := named.pop("older"):
             named |= dict(zip(_OF_OLDER, (older.counts, older.share, older.end_day), strict=True))
         return {name: array for name, array in named.items() if array.size or name not in _MAY_LACK}
+
+    @property
+    def spreads_of_totals(self) -> Floats:
+        """(categories + 1,) how far the region's hourly counts lie around the baseline, the last of all together.
+
+        Their variance is mean + spread * mean**2: cells, and categories, rise and fall together.
+        """
+        return (
+            self.spread_of_totals if self.spread_of_totals.size else np.full(len(self.profile) + 1, _SPREAD_OF_TOTALS)
+        )
 
     def dispersion_in_cells(self, *, of_network: bool) -> Dispersion:
         """The dispersion around the network's forecasts, or the baseline's, in each cell.
@@ -121,6 +134,8 @@ class BaselineConstants:
             "first_day": (),
             **(dict.fromkeys(_OF_SERIES, (len(spec.covariates),)) if spec.covariates else {}),
         }
+        if "spread_of_totals" in arrays:
+            shapes["spread_of_totals"] = (categories + 1,)
         if "cell_dispersion" in arrays:
             shapes["cell_dispersion"] = (spec.grid.cells, *places)
         if not arrays.keys().isdisjoint(_OF_NETWORK):

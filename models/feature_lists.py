@@ -15,7 +15,7 @@ import numpy.typing as npt
 from schemas.frame import ATTRIBUTION_GROUPS, OUTSIDE_GROUP
 from schemas.spec import COVARIATE
 
-Counts = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.int32] | npt.NDArray[np.float64]  # whole, but where a feed was silent
 Floats = npt.NDArray[np.float64]
 
 USUAL = "log_usual_"  # begins the names of `usual_columns`
@@ -66,7 +66,10 @@ def declare(name: str, meaning: str, **declared: Any) -> Callable[[Callable[...,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecentCounts:
-    """What is counted in the newest bins: (cells, categories) each. The current bin is included."""
+    """What is counted in the newest bins: (cells, categories) each. The current bin is included.
+
+    Where the feed was silent, what is usual stands in place of counts.
+    """
 
     windows: Mapping[str, Counts]  # by name: 15min, 1h, 6h, 24h, 7d
     around: Callable[[Counts], Counts]  # the sum over the eight neighbours of each cell
@@ -272,4 +275,4 @@ def feature_table() -> str:
 
 def _all_categories(counts: Counts) -> Counts:
     """(cells, categories) with each cell's total in every category."""
-    return np.asarray(np.broadcast_to(counts.sum(axis=1, keepdims=True, dtype=np.int32), counts.shape))
+    return np.asarray(np.broadcast_to(counts.sum(axis=1, keepdims=True, dtype=counts.dtype), counts.shape))

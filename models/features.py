@@ -42,13 +42,16 @@ from models.feature_lists import (
     outside_columns,
     usual_columns,
 )
-from models.local_time import hour_of_week, local_from_utc
+from models.local_time import HOURS, HOURS_OF_BLOCK, hour_of_week, local_from_utc
 from models.neighbours import ring_size, ring_sum
+from models.unusual.silence import Hole, holes, missing_share, with_sum
 from models.unusual.windows import recent_counts
 from schemas.errors import SpecMismatch
-from schemas.spec import DAY_S, HOUR_S, Spec
+from schemas.frame import Silence
+from schemas.spec import ALL_CATEGORIES, DAY_S, HOUR_S, Spec
 
 Counts = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.float32]
 T = TypeVar("T")
 
@@ -57,6 +60,11 @@ SAME_HOURS = 4
 SPARSE_BELOW = 20  # remembered incidents below which a cell's rate is uncertain by more than a fifth
 _LEVEL_PRIOR = 5.0  # incidents added to both sides of a level's ratio, so that small numbers stay near zero
 _PANE_WINDOWS_S = (900, HOUR_S, 6 * HOUR_S, DAY_S)
+_WINDOWS_S = {
+    "15min": 900, "1h": HOUR_S, "6h": 6 * HOUR_S, "24h": DAY_S, "3d": 3 * DAY_S, "7d": 7 * DAY_S, "30d": 30 * DAY_S
+}  # fmt: skip
+_AGO = np.arange(SINCE_CAP_HOURS - 1, -1, -1)  # of the newest hours, oldest first: how many hours ago
+_SAME_HOURS = (_AGO > 0) & (-_AGO % 24 < SAME_HOURS)  # those of `same_hours`
 
 
 def feature_names(
@@ -91,6 +99,7 @@ class Features:
     observed_1h: Counts  # (cells, categories) incidents of the newest hour's panes
     support: npt.NDArray[np.uint8]  # (cells, categories) position in schemas.frame.SUPPORT
     recent: Counts  # of `models.unusual.windows.recent_counts`
+    silent: tuple[Silence, ...]  # feeds that are silent
     covariates_missing: int = 0  # outside series that are neutral in some horizon, for want of a value
 
 
@@ -100,7 +109,7 @@ class _Days:
 
     columns: Columns  # (cells, categories, features) of the list `memory`
     log_rate_per_hour: Columns  # (cells, categories) of the baseline
-    region_per_hour: npt.NDArray[np.float64]  # (categories,)
+    region_per_hour: Floats  # (categories,)
     remembered: Counts  # (cells, categories) incidents of all finished days that are kept
 
 
@@ -112,6 +121,7 @@ class _Hours:
     last_167: Counts
     since: Counts  # hour bins since the last incident, 1..SINCE_CAP_HOURS
     same_hours: Counts
+    of_region: Counts  # (hours, categories) of the whole region, the newest SINCE_CAP_HOURS - 1, oldest first
 
 
 class FeatureEngine:
@@ -147,14 +157,26 @@ class FeatureEngine:
         this_hour = hours.newest_bins(1).reshape(shape)
         w3d, w7d = past_hours.last_71 + this_hour, past_hours.last_167 + this_hour
         w30d = days.sum_of_newest(30).reshape(shape)
+        windows: dict[str, Counts | Floats]
+        windows = {"15min": w15m, "1h": w1h, "6h": w6h, "24h": w24h, "3d": w3d, "7d": w7d, "30d": w30d}
+        same_hours: Counts | Floats
+        hours_since, same_hours = np.where(this_hour > 0, 0, past_hours.since), past_hours.same_hours
+        of_region = np.vstack([past_hours.of_region, this_hour.sum(axis=0, dtype=np.int32)])
+        usual_of_region = self._usual_of_region(past_days.region_per_hour, at_s)
+        found = holes(of_region, usual_of_region, self.constants.spreads_of_totals)
+        if found:
+            share = missing_share(found, of_region, usual_of_region)
+            rate = np.exp(past_days.log_rate_per_hour)
+            windows = {name: of + self._missing(share, rate, at_s, _WINDOWS_S[name]) for name, of in windows.items()}
+            of_same = self._missing(share * _SAME_HOURS[:, None], rate, at_s, SINCE_CAP_HOURS * HOUR_S)
+            same_hours = same_hours + of_same
+            silent_hours = np.vstack([np.zeros(shape[1:]), np.cumsum(share[::-1] > 0.5, axis=0)])  # by hours ago
+            hours_since = hours_since - np.take_along_axis(silent_hours, hours_since, axis=0).astype(np.int32)
         recent = RecentCounts(
-            windows={"15min": w15m, "1h": w1h, "6h": w6h, "24h": w24h, "7d": w7d},
-            around=partial(ring_sum, grid=spec.grid),
-            hours_since=np.where(this_hour > 0, 0, past_hours.since),
-            same_hours=past_hours.same_hours,
+            windows=windows, around=partial(ring_sum, grid=spec.grid), hours_since=hours_since, same_hours=same_hours
         )
-        windows = {"1h": w1h, "6h": w6h, "24h": w24h, "3d": w3d, "7d": w7d, "30d": w30d}
-        levels = self._levels(panes, windows, past_days.region_per_hour)
+        of_levels = {name: of for name, of in windows.items() if name != "15min"}
+        levels = self._levels(panes, of_levels, past_days.region_per_hour)
         hour = float(hour_of_week(np.array([at_s]), spec.timezone)[0])
 
         values = np.empty((*shape, len(spec.features)), np.float32)
@@ -177,8 +199,56 @@ class FeatureEngine:
             observed_1h=w1h,
             support=support,
             recent=recent_counts(state),
+            silent=self._silent(found, panes, past_days.region_per_hour, at_s),
             covariates_missing=missing,
         )
+
+    def _usual_of_region(self, per_hour: Floats, at_s: int) -> Floats:
+        """(hours, categories) usual in each of the newest SINCE_CAP_HOURS, the last of which is not over."""
+        hours = self._weekly_hours(at_s)
+        usual = per_hour * self.constants.profile[:, hours].T
+        usual[-1] *= at_s % HOUR_S / HOUR_S
+        return np.asarray(usual)
+
+    def _weekly_hours(self, at_s: int) -> npt.NDArray[np.intp]:
+        """(hours,) which hour of the local week each of the newest SINCE_CAP_HOURS is, by its middle."""
+        starts_s = (at_s // HOUR_S + np.arange(1 - SINCE_CAP_HOURS, 1)) * HOUR_S
+        return hour_of_week(starts_s + HOUR_S // 2, self.spec.timezone).astype(np.intp)
+
+    def _missing(self, share: Floats, rate: Columns, at_s: int, window_s: int) -> Floats:
+        """(cells, categories) incidents that silent feeds owe to a window that ends now.
+
+        share: (hours, categories) of `missing_share`. rate: (cells, categories) usual in an average hour.
+        """
+        begins_s = (at_s // HOUR_S + np.arange(1 - SINCE_CAP_HOURS, 1)) * HOUR_S
+        inside = np.minimum(begins_s + HOUR_S, at_s) - np.maximum(begins_s, at_s - window_s)
+        owed, hours = share * np.maximum(inside, 0)[:, None] / HOUR_S, self._weekly_hours(at_s)
+        weekly = np.stack([np.bincount(hours, weights=of, minlength=HOURS) for of in owed.T])
+        blocks = (self.constants.profile * weekly) @ HOURS_OF_BLOCK.T
+        return np.asarray(rate * np.einsum("ckb,kb->ck", self.constants.day_lift, blocks))
+
+    def _silent(self, found: list[Hole], panes: LevelBins, per_hour: Floats, at_s: int) -> tuple[Silence, ...]:
+        """The feeds that are silent now: that of all categories alone, where it is; else those of some."""
+        now, of_all = [hole for hole in found if hole.stop == SINCE_CAP_HOURS], len(self.spec.categories)
+        silent = []
+        for hole in [hole for hole in now if hole.category == of_all] or now:
+            since_s = (at_s // HOUR_S + 1 - SINCE_CAP_HOURS + hole.first) * HOUR_S
+            before = panes.newest - since_s // self.spec.slide_s + 1  # panes since the hole's first hour
+            if before + HOUR_S // self.spec.slide_s < panes.level.keep:  # its last incident is known by the minute
+                hour = panes.newest_bins(HOUR_S // self.spec.slide_s, skip=before).reshape(-1, *self._shape)
+                some = np.flatnonzero(with_sum(hour.sum(axis=1))[:, hole.category])
+                since_s -= (HOUR_S // self.spec.slide_s - 1 - int(some[-1])) * self.spec.slide_s if len(some) else 0
+            usual = per_hour * profile_hours(self.constants, since_s, at_s, self.spec.timezone)
+            silent.append(
+                Silence(
+                    category=ALL_CATEGORIES if hole.category == of_all else self.spec.categories[hole.category],
+                    since_s=since_s,
+                    observed=hole.observed,
+                    usual=float(f"{with_sum(usual)[hole.category]:.4g}"),
+                    days=hole.days,
+                )
+            )
+        return tuple(silent)
 
     def _put_holidays(self, values: Columns, at_s: int) -> None:
         """Write the columns of the local day, the same in every cell."""
@@ -222,6 +292,7 @@ class FeatureEngine:
             last_167=(last_71 + week[:-71].sum(axis=0, dtype=np.int32)).reshape(self._shape),
             since=(SINCE_CAP_HOURS - nearness).astype(np.int32).reshape(self._shape),
             same_hours=same.reshape(self._shape),
+            of_region=week.reshape(len(week), *self._shape).sum(axis=1, dtype=np.int32),
         )
 
     def _days(self, level: LevelBins, first_day: int) -> _Days:
@@ -249,15 +320,13 @@ class FeatureEngine:
             remembered=memory.counts[-1].astype(np.int32),
         )
 
-    def _older_counts(self, older: OlderDays, oldest_kept: int) -> npt.NDArray[np.float64] | Counts:
+    def _older_counts(self, older: OlderDays, oldest_kept: int) -> Floats | Counts:
         """(cells, categories) incidents of the older days that end before the kept ones begin, none counted twice."""
         if self._counts_before:
             return self._counts_before(min(oldest_kept, int(older.end_day)))
         return older.counts if oldest_kept >= older.end_day else np.zeros_like(older.counts)
 
-    def _levels(
-        self, panes: LevelBins, windows: dict[str, Counts], region_per_hour: npt.NDArray[np.float64]
-    ) -> RegionLevels:
+    def _levels(self, panes: LevelBins, windows: dict[str, Counts | Floats], region_per_hour: Floats) -> RegionLevels:
         """The region's windows against what is usual, by category and over all.
 
         The unfinished pane is left out: otherwise every incident would change every cell of the region.

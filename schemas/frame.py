@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.grid import Grid
+from schemas.instants import instant_text
 from schemas.spec import ALL_CATEGORIES, COVARIATE, Spec
 
 SUPPORT = ("no_history", "sparse", "ok")  # the code in `RiskFrame.support` is the position here
@@ -42,6 +43,7 @@ class Unusual(msgspec.Struct, frozen=True, kw_only=True):
     observed: int  # incidents in them
     usual: float
     days: float  # once in so many days chance alone shows as much somewhere in the region
+    of_categories: dict[str, int] = {}  # incidents of each in it, where it is of ALL_CATEGORIES
 
     def cells(self, grid: Grid) -> npt.NDArray[np.int32]:
         """(cells,) in grid order."""
@@ -57,7 +59,23 @@ class Unusual(msgspec.Struct, frozen=True, kw_only=True):
         cells = self.cells(grid).tolist()
         place = f"at {grid.cell_id(cells[0])}" + (f" to {grid.cell_id(cells[-1])}" if len(cells) > 1 else "")
         place = "in the whole region" if len(cells) == grid.cells else place
-        return f"{self.category} {place}: {self.observed} in place of {self.usual:.2g} in {self.hours} h"
+        mix = ", ".join(f"{category} {came}" for category, came in self.of_categories.items())
+        mix = f" ({mix})" if mix else ""
+        return f"{self.category} {place}: {self.observed} in place of {self.usual:.2g} in {self.hours} h{mix}"
+
+
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """A feed that brings nothing, or next to nothing: what is shown since then is the usual, not what happens."""
+
+    category: str  # or ALL_CATEGORIES
+    since_s: int  # about its last incident before
+    observed: int  # incidents since then
+    usual: float
+    days: float  # once in so many days chance alone shows as much
+
+    def in_words(self) -> str:
+        """As `fire since 2026-01-01T12:05:00Z: 0 in place of 23`."""
+        return f"{self.category} since {instant_text(self.since_s)}: {self.observed} in place of {self.usual:.3g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +94,8 @@ class RiskFrame:
     support: npt.NDArray[np.uint8]  # (cells, categories) position in SUPPORT
     attribution: npt.NDArray[np.float32]  # (ranks, categories, horizons, attribution_groups) of the `riskiest` cells
     is_sum: bool = False  # over the spec's categories: the one category is ALL_CATEGORIES
-    unusual: tuple[Unusual, ...] = ()  # where more happens than usual; by category, the least likely first
+    unusual: tuple[Unusual, ...] = ()  # where more happens than usual, the least likely first
+    silent: tuple[Silence, ...] = ()  # feeds that are silent: that of all categories alone, or those of some
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -92,14 +111,20 @@ class RiskFrame:
         """Whether no network scored the frame."""
         return is_baseline(self.model)
 
+    def silent_of(self, category: str) -> list[Silence]:
+        """The silent feeds that a category has a part in; all of them for ALL_CATEGORIES."""
+        return [
+            feed for feed in self.silent if category == ALL_CATEGORIES or feed.category in (ALL_CATEGORIES, category)
+        ]
+
     def digest(self) -> str:
         """16 hex digits of all that is stored of the frame: equal digests mean equal frames, to the last bit."""
         seal = hashlib.blake2b(f"{self.as_of_s} {self.model}".encode(), digest_size=8)
         scores = (self.expected, self.risk, self.low, self.high, self.usual)
         for array in (*scores, self.observed_1h, self.support, self.attribution):
             seal.update(array.tobytes())
-        if self.unusual:
-            seal.update(msgspec.msgpack.encode(self.unusual))
+        for places in filter(None, (self.unusual, self.silent)):
+            seal.update(msgspec.msgpack.encode(places))
         return seal.hexdigest()
 
 

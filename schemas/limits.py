@@ -34,6 +34,8 @@ OLDEST_SCORES_S = 180  # three ticks of a minute; older scores are stale
 SILENT_FEED_S = 3 * 3600  # since the newest incident; in a small region a quiet night is possible
 DRIFT_BAND = (1 / 1.1, 1.1)  # of seen over expected: a whole confidence sequence outside is more than chance
 UNUSUAL_DAYS = 14.0  # what chance alone shows more often than once in so many days, somewhere in a region, is as usual
+SILENT_DAYS = 30.0  # the same of a feed that brings too little: it is silent where chance shows that more seldom
+MOST_DAYS = 36_500.0  # a hundred years: no figure of what chance shows means more
 EXPIRES_DAYS = 400  # after a version was made: of what its card was measured on the stream remembers nothing any more
 CALIBRATION_BAND = (0.8, 1.25)  # of seen over expected, in sums of few days: beyond it somebody should ask why
 

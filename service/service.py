@@ -16,11 +16,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from schemas.areas import Area, cells_inside
+from schemas.frame import Silence
 from schemas.grid import Cells, Grid
 from schemas.instants import instant_text
 from schemas.languages import ENGLISH
 from schemas.left_behind.frame_file import StoredFrames
-from schemas.spec import SLUG
+from schemas.spec import ALL_CATEGORIES, SLUG
 from service.decisions import Decisions
 from service.frames import Frames, expired, is_stale
 from service.sign_in import COOKIE, put_off
@@ -156,6 +157,7 @@ class Now:
             "change": {"since": instant_text(self.frames.change_since_s), "says": self.frames.change}
             if self.frames.change and not self.withheld
             else None,
+            "silent": [] if self.withheld else [_silent(feed) for feed in frame.silent],
         }
 
     def headers(self) -> dict[str, str]:
@@ -253,10 +255,26 @@ async def region_of(
 TheRegion = Annotated[Now, Depends(region_of)]
 
 
-def must_be_current(now: Now, require: str | None) -> None:
-    if require == "current" and now.is_stale:
+def must_be_current(now: Now, require: str | None, category: str = ALL_CATEGORIES) -> None:
+    """Raises 503 where the scores are stale, or a feed of the category is silent: nobody knows what happens then."""
+    if require != "current":
+        return
+    if now.is_stale:
         as_of = now.facts()["as_of"]
         raise HTTPException(503, f"the newest scores are for {as_of}, and so not current; look after the scorer")
+    if silent := now.frames.by_category.silent_of(category):
+        feeds = "; ".join(feed.in_words() for feed in silent)
+        raise HTTPException(503, f"the feed is silent, and so nothing is current: {feeds}; ask the centre for the feed")
+
+
+def _silent(feed: Silence) -> dict[str, Any]:
+    return {
+        "category": feed.category,
+        "since": instant_text(feed.since_s),
+        "observed": feed.observed,
+        "usual": feed.usual,
+        "once_in_days": feed.days,
+    }
 
 
 def json_bytes(answer: object) -> bytes:

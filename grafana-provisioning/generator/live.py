@@ -112,7 +112,8 @@ def _unusual() -> Panel:
     return stat(
         "More than usual",
         f"The place whose last 1, 2 or 4 hours had more incidents than chance shows once in {UNUSUAL_DAYS:g} days "
-        "anywhere in the region: from its south-western to its north-eastern cell. AS USUAL: there is none.",
+        "anywhere in the region: from its south-western to its north-eastern cell. `all`: of all categories together. "
+        "FEED SILENT: so few incidents came that nobody knows what happens. AS USUAL: neither.",
         (24, 3),
         f'SELECT last("says") AS "says" {OF_UNUSUAL}',
         "string",

@@ -12,8 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from models.baseline import BaselineConstants, region_rate
 from models.dispersion import LEAST_GAIN, LEAST_NATS, LINEAR, QUADRATIC, Dispersion, Floats
 from models.likelihood import negative_binomial_nll
+from models.local_time import hour_of_week
+from models.training.replay import IncidentHistory
+from models.unusual.silence import with_sum
+from schemas.spec import HOUR_S
 
 DISPERSIONS = np.geomspace(0.1, 300, 49)
 FACTORS = np.exp([-1.0, -0.5, 0.0, 0.5, 1.0])
@@ -121,3 +126,25 @@ def _likeliest(losses: Floats, spread: Floats) -> npt.NDArray[np.intp]:
     """(cells, categories, horizons) places in FACTORS."""
     prior = np.log(FACTORS)[:, None, None] ** 2 / (2 * np.maximum(spread, _NONE) ** 2)
     return np.asarray((losses + prior[:, None]).argmin(axis=0))
+
+
+def spreads_of_totals(past: IncidentHistory, constants: BaselineConstants, start_s: int, stop_s: int) -> Floats:
+    """(categories + 1,) the variance of the region's hourly counts beyond Poisson's, over the square of their mean.
+
+    The last is that of all categories together. By the hours of [start_s, stop_s), around the baseline's level and
+    profile.
+    """
+    hours = np.arange(past.first_s // HOUR_S + 1, stop_s // HOUR_S)
+    came = np.zeros((len(hours), len(past.spec.categories)))
+    at = past.incidents.occurred_s // HOUR_S - hours[0]
+    inside = (at >= 0) & (at < len(hours))
+    np.add.at(came, (at[inside], past.incidents.category[inside]), 1)
+    of_week = hour_of_week(hours * HOUR_S + HOUR_S // 2, past.spec.timezone).astype(np.intp)
+    mean, fade = constants.profile[:, of_week].T / 24, 0.5 ** (1 / float(constants.level_half_life_days))
+    before, days = np.zeros((1, came.shape[1])), 0.0
+    for day in np.split(np.arange(len(hours)), np.flatnonzero(np.diff(hours // 24)) + 1):
+        mean[day] *= region_rate(before, days, constants)
+        before, days = fade * before + came[day].sum(axis=0), fade * days + 1
+    judged = (hours * HOUR_S >= start_s) & ~np.isin(hours, past.cut_hours)
+    counts, usual = with_sum(came[judged]), with_sum(mean[judged])
+    return np.asarray(np.maximum(((counts - usual) ** 2 - usual).sum(axis=0) / (usual**2).sum(axis=0), 0.0))

@@ -24,6 +24,7 @@ from models.training.fit_dispersion import (
     factor_losses,
     likeliest_dispersion,
     likeliest_factors,
+    spreads_of_totals,
 )
 from models.training.fit_network import (
     Examples,
@@ -98,6 +99,7 @@ class _Judged:
 
     dispersion: Dispersion
     network_dispersion: Dispersion | None
+    spread_of_totals: Floats
     spread: Floats  # as `choose_spread` gives it
     kept: KeptState
     tallies: list[Tally]
@@ -119,6 +121,7 @@ def _first_fit(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _
     fitted = work.fitted(learned, chosen_by, constants)
     of_network = dispersion_of_network(log_expected(fitted.network, examples), examples.counts, constants.dispersion)
     constants = replace(constants, network_dispersion=of_network)
+    of_totals = spreads_of_totals(past, constants, blocks.burn_in_s, blocks.test_s)
     before, after = (work.factor_losses(drawn, constants, fitted.network) for drawn in (learned, chosen_by))
     spread = choose_spread(before, after)
     if spread.any():
@@ -132,6 +135,7 @@ def _first_fit(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _
     return _Judged(
         dispersion=constants.dispersion,
         network_dispersion=of_network,
+        spread_of_totals=of_totals,
         spread=spread,
         kept=fitted.kept,
         tallies=tallies,
@@ -147,7 +151,12 @@ def _second_fit(
     constants: from all of the time.
     """
     past = work.past
-    constants = replace(constants, dispersion=judged.dispersion, network_dispersion=judged.network_dispersion)
+    constants = replace(
+        constants,
+        dispersion=judged.dispersion,
+        network_dispersion=judged.network_dispersion,
+        spread_of_totals=judged.spread_of_totals,
+    )
     replay, engine = Replay(past), FeatureEngine(past.spec, constants, past.counts_before)
     cells = cells_to_learn(past, past.cutoff_s, work.random)
     everything = work.examples(work.moments(blocks.burn_in_s, blocks.end_s), replay, engine, cells)

@@ -1,8 +1,8 @@
 """Where more happens than usual: a scan over squares of cells and the last hours.
 
 Each square of cells, at each place of the grid and for each of the last WINDOWS_S, is a zone. Its incidents are
-compared with what is usual there, by the chance that so many or more come of themselves. The least likely zone counts
-first, then the next that shares no cell with it, and so on.
+compared with what is usual there, by the chance that so many or more come of themselves: of each category, and of all
+together. The least likely zone counts first, then the next that shares no cell with it, and so on.
 
 Sources: Kulldorff, Prospective time periodic geographical disease surveillance using a scan statistic, Journal of the
 Royal Statistical Society A 164, 2001, for zones and windows that end now; Tango, Takahashi and Kohriyama, A space-time
@@ -12,6 +12,7 @@ scan statistic for detecting emerging outbreaks, Biometrics 67, 2011, for counts
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc
@@ -20,8 +21,8 @@ from models.dispersion import Floats
 from models.unusual.windows import WINDOWS_S, Recent
 from schemas.frame import Unusual
 from schemas.grid import Grid
-from schemas.limits import UNUSUAL_DAYS
-from schemas.spec import HOUR_S
+from schemas.limits import MOST_DAYS, UNUSUAL_DAYS
+from schemas.spec import ALL_CATEGORIES, HOUR_S
 
 SIDES = (1, 2, 3, 4, 6, 8, 12, 16)  # of squares, cells; and the whole grid
 LEAST_COUNT = 5  # incidents of a zone: fewer in a quiet place may be calls about the same
@@ -31,7 +32,7 @@ _LEAST_NATS = 6.0  # zones that are more likely than exp(-6) cannot be among tho
 # and Stirling's rest, 42 for a million incidents where 1e-12 are usual.
 _SLACK_NATS = 45.0
 _LOOKS_A_DAY, _LARGE = 35.0, 300  # new looks at each cell and category, and as many as at _LARGE more at large zones
-_MOST_LOG_DAYS = np.log(36_500.0)  # a hundred years: no figure beyond means anything
+_LOOKS_AT_WHOLE = 2 * _LOOKS_A_DAY  # of each category; twice as many as are new, as it is promised beside the others
 _ALMOST_POISSON = 1e-6  # spread over the mean
 
 
@@ -44,12 +45,13 @@ class _Zones:
     count: Floats
     usual: Floats
     spread: Floats
-    bound: Floats  # of `_bound`; infinite where there are too few, and where a cell is taken
+    bound: Floats  # of `_bound`, with the looks; infinite where there are too few, and where a cell is taken
+    log_looks: float  # a day: the chance of a zone, times these, is how often chance alone shows one like it
 
-    def log_chances(self, most: float) -> tuple[npt.NDArray[np.intp], Floats]:
-        """(n,) positions of the zones whose bound is `most` or less, and the log of the chance of each."""
+    def log_rates(self, most: float) -> tuple[npt.NDArray[np.intp], Floats]:
+        """(n,) positions of the zones whose bound is `most` or less, and the log of how often a day each is shown."""
         at = np.flatnonzero(self.bound <= most)
-        return at, log_chance_of(*(part.ravel()[at] for part in (self.count, self.usual, self.spread)))
+        return at, self.log_looks + log_chance_of(*(part.ravel()[at] for part in (self.count, self.usual, self.spread)))
 
     def take(self, place: Unusual) -> None:
         """No other zone may share a cell with the place."""
@@ -58,10 +60,18 @@ class _Zones:
 
 
 def _zones_of(recent: Recent, category: int, grid: Grid) -> list[_Zones]:
+    """category: its number; the number of categories for all of them together."""
     summed = np.zeros((3, len(recent.counts), grid.rows + 1, grid.cols + 1))
+    categories = recent.counts.shape[2]
+    of = slice(None) if category == categories else slice(category, category + 1)
     for sums, values in zip(summed, (recent.counts, recent.usual, recent.spread), strict=True):
-        sums[:, 1:, 1:] = values[:, :, category].reshape(-1, grid.rows, grid.cols).cumsum(axis=1).cumsum(axis=2)
-    return [_of_shape(summed, rows, cols) for rows, cols in _shapes(grid)]
+        of_cells = values[:, :, of].sum(axis=2).reshape(-1, grid.rows, grid.cols)
+        sums[:, 1:, 1:] = of_cells.cumsum(axis=1).cumsum(axis=2)
+    scanned = categories + (categories > 1)
+    looks = {shape: _LOOKS_A_DAY * (grid.cells * scanned + _LARGE) for shape in _shapes(grid)}
+    looks[grid.rows, grid.cols] = _LOOKS_AT_WHOLE * scanned
+    spread = float(recent.spreads_of_totals[category])
+    return [_of_shape(summed, *shape, spread, float(np.log(a_day))) for shape, a_day in looks.items()]
 
 
 def _shapes(grid: Grid) -> list[tuple[int, int]]:
@@ -69,15 +79,16 @@ def _shapes(grid: Grid) -> list[tuple[int, int]]:
     return [*dict.fromkeys([*squares, (grid.rows, grid.cols)])]
 
 
-def _of_shape(summed: Floats, rows: int, cols: int) -> _Zones:
+def _of_shape(summed: Floats, rows: int, cols: int, spread_of_totals: float, log_looks: float) -> _Zones:
     """summed: (3, windows, rows + 1, cols + 1), of all cells south-west of each corner."""
     corners = summed[..., rows:, :] - summed[..., :-rows, :]
     count, usual, spread = corners[..., cols:] - corners[..., :-cols]
+    spread = spread + spread_of_totals * usual**2  # what all cells have in common
     excess, bound = np.maximum(count - usual, 0), np.full(count.shape, np.inf)
     # The deviance of a Poisson count is at most excess**2 / (2 usual), that of a wider one less.
     may_count = (count > LEAST_COUNT - 0.5) & (excess * excess > 2 * _LEAST_NATS * usual)
-    bound[may_count] = _bound(count[may_count], *_mean_and_size(usual[may_count], spread[may_count]))
-    return _Zones(rows=rows, cols=cols, count=count, usual=usual, spread=spread, bound=bound)
+    bound[may_count] = log_looks + _bound(count[may_count], *_mean_and_size(usual[may_count], spread[may_count]))
+    return _Zones(rows=rows, cols=cols, count=count, usual=usual, spread=spread, bound=bound, log_looks=log_looks)
 
 
 def _mean_and_size(mean: Floats, spread: Floats) -> tuple[Floats, Floats]:
@@ -102,16 +113,40 @@ def log_chance_of(count: Floats, mean: Floats, spread: Floats) -> Floats:
 
 
 def unusual_places(recent: Recent, grid: Grid, categories: tuple[str, ...]) -> tuple[Unusual, ...]:
-    """The least likely zones, the first first: of each category MOST at most, and no two with a cell in common.
+    """The least likely zones, the first first: of each category, and of all together, MOST at most.
 
-    Chance alone shows any of them in the region once in UNUSUAL_DAYS or more seldom.
+    No two of a category have a cell in common. What is found of all categories and of one of them is told once, by that
+    which is less likely. Chance alone shows any of them in the region once in UNUSUAL_DAYS or more seldom.
     """
-    places = [place for number, name in enumerate(categories) for place in _of_category(recent, number, name, grid)]
-    return tuple(place for _, place in sorted(places, key=lambda with_chance: with_chance[0]))
+    names = (*categories, ALL_CATEGORIES) if len(categories) > 1 else categories
+    found = [
+        place for number, name in enumerate(names) for place in _of_category(recent, number, name, grid, categories)
+    ]
+    places: list[Unusual] = []
+    for _, place in sorted(found, key=lambda with_rate: with_rate[0]):
+        if not any(_is_same(place, other) for other in places):
+            places.append(place)
+    return tuple(places)
 
 
-def _of_category(recent: Recent, number: int, name: str, grid: Grid) -> Iterator[tuple[float, Unusual]]:
-    """The least likely zone with the log of its chance, then the next that has no cell in common, and so on.
+def _is_same(place: Unusual, other: Unusual) -> bool:
+    """Whether the two tell the same incidents: those of all categories, and those of one of them.
+
+    They share most cells of the larger, or a cell, and the category has most of the incidents.
+    """
+    if (place.category == ALL_CATEGORIES) == (other.category == ALL_CATEGORIES):
+        return False
+    of_all, of_one = (place, other) if place.category == ALL_CATEGORIES else (other, place)
+    rows = min(place.row + place.rows, other.row + other.rows) - max(place.row, other.row)
+    cols = min(place.col + place.cols, other.col + other.cols) - max(place.col, other.col)
+    shared, larger = max(rows, 0) * max(cols, 0), max(place.rows * place.cols, other.rows * other.cols)
+    return shared > 0 and (2 * shared >= larger or 2 * of_one.observed >= of_all.observed)
+
+
+def _of_category(
+    recent: Recent, number: int, name: str, grid: Grid, categories: tuple[str, ...]
+) -> Iterator[tuple[float, Unusual]]:
+    """The least likely zone with the log of how often chance shows one, then the next without a cell in common, ...
 
     Of two that are as likely the one with fewer rows.
     """
@@ -120,10 +155,10 @@ def _of_category(recent: Recent, number: int, name: str, grid: Grid) -> Iterator
         most = min(of.bound.min() for of in zones) + _SLACK_NATS
         if not np.isfinite(most):
             return
-        looked_at = [(of, *of.log_chances(most)) for of in zones]
-        firsts = [(float(chances.min()), of.rows, of, at[chances.argmin()]) for of, at, chances in looked_at if len(at)]
-        log_chance, _, of, at = min(firsts, key=lambda first: first[:2])
-        days = float(once_in_days(np.array(log_chance), recent))
+        looked_at = [(of, *of.log_rates(most)) for of in zones]
+        firsts = [(float(rates.min()), of.rows, of, at[rates.argmin()]) for of, at, rates in looked_at if len(at)]
+        log_rate, _, of, at = min(firsts, key=lambda first: first[:2])
+        days = float(np.exp(min(-log_rate, np.log(MOST_DAYS))))
         if days < UNUSUAL_DAYS:
             return
         window, row, col = map(int, np.unravel_index(at, of.count.shape))
@@ -132,16 +167,10 @@ def _of_category(recent: Recent, number: int, name: str, grid: Grid) -> Iterator
             category=name, row=row, col=col, rows=of.rows, cols=of.cols, hours=WINDOWS_S[window] // HOUR_S,
             observed=round(count), usual=float(f"{usual:.4g}"), days=float(f"{days:.2g}"),
         )  # fmt: skip
-        yield log_chance, place
+        if name == ALL_CATEGORIES:
+            by_category = recent.counts[window, place.cells(grid)].sum(axis=0).tolist()
+            some = {each: came for each, came in zip(categories, by_category, strict=True) if came}
+            place = msgspec.structs.replace(place, of_categories=some)
+        yield log_rate, place
         for each in zones:
             each.take(place)
-
-
-def once_in_days(log_chance: Floats, recent: Recent) -> Floats:
-    """(n,) days in which chance alone shows a zone as unlikely as this once, somewhere in the region.
-
-    Zones share cells and windows share time, so that few of a day's looks are new. How many are was found by simulation
-    of four grids, and half as many are added (docs/explanation/unusual.md).
-    """
-    looks = _LOOKS_A_DAY * (recent.usual[0].size + _LARGE)
-    return np.asarray(np.exp(np.minimum(-log_chance - np.log(looks), _MOST_LOG_DAYS)))

@@ -21,7 +21,8 @@ class Recent:
 
     counts: npt.NDArray[np.integer]
     usual: Floats
-    spread: Floats  # variance beyond the mean
+    spread: Floats  # variance beyond the mean, of each alone
+    spreads_of_totals: Floats  # (categories + 1,) of BaselineConstants: what they have in common
 
 
 def recent_counts(state: CountState) -> npt.NDArray[np.int32]:
@@ -58,4 +59,5 @@ def recent_of(
     before = usual[:, :, None] * (hours[:, :, 1:] / hours[:, :, :1])
     mean = (before if factors is None else before * factors).transpose(2, 0, 1)
     dispersion = constants.dispersion_in_cells(of_network=False)[..., 0]
-    return Recent(counts=counts, usual=mean, spread=mean * dispersion.excess(mean))
+    spread = mean * dispersion.excess(mean)
+    return Recent(counts=counts, usual=mean, spread=spread, spreads_of_totals=constants.spreads_of_totals)

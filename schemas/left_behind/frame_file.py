@@ -17,13 +17,13 @@ import numpy.typing as npt
 
 from schemas.errors import RiskError, SinkError
 from schemas.files import replace_file, write_errors
-from schemas.frame import ATTRIBUTED_RANKS, SUPPORT, RiskFrame, Unusual, attribution_groups
+from schemas.frame import ATTRIBUTED_RANKS, SUPPORT, RiskFrame, Silence, Unusual, attribution_groups
 from schemas.left_behind.follower_states import FollowedChange
 from schemas.limits import MAX_FRAME_BYTES, MAX_TIME_S
 from schemas.spec import ALL_CATEGORIES, Spec
 
 SUFFIX = ".frame"
-_FORMAT = 5
+_FORMAT = 6
 _SEAL = 32  # hex digits before the body
 _LONGEST = 200  # characters of a text
 _SCORES = ("expected", "risk", "low", "high", "usual")
@@ -57,6 +57,7 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     by_category: dict[str, bytes]
     over_all: dict[str, bytes]
     unusual: tuple[Unusual, ...]
+    silent: tuple[Silence, ...]
 
 
 def frame_path(folder: Path, region: str) -> Path:
@@ -83,6 +84,7 @@ def write_frames(
             by_category=_packed(frame),
             over_all=_packed(over_all),
             unusual=frame.unusual,
+            silent=frame.silent,
         )
     )
     path = frame_path(folder, frame.spec.region)
@@ -132,6 +134,11 @@ def _checked(content: _Body, path: Path) -> StoredFrames:
         raise ValueError(f"the time {content.change_since_s} of its change is no time")
     for place in content.unusual:
         _check_place(place, content.spec)
+    for feed in content.silent:
+        numbers = (feed.observed, feed.usual, feed.days)
+        is_of_region = feed.category in (ALL_CATEGORIES, *content.spec.categories)
+        if not (is_of_region and 0 <= feed.since_s <= MAX_TIME_S and np.isfinite(numbers).all() and min(numbers) >= 0):
+            raise ValueError(f"a feed that is silent cannot be of the region: {feed}")
     frame = _unpacked(content, content.by_category, is_sum=False)
     over_all = _unpacked(content, content.over_all, is_sum=True)
     return StoredFrames(
@@ -153,8 +160,8 @@ def _check_place(place: Unusual, spec: Spec) -> None:
             (place.col, place.cols, spec.grid.cols),
         )
     )
-    numbers = (place.hours, place.observed, place.usual, place.days)
-    if not inside or place.category not in (ALL_CATEGORIES, *spec.categories):
+    numbers = (place.hours, place.observed, place.usual, place.days, *place.of_categories.values())
+    if not inside or not {place.category, *place.of_categories} <= {ALL_CATEGORIES, *spec.categories}:
         raise ValueError(f"what is unusual lies outside of the region: {place}")
     if not (np.isfinite(numbers).all() and min(numbers) >= 0):
         raise ValueError(f"what is unusual has a number outside of its range: {place}")
@@ -169,9 +176,15 @@ def _unpacked(content: _Body, packed: dict[str, bytes], *, is_sum: bool) -> Risk
     shapes["attribution"] = (ranks, places[1], len(spec.horizons_s), len(attribution_groups(spec.features)))
     if packed.keys() != shapes.keys():
         raise ValueError(f"it has the arrays {sorted(packed)}")
-    arrays = {name: _array(name, packed[name], shape) for name, shape in shapes.items()}
+    arrays: dict[str, Any] = {name: _array(name, packed[name], shape) for name, shape in shapes.items()}
     return RiskFrame(
-        spec=spec, as_of_s=content.as_of_s, model=content.model, is_sum=is_sum, unusual=content.unusual, **arrays
+        spec=spec,
+        as_of_s=content.as_of_s,
+        model=content.model,
+        is_sum=is_sum,
+        unusual=content.unusual,
+        silent=content.silent,
+        **arrays,
     )
 
 

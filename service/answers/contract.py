@@ -28,6 +28,14 @@ class Change(Closed):
     says: str = Field(examples=["05 to 08 h x 1.9, 12 cells x 2.1"], description="In the region's local hours")
 
 
+class SilentFeed(Closed):
+    category: str = Field(description="`all`: the feed of all categories together")
+    since: Instant = Field(description="About its last incident before")
+    observed: Count = Field(description="Incidents since then: none, or next to none")
+    usual: Amount
+    once_in_days: Amount = Field(description="Chance alone shows so few once in so many days")
+
+
 class Facts(Closed):
     region: str
     as_of: Instant = Field(description="The time that the scores are for, in UTC")
@@ -39,12 +47,17 @@ class Facts(Closed):
     baseline_only: bool
     digest: str = Field(description="Of the frame, as in the job's log of batches")
     change: Change | None = Field(description="A change of the region that the forecast follows for three days or more")
+    silent: list[SilentFeed] = Field(
+        description="Feeds that bring so little that nobody knows what happens; then the scores are what is usual"
+    )
 
 
 class CellView(Closed):
     """How old the answer may be."""
 
-    require: Literal["current"] | None = Field(None, description="`current`: 503 in place of scores that are stale")
+    require: Literal["current"] | None = Field(
+        None, description="`current`: 503 in place of scores that are stale, or while a feed of the category is silent"
+    )
 
 
 class HorizonView(CellView):
@@ -224,6 +237,7 @@ class UnusualPlace(Closed):
     bbox: list[float] = Field(description="west, south, east, north in degrees", min_length=4, max_length=4)
     hours: int = Field(description="The last ones, that end with as_of")
     observed: Count = Field(description="Incidents in them")
+    of_categories: dict[str, Count] = Field(description="Of each category, where the place is of `all`")
     usual: Amount
     more: Amount = Field(description="observed less usual")
     once_in_days: Amount = Field(description="Chance alone shows as much once in so many days, somewhere in the region")

@@ -54,7 +54,7 @@ async def scores(
     request: Request, service: TheService, now: TheRegion, asked: Annotated[contract.ScoresView, Query()]
 ) -> Response:
     """The scores of every cell, or of an area's, for one category and horizon."""
-    must_be_current(now, asked.require)
+    must_be_current(now, asked.require, asked.category)
     as_what = format_of(asked.format, request.headers.get("accept"))
     headers = {**now.headers(), "Vary": "Accept, Authorization, Cookie"}
     chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), area_cells(service, now, asked.area))
@@ -103,7 +103,7 @@ async def cell(
 @router.post("/regions/{region}/area", response_model=contract.AreaScore, responses=problems_of(400, 413))
 async def area(now: TheRegion, shape: contract.Shape, asked: Annotated[contract.View, Query()]) -> Response:
     """What to expect in a polygon: in the cells whose centre lies in it."""
-    must_be_current(now, asked.require)
+    must_be_current(now, asked.require, asked.category)
     cells = _cells_in(now, shape)
     chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), cells)
     ids = now.frames.by_category.spec.grid.cell_ids()
@@ -114,7 +114,7 @@ async def area(now: TheRegion, shape: contract.Shape, asked: Annotated[contract.
 @router.get("/regions/{region}/areas", response_model=contract.AreaScores)
 async def areas(service: TheService, now: TheRegion, asked: Annotated[contract.View, Query()]) -> Response:
     """What to expect in each area of the file that the service was given."""
-    must_be_current(now, asked.require)
+    must_be_current(now, asked.require, asked.category)
     view = chosen_view(now, asked.category, asked.horizon)
     of_region = service.cells_of(now.frames.by_category.spec.grid)
     rows = [{"area": name, **_together(Chosen(*view, cells))} for name, cells in of_region.items()]

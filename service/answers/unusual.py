@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["scores"])
 @router.get("/regions/{region}/unusual", response_model=contract.UnusualAnswer)
 async def unusual(service: TheService, now: TheRegion, asked: Annotated[contract.UnusualView, Query()]) -> Response:
     """Where the last hours had more incidents than usual, the least likely place first; none where all is as usual."""
-    must_be_current(now, asked.require)
+    must_be_current(now, asked.require, asked.category)
     frame = now.frames.by_category
     chosen_view(now, asked.category, None)
     inside, areas = set(area_cells(service, now, asked.area).tolist()), service.cells_of(frame.spec.grid)
@@ -55,6 +55,7 @@ def _written(place: Unusual, grid: Grid) -> dict[str, Any]:
         "hours": place.hours,
         "observed": place.observed,
         "usual": place.usual,
+        "of_categories": place.of_categories,
         "more": round(place.observed - place.usual, 3),
         "once_in_days": place.days,
     }

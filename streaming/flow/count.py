@@ -215,6 +215,7 @@ def _summed_up(
         covariates_missing=after.covariates_missing,
         observed_1h=features.observed_1h.astype("<i4").tobytes() if features else b"",
         support=features.support.astype("u1").tobytes() if features else b"",
+        silent=features.silent if features else (),
         # A batch that is repeated closes the same horizons: its clock and the stored one before it are the same.
         closed=tuple(map(ClosedCounts.of, horizons_closed_between(state, before.as_of_s))) if before.as_of_s else (),
     )

@@ -289,5 +289,6 @@ def frame_of(row: ScoredRow, summary: Summary) -> RiskFrame:
         observed_1h=np.frombuffer(summary.observed_1h, "<i4").reshape(places),
         support=np.frombuffer(summary.support, "u1").reshape(places),
         unusual=msgspec.msgpack.decode(row.scores.unusual or _NONE, type=tuple[Unusual, ...]),
+        silent=summary.silent,
         **arrays,
     )

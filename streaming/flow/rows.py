@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 import msgspec
 import pyarrow as pa
 
-from schemas.frame import RiskFrame
+from schemas.frame import RiskFrame, Silence
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.left_behind.follower_states import OLDEST_S, FollowedChange
 from streaming.flow.ledger import UNASSIGNED
@@ -100,6 +100,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     covariates_missing: int = 0  # outside series that were neutral in the newest scores, in some horizon
     observed_1h: bytes = b""
     support: bytes = b""
+    silent: tuple[Silence, ...] = ()  # feeds that are silent, where there are new scores
     closed: tuple[ClosedCounts, ...] = ()  # horizons that this batch's clock has closed
     kept_day: str = ""  # the day whose first batch this is, and the counts before it: see `streaming.disk.kept_counts`
     kept: bytes = b""

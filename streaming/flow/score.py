@@ -89,6 +89,7 @@ def scored_frame(folder: str, features: Features, as_of_s: int, following: Path 
         observed_1h=features.observed_1h,
         support=features.support,
         unusual=places_of(artifact, features.recent, scores, tick_s, follows),
+        silent=features.silent,
         **{name: getattr(scores, name).astype(np.float32) for name in FIELDS},
     )
 

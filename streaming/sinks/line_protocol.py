@@ -108,16 +108,29 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
 
 
 def unusual_lines(frame: RiskFrame) -> bytes:
-    """`unusual` points, one for each category and all together: its least likely place, or that all is as usual."""
-    lines = []
+    """`unusual` points: of each category its least likely place, and of `all` the least likely of any.
+
+    `says`: the feeds that are silent, then the place; empty where all is as usual. `own_days`: of a place of the very
+    category, so that of `all` of one of all together. `silent`: what is usual since a feed of it fell silent.
+    """
+    lines, grid = [], frame.spec.grid
     for category in (ALL_CATEGORIES, *frame.spec.categories):
         place = next((place for place in frame.unusual if category in (ALL_CATEGORIES, place.category)), None)
+        own = next((place for place in frame.unusual if category == place.category), None)
+        silent = [
+            feed for feed in frame.silent if category == ALL_CATEGORIES or feed.category in (ALL_CATEGORIES, category)
+        ]
         figures: dict[str, float | str] = dict.fromkeys(("days", "hours", "observed", "usual"), 0.0)
         if place:
             figures |= {name: getattr(place, name) for name in figures}
-        grid = frame.spec.grid
-        figures |= {"says": place.in_words(grid) if place else "", "middle": place.middle(grid) if place else ""}
-        figures |= {"model": frame.model}
+        says = [f"FEED SILENT: {feed.in_words()}" for feed in silent] + ([place.in_words(grid)] if place else [])
+        figures |= {
+            "own_days": own.days if own else 0.0,
+            "silent": max((feed.usual for feed in silent), default=0.0),
+            "says": "; ".join(says),
+            "middle": place.middle(grid) if place else "",
+            "model": frame.model,
+        }
         tags = {"category": category, "region": frame.spec.region}
         lines.append(point_line("unusual", tags, figures, frame.tick_s))
     return b"".join(lines)

@@ -130,9 +130,9 @@ def test_in_german_alerts_and_runbook_say_the_same_and_all_else_stays():
     silent = next(rule for rule in of_german["groups"][0]["rules"] if rule["uid"] == "risk-feed-silent")
     assert (silent["title"], silent["annotations"]["summary"]) == (
         "Zulieferung stumm",
-        "{{ .Labels.region }}: seit mehr als 3 h kein Vorfall",
+        "{{ .Labels.region }}: die Zulieferung von {{ .Labels.category }} bringt nichts oder fast nichts",
     )
-    levels = "Öffnet: Zeit seit dem neuesten Vorfall über 3 h. Schließt: unter 1 h."
+    levels = "der Zufall allein zeigt so wenige einmal in 30 Tagen oder seltener. Schließt: es kommen Vorfälle."
     assert silent["annotations"]["description"].endswith(levels)
     assert "$" not in german[RULES].decode().replace("$timeFilter", "")
     assert "außerhalb von 0,8 bis 1,25" in german[RUNBOOK].decode()

@@ -6,14 +6,6 @@ from tests.harness.alert_world import NORTH, RULES, SOUTH, fires, write_ledgers
 from tests.harness.alerting import evaluate
 
 
-def test_a_silent_feed(store, now_s):
-    write_ledgers(store, now_s, 10, northville={"silent_s": 11_000}, southville={"silent_s": 5_000})
-    assert fires("risk-feed-silent", store, now_s) == {NORTH}
-    assert fires("risk-feed-silent", store, now_s, already=frozenset({NORTH, SOUTH})) == {NORTH, SOUTH}
-    write_ledgers(store, now_s, 10, northville={"silent_s": 20}, southville={"silent_s": 20})
-    assert fires("risk-feed-silent", store, now_s, already=frozenset({NORTH, SOUTH})) == frozenset()
-
-
 @pytest.mark.parametrize("gap", [-1, 1])
 def test_a_ledger_with_a_gap(store, now_s, gap):
     write_ledgers(store, now_s, 10)

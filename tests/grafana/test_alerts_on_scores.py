@@ -59,9 +59,9 @@ def test_an_old_score_is_no_alert(store, now_s):
 @pytest.mark.parametrize("uid", ["risk-cell-high", "risk-feed-silent"])
 def test_a_scorer_that_stopped_ends_no_alert(store, now_s, uid):
     """Nobody should read "resolved" because nobody looks any more."""
-    already = frozenset({CELL if uid == "risk-cell-high" else NORTH})
+    already = frozenset({CELL if uid == "risk-cell-high" else (("category", "fire"), ("region", "northville"))})
     tick_s = now_s // 60 * 60
-    store.write(risk_line(tick_s, "r001c001", 0.9) + pipeline("northville", tick_s, 1, silent_s=20_000))
+    store.write(risk_line(tick_s, "r001c001", 0.9) + unusual_line(tick_s, "fire", 0.0, silent=23.4))
     assert fires(uid, store, now_s, already=already) == already
     evaluation = evaluate(RULES[uid], store, now_s + 1200, already=already)
     assert evaluation.no_data
@@ -103,17 +103,32 @@ def test_outside_series_that_are_missing(store, now_s):
     assert evaluate(RULES[uid], store, now_s + 600, already={NORTH}).firing == frozenset()
 
 
-def unusual_line(at_s: int, category: str, days: float) -> bytes:
-    return f'unusual,category={category},region=northville days={days},says="" {at_s // 60 * 60}\n'.encode()
+def unusual_line(at_s: int, category: str, days: float, *, silent: float = 0.0) -> bytes:
+    fields = f'days=14,own_days={days},silent={silent},says=""'
+    return f"unusual,category={category},region=northville {fields} {at_s // 60 * 60}\n".encode()
 
 
 def test_a_place_with_more_than_usual_is_an_alert_of_its_category_until_all_is_as_usual(store, now_s):
     already, fire = frozenset(), (("category", "fire"), ("region", "northville"))
     for minute, (days, is_firing) in enumerate([(0.0, False), (14.0, True), (36_500.0, True), (0.0, False)]):
         at_s = now_s + 60 * minute
-        store.write(unusual_line(at_s, "all", days) + unusual_line(at_s, "fire", days) + unusual_line(at_s, "ems", 0.0))
+        store.write(unusual_line(at_s, "all", 0.0) + unusual_line(at_s, "fire", days) + unusual_line(at_s, "ems", 0.0))
         already = fires("risk-unusual", store, at_s, already=already)
         assert already == ({fire} if is_firing else set()), (minute, days)
+
+
+def test_a_place_of_all_categories_together_is_an_alert_of_its_own(store, now_s):
+    store.write(unusual_line(now_s, "all", 20.0) + unusual_line(now_s, "fire", 0.0))
+    assert fires("risk-unusual", store, now_s) == {(("category", "all"), ("region", "northville"))}
+
+
+def test_a_feed_that_is_silent_is_an_alert_of_its_category_until_incidents_come(store, now_s):
+    already, fire = frozenset(), (("category", "fire"), ("region", "northville"))
+    for minute, (silent, is_firing) in enumerate([(0.0, False), (23.4, True), (31.0, True), (0.0, False)]):
+        at_s = now_s + 60 * minute
+        store.write(unusual_line(at_s, "fire", 0.0, silent=silent) + unusual_line(at_s, "ems", 0.0))
+        already = fires("risk-feed-silent", store, at_s, already=already)
+        assert already == ({fire} if is_firing else set()), (minute, silent)
 
 
 # The drawn scores are high; a third of the messages has no region; one place is unusual.

@@ -31,19 +31,24 @@ def plain_risks(view, mask=None):
 
 
 def plain_unusual(frame):
-    """Of each category its least likely place, or that all is as usual."""
+    """Of each category its least likely place, or that all is as usual; feeds that are silent first."""
     for category in ("all", *frame.spec.categories):
         places = [place for place in frame.unusual if category in ("all", place.category)]
         best = max(places, key=lambda place: place.days, default=None)
         numbers = [getattr(best, name, 0) for name in ("days", "hours", "observed", "usual")]
         days, hours, observed, usual = map(float, numbers)
-        says = best.in_words(frame.spec.grid) if best else ""
+        silent = [feed for feed in frame.silent if "all" in (category, feed.category) or category == feed.category]
+        told = [f"FEED SILENT: {feed.in_words()}" for feed in silent] + (
+            [best.in_words(frame.spec.grid)] if best else []
+        )
+        own = max((place.days for place in frame.unusual if place.category == category), default=0)
         middle = (
             geohash(*np.mean(np.take(frame.spec.grid.centres(), best.cells(frame.spec.grid), 1), 1), 8) if best else ""
         )
         yield (
             f"unusual,category={category},region={frame.spec.region} days={days},hours={hours},observed={observed},"
-            f'usual={usual},says="{says}",middle="{middle}",model="{frame.model}" {frame.tick_s}'
+            f"usual={usual},own_days={float(own)},silent={float(max((feed.usual for feed in silent), default=0))},"
+            f'says="{"; ".join(told)}",middle="{middle}",model="{frame.model}" {frame.tick_s}'
         )
 
 

@@ -4,8 +4,8 @@
 
 from collections.abc import Callable
 
-from generator.alerts.alert import HOUR_S, REGION, Alert, above, below, hours, outside, percent
-from schemas.limits import SILENT_FEED_S
+from generator.alerts.alert import HOUR_S, REGION, Alert, above, below, outside, percent
+from schemas.limits import SILENT_DAYS
 
 LEAST, LEAST_OF_A_SMALL_FEED = 20, 5  # messages, of which a share says something
 LATELY = "time > now() - 30m"
@@ -53,17 +53,17 @@ ON_MESSAGES = (
         title="Feed silent",
         severity="warning",
         panel=("risk-pipeline", "Silence of the feed"),
-        query='SELECT last("silent_s") AS "silent" FROM "pipeline" WHERE $timeFilter GROUP BY "region"',
-        measure="time since the newest incident",
-        opens=above(SILENT_FEED_S, hours),
-        closes=below(HOUR_S, hours),
+        query='SELECT last("silent") AS "usual" FROM "unusual" WHERE $timeFilter GROUP BY "region", "category"',
+        measure="incidents that are usual since the feed fell silent",
+        opens=above(0, said=f"chance alone shows so few once in {SILENT_DAYS:g} days or more seldom"),
+        closes="incidents come",
         waits="5m",
-        summary=f"{REGION}: no incident for more than {hours(SILENT_FEED_S)}",
-        means="Scores are still made, and fall. Either it is very quiet or the feed is broken: ask the centre.",
+        summary=f"{REGION}: the feed of {{{{ .Labels.category }}}} brings nothing, or next to nothing",
+        means="Scores are still made, of what is usual: nobody knows what happens. Ask the centre for the feed.",
         to_do="""
-            The job runs, but no incident arrives (at first: since the end of the artifact's history). Check the
-            interface of the CAD system: is it connected, does it send to the topic, and with the right region? In a
-            small region a quiet night is possible.
+            The job runs, but no incident arrives, or hardly any (at first: since the end of the artifact's history).
+            The map says since when, and how many are usual. Check the interface of the CAD system: is it connected,
+            does it send to the topic, and with the right region? Each silent category has its own alert beside `all`.
         """,
     ),
     Alert(

@@ -44,8 +44,7 @@ ON_SCORES = (
         severity="information",
         panel=("risk-live", "More than usual"),
         query="""
-            SELECT last("days") AS "days" FROM "unusual" WHERE "category" != 'all' AND $timeFilter
-            GROUP BY "region", "category"
+            SELECT last("own_days") AS "days" FROM "unusual" WHERE $timeFilter GROUP BY "region", "category"
         """,
         opens=above(0, said=f"chance alone shows as much once in {UNUSUAL_DAYS:g} days or more seldom"),
         closes="as usual",
@@ -53,10 +52,11 @@ ON_SCORES = (
         without_rows="OK",
         lost_after=3,
         summary=f"{REGION}: more {{{{ .Labels.category }}}} than usual in some place",
-        means="The map names the place. One alert per region and category.",
+        means="The map names the place. One alert per region and category; `all`: of all categories together.",
         page=f"risk-live?var-region={REGION}&var-category={{{{ .Labels.category }}}}",
         to_do="""
-            In the last hours some place had more incidents of the category than its hour of the week explains. Look at
+            In the last hours some place had more incidents of the category, or of `all` together, than its hour of the
+            week explains. Look at
             the map: where, how many in place of how many, and how seldom chance alone shows as much. It is no forecast,
             and it does not say why: a storm, an event, several calls about the same, or a feed that sends twice. Once
             in some weeks it is chance.

@@ -79,6 +79,9 @@ def body_of(path):
     return msgspec.msgpack.decode(path.read_bytes()[32:])
 
 
+SILENT = {"category": "fire", "since_s": 1_700_000_000, "observed": 0, "usual": 9.5, "days": 40.0}
+
+
 def floats(*values):
     return np.array(values, "<f4").tobytes()
 
@@ -90,7 +93,7 @@ def shape_of(name):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 2}, "has format 2, and this version reads 5: let the job"),
+        ({"format": 2}, "has format 2, and this version reads 6: let the job"),
         ({"as_of_s": 0}, "time 0"),
         ({"as_of_s": 10**12}, "no time"),
         ({"clock": "sundial"}, "clock"),
@@ -100,6 +103,9 @@ def shape_of(name):
         ({"change": "m" * 201}, "its change has no words"),
         ({"change_since_s": -1}, "the time -1 of its change"),
         ({"change_since_s": 10**12}, "the time 1000000000000 of its change"),
+        ({"silent": [SILENT | {"category": "flood"}]}, "a feed that is silent cannot be of the region"),
+        ({"silent": [SILENT | {"usual": -1.0}]}, "a feed that is silent cannot be of the region"),
+        ({"silent": [SILENT | {"since_s": 10**12}]}, "a feed that is silent cannot be of the region"),
         ({"more": 1}, "more"),
         ({"by_category": {}}, "arrays"),
         ({"risk": floats(*[1.5] * shape_of("risk"))}, "risk has a number outside"),

@@ -14,13 +14,11 @@ from models.following.factors import RegionFactors
 from models.following.state import FollowerState
 from models.unusual.scan import (
     _SLACK_NATS,
-    LEAST_COUNT,
     MOST,
     SIDES,
     _bound,
     _mean_and_size,
     log_chance_of,
-    once_in_days,
     unusual_places,
 )
 from models.unusual.windows import WINDOWS_S, Recent, recent_counts, recent_of, spans_of
@@ -32,6 +30,8 @@ from tests.harness.toy import toy_constants, toy_spec
 GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=5, cols=4)
 CATEGORIES = ("fire", "ems")
 SEEDS = st.integers(0, 2**32 - 1)
+OF_TOTALS = np.array([0.02, 0.05, 0.03])  # of fire, of ems, of both together
+ALONE = np.zeros(3)
 NOW_S = 1_700_000_123
 SPEC = toy_spec(2, 3, timezone="America/Chicago")
 PROFILE = 1 + 0.5 * np.sin(2 * np.pi * np.arange(168) / 24 + np.array([[0.0], [1.0]]))
@@ -48,41 +48,66 @@ def recent_with(draw, *, burst=0, spread=0.3):
     usual = np.cumsum(draw.gamma(0.5, 0.4, shape), axis=0)
     counts = np.cumsum(draw.poisson(0.3, shape), axis=0)
     counts[:, draw.integers(GRID.cells), draw.integers(len(CATEGORIES))] += burst
-    return Recent(counts=counts, usual=usual, spread=spread * usual)
+    return Recent(counts=counts, usual=usual, spread=spread * usual, spreads_of_totals=OF_TOTALS)
 
 
 def zones_by_hand(recent):
-    """(window, category, row, col, rows, cols) -> log of the chance of so many or more, of every square."""
-    chances = {}
+    """(window, category, row, col, rows, cols) -> log of how often a day chance shows so many or more, of every square.
+
+    The third category is both together. The whole grid has few looks of its own.
+    """
+    rates = {}
     shapes = [(side, side) for side in SIDES if side <= 4] + [(GRID.rows, GRID.cols)]
     boxes = [
-        of.reshape(len(WINDOWS_S), GRID.rows, GRID.cols, -1) for of in (recent.counts, recent.usual, recent.spread)
+        np.append(of, of.sum(axis=2, keepdims=True), axis=2).reshape(len(WINDOWS_S), GRID.rows, GRID.cols, -1)
+        for of in (recent.counts, recent.usual, recent.spread)
     ]
-    for window, category in np.ndindex(len(WINDOWS_S), len(CATEGORIES)):
+    for window, category in np.ndindex(len(WINDOWS_S), 3):
         for rows, cols in shapes:
+            looks = 70 * 3 if rows == GRID.rows else 35 * (GRID.cells * 3 + 300)
             for row, col in np.ndindex(GRID.rows - rows + 1, GRID.cols - cols + 1):
                 place = (window, slice(row, row + rows), slice(col, col + cols), category)
                 count, usual, spread = (float(box[place].sum()) for box in boxes)
-                if count >= LEAST_COUNT and count > usual:
-                    size = usual**2 / spread
+                if count >= 5 and count > usual:
+                    size = usual**2 / (spread + OF_TOTALS[category] * usual**2)
                     chance = nbinom.logsf(count - 1, size, size / (size + usual))
-                    chances[window, category, row, col, rows, cols] = chance
-    return chances
+                    rates[window, category, row, col, rows, cols] = chance + np.log(looks)
+    return rates
 
 
 def places_by_hand(recent):
-    """The least likely zone of each category, then of those that share no cell with it, and so on."""
-    looks = 35 * (recent.usual[0].size + 300)
-    zones, places = zones_by_hand(recent), []
-    for category in range(len(CATEGORIES)):
-        left = {key: chance for key, chance in zones.items() if key[1] == category}
+    """The least likely zone of each category, then of those that share no cell with it, and so on.
+
+    Of a zone of both categories and one of one of them the less likely alone, where they tell the same incidents.
+    """
+    zones, found = zones_by_hand(recent), []
+    for category in range(3):
+        left = {key: rate for key, rate in zones.items() if key[1] == category}
         for _ in range(MOST):
             best = min(left, key=left.get, default=None)
-            if best is None or min(-left[best] - np.log(looks), np.log(36_500)) < np.log(UNUSUAL_DAYS):
+            if best is None or min(-left[best], np.log(36_500)) < np.log(UNUSUAL_DAYS):
                 break
-            places.append((left[best], best))
-            left = {key: chance for key, chance in left.items() if not cells_of(key) & cells_of(best)}
-    return [place for _, place in sorted(places)]
+            found.append((left[best], best))
+            left = {key: rate for key, rate in left.items() if not cells_of(key) & cells_of(best)}
+    told = []
+    for _, place in sorted(found):
+        if not any(are_same(recent, place, other) for other in told):
+            told.append(place)
+    return told
+
+
+def are_same(recent, place, other):
+    if (place[1] == 2) == (other[1] == 2):
+        return False
+    both, one = (place, other) if place[1] == 2 else (other, place)
+    shared = cells_of(both) & cells_of(one)
+    came, of_one = (
+        sum(recent.counts[key[0], row * GRID.cols + col, slice(None) if key[1] == 2 else key[1]].sum()
+            for row, col in cells_of(key))
+        for key in (both, one)
+    )  # fmt: skip
+    larger = max(len(cells_of(both)), len(cells_of(one)))
+    return bool(shared) and (len(shared) >= larger / 2 or of_one >= came / 2)
 
 
 def cells_of(key):
@@ -99,7 +124,7 @@ def test_the_places_are_the_least_likely_of_all_zones_counted_by_hand(seed, burs
     places = unusual_places(recent, GRID, CATEGORIES)
     by_scan = [
         (
-            *(WINDOWS_S.index(place.hours * HOUR_S), CATEGORIES.index(place.category)),
+            *(WINDOWS_S.index(place.hours * HOUR_S), (*CATEGORIES, "all").index(place.category)),
             *(place.row, place.col, place.rows, place.cols),
         )
         for place in places
@@ -131,7 +156,9 @@ def test_a_burst_is_found_where_it_is():
     counts = np.zeros((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), int)
     counts[1:, [6, 7, 10, 11], 1] = 4  # rows 1 and 2, columns 2 and 3; two hours ago and not in the last one
     usual = np.full(counts.shape, 0.2)
-    place, *others = unusual_places(Recent(counts=counts, usual=usual, spread=0.1 * usual), GRID, CATEGORIES)
+    place, *others = unusual_places(
+        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE), GRID, CATEGORIES
+    )
     assert (place.category, place.hours, place.observed, place.usual) == ("ems", 2, 16, 0.8)
     assert place.cells(GRID).tolist() == [6, 7, 10, 11]
     assert not others
@@ -144,7 +171,9 @@ def test_two_places_may_touch_and_the_least_likely_of_all_categories_is_first():
     counts[:, 18, 1] = 60
     usual = np.full(counts.shape, 0.2)
     usual[:, 5, 0] = 60  # so that no square has both, nor more of its own
-    places = unusual_places(Recent(counts=counts, usual=usual, spread=0.1 * usual), GRID, CATEGORIES)
+    places = unusual_places(
+        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE), GRID, CATEGORIES
+    )
     assert [place.cells(GRID).tolist() for place in places] == [[18], [0], [1]]
 
 
@@ -152,19 +181,22 @@ def quiet_but_in(cell, count, usual=0.02):
     """Nothing but in one cell, in all windows."""
     counts = np.zeros((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), int)
     counts[:, cell, 0] = count
-    return Recent(counts=counts, usual=np.full(counts.shape, usual), spread=np.full(counts.shape, usual / 10))
+    of = np.full(counts.shape, usual)
+    return Recent(counts=counts, usual=of, spread=of / 10, spreads_of_totals=ALONE)
 
 
-@pytest.mark.parametrize(("count", "places"), [(LEAST_COUNT - 1, 0), (LEAST_COUNT, 1)])
+@pytest.mark.parametrize(("count", "places"), [(4, 0), (5, 1)])
 def test_few_incidents_are_no_place_however_unlikely(count, places):
     assert len(unusual_places(quiet_but_in(6, count, usual=1e-6), GRID, CATEGORIES)) == places
 
 
 def test_a_place_is_one_up_to_its_own_days(monkeypatch):
     recent = quiet_but_in(6, 6)
-    window = [np.array([part[0, 6, 0]], float) for part in (recent.counts, recent.usual, recent.spread)]
-    days = float(once_in_days(log_chance_of(*window), recent)[0])
-    for limit, places in ((days * (1 - 1e-9), 1), (days * (1 + 1e-9), 0)):
+    [place] = unusual_places(recent, GRID, CATEGORIES)
+    size = 0.02 / 0.1
+    chance = nbinom.sf(5, size, size / (size + 0.02)) * 35 * (GRID.cells * 3 + 300)
+    assert (place.category, place.days) == ("fire", float(f"{1 / chance:.2g}"))
+    for limit, places in ((1 / chance * (1 - 1e-9), 1), (1 / chance * (1 + 1e-9), 0)):
         monkeypatch.setattr("models.unusual.scan.UNUSUAL_DAYS", limit)
         assert len(unusual_places(recent, GRID, CATEGORIES)) == places
 
@@ -202,15 +234,44 @@ def test_far_fewer_than_usual_hide_no_place():
 
 def test_what_is_usual_is_no_place():
     usual = np.full((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), 3.0)
-    assert unusual_places(Recent(counts=usual.astype(int), usual=usual, spread=0.2 * usual), GRID, CATEGORIES) == ()
+    recent = Recent(counts=usual.astype(int), usual=usual, spread=0.2 * usual, spreads_of_totals=ALONE)
+    assert unusual_places(recent, GRID, CATEGORIES) == ()
 
 
-def test_more_cells_make_the_same_chance_less_seldom():
-    recent = recent_with(np.random.default_rng(0))
-    half = replace(recent, usual=recent.usual[:, : GRID.cells // 2])
-    log_chance = np.array([-14.0])
-    assert once_in_days(log_chance, half) > 1.04 * once_in_days(log_chance, recent)
-    assert once_in_days(log_chance, recent) == pytest.approx(np.exp(14.0) / (35 * (300 + GRID.cells * len(CATEGORIES))))
+def test_categories_that_are_few_each_add_up_and_the_place_says_how_many_of_each():
+    recent = quiet_but_in(6, 4)
+    recent.counts[:, 6, 1] = 4
+    [place] = unusual_places(recent, GRID, CATEGORIES)
+    assert (place.category, place.observed, place.of_categories) == ("all", 8, {"fire": 4, "ems": 4})
+    assert place.in_words(GRID) == "all at r001c002: 8 in place of 0.04 in 1 h (fire 4, ems 4)"
+
+
+def test_a_burst_of_one_category_is_told_once_and_by_its_name():
+    recent = quiet_but_in(6, 20)
+    assert [place.category for place in unusual_places(recent, GRID, CATEGORIES)] == ["fire"]
+
+
+def test_a_burst_within_a_surge_of_the_whole_region_is_told_beside_it():
+    recent = replace(quiet_but_in(6, 0, usual=1.0), spreads_of_totals=np.array([5.0, 5.0, 0.0]))
+    recent.counts[:] = 4  # 160 in place of 40 over all, and in neither category alone more than often happens
+    recent.counts[:, 6, 0], recent.usual[:, 6, 0], recent.spread[:, 6, 0] = 12, 0.02, 0.002
+    told = {(place.category, len(place.cells(GRID))) for place in unusual_places(recent, GRID, CATEGORIES)}
+    assert told == {("all", GRID.cells), ("fire", 1)}
+
+
+def test_what_moves_all_categories_together_makes_a_sum_less_unusual():
+    recent = quiet_but_in(6, 0, usual=1.0)
+    recent.counts[:] = 2
+    assert [place.category for place in unusual_places(recent, GRID, CATEGORIES)] == ["all"]
+    assert unusual_places(replace(recent, spreads_of_totals=np.full(3, 0.3)), GRID, CATEGORIES) == ()
+
+
+def test_a_region_of_one_category_has_no_sum_beside_it():
+    recent = quiet_but_in(6, 12)
+    alone = [of[:, :, :1] for of in (recent.counts, recent.usual, recent.spread)]
+    parts = dict(zip(("counts", "usual", "spread"), alone, strict=True))
+    places = unusual_places(Recent(**parts, spreads_of_totals=np.zeros(2)), GRID, ("fire",))
+    assert [place.category for place in places] == ["fire"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 5 * HOUR_S), st.integers(0, 5), st.integers(0, 1)), max_size=40))

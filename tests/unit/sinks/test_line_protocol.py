@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import PipelineError
-from schemas.frame import ATTRIBUTION_GROUPS, Unusual
+from schemas.frame import ATTRIBUTION_GROUPS, Silence, Unusual
 from schemas.grid import geohash
 from streaming.sinks.line_protocol import changed, point_line, risk_lines, string, tag, top_lines, unusual_lines
 from tests.harness.plain_lines import plain_risks, plain_tops, rounded
@@ -212,17 +212,30 @@ def test_an_unusual_place_is_a_point_of_its_category_and_the_least_likely_one_of
     first_named, second_named = SPEC.categories
     rare = Unusual(category=second_named, row=0, col=1, rows=2, cols=3, observed=9, days=40.0, **given)
     common = Unusual(category=first_named, row=1, col=0, rows=1, cols=1, observed=5, days=20.0, **given)
-    quiet = {"days": 0, "hours": 0, "observed": 0, "usual": 0, "says": "", "middle": ""}
+    quiet = {"days": 0, "hours": 0, "observed": 0, "usual": 0, "says": "", "middle": "", "own_days": 0, "silent": 0}
 
     def figures(place):
         lat, lon = (of[place.cells(SPEC.grid)].mean() for of in SPEC.grid.centres())
         shown = {"days": place.days, "observed": place.observed, **given, "says": place.in_words(SPEC.grid)}
-        return shown | {"middle": geohash(float(lat), float(lon), 8)}
+        return shown | {"middle": geohash(float(lat), float(lon), 8), "own_days": place.days, "silent": 0}
 
     for places in ((), (rare,), (rare, common)):
         points = [parsed(line) for line in unusual_lines(frame(unusual=places)).decode().splitlines()]
-        first = {place.category: figures(place) for place in places} | {"all": figures(places[0]) if places else quiet}
+        first = {place.category: figures(place) for place in places}
+        first["all"] = figures(places[0]) | {"own_days": 0} if places else quiet
         assert [dict(tags)["category"] for _, tags, *_ in points] == ["all", *SPEC.categories]
         for measurement, tags, fields, tick_s in points:
             assert (measurement, dict(tags)["region"], tick_s) == ("unusual", SPEC.region, frame().tick_s)
             assert fields == first.get(dict(tags)["category"], quiet) | {"model": "2026-11-01"}
+
+
+def test_a_silent_feed_is_named_where_all_would_be_as_usual():
+    first_named, second_named = SPEC.categories
+    feed = Silence(category=first_named, since_s=1_700_000_000, observed=0, usual=23.4, days=90.0)
+    of_all = Unusual(category="all", row=0, col=0, rows=1, cols=1, hours=1, observed=9, usual=0.5, days=40.0)
+    lines = unusual_lines(frame(unusual=(of_all,), silent=(feed,))).decode().splitlines()
+    by_category = {dict(tags)["category"]: fields for _, tags, fields, _ in map(parsed, lines)}
+    told = "FEED SILENT: fire since 2023-11-14T22:13:20Z: 0 in place of 23.4"
+    place = "all at r000c000: 9 in place of 0.5 in 1 h"
+    shown = {name: (of["says"], of["silent"], of["own_days"]) for name, of in by_category.items()}
+    assert shown == {"all": (f"{told}; {place}", 23.4, 40), first_named: (told, 23.4, 0), second_named: ("", 0, 0)}
