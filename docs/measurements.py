@@ -73,15 +73,17 @@ _TOP = Measurement(
     ),
 )
 _UNUSUAL = Measurement(
-    "Where the last hours had more incidents than usual, per tick: of each category and of `all` the place that is "
-    "least likely by chance.",
+    "Where the last hours had more incidents than usual, per tick: of each category the place that is least likely by "
+    "chance, and of `all` that of any category or of all together; and which feeds are silent.",
     (
         *(_REGION, _CATEGORY, _MODEL),
         Column("days", "days", "chance alone shows as much once in so many, somewhere in the region; 0: as usual"),
         Column("hours", "h", "the last ones that it is about"),
         Column("observed", "incidents", "counted in them there"),
         Column("usual", "incidents", "usual in them there, by the baseline and what forecasts follow"),
-        Column("says", "text", "the place in words; empty: as usual"),
+        Column("own_days", "days", "as days, of a place of the very category: of `all` one of all together"),
+        Column("silent", "incidents", "usual since a feed of the category fell silent; 0: none is"),
+        Column("says", "text", "feeds that are silent, and the place, in words; empty: as usual"),
         Column("middle", "text", "geohash of the place's middle, where Grafana's map draws it"),
     ),
 )

@@ -63,6 +63,7 @@ Of the network's correction of the baseline is served what suited the time that 
 ## Baseline
 Half-life of the memory {half_life:.0f} days.{older} Days of the neighbourhood's rate mixed into a cell's own: {shrink}.
 Variance over mean where one incident is expected: {excess}.
+From hour to hour the whole region lies {together:.0%} around its baseline, beyond chance.
 {dispersion}Where the verdict is not `better`, the baseline is as good. It scores when the network cannot be read.
 
 ## Where it is thin
@@ -108,6 +109,7 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         shrink=_shrink(trained),
         dispersion=_dispersion(trained),
         excess=_excess(trained),
+        together=float(trained.constants.spreads_of_totals[-1]) ** 0.5,
         support=_support(trained),
         thin=_thin(trained),
     )

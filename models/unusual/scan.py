@@ -115,7 +115,7 @@ def log_chance_of(count: Floats, mean: Floats, spread: Floats) -> Floats:
 def unusual_places(recent: Recent, grid: Grid, categories: tuple[str, ...]) -> tuple[Unusual, ...]:
     """The least likely zones, the first first: of each category, and of all together, MOST at most.
 
-    No two of a category have a cell in common. What is found of all categories and of one of them is told once, by that
+    No two of a category have a cell in common. What is found of all categories and of one of them is told once, as that
     which is less likely. Chance alone shows any of them in the region once in UNUSUAL_DAYS or more seldom.
     """
     names = (*categories, ALL_CATEGORIES) if len(categories) > 1 else categories
@@ -124,23 +124,23 @@ def unusual_places(recent: Recent, grid: Grid, categories: tuple[str, ...]) -> t
     ]
     places: list[Unusual] = []
     for _, place in sorted(found, key=lambda with_rate: with_rate[0]):
-        if not any(_is_same(place, other) for other in places):
+        if not any(_tells_the_same(place, other, recent, grid, categories) for other in places):
             places.append(place)
     return tuple(places)
 
 
-def _is_same(place: Unusual, other: Unusual) -> bool:
-    """Whether the two tell the same incidents: those of all categories, and those of one of them.
+def _tells_the_same(place: Unusual, other: Unusual, recent: Recent, grid: Grid, categories: tuple[str, ...]) -> bool:
+    """Whether a place of all categories, or of one of them, has mostly the incidents of the other, less likely place.
 
-    They share most cells of the larger, or a cell, and the category has most of the incidents.
+    One that is closer around few of them tells something new: a burst in a night when the whole city has more.
     """
     if (place.category == ALL_CATEGORIES) == (other.category == ALL_CATEGORIES):
         return False
-    of_all, of_one = (place, other) if place.category == ALL_CATEGORIES else (other, place)
-    rows = min(place.row + place.rows, other.row + other.rows) - max(place.row, other.row)
-    cols = min(place.col + place.cols, other.col + other.cols) - max(place.col, other.col)
-    shared, larger = max(rows, 0) * max(cols, 0), max(place.rows * place.cols, other.rows * other.cols)
-    return shared > 0 and (2 * shared >= larger or 2 * of_one.observed >= of_all.observed)
+    is_closer = 2 * place.rows * place.cols < other.rows * other.cols and 2 * place.observed < other.observed
+    shared = np.intersect1d(place.cells(grid), other.cells(grid))
+    of = slice(None) if place.category == ALL_CATEGORIES else categories.index(place.category)
+    came = recent.counts[WINDOWS_S.index(place.hours * HOUR_S), shared][:, of].sum()
+    return not is_closer and bool(2 * came >= place.observed)
 
 
 def _of_category(

@@ -60,19 +60,33 @@ def holes(counts: Counts, usual: Floats, spread: Floats) -> list[Hole]:
     before_came, before_mean = (np.vstack([0 * of[:1], of.cumsum(axis=0)]) for of in (came, mean))
     observed = before_came[stop, category] - before_came[first, category]
     expected = before_mean[stop, category] - before_mean[first, category]
-    chance = _chance_of_so_few(observed, np.maximum(expected, 1e-9), spread[category])
-    days = np.minimum(1 / (_RUNS_A_DAY * came.shape[1] * np.maximum(chance, _LEAST_CHANCE)), MOST_DAYS)
-    return [
+    days = _days(observed, expected, spread[category], of=came.shape[1])
+    found = [
         Hole(category=int(category[at]), first=int(first[at]), stop=int(stop[at]), observed=int(observed[at]),
              usual=float(expected[at]), days=float(f"{days[at]:.2g}"))
         for at in np.flatnonzero(days >= SILENT_DAYS).tolist()
     ]  # fmt: skip
+    return [hole for hole in found if hole.category < counts.shape[1] or _is_of_all(hole, found, counts, usual, spread)]
 
 
-def _chance_of_so_few(count: Counts, mean: Floats, spread: Floats) -> Floats:
-    """(n,) chance of `count` or fewer."""
+def _days(count: Counts, mean: Floats, spread: Floats, *, of: int) -> Floats:
+    """(n,) once in how many days chance alone shows a run with `count` or fewer. of: categories that are tested."""
     size = 1 / np.maximum(spread, 1e-6)
-    return np.asarray(betainc(size, count + 1.0, size / (size + mean)))
+    chance = betainc(size, count + 1.0, size / (size + np.maximum(mean, 1e-9)))
+    return np.asarray(np.minimum(1 / (_RUNS_A_DAY * of * np.maximum(chance, _LEAST_CHANCE)), MOST_DAYS))
+
+
+def _is_of_all(hole: Hole, found: list[Hole], counts: Counts, usual: Floats, spread: Floats) -> bool:
+    """Whether a hole of all together is one also without the categories whose own are longer at either end."""
+    longer = [
+        other.category
+        for other in found
+        if (other.first < hole.first - 1 and other.stop > hole.first)
+        or (other.stop > hole.stop + 1 and other.first < hole.stop)
+    ]
+    rest = np.setdiff1d(np.arange(counts.shape[1]), longer)
+    came, mean = (of[hole.first : hole.stop, rest].sum() for of in (counts, usual))
+    return not longer or bool(_days(came, mean, spread[-1], of=counts.shape[1] + 1) >= SILENT_DAYS)
 
 
 def missing_share(found: list[Hole], counts: Counts, usual: Floats) -> Floats:

@@ -97,17 +97,17 @@ def places_by_hand(recent):
 
 
 def are_same(recent, place, other):
+    """Whether `place` tells mostly what the less likely one tells, and is not closer around a few of it."""
     if (place[1] == 2) == (other[1] == 2):
         return False
-    both, one = (place, other) if place[1] == 2 else (other, place)
-    shared = cells_of(both) & cells_of(one)
-    came, of_one = (
-        sum(recent.counts[key[0], row * GRID.cols + col, slice(None) if key[1] == 2 else key[1]].sum()
-            for row, col in cells_of(key))
-        for key in (both, one)
-    )  # fmt: skip
-    larger = max(len(cells_of(both)), len(cells_of(one)))
-    return bool(shared) and (len(shared) >= larger / 2 or of_one >= came / 2)
+
+    def came(key, cells):
+        of = slice(None) if key[1] == 2 else key[1]
+        return sum(recent.counts[key[0], row * GRID.cols + col, of].sum() for row, col in cells)
+
+    own, others = cells_of(place), cells_of(other)
+    is_closer = len(own) < len(others) / 2 and came(place, own) < came(other, others) / 2
+    return not is_closer and came(place, own & others) >= came(place, own) / 2
 
 
 def cells_of(key):

@@ -1,0 +1,144 @@
+"""Scenes of a night, planted into drawn counts of a real city, and what the frame says of each: by the scorer's door.
+
+The draws have the mean that the artifact calls usual. Its history ends with a Friday's last minute in Chicago.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.artifact.pointer import champion_of
+from models.feature_lists import usual_columns
+from models.features import FeatureEngine
+from schemas.spec import HOUR_S
+from streaming.flow.score import scored_frame
+
+ARTIFACT = champion_of(Path("streaming/sample/artifacts"), "chicago")
+SPEC = ARTIFACT.spec
+HOURS = 20  # from the history's end: until eight in the evening
+CATEGORIES = len(SPEC.categories)
+THEFT = SPEC.categories.index("theft")
+STREET = [SPEC.grid.index_of(f"r020c{col:03d}") for col in range(4, 28)]
+
+
+@cache
+def quiet_cell():
+    """A cell in which about 0.02 incidents an hour are usual."""
+    return int(np.abs(usual_hours()[-1].sum(axis=1) - 0.019).argmin())
+
+
+@cache
+def usual_hours():
+    """(hours, cells, categories) what is usual in each."""
+    state, engine, usual = ARTIFACT.history(), FeatureEngine(SPEC, ARTIFACT.constants), []
+    for hour in range(HOURS):
+        state.advance(ARTIFACT.manifest.data.cutoff_s + hour * HOUR_S)
+        usual.append(np.exp(engine.compute(state).values[:, :, usual_columns(len(SPEC.horizons_s))][:, :, 0]))
+    return np.stack(usual).astype(float)
+
+
+def scene(seed, *, times=None, plant=None, dead=slice(0, 0), dead_of=slice(None)):
+    """The frame at eight, with its features. times: factor on the usual, as {hour: factor}, the last is -1.
+
+    plant: cells' places of incidents in the last hour. dead: hours in which nothing came of the categories dead_of.
+    """
+    draw, cutoff_s = np.random.default_rng(seed), ARTIFACT.manifest.data.cutoff_s
+    mean = usual_hours().copy()
+    for hour, factor in (times or {}).items():
+        mean[hour] *= factor
+    counts = draw.poisson(mean)
+    counts[dead, :, dead_of] = 0
+    hour, place = np.nonzero(counts.reshape(HOURS, -1))
+    of_each = np.repeat(np.arange(len(hour)), counts.reshape(HOURS, -1)[hour, place])
+    at_s = cutoff_s + hour[of_each] * HOUR_S + draw.integers(0, HOUR_S, len(of_each))
+    places = place[of_each]
+    if plant is not None:
+        at_s = np.append(at_s, cutoff_s + (HOURS - 1) * HOUR_S + draw.integers(0, HOUR_S, len(plant)))
+        places = np.append(places, plant)
+    state = ARTIFACT.history()
+    state.advance(cutoff_s + HOURS * HOUR_S - 1)
+    for level in state.levels.values():
+        level.add(at_s, places.astype(np.intp), 1)
+    features = FeatureEngine(SPEC, ARTIFACT.constants).compute(state)
+    return scored_frame(str(ARTIFACT.folder), features, state.as_of_s)
+
+
+def told(frame):
+    return [place.in_words(SPEC.grid) for place in frame.unusual]
+
+
+def mixed(count):
+    """As many of each category in one cell."""
+    return [quiet_cell() * CATEGORIES + number % CATEGORIES for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [12, 16])
+@pytest.mark.parametrize("seed", range(3))
+def test_mixed_calls_in_one_cell_are_told_once_and_with_their_mix(count, seed):
+    frame = scene(seed, plant=mixed(count))
+    here = [place for place in frame.unusual if quiet_cell() in place.cells(SPEC.grid)]
+    assert [place.category for place in here] == ["all"], told(frame)
+    assert here[0].observed >= count
+    assert all(here[0].of_categories[name] >= count // CATEGORIES for name in SPEC.categories)
+
+
+@pytest.mark.parametrize("times", [{-1: 2.7}, {-2: 2.0, -1: 2.0}])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_city_with_far_more_of_everything_is_told(times, seed):
+    frame = scene(seed, times=times)
+    wide = [place.category for place in frame.unusual if len(place.cells(SPEC.grid)) == SPEC.grid.cells]
+    assert wide == ["all"], told(frame)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_six_hours_without_an_incident_are_a_silent_feed_and_no_calm_city(seed):
+    frame, lively = scene(seed, dead=slice(-6, None)), scene(seed)
+    [feed] = frame.silent
+    assert (feed.category, feed.observed) == ("all", 0)
+    begin_s = ARTIFACT.manifest.data.cutoff_s + (HOURS - 6) * HOUR_S
+    assert begin_s - 1800 <= feed.since_s <= begin_s
+    assert feed.usual == pytest.approx(usual_hours()[-6:].sum(), rel=0.15)
+    assert not frame.unusual
+    assert not lively.silent
+    assert frame.expected.sum() == pytest.approx(lively.expected.sum(), rel=0.05)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_category_that_falls_silent_alone_is_named(seed):
+    frame, lively = scene(seed, dead=slice(-6, None), dead_of=THEFT), scene(seed)
+    assert [feed.category for feed in frame.silent] == ["theft"]
+    theft = [scored.expected[:, THEFT].sum() for scored in (frame, lively)]
+    assert theft[0] == pytest.approx(theft[1], rel=0.08)
+
+
+def test_a_trickle_is_a_silent_feed_and_an_hour_after_its_return_it_is_not():
+    dead = scene(0, dead=slice(-6, None), plant=[quiet_cell() * CATEGORIES])
+    assert [(feed.category, feed.observed) for feed in dead.silent] == [("all", 1)]
+    assert not scene(0, dead=slice(-7, -1)).silent
+
+
+def test_the_forecast_stays_when_the_feed_has_been_back_for_an_hour():
+    back, lively = scene(0, dead=slice(-7, -1)), scene(0)
+    assert back.expected.sum() == pytest.approx(lively.expected.sum(), rel=0.05)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_calls_along_a_street_are_told(seed):
+    frame = scene(seed, plant=[cell * CATEGORIES + THEFT for cell in STREET])
+    assert any(len(np.intersect1d(place.cells(SPEC.grid), STREET)) >= 6 for place in frame.unusual), told(frame)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_eight_calls_of_a_category_in_a_cell_are_told_by_its_name(seed):
+    frame = scene(seed, plant=[quiet_cell() * CATEGORIES + THEFT] * 8)
+    here = [place for place in frame.unusual if quiet_cell() in place.cells(SPEC.grid)]
+    assert [place.category for place in here] == ["theft"], told(frame)
+
+
+def test_ordinary_evenings_are_as_usual():
+    """Of thirty drawn evenings chance may call one; the rule promises one in fourteen days."""
+    frames = [scene(seed) for seed in range(30)]
+    assert sum(bool(frame.unusual) for frame in frames) <= 1, [told(frame) for frame in frames]
+    assert not any(frame.silent for frame in frames)

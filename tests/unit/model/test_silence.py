@@ -1,0 +1,169 @@
+"""Silent feeds: every run of quiet hours counted by hand, by SciPy, and what features take in their place."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import nbinom
+
+from models.baseline import horizon_hours
+from models.counting.count_state import CountState
+from models.features import FeatureEngine, feature_names
+from models.training.fit_dispersion import spreads_of_totals
+from models.training.replay import IncidentHistory
+from models.unusual.silence import holes, missing_share
+from schemas.spec import DAY_S, HOUR_S
+from tests.harness.toy import toy_constants, toy_spec, toy_table
+
+SPREAD = np.array([0.02, 0.1, 0.05])
+NAMES = feature_names()
+
+
+def is_seldom(came, mean, spread):
+    return 30 * 24 * 3 * nbinom.cdf(came, 1 / spread, 1 / (1 + spread * mean)) <= 1
+
+
+def holes_by_hand(counts, usual):
+    """(category, first, stop, observed, usual) of each run of quiet hours that chance shows once in 30 days or less."""
+    found = []
+    for category in range(3):
+        came, mean = ([float(hour.sum() if category == 2 else hour[category]) for hour in of] for of in (counts, usual))
+        newest = came[-2] + came[-1] <= 0.1 * (mean[-2] + mean[-1])
+        quiet = [c <= 0.1 * m for c, m in zip(came[:-2], mean[:-2], strict=True)] + [newest, newest]
+        first = None
+        for hour, is_quiet in enumerate([*quiet, False]):
+            if is_quiet and first is None:
+                first = hour
+            elif not is_quiet and first is not None:
+                some, expected = sum(came[first:hour]), sum(mean[first:hour])
+                if is_seldom(some, expected, SPREAD[category]):
+                    found.append((category, first, hour, some, expected))
+                first = None
+    return [hole for hole in found if hole[0] < 2 or is_seldom_without(hole, found, counts, usual)]
+
+
+def is_seldom_without(hole, found, counts, usual):
+    """Of both categories: also without the one that was silent two hours before it, or after it, while it lasted."""
+    _, first, stop, *_ = hole
+    before = {other[0] for other in found if other[0] < 2 and other[1] <= first - 2 and other[2] > first}
+    after = {other[0] for other in found if other[0] < 2 and other[2] >= stop + 2 and other[1] < stop}
+    rest = sorted({0, 1} - before - after)
+    return len(rest) == 2 or is_seldom(counts[first:stop, rest].sum(), usual[first:stop, rest].sum(), SPREAD[2])
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.05, 40), st.integers(0, 47), st.integers(1, 30), st.integers(0, 3))
+@settings(max_examples=300, deadline=None)
+def test_holes_are_the_runs_of_quiet_hours_counted_by_hand(seed, rate, first, length, of):
+    draw = np.random.default_rng(seed)
+    usual = draw.uniform(0.2, 1.8, (48, 2)) * rate
+    counts = draw.poisson(usual)
+    silent = slice(None) if of > 1 else of
+    counts[first : first + length, silent] = draw.random(counts[first : first + length, silent].shape) < 0.1 * (of == 3)
+    found = holes(counts, usual, SPREAD)
+    by_hand = holes_by_hand(counts, usual)
+    assert [(hole.category, hole.first, hole.stop, hole.observed) for hole in found] == [each[:4] for each in by_hand]
+    assert [hole.usual for hole in found] == pytest.approx([each[4] for each in by_hand])
+    assert all(hole.days >= 30 for hole in found)
+    share = missing_share(found, counts, usual)
+    for hour, category in np.ndindex(share.shape):
+        is_in = any(cat in (category, 2) and start <= hour < stop for cat, start, stop, *_ in by_hand)
+        owed = max(usual[hour, category] - counts[hour, category], 0) / usual[hour, category]
+        assert share[hour, category] == pytest.approx(owed if is_in else 0)
+
+
+def test_a_feed_of_ten_an_hour_is_silent_within_two_hours_and_one_of_one_a_day_is_not():
+    for per_hour, hours, is_silent in ((10.0, 2, True), (1 / 24, 47, False)):
+        counts = np.ones((48, 1), int)
+        counts[-hours:] = 0
+        silent = [hole for hole in holes(counts, np.full((48, 1), per_hour), np.full(2, 0.02)) if hole.stop == 48]
+        assert bool(silent) == is_silent
+
+
+SPEC = toy_spec(2, 3, timezone="America/Chicago")
+PROFILE = 1 + 0.5 * np.sin(2 * np.pi * np.arange(168) / 24 + np.array([[0.0], [1.0]]))
+LIFT = np.random.default_rng(0).uniform(0.5, 1.5, (6, 2, 16))
+CONSTANTS = toy_constants(SPEC, mean_per_day=np.array([120.0, 240.0]), profile=PROFILE, day_lift=LIFT)
+NOW_S = 1_700_000_400  # 13 minutes and 20 seconds after an hour
+
+
+def state_with(draw, *, dead_s=(0, 0), categories=(0, 1), days=30):
+    """A month of drawn incidents; none in [first, last) seconds before now of some categories."""
+    rate, state = np.array([5.0, 10.0]), CountState(SPEC)
+    state.advance(NOW_S)
+    came = draw.poisson(rate * days * 24)
+    category = np.repeat([0, 1], came)
+    ago = draw.integers(0, days * DAY_S, len(category))
+    alive = ~((ago >= dead_s[0]) & (ago < dead_s[1]) & np.isin(category, categories))
+    place = draw.integers(0, 6, len(category))[alive] * 2 + category[alive]
+    for level in state.levels.values():
+        level.add(NOW_S - ago[alive], place, 1)
+    return state
+
+
+@pytest.mark.parametrize("window", ["15min", "1h", "6h", "24h", "7d"])
+def test_in_place_of_silent_hours_stands_what_is_usual_minute_by_minute(window):
+    """Dead for five whole hours until now: every cell's windows, against the baseline summed by the minute."""
+    dead_s = 5 * HOUR_S + NOW_S % HOUR_S
+    state = state_with(np.random.default_rng(1), dead_s=(0, dead_s))
+    features = FeatureEngine(SPEC, CONSTANTS).compute(state)
+    [feed] = features.silent
+    assert (feed.category, feed.observed) == ("all", 0)
+    window_s = {"15min": 900, "1h": HOUR_S, "6h": 6 * HOUR_S, "24h": DAY_S, "7d": 7 * DAY_S}[window]
+    log_usual = features.values[:, :, NAMES.index("log_usual_1h")].astype(float)
+    rate = np.exp(log_usual) / horizon_hours(CONSTANTS, state.tick_s, SPEC)[:, :, 0]
+    minute = type("Minute", (), {"horizons_s": (60,), "timezone": SPEC.timezone})
+    begin_s, tick_s = max(NOW_S - dead_s, state.tick_s - window_s), state.tick_s
+    owed = rate * sum(horizon_hours(CONSTANTS, at_s, minute)[:, :, 0] for at_s in range(begin_s, tick_s, 60))
+    alive = np.expm1(features.values[:, :, NAMES.index(f"cell_{window}")]) - owed
+    assert alive == pytest.approx(np.round(alive), abs=0.02 * owed.max() + 1e-3)  # what is left are whole counts
+    assert (alive > -0.05).all()
+
+
+def test_hours_since_the_last_incident_and_the_regions_level_leave_silent_hours_out():
+    draw_of = np.random.default_rng
+    dead_s = (HOUR_S + NOW_S % HOUR_S, 25 * HOUR_S + NOW_S % HOUR_S)
+    back, lively = (
+        FeatureEngine(SPEC, CONSTANTS).compute(state_with(draw_of(2), **given)) for given in ({"dead_s": dead_s}, {})
+    )
+    assert not back.silent
+    level = NAMES.index("level_24h")
+    assert back.values[0, :, level] == pytest.approx(lively.values[0, :, level], abs=0.15)
+    since = np.expm1(back.values[:, :, NAMES.index("hours_since")])
+    assert since.max() <= 6
+
+
+def test_one_silent_category_leaves_the_other_as_it_is():
+    dead, lively = (
+        FeatureEngine(SPEC, CONSTANTS).compute(state_with(np.random.default_rng(3), **given))
+        for given in ({"dead_s": (0, 9 * HOUR_S), "categories": (1,)}, {})
+    )
+    assert [feed.category for feed in dead.silent] == ["ems"]
+    own = [NAMES.index(name) for name in ("cell_6h", "cell_24h", "ring_24h", "hours_since", "level_24h")]
+    assert dead.values[:, 0, own].tolist() == lively.values[:, 0, own].tolist()
+    assert np.abs(dead.values[:, 1, own[-1]] - lively.values[:, 1, own[-1]]).max() < 0.2
+
+
+def test_the_last_incident_before_a_silence_is_known_by_five_minutes():
+    state = state_with(np.random.default_rng(4), dead_s=(0, 6 * HOUR_S))
+    [feed] = FeatureEngine(SPEC, CONSTANTS).compute(state).silent
+    panes, keep = state.levels["pane"], 12 * 12
+    newest = np.flatnonzero(panes.newest_bins(keep).sum(axis=1))[-1]
+    assert feed.since_s == (panes.newest - keep + 1 + newest + 1) * SPEC.slide_s
+
+
+def test_the_spread_of_totals_is_that_of_a_factor_that_all_categories_share():
+    """Hours drawn around a known factor of variance 0.09: together it shows whole, and in each category too."""
+    draw, spec = np.random.default_rng(5), toy_spec(2, 3)
+    hours = np.arange(400 * 24)
+    factor = draw.gamma(1 / 0.09, 0.09, len(hours))
+    counts = draw.poisson(np.array([8.0, 12.0]) * factor[:, None])
+    at = np.repeat(hours, counts.sum(axis=1))
+    category = np.concatenate([np.repeat([0, 1], of) for of in counts])
+    first_s = 1_600_000_000 // DAY_S * DAY_S
+    order_s = first_s + at * HOUR_S + draw.integers(0, HOUR_S, len(at))
+    order = np.argsort(order_s)
+    table = toy_table(order_s[order], category=category[order], categories=spec.categories)
+    past = IncidentHistory.of(table, spec, first_s + 400 * DAY_S)
+    constants = toy_constants(spec, mean_per_day=24 * np.array([8.0, 12.0]), level_half_life_days=np.array(30.0))
+    spread = spreads_of_totals(past, constants, first_s + 40 * DAY_S, first_s + 400 * DAY_S)
+    assert spread == pytest.approx(np.full(3, 0.09), rel=0.15)
