@@ -1,9 +1,8 @@
 """Which hours of a day say nothing of the city: the feed was silent in them, or too many messages were refused.
 
 The rules of refused messages are those of the alerts `Too many rejects` and `Most messages of a small feed refused`,
-on what the job has logged of each batch.
-A small region has quiet hours without any fault, and to cut these out would teach a
-model that there are none. So a silence must also be too long for chance.
+on what the job has logged of each batch. A small region has quiet hours without any fault, and to cut these out would
+teach a model that there are none. So a silence must also be too long for chance.
 """
 
 from collections.abc import Iterator, Mapping
