@@ -5,8 +5,10 @@
 `hash` is the SHA-256 of the line's bytes before `,"hash"`; `previous` is the `hash` of the record before. So a changed
 byte breaks its own line, and a line with a new hash breaks the next one. The file alone cannot show that its last lines
 are missing, or that all of it was written again. Therefore the newest hash, the head, is stored beside the checkpoint.
-When the log no longer contains that head, a record `head_missing` is written before the next one. Whoever can write the
-log may be able to write that file too, so a head noted elsewhere is better evidence.
+When the log no longer contains that head, as it is gone or was emptied, a record `head_missing` is written before the
+next one. Whoever can write the log may be able to write that file too, so a head noted elsewhere is better evidence.
+
+A log that `retention` sets aside ends with a record of it. The new log begins with that record, and with the old head.
 
 A crash can leave an incomplete line at the end. It stays as evidence: a record `torn_line` with its digest follows it.
 """
@@ -53,6 +55,7 @@ AuditEvent = Literal[
 Plain = str | int | float | bool | None | Mapping[str, "Plain"]
 
 BEFORE_THE_FIRST = "0" * 64
+HEAD_BEFORE = "head_before"  # of the log that was set aside, in the first records of the next one
 _LINE = re.compile(rb'(\{.+),"hash":"([0-9a-f]{64})"\}')
 
 
@@ -73,11 +76,18 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def record(
-    path: Path, event: AuditEvent, details: Mapping[str, Plain], *, at_s: float, checkpoint: Path | None = None
+    path: Path,
+    event: AuditEvent,
+    details: Mapping[str, Plain],
+    *,
+    at_s: float,
+    checkpoint: Path | None = None,
+    aside: Path | None = None,
 ) -> str:
     """Append one record and give its hash, the new head. It is on disk when this returns.
 
     at_s: epoch seconds. checkpoint: folder that stores the head, if it exists. `details` must not contain secrets.
+    aside: where the log goes then, for a new one that begins with the same record; a kill leaves the one or the other.
     Several processes may write; each waits for its turn. Raises AuditError when the log or the head cannot be written.
     """
     checkpoint = checkpoint if checkpoint and checkpoint.is_dir() else None
@@ -85,19 +95,36 @@ def record(
     with write_errors(AuditError, f"the audit log {path}", remedy=remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+        file = _open_locked(path)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            old_head = kept_head(checkpoint, path) if checkpoint else None
-            lines, head = _next_lines(path.read_bytes(), event, details, at_s, old_head)
+            old_head, content = kept_head(checkpoint, path) if checkpoint else None, path.read_bytes()
+            lost = "" if old_head is None or _contains(content, old_head) else old_head
+            lines, head = _next_lines(content, event, details, at_s, lost)
             _append(file, lines)
             if is_new:
                 sync_folder(path.parent)
             if checkpoint:
                 _keep_head(checkpoint, path, head)
+            if aside:
+                first, head = _next_lines(b"", event, {**details, HEAD_BEFORE: head}, at_s, lost)
+                replace_file(aside, content + lines, mode=0o640)
+                replace_file(path, first, mode=0o640)
+                sync_folder(path.parent)
+                if checkpoint:
+                    _keep_head(checkpoint, path, head)
         finally:
             os.close(file)
     return head
+
+
+def _open_locked(path: Path) -> int:
+    """The log, made where there is none, when no other process writes it. Raises OSError."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+            return file
+        os.close(file)  # it was set aside while this process waited
 
 
 def head_path(checkpoint: Path) -> Path:
@@ -108,7 +135,8 @@ def kept_head(checkpoint: Path, audit: Path) -> str | None:
     """The stored head of this log; None when there is none. Raises AuditError."""
     remedy = "remove it, then compare the log with a head that was noted elsewhere (`audit --head`)"
     stored = read_json(head_path(checkpoint), _Head, AuditError, remedy=remedy)
-    return stored.head if stored and stored.audit == str(audit.absolute()) else None
+    is_ours = stored and (stored.audit == str(audit.absolute()) or Path(stored.audit).resolve() == audit.resolve())
+    return stored.head if stored and is_ours else None
 
 
 def _keep_head(checkpoint: Path, audit: Path, head: str) -> None:
@@ -118,16 +146,16 @@ def _keep_head(checkpoint: Path, audit: Path, head: str) -> None:
 
 
 def _next_lines(
-    content: bytes, event: AuditEvent, details: Mapping[str, Plain], at_s: float, old_head: str | None
+    content: bytes, event: AuditEvent, details: Mapping[str, Plain], at_s: float, lost: str
 ) -> tuple[bytes, str]:
-    """The lines to append to `content`, and the head after them. old_head: the hash that `content` should contain."""
+    """The lines to append to `content`, and the head after them. lost: a hash that it should contain and does not."""
     sequence, head, torn = _end_of(content)
     lines = b"" if content.endswith(b"\n") or not content else b"\n"
     notes: list[tuple[AuditEvent, Mapping[str, Plain]]] = []
     if torn:
         notes.append(("torn_line", {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}))
-    if old_head and content and not _contains(content, old_head):
-        notes.append(("head_missing", {"head": old_head}))
+    if lost:
+        notes.append(("head_missing", {"head": lost}))
     for number, (name, facts) in enumerate((*notes, (event, details)), start=sequence + 1):
         line, head = _record_line(number, at_s, name, facts, head)
         lines += line
@@ -135,9 +163,14 @@ def _next_lines(
 
 
 def _contains(content: bytes, head: str) -> bool:
-    """Whether a whole, unchanged record has that hash."""
-    end = b',"hash":"' + head.encode() + b'"}'
-    return any(line.endswith(end) and parse_record(line) for line in content.split(b"\n"))
+    """Whether a whole, unchanged record has that hash, or names it as that of the log before."""
+    records = (parse_record(line) for line in content.split(b"\n") if head.encode() in line)
+    return any(record and head in heads_of(record) for record in records)
+
+
+def heads_of(record: AuditRecord) -> tuple[str, ...]:
+    """The hashes that a record shows to be there: its own, and that of a log which was set aside."""
+    return record.hash, str(record.details.get(HEAD_BEFORE, ""))
 
 
 def _record_line(

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.audit.log import BEFORE_THE_FIRST, AuditRecord, parse_record
+from schemas.audit.log import BEFORE_THE_FIRST, AuditRecord, heads_of, parse_record
 from schemas.errors import AuditError
 
 
@@ -73,7 +73,7 @@ class Verdict:
 
 
 def verify(content: bytes, *, heads: Collection[str] = ()) -> Verdict:
-    """Follow the chain. heads: hashes noted earlier; each must still be the hash of a record."""
+    """Follow the chain. heads: hashes noted earlier; each must still be the hash of a record, or of a log set aside."""
     lines = [(line, parse_record(line)) for line in content.split(b"\n")]
     verdict = Verdict({record.sequence for _, record in lines if record})
     for number, (line, record) in enumerate(lines, 1):
@@ -88,7 +88,7 @@ def verify(content: bytes, *, heads: Collection[str] = ()) -> Verdict:
     verdict.faults += [
         f"no record has the hash {head}: the last lines are missing, or the whole log was written again"
         for head in heads
-        if head not in {record.hash for record in verdict.records}
+        if not any(head in heads_of(record) for record in verdict.records)
     ]
     return verdict
 

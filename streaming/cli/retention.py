@@ -59,10 +59,9 @@ def apply_to(settings: Settings, stored: Collection[Stored], now_s: float) -> No
         if due
     }
     remedy = "correct its permissions; what follows it is still there"
-    if settings.audit in [item.path for _, _, due in stored for item in due]:
-        with write_errors(AuditError, settings.audit, remedy=remedy):
-            table.set_aside_log(settings.audit, now_s)
-    record(settings.audit, "retention_applied", details, at_s=now_s, checkpoint=settings.checkpoint)
+    is_over = settings.audit in [item.path for _, _, due in stored for item in due]
+    aside = table.aside_path(settings.audit, now_s) if is_over else None
+    record(settings.audit, "retention_applied", details, at_s=now_s, checkpoint=settings.checkpoint, aside=aside)
     for kept, item in [(kept, item) for kept, _, due in stored for item in due if item.path != settings.audit]:
         with write_errors(AuditError, item.path, remedy=remedy):
             table.delete(kept, item)

@@ -114,18 +114,23 @@ def over(kept: Kept, items: Collection[StoredItem], used: Collection[Path]) -> l
     return [item for item in due if not any(place.is_relative_to(item.path.resolve()) for place in places)]
 
 
-def set_aside_log(log: Path, now_s: float) -> None:
-    """Let the next record begin a new log. Raises OSError."""
-    log.rename(log.with_name(f"{log.name}.{datetime.fromtimestamp(now_s, UTC):%Y%m%dT%H%M%SZ}{ASIDE}"))
+def aside_path(log: Path, now_s: float) -> Path:
+    """Where an audit log goes that is set aside."""
+    return log.with_name(f"{log.name}.{datetime.fromtimestamp(now_s, UTC):%Y%m%dT%H%M%SZ}{ASIDE}")
 
 
 def delete(kept: Kept, item: StoredItem) -> None:
-    """Of a version first its place in the registry's state, of counts those elsewhere. Raises OSError, RiskError."""
+    """Of a version first its place in the registry's state and its page, of counts those elsewhere.
+
+    Raises OSError, RiskError.
+    """
     if kept is SET_ASIDE:
         elsewhere = SparkFolder.of(item.path)
         for info in elsewhere.listed(deep=True):
             elsewhere.delete(info)
     if kept is not REGISTRY or _has_left(item.path):
+        if kept is REGISTRY:  # first: after a kill the version is still found
+            shutil.rmtree(item.path.with_name(f"{item.path.name}.evaluation"), ignore_errors=True)
         shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from streaming.cli.retention import apply_to, gathered
 from streaming.disk.locks import only_writer
 from streaming.disk.retention import TABLE, region_state
 from streaming.settings import Settings, environment_names
+from tests.harness.killed_step import every_kill
 
 NOW_S = 1_800_000_000
 OLD, OLDER, OLDEST, NEW = (f"20250{month}01T000000Z-0000000{month}" for month in (1, 2, 3, 4))
@@ -176,6 +178,15 @@ def test_a_version_leaves_the_registry_with_its_state_and_those_with_a_role_stay
     assert (set(after.manifests), after.before, after.retired) == ({first, OLDER, OLDEST, NEW}, (OLDER, OLDEST), ())
 
 
+def test_the_page_of_an_evaluation_goes_with_its_version_and_no_other(settings):
+    for name in (OLD, OLDER):
+        version(Path(settings.registry), name, days=500 if name == OLD else 1)
+        put(Path(settings.registry) / "toyville" / f"{name}.evaluation" / "index.html", days=500)
+    applied(settings)
+    left = {path.name for path in (Path(settings.registry) / "toyville").glob("2*")}
+    assert left == {OLDER, f"{OLDER}.evaluation"}
+
+
 def test_a_version_that_was_promoted_meanwhile_stays(settings):
     home = Path(settings.registry) / "toyville"
     folder = version(home.parent, OLD)
@@ -193,17 +204,63 @@ def test_where_a_registrys_state_cannot_be_read_nothing_goes(settings):
         over(settings)
 
 
-def test_the_audit_log_is_set_aside_whole_but_not_beside_a_job(settings):
+def old_log(settings):
     settings.checkpoint.mkdir()
     record(settings.audit, "start", {}, at_s=NOW_S - 401 * DAY_S, checkpoint=settings.checkpoint)
-    record(settings.audit, "stop", {}, at_s=NOW_S - DAY_S, checkpoint=settings.checkpoint)
+    return record(settings.audit, "stop", {}, at_s=NOW_S - DAY_S, checkpoint=settings.checkpoint)
+
+
+def test_the_audit_log_is_set_aside_whole_but_not_beside_a_job(settings):
+    old_log(settings)
     with only_writer(settings.checkpoint):
         assert over(settings) == set()
     assert over(settings) == {"audit.jsonl"}
     assert [each.event for each in applied(settings)] == ["retention_applied"]
     (aside,) = settings.audit.parent.glob("audit.jsonl.*.aside")
-    assert [each.event for each in verify(read_log(aside)).records] == ["start", "stop"]
+    assert [each.event for each in verify(read_log(aside)).records] == ["start", "stop", "retention_applied"]
     assert over(settings) == set()
+
+
+def audit(settings, *words):
+    environment = {f"RISK_{name.upper()}": str(getattr(settings, name)) for name in ("checkpoint", "audit")}
+    return CliRunner().invoke(app, ["audit", *words], env=environment)
+
+
+def test_the_log_after_one_that_was_set_aside_names_its_head_and_has_no_fault(settings):
+    old_log(settings)
+    applied(settings)
+    (aside,) = settings.audit.parent.glob("audit.jsonl.*.aside")
+    old_head = verify(read_log(aside)).head
+    for _ in range(2):
+        for words in ([], ["--head", old_head]):
+            ran = audit(settings, *words)
+            assert "chain unbroken" in ran.output, ran.exception
+        record(settings.audit, "start", {}, at_s=NOW_S + 1, checkpoint=settings.checkpoint)
+    assert verify(read_log(settings.audit)).records[0].details["head_before"] == old_head
+    settings.audit.unlink()
+    record(settings.audit, "start", {}, at_s=NOW_S + 2, checkpoint=settings.checkpoint)
+    assert "record 1 notes" in str(audit(settings).exception)
+
+
+def test_a_kill_while_the_log_is_set_aside_leaves_no_fault(settings):
+    """Wherever it was killed; a second try ends it."""
+    old_log(settings)
+    kept = settings.audit.parent.with_name("kept")
+    shutil.copytree(settings.audit.parent, kept)
+    for _ in every_kill(lambda: applied(settings), below=settings.audit.parent):
+        assert "chain unbroken" in audit(settings).output
+        record(settings.audit, "start", {}, at_s=NOW_S, checkpoint=settings.checkpoint)
+        applied(settings)
+        assert "chain unbroken" in audit(settings).output
+        shutil.rmtree(settings.audit.parent)
+        shutil.copytree(kept, settings.audit.parent)
+
+
+def test_a_log_that_lacks_lines_when_it_is_set_aside_stays_a_fault(settings):
+    lost = old_log(settings)
+    settings.audit.write_bytes(b"".join(settings.audit.read_bytes().splitlines(keepends=True)[:1]))
+    applied(settings)
+    assert f"record 1 notes that the lines up to hash {lost} were missing" in str(audit(settings).exception)
 
 
 def test_a_back_up_goes_but_never_a_folder_that_holds_what_is_in_use(settings):

@@ -23,8 +23,10 @@ WRITER = """
 import sys
 from pathlib import Path
 from schemas.audit.log import record
+path = Path(sys.argv[1])
 for number in range(40):
-    record(Path(sys.argv[1]), "rebuild", {"writer": sys.argv[2], "number": number}, at_s=1.0)
+    aside = path.with_name(f"{number}.aside") if sys.argv[2:] == ["a", "aside"] and number % 10 == 9 else None
+    record(path, "rebuild", {"writer": sys.argv[2], "number": number}, at_s=1.0, aside=aside)
 """
 
 
@@ -47,6 +49,19 @@ def test_two_writers_take_turns(tmp_path):
     assert [writer.wait(60) for writer in writers] == [0, 0]
     verdict = verify(path.read_bytes())
     assert (len(verdict.records), verdict.faults) == (80, [])
+
+
+@pytest.mark.fault("F42")
+def test_no_line_of_another_writer_is_lost_when_the_log_is_set_aside(tmp_path):
+    path = tmp_path / "audit.jsonl"
+    words = (("a", "aside"), ("b",))
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), *each]) for each in words]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    verdicts = [verify(log.read_bytes()) for log in (path, *tmp_path.glob("*.aside"))]
+    assert [verdict.faults for verdict in verdicts] == [[]] * 5
+    written = [(entry.details["writer"], entry.details["number"]) for of in verdicts for entry in of.records]
+    assert {*written} == {(writer, number) for writer in "ab" for number in range(40)}
+    assert len(written) == 80 + 4  # the record of each setting aside ends one log and begins the next
 
 
 def test_the_health_check_imports_nothing_that_is_slow():

@@ -1,6 +1,7 @@
 """The audit log of a job as the commands show and verify it."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -16,7 +17,7 @@ NOW_S = 1_764_000_000.0
 
 
 def command(settings, *words):
-    environment = {"RISK_CHECKPOINT": str(settings.checkpoint), "RISK_AUDIT": str(settings.audit)}
+    environment = {f"RISK_{name.upper()}": str(getattr(settings, name)) for name in ("checkpoint", "audit", "frames")}
     return CliRunner().invoke(app, words, env=environment)
 
 
@@ -86,6 +87,25 @@ def test_a_copy_of_the_log_is_compared_with_no_head_and_that_is_said(settings, t
     assert "nothing else shows that last lines are gone" in ran.output
 
 
+@pytest.mark.parametrize("spelling", ["relative", "a way back", "a link", "a link to its folder"])
+def test_the_log_by_another_spelling_of_its_path_is_compared_with_its_head(settings, tmp_path, monkeypatch, spelling):
+    record(settings.audit, "start", {}, at_s=NOW_S, checkpoint=settings.checkpoint)
+    (tmp_path / "file").symlink_to(settings.audit)
+    (tmp_path / "folder").symlink_to(settings.audit.parent)
+    monkeypatch.chdir(settings.audit.parent)
+    audit = {
+        "relative": Path(settings.audit.name),
+        "a way back": settings.checkpoint / ".." / settings.audit.name,
+        "a link": tmp_path / "file",
+        "a link to its folder": tmp_path / "folder" / settings.audit.name,
+    }[spelling]
+    ran = command(settings.with_options(audit=audit), "audit")
+    assert f"compared with the head in {settings.checkpoint / 'audit-head'}, found" in ran.output
+    settings.audit.write_bytes(b"")
+    ran = command(settings.with_options(audit=audit), "audit")
+    assert "the whole log was written again" in str(ran.exception)
+
+
 def test_lines_that_were_removed_before_the_next_start_stay_missing(settings, verify_refuses):
     """The head that is kept then is the new one, with which the shortened log would agree."""
     with recorded(settings):
@@ -100,14 +120,22 @@ def test_lines_that_were_removed_before_the_next_start_stay_missing(settings, ve
     assert f"record 3 notes that the lines up to hash {lost} were missing" in answer
 
 
-def test_a_log_that_was_moved_away_is_begun_anew_without_a_fault(settings):
+@pytest.mark.fault("F42")
+@pytest.mark.parametrize("is_there", [True, False], ids=["emptied", "missing"])
+def test_a_wiped_log_stops_no_record_and_is_told_for_ever(settings, verify_refuses, tmp_path, is_there):
+    with recorded(settings):
+        pass
+    lost = verify(settings.audit.read_bytes()).head
+    settings.audit.write_bytes(b"") if is_there else settings.audit.unlink()
+    told = command(settings.with_options(frames=tmp_path), "withhold", "it counts too few")
+    assert told.exit_code == 0, told.exception
     for _ in range(2):
         with recorded(settings):
             pass
-        kept = json.loads((settings.checkpoint / "audit-head").read_bytes())
-        verdict = verify(settings.audit.read_bytes(), heads=[kept["head"]])
-        assert (len(verdict.records), verdict.faults, verdict.head) == (3, [], kept["head"])
-        settings.audit.rename(settings.audit.with_suffix(".away"))
+        content = settings.audit.read_bytes()
+        answer = verify_refuses(content)
+        assert f"record 1 notes that the lines up to hash {lost} were missing" in answer
+    assert [json.loads(line)["event"] for line in content.splitlines()[:2]] == ["head_missing", "scores_withheld"]
 
 
 def test_a_head_that_cannot_be_kept_or_read_lets_nothing_run(settings):
