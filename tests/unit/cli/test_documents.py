@@ -4,8 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from lifecycle.__main__ import app as lifecycle_app
+from models.__main__ import app as models_app
 from models.artifact.pointer import champion_of
 from schemas.errors import ArtifactError, SettingsError
 from streaming.__main__ import app
@@ -72,6 +75,20 @@ def test_a_draft_has_each_point_of_its_article_and_claims_nothing(of_chicago, na
     points = re.findall(r"^## \((\w)\)", text, re.MULTILINE)
     assert points == [chr(letter) for letter in range(ord("a"), ord(last) + 1)]
     assert text.startswith("# Draft of ")
+
+
+def test_every_command_that_a_document_names_is_one(of_chicago):
+    apps = {"streaming": app, "models": models_app, "lifecycle": lifecycle_app}
+    others = {"acted on", "not useful", "influx bucket list"}
+    named = [
+        span.removeprefix("python -m ").split()
+        for text, _ in of_chicago.values()
+        for span in re.findall(r"`([^`]+)`", text)
+        if re.match(r"[a-z -]+ [a-z]", span) and span not in others
+    ]
+    assert {program for program, *_ in named} == apps.keys()
+    for program, name, *_ in named:
+        assert name in typer.main.get_command(apps[program]).commands, name
 
 
 @pytest.mark.parametrize("name", NAMES)
