@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -17,10 +18,14 @@ from lifecycle.registry.copying import registered_artifact, verified
 from lifecycle.registry.open import open_registry
 from lifecycle.registry.rules import Role, rolled_back
 from lifecycle.registry.sync import sync
-from schemas.errors import ArtifactError, RegistryError
+from models.artifact.artifact import Artifact, read_artifact
+from models.artifact.manifest import MANIFEST
+from schemas.errors import ArtifactError, RegistryError, SpecMismatch
 from schemas.left_behind.region_state import RegionState
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.masks import read_masks
+from schemas.spec import differences
+from streaming.disk.reset import begin_ms
 from streaming.roster.roster import refuse_unfit
 from streaming.roster.watch import latest_history_s
 from streaming.settings import Settings
@@ -81,23 +86,41 @@ def _show(registry: ModelRegistry, region: str, version: str, *, as_json: bool) 
     console.print(f"\n{artifact.card}")
 
 
-def _refuse_unfit(settings: Settings, registry: ModelRegistry, region: str, version: str | None) -> None:
-    """Raise ArtifactError when the job at RISK_CHECKPOINT would not take the version over.
-
-    Without this the registry would name a version that scores nothing. An unknown version is the rules' matter.
-    """
+def _kept(settings: Settings, registry: ModelRegistry, region: str, version: str | None) -> Artifact | None:
+    """A registered version; None of one that is unknown, which is the rules' matter. Raises ArtifactError."""
     digest = registry.state(region).manifests.get(version or "")
     if not version or not digest:
-        return
+        return None
     try:
-        artifact = verified(settings.artifacts / region / version, digest)  # the way back needs no registry's files
+        return verified(settings.artifacts / region / version, digest)  # the way back needs no registry's files
     except ArtifactError:
-        artifact = registered_artifact(registry, region, version)
+        return registered_artifact(registry, region, version)
+
+
+def _refuse_unfit(settings: Settings, registry: ModelRegistry, artifact: Artifact | None) -> None:
+    """Raise ArtifactError when the job at RISK_CHECKPOINT would not take the artifact over.
+
+    Without this the registry would name a version that scores nothing. Where that job counts nothing of the region, and
+    was not told to begin anew, the champion's spec is compared.
+    """
+    if artifact is None:
+        return
+    spec, champion, name = artifact.spec, None, Path(artifact.spec.region, artifact.version)
     roster, latest_s = read_roster(roster_path(settings.checkpoint)), latest_history_s(settings.clock, time.time())
-    masked = read_masks(settings.masks).digest
-    if region not in roster:
-        typer.echo(f"{region}: compared with no job's grid: RISK_CHECKPOINT={settings.checkpoint} counts nothing of it")
-    refuse_unfit(roster, Path(region, version), artifact, latest_s=latest_s, masked=masked)
+    if spec.region not in roster:
+        nothing = f"RISK_CHECKPOINT={settings.checkpoint} counts nothing of it"
+        with suppress(ArtifactError):  # a champion that is damaged keeps no other version from its place
+            champion = _kept(settings, registry, spec.region, registry.state(spec.region).champion)
+        if champion is None or begin_ms(settings.checkpoint) is not None:
+            typer.echo(f"{spec.region}: compared with no job's grid: {nothing}")
+        elif differ := "; ".join(differences(champion.spec, spec)):
+            raise SpecMismatch(
+                f"{name} has another spec than the champion {champion.version} of {spec.region} ({differ}), and "
+                f"{nothing}",
+                "train with `--like` the champion's folder, which keeps that spec; for a new one stop the job and run "
+                "`checkpoint --reset`, then repeat this, both with the job's RISK_CHECKPOINT",
+            )
+    refuse_unfit(roster, name, artifact, latest_s=latest_s, masked=read_masks(settings.masks).digest)
 
 
 def promote_command(
@@ -122,8 +145,11 @@ def promote_command(
     """
     settings: Settings = context.obj()
     registry, note = open_registry(settings.registry), note_of(settings, because)
+    if is_folder := (Path(version) / MANIFEST).is_file():  # what is refused is not even registered
+        _refuse_unfit(settings, registry, read_artifact(Path(version)))
     region, name = registered_version(registry, version, note, evaluation)
-    _refuse_unfit(settings, registry, region, name or registry.state(region).champion)
+    if not is_folder:
+        _refuse_unfit(settings, registry, _kept(settings, registry, region, name or registry.state(region).champion))
     if name:
         _print_roles(region, promote(registry, region, name, role, note))
     _bring(registry, settings.artifacts, region, note)
@@ -133,7 +159,7 @@ def rollback_command(context: typer.Context, region: RegionName, because: Becaus
     """Make the champion before champion again, and write the pointer that the job follows."""
     settings: Settings = context.obj()
     registry, note = open_registry(settings.registry), note_of(settings, because)
-    _refuse_unfit(settings, registry, region, rolled_back(registry.state(region)).champion)
+    _refuse_unfit(settings, registry, _kept(settings, registry, region, rolled_back(registry.state(region)).champion))
     _print_roles(region, roll_back(registry, region, note))
     _bring(registry, settings.artifacts, region, note)
 

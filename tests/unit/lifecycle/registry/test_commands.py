@@ -2,12 +2,15 @@
 
 import getpass
 import json
+import shutil
 
 import pytest
+from typer.testing import CliRunner
 
 from schemas.audit.verify import records
 from schemas.errors import AuditError, RegistryError, SettingsError, SpecMismatch
 from schemas.left_behind.pointer import Pointer, read_pointer
+from streaming.__main__ import app as streaming_app
 from streaming.roster.roster import refresh_roster
 from tests.harness.gate_town import command
 from tests.harness.registries import PAGE_FILES, Desk, evaluation_folder
@@ -57,26 +60,60 @@ def test_promote_a_folder_a_version_and_the_way_back(desk, run):
     assert roles(run, "toyville") == [(first, "champion"), (second, "retired")]
 
 
-def test_a_version_of_another_grid_than_the_jobs_counts_gets_no_role_and_a_new_checkpoint_takes_it(desk, run):
+@pytest.fixture
+def finer(desk):
+    """An artifact of the same region with another grid; its folder."""
+    return toy_artifact(desk.made, toy_spec(4, 4, region="toyville"), created="20260103T000000Z")
+
+
+def test_a_version_of_another_grid_than_the_jobs_counts_is_not_even_registered(desk, run, finer):
     (counted,) = desk.make(1)
     checkpoint = str(desk.folder / "checkpoint")
-    finer = toy_spec(4, 4, region="toyville")
-    other = toy_artifact(desk.made, finer, created="20260103T000000Z").name
-    words = ["promote", desk.made_folder(other), "--because", "smaller cells"]
     said = run("promote", desk.made_folder(counted), "--because", "the first", RISK_CHECKPOINT=checkpoint)
     assert f"toyville: compared with no job's grid: RISK_CHECKPOINT={checkpoint} counts nothing of it" in said
     refresh_roster(desk.folder / "checkpoint" / "roster.json", desk.artifacts)
+    before = desk.events()
+    words = ["promote", finer, "--because", "smaller cells"]
     for role in ("champion", "challenger"):
-        with pytest.raises(SpecMismatch, match=rf"toyville/{other} has spec .* stored counts of toyville") as caught:
+        with pytest.raises(SpecMismatch, match=rf"{finer.name} has spec .* stored counts of toyville") as caught:
             run(*words, "--as", role, RISK_CHECKPOINT=checkpoint)
         assert caught.value.exit_code == 4
-    assert roles(run) == [(counted, "champion"), (other, "")]
-    assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=counted)
-    run(*words, RISK_CHECKPOINT=str(desk.folder / "anew"))
+    assert (roles(run), desk.events()) == ([(counted, "champion")], before)
+    desk.register(finer.name)
     with pytest.raises(SpecMismatch):
-        run("promote", "toyville", "--because", "again", RISK_CHECKPOINT=checkpoint)
-    assert "no job's" not in run("rollback", "toyville", "--because", "back", RISK_CHECKPOINT=checkpoint)
+        run("promote", f"toyville/{finer.name}", "--because", "smaller cells", RISK_CHECKPOINT=checkpoint)
     assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=counted)
+
+
+@pytest.mark.parametrize("is_brought", [True, False])
+def test_where_no_job_counts_the_grid_is_the_champions_until_a_reset(desk, run, finer, is_brought):
+    """Nobody's counts are at hand, as on the machine of who trains."""
+    (first,) = desk.make(1)
+    anew = desk.folder / "anew"
+    run("promote", desk.made_folder(first), "--because", "the first", RISK_CHECKPOINT=str(anew))
+    if not is_brought:  # elsewhere
+        shutil.rmtree(desk.artifacts)
+    words = ["promote", finer, "--because", "smaller cells"]
+    for role in ("champion", "challenger"):
+        with pytest.raises(
+            SpecMismatch, match=rf"{finer.name} has another spec than the champion {first} .*grid.rows was 3 and is 4"
+        ) as no:
+            run(*words, "--as", role, RISK_CHECKPOINT=str(anew))
+        assert "train with `--like`" in no.value.remedy
+    assert roles(run) == [(first, "champion")]
+    begun = CliRunner().invoke(streaming_app, ["checkpoint", "--reset", "latest"], env={"RISK_CHECKPOINT": str(anew)})
+    assert begun.exit_code == 0, begun.output
+    run(*words, RISK_CHECKPOINT=str(anew))
+    assert roles(run)[1] == (finer.name, "champion")
+    run("rollback", "toyville", "--because", "back", RISK_CHECKPOINT=str(anew))
+
+
+def test_a_champion_that_is_damaged_keeps_no_other_version_from_its_place(desk, run):
+    first, second = desk.make(2)
+    run("promote", desk.made_folder(first), "--because", "the first")
+    for home in (desk.artifacts, desk.folder / "registry"):
+        (home / "toyville" / first / "manifest.json").write_bytes(b"{")
+    assert "compared with no job's grid" in run("promote", desk.made_folder(second), "--because", "whole")
 
 
 def test_promotion_of_a_region_brings_its_versions_again(desk, run):
