@@ -10,6 +10,7 @@ import pytest
 
 from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
+from models.dispersion import Dispersion
 from models.features import FeatureEngine
 from models.following.factors import RegionFactors
 from models.likelihood import at_least_one
@@ -184,6 +185,29 @@ def test_what_is_usual_of_the_last_hours_follows_too_and_a_recount_finds_the_sam
     again = scored_frame(folder, replace(features, recent=recent), state.as_of_s, states.newest(tick_s))
     assert again.unusual[0] == shown
     assert again.digest() != scored_frame(folder, features, state.as_of_s, states.newest(tick_s)).digest()
+
+
+@pytest.mark.parametrize(("around_the_baseline", "around_the_network", "is_told"), [(3, 0.02, True), (0.02, 3, False)])
+def test_how_far_counts_lie_around_what_is_usual_is_said_by_the_baseline(
+    tmp_path, around_the_baseline, around_the_network, is_told
+):
+    """Five calls in an hour, where one a day is usual, are unusual where counts lie close to that."""
+    history = CountState(SPEC)
+    history.advance(CUTOFF_S)
+    times_s, places = np.meshgrid(CUTOFF_S - DAY_S * np.arange(1, 101), np.arange(SPEC.grid.cells * 2))
+    for level in history.levels.values():
+        level.add(times_s.ravel(), places.ravel(), 1)
+    of_baseline, of_network = (
+        Dispersion.quadratic(np.full((len(SPEC.categories), len(SPEC.horizons_s)), float(r)))
+        for r in (around_the_baseline, around_the_network)
+    )
+    constants = toy_constants(SPEC, dispersion=of_baseline, network_dispersion=of_network)
+    folder = publish_artifact(tmp_path, spec=SPEC, constants=constants, network=toy_network(SPEC), history=history)
+    features = FeatureEngine(SPEC, constants).compute(history)
+    features.recent[:, 0, 0] += 5
+    frame = scored_frame(str(folder), features, CUTOFF_S)
+    assert frame.model == folder.name
+    assert bool(frame.unusual) == is_told
 
 
 def test_a_recount_by_the_log_of_batches_follows_the_file_that_it_names(followed, tmp_path):
