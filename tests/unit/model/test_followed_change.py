@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.following.change import BEYOND, LASTS_DAYS, Shown, followed_change
+from models.following.change import Shown, followed_change
 from models.following.state import FollowerState
 from schemas.spec import DAY_S
 from tests.harness.toy import state_of, toy_spec
@@ -51,13 +51,13 @@ def test_hours_count_by_what_they_expect():
     assert change_of(*[hours] * 6)[1] == "05 to 07 h x 3.5"
 
 
-def test_only_what_lasts_is_told():
+def test_only_what_lasts_for_three_days_is_told():
     later, earlier = shown({5: 2, 9: 2}), shown({5: 2})
-    assert change_of(*[shown({5: 2})] * LASTS_DAYS) is None  # three looks are two days
+    assert change_of(*[shown({5: 2})] * 3) is None  # three looks are two days
     assert change_of(later, later, earlier, earlier, earlier) == (NOW_S - 4 * DAY_S, "05 to 06 h x 2.0")
     assert change_of(later, later, later, later, earlier) == (NOW_S - 4 * DAY_S, "05 to 06 h x 2.0, 09 to 10 h x 2.0")
     assert change_of(later, shown({5: 0.5, 9: 0.5}), later, later, later) is None
-    assert change_of(*[shown({5: BEYOND})] * 6) is None
+    assert change_of(*[shown({5: 1.25})] * 6) is None
     assert change_of() is None
     assert change_of(shown(), *[earlier] * 6) is None
 
@@ -70,10 +70,10 @@ def test_it_is_told_exactly_when_some_factor_was_beyond_for_as_long(days):
         first = days[0][place] if days else 1.0
         streaks.append(next((n for n, day in enumerate(days) if day[place] != first), len(days)) if first != 1 else 0)
     told = change_of(*history)
-    assert (told is not None) == (max(streaks) > LASTS_DAYS)
+    assert (told is not None) == (max(streaks) > 3)
     if told:
         assert told[0] == NOW_S - (max(streaks) - 1) * DAY_S
-        assert [part in told[1] for part in ("04 to 05 h", "20 to 21 h")] == [each > LASTS_DAYS for each in streaks]
+        assert [part in told[1] for part in ("04 to 05 h", "20 to 21 h")] == [each > 3 for each in streaks]
 
 
 def test_categories_count_by_what_they_expect_and_the_guard_keeps_the_raw_forecast():

@@ -117,6 +117,8 @@ def test_a_silent_feed_changes_nothing():
     assert_equal(replace(after, silent_until_s=before.silent_until_s), before)
     late = outcome(before, 190, 24 * raw, np.zeros(SHAPE, np.int64), 2)
     assert_equal(FOLLOWER.learn(after, [late]), after)  # its day reaches into the silence
+    next_hour = [lived(np.ones((1, *SHAPE), np.int64), raw, state, 207)[-1] for state in (before, after)]
+    assert_equal(replace(next_hour[1], silent_until_s=before.silent_until_s), next_hour[0])
 
 
 def test_a_burst_is_no_change():
