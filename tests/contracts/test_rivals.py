@@ -171,7 +171,7 @@ def test_excitation_decays_and_reaches_the_neighbours(task, half_life_hours, wei
             expected[step - first, cell] = (1 - weight) * usually[step - first, cell] + weight * excitation
     fitted = FittedSelfExciting(usual=usual, half_life_hours=half_life_hours, weight=weight, own_share=own_share)
     forecast = stacked(fitted.forecast(cube, first, delay=delay))
-    np.testing.assert_allclose(forecast, expected, rtol=1e-7)
+    np.testing.assert_allclose(forecast, expected, rtol=1e-7, atol=1e-12)
 
 
 def chebyshev(cube, cell, other):
