@@ -9,7 +9,7 @@ import pytest
 from lifecycle.__main__ import main
 from lifecycle.archive.table import ArchiveTable
 from lifecycle.gate.asked import read_asked
-from lifecycle.gate.trial import read_trial
+from lifecycle.gate.trial import end_on_record, read_trial
 from models.artifact.pointer import champion_of
 from models.counting.day_counts import DayCounts
 from schemas.errors import GateClosed
@@ -60,6 +60,26 @@ def test_the_same_data_are_not_learned_from_twice(trial):
     with suppress(GateClosed):  # whether the next one may be tried is another question
         trial.retrain("--now")
     assert len(set(trial.state().manifests) - made) == 1  # their names say the second, and may be alike in that
+
+
+def test_after_a_challenger_that_did_not_pass_a_drifting_champion_gets_no_other_one_for_days(trial, monkeypatch):
+    """Else a challenger every day, which knows as little of the change, would use up a year's four trials in a week."""
+    first = read_trial(trial.artifacts, "town")
+    end_on_record(trial.artifacts, "town", first, "stop")
+    trial.judged(20, better=0, observed=90)  # three times as many as are expected
+    made = trial.state().manifests
+    told = []  # it has learned until day 44: on day 61, 15 of which are held out, there are 2 of the plan's 10 days more
+    for day in range(61, 68):
+        monkeypatch.setattr("lifecycle.cli.retrain.time.time", lambda day=day: START_S + day * DAY_S + 60.0)
+        trial.retrain()
+        asked = read_asked(trial.artifacts, "town")
+        told.append((asked.outcome, asked.because.partition(" (")[0]))
+        assert "observed over expected" in asked.because
+    assert told == [
+        ("waits", f"a challenger is due, and the newest one did not pass: the next one in {days} days")
+        for days in range(8, 1, -1)
+    ]
+    assert (trial.state().manifests, read_trial(trial.artifacts, "town")) == (made, None)
 
 
 def test_what_became_of_an_ask_is_written_down(trial):
