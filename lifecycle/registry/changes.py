@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from lifecycle.registry.contract import ModelRegistry
-from lifecycle.registry.copying import FIGURES, PAGE, manifest_digest
+from lifecycle.registry.copying import FIGURES, PAGE, is_own_file, manifest_digest
 from lifecycle.registry.rules import Role, promoted, retired, rolled_back
 from models.artifact.artifact import Artifact, read_artifact
 from schemas.audit.log import AuditEvent, Plain
@@ -20,7 +20,7 @@ def register(registry: ModelRegistry, folder: Path, note: Note, evaluation: Path
 
     Raises ArtifactError when it is damaged or has no network, or when there is no page.
     """
-    if evaluation and not all((evaluation / name).is_file() for name in (PAGE, FIGURES)):
+    if evaluation and not all(is_own_file(evaluation / name) for name in (PAGE, FIGURES)):
         raise RegistryError(f"{evaluation} has no {PAGE} and {FIGURES}", "name a folder that `models evaluate` wrote")
     artifact = read_artifact(folder)
     if artifact.network_error:

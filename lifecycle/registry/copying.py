@@ -88,10 +88,15 @@ def _refuse_another(folder: Path, digest: str) -> None:
         )
 
 
+def is_own_file(path: Path) -> bool:
+    """Not a link, whose target MLflow would upload."""
+    return path.is_file() and not path.is_symlink()
+
+
 def copy_evaluation(source: Path, to: Path) -> None:
     """The page of `models evaluate` with its plots and figures, and no other file. Raises OSError."""
     to.mkdir(parents=True, exist_ok=True)
-    for path in (source / PAGE, source / FIGURES, *sorted(source.glob("*.png"))):
+    for path in (source / PAGE, source / FIGURES, *filter(is_own_file, sorted(source.glob("*.png")))):
         shutil.copyfile(path, to / path.name, follow_symlinks=False)
 
 

@@ -131,6 +131,21 @@ def test_a_damaged_record_is_written_again_and_a_clock_that_was_set_back_stops_n
         keep_asked(tmp_path, "north", "waits", "x", now_s=5)
 
 
+def test_a_clock_that_is_set_back_while_it_runs_stops_nothing(tmp_path):
+    world = World(tmp_path, ["north"], lambda *_: ("waits", "x"))
+    clock = iter([DAY, 2 * DAY, 2 * DAY - 30 * DAY, 3 * DAY - 30 * DAY])  # since the start, after each sleep
+
+    def sleep(_):
+        try:
+            world.now = 1_800_000_000 + next(clock)
+        except StopIteration:
+            raise Night from None
+
+    with pytest.raises(Night):
+        world.asking.for_ever(lambda: world.regions, DAY, sleep)
+    assert [at / 24 for _, at in world.calls] == [0, 1, 2, -28, -27]
+
+
 def test_a_region_without_a_folder_gets_none(tmp_path):
     keep_asked(tmp_path, "nowhere", "failed", "x", now_s=5)
     assert not list(tmp_path.iterdir())

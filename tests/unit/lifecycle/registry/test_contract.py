@@ -2,14 +2,17 @@
 
 import json
 import shutil
+from contextlib import suppress
 
 import pytest
 
+from lifecycle.registry.changes import register
 from lifecycle.registry.copying import manifest_digest
 from models.artifact.artifact import read_artifact
 from schemas.errors import ArtifactError, AuditError, RegistryError
 from schemas.left_behind.pointer import read_pointer
 from schemas.left_behind.region_state import RegionState
+from tests.harness.registries import PAGE_FILES, evaluation_folder
 from tests.unit.lifecycle.registry.conftest import registered, stored
 
 
@@ -60,6 +63,19 @@ def test_a_page_that_vanishes_while_it_is_registered_is_an_error_of_the_registry
     folder = desk.made_folder(version)
     with pytest.raises(RegistryError, match="cannot be written"):
         desk.open().add("toyville", folder, manifest_digest(folder), lambda: None, tmp_path / "gone")
+
+
+@pytest.mark.parametrize("name", PAGE_FILES)
+def test_a_link_in_the_folder_of_an_evaluation_is_not_followed(desk, tmp_path, name):
+    (version,), judged = desk.make(1), evaluation_folder(tmp_path / "judged")
+    (tmp_path / "secret").write_text("a password")
+    (judged / name).unlink()
+    (judged / name).symlink_to(tmp_path / "secret")
+    with suppress(RegistryError):
+        register(desk.open(), desk.made_folder(version), desk.note, judged)
+    copies = [path.read_text(errors="ignore") for path in desk.copies.rglob("*") if path.is_file()]
+    assert "a password" not in copies
+    assert (version in desk.state().manifests) == name.endswith("png")
 
 
 def test_another_content_under_a_registered_version_is_refused(desk):

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from lifecycle.registry.folder import FolderRegistry
 from models.artifact.artifact import read_artifact
 from models.artifact.pointer import champion_of
 from schemas.errors import ArtifactError, RegistryError
@@ -97,3 +98,45 @@ def test_sync_takes_nothing_that_the_registry_has_changed(desk, name):
         desk.sync()
     assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=first)
     assert champion_of(desk.artifacts, "toyville").version == first
+
+
+def test_a_sync_that_waited_for_another_one_writes_what_is_so_now(desk, monkeypatch):
+    """Between its first look and its turn another process promotes, and brings that version."""
+    first, second = registered(desk, 2)
+    desk.promote(first)
+    state, looks = FolderRegistry.state, []
+
+    def look(registry, region):
+        before = state(registry, region)
+        looks.append(before)
+        if len(looks) == 1:
+            desk.promote(second)
+            desk.sync()
+        return before
+
+    monkeypatch.setattr(FolderRegistry, "state", look)
+    assert desk.sync().pointer == Pointer(champion=second)
+    assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=second)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "weights.safetensors"])
+def test_a_link_in_the_registry_is_not_followed_though_its_target_is_sound(desk, name):
+    (version,) = registered(desk, 1)
+    desk.promote(version)
+    (path,) = stored(desk, name)
+    path.rename(desk.folder / "elsewhere")
+    path.symlink_to(desk.folder / "elsewhere")
+    with pytest.raises(ArtifactError, match=f"{name} is missing or no regular file"):
+        desk.sync()
+    assert read_pointer(desk.artifacts, "toyville") is None
+    assert not list(desk.artifacts.glob("*/2*"))
+
+
+def test_a_version_of_another_region_is_not_brought_though_it_is_sound(desk):
+    (version,) = registered(desk, 1)
+    desk.promote(version)
+    shutil.copytree(desk.copies / "toyville", desk.copies / "aston")
+    with pytest.raises(RegistryError, match=f"version {version} is of region toyville, not aston"):
+        desk.sync("aston")
+    assert read_pointer(desk.artifacts, "aston") is None
+    assert not list(desk.artifacts.glob("aston/2*"))
