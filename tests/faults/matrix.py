@@ -242,7 +242,7 @@ FAULTS = (
     Fault(
         "F42",
         "somebody edits the audit log",
-        "any byte, any line removed or moved, a torn end; two processes that write at once",
+        "any byte, any line removed or moved, the whole log, a torn end; two processes that write at once",
         "`audit` names the line; of two writers no line is lost",
     ),
     Fault(

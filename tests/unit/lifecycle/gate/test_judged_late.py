@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from lifecycle.gate.judged_late import ALLOWED_LATE_S, judged_late
+from lifecycle.gate.judged_late import judged_late
 from lifecycle.gate.shadow_day import shadow_path
 from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, ClosedHorizon, closed_folder, last_grace_s
 from tests.harness.judged import judged_hour
@@ -16,7 +16,7 @@ from tests.harness.toy import toy_spec
 SPEC = toy_spec(region="town")
 NEWEST_S = 1_800_000_000
 DUE_S = NEWEST_S + SPEC.horizons_s[0] + last_grace_s(SPEC)
-LATE_S = DUE_S + ALLOWED_LATE_S + 1
+LATE_S = NEWEST_S + (1 + 24 + 1 + 3) * 3600 + 1  # itself, late reports, grace, judge
 
 
 @dataclass

@@ -68,7 +68,7 @@ def test_after_a_challenger_that_did_not_pass_a_drifting_champion_gets_no_other_
     end_on_record(trial.artifacts, "town", first, "stop")
     trial.judged(20, better=0, observed=90)  # three times as many as are expected
     made = trial.state().manifests
-    told = []  # it has learned until day 44: on day 61, 15 of which are held out, there are 2 of the plan's 10 days more
+    told = []  # it knows 44 days: of 61, less 15 that are held out, 2 are new to it, and the plan asks for 10
     for day in range(61, 68):
         monkeypatch.setattr("lifecycle.cli.retrain.time.time", lambda day=day: START_S + day * DAY_S + 60.0)
         trial.retrain()

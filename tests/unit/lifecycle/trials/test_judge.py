@@ -1,6 +1,7 @@
 """Forecasts and counts that a job left are judged: twice to the same points, and whatever is damaged is said."""
 
 import dataclasses
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -18,6 +19,7 @@ from schemas.spec import DAY_S
 from streaming.settings import Settings
 from tests.harness.judged import CHALLENGER, CHAMPION, toy_trial
 from tests.harness.toy import toy_artifact
+from tests.unit.disk.test_power_cut import Disk
 from tests.unit.lifecycle.trials.conftest import NOW_S, SPEC, TICK_S, forecast
 
 
@@ -80,6 +82,45 @@ def test_a_store_that_is_away_loses_nothing_and_the_second_try_writes_the_same(w
     world.judge.judge(SPEC)
     assert world.written == refused
     assert world.hours() == hours
+
+
+def test_a_second_judgement_after_a_kill_knows_no_more_than_the_first_did(world):
+    """At midnight drift is told of the version that scored; an hour later another one scores, and is judged as well."""
+    world.points()
+    (hour,) = world.hours()
+    past = [replace(hour, tick_s=TICK_S - number * 3600) for number in range(20 * 24, 0, -1)]
+    world.path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in past))
+    KeptForecasts(outcomes_folder(world.judge.checkpoint)).write(forecast(CHALLENGER).to_keep(), SPEC, TICK_S + 3600)
+
+    def killed(lines):
+        told.append(lines)
+        raise KeyboardInterrupt
+
+    told, world.judge.store = [], killed
+    for tick_s in (TICK_S, TICK_S + 3600):
+        world.closes(tick_s=tick_s)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            world.judge.judge(SPEC)
+    assert b"drift," in told[0]
+    assert told[1] == told[0]
+
+
+def test_what_was_judged_is_on_disk_before_the_counts_are_gone(world, monkeypatch):
+    """A power cut in between must not lose the hour."""
+    disk, unlink, flushed = Disk(monkeypatch), Path.unlink, []
+
+    def watched(path, **options):
+        if path.suffix == ".counts":
+            flushed.append(disk.has_all_of(world.path) and world.path.name in disk.names[world.path.parent])
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    for tick_s in (TICK_S, TICK_S + 3600):
+        KeptForecasts(outcomes_folder(world.judge.checkpoint)).write(forecast(CHAMPION).to_keep(), SPEC, tick_s)
+        world.points(tick_s=tick_s)
+    assert len(world.hours()) == 2
+    assert flushed == [True, True]
 
 
 def test_a_batch_that_the_job_repeats_is_judged_to_the_same_points(world):
