@@ -164,13 +164,13 @@ def _next_lines(
 
 def _contains(content: bytes, head: str) -> bool:
     """Whether a whole, unchanged record has that hash, or names it as that of the log before."""
-    records = (parse_record(line) for line in content.split(b"\n") if head.encode() in line)
-    return any(record and head in heads_of(record) for record in records)
+    entries = (parse_record(line) for line in content.split(b"\n") if head.encode() in line)
+    return any(entry and head in heads_of(entry) for entry in entries)
 
 
-def heads_of(record: AuditRecord) -> tuple[str, ...]:
+def heads_of(entry: AuditRecord) -> tuple[str, ...]:
     """The hashes that a record shows to be there: its own, and that of a log which was set aside."""
-    return record.hash, str(record.details.get(HEAD_BEFORE, ""))
+    return entry.hash, str(entry.details.get(HEAD_BEFORE, ""))
 
 
 def _record_line(
