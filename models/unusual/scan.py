@@ -32,7 +32,7 @@ _LEAST_NATS = 6.0  # zones that are more likely than exp(-6) cannot be among tho
 # and Stirling's rest, 42 for a million incidents where 1e-12 are usual.
 _SLACK_NATS = 45.0
 _LOOKS_A_DAY, _LARGE = 35.0, 300  # new looks at each cell and category, and as many as at _LARGE more at large zones
-_LOOKS_AT_WHOLE = 2 * _LOOKS_A_DAY  # of each category; twice as many as are new, as it is promised beside the others
+_LOOKS_AT_ALL = 2 * _LOOKS_A_DAY  # at all categories of the whole grid; twice, as it is promised beside the others
 _ALMOST_POISSON = 1e-6  # spread over the mean
 
 
@@ -69,7 +69,8 @@ def _zones_of(recent: Recent, category: int, grid: Grid) -> list[_Zones]:
         sums[:, 1:, 1:] = of_cells.cumsum(axis=1).cumsum(axis=2)
     scanned = categories + (categories > 1)
     looks = {shape: _LOOKS_A_DAY * (grid.cells * scanned + _LARGE) for shape in _shapes(grid)}
-    looks[grid.rows, grid.cols] = _LOOKS_AT_WHOLE * scanned
+    if category == scanned - 1:
+        looks[grid.rows, grid.cols] = _LOOKS_AT_ALL
     spread = float(recent.spreads_of_totals[category])
     return [_of_shape(summed, *shape, spread, float(np.log(a_day))) for shape, a_day in looks.items()]
 

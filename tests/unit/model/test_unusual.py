@@ -54,7 +54,7 @@ def recent_with(draw, *, burst=0, spread=0.3):
 def zones_by_hand(recent):
     """(window, category, row, col, rows, cols) -> log of how often a day chance shows so many or more, of every square.
 
-    The third category is both together. The whole grid has few looks of its own.
+    The third category is both together: of the whole grid it has few looks of its own.
     """
     rates = {}
     shapes = [(side, side) for side in SIDES if side <= 4] + [(GRID.rows, GRID.cols)]
@@ -64,7 +64,7 @@ def zones_by_hand(recent):
     ]
     for window, category in np.ndindex(len(WINDOWS_S), 3):
         for rows, cols in shapes:
-            looks = 70 * 3 if rows == GRID.rows else 35 * (GRID.cells * 3 + 300)
+            looks = 70 if (category, rows) == (2, GRID.rows) else 35 * (GRID.cells * 3 + 300)
             for row, col in np.ndindex(GRID.rows - rows + 1, GRID.cols - cols + 1):
                 place = (window, slice(row, row + rows), slice(col, col + cols), category)
                 count, usual, spread = (float(box[place].sum()) for box in boxes)
