@@ -117,7 +117,9 @@ class Publisher:
         self.last_batch, self.batches = batch_id, self.batches + 1  # in this order: another thread reads both
 
     def end_minute(self) -> None:
-        """Write what waits. What the store does not take now, the next start writes."""
+        """Write what waits, unless it is withheld. What the store does not take now, the next start writes."""
+        if self.withheld():
+            return
         waits = {region: partial(_rest, views) for region, views in self._stored.items() if _wait(views)}
         try:
             self.sink.write_all(waits)

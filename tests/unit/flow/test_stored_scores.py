@@ -130,3 +130,25 @@ def test_what_waits_is_written_at_a_stop_or_in_a_batch_without_scores(then, tmp_
     sink.writes.clear()
     publisher(Rows(), 3)
     assert not sink.writes or then == "stop"
+
+
+def test_a_job_that_ends_withheld_writes_nothing_and_what_is_shown_again_is_written_whole(tmp_path):
+    sink, folder, hidden = MemorySink(), toy_artifact(tmp_path / "artifacts", toy_spec()), []
+    publisher = publisher_to(sink, tmp_path / "checkpoint", withheld=lambda: hidden[0] if hidden else None)
+    rows = [scored_row(folder, as_of_s) for as_of_s in (60, 70, 80)]
+    scores = rows[1]["scores"]
+    scores["risk"] = (np.frombuffer(scores["risk"], "<f4") * np.float32(0.99)).tobytes()
+    publisher(Rows(rows[0]), 0)
+    whole = {series for series, _ in by_point(b"".join(sink.writes)) if series.startswith("risk,")}
+    publisher(Rows(rows[1]), 1)  # its last digits wait
+    sink.writes.clear()
+    hidden.append(Withheld(since_s=60, because="asked"))
+    publisher.end_minute()  # at once, before a batch of the job knows of it
+    assert not sink.writes
+    publisher(Rows(), 2)
+    sink.writes.clear()
+    publisher.end_minute()
+    assert not sink.writes
+    hidden.clear()
+    publisher(Rows(rows[2]), 3)  # the store may have been emptied meanwhile
+    assert {series for series, _ in by_point(b"".join(sink.writes)) if series.startswith("risk,")} == whole
