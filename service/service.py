@@ -235,11 +235,11 @@ def now_seen_by(service: Service, caller: Caller, region: str, *, listed: str) -
     """
     if not caller.may_see(region):
         raise HTTPException(404, f"no region {region!r} here for this token; {listed} lists what there is")
+    if service.frames.withheld:
+        raise HTTPException(503, service.frames.withheld)
     frames = service.frames.by_region.get(region)
     if frames is None:
         raise HTTPException(404, f"no scores of region {region!r} were published yet; {listed} lists what there is")
-    if service.frames.withheld:
-        raise HTTPException(503, service.frames.withheld)
     return service.now_of(frames)
 
 

@@ -159,6 +159,7 @@ class Region(Facts):
 
 class Regions(Closed):
     regions: list[Region]
+    withheld: str | None = Field(description="As of each region; also while there is none")
 
 
 Position = Annotated[

@@ -44,7 +44,7 @@ async def regions(service: TheService, caller: TheCaller) -> Response:
         _region(service.now_of(frames), list(service.cells_of(frames.by_category.spec.grid)))
         for frames in seen_by(service, caller)
     ]
-    return json_answer({"regions": described})
+    return json_answer({"regions": described, "withheld": service.frames.withheld or None})
 
 
 @router.get(

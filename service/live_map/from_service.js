@@ -54,10 +54,9 @@ function showNone(missing) {
   put("state", withheld ? say("WITHHELD") : missing ? say("NOT HERE") : say("WAIT")); put("banner", why[0].toUpperCase() + why.slice(1));
 }
 async function begin(ask) {
-  ({ regions } = await ask("v1/regions"));
-  if (!regions.length) throw new Error("no region");
-  ({ withheld } = regions[0]);
+  ({ regions, withheld } = await ask("v1/regions"));
   if (withheld) throw new Error(withheld);
+  if (!regions.length) throw new Error("no region");
   await load(ask);
 }
 

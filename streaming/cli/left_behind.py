@@ -127,9 +127,7 @@ def withhold(
     reason = "".join(letter if letter.isprintable() else " " for letter in " ".join(because.split()))
     if len(reason) > LONGEST:
         raise SettingsError(f"a reason of {len(reason)} characters", f"give at most {LONGEST}: every page shows it")
-    if not settings.frames.is_dir():
-        remedy = "set RISK_FRAMES to the folder that job and service share; it is there when the job has scored"
-        raise SettingsError(f"nobody reads {settings.frames}, which does not exist", remedy)
+    is_new = not settings.frames.is_dir()
     now_s, before, path = time.time(), read_withheld(settings.frames), withheld_path(settings.frames)
     if end and before is None:
         typer.echo(f"scores are not withheld in {settings.frames}")
@@ -145,6 +143,8 @@ def withhold(
         withheld = Withheld(since_s=(before and before.since_s) or int(now_s), because=reason)
         replace_file(path, msgspec.json.encode(withheld) + b"\n")
     typer.echo(f"{withheld.in_words()}; `withhold --end` shows them again")
+    if is_new:
+        typer.echo(f"{settings.frames} is new: job and service must have the same RISK_FRAMES")
 
 
 def audit(

@@ -28,8 +28,8 @@ def withhold(tmp_path, monkeypatch):
     monkeypatch.setenv("RISK_BY", "eve")
     (tmp_path / "frames").mkdir()
 
-    def run(*words):
-        return CliRunner().invoke(app, ["withhold", *words], catch_exceptions=False).output
+    def run(*words, **options):
+        return CliRunner().invoke(app, ["withhold", *words], catch_exceptions=False, **options).output
 
     return run
 
@@ -111,11 +111,20 @@ def test_a_reason_that_can_be_shown_or_an_end_is_asked_for(withhold, words, said
     assert not (tmp_path / "audit.jsonl").exists()
 
 
-def test_a_folder_that_nobody_reads_is_refused(withhold, tmp_path):
-    (tmp_path / "frames").rmdir()
-    with pytest.raises(SettingsError, match="does not exist"):
-        withhold(WHY)
-    assert not (tmp_path / "audit.jsonl").exists()
+def test_it_holds_for_a_first_start(withhold, tmp_path):
+    frames, sink = tmp_path / "deep" / "frames", MemorySink()
+    said = withhold(WHY, env={"RISK_FRAMES": str(frames)})
+    assert WHY in said
+    assert f"{frames} is new: job and service must have the same RISK_FRAMES" in said
+    publisher = publisher_to(sink, tmp_path / "checkpoint", withheld=lambda: read_withheld(frames))
+    publisher(Rows(scored_row(toy_artifact(tmp_path / "artifacts", toy_spec()), 60)), 0)
+    assert told(sink).keys() == {"pipeline"}
+    assert "is new" not in withhold(WHY)
+
+
+def test_its_end_makes_no_folder(withhold, tmp_path):
+    assert "are not withheld" in withhold("--end", env={"RISK_FRAMES": str(tmp_path / "other")})
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_reason_has_no_control_characters(withhold, tmp_path):

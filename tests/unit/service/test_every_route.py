@@ -110,6 +110,15 @@ def test_that_they_are_withheld_is_said_where_a_client_looks_for_news(kept_back)
     assert client.json("/health")["withheld"] is True  # anybody may ask it, so it does not say why
 
 
+def test_before_a_first_score_they_are_withheld_too(tmp_path):
+    withheld_path(tmp_path).write_bytes(msgspec.json.encode(WITHHELD))
+    with running(toy_service(tmp_path)) as address:
+        client = Client(address)
+        answer, content = ask(client, "/v1/regions/{region}/scores", "get")
+        assert client.json("/v1/regions") == {"regions": [], "withheld": WITHHELD.in_words()}
+    assert (answer.status, json.loads(content)["detail"]) == (503, WITHHELD.in_words())
+
+
 @guarded
 @pytest.mark.parametrize("unknown", [None, "wrong"])
 def test_it_tells_nothing_without_a_known_token(base, path, method, unknown):
