@@ -51,7 +51,7 @@ def commands_of(app: typer.Typer, program: str) -> str:
     """Commands with their arguments and options, one level below the heading of a page."""
     command = typer.main.get_group(app)
     command.commands = {name: each for name, each in command.commands.items() if not each.hidden}
-    text = html.unescape(get_docs_for_click(obj=command, ctx=typer.Context(command), name=program))
+    text = html.unescape(get_docs_for_click(obj=command, ctx=typer.Context(command), name=program)).replace(r"\[", "[")
     text = re.sub(r"^\* `--help`: .*\n|^\*\*Options\*\*:\n+(?=\* `--help`: .*\n\n)", "", text, flags=re.MULTILINE)
     return re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE)
 

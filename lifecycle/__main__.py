@@ -10,15 +10,10 @@ from lifecycle.cli.gate import gate_app
 from lifecycle.cli.judge import judge_command
 from lifecycle.cli.retrain import retrain_command
 from lifecycle.cli.versions import promote_command, retire_command, rollback_command, versions_command
-from models.cli.version import Version
+from models.cli.program import Version, new_program
 from streaming.cli.process import run_without_secrets, settings_of
 
-app = typer.Typer(
-    help="A model's life beside the job: its archive of counts, versions, trials and retraining.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+app = new_program("A model's life beside the job: its archive of counts, versions, trials and retraining.")
 
 
 @app.callback()

@@ -1,17 +1,10 @@
 """`python -m service COMMAND`: answers for the scores over HTTP, and makes tokens for who asks."""
 
-import typer
-
-from models.cli.version import Version
+from models.cli.program import Version, new_program
 from schemas.errors import errors_in_one_line
 from service.cli import serve, token
 
-app = typer.Typer(
-    help="The last scores of each region over HTTP, with a live map.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+app = new_program("The last scores of each region over HTTP, with a live map.")
 
 
 @app.callback()

@@ -5,7 +5,7 @@ from functools import partial
 
 import typer
 
-from models.cli.version import Version
+from models.cli.program import Version, new_program
 from streaming.cli import (
     broker,
     cells,
@@ -24,12 +24,9 @@ from streaming.cli import (
 )
 from streaming.cli.process import run_without_secrets, settings_of
 
-app = typer.Typer(
+app = new_program(
+    "Live risk of incidents per place, from Kafka. Settings are environment variables (.env.example lists them).",
     name="incident-scorer",
-    help="Live risk of incidents per place, from Kafka. Settings are environment variables (.env.example lists them).",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 

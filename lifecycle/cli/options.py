@@ -11,6 +11,7 @@ import typer
 from lifecycle.registry.changes import Note, register
 from lifecycle.registry.contract import ModelRegistry
 from models.artifact.manifest import MANIFEST
+from models.cli.options import REGIONS_TABLE
 from schemas.audit.log import AuditEvent, Plain, record
 from schemas.errors import RegistryError, SettingsError
 from schemas.spec import SLUG
@@ -27,7 +28,9 @@ def _refuse_no_reason(because: str) -> str:
 AsJson = Annotated[bool, typer.Option("--json", help="For machines")]
 Data = Annotated[
     str,
-    typer.Option(help="TOML file with a table [[regions]] for each region, or archive:PATH; default: RISK_ARCHIVE"),
+    typer.Option(
+        help=f"TOML file with a table {REGIONS_TABLE} for each region, or archive:PATH; default: RISK_ARCHIVE"
+    ),
 ]
 Because = Annotated[str, typer.Option(help="Why, for the audit log", callback=_refuse_no_reason)]
 FolderOrVersion = Annotated[

@@ -46,8 +46,8 @@ def train_command(
 ) -> None:
     """Train on a file of incidents and publish the artifact.
 
-    What is asked for stands in FILE, a TOML file with a table [[regions]] for each region, or in --data, --region and
-    the options after them. Several regions are trained side by side in Spark; one that fails does not stop the others.
+    What is asked for stands in FILE, with a table for each region, or in --data, --region and the options after them.
+    Several regions are trained side by side in Spark; one that fails does not stop the others.
     """
     if file is None and not (data and region):
         raise SettingsError("nothing to train on", "give a file of tasks, or --data, --layout and --region")
