@@ -1,5 +1,6 @@
 """The `check` command: what a job would do with messages, found without Kafka, Spark or a store."""
 
+import codecs
 import json
 import sys
 import time
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 _LONGEST_NAME = 40
+_BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ def check(
     outcomes = Counter("refused" if answer.is_refused else answer.outcome for answer in answers)
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(outcomes.items()))
     noun = "message" if len(answers) == 1 else "messages"
-    console.print(f"{len(answers):,} {noun} for {', '.join(sorted(artifacts))}: {counts}")
+    console.print(f"{len(answers):,} {noun}, by the artifacts of {', '.join(sorted(artifacts))}: {counts}")
     if outcomes["refused"]:
         raise typer.Exit(DataError.exit_code)
 
@@ -113,7 +115,12 @@ def dry_run(
 
 
 def _names_in(message: bytes, reason: str, spec: "Spec | None") -> str:
-    """The names for which a message is refused, each with the nearest that is known. The job keeps none of them."""
+    """The names for which a message is refused, each with the nearest that is known. The job keeps none of them.
+
+    Or what else a producer cannot see: a byte order mark.
+    """
+    if reason == "not_json" and message.startswith(_BYTE_ORDER_MARKS):
+        return "it begins with a byte order mark: write UTF-8 without one (in Python `utf-8`, not `utf-8-sig`)"
     if reason == "person_field":
         return ", ".join(map(_short, personal_keys(message)))
     if reason == "unknown_field":
@@ -126,7 +133,9 @@ def _names_in(message: bytes, reason: str, spec: "Spec | None") -> str:
 
 
 def _with_nearest(name: str, known: Iterable[str]) -> str:
-    nearest = get_close_matches(name.lower(), list(known), 1)
+    nearest = get_close_matches(slug := name.strip().lower(), list(known), 1)
+    if nearest == [slug]:
+        return f"{_short(name)} (write exactly {slug}: lower case, without spaces)"
     return f"{_short(name)} (perhaps {nearest[0]})" if nearest else _short(name)
 
 

@@ -116,9 +116,9 @@ def test_the_command_names_the_line_and_ends_with_3(artifacts, tmp_path, monkeyp
     assert ran.exit_code == 3
     assert "night.jsonl:2" in ran.output
     assert "night.jsonl:3" in ran.output
-    assert "3 messages for riverton: 1 counted, 2 refused" in ran.output
+    assert "3 messages, by the artifacts of riverton: 1 counted, 2 refused" in ran.output
     ran = run(artifacts, "-", stdin=json.dumps(CALL) + "\n")
-    assert (ran.exit_code, ran.output.strip()) == (0, "1 message for riverton: 1 counted")
+    assert (ran.exit_code, ran.output.strip()) == (0, "1 message, by the artifacts of riverton: 1 counted")
     ran = run(artifacts, *sorted((EXAMPLES / "good").glob("*.json")))
     assert ran.exit_code == 0, ran.output
 
@@ -138,17 +138,30 @@ def test_what_is_unknown_or_personal_is_named_with_the_nearest_that_is_known(for
         {**CALL, "callerName": "x", "more": [{"DOB": 1}]},
         {**CALL, "category": "Structure-Fires"},
         b'{"caller',
+        {**CALL, "category": "Medical "},
     )
     assert [answer.outcome for answer in answers] == [
         "unknown_field",
         "person_field",
         "unknown_category",
         "person_field",
+        "unknown_category",
     ]
     assert answers[0].detail.endswith("'catgory' (perhaps category), 'latitude'")
     assert answers[1].detail.endswith("not kept: 'DOB', 'callerName'")
     assert answers[2].detail.endswith("'Structure-Fires' (perhaps structure_fire)")
     assert answers[3].detail.endswith("not kept")
+    assert answers[4].detail.endswith("'Medical ' (write exactly medical: lower case, without spaces)")
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"])
+def test_a_byte_order_mark_is_named_where_the_job_refuses_the_message(foreseen, mark):
+    text = json.dumps(CALL)
+    encoding = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(mark, "utf-8")
+    marked, cut = foreseen(mark + text.encode(encoding), b"{not json")
+    assert (marked.outcome, cut.outcome) == ("not_json", "not_json")
+    assert "begins with a byte order mark: write UTF-8 without one" in marked.detail
+    assert "mark" not in cut.detail
 
 
 def test_all_that_is_unusual_is_shown_when_asked_for(artifacts, tmp_path, monkeypatch):

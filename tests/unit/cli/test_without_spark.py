@@ -48,7 +48,7 @@ def test_the_commands_import_no_spark(folder):
     }
     ran = run_python("-c", COMMANDS, cwd=folder, env={**os.environ, **ours})
     assert ran.returncode == 0, ran.stderr
-    assert "1 message for toyville: 1 refused" in ran.stdout
+    assert "1 message, by the artifacts of toyville: 1 refused" in ran.stdout
     assert "no Kafka broker listens" in ran.stderr
     told = [line for line in ran.stdout.splitlines() if line.startswith(("check ", "rebuild ", "Spark "))]
     no_spark = "Spark was imported: False"
