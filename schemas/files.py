@@ -123,7 +123,7 @@ def read_json(path: Path, kind: type[T], error: type[RiskError], *, remedy: str)
     """The content of a JSON file; None when there is no such file. Raises `error` when it cannot be read."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise error(f"{path} cannot be read ({fault})", remedy) from fault

@@ -1,5 +1,6 @@
 """The `doctor` command: checks a deployment before the job runs."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,18 +11,17 @@ from typing import Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from models.artifact.artifact import newest_artifacts, read_spec
-from schemas.errors import ArtifactError, RiskError, SettingsError
+from schemas.errors import ArtifactError, CheckpointError, RiskError, SettingsError
 from schemas.files import make_writable, write_errors
 from schemas.left_behind.pointer import pointer_path
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.masks import read_masks
 from streaming.cli.run import refuse_frames
 from streaming.disk.guard import CheckpointGuard, changed_settings, other_layout, read_guard
-from streaming.disk.locks import is_held
+from streaming.disk.locks import is_held, only_writer
 from streaming.disk.spark_files import last_commit
 from streaming.disk.spark_folder import refuse_unshared
 from streaming.job.jars import fetched_jars, java, java_version, needed_packages
@@ -34,7 +34,9 @@ from streaming.topics.client import KafkaConnection
 
 _PACKAGES = ("pyspark", "torch", "pandas", "pyarrow", "kafka-python", "influxdb-client", "msgspec")
 _OLD_DATA_DAYS = 90
-_MARKS = {"ok": "[green]ok[/green]", "warn": "[yellow]note[/yellow]", "fail": "[bold red]wrong[/bold red]"}
+_MARKS = {"ok": ("ok     ", "green"), "warn": ("note   ", "yellow"), "fail": ("wrong  ", "bold red")}
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))  # of a container
+_BESIDE_HEAP = 2 << 30  # bytes that Java beside its heap, this program and its workers may take
 
 Grade = Literal["ok", "warn", "fail"]
 
@@ -57,14 +59,12 @@ def doctor(context: typer.Context) -> None:
     """Check Java, packages, Kafka, topics, store, artifacts and checkpoint. Exit code 1 when something is wrong."""
     settings: Settings = context.obj()
     console = Console(highlight=False)
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("", "check", "result", "what to do"):
-        table.add_column(column, overflow="fold")
     with console.status("checking ..."):
         findings = list(examine(settings, now_s=time.time()))
     for finding in findings:
-        table.add_row(_MARKS[finding.grade], finding.what, Text(finding.seen), Text(finding.remedy))
-    console.print(table)
+        line = Text.assemble(_MARKS[finding.grade], (finding.what, "bold"), ": ", finding.seen)
+        line.append(f"\n       {finding.remedy}" if finding.remedy else "")
+        console.print(line, soft_wrap=not console.is_terminal)
     wrong = sum(finding.grade == "fail" for finding in findings)
     if wrong:
         console.print(f"\n{wrong} {'fault' if wrong == 1 else 'faults'} to repair before `run` can work")
@@ -76,6 +76,7 @@ def examine(settings: Settings, *, now_s: float) -> Iterator[Finding]:
     """All findings, one after another. A check that fails does not stop the next one."""
     checks = (  # generators: each runs in the loop below
         ("Java", _java()),
+        ("memory", _memory(settings)),
         ("packages", _packages()),
         ("Kafka connector", _connector(settings)),
         ("Kafka", _kafka(settings)),
@@ -97,6 +98,20 @@ def examine(settings: Settings, *, now_s: float) -> Iterator[Finding]:
 
 def _java() -> Iterator[Finding]:
     yield Finding("Java", f"version {java_version()}, {java()}")
+
+
+def _memory(settings: Settings) -> Iterator[Finding]:
+    heap = int(settings.driver_memory[:-1]) << {"m": 20, "g": 30}[settings.driver_memory[-1]]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in _LIMITS:
+        with suppress(OSError, ValueError):  # no container, or `max`
+            memory = min(memory, int(limit.read_text(encoding="utf-8")))
+    seen = f"the driver's heap is {settings.driver_memory} of {memory / (1 << 30):.1f} GiB"
+    if heap + _BESIDE_HEAP <= memory:
+        yield Finding("memory", seen)
+        return
+    remedy = f"set RISK_DRIVER_MEMORY lower: all beside it may need {_BESIDE_HEAP >> 30} GiB; or give more memory"
+    yield Finding("memory", seen, "fail" if heap >= memory else "warn", remedy)
 
 
 def _packages() -> Iterator[Finding]:
@@ -198,6 +213,9 @@ def _counts(settings: Settings) -> Iterator[Finding]:
     checkpoint = settings.checkpoint
     if is_held(checkpoint):
         yield Finding("checkpoint", f"{checkpoint} is in use by a job that runs now")
+    else:
+        with write_errors(CheckpointError, f"RISK_CHECKPOINT={checkpoint}"), only_writer(checkpoint):
+            make_writable(checkpoint)
     roster = read_roster(roster_path(checkpoint))
     if not roster:
         yield Finding("checkpoint", f"{checkpoint} is new: counting starts from the artifacts' history")

@@ -54,7 +54,7 @@ def is_held(checkpoint: Path) -> bool:
     """Whether a process holds the checkpoint's lock now."""
     try:
         file = os.open(checkpoint / "lock", os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -113,11 +113,12 @@ def jaas_quoted(text: str) -> str:
 
 
 def refuse_unreachable(bootstrap: str) -> None:
-    """Raise BrokerUnavailable at once when no address accepts a connection and keeps it open.
+    """Raise BrokerUnavailable at once when no address accepts a connection and keeps it open, or has a known name.
 
     Kafka's clients need ten seconds for this. A load balancer or a forwarded port without a broker behind it accepts
     every connection and closes it. A silent server passes this test: a broker, too, waits for its client to speak.
     """
+    unknown = []
     for address in bootstrap.split(","):
         try:
             with socket.create_connection(_host_and_port(address), timeout=5) as connection:
@@ -125,9 +126,13 @@ def refuse_unreachable(bootstrap: str) -> None:
                     continue
         except ValueError as error:
             raise BrokerError(f"{address!r} is not a Kafka address", remedy="write host:port") from error
-        except OSError:
+        except OSError as error:
+            unknown += [address.strip()] if isinstance(error, socket.gaierror) else []
             continue
         return
+    if unknown:
+        fault = f"no Kafka broker can be reached at {bootstrap}: the name in {', '.join(unknown)} does not resolve"
+        raise BrokerUnavailable(fault, "correct RISK_KAFKA_BOOTSTRAP, or what resolves names on this machine")
     remedy = "start one (`broker`), or correct RISK_KAFKA_BOOTSTRAP"
     raise BrokerUnavailable(f"no Kafka broker listens at {bootstrap}", remedy)
 

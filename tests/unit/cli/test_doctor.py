@@ -5,9 +5,11 @@ import socket
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
 from schemas.errors import SinkError
 from schemas.left_behind.pointer import Pointer, write_pointer
+from streaming.__main__ import app
 from streaming.cli.doctor import examine
 from streaming.disk.guard import STATE_LAYOUT
 from streaming.disk.locks import only_writer
@@ -70,6 +72,44 @@ def test_where_run_could_not_write_or_listen_is_wrong(settings, tmp_path):
     free = {"frames": tmp_path / "frames", "audit": tmp_path / "audit.jsonl", "metrics": address}
     found = findings(settings.model_copy(update=free))
     assert {found[what].grade for what in ("frames", "audit log", "metrics")} == {"ok"}
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "folder"])
+def test_a_checkpoint_is_tried_as_run_would(settings, tmp_path, place):
+    (tmp_path / "file").touch()
+    found = findings(settings.with_options(checkpoint=tmp_path / place))["checkpoint"]
+    assert found.grade == ("ok" if place == "folder" else "fail")
+    assert (f"RISK_CHECKPOINT={tmp_path / place} cannot be written" in found.seen) == (place != "folder")
+
+
+@pytest.mark.parametrize(("heap", "grade"), [("60g", "fail"), ("63g", "fail"), ("900m", "ok")])
+def test_a_heap_is_held_against_the_memory_that_there_is(settings, monkeypatch, tmp_path, heap, grade):
+    """A machine of 64 GiB, with a container's limit of 4 GiB or without one."""
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("streaming.cli.doctor._LIMITS", (limit, tmp_path / "none"))
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 16 << 20}.get)
+    settings = settings.with_options(driver_memory=heap)
+    assert findings(settings)["memory"].grade == {"60g": "ok", "63g": "warn", "900m": "ok"}[heap]
+    for content, of in (("max\n", 64), (str(1 << 62), 64), (str(4 << 30), 4)):
+        limit.write_text(content, encoding="utf-8")
+        found = findings(settings)["memory"]
+        assert f"of {of}.0 GiB" in found.seen
+    assert found.grade == grade
+    assert ("RISK_DRIVER_MEMORY" in found.remedy) == (grade != "ok")
+
+
+def test_without_a_terminal_a_finding_is_one_line_whatever_its_length(tmp_path, monkeypatch):
+    monkeypatch.setattr("streaming.cli.doctor._java", lambda: iter(()))
+    far = tmp_path / "a-folder-with-a-long-name" / "and-another-one-with-a-long-name"
+    names = {"RISK_KAFKA_BOOTSTRAP": "127.0.0.1:1", "RISK_SINK": f"file:{tmp_path / 's.lp'}", "COLUMNS": "80"}
+    folders = ("ARTIFACTS", "CHECKPOINT", "CACHE", "AUDIT", "FRAMES")
+    names |= {f"RISK_{name}": str(far / name.lower()) for name in folders}
+    ran = CliRunner().invoke(app, ["doctor"], env=names)
+    assert ran.exit_code == 1
+    lines = ran.output.splitlines()
+    assert f"wrong  artifacts: {far / 'artifacts'} is not a folder" in "\n".join(lines)
+    assert any(line.strip().startswith("train a model with") for line in lines)
+    assert f"ok     frames: {far / 'frames'} can be written" in lines
 
 
 @pytest.mark.parametrize("is_there", [True, False])

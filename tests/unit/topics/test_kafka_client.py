@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from schemas.errors import BrokerError, SettingsError
+from schemas.errors import BrokerError, BrokerUnavailable, SettingsError
 from streaming.settings import Settings
 from streaming.topics.client import KafkaConnection, jaas_quoted, refusal_in, sign_in
 
@@ -131,3 +131,13 @@ def test_a_port_that_does_not_speak_tls_is_told_from_an_untrusted_one():
             sign_in(KafkaConnection(f"127.0.0.1:{listener.getsockname()[1]}", "scorer", SecretStr(CANARY)))
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+@pytest.mark.parametrize("others", ["", "127.0.0.1:1,"])
+def test_a_name_that_does_not_resolve_is_told_as_such(others):
+    with pytest.raises(
+        BrokerUnavailable, match=r"the name in nowhere\.invalid:9092 does not resolve: correct RISK_KAFKA"
+    ):
+        sign_in(KafkaConnection(f"{others}nowhere.invalid:9092"))
+    with pytest.raises(BrokerUnavailable, match=r"no Kafka broker listens at 127\.0\.0\.1:1: start one"):
+        sign_in(KafkaConnection("127.0.0.1:1"))
