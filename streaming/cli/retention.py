@@ -70,6 +70,7 @@ def apply_to(settings: Settings, stored: Collection[Stored], now_s: float) -> No
 def gathered(settings: Settings, back_ups: Collection[Path], now_s: float) -> Iterator[Stored]:
     """What is on this machine's disks, and of each kind what is over. Raises ArtifactError or RegistryError."""
     used, is_running = in_use(settings), is_held(settings.checkpoint)
+    used |= {settings.checkpoint / "spark.log"} if is_running else set()
     for kept in table.TABLE:
         folders = back_ups if kept is table.BACK_UPS else _folders(settings, kept)
         items = [item for folder in folders for item in table.items_in(folder, kept.place.partition("/")[2], now_s)]

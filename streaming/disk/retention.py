@@ -63,6 +63,10 @@ TABLE = (
          "a year and its weeks are weighed; an id until its incident can no longer be corrected", ended_by="the job"),
     Kept("log of batches, and such counts of each day", "RISK_CHECKPOINT/batches/????-??-??", KEEP_DAYS,
          f"{_REBUILD}, and the archive takes its days from there", ended_by="the job"),
+    Kept("what Spark shuffles: events with places, refused payloads", "TMPDIR/incident-risk-*", 0, "mode 0700; every "
+         "end and start of the job empties it, also after a kill", ended_by="the job"),
+    Kept("Spark's log, without places and payloads", "RISK_CHECKPOINT/spark.log", KEEP_DAYS, "explains a failure; "
+         "stays while a job runs"),
     SET_ASIDE,
     Kept("forecasts until they are judged", "RISK_CHECKPOINT/outcomes/*/*.npz", 14, _LEFT),
     Kept("the same of trials, and their counts", "RISK_CHECKPOINT/shadow/*/*/*", 14, _LEFT),

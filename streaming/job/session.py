@@ -11,13 +11,15 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from models.training.spark_start import start_spark
-from schemas.errors import SparkFailed
+from schemas.errors import CheckpointError, SparkFailed
+from streaming.disk.scratch import emptied_scratch
 from streaming.disk.spark_folder import is_stored
 from streaming.job.diagnosis import Diagnosis
 from streaming.job.jars import alone_with_ivy, class_archive, jar_options, keep_list_of_jars, needed_packages
 from streaming.settings import Settings
 
 _STREAMING = "org.apache.spark.sql.execution.streaming"
+_LONGEST_OF_SOCKETS = 60  # characters of their folder: their names have 42, and the system takes 107
 _JAVA_IS_GONE = (Py4JError, ConnectionError)
 _RECORDED = ("ui.retainedJobs", "ui.retainedStages", "ui.retainedTasks", "sql.ui.retainedExecutions")
 
@@ -26,8 +28,9 @@ _RECORDED = ("ui.retainedJobs", "ui.retainedStages", "ui.retainedTasks", "sql.ui
 def spark_session(settings: Settings, diagnosis: Diagnosis) -> Iterator[SparkSession]:
     """A session that is stopped at the end. Raises SparkFailed when Spark does not start, or when Java ends first."""
     log = diagnosis.spark_log
+    scratch = emptied_scratch(settings.checkpoint) if settings.master.startswith("local") else None
     try:
-        session = start_session(settings, log)
+        session = start_session(settings, log, scratch=scratch)
     except (*_JAVA_IS_GONE, PySparkException) as error:
         raise SparkFailed(f"Spark did not start ({diagnosis.first_line(error)})", remedy=f"see {log}") from error
     try:
@@ -39,21 +42,29 @@ def spark_session(settings: Settings, diagnosis: Diagnosis) -> Iterator[SparkSes
     finally:
         with suppress(*_JAVA_IS_GONE):
             session.stop()
+        if scratch:
+            with suppress(CheckpointError):  # the next start tries again
+                emptied_scratch(settings.checkpoint)
 
 
 def _java_hung_up(*_: object) -> None:
     """The supervisor of the query reports it."""
 
 
-def start_session(settings: Settings, log: Path, *, classes_into: Path | None = None) -> SparkSession:
+def start_session(
+    settings: Settings, log: Path, *, scratch: Path | None = None, classes_into: Path | None = None
+) -> SparkSession:
     """A session that can read Kafka. The first start downloads the connector's jars into the cache folder.
+
+    scratch: for what Spark does not keep; without it the machine's folder for temporary files. On a cluster its
+    machines have their own.
 
     What Spark and its workers print goes to `log`: the terminal belongs to the person who watches the job. Java takes
     its classes from the archive that `prepare` wrote, if there is one; with `classes_into` it writes one at its end.
     """
     packages = needed_packages(settings.checkpoint, settings.spark_state)
     jars = jar_options(settings.cache, packages)
-    options = jars | _options(settings, classes_into)
+    options = jars | _options(settings, scratch, classes_into)
     on_interrupt = signal.getsignal(signal.SIGINT)
     with nullcontext() if "spark.jars" in jars else alone_with_ivy(settings.cache):
         session = start_spark("incident-risk-scorer", settings.master, options, log)
@@ -66,8 +77,10 @@ def start_session(settings: Settings, log: Path, *, classes_into: Path | None = 
     return session
 
 
-def _options(settings: Settings, classes_into: Path | None) -> dict[str, str]:
+def _options(settings: Settings, scratch: Path | None, classes_into: Path | None) -> dict[str, str]:
     java_options = ["-XX:+UseParallelGC"]  # more events a second and shorter batches than with G1 or serial
+    if scratch:
+        java_options.append(f'"-Djava.io.tmpdir={scratch}"')
     if classes_into:
         java_options.append(f'"-XX:ArchiveClassesAtExit={classes_into}"')
     elif archive := class_archive(settings.cache):
@@ -95,6 +108,10 @@ def _options(settings: Settings, classes_into: Path | None) -> dict[str, str]:
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
         "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
     }
+    if scratch:
+        options["spark.local.dir"] = str(scratch)
+        if len(str(scratch)) > _LONGEST_OF_SOCKETS:
+            options["spark.python.unix.domain.socket.enabled"] = "false"
     if is_stored(settings.checkpoint, settings.spark_state):
         options["spark.hadoop.fs.s3a.path.style.access"] = "true"  # many stores have no name for each bucket
     if settings.master.startswith("local"):  # elsewhere executors must find the driver, by Spark's choice or the user's

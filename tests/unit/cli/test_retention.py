@@ -20,6 +20,7 @@ from streaming.__main__ import app
 from streaming.cli.retention import apply_to, gathered
 from streaming.disk.locks import only_writer
 from streaming.disk.retention import TABLE, region_state
+from streaming.disk.scratch import scratch_of
 from streaming.settings import Settings, environment_names
 from tests.harness.killed_step import every_kill
 
@@ -77,6 +78,7 @@ def test_nothing_is_over_where_nothing_is(settings):
         ("checkpoint/shadow/forecasts/toyville/1700000000.npz", 14),
         ("checkpoint/shadow/closed/toyville/1700000000.counts", 14),
         ("checkpoint/shadow/toyville.jsonl", 90),
+        ("checkpoint/spark.log", 35),
         (f"checkpoint/following/toyville/{OLD}/1700000000.npz", 60),
         ("frames/toyville.frame", 35),
         (f"registry/toyville/{OLD}/history.npz", 400),
@@ -110,6 +112,13 @@ def test_what_a_job_counts_with_is_never_over(settings):
     put(settings.checkpoint / "roster.json", days=5000, content=b"{}")
     put(settings.checkpoint / "guard.json", days=5000)
     assert over(settings) == set()
+
+
+def test_sparks_log_stays_while_a_job_writes_it(settings):
+    put(settings.checkpoint / "spark.log", days=500)
+    with only_writer(settings.checkpoint):
+        assert over(settings) == set()
+    assert over(settings) == {"checkpoint/spark.log"}
 
 
 def test_a_set_aside_checkpoint_that_is_being_read_stays(settings):
@@ -318,7 +327,9 @@ def test_every_setting_that_names_a_place_is_in_the_table():
         if "Path" in str(Settings.model_fields[field].annotation) or re.search("topic|archive$|registry", field)
     }
     assert paths - read_only <= named
-    assert named - set(environment_names()) == {"--back-ups", "the supervisor"}
+    assert named - set(environment_names()) == {"--back-ups", "the supervisor", "TMPDIR"}
+    (scratch,) = (kept.place.removeprefix("TMPDIR/") for kept in TABLE if kept.setting == "TMPDIR")
+    assert scratch_of(Path("checkpoint")).match(scratch)
 
 
 def test_every_kind_says_why_and_for_whom_and_has_an_end():
