@@ -98,7 +98,10 @@ def test_what_the_history_holds_is_told_as_such():
         (f"{after_s}", json.dumps({**made, "incident_id": f"{after_s}", "occurred_at": iso(end_s + after_s)}).encode())
         for after_s in (-60, 60)
     ]
-    before, after = dry_run(messages, {"chicago": chicago}, now_s=end_s + 600)
+    erased = {**made, "incident_id": "-60", "occurred_at": iso(end_s - 60), "revision": 1, "status": "cancelled"}
+    messages.append(("erased", json.dumps(erased).encode()))
+    before, after, cancelled = dry_run(messages, {"chicago": chicago}, now_s=end_s + 600)
+    assert (cancelled.outcome, cancelled.detail) == (before.outcome, before.detail)  # the page on retention says so
     assert (before.outcome, "the artifact has counted it" in before.detail) == ("excluded", True)
     assert (after.outcome, after.detail) == ("counted", "")
 
