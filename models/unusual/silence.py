@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betainc
 
 from models.dispersion import Floats
 from schemas.limits import MOST_DAYS, SILENT_DAYS
@@ -71,6 +70,8 @@ def holes(counts: Counts, usual: Floats, spread: Floats) -> list[Hole]:
 
 def _days(count: Counts, mean: Floats, spread: Floats, *, of: int) -> Floats:
     """(n,) once in how many days chance alone shows a run with `count` or fewer. of: categories that are tested."""
+    from scipy.special import betainc  # takes a while to import, and commands that count nothing reach this file
+
     size = 1 / np.maximum(spread, 1e-6)
     chance = betainc(size, count + 1.0, size / (size + np.maximum(mean, 1e-9)))
     return np.asarray(np.minimum(1 / (_RUNS_A_DAY * of * np.maximum(chance, _LEAST_CHANCE)), MOST_DAYS))
