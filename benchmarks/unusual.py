@@ -83,6 +83,7 @@ class WatchedRegion:
                     usual=usual,
                     spread=usual * self.dispersion.excess(usual),
                     spreads_of_totals=self.city.trained.constants.spreads_of_totals,
+                    spread_of_sums=float(self.city.trained.constants.spread_of_sums),
                 )
                 places = unusual_places(recent, self.city.spec.grid, self.city.spec.categories)
                 yield hour * HOUR_S + (look + 1) * LOOK_S, places
@@ -183,7 +184,11 @@ def cost_ms() -> tuple[float, float]:
     spent = []
     for _ in range(50):
         recent = Recent(
-            counts=draw.poisson(1.3 * usual), usual=usual, spread=0.1 * usual, spreads_of_totals=np.full(5, 0.02)
+            counts=draw.poisson(1.3 * usual),
+            usual=usual,
+            spread=0.1 * usual,
+            spreads_of_totals=np.full(5, 0.02),
+            spread_of_sums=0.1,
         )
         began = time.process_time()
         unusual_places(recent, grid, tuple("abcd"))

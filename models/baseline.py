@@ -26,7 +26,7 @@ _OF_NETWORK = ("network_dispersion", "network_dispersion_power")
 _DISPERSIONS = ("dispersion", "dispersion_power", *_OF_NETWORK)
 _SPREAD_OF_TOTALS = 0.05  # of a version that was made before it was fitted: three cities have 0.01 to 0.1
 _OF_OLDER = ("older_counts", "older_share", "older_end_day")
-_MAY_LACK = (*_OF_SERIES, *_OF_NETWORK, "cell_dispersion", "holidays", "spread_of_totals")
+_MAY_LACK = (*_OF_SERIES, *_OF_NETWORK, "cell_dispersion", "holidays", "spread_of_totals", "spread_of_sums")
 _MOST_HOLIDAYS = 10_000
 WEIGHT_ONE = 1 << 20
 _BLOCK_DAYS = 32  # days that are weighed at a time: they fit into a core's cache
@@ -47,6 +47,7 @@ _RANGES = {  # far around what training can find; within them every score is fin
     "network_dispersion_power": (QUADRATIC, LINEAR),
     "cell_dispersion": (1e-2, 1e2),
     "spread_of_totals": (0.0, 1e2),
+    "spread_of_sums": (0.0, 1e2),
     "first_day": (1.0, 1e5),
     "older_counts": (0.0, 1e9),
     "older_share": (0.0, 1.0),
@@ -83,6 +84,9 @@ class BaselineConstants:
     network_dispersion: Dispersion | None = None  # around the network's; None: the baseline's
     cell_dispersion: Floats = field(default_factory=lambda: np.zeros(0))  # (cells, categories, horizons) factor on r
     spread_of_totals: Floats = field(default_factory=lambda: np.zeros(0))  # as `spreads_of_totals`; empty: not fitted
+    spread_of_sums: Floats = field(
+        default_factory=lambda: np.zeros(())
+    )  # () of a cell's sum over categories: see scan.py
     covariate_centre: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) mean in training
     covariate_scale: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) spread in training
 
@@ -136,6 +140,8 @@ class BaselineConstants:
         }
         if "spread_of_totals" in arrays:
             shapes["spread_of_totals"] = (categories + 1,)
+        if "spread_of_sums" in arrays:
+            shapes["spread_of_sums"] = ()
         if "cell_dispersion" in arrays:
             shapes["cell_dispersion"] = (spec.grid.cells, *places)
         if not arrays.keys().isdisjoint(_OF_NETWORK):

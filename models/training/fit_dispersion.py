@@ -128,23 +128,38 @@ def _likeliest(losses: Floats, spread: Floats) -> npt.NDArray[np.intp]:
     return np.asarray((losses + prior[:, None]).argmin(axis=0))
 
 
-def spreads_of_totals(past: IncidentHistory, constants: BaselineConstants, start_s: int, stop_s: int) -> Floats:
-    """(categories + 1,) the variance of the region's hourly counts beyond Poisson's, over the square of their mean.
+def common_spreads(
+    past: IncidentHistory, constants: BaselineConstants, start_s: int, stop_s: int
+) -> tuple[Floats, Floats]:
+    """How far hourly counts lie around the baseline because they rise and fall together, by the hours of a span.
 
-    The last is that of all categories together. By the hours of [start_s, stop_s), around the baseline's level and
-    profile.
+    (categories + 1,) of the whole region: the variance beyond Poisson's over the square of the mean; the last is that
+    of all categories together. () of a cell's sum over the categories: its variance beyond that of categories that do
+    not know each other, over its mean.
     """
+    spec, categories = past.spec, len(past.spec.categories)
     hours = np.arange(past.first_s // HOUR_S + 1, stop_s // HOUR_S)
-    came = np.zeros((len(hours), len(past.spec.categories)))
     at = past.incidents.occurred_s // HOUR_S - hours[0]
-    inside = (at >= 0) & (at < len(hours))
-    np.add.at(came, (at[inside], past.incidents.category[inside]), 1)
-    of_week = hour_of_week(hours * HOUR_S + HOUR_S // 2, past.spec.timezone).astype(np.intp)
+    kept = (at >= 0) & (at < len(hours)) & ~np.isin(at + hours[0], past.cut_hours)
+    at, cell, category = at[kept], past.incidents.cell[kept], past.incidents.category[kept]
+    came = np.bincount(at * categories + category, minlength=len(hours) * categories).reshape(-1, categories)
+    of_week = hour_of_week(hours * HOUR_S + HOUR_S // 2, spec.timezone).astype(np.intp)
     mean, fade = constants.profile[:, of_week].T / 24, 0.5 ** (1 / float(constants.level_half_life_days))
-    before, days = np.zeros((1, came.shape[1])), 0.0
+    before, days = np.zeros((1, categories)), 0.0
     for day in np.split(np.arange(len(hours)), np.flatnonzero(np.diff(hours // 24)) + 1):
         mean[day] *= region_rate(before, days, constants)
         before, days = fade * before + came[day].sum(axis=0), fade * days + 1
     judged = (hours * HOUR_S >= start_s) & ~np.isin(hours, past.cut_hours)
     counts, usual = with_sum(came[judged]), with_sum(mean[judged])
-    return np.asarray(np.maximum(((counts - usual) ** 2 - usual).sum(axis=0) / (usual**2).sum(axis=0), 0.0))
+    of_totals = np.maximum(((counts - usual) ** 2 - usual).sum(axis=0) / (usual**2).sum(axis=0), 0.0)
+    # Pairs of incidents of two categories in the same cell and hour, and how many of them the means explain.
+    of_judged = judged[at]
+    _, which = np.unique(at[of_judged] * spec.grid.cells + cell[of_judged], return_inverse=True)
+    in_cell = np.bincount(which * categories + category[of_judged], minlength=categories * (which.max(initial=-1) + 1))
+    in_cell = in_cell.reshape(-1, categories)
+    pairs = float((in_cell.sum(axis=1) ** 2 - (in_cell**2).sum(axis=1)).sum())
+    share = np.bincount(cell * categories + category, minlength=spec.grid.cells * categories).reshape(-1, categories)
+    share = share / np.maximum(share.sum(axis=0), 1)
+    explained = (usual[:, :-1].T @ usual[:, :-1]) * (share.T @ share)
+    beyond = pairs - (1 + of_totals[-1]) * (explained.sum() - np.trace(explained))
+    return of_totals, np.maximum(np.asarray(beyond / max(usual[:, -1].sum(), 1.0)), 0.0)

@@ -20,11 +20,11 @@ from models.training.examples import CellDraw, cells_to_learn, collect, random_m
 from models.training.fit_baseline import Blocks, choose, constants_until
 from models.training.fit_dispersion import (
     choose_spread,
+    common_spreads,
     dispersion_of_network,
     factor_losses,
     likeliest_dispersion,
     likeliest_factors,
-    spreads_of_totals,
 )
 from models.training.fit_network import (
     Examples,
@@ -99,7 +99,7 @@ class _Judged:
 
     dispersion: Dispersion
     network_dispersion: Dispersion | None
-    spread_of_totals: Floats
+    common_spreads: tuple[Floats, Floats]
     spread: Floats  # as `choose_spread` gives it
     kept: KeptState
     tallies: list[Tally]
@@ -121,7 +121,7 @@ def _first_fit(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _
     fitted = work.fitted(learned, chosen_by, constants)
     of_network = dispersion_of_network(log_expected(fitted.network, examples), examples.counts, constants.dispersion)
     constants = replace(constants, network_dispersion=of_network)
-    of_totals = spreads_of_totals(past, constants, blocks.burn_in_s, blocks.test_s)
+    common = common_spreads(past, constants, blocks.burn_in_s, blocks.test_s)
     before, after = (work.factor_losses(drawn, constants, fitted.network) for drawn in (learned, chosen_by))
     spread = choose_spread(before, after)
     if spread.any():
@@ -135,7 +135,7 @@ def _first_fit(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _
     return _Judged(
         dispersion=constants.dispersion,
         network_dispersion=of_network,
-        spread_of_totals=of_totals,
+        common_spreads=common,
         spread=spread,
         kept=fitted.kept,
         tallies=tallies,
@@ -155,7 +155,8 @@ def _second_fit(
         constants,
         dispersion=judged.dispersion,
         network_dispersion=judged.network_dispersion,
-        spread_of_totals=judged.spread_of_totals,
+        spread_of_totals=judged.common_spreads[0],
+        spread_of_sums=judged.common_spreads[1],
     )
     replay, engine = Replay(past), FeatureEngine(past.spec, constants, past.counts_before)
     cells = cells_to_learn(past, past.cutoff_s, work.random)

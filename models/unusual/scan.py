@@ -67,6 +67,8 @@ def _zones_of(recent: Recent, category: int, grid: Grid) -> list[_Zones]:
     for sums, values in zip(summed, (recent.counts, recent.usual, recent.spread), strict=True):
         of_cells = values[:, :, of].sum(axis=2).reshape(-1, grid.rows, grid.cols)
         sums[:, 1:, 1:] = of_cells.cumsum(axis=1).cumsum(axis=2)
+    if category == categories:  # one crash is a call for several services, so that counts of a cell rise together
+        summed[2] += recent.spread_of_sums * summed[1]
     scanned = categories + (categories > 1)
     looks = {shape: _LOOKS_A_DAY * (grid.cells * scanned + _LARGE) for shape in _shapes(grid)}
     if category == scanned - 1:

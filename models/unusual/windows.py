@@ -22,7 +22,8 @@ class Recent:
     counts: npt.NDArray[np.integer]
     usual: Floats
     spread: Floats  # variance beyond the mean, of each alone
-    spreads_of_totals: Floats  # (categories + 1,) of BaselineConstants: what they have in common
+    spreads_of_totals: Floats  # (categories + 1,) of BaselineConstants: what cells have in common
+    spread_of_sums: float  # of BaselineConstants: what categories have in common in a cell
 
 
 def recent_counts(state: CountState) -> npt.NDArray[np.int32]:
@@ -60,4 +61,10 @@ def recent_of(
     mean = (before if factors is None else before * factors).transpose(2, 0, 1)
     dispersion = constants.dispersion_in_cells(of_network=False)[..., 0]
     spread = mean * dispersion.excess(mean)
-    return Recent(counts=counts, usual=mean, spread=spread, spreads_of_totals=constants.spreads_of_totals)
+    return Recent(
+        counts=counts,
+        usual=mean,
+        spread=spread,
+        spreads_of_totals=constants.spreads_of_totals,
+        spread_of_sums=float(constants.spread_of_sums),
+    )

@@ -2,6 +2,7 @@
 
 from tests.harness.reached import lines_reached
 
+
 def test_the_job_reaches_nothing_that_judges_or_reads_files_of_incidents():
     lines = lines_reached("streaming.cli.run")
     rooms = {module.rpartition(".")[0] for module in lines}

@@ -9,7 +9,7 @@ from scipy.stats import nbinom
 from models.baseline import horizon_hours
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, feature_names
-from models.training.fit_dispersion import spreads_of_totals
+from models.training.fit_dispersion import common_spreads
 from models.training.replay import IncidentHistory
 from models.unusual.silence import holes, missing_share
 from schemas.spec import DAY_S, HOUR_S
@@ -151,19 +151,25 @@ def test_the_last_incident_before_a_silence_is_known_by_five_minutes():
     assert feed.since_s == (panes.newest - keep + 1 + newest + 1) * SPEC.slide_s
 
 
-def test_the_spread_of_totals_is_that_of_a_factor_that_all_categories_share():
-    """Hours drawn around a known factor of variance 0.09: together it shows whole, and in each category too."""
-    draw, spec = np.random.default_rng(5), toy_spec(2, 3)
-    hours = np.arange(400 * 24)
-    factor = draw.gamma(1 / 0.09, 0.09, len(hours))
-    counts = draw.poisson(np.array([8.0, 12.0]) * factor[:, None])
-    at = np.repeat(hours, counts.sum(axis=1))
-    category = np.concatenate([np.repeat([0, 1], of) for of in counts])
+@pytest.mark.parametrize("pairs", [0.0, 0.25])
+def test_the_common_spreads_are_those_that_hours_were_drawn_with(pairs):
+    """All cells and categories share a factor of variance 0.09, and some incidents bring one of the other category."""
+    draw, spec = np.random.default_rng(5), toy_spec(3, 3)
+    factor = draw.gamma(1 / 0.09, 0.09, 500 * 24)
+    alone = draw.poisson(np.array([8.0, 8.0]) * factor[:, None] / (1 + pairs))
+    hour, category = (np.repeat(of.ravel(), alone.ravel()) for of in np.indices(alone.shape))
+    cell, again = draw.integers(0, 9, len(hour)), draw.random(len(hour)) < pairs
+    hour, cell = np.append(hour, hour[again]), np.append(cell, cell[again])
+    category = np.append(category, 1 - category[again])
     first_s = 1_600_000_000 // DAY_S * DAY_S
-    order_s = first_s + at * HOUR_S + draw.integers(0, HOUR_S, len(at))
-    order = np.argsort(order_s)
-    table = toy_table(order_s[order], category=category[order], categories=spec.categories)
-    past = IncidentHistory.of(table, spec, first_s + 400 * DAY_S)
-    constants = toy_constants(spec, mean_per_day=24 * np.array([8.0, 12.0]), level_half_life_days=np.array(30.0))
-    spread = spreads_of_totals(past, constants, first_s + 40 * DAY_S, first_s + 400 * DAY_S)
-    assert spread == pytest.approx(np.full(3, 0.09), rel=0.15)
+    at_s = first_s + hour * HOUR_S + draw.integers(0, HOUR_S, len(hour))
+    lat_deg, lon_deg = (of[cell] for of in spec.grid.centres())
+    order = np.argsort(at_s)
+    places = {"lat_deg": lat_deg[order], "lon_deg": lon_deg[order], "categories": spec.categories}
+    past = IncidentHistory.of(toy_table(at_s[order], category=category[order], **places), spec, first_s + 500 * DAY_S)
+    constants = toy_constants(spec, mean_per_day=np.full(2, 192.0), level_half_life_days=np.array(30.0))
+    of_totals, of_sums = common_spreads(past, constants, first_s + 40 * DAY_S, first_s + 500 * DAY_S)
+    # A pair of an incident and the one that it brings counts twice, of 1 + pairs incidents.
+    assert float(of_sums) == pytest.approx(2 * pairs / (1 + pairs), abs=0.035)
+    more = np.array([0, 0, 2 * pairs / (1 + pairs) / 16])
+    assert of_totals == pytest.approx(0.09 + more, abs=0.015)

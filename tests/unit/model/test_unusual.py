@@ -48,7 +48,7 @@ def recent_with(draw, *, burst=0, spread=0.3):
     usual = np.cumsum(draw.gamma(0.5, 0.4, shape), axis=0)
     counts = np.cumsum(draw.poisson(0.3, shape), axis=0)
     counts[:, draw.integers(GRID.cells), draw.integers(len(CATEGORIES))] += burst
-    return Recent(counts=counts, usual=usual, spread=spread * usual, spreads_of_totals=OF_TOTALS)
+    return Recent(counts=counts, usual=usual, spread=spread * usual, spreads_of_totals=OF_TOTALS, spread_of_sums=0.2)
 
 
 def zones_by_hand(recent):
@@ -69,7 +69,8 @@ def zones_by_hand(recent):
                 place = (window, slice(row, row + rows), slice(col, col + cols), category)
                 count, usual, spread = (float(box[place].sum()) for box in boxes)
                 if count >= 5 and count > usual:
-                    size = usual**2 / (spread + OF_TOTALS[category] * usual**2)
+                    together = OF_TOTALS[category] * usual**2 + (0.2 * usual if category == 2 else 0)
+                    size = usual**2 / (spread + together)
                     chance = nbinom.logsf(count - 1, size, size / (size + usual))
                     rates[window, category, row, col, rows, cols] = chance + np.log(looks)
     return rates
@@ -157,7 +158,9 @@ def test_a_burst_is_found_where_it_is():
     counts[1:, [6, 7, 10, 11], 1] = 4  # rows 1 and 2, columns 2 and 3; two hours ago and not in the last one
     usual = np.full(counts.shape, 0.2)
     place, *others = unusual_places(
-        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE), GRID, CATEGORIES
+        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE, spread_of_sums=0.0),
+        GRID,
+        CATEGORIES,
     )
     assert (place.category, place.hours, place.observed, place.usual) == ("ems", 2, 16, 0.8)
     assert place.cells(GRID).tolist() == [6, 7, 10, 11]
@@ -172,7 +175,9 @@ def test_two_places_may_touch_and_the_least_likely_of_all_categories_is_first():
     usual = np.full(counts.shape, 0.2)
     usual[:, 5, 0] = 60  # so that no square has both, nor more of its own
     places = unusual_places(
-        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE), GRID, CATEGORIES
+        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE, spread_of_sums=0.0),
+        GRID,
+        CATEGORIES,
     )
     assert [place.cells(GRID).tolist() for place in places] == [[18], [0], [1]]
 
@@ -182,7 +187,7 @@ def quiet_but_in(cell, count, usual=0.02):
     counts = np.zeros((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), int)
     counts[:, cell, 0] = count
     of = np.full(counts.shape, usual)
-    return Recent(counts=counts, usual=of, spread=of / 10, spreads_of_totals=ALONE)
+    return Recent(counts=counts, usual=of, spread=of / 10, spreads_of_totals=ALONE, spread_of_sums=0.0)
 
 
 @pytest.mark.parametrize(("count", "places"), [(4, 0), (5, 1)])
@@ -234,7 +239,9 @@ def test_far_fewer_than_usual_hide_no_place():
 
 def test_what_is_usual_is_no_place():
     usual = np.full((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), 3.0)
-    recent = Recent(counts=usual.astype(int), usual=usual, spread=0.2 * usual, spreads_of_totals=ALONE)
+    recent = Recent(
+        counts=usual.astype(int), usual=usual, spread=0.2 * usual, spreads_of_totals=ALONE, spread_of_sums=0.0
+    )
     assert unusual_places(recent, GRID, CATEGORIES) == ()
 
 
@@ -266,11 +273,18 @@ def test_what_moves_all_categories_together_makes_a_sum_less_unusual():
     assert unusual_places(replace(recent, spreads_of_totals=np.full(3, 0.3)), GRID, CATEGORIES) == ()
 
 
+def test_categories_that_come_together_in_a_cell_make_a_sum_less_unusual():
+    recent = quiet_but_in(6, 3)
+    recent.counts[:, 6, 1] = 3
+    assert [place.category for place in unusual_places(recent, GRID, CATEGORIES)] == ["all"]
+    assert unusual_places(replace(recent, spread_of_sums=0.5), GRID, CATEGORIES) == ()
+
+
 def test_a_region_of_one_category_has_no_sum_beside_it():
     recent = quiet_but_in(6, 12)
     alone = [of[:, :, :1] for of in (recent.counts, recent.usual, recent.spread)]
     parts = dict(zip(("counts", "usual", "spread"), alone, strict=True))
-    places = unusual_places(Recent(**parts, spreads_of_totals=np.zeros(2)), GRID, ("fire",))
+    places = unusual_places(Recent(**parts, spreads_of_totals=np.zeros(2), spread_of_sums=9.0), GRID, ("fire",))
     assert [place.category for place in places] == ["fire"]
 
 
