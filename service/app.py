@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from schemas import product_version
 from service import feed, page
-from service.answers import contract, decisions, ogc, outlines, posts, scores, unusual
+from service.answers import contract, decisions, outlines, posts, scores, unusual
 from service.guard import ETags, RequestGuard
 from service.metrics import ServiceMetrics
 from service.problems import ALWAYS, Problem, answer_with_problems, problems_of
@@ -58,7 +58,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     decisions.router,
     outlines.router,
     feed.router,
-    ogc.router,
     _STATES,
 )
 
@@ -126,8 +125,6 @@ def document() -> dict[str, Any]:
                 operation["responses"]["304"] = {"description": "The answer is still the one with that ETag"}
             for status, answer in problems_of(*((405, 500) if path == "/health" else ALWAYS)).items():
                 operation["responses"][str(status)] = answer
-            if path.startswith("/ogc"):  # which says 400 of a wrong parameter
-                operation["responses"].pop("422", None)
     for unused in ("HTTPValidationError", "ValidationError"):
         described["components"]["schemas"].pop(unused, None)
     return described

@@ -38,7 +38,6 @@ _AreasOption = Annotated[
 ]
 _NameOption = Annotated[str, typer.Option(help="Property of the polygons that holds their names")]
 _LanguageOption = Annotated[str, typer.Option(envvar="RISK_LANGUAGE", help=f"Of the pages: {', '.join(LANGUAGES)}")]
-_UrlOption = Annotated[str, typer.Option(help="Behind a proxy: its address, which links begin with")]
 _OriginOption = Annotated[
     list[str] | None,
     typer.Option(help="Origin of a web app that may read the answers, as https://map.example.org; may be repeated"),
@@ -65,7 +64,6 @@ def serve(
     area_name: _NameOption = "name",
     streets: _StreetsOption = None,
     language: _LanguageOption = _LANGUAGE,
-    url: _UrlOption = "",
     origin: _OriginOption = None,
 ) -> None:
     """Serve the last frame of each region over HTTP, with a live map at /, until told to stop."""
@@ -82,12 +80,11 @@ def serve(
         from service.service import opened
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
     chosen: dict[str, Any] = {"areas": named, "streets": streets, "held_hours": held_hours, "language": language}
-    chosen |= {"url": url, "origins": origins}
     if not frames.is_dir():
         typer.echo(f"--frames {frames} is not there yet: the map waits for the job that writes it", err=True)
-    service = opened(frames, audit=audit, tokens=tokens, rate=rate, **chosen)
-    address = url.rstrip("/") or _to_open(host, port)
+    service = opened(frames, audit=audit, tokens=tokens, rate=rate, origins=origins, **chosen)
     _refuse_taken(host, port)
+    address = _to_open(host, port)
     typer.echo(f"the map is at {address}/, the document of the interface at {address}/openapi.json", err=True)
     uvicorn.run(application(service), host=host, port=port, **_SERVER)
 

@@ -16,7 +16,6 @@ from schemas.spec import ALL_CATEGORIES, DAY_S, Spec
 from service.standing import Standing, standing_after
 
 log = logging.getLogger(__name__)
-_MOST_PAGED = 16  # frames
 _TICKS = 3  # that a region may miss before its scores are old, where a tick is longer than a minute
 FileState = tuple[int, int, int]  # inode, size and time of a file
 
@@ -31,7 +30,6 @@ class Frames:
     withheld: str = ""  # why no scores may be shown
     standing: dict[str, Standing] = field(default_factory=dict)  # of each region
     _seen: dict[Path, FileState] = field(default_factory=dict)
-    _paged: dict[tuple[str, str], StoredFrames] = field(default_factory=dict)
 
     def look(self) -> None:
         """A file that cannot be used leaves the frame before it, which grows old; one that is gone takes it away."""
@@ -54,19 +52,6 @@ class Frames:
                 served[region], self.standing[region] = frames, standing_after(self.standing.get(region), frames)
         self._seen = {path: stat for path, stat in files.items() if stat}
         self.by_region = dict(sorted(served.items()))
-
-    def keep(self, frames: StoredFrames) -> None:
-        """Let `of_digest` find it when newer ones are served, too: until some others were kept."""
-        key = (frames.by_category.spec.region, frames.digest)
-        self._paged.pop(key, None)
-        self._paged[key] = frames
-        if len(self._paged) > _MOST_PAGED:
-            self._paged.pop(next(iter(self._paged)))
-
-    def of_digest(self, region: str, digest: str) -> StoredFrames | None:
-        """The region's frames of that digest, if they are served or were kept."""
-        served = self.by_region.get(region)
-        return served if served and served.digest == digest else self._paged.get((region, digest))
 
 
 def is_stale(frames: StoredFrames, now_s: float) -> bool:

@@ -59,14 +59,9 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """OGC API Features asks for 400 where the rest of the web says 422, and for 404 where an address names nothing."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     faults = (_in_words(fault, request.scope.get("route")) for fault in error.errors()[:5])
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
-    if request.url.path.startswith("/ogc"):
-        in_address = any(fault["loc"][0] == "path" for fault in error.errors())
-        status = HTTPStatus.NOT_FOUND if in_address else HTTPStatus.BAD_REQUEST
-    return problem_answer(status, "; ".join(faults))
+    return problem_answer(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(faults))
 
 
 def _in_words(fault: Mapping[str, Any], route: object) -> str:

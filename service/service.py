@@ -58,7 +58,6 @@ class AnswerCache:
 class Service:
     """One process of the service. Without tokens it answers this machine alone, and everybody on it.
 
-    url: what links begin with; where it is empty, the address that a request names.
     origins: of web apps that may read the answers in a browser.
     """
 
@@ -71,7 +70,6 @@ class Service:
     areas: Sequence[Area] = ()
     streets: FilePath | None = None
     language: str = ENGLISH  # of the pages; answers are in English
-    url: str = ""
     origins: Sequence[str] = ()
     answers: AnswerCache = field(default_factory=AnswerCache)
     _left_out: set[str] = field(default_factory=set)  # areas that were said to have no cell
@@ -228,28 +226,20 @@ def seen_by(service: Service, caller: Caller) -> list[StoredFrames]:
     return [frames for region, frames in service.frames.by_region.items() if caller.may_see(region)]
 
 
-def now_seen_by(service: Service, caller: Caller, region: str, *, listed: str) -> "Now":
-    """Raises 503 while scores are withheld, 404 when there is no frame. Only who may see the region learns why.
-
-    listed: the address that lists what there is.
-    """
-    if not caller.may_see(region):
-        raise HTTPException(404, f"no region {region!r} here for this token; {listed} lists what there is")
-    if service.frames.withheld:
-        raise HTTPException(503, service.frames.withheld)
-    frames = service.frames.by_region.get(region)
-    if frames is None:
-        raise HTTPException(404, f"no scores of region {region!r} were published yet; {listed} lists what there is")
-    return service.now_of(frames)
-
-
 async def region_of(
     region: Annotated[str, Path(pattern=SLUG, description="As the region's artifact calls it")],
     service: TheService,
     caller: TheCaller,
 ) -> Now:
-    """Raises 404 for a region that has no frame, or that the caller may not see."""
-    return now_seen_by(service, caller, region, listed="/v1/regions")
+    """Raises 503 while scores are withheld, 404 when there is no frame. Only who may see the region learns why."""
+    if not caller.may_see(region):
+        raise HTTPException(404, f"no region {region!r} here for this token; /v1/regions lists what there is")
+    if service.frames.withheld:
+        raise HTTPException(503, service.frames.withheld)
+    frames = service.frames.by_region.get(region)
+    if frames is None:
+        raise HTTPException(404, f"no scores of region {region!r} were published yet; /v1/regions lists what there is")
+    return service.now_of(frames)
 
 
 TheRegion = Annotated[Now, Depends(region_of)]

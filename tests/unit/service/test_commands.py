@@ -17,7 +17,6 @@ from service.tokens import Tokens, make_token
         (("--listen", "0.0.0.0:9000"), "http://127.0.0.1:9000/"),
         (("--listen", "[::]:9000"), "http://[::1]:9000/"),
         (("--listen", "192.168.0.7:80"), "http://192.168.0.7:80/"),
-        (("--listen", "0.0.0.0:9000", "--url", "https://risk.example.org/"), "https://risk.example.org/"),
     ],
 )
 def test_the_address_that_is_said_opens(tmp_path, monkeypatch, words, opens):

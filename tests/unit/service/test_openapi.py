@@ -8,7 +8,7 @@ import pytest
 
 from schemas.limits import MAX_FRAME_BYTES, MIB, OLDEST_SCORES_S
 from service import feed, guard
-from service.answers import contract, ogc, scores
+from service.answers import contract, scores
 from service.app import document
 from tests.harness.service import Client, leave_frame, running, toy_service
 
@@ -42,7 +42,6 @@ def test_the_page_tells_the_limits_that_there_are():
         (contract.MOST_VERTICES, "vertices"),
         (contract.MOST_POLYGONS, "parts"),
         (int(scores.MOST_DEGREES), "degrees"),
-        (ogc.MOST_FEATURES, ""),
         (feed.MOST_STREAMS, ""),
         (MAX_FRAME_BYTES // MIB, "MiB"),
         (OLDEST_SCORES_S, "seconds"),

@@ -71,12 +71,11 @@ def test_a_token_opens_its_regions_alone(base, made):
     everything, north = Client(base, made["cad"]), Client(base, made["north"])
     assert [entry["region"] for entry in everything.json("/v1/regions")["regions"]] == ["lakeside", "riverton"]
     assert [entry["region"] for entry in north.json("/v1/regions")["regions"]] == ["riverton"]
-    for path in ("/v1/regions/{}/scores", "/v1/regions/{}/outlines", "/ogc/collections/{}.all.1h/items"):
+    for path in ("/v1/regions/{}/scores", "/v1/regions/{}/outlines"):
         assert north.get(path.format("riverton")).status == 200
         closed, unknown = north.get(path.format("lakeside")), north.get(path.format("nowhere"))
         assert (closed.status, unknown.status) == (404, 404)
         assert closed.data.replace(b"lakeside", b"nowhere") == unknown.data
-    assert {entry["id"].split(".")[0] for entry in north.json("/ogc/collections")["collections"]} == {"riverton"}
 
 
 def test_a_token_ends_within_seconds_of_its_line(base, folder):
@@ -253,9 +252,9 @@ def test_a_sign_in_lasts_from_its_last_use(tmp_path, screen, lasting_s):
 RING = [[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.605]]
 TRIANGLE = {"type": "Polygon", "coordinates": [RING]}
 DECISION = {"what": "acknowledged", "category": "all", "first": "r001c001", "last": "r002c002", "reason": "unit sent"}
-# What every role opens, a screen all but the last. Then what is asked: a polygon's sum, posts, decide, record, metrics.
+# What every role opens. Then what is asked: a polygon's sum, posts, decide, record, metrics.
 SCORES = "/v1/regions/riverton/scores"
-EACH = ("/", "/health", "/v1/regions", SCORES, "/v1/regions/riverton/unusual", "/ogc/collections")
+EACH = ("/", "/health", "/v1/regions", SCORES, "/v1/regions/riverton/unusual")
 RIGHTS = {
     None: (200, 200, 200, 200, 200),
     "dispatcher": (200, 200, 200, 403, 403),
@@ -283,7 +282,7 @@ def test_a_role_opens_what_it_is_for_and_a_refusal_names_those_that_open_it(tmp_
             client.get(f"{region}/decisions/record"),
             client.get("/metrics"),
         )
-    assert opened == [200] * 5 + [403 if role == "screen" else 200]
+    assert opened == [200] * 5
     assert tuple(answer.status for answer in asked) == RIGHTS[role]
     assert in_force == {"region": "riverton", "may_decide": RIGHTS[role][2] == 200, "decisions": []}
     refused = [json.loads(answer.data)["detail"] for answer in asked if answer.status == 403]

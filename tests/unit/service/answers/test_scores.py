@@ -46,6 +46,26 @@ def test_every_number_is_the_frames_to_the_last_bit(client, views, fmt, category
     assert [row["support"] for row in rows] == [SUPPORT[code] for code in column(views, category, h, "support")]
 
 
+def test_a_layer_says_lift_and_how_old_it_is_and_no_number_without_history(client):
+    layer = client.json("/v1/regions/riverton/scores?format=geojson")
+    bare = 0
+    for feature in layer["features"]:
+        said = feature["properties"]
+        assert (said["as_of"], said["stale"]) == (layer["as_of"], False)
+        numbers = [said[name] for name in (*NUMBERS, "lift")]
+        if said["support"] == "no_history":
+            bare += 1
+            assert numbers == [None] * 6
+        else:
+            assert said["lift"] == pytest.approx(max(said["expected"], 1e-6) / max(said["usual"], 1e-6), rel=1e-6)
+    assert 0 < bare < 30
+
+
+def test_a_layer_of_an_old_frame_says_so_in_each_feature(client, an_hour_later):
+    layer = client.json("/v1/regions/riverton/scores?format=geojson")
+    assert {feature["properties"]["stale"] for feature in layer["features"]} == {True}
+
+
 @given(st.floats(min_value=0, allow_nan=False, allow_infinity=False, width=32))
 def test_a_number_read_as_float32_is_the_same_number(value):
     assert np.float32(json.loads(json.dumps(number(np.float32(value))))) == np.float32(value)
