@@ -11,7 +11,7 @@ import numpy.typing as npt
 from schemas.errors import SettingsError
 from schemas.files import read_json
 from schemas.grid import Cells, Grid
-from schemas.polygons import EXPORT, Collection, FileFeature, Polygons, crossings, polygons_of
+from schemas.polygons import EXPORT, Collection, FileFeature, Polygons, crossings
 
 _RESERVED = ("All", "$__all")  # what Grafana calls every choice at once, in a page's address too
 
@@ -48,11 +48,6 @@ def _area(number: int, feature: FileFeature, name_property: str) -> Area:
             f"give each area a text or a whole number as its name, or choose the property with --area-name: {present}",
         )
     return Area(name, feature.polygons(name))
-
-
-def area_of(name: str, polygons: Sequence[Sequence[list[list[float]]]]) -> Area:
-    """An area of GeoJSON's coordinates of a MultiPolygon. Raises SettingsError, which says what is wrong with them."""
-    return Area(name, polygons_of(polygons, name))
 
 
 def cells_inside(area: Area, grid: Grid) -> Cells:

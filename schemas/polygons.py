@@ -35,18 +35,14 @@ class FileFeature(msgspec.Struct, tag_field="type", tag="Feature"):
     def polygons(self, name: str) -> Polygons:
         """Raises SettingsError, which says what is wrong with the area of that name."""
         shape = self.geometry
-        return polygons_of([shape.coordinates] if isinstance(shape, _Polygon) else shape.coordinates, name)
+        polygons = [shape.coordinates] if isinstance(shape, _Polygon) else shape.coordinates
+        return tuple(tuple(_ring(ring, name) for ring in rings) for rings in polygons)
 
 
 class Collection(msgspec.Struct, tag_field="type", tag="FeatureCollection"):
     """A file of GeoJSON."""
 
     features: Annotated[list[FileFeature], msgspec.Meta(min_length=1)]
-
-
-def polygons_of(coordinates: Sequence[Sequence[list[list[float]]]], name: str) -> Polygons:
-    """coordinates: of a MultiPolygon. Raises SettingsError, which says what is wrong with the area of that name."""
-    return tuple(tuple(_ring(ring, name) for ring in rings) for rings in coordinates)
 
 
 def _ring(positions: list[list[float]], name: str) -> Floats:

@@ -2,14 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.grid import CELL_ID
 from schemas.spec import SLUG
 from service.decisions import LONGEST_REASON, MOST_HOURS, What
-
-MOST_VERTICES = 5_000
-MOST_POLYGONS = 200
 
 Instant = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="UTC")]
 CellId = Annotated[str, Field(pattern=CELL_ID, examples=["r026c023"])]
@@ -162,57 +159,13 @@ class Regions(Closed):
     withheld: str | None = Field(description="As of each region; also while there is none")
 
 
-Position = Annotated[
-    list[FiniteFloat],
-    Field(min_length=2, max_length=3, description="longitude, latitude in degrees; a height is ignored"),
-]
-Ring = Annotated[list[Position], Field(min_length=4, max_length=MOST_VERTICES)]
-Rings = Annotated[list[Ring], Field(min_length=1, max_length=MOST_POLYGONS)]
-
-
-class _Drawn(Closed):
-    bbox: Annotated[list[float], Field(min_length=4, max_length=6)] | None = Field(None, description="Ignored")
-
-
-class Polygon(_Drawn):
-    type: Literal["Polygon"]
-    coordinates: Rings
-
-
-class MultiPolygon(_Drawn):
-    type: Literal["MultiPolygon"]
-    coordinates: Annotated[list[Rings], Field(min_length=1, max_length=MOST_POLYGONS)]
-
-
-class DrawnFeature(_Drawn):
-    type: Literal["Feature"]
-    geometry: Annotated[Polygon | MultiPolygon, Field(discriminator="type")]
-    id: str | float | None = Field(None, description="Ignored")
-    properties: dict[str, Any] | None = Field(None, description="Ignored")
-
-
-Shape = Annotated[
-    Polygon | MultiPolygon | DrawnFeature, Field(discriminator="type", description="GeoJSON, degrees of WGS 84")
-]
-
-
-class _Together(Closed):
+class AreaRow(Closed):
+    area: str
     expected: Amount
     usual: Amount
     observed_1h: Count
     risk: Chance = Field(description="Probability of at least one in the area")
     support: dict[Support, Count] = Field(description="How many of the cells have which support")
-
-
-class AreaScore(Facts, _Together):
-    category: str
-    horizon: str
-    cells: list[CellId] = Field(description="Those whose centre lies in the polygon")
-    assumes: str
-
-
-class AreaRow(_Together):
-    area: str
 
 
 class AreaScores(Facts):

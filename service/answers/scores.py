@@ -1,4 +1,4 @@
-"""The routes under /v1: regions, scores, one cell, any polygon."""
+"""The routes under /v1: regions, scores, one cell, areas."""
 
 from typing import Annotated, Any
 
@@ -8,8 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from schemas.areas import area_of, cells_inside
-from schemas.errors import DataError, SettingsError
+from schemas.errors import DataError
 from schemas.frame import SUPPORT, attribution_groups, riskiest
 from schemas.grid import CELL_ID, Cells, geohash
 from schemas.instants import instant_text
@@ -21,7 +20,6 @@ from service.frames import categories_of, view_of
 from service.problems import problems_of
 from service.service import Now, TheCaller, TheRegion, TheService, json_answer, must_be_current, seen_by
 
-MOST_DEGREES = 5.0  # of a polygon's width and height; the largest regions are smaller
 ASSUMES = (
     "The counts of the cells, and of the categories in `all`, are independent, given the forecast: expected adds up, "
     "and risk is one minus the product of no incident in each cell. Where they rise and fall together, risk is lower."
@@ -100,17 +98,6 @@ async def cell(
     return json_answer({**now.facts(), **at, "scores": rows}, now)
 
 
-@router.post("/regions/{region}/area", response_model=contract.AreaScore, responses=problems_of(400, 413))
-async def area(now: TheRegion, shape: contract.Shape, asked: Annotated[contract.View, Query()]) -> Response:
-    """What to expect in a polygon: in the cells whose centre lies in it."""
-    must_be_current(now, asked.require, asked.category)
-    cells = _cells_in(now, shape)
-    chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), cells)
-    ids = now.frames.by_category.spec.grid.cell_ids()
-    named = {**_named(now, chosen), "cells": [ids[place] for place in cells.tolist()]}
-    return json_answer({**named, **_together(chosen), "assumes": ASSUMES}, now)
-
-
 @router.get("/regions/{region}/areas", response_model=contract.AreaScores)
 async def areas(service: TheService, now: TheRegion, asked: Annotated[contract.View, Query()]) -> Response:
     """What to expect in each area of the file that the service was given."""
@@ -155,28 +142,6 @@ def area_cells(service: TheService, now: Now, name: str | None) -> Cells:
     if name not in areas:
         raise HTTPException(404, f"no area {name!r} in this region: {', '.join(areas) or 'none was given'}")
     return areas[name]
-
-
-def _cells_in(now: Now, shape: contract.Shape) -> Cells:
-    geometry = shape.geometry if isinstance(shape, contract.DrawnFeature) else shape
-    polygons = [geometry.coordinates] if isinstance(geometry, contract.Polygon) else geometry.coordinates
-    rings = [ring for polygon in polygons for ring in polygon]
-    vertices = sum(map(len, rings))
-    if vertices > contract.MOST_VERTICES:
-        raise HTTPException(
-            422, f"the polygon has {vertices} vertices, more than {contract.MOST_VERTICES}: simplify it"
-        )
-    try:
-        asked = area_of("of the request", polygons)
-    except SettingsError as error:
-        raise HTTPException(422, str(error)) from error
-    places = np.concatenate([ring for polygon in asked.polygons for ring in polygon])
-    if (np.ptp(places, axis=0) > MOST_DEGREES).any():
-        raise HTTPException(422, f"the polygon is wider or higher than {MOST_DEGREES:g} degrees: ask for its parts")
-    cells = cells_inside(asked, now.frames.by_category.spec.grid)
-    if len(cells) == 0:
-        raise HTTPException(404, "no centre of a cell of this region lies in the polygon: make it larger, or move it")
-    return cells
 
 
 def _named(now: Now, chosen: Chosen) -> dict[str, Any]:

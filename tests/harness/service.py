@@ -5,9 +5,11 @@ import threading
 import time
 from contextlib import contextmanager
 
+import numpy as np
 import urllib3
 import uvicorn
 
+from schemas.areas import Area
 from schemas.left_behind.follower_states import FollowedChange
 from schemas.left_behind.frame_file import write_frames
 from service.app import application
@@ -88,6 +90,11 @@ def running(service):
     finally:
         server.should_exit = True
         thread.join()
+
+
+def area_of(name, polygons):
+    """An area of GeoJSON's coordinates of a MultiPolygon."""
+    return Area(name, tuple(tuple(np.array(ring) for ring in rings) for rings in polygons))
 
 
 def toy_service(folder, *, clock=None, rate=MANY, **fields):

@@ -15,9 +15,7 @@ OPERATIONS = {
     (path, method): operation for path, routes in document()["paths"].items() for method, operation in routes.items()
 }
 NAMES = {"region": "riverton", "cell": "r001c002"}
-SQUARE = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63], [-87.895, 41.605]]]
 BODIES = {
-    "/v1/regions/{region}/area": {"type": "Polygon", "coordinates": SQUARE},
     "/v1/regions/{region}/posts": {"units": []},
     "/v1/regions/{region}/decisions": {
         "what": "withdrawn",  # at any time, also of stale scores
@@ -150,7 +148,7 @@ def test_an_error_and_an_answer_to_post_are_sent_always(base, token):
     client = Client(base, token)
     client.headers["If-None-Match"] = "*"
     assert ask(client, "/v1/nothing", "get")[0].status == 404
-    assert ask(client, "/v1/regions/{region}/area", "post")[0].status == 200
+    assert ask(client, "/v1/regions/{region}/posts", "post")[0].status == 200
 
 
 def test_more_than_two_routes_say_how_old_their_scores_may_be():

@@ -10,7 +10,7 @@ from service import guard
 from service.tokens import Tokens, make_token
 from tests.harness.service import Client, leave_frame, running, toy_service, waited
 
-AREA = "/v1/regions/riverton/area"
+POSTS = "/v1/regions/riverton/posts"
 MAP = "https://map.example.org"
 
 
@@ -34,7 +34,7 @@ def test_an_encoded_slash_is_none(base, path):
 
 def test_a_body_of_two_lengths_is_refused_and_what_follows_it_not_read(base):
     host, port = host_of(base).split(":")
-    head = f"POST {AREA} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = f"POST {POSTS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
     with socket.create_connection((host, int(port)), 20) as raw:
         raw.sendall(head.encode() + b"2\r\n{}\r\n0\r\n\r\nGET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         said = b"".join(iter(lambda: raw.recv(65_536), b""))
@@ -47,7 +47,7 @@ def test_a_body_of_two_lengths_is_refused_and_what_follows_it_not_read(base):
 def test_a_long_body_is_answered_to_a_client_that_sends_all_of_it_first(base, size, is_chunked):
     body = (b"x" * min(65_536, size - at) for at in range(0, size, 65_536)) if is_chunked else b"x" * size
     with closing(http.client.HTTPConnection(host_of(base), timeout=20)) as connection:
-        connection.request("POST", AREA, body, {"Content-Type": "application/json"})
+        connection.request("POST", POSTS, body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         assert answer.read()
     assert (answer.status, answer.getheader("Content-Type")) == (413, "application/problem+json")
@@ -56,7 +56,7 @@ def test_a_long_body_is_answered_to_a_client_that_sends_all_of_it_first(base, si
 def test_a_client_that_asks_before_it_sends_a_long_body_is_not_told_to_send_it(base):
     host, port = host_of(base).split(":")
     with socket.create_connection((host, int(port)), 20) as raw:
-        asked = f"POST {AREA} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n"
+        asked = f"POST {POSTS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n"
         raw.sendall(asked.encode() + b"Expect: 100-continue\r\n\r\n")
         assert raw.recv(65_536).startswith(b"HTTP/1.1 413 ")
 
@@ -77,11 +77,11 @@ def test_only_a_named_origin_reads_answers_and_errors_and_never_by_a_cookie(tmp_
     with running(toy_service(tmp_path, tokens=Tokens(tmp_path / "tokens.jsonl"), origins=origins)) as base:
         client, asks = Client(base), {"Origin": MAP, "Access-Control-Request-Method": "POST"}
         asks["Access-Control-Request-Headers"] = "authorization,content-type"
-        before = client.ask(AREA, method="OPTIONS", headers=asks)
+        before = client.ask(POSTS, method="OPTIONS", headers=asks)
         answers = [
             client.get("/v1/regions", Origin=MAP, Authorization=f"Bearer {token}"),
             client.get("/v1/regions", Origin=MAP),
-            client.ask(AREA, method="POST", headers={"Origin": MAP}, body=b"x" * (guard.MOST_BODY_BYTES + 1)),
+            client.ask(POSTS, method="POST", headers={"Origin": MAP}, body=b"x" * (guard.MOST_BODY_BYTES + 1)),
         ]
     assert [answer.status for answer in answers] == [200, 401, 413]
     assert (before.status == 200) == is_told

@@ -8,7 +8,6 @@ import pytest
 
 from schemas.limits import MAX_FRAME_BYTES, MIB, OLDEST_SCORES_S
 from service import feed, guard
-from service.answers import contract, scores
 from service.app import document
 from tests.harness.service import Client, leave_frame, running, toy_service
 
@@ -39,9 +38,6 @@ PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "service.md").read_te
 def test_the_page_tells_the_limits_that_there_are():
     for value, unit in [
         (guard.MOST_BODY_BYTES, "bytes"),
-        (contract.MOST_VERTICES, "vertices"),
-        (contract.MOST_POLYGONS, "parts"),
-        (int(scores.MOST_DEGREES), "degrees"),
         (feed.MOST_STREAMS, ""),
         (MAX_FRAME_BYTES // MIB, "MiB"),
         (OLDEST_SCORES_S, "seconds"),

@@ -249,19 +249,17 @@ def test_a_sign_in_lasts_from_its_last_use(tmp_path, screen, lasting_s):
         assert "Set-Cookie" not in Client(base, token).get("/v1/regions").headers
 
 
-RING = [[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.605]]
-TRIANGLE = {"type": "Polygon", "coordinates": [RING]}
 DECISION = {"what": "acknowledged", "category": "all", "first": "r001c001", "last": "r002c002", "reason": "unit sent"}
-# What every role opens. Then what is asked: a polygon's sum, posts, decide, record, metrics.
+# What every role opens. Then what is asked: posts, decide, record, metrics.
 SCORES = "/v1/regions/riverton/scores"
 EACH = ("/", "/health", "/v1/regions", SCORES, "/v1/regions/riverton/unusual")
 RIGHTS = {
-    None: (200, 200, 200, 200, 200),
-    "dispatcher": (200, 200, 200, 403, 403),
-    "analyst": (200, 200, 403, 403, 403),
-    "operator": (200, 403, 403, 200, 200),
-    "official": (200, 403, 403, 200, 403),
-    "screen": (403, 403, 403, 403, 403),
+    None: (200, 200, 200, 200),
+    "dispatcher": (200, 200, 403, 403),
+    "analyst": (200, 403, 403, 403),
+    "operator": (403, 403, 200, 200),
+    "official": (403, 403, 200, 403),
+    "screen": (403, 403, 403, 403),
 }
 
 
@@ -276,7 +274,6 @@ def test_a_role_opens_what_it_is_for_and_a_refusal_names_those_that_open_it(tmp_
         opened = [client.get(path).status for path in EACH]
         in_force = client.json(f"{region}/decisions")
         asked = (
-            client.post(f"{region}/area", TRIANGLE),
             client.post(f"{region}/posts", {"units": []}),
             client.post(f"{region}/decisions", DECISION),
             client.get(f"{region}/decisions/record"),
@@ -284,7 +281,7 @@ def test_a_role_opens_what_it_is_for_and_a_refusal_names_those_that_open_it(tmp_
         )
     assert opened == [200] * 5
     assert tuple(answer.status for answer in asked) == RIGHTS[role]
-    assert in_force == {"region": "riverton", "may_decide": RIGHTS[role][2] == 200, "decisions": []}
+    assert in_force == {"region": "riverton", "may_decide": RIGHTS[role][1] == 200, "decisions": []}
     refused = [json.loads(answer.data)["detail"] for answer in asked if answer.status == 403]
     assert all(re.search("ask with (another token|one that was made with --role )", said) for said in refused)
 

@@ -4,8 +4,7 @@ from itertools import product
 
 import pytest
 
-from schemas.areas import area_of
-from tests.harness.service import Client, Clock, leave_frame, running, toy_service
+from tests.harness.service import Client, Clock, area_of, leave_frame, running, toy_service
 
 SQUARE = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63], [-87.895, 41.605]]]
 

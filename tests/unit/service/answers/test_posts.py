@@ -8,9 +8,8 @@ import pytest
 from models.all_categories import stored_views
 from models.readiness.answer import ASSUMES
 from models.readiness.reach import DETOUR
-from schemas.areas import area_of
 from schemas.left_behind.frame_file import write_frames
-from tests.harness.service import Client, leave_frame, running, toy_service
+from tests.harness.service import Client, area_of, leave_frame, running, toy_service
 from tests.harness.toy import toy_constants, toy_frame, toy_grid, toy_spec
 
 ADDRESS = "/v1/regions/village/posts"

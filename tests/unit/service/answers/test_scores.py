@@ -12,13 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.areas import area_of
 from schemas.frame import SUPPORT, riskiest
 from service.answers.written import NUMBERS, number
 from service.service import AnswerCache
 from streaming.sinks.line_protocol import risk_lines
 from tests.harness.points import stored_points
-from tests.harness.service import Client, leave_frame, running, toy_service
+from tests.harness.service import Client, area_of, leave_frame, running, toy_service
 from tests.unit.service.answers.conftest import CHOICES, SQUARE, column
 
 

@@ -2,10 +2,9 @@
 
 import pytest
 
-from schemas.areas import area_of
 from schemas.frame import Unusual
 from schemas.limits import UNUSUAL_DAYS
-from tests.harness.service import Client, leave_frame, running, toy_service
+from tests.harness.service import Client, area_of, leave_frame, running, toy_service
 from tests.unit.service.answers.conftest import SQUARE
 
 GIVEN = {"hours": 2, "usual": 1.25, "rows": 2, "cols": 2}
