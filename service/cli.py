@@ -13,7 +13,6 @@ from schemas.areas import read_areas
 from schemas.errors import SettingsError, needs_extra
 from schemas.languages import LANGUAGES, sentences_of
 from schemas.log_format import LOG_FORMAT, LOG_TIME
-from service.standing import HELD_HOURS
 from service.tokens import Role, make_token
 from streaming.maps.outlines import read_streets
 from streaming.settings import Settings
@@ -29,9 +28,6 @@ _RateOption = Annotated[float, typer.Option(min=0.1, help="Requests a second tha
 _FramesOption = Annotated[Path, typer.Option(envvar="RISK_FRAMES", help="Folder of the frames")]
 _AuditOption = Annotated[
     Path, typer.Option(envvar="RISK_AUDIT", help="Audit log in which decisions on places stand, of all replicas")
-]
-_HeldOption = Annotated[
-    float, typer.Option(min=1, help="After which a cell among the riskiest without an incident is held by past counts")
 ]
 _AreasOption = Annotated[
     Path | None, typer.Option(help="GeoJSON file of polygons, such as districts, to ask for by name")
@@ -59,7 +55,6 @@ def serve(
     listen: _ListenOption = "127.0.0.1:8321",
     tokens: _TokensOption = None,
     rate: _RateOption = 20.0,
-    held_hours: _HeldOption = HELD_HOURS,
     areas: _AreasOption = None,
     area_name: _NameOption = "name",
     streets: _StreetsOption = None,
@@ -79,7 +74,7 @@ def serve(
         from service.app import application
         from service.service import opened
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
-    chosen: dict[str, Any] = {"areas": named, "streets": streets, "held_hours": held_hours, "language": language}
+    chosen: dict[str, Any] = {"areas": named, "streets": streets, "language": language}
     if not frames.is_dir():
         typer.echo(f"--frames {frames} is not there yet: the map waits for the job that writes it", err=True)
     service = opened(frames, audit=audit, tokens=tokens, rate=rate, origins=origins, **chosen)

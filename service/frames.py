@@ -13,7 +13,6 @@ from schemas.left_behind.frame_file import SUFFIX, StoredFrames, read_frames
 from schemas.left_behind.withheld import read_withheld
 from schemas.limits import EXPIRES_DAYS, MAX_REGIONS, OLDEST_SCORES_S
 from schemas.spec import ALL_CATEGORIES, DAY_S, Spec
-from service.standing import Standing, standing_after
 
 log = logging.getLogger(__name__)
 _TICKS = 3  # that a region may miss before its scores are old, where a tick is longer than a minute
@@ -28,7 +27,6 @@ class Frames:
     by_region: Mapping[str, StoredFrames] = field(default_factory=dict)
     unreadable: int = 0  # files that could not be used, since the start
     withheld: str = ""  # why no scores may be shown
-    standing: dict[str, Standing] = field(default_factory=dict)  # of each region
     _seen: dict[Path, FileState] = field(default_factory=dict)
 
     def look(self) -> None:
@@ -48,8 +46,7 @@ class Frames:
                 self.unreadable += 1
                 log.warning("%s", error)
             else:
-                region = frames.by_category.spec.region
-                served[region], self.standing[region] = frames, standing_after(self.standing.get(region), frames)
+                served[frames.by_category.spec.region] = frames
         self._seen = {path: stat for path, stat in files.items() if stat}
         self.by_region = dict(sorted(served.items()))
 

@@ -25,7 +25,6 @@ from schemas.spec import ALL_CATEGORIES, SLUG
 from service.decisions import Decisions
 from service.frames import Frames, expired, is_stale
 from service.sign_in import COOKIE, put_off
-from service.standing import HELD_HOURS
 from service.tokens import ANYONE, OPENS, Caller, Rates, Tokens, read_tokens
 
 log = logging.getLogger(__name__)
@@ -66,7 +65,6 @@ class Service:
     rates: Rates
     decisions: Decisions
     tokens: Tokens | None = None
-    held_hours: float = HELD_HOURS
     areas: Sequence[Area] = ()
     streets: FilePath | None = None
     language: str = ENGLISH  # of the pages; answers are in English

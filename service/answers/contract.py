@@ -92,21 +92,10 @@ class Row(Amounts):
     lon: float
 
 
-class Held(Closed):
-    hours: Amount
-    watched_since: Instant = Field(
-        description="`hours` before `as_of`; later where the process that answers began later, and so holds no cell"
-    )
-    cells: list[CellId] = Field(
-        description="Held by past counts: among the ten riskiest for so many hours without an incident counted there"
-    )
-
-
 class RegionScores(Facts):
     category: str
     horizon: str
     area: str | None
-    held: Held
     cells: list[Row]
 
 

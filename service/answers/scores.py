@@ -11,9 +11,7 @@ from starlette.responses import Response
 from schemas.errors import DataError
 from schemas.frame import SUPPORT, attribution_groups, riskiest
 from schemas.grid import CELL_ID, Cells, geohash
-from schemas.instants import instant_text
 from schemas.limits import OLDEST_SCORES_S
-from schemas.spec import HOUR_S
 from service.answers import contract
 from service.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, format_of, number
 from service.frames import categories_of, view_of
@@ -58,21 +56,8 @@ async def scores(
     chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), area_cells(service, now, asked.area))
     key = (now.facts()["region"], now.state, as_what, asked.category, chosen.horizon, asked.area)
     head = {**_named(now, chosen), "area": asked.area}
-
-    def written() -> bytes:
-        return WRITERS[as_what](head | {"held": _held(service, chosen)} if as_what == "json" else head, chosen)
-
-    body = service.answers.get(key, written)
+    body = service.answers.get(key, lambda: WRITERS[as_what](head, chosen))
     return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])
-
-
-def _held(service: TheService, chosen: Chosen) -> dict[str, Any]:
-    spec, hours = chosen.view.spec, service.held_hours
-    standing = service.frames.standing[spec.region]
-    cells = standing.held(chosen.view.categories[chosen.category], chosen.horizon, hours)
-    ids = [spec.grid.cell_id(cell) for cell in cells]
-    since_s = max(standing.watched_since_s, standing.as_of_s - round(hours * HOUR_S))  # equal in every replica then
-    return {"hours": hours, "watched_since": instant_text(since_s), "cells": ids}
 
 
 @router.get("/regions/{region}/cells/{cell}", response_model=contract.Cell)

@@ -81,7 +81,7 @@ async function load(ask) {
   const active = new Set([...around.active, ...onRecord(all)]), rows = new Map([...all].filter(([cell]) => active.has(cell)));
   const cell = cellOf(chosen.cell, grid) ?? highest(rows, { places, grid }), details = await within(`cells/${idOf(cell, grid)}`);
   const sum = (name) => cells.reduce((total, row) => total + row[name], 0);
-  show({ ...found, ...around, area: found.area ?? WHOLE, grid, rows, places, least_days, decisions, may_decide, held: { ...found.held, cells: found.held.cells.map((id) => cellOf(id, grid)) }, areas, as_of_s: Date.parse(found.as_of) / 1000, timezone: region.timezone, active, inside: hasArea ? new Set(all.keys()) : null,
+  show({ ...found, ...around, area: found.area ?? WHOLE, grid, rows, places, least_days, decisions, may_decide, areas, as_of_s: Date.parse(found.as_of) / 1000, timezone: region.timezone, active, inside: hasArea ? new Set(all.keys()) : null,
     facts: (now_s) => ({ ...ofService({ ...region, ...found }, now_s, heard_s), behind_s, isEnded, signed_in_until_s: signedInUntil() }),
     total: { name: found.area ?? plain(WHOLE), expected: sum("expected"), usual: sum("usual"), observed_1h: sum("observed_1h") },
     decide: (decision) => decide(address, decision),

@@ -5,7 +5,7 @@
 // area, category, horizon: what it shows; total: { name, expected, usual, observed_1h }; outlines, streets: lines; names: places with a name, lat and lon; scoresOf(cell): its rows of every category,
 // with factors where they are known, or null where they are not at hand; places: with more than usual, of what is chosen, by the
 // least likely: { category, cells, area, hours, observed, usual, more, once_in_days }; least_days: what is told of chance. decisions: of people, in force;
-// may_decide, decide(decision): for who may; held: cells that past counts hold, and after how many hours.
+// may_decide, decide(decision): for who may.
 import { TAGS, made, tableOf } from "./cell.js";
 import { showState } from "./current.js";
 import { decidedOn, hasEnded, inFull, inShort, offerDecision, onPlace } from "./decide.js";
@@ -172,7 +172,6 @@ function showHighest(best) {
     open.id = `top-${idOf(cell, picture.grid)}`; open.onclick = () => pin(cell);
     name.append(swatch, open);
     const decision = place ? onPlace(place, picture) : decidedOn(cell, null, chosen.category, picture)[0];
-    if (isHeld(cell)) name.append(" ", make("span", say("held by past counts"), "tag"));
     if (decision) name.append(" ", make("span", inShort(decision, picture), "tag"));
     const shown = line(place ? [name, String(place.observed), count(place.usual), `${place.hours} h`, seldom(place.once_in_days)]
       : [name, percent(row.risk), count(row.expected), count(row.usual), times(lift(row)), String(row.observed_1h)]);
@@ -224,13 +223,11 @@ function showCell() {
     head.append(free);
   }
   const parts = [head, make("p", [say("Centre {place}", { place: placeOf(cell, picture.grid) }), nearest(picture.names, [cell, cell], picture.grid)].filter(Boolean).join(", "), "quiet")];
-  if (isHeld(cell)) parts.push(make("p", say("Held by past counts: among the ten riskiest for {hours} hours or more, and no incident was counted here in that time.", picture.held)));
   parts.push(...decidedOn(cell, placeAround(cell), chosen.category, picture).map((one) => inFull(one, picture)));
   if (!picture.active.has(cell)) parts.push(make("p", say("No incident on record here, so there is no score."), "quiet"));
   else parts.push(...inWords(scores.find((one) => one.category === chosen.category), cell), tableOf(scores, chosen), ...made(scores, chosen));
   $("cell").replaceChildren(...parts);
 }
-const isHeld = (cell) => !isUnusual() && picture.held.cells.includes(cell);
 const placeAround = (cell) => (isUnusual() && cell !== null ? picture.places.find(({ cells }) => cells.includes(idOf(cell, picture.grid))) : null);
 const saysOf = (cell) => {
   const place = placeAround(cell);

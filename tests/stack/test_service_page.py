@@ -115,16 +115,6 @@ def test_a_dispatcher_decides_on_a_place_and_every_screen_says_so_until_it_is_wi
     assert "until" not in withdrawn["top"]
 
 
-def test_a_cell_that_past_counts_hold_is_called_so_in_list_and_card(browser, page_folder):
-    leave_frame(page_folder)
-    with running(the_service(page_folder, held_hours=0)) as base:
-        scores, unusual = browser({"url": f"{base}/#measure=risk&category=theft"}, {"url": f"{base}/"})
-        (first, *_) = Client(base).json("/v1/regions/riverton/scores?category=theft")["held"]["cells"]
-    assert re.search(rf"^1 {first} held by past counts\t", scores["top"], re.MULTILINE)
-    assert "Held by past counts: among the ten riskiest for 0 hours or more" in scores["cell"]
-    assert "past counts" not in unusual["cell"]
-
-
 def test_in_german_words_numbers_and_plurals_are_german_and_nothing_is_cut(browser, page_folder):
     given = {"hours": 2, "usual": 1.4, "rows": 2, "cols": 3}
     places = [

@@ -4,7 +4,7 @@ writeFileSync('./elements.js', 'const one = { dataset: {} }; export const $ = ()
 writeFileSync('./view.js', `export let picture = null;
   export const chosen = {}, offer = (all) => { for (const name in all) chosen[name] ??= all[name][0]; };
   export const onChange = () => 0, showReach = () => 0, highest = () => 0, show = (next) => { picture = next; shown.push(next.digest); };`);
-const grid = { rows: 1, cols: 1 }, cells = [{ cell: 'r000c000', support: 'ok' }], asked = {}, held = { cells: [] }, real = setTimeout;
+const grid = { rows: 1, cols: 1 }, cells = [{ cell: 'r000c000', support: 'ok' }], asked = {}, real = setTimeout;
 let digest = 'a', refusals = { cells: 2, streets: 1 }, stream;
 globalThis.shown = [];
 globalThis.setTimeout = (does) => real(does);
@@ -20,9 +20,9 @@ globalThis.fetch = async (path) => {
   if (refusals[name]-- > 0) return { ok: false, status: 429, json: async () => ({}), headers: new Map([['Retry-After', '1']]) };
   if (of === 'scores' && shown.length === 1) {  // news while the picture is asked for
     digest = 'c'; stream.hears.frame({ type: 'frame', data: JSON.stringify(facts()) });
-    return { ok: true, headers, json: () => ({ ...facts(), digest: 'b', held, cells, scores: [], features: [], places: [] }) };
+    return { ok: true, headers, json: () => ({ ...facts(), digest: 'b', cells, scores: [], features: [], places: [] }) };
   }
-  return { ok: true, headers, json: () => ({ regions: [facts()], ...facts(), held, cells, scores: [], features: [], places: [], decisions: [] }) };
+  return { ok: true, headers, json: () => ({ regions: [facts()], ...facts(), cells, scores: [], features: [], places: [], decisions: [] }) };
 };
 console.error = () => 0;
 const wait = () => new Promise((done) => real(done, 100));
