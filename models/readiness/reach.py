@@ -132,7 +132,8 @@ def by_straight_line(grid: Grid, places_m: Floats, drive: Drive) -> Reach:
             "give the stations in place of any cell, or a shorter reach",
         )
     axes_m = [(np.arange(number * side) + 0.5) * step_m for number in (grid.rows, grid.cols)]
-    start, points, minutes, most_m = [0], [], [], reach_m + _WITHIN_M
+    start, most_m = [0], reach_m + _WITHIN_M
+    points, minutes = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
     for place_m in places_m:
         away_m = [axis - at for axis, at in zip(axes_m, place_m, strict=True)]
         rows, cols = (np.flatnonzero(np.abs(away) <= most_m) for away in away_m)  # the circle lies in their square

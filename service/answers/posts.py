@@ -116,7 +116,7 @@ class _Places:
     def of(cls, grid: Grid, asked: PostsAsked, has_history: npt.NDArray[np.bool_]) -> "_Places":
         """Raises DataError for a place outside the grid."""
         targets = [(spot.lat, spot.lon) for spot in asked.places or ()]
-        if not targets and (asked.most_moves or not asked.units or asked.freed):
+        if not targets and (asked.most_moves or asked.freed):
             targets = np.stack(grid.centres(), axis=1)[has_history].tolist()
         standing = [*asked.returning, *asked.units, *([asked.freed] if asked.freed else [])]
         degrees = np.array([*targets, *((spot.lat, spot.lon) for spot in standing)], np.float64).reshape(-1, 2)

@@ -102,6 +102,23 @@ def test_no_unit_is_moved_to_where_another_returns_soon(client):
     assert asked(client, most_moves=5, returning=[spot(8)])[1]["moves"] == []
 
 
+def test_without_a_free_unit_nothing_is_within_reach_and_all_is_bare(client):
+    status, said = asked(client)
+    assert (status, said["units"], said["within"], said["by_a_free_unit"], said["by_two"]) == (200, 0, 0, 0, 0)
+    assert [(cell["cell"], cell["expected"]) for cell in said["bare"][:2]] == [("r000c000", 6), ("r000c008", 2)]
+    assert len(said["bare"]) == np.count_nonzero(EXPECTED)
+    assert {area["within"] for area in said["areas"]} <= {0, None}
+
+
+def test_it_is_the_same_where_no_call_is_on_record(tmp_path):
+    leave_frame(tmp_path, answered_by=("battery",), most_support=0)
+    with running(toy_service(tmp_path)) as base:
+        answer = Client(base).post("/v1/regions/riverton/posts", {"units": []})
+    said = json.loads(answer.data)
+    assert (answer.status, said["within"], len(said["bare"])) == (200, 0, 10)
+    assert any("no call is on record" in warning for warning in said["warnings"])
+
+
 def test_a_unit_that_becomes_free_gets_its_best_place(client):
     _, said = asked(client, 1, freed=spot(4))
     assert said["freed"]["lon"] == pytest.approx(spot(8)["lon"], abs=0.02)
