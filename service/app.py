@@ -123,7 +123,7 @@ def document() -> dict[str, Any]:
         for method, operation in operations.items():
             if method == "get" and path != "/v1/stream":
                 operation["responses"]["304"] = {"description": "The answer is still the one with that ETag"}
-            for status, answer in problems_of(*((405, 500) if path == "/health" else ALWAYS)).items():
+            for status, answer in problems_of(*((405, 422, 500) if path == "/health" else ALWAYS)).items():
                 operation["responses"][str(status)] = answer
     for unused in ("HTTPValidationError", "ValidationError"):
         described["components"]["schemas"].pop(unused, None)

@@ -2,8 +2,10 @@
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -67,6 +69,9 @@ class RequestGuard:
             await problem_answer(421, said)(scope, receive, send)
         elif b"%2f" in scope["raw_path"].lower():  # a proxy's rules take it for a part of a name
             await problem_answer(404, "no address here has an encoded slash")(scope, receive, send)
+        elif repeated := _repeated(scope["query_string"]):
+            said = f"query {repeated}: it is given several times; give one value, and ask once for each"
+            await problem_answer(422, said)(scope, receive, send)
         elif {"content-length", "transfer-encoding"} <= set(headers):  # a proxy may believe the other one
             said = "give Content-Length or Transfer-Encoding, not both"
             await problem_answer(400, said, _CLOSE)(scope, receive, send)
@@ -76,6 +81,12 @@ class RequestGuard:
             await problem_answer(413, _TOO_LONG, _CLOSE)(scope, receive, send)
         else:
             await self.app(scope, _counted(receive), send)
+
+
+def _repeated(query: bytes) -> str | None:
+    """The first parameter that is given more than once: a route would answer for the last without a word."""
+    names = Counter(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    return next((name for name, number in names.items() if number > 1), None)
 
 
 def _counted(receive: Receive) -> Receive:

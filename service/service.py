@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import ceil
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -212,8 +213,9 @@ async def caller_of(
         put_off(request, caller, service.now_s())
     wait_s = service.rates.wait_s(caller.name)
     if wait_s > 0:
-        said = f"{caller.name} asks more often than {service.rates.per_s:g} times a second; wait {wait_s:.1f} s"
-        raise HTTPException(429, said, {"Retry-After": str(max(1, round(wait_s + 0.5)))})
+        after_s = ceil(wait_s)
+        said = f"{caller.name} asks more often than {service.rates.per_s:g} times a second; wait {after_s} s"
+        raise HTTPException(429, said, {"Retry-After": str(after_s)})
     return caller
 
 

@@ -151,6 +151,15 @@ def test_an_error_and_an_answer_to_post_are_sent_always(base, token):
     assert ask(client, "/v1/regions/{region}/posts", "post")[0].status == 200
 
 
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_it_answers_no_parameter_that_is_given_twice(base, token, path, method):
+    """Else it would answer for the last of them without a word."""
+    answer, said = ask(Client(base, token), path, method, "?horizon=1h&category=theft&horizon=4h")
+    assert (answer.status, answer.headers["Content-Type"]) == (422, "application/problem+json")
+    assert json.loads(said)["detail"].startswith("query horizon: it is given several times")
+    assert "422" in OPERATIONS[path, method]["responses"]
+
+
 def test_more_than_two_routes_say_how_old_their_scores_may_be():
     assert len(dated.args[1]) > 2
 
@@ -167,7 +176,9 @@ def test_it_refuses_stale_scores_to_who_requires_current_ones(base, token, path,
 def test_it_counts_for_the_rate_of_its_caller_and_of_no_other(slow, path, method):
     address, tokens = slow
     hasty, patient = Client(address, next(tokens)), Client(address, next(tokens))
-    first, second = (ask(hasty, path, method)[0] for _ in range(2))
+    (first, _), (second, said) = (ask(hasty, path, method) for _ in range(2))
     assert (first.status, second.status, second.headers["Content-Type"]) == (200, 429, "application/problem+json")
-    assert 990 < int(second.headers["Retry-After"]) <= 1001  # seconds until it may come again
+    after_s = second.headers["Retry-After"]
+    assert 990 < int(after_s) <= 1001  # seconds until it may come again
+    assert json.loads(said)["detail"].endswith(f"wait {after_s} s")
     assert ask(patient, path, method)[0].status == 200

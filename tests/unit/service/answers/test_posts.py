@@ -136,11 +136,6 @@ def test_it_stays_where_nothing_within_its_minutes_is_better_and_no_floor_draws_
     assert floored["freed"]["gain"] >= own["gain"]
 
 
-def test_no_free_unit_at_all_is_an_answer(client):
-    status, said = asked(client)
-    assert (status, said["within"], said["units"], said["by_a_free_unit"]) == (200, 0, 0, 0)
-
-
 def test_a_region_whose_spec_names_nobody_is_refused_with_the_reason(client):
     answer = client.post("/v1/regions/riverton/posts", {"units": []})
     assert answer.status == 422
