@@ -6,8 +6,9 @@ A decision ends by itself, at most MOST_HOURS after it was taken. It changes no 
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import msgspec
@@ -45,17 +46,19 @@ class Decisions:
     audit: Path
     recent: tuple[Decision, ...] = ()
     _seen: FileState | None = None
+    _looking: Lock = field(default_factory=Lock)
 
     def look(self, now_s: float) -> None:
-        """Read the log if it has changed."""
-        state = file_state(self.audit)
-        if state is None or state == self._seen:
-            return
-        self._seen = state
-        try:
-            self.recent = tuple(decisions_in(read_log(self.audit), instant_text(now_s - MOST_HOURS * 3600)))
-        except AuditError as error:
-            log.warning("decisions cannot be read: %s", error)
+        """Read the log if it has changed. One thread at a time: another would take as read what is not yet."""
+        with self._looking:
+            state = file_state(self.audit)
+            if state is None or state == self._seen:
+                return
+            self._seen = state
+            try:
+                self.recent = tuple(decisions_in(read_log(self.audit), instant_text(now_s - MOST_HOURS * 3600)))
+            except AuditError as error:
+                log.warning("decisions cannot be read: %s", error)
 
     def in_force(self, region: str, now_s: float) -> list[Decision]:
         """The newest of each place, unless it has ended or is withdrawn."""

@@ -226,20 +226,27 @@ def seen_by(service: Service, caller: Caller) -> list[StoredFrames]:
     return [frames for region, frames in service.frames.by_region.items() if caller.may_see(region)]
 
 
-async def region_of(
+async def frames_of(
     region: Annotated[str, Path(pattern=SLUG, description="As the region's artifact calls it")],
     service: TheService,
     caller: TheCaller,
 ) -> Now:
-    """Raises 503 while scores are withheld, 404 when there is no frame. Only who may see the region learns why."""
+    """For what shows no score. Raises 404 for a region that has no frame, or that the caller may not see."""
     if not caller.may_see(region):
         raise HTTPException(404, f"no region {region!r} here for this token; /v1/regions lists what there is")
-    if service.frames.withheld:
-        raise HTTPException(503, service.frames.withheld)
     frames = service.frames.by_region.get(region)
+    if frames is None and service.frames.withheld:
+        raise HTTPException(503, service.frames.withheld)
     if frames is None:
         raise HTTPException(404, f"no scores of region {region!r} were published yet; /v1/regions lists what there is")
     return service.now_of(frames)
+
+
+async def region_of(now: Annotated[Now, Depends(frames_of)]) -> Now:
+    """Raises 503 while scores are withheld. Only who may see the region learns why."""
+    if now.withheld:
+        raise HTTPException(503, now.withheld)
+    return now
 
 
 TheRegion = Annotated[Now, Depends(region_of)]

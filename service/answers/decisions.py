@@ -15,7 +15,7 @@ from service.answers import contract
 from service.answers.scores import chosen_view
 from service.decisions import Decision, decisions_in
 from service.problems import problems_of
-from service.service import Now, Service, TheCaller, TheRegion, TheService, caller_of, json_answer, region_of
+from service.service import Now, Service, TheCaller, TheService, caller_of, frames_of, json_answer
 from service.tokens import Caller
 
 MOST_ON_RECORD = 1000
@@ -32,7 +32,7 @@ def of_this_site(request: Request, service: TheService) -> None:
 
 
 @router.get("", response_model=contract.DecisionsInForce)
-async def decisions(service: TheService, now: TheRegion, caller: TheCaller) -> Response:
+async def decisions(service: TheService, now: Annotated[Now, Depends(frames_of)], caller: TheCaller) -> Response:
     """What people decided of places, and what has not ended. The forecast is not changed by it."""
     return _in_force(service, now, caller)
 
@@ -45,13 +45,14 @@ async def decisions(service: TheService, now: TheRegion, caller: TheCaller) -> R
 )
 def decide(
     service: TheService,
-    now: Annotated[Now, Security(region_of, scopes=["decide"])],
+    now: Annotated[Now, Security(frames_of, scopes=["decide"])],
     caller: Annotated[Caller, Security(caller_of, scopes=["decide"])],
     asked: contract.DecisionAsked,
 ) -> Response:
     """Acknowledge or override what the map shows of a place, for some hours, or withdraw that. It goes on record.
 
-    Scores that are not of now, or of an expired model, are nothing to decide on; a decision is withdrawn at any time.
+    Scores that are withheld, not of now, or of an expired model, are nothing to decide on; a decision is withdrawn at
+    any time.
     """
     if asked.what != "withdrawn":
         _refuse_wrong_picture(now)
@@ -70,7 +71,7 @@ def decide(
 @router.get("/record", response_model=contract.DecisionsOnRecord)
 def on_record(
     service: TheService,
-    now: Annotated[Now, Security(region_of, scopes=["record"])],
+    now: Annotated[Now, Security(frames_of, scopes=["record"])],
     limit: Annotated[int, Query(ge=1, le=MOST_ON_RECORD)] = 100,
 ) -> Response:
     """Who decided what, when, why and until when: the newest first, from the audit log that is in use."""
@@ -90,7 +91,9 @@ def _in_force(service: Service, now: Now, caller: Caller) -> Response:
 
 
 def _refuse_wrong_picture(now: Now) -> None:
-    """Raises 409 for a replay, and for scores that are stale or of an expired model."""
+    """Raises 503 for scores that are withheld, 409 for those of a replay, stale ones, and those of an expired model."""
+    if now.withheld:
+        raise HTTPException(503, now.withheld)
     facts = now.facts()
     if now.is_stale:
         of = "a replay" if facts["clock"] == "event" else "stale"

@@ -1,18 +1,24 @@
 """A person acknowledges or overrides what the map shows: on record, seen by every process, and ended by itself."""
 
 import json
+import time
+from threading import Event, Thread
 
+import msgspec
 import pytest
+from msgspec import to_builtins
 
 from schemas.audit.log import record
 from schemas.audit.verify import read_log, verify
-from service.decisions import decisions_in
+from schemas.left_behind.withheld import Withheld, withheld_path
+from service.decisions import Decisions, decisions_in
 from service.tokens import Tokens, make_token
 from tests.harness.service import Client, Clock, leave_frame, running, toy_service, waited
 
 PATH = "/v1/regions/riverton/decisions"
 PLACE = {"category": "theft", "first": "r001c001", "last": "r002c003"}
 SENT = {**PLACE, "what": "acknowledged", "reason": "unit sent", "hours": 2}
+ENDLESS = {"region": "riverton", "until": "2999-01-01T00:00:00Z", "by": "desk"}
 FIREWORKS = {**PLACE, "what": "overridden", "reason": "planned fireworks", "hours": 24}
 
 
@@ -121,6 +127,40 @@ def test_of_a_wrong_picture_nothing_is_decided_but_a_decision_is_withdrawn(folde
         assert in_force(Client(base)) == []
 
 
+def test_while_scores_are_withheld_a_decision_is_withdrawn_and_an_inspector_reads_the_record(folder):
+    with running(toy_service(folder)) as base:
+        assert Client(base).post(PATH, SENT).status == 200
+    withheld = Withheld(since_s=1_764_000_000, because="the council asked for it")
+    withheld_path(folder).write_bytes(msgspec.json.encode(withheld))
+    with running(toy_service(folder)) as base:
+        client = Client(base)
+        refused = client.post(PATH, FIREWORKS)
+        assert (refused.status, json.loads(refused.data)["detail"]) == (503, withheld.in_words())
+        assert [said(each)[0] for each in in_force(client)] == ["acknowledged"]
+        assert client.post(PATH, {**SENT, "what": "withdrawn", "reason": "no more"}).status == 200
+        assert in_force(client) == []
+        assert [each["reason"] for each in client.json(f"{PATH}/record")["decisions"]] == ["no more", "unit sent"]
+
+
+def test_a_decision_is_in_its_own_answer_while_the_log_is_read_for_others(folder, monkeypatch):
+    """The service looks at the log once a second, in a thread of its own."""
+    decisions, began = Decisions(folder / "audit.jsonl"), Event()
+    record(decisions.audit, "place_decided", {**SENT, **ENDLESS}, at_s=time.time())
+
+    def slowly(path):
+        began.set()
+        time.sleep(0.2)
+        return read_log(path)
+
+    monkeypatch.setattr("service.decisions.read_log", slowly)
+    looking = Thread(target=decisions.look, args=(time.time(),))
+    looking.start()
+    began.wait()
+    decisions.look(time.time())
+    assert [said(to_builtins(each))[1] for each in decisions.in_force("riverton", time.time())] == ["unit sent"]
+    looking.join()
+
+
 def test_a_page_of_another_site_decides_nothing(folder, tokens):
     token, named = make_token(tokens, "desk", [], role="dispatcher"), "https://map.example.org"
     with running(toy_service(folder, tokens=Tokens(tokens), origins=[named])) as base:
@@ -140,7 +180,7 @@ def test_a_page_of_another_site_decides_nothing(folder, tokens):
 
 
 def test_a_decision_of_another_region_is_neither_in_force_nor_on_record_here(folder):
-    details = {**SENT, "region": "elsewhere", "until": "2999-01-01T00:00:00Z", "by": "desk"}
+    details = {**SENT, **ENDLESS, "region": "elsewhere"}
     record(folder / "audit.jsonl", "place_decided", details, at_s=Clock()())
     with running(toy_service(folder)) as base:
         assert in_force(Client(base)) == Client(base).json(f"{PATH}/record")["decisions"] == []
