@@ -103,7 +103,14 @@ def test_a_region_without_a_trained_network_says_so(tmp_path):
     manifest = champion_of(toy_artifact(tmp_path, toy_spec()).parents[1], toy_spec().region).manifest
     texts = made(manifest)
     assert manifest.evaluation == []
-    assert "it has not been trained yet" in texts["public-guide.md"][0]
+    guide, began = texts["public-guide.md"][0], facts_of(manifest, NOW_S)["cutoff"]
+    assert f"**What it learned from.** Nothing yet: on {began} it began with a guess" in guide
+    assert "**How good it is.** Not known: it was never trained, and so never judged." in guide
+    assert f"**How old it is.** It began on {began}, " in guide
+    assert not re.search(r"has learned|was fitted|data end|\b0 incidents", guide)
+    german = made(manifest, "de")["public-guide.md"][0]
+    assert "Noch aus nichts" in german
+    assert german.count("\n\n") == guide.count("\n\n")
     assert "not trained yet" in texts["transparency-record.md"][0]
 
 
