@@ -10,6 +10,7 @@ from schemas.left_behind.closed_counts import ClosedCounts
 from streaming.flow.count import Head, begins_an_hour
 from streaming.flow.outcomes import Outcomes
 from tests.harness.grafana_world import frame
+from tests.harness.points import stored_points
 from tests.harness.toy import toy_artifact, toy_spec
 
 HOUR_S = 1_764_003_600
@@ -17,13 +18,32 @@ SPEC = toy_spec(3, 4, categories=("ems", "fire"))
 CLOSED = [ClosedCounts(horizon=0, tick_s=HOUR_S, judged_s=HOUR_S + 7200, observed=np.ones((12, 2), "<i4").tobytes())]
 
 
+def keeping(folder, spec):
+    """A checkpoint that keeps a forecast of the spec."""
+    artifact = toy_artifact(folder / "artifacts", spec, cutoff_s=HOUR_S)
+    kept = Outcomes(folder)
+    kept.keep(frame(spec, HOUR_S, np.random.default_rng(1)), str(artifact))
+    return kept
+
+
 @pytest.fixture
 def outcomes(tmp_path):
-    """A checkpoint that keeps a forecast of SPEC."""
-    folder = toy_artifact(tmp_path / "artifacts", SPEC, cutoff_s=HOUR_S)
-    kept = Outcomes(tmp_path)
-    kept.keep(frame(SPEC, HOUR_S, np.random.default_rng(1)), str(folder))
-    return kept
+    return keeping(tmp_path, SPEC)
+
+
+def test_a_district_counts_every_incident_of_its_cells(tmp_path):
+    """Eight rows of four cells make sixteen districts of two cells, one above the other."""
+    spec = toy_spec(8, 4, categories=("ems", "fire"))
+    observed = np.random.default_rng(2).poisson(2.0, (32, 2)).astype("<i4")
+    closed = ClosedCounts(horizon=0, tick_s=HOUR_S, judged_s=HOUR_S + 7200, observed=observed.tobytes())
+    points = stored_points([keeping(tmp_path, spec).points(spec, [closed])])
+    came = {key: fields["observed"] for (key, _), fields in points.items() if key.startswith("outcome_area,")}
+    assert len(came) == 32
+    for number in range(16):
+        row, col = divmod(number, 4)
+        for c, category in enumerate(spec.categories):
+            (here,) = [count for key, count in came.items() if f"category={category},district={number + 1:02d}," in key]
+            assert float(here) == observed[[8 * row + col, 8 * row + 4 + col], c].sum()
 
 
 def test_a_forecast_is_judged_by_counts_of_its_own_spec_only(outcomes):

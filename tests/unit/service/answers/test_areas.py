@@ -1,11 +1,14 @@
 """Scores of the areas of a file, such as districts."""
 
+import csv
+import io
 import json
+from urllib.parse import urlencode
 
 import pytest
 
 from service.answers.scores import ASSUMES
-from tests.harness.service import area_of, leave_frame, toy_service
+from tests.harness.service import Client, area_of, leave_frame, running, toy_service
 from tests.harness.toy import toy_grid
 from tests.unit.service.answers.conftest import CHOICES, SQUARE, column
 
@@ -14,6 +17,15 @@ def test_an_area_of_the_file_has_its_cells_alone(client, views):
     inside = client.json("/v1/regions/riverton/scores?area=North")
     assert [row["cell"] for row in inside["cells"]] == by_hand(views[0].spec.grid)
     assert inside["area"] == "North"
+
+
+def test_a_name_with_quotation_marks_and_a_comma_is_one_value_of_a_csv(views, frames):
+    name = 'He said "x", y'
+    with running(toy_service(frames, areas=[area_of(name, [SQUARE])])) as base:
+        text = Client(base).get(f"/v1/regions/riverton/scores?{urlencode({'format': 'csv', 'area': name})}").data
+    rows = list(csv.DictReader(io.StringIO(text.decode(), newline=""), strict=True))
+    assert [row["cell"] for row in rows] == by_hand(views[0].spec.grid)
+    assert {(row["area"], None in row) for row in rows} == {(name, False)}
 
 
 def by_hand(grid):
