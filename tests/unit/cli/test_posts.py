@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from scipy.optimize import milp
 from typer.testing import CliRunner
 
 import models.__main__
@@ -171,6 +172,23 @@ def test_no_unit_moves_for_nothing(town, tmp_path):
     assert best["proved_best"]
     (row,) = (line for line in told(run(town, *words)).splitlines() if line.startswith("units that move"))
     assert row.split()[3:5] == ["0", "1"]
+
+
+@pytest.mark.parametrize("found", ["none", "some"])
+def test_posts_are_not_called_proved_when_the_solver_ran_out_of_time(town, tmp_path, monkeypatch, found):
+    """HiGHS then has no posts, or some, which may be the best, with a bound that nobody is known to reach."""
+
+    def out_of_time(*asked, options, **more):
+        if found == "none":
+            return milp(*asked, options=options | {"time_limit": 0}, **more)
+        solution = milp(*asked, options=options, **more)
+        solution.update(status=1, mip_dual_bound=solution.fun - 0.01)
+        return solution
+
+    monkeypatch.setattr("models.readiness.exact.milp", out_of_time)
+    said = facts(town, tmp_path, "--stations", town / "stations.csv")
+    assert [plan["proved_best"] for plan in said["plans"]] == [False, False, False]
+    assert "proved" not in told(run(town, "--stations", town / "stations.csv"))
 
 
 def test_stations_that_keep_the_floor_are_shown_where_no_cells_were_found_that_do(town, monkeypatch):

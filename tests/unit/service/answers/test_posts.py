@@ -126,6 +126,16 @@ def test_a_unit_that_becomes_free_gets_its_best_place(client):
     assert said["moves"] == []
 
 
+@pytest.mark.parametrize("busy", [0.0, 0.3])
+def test_what_it_gains_is_what_it_adds_to_those_that_are_free(client, busy):
+    _, before = asked(client, 1, freed=spot(4), busy=busy)
+    place = {name: before["freed"][name] for name in ("lat", "lon")}
+    _, after = asked(client, busy=busy, units=[spot(1), place])
+    gain = after["by_a_free_unit"] - before["by_a_free_unit"]
+    assert before["by_a_free_unit"] > 0.3
+    assert before["freed"]["gain"] == pytest.approx(gain, abs=2e-4)
+
+
 def test_it_stays_where_nothing_within_its_minutes_is_better_and_no_floor_draws_it_away(client):
     _, near = asked(client, 1, freed=spot(4), most_minutes=0.5)
     own = asked(client, 1, freed=spot(4), places=[spot(4)])[1]["freed"]
