@@ -13,6 +13,7 @@ from schemas.files import read_json
 from schemas.grid import Cells, Grid
 from schemas.polygons import EXPORT, Collection, FileFeature, Polygons, crossings
 
+LONGITUDE_FIRST = "its longitude and latitude are exchanged: write each place as longitude, latitude"
 _RESERVED = ("All", "$__all")  # what Grafana calls every choice at once, in a page's address too
 
 
@@ -67,6 +68,12 @@ def cells_inside(area: Area, grid: Grid) -> Cells:
     return np.flatnonzero(inside).astype(np.int32)
 
 
+def is_exchanged(area: Area, grids: Sequence[Grid]) -> bool:
+    """Whether an area without a cell would have some if its longitudes were its latitudes."""
+    turned = Area(area.name, tuple(tuple(ring[:, ::-1] for ring in rings) for rings in area.polygons))
+    return any(len(cells_inside(turned, grid)) for grid in grids)
+
+
 def cells_of_areas(areas: Sequence[Area], grids: Sequence[Grid]) -> list[dict[str, Cells]]:
     """For each grid, the cells of every area that has some there, by name. Raises SettingsError for one without any."""
     inside = [{area.name: cells_inside(area, grid) for area in areas} for grid in grids]
@@ -77,7 +84,9 @@ def cells_of_areas(areas: Sequence[Area], grids: Sequence[Grid]) -> list[dict[st
             raise SettingsError(
                 f"area {area.name!r} holds no centre of a cell; it goes from longitude {west:.4f} to {east:.4f}, "
                 f"latitude {south:.4f} to {north:.4f}",
-                "leave it out if it lies elsewhere, or join it with a neighbour if it is smaller than a cell",
+                LONGITUDE_FIRST
+                if is_exchanged(area, grids)
+                else "leave it out if it lies elsewhere, or join it with a neighbour if it is smaller than a cell",
             )
     return [{name: cells for name, cells in of_grid.items() if len(cells)} for of_grid in inside]
 

@@ -54,7 +54,7 @@ def read_masks(path: Path | str | None) -> Masks:
         try:
             polygons += feature.polygons("")
         except SettingsError:
-            fault = "is not in degrees, has a ring that is not closed, or crosses longitude 180"
+            fault = "is not in degrees, has a ring that is not closed, crosses itself, or crosses longitude 180"
             raise SettingsError(f"area {number} of the masks {path} {fault}", EXPORT) from None
     return Masks(hashlib.sha256(content).hexdigest()[:16], tuple(polygons))
 

@@ -11,6 +11,7 @@ from schemas.errors import SettingsError
 from schemas.grid import Floats
 
 EXPORT = "export the areas as GeoJSON in degrees (WGS 84, EPSG:4326): a FeatureCollection of Polygon and MultiPolygon"
+_BANDS, _LEAST_ONE_WAY = 1_000, 0.75  # most that a ring is cut into; share of its area that it goes around one way
 Polygons = tuple[tuple[Floats, ...], ...]  # each its rings, outer and holes; a ring is closed, (n, 2) of lon, lat
 
 _Position = Annotated[list[float], msgspec.Meta(min_length=2)]
@@ -57,7 +58,23 @@ def _ring(positions: list[list[float]], name: str) -> Floats:
         raise SettingsError(f"area {name!r} has a ring that is not closed", "end each ring at its first position")
     if (np.abs(np.diff(ring[:, 0])) > 180).any():
         raise SettingsError(f"area {name!r} crosses longitude 180", "split it there into the parts of a MultiPolygon")
+    if _share_one_way(ring) < _LEAST_ONE_WAY:
+        raise SettingsError(
+            f"area {name!r} has a ring that crosses itself, and so does not hold all that it goes around",
+            "give its corners in the order in which they lie along its border",
+        )
     return ring
+
+
+def _share_one_way(ring: Floats) -> float:
+    """The area by the shoelace formula over that inside: 0 for a bow tie, whose halves go around two ways."""
+    (x, y), ends = (ring - ring[0]).T, np.unique(ring[:, 1])  # between two corners no edge bends
+    ends = ends[np.linspace(0, len(ends) - 1, min(len(ends), _BANDS)).astype(np.intp)]
+    band, lon_deg = crossings([ring], (ends[:-1] + ends[1:]) / 2)
+    order = np.lexsort((lon_deg, band))
+    west, east = lon_deg[order].reshape(-1, 2).T
+    inside = ((east - west) * np.diff(ends)[band[order][::2]]).sum()
+    return float(abs((x[:-1] * y[1:] - x[1:] * y[:-1]).sum()) / 2 / inside) if inside > 0 else 1.0
 
 
 def crossings(rings: Sequence[Floats], lat_deg: Floats) -> tuple[npt.NDArray[np.intp], Floats]:

@@ -16,7 +16,7 @@ from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBea
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from schemas.areas import Area, cells_inside
+from schemas.areas import LONGITUDE_FIRST, Area, cells_inside, is_exchanged
 from schemas.frame import Silence
 from schemas.grid import Cells, Grid
 from schemas.instants import instant_text
@@ -89,14 +89,16 @@ class Service:
         """Once of each area that nobody can choose, because no region with scores has a cell there."""
         grids = [frames.by_category.spec.grid for frames in self.frames.by_region.values()]
         here = set().union(*map(self.cells_of, grids))
-        missing = {area.name for area in self.areas if grids} - here - self._left_out
-        self._left_out.update(missing)
-        for name in sorted(missing):
+        missing = [area for area in self.areas if grids and area.name not in here | self._left_out]
+        self._left_out.update(area.name for area in missing)
+        for area in missing:
             log.warning(
-                "area %r is left out: no region with scores (%s) has the centre of a cell in it; leave it out of "
-                "--areas, or join it with a neighbour if it is smaller than a cell",
-                name,
+                "area %r is left out: no region with scores (%s) has the centre of a cell in it; %s",
+                area.name,
                 ", ".join(self.frames.by_region),
+                LONGITUDE_FIRST
+                if is_exchanged(area, grids)
+                else "leave it out of --areas, or join it with a neighbour if it is smaller than a cell",
             )
 
     def now_of(self, frames: StoredFrames) -> "Now":

@@ -99,6 +99,7 @@ def test_areas_are_read_by_name_and_a_number_is_a_name_too(tmp_path):
 
 
 OPEN = [*box(0, 0, 3, 3)[:-1], [-87.99, 42.0]]
+BOW_TIE = [box(0, 0, 3, 3)[corner] for corner in (0, 2, 1, 3, 0)]
 LINE = {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}
 
 
@@ -115,6 +116,7 @@ LINE = {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}
         ([feature(ring=[["a", "b"]] * 4)], r"float"),
         ([feature(ring=[[179, 0], [-179, 0], [-179, 1], [179, 1], [179, 0]])], r"'North' crosses longitude 180"),
         ([feature(ring=[[100, 0], [-100, 0], [-100, 1], [100, 0]])], r"'North' crosses longitude 180"),
+        ([feature(ring=BOW_TIE)], r"'North' has a ring that crosses itself.*along its border"),
         ([feature(), feature()], r"several areas.*'North'.*MultiPolygon"),
         ([feature(), feature(" ")], r"area 2.*--area-name: beat, name"),
         ([feature(), feature("x", properties=None)], r"area 2 has None.*no property"),
@@ -140,6 +142,39 @@ def test_each_region_gets_the_areas_that_it_holds():
     near, far = cells_of_areas([here, there], [GRID, FAR])
     assert (near.keys(), far.keys()) == ({"a"}, {"b"})
     assert near["a"].tolist() == [0, 1]
+
+
+OFF = 0.001  # of a cell
+
+
+@pytest.mark.parametrize(
+    "corners",
+    [
+        ((0, 0), (4, 0), (2, 2), (4, 4), (0, 4), (2, 2), (0, 0)),  # touches itself
+        ((0, 0), (3, 0), (3, 3), (3, 1), (3, 3), (0, 3), (0, 0)),  # goes back on itself
+        ((0, 0), (4, 0), (4, 4), (2 - OFF, 4), (2, 4 + OFF), (2, 4 - OFF), (0, 4), (0, 0)),  # crosses itself in a point
+        ((0, 0), (8, OFF), (8, 2 * OFF), (0, OFF), (0, 0)),  # is thin
+        ((0, 0), (1, 0), (0, 0), (0, 0)),  # is a line
+    ],
+)
+def test_a_border_as_programs_write_it_is_taken(tmp_path, corners):
+    file = written(tmp_path, feature(ring=[box(x, y, x, y)[0] for x, y in corners]))
+    assert [one.name for one in read_areas(file, "name")] == ["North"]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.floats(0.02, 1.0), min_size=3, max_size=300), st.floats(0.01, 100))
+def test_no_border_that_goes_once_around_a_place_is_taken_for_one_that_crosses_itself(tmp_path_factory, away, wide):
+    turn = np.linspace(0, 2 * np.pi, len(away), endpoint=False)
+    at = np.stack([-88 + 0.05 * wide * np.cos(turn) * away, 42 + 0.05 * np.sin(turn) * away], axis=1).tolist()
+    file = written(tmp_path_factory.mktemp("star"), feature(ring=[*at, at[0]]))
+    assert len(read_areas(file, "name")) == 1
+
+
+def test_an_area_whose_coordinates_are_exchanged_is_said_to_be_so():
+    turned = [place[::-1] for place in box(0, 0, 2, 2)]
+    with pytest.raises(SettingsError, match=r"'a' holds no centre.*longitude and latitude are exchanged"):
+        cells_of_areas([area([turned])], [FAR, GRID])
 
 
 @pytest.mark.parametrize("ring", [box(20, 20, 30, 30), box(0.1, 0.1, 0.4, 0.4)], ids=["elsewhere", "small"])

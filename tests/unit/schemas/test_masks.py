@@ -65,6 +65,7 @@ def test_a_file_is_named_by_its_bytes_and_without_one_there_is_no_mask(tmp_path)
     [
         (box(448_123, 41, 448_124, 42), "area 2 of .* is not in degrees"),
         (box(-87.6543, 41, -87, 42)[:-1], "area 2 of .* not closed"),
+        ([box(-87.6543, 41, -87, 42)[corner] for corner in (0, 2, 1, 3, 0)], "area 2 of .* crosses itself"),
         ([[-87.6543, "x"]] * 4, "cannot be read"),
         ([[-87.6543, 41]], "cannot be read"),
     ],

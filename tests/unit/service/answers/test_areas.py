@@ -63,7 +63,8 @@ def test_an_area_without_a_cell_is_named_once_and_that_of_another_region_is_not(
         corners = [[west, south], [west + 0.2, south], [west + 0.2, south + 0.2], [west, south + 0.2], [west, south]]
         return [[corners]]
 
-    areas = [area_of(name, square(*at)) for name, at in {"A": (-88, 41.5), "B": (-88, 45), "Far": (0, 0)}.items()]
+    at = {"A": (-88, 41.5), "B": (-88, 45), "Far": (0, 0), "Turned": (41.5, -88)}
+    areas = [area_of(name, square(*places)) for name, places in at.items()]
     service = toy_service(tmp_path, areas=areas)
     service.look()
     assert not caplog.messages, "without a frame nothing is known"
@@ -71,5 +72,6 @@ def test_an_area_without_a_cell_is_named_once_and_that_of_another_region_is_not(
     leave_frame(tmp_path, "northtown", grid=toy_grid(6, 5, south_deg=45.05, west_deg=-87.95))
     service.look()
     service.look()
-    assert [message.partition(" is left out: ")[0] for message in caplog.messages] == ["area 'Far'"]
+    assert [message.partition(" is left out: ")[0] for message in caplog.messages] == ["area 'Far'", "area 'Turned'"]
+    assert ["are exchanged" in message for message in caplog.messages] == [False, True]
     assert "riverton" in caplog.text
