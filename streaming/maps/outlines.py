@@ -21,7 +21,6 @@ GROUND = "_ground.svg"
 # A tile without anything on it: the ground is the panel's, in either theme.
 GROUND_SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="256" height="256"></svg>'
 _AROUND = 0.1  # how far beyond the cells streets are kept, as a share of the region's width and height
-_OPENSTREETMAP = "© OpenStreetMap contributors"
 EXPORT_STREETS = (
     "export the streets as GeoJSON in degrees (WGS 84): a FeatureCollection of LineString, MultiLineString and, for "
     "places with a `name`, Point"
@@ -51,7 +50,7 @@ class _Street(msgspec.Struct, tag_field="type", tag="Feature"):
 
 class _Streets(msgspec.Struct, tag_field="type", tag="FeatureCollection"):
     features: list[_Street]
-    attribution: str = _OPENSTREETMAP
+    attribution: str = ""
 
 
 def geojson_files(specs: Sequence[Spec]) -> dict[str, Collection]:
@@ -86,7 +85,8 @@ def border_and_areas(grid: Grid, areas: Iterable[Area]) -> Collection:
 def read_streets(path: Path, grids: Sequence[Grid]) -> Collection:
     """The streets of a GeoJSON file, and its places with a name, that have a point at or near the cells.
 
-    `attribution`: whose data they are. Raises SettingsError for a file that is no such.
+    `attribution`: whose data they are; empty where the file does not say it. Raises SettingsError for a file that is
+    no such.
     """
     streets = read_json(path, _Streets, SettingsError, remedy=EXPORT_STREETS)
     if streets is None:

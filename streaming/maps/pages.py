@@ -66,7 +66,7 @@ def with_areas(dashboard: Page, patterns: Mapping[str, str]) -> Page:
 def with_streets(dashboard: Page, credit: str) -> Page:
     """The dashboard whose maps draw the file of streets above the cells, and ask nobody for tiles.
 
-    credit: whose data it is, as the map shows it.
+    credit: whose data it is, as the map shows it; empty where nobody says it.
     """
     page = deepcopy(dashboard)
     style = {"color": {"fixed": "#8A929C"}, "opacity": 1, "lineWidth": 1}
@@ -75,7 +75,7 @@ def with_streets(dashboard: Page, credit: str) -> Page:
     for panel in page["panels"]:
         if panel["type"] == "geomap":
             options = panel["options"]
-            options["basemap"]["config"]["attribution"] = credit
+            options["basemap"]["config"]["attribution"] = credit or "Streets: source not named"
             options["layers"] = [*(layer for layer in options["layers"] if layer["type"] != "carto"), streets]
     return page
 

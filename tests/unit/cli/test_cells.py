@@ -210,7 +210,7 @@ def test_the_page_of_a_region_has_its_areas_to_choose_from_and_their_outlines(tm
 
 
 @pytest.mark.parametrize(
-    ("more", "credit"), [({}, "© OpenStreetMap contributors"), ({"attribution": "City of North"}, "City of North")]
+    ("more", "credit"), [({}, "Streets: source not named"), ({"attribution": "City of North"}, "City of North")]
 )
 def test_streets_from_a_file_need_no_tiles_and_name_their_source(tmp_path, more, credit):
     ring = corner_of(NORTH)
