@@ -44,6 +44,7 @@ class Unusual(msgspec.Struct, frozen=True, kw_only=True):
     usual: float
     days: float  # once in so many days chance alone shows as much somewhere in the region
     of_categories: dict[str, int] = {}  # incidents of each in it, where it is of ALL_CATEGORIES
+    above: tuple[int, ...] = ()  # of its cells those with more than usual; none where nobody says which
 
     def cells(self, grid: Grid) -> npt.NDArray[np.int32]:
         """(cells,) in grid order."""

@@ -170,8 +170,11 @@ def _of_category(
             category=name, row=row, col=col, rows=of.rows, cols=of.cols, hours=WINDOWS_S[window] // HOUR_S,
             observed=round(count), usual=float(f"{usual:.4g}"), days=float(f"{days:.2g}"),
         )  # fmt: skip
+        cells, one_cell = place.cells(grid), zones[0]
+        above = cells[(one_cell.count > one_cell.usual)[window].ravel()[cells]]
+        place = msgspec.structs.replace(place, above=tuple(above.tolist()))
         if name == ALL_CATEGORIES:
-            by_category = recent.counts[window, place.cells(grid)].sum(axis=0).tolist()
+            by_category = recent.counts[window, cells].sum(axis=0).tolist()
             some = {each: came for each, came in zip(categories, by_category, strict=True) if came}
             place = msgspec.structs.replace(place, of_categories=some)
         yield log_rate, place

@@ -163,6 +163,8 @@ def _check_place(place: Unusual, spec: Spec) -> None:
     numbers = (place.hours, place.observed, place.usual, place.days, *place.of_categories.values())
     if not inside or not {place.category, *place.of_categories} <= {ALL_CATEGORIES, *spec.categories}:
         raise ValueError(f"what is unusual lies outside of the region: {place}")
+    if not set(place.above) <= set(place.cells(spec.grid).tolist()):
+        raise ValueError(f"what is unusual has a cell outside of its place: {place}")
     if not (np.isfinite(numbers).all() and min(numbers) >= 0):
         raise ValueError(f"what is unusual has a number outside of its range: {place}")
 

@@ -27,7 +27,11 @@ async def unusual(service: TheService, now: TheRegion, asked: Annotated[contract
     inside, areas = set(area_cells(service, now, asked.area).tolist()), service.cells_of(frame.spec.grid)
     on_record = np.flatnonzero((frame.support > 0).any(axis=1) | (frame.observed_1h > 0).any(axis=1)).astype(np.int32)
     places = [
-        {**_written(place, frame.spec.grid), "area": _area_of(place.cells(frame.spec.grid), on_record, areas)}
+        {
+            **_written(place, frame.spec.grid),
+            "area": _area_of(place.cells(frame.spec.grid), on_record, areas),
+            "areas": _areas_of(_above(place, frame.spec.grid), areas),
+        }
         for place in frame.unusual
         if asked.category in (ALL_CATEGORIES, place.category)
         and not inside.isdisjoint(place.cells(frame.spec.grid).tolist())
@@ -44,6 +48,15 @@ def _area_of(place: Cells, on_record: Cells, areas: Mapping[str, Cells]) -> str 
     return most if most is not None and 2 * shared[most] >= max(1, len(cells)) else None
 
 
+def _above(place: Unusual, grid: Grid) -> list[int]:
+    return list(place.above) or place.cells(grid).tolist()
+
+
+def _areas_of(above: list[int], areas: Mapping[str, Cells]) -> list[str]:
+    shared = {name: int(np.isin(above, inside).sum()) for name, inside in areas.items()}
+    return sorted(filter(shared.get, shared), key=lambda name: -shared[name])
+
+
 def _written(place: Unusual, grid: Grid) -> dict[str, Any]:
     ids, (lats, lons) = grid.cell_ids(), grid.corners()
     south, north = float(lats[place.row]), float(lats[place.row + place.rows])
@@ -51,6 +64,7 @@ def _written(place: Unusual, grid: Grid) -> dict[str, Any]:
     return {
         "category": place.category,
         "cells": [ids[cell] for cell in place.cells(grid).tolist()],
+        "above": [ids[cell] for cell in _above(place, grid)],
         "bbox": [round(degrees, 5) for degrees in (west, south, east, north)],
         "hours": place.hours,
         "observed": place.observed,

@@ -56,6 +56,7 @@ def test_what_is_unusual_comes_back_and_a_place_outside_of_the_region_is_refused
     write_frames(tmp_path, toy_views(SPEC, unusual=(PLACE,)), "wall")
     assert read_frames(file).by_category.unusual == (PLACE,)
     wrong = [{"row": 2}, {"cols": 4}, {"rows": 0}, {"category": "flood"}, {"days": np.inf}, {"observed": -1}]
+    wrong.append({"above": (0,)})
     for change in wrong:
         write_frames(tmp_path, toy_views(SPEC, unusual=(msgspec.structs.replace(PLACE, **change),)), "wall")
         with pytest.raises(SinkError, match="unusual"):

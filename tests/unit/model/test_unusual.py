@@ -168,6 +168,28 @@ def test_a_burst_is_found_where_it_is():
     assert place.in_words(GRID) == "ems at r001c002 to r002c003: 16 in place of 0.8 in 2 h"
 
 
+def test_of_a_line_of_incidents_the_place_tells_the_cells_that_have_more_than_usual():
+    counts = np.zeros((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), int)
+    counts[:, [0, 5, 10, 15], 1] = 9  # from corner to corner
+    usual = np.full(counts.shape, 0.02)
+    counts[:, 6, 1], usual[:, 6, 1] = 1, 1.1  # one, where more is usual
+    place, *_ = unusual_places(
+        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE), GRID, CATEGORIES
+    )
+    assert len(place.cells(GRID)) > len(place.above)
+    assert place.above == (0, 5, 10, 15)
+
+
+def test_of_all_categories_the_cells_with_more_are_those_of_the_sum():
+    counts = np.zeros((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), int)
+    counts[:, [0, 5], :] = 3
+    usual = np.full(counts.shape, 0.002)
+    (place,) = unusual_places(
+        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE), GRID, CATEGORIES
+    )
+    assert (place.category, place.above) == ("all", (0, 5))
+
+
 def test_two_places_may_touch_and_the_least_likely_of_all_categories_is_first():
     counts = np.zeros((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), int)
     counts[:, [0, 1], 0] = 40, 10

@@ -65,3 +65,13 @@ def test_a_place_of_which_no_area_has_half_names_none(clock, tmp_path):
     leave_frame(tmp_path, unusual=(place,))
     with running(toy_service(tmp_path, clock=clock, areas=[area_of("North", [SQUARE])])) as base:
         assert [place["area"] for place in told(Client(base), "?area=North")["places"]] == [None]
+
+
+def test_of_a_large_place_the_cells_with_more_than_usual_and_the_areas_of_these_are_told(clock, tmp_path):
+    given = {"category": "theft", "hours": 2, "usual": 1.25, "observed": 12, "days": 40.0, "row": 0, "col": 0}
+    large = Unusual(rows=6, cols=5, above=(6, 21, 28), **given)
+    leave_frame(tmp_path, unusual=(large, Unusual(rows=1, cols=2, **given)))
+    with running(toy_service(tmp_path, clock=clock, areas=[area_of("North", [SQUARE])])) as base:
+        line, older = told(Client(base))["places"]
+    assert (line["above"], line["areas"]) == (["r001c001", "r004c001", "r005c003"], ["North"])
+    assert older["above"] == older["cells"] == ["r000c000", "r000c001"]  # of a job that did not tell
