@@ -36,6 +36,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     until: str
     by: str  # the name of a token
+    observed: int | None = None  # incidents there at that time; None of an older version
     at: str = ""
 
 

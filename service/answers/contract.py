@@ -176,7 +176,9 @@ class UnusualView(CellView):
 class UnusualPlace(Closed):
     category: str
     area: str | None = Field(description="The area that has most of the cells")
+    areas: list[str] = Field(description="Every area that has some of the cells `above`, most first")
     cells: list[CellId]
+    above: list[CellId] = Field(description="Those of the cells with more incidents than usual; all if that is unknown")
     bbox: list[float] = Field(description="west, south, east, north in degrees", min_length=4, max_length=4)
     hours: int = Field(description="The last ones, that end with as_of")
     observed: Count = Field(description="Incidents in them")
@@ -215,6 +217,7 @@ class DecisionTaken(_Decision):
     region: str
     until: Instant
     by: str = Field(description="The name of the token")
+    observed: Count | None = Field(description="Incidents there when it was decided; null of a version without it")
     at: Instant
 
 

@@ -11,6 +11,7 @@ from schemas.audit.verify import read_log
 from schemas.errors import AuditError, DataError
 from schemas.grid import Grid
 from schemas.instants import instant_text
+from schemas.spec import ALL_CATEGORIES
 from service.answers import contract
 from service.answers.scores import chosen_view
 from service.decisions import Decision, decisions_in
@@ -60,7 +61,8 @@ def decide(
     chosen_view(now, asked.category, None)
     _refuse_no_rectangle(spec.grid, asked.first, asked.last)
     told = asked.model_dump(exclude={"hours"})
-    decision = Decision(**told, region=spec.region, until=instant_text(now_s + asked.hours * 3600), by=caller.name)
+    until, observed = instant_text(now_s + asked.hours * 3600), _observed(now, asked)
+    decision = Decision(**told, region=spec.region, until=until, by=caller.name, observed=observed)
     try:
         service.decisions.decide(decision, now_s)
     except AuditError as error:
@@ -88,6 +90,20 @@ def _in_force(service: Service, now: Now, caller: Caller) -> Response:
     region = now.frames.by_category.spec.region
     in_force = service.decisions.in_force(region, service.now_s())
     return json_answer({"region": region, "may_decide": caller.may("decide"), "decisions": in_force})
+
+
+def _observed(now: Now, asked: contract.DecisionAsked) -> int:
+    """Incidents in the rectangle: of the last hour, or more in an unusual place there in its own hours."""
+    view, column, _ = chosen_view(now, asked.category, None)
+    grid = view.spec.grid
+    (south, west), (north, east) = (divmod(grid.index_of(cell), grid.cols) for cell in (asked.first, asked.last))
+    cells = {row * grid.cols + col for row in range(south, north + 1) for col in range(west, east + 1)}
+    in_places = [
+        place.observed
+        for place in view.unusual
+        if asked.category in (ALL_CATEGORIES, place.category) and cells.issuperset(place.cells(grid).tolist())
+    ]
+    return int(max([view.observed_1h[list(cells), column].sum(), *in_places]))
 
 
 def _refuse_wrong_picture(now: Now) -> None:

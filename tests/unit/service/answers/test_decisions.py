@@ -10,6 +10,7 @@ from msgspec import to_builtins
 
 from schemas.audit.log import record
 from schemas.audit.verify import read_log, verify
+from schemas.frame import Unusual
 from schemas.left_behind.withheld import Withheld, withheld_path
 from service.decisions import Decisions, decisions_in
 from service.tokens import Tokens, make_token
@@ -63,6 +64,26 @@ def test_a_decision_is_on_record_and_in_force_in_every_process_until_it_ends(fol
     (entry,) = verdict.records
     assert (verdict.faults, entry.event) == ([], "place_decided")
     assert {**entry.details, "at": taken["at"]} == taken
+
+
+def test_a_decision_says_how_many_incidents_there_were_when_it_was_taken(folder):
+    given = {"row": 1, "col": 1, "rows": 2, "cols": 3, "hours": 4, "usual": 1.4, "days": 40.0}
+    places = [Unusual(category=category, observed=seen, **given) for category, seen in (("theft", 5), ("battery", 90))]
+    frame, _ = leave_frame(folder, unusual=tuple(places))
+    cell = {"first": "r004c002", "last": "r004c002"}
+    with running(toy_service(folder)) as base:
+        for decision in (SENT, {**SENT, **cell}):
+            assert Client(base).post(PATH, decision).status == 200
+        on_cell, on_place = in_force(Client(base))
+    assert on_place["observed"] == 5, "of its own category, in the hours of the place"
+    assert on_cell["observed"] == frame.observed_1h[4 * 5 + 2, 0]
+
+
+def test_a_decision_of_an_older_version_says_nothing_of_a_number(folder):
+    details = {**PLACE, "what": "acknowledged", "reason": "unit sent", "region": "riverton", "by": "desk"}
+    record(folder / "audit.jsonl", "place_decided", {**details, "until": "2999-01-01T00:00:00Z"}, at_s=Clock()())
+    with running(toy_service(folder)) as base:
+        assert [each["observed"] for each in in_force(Client(base))] == [None]
 
 
 def test_the_newest_decision_of_a_place_counts_also_after_a_restart_and_is_withdrawn(folder):
