@@ -60,11 +60,12 @@ export const colourOf = (value) => colours[steps.filter((step) => step <= value)
 
 export function drawLegend(measure) {
   const share = (place) => `${(100 * place) / colours.length}%`;
-  const write = { unusual: (step) => `+${step}`, lift: (step) => `×${figure(+step.toFixed(2))}`, risk: (step) => `${figure(+(100 * step).toFixed(3))} %`, expected: figure }[measure];
+  const inFigures = { unusual: (step) => (step ? `+${step}` : "0"), lift: (step) => `×${figure(+step.toFixed(2))}`, risk: (step) => `${figure(+(100 * step).toFixed(3))} %`, expected: figure }[measure];
   $("ramp").style.background = `linear-gradient(90deg, ${colours.map((colour, at) => `${colour} ${share(at)} ${share(at + 1)}`).join(", ")}), var(--sea)`;
-  $("ticks").replaceChildren(...[...steps, ...end].map((step, at) => {
-    const tick = make("span", write(step));
-    tick.style.left = share(at + 1);
+  const begin = measure === "unusual" ? [0] : []; // of the palest class
+  $("ticks").replaceChildren(...[...begin, ...steps, ...end].map((step, at) => {
+    const tick = make("span", inFigures(step));
+    tick.style.left = share(at + 1 - begin.length);
     return tick;
   }));
 }
@@ -84,8 +85,9 @@ function box(pen, cell, inset, radius = 0.16) {
 function fill(pen, colour) { pen.fillStyle = colour; pen.fill(); }
 
 /** scoreOf: what is shown of a row. best: cells that are numbered. Cells outside of the chosen area are left out; isWall:
- *  also those without any incident on record. isCalm: what has no score is as usual, and nothing else is to be said of it. */
-export function drawMap(picture, scoreOf, best, isWall, isCalm) {
+ *  also those without any incident on record. isCalm: what has no score is as usual, and nothing else is to be said of it;
+ *  isUnknown: or nobody knows. */
+export function drawMap(picture, scoreOf, best, isWall, isCalm, isUnknown) {
   grid = picture.grid;
   part = partOf([...picture.active].filter((cell) => !picture.inside || picture.inside.has(cell)), grid);
   for (const name of INKS) ink[name] = css(`--${name}`);
@@ -102,15 +104,15 @@ export function drawMap(picture, scoreOf, best, isWall, isCalm) {
     const cell = (part.row + Math.floor(at / part.cols)) * grid.cols + part.col + (at % part.cols), row = picture.rows.get(cell);
     if ((picture.inside && !picture.inside.has(cell)) || (isWall && !row)) continue;
     const isShown = row && (isCalm || row.support !== "no_history") && Number.isFinite(scoreOf(row, cell)), isSmall = !isCalm && row?.support === "sparse";
-    if (!isShown || isSmall) { box(pen, cell, row ? gap : gap + px * 0.06); fill(pen, row && isCalm ? ink.calm : ink.void); }
-    if (row && !isShown && !isCalm) fill(pen, none);
+    if (!isShown || isSmall) { box(pen, cell, row ? gap : gap + px * 0.06); fill(pen, row && isCalm && !isUnknown ? ink.calm : ink.void); }
+    if (row && !isShown && (!isCalm || isUnknown)) fill(pen, none);
     if (isShown) { box(pen, cell, isSmall ? px * 0.24 : gap); fill(pen, colourOf(scoreOf(row, cell))); }
   }
   outline(pen, picture.active);
   lines(pen, picture.streets, ink.street, 1, 0.75);
   lines(pen, picture.outlines, ink.halo, 4, 0.9);
   lines(pen, picture.outlines, ink.area, 2, 1);
-  for (const [cell, row] of picture.rows) if (row.observed_1h > 0 && px > 5) hit(pen, cell);
+  for (const [cell, row] of picture.rows) if (row.observed_1h > 0 && px > 5) hit(pen, cell, row.observed_1h);
   label(pen, picture);
   best.map((cell, at) => [cell, at + 1]).reverse().forEach(([cell, place]) => number(pen, cell, place)); // the first on top
   furniture(pen, width, height);
@@ -136,33 +138,43 @@ function outline(pen, active) {
   }
   pen.lineWidth = rem; pen.lineCap = "round"; pen.strokeStyle = ink.border; pen.stroke();
 }
-function hit(pen, cell) {
-  const [x, y] = corner(cell);
-  pen.beginPath(); pen.arc(x + px / 2, y + px / 2, Math.max(1.3, px * 0.12), 0, 7);
+/** A dot whose area grows with the incidents, with their number where there is room. */
+function hit(pen, cell, seen) {
+  const [x, y] = corner(cell).map((edge) => edge + px / 2), radius = Math.max(1.3, px * Math.min(0.42, 0.12 * Math.sqrt(seen)));
+  pen.beginPath(); pen.arc(x, y, radius, 0, 7);
   pen.lineWidth = 2 * rem; pen.strokeStyle = ink.halo; pen.stroke(); fill(pen, ink.mark);
+  if (seen > 1 && radius >= 6 * rem) write(pen, seen, x, y, ink.halo);
 }
-/** The cell's place in the list, on its upper right corner. */
-function number(pen, cell, place) {
-  const [x, y] = corner(cell);
+function write(pen, number, x, y, colour) {
   pen.save();
-  pen.beginPath(); pen.arc(x + px, y, 8 * rem, 0, 7); fill(pen, ink.halo);
-  pen.lineWidth = rem; pen.strokeStyle = ink.mark; pen.stroke();
   pen.font = `650 ${11 * rem}px ${getComputedStyle(document.body).fontFamily}`; pen.textAlign = "center"; pen.textBaseline = "middle";
-  pen.fillStyle = ink.mark; pen.fillText(place, x + px, y + 0.5 * rem);
+  pen.fillStyle = colour; pen.fillText(number, x, y + 0.5 * rem);
   pen.restore();
 }
-/** A frame around what is drawn of each place, cells of a rectangle, with its number in the list; dashed where a person decided. */
+/** The cell's place in the list, on its upper right corner, left of as many others. */
+function number(pen, cell, place, others = 0) {
+  const [x, y] = corner(cell), middle = x + px - 17 * rem * others;
+  pen.beginPath(); pen.arc(middle, y, 8 * rem, 0, 7); fill(pen, ink.halo);
+  pen.lineWidth = rem; pen.strokeStyle = ink.mark; pen.stroke();
+  write(pen, place, middle, y, ink.mark);
+}
+/** A frame around what is drawn of each place, cells of a rectangle, with its number in the list; dashed where a person
+ *  decided. Frames with one corner lie in one another, and their numbers beside one another. */
 export function drawPlaces(places) {
-  const pen = $("map").getContext("2d");
-  const frames = places.map(({ cells, isDecided }) => ({ ...partOf(cells.filter(isDrawn), grid), isDecided })), north = ({ row, rows }) => (row + rows - 1) * grid.cols;
-  for (const frame of frames.toReversed())
+  const pen = $("map").getContext("2d"), frames = [];
+  for (const { cells, isDecided } of places) {
+    const { row, col, rows, cols } = partOf(cells.filter(isDrawn), grid), north = (row + rows - 1) * grid.cols, end = north + col + cols - 1;
+    frames.push({ first: north + col, rows, cols, end, isDecided, others: frames.filter((frame) => frame.end === end).length });
+  }
+  for (const { first, rows, cols, isDecided, others } of frames.toReversed())
     for (const [colour, width] of [[ink.halo, 6], [ink.mark, 3]]) {
-      pen.beginPath(); pen.roundRect(...corner(north(frame) + frame.col), frame.cols * px, frame.rows * px, px * 0.16);
-      pen.setLineDash(frame.isDecided && colour === ink.mark ? [8 * rem, 6 * rem] : []);
+      const inset = others * Math.min(6 * rem, px / 8), [x, y] = corner(first);
+      pen.beginPath(); pen.roundRect(x + inset, y + inset, Math.max(0, cols * px - 2 * inset), Math.max(0, rows * px - 2 * inset), px * 0.16);
+      pen.setLineDash(isDecided && colour === ink.mark ? [8 * rem, 6 * rem] : []);
       pen.lineWidth = width * rem; pen.strokeStyle = colour; pen.stroke();
     }
   pen.setLineDash([]);
-  frames.forEach((frame, at) => number(pen, north(frame) + frame.col + frame.cols - 1, at + 1));
+  frames.forEach(({ end, others }, at) => number(pen, end, at + 1, others));
 }
 /** Where free units stand, and dashed around cells that none of them reaches. */
 export function drawReach({ units, bare }) {
@@ -190,7 +202,7 @@ function lines(pen, shapes, colour, width, opacity) {
 /** Names of places, and along the streets where they are long enough, as many as find room; the first of the file first. */
 function label(pen, { names, streets }) {
   const taken = [], family = getComputedStyle(document.body).fontFamily;
-  function write(name, [x, y], turn, size, weight) {
+  function writeName(name, [x, y], turn, size, weight) {
     pen.font = `${weight} ${size * rem}px ${family}`;
     const half = pen.measureText(name).width / 2, wide = Math.abs(Math.cos(turn)) * half + size * rem, high = Math.abs(Math.sin(turn)) * half + size * rem;
     if (taken.some((other) => Math.abs(other.x - x) < wide + other.wide && Math.abs(other.y - y) < high + other.high)) return;
@@ -200,7 +212,7 @@ function label(pen, { names, streets }) {
     pen.lineWidth = 3 * rem; pen.strokeStyle = ink.halo; pen.strokeText(name, 0, 0); pen.fillStyle = ink.mark; pen.fillText(name, 0, 0);
     pen.restore();
   }
-  for (const { name, ...place } of names) write(name, pointOf(place), 0, 12, 600);
+  for (const { name, ...place } of names) writeName(name, pointOf(place), 0, 12, 600);
   for (const { properties: { name }, geometry } of streets) {
     if (!name) continue;
     pen.font = `500 ${10 * rem}px ${family}`;
@@ -209,7 +221,7 @@ function label(pen, { names, streets }) {
       const points = part.map(([lon, lat]) => pointOf({ lat, lon })), middle = Math.floor((points.length - 1) / 2);
       const [from, to] = [points[0], points.at(-1)], [before, after] = [points[middle], points[middle + 1] ?? points[middle]];
       if (taken.length > written || Math.hypot(to[0] - from[0], to[1] - from[1]) < width) continue;
-      write(name, [(before[0] + after[0]) / 2, (before[1] + after[1]) / 2], Math.atan((after[1] - before[1]) / (after[0] - before[0] || 1e-9)), 10, 500);
+      writeName(name, [(before[0] + after[0]) / 2, (before[1] + after[1]) / 2], Math.atan((after[1] - before[1]) / (after[0] - before[0] || 1e-9)), 10, 500);
     }
   }
 }

@@ -108,7 +108,7 @@ async function landOf(region, address) {
   const refused = asked.find(({ reason }) => reason?.wait_s) ?? (here[all] ? null : asked[0]);
   if (refused) throw refused.reason;
   const isWhole = paths.every((path) => here[path]), found = here.streets?.features ?? [], isPlace = ({ geometry }) => geometry.type === "Point";
-  const credit = found.length ? say("Streets: {attribution}", { attribution: here.streets.attribution }) : "";
+  const credit = found.length ? (here.streets.attribution ? say("Streets: {attribution}", here.streets) : say("Streets: their file does not say whose they are")) : "";
   put("credit", isWhole ? credit : say("Streets or areas are missing: the service did not answer for them"));
   $("credit").hidden = !$("credit").textContent;
   return { outlines: here.outlines?.features.filter((one) => one.properties.area) ?? [], streets: found.filter((one) => !isPlace(one)),
@@ -122,7 +122,7 @@ function told(facts) {
   if (facts.withheld && picture) return location.reload(); // nothing of the picture stays
   const known = regions.find((one) => one.region === facts.region);
   const steps = known?.model === facts.model ? load : begin;
-  const isNew = ["region", "digest", "stale"].some((name) => facts[name] !== picture?.[name]);
+  const isNew = ["region", "digest", "stale"].some((name) => facts[name] !== picture?.[name]) || JSON.stringify(facts.silent) !== JSON.stringify(picture?.silent);
   if (known && (facts.region !== chosen.region || !isNew)) return;
   if (isBusy) next = steps; else work(steps);
 }

@@ -13,6 +13,8 @@ const numbers = (least, most = least) => new Intl.NumberFormat(locale, { minimum
 const fixed = [0, 1, 2, 3].map((digits) => numbers(digits)), shortest = numbers(0, 5);
 export const decimals = (x, digits) => fixed[digits].format(x);
 export const figure = (x) => shortest.format(x);
+const lists = new Intl.ListFormat(locale, { type: "conjunction" });
+export const listed = (names) => lists.format(names);
 
 // What the service and the job write in English.
 const written = (sentence) => sentence;

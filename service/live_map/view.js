@@ -12,7 +12,7 @@ import { decidedOn, hasEnded, inFull, inShort, offerDecision, onPlace } from "./
 import { chooseScale, colourOf, corner, drawLegend, drawMap, drawPlaces, drawReach, drawRings, size, under } from "./draw.js";
 import { $, line, make, put, titles } from "./elements.js";
 import { say, sayMany } from "./language.js";
-import { CHOICES, MEASURES, SAY, WHOLE, cellOf, cellsName, count, happened, idOf, isUsual, nearest, percent, placeExample, placeName, placeOf, plain, seldom, spotAt, times, unknownIn } from "./words.js";
+import { CHOICES, MEASURES, SAY, WHOLE, capital, cellOf, cellsName, count, happened, idOf, isUsual, nearest, percent, placeExample, placeName, placeOf, plain, seldom, spotAt, times, unknown, unknownIn } from "./words.js";
 import { zoomable } from "./zoom.js";
 
 const MOVES = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
@@ -31,6 +31,7 @@ const LONGEST = 12; // names beside one another; more are a list to choose from
 const LABELS = { measure: (name) => MEASURES[name], area: (name) => (name === WHOLE ? plain(name) : name) };
 let hovered = null, changed = () => {};
 export let picture = null;
+let meant = null; // the category of the place that was chosen in the list
 let cursor = null, differs_s = null; // since when what is chosen is not what is shown
 
 // ---- what is chosen; it lives in the address
@@ -57,40 +58,53 @@ function choice(name, values) {
   for (const value of values) {
     const label = make("label", (LABELS[name] ?? plain)(value)), input = make("input");
     Object.assign(input, { type: "radio", name, value, id: `${name}-${value}`, checked: value === chosen[name] });
-    input.onchange = () => { chosen[name] = value; remember(); if (name === "measure" && picture) redraw(); else tick(); changed(name); };
+    input.onchange = () => take(name, value);
     label.append(input); chips.append(label);
   }
   group.append(make("legend", CHOICES[name], "caps"), chips);
   return group;
 }
 
+/** Another region or area is seen whole, and another region has other cells. */
+function take(name, value) {
+  chosen[name] = value;
+  if (name === "region") delete chosen.cell;
+  if (["region", "area"].includes(name)) zoom.showAll();
+  remember();
+  if (picture && ["region", "area", "measure"].includes(name)) redraw(); else tick();
+  changed(name);
+}
+
 /** Typing goes to a name that begins so. */
 function longChoice(name, values) {
   const group = make("fieldset"), list = Object.assign(make("select"), { id: `choose-${name}`, ariaLabel: CHOICES[name] });
   list.append(...values.map((value) => Object.assign(make("option", (LABELS[name] ?? plain)(value)), { value, selected: value === chosen[name] })));
-  list.onchange = () => { chosen[name] = list.value; remember(); tick(); changed(name); };
+  list.onchange = () => take(name, list.value);
   group.append(make("legend", CHOICES[name], "caps"), list);
   return group;
 }
 
 /** A place in words, to be pinned. */
 function finder() {
-  const group = make("fieldset"), box = Object.assign(make("input"), { id: "find", type: "search", ariaLabel: say("Coordinates or cell to pin") });
+  const group = make("fieldset"), box = Object.assign(make("input"), { id: "find", type: "search", ariaLabel: say("Name, coordinates or cell to pin") });
+  const names = Object.assign(make("datalist"), { id: "names" });
+  box.setAttribute("list", names.id);
   box.onchange = () => {
-    const cell = picture && box.value.trim() ? spotAt(box.value, picture.grid)?.cell ?? null : null;
-    box.setCustomValidity(cell === null && box.value.trim() ? say("No such place in this region. Write latitude, longitude in degrees, or a cell.") : "");
+    const cell = picture && box.value.trim() ? spotAt(box.value, picture.grid, picture.names)?.cell ?? null : null;
+    box.setCustomValidity(cell === null && box.value.trim() ? say("No such place in this region. Write a name on the map, latitude, longitude in degrees, or a cell.") : "");
     if (!box.reportValidity() || cell === null) return;
     cursor = cell; pin(cell);
   };
   box.oninput = () => box.setCustomValidity("");
-  group.append(make("legend", say("place"), "caps"), box);
+  group.append(make("legend", say("place"), "caps"), box, names);
   return group;
 }
 
 // ---- the picture
 export function show(next) {
-  if (next.region !== picture?.region) cursor = null;
+  if (next.region !== picture?.region) cursor = hovered = meant = null;
   picture = next;
+  $("names").replaceChildren(...picture.names.map(({ name }) => Object.assign(make("option"), { value: name })));
   redraw();
 }
 /** Of this picture where free units stand, { units, bare }; null for none. */
@@ -125,18 +139,20 @@ export function ranked(rows, { places, grid } = picture) {
 /** What the map says in a line. */
 function headline(ahead) {
   if (!picture.active.size) return say("No incident is on record in this region: no cell has a score yet.");
-  const [first, ...others] = picture.places, { as_of_s, timezone } = picture, where = picture.inside ? `${picture.area} – ` : "";
+  const [first, ...others] = picture.places, nothing = unknown(picture), { as_of_s, timezone } = picture, where = picture.inside ? `${picture.area} – ` : "";
   if (!isUnusual()) return `${where}${MEASURES[chosen.measure]}: ${plain(chosen.category)}, ${ahead}`;
+  if (!first && nothing) return `${where}${capital(nothing)}: ${plain(chosen.category)}`;
   if (!first) return `${where}${say("{state}: {category}, last hours", { state: isUsual(as_of_s, timezone), category: plain(chosen.category) })}`;
   const more = others.length ? sayMany(", and {count} other place", ", and {count} other places", others.length) : "";
-  return `${where}${MEASURES.unusual}: ${happened(first, picture)}${more}`;
+  return `${where}${MEASURES.unusual}: ${happened(first, picture)}${more}${nothing && `; ${nothing}`}`;
 }
 
 function redraw() {
   const { grid, rows, total, places, least_days } = picture, ahead = say("next {horizon}", { horizon: plain(chosen.horizon) });
-  picture.more = new Map([...places].reverse().flatMap(({ cells, more }) => cells.map((id) => [cellOf(id, grid), more])));
+  picture.more = new Map([...places].reverse().flatMap(({ cells, above = cells, more }) => above.map((id) => [cellOf(id, grid), more])));
   const best = ranked(rows);
   document.body.dataset.measure = chosen.measure;
+  document.body.toggleAttribute("data-unknown", !!unknown(picture));
   cursor ??= cellOf(chosen.cell, grid) ?? highest(rows);
   put("region", plain(picture.region));
   for (const box of ["find", "units"]) if ($(box)) $(box).placeholder = placeExample(grid);
@@ -153,7 +169,7 @@ function redraw() {
   tick();
 }
 function draw(best = ranked(picture.rows)) {
-  drawMap(picture, scoreOf, isUnusual() ? [] : best.map(([cell]) => cell), isWall, isUnusual());
+  drawMap(picture, scoreOf, isUnusual() ? [] : best.map(([cell]) => cell), isWall, isUnusual(), !!unknown(picture));
   if (isUnusual()) drawPlaces(picture.places.map((place) => ({ cells: place.cells.map((id) => cellOf(id, picture.grid)), isDecided: !!onPlace(place, picture) })));
   if (picture.reach) drawReach(picture.reach);
   drawLegend(chosen.measure);
@@ -162,19 +178,21 @@ function draw(best = ranked(picture.rows)) {
 function showHighest(best) {
   put("top-name", HIGHEST[chosen.measure]);
   $("top-head").replaceChildren(titles(isUnusual() ? OF_PLACES : COLUMNS));
-  const none = !isUnusual() ? say("No cell here has enough history to be ranked.") : picture.places.length ? "" : say("No place stands out of what chance shows.");
+  const none = !isUnusual() ? say("No cell here has enough history to be ranked.") : picture.places.length ? "" : capital(unknown(picture)) || say("No place stands out of what chance shows.");
   $("top-head").hidden = !best.length;
   $("top-none").replaceChildren(...(best.length ? [] : [make("p", none, "quiet")]));
   $("top").replaceChildren(...best.map(([cell, row, place], at) => {
     const number = place ? picture.places.indexOf(place) + 1 : at + 1; // as on the map
     const open = Object.assign(make("button", place ? `${plain(place.category)} ${placeName(place, picture)}` : idOf(cell, picture.grid)), { title: place ? cellsName(place) : "" }), swatch = make("span", "", "swatch"), name = make("span", `${number} `, place ? "" : "one");
     swatch.style.background = colourOf(place ? place.more : scoreOf(row));
-    open.id = `top-${idOf(cell, picture.grid)}`; open.onclick = () => pin(cell);
+    open.id = `top-${number}`; open.onclick = () => pin(cell, place?.category);
     name.append(swatch, open);
     const decision = place ? onPlace(place, picture) : decidedOn(cell, null, chosen.category, picture)[0];
     if (decision) name.append(" ", make("span", inShort(decision, picture), "tag"));
-    const shown = line(place ? [name, String(place.observed), count(place.usual), `${place.hours} h`, seldom(place.once_in_days)]
-      : [name, percent(row.risk), count(row.expected), count(row.usual), times(lift(row)), String(row.observed_1h)]);
+    const near = place ? "" : nearest(picture.names, [cell, cell], picture.grid), where = make("span");
+    where.append(name, near && ` ${near}`);
+    const shown = line(place ? [where, String(place.observed), count(place.usual), `${place.hours} h`, seldom(place.once_in_days)]
+      : [where, percent(row.risk), count(row.expected), count(row.usual), times(lift(row)), String(row.observed_1h)]);
     shown.onpointerenter = () => { hovered = cell; look(); };
     shown.onpointerleave = () => { hovered = null; look(); };
     return shown;
@@ -204,7 +222,7 @@ function tick() {
   const now_s = Date.now() / 1000, { region, category, horizon, area } = picture, shown = { region, category, horizon, area };
   differs_s = Object.keys(shown).some((name) => shown[name] !== chosen[name]) ? differs_s ?? now_s : null;
   const isLate = differs_s !== null && now_s - differs_s >= 1;
-  showState({ ...picture.facts(now_s), shows: isLate ? [region, category, horizon, area].map(plain).join(", ") : "" }, now_s);
+  showState({ ...picture.facts(now_s), measure: chosen.measure, shows: isLate ? [region, category, horizon, area].map(plain).join(", ") : "" }, now_s);
 }
 
 // ---- one cell in words
@@ -228,14 +246,23 @@ function showCell() {
   else parts.push(...inWords(scores.find((one) => one.category === chosen.category), cell), tableOf(scores, chosen), ...made(scores, chosen));
   $("cell").replaceChildren(...parts);
 }
-const placeAround = (cell) => (isUnusual() && cell !== null ? picture.places.find(({ cells }) => cells.includes(idOf(cell, picture.grid))) : null);
-const saysOf = (cell) => {
-  const place = placeAround(cell);
-  return place ? happened(place, picture) : say("in the last hours, here and around");
+const placesAround = (cell) => (isUnusual() && cell !== null ? picture.places.filter(({ cells }) => cells.includes(idOf(cell, picture.grid))) : []);
+/** Of several the one that was meant, else the least likely. */
+const placeAround = (cell) => {
+  const places = placesAround(cell);
+  return places.find(({ category }) => category === meant) ?? places[0] ?? null;
+};
+const ofEach = ({ of_categories = {} }) => {
+  const each = Object.entries(of_categories).map(([category, seen]) => `${seen} ${plain(category)}`).join(", ");
+  return each && ` (${each})`;
+};
+const sayings = (cell) => {
+  const places = placesAround(cell).map((place) => happened(place, picture) + ofEach(place)), nothing = unknown(picture);
+  return places.length || nothing ? [...places, ...(nothing ? [nothing] : [])] : [say("in the last hours, here and around")];
 };
 function inWords(row, cell) {
   if (row.support === "no_history") return [make("p", say("no score"), "big"), make("p", say("No history in this category."), "quiet")];
-  if (isUnusual()) return [make("p", picture.more.has(cell) ? say("in an unusual place") : say("as usual"), "big"), make("p", saysOf(cell), "quiet")];
+  if (isUnusual()) return [make("p", placeAround(cell) ? say("in an unusual place") : unknown(picture) ? say("not known") : say("as usual"), "big"), ...sayings(cell).map((says) => make("p", says, "quiet"))];
   const besides = chosen.measure === "lift" ? "" : ` (${say("{times} of usual", { times: times(lift(row)) })})`;
   return [make("p", SAY[chosen.measure](scoreOf(row)), "big"), make("p", $("caption").textContent + besides, "quiet")];
 }
@@ -248,7 +275,7 @@ function brief(cell) {
   const lines = [say("expected {expected}, usual {usual} ({times})", figures), say("last hour {seen}", figures)];
   if (chosen.measure !== "risk") lines.unshift(say("risk {risk}", figures));
   if (row.support === "sparse") lines.push(TAGS.sparse);
-  return [`${name}: ${isUnusual() ? (picture.more.has(cell) ? saysOf(cell) : say("as usual")) : SAY[chosen.measure](scoreOf(row))}`, ...lines];
+  return [`${name}: ${isUnusual() ? (placeAround(cell) || unknown(picture) ? sayings(cell).join("; ") : say("as usual")) : SAY[chosen.measure](scoreOf(row))}`, ...lines];
 }
 function showTip(cell) {
   const tip = $("tip");
@@ -265,12 +292,16 @@ function look() {
   drawRings([hovered, pinned], focused);
   showCell(); showTip(pointed()); offerDecision(picture, pinned, placeAround(pinned), chosen.category);
 }
-function pin(cell) {
+function pin(cell, category = null) {
+  if (picture.region !== chosen.region) return; // the map is still that of the region before
   if (cell === null) delete chosen.cell; else chosen.cell = idOf(cell, picture.grid);
+  meant = category;
+  if (cell !== null) reveal(cell);
   remember(); look(); changed("cell");
 }
 
 // ---- hands
+const reveal = (cell) => zoom.reveal(corner(cell).map((edge) => edge + size() / 2));
 function press(event) {
   const { rows, cols } = picture.grid, row = Math.floor(cursor / cols), col = cursor % cols, move = MOVES[event.key];
   if (move) cursor = Math.min(rows - 1, Math.max(0, row + move[0])) * cols + Math.min(cols - 1, Math.max(0, col + move[1]));
@@ -278,16 +309,17 @@ function press(event) {
   else if (event.key === "Enter" || event.key === " ") pin(isPinned(cursor) ? null : cursor);
   else if (event.key === "Escape") pin(null);
   else return;
-  event.preventDefault(); hovered = null; look(); put("spoken", brief(cursor).join(", "));
+  event.preventDefault(); hovered = null; reveal(cursor); look(); put("spoken", brief(cursor).join(", "));
 }
-const isDrag = zoomable(chosen, () => { if (picture) { draw(); look(); } }, remember);
+const zoom = zoomable(chosen, () => { if (picture) { draw(); look(); } }, remember);
 const HANDS = {
   pointermove: (event) => { const cell = under(event); if (cell !== hovered) { hovered = cell; look(); } },
   pointerleave: () => { hovered = null; look(); },
-  click: (event) => { const cell = under(event); if (cell !== null && !isDrag()) { cursor = cell; pin(isPinned(cell) ? null : cell); } },
+  click: (event) => { const cell = under(event); if (cell !== null && !zoom.isDrag()) { cursor = cell; pin(isPinned(cell) ? null : cell); } },
   focus: look, blur: look, keydown: press,
 };
 for (const [name, does] of Object.entries(HANDS)) $("map").addEventListener(name, (event) => { if (picture) does(event); });
+$("controls").onsubmit = (event) => event.preventDefault(); // Enter in the box has changed it already
 new ResizeObserver(() => { if (picture) { draw(); look(); } }).observe($("stage"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (picture) redraw(); });
 setInterval(tick, 1000);

@@ -1,8 +1,10 @@
 // Numbers, times and places in words.
-import { decimals, locale, say, sayMany } from "./language.js";
+import { decimals, listed, locale, say, sayMany } from "./language.js";
 
 export const ALL = "all", WHOLE = "whole region"; // categories; an area
 const NEAR_M = 5000; // a name says where a place is
+const MOST_NAMES = 3; // of one place
+const HALF_A_DAY_S = 43_200; // older times have their day
 export const CHOICES = { region: say("region"), measure: say("measure"), category: say("category"), horizon: say("horizon"), area: say("area") };
 export const MEASURES = { unusual: say("More than usual"), risk: say("Risk"), expected: say("Expected count"), lift: say("Lift over usual") };
 
@@ -16,26 +18,55 @@ export const span = (s) => (s < 100 ? `${Math.round(s)} s` : s < 5940 ? `${Math.
 
 /** A place with more incidents than usual, in words; none of them is: of what is chosen, at this local hour. */
 export const seldom = (days) => (days >= 36_000 ? say("100 years +") : days < 730 ? sayMany("{count} day", "{count} days", Math.round(days)) : sayMany("{count} year", "{count} years", Math.round(days / 365)));
-/** The named place nearest to the middle of a rectangle of cells, within a few kilometres; "" for none. */
-export function nearest(names, [first, last], grid) {
-  const between = (from, step, [low, high]) => from + ((low + high + 1) / 2) * step;
-  const lat = between(grid.south_deg, grid.cell_lat_deg, [first, last].map((cell) => Math.floor(cell / grid.cols)));
-  const lon = between(grid.west_deg, grid.cell_lon_deg, [first, last].map((cell) => cell % grid.cols));
-  const far_m = (place) => grid.cell_m * Math.hypot((place.lat - lat) / grid.cell_lat_deg, (place.lon - lon) / grid.cell_lon_deg);
-  const [found] = names.filter((place) => far_m(place) < NEAR_M).sort((a, b) => far_m(a) - far_m(b));
-  return !found ? "" : first === last ? say("near {name}", found) : say("around {name}", found);
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+const few = (names) => listed(names.length > MOST_NAMES ? [...names.slice(0, MOST_NAMES), sayMany("{count} more", "{count} more", names.length - MOST_NAMES)] : names);
+/** Where a rectangle of cells is: the names in it, the nearest to its middle first, or to the cells `above`; where none is in it,
+ *  the nearest within a few kilometres; "" for none. */
+export function nearest(names, [first, last], grid, above = []) {
+  const [south, north] = [first, last].map((cell) => Math.floor(cell / grid.cols)), [west, east] = [first, last].map((cell) => cell % grid.cols);
+  const middle = { lat: grid.south_deg + ((south + north + 1) / 2) * grid.cell_lat_deg, lon: grid.west_deg + ((west + east + 1) / 2) * grid.cell_lon_deg };
+  const targets = above.length ? above.map((id) => centreOf(cellOf(id, grid), grid)) : [middle];
+  const between_m = (place, to) => grid.cell_m * Math.hypot((place.lat - to.lat) / grid.cell_lat_deg, (place.lon - to.lon) / grid.cell_lon_deg);
+  const far_m = (place) => Math.min(...targets.map((to) => between_m(place, to)));
+  const sorted = names.toSorted((a, b) => far_m(a) - far_m(b) || between_m(a, middle) - between_m(b, middle));
+  const inside = sorted.filter((place) => {
+    const { row, col } = rowAndCol(place, grid);
+    return first !== last && south <= row && row <= north && west <= col && col <= east;
+  });
+  if (inside.length) return say("around {name}", { name: few(inside.map(({ name }) => name)) });
+  const closest = sorted.find((place) => between_m(place, middle) < NEAR_M);
+  return !closest ? "" : first === last ? say("near {name}", closest) : say("around {name}", closest);
 }
 const endsOf = (cells, grid) => [cells[0], cells.at(-1)].map((id) => cellOf(id, grid));
 export const cellsName = ({ cells }) => (cells.length === 1 ? cells[0] : say("{first} to {last}", { first: cells[0], last: cells.at(-1) }));
-/** Where a place is: by a name on the map if there is one near, else by its cells; and its area. */
-export function placeName({ area, cells }, { grid, names }) {
+/** Where a place is: by names on the map if there are some in it or near, else by its cells; and its area, or all that it touches. */
+export function placeName({ area, areas = [], cells, above = cells }, { grid, names }) {
   if (cells.length === grid.rows * grid.cols) return say("in the whole region");
-  return (nearest(names, endsOf(cells, grid), grid) || say("at {cells}", { cells: cellsName({ cells }) })) + (area ? ` (${area})` : "");
+  const within = area ? [area] : areas, name = nearest(names, endsOf(cells, grid), grid, above.length < cells.length ? above : []);
+  return (name || say("at {cells}", { cells: cellsName({ cells }) })) + (within.length ? ` (${few(within)})` : "");
 }
 /** What happened in a place, and what is usual there. */
 export const happened = (place, picture) => say("{category} {place}, {observed} in place of {usual} in {hours} h", { ...place, category: plain(place.category), place: placeName(place, picture), usual: count(place.usual) });
 export const isUsual = (at_s, zone) => +stamp(at_s, zone, { hour: "2-digit" }, "en-GB") % 18 < 6 ? say("Tonight is as usual") : say("Today is as usual");
 
+/** The silences that say something of a category: of all of them, else its own, or every one where all are chosen. */
+export function silencesOf(category, silent = []) {
+  const whole = silent.filter((one) => one.category === ALL);
+  return whole.length ? whole : silent.filter((one) => category === ALL || one.category === category);
+}
+const sinceOf = ({ since }, { as_of_s, timezone }) => stamp(Date.parse(since) / 1000, timezone, as_of_s - Date.parse(since) / 1000 < HALF_A_DAY_S ? HM : { weekday: "short", ...HM });
+/** Since when how few incidents came in, as `theft since 14:05 (6 h 10 min): 0 incidents, where 12 are usual`. */
+export function silence(one, facts) {
+  const values = { since: sinceOf(one, facts), span: span(facts.as_of_s - Date.parse(one.since) / 1000), incidents: sayMany("{count} incident", "{count} incidents", one.observed), usual: count(one.usual) };
+  const says = say("since {since} ({span}): {incidents}, where {usual} are usual", values);
+  return one.category === ALL ? says : `${plain(one.category)} ${says}`;
+}
+/** That nothing is known, for what the measure of the unusual says of this choice; "" where all is known. */
+export const unknown = (facts) => silencesOf(facts.category, facts.silent).map((one) => (one.category === ALL
+  ? say("nothing is known since {since}", { since: sinceOf(one, facts) })
+  : say("nothing is known of {category} since {since}", { category: plain(one.category), since: sinceOf(one, facts) }))).join("; ");
+
+export const HM = { hour: "2-digit", minute: "2-digit" };
 export const HMS = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
 export const DAY = { weekday: "short", day: "numeric", month: "short", year: "numeric" };
 export function stamp(at_s, zone, options, of = locale) {
@@ -53,14 +84,16 @@ export function cellOf(id, { rows, cols }) {
   const match = /^r(\d{3,})c(\d{3,})$/.exec(id ?? "");
   return match && +match[1] < rows && +match[2] < cols ? +match[1] * cols + +match[2] : null;
 }
-/** The place that a text names, by the id of a cell or by `latitude, longitude` in degrees, with its cell; null for none of this grid. */
-export function spotAt(text, grid) {
-  const degrees = /^\s*(-?\d+(?:\.\d+)?)\s*[,\s]\s*(-?\d+(?:\.\d+)?)\s*$/.exec(text);
-  if (!degrees) {
-    const cell = cellOf(text.trim(), grid);
+const rowAndCol = ({ lat, lon }, grid) => ({ row: Math.floor((lat - grid.south_deg) / grid.cell_lat_deg), col: Math.floor((lon - grid.west_deg) / grid.cell_lon_deg) });
+/** The place that a text names, by the id of a cell, by `latitude, longitude` in degrees or by one of the names, with its cell; null for none of this grid. */
+export function spotAt(text, grid, names = []) {
+  const degrees = /^\s*(-?\d+(?:\.\d+)?)\s*[,\s]\s*(-?\d+(?:\.\d+)?)\s*$/.exec(text), wanted = text.trim();
+  const named = names.find(({ name }) => name.localeCompare(wanted, locale, { sensitivity: "base" }) === 0);
+  if (!degrees && !named) {
+    const cell = cellOf(wanted, grid);
     return cell === null ? null : { cell, ...centreOf(cell, grid) };
   }
-  const [lat, lon] = [+degrees[1], +degrees[2]], row = Math.floor((lat - grid.south_deg) / grid.cell_lat_deg), col = Math.floor((lon - grid.west_deg) / grid.cell_lon_deg);
+  const { lat, lon } = named ?? { lat: +degrees[1], lon: +degrees[2] }, { row, col } = rowAndCol({ lat, lon }, grid);
   return row >= 0 && row < grid.rows && col >= 0 && col < grid.cols ? { cell: row * grid.cols + col, lat, lon } : null;
 }
 export const centreOf = (cell, { south_deg, west_deg, cell_lat_deg, cell_lon_deg, cols }) =>

@@ -15,7 +15,8 @@ function viewOf(text) {
   return factor > 1 && factor <= MOST && Number.isFinite(lat) && Number.isFinite(lon) ? { factor, lat, lon } : { factor: 1 };
 }
 
-/** kept: the choices of the address. changed(): after each move; rested(): when the map lies still. Gives whether the last press was a drag, which is no click. */
+/** kept: the choices of the address. changed(): after each move; rested(): when the map lies still. Gives isDrag(): whether
+ *  the last press was a drag, which is no click; reveal(point): brings to the middle what is out of sight; showAll(). */
 export function zoomable(kept, changed, rested) {
   let isDrag = false, rest, frame = null;
   function show(view) {
@@ -56,5 +57,12 @@ export function zoomable(kept, changed, rested) {
   for (const [name, does] of Object.entries(hands)) $("map").addEventListener(name, does, { passive: false });
   [STEP, 1 / STEP, 0].forEach((times, at) => { $("zoom").children[at].onclick = () => move(times, middle()); });
   show(viewOf(kept.zoom));
-  return () => isDrag;
+  return {
+    isDrag: () => isDrag,
+    reveal: (point) => {
+      const { clientWidth, clientHeight } = $("stage"), [x, y] = point;
+      if (x < 0 || y < 0 || x > clientWidth || y > clientHeight) move(1, point, middle());
+    },
+    showAll: () => { clearTimeout(rest); show({ factor: 1 }); },
+  };
 }

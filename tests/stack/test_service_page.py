@@ -2,14 +2,18 @@
 
 import json
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from schemas.frame import Unusual
+from schemas.left_behind.frame_file import write_frames
 from service.answers.written import number
 from service.tokens import Tokens, make_token
-from tests.harness.live_page import the_service
+from tests.harness.live_page import DOTS, collection, the_service
 from tests.harness.service import Client, leave_frame, running
+from tests.harness.toy import toy_grid
 
 # Into the address what does not fit into its box: all but the ticks of the scale, which may stand over its ends.
 CUT = """
@@ -39,7 +43,7 @@ def test_the_map_shows_the_frame_and_is_used_by_hand_and_keys(browser, page_fold
     best = max(range(len(place)), key=lambda cell: (over_all.support[cell, 0] > 0, over_all.risk[cell, 0, 0]))
     for page in (first, dark, phone):
         assert (page["state"], page["banner"]) == ("live", None)
-        assert page["credit"] == "Streets: © OpenStreetMap contributors"
+        assert page["credit"] == "Streets: City of Riverton"
     assert place[best] in first["cell"]
     assert f"Highest: {place[best]}" in first["label"]
     total = number(over_all.expected[:, 0, 0].sum(dtype="f4"))
@@ -253,7 +257,118 @@ def test_a_place_is_found_by_coordinates_or_a_cell_and_another_text_is_refused(b
     assert f"cell={grid.cell_ids()[7]}" in by_place["hash"]
     assert "cell=" not in nowhere["hash"]
     assert all("cell=r" in page["hash"] for page in as_shown), "the box shows a place that is not in this region"
-    assert nowhere["credit"] == "No such place in this region. Write latitude, longitude in degrees, or a cell."
+    assert (
+        nowhere["credit"]
+        == "No such place in this region. Write a name on the map, latitude, longitude in degrees, or a cell."
+    )
+
+
+ZOOM = (
+    "const zoom = () => { for (let i = 0; i < 6; i++) document.querySelector('#zoom').children[0].click(); }; zoom();"
+)
+PAUSE = "await new Promise((done) => setTimeout(done, 600));"
+
+
+def finding(text):
+    return f"box = document.getElementById('find'); box.value = {text!r}; box.dispatchEvent(new Event('change'));"
+
+
+def test_another_region_is_shown_whole_and_nothing_of_the_one_before_is_offered(browser, page_folder):
+    leave_frame(page_folder, "riverton")
+    leave_frame(page_folder, "lakeside", grid=toy_grid(4, 4, south_deg=43.6, west_deg=-80.0))
+    goes = "document.getElementById('reason').value = 'unit sent'; document.getElementById('region-lakeside').click();"
+    unanswered = "window.fetch = () => new Promise(() => 0);"
+    back = f"{goes} {PAUSE} document.getElementById('region-riverton').click(); {PAUSE} "
+    pins = "document.querySelector('#top button').click();"
+    with running(the_service(page_folder)) as base:
+        address = f"{base}/#region=riverton&measure=risk&cell=r001c001"
+        before, at_once, then, again = browser(
+            {"url": address, "does": f"{ZOOM} {PAUSE}"},
+            {"url": address, "does": f"{ZOOM} {PAUSE} {unanswered} {goes} {pins}"},
+            {"url": address, "does": f"{ZOOM} {PAUSE} {goes} {PAUSE}"},
+            {"url": address, "does": f"{back} {pins} {PAUSE} {reads('reason')}"},
+        )
+    assert "zoom=" in before["hash"]
+    assert before["decide"].startswith("Decide on all categories at r001c001")
+    assert (at_once["decide"], then["decide"]) == (None, None)
+    for page in (at_once, then):
+        assert "zoom=" not in page["hash"]
+        assert "cell=" not in page["hash"]
+    assert then["title"].startswith("lakeside")
+    assert again["credit"] == "-", "a reason stays where it was written"
+
+
+def reads(name):
+    """Shows what stands in the box."""
+    return f"credit.textContent = document.getElementById('{name}').value || '-'; credit.hidden = false;"
+
+
+def test_a_place_that_is_chosen_from_the_list_or_the_box_comes_into_sight_on_a_zoomed_map(browser, page_folder):
+    frame, _ = leave_frame(page_folder)
+    grid = frame.spec.grid
+    lats, lons = grid.centres()
+    far, corner = "r000c000", f"#measure=risk&zoom=11.00,{lats[-1]:.5f},{lons[-1]:.5f}"
+    lists = f"document.querySelector('#top button').click(); {PAUSE}"
+    with running(the_service(page_folder)) as base:
+        found, near, listed = browser(
+            {"url": f"{base}/{corner}", "does": f"let {finding(far)} {PAUSE}"},
+            {"url": f"{base}/{corner}", "does": f"let {finding(grid.cell_ids()[-1])} {PAUSE}"},
+            {"url": f"{base}/{corner}", "does": lists},
+        )
+
+    def middle(page):
+        return tuple(map(float, re.search(r"zoom=11\.00%2C([\d.-]+)%2C([\d.-]+)", page["hash"]).groups()))
+
+    def place(cell):
+        return pytest.approx((lats[cell], lons[cell]), abs=0.0015)  # of 0.009 and 0.012 a cell
+
+    assert middle(found) == place(0)
+    assert middle(near) == pytest.approx((lats[-1], lons[-1]), abs=1e-5), "what is in sight moves nothing"
+    cell = re.search("cell=(r[0-9]+c[0-9]+)", listed["hash"])[1]
+    assert middle(listed) == place(grid.index_of(cell))
+
+
+def test_enter_in_the_box_of_places_leaves_the_page_as_it_is(browser, page_folder):
+    leave_frame(page_folder)
+    enters = "credit.textContent = 'the same page'; credit.hidden = false; "
+    enters += f"document.getElementById('controls').requestSubmit(); {PAUSE}"
+    with running(the_service(page_folder)) as base:
+        (page,) = browser({"url": f"{base}/?view=desk#measure=risk", "does": enters})
+    assert page["credit"] == "the same page"
+
+
+def test_names_on_the_map_stand_in_the_list_and_are_found(browser, page_folder):
+    _, over_all = leave_frame(page_folder)
+    grid = over_all.spec.grid
+    best = max(range(grid.cells), key=lambda cell: (over_all.support[cell, 0] > 0, over_all.risk[cell, 0, 0]))
+    lat, lon = (float(degrees[best]) for degrees in grid.centres())
+    (page_folder / "streets.json").write_text(collection({"type": "Point", "coordinates": [lon, lat]}, name="Old Mill"))
+    shows = f"let {finding('old mill')} {PAUSE} const [name] = document.querySelectorAll('datalist option');"
+    with running(the_service(page_folder)) as base:
+        listed, found = browser(
+            {"url": f"{base}/#measure=risk", "axe": True},
+            {"url": f"{base}/#measure=expected", "does": f"{shows} credit.textContent = name.value;"},
+        )
+    assert listed["top"].startswith(f"1 {grid.cell_ids()[best]} near Old Mill\t")
+    assert listed["credit"] == "Streets: their file does not say whose they are"
+    assert listed["axe"] == []
+    assert f"cell={grid.cell_ids()[best]}" in found["hash"]
+    assert found["credit"] == "Old Mill"  # offered while one types
+
+
+def test_eight_incidents_in_a_cell_are_a_larger_dot_than_one_with_their_number(browser, page_folder):
+    frame, over_all = leave_frame(page_folder)
+    seen = np.zeros_like(over_all.observed_1h)
+    seen[[7, 18]] = [[1], [8]]
+    of_theft = np.concatenate([seen, np.zeros_like(seen)], axis=1)
+    write_frames(page_folder, (replace(frame, observed_1h=of_theft), replace(over_all, observed_1h=seen)), "wall")
+    tells = "credit.textContent = JSON.stringify([radii.sort((a, b) => a - b), numbers.map(([text]) => text)]); "
+    with running(the_service(page_folder)) as base:
+        (page,) = browser({"url": f"{base}/", "does": DOTS + tells + "credit.hidden = false;"})
+    (one, eight, *_), numbers = json.loads(page["credit"])
+    assert eight > 2 * one
+    assert "8" in numbers
+    assert "1" not in numbers
 
 
 def test_a_cell_without_a_score_says_whether_it_has_no_history_here_or_none_at_all(browser, page_folder):

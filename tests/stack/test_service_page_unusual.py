@@ -1,9 +1,12 @@
 """What the live map says in a real browser of places with more incidents than usual."""
 
+import json
 import re
+from dataclasses import replace
 
-from schemas.frame import Unusual
-from tests.harness.live_page import collection, the_service
+from schemas.frame import Silence, Unusual
+from schemas.left_behind.frame_file import write_frames
+from tests.harness.live_page import DOTS, collection, the_service
 from tests.harness.service import Client, leave_frame, running
 
 
@@ -67,3 +70,145 @@ def test_a_named_place_says_where_what_is_unusual_lies(browser, page_folder):
     assert re.search(r"Centre .* near Old Mill", page["cell"])
     assert "theft around Old Mill (North), 12 in place of 1.40 in 2 h" in page["cell"]
     assert name["geometry"]["type"] == "Point"
+
+
+# Of cells the colours on the map, by their middles on a grid of 6 x 5 that fits.
+COLOURS = """
+const map = document.getElementById('map'), pen = map.getContext('2d');
+const rem = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+const { clientWidth: width, clientHeight: height } = document.getElementById('stage'), ratio = map.width / width;
+const px = Math.min((width - 28 * rem) / 5, (height - 50 * rem) / 6);
+const [west, north] = [(width - px * 5) / 2, Math.max(14 * rem, (height - 36 * rem - px * 6) / 2)];
+const of = ([row, col]) =>
+  pen.getImageData(ratio * (west + px * (col + 0.3)), ratio * (north + px * (5.3 - row)), 1, 1).data.join();
+const credit = document.getElementById('credit'); credit.hidden = false; credit.textContent = JSON.stringify(
+"""
+
+
+def test_of_a_line_of_incidents_only_the_cells_with_more_than_usual_are_coloured(browser, page_folder):
+    given = {"category": "theft", "row": 1, "col": 1, "rows": 4, "cols": 4, "hours": 2, "usual": 1.4}
+    leave_frame(page_folder, unusual=(Unusual(observed=12, days=40.0, above=(6, 12, 18), **given),))
+    with running(the_service(page_folder)) as base:
+        (page,) = browser(
+            {
+                "url": f"{base}/",
+                "does": f"{COLOURS}[[1, 1], [2, 2], [1, 2], [2, 3], [5, 0]].map(of));",
+            }
+        )
+    first, second, beside, other, outside = json.loads(page["credit"])
+    assert first == second
+    assert first not in (beside, other)
+    assert outside == beside
+    assert page["caption"].startswith("More than usual: theft at r001c001 to r004c004 (North)")
+
+
+def test_of_two_places_with_one_frame_both_are_seen_told_and_decided_on(browser, page_folder):
+    given = {"hours": 2, "usual": 1.4, "row": 1, "col": 1, "rows": 2, "cols": 3}
+    of_all = Unusual(category="all", observed=12, days=40.0, of_categories={"theft": 9, "battery": 3}, **given)
+    leave_frame(page_folder, unusual=(of_all, Unusual(category="battery", observed=9, days=20.0, **given)))
+    picks = "document.querySelectorAll('#top button')[1].click(); await new Promise((done) => setTimeout(done, 600));"
+    shows = "credit.textContent = JSON.stringify(numbers.filter(([text]) => ['1', '2'].includes(text)).slice(-2)); "
+    with running(the_service(page_folder)) as base:
+        badges, second = browser(
+            {"url": f"{base}/", "does": DOTS + shows + "credit.hidden = false;"},
+            {"url": f"{base}/", "does": picks, "axe": True},
+        )
+    (_, *there), (_, *beside) = json.loads(badges["credit"])
+    assert max(abs(a - b) for a, b in zip(there, beside, strict=True)) >= 14, "one number covers the other"
+    assert second["decide"].startswith("Decide on battery at r001c001 to r002c003")
+    assert "(9 theft, 3 battery)" in second["cell"]
+    for words in (
+        "all categories at r001c001 to r002c003 (North), 12 in",
+        "battery at r001c001 to r002c003 (North), 9 in",
+    ):
+        assert words in second["cell"]
+    assert second["axe"] == []
+
+
+def test_a_place_that_grows_in_number_in_the_same_cells_is_shown_as_new(browser, page_folder):
+    given = {"category": "theft", "row": 1, "col": 1, "rows": 1, "cols": 1, "hours": 1, "usual": 0.1, "days": 40.0}
+    target = {"category": "theft", "first": "r001c001", "last": "r001c001"}
+    leave_frame(page_folder, unusual=(Unusual(observed=5, **given),))
+    with running(the_service(page_folder)) as base:
+        Client(base).post(
+            "/v1/regions/riverton/decisions", {**target, "what": "acknowledged", "reason": "unit sent", "hours": 2}
+        )
+        (before,) = browser({"url": f"{base}/#cell=r001c001"})
+    leave_frame(page_folder, unusual=(Unusual(observed=20, **given),))
+    with running(the_service(page_folder)) as base:
+        (grown,) = browser({"url": f"{base}/#cell=r001c001"})
+    assert "acknowledged until" in before["top"]
+    assert "acknowledged until" not in grown["top"]
+    assert re.search("Acknowledged .* unit sent .theft, r001c001, 5 incidents then.", grown["cell"])
+
+
+def leave_silent(folder, category, *, clock="wall", **fields):
+    """A frame whose feed of the category has been silent for six hours and ten minutes."""
+    frame, over_all = leave_frame(folder, clock=clock, **fields)
+    feed = Silence(category=category, since_s=frame.as_of_s - 22_200, observed=0, usual=148.2, days=400.0)
+    write_frames(folder, (replace(frame, silent=(feed,)), over_all), clock)
+
+
+SILENT = r"\(6 h 10 min\): 0 incidents, where 148 are usual"
+
+
+def test_a_silent_feed_is_said_and_nothing_is_called_usual(browser, page_folder):
+    leave_silent(page_folder, "all")
+    pointed = "const map = document.getElementById('map'); map.focus();"
+    with running(the_service(page_folder)) as base:
+        unusual, tip, risk, wall = browser(
+            {"url": f"{base}/", "axe": True},
+            {"url": f"{base}/", "does": pointed, "theme": "dark"},
+            {"url": f"{base}/#measure=risk&cell=r001c001"},
+            {"url": f"{base}/?view=wall", "width": 1920, "height": 1080},
+        )
+    for page in (unusual, tip, risk, wall):
+        assert page["state"] == "silent"
+        assert re.match(rf"FEED SILENT since .*\d\d:\d\d {SILENT}\. Ask for the feed", page["banner"])
+        assert page["title"].startswith("FEED SILENT · ")
+        assert "as usual" not in " ".join(
+            filter(None, (page[part] for part in ("caption", "cell", "tip", "top", "label")))
+        )
+        assert page["decide"] is None
+    for page in (unusual, tip, wall):
+        assert re.match(r"Nothing is known since .*\d\d:\d\d: ", page["caption"])
+        assert page["veil"].startswith("FEED SILENT")
+    assert "not known" in unusual["cell"]
+    assert re.search("nothing is known since", tip["tip"])
+    assert (risk["veil"], risk["caption"]) == (None, "Risk: all categories, next 1 h")
+    assert unusual["axe"] == []
+
+
+def test_a_category_that_is_silent_alone_is_named_and_the_others_go_on(browser, page_folder):
+    leave_silent(page_folder, "theft")
+    with running(the_service(page_folder)) as base:
+        all_of, own, other = browser(*({"url": f"{base}/#category={name}"} for name in ("all", "theft", "battery")))
+    assert [page["state"] for page in (all_of, own, other)] == ["partly", "silent", "partly"]
+    for page in (all_of, other):
+        assert re.match(rf"PARTLY SILENT: theft since .* {SILENT}\.", page["banner"])
+        assert page["veil"] is None
+    assert re.match(rf"FEED SILENT: theft since .* {SILENT}\.", own["banner"])
+    for page in (all_of, own):
+        assert page["caption"].startswith("Nothing is known of theft since ")
+        assert "as usual" not in page["cell"]
+    assert "is as usual: battery" in other["caption"]
+
+
+def test_a_replay_of_a_silence_says_both(browser, page_folder):
+    leave_silent(page_folder, "all", age_s=9000, clock="event")
+    with running(the_service(page_folder, language="de")) as base:
+        (page,) = browser({"url": f"{base}/"})
+    assert page["state"] == "silent"
+    assert re.match(r"EINGANG STUMM seit .* \(6 h 10 min\): 0 Vorfälle, üblich sind 148\.", page["banner"])
+    assert page["banner"].endswith("AUFZEICHNUNG: Die Uhr ist die der Vorfälle, und nichts hier gilt für jetzt")
+    assert page["caption"].startswith("Seit ")
+
+
+def test_a_place_from_before_a_silence_is_still_told(browser, page_folder):
+    given = {"row": 1, "col": 1, "rows": 2, "cols": 3, "hours": 2, "usual": 1.4}
+    place = Unusual(category="theft", observed=12, days=40.0, **given)
+    leave_silent(page_folder, "all", unusual=(place,))
+    with running(the_service(page_folder)) as base:
+        (page,) = browser({"url": f"{base}/"})
+    said = "More than usual: theft at r001c001 to r002c003 (North), 12 in place of 1.40 in 2 h; nothing is known since"
+    assert page["caption"].startswith(said)

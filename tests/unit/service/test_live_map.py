@@ -99,18 +99,29 @@ def test_a_value_has_the_class_whose_begin_it_has_reached_and_no_expected_count_
     assert risk[1] == ["0.25 %", "0.5 %", "1 %", "2 %", "4 %", "8 %", "16 %", "32 %", "64 %", "100 %"]
     assert usual == [["j", "j"], ["0.005", "0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5"]]
     assert highest == [["a", "i", "j"], ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5", "10"]]
-    assert more == [["f", "g", "j"], ["+10", "+20", "+50", "+100"]]
+    assert more == [["f", "g", "j"], ["0", "+10", "+20", "+50", "+100"]]  # the palest class has figures on both sides
 
 
 NEAR = """
-import { nearest, unknownIn } from './words.js';
+import { idOf, nearest, placeName, spotAt, unknownIn } from './words.js';
 const grid = { rows: 40, cols: 40, south_deg: 40, west_deg: -75, cell_lat_deg: 0.01, cell_lon_deg: 0.01, cell_m: 1000 };
 const names = [{ name: 'Mill', lat: 40.056, lon: -74.945 }, { name: 'Port', lat: 40.075, lon: -74.945 }];
 const cell = (row, col) => row * 40 + col, of = (...ends) => nearest(names, ends.map((end) => cell(...end)), grid);
 const areas = ['whole region', 'North'], horizon = ['1h'];
-console.log(JSON.stringify([of([5, 5], [5, 5]), of([0, 5], [0, 5]), of([1, 5], [1, 5]), of([0, 0], [14, 10]),
-  of([0, 0], [39, 39]), unknownIn({ area: areas, horizon }, { area: 'Nord', horizon: '1h' }),
+console.log(JSON.stringify([of([5, 5], [5, 5]), of([0, 5], [0, 5]), of([1, 5], [1, 5]), of([8, 4], [10, 6]),
+  of([20, 20], [39, 39]), unknownIn({ area: areas, horizon }, { area: 'Nord', horizon: '1h' }),
   unknownIn({ area: areas }, {})]));
+"""
+LARGE = f"""{NEAR.partition("const areas")[0]}
+const all = [...names, ...['Bay', 'Dell', 'Fen'].map((name, at) => ({{ name, lat: 40.015 + at / 50, lon: -74.865 }}))];
+const square = (from, to) => [...Array(to - from).keys()].flatMap((row) =>
+  [...Array(to - from).keys()].map((col) => idOf(cell(row + from, col + from), grid)));
+const large = {{ cells: square(0, 16) }};
+const named = (names, above = [], more = {{}}) => placeName({{ ...large, above, ...more }}, {{ grid, names }});
+console.log(JSON.stringify([named(names), named(all), named(all, ['r001c012', 'r015c015']), named([]),
+  named([], [], {{ areas: ['North', 'Centre'] }}), named([], [], {{ area: 'North', areas: ['North', 'Centre'] }}),
+  ...['  mill', 'PORT', 'Mil', 'Nowhere'].map((text) => spotAt(text, grid, names)?.cell ?? null),
+  spotAt('Mill', {{ ...grid, rows: 3 }}, names)]));
 """
 
 
@@ -121,29 +132,49 @@ def test_a_place_is_called_by_a_name_within_five_kilometres_of_its_middle(tmp_pa
     assert told[5:] == ["There is no area Nord here: whole region is shown.", ""]
 
 
+@needs_node
+def test_a_large_place_tells_the_names_or_areas_in_it_and_a_name_is_found(tmp_path):
+    told = told_by_node(tmp_path, LARGE, "language.js", "words.js")
+    assert told[:3] == [
+        "around Port and Mill",
+        "around Port, Mill, Fen and 2 more",
+        "around Bay, Dell, Fen and 2 more",  # the nearest to cells with more than usual first
+    ]
+    assert told[3:6] == [
+        "at r000c000 to r015c015",
+        "at r000c000 to r015c015 (North and Centre)",
+        "at r000c000 to r015c015 (North)",
+    ]
+    assert told[6:] == [5 * 40 + 5, 7 * 40 + 5, None, None, None]
+
+
 DECIDED = """
 import { decidedOn, hasEnded, onPlace } from './decide.js';
 import { idOf } from './words.js';
 const grid = { rows: 9, cols: 9 }, at = (ms) => ({ until: new Date(Date.now() + ms).toISOString() });
-const decisions = [['theft', 'r001c001', 'r002c003'], ['all', 'r007c007', 'r007c007']]
-  .map(([category, first, last]) => ({ category, first, last }));
+const decisions = [['theft', 'r001c001', 'r002c003'], ['all', 'r007c007', 'r007c007'],
+  ['arson', 'r003c001', 'r003c001', 5]]
+  .map(([category, first, last, observed]) => ({ category, first, last, observed }));
 const row = (from) => [1, 2, 3].map((col) => idOf(from * 9 + col, grid));
 const rows = (from, to) => [...Array(to - from + 1).keys()].flatMap((up) => row(from + up));
-const of = (category, cells) => decisions.indexOf(onPlace({ category, cells }, { decisions, grid }));
+const of = (category, cells, observed) =>
+  decisions.indexOf(onPlace({ category, cells, observed }, { decisions, grid }));
 const on = (cell, of) => decidedOn(cell, null, of, { decisions, grid }).map((one) => decisions.indexOf(one));
 console.log(JSON.stringify([
   [...[2, 4, 5].map((to) => of('theft', rows(1, to))), ...['fire', 'all'].map((other) => of(other, rows(1, 2))),
     of('fire', ['r007c007'])],
-  [on(10, 'theft'), on(10, 'fire'), on(10, 'all'), on(28, 'theft'), on(70, 'fire')],
+  [on(10, 'theft'), on(10, 'fire'), on(10, 'all'), on(28, 'arson'), on(70, 'fire')],
+  [5, 10, 11, 20].map((observed) => of('arson', ['r003c001'], observed)),
   [hasEnded(at(-1000)), hasEnded(at(60000))]]));
 """
 
 
 @needs_node
-def test_a_decision_holds_for_its_category_until_the_place_has_grown_to_more_than_twice(tmp_path):
-    places, cells, ended = told_by_node(tmp_path, DECIDED, "decide.js", "elements.js", "language.js", "words.js")
+def test_a_decision_holds_for_its_category_until_the_place_or_its_incidents_are_more_than_twice_as_many(tmp_path):
+    places, cells, grown, ended = told_by_node(tmp_path, DECIDED, "decide.js", "elements.js", "language.js", "words.js")
     assert places == [0, 0, -1, -1, -1, 1]
-    assert cells == [[0], [], [0], [], [1]]
+    assert cells == [[0], [], [0], [2], [1]]
+    assert grown == [2, 2, -1, -1]  # in the same cell, of five incidents when it was decided
     assert ended == [True, False]
 
 
@@ -162,6 +193,13 @@ const now_s = %d, told = (age_s) => new Date((now_s - age_s) * 1000).toISOString
 const service = (age_s, silent_s, facts) => ofService({ as_of: told(age_s), ...facts }, now_s, now_s - silent_s);
 console.log(JSON.stringify(%s.map((facts) => judge(service(...facts), now_s)[0])));
 """
+
+
+def silent(*categories):
+    since = {"since": "1970-01-12T07:36:30Z", "observed": 0, "usual": 148.2, "once_in_days": 400.0}
+    return [{"category": category, **since} for category in categories]
+
+
 STATES = [
     ("live", 10, 0, SERVED),
     ("stale", 181, 0, SERVED),
@@ -177,6 +215,15 @@ STATES = [
     ("behind", 10_000, 0, SERVED | {"clock": "event", "stale": True, "shows": "riverton, theft"}),
     ("ended", 181, 40, SERVED | {"isEnded": True}),
     ("stale", 181, 0, SERVED | {"shows": "riverton, theft"}),
+    ("silent", 10, 0, SERVED | {"silent": silent("all"), "category": "theft"}),
+    ("silent", 10, 0, SERVED | {"silent": silent("theft"), "category": "theft"}),
+    ("partly", 10, 0, SERVED | {"silent": silent("theft"), "category": "all"}),
+    ("partly", 10, 0, SERVED | {"silent": silent("theft"), "category": "arson"}),
+    ("silent", 10_000, 0, SERVED | {"clock": "event", "stale": True, "silent": silent("all")}),
+    ("stale", 181, 0, SERVED | {"silent": silent("all")}),
+    ("cut", 10, 29, SERVED | {"silent": silent("all")}),
+    ("behind", 10, 0, SERVED | {"silent": silent("all"), "shows": "riverton, theft"}),
+    ("live", 10, 0, SERVED | {"silent": []}),
 ]
 
 
