@@ -183,7 +183,8 @@ function showHighest(best) {
   $("top-none").replaceChildren(...(best.length ? [] : [make("p", none, "quiet")]));
   $("top").replaceChildren(...best.map(([cell, row, place], at) => {
     const number = place ? picture.places.indexOf(place) + 1 : at + 1; // as on the map
-    const open = Object.assign(make("button", place ? `${plain(place.category)} ${placeName(place, picture)}` : idOf(cell, picture.grid)), { title: place ? cellsName(place) : "" }), swatch = make("span", "", "swatch"), name = make("span", `${number} `, place ? "" : "one");
+    const open = Object.assign(make("button", place ? `${plain(place.category)} ${placeName(place, picture)}` : idOf(cell, picture.grid)), { title: place ? cellsName(place) : "" });
+    const swatch = make("span", "", "swatch"), name = make("span", `${number} `, place ? "" : "one");
     swatch.style.background = colourOf(place ? place.more : scoreOf(row));
     open.id = `top-${number}`; open.onclick = () => pin(cell, place?.category);
     name.append(swatch, open);
