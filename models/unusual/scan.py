@@ -32,7 +32,7 @@ _LEAST_NATS = 6.0  # zones that are more likely than exp(-6) cannot be among tho
 # and Stirling's rest, 42 for a million incidents where 1e-12 are usual.
 _SLACK_NATS = 45.0
 _LOOKS_A_DAY, _LARGE = 35.0, 300  # new looks at each cell and category, and as many as at _LARGE more at large zones
-_LOOKS_AT_ALL = 2 * _LOOKS_A_DAY  # at all categories of the whole grid; twice, as it is promised beside the others
+_LOOKS_AT_ALL = 70.0  # at all categories of the whole grid
 _ALMOST_POISSON = 1e-6  # spread over the mean
 
 
