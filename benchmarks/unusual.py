@@ -83,7 +83,7 @@ class WatchedRegion:
                     usual=usual,
                     spread=usual * self.dispersion.excess(usual),
                     spreads_of_totals=self.city.trained.constants.spreads_of_totals,
-                    spread_of_sums=float(self.city.trained.constants.spread_of_sums),
+                    spread_of_sums=float(self.city.trained.constants.spread_of_sums.sum()),
                 )
                 places = unusual_places(recent, self.city.spec.grid, self.city.spec.categories)
                 yield hour * HOUR_S + (look + 1) * LOOK_S, places

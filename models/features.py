@@ -162,7 +162,7 @@ class FeatureEngine:
         same_hours: Counts | Floats
         hours_since, same_hours = np.where(this_hour > 0, 0, past_hours.since), past_hours.same_hours
         of_region = np.vstack([past_hours.of_region, this_hour.sum(axis=0, dtype=np.int32)])
-        usual_of_region = self._usual_of_region(past_days.region_per_hour, at_s)
+        usual_of_region = self._usual_of_region(past_days.region_per_hour, state)
         found = holes(of_region, usual_of_region, self.constants.spreads_of_totals)
         if found:
             share = missing_share(found, of_region, usual_of_region)
@@ -203,11 +203,16 @@ class FeatureEngine:
             covariates_missing=missing,
         )
 
-    def _usual_of_region(self, per_hour: Floats, at_s: int) -> Floats:
-        """(hours, categories) usual in each of the newest SINCE_CAP_HOURS, the last of which is not over."""
-        hours = self._weekly_hours(at_s)
-        usual = per_hour * self.constants.profile[:, hours].T
+    def _usual_of_region(self, per_hour: Floats, state: CountState) -> Floats:
+        """(hours, categories) usual in each of the newest SINCE_CAP_HOURS, the last of which is not over.
+
+        0 until the first day of the counts has ended, as they may begin within it.
+        """
+        at_s = state.tick_s
+        usual = per_hour * self.constants.profile[:, self._weekly_hours(at_s)].T
         usual[-1] *= at_s % HOUR_S / HOUR_S
+        first_hour = 24 * (max(state.first_day, int(self.constants.first_day)) + 1)
+        usual[: max(first_hour - (at_s // HOUR_S + 1 - SINCE_CAP_HOURS), 0)] = 0
         return np.asarray(usual)
 
     def _weekly_hours(self, at_s: int) -> npt.NDArray[np.intp]:

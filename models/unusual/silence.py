@@ -45,6 +45,8 @@ def with_sum(by_category: AnyCounts) -> AnyCounts:
 def holes(counts: Counts, usual: Floats, spread: Floats) -> list[Hole]:
     """counts, usual: (hours, categories) of the whole region, the hour that is not over as the last.
 
+    usual: 0 where nobody counted, which says nothing.
+
     spread: (categories + 1,) variance beyond Poisson's over the square of the mean.
     """
     came, mean = with_sum(counts), with_sum(usual)
@@ -95,4 +97,4 @@ def missing_share(found: list[Hole], counts: Counts, usual: Floats) -> Floats:
     is_hole = np.zeros(counts.shape, bool)
     for hole in found:
         is_hole[hole.first : hole.stop, slice(None) if hole.category == counts.shape[1] else hole.category] = True
-    return np.where(is_hole, np.clip(1 - counts / np.maximum(usual, 1e-9), 0, 1), 0.0)
+    return np.where(is_hole & (usual > 0), np.clip(1 - counts / np.maximum(usual, 1e-9), 0, 1), 0.0)

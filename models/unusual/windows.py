@@ -66,5 +66,5 @@ def recent_of(
         usual=mean,
         spread=spread,
         spreads_of_totals=constants.spreads_of_totals,
-        spread_of_sums=float(constants.spread_of_sums),
+        spread_of_sums=float(constants.spread_of_sums.sum()),  # 0 where it was not fitted
     )

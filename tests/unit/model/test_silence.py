@@ -132,6 +132,19 @@ def test_hours_since_the_last_incident_and_the_regions_level_leave_silent_hours_
     assert since.max() <= 6
 
 
+def test_hours_before_the_counts_began_are_no_silence():
+    """Two an hour are usual: on the first day nothing is told, nor in the first hours of the second."""
+    for hours, is_silent in ((1, False), (23, False), (26, False), (36, True)):
+        first_day = NOW_S // DAY_S
+        state = CountState(SPEC)
+        state.advance(first_day * DAY_S + hours * HOUR_S)
+        constants = toy_constants(SPEC, mean_per_day=np.full(2, 24.0), first_day=np.array(float(first_day)))
+        features = FeatureEngine(SPEC, constants).compute(state)
+        assert bool(features.silent) == is_silent, hours
+        if not is_silent:
+            assert features.values[:, :, NAMES.index("cell_7d")].tolist() == np.zeros((6, 2)).tolist()
+
+
 def test_one_silent_category_leaves_the_other_as_it_is():
     dead, lively = (
         FeatureEngine(SPEC, CONSTANTS).compute(state_with(np.random.default_rng(3), **given))

@@ -174,7 +174,9 @@ def test_of_a_line_of_incidents_the_place_tells_the_cells_that_have_more_than_us
     usual = np.full(counts.shape, 0.02)
     counts[:, 6, 1], usual[:, 6, 1] = 1, 1.1  # one, where more is usual
     place, *_ = unusual_places(
-        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE), GRID, CATEGORIES
+        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE, spread_of_sums=0.0),
+        GRID,
+        CATEGORIES,
     )
     assert len(place.cells(GRID)) > len(place.above)
     assert place.above == (0, 5, 10, 15)
@@ -185,7 +187,9 @@ def test_of_all_categories_the_cells_with_more_are_those_of_the_sum():
     counts[:, [0, 5], :] = 3
     usual = np.full(counts.shape, 0.002)
     (place,) = unusual_places(
-        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE), GRID, CATEGORIES
+        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE, spread_of_sums=0.0),
+        GRID,
+        CATEGORIES,
     )
     assert (place.category, place.above) == ("all", (0, 5))
 

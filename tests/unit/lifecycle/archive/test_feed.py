@@ -150,7 +150,6 @@ def test_refusals_equal_a_recount_by_the_words_of_the_alerts(steps):
 @pytest.mark.parametrize(
     ("title", "level", "spans", "least"),
     [
-        ("Feed silent", feed.SILENT_S, set(), None),
         ("Too many rejects", feed.SHARE, {feed.HALF_HOUR_S, feed.SIX_HOURS_S}, feed.LEAST),
         ("Most messages of a small feed refused", feed.SMALL_SHARE, {feed.SIX_HOURS_S}, feed.SMALL_LEAST),
     ],
@@ -160,6 +159,5 @@ def test_the_rules_are_those_of_the_alerts(title, level, spans, least):
     (condition,) = rule["data"][-1]["model"]["conditions"]
     assert condition["evaluator"] == {"type": "gt", "params": [level]}
     query, span = rule["data"][0]["model"]["query"], rule["data"][0]["relativeTimeRange"]
-    if least is not None:
-        windows = {span["from"]} | ({1800} if "now() - 30m" in query else set())
-        assert (windows, f'"consumed" >= {least}' in query) == (spans, True)
+    windows = {span["from"]} | ({1800} if "now() - 30m" in query else set())
+    assert (windows, f'"consumed" >= {least}' in query) == (spans, True)
