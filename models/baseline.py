@@ -84,9 +84,7 @@ class BaselineConstants:
     network_dispersion: Dispersion | None = None  # around the network's; None: the baseline's
     cell_dispersion: Floats = field(default_factory=lambda: np.zeros(0))  # (cells, categories, horizons) factor on r
     spread_of_totals: Floats = field(default_factory=lambda: np.zeros(0))  # as `spreads_of_totals`; empty: not fitted
-    spread_of_sums: Floats = field(
-        default_factory=lambda: np.zeros(())
-    )  # () of a cell's sum over categories: see scan.py
+    spread_of_sums: Floats = field(default_factory=lambda: np.zeros(0))  # () of a cell's sum over categories: scan.py
     covariate_centre: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) mean in training
     covariate_scale: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) spread in training
 
@@ -106,9 +104,8 @@ class BaselineConstants:
 
         Their variance is mean + spread * mean**2: cells, and categories, rise and fall together.
         """
-        return (
-            self.spread_of_totals if self.spread_of_totals.size else np.full(len(self.profile) + 1, _SPREAD_OF_TOTALS)
-        )
+        fitted = self.spread_of_totals
+        return fitted if fitted.size else np.full(len(self.profile) + 1, _SPREAD_OF_TOTALS)
 
     def dispersion_in_cells(self, *, of_network: bool) -> Dispersion:
         """The dispersion around the network's forecasts, or the baseline's, in each cell.
