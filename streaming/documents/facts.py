@@ -114,7 +114,7 @@ def _plain(sentences: NullTranslations, row: Mapping[str, str | float]) -> str:
     if row["verdict"] not in plain:
         return say("not known")
     gain = abs(100 * float(row["difference"]) / float(row["baseline_log_score"]))
-    return plain[str(row["verdict"])].format(gain=figure(f"{gain:.1f}", sentences))
+    return plain[str(row["verdict"])].format(gain=figure(f"{gain:.2f}", sentences))
 
 
 def _words(names: Sequence[str]) -> str:
