@@ -3,14 +3,15 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
+from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from schemas.grid import Grid
-from schemas.instants import instant_text
 from schemas.spec import ALL_CATEGORIES, COVARIATE, Spec
 
 SUPPORT = ("no_history", "sparse", "ok")  # the code in `RiskFrame.support` is the position here
@@ -74,9 +75,10 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     usual: float
     days: float  # once in so many days chance alone shows as much
 
-    def in_words(self) -> str:
-        """As `fire since 2026-01-01T12:05:00Z: 0 in place of 23`."""
-        return f"{self.category} since {instant_text(self.since_s)}: {self.observed} in place of {self.usual:.3g}"
+    def in_words(self, timezone: str) -> str:
+        """As `fire since 3 Mar 14:05: 0 in place of 23`, in local time."""
+        since = datetime.fromtimestamp(self.since_s, ZoneInfo(timezone))
+        return f"{self.category} since {since.day} {since:%b %H:%M}: {self.observed} in place of {self.usual:.3g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

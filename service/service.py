@@ -262,7 +262,7 @@ def must_be_current(now: Now, require: str | None, category: str = ALL_CATEGORIE
         as_of = now.facts()["as_of"]
         raise HTTPException(503, f"the newest scores are for {as_of}, and so not current; look after the scorer")
     if silent := now.frames.by_category.silent_of(category):
-        feeds = "; ".join(feed.in_words() for feed in silent)
+        feeds = "; ".join(feed.in_words(now.frames.by_category.spec.timezone) for feed in silent)
         raise HTTPException(503, f"the feed is silent, and so nothing is current: {feeds}; ask the centre for the feed")
 
 

@@ -123,7 +123,8 @@ def unusual_lines(frame: RiskFrame) -> bytes:
         figures: dict[str, float | str] = dict.fromkeys(("days", "hours", "observed", "usual"), 0.0)
         if place:
             figures |= {name: getattr(place, name) for name in figures}
-        says = [f"FEED SILENT: {feed.in_words()}" for feed in silent] + ([place.in_words(grid)] if place else [])
+        says = [f"FEED SILENT: {feed.in_words(frame.spec.timezone)}" for feed in silent]
+        says += [place.in_words(grid)] if place else []
         figures |= {
             "own_days": own.days if own else 0.0,
             "silent": max((feed.usual for feed in silent), default=0.0),

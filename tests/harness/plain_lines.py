@@ -38,7 +38,7 @@ def plain_unusual(frame):
         numbers = [getattr(best, name, 0) for name in ("days", "hours", "observed", "usual")]
         days, hours, observed, usual = map(float, numbers)
         silent = [feed for feed in frame.silent if "all" in (category, feed.category) or category == feed.category]
-        told = [f"FEED SILENT: {feed.in_words()}" for feed in silent] + (
+        told = [f"FEED SILENT: {feed.in_words(frame.spec.timezone)}" for feed in silent] + (
             [best.in_words(frame.spec.grid)] if best else []
         )
         own = max((place.days for place in frame.unusual if place.category == category), default=0)

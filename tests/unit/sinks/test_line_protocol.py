@@ -235,7 +235,7 @@ def test_a_silent_feed_is_named_where_all_would_be_as_usual():
     of_all = Unusual(category="all", row=0, col=0, rows=1, cols=1, hours=1, observed=9, usual=0.5, days=40.0)
     lines = unusual_lines(frame(unusual=(of_all,), silent=(feed,))).decode().splitlines()
     by_category = {dict(tags)["category"]: fields for _, tags, fields, _ in map(parsed, lines)}
-    told = "FEED SILENT: fire since 2023-11-14T22:13:20Z: 0 in place of 23.4"
+    told = "FEED SILENT: fire since 14 Nov 22:13: 0 in place of 23.4"
     place = "all at r000c000: 9 in place of 0.5 in 1 h"
     shown = {name: (of["says"], of["silent"], of["own_days"]) for name, of in by_category.items()}
     assert shown == {"all": (f"{told}; {place}", 23.4, 40), first_named: (told, 23.4, 0), second_named: ("", 0, 0)}

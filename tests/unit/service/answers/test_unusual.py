@@ -1,8 +1,13 @@
 """What the service says of places with more incidents than usual is what the frame has."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
-from schemas.frame import Unusual
+from schemas.frame import Silence, Unusual
+from schemas.instants import instant_text
+from schemas.left_behind.frame_file import write_frames
 from schemas.limits import UNUSUAL_DAYS
 from tests.harness.service import Client, area_of, leave_frame, running, toy_service
 from tests.unit.service.answers.conftest import SQUARE
@@ -75,3 +80,33 @@ def test_of_a_large_place_the_cells_with_more_than_usual_and_the_areas_of_these_
         line, older = told(Client(base))["places"]
     assert (line["above"], line["areas"]) == (["r001c001", "r004c001", "r005c003"], ["North"])
     assert older["above"] == older["cells"] == ["r000c000", "r000c001"]  # of a job that did not tell
+
+
+@pytest.mark.parametrize(("silent", "refused"), [("all", {"all", "theft", "battery"}), ("theft", {"all", "theft"})])
+def test_a_silent_feed_is_in_every_answer_and_is_not_current(tmp_path, clock, silent, refused):
+    frame, over_all = leave_frame(tmp_path)
+    feed = Silence(category=silent, since_s=frame.as_of_s - 6 * 3600, observed=1, usual=148.2, days=400.0)
+    write_frames(tmp_path, (replace(frame, silent=(feed,)), over_all), "wall")
+    with running(toy_service(tmp_path, clock=clock)) as base:
+        client = Client(base)
+        answers = [client.json("/v1/regions")["regions"][0], told(client), client.json("/v1/regions/riverton/scores")]
+        asked = {
+            f"{route}?require=current&category={category}": category
+            for route in ("unusual", "scores", "areas")
+            for category in ("all", "theft", "battery")
+        }
+        current = {words: client.get(f"/v1/regions/riverton/{words}") for words in asked}
+        cell = client.get(f"/v1/regions/riverton/cells/{frame.spec.grid.cell_id(0)}?require=current")
+    said = {
+        "category": silent,
+        "since": instant_text(feed.since_s),
+        "observed": 1,
+        "usual": 148.2,
+        "once_in_days": 400.0,
+    }
+    assert [answer["silent"] for answer in answers] == [[said]] * 3
+    assert {words: answer.status for words, answer in current.items()} == {
+        words: 503 if category in refused else 200 for words, category in asked.items()
+    }
+    assert cell.status == 503
+    assert f"the feed is silent, and so nothing is current: {silent} since" in json.loads(cell.data)["detail"]
