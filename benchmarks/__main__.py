@@ -159,7 +159,7 @@ def unusual_command(
 
 @app.command("readiness")
 def readiness_command(quick: Quick = False) -> None:
-    """What good posts and few moves gain, simulated on the development files, and the cost; out/readiness.json."""
+    """What good posts gain, simulated on the development files, and the cost; out/readiness.json."""
     from benchmarks.machine import made_at
     from benchmarks.readiness import measure as measure_readiness
     from benchmarks.readiness import table_of as readiness_table

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
-from benchmarks.fleet import DRIVE, SHIFT_HOURS, CityOfCalls, freed, hourly, simulate
+from benchmarks.fleet import DRIVE, CityOfCalls, simulate
 from models.evaluation.published import TASKS
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
@@ -31,18 +31,15 @@ from models.training.region_spec import spec_for
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import DataError
 from schemas.grid import Grid
-from schemas.spec import DAY_S, HOUR_S
+from schemas.spec import DAY_S
 
 UNITS = (20, 30)
 DRIVES = (DRIVE, Drive(minutes=8, speed_kmh=48.75), Drive(minutes=8, speed_kmh=60))  # to 4.1, 5.0 and 6.2 km
 SERVICE_MINUTES = (40, 60)  # means, with the way to a hospital
-OBJECTIVES, MOVES = "posts by objective, calls in time in %", "moves of 20 units, calls in time in %"
+OBJECTIVES = "posts by objective, calls in time in %"
 FLOORS, PROMISES = "a floor for 10 units, calls within reach in %", "promised and kept, calls within reach in %"
 PROOFS = "60 stations: below HiGHS' bound"
 CITIES = {"montgomery": (2000.0, ("ems",)), "chicago": (1000.0, ("battery",))}
-WITH_RETURNING = "gain of 1 %, who is back in the hour counts"
-
-
 Say = Callable[[str], None]
 
 
@@ -85,35 +82,6 @@ def objectives(city: CityOfCalls, say: Say) -> list[dict[str, Any]]:
         shares = {name: _percent(done[busy].in_time) for name, busy in (("mclp", 0.0), ("mexclp", BUSY))}
         setting = {"km": round(drive.metres / 1000, 1), "units": units, "minutes_a_call": minutes}
         rows.append({**setting, "busy": round(float(done[BUSY].busy), 2), **shares, "gain": gain})
-    return rows
-
-
-def rules(city: CityOfCalls, units: int, minutes: float, say: Say) -> list[dict[str, Any]]:
-    """Moves by rules from the same posts, against never moving."""
-    reach, places_m, rows = city.reach(city.demand.cells), city.places_m(city.demand.cells), []
-    question = Question(expected=city.demand.expected, reach=reach, units=units)
-    posts = choose(question, np.random.default_rng(0), restarts=3)
-    never = simulate(city, places_m, posts, minutes)
-    for name, rule in {
-        "never": None,
-        "hourly, any gain": hourly(question, places_m, least_gain=0.0),
-        "hourly, gain of 1 %": hourly(question, places_m, least_gain=0.01),
-        "any gain, who is back in the hour counts": hourly(question, places_m, least_gain=0.0, back_within_s=HOUR_S),
-        WITH_RETURNING: hourly(question, places_m, least_gain=0.01, back_within_s=HOUR_S),
-        "a unit that becomes free": freed(question, places_m),
-    }.items():
-        done = simulate(city, places_m, posts, minutes, rule) if rule else never
-        rows.append(
-            {
-                "rule": name,
-                "minutes_a_call": minutes,
-                "in_time": _percent(done.in_time),
-                "gain": _points(city, done.in_time, never.in_time),
-                "moves": round(done.moves, 2),
-                "work_varies": round(done.work_varies, 2),
-            }
-        )
-        say(f"{units} units, calls of {minutes} minutes, moves: {name}")
     return rows
 
 
@@ -243,10 +211,8 @@ def measure(say: Say, *, quick: bool) -> dict[str, list[dict[str, Any]]]:
             city = replace(city, at_s=city.at_s[:500], call_m=city.call_m[:500])
         proofs += against_proof(city, name, say)
         if name == "montgomery":
-            moved = [row for minutes in SERVICE_MINUTES for row in rules(city, 20, minutes, say)]
             tables |= {
                 OBJECTIVES: objectives(city, say),
-                MOVES: moved,
                 FLOORS: floors(city, say),
                 PROMISES: promises(city, say),
             }
@@ -261,8 +227,6 @@ def goals(tables: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]
     gain = next(row["gain"][0] for row in tables[OBJECTIVES] if wanted.items() <= row.items())
     without, with_floor = (row for row in tables[FLOORS] if row["busy"] == 0 and row["floor"] < 0.2)
     yield _goal("MEXCLP over MCLP, 20 units, 5 km, calls of 40 minutes, points", gain, least=8)
-    moves = [row["moves"] for row in tables[MOVES] if row["rule"] == WITH_RETURNING]
-    yield _goal(f"moves of a unit in {SHIFT_HOURS} h: {WITH_RETURNING}", max(moves), most=0.5)
     yield _goal("a floor of 10 % costs, points", round(without["kept"] - with_floor["kept"], 1), most=2)
     yield _goal("and the worst part keeps, %", with_floor["worst_kept"], least=30)
     yield _goal("promised less kept, points", max(abs(row["difference"]) for row in tables[PROMISES]), most=2.5)

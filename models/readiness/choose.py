@@ -1,12 +1,11 @@
-"""The best posts for a question, and the moves from given posts that are worth it.
+"""The best posts for a question.
 
 Greedy choice (Nemhauser, Wolsey and Fisher, Mathematical Programming 14, 1978), then exchanges of one unit at a time
 until none gains, and the same from random posts. An area below its floor outweighs every gain.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +14,7 @@ from models.readiness.question import EQUAL, Posts, Question
 from schemas.grid import Floats
 
 RESTARTS, _FLOOR_RESTARTS = 20, 5
-Allowed = npt.NDArray[np.bool_]  # (places,) those that may be gone to
 _LACKING = 1000.0  # what a share below a floor weighs, of gains that are at most 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """unit: its number among the posts; place: where it should go; gain: in the share of expected calls served."""
-
-    unit: int
-    place: int
-    gain: float
 
 
 def choose(question: Question, random: np.random.Generator, *, restarts: int = RESTARTS) -> Posts:
@@ -81,50 +70,20 @@ def without_needless_moves(question: Question, now: Posts, best: Posts, cost: fl
     return posts
 
 
-def moves_worth_it(
-    question: Question, posts: Posts, *, least_gain: float, most_moves: int, allowed: Allowed | None = None
-) -> Iterator[Move]:
-    """At most `most_moves` moves, the best first, each of another unit, and none below `least_gain`: often none at all.
-
-    posts: where the question's units stand, first those that are fixed. allowed: (units, places) where each may go. No
-    area that is at its floor falls below it, and none that is below it loses more.
-    """
-    needed = np.minimum(question.needed, question.within_areas(posts))
-    moved, free = list(posts), list(range(len(question.fixed), len(posts)))
-    for _ in range(min(most_moves, len(free))):
-        before = question.served(tuple(moved))
-        others = {unit: _values(question, (*moved[:unit], *moved[unit + 1 :]), needed) for unit in free}
-        tried = {unit: _best(question, others[unit], None if allowed is None else allowed[unit]) for unit in free}
-        unit = max(free, key=lambda each: tried[each][1])
-        place, value = tried[unit]
-        if value - before < max(least_gain, EQUAL):
-            return
-        moved[unit] = place
-        free.remove(unit)
-        yield Move(unit=unit, place=place, gain=value - before)
-
-
-def place_for_one_more(question: Question, posts: Posts, allowed: Allowed | None = None) -> Move:
-    """Where a unit that becomes free adds most to those that are. Source: dynamic MEXCLP, Jagtenberg et al., 2015."""
-    place, _ = _best(question, _values(question, posts), allowed)
-    gain = question.served((*posts, place)) - question.served(posts)
-    return Move(unit=len(posts), place=place, gain=gain)
-
-
-def _values(question: Question, posts: Posts, needed: Floats | None = None) -> Floats:
-    """(places,) the objective with one more unit at each place, less what floors lack. needed: as the question's."""
+def _values(question: Question, posts: Posts) -> Floats:
+    """(places,) the objective with one more unit at each place, less what floors lack."""
     reach, covered = question.reach, question.reach.covered(posts)
     busy = question.left[covered]
     values: Floats = (question.weight * (1 - busy)).sum() + reach.sums(question.weight * busy * (1 - question.busy))
     bare = question.weight * (covered == 0)
-    lacks = (question.needed if needed is None else needed) - question.inside @ (question.weight - bare)
+    lacks = question.needed - question.inside @ (question.weight - bare)
     for area in np.flatnonzero(lacks > EQUAL):
         more = reach.sums(bare * question.inside[area])
         values = values - _LACKING * np.maximum(lacks[area] - more - EQUAL, 0)
     return values
 
 
-def _best(question: Question, values: Floats, allowed: Allowed | None = None) -> tuple[int, float]:
+def _best(question: Question, values: Floats, allowed: npt.NDArray[np.bool_] | None = None) -> tuple[int, float]:
     """The best place, of those that are allowed, and its value; of equal places that near most calls."""
     if allowed is not None:
         values = np.where(allowed, values, -np.inf)

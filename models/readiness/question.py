@@ -19,7 +19,6 @@ from schemas.grid import Cells, Floats
 MOST_UNITS = 200
 BUSY = 0.3  # 0.2 to 0.5 give nearly the same posts
 FLOOR = 0.1  # of the expected calls of each area
-LEAST_GAIN = 0.01  # of all expected calls, for which a unit may be moved
 EQUAL = 1e-9  # shares that differ by less are equal
 
 Posts = tuple[int, ...]  # the place of each unit, ascending
@@ -74,7 +73,7 @@ class Question:
     @cached_property
     def left(self) -> Floats:
         """(units + 1,) the share of the time in which none of so many units is free."""
-        return np.asarray(self.busy ** np.arange(MOST_UNITS + 2))
+        return np.asarray(self.busy ** np.arange(MOST_UNITS + 1))
 
     @cached_property
     def near(self) -> Floats:

@@ -1,14 +1,12 @@
-"""The simulation of units that are away: who goes, when, and what a rule may move."""
+"""The simulation of units that are away: who goes, and when."""
 
 import numpy as np
 import pytest
 
 from benchmarks import readiness
-from benchmarks.fleet import DRIVE, CityOfCalls, Fleet, hourly, simulate
+from benchmarks.fleet import DRIVE, CityOfCalls, Fleet, simulate
 from models.readiness.demand import Demand
-from models.readiness.question import Question
 from schemas.errors import DataError
-from tests.harness.reaching import reach_of
 from tests.harness.toy import toy_grid
 
 SPEED = Fleet.at(np.zeros((1, 2))).metres_a_second
@@ -44,17 +42,6 @@ def test_calls_in_time_are_those_that_a_free_unit_is_near():
     done = simulate(city, np.array([[0.0, 0.0]]), (0,), 40)
     assert done.in_time.tolist() == [True, False, False]
     assert simulate(city, np.array([[0.0, 0.0]]), (0, 0), 40).in_time.tolist() == [True, True, False]
-
-
-@pytest.mark.parametrize(("least_gain", "moves"), [(0.0, 1), (0.5, 0)])
-def test_a_rule_moves_free_units_once_an_hour_where_it_is_worth_it(least_gain, moves):
-    reach = reach_of([0, 1, 1], [0, 0, 1], [1, 1, 1], places=2, cells=2)
-    question = Question(expected=np.array([0.7, 0.3]), reach=reach, units=1)
-    places_m = np.array([[0.0, 0.0], [1000.0, 0.0]])
-    rule, fleet, standing = hourly(question, places_m, least_gain=least_gain), Fleet.at(places_m[:1]), [0]
-    assert rule(fleet, 0.0, standing) == moves
-    assert standing == [moves]
-    assert rule(fleet, 60.0, standing) == 0
 
 
 def test_a_city_whose_file_is_not_here_is_said(monkeypatch, tmp_path):

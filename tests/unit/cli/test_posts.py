@@ -214,6 +214,17 @@ def test_units_without_a_number_are_spread_evenly_and_fixed_ones_stay(town, tmp_
     assert all(each["Depot"] >= 2 for each in units)
 
 
+def test_one_more_unit_beside_all_that_are_fixed_goes_to_the_village_without_any(town, tmp_path):
+    fixed = write(tmp_path, "f.csv", "place,lat,lon,units", ("West", 12, 3), ("Centre", 18, 1))
+    (now,) = facts(town, tmp_path / "4", "--fixed", fixed, "--floor", 0, units=4)["plans"]
+    said = facts(town, tmp_path / "5", "--fixed", fixed, "--floor", 0, units=5)
+    (more,) = said["plans"]
+    assert units_of(said, more).items() >= {"West": 3, "Centre": 1}.items()
+    assert within(now, "east") < 0.01
+    assert within(more, "east") > 0.9
+    assert more["reached"]["by_a_free_unit"] > now["reached"]["by_a_free_unit"] + 0.05
+
+
 def test_driving_times_take_the_place_of_the_straight_line(town, tmp_path):
     stations = write(tmp_path, "s.csv", "place,lat,lon", ("West", 12), ("East", 22))
     spec = champion_of(town, "town").spec

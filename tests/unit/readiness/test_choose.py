@@ -5,10 +5,10 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from models.readiness.choose import best_floor, choose, moves_worth_it, place_for_one_more
+from models.readiness.choose import best_floor, choose
 from models.readiness.exact import solve
 from models.readiness.question import Question
 from schemas.errors import DataError
@@ -103,24 +103,6 @@ def test_the_order_of_the_cells_changes_nothing(seed):
     assert moved.lacking(posts) == pytest.approx(question.lacking(posts))
 
 
-@settings(max_examples=60)
-@given(st.integers(0, 10**6), st.floats(0.001, 0.2))
-def test_a_move_gains_what_it_says_and_takes_no_area_below_its_floor(seed, least_gain):
-    question = drawn(seed, floor=0.3)
-    random = np.random.default_rng(seed)
-    free = random.integers(0, question.reach.places, question.units - len(question.fixed)).tolist()
-    posts = (*question.fixed, *free)
-    before, moved = question, list(posts)
-    for move in moves_worth_it(question, posts, least_gain=least_gain, most_moves=2):
-        served, lacking = before.served(tuple(moved)), before.lacking(tuple(moved))
-        moved[move.unit] = move.place
-        assert move.unit >= len(question.fixed)
-        assert move.gain >= least_gain
-        assert question.served(tuple(moved)) == pytest.approx(served + move.gain)
-        assert question.lacking(tuple(moved)) <= lacking + 1e-9
-    assert sum(now != was for now, was in zip(moved, posts, strict=True)) <= 2
-
-
 def line(expected, *, places, reach, **changes):
     """Cells in a row; a unit in a cell reaches so many cells on both sides."""
     cells = len(expected)
@@ -130,26 +112,12 @@ def line(expected, *, places, reach, **changes):
     return Question(expected=np.array(expected, float), reach=reached, **changes)
 
 
-def test_posts_that_are_good_are_left_alone():
-    question = line([5, 1, 1, 5], places=[0, 1, 2, 3], reach=0, units=2)
-    assert list(moves_worth_it(question, (0, 3), least_gain=0.01, most_moves=5)) == []
-    assert list(moves_worth_it(question, (0, 1), least_gain=0.01, most_moves=0)) == []
-    [move] = moves_worth_it(question, (0, 1), least_gain=0.01, most_moves=5)
-    assert (move.unit, move.place, round(move.gain, 4)) == (1, 3, round(0.7 * 4 / 12, 4))
-    assert list(moves_worth_it(question, (0, 1), least_gain=0.25, most_moves=5)) == []
-
-
-def test_a_fixed_unit_is_never_moved():
-    question = line([5, 1, 1, 5], places=[0, 1, 2, 3], reach=0, units=2, fixed=(1,))
-    [move] = moves_worth_it(question, (1, 2), least_gain=0.0, most_moves=5)
-    assert (move.unit, move.place) in ((1, 0), (1, 3))
-    assert list(moves_worth_it(question, (1, 0), least_gain=0.01, most_moves=5)) == []
-
-
-def test_a_unit_that_becomes_free_goes_where_it_adds_most():
-    question = line([5, 1, 1, 4], places=[0, 1, 2, 3], reach=0, units=1)
-    assert place_for_one_more(question, (0,)).place == 3
-    assert place_for_one_more(question, ()).place == 0
+def test_one_more_unit_beside_those_that_stay_goes_where_it_adds_most():
+    question = line([5, 1, 1, 4], places=[0, 1, 2, 3], reach=0, units=1, fixed=(0,))
+    more = replace(question, units=2)
+    assert choose(question, np.random.default_rng(0)) == (0,)
+    assert choose(more, np.random.default_rng(0)) == solve(more).posts == (0, 3)
+    assert more.served((0, 3)) - question.served((0,)) == pytest.approx(0.7 * 4 / 11)
 
 
 def test_a_busy_share_doubles_up_where_calls_are_dense():

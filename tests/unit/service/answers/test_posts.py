@@ -1,4 +1,4 @@
-"""What the service says of free units: the share within reach, and no move unless it is asked for and worth it."""
+"""What the service says of free units: the share within reach, and no advice to move."""
 
 import json
 
@@ -45,13 +45,13 @@ def asked(client, *cells, view="", **changes):
     return answer.status, json.loads(answer.data)
 
 
-def test_it_says_what_is_within_reach_and_advises_nothing_by_itself(client):
+def test_it_says_what_is_within_reach(client):
     status, said = asked(client, 1)
     assert status == 200
     assert said["within"] == pytest.approx(8.5 / 11.5, abs=0.05)  # half of the fourth cell
     assert (said["units"], said["categories"], said["horizon"]) == (1, ["ems"], "1h")
     assert said["expected"] == pytest.approx(11.5)
-    assert (said["moves"], said["freed"], said["by_two"]) == ([], None, 0)
+    assert said["by_two"] == 0
     assert said["usual_within"] == pytest.approx(said["within"])
     assert said["assumes"] == ASSUMES
 
@@ -72,36 +72,6 @@ def test_areas_are_those_by_the_compass_and_say_whether_the_floor_is_kept(client
     assert asked(client, 1, floor=0)[1]["areas"][2]["floor_kept"] is None
 
 
-def test_a_move_is_told_only_if_it_is_asked_for_and_worth_it(client):
-    _, said = asked(client, 0, 1, most_moves=5)
-    [move] = said["moves"]
-    assert move["unit"] in (0, 1)
-    assert move["gain"] == pytest.approx(2.5 / 11.5, abs=0.03)
-    assert move["lon"] == pytest.approx(spot(8)["lon"], abs=0.02)
-    km = (move["lon"] - spot(move["unit"])["lon"]) * ROW.grid.metres_per_degree[1] / 1000
-    assert move["minutes"] == pytest.approx(km * DETOUR, abs=0.1)
-    assert asked(client, 0, 1, most_moves=5, least_gain=0.5)[1]["moves"] == []
-
-
-def test_no_move_takes_longer_than_is_asked_for(client):
-    assert asked(client, 0, 1, most_moves=5, least_gain=0.1, most_minutes=5)[1]["moves"] == []
-    [move] = asked(client, 0, 1, most_moves=5, least_gain=0.1, most_minutes=10)[1]["moves"]
-    assert 5 < move["minutes"] <= 10
-
-
-def test_units_go_only_to_the_places_that_are_given(client):
-    _, said = asked(client, 0, 1, most_moves=5, places=[spot(7)])
-    assert said["moves"][0]["lon"] == pytest.approx(spot(7)["lon"], abs=1e-5)
-    assert asked(client, 0, 8, most_moves=5, places=[spot(5)])[1]["moves"] == []
-
-
-def test_no_unit_is_moved_to_where_another_returns_soon(client):
-    status, said = asked(client, 0, 1, most_moves=5, least_gain=0.1, returning=[spot(8)])
-    assert (status, said["moves"], said["units"]) == (200, [], 2)
-    assert said["within"] < 0.8
-    assert asked(client, most_moves=5, returning=[spot(8)])[1]["moves"] == []
-
-
 def test_without_a_free_unit_nothing_is_within_reach_and_all_is_bare(client):
     status, said = asked(client)
     assert (status, said["units"], said["within"], said["by_a_free_unit"], said["by_two"]) == (200, 0, 0, 0, 0)
@@ -119,31 +89,13 @@ def test_it_is_the_same_where_no_call_is_on_record(tmp_path):
     assert any("no call is on record" in warning for warning in said["warnings"])
 
 
-def test_a_unit_that_becomes_free_gets_its_best_place(client):
-    _, said = asked(client, 1, freed=spot(4))
-    assert said["freed"]["lon"] == pytest.approx(spot(8)["lon"], abs=0.02)
-    assert said["freed"]["gain"] > 0.2
-    assert said["moves"] == []
-
-
 @pytest.mark.parametrize("busy", [0.0, 0.3])
-def test_what_it_gains_is_what_it_adds_to_those_that_are_free(client, busy):
-    _, before = asked(client, 1, freed=spot(4), busy=busy)
-    place = {name: before["freed"][name] for name in ("lat", "lon")}
-    _, after = asked(client, busy=busy, units=[spot(1), place])
-    gain = after["by_a_free_unit"] - before["by_a_free_unit"]
-    assert before["by_a_free_unit"] > 0.3
-    assert before["freed"]["gain"] == pytest.approx(gain, abs=2e-4)
-
-
-def test_it_stays_where_nothing_within_its_minutes_is_better_and_no_floor_draws_it_away(client):
-    _, near = asked(client, 1, freed=spot(4), most_minutes=0.5)
-    own = asked(client, 1, freed=spot(4), places=[spot(4)])[1]["freed"]
-    assert near["freed"] == own
-    assert own["minutes"] == 0
-    _, floored = asked(client, 1, freed=spot(4), floor=0.9)
-    assert floored["freed"] == asked(client, 1, freed=spot(4), floor=0)[1]["freed"]
-    assert floored["freed"]["gain"] >= own["gain"]
+def test_what_one_more_unit_gains_is_the_difference_of_two_answers(client, busy):
+    """Alone in its place it serves what it reaches, while it is free; beside another, while only that one is away."""
+    reached = asked(client, 1)[1]["within"]
+    before, far, beside = (asked(client, *cells, busy=busy)[1]["by_a_free_unit"] for cells in ((1,), (1, 8), (1, 1)))
+    assert far - before == pytest.approx((1 - busy) * 2.5 / 11.5, abs=2e-4)
+    assert beside - before == pytest.approx(busy * (1 - busy) * reached, abs=2e-4)
 
 
 def test_a_region_whose_spec_names_nobody_is_refused_with_the_reason(client):
@@ -161,7 +113,9 @@ def test_a_region_whose_spec_names_nobody_is_refused_with_the_reason(client):
         ({"busy": -0.1}, "busy"),
         ({"units": [spot(0)] * 201}, "200"),
         ({"units": [spot(0, crew="A")]}, "crew"),
-        ({"most_moves": -1}, "most_moves"),
+        ({"most_moves": 1}, "most_moves"),
+        ({"freed": spot(4)}, "freed"),
+        ({"returning": [spot(8)]}, "returning"),
     ],
 )
 def test_what_is_no_question_is_refused_with_a_remedy(client, changes, said):
