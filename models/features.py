@@ -45,7 +45,7 @@ from models.feature_lists import (
 from models.local_time import HOURS, HOURS_OF_BLOCK, hour_of_week, local_from_utc
 from models.neighbours import ring_size, ring_sum
 from models.unusual.silence import Hole, holes, missing_share, with_sum
-from models.unusual.windows import recent_counts
+from models.unusual.windows import WINDOWS_S, recent_counts
 from schemas.errors import SpecMismatch
 from schemas.frame import Silence
 from schemas.spec import ALL_CATEGORIES, DAY_S, HOUR_S, Spec
@@ -99,7 +99,7 @@ class Features:
     observed_1h: Counts  # (cells, categories) incidents of the newest hour's panes
     support: npt.NDArray[np.uint8]  # (cells, categories) position in schemas.frame.SUPPORT
     recent: Counts  # of `models.unusual.windows.recent_counts`
-    silent: tuple[Silence, ...]  # feeds that are silent
+    silent: tuple[Silence, ...]  # feeds that are silent, or were in the last hours
     covariates_missing: int = 0  # outside series that are neutral in some horizon, for want of a value
 
 
@@ -163,7 +163,10 @@ class FeatureEngine:
         hours_since, same_hours = np.where(this_hour > 0, 0, past_hours.since), past_hours.same_hours
         of_region = np.vstack([past_hours.of_region, this_hour.sum(axis=0, dtype=np.int32)])
         usual_of_region = self._usual_of_region(past_days.region_per_hour, state)
-        found = holes(of_region, usual_of_region, self.constants.spreads_of_totals)
+        hour_s = (panes.newest + 1) * spec.slide_s - HOUR_S  # since the begin of the panes of w1h
+        usual_1h = past_days.region_per_hour * profile_hours(self.constants, hour_s, max(at_s, hour_s), spec.timezone)
+        last_hour = w1h.sum(axis=0), np.where(usual_of_region[-1] > 0, usual_1h, 0.0)
+        found = holes(of_region, usual_of_region, self.constants.spreads_of_totals, last_hour)
         if found:
             share = missing_share(found, of_region, usual_of_region)
             rate = np.exp(past_days.log_rate_per_hour)
@@ -236,21 +239,30 @@ class FeatureEngine:
         return np.stack([rate * np.einsum("ckb,kb->ck", self.constants.day_lift, of) for of in blocks])
 
     def _silent(self, found: list[Hole], panes: LevelBins, per_hour: Floats, at_s: int) -> tuple[Silence, ...]:
-        """The feeds that are silent now: that of all categories alone, where it is; else those of some."""
-        now, of_all = [hole for hole in found if hole.stop == SINCE_CAP_HOURS], len(self.spec.categories)
+        """The feeds that are silent now, or were within the last hours that the scan looks at.
+
+        That of all categories alone, where it is; else those of some.
+        """
+        recent = [hole for hole in found if hole.stop > SINCE_CAP_HOURS - 1 - WINDOWS_S[-1] // HOUR_S]
+        of_all, begin_s, slide_s = (
+            len(self.spec.categories),
+            (at_s // HOUR_S + 1 - SINCE_CAP_HOURS) * HOUR_S,
+            self.spec.slide_s,
+        )
         silent = []
-        for hole in [hole for hole in now if hole.category == of_all] or now:
-            since_s = (at_s // HOUR_S + 1 - SINCE_CAP_HOURS + hole.first) * HOUR_S
-            before = panes.newest - since_s // self.spec.slide_s + 1  # panes since the hole's first hour
-            if before + HOUR_S // self.spec.slide_s < panes.level.keep:  # its last incident is known by the minute
-                hour = panes.newest_bins(HOUR_S // self.spec.slide_s, skip=before).reshape(-1, *self._shape)
+        for hole in [hole for hole in recent if hole.category == of_all] or recent:
+            since_s, until_s = begin_s + hole.first * HOUR_S, begin_s + hole.stop * HOUR_S
+            before = panes.newest - since_s // slide_s + 1  # panes since the hole's first hour
+            if before + HOUR_S // slide_s < panes.level.keep:  # its last incident is known by the minute
+                hour = panes.newest_bins(HOUR_S // slide_s, skip=before).reshape(-1, *self._shape)
                 some = np.flatnonzero(with_sum(hour.sum(axis=1))[:, hole.category])
-                since_s -= (HOUR_S // self.spec.slide_s - 1 - int(some[-1])) * self.spec.slide_s if len(some) else 0
-            usual = per_hour * profile_hours(self.constants, since_s, at_s, self.spec.timezone)
+                since_s -= (HOUR_S // slide_s - 1 - int(some[-1])) * slide_s if len(some) else 0
+            usual = per_hour * profile_hours(self.constants, since_s, min(until_s, at_s), self.spec.timezone)
             silent.append(
                 Silence(
                     category=ALL_CATEGORIES if hole.category == of_all else self.spec.categories[hole.category],
                     since_s=since_s,
+                    until_s=until_s if hole.stop < SINCE_CAP_HOURS else 0,
                     observed=hole.observed,
                     usual=float(f"{with_sum(usual)[hole.category]:.4g}"),
                     days=hole.days,

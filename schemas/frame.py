@@ -67,18 +67,24 @@ class Unusual(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
-    """A feed that brings nothing, or next to nothing: what is shown since then is the usual, not what happens."""
+    """A feed that brings nothing, or next to nothing: what is shown of it is a forecast, not what happens."""
 
     category: str  # or ALL_CATEGORIES
     since_s: int  # about its last incident before
-    observed: int  # incidents since then
+    until_s: int = 0  # when it was back, some hours ago at most; 0: it is silent now
+    observed: int  # incidents in that time
     usual: float
     days: float  # once in so many days chance alone shows as much
 
     def in_words(self, timezone: str) -> str:
         """As `fire since 3 Mar 14:05: 0 in place of 23`, in local time."""
-        since = datetime.fromtimestamp(self.since_s, ZoneInfo(timezone))
-        return f"{self.category} since {since.day} {since:%b %H:%M}: {self.observed} in place of {self.usual:.3g}"
+        since, until = (datetime.fromtimestamp(at_s, ZoneInfo(timezone)) for at_s in (self.since_s, self.until_s))
+        when = (
+            f"from {since.day} {since:%b %H:%M} to {until:%H:%M}"
+            if self.until_s
+            else f"since {since.day} {since:%b %H:%M}"
+        )
+        return f"{self.category} {when}: {self.observed} in place of {self.usual:.3g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +104,7 @@ class RiskFrame:
     attribution: npt.NDArray[np.float32]  # (ranks, categories, horizons, attribution_groups) of the `riskiest` cells
     is_sum: bool = False  # over the spec's categories: the one category is ALL_CATEGORIES
     unusual: tuple[Unusual, ...] = ()  # where more happens than usual, the least likely first
-    silent: tuple[Silence, ...] = ()  # feeds that are silent: that of all categories alone, or those of some
+    silent: tuple[Silence, ...] = ()  # feeds that are silent, or were: that of all categories alone, or those of some
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -115,10 +121,9 @@ class RiskFrame:
         return is_baseline(self.model)
 
     def silent_of(self, category: str) -> list[Silence]:
-        """The silent feeds that a category has a part in; all of them for ALL_CATEGORIES."""
-        return [
-            feed for feed in self.silent if category == ALL_CATEGORIES or feed.category in (ALL_CATEGORIES, category)
-        ]
+        """The feeds that are silent now and that a category has a part in; all of them for ALL_CATEGORIES."""
+        own = {feed.category for feed in self.silent} if category == ALL_CATEGORIES else {ALL_CATEGORIES, category}
+        return [feed for feed in self.silent if feed.category in own and not feed.until_s]
 
     def digest(self) -> str:
         """16 hex digits of all that is stored of the frame: equal digests mean equal frames, to the last bit."""

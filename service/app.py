@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from schemas import product_version
+from schemas.spec import ALL_CATEGORIES
 from service import feed, page
 from service.answers import contract, decisions, outlines, posts, scores, unusual
 from service.guard import ETags, RequestGuard
@@ -36,8 +37,10 @@ async def health(request: Request, service: TheService) -> Response:
         raise HTTPException(503, "the file of tokens cannot be used, and nobody is let in: the log says why")
     regions = service.frames.by_region.values()
     stale = sum(service.now_of(frames).is_stale for frames in regions)
+    silent = sum(bool(frames.by_category.silent_of(ALL_CATEGORIES)) for frames in regions)
+    withheld = bool(service.frames.withheld)
     return json_answer(
-        {"status": "ok", "regions": len(regions), "stale": stale, "withheld": bool(service.frames.withheld)}
+        {"status": "ok", "regions": len(regions), "stale": stale, "silent": silent, "withheld": withheld}
     )
 
 

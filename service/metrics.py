@@ -6,6 +6,7 @@ from prometheus_client.metrics import Counter, Histogram
 from prometheus_client.registry import Collector
 from starlette.types import Scope
 
+from schemas.spec import ALL_CATEGORIES
 from service.feed import Looks
 from service.service import Service
 
@@ -45,14 +46,18 @@ class _Now(Collector):
         frames = self.service.frames
         as_of = self._gauge("as_of_timestamp_seconds", "The time that the scores are for", "region")
         stale = self._gauge("stale", "1 while the scores are too old", "region")
+        silent = self._gauge(
+            "silent_feeds", "Feeds that bring next to nothing: of all categories, or of some", "region"
+        )
         for region, stored in frames.by_region.items():
             as_of.add_metric([region], stored.by_category.as_of_s)
             stale.add_metric([region], float(self.service.now_of(stored).is_stale))
+            silent.add_metric([region], len(stored.by_category.silent_of(ALL_CATEGORIES)))
         unreadable = self._gauge("unreadable_frames", "Files that could not be used, since the start")
         unreadable.add_metric([], frames.unreadable)
         streams = self._gauge("streams", "Streams that are open")
         streams.add_metric([], self.feed.open)
-        return [as_of, stale, unreadable, streams]
+        return [as_of, stale, silent, unreadable, streams]
 
     @staticmethod
     def _gauge(name: str, words: str, *labels: str) -> GaugeMetricFamily:

@@ -263,13 +263,16 @@ def must_be_current(now: Now, require: str | None, category: str = ALL_CATEGORIE
         raise HTTPException(503, f"the newest scores are for {as_of}, and so not current; look after the scorer")
     if silent := now.frames.by_category.silent_of(category):
         feeds = "; ".join(feed.in_words(now.frames.by_category.spec.timezone) for feed in silent)
-        raise HTTPException(503, f"the feed is silent, and so nothing is current: {feeds}; ask the centre for the feed")
+        raise HTTPException(
+            503, f"a feed of {category} is silent, so that this is not current: {feeds}; check the feed"
+        )
 
 
 def _silent(feed: Silence) -> dict[str, Any]:
     return {
         "category": feed.category,
         "since": instant_text(feed.since_s),
+        "until": instant_text(feed.until_s) if feed.until_s else None,
         "observed": feed.observed,
         "usual": feed.usual,
         "once_in_days": feed.days,

@@ -113,7 +113,7 @@ def _unusual() -> Panel:
         "More than usual",
         f"The place whose last 1, 2 or 4 hours had more incidents than chance shows once in {UNUSUAL_DAYS:g} days "
         "anywhere in the region: from its south-western to its north-eastern cell. `all`: of all categories together. "
-        "FEED SILENT: so few incidents came that nobody knows what happens. AS USUAL: neither.",
+        "FEED SILENT: so few incidents came that nobody knows what happens. NOTHING STANDS OUT: neither.",
         (24, 3),
         f'SELECT last("says") AS "says" {OF_UNUSUAL}',
         "string",
@@ -121,7 +121,7 @@ def _unusual() -> Panel:
         without=STALE,
         colour=AMBER,
         background=True,
-        mappings=[{"type": "value", "options": {"": {"text": "AS USUAL", "color": GREY, "index": 1}}}],
+        mappings=[{"type": "value", "options": {"": {"text": "NOTHING STANDS OUT", "color": GREY, "index": 1}}}],
     )
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from models.dispersion import Floats
 from schemas.limits import MOST_DAYS, SILENT_DAYS
 
-QUIET = 0.1  # of the usual: a feed that still brings more is not silent
+QUIET = 0.2  # of the usual: a feed that still brings more is not silent
 _RUNS_A_DAY = 24.0  # that can begin in a category
 _LEAST_CHANCE = 1e-300
 Counts = npt.NDArray[np.integer[Any]]
@@ -42,25 +42,28 @@ def with_sum(by_category: AnyCounts) -> AnyCounts:
     return np.concatenate([by_category, by_category.sum(axis=-1, keepdims=True)], axis=-1)
 
 
-def holes(counts: Counts, usual: Floats, spread: Floats) -> list[Hole]:
+def holes(counts: Counts, usual: Floats, spread: Floats, last_hour: tuple[Counts, Floats]) -> list[Hole]:
     """counts, usual: (hours, categories) of the whole region, the hour that is not over as the last.
 
-    usual: 0 where nobody counted, which says nothing.
-
-    spread: (categories + 1,) variance beyond Poisson's over the square of the mean.
+    usual: 0 where nobody counted, which says nothing. spread: (categories + 1,) variance beyond Poisson's over the
+    square of the mean. last_hour: (categories,) counts and usual of the last sixty minutes, by which the newest hour is
+    judged, as it may have hardly begun.
     """
     came, mean = with_sum(counts), with_sum(usual)
-    # The newest hour has hardly begun: it is judged with the one before, so that a single incident is no feed.
-    judged_came, judged_mean = came.astype(float), mean.copy()
-    for of in (judged_came, judged_mean):
-        of[-2:] = of[-2:].sum(axis=0)
+    last_came, last_mean = with_sum(last_hour[0]), with_sum(last_hour[1])
     is_quiet = np.zeros((len(came) + 2, came.shape[1]), np.int8)
-    is_quiet[1:-1] = judged_came <= QUIET * judged_mean
+    is_quiet[1:-1] = came <= QUIET * mean
+    is_quiet[-2] = last_came <= QUIET * last_mean
     edges = np.diff(is_quiet, axis=0).T
     (category, first), (_, stop) = np.nonzero(edges == 1), np.nonzero(edges == -1)
     before_came, before_mean = (np.vstack([0 * of[:1], of.cumsum(axis=0)]) for of in (came, mean))
     observed = before_came[stop, category] - before_came[first, category]
     expected = before_mean[stop, category] - before_mean[first, category]
+    is_short = first == len(came) - 1  # what began within sixty minutes
+    observed, expected = (
+        np.where(is_short, last_came[category], observed),
+        np.where(is_short, last_mean[category], expected),
+    )
     days = _days(observed, expected, spread[category], of=came.shape[1])
     found = [
         Hole(category=int(category[at]), first=int(first[at]), stop=int(stop[at]), observed=int(observed[at]),

@@ -137,7 +137,8 @@ def _checked(content: _Body, path: Path) -> StoredFrames:
     for feed in content.silent:
         numbers = (feed.observed, feed.usual, feed.days)
         is_of_region = feed.category in (ALL_CATEGORIES, *content.spec.categories)
-        if not (is_of_region and 0 <= feed.since_s <= MAX_TIME_S and np.isfinite(numbers).all() and min(numbers) >= 0):
+        is_time = all(0 <= at_s <= MAX_TIME_S for at_s in (feed.since_s, feed.until_s))
+        if not (is_of_region and is_time and np.isfinite(numbers).all() and min(numbers) >= 0):
             raise ValueError(f"a feed that is silent cannot be of the region: {feed}")
     frame = _unpacked(content, content.by_category, is_sum=False)
     over_all = _unpacked(content, content.over_all, is_sum=True)

@@ -28,7 +28,8 @@ class Change(Closed):
 class SilentFeed(Closed):
     category: str = Field(description="`all`: the feed of all categories together")
     since: Instant = Field(description="About its last incident before")
-    observed: Count = Field(description="Incidents since then: none, or next to none")
+    until: Instant | None = Field(description="When it was back, some hours ago at most; null: it is silent now")
+    observed: Count = Field(description="Incidents in that time: none, or next to none")
     usual: Amount
     once_in_days: Amount = Field(description="Chance alone shows so few once in so many days")
 
@@ -234,6 +235,7 @@ class ServiceHealth(Closed):
     status: Literal["ok"]
     regions: Count
     stale: Count
+    silent: Count = Field(description="Regions of which a feed is silent")
     withheld: bool
 
 

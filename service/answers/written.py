@@ -141,7 +141,8 @@ def _support() -> Any:
 
 
 def _quoted(value: object) -> str:
-    text = str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+    """Lists and objects are written as JSON: a CSV has no form of its own for them."""
+    text = "" if value in (None, []) else value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
     return '"' + text.replace('"', '""') + '"'
 
 

@@ -1,7 +1,7 @@
 // Is this picture current? Asked every second; until it is answered the map stays grey.
 import { $, make, put } from "./elements.js";
 import { locale, say, told } from "./language.js";
-import { ALL, DAY, HMS, plain, silence, silencesOf, span, stamp, unknown } from "./words.js";
+import { ALL, DAY, HMS, isPartly, plain, silence, silencesOf, span, stamp, unknown } from "./words.js";
 
 const WARN_S = 3600; // before the sign-in ends
 const CUT_AFTER_S = 28; // without a word from the service: three signs of life; follow.js has tried another stream before
@@ -27,17 +27,18 @@ export function judge({ scored_s, silent_s, shows, ...facts }, now_s) {
   if (silent_s > CUT_AFTER_S) return ["cut", say("NO CONNECTION"), say("NO CONNECTION to the service for {span} – {last}", { span: span(silent_s), last }), last];
   if (shows) return ["behind", say("PREVIOUS CHOICE"), say("PREVIOUS CHOICE{still}: the service has not answered yet", { still }), say("still {shows}", { shows })];
   const replay = facts.isReplay ? say("REPLAY: the clock is the incidents' own, and nothing here is for now") : "";
-  if (facts.silent?.length) return judgeSilence(facts, replay);
+  const silent = (facts.silent ?? []).filter(({ until }) => !until);
+  if (silent.length) return judgeSilence({ ...facts, silent }, replay);
   if (facts.isReplay) return ["replay", say("REPLAY"), replay, ""];
   return ["live", say("LIVE"), "", ""];
 }
 
 /** A silent feed leaves the forecast on the map, and takes what is more than usual away. */
 function judgeSilence(facts, replay) {
-  const own = silencesOf(facts.category, facts.silent), isAll = own.some(({ category }) => [ALL, facts.category].includes(category));
+  const own = silencesOf(facts.category, facts.silent), isAll = !isPartly(facts);
   const word = isAll ? say("FEED SILENT") : say("PARTLY SILENT"), named = isAll ? own : facts.silent;
   const says = `${word}${named[0].category === ALL ? " " : ": "}${named.map((one) => silence(one, facts)).join("; ")}.`;
-  const remedy = isAll ? say("Ask for the feed; what is shown is the usual, not what happens.") : say("Ask for the feed; what is shown of it is the usual, not what happens.");
+  const remedy = isAll ? say("Check the feed: what is shown is a forecast, not what happens.") : say("Check the feed: what is shown of it is a forecast, not what happens.");
   const why = isAll && facts.measure === "unusual" ? unknown(facts) : "";
   return [isAll ? "silent" : "partly", word, [says, remedy, replay].filter(Boolean).join(" "), why];
 }

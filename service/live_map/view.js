@@ -12,7 +12,7 @@ import { decidedOn, hasEnded, inFull, inShort, offerDecision, onPlace } from "./
 import { chooseScale, colourOf, corner, drawLegend, drawMap, drawPlaces, drawReach, drawRings, size, under } from "./draw.js";
 import { $, line, make, put, titles } from "./elements.js";
 import { say, sayMany } from "./language.js";
-import { CHOICES, MEASURES, SAY, WHOLE, capital, cellOf, cellsName, count, happened, idOf, isUsual, nearest, percent, placeExample, placeName, placeOf, plain, seldom, spotAt, times, unknown, unknownIn } from "./words.js";
+import { CHOICES, MEASURES, SAY, WHOLE, capital, cellOf, cellsName, count, happened, idOf, isPartly, isUsual, nearest, percent, placeExample, placeName, placeOf, plain, seldom, spotAt, times, unknown, unknownIn } from "./words.js";
 import { zoomable } from "./zoom.js";
 
 const MOVES = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
@@ -141,7 +141,8 @@ function headline(ahead) {
   if (!picture.active.size) return say("No incident is on record in this region: no cell has a score yet.");
   const [first, ...others] = picture.places, nothing = unknown(picture), { as_of_s, timezone } = picture, where = picture.inside ? `${picture.area} – ` : "";
   if (!isUnusual()) return `${where}${MEASURES[chosen.measure]}: ${plain(chosen.category)}, ${ahead}`;
-  if (!first && nothing) return `${where}${capital(nothing)}: ${plain(chosen.category)}`;
+  const besides = isPartly(picture) ? say("; nothing else stands out") : `: ${plain(chosen.category)}`;
+  if (!first && nothing) return `${where}${capital(nothing)}${besides}`;
   if (!first) return `${where}${say("{state}: {category}, last hours", { state: isUsual(as_of_s, timezone), category: plain(chosen.category) })}`;
   const more = others.length ? sayMany(", and {count} other place", ", and {count} other places", others.length) : "";
   return `${where}${MEASURES.unusual}: ${happened(first, picture)}${more}${nothing && `; ${nothing}`}`;
@@ -263,7 +264,7 @@ const sayings = (cell) => {
 };
 function inWords(row, cell) {
   if (row.support === "no_history") return [make("p", say("no score"), "big"), make("p", say("No history in this category."), "quiet")];
-  if (isUnusual()) return [make("p", placeAround(cell) ? say("in an unusual place") : unknown(picture) ? say("not known") : say("as usual"), "big"), ...sayings(cell).map((says) => make("p", says, "quiet"))];
+  if (isUnusual()) return [make("p", placeAround(cell) ? say("in an unusual place") : unknown(picture) ? (isPartly(picture) ? say("partly known") : say("not known")) : say("nothing stands out"), "big"), ...sayings(cell).map((says) => make("p", says, "quiet"))];
   const besides = chosen.measure === "lift" ? "" : ` (${say("{times} of usual", { times: times(lift(row)) })})`;
   return [make("p", SAY[chosen.measure](scoreOf(row)), "big"), make("p", $("caption").textContent + besides, "quiet")];
 }
@@ -276,7 +277,7 @@ function brief(cell) {
   const lines = [say("expected {expected}, usual {usual} ({times})", figures), say("last hour {seen}", figures)];
   if (chosen.measure !== "risk") lines.unshift(say("risk {risk}", figures));
   if (row.support === "sparse") lines.push(TAGS.sparse);
-  return [`${name}: ${isUnusual() ? (placeAround(cell) || unknown(picture) ? sayings(cell).join("; ") : say("as usual")) : SAY[chosen.measure](scoreOf(row))}`, ...lines];
+  return [`${name}: ${isUnusual() ? (placeAround(cell) || unknown(picture) ? sayings(cell).join("; ") : say("nothing stands out")) : SAY[chosen.measure](scoreOf(row))}`, ...lines];
 }
 function showTip(cell) {
   const tip = $("tip");

@@ -47,7 +47,7 @@ export function placeName({ area, areas = [], cells, above = cells }, { grid, na
 }
 /** What happened in a place, and what is usual there. */
 export const happened = (place, picture) => say("{category} {place}, {observed} in place of {usual} in {hours} h", { ...place, category: plain(place.category), place: placeName(place, picture), usual: count(place.usual) });
-export const isUsual = (at_s, zone) => +stamp(at_s, zone, { hour: "2-digit" }, "en-GB") % 18 < 6 ? say("Tonight is as usual") : say("Today is as usual");
+export const isUsual = (at_s, zone) => +stamp(at_s, zone, { hour: "2-digit" }, "en-GB") % 18 < 6 ? say("Nothing stands out tonight") : say("Nothing stands out today");
 
 /** The silences that say something of a category: of all of them, else its own, or every one where all are chosen. */
 export function silencesOf(category, silent = []) {
@@ -61,10 +61,14 @@ export function silence(one, facts) {
   const says = say("since {since} ({span}): {incidents}, where {usual} are usual", values);
   return one.category === ALL ? says : `${plain(one.category)} ${says}`;
 }
+/** Whether the feeds that say something of a category are those of others too. */
+export const isPartly = (facts) => !silencesOf(facts.category, facts.silent).some(({ category }) => [ALL, facts.category].includes(category));
 /** That nothing is known, for what the measure of the unusual says of this choice; "" where all is known. */
-export const unknown = (facts) => silencesOf(facts.category, facts.silent).map((one) => (one.category === ALL
-  ? say("nothing is known since {since}", { since: sinceOf(one, facts) })
-  : say("nothing is known of {category} since {since}", { category: plain(one.category), since: sinceOf(one, facts) }))).join("; ");
+export const unknown = (facts) => silencesOf(facts.category, facts.silent).map((one) => {
+  const values = { category: plain(one.category), since: sinceOf(one, facts), until: one.until && stamp(Date.parse(one.until) / 1000, facts.timezone, HM) };
+  if (one.category === ALL) return one.until ? say("nothing is known from {since} to {until}", values) : say("nothing is known since {since}", values);
+  return one.until ? say("nothing is known of {category} from {since} to {until}", values) : say("nothing is known of {category} since {since}", values);
+}).join("; ");
 
 export const HM = { hour: "2-digit", minute: "2-digit" };
 export const HMS = { hour: "2-digit", minute: "2-digit", second: "2-digit" };

@@ -110,24 +110,23 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
 def unusual_lines(frame: RiskFrame) -> bytes:
     """`unusual` points: of each category its least likely place, and of `all` the least likely of any.
 
-    `says`: the feeds that are silent, then the place; empty where all is as usual. `own_days`: of a place of the very
-    category, so that of `all` of one of all together. `silent`: what is usual since a feed of it fell silent.
+    `says`: the feeds that are silent or were, then the place; empty where nothing stands out. `own_days`: of a place of
+    the very category, so that of `all` of one of all together. `silent`: what is usual since a feed of it fell silent.
     """
     lines, grid = [], frame.spec.grid
     for category in (ALL_CATEGORIES, *frame.spec.categories):
         place = next((place for place in frame.unusual if category in (ALL_CATEGORIES, place.category)), None)
         own = next((place for place in frame.unusual if category == place.category), None)
-        silent = [
-            feed for feed in frame.silent if category == ALL_CATEGORIES or feed.category in (ALL_CATEGORIES, category)
-        ]
+        own_feeds = {ALL_CATEGORIES, category} if category != ALL_CATEGORIES else {*frame.categories, ALL_CATEGORIES}
+        feeds = [feed for feed in frame.silent if feed.category in own_feeds]
         figures: dict[str, float | str] = dict.fromkeys(("days", "hours", "observed", "usual"), 0.0)
         if place:
             figures |= {name: getattr(place, name) for name in figures}
-        says = [f"FEED SILENT: {feed.in_words(frame.spec.timezone)}" for feed in silent]
+        says = [f"FEED {'WAS ' * bool(feed.until_s)}SILENT: {feed.in_words(frame.spec.timezone)}" for feed in feeds]
         says += [place.in_words(grid)] if place else []
         figures |= {
             "own_days": own.days if own else 0.0,
-            "silent": max((feed.usual for feed in silent), default=0.0),
+            "silent": max((feed.usual for feed in feeds if not feed.until_s), default=0.0),
             "says": "; ".join(says),
             "middle": place.middle(grid) if place else "",
             "model": frame.model,

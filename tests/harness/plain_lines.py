@@ -37,10 +37,12 @@ def plain_unusual(frame):
         best = max(places, key=lambda place: place.days, default=None)
         numbers = [getattr(best, name, 0) for name in ("days", "hours", "observed", "usual")]
         days, hours, observed, usual = map(float, numbers)
-        silent = [feed for feed in frame.silent if "all" in (category, feed.category) or category == feed.category]
-        told = [f"FEED SILENT: {feed.in_words(frame.spec.timezone)}" for feed in silent] + (
-            [best.in_words(frame.spec.grid)] if best else []
-        )
+        of_it = [feed for feed in frame.silent if "all" in (category, feed.category) or category == feed.category]
+        silent = [feed for feed in of_it if not feed.until_s]
+        zone = frame.spec.timezone
+        told = [f"FEED WAS SILENT: {feed.in_words(zone)}" if feed.until_s else f"FEED SILENT: {feed.in_words(zone)}"
+                for feed in of_it]  # fmt: skip
+        told += [best.in_words(frame.spec.grid)] if best else []
         own = max((place.days for place in frame.unusual if place.category == category), default=0)
         middle = (
             geohash(*np.mean(np.take(frame.spec.grid.centres(), best.cells(frame.spec.grid), 1), 1), 8) if best else ""

@@ -70,17 +70,19 @@ def test_six_hours_without_incidents_are_a_silent_feed_on_every_screen(night):
     assert (feed["category"], feed["observed"]) == ("all", 1)
     assert feed["usual"] == pytest.approx(6 * PER_HOUR, rel=0.15)
     assert seen["current"].status == 503
-    assert "the feed is silent" in json.loads(seen["current"].data)["detail"]
+    assert "a feed of all is silent" in json.loads(seen["current"].data)["detail"]
     assert seen["unusual"]["silent"] == [feed]
     assert seen["page"]["state"] == "silent"
     assert seen["page"]["banner"].startswith("FEED SILENT since ")
-    assert "as usual" not in seen["page"]["caption"]
+    assert seen["page"]["caption"].startswith("Nothing is known since ")
     assert seen["frame"].expected.sum() >= 0.8 * seen["frame"].usual.sum()
 
 
 def test_twelve_mixed_calls_in_a_cell_are_told_once_the_feed_is_back(night):
     seen = night["lively"]
-    assert seen["region"]["silent"] == []
+    (before,) = seen["region"]["silent"]
+    assert before["until"] is not None
+    assert seen["current"].status == 200
     (place,) = seen["unusual"]["places"]
     assert (place["category"], place["cells"]) == ("all", ["r002c003"])
     assert place["observed"] >= 12

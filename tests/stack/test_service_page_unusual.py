@@ -33,9 +33,9 @@ def test_the_map_opens_with_what_is_more_than_usual_or_says_that_nothing_is(brow
     assert re.findall(r"^(\d) (\w+).*\t(.*)$", all_of["top"], re.MULTILINE) == [
         ("1", "theft", "40 days"), ("2", "battery", "100 years +")]  # fmt: skip
     assert of_one["caption"] == "More than usual: battery at r004c000 to r005c002, 7 in place of 1.40 in 2 h"
-    assert re.fullmatch("(Today|Tonight) is as usual: all categories, last hours", usual["caption"])
+    assert re.fullmatch("Nothing stands out to(day|night): all categories, last hours", usual["caption"])
     assert usual["top"] == ""
-    assert "as usual" in usual["cell"]
+    assert "nothing stands out" in usual["cell"]
     assert [place["area"] for place in answer["places"]] == ["North", None]
 
 
@@ -142,10 +142,12 @@ def test_a_place_that_grows_in_number_in_the_same_cells_is_shown_as_new(browser,
     assert re.search("Acknowledged .* unit sent .theft, r001c001, 5 incidents then.", grown["cell"])
 
 
-def leave_silent(folder, category, *, clock="wall", **fields):
-    """A frame whose feed of the category has been silent for six hours and ten minutes."""
+def leave_silent(folder, category, *, clock="wall", hours_ago=0, **fields):
+    """A frame whose feed of the category has been silent for six hours and ten minutes, or was until some hours ago."""
     frame, over_all = leave_frame(folder, clock=clock, **fields)
-    feed = Silence(category=category, since_s=frame.as_of_s - 22_200, observed=0, usual=148.2, days=400.0)
+    until_s = frame.as_of_s - 3600 * hours_ago if hours_ago else 0
+    given = {"since_s": frame.as_of_s - 22_200, "until_s": until_s}
+    feed = Silence(category=category, observed=0, usual=148.2, days=400.0, **given)
     write_frames(folder, (replace(frame, silent=(feed,)), over_all), clock)
 
 
@@ -164,9 +166,9 @@ def test_a_silent_feed_is_said_and_nothing_is_called_usual(browser, page_folder)
         )
     for page in (unusual, tip, risk, wall):
         assert page["state"] == "silent"
-        assert re.match(rf"FEED SILENT since .*\d\d:\d\d {SILENT}\. Ask for the feed", page["banner"])
+        assert re.match(rf"FEED SILENT since .*\d\d:\d\d {SILENT}\. Check the feed", page["banner"])
         assert page["title"].startswith("FEED SILENT · ")
-        assert "as usual" not in " ".join(
+        assert "nothing stands out" not in " ".join(
             filter(None, (page[part] for part in ("caption", "cell", "tip", "top", "label")))
         )
         assert page["decide"] is None
@@ -190,8 +192,19 @@ def test_a_category_that_is_silent_alone_is_named_and_the_others_go_on(browser, 
     assert re.match(rf"FEED SILENT: theft since .* {SILENT}\.", own["banner"])
     for page in (all_of, own):
         assert page["caption"].startswith("Nothing is known of theft since ")
-        assert "as usual" not in page["cell"]
-    assert "is as usual: battery" in other["caption"]
+        assert "nothing stands out" not in page["cell"]
+    assert all_of["caption"].endswith("; nothing else stands out")
+    assert re.match("Nothing stands out to(day|night): battery", other["caption"])
+
+
+def test_hours_without_a_feed_stay_unknown_when_it_is_back(browser, page_folder):
+    leave_silent(page_folder, "all", hours_ago=2)
+    with running(the_service(page_folder)) as base:
+        page, risk = browser({"url": f"{base}/"}, {"url": f"{base}/#measure=risk"})
+        answer = Client(base).get("/v1/regions/riverton/scores?require=current")
+    assert (page["state"], risk["state"], answer.status) == ("live", "live", 200)
+    assert re.match(r"Nothing is known from .*\d\d:\d\d to \d\d:\d\d: all categories", page["caption"])
+    assert "not known" in page["cell"]
 
 
 def test_a_replay_of_a_silence_says_both(browser, page_folder):

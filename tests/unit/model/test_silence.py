@@ -23,19 +23,24 @@ def is_seldom(came, mean, spread):
     return 30 * 24 * 3 * nbinom.cdf(came, 1 / spread, 1 / (1 + spread * mean)) <= 1
 
 
-def holes_by_hand(counts, usual):
-    """(category, first, stop, observed, usual) of each run of quiet hours that chance shows once in 30 days or less."""
+def holes_by_hand(counts, usual, last):
+    """(category, first, stop, observed, usual) of each run of quiet hours that chance shows once in 30 days or less.
+
+    last: counts and usual of the last sixty minutes, by which the newest hour is judged.
+    """
     found = []
     for category in range(3):
         came, mean = ([float(hour.sum() if category == 2 else hour[category]) for hour in of] for of in (counts, usual))
-        newest = came[-2] + came[-1] <= 0.1 * (mean[-2] + mean[-1])
-        quiet = [c <= 0.1 * m for c, m in zip(came[:-2], mean[:-2], strict=True)] + [newest, newest]
+        last_came, last_mean = (float(of.sum() if category == 2 else of[category]) for of in last)
+        quiet = [c <= 0.2 * m for c, m in zip(came[:-1], mean[:-1], strict=True)] + [last_came <= 0.2 * last_mean]
         first = None
         for hour, is_quiet in enumerate([*quiet, False]):
             if is_quiet and first is None:
                 first = hour
             elif not is_quiet and first is not None:
                 some, expected = sum(came[first:hour]), sum(mean[first:hour])
+                if first == len(counts) - 1:
+                    some, expected = last_came, last_mean
                 if is_seldom(some, expected, SPREAD[category]):
                     found.append((category, first, hour, some, expected))
                 first = None
@@ -59,8 +64,10 @@ def test_holes_are_the_runs_of_quiet_hours_counted_by_hand(seed, rate, first, le
     counts = draw.poisson(usual)
     silent = slice(None) if of > 1 else of
     counts[first : first + length, silent] = draw.random(counts[first : first + length, silent].shape) < 0.1 * (of == 3)
-    found = holes(counts, usual, SPREAD)
-    by_hand = holes_by_hand(counts, usual)
+    counts[-1], usual[-1] = draw.binomial(counts[-1], 0.3), 0.3 * usual[-1]
+    last = counts[-1] + draw.binomial(counts[-2], 0.7), usual[-1] + 0.7 * usual[-2]
+    found = holes(counts, usual, SPREAD, last)
+    by_hand = holes_by_hand(counts, usual, last)
     assert [(hole.category, hole.first, hole.stop, hole.observed) for hole in found] == [each[:4] for each in by_hand]
     assert [hole.usual for hole in found] == pytest.approx([each[4] for each in by_hand])
     assert all(hole.days >= 30 for hole in found)
@@ -73,22 +80,23 @@ def test_holes_are_the_runs_of_quiet_hours_counted_by_hand(seed, rate, first, le
 
 def test_a_feed_of_ten_an_hour_is_silent_within_two_hours_and_one_of_one_a_day_is_not():
     for per_hour, hours, is_silent in ((10.0, 2, True), (1 / 24, 47, False)):
-        counts = np.ones((48, 1), int)
+        counts, usual = np.ones((48, 1), int), np.full((48, 1), per_hour)
         counts[-hours:] = 0
-        silent = [hole for hole in holes(counts, np.full((48, 1), per_hour), np.full(2, 0.02)) if hole.stop == 48]
+        found = holes(counts, usual, np.full(2, 0.02), (counts[-1], usual[-1]))
+        silent = [hole for hole in found if hole.stop == 48]
         assert bool(silent) == is_silent
 
 
 SPEC = toy_spec(2, 3, timezone="America/Chicago")
 PROFILE = 1 + 0.5 * np.sin(2 * np.pi * np.arange(168) / 24 + np.array([[0.0], [1.0]]))
 LIFT = np.random.default_rng(0).uniform(0.5, 1.5, (6, 2, 16))
-CONSTANTS = toy_constants(SPEC, mean_per_day=np.array([120.0, 240.0]), profile=PROFILE, day_lift=LIFT)
+CONSTANTS = toy_constants(SPEC, mean_per_day=np.array([480.0, 960.0]), profile=PROFILE, day_lift=LIFT)
 NOW_S = 1_700_000_400  # 13 minutes and 20 seconds after an hour
 
 
 def state_with(draw, *, dead_s=(0, 0), categories=(0, 1), days=30):
     """A month of drawn incidents; none in [first, last) seconds before now of some categories."""
-    rate, state = np.array([5.0, 10.0]), CountState(SPEC)
+    rate, state = np.array([20.0, 40.0]), CountState(SPEC)
     state.advance(NOW_S)
     came = draw.poisson(rate * days * 24)
     category = np.repeat([0, 1], came)
@@ -125,7 +133,7 @@ def test_hours_since_the_last_incident_and_the_regions_level_leave_silent_hours_
     back, lively = (
         FeatureEngine(SPEC, CONSTANTS).compute(state_with(draw_of(2), **given)) for given in ({"dead_s": dead_s}, {})
     )
-    assert not back.silent
+    assert [(feed.category, feed.until_s) for feed in back.silent] == [("all", NOW_S // HOUR_S * HOUR_S - HOUR_S)]
     level = NAMES.index("level_24h")
     assert back.values[0, :, level] == pytest.approx(lively.values[0, :, level], abs=0.15)
     since = np.expm1(back.values[:, :, NAMES.index("hours_since")])
@@ -154,6 +162,24 @@ def test_one_silent_category_leaves_the_other_as_it_is():
     own = [NAMES.index(name) for name in ("cell_6h", "cell_24h", "ring_24h", "hours_since", "level_24h")]
     assert dead.values[:, 0, own].tolist() == lively.values[:, 0, own].tolist()
     assert np.abs(dead.values[:, 1, own[-1]] - lively.values[:, 1, own[-1]]).max() < 0.2
+
+
+@pytest.mark.parametrize("minute", [0, 5, 30, 55])
+def test_a_feed_that_dies_at_any_minute_is_silent_an_hour_later_and_not_before(minute):
+    """Fifteen an hour are usual."""
+    dies_s = NOW_S // HOUR_S * HOUR_S + 60 * minute
+    told_s = []
+    for passed_s in range(0, 2 * HOUR_S, 300):
+        state = CountState(SPEC)
+        state.advance(dies_s + passed_s)
+        at_s = np.arange(dies_s - 20 * DAY_S, dies_s, HOUR_S // 15)
+        place = np.arange(len(at_s)) * 5 % 12
+        for level in state.levels.values():
+            level.add(at_s, place, 1)
+        constants = toy_constants(SPEC, mean_per_day=np.full(2, 180.0))
+        told_s += [passed_s] if FeatureEngine(SPEC, constants).compute(state).silent else []
+    assert 0.7 * HOUR_S <= told_s[0] <= 1.1 * HOUR_S
+    assert told_s == list(range(told_s[0], 2 * HOUR_S, 300))
 
 
 def test_the_last_incident_before_a_silence_is_known_by_five_minutes():

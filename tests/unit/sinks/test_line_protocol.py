@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -238,4 +239,7 @@ def test_a_silent_feed_is_named_where_all_would_be_as_usual():
     told = "FEED SILENT: fire since 14 Nov 22:13: 0 in place of 23.4"
     place = "all at r000c000: 9 in place of 0.5 in 1 h"
     shown = {name: (of["says"], of["silent"], of["own_days"]) for name, of in by_category.items()}
+    back = unusual_lines(frame(silent=(msgspec.structs.replace(feed, until_s=1_700_007_200),))).decode()
+    assert "FEED WAS SILENT: fire from 14 Nov 22:13 to 00:13: 0 in place of 23.4" in back
+    assert {fields["silent"] for _, _, fields, _ in map(parsed, back.splitlines())} == {0}
     assert shown == {"all": (f"{told}; {place}", 23.4, 40), first_named: (told, 23.4, 0), second_named: ("", 0, 0)}

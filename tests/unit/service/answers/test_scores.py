@@ -103,7 +103,7 @@ def test_an_old_frame_is_said(client, an_hour_later):
     for path in ("scores", "cells/r001c002"):
         answer = client.get(f"/v1/regions/riverton/{path}")
         assert (answer.status, json.loads(answer.data)["stale"]) == (200, True)
-    assert client.json("/health") == {"status": "ok", "regions": 1, "stale": 1, "withheld": False}
+    assert client.json("/health") == {"status": "ok", "regions": 1, "stale": 1, "silent": 0, "withheld": False}
 
 
 def test_scores_for_a_time_ahead_of_this_clock_are_not_current(client, clock, monkeypatch):

@@ -1,5 +1,7 @@
 """What the service says of places with more incidents than usual is what the frame has."""
 
+import csv
+import io
 import json
 from dataclasses import replace
 
@@ -96,10 +98,13 @@ def test_a_silent_feed_is_in_every_answer_and_is_not_current(tmp_path, clock, si
             for category in ("all", "theft", "battery")
         }
         current = {words: client.get(f"/v1/regions/riverton/{words}") for words in asked}
+        health, metrics = client.json("/health"), client.get("/metrics").data.decode()
+        table = client.get("/v1/regions/riverton/scores?format=csv").data.decode()
         cell = client.get(f"/v1/regions/riverton/cells/{frame.spec.grid.cell_id(0)}?require=current")
     said = {
         "category": silent,
         "since": instant_text(feed.since_s),
+        "until": None,
         "observed": 1,
         "usual": 148.2,
         "once_in_days": 400.0,
@@ -109,4 +114,6 @@ def test_a_silent_feed_is_in_every_answer_and_is_not_current(tmp_path, clock, si
         words: 503 if category in refused else 200 for words, category in asked.items()
     }
     assert cell.status == 503
-    assert f"the feed is silent, and so nothing is current: {silent} since" in json.loads(cell.data)["detail"]
+    assert f"a feed of all is silent, so that this is not current: {silent} since" in json.loads(cell.data)["detail"]
+    assert (health["silent"], 'silent_feeds{region="riverton"} 1.0' in metrics) == (1, True)
+    assert json.loads(next(csv.DictReader(io.StringIO(table)))["silent"]) == [said]
