@@ -20,15 +20,18 @@ export const span = (s) => (s < 100 ? `${Math.round(s)} s` : s < 5940 ? `${Math.
 export const seldom = (days) => (days >= 36_000 ? say("100 years +") : days < 730 ? sayMany("{count} day", "{count} days", Math.round(days)) : sayMany("{count} year", "{count} years", Math.round(days / 365)));
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const few = (names) => listed(names.length > MOST_NAMES ? [...names.slice(0, MOST_NAMES), sayMany("{count} more", "{count} more", names.length - MOST_NAMES)] : names);
-/** Where a rectangle of cells is: the names in it, the nearest to its middle first, or to the cells `above`; where none is in it,
- *  the nearest within a few kilometres; "" for none. */
+/** Where a rectangle of cells is: the names in it, those nearest to most of the cells `above` first, or to its middle; where none
+ *  is in it, the nearest within a few kilometres; "" for none. */
 export function nearest(names, [first, last], grid, above = []) {
   const [south, north] = [first, last].map((cell) => Math.floor(cell / grid.cols)), [west, east] = [first, last].map((cell) => cell % grid.cols);
   const middle = { lat: grid.south_deg + ((south + north + 1) / 2) * grid.cell_lat_deg, lon: grid.west_deg + ((west + east + 1) / 2) * grid.cell_lon_deg };
   const targets = above.length ? above.map((id) => centreOf(cellOf(id, grid), grid)) : [middle];
   const between_m = (place, to) => grid.cell_m * Math.hypot((place.lat - to.lat) / grid.cell_lat_deg, (place.lon - to.lon) / grid.cell_lon_deg);
   const far_m = (place) => Math.min(...targets.map((to) => between_m(place, to)));
-  const sorted = names.toSorted((a, b) => far_m(a) - far_m(b) || between_m(a, middle) - between_m(b, middle));
+  const nearTo = (to) => names.reduce((best, place) => (best && between_m(best, to) <= between_m(place, to) ? best : place), undefined);
+  const votes = new Map(names.map((place) => [place, 0]));
+  if (names.length) for (const place of targets.map(nearTo)) votes.set(place, votes.get(place) + 1);
+  const sorted = names.toSorted((a, b) => votes.get(b) - votes.get(a) || far_m(a) - far_m(b) || between_m(a, middle) - between_m(b, middle));
   const inside = sorted.filter((place) => {
     const { row, col } = rowAndCol(place, grid);
     return first !== last && south <= row && row <= north && west <= col && col <= east;

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from models.artifact.artifact import newest_artifacts, read_spec
+from schemas.audit.log import kept_head
+from schemas.audit.verify import read_log, verify
 from schemas.errors import ArtifactError, CheckpointError, RiskError, SettingsError
 from schemas.files import make_writable, write_errors
 from schemas.left_behind.pointer import pointer_path
@@ -170,7 +172,13 @@ def _audit(settings: Settings) -> Iterator[Finding]:
     remedy = "name a file in a folder that you may write"
     with write_errors(SettingsError, f"RISK_AUDIT={settings.audit}", remedy=remedy):
         make_writable(settings.audit.parent)
-    yield Finding("audit log", f"{settings.audit} can be written")
+    head, content = kept_head(settings.checkpoint, settings.audit), b""
+    if settings.audit.exists():
+        content = read_log(settings.audit)
+    if faults := verify(content, heads=[head] if head else []).faults:
+        yield Finding("audit log", f"{settings.audit} was changed: {faults[0]}", "warn", "look at it with `audit`")
+    else:
+        yield Finding("audit log", f"{settings.audit} can be written")
 
 
 def _metrics(settings: Settings) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from schemas.audit.log import record
 from schemas.errors import SinkError
 from schemas.left_behind.pointer import Pointer, write_pointer
 from streaming.__main__ import app
@@ -72,6 +73,17 @@ def test_where_run_could_not_write_or_listen_is_wrong(settings, tmp_path):
     free = {"frames": tmp_path / "frames", "audit": tmp_path / "audit.jsonl", "metrics": address}
     found = findings(settings.model_copy(update=free))
     assert {found[what].grade for what in ("frames", "audit log", "metrics")} == {"ok"}
+
+
+def test_an_audit_log_that_was_emptied_is_not_called_right(settings, tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    at = settings.with_options(audit=tmp_path / "audit.jsonl", checkpoint=tmp_path / "checkpoint")
+    record(at.audit, "scores_withheld", {}, at_s=0.0, checkpoint=at.checkpoint)
+    assert findings(at)["audit log"].grade == "ok"
+    at.audit.write_bytes(b"")
+    found = findings(at)["audit log"]
+    assert (found.grade, found.remedy) == ("warn", "look at it with `audit`")
+    assert "the last lines are missing" in found.seen
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "folder"])
