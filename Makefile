@@ -1,4 +1,4 @@
-.PHONY: pages pictures help demo test test-all packages stack cluster kubernetes ansible unit lint docs faults load year fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
+.PHONY: pages pictures help demo test test-all packages stack cluster kubernetes ansible unit lint docs faults load fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
 PYTHON := .venv/bin/python
 # Each group of tests that share a need goes to one worker, in the order of tests/harness/needs.py.
 PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
@@ -65,11 +65,6 @@ load: ## RATE=1000 messages/s for MINUTES=5, KILL=0 of them without the scorer; 
 	@$(PYTHON) -m streaming prepare
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'
 	@$(PYTHON) -m benchmarks load --rate $(RATE) --minutes $(MINUTES) --kill $(KILL) --speed $(SPEED)
-
-year: ## a simulated year of two regions: drift, challengers, trials (minutes); writes benchmarks/year.json and its picture
-	@.ci/setup
-	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[evaluate]'
-	@$(PYTHON) -m benchmarks year
 
 FUZZ_SECONDS ?= 60
 fuzz: ## the decoder against any bytes, led by coverage, FUZZ_SECONDS=60; findings go to out/fuzz

@@ -1,6 +1,5 @@
 """`python -m benchmarks [--quick]` measures throughput, latency and full frames; its commands measure the rest."""
 
-import json
 import signal
 import sys
 import time
@@ -92,23 +91,6 @@ def load_command(
         raise typer.Exit(1)
 
 
-@app.command("year")
-def year_command(
-    is_drawn_again: Annotated[bool, typer.Option("--picture", help="Only draw the picture, from year.json")] = False,
-) -> None:
-    """A simulated year of two regions, from drift to promotion; benchmarks/year.json and docs/explanation/year.png."""
-    from benchmarks.report import write_results
-    from benchmarks.year import Year, print_year, simulate
-    from benchmarks.year_plot import write_plot
-
-    path = RESULTS.with_name("year.json")
-    if not is_drawn_again:
-        write_results(simulate(Year()), path)
-    results = json.loads(path.read_bytes())
-    print_year(results, Console())
-    write_plot(results, RESULTS.parents[1] / "docs" / "explanation" / "year.png")
-
-
 @app.command("follow")
 def follow_command(
     city: Annotated[list[str] | None, typer.Option(help="simulated, montgomery or chicago; all")] = None,
@@ -155,21 +137,6 @@ def unusual_command(
         console.print(line, highlight=False, soft_wrap=True)
     console.print(*tables_of(rates, clusters))
     console.print(f"a look at 2,304 cells x 4 categories: {mean:.1f} ms of CPU, at most {most:.1f}")
-
-
-@app.command("readiness")
-def readiness_command(quick: Quick = False) -> None:
-    """What good posts gain, simulated on the development files, and the cost; out/readiness.json."""
-    from benchmarks.machine import made_at
-    from benchmarks.readiness import measure as measure_readiness
-    from benchmarks.readiness import table_of as readiness_table
-    from benchmarks.report import write_results
-
-    console, path = Console(width=140), RESULTS.parents[1] / "out" / "readiness.json"
-    tables = measure_readiness(sayer(console), quick=quick)
-    write_results({**made_at(), **tables}, path)
-    for title, rows in tables.items():
-        console.print(readiness_table(title, rows))
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""Cities that change in known ways: incidents doubled, thinned, moved in time or place, a silent feed, a burst."""
+"""Cities that change in known ways: incidents doubled, thinned, moved in time or place, a silent feed, a burst.
+
+One of them is made up: its incidents draw others after them.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +11,6 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.year_world import World, incidents_of
 from models.evaluation.published import DATA
 from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable, read_incidents
@@ -18,6 +20,7 @@ from models.training.region_spec import spec_for
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import Trained, TrainingOptions, train
 from schemas.errors import DataError
+from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S, Spec
 
 DAYS, CHANGE_DAY, APART_DAYS = 91, 14, 35  # of a bed; until its change; between the starts of two origins
@@ -25,6 +28,78 @@ SHIFT_H, SILENT_H, BURST_H = 6, 6, 12
 STORM = "storm"  # a bed of its own: nothing is changed, and a real storm begins on the day of the change
 STORM_S = int(datetime(2016, 1, 23, tzinfo=UTC).timestamp())
 Floats = npt.NDArray[np.floating]
+
+START_S = 1_704_067_200  # of the made-up city: Monday, 2024-01-01 00:00 UTC
+_CATEGORIES = ("ems", "fire")
+_PEAKS = (17.0, 21.0)  # hour of the day at which most of each category happens
+_SHARES = (0.6, 0.4)  # of each category
+_FOLLOWED = 0.3  # mean number of incidents that an incident draws after it, in its own cell and category
+_DELAY_S = 4 * HOUR_S  # mean time until they happen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The process of a made-up city."""
+
+    side: int  # cells
+    per_day: float  # incidents
+    days: int
+    seed: int
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000, rows=self.side, cols=self.side)
+
+    def places(self) -> Floats:
+        """(cells,) share of the city's incidents."""
+        lively = np.random.default_rng(self.seed).gamma(1.2, 1.0, self.side**2)
+        return np.asarray(lively / lively.sum())
+
+    def background(self, at_s: int) -> Floats:
+        """(categories,) incidents in the hour from `at_s` on that no other has drawn."""
+        rates = np.array([share * _lively(at_s, peak) for share, peak in zip(_SHARES, _PEAKS, strict=True)])
+        return np.asarray(self.per_day / 24 * (1 - _FOLLOWED) * rates)
+
+
+def _lively(at_s: int, peak: float) -> float:
+    """Of an hour, against the mean of the week."""
+    hour, is_weekend = (at_s % DAY_S) / HOUR_S + 0.5, (at_s - START_S) // DAY_S % 7 >= 5
+    # exp(cos) has the mean I0(1) = 1.2661 over a day; five days of 1.06 and two of 0.85 have the mean 1.
+    return float(np.exp(np.cos(2 * np.pi * (hour - peak) / 24))) / 1.2661 * (0.85 if is_weekend else 1.06)
+
+
+def incidents_of(world: World) -> IncidentTable:
+    """All of the world's days, drawn with its seed."""
+    random = np.random.default_rng(world.seed + 1)
+    cells, categories = world.side**2, len(_CATEGORIES)
+    hours = np.arange(world.days * 24) * HOUR_S + START_S
+    means = np.stack([world.background(at_s) for at_s in hours.tolist()])[:, None, :] * world.places()[:, None]
+    counts = random.poisson(means).ravel()
+    place = np.repeat(np.arange(counts.size), counts)
+    born = hours[place // (cells * categories)] + random.integers(0, HOUR_S, len(place))
+    place = place % (cells * categories)
+    all_s, all_places = [born], [place]
+    while len(born):
+        children = random.poisson(_FOLLOWED, len(born))
+        born = np.repeat(born, children) + random.exponential(_DELAY_S, children.sum()).astype(np.int64)
+        place = np.repeat(place, children)
+        all_s.append(born)
+        all_places.append(place)
+    occurred_s, place = np.concatenate(all_s), np.concatenate(all_places)
+    order = np.argsort(occurred_s, kind="stable")
+    order = order[occurred_s[order] < START_S + world.days * DAY_S]
+    lat, lon = world.grid.centres()
+    cell = place[order] // categories
+    return IncidentTable(
+        layout="made up",
+        timezone="UTC",
+        occurred_s=occurred_s[order],
+        lat_deg=lat[cell] + random.uniform(-0.003, 0.003, len(cell)),
+        lon_deg=lon[cell] + random.uniform(-0.003, 0.003, len(cell)),
+        category=(place[order] % categories).astype(np.int16),
+        row=np.arange(1, len(order) + 1),
+        categories=_CATEGORIES,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +148,7 @@ def _file(name: str, layout: str, cell_m: float) -> Callable[[], tuple[IncidentT
 
 
 def _simulated() -> tuple[IncidentTable, float]:
-    return incidents_of(World(name="simulated", side=8, per_day=200.0, days=210 + DAYS, seed=3)), 1000.0
+    return incidents_of(World(side=8, per_day=200.0, days=210 + DAYS, seed=3)), 1000.0
 
 
 CITIES: Mapping[str, Callable[[], tuple[IncidentTable, float]]] = MappingProxyType(

@@ -117,28 +117,6 @@ def test_the_table_of_what_training_and_evaluation_cost():
     assert rows_below(text_of(EXPLANATION / "costs.md"), "| command | cells |") == rows
 
 
-def test_the_table_of_the_year():
-    regions = measured("year")["regions"]
-    moved, quiet = (regions[name]["summary"] for name in ("moved", "quiet"))
-    both = {
-        "challengers made": "challengers",
-        "refused before a trial": "refused",
-        "promoted": "promoted",
-        "lost in the first four weeks": "lost_first",
-        "lost in the last four weeks": "lost_last",
-    }
-    around = {
-        "lost in the four weeks before the change": "lost_before",
-        "lost from the change to the promotion": "lost_between",
-        "the same by the network alone": "lost_between_alone",
-        "lost in the four weeks after it": "lost_after",
-    }
-    rows = [row_of(words, f"{moved[name]:g}", f"{quiet[name]:g}") for words, name in both.items()]
-    rows += [row_of(words, f"{moved[name]:g}", "") for words, name in around.items()]
-    page = text_of(EXPLANATION / "year.md")
-    assert [line for line in page.splitlines() if line.startswith("| ")][2:] == rows
-
-
 def test_the_table_of_the_gate():
     """Where neighbouring days correlate."""
     rows = [

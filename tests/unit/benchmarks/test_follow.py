@@ -5,12 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.follow_beds import BEDS, SHIFT_H, City
-from benchmarks.year_world import START_S, World, incidents_of
+from benchmarks.follow_beds import BEDS, SHIFT_H, START_S, City, World, incidents_of
 from models.features import feature_names
 from schemas.spec import DAY_S, HOUR_S, Spec
 
-WORLD = World(name="town", side=3, per_day=200.0, days=30, seed=1)
+WORLD = World(side=3, per_day=200.0, days=30, seed=1)
 HOURS = 30 * 24
 CHANGE = 14 * 24
 
