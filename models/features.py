@@ -166,7 +166,10 @@ class FeatureEngine:
         hour_s = (panes.newest + 1) * spec.slide_s - HOUR_S  # since the begin of the panes of w1h
         usual_1h = past_days.region_per_hour * profile_hours(self.constants, hour_s, max(at_s, hour_s), spec.timezone)
         last_hour = w1h.sum(axis=0), np.where(usual_of_region[-1] > 0, usual_1h, 0.0)
-        found = holes(of_region, usual_of_region, self.constants.spreads_of_totals, last_hour)
+        spread = (
+            self.constants.spread_of_totals
+        )  # empty where nothing was fitted: a guess of the usual tells no silence
+        found = holes(of_region, usual_of_region, spread, last_hour) if spread.size else []
         if found:
             share = missing_share(found, of_region, usual_of_region)
             rate = np.exp(past_days.log_rate_per_hour)
@@ -202,7 +205,7 @@ class FeatureEngine:
             observed_1h=w1h,
             support=support,
             recent=recent_counts(state),
-            silent=self._silent(found, panes, past_days.region_per_hour, at_s),
+            silent=self._silent(found, state, past_days.region_per_hour),
             covariates_missing=missing,
         )
 
@@ -238,11 +241,12 @@ class FeatureEngine:
             blocks.append((self.constants.profile * weekly) @ HOURS_OF_BLOCK.T)
         return np.stack([rate * np.einsum("ckb,kb->ck", self.constants.day_lift, of) for of in blocks])
 
-    def _silent(self, found: list[Hole], panes: LevelBins, per_hour: Floats, at_s: int) -> tuple[Silence, ...]:
+    def _silent(self, found: list[Hole], state: CountState, per_hour: Floats) -> tuple[Silence, ...]:
         """The feeds that are silent now, or were within the last hours that the scan looks at.
 
         That of all categories alone, where it is; else those of some.
         """
+        at_s, panes, days = state.tick_s, state.levels["pane"], state.levels["day"]
         recent = [hole for hole in found if hole.stop > SINCE_CAP_HOURS - 1 - WINDOWS_S[-1] // HOUR_S]
         of_all, begin_s, slide_s = (
             len(self.spec.categories),
@@ -257,6 +261,11 @@ class FeatureEngine:
                 hour = panes.newest_bins(HOUR_S // slide_s, skip=before).reshape(-1, *self._shape)
                 some = np.flatnonzero(with_sum(hour.sum(axis=1))[:, hole.category])
                 since_s -= (HOUR_S // slide_s - 1 - int(some[-1])) * slide_s if len(some) else 0
+            if hole.first == 0:  # it began before the hours that are looked at: with the day after its last one
+                some = np.flatnonzero(
+                    with_sum(days.newest_bins(days.level.keep).reshape(-1, *self._shape).sum(axis=1))[:, hole.category]
+                )
+                since_s = (days.newest - days.level.keep + 2 + int(some[-1])) * DAY_S if len(some) else since_s
             usual = per_hour * profile_hours(self.constants, since_s, min(until_s, at_s), self.spec.timezone)
             silent.append(
                 Silence(

@@ -23,6 +23,7 @@ from schemas.spec import HOUR_S
 DISPERSIONS = np.geomspace(0.1, 300, 49)
 FACTORS = np.exp([-1.0, -0.5, 0.0, 0.5, 1.0])
 SPREADS = (0.3, 0.6)  # of the factors' logarithms
+SPREAD_HOURS, _USUAL_AT_A_TIME = (1, 6, 24, 168), 5.0  # that are summed, so that so many incidents are usual in them
 _NONE = 1e-9  # so narrow that every cell has the region's
 
 
@@ -151,7 +152,7 @@ def common_spreads(
         before, days = fade * before + came[day].sum(axis=0), fade * days + 1
     judged = (hours * HOUR_S >= start_s) & ~np.isin(hours, past.cut_hours)
     counts, usual = with_sum(came[judged]), with_sum(mean[judged])
-    of_totals = np.maximum(((counts - usual) ** 2 - usual).sum(axis=0) / (usual**2).sum(axis=0), 0.0)
+    of_totals = np.array([_spread(*of) for of in zip(counts.T, usual.T, strict=True)])
     # Pairs of incidents of two categories in the same cell and hour, and how many of them the means explain.
     of_judged = judged[at]
     _, which = np.unique(at[of_judged] * spec.grid.cells + cell[of_judged], return_inverse=True)
@@ -163,3 +164,14 @@ def common_spreads(
     explained = (usual[:, :-1].T @ usual[:, :-1]) * (share.T @ share)
     beyond = pairs - (1 + of_totals[-1]) * (explained.sum() - np.trace(explained))
     return of_totals, np.maximum(np.asarray(beyond / max(usual[:, -1].sum(), 1.0)), 0.0)
+
+
+def _spread(counts: Floats, usual: Floats) -> float:
+    """Of (hours,) counts, over so many hours at a time that incidents are usual in them: else it is mostly chance."""
+    hours = next((hours for hours in SPREAD_HOURS if hours * usual.mean() >= _USUAL_AT_A_TIME), SPREAD_HOURS[-1])
+    starts = np.arange(0, len(usual) - hours + 1, hours)
+    came, mean = (
+        np.add.reduceat(of, starts)[: len(starts)]
+        for of in (counts[: len(starts) * hours], usual[: len(starts) * hours])
+    )
+    return max(float(((came - mean) ** 2 - mean).sum() / (mean**2).sum()), 0.0) if len(starts) else 0.0

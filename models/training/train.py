@@ -110,6 +110,8 @@ def _first_fit(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _
     """constants: from the training block."""
     past = work.past
     work.report("baseline", 1)
+    of_totals, of_sums = common = common_spreads(past, constants, blocks.burn_in_s, blocks.test_s)
+    constants = replace(constants, spread_of_totals=of_totals, spread_of_sums=of_sums)
     edges_s = (blocks.burn_in_s, blocks.validation_s, blocks.test_s, blocks.end_s)
     train_at, validate_at, test_at = (work.moments(*span_s) for span_s in pairwise(edges_s))
     replay, engine = Replay(past), FeatureEngine(past.spec, constants, past.counts_before)
@@ -121,7 +123,6 @@ def _first_fit(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _
     fitted = work.fitted(learned, chosen_by, constants)
     of_network = dispersion_of_network(log_expected(fitted.network, examples), examples.counts, constants.dispersion)
     constants = replace(constants, network_dispersion=of_network)
-    common = common_spreads(past, constants, blocks.burn_in_s, blocks.test_s)
     before, after = (work.factor_losses(drawn, constants, fitted.network) for drawn in (learned, chosen_by))
     spread = choose_spread(before, after)
     if spread.any():

@@ -52,8 +52,8 @@ def holes(counts: Counts, usual: Floats, spread: Floats, last_hour: tuple[Counts
     came, mean = with_sum(counts), with_sum(usual)
     last_came, last_mean = with_sum(last_hour[0]), with_sum(last_hour[1])
     is_quiet = np.zeros((len(came) + 2, came.shape[1]), np.int8)
-    is_quiet[1:-1] = came <= QUIET * mean
-    is_quiet[-2] = last_came <= QUIET * last_mean
+    is_quiet[1:-1] = (came <= QUIET * mean) & (mean > 0)
+    is_quiet[-2] = (last_came <= QUIET * last_mean) & (last_mean > 0)
     edges = np.diff(is_quiet, axis=0).T
     (category, first), (_, stop) = np.nonzero(edges == 1), np.nonzero(edges == -1)
     before_came, before_mean = (np.vstack([0 * of[:1], of.cumsum(axis=0)]) for of in (came, mean))
@@ -100,4 +100,4 @@ def missing_share(found: list[Hole], counts: Counts, usual: Floats) -> Floats:
     is_hole = np.zeros(counts.shape, bool)
     for hole in found:
         is_hole[hole.first : hole.stop, slice(None) if hole.category == counts.shape[1] else hole.category] = True
-    return np.where(is_hole & (usual > 0), np.clip(1 - counts / np.maximum(usual, 1e-9), 0, 1), 0.0)
+    return np.where(is_hole, np.clip(1 - counts / np.maximum(usual, 1e-9), 0, 1), 0.0)

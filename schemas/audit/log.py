@@ -106,7 +106,7 @@ def record(
             if checkpoint:
                 _keep_head(checkpoint, path, head)
             if aside:
-                first, head = _next_lines(b"", event, {**details, HEAD_BEFORE: head}, at_s, lost)
+                first, head = _next_lines(b"", event, {**details, HEAD_BEFORE: head}, at_s, lost or _lost_in(content))
                 replace_file(aside, content + lines, mode=0o640)
                 replace_file(path, first, mode=0o640)
                 sync_folder(path.parent)
@@ -166,6 +166,12 @@ def _contains(content: bytes, head: str) -> bool:
     """Whether a whole, unchanged record has that hash, or names it as that of the log before."""
     entries = (parse_record(line) for line in content.split(b"\n") if head.encode() in line)
     return any(entry and head in heads_of(entry) for entry in entries)
+
+
+def _lost_in(content: bytes) -> str:
+    """The head that a log notes as missing, which the next log notes again; empty without one."""
+    noted = (entry for line in content.split(b"\n") if (entry := parse_record(line)) and entry.event == "head_missing")
+    return next((str(entry.details.get("head", "")) for entry in noted), "")
 
 
 def heads_of(entry: AuditRecord) -> tuple[str, ...]:

@@ -37,7 +37,8 @@ def posts(
     view: Annotated[HorizonView, Query()],
 ) -> Response:
     """The share of the expected calls that free units have within reach."""
-    must_be_current(now, view.require)
+    for category in now.frames.by_category.spec.answered_by or (ALL_CATEGORIES,):
+        must_be_current(now, view.require, category)
     spec = now.frames.by_category.spec
     *_, horizon = chosen_view(now, ALL_CATEGORIES, view.horizon)
     try:

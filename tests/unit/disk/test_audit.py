@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.audit.log import record
+from schemas.audit.log import kept_head, record
 from schemas.audit.verify import verify
 from schemas.errors import AuditError
 
@@ -191,3 +191,17 @@ def test_a_log_that_cannot_be_opened_is_an_error_with_its_remedy(tmp_path):
         with pytest.raises(AuditError, match=r"cannot be written \(.+\).*RISK_AUDIT") as caught:
             record(Path(path), "start", {}, at_s=START_S)
         assert caught.value.exit_code == 10
+
+
+def test_a_log_that_was_wiped_stays_a_fault_through_every_log_after_it(tmp_path):
+    """Noticed at a record, and set aside twice after it."""
+    log, checkpoint = tmp_path / "audit.jsonl", tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    given = {"at_s": 1.0, "checkpoint": checkpoint}
+    lost = record(log, "start", {}, **given)
+    log.write_bytes(b"")
+    record(log, "stop", {}, **given)
+    for number in range(2):
+        record(log, "retention_applied", {}, **given, aside=tmp_path / f"old-{number}.jsonl")
+        [fault] = verify(log.read_bytes(), heads=[kept_head(checkpoint, log)]).faults
+        assert lost in fault

@@ -90,7 +90,9 @@ def test_a_feed_of_ten_an_hour_is_silent_within_two_hours_and_one_of_one_a_day_i
 SPEC = toy_spec(2, 3, timezone="America/Chicago")
 PROFILE = 1 + 0.5 * np.sin(2 * np.pi * np.arange(168) / 24 + np.array([[0.0], [1.0]]))
 LIFT = np.random.default_rng(0).uniform(0.5, 1.5, (6, 2, 16))
-CONSTANTS = toy_constants(SPEC, mean_per_day=np.array([480.0, 960.0]), profile=PROFILE, day_lift=LIFT)
+CONSTANTS = toy_constants(
+    SPEC, mean_per_day=np.array([480.0, 960.0]), profile=PROFILE, day_lift=LIFT, spread_of_totals=SPREAD
+)
 NOW_S = 1_700_000_400  # 13 minutes and 20 seconds after an hour
 
 
@@ -146,11 +148,59 @@ def test_hours_before_the_counts_began_are_no_silence():
         first_day = NOW_S // DAY_S
         state = CountState(SPEC)
         state.advance(first_day * DAY_S + hours * HOUR_S)
-        constants = toy_constants(SPEC, mean_per_day=np.full(2, 24.0), first_day=np.array(float(first_day)))
+        fitted = {"mean_per_day": np.full(2, 24.0), "spread_of_totals": np.full(3, 0.02)}
+        constants = toy_constants(SPEC, first_day=np.array(float(first_day)), **fitted)
         features = FeatureEngine(SPEC, constants).compute(state)
         assert bool(features.silent) == is_silent, hours
-        if not is_silent:
+        if is_silent:
+            assert features.silent[0].since_s == (first_day + 1) * DAY_S
+        else:
             assert features.values[:, :, NAMES.index("cell_7d")].tolist() == np.zeros((6, 2)).tolist()
+
+
+def test_where_the_usual_is_a_guess_nothing_is_called_silent():
+    """As after a cold start: nobody has measured how far the counts lie around it."""
+    state = CountState(SPEC)
+    state.advance(NOW_S)
+    assert not FeatureEngine(SPEC, toy_constants(SPEC, mean_per_day=np.full(2, 240.0))).compute(state).silent
+
+
+def test_a_silence_of_weeks_began_after_its_last_day():
+    state = state_with(np.random.default_rng(6), dead_s=(0, 12 * DAY_S))
+    [feed] = FeatureEngine(SPEC, CONSTANTS).compute(state).silent
+    assert feed.since_s == (NOW_S - 12 * DAY_S) // DAY_S * DAY_S + DAY_S
+    assert feed.usual == pytest.approx(1440 * (NOW_S - feed.since_s) / DAY_S, rel=0.1)
+
+
+@pytest.mark.parametrize("window", ["6h", "24h", "3d", "7d", "30d"])
+def test_the_regions_levels_are_those_of_a_feed_that_was_never_silent(window):
+    """A day of silence that ended an hour ago, beside the same month without it."""
+    dead_s = (HOUR_S + NOW_S % HOUR_S, 25 * HOUR_S + NOW_S % HOUR_S)
+    flat = toy_constants(SPEC, mean_per_day=np.array([480.0, 960.0]), spread_of_totals=SPREAD)
+    back, lively = (
+        FeatureEngine(SPEC, flat).compute(state_with(np.random.default_rng(7), **given)).values
+        for given in ({"dead_s": dead_s}, {})
+    )
+    level = NAMES.index(f"level_{window}")
+    assert back[0, :, level] == pytest.approx(lively[0, :, level], abs=0.15 if window == "6h" else 0.05)
+
+
+def test_the_same_hours_of_silent_days_are_filled_and_no_other_hours():
+    """Dead from 20 to 30 hours ago: of the hours that are counted, three of yesterday's are in it."""
+    hour_s = NOW_S // HOUR_S * HOUR_S
+    dead_s = (NOW_S - hour_s + 19 * HOUR_S, NOW_S - hour_s + 30 * HOUR_S)
+    same = NAMES.index("same_hours_14d")
+    features = FeatureEngine(SPEC, CONSTANTS).compute(state := state_with(np.random.default_rng(8), dead_s=dead_s))
+    counted = sum(
+        state.levels["hour"].newest_bins(1, skip=ago).reshape(6, 2)
+        for day in range(1, 15)
+        for ago in range(24 * day - 3, 24 * day + 1)
+    )
+    rate = np.exp(features.values[:, :, NAMES.index("log_usual_1h")].astype(float))
+    rate /= horizon_hours(CONSTANTS, state.tick_s, SPEC)[:, :, 0]
+    hour = type("Hour", (), {"horizons_s": (HOUR_S,), "timezone": SPEC.timezone})
+    owed = rate * sum(horizon_hours(CONSTANTS, hour_s - ago * HOUR_S, hour)[:, :, 0] for ago in range(21, 25))
+    assert np.expm1(features.values[:, :, same]) == pytest.approx(counted + owed, rel=0.01)
 
 
 def test_one_silent_category_leaves_the_other_as_it_is():
@@ -176,7 +226,7 @@ def test_a_feed_that_dies_at_any_minute_is_silent_an_hour_later_and_not_before(m
         place = np.arange(len(at_s)) * 5 % 12
         for level in state.levels.values():
             level.add(at_s, place, 1)
-        constants = toy_constants(SPEC, mean_per_day=np.full(2, 180.0))
+        constants = toy_constants(SPEC, mean_per_day=np.full(2, 180.0), spread_of_totals=np.full(3, 0.02))
         told_s += [passed_s] if FeatureEngine(SPEC, constants).compute(state).silent else []
     assert 0.7 * HOUR_S <= told_s[0] <= 1.1 * HOUR_S
     assert told_s == list(range(told_s[0], 2 * HOUR_S, 300))
@@ -188,6 +238,21 @@ def test_the_last_incident_before_a_silence_is_known_by_five_minutes():
     panes, keep = state.levels["pane"], 12 * 12
     newest = np.flatnonzero(panes.newest_bins(keep).sum(axis=1))[-1]
     assert feed.since_s == (panes.newest - keep + 1 + newest + 1) * SPEC.slide_s
+
+
+@pytest.mark.parametrize(("a_day", "days"), [(1, 120), (3, 120), (10, 365)])
+def test_the_spread_of_a_small_town_is_no_noise(a_day, days):
+    """Poisson counts have none. By the hour it would be many times the mean."""
+    spec, first_s = toy_spec(2, 3), 1_600_000_000 // DAY_S * DAY_S
+    found = []
+    for seed in range(5):
+        draw = np.random.default_rng(seed)
+        at_s = np.sort(first_s + draw.integers(0, days * DAY_S, draw.poisson(a_day * days)))
+        table = toy_table(at_s, category=draw.integers(0, 2, len(at_s)), categories=spec.categories)
+        past = IncidentHistory.of(table, spec, first_s + days * DAY_S)
+        constants = toy_constants(spec, mean_per_day=np.full(2, a_day / 2))
+        found += common_spreads(past, constants, first_s + 20 * DAY_S, first_s + days * DAY_S)[0].tolist()
+    assert max(found) < 0.5
 
 
 @pytest.mark.parametrize("pairs", [0.0, 0.25])

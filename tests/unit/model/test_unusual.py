@@ -312,6 +312,20 @@ def test_a_region_of_one_category_has_no_sum_beside_it():
     parts = dict(zip(("counts", "usual", "spread"), alone, strict=True))
     places = unusual_places(Recent(**parts, spreads_of_totals=np.zeros(2), spread_of_sums=9.0), GRID, ("fire",))
     assert [place.category for place in places] == ["fire"]
+    chance = nbinom.sf(11, 0.2, 0.2 / 0.22) * 35 * (GRID.cells + 300)
+    assert places[0].days == min(float(f"{1 / chance:.2g}"), 36_000.0)
+
+
+def test_a_surge_of_the_whole_grid_is_told_as_soon_as_chance_shows_it_once_in_two_weeks():
+    recent = quiet_but_in(6, 0, usual=1.0)
+    for count in range(40, 100):  # of 40 that are usual, spread evenly over cells and categories
+        recent.counts[:] = count // 40
+        recent.counts[:, : count % 40 // 2, 0] += 1
+        recent.counts[:, : count % 40 - count % 40 // 2, 1] += 1
+        wide = [place for place in unusual_places(recent, GRID, CATEGORIES) if place.rows == GRID.rows]
+        chance = nbinom.sf(count - 1, 400, 400 / 440)
+        assert bool(wide) == (70 * 14 * chance <= 1), count
+        assert not wide or (wide[0].category, wide[0].observed) == ("all", count)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5 * HOUR_S), st.integers(0, 5), st.integers(0, 1)), max_size=40))

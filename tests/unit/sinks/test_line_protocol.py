@@ -239,6 +239,9 @@ def test_a_silent_feed_is_named_where_all_would_be_as_usual():
     told = "FEED SILENT: fire since 14 Nov 22:13: 0 in place of 23.4"
     place = "all at r000c000: 9 in place of 0.5 in 1 h"
     shown = {name: (of["says"], of["silent"], of["own_days"]) for name, of in by_category.items()}
+    whole = unusual_lines(frame(silent=(msgspec.structs.replace(feed, category="all", usual=99.0), feed))).decode()
+    each = [fields for _, _, fields, _ in map(parsed, whole.splitlines())]
+    assert [(of["silent"], "FEED SILENT: all" in of["says"]) for of in each] == [(99.0, True)] * 3
     back = unusual_lines(frame(silent=(msgspec.structs.replace(feed, until_s=1_700_007_200),))).decode()
     assert "FEED WAS SILENT: fire from 14 Nov 22:13 to 00:13: 0 in place of 23.4" in back
     assert {fields["silent"] for _, _, fields, _ in map(parsed, back.splitlines())} == {0}
