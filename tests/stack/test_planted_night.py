@@ -26,7 +26,8 @@ def publish(artifacts, region, draw):
     for level in history.levels.values():
         level.add(at_s, draw.integers(0, spec.grid.cells * len(CATEGORIES), count), 1)
     mean_per_day, first_day = np.full(len(CATEGORIES), 24.0 * PER_HOUR / len(CATEGORIES)), np.array(begin_s / DAY_S)
-    constants = toy_constants(spec, mean_per_day=mean_per_day, first_day=first_day)
+    fitted = {"first_day": first_day, "spread_of_totals": np.full(len(CATEGORIES) + 1, 0.02)}
+    constants = toy_constants(spec, mean_per_day=mean_per_day, **fitted)
     publish_artifact(artifacts, spec=spec, constants=constants, network=toy_network(spec), history=history)
 
 

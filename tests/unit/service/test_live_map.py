@@ -138,7 +138,7 @@ def test_a_large_place_tells_the_names_or_areas_in_it_and_a_name_is_found(tmp_pa
     assert told[:3] == [
         "around Port and Mill",
         "around Port, Mill, Fen and 2 more",
-        "around Bay, Dell, Fen and 2 more",  # the nearest to cells with more than usual first
+        "around Bay, Fen, Dell and 2 more",  # first those that are nearest to a cell with more than usual
     ]
     assert told[3:6] == [
         "at r000c000 to r015c015",
