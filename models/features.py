@@ -169,9 +169,9 @@ class FeatureEngine:
         spread = (
             self.constants.spread_of_totals
         )  # empty where nothing was fitted: a guess of the usual tells no silence
-        found = holes(of_region, usual_of_region, spread, last_hour) if spread.size else []
-        if found:
-            share = missing_share(found, of_region, usual_of_region)
+        gaps = holes(of_region, usual_of_region, spread, last_hour) if spread.size else []
+        if gaps:
+            share = missing_share(gaps, of_region, usual_of_region)
             rate = np.exp(past_days.log_rate_per_hour)
             owed = self._missing([(share, _WINDOWS_S[name]) for name in windows], rate, at_s)
             windows = {name: of + more for (name, of), more in zip(windows.items(), owed, strict=True)}
@@ -205,7 +205,7 @@ class FeatureEngine:
             observed_1h=w1h,
             support=support,
             recent=recent_counts(state),
-            silent=self._silent(found, state, past_days.region_per_hour),
+            silent=self._silent(gaps, state, past_days.region_per_hour),
             covariates_missing=missing,
         )
 
@@ -241,13 +241,13 @@ class FeatureEngine:
             blocks.append((self.constants.profile * weekly) @ HOURS_OF_BLOCK.T)
         return np.stack([rate * np.einsum("ckb,kb->ck", self.constants.day_lift, of) for of in blocks])
 
-    def _silent(self, found: list[Hole], state: CountState, per_hour: Floats) -> tuple[Silence, ...]:
+    def _silent(self, gaps: list[Hole], state: CountState, per_hour: Floats) -> tuple[Silence, ...]:
         """The feeds that are silent now, or were within the last hours that the scan looks at.
 
         That of all categories alone, where it is; else those of some.
         """
         at_s, panes, days = state.tick_s, state.levels["pane"], state.levels["day"]
-        recent = [hole for hole in found if hole.stop > SINCE_CAP_HOURS - 1 - WINDOWS_S[-1] // HOUR_S]
+        recent = [hole for hole in gaps if hole.stop > SINCE_CAP_HOURS - 1 - WINDOWS_S[-1] // HOUR_S]
         of_all, begin_s, slide_s = (
             len(self.spec.categories),
             (at_s // HOUR_S + 1 - SINCE_CAP_HOURS) * HOUR_S,

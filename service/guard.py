@@ -70,8 +70,8 @@ class RequestGuard:
         elif b"%2f" in scope["raw_path"].lower():  # a proxy's rules take it for a part of a name
             await problem_answer(404, "no address here has an encoded slash")(scope, receive, send)
         elif repeated := _repeated(scope["query_string"]):
-            said = f"query {repeated}: it is given several times; give one value, and ask once for each"
-            await problem_answer(422, said)(scope, receive, send)
+            detail = f"query {repeated}: it is given several times; give one value, and ask once for each"
+            await problem_answer(422, detail)(scope, receive, send)
         elif {"content-length", "transfer-encoding"} <= set(headers):  # a proxy may believe the other one
             said = "give Content-Length or Transfer-Encoding, not both"
             await problem_answer(400, said, _CLOSE)(scope, receive, send)
