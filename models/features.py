@@ -166,9 +166,7 @@ class FeatureEngine:
         hour_s = (panes.newest + 1) * spec.slide_s - HOUR_S  # since the begin of the panes of w1h
         usual_1h = past_days.region_per_hour * profile_hours(self.constants, hour_s, max(at_s, hour_s), spec.timezone)
         last_hour = w1h.sum(axis=0), np.where(usual_of_region[-1] > 0, usual_1h, 0.0)
-        spread = (
-            self.constants.spread_of_totals
-        )  # empty where nothing was fitted: a guess of the usual tells no silence
+        spread = self.constants.spread_of_totals  # empty where none was fitted: a guess tells no silence
         gaps = holes(of_region, usual_of_region, spread, last_hour) if spread.size else []
         if gaps:
             share = missing_share(gaps, of_region, usual_of_region)
@@ -261,7 +259,9 @@ class FeatureEngine:
                 hour = panes.newest_bins(HOUR_S // slide_s, skip=before).reshape(-1, *self._shape)
                 some = np.flatnonzero(with_sum(hour.sum(axis=1))[:, hole.category])
                 since_s -= (HOUR_S // slide_s - 1 - int(some[-1])) * slide_s if len(some) else 0
-            if hole.first == 0:  # it began before the hours that are looked at: with the day after its last one
+            if (
+                hole.first == 0 and not hole.observed
+            ):  # it began before the hours that are looked at, after a day with any
                 some = np.flatnonzero(
                     with_sum(days.newest_bins(days.level.keep).reshape(-1, *self._shape).sum(axis=1))[:, hole.category]
                 )

@@ -277,3 +277,13 @@ def test_the_common_spreads_are_those_that_hours_were_drawn_with(pairs):
     assert float(of_sums) == pytest.approx(2 * pairs / (1 + pairs), abs=0.035)
     more = np.array([0, 0, 2 * pairs / (1 + pairs) / 16])
     assert of_totals == pytest.approx(0.09 + more, abs=0.015)
+
+
+def test_a_trickle_of_weeks_begins_in_the_past():
+    """One incident a day reaches the feed that is dead since longer than is looked at."""
+    state = state_with(np.random.default_rng(9), dead_s=(0, 12 * DAY_S))
+    for level in state.levels.values():
+        level.add(NOW_S - np.arange(12) * DAY_S - 60, np.zeros(12, np.intp), 1)
+    [feed] = FeatureEngine(SPEC, CONSTANTS).compute(state).silent
+    assert NOW_S - 8 * DAY_S < feed.since_s <= NOW_S - 6 * DAY_S
+    assert feed.usual > 1440 * 4  # the usual learns of such days
