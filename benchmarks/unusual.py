@@ -82,7 +82,7 @@ class WatchedRegion:
                     counts=observed,
                     usual=usual,
                     spread=usual * self.dispersion.excess(usual),
-                    spreads_of_totals=self.city.trained.constants.spreads_of_totals,
+                    region_spreads=self.city.trained.constants.region_spreads,
                     spread_of_sums=float(self.city.trained.constants.spread_of_sums.sum()),
                 )
                 places = unusual_places(recent, self.city.spec.grid, self.city.spec.categories)
@@ -187,7 +187,7 @@ def cost_ms() -> tuple[float, float]:
             counts=draw.poisson(1.3 * usual),
             usual=usual,
             spread=0.1 * usual,
-            spreads_of_totals=np.full(5, 0.02),
+            region_spreads=np.full(5, 0.02),
             spread_of_sums=0.1,
         )
         began = time.process_time()

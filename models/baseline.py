@@ -83,7 +83,7 @@ class BaselineConstants:
     older: OlderDays | None = None  # None: the long memory alone makes a cell's rate
     network_dispersion: Dispersion | None = None  # around the network's; None: the baseline's
     cell_dispersion: Floats = field(default_factory=lambda: np.zeros(0))  # (cells, categories, horizons) factor on r
-    spread_of_totals: Floats = field(default_factory=lambda: np.zeros(0))  # as `spreads_of_totals`; empty: not fitted
+    spread_of_totals: Floats = field(default_factory=lambda: np.zeros(0))  # as `region_spreads`; empty: not fitted
     spread_of_sums: Floats = field(default_factory=lambda: np.zeros(0))  # () of a cell's sum over categories: scan.py
     covariate_centre: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) mean in training
     covariate_scale: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) spread in training
@@ -99,7 +99,7 @@ class BaselineConstants:
         return {name: array for name, array in named.items() if array.size or name not in _MAY_LACK}
 
     @property
-    def spreads_of_totals(self) -> Floats:
+    def region_spreads(self) -> Floats:
         """(categories + 1,) how far the region's hourly counts lie around the baseline, the last of all together.
 
         Their variance is mean + spread * mean**2: cells, and categories, rise and fall together.

@@ -109,7 +109,7 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         shrink=_shrink(trained),
         dispersion=_dispersion(trained),
         excess=_excess(trained),
-        together=float(trained.constants.spreads_of_totals[-1]) ** 0.5,
+        together=float(trained.constants.region_spreads[-1]) ** 0.5,
         support=_support(trained),
         thin=_thin(trained),
     )

@@ -73,7 +73,7 @@ def _zones_of(recent: Recent, category: int, grid: Grid) -> list[_Zones]:
     looks = {shape: _LOOKS_A_DAY * (grid.cells * scanned + _LARGE) for shape in _shapes(grid)}
     if category == scanned - 1:
         looks[grid.rows, grid.cols] = _LOOKS_AT_ALL
-    spread = float(recent.spreads_of_totals[category])
+    spread = float(recent.region_spreads[category])
     return [_of_shape(summed, *shape, spread, float(np.log(a_day))) for shape, a_day in looks.items()]
 
 

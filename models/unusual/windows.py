@@ -22,7 +22,7 @@ class Recent:
     counts: npt.NDArray[np.integer]
     usual: Floats
     spread: Floats  # variance beyond the mean, of each alone
-    spreads_of_totals: Floats  # (categories + 1,) of BaselineConstants: what cells have in common
+    region_spreads: Floats  # (categories + 1,) of BaselineConstants: what cells have in common
     spread_of_sums: float  # of BaselineConstants: what categories have in common in a cell
 
 
@@ -65,6 +65,6 @@ def recent_of(
         counts=counts,
         usual=mean,
         spread=spread,
-        spreads_of_totals=constants.spreads_of_totals,
+        region_spreads=constants.region_spreads,
         spread_of_sums=float(constants.spread_of_sums.sum()),  # 0 where it was not fitted
     )

@@ -48,7 +48,7 @@ def recent_with(draw, *, burst=0, spread=0.3):
     usual = np.cumsum(draw.gamma(0.5, 0.4, shape), axis=0)
     counts = np.cumsum(draw.poisson(0.3, shape), axis=0)
     counts[:, draw.integers(GRID.cells), draw.integers(len(CATEGORIES))] += burst
-    return Recent(counts=counts, usual=usual, spread=spread * usual, spreads_of_totals=OF_TOTALS, spread_of_sums=0.2)
+    return Recent(counts=counts, usual=usual, spread=spread * usual, region_spreads=OF_TOTALS, spread_of_sums=0.2)
 
 
 def zones_by_hand(recent):
@@ -158,7 +158,7 @@ def test_a_burst_is_found_where_it_is():
     counts[1:, [6, 7, 10, 11], 1] = 4  # rows 1 and 2, columns 2 and 3; two hours ago and not in the last one
     usual = np.full(counts.shape, 0.2)
     place, *others = unusual_places(
-        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE, spread_of_sums=0.0),
+        Recent(counts=counts, usual=usual, spread=0.1 * usual, region_spreads=ALONE, spread_of_sums=0.0),
         GRID,
         CATEGORIES,
     )
@@ -174,7 +174,7 @@ def test_of_a_line_of_incidents_the_place_tells_the_cells_that_have_more_than_us
     usual = np.full(counts.shape, 0.02)
     counts[:, 6, 1], usual[:, 6, 1] = 1, 1.1  # one, where more is usual
     place, *_ = unusual_places(
-        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE, spread_of_sums=0.0),
+        Recent(counts=counts, usual=usual, spread=0.1 * usual, region_spreads=ALONE, spread_of_sums=0.0),
         GRID,
         CATEGORIES,
     )
@@ -187,7 +187,7 @@ def test_of_all_categories_the_cells_with_more_are_those_of_the_sum():
     counts[:, [0, 5], :] = 3
     usual = np.full(counts.shape, 0.002)
     (place,) = unusual_places(
-        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE, spread_of_sums=0.0),
+        Recent(counts=counts, usual=usual, spread=0.1 * usual, region_spreads=ALONE, spread_of_sums=0.0),
         GRID,
         CATEGORIES,
     )
@@ -201,7 +201,7 @@ def test_two_places_may_touch_and_the_least_likely_of_all_categories_is_first():
     usual = np.full(counts.shape, 0.2)
     usual[:, 5, 0] = 60  # so that no square has both, nor more of its own
     places = unusual_places(
-        Recent(counts=counts, usual=usual, spread=0.1 * usual, spreads_of_totals=ALONE, spread_of_sums=0.0),
+        Recent(counts=counts, usual=usual, spread=0.1 * usual, region_spreads=ALONE, spread_of_sums=0.0),
         GRID,
         CATEGORIES,
     )
@@ -213,7 +213,7 @@ def quiet_but_in(cell, count, usual=0.02):
     counts = np.zeros((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), int)
     counts[:, cell, 0] = count
     of = np.full(counts.shape, usual)
-    return Recent(counts=counts, usual=of, spread=of / 10, spreads_of_totals=ALONE, spread_of_sums=0.0)
+    return Recent(counts=counts, usual=of, spread=of / 10, region_spreads=ALONE, spread_of_sums=0.0)
 
 
 @pytest.mark.parametrize(("count", "places"), [(4, 0), (5, 1)])
@@ -265,9 +265,7 @@ def test_far_fewer_than_usual_hide_no_place():
 
 def test_what_is_usual_is_no_place():
     usual = np.full((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), 3.0)
-    recent = Recent(
-        counts=usual.astype(int), usual=usual, spread=0.2 * usual, spreads_of_totals=ALONE, spread_of_sums=0.0
-    )
+    recent = Recent(counts=usual.astype(int), usual=usual, spread=0.2 * usual, region_spreads=ALONE, spread_of_sums=0.0)
     assert unusual_places(recent, GRID, CATEGORIES) == ()
 
 
@@ -285,7 +283,7 @@ def test_a_burst_of_one_category_is_told_once_and_by_its_name():
 
 
 def test_a_burst_within_a_surge_of_the_whole_region_is_told_beside_it():
-    recent = replace(quiet_but_in(6, 0, usual=1.0), spreads_of_totals=np.array([5.0, 5.0, 0.0]))
+    recent = replace(quiet_but_in(6, 0, usual=1.0), region_spreads=np.array([5.0, 5.0, 0.0]))
     recent.counts[:] = 4  # 160 in place of 40 over all, and in neither category alone more than often happens
     recent.counts[:, 6, 0], recent.usual[:, 6, 0], recent.spread[:, 6, 0] = 12, 0.02, 0.002
     told = {(place.category, len(place.cells(GRID))) for place in unusual_places(recent, GRID, CATEGORIES)}
@@ -296,7 +294,7 @@ def test_what_moves_all_categories_together_makes_a_sum_less_unusual():
     recent = quiet_but_in(6, 0, usual=1.0)
     recent.counts[:] = 2
     assert [place.category for place in unusual_places(recent, GRID, CATEGORIES)] == ["all"]
-    assert unusual_places(replace(recent, spreads_of_totals=np.full(3, 0.3)), GRID, CATEGORIES) == ()
+    assert unusual_places(replace(recent, region_spreads=np.full(3, 0.3)), GRID, CATEGORIES) == ()
 
 
 def test_categories_that_come_together_in_a_cell_make_a_sum_less_unusual():
@@ -310,7 +308,7 @@ def test_a_region_of_one_category_has_no_sum_beside_it():
     recent = quiet_but_in(6, 12)
     alone = [of[:, :, :1] for of in (recent.counts, recent.usual, recent.spread)]
     parts = dict(zip(("counts", "usual", "spread"), alone, strict=True))
-    places = unusual_places(Recent(**parts, spreads_of_totals=np.zeros(2), spread_of_sums=9.0), GRID, ("fire",))
+    places = unusual_places(Recent(**parts, region_spreads=np.zeros(2), spread_of_sums=9.0), GRID, ("fire",))
     assert [place.category for place in places] == ["fire"]
     chance = nbinom.sf(11, 0.2, 0.2 / 0.22) * 35 * (GRID.cells + 300)
     assert places[0].days == min(float(f"{1 / chance:.2g}"), 36_000.0)
