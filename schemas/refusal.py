@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -54,6 +55,10 @@ _NOT_IN_WORDS = re.compile(f"[^a-z0-9{_BETWEEN_KEYS}]+")
 _CAMEL = re.compile(r"([a-z0-9])(?=[A-Z])")
 _REGION = re.compile(rb'"region"\s*:\s*"([a-z0-9_-]+)"')
 _QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
+MAX_DEPTH = 100  # of values in one another; an event's own are one deep
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_BRACKET = re.compile(rb"[][{}]")
+_ANYTHING = msgspec.json.Decoder()
 
 
 def reason_for(value: bytes | None, contract: Contract = EVENT) -> tuple[Reason, str]:
@@ -63,10 +68,12 @@ def reason_for(value: bytes | None, contract: Contract = EVENT) -> tuple[Reason,
     if len(value) > MAX_EVENT_BYTES:
         return "too_large", f"{len(value)} bytes, at most {MAX_EVENT_BYTES}"
     try:
-        record = msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        record = _value_of(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, _TooDeep) as error:
         if _names_a_person([value.replace(b"\0", b"").decode(errors="replace")]):
             return _PERSON_FIELD
+        if isinstance(error, _TooDeep):
+            return "not_json", f"values are nested more than {MAX_DEPTH} deep"
         if isinstance(error, msgspec.ValidationError):
             return "schema", "a number is beyond what a 64-bit float can hold"
         return "not_json", "the value is not one JSON text in UTF-8"
@@ -96,6 +103,22 @@ class _WithRegion(msgspec.Struct):
 _WITH_REGION = msgspec.json.Decoder(_WithRegion)
 
 
+class _TooDeep(ValueError):
+    """A message nests its values deeper than `MAX_DEPTH`."""
+
+
+def _value_of(value: bytes, decoder: "msgspec.json.Decoder[Any]" = _ANYTHING) -> Any:
+    """What a refused message holds. How deep it may nest is counted: a parser's own limit depends on who calls it.
+
+    Raises _TooDeep, msgspec.DecodeError or UnicodeDecodeError.
+    """
+    if value.count(b"[") + value.count(b"{") > MAX_DEPTH:
+        steps = (1 if bracket in b"[{" else -1 for bracket in _BRACKET.findall(_STRING.sub(b"", value)))
+        if max(accumulate(steps), default=0) > MAX_DEPTH:
+            raise _TooDeep
+    return decoder.decode(value)
+
+
 def region_named(value: bytes | None, regions: Container[str]) -> str:
     """Which of `regions` a refused message names, or '': bad messages must show where their producer's good ones do.
 
@@ -107,8 +130,8 @@ def region_named(value: bytes | None, regions: Container[str]) -> str:
     if value is None:
         return ""
     if len(value) <= MAX_EVENT_BYTES:
-        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            region = _WITH_REGION.decode(value).region
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, _TooDeep):
+            region = _value_of(value, _WITH_REGION).region
             return region if region in regions else ""
     names = set(_REGION.findall(value[:MAX_EVENT_BYTES]))
     region = names.pop().decode() if len(names) == 1 else ""
@@ -175,8 +198,8 @@ def _names_a_person(keys: Iterable[str]) -> bool:
 
 def personal_keys(value: bytes) -> list[str]:
     """The keys by which an event is refused as `person_field`, for a terminal alone; none where it is no JSON."""
-    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        record = msgspec.json.decode(value)
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, _TooDeep):
+        record = _value_of(value)
         return sorted({key for key in _keys_in(record, EVENT.fields) if _names_a_person([key])})
     return []
 

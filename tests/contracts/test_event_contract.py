@@ -14,6 +14,7 @@ import schemas
 from schemas.decode import decode_messages
 from schemas.event import REASONS, Event
 from schemas.limits import MAX_EVENT_BYTES
+from schemas.refusal import MAX_DEPTH
 from streaming.rehearse.poison import poison_messages, template_event
 from tests.harness.toy import RIVERTON, toy_messages
 
@@ -238,6 +239,17 @@ def test_every_example_and_every_poison_is_judged_alike():
 def test_any_message_has_one_outcome_the_same_twice_and_never_one_that_the_schema_refuses(value):
     refusal = judge(value)
     assert refusal is None or CANARY not in refusal.detail
+
+
+@pytest.mark.parametrize("depth", [100, 101, 930, 990, 2000])
+@pytest.mark.parametrize("value", [b'{"a":%s}', b"%s", b'{"region":"riverton","a":%s,"region":"elsewhere"}'])
+def test_how_a_deep_message_fares_does_not_depend_on_who_decodes_it(depth, value):
+    def below(frames):
+        return below(frames - 1) if frames else decoder_says(value % (b"[" * depth + b'"[[["' + b"]" * depth))
+
+    assert below(0) == below(60) == below(300)
+    too_deep = depth + value.startswith(b"{") > MAX_DEPTH
+    assert (below(0).detail == f"values are nested more than {MAX_DEPTH} deep") == too_deep
 
 
 @settings(max_examples=100, deadline=None)
