@@ -8,7 +8,7 @@ from scipy.special import betainc, nbdtrik
 
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion, Floats
-from models.scoring import HIGH, LOW
+from models.scoring import HIGH, LOW, widened
 from schemas.frame import RiskFrame
 
 _TRIED = 16
@@ -16,7 +16,8 @@ _TRIED = 16
 
 def stored_views(frame: RiskFrame, constants: BaselineConstants) -> tuple[RiskFrame, RiskFrame]:
     """A frame as it is stored: by category, and over all categories. constants: of the artifact that scored it."""
-    return frame, over_categories(frame, constants.dispersion_in_cells(of_network=not frame.baseline_only))
+    dispersion = constants.dispersion_in_cells(of_network=not frame.baseline_only)
+    return frame, over_categories(frame, widened(dispersion, frame.expected, frame.surges, frame.spec))
 
 
 def over_categories(frame: RiskFrame, dispersion: Dispersion) -> RiskFrame:

@@ -13,13 +13,13 @@ from schemas.frame import ATTRIBUTED_RANKS, attribution_groups, riskiest
 Values = npt.NDArray[np.float32]
 
 NETWORK_ALONE = "network"  # all inputs at their mean
-FOLLOWING = "following"  # no feature: a factor of its own, behind the network
+FOLLOWING, NOWCAST = "following", "nowcast"  # no features: factors of their own, behind the network
 
 
 def groups_of(network: RiskNetwork | type[RiskNetwork], features: tuple[str, ...]) -> dict[str, npt.NDArray[np.intp]]:
     """The network's inputs of each group."""
     homes = np.array(network.input_groups(features))
-    names = [name for name in attribution_groups(features) if name not in (NETWORK_ALONE, FOLLOWING)]
+    names = [name for name in attribution_groups(features) if name not in (NETWORK_ALONE, FOLLOWING, NOWCAST)]
     return {name: np.flatnonzero(homes == name) for name in names}
 
 
@@ -61,16 +61,20 @@ def attribute_riskiest(
     risk: Values,
     expected: Values,
     following: Values | None = None,
+    nowcast: npt.NDArray[np.float64] | None = None,
 ) -> Values:
     """(ranks, categories, horizons, groups) factors that lead from usual to expected in the riskiest cells.
 
-    inputs: (cells, categories, inputs). risk, expected, following: (cells, categories, horizons). All 1 without a
-    network.
+    inputs: (cells, categories, inputs). risk, expected, following: (cells, categories, horizons). nowcast:
+    (categories, horizons). Without a network all others are 1.
     """
     cells, categories, horizons = risk.shape
     ranks, groups = min(ATTRIBUTED_RANKS, cells), attribution_groups(features)
     if network is None:
-        return np.ones((ranks, categories, horizons, len(groups)), np.float32)
+        factors = np.ones((ranks, categories, horizons, len(groups)), np.float32)
+        if nowcast is not None:
+            factors[..., [*groups].index(NOWCAST)] = nowcast
+        return factors
     places = [(category, horizon) for category in range(categories) for horizon in range(horizons)]
     ranked = np.empty((ranks, categories, horizons), np.intp)
     for category, horizon in places:
@@ -81,7 +85,7 @@ def attribute_riskiest(
     for category, (those, _) in enumerate(asked):
         rows[: len(those), category] = inputs[those, category]
     log_shares = shares(network, rows, groups_of(network, features))
-    log_shares[FOLLOWING] = np.zeros_like(log_shares[NETWORK_ALONE])
+    log_shares[FOLLOWING] = log_shares[NOWCAST] = np.zeros_like(log_shares[NETWORK_ALONE])
     logs = np.stack([log_shares[name] for name in groups], axis=-1)  # (rows, categories, horizons, groups)
     factors = np.empty((ranks, categories, horizons, len(groups)), np.float32)
     for category, horizon in places:
@@ -90,4 +94,6 @@ def attribute_riskiest(
         if following is not None:
             of_cells = following[ranked[:, category, horizon], category, horizon]
             factors[:, category, horizon, [*groups].index(FOLLOWING)] = of_cells
+    if nowcast is not None:
+        factors[..., [*groups].index(NOWCAST)] = nowcast
     return factors

@@ -7,6 +7,7 @@ integers (counts x weights in units of 2**-20), so it is exact and cannot depend
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from models.counting.pyramid import LevelBins
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.local_time import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hours_within
 from models.neighbours import ring_size, ring_sum
+from models.nowcast import Nowcast
 from schemas.errors import DataError
 from schemas.limits import MAX_COVARIATE_VALUE
 from schemas.spec import Spec
@@ -26,6 +28,7 @@ _OF_NETWORK = ("network_dispersion", "network_dispersion_power")
 _DISPERSIONS = ("dispersion", "dispersion_power", *_OF_NETWORK)
 _SPREAD_OF_TOTALS = 0.05  # of a version that was made before it was fitted: three cities have 0.01 to 0.1
 _OF_OLDER = ("older_counts", "older_share", "older_end_day")
+_OF_NOWCAST = {f"nowcast_{part.name}": part.name for part in fields(Nowcast)}
 _MAY_LACK = (*_OF_SERIES, *_OF_NETWORK, "cell_dispersion", "holidays", "spread_of_totals", "spread_of_sums")
 _MOST_HOLIDAYS = 10_000
 WEIGHT_ONE = 1 << 20
@@ -52,6 +55,11 @@ _RANGES = {  # far around what training can find; within them every score is fin
     "older_counts": (0.0, 1e9),
     "older_share": (0.0, 1.0),
     "older_end_day": (1.0, 1e5),
+    "nowcast_half_life_hours": (0.05, 24.0),
+    "nowcast_prior": (1e-6, 0.5),
+    "nowcast_size": (0.1, 1e6),
+    "nowcast_shared": (0.0, 1.0),
+    "nowcast_ahead": (0.0, 1.0),
     "holidays": (0.0, 1e5),
     "covariate_centre": (-MAX_COVARIATE_VALUE, MAX_COVARIATE_VALUE),
     "covariate_scale": (1e-6, 2 * MAX_COVARIATE_VALUE),
@@ -85,6 +93,7 @@ class BaselineConstants:
     cell_dispersion: Floats = field(default_factory=lambda: np.zeros(0))  # (cells, categories, horizons) factor on r
     spread_of_totals: Floats = field(default_factory=lambda: np.zeros(0))  # as `region_spreads`; empty: not fitted
     spread_of_sums: Floats = field(default_factory=lambda: np.zeros(0))  # () of a cell's sum over categories: scan.py
+    nowcast: Nowcast | None = None  # None: the last hours tell nothing that is worth a factor
     covariate_centre: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) mean in training
     covariate_scale: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) spread in training
 
@@ -96,6 +105,8 @@ class BaselineConstants:
             named |= dict(zip(_OF_NETWORK, (own.r, own.power), strict=True))
         if older := named.pop("older"):
             named |= dict(zip(_OF_OLDER, (older.counts, older.share, older.end_day), strict=True))
+        if nowcast := named.pop("nowcast"):
+            named |= {name: getattr(nowcast, part) for name, part in _OF_NOWCAST.items()}
         return {name: array for name, array in named.items() if array.size or name not in _MAY_LACK}
 
     @property
@@ -145,6 +156,8 @@ class BaselineConstants:
             shapes |= dict.fromkeys(_OF_NETWORK, places)
         if not arrays.keys().isdisjoint(_OF_OLDER):
             shapes |= dict(zip(_OF_OLDER, ((spec.grid.cells, categories), (), ()), strict=True))
+        if not arrays.keys().isdisjoint(_OF_NOWCAST):
+            shapes |= {**dict.fromkeys(_OF_NOWCAST, ()), "nowcast_ahead": (len(spec.horizons_s),)}
         if spec.holidays:
             shapes["holidays"] = (min(np.size(arrays.get("holidays", 0.0)), _MOST_HOLIDAYS),)
         if set(arrays) != set(shapes):
@@ -161,8 +174,12 @@ class BaselineConstants:
         own = _dispersion(arrays, "network_dispersion") if "network_dispersion" in arrays else None
         of_older = {name.removeprefix("older_"): arrays[name] for name in _OF_OLDER if name in arrays}
         older = OlderDays(**of_older) if of_older else None
-        others = {name: array for name, array in arrays.items() if name not in (*_DISPERSIONS, *_OF_OLDER)}
-        return cls(dispersion=_dispersion(arrays, "dispersion"), network_dispersion=own, older=older, **others)
+        of_nowcast = {part: arrays[name] for name, part in _OF_NOWCAST.items() if name in arrays}
+        nowcast = Nowcast(**of_nowcast) if of_nowcast else None
+        apart = (*_DISPERSIONS, *_OF_OLDER, *_OF_NOWCAST)
+        others: dict[str, Any] = {name: array for name, array in arrays.items() if name not in apart}
+        others |= {"network_dispersion": own, "older": older, "nowcast": nowcast}
+        return cls(dispersion=_dispersion(arrays, "dispersion"), **others)
 
 
 def _dispersion(arrays: Mapping[str, Floats], name: str) -> Dispersion:

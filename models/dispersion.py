@@ -54,6 +54,20 @@ class Dispersion:
         r = self.r.astype(mean.dtype)
         return np.asarray(np.where(self.power == LINEAR, r * mean, r) if self.power.any() else r)
 
+    def widened(self, variance: Floats, mean: AnyFloats) -> "Dispersion":
+        """The dispersion of counts whose mean has a factor that is uncertain, common to all cells.
+
+        variance: (categories, horizons) of the factor over its mean's square. mean: (cells, categories, horizons), by
+        whose incidents the linear form is as wide as the quadratic one. Two digits are kept: tables of quantiles are
+        remembered by r.
+        """
+        of_incidents = (mean.astype(np.float64) ** 2).sum(axis=0) / np.maximum(mean.sum(axis=0, dtype=np.float64), 1e-9)
+        more = variance * np.where(self.power == LINEAR, of_incidents, 1.0)
+        wide = 1 / ((1 + variance) / self.r + more)
+        digits = 10 ** np.floor(np.log10(wide) - 1)
+        r = np.where(variance > 0, np.maximum(np.round(wide / digits), 1) * digits, self.r)
+        return Dispersion(r=r, power=np.broadcast_to(self.power, r.shape))
+
     def tensor_size(self, mean: "Tensor") -> "Tensor":
         """What `size` gives, as a tensor on the device of `mean`."""
         r, power = mean.new_tensor(self.r), mean.new_tensor(self.power)

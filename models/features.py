@@ -44,6 +44,7 @@ from models.feature_lists import (
 )
 from models.local_time import HOURS, HOURS_OF_BLOCK, hour_of_week, local_from_utc
 from models.neighbours import ring_size, ring_sum
+from models.nowcast import HOURS_BACK, LastHours, Nowcast, weights
 from models.unusual.silence import Hole, holes, missing_share, with_sum
 from models.unusual.windows import WINDOWS_S, recent_counts
 from schemas.errors import SpecMismatch
@@ -100,6 +101,7 @@ class Features:
     support: npt.NDArray[np.uint8]  # (cells, categories) position in schemas.frame.SUPPORT
     recent: Counts  # of `models.unusual.windows.recent_counts`
     silent: tuple[Silence, ...]  # feeds that are silent, or were in the last hours
+    lately: LastHours | None  # what a nowcast looks at; None where the region has none
     covariates_missing: int = 0  # outside series that are neutral in some horizon, for want of a value
 
 
@@ -148,7 +150,7 @@ class FeatureEngine:
 
         So they change inside a tick only where counts do: next to a new incident, and nowhere else.
         """
-        spec, shape = self.spec, self._shape
+        spec, shape, nowcast = self.spec, self._shape, self.constants.nowcast
         at_s = state.tick_s
         panes, hours, days = (state.levels[name] for name in ("pane", "hour", "day"))
         past_days = self._past(days, lambda level: self._days(level, state.first_day))
@@ -162,7 +164,9 @@ class FeatureEngine:
         same_hours: Counts | Floats
         hours_since, same_hours = np.where(this_hour > 0, 0, past_hours.since), past_hours.same_hours
         of_region = np.vstack([past_hours.of_region, this_hour.sum(axis=0, dtype=np.int32)])
-        usual_of_region = self._usual_of_region(past_days.region_per_hour, state)
+        usual_of_hours = self._usual_of_hours(past_days.region_per_hour, state)
+        usual_of_region = usual_of_hours.copy()
+        usual_of_region[-1] *= at_s % HOUR_S / HOUR_S
         hour_s = (panes.newest + 1) * spec.slide_s - HOUR_S  # since the begin of the panes of w1h
         usual_1h = past_days.region_per_hour * profile_hours(self.constants, hour_s, max(at_s, hour_s), spec.timezone)
         last_hour = w1h.sum(axis=0), np.where(usual_of_region[-1] > 0, usual_1h, 0.0)
@@ -176,6 +180,7 @@ class FeatureEngine:
             same_hours = same_hours + self._missing([(share * _SAME_HOURS[:, None], _WINDOWS_S["7d"])], rate, at_s)[0]
             silent_hours = np.vstack([np.zeros(shape[1:]), np.cumsum(share[::-1] > 0.5, axis=0)])  # by hours ago
             hours_since = hours_since - np.take_along_axis(silent_hours, hours_since, axis=0).astype(np.int32)
+            usual_of_hours *= 1 - share  # a surge is not hidden by hours in which nobody counted
         recent = RecentCounts(
             windows=windows, around=partial(ring_sum, grid=spec.grid), hours_since=hours_since, same_hours=same_hours
         )
@@ -204,17 +209,41 @@ class FeatureEngine:
             support=support,
             recent=recent_counts(state),
             silent=self._silent(gaps, state, past_days.region_per_hour),
+            lately=self._lately(nowcast, state, usual_of_hours, last_hour) if nowcast else None,
             covariates_missing=missing,
         )
 
-    def _usual_of_region(self, per_hour: Floats, state: CountState) -> Floats:
-        """(hours, categories) usual in each of the newest SINCE_CAP_HOURS, the last of which is not over.
+    def _lately(
+        self, nowcast: Nowcast, state: CountState, usual_of_hours: Floats, last_hour: tuple[Counts, Floats]
+    ) -> LastHours:
+        """What came in the region's last hours and what was usual, pane by pane until the end of the tick.
+
+        usual_of_hours: as `_usual_of_hours` gives it, less what silent feeds owe.
+        """
+        panes, slide_s = state.levels["pane"], self.spec.slide_s
+        numbers = panes.newest - np.arange(HOURS_BACK * HOUR_S // slide_s, -1, -1)
+        counts = panes.newest_bins(len(numbers))
+        came = np.stack([counts[:, k :: self._shape[1]].sum(axis=1) for k in range(self._shape[1])], axis=1)
+        end_s = state.tick_s + self.spec.tick_s
+        covered_s = np.clip(end_s - numbers * slide_s, 0, slide_s)
+        ago = np.clip(state.tick_s // HOUR_S - numbers * slide_s // HOUR_S, 0, None)
+        usual = usual_of_hours[-1 - ago] * (covered_s / HOUR_S)[:, None]
+        age_hours = np.maximum(end_s - numbers * slide_s - slide_s / 2, 0) / HOUR_S
+        weight = weights(nowcast.half_life_hours, age_hours)[:, None]
+        return LastHours(
+            came=(weight * came).sum(axis=0),
+            usual=(weight * usual).sum(axis=0),
+            came_1h=last_hour[0].astype(np.float64),
+            usual_1h=last_hour[1],
+        )
+
+    def _usual_of_hours(self, per_hour: Floats, state: CountState) -> Floats:
+        """(hours, categories) usual in each of the newest SINCE_CAP_HOURS of the whole region, the last one whole.
 
         0 until the first day of the counts has ended, as they may begin within it.
         """
         at_s = state.tick_s
         usual = per_hour * self.constants.profile[:, self._weekly_hours(at_s)].T
-        usual[-1] *= at_s % HOUR_S / HOUR_S
         first_hour = 24 * (max(state.first_day, int(self.constants.first_day)) + 1)
         usual[: max(first_hour - (at_s // HOUR_S + 1 - SINCE_CAP_HOURS), 0)] = 0
         return np.asarray(usual)

@@ -1,5 +1,6 @@
 """From features to scores: what is expected, how likely at least one is, and how wide the prediction is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,9 +8,12 @@ import numpy.typing as npt
 
 from models.attribution import attribute_riskiest
 from models.baseline import BaselineConstants
+from models.dispersion import Dispersion, Floats
 from models.feature_lists import usual_columns
 from models.likelihood import at_least_one, predictive_quantile
 from models.network import RiskNetwork, residual_of
+from models.nowcast import LastHours, factors_of
+from schemas.frame import Surge
 from schemas.spec import Spec
 
 Array = npt.NDArray[np.float32]
@@ -26,7 +30,9 @@ class CellScores:
     high: Array
     usual: Array
     attribution: Array  # (ranks, categories, horizons, attribution_groups)
-    raw: Array | None = None  # expected before what was followed; None: the same
+    raw: Array | None = None  # expected by the network alone; None: the same
+    is_followed: bool = False  # whether `expected` has factors of what was followed
+    surges: tuple[Surge, ...] = ()
 
 
 def means(values: Array, network: RiskNetwork | None, spec: Spec) -> tuple[Array, Array, Array]:
@@ -48,10 +54,12 @@ def score(
     constants: BaselineConstants,
     spec: Spec,
     following: Array | None = None,
+    lately: LastHours | None = None,
 ) -> CellScores:
     """The scores of one region's features. Without a network they are the baseline's: `expected` equals `usual`.
 
     values: (cells, categories, features). following: (cells, categories, horizons) factors on what a network expects.
+    lately: what came in the region's last hours, by which all of it has the factors of a surge; None: it has none.
     The network is used on the device it is on, with the threads torch was given. Raises FloatingPointError when a
     score is not finite, RuntimeError when the network gives another shape: the caller can then score without the
     network.
@@ -68,6 +76,10 @@ def score(
     followed = None if network is None else following
     expected = raw if followed is None else np.asarray(raw * followed)
     dispersion = constants.dispersion_in_cells(of_network=network is not None)
+    surges, factors = surges_of(lately, usual, expected, constants, spec) if lately else ((), None)
+    if factors is not None:
+        expected = np.asarray(expected * factors.astype(np.float32))
+        dispersion = widened(dispersion, expected, surges, spec)
     risk = at_least_one(expected, dispersion)
     return CellScores(
         expected=expected,
@@ -76,7 +88,46 @@ def score(
         high=predictive_quantile(expected, dispersion, HIGH),
         usual=usual,
         attribution=attribute_riskiest(
-            inputs, network, spec.features, risk=risk, expected=expected, following=followed
+            inputs, network, spec.features, risk=risk, expected=expected, following=followed, nowcast=factors
         ),
-        raw=None if followed is None else raw,
+        raw=None if followed is None and not surges else raw,
+        is_followed=followed is not None,
+        surges=surges,
     )
+
+
+def surges_of(
+    lately: LastHours, usual: Array, expected: Array, constants: BaselineConstants, spec: Spec
+) -> tuple[tuple[Surge, ...], Floats | None]:
+    """The categories that surge, and (categories, horizons) the factors on what is expected; None where none does.
+
+    What was to be expected of the last hours is what was usual then, times what is expected now over what is usual now.
+    usual, expected: (cells, categories, horizons).
+    """
+    if constants.nowcast is None:
+        return (), None
+    of_region = [of[:, :, 0].sum(axis=0, dtype=np.float64) for of in (expected, usual)]
+    ratio = of_region[0] / of_region[1]
+    mean, variance = factors_of(lately.came, lately.usual * ratio, constants.nowcast)
+    surges = tuple(
+        Surge(
+            category=category,
+            factors=tuple(mean[place].tolist()),
+            spreads=tuple((np.sqrt(variance[place]) / mean[place]).tolist()),
+            observed=int(lately.came_1h[place]),
+            usual=float(f"{lately.usual_1h[place]:.4g}"),
+        )
+        for place, category in enumerate(spec.categories)
+        if mean[place, 0] > 1
+    )
+    return surges, mean if surges else None
+
+
+def widened(dispersion: Dispersion, expected: Array, surges: Sequence[Surge], spec: Spec) -> Dispersion:
+    """The dispersion around forecasts that have the factors of surges. expected: (cells, categories, horizons)."""
+    if not surges:
+        return dispersion
+    variance = np.zeros((len(spec.categories), len(spec.horizons_s)))
+    for surge in surges:
+        variance[spec.categories.index(surge.category)] = np.square(surge.spreads)
+    return dispersion.widened(variance, expected)

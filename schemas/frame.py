@@ -26,6 +26,7 @@ ATTRIBUTION_GROUPS: Mapping[str, str] = MappingProxyType(
         "time": "time of day and week",
         "network": "the network, all features at their mean",
         "following": "what the last weeks showed",
+        "nowcast": "what the last hour showed",
     }
 )
 OUTSIDE_GROUP = "covariates"  # one group more, where a spec has outside series
@@ -87,6 +88,20 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.category} {when}: {self.observed} in place of {self.usual:.3g}"
 
 
+class Surge(msgspec.Struct, frozen=True, kw_only=True):
+    """A category of which the last hours brought so much more than was expected that its forecast moves."""
+
+    category: str
+    factors: tuple[float, ...]  # on what is expected over each horizon, in every cell; above 1 over the first
+    spreads: tuple[float, ...]  # standard deviation of each factor over the factor
+    observed: int  # incidents in the last hour, in the whole region
+    usual: float
+
+    def in_words(self) -> str:
+        """As `fire x3.4: 36 in place of 4.2 in the last hour`."""
+        return f"{self.category} x{self.factors[0]:.1f}: {self.observed} in place of {self.usual:.2g} in the last hour"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskFrame:
     """Arrays are (cells, categories, horizons) unless said otherwise; cells in grid order (row * cols + col)."""
@@ -105,6 +120,7 @@ class RiskFrame:
     is_sum: bool = False  # over the spec's categories: the one category is ALL_CATEGORIES
     unusual: tuple[Unusual, ...] = ()  # where more happens than usual, the least likely first
     silent: tuple[Silence, ...] = ()  # feeds that are silent, or were: that of all categories alone, or those of some
+    surges: tuple[Surge, ...] = ()  # categories whose forecast the last hours move
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -125,13 +141,17 @@ class RiskFrame:
         own = {feed.category for feed in self.silent} if category == ALL_CATEGORIES else {ALL_CATEGORIES, category}
         return [feed for feed in self.silent if feed.category in own and not feed.until_s]
 
+    def surges_of(self, category: str) -> list[Surge]:
+        """Those of a category; all of them for ALL_CATEGORIES."""
+        return [surge for surge in self.surges if category in (ALL_CATEGORIES, surge.category)]
+
     def digest(self) -> str:
         """16 hex digits of all that is stored of the frame: equal digests mean equal frames, to the last bit."""
         seal = hashlib.blake2b(f"{self.as_of_s} {self.model}".encode(), digest_size=8)
         scores = (self.expected, self.risk, self.low, self.high, self.usual)
         for array in (*scores, self.observed_1h, self.support, self.attribution):
             seal.update(array.tobytes())
-        for places in filter(None, (self.unusual, self.silent)):
+        for places in filter(None, (self.unusual, self.silent, self.surges)):
             seal.update(msgspec.msgpack.encode(places))
         return seal.hexdigest()
 

@@ -125,7 +125,7 @@ def _outcomes(
     follower: Follower, states: FollowerStates, spec: Spec, judged: Sequence[_Judged]
 ) -> Iterator[FinalOutcome]:
     for horizon, kept in judged:
-        path = None if kept.raw is None else states.path(int(kept.following))
+        path = states.path(int(kept.following)) if kept.following else None
         if path and not path.exists():
             continue  # following begins anew: what this forecast followed is gone
         yield FinalOutcome(

@@ -38,7 +38,7 @@ class Forecast:
     has_history: npt.NDArray[np.bool_] | None = (
         None  # (cells,) whether any incident is on record; a trial asks for none
     )
-    raw: Means | None = None  # expected before what was followed; None: the same
+    raw: Means | None = None  # expected by the network alone; None: the same
 
     @classmethod
     def of(

@@ -7,6 +7,7 @@ Journal of the American Statistical Association 68, 1973.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -144,12 +145,7 @@ def common_spreads(
     kept = (at >= 0) & (at < len(hours)) & ~np.isin(at + hours[0], past.cut_hours)
     at, cell, category = at[kept], past.incidents.cell[kept], past.incidents.category[kept]
     came = np.bincount(at * categories + category, minlength=len(hours) * categories).reshape(-1, categories)
-    of_week = hour_of_week(hours * HOUR_S + HOUR_S // 2, spec.timezone).astype(np.intp)
-    mean, fade = constants.profile[:, of_week].T / 24, 0.5 ** (1 / float(constants.level_half_life_days))
-    before, days = np.zeros((1, categories)), 0.0
-    for day in np.split(np.arange(len(hours)), np.flatnonzero(np.diff(hours // 24)) + 1):
-        mean[day] *= region_rate(before, days, constants)
-        before, days = fade * before + came[day].sum(axis=0), fade * days + 1
+    mean = usual_by_hour(hours, came, constants, spec.timezone)
     judged = (hours * HOUR_S >= start_s) & ~np.isin(hours, past.cut_hours)
     counts, usual = with_sum(came[judged]), with_sum(mean[judged])
     of_totals = np.array([_spread(*of) for of in zip(counts.T, usual.T, strict=True)])
@@ -164,6 +160,22 @@ def common_spreads(
     explained = (usual[:, :-1].T @ usual[:, :-1]) * (share.T @ share)
     beyond = pairs - (1 + of_totals[-1]) * (explained.sum() - np.trace(explained))
     return of_totals, np.maximum(np.asarray(beyond / max(usual[:, -1].sum(), 1.0)), 0.0)
+
+
+def usual_by_hour(
+    hours: npt.NDArray[np.int64], came: npt.NDArray[np.number[Any]], constants: BaselineConstants, timezone: str
+) -> Floats:
+    """(hours, categories) what is usual in the whole region in each hour, by the counts of the days before.
+
+    hours: (hours,) since 1970, one after the other. came: (hours, categories).
+    """
+    of_week = hour_of_week(hours * HOUR_S + HOUR_S // 2, timezone).astype(np.intp)
+    mean, fade = constants.profile[:, of_week].T / 24, 0.5 ** (1 / float(constants.level_half_life_days))
+    before, days = np.zeros((1, came.shape[1])), 0.0
+    for day in np.split(np.arange(len(hours)), np.flatnonzero(np.diff(hours // 24)) + 1):
+        mean[day] *= region_rate(before, days, constants)
+        before, days = fade * before + came[day].sum(axis=0), fade * days + 1
+    return mean
 
 
 def _spread(counts: Floats, usual: Floats) -> float:

@@ -15,6 +15,7 @@ from models.features import FeatureEngine
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork
 from models.networks import kind_of_network
+from models.nowcast import Nowcast
 from models.scoring import means
 from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
 from models.training.fit_baseline import Blocks, choose, constants_until
@@ -36,6 +37,7 @@ from models.training.fit_network import (
     fit_network,
     log_expected,
 )
+from models.training.fit_nowcast import fit_nowcast
 from models.training.replay import IncidentHistory, Replay
 from models.training.training_table import HorizonResult, Tally, horizon_results, tally_of
 
@@ -100,6 +102,7 @@ class _Judged:
     dispersion: Dispersion
     network_dispersion: Dispersion | None
     common_spreads: tuple[Floats, Floats]
+    nowcast: Nowcast | None
     spread: Floats  # as `choose_spread` gives it
     kept: KeptState
     tallies: list[Tally]
@@ -111,7 +114,8 @@ def _first_fit(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _
     past = work.past
     work.report("baseline", 1)
     of_totals, of_sums = common = common_spreads(past, constants, blocks.burn_in_s, blocks.test_s)
-    constants = replace(constants, spread_of_totals=of_totals, spread_of_sums=of_sums)
+    nowcast = fit_nowcast(past, constants, blocks.burn_in_s, blocks.test_s)
+    constants = replace(constants, spread_of_totals=of_totals, spread_of_sums=of_sums, nowcast=nowcast)
     edges_s = (blocks.burn_in_s, blocks.validation_s, blocks.test_s, blocks.end_s)
     train_at, validate_at, test_at = (work.moments(*span_s) for span_s in pairwise(edges_s))
     replay, engine = Replay(past), FeatureEngine(past.spec, constants, past.counts_before)
@@ -137,6 +141,7 @@ def _first_fit(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _
         dispersion=constants.dispersion,
         network_dispersion=of_network,
         common_spreads=common,
+        nowcast=nowcast,
         spread=spread,
         kept=fitted.kept,
         tallies=tallies,
@@ -158,6 +163,7 @@ def _second_fit(
         network_dispersion=judged.network_dispersion,
         spread_of_totals=judged.common_spreads[0],
         spread_of_sums=judged.common_spreads[1],
+        nowcast=judged.nowcast,
     )
     replay, engine = Replay(past), FeatureEngine(past.spec, constants, past.counts_before)
     cells = cells_to_learn(past, past.cutoff_s, work.random)

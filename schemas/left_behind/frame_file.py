@@ -17,13 +17,13 @@ import numpy.typing as npt
 
 from schemas.errors import RiskError, SinkError
 from schemas.files import replace_file, write_errors
-from schemas.frame import ATTRIBUTED_RANKS, SUPPORT, RiskFrame, Silence, Unusual, attribution_groups
+from schemas.frame import ATTRIBUTED_RANKS, SUPPORT, RiskFrame, Silence, Surge, Unusual, attribution_groups
 from schemas.left_behind.follower_states import FollowedChange
 from schemas.limits import MAX_FRAME_BYTES, MAX_TIME_S
 from schemas.spec import ALL_CATEGORIES, Spec
 
 SUFFIX = ".frame"
-_FORMAT = 6
+_FORMAT = 7
 _SEAL = 32  # hex digits before the body
 _LONGEST = 200  # characters of a text
 _SCORES = ("expected", "risk", "low", "high", "usual")
@@ -58,6 +58,7 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     over_all: dict[str, bytes]
     unusual: tuple[Unusual, ...]
     silent: tuple[Silence, ...]
+    surges: tuple[Surge, ...]
 
 
 def frame_path(folder: Path, region: str) -> Path:
@@ -85,6 +86,7 @@ def write_frames(
             over_all=_packed(over_all),
             unusual=frame.unusual,
             silent=frame.silent,
+            surges=frame.surges,
         )
     )
     path = frame_path(folder, frame.spec.region)
@@ -140,6 +142,8 @@ def _checked(content: _Body, path: Path) -> StoredFrames:
         is_time = all(0 <= at_s <= MAX_TIME_S for at_s in (feed.since_s, feed.until_s))
         if not (is_of_region and is_time and np.isfinite(numbers).all() and min(numbers) >= 0):
             raise ValueError(f"a feed that is silent cannot be of the region: {feed}")
+    for surge in content.surges:
+        _check_surge(surge, content.spec)
     frame = _unpacked(content, content.by_category, is_sum=False)
     over_all = _unpacked(content, content.over_all, is_sum=True)
     return StoredFrames(
@@ -170,6 +174,15 @@ def _check_place(place: Unusual, spec: Spec) -> None:
         raise ValueError(f"what is unusual has a number outside of its range: {place}")
 
 
+def _check_surge(surge: Surge, spec: Spec) -> None:
+    """Raises ValueError for one that cannot be of the region."""
+    numbers = (*surge.factors, *surge.spreads, surge.observed, surge.usual)
+    lengths = {len(surge.factors), len(surge.spreads)}
+    is_plausible = np.isfinite(numbers).all() and min(numbers) >= 0 and min(surge.factors, default=0) >= 1
+    if surge.category not in spec.categories or lengths != {len(spec.horizons_s)} or not is_plausible:
+        raise ValueError(f"a surge cannot be of the region: {surge}")
+
+
 def _unpacked(content: _Body, packed: dict[str, bytes], *, is_sum: bool) -> RiskFrame:
     spec = content.spec
     places = (spec.grid.cells, 1 if is_sum else len(spec.categories))
@@ -187,6 +200,7 @@ def _unpacked(content: _Body, packed: dict[str, bytes], *, is_sum: bool) -> Risk
         is_sum=is_sum,
         unusual=content.unusual,
         silent=content.silent,
+        surges=content.surges,
         **arrays,
     )
 

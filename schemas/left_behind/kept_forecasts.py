@@ -43,7 +43,7 @@ class KeptForecast:
     usual_dispersion: Floats
     usual_dispersion_power: Floats
     has_history: npt.NDArray[np.uint8] | None = None  # (cells,) 1 where an incident was on record; not of a challenger
-    raw: Means | None = None  # expected before what was followed; None: the same
+    raw: Means | None = None  # expected by the network alone; None: the same
     following: str = ""  # hour of the file that was followed: see `follower_states`; empty without one
 
 

@@ -123,7 +123,7 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
             kept=day_counts,
         )
         packed_summary, tick_s = msgspec.msgpack.encode(summary), live.journal.state.tick_s
-        counted = [CountedRow(region, folder, result.features, packed_summary, tick_s, result.recent)]
+        counted = [CountedRow(region, folder, result.features, packed_summary, tick_s, result.recent, result.lately)]
         if begins_an_hour(head, result.head):
             counted += _of_challenger(region, live, packed.challenger)
         return msgspec.structs.replace(result.head, kept_day=day), counted
@@ -169,6 +169,7 @@ class BatchResult:
     changes: Changes
     features: bytes | None  # None: nothing that is scored has changed since the last emission
     recent: bytes | None  # counts of the last hours, where there are features
+    lately: bytes | None  # a packed `LastHours`, where there are features and a nowcast
     summary: Summary
 
 
@@ -197,6 +198,7 @@ def count_batch(live: _Live, head: Head, packed: PackedBatch, as_of_s: int) -> B
         changes=changes,
         features=features.values.astype("<f4").tobytes() if features else None,
         recent=features.recent.astype("<i4").tobytes() if features else None,
+        lately=features.lately.pack() if features and features.lately else None,
         summary=_summed_up(state, head, after, taken, outside, features),
     )
 
@@ -251,7 +253,8 @@ def _of_challenger(region: str, live: _Live, folder: str) -> Iterator[CountedRow
     except Exception as error:
         say_left_out(folder, repr(error))
         return
-    yield CountedRow(region, folder, features.values.astype("<f4").tobytes(), None, state.tick_s)
+    lately = features.lately.pack() if features.lately else None
+    yield CountedRow(region, folder, features.values.astype("<f4").tobytes(), None, state.tick_s, lately=lately)
 
 
 def _unassigned(head: Head, packed: PackedBatch, now_ms: int) -> tuple[Head, CountedRow]:

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from models.local_time import hour_of_week
 from models.measures.outcomes import Forecast, by_chance, by_district, judge
-from schemas.frame import RiskFrame, is_baseline
+from models.scoring import widened
+from schemas.frame import RiskFrame, Surge, is_baseline
 from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, closed_folder
 from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
 from schemas.spec import HOUR_S, Spec
@@ -30,12 +32,17 @@ class Outcomes:
     def keep(self, frame: RiskFrame, artifact: str, raw: bytes | None = None, following: str = "") -> None:
         """Keep a frame whose tick is a whole hour, unless that hour has one. Raises CheckpointError on a full disk.
 
-        raw: what was expected before what was followed, if anything was; following: the hour of its file.
+        raw: what the network alone expected, if that is not what is shown; following: the hour of the file that was
+        followed.
         """
         if frame.tick_s % HOUR_S == 0:
             constants, of_network = load_artifact(artifact).constants, not frame.baseline_only
             forecast = Forecast.of(frame.model, frame.expected, frame.usual, constants, of_network=of_network)
-            forecast = replace(forecast, has_history=np.asarray((frame.support > 0).any(axis=1)))
+            forecast = replace(
+                forecast,
+                has_history=np.asarray((frame.support > 0).any(axis=1)),
+                dispersion=widened(forecast.dispersion, frame.expected, frame.surges, frame.spec),
+            )
             kept = replace(forecast.to_keep(), raw=unpacked(raw, frame.spec), following=following)
             self.kept.write(kept, frame.spec, frame.tick_s)
 
@@ -116,4 +123,6 @@ def forecast_of(row: ScoredRow) -> Forecast:
     expected, usual = (
         np.frombuffer(part or b"", "<f4").reshape(shape) for part in (row.scores.expected, row.scores.usual)
     )
-    return Forecast.of(model, expected, usual, artifact.constants, of_network=True)
+    forecast = Forecast.of(model, expected, usual, artifact.constants, of_network=True)
+    surges = msgspec.msgpack.decode(row.scores.surges, type=tuple[Surge, ...]) if row.scores.surges else ()
+    return replace(forecast, dispersion=widened(forecast.dispersion, expected, surges, spec))

@@ -18,7 +18,7 @@ import torch
 
 from models.all_categories import stored_views
 from schemas.errors import RiskError, SinkUnavailable
-from schemas.frame import RiskFrame, Unusual, attribution_groups
+from schemas.frame import RiskFrame, Surge, Unusual, attribution_groups
 from schemas.incidents import unpack_rejections
 from schemas.left_behind.follower_states import FollowedChange
 from schemas.left_behind.withheld import Withheld
@@ -292,5 +292,6 @@ def frame_of(row: ScoredRow, summary: Summary) -> RiskFrame:
         support=np.frombuffer(summary.support, "u1").reshape(places),
         unusual=msgspec.msgpack.decode(row.scores.unusual or _NONE, type=tuple[Unusual, ...]),
         silent=summary.silent,
+        surges=msgspec.msgpack.decode(row.scores.surges or _NONE, type=tuple[Surge, ...]),
         **arrays,
     )

@@ -51,6 +51,7 @@ class CountedRow(NamedTuple):
     summary: bytes | None  # a packed `Summary`
     tick_s: int = 0  # of the features
     recent: bytes | None = None  # counts of the last hours, little-endian int32
+    lately: bytes | None = None  # a packed `LastHours`, where the artifact has a nowcast
 
 
 class ScoreColumns(NamedTuple):
@@ -63,10 +64,11 @@ class ScoreColumns(NamedTuple):
     high: bytes | None = None
     usual: bytes | None = None
     attribution: bytes | None = None
-    raw: bytes | None = None  # on the hour: expected before what was followed; None where nothing was
+    raw: bytes | None = None  # on the hour: expected by the network alone; None where that is `expected`
     followed: str | None = None  # hour of the file that was followed, by which a recount finds it
     unfollowed: str | None = None  # why a file that was there was not followed
     unusual: bytes | None = None  # packed `Unusual`
+    surges: bytes | None = None  # packed `Surge`
 
 
 # As in models.scoring.CellScores and schemas.frame.RiskFrame.

@@ -13,6 +13,7 @@ import torch
 from models.artifact.artifact import Artifact
 from models.features import Features
 from models.network import RiskNetwork
+from models.nowcast import LastHours
 from models.scoring import CellScores, score
 from models.unusual.scan import unusual_places
 from models.unusual.windows import WINDOWS_S, recent_of
@@ -54,11 +55,12 @@ def score_features(
     network_of: Callable[[], RiskNetwork | None],
     features: bytes,
     following: npt.NDArray[np.float32] | None = None,
+    lately: LastHours | None = None,
 ) -> tuple[str, CellScores]:
     """Scores of one region, and what made them: the artifact's version, or the baseline and why.
 
     network_of: gives the network on its device, None when it cannot be used; may fail as the network itself may.
-    following: (cells, categories, horizons) factors on what the network expects.
+    following: (cells, categories, horizons) factors on what the network expects. lately: of the region's last hours.
     """
     spec = artifact.spec
     shape = (spec.grid.cells, len(spec.categories), len(spec.features))
@@ -66,10 +68,12 @@ def score_features(
     try:
         network = network_of()
         if network is None:
-            return f"{BASELINE_MODEL}:network unusable", score(values, None, artifact.constants, spec)
-        return artifact.version, score(values, network, artifact.constants, spec, following)
+            fault = "network unusable"
+        else:
+            return artifact.version, score(values, network, artifact.constants, spec, following, lately)
     except (FloatingPointError, RuntimeError) as error:  # torch reports a lost or full GPU as RuntimeError
-        return f"{BASELINE_MODEL}:{type(error).__name__}", score(values, None, artifact.constants, spec)
+        fault = type(error).__name__
+    return f"{BASELINE_MODEL}:{fault}", score(values, None, artifact.constants, spec, lately=lately)
 
 
 def scored_frame(folder: str, features: Features, as_of_s: int, following: Path | None = None) -> RiskFrame:
@@ -81,7 +85,8 @@ def scored_frame(folder: str, features: Features, as_of_s: int, following: Path 
     network_of = partial(networks("cpu"), folder)
     tick_s = as_of_s - as_of_s % artifact.spec.tick_s
     follows = followed_from(following, folder, tick_s) if following else Followed()
-    model, scores = score_features(artifact, network_of, features.values.astype("<f4").tobytes(), follows.factors)
+    values = features.values.astype("<f4").tobytes()
+    model, scores = score_features(artifact, network_of, values, follows.factors, features.lately)
     return RiskFrame(
         spec=artifact.spec,
         as_of_s=as_of_s,
@@ -90,6 +95,7 @@ def scored_frame(folder: str, features: Features, as_of_s: int, following: Path 
         support=features.support,
         unusual=places_of(artifact, features.recent, scores, tick_s, follows),
         silent=features.silent,
+        surges=scores.surges,
         **{name: getattr(scores, name).astype(np.float32) for name in FIELDS},
     )
 
@@ -99,19 +105,20 @@ def places_of(
 ) -> tuple[Unusual, ...]:
     """Where more happens than usual. counts: (windows, cells, categories) of the last hours."""
     spec = artifact.spec
-    factors = follows.before if scores.raw is not None else None
+    factors = follows.before if scores.is_followed else None
     recent = recent_of(counts, scores.usual[:, :, 0], artifact.constants, spec, tick_s, factors)
     return unusual_places(recent, spec.grid, spec.categories)
 
 
-Columns = tuple[pd.Series, pd.Series, pd.Series, pd.Series, pd.Series]
+Columns = tuple[pd.Series, pd.Series, pd.Series, pd.Series, pd.Series, pd.Series]
 Stage = Callable[[Iterator[Columns]], Iterator[pd.DataFrame]]
 
 
 def score_stage(follow_in: Path | None) -> Stage:
     """The function for `pandas_udf`, -> `ScoreColumns`.
 
-    It takes the artifact's folder, features, whether they are a challenger's, the tick, and counts of the last hours.
+    It takes the artifact's folder, features, whether they are a challenger's, the tick, counts of the last hours in
+    each cell, and what a nowcast looks at.
 
     follow_in: the checkpoint with what followers have learned; None where nothing is followed.
     """
@@ -127,16 +134,16 @@ def score_stage(follow_in: Path | None) -> Stage:
     return stage
 
 
-Row = tuple[str, bytes | None, bool, int, bytes | None]
+Row = tuple[str, bytes | None, bool, int, bytes | None, bytes | None]
 
 
 def _scored(follow_in: Path | None, network_of: ArtifactCache[RiskNetwork | None], row: Row) -> ScoreColumns:
     """Without scores where anything of a challenger fails: what is tried ends nothing that scores."""
-    folder, features, is_challenger, tick_s, recent = row
+    folder, features, is_challenger, tick_s, recent, lately = row
     if features is None:
         return ScoreColumns()
     try:
-        return _scores(follow_in, network_of, folder, features, tick_s, recent)
+        return _scores(follow_in, network_of, folder, features, tick_s, recent, lately)
     except Exception as error:
         if not is_challenger:
             raise
@@ -151,21 +158,28 @@ def _scores(
     packed: bytes,
     tick_s: int,
     recent: bytes | None,
+    lately: bytes | None,
 ) -> ScoreColumns:
     folder = on_this_worker(folder_of_driver)
     artifact = load_artifact(folder)
     region, version = Path(folder_of_driver).parts[-2:]
     states = FollowerStates.of(follow_in, region, version) if follow_in else None
     follows = follow(states, folder, int(tick_s)) if states else Followed()
-    model, scores = score_features(artifact, partial(network_of, folder), packed, follows.factors)
+    last_hours = None if lately is None else LastHours.unpack(lately)
+    model, scores = score_features(artifact, partial(network_of, folder), packed, follows.factors, last_hours)
     arrays = [getattr(scores, name).astype("<f4").tobytes() for name in FIELDS]
     columns = ScoreColumns(model, *arrays)
+    if scores.surges:
+        columns = columns._replace(surges=msgspec.msgpack.encode(scores.surges))
+    if not scores.is_followed:
+        columns = columns._replace(unfollowed=follows.fault or None)
+    else:
+        columns = columns._replace(followed=follows.hour)
+    if scores.raw is not None and tick_s % HOUR_S == 0:
+        columns = columns._replace(raw=scores.raw.astype("<f4").tobytes())
     if recent is not None:
         shape = (len(WINDOWS_S), artifact.spec.grid.cells, len(artifact.spec.categories))
         counts = np.frombuffer(recent, "<i4").reshape(shape)
         places = places_of(artifact, counts, scores, int(tick_s), follows)
         columns = columns._replace(unusual=msgspec.msgpack.encode(places))
-    if scores.raw is None:
-        return columns._replace(unfollowed=follows.fault or None)
-    raw = None if tick_s % HOUR_S else scores.raw.astype("<f4").tobytes()
-    return columns._replace(raw=raw, followed=follows.hour)
+    return columns

@@ -81,7 +81,7 @@ def scored(
         )
     with workers_of_their_own(session, "score"):
         score = pandas_udf(score_stage(follow_in), returnType=ddl(ScoreColumns))
-        scores = score("artifact", "features", isnull("summary"), "tick_s", "recent")
+        scores = score("artifact", "features", isnull("summary"), "tick_s", "recent", "lately")
         return counted.select("region", "artifact", "summary", scores.alias("scores"))
 
 
