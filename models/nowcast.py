@@ -44,6 +44,11 @@ class Nowcast:
         return cls(**dict(zip(("half_life_hours", "prior", "size", "shared"), scalars, strict=True)), ahead=ahead)
 
 
+def no_nowcast(horizons: int) -> Nowcast:
+    """One that moves nothing."""
+    return Nowcast.of(0.5, 1e-6, 50.0, 0.0, np.zeros(horizons))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastHours:
     """(categories,) each: what came in the whole region, and what was usual: weighted by age, and in the last hour."""

@@ -2,13 +2,15 @@
 
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 
+from models.dispersion import Floats
+from models.evaluation.after_surges import SurgeFigures, SurgeRow, surge_rows
 from models.evaluation.contract import Rival
 from models.evaluation.featured import featured_rows
 from models.evaluation.judge import Judge
@@ -30,7 +32,9 @@ from models.evaluation.rivals import RIVALS
 from models.evaluation.row import UnjudgedRow, judged_row
 from models.evaluation.spool import Spool
 from models.evaluation.tasks import Task, earlier
+from models.hyperparameters import DEFAULT
 from models.networks import kind_of_network
+from models.nowcast import Nowcast
 from models.training.replay import refuse_lag
 from schemas.errors import DataError
 
@@ -46,7 +50,7 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
     known = task.test - plan.purge
     posts = PostsJudge.of(task, spec_of(task), plan.posts, plan.reach_km, known) if plan.posts else None
     judge = Judge(task=task, seed=plan.seeds[0], posts=posts, rows=plan.rows)
-    rows, learning = _all_rows(task, judge, plan)
+    rows, learning, surges, nowcast = _all_rows(task, judge, plan)
     best = min((row for row in rows if row.kind not in WITH_THE_NETWORK), key=_log_score)
     best_rule = min((row for row in rows if row.kind == "rule"), key=_log_score)
     beside = {row.model: row for row in rows if row.model in (OUR_BASELINE, UNINFORMED)}
@@ -67,6 +71,9 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         recipe=plan.recipe,
         seeds=tuple(plan.seeds),
         posts=posts.rows(row.posts for row in rows) if posts else (),
+        nowcast=nowcast,
+        after_surges=_after_surges([surges], task, plan),
+        surge_figures=surges,
     )
 
 
@@ -84,8 +91,10 @@ def _refuse_nothing_left(task: Task, plan: EvaluationPlan) -> None:
         )
 
 
-def _all_rows(task: Task, judge: Judge, plan: EvaluationPlan) -> tuple[list[ModelResult], Losses]:
-    """What `featured_rows` gives, and the rows of the rules before it."""
+def _all_rows(
+    task: Task, judge: Judge, plan: EvaluationPlan
+) -> tuple[list[ModelResult], Losses, dict[str, tuple[SurgeFigures, Floats]], Nowcast | None]:
+    """What `featured_rows` gives, the rows of the rules before it, and the nowcast that was fitted."""
     rows = []
     for number, rival in enumerate(RIVALS):
         plan.tell(f"counting: {rival.name}", number / len(RIVALS))
@@ -99,8 +108,9 @@ def _all_rows(task: Task, judge: Judge, plan: EvaluationPlan) -> tuple[list[Mode
         random=np.random.default_rng(plan.seeds[0]),
         tell=lambda share: plan.tell("replay", share),
     )
-    featured, learning = featured_rows(learned, judge, plan)
-    return [*rows, *featured], learning
+    featured, learning, surges = featured_rows(learned, judge, plan)
+    nowcast = learned.constants.nowcast
+    return [*rows, *featured], learning, surges, nowcast if nowcast and nowcast.ahead.any() else None
 
 
 def evaluate_rolling(
@@ -116,9 +126,17 @@ def evaluate_rolling(
     return replace(
         evaluations[-1],
         origins=combine_origins(evaluations, seed=plan.seeds[0]),
+        after_surges=_after_surges([each.surge_figures for each in evaluations], task, plan),
         seconds=sum(each.seconds for each in evaluations),
         peak_gib=max(each.peak_gib for each in evaluations),
     )
+
+
+def _after_surges(
+    origins: Sequence[Mapping[str, tuple[SurgeFigures, Floats]]], task: Task, plan: EvaluationPlan
+) -> tuple[SurgeRow, ...]:
+    network = "network" if DEFAULT.network == plan.networks[0] else f"{plan.networks[0]} network"
+    return surge_rows(origins, network, steps_per_week=task.cube.steps_per_week, seed=plan.seeds[0])
 
 
 def _log_score(row: ModelResult) -> float:

@@ -1,7 +1,7 @@
 """The rows of the models that see the product's features: its baseline, regressions, networks, and their pool."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
@@ -9,12 +9,22 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from models.evaluation.after_surges import SurgeFigures, is_surge
 from models.evaluation.contract import Regression
 from models.evaluation.judge import Forecast, Judge
 from models.evaluation.plan import EvaluationPlan
 from models.evaluation.product import Learned, ProductBaseline, ProductNetwork, judged_inputs, refuse_leaking_features
-from models.evaluation.result import FOLLOWING, NETWORK_KINDS, OUR_BASELINE, POOL, UNINFORMED, Losses, ModelResult
-from models.evaluation.row import UnjudgedRow, judged_row
+from models.evaluation.result import (
+    FOLLOWING,
+    NETWORK_KINDS,
+    NOWCAST,
+    OUR_BASELINE,
+    POOL,
+    UNINFORMED,
+    Losses,
+    ModelResult,
+)
+from models.evaluation.row import MIXED_IN, UnjudgedRow, judged_row, mean_of
 from models.evaluation.spool import Spool
 from models.following.follower import Follower
 from models.following.sequential import SequentialFollowing, served_delay_s
@@ -24,6 +34,7 @@ from models.measures.cube import Counts, Floats
 from models.measures.pool import pool_weights, pooled
 from models.network import RiskNetwork
 from models.networks import kind_of_network
+from models.nowcast import LastHours, Nowcast, factors_of, no_nowcast
 
 EPOCHS = 12
 
@@ -61,25 +72,33 @@ def _fitted_networks(kind: str, learned: Learned, plan: EvaluationPlan, *, is_in
 
 def _forecast(
     each: Sequence[UnjudgedRow], spools: Sequence[Sequence[Spool]], learned: Learned, judge: Judge, plan: EvaluationPlan
-) -> None:
-    """Writes the floored forecasts of each row's models, in one pass over the judged steps."""
+) -> list[LastHours]:
+    """Writes the floored forecasts of each row's models, in one pass over the judged steps.
+
+    Gives what was known of the hours before each.
+    """
     task, categories = judge.task, len(judge.task.cube.categories)
     steps, runs = judge.judged, judge.runs(judge.judged)
     checked = steps[int(np.random.default_rng(plan.seeds[0]).integers(len(steps)))]
-    for run, inputs in zip(runs, judged_inputs(task, learned, runs), strict=True):
+    lately: list[LastHours] = []
+    for run, (inputs, before) in zip(runs, judged_inputs(task, learned, runs), strict=True):
+        lately += before
         plan.tell("judging", (run.start - task.test) / len(steps))
         if checked in run:
             values = inputs[RiskNetwork.inputs][run.index(checked)]
-            refuse_leaking_features(task, learned, checked, values, delay=plan.delay)
+            refuse_leaking_features(task, learned, checked, values, before[run.index(checked)], delay=plan.delay)
         for row, of_row in zip(each, spools, strict=True):
             flat = inputs[row.of.inputs].reshape(-1, categories, inputs[row.of.inputs].shape[-1])
             for spool, model in zip(of_row, row.models, strict=True):
                 spool.append(judge.floored(model.predict(flat).reshape(-1, judge.cells, categories)))
     plan.tell("judging", 1.0)
+    return lately
 
 
-def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple[list[ModelResult], Losses]:
-    """The rows that see the product's features, and the losses of the first network."""
+def featured_rows(
+    learned: Learned, judge: Judge, plan: EvaluationPlan
+) -> tuple[list[ModelResult], Losses, dict[str, tuple[SurgeFigures, Floats]]]:
+    """The rows that see the product's features, the losses of the first network, and figures of surges by model."""
     task = judge.task
     fitted = [UnjudgedRow(name=OUR_BASELINE, kind="regression", models=[ProductBaseline()])]
     fitted += [_fitted_regression(regression, learned, plan) for regression in plan.regressions]
@@ -95,7 +114,7 @@ def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple
             return open_files.enter_context(closing(Spool(task.test, shape, kind)))
 
         spools = [[spool(np.float32) for _ in row.models] for row in fitted]
-        _forecast(fitted, spools, learned, judge, plan)
+        lately = _forecast(fitted, spools, learned, judge, plan)
         counts = learned.examples[RiskNetwork][1].counts[:, :, 0].numpy().astype(np.int32)
         forecasts = [
             _Forecasts(
@@ -107,8 +126,22 @@ def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple
         network = next(forecast for forecast in forecasts if forecast.of.kind == NETWORK_KINDS[0])
         followed = [spool(np.float64) for _ in network.judged]
         forecasts.append(_followed(network, followed, learned, judge, plan))
+        usual = next(forecast for forecast in forecasts if forecast.of.name == OUR_BASELINE).judged[0]
+        for name, factor in _NOWCASTS.items():
+            moved = [spool(np.float32) for _ in network.judged]
+            forecasts.append(
+                _with_factors(network, f"{network.of.name}, {name}", factor, usual, moved, lately, learned, judge)
+            )
         rows = [forecast.row(judge) for forecast in forecasts]
-    return rows, networks[0].losses
+        after = is_surge(lately)
+        surges = {
+            row.model: (
+                SurgeFigures.of(mean_of(forecast.judged, judge, row.chosen[MIXED_IN]), judge, after),
+                np.asarray(row.scores.log_score_sums.mean(axis=0).sum(axis=1)),
+            )
+            for row, forecast in zip(rows, forecasts, strict=True)
+        }
+    return rows, networks[0].losses, surges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +194,45 @@ def _followed(
     of = replace(
         network.of, name=f"{network.of.name}, following", kind=FOLLOWING, losses=(), seconds=time.monotonic() - began
     )
+    return replace(network, of=of, judged=[spool.read for spool in spools])
+
+
+Factor = Callable[[Floats, Floats, Nowcast], Floats]  # on what is forecast; of what came, and was expected
+
+
+def _by_nowcast(came: Floats, expected: Floats, nowcast: Nowcast) -> Floats:
+    return factors_of(came, expected, nowcast)[0][:, 0]
+
+
+def _by_ratio(came: Floats, expected: Floats, nowcast: Nowcast) -> Floats:
+    """The rival that always moves: an exponentially weighted ratio."""
+    return np.asarray((_RATIO_PRIOR + came) / (_RATIO_PRIOR + expected))
+
+
+_RATIO_PRIOR = 10.0  # incidents
+_NOWCASTS: Mapping[str, Factor] = {"nowcast": _by_nowcast, "ratio of the last hours": _by_ratio}
+
+
+def _with_factors(
+    network: "_Forecasts",
+    name: str,
+    factor: Factor,
+    usual: Forecast,
+    spools: Sequence[Spool],
+    lately: Sequence[LastHours],
+    learned: Learned,
+    judge: Judge,
+) -> "_Forecasts":
+    """The network of each seed with factors by what came in the hours before each step."""
+    began, nowcast = time.monotonic(), learned.constants.nowcast or no_nowcast(1)
+    for forecast, spool in zip(network.judged, spools, strict=True):
+        for run in judge.runs(judge.judged):
+            mean, of_usual = forecast(run), usual(run)
+            ratios = mean.sum(axis=1, dtype=np.float64) / of_usual.sum(axis=1, dtype=np.float64)
+            before = lately[run.start - judge.task.test : run.stop - judge.task.test]
+            factors = [factor(of.came, of.usual * ratio, nowcast) for of, ratio in zip(before, ratios, strict=True)]
+            spool.append(judge.floored(mean * np.stack(factors)[:, None, :]))
+    of = replace(network.of, name=name, kind=NOWCAST, losses=(), seconds=time.monotonic() - began)
     return replace(network, of=of, judged=[spool.read for spool in spools])
 
 

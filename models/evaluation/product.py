@@ -16,10 +16,12 @@ from models.features import FeatureEngine, feature_names
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork, residual_of
 from models.networks import kind_of_network
+from models.nowcast import LastHours, no_nowcast
 from models.training.examples import CellDraw, cells_to_learn, collect
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_dispersion import likeliest_dispersion
 from models.training.fit_network import Examples, FitData, FitPlan, KeptState, fit_network
+from models.training.fit_nowcast import fit_nowcast
 from models.training.outside_series import informed
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import LeakError
@@ -76,6 +78,9 @@ def learn(
     blocks = Blocks(burn_in_s=burn_in_s, validation_s=validation_s, test_s=test_s, end_s=end_s)
     past = history_of(task, spec, blocks.test_s)  # ends before what is judged
     constants = fit_constants(past, blocks)
+    # Where counts are known late the last hours tell nothing.
+    nowcast = None if delay else fit_nowcast(past, constants, blocks.burn_in_s, blocks.test_s)
+    constants = replace(constants, nowcast=nowcast or no_nowcast(1))
     engine = FeatureEngine(spec, constants, history.counts_before)
     replay = Replay(history, delay * task.step_s)
     cells = cells_to_learn(history, blocks.validation_s, random)
@@ -101,26 +106,33 @@ def history_of(task: Task, spec: Spec, cutoff_s: int) -> IncidentHistory:
     return IncidentHistory.placed(task.incidents, task.cell, inside, spec, cutoff_s, task.covariates.values)
 
 
-def judged_inputs(task: Task, learned: Learned, runs: Iterable[range]) -> Iterator[dict[Inputs, Values]]:
+def judged_inputs(
+    task: Task, learned: Learned, runs: Iterable[range]
+) -> Iterator[tuple[dict[Inputs, Values], list[LastHours]]]:
     """For each run of steps, the judged ones in their order, what the kinds of network are given, by `kind.inputs`.
 
-    (steps, scored cells, categories, inputs) each.
+    (steps, scored cells, categories, inputs) each; and what was known of the hours before each step.
     """
     cells = np.flatnonzero(task.scored)
     for run in runs:
         of_kinds: dict[Inputs, list[Values]] = {kind.inputs: [] for kind in learned.examples}
+        lately: list[LastHours] = []
         for step in run:
-            values = learned.engine.compute(learned.replay.lead_to(int(task.cube.starts_s[step]))).values
+            features = learned.engine.compute(learned.replay.lead_to(int(task.cube.starts_s[step])))
+            values, lately = features.values, [*lately, *([features.lately] if features.lately else [])]
             for inputs_of, inputs in of_kinds.items():
                 inputs.append(inputs_of(values, task.grid)[cells])
-        yield {inputs_of: np.stack(inputs) for inputs_of, inputs in of_kinds.items()}
+        yield {inputs_of: np.stack(inputs) for inputs_of, inputs in of_kinds.items()}, lately
 
 
-def refuse_leaking_features(task: Task, learned: Learned, step: int, computed: Values, *, delay: int) -> None:
+def refuse_leaking_features(
+    task: Task, learned: Learned, step: int, computed: Values, lately: LastHours, *, delay: int
+) -> None:
     """Raises LeakError when the features of a step change with what happened after it began.
 
-    computed: (scored cells, categories, features) of that step, by the evaluation. They are computed again by a fresh
-    replay of a history that ends with what is reported when the step begins, `delay` steps late.
+    computed, lately: (scored cells, categories, features) of that step, and what came before it, by the evaluation.
+    They are computed again by a fresh replay of a history that ends with what is reported when the step begins, `delay`
+    steps late.
     """
     lag_s = delay * task.step_s
     at_s = int(task.cube.starts_s[step])
@@ -129,10 +141,12 @@ def refuse_leaking_features(task: Task, learned: Learned, step: int, computed: V
     values = task.covariates.values  # they are known as soon as they are issued
     issued = replace(history_of(task, spec, at_s - lag_s), covariates=values[values["issued_s"] <= at_s])
     replay = Replay(issued, lag_s)
-    again = engine.compute(replay.lead_to(at_s)).values[np.flatnonzero(task.scored)]
-    changed = (again != computed).any(axis=(0, 1))
-    if changed.any():
+    again = engine.compute(replay.lead_to(at_s))
+    changed = (again.values[np.flatnonzero(task.scored)] != computed).any(axis=(0, 1))
+    is_later = again.lately is None or again.lately.pack() != lately.pack()
+    if changed.any() or is_later:
         names = [name for name, differs in zip(spec.features, changed, strict=True) if differs]
+        names += ["of the last hours"] * is_later
         raise LeakError(
             f"feature {', '.join(names)} of step {step} changes with what happens after the step begins",
             "let it use only counts before it",

@@ -3,20 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.dispersion import Dispersion
+from models.dispersion import Dispersion, Floats
+from models.evaluation.after_surges import SurgeFigures, SurgeRow
 from models.evaluation.posts import PostsRow
 from models.evaluation.tasks import Task
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.measures.paired import Difference
 from models.measures.scores import ModelScores
 from models.measures.totals import Totals
+from models.nowcast import Nowcast
 
 OUR_BASELINE = "our baseline"  # the row of what networks start from
 NETWORK_KINDS = ("network", "other network")  # the network that the report is about, and those beside it
 UNINFORMED = "network, counts and clock alone"  # the row of the first network without what else is known
 POOL = "pool"  # of the network and the regressions
 FOLLOWING = "following"  # the network with a follower behind it
-WITH_THE_NETWORK = (*NETWORK_KINDS, POOL, FOLLOWING)  # rows that are no rivals of it
+NOWCAST = "nowcast"  # the network with factors of the last hours
+WITH_THE_NETWORK = (*NETWORK_KINDS, POOL, FOLLOWING, NOWCAST)  # rows that are no rivals of it
 Losses = tuple[tuple[float, ...], ...]  # by seed: of the linear part alone, then after each epoch
 
 
@@ -88,6 +91,9 @@ class Evaluation:
     seeds: tuple[int, ...] = ()  # of the network, and of regressions that have seeds
     origins: Origins | None = None  # where earlier stretches were judged, too
     posts: tuple[PostsRow, ...] = ()  # where they were asked for
+    nowcast: Nowcast | None = None  # of the last origin, as it was fitted; None where nothing gained
+    after_surges: tuple[SurgeRow, ...] = ()  # over all origins; empty where too few steps begin after one
+    surge_figures: Mapping[str, tuple[SurgeFigures, Floats]] = field(default_factory=dict)  # by model, of one origin
 
     @property
     def best_score(self) -> float:

@@ -46,6 +46,9 @@ def as_json(evaluation: Evaluation) -> Value:
         "rows": [_model(row, evaluation) for row in evaluation.rows],
         "posts": [asdict(row) for row in evaluation.posts],
         "origins": None if evaluation.origins is None else _origins(evaluation.origins),
+        "nowcast": evaluation.nowcast
+        and {name: getattr(evaluation.nowcast, name).tolist() for name in evaluation.nowcast.__slots__},
+        "after_surges": [asdict(row) for row in evaluation.after_surges],
         "learning": evaluation.learning,
         "seconds": evaluation.seconds,
         "peak_gib": evaluation.peak_gib,

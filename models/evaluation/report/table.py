@@ -6,6 +6,7 @@ from rich.text import Text
 
 from models.evaluation.report.columns import COLUMNS, difference_text, texts
 from models.evaluation.report.posts import HEADINGS, MEANING, posts_sentences, posts_tables
+from models.evaluation.report.surges import SURGES_HEADINGS, SURGES_MEANING, SURGES_TITLE, surges_table
 from models.evaluation.report.wording import sentences, warnings
 from models.evaluation.result import Evaluation
 
@@ -26,8 +27,20 @@ def print_table(evaluation: Evaluation, console: Console) -> None:
         console.print(Text(sentence, style="bold"))
     if evaluation.posts:
         _print_posts(evaluation, console)
+    if evaluation.after_surges:
+        _print_surges(evaluation, console)
     for warning in warnings(evaluation):
         console.print(Text(f"Warning: {warning}", style="yellow"))
+
+
+def _print_surges(evaluation: Evaluation, console: Console) -> None:
+    shown = Table(title=SURGES_TITLE, title_justify="left", box=None, padding=(0, 0, 0, 1), pad_edge=False)
+    for name in SURGES_HEADINGS:
+        shown.add_column(name.replace(" ", "\n"), justify="left" if name == "model" else "right", no_wrap=True)
+    for row in surges_table(evaluation):
+        shown.add_row(*map(Text, row))
+    console.print(shown)
+    console.print(Text(SURGES_MEANING, style="dim"))
 
 
 def _print_posts(evaluation: Evaluation, console: Console) -> None:

@@ -1,0 +1,133 @@
+"""The hours after a surge, apart: an average over all hours hides the few nights for which a live forecast is there.
+
+A surge is defined before, by counts alone: in the last hour the whole region had SURGE standard deviations more than
+is usual, by Poisson's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from models.evaluation.judge import Forecast, Judge
+from models.measures.cube import Floats
+from models.measures.paired import day_blocks, ratio_of
+from models.measures.ranking import captured
+from models.nowcast import LastHours, log_likelihood
+from models.training.fit_nowcast import JUDGED_SIZE
+
+SURGE = 4.0
+AREA_SHARE = 0.05  # of the cells, that are put first
+LEAST_SURGES = 5  # steps; fewer say nothing
+MOVED = 0.1  # of the forecast, that is worth counting
+
+
+def is_surge(lately: Sequence[LastHours]) -> npt.NDArray[np.bool_]:
+    """(steps,) whether each begins after a surge. lately: what was known at the begin of each."""
+    came, usual = np.array([(at.came_1h.sum(), at.usual_1h.sum()) for at in lately]).T
+    return np.asarray(came - usual > SURGE * np.sqrt(usual))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurgeFigures:
+    """A model in the judged steps: (kept steps,) each, of the whole region."""
+
+    forecast: Floats
+    came: Floats
+    region_score: Floats  # nats
+    hits: Floats  # incidents in the AREA_SHARE of the cells that are put first
+    after: npt.NDArray[np.bool_]  # whether it begins after a surge
+
+    @classmethod
+    def of(cls, forecast: Forecast, judge: Judge, after: npt.NDArray[np.bool_]) -> "SurgeFigures":
+        """after: (judged steps,)."""
+        sums: list[list[Floats]] = []
+        for mean, counts in judge.in_runs(forecast, judge.judged):
+            hits = np.array([_hits(*of) for of in zip(mean, counts, strict=True)])
+            sums.append([*(of.sum(axis=(1, 2), dtype=np.float64) for of in (mean, counts)), hits])
+        expected, came, hits = (np.concatenate(of) for of in zip(*sums, strict=True))
+        return cls(
+            forecast=expected,
+            came=came,
+            region_score=-log_likelihood(came, expected, JUDGED_SIZE),
+            hits=hits,
+            after=after[judge.is_kept[judge.task.test :]],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["SurgeFigures"]) -> "SurgeFigures":
+        """Those of several origins, one behind the other."""
+        return cls(**{each.name: np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)})
+
+
+def _hits(mean: npt.NDArray[np.floating], counts: npt.NDArray[np.integer]) -> float:
+    capture = captured(mean.sum(axis=1)[None], counts.sum(axis=1)[None])
+    return float(capture.caught[max(1, round(AREA_SHARE * len(mean))) - 1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurgeRow:
+    """A model after surges, over all origins. Percents are of the plain network's score; below zero is better."""
+
+    model: str
+    steps: int  # after a surge
+    came: float  # mean of a step
+    forecast: float
+    forecast_over_actual: float
+    low: float  # of its 95 % interval
+    high: float
+    region_percent: float  # log score of the region's total
+    cells_percent: float  # log score of the cells
+    cells_low: float
+    cells_high: float
+    hits: float  # share of the incidents
+    all_region_percent: float  # over all judged steps, as the next
+    all_cells_percent: float
+    moved: float  # share of all steps whose forecast differs from the plain network's by more than MOVED
+
+
+def surge_rows(
+    origins: Sequence[Mapping[str, tuple[SurgeFigures, Floats]]], beside: str, *, steps_per_week: int, seed: int
+) -> tuple[SurgeRow, ...]:
+    """A row for each model; none where too few steps begin after a surge.
+
+    origins: of each, by model, its figures and (kept steps,) log score of the cells, nats. beside: the plain network.
+    """
+    figures = {model: SurgeFigures.joined([of[model][0] for of in origins]) for model in origins[0]}
+    cells = {model: np.concatenate([of[model][1] for of in origins]) for model in origins[0]}
+    after = figures[beside].after
+    if after.sum() < LEAST_SURGES:
+        return ()
+    block = day_blocks(*(len(of[beside][1]) for of in origins), steps_per_week=steps_per_week)
+    _, of_surges = np.unique(block[after], return_inverse=True)
+    plain, plain_cells = figures[beside], cells[beside]
+    rows = []
+    for model, of in figures.items():
+        ratio, low, high = ratio_of(of.forecast[after], of.came[after], of_surges, np.random.default_rng(seed))
+        gain = ratio_of(cells[model][after], plain_cells[after], of_surges, np.random.default_rng(seed))
+        cells_percent, cells_low, cells_high = (100 * (share - 1) for share in gain)
+        rows.append(
+            SurgeRow(
+                model=model,
+                steps=int(after.sum()),
+                came=float(of.came[after].mean()),
+                forecast=float(of.forecast[after].mean()),
+                forecast_over_actual=ratio,
+                low=low,
+                high=high,
+                region_percent=_percent(of.region_score[after], plain.region_score[after]),
+                cells_percent=cells_percent,
+                cells_low=cells_low,
+                cells_high=cells_high,
+                hits=float(of.hits[after].sum() / max(of.came[after].sum(), 1.0)),
+                all_region_percent=_percent(of.region_score, plain.region_score),
+                all_cells_percent=_percent(cells[model], plain_cells),
+                moved=float((np.abs(of.forecast / plain.forecast - 1) > MOVED).mean()),
+            )
+        )
+    return tuple(rows)
+
+
+def _percent(score: Floats, plain: Floats) -> float:
+    return float(100 * (score.sum() / plain.sum() - 1))
