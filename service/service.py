@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from schemas.areas import LONGITUDE_FIRST, Area, cells_inside, is_exchanged
-from schemas.frame import Silence
+from schemas.frame import Silence, Surge
 from schemas.grid import Cells, Grid
 from schemas.instants import instant_text
 from schemas.languages import ENGLISH
@@ -157,6 +157,7 @@ class Now:
             if self.frames.change and not self.withheld
             else None,
             "silent": [] if self.withheld else [_silent(feed) for feed in frame.silent],
+            "surges": [] if self.withheld else [_surge(surge, frame.spec.horizon_names) for surge in frame.surges],
         }
 
     def headers(self) -> dict[str, str]:
@@ -276,6 +277,16 @@ def _silent(feed: Silence) -> dict[str, Any]:
         "observed": feed.observed,
         "usual": feed.usual,
         "once_in_days": feed.days,
+    }
+
+
+def _surge(surge: Surge, horizons: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "category": surge.category,
+        "factors": {name: round(factor, 3) for name, factor in zip(horizons, surge.factors, strict=True)},
+        "observed": surge.observed,
+        "usual": surge.usual,
+        "says": surge.in_words(),
     }
 
 

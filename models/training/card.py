@@ -64,6 +64,7 @@ Of the network's correction of the baseline is served what suited the time that 
 Half-life of the memory {half_life:.0f} days.{older} Days of the neighbourhood's rate mixed into a cell's own: {shrink}.
 Variance over mean where one incident is expected: {excess}.
 From hour to hour the whole region lies {together:.0%} around its baseline, beyond chance.
+{nowcast}
 {dispersion}Where the verdict is not `better`, the baseline is as good. It scores when the network cannot be read.
 
 ## Where it is thin
@@ -110,6 +111,7 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         dispersion=_dispersion(trained),
         excess=_excess(trained),
         together=float(trained.constants.region_spreads[-1]) ** 0.5,
+        nowcast=_nowcast(trained),
         support=_support(trained),
         thin=_thin(trained),
     )
@@ -160,6 +162,19 @@ def _dispersion(trained: Trained) -> str:
     return (
         f"Counts spread wider than the region's in {wide:.0%} of all cells, categories and horizons, and less wide in "
         f"{narrow:.0%}: this made intervals and chances better on the time that chose.\n"
+    )
+
+
+def _nowcast(trained: Trained) -> str:
+    nowcast = trained.constants.nowcast
+    if nowcast is None:
+        return "There is no nowcast: in the hours of training the last one told nothing of the next that was worth it."
+    ahead = ", ".join(map("{} {:.0%}".format, trained.past.spec.horizon_names, nowcast.ahead.tolist()))
+    return (
+        "Nowcast: the last hours raise the forecast where they brought far more than was expected. Half-life of "
+        f"a count {float(nowcast.half_life_hours):g} h; chance of a surge before anything is counted "
+        f"{float(nowcast.prior):.1%}; of the chance that another category surges {float(nowcast.shared):.0%} is added; "
+        f"of the factor is left over each horizon: {ahead}."
     )
 
 

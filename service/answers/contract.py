@@ -34,6 +34,14 @@ class SilentFeed(Closed):
     once_in_days: Amount = Field(description="Chance alone shows so few once in so many days")
 
 
+class SurgeOfCategory(Closed):
+    category: str
+    factors: dict[str, Amount] = Field(description="By horizon, on what is expected in every cell of the region")
+    observed: Count = Field(description="Incidents in the last hour, in the whole region")
+    usual: Amount
+    says: str = Field(examples=["fire x3.4: 36 in place of 4.2 in the last hour"])
+
+
 class Facts(Closed):
     region: str
     as_of: Instant = Field(description="The time that the scores are for, in UTC")
@@ -47,6 +55,9 @@ class Facts(Closed):
     change: Change | None = Field(description="A change of the region that the forecast follows for three days or more")
     silent: list[SilentFeed] = Field(
         description="Feeds that bring so little that nobody knows what happens; then the scores are what is usual"
+    )
+    surges: list[SurgeOfCategory] = Field(
+        description="Categories whose forecast is raised, as the last hour brought far more than was expected"
     )
 
 

@@ -1,7 +1,7 @@
 // Is this picture current? Asked every second; until it is answered the map stays grey.
 import { $, make, put } from "./elements.js";
-import { locale, say, told } from "./language.js";
-import { ALL, DAY, HMS, isPartly, plain, silence, silencesOf, span, stamp, unknown } from "./words.js";
+import { listed, locale, say, told } from "./language.js";
+import { ALL, count, DAY, HMS, isPartly, plain, silence, silencesOf, span, stamp, times, unknown } from "./words.js";
 
 const WARN_S = 3600; // before the sign-in ends
 const CUT_AFTER_S = 28; // without a word from the service: three signs of life; follow.js has tried another stream before
@@ -46,6 +46,14 @@ function judgeSilence(facts, replay) {
 export const changeInWords = ({ since, says }, timezone) =>
   say("The forecast follows a change since {day}: {change}", { day: stamp(Date.parse(since) / 1000, timezone, DAY), change: says.split(", ").map(told).join(", ").replaceAll(" x ", " × ") });
 
+/** Which forecasts the last hour raises, of the chosen category or of all; "" for none. */
+export function surgesInWords({ category, surges = [] }) {
+  const own = surges.filter((one) => category === ALL || one.category === category).toSorted((a, b) => Math.max(...Object.values(b.factors)) - Math.max(...Object.values(a.factors)));
+  if (!own.length) return "";
+  const each = own.map((one) => say("{category} {times} ({observed} in place of {usual} in the last hour)", { category: plain(one.category), times: times(Math.max(...Object.values(one.factors))), observed: one.observed, usual: count(one.usual) }));
+  return say("The last hour raises the forecast of the next: {surges}. Whether it goes on nobody knows.", { surges: listed(each) });
+}
+
 const ageInWords = ({ isReplay, scored_s }, now_s) => {
   const age = { span: span(Math.max(0, now_s - scored_s)) };
   return isReplay ? say("checked {span} ago", age) : say("scored {span} ago", age);
@@ -79,6 +87,8 @@ export function showState(facts, now_s) {
   const { change } = facts;
   if (change) put("change", changeInWords(change, timezone));
   $("change").hidden = !change;
+  const raised = surgesInWords(facts);
+  put("surges", raised); $("surges").hidden = !raised;
   document.title = `${state === "live" ? "" : `${word} · `}${plain(facts.region)} · ${$("title").textContent}`;
   $("map").ariaLabel = `${says ? `${says}. ` : ""}${$("map").dataset.summary ?? ""}`;
 }

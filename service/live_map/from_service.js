@@ -122,7 +122,7 @@ function told(facts) {
   if (facts.withheld && picture) return location.reload(); // nothing of the picture stays
   const known = regions.find((one) => one.region === facts.region);
   const steps = known?.model === facts.model ? load : begin;
-  const isNew = ["region", "digest", "stale"].some((name) => facts[name] !== picture?.[name]) || JSON.stringify(facts.silent) !== JSON.stringify(picture?.silent);
+  const isNew = ["region", "digest", "stale"].some((name) => facts[name] !== picture?.[name]) || JSON.stringify([facts.silent, facts.surges]) !== JSON.stringify([picture?.silent, picture?.surges]);
   if (known && (facts.region !== chosen.region || !isNew)) return;
   if (isBusy) next = steps; else work(steps);
 }

@@ -110,7 +110,8 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
 def unusual_lines(frame: RiskFrame) -> bytes:
     """`unusual` points: of each category its least likely place, and of `all` the least likely of any.
 
-    `says`: the feeds that are silent or were, then the place; empty where nothing stands out. `own_days`: of a place of
+    `says`: the feeds that are silent or were, what raises the forecast, then the place; empty where nothing stands out.
+    `raised`: the highest factor of a surge over the shortest horizon, 1 without one. `own_days`: of a place of
     the very category, so that of `all` of one of all together. `silent`: what is usual since a feed of it fell silent.
     """
     lines, grid = [], frame.spec.grid
@@ -123,10 +124,13 @@ def unusual_lines(frame: RiskFrame) -> bytes:
         if place:
             figures |= {name: getattr(place, name) for name in figures}
         says = [f"FEED {'WAS ' * bool(feed.until_s)}SILENT: {feed.in_words(frame.spec.timezone)}" for feed in feeds]
+        surges = frame.surges_of(category)
+        says += [f"forecast raised: {surge.in_words()}" for surge in surges]
         says += [place.in_words(grid)] if place else []
         figures |= {
             "own_days": own.days if own else 0.0,
             "silent": max((feed.usual for feed in feeds if not feed.until_s), default=0.0),
+            "raised": max((surge.factors[0] for surge in surges), default=1.0),
             "says": "; ".join(says),
             "middle": place.middle(grid) if place else "",
             "model": frame.model,

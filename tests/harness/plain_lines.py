@@ -42,6 +42,8 @@ def plain_unusual(frame):
         zone = frame.spec.timezone
         told = [f"FEED WAS SILENT: {feed.in_words(zone)}" if feed.until_s else f"FEED SILENT: {feed.in_words(zone)}"
                 for feed in of_it]  # fmt: skip
+        surges = [surge for surge in frame.surges if category in ("all", surge.category)]
+        told += [f"forecast raised: {surge.in_words()}" for surge in surges]
         told += [best.in_words(frame.spec.grid)] if best else []
         own = max((place.days for place in frame.unusual if place.category == category), default=0)
         middle = (
@@ -50,6 +52,7 @@ def plain_unusual(frame):
         yield (
             f"unusual,category={category},region={frame.spec.region} days={days},hours={hours},observed={observed},"
             f"usual={usual},own_days={float(own)},silent={float(max((feed.usual for feed in silent), default=0))},"
+            f"raised={float(max((surge.factors[0] for surge in surges), default=1))},"
             f'says="{"; ".join(told)}",middle="{middle}",model="{frame.model}" {frame.tick_s}'
         )
 

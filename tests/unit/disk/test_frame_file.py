@@ -94,7 +94,7 @@ def shape_of(name):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 2}, "has format 2, and this version reads 6: let the job"),
+        ({"format": 2}, "has format 2, and this version reads 7: let the job"),
         ({"as_of_s": 0}, "time 0"),
         ({"as_of_s": 10**12}, "no time"),
         ({"clock": "sundial"}, "clock"),

@@ -84,10 +84,11 @@ def until(task, end_s):
 
 
 def features_of(task, *, delay=0):
-    """(scored cells, categories, features) of the first judged step."""
+    """The features of the first judged step, and what was known of the hours before it, one behind the other."""
     learned = learn(task, [], purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
     first = range(task.test, task.test + 1)
-    return next(judged_inputs(task, learned, [first]))[RiskNetwork.inputs][0]
+    inputs, (lately,) = next(judged_inputs(task, learned, [first]))
+    return np.append(inputs[RiskNetwork.inputs][0].ravel(), np.frombuffer(lately.pack()))
 
 
 def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fitted(task, monkeypatch):

@@ -54,30 +54,31 @@ def known(files):
 
 
 def first_judged(task, learnt):
-    (inputs,) = judged_inputs(task, learnt, [range(task.test, task.test + 1)])
-    return inputs[RiskNetwork.inputs][0]
+    ((inputs, (lately,)),) = judged_inputs(task, learnt, [range(task.test, task.test + 1)])
+    return inputs[RiskNetwork.inputs][0], lately
 
 
 @pytest.mark.parametrize("delay", [0, 3])
 def test_a_step_knows_what_was_issued_until_it_begins_however_late_incidents_are_known(known, delay):
     task, learnt = known
     learnt = learned(task, delay=delay) if delay else learnt
-    values = first_judged(task, learnt)
+    values, lately = first_judged(task, learnt)
     column = learnt.engine.spec.features.index("cov_wind_4h")
     hour = (int(task.cube.starts_s[task.test]) - START) // 3600
     usual = SERIES[1 : (int(task.cube.starts_s[task.validation]) - START) // 3600]
     assert values[0, 0, column] == pytest.approx(
         (SERIES[hour : hour + 4].mean() - usual.mean()) / usual.std(), abs=0.05
     )
-    refuse_leaking_features(task, learnt, task.test, values, delay=delay)
+    refuse_leaking_features(task, learnt, task.test, values, lately, delay=delay)
 
 
 def test_a_feature_that_knew_what_was_issued_later_is_a_leak(known):
     task, learnt = known
-    values = first_judged(task, learnt).copy()
+    values, lately = first_judged(task, learnt)
+    values = values.copy()
     values[..., learnt.engine.spec.features.index("cov_wind_4h")] += 0.5
     with pytest.raises(LeakError, match="cov_wind_4h"):
-        refuse_leaking_features(task, learnt, task.test, values, delay=0)
+        refuse_leaking_features(task, learnt, task.test, values, lately, delay=0)
 
 
 def test_what_sees_the_features_gains_by_the_known_effect_and_it_is_said(known, quick):

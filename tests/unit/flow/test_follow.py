@@ -15,7 +15,7 @@ from models.features import FeatureEngine
 from models.following.factors import RegionFactors
 from models.likelihood import at_least_one
 from models.unusual.windows import spans_of
-from schemas.frame import Unusual
+from schemas.frame import ATTRIBUTION_GROUPS, Unusual
 from schemas.left_behind.batch_log import LoggedBatch, LoggedRegion, batches_folder, day_of
 from schemas.left_behind.follower_states import OLDEST_S, FollowedChange, FollowerStates
 from schemas.spec import DAY_S, HOUR_S
@@ -106,7 +106,7 @@ def test_the_factors_come_before_risk_and_interval_and_stand_in_the_attribution(
     np.testing.assert_array_equal(shown.usual, alone.usual)
     dispersion = artifact.constants.dispersion_in_cells(of_network=True)
     np.testing.assert_array_equal(shown.risk, at_least_one(shown.expected, dispersion).astype(np.float32))
-    np.testing.assert_allclose(shown.attribution[..., -1], 2.0, rtol=1e-3)
+    np.testing.assert_allclose(shown.attribution[..., [*ATTRIBUTION_GROUPS].index("following")], 2.0, rtol=1e-3)
     assert shown.model == alone.model == artifact.version
 
 
@@ -146,7 +146,7 @@ def test_what_the_stage_says_of_a_row_is_what_a_recount_needs(followed):
     packed = features.values.astype("<f4").tobytes()
 
     def row(tick_s, *, checkpoint=states.folder.parents[2], features=packed, recent=None):
-        columns = [pd.Series([value]) for value in (folder, features, False, tick_s, recent)]
+        columns = [pd.Series([value]) for value in (folder, features, False, tick_s, recent, None)]
         (scored,) = score_stage(checkpoint)(iter([columns]))
         return ScoreColumns(*scored.iloc[0])
 
@@ -174,10 +174,11 @@ def test_what_is_usual_of_the_last_hours_follows_too_and_a_recount_finds_the_sam
     tick_s = state.as_of_s - state.as_of_s % SPEC.tick_s
     states.write(tick_s - tick_s % HOUR_S, state_of(SPEC, 2.0).arrays())
     packed, counts = features.values.astype("<f4").tobytes(), recent.astype("<i4").tobytes()
+    columns = (folder, packed, False, tick_s, counts, None)
     (alone, *_), (shown, *_) = (
         msgspec.msgpack.decode(rows.unusual[0], type=tuple[Unusual, ...])
         for checkpoint in (None, states.folder.parents[2])
-        for rows in score_stage(checkpoint)(iter([[pd.Series([of]) for of in (folder, packed, False, tick_s, counts)]]))
+        for rows in score_stage(checkpoint)(iter([[pd.Series([of]) for of in columns]]))
     )
     assert (alone.row, alone.col, alone.rows, alone.category) == (0, 0, 1, SPEC.categories[0])
     assert shown.usual == pytest.approx(2 * alone.usual, rel=2e-2)

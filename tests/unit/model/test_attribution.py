@@ -71,9 +71,11 @@ def test_usual_times_the_factors_is_what_is_expected_in_the_riskiest_cells(cells
     values = draw.normal(size=(cells, 2, len(FEATURES))).astype(np.float32)
     usual = draw.gamma(1.0, 1.0, (cells, 2, 3)).astype(np.float32)
     following = draw.uniform(0.5, 2, usual.shape).astype(np.float32)
-    expected = usual * np.exp(residual_of(values, made_by)) * following
+    nowcast = draw.uniform(1, 3, usual.shape[1:])
+    expected = np.float32(usual * np.exp(residual_of(values, made_by)) * following * nowcast)
     risk = np.minimum(-np.expm1(-expected), 0.9).astype(np.float32)  # some are equal
-    made = attribute_riskiest(values, made_by, FEATURES, risk=risk, expected=expected, following=following)
+    of_factors = {"following": following, "nowcast": nowcast}
+    made = attribute_riskiest(values, made_by, FEATURES, risk=risk, expected=expected, **of_factors)
     assert made.shape == (min(cells, ATTRIBUTED_RANKS), 2, 3, len(ATTRIBUTION_GROUPS))
     for place in np.ndindex(2, 3):
         order = sorted(range(cells), key=lambda cell: (-risk[cell, *place], -expected[cell, *place], cell))
@@ -83,7 +85,7 @@ def test_usual_times_the_factors_is_what_is_expected_in_the_riskiest_cells(cells
             )
             alone = shares(made_by, values[cell : cell + 1], groups_of(ResidualNetwork, FEATURES))
             factors = {name: np.exp(of_group[0, *place]) for name, of_group in alone.items()}
-            factors["following"] = following[cell, *place]
+            factors |= {"following": following[cell, *place], "nowcast": nowcast[place]}
             for number, name in enumerate(ATTRIBUTION_GROUPS):
                 np.testing.assert_allclose(made[rank, *place, number], factors[name], rtol=1e-4)
 
@@ -92,3 +94,5 @@ def test_without_a_network_nothing_made_more_than_is_usual():
     values = np.zeros((3, 2, len(FEATURES)), np.float32)
     same = np.ones((3, 2, 3), np.float32)
     np.testing.assert_array_equal(attribute_riskiest(values, None, FEATURES, risk=same, expected=same), 1)
+    raised = attribute_riskiest(values, None, FEATURES, risk=same, expected=same, nowcast=np.full((2, 3), 1.5))
+    np.testing.assert_array_equal(raised.prod(axis=-1), 1.5)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import PipelineError
-from schemas.frame import ATTRIBUTION_GROUPS, Silence, Unusual
+from schemas.frame import ATTRIBUTION_GROUPS, Silence, Surge, Unusual
 from schemas.grid import geohash
 from streaming.sinks.line_protocol import changed, point_line, risk_lines, string, tag, top_lines, unusual_lines
 from tests.harness.plain_lines import plain_risks, plain_tops, rounded
@@ -214,11 +214,12 @@ def test_an_unusual_place_is_a_point_of_its_category_and_the_least_likely_one_of
     rare = Unusual(category=second_named, row=0, col=1, rows=2, cols=3, observed=9, days=40.0, **given)
     common = Unusual(category=first_named, row=1, col=0, rows=1, cols=1, observed=5, days=20.0, **given)
     quiet = {"days": 0, "hours": 0, "observed": 0, "usual": 0, "says": "", "middle": "", "own_days": 0, "silent": 0}
+    quiet |= {"raised": 1}
 
     def figures(place):
         lat, lon = (of[place.cells(SPEC.grid)].mean() for of in SPEC.grid.centres())
         shown = {"days": place.days, "observed": place.observed, **given, "says": place.in_words(SPEC.grid)}
-        return shown | {"middle": geohash(float(lat), float(lon), 8), "own_days": place.days, "silent": 0}
+        return shown | {"middle": geohash(float(lat), float(lon), 8), "own_days": place.days, "silent": 0, "raised": 1}
 
     for places in ((), (rare,), (rare, common)):
         points = [parsed(line) for line in unusual_lines(frame(unusual=places)).decode().splitlines()]
@@ -228,6 +229,20 @@ def test_an_unusual_place_is_a_point_of_its_category_and_the_least_likely_one_of
         for measurement, tags, fields, tick_s in points:
             assert (measurement, dict(tags)["region"], tick_s) == ("unusual", SPEC.region, frame().tick_s)
             assert fields == first.get(dict(tags)["category"], quiet) | {"model": "2026-11-01"}
+
+
+def test_a_surge_is_said_with_its_factor_and_stands_before_the_place():
+    surge = Surge(category=SPEC.categories[0], factors=(2.5, 1.4), spreads=(0.3, 0.2), observed=30, usual=4.2)
+    place = Unusual(
+        category=SPEC.categories[0], row=0, col=0, rows=1, cols=1, hours=1, observed=9, usual=1.0, days=40.0
+    )
+    lines = unusual_lines(frame(unusual=(place,), surges=(surge,))).decode().splitlines()
+    of_all, own, other = (parsed(line)[2] for line in lines)
+    says = (
+        f"forecast raised: {SPEC.categories[0]} x2.5: 30 in place of 4.2 in the last hour; {place.in_words(SPEC.grid)}"
+    )
+    assert (of_all["raised"], of_all["says"], own["raised"], own["says"]) == (2.5, says, 2.5, says)
+    assert (other["raised"], other["says"]) == (1, "")
 
 
 def test_a_silent_feed_is_named_where_all_would_be_as_usual():

@@ -1,0 +1,230 @@
+"""The nowcast: its two states against SciPy and a plain sum over factors, what it looks at, and what it moves."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import gamma, nbinom, poisson
+
+from models.counting.count_state import CountState
+from models.dispersion import LINEAR, QUADRATIC, Dispersion
+from models.features import FeatureEngine
+from models.nowcast import LEAST, MEAN, SHAPE, LastHours, Nowcast, factors_of, no_nowcast, surge
+from models.scoring import score
+from models.training.fit_nowcast import fit_nowcast
+from models.training.replay import IncidentHistory, Replay
+from schemas.frame import ATTRIBUTION_GROUPS
+from schemas.spec import DAY_S, HOUR_S
+from tests.harness.toy import CUTOFF_S, toy_constants, toy_network, toy_spec, toy_table
+
+NOWCAST = Nowcast.of(0.7, 0.01, 50.0, 0.3, np.array([1.0, 0.5, 0.0]))
+SPEC = toy_spec(4, 4)
+CONSTANTS = toy_constants(SPEC, mean_per_day=np.full(2, 48.0), nowcast=NOWCAST)
+
+
+def chance_by_hand(came, expected, prior):
+    """Of a surge, by SciPy's negative binomials of whole counts."""
+    likelihoods = [
+        nbinom.pmf(came, size, size / (size + mean)) for size, mean in ((SHAPE, MEAN * expected), (50.0, expected))
+    ]
+    return prior * likelihoods[0] / (prior * likelihoods[0] + (1 - prior) * likelihoods[1])
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.floats(0.2, 30)), min_size=1, max_size=4))
+@settings(max_examples=200, deadline=None)
+def test_the_factor_is_the_mean_over_two_states_whose_chances_scipy_gives(of_categories):
+    came, expected = (np.array(of, float) for of in zip(*of_categories, strict=True))
+    mean, variance = surge(came, expected, NOWCAST)
+    alone = [chance_by_hand(*of, 0.01) for of in of_categories]
+    for place, (count, of_mean) in enumerate(of_categories):
+        others = 1 - np.prod([1 - chance for other, chance in enumerate(alone) if other != place])
+        chance = chance_by_hand(count, of_mean, 0.01 + 0.99 * 0.3 * others)
+        of_surge = gamma(SHAPE + count, scale=1 / (SHAPE / MEAN + of_mean))
+        moments = [1 - chance + chance * of_surge.moment(power) for power in (1, 2)]
+        moves = moments[0] >= LEAST
+        assert mean[place] == pytest.approx(moments[0] if moves else 1.0, rel=1e-9)
+        assert variance[place] == pytest.approx(moments[1] - moments[0] ** 2 if moves else 0.0, rel=1e-6, abs=1e-9)
+
+
+def test_the_surge_is_the_gamma_prior_that_the_counts_have_updated():
+    came, expected = 36, 4.2
+    prior = gamma(SHAPE, scale=MEAN / SHAPE)
+    weight = quad(lambda f: prior.pdf(f) * poisson.pmf(came, f * expected), 0, 60)[0]
+    mean = quad(lambda f: f * prior.pdf(f) * poisson.pmf(came, f * expected), 0, 60)[0] / weight
+    assert weight == pytest.approx(nbinom.pmf(came, SHAPE, SHAPE / (SHAPE + MEAN * expected)), rel=1e-6)
+    assert (SHAPE + came) / (SHAPE / MEAN + expected) == pytest.approx(mean, rel=1e-6)
+    (moved,), _ = surge(np.array([36.0]), np.array([4.2]), NOWCAST)
+    assert moved == pytest.approx(mean, rel=1e-3)  # it is a surge almost surely
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.floats(0.1, 50))
+@settings(max_examples=200, deadline=None)
+def test_a_lull_moves_nothing_more_counts_never_less_and_what_lies_ahead_moves_less(seed, categories, scale):
+    draw = np.random.default_rng(seed)
+    expected = scale * draw.uniform(0.2, 2, categories)
+    came = draw.poisson(expected).astype(float)
+    lull, _ = factors_of(0.5 * np.minimum(came, expected), expected, NOWCAST)
+    assert (lull == 1).all()
+    less, more = (factors_of(of, expected, NOWCAST)[0] for of in (came, came + draw.poisson(3 * expected)))
+    assert (more >= less).all()
+    assert (more >= 1).all()
+    np.testing.assert_allclose(more[:, 1] - 1, 0.5 * (more[:, 0] - 1))
+    assert (more[:, 2] == 1).all()
+    assert (factors_of(1000 * came + 1000, expected, no_nowcast(3))[0] == 1).all()
+
+
+def test_categories_that_surge_together_lend_each_other_a_chance():
+    came, expected = np.array([30.0, 9.0]), np.array([4.0, 4.0])
+    beside, alone = (surge(came * of, expected, NOWCAST)[0][1] for of in ([1, 1], [4 / 30, 1]))
+    assert beside > 1.2 > alone
+
+
+def incidents_of(hours, per_hour, seed=1):
+    """A region's days with so many incidents an hour of each category, in the middles of drawn cells."""
+    draw = np.random.default_rng(seed)
+    counts = draw.poisson(per_hour)
+    hour, category = (np.repeat(of.ravel(), counts.ravel()) for of in np.indices(counts.shape))
+    start_s = CUTOFF_S // DAY_S * DAY_S - hours * HOUR_S
+    occurred_s = start_s + hour * HOUR_S + draw.integers(0, HOUR_S, len(hour))
+    order = np.argsort(occurred_s, kind="stable")
+    lat, lon = SPEC.grid.centres()
+    cell = draw.integers(0, SPEC.grid.cells, len(hour))[order]
+    return toy_table(
+        occurred_s[order],
+        category=category[order].astype(np.int16),
+        lat_deg=lat[cell],
+        lon_deg=lon[cell],
+        categories=SPEC.categories,
+    )
+
+
+def history_of(table, until_s):
+    return IncidentHistory.of(table, SPEC, until_s)
+
+
+@given(st.integers(0, 6 * HOUR_S), st.integers(0, 5))
+@settings(max_examples=25, deadline=None)
+def test_what_it_looks_at_is_counted_by_hand_and_the_same_after_a_restart(later_s, seed):
+    """By age until the end of the tick, pane by pane; an engine that lived gives the bytes of a fresh one."""
+    table = incidents_of(20 * 24, np.full((20 * 24, 2), 2.0), seed)
+    at_s = CUTOFF_S // DAY_S * DAY_S - 8 * HOUR_S + later_s
+    past = history_of(table, at_s)
+    replay, lived = Replay(past), FeatureEngine(SPEC, CONSTANTS)
+    for before_s in (at_s - HOUR_S, at_s - 400, at_s - 30, at_s):
+        features = lived.compute(replay.lead_to(before_s))
+    assert features.lately.pack() == FeatureEngine(SPEC, CONSTANTS).compute(replay.state).lately.pack()
+    tick_end_s, slide_s = at_s // SPEC.tick_s * SPEC.tick_s + SPEC.tick_s, SPEC.slide_s
+    panes = at_s // slide_s - np.arange(73)
+    weight = 0.5 ** (np.maximum(tick_end_s - panes * slide_s - slide_s / 2, 0) / HOUR_S / 0.7)
+    of_pane = [(table.occurred_s // slide_s == pane) & (table.occurred_s < at_s) for pane in panes]
+    came = [[(of & (table.category == category)).sum() for category in range(2)] for of in of_pane]
+    np.testing.assert_allclose(features.lately.came, weight @ np.array(came))
+    rate = np.exp(features.values[:, :, -3]).sum(axis=0)  # in an hour: every hour is alike
+    covered = np.minimum(tick_end_s - panes * slide_s, slide_s) / HOUR_S
+    np.testing.assert_allclose(features.lately.usual, (weight * covered).sum() * rate, rtol=1e-2)
+    np.testing.assert_array_equal(features.lately.came_1h, features.observed_1h.sum(axis=0))
+    assert LastHours.unpack(features.lately.pack()).pack() == features.lately.pack()
+
+
+def test_hours_in_which_a_feed_was_silent_do_not_hide_a_surge():
+    hours = 20 * 24
+    table = incidents_of(hours, np.full((hours, 2), 20.0))
+    at_s = int(table.occurred_s[-1])
+    is_silent = (table.occurred_s > at_s - 5 * HOUR_S) & (table.occurred_s < at_s - HOUR_S)
+    spec_known = replace(CONSTANTS, spread_of_totals=np.full(3, 0.01), mean_per_day=np.full(2, 480.0))
+    known, unknown = (
+        FeatureEngine(SPEC, constants).compute(Replay(history_of(table.select(~is_silent), at_s)).lead_to(at_s)).lately
+        for constants in (spec_known, replace(spec_known, spread_of_totals=np.zeros(0)))
+    )
+    np.testing.assert_array_equal(known.came, unknown.came)
+    assert (known.usual < 0.75 * unknown.usual).all()
+
+
+def storm():
+    """A state whose last hour had ten times the usual of the first category."""
+    state = CountState(SPEC)
+    state.advance(CUTOFF_S)
+    days, places = np.meshgrid(CUTOFF_S - DAY_S * np.arange(1, 60), np.arange(SPEC.grid.cells * 2))
+    for level in state.levels.values():
+        level.add(days.ravel(), places.ravel(), 1)
+        level.add(CUTOFF_S - np.arange(20) * 150, np.arange(20).astype(np.intp) * 2 % 32, 1)
+    return state
+
+
+@pytest.mark.parametrize("has_network", [True, False])
+def test_the_whole_region_is_raised_before_risk_and_interval_and_the_usual_stays(has_network):
+    network = toy_network(SPEC) if has_network else None
+    constants = replace(CONSTANTS, mean_per_day=np.full(2, 16.0))
+    features = FeatureEngine(SPEC, constants).compute(storm())
+    calm, raised = (
+        score(features.values, network, constants, SPEC, lately=lately) for lately in (None, features.lately)
+    )
+    (of_first,) = raised.surges
+    assert (of_first.category, of_first.observed) == (SPEC.categories[0], int(features.observed_1h[:, 0].sum()))
+    assert of_first.factors[0] > 3
+    assert of_first.in_words().startswith(f"{SPEC.categories[0]} x{of_first.factors[0]:.1f}: {of_first.observed} in")
+    factors = np.stack([of_first.factors, np.ones(3)])
+    np.testing.assert_allclose(raised.expected, calm.expected * factors, rtol=1e-6)
+    np.testing.assert_array_equal(raised.usual, calm.usual)
+    np.testing.assert_array_equal(raised.raw, calm.expected)
+    assert not raised.is_followed
+    assert (raised.risk[:, 0, 0] > calm.risk[:, 0, 0]).all()
+    np.testing.assert_array_equal(raised.risk[:, 1], calm.risk[:, 1])
+    np.testing.assert_array_equal(raised.risk[:, :, 2], calm.risk[:, :, 2])
+    group = [*ATTRIBUTION_GROUPS].index("nowcast")
+    np.testing.assert_allclose(raised.attribution[:, :, :, group], np.broadcast_to(factors, (10, 2, 3)), rtol=1e-6)
+    assert (calm.surges, calm.raw) == ((), None)
+
+
+@pytest.mark.parametrize("power", [QUADRATIC, LINEAR])
+def test_intervals_are_as_wide_as_draws_whose_common_factor_is_uncertain(power):
+    draw, mean, spread = np.random.default_rng(0), 3.0, 0.4
+    narrow = Dispersion(r=np.full((1, 1), 2.0), power=np.full((1, 1), power))
+    wide = narrow.widened(np.full((1, 1), spread**2), np.full((1, 1, 1), mean, np.float32))
+    means = mean * draw.gamma(1 / spread**2, spread**2, 400_000)
+    size = narrow.size(means)[0]
+    counts = draw.poisson(draw.gamma(size, means / size))
+    assert counts.var() == pytest.approx(mean * (1 + wide.excess(np.full((1, 1), mean))[0, 0]), rel=0.06)
+    same = narrow.widened(np.zeros((1, 1)), np.full((1, 1, 1), mean, np.float32))
+    np.testing.assert_array_equal(same.r, narrow.r)
+
+
+HOURS = 120 * 24
+
+
+def fitted(per_hour, seed=3):
+    past = history_of(incidents_of(HOURS, per_hour, seed), CUTOFF_S // DAY_S * DAY_S)
+    constants = toy_constants(SPEC, mean_per_day=24 * per_hour.mean(axis=0))
+    return fit_nowcast(past, constants, past.first_s + 20 * DAY_S, past.cutoff_s)
+
+
+def test_training_finds_surges_that_last_and_leaves_a_calm_region_alone():
+    draw, calm = np.random.default_rng(0), np.full((HOURS, 2), 6.0)
+    stormy = calm.copy()
+    for start in draw.choice(HOURS - 6, 25, replace=False):
+        stormy[start : start + 4] *= 4
+    assert fitted(calm) is None
+    nowcast = fitted(stormy)
+    assert nowcast.ahead[0] == 1
+    assert 0 < nowcast.ahead[1] < 1
+    assert nowcast.ahead[2] < 0.3
+    (factor, other), _ = surge(np.array([14.0, 3.0]), np.array([3.5, 3.5]), nowcast)
+    assert factor > 2
+    assert other < 2
+
+
+def test_surges_of_one_hour_tell_nothing_of_the_next():
+    draw, bursts = np.random.default_rng(0), np.full((HOURS, 2), 6.0)
+    bursts[draw.choice(HOURS, 60, replace=False)] *= 4
+    nowcast = fitted(bursts)
+    assert nowcast is None or surge(np.array([14.0, 3.5]), np.array([3.5, 3.5]), nowcast)[0][0] < 1.6
+
+
+def test_in_a_month_without_surges_the_forecast_is_moved_in_one_hour_of_a_hundred_at_most():
+    draw, expected = np.random.default_rng(2), np.full((720, 2), 8.0)
+    came = draw.negative_binomial(50, 50 / (50 + expected))
+    moved = surge(came.astype(float), expected, NOWCAST)[0]
+    assert ((moved * expected).sum(axis=1) > 1.1 * expected.sum(axis=1)).mean() <= 0.01
