@@ -8,21 +8,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from models.all_categories import stored_views
 from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.features import FeatureEngine
 from models.following.factors import RegionFactors
 from models.likelihood import at_least_one
+from models.nowcast import Nowcast
 from models.unusual.windows import spans_of
-from schemas.frame import ATTRIBUTION_GROUPS, Unusual
+from schemas.frame import ATTRIBUTION_GROUPS, Surge, Unusual
 from schemas.left_behind.batch_log import LoggedBatch, LoggedRegion, batches_folder, day_of
 from schemas.left_behind.follower_states import OLDEST_S, FollowedChange, FollowerStates
+from schemas.left_behind.frame_file import frame_path, read_frames, write_frames
 from schemas.spec import DAY_S, HOUR_S
 from streaming.disk.kept_counts import keep_counts, pack_counts
 from streaming.flow.follow import Followed, change_followed, followed_from
 from streaming.flow.follow import follow as asked
-from streaming.flow.rows import ScoreColumns
+from streaming.flow.outcomes import forecast_of
+from streaming.flow.rows import ScoreColumns, ScoredRow
 from streaming.flow.score import score_stage, scored_frame
 from streaming.rebuild import Recount
 from streaming.settings import Settings
@@ -162,6 +166,46 @@ def test_what_the_stage_says_of_a_row_is_what_a_recount_needs(followed):
     broken = row(NOW_S + HOUR_S)
     assert (broken.followed, broken.raw, broken.expected) == (None, None, on_the_hour.raw)
     assert broken.unfollowed.startswith(f"{states.path(NOW_S + HOUR_S)}: ")
+
+
+def test_a_surge_is_in_the_row_of_the_stage_as_in_a_recount_and_the_network_alone_is_kept(followed):
+    folder, states = followed
+    artifact = read_artifact(Path(folder))
+    constants = replace(artifact.constants, nowcast=Nowcast.of(0.7, 0.01, 50.0, 0.3, np.array([1.0, 0.4, 0.0])))
+    published = publish_artifact(
+        states.folder.parents[2] / "raised",
+        spec=SPEC,
+        constants=constants,
+        network=toy_network(SPEC),
+        history=artifact.history(),
+        created="20260202T000000Z",
+    )
+    state = read_artifact(published).history()
+    state.levels["pane"].add(np.full(30, NOW_S - 300), np.zeros(30, np.intp), 1)
+    features = FeatureEngine(SPEC, read_artifact(published).constants).compute(state)
+    packed = features.values.astype("<f4").tobytes()
+
+    def row(tick_s, lately):
+        columns = [pd.Series([value]) for value in (str(published), packed, False, tick_s, None, lately)]
+        (scored,) = score_stage(states.folder.parents[2])(iter([columns]))
+        return ScoreColumns(*scored.iloc[0])
+
+    raised, later, calm = row(NOW_S, features.lately.pack()), row(NOW_S + 60, features.lately.pack()), row(NOW_S, None)
+    (surge,) = msgspec.msgpack.decode(raised.surges, type=tuple[Surge, ...])
+    assert surge.category == SPEC.categories[0]
+    assert surge.factors[0] > 2
+    assert (raised.raw, raised.followed, later.raw, calm.surges) == (calm.expected, None, None, None)
+    again = scored_frame(str(published), features, NOW_S)
+    assert again.surges == (surge,)
+    assert again.expected.astype("<f4").tobytes() == raised.expected
+    scored = ScoredRow(region=SPEC.region, artifact=str(published), summary=None, scores=raised)
+    wide, narrow = forecast_of(scored).dispersion, constants.dispersion_in_cells(of_network=True)
+    assert wide.r[0, 0] < narrow.r[0, 0]
+    assert (wide.r[1] == narrow.r[1]).all()
+    unwritten = replace(again, surges=())
+    assert again.digest() != unwritten.digest()
+    write_frames(states.folder, stored_views(again, constants), "wall")
+    assert read_frames(frame_path(states.folder, SPEC.region)).by_category.surges == (surge,)
 
 
 def test_what_is_usual_of_the_last_hours_follows_too_and_a_recount_finds_the_same(followed):

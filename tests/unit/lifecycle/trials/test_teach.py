@@ -57,15 +57,17 @@ class Town:
                 came = self.counts(tick_s, end_s)
                 yield ClosedHorizon(horizon=horizon, tick_s=tick_s, judged_s=judged_s, observed=came)
 
-    def hour(self, number):
-        """The job keeps its forecast and the judge learns. Gives the forecast's factors."""
+    def hour(self, number, surge=1):
+        """The job keeps its forecast, of which a surge is a factor, and the judge learns. Gives what it followed."""
         tick_s, raw = START_S + number * HOUR_S, self.raw[number]
         path = self.states.newest(tick_s)
         found = followed_from(path, str(self.artifact.folder), tick_s) if path else Followed()
         factors = np.ones(SHAPE, np.float32) if found.factors is None else found.factors
-        forecast = Forecast.of(self.artifact.version, raw * factors, raw, self.artifact.constants, of_network=True)
+        forecast = Forecast.of(
+            self.artifact.version, raw * factors * np.float32(surge), raw, self.artifact.constants, of_network=True
+        )
         kept = forecast.to_keep()
-        if found.hour:
+        if found.hour or surge != 1:
             kept = replace(kept, raw=raw, following=found.hour)
         KeptForecasts(outcomes_folder(self.checkpoint)).write(kept, SPEC, tick_s)
         if closed := list(self.closed_at(tick_s)):
@@ -104,6 +106,13 @@ def test_by_files_and_offline_the_factors_are_the_same_bits_and_not_one(town):
         np.testing.assert_array_equal(by_files, in_memory, err_msg=f"hour {number}")
     assert (online[0] == 1).all()
     assert online[-1].mean() > 1.3
+
+
+def test_followers_learn_from_the_network_alone_so_that_no_surge_is_learned_twice(town):
+    surges = np.where(np.random.default_rng(1).random(HOURS) < 0.2, 3, 1)
+    surges[0] = 3  # nothing is followed yet
+    online, offline = [town.hour(number, surges[number]) for number in range(HOURS)], town.offline()
+    np.testing.assert_array_equal(online, offline)
 
 
 def test_an_hour_that_is_judged_again_after_a_kill_is_learned_once(town):
