@@ -8,8 +8,8 @@ given O, and the surge's factor f = (SHAPE + O) / (SHAPE / MEAN + E), the gamma 
     1 + P (f - 1)
 
 is the mean over both states. Older counts weigh less: by half for each half-life. Categories may surge together: the
-chance that another one does adds to the prior chance of a surge. What lies further ahead moves less. A category of which
-no more came than was expected is not moved: a silent feed is not a calm city.
+chance that another one does adds to the prior chance of a surge. What lies further ahead moves less. A category that
+had no more than was expected is not moved: a silent feed is not a calm city.
 
 Sources: the gamma prior of a Poisson rate and its discounted counts: Harvey and Fernandes, Time series models for count
 or qualitative observations, Journal of Business and Economic Statistics 7, 1989; the two states: Smith and West,

@@ -155,6 +155,30 @@ def _blocks() -> Panel:
     )
 
 
+def _surges() -> Panel:
+    query = (
+        'SELECT count("raised") AS "hours", sum("observed") AS "came", sum("expected") AS "expected", '
+        f'sum("unraised") AS "without", sum("usual") AS "usual" FROM {OUTCOME} {CLOSED} AND "raised" > 1 '
+        'GROUP BY "category"'
+    )
+    return table(
+        "When the last hour raised the forecast",
+        "Hours that began in a surge: the last hour had brought far more than was expected. What came, what was "
+        "expected, what would have been expected without that, and what is usual. Sums over the shown time.",
+        (24, 4),
+        query,
+        [
+            column("category", unit="string", displayName="Category"),
+            column("hours", unit="none", decimals=0, displayName="Hours"),
+            column("came", unit="none", decimals=0, displayName="Came"),
+            column("expected", unit="none", decimals=0, displayName="Expected"),
+            column("without", unit="none", decimals=0, displayName="Expected without it"),
+            column("usual", unit="none", decimals=0, displayName="Usual"),
+        ],
+        without="no hour of the shown time began in a surge",
+    )
+
+
 def _chances() -> Panel:
     said, came = 'sum("said") / sum("cells")', 'sum("came") / sum("cells")'
     query = (
@@ -275,6 +299,7 @@ def helps() -> Json:
         ),
         _blocks(),
         _chances(),
+        _surges(),
         *_marks(),
     ]
     contact: Json = {

@@ -39,6 +39,7 @@ class Forecast:
         None  # (cells,) whether any incident is on record; a trial asks for none
     )
     raw: Means | None = None  # expected by the network alone; None: the same
+    raised: Floats | None = None  # (categories, horizons) factors of surges in `expected`; None: there was none
 
     @classmethod
     def of(
@@ -64,6 +65,7 @@ class Forecast:
             usual_dispersion=Dispersion(r=stored.usual_dispersion, power=stored.usual_dispersion_power),
             has_history=None if stored.has_history is None else stored.has_history > 0,
             raw=stored.raw,
+            raised=stored.raised,
         )
 
     def to_keep(self) -> KeptForecast:
@@ -77,6 +79,7 @@ class Forecast:
             usual_dispersion=self.usual_dispersion.r,
             usual_dispersion_power=self.usual_dispersion.power,
             has_history=None if self.has_history is None else self.has_history.astype(np.uint8),
+            raised=self.raised,
         )
 
 
@@ -85,7 +88,8 @@ def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, di
 
     `hits_5` are incidents in the 5 % of the cells with history that were put first, `baseline_hits_5` those of the
     baseline, `ideal_hits_5` of the best choice in hindsight. Without any history all cells take part. Brier score (of
-    at least one) and log score (negative binomial, nats) are means over all cells.
+    at least one) and log score (negative binomial, nats) are means over all cells. Where a surge raised the forecast,
+    `raised` is its factor, and `unraised` what was expected without it.
     """
     h, by_category = closed.horizon, {}
     has_history = forecast.has_history
@@ -108,6 +112,8 @@ def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, di
             caught = captured(mean[None, area], observed[:, area])
             figures |= {f"{prefix}hits_{percent}": float(caught.caught[cell]) for percent, cell in last.items()}
         figures |= {f"ideal_hits_{percent}": float(caught.ideal[cell]) for percent, cell in last.items()}
+        if forecast.raised is not None and (raised := float(forecast.raised[c, h])) > 1:
+            figures |= {"raised": raised, "unraised": figures["expected"] / raised}
         by_category[category] = figures
     return by_category
 

@@ -18,7 +18,8 @@ from schemas.left_behind.closed_counts import KEEP_S, last_grace_s, trial_folder
 from schemas.limits import MAX_HISTORY_BYTES
 from schemas.spec import HOUR_S, Spec
 
-_SPEC, _MODEL, _HAS_HISTORY, _RAW, _FOLLOWING = "spec", "model", "has_history", "raw", "following"
+_SPEC, _MODEL, _FOLLOWING = "spec", "model", "following"
+_OPTIONAL = ("has_history", "raw", "raised")
 Means = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
@@ -44,12 +45,11 @@ class KeptForecast:
     usual_dispersion_power: Floats
     has_history: npt.NDArray[np.uint8] | None = None  # (cells,) 1 where an incident was on record; not of a challenger
     raw: Means | None = None  # expected by the network alone; None: the same
+    raised: Floats | None = None  # (categories, horizons) factors of surges in `expected`; None: there was none
     following: str = ""  # hour of the file that was followed: see `follower_states`; empty without one
 
 
-_ARRAYS = tuple(
-    field.name for field in fields(KeptForecast) if field.name not in (_MODEL, _HAS_HISTORY, _RAW, _FOLLOWING)
-)
+_ARRAYS = tuple(field.name for field in fields(KeptForecast) if field.name not in (_MODEL, _FOLLOWING, *_OPTIONAL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class KeptForecasts:
         if path.exists():
             return
         arrays = {name: getattr(forecast, name) for name in _ARRAYS}
-        arrays |= {name: array for name in (_HAS_HISTORY, _RAW) if (array := getattr(forecast, name)) is not None}
+        arrays |= {name: array for name in _OPTIONAL if (array := getattr(forecast, name)) is not None}
         if forecast.following:
             arrays[_FOLLOWING] = _as_array(forecast.following)
         content = pack_arrays({_SPEC: _as_array(spec.fingerprint()), _MODEL: _as_array(forecast.model), **arrays})
@@ -90,7 +90,8 @@ class KeptForecasts:
             required: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
             forecast = KeptForecast(model=_as_text(arrays[_MODEL]), **required)
             following = _as_text(arrays[_FOLLOWING]) if _FOLLOWING in arrays else ""
-            return replace(forecast, has_history=arrays.get(_HAS_HISTORY), raw=arrays.get(_RAW), following=following)
+            optional: dict[str, Any] = {name: arrays.get(name) for name in _OPTIONAL}
+            return replace(forecast, following=following, **optional)
         except (ArtifactError, KeyError, UnicodeDecodeError) as error:
             raise CheckpointError(
                 f"{path} is damaged ({error})", remedy="delete it: that hour stays without an outcome"

@@ -42,6 +42,7 @@ class Outcomes:
                 forecast,
                 has_history=np.asarray((frame.support > 0).any(axis=1)),
                 dispersion=widened(forecast.dispersion, frame.expected, frame.surges, frame.spec),
+                raised=_raised(frame),
             )
             kept = replace(forecast.to_keep(), raw=unpacked(raw, frame.spec), following=following)
             self.kept.write(kept, frame.spec, frame.tick_s)
@@ -51,6 +52,16 @@ class Outcomes:
         forecasts = ((counts, self.kept.read(spec, counts.tick_s)) for counts in closed)
         judged = ((counts, Forecast.of_kept(forecast)) for counts, forecast in forecasts if forecast is not None)
         return b"".join(closed_points(forecast, counts, spec) for counts, forecast in judged)
+
+
+def _raised(frame: RiskFrame) -> npt.NDArray[np.float64] | None:
+    """(categories, horizons) the factors of surges; None without one."""
+    if not frame.surges:
+        return None
+    factors = np.ones((len(frame.spec.categories), len(frame.spec.horizons_s)))
+    for surge in frame.surges:
+        factors[frame.spec.categories.index(surge.category)] = surge.factors
+    return factors
 
 
 def unpacked(raw: bytes | None, spec: Spec) -> npt.NDArray[np.float32] | None:
