@@ -253,6 +253,26 @@ def test_a_change_that_the_forecast_follows_is_shown_with_its_day_where_it_is_un
     assert shown == ["The forecast follows a change since Tue, 3 Mar 2026: 05 to 08 h × 1.9, 2 cells × 3.0", ""]
 
 
+SURGES = """
+import { surgesInWords } from './current.js';
+console.log(JSON.stringify(%s.map(surgesInWords)));
+"""
+
+
+@needs_node
+def test_what_the_last_hour_raises_is_said_of_the_chosen_category_or_of_all_the_most_first(tmp_path):
+    def surge(category, factor, **numbers):
+        return {"category": category, "factors": {"1h": factor, "24h": 1.0}, **numbers}
+
+    surges = [surge("traffic", 2.21, observed=31, usual=10), surge("fire", 3.4, observed=36, usual=4.21)]
+    chosen = [{"category": name, "surges": surges} for name in ("all", "fire", "ems")] + [{"category": "all"}]
+    files = "current.js", "elements.js", "language.js", "words.js"
+    each = "fire ×3.40 (36 in place of 4.21 in the last hour)", "traffic ×2.21 (31 in place of 10.0 in the last hour)"
+    says = "The last hour raises the forecast of the next: {}. Whether it goes on nobody knows."
+    raised = [says.format(of) for of in (" and ".join(each), each[0])]
+    assert told_by_node(tmp_path, SURGES % json.dumps(chosen), *files) == [*raised, "", ""]
+
+
 GERMAN = """
 globalThis.document = { documentElement: { lang: 'de' }, getElementById: () => ({ textContent: JSON.stringify(%s) }) };
 const { say, sayMany, told } = await import('./language.js');

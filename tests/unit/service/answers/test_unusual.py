@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.frame import Silence, Unusual
+from schemas.frame import Silence, Surge, Unusual
 from schemas.instants import instant_text
 from schemas.left_behind.frame_file import write_frames
 from schemas.limits import UNUSUAL_DAYS
@@ -117,3 +117,18 @@ def test_a_silent_feed_is_in_every_answer_and_is_not_current(tmp_path, clock, si
     assert f"a feed of all is silent, so that this is not current: {silent} since" in json.loads(cell.data)["detail"]
     assert (health["silent"], 'silent_feeds{region="riverton"} 1.0' in metrics) == (1, True)
     assert json.loads(next(csv.DictReader(io.StringIO(table)))["silent"]) == [said]
+
+
+def test_what_raises_the_forecast_is_in_every_answer_with_its_factor_over_each_horizon(tmp_path, clock):
+    frame, over_all = leave_frame(tmp_path)
+    surge = Surge(category="theft", factors=(2.345678, 1.5, 1.0), spreads=(0.2, 0.1, 0.0), observed=31, usual=8.2)
+    write_frames(tmp_path, (replace(frame, surges=(surge,)), over_all), "wall")
+    with running(toy_service(tmp_path, clock=clock)) as base:
+        client = Client(base)
+        answers = [client.json("/v1/regions")["regions"][0], told(client), client.json("/v1/regions/riverton/scores")]
+        table = client.get("/v1/regions/riverton/scores?format=csv").data.decode()
+    factors = dict(zip(frame.spec.horizon_names, (2.346, 1.5, 1.0), strict=True))
+    says = "theft x2.3: 31 in place of 8.2 in the last hour"
+    said = {"category": "theft", "factors": factors, "observed": 31, "usual": 8.2, "says": says}
+    assert [answer["surges"] for answer in answers] == [[said]] * 3
+    assert json.loads(next(csv.DictReader(io.StringIO(table)))["surges"]) == [said]
