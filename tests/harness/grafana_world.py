@@ -164,12 +164,15 @@ def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: 
     hours = np.array([horizon_s / 3600 for horizon_s in spec.horizons_s])
     weights = np.linspace(0.2, 1.8, spec.grid.cells)[:, None, None]
     expected = np.broadcast_to(10 * hours * weights / spec.grid.cells, (*places, len(hours))).astype(np.float32)
+    raised = np.ones((len(spec.categories), len(hours)))
+    raised[0, 0] = 2.0
     forecast = Forecast(
         model=MODEL,
         expected=expected,
         usual=0.9 * expected[::-1],
         dispersion=_dispersion(spec),
         usual_dispersion=_dispersion(spec),
+        raised=raised if tick_s // 3600 % 7 == 0 else None,
     )
     came = [
         ClosedCounts(
