@@ -164,8 +164,7 @@ def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: 
     hours = np.array([horizon_s / 3600 for horizon_s in spec.horizons_s])
     weights = np.linspace(0.2, 1.8, spec.grid.cells)[:, None, None]
     expected = np.broadcast_to(10 * hours * weights / spec.grid.cells, (*places, len(hours))).astype(np.float32)
-    raised = np.ones((len(spec.categories), len(hours)))
-    raised[0, 0] = 2.0
+    raised = np.full((len(spec.categories), len(hours)), 1.5)
     forecast = Forecast(
         model=MODEL,
         expected=expected,
