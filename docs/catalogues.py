@@ -15,9 +15,8 @@ from babel.messages.pofile import read_po, write_po
 
 from models.readiness.answer import ASSUMES
 from schemas.event import ORIGINS
-from schemas.frame import attribution_groups
+from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.languages import FOLDER, PARTS, Part, figure
-from schemas.spec import COVARIATE
 from service.live_map.parts import FOLDER as MAP_FOLDER
 from service.live_map.parts import PAGES, filled
 from streaming.documents import facts
@@ -51,7 +50,7 @@ def _of_map() -> Iterator[Sentence]:
     yield "Incident risk", None
     for script in sorted(MAP_FOLDER.glob("*.js")):
         yield from _marked("javascript", script, {"parse_template_string": True})
-    yield from ((text, None) for text in (*attribution_groups((COVARIATE,)).values(), ASSUMES))
+    yield from ((text, None) for text in (*ATTRIBUTION_GROUPS.values(), ASSUMES))
 
 
 def _of_alerts() -> Iterator[Sentence]:

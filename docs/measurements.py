@@ -68,7 +68,6 @@ _TOP = Measurement(
         Column("by_network", "times", "factor: the network at mean features"),
         Column("by_following", "times", "factor: what the last weeks showed"),
         Column("by_nowcast", "times", "factor: what the last hour showed, the same in every cell"),
-        Column("by_covariates", "times", "factor of the outside series, where the artifact uses any"),
         Column("cell", "text", "like the tag of `risk`"),
         Column("geohash", "text", "of the cell's centre"),
     ),
@@ -119,12 +118,6 @@ _PIPELINE = Measurement(
         Column("challenger", "text", "version that is tried beside it, or `none`; not for `_unassigned`"),
         Column("followed_ago_s", "s", "since the hour of what the scores follow; 3 days: it could not be used"),
         Column("change", "text", "that the scores follow, such as `since 3 Mar: 05 to 08 h x 1.9`, local hours"),
-        Column("covariates_missing", "series", "neutral in the newest scores, where the artifact uses outside series"),
-        Column(
-            "covariates_accepted covariates_unused covariates_rejected",
-            "messages",
-            "about outside series, not among the `consumed`",
-        ),
     ),
 )
 _OUTCOME = Measurement(

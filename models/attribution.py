@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.network import RiskNetwork, residual_of
-from schemas.frame import ATTRIBUTED_RANKS, attribution_groups, riskiest
+from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, riskiest
 
 Values = npt.NDArray[np.float32]
 
@@ -19,7 +19,7 @@ FOLLOWING, NOWCAST = "following", "nowcast"  # no features: factors of their own
 def groups_of(network: RiskNetwork | type[RiskNetwork], features: tuple[str, ...]) -> dict[str, npt.NDArray[np.intp]]:
     """The network's inputs of each group."""
     homes = np.array(network.input_groups(features))
-    names = [name for name in attribution_groups(features) if name not in (NETWORK_ALONE, FOLLOWING, NOWCAST)]
+    names = [name for name in ATTRIBUTION_GROUPS if name not in (NETWORK_ALONE, FOLLOWING, NOWCAST)]
     return {name: np.flatnonzero(homes == name) for name in names}
 
 
@@ -69,7 +69,7 @@ def attribute_riskiest(
     (categories, horizons). Without a network all others are 1.
     """
     cells, categories, horizons = risk.shape
-    ranks, groups = min(ATTRIBUTED_RANKS, cells), attribution_groups(features)
+    ranks, groups = min(ATTRIBUTED_RANKS, cells), ATTRIBUTION_GROUPS
     if network is None:
         factors = np.ones((ranks, categories, horizons, len(groups)), np.float32)
         if nowcast is not None:

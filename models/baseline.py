@@ -18,18 +18,16 @@ from models.local_time import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hours_within
 from models.neighbours import ring_size, ring_sum
 from models.nowcast import Nowcast
 from schemas.errors import DataError
-from schemas.limits import MAX_COVARIATE_VALUE
 from schemas.spec import Spec
 
 Floats = npt.NDArray[np.float64]
 
-_OF_SERIES = ("covariate_centre", "covariate_scale")
 _OF_NETWORK = ("network_dispersion", "network_dispersion_power")
 _DISPERSIONS = ("dispersion", "dispersion_power", *_OF_NETWORK)
 _SPREAD_OF_TOTALS = 0.05  # of a version that was made before it was fitted: three cities have 0.01 to 0.1
 _OF_OLDER = ("older_counts", "older_share", "older_end_day")
 _OF_NOWCAST = {f"nowcast_{part.name}": part.name for part in fields(Nowcast)}
-_MAY_LACK = (*_OF_SERIES, *_OF_NETWORK, "cell_dispersion", "holidays", "spread_of_totals", "spread_of_sums")
+_MAY_LACK = (*_OF_NETWORK, "cell_dispersion", "holidays", "spread_of_totals", "spread_of_sums")
 _MOST_HOLIDAYS = 10_000
 WEIGHT_ONE = 1 << 20
 _BLOCK_DAYS = 32  # days that are weighed at a time: they fit into a core's cache
@@ -61,8 +59,6 @@ _RANGES = {  # far around what training can find; within them every score is fin
     "nowcast_shared": (0.0, 1.0),
     "nowcast_ahead": (0.0, 1.0),
     "holidays": (0.0, 1e5),
-    "covariate_centre": (-MAX_COVARIATE_VALUE, MAX_COVARIATE_VALUE),
-    "covariate_scale": (1e-6, 2 * MAX_COVARIATE_VALUE),
 }
 
 
@@ -94,8 +90,6 @@ class BaselineConstants:
     spread_of_totals: Floats = field(default_factory=lambda: np.zeros(0))  # as `region_spreads`; empty: not fitted
     spread_of_sums: Floats = field(default_factory=lambda: np.zeros(0))  # () of a cell's sum over categories: scan.py
     nowcast: Nowcast | None = None  # None: the last hours tell nothing that is worth a factor
-    covariate_centre: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) mean in training
-    covariate_scale: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) spread in training
 
     def arrays(self) -> dict[str, Floats]:
         """The constants as they are stored; those that a region may lack are there only where it has any."""
@@ -144,7 +138,6 @@ class BaselineConstants:
             "dispersion": places,
             "dispersion_power": places,
             "first_day": (),
-            **(dict.fromkeys(_OF_SERIES, (len(spec.covariates),)) if spec.covariates else {}),
         }
         if "spread_of_totals" in arrays:
             shapes["spread_of_totals"] = (categories + 1,)

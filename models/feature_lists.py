@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.frame import ATTRIBUTION_GROUPS, OUTSIDE_GROUP
-from schemas.spec import COVARIATE
+from schemas.frame import ATTRIBUTION_GROUPS
 
 Counts = npt.NDArray[np.int32] | npt.NDArray[np.float64]  # whole, but where a feed was silent
 Floats = npt.NDArray[np.float64]
@@ -236,11 +235,6 @@ def holiday_columns() -> slice:
     return slice(start, start + sum(len(declared.names) for declared in CALENDAR))
 
 
-def outside_columns(series: int, horizons: int) -> slice:
-    """Where the columns of that many outside series stand: before those of `usual_columns`."""
-    return slice(-(series + 1) * horizons, -horizons)
-
-
 def usual_columns(horizons: int) -> slice:
     """Where the log of the baseline's expected count stands, by horizon: last, also in the inputs of a network."""
     return slice(-horizons, None)
@@ -256,8 +250,6 @@ def group_of(name: str) -> str:
     """The attribution group of a column. Raises ValueError for a name that is no feature."""
     if name.startswith(USUAL):
         return "memory"
-    if name.startswith(COVARIATE):
-        return OUTSIDE_GROUP
     groups = {column: declared.group for declared in (*all_features(), *CALENDAR) for column in declared.names}
     if name not in groups:
         raise ValueError(f"{name!r} is no feature: declare it in models/feature_lists.py")

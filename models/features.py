@@ -24,7 +24,6 @@ from models.baseline import (
 )
 from models.counting.count_state import CountState
 from models.counting.pyramid import LevelBins
-from models.covariates import SeriesScale, covariate_columns, covariate_names
 from models.feature_lists import (
     CALENDAR,
     LEVEL_LIMIT,
@@ -39,7 +38,6 @@ from models.feature_lists import (
     columns,
     columns_of,
     holiday_columns,
-    outside_columns,
     usual_columns,
 )
 from models.local_time import HOURS, HOURS_OF_BLOCK, hour_of_week, local_from_utc
@@ -68,12 +66,10 @@ _AGO = np.arange(SINCE_CAP_HOURS - 1, -1, -1)  # of the newest hours, oldest fir
 _SAME_HOURS = (_AGO > 0) & (-_AGO % 24 < SAME_HOURS)  # those of `same_hours`
 
 
-def feature_names(
-    horizon_names: tuple[str, ...] = ("1h", "4h", "24h"), covariates: tuple[str, ...] = (), *, holidays: bool = False
-) -> tuple[str, ...]:
+def feature_names(horizon_names: tuple[str, ...] = ("1h", "4h", "24h"), *, holidays: bool = False) -> tuple[str, ...]:
     """Names of the columns in their order. The last ones are the log of the baseline's expected count.
 
-    covariates: the names of the outside series, whose columns stand before those; holidays: whether theirs do, too.
+    holidays: whether their columns stand before those.
 
     >>> feature_names()[:2], feature_names(("1h",))[-1]
     (('cell_15min', 'cell_1h'), 'log_usual_1h')
@@ -81,15 +77,13 @@ def feature_names(
     return (
         *(name for feature in all_features() for name in feature.names),
         *(name for feature in CALENDAR if holidays for name in feature.names),
-        *covariate_names(covariates, horizon_names),
         *(f"{USUAL}{name}" for name in horizon_names),
     )
 
 
 def features_of(spec: Spec) -> tuple[str, ...]:
     """Names of the columns that this version computes for a spec."""
-    names = tuple(series.name for series in spec.covariates)
-    return feature_names(spec.horizon_names, names, holidays=bool(spec.holidays))
+    return feature_names(spec.horizon_names, holidays=bool(spec.holidays))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +96,6 @@ class Features:
     recent: Counts  # of `models.unusual.windows.recent_counts`
     silent: tuple[Silence, ...]  # feeds that are silent, or were in the last hours
     lately: LastHours | None  # what a nowcast looks at; None where the region has none
-    covariates_missing: int = 0  # outside series that are neutral in some horizon, for want of a value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +189,6 @@ class FeatureEngine:
         values[:, :, self._place["time"]] = columns("time", hour)
         if spec.holidays:
             self._put_holidays(values, at_s)
-        missing = self._put_outside(values, state, at_s) if spec.covariates else 0
         values[:, :, usual_columns(len(spec.horizons_s))] = past_days.log_rate_per_hour[:, :, None] + self._log_hours(
             at_s
         )
@@ -210,7 +202,6 @@ class FeatureEngine:
             recent=recent_counts(state),
             silent=self._silent(gaps, state, past_days.region_per_hour),
             lately=self._lately(nowcast, state, usual_of_hours, last_hour) if nowcast else None,
-            covariates_missing=missing,
         )
 
     def _lately(
@@ -312,14 +303,6 @@ class FeatureEngine:
         """Write the columns of the local day, the same in every cell."""
         day = int(local_from_utc(np.array([at_s]), self.spec.timezone)[0]) // DAY_S, self._holidays
         values[:, :, holiday_columns()] = [column for feature in CALENDAR for column in feature.columns(day)]
-
-    def _put_outside(self, values: Columns, state: CountState, at_s: int) -> int:
-        """Write the columns of the outside series, the same in every cell; how many series are missing."""
-        spec = self.spec
-        scale = SeriesScale(centre=self.constants.covariate_centre, scale=self.constants.covariate_scale)
-        outside, missing = covariate_columns(state.covariates, scale, spec, at_s)
-        values[:, :, outside_columns(len(spec.covariates), len(spec.horizons_s))] = outside
-        return missing
 
     def _past(self, level: LevelBins, give: Callable[[LevelBins], T]) -> T:
         """`give(level)`, a function of finished bins only, computed again when one of them has changed."""

@@ -29,7 +29,7 @@ class CellScores:
     low: Array
     high: Array
     usual: Array
-    attribution: Array  # (ranks, categories, horizons, attribution_groups)
+    attribution: Array  # (ranks, categories, horizons, ATTRIBUTION_GROUPS)
     raw: Array | None = None  # expected by the network alone; None: the same
     is_followed: bool = False  # whether `expected` has factors of what was followed
     surges: tuple[Surge, ...] = ()

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.grid import Grid
-from schemas.spec import ALL_CATEGORIES, COVARIATE, Spec
+from schemas.spec import ALL_CATEGORIES, Spec
 
 SUPPORT = ("no_history", "sparse", "ok")  # the code in `RiskFrame.support` is the position here
 BASELINE_MODEL = "baseline"
@@ -29,7 +29,6 @@ ATTRIBUTION_GROUPS: Mapping[str, str] = MappingProxyType(
         "nowcast": "what the last hour showed",
     }
 )
-OUTSIDE_GROUP = "covariates"  # one group more, where a spec has outside series
 ATTRIBUTED_RANKS = 10  # of the riskiest cells, how many carry what made their scores
 
 
@@ -116,7 +115,7 @@ class RiskFrame:
     usual: npt.NDArray[np.float32]  # the baseline's expected
     observed_1h: npt.NDArray[np.int32]  # (cells, categories) incidents counted in the last hour
     support: npt.NDArray[np.uint8]  # (cells, categories) position in SUPPORT
-    attribution: npt.NDArray[np.float32]  # (ranks, categories, horizons, attribution_groups) of the `riskiest` cells
+    attribution: npt.NDArray[np.float32]  # (ranks, categories, horizons, ATTRIBUTION_GROUPS) of the `riskiest` cells
     is_sum: bool = False  # over the spec's categories: the one category is ALL_CATEGORIES
     unusual: tuple[Unusual, ...] = ()  # where more happens than usual, the least likely first
     silent: tuple[Silence, ...] = ()  # feeds that are silent, or were: that of all categories alone, or those of some
@@ -159,12 +158,6 @@ class RiskFrame:
 def is_baseline(model: str) -> bool:
     """Whether that is no network, of what is said to have scored."""
     return model.startswith(BASELINE_MODEL)
-
-
-def attribution_groups(features: tuple[str, ...]) -> Mapping[str, str]:
-    """The groups of these features: ATTRIBUTION_GROUPS, and that of the outside series where there are any."""
-    has_outside = any(name.startswith(COVARIATE) for name in features)
-    return {**ATTRIBUTION_GROUPS, OUTSIDE_GROUP: "outside series"} if has_outside else ATTRIBUTION_GROUPS
 
 
 def riskiest(risk: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.intp]:

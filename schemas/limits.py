@@ -19,13 +19,6 @@ MAX_FUTURE_LIMIT_S = 86_400  # bins ahead of the clock take memory, and no clock
 MAX_SERIES_PER_REGION = 1_000_000  # the store's own guide allows so many on a whole mid-sized server
 MAX_COUNTERS_PER_REGION = 1 << 29  # 2 GiB of 32-bit counters in a worker, allocated as they are used
 
-# Outside series of one region
-MAX_COVARIATES = 16  # each has a column for every horizon, and all of their hours ahead are kept in the state
-MAX_COVARIATE_AGE_HOURS = 10 * 24  # a forecast that is older says nothing of the next days
-MAX_COVARIATE_VALUE = 1e9  # sums and squares of smaller ones are exact enough in 64 bits
-COVARIATE_HOURS_AHEAD = 8 * 24  # hours after its issue for which a value is kept: the longest horizon and a day
-MAX_COVARIATE_ROWS = 1 << 21  # of a training file: ten years of 24 hours ahead, issued once an hour
-
 # One evaluation
 MAX_CUBE_BYTES = 400_000_000  # of counts, one or two each, and as many again while a rule is checked for leaks
 

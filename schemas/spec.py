@@ -14,8 +14,6 @@ from schemas.grid import Grid
 from schemas.limits import (
     MAX_CATEGORIES,
     MAX_COUNTERS_PER_REGION,
-    MAX_COVARIATE_AGE_HOURS,
-    MAX_COVARIATES,
     MAX_FUTURE_LIMIT_S,
     MAX_HORIZON_S,
     MAX_HORIZONS,
@@ -31,7 +29,6 @@ Merge = Literal["none", "repeated_calls"]  # what counts: every call, or a call 
 ALL_CATEGORIES = "all"  # the store's series over every category; no category may have this name
 HOLIDAYS = r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$"
 _DIGEST = r"^([0-9a-f]{16})?$"
-COVARIATE = "cov_"  # begins the names of the features of outside series
 HOUR_S = 3600
 DAY_S = 86_400
 DAYS_KEPT = 400  # days for which counts by day are kept
@@ -48,13 +45,6 @@ class Level(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: str
     width_s: int
     keep: int
-
-
-class CovariateSeries(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An outside series that the scores use, and how many hours after its issue a value still counts."""
-
-    name: Slug
-    max_age_hours: Annotated[int, msgspec.Meta(ge=1, le=MAX_COVARIATE_AGE_HOURS)]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,7 +68,6 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     future_limit_s: int = 300
     features: tuple[str, ...]
     merge: Merge = "none"
-    covariates: tuple[CovariateSeries, ...] = ()
     holidays: str = ""  # whose, by ISO 3166-2: US-IL, FR; empty: none
     answered_by: tuple[Slug, ...] = ()  # categories that standing units answer; empty: nobody is shown posts for units
     purpose: str = ""  # of PURPOSES, which forbids some categories; empty: not named
@@ -126,12 +115,12 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def as_json(self) -> bytes:
         """The fields in their order; those that say nothing are left out: `merge` where every call counts, and
-        `covariates`, `holidays`, `answered_by`, `purpose` and `masked` without any.
+        `holidays`, `answered_by`, `purpose` and `masked` without any.
         """
         fields = msgspec.structs.asdict(self)
         if not self.merges_calls:
             del fields["merge"]
-        for name in ("covariates", "holidays", "answered_by", "purpose", "masked"):
+        for name in ("holidays", "answered_by", "purpose", "masked"):
             if not fields[name]:
                 del fields[name]
         return msgspec.json.encode(fields)
@@ -166,11 +155,6 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
         yield f"horizons_s={horizons[:9]}", "name whole hours in seconds, each once, the shortest first"
     if len(horizons) > MAX_HORIZONS or horizons[-1] > MAX_HORIZON_S:
         yield f"horizons_s={horizons[:9]}", f"name at most {MAX_HORIZONS}, none beyond {MAX_HORIZON_S} s"
-    names = [series.name for series in spec.covariates]
-    if len(names) > MAX_COVARIATES or len(set(names)) != len(names):
-        yield f"covariates {names[:99]}", f"name at most {MAX_COVARIATES} different ones"
-    if wrong := [name for name in names if not re.fullmatch(SLUG, name)]:
-        yield f"covariates {', '.join(map(repr, wrong))}", "write their names as slugs, like regions and categories"
     if spec.holidays and not re.fullmatch(HOLIDAYS, spec.holidays):
         yield f"holidays {spec.holidays[:99]!r}", "name a country or a part of one by ISO 3166-2, like FR or US-IL"
     if set(spec.answered_by) - set(spec.categories) or len(set(spec.answered_by)) != len(spec.answered_by):
@@ -218,7 +202,6 @@ def _flat(spec: Spec) -> dict[str, object]:
     """The spec's fields, with each field of the grid as `grid.NAME`."""
     fields = msgspec.structs.asdict(spec)
     grid = msgspec.structs.asdict(fields.pop("grid"))
-    fields["covariates"] = tuple(f"{series.name} ({series.max_age_hours} h)" for series in spec.covariates)
     return {**fields, **{f"grid.{name}": value for name, value in grid.items()}}
 
 

@@ -84,11 +84,6 @@ def rebuild_span(settings: Settings, span: range, *, on_batch: Callable[[int, in
     counts than the job stored.
     """
     guard, kafka = guard_of(settings.checkpoint), KafkaConnection.of(settings)
-    if guard.covariates_topic:
-        raise CheckpointError(
-            f"the job also reads {guard.covariates_topic}, and the log of batches does not say what of it each had",
-            remedy="scores with outside series cannot be rebuilt: leave the gap",
-        )
     torch.set_num_threads(1)  # as in the job: the number of threads can change a sum's last bit
     specs = {
         region: read_spec(Path(entry.folder)) for region, entry in read_roster(roster_path(settings.checkpoint)).items()

@@ -50,7 +50,6 @@ class Settings(BaseModel):
     kafka_ca: Path | None = Field(None, description="PEM file of the authority that signed Kafka's certificate")
     topic: str = Field("incidents.v1", description="Topic the incident events are read from")
     dead_letter_topic: str = Field("incidents.v1.dlq", description="Topic that refused events are written to")
-    covariates_topic: str = Field("", description="Topic that values of outside series are read from; none when empty")
     feedback_topic: str = Field("feedback.v1", description="Topic that marks of shifts are read from")
     artifacts: Path = Field(Path("data/artifacts"), description="Folder with one artifact folder per region")
     checkpoint: Path = Field(Path("data/checkpoint"), description="Spark's checkpoint: local disk, one job only")
@@ -191,8 +190,6 @@ class Settings(BaseModel):
         if self.topic == self.dead_letter_topic:
             same = f"RISK_TOPIC and RISK_DEAD_LETTER_TOPIC are both {self.topic}"
             raise ValueError(f"{same}: name two topics, or refused messages are read and refused again without end")
-        if self.covariates_topic in (self.topic, self.dead_letter_topic):
-            raise ValueError(f"RISK_COVARIATES_TOPIC is {self.covariates_topic}: name a topic of its own")
         return self
 
     @model_validator(mode="after")

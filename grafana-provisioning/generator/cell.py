@@ -110,9 +110,8 @@ def _what_made_it() -> Panel:
     chosen = ", ".join(f'"{name}"' for name in fields)
     return table(
         "What made the newest score",
-        "Usual, times the factors, is what is expected (in a region with outside series also times by_covariates of "
-        "the store). Empty where the cell is not among the ten with the highest risk of this category and horizon now, "
-        "and where no score came within three minutes.",
+        "Usual, times the factors, is what is expected. Empty where the cell is not among the ten with the highest "
+        "risk of this category and horizon now, and where no score came within three minutes.",
         (24, 4),
         f'SELECT {chosen} FROM "top" WHERE {HERE} AND {WHOLE} AND time > 0${{frame:raw}}s - 1m AND "by_here" > 0',
         [

@@ -75,13 +75,10 @@ def start_command(context: typer.Context, version: FolderOrVersion, because: Bec
 
 
 def _past_of(champion: "Artifact", data: str) -> "IncidentHistory":
-    """All that `data` has of the champion's region, with the outside series that the champion uses."""
-    from lifecycle.retraining.challenger import all_known, with_values
+    """All that `data` has of the champion's region."""
+    from lifecycle.retraining.challenger import all_known
 
-    task = task_for(data, champion.spec.region)
-    if task.covariates and not champion.spec.covariates:
-        raise SettingsError(f"{data} has covariates, and {champion.version} uses no outside series", "leave them out")
-    return all_known(champion, with_values(task, champion))
+    return all_known(champion, task_for(data, champion.spec.region))
 
 
 @gate_app.command("compare")

@@ -111,8 +111,6 @@ class _Ask:
         with tempfile.TemporaryDirectory() as scratch:
             with progress_bars(("baseline", "replay", "network", "on all data"), self.console) as report:
                 challenger, past = registered_challenger(desk, champion, task, plan[0], Path(scratch), report)
-            if task.covariates and not champion.spec.covariates:
-                self.console.print(f"{region}: {champion.version} uses no outside series, the task's are not read")
             trial, _ = start_trial(desk, champion, challenger, past, plan, time.time)
         for remark in trial.remarks:
             self.console.print(f"{region}: not judged before the trial: {remark}")

@@ -15,14 +15,9 @@ from models.features import FeatureEngine
 from models.measures.outcomes import Forecast
 from models.measures.paired import Difference, difference_of
 from models.scoring import means
-from models.training.outside_series import asked_within, missing_shares
 from models.training.replay import IncidentHistory, Replay
-from schemas.errors import GateClosed
 from schemas.left_behind.closed_counts import ClosedHorizon
 from schemas.spec import DAY_S, HOUR_S
-
-# Shares of the span's moments in which an outside series was missing: more is said, and more than half is refused.
-SAID_MISSING, REFUSED_MISSING = 0.05, 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,21 +71,7 @@ def compare_held_out(champion: Artifact, challenger: Artifact, past: IncidentHis
         return HeldOut(days=len(days), champion=0, challenger=0, baseline=0, difference=None, margin=0, faults=(fault,))
     judged = judge_held_out(days, plan)
     faults, remarks = groups.judged() if groups else ((), ())
-    return replace(judged, faults=(*judged.faults, *faults), remarks=(*missing_remarks(past, start_s), *remarks))
-
-
-def missing_remarks(past: IncidentHistory, start_s: int, most: float = SAID_MISSING) -> Iterator[str]:
-    """Which outside series the span lacked in more than `most` of its moments."""
-    shares = missing_shares(past.covariates, past.spec, asked_within(start_s, past.cutoff_s))
-    for series, (share, *_) in zip(past.spec.covariates, shares, strict=True):
-        if share > most:
-            yield f"the outside series {series.name} is missing in {share:.0%} of the held-out moments"
-
-
-def refuse_missing(past: IncidentHistory, start_s: int) -> None:
-    """Raises GateClosed when the span from `start_s` on cannot show what an outside series gives."""
-    if faults := "; ".join(missing_remarks(past, start_s, REFUSED_MISSING)):
-        raise GateClosed(faults, "give all that was issued of it until the end of the incidents, as covariates")
+    return replace(judged, faults=(*judged.faults, *faults), remarks=remarks)
 
 
 def judge_held_out(days: Sequence[ShadowDay], plan: GatePlan) -> HeldOut:

@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from lifecycle.gate.evenness import Evenness
-from lifecycle.gate.held_out import longest_training_s, refuse_missing
+from lifecycle.gate.held_out import longest_training_s
 from lifecycle.gate.plan import GatePlan
 from lifecycle.gate.shadow_day import days_of, judged_hours
 from lifecycle.gate.triggers import ChampionRecord, triggers
@@ -19,7 +19,6 @@ from models.artifact.manifest import Manifest
 from models.files.archive import KnownHours, day_text
 from models.hyperparameters import DEFAULT, RecipeFile
 from models.local_time import zone_of
-from models.training.outside_series import with_outside_series
 from models.training.region_spec import table_like
 from models.training.regions import RegionTask
 from models.training.replay import IncidentHistory
@@ -65,12 +64,11 @@ def registered_challenger(
 ) -> tuple[Artifact, IncidentHistory]:
     """A registered challenger that has not seen the plan's last days, and all incidents. `scratch`: an empty folder.
 
-    Raises GateClosed before it trains when the result could not be tried: the values of the champion's outside series
-    are not given until the end, nothing is newer than what it has learned from, or the newest version has learned from
-    the same.
+    Raises GateClosed before it trains when the result could not be tried: nothing is newer than what it has learned
+    from, or the newest version has learned from the same.
     """
     spec = champion.spec
-    task = with_values(as_long_as(champion, task), champion)
+    task = as_long_as(champion, task)
     past = all_known(champion, task)
     end_s = past.cutoff_s
     if early := days_too_early(champion, plan, end_s=end_s):
@@ -82,7 +80,6 @@ def registered_challenger(
         )
     Evenness.read(plan.groups, spec.grid)  # a file that cannot be read is said before hours of training
     until_s = longest_training_s(end_s, plan, spec.horizons_s)
-    refuse_missing(past, until_s)
     until = datetime.fromtimestamp(until_s, zone_of(spec.timezone))
     ready = dataclasses.replace(
         prepare(replace(task, like=str(champion.folder), until=until.date().isoformat())),
@@ -111,22 +108,8 @@ def all_known(champion: Artifact, task: RegionTask) -> IncidentHistory:
     spec = champion.spec
     incidents, _ = read_data(task, spec)
     end_s = (int(incidents.occurred_s[-1]) + 1) // DAY_S * DAY_S
-    _, outside = with_outside_series(spec, replace(task, like=str(champion.folder)))
     table = table_like(incidents, spec, region=spec.region, cutoff_s=end_s)
-    return IncidentHistory.of(table, spec, end_s, outside.values)
-
-
-def with_values(task: RegionTask, champion: Artifact) -> RegionTask:
-    """The task with a file of outside series only where the champion uses some. Raises GateClosed without one."""
-    if not champion.spec.covariates:
-        return replace(task, covariates="")
-    if not task.covariates:
-        names = ", ".join(series.name for series in champion.spec.covariates)
-        raise GateClosed(
-            f"the champion of {champion.spec.region} uses the outside series {names}",
-            remedy="give all that was issued of them, also since its training, as covariates",
-        )
-    return task
+    return IncidentHistory.of(table, spec, end_s)
 
 
 def _newest_tried(desk: Desk, champion: Artifact) -> Manifest | None:
@@ -139,8 +122,8 @@ def _newest_tried(desk: Desk, champion: Artifact) -> Manifest | None:
 
 
 def _refuse_the_same_again(desk: Desk, champion: Artifact, ready: PreparedTask) -> None:
-    newest, learned = _newest_tried(desk, champion), (ready.data_sha256, ready.outside.sha256, ready.cutoff_s)
-    if newest and (newest.data.sha256, newest.data.covariates_sha256, newest.data.cutoff_s) == learned:
+    newest, learned = _newest_tried(desk, champion), (ready.data_sha256, ready.cutoff_s)
+    if newest and (newest.data.sha256, newest.data.cutoff_s) == learned:
         region = champion.spec.region
         raise GateClosed(
             f"{newest.version} of {region} has learned from the same data until the same day, and does not score",

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lifecycle.gate.held_out import HeldOut, compare_held_out, held_out_from_s, refuse_missing, unsound
+from lifecycle.gate.held_out import HeldOut, compare_held_out, unsound
 from lifecycle.gate.judge import Judgement, promoted_already
 from lifecycle.gate.plan import GatePlan
 from lifecycle.gate.trial import Trial, alone, end_on_record, refuse_another, write_trial
@@ -46,7 +46,7 @@ def start_trial(
     refuse_another(desk.artifacts, region, rules, int(clock()))
     if faults := unsound(champion, challenger):
         raise GateClosed(f"{challenger.version} cannot be tried: {'; '.join(faults)}", "train another challenger")
-    held_out = _compared(champion, challenger, past, rules)
+    held_out = compare_held_out(champion, challenger, past, rules)
     if held_out.faults:
         faults = held_out.faults
         raise GateClosed(f"{challenger.version} is not tried: {'; '.join(faults)}", "train another challenger")
@@ -63,11 +63,6 @@ def start_trial(
         refuse_another(desk.artifacts, region, rules, trial.started_s)
         begin(desk, region, trial, held_out_days=held_out.days)
     return trial, held_out
-
-
-def _compared(champion: Artifact, challenger: Artifact, past: IncidentHistory, plan: GatePlan) -> HeldOut:
-    refuse_missing(past, held_out_from_s(champion, challenger))
-    return compare_held_out(champion, challenger, past, plan)
 
 
 def begin(desk: Desk, region: str, trial: Trial, *, held_out_days: int) -> None:

@@ -8,7 +8,7 @@ from models.baseline import Floats, horizon_hours, profile_hours
 from models.counting.count_state import CountState
 from models.feature_lists import usual_columns
 from models.features import FeatureEngine
-from schemas.frame import attribution_groups
+from schemas.frame import ATTRIBUTION_GROUPS
 
 
 def explain(artifact: Artifact, state: CountState, cell: int) -> tuple[dict[str, Floats], Floats]:
@@ -28,7 +28,7 @@ def explain(artifact: Artifact, state: CountState, cell: int) -> tuple[dict[str,
         "hour of the week": average - length,
         "the cell's own day": own - average,
     }
-    network, words = artifact.network(), attribution_groups(spec.features)
+    network, words = artifact.network(), ATTRIBUTION_GROUPS
     if network is not None:
         inputs = network.inputs(values, spec.grid)[cell : cell + 1]
         added = shares(network, inputs, groups_of(network, spec.features))

@@ -12,10 +12,10 @@ from models.counting.count_state import CountState
 from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import ArtifactError
 from schemas.incidents import are_places
-from schemas.limits import MAX_COVARIATE_VALUE, MAX_HISTORY_BYTES, MAX_TIME_S
-from schemas.spec import HOUR_S, Spec
+from schemas.limits import MAX_HISTORY_BYTES
+from schemas.spec import Spec
 
-_PARTS = frozenset({"layout", "clock", "history_end", "first_day", "b", "r", "c"})
+_PARTS = frozenset({"layout", "clock", "history_end", "first_day", "b", "r"})
 
 
 def pack_history(state: CountState) -> bytes:
@@ -43,24 +43,10 @@ def unpack_history(packed: bytes, path: Path, spec: Spec, *, first_day: int, cut
     sound &= (records.latest_s >= records.occurred_s) & are_places(records.place)
     if not sound.all():
         raise ArtifactError(f"{path} remembers an incident outside the grid or the categories", "train again")
-    _refuse_unsound(state, path)
     is_empty = not len(records) and not any(level.ring.any() for level in state.levels.values())
     state.history_end_s = 0 if is_empty else cutoff_s
     state.first_day = first_day
     return state
-
-
-def _refuse_unsound(state: CountState, path: Path) -> None:
-    """Raise ArtifactError for outside series that no training can have written."""
-    values, series = state.covariates.values, len(state.spec.covariates)
-    sound = (values["series"] >= 0) & (values["series"] < series) & (values["issued_s"] <= state.as_of_s)
-    sound &= np.abs(values["value"]) <= MAX_COVARIATE_VALUE  # false for NaN
-    sound &= (values["hour"] >= 0) & (values["hour"] <= MAX_TIME_S // HOUR_S)
-    order = np.lexsort([values[name] for name in ("issued_s", "hour", "series")])
-    if not sound.all() or (order != np.arange(len(values))).any():
-        raise ArtifactError(
-            f"{path} knows outside series that the spec does not have, or impossible values", "train again"
-        )
 
 
 def _bytes(name: str, array: npt.NDArray[Any]) -> bytes:

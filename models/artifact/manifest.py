@@ -48,7 +48,6 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     first_s: int
     cutoff_s: Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_S)]
     table_version: int | None = None  # of an archive
-    covariates_sha256: str | None = None  # of the file of outside series
     cut_hours: int | None = None  # of an archive: hours in that time from which nothing is learned
 
 

@@ -47,8 +47,6 @@ def write_untrained(
         mean_per_day=rates,
         dispersion=Dispersion.quadratic(np.full((categories, len(spec.horizons_s)), _DISPERSION)),
         first_day=np.array(float(cutoff_s // DAY_S)),
-        covariate_centre=np.zeros(len(spec.covariates)),
-        covariate_scale=np.ones(len(spec.covariates)),
     )
     history = CountState(spec)
     history.advance(cutoff_s)

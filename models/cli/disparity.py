@@ -72,8 +72,6 @@ def _sentences(
     ]
     if missing := [name for name in artifact.spec.horizon_names if name not in tallies]:
         sentences.append(f"Too short for a forecast of {', '.join(missing)}.")
-    if artifact.spec.covariates:
-        sentences.append("The model's outside series were missing here: it serves otherwise.")
     return sentences
 
 

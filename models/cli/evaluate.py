@@ -21,7 +21,6 @@ from models.files.data_report import data_warnings
 from models.files.places import place_warnings
 from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
 from models.networks import MODELS, kind_of_network
-from models.training.outside_series import missing_warnings
 from models.training.regions import RegionTask, task_for
 from schemas.errors import SettingsError, needs_extra
 from schemas.left_behind.posts_measured import keep_posts_measured
@@ -129,10 +128,8 @@ def _recipe_of(asked: RegionTask, origins: int) -> Hyperparameters:
 
 
 def _describe(task: Task, console: Console) -> None:
-    from models.evaluation.product import spec_of
 
     starts_s = task.cube.starts_s
     warnings = data_warnings(task.incidents, int(starts_s[task.validation]), step_s=task.step_s)
-    outside = missing_warnings(task.covariates, spec_of(task), starts_s[task.test : -1].tolist())
     places = place_warnings(task.incidents, task.grid) if task.row_counts else ()  # of a file of its own
-    print_file(task.row_counts, (*warnings, *places, *outside), console)
+    print_file(task.row_counts, (*warnings, *places), console)

@@ -74,13 +74,12 @@ def _tuned_on(ready: "PreparedTask", trials: int, objective: str) -> TunedOn:
 
 def _described(ready: "PreparedTask") -> str:
     """What was tuned on, in words: of two searches that differ here, one cannot go on with the other's journal."""
-    task, spec, outside = ready.task, ready.spec, ready.outside
+    task, spec = ready.task, ready.spec
     until = datetime.fromtimestamp(ready.cutoff_s, UTC)
     parts = [
         f"{task.region}, {' '.join(spec.horizon_names)}, until {until:%Y-%m-%dT%H:%MZ}, {task.epochs} epochs, "
         f"steps of {task.step_minutes} min",
         f"holidays of {spec.holidays}" if spec.holidays else "",
-        f"outside series of sha256 {outside.sha256}, for {task.covariate_max_age_hours} h" if outside.sha256 else "",
         "repeated calls merged" if spec.merges_calls else "",
         f"masks {spec.masked}" if spec.masked else "",
     ]

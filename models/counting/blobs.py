@@ -9,7 +9,6 @@ bins at the last fold, the registry, and the segments since; `restore` gives bac
     history_end     of the history that the counts began with
     first_day       that the counts cover; 0 where it is not known
     b:LEVEL:CHUNK   counts of 32 bins
-    c:book          what is known of the outside series; none without any
     r:NUMBER        records of the registry, in order of their numbers: a later one replaces an earlier one
     s:NUMBER        a segment
 """
@@ -25,11 +24,8 @@ import xxhash
 from models.counting.count_state import CountState
 from models.counting.pyramid import CHUNK_BINS
 from models.counting.registry import Records
-from models.covariates import CovariateBook
-from schemas.covariate import VALUE
 from schemas.spec import Spec
 
-_BOOK = "c:book"
 _NUMBERS = ("layout", "clock", "history_end", "first_day")
 _RECORDS = {2: Records.unpack, 3: Records.unpack_placed}  # by layout
 _SEGMENT = struct.Struct("<Qq")
@@ -44,10 +40,6 @@ class Changes:
     puts: Mapping[str, bytes]
     deletes: tuple[str, ...] = ()
 
-    def then(self, later: "Changes") -> "Changes":
-        """Both sets of changes in one; the later ones touch other blobs."""
-        return Changes(puts={**self.puts, **later.puts}, deletes=(*self.deletes, *later.deletes))
-
 
 def export_state(state: CountState) -> dict[str, bytes]:
     """All of a state, clock included, as blobs."""
@@ -59,8 +51,6 @@ def export_state(state: CountState) -> dict[str, bytes]:
     }
     blobs = {name: msgspec.msgpack.encode(number) for name, number in numbers.items()}
     blobs["r:0000000000"] = state.registry.records().pack()
-    if len(state.covariates.values):
-        blobs[_BOOK] = state.covariates.values.tobytes()
     for name, level in state.levels.items():
         for chunk in range(level.oldest // CHUNK_BINS, (level.newest + level.ahead) // CHUNK_BINS + 1):
             if packed := level.pack_chunk(chunk):
@@ -91,8 +81,6 @@ def restore_state(spec: Spec, blobs: Mapping[str, bytes], *, as_of_s: int | None
             state.levels[rest.split(":")[0]].unpack_chunk(blobs[key])
         elif kind == "r":
             state.registry.put(_RECORDS[layout](blobs[key]))
-        elif kind == "c":
-            state.covariates = CovariateBook(np.frombuffer(blobs[key], VALUE))
         elif kind == "s":
             segment = Segment.unpack(blobs[key], spec)
             state.settle(segment.records, forget_before_s=segment.as_of_s - spec.registry_keep_s)
@@ -172,15 +160,6 @@ class Journal:
         self.state.settle(segment.records, forget_before_s=segment.as_of_s - self.state.spec.registry_keep_s)
         self._append(segment.records, blob)
         return True
-
-    def record_book(self) -> Changes:
-        """The writes that store the outside series after a batch has changed them; the digest names them, too.
-
-        The whole of them is written: they change a few times an hour. Another journal cannot follow, and restores.
-        """
-        blob = self.state.covariates.values.tobytes()
-        self.digest = _hash(self.digest, blob)
-        return Changes(puts={_BOOK: blob})
 
     def record(self, changed: Records) -> Changes:
         """The writes that store what a batch changed of the counts."""

@@ -13,8 +13,6 @@ from models.counting.pyramid import LevelBins
 from models.counting.registry import Records, Registry
 from models.counting.repeated_calls import WITHIN_S
 from models.counting.what_counts import IN_HISTORY, REPEATED, counting, is_live, reconsidered
-from models.covariates import CovariateBook
-from schemas.covariate import Values
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
 from schemas.spec import DAY_S, Spec
 
@@ -60,7 +58,6 @@ class CountState:
         self.first_day = 0
         self.levels = {level.name: LevelBins.empty(level, spec) for level in spec.levels}
         self.registry = Registry(has_places=spec.merges_calls)
-        self.covariates = CovariateBook()  # of the spec's outside series
 
     def advance(self, as_of_s: int) -> None:
         """Move the clock to `as_of_s` (a step back is ignored) and forget what fell out of every level."""
@@ -72,13 +69,6 @@ class CountState:
     def tick_s(self) -> int:
         """Start of the tick that the clock is in: the moment that features are for."""
         return self.as_of_s - self.as_of_s % self.spec.tick_s
-
-    def know(self, values: Values) -> npt.NDArray[np.bool_]:
-        """Take in (n,) values of outside series; (n,) which of them are known now, or will be from their issue on.
-
-        A value that was issued since the tick began does not replace the one that the tick's features use.
-        """
-        return self.covariates.add(values, self.tick_s)
 
     def apply(self, incidents: Incidents, as_of_s: int) -> Applied:
         """Advance to `as_of_s` and count a batch. Every message has exactly one outcome.

@@ -17,12 +17,12 @@ from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork, residual_of
 from models.networks import kind_of_network
 from models.nowcast import LastHours, no_nowcast
+from models.training.calendar import informed
 from models.training.examples import CellDraw, cells_to_learn, collect
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_dispersion import likeliest_dispersion
 from models.training.fit_network import Examples, FitData, FitPlan, KeptState, fit_network
 from models.training.fit_nowcast import fit_nowcast
-from models.training.outside_series import informed
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import LeakError
 from schemas.grid import Grid
@@ -57,7 +57,7 @@ def spec_of(task: Task) -> Spec:
         features=feature_names((f"{task.step_s // 3600}h",)),
         answered_by=task.answered_by,
     )
-    return informed(spec, holidays=task.holidays, series=task.covariates.series)
+    return informed(spec, holidays=task.holidays)
 
 
 def learn(
@@ -103,7 +103,7 @@ def learn(
 
 def history_of(task: Task, spec: Spec, cutoff_s: int) -> IncidentHistory:
     inside = np.ones(len(task.cell), np.bool_)
-    return IncidentHistory.placed(task.incidents, task.cell, inside, spec, cutoff_s, task.covariates.values)
+    return IncidentHistory.placed(task.incidents, task.cell, inside, spec, cutoff_s)
 
 
 def judged_inputs(
@@ -138,9 +138,7 @@ def refuse_leaking_features(
     at_s = int(task.cube.starts_s[step])
     spec = learned.engine.spec
     engine = FeatureEngine(spec, learned.engine.constants)
-    values = task.covariates.values  # they are known as soon as they are issued
-    issued = replace(history_of(task, spec, at_s - lag_s), covariates=values[values["issued_s"] <= at_s])
-    replay = Replay(issued, lag_s)
+    replay = Replay(history_of(task, spec, at_s - lag_s), lag_s)
     again = engine.compute(replay.lead_to(at_s))
     changed = (again.values[np.flatnonzero(task.scored)] != computed).any(axis=(0, 1))
     is_later = again.lately is None or again.lately.pack() != lately.pack()
@@ -154,7 +152,7 @@ def refuse_leaking_features(
 
 
 def _informed_inputs(learned: Learned, inputs: int) -> npt.NDArray[np.intp]:
-    """Which inputs are holidays and outside series: between the features that counts and clock give and the usual.
+    """Which inputs are of the calendar: between the features that counts and clock give and the usual.
 
     A kind of network may have several copies of the features, as of neighbours.
     """

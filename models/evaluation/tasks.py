@@ -1,7 +1,7 @@
 """Tasks: the steps, blocks and grid of a region's incidents, on which models are judged."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from models.files.layouts import parse_layout
 from models.files.repeated_calls import merge_repeated
 from models.local_time import hour_of_week, local_from_utc, utc_from_local
 from models.measures.cube import Cube, type_for
-from models.training.outside_series import OutsideSeries, holiday_days
+from models.training.calendar import holiday_days
 from models.training.regions import DEFAULT_CELL_M, RegionTask
 from schemas.errors import DataError, SettingsError
 from schemas.files import sha256
@@ -49,7 +49,6 @@ class Task:
     outside_s: npt.NDArray[np.int64] | tuple[()] = ()  # when incidents happened that lie in no cell, ascending
     row_counts: tuple[RowCount, ...] = ()  # what became of the file's rows; of the published tasks the README says it
     holidays: str = ""  # whose, that the models of the product's features know
-    covariates: OutsideSeries = field(default_factory=OutsideSeries)  # that they know
     answered_by: tuple[str, ...] = ()  # categories that standing units answer
     data_file: str = "none"  # its name
     data_sha256: str = ""
@@ -63,12 +62,7 @@ class Task:
     @property
     def also_known(self) -> Mapping[str, str]:
         """What the models of the product's features know beside counts and clock, in words."""
-        words = {"holidays": self.holidays} if self.holidays else {}
-        for series in self.covariates.series:
-            words[f"outside series {series.name}"] = (
-                f"for {series.max_age_hours} h after each issue, sha256 {self.covariates.sha256}"
-            )
-        return words
+        return {"holidays": self.holidays} if self.holidays else {}
 
     @property
     def is_kept(self) -> npt.NDArray[np.bool_]:
@@ -131,11 +125,7 @@ def task_of(asked: RegionTask, *, step: str, origins: int = 1, now_s: float) -> 
         task = in_steps(table, asked, step, origins, grid=read_spec(Path(asked.like)).grid if asked.like else None)
         task = replace(task, data_file=path.name, data_sha256=sha256(path.read_bytes()))
     holiday_days(asked.holidays, *task.cube.starts_s[[0, -1]].tolist())  # refused before hours of work
-    series = OutsideSeries()
-    if asked.covariates:
-        age_hours = asked.covariate_max_age_hours
-        series = OutsideSeries.read(Path(asked.covariates), asked.region, max_age_hours=age_hours)
-    return replace(task, holidays=asked.holidays, covariates=series, answered_by=asked.answered_by)
+    return replace(task, holidays=asked.holidays, answered_by=asked.answered_by)
 
 
 def _of_archive(asked: RegionTask, step: str, origins: int) -> Task:

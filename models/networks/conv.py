@@ -10,7 +10,6 @@ import numpy as np
 from models.neighbours import ring_size, ring_sum
 from models.network import Values
 from models.networks.residual import ResidualNetwork
-from schemas.frame import OUTSIDE_GROUP
 from schemas.grid import Grid
 
 
@@ -25,4 +24,4 @@ class ConvolutionalNetwork(ResidualNetwork):
     @classmethod
     def input_groups(cls, features: tuple[str, ...]) -> tuple[str, ...]:
         own = super().input_groups(features)
-        return (*(name if name == OUTSIDE_GROUP else "next_door" for name in own), *own)
+        return (*("next_door" for _ in own), *own)

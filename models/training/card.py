@@ -9,8 +9,6 @@ from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.files.layouts import LAYOUTS, OWNERS_TERMS
 from models.local_time import minute
-from models.training.outside_series import asked_within, missing_shares
-from models.training.replay import IncidentHistory
 from models.training.train import Trained
 from models.training.training_table import LACKS, NO_GAIN, TOP_SHARE, HorizonResult, calibration, gains_nothing
 from schemas.frame import SUPPORT
@@ -33,7 +31,7 @@ Purpose: {purpose}.
 Two fits. The first learned on the time before {validation} ({examples:,} cells at moments), made its choices on the
 time until {test}, and was judged on the rest, which no choice has seen; a gap as long as the longest horizon lies
 between. The second is what serves: fitted again on all of the time until {cutoff}, with those choices held.
-{outside}{notice}
+{notice}
 
 The file, what lies after that time included:
 
@@ -92,7 +90,6 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         purpose=spec.purpose or "not named, so no category was refused",
         **{name: minute(at_s) for name, at_s in dates.items()},
         examples=trained.examples,
-        outside=_outside(past),
         notice=LAYOUTS[layout].notice if layout in LAYOUTS else OWNERS_TERMS,
         seen="\n".join(f"| {line.rows:,} | {line.what} | {line.decision} |" for line in file_rows),
         results="\n".join(map(_line, trained.rows)),
@@ -182,18 +179,3 @@ def _support(trained: Trained) -> str:
     support = FeatureEngine(trained.past.spec, trained.constants).compute(trained.history).support
     shares = np.bincount(support.ravel(), minlength=len(SUPPORT)) / support.size
     return ", ".join(f"{name} {share:.0%}" for name, share in zip(SUPPORT, shares, strict=True))
-
-
-def _outside(past: IncidentHistory) -> str:
-    """A line for each outside series: since when it was issued, and how often it was missing."""
-    missing_in = missing_shares(past.covariates, past.spec, asked_within(past.first_s, past.cutoff_s))
-    lines = []
-    for number, (series, shares) in enumerate(zip(past.spec.covariates, missing_in, strict=True)):
-        issued_s = past.covariates["issued_s"][past.covariates["series"] == number]
-        span = f"issued {minute(issued_s[0])} to {minute(issued_s[-1])} UTC" if len(issued_s) else "never issued before"
-        missing = ", ".join(f"{name} {share:.1%}" for name, share in zip(past.spec.horizon_names, shares, strict=True))
-        lines.append(
-            f"Outside series `{series.name}`: {span}, used for {series.max_age_hours} h after its issue; missing, so "
-            f"neutral, at {missing} of the moments.\n"
-        )
-    return "".join(lines)

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.baseline import BaselineConstants, Floats, OlderDays, cell_rate, mixed_cell_rate, profile_hours, region_rate
-from models.covariates import SeriesScale
 from models.dispersion import Dispersion
 from models.local_time import DAY_BLOCKS, HOURS
+from models.training.calendar import holiday_days
 from models.training.fit_dispersion import DISPERSIONS
 from models.training.fit_profile import (
     SURELY_LIKELIER,
@@ -22,7 +22,6 @@ from models.training.fit_profile import (
     day_lift,
     profile_of,
 )
-from models.training.outside_series import holiday_days
 from models.training.replay import IncidentHistory
 from schemas.spec import DAY_S, DAYS_KEPT
 
@@ -118,7 +117,6 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
     cut_s = sum(stop_s - start_s for start_s, stop_s in history.cut_spans(history.first_s, until_s))
     days = max((until_s - history.first_s - cut_s) / DAY_S, 1.0)
     category = history.incidents.category[history.kept(history.first_s, until_s)]
-    series = SeriesScale.of(history.covariates, spec, history.first_s, until_s)
     mean_per_day = np.bincount(category, minlength=len(spec.categories)) / days
     return BaselineConstants(
         half_life_days=np.array(HALF_LIVES_DAYS[0]),
@@ -130,8 +128,6 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
         dispersion=Dispersion.quadratic(np.full((len(spec.categories), len(spec.horizons_s)), DISPERSIONS[-1])),
         first_day=np.array(float(-(-history.first_s // DAY_S))),
         holidays=holiday_days(spec.holidays, history.first_s, history.cutoff_s),
-        covariate_centre=series.centre,
-        covariate_scale=series.scale,
     )
 
 

@@ -9,8 +9,8 @@ from models.features import feature_names, features_of
 from models.files.archive import Meaning
 from models.files.data_report import refuse_one_cell, refuse_too_little
 from models.files.incident_files import IncidentTable
+from models.training.calendar import informed
 from models.training.fit_baseline import Blocks
-from models.training.outside_series import informed
 from models.training.regions import DEFAULT_CELL_M, RegionTask
 from schemas.errors import DataError
 from schemas.grid import Bounds, Grid
@@ -125,4 +125,4 @@ def with_use(spec: Spec, task: RegionTask) -> Spec:
     spec = msgspec.structs.replace(
         spec, answered_by=task.answered_by or spec.answered_by, purpose=task.purpose or spec.purpose
     )
-    return informed(spec, holidays=task.holidays or spec.holidays, series=spec.covariates)
+    return informed(spec, holidays=task.holidays or spec.holidays)

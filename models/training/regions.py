@@ -11,11 +11,10 @@ import msgspec
 from models.files.archive import from_folder, is_archive
 from schemas.errors import DataError
 from schemas.grid import Bounds
-from schemas.limits import MAX_COVARIATE_AGE_HOURS
 from schemas.spec import Merge
 
 DEFAULT_CELL_M = 1000.0
-_PATHS = ("like", "recipe", "masks", "covariates")  # of RegionTask
+_PATHS = ("like", "recipe", "masks")  # of RegionTask
 
 
 class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,8 +38,6 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     answered_by: tuple[str, ...] = ()  # categories that standing units answer; with `like`, its own stay
     purpose: str = ""  # of schemas.purpose.PURPOSES; empty: not named; with `like`, its own stays
     masks: str = ""  # a GeoJSON file of areas in which nothing is counted; an archive has none
-    covariates: str = ""  # a file of outside series; empty: none
-    covariate_max_age_hours: Annotated[int, msgspec.Meta(ge=1, le=MAX_COVARIATE_AGE_HOURS)] = 24
 
     def __post_init__(self) -> None:
         if self.edges and (self.like or is_archive(self.data)):

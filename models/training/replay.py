@@ -1,7 +1,7 @@
 """Replays an incident file in the order of time: the counts that the stream would have had, and what happened next."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,6 @@ from models.counting.count_state import CountState
 from models.counting.repeated_calls import Calls, repeats
 from models.files.incident_files import IncidentTable
 from models.files.repeated_calls import places_of
-from schemas.covariate import NO_VALUES, Values
 from schemas.decode import incident_keys
 from schemas.errors import DataError
 from schemas.incidents import COUNTED_ORIGIN, Incidents
@@ -34,12 +33,11 @@ class IncidentHistory:
     first_s: int
     cutoff_s: int
     cut_hours: npt.NDArray[np.int64]  # since 1970, ascending
-    covariates: Values = field(default_factory=lambda: NO_VALUES)  # (n,) in the order of their issue
 
     @classmethod
-    def of(cls, table: IncidentTable, spec: Spec, cutoff_s: int, covariates: Values = NO_VALUES) -> "IncidentHistory":
-        """covariates: of the spec's outside series, in the order of their issue; those before the cut-off are kept."""
-        return cls.placed(table, *spec.grid.locate(table.lat_deg, table.lon_deg), spec, cutoff_s, covariates)
+    def of(cls, table: IncidentTable, spec: Spec, cutoff_s: int) -> "IncidentHistory":
+        """The history of a table's incidents."""
+        return cls.placed(table, *spec.grid.locate(table.lat_deg, table.lon_deg), spec, cutoff_s)
 
     @classmethod
     def placed(
@@ -49,7 +47,6 @@ class IncidentHistory:
         inside: npt.NDArray[np.bool_],
         spec: Spec,
         cutoff_s: int,
-        covariates: Values = NO_VALUES,
     ) -> "IncidentHistory":
         """The history of incidents whose cells are known: (n,) the cell of each, and whether it lies inside."""
         chosen = np.flatnonzero(inside & (table.occurred_s < cutoff_s))
@@ -74,7 +71,6 @@ class IncidentHistory:
             first_s=int(table.occurred_s[0]),
             cutoff_s=cutoff_s,
             cut_hours=table.cut_hours,
-            covariates=covariates[covariates["issued_s"] < cutoff_s],
         )
 
     def until(self, cutoff_s: int) -> "IncidentHistory":
@@ -85,7 +81,6 @@ class IncidentHistory:
             calls=calls,
             incidents=self.incidents.select(self.incidents.occurred_s < cutoff_s) if self.spec.merges_calls else calls,
             cutoff_s=cutoff_s,
-            covariates=self.covariates[self.covariates["issued_s"] < cutoff_s],
         )
 
     def position(self, at_s: int) -> int:
@@ -150,8 +145,6 @@ class Replay:
             state = CountState(past.spec)
             state.advance(past.first_s)
         self.state = state
-        self._issued = 0  # values of outside series that the state has taken in
-        self._take_in_issued()
         self._counted = self._position(state.as_of_s)
 
     def lead_to(self, as_of_s: int) -> CountState:
@@ -161,16 +154,8 @@ class Replay:
             until = self._position(stop_s - self.lag_s)
             self.state.apply(self.past.calls.select(np.arange(self._counted, until)), stop_s)
             self._counted = until
-            self._take_in_issued()
             self.state.registry.expire(self.state.asked_from_s)
         return self.state
-
-    def _take_in_issued(self) -> None:
-        """The state takes in what was issued of the outside series by its time."""
-        until = int(np.searchsorted(self.past.covariates["issued_s"], self.state.as_of_s, side="right"))
-        if until > self._issued:
-            self.state.know(self.past.covariates[self._issued : until])
-            self._issued = until
 
     def _position(self, at_s: int) -> int:
         """How many calls happened before `at_s`."""

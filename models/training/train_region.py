@@ -1,7 +1,7 @@
 """A region's training, from an incident file to a published artifact, here or in a task of Spark."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from models.networks import kind_of_network
 from models.training.card import card_text
 from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
-from models.training.outside_series import OutsideSeries, asked_within, missing_warnings, with_outside_series
 from models.training.region_spec import spec_of_task, table_like, with_use
 from models.training.regions import RegionTask
 from models.training.replay import IncidentHistory
@@ -50,11 +49,10 @@ class PreparedTask:
     spec: Spec
     warnings: tuple[str, ...]  # of the file
     archived: ArchivedDays | None = None  # where they come from, if it is no file
-    outside: OutsideSeries = field(default_factory=OutsideSeries)
 
     def history(self) -> IncidentHistory:
         """What is learned from and judged on."""
-        return IncidentHistory.of(self.incidents, self.spec, self.cutoff_s, self.outside.values)
+        return IncidentHistory.of(self.incidents, self.spec, self.cutoff_s)
 
     @property
     def options(self) -> TrainingOptions:
@@ -93,10 +91,9 @@ def prepare(task: RegionTask) -> PreparedTask:
     spec = spec_of_task(task, incidents, like or (archived.meaning if archived else None), cutoff_s)
     if like:
         incidents = table_like(incidents, like, region=task.region, cutoff_s=cutoff_s)
-    spec, outside = with_outside_series(with_use(spec, task), task)
+    spec = with_use(spec, task)
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
     warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
-    warnings = (*warnings, *missing_warnings(outside, spec, asked_within(int(incidents.occurred_s[0]), cutoff_s)))
     if not like and not archived:
         warnings = (*warnings, *place_warnings(incidents, spec.grid))
     if archived:
@@ -110,7 +107,6 @@ def prepare(task: RegionTask) -> PreparedTask:
         spec=spec,
         warnings=warnings,
         archived=archived,
-        outside=outside,
     )
 
 
@@ -171,7 +167,6 @@ def _source(ready: PreparedTask, trained: Trained) -> DataSource:
         file_name="archive" if archived else data.name,
         sha256=ready.data_sha256,
         table_version=archived.version if archived else None,
-        covariates_sha256=ready.outside.sha256,
         cut_hours=cut if archived else None,
         layout=ready.incidents.layout,
         incidents=len(past.incidents),

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from schemas.errors import RiskError, SinkError
 from schemas.files import replace_file, write_errors
-from schemas.frame import ATTRIBUTED_RANKS, SUPPORT, RiskFrame, Silence, Surge, Unusual, attribution_groups
+from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, Silence, Surge, Unusual
 from schemas.left_behind.follower_states import FollowedChange
 from schemas.limits import MAX_FRAME_BYTES, MAX_TIME_S
 from schemas.spec import ALL_CATEGORIES, Spec
@@ -189,7 +189,7 @@ def _unpacked(content: _Body, packed: dict[str, bytes], *, is_sum: bool) -> Risk
     ranks = 0 if is_sum else min(ATTRIBUTED_RANKS, spec.grid.cells)
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_SCORES, (*places, len(spec.horizons_s)))
     shapes |= dict.fromkeys(("observed_1h", "support"), places)
-    shapes["attribution"] = (ranks, places[1], len(spec.horizons_s), len(attribution_groups(spec.features)))
+    shapes["attribution"] = (ranks, places[1], len(spec.horizons_s), len(ATTRIBUTION_GROUPS))
     if packed.keys() != shapes.keys():
         raise ValueError(f"it has the arrays {sorted(packed)}")
     arrays: dict[str, Any] = {name: _array(name, packed[name], shape) for name, shape in shapes.items()}

@@ -20,7 +20,6 @@ class RegionHealth(msgspec.Struct, frozen=True, kw_only=True):
     as_of: datetime
     age_s: float  # when the file was written
     baseline_only: str = ""  # `baseline:` and why, while the scores are without the network
-    covariates_missing: int = 0  # outside series that are neutral in the scores
     unfollowed: str = ""  # why the scores do not follow what the last weeks showed, where there is something to follow
 
 

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from schemas.errors import DataError
-from schemas.frame import SUPPORT, attribution_groups, riskiest
+from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, riskiest
 from schemas.grid import CELL_ID, Cells, geohash
 from schemas.limits import OLDEST_SCORES_S
 from service.answers import contract
@@ -161,7 +161,7 @@ def _cell_score(now: Now, category: str, horizon: int, cell: int) -> dict[str, A
         shares = view.attribution[rank - 1, place, horizon]
         factors = [
             {"group": group, "says": says, "factor": number(share)}
-            for (group, says), share in zip(attribution_groups(view.spec.features).items(), shares, strict=True)
+            for (group, says), share in zip(ATTRIBUTION_GROUPS.items(), shares, strict=True)
         ]
     return {
         "category": category,

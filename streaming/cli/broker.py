@@ -27,7 +27,6 @@ def broker_command(
     settings: Settings = context.obj()
     console = Console(highlight=False, soft_wrap=True)
     topics = {settings.topic: TOPIC_PARTITIONS, settings.dead_letter_topic: 1, settings.feedback_topic: 1}
-    topics |= {settings.covariates_topic: 1} if settings.covariates_topic else {}
     stop = stop_on_signals("stopping Kafka")
     console.print("starting Kafka (the first start fetches its jars, 43 MB) ...")
     with start_broker(folder, cache=settings.cache, port=_local_port(settings.kafka_bootstrap)) as kafka:

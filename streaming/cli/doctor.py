@@ -131,7 +131,6 @@ def _connector(settings: Settings) -> Iterator[Finding]:
 
 def _kafka(settings: Settings) -> Iterator[Finding]:
     needed: dict[str, Right] = {settings.topic: "READ", settings.dead_letter_topic: "WRITE"}
-    needed |= {settings.covariates_topic: "READ"} if settings.covariates_topic else {}
     kafka = KafkaConnection.of(settings)
     faults = topic_faults(kafka, needed)
     how = f"over TLS, to user {kafka.username}" if kafka.uses_tls else "in plain text"

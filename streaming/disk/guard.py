@@ -1,4 +1,4 @@
-"""The guard beside the checkpoint: the topics and the settings that its counts depend on.
+"""The guard beside the checkpoint: the topic and the settings that its counts depend on.
 
 Spark stores neither. It ignores a changed setting, and takes a topic that was deleted and created again for the old
 one. `verify_checkpoint` refuses both before anything is written.
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 # Of the counts that streaming/flow/count.py and models/counting/blobs.py store: add 1 with every change of it.
 STATE_LAYOUT = 2
 RESET = "begin anew with `checkpoint --reset`"
-_COUNTS_DEPEND_ON = ("topic", "covariates_topic", "clock", "starting", "shuffle_partitions")
+_COUNTS_DEPEND_ON = ("topic", "clock", "starting", "shuffle_partitions")
 
 
 class CheckpointGuard(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,14 +46,11 @@ class CheckpointGuard(msgspec.Struct, frozen=True, kw_only=True):
     spark: str
     state_layout: int
     settings: dict[str, str] = {}
-    covariates_topic: str = ""
-    covariates_topic_id: str = ""
 
     @classmethod
-    def of(cls, settings: Settings, topic_id: str, covariates_topic_id: str = "") -> "CheckpointGuard":
+    def of(cls, settings: Settings, topic_id: str) -> "CheckpointGuard":
         return cls(
             topic_id=topic_id,
-            covariates_topic_id=covariates_topic_id,
             settings=settings.shown(),
             spark=version("pyspark"),
             state_layout=STATE_LAYOUT,
@@ -75,7 +72,8 @@ def verify_checkpoint(checkpoint: Path, after: CheckpointGuard, topic: Topic, *,
         _report_other_spark(checkpoint, before, after, audit)
     with write_errors(CheckpointError, path := checkpoint / "guard.json"):
         replace_file(path, msgspec.json.format(msgspec.json.encode(after)))
-    refuse_lost(checkpoint, topic, after.topic)
+    refuse_gap(begin_offsets(checkpoint) | read_until(checkpoint), topic.first_offsets, after.topic)
+    refuse_lost_end(begun_until(checkpoint), topic.end_offsets, after.topic)
     drop_unfinished(checkpoint)
 
 
@@ -101,7 +99,7 @@ def other_layout(before: CheckpointGuard) -> str:
 def changed_settings(before: CheckpointGuard, after: CheckpointGuard) -> list[str]:
     """The settings that the counts depend on and that differ, each as `NAME was VALUE and is VALUE`."""
     return [
-        f"{PREFIX}{field.upper()} was {was or 'not set'} and is {now or 'not set'}"
+        f"{PREFIX}{field.upper()} was {was} and is {now}"
         for field in _COUNTS_DEPEND_ON
         if (was := getattr(before, field)) != (now := getattr(after, field))
     ]
@@ -138,22 +136,11 @@ def refuse_changes(before: CheckpointGuard, after: CheckpointGuard) -> None:
     if changed := changed_settings(before, after):
         fault = f"the checkpoint belongs to other settings ({'; '.join(changed)})"
         raise CheckpointError(fault, remedy=f"restore the former values, or {RESET}")
-    _refuse_created_again(after.topic, before.topic_id, after.topic_id)
-    _refuse_created_again(after.covariates_topic, before.covariates_topic_id, after.covariates_topic_id)
-
-
-def _refuse_created_again(topic: str, was: str, now: str) -> None:
-    """was, now: ids."""
-    if was != now:
-        fault = f"topic {topic} was deleted and created again since the last run (id {was}, now {now})"
+    if before.topic_id != after.topic_id:
+        ids = f"id {before.topic_id}, now {after.topic_id}"
+        fault = f"topic {after.topic} was deleted and created again since the last run ({ids})"
         remedy = f"if you want to read the new topic, {RESET}"
         raise CheckpointError(f"{fault}: no stored offset fits it", remedy)
-
-
-def refuse_lost(checkpoint: Path, topic: Topic, name: str) -> None:
-    """Raise EventsGone when Kafka deleted messages that were not read yet, or lost some that were."""
-    refuse_gap(begin_offsets(checkpoint, name) | read_until(checkpoint, name), topic.first_offsets, name)
-    refuse_lost_end(begun_until(checkpoint, name), topic.end_offsets, name)
 
 
 def refuse_gap(read: Mapping[int, int], first: Mapping[int, int], topic: str) -> None:

@@ -58,7 +58,6 @@ TABLE = (
          "seven days as shipped", "user `dlq-reader`", "Kafka"),
     Kept("marks of shifts", "RISK_FEEDBACK_TOPIC", 0, "a store that was away takes them later; 30 days as "
          "shipped", "user `feedback`", "Kafka"),
-    Kept("outside series", "RISK_COVARIATES_TOPIC", 0, "nothing about a person", "user `scorer`", "Kafka"),
     Kept("counts by cell; for days hashed ids, and places where calls merge", "RISK_CHECKPOINT/spark", DAYS_KEPT,
          "a year and its weeks are weighed; an id until its incident can no longer be corrected", ended_by="the job"),
     Kept("log of batches, and such counts of each day", "RISK_CHECKPOINT/batches/????-??-??", KEEP_DAYS,

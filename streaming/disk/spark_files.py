@@ -6,7 +6,6 @@ Spark writes a batch's offsets before the batch runs, its state while it runs, a
 import logging
 import re
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -51,34 +50,31 @@ def open_batch(checkpoint: Path) -> tuple[int, dict[int, tuple[int, int]]] | Non
     return number, {place: (first, end - 1) for place, (first, end) in taken_offsets(checkpoint, number).items()}
 
 
-def read_until(checkpoint: Path, topic: str = "") -> dict[int, int]:
-    """By partition, the first offset that no committed batch has read. Empty before the first commit.
-
-    topic: by default that of the incidents, as in the functions below.
-    """
+def read_until(checkpoint: Path) -> dict[int, int]:
+    """By partition, the first offset that no committed batch has read. Empty before the first commit."""
     newest = last_commit(checkpoint)
-    return {} if newest is None else end_offsets(checkpoint, newest[0], topic)
+    return {} if newest is None else end_offsets(checkpoint, newest[0])
 
 
-def begun_until(checkpoint: Path, topic: str = "") -> dict[int, int]:
+def begun_until(checkpoint: Path) -> dict[int, int]:
     """By partition, the first offset that no batch has asked for. Earlier ones were read, or may have been."""
     begun = last_begun(checkpoint)
-    return begin_offsets(checkpoint, topic) | (end_offsets(checkpoint, begun, topic) if begun >= 0 else {})
+    return begin_offsets(checkpoint) | (end_offsets(checkpoint, begun) if begun >= 0 else {})
 
 
-def begin_offsets(checkpoint: Path, topic: str = "") -> dict[int, int]:
+def begin_offsets(checkpoint: Path) -> dict[int, int]:
     """By partition, the first offset of the first batch. A partition that is added later begins at 0."""
     folder, path = SparkFolder.of(checkpoint), ("sources", "0", "0")
-    return _kafka_offsets(checkpoint, folder.text(*path).splitlines()[1:], topic) if folder.has(*path) else {}
+    return _kafka_offsets(checkpoint, folder.text(*path).splitlines()[1:]) if folder.has(*path) else {}
 
 
-def end_offsets(checkpoint: Path, batch: int, topic: str = "") -> dict[int, int]:
+def end_offsets(checkpoint: Path, batch: int) -> dict[int, int]:
     """By partition, the first offset after those that the batch reads. Empty where Kafka had no message yet.
 
     The file's first two lines are a version and the batch's settings. Each source has one line after them; Kafka's is
     {topic: {partition: offset}}.
     """
-    return _kafka_offsets(checkpoint, _offsets_file(checkpoint, batch)[2:], topic)
+    return _kafka_offsets(checkpoint, _offsets_file(checkpoint, batch)[2:])
 
 
 def _offsets_file(checkpoint: Path, batch: int) -> list[str]:
@@ -88,7 +84,7 @@ def _offsets_file(checkpoint: Path, batch: int) -> list[str]:
         raise damaged(checkpoint, f"{batch} of its offsets cannot be read ({error})") from error
 
 
-def _kafka_offsets(checkpoint: Path, sources: list[str], topic: str) -> dict[int, int]:
+def _kafka_offsets(checkpoint: Path, sources: list[str]) -> dict[int, int]:
     for line in sources:
         try:
             value = msgspec.json.decode(line) if line.startswith("{") else None
@@ -99,20 +95,11 @@ def _kafka_offsets(checkpoint: Path, sources: list[str], topic: str) -> dict[int
             for name, partitions in (value.items() if isinstance(value, dict) else ())
             if isinstance(partitions, dict) and all(partition.isdecimal() for partition in partitions)
         }
-        if topics and not topic:
-            topic = next(iter(topics)) if len(topics) == 1 else _topic_of_incidents(checkpoint)
+        if len(topics) > 1:
+            raise damaged(checkpoint, f"it has read {' and '.join(sorted(topics))}, and a job reads one topic")
         if topics:
-            return topics.get(topic, {})
+            return topics.popitem()[1]
     return {}
-
-
-def _topic_of_incidents(checkpoint: Path) -> str:
-    """The topic that the guard names (guard.py), where a second topic is read."""
-    try:
-        guard = msgspec.json.decode((checkpoint / "guard.json").read_bytes(), type=dict[str, Any])
-        return str(guard["topic"])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
-        raise damaged(checkpoint, f"its guard.json, which names the topic, cannot be read ({error})") from error
 
 
 def taken_offsets(checkpoint: Path, batch: int) -> dict[int, tuple[int, int]]:

@@ -26,7 +26,7 @@ from schemas.left_behind.batch_log import day_of
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import HOUR_S
 from streaming.disk.kept_counts import pack_counts
-from streaming.flow.intake import Intake, OutsideIntake, take_in, take_in_outside
+from streaming.flow.intake import Intake, take_in
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
 from streaming.flow.packed import PackedBatch
 from streaming.flow.rows import CountedRow, Summary
@@ -45,7 +45,6 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     newest_event_s: int = 0
     totals: dict[str, int] = {}
     digest: int = 0
-    covariates_missing: int = 0  # in the scores that were emitted last
     kept_day: str = ""  # day at whose first batch the counts were kept on disk
 
 
@@ -178,20 +177,15 @@ def count_batch(live: _Live, head: Head, packed: PackedBatch, as_of_s: int) -> B
     state = live.journal.state
     taken = take_in(state, packed.incidents, packed.refused, as_of_s=as_of_s, consumed=packed.consumed)
     changes = live.journal.record(taken.applied.changed)
-    outside = take_in_outside(state, packed.outside, packed.refused_outside)
-    if outside.has_changed:
-        changes = changes.then(live.journal.record_book())
-
-    features = _due(live, head, has_changed=len(taken.applied.changed) > 0 or outside.has_changed)
+    features = _due(live, head, has_changed=len(taken.applied.changed) > 0)
     after = Head(
         fingerprint=state.spec.fingerprint(),
         as_of_s=state.as_of_s if packed.consumed or features else head.as_of_s,
         emitted_tick_s=state.tick_s,
         emitted_artifact=live.engine_of,
         newest_event_s=max(head.newest_event_s, taken.applied.newest_counted_s),
-        totals=add_up(head.totals, taken.ledger | outside.ledger),
+        totals=add_up(head.totals, taken.ledger),
         digest=live.journal.digest,
-        covariates_missing=features.covariates_missing if features else head.covariates_missing,
     )
     return BatchResult(
         head=after,
@@ -199,13 +193,11 @@ def count_batch(live: _Live, head: Head, packed: PackedBatch, as_of_s: int) -> B
         features=features.values.astype("<f4").tobytes() if features else None,
         recent=features.recent.astype("<i4").tobytes() if features else None,
         lately=features.lately.pack() if features and features.lately else None,
-        summary=_summed_up(state, head, after, taken, outside, features),
+        summary=_summed_up(state, head, after, taken, features),
     )
 
 
-def _summed_up(
-    state: CountState, before: Head, after: Head, taken: Intake, outside: OutsideIntake, features: Features | None
-) -> Summary:
+def _summed_up(state: CountState, before: Head, after: Head, taken: Intake, features: Features | None) -> Summary:
     """The summary of a batch that led from `before` to `after`. state: the counts after it."""
     return Summary(
         as_of_s=state.as_of_s,
@@ -213,8 +205,6 @@ def _summed_up(
         totals=after.totals,
         newest_event_s=after.newest_event_s,
         rejections=pack_rejections(taken.rejections),
-        refused_covariates=pack_rejections(outside.rejections),
-        covariates_missing=after.covariates_missing,
         observed_1h=features.observed_1h.astype("<i4").tobytes() if features else b"",
         support=features.support.astype("u1").tobytes() if features else b"",
         silent=features.silent if features else (),
@@ -265,19 +255,16 @@ def _unassigned(head: Head, packed: PackedBatch, now_ms: int) -> tuple[Head, Cou
     its messages are no longer of no region: the store's point must give way. On the wall clock a minute without any
     has its point too, so that a chart shows the first of a burst as a step.
     """
-    rejections, outside = packed.refused, packed.refused_outside
-    ledger = balanced_ledger(packed.consumed, {}, rejections)
-    of_outside = {"covariates_rejected": len(outside)} if outside else {}
+    ledger = balanced_ledger(packed.consumed, {}, packed.refused)
     as_of_s = max(head.as_of_s, now_ms // 1000)
     tick_s = tick_of(as_of_s, None)
     after = head
-    if rejections or outside or (as_of_s and tick_s != head.emitted_tick_s):
-        after = Head(as_of_s=as_of_s, emitted_tick_s=tick_s, totals=add_up(head.totals, ledger | of_outside), digest=1)
+    if packed.refused or (as_of_s and tick_s != head.emitted_tick_s):
+        after = Head(as_of_s=as_of_s, emitted_tick_s=tick_s, totals=add_up(head.totals, ledger), digest=1)
     summary = Summary(
         as_of_s=after.as_of_s,
         ledger=ledger,
         totals=after.totals,
-        rejections=pack_rejections(rejections),
-        refused_covariates=pack_rejections(outside),
+        rejections=pack_rejections(packed.refused),
     )
     return after, CountedRow(UNASSIGNED, None, None, msgspec.msgpack.encode(summary))

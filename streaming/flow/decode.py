@@ -7,17 +7,13 @@ for messages of no region.
 
 from collections.abc import Callable, Iterator, Mapping
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from schemas.covariate import decode_covariates
 from schemas.decode import Decoded, Messages, decode_messages
 from schemas.errors import LedgerUnbalanced
 from schemas.incidents import pack_rejections
 from schemas.left_behind.roster import Entry
 from schemas.masks import NO_MASKS, Masks
-from schemas.spec import Spec
 from streaming.flow.intake import PAYLOADS_PER_TASK, within
 from streaming.flow.ledger import UNASSIGNED
 from streaming.flow.rows import PACKED, PackedRow
@@ -33,8 +29,8 @@ def decode_stage(
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for `mapInArrow`: (value, partition, offset, time_ms, now_ms) -> packed rows.
 
-    Where outside series are read, `is_covariate` says which messages are theirs. The masks reach the workers inside
-    the function: Spark keeps it in memory, and in a temporary file when it is large, but not in its checkpoint.
+    The masks reach the workers inside the function: Spark keeps it in memory, and in a temporary file when it is
+    large, but not in its checkpoint.
     """
 
     def decode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -48,11 +44,6 @@ def decode_stage(
             if is_heartbeat.any():
                 rows += heartbeat_rows(roster)
                 batch = batch.filter(pa.array(~is_heartbeat))
-            if "is_covariate" in batch.schema.names:
-                outside = batch.filter(batch.column("is_covariate"))
-                batch = batch.filter(pc.invert(batch.column("is_covariate")))
-                packed, room = covariate_rows(messages_of(outside), regions, roster, room=room)
-                rows += packed
             if batch.num_rows:
                 messages = messages_of(batch)
                 now_ms = batch.column("now_ms")[0].as_py()
@@ -111,24 +102,3 @@ def row_without_messages(region: str, roster: Mapping[str, Entry], newest_ms: in
         incidents=b"",
         rejections=b"",
     )
-
-
-def covariate_rows(
-    messages: Messages, specs: Mapping[str, Spec], roster: Mapping[str, Entry], *, room: int
-) -> tuple[list[PackedRow], int]:
-    """A row per region that had messages about outside series, and how many bytes of payload the task may still keep.
-
-    Raises LedgerUnbalanced when a message was lost or doubled.
-    """
-    values, refused = decode_covariates(messages, specs)
-    if sum(map(len, values.values())) + sum(map(len, refused.values())) != len(messages.values):
-        raise LedgerUnbalanced(f"of {len(messages.values)} covariates some were lost or doubled in decoding")
-    rows = []
-    for region in sorted({*values, *refused}):
-        rejections, room = within(refused.get(region, []), room)
-        row = row_without_messages(region, roster, int(np.max(messages.kafka_time_ms)))._replace(
-            covariates=values[region].tobytes() if region in values else b"",
-            refused_covariates=pack_rejections(rejections),
-        )
-        rows.append(row)
-    return rows, room

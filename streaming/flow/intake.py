@@ -10,10 +10,9 @@ import msgspec
 import numpy as np
 
 from models.counting.count_state import Applied, CountState
-from schemas.covariate import Values, without_place
 from schemas.event import Reason
 from schemas.incidents import Incidents, Rejection
-from schemas.limits import CLOCKS_DIFFER_S, MIB
+from schemas.limits import MIB
 from streaming.flow.ledger import balanced_ledger
 
 # A batch has at most as many tasks as there are cores (source.py), so partitions of the topic share a task. All refused
@@ -43,31 +42,6 @@ def take_in(
     return Intake(applied, rejections, balanced_ledger(consumed, applied.outcomes, rejections))
 
 
-class OutsideIntake(NamedTuple):
-    """A batch of one region's outside series."""
-
-    rejections: list[Rejection]  # of the decoder and of the clock
-    ledger: dict[str, int]  # empty without messages
-    has_changed: bool  # what is known
-
-
-def take_in_outside(state: CountState, values: Values, refused: Sequence[Rejection]) -> OutsideIntake:
-    """Take in values of outside series (PLACED_VALUE) at the state's clock. refused: what the decoder refused.
-
-    Every message is accepted, unused (known already, replaced, or for an hour that can enter no score) or rejected.
-    """
-    if not len(values) and not refused:
-        return OutsideIntake([], {}, has_changed=False)
-    values = values[np.lexsort((values["kafka_offset"], values["partition"]))]
-    is_ahead = values["issued_s"] > state.as_of_s + CLOCKS_DIFFER_S
-    rejections = [*refused, *map(_issued_ahead, values[is_ahead])]
-    held = state.know(without_place(values[~is_ahead]))
-    ledger = {"accepted": int(held.sum()), "unused": int((~held).sum()), "rejected": len(rejections)}
-    return OutsideIntake(
-        rejections, {f"covariates_{name}": count for name, count in ledger.items()}, has_changed=bool(held.any())
-    )
-
-
 def within(refused: Sequence[Rejection], room: int) -> tuple[list[Rejection], int]:
     """The rejections, without the payloads for which `room` bytes are not enough, and the room that is left."""
     within_room = []
@@ -79,12 +53,6 @@ def within(refused: Sequence[Rejection], room: int) -> tuple[list[Rejection], in
             within_room.append(rejection)
             room -= size
     return within_room, room
-
-
-def _issued_ahead(value: Any) -> Rejection:
-    """The rejection of a value of PLACED_VALUE that claims to come from the future."""
-    partition, offset, time_ms = (int(value[name]) for name in ("partition", "kafka_offset", "kafka_time_ms"))
-    return Rejection("future", "issued_at is ahead of the region's clock", partition, offset, time_ms)
 
 
 def _refused_by_clock(incidents: Incidents, where: Any, reason: Reason, detail: str) -> list[Rejection]:

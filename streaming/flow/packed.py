@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
 import pandas as pd
 
-from schemas.covariate import PLACED_VALUE, Values
 from schemas.incidents import Incidents, Rejection, unpack_rejections
 
 
@@ -17,11 +15,9 @@ class PackedBatch:
     artifact: str  # folder of the one in force; "" without one
     challenger: str  # folder; "" without one
     newest_ms: int  # Kafka's time of the newest message; 0 without messages
-    consumed: int  # messages, without those about outside series
+    consumed: int  # messages
     incidents: Incidents
     refused: list[Rejection]
-    outside: Values  # values of outside series, of PLACED_VALUE
-    refused_outside: list[Rejection]
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> Self:
@@ -33,8 +29,6 @@ class PackedBatch:
             consumed=int(rows["consumed"].sum()),
             incidents=Incidents.concatenate([Incidents.unpack(blob) for blob in rows["incidents"] if blob]),
             refused=_rejections_in(rows["rejections"]),
-            outside=np.frombuffer(b"".join(bytes(blob) for blob in rows["covariates"]), PLACED_VALUE),
-            refused_outside=_rejections_in(rows["refused_covariates"]),
         )
 
 

@@ -26,7 +26,6 @@ class PipelinePoint:
     model: str | None = None  # of the scores that the batch renewed, if it did
     is_withheld: bool = False  # these scores are not in the store
     data_end_s: int = 0  # of the artifact in force; 0 for messages of no region
-    covariates_missing: int | None = None  # outside series that are neutral in the scores; None where none is used
     followed_ago_s: int | None = None  # since the hour of the file that the scores follow; None where they follow none
     change: str = ""  # that the scores follow
     challenger: str | None = None  # the version that is tried beside it, or NO_CHALLENGER; None: not known
@@ -40,8 +39,6 @@ class PipelinePoint:
             fields["scores_of"] = 0 if self.is_withheld else self.as_of_s
         if self.data_end_s:
             fields["data_end_s"] = self.data_end_s
-        if self.covariates_missing is not None:
-            fields["covariates_missing"] = self.covariates_missing
         if self.followed_ago_s is not None:
             fields["followed_ago_s"] = self.followed_ago_s
         model = WITHHELD if self.model and self.is_withheld else self.model

@@ -18,7 +18,7 @@ import torch
 
 from models.all_categories import stored_views
 from schemas.errors import RiskError, SinkUnavailable
-from schemas.frame import RiskFrame, Surge, Unusual, attribution_groups
+from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame, Surge, Unusual
 from schemas.incidents import unpack_rejections
 from schemas.left_behind.follower_states import FollowedChange
 from schemas.left_behind.withheld import Withheld
@@ -137,7 +137,6 @@ class Publisher:
         batch = _Batch.of(scored, is_withheld=(withheld := self.withheld()) is not None)
         summaries = batch.summaries.items()
         self.dead_letters.write({region: unpack_rejections(of.rejections) for region, of in summaries})
-        self.dead_letters.write_outside({region: unpack_rejections(of.refused_covariates) for region, of in summaries})
         facts, unaccounted = self.facts(), self.unaccounted(batch_id, batch.consumed)
         of_the_machine = self._of_the_machine(facts, unaccounted)
         changes = {
@@ -247,7 +246,6 @@ class Publisher:
                 model=batch.champions[region].scores.model if region in batch.champions else None,
                 is_withheld=batch.is_withheld,
                 data_end_s=manifest.data.cutoff_s if manifest else 0,
-                covariates_missing=summary.covariates_missing if manifest and manifest.spec.covariates else None,
                 followed_ago_s=batch.champions[region].followed_ago_s if region in batch.champions else None,
                 change=changes[region].in_words(manifest.spec.timezone) if manifest and region in changes else "",
                 challenger=(self.challenger(region) or NO_CHALLENGER) if manifest else None,
@@ -279,7 +277,7 @@ def frame_of(row: ScoredRow, summary: Summary) -> RiskFrame:
     spec = load_artifact(row.artifact or "").spec
     places = (spec.grid.cells, len(spec.categories))
     shapes = dict.fromkeys(FIELDS, (*places, len(spec.horizons_s))) | {
-        "attribution": (-1, len(spec.categories), len(spec.horizons_s), len(attribution_groups(spec.features)))
+        "attribution": (-1, len(spec.categories), len(spec.horizons_s), len(ATTRIBUTION_GROUPS))
     }
     arrays: dict[str, Any] = {
         name: np.frombuffer(getattr(row.scores, name), "<f4").reshape(shapes[name]) for name in FIELDS

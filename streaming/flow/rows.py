@@ -35,8 +35,6 @@ class PackedRow(NamedTuple):
     consumed: int
     incidents: bytes
     rejections: bytes
-    covariates: bytes = b""  # values of outside series, of PLACED_VALUE; they are not among the consumed
-    refused_covariates: bytes = b""
 
 
 class CountedRow(NamedTuple):
@@ -98,8 +96,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     newest_event_s: int = 0
     newest_received_ms: int = 0
     rejections: bytes = b""
-    refused_covariates: bytes = b""
-    covariates_missing: int = 0  # outside series that were neutral in the newest scores, in some horizon
     observed_1h: bytes = b""
     support: bytes = b""
     silent: tuple[Silence, ...] = ()  # feeds that are silent, where there are new scores

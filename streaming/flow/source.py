@@ -27,14 +27,10 @@ _PATIENCE = {"kafka.request.timeout.ms": 15_000, "kafka.default.api.timeout.ms":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageSource:
-    """starting: where to begin without a checkpoint (`earliest`, `latest`), unless a reset names a time.
-
-    covariates_topic: empty without outside series.
-    """
+    """starting: where to begin without a checkpoint (`earliest`, `latest`), unless a reset names a time."""
 
     kafka: KafkaConnection
     topic: str
-    covariates_topic: str
     starting: str
     max_events_per_batch: int
     checkpoint: Path
@@ -44,17 +40,13 @@ class MessageSource:
         return cls(
             kafka=KafkaConnection.of(settings),
             topic=settings.topic,
-            covariates_topic=settings.covariates_topic,
             starting=settings.starting,
             max_events_per_batch=settings.max_events_per_batch,
             checkpoint=settings.checkpoint,
         )
 
     def read(self, session: SparkSession) -> DataFrame:
-        """(value, partition, offset, time_ms), unbounded. Data loss in a topic fails the query.
-
-        With a topic of outside series also `is_covariate`, whether a message is from there.
-        """
+        """(value, partition, offset, time_ms), unbounded. Data loss in the topic fails the query."""
         from_ms = begin_ms(self.checkpoint)
         begin = (
             {"startingOffsets": self.starting}
@@ -64,7 +56,7 @@ class MessageSource:
         messages = (
             session.readStream.format("kafka")
             .options(**self.kafka.spark_options())
-            .option("subscribe", ",".join(filter(None, (self.topic, self.covariates_topic))))
+            .option("subscribe", self.topic)
             .options(**begin)
             .option("maxOffsetsPerTrigger", self.max_events_per_batch)
             .option("failOnDataLoss", "true")
@@ -73,10 +65,7 @@ class MessageSource:
             .option("kafkaConsumer.pollTimeoutMs", "30000")
             .load()
         )
-        columns = ["value", "partition", "offset", F.unix_millis("timestamp").alias("time_ms")]
-        if self.covariates_topic:
-            columns.append((F.col("topic") == self.covariates_topic).alias("is_covariate"))
-        return messages.select(*columns)
+        return messages.select("value", "partition", "offset", F.unix_millis("timestamp").alias("time_ms"))
 
 
 def with_heartbeat(session: SparkSession, messages: DataFrame) -> DataFrame:
@@ -93,7 +82,5 @@ def with_heartbeat(session: SparkSession, messages: DataFrame) -> DataFrame:
         F.lit(0).cast("long").alias("offset"),
         F.lit(0).cast("long").alias("time_ms"),
     )
-    if "is_covariate" in messages.columns:
-        heartbeat = heartbeat.withColumn("is_covariate", F.lit(False))
     together = messages.unionByName(heartbeat).coalesce(session.sparkContext.defaultParallelism)
     return together.withColumn("now_ms", F.unix_millis(F.current_timestamp()))

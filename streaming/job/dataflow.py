@@ -28,8 +28,7 @@ class Dataflow:
     """Starts the query on its checkpoint, any number of times one after the other.
 
     follow_in: the checkpoint whose followers the forecasts follow; None where nothing is followed.
-    read: the messages as (value, partition, offset, time_ms), unbounded; `is_covariate` too where the job reads outside
-    series.
+    read: the messages as (value, partition, offset, time_ms), unbounded.
     """
 
     checkpoint: Path

@@ -1,4 +1,4 @@
-"""The topics that the running job reads: there, allowed, and still the topics of the checkpoint."""
+"""The topic that the running job reads: there, allowed, and still the topic of the checkpoint."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 
 from schemas.errors import BrokerError
-from streaming.disk.guard import CheckpointGuard, refuse_changes, refuse_lost, verify_checkpoint
+from streaming.disk.guard import CheckpointGuard, refuse_changes, verify_checkpoint
 from streaming.disk.spark_files import OffsetAudit, begin_offsets, end_offsets, last_commit, progress_text
 from streaming.settings import Settings
 from streaming.topics.admin import Right, Topic, describe_topic, topic_faults, topic_id
@@ -22,16 +22,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class SourceTopic:
-    """The topic of incidents, and that of outside series: `covariates_topic`, empty where none is read.
-
-    guard_of: what the checkpoint stands for, with topics of these ids.
-    """
+    """guard_of: what the checkpoint stands for, with a topic of that id."""
 
     kafka: KafkaConnection
     topic: str
-    covariates_topic: str
     dead_letter_topic: str
-    guard_of: Callable[..., CheckpointGuard]
+    guard_of: Callable[[str], CheckpointGuard]
     checkpoint: Path
     audit: Path
     longest_absence_s: float
@@ -50,7 +46,6 @@ class SourceTopic:
         return cls(
             kafka=KafkaConnection.of(settings),
             topic=settings.topic,
-            covariates_topic=settings.covariates_topic,
             dead_letter_topic=settings.dead_letter_topic,
             guard_of=partial(CheckpointGuard.of, settings),
             checkpoint=settings.checkpoint,
@@ -64,28 +59,25 @@ class SourceTopic:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Look from a thread meanwhile whether Kafka answers and whether the topics are still the same."""
+        """Look from a thread meanwhile whether Kafka answers and whether the topic is still the same."""
         with closing(self._arrivals), self._watch.looking():
             yield
 
     def refuse(self) -> None:
-        """Raise what the thread found: Kafka was away for too long, or a topic is another."""
+        """Raise what the thread found: Kafka was away for too long, or the topic is another."""
         self._watch.refuse()
 
     def verify(self, stop: Event) -> bool:
-        """Wait for Kafka, then compare the topics with the checkpoint. False when `stop` was set first.
+        """Wait for Kafka, then compare the topic with the checkpoint. False when `stop` was set first.
 
         Raises BrokerError when a topic cannot be used, CheckpointError when the checkpoint belongs to another topic
         or to other settings, EventsGone when Kafka lacks events that the checkpoint needs.
         """
-        topics = self._watch.answer(self._usable, stop)
-        if topics is None:
+        topic = self._watch.answer(self._usable, stop)
+        if topic is None:
             return False
-        topic, *outside = topics
-        guard = self.guard_of(*(each.id for each in topics))
+        guard = self.guard_of(topic.id)
         verify_checkpoint(self.checkpoint, guard, topic, audit=self.audit)
-        for each in outside:
-            refuse_lost(self.checkpoint, each, self.covariates_topic)
         if self._guard is None:
             log.info("checkpoint=%s last batch: %s", self.checkpoint, progress_text(last_commit(self.checkpoint)))
         self._guard, self._watch.check = guard, self._refuse_other_topic
@@ -93,32 +85,24 @@ class SourceTopic:
 
     def comes(self, batch: int, within_s: float) -> bool:
         """Whether a message comes after those of a batch, within so many seconds; True where Kafka does not say."""
-        ends = {
-            name: begin_offsets(self.checkpoint, name) | end_offsets(self.checkpoint, batch, name)
-            for name in self._read
-        }
-        return self._arrivals.comes(ends, within_s)
+        ends = begin_offsets(self.checkpoint) | end_offsets(self.checkpoint, batch)
+        return self._arrivals.comes({self.topic: ends}, within_s)
 
     def unaccounted(self, batch: int, consumed: int) -> int:
         """Messages by Kafka's offsets less those in the ledger, since the start. consumed: in the batch."""
         return self._offsets.missing(batch, consumed)
 
-    @property
-    def _read(self) -> list[str]:
-        """The topics that are read, that of the incidents first."""
-        return [name for name in (self.topic, self.covariates_topic) if name]
-
-    def _usable(self) -> list[Topic]:
-        """The topics that are read. What is missing or forbidden is reported here: Spark would try for minutes."""
-        needed: dict[str, Right] = {**dict.fromkeys(self._read, "READ"), self.dead_letter_topic: "WRITE"}
+    def _usable(self) -> Topic:
+        """The topic that is read. What is missing or forbidden is reported here: Spark would try for minutes."""
+        needed: dict[str, Right] = {self.topic: "READ", self.dead_letter_topic: "WRITE"}
         if faults := topic_faults(self.kafka, needed):
             raise BrokerError("; ".join(str(fault) for fault in faults.values()))
-        return [describe_topic(self.kafka, name) for name in self._read]
+        return describe_topic(self.kafka, self.topic)
 
     def _refuse_other_topic(self) -> None:
-        """Raise CheckpointError when a topic was created again under the running job.
+        """Raise CheckpointError when the topic was created again under the running job.
 
         Spark notices that only while the new topic is shorter than what was read of the old one.
         """
         if self._guard is not None:
-            refuse_changes(self._guard, self.guard_of(*(topic_id(self.kafka, name) for name in self._read)))
+            refuse_changes(self._guard, self.guard_of(topic_id(self.kafka, self.topic)))

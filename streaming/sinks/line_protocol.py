@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.errors import PipelineError
-from schemas.frame import SUPPORT, RiskFrame, attribution_groups, riskiest
+from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, riskiest
 from schemas.spec import ALL_CATEGORIES, Spec
 
 SMALLEST = 1e-6  # the step below 0.001; a value up to half of it is written as 0
@@ -80,7 +80,7 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
     """
     spec = frame.spec
     geohashes = _geohashes(spec)
-    region, model, groups = tag(spec.region), string(frame.model), attribution_groups(spec.features)
+    region, model = tag(spec.region), string(frame.model)
     lines = []
     for c, category in enumerate(frame.categories):
         for h, horizon in enumerate(spec.horizon_names):
@@ -92,7 +92,7 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
                 for name in ("expected", "risk", "usual")
             )
             factors_of = [
-                "".join(f",by_{name}={factor:.4g}" for name, factor in zip(groups, factors, strict=True))
+                "".join(f",by_{name}={factor:.4g}" for name, factor in zip(ATTRIBUTION_GROUPS, factors, strict=True))
                 for factors in frame.attribution[: len(top), c, h].tolist()
             ] + [""] * (len(top) - len(frame.attribution))
             head = f"top,category={tag(category)},horizon={horizon}"

@@ -27,7 +27,6 @@ class DeadLetters:
     kafka: KafkaConnection
     topic: str
     source_topic: str
-    outside_topic: str  # of outside series; empty without any
     longest_absence_s: float  # of Kafka; then its failure is final
     write_timeout_s: float
     now_s: Callable[[], float] = time.monotonic  # any steady clock
@@ -40,7 +39,6 @@ class DeadLetters:
             kafka=KafkaConnection.of(settings),
             topic=settings.dead_letter_topic,
             source_topic=settings.topic,
-            outside_topic=settings.covariates_topic,
             longest_absence_s=settings.kafka_timeout_s,
             write_timeout_s=settings.write_timeout_s,
             now_s=now_s,
@@ -52,15 +50,8 @@ class DeadLetters:
         Raises BrokerUnavailable when Kafka cannot store them now; BrokerError when it could not for
         `longest_absence_s`, or never will. The batch is then repeated, so the topic may contain some of them twice.
         """
-        self._write(refused, self.source_topic)
-
-    def write_outside(self, refused: Mapping[str, Iterable[Rejection]]) -> None:
-        """It does the same for messages of the topic of outside series."""
-        self._write(refused, self.outside_topic)
-
-    def _write(self, refused: Mapping[str, Iterable[Rejection]], source_topic: str) -> None:
         letters = (
-            encode_dead_letter(rejection, source_topic=source_topic, region=region or None)
+            encode_dead_letter(rejection, source_topic=self.source_topic, region=region or None)
             for region, rejections in refused.items()
             for rejection in rejections
         )

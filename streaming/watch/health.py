@@ -87,8 +87,7 @@ def in_words(health: JobHealth | None, reason: str, now: datetime) -> Iterator[s
     for region, scores in health.regions.items():
         age = f", {_since(scores.as_of, now)}" if health.clock == "wall" else " on the clock of events"
         only = f", without the network ({scores.baseline_only})" if scores.baseline_only else ""
-        missing = f", {scores.covariates_missing} outside series missing" if scores.covariates_missing else ""
-        yield f"scores of {region} as of {_time(scores.as_of)}{age}{only}{missing}"
+        yield f"scores of {region} as of {_time(scores.as_of)}{age}{only}"
         if scores.unfollowed:
             yield f"scores of {region} do not follow what the last weeks showed: {scores.unfollowed}"
     yield "ledger balanced" if health.ledger_balanced else "ledger NOT balanced"

@@ -35,8 +35,8 @@ class HealthWatch:
     _store_trouble: Callable[[], str] = lambda: ""
     _started_s: float = 0.0
     _newest: Published | None = None
-    # Region -> (as_of_s, outside series missing). These are replaced, never changed: another thread reads them.
-    _scored: dict[str, tuple[int, int]] = field(default_factory=dict)
+    # Region -> as_of_s. These are replaced, never changed: another thread reads them.
+    _scored: dict[str, int] = field(default_factory=dict)
     _only: dict[str, str] = field(default_factory=dict)
     _unfollowed: dict[str, str] = field(default_factory=dict)
     _totals: dict[str, Mapping[str, int]] = field(default_factory=dict)
@@ -45,9 +45,7 @@ class HealthWatch:
     def show(self, published: Published) -> None:
         """Take in a stored batch; Spark's thread calls this."""
         summaries = published.summaries.items()
-        self._scored = self._scored | {
-            region: (summary.as_of_s, summary.covariates_missing) for region, summary in summaries if region
-        }
+        self._scored = self._scored | {region: summary.as_of_s for region, summary in summaries if region}
         frames = published.frames.items()
         self._only = self._only | {region: frame.model if frame.baseline_only else "" for region, frame in frames}
         for region, reason in published.unfollowed.items():
@@ -122,10 +120,9 @@ class HealthWatch:
                     as_of=_utc(as_of_s),
                     age_s=round(now_s - as_of_s, 3),
                     baseline_only=self._only.get(region, ""),
-                    covariates_missing=missing,
                     unfollowed=self._unfollowed.get(region, ""),
                 )
-                for region, (as_of_s, missing) in sorted(self._scored.items())
+                for region, as_of_s in sorted(self._scored.items())
             },
             ledger_balanced=not unbalanced,
             unbalanced=unbalanced,

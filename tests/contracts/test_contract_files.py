@@ -51,7 +51,7 @@ def test_the_topics_are_the_defaults_of_the_settings():
     fields = Settings.model_fields
     defaults = {fields[name].default for name in ("topic", "dead_letter_topic", "feedback_topic")}
     assert defaults == {"incidents.v1", "incidents.v1.dlq", "feedback.v1"}
-    assert topics == defaults | {"covariates.v1"}  # which is read only where a setting names it
+    assert topics == defaults
 
 
 def test_the_largest_message_is_the_decoders():

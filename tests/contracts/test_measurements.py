@@ -10,7 +10,7 @@ from docs.measurements import MEASUREMENTS
 from lifecycle.gate.asked import Asked
 from lifecycle.trials.points import archive_line, retrain_line
 from schemas.feedback import Feedback
-from schemas.frame import Unusual, attribution_groups
+from schemas.frame import ATTRIBUTION_GROUPS, Unusual
 from streaming.feedback.store import mark_line
 from streaming.sinks.line_protocol import top_lines, unusual_lines
 from tests.harness.grafana_world import SPECS, follower_lines, outcome_lines, pipeline, score_lines, shadow_lines
@@ -33,10 +33,7 @@ def columns():
     lines.append(mark_line(mark))
     asked = Asked(at_s=TICK_S, outcome="waits", because="x", ended_s=TICK_S, made_s=TICK_S)
     lines += [retrain_line("northville", asked, TICK_S), archive_line("northville", TICK_S, TICK_S)]
-    outside = dict.fromkeys(("missing", "accepted", "unused", "rejected"), 0)
-    lines.append(pipeline("northville", TICK_S, 60, **{f"covariates_{name}": n for name, n in outside.items()}))
-    spec = toy_spec(features=("cov_wind_1h",))
-    lines.append(top_lines(toy_frame(spec, attribution=np.ones((1, 2, 3, len(attribution_groups(spec.features))))), 1))
+    lines.append(top_lines(toy_frame(toy_spec(), attribution=np.ones((1, 2, 3, len(ATTRIBUTION_GROUPS)))), 1))
     place = Unusual(category="fire", row=0, col=0, rows=1, cols=1, hours=2, observed=9, usual=1.0, days=30.0)
     lines.append(unusual_lines(replace(toy_frame(toy_spec()), unusual=(place,))))
     written = {}

@@ -92,17 +92,6 @@ def test_scores_stale_when_nothing_is_there_at_all_until_something_is(store, now
     assert fires("risk-scores-stale", store, now_s, already=evaluation.held) == frozenset()
 
 
-def test_outside_series_that_are_missing(store, now_s):
-    """Regions that use none have no such field, and no alert."""
-    uid = "risk-covariates-missing"
-    write_ledgers(store, now_s, 10)
-    assert fires(uid, store, now_s) == frozenset()
-    write_ledgers(store, now_s, 10, northville={"covariates_missing": 1}, southville={"covariates_missing": 0})
-    assert fires(uid, store, now_s) == {NORTH}
-    write_ledgers(store, now_s + 600, 2, northville={"covariates_missing": 0})
-    assert evaluate(RULES[uid], store, now_s + 600, already={NORTH}).firing == frozenset()
-
-
 def unusual_line(at_s: int, category: str, days: float, *, silent: float = 0.0) -> bytes:
     fields = f'days=14,own_days={days},silent={silent},says=""'
     return f"unusual,category={category},region=northville {fields} {at_s // 60 * 60}\n".encode()

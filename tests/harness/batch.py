@@ -25,8 +25,6 @@ class NoLetters:
     def write(self, refused):
         assert not any(map(list, refused.values()))
 
-    write_outside = write
-
 
 def publisher_to(sink, checkpoint, **parts):
     """A publisher that expects no dead letter and keeps forecasts in `checkpoint`. parts: others in place of these."""

@@ -36,8 +36,6 @@ class Letters:
             for refusal in rejections:
                 self.kept[refusal.partition, refusal.kafka_offset] = (region, refusal.reason)
 
-    write_outside = write
-
     def close(self):
         """Nothing to release."""
 

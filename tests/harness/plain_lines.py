@@ -4,7 +4,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 import numpy as np
 
-from schemas.frame import SUPPORT, attribution_groups
+from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT
 from schemas.grid import geohash
 
 NUMBERS = ("expected", "risk", "low", "high", "usual")
@@ -60,7 +60,7 @@ def plain_unusual(frame):
 def plain_tops(view, top_k):
     """The cells in the order of a plain sort: by risk, then by what is expected, then by their place."""
     spec = view.spec
-    ids, geohashes, groups = spec.grid.cell_ids(), spec.grid.geohashes(), attribution_groups(spec.features)
+    ids, geohashes, groups = spec.grid.cell_ids(), spec.grid.geohashes(), ATTRIBUTION_GROUPS
     for c, h in np.ndindex(view.risk.shape[1:]):
         risk, expected, usual = (getattr(view, name)[:, c, h].tolist() for name in ("risk", "expected", "usual"))
         order = sorted(range(len(ids)), key=lambda cell: (-risk[cell], -expected[cell], cell))

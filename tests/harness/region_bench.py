@@ -31,17 +31,13 @@ class Bench:
         self.artifacts.mkdir(parents=True)
         self.tester = TwsTester(RegionCounter(clock), timeMode="ProcessingTime", outputMode="Update")
         self.offset = 0
-        self.outside_offset = 0
         self.beside = {}  # region -> (artifact, features) of its challenger in the last batch
 
     def look(self):
         return refresh_roster(self.roster, self.artifacts, masked=self.masks.digest)
 
-    def batch(self, at_s, *values, sent_s=None, outside=None):
-        """One micro-batch: region -> (features or None, Summary). sent_s: Kafka's time, if it is not the batch's.
-
-        outside: messages of the topic of outside series; without it, there is no such topic.
-        """
+    def batch(self, at_s, *values, sent_s=None):
+        """One micro-batch: region -> (features or None, Summary). sent_s: Kafka's time, if it is not the batch's."""
         now_ms = at_s * 1000
         rows = [(None, HEARTBEAT, 0, 0, now_ms)]
         time_ms = now_ms if sent_s is None else sent_s * 1000
@@ -49,11 +45,6 @@ class Bench:
         self.offset += len(values)
         types = [pa.binary(), pa.int32(), pa.int64(), pa.int64(), pa.int64()]
         names = ["value", "partition", "offset", "time_ms", "now_ms"]
-        if outside is not None:
-            beside = [(value, 0, self.outside_offset + number, time_ms, now_ms) for number, value in enumerate(outside)]
-            self.outside_offset += len(beside)
-            rows = [*((*row, False) for row in rows), *((*row, True) for row in beside)]
-            types, names = [*types, pa.bool_()], [*names, "is_covariate"]
         columns = [list(column) for column in zip(*rows, strict=True)]
         record_batch = pa.RecordBatch.from_arrays(
             [pa.array(c, t) for c, t in zip(columns, types, strict=True)], names=names

@@ -116,7 +116,7 @@ def java_first(scorer):
 @pytest.mark.nightly
 @pytest.mark.parametrize("send", [ctrl_c, java_first])
 def test_a_signal_to_all_processes_leaves_no_trace(started, send):
-    """Java gets the signal too, and often ends first. test_covariates.py sends SIGTERM."""
+    """Java gets the signal too, and often ends first."""
     scorer = started(send.__name__)
     scorer.wait_until(lambda: scorer.points())
     scorer.note_children()

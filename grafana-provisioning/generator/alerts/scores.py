@@ -112,28 +112,6 @@ ON_SCORES = (
         """,
     ),
     Alert(
-        uid="risk-covariates-missing",
-        title="Outside series missing",
-        severity="warning",
-        panel=("risk-pipeline", "Freshness of each region"),
-        query="""
-            SELECT last("covariates_missing") AS "missing" FROM "pipeline" WHERE $timeFilter GROUP BY "region"
-        """,
-        opens=above(0, said="any series missing in the newest scores"),
-        closes="none",
-        waits="30m",
-        without_rows="OK",
-        summary=f"{REGION}: outside series are missing, such as a weather forecast",
-        means="""Their part of the scores is neutral, as on an average day. The rest of the scores is right.""",
-        to_do="""
-            For half an hour an [outside series](covariates.md), such as a weather forecast, has had no value for an
-            hour of a horizon, or only one that is too old. Its part of the scores is neutral, as on an average day;
-            everything else is right. Check who sends to the topic `RISK_COVARIATES_TOPIC`: does it run, does it send
-            the region, and far enough ahead for the longest horizon? `pipeline` has `covariates_accepted` and
-            `covariates_rejected`; refused values are dead letters. The alert ends with the next values.
-        """,
-    ),
-    Alert(
         uid="risk-calibration",
         title="Calibration drift",
         severity="warning",

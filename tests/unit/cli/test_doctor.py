@@ -137,10 +137,8 @@ def test_sparks_shared_folder_is_tried_and_nothing_stays_in_it(settings, tmp_pat
 def test_rights_on_each_topic_that_run_reads_or_writes_are_asked(settings, monkeypatch):
     asked = []
     monkeypatch.setattr("streaming.cli.doctor.topic_faults", lambda _, needed: asked.append(needed) or {})
-    for outside in ("", "weather"):
-        findings(settings.model_copy(update={"covariates_topic": outside}))
-    own = {settings.topic: "READ", settings.dead_letter_topic: "WRITE"}
-    assert asked == [own, own | {"weather": "READ"}]
+    findings(settings)
+    assert asked == [{settings.topic: "READ", settings.dead_letter_topic: "WRITE"}]
 
 
 def test_a_text_that_holds_a_colon_is_not_cut_for_the_remedy(settings, tmp_path):

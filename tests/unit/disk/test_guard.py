@@ -76,21 +76,6 @@ def test_another_spark_is_said_and_recorded_once(used, caplog):
     assert f"Spark {major}.{int(minor) + 1}.0 wrote the checkpoint, and Spark {now} reads it" in caplog.text
 
 
-def test_a_topic_of_outside_series_can_neither_join_nor_leave_a_checkpoint(settings):
-    both = settings.with_options(covariates_topic="covariates.v1")
-    for first, then, fault in (
-        (settings, both, "RISK_COVARIATES_TOPIC was not set and is covariates.v1"),
-        (both, settings, "RISK_COVARIATES_TOPIC was covariates.v1 and is not set"),
-    ):
-        verify(first)
-        begin_at(settings.checkpoint, {"0": 0})
-        with pytest.raises(CheckpointError, match=fault) as refused:
-            verify(then)
-        assert "begin anew" in refused.value.remedy
-        verify(first)
-        (settings.checkpoint / "spark" / "sources" / "0" / "0").unlink()
-
-
 @pytest.mark.parametrize(
     "begun",
     [lambda folder: begin_at(folder, {"0": 0}), lambda folder: commit(folder, 0, {"0": 1}, is_done=False)],

@@ -3,9 +3,8 @@
 import pytest
 
 from schemas.errors import EventsGone
-from streaming.disk.guard import refuse_lost
 from streaming.topics.admin import Topic
-from tests.harness.checkpoint import TOPIC, begin_at, commit, spark_files, verify
+from tests.harness.checkpoint import TOPIC, begin_at, commit, verify
 
 
 def firsts(at):
@@ -33,19 +32,6 @@ def test_events_that_kafka_deleted_before_the_first_commit_are_missed_as_well(se
     verify(settings, firsts({0: 5000, 1: 0}))
     with pytest.raises(EventsGone, match=r"7 of partition 0 \(offsets 5000 to 5006\)"):
         verify(settings, firsts({0: 5007}))
-
-
-def test_lost_messages_of_outside_series_are_found_by_their_own_offsets(settings):
-    verify(settings.with_options(covariates_topic="covariates.v1"))
-    spark_files(settings.checkpoint, 0, read={"0": 120}, at_s=7, beside={"covariates.v1": {"0": 50}})
-    commits = settings.checkpoint / "spark" / "commits"
-    commits.mkdir()
-    (commits / "0").write_text("v1\n{}\n", encoding="utf-8")
-    refuse_lost(settings.checkpoint, Topic(id="1", first_offsets={0: 50}, end_offsets={0: 50}), "covariates.v1")
-    with pytest.raises(EventsGone, match=r"deleted events of covariates\.v1 .*3 of partition 0"):
-        refuse_lost(settings.checkpoint, Topic(id="1", first_offsets={0: 53}, end_offsets={0: 60}), "covariates.v1")
-    with pytest.raises(EventsGone, match=r"lost events of covariates\.v1"):
-        refuse_lost(settings.checkpoint, Topic(id="1", first_offsets={0: 0}, end_offsets={0: 49}), "covariates.v1")
 
 
 def test_a_topic_that_ends_before_what_was_read_has_lost_events(used):

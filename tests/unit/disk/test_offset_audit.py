@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from schemas.errors import CheckpointError
-from streaming.disk.spark_files import OffsetAudit, end_offsets, taken_offsets
+from streaming.disk.spark_files import OffsetAudit, taken_offsets
 from tests.harness.checkpoint import spark_files
 
 
@@ -50,21 +50,14 @@ def test_of_a_batch_that_is_repeated_the_last_try_counts(batch, tmp_path):
     assert [audit.missing(*one) for one in ((0, 8), (1, 9), (1, 9), (1, 10))] == [2, 3, 3, 2]
 
 
-def test_a_topic_of_outside_series_is_read_beside_and_does_not_count(tmp_path):
-    (tmp_path / "guard.json").write_text('{"topic": "incidents.v1"}', encoding="utf-8")
-    for number in range(2):
-        beside = {"covariates.v1": {"0": 100 * (number + 1)}}
-        spark_files(tmp_path, number, read={"0": 10 * (number + 1)}, at_s=7, begin={"0": 0}, beside=beside)
-    assert OffsetAudit(tmp_path).missing(1, 10) == 0
-    assert taken_offsets(tmp_path, 1) == {0: (10, 20)}
-    assert end_offsets(tmp_path, 1, "covariates.v1") == {0: 200}
-    assert end_offsets(tmp_path, 1, "another") == {}
-    (tmp_path / "guard.json").write_bytes(b'{"topic": "\xff"}')
-    with pytest.raises(CheckpointError, match=r"guard\.json, which names the topic"):
-        taken_offsets(tmp_path, 1)
-    (tmp_path / "guard.json").unlink()
-    with pytest.raises(CheckpointError, match=r"guard\.json, which names the topic"):
-        taken_offsets(tmp_path, 1)
+def test_a_checkpoint_that_has_read_a_second_topic_is_refused(tmp_path):
+    """Earlier versions read one for forecasts as issued: whose offsets are the incidents' cannot be told by a guess."""
+    spark_files(tmp_path, 0, read={"0": 10}, at_s=7, begin={"0": 0}, beside={"covariates.v1": {"0": 100}})
+    with pytest.raises(
+        CheckpointError, match=r"has read covariates\.v1 and incidents\.v1, .*reads one topic"
+    ) as refused:
+        taken_offsets(tmp_path, 0)
+    assert "begin anew with `checkpoint --reset TIME`" in refused.value.remedy
 
 
 def test_a_job_that_was_started_again_begins_with_the_batch_it_finds(batch, tmp_path):

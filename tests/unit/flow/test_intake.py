@@ -1,15 +1,12 @@
 """What becomes of a batch's messages, without Spark."""
 
-import numpy as np
 import pytest
 
 from models.counting.count_state import CountState
-from schemas.covariate import PLACED_VALUE
 from schemas.decode import decode_messages
 from schemas.incidents import Rejection
-from schemas.limits import CLOCKS_DIFFER_S
-from schemas.spec import DAY_S, HOUR_S, CovariateSeries
-from streaming.flow.intake import take_in, take_in_outside, within
+from schemas.spec import DAY_S
+from streaming.flow.intake import take_in, within
 from tests.harness.toy import CUTOFF_S, iso, toy_event, toy_messages, toy_spec
 
 
@@ -46,44 +43,6 @@ def test_what_the_clock_refuses_is_told_with_its_reason_beside_what_counts_and_w
     none = {"corrected": 0, "duplicate": 0, "repeated": 0, "excluded": 0}
     assert taken.ledger == {"consumed": 4, "counted": 1, **none, "rejected": 3, **reasons}
     assert taken.applied.newest_counted_s == CUTOFF_S
-
-
-def outside_values(*rows):
-    """(hour after CUTOFF_S, seconds after CUTOFF_S at which it was issued, value, partition, offset) each."""
-    hour = CUTOFF_S // HOUR_S
-    return np.array(
-        [
-            (0, hour + hours, CUTOFF_S + issued_s, value, partition, offset, 1000 * (CUTOFF_S + offset))
-            for hours, issued_s, value, partition, offset in rows
-        ],
-        PLACED_VALUE,
-    )
-
-
-def test_values_of_outside_series_are_accepted_unused_or_rejected_in_the_order_of_the_topic():
-    state = CountState(toy_spec(covariates=(CovariateSeries(name="wind", max_age_hours=6),)))
-    state.advance(CUTOFF_S)
-    assert take_in_outside(state, outside_values(), []) == ([], {}, False)
-    ahead = CLOCKS_DIFFER_S + 1
-    rows = [(1, ahead, 9.0, 1, 5), (1, ahead, 9.0, 0, 8), (1, ahead, 9.0, 0, 7), (1, ahead - 1, 4.0, 1, 4)]
-    rows += [(1, -60, 5.0, 1, 6), (-1, -60, 6.0, 1, 7)]  # the last one is for an hour that is over
-    of_the_decoder = Rejection("schema", "no value", 0, 3, 0)
-    taken = take_in_outside(state, outside_values(*rows), [of_the_decoder])
-    detail = "issued_at is ahead of the region's clock"
-    assert taken.rejections == [
-        of_the_decoder,
-        *(
-            Rejection("future", detail, partition, offset, 1000 * (CUTOFF_S + offset))
-            for partition, offset in ((0, 7), (0, 8), (1, 5))
-        ),
-    ]
-    assert taken.ledger == {"covariates_accepted": 2, "covariates_unused": 1, "covariates_rejected": 4}
-    assert taken.has_changed is True
-    assert sorted(state.covariates.values["value"]) == [4.0, 5.0]
-    again = take_in_outside(state, outside_values(rows[-1]), [])
-    assert again == ([], {"covariates_accepted": 0, "covariates_unused": 1, "covariates_rejected": 0}, False)
-    alone = take_in_outside(state, outside_values(), [of_the_decoder])
-    assert alone.ledger == {"covariates_accepted": 0, "covariates_unused": 0, "covariates_rejected": 1}
 
 
 @pytest.mark.parametrize(("room", "kept", "left"), [(0, "", 0), (1, "a", 0), (2, "ac", 0), (3, "ab", 0), (4, "abc", 0)])

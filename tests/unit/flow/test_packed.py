@@ -2,11 +2,9 @@
 
 from itertools import permutations
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from schemas.covariate import PLACED_VALUE
 from schemas.decode import decode_messages
 from schemas.incidents import Rejection, pack_rejections
 from streaming.flow.packed import PackedBatch
@@ -36,18 +34,10 @@ def refusals(*offsets):
     return [Rejection("schema", "no event", 0, offset, 7) for offset in offsets]
 
 
-def values(*hours):
-    placed = np.zeros(len(hours), PLACED_VALUE)
-    placed["hour"] = hours
-    return placed
-
-
 def test_what_several_tasks_found_is_together():
     rows = [
         row(newest_ms=30, consumed=3, incidents=incidents(5, 6), rejections=pack_rejections(refusals(7))),
         row(newest_ms=40, consumed=3, incidents=incidents(1, 2), rejections=pack_rejections(refusals(3))),
-        row(newest_ms=20, covariates=values(9).tobytes(), refused_covariates=pack_rejections(refusals(1, 2))),
-        row(newest_ms=10, covariates=values(8, 7).tobytes()),
         row(is_heartbeat=True, challenger=TRIED),
     ]
     for order in permutations(rows):
@@ -55,8 +45,6 @@ def test_what_several_tasks_found_is_together():
         assert (found.newest_ms, found.consumed) == (40, 6)
         assert found.incidents.kafka_offset.tolist() == [1, 2, 5, 6]
         assert sorted(one.kafka_offset for one in found.refused) == [3, 7]
-        assert sorted(found.outside["hour"].tolist()) == [7, 8, 9]
-        assert [one.kafka_offset for one in found.refused_outside] == [1, 2]
         assert found.challenger == TRIED
 
 
@@ -81,5 +69,5 @@ def test_messages_of_no_region_have_neither_artifact_nor_incidents():
     nameless = row(artifact=None, consumed=2, rejections=pack_rejections(refusals(4, 5)))
     found = batch(row(artifact=None, is_heartbeat=True), nameless, nameless)
     assert (found.artifact, found.challenger, found.newest_ms, found.consumed) == ("", "", 0, 4)
-    assert (len(found.incidents), len(found.outside), found.refused_outside) == (0, 0, [])
+    assert len(found.incidents) == 0
     assert found.refused == refusals(4, 5, 4, 5)

@@ -6,10 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from models.features import feature_names
 from schemas.incidents import Rejection, pack_rejections
 from schemas.left_behind.kept_forecasts import KeptForecasts, outcomes_folder
-from schemas.spec import CovariateSeries
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import Summary
 from tests.harness.batch import Rows, publisher_to, row_without_scores, scored_row
@@ -107,33 +105,25 @@ def test_how_old_the_data_of_the_artifact_in_force_are_and_what_is_tried_beside_
 
 
 def test_a_region_has_its_point_by_its_own_ticks_also_after_one_without_news(tmp_path):
-    wind = CovariateSeries(name="wind", max_age_hours=6)
-    spec = toy_spec(tick_s=300, covariates=(wind,), features=feature_names(covariates=("wind",)))
+    spec = toy_spec(tick_s=300)
     quiet, heard = (str(toy_artifact(tmp_path / "artifacts", region)) for region in (toy_spec(region="a-town"), spec))
     silence = Summary(as_of_s=60, ledger={"consumed": 0}, totals={})
-    said = Summary(as_of_s=1261, ledger={"consumed": 1}, totals={}, covariates_missing=1)
+    said = Summary(as_of_s=1261, ledger={"consumed": 1}, totals={})
     rows = Rows(row_without_scores("a-town", quiet, silence), row_without_scores(spec.region, heard, said))
     store = Store()
     publisher_to(store, tmp_path)(rows, 0)
-    [(_, tick_s, fields)] = points_in(b"".join(store.writes).decode())
-    assert (tick_s, fields["covariates_missing"]) == (1200, "1.0")
+    [(tags, tick_s, _)] = points_in(b"".join(store.writes).decode())
+    assert (spec.region in str(tags), tick_s) == (True, 1200)
 
 
-def test_a_region_without_outside_series_says_nothing_of_them(tmp_path, folder):
-    [figures] = figures_of(tmp_path, batch_of(folder))
-    assert "covariates_missing" not in figures
-
-
-def test_what_was_refused_goes_to_the_dead_letters_of_its_topic(tmp_path, folder):
+def test_what_was_refused_goes_to_the_dead_letters(tmp_path, folder):
     letters = []
     desk = SimpleNamespace(
-        write=lambda refused: letters.append({region: list(those) for region, those in refused.items()}),
-        write_outside=lambda refused: letters.append({region: list(those) for region, those in refused.items()}),
+        write=lambda refused: letters.append({region: list(those) for region, those in refused.items()})
     )
-    incident, value = (Rejection("schema", why, 0, 7, 1_700_000_000_000) for why in ("an incident", "a value"))
-    refused = {"rejections": pack_rejections([incident]), "refused_covariates": pack_rejections([value])}
-    figures_of(tmp_path, batch_of(folder, **refused), dead_letters=desk)
-    assert letters == [{toy_spec().region: [incident]}, {toy_spec().region: [value]}]
+    incident = Rejection("schema", "an incident", 0, 7, 1_700_000_000_000)
+    figures_of(tmp_path, batch_of(folder, rejections=pack_rejections([incident])), dead_letters=desk)
+    assert letters == [{toy_spec().region: [incident]}]
 
 
 def test_those_who_watch_are_told_of_the_whole_batch_and_its_forecast_is_kept_as_it_was_made(tmp_path, folder):

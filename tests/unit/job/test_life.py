@@ -107,13 +107,11 @@ def test_the_file_follows_the_job_and_does_not_wait_for_the_disk(settings, watch
     }
     assert written(watch, settings) == at_the_start
     assert not watch.is_ready()
-    lacks_two = msgspec.structs.replace(summary(NOW_S - 2), covariates_missing=2)
-    watch.show(published(unaccounted=2, riverton=lacks_two))
+    watch.show(published(unaccounted=2, riverton=summary(NOW_S - 2)))
     as_of = {
         "as_of": "2025-11-24T15:59:58Z",
         "age_s": 2.001,
         "baseline_only": "",
-        "covariates_missing": 2,
         "unfollowed": "",
     }
     stored = {"last_batch": {"id": 3, "stored_at": "2025-11-24T16:00:00Z"}, "regions": {"riverton": as_of}}

@@ -9,9 +9,8 @@ import torch
 from models.attribution import attribute_riskiest, groups_of, shares
 from models.features import feature_names
 from models.network import NetworkShape, residual_of
-from models.networks.conv import ConvolutionalNetwork
 from models.networks.residual import ResidualNetwork
-from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, attribution_groups
+from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS
 
 FEATURES = feature_names()
 
@@ -30,20 +29,6 @@ def test_every_feature_has_one_group():
     assert sorted(columns) == list(range(len(FEATURES)))
     with pytest.raises(ValueError, match="weather"):
         groups_of(ResidualNetwork, (*FEATURES, "weather"))
-
-
-@pytest.mark.parametrize(("kind", "columns"), [(ResidualNetwork, 3), (ConvolutionalNetwork, 6)])
-def test_outside_series_are_a_group_of_their_own_where_there_are_any(kind, columns):
-    """The same in every cell, so also those of the neighbours belong to it."""
-    features = feature_names(covariates=("wind",))
-    groups = groups_of(kind, features)
-    inputs = kind.input_groups(features)
-    assert {inputs[at] for at in groups["covariates"]} == {"covariates"}
-    assert len(groups["covariates"]) == columns
-    assert sorted(np.concatenate(list(groups.values()))) == list(range(len(inputs)))
-    assert "covariates" not in groups_of(kind, FEATURES)
-    assert list(attribution_groups(FEATURES)) == list(ATTRIBUTION_GROUPS)
-    assert list(attribution_groups(features)) == [*ATTRIBUTION_GROUPS, "covariates"]
 
 
 def test_shares_are_the_mean_over_all_orders_of_joining():

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.covariate import decode_covariates
 from schemas.decode import decode_messages
 from schemas.event import REASONS, AwareTime
 from schemas.limits import MAX_EVENT_BYTES
@@ -257,11 +256,9 @@ def test_whose_bytes_are_kept_depends_on_the_reason_and_the_size_alone():
         assert kept_payload(value, reason) == (value if may_keep and reason != "person_field" else None), reason
 
 
-@pytest.mark.parametrize("decode", [decode_messages, decode_covariates])
-def test_both_topics_keep_the_same_bytes_of_what_they_refuse(decode):
+def test_what_is_refused_keeps_its_bytes_where_they_may_be_kept():
     values = [b'{"caller_name": "John Doe"}', b"{", b" " * (MAX_EVENT_BYTES + 1), None]
-    decoded = decode(toy_messages(values, KAFKA_TIME_MS), {"null_island": SPEC})
-    refused = decoded.rejections if decode is decode_messages else decoded[1]
+    refused = decode_messages(toy_messages(values, KAFKA_TIME_MS), {"null_island": SPEC}).rejections
     assert [(rejection.reason, rejection.payload) for rejection in refused[""]] == [
         ("person_field", None),
         ("not_json", b"{"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import DataError
 from schemas.grid import Grid
-from schemas.spec import DAY_S, HOUR_S, CovariateSeries, Spec, differences
+from schemas.spec import DAY_S, HOUR_S, Spec, differences
 
 FROZEN = "f958824d24bca449"  # of streaming/sample/artifacts
 GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=40, cols=30)
@@ -40,7 +40,6 @@ OTHER = {
     "future_limit_s": 60,
     "features": ("count_24h", "count_1h"),
     "merge": "repeated_calls",
-    "covariates": (CovariateSeries(name="wind", max_age_hours=24),),
     "holidays": "US-IL",
     "answered_by": ("ems",),
     "purpose": "fire",
@@ -51,9 +50,7 @@ OTHER = {
 def test_a_spec_without_merging_is_written_as_before_there_was_a_choice():
     """So an option that nobody uses changes no fingerprint."""
     assert list(msgspec.json.decode(SPEC.as_json())) == [
-        name
-        for name in Spec.__struct_fields__
-        if name not in ("merge", "covariates", "holidays", "answered_by", "purpose", "masked")
+        name for name in Spec.__struct_fields__ if name not in ("merge", "holidays", "answered_by", "purpose", "masked")
     ]
     merging = msgspec.structs.replace(SPEC, merge="repeated_calls")
     assert merging.as_json() == SPEC.as_json()[:-1] + b',"merge":"repeated_calls"}'
@@ -67,12 +64,6 @@ def test_the_samples_artifact_keeps_its_fingerprint_and_the_bytes_of_its_spec():
     spec = msgspec.convert(written["spec"], Spec)
     assert (spec.merge, spec.fingerprint(), written["spec_fingerprint"]) == ("none", FROZEN, FROZEN)
     assert spec.as_json() == msgspec.json.encode(written["spec"])
-
-
-@pytest.mark.parametrize("names", [("wind", "wind"), tuple(f"s{n}" for n in range(17)), ("No slug",)])
-def test_outside_series_are_few_different_and_have_slugs(names):
-    with pytest.raises(DataError, match="covariates"):
-        msgspec.structs.replace(SPEC, covariates=tuple(CovariateSeries(name=name, max_age_hours=1) for name in names))
 
 
 def test_every_field_changes_the_fingerprint():

@@ -12,10 +12,10 @@ import pytest
 
 from models.following.change import Shown, followed_change
 from models.readiness.answer import ASSUMES
-from schemas.frame import attribution_groups
+from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.languages import sentences_of
 from schemas.left_behind.withheld import Withheld
-from schemas.spec import COVARIATE, DAY_S
+from schemas.spec import DAY_S
 from service.frames import expired
 from service.live_map.parts import FOLDER, catalogue, part
 from tests.harness.contrast import contrast, parts_of, seen_on
@@ -293,7 +293,7 @@ def test_what_service_and_job_tell_and_all_numbers_are_in_the_language_of_the_pa
     """The texts are theirs, so that a changed sentence is not left in English unseen."""
     in_runs = [1, 1, 2, 2, 2, 1, 2, 1, 2, 1, 2, *[1] * 13, 1.5]  # of the hours of a day, then of cells
     texts = [part for factors in (in_runs, [2] * 26) for part in change_of(factors).split(", ")]
-    texts += [Withheld(since_s=0, because="Beschluss").in_words(), *attribution_groups((COVARIATE,)).values(), ASSUMES]
+    texts += [Withheld(since_s=0, because="Beschluss").in_words(), *ATTRIBUTION_GROUPS.values(), ASSUMES]
     texts.append(expired(SimpleNamespace(model="20240101T000000Z-0a1b2c3d", as_of_s=NOW_S + 2_000_000_000)))
     spec = {"categories": ("ems", "theft"), "answered_by": ("ems",)}
     leave_frame(tmp_path, model="baseline:damaged", age_s=900, **spec)

@@ -100,16 +100,14 @@ def test_a_slice_has_the_time_of_a_write_and_every_batch_its_last_letters(broker
 
 
 def test_a_letter_names_the_topic_and_the_region_of_its_message(broker, tmp_path):
-    topics = {"dead_letter_topic": "dlq", "topic": "incidents", "covariates_topic": "outside"}
+    topics = {"dead_letter_topic": "dlq", "topic": "incidents"}
     letters = DeadLetters.of(Settings(checkpoint=tmp_path, kafka_bootstrap="kafka:9092", **topics))
     letters.close()  # nothing is open yet
     letters.write({"riverton": rejections(1), "": rejections(1)})
-    letters.write_outside({"riverton": rejections(1)})
     letters.close()
     assert [(topic, letter["source_topic"], letter["region"]) for topic, letter in broker.letters] == [
         ("dlq", "incidents", "riverton"),
         ("dlq", "incidents", None),
-        ("dlq", "outside", "riverton"),
     ]
     assert (broker.made, broker.asked) == (1, ["kafka:9092"])
 

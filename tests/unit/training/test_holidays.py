@@ -10,7 +10,7 @@ import pytest
 from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.features import features_of
-from models.training.outside_series import YEARS_AHEAD, holiday_days
+from models.training.calendar import YEARS_AHEAD, holiday_days
 from models.training.regions import RegionTask
 from models.training.train_region import prepare, train_region
 from schemas.errors import DataError

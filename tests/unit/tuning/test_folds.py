@@ -11,15 +11,12 @@ import torch
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import FitData, FitPlan, fit_network
-from models.training.outside_series import informed
 from models.training.region_spec import spec_for
 from models.training.replay import IncidentHistory
 from models.training.train import TrainingOptions
 from models.tuning import rolling_origin
 from models.tuning.rolling_origin import FOLDS, collect_folds, origin_starts
 from schemas.errors import DataError
-from schemas.spec import CovariateSeries
-from tests.harness import windy_town
 from tests.harness.quick_training import one_penalty
 from tests.harness.toy import toy_table
 
@@ -175,24 +172,3 @@ def test_a_step_that_leaves_a_span_without_moment_is_refused():
     options = TrainingOptions(step_s=19 * DAY, epochs=3, seed=0)
     with pytest.raises(DataError, match=r"no step of 1641600 s has its moment"):
         collect_folds(IncidentHistory.of(town(), SPEC, CUTOFF), options, report=lambda share: None)
-
-
-def test_folds_know_outside_series_as_issued_before_the_test_block():
-    series = windy_town.wind()
-    table = windy_town.town(series)
-    cutoff_s = windy_town.START + windy_town.DAYS * DAY
-    spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff_s)
-    spec = informed(spec, holidays="", series=(CovariateSeries(name="wind", max_age_hours=24),))
-    options = TrainingOptions(step_s=12 * HOUR, epochs=2, seed=0)
-    values = windy_town.forecasts(series)
-    later = values.copy()
-    later["value"][values["issued_s"] >= Blocks.of(int(table.occurred_s[0]), cutoff_s).test_s] += 9
-    informed_folds, same = (
-        collect_folds(IncidentHistory.of(table, spec, cutoff_s, issued), options, report=lambda share: None)
-        for issued in (values, later)
-    )
-    column = spec.features.index("cov_wind_1h")
-    for fold, again in zip(informed_folds.folds, same.folds, strict=True):
-        values_of_wind = fold.validation.values[:, 0, column]
-        assert values_of_wind.std() > 0.5
-        assert equal(tensors_of(fold), tensors_of(again))

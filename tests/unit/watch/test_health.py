@@ -52,14 +52,6 @@ def test_a_containers_check_says_why_and_imports_little(tmp_path):
     assert run_python("-m", "streaming.watch", env=environment).stdout == "not ready: stopped\n"
 
 
-def test_outside_series_that_are_missing_are_said_and_do_not_make_the_job_unready():
-    health = healthy(regions={"riverton": RegionHealth(as_of=ago(2), age_s=1.5, covariates_missing=2)})
-    assert why_not_ready(health, NOW) == ""
-    [line] = [line for line in in_words(health, "", NOW) if line.startswith("scores of riverton")]
-    assert line.endswith("2 s ago, 2 outside series missing")
-    assert "outside" not in " ".join(in_words(healthy(), "", NOW))
-
-
 def put(folder, health):
     health_path(folder).write_bytes(msgspec.json.encode(judged(health)))
 

@@ -34,12 +34,12 @@ def town(opened_town, tmp_path):
 
 @pytest.fixture(scope="session")
 def tried(opened_town, tmp_path_factory):
-    """The town with a challenger that retraining has made. The task names outside series, which its champion lacks."""
+    """The town with a challenger that retraining has made."""
     folder = tmp_path_factory.mktemp("tried")
     shutil.copytree(opened_town.folder, folder, dirs_exist_ok=True)
     town = Town(folder)
     with one_penalty():
-        town.said = town.retrain(covariates=town.folder / "nowhere.csv")
+        town.said = town.retrain()
     return town
 
 

@@ -1,7 +1,6 @@
 """What speaks against a trial: a challenger that could not pass it is not tried, and chance alone keeps none out."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,19 +13,15 @@ from lifecycle.gate.held_out import (
     held_out_from_s,
     judge_held_out,
     longest_training_s,
-    missing_remarks,
-    refuse_missing,
     unsound,
 )
 from lifecycle.gate.plan import GatePlan
 from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
-from models.features import feature_names
 from models.measures.paired import Difference, difference_of
 from models.training.replay import IncidentHistory
-from schemas.errors import GateClosed
-from schemas.spec import DAY_S, HOUR_S, CovariateSeries
+from schemas.spec import DAY_S, HOUR_S
 from tests.harness.judged import judged_day
 from tests.harness.toy import (
     CUTOFF_S,
@@ -90,18 +85,6 @@ def test_incidents_of_the_span_are_counted_against_what_both_expected(tmp_path):
     assert compare_held_out(champion, challenger, short, plan) == HeldOut(days=1, **nothing, faults=(fault,))
 
 
-def test_what_the_span_lacked_of_an_outside_series_is_said_beside_the_judgement(tmp_path):
-    wind = CovariateSeries(name="wind", max_age_hours=6)
-    spec = toy_spec(covariates=(wind,), features=feature_names(covariates=("wind",)))
-    both = [
-        read_artifact(toy_artifact(tmp_path / name, spec, cutoff_s=CUTOFF_S + seconds))
-        for name, seconds in (("champion", 0), ("challenger", 60))
-    ]
-    past = IncidentHistory.of(toy_table(np.arange(CUTOFF_S, CUTOFF_S + 6 * DAY_S, 7200)), spec, CUTOFF_S + 5 * DAY_S)
-    shown = compare_held_out(*both, past, GatePlan(least_days=3))
-    assert shown.remarks == ("the outside series wind is missing in 100% of the held-out moments",)
-
-
 def test_each_is_compared_by_its_network_and_the_dispersion_around_that(tmp_path):
     spec, history, network = toy_spec(), CountState(toy_spec()), toy_network(toy_spec())
     history.advance(CUTOFF_S)
@@ -124,21 +107,6 @@ def test_each_is_compared_by_its_network_and_the_dispersion_around_that(tmp_path
     )
     assert plain.challenger == plain.baseline == more.champion
     assert len({plain.challenger, more.challenger, wide.challenger}) == 3
-
-
-def test_an_outside_series_that_is_missing_in_half_of_the_span_is_said_and_in_more_is_refused(monkeypatch):
-    shares = {"wind": 0.05, "rain": 0.5, "snow": 0.51, "sun": 0.9}
-    series = tuple(CovariateSeries(name=name, max_age_hours=6) for name in shares)
-    past = SimpleNamespace(spec=toy_spec(covariates=series), covariates=None, cutoff_s=0)
-    monkeypatch.setattr("lifecycle.gate.held_out.missing_shares", lambda *_: [(share,) for share in shares.values()])
-    said = [
-        f"the outside series {name} is missing in {percent}% of the held-out moments"
-        for name, percent in (("rain", 50), ("snow", 51), ("sun", 90))
-    ]
-    assert list(missing_remarks(past, 0)) == said
-    with pytest.raises(GateClosed) as refused:
-        refuse_missing(past, 0)
-    assert refused.value.message == "; ".join(said[1:])
 
 
 @pytest.mark.parametrize(

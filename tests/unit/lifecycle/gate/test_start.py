@@ -40,7 +40,7 @@ def test_the_plans_hash_is_on_record(tried):
 
 
 def test_what_could_not_be_judged_before_the_trial_is_said(trial):
-    missing = "the outside series wind is missing in 10% of the held-out moments"
+    missing = "poor: too few incidents"
     tried = msgspec.structs.replace(read_trial(trial.artifacts, "town"), remarks=(missing,))
     write_trial(trial.artifacts, "town", tried)
     assert f"not judged before the trial: {missing}" in trial.status()

@@ -139,7 +139,7 @@ def test_of_two_starts_the_one_that_compares_longer_is_refused(world, monkeypatc
             assert world.start(world.other).challenger == world.other
         return HELD_OUT
 
-    monkeypatch.setattr(trials_desk, "_compared", compared)
+    monkeypatch.setattr(trials_desk, "compare_held_out", compared)
     with pytest.raises(GateClosed, match=f"has a trial of {world.other}"):
         world.start()
     assert read_trial(world.artifacts, REGION).challenger == world.other
@@ -152,7 +152,7 @@ def test_the_years_limit_is_asked_again_after_the_comparison(world, monkeypatch)
             end_on_record(world.artifacts, REGION, world.trial(started_s=1_800_000_000 - 1 - number), "stop")
         return HELD_OUT
 
-    monkeypatch.setattr(trials_desk, "_compared", compared)
+    monkeypatch.setattr(trials_desk, "compare_held_out", compared)
     with pytest.raises(GateClosed, match="the plan allows 4"):
         world.start()
     assert read_trial(world.artifacts, REGION) is None
@@ -166,7 +166,7 @@ def test_a_trial_begins_when_the_comparison_has_ended(world, monkeypatch):
         clock[0] += 900
         return HELD_OUT
 
-    monkeypatch.setattr(trials_desk, "_compared", compared)
+    monkeypatch.setattr(trials_desk, "compare_held_out", compared)
     assert world.start(clock=lambda: clock[0]).started_s == 1_800_000_900
 
 
@@ -183,7 +183,7 @@ def test_a_start_waits_while_another_one_begins(world, monkeypatch):
         except GateClosed as error:
             faults.append(str(error))
 
-    monkeypatch.setattr(trials_desk, "_compared", compared)
+    monkeypatch.setattr(trials_desk, "compare_held_out", compared)
     second = threading.Thread(target=start)
     with alone(world.artifacts, REGION):
         second.start()
