@@ -18,6 +18,7 @@ from models.local_time import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hours_within
 from models.neighbours import ring_size, ring_sum
 from models.nowcast import Nowcast
 from schemas.errors import DataError
+from schemas.limits import MAX_CALENDAR_DAYS
 from schemas.spec import Spec
 
 Floats = npt.NDArray[np.float64]
@@ -27,8 +28,7 @@ _DISPERSIONS = ("dispersion", "dispersion_power", *_OF_NETWORK)
 _SPREAD_OF_TOTALS = 0.05  # of a version that was made before it was fitted: three cities have 0.01 to 0.1
 _OF_OLDER = ("older_counts", "older_share", "older_end_day")
 _OF_NOWCAST = {f"nowcast_{part.name}": part.name for part in fields(Nowcast)}
-_MAY_LACK = (*_OF_NETWORK, "cell_dispersion", "holidays", "spread_of_totals", "spread_of_sums")
-_MOST_HOLIDAYS = 10_000
+_MAY_LACK = (*_OF_NETWORK, "cell_dispersion", "holidays", "calendar", "spread_of_totals", "spread_of_sums")
 WEIGHT_ONE = 1 << 20
 _BLOCK_DAYS = 32  # days that are weighed at a time: they fit into a core's cache
 _SURELY_SOME = 20.0  # where so many incidents a day are usual, a day without any is a day without data
@@ -59,6 +59,7 @@ _RANGES = {  # far around what training can find; within them every score is fin
     "nowcast_shared": (0.0, 1.0),
     "nowcast_ahead": (0.0, 1.0),
     "holidays": (0.0, 1e5),
+    "calendar": (0.0, 1e5),
 }
 
 
@@ -84,6 +85,7 @@ class BaselineConstants:
     dispersion: Dispersion  # (categories, horizons) of the negative binomial around the baseline's forecasts
     first_day: Floats  # () first UTC day (days since 1970) that the history covers from its start
     holidays: Floats = field(default_factory=lambda: np.zeros(0))  # (n,) local days since 1970 that are holidays
+    calendar: Floats = field(default_factory=lambda: np.zeros((0, 2)))  # (n, 2) which of the spec's names, local day
     older: OlderDays | None = None  # None: the long memory alone makes a cell's rate
     network_dispersion: Dispersion | None = None  # around the network's; None: the baseline's
     cell_dispersion: Floats = field(default_factory=lambda: np.zeros(0))  # (cells, categories, horizons) factor on r
@@ -152,7 +154,9 @@ class BaselineConstants:
         if not arrays.keys().isdisjoint(_OF_NOWCAST):
             shapes |= {**dict.fromkeys(_OF_NOWCAST, ()), "nowcast_ahead": (len(spec.horizons_s),)}
         if spec.holidays:
-            shapes["holidays"] = (min(np.size(arrays.get("holidays", 0.0)), _MOST_HOLIDAYS),)
+            shapes["holidays"] = (min(np.size(arrays.get("holidays", 0.0)), MAX_CALENDAR_DAYS),)
+        if spec.calendar:
+            shapes["calendar"] = (min(np.size(arrays.get("calendar", 0.0)) // 2, MAX_CALENDAR_DAYS), 2)
         if set(arrays) != set(shapes):
             raise DataError(f"baseline holds {sorted(arrays)}, needs {sorted(shapes)}", "train again")
         for name, shape in shapes.items():

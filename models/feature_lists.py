@@ -5,7 +5,7 @@ attribution groups follow from the lists; `feature_table` prints the list of doc
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -18,6 +18,7 @@ Counts = npt.NDArray[np.int32] | npt.NDArray[np.float64]  # whole, but where a f
 Floats = npt.NDArray[np.float64]
 
 USUAL = "log_usual_"  # begins the names of `usual_columns`
+CALENDAR = "calendar_"  # begins those of days that a spec names
 MEMORY_DAYS = (7, 30, 120, 480)
 LEVEL_LIMIT = 1.5  # log ratio; a region at 4.5 times or a fifth of what is usual
 SINCE_CAP_HOURS = 168
@@ -188,9 +189,9 @@ def time_of_week(hour_of_week: float, wave: str) -> float:
     each=("today", "eve", "after"),
 )
 def holiday(day: tuple[int, frozenset[int]], place: str) -> float:
-    """day: since 1970, and those that are holidays."""
-    today, holidays = day
-    return float(today + {"today": 0, "eve": 1, "after": -1}[place] in holidays)
+    """day: since 1970, and those that are holidays, or that have the name of `calendar_features`."""
+    today, those = day
+    return float(today + {"today": 0, "eve": 1, "after": -1}[place] in those)
 
 
 # By what a feature reads, in the order of the columns. An artifact is of one version of these lists.
@@ -218,7 +219,9 @@ def all_features() -> tuple[Feature, ...]:
     return tuple(declared for features in LISTS.values() for declared in features)
 
 
-CALENDAR = (holiday,)  # of a spec with holidays, after those of LISTS
+def calendar_features(names: tuple[str, ...], *, holidays: bool) -> tuple[Feature, ...]:
+    """Those of a spec's days, after those of LISTS: of the holidays, and of each name as if its days were holidays."""
+    return (*((holiday,) if holidays else ()), *(replace(holiday, name=f"{CALENDAR}{name}_{{}}") for name in names))
 
 
 def columns_of(name: str) -> slice:
@@ -229,10 +232,9 @@ def columns_of(name: str) -> slice:
     return slice(start, start + width[name])
 
 
-def holiday_columns() -> slice:
-    """Where the columns of CALENDAR stand in a spec with holidays: after those of LISTS."""
-    start = sum(len(declared.names) for declared in all_features())
-    return slice(start, start + sum(len(declared.names) for declared in CALENDAR))
+def calendar_columns(horizons: int) -> slice:
+    """Where the columns of `calendar_features` stand: between those of LISTS and `usual_columns`."""
+    return slice(sum(len(declared.names) for declared in all_features()), -horizons)
 
 
 def usual_columns(horizons: int) -> slice:
@@ -250,7 +252,9 @@ def group_of(name: str) -> str:
     """The attribution group of a column. Raises ValueError for a name that is no feature."""
     if name.startswith(USUAL):
         return "memory"
-    groups = {column: declared.group for declared in (*all_features(), *CALENDAR) for column in declared.names}
+    if name.startswith(CALENDAR):
+        return holiday.group
+    groups = {column: declared.group for declared in (*all_features(), holiday) for column in declared.names}
     if name not in groups:
         raise ValueError(f"{name!r} is no feature: declare it in models/feature_lists.py")
     return groups[name]
@@ -261,7 +265,7 @@ def feature_table() -> str:
     return "\n".join(
         f"- {', '.join(f'`{name}`' for name in declared.names)} ({declared.unit}, {declared.low:g} to "
         f"{declared.high:g}; group {declared.group}): {declared.meaning.format(', '.join(map(str, declared.each)))}"
-        for declared in (*all_features(), *CALENDAR)
+        for declared in (*all_features(), holiday)
     )
 
 

@@ -25,7 +25,6 @@ from models.baseline import (
 from models.counting.count_state import CountState
 from models.counting.pyramid import LevelBins
 from models.feature_lists import (
-    CALENDAR,
     LEVEL_LIMIT,
     LISTS,
     MEMORY_DAYS,
@@ -35,9 +34,10 @@ from models.feature_lists import (
     RecentCounts,
     RegionLevels,
     all_features,
+    calendar_columns,
+    calendar_features,
     columns,
     columns_of,
-    holiday_columns,
     usual_columns,
 )
 from models.local_time import HOURS, HOURS_OF_BLOCK, hour_of_week, local_from_utc
@@ -66,24 +66,26 @@ _AGO = np.arange(SINCE_CAP_HOURS - 1, -1, -1)  # of the newest hours, oldest fir
 _SAME_HOURS = (_AGO > 0) & (-_AGO % 24 < SAME_HOURS)  # those of `same_hours`
 
 
-def feature_names(horizon_names: tuple[str, ...] = ("1h", "4h", "24h"), *, holidays: bool = False) -> tuple[str, ...]:
+def feature_names(
+    horizon_names: tuple[str, ...] = ("1h", "4h", "24h"), calendar: tuple[str, ...] = (), *, holidays: bool = False
+) -> tuple[str, ...]:
     """Names of the columns in their order. The last ones are the log of the baseline's expected count.
 
-    holidays: whether their columns stand before those.
+    calendar: the names of days, whose columns stand before those; holidays: whether theirs do, too.
 
     >>> feature_names()[:2], feature_names(("1h",))[-1]
     (('cell_15min', 'cell_1h'), 'log_usual_1h')
     """
     return (
         *(name for feature in all_features() for name in feature.names),
-        *(name for feature in CALENDAR if holidays for name in feature.names),
+        *(name for feature in calendar_features(calendar, holidays=holidays) for name in feature.names),
         *(f"{USUAL}{name}" for name in horizon_names),
     )
 
 
 def features_of(spec: Spec) -> tuple[str, ...]:
     """Names of the columns that this version computes for a spec."""
-    return feature_names(spec.horizon_names, holidays=bool(spec.holidays))
+    return feature_names(spec.horizon_names, spec.calendar, holidays=bool(spec.holidays))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,10 @@ class FeatureEngine:
         self._place = {name: columns_of(name) for name in LISTS}  # where the columns of each list stand
         self._memo: dict[str, tuple[LevelBins, int, object]] = {}
         self._hours_at: dict[int, Columns] = {}
-        self._holidays = frozenset(constants.holidays.tolist())
+        of_names = (constants.calendar[constants.calendar[:, 0] == n, 1] for n in range(len(spec.calendar)))
+        those = (*((constants.holidays,) if spec.holidays else ()), *of_names)
+        features = calendar_features(spec.calendar, holidays=bool(spec.holidays))
+        self._calendar = [(feature, frozenset(days.tolist())) for feature, days in zip(features, those, strict=True)]
 
     def compute(self, state: CountState) -> Features:
         """Features at the start of the tick that the state's clock is in.
@@ -187,8 +192,8 @@ class FeatureEngine:
         values[:, :, self._place["memory"]] = past_days.columns
         values[:, :, self._place["level"]] = np.stack(columns("level", levels), axis=1)
         values[:, :, self._place["time"]] = columns("time", hour)
-        if spec.holidays:
-            self._put_holidays(values, at_s)
+        if self._calendar:
+            self._put_calendar(values, at_s)
         values[:, :, usual_columns(len(spec.horizons_s))] = past_days.log_rate_per_hour[:, :, None] + self._log_hours(
             at_s
         )
@@ -299,10 +304,11 @@ class FeatureEngine:
             )
         return tuple(silent)
 
-    def _put_holidays(self, values: Columns, at_s: int) -> None:
+    def _put_calendar(self, values: Columns, at_s: int) -> None:
         """Write the columns of the local day, the same in every cell."""
-        day = int(local_from_utc(np.array([at_s]), self.spec.timezone)[0]) // DAY_S, self._holidays
-        values[:, :, holiday_columns()] = [column for feature in CALENDAR for column in feature.columns(day)]
+        day = int(local_from_utc(np.array([at_s]), self.spec.timezone)[0]) // DAY_S
+        told = [column for feature, days in self._calendar for column in feature.columns((day, days))]
+        values[:, :, calendar_columns(len(self.spec.horizons_s))] = told
 
     def _past(self, level: LevelBins, give: Callable[[LevelBins], T]) -> T:
         """`give(level)`, a function of finished bins only, computed again when one of them has changed."""

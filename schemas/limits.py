@@ -19,6 +19,10 @@ MAX_FUTURE_LIMIT_S = 86_400  # bins ahead of the clock take memory, and no clock
 MAX_SERIES_PER_REGION = 1_000_000  # the store's own guide allows so many on a whole mid-sized server
 MAX_COUNTERS_PER_REGION = 1 << 29  # 2 GiB of 32-bit counters in a worker, allocated as they are used
 
+# Days of a region that are known in advance
+MAX_CALENDAR_NAMES = 16  # each has three columns
+MAX_CALENDAR_DAYS = 10_000  # of all names, and as many holidays: every day of 27 years
+
 # One evaluation
 MAX_CUBE_BYTES = 400_000_000  # of counts, one or two each, and as many again while a rule is checked for leaks
 

@@ -12,6 +12,7 @@ from schemas.errors import DataError
 from schemas.event import ORIGINS
 from schemas.grid import Grid
 from schemas.limits import (
+    MAX_CALENDAR_NAMES,
     MAX_CATEGORIES,
     MAX_COUNTERS_PER_REGION,
     MAX_FUTURE_LIMIT_S,
@@ -69,6 +70,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     features: tuple[str, ...]
     merge: Merge = "none"
     holidays: str = ""  # whose, by ISO 3166-2: US-IL, FR; empty: none
+    calendar: tuple[Slug, ...] = ()  # names of other days that are known in advance, as matches; empty: none
     answered_by: tuple[Slug, ...] = ()  # categories that standing units answer; empty: nobody is shown posts for units
     purpose: str = ""  # of PURPOSES, which forbids some categories; empty: not named
     masked: str = ""  # the digest of the masks in which nothing is counted; empty: none
@@ -115,12 +117,12 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def as_json(self) -> bytes:
         """The fields in their order; those that say nothing are left out: `merge` where every call counts, and
-        `holidays`, `answered_by`, `purpose` and `masked` without any.
+        `holidays`, `calendar`, `answered_by`, `purpose` and `masked` without any.
         """
         fields = msgspec.structs.asdict(self)
         if not self.merges_calls:
             del fields["merge"]
-        for name in ("holidays", "answered_by", "purpose", "masked"):
+        for name in ("holidays", "calendar", "answered_by", "purpose", "masked"):
             if not fields[name]:
                 del fields[name]
         return msgspec.json.encode(fields)
@@ -157,6 +159,9 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
         yield f"horizons_s={horizons[:9]}", f"name at most {MAX_HORIZONS}, none beyond {MAX_HORIZON_S} s"
     if spec.holidays and not re.fullmatch(HOLIDAYS, spec.holidays):
         yield f"holidays {spec.holidays[:99]!r}", "name a country or a part of one by ISO 3166-2, like FR or US-IL"
+    slugs = {name for name in spec.calendar if re.fullmatch(SLUG, name)}
+    if not len(slugs) == len(spec.calendar) <= MAX_CALENDAR_NAMES:
+        yield f"calendar {spec.calendar[:99]}", f"name at most {MAX_CALENDAR_NAMES} different days, as slugs"
     if set(spec.answered_by) - set(spec.categories) or len(set(spec.answered_by)) != len(spec.answered_by):
         yield f"answered_by {spec.answered_by[:99]}", f"name some of {', '.join(spec.categories)}, each once"
     if pairs := dict(forbidden(ANSWERING, spec.answered_by)):

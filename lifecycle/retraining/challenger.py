@@ -122,8 +122,8 @@ def _newest_tried(desk: Desk, champion: Artifact) -> Manifest | None:
 
 
 def _refuse_the_same_again(desk: Desk, champion: Artifact, ready: PreparedTask) -> None:
-    newest, learned = _newest_tried(desk, champion), (ready.data_sha256, ready.cutoff_s)
-    if newest and (newest.data.sha256, newest.data.cutoff_s) == learned:
+    newest, learned = _newest_tried(desk, champion), (ready.data_sha256, ready.calendar.sha256, ready.cutoff_s)
+    if newest and (newest.data.sha256, newest.data.calendar_sha256, newest.data.cutoff_s) == learned:
         region = champion.spec.region
         raise GateClosed(
             f"{newest.version} of {region} has learned from the same data until the same day, and does not score",

@@ -48,6 +48,7 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     first_s: int
     cutoff_s: Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_S)]
     table_version: int | None = None  # of an archive
+    calendar_sha256: str | None = None  # of the file of days known in advance
     cut_hours: int | None = None  # of an archive: hours in that time from which nothing is learned
 
 

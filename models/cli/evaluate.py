@@ -132,4 +132,5 @@ def _describe(task: Task, console: Console) -> None:
     starts_s = task.cube.starts_s
     warnings = data_warnings(task.incidents, int(starts_s[task.validation]), step_s=task.step_s)
     places = place_warnings(task.incidents, task.grid) if task.row_counts else ()  # of a file of its own
-    print_file(task.row_counts, (*warnings, *places), console)
+    days = task.calendar.warnings(int(starts_s[task.validation]))
+    print_file(task.row_counts, (*warnings, *places, *days), console)

@@ -80,6 +80,7 @@ def _described(ready: "PreparedTask") -> str:
         f"{task.region}, {' '.join(spec.horizon_names)}, until {until:%Y-%m-%dT%H:%MZ}, {task.epochs} epochs, "
         f"steps of {task.step_minutes} min",
         f"holidays of {spec.holidays}" if spec.holidays else "",
+        f"calendar of sha256 {ready.calendar.sha256}" if spec.calendar else "",
         "repeated calls merged" if spec.merges_calls else "",
         f"masks {spec.masked}" if spec.masked else "",
     ]

@@ -57,7 +57,7 @@ def spec_of(task: Task) -> Spec:
         features=feature_names((f"{task.step_s // 3600}h",)),
         answered_by=task.answered_by,
     )
-    return informed(spec, holidays=task.holidays)
+    return informed(spec, holidays=task.holidays, calendar=task.calendar.names)
 
 
 def learn(
@@ -103,7 +103,8 @@ def learn(
 
 def history_of(task: Task, spec: Spec, cutoff_s: int) -> IncidentHistory:
     inside = np.ones(len(task.cell), np.bool_)
-    return IncidentHistory.placed(task.incidents, task.cell, inside, spec, cutoff_s)
+    past = IncidentHistory.placed(task.incidents, task.cell, inside, spec, cutoff_s)
+    return replace(past, calendar=task.calendar.days)
 
 
 def judged_inputs(

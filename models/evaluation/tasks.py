@@ -1,7 +1,7 @@
 """Tasks: the steps, blocks and grid of a region's incidents, on which models are judged."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from models.files.layouts import parse_layout
 from models.files.repeated_calls import merge_repeated
 from models.local_time import hour_of_week, local_from_utc, utc_from_local
 from models.measures.cube import Cube, type_for
-from models.training.calendar import holiday_days
+from models.training.calendar import Calendar, holiday_days
 from models.training.regions import DEFAULT_CELL_M, RegionTask
 from schemas.errors import DataError, SettingsError
 from schemas.files import sha256
@@ -49,6 +49,7 @@ class Task:
     outside_s: npt.NDArray[np.int64] | tuple[()] = ()  # when incidents happened that lie in no cell, ascending
     row_counts: tuple[RowCount, ...] = ()  # what became of the file's rows; of the published tasks the README says it
     holidays: str = ""  # whose, that the models of the product's features know
+    calendar: Calendar = field(default_factory=Calendar)  # that they know as well
     answered_by: tuple[str, ...] = ()  # categories that standing units answer
     data_file: str = "none"  # its name
     data_sha256: str = ""
@@ -62,7 +63,8 @@ class Task:
     @property
     def also_known(self) -> Mapping[str, str]:
         """What the models of the product's features know beside counts and clock, in words."""
-        return {"holidays": self.holidays} if self.holidays else {}
+        words = {"holidays": self.holidays} if self.holidays else {}
+        return words | {f"the days of {name}": f"sha256 {self.calendar.sha256}" for name in self.calendar.names}
 
     @property
     def is_kept(self) -> npt.NDArray[np.bool_]:
@@ -125,7 +127,8 @@ def task_of(asked: RegionTask, *, step: str, origins: int = 1, now_s: float) -> 
         task = in_steps(table, asked, step, origins, grid=read_spec(Path(asked.like)).grid if asked.like else None)
         task = replace(task, data_file=path.name, data_sha256=sha256(path.read_bytes()))
     holiday_days(asked.holidays, *task.cube.starts_s[[0, -1]].tolist())  # refused before hours of work
-    return replace(task, holidays=asked.holidays, answered_by=asked.answered_by)
+    calendar = Calendar.read(asked.calendar)
+    return replace(task, holidays=asked.holidays, calendar=calendar, answered_by=asked.answered_by)
 
 
 def _of_archive(asked: RegionTask, step: str, origins: int) -> Task:

@@ -128,6 +128,7 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
         dispersion=Dispersion.quadratic(np.full((len(spec.categories), len(spec.horizons_s)), DISPERSIONS[-1])),
         first_day=np.array(float(-(-history.first_s // DAY_S))),
         holidays=holiday_days(spec.holidays, history.first_s, history.cutoff_s),
+        calendar=history.calendar,
     )
 
 

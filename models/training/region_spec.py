@@ -110,8 +110,8 @@ def _refuse_other_merge(task: RegionTask, meant: Spec | Meaning | None) -> None:
     raise DataError(f"merge = {task.merge}, but {fault}", remedy)
 
 
-def with_use(spec: Spec, task: RegionTask) -> Spec:
-    """The spec with its holidays, its purpose and what standing units answer; one that is kept (`like`) keeps its own.
+def with_use(spec: Spec, task: RegionTask, calendar: tuple[str, ...]) -> Spec:
+    """The spec with its days, its purpose and what standing units answer; one that is kept (`like`) keeps its own.
 
     Raises DataError.
     """
@@ -122,7 +122,10 @@ def with_use(spec: Spec, task: RegionTask) -> Spec:
     ):
         if asked and asked != own and task.like:
             raise DataError(f"{name} {asked}, and {task.like} has {own or 'none'}", "leave it out")
+    if task.like and calendar != spec.calendar:
+        given, needed = (", ".join(names) or "no days" for names in (calendar, spec.calendar))
+        raise DataError(f"calendar {given}, and {task.like} has {needed}", "give days of its names, also coming ones")
     spec = msgspec.structs.replace(
         spec, answered_by=task.answered_by or spec.answered_by, purpose=task.purpose or spec.purpose
     )
-    return informed(spec, holidays=task.holidays or spec.holidays)
+    return informed(spec, holidays=task.holidays or spec.holidays, calendar=calendar)

@@ -14,7 +14,7 @@ from schemas.grid import Bounds
 from schemas.spec import Merge
 
 DEFAULT_CELL_M = 1000.0
-_PATHS = ("like", "recipe", "masks")  # of RegionTask
+_PATHS = ("like", "recipe", "masks", "calendar")  # of RegionTask
 
 
 class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,6 +35,7 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     merge: Merge = "none"  # with `like` or an archive, theirs stays
     missing_days: Annotated[int, msgspec.Meta(ge=0)] = 0  # that an archive may lack
     holidays: str = ""  # whose, by ISO 3166-2, like US-IL; with `like`, its own stay
+    calendar: str = ""  # a CSV file of days known in advance; with `like`, one with its names
     answered_by: tuple[str, ...] = ()  # categories that standing units answer; with `like`, its own stay
     purpose: str = ""  # of schemas.purpose.PURPOSES; empty: not named; with `like`, its own stays
     masks: str = ""  # a GeoJSON file of areas in which nothing is counted; an archive has none

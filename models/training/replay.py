@@ -1,7 +1,7 @@
 """Replays an incident file in the order of time: the counts that the stream would have had, and what happened next."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ class IncidentHistory:
     first_s: int
     cutoff_s: int
     cut_hours: npt.NDArray[np.int64]  # since 1970, ascending
+    calendar: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))  # of `Calendar.days`
 
     @classmethod
     def of(cls, table: IncidentTable, spec: Spec, cutoff_s: int) -> "IncidentHistory":

@@ -1,7 +1,7 @@
 """A region's training, from an incident file to a published artifact, here or in a task of Spark."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from models.files.places import place_warnings
 from models.files.repeated_calls import merged_as_in_the_stream
 from models.hyperparameters import DEFAULT, RecipeFile, read_recipe
 from models.networks import kind_of_network
+from models.training.calendar import Calendar
 from models.training.card import card_text
 from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
@@ -49,10 +50,12 @@ class PreparedTask:
     spec: Spec
     warnings: tuple[str, ...]  # of the file
     archived: ArchivedDays | None = None  # where they come from, if it is no file
+    calendar: Calendar = field(default_factory=Calendar)
 
     def history(self) -> IncidentHistory:
         """What is learned from and judged on."""
-        return IncidentHistory.of(self.incidents, self.spec, self.cutoff_s)
+        past = IncidentHistory.of(self.incidents, self.spec, self.cutoff_s)
+        return replace(past, calendar=self.calendar.days)
 
     @property
     def options(self) -> TrainingOptions:
@@ -91,9 +94,11 @@ def prepare(task: RegionTask) -> PreparedTask:
     spec = spec_of_task(task, incidents, like or (archived.meaning if archived else None), cutoff_s)
     if like:
         incidents = table_like(incidents, like, region=task.region, cutoff_s=cutoff_s)
-    spec = with_use(spec, task)
+    calendar = Calendar.read(task.calendar)
+    spec = with_use(spec, task, calendar.names)
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
     warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
+    warnings = (*warnings, *calendar.warnings(cutoff_s))
     if not like and not archived:
         warnings = (*warnings, *place_warnings(incidents, spec.grid))
     if archived:
@@ -107,6 +112,7 @@ def prepare(task: RegionTask) -> PreparedTask:
         spec=spec,
         warnings=warnings,
         archived=archived,
+        calendar=calendar,
     )
 
 
@@ -167,6 +173,7 @@ def _source(ready: PreparedTask, trained: Trained) -> DataSource:
         file_name="archive" if archived else data.name,
         sha256=ready.data_sha256,
         table_version=archived.version if archived else None,
+        calendar_sha256=ready.calendar.sha256,
         cut_hours=cut if archived else None,
         layout=ready.incidents.layout,
         incidents=len(past.incidents),

@@ -31,6 +31,14 @@ def test_every_feature_has_one_group():
         groups_of(ResidualNetwork, (*FEATURES, "weather"))
 
 
+def test_days_that_a_file_names_are_of_the_time():
+    features = feature_names(calendar=("match",), holidays=True)
+    of_time = [features[column] for column in groups_of(ResidualNetwork, features)["time"]]
+    assert of_time[-6:] == [
+        f"{name}_{at}" for name in ("holiday", "calendar_match") for at in ("today", "eve", "after")
+    ]
+
+
 def test_shares_are_the_mean_over_all_orders_of_joining():
     made, values = network(), np.random.default_rng(0).normal(size=(4, 2, len(FEATURES))).astype(np.float32)
     groups = groups_of(ResidualNetwork, FEATURES)

@@ -231,6 +231,20 @@ def test_holidays_are_kept_and_refused_when_they_are_impossible():
             BaselineConstants.checked(stored, of_spec)
 
 
+def test_named_days_are_kept_and_refused_when_they_are_impossible():
+    spec, good = msgspec.structs.replace(spec_of(), calendar=("match",)), constants_of().arrays()
+    for count in (1, 10_000):
+        days = np.column_stack([np.zeros(count), np.arange(count)])
+        constants = BaselineConstants.checked(good | {"calendar": days}, spec)
+        assert constants.arrays()["calendar"].tolist() == days.tolist()
+    for days in (np.zeros((10_001, 2)), np.zeros(4), np.zeros((2, 3))):
+        with pytest.raises(DataError, match="must be float64"):
+            BaselineConstants.checked(good | {"calendar": days}, spec)
+    for stored, of_spec in ((good, spec), (good | {"calendar": np.zeros((3, 2))}, spec_of())):
+        with pytest.raises(DataError, match="needs"):
+            BaselineConstants.checked(stored, of_spec)
+
+
 def test_a_cells_factor_is_on_the_dispersion_of_what_forecasts():
     draw = np.random.default_rng(0)
     both = [Dispersion(r=draw.uniform(1, 9, (2, 3)), power=np.full((2, 3), power)) for power in (0.0, 1.0)]

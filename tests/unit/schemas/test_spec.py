@@ -41,6 +41,7 @@ OTHER = {
     "features": ("count_24h", "count_1h"),
     "merge": "repeated_calls",
     "holidays": "US-IL",
+    "calendar": ("match",),
     "answered_by": ("ems",),
     "purpose": "fire",
     "masked": "0123456789abcdef",
@@ -50,7 +51,9 @@ OTHER = {
 def test_a_spec_without_merging_is_written_as_before_there_was_a_choice():
     """So an option that nobody uses changes no fingerprint."""
     assert list(msgspec.json.decode(SPEC.as_json())) == [
-        name for name in Spec.__struct_fields__ if name not in ("merge", "holidays", "answered_by", "purpose", "masked")
+        name
+        for name in Spec.__struct_fields__
+        if name not in ("merge", "holidays", "calendar", "answered_by", "purpose", "masked")
     ]
     merging = msgspec.structs.replace(SPEC, merge="repeated_calls")
     assert merging.as_json() == SPEC.as_json()[:-1] + b',"merge":"repeated_calls"}'
@@ -64,6 +67,12 @@ def test_the_samples_artifact_keeps_its_fingerprint_and_the_bytes_of_its_spec():
     spec = msgspec.convert(written["spec"], Spec)
     assert (spec.merge, spec.fingerprint(), written["spec_fingerprint"]) == ("none", FROZEN, FROZEN)
     assert spec.as_json() == msgspec.json.encode(written["spec"])
+
+
+@pytest.mark.parametrize("names", [("match", "match"), tuple(f"s{n}" for n in range(17)), ("No slug",)])
+def test_names_of_days_are_few_different_and_slugs(names):
+    with pytest.raises(DataError, match=r"calendar .*name at most 16 different days, as slugs"):
+        msgspec.structs.replace(SPEC, calendar=names)
 
 
 def test_every_field_changes_the_fingerprint():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models.hyperparameters import DEFAULT, Hyperparameters
+from models.training.calendar import informed
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import FitData, FitPlan, fit_network
 from models.training.region_spec import spec_for
@@ -172,3 +173,15 @@ def test_a_step_that_leaves_a_span_without_moment_is_refused():
     options = TrainingOptions(step_s=19 * DAY, epochs=3, seed=0)
     with pytest.raises(DataError, match=r"no step of 1641600 s has its moment"):
         collect_folds(IncidentHistory.of(town(), SPEC, CUTOFF), options, report=lambda share: None)
+
+
+def test_folds_know_the_days_of_a_calendar():
+    spec = informed(SPEC, holidays="", calendar=("match",))
+    days = np.column_stack([np.zeros(DAYS // 2), START // DAY + np.arange(0, DAYS, 2)])
+    past = replace(IncidentHistory.of(town(), spec, CUTOFF), calendar=days)
+    folds = collect_folds(past, TrainingOptions(step_s=12 * HOUR, epochs=2, seed=0), report=lambda share: None)
+    today, eve = (spec.features.index(f"calendar_match_{at}") for at in ("today", "eve"))
+    for fold in folds.folds:
+        told = fold.validation.values[:, 0]
+        assert 0.4 < told[:, today].mean() < 0.6
+        assert (told[:, today] + told[:, eve] == 1).all()

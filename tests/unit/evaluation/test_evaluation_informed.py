@@ -1,0 +1,87 @@
+"""Days known in advance in an evaluation: the product's features know them, the rules do not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.evaluation.product import judged_inputs, learn, refuse_leaking_features
+from models.evaluation.regressions.poisson_glm import PoissonGlm
+from models.evaluation.report.as_json import as_json
+from models.evaluation.report.wording import last_sentences, sentences
+from models.evaluation.result import UNINFORMED, Origins
+from models.evaluation.tasks import task_of
+from models.network import RiskNetwork
+from models.networks import kind_of_network
+from models.training.calendar import Calendar
+from models.training.regions import RegionTask
+from schemas.errors import DataError, LeakError
+from tests.harness.festive_town import DAYS, MATCHES, write_festive_town
+from tests.harness.gate_town import command
+from tests.harness.small_task import evaluated
+from tests.harness.small_town import LAYOUT, START_S
+from tests.harness.task_file import task_file
+
+DAY_S = 86_400
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("festive")
+    write_festive_town(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def task(files):
+    data = {"data": str(files / "town.csv"), "layout": LAYOUT, "calendar": str(files / "days.csv")}
+    return task_of(RegionTask(region="town", cell_m=2000, **data), step="4h", now_s=START_S + DAYS * DAY_S)
+
+
+@pytest.mark.parametrize("delay", [0, 3])
+def test_a_step_knows_its_day_however_late_incidents_are_known_and_a_feature_that_knew_more_is_a_leak(task, delay):
+    kinds = [kind_of_network("residual")]
+    learnt = learn(task, kinds, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
+    first = range(task.test, task.test + 12)
+    ((inputs, lately),) = judged_inputs(task, learnt, [first])
+    values = inputs[RiskNetwork.inputs]
+    days = (task.cube.starts_s[task.test : task.test + 12] - START_S) // DAY_S
+    for column, moved in (("today", 0), ("eve", 1), ("after", -1)):
+        told = values[:, 0, 0, learnt.engine.spec.features.index(f"calendar_match_{column}")]
+        np.testing.assert_array_equal(told, np.isin(days + moved, MATCHES))
+    refuse_leaking_features(task, learnt, task.test, values[0], lately[0], delay=delay)
+    values[0, ..., learnt.engine.spec.features.index("calendar_match_today")] += 0.5
+    with pytest.raises(LeakError, match="calendar_match_today"):
+        refuse_leaking_features(task, learnt, task.test, values[0], lately[0], delay=delay)
+
+
+def test_what_sees_the_features_gains_by_the_known_effect_and_it_is_said(task, quick):
+    plain, informed = (
+        evaluated(each, regressions=(PoissonGlm(),)) for each in (replace(task, calendar=Calendar()), task)
+    )
+    assert as_json(plain)["also_known"] == {}
+    told = f"sha256 {task.calendar.sha256}"
+    assert as_json(informed)["also_known"] == {"the days of fair": told, "the days of match": told}
+    for row in plain.rows:
+        score, before = (evaluation.row(row.model).scores.sheet.nb_log_score for evaluation in (informed, plain))
+        if row.kind == "rule":
+            assert score == before
+        elif row.model != "our baseline":
+            assert score < 0.98 * before, row.model
+    uninformed, network = informed.row(UNINFORMED).scores.sheet.nb_log_score, informed.network
+    assert uninformed == pytest.approx(plain.network.scores.sheet.nb_log_score, rel=0.005)
+    assert network.versus_uninformed.mean == pytest.approx(network.scores.sheet.nb_log_score - uninformed)
+    assert "the same network without the days of fair, the days of match: the judged time has 4 blocks" in " ".join(
+        sentences(informed)
+    )
+    assert any("showed no gain" in sentence for sentence in last_sentences(informed))
+    several = Origins(judged_from_s=(0, 1), best_baseline="", best_rule="", rows=())
+    assert not any("showed no gain" in sentence for sentence in last_sentences(replace(informed, origins=several)))
+    assert plain.network.versus_uninformed is None
+    assert "without" not in " ".join(sentences(plain))
+
+
+def test_the_command_refuses_a_file_of_days_before_hours_of_work(files):
+    data = {"data": files / "town.csv", "layout": LAYOUT, "cell_m": 2000, "calendar": files / "town.csv"}
+    with pytest.raises(DataError, match=r"town\.csv, data row 1: date '', name ''"):
+        command("evaluate", task_file(files / "task.toml", region="town", **data), "--out", files / "out")
