@@ -17,8 +17,8 @@ from models.readiness.answer import ASSUMES
 from schemas.event import ORIGINS
 from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.languages import FOLDER, PARTS, Part, figure
-from service.live_map.parts import FOLDER as MAP_FOLDER
-from service.live_map.parts import PAGES, filled
+from service.page import FOLDER as MAP_FOLDER
+from service.page import PAGES, filled
 from streaming.documents import facts
 
 Sentence = tuple[str | tuple[str, str], str | None]  # or its forms for one and for many; its context

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 _BLOCK_BYTES = 65_536
 _MAX_JSON_BYTES = 65_536
 T = TypeVar("T")
+FileState = tuple[int, int, int]  # inode, size and time of a file
 
 
 def replace_file(path: Path, content: bytes, *, outlives_power_cut: bool = True, mode: int | None = None) -> None:
@@ -153,6 +154,15 @@ def read_small_json(path: Path, kind: type[T], *, remedy: str) -> T | None:
         raise ArtifactError(error.message, remedy) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RiskError) as error:
         raise ArtifactError(f"{path} cannot be used ({error})", remedy) from error
+
+
+def file_state(path: Path) -> FileState | None:
+    """What changes when a file does; None without one."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def sha256(content: bytes) -> str:

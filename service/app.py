@@ -1,50 +1,122 @@
-"""The service as one ASGI application, and its OpenAPI document."""
+"""The service as one ASGI application, its OpenAPI document, and the routes of the process: stream, health, figures."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, Security
+from fastapi import APIRouter, FastAPI, Request, Security
 from fastapi.openapi.utils import get_openapi
+from pydantic import Field, TypeAdapter
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp
 
 from schemas import product_version
 from schemas.spec import ALL_CATEGORIES
-from service import feed, page
-from service.answers import contract, decisions, outlines, posts, scores, unusual
-from service.guard import ETags, RequestGuard
-from service.metrics import ServiceMetrics
-from service.problems import ALWAYS, Problem, answer_with_problems, problems_of
-from service.service import Service, TheService, caller_of, json_answer
+from service import decisions, page, posts, scores
+from service.callers import (
+    ALWAYS,
+    Problem,
+    TheCaller,
+    TheService,
+    answer_with_problems,
+    caller_of,
+    json_answer,
+    json_bytes,
+    known_caller,
+    problems_of,
+    seen_by,
+    token_of,
+)
+from service.contract import ClosedAnswer, Count
+from service.guard import ETags, RequestGuard, ServiceMetrics
+from service.service import Service
 from service.tokens import Caller
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
-_STATES = APIRouter(tags=["the service itself"])
+SIGN_OF_LIFE_S = 10.0  # the page tries another stream after 25 s without an event, and says so after 28
+MOST_STREAMS = 200  # of a process
+MOST_OF_A_TOKEN = 50
+_COME_AGAIN = {"Retry-After": "10"}
+_OF_THE_PROCESS = APIRouter()
 
 
-@_STATES.get("/health", response_model=contract.ServiceHealth, responses=problems_of(503))
-async def health(request: Request, service: TheService) -> Response:
+class ServiceHealth(ClosedAnswer):
+    status: Literal["ok"]
+    regions: Count
+    stale: Count
+    silent: Annotated[Count, Field(description="Regions of which a feed is silent")]
+    withheld: bool
+
+
+@_OF_THE_PROCESS.get(
+    "/v1/stream",
+    tags=["scores"],
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}, **problems_of(503)},
+)
+async def stream(request: Request, service: TheService, caller: TheCaller) -> StreamingResponse:
+    """Events `frame`, with region, as_of, stale, model and digest: first of every region, then of each that changes.
+
+    An event `alive` after ten seconds without another.
+    """
+    if service.streams.total() >= MOST_STREAMS:
+        raise HTTPException(503, f"{MOST_STREAMS} streams are open, and no more can be", _COME_AGAIN)
+    if service.streams[caller.name] >= MOST_OF_A_TOKEN:
+        said = f"{caller.name} has {MOST_OF_A_TOKEN} streams open, and no more can be: ask /v1/regions for what is new"
+        raise HTTPException(429, said, _COME_AGAIN)
+    token = token_of(request)
+    events = _events(service, caller, lambda: known_caller(service, token) == caller)
+    return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+async def _events(service: Service, caller: Caller, is_still_known: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """Signs of life are events: the page's script hears no comment."""
+    service.streams[caller.name] += 1
+    sent: dict[str, str] = {}
+    said_s = time.monotonic()
+    try:
+        while not service.is_closing and is_still_known():
+            for now in map(service.now_of, seen_by(service, caller)):
+                if sent.get(now.spec.region) != now.state:
+                    sent[now.spec.region], said_s = now.state, time.monotonic()
+                    yield b"event: frame\ndata: " + json_bytes(now.facts()) + b"\n\n"
+            if time.monotonic() - said_s >= SIGN_OF_LIFE_S:
+                said_s = time.monotonic()
+                yield b"event: alive\ndata: {}\n\n"
+            await service.next_look()
+    finally:
+        service.streams[caller.name] -= 1
+
+
+@_OF_THE_PROCESS.get("/health", tags=["the service itself"], response_model=ServiceHealth, responses=problems_of(503))
+async def health(service: TheService) -> Response:
     """Whether this process answers and follows the frames: without a token. Stale scores are the scorer's fault."""
-    if request.app.state.feed.fault:
+    if service.fault:
         raise HTTPException(503, "the frames cannot be looked at: the log says why, and what is served gets old")
     if service.tokens and service.tokens.is_broken:
         raise HTTPException(503, "the file of tokens cannot be used, and nobody is let in: the log says why")
-    regions = service.frames.by_region.values()
-    stale = sum(service.now_of(frames).is_stale for frames in regions)
-    silent = sum(bool(frames.by_category.silent_of(ALL_CATEGORIES)) for frames in regions)
-    withheld = bool(service.frames.withheld)
-    return json_answer(
-        {"status": "ok", "regions": len(regions), "stale": stale, "silent": silent, "withheld": withheld}
-    )
+    regions = [service.now_of(frames) for frames in service.frames.by_region.values()]
+    answer: ServiceHealth = {
+        "status": "ok",
+        "regions": len(regions),
+        "stale": sum(now.is_stale for now in regions),
+        "silent": sum(bool(now.frames.by_category.silent_of(ALL_CATEGORIES)) for now in regions),
+        "withheld": bool(service.frames.withheld),
+    }
+    return json_answer(answer)
 
 
-@_STATES.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
+@_OF_THE_PROCESS.get(
+    "/metrics",
+    tags=["the service itself"],
+    responses={200: {"content": {"text/plain": {}}}},
+    response_class=Response,
+)
 async def metrics(request: Request, caller: Annotated[Caller, Security(caller_of, scopes=["metrics"])]) -> Response:
     """Figures of all regions for Prometheus: for tokens that open them all."""
     if caller.regions:
@@ -54,22 +126,14 @@ async def metrics(request: Request, caller: Annotated[Caller, Security(caller_of
 
 
 # Each declares at its routes what they answer.
-ROUTERS: tuple[APIRouter, ...] = (
-    scores.router,
-    posts.router,
-    unusual.router,
-    decisions.router,
-    outlines.router,
-    feed.router,
-    _STATES,
-)
+ROUTERS: tuple[APIRouter, ...] = (scores.router, posts.router, decisions.router, _OF_THE_PROCESS)
 
 
 def application(service: Service) -> ASGIApp:
     """The service with its pages for people."""
     app = _routed()
-    app.state.service, app.state.feed = service, feed.Looks()
-    app.state.metrics = ServiceMetrics(service, app.state.feed)
+    app.state.service, app.state.decisions = service, decisions.DecisionLog(service.audit)
+    app.state.metrics = ServiceMetrics(service)
     shown = document()
     app.state.methods = {path: ", ".join(map(str.upper, methods)) for path, methods in shown["paths"].items()}
 
@@ -104,12 +168,12 @@ def _routed() -> FastAPI:
 
 @asynccontextmanager
 async def _looking(app: FastAPI) -> AsyncIterator[None]:
-    looking = asyncio.create_task(app.state.feed.keep_looking(app.state.service))
+    looking = asyncio.create_task(app.state.service.keep_looking())
     try:
         yield
     finally:
         looking.cancel()
-        app.state.feed.close()
+        app.state.service.close()
 
 
 def document() -> dict[str, Any]:
@@ -121,7 +185,7 @@ def document() -> dict[str, Any]:
         routes=_routed().routes,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    described["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+    described["components"]["schemas"]["Problem"] = TypeAdapter(Problem).json_schema()
     for path, operations in described["paths"].items():
         for method, operation in operations.items():
             if method == "get" and path != "/v1/stream":

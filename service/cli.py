@@ -3,6 +3,7 @@
 import logging
 import re
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from schemas.areas import read_areas
 from schemas.errors import SettingsError, needs_extra
 from schemas.languages import LANGUAGES, sentences_of
 from schemas.log_format import LOG_FORMAT, LOG_TIME
-from service.tokens import Role, make_token
+from service.tokens import Rates, Role, Tokens, make_token, read_tokens
 from streaming.maps.outlines import read_streets
 from streaming.settings import Settings
 
@@ -72,12 +73,24 @@ def serve(
         import uvicorn
 
         from service.app import application
-        from service.service import opened
+        from service.service import Frames, Service
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
-    chosen: dict[str, Any] = {"areas": named, "streets": streets, "language": language}
+    if tokens:
+        read_tokens(tokens)  # a mistake in it is said now, not in every answer
     if not frames.is_dir():
         typer.echo(f"--frames {frames} is not there yet: the map waits for the job that writes it", err=True)
-    service = opened(frames, audit=audit, tokens=tokens, rate=rate, origins=origins, **chosen)
+    service = Service(
+        frames=Frames(frames),
+        now_s=time.time,
+        rates=Rates(rate, time.monotonic),
+        audit=audit,
+        tokens=Tokens(tokens) if tokens else None,
+        areas=named,
+        streets=streets,
+        language=language,
+        origins=origins,
+    )
+    service.look()
     _refuse_taken(host, port)
     address = _to_open(host, port)
     typer.echo(f"the map is at {address}/, the document of the interface at {address}/openapi.json", err=True)

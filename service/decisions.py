@@ -7,76 +7,111 @@ import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from fastapi import APIRouter, Depends, Query, Request, Security
+from pydantic import Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
-from schemas.audit.log import parse_record, record
+from schemas.audit.log import Plain, parse_record, record
 from schemas.audit.verify import read_log
-from schemas.errors import AuditError
+from schemas.errors import AuditError, DataError
+from schemas.files import FileState, file_state
+from schemas.grid import Grid
 from schemas.instants import instant_text
-from service.frames import FileState, file_state
+from schemas.spec import ALL_CATEGORIES
+from service.callers import TheCaller, TheService, caller_of, frames_of, json_answer, problems_of
+from service.contract import Category, CellId, ClosedAnswer, ClosedRequest, Count, Instant
+from service.scores import chosen_view
+from service.service import Now, Service
+from service.tokens import Caller
 
 log = logging.getLogger(__name__)
 MOST_HOURS = 24
-LONGEST_REASON = 120  # characters
+MOST_ON_RECORD = 1000
+router = APIRouter(prefix="/v1/regions/{region}/decisions", tags=["decisions"])
+
 What = Literal["acknowledged", "overridden", "withdrawn"]
+First = Annotated[CellId, Field(description="The south-western cell of a rectangle, as of an unusual place")]
+Last = Annotated[CellId, Field(description="The north-eastern cell")]
+# What nobody sees on the map, or what turns the direction of the words after it.
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+Reason = Annotated[
+    str,
+    Field(
+        max_length=120,
+        pattern=rf"^[^{_UNSEEN}]*[^\s{_UNSEEN}][^{_UNSEEN}]*$",
+        description="Of the place and what was done, as `unit sent`; never of a person",
+    ),
+]
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """first, last: the south-western and the north-eastern cell of a rectangle. at, until: instants, as text."""
-
+class DecisionAsked(ClosedRequest):
     what: What
+    category: Category
+    first: First
+    last: Last
+    reason: Reason
+    hours: Annotated[float, Field(gt=0, le=MOST_HOURS)] = Field(4, description="After which it ends by itself")
+
+
+class DecisionTaken(ClosedAnswer):  # as it is on record, but for `at`, which is the record's own
+    what: What
+    category: Category
+    first: First
+    last: Last
+    reason: Reason
     region: str
-    category: str  # or `all`
-    first: str
-    last: str
-    reason: str
-    until: str
-    by: str  # the name of a token
-    observed: int | None = None  # incidents there at that time; None of an older version
-    at: str = ""
+    until: Instant
+    by: Annotated[str, Field(description="The name of the token")]
+    observed: Annotated[
+        Count | None, Field(description="Incidents there when it was decided; null of a version without it")
+    ]
+    at: Instant
+
+
+class DecisionsOnRecord(ClosedAnswer):
+    region: str
+    decisions: list[DecisionTaken]
+
+
+class DecisionsInForce(DecisionsOnRecord):
+    may_decide: Annotated[bool, Field(description="Whether this token may")]
 
 
 @dataclass(slots=True)
-class Decisions:
+class DecisionLog:
     """Those of the last MOST_HOURS, the newest first. A log that cannot be read leaves what was read before."""
 
     audit: Path
-    recent: tuple[Decision, ...] = ()
+    _recent: tuple[DecisionTaken, ...] = ()
     _seen: FileState | None = None
     _looking: Lock = field(default_factory=Lock)
 
-    def look(self, now_s: float) -> None:
-        """Read the log if it has changed. One thread at a time: another would take as read what is not yet."""
-        with self._looking:
+    def in_force(self, region: str, now_s: float) -> list[DecisionTaken]:
+        """The newest of each place, unless it has ended or is withdrawn. The log is read again if it has changed."""
+        with self._looking:  # one thread at a time: another would take as read what is not yet
             state = file_state(self.audit)
-            if state is None or state == self._seen:
-                return
-            self._seen = state
-            try:
-                self.recent = tuple(decisions_in(read_log(self.audit), instant_text(now_s - MOST_HOURS * 3600)))
-            except AuditError as error:
-                log.warning("decisions cannot be read: %s", error)
-
-    def in_force(self, region: str, now_s: float) -> list[Decision]:
-        """The newest of each place, unless it has ended or is withdrawn."""
-        newest: dict[tuple[str, str, str], Decision] = {}
-        for decision in self.recent:
-            if decision.region == region:
-                newest.setdefault((decision.category, decision.first, decision.last), decision)
-        return [each for each in newest.values() if each.what != "withdrawn" and each.until > instant_text(now_s)]
-
-    def decide(self, decision: Decision, now_s: float) -> None:
-        """Put it on record. Raises AuditError."""
-        details = {name: value for name, value in msgspec.structs.asdict(decision).items() if name != "at"}
-        record(self.audit, "place_decided", details, at_s=now_s)
-        self.look(now_s)
+            if state is not None and state != self._seen:
+                self._seen, since = state, instant_text(now_s - MOST_HOURS * 3600)
+                try:
+                    self._recent = tuple(decisions_in(read_log(self.audit), since))
+                except AuditError as error:
+                    log.warning("decisions cannot be read: %s", error)
+        newest: dict[tuple[str, str, str], DecisionTaken] = {}
+        for decision in self._recent:
+            if decision["region"] == region:
+                newest.setdefault((decision["category"], decision["first"], decision["last"]), decision)
+        now = instant_text(now_s)
+        return [each for each in newest.values() if each["what"] != "withdrawn" and each["until"] > now]
 
 
-def decisions_in(content: bytes, since: str = "") -> Iterator[Decision]:
+def decisions_in(content: bytes, since: str = "") -> Iterator[DecisionTaken]:
     """The decisions in a log, the newest first, back to the first record of any kind before `since`."""
     for line in reversed(content.split(b"\n")):
         if (entry := parse_record(line)) is None:
@@ -84,5 +119,127 @@ def decisions_in(content: bytes, since: str = "") -> Iterator[Decision]:
         if (at := instant_text(entry.at.timestamp())) < since:
             return
         if entry.event == "place_decided":
+            decided = {**entry.details, "observed": entry.details.get("observed"), "at": at}
             with suppress(msgspec.ValidationError):  # of another version
-                yield msgspec.convert({**entry.details, "at": at}, Decision)
+                yield msgspec.convert(decided, DecisionTaken)
+
+
+async def decision_log_of(request: Request) -> DecisionLog:
+    records: DecisionLog = request.app.state.decisions
+    return records
+
+
+TheDecisionLog = Annotated[DecisionLog, Depends(decision_log_of)]
+
+
+def of_this_site(request: Request, service: TheService) -> None:
+    """Raises 403 for what a page of another site sends: a browser would add the cookie, or a proxy the token."""
+    origin, headers = request.headers.get("origin"), request.headers
+    is_named = origin in service.origins and "authorization" in headers
+    if origin is not None and not is_named and origin.partition("://")[2] != headers.get("host"):
+        said = "a page of another site may not decide here: use the service's own map, or name its origin with --origin"
+        raise HTTPException(403, said)
+
+
+@router.get("", response_model=DecisionsInForce)
+def decisions(
+    service: TheService, records: TheDecisionLog, now: Annotated[Now, Depends(frames_of)], caller: TheCaller
+) -> Response:
+    """What people decided of places, and what has not ended. The forecast is not changed by it."""
+    return _in_force(service, records, now, caller)
+
+
+@router.post(
+    "",
+    response_model=DecisionsInForce,
+    dependencies=[Depends(of_this_site)],
+    responses=problems_of(400, 409, 413),
+)
+def decide(
+    service: TheService,
+    records: TheDecisionLog,
+    now: Annotated[Now, Security(frames_of, scopes=["decide"])],
+    caller: Annotated[Caller, Security(caller_of, scopes=["decide"])],
+    asked: DecisionAsked,
+) -> Response:
+    """Acknowledge or override what the map shows of a place, for some hours, or withdraw that. It goes on record.
+
+    Scores that are withheld, not of now, or of an expired model, are nothing to decide on; a decision is withdrawn at
+    any time.
+    """
+    if asked.what != "withdrawn":
+        _refuse_wrong_picture(now)
+    view, column, _ = chosen_view(now, asked.category, None)
+    cells = _rectangle(now.spec.grid, asked.first, asked.last)
+    # Incidents there: of the last hour, or more in an unusual place inside, in its own hours.
+    in_places = [
+        place.observed
+        for place in view.unusual
+        if asked.category in (ALL_CATEGORIES, place.category) and cells.issuperset(place.cells(now.spec.grid).tolist())
+    ]
+    details: dict[str, Plain] = {
+        "what": asked.what,
+        "region": now.spec.region,
+        "category": asked.category,
+        "first": asked.first,
+        "last": asked.last,
+        "reason": asked.reason,
+        "until": instant_text(service.now_s() + asked.hours * 3600),
+        "by": caller.name,
+        "observed": int(max([view.observed_1h[list(cells), column].sum(), *in_places])),
+    }
+    try:
+        record(records.audit, "place_decided", details, at_s=service.now_s())
+    except AuditError as error:
+        raise HTTPException(503, f"nothing is decided: {error}") from error
+    return _in_force(service, records, now, caller)
+
+
+@router.get("/record", response_model=DecisionsOnRecord)
+def on_record(
+    records: TheDecisionLog,
+    now: Annotated[Now, Security(frames_of, scopes=["record"])],
+    limit: Annotated[int, Query(ge=1, le=MOST_ON_RECORD)] = 100,
+) -> Response:
+    """Who decided what, when, why and until when: the newest first, from the audit log that is in use."""
+    try:
+        content = read_log(records.audit) if records.audit.exists() else b""
+    except AuditError as error:
+        raise HTTPException(503, str(error)) from error
+    of_region = (decision for decision in decisions_in(content) if decision["region"] == now.spec.region)
+    answer: DecisionsOnRecord = {"region": now.spec.region, "decisions": list(islice(of_region, limit))}
+    return json_answer(answer)
+
+
+def _in_force(service: Service, records: DecisionLog, now: Now, caller: Caller) -> Response:
+    region = now.spec.region
+    answer: DecisionsInForce = {
+        "region": region,
+        "may_decide": caller.may("decide"),
+        "decisions": records.in_force(region, service.now_s()),
+    }
+    return json_answer(answer)
+
+
+def _refuse_wrong_picture(now: Now) -> None:
+    """Raises 503 for scores that are withheld, 409 for those of a replay, stale ones, and those of an expired model."""
+    if now.withheld:
+        raise HTTPException(503, now.withheld)
+    facts = now.facts()
+    if now.is_stale:
+        of = "a replay" if facts["clock"] == "event" else "stale"
+        said = f"the scores are for {facts['as_of']}, and so {of}: decide when the map is LIVE"
+        raise HTTPException(409, said)
+    if facts["expired"]:
+        raise HTTPException(409, f"{facts['expired']}: decide when a newer model scores")
+
+
+def _rectangle(grid: Grid, first: str, last: str) -> set[int]:
+    """Its cells. Raises 404 for a cell that the region does not have, 422 for corners that are exchanged."""
+    try:
+        (south, west), (north, east) = (divmod(grid.index_of(cell), grid.cols) for cell in (first, last))
+    except DataError as error:
+        raise HTTPException(404, str(error)) from error
+    if south > north or west > east:
+        raise HTTPException(422, f"{first} to {last}: give the south-western cell as first, the north-eastern as last")
+    return {row * grid.cols + col for row in range(south, north + 1) for col in range(west, east + 1)}

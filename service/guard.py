@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics import Counter as CounterMetric
+from prometheus_client.metrics import Histogram
+from prometheus_client.registry import Collector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.metrics import ServiceMetrics
-from service.problems import problem_answer
+from schemas.spec import ALL_CATEGORIES
+from service.callers import problem_answer
+from service.service import Service
 
 MOST_BODY_BYTES = 256 * 1024
 _MOST_DRAINED_BYTES = 64 * MOST_BODY_BYTES  # many clients read no answer before their body is sent
@@ -26,6 +32,60 @@ _HEADERS = {
     "Cache-Control": "private, no-cache",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+_PREFIX = "incident_risk_service"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+
+class ServiceMetrics:
+    """Requests by route, method and status; the rest is asked at each scrape."""
+
+    def __init__(self, service: Service) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, _Now(service)):
+            self.registry.register(collector)
+        words = ("Answers, by route, method and status", "Time until an answer was sent, by route")
+        self._requests = CounterMetric(
+            f"{_PREFIX}_requests", words[0], ("route", "method", "status"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            f"{_PREFIX}_request_seconds", words[1], ("route",), buckets=_SECONDS, registry=self.registry
+        )
+
+    def answered(self, scope: Scope, status: int, seconds: float) -> None:
+        path = getattr(scope.get("route"), "path", "none")  # the pattern: an address is chosen by a stranger
+        method = scope["method"] if scope["method"] in ("GET", "POST") else "other"
+        self._requests.labels(path, method, str(status)).inc()
+        if path != "/v1/stream":
+            self._seconds.labels(path).observe(seconds)
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
+
+
+class _Now(Collector):
+    def __init__(self, service: Service) -> None:
+        self.service = service
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        frames = self.service.frames
+        as_of = self._gauge("as_of_timestamp_seconds", "The time that the scores are for", "region")
+        stale = self._gauge("stale", "1 while the scores are too old", "region")
+        silent = self._gauge(
+            "silent_feeds", "Feeds that bring next to nothing: of all categories, or of some", "region"
+        )
+        for region, stored in frames.by_region.items():
+            as_of.add_metric([region], stored.by_category.as_of_s)
+            stale.add_metric([region], float(self.service.now_of(stored).is_stale))
+            silent.add_metric([region], len(stored.by_category.silent_of(ALL_CATEGORIES)))
+        unreadable = self._gauge("unreadable_frames", "Files that could not be used, since the start")
+        unreadable.add_metric([], frames.unreadable)
+        streams = self._gauge("streams", "Streams that are open")
+        streams.add_metric([], self.service.streams.total())
+        return [as_of, stale, silent, unreadable, streams]
+
+    @staticmethod
+    def _gauge(name: str, words: str, *labels: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"{_PREFIX}_{name}", words, labels=labels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,29 @@
-"""The pages for people: the live map, and the form that a token is given in."""
+"""The pages for people, in the service's language: the live map, and the form that a token is given in.
 
+In a browser `live_map/from_service.js` asks the service, and `live_map/view.js` shows what it answers.
+"""
+
+import html
+import json
+import re
 from collections.abc import Sequence
 from functools import cache
+from gettext import NullTranslations
+from pathlib import Path
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from schemas.languages import sentences_of
-from service.live_map.parts import FOLDER, PAGES, catalogue, filled, part
-from service.problems import problem_answer
-from service.service import TheService, known_caller, token_of
-from service.sign_in import new_cookies, no_cookies, put_off
+from service.callers import TheService, known_caller, new_cookies, no_cookies, problem_answer, put_off, token_of
 
 router = APIRouter(include_in_schema=False)
+FOLDER = Path(__file__).with_name("live_map")
+PAGES = (FOLDER / "page.html", FOLDER.with_name("login.html"))
+_SLOT = re.compile(r"\{\{(\w+)\}\}")
+# What a page of HTML says to people: texts with a letter, and the attributes that are read out.
+_SAID = re.compile(r'(?<=>)[^<>{}]*[A-Za-z][^<>{}]*?(?= ?<)|(?<=aria-label=")[^"]+|(?<=aria-roledescription=")[^"]+')
 _KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 _FILES = {path.name: _KINDS[path.suffix] for path in sorted(FOLDER.iterdir()) if path.suffix in _KINDS}
 _HEAD = """<link rel="icon" href="data:,">
@@ -90,3 +100,22 @@ def _to_the_map(request: Request, cookies: Sequence[str]) -> Response:
 
 def _html(text: str, status: int = 200) -> Response:
     return Response(text, status, {"Content-Security-Policy": _POLICY}, media_type="text/html; charset=utf-8")
+
+
+@cache
+def part(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def filled(page: str, sentences: NullTranslations, **slots: str) -> str:
+    """The HTML in the language of these sentences, with HTML in its slots."""
+    said = _SAID.sub(lambda text: html.escape(sentences.gettext(text[0])), page)
+    return _SLOT.sub(lambda slot: slots[slot[1]], said)
+
+
+def catalogue(sentences: NullTranslations) -> str:
+    """All of them as data in HTML, for the page's scripts: by sentence, or by `sentence|form`. Nothing for English."""
+    entries = vars(sentences).get("_catalog", {})  # gettext has no other way to all of a catalogue
+    by_key = {key if isinstance(key, str) else "|".join(map(str, key)): said for key, said in entries.items() if key}
+    data = json.dumps(by_key, ensure_ascii=False).replace("<", "\\u003c")  # so that no sentence ends the element
+    return f'\n<script type="application/json" id="catalogue">{data}</script>' if by_key else ""

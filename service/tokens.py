@@ -17,9 +17,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from schemas.errors import SettingsError
-from schemas.files import replace_file, write_errors
+from schemas.files import FileState, file_state, replace_file, write_errors
 from schemas.spec import Slug
-from service.frames import FileState, file_state
 
 log = logging.getLogger(__name__)
 _LONGEST_TOKEN = 200  # characters; ours have 43

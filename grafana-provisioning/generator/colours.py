@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from importlib.resources import files
 
 from generator.ground import NO_SCORE
 from generator.looks import steps
 from generator.store import LIFT
-from service.live_map.parts import part
+
+_STYLE = (files("service") / "live_map" / "page.css").read_text(encoding="utf-8")
 
 
 def _palette(name: str) -> tuple[str, ...]:
-    (colours,) = re.findall(rf"--{name}: ([^;]+);", part("page.css"))
+    (colours,) = re.findall(rf"--{name}: ([^;]+);", _STYLE)
     return tuple(colours.split())
 
 

@@ -164,8 +164,7 @@ def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_
 AN_ENDPOINT = """
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
-from service.problems import problems_of
-from service.service import TheCaller
+from service.callers import TheCaller, problems_of
 
 router = APIRouter(prefix="/v1")
 

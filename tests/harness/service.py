@@ -13,9 +13,7 @@ from schemas.areas import Area
 from schemas.left_behind.follower_states import FollowedChange
 from schemas.left_behind.frame_file import write_frames
 from service.app import application
-from service.decisions import Decisions
-from service.frames import Frames
-from service.service import Service
+from service.service import Frames, Service
 from service.tokens import Rates
 from tests.harness.toy import toy_grid, toy_spec, toy_views
 
@@ -100,7 +98,7 @@ def area_of(name, polygons):
 def toy_service(folder, *, clock=None, rate=MANY, **fields):
     """A service of the frames in a folder."""
     clock = clock or Clock()
-    own = {"frames": Frames(folder), "decisions": Decisions(folder / "audit.jsonl")}
+    own = {"frames": Frames(folder), "audit": folder / "audit.jsonl"}
     return Service(now_s=clock, rates=Rates(rate, time.monotonic), **own, **fields)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.frame import Unusual
 from schemas.left_behind.frame_file import write_frames
-from service.answers.written import number
+from service.scores import number
 from service.tokens import Tokens, make_token
 from tests.harness.live_page import DOTS, collection, the_service
 from tests.harness.service import Client, leave_frame, running

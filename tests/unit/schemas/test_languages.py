@@ -12,7 +12,7 @@ from babel.messages.pofile import read_po
 
 from schemas.errors import SettingsError
 from schemas.languages import FOLDER, LANGUAGES, PARTS, figure, sentences_of
-from service.live_map.parts import filled
+from service.page import filled
 
 # Grafana's templates, gettext's and JavaScript's placeholders, code, the targets of links; what is bold or a title
 PLACEHOLDER = re.compile(r"\{\{.*?\}\}|%\(\w+\)s|\{\w*\}|`[^`]+`|\]\([^)]+\)|\*\*")

@@ -2,17 +2,23 @@
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from schemas.left_behind.withheld import Withheld, withheld_path
-from service.app import document
+from schemas.limits import MAX_FRAME_BYTES, MIB, OLDEST_SCORES_S
+from service import guard
+from service.app import MOST_STREAMS, document
 from service.tokens import Tokens, make_token
 from tests.harness.service import Client, Clock, leave_frame, running, toy_service
 
+DOCUMENT = document()
 OPERATIONS = {
-    (path, method): operation for path, routes in document()["paths"].items() for method, operation in routes.items()
+    (path, method): operation for path, routes in DOCUMENT["paths"].items() for method, operation in routes.items()
 }
 NAMES = {"region": "riverton", "cell": "r001c002"}
 BODIES = {
@@ -183,3 +189,54 @@ def test_it_counts_for_the_rate_of_its_caller_and_of_no_other(slow, path, method
     assert 990 < int(after_s) <= 1001  # seconds until it may come again
     assert json.loads(said)["detail"].endswith(f"wait {after_s} s")
     assert ask(patient, path, method)[0].status == 200
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_every_operation_names_its_problems_and_who_may_ask(path, method):
+    assert DOCUMENT["openapi"].startswith("3.1")
+    operation = OPERATIONS[path, method]
+    for status, answer in operation["responses"].items():
+        if int(status) >= 400:
+            assert answer["content"].keys() == {"application/problem+json"}, status
+    assert (path == "/health") == ("security" not in operation)
+    if path != "/health":
+        assert {"401", "429"} <= operation["responses"].keys()
+
+
+def test_nothing_in_the_document_asks_for_or_tells_of_a_person():
+    names = json.dumps(DOCUMENT["components"]["schemas"])
+    assert not any(word in names for word in ("person_", "first_name", "address", "phone", "birth"))
+
+
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "service.md").read_text(encoding="utf-8")
+
+
+def test_the_page_tells_the_limits_that_there_are():
+    for value, unit in [
+        (guard.MOST_BODY_BYTES, "bytes"),
+        (MOST_STREAMS, ""),
+        (MAX_FRAME_BYTES // MIB, "MiB"),
+        (OLDEST_SCORES_S, "seconds"),
+    ]:
+        assert re.search(rf"\b{value:,}\b ?{unit}", PAGE), (value, unit)
+
+
+def test_the_page_tells_every_figure_for_prometheus(tmp_path):
+    leave_frame(tmp_path)
+    with running(toy_service(tmp_path)) as base:
+        text = Client(base).get("/metrics").data.decode()
+    names = set(re.findall(r"^# TYPE incident_risk_service_(\w+) (?:counter|gauge|histogram)$", text, re.MULTILINE))
+    shown = set(re.findall(r"`(\w+)(?:\{[\w,]+\})?`", PAGE.split("## Figures")[1])) - {"incident_risk_service_"}
+    assert shown == {name for name in names if not name.endswith("_created")}
+
+
+def test_its_process_has_neither_the_model_nor_torch_nor_spark():
+    script = "import sys, service.app; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    modules = ran.stdout.split()
+    packages = {name.partition(".")[0] for name in modules}
+    assert not {"torch", "scipy", "pyspark", "kafka", "influxdb_client"} & packages
+    assert {"streaming", "schemas", "fastapi"} <= packages
+    of_models = {name for name in modules if name.startswith("models.")}
+    assert {name for name in of_models if not name.startswith("models.readiness")} == set()
+    assert not of_models & {"models.readiness.plan", "models.readiness.demand", "models.readiness.exact"}

@@ -12,7 +12,7 @@ from schemas.instants import instant_text
 from schemas.left_behind.frame_file import write_frames
 from schemas.limits import UNUSUAL_DAYS
 from tests.harness.service import Client, area_of, leave_frame, running, toy_service
-from tests.unit.service.answers.conftest import SQUARE
+from tests.unit.service.conftest import SQUARE
 
 GIVEN = {"hours": 2, "usual": 1.25, "rows": 2, "cols": 2}
 PLACES = (

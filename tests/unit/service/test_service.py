@@ -1,17 +1,18 @@
 """The stream tells of every new frame, and of one that has become stale; what the folder holds is followed."""
 
-import asyncio
 import json
+import re
+import time
 from collections import Counter
 from contextlib import contextmanager
 
 import pytest
 
 from schemas.left_behind.frame_file import frame_path
-from service import feed
-from service.feed import Looks
-from service.frames import Frames, is_stale
-from service.tokens import ANYONE, Tokens, make_token
+from service.app import SIGN_OF_LIFE_S
+from service.page import part
+from service.service import Frames
+from service.tokens import Tokens, make_token
 from tests.harness.service import Client, Clock, leave_frame, running, toy_service, waited
 
 
@@ -29,8 +30,8 @@ def events(base, token=None):
 
     def read():
         text = b""
-        for part in answer.stream(1):
-            text += part
+        for sent in answer.stream(1):
+            text += sent
             while b"\n\n" in text:
                 event, _, text = text.partition(b"\n\n")
                 if event.startswith(b"event: frame\ndata: "):
@@ -66,11 +67,11 @@ def test_a_stream_shows_the_regions_of_its_token_and_ends_with_it(tmp_path, cloc
         assert list(stream) == []
 
 
-def test_so_many_streams_are_served_and_one_more_when_another_has_ended(tmp_path, clock, monkeypatch):
+def test_so_many_streams_are_served_and_one_more_when_another_has_ended(tmp_path, clock):
     """198 of the 200 are supposed to be open already."""
     leave_frame(tmp_path, "riverton")
-    monkeypatch.setattr(feed, "Looks", lambda: Looks(streams=Counter(others=198)))
-    with running(toy_service(tmp_path, clock=clock)) as base, events(base) as stream:
+    service = toy_service(tmp_path, clock=clock, streams=Counter(others=198))
+    with running(service) as base, events(base) as stream:
         assert next(stream)["region"] == "riverton"
         with events(base) as last:
             assert next(last)["region"] == "riverton"
@@ -83,12 +84,12 @@ def test_so_many_streams_are_served_and_one_more_when_another_has_ended(tmp_path
             assert next(next_one)["region"] == "riverton"
 
 
-def test_one_token_takes_no_stream_from_another(tmp_path, clock, monkeypatch):
+def test_one_token_takes_no_stream_from_another(tmp_path, clock):
     """49 of the 50 are supposed to be open already."""
     leave_frame(tmp_path, "riverton")
     walls, desk = (make_token(tmp_path / "tokens.jsonl", name, []) for name in ("walls", "desk"))
-    monkeypatch.setattr(feed, "Looks", lambda: Looks(streams=Counter(walls=49)))
-    service = toy_service(tmp_path, clock=clock, tokens=Tokens(tmp_path / "tokens.jsonl"))
+    streams, tokens = Counter(walls=49), Tokens(tmp_path / "tokens.jsonl")
+    service = toy_service(tmp_path, clock=clock, tokens=tokens, streams=streams)
     with running(service) as base, events(base, walls) as stream:
         assert next(stream)["region"] == "riverton"
         refused = Client(base, walls).get("/v1/stream")
@@ -98,29 +99,25 @@ def test_one_token_takes_no_stream_from_another(tmp_path, clock, monkeypatch):
             assert next(other)["region"] == "riverton"
 
 
-class CountedLooks(Looks):
-    """A feed that never waits; each look takes three seconds, as on a slow disk."""
-
-    now_s = 0
-
-    async def next_look(self):
-        self.now_s += 3
-
-
-def test_a_stream_without_news_says_that_it_lives_by_an_event_that_scripts_hear(tmp_path):
+def test_a_stream_without_news_says_that_it_lives_by_an_event_that_scripts_hear(tmp_path, monkeypatch):
     """It is an event with data: a browser gives its script neither comments nor events without."""
-    looks, service = CountedLooks(), toy_service(tmp_path)
+    monkeypatch.setattr("service.app.SIGN_OF_LIFE_S", 0.5)  # in place of ten
+    monkeypatch.setattr("service.service._LOOK_EVERY_S", 0.05)
     leave_frame(tmp_path)
-    service.look()
+    with running(toy_service(tmp_path)) as base:
+        began_s = time.monotonic()
+        answer = Client(base).ask("/v1/stream", preload_content=False)
+        lines = [answer.readline() for _ in range(3 * 4)]
+        took_s = time.monotonic() - began_s
+        answer.close()
+    assert lines[0::3] == [b"event: frame\n", *[b"event: alive\n"] * 3]
+    assert lines[1::3][1:] == [b"data: {}\n"] * 3
+    assert took_s > 3 * 0.5, "not at every look"
 
-    async def signs():
-        lines = feed._events(looks, service, ANYONE, lambda: True, lambda: looks.now_s)
-        return [(await anext(lines), looks.now_s) for _ in range(4)]
 
-    (frame, *said), at_s = zip(*asyncio.run(signs()), strict=True)
-    assert frame.startswith(b"event: frame\n")
-    assert set(said) == {b"event: alive\ndata: {}\n\n"}
-    assert at_s == (0, 12, 24, 36)
+def test_the_page_waits_for_two_signs_of_life():
+    (quiet_s,) = re.findall(r"QUIET_S = (\d+)", part("follow.js"))
+    assert int(quiet_s) > 2 * SIGN_OF_LIFE_S
 
 
 def test_a_file_that_is_damaged_leaves_the_frame_before_it_and_one_that_is_gone_none(tmp_path):
@@ -150,12 +147,9 @@ def test_a_folder_that_is_not_there_yet_is_empty(tmp_path):
 def test_a_longer_tick_may_be_older(tmp_path, clock):
     leave_frame(tmp_path, "riverton", age_s=600)
     leave_frame(tmp_path, "lakeside", age_s=600, tick_s=300)
-    frames = Frames(tmp_path)
-    frames.look()
-    assert {region: is_stale(stored, clock()) for region, stored in frames.by_region.items()} == {
-        "lakeside": False,
-        "riverton": True,
-    }
+    with running(toy_service(tmp_path, clock=clock)) as base:
+        regions = Client(base).json("/v1/regions")["regions"]
+    assert {each["region"]: each["stale"] for each in regions} == {"lakeside": False, "riverton": True}
 
 
 def test_figures_for_prometheus(tmp_path, clock):

@@ -6,13 +6,12 @@ from threading import Event, Thread
 
 import msgspec
 import pytest
-from msgspec import to_builtins
 
 from schemas.audit.log import record
 from schemas.audit.verify import read_log, verify
 from schemas.frame import Unusual
 from schemas.left_behind.withheld import Withheld, withheld_path
-from service.decisions import Decisions, decisions_in
+from service.decisions import DecisionLog, decisions_in
 from service.tokens import Tokens, make_token
 from tests.harness.service import Client, Clock, leave_frame, running, toy_service, waited
 
@@ -164,8 +163,7 @@ def test_while_scores_are_withheld_a_decision_is_withdrawn_and_an_inspector_read
 
 
 def test_a_decision_is_in_its_own_answer_while_the_log_is_read_for_others(folder, monkeypatch):
-    """The service looks at the log once a second, in a thread of its own."""
-    decisions, began = Decisions(folder / "audit.jsonl"), Event()
+    decisions, began = DecisionLog(folder / "audit.jsonl"), Event()
     record(decisions.audit, "place_decided", {**SENT, **ENDLESS}, at_s=time.time())
 
     def slowly(path):
@@ -174,11 +172,10 @@ def test_a_decision_is_in_its_own_answer_while_the_log_is_read_for_others(folder
         return read_log(path)
 
     monkeypatch.setattr("service.decisions.read_log", slowly)
-    looking = Thread(target=decisions.look, args=(time.time(),))
+    looking = Thread(target=decisions.in_force, args=("riverton", time.time()))
     looking.start()
     began.wait()
-    decisions.look(time.time())
-    assert [said(to_builtins(each))[1] for each in decisions.in_force("riverton", time.time())] == ["unit sent"]
+    assert [said(each)[1] for each in decisions.in_force("riverton", time.time())] == ["unit sent"]
     looking.join()
 
 
@@ -229,5 +226,5 @@ def test_a_log_is_read_back_no_further_than_a_decision_can_last(folder):
             Client(base).post(PATH, {**SENT, "what": "withdrawn", "reason": reason})
     content = read_log(folder / "audit.jsonl")
     third, second, _ = decisions_in(content)
-    assert list(decisions_in(content, second.at)) == [third, second]
+    assert list(decisions_in(content, second["at"])) == [third, second]
     assert list(decisions_in(content + content[:40])) == list(decisions_in(content))

@@ -1,1 +1,0 @@
-"""What a question gets: scores, features and outlines of the published frames."""

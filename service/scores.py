@@ -1,0 +1,438 @@
+"""The routes under /v1 that tell scores: regions, scores, one cell, areas, what is unusual, and lines for a map.
+
+Scores are written by Arrow as JSON, GeoJSON or CSV, as a client accepts. A number is the shortest text that gives the
+same float32 when it is read: nothing is rounded, as it is for the store.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from fastapi import APIRouter, Path, Query, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from schemas.errors import DataError, SettingsError
+from schemas.frame import SUPPORT, RiskFrame, attribution_groups, riskiest
+from schemas.grid import CELL_ID, Cells, Grid, geohash
+from schemas.limits import UNUSUAL_DAYS
+from schemas.spec import ALL_CATEGORIES
+from service import contract
+from service.callers import (
+    TheCaller,
+    TheRegion,
+    TheService,
+    json_answer,
+    json_bytes,
+    must_be_current,
+    problems_of,
+    seen_by,
+)
+from service.service import Now, Service, categories_of, stale_after_s
+from streaming.maps.outlines import border_and_areas, read_streets
+from streaming.sinks.line_protocol import SMALLEST
+
+log = logging.getLogger(__name__)
+ASSUMES = (
+    "The counts of the cells, and of the categories in `all`, are independent, given the forecast: expected adds up, "
+    "and risk is one minus the product of no incident in each cell. Where they rise and fall together, risk is lower."
+)
+Format = Literal["json", "geojson", "csv"]
+MEDIA_TYPES: Mapping[Format, str] = {
+    "json": "application/json",
+    "geojson": "application/geo+json",
+    "csv": "text/csv; charset=utf-8",
+}
+_PLAIN: dict[str, Format] = {media.partition(";")[0]: name for name, media in MEDIA_TYPES.items()}
+_ANY: dict[str, Format] = {"*/*": "json", "application/*": "json", "text/*": "csv"}
+NUMBERS = ("expected", "usual", "risk", "low", "high")
+COLUMNS = ("cell", "lat", "lon", *NUMBERS, "observed_1h", "support")
+_GEOJSON = MEDIA_TYPES["geojson"]
+_SCORES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {_GEOJSON: {"schema": contract.SCORED_SHAPES}, "text/csv": {"schema": {"type": "string"}}}}
+}
+_LINES: dict[int | str, dict[str, Any]] = {200: {"content": {_GEOJSON: {"schema": contract.SHAPES}}}}
+router = APIRouter(prefix="/v1", tags=["scores"])
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is told: a view's category and horizon, by their places in it, and the cells."""
+
+    view: RiskFrame
+    category: int
+    horizon: int
+    cells: Cells
+
+    def values(self, name: str) -> Any:
+        """(cells,) of one of the frame's arrays."""
+        array = getattr(self.view, name)[self.cells, self.category]
+        return array[:, self.horizon] if array.ndim > 1 else array
+
+
+def chosen_view(now: Now, category: str, horizon: str | None) -> tuple[RiskFrame, int, int]:
+    """(view, category's place, horizon's place). Raises 404 for one that the region does not have."""
+    view = now.frames.over_all if category == ALL_CATEGORIES else now.frames.by_category
+    if category not in view.categories:
+        names = ", ".join(categories_of(now.spec))
+        raise HTTPException(404, f"no category {category!r} in {now.spec.region}: {names}")
+    horizons = now.spec.horizon_names
+    if horizon is not None and horizon not in horizons:
+        raise HTTPException(404, f"no horizon {horizon!r} in {now.spec.region}: {', '.join(horizons)}")
+    return view, view.categories.index(category), horizons.index(horizon) if horizon else 0
+
+
+def area_cells(service: Service, now: Now, name: str | None) -> Cells:
+    """The cells of the area; all without a name. Raises 404 for one that the region does not have."""
+    grid = now.spec.grid
+    if name is None:
+        return np.arange(grid.cells, dtype=np.int32)
+    areas = service.cells_of(grid)
+    if name not in areas:
+        raise HTTPException(404, f"no area {name!r} in this region: {', '.join(areas) or 'none was given'}")
+    return areas[name]
+
+
+@router.get("/regions", response_model=contract.Regions)
+async def regions(service: TheService, caller: TheCaller) -> Response:
+    """The regions that the token opens: their grid, categories, horizons and areas, and how old their scores are."""
+    described: list[contract.Region] = []
+    for now in map(service.now_of, seen_by(service, caller)):
+        spec, grid = now.spec, now.spec.grid
+        per_lat, per_lon = grid.metres_per_degree
+        described.append(
+            {
+                **now.facts(),
+                "timezone": spec.timezone,
+                "tick_s": spec.tick_s,
+                "answered_by": list(spec.answered_by),
+                "stale_after_s": stale_after_s(spec),
+                "grid": {
+                    "south_deg": grid.south_deg,
+                    "west_deg": grid.west_deg,
+                    "cell_m": grid.cell_m,
+                    "rows": grid.rows,
+                    "cols": grid.cols,
+                    "cell_lat_deg": grid.cell_m / per_lat,
+                    "cell_lon_deg": grid.cell_m / per_lon,
+                },
+                "categories": categories_of(spec),
+                "horizons": list(spec.horizon_names),
+                "areas": list(service.cells_of(grid)),
+            }
+        )
+    answer: contract.Regions = {"regions": described, "withheld": service.frames.withheld or None}
+    return json_answer(answer)
+
+
+@router.get("/regions/{region}/scores", response_model=contract.RegionScores, responses={**_SCORES, **problems_of(406)})
+async def scores(
+    request: Request, service: TheService, now: TheRegion, asked: Annotated[contract.ScoresView, Query()]
+) -> Response:
+    """The scores of every cell, or of an area's, for one category and horizon."""
+    must_be_current(now, asked.require, asked.category)
+    as_what = format_of(asked.format, request.headers.get("accept"))
+    headers = {**now.headers(), "Vary": "Accept, Authorization, Cookie"}
+    chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), area_cells(service, now, asked.area))
+    horizon = now.spec.horizon_names[chosen.horizon]
+    head: contract.ScoresHead = {
+        **now.facts(), "category": asked.category, "horizon": horizon, "area": asked.area,
+    }  # fmt: skip
+    key = (now.spec.region, now.state, as_what, asked.category, chosen.horizon, asked.area)
+    body = service.answers.get(key, lambda: _WRITERS[as_what](head, chosen))
+    return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])
+
+
+@router.get("/regions/{region}/cells/{cell}", response_model=contract.Cell)
+async def cell(
+    now: TheRegion,
+    cell: Annotated[str, Path(pattern=CELL_ID)],
+    asked: Annotated[contract.CellView, Query()],
+) -> Response:
+    """One cell's scores of every category and horizon, and what made those of the riskiest cells."""
+    must_be_current(now, asked.require)
+    grid = now.spec.grid
+    try:
+        place = grid.index_of(cell)
+    except DataError as error:
+        raise HTTPException(404, str(error)) from error
+    (row, col), (lat, lon) = divmod(place, grid.cols), (float(degrees[place]) for degrees in grid.centres())
+    answer: contract.Cell = {
+        **now.facts(),
+        "cell": f"r{row:03d}c{col:03d}",
+        "lat": round(lat, 5),
+        "lon": round(lon, 5),
+        "geohash": geohash(lat, lon, 8),
+        "scores": [
+            _cell_score(Chosen(*chosen_view(now, category, horizon), np.array([place], np.int32)))
+            for category in categories_of(now.spec)
+            for horizon in now.spec.horizon_names
+        ],
+    }
+    return json_answer(answer, now)
+
+
+def _cell_score(chosen: Chosen) -> contract.CellScore:
+    """chosen: with one cell."""
+    view, category, horizon, (cell,) = chosen.view, chosen.category, chosen.horizon, chosen.cells.tolist()
+    ranked = riskiest(view.risk[:, category, horizon], view.expected[:, category, horizon], 10).tolist()
+    rank = ranked.index(cell) + 1 if cell in ranked else None
+    factors: list[contract.Factor] | None = None
+    if rank is not None and rank <= len(view.attribution):
+        shares = view.attribution[rank - 1, category, horizon]
+        factors = [
+            {"group": group, "says": says, "factor": number(share)}
+            for (group, says), share in zip(ATTRIBUTION_GROUPS.items(), shares, strict=True)
+        ]
+    expected, usual, risk, low, high = (number(chosen.values(name)[0]) for name in NUMBERS)
+    return {
+        "category": view.categories[category],
+        "horizon": view.spec.horizon_names[horizon],
+        "expected": expected,
+        "usual": usual,
+        "risk": risk,
+        "low": low,
+        "high": high,
+        "observed_1h": int(chosen.values("observed_1h")[0]),
+        "support": cast("contract.Support", SUPPORT[chosen.values("support")[0]]),
+        "rank": rank,
+        "factors": factors,
+    }
+
+
+@router.get("/regions/{region}/areas", response_model=contract.AreaScores)
+async def areas(service: TheService, now: TheRegion, asked: Annotated[contract.View, Query()]) -> Response:
+    """What to expect in each area of the file that the service was given."""
+    must_be_current(now, asked.require, asked.category)
+    view, category, horizon = chosen_view(now, asked.category, asked.horizon)
+    rows: list[contract.AreaRow] = []
+    for name, cells in service.cells_of(now.spec.grid).items():
+        chosen = Chosen(view, category, horizon, cells)
+        support = np.bincount(chosen.values("support"), minlength=len(SUPPORT)).tolist()
+        rows.append(
+            {
+                "area": name,
+                "expected": float(chosen.values("expected").sum(dtype=np.float64)),
+                "usual": float(chosen.values("usual").sum(dtype=np.float64)),
+                "observed_1h": int(chosen.values("observed_1h").sum()),
+                "risk": float(1 - np.prod(1 - chosen.values("risk").astype(np.float64))),
+                "support": cast("dict[contract.Support, int]", dict(zip(SUPPORT, support, strict=True))),
+            }
+        )
+    answer: contract.AreaScores = {
+        **now.facts(),
+        "category": asked.category,
+        "horizon": now.spec.horizon_names[horizon],
+        "areas": rows,
+        "assumes": ASSUMES,
+    }
+    return json_answer(answer, now)
+
+
+@router.get("/regions/{region}/unusual", response_model=contract.UnusualAnswer)
+async def unusual(service: TheService, now: TheRegion, asked: Annotated[contract.UnusualView, Query()]) -> Response:
+    """Where the last hours had more incidents than usual, the least likely place first; none where all is as usual."""
+    must_be_current(now, asked.require, asked.category)
+    frame, grid = now.frames.by_category, now.spec.grid
+    chosen_view(now, asked.category, None)
+    inside, named = set(area_cells(service, now, asked.area).tolist()), service.cells_of(grid)
+    on_record = np.flatnonzero((frame.support > 0).any(axis=1) | (frame.observed_1h > 0).any(axis=1)).astype(np.int32)
+    ids, (lats, lons) = grid.cell_ids(), grid.corners()
+    places: list[contract.UnusualPlace] = []
+    for place in frame.unusual:
+        cells = place.cells(grid)
+        if asked.category not in (ALL_CATEGORIES, place.category) or inside.isdisjoint(cells.tolist()):
+            continue
+        above = list(place.above) or cells.tolist()
+        south, north = float(lats[place.row]), float(lats[place.row + place.rows])
+        west, east = float(lons[place.col]), float(lons[place.col + place.cols])
+        with_some = {name: int(np.isin(above, there).sum()) for name, there in named.items()}
+        places.append(
+            {
+                "category": place.category,
+                "cells": [ids[cell] for cell in cells.tolist()],
+                "above": [ids[cell] for cell in above],
+                "bbox": [round(degrees, 5) for degrees in (west, south, east, north)],
+                "hours": place.hours,
+                "observed": place.observed,
+                "usual": place.usual,
+                "of_categories": place.of_categories,
+                "more": round(place.observed - place.usual, 3),
+                "once_in_days": place.days,
+                "area": _area_of(np.intersect1d(cells, on_record), named),
+                "areas": sorted(filter(with_some.get, with_some), key=lambda name: -with_some[name]),
+            }
+        )
+    answer: contract.UnusualAnswer = {
+        **now.facts(), "category": asked.category, "area": asked.area, "least_days": UNUSUAL_DAYS, "places": places,
+    }  # fmt: skip
+    return json_answer(answer, now)
+
+
+def _area_of(cells: Cells, areas: Mapping[str, Cells]) -> str | None:
+    """The area that has most of a place's cells with incidents on record, half of them at least; None for none."""
+    shared = {name: int(np.isin(cells, inside).sum()) for name, inside in areas.items()}
+    most = max(shared, key=lambda name: shared[name], default=None)
+    return most if most is not None and 2 * shared[most] >= max(1, len(cells)) else None
+
+
+@router.get("/regions/{region}/outlines", responses=_LINES, response_class=Response)
+async def outlines(service: TheService, now: TheRegion) -> Response:
+    """Lines around the region's cells, and around each area, which has the property `area`."""
+    here = service.cells_of(now.spec.grid)
+    lines = border_and_areas(now.spec.grid, [area for area in service.areas if area.name in here])
+    return Response(json_bytes(lines), media_type=_GEOJSON)
+
+
+@router.get("/regions/{region}/streets", responses=_LINES, response_class=Response)
+async def streets(service: TheService, now: TheRegion) -> Response:
+    """Streets and named places at the region, of the file that the service was given. `attribution`: whose."""
+    if service.streets is None:
+        return Response(json_bytes({"type": "FeatureCollection", "features": []}), media_type=_GEOJSON)
+    try:
+        lines = _streets(service.streets, now.spec.grid)
+    except SettingsError as error:
+        log.warning("the streets cannot be read: %s", error)
+        raise HTTPException(503, "the file of streets cannot be read: the log says why") from error
+    return Response(lines, media_type=_GEOJSON)
+
+
+@lru_cache(maxsize=16)
+def _streets(path: FilePath, grid: Grid) -> bytes:
+    streets = read_streets(path, [grid])
+    if not streets["features"]:
+        at = f"{grid.south_deg:g}, {grid.west_deg:g}"
+        log.warning("%s has nothing at %s: are longitude and latitude exchanged?", path, at)
+    return json_bytes(streets)
+
+
+def _as_json(head: Mapping[str, Any], chosen: Chosen) -> bytes:
+    """`head` with the rows as its last field, `cells`."""
+    return _within(head, "cells", _join("{", *_members(_columns(chosen)), "}"))
+
+
+def _as_geojson(head: Mapping[str, Any], chosen: Chosen) -> bytes:
+    """A FeatureCollection with `head` beside its features.
+
+    A GIS shows properties alone: each feature also has lift, as_of and stale, and null where there is no history.
+    """
+    shapes = _places(chosen.view.spec.grid)["shape"].take(pa.array(chosen.cells))
+    columns = {**_columns(chosen), "lift": _lift(chosen)}
+    has_history = pa.array(chosen.values("support") > 0)
+    for name in (*NUMBERS, "lift"):
+        columns[name] = pc.if_else(has_history, columns[name], "null")
+    dated = json.dumps({name: head[name] for name in ("as_of", "stale")}, separators=(",", ":"))[1:]
+    start = ('{"type":"Feature","id":', columns["cell"], ',"geometry":', shapes, ',"properties":{')
+    features = _join(*start, *_members(columns), f",{dated}}}")
+    return _within({"type": "FeatureCollection", **head}, "features", features)
+
+
+def _as_csv(head: Mapping[str, Any], chosen: Chosen) -> bytes:
+    """A line with the names of the columns, then one a cell; each repeats `head`, because a CSV has no other place."""
+    names = ",".join((*COLUMNS, *head))
+    tail = ",".join(_quoted(value) for value in head.values())
+    parts: list[Any] = []
+    for name, column in _columns(chosen).items():
+        parts += [column, "," if name != COLUMNS[-1] else f",{tail}\r\n"]
+    rows = _join(*parts).to_pylist() if len(chosen.cells) else []
+    return (names + "\r\n" + "".join(rows)).encode()
+
+
+def number(value: np.floating[Any]) -> float:
+    """The shortest float that is the same float32 again."""
+    return float(np.format_float_positional(value, unique=True, trim="0"))
+
+
+def _members(columns: Mapping[str, Any]) -> list[Any]:
+    parts: list[Any] = []
+    for name, column in columns.items():
+        parts += [f'{"," if parts else ""}"{name}":', column]
+    return parts
+
+
+def _columns(chosen: Chosen) -> dict[str, Any]:
+    """Arrow strings of each of COLUMNS, as JSON has them."""
+    places = _places(chosen.view.spec.grid)
+    cells = pa.array(chosen.cells)
+    return {
+        **{name: places[name].take(cells) for name in ("cell", "lat", "lon")},
+        **{name: _texts(chosen.values(name)) for name in NUMBERS},
+        "observed_1h": pc.cast(pa.array(chosen.values("observed_1h")), pa.string()),
+        "support": _support().take(pa.array(chosen.values("support"))),
+    }
+
+
+def _lift(chosen: Chosen) -> Any:
+    """Expected over usual, as in the store's measurement `top`."""
+    expected, usual = (np.maximum(chosen.values(name), SMALLEST) for name in ("expected", "usual"))
+    return _texts(expected / usual)
+
+
+def _texts(values: Any) -> Any:
+    """The numbers as texts with a point or an exponent: GDAL takes a column for one of integers by its first rows."""
+    texts = pc.cast(pa.array(values), pa.string())
+    return pc.if_else(pc.match_substring_regex(texts, "[.e]"), texts, _join(texts, ".0"))
+
+
+def _within(head: Mapping[str, Any], name: str, rows: Any) -> bytes:
+    start = json.dumps(dict(head), separators=(",", ":"))[:-1]
+    return f'{start},"{name}":[{",".join(rows.to_pylist())}]}}'.encode()
+
+
+def _join(*parts: Any) -> Any:
+    return pc.binary_join_element_wise(*parts, "")
+
+
+@lru_cache(maxsize=256)
+def _places(grid: Grid) -> dict[str, Any]:
+    """Arrow strings of every cell: its id, its centre, its square as GeoJSON."""
+    lat, lon = grid.centres()
+    shapes = (feature["geometry"] for feature in grid.geojson()["features"])
+    return {
+        "cell": pa.array([f'"{cell}"' for cell in grid.cell_ids()]),
+        "lat": pa.array([f"{y:.5f}" for y in lat.tolist()]),
+        "lon": pa.array([f"{x:.5f}" for x in lon.tolist()]),
+        "shape": pa.array([json.dumps(shape, separators=(",", ":")) for shape in shapes]),
+    }
+
+
+@lru_cache(maxsize=1)
+def _support() -> Any:
+    return pa.array([f'"{name}"' for name in SUPPORT])
+
+
+def _quoted(value: object) -> str:
+    """Lists and objects are written as JSON: a CSV has no form of its own for them."""
+    text = "" if value in (None, []) else value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return '"' + text.replace('"', '""') + '"'
+
+
+_WRITERS = {"json": _as_json, "geojson": _as_geojson, "csv": _as_csv}
+
+
+def format_of(asked: Format | None, accept: str | None) -> Format:
+    """The format by the parameter, else by the header Accept, its highest weight first. Raises 406 for neither."""
+    if asked:
+        return asked
+    wanted = [_weighed(part) for part in (accept or "*/*").split(",")]
+    for media, weight in sorted(wanted, key=lambda weighed: -weighed[1]):
+        name = _PLAIN.get(media) or _ANY.get(media)
+        if name and weight > 0:
+            return name
+    raise HTTPException(406, f"this address speaks {', '.join(_PLAIN)}, not {accept}")
+
+
+def _weighed(part: str) -> tuple[str, float]:
+    media, *parameters = (word.strip().lower() for word in part.split(";"))
+    weights = [word.removeprefix("q=") for word in parameters if word.startswith("q=")]
+    try:
+        return media, float(weights[0]) if weights else 1.0
+    except ValueError:
+        return media, 0.0
