@@ -15,8 +15,7 @@ from schemas.instants import stamp
 from schemas.spec import DAY_S, Spec
 from streaming.rehearse.broker import TOPIC_PARTITIONS, start_broker
 from streaming.settings import Settings
-from streaming.topics.admin import ensure_topics
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection, ensure_topics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

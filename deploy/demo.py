@@ -29,7 +29,7 @@ from streaming.rehearse.producer import send_plan
 from streaming.rehearse.replay import MIXED, Message, ReplayPlan, plan_replay, shifted, weeks_until
 from streaming.rehearse.sample import ARTIFACTS, REGION, SAMPLE
 from streaming.settings import Settings
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection
 
 CATCH_UP_S = 300.0
 _LEAST_PAST_S = 6 * HOUR_S  # at least so much of the past is sent

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from schemas.errors import DataError, SettingsError
-from schemas.frame import SUPPORT, RiskFrame, attribution_groups, riskiest
+from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, riskiest
 from schemas.grid import CELL_ID, Cells, Grid, geohash
 from schemas.limits import UNUSUAL_DAYS
 from schemas.spec import ALL_CATEGORIES

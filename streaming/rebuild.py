@@ -43,8 +43,7 @@ from streaming.roster.roster import load_artifact
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 from streaming.sinks.open import open_sink
-from streaming.topics.admin import describe_topic
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection, describe_topic
 from streaming.topics.reader import TopicReader
 
 _EXPIRE_EVERY = 64  # batches of a region

@@ -10,8 +10,7 @@ from schemas.errors import BrokerError
 from streaming.cli.process import stop_on_signals
 from streaming.rehearse.broker import HOST, TOPIC_PARTITIONS, start_broker
 from streaming.settings import Settings
-from streaming.topics.admin import ensure_topics
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection, ensure_topics
 
 _WATCH_S = 0.5
 

@@ -31,8 +31,7 @@ from streaming.roster.roster import load_artifact, misplaced, next_roster
 from streaming.roster.watch import latest_history_s
 from streaming.settings import Settings
 from streaming.sinks.open import open_sink
-from streaming.topics.admin import Right, topic_faults
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection, Right, topic_faults
 
 _PACKAGES = ("pyspark", "torch", "pandas", "pyarrow", "kafka-python", "influxdb-client", "msgspec")
 _OLD_DATA_DAYS = 90

@@ -32,7 +32,7 @@ def send_command(
 ) -> None:
     """Send one mark to the topic RISK_FEEDBACK_TOPIC."""
     from streaming.feedback.store import send_mark  # Kafka's client: a second that other commands save
-    from streaming.topics.client import KafkaConnection
+    from streaming.topics.kafka import KafkaConnection
 
     settings: Settings = context.obj()
     fields = {
@@ -63,8 +63,8 @@ def store_command(
 
     from streaming.feedback.store import FeedbackStore, keep_feedback
     from streaming.sinks.open import open_sink
-    from streaming.topics.client import KafkaConnection
     from streaming.topics.dead_letters import DeadLetters
+    from streaming.topics.kafka import KafkaConnection
 
     settings: Settings = context.obj()
     letters = replace(DeadLetters.of(settings), source_topic=settings.feedback_topic)

@@ -15,7 +15,7 @@ from schemas.spec import HOUR_S
 from streaming.rehearse.producer import send_plan
 from streaming.rehearse.replay import MIXED, Message, Mix, ReplayPlan, local_text, parse_when, plan_replay, weeks_until
 from streaming.settings import Settings
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection
 
 _File = Annotated[Path, typer.Argument(help="Incident file: .csv, .csv.gz, or .zip with one .csv", show_default=False)]
 _From = Annotated[str | None, typer.Option("--from", help="First local date or time to send; default: the first")]

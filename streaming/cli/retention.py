@@ -21,8 +21,7 @@ from schemas.spec import DAY_S
 from streaming.disk.locks import is_held
 from streaming.disk.retention import Kept, StoredItem
 from streaming.settings import Settings, environment_names
-from streaming.topics.admin import topic_days
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection, topic_days
 
 _NEWEST = 2  # artifacts of a region without a pointer: the job takes the one before where the newest is damaged
 _NAMED = 20  # items in a record of the audit log

@@ -26,7 +26,7 @@ from streaming.disk.spark_files import (
     read_until,
 )
 from streaming.settings import PREFIX, Settings
-from streaming.topics.admin import Topic
+from streaming.topics.kafka import Topic
 
 log = logging.getLogger(__name__)
 # Of the counts that streaming/flow/count.py and models/counting/blobs.py store: add 1 with every change of it.

@@ -17,9 +17,8 @@ from schemas.incidents import Rejection
 from schemas.spec import ALL_CATEGORIES, SLUG, Spec
 from streaming.sinks.contract import Sink
 from streaming.sinks.line_protocol import point_line
-from streaming.topics.admin import topic_faults
-from streaming.topics.client import KafkaConnection, broker_error, producer_of, refuse_unreachable
 from streaming.topics.dead_letters import DeadLetters
+from streaming.topics.kafka import KafkaConnection, broker_error, producer_of, refuse_unreachable, topic_faults
 
 GROUP = "incident-risk-feedback"
 _MOST = 1000  # messages that are kept together

@@ -10,7 +10,7 @@ from threading import Event
 from schemas.errors import BrokerError, RiskError, SparkFailed
 from streaming.disk.spark_files import damaged, open_batch
 from streaming.settings import Settings
-from streaming.topics.client import refusal_in
+from streaming.topics.kafka import refusal_in
 
 _SIGNAL_MAY_FOLLOW_S = 1.0
 _KAFKA_FAILED = re.compile(r"org\.apache\.kafka\.common\.errors\.(Timeout|Disconnect|Network)Exception")

@@ -46,7 +46,7 @@ from streaming.sinks.contract import Sink
 from streaming.sinks.file import warn_of_growth
 from streaming.sinks.open import open_sink
 from streaming.topics.dead_letters import DeadLetters
-from streaming.topics.watch import KafkaIsAway
+from streaming.topics.kafka_watch import KafkaIsAway
 from streaming.watch.batch_writer import BatchLog
 from streaming.watch.metrics import served
 

@@ -12,10 +12,8 @@ from schemas.errors import BrokerError
 from streaming.disk.guard import CheckpointGuard, refuse_changes, verify_checkpoint
 from streaming.disk.spark_files import OffsetAudit, begin_offsets, end_offsets, last_commit, progress_text
 from streaming.settings import Settings
-from streaming.topics.admin import Right, Topic, describe_topic, topic_faults, topic_id
-from streaming.topics.arrivals import Arrivals
-from streaming.topics.client import KafkaConnection
-from streaming.topics.watch import KafkaWatch
+from streaming.topics.kafka import KafkaConnection, Right, Topic, describe_topic, topic_faults, topic_id
+from streaming.topics.kafka_watch import Arrivals, KafkaWatch
 
 log = logging.getLogger(__name__)
 

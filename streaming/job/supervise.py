@@ -18,7 +18,7 @@ from streaming.job.query_starts import ClockSetBack, ClockWatch
 from streaming.job.rest import Rest
 from streaming.job.source_topic import SourceTopic
 from streaming.roster.watch import RosterWatch
-from streaming.topics.watch import KafkaIsAway
+from streaming.topics.kafka_watch import KafkaIsAway
 
 log = logging.getLogger(__name__)
 _COMMIT_WAIT_S = 10.0  # beyond the longest time that a batch's writes to the store may take

@@ -16,8 +16,7 @@ from typing import Self, TextIO
 from schemas.errors import BrokerError
 from schemas.files import write_errors
 from streaming.job.jars import java, java_version, kafka_class_path, last_lines
-from streaming.topics.admin import cluster_id
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection, cluster_id
 
 HOST = "127.0.0.1"
 TOPIC_PARTITIONS = 4  # room for four cores to read; a topic can only get more of them

@@ -9,8 +9,7 @@ from kafka.errors import KafkaError
 
 from schemas.errors import BrokerError
 from streaming.rehearse.replay import KINDS, Message, ReplayPlan, messages
-from streaming.topics.admin import topic_faults
-from streaming.topics.client import KafkaConnection, broker_error, producer_of
+from streaming.topics.kafka import KafkaConnection, broker_error, producer_of, topic_faults
 
 _PATIENCE_S = 30.0
 

@@ -16,8 +16,7 @@ from streaming.rehearse.broker import Broker, start_broker
 from streaming.rehearse.producer import send_plan
 from streaming.rehearse.replay import Message, ReplayPlan
 from streaming.settings import Settings
-from streaming.topics.admin import ensure_topics
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection, ensure_topics
 
 _POLL_S = 0.1
 # The broker of a rehearsal has no passwords, whatever Kafka the settings name.

@@ -13,7 +13,7 @@ from schemas.dead_letter import encode_dead_letter
 from schemas.errors import BrokerError, BrokerUnavailable
 from schemas.incidents import Rejection
 from streaming.settings import Settings
-from streaming.topics.client import KafkaConnection, broker_error, producer_of, refuse_unreachable
+from streaming.topics.kafka import KafkaConnection, broker_error, producer_of, refuse_unreachable
 
 # All messages of a batch may be refused: 1.6 million letters at once would need 2 GiB, and perhaps more time than
 # `RISK_WRITE_TIMEOUT_S`, after which Kafka's client drops the letters that it has not sent yet.

@@ -11,7 +11,7 @@ from kafka.errors import KafkaError
 
 from schemas.decode import Messages
 from schemas.errors import BrokerError
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection
 
 _SILENCE_S = 30.0
 _AHEAD = 50_000  # messages of a partition that may wait in memory

@@ -11,8 +11,7 @@ import psutil
 import pytest
 from kafka import KafkaAdminClient
 
-from streaming.topics.admin import ensure_topics
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection, ensure_topics
 from tests.faults.offsets import committed
 from tests.faults.sent import START, events
 from tests.harness.processes import run

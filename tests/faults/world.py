@@ -10,8 +10,7 @@ from pathlib import Path
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from streaming.topics.admin import ensure_topics
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection, ensure_topics
 from tests.faults.actions import DEADLINE_S, Actions
 from tests.faults.breakable_broker import TestBroker
 from tests.faults.injected import Injected

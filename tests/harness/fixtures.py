@@ -9,8 +9,7 @@ import pytest
 
 from streaming.rehearse.broker import Broker, start_broker
 from streaming.settings import Settings
-from streaming.topics.admin import ensure_topics
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection, ensure_topics
 from tests.harness.fork_server import ForkServer
 from tests.harness.region import make_region
 from tests.harness.scorer import make_scorer

@@ -13,8 +13,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 
 from schemas.errors import BrokerError, SettingsError
 from streaming.rehearse.broker import free_port, start_broker
-from streaming.topics.admin import ensure_topics, topic_days
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection, ensure_topics, topic_days
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """

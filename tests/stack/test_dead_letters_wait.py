@@ -13,9 +13,8 @@ from schemas.errors import BrokerError, BrokerUnavailable
 from schemas.incidents import Rejection
 from streaming.rehearse.broker import start_broker
 from streaming.settings import Settings
-from streaming.topics.admin import ensure_topics
-from streaming.topics.client import KafkaConnection
 from streaming.topics.dead_letters import DeadLetters
+from streaming.topics.kafka import KafkaConnection, ensure_topics
 
 pytestmark = [
     # kafka-python leaves the sockets of refused connections to the garbage collector

@@ -14,8 +14,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 
 from streaming.rehearse.broker import start_broker
-from streaming.topics.admin import ensure_topics
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection, ensure_topics
 from tests.faults.sent import START, Sent, events
 from tests.harness.topic import Topic
 

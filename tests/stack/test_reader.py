@@ -5,7 +5,7 @@ from contextlib import closing
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from streaming.topics import reader
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection
 from streaming.topics.reader import TopicReader
 
 MESSAGES, PARTITIONS, SPANS, AHEAD, POLLED = 24_000, 4, 12, 1_000, 1_000

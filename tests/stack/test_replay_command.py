@@ -5,8 +5,7 @@ from typer.testing import CliRunner
 
 from schemas.errors import BrokerError
 from streaming.__main__ import app
-from streaming.topics.admin import ensure_topics
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection, ensure_topics
 from tests.harness.topic import Topic
 
 CALLS = "lat,lng,title,timeStamp\n" + "".join(

@@ -25,8 +25,7 @@ from kafka.admin import (
 from pydantic import SecretStr
 
 from streaming.rehearse.broker import HOST, Secured, free_port, start_broker
-from streaming.topics.admin import ensure_topics
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection, ensure_topics
 from tests.harness.topic import Topic
 
 ROOT = Path(__file__).parents[3]

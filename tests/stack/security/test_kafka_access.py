@@ -12,7 +12,7 @@ from kafka.errors import AuthorizationError
 from schemas.errors import BrokerError
 from streaming.cli.doctor import examine
 from streaming.settings import INFLUX_PREFIX, PREFIX, Settings
-from streaming.topics.admin import ensure_topics, topic_faults
+from streaming.topics.kafka import ensure_topics, topic_faults
 from tests.faults import sent
 from tests.harness.proxy import Proxy
 

@@ -17,7 +17,7 @@ from streaming.disk.locks import only_writer
 from streaming.roster.roster import refresh_roster
 from streaming.settings import Settings
 from streaming.sinks.open import open_sink
-from streaming.topics.admin import Topic
+from streaming.topics.kafka import Topic
 from tests.harness.checkpoint import commit, verify
 from tests.harness.toy import toy_artifact, toy_spec
 

@@ -9,7 +9,7 @@ import pytest
 from schemas.audit.verify import records
 from schemas.errors import CheckpointError
 from streaming.disk.guard import STATE_LAYOUT, read_guard
-from streaming.topics.admin import Topic
+from streaming.topics.kafka import Topic
 from tests.harness.checkpoint import begin_at, commit, tree, verify
 
 

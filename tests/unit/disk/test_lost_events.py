@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.errors import EventsGone
-from streaming.topics.admin import Topic
+from streaming.topics.kafka import Topic
 from tests.harness.checkpoint import TOPIC, begin_at, commit, verify
 
 

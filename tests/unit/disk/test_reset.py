@@ -14,7 +14,7 @@ from streaming.disk.reset import begin_ms, finish_reset, set_aside, unfinished_r
 from streaming.disk.spark_files import last_commit, read_until
 from streaming.job.job import run
 from streaming.settings import Settings
-from streaming.topics.admin import Topic
+from streaming.topics.kafka import Topic
 from tests.harness.checkpoint import commit, tree, verify
 
 KEPT = {"spark", "batches", "outcomes", "roster.json", "guard.json", "begin"}

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.feedback import decode_feedback
 from streaming.feedback import store
-from streaming.topics.client import KafkaConnection
+from streaming.topics.kafka import KafkaConnection
 from tests.unit.feedback.test_marks import GOOD, Record, encoded
 
 KAFKA = KafkaConnection("nowhere:9092")
@@ -33,7 +33,7 @@ class Producer:
 
 
 def test_a_mark_is_sent_when_every_replica_has_it(monkeypatch):
-    monkeypatch.setattr("streaming.topics.client.KafkaProducer", Producer)
+    monkeypatch.setattr("streaming.topics.kafka.KafkaProducer", Producer)
     monkeypatch.setattr(store, "topic_faults", lambda *_: {})
     mark = decode_feedback(encoded())
     store.send_mark(mark, KAFKA, "feedback.v1")

@@ -7,7 +7,7 @@ import pytest
 from schemas.errors import CheckpointError
 from streaming.disk.guard import CheckpointGuard, verify_checkpoint
 from streaming.job.query_starts import ClockSetBack
-from streaming.topics.admin import Topic
+from streaming.topics.kafka import Topic
 from tests.harness.checkpoint import commit
 from tests.unit.job.test_store_away import job_of
 

@@ -11,7 +11,7 @@ from schemas.errors import CheckpointError
 from streaming.job import source_topic
 from streaming.job.source_topic import SourceTopic
 from streaming.settings import Settings
-from streaming.topics.admin import Topic
+from streaming.topics.kafka import Topic
 from tests.harness.checkpoint import begin_at
 
 INCIDENTS = "incidents.v1"

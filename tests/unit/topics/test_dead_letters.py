@@ -66,7 +66,7 @@ def broker(monkeypatch):
     broker = Broker()
     assert LETTERS_AT_ONCE <= 20_000
     monkeypatch.setattr(streaming.topics.dead_letters, "LETTERS_AT_ONCE", AT_ONCE)
-    monkeypatch.setattr("streaming.topics.client.KafkaProducer", broker)
+    monkeypatch.setattr("streaming.topics.kafka.KafkaProducer", broker)
     monkeypatch.setattr(streaming.topics.dead_letters, "refuse_unreachable", broker.asked.append)
     return broker
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from schemas.errors import BrokerError, BrokerUnavailable, SettingsError
 from streaming.settings import Settings
-from streaming.topics.client import KafkaConnection, jaas_quoted, refusal_in, sign_in
+from streaming.topics.kafka import KafkaConnection, jaas_quoted, refusal_in, sign_in
 
 CANARY = "numbat8087"
 FULL = {"kafka_security": "sasl_ssl", "kafka_username": "scorer", "kafka_password": CANARY}

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from schemas.errors import BrokerError, BrokerUnavailable, CheckpointError
-from streaming.topics.watch import KafkaWatch
+from streaming.topics.kafka_watch import KafkaWatch
 
 LONGEST_ABSENCE_S = 600
 
@@ -14,7 +14,7 @@ LONGEST_ABSENCE_S = 600
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """A listener of this machine need not be given a fifth of a second to hang up."""
-    monkeypatch.setattr("streaming.topics.client._HANGS_UP_WITHIN_S", 0.01)
+    monkeypatch.setattr("streaming.topics.kafka._HANGS_UP_WITHIN_S", 0.01)
 
 
 @pytest.fixture
