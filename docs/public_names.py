@@ -13,8 +13,7 @@ PUBLIC = {
         "schemas.frame": "RiskFrame riskiest",
     },
     "Sinks": {
-        "streaming.sinks.contract": "Sink() WriteReport count_lines",
-        "streaming.sinks.open": "open_sink",
+        "streaming.sinks.sink": "Sink() WriteReport count_lines open_sink",
         "streaming.settings": "Settings()",
     },
     "Features": {

@@ -42,7 +42,7 @@ from streaming.flow.score import scored_frame
 from streaming.roster.roster import load_artifact
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
-from streaming.sinks.open import open_sink
+from streaming.sinks.sink import open_sink
 from streaming.topics.kafka import KafkaConnection, describe_topic
 from streaming.topics.reader import TopicReader
 

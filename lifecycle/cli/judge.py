@@ -32,7 +32,7 @@ def judge_command(
 
     It reads what the job left beside its checkpoint, and writes there what the gate and the triggers read.
     """
-    from streaming.sinks.open import open_sink
+    from streaming.sinks.sink import open_sink
 
     settings: Settings = context.obj()
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)

@@ -30,7 +30,7 @@ from streaming.job.jars import fetched_jars, java, java_version, needed_packages
 from streaming.roster.roster import load_artifact, misplaced, next_roster
 from streaming.roster.watch import latest_history_s
 from streaming.settings import Settings
-from streaming.sinks.open import open_sink
+from streaming.sinks.sink import open_sink
 from streaming.topics.kafka import KafkaConnection, Right, topic_faults
 
 _PACKAGES = ("pyspark", "torch", "pandas", "pyarrow", "kafka-python", "influxdb-client", "msgspec")

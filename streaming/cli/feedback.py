@@ -62,7 +62,7 @@ def store_command(
     from functools import partial
 
     from streaming.feedback.store import FeedbackStore, keep_feedback
-    from streaming.sinks.open import open_sink
+    from streaming.sinks.sink import open_sink
     from streaming.topics.dead_letters import DeadLetters
     from streaming.topics.kafka import KafkaConnection
 

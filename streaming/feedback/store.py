@@ -15,8 +15,8 @@ from schemas.event import Reason
 from schemas.feedback import Feedback, decode_feedback
 from schemas.incidents import Rejection
 from schemas.spec import ALL_CATEGORIES, SLUG, Spec
-from streaming.sinks.contract import Sink
 from streaming.sinks.line_protocol import point_line
+from streaming.sinks.sink import Sink
 from streaming.topics.dead_letters import DeadLetters
 from streaming.topics.kafka import KafkaConnection, broker_error, producer_of, refuse_unreachable, topic_faults
 

@@ -29,8 +29,8 @@ from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import FIELDS, Published, ScoredRow, Summary, has_news
 from streaming.flow.stored_scores import StoredView
 from streaming.roster.roster import load_artifact
-from streaming.sinks.contract import NOTHING, MakeLines, Sink, WriteReport
 from streaming.sinks.line_protocol import top_lines, unusual_lines
+from streaming.sinks.sink import NOTHING, MakeLines, Sink, WriteReport
 from streaming.topics.dead_letters import DeadLetters
 
 if TYPE_CHECKING:

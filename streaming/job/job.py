@@ -42,9 +42,8 @@ from streaming.job.watchdog import HANGS_AFTER_S, Watchdog
 from streaming.roster.roster import load_artifact
 from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
-from streaming.sinks.contract import Sink
 from streaming.sinks.file import warn_of_growth
-from streaming.sinks.open import open_sink
+from streaming.sinks.sink import Sink, open_sink
 from streaming.topics.dead_letters import DeadLetters
 from streaming.topics.kafka_watch import KafkaIsAway
 from streaming.watch.batch_writer import BatchLog

@@ -11,7 +11,7 @@ from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
 from schemas.files import open_for_append
 from schemas.spec import DAY_S, Spec
 from streaming.settings import Settings
-from streaming.sinks.contract import MakeLines, Sink, WriteReport, count_lines
+from streaming.sinks.sink import MakeLines, Sink, WriteReport, count_lines
 
 log = logging.getLogger(__name__)
 _BYTES_A_POINT = 176  # measured with the bundled Chicago, all measurements over the points of `risk`

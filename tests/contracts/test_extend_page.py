@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streaming.settings import Settings
-from streaming.sinks.open import SINKS, open_sink
+from streaming.sinks.sink import SINKS, open_sink
 from tests.contracts import test_sinks
 from tests.contracts.test_readme import ROOT
 

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.errors import PipelineError
 from streaming.settings import Settings
-from streaming.sinks.open import SINKS, open_sink
+from streaming.sinks.sink import SINKS, open_sink
 
 MEMORY = {"memory": "tests.harness.memory_sink:MemorySink"}  # the fake, which is held to the same contract
 FIRST = b"pipeline,region=a consumed=1.0 60\n"

@@ -1,6 +1,6 @@
 """A sink in memory, for tests: it keeps every write, in order."""
 
-from streaming.sinks.contract import Sink, WriteReport, count_lines
+from streaming.sinks.sink import Sink, WriteReport, count_lines
 
 
 class MemorySink(Sink):

@@ -16,7 +16,7 @@ from streaming.disk.guard import STATE_LAYOUT
 from streaming.disk.locks import only_writer
 from streaming.roster.roster import refresh_roster
 from streaming.settings import Settings
-from streaming.sinks.open import open_sink
+from streaming.sinks.sink import open_sink
 from streaming.topics.kafka import Topic
 from tests.harness.checkpoint import commit, verify
 from tests.harness.toy import toy_artifact, toy_spec

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from schemas.errors import SinkRefused, SinkUnavailable
-from streaming.sinks.contract import WriteReport
 from streaming.sinks.file import FileSink, warn_of_growth
+from streaming.sinks.sink import WriteReport
 from tests.harness.toy import toy_spec
 
 LINES = b"pipeline,region=a consumed=1.0 60\npipeline,region=b consumed=2.0 60\n"

@@ -11,8 +11,8 @@ import stamina
 
 from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
 from streaming.settings import Settings
-from streaming.sinks.contract import WriteReport
 from streaming.sinks.influx import InfluxSink
+from streaming.sinks.sink import WriteReport
 
 CANARY = "c4n4ry-t0k3n"
 BUSY, WITH_A_REMEDY = {429, 500, 502, 503, 504}, {400, 401, 403, 404, 413, 422}

@@ -1,15 +1,26 @@
-"""The contract of a sink: what a write promises, and what it raises."""
+"""The contract of a sink: what a write promises, and what it raises; and the choice of one by RISK_SINK.
+
+To add a sink: one file in this folder, and one entry of SINKS.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Protocol
 
 import numpy as np
 
-from schemas.errors import PipelineError
+from schemas.errors import PipelineError, SettingsError
+from streaming.settings import Settings
 
 MakeLines = Callable[[], bytes]
 _NEWLINE = 10
+# Name -> "module:callable". RISK_SINK is NAME or NAME:PLACE; the callable gets (settings, PLACE) and gives the sink.
+# The module is imported when its sink is opened: a file needs no client of InfluxDB.
+SINKS = {
+    "influxdb": "streaming.sinks.influx:InfluxSink",
+    "file": "streaming.sinks.file:FileSink.of",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,3 +88,16 @@ def count_lines(lines: bytes) -> int:
     if lines and not lines.endswith(b"\n"):
         raise PipelineError(f"the last line has no newline ({lines[-60:]!r})", remedy="write whole lines")
     return int(np.count_nonzero(np.frombuffer(lines, np.uint8) == _NEWLINE))
+
+
+def open_sink(settings: Settings) -> Sink:
+    """The sink that `settings.sink` names. Raises SettingsError when there is no such sink.
+
+    >>> open_sink(Settings.from_environment({"RISK_SINK": "file:/tmp/scores.lp"})).close()
+    """
+    name, _, place = settings.sink.partition(":")
+    if name not in SINKS:
+        remedy = f"use one of: {', '.join(SINKS)}; a file is file:PATH"
+        raise SettingsError(f"sink {settings.sink!r} is not known", remedy)
+    sink: Sink = resolve_name(SINKS[name])(settings, place)
+    return sink

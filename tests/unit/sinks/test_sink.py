@@ -6,8 +6,7 @@ import pytest
 
 from schemas.errors import SettingsError, SinkUnavailable
 from streaming.settings import Settings
-from streaming.sinks.contract import NOTHING, Sink, WriteReport
-from streaming.sinks.open import open_sink
+from streaming.sinks.sink import NOTHING, Sink, WriteReport, open_sink
 
 LINES = b"m f=1 60\n"
 
