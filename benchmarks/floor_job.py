@@ -24,7 +24,7 @@ from pyspark.sql.types import LongType
 
 from benchmarks.job import Orders, TimedBatch
 from benchmarks.plan import bench_specs
-from streaming.disk.spark_files import end_offsets
+from streaming.disk.checkpoint import end_offsets
 from streaming.flow.decode import HEARTBEAT
 from streaming.flow.source import MessageSource, with_heartbeat
 from streaming.flow.workers import settle_worker

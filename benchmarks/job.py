@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from pyspark.sql import SparkSession
 
-from streaming.disk.spark_files import end_offsets
+from streaming.disk.checkpoint import end_offsets
 from streaming.flow.rows import Published
 from streaming.job.job import run
 from streaming.settings import Settings

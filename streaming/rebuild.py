@@ -33,9 +33,8 @@ from schemas.left_behind.follower_states import FollowerStates
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.masks import NO_MASKS, Masks, read_masks
 from schemas.spec import Spec
-from streaming.disk.guard import CheckpointGuard, guard_of, refuse_changes
+from streaming.disk.checkpoint import CheckpointGuard, guard_of, only_writer, refuse_changes
 from streaming.disk.kept_counts import read_counts
-from streaming.disk.locks import only_writer
 from streaming.flow.intake import take_in
 from streaming.flow.ledger import UNASSIGNED, add_up, tick_of
 from streaming.flow.score import scored_frame

@@ -14,7 +14,7 @@ from schemas.errors import CheckpointError
 from schemas.left_behind.batch_log import batches_folder, counts_path, logged_batches, logged_days
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.spec import DAY_S, Spec
-from streaming.disk.guard import guard_of
+from streaming.disk.checkpoint import guard_of
 from streaming.disk.kept_counts import read_clock, read_counts
 
 

@@ -25,7 +25,7 @@ from schemas.left_behind.region_state import RegionState
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.masks import read_masks
 from schemas.spec import differences
-from streaming.disk.reset import begin_ms
+from streaming.disk.checkpoint import begin_ms
 from streaming.roster.roster import refuse_unfit
 from streaming.roster.watch import latest_history_s
 from streaming.settings import Settings

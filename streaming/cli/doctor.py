@@ -22,9 +22,15 @@ from schemas.left_behind.pointer import pointer_path
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.masks import read_masks
 from streaming.cli.run import refuse_frames
-from streaming.disk.guard import CheckpointGuard, changed_settings, other_layout, read_guard
-from streaming.disk.locks import is_held, only_writer
-from streaming.disk.spark_files import last_commit
+from streaming.disk.checkpoint import (
+    CheckpointGuard,
+    changed_settings,
+    is_held,
+    last_commit,
+    only_writer,
+    other_layout,
+    read_guard,
+)
 from streaming.disk.spark_folder import refuse_unshared
 from streaming.job.jars import fetched_jars, java, java_version, needed_packages
 from streaming.roster.roster import load_artifact, misplaced, next_roster

@@ -23,10 +23,18 @@ from schemas.left_behind.health import health_path
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.left_behind.withheld import LONGEST, Withheld, read_withheld, withheld_path
 from streaming.cli.process import who_decides
-from streaming.disk.guard import CheckpointGuard, read_guard
-from streaming.disk.locks import only_writer
-from streaming.disk.reset import begin_ms, kept_in, set_aside, unfinished_reset
-from streaming.disk.spark_files import last_commit, progress_text, read_until
+from streaming.disk.checkpoint import (
+    CheckpointGuard,
+    begin_ms,
+    kept_in,
+    last_commit,
+    only_writer,
+    progress_text,
+    read_guard,
+    read_until,
+    set_aside,
+    unfinished_reset,
+)
 from streaming.settings import Settings
 from streaming.watch.health import in_words, read_health
 

@@ -18,7 +18,7 @@ from schemas.files import write_errors
 from schemas.left_behind.frame_file import frame_path
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.spec import DAY_S
-from streaming.disk.locks import is_held
+from streaming.disk.checkpoint import is_held
 from streaming.disk.retention import Kept, StoredItem
 from streaming.settings import Settings, environment_names
 from streaming.topics.kafka import KafkaConnection, topic_days

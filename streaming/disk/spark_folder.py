@@ -2,14 +2,22 @@
 
 <checkpoint>/spark is that folder, a link to it, or a file with its address, `s3a://BUCKET/FOLDER`: then Spark's workers
 on other machines reach it, too. All else beside it stays with the driver.
+
+What Spark does not keep, shuffled messages, libraries and sockets, it writes in a scratch folder of this machine. A job
+that is killed leaves it full. So nobody else may read it, and the next start empties it. It is not in the checkpoint,
+which may lie on a network's disk, and is backed up.
 """
 
+import os
+import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from schemas.errors import CheckpointError
@@ -113,7 +121,7 @@ def refuse_unshared(shared: str) -> None:
             if info.base_name == "tried":
                 folder.delete(info)
         return
-    with _shared_errors(shared), TemporaryFile(dir=shared):
+    with _shared_errors(shared), tempfile.TemporaryFile(dir=shared):
         pass
 
 
@@ -152,3 +160,30 @@ def place_state(checkpoint: Path, shared: str, name: str) -> None:
 
 def _shared_errors(shared: str) -> AbstractContextManager[None]:
     return write_errors(CheckpointError, f"RISK_SPARK_STATE={shared}", remedy="make it, and let this user write")
+
+
+def scratch_of(checkpoint: Path) -> Path:
+    """Of the jobs on one checkpoint that one user starts."""
+    name = sha256(f"{os.getuid()} {checkpoint.resolve()}".encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir(), f"incident-risk-{name}")
+
+
+def emptied_scratch(checkpoint: Path) -> Path:
+    """The folder, without what a job that was killed left there. The caller holds the checkpoint's lock.
+
+    Raises CheckpointError when it cannot be made, or is not ours alone: anybody may write beside it.
+    """
+    folder = scratch_of(checkpoint)
+    remedy = "remove it, or set TMPDIR to another folder that this user may write"
+    with write_errors(CheckpointError, folder, remedy=remedy):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = folder.lstat()
+        if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
+            raise CheckpointError(f"{folder}, for what Spark shuffles, is a link or another user's", remedy)
+        folder.chmod(0o700)
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)  # Java may still be at its own end, and remove it too
+            else:
+                path.unlink(missing_ok=True)
+    return folder

@@ -6,7 +6,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from streaming.disk.reset import begin_ms
+from streaming.disk.checkpoint import begin_ms
 from streaming.flow.decode import HEARTBEAT
 from streaming.settings import Settings
 from streaming.topics.kafka import KafkaConnection

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event
 
 from schemas.errors import BrokerError, RiskError, SparkFailed
-from streaming.disk.spark_files import damaged, open_batch
+from streaming.disk.checkpoint import damaged, open_batch
 from streaming.settings import Settings
 from streaming.topics.kafka import refusal_in
 

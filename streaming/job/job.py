@@ -18,10 +18,7 @@ from schemas.errors import RiskError, SinkUnavailable
 from schemas.left_behind.roster import Entry
 from schemas.left_behind.withheld import read_withheld
 from schemas.masks import read_masks
-from streaming.disk.guard import refuse_missing_parts
-from streaming.disk.locks import only_writer
-from streaming.disk.reset import finish_reset
-from streaming.disk.spark_files import drop_unfinished
+from streaming.disk.checkpoint import drop_unfinished, finish_reset, only_writer, refuse_missing_parts
 from streaming.disk.spark_folder import place_state
 from streaming.flow.follow import change_followed
 from streaming.flow.outcomes import LeftForTrial, Outcomes

@@ -12,8 +12,7 @@ from pyspark.sql import SparkSession
 
 from models.training.spark_start import start_spark
 from schemas.errors import CheckpointError, SparkFailed
-from streaming.disk.scratch import emptied_scratch
-from streaming.disk.spark_folder import is_stored
+from streaming.disk.spark_folder import emptied_scratch, is_stored
 from streaming.job.diagnosis import Diagnosis
 from streaming.job.jars import alone_with_ivy, class_archive, jar_options, keep_list_of_jars, needed_packages
 from streaming.settings import Settings

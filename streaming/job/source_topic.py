@@ -9,8 +9,16 @@ from pathlib import Path
 from threading import Event
 
 from schemas.errors import BrokerError
-from streaming.disk.guard import CheckpointGuard, refuse_changes, verify_checkpoint
-from streaming.disk.spark_files import OffsetAudit, begin_offsets, end_offsets, last_commit, progress_text
+from streaming.disk.checkpoint import (
+    CheckpointGuard,
+    OffsetAudit,
+    begin_offsets,
+    end_offsets,
+    last_commit,
+    progress_text,
+    refuse_changes,
+    verify_checkpoint,
+)
 from streaming.settings import Settings
 from streaming.topics.kafka import KafkaConnection, Right, Topic, describe_topic, topic_faults, topic_id
 from streaming.topics.kafka_watch import Arrivals, KafkaWatch

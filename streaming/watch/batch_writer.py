@@ -18,8 +18,8 @@ from schemas.left_behind.batch_log import (
     lines_path,
     logged_days,
 )
+from streaming.disk.checkpoint import batch_time_ms, taken_offsets
 from streaming.disk.kept_counts import keep_counts
-from streaming.disk.spark_files import batch_time_ms, taken_offsets
 from streaming.flow.rows import Published, has_news
 
 

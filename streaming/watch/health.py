@@ -13,7 +13,7 @@ import msgspec
 
 from schemas.left_behind.health import JobHealth, health_path
 from schemas.limits import OLDEST_SCORES_S
-from streaming.disk.locks import is_held
+from streaming.disk.checkpoint import is_held
 
 LONGEST_SILENCE_S = 60.0  # of the store; it is asked (publish.py) also when nothing happens
 HEALTH_FILE_STALE_S = 15.0

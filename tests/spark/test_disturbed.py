@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from schemas.errors import SinkUnavailable, SparkFailed
-from streaming.disk.spark_files import last_begun, last_commit
+from streaming.disk.checkpoint import last_begun, last_commit
 from streaming.flow import decode
 from tests.harness.memory_sink import MemorySink
 from tests.harness.points import of_the_events, stored_points

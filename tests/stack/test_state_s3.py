@@ -7,8 +7,7 @@ from pyarrow.fs import FileSelector
 
 from schemas.errors import CheckpointError
 from streaming.disk import spark_folder
-from streaming.disk.reset import set_aside
-from streaming.disk.spark_files import (
+from streaming.disk.checkpoint import (
     batch_time_ms,
     begin_offsets,
     drop_unfinished,
@@ -16,6 +15,7 @@ from streaming.disk.spark_files import (
     last_begun,
     last_commit,
     open_batch,
+    set_aside,
     taken_offsets,
 )
 from streaming.disk.spark_folder import SparkFolder, place_state, refuse_unshared, spark_address

@@ -12,8 +12,7 @@ from schemas.errors import SinkError
 from schemas.left_behind.pointer import Pointer, write_pointer
 from streaming.__main__ import app
 from streaming.cli.doctor import examine
-from streaming.disk.guard import STATE_LAYOUT
-from streaming.disk.locks import only_writer
+from streaming.disk.checkpoint import STATE_LAYOUT, only_writer
 from streaming.roster.roster import refresh_roster
 from streaming.settings import Settings
 from streaming.sinks.sink import open_sink

@@ -5,7 +5,7 @@ import os
 import msgspec
 import pytest
 
-from streaming.disk.guard import CheckpointGuard
+from streaming.disk.checkpoint import CheckpointGuard
 from streaming.settings import Settings
 from tests.harness.kept_world import KeptWorld
 from tests.harness.processes import run_python

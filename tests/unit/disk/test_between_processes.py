@@ -7,13 +7,13 @@ import pytest
 
 from schemas.audit.verify import verify
 from schemas.errors import CheckpointError
-from streaming.disk.locks import only_writer
+from streaming.disk.checkpoint import only_writer
 from tests.harness.processes import run_python
 
 HOLDS = """
 import os, sys, time
 from pathlib import Path
-from streaming.disk.locks import only_writer
+from streaming.disk.checkpoint import only_writer
 with only_writer(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))

@@ -9,9 +9,15 @@ from threading import Event
 import pytest
 
 from schemas.errors import ArtifactError, CheckpointError
-from streaming.disk.guard import read_guard
-from streaming.disk.reset import begin_ms, finish_reset, set_aside, unfinished_reset
-from streaming.disk.spark_files import last_commit, read_until
+from streaming.disk.checkpoint import (
+    begin_ms,
+    finish_reset,
+    last_commit,
+    read_guard,
+    read_until,
+    set_aside,
+    unfinished_reset,
+)
 from streaming.job.job import run
 from streaming.settings import Settings
 from streaming.topics.kafka import Topic
@@ -102,7 +108,7 @@ def test_a_disk_that_is_full_from_the_start_moves_nothing(used, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     before = tree(used.checkpoint)
-    monkeypatch.setattr("streaming.disk.reset.replace_file", full)
+    monkeypatch.setattr("streaming.disk.checkpoint.replace_file", full)
     with pytest.raises(CheckpointError, match=r"No space left on device.*nothing was moved"):
         set_aside(used.checkpoint, "stamp", from_ms=5)
     assert tree(used.checkpoint) == before

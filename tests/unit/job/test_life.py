@@ -12,7 +12,7 @@ import pytest
 from schemas.audit.verify import records, verify
 from schemas.errors import ArtifactError, AuditError, SinkRefused
 from streaming.__main__ import main
-from streaming.disk.locks import only_writer
+from streaming.disk.checkpoint import only_writer
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import Summary
 from streaming.job.record import recorded

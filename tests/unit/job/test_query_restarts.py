@@ -5,7 +5,7 @@ from threading import Event
 import pytest
 
 from schemas.errors import CheckpointError
-from streaming.disk.guard import CheckpointGuard, verify_checkpoint
+from streaming.disk.checkpoint import CheckpointGuard, verify_checkpoint
 from streaming.job.query_starts import ClockSetBack
 from streaming.topics.kafka import Topic
 from tests.harness.checkpoint import commit

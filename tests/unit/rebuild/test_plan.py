@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.errors import CheckpointError
-from streaming.disk.reset import set_aside
+from streaming.disk.checkpoint import set_aside
 from streaming.rebuild import plan_rebuild
 from tests.unit.disk.test_batch_log import DAY_S, NOON, SPEC, keep
 

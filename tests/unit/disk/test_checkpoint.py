@@ -1,0 +1,318 @@
+"""The checkpoint: its lock, its guard, and what is read of Spark's files."""
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import shutil
+import threading
+
+import pyspark
+import pytest
+
+from schemas.audit.verify import records
+from schemas.errors import CheckpointError, EventsGone
+from streaming.disk.checkpoint import (
+    STATE_LAYOUT,
+    OffsetAudit,
+    end_offsets,
+    is_held,
+    last_commit,
+    only_writer,
+    read_guard,
+    read_until,
+    refuse_lost,
+    taken_offsets,
+)
+from streaming.topics.kafka import Topic
+from tests.harness.checkpoint import TOPIC, begin_at, commit, spark_files, tree, verify
+
+
+def test_the_same_settings_and_topic_are_taken(used):
+    verify(used)
+    verify(used.with_options(trigger_s=3, sink="influxdb", dead_letter_topic="other"))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("RISK_TOPIC was incidents.v1 and is other", {"topic": "other"}),
+        ("RISK_CLOCK was wall and is event", {"clock": "event"}),
+        ("RISK_STARTING was earliest and is latest", {"starting": "latest"}),
+        ("RISK_SHUFFLE_PARTITIONS was 2 and is 3", {"shuffle_partitions": 3}),
+    ],
+)
+def test_a_changed_setting_that_spark_would_ignore_is_refused_once_there_are_counts(settings, name, changes):
+    verify(settings)
+    verify(settings.with_options(**changes))  # nothing is counted yet
+    verify(settings)
+    commit(settings.checkpoint, 0, {"0": 1})
+    with pytest.raises(
+        CheckpointError, match=f"{name}.*restore the former values, or begin anew with `checkpoint --reset`"
+    ):
+        verify(settings.with_options(**changes))
+    verify(settings)
+
+
+def rewrite_guard(checkpoint, **fields):
+    path = checkpoint / "guard.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | fields), encoding="utf-8")
+
+
+@pytest.mark.parametrize("layout", [STATE_LAYOUT - 1, STATE_LAYOUT + 1])
+def test_counts_in_another_layout_are_refused_before_anything_is_touched(used, layout):
+    rewrite_guard(used.checkpoint, state_layout=layout)
+    before = tree(used.checkpoint)
+    refusal = f"stored in layout {layout}, and this version reads {STATE_LAYOUT}.*`checkpoint --reset`"
+    with pytest.raises(CheckpointError, match=refusal):
+        verify(used)
+    assert tree(used.checkpoint) == before
+
+
+def test_another_layout_without_counts_is_replaced(settings):
+    verify(settings)
+    rewrite_guard(settings.checkpoint, state_layout=STATE_LAYOUT - 1)
+    verify(settings)
+    assert read_guard(settings.checkpoint).state_layout == STATE_LAYOUT
+
+
+def test_another_spark_is_said_and_recorded_once(used, caplog):
+    now = pyspark.__version__
+    major, minor, _ = now.split(".", 2)
+    for same in (now, f"{major}.{minor}.99"):
+        rewrite_guard(used.checkpoint, spark=same)
+        verify(used)
+    assert not used.audit.exists()
+    rewrite_guard(used.checkpoint, spark=f"{major}.{int(minor) + 1}.0")
+    for _ in range(2):
+        verify(used)
+    (line,) = records(used.audit.read_bytes())
+    assert (line.event, line.details) == ("other_spark", {"was": f"{major}.{int(minor) + 1}.0", "now": now})
+    assert f"Spark {major}.{int(minor) + 1}.0 wrote the checkpoint, and Spark {now} reads it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [lambda folder: begin_at(folder, {"0": 0}), lambda folder: commit(folder, 0, {"0": 1}, is_done=False)],
+    ids=["where it begins", "its first offsets"],
+)
+def test_settings_are_compared_as_soon_as_spark_has_kept(settings, begun):
+    verify(settings)
+    begun(settings.checkpoint)
+    with pytest.raises(CheckpointError, match="RISK_SHUFFLE_PARTITIONS was 2 and is 3"):
+        verify(settings.with_options(shuffle_partitions=3))
+
+
+@pytest.mark.fault("F31")
+@pytest.mark.parametrize(
+    ("lost", "named"),
+    [
+        ("spark/commits", "commit of batch 9 is missing"),
+        ("guard.json", r"guard\.json.* is missing"),
+        ("spark/commits/9 spark/commits/10", "commit of batch 9 is missing"),
+    ],
+)
+def test_a_checkpoint_that_lost_a_part_is_refused_before_anything_is_touched(used, lost, named):
+    """Without its commits all of the state would look like that of an unfinished batch, and be removed."""
+    (used.checkpoint / "spark" / "state").mkdir()
+    (used.checkpoint / "spark" / "state" / "10.changelog").write_bytes(b"counts")
+    for name in lost.split():
+        path = used.checkpoint / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = tree(used.checkpoint)
+    with pytest.raises(CheckpointError, match=f"damaged: .*{named}.*Nothing was written"):
+        verify(used.with_options(clock="event"), Topic(id="77aa", first_offsets={}, end_offsets={}))
+    assert tree(used.checkpoint) == before
+
+
+def test_the_settings_of_the_last_run_are_kept_without_secrets(used):
+    verify(used.with_options(top_k=7, influx_token="canary"))
+    assert read_guard(used.checkpoint).settings["RISK_TOP_K"] == "7"
+    assert b"canary" not in (used.checkpoint / "guard.json").read_bytes()
+
+
+def test_a_guard_that_cannot_be_read_is_refused(used):
+    (used.checkpoint / "guard.json").write_bytes(b"{")
+    with pytest.raises(CheckpointError, match=r"guard\.json"):
+        verify(used)
+
+
+def test_whether_a_job_holds_the_checkpoint_can_be_seen_without_disturbing_it(tmp_path):
+    assert not is_held(tmp_path / "never made")
+    with only_writer(tmp_path):
+        assert is_held(tmp_path)
+    assert not is_held(tmp_path)
+
+
+def test_two_looks_at_once_do_not_take_each_other_for_a_job(tmp_path):
+    """`health` is asked every few seconds, also beside a command: none may see a job that there is not."""
+    with only_writer(tmp_path):
+        pass
+    with (tmp_path / "lock").open() as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        assert not is_held(tmp_path)
+
+
+def test_a_start_waits_for_a_look_that_has_the_lock_for_a_moment(tmp_path):
+    with only_writer(tmp_path):
+        pass
+    with (tmp_path / "lock").open() as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        threading.Timer(0.02, lambda: fcntl.flock(look, fcntl.LOCK_UN)).start()
+        with only_writer(tmp_path):
+            assert is_held(tmp_path)
+
+
+def test_a_lock_that_cannot_be_had_or_signed_is_told_or_done_without(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(os, "ftruncate", full)
+    with only_writer(tmp_path):
+        assert is_held(tmp_path)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(CheckpointError, match="No locks available"), only_writer(tmp_path):
+        pass
+
+
+def test_progress_is_read_from_the_newest_committed_batch(used):
+    assert last_commit(used.checkpoint)[0] == 10
+    assert read_until(used.checkpoint) == {0: 120, 1: 40}
+    (used.checkpoint / "spark" / "commits" / "10").unlink()
+    assert read_until(used.checkpoint) == {0: 100, 1: 40}
+
+
+def state_files(checkpoint):
+    return {str(path.relative_to(checkpoint)) for path in (checkpoint / "spark" / "state").rglob("*.*")}
+
+
+def test_state_of_a_batch_without_a_commit_is_removed_and_all_other_state_stays(used):
+    folder = used.checkpoint / "spark" / "state" / "0" / "1"
+    (folder / "SSTs").mkdir(parents=True)
+    kept = ["9.zip", "11.changelog", ".11.changelog.crc", "SSTs/000012-2f.sst"]  # batch 10 leads to version 11
+    for name in [*kept, "12.changelog", ".12.changelog.crc", "12.zip", "113.zip"]:
+        (folder / name).write_bytes(b"x")
+    verify(used)
+    assert state_files(used.checkpoint) == {f"spark/state/0/1/{name}" for name in kept}
+
+
+def test_state_of_a_first_batch_without_a_commit_is_removed(settings):
+    verify(settings)
+    commit(settings.checkpoint, 0, {"0": 1}, is_done=False)
+    (settings.checkpoint / "spark" / "state").mkdir()
+    (settings.checkpoint / "spark" / "state" / "1.changelog").write_bytes(b"x")
+    verify(settings)
+    assert state_files(settings.checkpoint) == set()
+
+
+@pytest.fixture
+def batch(tmp_path):
+    """batch(number, ends, begin=): its offsets stand in the checkpoint."""
+
+    def write(number, ends, begin=None):
+        spark_files(tmp_path, number, read=ends, at_s=1_764_000_000, begin=begin)
+
+    return write
+
+
+def test_batches_that_consume_what_kafka_handed_over_leave_nothing(batch, tmp_path, caplog):
+    audit = OffsetAudit(tmp_path)
+    batch(0, {"0": 9, "1": 7}, begin={"0": 5, "1": 7})
+    assert audit.missing(0, 4) == 0
+    batch(1, {"0": 9, "1": 7})  # nothing came
+    assert audit.missing(1, 0) == 0
+    batch(2, {"0": 10, "1": 9, "2": 3})  # a partition was added
+    assert audit.missing(2, 6) == 0
+    assert not caplog.messages
+
+
+def test_a_message_that_is_lost_or_doubled_on_the_way_shows_for_good_and_is_said_once(batch, tmp_path, caplog):
+    audit = OffsetAudit(tmp_path)
+    seen = []
+    with caplog.at_level(logging.WARNING):
+        for number, (end, consumed) in enumerate([(10, 10), (20, 9), (30, 9), (40, 10), (50, 12)]):
+            batch(number, {"0": end}, begin={"0": 0})
+            seen.append(audit.missing(number, consumed))
+    assert seen == [0, 1, 2, 2, 0]
+    assert [message.split(".")[0] for message in caplog.messages] == [
+        "batch 1: Kafka has 10 messages by its offsets, the ledger 9"
+    ]
+
+
+def test_of_a_batch_that_is_repeated_the_last_try_counts(batch, tmp_path):
+    audit = OffsetAudit(tmp_path)
+    for number in range(2):
+        batch(number, {"0": 10 * (number + 1)}, begin={"0": 0})
+    assert [audit.missing(*one) for one in ((0, 8), (1, 9), (1, 9), (1, 10))] == [2, 3, 3, 2]
+
+
+def test_a_checkpoint_that_has_read_a_second_topic_is_refused(tmp_path):
+    """Earlier versions read one for forecasts as issued: whose offsets are the incidents' cannot be told by a guess."""
+    spark_files(tmp_path, 0, read={"0": 10}, at_s=7, begin={"0": 0}, beside={"covariates.v1": {"0": 100}})
+    with pytest.raises(
+        CheckpointError, match=r"has read covariates\.v1 and incidents\.v1, .*reads one topic"
+    ) as refused:
+        taken_offsets(tmp_path, 0)
+    assert "begin anew with `checkpoint --reset TIME`" in refused.value.remedy
+
+
+def test_a_job_that_was_started_again_begins_with_the_batch_it_finds(batch, tmp_path):
+    for number in (6, 7):
+        batch(number, {"0": 10 * number}, begin={"0": 0})
+    assert OffsetAudit(tmp_path).missing(7, 10) == 0
+
+
+def firsts(at):
+    return Topic(id=TOPIC.id, first_offsets=at, end_offsets={})
+
+
+def ends(at):
+    return Topic(id=TOPIC.id, first_offsets=TOPIC.first_offsets, end_offsets=at)
+
+
+def test_events_that_kafka_deleted_before_they_were_read_are_counted_by_partition(used):
+    verify(used, firsts({0: 120, 1: 40, 2: 0}))
+    with pytest.raises(EventsGone, match=r"5 of partition 2 \(offsets 0 to 4\)"):  # added since, and never read
+        verify(used, firsts({0: 120, 1: 40, 2: 5}))
+    with pytest.raises(EventsGone, match=r"80 of partition 0 \(offsets 120 to 199\), 1 of partition 1"):
+        verify(used, firsts({0: 200, 1: 41}))
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["no batch yet", "first batch begun"])
+def test_events_that_kafka_deleted_before_the_first_commit_are_missed_as_well(settings, begun):
+    verify(settings, firsts({0: 5000}))  # no query yet: 5000 is where it begins
+    begin_at(settings.checkpoint, {"0": 5000})
+    if begun:
+        commit(settings.checkpoint, 0, {"0": 5600}, is_done=False)
+    verify(settings, firsts({0: 5000, 1: 0}))
+    with pytest.raises(EventsGone, match=r"7 of partition 0 \(offsets 5000 to 5006\)"):
+        verify(settings, firsts({0: 5007}))
+
+
+def test_a_topic_that_ends_before_what_was_read_has_lost_events(used):
+    verify(used, ends({0: 120, 1: 40, 2: 0}))
+    lost = r"partition 0 ends before offset 119, and was read up to offset 119.*`checkpoint --reset TIME`"
+    with pytest.raises(EventsGone, match=lost) as caught:
+        verify(used, ends({0: 119, 1: 40}))
+    assert caught.value.exit_code == 9
+    with pytest.raises(EventsGone, match=r"partition 0 ends .* offset 119, partition 1 ends before offset 0, and was"):
+        verify(used, ends({0: 7, 1: 0}))
+
+
+def test_what_a_batch_without_a_commit_has_asked_for_counts_as_read(used):
+    """It is repeated with the very same offsets, which other events may take meanwhile."""
+    commit(used.checkpoint, 11, {"0": 150, "1": 40}, is_done=False)
+    verify(used, ends({0: 150, 1: 40}))
+    with pytest.raises(EventsGone, match="partition 0 ends before offset 120, and was read up to offset 149"):
+        verify(used, ends({0: 120, 1: 40}))
+
+
+def test_a_topic_that_ends_before_the_place_to_begin_at_has_lost_events(settings):
+    begin_at(settings.checkpoint, {"0": 5000})
+    verify(settings, ends({0: 5000}))
+    with pytest.raises(EventsGone, match="partition 0 ends before offset 80"):
+        verify(settings, ends({0: 80}))
