@@ -8,6 +8,7 @@ import pytest
 from models.all_categories import stored_views
 from models.readiness.answer import ASSUMES
 from models.readiness.reach import DETOUR
+from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.left_behind.frame_file import write_frames
 from tests.harness.service import Client, area_of, leave_frame, running, toy_service
 from tests.harness.toy import toy_constants, toy_frame, toy_grid, toy_spec
@@ -32,7 +33,11 @@ def client(tmp_path_factory, clock):
     support = np.full((9, 2), 2, np.uint8)
     support[3:7] = 0
     frame = toy_frame(
-        ROW, expected, support=support, as_of_s=int(clock()), attribution=np.ones((9, 2, 3, 7), np.float32)
+        ROW,
+        expected,
+        support=support,
+        as_of_s=int(clock()),
+        attribution=np.ones((9, 2, 3, len(ATTRIBUTION_GROUPS)), np.float32),
     )
     leave_frame(folder)
     write_frames(folder, stored_views(frame, toy_constants(ROW)), "wall")
