@@ -16,13 +16,11 @@ from schemas.errors import CheckpointError, EventsGone
 from streaming.disk.checkpoint import (
     STATE_LAYOUT,
     OffsetAudit,
-    end_offsets,
     is_held,
     last_commit,
     only_writer,
     read_guard,
     read_until,
-    refuse_lost,
     taken_offsets,
 )
 from streaming.topics.kafka import Topic
