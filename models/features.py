@@ -167,7 +167,7 @@ class FeatureEngine:
         usual_of_region[-1] *= at_s % HOUR_S / HOUR_S
         hour_s = (panes.newest + 1) * spec.slide_s - HOUR_S  # since the begin of the panes of w1h
         usual_1h = past_days.region_per_hour * profile_hours(self.constants, hour_s, max(at_s, hour_s), spec.timezone)
-        last_hour = w1h.sum(axis=0), np.where(usual_of_region[-1] > 0, usual_1h, 0.0)
+        last_hour = w1h.sum(axis=0), np.where(usual_of_hours[-1] > 0, usual_1h, 0.0)
         spread = self.constants.spread_of_totals  # empty where none was fitted: a guess tells no silence
         gaps = holes(of_region, usual_of_region, spread, last_hour) if spread.size else []
         if gaps:
