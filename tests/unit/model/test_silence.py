@@ -129,6 +129,16 @@ def test_in_place_of_silent_hours_stands_what_is_usual_minute_by_minute(window):
     assert (alive > -0.05).all()
 
 
+def test_a_silence_lasts_also_in_the_minute_in_which_an_hour_begins():
+    """Then nothing is usual of the hour that is not over, and all of the last sixty minutes."""
+    state, engine = state_with(np.random.default_rng(3), dead_s=(0, 5 * HOUR_S)), FeatureEngine(SPEC, CONSTANTS)
+    hour_s = NOW_S // HOUR_S * HOUR_S + HOUR_S
+    for at_s in (hour_s - 60, hour_s, hour_s + 30, hour_s + 60):
+        state.advance(at_s)
+        [feed] = engine.compute(state).silent
+        assert (feed.category, feed.until_s) == ("all", 0)
+
+
 def test_hours_since_the_last_incident_and_the_regions_level_leave_silent_hours_out():
     draw_of = np.random.default_rng
     dead_s = (HOUR_S + NOW_S % HOUR_S, 25 * HOUR_S + NOW_S % HOUR_S)
