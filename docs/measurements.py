@@ -83,7 +83,7 @@ _UNUSUAL = Measurement(
         Column("usual", "incidents", "usual in them there, by the baseline and what forecasts follow"),
         Column("own_days", "days", "as days, of a place of the very category: of `all` one of all together"),
         Column("silent", "incidents", "usual since a feed of the category fell silent; 0: none is"),
-        Column("raised", "times", "highest factor of a surge on the shortest horizon's forecast; 1: none"),
+        Column("raised", "times", "highest factor of a surge on a forecast; 1: none"),
         Column("says", "text", "feeds that are silent, surges, and the place, in words; empty: as usual"),
         Column("middle", "text", "geohash of the place's middle, where Grafana's map draws it"),
     ),

@@ -1,15 +1,15 @@
 """Nowcast: a factor on the forecast, from what came in the last hours of the whole region, category by category.
 
-A category is in one of two states. *As forecast*: what came in the last hours, O, is negative binomial around what was
-to be expected of them, E, with a size that training fitted. *Surge*: E has a factor with the gamma prior of shape SHAPE
+A category is in one of two states. *As usual*: what came in the last hours, O, is negative binomial around what was
+usual in them, E, with a size that training fitted. *Surge*: E has a factor with the gamma prior of shape SHAPE
 and mean MEAN, so that O is negative binomial again, of that shape and around MEAN x E. With P, the chance of a surge
-given O, and the surge's factor f = (SHAPE + O) / (SHAPE / MEAN + E), the gamma posterior's mean, the forecast's factor
+given O, and the surge's factor f = (SHAPE + O) / (SHAPE / MEAN + E), the gamma posterior's mean, the factor
 
     1 + P (f - 1)
 
-is the mean over both states. Older counts weigh less: by half for each half-life. Categories may surge together: the
+on the usual is the mean over both states. Older counts weigh less: by half for each half-life. Categories may surge together: the
 chance that another one does adds to the prior chance of a surge. What lies further ahead moves less. A category that
-had no more than was expected is not moved: a silent feed is not a calm city.
+had no more than is usual is not moved: a silent feed is not a calm city.
 
 Sources: the gamma prior of a Poisson rate and its discounted counts: Harvey and Fernandes, Time series models for count
 or qualitative observations, Journal of Business and Economic Statistics 7, 1989; the two states: Smith and West,
@@ -73,7 +73,10 @@ def weights(half_life_hours: Floats | float, ages_hours: Floats) -> Floats:
 
 
 def surge(came: Floats, expected: Floats, nowcast: Nowcast) -> tuple[Floats, Floats]:
-    """Mean and variance of the factor right ahead. came, expected: (..., categories) weighted as `weights` says."""
+    """Mean and variance of a surge's factor on what is usual, right ahead.
+
+    came, expected: (..., categories) weighted as `weights` says.
+    """
     tells = log_likelihood(came, MEAN * expected, SHAPE) - log_likelihood(came, expected, nowcast.size)
     alone = expit(logit(nowcast.prior) + tells)
     calm = 1 - alone
@@ -87,13 +90,21 @@ def surge(came: Floats, expected: Floats, nowcast: Nowcast) -> tuple[Floats, Flo
     return np.where(moves, mean, 1.0), np.where(moves, variance, 0.0)
 
 
-def factors_of(came: Floats, expected: Floats, nowcast: Nowcast) -> tuple[Floats, Floats]:
-    """(categories, horizons) mean and variance of the factor on a forecast over each horizon.
+def factors_of(came: Floats, usual: Floats, nowcast: Nowcast, forecast: Floats) -> tuple[Floats, Floats]:
+    """(categories, horizons) the factor on a forecast, and the variance of what it is made of, over its square.
 
-    came, expected: (categories,) weighted as `weights` says.
+    A network sees the last hours too, and has raised its forecast by a part of it. So the surge's factor is on what is
+    usual, and what is forecast is raised up to that, if it is less.
+
+    came, usual: (categories,) weighted as `weights` says. forecast: (categories, horizons) of the region over what is
+    usual.
     """
-    mean, variance = surge(came, expected, nowcast)
-    return 1 + (mean - 1)[:, None] * nowcast.ahead, variance[:, None] * nowcast.ahead**2
+    mean, variance = surge(came, usual, nowcast)
+    of_usual = 1 + (mean - 1)[:, None] * nowcast.ahead
+    factors = np.clip(of_usual / forecast, 1, of_usual)
+    moves = factors.max(axis=1, keepdims=True) >= LEAST
+    wide = (factors > 1) & moves
+    return np.where(moves, factors, 1.0), np.where(wide, variance[:, None] * (nowcast.ahead / of_usual) ** 2, 0.0)
 
 
 def log_likelihood(count: Floats, mean: Floats, size: Floats | float) -> Floats:

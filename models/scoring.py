@@ -76,7 +76,7 @@ def score(
     followed = None if network is None else following
     expected = raw if followed is None else np.asarray(raw * followed)
     dispersion = constants.dispersion_in_cells(of_network=network is not None)
-    surges, factors = surges_of(lately, usual, expected, constants, spec) if lately else ((), None)
+    surges, factors = surges_of(lately, usual, followed, expected, constants, spec) if lately else ((), None)
     if factors is not None:
         expected = np.asarray(expected * factors.astype(np.float32))
         dispersion = widened(dispersion, expected, surges, spec)
@@ -97,30 +97,30 @@ def score(
 
 
 def surges_of(
-    lately: LastHours, usual: Array, expected: Array, constants: BaselineConstants, spec: Spec
+    lately: LastHours, usual: Array, followed: Array | None, expected: Array, constants: BaselineConstants, spec: Spec
 ) -> tuple[tuple[Surge, ...], Floats | None]:
     """The categories that surge, and (categories, horizons) the factors on what is expected; None where none does.
 
-    What was to be expected of the last hours is what was usual then, times what is expected now over what is usual now.
-    usual, expected: (cells, categories, horizons).
+    usual, followed, expected: (cells, categories, horizons). What is followed now was followed in the last hours.
     """
     if constants.nowcast is None:
         return (), None
-    of_region = [of[:, :, 0].sum(axis=0, dtype=np.float64) for of in (expected, usual)]
-    ratio = of_region[0] / of_region[1]
-    mean, variance = factors_of(lately.came, lately.usual * ratio, constants.nowcast)
+    base, total = (of.sum(axis=0, dtype=np.float64) for of in (usual, expected))
+    of_followed = base if followed is None else (usual * followed).sum(axis=0, dtype=np.float64)
+    before = lately.usual * (of_followed / base)[:, 0]
+    factors, variance = factors_of(lately.came, before, constants.nowcast, total / of_followed)
     surges = tuple(
         Surge(
             category=category,
-            factors=tuple(mean[place].tolist()),
-            spreads=tuple((np.sqrt(variance[place]) / mean[place]).tolist()),
+            factors=tuple(factors[place].tolist()),
+            spreads=tuple(np.sqrt(variance[place]).tolist()),
             observed=int(lately.came_1h[place]),
             usual=float(f"{lately.usual_1h[place]:.4g}"),
         )
         for place, category in enumerate(spec.categories)
-        if mean[place, 0] > 1
+        if factors[place].max() > 1
     )
-    return surges, mean if surges else None
+    return surges, factors if surges else None
 
 
 def widened(dispersion: Dispersion, expected: Array, surges: Sequence[Surge], spec: Spec) -> Dispersion:

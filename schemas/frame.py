@@ -91,14 +91,16 @@ class Surge(msgspec.Struct, frozen=True, kw_only=True):
     """A category of which the last hours brought so much more than was expected that its forecast moves."""
 
     category: str
-    factors: tuple[float, ...]  # on what is expected over each horizon, in every cell; above 1 over the first
+    factors: tuple[float, ...]  # on what is expected over each horizon, in every cell: 1 or more
     spreads: tuple[float, ...]  # standard deviation of each factor over the factor
     observed: int  # incidents in the last hour, in the whole region
     usual: float
 
     def in_words(self) -> str:
         """As `fire x3.4: 36 in place of 4.2 in the last hour`."""
-        return f"{self.category} x{self.factors[0]:.1f}: {self.observed} in place of {self.usual:.2g} in the last hour"
+        return (
+            f"{self.category} x{max(self.factors):.1f}: {self.observed} in place of {self.usual:.2g} in the last hour"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

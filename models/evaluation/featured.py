@@ -197,16 +197,16 @@ def _followed(
     return replace(network, of=of, judged=[spool.read for spool in spools])
 
 
-Factor = Callable[[Floats, Floats, Nowcast], Floats]  # on what is forecast; of what came, and was expected
+Factor = Callable[[LastHours, Floats, Nowcast], Floats]  # on what is forecast, which is so much over the usual
 
 
-def _by_nowcast(came: Floats, expected: Floats, nowcast: Nowcast) -> Floats:
-    return factors_of(came, expected, nowcast)[0][:, 0]
+def _by_nowcast(lately: LastHours, forecast: Floats, nowcast: Nowcast) -> Floats:
+    return factors_of(lately.came, lately.usual, nowcast, forecast[:, None])[0][:, 0]
 
 
-def _by_ratio(came: Floats, expected: Floats, nowcast: Nowcast) -> Floats:
+def _by_ratio(lately: LastHours, forecast: Floats, nowcast: Nowcast) -> Floats:
     """The rival that always moves: an exponentially weighted ratio."""
-    return np.asarray((_RATIO_PRIOR + came) / (_RATIO_PRIOR + expected))
+    return np.asarray((_RATIO_PRIOR + lately.came) / (_RATIO_PRIOR + lately.usual * forecast))
 
 
 _RATIO_PRIOR = 10.0  # incidents
@@ -230,7 +230,7 @@ def _with_factors(
             mean, of_usual = forecast(run), usual(run)
             ratios = mean.sum(axis=1, dtype=np.float64) / of_usual.sum(axis=1, dtype=np.float64)
             before = lately[run.start - judge.task.test : run.stop - judge.task.test]
-            factors = [factor(of.came, of.usual * ratio, nowcast) for of, ratio in zip(before, ratios, strict=True)]
+            factors = [factor(*of, nowcast) for of in zip(before, ratios, strict=True)]
             spool.append(judge.floored(mean * np.stack(factors)[:, None, :]))
     of = replace(network.of, name=name, kind=NOWCAST, losses=(), seconds=time.monotonic() - began)
     return replace(network, of=of, judged=[spool.read for spool in spools])

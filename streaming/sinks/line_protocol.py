@@ -111,7 +111,7 @@ def unusual_lines(frame: RiskFrame) -> bytes:
     """`unusual` points: of each category its least likely place, and of `all` the least likely of any.
 
     `says`: the feeds that are silent or were, what raises the forecast, then the place; empty where nothing stands out.
-    `raised`: the highest factor of a surge over the shortest horizon, 1 without one. `own_days`: of a place of
+    `raised`: the highest factor of a surge, 1 without one. `own_days`: of a place of
     the very category, so that of `all` of one of all together. `silent`: what is usual since a feed of it fell silent.
     """
     lines, grid = [], frame.spec.grid
@@ -130,7 +130,7 @@ def unusual_lines(frame: RiskFrame) -> bytes:
         figures |= {
             "own_days": own.days if own else 0.0,
             "silent": max((feed.usual for feed in feeds if not feed.until_s), default=0.0),
-            "raised": max((surge.factors[0] for surge in surges), default=1.0),
+            "raised": max((max(surge.factors) for surge in surges), default=1.0),
             "says": "; ".join(says),
             "middle": place.middle(grid) if place else "",
             "model": frame.model,

@@ -52,7 +52,7 @@ def plain_unusual(frame):
         yield (
             f"unusual,category={category},region={frame.spec.region} days={days},hours={hours},observed={observed},"
             f"usual={usual},own_days={float(own)},silent={float(max((feed.usual for feed in silent), default=0))},"
-            f"raised={float(max((surge.factors[0] for surge in surges), default=1))},"
+            f"raised={float(max((max(surge.factors) for surge in surges), default=1))},"
             f'says="{"; ".join(told)}",middle="{middle}",model="{frame.model}" {frame.tick_s}'
         )
 

@@ -66,14 +66,28 @@ def test_a_lull_moves_nothing_more_counts_never_less_and_what_lies_ahead_moves_l
     draw = np.random.default_rng(seed)
     expected = scale * draw.uniform(0.2, 2, categories)
     came = draw.poisson(expected).astype(float)
-    lull, _ = factors_of(0.5 * np.minimum(came, expected), expected, NOWCAST)
+    forecast = draw.uniform(0.5, 2, (categories, 3))
+    lull, _ = factors_of(0.5 * np.minimum(came, expected), expected, NOWCAST, forecast)
     assert (lull == 1).all()
-    less, more = (factors_of(of, expected, NOWCAST)[0] for of in (came, came + draw.poisson(3 * expected)))
+    less, more = (factors_of(of, expected, NOWCAST, forecast)[0] for of in (came, came + draw.poisson(3 * expected)))
     assert (more >= less).all()
     assert (more >= 1).all()
-    np.testing.assert_allclose(more[:, 1] - 1, 0.5 * (more[:, 0] - 1))
     assert (more[:, 2] == 1).all()
-    assert (factors_of(1000 * came + 1000, expected, no_nowcast(3))[0] == 1).all()
+    assert (factors_of(1000 * came + 1000, expected, no_nowcast(3), forecast)[0] == 1).all()
+
+
+def test_what_the_network_has_raised_already_is_raised_no_further_and_what_it_lowers_by_the_surge_alone():
+    came, usual = np.array([36.0]), np.array([4.2])
+    full = surge(came, usual, NOWCAST)[0][0]
+    half = 1 + 0.5 * (full - 1)
+    for forecast, factors in (
+        ([1.0, 1.0, 1.0], [full, half, 1]),
+        ([2.0, 2.0, 2.0], [full / 2, half / 2, 1]),
+        ([9.0, half / 1.2, 9.0], [1, 1.2, 1]),
+        ([0.5, 0.5, 0.5], [full, half, 1]),
+        ([9.0, 9.0, 9.0], [1, 1, 1]),
+    ):
+        np.testing.assert_allclose(factors_of(came, usual, NOWCAST, np.array([forecast]))[0], [factors])
 
 
 def test_categories_that_surge_together_lend_each_other_a_chance():
