@@ -117,6 +117,24 @@ def follow_command(
     write_picture(rows, path.with_suffix(".png"))
 
 
+@app.command("nowcast")
+def nowcast_command(
+    city: Annotated[list[str] | None, typer.Option(help="simulated, montgomery or chicago; all")] = None,
+    origins: Annotated[int, typer.Option(min=1, help="Moments until which a region learns")] = 3,
+    quick: Quick = False,
+) -> None:
+    """What the last hour tells of the next 1 and 4 in what `train` makes of a city; out/nowcast.json."""
+    from benchmarks.follow_beds import CITIES
+    from benchmarks.machine import made_at
+    from benchmarks.nowcast import measure, table_of
+    from benchmarks.report import write_results
+
+    console, path = Console(width=170), RESULTS.parents[1] / "out" / "nowcast.json"
+    rows = measure(city or [*CITIES], origins=origins, quick=quick, say=sayer(console))
+    write_results({**made_at(), "rows": rows}, path)
+    console.print(table_of(rows))
+
+
 @app.command("unusual")
 def unusual_command(
     city: Annotated[list[str] | None, typer.Option(help="simulated, montgomery or chicago; all")] = None,

@@ -7,9 +7,9 @@ given O, and the surge's factor f = (SHAPE + O) / (SHAPE / MEAN + E), the gamma 
 
     1 + P (f - 1)
 
-on the usual is the mean over both states. Older counts weigh less: by half for each half-life. Categories may surge together: the
-chance that another one does adds to the prior chance of a surge. What lies further ahead moves less. A category that
-had no more than is usual is not moved: a silent feed is not a calm city.
+on the usual is the mean over both states. Older counts weigh less: by half for each half-life. Categories may surge
+together: the chance that another one does adds to the prior chance of a surge. What lies further ahead moves less. A
+category that had no more than is usual is not moved: a silent feed is not a calm city.
 
 Sources: the gamma prior of a Poisson rate and its discounted counts: Harvey and Fernandes, Time series models for count
 or qualitative observations, Journal of Business and Economic Statistics 7, 1989; the two states: Smith and West,
@@ -19,7 +19,6 @@ Monitoring renal transplants: an application of the multiprocess Kalman filter, 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, gammaln, logit
 
 from models.dispersion import Floats
 
@@ -77,6 +76,8 @@ def surge(came: Floats, expected: Floats, nowcast: Nowcast) -> tuple[Floats, Flo
 
     came, expected: (..., categories) weighted as `weights` says.
     """
+    from scipy.special import expit, logit  # takes a while to import, and commands that score nothing reach this file
+
     tells = log_likelihood(came, MEAN * expected, SHAPE) - log_likelihood(came, expected, nowcast.size)
     alone = expit(logit(nowcast.prior) + tells)
     calm = 1 - alone
@@ -109,6 +110,8 @@ def factors_of(came: Floats, usual: Floats, nowcast: Nowcast, forecast: Floats) 
 
 def log_likelihood(count: Floats, mean: Floats, size: Floats | float) -> Floats:
     """Of a weighted count under the negative binomial, but for what no mean and no size change."""
+    from scipy.special import gammaln
+
     mean = np.maximum(mean, 1e-9)
     none = size * np.log(size / (size + mean))
     return np.asarray(gammaln(count + size) - gammaln(size) + none + count * np.log(mean / (size + mean)))

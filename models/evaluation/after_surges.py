@@ -10,8 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from models.evaluation.judge import Forecast, Judge
-from models.measures.cube import Floats
+from models.measures.cube import Floats, Runs
 from models.measures.paired import day_blocks, ratio_of
 from models.measures.ranking import captured
 from models.nowcast import LastHours, log_likelihood
@@ -40,10 +39,10 @@ class SurgeFigures:
     after: npt.NDArray[np.bool_]  # whether it begins after a surge
 
     @classmethod
-    def of(cls, forecast: Forecast, judge: Judge, after: npt.NDArray[np.bool_]) -> "SurgeFigures":
-        """after: (judged steps,)."""
+    def of(cls, runs: Runs, after: npt.NDArray[np.bool_]) -> "SurgeFigures":
+        """runs: (n, cells, categories) forecasts and counts. after: (steps,) of all runs together."""
         sums: list[list[Floats]] = []
-        for mean, counts in judge.in_runs(forecast, judge.judged):
+        for mean, counts in runs:
             hits = np.array([_hits(*of) for of in zip(mean, counts, strict=True)])
             sums.append([*(of.sum(axis=(1, 2), dtype=np.float64) for of in (mean, counts)), hits])
         expected, came, hits = (np.concatenate(of) for of in zip(*sums, strict=True))
@@ -52,7 +51,7 @@ class SurgeFigures:
             came=came,
             region_score=-log_likelihood(came, expected, JUDGED_SIZE),
             hits=hits,
-            after=after[judge.is_kept[judge.task.test :]],
+            after=after,
         )
 
     @classmethod

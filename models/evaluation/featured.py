@@ -126,17 +126,18 @@ def featured_rows(
         network = next(forecast for forecast in forecasts if forecast.of.kind == NETWORK_KINDS[0])
         followed = [spool(np.float64) for _ in network.judged]
         forecasts.append(_followed(network, followed, learned, judge, plan))
-        usual = next(forecast for forecast in forecasts if forecast.of.name == OUR_BASELINE).judged[0]
-        for name, factor in _NOWCASTS.items():
-            moved = [spool(np.float32) for _ in network.judged]
-            forecasts.append(
-                _with_factors(network, f"{network.of.name}, {name}", factor, usual, moved, lately, learned, judge)
-            )
+        baseline = next(forecast for forecast in forecasts if forecast.of.name == OUR_BASELINE)
+        for of, name in ((network, "nowcast"), (network, "ratio of the last hours"), (baseline, "nowcast")):
+            moved = [spool(np.float32) for _ in of.judged]
+            of_last_hours = f"{of.of.name}, {name}", _NOWCASTS[name], baseline.judged[0]
+            forecasts.append(_with_factors(of, *of_last_hours, moved, lately, learned, judge))
         rows = [forecast.row(judge) for forecast in forecasts]
-        after = is_surge(lately)
+        after = is_surge(lately)[judge.is_kept[task.test :]]
         surges = {
             row.model: (
-                SurgeFigures.of(mean_of(forecast.judged, judge, row.chosen[MIXED_IN]), judge, after),
+                SurgeFigures.of(
+                    judge.in_runs(mean_of(forecast.judged, judge, row.chosen[MIXED_IN]), judge.judged), after
+                ),
                 np.asarray(row.scores.log_score_sums.mean(axis=0).sum(axis=1)),
             )
             for row, forecast in zip(rows, forecasts, strict=True)

@@ -155,7 +155,7 @@ def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_
     assert {row.model for row in judged.rows} == {
         "constant 1", "last week's count / 7", "half an incident", "our baseline", "linear network",
         "log-linear pool", "linear network, following", "linear network, nowcast",
-        "linear network, ratio of the last hours",
+        "linear network, ratio of the last hours", "our baseline, nowcast",
     }  # fmt: skip
     assert judged.network.model == "linear network"
     assert all(np.isfinite(row.scores.sheet.nb_log_score) for row in judged.rows)
