@@ -113,6 +113,7 @@ _PIPELINE = Measurement(
             "messages",
             "by Kafka's offsets minus those in the ledger, all regions, since the job started; 0 is right",
         ),
+        Column("watch_ago_s", "s", "since all of `lifecycle watch` was well; missing where none ever ran"),
         Column("started_s", "s since 1970", "start of the job"),
         Column("data_end_s", "s since 1970", "end of the data that the artifact in force was made from"),
         Column("challenger", "text", "version that is tried beside it, or `none`; not for `_unassigned`"),
@@ -227,11 +228,10 @@ _FOLLOWING_CELL = Measurement(
     ),
 )
 _RETRAIN = Measurement(
-    "When the triggers of retraining were last asked. One point an hour, where anybody asks.",
+    "What became of the last ask for retraining. One point an hour, where anybody asks.",
     (
         _REGION,
-        Column("asked_ago_s", "s", "since an ask last came to its end"),
-        Column("made_ago_s", "s", "since an ask last started a trial; missing before the first"),
+        Column("made_ago_s", "s", "since one last started a trial; missing before the first"),
         Column("outcome", "text", "`nothing due`, `on trial`, `waits`, `trial started`, `refused` or `failed`"),
         _BECAUSE,
     ),
@@ -256,10 +256,6 @@ _POSTS = Measurement(
         Column("says", "text", "the verdict in words"),
         Column("measured", "text", "on which day, and whether of the version that scores"),
     ),
-)
-_ARCHIVE = Measurement(
-    "When a run of the archive last came to its end. One point an hour, where anybody archives.",
-    (_REGION, Column("ended_ago_s", "s", "since then")),
 )
 _FEEDBACK = Measurement(
     "What shifts say of the scores, from the topic `feedback.v1`; never a label for the counts.",
@@ -289,6 +285,5 @@ MEASUREMENTS = {
     "retrain": _RETRAIN,
     "decided": _DECIDED,
     "posts": _POSTS,
-    "archive": _ARCHIVE,
     "feedback": _FEEDBACK,
 }

@@ -106,7 +106,7 @@ def files() -> dict[Path, bytes]:
 
 
 def metrics() -> str:
-    return bullets(figures_of(Metrics(lambda: True).registry))
+    return bullets(figures_of(Metrics(lambda: True, lambda: None).registry))
 
 
 def figures_of(registry: CollectorRegistry) -> Iterator[tuple[str, str]]:

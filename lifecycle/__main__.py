@@ -10,6 +10,7 @@ from lifecycle.cli.gate import gate_app
 from lifecycle.cli.judge import judge_command
 from lifecycle.cli.retrain import retrain_command
 from lifecycle.cli.versions import promote_command, retire_command, rollback_command, versions_command
+from lifecycle.watch import watch_command
 from models.cli.program import Version, new_program
 from streaming.cli.process import run_without_secrets, settings_of
 
@@ -29,6 +30,7 @@ app.command("retire")(retire_command)
 app.command("retrain")(retrain_command)
 app.add_typer(gate_app, name="gate")
 app.command("judge")(judge_command)
+app.command("watch")(watch_command)
 
 
 def main() -> None:

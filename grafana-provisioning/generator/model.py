@@ -43,7 +43,7 @@ UID = "risk-model"
 CHAMPION = f"{HERE} AND \"model\" = '${{champion:raw}}'"
 LATELY = "time > now() - 1d"
 NOT_JUDGED = "Drift is judged from the 14th day of a version on"
-WHAT_TO_DO = """- **No challenger**: nothing. `lifecycle retrain`, once a day, makes one when it is
+WHAT_TO_DO = """- **No challenger**: nothing. `lifecycle watch` asks once a day, and makes one when it is
 due: data older than 90 days, drift beyond chance, or no longer better than its
 baseline.
 - **Goes on**: wait. The list beside says what the trial lacks. `lifecycle gate end` with `--abandon` ends it.

@@ -12,8 +12,7 @@ from models.cli.options import DATA_HELP
 from models.files.layouts import LAYOUT_HELP, parse_layout
 from schemas.errors import ArtifactError, CheckpointError, RiskError, SettingsError
 from schemas.masks import read_masks
-from schemas.spec import DAY_S, HOUR_S
-from streaming.cli.process import stop_on_signals
+from schemas.spec import DAY_S
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ _MISSING = (
 
 def archive(
     context: typer.Context,
-    every: Annotated[float | None, typer.Option(min=0, help="Hours between two runs; without it, one run")] = None,
     keep_days: Annotated[int | None, typer.Option(min=1, help="Delete older days; without it, all are kept")] = None,
     data: Annotated[Path | None, typer.Option(help=f"{DATA_HELP}: add its days, and nothing of the stream")] = None,
     layout: Annotated[str, typer.Option(help=f"Of that file: {LAYOUT_HELP}")] = "",
@@ -43,18 +41,12 @@ def archive(
     settings: Settings = context.obj()
     console = Console(highlight=False, soft_wrap=True)
     if data or layout or region:
-        if every is not None or keep_days is not None or not (data and layout and region):
-            fault = "--data, --layout and --region belong together, without --every and --keep-days"
+        if keep_days is not None or not (data and layout and region):
+            fault = "--data, --layout and --region belong together, without --keep-days"
             raise SettingsError(fault, "give all three of them to add a file, or none")
         _add_file(settings, data, layout, region, console)
         return
-    if every is None:
-        _run(settings, keep_days, console)
-        return
-    stop = stop_on_signals()
-    while not stop.is_set():
-        _run(settings, keep_days, console)
-        stop.wait(every * HOUR_S)
+    _run(settings, keep_days, console)
 
 
 def _add_file(settings: Settings, data: Path, layout: str, region: str, console: Console) -> None:
@@ -84,7 +76,6 @@ def _run(settings: Settings, keep_days: int | None, console: Console) -> None:
     from lifecycle.archive.collect import archive_region, regions_of
     from lifecycle.archive.feed import FeedLog
     from models.artifact.artifact import read_spec  # torch: seconds that other commands save
-    from schemas.left_behind.archive_run import keep_archive_run
 
     table = open_archive(settings)
     oldest = int(time.time()) // DAY_S - keep_days if keep_days else 0
@@ -103,7 +94,6 @@ def _run(settings: Settings, keep_days: int | None, console: Console) -> None:
     console.print(f"archive: {settings.archive}, version {table.version}")
     if faults:
         raise faults[0]
-    keep_archive_run(settings.checkpoint, int(time.time()))
 
 
 def open_archive(settings: Settings) -> "ArchiveTable":

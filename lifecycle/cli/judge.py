@@ -1,11 +1,10 @@
 """`python -m lifecycle judge`: judges what the job left of trials, and stores the points."""
 
 import logging
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -15,20 +14,14 @@ from schemas.files import exclusive, write_errors
 from schemas.left_behind.closed_counts import trial_folder
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.log_format import LOG_FORMAT, LOG_TIME
-from streaming.cli.process import stop_on_signals
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
     from lifecycle.trials.judge import TrialJudge
 
-_MINUTE_S = 60
 
-
-def judge_command(
-    context: typer.Context,
-    every: Annotated[float | None, typer.Option(min=0, help="Minutes between two runs; without it, one run")] = None,
-) -> None:
-    """Judge champion and challenger by what came; store the points `shadow`, `gate`, `drift` and `retrain`.
+def judge_command(context: typer.Context) -> None:
+    """Judge champion and challenger by what came; store what it shows as points.
 
     It reads what the job left beside its checkpoint, and writes there what the gate and the triggers read.
     """
@@ -38,16 +31,8 @@ def judge_command(
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     with closing(open_sink(settings)) as store:
-        judge = judge_of(settings, store.write)
-        if every is None:
-            if fault := judge_all(judge, console.print):
-                raise fault
-            return
-        stop = stop_on_signals()
-        while not stop.is_set():
-            if fault := judge_all(judge, console.print):
-                console.print(f"{time.strftime('%FT%TZ', time.gmtime())} {fault}")
-            stop.wait(every * _MINUTE_S)
+        if fault := judge_all(judge_of(settings, store.write), console.print):
+            raise fault
 
 
 def judge_of(settings: Settings, store: Callable[[bytes], object]) -> "TrialJudge":

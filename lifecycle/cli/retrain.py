@@ -22,7 +22,6 @@ from models.cli.progress import progress_bars
 from models.files.archive import NoDays, hours_known
 from models.training.regions import task_for
 from schemas.errors import GateClosed, SettingsError
-from schemas.spec import HOUR_S
 from streaming.settings import Settings
 
 if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and other commands do not need it
@@ -34,14 +33,18 @@ def retrain_command(
     region: Annotated[str, typer.Argument(help="Only this region; without it, all with a champion")] = "",
     data: Data = "",
     now: Annotated[bool, typer.Option("--now", help="Also when nothing asks for it")] = False,
-    every: Annotated[float | None, typer.Option(min=0, help="Hours between two asks; without it, one ask")] = None,
+    due: Annotated[
+        bool, typer.Option("--due", help="Only regions that were not asked for a day, as `watch` does")
+    ] = False,
 ) -> None:
     """Train a challenger when the champion is old, drifts or lost its skill, and start its trial. Changes no score.
 
-    Run it daily, or with `--every 24`: it does nothing while nothing is due, or while a trial is running.
+    Run it daily: it does nothing while nothing is due, or while a trial is running.
     """
-    if now and every is not None:
-        raise SettingsError("--now with --every would train again and again", "leave out one of the two")
+    if now and due:
+        raise SettingsError(
+            "--now asks for a challenger that is not due, and --due does not", "leave out one of the two"
+        )
     settings: Settings = context.obj()
     read_plan(settings.gate_plan)
     note_of(settings, "")
@@ -52,9 +55,7 @@ def retrain_command(
         say=console.print,
         now_s=time.time,
     )
-    if every is not None:
-        asking.for_ever(lambda: _regions(settings.registry, region), every * HOUR_S, time.sleep)
-    if fault := asking.each_once(_regions(settings.registry, region)):
+    if fault := asking.each(_regions(settings.registry, region), due_alone=due):
         raise fault
 
 

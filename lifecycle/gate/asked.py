@@ -20,7 +20,6 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     at_s: int
     outcome: Outcome
     because: str  # in one line
-    ended_s: int  # the last ask that did not fail; before the first one of these: the first ask
     made_s: int | None = None  # the last one that started a trial
 
 
@@ -39,12 +38,11 @@ def keep_asked(artifacts: Path, region: str, outcome: Outcome, because: str, *, 
         before = read_asked(artifacts, region)
     except ArtifactError:
         before = None  # it is written again
-    has_failed, made_s = outcome == "failed", before.made_s if before else None
+    made_s = before.made_s if before else None
     asked = Asked(
         at_s=now_s,
         outcome=outcome,
         because=because,
-        ended_s=before.ended_s if has_failed and before else now_s,
         made_s=now_s if outcome == "trial started" else made_s,
     )
     path = asked_path(artifacts, region)

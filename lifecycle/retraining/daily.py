@@ -1,4 +1,4 @@
-"""Asks the triggers of each region again and again. An ask that fails is said, kept and repeated; it ends nothing."""
+"""Asks the triggers of each region. An ask that fails is said, kept and repeated; it ends nothing."""
 
 import traceback
 from collections.abc import Callable, Iterable
@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lifecycle.gate.asked import Outcome, keep_asked, read_asked
-from schemas.errors import ArtifactError, GateClosed, RiskError
-from schemas.spec import HOUR_S
+from schemas.errors import ArtifactError, GateClosed, RegistryError, RiskError
+from schemas.spec import DAY_S, HOUR_S
 
-RETRY_S = HOUR_S  # after an ask that failed
-_LOOK_S = 300.0  # for regions that are due
+EVERY_S, RETRY_S = DAY_S, HOUR_S  # after an ask, and after one that failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +42,19 @@ class Asking:
             return fault or error
         return fault
 
-    def each_once(self, regions: Iterable[str]) -> Exception | None:
-        """Ask each now. Gives the first fault, for the caller to say; those after it are said here."""
+    def each(self, regions: Iterable[str], *, due_alone: bool = False) -> Exception | None:
+        """Ask each now. Gives the first fault, for the caller to say; those after it are said here.
+
+        due_alone: only those that were last asked a day ago, or an hour ago if that failed, so that it may be called
+        as often as one likes. A refusal is no fault then, and a failure stays one until the next ask.
+        """
         first: Exception | None = None
         for region in regions:
-            if (fault := self.once(region)) and first:
+            fault = self._failed(region) if due_alone and not self._is_due(region) else self.once(region)
+            is_answer = due_alone and isinstance(fault, GateClosed)
+            if fault and (first or is_answer):
                 self.say_fault(region, fault)
-            first = first or fault
+            first = first or (None if is_answer else fault)
         return first
 
     def say_fault(self, region: str, fault: Exception) -> None:
@@ -58,35 +63,26 @@ class Asking:
             self.say("".join(traceback.format_exception(fault)))
         self.say(f"{region}: {': '.join(_of_fault(fault))}")
 
-    def for_ever(self, regions: Callable[[], Iterable[str]], every_s: float, sleep: Callable[[float], None]) -> None:
-        """Ask each region every `every_s`, and one that failed after RETRY_S. Only an exception of `sleep` ends it."""
-        asked_s: dict[str, float] = {}  # in this process: where nothing can be kept, the files do not say it
-        while True:
-            try:
-                for region in regions():
-                    if not self._is_due(region, every_s, asked_s.get(region)):
-                        continue
-                    if fault := self.once(region):
-                        self.say_fault(region, fault)
-                    asked_s[region] = self.now_s()
-            except (RiskError, OSError) as error:  # the registry or the folder is away: no region can be asked
-                self.say(f"nobody can be asked: {error}")
-            sleep(_LOOK_S)
+    def _failed(self, region: str) -> RegistryError | None:
+        """Of a region that need not be asked again yet."""
+        before = read_asked(self.artifacts, region)
+        if before is None or before.outcome != "failed":
+            return None
+        return RegistryError(
+            f"the last ask of {region} failed ({before.because})", "nothing: it is asked again an hour after that"
+        )
 
     def _keep(self, region: str, outcome: Outcome, because: str) -> None:
         keep_asked(self.artifacts, region, outcome, " ".join(because.split())[:1000], now_s=int(self.now_s()))
 
-    def _is_due(self, region: str, every_s: float, asked_s: float | None) -> bool:
-        retry_s = min(RETRY_S, every_s)
-        if asked_s is not None and abs(self.now_s() - asked_s) < retry_s:
-            return False
+    def _is_due(self, region: str) -> bool:
         try:
             before = read_asked(self.artifacts, region)
         except ArtifactError:
             return True
         if before is None:
             return True
-        wait_s = retry_s if before.outcome == "failed" else every_s
+        wait_s = RETRY_S if before.outcome == "failed" else EVERY_S
         return abs(self.now_s() - before.at_s) >= wait_s  # a clock that was set back must not stop the asking
 
 

@@ -19,7 +19,6 @@ from lifecycle.gate.judged_hour import judged_hour
 from lifecycle.gate.shadow_day import ShadowHour, drop_unneeded, judged_hours, shadow_path
 from lifecycle.gate.trial import Trial, read_trial
 from lifecycle.trials.points import (
-    archive_line,
     decided_line,
     drift_lines,
     gate_line,
@@ -35,7 +34,6 @@ from schemas.audit.verify import read_log, records
 from schemas.errors import ArtifactError, AuditError, CheckpointError, RiskError
 from schemas.files import open_for_append, write_errors
 from schemas.frame import is_baseline
-from schemas.left_behind.archive_run import read_archive_run
 from schemas.left_behind.closed_counts import ClosedFiles, ClosedHorizon, closed_folder
 from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
 from schemas.left_behind.posts_measured import read_posts_measured
@@ -121,8 +119,6 @@ class TrialJudge:
         if may_end_a_day(spec, deciding):
             self._cut_out(spec, max(hour.tick_s for hour in deciding))
         try:
-            if ended := read_archive_run(self.checkpoint):
-                lines += archive_line(spec.region, ended.at_s, now_s)
             if asked := read_asked(self.artifacts, spec.region):
                 lines += retrain_line(spec.region, asked, now_s)
             trial = read_trial(self.artifacts, spec.region)

@@ -79,12 +79,8 @@ def drift_lines(spec: Spec, hours: Iterable[ShadowHour]) -> bytes:
 
 
 def retrain_line(region: str, asked: Asked, now_s: int) -> bytes:
-    """When the triggers of a region were last asked, and what became of it; at `now_s`, the region's clock."""
-    fields: dict[str, float | int | str] = {
-        "asked_ago_s": float(max(0, now_s - asked.ended_s)),
-        "outcome": asked.outcome,
-        "because": asked.because,
-    }
+    """What became of a region's last ask, and when one last made a challenger; at `now_s`, the region's clock."""
+    fields: dict[str, float | int | str] = {"outcome": asked.outcome, "because": asked.because}
     if asked.made_s is not None:
         fields["made_ago_s"] = float(max(0, now_s - asked.made_s))
     return point_line("retrain", {"region": region}, fields, now_s)
@@ -115,11 +111,6 @@ def _cells(spec: Spec, category: str, factors: Floats, at_s: int) -> Iterator[by
     for cell in np.flatnonzero(np.abs(np.log(factors)) > np.log(_WORTH_A_POINT)):
         tags = {"category": category, "cell": ids[cell], "geohash": geohashes[cell], "region": spec.region}
         yield point_line("following_cell", tags, {"factor": factors[cell]}, at_s)
-
-
-def archive_line(region: str, ended_s: int, now_s: int) -> bytes:
-    """When a run of the archive last came to its end; at `now_s`, the region's clock."""
-    return point_line("archive", {"region": region}, {"ended_ago_s": float(max(0, now_s - ended_s))}, now_s)
 
 
 def decided_line(spec: Spec, version: str, audit: Sequence[AuditRecord], now_s: int) -> bytes:

@@ -10,7 +10,7 @@ from schemas import DISTRIBUTION, product_version
 COMMANDS = {  # of each program
     "streaming": "run doctor check health checkpoint withhold audit retention documents rebuild feedback cells prepare "
     "demo replay broker",
-    "lifecycle": "archive versions promote rollback retire retrain gate judge",
+    "lifecycle": "archive versions promote rollback retire retrain gate judge watch",
     "models": "train cold-start disparity evaluate explain posts simulate-feedback tune",
     "service": "serve token",
 }

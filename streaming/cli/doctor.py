@@ -18,6 +18,7 @@ from schemas.audit.log import kept_head
 from schemas.audit.verify import read_log, verify
 from schemas.errors import ArtifactError, CheckpointError, RiskError, SettingsError
 from schemas.files import make_writable, write_errors
+from schemas.left_behind.heartbeat import START_IT, read_heartbeat
 from schemas.left_behind.pointer import pointer_path
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.masks import read_masks
@@ -95,6 +96,7 @@ def examine(settings: Settings, *, now_s: float) -> Iterator[Finding]:
         ("checkpoint", _counts(settings)),
         ("checkpoint", _guarded(settings)),
         ("Spark's state", _state(settings)),
+        ("watch", _watch(settings, now_s)),
     )
     for what, findings in checks:
         try:
@@ -189,7 +191,7 @@ def _metrics(settings: Settings) -> Iterator[Finding]:
     from streaming.watch.metrics import served  # pyarrow: time that other commands save
 
     if settings.metrics and not is_held(settings.checkpoint):  # by the job, which listens there
-        with served(settings.metrics, lambda: False):
+        with served(settings.metrics, lambda: False, lambda: None):
             yield Finding("metrics", f"{settings.metrics} is free")
 
 
@@ -263,3 +265,12 @@ def _state(settings: Settings) -> Iterator[Finding]:
     if settings.spark_state:
         refuse_unshared(settings.spark_state)
         yield Finding("Spark's state", f"{settings.spark_state} can be written")
+
+
+def _watch(settings: Settings, now_s: float) -> Iterator[Finding]:
+    heartbeat = read_heartbeat(settings.checkpoint)
+    faults = heartbeat.faults(now_s) if heartbeat else ["none has run yet"]
+    for fault in faults:
+        yield Finding("watch", fault, "warn", START_IT if heartbeat is None else "see its log")
+    if not faults:
+        yield Finding("watch", "judges, archives and asks for retraining beside the job")

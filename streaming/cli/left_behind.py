@@ -36,7 +36,7 @@ from streaming.disk.checkpoint import (
     unfinished_reset,
 )
 from streaming.settings import Settings
-from streaming.watch.health import in_words, read_health
+from streaming.watch.health import in_words, read_health, watch_in_words
 
 _TIME = "%Y-%m-%d %H:%M:%SZ"
 
@@ -47,6 +47,8 @@ def health(context: typer.Context) -> None:
     now = datetime.now(UTC)
     report, reason = read_health(settings.checkpoint, now)
     for line in in_words(report, reason, now):
+        typer.echo(line)
+    for line in watch_in_words(settings.checkpoint, now):
         typer.echo(line)
     if reason:
         raise typer.Exit(1)

@@ -91,6 +91,7 @@ class Publisher:
     change_of: Callable[[RiskFrame], FollowedChange | None] = lambda frame: None  # that the forecast follows
     unaccounted: Callable[[int, int], int] = lambda number, consumed: 0  # of a batch's number and its messages
     withheld: Callable[[], Withheld | None] = lambda: None
+    watched_until_s: Callable[[], int | None] = lambda: None  # of what runs beside the job
     left_views: Callable[[str], tuple[StoredView, StoredView] | None] = lambda region: None  # of a job before
     now_s: Callable[[], float] = time.time
     batches: int = 0  # that were published
@@ -253,7 +254,9 @@ class Publisher:
             yield point.line(figures)
 
     def _of_the_machine(self, facts: QueryFacts, unaccounted: int) -> dict[str, float]:
-        return {
+        well_s = self.watched_until_s()
+        watch = {} if well_s is None else {"watch_ago_s": max(0.0, self.now_s() - well_s)}
+        return watch | {
             "lag_events": facts.lag_events,
             "batch_s": self._last_batch_s,
             "state_bytes": facts.state_bytes,

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from schemas.errors import RiskError, SinkUnavailable
+from schemas.left_behind.heartbeat import watched_until_s
 from schemas.left_behind.roster import Entry
 from schemas.left_behind.withheld import read_withheld
 from schemas.masks import read_masks
@@ -59,7 +60,7 @@ def run(settings: Settings, *, stop: Event, watchers: Sequence[Watcher]) -> bool
     with (
         only_writer(settings.checkpoint),
         recorded(settings) as record,
-        served(settings.metrics, record.health.is_ready) as metrics,
+        served(settings.metrics, record.health.is_ready, partial(watched_until_s, settings.checkpoint)) as metrics,
         connected(settings) as outside,
         closing(BatchLog(settings.checkpoint, top_k=settings.top_k)) as batch_log,
     ):
@@ -142,6 +143,7 @@ class Job:
             change_of=partial(change_followed, settings.follow_in),
             unaccounted=outside.topic.unaccounted,
             withheld=partial(read_withheld, settings.frames),
+            watched_until_s=partial(watched_until_s, checkpoint),
             left_views=partial(left_views, settings.frames),
         )
         supervisor = Supervisor(

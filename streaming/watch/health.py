@@ -11,7 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from schemas.errors import CheckpointError
 from schemas.left_behind.health import JobHealth, health_path
+from schemas.left_behind.heartbeat import START_IT, read_heartbeat
 from schemas.limits import OLDEST_SCORES_S
 from streaming.disk.checkpoint import is_held
 
@@ -96,6 +98,23 @@ def in_words(health: JobHealth | None, reason: str, now: datetime) -> Iterator[s
     yield "Kafka does not answer" if health.kafka_away else "Kafka answers"
     waiting = "; the next one waits for the store" if health.store_trouble else ""
     yield f"{health.lag_events:,.0f} events in Kafka were not read yet at that batch{waiting}"
+
+
+def watch_in_words(checkpoint: Path, now: datetime) -> Iterator[str]:
+    """How what runs beside the job goes. The scores do not wait for it."""
+    try:
+        heartbeat = read_heartbeat(checkpoint)
+    except CheckpointError as error:
+        yield f"watch: {error}"
+        return
+    if heartbeat is None:
+        yield f"watch: none has run: {START_IT}"
+        return
+    for fault in heartbeat.faults(now.timestamp()):
+        yield f"watch: {fault}"
+    for name, part in heartbeat.parts.items():
+        if part.ended_s:
+            yield f"watch: {name} last came to its end {_ago(now.timestamp() - part.ended_s)}"
 
 
 def _since(then: datetime, now: datetime) -> str:

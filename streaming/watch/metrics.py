@@ -18,9 +18,11 @@ _PREFIX = "incident_risk"
 
 
 class Metrics:
-    """The figures of one job. is_ready: what `streaming health` would say, asked at each scrape."""
+    """The figures of one job. Asked at each scrape are is_ready, what `streaming health` would say, and
+    watched_until_s, as in schemas/left_behind/heartbeat.py.
+    """
 
-    def __init__(self, is_ready: Callable[[], bool]) -> None:
+    def __init__(self, is_ready: Callable[[], bool], watched_until_s: Callable[[], int | None]) -> None:
         self.registry = CollectorRegistry()
         self._counted = -1  # number of the newest batch whose ledger was added
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
@@ -33,6 +35,8 @@ class Metrics:
             return Counter(f"{_PREFIX}_{name}", words, labels, registry=self.registry)
 
         gauge("ready", "1 while the scores may be relied on, as `health` says").set_function(lambda: float(is_ready()))
+        watched = gauge("watch_well_timestamp_seconds", "Until when `lifecycle watch` ran without a fault; 0: never")
+        watched.set_function(lambda: float(watched_until_s() or 0))
         self._events = counter("events", "Messages since the start, by what became of them", "region", "outcome")
         self._rejected = counter("rejected", "Refused messages since the start, by reason", "region", "reason")
         self._points = counter("points_written", "Points that the store has acknowledged")
@@ -101,7 +105,9 @@ class Metrics:
 
 
 @contextmanager
-def served(address: str, is_ready: Callable[[], bool]) -> Iterator[list[Callable[[Published], None]]]:
+def served(
+    address: str, is_ready: Callable[[], bool], watched_until_s: Callable[[], int | None]
+) -> Iterator[list[Callable[[Published], None]]]:
     """Answer `GET /metrics` at `host:port` meanwhile; gives the watchers that it needs.
 
     With an empty address it serves nothing and gives an empty list. Raises SettingsError when the port is taken or the
@@ -110,7 +116,7 @@ def served(address: str, is_ready: Callable[[], bool]) -> Iterator[list[Callable
     if not address:
         yield []
         return
-    metrics = Metrics(is_ready)
+    metrics = Metrics(is_ready, watched_until_s)
     host, _, port = address.rpartition(":")
     try:
         server, thread = start_http_server(int(port), host.strip("[]"), metrics.registry)

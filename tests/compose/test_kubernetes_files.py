@@ -25,7 +25,7 @@ FILES = ROOT / "deploy" / "kubernetes"
 OLDEST, NEWEST = "1.31", "1.37"
 OF_OPERATORS = ("sparkoperator.k8s.io", "spark.apache.org")
 OVERLAYS = sorted(path.name for path in (FILES / "overlays").iterdir())
-PATCHES = {"pods.yaml", "pods-of-jobs.yaml"} | {
+PATCHES = {"pods.yaml"} | {
     f"overlays/{overlay}/{one['path']}"
     for overlay in OVERLAYS
     for one in yaml.safe_load((FILES / "overlays" / overlay / "kustomization.yaml").read_text()).get("patches", ())
@@ -48,12 +48,11 @@ def of_kubernetes(found):
 
 
 def with_pods(found):
-    return [one for one in found if one["kind"] in ("Deployment", "StatefulSet", "CronJob")]
+    return [one for one in found if one["kind"] in ("Deployment", "StatefulSet")]
 
 
 def pod_of(document):
-    spec = document["spec"]
-    return (spec.get("jobTemplate", {}).get("spec") or spec)["template"]["spec"]
+    return document["spec"]["template"]["spec"]
 
 
 def put_together(folder):
@@ -87,7 +86,7 @@ def test_every_overlay_keeps_to_the_schemas(rendered, version):
 
 def test_every_pod_has_bounds_and_no_rights(rendered):
     pods = [pod_of(one) for one in with_pods(rendered)]
-    assert len(pods) == (7 if len(of_kubernetes(rendered)) == len(rendered) else 6)
+    assert len(pods) == (5 if len(of_kubernetes(rendered)) == len(rendered) else 4)
     for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -138,7 +137,7 @@ def test_the_image_that_the_plain_overlay_names_is_that_of_every_overlay(overlay
     plain.write_text(plain.read_text().replace(own, f"{own[:-1]}, newName: registry.example.org:5000/risk}}"))
     found = list(images(put_together(tmp_path / "kubernetes" / "overlays" / overlay)))
     assert set(found) == {f"registry.example.org:5000/risk:{product_version()}"}
-    assert len(found) == {"plain": 7, "executors": 8, "gpu": 8, "kubeflow": 7, "apache": 7}[overlay]
+    assert len(found) == {"plain": 5, "executors": 6, "gpu": 6, "kubeflow": 5, "apache": 5}[overlay]
 
 
 def test_no_budget_forbids_the_drain_of_the_one_node_that_holds_all_pods_but_executors(rendered):
@@ -155,7 +154,7 @@ def test_the_scorer_chooses_the_node_and_a_person_finds_it_without_a_scorer(rend
         chosen[pod["metadata"]["name"]] = term["labelSelector"]["matchLabels"]
     commands = chosen.pop("commands")
     assert commands == {"app.kubernetes.io/part-of": "incident-risk-scorer"}
-    assert {"serve", "archive", "feedback", "judge", "retrain"} <= chosen.keys()
+    assert {"serve", "feedback", "watch"} <= chosen.keys()
     assert all(labels == {"app.kubernetes.io/name": "scorer"} for labels in chosen.values())
 
 
@@ -171,7 +170,7 @@ def test_every_setting_is_one_that_the_product_knows(rendered):
     assert settings.frames == Path("/frames")
 
 
-@pytest.mark.parametrize("name", ["scorer", "archive", "feedback", "judge"])
+@pytest.mark.parametrize("name", ["scorer", "feedback", "watch"])
 def test_a_pod_runs_what_its_service_in_compose_runs(name):
     (document,) = (one for one in documents(f"base/{name}.yaml") if one["kind"] in ("Deployment", "StatefulSet"))
     (container,) = pod_of(document)["containers"]

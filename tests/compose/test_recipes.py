@@ -61,7 +61,7 @@ def fault(words):
         return f"no service {rest[0]}"
     if verb == "run" and rest[0] == "scorer":
         return fault_in_name([], "incident-scorer", rest[1:])
-    if verb == "run" and rest[0] in ("archive", "retrain", "registry"):
+    if verb == "run" and rest[0] in ("watch", "registry"):
         return fault_in_name([], "python -m lifecycle", rest[1:])
     return None
 

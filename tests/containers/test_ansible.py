@@ -95,7 +95,7 @@ def test_a_changed_setting_reaches_the_scorer_and_leaves_kafka_and_the_store_alo
     site.wait_until_well()
     after = site.containers()
     others = {name for name in before if before[name]["Id"] != after[name]["Id"]}
-    assert others == {"scorer", "serve", "feedback", "archive", "judge"}  # Compose renews who depends on it, too
+    assert others == {"scorer", "serve", "feedback", "watch"}  # Compose renews who depends on it, too
     assert changed(site, "site") == 2
     site.wait_until_well()
 

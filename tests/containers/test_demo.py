@@ -104,11 +104,11 @@ def test_a_mark_of_a_shift_is_in_the_store(demo):
 
 def test_the_archive_has_looked_and_found_no_final_day_yet(demo):
     wait(
-        lambda: "archive: /archive, version" in demo.compose("logs", "archive"),
+        lambda: "archive: /archive, version" in demo.compose("logs", "watch"),
         120,
-        lambda: demo.compose("logs", "archive"),
+        lambda: demo.compose("logs", "watch"),
     )
-    (line,) = (line for line in demo.compose("logs", "archive").splitlines() if "| chicago " in line)
+    (line,) = (line for line in demo.compose("logs", "watch").splitlines() if "| chicago " in line)
     assert line.split("|")[1].split()[:3] == ["chicago", "0", "0"]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from docs.measurements import MEASUREMENTS
 from lifecycle.gate.asked import Asked
-from lifecycle.trials.points import archive_line, retrain_line
+from lifecycle.trials.points import retrain_line
 from schemas.feedback import Feedback
 from schemas.frame import ATTRIBUTION_GROUPS, Unusual
 from streaming.feedback.store import mark_line
@@ -31,8 +31,8 @@ def columns():
     lines.append(follower_lines(SPECS["northville"], TICK_S, draw))
     mark = Feedback(region="northville", cell="r000c000", at=AT, mark="useful", desk="north")
     lines.append(mark_line(mark))
-    asked = Asked(at_s=TICK_S, outcome="waits", because="x", ended_s=TICK_S, made_s=TICK_S)
-    lines += [retrain_line("northville", asked, TICK_S), archive_line("northville", TICK_S, TICK_S)]
+    asked = Asked(at_s=TICK_S, outcome="waits", because="x", made_s=TICK_S)
+    lines.append(retrain_line("northville", asked, TICK_S))
     lines.append(top_lines(toy_frame(toy_spec(), attribution=np.ones((1, 2, 3, len(ATTRIBUTION_GROUPS)))), 1))
     place = Unusual(category="fire", row=0, col=0, rows=1, cols=1, hours=2, observed=9, usual=1.0, days=30.0)
     lines.append(unusual_lines(replace(toy_frame(toy_spec()), unusual=(place,))))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lifecycle.gate.asked import Asked
-from lifecycle.trials.points import archive_line, retrain_line
+from lifecycle.trials.points import retrain_line
 from schemas.spec import DAY_S
 from tests.harness.alert_world import NORTH, RULES, fires, write_ledgers
 from tests.harness.alerting import evaluate
@@ -81,29 +81,13 @@ def test_a_person_is_awaited_while_the_newest_judgement_says_so(store, now_s, aw
     assert fires("risk-trial-decided", store, at_s) == ({NORTH} if is_firing else set())
 
 
-def retrain_points(now_s, region, *, asked_h, made_h=None):
-    """The newest of the job's hourly points, and an older one of the opposite."""
-    hour_s = now_s // 3600 * 3600
-    return b"".join(
-        retrain_line(
-            region,
-            Asked(
-                at_s=at_s,
-                outcome="waits",
-                because="x",
-                ended_s=at_s - 3600 * asked,
-                made_s=None if made is None else at_s - 3600 * made,
-            ),
-            at_s,
-        )
-        for at_s, asked, made in ((hour_s - 7200, 26 - asked_h, None), (hour_s - 3600, asked_h, made_h))
-    )
-
-
-@pytest.mark.parametrize(("hours", "is_firing"), [(1, False), (25, False), (27, True)])
-def test_asks_that_fail_or_that_nobody_makes_are_an_alert(store, now_s, hours, is_firing):
-    store.write(retrain_points(now_s, "northville", asked_h=hours) + retrain_points(now_s, "southville", asked_h=2))
-    assert fires("risk-retraining-overdue", store, now_s) == ({NORTH} if is_firing else set())
+@pytest.mark.parametrize(("hours", "is_firing"), [(0, False), (5.9, False), (6.1, True), (72, True), (None, False)])
+def test_a_watch_that_fails_or_that_nobody_runs_any_more_is_an_alert_and_none_that_never_ran(
+    store, now_s, hours, is_firing
+):
+    ago = {"watch_ago_s": None if hours is None else 3600.0 * hours}
+    write_ledgers(store, now_s, 10, northville=ago, southville=ago)
+    assert fires("risk-watch-stopped", store, now_s) == ({()} if is_firing else set())
 
 
 @pytest.mark.parametrize(("hours", "is_firing"), [(1, False), (5.9, False), (6.1, True), (72, True)])
@@ -114,16 +98,12 @@ def test_a_follower_that_learns_nothing_is_an_alert_and_one_that_has_not_begun_i
     assert fires("risk-follows-nothing", store, now_s) == ({NORTH} if is_firing else set())
 
 
-@pytest.mark.parametrize(("hours", "is_firing"), [(6, False), (25, False), (27, True)])
-def test_an_archive_that_no_longer_ends_is_an_alert(store, now_s, hours, is_firing):
-    for region, ago_h in (("northville", hours), ("southville", 2)):
-        store.write(archive_line(region, now_s - 7200 - 3600, now_s - 7200))
-        store.write(archive_line(region, now_s - 3600 - 3600 * ago_h, now_s - 3600))
-    assert fires("risk-archive-stopped", store, now_s) == ({NORTH} if is_firing else set())
-
-
 @pytest.mark.parametrize(("hours", "is_firing"), [(None, False), (2, True), (23, True), (25, False)])
 def test_a_new_challenger_is_told_for_a_day(store, now_s, hours, is_firing):
-    store.write(retrain_points(now_s, "northville", asked_h=2, made_h=hours))
-    store.write(retrain_points(now_s, "southville", asked_h=2, made_h=100))
+    hour_s = now_s // 3600 * 3600
+    for region, made_h in (("northville", hours), ("southville", 100)):
+        for at_s, made in ((hour_s - 7200, None), (hour_s - 3600, made_h)):
+            made_s = None if made is None else at_s - 3600 * made
+            asked = Asked(at_s=at_s, outcome="waits", because="x", made_s=made_s)
+            store.write(retrain_line(region, asked, at_s))
     assert fires("risk-challenger-made", store, now_s) == ({NORTH} if is_firing else set())

@@ -133,11 +133,13 @@ def ledger(minute: int) -> dict[str, int]:
 def pipeline(region: str, tick_s: int, minute: int, *, silent_s: int = 40, dropped: int = 0, **changes: Any) -> bytes:
     """The `pipeline` point of one minute, by the publisher's function.
 
-    `changes` replace the model, the challenger, whether scores are withheld, or totals of the ledger.
+    `changes` replace the model, the challenger, whether scores are withheld, the age of the watch, or totals of the
+    ledger.
     """
     as_of_s, known = tick_s + 20, region != "_unassigned"
     model, challenger = changes.pop("model", MODEL), changes.pop("challenger", NO_CHALLENGER)
     followed_ago_s, is_withheld = changes.pop("followed_ago_s", 1800), changes.pop("is_withheld", False)
+    watch_ago_s = changes.pop("watch_ago_s", 0.0)
     point = PipelinePoint(
         region=region,
         tick_s=tick_s,
@@ -152,7 +154,8 @@ def pipeline(region: str, tick_s: int, minute: int, *, silent_s: int = 40, dropp
         followed_ago_s=followed_ago_s if known else None,
         change=CHANGE if region == "northville" else "",
     )
-    return point.line(OURS | {"started_s": 1_700_000_000.0, "write_dropped": float(dropped)})
+    ours = OURS | {"started_s": 1_700_000_000.0, "write_dropped": float(dropped), "watch_ago_s": watch_ago_s}
+    return point.line({name: figure for name, figure in ours.items() if figure is not None})
 
 
 def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: float = 1.0) -> bytes:

@@ -5,7 +5,6 @@ from schemas.limits import DRIFT_BAND
 
 PAGE = f"risk-model?var-region={REGION}"
 STANDS_STILL_S = 6 * HOUR_S  # a file comes every hour
-OVERDUE_S = 26 * HOUR_S  # an ask a day, and two hours for it
 
 ON_MODELS = (
     Alert(
@@ -88,26 +87,6 @@ ON_MODELS = (
         """,
     ),
     Alert(
-        uid="risk-retraining-overdue",
-        title="Retraining not asked",
-        severity="warning",
-        panel=("risk-model", "The gate says"),
-        query='SELECT last("asked_ago_s") AS "asked" FROM "retrain" WHERE $timeFilter GROUP BY "region"',
-        measure="time since an ask that did not fail",
-        opens=above(OVERDUE_S, hours),
-        closes="such an ask",
-        looks_back_s=4 * HOUR_S,
-        without_rows="OK",
-        summary=f"{REGION}: for {hours(OVERDUE_S)} no ask whether a challenger is due has come to its end",
-        means="The asks fail, or nobody asks. The scores are not touched, but an old or drifting version would stay.",
-        to_do="""
-            `retrain` ran before, and has not come to its end since. `cat RISK_ARTIFACTS/REGION/retrain.json` says how
-            the last run ended; with compose see `docker compose logs retrain`. Usual causes: the archive lacks a day
-            (fill it with `archive --data`, or allow it with `missing_days`), the registry is away, memory is short,
-            or the service was stopped. It tries again every hour. If nobody is to ask any more, delete that file.
-        """,
-    ),
-    Alert(
         uid="risk-follows-nothing",
         title="Forecasts no longer follow",
         severity="warning",
@@ -122,30 +101,31 @@ ON_MODELS = (
             scores alone.""",
         page=PAGE,
         to_do="""
-            `python -m streaming health` says whether a file cannot be used, and why. If not, `lifecycle judge` stands
-            still, or says why it learns nothing: with compose see `docker compose logs judge`. Usual causes: a full
-            disk, a version that is gone from RISK_ARTIFACTS, a damaged file. To begin anew, delete the version's folder
-            in `RISK_CHECKPOINT/following`: its factors are 1 until a day later.
+            `python -m streaming health` says whether a file cannot be used, and why. If not, `lifecycle judge` fails,
+            or says why it learns nothing: with compose see `docker compose logs watch`. Usual causes: a full disk, a
+            version that is gone from RISK_ARTIFACTS, a damaged file. To begin anew, delete the version's folder in
+            `RISK_CHECKPOINT/following`: its factors are 1 until a day later.
         """,
     ),
     Alert(
-        uid="risk-archive-stopped",
-        title="Archive stands still",
+        uid="risk-watch-stopped",
+        title="Watch stands still",
         severity="warning",
         panel=("risk-model", "The gate says"),
-        query='SELECT last("ended_ago_s") AS "ended" FROM "archive" WHERE $timeFilter GROUP BY "region"',
-        measure="time since a run that did not fail",
-        opens=above(OVERDUE_S, hours),
-        closes="such a run",
-        looks_back_s=4 * HOUR_S,
-        without_rows="OK",
-        summary=f"{REGION}: for {hours(OVERDUE_S)} no run of the archive has come to its end",
-        means="""The runs fail, or nobody archives. The scores are not touched, but after 35 days the oldest counts are
-            lost to the next model.""",
+        query='SELECT last("watch_ago_s") AS "ago" FROM "pipeline" WHERE $timeFilter',
+        measure="time since all of it was well",
+        opens=above(STANDS_STILL_S, hours),
+        closes=below(STANDS_STILL_S, hours),
+        waits="5m",
+        summary=f"For {hours(STANDS_STILL_S)} what runs beside the job fails, or stands still",
+        means="""The scores are not touched. But nothing is judged or learned, no day reaches the archive, or no
+            challenger is made for an old or drifting version.""",
         to_do="""
-            [The archive](archive.md) was kept before, and no run has come to its end since. Run it by hand, it says
-            why; with compose see `docker compose logs archive`. Usual causes: a full disk, another owner of its folder,
-            a damaged artifact of one region. If nobody is to archive any more, delete `archived.json` in
+            `python -m streaming health` says which part of [the watch](retraining.md#the-watch) fails, why, and what to
+            do; with compose see `docker compose logs watch`. Usual causes: a full disk, another owner of a folder, the
+            archive lacks a day (fill it with `archive --data`, or allow it with `missing_days`), the registry is away,
+            memory is short. It tries again every five minutes. Counts that nobody judges are lost after three days,
+            and those that nobody archives after 35. If nobody is to watch any more, delete `watch.json` in
             `RISK_CHECKPOINT`.
         """,
     ),

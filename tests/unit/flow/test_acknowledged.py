@@ -102,7 +102,15 @@ def test_a_minute_without_a_message_of_no_region_has_its_point_and_says_nothing_
     assert not any(name in quiet + heard for name in (b"silent_s", b"data_end_s"))  # no region, no data
     assert b"consumed=2" in heard
     said = [{name for name in OF_THE_MACHINE if f"{name}=".encode() in lines} for lines in (quiet, heard)]
-    assert said == [set(), set(OF_THE_MACHINE) - {"freshness_s", "challenger"}]
+    assert said == [set(), set(OF_THE_MACHINE) - {"freshness_s", "challenger", "watch_ago_s"}]
+
+
+@pytest.mark.parametrize(("until_s", "ago"), [(START_S - 60, b"watch_ago_s=60.0"), (START_S + 60, b"watch_ago_s=0.0")])
+def test_a_ledger_says_since_when_nothing_is_watched_beside_the_job(job, until_s, ago):
+    publisher, _, store, _ = job
+    publisher.watched_until_s = lambda: until_s
+    publisher(batch_of(messages=2), 0)
+    assert ago in store.writes[0]
 
 
 def test_each_batch_is_checked_against_kafkas_offsets_by_its_number_and_all_its_messages(job):

@@ -39,7 +39,7 @@ def address():
 
 def test_a_scrape_gives_the_ledger_the_age_and_what_spark_says(address):
     ready = [False]
-    with served(address, lambda: ready[0]) as [show]:
+    with served(address, lambda: ready[0], lambda: 1_764_000_000) as [show]:
         assert scraped(address)[1]["ready",] == 0
         ready[0] = True
         show(published(3))
@@ -59,6 +59,7 @@ def test_a_scrape_gives_the_ledger_the_age_and_what_spark_says(address):
         ("points_written_total",): 24,
         ("write_retries_total",): 2,
         ("last_batch_timestamp_seconds",): 1_764_000_061.5,
+        ("watch_well_timestamp_seconds",): 1_764_000_000,
         ("lag_events",): 7,
         ("unaccounted_events",): -2,
         ("state_bytes",): 4096,
@@ -70,7 +71,7 @@ def test_a_scrape_gives_the_ledger_the_age_and_what_spark_says(address):
 
 
 def test_a_batch_that_is_repeated_counts_once_and_its_writes_twice(address):
-    with served(address, lambda: True) as [show]:
+    with served(address, lambda: True, lambda: None) as [show]:
         show(published(3))
         show(published(3, unaccounted=5))
         _, figures = scraped(address)
@@ -81,7 +82,7 @@ def test_a_batch_that_is_repeated_counts_once_and_its_writes_twice(address):
 
 
 def test_a_new_artifact_takes_the_place_of_the_old_one(address):
-    with served(address, lambda: True) as [show]:
+    with served(address, lambda: True, lambda: None) as [show]:
         show(published(1))
         show(published(2, artifacts={"riverton": "20260201T000000Z-0b0b0b0b"}))
         models = [name for name in scraped(address)[1] if name[0] == "model_info"]
@@ -89,7 +90,7 @@ def test_a_new_artifact_takes_the_place_of_the_old_one(address):
 
 
 def test_that_only_the_baseline_scores_is_told_until_the_network_is_back(address):
-    with served(address, lambda: True) as [show]:
+    with served(address, lambda: True, lambda: None) as [show]:
         models = {"20260101T000000Z-0a0a0a0a": 1, "baseline:network unusable": 0, "20260101T000000Z-0": 1}
         for batch, (model, is_in_use) in enumerate(models.items()):
             show(published(batch, frames={"riverton": toy_frame(toy_spec(), model=model)}))
@@ -99,14 +100,14 @@ def test_that_only_the_baseline_scores_is_told_until_the_network_is_back(address
 
 def test_the_port_is_free_again_afterwards(address):
     for _ in range(2):
-        with served(address, lambda: True):
+        with served(address, lambda: True, lambda: None):
             assert scraped(address)[1]["ready",] == 1
 
 
 def test_without_an_address_nothing_listens(monkeypatch):
     listening = []
     monkeypatch.setattr(streaming.watch.metrics, "start_http_server", lambda *_: listening.append("it does"))
-    with served("", lambda: True) as watchers:
+    with served("", lambda: True, lambda: None) as watchers:
         assert (listening, watchers) == ([], [])
 
 
@@ -116,5 +117,5 @@ def test_an_address_that_cannot_be_listened_at_is_refused(host):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"{host}:{taken.getsockname()[1]}"
-        with pytest.raises(SettingsError, match=address), served(address, lambda: True):
+        with pytest.raises(SettingsError, match=address), served(address, lambda: True, lambda: None):
             pass

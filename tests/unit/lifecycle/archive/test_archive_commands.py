@@ -1,7 +1,6 @@
 """The command `archive` as an operator types it."""
 
 import os
-import threading
 import time
 
 import msgspec
@@ -10,14 +9,13 @@ from deltalake import DeltaTable
 
 from lifecycle.archive.table import ArchiveTable
 from schemas.errors import ArtifactError, DataError, SettingsError, SinkError
-from schemas.left_behind.archive_run import read_archive_run
 from schemas.spec import DAY_S
 from tests.harness.gate_town import command
 from tests.harness.kept_world import KeptWorld, rows_of
 from tests.harness.small_town import LAYOUT
 from tests.harness.toy import iso
 from tests.unit.counting.test_count_state import CALL, SPEC, incidents
-from tests.unit.lifecycle.archive.test_archive import TODAY, days_in, quiet_days
+from tests.unit.lifecycle.archive.test_archive import TODAY, days_in
 
 
 @pytest.fixture
@@ -65,7 +63,6 @@ def test_a_run_prints_what_it_added_and_the_next_adds_nothing(run, world):
     assert row(first) == ["toyville", "2", "2", "0", "0", "2", "none"]
     assert "version 2" in first
     assert row(second) == ["toyville", "0", "0", "0", "0", "2", "none"]
-    assert abs(read_archive_run(world.checkpoint).at_s - time.time()) < 60
 
 
 def test_a_region_whose_artifact_is_gone_does_not_stop_the_others(run, world, path):
@@ -76,7 +73,6 @@ def test_a_region_whose_artifact_is_gone_does_not_stop_the_others(run, world, pa
     with pytest.raises(ArtifactError, match="gone"):
         run("archive")
     assert days_in(rows_of(path)) == [TODAY + 1, TODAY + 2]
-    assert read_archive_run(world.checkpoint) is None, "it did not come to its end"
 
 
 def test_days_before_the_stream_come_from_a_file_and_those_that_are_there_stay(run, path, tmp_path):
@@ -122,7 +118,7 @@ def test_a_region_without_artifact_is_refused(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", ["--data x.csv", "--region toyville", f"--data x --layout {LAYOUT} --region a --every 1"]
+    "words", ["--data x.csv", "--region toyville", f"--data x --layout {LAYOUT} --region a --keep-days 1"]
 )
 def test_half_of_the_options_of_a_file_is_a_mistake(run, words):
     with pytest.raises(SettingsError, match="belong together"):
@@ -154,23 +150,6 @@ def test_an_archive_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SinkError, match="cannot be used"):
         ArchiveTable(str(tmp_path / "file"), {})
-
-
-def test_it_goes_on_until_it_is_stopped(run, world, path, monkeypatch):
-    """A day that becomes final while it waits is written at its next run."""
-    waited = []
-
-    class Stop(threading.Event):
-        def wait(self, timeout):
-            waited.append(timeout)
-            quiet_days(world, TODAY + 6, TODAY + 6)
-            if len(waited) == 2:
-                self.set()
-
-    monkeypatch.setattr("lifecycle.cli.archive.stop_on_signals", Stop)
-    run("archive", "--every", "0.5")
-    assert waited == [1800, 1800]
-    assert days_in(rows_of(path)) == [TODAY + 1, TODAY + 2, TODAY + 3]
 
 
 def test_what_a_commit_says_of_itself(run, path):

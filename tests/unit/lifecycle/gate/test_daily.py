@@ -3,18 +3,17 @@
 import pytest
 
 from lifecycle.gate.asked import Asked, asked_path, keep_asked, read_asked
-from lifecycle.retraining.daily import RETRY_S, Asking
-from schemas.errors import ArtifactError, DataError, GateClosed, RegistryError
+from lifecycle.retraining.daily import Asking
+from schemas.errors import ArtifactError, DataError, GateClosed
 
 HOUR, DAY = 3600, 86_400
 
 
-class Night(Exception):
-    """Ends the asking."""
+LOOK = 900  # as `watch` looks
 
 
 class World:
-    """Asks of some regions on a clock that only sleeping moves."""
+    """Asks of some regions, look by look on a clock of its own."""
 
     def __init__(self, folder, regions, answers):
         self.folder, self.regions, self.answers = folder, regions, answers
@@ -31,16 +30,11 @@ class World:
             raise answer
         return answer
 
-    def live(self, days, *, names=None):
-        end = self.now + days * DAY
-
-        def sleep(seconds):
-            self.now += seconds
-            if self.now >= end:
-                raise Night
-
-        with pytest.raises(Night):
-            self.asking.for_ever(names or (lambda: self.regions), DAY, sleep)
+    def live(self, days):
+        end, self.faults = self.now + days * DAY, []
+        while self.now < end:
+            self.faults.append(self.asking.each(self.regions, due_alone=True))
+            self.now += LOOK
 
 
 def test_each_region_is_asked_once_a_day_also_over_a_restart(tmp_path):
@@ -51,7 +45,8 @@ def test_each_region_is_asked_once_a_day_also_over_a_restart(tmp_path):
     assert len(world.calls) == 6
     asked = read_asked(tmp_path, "south")
     assert (asked.outcome, asked.because, asked.made_s) == ("nothing due", "fine", None)
-    assert asked.at_s == asked.ended_s == 1_800_000_000 + 2 * DAY
+    assert asked.at_s == 1_800_000_000 + 2 * DAY
+    assert set(world.faults) == {None}
 
 
 @pytest.mark.parametrize(
@@ -62,26 +57,29 @@ def test_an_ask_that_fails_is_said_and_repeated_and_keeps_no_other_from_its_turn
     world.live(0.2)
     assert [at for region, at in world.calls if region == "north"] == [0, 1, 2, 3, 4]
     assert [at for region, at in world.calls if region == "south"] == [0]
-    assert sum("north: failed: " in line for line in world.said) == 5
+    assert world.said == ["south: waits: x"]
     asked = read_asked(tmp_path, "north")
-    assert (asked.outcome, asked.ended_s, asked.at_s) == ("failed", 1_800_000_000, 1_800_000_000 + 4 * HOUR)
+    assert (asked.outcome, asked.at_s) == ("failed", 1_800_000_000 + 4 * HOUR)
     assert (type(error).__name__ in asked.because) or asked.because == str(error)
+    assert [fault for fault in world.faults if fault is error] == [error] * 5
+    others = [str(fault) for fault in world.faults if fault is not error]
+    assert all(f"the last ask of north failed ({asked.because})" in other for other in others)
+
+
+@pytest.mark.parametrize("error", [DataError("lost", "find it"), ZeroDivisionError("by zero")])
+def test_a_second_fault_is_said_and_one_that_nobody_expects_with_its_trace(tmp_path, error):
+    world = World(tmp_path, ["north", "south"], lambda *_: error)
+    assert world.asking.each(world.regions) is error
     assert any("Traceback" in line for line in world.said) != isinstance(error, DataError)
+    assert world.said[-1].startswith("south: failed: ")
 
 
 def test_of_one_ask_each_fault_is_said_once_the_first_by_the_caller(tmp_path):
     faults = {"north": GateClosed("not better", "train another"), "east": DataError("lost", "find it")}
     world = World(tmp_path, ["south", "north", "east"], lambda region, _: faults.get(region, ("waits", "x")))
-    assert world.asking.each_once(world.regions) is faults["north"]
+    assert world.asking.each(world.regions) is faults["north"]
     assert world.said == ["south: waits: x", "east: failed: lost: find it"]
     assert [read_asked(tmp_path, region).outcome for region in world.regions] == ["waits", "refused", "failed"]
-
-
-def test_a_failure_leaves_the_time_of_the_last_ask_that_ended(tmp_path):
-    world = World(tmp_path, ["north"], lambda _, number: ("waits", "x") if number == 1 else DataError("x", "y"))
-    world.live(1.5)
-    assert read_asked(tmp_path, "north").ended_s == 1_800_000_000
-    assert world.now - read_asked(tmp_path, "north").at_s <= RETRY_S + 300
 
 
 def test_a_refusal_is_no_failure_and_a_challenger_is_remembered(tmp_path):
@@ -91,7 +89,8 @@ def test_a_refusal_is_no_failure_and_a_challenger_is_remembered(tmp_path):
     assert [at for _, at in world.calls] == [0, 24, 48]
     assert "north: refused: not better" in "".join(world.said)
     asked = read_asked(tmp_path, "north")
-    assert (asked.made_s, asked.ended_s) == (1_800_000_000, 1_800_000_000 + 2 * DAY)
+    assert (asked.made_s, asked.at_s) == (1_800_000_000, 1_800_000_000 + 2 * DAY)
+    assert set(world.faults) == {None}
 
 
 def test_an_ask_that_was_killed_has_failed(tmp_path):
@@ -99,21 +98,6 @@ def test_an_ask_that_was_killed_has_failed(tmp_path):
     world = World(tmp_path, ["north"], lambda *_: ("waits", "x"))
     world.live(0.01)
     assert (world.during.outcome, world.during.because) == ("failed", "it did not come to its end")
-
-
-def test_a_registry_that_is_away_ends_nothing(tmp_path):
-    world = World(tmp_path, ["north"], lambda *_: ("waits", "x"))
-    looks = []
-
-    def names():
-        looks.append(world.now)
-        if len(looks) < 4:
-            raise RegistryError("MLflow does not answer", "start it")
-        return ["north"]
-
-    world.live(0.1, names=names)
-    assert [at for _, at in world.calls] == [0.25]
-    assert sum("nobody can be asked: MLflow does not answer" in line for line in world.said) == 3
 
 
 def test_a_damaged_record_is_written_again_and_a_clock_that_was_set_back_stops_nothing(tmp_path):
@@ -131,36 +115,20 @@ def test_a_damaged_record_is_written_again_and_a_clock_that_was_set_back_stops_n
         keep_asked(tmp_path, "north", "waits", "x", now_s=5)
 
 
-def test_a_clock_that_is_set_back_while_it_runs_stops_nothing(tmp_path):
-    world = World(tmp_path, ["north"], lambda *_: ("waits", "x"))
-    clock = iter([DAY, 2 * DAY, 2 * DAY - 30 * DAY, 3 * DAY - 30 * DAY])  # since the start, after each sleep
-
-    def sleep(_):
-        try:
-            world.now = 1_800_000_000 + next(clock)
-        except StopIteration:
-            raise Night from None
-
-    with pytest.raises(Night):
-        world.asking.for_ever(lambda: world.regions, DAY, sleep)
-    assert [at / 24 for _, at in world.calls] == [0, 1, 2, -28, -27]
-
-
 def test_a_region_without_a_folder_gets_none(tmp_path):
     keep_asked(tmp_path, "nowhere", "failed", "x", now_s=5)
     assert not list(tmp_path.iterdir())
-    assert Asked(at_s=5, outcome="waits", because="x", ended_s=5).made_s is None
+    assert Asked(at_s=5, outcome="waits", because="x").made_s is None
 
 
 def test_a_region_whose_record_cannot_be_written_keeps_no_other_from_its_turn(tmp_path):
-    """It is tried again after an hour, not at every look, and nothing is trained for it."""
+    """Nothing is trained for it."""
     world = World(tmp_path, ["north", "south"], lambda *_: ("waits", "x"))
     (tmp_path / "north" / ".retrain.json.part").mkdir()
     world.live(0.2)
     assert world.calls == [("south", 0)]
-    assert sum("north: failed: " in line and "cannot be written" in line for line in world.said) == 5
-    assert not any("nobody can be asked" in line for line in world.said)
-    assert isinstance(world.asking.each_once(world.regions), ArtifactError)
+    assert all("north/retrain.json cannot be written" in str(fault) for fault in world.faults)
+    assert isinstance(world.asking.each(world.regions), ArtifactError)
     assert [region for region, _ in world.calls] == ["south", "south"]
 
 
@@ -171,7 +139,7 @@ def test_a_record_that_cannot_be_written_after_the_ask_is_a_fault_and_hides_none
         return answer
 
     world = World(tmp_path, ["north", "south"], lambda region, _: answers() if region == "north" else ("waits", "x"))
-    fault = world.asking.each_once(world.regions)
+    fault = world.asking.each(world.regions)
     assert fault is answer or "cannot be written" in str(fault)
     assert world.said == ["north: waits: x", "south: waits: x"][isinstance(answer, DataError) :]
     assert read_asked(tmp_path, "north").outcome == "failed"

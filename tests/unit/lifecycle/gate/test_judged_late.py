@@ -49,7 +49,7 @@ def test_counts_that_wait_want_a_judge(world):
     assert world.late(LATE_S - 1) == ""
     assert world.late(LATE_S) == (
         "the newest judged hour began at 2027-01-15 08:00 UTC, and 1 files of counts wait: "
-        "run `python -m lifecycle judge --every 15`"
+        "see `python -m lifecycle watch --check`"
     )
 
 

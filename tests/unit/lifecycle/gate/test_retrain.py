@@ -85,7 +85,7 @@ def test_after_a_challenger_that_did_not_pass_a_drifting_champion_gets_no_other_
 def test_what_became_of_an_ask_is_written_down(trial):
     asked = read_asked(trial.artifacts, "town")
     assert asked.outcome == "trial started"
-    assert asked.made_s == asked.ended_s == asked.at_s
+    assert asked.made_s == asked.at_s
     assert "its data end" in asked.because
     trial.retrain()
     assert read_asked(trial.artifacts, "town").outcome == "on trial"
@@ -105,6 +105,6 @@ def test_on_its_first_days_an_archive_has_nothing_to_learn_from_and_nothing_has_
             )
     town.command("retrain", "town")
     asked = read_asked(town.artifacts, "town")
-    assert (asked.outcome, asked.ended_s) == ("waits", asked.at_s)
+    assert asked.outcome == "waits"
     assert "nothing to learn from yet" in asked.because
     assert asked.because.endswith("check the path" if archive == "an empty folder" else "the archive's path")

@@ -5,7 +5,6 @@ from msgspec.structs import replace
 
 from lifecycle.gate.asked import asked_path, keep_asked
 from schemas.audit.log import record
-from schemas.left_behind.archive_run import keep_archive_run
 from schemas.left_behind.posts_measured import keep_posts_measured
 from tests.harness.grafana_world import POSTS
 from tests.harness.judged import CHALLENGER, CHAMPION
@@ -13,14 +12,13 @@ from tests.harness.points import stored_points
 from tests.unit.lifecycle.trials.conftest import NOW_S, SPEC, TICK_S
 
 
-def test_when_triggers_were_asked_is_told_unless_it_cannot_be_read(world, caplog):
+def test_what_became_of_an_ask_is_told_unless_it_cannot_be_read(world, caplog):
     path = asked_path(world.judge.artifacts, SPEC.region)
     path.parent.mkdir(parents=True)
     keep_asked(world.judge.artifacts, SPEC.region, "trial started", "it is old", now_s=NOW_S - 7200)
     keep_asked(world.judge.artifacts, SPEC.region, "failed", "a day is missing", now_s=NOW_S - 60)
     (fields,) = (fields for (key, _), fields in stored_points([world.points()]).items() if key.startswith("retrain,"))
     assert fields == {
-        "asked_ago_s": "7200.0",
         "made_ago_s": "7200.0",
         "outcome": '"failed"',
         "because": '"a day is missing"',
@@ -28,12 +26,6 @@ def test_when_triggers_were_asked_is_told_unless_it_cannot_be_read(world, caplog
     path.write_bytes(b"{")
     assert world.points().startswith(b"shadow,")
     assert "retrain.json cannot be used" in caplog.text
-
-
-def test_when_the_archive_last_ended_is_told(world):
-    keep_archive_run(world.judge.checkpoint, NOW_S - 7200)
-    (fields,) = (fields for (key, _), fields in stored_points([world.points()]).items() if key.startswith("archive,"))
-    assert fields == {"ended_ago_s": "7200.0"}
 
 
 @pytest.mark.parametrize(
