@@ -5,12 +5,8 @@ from functools import partial
 
 import typer
 
-from lifecycle.cli.archive import archive
-from lifecycle.cli.gate import gate_app
-from lifecycle.cli.judge import judge_command
-from lifecycle.cli.retrain import retrain_command
-from lifecycle.cli.versions import promote_command, retire_command, rollback_command, versions_command
-from lifecycle.watch import watch_command
+from lifecycle.cli import gate_app, promote_command, retire_command, rollback_command, versions_command
+from lifecycle.watch import archive_command, judge_command, retrain_command, watch_command
 from models.cli.program import Version, new_program
 from streaming.cli.process import run_without_secrets, settings_of
 
@@ -22,7 +18,7 @@ def _settings(context: typer.Context, version: Version = False) -> None:
     context.obj = partial(settings_of, os.environ)  # noqa: TID251 - `--help` reads none
 
 
-app.command("archive")(archive)
+app.command("archive")(archive_command)
 app.command("versions")(versions_command)
 app.command("promote")(promote_command)
 app.command("rollback")(rollback_command)

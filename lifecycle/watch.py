@@ -1,28 +1,47 @@
-"""`python -m lifecycle watch`: judges what a job left, archives its counts and asks for retraining, again and again.
+"""What runs beside a job: `judge`, `archive` and `retrain`, each once by hand, and `watch`, which runs them for good.
 
-Each of these parts is the command that a person would type, in a process of its own: a fault, a crash or the memory of
-one takes neither the others nor the watch along. How they go is in the heartbeat, schemas/left_behind/heartbeat.py.
+Each part of the watch is the command that a person would type, in a process of its own: a fault, a crash or the memory
+of one takes neither the others nor the watch along. How they go is in the heartbeat, schemas/left_behind/heartbeat.py.
 """
 
+import logging
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Annotated, NamedTuple
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from schemas.errors import CheckpointError, SettingsError
+from lifecycle.cli import Data, data_of, desk_of, note_of, open_registry
+from lifecycle.gate import read_plan, read_trial, refuse_too_many
+from lifecycle.triggers import Asking, Outcome
+from models.artifact.pointer import champion_of
+from models.cli.options import DATA_HELP
+from models.cli.progress import progress_bars
+from models.files.archive import NoDays, hours_known, spans
+from models.files.layouts import LAYOUT_HELP, parse_layout
+from models.training.regions import task_for
+from schemas.errors import ArtifactError, CheckpointError, GateClosed, RiskError, SettingsError
 from schemas.instants import instant_text
 from schemas.left_behind.heartbeat import START_IT, Heartbeat, WatchedPart, read_heartbeat, write_heartbeat
+from schemas.log_format import LOG_FORMAT, LOG_TIME
+from schemas.masks import read_masks
 from schemas.spec import DAY_S, HOUR_S
 from streaming.cli.process import stop_on_signals
-from streaming.disk.guard import read_guard
+from streaming.disk.checkpoint import read_guard
 from streaming.settings import Settings
+
+# Torch and pyarrow take seconds: what needs them is imported by the command that does.
+
 
 _LOOK_S, _BEAT_S = 1.0, 60
 _RETRY_S = 300  # after a run with a fault
@@ -98,7 +117,6 @@ class Watch:
     _tried_s: dict[str, float] = field(default_factory=dict)
     _beat_s: float = 0.0
     _has_begun: bool = False
-    _unwritten: str = ""
 
     def __post_init__(self) -> None:
         try:
@@ -164,16 +182,15 @@ class Watch:
             run.errors.seek(0)
             said = run.errors.read().decode(errors="replace")
         sys.stderr.write(said)
-        code, lines = run.process.returncode, said.split("\n")
+        code, last = run.process.returncode, said.rstrip().rpartition("\n")[2].strip()
         if run.is_too_long:
             hours = self.parts[name].longest_s // HOUR_S
             self._fails(name, f"it was ended after {hours} h: run it by hand, and see what it waits for", now_s)
+        elif code < 0:
+            self._fails(name, f"signal {-code} ended it, as if memory were short: give this machine more", now_s)
         elif code:
-            last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-            by = f"exit code {code}" if code > 0 else f"signal {-code}, as if memory were short"
-            self._fails(
-                name, last.removeprefix("error: ")[:1000] or f"{by} ended it: run it by hand, it says why", now_s
-            )
+            fault = last.removeprefix("error: ")[:1000] or f"it ended with exit code {code}: run it by hand"
+            self._fails(name, fault, now_s)
         else:
             if self._went[name].failing_s:
                 _say(f"{name} is well again")
@@ -190,12 +207,177 @@ class Watch:
         self._beat_s = now_s
         try:
             write_heartbeat(self.checkpoint, Heartbeat(at_s=int(now_s), parts=self._went))
-            self._unwritten = ""
-        except CheckpointError as error:  # the file grows old, which its readers say
-            if str(error) != self._unwritten:
-                _say(str(error))
-            self._unwritten = str(error)
+        except CheckpointError as error:
+            _say(str(error))  # the file grows old, which its readers say, too
 
 
 def _say(text: str) -> None:
     sys.stderr.write(f"{instant_text(time.time())} watch: {text}\n")
+
+
+def judge_command(context: typer.Context) -> None:
+    """Judge champion and challenger by what came; store what it shows as points.
+
+    It reads what the job left beside its checkpoint, and writes there what the gate and the triggers read.
+    """
+    from lifecycle.judge import judge_all, judge_of
+    from streaming.sinks.sink import open_sink
+
+    settings: Settings = context.obj()
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    with closing(open_sink(settings)) as store:
+        if fault := judge_all(judge_of(settings, store.write), console.print):
+            raise fault
+
+
+_DAYS_A_COMMIT = 100  # of a file: those of ten years at once would take a gigabyte
+_MISSING = (
+    "missing: the job stood still for more than a day, was begun anew, or nobody archived them within 35 days; "
+    "`archive --data FILE` takes them from a file"
+)
+
+
+def archive_command(
+    context: typer.Context,
+    keep_days: Annotated[int | None, typer.Option(min=1, help="Delete older days; without it, all are kept")] = None,
+    data: Annotated[Path | None, typer.Option(help=f"{DATA_HELP}: add its days, and nothing of the stream")] = None,
+    layout: Annotated[str, typer.Option(help=f"Of that file: {LAYOUT_HELP}")] = "",
+    region: Annotated[str, typer.Option(help="Of that file; the region's artifact gives cells and categories")] = "",
+) -> None:
+    """Add each region's final days, counted by cell, category and five minutes, to the archive at RISK_ARCHIVE.
+
+    With --data, --layout and --region it adds the whole days of an incident file in place of those. Days that are
+    there stay as they are.
+    """
+    settings: Settings = context.obj()
+    console = Console(highlight=False, soft_wrap=True)
+    if data or layout or region:
+        if keep_days is not None or not (data and layout and region):
+            fault = "--data, --layout and --region belong together, without --keep-days"
+            raise SettingsError(fault, "give all three of them to add a file, or none")
+        _archive_file(settings, data, layout, region, console)
+    else:
+        _archive_stream(settings, keep_days, console)
+
+
+def _archive_file(settings: Settings, data: Path, layout: str, region: str, console: Console) -> None:
+    from lifecycle.archive import ArchiveTable, file_days
+    from models.files.data_report import read_past
+
+    spec = champion_of(settings.artifacts, region).spec
+    table = ArchiveTable(settings.archive, settings.storage_options())
+    past = read_past(data, parse_layout(layout), now_s=time.time(), masks=read_masks(settings.masks))
+    of_file = file_days(past, spec, table.days(region))
+    for first in range(0, len(of_file.days), _DAYS_A_COMMIT):
+        table.append(spec, of_file.days[first : first + _DAYS_A_COMMIT], "file")
+    incidents = sum(counts.incidents for counts in of_file.days)
+    console.print(
+        f"{region}: {len(of_file.days):,} days with {incidents:,} incidents added; {of_file.outside:,} of the file lie "
+        "outside the grid; its first and last day may be partial and are left out"
+    )
+    if of_file.silent:
+        console.print(f"left out, because nothing is recorded for too long: {', '.join(spans(of_file.silent))}")
+    console.print(f"archive: {settings.archive}, version {table.version}")
+
+
+def _archive_stream(settings: Settings, keep_days: int | None, console: Console) -> None:
+    from lifecycle.archive import ArchiveTable, archive_region, regions_of
+    from lifecycle.feed import FeedLog
+    from models.artifact.artifact import read_spec
+
+    table = ArchiveTable(settings.archive, settings.storage_options())
+    oldest = int(time.time()) // DAY_S - keep_days if keep_days else 0
+    shown = Table(box=None, pad_edge=False, caption=_MISSING)
+    for name in ("region", "written", "incidents", "by hour only", "open", "days in all", "missing"):
+        shown.add_column(name, justify="left" if name in ("region", "missing") else "right")
+    feed, faults = FeedLog(settings.checkpoint), list[RiskError]()
+    for region, artifact in regions_of(settings.checkpoint).items():
+        try:
+            done = archive_region(table, feed, read_spec(artifact), oldest=oldest)
+        except (ArtifactError, CheckpointError) as error:  # it must not keep the other regions from the archive
+            shown.add_row(region, "failed")
+            faults.append(error)
+        else:
+            totals = (sum(getattr(day, name) for day in done.written) for name in ("incidents", "by_hour", "open"))
+            numbers = (f"{number:,}" for number in (len(done.written), *totals, done.days))
+            shown.add_row(region, *numbers, ", ".join(done.missing) or "none")
+    console.print(shown)
+    if keep_days:
+        console.print(f"{table.keep_from(oldest):,} rows older than {keep_days} days deleted")
+    console.print(f"archive: {settings.archive}, version {table.version}")
+    if faults:
+        raise faults[0]
+
+
+def retrain_command(
+    context: typer.Context,
+    region: Annotated[str, typer.Argument(help="Only this region; without it, all with a champion")] = "",
+    data: Data = "",
+    now: Annotated[bool, typer.Option("--now", help="Also when nothing asks for it")] = False,
+    due: Annotated[bool, typer.Option("--due", help="Only regions not asked for a day, as `watch` does")] = False,
+) -> None:
+    """Train a challenger when the champion is old, drifts or lost its skill, and start its trial. Changes no score.
+
+    Run it daily: it does nothing while nothing is due, or while a trial is running.
+    """
+    if now and due:
+        raise SettingsError("--now asks for what is not due, and --due does not", "leave out one of the two")
+    settings: Settings = context.obj()
+    read_plan(settings.gate_plan)
+    note_of(settings, "")
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    asking = Asking(
+        artifacts=settings.artifacts,
+        ask=partial(_ask, settings, data_of(settings, data), now, console),
+        say=console.print,
+        now_s=time.time,
+    )
+    registry = open_registry(settings.registry)
+    regions = [region] if region else [name for name in registry.regions() if registry.state(name).champion]
+    if fault := asking.each(regions, due_alone=due):
+        raise fault
+
+
+def _ask(settings: Settings, data: str, is_asked_for: bool, console: Console, region: str) -> tuple[Outcome, str]:
+    """What becomes of one ask, and why. is_asked_for: a person wants a challenger now."""
+    from lifecycle.challenger import days_to_wait, days_too_early, due_reasons, registered_challenger, start_trial
+
+    champion, now_s = champion_of(settings.artifacts, region), int(time.time())
+    if running := read_trial(settings.artifacts, region):
+        if champion.version == running.champion:
+            return "on trial", f"{running.challenger} is being tried already"
+        over = f"the trial of {running.challenger} is over, as {champion.version} scores"
+        return "waits", f"{over}: end it, `python -m lifecycle gate end`"
+    task = task_for(data, region)
+    try:
+        counted = hours_known(task.data, champion.spec)
+    except NoDays as error:  # a day is final when late reports have come
+        return "waits", f"there is nothing to learn from yet: {error}"
+    due = due_reasons(champion, settings.checkpoint, counted, now_s=now_s)
+    if not due and not is_asked_for:
+        return "nothing due", "nothing asks for a new challenger"
+    why = "; ".join(due) or "asked for"
+    desk, plan = desk_of(settings, why), read_plan(settings.gate_plan)
+    try:
+        refuse_too_many(settings.artifacts, region, plan[0], now_s)
+        wait = ""
+        if is_asked_for:
+            pass
+        elif days := days_to_wait(desk, champion, plan[0], now_s=now_s):
+            wait = f"the newest one did not pass: the next one in {days} days"
+        elif days := days_too_early(champion, plan[0], end_s=now_s):
+            wait = f"there is something new to learn from in {days} days"
+        if wait:
+            return "waits", f"a challenger is due, and {wait} ({why})"
+        console.print(f"{region}: a challenger is due: {why}")
+        with tempfile.TemporaryDirectory() as scratch:
+            with progress_bars(("baseline", "replay", "network", "on all data"), console) as report:
+                challenger, past = registered_challenger(desk, champion, task, plan[0], Path(scratch), report)
+            trial, _ = start_trial(desk, champion, challenger, past, plan, time.time)
+    except GateClosed as error:
+        desk.note("retrain_refused", {"region": region, "champion": champion.version, "reason": str(error)})
+        raise
+    for remark in trial.remarks:
+        console.print(f"{region}: not judged before the trial: {remark}")
+    return "trial started", f"{trial.challenger} is tried beside {champion.version} from now on ({why})"

@@ -35,7 +35,7 @@ from generator.trial import (
     sequence,
     trial_now,
 )  # fmt: skip
-from lifecycle.gate.triggers import OLDEST_DAYS, RESTART_DAYS
+from lifecycle.triggers import OLDEST_DAYS, RESTART_DAYS
 from schemas.limits import DRIFT_BAND
 from streaming.flow.pipeline_point import NO_CHALLENGER
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lifecycle.gate import triggers
+from lifecycle import triggers
 from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.evaluation import evaluate as evaluation

@@ -26,7 +26,7 @@ def python(code):
 def pulled_in():
     """The packages that are in memory once the vocabulary, then the mathematics too, then the job too are imported."""
     mathematics = [f"models.{path.stem}" for path in (ROOT / "models").glob("*.py") if not path.stem.startswith("__")]
-    stages = [modules_in("schemas"), mathematics, [*modules_in("streaming"), "lifecycle.cli.versions"]]
+    stages = [modules_in("schemas"), mathematics, [*modules_in("streaming"), "lifecycle.cli"]]
     packages = "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
     done = python("import json, sys\n" + "\n".join(f"import {', '.join(names)}\n{packages}" for names in stages))
     assert (done.returncode, done.stderr) == (0, "")
@@ -97,4 +97,4 @@ def test_no_tracked_text_names_a_package_registry_or_a_path_of_one_machine():
 
 def test_only_one_file_names_mlflow(texts):
     named = {file for file, text in texts.items() if re.search(r"^\s*(import|from) mlflow\b", text, re.MULTILINE)}
-    assert named == {"lifecycle/registry/mlflow.py"}
+    assert named == {"lifecycle/mlflow_registry.py"}

@@ -7,7 +7,7 @@ from statistics import median
 
 import msgspec
 
-from lifecycle.gate.plan import GatePlan, read_plan
+from lifecycle.gate import GatePlan, read_plan
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS, EXPLANATION = ROOT / "benchmarks", ROOT / "docs" / "explanation"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from docs.measurements import MEASUREMENTS
-from lifecycle.gate.asked import Asked
-from lifecycle.trials.points import retrain_line
+from lifecycle.judge import retrain_line
+from lifecycle.triggers import Asked
 from schemas.feedback import Feedback
 from schemas.frame import ATTRIBUTION_GROUPS, Unusual
 from streaming.feedback.store import mark_line

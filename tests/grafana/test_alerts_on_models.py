@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lifecycle.gate.asked import Asked
-from lifecycle.trials.points import retrain_line
+from lifecycle.judge import retrain_line
+from lifecycle.triggers import Asked
 from schemas.spec import DAY_S
 from tests.harness.alert_world import NORTH, RULES, fires, write_ledgers
 from tests.harness.alerting import evaluate

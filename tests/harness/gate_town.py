@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from lifecycle.__main__ import app as lifecycle_app
-from lifecycle.gate.shadow_day import shadow_path
-from lifecycle.gate.trial import read_trial, write_trial
-from lifecycle.registry.folder import FolderRegistry
+from lifecycle.gate import read_trial, write_trial
+from lifecycle.registry import FolderRegistry
+from lifecycle.shadow import shadow_path
 from models.__main__ import app as models_app
 from models.artifact.artifact import read_artifact
 from schemas.audit.verify import records, verify

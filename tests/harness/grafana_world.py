@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace as replace_struct
 
-from lifecycle.gate.plan import GatePlan
-from lifecycle.gate.shadow_day import ShadowHour
-from lifecycle.gate.trial import Trial
-from lifecycle.trials.points import decided_line, drift_lines, following_lines, gate_line, posts_lines, shadow_line
+from lifecycle.gate import GatePlan, Trial
+from lifecycle.judge import decided_line, drift_lines, gate_line, posts_lines, shadow_line
+from lifecycle.shadow import ShadowHour
+from lifecycle.teach import following_lines
 from models.all_categories import stored_views
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion

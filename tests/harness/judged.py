@@ -1,8 +1,7 @@
 """A trial, and hours and days as the judge leaves them: alike for both versions, where a test changes nothing."""
 
-from lifecycle.gate.plan import GatePlan
-from lifecycle.gate.shadow_day import ShadowDay, ShadowHour
-from lifecycle.gate.trial import Trial
+from lifecycle.gate import GatePlan, Trial
+from lifecycle.shadow import ShadowDay, ShadowHour
 
 CHAMPION, CHALLENGER = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb"
 SUMS = {

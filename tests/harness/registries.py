@@ -15,9 +15,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle.registry.changes import promote, register, retire, roll_back
-from lifecycle.registry.folder import FolderRegistry
-from lifecycle.registry.sync import sync
+from lifecycle.registry import FolderRegistry, promote, register, retire, roll_back, sync
 from schemas.audit.log import record
 from schemas.audit.verify import records, verify
 from streaming.rehearse.broker import free_port
@@ -53,7 +51,7 @@ class Desk:
         """Anew: an object of MLflow's must not go through a fork."""
         if self.kind == "folder":
             return FolderRegistry(self.folder / "registry")
-        from lifecycle.registry.mlflow import MlflowRegistry
+        from lifecycle.mlflow_registry import MlflowRegistry
 
         return MlflowRegistry(self.address)
 
@@ -98,7 +96,7 @@ def mlflow_store(template: Path) -> None:
     from mlflow import MlflowClient
     from mlflow.environment_variables import MLFLOW_SQLALCHEMYSTORE_POOLCLASS
 
-    from lifecycle.registry.mlflow import EXPERIMENT
+    from lifecycle.mlflow_registry import EXPERIMENT
 
     MLFLOW_SQLALCHEMYSTORE_POOLCLASS.set("NullPool")  # a connection must outlive neither a fork nor the file
     files = template.with_name("desk") / "files"

@@ -20,10 +20,7 @@ DONE = {"killed", "segfault"}
 WORLDS = (  # the first test of each makes and trains a town, which its own seconds do not tell
     "tests/unit/lifecycle/gate/test_challenger_informed.py::",
     "tests/unit/lifecycle/gate/test_commands.py::",
-    "tests/unit/lifecycle/gate/test_light_commands.py::",
     "tests/unit/lifecycle/gate/test_retrain.py::",
-    "tests/unit/lifecycle/gate/test_start.py::",
-    "tests/unit/lifecycle/gate/test_trial.py::",
     "tests/unit/lifecycle/archive/test_archive_commands.py::",
 )
 WORLD_S = 30.0

@@ -8,9 +8,8 @@ from datetime import datetime
 
 import pytest
 
-from lifecycle.archive.collect import archive_region, regions_of
-from lifecycle.archive.feed import FeedLog
-from lifecycle.archive.table import ArchiveTable
+from lifecycle.archive import ArchiveTable, archive_region, regions_of
+from lifecycle.feed import FeedLog
 from streaming.watch.batch_writer import BatchLog
 from tests.harness.checkpoint import spark_files, write_guard
 from tests.harness.kept_world import rows_of

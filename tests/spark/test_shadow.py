@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import nbinom
 
-from lifecycle.gate.shadow_day import read_shadow, shadow_path
-from lifecycle.trials.judge import TrialJudge
+from lifecycle.judge import TrialJudge
+from lifecycle.shadow import read_shadow, shadow_path
 from models.features import FeatureEngine
 from schemas.left_behind.pointer import Pointer, write_pointer
 from streaming.roster.roster import load_artifact

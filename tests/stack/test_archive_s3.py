@@ -4,9 +4,8 @@ import pytest
 from typer.testing import CliRunner
 
 from lifecycle.__main__ import app
-from lifecycle.archive.collect import archive_region
-from lifecycle.archive.feed import FeedLog
-from lifecycle.archive.table import ArchiveTable
+from lifecycle.archive import ArchiveTable, archive_region
+from lifecycle.feed import FeedLog
 from models.files.archive import read_archive
 from schemas.errors import SinkError, SinkRefused
 from tests.harness.kept_world import KeptWorld

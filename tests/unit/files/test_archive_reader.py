@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from deltalake import DeltaTable
 
-from lifecycle.archive.from_file import file_days
-from lifecycle.archive.table import ArchiveTable
+from lifecycle.archive import ArchiveTable, file_days
 from models.artifact.artifact import read_artifact
 from models.artifact.manifest import BASELINE, HISTORY, WEIGHTS, read_manifest
 from models.artifact.untrained import write_untrained

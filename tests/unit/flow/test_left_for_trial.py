@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from lifecycle.gate.shadow_day import shadow_path
-from lifecycle.gate.trial import trial_path
+from lifecycle.gate import trial_path
+from lifecycle.shadow import shadow_path
 from schemas.errors import CheckpointError
 from schemas.left_behind.closed_counts import (
     ClosedCounts,

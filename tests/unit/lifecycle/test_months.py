@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from benchmarks.follow_beds import BEDS, CHANGE_DAY, START_S, City, World, incidents_of
-from lifecycle.gate.judged_hour import judged_hour
-from lifecycle.gate.shadow_day import read_shadow, shadow_path
-from lifecycle.gate.trial import read_trial
+from lifecycle.gate import read_trial
+from lifecycle.judge import judged_hour
+from lifecycle.shadow import read_shadow, shadow_path
 from models.artifact.artifact import read_artifact
 from models.counting.closed_horizons import horizons_closed_between
 from models.features import FeatureEngine

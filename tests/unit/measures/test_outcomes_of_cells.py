@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import nbinom
 
-from lifecycle.gate.judged_hour import judged_hour
+from lifecycle.judge import judged_hour
 from models.dispersion import Dispersion
 from models.measures.outcomes import Forecast, by_chance, judge
 from schemas.left_behind.closed_counts import ClosedHorizon

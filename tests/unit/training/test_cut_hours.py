@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.archive.from_file import file_days
-from lifecycle.archive.table import ArchiveTable
-from lifecycle.gate.shadow_day import shadow_path
-from lifecycle.retraining.challenger import due_reasons
+from lifecycle.archive import ArchiveTable, file_days
+from lifecycle.challenger import due_reasons
+from lifecycle.shadow import shadow_path
 from models.artifact.artifact import read_artifact
 from models.dispersion import Dispersion
 from models.evaluation.evaluate import _counting_row

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lifecycle.archive.from_file import file_days
+from lifecycle.archive import file_days
 from models.__main__ import app
 from models.evaluation.tasks import task_of
 from models.files.archive import Meaning

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lifecycle.archive.from_file import file_days
-from lifecycle.archive.table import ArchiveTable
+from lifecycle.archive import ArchiveTable, file_days
 from models.__main__ import app
 from models.artifact.artifact import newest_artifacts, read_artifact
 from models.artifact.history import pack_history, unpack_history

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from deltalake import DeltaTable
 
-from lifecycle.archive.table import ArchiveTable
+from lifecycle.archive import ArchiveTable
 from schemas.errors import ArtifactError, DataError, SettingsError, SinkError
 from schemas.spec import DAY_S
 from tests.harness.gate_town import command
@@ -129,7 +129,7 @@ def test_old_days_are_deleted_and_their_files_after_a_week(run, world, path, mon
     run("archive")
     files = list(path.rglob("*.parquet"))
     now_s = (TODAY + 10) * DAY_S
-    monkeypatch.setattr("lifecycle.cli.archive.time.time", lambda: now_s)
+    monkeypatch.setattr("lifecycle.watch.time.time", lambda: now_s)
     said = run("archive", "--keep-days", "8")
     assert "1 rows older than 8 days deleted" in said
     assert days_in(rows_of(path)) == [TODAY + 2]

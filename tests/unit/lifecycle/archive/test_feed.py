@@ -5,10 +5,9 @@ from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.archive import feed
-from lifecycle.archive.collect import archive_region
-from lifecycle.archive.feed import FeedLog, LiveFeed, RegionFeed
-from lifecycle.archive.table import ArchiveTable
+from lifecycle import feed
+from lifecycle.archive import ArchiveTable, archive_region
+from lifecycle.feed import FeedLog, LiveFeed, RegionFeed
 from models.files.archive import hours_known, read_archive
 from schemas.decode import decode_messages
 from schemas.left_behind.batch_log import LoggedRegion

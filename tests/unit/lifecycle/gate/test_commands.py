@@ -1,12 +1,25 @@
-"""From a trial to a promotion by the commands alone, on a small town; and what else may end it."""
+"""The commands of a trial from its comparison to its end, and that those which only read import nothing heavy."""
+
+import os
+import threading
+import time
+from dataclasses import replace
+from math import inf
 
 import pytest
 
-from lifecycle.gate.trial import read_trial
+from lifecycle import challenger as trials_desk
+from lifecycle.challenger import Desk, HeldOut, abandon_trial, begin, end_trial, start_trial
+from lifecycle.gate import GatePlan, Judgement, alone, end_on_record, ended_trials, read_trial, write_trial
+from models.artifact.artifact import read_artifact
 from schemas.audit.verify import records
-from schemas.errors import GateClosed, RegistryError, SettingsError
+from schemas.errors import ArtifactError, GateClosed, RegistryError, SettingsError
 from schemas.left_behind.pointer import Pointer, read_pointer
+from tests.harness import registries
 from tests.harness.gate_town import date
+from tests.harness.judged import toy_trial
+from tests.harness.processes import run_python
+from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
 
 
 def test_retraining_waits_for_the_end_of_a_trial(trial):
@@ -110,3 +123,203 @@ def test_a_person_may_abandon_a_trial_and_says_why(trial):
 def test_without_a_trial_there_is_nothing_to_say(town):
     assert town.status().strip() == "town: nothing is tried; 0 trials began within 365 days"
     assert town.status_json() == {"challenger": None, "trials": 0}
+
+
+REGION = "toyville"
+WAITS = Judgement(
+    decision="go on",
+    because="two weekends",
+    days=3,
+    difference=0.0,
+    low=-inf,
+    high=inf,
+    margin=0.1,
+    calibration=(),
+    too_few=(),
+    failed={},
+    cut={},
+)
+
+
+class World:
+    """A registry of three versions, each with a day more to learn from than the one before; the first one scores."""
+
+    def __init__(self, folder):
+        self.hand = registries.Desk("folder", folder)
+        self.champion, self.challenger, self.other = (self.made(day) for day in (1, 2, 3))
+        self.hand.promote(self.champion)
+        self.hand.sync()
+        self.artifacts = self.hand.artifacts
+        self.desk = Desk(registry=self.hand.open(), artifacts=self.artifacts, note=self.hand.note)
+
+    def made(self, day):
+        cutoff_s, created = CUTOFF_S + day * 86_400, f"202601{day:02d}T000000Z"
+        version = toy_artifact(self.hand.made, toy_spec(), cutoff_s=cutoff_s, created=created).name
+        self.hand.register(version)
+        return version
+
+    def trial(self, challenger="", started_s=1_800_000_000):
+        return toy_trial(champion=self.champion, challenger=challenger or self.challenger, started_s=started_s)
+
+    def begun(self):
+        begin(self.desk, REGION, self.trial(), held_out_days=28)
+        return read_trial(self.artifacts, REGION)
+
+    def start(self, challenger="", clock=lambda: 1_800_000_000):
+        both = (self.champion, challenger or self.challenger)
+        sides = [read_artifact(self.hand.made_folder(version)) for version in both]
+        return start_trial(self.desk, *sides, None, (GatePlan(), "0" * 64), clock)[0]
+
+    def end(self, judgement=WAITS, *, is_confirmed=False):
+        return end_trial(self.desk, REGION, read_trial(self.artifacts, REGION), judgement, is_confirmed=is_confirmed)
+
+    def ended(self):
+        entries = records(self.hand.audit.read_bytes())
+        return [entry.details for entry in entries if entry.event == "trial_ended"]
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+@pytest.mark.parametrize("judged", ["go on", "stop", "undecided", "promote"])
+@pytest.mark.parametrize("is_synchronised", [True, False])
+def test_a_promotion_by_hand_ends_the_trial_whatever_was_judged(world, judged, is_synchronised):
+    world.begun()
+    world.hand.promote(world.challenger)
+    if is_synchronised:
+        world.hand.sync()
+    with pytest.raises(GateClosed, match="end its trial without --abandon"):
+        abandon_trial(world.desk, REGION, read_trial(world.artifacts, REGION))
+    done = world.end(replace(WAITS, decision=judged, because="of its hours"))
+    assert (done.decision, done.because) == ("promote", "it was promoted already")
+    assert read_trial(world.artifacts, REGION) is None
+    assert [ended.decision for ended in ended_trials(world.artifacts, REGION)] == ["promote"]
+    assert [(ended["decision"], ended["reason"]) for ended in world.ended()] == [("promote", "it was promoted already")]
+    assert read_pointer(world.artifacts, REGION) == Pointer(champion=world.challenger)
+    assert (world.hand.state().champion, world.hand.state().retired) == (world.challenger, ())
+
+
+def test_a_trial_beside_a_champion_that_no_longer_scores_is_void(world):
+    world.begun()
+    world.hand.promote(world.other)
+    before = world.hand.state()
+    with pytest.raises(GateClosed, match=f"is void: {world.other} scores now"):
+        world.end(replace(WAITS, decision="promote"), is_confirmed=True)
+    assert world.hand.state() == before
+    assert read_trial(world.artifacts, REGION) is None
+    assert [ended["decision"] for ended in world.ended()] == ["void"]
+
+
+def test_a_trial_that_goes_on_and_one_that_nobody_confirms_stay(world):
+    world.begun()
+    with pytest.raises(GateClosed, match="goes on: two weekends"):
+        world.end()
+    with pytest.raises(GateClosed, match="--confirm"):
+        world.end(replace(WAITS, decision="promote"))
+    assert read_trial(world.artifacts, REGION) is not None
+    assert world.ended() == []
+    assert world.end(replace(WAITS, decision="stop", because="worse")).because == "worse"
+    assert (world.hand.state().champion, world.hand.state().retired) == (world.champion, (world.challenger,))
+
+
+def test_without_its_challenger_in_the_jobs_folder_no_trial_begins(world):
+    (world.hand.folder / "registry" / REGION / world.challenger / "baseline.npz").write_bytes(b"damaged")
+    with pytest.raises(ArtifactError, match=r"baseline\.npz is damaged"):
+        world.begun()
+    assert read_trial(world.artifacts, REGION) is None
+    assert read_pointer(world.artifacts, REGION) == Pointer(champion=world.champion)
+
+
+HELD_OUT = HeldOut(days=28, champion=1.0, challenger=1.0, baseline=2.0, difference=None, margin=0.1, faults=())
+
+
+def test_of_two_starts_the_one_that_compares_longer_is_refused(world, monkeypatch):
+    """The other one's trial stays, and counts."""
+
+    def compared(champion, challenger, past, plan):
+        if challenger.version == world.challenger:
+            assert world.start(world.other).challenger == world.other
+        return HELD_OUT
+
+    monkeypatch.setattr(trials_desk, "compare_held_out", compared)
+    with pytest.raises(GateClosed, match=f"has a trial of {world.other}"):
+        world.start()
+    assert read_trial(world.artifacts, REGION).challenger == world.other
+    assert world.hand.state().challenger == world.other
+
+
+def test_the_years_limit_is_asked_again_after_the_comparison(world, monkeypatch):
+    def compared(champion, challenger, past, plan):
+        for number in range(plan.trials_a_year):
+            end_on_record(world.artifacts, REGION, world.trial(started_s=1_800_000_000 - 1 - number), "stop")
+        return HELD_OUT
+
+    monkeypatch.setattr(trials_desk, "compare_held_out", compared)
+    with pytest.raises(GateClosed, match="the plan allows 4"):
+        world.start()
+    assert read_trial(world.artifacts, REGION) is None
+    assert world.hand.state().challenger is None
+
+
+def test_a_trial_begins_when_the_comparison_has_ended(world, monkeypatch):
+    clock = [1_800_000_000]
+
+    def compared(*_):
+        clock[0] += 900
+        return HELD_OUT
+
+    monkeypatch.setattr(trials_desk, "compare_held_out", compared)
+    assert world.start(clock=lambda: clock[0]).started_s == 1_800_000_900
+
+
+def test_a_start_waits_while_another_one_begins(world, monkeypatch):
+    is_compared, faults = threading.Event(), []
+
+    def compared(*_):
+        is_compared.set()
+        return HELD_OUT
+
+    def start():
+        try:
+            world.start()
+        except GateClosed as error:
+            faults.append(str(error))
+
+    monkeypatch.setattr(trials_desk, "compare_held_out", compared)
+    second = threading.Thread(target=start)
+    with alone(world.artifacts, REGION):
+        second.start()
+        assert is_compared.wait(60)
+        time.sleep(0.3)  # a start that does not wait would have written its trial by now
+        assert read_trial(world.artifacts, REGION) is None
+        write_trial(world.artifacts, REGION, world.trial(world.other))
+    second.join(60)
+    assert len(faults) == 1
+    assert f"has a trial of {world.other}" in faults[0]
+    assert read_trial(world.artifacts, REGION).challenger == world.other
+
+
+COMMANDS = """
+import sys
+from contextlib import suppress
+from lifecycle.__main__ import main
+
+heavy = {"torch", "pyspark", "scipy", "pandas", "pyarrow", "sklearn", "matplotlib"}
+for words in %r:
+    sys.argv = ["lifecycle", *words]
+    with suppress(SystemExit):
+        main()
+print("imported:", sorted(heavy & sys.modules.keys()))
+"""
+
+
+def test_help_the_list_of_versions_and_the_state_of_a_trial_import_nothing_heavy(trial):
+    trial.judged(12, better=1.0)
+    commands = [["--help"], ["retrain", "--help"], ["gate", "--help"], ["versions"], ["gate", "status", "town"]]
+    ran = run_python("-c", COMMANDS % commands, env=os.environ | trial.environment)
+    assert ran.returncode == 0, ran.stderr
+    for words in ("A challenger on its way to the map", trial.state().challenger, "trials within 365 days"):
+        assert words in ran.stdout
+    assert ran.stdout.endswith("imported: []\n")

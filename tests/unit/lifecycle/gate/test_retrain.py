@@ -1,5 +1,7 @@
-"""What `retrain` refuses before it trains, and what it writes down of each ask."""
+"""What `retrain` and `gate start` refuse before they train or try, and what is written down of each ask."""
 
+import hashlib
+import time
 from contextlib import suppress
 
 import msgspec
@@ -7,13 +9,17 @@ import numpy as np
 import pytest
 
 from lifecycle.__main__ import main
-from lifecycle.archive.table import ArchiveTable
-from lifecycle.gate.asked import read_asked
-from lifecycle.gate.trial import end_on_record, read_trial
+from lifecycle.archive import ArchiveTable
+from lifecycle.gate import end_on_record, read_trial, trial_path, write_trial
+from lifecycle.triggers import read_asked
+from models.artifact.artifact import read_artifact
 from models.artifact.pointer import champion_of
 from models.counting.day_counts import DayCounts
+from models.hyperparameters import Hyperparameters
+from schemas.audit.verify import records
 from schemas.errors import GateClosed
-from tests.harness.gate_town import DAY_S, date
+from schemas.left_behind.pointer import Pointer, read_pointer
+from tests.harness.gate_town import DAY_S, PLAN, date
 from tests.harness.small_town import START_S
 from tests.harness.toy import iso
 
@@ -70,7 +76,7 @@ def test_after_a_challenger_that_did_not_pass_a_drifting_champion_gets_no_other_
     made = trial.state().manifests
     told = []  # it knows 44 days: of 61, less 15 that are held out, 2 are new to it, and the plan asks for 10
     for day in range(61, 68):
-        monkeypatch.setattr("lifecycle.cli.retrain.time.time", lambda day=day: START_S + day * DAY_S + 60.0)
+        monkeypatch.setattr("lifecycle.watch.time.time", lambda day=day: START_S + day * DAY_S + 60.0)
         trial.retrain()
         asked = read_asked(trial.artifacts, "town")
         told.append((asked.outcome, asked.because.partition(" (")[0]))
@@ -108,3 +114,60 @@ def test_on_its_first_days_an_archive_has_nothing_to_learn_from_and_nothing_has_
     assert asked.outcome == "waits"
     assert "nothing to learn from yet" in asked.because
     assert asked.because.endswith("check the path" if archive == "an empty folder" else "the archive's path")
+
+
+def test_an_old_champion_gets_a_challenger_and_goes_on_scoring(tried):
+    assert "a challenger is due: its data end" in tried.said
+    state, trial = tried.state(), read_trial(tried.artifacts, "town")
+    assert read_pointer(tried.artifacts, "town") == Pointer(champion=state.champion, challenger=trial.challenger)
+    assert (trial.champion, trial.challenger) == (state.champion, state.challenger)
+    assert state.champion != state.challenger
+    manifest = read_artifact(tried.artifacts / "town" / trial.challenger).manifest
+    assert manifest.data.cutoff_s == START_S + (60 - 14 - 2) * DAY_S  # the plan's days and a day's horizon are held out
+    assert manifest.recipe == Hyperparameters(widths=(24, 16), learning_rate=2e-3)  # the champion's, not the default
+    assert (manifest.training.epochs, manifest.training.step_minutes) == (1, 1440)  # as well
+    assert tried.events()[-3:] == ["trial_started", "model_promoted", "pointer_written"]
+
+
+def test_the_plans_hash_is_on_record(tried):
+    entries = records((tried.folder / "audit.jsonl").read_bytes())
+    (started,) = [entry for entry in entries if entry.event == "trial_started"]
+    assert started.details["plan_sha256"] == hashlib.sha256(PLAN.encode()).hexdigest()
+    assert read_trial(tried.artifacts, "town").plan_sha256 == started.details["plan_sha256"]
+
+
+def test_what_could_not_be_judged_before_the_trial_is_said(trial):
+    missing = "poor: too few incidents"
+    tried = msgspec.structs.replace(read_trial(trial.artifacts, "town"), remarks=(missing,))
+    write_trial(trial.artifacts, "town", tried)
+    assert f"not judged before the trial: {missing}" in trial.status()
+
+
+def test_a_fifth_trial_of_a_year_is_refused_before_anything_is_trained(trial):
+    now_s = int(time.time())
+    for age_days in (30, 20, 10):
+        past = msgspec.structs.replace(read_trial(trial.artifacts, "town"), started_s=now_s - age_days * DAY_S)
+        running = trial_path(trial.artifacts, "town").read_bytes()
+        end_on_record(trial.artifacts, "town", past, "stop")
+        trial_path(trial.artifacts, "town").write_bytes(running)
+    assert "trials within 365 days, this one included: 4 of 4" in trial.status()
+    assert trial.status_json()["trials"] == 4
+    trial.end("enough", "--abandon")
+    versions = trial.state().manifests
+    with pytest.raises(GateClosed, match="the plan allows 4"):
+        trial.retrain("--now")
+    with pytest.raises(GateClosed, match="the plan allows 4"):
+        trial.start(trial.state().champion)
+    assert trial.state().manifests == versions
+
+
+def test_a_challenger_that_has_seen_the_span_or_is_no_newer_is_not_tried(town):
+    with pytest.raises(GateClosed, match="no later than the champion's"):
+        town.start(town.state().champion)
+    like = town.artifacts / "town" / town.state().champion
+    town.command("train", town.task(like=like), "--out", town.folder / "new")
+    made = champion_of(town.folder / "new", "town").folder
+    with pytest.raises(GateClosed, match="0 days are held out"):
+        town.start(made)
+    assert made.name in town.state().manifests
+    assert town.state().challenger is None

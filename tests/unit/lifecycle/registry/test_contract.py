@@ -6,8 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from lifecycle.registry.changes import register
-from lifecycle.registry.copying import manifest_digest
+from lifecycle.registry import manifest_digest, register
 from models.artifact.artifact import read_artifact
 from schemas.errors import ArtifactError, AuditError, RegistryError
 from schemas.left_behind.pointer import read_pointer

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from lifecycle.registry.copying import manifest_digest, verified
+from lifecycle.registry import manifest_digest, verified
 from models.artifact.artifact import read_artifact
 from models.artifact.pointer import champion_of
 from schemas.left_behind.pointer import Pointer, read_pointer

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from lifecycle.registry.changes import register
-from lifecycle.registry.open import open_registry
+from lifecycle.cli import open_registry
+from lifecycle.registry import register
 from schemas.errors import RegistryError
 from streaming.rehearse.broker import free_port
 from tests.harness.region_bench import empty_history

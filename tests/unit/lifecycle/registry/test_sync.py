@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from lifecycle.registry.folder import FolderRegistry
+from lifecycle.registry import FolderRegistry
 from models.artifact.artifact import read_artifact
 from models.artifact.pointer import champion_of
 from schemas.errors import ArtifactError, RegistryError

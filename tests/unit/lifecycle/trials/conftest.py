@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from lifecycle.gate.shadow_day import read_shadow, shadow_path
-from lifecycle.trials.judge import TrialJudge
+from lifecycle.judge import TrialJudge
+from lifecycle.shadow import read_shadow, shadow_path
 from models.dispersion import Dispersion
 from models.measures.outcomes import Forecast
 from schemas.left_behind.closed_counts import (

@@ -8,17 +8,23 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from lifecycle.cli.judge import judge_all, judge_of
-from lifecycle.gate.trial import trial_path, write_trial
+from lifecycle.gate import GatePlan, trial_path, write_trial
+from lifecycle.judge import TrialJudge, drift_lines, judge_all, judge_of
+from lifecycle.shadow import add_hours, judged_hours
+from lifecycle.triggers import LEAST_DAYS, asked_path, keep_asked
+from schemas.audit.log import record
 from schemas.errors import CheckpointError, SinkUnavailable
 from schemas.left_behind.closed_counts import (
     KEEP_S,
 )
 from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
+from schemas.left_behind.posts_measured import keep_posts_measured
 from schemas.spec import DAY_S
 from streaming.settings import Settings
-from tests.harness.judged import CHALLENGER, CHAMPION, toy_trial
-from tests.harness.toy import toy_artifact
+from tests.harness.grafana_world import POSTS
+from tests.harness.judged import CHALLENGER, CHAMPION, judged_hour, toy_trial
+from tests.harness.points import points_in, stored_points
+from tests.harness.toy import toy_artifact, toy_spec
 from tests.unit.disk.test_power_cut import Disk
 from tests.unit.lifecycle.trials.conftest import NOW_S, SPEC, TICK_S, forecast
 
@@ -226,3 +232,186 @@ def test_a_region_that_cannot_be_judged_keeps_no_other_one_back(world):
     fault = judge_all(world.judge, said.append)
     assert "nowhere" in str(fault)
     assert said == [f"away: {fault}", f"{SPEC.region}: 1 forecasts are judged"]
+
+
+START_S = 1_764_028_800  # midnight, UTC
+OLD, NEW = "20260101T000000Z-abc00000", "20260301T000000Z-def00000"
+
+
+def hour_of(tick_s, version, draw, horizon="1h"):
+    spec = toy_spec()
+    return judged_hour(
+        tick_s,
+        horizon=horizon,
+        champion_version=version,
+        challenger_version="",
+        observed={category: int(draw.poisson(3)) for category in spec.categories},
+        champion_expected=dict.fromkeys(spec.categories, 4.0),
+        challenger_expected=dict.fromkeys(spec.categories, 4.0),
+    )
+
+
+@pytest.mark.parametrize("days", [LEAST_DAYS - 1, LEAST_DAYS + 6])
+def test_drift_is_that_of_the_newest_version_and_of_hours_that_do_not_overlap(days):
+    spec, draw = toy_spec(), np.random.default_rng(1)
+    before = [hour_of(START_S - hour * 3600, OLD, draw) for hour in range(480, 0, -1)]
+    ours = [hour_of(START_S + hour * 3600, NEW, draw) for hour in range(24 * days)]
+    longer = [hour_of(each.tick_s, NEW, draw, horizon="4h") for each in ours]
+    points = list(points_in(drift_lines(spec, [*before, *ours, *longer]).decode()))
+    if days < LEAST_DAYS:
+        assert points == []
+        return
+    by_key = {key: fields for key, _, fields in points}
+    assert {time_s for _, time_s, _ in points} == {START_S + (days - 1) * DAY_S}
+    assert set(by_key) == {f"drift,category={name},region={spec.region}" for name in ("all", *spec.categories)}
+    for name in ("all", *spec.categories):
+        came = sum(sum(each.observed.values()) if name == "all" else each.observed[name] for each in ours)
+        expected = 4.0 * len(ours) * (len(spec.categories) if name == "all" else 1)
+        fields = by_key[f"drift,category={name},region={spec.region}"]
+        assert float(fields["ratio"]) == pytest.approx(came / expected)
+        assert float(fields["low"]) < float(fields["ratio"]) < float(fields["high"])
+        assert fields["champion"] == f'"{NEW}"'
+
+
+def test_drift_leaves_out_the_hours_of_a_silent_feed(tmp_path):
+    spec, draw = toy_spec(), np.random.default_rng(4)
+    hours = [hour_of(START_S + hour * 3600, NEW, draw) for hour in range(24 * 20)]
+    quiet = {each.tick_s // 3600 for each in hours if each.tick_s // 3600 % 24 < 8}
+    nothing = dict.fromkeys(spec.categories, 0)
+    hours = [replace(each, observed=nothing) if each.tick_s // 3600 in quiet else each for each in hours]
+    newest = range(hours[-1].tick_s // 3600 - 71, hours[-1].tick_s // 3600 + 1)
+    judge = TrialJudge(checkpoint=tmp_path, artifacts=tmp_path, store=print)
+    add_hours(tmp_path, spec, hours)
+    for cut in ({hour for hour in quiet if hour not in newest}, {hour for hour in quiet if hour in newest}):
+        judge.cut_hours = lambda _, newest_s, cut=cut: cut
+        judge._cut_out(spec, hours[-1].tick_s)
+    by_key = {key: fields for key, _, fields in points_in(drift_lines(spec, judged_hours(tmp_path, spec)).decode())}
+    for name in spec.categories:
+        came = sum(each.observed[name] for each in hours)
+        expected = sum(each.champion_expected[name] for each in hours if each.tick_s // 3600 not in quiet)
+        assert float(by_key[f"drift,category={name},region={spec.region}"]["ratio"]) == pytest.approx(came / expected)
+
+
+def put(judge, spec, trial):
+    (judge.artifacts / spec.region).mkdir(parents=True)
+    write_trial(judge.artifacts, spec.region, trial)
+
+
+def gate_points(judge, spec, hour):
+    """What the newest hour leads to."""
+    points = points_in(judge._points(spec, [hour], hour.tick_s).decode())
+    return [point for point in points if point[0].startswith("gate,")]
+
+
+def test_a_judgement_says_whether_a_person_is_awaited_and_the_end_of_the_trial_takes_that_back(tmp_path):
+    spec, draw = toy_spec(), np.random.default_rng(2)
+    hours = [replace(hour_of(START_S + hour * 3600, OLD, draw), challenger_version=NEW) for hour in range(24 * 3)]
+    plan = GatePlan(least_days=3, most_days=3)
+    trial = toy_trial(champion=OLD, challenger=NEW, plan=plan, margin=0.0, started_s=START_S)
+    judge = TrialJudge(checkpoint=tmp_path, artifacts=tmp_path / "artifacts", store=print)
+    add_hours(tmp_path, spec, hours)
+    put(judge, spec, trial)
+    ((key, time_s, decided),) = gate_points(judge, spec, hours[-1])
+    assert (key, time_s) == (f"gate,region={spec.region}", START_S + 2 * DAY_S)
+    assert (decided["decision"], float(decided["awaited"])) == ('"undecided"', 1)
+    assert gate_points(judge, spec, hours[-2]) == []  # 22:00: no day has ended
+    trial_path(judge.artifacts, spec.region).unlink()
+    ((key, time_s, ended),) = gate_points(judge, spec, hours[-1])
+    assert (key, time_s) == (f"gate,region={spec.region}", START_S + 2 * DAY_S)
+    assert (list(ended), float(ended["awaited"])) == (["awaited"], 0)
+    assert gate_points(judge, spec, replace(hours[-1], challenger_version="")) == []  # there was no challenger
+
+
+def test_a_challenger_that_is_never_scored_is_reported_although_nothing_can_be_compared(tmp_path):
+    spec, draw = toy_spec(), np.random.default_rng(3)
+    hours = [hour_of(START_S + hour * 3600, OLD, draw) for hour in range(24)]
+    trial = toy_trial(champion=OLD, challenger=NEW, started_s=START_S)
+    judge = TrialJudge(checkpoint=tmp_path, artifacts=tmp_path / "artifacts", store=print)
+    add_hours(tmp_path, spec, hours)
+    put(judge, spec, trial)
+    ((_, _, said),) = gate_points(judge, spec, hours[-1])
+    assert (said["decision"], float(said["awaited"]), float(said["failed_hours"])) == ('"stop"', 1, 24)
+    assert not {"low", "high", "difference"} & set(said)
+
+
+def test_what_became_of_an_ask_is_told_unless_it_cannot_be_read(world, caplog):
+    path = asked_path(world.judge.artifacts, SPEC.region)
+    path.parent.mkdir(parents=True)
+    keep_asked(world.judge.artifacts, SPEC.region, "trial started", "it is old", now_s=NOW_S - 7200)
+    keep_asked(world.judge.artifacts, SPEC.region, "failed", "a day is missing", now_s=NOW_S - 60)
+    (fields,) = (fields for (key, _), fields in stored_points([world.points()]).items() if key.startswith("retrain,"))
+    assert fields == {
+        "made_ago_s": "7200.0",
+        "outcome": '"failed"',
+        "because": '"a day is missing"',
+    }
+    path.write_bytes(b"{")
+    assert world.points().startswith(b"shadow,")
+    assert "retrain.json cannot be used" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ([("model_promoted", {"role": "champion", "because": "better"})], "made champion by eve on "),
+        ([("model_promoted", {"role": "challenger"})], None),
+        ([("model_promoted", {"role": "champion", "region": "elsewhere"})], None),
+        ([("model_promoted", {"role": "champion", "version": CHALLENGER})], None),
+        (
+            [("model_promoted", {"role": "champion"}), ("model_rolled_back", {"because": "the other was worse"})],
+            "taken back by eve on ",
+        ),
+        ([("model_rolled_back", {}), ("model_retired", {})], "taken back by eve on "),
+    ],
+)
+def test_the_newest_record_of_the_audit_log_says_why_a_version_scores(world, tmp_path, events, said):
+    audit = tmp_path / "audit.jsonl"
+    usual = {"region": SPEC.region, "version": CHAMPION, "by": "eve", "because": "it was time"}
+    for number, (event, details) in enumerate(events):
+        record(audit, event, usual | details, at_s=TICK_S + 60 * number)
+    world.judge.audit = audit
+    decided = [fields for (key, _), fields in stored_points([world.points()]).items() if key.startswith("decided,")]
+    if said is None:
+        assert decided == []
+        return
+    (fields,) = decided
+    assert fields["champion"] == f'"{CHAMPION}"'
+    because = ({**usual, **details}["because"] for event, details in reversed(events) if event != "model_retired")
+    assert fields["says"].startswith(f'"{said}')
+    assert fields["says"].endswith(f': {next(because)}"')
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_log_that_is_not_there_or_cannot_be_read_ends_no_judgement(world, tmp_path, caplog, is_there):
+    world.judge.audit = tmp_path if is_there else tmp_path / "none.jsonl"
+    points = world.points()
+    assert b"shadow," in points
+    assert b"gate," in points
+    assert b"decided," not in points
+    assert ("cannot be read" in caplog.text) == is_there
+
+
+@pytest.mark.parametrize(
+    ("answered", "version", "said"),
+    [
+        (("fire",), CHAMPION, ["of the version that scores"]),
+        (("fire",), CHALLENGER, [f"of version {CHAMPION}, not of that which scores: measure again"]),
+        ((), CHAMPION, []),
+    ],
+)
+def test_what_posts_gain_says_of_which_version_it_is_and_nothing_where_no_units_answer(world, answered, version, said):
+    (world.judge.artifacts / SPEC.region).mkdir(parents=True)
+    keep_posts_measured(world.judge.artifacts, SPEC.region, replace(POSTS, version=CHAMPION))
+    points = stored_points([world.judge._posts(replace(SPEC, answered_by=answered), version, NOW_S)])
+    assert len(points) == len(POSTS.settings) * len(said)
+    for fields, row in zip(points.values(), POSTS.settings, strict=False):
+        assert float(fields["gain"]) == row.gain
+        assert fields["says"] == f'"{row.says}"'
+        assert fields["measured"] == f'"24 Nov 2025, {said[0]}"'
+
+
+def test_a_file_of_posts_that_cannot_be_read_ends_no_judgement(world, caplog):
+    (world.judge.artifacts / SPEC.region).mkdir(parents=True)
+    (world.judge.artifacts / SPEC.region / "posts.json").write_text("{")
+    assert world.judge._posts(replace(SPEC, answered_by=("fire",)), CHAMPION, NOW_S) == b""
+    assert "posts.json cannot be used" in caplog.text

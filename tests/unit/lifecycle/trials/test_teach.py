@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lifecycle.trials.teach import Teacher
+from lifecycle.teach import Teacher
 from models.artifact.artifact import read_artifact
 from models.dispersion import Dispersion
 from models.following.factors import Parts

@@ -1,13 +1,34 @@
-"""The gate's decision: each reason by itself, and the order of the days and reasons."""
+"""The gate: its decision on made days, its plan, and the trials on record."""
+
+import hashlib
+from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lifecycle.gate.judge import judge_hours, judge_shadow, judge_trial, margin_of
-from lifecycle.gate.plan import GatePlan
-from lifecycle.gate.shadow_day import shadow_path
+from lifecycle import gate as trials
+from lifecycle.gate import (
+    YEAR_S,
+    GatePlan,
+    end_on_record,
+    ended_trials,
+    judge_hours,
+    judge_shadow,
+    judge_trial,
+    margin_of,
+    read_plan,
+    read_trial,
+    refuse_another,
+    refuse_too_many,
+    started_within_a_year,
+    write_trial,
+)
+from lifecycle.shadow import shadow_path
 from models.measures.sequence import bounds_of
+from schemas.errors import ArtifactError, GateClosed, SettingsError
 from tests.harness.judged import judged_day, judged_hour, toy_trial
 from tests.harness.toy import toy_spec
 
@@ -206,3 +227,130 @@ def test_the_ratio_is_that_of_the_sums_and_lies_in_its_bounds():
 def test_the_margin_is_a_part_of_the_skill_and_never_below_zero():
     assert margin_of(0.12, 0.10, PLAN) == pytest.approx(0.2 * 0.02)
     assert margin_of(0.10, 0.12, PLAN) == 0.0
+
+
+def test_an_empty_plan_has_the_defaults(tmp_path):
+    path = tmp_path / "gate.toml"
+    path.write_text("")
+    assert read_plan(path) == (GatePlan(), hashlib.sha256(b"").hexdigest())
+
+
+def test_keys_are_read_and_the_hash_covers_every_byte(tmp_path):
+    path = tmp_path / "gate.toml"
+    path.write_text("margin = 0.1  # agreed\nauto = true\n")
+    plan, digest = read_plan(path)
+    assert (plan.margin, plan.auto, plan.alpha) == (0.1, True, 0.05)
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["alpha = 0", "alpha = 1.5", "margins = 0.2", "least_days = 90", "least_days = 0", 'auto = "yes"', "alpha", "\xff"],
+)
+def test_what_cannot_be_meant_is_refused(tmp_path, text):
+    path = tmp_path / "gate.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError):
+        read_plan(path)
+
+
+def test_a_plan_that_is_missing_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"gate\.toml is missing") as refused:
+        read_plan(tmp_path / "gate.toml")
+    assert refused.value.exit_code == 2
+    assert refused.value.remedy == (
+        "write it with the keys alpha, margin, least_days, most_days, least_incidents, calibration, held_out_days, "
+        "failed_hours, trials_a_year, auto, groups, or set RISK_GATE_PLAN to another file"
+    )
+
+
+NOW_S = 1_800_000_000
+DAY_S = 86_400
+TRIAL_PLAN = GatePlan()
+
+
+def write(artifacts, started_s):
+    (artifacts / "town").mkdir(parents=True, exist_ok=True)
+    trial = toy_trial(started_s=started_s)
+    write_trial(artifacts, "town", trial)
+    return trial
+
+
+def had(artifacts, *ages_days):
+    for age_days in ages_days:
+        end_on_record(artifacts, "town", write(artifacts, NOW_S - age_days * DAY_S), "stop")
+
+
+@pytest.mark.usefixtures("far_from_utc")
+def test_a_fifth_within_a_year_is_refused_and_the_day_is_named(tmp_path):
+    had(tmp_path, 400, 300, 200, 100)
+    refuse_too_many(tmp_path, "town", TRIAL_PLAN, NOW_S)  # the first of the four is more than a year old
+    had(tmp_path, 50)
+    with pytest.raises(GateClosed, match="has had 4 trials within 365 days, and the plan allows 4") as refused:
+        refuse_another(tmp_path, "town", TRIAL_PLAN, NOW_S)
+    assert refused.value.remedy == (
+        "wait until 2027-03-22; if that is too long, agree on more trials_a_year and less alpha in the plan"
+    )
+    refuse_another(tmp_path, "town", TRIAL_PLAN, NOW_S + 65 * DAY_S)
+
+
+def test_regions_do_not_share_and_the_one_that_runs_counts(tmp_path):
+    had(tmp_path, 365, 364, 20)
+    write(tmp_path, NOW_S)
+    assert started_within_a_year(tmp_path, "town", NOW_S) == [NOW_S - 364 * DAY_S, NOW_S - 20 * DAY_S, NOW_S]
+    assert started_within_a_year(tmp_path, "elsewhere", NOW_S) == []
+
+
+@given(ages=st.lists(st.integers(0, 800), unique=True, max_size=12), most=st.integers(1, 6))
+def test_whoever_waits_as_told_may_start_and_not_a_day_before(tmp_path_factory, ages, most):
+    artifacts, plan = tmp_path_factory.mktemp("artifacts"), GatePlan(trials_a_year=most)
+    had(artifacts, *ages)
+    starts = [NOW_S - age * DAY_S for age in ages]
+    assert len(started_within_a_year(artifacts, "town", NOW_S)) == sum(age < 365 for age in ages)
+    try:
+        refuse_too_many(artifacts, "town", plan, NOW_S)
+        return
+    except GateClosed as error:
+        day = datetime.fromisoformat(error.remedy.split()[2].rstrip(";")).replace(tzinfo=UTC)
+    told_s = int(day.timestamp())
+    assert sum(start_s > told_s - YEAR_S for start_s in starts) < most
+    assert sum(start_s > told_s - DAY_S - YEAR_S for start_s in starts) >= most
+
+
+def test_a_kill_between_record_and_removal_counts_the_trial_once(tmp_path, monkeypatch):
+    trial = write(tmp_path, NOW_S)
+    monkeypatch.setattr(trials, "trial_path", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        end_on_record(tmp_path, "town", trial, "stop")
+    monkeypatch.undo()
+    assert read_trial(tmp_path, "town") == trial
+    assert started_within_a_year(tmp_path, "town", NOW_S) == [NOW_S]
+    end_on_record(tmp_path, "town", trial, "stop")
+    assert read_trial(tmp_path, "town") is None
+    end_on_record(tmp_path, "town", trial, "stop")
+    assert [(each.started_s, each.decision) for each in ended_trials(tmp_path, "town")] == [(NOW_S, "stop")]
+
+
+def test_a_trial_that_cannot_be_read_or_written_is_named(tmp_path):
+    trial, home = write(tmp_path, NOW_S), tmp_path / "town"
+    for name, act in (
+        ("trial.json", lambda: write_trial(tmp_path, "town", trial)),
+        ("trials.json", lambda: end_on_record(tmp_path, "town", trial, "stop")),
+    ):
+        (home / f".{name}.part").mkdir()
+        with pytest.raises(ArtifactError, match=f"{home / name} cannot be written"):
+            act()
+    (home / "trial.json").write_bytes(b"garbage")
+    with pytest.raises(ArtifactError, match=r"trial\.json cannot be used") as refused:
+        read_trial(tmp_path, "town")
+    assert refused.value.remedy == "remove it, then start the trial again: `python -m lifecycle gate start`"
+
+
+@pytest.mark.parametrize("content", [b"garbage", b'[{"champion": "\xff"}]'])
+def test_a_record_that_cannot_be_read_frees_nobody(tmp_path, content):
+    had(tmp_path, 10)
+    (tmp_path / "town" / "trials.json").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"trials\.json cannot be read") as refused:
+        refuse_too_many(tmp_path, "town", TRIAL_PLAN, NOW_S)
+    remedy = "restore it from a copy, or write it again from the audit log's records `trial_ended`"
+    assert refused.value.remedy == remedy

@@ -1,25 +1,28 @@
 """What a region's follower learns from final counts, hour by hour: a file for each hour, which never changes."""
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from lifecycle.trials.points import following_lines
 from models.artifact.artifact import Artifact, read_artifact
+from models.dispersion import Floats
 from models.following.change import Shown, followed_change
+from models.following.factors import Parts
 from models.following.follower import FinalOutcome, Follower
-from models.following.state import FollowerState
+from models.following.state import GUARDS, FollowerState
 from schemas.errors import CheckpointError, DataError, RiskError
 from schemas.frame import is_baseline
 from schemas.left_behind.closed_counts import ClosedHorizon
 from schemas.left_behind.follower_states import FollowedChange, FollowerStates, read_follower_state
 from schemas.left_behind.kept_forecasts import KeptForecast, KeptForecasts, forecasts_folder, outcomes_folder
-from schemas.spec import HOUR_S, Spec
+from schemas.spec import DAY_S, HOUR_S, Spec
+from streaming.sinks.line_protocol import point_line
 
 log = logging.getLogger(__name__)
+_WORTH_A_POINT = 1.1  # factor of a cell, or its inverse
 _Judged = tuple[ClosedHorizon, KeptForecast]
 
 
@@ -39,7 +42,11 @@ class Teacher:
         """
         judged_s = max((horizon.judged_s for horizon in closed), default=0)
         hour_s = -(-judged_s // HOUR_S) * HOUR_S + HOUR_S  # a whole one: a late limit may be any number of seconds
-        whole = [horizon for horizon in closed if not _hours_of(horizon, spec) & set(cut)]
+        whole = []
+        for horizon in closed:
+            end_s = horizon.tick_s + spec.horizons_s[horizon.horizon]
+            if set(cut).isdisjoint(range(horizon.tick_s // HOUR_S, -(-end_s // HOUR_S))):
+                whole.append(horizon)
         shown, beside = (
             [
                 (horizon, kept)
@@ -67,7 +74,13 @@ class Teacher:
         states = FollowerStates.of(self.checkpoint, spec.region, version)
         outcomes = list(_outcomes(follower, states, spec, judged))
         state = _learned(follower, states, spec, hour_s, outcomes)
-        _say(spec, states, hour_s)
+
+        def shown(at_s: int) -> Shown | None:
+            path = states.for_forecast(at_s)
+            return Shown.of(_state(path, spec)) if path else None
+
+        change = followed_change(shown, hour_s)
+        states.say(FollowedChange(hour_s, *change) if change else None)
         return following_lines(spec, version, state, hour_s - HOUR_S, gains_of(follower, outcomes))
 
     def _follower(self, region: str, version: str) -> Follower:
@@ -85,17 +98,6 @@ def _state(path: Path | None, spec: Spec) -> FollowerState:
         return FollowerState.checked(read_follower_state(path), spec)
     except DataError as error:
         raise CheckpointError(f"{path}: {error.message}", "delete the folder: following begins anew") from error
-
-
-def _say(spec: Spec, states: FollowerStates, hour_s: int) -> None:
-    """Write what there is to say of a change."""
-
-    def shown(at_s: int) -> Shown | None:
-        path = states.for_forecast(at_s)
-        return Shown.of(_state(path, spec)) if path else None
-
-    change = followed_change(shown, hour_s)
-    states.say(FollowedChange(hour_s, *change) if change else None)
 
 
 def _learned(
@@ -137,6 +139,28 @@ def _outcomes(
         )
 
 
-def _hours_of(horizon: ClosedHorizon, spec: Spec) -> set[int]:
-    end_s = horizon.tick_s + spec.horizons_s[horizon.horizon]
-    return set(range(horizon.tick_s // HOUR_S, -(-end_s // HOUR_S)))
+def following_lines(
+    spec: Spec, version: str, state: FollowerState, at_s: int, gains: Iterable[tuple[float, int]]
+) -> bytes:
+    """What a follower knows, as points; cells once a day, those whose factor says something.
+
+    gains: of each category, nats that following gained in the newest hour, and incidents that came in it.
+    """
+    parts, lines, still = Parts.of(state), [], state.still[GUARDS]
+    for place, (category, (gained, came)) in enumerate(zip(spec.categories, gains, strict=True)):
+        tags = {"category": category, "region": spec.region}
+        fields = {"level": parts.level[place, 0], "as_usual": still[place], "gained": gained, "incidents": float(came)}
+        lines.append(point_line("following", tags, {**fields, "model": version}, at_s))
+        for hour, factor in enumerate(parts.hours[place]):
+            of_hour = {"category": category, "hour": f"{hour:02d}", "region": spec.region}
+            lines.append(point_line("following_hour", of_hour, {"factor": factor}, at_s))
+        if at_s % DAY_S == 0:
+            lines += _cells(spec, category, parts.cells[place], at_s)
+    return b"".join(lines)
+
+
+def _cells(spec: Spec, category: str, factors: Floats, at_s: int) -> Iterator[bytes]:
+    ids, geohashes = spec.grid.cell_ids(), spec.grid.geohashes()
+    for cell in np.flatnonzero(np.abs(np.log(factors)) > np.log(_WORTH_A_POINT)):
+        tags = {"category": category, "cell": ids[cell], "geohash": geohashes[cell], "region": spec.region}
+        yield point_line("following_cell", tags, {"factor": factors[cell]}, at_s)

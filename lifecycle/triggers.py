@@ -1,14 +1,24 @@
-"""When a region needs a new challenger. A trigger never changes what scores."""
+"""When a region needs a new challenger, and the asking: a trigger never changes what scores.
 
-from collections.abc import Callable, Sequence
+What became of the last ask is in <artifacts>/<region>/retrain.json, for those who look after it.
+"""
+
+import traceback
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
+import msgspec
 import numpy as np
 
-from lifecycle.gate.shadow_day import ShadowDay, mean_scores, whole_enough
+from lifecycle.shadow import ShadowDay, mean_scores, whole_enough
 from models.measures.cube import Floats
 from models.measures.sequence import bounds_of
+from schemas.errors import ArtifactError, GateClosed, RegistryError, RiskError
+from schemas.files import read_small_json, replace_file, write_errors
 from schemas.limits import DRIFT_BAND
+from schemas.spec import DAY_S, HOUR_S
 
 OLDEST_DAYS = 90  # since the end of the champion's data
 ALPHA = 0.05
@@ -143,3 +153,119 @@ TRIGGERS: tuple[Callable[[ChampionRecord], list[str]], ...] = (
 def triggers(record: ChampionRecord) -> list[str]:
     """Why a challenger is due; empty when none is."""
     return [reason for trigger in TRIGGERS for reason in trigger(record)]
+
+
+Outcome = Literal["nothing due", "on trial", "waits", "trial started", "refused", "failed"]
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The last ask. Times: epoch seconds."""
+
+    at_s: int
+    outcome: Outcome
+    because: str  # in one line
+    made_s: int | None = None  # the last one that started a trial
+
+
+def asked_path(artifacts: Path, region: str) -> Path:
+    return artifacts / region / "retrain.json"
+
+
+def read_asked(artifacts: Path, region: str) -> Asked | None:
+    """None for a region that was never asked. Raises ArtifactError when it cannot be read."""
+    return read_small_json(asked_path(artifacts, region), Asked, remedy="delete it: the next ask writes it")
+
+
+def keep_asked(artifacts: Path, region: str, outcome: Outcome, because: str, *, now_s: int) -> None:
+    """Write down an ask of a region that has a folder. Raises ArtifactError."""
+    try:
+        before = read_asked(artifacts, region)
+    except ArtifactError:
+        before = None  # it is written again
+    made_s = before.made_s if before else None
+    asked = Asked(
+        at_s=now_s,
+        outcome=outcome,
+        because=because,
+        made_s=now_s if outcome == "trial started" else made_s,
+    )
+    path = asked_path(artifacts, region)
+    if not path.parent.is_dir():
+        return
+    with write_errors(ArtifactError, path):
+        replace_file(path, msgspec.json.format(msgspec.json.encode(asked)) + b"\n")
+
+
+EVERY_S, RETRY_S = DAY_S, HOUR_S  # after an ask, and after one that failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """`ask` gives what became of a region's ask and why, or raises. `say` prints a line. `now_s`: epoch seconds."""
+
+    artifacts: Path
+    ask: Callable[[str], tuple[Outcome, str]]
+    say: Callable[[str], None]
+    now_s: Callable[[], float]
+
+    def once(self, region: str) -> Exception | None:
+        """Ask now, and say what became of it.
+
+        Gives why no challenger is tried, which the caller says: GateClosed when one was due, anything else when the
+        ask failed, or could not be kept. Where nothing can be kept, nothing is asked.
+        """
+        fault: Exception | None = None
+        try:
+            self._keep(region, "failed", "it did not come to its end")  # first: it may be killed
+            outcome, because = self.ask(region)
+        except Exception as error:
+            fault = error
+            outcome, because = _of_fault(error)
+        else:
+            self.say(f"{region}: {outcome}: {because}")
+        try:
+            self._keep(region, outcome, because)
+        except (RiskError, OSError) as error:
+            return fault or error
+        return fault
+
+    def each(self, regions: Iterable[str], *, due_alone: bool = False) -> Exception | None:
+        """Ask each now. Gives the first fault, for the caller to say; those after it are said here.
+
+        due_alone: only those that were last asked a day ago, or an hour ago if that failed, so that it may be called
+        as often as one likes. A refusal is no fault then, and a failure stays one until the next ask.
+        """
+        first: Exception | None = None
+        for region in regions:
+            fault: Exception | None = None
+            if not due_alone or (before := self._newest_enough(region)) is None:
+                fault = self.once(region)
+            elif before.outcome == "failed":
+                because = f"the last ask of {region} failed ({before.because})"
+                fault = RegistryError(because, "nothing: it is asked again an hour after that")
+            is_answer = due_alone and isinstance(fault, GateClosed)
+            if fault and (first or is_answer):
+                if not isinstance(fault, RiskError):  # nobody expects it
+                    self.say("".join(traceback.format_exception(fault)))
+                self.say(f"{region}: {': '.join(_of_fault(fault))}")
+            first = first or (None if is_answer else fault)
+        return first
+
+    def _newest_enough(self, region: str) -> Asked | None:
+        """The last ask, if it is too early for another one."""
+        try:
+            before = read_asked(self.artifacts, region)
+        except ArtifactError:
+            return None
+        wait_s = RETRY_S if before and before.outcome == "failed" else EVERY_S
+        # A clock that was set back must not stop the asking
+        return before if before and abs(self.now_s() - before.at_s) < wait_s else None
+
+    def _keep(self, region: str, outcome: Outcome, because: str) -> None:
+        keep_asked(self.artifacts, region, outcome, " ".join(because.split())[:1000], now_s=int(self.now_s()))
+
+
+def _of_fault(fault: Exception) -> tuple[Outcome, str]:
+    if isinstance(fault, RiskError):
+        return "refused" if isinstance(fault, GateClosed) else "failed", str(fault)
+    return "failed", f"{type(fault).__name__}: {fault}"

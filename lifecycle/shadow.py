@@ -1,5 +1,9 @@
-"""What a shadow has shown: hour by hour as it was judged, and added up to local days."""
+"""What a shadow has shown: hour by hour as it was judged, written, read and cut here alone, and added up to local days.
 
+<checkpoint>/shadow/<region>.jsonl
+"""
+
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -11,11 +15,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 
+from models.local_time import minute
 from models.measures.cube import Floats
 from schemas.errors import CheckpointError
-from schemas.files import replace_file
-from schemas.spec import DAY_S, Spec
+from schemas.files import open_for_append, replace_file, write_errors
+from schemas.left_behind.closed_counts import ClosedFiles, closed_folder, last_grace_s
+from schemas.spec import DAY_S, HOUR_S, Spec
 
+ALLOWED_LATE_S = 3 * HOUR_S  # after an hour may be judged; the watch judges every quarter of an hour
 LEAST_HOURS = 12  # of a day; one with fewer says too little of its kind and is left out
 RECENT_DAYS = 60  # that are kept of each champion, so that one that comes back has its past
 _HEAD = re.compile(
@@ -95,17 +102,35 @@ def judged_hours(checkpoint: Path, spec: Spec, champion: str = "") -> Iterator[S
     return read_shadow(shadow_path(checkpoint, spec.region), horizon=spec.horizon_names[0], champion=champion)
 
 
+def add_hours(checkpoint: Path, spec: Spec, hours: Sequence[ShadowHour]) -> None:
+    """Write the hours that are not there yet, and wait for the disk. Raises CheckpointError.
+
+    An hour that is there as cut out stays so: of two lines of an hour the last counts.
+    """
+    there = {(hour.tick_s, hour.is_cut) for hour in judged_hours(checkpoint, spec)} if hours else set()
+    cut_s = {tick_s for tick_s, is_cut in there if is_cut}
+    new = [hour for hour in hours if (hour.tick_s, hour.is_cut) not in there and hour.tick_s not in cut_s]
+    path, lines = shadow_path(checkpoint, spec.region), b"".join(msgspec.json.encode(hour) + b"\n" for hour in new)
+    if not lines:
+        return
+    with write_errors(CheckpointError, path, remedy="free disk space"), open_for_append(path) as file:
+        if file.write(lines) < len(lines):
+            raise CheckpointError(f"{path} took only a part of a line", remedy="free disk space")
+        os.fsync(file.fileno())
+
+
 def drop_unneeded(path: Path, *, champions: Collection[str], newest_s: int) -> None:
     """Keep the hours of these champions, and RECENT_DAYS of all: no judgement reads the others again.
 
-    A kill leaves the file of before or of after. Lines that cannot be read stay. Raises OSError.
+    A kill leaves the file of before or of after. Lines that cannot be read stay. Raises CheckpointError.
     """
-    lines = path.read_bytes().splitlines(keepends=True)
     oldest_s, wanted = newest_s - RECENT_DAYS * DAY_S, {version.encode() for version in champions}
-    heads = ((line, _HEAD.match(line)) for line in lines)
-    needed = [line for line, head in heads if not head or int(head[1]) >= oldest_s or head[3] in wanted]
-    if len(needed) < len(lines):
-        replace_file(path, b"".join(needed))
+    with write_errors(CheckpointError, path, remedy="free disk space"):
+        lines = path.read_bytes().splitlines(keepends=True)
+        heads = ((line, _HEAD.match(line)) for line in lines)
+        needed = [line for line, head in heads if not head or int(head[1]) >= oldest_s or head[3] in wanted]
+        if len(needed) < len(lines):
+            replace_file(path, b"".join(needed))
 
 
 def days_of(
@@ -135,14 +160,14 @@ def _added_up(all_hours: Sequence[ShadowHour], zone: ZoneInfo, challenger: str |
     first = _local(all_hours[0].tick_s, zone)
     clear = [hour for hour in all_hours if not hour.is_cut]
     hours = [hour for hour in clear if challenger in (None, hour.challenger_version)]
-    categories = all_hours[0].observed
+
+    def by_category(by_hour: list[Mapping[str, float]]) -> dict[str, float]:
+        return {category: sum(values[category] for values in by_hour) for category in all_hours[0].observed}
+
     sums: dict[str, Any] = {name: sum(getattr(hour, name) for hour in hours) for name in _SUMS}
-    for name in _BY_CATEGORY:
-        by_hour = [getattr(hour, name) for hour in hours]
-        sums[name] = _by_category(by_hour, categories)
+    sums |= {name: by_category([getattr(hour, name) for hour in hours]) for name in _BY_CATEGORY}
     sums["alone"] = sum(hour.champion if hour.alone is None else hour.alone for hour in hours)
-    alone = [hour.alone_expected or hour.champion_expected for hour in hours]
-    sums["alone_expected"] = _by_category(alone, categories)
+    sums["alone_expected"] = by_category([hour.alone_expected or hour.champion_expected for hour in hours])
     return ShadowDay(
         day=first.date().isoformat(),
         weekday=first.isoweekday(),
@@ -151,10 +176,6 @@ def _added_up(all_hours: Sequence[ShadowHour], zone: ZoneInfo, challenger: str |
         cut=len(all_hours) - len(clear),
         **sums,
     )
-
-
-def _by_category(by_hour: Sequence[Mapping[str, float]], categories: Iterable[str]) -> dict[str, float]:
-    return {category: sum(values[category] for values in by_hour) for category in categories}
 
 
 def _local(at_s: int, zone: ZoneInfo) -> datetime:
@@ -168,3 +189,15 @@ def whole_enough(days: Sequence[ShadowDay]) -> list[ShadowDay]:
 def mean_scores(days: Sequence[ShadowDay], name: str) -> Floats:
     """(days,) mean log score of `champion`, `challenger` or `baseline`, nats per value."""
     return np.array([getattr(day, name) / day.values for day in days])
+
+
+def judged_late(checkpoint: Path, spec: Spec, *, since_s: int, now_s: float) -> str:
+    """Why nothing newer is judged, and what to do; empty where the judge keeps up. since_s: when the trial began."""
+    newest_s = max((hour.tick_s for hour in judged_hours(checkpoint, spec)), default=0)
+    waits_since_s = max(newest_s, since_s)
+    if now_s <= waits_since_s + spec.horizons_s[0] + last_grace_s(spec) + ALLOWED_LATE_S:
+        return ""
+    judged = f"the newest judged hour began at {minute(newest_s)} UTC" if newest_s else "no hour is judged"
+    if waiting := len(ClosedFiles(closed_folder(checkpoint)).waiting(spec.region)):
+        return f"{judged}, and {waiting} files of counts wait: see `python -m lifecycle watch --check`"
+    return f"{judged}, and the job has closed no other one: see whether it runs, and RISK_CHECKPOINT"

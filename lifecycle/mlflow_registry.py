@@ -26,8 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.telemetry import set_telemetry_client
 
-from lifecycle.registry.copying import copy_evaluation, copy_files
-from lifecycle.registry.rules import consistent, registered
+from lifecycle.registry import consistent, copy_evaluation, copy_files, registered
 from models.artifact.manifest import Manifest, read_manifest
 from schemas.errors import RegistryError
 from schemas.files import write_errors

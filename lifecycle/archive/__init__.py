@@ -1,1 +1,0 @@
-"""Final counts for years: what the next model learns from."""

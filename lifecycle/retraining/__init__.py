@@ -1,1 +1,0 @@
-"""A challenger made when a region needs one, day after day."""
