@@ -97,11 +97,18 @@ class FeedLog:
         hours = feed.refused().union(*feed.silent(longest_s=max(SILENT_S, MEAN_GAPS * mean_gap_s)))
         return sum(1 << hour for hour in range(24) if day * 24 + hour in hours)
 
-    def of_now(self) -> "FeedLog":
-        """A log that keeps the newest days that this one has read, but for the last one, which still grows."""
-        newest = max(logged_days(self.checkpoint), default="")
-        finished = sorted(day for day in self._days if day_text(day) < newest)[-_NEWEST_DAYS - 1 - _DAYS_AFTER :]
-        return FeedLog(self.checkpoint, {day: self._days[day] for day in finished})
+    def newest_cut_hours(self, spec: Spec, newest_s: int) -> frozenset[int]:
+        """Hours since 1970, of the day of `newest_s` and the days before it, that are cut out, as far as the log of a
+        running job says it by now. Raises CheckpointError.
+        """
+        batches, last = batches_folder(self.checkpoint), newest_s // DAY_S
+        paths = (counts_path(batches, day, spec.region) for day in reversed(logged_days(self.checkpoint)))
+        newest = next((path for path in paths if path.exists()), None)
+        gap_s = mean_gap_of(read_counts(newest, spec)[0]) if newest else 0.0
+        masks = {
+            day: self.cut_hours(spec.region, day, mean_gap_s=gap_s) for day in range(last - _NEWEST_DAYS + 1, last + 1)
+        }
+        return frozenset(day * 24 + hour for day, mask in masks.items() for hour in range(24) if mask >> hour & 1)
 
     def _of_day(self, day: int) -> Mapping[str, list[LoggedRegion]]:
         """The newest batch of each minute, by region."""
@@ -112,39 +119,6 @@ class FeedLog:
                     by_minute.setdefault(region, {})[of_region.as_of_s // 60] = of_region
             self._days[day] = {region: list(minutes.values()) for region, minutes in by_minute.items()}
         return self._days[day]
-
-
-@dataclass(slots=True)
-class LiveFeed:
-    """The hours of a running job's newest days that are cut out, as far as its log says it by now."""
-
-    checkpoint: Path
-    _log: FeedLog = field(init=False)
-    _read_hour: int = -1
-
-    def __post_init__(self) -> None:
-        self._log = FeedLog(self.checkpoint)
-
-    def cut_hours(self, spec: Spec, newest_s: int) -> frozenset[int]:
-        """Hours since 1970, of the day of `newest_s` and the days before it, that are cut out. Raises CheckpointError.
-
-        What was read less than an hour ago is not read again.
-        """
-        if newest_s // HOUR_S != self._read_hour:
-            self._log, self._read_hour = self._log.of_now(), newest_s // HOUR_S
-        gap_s = self._mean_gap_s(spec)
-        last = newest_s // DAY_S
-        masks = {
-            day: self._log.cut_hours(spec.region, day, mean_gap_s=gap_s)
-            for day in range(last - _NEWEST_DAYS + 1, last + 1)
-        }
-        return frozenset(day * 24 + hour for day, mask in masks.items() for hour in range(24) if mask >> hour & 1)
-
-    def _mean_gap_s(self, spec: Spec) -> float:
-        batches = batches_folder(self.checkpoint)
-        paths = [counts_path(batches, day, spec.region) for day in logged_days(self.checkpoint)]
-        stored = [path for path in paths if path.exists()]
-        return mean_gap_of(read_counts(stored[-1], spec)[0]) if stored else 0.0
 
 
 def mean_gap_of(state: CountState) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import asdict, replace
 
-from lifecycle.feed import LiveFeed
+from lifecycle.feed import FeedLog
 from lifecycle.gate import Trial, judge_hours, read_trial
 from lifecycle.shadow import ShadowHour, add_hours, days_of, drop_unneeded, judged_hours, shadow_path
 from lifecycle.teach import Teacher
@@ -181,13 +181,13 @@ class TrialJudge:
 def judge_of(settings: Settings, store: Callable[[bytes], object]) -> TrialJudge:
     """The judge of a job's settings. store: as in `TrialJudge`."""
 
-    checkpoint, artifacts, feed = settings.checkpoint, settings.artifacts, LiveFeed(settings.checkpoint)
+    checkpoint, artifacts = settings.checkpoint, settings.artifacts
     teacher = Teacher(checkpoint=checkpoint, artifacts=artifacts) if settings.follow == "on" else None
     return TrialJudge(
         checkpoint=checkpoint,
         artifacts=artifacts,
         store=store,
-        cut_hours=feed.cut_hours,
+        cut_hours=FeedLog(checkpoint).newest_cut_hours,
         audit=settings.audit,
         teacher=teacher,
     )

@@ -45,6 +45,7 @@ from streaming.settings import Settings
 
 _LOOK_S, _BEAT_S = 1.0, 60
 _RETRY_S = 300  # after a run with a fault
+_SMALL = "judge"  # it runs beside the others, which take turns
 
 
 class Part(NamedTuple):
@@ -53,17 +54,12 @@ class Part(NamedTuple):
     words: tuple[str, ...]
     every_s: int  # from the end of a run without a fault
     longest_s: int  # a run that takes longer is ended
-    memory: str  # parts that need much of it take turns
 
 
-@dataclass(slots=True)
-class RunningPart:
-    """A part that runs now."""
-
+class RunningPart(NamedTuple):
     process: subprocess.Popen[bytes]
     errors: IO[bytes]
     until_s: float  # monotonic
-    is_too_long: bool = False
 
 
 def watch_command(
@@ -86,9 +82,9 @@ def watch_command(
         typer.echo("\n".join(faults) or "well")
         raise typer.Exit(bool(faults))
     parts = {
-        "judge": Part(("judge",), HOUR_S // 4, HOUR_S, "little"),
-        "archive": Part(("archive",), DAY_S, 2 * HOUR_S, "much"),
-        "retrain": Part(("retrain", "--due"), HOUR_S // 4, DAY_S, "much"),  # a region is due once a day
+        "judge": Part(("judge",), HOUR_S // 4, HOUR_S),
+        "archive": Part(("archive",), DAY_S, 2 * HOUR_S),
+        "retrain": Part(("retrain", "--due"), HOUR_S // 4, DAY_S),  # a region is due once a day
     }
     if keep_days:
         parts["archive"] = parts["archive"]._replace(words=("archive", "--keep-days", str(keep_days)))
@@ -134,11 +130,10 @@ class Watch:
                 del self._runs[name]
                 self._ended(name, run, int(now_s))
             elif time.monotonic() > run.until_s:
-                run.is_too_long = True
                 run.process.kill()
-        for name, part in self.parts.items():
-            others = [self.parts[other].memory for other in self._runs]
-            is_free = name not in self._runs and not (part.memory == "much" and "much" in others)
+        for name in self.parts:
+            takes_turns = name != _SMALL and self._runs.keys() - {_SMALL}  # these need much memory
+            is_free = name not in self._runs and not takes_turns
             if is_free and self._is_due(name, now_s) and self._job_has_begun():
                 self._start(name, int(now_s))
         if abs(now_s - self._beat_s) >= _BEAT_S:
@@ -183,18 +178,18 @@ class Watch:
             said = run.errors.read().decode(errors="replace")
         sys.stderr.write(said)
         code, last = run.process.returncode, said.rstrip().rpartition("\n")[2].strip()
-        if run.is_too_long:
+        if code == 0:
+            if self._went[name].failing_s:
+                _say(f"{name} is well again")
+            self._went[name] = WatchedPart(ended_s=now_s)
+        elif time.monotonic() > run.until_s:
             hours = self.parts[name].longest_s // HOUR_S
             self._fails(name, f"it was ended after {hours} h: run it by hand, and see what it waits for", now_s)
         elif code < 0:
             self._fails(name, f"signal {-code} ended it, as if memory were short: give this machine more", now_s)
-        elif code:
+        else:
             fault = last.removeprefix("error: ")[:1000] or f"it ended with exit code {code}: run it by hand"
             self._fails(name, fault, now_s)
-        else:
-            if self._went[name].failing_s:
-                _say(f"{name} is well again")
-            self._went[name] = WatchedPart(ended_s=now_s)
         self._beat(now_s)
 
     def _fails(self, name: str, fault: str, now_s: int) -> None:

@@ -31,7 +31,7 @@ def checkpoint(tmp_path):
 @pytest.fixture
 def watch(checkpoint):
     """A watch of commands that end in a second: one well, one badly."""
-    parts = {"judge": Part(("--version",), 900, 60, "little"), "archive": Part(("no-such",), 86_400, 60, "much")}
+    parts = {"judge": Part(("--version",), 900, 60), "archive": Part(("no-such",), 86_400, 60)}
     return Watch(checkpoint, parts, os.environ)
 
 
@@ -62,7 +62,7 @@ def test_a_part_runs_when_it_is_due_and_one_that_fails_keeps_no_other_back(watch
     heartbeat = read_heartbeat(checkpoint)
     assert heartbeat.parts["archive"].failing_s == heartbeat.well_s == watched_until_s(checkpoint) == NOW_S
     assert heartbeat.parts["judge"].ended_s == NOW_S + 900
-    watch.parts = {"archive": Part(("--version",), 86_400, 60, "much")}
+    watch.parts = {"archive": Part(("--version",), 86_400, 60)}
     assert settled(watch, NOW_S + 1200) == {"archive"}
     assert "watch: archive is well again" in capfd.readouterr().err
     assert read_heartbeat(checkpoint).well_s == NOW_S + 1200
@@ -70,35 +70,35 @@ def test_a_part_runs_when_it_is_due_and_one_that_fails_keeps_no_other_back(watch
 
 def test_a_day_goes_on_over_a_restart_and_a_clock_that_is_set_back_stops_nothing(watch, checkpoint):
     write_heartbeat(checkpoint, Heartbeat(at_s=NOW_S, parts={"archive": WatchedPart(ended_s=NOW_S)}))
-    parts = {"archive": Part(("--version",), 86_400, 60, "much")}
+    parts = {"archive": Part(("--version",), 86_400, 60)}
     assert settled(Watch(checkpoint, parts, os.environ), NOW_S + 86_399) == set()
     assert settled(Watch(checkpoint, parts, os.environ), NOW_S + 86_400) == {"archive"}
     assert settled(Watch(checkpoint, parts, os.environ), NOW_S - 86_400) == {"archive"}
 
 
 def test_parts_that_need_much_memory_take_turns_and_none_runs_twice_at_a_time(checkpoint):
-    parts = {name: Part(("--version",), 900, 60, "much") for name in ("archive", "retrain")}
-    parts["judge"] = Part(("--version",), 0, 60, "little")
+    parts = {name: Part(("--version",), 900, 60) for name in ("archive", "retrain")}
+    parts["judge"] = Part(("--version",), 0, 60)
     watch = Watch(checkpoint, parts, os.environ)
     watch.look(NOW_S)
     processes = {name: run.process.pid for name, run in watch._runs.items()}
     assert set(processes) == {"archive", "judge"}
     watch.look(NOW_S + 900)
     assert {name: run.process.pid for name, run in watch._runs.items()} == processes
-    watch.parts = parts | {"judge": Part(("--version",), 900, 60, "little")}
+    watch.parts = parts | {"judge": Part(("--version",), 900, 60)}
     settled(watch, NOW_S)
     went = read_heartbeat(checkpoint).parts
     assert {name: part.ended_s for name, part in went.items()} == dict.fromkeys(parts, NOW_S)
 
 
 def test_a_part_that_hangs_is_ended_and_said(checkpoint):
-    watch = Watch(checkpoint, {"judge": Part(("--version",), 900, 0, "little")}, os.environ)
+    watch = Watch(checkpoint, {"judge": Part(("--version",), 900, 0)}, os.environ)
     settled(watch, NOW_S)
     assert read_heartbeat(checkpoint).parts["judge"].fault.startswith("it was ended after 0 h: ")
 
 
 def test_nothing_runs_before_a_job_has_begun(tmp_path):
-    watch = Watch(tmp_path, {"judge": Part(("--version",), 900, 60, "little")}, os.environ)
+    watch = Watch(tmp_path, {"judge": Part(("--version",), 900, 60)}, os.environ)
     assert settled(watch, NOW_S) == set()
     assert read_heartbeat(tmp_path).faults(NOW_S) == []
 

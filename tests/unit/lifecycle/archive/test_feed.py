@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lifecycle import feed
 from lifecycle.archive import ArchiveTable, archive_region
-from lifecycle.feed import FeedLog, LiveFeed, RegionFeed
+from lifecycle.feed import FeedLog, RegionFeed
 from models.files.archive import hours_known, read_archive
 from schemas.decode import decode_messages
 from schemas.left_behind.batch_log import LoggedRegion
@@ -72,23 +72,22 @@ def test_the_jobs_own_look_at_its_newest_days_agrees_with_the_archive(tmp_path):
     path = life(tmp_path, 9 * 24, silent=range(47, 56), rejects={100: 20})
     archived = set(read_archive(f"archive:{path}").table.cut_hours.tolist())
     assert len(archived) == 11
-    live = LiveFeed(tmp_path / "checkpoint")
+    live = FeedLog(tmp_path / "checkpoint")
     for newest in (4, 5, 3, 2):
         days = range(TODAY + newest - 3, TODAY + newest + 1)
-        assert live.cut_hours(SPEC, days[-1] * DAY_S) == {hour for hour in archived if hour // 24 in days}
+        assert live.newest_cut_hours(SPEC, days[-1] * DAY_S) == {hour for hour in archived if hour // 24 in days}
 
 
 @pytest.mark.parametrize("calls", [4, 1])
 def test_a_running_job_sees_what_its_log_says_by_now(tmp_path, calls):
-    """Asked every hour about the days before: as if the whole log were read anew, and each silence once it is long."""
-    world, live, is_cut = KeptWorld(tmp_path, SPEC), LiveFeed(tmp_path / "checkpoint"), []
+    """Asked every hour about the days before: each silence is cut out once it is long."""
+    world, is_cut = KeptWorld(tmp_path, SPEC), []
     for number in range(6 * 24):
         clock_s = TODAY * DAY_S + number * HOUR
         heard = [{**CALL, "key": 4 * number + call, "ago_s": 0} for call in range(calls)]
         is_heard = number not in range(60, 90) and number % (1 if calls > 1 else 3) == 0
         world.batch(clock_s, incidents(heard, clock_s) if is_heard else None)
-        cut = live.cut_hours(SPEC, clock_s - 26 * HOUR)
-        assert cut == LiveFeed(tmp_path / "checkpoint").cut_hours(SPEC, clock_s - 26 * HOUR)
+        cut = FeedLog(tmp_path / "checkpoint").newest_cut_hours(SPEC, clock_s - 26 * HOUR)
         is_cut.append(TODAY * 24 + 62 in cut)
     # From the first time that its day is asked about; where a call comes in three hours, after 30 hours of silence
     assert is_cut.index(True) == (74 if calls > 1 else 88)
