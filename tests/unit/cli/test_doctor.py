@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from schemas.audit.log import record
 from schemas.errors import SinkError
+from schemas.left_behind.heartbeat import Heartbeat, WatchedPart, write_heartbeat
 from schemas.left_behind.pointer import Pointer, write_pointer
 from streaming.__main__ import app
 from streaming.cli.doctor import examine
@@ -242,3 +243,18 @@ def test_beside_a_running_job_its_file_is_left_to_it(settings):
     sink.close()
     assert found["checkpoint"].grade == "ok"
     assert (found["store"].grade, "the job that runs now writes it" in found["store"].seen) == ("ok", True)
+
+
+def test_a_watch_that_never_ran_or_that_fails_is_a_note_with_its_remedy(settings):
+    found = findings(settings)["watch"]
+    assert (found.grade, found.seen) == ("warn", "none has run yet")
+    assert "python -m lifecycle watch" in found.remedy
+    settings.checkpoint.mkdir(exist_ok=True)
+    failing = WatchedPart(failing_s=NOW_S - 60, fault="the disk is full: free disk space")
+    write_heartbeat(settings.checkpoint, Heartbeat(at_s=NOW_S, parts={"archive": failing}))
+    found = findings(settings)["watch"]
+    assert (found.grade, found.seen) == (
+        "warn", "archive fails since 2025-12-31T23:59:00Z: the disk is full: free disk space"
+    )  # fmt: skip
+    write_heartbeat(settings.checkpoint, Heartbeat(at_s=NOW_S, parts={"archive": WatchedPart(ended_s=NOW_S)}))
+    assert findings(settings)["watch"].grade == "ok"
