@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import gammaln
 
 from models.measures.cube import Floats, Runs
 from models.measures.paired import day_blocks, ratio_of
@@ -49,7 +50,7 @@ class SurgeFigures:
         return cls(
             forecast=expected,
             came=came,
-            region_score=-log_likelihood(came, expected, JUDGED_SIZE),
+            region_score=gammaln(came + 1) - log_likelihood(came, expected, JUDGED_SIZE),
             hits=hits,
             after=after,
         )
