@@ -150,16 +150,31 @@ def test_eight_calls_of_a_category_in_a_cell_are_told_by_its_name(seed):
 def test_a_quiet_week_is_as_usual():
     """Drawn hour by hour from what each frame calls usual. The rule promises a call in fourteen days; one may be."""
     draw, state, engine = np.random.default_rng(0), ARTIFACT.history(), FeatureEngine(SPEC, ARTIFACT.constants)
-    calls, last, silent = [], -9, []
+    calls, last, silent, raised = [], -9, [], 0
     for hour in range(7 * 24):
         begin_s = ARTIFACT.manifest.data.cutoff_s + hour * HOUR_S
         state.advance(begin_s)
         frame = scored_frame(str(ARTIFACT.folder), engine.compute(state), begin_s)
         calls += told(frame) if frame.unusual and hour - last > 4 else []
         last, silent = (hour if frame.unusual else last), [*silent, *frame.silent]
+        raised += bool(frame.surges)
         came = draw.poisson(frame.usual[:, :, 0]).ravel()
         places = np.repeat(np.arange(len(came)), came)
+        state.advance(begin_s + HOUR_S - 1)  # what lies further ahead than a clock may be wrong is kept by no pane
         for level in state.levels.values():
             level.add(begin_s + draw.integers(0, HOUR_S, len(places)), places, 1)
     assert len(calls) <= 1, calls
     assert silent == []
+    assert raised <= 7  # of 168 hours
+
+
+def test_three_times_of_everything_in_the_last_hour_raises_the_forecast_of_the_next_hours_and_says_so():
+    calm, stormy = scene(3), scene(3, times={-1: 3.0})
+    assert calm.surges == ()
+    assert {surge.category for surge in stormy.surges} >= {"battery", "theft"}
+    for surge in stormy.surges:
+        place = SPEC.categories.index(surge.category)
+        assert surge.factors[0] > surge.factors[1] >= surge.factors[2] == 1
+        assert surge.observed == stormy.observed_1h[:, place].sum()
+        assert 1.2 < stormy.expected[:, place, 0].sum() / calm.expected[:, place, 0].sum() < 4
+    np.testing.assert_allclose(stormy.usual, calm.usual, rtol=0.05)
