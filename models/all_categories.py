@@ -8,7 +8,7 @@ from scipy.special import betainc, nbdtrik
 
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion, Floats
-from models.scoring import HIGH, LOW, widened
+from models.scoring import HIGH, LOW, unraised, widened
 from schemas.frame import RiskFrame
 
 _TRIED = 16
@@ -17,7 +17,11 @@ _TRIED = 16
 def stored_views(frame: RiskFrame, constants: BaselineConstants) -> tuple[RiskFrame, RiskFrame]:
     """A frame as it is stored: by category, and over all categories. constants: of the artifact that scored it."""
     dispersion = constants.dispersion_in_cells(of_network=not frame.baseline_only)
-    return frame, over_categories(frame, widened(dispersion, frame.expected, frame.surges, frame.spec))
+    over_all = over_categories(frame, widened(dispersion, frame.expected, frame.surges, frame.spec))
+    if frame.surges:
+        calm = over_categories(replace(frame, expected=unraised(frame)), dispersion)
+        over_all = replace(over_all, low=np.maximum(over_all.low, calm.low))
+    return frame, over_all
 
 
 def over_categories(frame: RiskFrame, dispersion: Dispersion) -> RiskFrame:

@@ -65,7 +65,8 @@ class Dispersion:
         more = variance * np.where(self.power == LINEAR, of_incidents, 1.0)
         wide = 1 / ((1 + variance) / self.r + more)
         digits = 10 ** np.floor(np.log10(wide) - 1)
-        r = np.where(variance > 0, np.maximum(np.round(wide / digits), 1) * digits, self.r)
+        rounded = np.minimum(np.maximum(np.round(wide / digits), 1) * digits, self.r)
+        r = np.where(variance > 0, rounded, self.r)
         return Dispersion(r=r, power=np.broadcast_to(self.power, r.shape))
 
     def tensor_size(self, mean: "Tensor") -> "Tensor":

@@ -225,7 +225,7 @@ class FeatureEngine:
         ago = np.clip(state.tick_s // HOUR_S - numbers * slide_s // HOUR_S, 0, None)
         usual = usual_of_hours[-1 - ago] * (covered_s / HOUR_S)[:, None]
         age_hours = np.maximum(end_s - numbers * slide_s - slide_s / 2, 0) / HOUR_S
-        weight = weights(nowcast.half_life_hours, age_hours)[:, None]
+        weight = weights(nowcast.half_life_hours, age_hours)[:, None] * (usual > 0)  # nothing is usual: nobody counted
         return LastHours(
             came=(weight * came).sum(axis=0),
             usual=(weight * usual).sum(axis=0),

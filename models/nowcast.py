@@ -24,7 +24,7 @@ from models.dispersion import Floats
 
 SHAPE, MEAN = 2.0, 2.0  # of a surge's factor before anything is counted
 HOURS_BACK = 6  # that are looked at: less is left of older counts than chance would notice
-LEAST = 1.05  # a smaller factor is 1: forecasts that tremble are read by nobody
+LEAST, LIMIT = 1.05, 10.0  # a smaller factor is 1, as forecasts that tremble are read by nobody; and the largest one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,16 +91,20 @@ def surge(came: Floats, expected: Floats, nowcast: Nowcast) -> tuple[Floats, Flo
     return np.where(moves, mean, 1.0), np.where(moves, variance, 0.0)
 
 
-def factors_of(came: Floats, usual: Floats, nowcast: Nowcast, forecast: Floats) -> tuple[Floats, Floats]:
+def factors_of(
+    lately: LastHours, followed: Floats | float, nowcast: Nowcast, forecast: Floats
+) -> tuple[Floats, Floats]:
     """(categories, horizons) the factor on a forecast, and the variance of what it is made of, over its square.
 
     A network sees the last hours too, and has raised its forecast by a part of it. So the surge's factor is on what is
-    usual, and what is forecast is raised up to that, if it is less.
+    usual, and what is forecast is raised up to that, if it is less. A surge is over when the last hour had no more than
+    is usual.
 
-    came, usual: (categories,) weighted as `weights` says. forecast: (categories, horizons) of the region over what is
-    usual.
+    followed: (categories,) factors on what was usual. forecast: (categories, horizons) of the region over what is usual
+    times what is followed.
     """
-    mean, variance = surge(came, usual, nowcast)
+    mean, variance = surge(lately.came, lately.usual * followed, nowcast)
+    mean = np.where(lately.came_1h > lately.usual_1h * followed, np.minimum(mean, LIMIT), 1.0)
     of_usual = 1 + (mean - 1)[:, None] * nowcast.ahead
     factors = np.clip(of_usual / forecast, 1, of_usual)
     moves = factors.max(axis=1, keepdims=True) >= LEAST

@@ -13,7 +13,7 @@ from models.feature_lists import usual_columns
 from models.likelihood import at_least_one, predictive_quantile
 from models.network import RiskNetwork, residual_of
 from models.nowcast import LastHours, factors_of
-from schemas.frame import Surge
+from schemas.frame import RiskFrame, Surge
 from schemas.spec import Spec
 
 Array = npt.NDArray[np.float32]
@@ -77,14 +77,18 @@ def score(
     expected = raw if followed is None else np.asarray(raw * followed)
     dispersion = constants.dispersion_in_cells(of_network=network is not None)
     surges, factors = surges_of(lately, usual, followed, expected, constants, spec) if lately else ((), None)
+    calm, narrow = None, dispersion
     if factors is not None:
-        expected = np.asarray(expected * factors.astype(np.float32))
+        calm, expected = expected, np.asarray(expected * factors.astype(np.float32))
         dispersion = widened(dispersion, expected, surges, spec)
-    risk = at_least_one(expected, dispersion)
+    risk, low = at_least_one(expected, dispersion), predictive_quantile(expected, dispersion, LOW)
+    if calm is not None:  # it may be no surge: no less is likely, nor surely to come, than without it
+        risk = np.maximum(risk, at_least_one(calm, narrow))
+        low = np.maximum(low, predictive_quantile(calm, narrow, LOW))
     return CellScores(
         expected=expected,
         risk=risk,
-        low=predictive_quantile(expected, dispersion, LOW),
+        low=low,
         high=predictive_quantile(expected, dispersion, HIGH),
         usual=usual,
         attribution=attribute_riskiest(
@@ -107,20 +111,33 @@ def surges_of(
         return (), None
     base, total = (of.sum(axis=0, dtype=np.float64) for of in (usual, expected))
     of_followed = base if followed is None else (usual * followed).sum(axis=0, dtype=np.float64)
-    before = lately.usual * (of_followed / base)[:, 0]
-    factors, variance = factors_of(lately.came, before, constants.nowcast, total / of_followed)
+    before = (of_followed / base)[:, 0]
+    factors, variance = factors_of(lately, before, constants.nowcast, total / of_followed)
     surges = tuple(
         Surge(
             category=category,
             factors=tuple(factors[place].tolist()),
             spreads=tuple(np.sqrt(variance[place]).tolist()),
             observed=int(lately.came_1h[place]),
-            usual=float(f"{lately.usual_1h[place]:.4g}"),
+            usual=float(f"{(lately.usual_1h * before)[place]:.4g}"),
         )
         for place, category in enumerate(spec.categories)
         if factors[place].max() > 1
     )
     return surges, factors if surges else None
+
+
+def raised(surges: Sequence[Surge], spec: Spec) -> Floats:
+    """(categories, horizons) the factors of surges."""
+    factors = np.ones((len(spec.categories), len(spec.horizons_s)))
+    for surge in surges:
+        factors[spec.categories.index(surge.category)] = surge.factors
+    return factors
+
+
+def unraised(frame: RiskFrame) -> Array:
+    """(cells, categories, horizons) what is expected without the surges."""
+    return np.asarray(frame.expected / raised(frame.surges, frame.spec), np.float32)
 
 
 def widened(dispersion: Dispersion, expected: Array, surges: Sequence[Surge], spec: Spec) -> Dispersion:

@@ -202,7 +202,7 @@ Factor = Callable[[LastHours, Floats, Nowcast], Floats]  # on what is forecast, 
 
 
 def _by_nowcast(lately: LastHours, forecast: Floats, nowcast: Nowcast) -> Floats:
-    return factors_of(lately.came, lately.usual, nowcast, forecast[:, None])[0][:, 0]
+    return factors_of(lately, 1.0, nowcast, forecast[:, None])[0][:, 0]
 
 
 def _by_ratio(lately: LastHours, forecast: Floats, nowcast: Nowcast) -> Floats:

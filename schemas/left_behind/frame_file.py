@@ -25,6 +25,7 @@ from schemas.spec import ALL_CATEGORIES, Spec
 SUFFIX = ".frame"
 _FORMAT = 7
 _SEAL = 32  # hex digits before the body
+_MOST_RAISED = 100.0  # times; far above what a nowcast gives
 _LONGEST = 200  # characters of a text
 _SCORES = ("expected", "risk", "low", "high", "usual")
 _TYPES = {**dict.fromkeys((*_SCORES, "attribution"), "<f4"), "observed_1h": "<i4", "support": "u1"}
@@ -144,6 +145,8 @@ def _checked(content: _Body, path: Path) -> StoredFrames:
             raise ValueError(f"a feed that is silent cannot be of the region: {feed}")
     for surge in content.surges:
         _check_surge(surge, content.spec)
+    if len({surge.category for surge in content.surges}) < len(content.surges):
+        raise ValueError("a category surges twice")
     frame = _unpacked(content, content.by_category, is_sum=False)
     over_all = _unpacked(content, content.over_all, is_sum=True)
     return StoredFrames(
@@ -179,6 +182,7 @@ def _check_surge(surge: Surge, spec: Spec) -> None:
     numbers = (*surge.factors, *surge.spreads, surge.observed, surge.usual)
     lengths = {len(surge.factors), len(surge.spreads)}
     is_plausible = np.isfinite(numbers).all() and min(numbers) >= 0 and min(surge.factors, default=0) >= 1
+    is_plausible &= 1 < max(surge.factors, default=0) <= _MOST_RAISED
     if surge.category not in spec.categories or lengths != {len(spec.horizons_s)} or not is_plausible:
         raise ValueError(f"a surge cannot be of the region: {surge}")
 

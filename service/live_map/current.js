@@ -51,7 +51,7 @@ export function surgesInWords({ category, surges = [] }) {
   const own = surges.filter((one) => category === ALL || one.category === category).toSorted((a, b) => Math.max(...Object.values(b.factors)) - Math.max(...Object.values(a.factors)));
   if (!own.length) return "";
   const each = own.map((one) => say("{category} {times} ({observed} in place of {usual} in the last hour)", { category: plain(one.category), times: times(Math.max(...Object.values(one.factors))), observed: one.observed, usual: count(one.usual) }));
-  return say("The last hour raises the forecast of the next: {surges}. Whether it goes on nobody knows.", { surges: listed(each) });
+  return say("The last hour raises the forecast: {surges}. Whether it goes on nobody knows.", { surges: listed(each) });
 }
 
 const ageInWords = ({ isReplay, scored_s }, now_s) => {

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from models.local_time import hour_of_week
 from models.measures.outcomes import Forecast, by_chance, by_district, judge
-from models.scoring import widened
+from models.scoring import raised, widened
 from schemas.frame import RiskFrame, Surge, is_baseline
 from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, closed_folder
 from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
@@ -42,7 +42,7 @@ class Outcomes:
                 forecast,
                 has_history=np.asarray((frame.support > 0).any(axis=1)),
                 dispersion=widened(forecast.dispersion, frame.expected, frame.surges, frame.spec),
-                raised=_raised(frame),
+                raised=raised(frame.surges, frame.spec) if frame.surges else None,
             )
             kept = replace(forecast.to_keep(), raw=unpacked(raw, frame.spec), following=following)
             self.kept.write(kept, frame.spec, frame.tick_s)
@@ -52,16 +52,6 @@ class Outcomes:
         forecasts = ((counts, self.kept.read(spec, counts.tick_s)) for counts in closed)
         judged = ((counts, Forecast.of_kept(forecast)) for counts, forecast in forecasts if forecast is not None)
         return b"".join(closed_points(forecast, counts, spec) for counts, forecast in judged)
-
-
-def _raised(frame: RiskFrame) -> npt.NDArray[np.float64] | None:
-    """(categories, horizons) the factors of surges; None without one."""
-    if not frame.surges:
-        return None
-    factors = np.ones((len(frame.spec.categories), len(frame.spec.horizons_s)))
-    for surge in frame.surges:
-        factors[frame.spec.categories.index(surge.category)] = surge.factors
-    return factors
 
 
 def unpacked(raw: bytes | None, spec: Spec) -> npt.NDArray[np.float32] | None:

@@ -9,20 +9,28 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import gamma, nbinom, poisson
 
+from models.all_categories import stored_views
 from models.counting.count_state import CountState
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.features import FeatureEngine
-from models.nowcast import LEAST, MEAN, SHAPE, LastHours, Nowcast, factors_of, no_nowcast, surge
+from models.nowcast import LEAST, LIMIT, MEAN, SHAPE, LastHours, Nowcast, factors_of, no_nowcast, surge
 from models.scoring import score
 from models.training.fit_nowcast import fit_nowcast
 from models.training.replay import IncidentHistory, Replay
 from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.spec import DAY_S, HOUR_S
-from tests.harness.toy import CUTOFF_S, toy_constants, toy_network, toy_spec, toy_table
+from tests.harness.toy import CUTOFF_S, toy_constants, toy_frame, toy_network, toy_spec, toy_table
 
 NOWCAST = Nowcast.of(0.7, 0.01, 50.0, 0.3, np.array([1.0, 0.5, 0.0]))
 SPEC = toy_spec(4, 4)
 CONSTANTS = toy_constants(SPEC, mean_per_day=np.full(2, 48.0), nowcast=NOWCAST)
+
+
+def factors(came, usual, nowcast, forecast, last_hour=(1.0, 0.0)):
+    """Of these weighted counts; the last hour had more than is usual, unless it is told."""
+    came_1h, usual_1h = (np.full(len(came), of) for of in last_hour)
+    lately = LastHours(came=came, usual=usual, came_1h=came_1h, usual_1h=usual_1h)
+    return factors_of(lately, 1.0, nowcast, forecast)[0]
 
 
 def chance_by_hand(came, expected, prior):
@@ -67,27 +75,30 @@ def test_a_lull_moves_nothing_more_counts_never_less_and_what_lies_ahead_moves_l
     expected = scale * draw.uniform(0.2, 2, categories)
     came = draw.poisson(expected).astype(float)
     forecast = draw.uniform(0.5, 2, (categories, 3))
-    lull, _ = factors_of(0.5 * np.minimum(came, expected), expected, NOWCAST, forecast)
+    lull = factors(0.5 * np.minimum(came, expected), expected, NOWCAST, forecast)
     assert (lull == 1).all()
-    less, more = (factors_of(of, expected, NOWCAST, forecast)[0] for of in (came, came + draw.poisson(3 * expected)))
+    less, more = (factors(of, expected, NOWCAST, forecast) for of in (came, came + draw.poisson(3 * expected)))
     assert (more >= less).all()
     assert (more >= 1).all()
     assert (more[:, 2] == 1).all()
-    assert (factors_of(1000 * came + 1000, expected, no_nowcast(3), forecast)[0] == 1).all()
+    assert (factors(1000 * came + 1000, expected, no_nowcast(3), forecast) == 1).all()
+    assert factors(1000 * came + 1000, expected, NOWCAST, forecast).max() <= LIMIT
+    over = factors(1000 * came + 1000, expected, NOWCAST, forecast, last_hour=(3.0, 3.0))
+    assert (over == 1).all()  # the last hour had no more than is usual
 
 
 def test_what_the_network_has_raised_already_is_raised_no_further_and_what_it_lowers_by_the_surge_alone():
     came, usual = np.array([36.0]), np.array([4.2])
     full = surge(came, usual, NOWCAST)[0][0]
     half = 1 + 0.5 * (full - 1)
-    for forecast, factors in (
+    for forecast, raised in (
         ([1.0, 1.0, 1.0], [full, half, 1]),
         ([2.0, 2.0, 2.0], [full / 2, half / 2, 1]),
         ([9.0, half / 1.2, 9.0], [1, 1.2, 1]),
         ([0.5, 0.5, 0.5], [full, half, 1]),
         ([9.0, 9.0, 9.0], [1, 1, 1]),
     ):
-        np.testing.assert_allclose(factors_of(came, usual, NOWCAST, np.array([forecast]))[0], [factors])
+        np.testing.assert_allclose(factors(came, usual, NOWCAST, np.array([forecast])), [raised])
 
 
 def test_categories_that_surge_together_lend_each_other_a_chance():
@@ -193,6 +204,67 @@ def test_the_whole_region_is_raised_before_risk_and_interval_and_the_usual_stays
     assert (calm.surges, calm.raw) == ((), None)
 
 
+def test_hours_of_which_nothing_is_usual_as_nobody_counted_then_are_no_surge():
+    """A job that began today: what came before the first day has ended says nothing of a surge."""
+    state, rate = CountState(SPEC), 20
+    state.advance(CUTOFF_S // DAY_S * DAY_S + 300)
+    state.first_day = CUTOFF_S // DAY_S - 1  # counted since yesterday noon
+    at_s = state.as_of_s - np.arange(12 * HOUR_S // 180) * 180
+    for level in state.levels.values():
+        level.add(at_s, np.arange(len(at_s)) % (2 * SPEC.grid.cells), 1)
+    constants = replace(CONSTANTS, mean_per_day=np.full(2, 24.0 * rate / 2))
+    lately = FeatureEngine(SPEC, constants).compute(state).lately
+    assert (lately.came <= 1.5 * lately.usual + 3).all()
+
+
+def test_what_is_followed_was_followed_in_the_last_hours_and_neither_surges_nor_is_raised_again():
+    features = FeatureEngine(SPEC, CONSTANTS).compute(storm())
+    following = np.full((SPEC.grid.cells, 2, 3), 2.0, np.float32)
+    given = features.values, toy_network(SPEC), CONSTANTS, SPEC
+
+    def scored(times):
+        lately = LastHours(
+            came=np.full(2, 20.0 * times),
+            usual=np.full(2, 20.0),
+            came_1h=np.full(2, 30.0 * times),
+            usual_1h=np.full(2, 30.0),
+        )
+        return [score(*given, factors, lately) for factors in (None, following)]
+
+    alone, followed = scored(2)
+    assert len(alone.surges) == 2
+    assert followed.surges == ()
+    alone, followed = scored(6)
+    np.testing.assert_allclose(followed.expected[:, :, 0], alone.expected[:, :, 0], rtol=0.05)  # six times the usual
+    assert [surge.usual for surge in followed.surges] == [60.0, 60.0]
+
+
+def test_no_less_is_likely_and_sure_to_come_than_without_a_surge_and_intervals_widen():
+    """Also in the sum, and where one cell expects many, so that the factor's doubt outweighs the factor."""
+    nowcast = Nowcast.of(0.5, 0.003, 20.0, 0.0, np.array([1.0, 1.0, 0.05]))
+    constants = replace(CONSTANTS, nowcast=nowcast)
+    values = FeatureEngine(SPEC, constants).compute(storm()).values.copy()
+    values[:, :, -3:] = np.log(np.array([3.75, 15.0, 90.0]))
+    usual = np.full(2, 1.0)
+    lately = LastHours(came=np.array([6.5, 0.0]), usual=usual, came_1h=usual * 9, usual_1h=usual)
+    calm, raised = (score(values, toy_network(SPEC), constants, SPEC, lately=of) for of in (None, lately))
+    assert raised.surges
+    for name in ("risk", "low", "high"):
+        assert (getattr(raised, name) >= getattr(calm, name)).all(), name
+    narrow = score(values + np.log(raised.expected / calm.expected).mean(), toy_network(SPEC), constants, SPEC)
+    assert (raised.high[:, 0, 0] > narrow.high[:, 0, 0]).all()
+    views = []
+    for scores in (calm, raised):
+        frame = toy_frame(SPEC, scores.expected, **{name: getattr(scores, name) for name in ("risk", "low", "high")})
+        views.append(stored_views(replace(frame, surges=scores.surges), constants)[1])
+    assert (views[1].low >= views[0].low).all()
+    assert (views[1].risk >= views[0].risk).all()
+    assert (views[1].high[:, 0, :2] > 1.2 * views[0].high[:, 0, :2]).all()
+    calm_frame = toy_frame(SPEC, calm.expected)
+    unwidened = stored_views(replace(calm_frame, expected=raised.expected), constants)[1]
+    assert (views[1].high[:, 0, 0] > unwidened.high[:, 0, 0]).all()
+
+
 @pytest.mark.parametrize("power", [QUADRATIC, LINEAR])
 def test_intervals_are_as_wide_as_draws_whose_common_factor_is_uncertain(power):
     draw, mean, spread = np.random.default_rng(0), 3.0, 0.4
@@ -204,6 +276,9 @@ def test_intervals_are_as_wide_as_draws_whose_common_factor_is_uncertain(power):
     assert counts.var() == pytest.approx(mean * (1 + wide.excess(np.full((1, 1), mean))[0, 0]), rel=0.06)
     same = narrow.widened(np.zeros((1, 1)), np.full((1, 1, 1), mean, np.float32))
     np.testing.assert_array_equal(same.r, narrow.r)
+    for r in (1.06, 1.96, 2.0):  # never narrower, however the digits fall
+        given = Dispersion(r=np.full((1, 1), r), power=np.full((1, 1), power))
+        assert given.widened(np.full((1, 1), 1e-4), np.full((1, 1, 1), mean, np.float32)).r[0, 0] <= r
 
 
 HOURS = 120 * 24

@@ -268,7 +268,7 @@ def test_what_the_last_hour_raises_is_said_of_the_chosen_category_or_of_all_the_
     chosen = [{"category": name, "surges": surges} for name in ("all", "fire", "ems")] + [{"category": "all"}]
     files = "current.js", "elements.js", "language.js", "words.js"
     each = "fire ×3.40 (36 in place of 4.21 in the last hour)", "traffic ×2.21 (31 in place of 10.0 in the last hour)"
-    says = "The last hour raises the forecast of the next: {}. Whether it goes on nobody knows."
+    says = "The last hour raises the forecast: {}. Whether it goes on nobody knows."
     raised = [says.format(of) for of in (" and ".join(each), each[0])]
     assert told_by_node(tmp_path, SURGES % json.dumps(chosen), *files) == [*raised, "", ""]
 
