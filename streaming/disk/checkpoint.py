@@ -31,9 +31,9 @@ from schemas.errors import CheckpointError, EventsGone
 from schemas.files import read_json, replace_file, write_errors
 from schemas.instants import instant_text
 from streaming.disk.spark_folder import SparkFolder
-from streaming.settings import PREFIX, Settings
 
 if TYPE_CHECKING:  # at runtime it would cost each short command half a second
+    from streaming.settings import Settings
     from streaming.topics.kafka import Topic
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class CheckpointGuard(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str] = {}
 
     @classmethod
-    def of(cls, settings: Settings, topic_id: str) -> "CheckpointGuard":
+    def of(cls, settings: "Settings", topic_id: str) -> "CheckpointGuard":
         return cls(
             topic_id=topic_id,
             settings=settings.shown(),
@@ -164,6 +164,10 @@ def other_layout(before: CheckpointGuard) -> str:
 
 def changed_settings(before: CheckpointGuard, after: CheckpointGuard) -> list[str]:
     """The settings that the counts depend on and that differ, each as `NAME was VALUE and is VALUE`."""
+    from streaming.settings import (
+        PREFIX,  # a check that runs every few seconds reaches this file, and counts no setting
+    )
+
     return [
         f"{PREFIX}{field.upper()} was {was} and is {now}"
         for field in _COUNTS_DEPEND_ON

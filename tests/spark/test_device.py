@@ -28,7 +28,7 @@ SMI = "#!/bin/sh\necho 3\n"  # one GPU, which is not the first
 
 def columns_of(folder, features, *, is_challenger=False):
     """The columns of one row that follows nothing, as Spark gives them to the stage."""
-    return [pd.Series([value]) for value in (str(folder), features, is_challenger, 0, None)]
+    return [pd.Series([value]) for value in (str(folder), features, is_challenger, 0, None, None)]
 
 
 # Executors of their own need a process of their own: a run of tests has one session.
@@ -74,7 +74,7 @@ features = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.his
 Shipment.of(session.sparkContext).send({"riverton": Entry(folder, artifact.version, "")})
 frame = session.createDataFrame([(folder, bytearray(features))], "folder string, features binary")
 score_udf = pandas_udf(score_stage(None), returnType=ddl(ScoreColumns))
-of_a_champion = lit(False), lit(0).cast("bigint"), lit(None).cast("binary")
+of_a_champion = lit(False), lit(0).cast("bigint"), lit(None).cast("binary"), lit(None).cast("binary")
 (row,) = frame.select(score_udf("folder", "features", *of_a_champion).alias("scores")).collect()
 torch.set_num_threads(1)
 model, scores = score_features(artifact, artifact.network, features)

@@ -1,6 +1,7 @@
 """A frame on disk is the frame that was published, whole; anything else is refused."""
 
 import hashlib
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import SinkError
-from schemas.frame import Unusual
+from schemas.frame import Surge, Unusual
 from schemas.left_behind.frame_file import frame_path, read_frames, write_frames
 from tests.harness.toy import toy_spec, toy_views
 
@@ -154,3 +155,32 @@ def test_a_missing_file_and_what_is_no_frame_at_all_are_errors_with_a_remedy(tmp
     with pytest.raises(SinkError) as caught:
         read_frames(path)
     assert caught.value.remedy
+
+
+SURGE = Surge(category="fire", factors=(2.0, 1.5, 1.0), spreads=(0.3, 0.2, 0.0), observed=36, usual=4.2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"category": "theft"},
+        {"factors": (2.0, 0.9, 1.0)},
+        {"factors": (1.0, 1.0, 1.0)},
+        {"factors": (1e300, 1.0, 1.0)},
+        {"factors": (float("nan"), 1.0, 1.0)},
+        {"factors": (2.0, 1.5)},
+        {"spreads": (0.3, 0.2)},
+        {"spreads": (-0.3, 0.2, 0.0)},
+        {"observed": -1},
+        {"usual": float("inf")},
+    ],
+)
+def test_a_surge_that_cannot_be_is_refused(tmp_path, wrong):
+    frame, over_all = toy_views(SPEC)
+    path = frame_path(tmp_path, SPEC.region)
+    write_frames(tmp_path, (replace(frame, surges=(SURGE,)), over_all), "wall")
+    assert read_frames(path).over_all.surges == (SURGE,)
+    for surges in ((msgspec.structs.replace(SURGE, **wrong),), (SURGE, SURGE)):
+        write_frames(tmp_path, (replace(frame, surges=surges), over_all), "wall")
+        with pytest.raises(SinkError, match="surge"):
+            read_frames(path)

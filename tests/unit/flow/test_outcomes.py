@@ -1,11 +1,14 @@
 """Forecasts kept on the hour: which counts they are judged by, without Spark."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
 
 from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import CheckpointError
+from schemas.frame import Surge
 from schemas.left_behind.closed_counts import ClosedCounts
 from streaming.flow.count import Head, begins_an_hour
 from streaming.flow.outcomes import Outcomes
@@ -52,6 +55,28 @@ def test_a_forecast_is_judged_by_counts_of_its_own_spec_only(outcomes):
     assert judged.count(b"outcome,") == len(SPEC.categories)
     for other in ({"categories": ("fire", "ems")}, {"grid": msgspec.structs.replace(SPEC.grid, south_deg=42.0)}):
         assert outcomes.points(msgspec.structs.replace(SPEC, **other), CLOSED) == b""
+
+
+def test_what_a_surge_raised_is_judged_as_shown_and_said_beside_what_was_expected_without_it(tmp_path):
+    """The kept forecast is as wide as it was shown, and has the factor of each category and horizon."""
+    surge = Surge(category="fire", factors=(2.5, 1.4, 1.0), spreads=(0.5, 0.2, 0.0), observed=30, usual=4.2)
+    shown = frame(SPEC, HOUR_S, np.random.default_rng(1))
+    kept = {}
+    for name, surges in (("raised", (surge,)), ("calm", ())):
+        outcomes = Outcomes(tmp_path / name)
+        artifact = toy_artifact(tmp_path / name / "artifacts", SPEC, cutoff_s=HOUR_S)
+        outcomes.keep(replace(shown, surges=surges), str(artifact))
+        points = stored_points([outcomes.points(SPEC, CLOSED)])
+        kept[name] = {key.split(",")[1]: of for (key, _), of in points.items() if key.startswith("outcome,")}
+    fire, ems = (kept["raised"][f"category={category}"] for category in ("fire", "ems"))
+    assert float(fire["raised"]) == 2.5
+    assert float(fire["unraised"]) == pytest.approx(float(fire["expected"]) / 2.5)
+    assert fire["log_score"] != kept["calm"]["category=fire"]["log_score"]
+    assert ems == kept["calm"]["category=ems"]
+    later = msgspec.structs.replace(CLOSED[0], horizon=1)
+    points = stored_points([Outcomes(tmp_path / "raised").points(SPEC, [later])])
+    (of_4h,) = [of for (key, _), of in points.items() if key.startswith("outcome,category=fire")]
+    assert float(of_4h["raised"]) == 1.4
 
 
 @pytest.mark.parametrize("after_s", [-60, 60, 1800])
