@@ -104,6 +104,7 @@ def factors_of(
     times what is followed.
     """
     mean, variance = surge(lately.came, lately.usual * followed, nowcast)
+    variance = variance * (np.minimum(mean, LIMIT) / mean) ** 2
     mean = np.where(lately.came_1h > lately.usual_1h * followed, np.minimum(mean, LIMIT), 1.0)
     of_usual = 1 + (mean - 1)[:, None] * nowcast.ahead
     factors = np.clip(of_usual / forecast, 1, of_usual)

@@ -56,7 +56,7 @@ def score(
     following: Array | None = None,
     lately: LastHours | None = None,
 ) -> CellScores:
-    """The scores of one region's features. Without a network they are the baseline's: `expected` equals `usual`.
+    """The scores of one region's features. Without a network they are the baseline's: what is usual, raised in a surge.
 
     values: (cells, categories, features). following: (cells, categories, horizons) factors on what a network expects.
     lately: what came in the region's last hours, by which all of it has the factors of a surge; None: it has none.

@@ -46,6 +46,8 @@ def fit_nowcast(past: IncidentHistory, constants: BaselineConstants, start_s: in
     spans = [span_s // spec.slide_s for span_s in spec.horizons_s]
     first = max(-(-start_s // HOUR_S) - first_hour, HOURS_BACK)
     moments = np.arange(first * each, len(came) - spans[0] + 1, each)
+    if not len(moments):
+        return None
     sums, now = [_sums(of) for of in (by_hour, usual_of_hours)], moments // each
     came_before, usual_before = (of[now] - of[np.maximum(now - 24, 0)] for of in sums)
     level = (_DAY_PRIOR + came_before) / (_DAY_PRIOR + usual_before)
@@ -66,7 +68,7 @@ def fit_nowcast(past: IncidentHistory, constants: BaselineConstants, start_s: in
             moves = np.asarray((factors > 1).any(axis=1))
             gains = np.stack([_gains(factors, moves, *of) for of in outcomes])  # (horizons, AHEAD)
             found.append((float(gains[0, -1]), float(moves.mean()), tried, gains))  # full over the first horizon
-    best = max((gain for gain, *_ in found), default=0.0)
+    best = max(gain for gain, *_ in found)
     if best < LEAST_NATS:
         return None
     _, _, chosen, gains = min((of for of in found if of[0] >= NEARLY * best), key=lambda of: of[1])

@@ -305,6 +305,20 @@ def test_training_finds_surges_that_last_and_leaves_a_calm_region_alone():
     assert other < 2
 
 
+def test_a_stretch_that_is_too_short_to_judge_by_gives_none():
+    past = history_of(incidents_of(HOURS, np.full((HOURS, 2), 6.0)), CUTOFF_S // DAY_S * DAY_S)
+    constants = toy_constants(SPEC, mean_per_day=np.full(2, 144.0))
+    assert fit_nowcast(past, constants, past.cutoff_s, past.cutoff_s) is None
+
+
+def test_what_is_uncertain_of_a_limited_factor_is_no_more_than_of_the_factor():
+    came, usual, hour = np.array([1e6]), np.array([3.0]), np.array([9.0])
+    lately = LastHours(came=came, usual=usual, came_1h=hour, usual_1h=np.zeros(1))
+    factors, variance = factors_of(lately, 1.0, NOWCAST, np.ones((1, 3)))
+    assert factors[0, 0] == LIMIT
+    assert variance[0, 0] == pytest.approx(1e-6, rel=0.01)  # of a gamma distribution of that shape
+
+
 def test_surges_of_one_hour_tell_nothing_of_the_next():
     draw, bursts = np.random.default_rng(0), np.full((HOURS, 2), 6.0)
     bursts[draw.choice(HOURS, 60, replace=False)] *= 4
