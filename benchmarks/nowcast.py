@@ -50,8 +50,8 @@ def measure(cities: Sequence[str], *, origins: int, quick: bool, say: Callable[[
         for horizon in range(HORIZONS if of_origins else 0):
             figures = [of_horizons[horizon] for of_horizons in of_origins]
             said = surge_rows(figures, "network", steps_per_week=168, seed=0)
-            if not said:
-                say(f"{name}: fewer than {LEAST_SURGES} hours begin after a surge")
+            if said[0].steps < LEAST_SURGES:
+                say(f"{name}: {said[0].steps} hours begin after a surge: too few for figures of them alone")
             rows += [{"city": name, "horizon": city.spec.horizon_names[horizon], **asdict(row)} for row in said]
     return rows
 
@@ -96,7 +96,9 @@ def _cells(city: City, mean: Floats, counts: npt.NDArray[np.int32], horizon: int
 
 
 def table_of(rows: Sequence[dict[str, Any]]) -> Table:
-    headings = "city, horizon, model, hours, came, forecast, f/a, region %, cells %, all: region %, all: cells %, moved"
+    headings = (
+        "city, horizon, model, hours, came, forecast, f/a, region %, cells %, hits, all: region %, all: cells %, moved"
+    )
     shown = [
         (
             *(row[name] for name in ("city", "horizon", "model")),
@@ -105,6 +107,7 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
             f"{row['forecast_over_actual']:.2f} ({row['low']:.2f} to {row['high']:.2f})",
             f"{row['region_percent']:+.1f}",
             f"{row['cells_percent']:+.2f} ({row['cells_low']:+.2f} to {row['cells_high']:+.2f})",
+            f"{row['hits']:.1%}",
             f"{row['all_region_percent']:+.2f}",
             f"{row['all_cells_percent']:+.3f}",
             f"{row['moved']:.1%}",

@@ -68,7 +68,10 @@ def _hits(mean: npt.NDArray[np.floating], counts: npt.NDArray[np.integer]) -> fl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SurgeRow:
-    """A model after surges, over all origins. Percents are of the plain network's score; below zero is better."""
+    """A model after surges, over all origins. Percents are of the plain network's score; below zero is better.
+
+    Where fewer than LEAST_SURGES steps begin after a surge, what is of them alone is nan.
+    """
 
     model: str
     steps: int  # after a surge
@@ -90,37 +93,38 @@ class SurgeRow:
 def surge_rows(
     origins: Sequence[Mapping[str, tuple[SurgeFigures, Floats]]], beside: str, *, steps_per_week: int, seed: int
 ) -> tuple[SurgeRow, ...]:
-    """A row for each model; none where too few steps begin after a surge.
+    """A row for each model.
 
     origins: of each, by model, its figures and (kept steps,) log score of the cells, nats. beside: the plain network.
     """
     figures = {model: SurgeFigures.joined([of[model][0] for of in origins]) for model in origins[0]}
     cells = {model: np.concatenate([of[model][1] for of in origins]) for model in origins[0]}
     after = figures[beside].after
-    if after.sum() < LEAST_SURGES:
-        return ()
+    enough = after.sum() >= LEAST_SURGES
     block = day_blocks(*(len(of[beside][1]) for of in origins), steps_per_week=steps_per_week)
     _, of_surges = np.unique(block[after], return_inverse=True)
     plain, plain_cells = figures[beside], cells[beside]
     rows = []
     for model, of in figures.items():
-        ratio, low, high = ratio_of(of.forecast[after], of.came[after], of_surges, np.random.default_rng(seed))
-        gain = ratio_of(cells[model][after], plain_cells[after], of_surges, np.random.default_rng(seed))
-        cells_percent, cells_low, cells_high = (100 * (share - 1) for share in gain)
+        ratio = cells_gain = (np.nan, np.nan, np.nan)
+        if enough:
+            ratio = ratio_of(of.forecast[after], of.came[after], of_surges, np.random.default_rng(seed))
+            gain = ratio_of(cells[model][after], plain_cells[after], of_surges, np.random.default_rng(seed))
+            cells_gain = 100 * (gain[0] - 1), 100 * (gain[1] - 1), 100 * (gain[2] - 1)
         rows.append(
             SurgeRow(
                 model=model,
                 steps=int(after.sum()),
-                came=float(of.came[after].mean()),
-                forecast=float(of.forecast[after].mean()),
-                forecast_over_actual=ratio,
-                low=low,
-                high=high,
-                region_percent=_percent(of.region_score[after], plain.region_score[after]),
-                cells_percent=cells_percent,
-                cells_low=cells_low,
-                cells_high=cells_high,
-                hits=float(of.hits[after].sum() / max(of.came[after].sum(), 1.0)),
+                came=float(of.came[after].mean()) if enough else np.nan,
+                forecast=float(of.forecast[after].mean()) if enough else np.nan,
+                forecast_over_actual=ratio[0],
+                low=ratio[1],
+                high=ratio[2],
+                region_percent=_percent(of.region_score[after], plain.region_score[after]) if enough else np.nan,
+                cells_percent=cells_gain[0],
+                cells_low=cells_gain[1],
+                cells_high=cells_gain[2],
+                hits=float(of.hits[after].sum() / max(of.came[after].sum(), 1.0)) if enough else np.nan,
                 all_region_percent=_percent(of.region_score, plain.region_score),
                 all_cells_percent=_percent(cells[model], plain_cells),
                 moved=float((np.abs(of.forecast / plain.forecast - 1) > MOVED).mean()),

@@ -92,7 +92,7 @@ class Evaluation:
     origins: Origins | None = None  # where earlier stretches were judged, too
     posts: tuple[PostsRow, ...] = ()  # where they were asked for
     nowcast: Nowcast | None = None  # of the last origin, as it was fitted; None where nothing gained
-    after_surges: tuple[SurgeRow, ...] = ()  # over all origins; empty where too few steps begin after one
+    after_surges: tuple[SurgeRow, ...] = ()  # over all origins
     surge_figures: Mapping[str, tuple[SurgeFigures, Floats]] = field(default_factory=dict)  # by model, of one origin
 
     @property

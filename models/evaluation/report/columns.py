@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import floor, isfinite, log10
 
+from models.evaluation.after_surges import AREA_SHARE, LEAST_SURGES, MOVED, SURGE, SurgeRow
 from models.evaluation.report.findings import Against
 from models.evaluation.result import Evaluation, ModelResult
 from models.measures.scores import Sheet
@@ -49,6 +50,16 @@ COVER_90 = ReportColumn(
     digits=1,
 )
 COLUMNS = (LOG_SCORE, HIT_10, RATIO, COVER_90)
+SURGE_HEADINGS = (
+    "model", "steps", "came", "forecast", "f/a", "region's score, %", "cells' score, %", "hits", "all: region, %",
+    "all: cells, %", "moved",
+)  # fmt: skip
+SURGE_MEANING = (
+    f"Steps that begin when the last hour had {SURGE:g} standard deviations more than is usual, over all origins; of "
+    f"fewer than {LEAST_SURGES} nothing is said. Scores: against the network alone, below zero is better; in brackets "
+    f"the 95 % interval. Hits: in the {AREA_SHARE:.0%} of the cells that are put first. The last three columns are of "
+    f"all steps; moved: where the forecast differs by more than {MOVED:.0%}."
+)
 
 
 def texts(column: ReportColumn, sheets: Sequence[Sheet]) -> list[str]:
@@ -64,6 +75,34 @@ def difference_text(row: ModelResult, evaluation: Evaluation) -> str:
         return "best rival"
     mean, low, high = Against(row.versus_best_baseline, evaluation.best_score).texts
     return f"{mean} ({low}, {high})"
+
+
+def surge_texts(rows: Sequence[SurgeRow]) -> list[tuple[str, ...]]:
+    """The texts under SURGE_HEADINGS of each model, the best score of the cells first."""
+    few = any(row.steps < LEAST_SURGES for row in rows)
+    ordered = sorted(rows, key=lambda row: row.all_cells_percent if few else row.cells_percent)
+    return [
+        (
+            row.model,
+            str(row.steps),
+            *(
+                [NONE] * 6
+                if few
+                else [
+                    f"{row.came:.1f}",
+                    f"{row.forecast:.1f}",
+                    f"{row.forecast_over_actual:.2f} ({row.low:.2f} to {row.high:.2f})",
+                    f"{row.region_percent:+.1f}",
+                    f"{row.cells_percent:+.2f} ({row.cells_low:+.2f} to {row.cells_high:+.2f})",
+                    f"{row.hits:.1%}",
+                ]
+            ),
+            f"{row.all_region_percent:+.2f}",
+            f"{row.all_cells_percent:+.3f}",
+            f"{row.moved:.1%}",
+        )
+        for row in ordered
+    ]
 
 
 def _text(value: float, digits: int) -> str:

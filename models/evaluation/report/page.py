@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from models.evaluation.report.as_json import as_json
-from models.evaluation.report.columns import COLUMNS, difference_text, texts
+from models.evaluation.report.columns import COLUMNS, SURGE_HEADINGS, SURGE_MEANING, difference_text, surge_texts, texts
 from models.evaluation.report.drawing.reliability import CAPTION, description, reliability_diagram
 from models.evaluation.report.posts import HEADINGS, MEANING, posts_sentences, posts_tables
 from models.evaluation.report.wording import sentences, warnings
@@ -61,6 +61,9 @@ def render(evaluation: Evaluation, picture: bytes) -> str:
         posts=posts_tables(evaluation),
         posts_headings=HEADINGS,
         posts_meaning=MEANING,
+        surges=surge_texts(evaluation.after_surges),
+        surge_headings=SURGE_HEADINGS,
+        surge_meaning=SURGE_MEANING,
         columns=COLUMNS,
         rows=[
             (row, cells, difference_text(row, evaluation), row.verdict)

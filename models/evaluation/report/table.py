@@ -4,8 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from models.evaluation.after_surges import AREA_SHARE, MOVED, SURGE
-from models.evaluation.report.columns import COLUMNS, difference_text, texts
+from models.evaluation.report.columns import COLUMNS, SURGE_HEADINGS, SURGE_MEANING, difference_text, surge_texts, texts
 from models.evaluation.report.posts import HEADINGS, MEANING, posts_sentences, posts_tables
 from models.evaluation.report.wording import sentences, warnings
 from models.evaluation.result import Evaluation
@@ -14,16 +13,6 @@ _COLOURS = {"better": "green", "worse": "red"}
 _UNITS = (
     "Log score in nats, hits and cover in percent, f/a: forecast over actual. Difference: log score against the best "
     "rival in percent of its own, 95 % interval; below zero is better."
-)
-_SURGES = (
-    "model", "steps", "came", "forecast", "f/a", "region's score, %", "cells' score, %", "hits", "all: region, %",
-    "all: cells, %", "moved",
-)  # fmt: skip
-_SURGES_MEANING = (
-    f"Steps that begin when the last hour had {SURGE:g} standard deviations more than is usual, over all origins. "
-    "Scores: against the network alone, below zero is better; in brackets the 95 % interval. "
-    f"Hits: in the {AREA_SHARE:.0%} of the cells that are put first. The last three columns are of all steps; moved: "
-    f"where the forecast differs by more than {MOVED:.0%}."
 )
 
 
@@ -44,26 +33,13 @@ def print_table(evaluation: Evaluation, console: Console) -> None:
 
 
 def _print_surges(evaluation: Evaluation, console: Console) -> None:
-    """Best score of the cells first."""
     shown = Table(title="After a surge", title_justify="left", box=None, padding=(0, 0, 0, 1), pad_edge=False)
-    for name in _SURGES:
+    for name in SURGE_HEADINGS:
         shown.add_column(name.replace(" ", "\n"), justify="left" if name == "model" else "right", no_wrap=True)
-    for row in sorted(evaluation.after_surges, key=lambda row: row.cells_percent):
-        shown.add_row(
-            Text(row.model),
-            str(row.steps),
-            f"{row.came:.1f}",
-            f"{row.forecast:.1f}",
-            f"{row.forecast_over_actual:.2f} ({row.low:.2f} to {row.high:.2f})",
-            f"{row.region_percent:+.1f}",
-            f"{row.cells_percent:+.2f} ({row.cells_low:+.2f} to {row.cells_high:+.2f})",
-            f"{row.hits:.1%}",
-            f"{row.all_region_percent:+.2f}",
-            f"{row.all_cells_percent:+.3f}",
-            f"{row.moved:.1%}",
-        )
+    for row in surge_texts(evaluation.after_surges):
+        shown.add_row(*map(Text, row))
     console.print(shown)
-    console.print(Text(_SURGES_MEANING, style="dim"))
+    console.print(Text(SURGE_MEANING, style="dim"))
 
 
 def _print_posts(evaluation: Evaluation, console: Console) -> None:

@@ -1,14 +1,23 @@
 """The hours after a surge: which they are, and every figure of them by a plain sum and SciPy."""
 
+from dataclasses import replace
+from io import StringIO
+
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy.stats import nbinom
 
 from models.evaluation.after_surges import LEAST_SURGES, SurgeFigures, is_surge, surge_rows
+from models.evaluation.report.columns import NONE, surge_texts
+from models.evaluation.report.page import render
+from models.evaluation.report.table import print_table
 from models.nowcast import LastHours
 from models.training.fit_nowcast import JUDGED_SIZE
+from tests.harness.small_evaluation import small_evaluation
 
 STEPS, CELLS = 200, 40
+PLAN = {"steps_per_week": 168, "seed": 0}
 
 
 def known(came, usual):
@@ -39,7 +48,7 @@ def figures_of(world, part):
 
 def test_every_figure_is_that_of_a_plain_sum_over_the_origins(world):
     parts = slice(0, 120), slice(120, STEPS)
-    rows = surge_rows([figures_of(world, part)[0] for part in parts], "network", steps_per_week=168, seed=0)
+    rows = surge_rows([figures_of(world, part)[0] for part in parts], "network", **PLAN)
     (counts, forecasts, after), cells = world, figures_of(world, slice(None))[1]
     assert [row.model for row in rows] == ["network", "knows"]
     for row in rows:
@@ -73,6 +82,34 @@ def test_every_figure_is_that_of_a_plain_sum_over_the_origins(world):
     assert rows[1].cells_percent < 0
 
 
-def test_of_too_few_surges_nothing_is_said(world):
+def test_of_too_few_surges_only_what_is_of_all_steps_is_said(world):
     few = (world[0], world[1], np.arange(STEPS) < LEAST_SURGES - 1)
-    assert surge_rows([figures_of(few, slice(None))[0]], "network", steps_per_week=168, seed=0) == ()
+    enough = (world[0], world[1], np.arange(STEPS) < LEAST_SURGES)
+    said, more = (surge_rows([figures_of(of, slice(None))[0]], "network", **PLAN)[1] for of in (few, enough))
+    of_surges = ["came", "forecast", "forecast_over_actual", "low", "high", "region_percent", "cells_percent",
+                 "cells_low", "cells_high", "hits"]  # fmt: skip
+    assert np.isnan([getattr(said, name) for name in of_surges]).all()
+    assert np.isfinite([getattr(more, name) for name in of_surges]).all()
+    assert (said.steps, more.steps) == (LEAST_SURGES - 1, LEAST_SURGES)
+    assert (said.all_cells_percent, said.moved) == (more.all_cells_percent, more.moved)
+    (texts,) = surge_texts([said])
+    assert texts[2:8] == (NONE,) * 6
+    assert "nan" not in "".join(texts)
+
+
+@pytest.mark.parametrize("shown", ["page", "terminal"])
+def test_the_report_draws_the_table_after_surges_best_cells_first(world, shown):
+    rows = surge_rows([figures_of(world, slice(None))[0]], "network", **PLAN)
+    evaluation = replace(small_evaluation(), after_surges=rows)
+    knows = next(row for row in rows if row.model == "knows")
+    if shown == "page":
+        text = render(evaluation, b"")
+        assert "After a surge" not in render(replace(evaluation, after_surges=()), b"")
+    else:
+        console = Console(file=StringIO(), width=200)
+        print_table(evaluation, console)
+        text = console.file.getvalue()
+    said = text[text.index("After a surge") :]
+    assert f"{knows.cells_percent:+.2f} ({knows.cells_low:+.2f} to {knows.cells_high:+.2f})" in said
+    assert f"{knows.forecast_over_actual:.2f} ({knows.low:.2f} to {knows.high:.2f})" in said
+    assert 0 < said.index("knows") < said.index("+0.00 (+0.00 to +0.00)")
