@@ -16,6 +16,7 @@ from rich.table import Table
 from benchmarks.follow_beds import DAYS, City, city_of
 from benchmarks.report import table_of as drawn
 from models.evaluation.after_surges import LEAST_SURGES, MOVED, SURGE, SurgeFigures, is_surge, surge_rows
+from models.evaluation.report.columns import NONE
 from models.features import FeatureEngine
 from models.likelihood import log_scores
 from models.nowcast import LastHours, no_nowcast
@@ -114,5 +115,6 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
         )
         for row in rows
     ]
+    shown = [tuple(NONE if "nan" in text else text for text in row) for row in shown]
     title = f"After a surge of {SURGE:g} deviations, against the network; moved by more than {MOVED:.0%}"
     return drawn(title, headings.split(", "), shown)

@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from models.counting.pyramid import LevelBins
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
-from models.local_time import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hours_within
+from models.local_time import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
 from models.neighbours import ring_size, ring_sum
 from models.nowcast import Nowcast
 from schemas.errors import DataError
 from schemas.limits import MAX_CALENDAR_DAYS
-from schemas.spec import Spec
+from schemas.spec import HOUR_S, Spec
 
 Floats = npt.NDArray[np.float64]
 
@@ -263,6 +263,16 @@ def mixed_cell_rate(
 def profile_hours(constants: BaselineConstants, start_s: int, stop_s: int, timezone: str) -> Floats:
     """(categories,) the stretch [start_s, stop_s) in hours of average rate: the profile's integral over it."""
     return np.asarray((constants.profile * hours_within(start_s, stop_s, timezone)).sum(axis=1))
+
+
+def profile_of_hours(constants: BaselineConstants, hours: npt.NDArray[np.int64], timezone: str) -> Floats:
+    """(hours, categories) the profile's mean in each of these hours, since 1970.
+
+    By its four quarters: some zones' own hours begin 15, 30 or 45 minutes later.
+    """
+    starts_s = np.array([[0], [15], [30], [45]]) * 60 + hours * HOUR_S
+    first, second, third, last = constants.profile.T[hour_of_week(starts_s, timezone).astype(np.intp)]
+    return np.asarray(((first + second) + (third + last)) / 4)
 
 
 def horizon_hours(constants: BaselineConstants, as_of_s: int, spec: Spec) -> Floats:

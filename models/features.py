@@ -19,6 +19,7 @@ from models.baseline import (
     horizon_hours,
     mixed_cell_rate,
     profile_hours,
+    profile_of_hours,
     region_rate,
     remember,
 )
@@ -239,15 +240,11 @@ class FeatureEngine:
         0 until the first day of the counts has ended, as they may begin within it.
         """
         at_s = state.tick_s
-        usual = per_hour * self.constants.profile[:, self._weekly_hours(at_s)].T
+        hours = at_s // HOUR_S + np.arange(1 - SINCE_CAP_HOURS, 1)
+        usual = per_hour * profile_of_hours(self.constants, hours, self.spec.timezone)
         first_hour = 24 * (max(state.first_day, int(self.constants.first_day)) + 1)
         usual[: max(first_hour - (at_s // HOUR_S + 1 - SINCE_CAP_HOURS), 0)] = 0
         return np.asarray(usual)
-
-    def _weekly_hours(self, at_s: int) -> npt.NDArray[np.intp]:
-        """(hours,) which hour of the local week each of the newest SINCE_CAP_HOURS is, by its middle."""
-        starts_s = (at_s // HOUR_S + np.arange(1 - SINCE_CAP_HOURS, 1)) * HOUR_S
-        return hour_of_week(starts_s + HOUR_S // 2, self.spec.timezone).astype(np.intp)
 
     def _missing(self, shares: list[tuple[Floats, int]], rate: Columns, at_s: int) -> Floats:
         """(windows, cells, categories) incidents that silent feeds owe to windows that end now.
@@ -256,7 +253,7 @@ class FeatureEngine:
         categories) usual in an average hour.
         """
         begins_s = (at_s // HOUR_S + np.arange(1 - SINCE_CAP_HOURS, 1)) * HOUR_S
-        hours, blocks = self._weekly_hours(at_s), []
+        hours, blocks = hour_of_week(begins_s + HOUR_S // 2, self.spec.timezone).astype(np.intp), []  # by their middles
         for share, window_s in shares:
             inside_s = np.minimum(begins_s + HOUR_S, at_s) - np.maximum(begins_s, at_s - window_s)
             owed = share * np.maximum(inside_s, 0)[:, None] / HOUR_S

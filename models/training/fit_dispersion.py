@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.baseline import BaselineConstants, region_rate
+from models.baseline import BaselineConstants, profile_of_hours, region_rate
 from models.dispersion import LEAST_GAIN, LEAST_NATS, LINEAR, QUADRATIC, Dispersion, Floats
 from models.likelihood import negative_binomial_nll
-from models.local_time import hour_of_week
 from models.training.replay import IncidentHistory
 from models.unusual.silence import with_sum
 from schemas.spec import HOUR_S
@@ -169,8 +168,7 @@ def usual_by_hour(
 
     hours: (hours,) since 1970, one after the other. came: (hours, categories).
     """
-    of_week = hour_of_week(hours * HOUR_S + HOUR_S // 2, timezone).astype(np.intp)
-    mean, fade = constants.profile[:, of_week].T / 24, 0.5 ** (1 / float(constants.level_half_life_days))
+    mean, fade = profile_of_hours(constants, hours, timezone) / 24, 0.5 ** (1 / float(constants.level_half_life_days))
     before, days = np.zeros((1, came.shape[1])), 0.0
     for day in np.split(np.arange(len(hours)), np.flatnonzero(np.diff(hours // 24)) + 1):
         mean[day] *= region_rate(before, days, constants)

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import convolve
 
-from models.baseline import BaselineConstants, cell_rate, mixed_cell_rate, remember, usual
+from models.baseline import (
+    BaselineConstants,
+    cell_rate,
+    mixed_cell_rate,
+    profile_hours,
+    profile_of_hours,
+    remember,
+    usual,
+)
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.neighbours import ring_size, ring_sum
@@ -42,6 +50,15 @@ def test_the_ring_is_what_a_convolution_gives(square):
     sizes = ring_size(grid)
     np.testing.assert_array_equal(sizes, convolve(np.ones_like(square), kernel, mode="constant").ravel())
     assert sizes.dtype == np.int32
+
+
+@pytest.mark.parametrize("timezone", ["America/Chicago", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe"])
+def test_what_is_usual_in_an_hour_of_utc_is_the_integral_over_it_wherever_the_zones_own_hours_begin(timezone):
+    constants = constants_of(profile=np.random.default_rng(0).gamma(3, size=(2, 168)))
+    first = int(datetime(2024, 4, 5, tzinfo=UTC).timestamp()) // 3600  # clocks go back in Australia on the third day
+    hours = np.arange(first, first + 72)
+    integral = [profile_hours(constants, hour * 3600, (hour + 1) * 3600, timezone) for hour in hours.tolist()]
+    np.testing.assert_allclose(profile_of_hours(constants, hours, timezone), integral)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The nowcast: its two states against SciPy and a plain sum over factors, what it looks at, and what it moves."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.features import FeatureEngine
 from models.nowcast import LEAST, LIMIT, MEAN, SHAPE, LastHours, Nowcast, factors_of, no_nowcast, surge
 from models.scoring import score
-from models.training.fit_nowcast import fit_nowcast
+from models.training.fit_dispersion import usual_by_hour
+from models.training.fit_nowcast import HALF_LIVES_HOURS, PRIORS, SHARED, SIZES, fit_nowcast
 from models.training.replay import IncidentHistory, Replay
 from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.spec import DAY_S, HOUR_S
@@ -303,6 +305,59 @@ def test_training_finds_surges_that_last_and_leaves_a_calm_region_alone():
     (factor, other), _ = surge(np.array([14.0, 3.0]), np.array([3.5, 3.5]), nowcast)
     assert factor > 2
     assert other < 2
+
+
+def test_what_is_chosen_is_the_calmest_of_nearly_the_best_by_a_plain_loop_over_all_settings():
+    """Every gain again, hour by hour, by SciPy's negative binomial; also at the end, where nothing is over yet."""
+    draw, hours = np.random.default_rng(1), 50 * 24
+    stormy = np.full((hours, 2), [6.0, 4.0])
+    for start in (*draw.choice(np.arange(25 * 24, hours - 6), 9, replace=False), hours - 3):
+        stormy[start : start + 4] *= [4, 2]
+    past = history_of(incidents_of(hours, stormy), CUTOFF_S // DAY_S * DAY_S)
+    constants = toy_constants(SPEC, mean_per_day=24 * stormy.mean(axis=0))
+    begin, end = past.first_s // HOUR_S + 1, past.cutoff_s // HOUR_S
+    start_s = past.first_s + 20 * DAY_S + 700
+    slide, each = SPEC.slide_s, HOUR_S // SPEC.slide_s
+    edges = np.arange(begin * HOUR_S, past.cutoff_s + 1, slide)
+    of_category = [past.incidents.occurred_s[past.incidents.category == number] for number in range(2)]
+    came = np.stack([np.histogram(of, edges)[0] for of in of_category], axis=1)
+    by_hour = came.reshape(-1, each, 2).sum(axis=1)
+    usual_hours = usual_by_hour(np.arange(begin, end), by_hour, constants, SPEC.timezone)
+    usual = np.repeat(usual_hours / each, each, axis=0)
+    now = range(max(-(-start_s // HOUR_S) - begin, 6), end - begin)
+    tried = []
+    for half_life, prior, size, shared in product(HALF_LIVES_HOURS, PRIORS, SIZES, SHARED):
+        nowcast = Nowcast.of(half_life, prior, size, shared, np.ones(3))
+        ages = (np.arange(6 * each)[::-1] + 0.5) / each
+        last = [slice((hour - 6) * each, hour * each) for hour in now]
+        level = [
+            (50 + by_hour[max(hour - 24, 0) : hour].sum(axis=0))
+            / (50 + usual_hours[max(hour - 24, 0) : hour].sum(axis=0))
+            for hour in now
+        ]
+        lately = [np.array([0.5 ** (ages / half_life) @ of[part] for part in last]) for of in (came, usual)]
+        factors = surge(lately[0], lately[1] * level, nowcast)[0]
+        gains = np.zeros((3, 21))
+        for hour, factor, of_day in zip(now, factors, level, strict=True):
+            for horizon, span in enumerate(span_s // HOUR_S for span_s in SPEC.horizons_s):
+                if (factor > 1).any() and hour + span <= len(by_hour):
+                    count = by_hour[hour : hour + span].sum(axis=0)
+                    mean = usual_hours[hour : hour + span].sum(axis=0) * of_day
+                    of_part = mean * (1 + np.linspace(0, 1, 21)[:, None] * (factor - 1))
+                    score = nbinom.logpmf(count, 15, 15 / (15 + of_part)).sum(axis=1)
+                    gains[horizon] += (score - score[0]) / span
+        tried.append((gains[0, -1], (factors > 1).any(axis=1).mean(), (half_life, prior, size, shared), gains))
+    best = max(gain for gain, *_ in tried)
+    assert best > 5
+    *_, chosen, gains = min((of for of in tried if of[0] >= 0.9 * best), key=lambda of: of[1])
+    ahead = [1.0]
+    for of_horizon in gains[1:]:
+        most = of_horizon.max()
+        ahead.append(float(np.flatnonzero(of_horizon >= 0.9 * most)[0] / 20) if most >= 5 else 0.0)
+    fit = fit_nowcast(past, constants, start_s, past.cutoff_s)
+    assert (float(fit.half_life_hours), float(fit.prior), float(fit.size), float(fit.shared)) == chosen
+    np.testing.assert_allclose(fit.ahead, ahead)
+    assert 0 < ahead[1] < 1
 
 
 def test_a_stretch_that_is_too_short_to_judge_by_gives_none():
