@@ -228,7 +228,7 @@ def judge_command(context: typer.Context) -> None:
 
 _DAYS_A_COMMIT = 100  # of a file: those of ten years at once would take a gigabyte
 _MISSING = (
-    "missing: the job stood still for more than a day, was begun anew, or nobody archived them within 35 days; "
+    "missing: the job stood still for more than a day, was begun anew, or `archive` did not run for ten days; "
     "`archive --data FILE` takes them from a file"
 )
 

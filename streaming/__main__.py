@@ -17,7 +17,6 @@ from streaming.cli import (
     left_behind,
     pod,
     prepare,
-    rebuild,
     replay,
     retention,
     run,
@@ -47,7 +46,6 @@ app.command("withhold", rich_help_panel=_JOB)(left_behind.withhold)
 app.command("audit", rich_help_panel=_JOB)(left_behind.audit)
 app.command("retention", rich_help_panel=_JOB)(retention.retention)
 app.command("documents", rich_help_panel=_JOB)(documents.documents)
-app.command("rebuild", rich_help_panel=_JOB)(rebuild.rebuild)
 app.add_typer(feedback.feedback_app, name="feedback", rich_help_panel=_JOB)
 app.command("cells", rich_help_panel=_SETUP)(cells.cells)
 app.command("prepare", rich_help_panel=_SETUP)(prepare.prepare)

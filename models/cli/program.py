@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 from schemas import DISTRIBUTION, product_version
 
 COMMANDS = {  # of each program
-    "streaming": "run doctor check health checkpoint withhold audit retention documents rebuild feedback cells prepare "
+    "streaming": "run doctor check health checkpoint withhold audit retention documents feedback cells prepare "
     "demo replay broker",
     "lifecycle": "archive versions promote rollback retire retrain gate judge watch",
     "models": "train cold-start disparity evaluate explain posts simulate-feedback tune",

@@ -35,7 +35,6 @@ AuditEvent = Literal[
     "stop",
     "failure",
     "checkpoint_reset",
-    "rebuild",
     "model_registered",
     "model_promoted",
     "model_rolled_back",

@@ -4,7 +4,7 @@
                                    /chicago.counts   a region's counts before its first batch of that day
 
 Days are UTC, by the time of the batch; a clock that is set back does not reopen an earlier day. No day needs another,
-so old days are deleted, and a rebuild needs from Kafka only the events since the start of its first day. A line is on
+so old days are deleted, and a recount needs from Kafka only the events since the start of its first day. A line is on
 disk after the store's acknowledgement and before Spark's commit: a committed batch has its line. A batch that is
 repeated has two lines, and the last one counts.
 """
@@ -18,7 +18,9 @@ import msgspec
 
 from schemas.errors import CheckpointError
 
-KEEP_DAYS = 35
+# `archive` needs the batches from the day before a day until its counts are final: 5 days with the default limits, 11
+# with the latest messages that a spec may allow. The rest is for an archive that stood still.
+KEEP_DAYS = 14
 
 
 class LoggedRegion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -118,11 +118,6 @@ def _reset(settings: Settings, moment: str) -> None:
         health_path(settings.checkpoint).unlink(missing_ok=True)  # it describes the job before
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"the next run starts at {moment} of {settings.topic}; {kept_in(old)}")
-    if old and (old / "spark").exists():
-        console.print(
-            f"with RISK_CHECKPOINT={old}, `rebuild` writes scores of the time before; remove the folder when you no "
-            "longer need it"
-        )
 
 
 def withhold(

@@ -35,7 +35,7 @@ def retention(
 ) -> None:
     """Show all that is stored: since when, until when, why, who may read it. With --apply, delete what is over.
 
-    Nothing goes that scores, is tried, or that `rebuild` needs. What Kafka and the store keep, they end themselves.
+    Nothing goes that scores or is tried. What Kafka and the store keep, they end themselves.
     """
     settings: Settings = context.obj()
     now_s, console = time.time(), Console(highlight=False, soft_wrap=True)
@@ -79,9 +79,6 @@ def gathered(settings: Settings, back_ups: Collection[Path], now_s: float) -> It
             items = [_log(item, now_s) for item in items]
             items += table.items_in(settings.audit.parent, f"{settings.audit.name}.*{table.ASIDE}", now_s)
         due = table.over(kept, items, used - {settings.audit} if kept is table.AUDIT and not is_running else used)
-        if kept is table.ARTIFACTS:
-            scored = set(table.named_in_batches(settings.checkpoint, [item.path.name for item in due]))
-            due = [item for item in due if item.path.name not in scored]
         yield kept, items, due
 
 

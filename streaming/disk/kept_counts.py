@@ -1,4 +1,4 @@
-"""A region's counts at the start of a day, on disk: the archive reads its final days there, a rebuild starts there."""
+"""A region's counts at the start of a day, on disk: the archive reads its final days there."""
 
 import zlib
 from collections.abc import Mapping

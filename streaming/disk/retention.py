@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +20,8 @@ from streaming.disk.spark_folder import SparkFolder
 
 ASIDE = ".aside"  # ends the name of an audit log that was set aside
 OURS = "retention"  # what it ends; the rest it only shows
+_SPARE_DAYS = 35  # of what only explains, or helps after a loss
 _VERSIONS = "*/????????T??????Z-????????"
-_REBUILD = f"`rebuild` reaches {KEEP_DAYS} days back"
 _LEFT = "the job deletes its own sooner; this ends what retired regions and versions left"
 
 
@@ -40,11 +40,12 @@ class Kept(NamedTuple):
         return self.place.partition("/")[0]
 
 
-SET_ASIDE = Kept("counts that a reset set aside", "RISK_CHECKPOINT/old-*", KEEP_DAYS, _REBUILD)
-BACK_UPS = Kept("back-ups of all of it, with secrets", "--back-ups", KEEP_DAYS,
+SET_ASIDE = Kept("counts that a reset set aside", "RISK_CHECKPOINT/old-*", KEEP_DAYS,
+                 "a reset by mistake can be taken back by hand")  # fmt: skip
+BACK_UPS = Kept("back-ups of all of it, with secrets", "--back-ups", _SPARE_DAYS,
                 "older ones bring back what has ended elsewhere", "root")  # fmt: skip
 ARTIFACTS = Kept("artifacts, each with such counts and ids", f"RISK_ARTIFACTS/{_VERSIONS}", DAYS_KEPT,
-                 "a score can be computed again; what scores or is tried, and what `rebuild` needs, stays",
+                 "what a score was made of can be looked up; what scores or is tried stays",
                  "the job, the judge")  # fmt: skip
 REGISTRY = Kept("versions in the registry, with the same", f"RISK_REGISTRY/{_VERSIONS}", DAYS_KEPT,
                 "the way back; champion, challenger and the champion before stay", "who promotes, the job")  # fmt: skip
@@ -52,7 +53,7 @@ AUDIT = Kept("audit log: settings, versions, who decided", "RISK_AUDIT", DAYS_KE
              "logs; set aside whole while no job runs, deleted after as long again",
              "the job's user; decisions: also a token that may see the record")  # fmt: skip
 TABLE = (
-    Kept("events, with places", "RISK_TOPIC", 0, "new checkpoints and `rebuild` read them again; seven days as shipped",
+    Kept("events, with places", "RISK_TOPIC", 0, "a new checkpoint reads them again; seven days as shipped",
          "user `scorer`", "Kafka"),
     Kept("refused messages, with their bytes", "RISK_DEAD_LETTER_TOPIC", 0, "a producer corrects and sends again; "
          "seven days as shipped", "user `dlq-reader`", "Kafka"),
@@ -61,17 +62,17 @@ TABLE = (
     Kept("counts by cell; for days hashed ids, and places where calls merge", "RISK_CHECKPOINT/spark", DAYS_KEPT,
          "a year and its weeks are weighed; an id until its incident can no longer be corrected", ended_by="the job"),
     Kept("log of batches, and such counts of each day", "RISK_CHECKPOINT/batches/????-??-??", KEEP_DAYS,
-         f"{_REBUILD}, and the archive takes its days from there", ended_by="the job"),
+         "the archive takes its days from there, also after it stood still", ended_by="the job"),
     Kept("what Spark shuffles: events with places, refused payloads", "TMPDIR/incident-risk-*", 0, "mode 0700; every "
          "end and start of the job empties it, also after a kill", ended_by="the job"),
-    Kept("Spark's log, without places and payloads", "RISK_CHECKPOINT/spark.log", KEEP_DAYS, "explains a failure; "
+    Kept("Spark's log, without places and payloads", "RISK_CHECKPOINT/spark.log", _SPARE_DAYS, "explains a failure; "
          "stays while a job runs"),
     SET_ASIDE,
     Kept("forecasts until they are judged", "RISK_CHECKPOINT/outcomes/*/*.npz", 14, _LEFT),
     Kept("the same of trials, and their counts", "RISK_CHECKPOINT/shadow/*/*/*", 14, _LEFT),
     Kept("judged hours of trials", "RISK_CHECKPOINT/shadow/*.jsonl", 90, _LEFT),
     Kept("what followers learned", "RISK_CHECKPOINT/following/*/*", 60, _LEFT),
-    Kept("last scores of each region", "RISK_FRAMES/*.frame", KEEP_DAYS, "replaced every minute; this ends those of "
+    Kept("last scores of each region", "RISK_FRAMES/*.frame", _SPARE_DAYS, "replaced every minute; this ends those of "
          "retired regions", "the service"),
     ARTIFACTS, REGISTRY, AUDIT, BACK_UPS,
     Kept("final counts by cell and five minutes", "RISK_ARCHIVE", 0, "the next model learns from them; five years by "
@@ -153,10 +154,3 @@ def _has_left(version: Path) -> bool:
 def region_state(home: Path) -> RegionState:
     """Of a registry's region. Raises RegistryError."""
     return read_json(home / STATE, RegionState, RegistryError, remedy="restore it from a copy") or RegionState()
-
-
-def named_in_batches(checkpoint: Path, versions: Collection[str]) -> Iterator[str]:
-    """Those versions that scored on a day that can be computed again."""
-    for log in checkpoint.glob("**/batches/*/batches.jsonl") if versions else ():
-        content = log.read_bytes()
-        yield from (version for version in versions if version.encode() in content)

@@ -1,6 +1,6 @@
 """What becomes of a batch's messages, without Spark: counted, refused by the clock, balanced.
 
-The stream, `check` and `rebuild` all use these functions, so the three agree.
+The stream and `check` both use these functions, so the two agree.
 """
 
 from collections.abc import Sequence

@@ -41,7 +41,7 @@ def networks(device: str) -> ArtifactCache[RiskNetwork | None]:
 
 def task_device() -> str:
     """The device of this task: the GPU address that Spark assigned to it, else the CPU."""
-    from pyspark import TaskContext  # in a worker only: `rebuild` scores without Spark
+    from pyspark import TaskContext  # in a worker only: a recount scores without Spark
 
     context = TaskContext.get()
     gpus = context.resources().get("gpu") if context else None

@@ -71,7 +71,7 @@ class MessageSource:
 def with_heartbeat(session: SparkSession, messages: DataFrame) -> DataFrame:
     """The messages and one heartbeat row per batch, in at most as many tasks as there are cores.
 
-    `now_ms` is the batch's time: a batch that is repeated, or rebuilt much later, is judged by the same clock.
+    `now_ms` is the batch's time: a batch that is repeated, or recounted much later, is judged by the same clock.
     Without the heartbeat a batch would have rows only for regions with messages. It is joined before
     `coalesce`, so it costs a row in a task that runs anyway and not a task of its own.
     """

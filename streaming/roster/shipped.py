@@ -73,7 +73,7 @@ def on_this_worker(folder: str) -> str:
 
     Raises OSError when it was not sent, or cannot be unpacked.
     """
-    from pyspark import SparkFiles  # in a worker only: `rebuild` scores without Spark
+    from pyspark import SparkFiles  # in a worker only: a recount scores without Spark
 
     if not SparkFiles._is_running_on_worker:
         return folder

@@ -218,7 +218,7 @@ class InfluxSink(Sink):
             404: f"create bucket {self._bucket!r} in organisation {self._org!r}, or correct the INFLUXDB_V2_ settings",
             413: f"raise the body limit of the proxy or store above {LINES_PER_REQUEST} lines (about 2 MB)",
             422: "another program wrote these fields with another type (use an empty bucket for the scores only), or a "
-            "limit of the store is too low (raise it); then `rebuild` the dropped points",
+            "limit of the store is too low (raise it); the dropped points do not come again",
         }
         remedy = remedies.get(refusal.status, "look up this answer in the store's manual, and check INFLUXDB_V2_URL")
         part = request.part or "the write"

@@ -235,9 +235,9 @@ FAULTS = (
     ),
     Fault(
         "F41",
-        "the store lost its scores",
-        "its file is deleted, after kills, a swapped artifact and a region that joined; beside the running job",
-        "`rebuild` writes them again byte for byte, or says what is gone",
+        "a crash tears the log of batches",
+        "half a line, a batch that is repeated, the counts that begin a day, a swapped artifact, a restart",
+        "of a batch the last whole line counts; a recount of the log gives the stored scores bit for bit",
     ),
     Fault(
         "F42",

@@ -3,7 +3,7 @@
 import re
 
 FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^,]+)')
-# Fields of a `pipeline` point that may differ when a batch is repeated or rebuilt.
+# Fields of a `pipeline` point that may differ when a batch is repeated or recounted.
 OF_THE_MACHINE = {
     *("lag_events", "batch_s", "freshness_s", "state_bytes"),
     *("write_retries", "write_dropped", "unaccounted", "started_s", "challenger", "watch_ago_s"),

@@ -84,8 +84,7 @@ ON_MESSAGES = (
         means="Messages were read that became nothing, or something twice: do not rely on the counts, report it.",
         to_do="""
             In the store, messages in and outcomes out differ. The job itself would have ended with code 7, so somebody
-            else wrote into the store, or it returned wrong values. Do not rely on the counts, report it, and `rebuild`
-            the last hours.
+            else wrote into the store, or it returned wrong values. Do not rely on the counts, and report it.
         """,
     ),
     Alert(
@@ -173,8 +172,8 @@ ON_MESSAGES = (
         to_do="""
             The store will never accept some points, so the map has holes. The log names the first one and the reason:
             usually a retention that is shorter than the points are old, or a field that somebody else wrote with
-            another type. Correct that, `rebuild` the span, then restart the job; the alert ends about ten minutes
-            later.
+            another type. Correct that, then restart the job: the points that were dropped do not come again. The
+            alert ends about ten minutes later.
         """,
     ),
 )

@@ -73,7 +73,7 @@ def test_nothing_is_over_where_nothing_is(settings):
 @pytest.mark.parametrize(
     ("name", "limit"),
     [
-        ("checkpoint/old-20250101T000000Z/spark/state/1.zip", 35),
+        ("checkpoint/old-20250101T000000Z/spark/state/1.zip", 14),
         ("checkpoint/outcomes/toyville/1700000000.npz", 14),
         ("checkpoint/shadow/forecasts/toyville/1700000000.npz", 14),
         ("checkpoint/shadow/closed/toyville/1700000000.counts", 14),
@@ -157,20 +157,6 @@ def test_what_the_roster_names_stays_with_its_follower_and_its_frame(settings):
     entry = Entry(folder=str(folders[0]), version=OLD, fingerprint="0" * 16, challenger=str(folders[1]))
     put(settings.checkpoint / "roster.json", days=0, content=msgspec.json.encode({"toyville": entry}))
     assert over(settings) == {"frames/retired.frame"}
-
-
-def test_what_scored_in_the_log_of_batches_stays(settings):
-    for name in (OLD, OLDER, OLDEST, NEW):
-        version(settings.artifacts, name)
-    line = b'{"number":7,"regions":{"toyville":{"as_of_s":1,"artifact":"%s"}}}\n'
-    put(settings.checkpoint / "batches" / "2026-12-30" / "batches.jsonl", days=9, content=line % OLD.encode())
-    assert over(settings) == {f"artifacts/toyville/{OLDER}"}
-    put(
-        settings.checkpoint / "old-a" / "batches" / "2026-12-20" / "batches.jsonl",
-        days=9,
-        content=line % OLDER.encode(),
-    )
-    assert over(settings) == set()
 
 
 def test_a_version_leaves_the_registry_with_its_state_and_those_with_a_role_stay(settings):

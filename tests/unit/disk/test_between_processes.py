@@ -26,7 +26,7 @@ from schemas.audit.log import record
 path = Path(sys.argv[1])
 for number in range(40):
     aside = path.with_name(f"{number}.aside") if sys.argv[2:] == ["a", "aside"] and number % 10 == 9 else None
-    record(path, "rebuild", {"writer": sys.argv[2], "number": number}, at_s=1.0, aside=aside)
+    record(path, "stop", {"writer": sys.argv[2], "number": number}, at_s=1.0, aside=aside)
 """
 
 

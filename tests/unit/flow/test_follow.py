@@ -28,8 +28,8 @@ from streaming.flow.follow import follow as asked
 from streaming.flow.outcomes import forecast_of
 from streaming.flow.rows import ScoreColumns, ScoredRow
 from streaming.flow.score import score_stage, scored_frame
-from streaming.rebuild import Recount
 from streaming.settings import Settings
+from tests.harness.recount import Recount
 from tests.harness.toy import (
     CUTOFF_S,
     publish_artifact,

@@ -33,7 +33,7 @@ def test_a_reset_is_on_record_and_the_log_is_shown_and_verified_by_commands(sett
     answer = said("checkpoint", "--reset", "latest")
     assert "the next run starts at latest" in answer
     (old,) = settings.checkpoint.glob("old-*")
-    assert f"with RISK_CHECKPOINT={old}, `rebuild` writes scores of the time before" in answer
+    assert f"the former content is in {old}" in answer
     (settings.checkpoint / "reset-20261125T120000Z").write_text("7", encoding="utf-8")
     assert "interrupted (reset-20261125T120000Z)" in " ".join(said("checkpoint").split())
     head = verify(settings.audit.read_bytes()).head

@@ -82,7 +82,7 @@ def test_without_lines_the_store_is_asked_and_tried_again_as_for_a_write(stub_st
         (
             422,
             "another program wrote these fields with another type (use an empty bucket for the scores only), or a "
-            "limit of the store is too low (raise it); then `rebuild` the dropped points",
+            "limit of the store is too low (raise it); the dropped points do not come again",
         ),
         *(
             (status, "look up this answer in the store's manual, and check INFLUXDB_V2_URL")

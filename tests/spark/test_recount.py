@@ -1,19 +1,18 @@
-"""A rebuild from the log of batches gives what Spark stored."""
+"""A recount of the log of batches gives what Spark stored, and would tell if it did not."""
 
 import numpy as np
 import pytest
 
 from models import scoring
 from models.likelihood import at_least_one
-from schemas.errors import PipelineError
-from streaming.rebuild import Recount, plan_rebuild
 from streaming.roster.roster import load_artifact
 from tests.harness.points import stored_points
+from tests.harness.recount import Recount, RecountError, planned
 from tests.harness.toy import toy_messages
 
 
 @pytest.mark.fault("F41")
-def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_and_a_restart(
+def test_a_recount_of_the_log_gives_the_points_that_were_stored_over_a_swap_and_a_restart(
     random_job, world, publish, monkeypatch
 ):
     specs, batches = world
@@ -26,30 +25,30 @@ def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_an
 
     checkpoint = job.settings.checkpoint
     sent = dict(zip((published.batch_id for published in job.with_messages()), batches, strict=True))
-    plan = plan_rebuild(checkpoint, specs, range(0, 1 << 40), is_beside=False)
-    rebuild = Recount(plan.frames, checkpoint, job.artifacts, specs)
-    lines = [rebuild.points(batch, slices(sent.get(batch.number, []))) for batch in plan.batches]
+    logged, frames = planned(checkpoint, specs)
+    recount = Recount(frames, checkpoint, job.artifacts, specs)
+    lines = [recount.points(batch, slices(sent.get(batch.number, []))) for batch in logged]
     stored = scores_in(job.sink.writes)
     assert scores_in(lines) == stored
     assert len(b"".join(lines).splitlines()) == len(stored)
-    assert rebuild.differing == 0
+    assert recount.differing == 0
     assert len({fields["model"] for (key, _), fields in stored.items() if "region=lakeside" in key}) == 2
 
-    of_another_torch = Recount(plan.frames, checkpoint, job.artifacts, specs)
+    of_another_torch = Recount(frames, checkpoint, job.artifacts, specs)
     with monkeypatch.context() as patch:
         patch.setattr(scoring, "at_least_one", lambda *given: np.nextafter(at_least_one(*given), np.float32(2)))
-        for batch in plan.batches:
+        for batch in logged:
             of_another_torch.points(batch, slices(sent.get(batch.number, [])))
-    assert of_another_torch.differing == len(plan.frames)
+    assert of_another_torch.differing == len(frames)
 
     messages = next(iter(sent.values()))
-    again = Recount(plan.frames, checkpoint, job.artifacts, specs)
-    with pytest.raises(PipelineError, match="gives other counts than the job stored"):
-        [again.points(batch, slices(messages)) for batch in plan.batches]  # the same ones for every batch
+    again = Recount(frames, checkpoint, job.artifacts, specs)
+    with pytest.raises(RecountError, match="gives other counts than the job stored"):
+        [again.points(batch, slices(messages)) for batch in logged]  # the same ones for every batch
 
 
 def scores_in(writes):
-    """The stored points of scores: no others are written again."""
+    """The stored points of scores: no others are counted again."""
     of_scores = ("risk", "top", "unusual")
     return {key: fields for key, fields in stored_points(writes).items() if key[0].startswith(of_scores)}
 
