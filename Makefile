@@ -75,13 +75,11 @@ fuzz: ## the decoder against any bytes, led by coverage, FUZZ_SECONDS=60; findin
 MODULES ?=
 SHARD ?= 1/1
 AGAIN ?=
-RESULTS ?= mutants
-mutants: ## what counts, scores, stores and decides changed a line at a time: which does no test notice; MODULES='models.baseline*' some, SHARD=3/8 an eighth, RESULTS='mutants OTHER/mutants' also another clone's; hours in all
+mutants: ## what counts, scores, stores and decides changed a line at a time: which does no test notice; MODULES='models.baseline*' some, SHARD=3/8 an eighth, AGAIN=1 those that none noticed; hours in all
 	@.ci/setup
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[mutants]'
 	@mkdir -p mutants  # before Python starts, which else does not look into it
-	@PYTHONPATH=$(CURDIR)/mutants nice $(PYTHON) -P tests/mutants/shard.py '$(SHARD)' '$(AGAIN)' $(MODULES)
-	@$(PYTHON) -m tests.mutants $(RESULTS)
+	@PYTHONPATH=$(CURDIR)/mutants nice $(PYTHON) -P tests/mutants.py '$(SHARD)' '$(AGAIN)' $(MODULES)
 
 sbom: ## the bill of materials in CycloneDX's JSON: packages, and jars with sha256; writes out/sbom.json
 	@.ci/setup

@@ -142,13 +142,16 @@ def test_the_plan_that_is_shipped_has_every_key_with_its_default():
 def test_the_readme_has_the_newest_throughput_and_latency():
     text = " ".join(text_of(ROOT / "README.md").split())
     results = measured("results")
-    with_first = with_first_batch(results)
-    assert f"on {results['date'][:10]} (commit {results['commit']}). Four regions gave" in text
-    assert f"about {round(results['throughput_4_regions_eps'], -3):,} events/s" in text
-    assert f"{round(with_first, -3):,.0f} with the first batch, which holds a quarter of the events." in text
-    assert f"From event to stored score it took {results['latency_ms']['p50'] / 1000:.2f} s" in text
-    floor_s = results["spark_floor_latency_ms"]["p50"] / 1000
-    assert f"median at {results['latency_rate_per_s']:,.0f} events/s; Spark alone {floor_s:.2f} s there" in text
+    for figure in (
+        results["date"][:10],
+        f"commit {results['commit']}",
+        f"{round(results['throughput_4_regions_eps'], -3):,} events/s",
+        f"{round(with_first_batch(results), -3):,.0f}",
+        f"{results['latency_ms']['p50'] / 1000:.2f} s",
+        f"{results['latency_rate_per_s']:,.0f} events/s",
+        f"{results['spark_floor_latency_ms']['p50'] / 1000:.2f} s",
+    ):
+        assert figure in text
 
 
 def with_first_batch(results):
@@ -173,4 +176,4 @@ def test_the_table_of_results_has_the_newest_figures():
     page = text_of(BENCHMARKS / "README.md")
     rows = [row.split("|") for row in rows_below(page, "| figure |")]
     assert {row[1].strip(): (row[2].strip(), row[4].strip()) for row in rows} == figures
-    assert f"Of commit {results['commit']}, measured on {results['date'][:10]} on two" in page
+    assert f"commit {results['commit']}" in page

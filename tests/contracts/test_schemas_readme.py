@@ -54,11 +54,9 @@ def test_every_field_has_its_names_elsewhere():
     assert {name for row in rows for name in names(row[0])} == set(Event.__struct_fields__)
 
 
-def test_every_reason_has_a_meaning_and_a_remedy():
+def test_every_reason_is_explained():
     section = TEXT.partition("## When a message is refused")[2].partition("\n#")[0]
-    entries = re.findall(r"^- `([a-z_]+)`: ([^\n]+(?:\n  [^\n]+)*)", section, re.MULTILINE)
-    assert [reason for reason, _ in entries] == list(REASONS)
-    assert [reason for reason, words in entries if ". " not in " ".join(words.split())] == []  # meaning, then remedy
+    assert re.findall(r"^- `([a-z_]+)`: ", section, re.MULTILINE) == list(REASONS)
 
 
 def test_the_event_on_the_page_is_an_example():
