@@ -1,4 +1,4 @@
-.PHONY: pages pictures help demo test test-all packages stack cluster kubernetes ansible unit lint docs faults load fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
+.PHONY: pages help demo test test-all packages stack cluster kubernetes ansible unit lint docs faults load fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
 PYTHON := .venv/bin/python
 # Each group of tests that share a need goes to one worker, in the order of tests/harness/needs.py.
 PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
@@ -40,11 +40,6 @@ docs: ## the site of all pages, out/docs/index.html; a warning is an error
 pages: ## what code writes: .env.example, the contract's schemas, the interface's openapi.json, the catalogues of translations
 	@.ci/setup
 	@$(PYTHON) -m docs.written
-
-pictures: ## the pages of Grafana on real incidents, drawn by Grafana's components (ten minutes); writes docs/dashboards
-	@.ci/setup services
-	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench,evaluate]'
-	@PYTHONPATH=.:grafana-provisioning $(PYTHON) -m tests.harness.grafana_look.pictures
 
 SEEDS ?= 0-9
 faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=0-9; writes docs/explanation/reliability.md

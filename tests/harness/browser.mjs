@@ -1,4 +1,4 @@
-// Pages in one Chromium, by puppeteer of the folder that tests/harness/grafana_look builds. One argument, JSON: folder, chromium.
+// Pages in one Chromium, by puppeteer of the folder that browser.py fetches. One argument, JSON: folder, chromium.
 // Reads lines of JSON: [{ url, theme, width, height, cookie, does, drag, axe, forced, png }]. `does`: a script to run in the page at
 // last, before a drag by hand from one point to another; axe: what axe-core finds is told, too; forced: in forced colours.
 // Prints a line of JSON for each: for each job what the page says.

@@ -16,7 +16,7 @@ EXPECTED = {  # pattern of a reason -> why CI may do without
     r"^Kafka's image can": "what it is made of may be out of reach",
     r"^(actionlint|npm-groovy-lint) is not installed: `make pipelines-check`": "Go or npm may be missing",
     r"^moto could not be fetched": "PyPI may be out of reach",
-    r"^the packages of tests/harness/grafana_look could not be fetched": "npm's registry may be out of reach",
+    r"^the packages of tests/harness/chromium could not be fetched": "npm's registry may be out of reach",
     r"^no Docker engine can be started here|^a stack lives on this Docker engine": "`make stack` fails without one",
     r"^no kubectl": "no package registry of CI's has it; every file is checked by itself",
     r"^no ogrinfo on this machine": "GDAL is 150 MB for three tests",

@@ -15,7 +15,7 @@ FIXTURES = {  # mark -> fixtures whose tests need it
     "engine": {"docker"},
 }
 LIMIT_S, NIGHTLY_LIMIT_S = 240, 3600
-LIMITS_S = {"jvm": 600, "engine": 600, "browser": 1200}  # of a browser: the first test fetches and builds its program
+LIMITS_S = {"jvm": 600, "engine": 600, "browser": 1200}  # of a browser: the first test fetches its packages
 # Workers take these groups first and in this order: the longest ones.
 FIRST = ("own broker", "broker", "session", "store")
 # What a fixture makes once a session in seconds, its tests share, wherever they stand.
