@@ -11,7 +11,6 @@ from collections import Counter
 EXPECTED = {  # pattern of a reason -> why CI may do without
     r"real incident file is not at|source's terms are not at|lies in \.\./shared/data": "the full files are not ours",
     r"torch finds no GPU": "CI has no GPU",
-    r"^needs cyclonedx-bom": "`make sbom` installs it, and runs its tests",
     r"^docker-compose .*`make compose-check`": "GitHub, which has it, may be out of reach",
     r"^Kafka's image can": "what it is made of may be out of reach",
     r"^(actionlint|npm-groovy-lint) is not installed: `make pipelines-check`": "Go or npm may be missing",

@@ -120,5 +120,5 @@ def test_the_stage_of_the_bill_lists_the_python_that_the_image_has():
     dockerfile = (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8")
     stage = re.split(r"^FROM ", dockerfile, flags=re.MULTILINE)
     (listed,) = (text for text in stage if text.startswith("product AS listed"))
-    assert "RISK_CACHE=/opt/jars python -m deploy.sbom --lister /opt/lister/bin/python" in listed
+    assert "cyclonedx-py environment --output-reproducible --output-file /bill/sbom.json /opt/venv/bin/python" in listed
     assert stage[-1].startswith("base\n")  # the image itself is still the last stage
