@@ -23,7 +23,7 @@ with warnings.catch_warnings():
 kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 FILES = ROOT / "deploy" / "kubernetes"
 OLDEST, NEWEST = "1.31", "1.37"
-OF_OPERATORS = ("sparkoperator.k8s.io", "spark.apache.org")
+OF_OPERATOR = "sparkoperator.k8s.io"
 OVERLAYS = sorted(path.name for path in (FILES / "overlays").iterdir())
 PATCHES = {"pods.yaml"} | {
     f"overlays/{overlay}/{one['path']}"
@@ -44,7 +44,7 @@ def documents(name):
 
 
 def of_kubernetes(found):
-    return [one for one in found if one["apiVersion"].partition("/")[0] not in OF_OPERATORS]
+    return [one for one in found if one["apiVersion"].partition("/")[0] != OF_OPERATOR]
 
 
 def with_pods(found):
@@ -107,10 +107,9 @@ def test_only_the_driver_of_executors_has_a_token(rendered):
 
 def test_the_driver_that_an_operator_starts_may_use_its_account_when_it_makes_executors():
     """The account itself mounts no token, so without this the driver could not ask the API server."""
-    kubeflow, apache = (documents(f"overlays/{name}/application.yaml")[-1]["spec"] for name in ("kubeflow", "apache"))
-    assert kubeflow["driver"]["template"]["spec"]["automountServiceAccountToken"] is True
-    assert kubeflow["executor"]["template"]["spec"]["automountServiceAccountToken"] is False
-    assert apache["driverSpec"]["podTemplateSpec"]["spec"]["automountServiceAccountToken"] is False
+    job = documents("overlays/kubeflow/application.yaml")[-1]["spec"]
+    assert job["driver"]["template"]["spec"]["automountServiceAccountToken"] is True
+    assert job["executor"]["template"]["spec"]["automountServiceAccountToken"] is False
 
 
 def images(node):
@@ -121,7 +120,7 @@ def images(node):
     elif isinstance(node, dict):
         for name, value in node.items():
             is_for_executors = name == "value" and node.get("name") == "IMAGE"
-            if is_for_executors or name in ("image", "spark.kubernetes.container.image"):
+            if is_for_executors or name == "image":
                 yield value
             else:
                 yield from images(value)
@@ -137,7 +136,7 @@ def test_the_image_that_the_plain_overlay_names_is_that_of_every_overlay(overlay
     plain.write_text(plain.read_text().replace(own, f"{own[:-1]}, newName: registry.example.org:5000/risk}}"))
     found = list(images(put_together(tmp_path / "kubernetes" / "overlays" / overlay)))
     assert set(found) == {f"registry.example.org:5000/risk:{product_version()}"}
-    assert len(found) == {"plain": 5, "executors": 6, "gpu": 6, "kubeflow": 5, "apache": 5}[overlay]
+    assert len(found) == {"plain": 5, "executors": 6, "gpu": 6, "kubeflow": 5}[overlay]
 
 
 def test_no_budget_forbids_the_drain_of_the_one_node_that_holds_all_pods_but_executors(rendered):

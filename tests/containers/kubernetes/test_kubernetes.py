@@ -132,7 +132,6 @@ def test_one_pod_counts_scores_and_answers(cluster, record_property):
 
 @pytest.mark.parametrize("overlay", ["plain", "executors", "gpu", "kubeflow"])
 def test_the_api_server_accepts_every_overlay(cluster, overlay):
-    """All but Apache's SparkApplication, whose schema is in no package registry."""
     if overlay == "kubeflow":
         cluster.kubectl("apply", "--server-side", "--filename", str(kubeflows_types(cluster.project)))
         known = "kubectl get --raw /apis/sparkoperator.k8s.io/v1beta2 || true"
