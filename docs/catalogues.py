@@ -54,7 +54,7 @@ def _of_map() -> Iterator[Sentence]:
 
 
 def _of_alerts() -> Iterator[Sentence]:
-    from generator.files import json_files  # of grafana-provisioning/
+    from generator.__main__ import json_files  # of grafana-provisioning/
 
     asked = _Asked()
     json_files(asked)

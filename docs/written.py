@@ -152,8 +152,7 @@ def dead_letter() -> str:
 
 
 def alerts() -> str:
-    from generator.alerts import ALERTS  # of grafana-provisioning/, which is on the path by then
-    from generator.runbook import guide
+    from generator.alerts import ALERTS, guide  # of grafana-provisioning/, which is on the path by then
 
     return guide(ALERTS)
 

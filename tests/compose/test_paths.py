@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from generator.files import LIVE_MAP
+from generator.__main__ import LIVE_MAP
 from streaming.cli.cells import DASHBOARDS
 from streaming.maps.outlines import ALL_REGIONS, lines_name
 from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, mounts, variables

@@ -2,14 +2,27 @@
 
 import json
 import re
+from gettext import NullTranslations
 
 import pytest
 
+from generator.__main__ import provisioning
+from generator.alerts import (
+    ADDRESS,
+    HOUR_S,
+    Alert,
+    above,
+    below,
+    guide,
+    hours,
+    inside,
+    outside,
+    percent,
+    rules,
+    runbook,
+)
 from generator.alerts import ALERTS as ROWS
-from generator.alerts.alert import ADDRESS, HOUR_S, Alert, above, below, hours, inside, outside, percent
 from generator.build import page, stat
-from generator.files import provisioning, rules
-from generator.runbook import UID, guide, sections
 from tests.contracts.test_readme import fault_in_name, named_commands
 from tests.harness.alerting import holds
 from tests.harness.pages import ALERTS, PAGES, RULES, provisioned
@@ -64,9 +77,9 @@ ADDED = Alert(
 
 def test_a_row_from_outside_becomes_a_rule_a_panel_of_the_runbook_and_a_section_of_the_page():
     added = page("risk-added", "Added", "x", [stat("Retries", "x", (4, 4), ADDED.query, "none", without="STALE")], [])
-    runbook = page(UID, "When an alert fires", "x", sections([ADDED]), [])
-    (rule,) = rules([ADDED], [added, runbook])["groups"][0]["rules"]
-    (panel,), (section,) = added["panels"], runbook["panels"]
+    book = runbook([ADDED], NullTranslations())
+    (rule,) = rules([ADDED], [added, book])["groups"][0]["rules"]
+    (panel,), (section,) = added["panels"], book["panels"]
     assert (
         rule["data"][0]["model"]["query"]
         == 'SELECT max("write_retries") AS "retries" FROM "pipeline" WHERE $timeFilter'
@@ -78,7 +91,7 @@ def test_a_row_from_outside_becomes_a_rule_a_panel_of_the_runbook_and_a_section_
         panel["id"],
         "Scores come late. Opens: retries above 100. Closes: below 50.",
     )
-    assert rule["annotations"]["runbook_url"].endswith(f"/d/{UID}?viewPanel={section['id']}")
+    assert rule["annotations"]["runbook_url"].endswith(f"/d/{book['uid']}?viewPanel={section['id']}")
     assert section["options"]["content"] == "*Opens: retries above 100. Closes: below 50.*\n\nLook at the store."
     assert guide([ADDED]) == (
         "## Many retries\n\n*Opens: retries above 100. Closes: below 50.*\n\nLook at the [store](store.md)."

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from generator.area import area_variable
+from generator.dispatch import AREA
 from schemas.areas import cells_pattern
 from schemas.limits import OLDEST_SCORES_S
 from streaming.maps.pages import with_areas
@@ -19,7 +19,7 @@ SOUTH = list(range(2 * GRID.cols))
 CHOSEN = {
     "one area": (cells_pattern(GRID, WEST), set(WEST)),
     "two areas": (f"{cells_pattern(GRID, WEST)}|{cells_pattern(GRID, SOUTH)}", {*WEST, *SOUTH}),
-    "all": (area_variable()["allValue"], set(range(GRID.cells))),
+    "all": (AREA["allValue"], set(range(GRID.cells))),
 }
 choices = pytest.mark.parametrize(("pattern", "cells"), CHOSEN.values(), ids=CHOSEN)
 
@@ -89,4 +89,4 @@ def test_the_page_has_the_variable_that_is_filled_with_areas():
     (variable,) = (variable for variable in page["templating"]["list"] if variable["name"] == "area")
     assert json.loads(variable["query"]) == [{"text": "North", "value": "North", "cells": "r000c(001)"}]
     assert (variable["hide"], variable["skipUrlSync"]) == (0, False), "seen, and kept in the page's address"
-    assert variable | {"query": "[]", "hide": 2, "skipUrlSync": True} == area_variable()
+    assert variable | {"query": "[]", "hide": 2, "skipUrlSync": True} == AREA

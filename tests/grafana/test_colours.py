@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from generator.colours import BEYOND, LEVELS, LIFT_LEVELS, RAMP
+from generator.build import BEYOND, LEVELS, LIFT_LEVELS, RAMP
 from service.page import part
 from streaming.maps.outlines import GROUND, GROUND_SVG
 from tests.harness.contrast import contrast, parts_of, seen_on

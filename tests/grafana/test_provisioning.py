@@ -6,7 +6,7 @@ import re
 import jsonschema
 import pytest
 
-from generator.files import write
+from generator.__main__ import write
 from tests.harness.pages import ALERTS, FILES, MAP, PAGES, PANELS, ROOT, provisioned
 
 SCHEMAS = ROOT / "tests" / "grafana" / "schema"

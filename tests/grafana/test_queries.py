@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from msgspec.structs import asdict
 
-from generator.colours import BEYOND, COLOUR_BY
-from generator.looks import ALARM
+from generator.build import ALARM, BEYOND, COLOUR_BY
 from schemas.grid import geohash
 from schemas.limits import OLDEST_SCORES_S
 from schemas.spec import ALL_CATEGORIES

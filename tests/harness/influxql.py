@@ -9,7 +9,7 @@ from typing import Any
 import urllib3
 
 from benchmarks.local_store import DATABASE
-from generator.store import newest_frame
+from generator.build import newest_frame
 
 Series = dict[str, Any]  # "tags": names to values, "columns", "values"
 

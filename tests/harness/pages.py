@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from generator.files import provisioning
+from generator.__main__ import provisioning
 
 ROOT = Path(__file__).parents[2]
 FILES = provisioning()
