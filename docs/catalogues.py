@@ -1,10 +1,10 @@
-"""The catalogues of schemas/languages, brought in line with the product: what it says, each with its translation.
+"""The catalogues of schemas/languages, in line with the service's pages: what they say, each with its translation.
 
 `make pages` writes them. A sentence that is new gets an entry without a translation, and one that is gone loses it.
 """
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from gettext import NullTranslations
 from pathlib import Path
 
@@ -14,12 +14,10 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 from models.readiness.answer import ASSUMES
-from schemas.event import ORIGINS
 from schemas.frame import ATTRIBUTION_GROUPS
-from schemas.languages import FOLDER, PARTS, Part, figure
+from schemas.languages import FOLDER
 from service.page import FOLDER as MAP_FOLDER
 from service.page import PAGES, filled
-from streaming.documents import facts
 
 Sentence = tuple[str | tuple[str, str], str | None]  # or its forms for one and for many; its context
 MARKS: dict[str, tuple[int, ...] | None] = {"say": None, "sayMany": (1, 2), "written": None}  # in code
@@ -37,12 +35,9 @@ class _Asked(NullTranslations):
         self.sentences[message, None] = None
         return message
 
-    def pgettext(self, context: str, message: str) -> str:
-        self.sentences[message, context] = None
-        return message
 
-
-def _of_map() -> Iterator[Sentence]:
+def sentences() -> Iterator[Sentence]:
+    """All that the pages say."""
     asked = _Asked()
     for page in PAGES:
         filled(page.read_text(encoding="utf-8"), asked, lang="", head="", title="", hidden="")
@@ -53,39 +48,17 @@ def _of_map() -> Iterator[Sentence]:
     yield from ((text, None) for text in (*ATTRIBUTION_GROUPS.values(), ASSUMES))
 
 
-def _of_alerts() -> Iterator[Sentence]:
-    from generator.__main__ import json_files  # of grafana-provisioning/
-
-    asked = _Asked()
-    json_files(asked)
-    yield from asked.sentences
-
-
-def _of_guide() -> Iterator[Sentence]:
-    asked = _Asked()
-    figure("", asked)
-    yield from asked.sentences
-    spaces = {name: str(value).lower() for name, value in facts.SPACES.items()}
-    yield from _marked("jinja2.ext:babel_extract", facts.TEMPLATES / (facts.GUIDE + facts.SUFFIX), spaces)
-    yield from _marked("python", Path(facts.__file__), {})
-    yield from ((origin.replace("_", " "), None) for origin in ORIGINS)
-
-
-SAID: dict[Part, Callable[[], Iterable[Sentence]]] = {"map": _of_map, "alerts": _of_alerts, "guide": _of_guide}
-
-
 def _marked(kind: str, path: Path, options: dict[str, object]) -> Iterator[Sentence]:
-    marks = {**MARKS, "_": None, "gettext": None}
     with path.open("rb") as file:
-        for _, message, _, context in extract(kind, file, marks, options=options):
+        for _, message, _, context in extract(kind, file, MARKS, options=options):
             yield message, context
 
 
-def catalogue(part: Part, language: str) -> Catalog:
-    """What the product says of this part, with the translations that the language's file has."""
-    path, written = FOLDER / language / f"{part}.po", _Bare(locale=language)
+def catalogue(language: str) -> Catalog:
+    """What the pages say, with the translations that the language's file has."""
+    path, written = FOLDER / language / "map.po", _Bare(locale=language)
     before = read_po(io.BytesIO(path.read_bytes())) if path.exists() else Catalog(locale=language)
-    for message, context in dict.fromkeys(SAID[part]()):
+    for message, context in dict.fromkeys(sentences()):
         entry = before.get(message, context)
         written.add(message, entry.string if entry else None, context=context).flags.clear()  # guesses of formats
     return written
@@ -104,11 +77,10 @@ def files() -> dict[Path, bytes]:
     """The catalogues of every language: sources, and what gettext reads."""
     written = {}
     for language in sorted(path.name for path in FOLDER.iterdir() if any(path.glob("*.po"))):
-        for part in PARTS:
-            for suffix, write in ((".po", _write_po), (".mo", write_mo)):
-                content = io.BytesIO()
-                write(content, catalogue(part, language))
-                written[FOLDER / language / (part + suffix)] = content.getvalue()
+        for name, write in (("map.po", _write_po), ("map.mo", write_mo)):
+            content = io.BytesIO()
+            write(content, catalogue(language))
+            written[FOLDER / language / name] = content.getvalue()
     return written
 
 

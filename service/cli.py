@@ -67,7 +67,7 @@ def serve(
     origins = _origins(origin or ())
     if streets:
         read_streets(streets, [])  # a mistake in it is said now
-    sentences_of("map", language)
+    sentences_of(language)
     named = read_areas(areas, area_name) if areas else ()
     with needs_extra("serve"):
         import uvicorn

@@ -76,7 +76,7 @@ async def sign_out(request: Request, service: TheService) -> Response:
 
 @cache
 def _map(language: str) -> str:
-    sentences = sentences_of("map", language)
+    sentences = sentences_of(language)
     slots = {"lang": language, "head": _HEAD + catalogue(sentences), "title": sentences.gettext("Incident risk")}
     return filled(_MAP, sentences, **slots)
 
@@ -84,7 +84,7 @@ def _map(language: str) -> str:
 @cache
 def _login(language: str, hidden: str = "") -> str:
     """hidden: the attribute, unless it says that a token is not known."""
-    return filled(_LOGIN, sentences_of("map", language), lang=language, hidden=hidden)
+    return filled(_LOGIN, sentences_of(language), lang=language, hidden=hidden)
 
 
 def _view_of(request: Request) -> str:

@@ -75,7 +75,7 @@ class Settings(BaseModel):
     follow: Literal["on", "off"] = Field(
         "on", description="`on`: forecasts follow what the last weeks showed, on the wall clock and a local master"
     )
-    language: str = Field("en", description="Of map, alerts and public guide: `en` or a folder of schemas/languages")
+    language: str = Field("en", description="Of the service's pages: `en` or a folder of schemas/languages")
     masks: Path | None = Field(None, description="GeoJSON of areas whose incidents are not counted, such as shelters")
     log_level: Literal["info", "warning", "error"] = Field("info", description="Least level of what `run` logs")
     clock: Literal["wall", "event"] = Field(

@@ -3,11 +3,9 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from gettext import NullTranslations
+from dataclasses import dataclass
 
 from generator.build import COLUMNS, DATASOURCE, Json, Panel, page, text
-from schemas.languages import figure
 from schemas.limits import CALIBRATION_BAND, DRIFT_BAND, OLDEST_SCORES_S, SILENT_DAYS, UNUSUAL_DAYS
 
 ADDRESS = '{{ reReplaceAll "/\\\\z" "" externalURL }}'  # Grafana's own, without a `/` at its end
@@ -30,19 +28,11 @@ def hours(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Where a threshold lies, for Grafana and in words. The ends of a range do not count.
-
-    sentence: with `{}` in place of each of the figures, which bear their unit.
-    """
+    """Where a threshold lies, for Grafana and in words. The ends of a range do not count."""
 
     kind: str
     params: tuple[float, ...]
-    sentence: str
-    figures: tuple[str, ...] = ()
-
-    @property
-    def words(self) -> str:
-        return self.sentence.format(*self.figures)
+    words: str
 
     def evaluator(self) -> Json:
         return {"type": self.kind, "params": list(self.params)}
@@ -50,20 +40,19 @@ class Threshold:
 
 def above(value: float, unit: Callable[[float], str] = plain, *, said: str = "") -> Threshold:
     """said: the words, where the value only divides none from some."""
-    return Threshold("gt", (value,), said) if said else Threshold("gt", (value,), "above {}", (unit(value),))
+    return Threshold("gt", (value,), said or f"above {unit(value)}")
 
 
 def below(value: float, unit: Callable[[float], str] = plain, *, said: str = "") -> Threshold:
-    return Threshold("lt", (value,), said) if said else Threshold("lt", (value,), "below {}", (unit(value),))
+    return Threshold("lt", (value,), said or f"below {unit(value)}")
 
 
 def outside(low: float, high: float, *, said: str = "") -> Threshold:
-    figures = () if said else (f"{low:.2g}", f"{high:.3g}")
-    return Threshold("outside_range", (low, high), said or "outside {} to {}", figures)
+    return Threshold("outside_range", (low, high), said or f"outside {low:.2g} to {high:.3g}")
 
 
 def inside(low: float, high: float) -> Threshold:
-    return Threshold("within_range", (low, high), "inside {} to {}", (f"{low:.2g}", f"{high:.3g}"))
+    return Threshold("within_range", (low, high), f"inside {low:.2g} to {high:.3g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +77,11 @@ class Alert:
     means: str
     page: str = ""  # the address of a page, after `/d/`
     to_do: str
-    pattern: str = "Opens: {opens}. Closes: {closes}."  # of the levels in words
-    english: str = ""  # the title by which links lead to it, where it has another
 
     @property
     def levels(self) -> str:
         closes = self.closes if isinstance(self.closes, str) else self.closes.words
-        return self.pattern.format(opens=f"{self.measure} {self.opens.words}".strip(), closes=closes)
+        return f"Opens: {f'{self.measure} {self.opens.words}'.strip()}. Closes: {closes}."
 
     def rule(self, panel_id: int, runbook: str) -> Json:
         """Grafana's: A the query, B one number of each series, C the threshold. runbook: its page, after `/d/`."""
@@ -129,21 +116,6 @@ class Alert:
                 {"refId": "C", "datasourceUid": "__expr__", "model": {"refId": "C", **level}},
             ],
         }
-
-
-def said_in(alert: Alert, sentences: NullTranslations) -> Alert:
-    """The same alert with its texts in the language of these sentences."""
-
-    def said(text: str) -> str:
-        return sentences.gettext(in_a_line(text)) if text else ""
-
-    def level(at: Threshold) -> Threshold:
-        return replace(at, sentence=said(at.sentence), figures=tuple(figure(each, sentences) for each in at.figures))
-
-    names = ("title", "measure", "summary", "means", "to_do", "pattern")
-    texts: Json = {name: said(getattr(alert, name)) for name in names}
-    closes = said(alert.closes) if isinstance(alert.closes, str) else level(alert.closes)
-    return replace(alert, **texts, opens=level(alert.opens), closes=closes, english=alert.title)
 
 
 def in_a_line(text: str) -> str:
@@ -616,7 +588,7 @@ def guide(alerts: Sequence[Alert]) -> str:
     return "\n\n".join(f"## {alert.title}\n\n{_words_of(alert)}" for alert in alerts)
 
 
-def runbook(alerts: Sequence[Alert], sentences: NullTranslations) -> Json:
+def runbook(alerts: Sequence[Alert]) -> Json:
     """A panel for each alert, of its title; two stand side by side and are as high as the longer needs."""
     contents = [_LINK.sub(r"\1", _words_of(alert)) for alert in alerts]
     lines = [sum(max(1, math.ceil(len(line) / _CHARACTERS)) for line in words.splitlines()) for words in contents]
@@ -624,6 +596,5 @@ def runbook(alerts: Sequence[Alert], sentences: NullTranslations) -> Json:
     for number, (alert, content) in enumerate(zip(alerts, contents, strict=True)):
         longer = max(lines[number // 2 * 2 :][:2])
         rows = math.ceil((_FRAME_PX + _LINE_PX * longer) / _ROW_PX)
-        panels.append(text(alert.title, content, (COLUMNS // 2, rows), english=alert.english))
-    title, description = "When an alert fires", "What each alert means, and what to do."
-    return page(RUNBOOK, sentences.gettext(title), sentences.gettext(description), panels, [])
+        panels.append(text(alert.title, content, (COLUMNS // 2, rows)))
+    return page(RUNBOOK, "When an alert fires", "What each alert means, and what to do.", panels, [])

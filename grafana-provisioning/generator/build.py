@@ -201,17 +201,15 @@ def choice_of_bucket() -> Json:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel, wherever it stands. body: Grafana's, without number and place. english: its title by which links
-    know it, where it has another."""
+    """One panel, wherever it stands. body: Grafana's, without number and place."""
 
     size: Size
     body: Json
-    english: str = ""
 
     @property
     def number(self) -> int:
         """The same as long as the panel has its title: links and alerts lead to it."""
-        return zlib.crc32((self.english or self.body["title"]).encode()) >> 1
+        return zlib.crc32(self.body["title"].encode()) >> 1
 
 
 def asking_panel(
@@ -237,12 +235,10 @@ def asking_panel(
     return Panel(size, {**body, "options": options, "fieldConfig": fields, **more})
 
 
-def text(title: str, content: str, size: Size, *, english: str = "") -> Panel:
+def text(title: str, content: str, size: Size) -> Panel:
     """Plain language, in Markdown."""
     options = {"mode": "markdown", "content": content}
-    return Panel(
-        size, {"type": "text", "title": title, "description": "An explanation in words.", "options": options}, english
-    )
+    return Panel(size, {"type": "text", "title": title, "description": "An explanation in words.", "options": options})
 
 
 def stat(

@@ -16,7 +16,6 @@ def documents(
     context: typer.Context,
     region: Annotated[str, typer.Option(help="Whose documents")],
     out: Annotated[Path, typer.Option(help="Folder for them")] = Path("out/documents"),
-    language: Annotated[str | None, typer.Option(help="Of the guide; without it RISK_LANGUAGE")] = None,
 ) -> None:
     """Write a guide for the public, a datasheet, drafts of both impact assessments, and a transparency record.
 
@@ -26,7 +25,7 @@ def documents(
 
     settings: Settings = context.obj()
     artifact = champion_of(settings.artifacts, region)
-    for name, text, asked in documents_of(facts_of(artifact.manifest, time.time()), language or settings.language):
+    for name, text, asked in documents_of(facts_of(artifact.manifest, time.time())):
         with write_errors(SettingsError, out / name, remedy="name another folder with --out"):
             out.mkdir(parents=True, exist_ok=True)
             replace_file(out / name, text.encode())

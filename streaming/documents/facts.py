@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
-from gettext import NullTranslations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from models.artifact.manifest import Manifest
 from models.files.layouts import LAYOUTS, OWNERS_TERMS
@@ -14,32 +12,26 @@ from models.training.card import VERDICTS
 from schemas import product_version
 from schemas.errors import needs_extra
 from schemas.event import ORIGINS
-from schemas.languages import ENGLISH, figure, sentences_of
 from schemas.limits import OLDEST_SCORES_S
 from schemas.spec import DAY_S, HOUR_S
 from streaming.disk.retention import TABLE
 
 TEMPLATES = Path(__file__).with_name("templates")
 SUFFIX = ".md.j2"
-GUIDE = "public-guide"  # the one document that is translated
-SPACES: Mapping[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+_SPACES: Mapping[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
 _MINUTE_S = 60
 _AREA_KM2 = 1e-6  # of a square metre
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 
 @dataclass(slots=True)
 class AgencysPart:
-    """Marks what the agency has to write. who: the agency. asked: what was asked of it, in one document."""
+    """Marks what the agency has to write. asked: what was asked of it, in one document."""
 
-    who: str
     asked: list[str] = field(default_factory=list)
 
     def __call__(self, what: str) -> str:
         self.asked.append(what)
-        return f"**[{self.who}: {what}]**"
+        return f"**[the agency: {what}]**"
 
 
 def facts_of(manifest: Manifest, now_s: float) -> Mapping[str, Any]:
@@ -77,44 +69,30 @@ def facts_of(manifest: Manifest, now_s: float) -> Mapping[str, Any]:
     }
 
 
-def documents_of(facts: Mapping[str, Any], language: str = ENGLISH) -> Iterator[tuple[str, str, Sequence[str]]]:
+def documents_of(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, Sequence[str]]]:
     """Each document: its file's name, its text in Markdown, and what it asks of the agency.
 
-    language: of the guide for the public. Raises SettingsError for one that is not known, and without Jinja.
+    Raises SettingsError without Jinja.
     """
-    translated = sentences_of("guide", language)
-    for name in sorted(path.name.removesuffix(SUFFIX) for path in TEMPLATES.glob(f"*{SUFFIX}")):
-        sentences = translated if name == GUIDE else NullTranslations()
-        say = sentences.gettext
-        agency, template = AgencysPart(say("the agency")), _environment(sentences).get_template(name + SUFFIX)
-        yield f"{name}.md", template.render(facts, agency=agency, plain=partial(_plain, sentences)), agency.asked
-
-
-def _environment(sentences: NullTranslations) -> "Environment":
     with needs_extra("evaluate"):
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    loader = FileSystemLoader(TEMPLATES)
     environment = Environment(  # noqa: S701 - it writes Markdown, of texts that are checked
-        loader=loader, undefined=StrictUndefined, extensions=["jinja2.ext.i18n"], **SPACES
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, **_SPACES
     )
-    environment.install_gettext_translations(sentences, newstyle=True)  # type: ignore[attr-defined]
-    environment.filters["figure"] = partial(figure, sentences=sentences)
-    environment.filters["said"] = lambda names: ", ".join(sentences.gettext(name) for name in names.split(", ") if name)
-    return environment
+    for name in sorted(path.name for path in TEMPLATES.glob(f"*{SUFFIX}")):
+        agency = AgencysPart()
+        text = environment.get_template(name).render(facts, agency=agency, plain=_plain)
+        yield f"{name.removesuffix(SUFFIX)}.md", text, agency.asked
 
 
-def _plain(sentences: NullTranslations, row: Mapping[str, str | float]) -> str:
+def _plain(row: Mapping[str, str | float]) -> str:
     """For a reader who knows no score. row: of the manifest's evaluation."""
-    say = sentences.gettext
-    plain = {
-        "better": say("better than that count, by {gain}% of the score that is measured"),
-        "tie": say("as good as that count, and no better"),
-        "worse": say("worse than that count, by {gain}% of the score that is measured"),
-    }
-    if row["verdict"] not in plain:
-        return say("not known")
+    if row["verdict"] == "tie":
+        return "as good as that count, and no better"
+    if row["verdict"] not in ("better", "worse"):
+        return "not known"
     gain = abs(100 * float(row["difference"]) / float(row["baseline_log_score"]))
-    return plain[str(row["verdict"])].format(gain=figure(f"{gain:.2f}", sentences))
+    return f"{row['verdict']} than that count, by {gain:.2f}% of the score that is measured"
 
 
 def _words(names: Sequence[str]) -> str:

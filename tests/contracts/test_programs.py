@@ -40,7 +40,6 @@ MEANS = {
 OTHER = {
     ("models", "evaluate", "artifacts"): "it asks for figures to be left there",
     ("models", "train", "master"): "training on several machines has nothing to do with where the job runs",
-    ("streaming", "documents", "language"): "the settings are read, and have the environment",
 }
 
 

@@ -2,11 +2,9 @@
 
 import json
 import re
-from gettext import NullTranslations
 
 import pytest
 
-from generator.__main__ import provisioning
 from generator.alerts import (
     ADDRESS,
     HOUR_S,
@@ -25,7 +23,7 @@ from generator.alerts import ALERTS as ROWS
 from generator.build import page, stat
 from tests.contracts.test_readme import fault_in_name, named_commands
 from tests.harness.alerting import holds
-from tests.harness.pages import ALERTS, PAGES, RULES, provisioned
+from tests.harness.pages import ALERTS, PAGES, provisioned
 
 PANELS_OF = {page["uid"]: {panel["id"]: panel for panel in page["panels"]} for page in PAGES.values()}
 
@@ -77,7 +75,7 @@ ADDED = Alert(
 
 def test_a_row_from_outside_becomes_a_rule_a_panel_of_the_runbook_and_a_section_of_the_page():
     added = page("risk-added", "Added", "x", [stat("Retries", "x", (4, 4), ADDED.query, "none", without="STALE")], [])
-    book = runbook([ADDED], NullTranslations())
+    book = runbook([ADDED])
     (rule,) = rules([ADDED], [added, book])["groups"][0]["rules"]
     (panel,), (section,) = added["panels"], book["panels"]
     assert (
@@ -117,35 +115,3 @@ def test_a_level_says_where_it_lies(level, words, met, not_met):
     assert level.words == words
     assert all(holds(level.evaluator(), value) for value in met)
     assert not any(holds(level.evaluator(), value) for value in not_met)
-
-
-def without_texts(rules_or_page):
-    """Of what Grafana reads, all but what people read: the titles of rules and sections, notes, contents, addresses."""
-    if isinstance(rules_or_page, list):
-        return [without_texts(each) for each in rules_or_page]
-    if not isinstance(rules_or_page, dict):
-        return rules_or_page
-    texts = {"title", "summary", "description", "content"}
-    return {name: without_texts(value) for name, value in rules_or_page.items() if name not in texts}
-
-
-RUNBOOK = "dashboards/operations/runbook.json"
-SIZES = re.compile(r'"(h|y)": \d+')  # a longer text needs more rows
-
-
-def test_in_german_alerts_and_runbook_say_the_same_and_all_else_stays():
-    english, german = (provisioning(language) for language in ("en", "de"))
-    assert {name for name in english if english[name] != german[name]} == {RULES, RUNBOOK}
-    (of_english, of_german) = (json.loads(each[RULES]) for each in (english, german))
-    assert without_texts(of_german) == without_texts(of_english)
-    pages = [json.dumps(without_texts(json.loads(each[RUNBOOK]))) for each in (english, german)]
-    assert SIZES.sub("", pages[0]) == SIZES.sub("", pages[1])
-    silent = next(rule for rule in of_german["groups"][0]["rules"] if rule["uid"] == "risk-feed-silent")
-    assert (silent["title"], silent["annotations"]["summary"]) == (
-        "Zulieferung stumm",
-        "{{ .Labels.region }}: die Zulieferung von {{ .Labels.category }} bringt nichts oder fast nichts",
-    )
-    levels = "der Zufall allein zeigt so wenige einmal in 30 Tagen oder seltener. Schließt: es kommen Vorfälle."
-    assert silent["annotations"]["description"].endswith(levels)
-    assert "$" not in german[RULES].decode().replace("$timeFilter", "")
-    assert "außerhalb von 0,8 bis 1,25" in german[RUNBOOK].decode()

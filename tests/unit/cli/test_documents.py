@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from lifecycle.__main__ import app as lifecycle_app
 from models.__main__ import app as models_app
 from models.artifact.pointer import champion_of
-from schemas.errors import ArtifactError, SettingsError
+from schemas.errors import ArtifactError
 from streaming.__main__ import app
 from streaming.disk.retention import TABLE
 from streaming.documents.facts import TEMPLATES, documents_of, facts_of
@@ -24,10 +24,10 @@ NAMES = [
 ]
 
 
-def made(manifest, language="en"):
+def made(manifest):
     """By the files' names, (text, what is asked of the agency)."""
     facts = {**facts_of(manifest, NOW_S), "product": "1.2.3"}
-    return {name: (text, asked) for name, text, asked in documents_of(facts, language)}
+    return {name: (text, asked) for name, text, asked in documents_of(facts)}
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +47,6 @@ def test_what_they_say_of_a_region_is_what_was_read_and_approved(of_chicago):
     form = said_of_every_region()
     said = [line for line in lines if line not in form and not line.startswith("| ")]
     assert said == GOLDEN.read_text("utf-8").splitlines()
-
-
-def test_the_guide_is_translated_and_leaves_the_same_to_the_agency_and_the_other_documents_stay(of_chicago):
-    german = made(champion_of(SAMPLE, "chicago").manifest, "de")
-    assert {name for name in NAMES if german[name] != of_chicago[name]} == {"public-guide.md"}
-    text, asked = german["public-guide.md"]
-    assert len(asked) == len(of_chicago["public-guide.md"][1]) == text.count("**[die Behörde: ")
-    assert text.startswith("# Wie chicago vorhersieht, wo Hilfe gebraucht wird\n\n*Erstellt am ")
-    assert "291.841 Vorfälle vom 2016-01-01 bis zum 2017-10-21" in text
-    assert "Seither nicht gezählt: auf Streife selbst festgestellt, unbekannt, damit" in text
-    assert "- für 4h: besser als diese Zählung, um 0,11 % des gemessenen Maßes;\n" in text
-    assert text.count("\n\n") == of_chicago["public-guide.md"][0].count("\n\n")
 
 
 def test_what_is_kept_is_that_of_the_table(of_chicago):
@@ -108,9 +96,6 @@ def test_a_region_without_a_trained_network_says_so(tmp_path):
     assert "**How good it is.** Not known: it was never trained, and so never judged." in guide
     assert f"**How old it is.** It began on {began}, " in guide
     assert not re.search(r"has learned|was fitted|data end|\b0 incidents", guide)
-    german = made(manifest, "de")["public-guide.md"][0]
-    assert "Noch aus nichts" in german
-    assert german.count("\n\n") == guide.count("\n\n")
     assert "not trained yet" in texts["transparency-record.md"][0]
 
 
@@ -136,5 +121,3 @@ def test_the_command_writes_them_and_counts_what_is_open(tmp_path):
         assert int(rest.split()[0]) == Path(path).read_text(encoding="utf-8").count("**[the agency: ")
     with pytest.raises(ArtifactError):
         run("nowhere")
-    with pytest.raises(SettingsError, match="the language 'xx' is not known"):
-        run("chicago", "--language", "xx")

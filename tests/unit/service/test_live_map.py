@@ -301,7 +301,7 @@ def test_what_service_and_job_tell_and_all_numbers_are_in_the_language_of_the_pa
         unit = {"lat": 41.61, "lon": -87.89}
         answer = Client(base).post("/v1/regions/riverton/posts", {"units": [unit], "reach_minutes": 3})
     texts += json.loads(answer.data)["warnings"]
-    data = catalogue(sentences_of("map", "de")).split(">", 1)[1].removesuffix("</script>")
+    data = catalogue(sentences_of("de")).split(">", 1)[1].removesuffix("</script>")
     said = told_by_node(tmp_path, GERMAN % (data, json.dumps(texts)), "language.js", "words.js")
     assert [text for text, german in zip(texts, said["told"], strict=True) if text == german] == []
     assert said["told"][:3] == ["02 bis 05 Uhr x 2,0", "06 bis 07 Uhr x 2,0", "08 bis 09 Uhr x 2,0"]
