@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.plan import FULL, QUICK
 from schemas.errors import RiskError
 
+# The commands import what they need: torch, Spark and clients take seconds that --help saves.
+OUT = Path(__file__).parents[1] / "out"
 RESULTS = Path(__file__).with_name("results.json")
-QUICK_RESULTS = RESULTS.parents[1] / "out" / "bench" / "results-quick.json"
 Quick = Annotated[bool, typer.Option("--quick", help="Few events and short times: to see that all of it runs")]
+Cities = Annotated[list[str] | None, typer.Option("--city", help="simulated, montgomery or chicago; all")]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -30,21 +31,23 @@ def sayer(console: Console) -> Callable[[str], None]:
     return say
 
 
+def written(console: Console, path: Path) -> None:
+    console.print(f"written to {path.relative_to(OUT.parent)}")
+
+
 @app.callback(invoke_without_command=True)
 def measure(context: typer.Context, quick: Quick = False) -> None:
     """Throughput, latency, full frames and rivals; a table, and results.json (a quick run's go to out/bench)."""
     if context.invoked_subcommand:
         return
-    from benchmarks.bench import measure_all  # torch and clients: seconds that --help saves
-    from benchmarks.report import print_results, write_results
+    from benchmarks.bench import measure_all, print_results
+    from benchmarks.stack import FULL, QUICK, write_results
 
-    console = Console()
-    path = QUICK_RESULTS if quick else RESULTS
-
+    console, path = Console(), OUT / "bench" / "results-quick.json" if quick else RESULTS
     results = measure_all(QUICK if quick else FULL, sayer(console))
     write_results(results, path)
     print_results(results, console)
-    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
+    written(console, path)
 
 
 @app.command("against")
@@ -54,14 +57,14 @@ def against_command(
     quick: Quick = False,
 ) -> None:
     """Throughput, latency and start of another commit and of this tree, in turn; out/bench/against.json."""
-    from benchmarks.against import figures_of, measure_against
-    from benchmarks.report import write_results
+    from benchmarks.bench import figures_of, measure_against
+    from benchmarks.stack import write_results
 
-    console, path = Console(), QUICK_RESULTS.with_name("against.json")
+    console, path = Console(), OUT / "bench" / "against.json"
     results = measure_against(commit, rounds=rounds, quick=quick, say=sayer(console))
     write_results(results, path)
     console.print(figures_of(results))
-    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
+    written(console, path)
 
 
 @app.command("load")
@@ -72,19 +75,17 @@ def load_command(
     speed: Annotated[float, typer.Option(min=1, help="Simulated seconds in a second; 2880 shows what grows")] = 1.0,
 ) -> None:
     """The job under load: latency, an outage, what grows, an exact ledger; out/load.json. Fails where one is wrong."""
-    from benchmarks.drive import LoadPlan, run_load
-    from benchmarks.machine import describe_machine, made_at
-    from benchmarks.report import load_tables, what_is_wrong, write_results
-    from benchmarks.stack import running_stack
+    from benchmarks.load import LoadPlan, load_tables, run_load, what_is_wrong
+    from benchmarks.stack import FULL, describe_machine, made_at, running_stack, write_results
 
-    console, path = Console(), RESULTS.parents[1] / "out" / "load.json"
+    console, path = Console(), OUT / "load.json"
     plan = LoadPlan(rate_per_s=rate, minutes=minutes, kill_minutes=kill, speed=speed)
     results = {**made_at(), "machine": describe_machine(), "plan": plan}
     with running_stack(FULL) as stack:
         results |= run_load(stack, plan, sayer(console))
     write_results(results, path)
     console.print(*load_tables(results))
-    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
+    written(console, path)
     for fault in (wrong := what_is_wrong(results)):
         console.print(fault, markup=False, highlight=False)
     if wrong:
@@ -93,77 +94,52 @@ def load_command(
 
 @app.command("follow")
 def follow_command(
-    city: Annotated[list[str] | None, typer.Option(help="simulated, montgomery or chicago; all")] = None,
+    city: Cities = None,
     bed: Annotated[list[str] | None, typer.Option(help="A change, as the table names it; all")] = None,
     origins: Annotated[int, typer.Option(min=1, help="Moments until which a network learns")] = 3,
     seeds: Annotated[int, typer.Option(min=1, help="Networks at each")] = 3,
     quick: Quick = False,
 ) -> None:
     """What following gains where a city changes and costs where none does; out/follow.json and out/follow.png."""
-    from benchmarks.follow import measure as measure_following
-    from benchmarks.follow import table_of, write_picture
-    from benchmarks.follow_beds import BEDS, CITIES
-    from benchmarks.machine import made_at
-    from benchmarks.report import write_results
+    from benchmarks.cities import BEDS, CITIES, following_table, measure_following, write_picture
+    from benchmarks.stack import made_at, write_results
 
-    console, path = Console(width=170), RESULTS.parents[1] / "out" / "follow.json"
+    console, path = Console(width=170), OUT / "follow.json"
     if unknown := {*(city or ()), *(bed or ())} - {*CITIES, *BEDS}:
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose of {', '.join((*CITIES, *BEDS))}")
     rows = measure_following(
         city or [*CITIES], bed or [*BEDS], origins=origins, seeds=seeds, quick=quick, say=sayer(console)
     )
     write_results({**made_at(), "rows": rows}, path)
-    console.print(table_of(rows))
+    console.print(following_table(rows))
     write_picture(rows, path.with_suffix(".png"))
 
 
 @app.command("nowcast")
 def nowcast_command(
-    city: Annotated[list[str] | None, typer.Option(help="simulated, montgomery or chicago; all")] = None,
+    city: Cities = None,
     origins: Annotated[int, typer.Option(min=1, help="Moments until which a region learns")] = 3,
     quick: Quick = False,
 ) -> None:
     """What the last hour tells of the next 1 and 4 in what `train` makes of a city; out/nowcast.json."""
-    from benchmarks.follow_beds import CITIES
-    from benchmarks.machine import made_at
-    from benchmarks.nowcast import measure, table_of
-    from benchmarks.report import write_results
+    from benchmarks.cities import CITIES, measure_nowcast, nowcast_table
+    from benchmarks.stack import made_at, write_results
 
-    console, path = Console(width=170), RESULTS.parents[1] / "out" / "nowcast.json"
-    rows = measure(city or [*CITIES], origins=origins, quick=quick, say=sayer(console))
-    write_results({**made_at(), "rows": rows}, path)
-    console.print(table_of(rows))
-
-
-@app.command("unusual")
-def unusual_command(
-    city: Annotated[list[str] | None, typer.Option(help="simulated, montgomery or chicago; all")] = None,
-    weeks: Annotated[int, typer.Option(min=1, max=13, help="Of chance, and real ones")] = 13,
-    tries: Annotated[int, typer.Option(min=1, help="Planted clusters of each kind")] = 50,
-) -> None:
-    """How often *more than usual* is said by chance and in real weeks, and how soon of a cluster; out/unusual.json."""
-    from benchmarks.follow_beds import CITIES
-    from benchmarks.machine import made_at
-    from benchmarks.report import write_results
-    from benchmarks.unusual import cost_ms, measure, tables_of
-
-    console, path = Console(width=130), RESULTS.parents[1] / "out" / "unusual.json"
-    rates, clusters, words = measure(city or [*CITIES], weeks=weeks, tries=tries, say=sayer(console))
-    mean, most = cost_ms()
-    write_results({**made_at(), "calls": rates, "clusters": clusters, "real": words, "ms": [mean, most]}, path)
-    for line in words:
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print(*tables_of(rates, clusters))
-    console.print(f"a look at 2,304 cells x 4 categories: {mean:.1f} ms of CPU, at most {most:.1f}")
+    console = Console(width=170)
+    rows = measure_nowcast(city or [*CITIES], origins=origins, quick=quick, say=sayer(console))
+    write_results({**made_at(), "rows": rows}, OUT / "nowcast.json")
+    console.print(nowcast_table(rows))
 
 
 def main() -> None:
-    from benchmarks.child import ChildError
-
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that broker and store are ended
     try:
         app()
-    except (RiskError, ChildError) as error:
+    except Exception as error:
+        from benchmarks.stack import ChildError
+
+        if not isinstance(error, RiskError | ChildError):
+            raise
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
 

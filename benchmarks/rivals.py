@@ -1,22 +1,165 @@
-"""Rivals on the same broker and messages, in turn with the product. The reason why a round has no rate is kept."""
+"""The product's functions without Spark: one full frame by number of cells, and rivals on the same broker and messages.
+
+`rivals ORDERS.json` is the plain loop: what someone writes in an afternoon. One process, one loop, the product's own
+functions, no fault tolerance: confluent-kafka -> decode_messages -> CountState -> features -> torch -> line protocol ->
+InfluxSink. It stores no state and no offsets: killed, it has lost its counts and does not know what it had read. That
+is the difference. Pathway runs in an environment of its own.
+"""
 
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.child import ROOT, ChildError, run_child
-from benchmarks.rates import Rate, rate_of
-from benchmarks.stack import Stack
+import msgspec
+import numpy as np
+import torch
+
+from benchmarks.stack import ROOT, ChildError, Stack, run_child
+from benchmarks.traffic import SIDE, bench_spec, synthetic_events
+from models.all_categories import stored_views
+from models.artifact.artifact import Artifact
+from models.counting.count_state import CountState
+from models.features import FeatureEngine, Features
+from models.network import RiskNetwork
+from models.scoring import CellScores, score
+from schemas.decode import Messages, decode_messages
+from schemas.frame import RiskFrame
+from schemas.incidents import Incidents
 from schemas.spec import Spec
+from streaming.flow.follow import Followed
+from streaming.flow.rows import FIELDS
+from streaming.flow.score import places_of
+from streaming.flow.stored_scores import StoredView
+from streaming.roster.roster import load_artifact
+from streaming.settings import Settings
+from streaming.sinks.influx import InfluxSink
+from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 
+if TYPE_CHECKING:  # of the extra `bench`
+    from confluent_kafka import Message
+
+FRAME_SIDES = (SIDE // 2, SIDE, 2 * SIDE)
+HISTORY_EVENTS = 50_000
+TICK_EVENTS = 60
+TOP_K = 10
 RIVALS = {"plain_loop": "the plain loop", "pathway": "Pathway"}
 _PATHWAY = "pathway==0.33.0"  # in an environment of its own: its pins contradict ours
 _LIMIT_S = 300.0
+_WAIT_S = 10.0
+_MOST_AT_ONCE = 1_000_000  # the client takes no more in one call
+
+Mark = tuple[int, float]  # events done so far, epoch seconds
+
+
+def measure_full_frames(stack: Stack) -> dict[str, Any]:
+    """Median milliseconds of a tick's full frame, on one core, by cells, with its parts."""
+    torch.set_num_threads(1)  # as in the product's workers
+    totals, parts = {}, {}
+    for side in FRAME_SIDES:
+        runs = _frames(stack, side)
+        name = f"{side}x{side}"
+        totals[name] = round(median(sum(run.values()) for run in runs), 1)
+        parts[name] = {part: round(median(run[part] for run in runs), 1) for part in runs[0]}
+    return {"full_frame_ms": totals, "full_frame_parts_ms": parts}
+
+
+def _frames(stack: Stack, side: int) -> list[dict[str, float]]:
+    """The parts' milliseconds of each tick after the first, which fills caches."""
+    spec = bench_spec(f"frame-{side}", side)
+    artifact = load_artifact(str(next((stack.artifacts([spec]) / spec.region).iterdir())))
+    network, engine = artifact.network(), FeatureEngine(spec, artifact.constants)
+    state = CountState(spec)
+    as_of_s = int(time.time()) // spec.tick_s * spec.tick_s
+    state.apply(incidents_of(spec, HISTORY_EVENTS, seed=side, as_of_s=as_of_s), as_of_s)
+    sink = InfluxSink(stack.settings(topic="none", specs=[spec], checkpoint="none"))
+    runs: list[dict[str, float]] = []
+
+    @contextmanager
+    def part(name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        runs[-1][name] = (time.perf_counter() - start) * 1000
+
+    for tick in range(1, stack.plan.frame_repeats + 2):
+        as_of_s += spec.tick_s
+        incidents = incidents_of(spec, TICK_EVENTS, seed=1000 * side + tick, as_of_s=as_of_s)
+        runs.append({})
+        with part("count"):
+            state.apply(incidents, as_of_s)
+        with part("features"):
+            features = engine.compute(state)
+        with part("score"):
+            scores = score(features.values, network, artifact.constants, spec)
+        with part("lines"):
+            frame = frame_of(artifact, as_of_s, features, scores)
+            lines = risk_lines(frame) + top_lines(frame, TOP_K) + unusual_lines(frame)
+        with part("write"):
+            sink.write(lines)
+    sink.close()
+    return runs[1:]
+
+
+def incidents_of(spec: Spec, n: int, *, seed: int, as_of_s: int) -> Incidents:
+    """`n` synthetic incidents of one region, decoded from messages as Kafka would have them."""
+    messages = Messages(
+        values=[value for _, value in synthetic_events([spec], n, seed=seed, as_of_s=as_of_s)],
+        partition=np.zeros(n, np.int32),
+        kafka_offset=np.arange(n),
+        kafka_time_ms=np.full(n, as_of_s * 1000),
+    )
+    return decode_messages(messages, {spec.region: spec}).incidents[spec.region]
+
+
+def frame_of(artifact: Artifact, as_of_s: int, features: Features, scores: CellScores) -> RiskFrame:
+    tick_s = as_of_s - as_of_s % artifact.spec.tick_s
+    return RiskFrame(
+        spec=artifact.spec,
+        as_of_s=as_of_s,
+        model=artifact.version,
+        unusual=places_of(artifact, features.recent, scores, tick_s, Followed()),
+        observed_1h=features.observed_1h,
+        support=features.support,
+        **{name: getattr(scores, name) for name in FIELDS},
+    )
+
+
+# Rates, the same way for the product and every rival
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """Events per second."""
+
+    steady_eps: float  # from the first mark at or after `warm_up_events` to the last mark
+    total_eps: float  # from the first read to the last mark
+    events: int
+    warm_up_events: int
+    seconds: float
+
+    def as_dict(self) -> dict[str, float]:
+        return {name: round(value, 3) for name, value in asdict(self).items()}
+
+
+def rate_of(marks: Sequence[Mark], *, started_s: float, warm_up_events: int) -> Rate:
+    """Rates of one run. Raises ValueError when nothing was done after the warm-up."""
+    last_events, last_s = marks[-1]
+    first_events, first_s = next(mark for mark in marks if mark[0] >= min(warm_up_events, last_events))
+    if first_s >= last_s:
+        raise ValueError(f"all {last_events} events were done in the warm-up: load more of them")
+    return Rate(
+        steady_eps=(last_events - first_events) / (last_s - first_s),
+        total_eps=last_events / (last_s - started_s),
+        events=last_events,
+        warm_up_events=first_events,
+        seconds=last_s - started_s,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,48 +172,33 @@ class Outcome:
 
 def measure_rival(rival: str, stack: Stack, name: str, *, topic: str, specs: Sequence[Spec]) -> Outcome:
     """A rival of RIVALS on the pre-loaded topic, from its beginning; what its first batch takes is the warm-up."""
-    measure = {"plain_loop": _plain_loop, "pathway": _pathway}[rival]
+    folder, events = stack.folder / name, stack.plan.events
     try:
-        return Outcome(rate=measure(stack, name, topic, specs))
+        if rival == "plain_loop":
+            settings = stack.settings(topic=topic, specs=specs, checkpoint="none")
+            orders = {"settings": settings.model_dump(mode="json", exclude={"influx_token"}), "events": events}
+            ran = run_child("benchmarks.rivals", orders, folder, python=sys.executable, limit_s=_LIMIT_S)
+            warm_up_events = settings.max_events_per_batch
+        else:
+            lat, lon = specs[0].grid.corners()
+            orders = {
+                "bootstrap": stack.bootstrap,
+                "topic": topic,
+                "group": name,
+                "events": events,
+                "south_deg": float(lat[0]),
+                "west_deg": float(lon[0]),
+                "row_deg": float(lat[1] - lat[0]),
+                "col_deg": float(lon[1] - lon[0]),
+            }
+            threads = {"PATHWAY_THREADS": str(len(os.sched_getaffinity(0)))}  # as many as there are cores
+            python = _python_of_pathway()
+            ran = run_child("benchmarks.pathway", orders, folder, python=python, limit_s=_LIMIT_S, environment=threads)
+            warm_up_events = events // 6
+        marks = [(int(done), float(at_s)) for done, at_s in ran["marks"]]
+        return Outcome(rate=rate_of(marks, started_s=ran["started_s"], warm_up_events=warm_up_events))
     except (ChildError, OSError, subprocess.SubprocessError, ValueError) as error:
         return Outcome(reason=" ".join(str(error).split())[-600:])
-
-
-def compared(name: str, ours: Sequence[Rate], theirs: Sequence[Outcome]) -> dict[str, Any]:
-    """A rival's figures: the median over the rounds of product / rival, each round's own pair, and their spread."""
-    pairs = [(our, their.rate) for our, their in zip(ours, theirs, strict=True) if their.rate]
-    ratios = sorted(our.steady_eps / rate.steady_eps for our, rate in pairs)
-    return {
-        f"ratio_to_{name}": round(median(ratios), 3) if ratios else None,
-        f"ratio_to_{name}_spread": [round(ratios[0], 3), round(ratios[-1], 3)] if ratios else None,
-        f"ratio_to_{name}_reason": next((their.reason for their in theirs if their.reason), None),
-        f"{name}_eps": round(median(rate.steady_eps for _, rate in pairs)) if pairs else None,
-    }
-
-
-def _plain_loop(stack: Stack, name: str, topic: str, specs: Sequence[Spec]) -> Rate:
-    settings = stack.settings(topic=topic, specs=specs, checkpoint="none")
-    orders = {"settings": settings.model_dump(mode="json", exclude={"influx_token"}), "events": stack.plan.events}
-    ran = run_child("benchmarks.plain_loop", orders, stack.folder / name, python=sys.executable, limit_s=_LIMIT_S)
-    return _rate(ran, warm_up_events=settings.max_events_per_batch)
-
-
-def _pathway(stack: Stack, name: str, topic: str, specs: Sequence[Spec]) -> Rate:
-    lat, lon = specs[0].grid.corners()
-    orders = {
-        "bootstrap": stack.bootstrap,
-        "topic": topic,
-        "group": name,
-        "events": stack.plan.events,
-        "south_deg": float(lat[0]),
-        "west_deg": float(lon[0]),
-        "row_deg": float(lat[1] - lat[0]),
-        "col_deg": float(lon[1] - lon[0]),
-    }
-    threads = {"PATHWAY_THREADS": str(len(os.sched_getaffinity(0)))}  # as many as there are cores
-    python, folder = _python_of_pathway(), stack.folder / name
-    ran = run_child("benchmarks.pathway", orders, folder, python=python, limit_s=_LIMIT_S, environment=threads)
-    return _rate(ran, warm_up_events=stack.plan.events // 6)
 
 
 def _python_of_pathway() -> str:
@@ -83,6 +211,120 @@ def _python_of_pathway() -> str:
     return str(ROOT / ".venv-bench" / "bin" / "python")
 
 
-def _rate(ran: Mapping[str, Any], *, warm_up_events: int) -> Rate:
-    marks = [(int(done), float(at_s)) for done, at_s in ran["marks"]]
-    return rate_of(marks, started_s=ran["started_s"], warm_up_events=warm_up_events)
+def compared(name: str, ours: Sequence[Rate], theirs: Sequence[Outcome]) -> dict[str, Any]:
+    """A rival's figures: the median over the rounds of product / rival, each round's own pair, and their spread.
+
+    The reason why a round has no rate is kept.
+    """
+    pairs = [(our, their.rate) for our, their in zip(ours, theirs, strict=True) if their.rate]
+    ratios = sorted(our.steady_eps / rate.steady_eps for our, rate in pairs)
+    return {
+        f"ratio_to_{name}": round(median(ratios), 3) if ratios else None,
+        f"ratio_to_{name}_spread": [round(ratios[0], 3), round(ratios[-1], 3)] if ratios else None,
+        f"ratio_to_{name}_reason": next((their.reason for their in theirs if their.reason), None),
+        f"{name}_eps": round(median(rate.steady_eps for _, rate in pairs)) if pairs else None,
+    }
+
+
+# The plain loop
+
+
+class LoopOrders(msgspec.Struct, frozen=True, kw_only=True):
+    settings: dict[str, Any]
+    events: int
+    result: str
+
+
+@dataclass(slots=True)
+class ScoredRegion:
+    """One region's live state, without Spark."""
+
+    artifact: Artifact
+    state: CountState
+    network: RiskNetwork | None
+    engine: FeatureEngine
+    stored: tuple[StoredView, ...] = ()
+
+    @classmethod
+    def of(cls, folder: Path) -> "ScoredRegion":
+        artifact = load_artifact(str(folder))
+        return cls(artifact, artifact.history(), artifact.network(), FeatureEngine(artifact.spec, artifact.constants))
+
+    def lines(self) -> bytes:
+        """The points that what was counted since the last call has changed."""
+        features = self.engine.compute(self.state)
+        scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
+        frame = frame_of(self.artifact, self.state.as_of_s, features, scores)
+        views = stored_views(frame, self.artifact.constants)
+        before = self.stored or map(StoredView.new, views)
+        steps = (old.then(view) for old, view in zip(before, views, strict=True))
+        points, self.stored = zip(*steps, strict=True)
+        return b"".join([*points, *(top_lines(view, TOP_K) for view in views), unusual_lines(frame)])
+
+
+def slices(settings: Settings, events: int) -> Iterator[list["Message"]]:
+    """`events` messages from the beginning of the topic, at most the product's batch size at a time."""
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.kafka_bootstrap,
+            "group.id": "plain-loop",
+            "enable.auto.commit": False,
+            "fetch.wait.max.ms": 10,
+        }
+    )
+    partitions = consumer.list_topics(settings.topic).topics[settings.topic].partitions
+    consumer.assign([TopicPartition(settings.topic, number, 0) for number in partitions])
+    left = events
+    while left:
+        wanted = min(left, settings.max_events_per_batch)
+        messages: list[Message] = []
+        while len(messages) < wanted:
+            part = consumer.consume(min(wanted - len(messages), _MOST_AT_ONCE), timeout=_WAIT_S)
+            if not part:
+                raise TimeoutError(f"{left - len(messages)} of {events} events did not come within {_WAIT_S} s")
+            messages += part
+        for message in messages:
+            if message.error():
+                raise KafkaException(message.error())
+        left -= len(messages)
+        yield messages
+    consumer.close()
+
+
+def main(orders: LoopOrders) -> None:
+    settings = Settings(**orders.settings)
+    regions = {folder.parent.name: ScoredRegion.of(folder) for folder in sorted(settings.artifacts.glob("*/*"))}
+    specs = {name: region.artifact.spec for name, region in regions.items()}
+    sink = InfluxSink(settings)
+    done = counted = 0
+    marks: list[Mark] = []
+    started_s = time.time()
+    for messages in slices(settings, orders.events):
+        decoded = decode_messages(
+            Messages(
+                values=[message.value() for message in messages],
+                partition=np.array([message.partition() for message in messages]),
+                kafka_offset=np.array([message.offset() for message in messages]),
+                kafka_time_ms=np.array([message.timestamp()[1] for message in messages]),
+            ),
+            specs,
+        )
+        as_of_s, parts = int(time.time()), []
+        for name, incidents in decoded.incidents.items():
+            counted += regions[name].state.apply(incidents, as_of_s).outcomes["counted"]
+            parts.append(regions[name].lines())
+        sink.write(b"".join(parts))
+        done += len(messages)
+        marks.append((done, time.time()))
+    sink.close()
+    if counted != orders.events:
+        sys.exit(f"invalid run: {orders.events} events were loaded, {counted} counted")
+    result = Path(orders.result)
+    result.with_suffix(".part").write_bytes(msgspec.json.encode({"started_s": started_s, "marks": marks}))
+    result.with_suffix(".part").replace(result)
+
+
+if __name__ == "__main__":
+    main(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=LoopOrders))

@@ -83,8 +83,8 @@ class Alert:
         closes = self.closes if isinstance(self.closes, str) else self.closes.words
         return f"Opens: {f'{self.measure} {self.opens.words}'.strip()}. Closes: {closes}."
 
-    def rule(self, panel_id: int, runbook: str) -> Json:
-        """Grafana's: A the query, B one number of each series, C the threshold. runbook: its page, after `/d/`."""
+    def rule(self, panel_id: int, section: str) -> Json:
+        """Grafana's: A the query, B one number of each series, C the threshold. section: of the runbook."""
         condition: Json = {"evaluator": self.opens.evaluator()}
         if isinstance(self.closes, Threshold):  # so that a value on the line does not flap
             condition["unloadEvaluator"] = self.closes.evaluator()
@@ -108,7 +108,7 @@ class Alert:
             "annotations": {
                 "summary": self.summary,
                 "description": f"{in_a_line(self.means)} {self.levels}{more}",
-                "runbook_url": f"{ADDRESS}/d/{runbook}",
+                "runbook_url": f"{ADDRESS}/d/{section}",
             },
             "data": [
                 {"refId": "A", "relativeTimeRange": span, "datasourceUid": DATASOURCE["uid"], "model": asked},
@@ -562,7 +562,7 @@ ALERTS: tuple[Alert, ...] = (
 def rules(alerts: Sequence[Alert], pages: Iterable[Json]) -> Json:
     """What Grafana evaluates every minute."""
     numbers: Mapping[tuple[str, str], int] = {
-        (page["uid"], panel["title"]): panel["id"] for page in pages for panel in page["panels"]
+        (each["uid"], panel["title"]): panel["id"] for each in pages for panel in each["panels"]
     }
     made = [
         alert.rule(numbers[alert.panel], f"{RUNBOOK}?viewPanel={numbers[RUNBOOK, alert.title]}") for alert in alerts

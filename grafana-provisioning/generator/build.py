@@ -249,11 +249,11 @@ def stat(
     text: the column, where it is one of texts. colour, or levels of `by_level`: of the ground, unless background=False.
     named: the numbers stand with their names, as several must. What else is given goes to the fields.
     """
-    column, background = more.pop("text", ""), more.pop("background", True)
+    of_texts, background = more.pop("text", ""), more.pop("background", True)
     named, overrides = more.pop("named", not isinstance(query, str)), more.pop("overrides", ())
     levels, colour = more.pop("levels", ()), more.pop("colour", BLUE)
     options = {
-        "reduceOptions": {"calcs": ["lastNotNull"], "fields": f"/^{column}$/" if column else "", "values": False},
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": f"/^{of_texts}$/" if of_texts else "", "values": False},
         "colorMode": "background_solid" if background else "none",
         "graphMode": "none",
         "justifyMode": "center",
@@ -392,7 +392,7 @@ def legend() -> str:
 
     def scale(name: str, colours: Sequence[str], begins: Iterable[str]) -> str:
         swatches = ('">', *(f'background-color:{colour}">' for colour in colours))
-        texts = (f'">{text}' for text in (name, *begins))
+        texts = (f'">{word}' for word in (name, *begins))
         return row(swatches, "height:10px;line-height:10px;") + row(texts, "height:16px;line-height:16px;")
 
     chances = scale("chance&nbsp;%", (*RAMP, NO_SCORE), ("0", *(f"{100 * level:g}" for level in LEVELS), "none"))
@@ -419,7 +419,7 @@ def map_of_cells(
     beneath: layers that show where no cell has a colour. above: layers that no cell hides.
     """
     colour = {"field": field, "fixed": GREY}
-    lines = {"color": {"fixed": GREY}, "opacity": 1, "lineWidth": 2}
+    border = {"color": {"fixed": GREY}, "opacity": 1, "lineWidth": 2}
     grey = {"color": {"fixed": NO_SCORE}, "opacity": 1, "lineWidth": 0.5}  # 1: as opaque as the colour says
     layers = [
         # Streets from the internet. `cells --streets FILE` puts a file in their place.
@@ -463,7 +463,7 @@ def map_of_cells(
             "type": "geojson",
             "name": "Border and areas",  # above the cells, in a colour that none of them has
             "tooltip": False,
-            "config": {"src": "public/cells/_lines-${region}.geojson", "rules": [], "style": lines},
+            "config": {"src": "public/cells/_lines-${region}.geojson", "rules": [], "style": border},
         },
         *above,
     ]
@@ -497,7 +497,7 @@ def mark(
     *,
     radius_px: int = 1,
     opacity: float = 0,
-    text: Json | None = None,
+    words: Json | None = None,
     font_px: int = 12,
     tooltip: bool = False,
 ) -> Json:
@@ -516,5 +516,5 @@ def mark(
         "filterData": {"id": "byRefId", "options": query},
         "location": {"mode": "geohash", "geohash": "middle"},
         "tooltip": tooltip,
-        "config": {"showLegend": False, "style": style | ({"text": text} if text else {})},
+        "config": {"showLegend": False, "style": style | ({"text": words} if words else {})},
     }

@@ -269,11 +269,11 @@ def _map() -> Panel:
             *(column(name, unit="string", custom__hideFrom=HIDDEN) for name in ("geohash", "middle")),
         ],
         # IS_STALE gives a row only while the scores are stale: then the word stands across the map.
-        beneath=[mark("Stale", "C", RED, text={"mode": "fixed", "fixed": STALE}, font_px=48)],
+        beneath=[mark("Stale", "C", RED, words={"mode": "fixed", "fixed": STALE}, font_px=48)],
         # How many incidents were counted in an unusual place: a number in a ring, on a disk of the ground.
         above=[
             mark("Beneath the number", "D", "panel-bg", radius_px=22, opacity=0.75),
-            mark("More than usual", "D", "text", radius_px=22, text=counted, font_px=24, tooltip=True),
+            mark("More than usual", "D", "text", radius_px=22, words=counted, font_px=24, tooltip=True),
         ],
     )
 

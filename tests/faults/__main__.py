@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.machine import commit_of_the_tree
+from benchmarks.stack import commit_of_the_tree
 from streaming.settings import Settings
 from tests.faults.marked import run_marked
 from tests.faults.matrix import FAULTS

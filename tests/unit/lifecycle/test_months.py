@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.follow_beds import BEDS, CHANGE_DAY, START_S, City, World, incidents_of
+from benchmarks.cities import BEDS, CHANGE_DAY, START_S, City, World, incidents_of
 from lifecycle.gate import read_trial
 from lifecycle.judge import judged_hour
 from lifecycle.shadow import read_shadow, shadow_path

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.follow_beds import BEDS, SHIFT_H, START_S, City, World, incidents_of
+from benchmarks.cities import BEDS, SHIFT_H, START_S, City, World, incidents_of
 from models.features import feature_names
 from schemas.spec import DAY_S, HOUR_S, Spec
 

@@ -1,4 +1,4 @@
-"""What is said of growth: slopes against SciPy's, and a leak must be seen."""
+"""What is said of a run under load: latencies, an outage, and growth, whose slopes are SciPy's."""
 
 from dataclasses import replace
 
@@ -8,10 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import linregress
 
-from benchmarks.drive import LoadPlan
-from benchmarks.growth import BOUNDS, Bound, judge, ledger_faults, noise_per_hour, slope_per_hour
-from benchmarks.report import what_is_wrong
-from benchmarks.samples import beyond_heap_bytes
+from benchmarks.load import (
+    BOUNDS,
+    Bound,
+    LoadPlan,
+    backlog_at,
+    beyond_heap_bytes,
+    caught_up_at,
+    judge,
+    ledger_faults,
+    newest_of_each,
+    noise_per_hour,
+    outage_of,
+    percentiles_ms,
+    phase,
+    slope_per_hour,
+    timed,
+    what_is_wrong,
+)
+from benchmarks.measured_job import TimedBatch
+from benchmarks.traffic import count_sent, sent_so_far
 
 T_S = np.arange(0.0, 1800.0, 5.0)
 MEMORY = Bound(name="mib", words="memory", unit="MiB", share=0.0, at_least=100.0, reason="it must not grow")
@@ -126,3 +142,81 @@ def test_of_a_sawtooth_what_the_cleaning_leaves_is_judged():
     assert (round(leak.slope_per_hour), leak.is_beyond) == (100, True)
     (raw,) = judge({"t_s": t_s, "files": 300 + higher}, [replace(bound, is_sawtooth=False)], from_s=900)
     assert raw.slope_per_hour > 20
+
+
+RATE = 100
+
+
+def batch(number, *, ends, at_s, consumed, took_s=0.1):
+    ledger = {"consumed": consumed, "counted": consumed}
+    return TimedBatch(
+        batch_id=number, started_s=at_s - took_s, acknowledged_s=at_s, points=1, ledger=ledger, end_offsets={0: ends}
+    )
+
+
+def run_of(seconds, batches_at):
+    """RATE events a second in one partition, each a millisecond late, and batches that take all sent by then."""
+    intended = np.arange(seconds * RATE) / RATE
+    sent = np.stack([np.zeros(len(intended)), np.arange(len(intended)), intended, intended + 0.001], axis=1)
+    batches, before = [], 0
+    for number, at_s in enumerate(batches_at):
+        ends = int(np.searchsorted(intended, at_s - 0.1, side="right"))
+        batches.append(batch(number, ends=ends, at_s=at_s, consumed=ends - before))
+        before = ends
+    return sent, batches
+
+
+BEFORE_S, AFTER_S = [*np.arange(0.5, 30.1, 0.5)], [64.0, *np.arange(64.5, 71, 0.5)]  # killed at 30, started at 60
+
+
+def test_an_outage_is_told_as_it_was():
+    sent, batches = run_of(70, [*BEFORE_S, *AFTER_S])
+    outage = outage_of(*timed(sent, batches), batches[len(BEFORE_S) :], killed_s=30.0, start_s=60.0)
+    assert outage["away_s"] == 30.0
+    assert outage["backlog"] == pytest.approx(30.1 * RATE, abs=2)
+    assert outage["caught_up_s"] == 4.0
+    assert outage["events_per_s"] == pytest.approx(34 * RATE / 0.1, rel=0.01)
+    assert outage["longest_wait_s"] == pytest.approx(34.0, abs=0.2)
+
+
+def test_a_job_that_leaves_events_waiting_has_not_caught_up():
+    intended_s, acknowledged_s = np.arange(3.0), np.full(3, 10.0)
+    early, late = (batch(0, ends=3, at_s=at_s, consumed=3) for at_s in (5.0, 10.0))
+    assert caught_up_at(intended_s, acknowledged_s, [early], limit_s=0.5) is None
+    assert caught_up_at(intended_s, acknowledged_s, [early, late], limit_s=0.5) == 10.0
+
+
+def test_a_batch_that_was_repeated_counts_once_and_with_its_later_acknowledgement():
+    sent, batches = run_of(2, [1.0, 2.0])
+    repeated = batch(1, ends=190, at_s=9.0, consumed=90)
+    assert newest_of_each([*batches, repeated]) == [batches[0], repeated]
+    intended_s, latency_s = timed(sent, [*batches, repeated])
+    assert latency_s[-1] == pytest.approx(9.0 - intended_s[-1])
+
+
+@given(
+    st.lists(st.floats(0, 100), min_size=1, max_size=30),
+    st.lists(st.floats(0, 50), min_size=1, max_size=30),
+    st.floats(0, 150),
+)
+def test_a_backlog_is_what_was_sent_and_not_stored(intended, waits, at_s):
+    length = min(len(intended), len(waits))
+    intended, waits = np.array(intended[:length]), np.array(waits[:length])
+    waiting = sum(begin <= at_s < begin + wait for begin, wait in zip(intended, waits, strict=True))
+    assert backlog_at(intended, intended + waits, at_s) == waiting
+
+
+def test_percentiles_are_those_of_numpy_and_a_phase_without_events_is_an_error():
+    latency_s = np.random.default_rng(0).gamma(2, 0.2, 1000)
+    percentiles = percentiles_ms(latency_s)
+    assert percentiles["p99"] == pytest.approx(1000 * np.percentile(latency_s, 99), abs=0.06)
+    assert percentiles["max"] == pytest.approx(1000 * latency_s.max(), abs=0.06)
+    with pytest.raises(ValueError, match="no event"):
+        phase(np.arange(3.0), np.ones(3), 10.0, 12.0)
+
+
+def test_a_row_that_is_being_written_is_not_read(tmp_path):
+    path = tmp_path / "sent.f64"
+    assert count_sent(path) == len(sent_so_far(path)) == 0
+    path.write_bytes(np.arange(8.0).tobytes() + b"half")
+    assert count_sent(path) == len(sent_so_far(path)) == 2

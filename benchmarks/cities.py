@@ -1,0 +1,521 @@
+"""Cities that change in known ways, one of them made up: what following and the nowcast gain there, and cost elsewhere.
+
+A city is trained by what `train` does until each of some moments, and judged on the days after it. The made-up one has
+incidents that draw others after them.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+
+from benchmarks.stack import Say, table_of
+from models.dispersion import Dispersion
+from models.evaluation.after_surges import LEAST_SURGES, MOVED, SURGE, SurgeFigures, is_surge, surge_rows
+from models.evaluation.published import DATA
+from models.evaluation.report.columns import NONE
+from models.features import FeatureEngine
+from models.files.incident_files import IncidentTable, read_incidents
+from models.files.layouts import LAYOUTS
+from models.following.follower import Follower
+from models.following.sequential import SequentialFollowing, served_delay_s
+from models.following.state import FollowerState
+from models.likelihood import log_scores
+from models.measures.calibration import intervals_of
+from models.measures.paired import day_blocks, difference_of
+from models.nowcast import LastHours, no_nowcast
+from models.scoring import means, surges_of
+from models.training.region_spec import spec_for
+from models.training.replay import IncidentHistory, Replay
+from models.training.train import Trained, TrainingOptions, train
+from schemas.errors import DataError
+from schemas.grid import Grid
+from schemas.spec import DAY_S, HOUR_S, Spec
+
+Floats = npt.NDArray[np.floating]
+Counts = npt.NDArray[np.integer[Any]]
+
+DAYS, CHANGE_DAY, APART_DAYS = 91, 14, 35  # of a bed; until its change; between the starts of two origins
+SHIFT_H, SILENT_H, BURST_H = 6, 6, 12
+STORM = "storm"  # a bed of its own: nothing is changed, and a real storm begins on the day of the change
+STORM_S = int(datetime(2016, 1, 23, tzinfo=UTC).timestamp())
+
+START_S = 1_704_067_200  # of the made-up city: Monday, 2024-01-01 00:00 UTC
+_CATEGORIES = ("ems", "fire")
+_PEAKS = (17.0, 21.0)  # hour of the day at which most of each category happens
+_SHARES = (0.6, 0.4)  # of each category
+_FOLLOWED = 0.3  # mean number of incidents that an incident draws after it, in its own cell and category
+_DELAY_S = 4 * HOUR_S  # mean time until they happen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The process of a made-up city."""
+
+    side: int  # cells
+    per_day: float  # incidents
+    days: int
+    seed: int
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000, rows=self.side, cols=self.side)
+
+    def places(self) -> Floats:
+        """(cells,) share of the city's incidents."""
+        lively = np.random.default_rng(self.seed).gamma(1.2, 1.0, self.side**2)
+        return np.asarray(lively / lively.sum())
+
+    def background(self, at_s: int) -> Floats:
+        """(categories,) incidents in the hour from `at_s` on that no other has drawn."""
+        rates = np.array([share * _lively(at_s, peak) for share, peak in zip(_SHARES, _PEAKS, strict=True)])
+        return np.asarray(self.per_day / 24 * (1 - _FOLLOWED) * rates)
+
+
+def _lively(at_s: int, peak: float) -> float:
+    """Of an hour, against the mean of the week."""
+    hour, is_weekend = (at_s % DAY_S) / HOUR_S + 0.5, (at_s - START_S) // DAY_S % 7 >= 5
+    # exp(cos) has the mean I0(1) = 1.2661 over a day; five days of 1.06 and two of 0.85 have the mean 1.
+    return float(np.exp(np.cos(2 * np.pi * (hour - peak) / 24))) / 1.2661 * (0.85 if is_weekend else 1.06)
+
+
+def incidents_of(world: World) -> IncidentTable:
+    """All of the world's days, drawn with its seed."""
+    random = np.random.default_rng(world.seed + 1)
+    cells, categories = world.side**2, len(_CATEGORIES)
+    hours = np.arange(world.days * 24) * HOUR_S + START_S
+    means = np.stack([world.background(at_s) for at_s in hours.tolist()])[:, None, :] * world.places()[:, None]
+    counts = random.poisson(means).ravel()
+    place = np.repeat(np.arange(counts.size), counts)
+    born = hours[place // (cells * categories)] + random.integers(0, HOUR_S, len(place))
+    place = place % (cells * categories)
+    all_s, all_places = [born], [place]
+    while len(born):
+        children = random.poisson(_FOLLOWED, len(born))
+        born = np.repeat(born, children) + random.exponential(_DELAY_S, children.sum()).astype(np.int64)
+        place = np.repeat(place, children)
+        all_s.append(born)
+        all_places.append(place)
+    occurred_s, place = np.concatenate(all_s), np.concatenate(all_places)
+    order = np.argsort(occurred_s, kind="stable")
+    order = order[occurred_s[order] < START_S + world.days * DAY_S]
+    lat, lon = world.grid.centres()
+    cell = place[order] // categories
+    return IncidentTable(
+        layout="made up",
+        timezone="UTC",
+        occurred_s=occurred_s[order],
+        lat_deg=lat[cell] + random.uniform(-0.003, 0.003, len(cell)),
+        lon_deg=lon[cell] + random.uniform(-0.003, 0.003, len(cell)),
+        category=(place[order] % categories).astype(np.int16),
+        row=np.arange(1, len(order) + 1),
+        categories=_CATEGORIES,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class City:
+    """A region's incidents, and what was learned of those before `start_s`, where its hours begin."""
+
+    table: IncidentTable
+    start_s: int
+    trained: Trained
+    seed: int
+
+    @property
+    def change_s(self) -> int:
+        return self.start_s + CHANGE_DAY * DAY_S
+
+    @property
+    def spec(self) -> Spec:
+        return self.trained.past.spec
+
+    def places(self) -> npt.NDArray[np.intp]:
+        """(cells,) where what happens in each happens in the bed `cells`: half of the lively ones change places."""
+        lively = np.unique(self.trained.past.incidents.cell)
+        chosen = np.random.default_rng(self.seed + 1).choice(lively, len(lively) // 2, replace=False)
+        places = np.arange(self.spec.grid.cells)
+        places[chosen] = np.roll(chosen, 1)
+        return places
+
+
+def city_of(name: str, *, origin: int, options: TrainingOptions, is_storm: bool = False) -> City:
+    """One of CITIES at one of its origins, 0 for the last. Raises DataError where its file is absent or too short."""
+    table, cell_m = CITIES[name]()
+    start_s = int(table.occurred_s[-1]) // DAY_S * DAY_S - (DAYS + origin * APART_DAYS) * DAY_S
+    start_s = STORM_S - CHANGE_DAY * DAY_S if is_storm else start_s
+    spec = spec_for(table, region=name, cell_m=cell_m, cutoff_s=start_s)
+    trained = train(IncidentHistory.of(table, spec, start_s), options, report=lambda what, share: None)
+    return City(table=table, start_s=start_s, trained=trained, seed=options.seed)
+
+
+def _of_file(name: str, layout: str, cell_m: float) -> tuple[IncidentTable, float]:
+    if not (DATA / name).exists():
+        raise DataError(f"{DATA / name} is not there", "fetch the file, or leave its city out")
+    return read_incidents(DATA / name, LAYOUTS[layout]), cell_m
+
+
+CITIES: Mapping[str, Callable[[], tuple[IncidentTable, float]]] = MappingProxyType(
+    {
+        "simulated": lambda: (incidents_of(World(side=8, per_day=200.0, days=210 + DAYS, seed=3)), 1000.0),
+        "montgomery": partial(_of_file, "montgomery_911_2015_2016.zip", "montgomery", 4000.0),
+        "chicago": partial(_of_file, "chicago_2016_2017.zip", "chicago", 2000.0),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CityChange:
+    """What happens to incidents, and to a forecast that knows it. Of both, only what lies after the change is used."""
+
+    incidents: Callable[[City, np.random.Generator], IncidentTable]
+    oracle: Callable[[City, Floats], Floats] = lambda city, raw: raw  # (hours, cells, categories), of a city unchanged
+
+
+def added(table: IncidentTable, *extra: IncidentTable) -> IncidentTable:
+    """All of them, in the order of time; each has an id of its own."""
+    columns = ("occurred_s", "lat_deg", "lon_deg", "category")
+    joined = {name: np.concatenate([getattr(part, name) for part in (table, *extra)]) for name in columns}
+    order = np.argsort(joined["occurred_s"], kind="stable")
+    return replace(table, row=np.arange(1, len(order) + 1), **{name: of[order] for name, of in joined.items()})
+
+
+def later(city: City, table: IncidentTable) -> IncidentTable:
+    """What happens after the change happens SHIFT_H later; the hours left empty have what came in those before them."""
+    moved = table.select(table.occurred_s >= city.change_s - SHIFT_H * HOUR_S)
+    moved = replace(moved, occurred_s=moved.occurred_s + SHIFT_H * HOUR_S)
+    return added(table.select(table.occurred_s < city.change_s), moved)
+
+
+def _after(city: City) -> npt.NDArray[np.bool_]:
+    return np.asarray(city.table.occurred_s >= city.change_s)
+
+
+def _more(city: City, draw: np.random.Generator) -> IncidentTable:
+    return added(city.table, city.table.select(_after(city) & (draw.random(len(city.table)) < 0.5)))
+
+
+def _most(city: City) -> int:
+    """The most frequent category."""
+    return int(np.bincount(city.table.category).argmax())
+
+
+def _elsewhere(city: City, draw: np.random.Generator) -> IncidentTable:
+    cell, inside = city.spec.grid.locate(city.table.lat_deg, city.table.lon_deg)
+    lat, lon = city.spec.grid.centres()
+    there, moved = city.places()[np.where(inside, cell, 0)], inside & _after(city)
+    lat_deg, lon_deg = np.where(moved, lat[there], city.table.lat_deg), np.where(moved, lon[there], city.table.lon_deg)
+    return replace(city.table, lat_deg=lat_deg, lon_deg=lon_deg)
+
+
+def _moves(city: City, raw: Floats) -> Floats:
+    moved = np.empty_like(raw)
+    moved[:, city.places()] = raw
+    return moved
+
+
+def _within(city: City, day: float, hours: int) -> npt.NDArray[np.bool_]:
+    """Of the hours that begin so many days after the change."""
+    from_s = city.change_s + int(day * DAY_S)
+    return np.asarray((city.table.occurred_s >= from_s) & (city.table.occurred_s < from_s + hours * HOUR_S))
+
+
+BEDS: Mapping[str, CityChange] = MappingProxyType(
+    {
+        "unchanged": CityChange(incidents=lambda city, draw: city.table),
+        "level x1.5": CityChange(incidents=_more, oracle=lambda city, raw: 1.5 * raw),
+        "level x0.5": CityChange(
+            incidents=lambda city, draw: city.table.select(~_after(city) | (draw.random(len(city.table)) < 0.5)),
+            oracle=lambda city, raw: 0.5 * raw,
+        ),
+        "category x2": CityChange(
+            incidents=lambda city, draw: added(
+                city.table, city.table.select(_after(city) & (city.table.category == _most(city)))
+            ),
+            oracle=lambda city, raw: raw * np.where(np.arange(raw.shape[2]) == _most(city), 2, 1),
+        ),
+        "hours +6": CityChange(
+            incidents=lambda city, draw: later(city, city.table), oracle=lambda city, raw: np.roll(raw, SHIFT_H, axis=0)
+        ),
+        "both": CityChange(
+            incidents=lambda city, draw: later(city, _more(city, draw)),
+            oracle=lambda city, raw: 1.5 * np.roll(raw, SHIFT_H, axis=0),
+        ),
+        "cells": CityChange(incidents=_elsewhere, oracle=_moves),
+        "silent": CityChange(
+            incidents=lambda city, draw: city.table.select(
+                ~_within(city, 0.5, SILENT_H) & ~_within(city, 5.25, SILENT_H)
+            )
+        ),
+        "burst": CityChange(
+            incidents=lambda city, draw: added(city.table, *[city.table.select(_within(city, 0.5, BURST_H))] * 3)
+        ),
+        STORM: CityChange(incidents=lambda city, draw: city.table),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bed:
+    """Raw forecasts of every hour, and the counts of each and of the day behind the last."""
+
+    raw: npt.NDArray[np.float32]  # (hours, cells, categories, horizons)
+    counts: npt.NDArray[np.int32]  # (hours + 24, cells, categories)
+
+
+def bed_of(city: City, change: str) -> Bed:
+    """The served network's forecasts of the changed city, made in the order of time."""
+    hours = (city.start_s + HOUR_S * np.arange((DAYS - 1) * 24)).tolist()
+    table = BEDS[change].incidents(city, np.random.default_rng(city.seed))
+    past = IncidentHistory.of(table, city.spec, hours[-1] + 2 * DAY_S)
+    replay, engine = Replay(past), FeatureEngine(city.spec, city.trained.constants)
+    features = (engine.compute(replay.lead_to(at_s)).values for at_s in hours)
+    raw = np.stack([means(values, city.trained.network, city.spec)[1] for values in features])
+    more = [hours[-1] + HOUR_S * number for number in range(1, 25)]
+    return Bed(raw=raw, counts=np.stack([past.counts(at_s, at_s + HOUR_S) for at_s in (*hours, *more)]))
+
+
+# What following gains where a city changes, and what it costs where none does
+
+WEEKS = ((0, 1), (1, 2), (2, 4), (4, 8))  # after the change
+_WEEK, _CHANGE = 168, CHANGE_DAY * 24  # hours
+_PART = 240  # hours whose scores are in memory at a time
+
+
+def options_of(seed: int, *, quick: bool) -> TrainingOptions:
+    return TrainingOptions(step_s=(720 if quick else 180) * 60, epochs=2 if quick else 12, seed=seed)
+
+
+def measure_following(
+    cities: Sequence[str], beds: Sequence[str], *, origins: int, seeds: int, quick: bool, say: Say
+) -> list[dict[str, Any]]:
+    """A row for each bed of each city, origin and seed; the network is fitted once for all beds of them."""
+    rows = []
+    for name in cities:
+        for origin, seed in np.ndindex(origins, seeds):
+            for is_storm in sorted({bed == STORM for bed in beds}):
+                if is_storm and (name != "montgomery" or origin):
+                    continue
+                try:
+                    city = city_of(name, origin=origin, options=options_of(seed, quick=quick), is_storm=is_storm)
+                except DataError as error:
+                    say(f"{name}, origin {origin}, is left out: {error}")
+                    continue
+                unchanged = bed_of(city, "unchanged").raw[..., 0]
+                for bed_name in (bed for bed in beds if (bed == STORM) == is_storm):
+                    bed = bed_of(city, bed_name)
+                    shown, seconds = followed(city, bed)
+                    oracle = unchanged.copy()
+                    oracle[_CHANGE:] = BEDS[bed_name].oracle(city, unchanged)[_CHANGE:]
+                    say(f"{city.spec.region}: {bed_name}")
+                    row = {"city": name, "origin": origin, "seed": seed, "bed": bed_name}
+                    row |= {"ms_an_hour": round(1000 * seconds / len(bed.raw), 2)}
+                    rows.append(row | _figures(city, bed, shown, oracle))
+    return rows
+
+
+def followed(city: City, bed: Bed) -> tuple[npt.NDArray[np.float32], float]:
+    """The forecasts as they would be shown, and the seconds of CPU that following took."""
+    counts, shown, start_s = bed.counts, np.empty_like(bed.raw), city.start_s
+    following = SequentialFollowing(
+        follower=Follower.of(city.spec, city.trained.constants),
+        counts=lambda begin_s, end_s: counts[(begin_s - start_s) // HOUR_S : (end_s - start_s) // HOUR_S].sum(axis=0),
+        delay_s=served_delay_s(city.spec.late_limit_s),
+        state=FollowerState.new(city.spec),
+    )
+    began = time.process_time()
+    for hour, raw in enumerate(bed.raw):
+        shown[hour] = raw * following.next_factors(start_s + hour * HOUR_S, raw).shown()
+    return shown, time.process_time() - began
+
+
+def _figures(city: City, bed: Bed, shown: npt.NDArray[np.float32], oracle: npt.NDArray[np.float32]) -> dict[str, Any]:
+    dispersion, hours = city.trained.constants.dispersion_in_cells(of_network=True), len(bed.raw)
+    figures: dict[str, Any] = {}
+    for number, (name, span_s) in enumerate(zip(city.spec.horizon_names, city.spec.horizons_s, strict=True)):
+        counts = sum(bed.counts[later : hours + later] for later in range(span_s // HOUR_S))
+        scores = [_scores(of, counts, dispersion[..., number]) for of in (bed.raw[..., number], shown[..., number])]
+        figures[name] = {span: _percent(*(of[_CHANGE:stop] for of in scores)) for span, stop in
+                         (("two_weeks", _CHANGE + 2 * _WEEK), ("all", hours))}  # fmt: skip
+        if number == 0:
+            best, incidents = _scores(oracle, counts, dispersion[..., 0]), counts.sum(axis=(1, 2))
+            for what, of in zip(("raw", "followed"), scores, strict=True):
+                spans = [slice(_CHANGE + first * _WEEK, _CHANGE + last * _WEEK) for first, last in WEEKS]
+                figures[what] = [round(float((of - best)[span].sum() / incidents[span].sum()), 4) for span in spans]
+            spans = [slice(_CHANGE), slice(_CHANGE, _CHANGE + 2 * _WEEK), slice(_CHANGE + 4 * _WEEK, None)]
+            for what, mean in (("raw", bed.raw[..., 0]), ("followed", shown[..., 0])):
+                from_30 = slice(_CHANGE + 30 * 24, None)
+                figures[f"{what}_ratio"] = round(float(mean[from_30].sum() / incidents[from_30].sum()), 3)
+                figures[f"{what}_coverage"] = [_coverage(mean[of], counts[of], dispersion[..., 0]) for of in spans]
+    return figures
+
+
+def _scores(mean: npt.NDArray[np.float32], counts: Counts, dispersion: Dispersion) -> Floats:
+    """(hours,) log scores, all values added up."""
+    parts = [slice(start, start + _PART) for start in range(0, len(mean), _PART)]
+    return np.concatenate([log_scores(mean[of].astype(float), counts[of], dispersion).sum(axis=(1, 2)) for of in parts])
+
+
+def _percent(raw: Floats, shown: Floats) -> list[float]:
+    """The difference, and its 95 % interval by blocks of days, in percent of the raw forecast's score."""
+    apart = difference_of((shown - raw)[None], day_blocks(len(raw), steps_per_week=_WEEK), np.random.default_rng(0))
+    return [round(100 * part / float(raw.mean()), 4) for part in (apart.mean, apart.low, apart.high)]
+
+
+def _coverage(mean: npt.NDArray[np.float32], counts: Counts, dispersion: Dispersion) -> float:
+    """Of the 90 % intervals, by the randomised PIT, all categories together."""
+    draw, pit = np.random.default_rng(0), []
+    for category in range(mean.shape[2]):
+        for cell in range(mean.shape[1]) if dispersion.r.ndim > 1 else [slice(None)]:
+            of_place = (mean[:, cell, category].ravel().astype(float), counts[:, cell, category].ravel())
+            place = (cell, category) if dispersion.r.ndim > 1 else (category,)
+            pit.append(intervals_of(*of_place, dispersion[place], draw.random(of_place[0].size)).pit)
+    total = np.sum(pit, axis=0)
+    return round(float(total[1:-1].sum() / total.sum()), 4)
+
+
+def following_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Losses above a forecast that knows the change, and differences to the raw forecast."""
+    table = Table(
+        title="nats an incident above a forecast that knows the change, weeks 1 / 2 / 3-4 / 5-8",
+        caption="difference in percent of the raw forecast's log score, all days after the change, 95 % interval",
+    )
+    for heading in ("city", "bed", "raw", "following", "1 h", "4 h", "24 h", "f/a from day 30"):
+        table.add_column(heading)
+    for row in rows:
+        weeks = [" ".join(f"{week:.3f}".replace("0.", ".", 1) for week in row[what]) for what in ("raw", "followed")]
+        differences = ("{:+.3f} ({:+.3f}, {:+.3f})".format(*row[name]["all"]) for name in ("1h", "4h", "24h"))
+        ratios = f"{row['raw_ratio']:.2f} / {row['followed_ratio']:.2f}"
+        table.add_row(f"{row['city']} {row['origin']}/{row['seed']}", row["bed"], *weeks, *differences, ratios)
+    return table
+
+
+def write_picture(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """What is lost in the weeks after each change, raw and followed: the means of the origins and seeds."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    cities = [name for name in CITIES if any(row["city"] == name for row in rows)]
+    beds = [name for name in BEDS if any(row["bed"] == name for row in rows)]
+    figure, axes = plt.subplots(
+        len(cities), len(beds), figsize=(1.7 * len(beds) + 1, 2 * len(cities) + 0.6), sharex=True, sharey="row",
+        squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for (line, column), panel in np.ndenumerate(axes):
+        of = [row for row in rows if (row["city"], row["bed"]) == (cities[line], beds[column])]
+        for what, color in (("raw", "#999999"), ("followed", "#0072b2")):
+            if of:
+                panel.plot([1, 2, 3.5, 6.5], np.mean([row[what] for row in of], axis=0), ".-", color=color, label=what)
+        panel.axhline(0, color="black", linewidth=0.6)
+        panel.set_title(beds[column] if line == 0 else "", fontsize=9)
+        panel.set_ylabel(f"{cities[line]}\nnats an incident" if column == 0 else "")
+    axes[-1, 0].set_xlabel("week after the change")
+    axes[0, 0].legend(fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+# What the last hour tells of the next: the served forecasts hour by hour, with a nowcast and without. The network is
+# the one that would score, with the share of it that training left.
+
+HORIZONS = 2  # the shortest ones: of 1 and 4 hours
+_MODELS = ("usual", "usual, nowcast", "network", "network, nowcast")
+Figures = dict[str, tuple[SurgeFigures, Floats]]
+
+
+def measure_nowcast(cities: Sequence[str], *, origins: int, quick: bool, say: Say) -> list[dict[str, Any]]:
+    """A row for each model, horizon and city, over all of its origins."""
+    rows = []
+    for name in cities:
+        of_origins: list[list[Figures]] = []
+        for origin in range(origins):
+            try:
+                city = city_of(name, origin=origin, options=options_of(0, quick=quick))
+            except DataError as error:
+                say(f"{name}, origin {origin}, is left out: {error}")
+                continue
+            began = time.process_time()
+            of_origins.append(judged(city, 14 if quick else DAYS - 1))
+            nowcast = city.trained.constants.nowcast
+            say(f"{name}, origin {origin}: {time.process_time() - began:.0f} s of CPU; {nowcast or 'no nowcast'}")
+        for horizon in range(HORIZONS if of_origins else 0):
+            figures = [of_horizons[horizon] for of_horizons in of_origins]
+            said = surge_rows(figures, "network", steps_per_week=168, seed=0)
+            if said[0].steps < LEAST_SURGES:
+                say(f"{name}: {said[0].steps} hours begin after a surge: too few for figures of them alone")
+            rows += [{"city": name, "horizon": city.spec.horizon_names[horizon], **asdict(row)} for row in said]
+    return rows
+
+
+def judged(city: City, days: int) -> list[Figures]:
+    """Of each of HORIZONS, by model, the hours after the city's start."""
+    spec, constants = city.spec, city.trained.constants
+    # What a nowcast looks at says which hours follow a surge, also where there is none.
+    looks = replace(constants, nowcast=constants.nowcast or no_nowcast(len(spec.horizons_s)))
+    past = IncidentHistory.of(city.table, spec, city.start_s + (days + 1) * DAY_S)
+    replay, engine = Replay(past), FeatureEngine(spec, looks)
+    came: list[npt.NDArray[np.int32]] = []
+    lately: list[LastHours] = []
+    forecasts: dict[str, list[Floats]] = {name: [] for name in _MODELS}
+    for at_s in range(city.start_s, city.start_s + days * DAY_S, HOUR_S):
+        features = engine.compute(replay.lead_to(at_s))
+        usual, network, _ = means(features.values, city.trained.network, spec)
+        lately += [features.lately] if features.lately else []
+        came.append(past.coming(at_s)[..., :HORIZONS])
+        for name, mean in (("usual", usual), ("network", network)):
+            _, factors = surges_of(lately[-1], usual, None, mean, looks, spec)
+            forecasts[name].append(mean[..., :HORIZONS].astype(np.float64))
+            raised = mean if factors is None else mean * factors
+            forecasts[f"{name}, nowcast"].append(raised[..., :HORIZONS].astype(np.float64))
+    after, counts = is_surge(lately), np.stack(came)
+    return [
+        {
+            name: (
+                SurgeFigures.of([(np.stack(mean)[..., horizon], counts[..., horizon])], after),
+                _cells(city, np.stack(mean)[..., horizon], counts[..., horizon], horizon, name),
+            )
+            for name, mean in forecasts.items()
+        }
+        for horizon in range(HORIZONS)
+    ]
+
+
+def _cells(city: City, mean: Floats, counts: npt.NDArray[np.int32], horizon: int, name: str) -> Floats:
+    """(hours,) log score of all cells."""
+    dispersion = city.trained.constants.dispersion_in_cells(of_network=name.startswith("network"))[..., horizon]
+    return np.array([log_scores(*of, dispersion).sum() for of in zip(mean, counts, strict=True)])
+
+
+def nowcast_table(rows: Sequence[dict[str, Any]]) -> Table:
+    headings = (
+        "city, horizon, model, hours, came, forecast, f/a, region %, cells %, hits, all: region %, all: cells %, moved"
+    )
+    shown = [
+        (
+            *(row[name] for name in ("city", "horizon", "model")),
+            f"{row['steps']}",
+            *(f"{row[name]:.1f}" for name in ("came", "forecast")),
+            f"{row['forecast_over_actual']:.2f} ({row['low']:.2f} to {row['high']:.2f})",
+            f"{row['region_percent']:+.1f}",
+            f"{row['cells_percent']:+.2f} ({row['cells_low']:+.2f} to {row['cells_high']:+.2f})",
+            f"{row['hits']:.1%}",
+            f"{row['all_region_percent']:+.2f}",
+            f"{row['all_cells_percent']:+.3f}",
+            f"{row['moved']:.1%}",
+        )
+        for row in rows
+    ]
+    shown = [tuple(NONE if "nan" in text else text for text in row) for row in shown]
+    title = f"After a surge of {SURGE:g} deviations, against the network; moved by more than {MOVED:.0%}"
+    return table_of(title, headings.split(", "), shown)

@@ -1,0 +1,127 @@
+"""Rates and ratios, what is said of old and new code, from runs whose truth is known, and the tree of a commit."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import bench
+from benchmarks.bench import FIGURES, of_rounds, program_of, tree_of, verdict
+from benchmarks.load import latencies
+from benchmarks.rivals import Outcome, Rate, compared, rate_of
+
+
+def test_a_steady_rate_leaves_the_warm_up_out_and_a_total_does_not():
+    #  read from t=100; 1000 events done at 110 (slow start), 3000 at 112
+    rate = rate_of([(1000, 110.0), (2000, 111.0), (3000, 112.0)], started_s=100.0, warm_up_events=1000)
+    assert (rate.steady_eps, rate.total_eps, rate.warm_up_events) == (1000.0, 250.0, 1000)
+
+
+def test_a_run_that_ends_within_its_warm_up_has_no_rate():
+    with pytest.raises(ValueError, match="warm-up"):
+        rate_of([(1000, 110.0)], started_s=100.0, warm_up_events=1000)
+
+
+@given(st.data())
+def test_every_event_is_timed_by_the_batch_that_took_it(data):
+    """Against a simulation that knows which batch took which event, of two partitions."""
+    batches = data.draw(st.lists(st.lists(st.sampled_from([0, 1]), max_size=6), min_size=1, max_size=6))
+    sent, expected, end_offsets, end = [], [], [], {0: 0, 1: 0}
+    for number, partitions in enumerate(batches):
+        for partition in partitions:
+            intended_s = number + data.draw(st.floats(-5, 0))
+            sent.append((partition, end[partition], intended_s))
+            expected.append(10.0 * number - intended_s)
+            end[partition] += 1
+        end_offsets.append(dict(end))
+    order = data.draw(st.permutations(range(len(sent))))
+    rows = np.array([sent[i] for i in order], np.float64).reshape(-1, 3)
+    acknowledged_s = 10.0 * np.arange(len(batches))
+    np.testing.assert_allclose(latencies(rows, acknowledged_s, end_offsets), [expected[i] for i in order])
+
+
+def test_an_event_that_no_batch_took_is_an_error():
+    with pytest.raises(IndexError):
+        latencies(np.array([[0, 5, 1.0]]), np.array([2.0]), [{0: 5}])
+
+
+def rate(eps):
+    return Rate(steady_eps=eps, total_eps=eps, events=1, warm_up_events=0, seconds=1.0)
+
+
+def test_a_ratio_is_the_median_of_the_rounds_and_each_round_is_compared_with_its_own_pair():
+    ours = [rate(100.0), rate(50.0), rate(90.0)]
+    theirs = [Outcome(rate=rate(50.0)), Outcome(rate=rate(100.0)), Outcome(rate=rate(30.0))]
+    figures = compared("loop", ours, theirs)
+    assert (figures["ratio_to_loop"], figures["ratio_to_loop_spread"]) == (2.0, [0.5, 3.0])
+    assert (figures["loop_eps"], figures["ratio_to_loop_reason"]) == (50, None)
+
+
+def test_a_rival_that_failed_is_compared_in_the_other_rounds_and_the_reason_is_kept():
+    figures = compared("loop", [rate(4.0), rate(9.0)], [Outcome(reason="too slow"), Outcome(rate=rate(3.0))])
+    assert (figures["ratio_to_loop"], figures["ratio_to_loop_reason"]) == (3.0, "too slow")
+    figures = compared("loop", [rate(4.0)], [Outcome(reason="not to be had")])
+    assert (figures["ratio_to_loop"], figures["loop_eps"], figures["ratio_to_loop_spread"]) == (None, None, None)
+
+
+def run(**changes):
+    return dict.fromkeys(FIGURES, 100.0) | changes
+
+
+def test_a_ratio_is_the_median_of_those_of_neighbouring_runs():
+    old = [run(p99_ms=100.0), run(p99_ms=200.0), run(p99_ms=50.0)]
+    new = [run(p99_ms=110.0), run(p99_ms=240.0), run(p99_ms=100.0)]
+    figure = of_rounds(old, new)["p99_ms"]
+    assert figure == {"old": 100.0, "new": 110.0, "ratio": 1.2, "least": 1.1, "most": 2.0, "rounds": 3}
+    assert verdict("p99_ms", figure) == "slower"
+    assert verdict("throughput_eps", figure) == "faster"
+
+
+def test_rounds_that_are_few_or_disagree_tell_nothing():
+    slower, faster = run(start_s=120.0), run(start_s=90.0)
+    for new, words in (
+        ([slower] * 3, "slower"),
+        ([faster] * 3, "faster"),
+        ([faster, slower, slower], "not told apart"),
+        ([slower] * 2, "too few rounds"),
+    ):
+        assert verdict("start_s", of_rounds([run()] * len(new), new)["start_s"]) == words
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """Three commits: without a measurement, with one in a file of its own, and with one as today."""
+    root = tmp_path / "repository"
+    (root / "benchmarks").mkdir(parents=True)
+    monkeypatch.setattr(bench, "ROOT", root)
+    git = bench.git
+    git("init", "-q", "-b", "main")
+    for name, value in (("user.name", "a"), ("user.email", "a@example.org"), ("commit.gpgsign", "false")):
+        git("config", name, value)
+    commits = []
+    for number, name in enumerate(("older", "once", "bench")):
+        for file in (root / "benchmarks").iterdir():
+            file.unlink()
+        (root / "product.txt").write_text(f"{number}")
+        (root / "benchmarks" / f"{name}.py").write_text("def measure_once(): ..." if number else "")
+        git("add", "-A")
+        git("commit", "-q", "-m", f"{number}")
+        commits.append(git("rev-parse", "HEAD"))
+    return commits
+
+
+def test_a_tree_is_that_of_its_commit_and_is_gone_afterwards(repository, tmp_path):
+    for number, program in ((1, "benchmarks.once"), (2, "benchmarks.bench")):
+        with tree_of(repository[number], tmp_path / "tree") as tree:
+            assert (tree / "product.txt").read_text() == f"{number}"
+            assert program_of(tree) == program
+    with pytest.raises(bench.ChildError, match=r"benchmarks/once\.py"), tree_of(repository[0], tmp_path / "older"):
+        pass
+    assert not tree.exists()
+    assert not (tmp_path / "older").exists()
+    assert len(bench.git("worktree", "list").splitlines()) == 1
+
+
+def test_a_commit_that_is_not_there_is_named(repository, tmp_path):
+    with pytest.raises(bench.ChildError, match="0000000"), tree_of("0000000", tmp_path / "none"):
+        pass
