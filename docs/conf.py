@@ -20,8 +20,7 @@ from sphinx.util.logging import getLogger
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "grafana-provisioning")]
 
-from docs.ages import with_age  # noqa: E402 - the path comes first
-from docs.written import filled  # noqa: E402
+from docs.written import filled, with_age  # noqa: E402 - the path comes first
 from schemas import product_version  # noqa: E402
 
 project = "Incident Risk Scorer"

@@ -10,7 +10,9 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import typer
@@ -19,15 +21,17 @@ from pydantic import SecretStr
 from typer.cli import get_docs_for_click
 
 from docs import catalogues
-from docs.contract import documents
 from docs.measurements import MEASUREMENTS
-from docs.public_names import public_names
 from lifecycle.__main__ import app as lifecycle_app
 from models.__main__ import app as models_app
 from models.feature_lists import feature_table
 from schemas.dead_letter import DeadLetter
 from schemas.errors import RiskError
+from schemas.event import Event
+from schemas.feedback import Feedback
+from schemas.limits import MAX_EVENT_BYTES
 from schemas.refusal import PERSON_STEMS, PERSON_WORDS
+from schemas.spec import SLUG
 from service.__main__ import app as service_app
 from service.app import document
 from streaming.__main__ import app as streaming_app
@@ -35,10 +39,20 @@ from streaming.disk.retention import OURS, TABLE
 from streaming.settings import Settings, environment_names
 from streaming.watch.metrics import Metrics
 
+Json = dict[str, Any]
+
 ROOT = Path(__file__).parents[1]
 ENV_EXAMPLE = ROOT / ".env.example"
 OPENAPI = ROOT / "docs" / "reference" / "openapi.json"
+# Every time that the decoder accepts: RFC 3339, and the space and `+0500` that common libraries write. Code generators
+# need `format`, but in draft 2020-12 it checks nothing, so this pattern does.
+TIME_PATTERN = (
+    r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
+    r"([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])$"
+)
+SLUGS = ("region", "category")  # properties
 ENV_HEAD_ENDS = "# What follows is written by `make pages`.\n"
+CONTRACT = ROOT / "schemas"
 PLACE = re.compile(r"^<!-- written: ([a-z ]+) -->$", re.MULTILINE)
 
 
@@ -101,7 +115,7 @@ def env_example() -> str:
 def files() -> dict[Path, bytes]:
     """The files that code writes, with their contents."""
     interface = json.dumps(document(), indent=1) + "\n"
-    texts = {ENV_EXAMPLE: env_example(), **documents(), OPENAPI: interface}
+    texts = {ENV_EXAMPLE: env_example(), **contract_documents(), OPENAPI: interface}
     return {**{path: text.encode() for path, text in texts.items()}, **catalogues.files()}
 
 
@@ -172,6 +186,63 @@ def personal_names() -> str:
     return f"- Anywhere in the name: {stems}, `plate` (not `template`)\n- As a word of it: {words}"
 
 
+# The public names for Python, by heading and module. Any other name may change at any time
+
+PUBLIC = {
+    "Events and incidents": {
+        "schemas.event": "Event(...)",
+        "schemas.decode": "Messages Decoded decode_messages",
+        "schemas.incidents": "Incidents Rejection",
+        "schemas.dead_letter": "DeadLetter(...) encode_dead_letter",
+    },
+    "Places, meaning and scores": {
+        "schemas.grid": "Grid",
+        "schemas.spec": "Spec Level differences",
+        "schemas.frame": "RiskFrame riskiest",
+    },
+    "Sinks": {
+        "streaming.sinks.sink": "Sink() WriteReport count_lines open_sink",
+        "streaming.settings": "Settings()",
+    },
+    "Features": {
+        "models.feature_lists": "Feature RecentCounts LongMemory RegionLevels declare",
+        "models.features": "FeatureEngine Features feature_names",
+    },
+    "Networks": {"models.network": "RiskNetwork() NetworkShape", "models.networks": "kind_of_network"},
+    "Scores and artifacts": {
+        "models.scoring": "CellScores score",
+        "models.counting.count_state": "CountState Applied",
+        "models.artifact.artifact": "Artifact read_artifact",
+        "schemas.left_behind.pointer": "Pointer(...)",
+        "models.artifact.pointer": "champion_of challenger_of",
+    },
+    "Rivals": {"models.evaluation.contract": "Rival() Forecaster() Regression() Regressor() least_mean"},
+    "Incident files": {"models.files.layouts": "Layout parse_layout"},
+}
+ERRORS = """## Errors
+
+```{eval-rst}
+.. automodule:: schemas.errors
+   :show-inheritance:
+   :exclude-members: errors_in_one_line
+```"""
+
+
+def public_names() -> str:
+    """Sections of directives for Sphinx, which shows each name with its docstring.
+
+    A signature that would say nothing is written shorter.
+    """
+    sections = []
+    for heading, modules in PUBLIC.items():
+        lines = []
+        for module, names in modules.items():
+            kinds = [("class" if name[0].isupper() else "function", name) for name in names.split()]
+            lines += [f".. currentmodule:: {module}", *(f".. auto{kind}:: {name}" for kind, name in kinds)]
+        sections.append("\n".join([f"## {heading}", "", "```{eval-rst}", *lines, "```"]))
+    return "\n\n".join([*sections, ERRORS])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands of streaming": lambda: commands_of(streaming_app, "python -m streaming"),
     "commands of lifecycle": lambda: commands_of(lifecycle_app, "python -m lifecycle"),
@@ -189,6 +260,90 @@ PARTS: dict[str, Callable[[], str]] = {
     "personal names": personal_names,
     "alerts": alerts,
 }
+
+
+# The documents of the contract: JSON Schema of what is sent, and the schemas in the AsyncAPI of all topics
+
+
+def contract_documents() -> dict[Path, str]:
+    """Path -> text of every generated document. AsyncAPI is written by hand, except for schemas and examples."""
+    names = ("new_incident", "correction_moved_and_reclassified", "cancellation")
+    examples = [json.loads((CONTRACT / "examples" / "good" / f"{name}.json").read_text()) for name in names]
+    asyncapi: Json = json.loads((CONTRACT / "asyncapi.json").read_text(encoding="utf-8"))
+    parts = asyncapi["components"]
+    parts["schemas"] = {message.__name__: object_schema(message) for message in (Event, DeadLetter, Feedback)}
+    numbered = [{"name": f"example{number}", "payload": example} for number, example in enumerate(examples, start=1)]
+    parts["messages"]["event"]["examples"] = numbered
+
+    def of_one(message: type[msgspec.Struct], name: str) -> Json:
+        """JSON Schema (draft 2020-12)."""
+        return {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": f"urn:incident-risk-scorer:{name}:v1",
+            "$comment": f"Generated by `make pages`. A message has at most {MAX_EVENT_BYTES} bytes of UTF-8.",
+            **object_schema(message),
+        }
+
+    generated = {
+        "event.schema.json": {**of_one(Event, "incidents"), "examples": examples},
+        "feedback.schema.json": of_one(Feedback, "feedback"),
+        "asyncapi.json": asyncapi,
+    }
+    return {CONTRACT / name: json.dumps(it, indent=2, ensure_ascii=False) + "\n" for name, it in generated.items()}
+
+
+def object_schema(struct: type[msgspec.Struct]) -> Json:
+    """JSON Schema of a struct, with the rules that its Python types cannot express."""
+    _, components = msgspec.json.schema_components([struct], ref_template="#/$defs/{name}")
+    schema: Json = components[struct.__name__]
+    told = schema["description"].partition("\n\n    >>> ")[0]  # an example in Python is not for every producer
+    properties = {name: _property(name, it) for name, it in schema["properties"].items()}
+    return {**schema, "description": told, "properties": properties}
+
+
+def _property(name: str, schema: Json) -> Json:
+    options = [_property(name, option) for option in schema.get("anyOf", [])]
+    described = [option.pop("description") for option in options if "description" in option]
+    if options:
+        schema = {**schema, "anyOf": options}
+    if described:
+        schema["description"] = described[0]
+    if schema.get("type") == "string" and name in SLUGS:
+        return {**schema, "pattern": SLUG}
+    if schema.get("format") == "date-time":
+        return {**schema, "pattern": TIME_PATTERN}
+    return schema
+
+
+# How old the runs are that a page rests on: a page whose run is older than a week says so at its head
+
+WEEK_DAYS = 7
+_DAY = r"(\d{4}-\d{2}-\d{2})"
+_RUN = re.compile(rf"\b(?:[Ww]ritten|[Mm]easured|ran)\s+(?:by `[^`]+`\s+)?on\s+{_DAY}")
+_OF_COMMIT = re.compile(rf"\bcommit\s+[0-9a-f]{{7,40}}\W{{1,3}}(?:of\s+)?{_DAY}")
+_AND_COMMIT = re.compile(rf"{_DAY}\W{{1,3}}(?:and\W\d\d\W{{1,3}})?commits?\s+[0-9a-f]{{7}}")
+_NOTE = """
+```{{note}}
+The oldest run that this page rests on is of {run}, {days} days before this site was built. It does not cover what
+changed since.
+```
+"""
+
+
+def run_days(text: str) -> Iterator[date]:
+    """The days of the runs that a page names, as "written by `make faults` on DAY", "commit abc1234 of DAY" or
+    "DAY (commit abc1234)"."""
+    for form in (_RUN, _OF_COMMIT, _AND_COMMIT):
+        yield from map(date.fromisoformat, form.findall(text))
+
+
+def with_age(text: str, today: date) -> str:
+    """The page with a note below its heading when a run that it rests on is older than a week."""
+    run = min(run_days(text), default=None)
+    if run is None or (today - run).days <= WEEK_DAYS:
+        return text
+    heading, end, rest = text.partition("\n")
+    return heading + end + _NOTE.format(run=run, days=(today - run).days) + rest
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from docs.ages import run_days
+from docs.written import run_days
 from tests.contracts.test_readme import PAGES, ROOT
 
 CITED = re.compile(r"\bcommits? ((?:[0-9a-f]{7,40}(?:, and |, | and | to )?)+)")

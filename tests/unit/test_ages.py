@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from docs.ages import with_age
+from docs.written import with_age
 
 PAGE = "# Faults\n\nWritten by `make faults` on 2026-11-26, of commit cce9160. It fell on 2026-11-01.\n"
 
