@@ -25,15 +25,13 @@ from pyspark.sql.streaming.stateful_processor import StatefulProcessor, Stateful
 from pyspark.sql.types import LongType
 
 from streaming.disk.checkpoint import end_offsets
-from streaming.flow.decode import HEARTBEAT
+from streaming.flow.dataflow import kafka_messages, with_heartbeat, workers_of_their_own, write_batches
+from streaming.flow.intake import HEARTBEAT
 from streaming.flow.rows import Published
-from streaming.flow.source import MessageSource, with_heartbeat
 from streaming.flow.workers import settle_worker
-from streaming.job.dataflow import workers_of_their_own, write_batches
-from streaming.job.diagnosis import Diagnosis
-from streaming.job.job import run
-from streaming.job.session import start_session
+from streaming.job import run
 from streaming.settings import Settings
+from streaming.spark import Diagnosis, start_session
 
 # One collection finds a batch's broadcasts dead, Spark's cleaner lets go of them, and another collection frees them.
 _CLEANER_S = 1.0
@@ -120,7 +118,7 @@ def collected_heap(now_s: float) -> Heap:
 
 
 def spark_alone(settings: Settings, orders: Orders, stop: Event, file: BinaryIO) -> None:
-    session = start_session(settings, Diagnosis.of(settings).spark_log)
+    session = start_session(settings, Diagnosis(settings).spark_log)
 
     def publish(rows: DataFrame, batch_id: int) -> None:
         started_s = time.time()
@@ -135,7 +133,7 @@ def spark_alone(settings: Settings, orders: Orders, stop: Event, file: BinaryIO)
         )
         file.write(msgspec.json.encode(batch) + b"\n")
 
-    messages = with_heartbeat(session, MessageSource.of(settings).read(session))
+    messages = with_heartbeat(session, kafka_messages(settings, session))
     with workers_of_their_own(session, "decode"):
         packed = messages.mapInArrow(count_rows(orders.regions), _COUNTED)
     with workers_of_their_own(session, "count"):

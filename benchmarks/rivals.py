@@ -33,11 +33,10 @@ from schemas.decode import Messages, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
 from schemas.spec import Spec
-from streaming.flow.follow import Followed
+from streaming.artifacts_in_force import load_artifact
+from streaming.flow.publish import StoredView
 from streaming.flow.rows import FIELDS
-from streaming.flow.score import places_of
-from streaming.flow.stored_scores import StoredView
-from streaming.roster.roster import load_artifact
+from streaming.flow.score import Followed, places_of
 from streaming.settings import Settings
 from streaming.sinks.influx import InfluxSink
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines

@@ -24,7 +24,7 @@ from benchmarks.measured_job import Orders, TimedBatch, batches_of, ledger
 from models.artifact.untrained import write_untrained
 from schemas.instants import stamp
 from schemas.spec import DAY_S, Spec
-from streaming.job.jars import KAFKA_VERSION
+from streaming.jars import KAFKA_VERSION
 from streaming.rehearse.broker import TOPIC_PARTITIONS, start_broker
 from streaming.settings import Settings
 from streaming.topics.kafka import KafkaConnection, ensure_topics

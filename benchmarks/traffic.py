@@ -21,7 +21,7 @@ import numpy.typing as npt
 from models.features import feature_names
 from schemas.grid import Grid
 from schemas.spec import Spec
-from streaming.rehearse.poison import poison_messages, template_event
+from streaming.rehearse.incident_replay import poison_messages, template_event
 
 CATEGORIES = ("ems", "fire", "traffic", "other")
 SIDE = 48  # cells of 1 km

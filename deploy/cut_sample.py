@@ -14,7 +14,7 @@ from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
 from models.local_time import local_from_utc
 from schemas.errors import errors_in_one_line
-from streaming.rehearse.sample import SAMPLE
+from streaming.rehearse.incident_replay import SAMPLE
 
 FIRST_DAY = datetime(2017, 9, 17, tzinfo=UTC)  # a Sunday; UTC stands for the local wall clock here
 DAYS = 35

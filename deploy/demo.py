@@ -25,9 +25,18 @@ from models.training.replay import IncidentHistory
 from schemas.errors import ArtifactError, SettingsError, errors_in_one_line
 from schemas.instants import stamp
 from schemas.spec import DAY_S, HOUR_S
-from streaming.rehearse.producer import send_plan
-from streaming.rehearse.replay import MIXED, Message, ReplayPlan, plan_replay, shifted, weeks_until
-from streaming.rehearse.sample import ARTIFACTS, REGION, SAMPLE
+from streaming.rehearse.incident_replay import (
+    ARTIFACTS,
+    MIXED,
+    REGION,
+    SAMPLE,
+    Message,
+    ReplayPlan,
+    plan_replay,
+    send_plan,
+    shifted,
+    weeks_until,
+)
 from streaming.settings import Settings
 from streaming.topics.kafka import KafkaConnection
 

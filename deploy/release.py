@@ -82,7 +82,7 @@ def try_commands(python: Path, version: str, folder: Path, *, now: datetime) -> 
     """Run commands of the product that `python` has installed, in `folder` and without our environment."""
     (folder / "event.json").write_text(json.dumps(sample_event(now)), encoding="utf-8")
     environment = {"PATH": os.defpath, "HOME": str(folder), "TERM": "dumb"}
-    where = "import streaming.rehearse.sample as it; print(it.ARTIFACTS)"
+    where = "import streaming.rehearse.incident_replay as it; print(it.ARTIFACTS)"
     environment["RISK_ARTIFACTS"] = _run(python, "-c", where, cwd=folder, environment=environment)
     for package, *words in _COMMANDS:
         said = _run(python, "-m", package, *words, cwd=folder, environment=environment)

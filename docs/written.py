@@ -36,8 +36,8 @@ from service.__main__ import app as service_app
 from service.app import document
 from streaming.__main__ import app as streaming_app
 from streaming.disk.retention import OURS, TABLE
+from streaming.metrics import Metrics
 from streaming.settings import Settings, environment_names
-from streaming.watch.metrics import Metrics
 
 Json = dict[str, Any]
 

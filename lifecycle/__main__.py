@@ -8,7 +8,7 @@ import typer
 from lifecycle.cli import gate_app, promote_command, retire_command, rollback_command, versions_command
 from lifecycle.watch import archive_command, judge_command, retrain_command, watch_command
 from models.cli.program import Version, new_program
-from streaming.cli.process import run_without_secrets, settings_of
+from streaming.process import run_without_secrets, settings_of
 
 app = new_program("A model's life beside the job: its archive of counts, versions, trials and retraining.")
 

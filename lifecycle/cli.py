@@ -52,10 +52,9 @@ from schemas.left_behind.region_state import RegionState
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.masks import read_masks
 from schemas.spec import SLUG, differences
-from streaming.cli.process import who_decides
+from streaming.artifacts_in_force import latest_history_s, refuse_unfit
 from streaming.disk.checkpoint import begin_ms
-from streaming.roster.roster import refuse_unfit
-from streaming.roster.watch import latest_history_s
+from streaming.process import who_decides
 from streaming.settings import Settings
 
 if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and `gate status` does not need it

@@ -36,8 +36,8 @@ from schemas.left_behind.heartbeat import START_IT, Heartbeat, WatchedPart, read
 from schemas.log_format import LOG_FORMAT, LOG_TIME
 from schemas.masks import read_masks
 from schemas.spec import DAY_S, HOUR_S
-from streaming.cli.process import stop_on_signals
 from streaming.disk.checkpoint import read_guard
+from streaming.process import stop_on_signals
 from streaming.settings import Settings
 
 # Torch and pyarrow take seconds: what needs them is imported by the command that does.

@@ -15,7 +15,7 @@ from schemas.errors import SettingsError, needs_extra
 from schemas.languages import LANGUAGES, sentences_of
 from schemas.log_format import LOG_FORMAT, LOG_TIME
 from service.tokens import Rates, Role, Tokens, make_token, read_tokens
-from streaming.maps.outlines import read_streets
+from streaming.maps import read_streets
 from streaming.settings import Settings
 
 _FRAMES: Path = Settings.model_fields["frames"].default

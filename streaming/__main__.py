@@ -1,31 +1,74 @@
 """`python -m streaming COMMAND` and `incident-scorer COMMAND`: the only place that reads the environment."""
 
 import os
+from collections.abc import Iterator, Mapping
 from functools import partial
+from pkgutil import resolve_name
+from typing import Any
 
 import typer
 
-from models.cli.program import Version, new_program
-from streaming.cli import (
-    broker,
-    cells,
-    check,
-    demo,
-    doctor,
-    documents,
-    feedback,
-    left_behind,
-    pod,
-    prepare,
-    replay,
-    retention,
-    run,
-)
-from streaming.cli.process import run_without_secrets, settings_of
+from models.cli.program import Program, Version, new_program
+from streaming.process import run_without_secrets, settings_of
+
+_JOB, _SETUP, _REHEARSAL, _HIDDEN = "The job", "Setup", "Rehearsal", ""  # headings of --help
+# Name -> where its function, or its group of commands, is; and its heading.
+COMMANDS = {
+    "run": ("streaming.cli.job_commands:run", _JOB),
+    "doctor": ("streaming.cli.doctor:doctor", _JOB),
+    "check": ("streaming.cli.check:check", _JOB),
+    "health": ("streaming.cli.job_commands:health", _JOB),
+    "checkpoint": ("streaming.cli.job_commands:checkpoint", _JOB),
+    "withhold": ("streaming.cli.job_commands:withhold", _JOB),
+    "audit": ("streaming.cli.job_commands:audit", _JOB),
+    "retention": ("streaming.disk.retention:retention", _JOB),
+    "documents": ("streaming.documents:documents", _JOB),
+    "feedback": ("streaming.marks:feedback_app", _JOB),
+    "cells": ("streaming.cli.prepare:cells", _SETUP),
+    "prepare": ("streaming.cli.prepare:prepare", _SETUP),
+    "demo": ("streaming.rehearse.demo:demo_command", _REHEARSAL),
+    "replay": ("streaming.rehearse.incident_replay:replay", _REHEARSAL),
+    "broker": ("streaming.rehearse.broker:broker_command", _REHEARSAL),
+    "executor": ("streaming.cli.prepare:become", _HIDDEN),  # the words that Spark gives to the image of its pods
+    "driver": ("streaming.cli.prepare:become", _HIDDEN),
+}
+
+
+class _WhenCalled(Mapping[str, Any]):
+    """The commands, each loaded when it is asked for: Spark, torch and Kafka's client take seconds."""
+
+    def __getitem__(self, name: str) -> Any:
+        address, heading = COMMANDS[name]
+        found = resolve_name(address)
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name, rich_help_panel=heading)
+            return typer.main.get_group(app).commands[name]
+        is_hidden = heading == _HIDDEN
+        context = {"ignore_unknown_options": is_hidden}
+        app.command(name, rich_help_panel=heading or None, hidden=is_hidden, context_settings=context)(found)
+        return typer.main.get_command(app)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class _Streaming(Program):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = _WhenCalled()  # type: ignore[assignment]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
 
 app = new_program(
     "Live risk of incidents per place, from Kafka. Settings are environment variables (.env.example lists them).",
     name="incident-scorer",
+    group=_Streaming,
 )
 
 
@@ -34,26 +77,6 @@ def _settings(context: typer.Context, version: Version = False) -> None:
     context.obj = partial(settings_of, os.environ)  # noqa: TID251 - `--help` reads none
     # With glibc's 8 arenas a core Java kept 121 MiB more each hour (docs/explanation/load.md).
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # noqa: TID251 - Java and the workers inherit it
-
-
-_JOB, _SETUP, _REHEARSAL = ("The job", "Setup", "Rehearsal")  # headings of --help
-app.command("run", rich_help_panel=_JOB)(run.run)
-app.command("doctor", rich_help_panel=_JOB)(doctor.doctor)
-app.command("check", rich_help_panel=_JOB)(check.check)
-app.command("health", rich_help_panel=_JOB)(left_behind.health)
-app.command("checkpoint", rich_help_panel=_JOB)(left_behind.checkpoint)
-app.command("withhold", rich_help_panel=_JOB)(left_behind.withhold)
-app.command("audit", rich_help_panel=_JOB)(left_behind.audit)
-app.command("retention", rich_help_panel=_JOB)(retention.retention)
-app.command("documents", rich_help_panel=_JOB)(documents.documents)
-app.add_typer(feedback.feedback_app, name="feedback", rich_help_panel=_JOB)
-app.command("cells", rich_help_panel=_SETUP)(cells.cells)
-app.command("prepare", rich_help_panel=_SETUP)(prepare.prepare)
-app.command("demo", rich_help_panel=_REHEARSAL)(demo.demo_command)
-app.command("replay", rich_help_panel=_REHEARSAL)(replay.replay)
-app.command("broker", rich_help_panel=_REHEARSAL)(broker.broker_command)
-for _name in ("executor", "driver"):  # the words that Spark gives to the image of its pods
-    app.command(_name, hidden=True, context_settings={"ignore_unknown_options": True})(pod.become)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from tests.harness.reached import lines_reached
 PRODUCT = ("schemas", "models", "streaming", "lifecycle", "service", "incident_risk.py")
 GIT = str(shutil.which("git"))
 say = Console(highlight=False, soft_wrap=True).print
-RUN = "streaming.cli.run"  # the module of the command
+RUN = "streaming.cli.job_commands"  # the module of the command
 ROOMS = (*PRODUCT, "grafana-provisioning", "deploy", "benchmarks", "docs", "tests")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from schemas.limits import OLDEST_SCORES_S
 from schemas.spec import ALL_CATEGORIES
-from streaming.flow.pipeline_point import WITHHELD
+from streaming.flow.rows import WITHHELD
 
 Json = dict[str, Any]
 Size = tuple[int, int]  # columns of COLUMNS, and rows of about 38 pixels

@@ -44,7 +44,7 @@ from generator.build import (
 from lifecycle.triggers import OLDEST_DAYS, RESTART_DAYS
 from models.following.change import BEYOND
 from schemas.limits import DRIFT_BAND
-from streaming.flow.pipeline_point import NO_CHALLENGER
+from streaming.flow.rows import NO_CHALLENGER
 
 DRIFTED, FOLLOWING, GATE, PIPELINE, SHADOW = map(long, ("drift", "following", "gate", "pipeline", "shadow"))
 CHAMPION = f"{REGION} AND \"model\" = '${{champion:raw}}'"

@@ -16,7 +16,9 @@ COMMANDS = {  # of each program
 }
 
 
-class _Program(TyperGroup):
+class Program(TyperGroup):
+    """Names the other program that has a command."""
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         for program, names in COMMANDS.items():
             if args[0] not in self.commands and args[0] in names.split():
@@ -24,10 +26,10 @@ class _Program(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-def new_program(about: str, *, name: str | None = None) -> typer.Typer:
+def new_program(about: str, *, name: str | None = None, group: type[Program] = Program) -> typer.Typer:
     """A program without commands yet."""
     options: dict[str, Any] = {"no_args_is_help": True, "pretty_exceptions_enable": False, "add_completion": False}
-    return typer.Typer(name=name, help=about, cls=_Program, **options)
+    return typer.Typer(name=name, help=about, cls=group, **options)
 
 
 def _print(is_asked: bool) -> None:

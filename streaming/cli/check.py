@@ -22,7 +22,7 @@ from schemas.errors import DataError
 from schemas.incidents import COUNTED_ORIGIN
 from schemas.masks import NO_MASKS, Masks, read_masks
 from schemas.refusal import EVENT, personal_keys
-from streaming.flow.ledger import UNASSIGNED
+from streaming.flow.rows import UNASSIGNED
 from streaming.settings import Settings
 
 if TYPE_CHECKING:

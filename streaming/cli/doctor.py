@@ -22,7 +22,8 @@ from schemas.left_behind.heartbeat import START_IT, read_heartbeat
 from schemas.left_behind.pointer import pointer_path
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.masks import read_masks
-from streaming.cli.run import refuse_frames
+from streaming.artifacts_in_force import latest_history_s, load_artifact, misplaced, next_roster
+from streaming.cli.job_commands import refuse_frames
 from streaming.disk.checkpoint import (
     CheckpointGuard,
     changed_settings,
@@ -33,9 +34,7 @@ from streaming.disk.checkpoint import (
     read_guard,
 )
 from streaming.disk.spark_folder import refuse_unshared
-from streaming.job.jars import fetched_jars, java, java_version, needed_packages
-from streaming.roster.roster import load_artifact, misplaced, next_roster
-from streaming.roster.watch import latest_history_s
+from streaming.jars import fetched_jars, java, java_version, needed_packages
 from streaming.settings import Settings
 from streaming.sinks.sink import open_sink
 from streaming.topics.kafka import KafkaConnection, Right, topic_faults
@@ -188,7 +187,7 @@ def _audit(settings: Settings) -> Iterator[Finding]:
 
 
 def _metrics(settings: Settings) -> Iterator[Finding]:
-    from streaming.watch.metrics import served  # pyarrow: time that other commands save
+    from streaming.metrics import served  # pyarrow: time that other commands save
 
     if settings.metrics and not is_held(settings.checkpoint):  # by the job, which listens there
         with served(settings.metrics, lambda: False, lambda: None):

@@ -18,21 +18,17 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 from models.artifact.artifact import Artifact
 from models.counting.blobs import Changes, Journal
 from models.counting.closed_horizons import horizons_closed_between
-from models.counting.count_state import CountState
-from models.features import FeatureEngine, Features
+from models.features import FeatureEngine
 from schemas.errors import SpecMismatch
-from schemas.incidents import pack_rejections
+from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections
 from schemas.left_behind.batch_log import day_of
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import HOUR_S
+from streaming.artifacts_in_force import load_artifact
 from streaming.disk.kept_counts import pack_counts
-from streaming.flow.intake import Intake, take_in
-from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
-from streaming.flow.packed import PackedBatch
-from streaming.flow.rows import CountedRow, Summary
-from streaming.flow.workers import say_left_out, settle_worker
-from streaming.roster.roster import load_artifact
-from streaming.roster.shipped import on_this_worker
+from streaming.flow.intake import take_in
+from streaming.flow.rows import UNASSIGNED, CountedRow, Summary, add_up, balanced_ledger, tick_of
+from streaming.flow.workers import on_this_worker, say_left_out, settle_worker
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,12 +72,12 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
 
     def handleInputRows(self, key: Any, rows: Iterator[pd.DataFrame], timerValues: Any) -> Iterator[pd.DataFrame]:
         region = key[0]
-        packed = PackedBatch.of(pd.concat(list(rows), ignore_index=True))
+        packed = pd.concat(list(rows), ignore_index=True)
         stored = self.head.get()
         head = msgspec.msgpack.decode(stored[0], type=Head) if stored else Head()
         now_ms = int(timerValues.getCurrentProcessingTimeInMs())
         if region == UNASSIGNED:
-            newest_ms = now_ms if self.clock == "wall" else packed.newest_ms
+            newest_ms = now_ms if self.clock == "wall" else int(packed["newest_ms"].max())
             after, row = _unassigned(head, packed, min(now_ms, newest_ms))
             if after == head and (region in _REPORTED or not head.as_of_s):
                 return
@@ -93,8 +89,9 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
             self.head.update((msgspec.msgpack.encode(after),))
         yield pd.DataFrame(counted, columns=CountedRow._fields)
 
-    def _region(self, region: str, head: Head, packed: PackedBatch, now_ms: int) -> tuple[Head, list[CountedRow]]:
-        folder = packed.artifact
+    def _region(self, region: str, head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, list[CountedRow]]:
+        """Count a region's batch: its next head, its row, and on the hour that of its challenger."""
+        folder = artifact_in_force(packed)
         artifact = load_artifact(on_this_worker(folder))
         fingerprint = artifact.spec.fingerprint()
         if head.fingerprint not in ("", fingerprint):
@@ -102,30 +99,64 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
                 f"the stored counts of {region} are for spec {head.fingerprint}, artifact {folder} has {fingerprint}",
                 remedy="start with a new checkpoint folder",
             )
-        newest_received_ms = int(packed.incidents.received_ms.max(initial=0))
+        consumed, incidents, refused = unpacked(packed)
+        newest_received_ms = int(incidents.received_ms.max(initial=0))
         as_of_s = max((now_ms if self.clock == "wall" else newest_received_ms) // 1000, head.as_of_s)
         live = _LIVE.pop(region, None)  # put back at the end: after a failure it may be half changed
         if live is None or not self._is_current(live, head, as_of_s):
             live = self._open(artifact, folder, head)
         if live.engine_of != folder:
             live.engine, live.engine_of = FeatureEngine(artifact.spec, artifact.constants), folder
+        state = live.journal.state
         day, day_counts = max(day_of(now_ms), head.kept_day), b""
         if day != head.kept_day:
-            day_counts = pack_counts(live.journal.state, totals=head.totals, newest_event_s=head.newest_event_s)
-        result = count_batch(live, head, packed, as_of_s)
-        self._write(result.changes)
-        _LIVE[region] = live
-        summary = msgspec.structs.replace(
-            result.summary,
+            day_counts = pack_counts(state, totals=head.totals, newest_event_s=head.newest_event_s)
+
+        applied, rejections, ledger = take_in(state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
+        changes = live.journal.record(applied.changed)
+        # Nothing that is scored has changed since the last emission where none of these holds.
+        is_due = len(applied.changed) > 0 or state.tick_s != head.emitted_tick_s or folder != head.emitted_artifact
+        features = live.engine.compute(state) if is_due else None
+        after = Head(
+            fingerprint=fingerprint,
+            as_of_s=state.as_of_s if consumed or features else head.as_of_s,
+            emitted_tick_s=state.tick_s,
+            emitted_artifact=folder,
+            newest_event_s=max(head.newest_event_s, applied.newest_counted_s),
+            totals=add_up(head.totals, ledger),
+            digest=live.journal.digest,
+            kept_day=day,
+        )
+        # A batch that is repeated closes the same horizons: its clock and the stored one before it are the same.
+        closed = map(ClosedCounts.of, horizons_closed_between(state, head.as_of_s)) if head.as_of_s else ()
+        summary = Summary(
+            as_of_s=state.as_of_s,
+            ledger=ledger,
+            totals=after.totals,
+            newest_event_s=after.newest_event_s,
             newest_received_ms=newest_received_ms,
+            rejections=pack_rejections(rejections),
+            observed_1h=features.observed_1h.astype("<i4").tobytes() if features else b"",
+            support=features.support.astype("u1").tobytes() if features else b"",
+            silent=features.silent if features else (),
+            closed=tuple(closed),
             kept_day=day if day_counts else "",
             kept=day_counts,
         )
-        packed_summary, tick_s = msgspec.msgpack.encode(summary), live.journal.state.tick_s
-        counted = [CountedRow(region, folder, result.features, packed_summary, tick_s, result.recent, result.lately)]
-        if begins_an_hour(head, result.head):
-            counted += _of_challenger(region, live, packed.challenger)
-        return msgspec.structs.replace(result.head, kept_day=day), counted
+        self._write(changes)
+        _LIVE[region] = live
+        row = CountedRow(
+            region,
+            folder,
+            features=features.values.astype("<f4").tobytes() if features else None,
+            summary=msgspec.msgpack.encode(summary),
+            tick_s=state.tick_s,
+            recent=features.recent.astype("<i4").tobytes() if features else None,
+            lately=features.lately.pack() if features and features.lately else None,
+        )
+        if begins_an_hour(head, after):
+            return after, [row, *_of_challenger(region, live, _newest(packed["challenger"]))]
+        return after, [row]
 
     def _is_current(self, live: _Live, head: Head, as_of_s: int) -> bool:
         """Bring a live state that other workers have overtaken up to the stored one; False if that cannot be."""
@@ -157,67 +188,22 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         """Spark asks for it; the live counts stay for the next batch."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchResult:
-    """What a region's batch leads to: the new head, the blobs to write, and the row for the next stage.
-
-    summary: without the counts that are kept for a day, and the time of the newest report.
-    """
-
-    head: Head
-    changes: Changes
-    features: bytes | None  # None: nothing that is scored has changed since the last emission
-    recent: bytes | None  # counts of the last hours, where there are features
-    lately: bytes | None  # a packed `LastHours`, where there are features and a nowcast
-    summary: Summary
+def unpacked(packed: pd.DataFrame) -> tuple[int, Incidents, list[Rejection]]:
+    """(messages, incidents, those that were refused) of a region's packed rows, from whichever tasks, in any order."""
+    incidents = Incidents.concatenate([Incidents.unpack(blob) for blob in packed["incidents"] if blob])
+    refused = [rejection for blob in packed["rejections"] for rejection in unpack_rejections(blob)]
+    return int(packed["consumed"].sum()), incidents, refused
 
 
-def count_batch(live: _Live, head: Head, packed: PackedBatch, as_of_s: int) -> BatchResult:
-    """Apply one region's batch to its live state. Only `live` changes; the result has everything else."""
-    state = live.journal.state
-    taken = take_in(state, packed.incidents, packed.refused, as_of_s=as_of_s, consumed=packed.consumed)
-    changes = live.journal.record(taken.applied.changed)
-    features = _due(live, head, has_changed=len(taken.applied.changed) > 0)
-    after = Head(
-        fingerprint=state.spec.fingerprint(),
-        as_of_s=state.as_of_s if packed.consumed or features else head.as_of_s,
-        emitted_tick_s=state.tick_s,
-        emitted_artifact=live.engine_of,
-        newest_event_s=max(head.newest_event_s, taken.applied.newest_counted_s),
-        totals=add_up(head.totals, taken.ledger),
-        digest=live.journal.digest,
-    )
-    return BatchResult(
-        head=after,
-        changes=changes,
-        features=features.values.astype("<f4").tobytes() if features else None,
-        recent=features.recent.astype("<i4").tobytes() if features else None,
-        lately=features.lately.pack() if features and features.lately else None,
-        summary=_summed_up(state, head, after, taken, features),
-    )
+def artifact_in_force(packed: pd.DataFrame) -> str:
+    """The heartbeat's artifact; before a new region's first heartbeat, the one that its messages name."""
+    by_heartbeat = packed.loc[packed["is_heartbeat"], "artifact"]
+    return _newest(by_heartbeat if len(by_heartbeat) else packed["artifact"])
 
 
-def _summed_up(state: CountState, before: Head, after: Head, taken: Intake, features: Features | None) -> Summary:
-    """The summary of a batch that led from `before` to `after`. state: the counts after it."""
-    return Summary(
-        as_of_s=state.as_of_s,
-        ledger=taken.ledger,
-        totals=after.totals,
-        newest_event_s=after.newest_event_s,
-        rejections=pack_rejections(taken.rejections),
-        observed_1h=features.observed_1h.astype("<i4").tobytes() if features else b"",
-        support=features.support.astype("u1").tobytes() if features else b"",
-        silent=features.silent if features else (),
-        # A batch that is repeated closes the same horizons: its clock and the stored one before it are the same.
-        closed=tuple(map(ClosedCounts.of, horizons_closed_between(state, before.as_of_s))) if before.as_of_s else (),
-    )
-
-
-def _due(live: _Live, head: Head, *, has_changed: bool) -> Features | None:
-    """The features of new scores; None when nothing that is scored has changed since the last emission."""
-    state = live.journal.state
-    is_due = has_changed or state.tick_s != head.emitted_tick_s or live.engine_of != head.emitted_artifact
-    return live.engine.compute(state) if is_due else None
+def _newest(folders: pd.Series) -> str:
+    """The names of a region's artifacts begin with the time at which each was made."""
+    return max((folder for folder in folders if folder), default="")
 
 
 def begins_an_hour(before: Head, after: Head) -> bool:
@@ -247,7 +233,7 @@ def _of_challenger(region: str, live: _Live, folder: str) -> Iterator[CountedRow
     yield CountedRow(region, folder, features.values.astype("<f4").tobytes(), None, state.tick_s, lately=lately)
 
 
-def _unassigned(head: Head, packed: PackedBatch, now_ms: int) -> tuple[Head, CountedRow]:
+def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, CountedRow]:
     """Messages that belong to no region: nothing to count, but each has its place in a ledger.
 
     The head stays the same when there is no such message and no new minute: then there is nothing to report, except
@@ -255,16 +241,17 @@ def _unassigned(head: Head, packed: PackedBatch, now_ms: int) -> tuple[Head, Cou
     its messages are no longer of no region: the store's point must give way. On the wall clock a minute without any
     has its point too, so that a chart shows the first of a burst as a step.
     """
-    ledger = balanced_ledger(packed.consumed, {}, packed.refused)
+    consumed, _, refused = unpacked(packed)
+    ledger = balanced_ledger(consumed, {}, refused)
     as_of_s = max(head.as_of_s, now_ms // 1000)
     tick_s = tick_of(as_of_s, None)
     after = head
-    if packed.refused or (as_of_s and tick_s != head.emitted_tick_s):
+    if refused or (as_of_s and tick_s != head.emitted_tick_s):
         after = Head(as_of_s=as_of_s, emitted_tick_s=tick_s, totals=add_up(head.totals, ledger), digest=1)
     summary = Summary(
         as_of_s=after.as_of_s,
         ledger=ledger,
         totals=after.totals,
-        rejections=pack_rejections(packed.refused),
+        rejections=pack_rejections(refused),
     )
     return after, CountedRow(UNASSIGNED, None, None, msgspec.msgpack.encode(summary))

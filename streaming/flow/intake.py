@@ -1,45 +1,98 @@
-"""What becomes of a batch's messages, without Spark: counted, refused by the clock, balanced.
+"""Stage 1, on the workers: bytes from Kafka -> one packed row per region; and what becomes of each message.
 
-The stream and `check` both use these functions, so the two agree.
+A message is refused for its content in schemas/decode.py, and here for its region's clock, when it is counted. The
+stream and `check` both use `take_in`, so the two agree.
+
+The heartbeat is one extra row per batch (from a rate source, see `dataflow.py`). The task that meets it emits an
+empty packed row for each region of the roster, so that silent regions tick and new ones join while running, and one
+for messages of no region.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
 from models.counting.count_state import Applied, CountState
+from schemas.decode import Decoded, Messages, decode_messages
+from schemas.errors import LedgerUnbalanced
 from schemas.event import Reason
-from schemas.incidents import Incidents, Rejection
+from schemas.incidents import Incidents, Rejection, pack_rejections
+from schemas.left_behind.roster import Entry
 from schemas.limits import MIB
-from streaming.flow.ledger import balanced_ledger
+from schemas.masks import NO_MASKS, Masks
+from streaming.artifacts_in_force import spec_of
+from streaming.flow.rows import UNASSIGNED, PackedRow, arrow_fields, balanced_ledger
+from streaming.flow.workers import on_this_worker, settle_worker
 
-# A batch has at most as many tasks as there are cores (source.py), so partitions of the topic share a task. All refused
-# messages of a batch meet in one worker and in the driver: without a limit a flood of invalid messages (1.6 million x
-# 8 KiB) would end the job, and again at every start.
+HEARTBEAT = -1  # the `partition` of the heartbeat row
+# A batch has at most as many tasks as there are cores (dataflow.py), so partitions of the topic share a task. All
+# refused messages of a batch meet in one worker and in the driver: without a limit a flood of invalid messages
+# (1.6 million x 8 KiB) would end the job, and again at every start.
 PAYLOADS_PER_TASK = 4 * MIB
+_PACKED = pa.schema(arrow_fields(PackedRow))
 
 
-class Intake(NamedTuple):
-    """A counted batch of one region."""
+def decode_stage(
+    read_roster: Callable[[], Mapping[str, Entry]], masks: Masks = NO_MASKS
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function for `mapInArrow`: (value, partition, offset, time_ms, now_ms) -> packed rows.
 
-    applied: Applied
-    rejections: list[Rejection]  # of the decoder and of the clock
-    ledger: dict[str, int]
+    The masks reach the workers inside the function: Spark keeps it in memory, and in a temporary file when it is
+    large, but not in its checkpoint.
+    """
+
+    def decode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        settle_worker()
+        roster = read_roster()
+        regions = {region: spec_of(on_this_worker(entry.folder)) for region, entry in roster.items()}
+        room = PAYLOADS_PER_TASK
+        for batch in batches:
+            rows: list[PackedRow] = []
+            is_heartbeat = batch.column("partition").to_numpy() == HEARTBEAT
+            if is_heartbeat.any():
+                for region, entry in roster.items():
+                    rows.append(PackedRow(region, entry.folder, entry.challenger or None, is_heartbeat=True))
+                rows.append(PackedRow(UNASSIGNED, is_heartbeat=True))
+                batch = batch.filter(pa.array(~is_heartbeat))
+            if batch.num_rows:
+                messages = Messages(
+                    values=batch.column("value").to_pylist(),
+                    partition=batch.column("partition").to_numpy(),
+                    kafka_offset=batch.column("offset").to_numpy(),
+                    kafka_time_ms=batch.column("time_ms").to_numpy(),
+                )
+                now_ms = batch.column("now_ms")[0].as_py()
+                decoded = decode_messages(messages, regions, now_ms=now_ms, masks=masks)
+                packed, room = _packed_rows(decoded, roster, newest_ms=int(messages.kafka_time_ms.max()), room=room)
+                if sum(row.consumed for row in packed) != batch.num_rows:
+                    raise LedgerUnbalanced(f"of {batch.num_rows} messages some were lost or doubled in decoding")
+                rows += packed
+            yield pa.RecordBatch.from_pylist([row._asdict() for row in rows], schema=_PACKED)
+
+    return decode
 
 
-def take_in(
-    state: CountState, incidents: Incidents, refused: Sequence[Rejection], *, as_of_s: int, consumed: int
-) -> Intake:
-    """Count a batch in `state`. refused: what the decoder refused. Raises LedgerUnbalanced."""
-    applied = state.apply(incidents, as_of_s)
-    rejections = [
-        *refused,
-        *_refused_by_clock(incidents, applied.future, "future", "ahead of the region's clock"),
-        *_refused_by_clock(incidents, applied.late, "late", "older than the time that incidents are remembered"),
-    ]
-    return Intake(applied, rejections, balanced_ledger(consumed, applied.outcomes, rejections))
+def _packed_rows(
+    decoded: Decoded, roster: Mapping[str, Entry], *, newest_ms: int, room: int
+) -> tuple[list[PackedRow], int]:
+    """A row per region that had messages, and how many bytes of payload the task may still keep."""
+    rows = []
+    for region in sorted({*decoded.incidents, *decoded.rejections}):
+        incidents = decoded.incidents.get(region)
+        refused, room = within(decoded.rejections.get(region, []), room)
+        row = PackedRow(
+            region,
+            roster[region].folder if region in roster else None,
+            newest_ms=newest_ms,
+            consumed=(0 if incidents is None else len(incidents)) + len(refused),
+            incidents=b"" if incidents is None else incidents.pack(),
+            rejections=pack_rejections(refused),
+        )
+        rows.append(row)
+    return rows, room
 
 
 def within(refused: Sequence[Rejection], room: int) -> tuple[list[Rejection], int]:
@@ -53,6 +106,22 @@ def within(refused: Sequence[Rejection], room: int) -> tuple[list[Rejection], in
             within_room.append(rejection)
             room -= size
     return within_room, room
+
+
+def take_in(
+    state: CountState, incidents: Incidents, refused: Sequence[Rejection], *, as_of_s: int, consumed: int
+) -> tuple[Applied, list[Rejection], dict[str, int]]:
+    """Count a region's batch in `state`: (what was applied, rejections by content and by the clock, the ledger).
+
+    refused: by the decoder, for their content. Raises LedgerUnbalanced.
+    """
+    applied = state.apply(incidents, as_of_s)
+    rejections = [
+        *refused,
+        *_refused_by_clock(incidents, applied.future, "future", "ahead of the region's clock"),
+        *_refused_by_clock(incidents, applied.late, "late", "older than the time that incidents are remembered"),
+    ]
+    return applied, rejections, balanced_ledger(consumed, applied.outcomes, rejections)
 
 
 def _refused_by_clock(incidents: Incidents, where: Any, reason: Reason, detail: str) -> list[Rejection]:

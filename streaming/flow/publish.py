@@ -2,102 +2,89 @@
 
 Everything is written before the batch is committed; a failure raises, Spark repeats the batch, and the points of
 the repeat overwrite those of the first try.
+
+A batch writes of a region's scores what a reader can see move; the rest waits for a pause (`StoredView`). Forecasts of
+whole hours are kept beside the checkpoint, and compared with what happened when their horizons have closed.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from models.all_categories import stored_views
-from schemas.errors import RiskError, SinkUnavailable
-from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame, Surge, Unusual
+from models.local_time import hour_of_week
+from models.measures.outcomes import Forecast, by_chance, by_district, judge
+from models.scoring import raised, widened
+from schemas.errors import RiskError, SinkError, SinkUnavailable
+from schemas.event import REASONS
+from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame, Surge, Unusual, is_baseline
 from schemas.incidents import unpack_rejections
+from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, closed_folder
 from schemas.left_behind.follower_states import FollowedChange
-from schemas.left_behind.withheld import Withheld
-from streaming.flow.ledger import UNASSIGNED, tick_of
-from streaming.flow.outcomes import LeftForTrial, Outcomes
-from streaming.flow.pipeline_point import NO_CHALLENGER, PipelinePoint
-from streaming.flow.query_facts import QueryFacts
-from streaming.flow.rows import FIELDS, Published, ScoredRow, Summary, has_news
-from streaming.flow.stored_scores import StoredView
-from streaming.roster.roster import load_artifact
-from streaming.sinks.line_protocol import top_lines, unusual_lines
-from streaming.sinks.sink import NOTHING, MakeLines, Sink, WriteReport
+from schemas.left_behind.frame_file import frame_path, read_frames
+from schemas.left_behind.heartbeat import watched_until_s
+from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
+from schemas.left_behind.withheld import read_withheld
+from schemas.spec import DAY_S, HOUR_S, Spec
+from streaming.artifacts_in_force import load_artifact
+from streaming.flow.rows import (
+    FIELDS,
+    NO_CHALLENGER,
+    UNASSIGNED,
+    WITHHELD,
+    Published,
+    QueryFacts,
+    ScoredRow,
+    Summary,
+    has_news,
+    label_of,
+    tick_of,
+)
+from streaming.flow.score import change_followed
+from streaming.sinks.line_protocol import VALUES, changed, point_line, risk_lines, top_lines, unusual_lines
+from streaming.sinks.sink import NOTHING, MakeLines, Sink
 from streaming.topics.dead_letters import DeadLetters
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 log = logging.getLogger(__name__)
-_NONE = msgspec.msgpack.encode(())
 ASK_EVERY_S = 30.0  # while there is nothing to write; half of what health allows
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Batch:
-    """The rows of a batch, by region."""
-
-    summaries: Mapping[str, Summary]
-    frames: Mapping[str, RiskFrame]  # regions with new scores
-    views: dict[str, tuple[RiskFrame, RiskFrame]]  # of each frame, as they are published: filled while they are written
-    stored: dict[str, tuple[StoredView, ...]]  # and what the store has of a region's views then
-    folders: Mapping[str, str]  # of the artifacts in force
-    champions: Mapping[str, ScoredRow]  # of regions with new scores
-    challengers: Sequence[ScoredRow]  # their forecasts
-    is_withheld: bool  # nobody may see the scores: there are no frames, and only the ledger is written
-
-    @classmethod
-    def of(cls, rows: Sequence[ScoredRow], *, is_withheld: bool) -> "_Batch":
-        summaries = {row.region: row.summary for row in rows if row.summary is not None}
-        of_champions = [row for row in rows if row.summary is not None]
-        scored = {row.region: row for row in of_champions if row.scores.model}
-        shown = {} if is_withheld else scored
-        return cls(
-            summaries=dict(sorted(summaries.items())),
-            frames={region: frame_of(row, summaries[region]) for region, row in shown.items()},
-            views={},
-            stored={},
-            folders={row.region: row.artifact for row in of_champions if row.artifact},
-            champions=scored,
-            challengers=[row for row in rows if row.summary is None],
-            is_withheld=is_withheld,
-        )
-
-    @property
-    def consumed(self) -> int:
-        return sum(summary.ledger["consumed"] for summary in self.summaries.values())
+VISIBLE = 0.02  # of a value: less waits
 
 
 @dataclass(slots=True, kw_only=True)
 class Publisher:
-    """The callback of `foreachBatch`."""
+    """The callback of `foreachBatch`.
+
+    checkpoint: beside which forecasts are kept. frames_folder: where the job leaves its frames, and whether they are
+    withheld. follow_in: see `Dataflow`.
+    """
 
     sink: Sink
     dead_letters: DeadLetters
-    outcomes: Outcomes
-    left: LeftForTrial
+    checkpoint: Path
+    frames_folder: Path
+    follow_in: Path | None = None
     top_k: int
     watchers: Sequence[Callable[[Published], None]]
     facts: Callable[[], QueryFacts] = QueryFacts
     challenger: Callable[[str], str | None] = lambda region: None  # the version that is tried in a region
-    change_of: Callable[[RiskFrame], FollowedChange | None] = lambda frame: None  # that the forecast follows
     unaccounted: Callable[[int, int], int] = lambda number, consumed: 0  # of a batch's number and its messages
-    withheld: Callable[[], Withheld | None] = lambda: None
-    watched_until_s: Callable[[], int | None] = lambda: None  # of what runs beside the job
-    left_views: Callable[[str], tuple[StoredView, StoredView] | None] = lambda region: None  # of a job before
     now_s: Callable[[], float] = time.time
     batches: int = 0  # that were published
     last_batch: int = -1
     _failure: RiskError | None = None
-    _stored: dict[str, tuple[StoredView, ...]] = field(default_factory=dict)
+    _stored: dict[str, tuple["StoredView", ...]] = field(default_factory=dict)  # what the store has, by region
     _last_batch_s: float = 0.0
     _started_s: float = 0.0
     _acknowledged_s: float = 0.0
@@ -119,7 +106,7 @@ class Publisher:
 
     def end_minute(self) -> None:
         """Write what waits, unless it is withheld. What the store does not take now, the next start writes."""
-        if self.withheld():
+        if read_withheld(self.frames_folder):
             return
         waits = {region: partial(_rest, views) for region, views in self._stored.items() if _wait(views)}
         try:
@@ -132,34 +119,89 @@ class Publisher:
         failure, self._failure = self._failure, None
         return failure
 
-    def _publish(self, rows: "DataFrame", batch_id: int) -> Published:
+    def _publish(self, batch: "DataFrame", batch_id: int) -> Published:
         started = time.monotonic()
-        scored = [ScoredRow.of(row) for row in rows.toArrow().to_pylist()]
-        batch = _Batch.of(scored, is_withheld=(withheld := self.withheld()) is not None)
-        summaries = batch.summaries.items()
-        self.dead_letters.write({region: unpack_rejections(of.rejections) for region, of in summaries})
-        facts, unaccounted = self.facts(), self.unaccounted(batch_id, batch.consumed)
-        of_the_machine = self._of_the_machine(facts, unaccounted)
+        rows = [ScoredRow.of(row) for row in batch.toArrow().to_pylist()]
+        challengers = [row for row in rows if row.summary is None]
+        of_regions = {row.region: row for row in rows if row.summary is not None}
+        summaries = {region: row.summary for region, row in sorted(of_regions.items()) if row.summary is not None}
+        folders = {region: row.artifact for region, row in of_regions.items() if row.artifact}
+        champions = {region: row for region, row in of_regions.items() if row.scores.model}  # with new scores
+        withheld = read_withheld(self.frames_folder)  # nobody may see the scores: only the ledger is written
+        frames = {} if withheld else {region: frame_of(row, summaries[region]) for region, row in champions.items()}
         changes = {
             region: change
-            for region, frame in batch.frames.items()
-            if batch.champions[region].scores.followed and (change := self.change_of(frame))
+            for region, frame in frames.items()
+            if champions[region].scores.followed and (change := change_followed(self.follow_in, frame))
         }
-        report = self._write(self._scores(batch), b"".join(self._pipeline(batch, of_the_machine, changes)))
-        self._keep(batch)
-        views = dict(sorted(batch.views.items()))  # the sink made them in its own order
-        self._stored = {} if batch.is_withheld else self._stored | batch.stored
+        consumed = sum(summary.ledger["consumed"] for summary in summaries.values())
+        self.dead_letters.write({region: unpack_rejections(of.rejections) for region, of in summaries.items()})
+
+        facts, unaccounted = self.facts(), self.unaccounted(batch_id, consumed)
+        figures = self._figures_of_the_machine(facts, unaccounted)
+        ledgers = b"".join(
+            self._ledger_line(row, summary, changes.get(region), figures, is_withheld=withheld is not None)
+            for region, summary in summaries.items()
+            if has_news(region, summary, champions) and (row := of_regions[region])
+        )
+        views: dict[str, tuple[RiskFrame, RiskFrame]] = {}  # of each frame, as they are published
+        stored: dict[str, tuple[StoredView, ...]] = {}  # what the store has of them then
+
+        def points(region: str) -> bytes:
+            """The sink may call it in a thread of its own: it changes nothing but the region's views."""
+            lines: list[bytes] = []
+            if region in frames:
+                views[region] = stored_views(frames[region], load_artifact(folders[region]).constants)
+                before = self._stored.get(region) or left_views(self.frames_folder, region)
+                before = before or tuple(map(StoredView.new, views[region]))
+                steps = [old.then(view) for old, view in zip(before, views[region], strict=True)]
+                lines += [*(top_lines(view, self.top_k) for view in views[region]), unusual_lines(frames[region])]
+            else:
+                steps = [view.rest() for view in self._stored.get(region, ()) if not withheld]
+            lines += [moved for moved, _ in steps]
+            if steps:
+                stored[region] = tuple(view for _, view in steps)
+            if region in closed:
+                spec = load_artifact(folders[region]).spec
+                lines.append(outcome_points(self.checkpoint, spec, summaries[region].closed))
+            return b"".join(lines)
+
+        closed = {region for region, summary in summaries.items() if summary.closed}
+        waiting = () if withheld else [region for region, of_region in self._stored.items() if _wait(of_region)]
+        if closed:
+            torch.set_num_threads(1)  # also in the writers: several would wait for one another longer than they compute
+        scores: dict[str, MakeLines] = {
+            region: partial(points, region) for region in sorted({*frames, *closed, *waiting})
+        }
+        # The ledgers when the scores are acknowledged: their `as_of` says which scores are whole in the store.
+        report = self.sink.write_all(scores) if scores else NOTHING
+        if report.requests:
+            self._acknowledged_s = self.now_s()
+        # Without points the store is asked from time to time, so that one that is away is noticed.
+        if ledgers or (not report.requests and abs(self.now_s() - self._acknowledged_s) >= ASK_EVERY_S):
+            report += self.sink.write(ledgers)
+            self._acknowledged_s = self.now_s()
+
+        for region, frame in frames.items():
+            of = champions[region].scores
+            keep_forecast(self.checkpoint, frame, folders[region], of.raw, of.followed or "")
+        for row in challengers:
+            if row.region in frames:
+                keep_forecast_of_trial(self.checkpoint, row, frames[row.region])
+        for region in sorted(closed):
+            keep_closed_for_trial(self.checkpoint, load_artifact(folders[region]).spec, summaries[region].closed)
+        self._stored = {} if withheld else self._stored | stored
         self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
         self._last_batch_s = time.monotonic() - started
         return Published(
             batch_id=batch_id,
-            frames=batch.frames,
-            views=views,
-            summaries=batch.summaries,
-            artifacts={region: Path(folder).name for region, folder in batch.folders.items()},
-            following={region: row.scores.followed or "" for region, row in batch.champions.items()},
+            frames=frames,
+            views=dict(sorted(views.items())),  # the sink made them in its own order
+            summaries=summaries,
+            artifacts={region: Path(folder).name for region, folder in folders.items()},
+            following={region: row.scores.followed or "" for region, row in champions.items()},
             changes=changes,
-            unfollowed={region: row.scores.unfollowed or "" for region, row in batch.champions.items()},
+            unfollowed={region: row.scores.unfollowed or "" for region, row in champions.items()},
             points=report.lines,
             retries=report.retries,
             dropped=report.dropped,
@@ -171,90 +213,8 @@ class Publisher:
             withheld=withheld.in_words() if withheld else "",
         )
 
-    def _keep(self, batch: _Batch) -> None:
-        """Forecasts, and counts of closed horizons: for outcomes, and for those who judge a trial."""
-        for region, frame in batch.frames.items():
-            row = batch.champions[region]
-            self.outcomes.keep(frame, batch.folders[region], row.scores.raw, row.scores.followed or "")
-        for challenger in batch.challengers:
-            if challenger.region in batch.frames:
-                self.left.keep_forecast(challenger, batch.frames[challenger.region])
-        for region, summary in batch.summaries.items():
-            if summary.closed:
-                self.left.keep_closed(load_artifact(batch.folders[region]).spec, summary.closed)
-
-    def _write(self, scores: Mapping[str, MakeLines], ledgers: bytes) -> WriteReport:
-        """The ledgers when the scores are acknowledged: their `as_of` says which scores are whole in the store.
-
-        Without points the store is asked from time to time, so that one that is away is noticed.
-        """
-        report = self.sink.write_all(scores) if scores else NOTHING
-        if report.requests:
-            self._acknowledged_s = self.now_s()
-        if ledgers or (not report.requests and abs(self.now_s() - self._acknowledged_s) >= ASK_EVERY_S):
-            report += self.sink.write(ledgers)
-            self._acknowledged_s = self.now_s()
-        return report
-
-    def _scores(self, batch: _Batch) -> dict[str, MakeLines]:
-        """What makes each region's points: of its new scores or what waits of old ones, and of closed horizons."""
-        closed = [region for region, summary in batch.summaries.items() if summary.closed]
-        wait = [] if batch.is_withheld else [region for region, views in self._stored.items() if _wait(views)]
-        parts: dict[str, MakeLines] = {
-            region: partial(self._points, batch, region) for region in sorted({*batch.frames, *closed, *wait})
-        }
-        if closed:
-            torch.set_num_threads(1)  # also in the writers: several would wait for one another longer than they compute
-        return parts
-
-    def _points(self, batch: _Batch, region: str) -> bytes:
-        """The sink may call it in a thread of its own: it changes nothing but the region's views."""
-        lines: list[bytes] = []
-        if region in batch.frames:
-            views = stored_views(batch.frames[region], load_artifact(batch.folders[region]).constants)
-            before = self._stored.get(region) or self.left_views(region) or map(StoredView.new, views)
-            steps = [stored.then(view) for stored, view in zip(before, views, strict=True)]
-            lines += [*(top_lines(view, self.top_k) for view in views), unusual_lines(batch.frames[region])]
-            batch.views[region] = views
-        else:
-            steps = [view.rest() for view in self._stored.get(region, ()) if not batch.is_withheld]
-        lines += [points for points, _ in steps]
-        if steps:
-            batch.stored[region] = tuple(stored for _, stored in steps)
-        if region in batch.summaries and (closed := batch.summaries[region].closed):
-            lines.append(self.outcomes.points(load_artifact(batch.folders[region]).spec, closed))
-        return b"".join(lines)
-
-    def _pipeline(
-        self, batch: _Batch, of_the_machine: Mapping[str, float], changes: Mapping[str, FollowedChange]
-    ) -> Iterator[bytes]:
-        for region, summary in batch.summaries.items():
-            if not has_news(region, summary, batch.champions):
-                continue
-            # A minute's point of no region stays as it is until the minute ends: without messages it leaves out the
-            # figures of the machine.
-            figures = dict(of_the_machine) if region != UNASSIGNED or summary.ledger["consumed"] else {}
-            if summary.newest_received_ms:
-                figures["freshness_s"] = max(0.0, self.now_s() - summary.newest_received_ms / 1000)
-            manifest = load_artifact(batch.folders[region]).manifest if region in batch.folders else None
-            point = PipelinePoint(
-                region=region,
-                tick_s=tick_of(summary.as_of_s, manifest.spec if manifest else None),
-                as_of_s=summary.as_of_s,
-                middle=manifest.spec.grid.middle() if manifest else "",
-                totals=summary.totals,
-                newest_event_s=summary.newest_event_s or (manifest.data.cutoff_s if manifest else 0),
-                model=batch.champions[region].scores.model if region in batch.champions else None,
-                is_withheld=batch.is_withheld,
-                data_end_s=manifest.data.cutoff_s if manifest else 0,
-                followed_ago_s=batch.champions[region].followed_ago_s if region in batch.champions else None,
-                change=changes[region].in_words(manifest.spec.timezone) if manifest and region in changes else "",
-                challenger=(self.challenger(region) or NO_CHALLENGER) if manifest else None,
-            )
-            yield point.line(figures)
-
-    def _of_the_machine(self, facts: QueryFacts, unaccounted: int) -> dict[str, float]:
-        well_s = self.watched_until_s()
+    def _figures_of_the_machine(self, facts: QueryFacts, unaccounted: int) -> dict[str, float]:
+        well_s = watched_until_s(self.checkpoint)
         watch = {} if well_s is None else {"watch_ago_s": max(0.0, self.now_s() - well_s)}
         return watch | {
             "lag_events": facts.lag_events,
@@ -266,18 +226,85 @@ class Publisher:
             "started_s": self._started_s,
         }
 
+    def _ledger_line(
+        self,
+        row: ScoredRow,
+        summary: Summary,
+        change: FollowedChange | None,
+        of_the_machine: Mapping[str, float],
+        *,
+        is_withheld: bool,
+    ) -> bytes:
+        """The `pipeline` point of a region's batch, or of the messages of no region."""
+        # A minute's point of no region stays as it is until the minute ends: without messages it leaves out the
+        # figures of the machine.
+        figures = dict(of_the_machine) if row.region != UNASSIGNED or summary.ledger["consumed"] else {}
+        if summary.newest_received_ms:
+            figures["freshness_s"] = max(0.0, self.now_s() - summary.newest_received_ms / 1000)
+        model = row.scores.model or None
+        if not row.artifact:
+            tick_s = tick_of(summary.as_of_s, None)
+            return pipeline_line(row.region, tick_s, summary.as_of_s, summary.totals, figures)
+        manifest = load_artifact(row.artifact).manifest
+        return pipeline_line(
+            row.region,
+            tick_of(summary.as_of_s, manifest.spec),
+            summary.as_of_s,
+            summary.totals,
+            figures,
+            newest_event_s=summary.newest_event_s or manifest.data.cutoff_s,
+            model=model,
+            is_withheld=is_withheld,
+            data_end_s=manifest.data.cutoff_s,
+            followed_ago_s=row.followed_ago_s if model else None,
+            middle=manifest.spec.grid.middle(),
+            change=change.in_words(manifest.spec.timezone) if change else "",
+            challenger=self.challenger(row.region) or NO_CHALLENGER,
+        )
 
-def _wait(views: Sequence[StoredView]) -> bool:
-    return any(view.waits for view in views)
 
+def pipeline_line(
+    region: str,
+    tick_s: int,
+    as_of_s: int,
+    totals: Mapping[str, int],
+    of_the_machine: Mapping[str, float],
+    *,
+    newest_event_s: int = 0,
+    model: str | None = None,
+    is_withheld: bool = False,
+    data_end_s: int = 0,
+    followed_ago_s: int | None = None,
+    **texts: str,
+) -> bytes:
+    """The `pipeline` point of a region: its ledger, and the state of its feed.
 
-def _rest(views: Sequence[StoredView]) -> bytes:
-    return b"".join(view.rest()[0] for view in views)
+    newest_event_s: the newest counted incident; before the first, the end of the artifact's history, so that a feed
+    that never connected is silent too; 0 for messages of no region. model: of the scores that the batch renewed, if it
+    did. is_withheld: they are not in the store. data_end_s: of the artifact in force. followed_ago_s: since the hour of
+    the file that the scores follow; None where they follow none. texts: `middle`, geohash of the region's middle, where
+    a map writes that its scores are stale; `change` that the scores follow; `challenger`, the version that is tried
+    beside it, or NO_CHALLENGER. An empty text is left out.
+    """
+    none = dict.fromkeys((f"rejected_{reason}" for reason in REASONS), 0)  # else the first of a reason is no step
+    fields: dict[str, float | int | str] = {**none, **totals, "as_of": as_of_s, **of_the_machine}
+    if newest_event_s:
+        fields["silent_s"] = max(0, as_of_s - newest_event_s)
+    if model:
+        fields["scores_of"] = 0 if is_withheld else as_of_s
+    if data_end_s:
+        fields["data_end_s"] = data_end_s
+    if followed_ago_s is not None:
+        fields["followed_ago_s"] = followed_ago_s
+    shown = {"model": WITHHELD if model and is_withheld else model, **texts}
+    fields |= {name: text for name, text in shown.items() if text}
+    return point_line("pipeline", {"region": label_of(region)}, fields, tick_s)
 
 
 def frame_of(row: ScoredRow, summary: Summary) -> RiskFrame:
     """The frame that a scored row holds."""
     spec = load_artifact(row.artifact or "").spec
+    none = msgspec.msgpack.encode(())
     places = (spec.grid.cells, len(spec.categories))
     shapes = dict.fromkeys(FIELDS, (*places, len(spec.horizons_s))) | {
         "attribution": (-1, len(spec.categories), len(spec.horizons_s), len(ATTRIBUTION_GROUPS))
@@ -291,8 +318,165 @@ def frame_of(row: ScoredRow, summary: Summary) -> RiskFrame:
         model=row.scores.model or "",
         observed_1h=np.frombuffer(summary.observed_1h, "<i4").reshape(places),
         support=np.frombuffer(summary.support, "u1").reshape(places),
-        unusual=msgspec.msgpack.decode(row.scores.unusual or _NONE, type=tuple[Unusual, ...]),
+        unusual=msgspec.msgpack.decode(row.scores.unusual or none, type=tuple[Unusual, ...]),
         silent=summary.silent,
-        surges=msgspec.msgpack.decode(row.scores.surges or _NONE, type=tuple[Surge, ...]),
+        surges=msgspec.msgpack.decode(row.scores.surges or none, type=tuple[Surge, ...]),
         **arrays,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredView:
+    """A view of a region's scores, and which of its points a batch writes: what a reader can see move.
+
+    One incident moves the level of its region, and with it the last digits of two thirds of all points. They are
+    written with the next batch that has no new scores of the region, at the latest when the minute ends. So a minute
+    that has ended is in the store to the last digit: also after a kill, by the frame that was left beside the job.
+
+    last: as it was published; in_store: as its minute's points are now.
+    """
+
+    last: RiskFrame
+    in_store: RiskFrame | None  # None: not known
+
+    @classmethod
+    def new(cls, frame: RiskFrame) -> "StoredView":
+        return cls(frame, None)
+
+    @property
+    def waits(self) -> bool:
+        return self.in_store is not self.last
+
+    def rest(self) -> tuple[bytes, "StoredView"]:
+        """The points that wait, and what is stored then."""
+        return risk_lines(self.last, changed(self.last, self.in_store)), StoredView(self.last, self.last)
+
+    def then(self, frame: RiskFrame) -> tuple[bytes, "StoredView"]:
+        """The points to write when `frame` comes next, and what is stored then."""
+        if frame.tick_s != self.last.tick_s or frame.model != self.last.model or self.in_store is None:
+            ended = self.rest()[0] if 0 < frame.tick_s - self.last.tick_s <= DAY_S else b""
+            return ended + risk_lines(frame), StoredView(frame, frame)
+        moved = changed(frame, self.in_store, least=VISIBLE)
+        values = {name: np.where(moved, getattr(frame, name), getattr(self.in_store, name)) for name in VALUES}
+        return risk_lines(frame, moved), StoredView(frame, replace(frame, **values))
+
+
+def _wait(views: Sequence[StoredView]) -> bool:
+    return any(view.waits for view in views)
+
+
+def _rest(views: Sequence[StoredView]) -> bytes:
+    return b"".join(view.rest()[0] for view in views)
+
+
+def left_views(frames: Path, region: str) -> tuple[StoredView, StoredView] | None:
+    """Both views of the frame that a job left before; None without one that can be read."""
+    path = frame_path(frames, region)
+    if not path.exists():
+        return None
+    try:
+        left = read_frames(path)
+    except SinkError as error:
+        log.warning("%s; of its minute the store may stay up to %g behind", error, VISIBLE)
+        return None
+    return StoredView.new(left.by_category), StoredView.new(left.over_all)
+
+
+def keep_forecast(
+    checkpoint: Path, frame: RiskFrame, artifact: str, raw: bytes | None = None, following: str = ""
+) -> None:
+    """Keep a frame whose tick is a whole hour, unless that hour has one. Raises CheckpointError on a full disk.
+
+    raw: what the network alone expected, if that is not what is shown; following: the hour of the file that was
+    followed. Each forecast is judged twice when a horizon has closed (see `closed_horizons`).
+    """
+    if frame.tick_s % HOUR_S == 0:
+        constants, of_network = load_artifact(artifact).constants, not frame.baseline_only
+        forecast = Forecast.of(frame.model, frame.expected, frame.usual, constants, of_network=of_network)
+        forecast = replace(
+            forecast,
+            has_history=np.asarray((frame.support > 0).any(axis=1)),
+            dispersion=widened(forecast.dispersion, frame.expected, frame.surges, frame.spec),
+            raised=raised(frame.surges, frame.spec) if frame.surges else None,
+        )
+        kept = replace(forecast.to_keep(), raw=_unpacked(raw, frame.spec), following=following)
+        KeptForecasts(outcomes_folder(checkpoint)).write(kept, frame.spec, frame.tick_s)
+
+
+def outcome_points(checkpoint: Path, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:
+    """`outcome`, `outcome_area` and `outcome_chance` lines of the horizons for which a forecast was kept."""
+    kept = KeptForecasts(outcomes_folder(checkpoint))
+    forecasts = ((counts, kept.read(spec, counts.tick_s)) for counts in closed)
+    judged = ((counts, Forecast.of_kept(forecast)) for counts, forecast in forecasts if forecast is not None)
+    return b"".join(closed_points(forecast, counts, spec) for counts, forecast in judged)
+
+
+def _unpacked(raw: bytes | None, spec: Spec) -> npt.NDArray[np.float32] | None:
+    """(cells, categories, horizons) of bytes."""
+    shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
+    return None if raw is None else np.frombuffer(raw, "<f4").reshape(shape)
+
+
+def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes:
+    """A forecast compared with what happened, as line protocol at the forecast's own time."""
+    counts = closed.unpack(spec)
+    weekday, hour = divmod(int(hour_of_week(np.array([closed.tick_s]), spec.timezone)[0]), 24)
+    # Weekday (Monday is 1) and hour are local, when the horizon began.
+    moment = {"weekday": weekday + 1, "hour": hour, "closed_s": closed.judged_s}
+    where = {"horizon": spec.horizon_names[closed.horizon], "region": spec.region}
+    lines = []
+
+    def add(measurement: str, tags: Mapping[str, str], fields: Mapping[str, float | int | str]) -> None:
+        lines.append(point_line(measurement, {**tags, **where}, fields, closed.tick_s))
+
+    for category, values in judge(forecast, counts, spec).items():
+        add("outcome", {"category": category}, {**values, **moment, "model": forecast.model})
+    for (category, district), (expected, observed) in by_district(forecast, counts, spec).items():
+        tags = {"category": category, "district": f"{district:02d}"}
+        add("outcome_area", tags, {"expected": expected, "observed": observed})
+    for (category, least), (cells, said, came) in by_chance(forecast, counts, spec).items():
+        tags = {"category": category, "chance": f"{round(100 * least):02d}"}
+        add("outcome_chance", tags, {"cells": cells, "said": said, "came": came})
+    return b"".join(lines)
+
+
+# What the job leaves beside the checkpoint for those who judge a trial: it judges nothing itself, and nothing that
+# fails there may end or repeat a batch. What is tried must not harm what scores.
+
+
+def keep_forecast_of_trial(checkpoint: Path, row: ScoredRow, beside: RiskFrame) -> None:
+    """Keep what a challenger's network forecast beside a frame, unless that hour has a forecast of a challenger.
+
+    What the baseline did in place of a network proves nothing of it, and is not kept.
+    """
+    try:
+        if row.scores.model and not is_baseline(row.scores.model):
+            kept = replace(
+                forecast_of(row).to_keep(),
+                raw=_unpacked(row.scores.raw, beside.spec),
+                following=row.scores.followed or "",
+            )
+            KeptForecasts(forecasts_folder(checkpoint)).write(kept, beside.spec, beside.tick_s)
+    except Exception as error:
+        log.warning("region=%s the challenger's forecast is not kept reason=%s", row.region, error)
+
+
+def keep_closed_for_trial(checkpoint: Path, spec: Spec, closed: Sequence[ClosedCounts]) -> None:
+    """Keep the counts of horizons that no late report can change any more."""
+    try:
+        ClosedFiles(closed_folder(checkpoint)).keep(spec, closed)
+    except Exception as error:
+        log.warning("region=%s closed counts are not kept for a trial reason=%s", spec.region, error)
+
+
+def forecast_of(row: ScoredRow) -> Forecast:
+    """The forecast that a challenger's scored row holds."""
+    artifact = load_artifact(row.artifact or "")
+    spec, model = artifact.spec, row.scores.model or ""
+    shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
+    expected, usual = (
+        np.frombuffer(part or b"", "<f4").reshape(shape) for part in (row.scores.expected, row.scores.usual)
+    )
+    forecast = Forecast.of(model, expected, usual, artifact.constants, of_network=True)
+    surges = msgspec.msgpack.decode(row.scores.surges, type=tuple[Surge, ...]) if row.scores.surges else ()
+    return replace(forecast, dispersion=widened(forecast.dispersion, expected, surges, spec))

@@ -1,40 +1,48 @@
-"""The rows between the stages, each declared once. Arrow schemas and Spark's DDL follow from the declarations.
+"""The four rows of a batch between Kafka and the store, each declared once; and the ledger that they carry.
 
-messages -> decode -> PackedRow -> count -> CountedRow -> score -> ScoredRow -> publish -> Published
+messages -> intake -> PackedRow -> count -> CountedRow -> score -> ScoredRow -> publish -> Published
+
+Arrow's schemas and Spark's DDL follow from the declarations. Nothing that is slow to import is imported here.
 """
 
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, get_args, get_type_hints
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
 
 import msgspec
-import pyarrow as pa
 
+from models.counting.count_state import OUTCOMES
+from schemas.errors import LedgerUnbalanced
 from schemas.frame import RiskFrame, Silence
+from schemas.incidents import Rejection
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.left_behind.follower_states import OLDEST_S, FollowedChange
-from streaming.flow.ledger import UNASSIGNED
-from streaming.flow.query_facts import QueryFacts
+from schemas.spec import Spec
 
-_TYPES = {
-    str: (pa.string(), "string"),
-    bool: (pa.bool_(), "boolean"),
-    int: (pa.int64(), "bigint"),
-    bytes: (pa.binary(), "binary"),
-}
+if TYPE_CHECKING:
+    from pyspark.sql.streaming import StreamingQuery
+
+OUTCOMES_SHOWN = ("consumed", *OUTCOMES, "rejected")
+UNASSIGNED = ""  # the region of messages that name no region of the roster; `label_of` shows it
+NO_CHALLENGER = "none"  # in a `pipeline` point
+WITHHELD = "withheld"  # there, in place of a model
+# As in models.scoring.CellScores and schemas.frame.RiskFrame.
+FIELDS = ("expected", "risk", "low", "high", "usual", "attribution")
+_TYPES = {str: ("string", "string"), bool: ("bool", "boolean"), int: ("int64", "bigint"), bytes: ("binary", "binary")}
 
 
 class PackedRow(NamedTuple):
     """What a task of the decode stage found for one region; a heartbeat row has no messages."""
 
     region: str
-    artifact: str | None  # folder; None for messages of no region
-    challenger: str | None  # folder; None without one
-    is_heartbeat: bool
-    newest_ms: int
-    consumed: int
-    incidents: bytes
-    rejections: bytes
+    artifact: str | None = None  # folder; None for messages of no region
+    challenger: str | None = None  # folder; None without one
+    is_heartbeat: bool = False
+    newest_ms: int = 0  # Kafka's time of the newest message
+    consumed: int = 0  # messages
+    incidents: bytes = b""
+    rejections: bytes = b""
 
 
 class CountedRow(NamedTuple):
@@ -67,24 +75,6 @@ class ScoreColumns(NamedTuple):
     unfollowed: str | None = None  # why a file that was there was not followed
     unusual: bytes | None = None  # packed `Unusual`
     surges: bytes | None = None  # packed `Surge`
-
-
-# As in models.scoring.CellScores and schemas.frame.RiskFrame.
-FIELDS = ("expected", "risk", "low", "high", "usual", "attribution")
-
-
-def ddl(row: type) -> str:
-    """The columns of a row as Spark writes them: `region string, consumed bigint`."""
-    return ", ".join(f"{name} {spark}" for name, _, spark in _columns(row))
-
-
-def _columns(row: type) -> Iterator[tuple[str, Any, str]]:
-    for name, hint in get_type_hints(row).items():
-        kind = next(part for part in (*get_args(hint), hint) if part in _TYPES)  # of `str | None`, str
-        yield name, *_TYPES[kind]
-
-
-PACKED = pa.schema([(name, arrow) for name, arrow, _ in _columns(PackedRow)])
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +122,17 @@ class ScoredRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueryFacts:
+    """What Spark reported of the last finished batch; zeros before the first."""
+
+    lag_events: float = 0.0  # in the topic and not read yet when it began
+    state_bytes: float = 0.0  # memory of the state stores' open versions
+    input_rows_per_s: float = 0.0
+    processed_rows_per_s: float = 0.0
+    phases_s: Mapping[str, float] = field(default_factory=dict)  # by Spark's names: addBatch, walCommit, ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
     """One stored batch, for whoever watches the job."""
 
@@ -157,3 +158,77 @@ class Published:
 def has_news(region: str, summary: Summary, scored: Container[str]) -> bool:
     """Whether a batch brought messages or new scores. Messages of no region have a summary only when it did."""
     return summary.ledger["consumed"] > 0 or region in scored or region == UNASSIGNED
+
+
+def ddl(row: type) -> str:
+    """The columns of a row as Spark writes them: `region string, consumed bigint`."""
+    return ", ".join(f"{name} {spark}" for name, _, spark in _columns(row))
+
+
+def arrow_fields(row: type) -> list[tuple[str, str]]:
+    """The columns of a row by name and Arrow's name of the type, for `pyarrow.schema`."""
+    return [(name, arrow) for name, arrow, _ in _columns(row)]
+
+
+def _columns(row: type) -> Iterator[tuple[str, str, str]]:
+    for name, hint in get_type_hints(row).items():
+        kind = next(part for part in (*get_args(hint), hint) if part in _TYPES)  # of `str | None`, str
+        yield name, *_TYPES[kind]
+
+
+def label_of(region: str) -> str:
+    """How points, metrics and health name a region, or the messages of none."""
+    return "_unassigned" if region == UNASSIGNED else region
+
+
+def balanced_ledger(consumed: int, outcomes: Mapping[str, int], rejections: list[Rejection]) -> dict[str, int]:
+    """consumed = counted + corrected + duplicate + repeated + excluded + rejected, or LedgerUnbalanced."""
+    reasons = Counter(f"rejected_{rejection.reason}" for rejection in rejections)
+    counts = {"consumed": consumed, **outcomes, "rejected": len(rejections)}
+    ledger = {name: counts.get(name, 0) for name in OUTCOMES_SHOWN}
+    if not is_balanced(ledger):
+        raise LedgerUnbalanced(f"{ledger}: outcomes do not add up to what was consumed", remedy="please report this")
+    return ledger | dict(sorted(reasons.items()))
+
+
+def is_balanced(ledger: Mapping[str, int]) -> bool:
+    """Whether consumed = counted + corrected + duplicate + repeated + excluded + rejected."""
+    consumed, *outcomes = (ledger.get(name, 0) for name in OUTCOMES_SHOWN)
+    return consumed == sum(outcomes)
+
+
+def add_up(totals: Mapping[str, int], ledger: Mapping[str, int]) -> dict[str, int]:
+    return {name: totals.get(name, 0) + ledger.get(name, 0) for name in {**totals, **ledger}}
+
+
+def tick_of(as_of_s: int, spec: Spec | None) -> int:
+    """Start of the tick that a region's clock is in. spec: None for messages of no region, with ticks of a minute."""
+    return as_of_s - as_of_s % (spec.tick_s if spec else 60)
+
+
+def facts_of(query: "StreamingQuery") -> QueryFacts:
+    progress = query.lastProgress
+    if progress is None:
+        return QueryFacts()
+    return QueryFacts(
+        lag_events=_lag(progress["sources"]),
+        state_bytes=float(sum(operator["memoryUsedBytes"] for operator in progress["stateOperators"])),
+        input_rows_per_s=float(progress["inputRowsPerSecond"]),
+        processed_rows_per_s=float(progress["processedRowsPerSecond"]),
+        phases_s={phase: ms / 1000 for phase, ms in progress["durationMs"].items()},
+    )
+
+
+def _lag(sources: Any) -> float:
+    for source in sources:
+        if "KafkaV2" in source["description"]:  # a batch that was repeated after a crash has no latest offset
+            return float(max(0, _position(source["latestOffset"]) - _position(source["endOffset"])))
+    return 0.0
+
+
+def _position(offsets: str | dict[str, dict[str, int]] | None) -> int:
+    """Sum of the offsets of all partitions, from Spark's `{topic: {partition: offset}}` or `null`."""
+    topics = (
+        msgspec.json.decode(offsets, type=dict[str, dict[str, int]] | None) if isinstance(offsets, str) else offsets
+    )
+    return sum(sum(partitions.values()) for partitions in (topics or {}).values())

@@ -11,10 +11,9 @@ from pydantic import SecretStr
 
 from schemas.errors import PipelineError, RiskError
 from streaming.flow.rows import Published
-from streaming.job.job import run
+from streaming.job import run
 from streaming.rehearse.broker import Broker, start_broker
-from streaming.rehearse.producer import send_plan
-from streaming.rehearse.replay import Message, ReplayPlan
+from streaming.rehearse.incident_replay import Message, ReplayPlan, send_plan
 from streaming.settings import Settings
 from streaming.topics.kafka import KafkaConnection, ensure_topics
 

@@ -26,8 +26,8 @@ from pydantic import SecretStr
 
 from schemas.errors import BrokerError, BrokerUnavailable, SettingsError
 from schemas.spec import DAY_S
-from streaming.certificates import certificate_error, tls_context
 from streaming.settings import Settings
+from streaming.topics.certificates import certificate_error, tls_context
 
 TIMEOUT_MS = 10_000
 RIGHTS = "see docs/reference/security.md for the rights that each user needs"

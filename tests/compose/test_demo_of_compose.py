@@ -9,7 +9,7 @@ import pytest
 
 from models.artifact.artifact import read_artifact
 from schemas.spec import DAY_S
-from streaming.rehearse.replay import INCIDENT
+from streaming.rehearse.incident_replay import INCIDENT
 from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, read_compose, variables
 
 NOW_S = 1_795_632_420  # 2026-11-25 18:47 UTC

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from streaming.job.jars import CONNECTOR, jar_options
+from streaming.jars import CONNECTOR, jar_options
 from streaming.settings import Settings
 from tests.contracts.test_readme import PROGRAMS
 from tests.harness.compose_file import OUR_SERVICES, ROOT, SERVICES, arguments

@@ -8,7 +8,7 @@ import time
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from streaming.job.jars import KAFKA_VERSION, java, kafka_class_path
+from streaming.jars import KAFKA_VERSION, java, kafka_class_path
 from streaming.rehearse.broker import free_port
 from tests.harness.compose_file import SERVICES, variables
 from tests.harness.processes import run

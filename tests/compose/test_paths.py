@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from generator.__main__ import LIVE_MAP
-from streaming.cli.cells import DASHBOARDS
-from streaming.maps.outlines import ALL_REGIONS, lines_name
+from streaming.cli.prepare import DASHBOARDS
+from streaming.maps import ALL_REGIONS, lines_name
 from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, mounts, variables
 from tests.harness.pages import FILES, MAP, provisioned
 

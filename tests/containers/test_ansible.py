@@ -18,7 +18,7 @@ from tests.harness.processes import run_python
 
 pytestmark = pytest.mark.nightly
 BOUNDS, PER_DAY = "41.64,-87.95,42.03,-87.52", "theft=60"
-CHANGED = "streaming/flow/ledger.py"
+CHANGED = "streaming/flow/rows.py"
 
 
 @pytest.fixture(scope="module")

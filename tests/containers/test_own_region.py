@@ -13,7 +13,7 @@ import pytest
 import urllib3
 from kafka import KafkaProducer
 
-from streaming.rehearse.sample import SAMPLE
+from streaming.rehearse.incident_replay import SAMPLE
 from tests.containers.project import ENDS, KAFKA, ROOT, SERVICE, Project, fence, opened, wait
 from tests.harness.influxql import table
 
@@ -179,7 +179,7 @@ def test_what_was_backed_up_is_there_again_after_a_restore(ours, record_property
 def test_an_upgrade_and_the_way_back_lose_nothing(ours, record_property):
     upgrade = fence(OPERATIONS, "docker tag incident").replace("git tag --force before\n", "")  # no checkout of git
     began = time.monotonic()
-    ours.shell(upgrade.replace("git pull", "echo '# a change' >> streaming/flow/ledger.py"))
+    ours.shell(upgrade.replace("git pull", "echo '# a change' >> streaming/flow/rows.py"))
     record_property("upgrade with a changed line, s", round(time.monotonic() - began))
     ours.wait_until_well()
     send(*calls(10))

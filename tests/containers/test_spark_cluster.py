@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from kafka import KafkaProducer
 
-from streaming.rehearse.sample import SAMPLE
+from streaming.rehearse.incident_replay import SAMPLE
 from tests.containers.project import KAFKA, ROOT, fence, opened
 from tests.containers.test_own_region import artifact_of, wait_for_consumed, wait_for_new_scores
 

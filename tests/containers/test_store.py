@@ -11,7 +11,7 @@ import pytest
 
 from models.artifact.artifact import read_artifact
 from schemas.spec import HOUR_S
-from streaming.rehearse.sample import ARTIFACTS
+from streaming.rehearse.incident_replay import ARTIFACTS
 from tests.containers.project import opened, wait
 from tests.harness.grafana_world import pipeline, score_lines
 from tests.harness.influxql import table

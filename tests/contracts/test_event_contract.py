@@ -15,7 +15,7 @@ from schemas.decode import decode_messages
 from schemas.event import REASONS, Event
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.refusal import MAX_DEPTH
-from streaming.rehearse.poison import poison_messages, template_event
+from streaming.rehearse.incident_replay import poison_messages, template_event
 from tests.harness.toy import RIVERTON, toy_messages
 
 FOLDER = Path(schemas.__file__).parent

@@ -60,10 +60,10 @@ def test_only_these_files_may_do_what_ruff_bans(texts):
     assert {file for file, text in texts.items() if re.search(r"noqa(?!:)|noqa:.*TID251|ruff: noqa", text)} == {
         "streaming/__main__.py",
         "lifecycle/__main__.py",
-        "streaming/watch/__main__.py",
-        "streaming/flow/worker_daemon/__main__.py",
-        "streaming/cli/pod.py",  # what Spark told a pod
-        "streaming/job/jars.py",  # the Java that Spark will start
+        "streaming/job_health.py",
+        "streaming/flow/worker_daemon.py",
+        "streaming/cli/prepare.py",  # what Spark told a pod
+        "streaming/jars.py",  # the Java that Spark will start
         "lifecycle/watch.py",  # the parts that it starts
     }
 

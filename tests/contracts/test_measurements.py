@@ -11,7 +11,7 @@ from lifecycle.judge import retrain_line
 from lifecycle.triggers import Asked
 from schemas.feedback import Feedback
 from schemas.frame import ATTRIBUTION_GROUPS, Unusual
-from streaming.feedback.store import mark_line
+from streaming.marks import mark_line
 from streaming.sinks.line_protocol import top_lines, unusual_lines
 from tests.harness.grafana_world import SPECS, follower_lines, outcome_lines, pipeline, score_lines, shadow_lines
 from tests.harness.points import stored_points

@@ -18,7 +18,7 @@ from models.__main__ import app as models_app
 from schemas.decode import decode_messages
 from service.__main__ import app as service_app
 from streaming.__main__ import app as streaming_app
-from streaming.roster.roster import load_artifact, spec_of
+from streaming.artifacts_in_force import load_artifact, spec_of
 from streaming.settings import environment_names
 from tests.harness.toy import toy_messages
 

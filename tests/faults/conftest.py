@@ -2,7 +2,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from streaming.roster.roster import load_artifact
+from streaming.artifacts_in_force import load_artifact
 from tests.faults.run import broker_to_break
 from tests.faults.sent import Sent
 from tests.harness.region import make_region

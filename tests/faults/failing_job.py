@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from streaming.__main__ import main
-from streaming.flow import decode
+from streaming.flow import intake as decode
 
 tries = os.environ["FAILING_JOB_TRIES"]
 

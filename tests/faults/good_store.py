@@ -15,9 +15,8 @@ from schemas.decode import decode_messages
 from schemas.incidents import Incidents
 from schemas.left_behind.closed_counts import ClosedCounts
 from streaming.flow.intake import take_in
-from streaming.flow.ledger import add_up, balanced_ledger
-from streaming.flow.outcomes import Outcomes
-from streaming.flow.pipeline_point import PipelinePoint
+from streaming.flow.publish import keep_forecast, outcome_points, pipeline_line
+from streaming.flow.rows import add_up, balanced_ledger
 from streaming.flow.score import scored_frame
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 from tests.faults.frame_rules import TOP
@@ -48,7 +47,7 @@ def store_after(sent, artifact, region, per_batch=PER_BATCH):
     messages = [(0, offset, value, time_ms) for offset, (value, time_ms) in enumerate(sent)]
     store, letters, batches = WrittenStore(), [], {}
     with TemporaryDirectory() as checkpoint:
-        job = _Job(artifact, store, letters, Outcomes(Path(checkpoint)))
+        job = _Job(artifact, store, letters, Path(checkpoint))
         for number, start in enumerate(range(0, len(messages), per_batch)):
             part = messages[start : start + per_batch]
             batches[number] = {0: part[-1][1] + 1}
@@ -68,8 +67,8 @@ def store_after(sent, artifact, region, per_batch=PER_BATCH):
 
 
 class _Job:
-    def __init__(self, artifact, store, letters, outcomes):
-        self.artifact, self.store, self.letters, self.outcomes = artifact, store, letters, outcomes
+    def __init__(self, artifact, store, letters, checkpoint):
+        self.artifact, self.store, self.letters, self.checkpoint = artifact, store, letters, checkpoint
         self.state, self.engine = artifact.history(), FeatureEngine(artifact.spec, artifact.constants)
         self.totals, self.unassigned, self.judged_s = {}, {}, None
 
@@ -87,7 +86,7 @@ class _Job:
         views = stored_views(frame, self.artifact.constants)
         scores = b"".join(risk_lines(view) + top_lines(view, TOP) for view in views) + unusual_lines(frame)
         self.store.take(scores + self._outcomes() + _pipeline(spec.region, frame, self.totals))
-        self.outcomes.keep(frame, str(self.artifact.folder))
+        keep_forecast(self.checkpoint, frame, str(self.artifact.folder))
         self.letters += _letters(rejections, spec.region)
         if others := decoded.rejections.get("", []):
             self.letters += _letters(others, None)
@@ -97,12 +96,11 @@ class _Job:
     def _outcomes(self):
         closed = [] if self.judged_s is None else horizons_closed_between(self.state, self.judged_s)
         self.judged_s = self.state.as_of_s
-        return self.outcomes.points(self.artifact.spec, [ClosedCounts.of(horizon) for horizon in closed])
+        return outcome_points(self.checkpoint, self.artifact.spec, [ClosedCounts.of(horizon) for horizon in closed])
 
 
 def _pipeline(region, frame, totals):
-    point = PipelinePoint(region=region, tick_s=frame.tick_s, as_of_s=frame.as_of_s, totals=totals, model=frame.model)
-    return point.line({"write_dropped": 0})
+    return pipeline_line(region, frame.tick_s, frame.as_of_s, totals, {"write_dropped": 0}, model=frame.model)
 
 
 def _letters(rejections, region):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from streaming.roster.roster import load_artifact
+from streaming.artifacts_in_force import load_artifact
 from tests.faults.frame_rules import ROUNDED
 from tests.faults.good_store import good_store, recounted, region_of, store_after
 from tests.faults.oracle import DAY_S, judge, recount

@@ -7,7 +7,7 @@ import pytest
 from generator.dispatch import AREA
 from schemas.areas import cells_pattern
 from schemas.limits import OLDEST_SCORES_S
-from streaming.maps.pages import with_areas
+from streaming.maps import with_areas
 from tests.harness.grafana_world import SPECS, VARIABLES
 from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import PAGES

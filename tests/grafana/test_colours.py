@@ -8,7 +8,7 @@ import pytest
 
 from generator.build import BEYOND, LEVELS, LIFT_LEVELS, RAMP
 from service.page import part
-from streaming.maps.outlines import GROUND, GROUND_SVG
+from streaming.maps import GROUND, GROUND_SVG
 from tests.harness.contrast import contrast, parts_of, seen_on
 from tests.harness.pages import MAP, PAGES, PANELS
 

@@ -10,8 +10,7 @@ from generator.build import ALARM, BEYOND, COLOUR_BY
 from schemas.grid import geohash
 from schemas.limits import OLDEST_SCORES_S
 from schemas.spec import ALL_CATEGORIES
-from streaming.maps.outlines import ALL_REGIONS, geojson_files
-from streaming.maps.pages import page_of
+from streaming.maps import ALL_REGIONS, geojson_files, page_of
 from tests.harness.grafana_world import CHALLENGER, MODEL, PLACE, POSTS, SPECS, VARIABLES
 from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import MAP, PAGES, said

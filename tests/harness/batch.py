@@ -4,7 +4,6 @@ import msgspec
 import numpy as np
 
 from models.artifact.artifact import read_artifact
-from streaming.flow.outcomes import LeftForTrial, Outcomes
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import FIELDS, Summary
 from streaming.flow.score import score_features
@@ -28,9 +27,8 @@ class NoLetters:
 
 def publisher_to(sink, checkpoint, **parts):
     """A publisher that expects no dead letter and keeps forecasts in `checkpoint`. parts: others in place of these."""
-    outcomes, left = Outcomes(checkpoint), LeftForTrial(checkpoint)
-    usual = {"dead_letters": NoLetters(), "outcomes": outcomes, "left": left, "top_k": 1, "watchers": []}
-    return Publisher(sink=sink, **usual | parts)
+    usual = {"dead_letters": NoLetters(), "frames_folder": checkpoint / "frames", "top_k": 1, "watchers": []}
+    return Publisher(sink=sink, checkpoint=checkpoint, **usual | parts)
 
 
 def row_without_scores(region, artifact, summary):

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import RiskError
+from streaming.batch_files import BatchLog
 from streaming.flow.rows import Published
-from streaming.job.job import Job, Outside
+from streaming.job import Job, Outside
 from streaming.settings import Settings
-from streaming.watch.batch_writer import BatchLog
 from tests.harness.memory_sink import MemorySink
 
 DEADLINE_S = 240.0
@@ -116,7 +116,7 @@ class FileJob:
         def run():
             with closing(BatchLog(settings.checkpoint, top_k=TOP_K)) as log:
                 try:
-                    Job.of(settings, outside, [log.keep, self.published.append]).run(self._stop)
+                    Job(settings, outside, [log.keep, self.published.append]).run(self._stop)
                 except RiskError as error:
                     self.failure = error
 

@@ -23,9 +23,9 @@ from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, Unusu
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.left_behind.posts_measured import PostsCompared, PostsMeasured
 from schemas.spec import DAY_S, Spec
-from streaming.feedback.store import mark_line
-from streaming.flow.outcomes import closed_points
-from streaming.flow.pipeline_point import NO_CHALLENGER, PipelinePoint
+from streaming.flow.publish import closed_points, pipeline_line
+from streaming.flow.rows import NO_CHALLENGER
+from streaming.marks import mark_line
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 from tests.harness.points import OF_THE_MACHINE
 from tests.harness.region import make_region
@@ -140,22 +140,22 @@ def pipeline(region: str, tick_s: int, minute: int, *, silent_s: int = 40, dropp
     model, challenger = changes.pop("model", MODEL), changes.pop("challenger", NO_CHALLENGER)
     followed_ago_s, is_withheld = changes.pop("followed_ago_s", 1800), changes.pop("is_withheld", False)
     watch_ago_s = changes.pop("watch_ago_s", 0.0)
-    point = PipelinePoint(
-        region=region,
-        tick_s=tick_s,
-        as_of_s=as_of_s,
-        middle=SPECS[region].grid.middle() if region in SPECS else "",
-        totals=ledger(minute) | changes,
+    ours = OURS | {"started_s": 1_700_000_000.0, "write_dropped": float(dropped), "watch_ago_s": watch_ago_s}
+    return pipeline_line(
+        region,
+        tick_s,
+        as_of_s,
+        ledger(minute) | changes,
+        {name: figure for name, figure in ours.items() if figure is not None},
         newest_event_s=as_of_s - silent_s,
         model=model if known else None,
         is_withheld=is_withheld,
         data_end_s=as_of_s - DATA_DAYS * DAY_S if known else 0,
-        challenger=challenger if known else None,
         followed_ago_s=followed_ago_s if known else None,
+        middle=SPECS[region].grid.middle() if region in SPECS else "",
         change=CHANGE if region == "northville" else "",
+        challenger=challenger if known else "",
     )
-    ours = OURS | {"started_s": 1_700_000_000.0, "write_dropped": float(dropped), "watch_ago_s": watch_ago_s}
-    return point.line({name: figure for name, figure in ours.items() if figure is not None})
 
 
 def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: float = 1.0) -> bytes:

@@ -7,8 +7,8 @@ from models.counting.blobs import Journal
 from models.counting.count_state import CountState
 from schemas.incidents import Incidents
 from schemas.left_behind.batch_log import LoggedBatch, LoggedRegion, batches_folder, day_of
+from streaming.artifacts_in_force import refresh_roster
 from streaming.disk.kept_counts import keep_counts, pack_counts
-from streaming.roster.roster import refresh_roster
 from tests.harness.checkpoint import write_guard
 from tests.harness.toy import toy_artifact
 

@@ -16,9 +16,8 @@ from models.files.layouts import LAYOUTS
 from models.scoring import score
 from models.training.replay import IncidentHistory
 from schemas.spec import DAY_S
+from streaming.rehearse.incident_replay import REGION, SAMPLE, Mix, plan_replay
 from streaming.rehearse.rehearsal import Rehearsal
-from streaming.rehearse.replay import Mix, plan_replay
-from streaming.rehearse.sample import REGION, SAMPLE
 from streaming.settings import Settings
 
 TOLERANCE = 1e-6  # of a score

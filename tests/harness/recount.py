@@ -36,11 +36,11 @@ from schemas.left_behind.follower_states import FollowerStates
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.masks import NO_MASKS, Masks, read_masks
 from schemas.spec import Spec
+from streaming.artifacts_in_force import load_artifact
 from streaming.disk.kept_counts import read_counts
 from streaming.flow.intake import take_in
-from streaming.flow.ledger import UNASSIGNED, add_up, tick_of
+from streaming.flow.rows import UNASSIGNED, add_up, tick_of
 from streaming.flow.score import scored_frame
-from streaming.roster.roster import load_artifact
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 from streaming.topics.kafka import KafkaConnection

@@ -11,10 +11,10 @@ from models.counting.blobs import Journal
 from models.counting.count_state import CountState
 from schemas.left_behind.roster import read_roster
 from schemas.masks import NO_MASKS
+from streaming.artifacts_in_force import refresh_roster
 from streaming.flow.count import Head, RegionCounter
-from streaming.flow.decode import HEARTBEAT, decode_stage
+from streaming.flow.intake import HEARTBEAT, decode_stage
 from streaming.flow.rows import Summary
-from streaming.roster.roster import refresh_roster
 from tests.harness.toy import toy_event
 
 NOW = 1_700_000_040  # the start of a tick

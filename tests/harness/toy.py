@@ -23,8 +23,7 @@ from schemas.decode import Messages
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
-from streaming.flow.query_facts import QueryFacts
-from streaming.flow.rows import Published
+from streaming.flow.rows import Published, QueryFacts
 
 CUTOFF_S = 1_700_000_000  # up to here the toy artifacts know incidents
 CREATED = "20260101T000000Z"

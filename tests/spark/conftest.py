@@ -13,8 +13,8 @@ from models.dispersion import Dispersion
 from models.local_time import DAY_BLOCKS, HOURS
 from schemas.spec import DAY_S, Spec
 from streaming.flow import count
-from streaming.job.session import start_session
 from streaming.settings import Settings
+from streaming.spark import start_session
 from tests.harness.file_job import FileJob
 from tests.harness.random_world import HISTORY_END_S, MERGE, REGIONS, START_S, random_batches
 from tests.harness.region import opinionated

@@ -13,8 +13,8 @@ from schemas.left_behind.batch_log import logged_batches, logged_days
 from schemas.left_behind.follower_states import FollowerStates
 from schemas.left_behind.withheld import Withheld, withheld_path
 from schemas.spec import DAY_S, HOUR_S
+from streaming.artifacts_in_force import load_artifact
 from streaming.flow.score import scored_frame
-from streaming.roster.roster import load_artifact
 from tests.harness.region_bench import empty_history
 from tests.harness.toy import state_of, toy_event
 

@@ -16,8 +16,8 @@ from models.artifact.manifest import WEIGHTS
 from models.features import FeatureEngine
 from models.networks.residual import ResidualNetwork
 from schemas.errors import ArtifactError
+from streaming.artifacts_in_force import load_artifact
 from streaming.flow.score import score_stage
-from streaming.roster.roster import load_artifact
 from tests.harness.cluster import ROOT, cluster_environment
 from tests.harness.compose_file import read_compose
 from tests.harness.processes import run_python, stand_in
@@ -39,12 +39,12 @@ import pandas as pd
 from pathlib import Path
 from models.features import FeatureEngine
 from schemas.left_behind.roster import Entry
-from streaming.roster.roster import load_artifact
-from streaming.roster.shipped import Shipment
+from streaming.artifacts_in_force import load_artifact
+from streaming.flow.workers import Shipment
 from pyspark.sql.functions import lit, pandas_udf
 from streaming.flow.rows import FIELDS, ScoreColumns, ddl
 from streaming.flow.score import score_features, score_stage
-from streaming.job.session import start_session
+from streaming.spark import start_session
 from streaming.settings import Settings
 
 master, folder, cache, log = sys.argv[1:]

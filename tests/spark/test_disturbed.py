@@ -10,7 +10,7 @@ import pytest
 
 from schemas.errors import SinkUnavailable, SparkFailed
 from streaming.disk.checkpoint import last_begun, last_commit
-from streaming.flow import decode
+from streaming.flow import intake as decode
 from tests.harness.memory_sink import MemorySink
 from tests.harness.points import of_the_events, stored_points
 

@@ -3,7 +3,7 @@
 import random
 from collections import Counter, defaultdict
 
-from streaming.roster.roster import load_artifact
+from streaming.artifacts_in_force import load_artifact
 from tests.faults.outcomes import Judgement, due_between, written_in, wrong
 from tests.harness.points import stored_points
 from tests.harness.region_bench import empty_history

@@ -5,7 +5,7 @@ import pytest
 
 from models import scoring
 from models.likelihood import at_least_one
-from streaming.roster.roster import load_artifact
+from streaming.artifacts_in_force import load_artifact
 from tests.harness.points import stored_points
 from tests.harness.recount import Recount, RecountError, planned
 from tests.harness.toy import toy_messages

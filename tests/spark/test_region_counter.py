@@ -8,9 +8,9 @@ from models.features import FeatureEngine
 from models.scoring import score
 from schemas.errors import SpecMismatch
 from schemas.incidents import unpack_rejections
+from streaming.artifacts_in_force import load_artifact
 from streaming.flow import count
-from streaming.flow.ledger import UNASSIGNED
-from streaming.roster.roster import load_artifact
+from streaming.flow.rows import UNASSIGNED
 from tests.harness.region_bench import MIDDLE, NOW, Bench, empty_history, event
 from tests.harness.toy import toy_network
 

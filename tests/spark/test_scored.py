@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from streaming.artifacts_in_force import load_artifact
 from streaming.flow.rows import FIELDS
-from streaming.roster.roster import load_artifact
 from tests.harness.random_world import OUTCOMES, Recount, known_bad, offline
 from tests.spark.conftest import MORE_BATCHES
 

@@ -20,8 +20,7 @@ PAYLOAD = b"zebrafinch7731"
 JOB = """
 import os, signal, sys
 from pathlib import Path
-from streaming.job.diagnosis import Diagnosis
-from streaming.job.session import spark_session
+from streaming.spark import spark_session
 from tests.harness.file_job import FileJob
 
 
@@ -34,7 +33,7 @@ class Deadly(list):
 folder, cache = map(Path, sys.argv[1:])
 settings = FileJob(session=None, folder=folder).settings
 settings = settings.with_options(cache=cache, master="local[1,4]", shuffle_partitions=2)
-with spark_session(settings, Diagnosis.of(settings)) as session:
+with spark_session(settings) as session:
     job = FileJob(session=session, folder=folder, published=Deadly())
     job.start()
     job.wait_for_end()

@@ -3,8 +3,9 @@
 import pytest
 import trustme
 
-from streaming.flow.source import MessageSource, with_heartbeat
+from streaming.flow.dataflow import kafka_messages, with_heartbeat
 from streaming.settings import Settings
+from streaming.topics.kafka import KafkaConnection
 
 PASSWORD = r"""numbat"8087\ ; '$HOME' = #"""
 
@@ -16,8 +17,8 @@ def test_sparks_plans_and_settings_hide_the_jaas_line(session, tmp_path, tmp_pat
     trustme.CA().cert_pem.write_to_path(authority)
     user = {"RISK_KAFKA_USERNAME": "scorer", "RISK_KAFKA_PASSWORD": PASSWORD, "RISK_KAFKA_CA": str(authority)}
     settings = Settings.from_environment({**user, "RISK_KAFKA_SECURITY": "sasl_ssl", "RISK_CHECKPOINT": str(tmp_path)})
-    assert "numbat" in MessageSource.of(settings).kafka.spark_options()["kafka.sasl.jaas.config"]
-    messages = with_heartbeat(session, MessageSource.of(settings).read(session))
+    assert "numbat" in KafkaConnection.of(settings).spark_options()["kafka.sasl.jaas.config"]
+    messages = with_heartbeat(session, kafka_messages(settings, session))
     messages.explain("formatted")
     messages.explain(True)
     said, plan = capsys.readouterr(), messages._jdf.queryExecution().toString()

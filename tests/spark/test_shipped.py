@@ -7,7 +7,7 @@ import pytest
 
 from schemas.errors import ArtifactsAway, SparkFailed
 from schemas.left_behind.roster import Entry
-from streaming.roster.shipped import Shipment, on_this_worker, shipped_roster
+from streaming.flow.workers import Shipment, on_this_worker, shipped_roster
 
 
 class Session:

@@ -8,7 +8,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import MemberToRemove
 
-from streaming.feedback.store import GROUP
+from streaming.marks import GROUP
 from tests.harness.points import stored_points
 from tests.harness.toy import toy_artifact, toy_spec
 

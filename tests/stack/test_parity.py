@@ -10,8 +10,7 @@ from models.files.layouts import LAYOUTS
 from models.training.region_spec import spec_for
 from models.training.replay import IncidentHistory
 from models.training.train import TrainingOptions, train
-from streaming.rehearse.replay import parse_when
-from streaming.rehearse.sample import SAMPLE
+from streaming.rehearse.incident_replay import SAMPLE, parse_when
 from tests.harness.toy import publish_artifact
 
 

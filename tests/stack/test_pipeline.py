@@ -10,7 +10,7 @@ import pytest
 
 from schemas.audit.verify import records, verify
 from streaming.rehearse.broker import free_port
-from streaming.rehearse.poison import poison_messages, template_event
+from streaming.rehearse.incident_replay import poison_messages, template_event
 from tests.faults.offsets import newest
 from tests.harness.prometheus import scraped
 from tests.harness.scorer import LEDGER

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from streaming.job.jars import class_archive
+from streaming.jars import class_archive
 from tests.harness.processes import run_python
 
 STARTED = """
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from streaming.settings import Settings
 from tests.stack.test_prepare import maps_of_java
-from streaming.job.session import start_session
+from streaming.spark import start_session
 session = start_session(Settings(cache=Path(sys.argv[1])), Path(sys.argv[1], "log"))
 assert session.range(3).count() == 3
 print(".jsa-mapped" if sys.argv[2] in maps_of_java() else "started")

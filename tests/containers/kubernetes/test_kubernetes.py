@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from streaming.rehearse.sample import SAMPLE
+from streaming.rehearse.incident_replay import SAMPLE
 from tests.containers.kubernetes.cluster import ALIASES, HOME, NAMESPACE, NODE, STORES, Cluster, why_there_is_none
 from tests.containers.project import ROOT, Project, checkout, fence, wait
 from tests.containers.test_own_region import calls, send

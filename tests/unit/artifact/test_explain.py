@@ -12,7 +12,7 @@ from models.artifact.artifact import newest_artifacts, read_artifact
 from models.artifact.explanation import explain
 from models.features import FeatureEngine
 from models.scoring import score
-from streaming.rehearse.sample import ARTIFACTS
+from streaming.rehearse.incident_replay import ARTIFACTS
 
 
 @pytest.fixture(scope="module")

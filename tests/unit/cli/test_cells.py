@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 from schemas.errors import ArtifactError, SettingsError
 from schemas.grid import Grid
 from streaming.__main__ import app
-from streaming.maps.outlines import ALL_REGIONS, geojson_files, read_streets
-from streaming.maps.pages import view_of
+from streaming.maps import ALL_REGIONS, geojson_files, read_streets, view_of
 from tests.harness.pages import ROOT
 from tests.harness.region import make_region
 

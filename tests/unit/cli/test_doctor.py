@@ -12,9 +12,9 @@ from schemas.errors import SinkError
 from schemas.left_behind.heartbeat import Heartbeat, WatchedPart, write_heartbeat
 from schemas.left_behind.pointer import Pointer, write_pointer
 from streaming.__main__ import app
+from streaming.artifacts_in_force import refresh_roster
 from streaming.cli.doctor import examine
 from streaming.disk.checkpoint import STATE_LAYOUT, only_writer
-from streaming.roster.roster import refresh_roster
 from streaming.settings import Settings
 from streaming.sinks.sink import open_sink
 from streaming.topics.kafka import Topic

@@ -13,7 +13,7 @@ from models.artifact.pointer import champion_of
 from schemas.errors import ArtifactError
 from streaming.__main__ import app
 from streaming.disk.retention import TABLE
-from streaming.documents.facts import TEMPLATES, documents_of, facts_of
+from streaming.documents import TEMPLATES, documents_of, facts_of
 from tests.harness.toy import toy_artifact, toy_spec
 
 SAMPLE = Path(__file__).parents[3] / "streaming" / "sample" / "artifacts"

@@ -7,9 +7,9 @@ import pytest
 
 _LOGS = """
 import logging, sys
-from streaming.cli.run import log_from
+from streaming.cli.job_commands import log_from
 log_from(sys.argv[1])
-for name in ("streaming.job.job", "kafka.conn"):
+for name in ("streaming.job", "kafka.conn"):
     for level in ("info", "warning", "error"):
         getattr(logging.getLogger(name), level)(f"{name} {level}")
 """
@@ -22,4 +22,4 @@ for name in ("streaming.job.job", "kafka.conn"):
 def test_lines_below_the_level_are_left_out(level, logged):
     ran = subprocess.run([sys.executable, "-c", _LOGS, level], capture_output=True, text=True, check=True)
     lines = ran.stderr.splitlines()
-    assert [line.rsplit(maxsplit=2)[1:] for line in lines] == [["streaming.job.job", word] for word in logged]
+    assert [line.rsplit(maxsplit=2)[1:] for line in lines] == [["streaming.job", word] for word in logged]

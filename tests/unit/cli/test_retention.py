@@ -17,9 +17,8 @@ from schemas.left_behind.region_state import STATE, RegionState
 from schemas.left_behind.roster import Entry
 from schemas.spec import DAY_S
 from streaming.__main__ import app
-from streaming.cli.retention import apply_to, gathered
 from streaming.disk.checkpoint import only_writer
-from streaming.disk.retention import TABLE, region_state
+from streaming.disk.retention import TABLE, apply_to, gathered, region_state
 from streaming.disk.spark_folder import scratch_of
 from streaming.settings import Settings, environment_names
 from tests.harness.killed_step import every_kill

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.errors import SparkFailed
-from streaming.cli.pod import driver_command, executor_command
+from streaming.cli.prepare import driver_command, executor_command
 
 POD = {
     "SPARK_DRIVER_URL": "spark://CoarseGrainedScheduler@10.0.0.1:7078",

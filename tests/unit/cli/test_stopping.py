@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from streaming.cli.process import stop_on_signals
+from streaming.process import stop_on_signals
 from tests.harness.processes import run_python
 
 ROOT = Path(__file__).parents[3]
 SIGNAL_WHILE_THE_EVENT_IS_LOCKED = """
 import signal, sys
-from streaming.cli.process import stop_on_signals
+from streaming.process import stop_on_signals
 stop = stop_on_signals()
 with stop._cond:
     signal.raise_signal(signal.{name})

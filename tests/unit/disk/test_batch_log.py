@@ -11,9 +11,9 @@ from models.counting.count_state import CountState
 from schemas.errors import CheckpointError
 from schemas.files import replace_file
 from schemas.left_behind.batch_log import KEEP_DAYS, logged_batches, logged_days
+from streaming.batch_files import BatchLog
 from streaming.disk.kept_counts import pack_counts, read_counts
 from streaming.flow.rows import Summary
-from streaming.watch.batch_writer import BatchLog
 from tests.harness.checkpoint import spark_files
 from tests.harness.toy import toy_frame, toy_published, toy_spec
 

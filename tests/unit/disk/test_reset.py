@@ -18,7 +18,7 @@ from streaming.disk.checkpoint import (
     set_aside,
     unfinished_reset,
 )
-from streaming.job.job import run
+from streaming.job import run
 from streaming.settings import Settings
 from streaming.topics.kafka import Topic
 from tests.harness.checkpoint import commit, tree, verify

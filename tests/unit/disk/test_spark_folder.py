@@ -6,10 +6,9 @@ import stat
 import pytest
 
 from schemas.errors import CheckpointError, SettingsError, SparkFailed
+from streaming import spark as session
 from streaming.disk.checkpoint import last_begun, set_aside
 from streaming.disk.spark_folder import emptied_scratch, place_state, scratch_of
-from streaming.job import session
-from streaming.job.diagnosis import Diagnosis
 from streaming.settings import Settings
 from tests.harness.checkpoint import spark_files
 
@@ -160,7 +159,7 @@ def test_it_is_empty_again_when_java_is_gone_and_a_clusters_machines_have_their_
     monkeypatch.setattr(session, "start_session", start)
 
     def run_until_java_is_killed():
-        with session.spark_session(settings, Diagnosis.of(settings)):
+        with session.spark_session(settings):
             if scratch.exists():
                 leave(scratch)
             raise ConnectionError

@@ -16,7 +16,7 @@ from models.evaluation.report.disparity import files_of, tables_of
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import SettingsError
 from schemas.frame import riskiest
-from streaming.watch.frame_watch import FrameWatch
+from streaming.batch_files import FrameWatch
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.masks import box
 from tests.harness.memory_sink import MemorySink

@@ -12,8 +12,7 @@ from schemas.event import REASONS
 from schemas.feedback import MARKS, Feedback, decode_feedback
 from schemas.left_behind.pointer import pointer_path
 from schemas.limits import MAX_EVENT_BYTES
-from streaming.cli.feedback import specs_of
-from streaming.feedback.store import FeedbackStore, fault_of, mark_line
+from streaming.marks import FeedbackStore, fault_of, mark_line, specs_of
 from tests.harness.memory_sink import MemorySink
 from tests.harness.points import stored_points
 from tests.harness.toy import toy_artifact, toy_spec

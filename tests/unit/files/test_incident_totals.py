@@ -12,7 +12,7 @@ from models.files.layouts import LAYOUTS
 from models.files.repeated_calls import merge_repeated
 from models.local_time import local_from_utc
 from schemas.grid import Grid
-from streaming.rehearse.sample import SAMPLE
+from streaming.rehearse.incident_replay import SAMPLE
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 

@@ -5,7 +5,7 @@ import pytest
 from schemas.errors import SinkUnavailable
 from streaming.flow.publish import ASK_EVERY_S
 from streaming.flow.rows import Summary
-from streaming.watch.health import LONGEST_SILENCE_S
+from streaming.job_health import LONGEST_SILENCE_S
 from tests.harness.batch import Rows, publisher_to, row_without_scores, scored_row
 from tests.harness.memory_sink import MemorySink
 from tests.harness.points import OF_THE_MACHINE, points_in
@@ -106,9 +106,9 @@ def test_a_minute_without_a_message_of_no_region_has_its_point_and_says_nothing_
 
 
 @pytest.mark.parametrize(("until_s", "ago"), [(START_S - 60, b"watch_ago_s=60.0"), (START_S + 60, b"watch_ago_s=0.0")])
-def test_a_ledger_says_since_when_nothing_is_watched_beside_the_job(job, until_s, ago):
+def test_a_ledger_says_since_when_nothing_is_watched_beside_the_job(job, until_s, ago, monkeypatch):
     publisher, _, store, _ = job
-    publisher.watched_until_s = lambda: until_s
+    monkeypatch.setattr("streaming.flow.publish.watched_until_s", lambda checkpoint: until_s)
     publisher(batch_of(messages=2), 0)
     assert ago in store.writes[0]
 

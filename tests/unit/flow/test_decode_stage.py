@@ -8,10 +8,9 @@ import pytest
 
 from schemas.incidents import unpack_rejections
 from schemas.left_behind.roster import read_roster
-from streaming.flow.decode import decode_stage
-from streaming.flow.intake import PAYLOADS_PER_TASK
-from streaming.flow.ledger import UNASSIGNED
-from streaming.roster.roster import refresh_roster
+from streaming.artifacts_in_force import refresh_roster
+from streaming.flow.intake import PAYLOADS_PER_TASK, decode_stage
+from streaming.flow.rows import UNASSIGNED
 from tests.harness.toy import toy_artifact, toy_spec
 
 MESSAGE = b"x" * 8_000

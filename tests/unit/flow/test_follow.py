@@ -23,11 +23,10 @@ from schemas.left_behind.follower_states import OLDEST_S, FollowedChange, Follow
 from schemas.left_behind.frame_file import frame_path, read_frames, write_frames
 from schemas.spec import DAY_S, HOUR_S
 from streaming.disk.kept_counts import keep_counts, pack_counts
-from streaming.flow.follow import Followed, change_followed, followed_from
-from streaming.flow.follow import follow as asked
-from streaming.flow.outcomes import forecast_of
+from streaming.flow.publish import forecast_of
 from streaming.flow.rows import ScoreColumns, ScoredRow
-from streaming.flow.score import score_stage, scored_frame
+from streaming.flow.score import Followed, change_followed, followed_from, score_stage, scored_frame
+from streaming.flow.score import follow as asked
 from streaming.settings import Settings
 from tests.harness.recount import Recount
 from tests.harness.toy import (

@@ -17,8 +17,7 @@ def test_a_refusal_by_the_clock_names_the_times_of_kafka_and_not_those_of_the_ce
     messages = toy_messages([event], (CUTOFF_S + 90) * 1000, partition=2, offset=[7])
     decoded = decode_messages(messages, {spec.region: spec})
     long_after_s = CUTOFF_S + 10 * spec.late_limit_s
-    taken = take_in(CountState(spec), decoded.incidents[spec.region], [], as_of_s=long_after_s, consumed=1)
-    [refused] = taken.rejections
+    _, [refused], _ = take_in(CountState(spec), decoded.incidents[spec.region], [], as_of_s=long_after_s, consumed=1)
     assert (refused.reason, refused.partition, refused.kafka_offset) == ("late", 2, 7)
     assert refused.kafka_time_ms == (CUTOFF_S + 90) * 1000
 
@@ -33,16 +32,16 @@ def test_what_the_clock_refuses_is_told_with_its_reason_beside_what_counts_and_w
     decoded = decode_messages(messages, {spec.region: spec})
     of_the_decoder = Rejection("schema", "no event", 0, 3, 0)
     incidents = decoded.incidents[spec.region]
-    taken = take_in(CountState(spec), incidents, [of_the_decoder], as_of_s=CUTOFF_S, consumed=4)
-    assert [(rejection.kafka_offset, rejection.reason, rejection.detail) for rejection in taken.rejections] == [
+    applied, rejections, ledger = take_in(CountState(spec), incidents, [of_the_decoder], as_of_s=CUTOFF_S, consumed=4)
+    assert [(rejection.kafka_offset, rejection.reason, rejection.detail) for rejection in rejections] == [
         (3, "schema", "no event"),
         (5, "future", "ahead of the region's clock"),
         (6, "late", "older than the time that incidents are remembered"),
     ]
     reasons = dict.fromkeys(("rejected_schema", "rejected_future", "rejected_late"), 1)
     none = {"corrected": 0, "duplicate": 0, "repeated": 0, "excluded": 0}
-    assert taken.ledger == {"consumed": 4, "counted": 1, **none, "rejected": 3, **reasons}
-    assert taken.applied.newest_counted_s == CUTOFF_S
+    assert ledger == {"consumed": 4, "counted": 1, **none, "rejected": 3, **reasons}
+    assert applied.newest_counted_s == CUTOFF_S
 
 
 @pytest.mark.parametrize(("room", "kept", "left"), [(0, "", 0), (1, "a", 0), (2, "ac", 0), (3, "ab", 0), (4, "abc", 0)])

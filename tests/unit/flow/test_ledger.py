@@ -4,7 +4,7 @@ import pytest
 
 from schemas.errors import LedgerUnbalanced
 from schemas.incidents import Rejection
-from streaming.flow.ledger import add_up, balanced_ledger, is_balanced, tick_of
+from streaming.flow.rows import add_up, balanced_ledger, is_balanced, tick_of
 from tests.harness.toy import toy_spec
 
 OUTCOMES = {"counted": 5, "corrected": 4, "duplicate": 3, "repeated": 1, "excluded": 2}

@@ -18,10 +18,9 @@ from schemas.errors import PipelineError, SinkRefused
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import DAY_S, HOUR_S
-from streaming.flow.outcomes import closed_points
-from streaming.flow.publish import frame_of
+from streaming.artifacts_in_force import load_artifact
+from streaming.flow.publish import closed_points, frame_of
 from streaming.flow.rows import FIELDS, ScoredRow, Summary
-from streaming.roster.roster import load_artifact
 from tests.harness import batch as harness
 from tests.harness.batch import Rows
 from tests.harness.plain_lines import plain_risks, plain_tops, plain_unusual

@@ -9,8 +9,8 @@ from schemas.decode import decode_messages
 from schemas.errors import ArtifactError
 from schemas.incidents import NO_PLACE
 from schemas.masks import read_masks
+from streaming.batch_files import FrameWatch
 from streaming.flow.intake import take_in
-from streaming.watch.frame_watch import FrameWatch
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.masks import box, mask_file
 from tests.harness.memory_sink import MemorySink

@@ -7,21 +7,20 @@ import pytest
 
 from schemas.decode import decode_messages
 from schemas.incidents import Rejection, pack_rejections
-from streaming.flow.packed import PackedBatch
+from streaming.flow.count import artifact_in_force, unpacked
 from streaming.flow.rows import PackedRow
 from tests.harness.toy import CUTOFF_S, iso, toy_event, toy_messages, toy_spec
 
 SPEC = toy_spec()
-OLD, NEW, TRIED = (f"/artifacts/riverton/2026112{day}T000000Z-0a1b2c3d" for day in range(3))
+OLD, NEW = (f"/artifacts/riverton/2026112{day}T000000Z-0a1b2c3d" for day in range(2))
 
 
 def row(**changes):
-    nothing = {"is_heartbeat": False, "newest_ms": 0, "consumed": 0, "incidents": b"", "rejections": b""}
-    return PackedRow(**{"region": SPEC.region, "artifact": OLD, "challenger": None, **nothing, **changes})
+    return PackedRow(**{"region": SPEC.region, "artifact": OLD, **changes})
 
 
 def batch(*rows):
-    return PackedBatch.of(pd.DataFrame(rows, columns=PackedRow._fields))
+    return pd.DataFrame(rows, columns=PackedRow._fields)
 
 
 def incidents(*offsets):
@@ -36,16 +35,15 @@ def refusals(*offsets):
 
 def test_what_several_tasks_found_is_together():
     rows = [
-        row(newest_ms=30, consumed=3, incidents=incidents(5, 6), rejections=pack_rejections(refusals(7))),
-        row(newest_ms=40, consumed=3, incidents=incidents(1, 2), rejections=pack_rejections(refusals(3))),
-        row(is_heartbeat=True, challenger=TRIED),
+        row(consumed=3, incidents=incidents(5, 6), rejections=pack_rejections(refusals(7))),
+        row(consumed=3, incidents=incidents(1, 2), rejections=pack_rejections(refusals(3))),
+        row(is_heartbeat=True),
     ]
     for order in permutations(rows):
-        found = batch(*order)
-        assert (found.newest_ms, found.consumed) == (40, 6)
-        assert found.incidents.kafka_offset.tolist() == [1, 2, 5, 6]
-        assert sorted(one.kafka_offset for one in found.refused) == [3, 7]
-        assert found.challenger == TRIED
+        consumed, together, refused = unpacked(batch(*order))
+        assert consumed == 6
+        assert sorted(together.kafka_offset.tolist()) == [1, 2, 5, 6]
+        assert sorted(one.kafka_offset for one in refused) == [3, 7]
 
 
 @pytest.mark.parametrize(
@@ -61,13 +59,14 @@ def test_what_several_tasks_found_is_together():
 def test_the_heartbeat_says_which_artifact_scores_and_without_one_the_messages(heartbeats, of_messages, in_force):
     rows = [row(artifact=folder, is_heartbeat=True) for folder in heartbeats]
     rows += [row(artifact=folder, consumed=1) for folder in of_messages]
-    assert batch(*rows).artifact == in_force
-    assert batch(*reversed(rows)).artifact == in_force
+    assert artifact_in_force(batch(*rows)) == in_force
+    assert artifact_in_force(batch(*reversed(rows))) == in_force
 
 
 def test_messages_of_no_region_have_neither_artifact_nor_incidents():
     nameless = row(artifact=None, consumed=2, rejections=pack_rejections(refusals(4, 5)))
     found = batch(row(artifact=None, is_heartbeat=True), nameless, nameless)
-    assert (found.artifact, found.challenger, found.newest_ms, found.consumed) == ("", "", 0, 4)
-    assert len(found.incidents) == 0
-    assert found.refused == refusals(4, 5, 4, 5)
+    assert artifact_in_force(found) == ""
+    consumed, together, refused = unpacked(found)
+    assert (consumed, len(together)) == (4, 0)
+    assert refused == refusals(4, 5, 4, 5)

@@ -8,8 +8,7 @@ import pytest
 
 from schemas.incidents import Rejection, pack_rejections
 from schemas.left_behind.kept_forecasts import KeptForecasts, outcomes_folder
-from streaming.flow.query_facts import QueryFacts
-from streaming.flow.rows import Summary
+from streaming.flow.rows import QueryFacts, Summary
 from tests.harness.batch import Rows, publisher_to, row_without_scores, scored_row
 from tests.harness.memory_sink import MemorySink
 from tests.harness.points import points_in

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from streaming.flow.query_facts import QueryFacts, facts_of
+from streaming.flow.rows import QueryFacts, facts_of
 
 
 class Query:

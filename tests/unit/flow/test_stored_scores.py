@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from schemas.errors import SinkUnavailable
 from schemas.left_behind.frame_file import write_frames
-from schemas.left_behind.withheld import Withheld
-from streaming.flow.stored_scores import VISIBLE, StoredView, left_views
+from schemas.left_behind.withheld import withheld_path
+from streaming.flow.publish import VISIBLE, StoredView, left_views
 from streaming.sinks.line_protocol import VALUES, changed, risk_lines
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.memory_sink import MemorySink
@@ -20,6 +20,7 @@ from tests.harness.toy import toy_artifact, toy_spec, toy_views
 
 SPEC = toy_spec(3, 2)
 TICK_S = 1_700_000_040
+WITHHELD = b'{"since_s": 60, "because": "asked"}'
 
 
 def by_point(lines):
@@ -104,8 +105,9 @@ def test_a_frame_that_is_damaged_or_a_day_old_ends_no_minute(tmp_path, caplog):
 
 @pytest.mark.parametrize("then", ["stop", "pause", "withheld"])
 def test_what_waits_is_written_at_a_stop_or_in_a_batch_without_scores(then, tmp_path, caplog):
-    sink, folder, hidden = MemorySink(), toy_artifact(tmp_path / "artifacts", toy_spec()), []
-    publisher = publisher_to(sink, tmp_path / "checkpoint", withheld=lambda: hidden[0] if hidden else None)
+    sink, folder, frames = MemorySink(), toy_artifact(tmp_path / "artifacts", toy_spec()), tmp_path / "frames"
+    frames.mkdir()
+    publisher = publisher_to(sink, tmp_path / "checkpoint", frames_folder=frames)
     rows = [scored_row(folder, 60), scored_row(folder, 70)]
     scores = rows[1]["scores"]
     scores["risk"] = (np.frombuffer(scores["risk"], "<f4") * np.float32(0.99)).tobytes()
@@ -122,7 +124,8 @@ def test_what_waits_is_written_at_a_stop_or_in_a_batch_without_scores(then, tmp_
         publisher.sink = sink
         publisher.end_minute()
     else:
-        hidden += [Withheld(since_s=60, because="asked")] if then == "withheld" else []
+        if then == "withheld":
+            withheld_path(frames).write_bytes(WITHHELD)
         publisher(Rows(), 2)
     waited = by_point(b"".join(sink.writes))
     assert bool(waited) == (then != "withheld")
@@ -133,8 +136,9 @@ def test_what_waits_is_written_at_a_stop_or_in_a_batch_without_scores(then, tmp_
 
 
 def test_a_job_that_ends_withheld_writes_nothing_and_what_is_shown_again_is_written_whole(tmp_path):
-    sink, folder, hidden = MemorySink(), toy_artifact(tmp_path / "artifacts", toy_spec()), []
-    publisher = publisher_to(sink, tmp_path / "checkpoint", withheld=lambda: hidden[0] if hidden else None)
+    sink, folder, frames = MemorySink(), toy_artifact(tmp_path / "artifacts", toy_spec()), tmp_path / "frames"
+    frames.mkdir()
+    publisher = publisher_to(sink, tmp_path / "checkpoint", frames_folder=frames)
     rows = [scored_row(folder, as_of_s) for as_of_s in (60, 70, 80)]
     scores = rows[1]["scores"]
     scores["risk"] = (np.frombuffer(scores["risk"], "<f4") * np.float32(0.99)).tobytes()
@@ -142,13 +146,13 @@ def test_a_job_that_ends_withheld_writes_nothing_and_what_is_shown_again_is_writ
     whole = {series for series, _ in by_point(b"".join(sink.writes)) if series.startswith("risk,")}
     publisher(Rows(rows[1]), 1)  # its last digits wait
     sink.writes.clear()
-    hidden.append(Withheld(since_s=60, because="asked"))
+    withheld_path(frames).write_bytes(WITHHELD)
     publisher.end_minute()  # at once, before a batch of the job knows of it
     assert not sink.writes
     publisher(Rows(), 2)
     sink.writes.clear()
     publisher.end_minute()
     assert not sink.writes
-    hidden.clear()
+    withheld_path(frames).unlink()
     publisher(Rows(rows[2]), 3)  # the store may have been emptied meanwhile
     assert {series for series, _ in by_point(b"".join(sink.writes)) if series.startswith("risk,")} == whole

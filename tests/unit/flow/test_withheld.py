@@ -10,8 +10,7 @@ from schemas.audit.verify import read_log, records
 from schemas.errors import SettingsError
 from schemas.left_behind.withheld import read_withheld, withheld_path
 from streaming.__main__ import app
-from streaming.watch.health import read_health
-from streaming.watch.health_watch import HealthWatch
+from streaming.job_health import HealthWatch, read_health
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.memory_sink import MemorySink
 from tests.harness.points import points_in, tags_of
@@ -48,7 +47,7 @@ def test_no_score_is_published_meanwhile_and_all_are_from_the_next_batch_on(with
     published, sink, frames, checkpoint = [], MemorySink(), tmp_path / "frames", tmp_path / "checkpoint"
     health = HealthWatch(checkpoint=checkpoint, clock="wall", trigger_s=0.5)
     watchers = [published.append, health.show, lambda _: health.write()]
-    publisher = publisher_to(sink, checkpoint, watchers=watchers, withheld=lambda: read_withheld(frames))
+    publisher = publisher_to(sink, checkpoint, watchers=watchers, frames_folder=frames)
     folder = toy_artifact(tmp_path / "artifacts", toy_spec())
     region = toy_spec().region
 
@@ -116,7 +115,7 @@ def test_it_holds_for_a_first_start(withhold, tmp_path):
     said = withhold(WHY, env={"RISK_FRAMES": str(frames)})
     assert WHY in said
     assert f"{frames} is new: job and service must have the same RISK_FRAMES" in said
-    publisher = publisher_to(sink, tmp_path / "checkpoint", withheld=lambda: read_withheld(frames))
+    publisher = publisher_to(sink, tmp_path / "checkpoint", frames_folder=frames)
     publisher(Rows(scored_row(toy_artifact(tmp_path / "artifacts", toy_spec()), 60)), 0)
     assert told(sink).keys() == {"pipeline"}
     assert "is new" not in withhold(WHY)

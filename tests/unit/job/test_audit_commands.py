@@ -11,7 +11,7 @@ from schemas.audit.verify import verify
 from schemas.errors import AuditError
 from schemas.left_behind.health import health_path
 from streaming.__main__ import app
-from streaming.job.record import recorded
+from streaming.job import recorded
 
 NOW_S = 1_764_000_000.0
 

@@ -5,14 +5,14 @@ import threading
 import pytest
 
 from schemas.errors import LedgerUnbalanced, SinkUnavailable, SparkFailed
-from streaming.job.diagnosis import Diagnosis, ended_by_signal
 from streaming.settings import Settings
+from streaming.spark import Diagnosis, ended_by_signal
 
 
 def test_no_secret_of_the_settings_is_in_what_an_operator_reads(tmp_path):
     settings = Settings(checkpoint=tmp_path, influx_token="quokka77", kafka_password="bilby88")
     said = "java.lang.IllegalStateException: jaas password=bilby88; header Authorization: Token quokka77"
-    failure = Diagnosis.of(settings).failure(RuntimeError(f"== plan ==\n{said}\n  at Some.java"))
+    failure = Diagnosis(settings).failure(RuntimeError(f"== plan ==\n{said}\n  at Some.java"))
     assert isinstance(failure, SparkFailed)
     assert "IllegalStateException: jaas password=***; header Authorization: Token ***" in str(failure)
     assert "quokka77" not in str(failure)
@@ -21,7 +21,7 @@ def test_no_secret_of_the_settings_is_in_what_an_operator_reads(tmp_path):
 
 def test_a_secret_is_not_cut_in_two_by_the_end_of_the_line(tmp_path):
     settings = Settings(checkpoint=tmp_path, influx_token="quokka77")
-    failure = Diagnosis.of(settings).failure(RuntimeError(f"java.lang.Error: {'x' * 480}quokka77"))
+    failure = Diagnosis(settings).failure(RuntimeError(f"java.lang.Error: {'x' * 480}quokka77"))
     assert "quokka" not in str(failure)
 
 
@@ -34,14 +34,14 @@ def test_a_secret_is_not_cut_in_two_by_the_end_of_the_line(tmp_path):
 )
 def test_a_python_worker_that_was_killed_is_told_from_a_fault_of_ours(said, tmp_path):
     error = RuntimeError(f"Job aborted due to stage failure\n{said}\n  at Some.java")
-    failure = Diagnosis.of(Settings(checkpoint=tmp_path)).failure(error)
+    failure = Diagnosis(Settings(checkpoint=tmp_path)).failure(error)
     assert isinstance(failure, SparkFailed)
     assert "a Python worker of Spark ended at every try" in str(failure)
     assert "RISK_MAX_EVENTS_PER_BATCH" in str(failure)
 
 
 def test_a_python_worker_that_did_not_start_is_told_in_words_and_no_line_of_a_plan_ever(tmp_path):
-    diagnosis = Diagnosis.of(Settings(checkpoint=tmp_path))
+    diagnosis = Diagnosis(Settings(checkpoint=tmp_path))
     plan = "\n=== Streaming Query ===\nProject\n+- Scan\n   +- LocalRelation <empty>"
     failure = diagnosis.failure(RuntimeError(f"SparkException: Python worker failed to connect back.{plan}"))
     assert isinstance(failure, SparkFailed)

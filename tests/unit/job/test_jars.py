@@ -7,7 +7,7 @@ import pyspark
 import pytest
 
 from schemas.errors import SettingsError
-from streaming.job.jars import (
+from streaming.jars import (
     CONNECTOR,
     OBJECT_STORE_CLIENT,
     alone_with_ivy,
@@ -19,7 +19,7 @@ from streaming.job.jars import (
     keep_list_of_jars,
     needed_packages,
 )
-from streaming.job.job import connected
+from streaming.job import connected
 from streaming.settings import Settings
 
 
@@ -65,8 +65,8 @@ def test_a_cache_must_be_writable_only_for_jars_that_it_lacks(tmp_path, monkeypa
     def refuse(folder):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("streaming.job.jars.make_writable", refuse)
-    monkeypatch.setattr("streaming.job.job.java_version", lambda: 17)
+    monkeypatch.setattr("streaming.jars.make_writable", refuse)
+    monkeypatch.setattr("streaming.job.java_version", lambda: 17)
     with pytest.raises(SettingsError, match=r"Permission denied.*set RISK_CACHE"), connected(Settings(cache=tmp_path)):
         pass
     (jar,) = [ivy_folder(tmp_path) / "jars" / "org.a_one-1.0.jar"]

@@ -12,13 +12,11 @@ import pytest
 from schemas.audit.verify import records, verify
 from schemas.errors import ArtifactError, AuditError, SinkRefused
 from streaming.__main__ import main
+from streaming.artifacts_in_force import RosterWatch
 from streaming.disk.checkpoint import only_writer
-from streaming.flow.query_facts import QueryFacts
-from streaming.flow.rows import Summary
-from streaming.job.record import recorded
-from streaming.roster.watch import RosterWatch
-from streaming.watch.health import in_words, read_health
-from streaming.watch.health_watch import HealthWatch
+from streaming.flow.rows import QueryFacts, Summary
+from streaming.job import recorded
+from streaming.job_health import HealthWatch, in_words, read_health
 from tests.harness.service import waited
 from tests.harness.toy import toy_artifact, toy_frame, toy_published, toy_spec
 
@@ -175,7 +173,7 @@ def test_a_health_file_that_cannot_be_written_is_said_once_each_time_and_ends_no
 
 
 def test_the_file_is_written_again_and_again_while_the_job_runs(settings, watch, monkeypatch):
-    monkeypatch.setattr("streaming.watch.health_watch._EVERY_S", 0.01)
+    monkeypatch.setattr("streaming.job_health._EVERY_S", 0.01)
     with watch.kept(lambda error: (str(error), 1)):
         watch.show(published(5, riverton=summary(NOW_S)))
         assert waited(lambda: health(settings)["last_batch"], within_s=5)
@@ -293,7 +291,7 @@ def test_a_fault_of_ours_ends_with_1_and_a_trace_that_shows_no_secret(monkeypatc
     monkeypatch.setenv("INFLUXDB_V2_TOKEN", f"{SECRET}\n")
     monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # `main` sets it
     monkeypatch.setattr("sys.argv", ["incident-scorer", "health"])
-    monkeypatch.setattr("streaming.cli.left_behind.read_health", quotes_its_header)
+    monkeypatch.setattr("streaming.cli.job_commands.read_health", quotes_its_header)
     with pytest.raises(SystemExit) as ended:
         main()
     shown = "".join(capsys.readouterr())

@@ -8,8 +8,8 @@ import pytest
 from schemas.left_behind.roster import Entry
 from streaming.flow.publish import ASK_EVERY_S
 from streaming.flow.rows import Summary
-from streaming.job.rest import LONGEST_S, Rest
-from streaming.watch.health import LONGEST_SILENCE_S
+from streaming.job import LONGEST_REST_S, Rest
+from streaming.job_health import LONGEST_SILENCE_S
 from tests.harness.toy import toy_artifact, toy_frame, toy_published, toy_spec
 
 EMPTY, BUSY = (
@@ -56,8 +56,8 @@ def roster(tmp_path):
 
 def test_it_lasts_until_the_next_tick_of_any_region_the_next_message_or_its_limit(roster):
     assert rested_s(World(6000.0 + 52.5), EMPTY, roster=roster) == 7.5
-    assert rested_s(World(6000.0 + 12.5), EMPTY, roster=roster) == LONGEST_S
-    assert rested_s(World(6000.0 + 52.5), EMPTY, roster=roster, clock="event") == LONGEST_S
+    assert rested_s(World(6000.0 + 12.5), EMPTY, roster=roster) == LONGEST_REST_S
+    assert rested_s(World(6000.0 + 52.5), EMPTY, roster=roster, clock="event") == LONGEST_REST_S
     world = World(6000.0, message_after_s=3.25)
     assert rested_s(world, EMPTY, roster=roster) == 3.25
     assert set(world.asked) == {3}
@@ -75,7 +75,7 @@ def test_a_batch_with_a_message_or_scores_is_followed_by_the_next_one_at_once():
 
 def test_health_and_the_store_are_not_kept_waiting():
     """A rest ends just before the store is asked; after the next one it is."""
-    assert ASK_EVERY_S + LONGEST_S < LONGEST_SILENCE_S
+    assert ASK_EVERY_S + LONGEST_REST_S < LONGEST_SILENCE_S
 
 
 def test_another_roster_ends_it_and_nothing_rests_when_the_query_is_about_to_stop(roster):

@@ -8,8 +8,8 @@ from threading import Event
 import pytest
 
 from schemas.errors import CheckpointError
-from streaming.job import source_topic
-from streaming.job.source_topic import SourceTopic
+from streaming import job as source_topic
+from streaming.job import SourceTopic
 from streaming.settings import Settings
 from streaming.topics.kafka import Topic
 from tests.harness.checkpoint import begin_at
@@ -38,7 +38,7 @@ def start(topics, tmp_path):
         )
 
         def start():
-            source = SourceTopic.of(settings)
+            source = SourceTopic(settings)
             assert source.verify(Event())
             begin_at(settings.checkpoint, {"0": 0})
             return source

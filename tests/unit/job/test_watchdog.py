@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from streaming.job.watchdog import Watchdog
+from streaming.job import Watchdog
 
 
 def ended_after(work_s, **facts):

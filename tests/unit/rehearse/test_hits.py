@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from streaming.rehearse.demo_report import hits_of
+from streaming.rehearse.demo import hits_of
 from tests.harness.toy import toy_frame, toy_spec
 
 CELLS = 40

@@ -3,7 +3,7 @@ import pytest
 
 from schemas.decode import decode_messages
 from schemas.event import REASONS
-from streaming.rehearse.poison import poison_messages, template_event
+from streaming.rehearse.incident_replay import poison_messages, template_event
 from tests.harness.toy import toy_grid, toy_messages, toy_spec
 
 AS_OF_S = 1_767_225_600

@@ -2,8 +2,7 @@ import pytest
 from kafka.errors import KafkaTimeoutError
 
 from schemas.errors import BrokerError
-from streaming.rehearse.producer import send_messages
-from streaming.rehearse.replay import BAD, DUPLICATE, INCIDENT, Message
+from streaming.rehearse.incident_replay import BAD, DUPLICATE, INCIDENT, Message, send_messages
 
 PLANNED = [
     Message(key=b"a", value=b"1", send_ms=1_000, kind=INCIDENT),

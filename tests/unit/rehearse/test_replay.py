@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from models.local_time import utc_from_local
 from schemas.errors import DataError
 from schemas.event import Event
-from streaming.rehearse.producer import paced
-from streaming.rehearse.replay import (
+from streaming.rehearse.incident_replay import (
     BAD,
     CORRECTION,
     DUPLICATE,
@@ -22,6 +21,7 @@ from streaming.rehearse.replay import (
     Message,
     Mix,
     messages,
+    paced,
     parse_when,
     plan_replay,
     shifted,

@@ -7,7 +7,7 @@ import pytest
 
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
-from streaming.rehearse.sample import DEMO_DAY, SAMPLE
+from streaming.rehearse.incident_replay import DEMO_DAY, SAMPLE
 
 NOTICE = SAMPLE.parent / "NOTICE.md"
 DATA = Path(__file__).parents[4] / "shared" / "data" / "README.md"

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.roster.artifact_cache import KEPT_VERSIONS, ArtifactCache
-from streaming.roster.roster import load_artifact, spec_of
+from streaming.artifacts_in_force import KEPT_VERSIONS, ArtifactCache, load_artifact, spec_of
 
 
 def counting():

@@ -6,9 +6,8 @@ import pytest
 
 from schemas.errors import ArtifactError
 from schemas.masks import read_masks
+from streaming.artifacts_in_force import RosterWatch, next_roster, refresh_roster
 from streaming.cli.doctor import examine
-from streaming.roster.roster import next_roster, refresh_roster
-from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
 from tests.harness.masks import box, mask_file
 

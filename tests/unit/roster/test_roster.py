@@ -11,7 +11,7 @@ from models.artifact.artifact import read_artifact
 from schemas.errors import ArtifactError
 from schemas.left_behind.pointer import Pointer, pointer_path, write_pointer
 from schemas.left_behind.roster import read_roster
-from streaming.roster.roster import ArtifactScan, refresh_roster, refuse_unfit
+from streaming.artifacts_in_force import ArtifactScan, refresh_roster, refuse_unfit
 from tests.harness.toy import toy_spec
 
 FINGERPRINT = toy_spec().fingerprint()
@@ -126,13 +126,13 @@ def test_a_region_too_many_is_refused_and_the_others_stay(publish, refresh, monk
         ("MAX_SERIES", 2 * series - 1, f"from {series} to {2 * series} series; {2 * series - 1} are"),
     ):
         with monkeypatch.context() as patched:
-            patched.setattr(f"streaming.roster.roster.{limit}", value)
+            patched.setattr(f"streaming.artifacts_in_force.{limit}", value)
             in_force, refused = refresh()
         assert in_force == {"aston": str(first)}
         assert text in refused[str(other)]
     newer = publish(2, "aston")  # it replaces one, so it is not too many
     with monkeypatch.context() as patched:
-        patched.setattr("streaming.roster.roster.MAX_REGIONS", 1)
+        patched.setattr("streaming.artifacts_in_force.MAX_REGIONS", 1)
         in_force, refused = refresh()
         roster = read_roster(tmp_path / "roster.json")
         for folder in (newer, other):

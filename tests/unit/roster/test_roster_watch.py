@@ -7,15 +7,13 @@ import shutil
 import pytest
 
 import models.artifact.artifact
-import streaming.roster.roster
+import streaming.artifacts_in_force
 from models.artifact.artifact import read_artifact
 from schemas.audit.verify import records
 from schemas.errors import ArtifactError
 from schemas.left_behind.pointer import Pointer, pointer_path, write_pointer
 from schemas.left_behind.roster import read_roster, roster_path
-from streaming.roster.artifact_cache import ArtifactCache
-from streaming.roster.roster import ArtifactScan, load_artifact, next_roster
-from streaming.roster.watch import RosterWatch
+from streaming.artifacts_in_force import ArtifactCache, ArtifactScan, RosterWatch, load_artifact, next_roster
 from tests.unit.roster.conftest import CUTOFF_S
 
 
@@ -41,7 +39,7 @@ def reads(monkeypatch):
         seen.append(folder.name)
         return read_artifact(folder)
 
-    monkeypatch.setattr(streaming.roster.roster, "read_artifact", counted)
+    monkeypatch.setattr(streaming.artifacts_in_force, "read_artifact", counted)
     return seen
 
 
@@ -76,7 +74,7 @@ def bring_back(settings, monkeypatch):
 def test_a_job_that_runs_outlives_the_absence_of_its_artifacts_and_says_so_once(
     settings, publish, looks, monkeypatch, caplog, take_away
 ):
-    caplog.set_level(logging.INFO, "streaming.roster.watch")
+    caplog.set_level(logging.INFO, "streaming.artifacts_in_force")
     first = publish(1)
     looks(2)
     for _ in range(2):
@@ -179,7 +177,7 @@ def test_what_takes_over_is_read_once(settings, publish, looks, reads):
 
 
 def test_a_history_of_the_future_is_taken_when_its_time_has_come(settings, publish, monkeypatch):
-    monkeypatch.setattr(streaming.roster.roster, "load_artifact", ArtifactCache(lambda folder: folder))
+    monkeypatch.setattr(streaming.artifacts_in_force, "load_artifact", ArtifactCache(lambda folder: folder))
     folder, scan = publish(1), ArtifactScan()
     for latest_s, taken in ((CUTOFF_S - 1, []), (CUTOFF_S - 1, []), (CUTOFF_S, [str(folder)])):
         roster, _ = next_roster({}, settings.artifacts, latest_s=latest_s, scan=scan)

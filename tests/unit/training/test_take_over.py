@@ -14,7 +14,7 @@ from models.artifact.artifact import newest_artifacts, read_artifact
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.errors import DataError
-from streaming.roster.roster import refresh_roster
+from streaming.artifacts_in_force import refresh_roster
 from tests.harness.small_town import LAYOUT, write_town
 from tests.harness.task_file import task_file
 

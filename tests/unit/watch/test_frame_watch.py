@@ -10,10 +10,9 @@ import pytest
 from schemas.errors import SinkUnavailable
 from schemas.left_behind.follower_states import OLDEST_S, FollowedChange
 from schemas.left_behind.frame_file import frame_path, read_frames
-from streaming.watch import frame_watch
-from streaming.watch.frame_watch import FrameWatch
-from streaming.watch.health import in_words, read_health
-from streaming.watch.health_watch import HealthWatch
+from streaming import batch_files as frame_watch
+from streaming.batch_files import FrameWatch
+from streaming.job_health import HealthWatch, in_words, read_health
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.memory_sink import MemorySink
 from tests.harness.points import points_in
@@ -52,9 +51,10 @@ def test_the_file_holds_what_was_published(job):
     assert found.over_all.digest() == over_all.digest()
 
 
-def test_a_change_that_the_scores_follow_is_in_the_file_and_in_the_store(job):
+def test_a_change_that_the_scores_follow_is_in_the_file_and_in_the_store(job, monkeypatch):
     publisher, store, artifact, path = job
-    publisher.change_of = lambda frame: FollowedChange(frame.tick_s, 1_763_600_000, "05 to 08 h x 1.9")
+    follows = FollowedChange(1_764_000_000, 1_763_600_000, "05 to 08 h x 1.9")
+    monkeypatch.setattr("streaming.flow.publish.change_followed", lambda follow_in, frame: follows)
     row = scored_row(artifact, 1_764_000_000)
     publisher(Rows(row), 0)
     assert (read_frames(path).change, b"change=" in store.writes[-1]) == ("", False)

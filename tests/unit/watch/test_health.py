@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.left_behind.health import JobHealth, RegionHealth, StoredBatch, health_path
 from streaming.disk.checkpoint import only_writer
-from streaming.watch.health import in_words, judged, read_health, why_not_ready
+from streaming.job_health import in_words, judged, read_health, why_not_ready
 from tests.harness.processes import run_python
 
 NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)
@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)
 CHECK = """
 import atexit, runpy, sys
 atexit.register(lambda: print([name for name in ("kafka", "numpy", "pydantic", "typer") if name in sys.modules]))
-runpy.run_module("streaming.watch", run_name="__main__")
+runpy.run_module("streaming.job_health", run_name="__main__")
 """
 
 
@@ -49,7 +49,7 @@ def test_a_containers_check_says_why_and_imports_little(tmp_path):
     assert ran.stdout.splitlines() == [f"not ready: no job has run on {tmp_path} yet, or none since it was reset", "[]"]
     health = healthy(phase="stopped", reason="stopped", written_at=datetime.now(UTC))
     health_path(tmp_path).write_bytes(msgspec.json.encode(health))
-    assert run_python("-m", "streaming.watch", env=environment).stdout == "not ready: stopped\n"
+    assert run_python("-m", "streaming.job_health", env=environment).stdout == "not ready: stopped\n"
 
 
 def put(folder, health):

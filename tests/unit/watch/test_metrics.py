@@ -4,12 +4,11 @@ import socket
 
 import pytest
 
-import streaming.watch.metrics
+import streaming.metrics
 from schemas.errors import SettingsError
-from streaming.flow.query_facts import QueryFacts
-from streaming.flow.rows import Summary
+from streaming.flow.rows import QueryFacts, Summary
+from streaming.metrics import served
 from streaming.rehearse.broker import free_port
-from streaming.watch.metrics import served
 from tests.harness.prometheus import scraped
 from tests.harness.toy import toy_frame, toy_published, toy_spec
 
@@ -106,7 +105,7 @@ def test_the_port_is_free_again_afterwards(address):
 
 def test_without_an_address_nothing_listens(monkeypatch):
     listening = []
-    monkeypatch.setattr(streaming.watch.metrics, "start_http_server", lambda *_: listening.append("it does"))
+    monkeypatch.setattr(streaming.metrics, "start_http_server", lambda *_: listening.append("it does"))
     with served("", lambda: True, lambda: None) as watchers:
         assert (listening, watchers) == ([], [])
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from streaming.job.jars import KAFKA_VERSION, _pyspark_jar, ivy_folder, ivy_settings, kafka_class_path
+from streaming.jars import KAFKA_VERSION, _pyspark_jar, ivy_folder, ivy_settings, kafka_class_path
 from streaming.settings import Settings
 
 

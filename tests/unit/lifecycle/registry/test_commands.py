@@ -11,7 +11,7 @@ from schemas.audit.verify import records
 from schemas.errors import AuditError, RegistryError, SettingsError, SpecMismatch
 from schemas.left_behind.pointer import Pointer, read_pointer
 from streaming.__main__ import app as streaming_app
-from streaming.roster.roster import refresh_roster
+from streaming.artifacts_in_force import refresh_roster
 from tests.harness.gate_town import command
 from tests.harness.registries import PAGE_FILES, Desk, evaluation_folder
 from tests.harness.toy import toy_artifact, toy_spec

@@ -20,7 +20,7 @@ from schemas.left_behind.closed_counts import ClosedHorizon, last_grace_s
 from schemas.left_behind.follower_states import FollowerStates, read_follower_state
 from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
 from schemas.spec import DAY_S, HOUR_S
-from streaming.flow.follow import Followed, follow, followed_from
+from streaming.flow.score import Followed, follow, followed_from
 from tests.harness.killed_step import every_kill
 from tests.harness.points import points_in, tags_of
 from tests.harness.toy import state_of, toy_artifact, toy_spec

@@ -11,8 +11,7 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from prometheus_client.metrics import Counter, Gauge, Info
 
 from schemas.errors import SettingsError
-from streaming.flow.ledger import OUTCOMES_SHOWN
-from streaming.flow.rows import Published, Summary
+from streaming.flow.rows import OUTCOMES_SHOWN, Published, Summary, label_of
 
 _PREFIX = "incident_risk"
 
@@ -70,7 +69,7 @@ class Metrics:
             self._counted = published.batch_id
             self._add(published.summaries)
         for name, summary in published.summaries.items():
-            region = name or "_unassigned"
+            region = label_of(name)
             if name:
                 self._as_of.labels(region).set(summary.as_of_s)
             if summary.newest_event_s:
@@ -96,7 +95,7 @@ class Metrics:
     def _add(self, summaries: Mapping[str, Summary]) -> None:
         self._batches.inc()
         for name, summary in summaries.items():
-            region = name or "_unassigned"
+            region = label_of(name)
             for outcome, count in summary.ledger.items():
                 if outcome in OUTCOMES_SHOWN:
                     self._events.labels(region, outcome).inc(count)

@@ -1,22 +1,43 @@
-"""The Spark session, with the settings that design and measurement ask for."""
+"""Spark's session, with the settings that design and measurement ask for; and why it ended, in a line for a person."""
 
+import re
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+from threading import Event
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from models.training.spark_start import start_spark
-from schemas.errors import CheckpointError, SparkFailed
+from schemas.errors import BrokerError, CheckpointError, RiskError, SparkFailed
+from streaming.disk.checkpoint import damaged, open_batch
 from streaming.disk.spark_folder import emptied_scratch, is_stored
-from streaming.job.diagnosis import Diagnosis
-from streaming.job.jars import alone_with_ivy, class_archive, jar_options, keep_list_of_jars, needed_packages
+from streaming.jars import alone_with_ivy, class_archive, jar_options, keep_list_of_jars, needed_packages
 from streaming.settings import Settings
+from streaming.topics.kafka import refusal_in
 
+_SIGNAL_MAY_FOLLOW_S = 1.0
+_KAFKA_FAILED = re.compile(r"org\.apache\.kafka\.common\.errors\.(Timeout|Disconnect|Network)Exception")
+_EVENTS_LOST = re.compile(r"KAFKA_DATA_LOSS|[Ss]ome data may have been (?:lost|missed)")
+_UNREADABLE = re.compile(r"Record at (topic \S+ partition \d+ offset \d+) has timestamp value (-?\d+)")
+_WORKER_LATE = re.compile(r"Python worker failed to connect back|CANNOT_OPEN_SOCKET")
+_WORKER_GONE = re.compile(r"Python worker exited unexpectedly|IOException: (?:Broken pipe|Connection reset)")
+# Spark's text for a damaged checkpoint -> ours. The first that matches counts.
+_DAMAGED = (
+    (r"Incomplete log file", "a file of offsets or commits is cut off"),
+    (r"STREAMING_CHECKPOINT_MISSING_METADATA_FILE|MISSING_METADATA_FILE", "its file `metadata` is missing"),
+    (r"MISSING_STATE_DIRECTORY", "the folder of the counts is missing"),
+    (r"ChecksumException: Checksum error: file:(\S+)", "a file does not match its checksum"),
+    (r"CANNOT_LOAD_STATE_STORE|CANNOT_READ_\w*|UNEXPECTED_FILE_SIZE", "the counts in it cannot be read"),
+    (r"STATE_STORE_(?:KEY|VALUE)_SCHEMA_NOT_COMPATIBLE", "the counts in it were written by another version"),
+    (r"CONCURRENT_STREAM_LOG_UPDATE|Multiple streaming queries are concurrently", "offsets and commits do not match"),
+)
 _STREAMING = "org.apache.spark.sql.execution.streaming"
 _LONGEST_OF_SOCKETS = 60  # characters of their folder: their names have 42, and the system takes 107
 _JAVA_IS_GONE = (Py4JError, ConnectionError)
@@ -24,8 +45,9 @@ _RECORDED = ("ui.retainedJobs", "ui.retainedStages", "ui.retainedTasks", "sql.ui
 
 
 @contextmanager
-def spark_session(settings: Settings, diagnosis: Diagnosis) -> Iterator[SparkSession]:
+def spark_session(settings: Settings) -> Iterator[SparkSession]:
     """A session that is stopped at the end. Raises SparkFailed when Spark does not start, or when Java ends first."""
+    diagnosis = Diagnosis(settings)
     log = diagnosis.spark_log
     scratch = emptied_scratch(settings.checkpoint) if settings.master.startswith("local") else None
     try:
@@ -116,3 +138,79 @@ def _options(settings: Settings, scratch: Path | None, classes_into: Path | None
     if settings.master.startswith("local"):  # elsewhere executors must find the driver, by Spark's choice or the user's
         options |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
     return options
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Turns Spark's errors into a RiskError with its remedy: Spark itself prints hundreds of lines."""
+
+    settings: Settings
+
+    @property
+    def spark_log(self) -> Path:
+        return self.settings.checkpoint.absolute() / "spark.log"
+
+    def failure(self, error: Exception) -> RiskError:
+        """The RiskError that says what ended the query."""
+        text = str(error)
+        if unreadable := _UNREADABLE.search(text):
+            place, timestamp = unreadable.groups()
+            return BrokerError(
+                f"Spark cannot read {place}: its Kafka timestamp {timestamp} ms is too far away",
+                remedy="set message.timestamp.after.max.ms of the topic, so that the broker refuses such messages; "
+                "then pass this one with `checkpoint --reset TIME`",
+            )
+        kafka, user = self.settings.kafka_bootstrap, self.settings.kafka_username
+        if refused := refusal_in(text, bootstrap=kafka, username=user):
+            return refused
+        for pattern, what in _DAMAGED:
+            if re.search(pattern, text):
+                return damaged(self.settings.checkpoint, f"{what} (see {self.spark_log})")
+        if _WORKER_LATE.search(text):
+            return SparkFailed(
+                f"a Python worker of Spark did not start in time{self._place()}: the machine is overloaded, or the "
+                "folder for temporary files is full or gone",
+                remedy=f"start again when that is over; see {self.spark_log}",
+            )
+        if _WORKER_GONE.search(text):
+            return SparkFailed(
+                f"a Python worker of Spark ended at every try{self._place()}; most likely the system killed it because "
+                "memory ran out (`dmesg`, or the container's limit)",
+                remedy="give it more memory; RISK_MAX_EVENTS_PER_BATCH makes later batches smaller, but not this one; "
+                f"see {self.spark_log}",
+            )
+        return SparkFailed(f"{self.first_line(error)}{self._place()}", remedy=f"see {self.spark_log}")
+
+    def first_line(self, error: Exception) -> str:
+        """The text of an exception without Spark's plans and traces, and without secrets."""
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        named = [line for line in lines if "Error:" in line or "Exception:" in line]
+        before_plan = list(takewhile(lambda line: not line.startswith("=="), lines))
+        return self.settings.without_secrets((named or before_plan or lines or [type(error).__name__])[-1])[:500]
+
+    def _place(self) -> str:
+        """` in batch 7 of incidents.v1 (partition 0: offsets 10 to 12)`, if a batch began and did not end."""
+        batch = open_batch(self.settings.checkpoint)
+        if batch is None:
+            return ""
+        number, spans = batch
+        places = ", ".join(f"partition {p}: offsets {first} to {last}" for p, (first, last) in sorted(spans.items()))
+        return f" in batch {number} of {self.settings.topic} ({places or 'no events'}), which the next start repeats"
+
+
+def failed_by_kafka(error: Exception) -> bool:
+    """Whether a client of Kafka gave up waiting: a new query may succeed."""
+    return bool(_KAFKA_FAILED.search(str(error)))
+
+
+def lost_events(error: Exception) -> bool:
+    """Whether Spark misses events in the topic. Which are gone, and whether it is the same topic, Kafka can say."""
+    return bool(_EVENTS_LOST.search(str(error)))
+
+
+def ended_by_signal(failure: RiskError, stop: Event) -> bool:
+    """Whether Spark failed because the signal that stops us also reached its own processes.
+
+    A supervisor that ends a group one by one may reach Spark's processes before us, so `stop` has a second to be set.
+    """
+    return isinstance(failure, SparkFailed) and stop.wait(_SIGNAL_MAY_FOLLOW_S)

@@ -1,26 +1,80 @@
-"""The plan that Spark runs: source -> decode -> count -> score -> publish."""
+"""The plan that Spark runs: Kafka's messages and a heartbeat -> decode -> count -> score -> publish."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.functions import isnull, pandas_udf
 from pyspark.sql.streaming import StreamingQuery
 
 from schemas.left_behind.roster import Entry
 from schemas.masks import NO_MASKS, Masks
+from streaming.disk.checkpoint import begin_ms
 from streaming.disk.spark_folder import spark_address
 from streaming.flow.count import RegionCounter
-from streaming.flow.decode import decode_stage
-from streaming.flow.query_facts import QueryFacts, facts_of
-from streaming.flow.rows import CountedRow, PackedRow, ScoreColumns, ddl
+from streaming.flow.intake import HEARTBEAT, decode_stage
+from streaming.flow.rows import CountedRow, PackedRow, QueryFacts, ScoreColumns, ddl, facts_of
 from streaming.flow.score import score_stage
-from streaming.flow.source import with_heartbeat
-from streaming.roster.shipped import Shipment, shipped_roster
+from streaming.flow.workers import Shipment, shipped_roster, workers_of_their_own
+from streaming.settings import Settings
+from streaming.topics.kafka import KafkaConnection
 
 Publish = Callable[[DataFrame, int], None]
+# Measured on 2 cores: reading alone 3.5 -> 1.9 core-us per event. The consumer's own defaults hand Spark 500 records
+# a call, 1 MiB a fetch, and let the socket wait for a 64 KiB window.
+_FETCH = {
+    "kafka.max.poll.records": 10_000,
+    "kafka.max.partition.fetch.bytes": 8 << 20,
+    "kafka.fetch.max.bytes": 64 << 20,
+    "kafka.receive.buffer.bytes": 1 << 20,
+    "kafka.fetch.max.wait.ms": 10,
+}
+# After this long the client asks again when an answer is lost on a connection that stays open. Its defaults, 30 s and
+# 60 s, are longer than scores may be late. A full fetch of a partition, 8 MiB, must arrive in the first: 4.5 Mbit/s.
+_PATIENCE = {"kafka.request.timeout.ms": 15_000, "kafka.default.api.timeout.ms": 20_000}
+
+
+def kafka_messages(settings: Settings, session: SparkSession) -> DataFrame:
+    """(value, partition, offset, time_ms) of the topic, unbounded. Data loss in the topic fails the query."""
+    from_ms = begin_ms(settings.checkpoint)  # a reset has named it
+    begin = (
+        {"startingOffsets": settings.starting}
+        if from_ms is None
+        else {"startingTimestamp": from_ms, "startingOffsetsByTimestampStrategy": "latest"}
+    )
+    messages = (
+        session.readStream.format("kafka")
+        .options(**KafkaConnection.of(settings).spark_options())
+        .option("subscribe", settings.topic)
+        .options(**begin)
+        .option("maxOffsetsPerTrigger", settings.max_events_per_batch)
+        .option("failOnDataLoss", "true")
+        .options(**_FETCH)
+        .options(**_PATIENCE)
+        .option("kafkaConsumer.pollTimeoutMs", "30000")
+        .load()
+    )
+    return messages.select("value", "partition", "offset", F.unix_millis("timestamp").alias("time_ms"))
+
+
+def with_heartbeat(session: SparkSession, messages: DataFrame) -> DataFrame:
+    """The messages and one heartbeat row per batch, in at most as many tasks as there are cores.
+
+    `now_ms` is the batch's time: a batch that is repeated, or recounted much later, is judged by the same clock.
+    Without the heartbeat a batch would have rows only for regions with messages. It is joined before
+    `coalesce`, so it costs a row in a task that runs anyway and not a task of its own.
+    """
+    beat = session.readStream.format("rate-micro-batch").option("rowsPerBatch", 1).option("numPartitions", 1).load()
+    heartbeat = beat.select(
+        F.lit(None).cast("binary").alias("value"),
+        F.lit(HEARTBEAT).alias("partition"),
+        F.lit(0).cast("long").alias("offset"),
+        F.lit(0).cast("long").alias("time_ms"),
+    )
+    together = messages.unionByName(heartbeat).coalesce(session.sparkContext.defaultParallelism)
+    return together.withColumn("now_ms", F.unix_millis(F.current_timestamp()))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,21 +136,6 @@ def scored(
         score = pandas_udf(score_stage(follow_in), returnType=ddl(ScoreColumns))
         scores = score("artifact", "features", isnull("summary"), "tick_s", "recent", "lately")
         return counted.select("region", "artifact", "summary", scores.alias("scores"))
-
-
-@contextmanager
-def workers_of_their_own(session: SparkSession, stage: str) -> Iterator[None]:
-    """Functions given to Spark inside run in Python workers that no other stage uses.
-
-    Spark pools its workers by their environment and hands them out in turn. One pool for all would spread every
-    region's live counts and every network over all workers, and each would lag behind most of the time.
-    """
-    environment = session.sparkContext.environment
-    environment["RISK_STAGE"] = stage
-    try:
-        yield
-    finally:
-        del environment["RISK_STAGE"]
 
 
 def write_batches(rows: DataFrame, publish: Publish, *, checkpoint: Path, trigger_s: float) -> StreamingQuery:

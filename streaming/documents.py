@@ -1,20 +1,30 @@
-"""What the documents say, of an artifact and its deployment; what only the agency knows is marked, and counted."""
+"""Documents for officials, from the artifact, the settings and the table of what is kept.
 
+What only the agency knows is marked, and counted.
+"""
+
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from models.artifact.manifest import Manifest
+from models.artifact.pointer import champion_of
 from models.files.layouts import LAYOUTS, OWNERS_TERMS
 from models.training.card import VERDICTS
 from schemas import product_version
-from schemas.errors import needs_extra
+from schemas.errors import SettingsError, needs_extra
 from schemas.event import ORIGINS
+from schemas.files import replace_file, write_errors
 from schemas.limits import OLDEST_SCORES_S
 from schemas.spec import DAY_S, HOUR_S
 from streaming.disk.retention import TABLE
+from streaming.settings import Settings
+
 
 TEMPLATES = Path(__file__).with_name("templates")
 SUFFIX = ".md.j2"
@@ -101,3 +111,21 @@ def _words(names: Sequence[str]) -> str:
 
 def _date(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).date().isoformat()
+
+
+def documents(
+    context: typer.Context,
+    region: Annotated[str, typer.Option(help="Whose documents")],
+    out: Annotated[Path, typer.Option(help="Folder for them")] = Path("out/documents"),
+) -> None:
+    """Write a guide for the public, a datasheet, drafts of both impact assessments, and a transparency record.
+
+    What only the agency knows is marked, and nothing claims compliance. The model card lies beside the artifact.
+    """
+    settings: Settings = context.obj()
+    artifact = champion_of(settings.artifacts, region)
+    for name, text, asked in documents_of(facts_of(artifact.manifest, time.time())):
+        with write_errors(SettingsError, out / name, remedy="name another folder with --out"):
+            out.mkdir(parents=True, exist_ok=True)
+            replace_file(out / name, text.encode())
+        typer.echo(f"{out / name}: {len(asked)} answers are left to the agency")

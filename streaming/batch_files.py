@@ -1,13 +1,19 @@
-"""Writes the log of batches: a line for each batch, after the store's acknowledgement and before Spark's commit."""
+"""What each batch leaves on disk for other processes: a line in the log of batches, and the last frame of each region.
 
+Both are watchers of the job: they get what the store has acknowledged, before Spark commits the batch.
+"""
+
+import logging
 import os
 import shutil
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from schemas.errors import CheckpointError
+from schemas.errors import CheckpointError, SinkError
 from schemas.files import open_for_append
 from schemas.left_behind.batch_log import (
     KEEP_DAYS,
@@ -18,9 +24,12 @@ from schemas.left_behind.batch_log import (
     lines_path,
     logged_days,
 )
+from schemas.left_behind.frame_file import write_frames
 from streaming.disk.checkpoint import batch_time_ms, taken_offsets
 from streaming.disk.kept_counts import keep_counts
 from streaming.flow.rows import Published, has_news
+
+log = logging.getLogger(__name__)
 
 
 class BatchLog:
@@ -85,3 +94,23 @@ class BatchLog:
             for old in logged_days(self._checkpoint)[:-KEEP_DAYS]:  # by number: one wrong clock must not delete all
                 shutil.rmtree(batches_folder(self._checkpoint) / old)
         return self._file
+
+
+@dataclass(slots=True, kw_only=True)
+class FrameWatch:
+    """A file that cannot be written grows old, and who serves it then says: stale. Scoring into the store goes on."""
+
+    folder: Path
+    clock: Literal["wall", "event"]
+    _refused: set[str] = field(default_factory=set)  # regions whose last write failed
+
+    def show(self, published: Published) -> None:
+        for region, views in published.views.items():
+            try:
+                write_frames(self.folder, views, self.clock, published.changes.get(region))
+            except SinkError as error:
+                if region not in self._refused:
+                    log.warning("%s; the service will say that the scores of %s are stale", error, region)
+                self._refused.add(region)
+            else:
+                self._refused.discard(region)

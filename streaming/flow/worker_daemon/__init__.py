@@ -1,1 +1,0 @@
-"""The process from which Spark forks the Python workers of a stage."""

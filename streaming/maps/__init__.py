@@ -1,1 +1,0 @@
-"""What Grafana's maps need beside the store: outlines, areas and pages, as files."""
