@@ -141,17 +141,18 @@ def _accepted(
     category = np.array([codes.get(event.category, len(codes)) for event in events], np.int16)
     lat_deg, lon_deg = np.array([event.lat for event in events]), np.array([event.lon for event in events])
     cell, inside = spec.grid.locate(lat_deg, lon_deg)
-    ahead_us = np.maximum(occurred_us - received_us, received_us - kafka_ms * 1e3)
+    ahead_of_arrival_us = np.maximum(occurred_us - received_us, received_us - kafka_ms * 1e3)
     if now_ms is not None:
-        ahead_us = np.maximum(ahead_us, (kafka_ms - now_ms) * 1e3)
-    is_late = received_us - occurred_us > spec.late_limit_s * 1e6
+        ahead_of_arrival_us = np.maximum(ahead_of_arrival_us, (kafka_ms - now_ms) * 1e3)
+    is_ahead_of_arrival = ahead_of_arrival_us > spec.future_limit_s * 1e6
+    is_late_at_arrival = received_us - occurred_us > spec.late_limit_s * 1e6
     printable = np.fromiter(map(str.isprintable, ids), bool, len(ids))
     faults: list[Fault] = [
         (~printable, "schema", "incident_id holds a character that cannot be printed"),
         (category == len(codes), "unknown_category", "the region's spec has no such category"),
         (~inside, "outside_grid", "the place lies outside the region's grid"),
-        (ahead_us > spec.future_limit_s * 1e6, "future", f"more than {spec.future_limit_s} s ahead of its arrival"),
-        (is_late, "late", f"more than {spec.late_limit_s} s before its arrival"),
+        (is_ahead_of_arrival, "future", f"more than {spec.future_limit_s} s ahead of its arrival"),
+        (is_late_at_arrival, "late", f"more than {spec.late_limit_s} s before its arrival"),
     ]
     good = refusals.add_first(faults, where, region)
     columns = Incidents(

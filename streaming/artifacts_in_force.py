@@ -1,4 +1,12 @@
-"""A process's cache of artifacts: the last few of each region, so that it does not grow with every new version."""
+"""The roster: which artifact scores which region. The driver decides, the workers read its decision from a file.
+
+With one writer and one file, every stage of every batch follows the same decision, on every worker and after every
+restart. The file lies beside the checkpoint, because it also says for which spec each region's stored counts were
+made: an artifact with another fingerprint is refused as long as that checkpoint is used.
+
+`RosterWatch` looks for new artifacts while the job runs; it logs and records once which were taken over and which
+refused.
+"""
 
 import logging
 import math
@@ -28,13 +36,17 @@ from streaming.settings import Settings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Stamp = tuple[tuple[str, int, int, int], ...]
+Take = Callable[[Mapping[str, Entry]], None]  # of whoever scores by the roster
+_ROSTER_EVERY_S = 2.0
 KEPT_VERSIONS = 3  # the version in force, its challenger and, while they change, the one before or after
 
 
 class ArtifactCache(Generic[T]):
-    """`read(folder)`, remembered for the KEPT_VERSIONS folders of each region that were used last.
+    """A process's cache: `read(folder)`, remembered for the KEPT_VERSIONS folders of each region that were used last.
 
-    A folder is <artifacts>/<region>/<version>, and never changes. When `read` raises, nothing is remembered.
+    So it does not grow with every new version. A folder is <artifacts>/<region>/<version>, and never changes. When
+    `read` raises, nothing is remembered.
     """
 
     def __init__(self, read: Callable[[str], T]) -> None:
@@ -66,9 +78,6 @@ class ArtifactCache(Generic[T]):
     def __reduce__(self) -> str:
         """Pickle by name, as a function of a module. Spark sends it to its workers, and each fills its own cache."""
         return self._read.__qualname__
-
-
-Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,10 +307,6 @@ def _refuse_too_many(roster: Mapping[str, Entry], folder: Path, new: int) -> Non
             f"{folder} would raise the store from {present:,} to {present + new:,} series; {MAX_SERIES:,} are allowed"
         )
         raise ArtifactError(fault, remedy="choose larger cells, or run a second job with its own store")
-
-
-_ROSTER_EVERY_S = 2.0
-Take = Callable[[Mapping[str, Entry]], None]  # of whoever scores by the roster
 
 
 def latest_history_s(clock: str, now_s: float) -> float:

@@ -25,7 +25,6 @@ from schemas.spec import DAY_S, HOUR_S
 from streaming.disk.retention import TABLE
 from streaming.settings import Settings
 
-
 TEMPLATES = Path(__file__).with_name("templates")
 SUFFIX = ".md.j2"
 _SPACES: Mapping[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}

@@ -25,8 +25,8 @@ class Applied:
     """What became of a batch: outcomes, the incidents refused by the clock, and the records that changed."""
 
     outcomes: Mapping[str, int]
-    future: npt.NDArray[np.intp]  # positions of incidents ahead of the clock
-    late: npt.NDArray[np.intp]  # positions of incidents older than the registry remembers
+    ahead_of_clock: npt.NDArray[np.intp]  # positions of incidents that are refused as `future`
+    older_than_memory: npt.NDArray[np.intp]  # of those that the registry no longer remembers, refused as `late`
     changed: Records  # those with a new revision, and those that are remembered longer now
 
     @property
@@ -84,9 +84,9 @@ class CountState:
         batch as a repeat. Which incidents are repeats follows from all that are known, see `reconsidered`.
         """
         self.advance(as_of_s)
-        is_future = incidents.occurred_s > self.as_of_s + self.spec.future_limit_s
-        is_late = incidents.occurred_s < self.forget_before_s
-        in_time = np.flatnonzero(~(is_future | is_late))
+        is_ahead = incidents.occurred_s > self.as_of_s + self.spec.future_limit_s
+        is_too_old = incidents.occurred_s < self.forget_before_s
+        in_time = np.flatnonzero(~(is_ahead | is_too_old))
         batch = incidents.select(in_time[np.argsort(incidents.key[in_time], kind="stable")])
         groups = self._groups_of(batch)
         before = groups.highest_before(batch.revision)
@@ -100,8 +100,8 @@ class CountState:
         self.settle(changed, forget_before_s=self.forget_before_s, entries=entry)
         return Applied(
             outcomes=_outcomes(batch.flags, groups.in_history[groups.number], supersedes, is_new, is_repeat),
-            future=np.flatnonzero(is_future),
-            late=np.flatnonzero(is_late),
+            ahead_of_clock=np.flatnonzero(is_ahead),
+            older_than_memory=np.flatnonzero(is_too_old),
             changed=changed,
         )
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import msgspec
 import typer
@@ -46,9 +46,7 @@ from streaming.process import stop_on_signals, who_decides
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
-    from streaming.batch_files import FrameWatch
     from streaming.flow.rows import Published
-
 
 log = logging.getLogger(__name__)
 _TIME = "%Y-%m-%d %H:%M:%SZ"
@@ -58,12 +56,14 @@ _errors = Console(stderr=True)
 
 def run(context: typer.Context) -> None:
     """Score incidents from Kafka until told to stop (Ctrl-C or SIGTERM)."""
-    settings: Settings = context.obj()
+    from streaming.batch_files import FrameWatch
     from streaming.job import run as run_pipeline  # pyspark and torch: seconds that other commands save
 
+    settings: Settings = context.obj()
     log_from(settings.log_level)
     stop = stop_on_signals()
-    frames = watch_of_frames(settings.frames, settings.clock)
+    refuse_frames(settings.frames)
+    frames = FrameWatch(folder=settings.frames, clock=settings.clock)
     with ProgressLine(_errors) as progress:
         is_clean = run_pipeline(settings, stop=stop, watchers=[progress.show, frames.show])
     _errors.print(progress.closing_line(is_clean=is_clean), highlight=False, soft_wrap=True)
@@ -85,13 +85,6 @@ def refuse_frames(folder: Path) -> None:
     remedy = "set RISK_FRAMES to a folder that you may write"
     with write_errors(SettingsError, f"RISK_FRAMES={folder}", remedy=remedy):
         make_writable(folder)
-
-
-def watch_of_frames(folder: Path, clock: Literal["wall", "event"]) -> "FrameWatch":
-    from streaming.batch_files import FrameWatch
-
-    refuse_frames(folder)
-    return FrameWatch(folder=folder, clock=clock)
 
 
 class ProgressLine:

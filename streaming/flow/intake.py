@@ -118,8 +118,10 @@ def take_in(
     applied = state.apply(incidents, as_of_s)
     rejections = [
         *refused,
-        *_refused_by_clock(incidents, applied.future, "future", "ahead of the region's clock"),
-        *_refused_by_clock(incidents, applied.late, "late", "older than the time that incidents are remembered"),
+        *_refused_by_clock(incidents, applied.ahead_of_clock, "future", "ahead of the region's clock"),
+        *_refused_by_clock(
+            incidents, applied.older_than_memory, "late", "older than the time that incidents are remembered"
+        ),
     ]
     return applied, rejections, balanced_ledger(consumed, applied.outcomes, rejections)
 

@@ -43,7 +43,7 @@ def test_a_job_that_counts_right_arrives_at_the_expected_ledger():
         for name, incidents in decoded.incidents.items():
             applied = states[name].apply(incidents, int(incidents.received_ms.max()) // 1000)
             ledger.update(applied.outcomes)
-            ledger["rejected"] += len(applied.future) + len(applied.late)
+            ledger["rejected"] += len(applied.ahead_of_clock) + len(applied.older_than_memory)
     assert +ledger == expected_ledger(sent)
     assert set(sent) == set(KINDS)
 

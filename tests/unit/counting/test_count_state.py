@@ -138,7 +138,10 @@ def retold_streams(draw):
 
 
 def totals(applied):
-    return sum((Counter({**a.outcomes, "future": len(a.future), "late": len(a.late)}) for a in applied), Counter())
+    return sum(
+        (Counter({**a.outcomes, "future": len(a.ahead_of_clock), "late": len(a.older_than_memory)}) for a in applied),
+        Counter(),
+    )
 
 
 def assert_equal_to(state, counts):
@@ -189,7 +192,7 @@ def test_a_message_that_is_sent_again_is_a_duplicate_or_late_and_changes_no_coun
             state.apply(new, clock)
         for message in again:
             applied = retold.apply(message, clock)
-            assert applied.outcomes["duplicate"] + len(applied.late) == 1
+            assert applied.outcomes["duplicate"] + len(applied.older_than_memory) == 1
     sent = [(clock, part) for clock, new, again in batches for part in (new, *again)]
     for state in (retold, once):
         assert_equal_to(state, recount(sent, history_end_s)[1])

@@ -122,7 +122,7 @@ def test_a_day_is_closed_when_its_last_second_is_late():
     assert newest_closed(closing_s, SPEC) == FIRST_DAY
     for clock_s, refused in ((closing_s - 1, 0), (closing_s, 1)):
         said = state.apply(incidents([{**CALL, "key": clock_s, "ago_s": clock_s - last_s}], clock_s), clock_s)
-        assert len(said.late) == refused
+        assert len(said.older_than_memory) == refused
 
 
 def test_the_first_and_last_second_of_a_day_are_in_its_first_and_last_bin():
