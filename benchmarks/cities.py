@@ -470,7 +470,7 @@ def judged(city: City, days: int) -> list[Figures]:
     forecasts: dict[str, list[Floats]] = {name: [] for name in _MODELS}
     for at_s in range(city.start_s, city.start_s + days * DAY_S, HOUR_S):
         features = engine.compute(replay.lead_to(at_s))
-        usual, network, _ = means(features.values, city.trained.network, spec)
+        usual, network = means(features.values, city.trained.network, spec)
         lately += [features.lately] if features.lately else []
         came.append(past.coming(at_s)[..., :HORIZONS])
         for name, mean in (("usual", usual), ("network", network)):

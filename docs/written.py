@@ -208,7 +208,7 @@ PUBLIC = {
         "models.feature_lists": "Feature RecentCounts LongMemory RegionLevels declare",
         "models.features": "FeatureEngine Features feature_names",
     },
-    "Networks": {"models.network": "RiskNetwork() NetworkShape", "models.networks": "kind_of_network"},
+    "Networks": {"models.network": "RiskNetwork() NetworkShape", "models.network_kinds": "kind_of_network"},
     "Scores and artifacts": {
         "models.scoring": "CellScores score",
         "models.counting.count_state": "CountState Applied",

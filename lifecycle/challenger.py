@@ -243,7 +243,7 @@ def compare_held_out(champion: Artifact, challenger: Artifact, past: IncidentHis
     for tick_s in past.clear_of_cuts(range(start_s, last_s + 1, HOUR_S), shortest_s):
         state, forecasts = replay.lead_to(tick_s), list[Forecast]()
         for artifact, network, engine in sides:  # from the same counts
-            usual, expected, _ = means(engine.compute(state).values, network, spec)
+            usual, expected = means(engine.compute(state).values, network, spec)
             of_network = network is not None
             forecasts.append(Forecast.of(artifact.version, expected, usual, artifact.constants, of_network=of_network))
         new, old = forecasts

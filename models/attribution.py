@@ -7,18 +7,19 @@ from math import factorial
 import numpy as np
 import numpy.typing as npt
 
+from models.feature_lists import group_of
 from models.network import RiskNetwork, residual_of
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, riskiest
 
 Values = npt.NDArray[np.float32]
 
-NETWORK_ALONE = "network"  # all inputs at their mean
+NETWORK_ALONE = "network"  # all features at their mean
 FOLLOWING, NOWCAST = "following", "nowcast"  # no features: factors of their own, behind the network
 
 
-def groups_of(network: RiskNetwork | type[RiskNetwork], features: tuple[str, ...]) -> dict[str, npt.NDArray[np.intp]]:
-    """The network's inputs of each group."""
-    homes = np.array(network.input_groups(features))
+def groups_of(features: tuple[str, ...]) -> dict[str, npt.NDArray[np.intp]]:
+    """The positions of the features of each group."""
+    homes = np.array([group_of(name) for name in features])
     names = [name for name in ATTRIBUTION_GROUPS if name not in (NETWORK_ALONE, FOLLOWING, NOWCAST)]
     return {name: np.flatnonzero(homes == name) for name in names}
 
@@ -29,8 +30,8 @@ def shares(
     """What each group of features adds to the network's residual: (cells, categories, horizons) each, adding up to it.
 
     The Shapley value of each group, the others at the values of training's mean; exact, all coalitions are computed.
-    Beside the groups, what the network gives when all inputs are at their mean. inputs: (cells, categories,
-    inputs). Source: Shapley 1953; for features of a model, Strumbelj and Kononenko, JMLR 11, 2010.
+    Beside the groups, what the network gives when all features are at their mean. inputs: (cells, categories,
+    features). Source: Shapley 1953; for features of a model, Strumbelj and Kononenko, JMLR 11, 2010.
     """
     names = list(groups)
     mean = network.get_buffer("mean").cpu().numpy()
@@ -65,7 +66,7 @@ def attribute_riskiest(
 ) -> Values:
     """(ranks, categories, horizons, groups) factors that lead from usual to expected in the riskiest cells.
 
-    inputs: (cells, categories, inputs). risk, expected, following: (cells, categories, horizons). nowcast:
+    inputs: (cells, categories, features). risk, expected, following: (cells, categories, horizons). nowcast:
     (categories, horizons). Without a network all others are 1.
     """
     cells, categories, horizons = risk.shape
@@ -84,7 +85,7 @@ def attribute_riskiest(
     rows = np.zeros((max(len(those) for those, _ in asked), *inputs.shape[1:]), np.float32)
     for category, (those, _) in enumerate(asked):
         rows[: len(those), category] = inputs[those, category]
-    log_shares = shares(network, rows, groups_of(network, features))
+    log_shares = shares(network, rows, groups_of(features))
     log_shares[FOLLOWING] = log_shares[NOWCAST] = np.zeros_like(log_shares[NETWORK_ALONE])
     logs = np.stack([log_shares[name] for name in groups], axis=-1)  # (rows, categories, horizons, groups)
     factors = np.empty((ranks, categories, horizons, len(groups)), np.float32)

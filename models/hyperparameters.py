@@ -24,7 +24,7 @@ _Whole = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]  # a number that a 
 class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Raises DataError for what no training should be asked to do."""
 
-    network: str = "residual"  # kind of network: a name in models.networks.MODELS
+    network: str = "residual"  # kind of network: a name in models.network_kinds.MODELS
     widths: tuple[_Whole, _Whole] = (64, 32)  # of the hidden layers
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4

@@ -35,17 +35,16 @@ class CellScores:
     surges: tuple[Surge, ...] = ()
 
 
-def means(values: Array, network: RiskNetwork | None, spec: Spec) -> tuple[Array, Array, Array]:
-    """(cells, categories, horizons) what is usual and what is expected, and the network's inputs; as `score` says."""
+def means(values: Array, network: RiskNetwork | None, spec: Spec) -> tuple[Array, Array]:
+    """(cells, categories, horizons) what is usual and what is expected, as `score` says."""
     log_usual = values[:, :, usual_columns(len(spec.horizons_s))]  # (cells, categories, horizons)
-    inputs = values if network is None else network.inputs(values, spec.grid)
-    residual = np.zeros_like(log_usual) if network is None else residual_of(inputs, network)
+    residual = np.zeros_like(log_usual) if network is None else residual_of(values, network)
     if residual.shape != log_usual.shape:  # NumPy would stretch one horizon over all
         raise RuntimeError(f"the network gives {residual.shape}, must give {log_usual.shape}")
     usual, expected = np.exp(log_usual), np.exp(log_usual + residual)
     if not (np.isfinite(expected).all() and np.isfinite(usual).all()):
         raise FloatingPointError("the network's output is not finite" if network else "the baseline is not finite")
-    return usual, expected, inputs
+    return usual, expected
 
 
 def score(
@@ -72,7 +71,7 @@ def score(
     >>> score(values, artifact.network(), artifact.constants, artifact.spec).risk.shape
     (1419, 4, 3)
     """
-    usual, raw, inputs = means(values, network, spec)
+    usual, raw = means(values, network, spec)
     followed = None if network is None else following
     expected = raw if followed is None else np.asarray(raw * followed)
     dispersion = constants.dispersion_in_cells(of_network=network is not None)
@@ -92,7 +91,7 @@ def score(
         high=predictive_quantile(expected, dispersion, HIGH),
         usual=usual,
         attribution=attribute_riskiest(
-            inputs, network, spec.features, risk=risk, expected=expected, following=followed, nowcast=factors
+            values, network, spec.features, risk=risk, expected=expected, following=followed, nowcast=factors
         ),
         raw=None if followed is None and not surges else raw,
         is_followed=followed is not None,

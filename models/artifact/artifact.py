@@ -28,7 +28,7 @@ from models.artifact.manifest import (
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
 from models.local_time import DAY_BLOCKS
-from models.networks import kind_of_network
+from models.network_kinds import kind_of_network
 from schemas.arrays import unpack_arrays
 from schemas.errors import ArtifactError, ArtifactsAway, DataError, RiskError
 from schemas.limits import MIB
@@ -166,9 +166,7 @@ def _network(weights: bytes, manifest: Manifest, path: Path) -> "RiskNetwork":
     from models.network import NetworkShape
 
     kind, spec = kind_of_network(manifest.network), manifest.spec
-    shape = NetworkShape(
-        inputs=len(kind.input_groups(spec.features)), categories=len(spec.categories), horizons=len(spec.horizons_s)
-    )
+    shape = NetworkShape(inputs=len(spec.features), categories=len(spec.categories), horizons=len(spec.horizons_s))
     try:
         tensors = safetensors.torch.load(weights)
         if other := sorted({str(t.dtype) for t in tensors.values() if t.dtype != torch.float32}):

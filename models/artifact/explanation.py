@@ -30,7 +30,6 @@ def explain(artifact: Artifact, state: CountState, cell: int) -> tuple[dict[str,
     }
     network, words = artifact.network(), ATTRIBUTION_GROUPS
     if network is not None:
-        inputs = network.inputs(values, spec.grid)[cell : cell + 1]
-        added = shares(network, inputs, groups_of(network, spec.features))
+        added = shares(network, values[cell : cell + 1], groups_of(spec.features))
         parts |= {words[name]: share[0] for name, share in added.items()}
     return parts, usual

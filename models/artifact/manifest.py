@@ -12,7 +12,7 @@ import msgspec
 
 from models.features import features_of
 from models.hyperparameters import Hyperparameters, TunedOn
-from models.networks import MODELS
+from models.network_kinds import MODELS
 from schemas.errors import ArtifactError, RiskError
 from schemas.files import read_regular_file, sha256
 from schemas.limits import (

@@ -12,8 +12,7 @@ from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.local_time import DAY_BLOCKS, HOURS
-from models.network import NetworkShape
-from models.networks.residual import ResidualNetwork
+from models.network import NetworkShape, ResidualNetwork
 from schemas.spec import DAY_S, Spec
 
 _HALF_LIFE_DAYS = 120.0

@@ -24,7 +24,7 @@ from models.artifact.manifest import (
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
 from models.hyperparameters import RecipeFile
-from models.networks import name_of_kind
+from models.network_kinds import name_of_kind
 from schemas.arrays import pack_arrays
 from schemas.errors import ArtifactError
 from schemas.files import make_writable, sha256, write_errors

@@ -20,7 +20,7 @@ from models.evaluation.tasks import Task, task_of
 from models.files.data_report import data_warnings
 from models.files.places import place_warnings
 from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
-from models.networks import MODELS, kind_of_network
+from models.network_kinds import kind_of_network
 from models.training.regions import RegionTask, task_for
 from schemas.errors import SettingsError, needs_extra
 from schemas.left_behind.posts_measured import keep_posts_measured
@@ -37,12 +37,6 @@ def evaluate_command(
     step: Annotated[str, typer.Option(help="How far ahead a forecast goes: hour, 4h or day")] = "hour",
     seeds: Annotated[int, typer.Option(min=1, help="Networks to train; the table shows their mean")] = 5,
     origins: Annotated[int, typer.Option(min=1, help="Blocks of time to judge; models are fitted for each")] = 1,
-    network: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"Kind of network: {', '.join(MODELS)}; may be given several times, the first is reported on"
-        ),
-    ] = None,
     delay_steps: Annotated[int, typer.Option(min=0, help="Steps until an incident is known")] = 0,
     posts: Annotated[str, typer.Option(help="Also judge posts of so many units, as 5,10,20; needs answered_by")] = "",
     reach_km: Annotated[str, typer.Option(help="How far a unit reaches from its post, as 3,5")] = "3",
@@ -67,9 +61,7 @@ def evaluate_command(
     console = Console()
     asked = None if what in TASKS else task_for(what, region)
     recipe = _recipe_of(asked, origins) if asked else DEFAULT
-    kinds = tuple(dict.fromkeys(network or [recipe.network]))
-    for kind in kinds:
-        kind_of_network(kind)
+    kind_of_network(recipe.network)
     champion = _measured_for(artifacts, asked, posts) if artifacts else None
     units, kilometres = _numbers("--posts", posts, int), _numbers("--reach-km", reach_km, float)
     task = task_of(asked, step=step, origins=origins, now_s=time.time()) if asked else named_task(what)
@@ -82,7 +74,6 @@ def evaluate_command(
             purge=1 + delay_steps,
             delay=delay_steps,
             recipe=recipe,
-            networks=kinds,
             posts=units,
             reach_km=kilometres,
             tell=report,

@@ -32,8 +32,6 @@ from models.evaluation.rivals import RIVALS
 from models.evaluation.row import UnjudgedRow, judged_row
 from models.evaluation.spool import Spool
 from models.evaluation.tasks import Task, earlier
-from models.hyperparameters import DEFAULT
-from models.networks import kind_of_network
 from models.nowcast import Nowcast
 from models.training.replay import refuse_lag
 from schemas.errors import DataError
@@ -102,7 +100,6 @@ def _all_rows(
     plan.tell("counting", 1.0)
     learned = learn(
         task,
-        [kind_of_network(kind) for kind in plan.networks],
         purge=plan.purge,
         delay=plan.delay,
         random=np.random.default_rng(plan.seeds[0]),
@@ -135,8 +132,7 @@ def evaluate_rolling(
 def _after_surges(
     origins: Sequence[Mapping[str, tuple[SurgeFigures, Floats]]], task: Task, plan: EvaluationPlan
 ) -> tuple[SurgeRow, ...]:
-    network = "network" if DEFAULT.network == plan.networks[0] else f"{plan.networks[0]} network"
-    return surge_rows(origins, network, steps_per_week=task.cube.steps_per_week, seed=plan.seeds[0])
+    return surge_rows(origins, NETWORK_KINDS[0], steps_per_week=task.cube.steps_per_week, seed=plan.seeds[0])
 
 
 def _log_score(row: ModelResult) -> float:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -29,11 +28,8 @@ from models.evaluation.spool import Spool
 from models.following.follower import Follower
 from models.following.sequential import SequentialFollowing, served_delay_s
 from models.following.state import FollowerState
-from models.hyperparameters import DEFAULT
 from models.measures.cube import Counts, Floats
 from models.measures.pool import pool_weights, pooled
-from models.network import RiskNetwork
-from models.networks import kind_of_network
 from models.nowcast import LastHours, Nowcast, factors_of, no_nowcast
 
 EPOCHS = 12
@@ -42,7 +38,7 @@ EPOCHS = 12
 def _fitted_regression(regression: Regression, learned: Learned, plan: EvaluationPlan) -> UnjudgedRow:
     plan.tell(f"fitting: {regression.name}", 0.0)
     began = time.monotonic()
-    models = regression.fit(*learned.examples[RiskNetwork], seeds=plan.seeds)
+    models = regression.fit(learned.train, learned.validation, seeds=plan.seeds)
     return UnjudgedRow(
         name=regression.name,
         kind="regression",
@@ -52,19 +48,18 @@ def _fitted_regression(regression: Regression, learned: Learned, plan: Evaluatio
     )
 
 
-def _fitted_networks(kind: str, learned: Learned, plan: EvaluationPlan, *, is_informed: bool = True) -> UnjudgedRow:
-    recipe, began, networks = msgspec.structs.replace(plan.recipe, network=kind), time.monotonic(), []
-    name = "network" if kind == DEFAULT.network else f"{kind} network"
-    name = name if is_informed else UNINFORMED
+def _fitted_networks(learned: Learned, plan: EvaluationPlan, *, is_informed: bool = True) -> UnjudgedRow:
+    began, networks, name = time.monotonic(), [], "network" if is_informed else UNINFORMED
     for number, seed in enumerate(plan.seeds):
         plan.tell(f"fitting: {name}, seed {seed}", number / len(plan.seeds))
-        networks.append(ProductNetwork.fit(learned, recipe=recipe, epochs=EPOCHS, seed=seed, is_informed=is_informed))
+        networks.append(
+            ProductNetwork.fit(learned, recipe=plan.recipe, epochs=EPOCHS, seed=seed, is_informed=is_informed)
+        )
     return UnjudgedRow(
         name=name,
-        kind=NETWORK_KINDS[kind != plan.networks[0] or not is_informed],
+        kind=NETWORK_KINDS[not is_informed],
         chosen=networks[0].chosen,
         models=networks,
-        of=kind_of_network(kind),
         losses=tuple(network.losses for network in networks),
         seconds=time.monotonic() - began,
     )
@@ -81,14 +76,14 @@ def _forecast(
     steps, runs = judge.judged, judge.runs(judge.judged)
     checked = steps[int(np.random.default_rng(plan.seeds[0]).integers(len(steps)))]
     lately: list[LastHours] = []
-    for run, (inputs, before) in zip(runs, judged_inputs(task, learned, runs), strict=True):
+    for run, (values, before) in zip(runs, judged_inputs(task, learned, runs), strict=True):
         lately += before
         plan.tell("judging", (run.start - task.test) / len(steps))
         if checked in run:
-            values = inputs[RiskNetwork.inputs][run.index(checked)]
-            refuse_leaking_features(task, learned, checked, values, before[run.index(checked)], delay=plan.delay)
+            at = run.index(checked)
+            refuse_leaking_features(task, learned, checked, values[at], before[at], delay=plan.delay)
+        flat = values.reshape(-1, categories, values.shape[-1])
         for row, of_row in zip(each, spools, strict=True):
-            flat = inputs[row.of.inputs].reshape(-1, categories, inputs[row.of.inputs].shape[-1])
             for spool, model in zip(of_row, row.models, strict=True):
                 spool.append(judge.floored(model.predict(flat).reshape(-1, judge.cells, categories)))
     plan.tell("judging", 1.0)
@@ -102,9 +97,9 @@ def featured_rows(
     task = judge.task
     fitted = [UnjudgedRow(name=OUR_BASELINE, kind="regression", models=[ProductBaseline()])]
     fitted += [_fitted_regression(regression, learned, plan) for regression in plan.regressions]
-    networks = [_fitted_networks(kind, learned, plan) for kind in plan.networks]
+    networks = [_fitted_networks(learned, plan)]
     if task.also_known:
-        networks.append(_fitted_networks(plan.networks[0], learned, plan, is_informed=False))
+        networks.append(_fitted_networks(learned, plan, is_informed=False))
     fitted += networks
     plan.tell("fitting", 1.0)
     shape = (judge.cells, len(task.cube.categories))
@@ -115,7 +110,7 @@ def featured_rows(
 
         spools = [[spool(np.float32) for _ in row.models] for row in fitted]
         lately = _forecast(fitted, spools, learned, judge, plan)
-        counts = learned.examples[RiskNetwork][1].counts[:, :, 0].numpy().astype(np.int32)
+        counts = learned.validation.counts[:, :, 0].numpy().astype(np.int32)
         forecasts = [
             _Forecasts(
                 of=row, chosen=_chosen(row, learned, judge), counts=counts, judged=[of_seed.read for of_seed in of_row]
@@ -157,7 +152,7 @@ class _Forecasts:
 
 
 def _chosen(fitted: UnjudgedRow, learned: Learned, judge: Judge) -> Floats:
-    values = learned.examples[fitted.of][1].values.numpy()
+    values = learned.validation.values.numpy()
     return np.asarray(np.mean([judge.floored(model.predict(values)) for model in fitted.models], axis=0))
 
 

@@ -14,8 +14,7 @@ class EvaluationPlan:
     seeds: Sequence[int]  # of the network; the first decides every draw that is not a model's, too
     purge: int  # steps left out between what models learn from and what comes after
     delay: int  # steps until counts are known
-    recipe: Hyperparameters = DEFAULT  # of the networks
-    networks: Sequence[str] = (DEFAULT.network,)  # kinds to judge; the report speaks of the first one
+    recipe: Hyperparameters = DEFAULT  # of the network
     tell: Callable[[str, float], None]  # (what, how far 0..1)
     posts: Sequence[int] = ()  # units whose posts are judged, too; see `models/evaluation/posts.py`
     reach_km: Sequence[float] = ()  # of their posts

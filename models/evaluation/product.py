@@ -1,6 +1,6 @@
 """The product's own chain on a task: its counts, its features, its baseline and its network."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -15,7 +15,6 @@ from models.feature_lists import all_features, usual_columns
 from models.features import FeatureEngine, feature_names
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork, residual_of
-from models.networks import kind_of_network
 from models.nowcast import LastHours, no_nowcast
 from models.training.calendar import informed
 from models.training.examples import CellDraw, cells_to_learn, collect
@@ -25,10 +24,8 @@ from models.training.fit_network import Examples, FitData, FitPlan, KeptState, f
 from models.training.fit_nowcast import fit_nowcast
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import LeakError
-from schemas.grid import Grid
 from schemas.spec import DAY_S, Spec
 
-Inputs = Callable[[Values, Grid], Values]  # `RiskNetwork.inputs` of a kind
 BURN_IN_DAYS = 28  # before them the memory is too short to learn from
 _USUAL = usual_columns(1)  # a task has one horizon
 MOST_MOMENTS = 6000  # steps that are learned from: a random part of those there are
@@ -40,8 +37,8 @@ class Learned:
 
     engine: FeatureEngine
     constants: BaselineConstants  # with the dispersion that is likeliest on the validation steps
-    # to train and to choose by, of each kind; RiskNetwork: the features alone
-    examples: Mapping[type[RiskNetwork], tuple[Examples, Examples]]
+    train: Examples
+    validation: Examples  # to choose by: every step and scored cell, as it will be judged
     replay: Replay  # at the end of the validation steps
 
 
@@ -60,16 +57,8 @@ def spec_of(task: Task) -> Spec:
     return informed(spec, holidays=task.holidays, calendar=task.calendar.names)
 
 
-def learn(
-    task: Task,
-    kinds: Sequence[type[RiskNetwork]],
-    *,
-    purge: int,
-    delay: int,
-    random: np.random.Generator,
-    tell: Callable[[float], None],
-) -> Learned:
-    """Fit the baseline, and collect what the kinds of network learn from. `tell` reports how far it is, 0..1."""
+def learn(task: Task, *, purge: int, delay: int, random: np.random.Generator, tell: Callable[[float], None]) -> Learned:
+    """Fit the baseline, and collect what networks and regressions learn from. `tell` reports how far it is, 0..1."""
     spec, starts_s = spec_of(task), task.cube.starts_s
     history = history_of(task, spec, int(starts_s[-1]))
     first = min(BURN_IN_DAYS * DAY_S // task.step_s, task.validation // 5)
@@ -86,19 +75,16 @@ def learn(
     cells = cells_to_learn(history, blocks.validation_s, random)
     told = lambda at_s: tell((at_s - blocks.burn_in_s) / (blocks.test_s - blocks.burn_in_s))  # noqa: E731
 
-    each: tuple[type[RiskNetwork], ...] = (RiskNetwork, *kinds)
-
-    def examples(start: int, stop: int, of: npt.NDArray[np.intp]) -> list[Examples]:
+    def examples(start: int, stop: int, of: npt.NDArray[np.intp]) -> Examples:
         steps = start + np.flatnonzero(task.is_kept[start:stop])
         chosen = np.sort(random.choice(steps, min(len(steps), MOST_MOMENTS), replace=False))
         draw = CellDraw(cells=of, random=random)
-        return collect(replay, engine, starts_s[chosen].tolist(), draw, told, each)[0]
+        return collect(replay, engine, starts_s[chosen].tolist(), draw, told)[0]
 
     train = examples(first, learn_until, cells)
-    validation = examples(task.validation, choose_until, np.flatnonzero(task.scored))  # as it will be judged
-    constants = replace(constants, dispersion=likeliest_dispersion(validation[0].log_usual, validation[0].counts))
-    of_kind = dict(zip(each, zip(train, validation, strict=True), strict=True))
-    return Learned(engine=engine, constants=constants, examples=of_kind, replay=replay)
+    validation = examples(task.validation, choose_until, np.flatnonzero(task.scored))
+    constants = replace(constants, dispersion=likeliest_dispersion(validation.log_usual, validation.counts))
+    return Learned(engine=engine, constants=constants, train=train, validation=validation, replay=replay)
 
 
 def history_of(task: Task, spec: Spec, cutoff_s: int) -> IncidentHistory:
@@ -107,23 +93,20 @@ def history_of(task: Task, spec: Spec, cutoff_s: int) -> IncidentHistory:
     return replace(past, calendar=task.calendar.days)
 
 
-def judged_inputs(
-    task: Task, learned: Learned, runs: Iterable[range]
-) -> Iterator[tuple[dict[Inputs, Values], list[LastHours]]]:
-    """For each run of steps, the judged ones in their order, what the kinds of network are given, by `kind.inputs`.
+def judged_inputs(task: Task, learned: Learned, runs: Iterable[range]) -> Iterator[tuple[Values, list[LastHours]]]:
+    """For each run of steps, the judged ones in their order, (steps, scored cells, categories, features).
 
-    (steps, scored cells, categories, inputs) each; and what was known of the hours before each step.
+    And what was known of the hours before each step.
     """
     cells = np.flatnonzero(task.scored)
     for run in runs:
-        of_kinds: dict[Inputs, list[Values]] = {kind.inputs: [] for kind in learned.examples}
+        values: list[Values] = []
         lately: list[LastHours] = []
         for step in run:
             features = learned.engine.compute(learned.replay.lead_to(int(task.cube.starts_s[step])))
-            values, lately = features.values, [*lately, *([features.lately] if features.lately else [])]
-            for inputs_of, inputs in of_kinds.items():
-                inputs.append(inputs_of(values, task.grid)[cells])
-        yield {inputs_of: np.stack(inputs) for inputs_of, inputs in of_kinds.items()}, lately
+            lately += [features.lately] if features.lately else []
+            values.append(features.values[cells])
+        yield np.stack(values), lately
 
 
 def refuse_leaking_features(
@@ -152,14 +135,9 @@ def refuse_leaking_features(
         )
 
 
-def _informed_inputs(learned: Learned, inputs: int) -> npt.NDArray[np.intp]:
-    """Which inputs are of the calendar: between the features that counts and clock give and the usual.
-
-    A kind of network may have several copies of the features, as of neighbours.
-    """
-    features, told = len(learned.engine.spec.features), sum(len(declared.names) for declared in all_features())
-    columns = np.arange(told, features - 1)
-    return np.concatenate([copy * features + columns for copy in range(inputs // features)])
+def _informed_features(learned: Learned) -> npt.NDArray[np.intp]:
+    """Which features are of the calendar: between those that counts and clock give and the usual."""
+    return np.arange(sum(len(declared.names) for declared in all_features()), len(learned.engine.spec.features) - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +155,7 @@ class ProductNetwork:
     network: RiskNetwork
     losses: tuple[float, ...]  # validation loss over the untrained network's: of the linear part, then of each epoch
     kept: KeptState
-    hidden: npt.NDArray[np.intp]  # inputs that it is not shown: 0 in their place
+    hidden: npt.NDArray[np.intp]  # features that it is not shown: 0 in their place
 
     @property
     def chosen(self) -> Mapping[str, float]:
@@ -190,8 +168,8 @@ class ProductNetwork:
     ) -> "ProductNetwork":
         """is_informed: whether it is shown what `Task.also_known` names."""
         losses: list[float] = []
-        train, validation = learned.examples[kind_of_network(recipe.network)]
-        hidden = np.array([], np.intp) if is_informed else _informed_inputs(learned, train.shape.inputs)
+        train, validation = learned.train, learned.validation
+        hidden = np.array([], np.intp) if is_informed else _informed_features(learned)
         if hidden.size:  # a copy of all examples, made for nothing else
             columns = torch.from_numpy(hidden)
             train, validation = (replace(of, values=of.values.index_fill(2, columns, 0)) for of in (train, validation))
@@ -201,7 +179,7 @@ class ProductNetwork:
         return cls(network=network, losses=tuple(losses), kept=kept, hidden=hidden)
 
     def predict(self, values: Values) -> Values:
-        """(n, categories) expected counts. values: inputs of the network's kind."""
+        """(n, categories) expected counts. values: (n, categories, features)."""
         if self.hidden.size:
             values = values.copy()
             values[:, :, self.hidden] = 0

@@ -14,8 +14,8 @@ from models.measures.totals import Totals
 from models.nowcast import Nowcast
 
 OUR_BASELINE = "our baseline"  # the row of what networks start from
-NETWORK_KINDS = ("network", "other network")  # the network that the report is about, and those beside it
-UNINFORMED = "network, counts and clock alone"  # the row of the first network without what else is known
+NETWORK_KINDS = ("network", "other network")  # the network that the report is about, and the one beside it
+UNINFORMED = "network, counts and clock alone"  # the row of the network without what else is known
 POOL = "pool"  # of the network and the regressions
 FOLLOWING = "following"  # the network with a follower behind it
 NOWCAST = "nowcast"  # the network with factors of the last hours
@@ -40,7 +40,7 @@ class ModelResult:
     versus_best_baseline: Difference | None = None  # None for the best rival itself
     versus_best_rule: Difference | None = None  # None for the best rule itself
     versus_own_baseline: Difference | None = None  # of a network: what it starts from; None for other kinds
-    versus_uninformed: Difference | None = None  # of the first network, where it knows more than counts and clock
+    versus_uninformed: Difference | None = None  # of the network, where it knows more than counts and clock
     versus_by_category: Mapping[str, Difference] = field(default_factory=dict)  # the best rival; empty for itself
 
     @property

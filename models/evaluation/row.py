@@ -9,7 +9,6 @@ from models.evaluation.contract import Regressor
 from models.evaluation.judge import Forecast, Judge, mean_scores
 from models.evaluation.result import ModelResult
 from models.measures.cube import Runs
-from models.network import RiskNetwork
 
 MIXED_IN = "share_of_the_mean_mixed_in"
 
@@ -22,7 +21,6 @@ class UnjudgedRow:
     kind: str
     chosen: Mapping[str, float] = field(default_factory=dict)
     models: Sequence[Regressor] = ()  # that see features: one for each seed
-    of: type[RiskNetwork] = RiskNetwork  # the kind of network whose inputs they are given; RiskNetwork: the features
     losses: tuple[tuple[float, ...], ...] = ()  # of networks
     seconds: float = 0.0
 

@@ -1,6 +1,6 @@
 """Examples are cells at moments of a replay, with what came next."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,6 @@ import numpy.typing as npt
 import torch
 
 from models.features import FeatureEngine
-from models.network import RiskNetwork
 from models.training.fit_network import Examples
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import DataError
@@ -45,27 +44,18 @@ def collect(
     moments: list[int],
     draw: CellDraw,
     told: Callable[[int], None],
-    kinds: Sequence[type[RiskNetwork]] = (RiskNetwork,),
-) -> tuple[list[Examples], npt.NDArray[np.intp]]:
-    """Examples for each of some kinds of network, of the same cells and moments, and (n,) the cell of each.
-
-    RiskNetwork: the features alone.
-    """
+) -> tuple[Examples, npt.NDArray[np.intp]]:
+    """Examples of drawn cells at the moments, and (n,) the cell of each."""
     spec = engine.spec
     each = min(len(draw.cells), max(MOST_EXAMPLES // len(spec.categories) // len(moments), 1))
     counts = np.empty((len(moments), each, len(spec.categories), len(spec.horizons_s)), np.float32)
-    inputs = {
-        kind.inputs: np.empty((*counts.shape[:3], len(kind.input_groups(spec.features))), np.float32) for kind in kinds
-    }
+    values = np.empty((*counts.shape[:3], len(spec.features)), np.float32)
     cells = np.empty((len(moments), each), np.intp)
     for number, as_of_s in enumerate(moments):
         cells[number] = chosen = np.sort(draw.random.choice(draw.cells, each, replace=False))
-        values = engine.compute(replay.lead_to(as_of_s)).values
-        for inputs_of, array in inputs.items():
-            array[number] = inputs_of(values, spec.grid)[chosen]
+        values[number] = engine.compute(replay.lead_to(as_of_s)).values[chosen]
         counts[number] = replay.past.coming(as_of_s)[chosen]
         told(as_of_s)
     flat = (len(moments) * each, len(spec.categories), -1)
-    of_all = torch.from_numpy(counts.reshape(flat))
-    of_kinds = [Examples(values=torch.from_numpy(inputs[kind.inputs].reshape(flat)), counts=of_all) for kind in kinds]
-    return of_kinds, cells.ravel()
+    examples = Examples(values=torch.from_numpy(values.reshape(flat)), counts=torch.from_numpy(counts.reshape(flat)))
+    return examples, cells.ravel()

@@ -14,7 +14,7 @@ from torch import distributed
 
 from models.dispersion import Dispersion
 from models.network import NetworkShape
-from models.networks import kind_of_network
+from models.network_kinds import kind_of_network
 from models.training.fit_network import Examples, FitData, FitPlan, FittedNetwork, KeptState, fit_network
 
 _EXAMPLES, _PLAN, _FITTED, _RATIOS, _KEPT = "examples.safetensors", "plan.json", "fitted.safetensors", "ratios", "kept"

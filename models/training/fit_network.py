@@ -15,7 +15,7 @@ from models.feature_lists import usual_columns
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.likelihood import negative_binomial_nll
 from models.network import NetworkShape, RiskNetwork
-from models.networks import kind_of_network
+from models.network_kinds import kind_of_network
 from models.training.pool_share import pool_share
 
 WARM_STARTED = 300_000  # rows (cell, category and moment) that the warm start is fitted on
@@ -27,9 +27,9 @@ _JUDGED_TOGETHER = 16_384  # cells at a moment; a part of the sum, no choice
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examples:
-    """Cells at moments. The last columns of the inputs are the log of the baseline."""
+    """Cells at moments. The last columns of the features are the log of the baseline."""
 
-    values: Tensor  # (n, categories, inputs) of one kind of network
+    values: Tensor  # (n, categories, features)
     counts: Tensor  # (n, categories, horizons) incidents that came
 
     @property

@@ -14,7 +14,6 @@ from models.dispersion import Dispersion
 from models.features import FeatureEngine
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork
-from models.networks import kind_of_network
 from models.nowcast import Nowcast
 from models.scoring import means
 from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
@@ -134,7 +133,7 @@ def _first_fit(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _
     tallies, lively = [], np.flatnonzero(past.counts(past.first_s, blocks.test_s).any(axis=1))
     for as_of_s in test_at:
         work.tell_replay(as_of_s)
-        usual, expected, _ = means(engine.compute(replay.lead_to(as_of_s)).values, fitted.network, past.spec)
+        usual, expected = means(engine.compute(replay.lead_to(as_of_s)).values, fitted.network, past.spec)
         tallies.append(tally_of(as_of_s, usual, expected, past.coming(as_of_s), constants, lively))
     work.report("replay", 1)
     return _Judged(
@@ -203,9 +202,8 @@ class _Work:
     def examples(
         self, moments: list[int], replay: Replay, engine: FeatureEngine, cells: npt.NDArray[np.intp]
     ) -> _Drawn:
-        kind = kind_of_network(self.options.recipe.network)
         draw = CellDraw(cells=cells, random=self.random)
-        (examples,), of_cells = collect(replay, engine, moments, draw, self.tell_replay, [kind])
+        examples, of_cells = collect(replay, engine, moments, draw, self.tell_replay)
         return _Drawn(examples=examples, cells=of_cells)
 
     def factor_losses(self, drawn: _Drawn, constants: BaselineConstants, network: RiskNetwork) -> Floats:

@@ -19,7 +19,7 @@ from models.files.layouts import parse_layout
 from models.files.places import place_warnings
 from models.files.repeated_calls import merged_as_in_the_stream
 from models.hyperparameters import DEFAULT, RecipeFile, read_recipe
-from models.networks import kind_of_network
+from models.network_kinds import kind_of_network
 from models.training.calendar import Calendar
 from models.training.card import card_text
 from models.training.fit_baseline import Blocks

@@ -18,8 +18,9 @@ from models.evaluation.tasks import task_of
 from models.feature_lists import LISTS
 from models.features import FeatureEngine
 from models.files.layouts import LAYOUTS
+from models.hyperparameters import Hyperparameters
 from models.network import NetworkShape
-from models.networks import MODELS
+from models.network_kinds import MODELS
 from models.training.regions import RegionTask
 from models.training.train_region import prepare, train_region
 from schemas.errors import ArtifactError
@@ -148,16 +149,16 @@ def test_a_feature_a_kind_of_network_and_a_layout_are_trained_scored_and_stored(
     assert risk_lines(frame).count(b"\n") == artifact.spec.grid.cells * 2 * 3
 
 
-def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_model, incident_file):
+def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_model, incident_file, monkeypatch):
+    monkeypatch.delitem(MODELS, "residual")
     asked = RegionTask(region="town", data=str(incident_file), layout="door")
     task = task_of(asked, step="4h", now_s=1_800_000_000)
-    judged = evaluated(task, networks=("linear",))
+    judged = evaluated(task, recipe=Hyperparameters(network="linear"))
     assert {row.model for row in judged.rows} == {
-        "constant 1", "last week's count / 7", "half an incident", "our baseline", "linear network",
-        "log-linear pool", "linear network, following", "linear network, nowcast",
-        "linear network, ratio of the last hours", "our baseline, nowcast",
+        "constant 1", "last week's count / 7", "half an incident", "our baseline", "network",
+        "log-linear pool", "network, following", "network, nowcast", "network, ratio of the last hours",
+        "our baseline, nowcast",
     }  # fmt: skip
-    assert judged.network.model == "linear network"
     assert all(np.isfinite(row.scores.sheet.nb_log_score) for row in judged.rows)
 
 
@@ -204,6 +205,6 @@ def test_an_artifact_of_a_kind_that_is_not_there_is_refused_with_a_remedy(the_mo
     folder = publish_artifact(tmp_path, spec=spec, **parts)
     assert read_artifact(folder).network() is not None
     monkeypatch.delitem(MODELS, "linear")
-    with pytest.raises(ArtifactError, match="of the kind 'linear', and this version has residual, conv") as raised:
+    with pytest.raises(ArtifactError, match="of the kind 'linear', and this version has residual") as raised:
         read_artifact(folder)
     assert raised.value.remedy == "use the version that trained it, or train again"

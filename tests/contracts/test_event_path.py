@@ -7,4 +7,4 @@ def test_the_job_reaches_nothing_that_judges_or_reads_files_of_incidents():
     lines = lines_reached("streaming.cli.job_commands")
     rooms = {module.rpartition(".")[0] for module in lines}
     assert not {"lifecycle", "models.files"} & rooms
-    assert {"streaming.sinks.influx", "models.networks.residual"} <= lines.keys()  # by their names in tables
+    assert {"streaming.sinks.influx", "models.network"} <= lines.keys()  # by their names in tables

@@ -9,13 +9,11 @@ import torch
 from models.dispersion import Dispersion
 from models.features import feature_names
 from models.hyperparameters import Hyperparameters
-from models.network import NetworkShape, RiskNetwork, residual_of
-from models.networks import MODELS, kind_of_network, name_of_kind
-from models.networks.residual import ResidualNetwork
+from models.network import NetworkShape, ResidualNetwork, RiskNetwork, residual_of
+from models.network_kinds import MODELS, kind_of_network, name_of_kind
 from models.scoring import score
 from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 from schemas.errors import DataError
-from schemas.frame import ATTRIBUTION_GROUPS
 from tests.harness.toy import toy_constants, toy_spec
 
 FEATURES = feature_names()
@@ -33,17 +31,17 @@ def values_of(seed=0):
     return values
 
 
-def shape_of(kind):
-    return NetworkShape(inputs=len(kind.input_groups(FEATURES)), categories=2, horizons=3, widths=(8, 8))
+def shape():
+    return NetworkShape(inputs=len(FEATURES), categories=2, horizons=3, widths=(8, 8))
 
 
 def trained(name, *, seed=0):
     """One that has learned a rule: counts are the baseline's times exp(half of the first feature's size)."""
-    kind, random = kind_of_network(name), np.random.default_rng(5)
+    random = np.random.default_rng(5)
     frames = [values_of(number) for number in range(60)]
     counts = [random.poisson(np.exp(v[:, :, -3:] - 1 + 0.5 * np.abs(v[:, :, :1]))) for v in frames]
     examples = Examples(
-        values=torch.from_numpy(np.concatenate([kind.inputs(values, GRID) for values in frames])),
+        values=torch.from_numpy(np.concatenate(frames)),
         counts=torch.from_numpy(np.concatenate(counts).astype(np.float32)),
     )
     data = FitData(train=examples, validation=examples, dispersion=Dispersion.quadratic(np.full((2, 3), 4.0)))
@@ -52,23 +50,18 @@ def trained(name, *, seed=0):
 
 
 @EVERY
-def test_every_kind_is_described_known_by_its_name_and_groups_its_inputs(name):
+def test_every_kind_is_described_and_known_by_its_name(name):
     kind = kind_of_network(name)
     assert kind.__doc__
-    network = kind.create(shape_of(kind))
+    network = kind.create(shape())
     assert name_of_kind(network) == name
     assert list(RiskNetwork.warm_starts(network, *[torch.zeros(0)] * 4)) == []  # of a kind that has none
-    groups = kind.input_groups(FEATURES)
-    assert set(groups) <= set(ATTRIBUTION_GROUPS)
-    inputs = kind.inputs(values_of(), GRID)
-    assert (inputs.shape, inputs.dtype) == ((GRID.cells, 2, len(groups)), np.float32)
-    np.testing.assert_array_equal(inputs[:, :, -len(FEATURES) :], values_of(), "the features are the last inputs")
 
 
 @EVERY
 def test_every_kind_adds_nothing_before_it_is_trained(name):
     kind = kind_of_network(name)
-    scores = score(values_of(), kind.create(shape_of(kind)).eval(), CONSTANTS, SPEC)
+    scores = score(values_of(), kind.create(shape()).eval(), CONSTANTS, SPEC)
     np.testing.assert_array_equal(scores.expected, scores.usual)
 
 
@@ -78,11 +71,11 @@ def test_every_kind_learns_and_is_pure_bounded_and_finite_also_far_outside_of_wh
     for factor in (1, 1e4, -1e4):
         values = (factor * values_of(99)).astype(np.float32)
         before = values.copy()
-        residual = residual_of(network.inputs(values, GRID), network)
+        residual = residual_of(values, network)
         assert residual.any()
         assert np.isfinite(residual).all()
         assert (np.exp(np.abs(residual)) <= 7.3891).all()  # e squared, as the oracle of tests/faults has it
-        np.testing.assert_array_equal(residual_of(network.inputs(values, GRID), network), residual)
+        np.testing.assert_array_equal(residual_of(values, network), residual)
         np.testing.assert_array_equal(values, before)
 
 
@@ -90,10 +83,10 @@ def test_every_kind_learns_and_is_pure_bounded_and_finite_also_far_outside_of_wh
 def test_equal_seeds_give_equal_networks_and_saved_tensors_the_same_residuals(name):
     kind = kind_of_network(name)
     network, again = trained(name), trained(name)
-    inputs = kind.inputs(values_of(7), GRID)
+    inputs = values_of(7)
     expected = residual_of(inputs, network)
     np.testing.assert_array_equal(residual_of(inputs, again), expected)
-    loaded = kind.from_tensors(network.state_dict(), shape_of(kind)).eval()
+    loaded = kind.from_tensors(network.state_dict(), shape()).eval()
     np.testing.assert_array_equal(residual_of(inputs, loaded), expected)
     sent = pickle.loads(pickle.dumps(network))  # noqa: S301 - our own
     np.testing.assert_array_equal(residual_of(inputs, sent), expected)
@@ -110,32 +103,13 @@ def test_every_kind_attributes_its_scores(name):
 @EVERY
 def test_tensors_of_another_shape_are_refused(name):
     kind = kind_of_network(name)
-    state = kind.create(shape_of(kind)).state_dict() | {"mean": torch.zeros(3)}
+    state = kind.create(shape()).state_dict() | {"mean": torch.zeros(3)}
     with pytest.raises((RuntimeError, KeyError, ValueError, DataError)):
-        kind.from_tensors(state, shape_of(kind))
-
-
-def test_the_convolution_sees_the_neighbours_and_the_first_kind_does_not():
-    values = values_of().copy()
-    conv = trained("conv")
-    torch.nn.init.normal_(conv.linear.weight, std=0.1)
-    changed = values.copy()
-    changed[0] += 1  # the cell in the corner: of its neighbours 1, 5 and 6
-    moved = np.abs(residual_of(conv.inputs(changed, GRID), conv) - residual_of(conv.inputs(values, GRID), conv))
-    assert set(np.flatnonzero(moved.max(axis=(1, 2)) > 1e-6)) == {0, 1, 5, 6}
-    residual = trained("residual")
-    moved = np.abs(residual_of(residual.inputs(changed, GRID), residual) - residual_of(values, residual))
-    assert set(np.flatnonzero(moved.max(axis=(1, 2)) > 1e-6)) == {0}
-
-
-def test_neighbours_beyond_the_edge_count_nothing():
-    values = values_of()
-    inputs = kind_of_network("conv").inputs(values, GRID)
-    np.testing.assert_allclose(inputs[0, :, : len(FEATURES)], values[[1, 5, 6]].mean(axis=0), atol=1e-5)
+        kind.from_tensors(state, shape())
 
 
 def test_an_unknown_kind_is_refused_with_those_that_there_are():
-    with pytest.raises(DataError, match="'recurrent' is no kind of network: choose one of residual, conv"):
+    with pytest.raises(DataError, match="'recurrent' is no kind of network: choose one of residual"):
         kind_of_network("recurrent")
 
 

@@ -10,5 +10,5 @@ import pytest
 def one_penalty(penalty: float = 1e-2) -> Iterator[None]:
     """The linear part is fitted with one penalty in place of five."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("models.networks.residual.PENALTIES", (penalty,))
+        patched.setattr("models.network.PENALTIES", (penalty,))
         yield

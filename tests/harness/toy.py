@@ -17,8 +17,7 @@ from models.files.incident_files import IncidentTable
 from models.following.state import FollowerState
 from models.hyperparameters import TunedOn
 from models.local_time import DAY_BLOCKS, HOURS
-from models.network import NetworkShape
-from models.networks.residual import ResidualNetwork
+from models.network import NetworkShape, ResidualNetwork
 from schemas.decode import Messages
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame
 from schemas.grid import Grid

@@ -14,7 +14,7 @@ import torch
 
 from models.artifact.manifest import WEIGHTS
 from models.features import FeatureEngine
-from models.networks.residual import ResidualNetwork
+from models.network import ResidualNetwork
 from schemas.errors import ArtifactError
 from streaming.artifacts_in_force import load_artifact
 from streaming.flow.score import score_stage

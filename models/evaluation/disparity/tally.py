@@ -97,7 +97,7 @@ def tallies_of(
     if not ticks:
         raise DataError("no hour lies after the artifact's data", "give a file that goes on, or an older artifact")
     for place, tick_s in enumerate(ticks):
-        usual, expected, _ = means(engine.compute(replay.lead_to(tick_s)).values, network, spec)
+        usual, expected = means(engine.compute(replay.lead_to(tick_s)).values, network, spec)
         for number in (number for number, of_horizon in moments.items() if tick_s in of_horizon):
             observed = past.counts(tick_s, tick_s + spec.horizons_s[number])
             forecast, without = (with_all(mean[:, :, number]) for mean in (expected, usual))

@@ -7,8 +7,7 @@ from safetensors.torch import save
 
 from models.artifact.artifact import read_artifact
 from models.features import FeatureEngine
-from models.network import NetworkShape, RiskNetwork
-from models.networks.residual import ResidualNetwork
+from models.network import NetworkShape, ResidualNetwork, RiskNetwork
 from models.scoring import CellScores, score
 from streaming.flow.score import score_features
 from tests.harness.forged_artifact import SPEC, forge
@@ -53,9 +52,7 @@ def hidden(**shapes):
 )
 def test_widths_that_no_recipe_allows_are_refused_before_a_network_is_built(artifact_copy, monkeypatch, state, said):
     folder = forge(artifact_copy, weights__safetensors=save(state))
-    monkeypatch.setattr(
-        "models.networks.residual.ResidualNetwork.__init__", lambda *_, **__: pytest.fail("a network was built")
-    )
+    monkeypatch.setattr("models.network.ResidualNetwork.__init__", lambda *_, **__: pytest.fail("a network was built"))
     artifact = read_artifact(folder)
     assert "does not fit" in artifact.network_fault
     assert said in artifact.network_fault

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from models import network
 from models.evaluation import evaluate, featured
 from models.evaluation.regressions import boosting
 from models.evaluation.tasks import count
-from models.networks import residual
 from tests.harness.small_task import small_task
 
 
@@ -39,7 +39,7 @@ def quick(monkeypatch):
     """Few rules and a network of one epoch: for tests of what is judged, not of how well."""
     monkeypatch.setattr(evaluate, "RIVALS", evaluate.RIVALS[:3])
     monkeypatch.setattr(featured, "EPOCHS", 1)
-    monkeypatch.setattr(residual, "PENALTIES", residual.PENALTIES[:1])
+    monkeypatch.setattr(network, "PENALTIES", network.PENALTIES[:1])
     return monkeypatch
 
 

@@ -13,7 +13,6 @@ from models.evaluation import product
 from models.evaluation.evaluate import evaluate_rolling
 from models.evaluation.product import judged_inputs, learn
 from models.evaluation.rivals.rule import Rule
-from models.network import RiskNetwork
 from models.training.replay import Replay
 from schemas.errors import DataError, LeakError
 from tests.harness.small_task import DAY_S, NOW, evaluated, plan_of
@@ -21,16 +20,15 @@ from tests.harness.small_task import DAY_S, NOW, evaluated, plan_of
 
 def test_what_models_are_given_to_learn_from_ends_before_what_is_judged(task, other_end):
     first, again = (
-        learn(each, [], purge=1, delay=0, random=np.random.default_rng(0), tell=lambda share: None)
+        learn(each, purge=1, delay=0, random=np.random.default_rng(0), tell=lambda share: None)
         for each in (task, other_end)
     )
     for name, value in first.constants.arrays().items():
         np.testing.assert_array_equal(value, again.constants.arrays()[name], err_msg=name)
-    for each, other in zip(first.examples[RiskNetwork], again.examples[RiskNetwork], strict=True):
+    for each, other in ((first.train, again.train), (first.validation, again.validation)):
         assert torch.equal(each.values, other.values)
         assert torch.equal(each.counts, other.counts)
-    _, validation = first.examples[RiskNetwork]
-    assert len(validation.values) == task.scored.sum() * (task.test - 1 - task.validation)  # all that is judged
+    assert len(first.validation.values) == task.scored.sum() * (task.test - 1 - task.validation)  # all that is judged
 
 
 class Peeking(Rule):
@@ -85,10 +83,10 @@ def until(task, end_s):
 
 def features_of(task, *, delay=0):
     """The features of the first judged step, and what was known of the hours before it, one behind the other."""
-    learned = learn(task, [], purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
+    learned = learn(task, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
     first = range(task.test, task.test + 1)
-    inputs, (lately,) = next(judged_inputs(task, learned, [first]))
-    return np.append(inputs[RiskNetwork.inputs][0].ravel(), np.frombuffer(lately.pack()))
+    values, (lately,) = next(judged_inputs(task, learned, [first]))
+    return np.append(values[0].ravel(), np.frombuffer(lately.pack()))
 
 
 def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fitted(task, monkeypatch):

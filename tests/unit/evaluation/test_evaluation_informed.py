@@ -11,8 +11,6 @@ from models.evaluation.report.as_json import as_json
 from models.evaluation.report.wording import last_sentences, sentences
 from models.evaluation.result import UNINFORMED, Origins
 from models.evaluation.tasks import task_of
-from models.network import RiskNetwork
-from models.networks import kind_of_network
 from models.training.calendar import Calendar
 from models.training.regions import RegionTask
 from schemas.errors import DataError, LeakError
@@ -40,11 +38,9 @@ def task(files):
 
 @pytest.mark.parametrize("delay", [0, 3])
 def test_a_step_knows_its_day_however_late_incidents_are_known_and_a_feature_that_knew_more_is_a_leak(task, delay):
-    kinds = [kind_of_network("residual")]
-    learnt = learn(task, kinds, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
+    learnt = learn(task, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
     first = range(task.test, task.test + 12)
-    ((inputs, lately),) = judged_inputs(task, learnt, [first])
-    values = inputs[RiskNetwork.inputs]
+    ((values, lately),) = judged_inputs(task, learnt, [first])
     days = (task.cube.starts_s[task.test : task.test + 12] - START_S) // DAY_S
     for column, moved in (("today", 0), ("eve", 1), ("after", -1)):
         told = values[:, 0, 0, learnt.engine.spec.features.index(f"calendar_match_{column}")]

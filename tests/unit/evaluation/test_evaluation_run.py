@@ -40,15 +40,6 @@ def test_every_row_is_there_and_the_order_is_that_of_the_log_score(evaluation):
     assert names[-1] == "constant 1"
 
 
-def test_kinds_of_network_stand_side_by_side_and_the_report_is_about_the_first(task, quick):
-    both = evaluated(task, networks=("conv", "residual"))
-    assert both.network.model == "conv network"
-    assert both.row("network").kind == "other network"
-    assert "network" not in both.best_baseline
-    alone = evaluated(task, networks=("residual",))
-    assert both.row("network").scores.sheet.nb_log_score == alone.row("network").scores.sheet.nb_log_score
-
-
 def test_how_much_is_in_memory_at_a_time_changes_no_figure(task, quick):
     """Rows are cells at steps: all 60 days at once, and 23 days with some rows more; of one row it is one day.
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from models import network
 from models.__main__ import app
 from models.cli.evaluate import evaluate_command
 from models.evaluation import evaluate as evaluate_module
@@ -23,7 +24,6 @@ from models.evaluation.tasks import task_of as task_of_region
 from models.files.incident_files import read_incidents
 from models.files.layouts import parse_layout
 from models.measures.cube import type_for
-from models.networks import residual
 from models.training.regions import RegionTask
 from schemas.errors import ArtifactError, DataError, SettingsError
 from schemas.left_behind.posts_measured import read_posts_measured
@@ -38,7 +38,7 @@ NOW_S = 2_000_000_000
 def quick(monkeypatch, few_trees):
     """A network of one epoch: what the command reads and writes is asked here, not how good it is."""
     monkeypatch.setattr(featured, "EPOCHS", 1)
-    monkeypatch.setattr(residual, "PENALTIES", residual.PENALTIES[:1])
+    monkeypatch.setattr(network, "PENALTIES", network.PENALTIES[:1])
 
 
 @pytest.fixture(scope="module")

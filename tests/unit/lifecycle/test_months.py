@@ -77,7 +77,7 @@ class Region(Town):
 
     def forecast(self, name, tick_s):
         artifact, network, engine, following = self.version(name)
-        usual, raw, _ = means(engine.compute(self.replay.lead_to(tick_s)).values, network, artifact.spec)
+        usual, raw = means(engine.compute(self.replay.lead_to(tick_s)).values, network, artifact.spec)
         shown = np.asarray(raw * following.next_factors(tick_s, raw).shown(), np.float32)
         return replace(Forecast.of(name, shown, usual, artifact.constants, of_network=True), raw=raw)
 

@@ -8,8 +8,7 @@ import torch
 
 from models.attribution import attribute_riskiest, groups_of, shares
 from models.features import feature_names
-from models.network import NetworkShape, residual_of
-from models.networks.residual import ResidualNetwork
+from models.network import NetworkShape, ResidualNetwork, residual_of
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS
 
 FEATURES = feature_names()
@@ -25,15 +24,15 @@ def network(seed=0):
 
 
 def test_every_feature_has_one_group():
-    columns = np.concatenate(list(groups_of(ResidualNetwork, FEATURES).values()))
+    columns = np.concatenate(list(groups_of(FEATURES).values()))
     assert sorted(columns) == list(range(len(FEATURES)))
     with pytest.raises(ValueError, match="weather"):
-        groups_of(ResidualNetwork, (*FEATURES, "weather"))
+        groups_of((*FEATURES, "weather"))
 
 
 def test_days_that_a_file_names_are_of_the_time():
     features = feature_names(calendar=("match",), holidays=True)
-    of_time = [features[column] for column in groups_of(ResidualNetwork, features)["time"]]
+    of_time = [features[column] for column in groups_of(features)["time"]]
     assert of_time[-6:] == [
         f"{name}_{at}" for name in ("holiday", "calendar_match") for at in ("today", "eve", "after")
     ]
@@ -41,7 +40,7 @@ def test_days_that_a_file_names_are_of_the_time():
 
 def test_shares_are_the_mean_over_all_orders_of_joining():
     made, values = network(), np.random.default_rng(0).normal(size=(4, 2, len(FEATURES))).astype(np.float32)
-    groups = groups_of(ResidualNetwork, FEATURES)
+    groups = groups_of(FEATURES)
     expected = {name: np.zeros((4, 2, 3)) for name in groups}
     orders = list(permutations(groups))
     for order in orders:
@@ -76,7 +75,7 @@ def test_usual_times_the_factors_is_what_is_expected_in_the_riskiest_cells(cells
             np.testing.assert_allclose(
                 usual[cell, *place] * made[rank, *place].prod(), expected[cell, *place], rtol=1e-4
             )
-            alone = shares(made_by, values[cell : cell + 1], groups_of(ResidualNetwork, FEATURES))
+            alone = shares(made_by, values[cell : cell + 1], groups_of(FEATURES))
             factors = {name: np.exp(of_group[0, *place]) for name, of_group in alone.items()}
             factors |= {"following": following[cell, *place], "nowcast": nowcast[place]}
             for number, name in enumerate(ATTRIBUTION_GROUPS):

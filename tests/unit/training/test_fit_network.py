@@ -9,8 +9,7 @@ from scipy.stats import nbinom, poisson
 
 from models.hyperparameters import Hyperparameters
 from models.likelihood import negative_binomial_nll
-from models.network import residual_of
-from models.networks.residual import ResidualNetwork
+from models.network import ResidualNetwork, residual_of
 from models.training import fit_network as module
 from models.training.fit_network import (
     Examples,
@@ -155,7 +154,7 @@ def test_the_network_starts_from_that_many_examples(least, expected, monkeypatch
 def test_the_linear_part_starts_where_the_penalised_likelihood_is_highest(monkeypatch):
     """There the slope is nothing. The size of each horizon's loss is its unit."""
     spec = toy_spec()
-    monkeypatch.setattr("models.networks.residual.PENALTIES", (1.0, 0.1))
+    monkeypatch.setattr("models.network.PENALTIES", (1.0, 0.1))
     draw, made = torch.Generator().manual_seed(0), toy_network(spec)
     inputs = torch.randn(100, 2, len(spec.features), generator=draw)
     counts = torch.poisson(inputs[:, :, -3:].exp(), generator=draw)

@@ -1,4 +1,4 @@
-"""The kinds of network. To add a kind: one file in this folder, and one entry of MODELS."""
+"""The kinds of network, apart from them: what reads a manifest or a recipe needs no torch."""
 
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
@@ -8,11 +8,9 @@ from schemas.errors import DataError
 if TYPE_CHECKING:  # torch takes seconds to import, and only training and scoring need it
     from models.network import RiskNetwork
 
-# Name -> "module:class". The first kind is that of artifacts that do not name theirs.
-MODELS = {
-    "residual": "models.networks.residual:ResidualNetwork",
-    "conv": "models.networks.conv:ConvolutionalNetwork",
-}
+# Name -> "module:class". To add a kind: its class, in a file of its own, and an entry here. The first kind is that of
+# artifacts that do not name theirs.
+MODELS = {"residual": "models.network:ResidualNetwork"}
 
 
 def kind_of_network(name: str) -> "type[RiskNetwork]":
