@@ -244,19 +244,6 @@ _DECIDED = Measurement(
         Column("says", "text", "who made it champion or took it back, when in local time, and why"),
     ),
 )
-_POSTS = Measurement(
-    "What posts that follow the model gain, by `models evaluate --posts --artifacts`. One point an hour, where units "
-    "answer calls and it was measured.",
-    (
-        _REGION,
-        Column("setting", "tag", "units and reach, as `10 units, 3 km`"),
-        Column("fixed", "share of calls", "within reach of the best posts that never move"),
-        Column("gain low high", "share of calls", "more within reach of posts that follow, and its 95 % interval"),
-        Column("promised_less_kept", "share of calls", "by the forecast, less by what came"),
-        Column("says", "text", "the verdict in words"),
-        Column("measured", "text", "on which day, and whether of the version that scores"),
-    ),
-)
 _FEEDBACK = Measurement(
     "What shifts say of the scores, from the topic `feedback.v1`; never a label for the counts.",
     (
@@ -284,6 +271,5 @@ MEASUREMENTS = {
     "following_cell": _FOLLOWING_CELL,
     "retrain": _RETRAIN,
     "decided": _DECIDED,
-    "posts": _POSTS,
     "feedback": _FEEDBACK,
 }

@@ -8,12 +8,11 @@ import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from lifecycle.feed import FeedLog
 from lifecycle.gate import Trial, judge_hours, read_trial
@@ -31,7 +30,6 @@ from schemas.files import exclusive, write_errors
 from schemas.frame import is_baseline
 from schemas.left_behind.closed_counts import ClosedFiles, ClosedHorizon, closed_folder, trial_folder
 from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
-from schemas.left_behind.posts_measured import PostsMeasured, read_posts_measured
 from schemas.left_behind.roster import read_roster, roster_path
 from schemas.spec import DAY_S, HOUR_S, Spec
 from streaming.settings import Settings
@@ -117,7 +115,7 @@ class TrialJudge:
         add_hours(self.checkpoint, spec, deciding)
         lines = b"".join(shadow_line(spec.region, hour) for hour in hours if hour.challenger_version)
         version = max(hours, key=lambda hour: hour.tick_s).champion_version
-        lines += self._decided(spec, version, now_s) + self._posts(spec, version, now_s)
+        lines += self._decided(spec, version, now_s)
         local = np.floor(hour_of_week(np.array([hour.tick_s for hour in deciding], np.int64), spec.timezone)) % 24
         may_end_a_day = bool(np.isin(local, (0, 23)).any())  # the first or the last hour of a local day
         if may_end_a_day:
@@ -154,15 +152,6 @@ class TrialJudge:
         except AuditError as error:
             log.warning("region=%s nobody knows who chose its version reason=%s", spec.region, error)
             return b""
-
-    def _posts(self, spec: Spec, version: str, now_s: int) -> bytes:
-        """What posts that follow the model gained, where units answer calls and it was measured."""
-        try:
-            measured = read_posts_measured(self.artifacts, spec.region) if spec.answered_by else None
-        except ArtifactError as error:
-            log.warning("region=%s nobody knows what its posts gain reason=%s", spec.region, error)
-            return b""
-        return posts_lines(spec, measured, version, now_s) if measured else b""
 
     def _cut_out(self, spec: Spec, newest_s: int) -> None:
         """Write again the newest hours that are now known to say nothing: of two lines of an hour the last counts."""
@@ -320,19 +309,6 @@ def decided_line(spec: Spec, version: str, audit: Sequence[AuditRecord], now_s: 
             says = f"{_DECISIONS[each.event]} by {of['by']} on {when:%d %b %Y at %H:%M}: {of['because']}"
             return point_line("decided", {"region": spec.region}, {"champion": version, "says": says}, now_s)
     return b""
-
-
-def posts_lines(spec: Spec, measured: PostsMeasured, version: str, now_s: int) -> bytes:
-    """What posts that follow the model gained, and whether that is said of the version that scores, at `now_s`."""
-    when = f"{datetime.fromtimestamp(measured.at_s, zone_of(spec.timezone)):%d %b %Y}"
-    is_other = f"of version {measured.version}, not of that which scores: measure again"
-    says = f"{when}, {'of the version that scores' if version == measured.version else is_other}"
-    lines = b""
-    for compared in measured.settings:
-        fields = asdict(compared) | {"measured": says}
-        tags = {"region": spec.region, "setting": fields.pop("setting")}
-        lines += point_line("posts", tags, fields, now_s)
-    return lines
 
 
 def _midnight(at_s: int) -> int:

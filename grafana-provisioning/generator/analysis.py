@@ -234,7 +234,7 @@ def helps() -> Json:
         [
             text("What this is", WHAT_IT_IS, (14, 8)),
             text("What this is not", WHAT_IT_IS_NOT, (10, 8)),
-            *_posts_and_hits(),
+            *_hits(),
             lines(
                 "Foreseen and seen",
                 "Incidents within the horizon from each moment, all chosen categories: what was foreseen, what the "
@@ -321,9 +321,7 @@ def helps() -> Json:
     )
 
 
-def _posts_and_hits() -> list[Panel]:
-    """What a forecast is worth to units stands first: shares of calls, and not hits."""
-    share = {"unit": "percentunit", "decimals": 1, "custom__width": 80}
+def _hits() -> list[Panel]:
     # By days, as hours are alike: their mean difference over its standard error.
     by_day = (
         'SELECT (sum("hits_5") - sum("baseline_hits_5")) / sum("observed") AS "more" '
@@ -342,27 +340,6 @@ def _posts_and_hits() -> list[Panel]:
         return [fixed(FORECAST, BLUE), fixed(SIMPLE, simple), fixed(IDEAL, GREY)]
 
     return [
-        table(
-            "For units that answer calls: posts that follow the forecast, against the best posts that never move",
-            "Shares of real calls that no model knew, within reach by straight line. Fixed: of the best fixed posts; "
-            "more: by posts that follow, with its 95 % interval. Promised - kept: the share by the forecast, less that "
-            "of the calls. Of networks made anew as this region's is.",
-            (24, 4),
-            'SELECT last("says") AS "says", "fixed", "gain", "low", "high", "promised_less_kept", "measured" '
-            f'FROM "posts" WHERE {REGION} AND time > now() - 2d GROUP BY "setting"',
-            [
-                column("setting", unit="string", displayName="Units, reach", custom__width=120),
-                column("says", unit="string", displayName="In words", custom__wrapText=True),
-                column("fixed", displayName="Fixed", **share),
-                column("gain", displayName="More", **share),
-                column("low", displayName="Low", **share),
-                column("high", displayName="High", **share),
-                column("promised_less_kept", displayName="Promised - kept", **{**share, "custom__width": 125}),
-                column("measured", unit="string", displayName="Measured", custom__width=260, custom__wrapText=True),
-            ],
-            without="none of the last two days: this region's units answer no calls (answered_by), or nobody ran "
-            "models evaluate --posts 10 --artifacts FOLDER",
-        ),
         stat(
             "In words",
             f"Whether more incidents lay inside the named 5 % than the simple baseline's: by day, over {LEAST_DAYS} "

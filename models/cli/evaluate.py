@@ -1,18 +1,15 @@
 """`python -m models evaluate`: the network beside its simple rivals, on a block of time that no choice has used."""
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
 
-from models.artifact.artifact import Artifact
-from models.artifact.pointer import champion_of
 from models.cli.options import TASK_FILE_HELP, refuse_unwritable
 from models.cli.progress import print_file, progress_bars
 from models.evaluation.published import TASKS, named_task
@@ -23,10 +20,8 @@ from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
 from models.network_kinds import kind_of_network
 from models.training.regions import RegionTask, task_for
 from schemas.errors import SettingsError, needs_extra
-from schemas.left_behind.posts_measured import keep_posts_measured
 
 LIBRARIES = ("numpy", "torch", "scipy", "scikit-learn")
-T = TypeVar("T", int, float)
 BARS = ("counting", "replay", "fitting", "judging")
 
 
@@ -38,11 +33,6 @@ def evaluate_command(
     seeds: Annotated[int, typer.Option(min=1, help="Networks to train; the table shows their mean")] = 5,
     origins: Annotated[int, typer.Option(min=1, help="Blocks of time to judge; models are fitted for each")] = 1,
     delay_steps: Annotated[int, typer.Option(min=0, help="Steps until an incident is known")] = 0,
-    posts: Annotated[str, typer.Option(help="Also judge posts of so many units, as 5,10,20; needs answered_by")] = "",
-    reach_km: Annotated[str, typer.Option(help="How far a unit reaches from its post, as 3,5")] = "3",
-    artifacts: Annotated[
-        Path | None, typer.Option(help="With --posts: leave the figures with the region's artifact, for Grafana")
-    ] = None,
 ) -> None:
     """Judge the network and its simple rivals, in one table, on the last block of time.
 
@@ -55,15 +45,12 @@ def evaluate_command(
         from models.evaluation.plan import EvaluationPlan
         from models.evaluation.regressions import REGRESSIONS
         from models.evaluation.report.page import write_report
-        from models.evaluation.report.posts import posts_measured
         from models.evaluation.report.table import print_table
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
     asked = None if what in TASKS else task_for(what, region)
     recipe = _recipe_of(asked, origins) if asked else DEFAULT
     kind_of_network(recipe.network)
-    champion = _measured_for(artifacts, asked, posts) if artifacts else None
-    units, kilometres = _numbers("--posts", posts, int), _numbers("--reach-km", reach_km, float)
     task = task_of(asked, step=step, origins=origins, now_s=time.time()) if asked else named_task(what)
     refuse_unwritable(out)
     _describe(task, console)
@@ -74,40 +61,13 @@ def evaluate_command(
             purge=1 + delay_steps,
             delay=delay_steps,
             recipe=recipe,
-            posts=units,
-            reach_km=kilometres,
             tell=report,
         )
         versions = {name: version(name) for name in LIBRARIES}
         evaluation = evaluate_rolling(task, plan, origins=origins, now=datetime.now(UTC), versions=versions)
     print_table(evaluation, console)  # first, so that hours of work can be read even if a file cannot be written
-    if artifacts and champion:
-        measured = posts_measured(evaluation, champion.version, int(time.time()))
-        keep_posts_measured(artifacts, champion.spec.region, measured)
     page = write_report(evaluation, out)
     console.print(f"report: {page}", soft_wrap=True)
-
-
-def _measured_for(artifacts: Path, asked: RegionTask | None, posts: str) -> Artifact:
-    """The artifact that scores the region. Raises SettingsError where the figures would not be about it."""
-    if not (posts and asked):
-        raise SettingsError("--artifacts without --posts, or with a named task", "name a file of tasks, and --posts")
-    champion = champion_of(artifacts, asked.region)
-    if champion.spec.answered_by != asked.answered_by:
-        raise SettingsError(
-            f"the file of tasks has answered_by {list(asked.answered_by)}, {champion.version} "
-            f"{list(champion.spec.answered_by)}",
-            "train with this file, or correct it",
-        )
-    return champion
-
-
-def _numbers(option: str, text: str, kind: Callable[[str], T]) -> list[T]:
-    """Raises SettingsError for what is no list of numbers of that kind."""
-    try:
-        return [kind(number) for number in text.split(",")] if text else []
-    except ValueError as error:
-        raise SettingsError(f"{option} {text}", "give numbers with commas between them, as 5,10,20") from error
 
 
 def _recipe_of(asked: RegionTask, origins: int) -> Hyperparameters:

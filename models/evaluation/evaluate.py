@@ -17,7 +17,6 @@ from models.evaluation.judge import Judge
 from models.evaluation.leaks import refuse_leaks
 from models.evaluation.origins import combine_origins
 from models.evaluation.plan import EvaluationPlan
-from models.evaluation.posts import PostsJudge
 from models.evaluation.product import learn, spec_of
 from models.evaluation.result import (
     NETWORK_KINDS,
@@ -45,9 +44,7 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
     """
     _refuse_nothing_left(task, plan)
     began = time.monotonic()
-    known = task.test - plan.purge
-    posts = PostsJudge.of(task, spec_of(task), plan.posts, plan.reach_km, known) if plan.posts else None
-    judge = Judge(task=task, seed=plan.seeds[0], posts=posts, rows=plan.rows)
+    judge = Judge(task=task, seed=plan.seeds[0], rows=plan.rows)
     rows, learning, surges, nowcast = _all_rows(task, judge, plan)
     best = min((row for row in rows if row.kind not in WITH_THE_NETWORK), key=_log_score)
     best_rule = min((row for row in rows if row.kind == "rule"), key=_log_score)
@@ -68,7 +65,6 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         versions=versions,
         recipe=plan.recipe,
         seeds=tuple(plan.seeds),
-        posts=posts.rows(row.posts for row in rows) if posts else (),
         nowcast=nowcast,
         after_surges=_after_surges([surges], task, plan),
         surge_figures=surges,
@@ -116,8 +112,7 @@ def evaluate_rolling(
     """`evaluate`, and the same at origins before: `origins` blocks of time, one behind the other, each judged once."""
     tasks = [earlier(task, blocks) for blocks in range(origins - 1, 0, -1)]
     last = evaluate(task, plan, now=now, versions=versions)  # first, as it refuses what cannot be done
-    without_posts = replace(plan, posts=())
-    evaluations = [*(evaluate(each, without_posts, now=now, versions=versions) for each in tasks), last]
+    evaluations = [*(evaluate(each, plan, now=now, versions=versions) for each in tasks), last]
     if origins == 1:
         return evaluations[0]
     return replace(

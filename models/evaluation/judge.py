@@ -11,7 +11,6 @@ import torch
 
 from models.dispersion import Dispersion
 from models.evaluation.contract import least_mean, poisson_loss
-from models.evaluation.posts import PostsJudge
 from models.evaluation.tasks import Task
 from models.measures.cube import AnyFloats, Counts, Floats, Runs
 from models.measures.paired import LEAST_JUDGED, Difference, compare
@@ -31,7 +30,6 @@ SHARES = (0.0, 1e-4, 1e-3, 1e-2, 0.05)
 class Judge:
     task: Task
     seed: int  # of the randomised PIT and the bootstrap
-    posts: PostsJudge | None = None  # where posts are judged, too
     rows: int = ROWS  # cells at steps whose forecasts are in memory at a time; no figure depends on it
 
     def floored(self, mean: AnyFloats) -> Floats:

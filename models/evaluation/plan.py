@@ -16,6 +16,4 @@ class EvaluationPlan:
     delay: int  # steps until counts are known
     recipe: Hyperparameters = DEFAULT  # of the network
     tell: Callable[[str, float], None]  # (what, how far 0..1)
-    posts: Sequence[int] = ()  # units whose posts are judged, too; see `models/evaluation/posts.py`
-    reach_km: Sequence[float] = ()  # of their posts
     rows: int = ROWS  # cells at steps whose features and forecasts are in memory at a time

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from models.dispersion import Dispersion, Floats
 from models.evaluation.after_surges import SurgeFigures, SurgeRow
-from models.evaluation.posts import PostsRow
 from models.evaluation.tasks import Task
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.measures.paired import Difference
@@ -36,7 +35,6 @@ class ModelResult:
     seeds: int
     log_scores_of_seeds: tuple[float, ...]  # NB log score of each seed; one without seeds
     seconds: float  # of fitting and forecasting
-    posts: tuple[PostsRow, ...] = ()  # that follow the mean over the seeds
     versus_best_baseline: Difference | None = None  # None for the best rival itself
     versus_best_rule: Difference | None = None  # None for the best rule itself
     versus_own_baseline: Difference | None = None  # of a network: what it starts from; None for other kinds
@@ -90,7 +88,6 @@ class Evaluation:
     recipe: Hyperparameters = DEFAULT  # of the network
     seeds: tuple[int, ...] = ()  # of the network, and of regressions that have seeds
     origins: Origins | None = None  # where earlier stretches were judged, too
-    posts: tuple[PostsRow, ...] = ()  # where they were asked for
     nowcast: Nowcast | None = None  # of the last origin, as it was fitted; None where nothing gained
     after_surges: tuple[SurgeRow, ...] = ()  # over all origins
     surge_figures: Mapping[str, tuple[SurgeFigures, Floats]] = field(default_factory=dict)  # by model, of one origin

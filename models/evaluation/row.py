@@ -50,5 +50,4 @@ def judged_row(
         seeds=len(judged),
         log_scores_of_seeds=tuple(scores.sheet.nb_log_score for scores in of_seeds),
         seconds=fitted.seconds,
-        posts=judge.posts.followed(fitted.name, mean_of(judged, judge, share)) if judge.posts else (),
     )

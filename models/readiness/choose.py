@@ -48,11 +48,6 @@ def best_floor(question: Question) -> float:
     return least / 1000
 
 
-def improved(question: Question, posts: Posts) -> Posts:
-    """The posts after exchanges of one unit at a time, until none gains."""
-    return tuple(sorted(_exchanged(question, posts)[0]))
-
-
 def without_needless_moves(question: Question, now: Posts, best: Posts, cost: float) -> Posts:
     """The best posts, with each unit left where units are now whose move gains nothing: all together at most `cost`.
 

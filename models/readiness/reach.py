@@ -29,11 +29,6 @@ class Drive:
     minutes: float
     speed_kmh: float
 
-    @classmethod
-    def of_km(cls, km: float) -> "Drive":
-        """To so many kilometres of the straight line."""
-        return cls(minutes=km * DETOUR * 60 / 40, speed_kmh=40)
-
     @property
     def metres(self) -> float:
         """Of the straight line."""

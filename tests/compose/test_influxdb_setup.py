@@ -33,7 +33,7 @@ def test_outcomes_reach_the_bucket_for_long_ranges_however_late_their_horizon_cl
     task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
     copied = task[task.index("// Outcomes") :]
     only_of_now = {"risk", "top", "unusual", "pipeline", "following_hour", "following_cell"}
-    only_of_now |= {"retrain", "decided", "posts"}
+    only_of_now |= {"retrain", "decided"}
     of_a_forecast = set(MEASUREMENTS) - only_of_now  # or copied by another part of the task
     assert all(f'r._measurement == "{name}"' in copied for name in of_a_forecast)
     days = int(re.search(r"range\(start: -(\d+)d\)", copied)[1])

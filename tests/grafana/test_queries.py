@@ -4,14 +4,13 @@ import re
 
 import numpy as np
 import pytest
-from msgspec.structs import asdict
 
 from generator.build import ALARM, BEYOND, COLOUR_BY
 from schemas.grid import geohash
 from schemas.limits import OLDEST_SCORES_S
 from schemas.spec import ALL_CATEGORIES
 from streaming.maps import ALL_REGIONS, geojson_files, page_of
-from tests.harness.grafana_world import CHALLENGER, MODEL, PLACE, POSTS, SPECS, VARIABLES
+from tests.harness.grafana_world import CHALLENGER, MODEL, PLACE, SPECS, VARIABLES
 from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import MAP, PAGES, said
 
@@ -125,17 +124,6 @@ def test_an_unusual_place_has_a_ring_with_its_count_and_a_usual_night_has_none(f
     lat, lon = np.mean(np.take(SPECS[region].grid.centres(), PLACE.cells(SPECS[region].grid), 1), 1)
     wanted = {"observed": 12, "middle": geohash(lat, lon, 8), "says": PLACE.in_words(SPECS[region].grid)}
     assert [{name: row[name] for name in wanted} for row in rows] == [wanted] * rings
-
-
-@pytest.mark.parametrize(("region", "wanted"), [("northville", POSTS.settings), ("southville", ())])
-def test_what_posts_gain_leads_the_page_where_it_was_measured(filled, now_s, region, wanted):
-    panel = next(panel for panel in PAGES["does-it-help"]["panels"] if panel["type"] != "text")
-    rows = table(asked(filled, "does-it-help", panel, panel["targets"][0], now_s, region=region))
-    assert [{name: row[name] for name in asdict(each)} for row, each in zip(rows, wanted, strict=True)] == [
-        asdict(each) for each in wanted
-    ]
-    assert {row["measured"] for row in rows} <= {"24 Nov 2025, of the version that scores"}
-    assert "answered_by" in panel["fieldConfig"]["defaults"]["noValue"]
 
 
 def test_the_polygons_ids_are_the_tags_that_the_sink_wrote(filled):

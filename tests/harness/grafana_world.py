@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from msgspec.structs import replace as replace_struct
 
 from lifecycle.gate import GatePlan, Trial
-from lifecycle.judge import decided_line, drift_lines, gate_line, posts_lines, shadow_line
+from lifecycle.judge import decided_line, drift_lines, gate_line, shadow_line
 from lifecycle.shadow import ShadowHour
 from lifecycle.teach import following_lines
 from models.all_categories import stored_views
@@ -21,7 +20,6 @@ from schemas.event import REASONS
 from schemas.feedback import MARKS, Feedback
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, Unusual, riskiest
 from schemas.left_behind.closed_counts import ClosedCounts
-from schemas.left_behind.posts_measured import PostsCompared, PostsMeasured
 from schemas.spec import DAY_S, Spec
 from streaming.flow.publish import closed_points, pipeline_line
 from streaming.flow.rows import NO_CHALLENGER
@@ -36,17 +34,6 @@ MODEL, CHALLENGER = "20260101T000000Z-abc00000", "20260301T000000Z-def00000"
 PLACE = Unusual(category="ems", row=1, col=2, rows=3, cols=2, hours=2, observed=12, usual=1.4, days=40.0)
 CHANGE = "since 26 Nov: 06 to 09 h x 2.9, 5 cells x 2.7"
 DATA_DAYS = 100  # ago, when the model's data ended
-TIE = PostsCompared(
-    setting="05 units, 3 km",
-    fixed=0.32,
-    gain=0.003,
-    low=-0.002,
-    high=0.006,
-    promised_less_kept=0.01,
-    says="tie: posts that follow the forecast reach as many calls as the best fixed posts",
-)
-LOSS = replace_struct(TIE, setting="10 units, 3 km", gain=-0.02, low=-0.03, high=-0.01, says="worse: leave them")
-POSTS = PostsMeasured(version=MODEL, at_s=1_764_000_000, settings=(TIE, LOSS))
 VARIABLES = {
     "region": "northville",
     "followed": "ems",
@@ -230,7 +217,7 @@ def shadow_lines(spec: Spec, end_s: int, draw: np.random.Generator, *, days: int
             lines.append(shadow_line(spec.region, hours[-1]))
         if tick_s % DAY_S == 0 or tick_s == end_s - 3600:
             lines += [gate_line(spec, trial, hours), drift_lines(spec, hours)]
-    lines += [decided_line(spec, MODEL, decision_on(spec, MODEL), end_s), posts_lines(spec, POSTS, MODEL, end_s)]
+    lines += [decided_line(spec, MODEL, decision_on(spec, MODEL), end_s)]
     return b"".join(lines)
 
 

@@ -44,7 +44,6 @@ def as_json(evaluation: Evaluation) -> Value:
         "best_baseline": evaluation.best_baseline,
         "best_rule": evaluation.best_rule,
         "rows": [_model(row, evaluation) for row in evaluation.rows],
-        "posts": [asdict(row) for row in evaluation.posts],
         "origins": None if evaluation.origins is None else _origins(evaluation.origins),
         "nowcast": evaluation.nowcast
         and {name: getattr(evaluation.nowcast, name).tolist() for name in evaluation.nowcast.__slots__},

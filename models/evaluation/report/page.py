@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from models.evaluation.report.as_json import as_json
 from models.evaluation.report.columns import COLUMNS, SURGE_HEADINGS, SURGE_MEANING, difference_text, surge_texts, texts
 from models.evaluation.report.drawing.reliability import CAPTION, description, reliability_diagram
-from models.evaluation.report.posts import HEADINGS, MEANING, posts_sentences, posts_tables
 from models.evaluation.report.wording import sentences, warnings
 from models.evaluation.result import Evaluation
 from models.local_time import minute
@@ -57,10 +56,7 @@ def render(evaluation: Evaluation, picture: bytes) -> str:
         policy=policy,
         evaluation=evaluation,
         judged=[minute(int(task.cube.starts_s[step])) for step in (task.test, -1)],
-        sentences=(*posts_sentences(evaluation), *sentences(evaluation), *warnings(evaluation)),
-        posts=posts_tables(evaluation),
-        posts_headings=HEADINGS,
-        posts_meaning=MEANING,
+        sentences=(*sentences(evaluation), *warnings(evaluation)),
         surges=surge_texts(evaluation.after_surges),
         surge_headings=SURGE_HEADINGS,
         surge_meaning=SURGE_MEANING,

@@ -5,7 +5,6 @@ from rich.table import Table
 from rich.text import Text
 
 from models.evaluation.report.columns import COLUMNS, SURGE_HEADINGS, SURGE_MEANING, difference_text, surge_texts, texts
-from models.evaluation.report.posts import HEADINGS, MEANING, posts_sentences, posts_tables
 from models.evaluation.report.wording import sentences, warnings
 from models.evaluation.result import Evaluation
 
@@ -24,8 +23,6 @@ def print_table(evaluation: Evaluation, console: Console) -> None:
     console.print()
     for sentence in sentences(evaluation):
         console.print(Text(sentence, style="bold"))
-    if evaluation.posts:
-        _print_posts(evaluation, console)
     if evaluation.after_surges:
         _print_surges(evaluation, console)
     for warning in warnings(evaluation):
@@ -40,19 +37,6 @@ def _print_surges(evaluation: Evaluation, console: Console) -> None:
         shown.add_row(*map(Text, row))
     console.print(shown)
     console.print(Text(SURGE_MEANING, style="dim"))
-
-
-def _print_posts(evaluation: Evaluation, console: Console) -> None:
-    for heading, rows in posts_tables(evaluation):
-        shown = Table(HEADINGS[0], title=heading, title_justify="left", box=None, padding=(0, 0, 0, 1), pad_edge=False)
-        for name in HEADINGS[1:]:
-            shown.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
-        for row in rows:
-            shown.add_row(*map(Text, row), style="bold" if row[0] == evaluation.network.model else "")
-        console.print(shown)
-    console.print(Text(MEANING, style="dim"))
-    for sentence in posts_sentences(evaluation):
-        console.print(Text(sentence, style="bold"))
 
 
 def table(evaluation: Evaluation) -> Table:

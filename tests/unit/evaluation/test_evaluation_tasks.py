@@ -25,11 +25,9 @@ from models.files.incident_files import read_incidents
 from models.files.layouts import parse_layout
 from models.measures.cube import type_for
 from models.training.regions import RegionTask
-from schemas.errors import ArtifactError, DataError, SettingsError
-from schemas.left_behind.posts_measured import read_posts_measured
+from schemas.errors import DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town
 from tests.harness.task_file import task_file
-from tests.harness.toy import toy_artifact, toy_spec
 
 NOW_S = 2_000_000_000
 
@@ -173,11 +171,7 @@ def test_the_product_can_serve_an_hourly_task_of_all_categories_together(town):
 
 def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_report(town, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_module, "RIVALS", evaluate_module.RIVALS[:3])
-    spec = toy_spec(region="town", categories=("fire", "theft"), answered_by=("fire",))
-    version = toy_artifact(tmp_path, spec).name
-    words = ["evaluate", asked(tmp_path, town, answered_by=["fire"]), "--seeds", "1", "--step", "4h"]
-    posts = ["--posts", "2", "--artifacts", str(tmp_path)]
-    ran = invoke([*words, *posts, "--out", str(tmp_path / "out")])
+    ran = invoke(["evaluate", asked(tmp_path, town), "--seeds", "1", "--step", "4h", "--out", str(tmp_path / "out")])
     printed = " ".join(ran.output.split())
     figures = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
     for row in figures["rows"]:
@@ -193,8 +187,6 @@ def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_re
     digest = hashlib.sha256(town.read_bytes()).hexdigest()
     assert figures["data"] == {"file_name": town.name, "sha256": digest}
     assert digest in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
-    measured = read_posts_measured(tmp_path, "town")
-    assert (measured.version, [each.setting for each in measured.settings]) == (version, ["02 units, 3 km"])
 
 
 @pytest.mark.nightly
@@ -253,22 +245,6 @@ def test_the_grid_of_several_origins_knows_only_what_the_earliest_learns_from(to
 def test_a_wrong_option_of_the_command_is_named(words, said, tmp_path):
     with pytest.raises(DataError) as refused:
         CliRunner().invoke(app, ["evaluate", *words, "--out", str(tmp_path)], catch_exceptions=False)
-    assert said in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("words", "kind", "said"),
-    [
-        (["--posts", "5,x"], SettingsError, "--posts 5,x: give numbers with commas"),
-        (["--posts", "5.5"], SettingsError, "--posts 5.5"),
-        (["--posts", "5", "--reach-km", "near"], SettingsError, "--reach-km near"),
-        (["--artifacts", "."], SettingsError, "--artifacts without --posts"),
-        (["--posts", "5"], ArtifactError, "its spec names no category that standing units answer"),
-    ],
-)
-def test_posts_that_cannot_be_judged_are_refused_before_the_work(town, tmp_path, words, kind, said):
-    with pytest.raises(kind) as refused:
-        invoke(["evaluate", asked(tmp_path, town), *words, "--out", str(tmp_path / "out")])
     assert said in str(refused.value)
 
 

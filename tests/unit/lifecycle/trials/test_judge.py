@@ -18,10 +18,8 @@ from schemas.left_behind.closed_counts import (
     KEEP_S,
 )
 from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
-from schemas.left_behind.posts_measured import keep_posts_measured
 from schemas.spec import DAY_S
 from streaming.settings import Settings
-from tests.harness.grafana_world import POSTS
 from tests.harness.judged import CHALLENGER, CHAMPION, judged_hour, toy_trial
 from tests.harness.points import points_in, stored_points
 from tests.harness.toy import toy_artifact, toy_spec
@@ -389,29 +387,3 @@ def test_a_log_that_is_not_there_or_cannot_be_read_ends_no_judgement(world, tmp_
     assert b"gate," in points
     assert b"decided," not in points
     assert ("cannot be read" in caplog.text) == is_there
-
-
-@pytest.mark.parametrize(
-    ("answered", "version", "said"),
-    [
-        (("fire",), CHAMPION, ["of the version that scores"]),
-        (("fire",), CHALLENGER, [f"of version {CHAMPION}, not of that which scores: measure again"]),
-        ((), CHAMPION, []),
-    ],
-)
-def test_what_posts_gain_says_of_which_version_it_is_and_nothing_where_no_units_answer(world, answered, version, said):
-    (world.judge.artifacts / SPEC.region).mkdir(parents=True)
-    keep_posts_measured(world.judge.artifacts, SPEC.region, replace(POSTS, version=CHAMPION))
-    points = stored_points([world.judge._posts(replace(SPEC, answered_by=answered), version, NOW_S)])
-    assert len(points) == len(POSTS.settings) * len(said)
-    for fields, row in zip(points.values(), POSTS.settings, strict=False):
-        assert float(fields["gain"]) == row.gain
-        assert fields["says"] == f'"{row.says}"'
-        assert fields["measured"] == f'"24 Nov 2025, {said[0]}"'
-
-
-def test_a_file_of_posts_that_cannot_be_read_ends_no_judgement(world, caplog):
-    (world.judge.artifacts / SPEC.region).mkdir(parents=True)
-    (world.judge.artifacts / SPEC.region / "posts.json").write_text("{")
-    assert world.judge._posts(replace(SPEC, answered_by=("fire",)), CHAMPION, NOW_S) == b""
-    assert "posts.json cannot be used" in caplog.text
