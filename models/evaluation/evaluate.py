@@ -19,9 +19,8 @@ from models.evaluation.origins import combine_origins
 from models.evaluation.plan import EvaluationPlan
 from models.evaluation.product import learn, spec_of
 from models.evaluation.result import (
-    NETWORK_KINDS,
+    NETWORK,
     OUR_BASELINE,
-    UNINFORMED,
     WITH_THE_NETWORK,
     Evaluation,
     Losses,
@@ -48,8 +47,8 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
     rows, learning, surges, nowcast = _all_rows(task, judge, plan)
     best = min((row for row in rows if row.kind not in WITH_THE_NETWORK), key=_log_score)
     best_rule = min((row for row in rows if row.kind == "rule"), key=_log_score)
-    beside = {row.model: row for row in rows if row.model in (OUR_BASELINE, UNINFORMED)}
-    rows = [_compared(row, best, best_rule, beside, judge) for row in rows]
+    baseline = next(row for row in rows if row.model == OUR_BASELINE)
+    rows = [_compared(row, best, best_rule, baseline, judge) for row in rows]
     return Evaluation(
         task=task,
         scored_cells=judge.cells,
@@ -127,7 +126,7 @@ def evaluate_rolling(
 def _after_surges(
     origins: Sequence[Mapping[str, tuple[SurgeFigures, Floats]]], task: Task, plan: EvaluationPlan
 ) -> tuple[SurgeRow, ...]:
-    return surge_rows(origins, NETWORK_KINDS[0], steps_per_week=task.cube.steps_per_week, seed=plan.seeds[0])
+    return surge_rows(origins, NETWORK, steps_per_week=task.cube.steps_per_week, seed=plan.seeds[0])
 
 
 def _log_score(row: ModelResult) -> float:
@@ -135,12 +134,10 @@ def _log_score(row: ModelResult) -> float:
 
 
 def _compared(
-    row: ModelResult, best: ModelResult, best_rule: ModelResult, beside: Mapping[str, ModelResult], judge: Judge
+    row: ModelResult, best: ModelResult, best_rule: ModelResult, baseline: ModelResult, judge: Judge
 ) -> ModelResult:
-    if row.kind in NETWORK_KINDS:
-        row = replace(row, versus_own_baseline=judge.versus(row.scores, beside[OUR_BASELINE].scores))
-    if row.kind == NETWORK_KINDS[0] and UNINFORMED in beside:
-        row = replace(row, versus_uninformed=judge.versus(row.scores, beside[UNINFORMED].scores))
+    if row.kind == NETWORK:
+        row = replace(row, versus_own_baseline=judge.versus(row.scores, baseline.scores))
     if row is not best_rule:
         row = replace(row, versus_best_rule=judge.versus(row.scores, best_rule.scores))
     if row.model == best.model:

@@ -1,4 +1,4 @@
-"""The rows of the models that see the product's features: its baseline, regressions, networks, and their pool."""
+"""The rows of the models that see the product's features: its baseline, regressions and networks."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +15,9 @@ from models.evaluation.plan import EvaluationPlan
 from models.evaluation.product import Learned, ProductBaseline, ProductNetwork, judged_inputs, refuse_leaking_features
 from models.evaluation.result import (
     FOLLOWING,
-    NETWORK_KINDS,
+    NETWORK,
     NOWCAST,
     OUR_BASELINE,
-    POOL,
-    UNINFORMED,
     Losses,
     ModelResult,
 )
@@ -29,7 +27,6 @@ from models.following.follower import Follower
 from models.following.sequential import SequentialFollowing, served_delay_s
 from models.following.state import FollowerState
 from models.measures.cube import Counts, Floats
-from models.measures.pool import pool_weights, pooled
 from models.nowcast import LastHours, Nowcast, factors_of, no_nowcast
 
 EPOCHS = 12
@@ -48,16 +45,14 @@ def _fitted_regression(regression: Regression, learned: Learned, plan: Evaluatio
     )
 
 
-def _fitted_networks(learned: Learned, plan: EvaluationPlan, *, is_informed: bool = True) -> UnjudgedRow:
-    began, networks, name = time.monotonic(), [], "network" if is_informed else UNINFORMED
+def _fitted_networks(learned: Learned, plan: EvaluationPlan) -> UnjudgedRow:
+    began, networks = time.monotonic(), []
     for number, seed in enumerate(plan.seeds):
-        plan.tell(f"fitting: {name}, seed {seed}", number / len(plan.seeds))
-        networks.append(
-            ProductNetwork.fit(learned, recipe=plan.recipe, epochs=EPOCHS, seed=seed, is_informed=is_informed)
-        )
+        plan.tell(f"fitting: {NETWORK}, seed {seed}", number / len(plan.seeds))
+        networks.append(ProductNetwork.fit(learned, recipe=plan.recipe, epochs=EPOCHS, seed=seed))
     return UnjudgedRow(
-        name=name,
-        kind=NETWORK_KINDS[not is_informed],
+        name=NETWORK,
+        kind=NETWORK,
         chosen=networks[0].chosen,
         models=networks,
         losses=tuple(network.losses for network in networks),
@@ -93,14 +88,11 @@ def _forecast(
 def featured_rows(
     learned: Learned, judge: Judge, plan: EvaluationPlan
 ) -> tuple[list[ModelResult], Losses, dict[str, tuple[SurgeFigures, Floats]]]:
-    """The rows that see the product's features, the losses of the first network, and figures of surges by model."""
+    """The rows that see the product's features, the losses of the network, and figures of surges by model."""
     task = judge.task
     fitted = [UnjudgedRow(name=OUR_BASELINE, kind="regression", models=[ProductBaseline()])]
     fitted += [_fitted_regression(regression, learned, plan) for regression in plan.regressions]
-    networks = [_fitted_networks(learned, plan)]
-    if task.also_known:
-        networks.append(_fitted_networks(learned, plan, is_informed=False))
-    fitted += networks
+    fitted.append(_fitted_networks(learned, plan))
     plan.tell("fitting", 1.0)
     shape = (judge.cells, len(task.cube.categories))
     with ExitStack() as open_files:
@@ -117,8 +109,7 @@ def featured_rows(
             )
             for row, of_row in zip(fitted, spools, strict=True)
         ]
-        forecasts.append(_pool([forecast for forecast in forecasts if forecast.of.kind != NETWORK_KINDS[1]]))
-        network = next(forecast for forecast in forecasts if forecast.of.kind == NETWORK_KINDS[0])
+        network = forecasts[-1]
         followed = [spool(np.float64) for _ in network.judged]
         forecasts.append(_followed(network, followed, learned, judge, plan))
         baseline = next(forecast for forecast in forecasts if forecast.of.name == OUR_BASELINE)
@@ -137,7 +128,7 @@ def featured_rows(
             )
             for row, forecast in zip(rows, forecasts, strict=True)
         }
-    return rows, networks[0].losses, surges
+    return rows, fitted[-1].losses, surges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,29 +145,6 @@ class _Forecasts:
 def _chosen(fitted: UnjudgedRow, learned: Learned, judge: Judge) -> Floats:
     values = learned.validation.values.numpy()
     return np.asarray(np.mean([judge.floored(model.predict(values)) for model in fitted.models], axis=0))
-
-
-def _pool(members: Sequence[_Forecasts]) -> _Forecasts:
-    """The pool of each seed's forecasts; a member without seeds is the same in all of them."""
-    began, counts = time.monotonic(), members[0].counts
-    weights = pool_weights([member.chosen for member in members], counts)
-    each = [
-        [member.judged[seed % len(member.judged)] for member in members]
-        for seed in range(max(len(member.judged) for member in members))
-    ]
-    return _Forecasts(
-        of=UnjudgedRow(
-            name="log-linear pool",
-            kind=POOL,
-            chosen={
-                f"weight of {member.of.name}": weight for member, weight in zip(members, weights.tolist(), strict=True)
-            },
-            seconds=time.monotonic() - began,
-        ),
-        chosen=pooled([member.chosen for member in members], weights),
-        counts=counts,
-        judged=[_pooled_forecast(of_seed, weights) for of_seed in each],
-    )
 
 
 def _followed(
@@ -257,7 +225,3 @@ def write_followed(network: Forecast, learned: Learned, judge: Judge, delay: int
             raw[cells, :, 0] = mean
             factors = following.next_factors(int(starts_s[step]), raw.copy()).shown()
             spool.append(judge.floored((raw * factors)[None, cells, :, 0]))
-
-
-def _pooled_forecast(members: Sequence[Forecast], weights: Floats) -> Forecast:
-    return lambda run: pooled([forecast(run) for forecast in members], weights)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.evaluation.result import NETWORK_KINDS, OUR_BASELINE, WITH_THE_NETWORK, Evaluation, Origins, RollingResult
+from models.evaluation.result import NETWORK, OUR_BASELINE, WITH_THE_NETWORK, Evaluation, Origins, RollingResult
 from models.measures.cube import Floats
 from models.measures.paired import Difference, day_blocks, difference_of
 
@@ -26,7 +26,6 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     mean = {model: float(per_step.mean()) for model, per_step in sums.items()}
     best = min((row.model for row in last.rows if row.kind not in WITH_THE_NETWORK), key=mean.__getitem__)
     best_rule = min((row.model for row in last.rows if row.kind == "rule"), key=mean.__getitem__)
-    networks = {row.model for row in last.rows if row.kind in NETWORK_KINDS and OUR_BASELINE in sums}
     judged = [each.rows[0].scores.log_score_sums.shape[1] for each in evaluations]
     block = day_blocks(*judged, steps_per_week=last.task.cube.steps_per_week)
 
@@ -42,7 +41,7 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
             nb_log_score=mean[model],
             versus_best_baseline=versus(model, best),
             versus_best_rule=versus(model, best_rule),
-            versus_own_baseline=versus(model, OUR_BASELINE) if model in networks else None,
+            versus_own_baseline=versus(model, OUR_BASELINE) if model == NETWORK and OUR_BASELINE in sums else None,
         )
         for model in sums
     ]

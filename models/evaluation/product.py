@@ -6,12 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from models.baseline import BaselineConstants
 from models.evaluation.contract import Values
 from models.evaluation.tasks import Task
-from models.feature_lists import all_features, usual_columns
+from models.feature_lists import usual_columns
 from models.features import FeatureEngine, feature_names
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork, residual_of
@@ -135,11 +134,6 @@ def refuse_leaking_features(
         )
 
 
-def _informed_features(learned: Learned) -> npt.NDArray[np.intp]:
-    """Which features are of the calendar: between those that counts and clock give and the usual."""
-    return np.arange(sum(len(declared.names) for declared in all_features()), len(learned.engine.spec.features) - 1)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductBaseline:
     """The forecast that the network starts from, and that serves when there is no network."""
@@ -155,7 +149,6 @@ class ProductNetwork:
     network: RiskNetwork
     losses: tuple[float, ...]  # validation loss over the untrained network's: of the linear part, then of each epoch
     kept: KeptState
-    hidden: npt.NDArray[np.intp]  # features that it is not shown: 0 in their place
 
     @property
     def chosen(self) -> Mapping[str, float]:
@@ -163,24 +156,13 @@ class ProductNetwork:
         return {"epoch": float(self.kept.epoch)}
 
     @classmethod
-    def fit(
-        cls, learned: Learned, *, recipe: Hyperparameters = DEFAULT, epochs: int, seed: int, is_informed: bool = True
-    ) -> "ProductNetwork":
-        """is_informed: whether it is shown what `Task.also_known` names."""
+    def fit(cls, learned: Learned, *, recipe: Hyperparameters = DEFAULT, epochs: int, seed: int) -> "ProductNetwork":
         losses: list[float] = []
-        train, validation = learned.train, learned.validation
-        hidden = np.array([], np.intp) if is_informed else _informed_features(learned)
-        if hidden.size:  # a copy of all examples, made for nothing else
-            columns = torch.from_numpy(hidden)
-            train, validation = (replace(of, values=of.values.index_fill(2, columns, 0)) for of in (train, validation))
-        data = FitData(train=train, validation=validation, dispersion=learned.constants.dispersion)
+        data = FitData(train=learned.train, validation=learned.validation, dispersion=learned.constants.dispersion)
         plan = FitPlan(recipe=recipe, epochs=epochs, seed=seed)
         network, kept = fit_network(data, plan, lambda _, loss: losses.append(loss))
-        return cls(network=network, losses=tuple(losses), kept=kept, hidden=hidden)
+        return cls(network=network, losses=tuple(losses), kept=kept)
 
     def predict(self, values: Values) -> Values:
         """(n, categories) expected counts. values: (n, categories, features)."""
-        if self.hidden.size:
-            values = values.copy()
-            values[:, :, self.hidden] = 0
         return np.asarray(np.exp(values[:, :, _USUAL] + residual_of(values, self.network))[:, :, 0])

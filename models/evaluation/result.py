@@ -13,12 +13,10 @@ from models.measures.totals import Totals
 from models.nowcast import Nowcast
 
 OUR_BASELINE = "our baseline"  # the row of what networks start from
-NETWORK_KINDS = ("network", "other network")  # the network that the report is about, and the one beside it
-UNINFORMED = "network, counts and clock alone"  # the row of the network without what else is known
-POOL = "pool"  # of the network and the regressions
+NETWORK = "network"  # the row and kind of the network
 FOLLOWING = "following"  # the network with a follower behind it
 NOWCAST = "nowcast"  # the network with factors of the last hours
-WITH_THE_NETWORK = (*NETWORK_KINDS, POOL, FOLLOWING, NOWCAST)  # rows that are no rivals of it
+WITH_THE_NETWORK = (NETWORK, FOLLOWING, NOWCAST)  # rows that are no rivals of it
 Losses = tuple[tuple[float, ...], ...]  # by seed: of the linear part alone, then after each epoch
 
 
@@ -38,7 +36,6 @@ class ModelResult:
     versus_best_baseline: Difference | None = None  # None for the best rival itself
     versus_best_rule: Difference | None = None  # None for the best rule itself
     versus_own_baseline: Difference | None = None  # of a network: what it starts from; None for other kinds
-    versus_uninformed: Difference | None = None  # of the network, where it knows more than counts and clock
     versus_by_category: Mapping[str, Difference] = field(default_factory=dict)  # the best rival; empty for itself
 
     @property
@@ -99,7 +96,7 @@ class Evaluation:
 
     @property
     def network(self) -> ModelResult:
-        return next(row for row in self.rows if row.kind == NETWORK_KINDS[0])
+        return next(row for row in self.rows if row.kind == NETWORK)
 
     def row(self, model: str) -> ModelResult:
         return next(row for row in self.rows if row.model == model)

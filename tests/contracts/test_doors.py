@@ -156,7 +156,7 @@ def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_
     judged = evaluated(task, recipe=Hyperparameters(network="linear"))
     assert {row.model for row in judged.rows} == {
         "constant 1", "last week's count / 7", "half an incident", "our baseline", "network",
-        "log-linear pool", "network, following", "network, nowcast", "network, ratio of the last hours",
+        "network, following", "network, nowcast", "network, ratio of the last hours",
         "our baseline, nowcast",
     }  # fmt: skip
     assert all(np.isfinite(row.scores.sheet.nb_log_score) for row in judged.rows)

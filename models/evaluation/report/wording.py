@@ -3,7 +3,7 @@
 from math import isnan
 
 from models.evaluation.report.findings import Against
-from models.evaluation.result import OUR_BASELINE, UNINFORMED, Evaluation, Origins
+from models.evaluation.result import OUR_BASELINE, Evaluation, Origins
 from models.local_time import minute
 from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, Difference
 
@@ -28,7 +28,6 @@ def sentences(evaluation: Evaluation) -> tuple[str, ...]:
 def last_sentences(evaluation: Evaluation) -> tuple[str, ...]:
     """The network on the last block of time: against all that it was compared with, its baseline first."""
     network, rule, best = evaluation.network, evaluation.best_rule, evaluation.best_baseline
-    known = ", ".join(evaluation.task.also_known)
 
     def against(rival: str, versus: Difference | None, words: str, *advice: str) -> list[str]:
         if versus is None:
@@ -37,8 +36,6 @@ def last_sentences(evaluation: Evaluation) -> tuple[str, ...]:
         return [_sentence(rivals, words, *(advice if evaluation.origins is None else ("", "")))]
 
     said = against(OUR_BASELINE, network.versus_own_baseline, *_OWN)
-    without = f"the same network without {known}", f"leave out {known}", f"{known} showed no gain"
-    said += against(UNINFORMED, network.versus_uninformed, *without)
     if rule != best:
         rules = sum(row.kind == "rule" for row in evaluation.rows)
         counting = f"the best of {rules} simple rules that only count ({rule})"

@@ -47,3 +47,9 @@ def test_a_network_that_knows_the_places_but_undoes_the_level_serves_only_a_part
     bound = farthest(usual, correction, counts)
     assert off(usual, correction, counts, share) <= bound < off(usual, correction, counts, share + 0.01)
     assert 0.9 < share < 0.96  # by likelihood alone it would be 0.98
+
+
+def test_where_nothing_came_the_smaller_forecast_is_served():
+    usual, half, none = (torch.full((4, 1), value, dtype=torch.float64) for value in (np.log(0.2), np.log(0.5), 0))
+    assert pool_share(usual, half, none) == 1
+    assert pool_share(usual, -half, none) == 0
