@@ -12,7 +12,6 @@ from rich.console import Console
 
 from models.cli.options import TASK_FILE_HELP, refuse_unwritable
 from models.cli.progress import print_file, progress_bars
-from models.evaluation.published import TASKS, named_task
 from models.evaluation.tasks import Task, task_of
 from models.files.data_report import data_warnings
 from models.files.places import place_warnings
@@ -26,7 +25,7 @@ BARS = ("counting", "replay", "fitting", "judging")
 
 
 def evaluate_command(
-    what: Annotated[str, typer.Argument(help=f"A named task, or of your own data: {TASK_FILE_HELP}, or archive:PATH")],
+    what: Annotated[str, typer.Argument(help=f"{TASK_FILE_HELP}; or archive:PATH")],
     out: Annotated[Path, typer.Option(help="Folder for evaluation.json, the picture and the page")],
     region: Annotated[str, typer.Option(help="Of a file or an archive of several regions: which one")] = "",
     step: Annotated[str, typer.Option(help="How far ahead a forecast goes: hour, 4h or day")] = "hour",
@@ -34,10 +33,7 @@ def evaluate_command(
     origins: Annotated[int, typer.Option(min=1, help="Blocks of time to judge; models are fitted for each")] = 1,
     delay_steps: Annotated[int, typer.Option(min=0, help="Steps until an incident is known")] = 0,
 ) -> None:
-    """Judge the network and its simple rivals, in one table, on the last block of time.
-
-    Named tasks: chicago-3km-daily, chicago-1km-hourly, montgomery-2km-hourly.
-    """
+    """Judge the network and its simple rivals, in one table, on the last block of time."""
     import torch
 
     with needs_extra("evaluate"):
@@ -48,10 +44,10 @@ def evaluate_command(
         from models.evaluation.report.table import print_table
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
-    asked = None if what in TASKS else task_for(what, region)
-    recipe = _recipe_of(asked, origins) if asked else DEFAULT
+    asked = task_for(what, region)
+    recipe = _recipe_of(asked, origins)
     kind_of_network(recipe.network)
-    task = task_of(asked, step=step, origins=origins, now_s=time.time()) if asked else named_task(what)
+    task = task_of(asked, step=step, origins=origins, now_s=time.time())
     refuse_unwritable(out)
     _describe(task, console)
     with progress_bars(BARS, console, transient=True) as report:
@@ -79,9 +75,8 @@ def _recipe_of(asked: RegionTask, origins: int) -> Hyperparameters:
 
 
 def _describe(task: Task, console: Console) -> None:
-
     starts_s = task.cube.starts_s
     warnings = data_warnings(task.incidents, int(starts_s[task.validation]), step_s=task.step_s)
-    places = place_warnings(task.incidents, task.grid) if task.row_counts else ()  # of a file of its own
+    places = place_warnings(task.incidents, task.grid)
     days = task.calendar.warnings(int(starts_s[task.validation]))
     print_file(task.row_counts, (*warnings, *places, *days), console)

@@ -41,13 +41,13 @@ class Task:
     title: str
     incidents: IncidentTable  # those inside the grid, in the order of time
     cell: npt.NDArray[np.int32]  # (n,)
-    grid: Grid  # in the published tasks its rows and columns count, its squares are not quite theirs
+    grid: Grid
     cube: Cube
     validation: int
     test: int
     scored: npt.NDArray[np.bool_]  # (cells,) those that are judged
     outside_s: npt.NDArray[np.int64] | tuple[()] = ()  # when incidents happened that lie in no cell, ascending
-    row_counts: tuple[RowCount, ...] = ()  # what became of the file's rows; of the published tasks the README says it
+    row_counts: tuple[RowCount, ...] = ()  # what became of the file's rows
     holidays: str = ""  # whose, that the models of the product's features know
     calendar: Calendar = field(default_factory=Calendar)  # that they know as well
     answered_by: tuple[str, ...] = ()  # categories that standing units answer

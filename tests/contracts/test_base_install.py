@@ -43,7 +43,7 @@ WORKS = [
     "models cold-start --region town --timezone UTC --bounds 40.99,-87.01,41.05,-86.94 --per-day fire=30 --out made",
 ]
 NEEDS = {
-    "models evaluate chicago-3km-daily --out made": "evaluate",
+    "models evaluate task.toml --out made": "evaluate",
     "models posts --region town --units 2 --out made": "evaluate",
     "models train --data archive:days --region town --out made": "archive",
     "lifecycle archive": "archive",

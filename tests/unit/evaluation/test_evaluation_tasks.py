@@ -13,16 +13,11 @@ from typer.testing import CliRunner
 
 from models import network
 from models.__main__ import app
-from models.cli.evaluate import evaluate_command
 from models.evaluation import evaluate as evaluate_module
 from models.evaluation import featured
 from models.evaluation import tasks as module
-from models.evaluation.product import spec_of
-from models.evaluation.published import TASKS, hourly
 from models.evaluation.tasks import earlier
 from models.evaluation.tasks import task_of as task_of_region
-from models.files.incident_files import read_incidents
-from models.files.layouts import parse_layout
 from models.measures.cube import type_for
 from models.training.regions import RegionTask
 from schemas.errors import DataError, SettingsError
@@ -162,13 +157,6 @@ def test_a_file_from_which_nothing_can_be_learned_is_refused(town, tmp_path, row
         task_of(written(tmp_path / "town.csv", rows(all_rows)))
 
 
-def test_the_product_can_serve_an_hourly_task_of_all_categories_together(town):
-    task = hourly("town-hourly", "Town", read_incidents(town, parse_layout(LAYOUT)), cell_km=1.0)
-    spec = spec_of(task)
-    assert (spec.horizon_names, len(spec.categories)) == (("1h",), 1)
-    assert task.cube.counts.sum() == len(task.incidents) > 0
-
-
 def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_report(town, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_module, "RIVALS", evaluate_module.RIVALS[:3])
     ran = invoke(["evaluate", asked(tmp_path, town), "--seeds", "1", "--step", "4h", "--out", str(tmp_path / "out")])
@@ -252,8 +240,3 @@ def test_an_out_that_cannot_be_written_is_refused_before_the_work(town, tmp_path
     monkeypatch.setattr(evaluate_module, "evaluate", None)
     with pytest.raises(SettingsError, match=r"--out .*town\.csv cannot be written \(File exists\): name another"):
         invoke(["evaluate", asked(tmp_path, town), "--out", str(town)])
-
-
-def test_the_help_names_the_tasks_in_full():
-    """A table of options would cut their names at 80 columns."""
-    assert f"Named tasks: {', '.join(TASKS)}." in " ".join(evaluate_command.__doc__.split())

@@ -6,7 +6,6 @@ in the hourly table to 1e-6, which moves only last week's count (0.1886 with 1e-
 
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -15,7 +14,6 @@ from scipy.stats import nbinom
 from sklearn.metrics import mean_poisson_deviance
 
 from models.evaluation.product import spec_of
-from models.evaluation.published import TASKS, TEST_DAYS, VALIDATION_DAYS, published_chicago
 from models.evaluation.rivals.ewma_profile import EwmaProfile
 from models.evaluation.rivals.kde import Kde
 from models.evaluation.rivals.means import Ewma, Expanding, Historical, LastWeek
@@ -23,9 +21,10 @@ from models.evaluation.rivals.self_exciting import SelfExciting
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
 from schemas.errors import DataError
+from tests.harness.published_tasks import DATA, TASKS, TEST_DAYS, VALIDATION_DAYS, published_chicago
 from tests.harness.small_cube import stacked
 
-DATA = Path(__file__).parents[4] / "shared" / "data" / "chicago_2016_2017.zip"
+CHICAGO = DATA / "chicago_2016_2017.zip"
 CLOSE = 0.003  # relative
 PUBLISHED_LEAST = 1e-4  # expected incidents; ours is `least_mean`
 DISPERSIONS = (1, 2, 4, 8, 20, 50)  # the published log scores take the best of the validation month, each rival its own
@@ -55,9 +54,9 @@ CELLS_WITH_ANY = {"chicago-1km-hourly": 661, "montgomery-2km-hourly": 453}
 
 @pytest.fixture(scope="module")
 def table():
-    if not DATA.is_file():
-        pytest.skip(f"the real incident file is not at {DATA}")
-    return read_incidents(DATA, LAYOUTS["chicago"])
+    if not CHICAGO.is_file():
+        pytest.skip(f"the real incident file is not at {CHICAGO}")
+    return read_incidents(CHICAGO, LAYOUTS["chicago"])
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +71,11 @@ def daily(published):
 
 @pytest.fixture(scope="module")
 def hourly():
-    """Gives hourly(name): the task that `evaluate NAME` judges."""
+    """Gives hourly(name): one of TASKS."""
 
     @cache
     def task_of(name):
-        make, usual_place = TASKS[name]
-        path = DATA.parent / usual_place.name
+        make, path = TASKS[name]
         if not path.is_file():
             pytest.skip(f"the real incident file is not at {path}")
         return make(path)

@@ -1,26 +1,23 @@
-"""The named tasks: two files used for development, in days and in hours.
+"""The tasks whose figures others have published: two files used for development, in days and in hours.
 
 chicago-3km-daily is the published benchmark, rebuilt from the csv. Source: the ST-HSL task (Li et al., ICDE 2022). Its
 script skips a header that the file does not have, and measures degrees as 111 km north and 84 km east, so its cells are
 no squares and no grid of `schemas.grid` has the same ones.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from models.evaluation.tasks import Task, blocks_of, count, steps_of
-from models.files.incident_files import IncidentTable, read_incidents
+from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
 from schemas.errors import DataError
-from schemas.files import sha256
 from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S
 
-DATA = Path("../shared/data")
+DATA = Path(__file__).parents[3] / "shared" / "data"
 ROWS, COLS, DAYS = 14, 12, 731
 VALIDATION_DAYS, TEST_DAYS = 30, 92  # the last ones; the first 609 are for training
 _CELL_KM, _KM_NORTH, _KM_EAST = 3, 111, 84
@@ -28,18 +25,12 @@ KM_PER_DEGREE = 111.2  # of latitude; the grids of the hourly tasks start at the
 MONTGOMERY_BOX = (39.9, 40.5, -75.9, -74.9)  # south, north, west, east: 99,473 calls lie inside
 
 
-def named_task(name: str) -> Task:
-    """One of TASKS."""
-    read, path = TASKS[name]
-    return replace(read(path), data_file=path.name, data_sha256=sha256(path.read_bytes()))
-
-
-def chicago_3km_daily(path: Path) -> Task:
+def chicago_3km_daily(path):
     """The published benchmark: 731 days, 14 x 12 cells, four categories, the last 92 days judged; all cells."""
     return published_chicago(read_incidents(path, LAYOUTS["chicago"]))
 
 
-def published_chicago(table: IncidentTable) -> Task:
+def published_chicago(table):
     """The benchmark from the whole Chicago file, layout `chicago`. Raises DataError for another file."""
     incidents = table.select(table.row != 1)
     cell, grid = _in_squares(incidents, _CELL_KM, _KM_NORTH, _KM_EAST)
@@ -60,13 +51,13 @@ def published_chicago(table: IncidentTable) -> Task:
     )
 
 
-def chicago_1km_hourly(path: Path) -> Task:
+def chicago_1km_hourly(path):
     """All categories together, cells with any incident in the file, the last 15 % of the hours judged."""
     table = read_incidents(path, LAYOUTS["chicago"])
     return hourly("chicago-1km-hourly", "Chicago 2016-2017, 1 km, one hour, all categories", table, cell_km=1.0)
 
 
-def montgomery_2km_hourly(path: Path) -> Task:
+def montgomery_2km_hourly(path):
     """Raw calls of all classes together, cells with any call in the file, the last 15 % of the hours judged."""
     table = read_incidents(path, LAYOUTS["montgomery"])
     south, north, west, east = MONTGOMERY_BOX
@@ -75,7 +66,7 @@ def montgomery_2km_hourly(path: Path) -> Task:
     return hourly("montgomery-2km-hourly", title, table.select(inside), cell_km=2.0)
 
 
-def hourly(name: str, title: str, table: IncidentTable, *, cell_km: float) -> Task:
+def hourly(name, title, table, *, cell_km):
     """Hours of all categories together, in cells of which those with any incident are judged."""
     incidents = replace(table, category=np.zeros_like(table.category), categories=("incident",))
     km_east = KM_PER_DEGREE * np.cos(np.radians(incidents.lat_deg.mean()))
@@ -96,9 +87,7 @@ def hourly(name: str, title: str, table: IncidentTable, *, cell_km: float) -> Ta
     )
 
 
-def _in_squares(
-    incidents: IncidentTable, cell_km: float, km_north: float, km_east: float
-) -> tuple[npt.NDArray[np.int32], Grid]:
+def _in_squares(incidents, cell_km, km_north, km_east):
     """(n,) the cell of each incident, and the grid, of which rows and columns count. km: of a degree."""
     south, west = float(incidents.lat_deg.min()), float(incidents.lon_deg.min())
     row = np.floor((incidents.lat_deg - south) * km_north / cell_km).astype(np.int32)
@@ -107,7 +96,7 @@ def _in_squares(
     return row * cols + col, Grid(south_deg=south, west_deg=west, cell_m=1000.0 * cell_km, rows=rows, cols=cols)
 
 
-TASKS: Mapping[str, tuple[Callable[[Path], Task], Path]] = {
+TASKS = {
     "chicago-3km-daily": (chicago_3km_daily, DATA / "chicago_2016_2017.zip"),
     "chicago-1km-hourly": (chicago_1km_hourly, DATA / "chicago_2016_2017.zip"),
     "montgomery-2km-hourly": (montgomery_2km_hourly, DATA / "montgomery_911_2015_2016.zip"),
