@@ -20,7 +20,6 @@ from rich.table import Table
 from benchmarks.stack import Say, table_of
 from models.dispersion import Dispersion
 from models.evaluation.after_surges import LEAST_SURGES, MOVED, SURGE, SurgeFigures, is_surge, surge_rows
-from models.evaluation.published import DATA
 from models.evaluation.report.columns import NONE
 from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable, read_incidents
@@ -40,6 +39,7 @@ from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S, Spec
 
+DATA = Path("../shared/data")
 Floats = npt.NDArray[np.floating]
 Counts = npt.NDArray[np.integer[Any]]
 
