@@ -62,7 +62,7 @@ class _Streaming(Program):
         self.commands = _WhenCalled()  # type: ignore[assignment]
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
+        return list(self.commands)
 
 
 app = new_program(

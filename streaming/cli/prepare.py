@@ -124,22 +124,22 @@ def cells(
     """Write the cells of each region as REGION.geojson (by cell id), and all regions as _all.geojson (by geohash)."""
     settings: Settings = context.obj()
     specs = _served_specs(settings.artifacts)
-    files = geojson_files(specs)
+    outlines = geojson_files(specs)
     named = read_areas(areas, area_name) if areas else []
     patterns: dict[str, dict[str, str]] = {}
     for spec, here in zip(specs, cells_of_areas(named, [spec.grid for spec in specs]), strict=True):
-        files[lines_name(spec.region)] = border_and_areas(spec.grid, [area for area in named if area.name in here])
+        outlines[lines_name(spec.region)] = border_and_areas(spec.grid, [area for area in named if area.name in here])
         patterns[spec.region] = {name: cells_pattern(spec.grid, inside) for name, inside in here.items()}
     if streets:
-        files[STREETS] = without_names(read_streets(streets, [spec.grid for spec in specs]))
-        if not files[STREETS]["features"]:
+        outlines[STREETS] = without_names(read_streets(streets, [spec.grid for spec in specs]))
+        if not outlines[STREETS]["features"]:
             raise SettingsError(f"{streets} has no line at the cells", EXPORT_STREETS)
-    _write_outlines(out, files)
+    _write_outlines(out, outlines)
     if live_map:
         page = read_json(live_map, Page, SettingsError, remedy=WHICH_MAP)
         if page is None:
             raise SettingsError(f"--live-map {live_map} does not exist", WHICH_MAP)
-        page = with_streets(page, files[STREETS]["attribution"]) if streets else page
+        page = with_streets(page, outlines[STREETS]["attribution"]) if streets else page
         _write_pages(out / DASHBOARDS, live_map.stem, _pages(page, specs, patterns))
         for region, areas_of_region in patterns.items():
             for name in areas_of_region:
@@ -177,8 +177,8 @@ def _pages(page: Page, specs: Sequence[Spec], patterns: Mapping[str, Mapping[str
     return {"": page, **own}
 
 
-def _write_outlines(out: Path, files: Mapping[str, Collection]) -> None:
-    for name, collection in files.items():
+def _write_outlines(out: Path, outlines: Mapping[str, Collection]) -> None:
+    for name, collection in outlines.items():
         _write(out / name, msgspec.json.encode(collection))
         typer.echo(f"{out / name}: {len(collection['features']):,} shapes")
     _write(out / GROUND, GROUND_SVG)
