@@ -40,7 +40,6 @@ from streaming.disk.checkpoint import (
     set_aside,
     unfinished_reset,
 )
-from streaming.flow.rows import OUTCOMES_SHOWN
 from streaming.job_health import in_words, read_health, watch_in_words
 from streaming.process import stop_on_signals, who_decides
 from streaming.settings import Settings
@@ -126,8 +125,9 @@ class ProgressLine:
         return f"as of {as_of}: {self._counts()}, {self._points:,} points, {published.seconds * 1000:.0f} ms a batch"
 
     def _counts(self) -> str:
-        outcomes = ", ".join(f"{self._totals[name]:,} {name}" for name in OUTCOMES_SHOWN[1:] if self._totals[name])
         reasons = [name for name in sorted(self._totals) if name.startswith("rejected_") and self._totals[name]]
+        names = [name for name in self._totals if name != "consumed" and not name.startswith("rejected_")]
+        outcomes = ", ".join(f"{self._totals[name]:,} {name}" for name in names if self._totals[name])
         because = ", ".join(f"{self._totals[name]:,} {name.removeprefix('rejected_')}" for name in reasons)
         return f"{self._totals['consumed']:,} events ({outcomes or 'none yet'}{f': {because}' if because else ''})"
 
