@@ -7,7 +7,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
-from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -87,30 +86,6 @@ def keep_list_of_jars(cache: Path, packages: Sequence[str], places: Iterable[str
     names = [place.rpartition("/")[2] for place in places]
     with suppress(FileNotFoundError):  # another start was faster, with the same list
         replace_file(_list_of_jars(cache, packages), "\n".join(names).encode())
-
-
-def class_archive(cache: Path) -> Path | None:
-    """The archive of the classes of this Java and this pyspark, if it is whole: Java would crash on half of one."""
-    for path in _folder(cache).glob(f"{_archive_name()}*.jsa"):
-        with suppress(FileNotFoundError):  # `prepare` has just put another one in its place
-            if path.stem == f"{_archive_name()}{path.stat().st_size}":
-                return path
-    return None
-
-
-def keep_class_archive(cache: Path, written: Path) -> Path:
-    """Put the archive into the cache, in place of all others. Its size stands in its name."""
-    with written.open("rb") as file:
-        os.fsync(file.fileno())
-    for old in _folder(cache).glob("java-classes-*.jsa"):
-        old.unlink(missing_ok=True)
-    return written.rename(_folder(cache) / f"{_archive_name()}{written.stat().st_size}.jsa")
-
-
-def _archive_name() -> str:
-    parts = [Path(java()).resolve(), _pyspark_jar("spark-core_*.jar")]
-    versions = " ".join(f"{part} {part.stat().st_mtime_ns if part.exists() else 0}" for part in parts)
-    return f"java-classes-{sha256(versions.encode()).hexdigest()[:16]}-"
 
 
 def _list_of_jars(cache: Path, packages: Sequence[str]) -> Path:

@@ -18,7 +18,7 @@ from models.training.spark_start import start_spark
 from schemas.errors import BrokerError, CheckpointError, RiskError, SparkFailed
 from streaming.disk.checkpoint import damaged, open_batch
 from streaming.disk.spark_folder import emptied_scratch, is_stored
-from streaming.jars import alone_with_ivy, class_archive, jar_options, keep_list_of_jars, needed_packages
+from streaming.jars import alone_with_ivy, jar_options, keep_list_of_jars, needed_packages
 from streaming.settings import Settings
 from streaming.topics.kafka import refusal_in
 
@@ -72,20 +72,17 @@ def _java_hung_up(*_: object) -> None:
     """The supervisor of the query reports it."""
 
 
-def start_session(
-    settings: Settings, log: Path, *, scratch: Path | None = None, classes_into: Path | None = None
-) -> SparkSession:
+def start_session(settings: Settings, log: Path, *, scratch: Path | None = None) -> SparkSession:
     """A session that can read Kafka. The first start downloads the connector's jars into the cache folder.
 
     scratch: for what Spark does not keep; without it the machine's folder for temporary files. On a cluster its
     machines have their own.
 
-    What Spark and its workers print goes to `log`: the terminal belongs to the person who watches the job. Java takes
-    its classes from the archive that `prepare` wrote, if there is one; with `classes_into` it writes one at its end.
+    What Spark and its workers print goes to `log`: the terminal belongs to the person who watches the job.
     """
     packages = needed_packages(settings.checkpoint, settings.spark_state)
     jars = jar_options(settings.cache, packages)
-    options = jars | _options(settings, scratch, classes_into)
+    options = jars | _options(settings, scratch)
     on_interrupt = signal.getsignal(signal.SIGINT)
     with nullcontext() if "spark.jars" in jars else alone_with_ivy(settings.cache):
         session = start_spark("incident-risk-scorer", settings.master, options, log)
@@ -98,14 +95,10 @@ def start_session(
     return session
 
 
-def _options(settings: Settings, scratch: Path | None, classes_into: Path | None) -> dict[str, str]:
+def _options(settings: Settings, scratch: Path | None) -> dict[str, str]:
     java_options = ["-XX:+UseParallelGC"]  # more events a second and shorter batches than with G1 or serial
     if scratch:
         java_options.append(f'"-Djava.io.tmpdir={scratch}"')
-    if classes_into:
-        java_options.append(f'"-XX:ArchiveClassesAtExit={classes_into}"')
-    elif archive := class_archive(settings.cache):
-        java_options.append(f'"-XX:SharedArchiveFile={archive}"')
     options = {
         "spark.driver.memory": settings.driver_memory,
         "spark.driver.maxResultSize": settings.driver_memory,  # a day's first batch brings every region's counts

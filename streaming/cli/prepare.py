@@ -1,15 +1,10 @@
-"""What a deployment needs once: Spark's jars and Java's classes, the files of Grafana's map, and pods on Kubernetes.
-
-A start of Spark loads thousands of classes out of jars and checks each; Java's class data sharing takes them from one
-file. Java ignores a file that was written by another Java or for other jars, and then starts without one.
-"""
+"""What a deployment needs once: Spark's jars, the files of Grafana's map, and pods on Kubernetes."""
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
@@ -17,10 +12,10 @@ import typer
 from rich.console import Console
 
 from schemas.areas import cells_of_areas, cells_pattern, read_areas
-from schemas.errors import ArtifactError, PipelineError, SettingsError, SparkFailed
+from schemas.errors import ArtifactError, SettingsError, SparkFailed
 from schemas.files import read_json, replace_file, write_errors
 from schemas.spec import Spec
-from streaming.jars import class_archive, fetched_jars, java_version, keep_class_archive, needed_packages
+from streaming.jars import fetched_jars, java_version, needed_packages
 from streaming.maps import (
     EXPORT_STREETS,
     GROUND,
@@ -41,10 +36,6 @@ from streaming.maps import (
 )
 from streaming.settings import Settings
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-_EXIT_S = 120
 DASHBOARDS = "dashboards"
 _BACKEND = "org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend"
 _TOLD_AS = {
@@ -60,50 +51,18 @@ _JAVA_OPTION = "SPARK_JAVA_OPT_"  # and a number: their order
 
 
 def prepare(context: typer.Context) -> None:
-    """Fetch Spark's jars and archive Java's classes. Later starts need no network and are some seconds shorter."""
+    """Fetch Spark's jars. Later starts need no network."""
     settings: Settings = context.obj()
     console = Console(highlight=False)
-    with console.status("starting Spark once (the first time fetches 60 MB of jars) ..."):
-        archive = class_archive_of(settings, settings.cache.expanduser() / "prepare.log")
-    console.print(f"{archive}: {archive.stat().st_size / 1e6:.0f} MB", soft_wrap=True)
-
-
-def class_archive_of(settings: Settings, log: Path) -> Path:
-    """Path of the archive, which is written if it does not exist. Raises PipelineError when Java wrote none."""
-    from pyspark import SparkContext  # a second that `cells` saves
-
-    from streaming.spark import start_session
-
     java_version()
-    has_jars = fetched_jars(settings.cache, needed_packages(settings.checkpoint, settings.spark_state))
-    if has_jars and (there := class_archive(settings.cache)):
-        return there
-    cache = settings.cache.expanduser()
-    with tempfile.TemporaryDirectory(dir=cache, prefix="preparing-") as name:
-        written = Path(name, "written.jsa")
-        session = start_session(settings, log, classes_into=written)
-        _use(session, Path(name))
-        session.stop()
-        gateway = SparkContext._gateway
-        gateway.shutdown()
-        gateway.proc.stdin.close()  # Java ends, and writes the archive at its end
-        gateway.proc.wait(_EXIT_S)
-        SparkContext._gateway = SparkContext._jvm = None
-        if not written.is_file():
-            raise PipelineError("Java wrote no class archive", f"see {log}; starts work without it, but take longer")
-        return keep_class_archive(cache, written)
+    packages = needed_packages(settings.checkpoint, settings.spark_state)
+    if not fetched_jars(settings.cache, packages):
+        from streaming.spark import start_session  # a second that other commands save
 
-
-def _use(session: "SparkSession", folder: Path) -> None:
-    """Run a streaming query with state, so that Java loads the classes that one needs."""
-    texts = folder / "texts"
-    texts.mkdir()
-    (texts / "one.txt").write_text("a\nb\n")
-    counts = (
-        session.readStream.text(str(texts)).mapInArrow(lambda batches: batches, "value string").groupBy("value").count()
-    )
-    query = counts.writeStream.outputMode("update").foreachBatch(lambda rows, _: rows.toArrow())
-    query.option("checkpointLocation", str(folder / "checkpoint")).trigger(availableNow=True).start().awaitTermination()
+        with console.status("starting Spark once, which fetches 60 MB of jars ..."):
+            start_session(settings, settings.cache.expanduser() / "prepare.log").stop()
+    jars = fetched_jars(settings.cache, packages)
+    console.print(f"{len(jars)} jars in {settings.cache.expanduser()}", soft_wrap=True)
 
 
 def cells(

@@ -1,59 +1,34 @@
-"""`prepare`: Java takes its classes from the archive, and starts without them when the archive is not its own."""
+"""`prepare`: what a start of Spark needs is in the cache, and a second time there is nothing to do."""
 
 import os
-from pathlib import Path
 
-import psutil
 import pytest
 
-from streaming.jars import class_archive
+from streaming.jars import CONNECTOR, fetched_jars
 from tests.harness.processes import run_python
-
-STARTED = """
-import sys
-from pathlib import Path
-from streaming.settings import Settings
-from tests.stack.test_prepare import maps_of_java
-from streaming.spark import start_session
-session = start_session(Settings(cache=Path(sys.argv[1])), Path(sys.argv[1], "log"))
-assert session.range(3).count() == 3
-print(".jsa-mapped" if sys.argv[2] in maps_of_java() else "started")
-session.stop()
-"""
-
-
-def maps_of_java():
-    """The files that the Java of this process has in its memory."""
-    (java,) = (child for child in psutil.Process().children(recursive=True) if child.name() == "java")
-    return Path("/proc", str(java.pid), "maps").read_text()
 
 
 @pytest.fixture
 def cache(jar_cache, tmp_path):
-    """A cache of its own, with the jars that were fetched before."""
+    """A cache of its own, with the jars that were fetched before, but no list of them."""
     fetched = jar_cache.expanduser() / "ivy"
-    if fetched.is_dir():
-        (tmp_path / "ivy").symlink_to(fetched)
+    for name in ("cache", "jars"):
+        if (fetched / name).is_dir():
+            (tmp_path / "ivy").mkdir(exist_ok=True)
+            (tmp_path / "ivy" / name).symlink_to(fetched / name)
     return tmp_path
 
 
-def run(*words, cache):
-    ran = run_python(*words, env={**os.environ, "RISK_CACHE": str(cache)})
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
-
-
 @pytest.mark.nightly
-def test_java_starts_from_the_archive_and_without_it_when_it_is_cut_short(cache):
-    assert class_archive(cache) is None
-    said = run("-m", "streaming", "prepare", cache=cache).replace("\n", "")
-    archive = class_archive(cache)
-    assert archive.name in said
-    assert [path for path in cache.iterdir() if path.name.startswith("preparing-")] == []
-    assert run("-c", STARTED, str(cache), archive.name, cache=cache).strip() == ".jsa-mapped"
-    written = archive.stat().st_mtime_ns
-    run("-m", "streaming", "prepare", cache=cache)
-    assert archive.stat().st_mtime_ns == written
-    os.truncate(archive, 1 << 20)
-    assert class_archive(cache) is None
-    assert run("-c", STARTED, str(cache), archive.name, cache=cache).strip() == "started"
+def test_the_jars_are_fetched_once_and_then_no_spark_is_started(cache):
+    def said():
+        ran = run_python("-m", "streaming", "prepare", env={**os.environ, "RISK_CACHE": str(cache)})
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    assert fetched_jars(cache, [CONNECTOR]) == []
+    first = said()
+    assert first.endswith(f"{len(fetched_jars(cache, [CONNECTOR]))} jars in {cache}\n")
+    (cache / "prepare.log").unlink()
+    assert said() == first
+    assert not (cache / "prepare.log").exists()
