@@ -2,13 +2,15 @@
 
 from itertools import permutations
 
+import msgspec
 import pandas as pd
 import pytest
+from pyspark.sql.streaming.tws_tester import TwsTester
 
 from schemas.decode import decode_messages
 from schemas.incidents import Rejection, pack_rejections
-from streaming.flow.count import artifact_in_force, unpacked
-from streaming.flow.rows import PackedRow
+from streaming.flow.count import RegionCounter, artifact_in_force, unpacked
+from streaming.flow.rows import UNASSIGNED, PackedRow, Summary
 from tests.harness.toy import CUTOFF_S, iso, toy_event, toy_messages, toy_spec
 
 SPEC = toy_spec()
@@ -70,3 +72,12 @@ def test_messages_of_no_region_have_neither_artifact_nor_incidents():
     consumed, together, refused = unpacked(found)
     assert (consumed, len(together)) == (4, 0)
     assert refused == refusals(4, 5, 4, 5)
+
+
+def test_the_events_clock_of_messages_of_no_region_is_the_newest_of_all_tasks():
+    tester = TwsTester(RegionCounter("event"), timeMode="ProcessingTime", outputMode="Update")
+    tester.setProcessingTime(90_000)
+    counts = {"artifact": None, "consumed": 1}
+    rows = [row(**counts, newest_ms=at_ms, rejections=pack_rejections(refusals(at_ms))) for at_ms in (40_000, 30_000)]
+    (summary,) = tester.testInPandas(UNASSIGNED, batch(*rows))["summary"]
+    assert msgspec.msgpack.decode(summary, type=Summary).as_of_s == 40
