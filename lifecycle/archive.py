@@ -16,10 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lifecycle.feed import MEAN_GAPS, FeedLog, mean_gap_of
-from models.counting.day_counts import BIN_S, DayCounts, counts_of_day, newest_closed, oldest_day
-from models.files.archive import CUT_HOURS, Meaning, day_number, day_text, delta, said, spans
-from models.files.incident_files import IncidentTable
-from models.files.repeated_calls import merged_as_in_the_stream
+from models.counting.count_state import BIN_S, DayCounts, counts_of_day, newest_closed, oldest_day
+from models.files.incident_archive import CUT_HOURS, Meaning, day_number, day_text, delta, said, spans
+from models.files.incident_files import IncidentTable, merged_as_in_the_stream
 from schemas.errors import CheckpointError, DataError, SinkError, SinkRefused
 from schemas.left_behind.batch_log import batches_folder, counts_path, logged_batches, logged_days
 from schemas.left_behind.roster import read_roster, roster_path

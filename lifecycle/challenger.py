@@ -34,7 +34,7 @@ from models.artifact.manifest import Manifest
 from models.evaluation.disparity.groups import Groups, read_groups
 from models.evaluation.disparity.uneven import compare_evenness
 from models.features import FeatureEngine
-from models.files.archive import KnownHours, day_text
+from models.files.incident_archive import KnownHours, day_text
 from models.hyperparameters import DEFAULT, RecipeFile
 from models.local_time import zone_of
 from models.measures.cube import Floats

@@ -27,7 +27,7 @@ from lifecycle.triggers import Asking, Outcome
 from models.artifact.pointer import champion_of
 from models.cli.options import DATA_HELP
 from models.cli.progress import progress_bars
-from models.files.archive import NoDays, hours_known, spans
+from models.files.incident_archive import NoDays, hours_known, spans
 from models.files.layouts import LAYOUT_HELP, parse_layout
 from models.training.regions import task_for
 from schemas.errors import ArtifactError, CheckpointError, GateClosed, RiskError, SettingsError

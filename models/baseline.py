@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.counting.pyramid import LevelBins
+from models.counting.count_state import LevelBins
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.local_time import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
 from models.neighbours import ring_size, ring_sum

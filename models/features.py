@@ -23,8 +23,7 @@ from models.baseline import (
     region_rate,
     remember,
 )
-from models.counting.count_state import CountState
-from models.counting.pyramid import LevelBins
+from models.counting.count_state import CountState, LevelBins
 from models.feature_lists import (
     LEVEL_LIMIT,
     LISTS,

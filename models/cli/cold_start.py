@@ -11,7 +11,7 @@ from rich.console import Console
 from models.artifact.writing import check_writable
 from models.cli.options import Artifacts, CellSide, MasksFile, Region
 from models.features import feature_names
-from models.files.file_checks import refuse_swapped
+from models.files.incident_files import refuse_swapped
 from models.training.regions import DEFAULT_CELL_M, edges_of
 from schemas.errors import DataError
 from schemas.grid import Grid

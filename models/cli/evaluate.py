@@ -13,8 +13,7 @@ from rich.console import Console
 from models.cli.options import TASK_FILE_HELP, refuse_unwritable
 from models.cli.progress import print_file, progress_bars
 from models.evaluation.tasks import Task, task_of
-from models.files.data_report import data_warnings
-from models.files.places import place_warnings
+from models.files.data_report import data_warnings, place_warnings
 from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
 from models.network_kinds import kind_of_network
 from models.training.regions import RegionTask, task_for

@@ -21,9 +21,8 @@ import msgspec
 import numpy as np
 import xxhash
 
-from models.counting.count_state import CountState
-from models.counting.pyramid import CHUNK_BINS
-from models.counting.registry import Records
+from models.counting.count_registry import Records
+from models.counting.count_state import CHUNK_BINS, CountState
 from schemas.spec import Spec
 
 _NUMBERS = ("layout", "clock", "history_end", "first_day")

@@ -1,23 +1,116 @@
 """Counting: from incidents in any order, batching and repetition to exact counts per cell and category.
 
-One class for history and stream. Integers only, so adding commutes and a correction subtracts what was added.
+One class for history and stream. Integers only, so adding commutes and a correction subtracts what was added. Counts
+stand in bins of three widths, a pyramid. From them come the horizons that have closed and the days that are over.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from models.counting.pyramid import LevelBins
-from models.counting.registry import Records, Registry
-from models.counting.repeated_calls import WITHIN_S
-from models.counting.what_counts import IN_HISTORY, REPEATED, counting, is_live, reconsidered
+from models.counting.count_registry import (
+    IN_HISTORY,
+    REPEATED,
+    WITHIN_S,
+    Records,
+    Registry,
+    counting,
+    is_live,
+    reconsidered,
+)
+from schemas.errors import CheckpointError
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
-from schemas.spec import DAY_S, Spec
+from schemas.left_behind.closed_counts import GRACE_S, ClosedHorizon, last_grace_s
+from schemas.spec import DAY_S, HOUR_S, Level, Spec
 
+CHUNK_BINS = 32  # bins that are stored together
+_NEVER = -(1 << 40)  # number of a bin before all times
+_ENTRY = np.dtype([("bin", "<i8"), ("place", "<i4"), ("count", "<i4")])
 _REVISIONS = 1 << 33  # more than there are
 OUTCOMES = ("counted", "corrected", "duplicate", "repeated", "excluded")
+MOST_HOURS = 48  # that are judged at once after an outage
+BIN_S = 300  # of a finished day's counts
+_BINS = DAY_S // BIN_S
+
+
+@dataclass(slots=True)
+class LevelBins:
+    """A ring of bins of one level. A bin is (cells * categories,), place = cell * categories + category."""
+
+    level: Level
+    places: int
+    ahead: int  # bins kept beyond the current one, for events that are ahead of the clock within the limit
+    ring: npt.NDArray[np.int32]  # (keep + ahead, places)
+    newest: int  # number of the current bin: as_of // width
+    dirty: set[int]  # chunks that changed since they were last stored
+    past_version: int = 0  # grows when a finished bin changes or the current one moves on: a key for caches
+
+    @classmethod
+    def empty(cls, level: Level, spec: Spec) -> "LevelBins":
+        places = spec.grid.cells * len(spec.categories)
+        ahead = spec.ahead(level)
+        return cls(level, places, ahead, np.zeros((level.keep + ahead, places), np.int32), _NEVER, set())
+
+    @property
+    def oldest(self) -> int:
+        return self.newest - self.level.keep + 1
+
+    def advance(self, as_of_s: int) -> None:
+        """Make the bin that covers `as_of_s` the newest; bins that fall out are zeroed and forgotten."""
+        step = as_of_s // self.level.width_s - self.newest
+        if step <= 0:
+            return
+        slots = len(self.ring)
+        first = self.newest + self.ahead + 1
+        self.ring[np.arange(first, first + min(step, slots)) % slots] = 0
+        self.newest += step
+        self.past_version += 1
+
+    def add(self, occurred_s: npt.NDArray[np.int64], place: npt.NDArray[np.intp], sign: int) -> None:
+        """Add `sign` to the bin of each event; events outside the ring are past or beyond remembering."""
+        bins = occurred_s // self.level.width_s
+        in_reach = (bins >= self.oldest) & (bins <= self.newest + self.ahead)
+        if not in_reach.all():
+            bins, place = bins[in_reach], place[in_reach]
+        np.add.at(self.ring.ravel(), (bins % len(self.ring)) * self.places + place, np.int32(sign))
+        if len(bins):
+            self.past_version += bool(bins.min() < self.newest)
+            self.dirty.update(np.unique(bins // CHUNK_BINS).tolist())
+
+    def sum_of_newest(self, bins: int, *, skip: int = 0) -> npt.NDArray[np.int32]:
+        """Counts of the `bins` newest bins (the current, unfinished one first) after leaving out `skip`: (places,)."""
+        last = self.newest - skip
+        start, stop = (last - bins + 1) % len(self.ring), last % len(self.ring) + 1
+        if bins == 0:
+            return np.zeros(self.places, np.int32)
+        parts = (self.ring[start:stop],) if start < stop else (self.ring[start:], self.ring[:stop])
+        return np.asarray(sum(part.sum(axis=0, dtype=np.int32) for part in parts))
+
+    def newest_bins(self, bins: int, *, skip: int = 0) -> npt.NDArray[np.int32]:
+        """The `bins` newest bins, oldest first, after leaving out the `skip` newest: (bins, places), a copy."""
+        numbers = np.arange(self.newest - skip - bins + 1, self.newest - skip + 1)
+        return self.ring[numbers % len(self.ring)]
+
+    def pack_chunk(self, chunk: int) -> bytes:
+        """The non-zero counts of the chunk's live bins; empty when there are none."""
+        first = max(chunk * CHUNK_BINS, self.oldest)
+        last = min(chunk * CHUNK_BINS + CHUNK_BINS - 1, self.newest + self.ahead)
+        bins = np.arange(first, last + 1)
+        block = self.ring[bins % len(self.ring)]
+        row, place = np.nonzero(block)
+        entries = np.empty(len(row), _ENTRY)
+        entries["bin"], entries["place"], entries["count"] = bins[row], place, block[row, place]
+        return entries.tobytes()
+
+    def unpack_chunk(self, packed: bytes) -> None:
+        """Take over a chunk's counts. Raises IndexError for a place that the level does not have."""
+        entries = np.frombuffer(packed, _ENTRY)
+        if (entries["place"] < 0).any():
+            raise IndexError("a place before the first")
+        live = entries[(entries["bin"] >= self.oldest) & (entries["bin"] <= self.newest + self.ahead)]
+        self.ring[live["bin"] % len(self.ring), live["place"]] = live["count"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,3 +338,120 @@ def _changed(
     prolonged[number] = False
     longer = replace(groups.known.select(prolonged), latest_s=groups.latest_s[prolonged])
     return Records.concatenate([revised, longer]), np.concatenate([groups.entry[number], groups.entry[prolonged]])
+
+
+def horizons_closed_between(state: CountState, before_s: int) -> Iterator[ClosedHorizon]:
+    """Horizons that are to be judged now and were not at `before_s`, the state's clock one batch earlier.
+
+    Each is judged twice: soon after its end, and once more when late reports have come. Horizons are whole hours, so
+    that a sum of the hour level is exact.
+    """
+    spec, hours = state.spec, state.levels["hour"]
+    bins_kept = hours.level.keep
+    for grace_s in (GRACE_S, last_grace_s(spec)):
+        last = (state.as_of_s - grace_s) // HOUR_S  # the newest hour that is judged by now
+        first = max((before_s - grace_s) // HOUR_S + 1, last - MOST_HOURS + 1)
+        for end in range(first, last + 1):
+            skip = hours.newest - end + 1
+            for number, horizon_s in enumerate(spec.horizons_s):
+                bins = horizon_s // HOUR_S
+                if skip + bins <= bins_kept:
+                    yield ClosedHorizon(
+                        horizon=number,
+                        tick_s=end * HOUR_S - horizon_s,
+                        judged_s=end * HOUR_S + grace_s,
+                        observed=state.shape(hours.sum_of_newest(bins, skip=skip)),
+                    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayCounts:
+    """A UTC day's incidents, one row for each cell, category and bin that has any, in that order."""
+
+    day: int  # days since 1970
+    cell: npt.NDArray[np.int32]
+    category: npt.NDArray[np.int16]  # position in the spec's categories
+    bin: npt.NDArray[np.int16]  # begins `bin * BIN_S` seconds after midnight UTC
+    count: npt.NDArray[np.int32]
+    by_hour: int = 0  # incidents whose bin is not known, only their hour
+    open: int = 0  # incidents that a message may still move or cancel: an earlier message gave them a later time
+    cut_hours: int | None = None  # bit h is 1: the hour from h:00 UTC says nothing of the city; None: not known
+
+    @property
+    def incidents(self) -> int:
+        return int(self.count.sum())
+
+    @classmethod
+    def binned(
+        cls,
+        day: int,
+        place: npt.NDArray[np.int64],
+        bin_: npt.NDArray[np.int64],
+        count: npt.NDArray[np.int64],
+        spec: Spec,
+    ) -> "DayCounts":
+        """The day's counts, from those at places (cell x categories + category) and bins, which may repeat."""
+        row, inverse = np.unique(place * _BINS + bin_, return_inverse=True)
+        at, in_bin = np.divmod(row, _BINS)
+        cell, category = np.divmod(at, len(spec.categories))
+        return cls(
+            day=day,
+            cell=cell.astype(np.int32),
+            category=category.astype(np.int16),
+            bin=in_bin.astype(np.int16),
+            count=np.bincount(inverse, count).astype(np.int32),
+        )
+
+
+def newest_closed(clock_s: int, spec: Spec) -> int:
+    """The newest day of which every message is refused as late once the clock is there."""
+    return (clock_s - spec.registry_keep_s) // DAY_S - 1
+
+
+def oldest_day(state: CountState) -> int:
+    """The oldest day whose hours are all there."""
+    return -(-state.levels["hour"].oldest * HOUR_S // DAY_S)
+
+
+def counts_of_day(state: CountState, day: int, *, clock_s: int) -> DayCounts:
+    """The counts of a day that is closed when the clock is `clock_s`.
+
+    The registry knows each incident to the second, but forgets. The level of hours does not, so it is the measure: what
+    it has beyond the registry is given at the start of its hour.
+
+    Raises CheckpointError when the registry has an incident that the level of hours does not count.
+    """
+    records = state.registry.records()
+    records = records.select(counting(records) & (records.occurred_s // DAY_S == day))
+    place = records.cell.astype(np.int64) * len(state.spec.categories) + records.category
+    bin_ = records.occurred_s % DAY_S // BIN_S
+    missing = _hours(state, day)
+    np.subtract.at(missing, (bin_ * BIN_S // HOUR_S, place), 1)
+    if missing.min() < 0:
+        raise CheckpointError(
+            f"the counts of {state.spec.region} are damaged: the registry has {-int(missing[missing < 0].sum())} "
+            f"incidents of day {day} since 1970 that the level of hours lacks",
+            remedy="restore the checkpoint, or leave this day to an agency's file",
+        )
+    hour, at = np.nonzero(missing)
+    counts = DayCounts.binned(
+        day,
+        np.concatenate([place, at]),
+        np.concatenate([bin_, hour * (HOUR_S // BIN_S)]),
+        np.concatenate([np.ones_like(place), missing[hour, at]]),
+        state.spec,
+    )
+    return replace(
+        counts,
+        by_hour=int(missing.sum()),
+        open=int(np.count_nonzero(records.latest_s >= clock_s - state.spec.registry_keep_s)),
+    )
+
+
+def _hours(state: CountState, day: int) -> npt.NDArray[np.int32]:
+    """(24, places) counts of the day's hours; none of an hour that the clock has not reached."""
+    level = state.levels["hour"]
+    hours = np.arange(day * DAY_S // HOUR_S, (day + 1) * DAY_S // HOUR_S)
+    counts = level.ring[hours % len(level.ring)].copy()
+    counts[(hours < level.oldest) | (hours > level.newest + level.ahead)] = 0
+    return counts

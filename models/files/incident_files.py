@@ -5,38 +5,61 @@ other (two reports may share minute, place and category, and published figures c
 incident that is known only by an interval gets one time, drawn evenly inside it.
 """
 
-from collections.abc import Callable, Mapping
+import csv
+import gzip
+import io
+import lzma
+import re
+import unicodedata
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache, lru_cache
+from operator import itemgetter
 from pathlib import Path
+from typing import IO, NoReturn, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from models.files.category_names import refuse_lost_names, slug
-from models.files.file_checks import (
-    SkippedRows,
-    refuse_bad_places,
-    refuse_bad_times,
-    refuse_nothing_left,
-    refuse_swapped,
-)
-from models.files.incident_rows import open_rows
+from models.counting.count_registry import Calls, repeats
 from models.files.layouts import Layout
-from models.files.written_times import Written, time_reader
-from models.local_time import local_from_utc, utc_from_local
+from models.local_time import local_from_utc, utc_from_local, zone_of
+from schemas.decode import incident_keys
 from schemas.errors import DataError
+from schemas.incidents import NO_PLACE, fixed_places
 from schemas.limits import CLOCKS_DIFFER_S, MAX_CATEGORIES
-from schemas.spec import DAY_S
+from schemas.spec import DAY_S, Spec
 
+_LATIN = "events name a category by a-z, 0-9, - and _: give a column of codes, or of names in Latin letters"
+Written = tuple[int, bool]  # epoch seconds and True for a time with an offset, wall-clock seconds and False without
+EPOCHS = {"epoch": 1, "epoch_ms": 1000}  # time_format -> its units in a second
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - wall-clock times are counted from a wall-clock epoch
+MOST_BAD_TIMES = 0.05  # of the rows; a wrong format still reads those whose day and month can be exchanged
+MOST_BAD_PLACES = 0.05  # of the rows
+_EPOCH_TEXT = re.compile(r"'(\d{9,10}|\d{12,13})(\.\d*)?'")
+_EXCHANGED = re.compile(r"'(-?\d{2,3}\.?\d*)' '(-?\d{1,2}\.?\d*)'$")  # texts of latitude and longitude
+_DATES = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y-%m-%d", "%Y%m%d", "%d-%b-%Y", "%b %d %Y")
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H%M", "T%H%M%S")
+_LONGEST_SHOWN = 40  # characters of a text in a message
+_FAR_DEG = 35.0  # no town's standard time is further from the sun's than this (Dakhla's is 31 degrees ahead)
+_TOWNS_DEG = (-56.0, 79.0)  # latitudes of all towns, from Puerto Williams to Longyearbyen
+_SWAP = "swap lat= and lon= in the layout"
+_FEW_LINES = 5  # a row of at most so many is not checked for others inside it
 MAX_INTERVAL_S = 7 * DAY_S  # in a longer one all hours of the week are equally likely
 _YEAR_2100_S = 4_102_444_800
 _NULL_ISLAND_DEG = 0.1  # open sea, 500 km from land: geocoders put there what they did not find
 _LOST = "\N{REPLACEMENT CHARACTER}"  # stands for a byte that is not UTF-8
 _NOT_UTF8 = "convert the file (iconv -f LATIN1 -t UTF-8): events name another category without these letters"
-_WRITTEN = [("s", np.int64), ("has_offset", np.bool_)]  # see models.files.written_times.Written
+_WRITTEN = [("s", np.int64), ("has_offset", np.bool_)]  # see Written
 _ROW = np.dtype(
     [("row", np.int64), ("start", _WRITTEN), ("end", _WRITTEN), ("lat", float), ("lon", float), ("category", object)]
 )
+_MEAN_GAPS = 10.0  # a gap so many times the mean occurs by chance once in 20,000 times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +103,21 @@ class IncidentTable:
     def incident_id(self, position: int) -> str:
         """The same id for the same row of the same file, whatever part of it is read."""
         return f"{self.layout}-{self.row[position]:07d}"
+
+
+@dataclass(slots=True, kw_only=True)
+class SkippedRows:
+    """The rows of a file that give no incident: how many, and the first of them, by reason."""
+
+    path: Path
+    rows: int = 0  # of the whole file, read so far
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)  # number of the row and the text that shows it
+
+    def add(self, reason: str, number: int, *texts: str) -> None:
+        self.counts[reason] += 1
+        if reason not in self.examples:
+            self.examples[reason] = " ".join([f"row {number}", *(repr(text[:_LONGEST_SHOWN]) for text in texts)])
 
 
 class _Unusable(Exception):
@@ -251,3 +289,324 @@ def draw_within(
     draw adds noise, which a second seed shows.
     """
     return np.asarray(start_s + random.integers(0, np.maximum(end_s - start_s, 1)))
+
+
+@contextmanager
+def open_rows(
+    path: Path, layout: Layout
+) -> Iterator[tuple[Callable[[list[str]], tuple[str, ...]], Iterator[list[str]]]]:
+    """A function that takes the layout's fields out of a row, and the file's rows: of a .csv, .csv.gz or .zip.
+
+    Raises DataError, also while the rows are read.
+    """
+    try:
+        with ExitStack() as opened:
+            raw = opened.enter_context(_bytes(path, opened))
+            # Bytes that are no UTF-8 are replaced: they may stand in columns that we do not read.
+            text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
+            rows = _whole_rows(text, layout, path)
+            header = list(layout.header or next(rows, ()))
+            if not header:
+                raise DataError(f"{path} is empty", remedy="give another file")
+            used = [layout.time_column, layout.lat_column, layout.lon_column, layout.category_column]
+            used += [layout.end_column] if layout.end_column else []
+            columns = [[name] if name in header else name.split("+") for name in used]
+            refuse_columns(header, [name for parts in columns for name in parts], layout.delimiter, path)
+            places = [[header.index(name) for name in parts] for parts in columns]
+            if all(len(parts) == 1 for parts in places):
+                yield itemgetter(*(place for (place,) in places)), rows
+            else:
+                yield lambda fields: tuple(" ".join(fields[place] for place in parts) for parts in places), rows
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read ({error})", "give a .csv, .csv.gz or .zip with one .csv") from error
+
+
+def _whole_rows(text: Iterable[str], layout: Layout, path: Path) -> Iterator[list[str]]:
+    """The rows, with the header line. Raises DataError for a row that holds others: its quote was not closed."""
+    reader = csv.reader(text, delimiter=layout.delimiter)
+    columns = len(layout.header or ())
+    number, line = (1, 0) if columns else (0, 0)  # a header line is row 0
+
+    def refusal(what: str) -> DataError:
+        row = f"row {number:,}" if number else "the header"
+        return DataError(
+            f"{path}, {row} (line {line + 1:,}): {what}", "a quote was probably not closed; close or remove it there"
+        )
+
+    try:
+        for fields in reader:
+            columns = columns or len(fields)
+            if line == 0 and "\0" in "".join(fields):
+                raise DataError(f"{path} is UTF-16 or no text", "convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
+            if reader.line_num - line > _FEW_LINES and (not number or _holds_rows(fields, columns, layout.delimiter)):
+                raise refusal(f"a field extends over {reader.line_num - line:,} lines that look like rows")
+            yield fields
+            number, line = number + 1, reader.line_num
+    except csv.Error as error:
+        raise refusal(str(error)) from error
+
+
+def _holds_rows(fields: list[str], columns: int, delimiter: str) -> bool:
+    """Whether most lines inside of fields have as many delimiters as a row. A text of many lines has not."""
+    lines = [line for field in fields for line in field.splitlines()[1:-1]]
+    return 2 * sum(line.count(delimiter) == columns - 1 for line in lines) > len(lines)
+
+
+def _bytes(path: Path, opened: ExitStack) -> IO[bytes]:
+    if path.suffix != ".zip":
+        return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+    try:
+        archive = opened.enter_context(zipfile.ZipFile(path))
+        members = [name for name in archive.namelist() if name.lower().endswith(".csv")]
+        if len(members) != 1:
+            raise DataError(f"{path} holds {len(members)} .csv files ({members[:5]})", "unpack it and name one of them")
+        return archive.open(members[0])
+    except RuntimeError as error:  # encrypted, or packed in a way that Python does not know
+        raise DataError(f"{path} cannot be unpacked here ({error})", "unpack it, and give the .csv") from error
+
+
+def time_reader(layout: Layout) -> Callable[[str], Written | None]:
+    """Text -> time as written, None for what is no time.
+
+    Dates and times of day recur, so where the format is `date clock` each is parsed once: eight times as fast as
+    strptime on every row.
+    """
+    zone_of(layout.timezone)
+    pattern = layout.time_format
+    if pattern is None:
+        return lambda text: _parse(datetime.fromisoformat, text)
+    if pattern in EPOCHS:
+        units = EPOCHS[pattern]
+        return lambda text: _since_epoch(text, units)
+    split = re.fullmatch(r"(\S*%[yY]\S*) ((?:%[HIMSpf]|[^%])+)", pattern)
+    if split is None:
+        return lambda text: _parse(lambda written: datetime.strptime(written, pattern), text)  # noqa: DTZ007
+    date_pattern, clock_pattern = split[1], "%Y-" + split[2]
+    parse_date = cache(lambda text: _parse(lambda written: datetime.strptime(written, date_pattern), text))  # noqa: DTZ007
+    parse_clock = cache(lambda text: _parse(lambda written: datetime.strptime(f"1970-{written}", clock_pattern), text))  # noqa: DTZ007
+
+    def read(text: str) -> Written | None:
+        date_text, _, clock_text = text.partition(" ")
+        date, clock = parse_date(date_text), parse_clock(clock_text)
+        return None if date is None or clock is None else (date[0] + clock[0], False)
+
+    return read
+
+
+def _since_epoch(text: str, units: int) -> Written | None:
+    try:
+        return int(float(text) // units), True
+    except (ValueError, OverflowError):
+        return None
+
+
+def _parse(parse: Callable[[str], datetime], text: str) -> Written | None:
+    try:
+        when = parse(text)
+        is_aware = when.tzinfo is not None
+        passed = when.astimezone(UTC).replace(tzinfo=None) - _EPOCH if is_aware else when - _EPOCH
+    except (ValueError, OverflowError):
+        return None
+    return passed.days * 86_400 + passed.seconds, is_aware
+
+
+@lru_cache(maxsize=4096)
+def slug(name: str) -> str:
+    """`CRIMINAL DAMAGE` -> `criminal_damage`: lower case, accents dropped, runs of anything else become one `_`."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9-]+", "_", plain.lower()).strip("_-")[:63]
+
+
+def refuse_lost_names(names: Iterable[str]) -> None:
+    """Raises DataError for a name whose letters a slug cannot hold, and for two that would be one but for lost letters.
+
+    Names that differ in other signs only (`EMS`, ` ems-`) are one category.
+    """
+    first: dict[str, str] = {}
+    for name in sorted(names):
+        if not slug(name) and _letters(name):
+            raise DataError(f"the category {name!r} has no letter that a slug can hold", _LATIN)
+        other = first.setdefault(slug(name), name)
+        if _letters(other) != _letters(name):
+            raise DataError(f"the categories {other!r} and {name!r} would both be {slug(name)!r}", _LATIN)
+
+
+def _letters(name: str) -> str:
+    """All letters and digits, in lower case and without accents."""
+    plain = unicodedata.normalize("NFKD", name)
+    return re.sub(r"[\W_]+", "_", "".join(sign for sign in plain if not unicodedata.combining(sign)).lower()).strip("_")
+
+
+def refuse_bad_times(skipped: SkippedRows) -> None:
+    """Raises DataError when too many times could not be read for the others to be trusted."""
+    bad = skipped.counts["bad_time"]
+    if bad <= MOST_BAD_TIMES * skipped.rows:
+        return
+    first = skipped.examples["bad_time"]
+    if _EPOCH_TEXT.search(first):
+        remedy = "they look like a count since 1970; add format=epoch (seconds) or format=epoch_ms to the layout"
+    else:
+        others = "" if bad == skipped.rows else "the others may be read wrongly, too; "
+        fitting = " or ".join(f"format={pattern}" for pattern in _formats_of(first.partition(" '")[2][:-1]))
+        proposal = f"that one fits {fitting}; " if fitting else ""
+        remedy = f"{others}{proposal}correct format= (as for strptime) in the layout, or leave out rows without a time"
+    raise DataError(f"{skipped.path}: {bad:,} of {skipped.rows:,} times cannot be read, first {first}", remedy)
+
+
+def _formats_of(text: str) -> Iterator[str]:
+    """The formats, of those that files often have, in which a text is a time."""
+    for pattern in (date + clock for date in _DATES for clock in _CLOCKS):
+        with suppress(ValueError):
+            datetime.strptime(text, pattern)  # noqa: DTZ007 - only whether it can be read
+            yield pattern
+
+
+def refuse_bad_places(skipped: SkippedRows) -> None:
+    """Raises DataError when too many places could not be read. Rows with an empty one are not among them."""
+    bad = skipped.counts["bad_place"]
+    if bad > MOST_BAD_PLACES * skipped.rows:
+        first = skipped.examples["bad_place"]
+        written = _EXCHANGED.search(first)
+        if written and 90 < abs(float(written[1])) <= 180 and abs(float(written[2])) <= 90:
+            raise DataError(f"{skipped.path}: latitude and longitude seem exchanged, first {first}", _SWAP)
+        raise DataError(
+            f"{skipped.path}: {bad:,} of {skipped.rows:,} places cannot be read, first {first}",
+            remedy="places must be in degrees, with a decimal point; correct lat= and lon= in the layout, or leave out "
+            "rows without a place",
+        )
+
+
+def refuse_nothing_left(skipped: SkippedRows, layout: str) -> NoReturn:
+    """Raises DataError, with the reason why none of the rows could be used."""
+    path, rows = skipped.path, skipped.rows
+    if not rows:
+        raise DataError(f"{path} has no rows, or a header only", remedy="give another file")
+    if skipped.counts["in_the_future"] == rows:
+        raise DataError(
+            f"{path}: all {rows:,} rows lie in the future",
+            remedy="check the year of their times, timezone= in the layout, and this machine's clock",
+        )
+    counts = ", ".join(f"{reason} {count:,}" for reason, count in skipped.counts.items() if count)
+    first = "".join(f"; {reason}, {example}" for reason, example in skipped.examples.items())
+    raise DataError(
+        f"{path} gives no incident in layout {layout!r} (left out: {counts}{first})",
+        remedy="check the layout's columns",
+    )
+
+
+def refuse_columns(header: Sequence[str], used: Sequence[str], delimiter: str, path: object) -> None:
+    """Raises DataError when the header lacks a column that is used, or has it twice."""
+    if missing := [name for name in used if name not in header]:
+        shown = [name[:_LONGEST_SHOWN] for name in header[:20]]
+        raise DataError(f"{path} has no column {missing}, but {shown}", _remedy(header, missing, delimiter))
+    if twice := [name for name in dict.fromkeys(used) if header.count(name) > 1]:
+        raise DataError(f"{path} has more than one column {', '.join(map(repr, twice))}", "rename or remove the others")
+
+
+def _remedy(header: Sequence[str], missing: Sequence[str], delimiter: str) -> str:
+    line = delimiter.join(header)
+    for mark, word in ((";", ";"), ("\t", "tab"), ("|", "|")):
+        names = [name.strip().strip('"') for name in line.split(mark)]
+        if mark != delimiter and len(names) > 1 and (len(header) == 1 or set(missing) & set(names)):
+            return f"the columns seem to be separated by {mark!r}: add delimiter={word} to the layout"
+    if padded := [name for name in header if name != name.strip() and name.strip() in missing]:
+        return f"{', '.join(map(repr, padded))} begins or ends with a blank: remove it from the header"
+    return "name the columns of this file"
+
+
+def refuse_swapped(
+    lat_deg: npt.NDArray[np.float64],
+    lon_deg: npt.NDArray[np.float64],
+    timezone: str,
+    at_s: int,
+    source: object,
+    remedy: str = _SWAP,
+) -> None:
+    """Raises DataError when no town lies at the latitudes, but some at the longitudes as if they were latitudes.
+
+    Also when the clock fits the latitudes as if they were longitudes, and not the longitudes: a zone's standard time is
+    the sun's at 15 degrees of longitude an hour. UTC, which is used anywhere, tells nothing.
+    """
+    lat, lon = float(np.median(lat_deg)), float(np.median(lon_deg))
+    places = f"{source}: places lie around latitude {lat:.2f}, longitude {lon:.2f}"
+    low, high = _TOWNS_DEG
+    if not low <= lat <= high and low <= lon <= high:
+        raise DataError(f"{places}, and no town lies at such a latitude: they seem exchanged", remedy)
+    when = datetime.fromtimestamp(at_s, UTC).astimezone(zone_of(timezone))
+    if "/" not in timezone or timezone.startswith("Etc/"):
+        return
+    due = ((when.utcoffset() or timedelta()) - (when.dst() or timedelta())).total_seconds() / 240
+    if abs(lon - due) > _FAR_DEG > abs(lat - due):
+        raise DataError(
+            f"{places}, and the time zone {timezone} near longitude {due:.0f}: they seem exchanged",
+            remedy=f"{remedy}, or correct the time zone",
+        )
+
+
+def merge_repeated(table: IncidentTable) -> IncidentTable:
+    """The table without the calls that repeat an earlier one (see `repeats`); `repeated_calls` counts those left out.
+
+    In the same second the one before it in the file is the earlier one. For calls with seconds: times rounded to the
+    hour repeat each other by chance.
+    """
+    order = np.arange(len(table), dtype=np.uint64)
+    return _without(table, repeats(_calls(table, np.arange(len(table)), order)))
+
+
+def merged_as_in_the_stream(table: IncidentTable, inside: npt.NDArray[np.bool_], spec: Spec) -> IncidentTable:
+    """The table as the spec counts it: only calls inside the grid are known, and in the same second the key decides.
+
+    inside: (n,).
+    """
+    if not spec.merges_calls or table.is_of_counts:
+        return table
+    positions = np.flatnonzero(inside)
+    keys = incident_keys([table.incident_id(position) for position in positions.tolist()])
+    repeated = np.zeros(len(table), np.bool_)
+    repeated[positions] = repeats(_calls(table, positions, keys))
+    return _without(table, repeated)
+
+
+def places_of(table: IncidentTable) -> npt.NDArray[np.int32]:
+    """(n, 2); those of an archive are not known."""
+    if table.is_of_counts:
+        return np.full((len(table), 2), NO_PLACE, np.int32)
+    return fixed_places(table.lat_deg, table.lon_deg)
+
+
+def _calls(table: IncidentTable, chosen: npt.NDArray[np.intp], order: npt.NDArray[np.uint64]) -> Calls:
+    return Calls(
+        occurred_s=table.occurred_s[chosen],
+        order=order,
+        category=table.category[chosen],
+        place=places_of(table)[chosen],
+    )
+
+
+def _without(table: IncidentTable, repeated: npt.NDArray[np.bool_]) -> IncidentTable:
+    return replace(table.select(~repeated), repeated_calls=table.repeated_calls + int(repeated.sum()))
+
+
+def cutoff_of(until: str, incidents: IncidentTable) -> int:
+    """Local midnight of `until`, epoch seconds; for `none`, just after the file's last incident.
+
+    Raises DataError when the file says nothing of the time before: silence would count as quiet days. A file may end
+    with a quiet spell: a day, or ten times what lies between two incidents on average.
+    """
+    if until == "none":
+        return int(incidents.occurred_s[-1]) + 1
+    try:
+        day = datetime.strptime(until, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise DataError(f"--until {until}", remedy="give a date as YYYY-MM-DD, or none") from error
+    cutoff_s = int(utc_from_local(np.array([int(day.timestamp())]), incidents.timezone)[0][0])
+    first_s, last_s = int(incidents.occurred_s[0]), int(incidents.occurred_s[-1])
+    quiet_s = _MEAN_GAPS * (last_s - first_s) / len(incidents.occurred_s)
+    if cutoff_s - last_s > max(86_400.0, quiet_s):
+        last = datetime.fromtimestamp(last_s, zone_of(incidents.timezone))
+        raise DataError(
+            f"--until {until} lies {(cutoff_s - last_s) / 86_400:.0f} days after the file's last incident, "
+            f"{last:%Y-%m-%d %H:%M}; days without data would count as quiet days",
+            remedy="give the last midnight that the file covers, or a longer file",
+        )
+    return cutoff_s

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 
 from models.features import feature_names, features_of
-from models.files.archive import Meaning
 from models.files.data_report import refuse_one_cell, refuse_too_little
+from models.files.incident_archive import Meaning
 from models.files.incident_files import IncidentTable
 from models.training.calendar import informed
 from models.training.fit_baseline import Blocks

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from models.files.archive import from_folder, is_archive
+from models.files.incident_archive import from_folder, is_archive
 from schemas.errors import DataError
 from schemas.grid import Bounds
 from schemas.spec import Merge

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from models.counting.count_registry import Calls, repeats
 from models.counting.count_state import CountState
-from models.counting.repeated_calls import Calls, repeats
-from models.files.incident_files import IncidentTable
-from models.files.repeated_calls import places_of
+from models.files.incident_files import IncidentTable, places_of
 from schemas.decode import incident_keys
 from schemas.errors import DataError
 from schemas.incidents import COUNTED_ORIGIN, Incidents

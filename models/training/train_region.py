@@ -11,13 +11,10 @@ import torch
 from models.artifact.artifact import read_spec
 from models.artifact.manifest import DataSource, Training
 from models.artifact.writing import Model, Provenance, write_artifact
-from models.files.archive import ArchivedDays, is_archive, read_archive
-from models.files.cutoff import cutoff_of
-from models.files.data_report import data_warnings, read_past, row_counts
-from models.files.incident_files import IncidentTable
+from models.files.data_report import data_warnings, place_warnings, read_past, row_counts
+from models.files.incident_archive import ArchivedDays, is_archive, read_archive
+from models.files.incident_files import IncidentTable, cutoff_of, merged_as_in_the_stream
 from models.files.layouts import parse_layout
-from models.files.places import place_warnings
-from models.files.repeated_calls import merged_as_in_the_stream
 from models.hyperparameters import DEFAULT, RecipeFile, read_recipe
 from models.network_kinds import kind_of_network
 from models.training.calendar import Calendar

@@ -17,7 +17,7 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
 from models.artifact.artifact import Artifact
 from models.counting.blobs import Changes, Journal
-from models.counting.closed_horizons import horizons_closed_between
+from models.counting.count_state import horizons_closed_between
 from models.features import FeatureEngine
 from schemas.errors import SpecMismatch
 from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from models.all_categories import stored_views
-from models.counting.closed_horizons import horizons_closed_between
+from models.counting.count_state import horizons_closed_between
 from models.features import FeatureEngine
 from schemas.dead_letter import encode_dead_letter
 from schemas.decode import decode_messages

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 from lifecycle.__main__ import app
 from lifecycle.archive import ArchiveTable, archive_region
 from lifecycle.feed import FeedLog
-from models.files.archive import read_archive
+from models.files.incident_archive import read_archive
 from schemas.errors import SinkError, SinkRefused
 from tests.harness.kept_world import KeptWorld
 from tests.harness.object_store import SECRET

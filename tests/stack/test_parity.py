@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.artifact.artifact import read_artifact
-from models.counting.what_counts import counting
+from models.counting.count_registry import counting
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
 from models.training.region_spec import spec_for

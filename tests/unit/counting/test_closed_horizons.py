@@ -5,8 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.counting.closed_horizons import MOST_HOURS, horizons_closed_between
-from models.counting.count_state import CountState
+from models.counting.count_state import MOST_HOURS, CountState, horizons_closed_between
 from schemas.left_behind.closed_counts import GRACE_S
 from tests.harness.toy import toy_spec
 

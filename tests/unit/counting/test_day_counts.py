@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.counting.blobs import Journal, export_state, restore_state
-from models.counting.count_state import CountState
-from models.counting.day_counts import BIN_S, counts_of_day, newest_closed, oldest_day
+from models.counting.count_state import BIN_S, CountState, counts_of_day, newest_closed, oldest_day
 from schemas.errors import CheckpointError
 from schemas.spec import DAY_S
 from tests.harness.toy import toy_spec

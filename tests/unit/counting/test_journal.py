@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.counting.blobs import Journal, export_state, restore_state
-from models.counting.count_state import CountState
-from models.counting.pyramid import CHUNK_BINS
+from models.counting.count_state import CHUNK_BINS, CountState
 from schemas.spec import DAY_S
 from tests.unit.counting.test_count_state import (
     CALL,

@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from models.counting import repeated_calls
+from models.counting import count_registry as repeated_calls
 from models.counting.blobs import Journal
+from models.counting.count_registry import Calls, repeats
 from models.counting.count_state import CountState
-from models.counting.repeated_calls import Calls, repeats
 from schemas.incidents import COUNTED_ORIGIN, NO_PLACE, fixed_places
 from schemas.spec import DAY_S
 from tests.harness.toy import toy_spec

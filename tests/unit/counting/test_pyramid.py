@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.counting.pyramid import CHUNK_BINS, LevelBins
+from models.counting.count_state import CHUNK_BINS, LevelBins
 from schemas.spec import Level
 from tests.harness.toy import toy_spec
 

@@ -5,7 +5,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from models.counting.registry import Records, Registry
+from models.counting.count_registry import Records, Registry
 
 
 def records_of(keys, draw, columns):

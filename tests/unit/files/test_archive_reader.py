@@ -9,9 +9,9 @@ from lifecycle.archive import ArchiveTable, file_days
 from models.artifact.artifact import read_artifact
 from models.artifact.manifest import BASELINE, HISTORY, WEIGHTS, read_manifest
 from models.artifact.untrained import write_untrained
-from models.counting.day_counts import BIN_S
+from models.counting.count_state import BIN_S
 from models.evaluation.tasks import count, task_of
-from models.files.archive import Meaning, from_folder, read_archive
+from models.files.incident_archive import Meaning, from_folder, read_archive
 from models.files.incident_files import read_incidents
 from models.files.layouts import parse_layout
 from models.training.regions import RegionTask, task_for

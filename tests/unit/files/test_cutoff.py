@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from models.files.cutoff import cutoff_of
+from models.files.incident_files import cutoff_of
 from schemas.errors import DataError
 from tests.harness.toy import toy_table
 

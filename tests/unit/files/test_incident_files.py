@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from models.files.category_names import slug
-from models.files.incident_files import read_incidents
+from models.files.incident_files import read_incidents, slug
 from models.files.layouts import LAYOUTS, parse_layout
 from schemas.errors import DataError
 

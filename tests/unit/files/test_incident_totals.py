@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from deploy.cut_sample import cut_sample
-from models.files.incident_files import read_incidents
+from models.files.incident_files import merge_repeated, read_incidents
 from models.files.layouts import LAYOUTS
-from models.files.repeated_calls import merge_repeated
 from models.local_time import local_from_utc
 from schemas.grid import Grid
 from streaming.rehearse.incident_replay import SAMPLE

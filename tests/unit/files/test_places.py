@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.files.places import place_warnings
+from models.files.data_report import place_warnings
 from models.training.region_spec import spec_for
 from models.training.regions import RegionTask
 from schemas.errors import DataError

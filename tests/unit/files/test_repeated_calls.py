@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from models.files.repeated_calls import merge_repeated
+from models.files.incident_files import merge_repeated
 from tests.harness.toy import toy_table
 
 EARTH_M = 6_371_008.8

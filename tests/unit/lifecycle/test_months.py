@@ -16,7 +16,7 @@ from lifecycle.gate import read_trial
 from lifecycle.judge import judged_hour
 from lifecycle.shadow import read_shadow, shadow_path
 from models.artifact.artifact import read_artifact
-from models.counting.closed_horizons import horizons_closed_between
+from models.counting.count_state import horizons_closed_between
 from models.features import FeatureEngine
 from models.following.follower import Follower
 from models.following.sequential import SequentialFollowing, served_delay_s

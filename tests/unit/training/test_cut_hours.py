@@ -16,7 +16,7 @@ from models.dispersion import Dispersion
 from models.evaluation.evaluate import _counting_row
 from models.evaluation.judge import Judge
 from models.evaluation.rivals import RIVALS
-from models.files.archive import KnownHours, read_archive
+from models.files.incident_archive import KnownHours, read_archive
 from models.training.fit_baseline import Choices, constants_until
 from models.training.regions import RegionTask
 from models.training.replay import IncidentHistory

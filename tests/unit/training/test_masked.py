@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from lifecycle.archive import file_days
 from models.__main__ import app
 from models.evaluation.tasks import task_of
-from models.files.archive import Meaning
 from models.files.data_report import read_past, row_counts
+from models.files.incident_archive import Meaning
 from models.files.layouts import parse_layout
 from models.training.regions import RegionTask, read_regions
 from models.training.train_region import prepare, train_region

@@ -13,10 +13,9 @@ from models.__main__ import app
 from models.artifact.artifact import newest_artifacts, read_artifact
 from models.artifact.history import pack_history, unpack_history
 from models.counting.count_state import CountState
-from models.files.archive import Meaning, read_archive
-from models.files.incident_files import read_incidents
+from models.files.incident_archive import Meaning, read_archive
+from models.files.incident_files import merge_repeated, merged_as_in_the_stream, read_incidents
 from models.files.layouts import parse_layout
-from models.files.repeated_calls import merge_repeated, merged_as_in_the_stream
 from models.training.regions import RegionTask
 from models.training.replay import IncidentHistory, Replay
 from models.training.train_region import prepare

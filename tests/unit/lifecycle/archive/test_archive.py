@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from lifecycle.archive import ArchiveTable, archive_region, regions_of
 from lifecycle.feed import FeedLog
-from models.counting.day_counts import BIN_S
-from models.files.archive import day_text, spans
+from models.counting.count_state import BIN_S
+from models.files.incident_archive import day_text, spans
 from schemas.errors import CheckpointError, SinkError
 from schemas.spec import DAY_S
 from tests.harness.kept_world import KeptWorld, rows_of

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lifecycle import feed
 from lifecycle.archive import ArchiveTable, archive_region
 from lifecycle.feed import FeedLog, RegionFeed
-from models.files.archive import hours_known, read_archive
+from models.files.incident_archive import hours_known, read_archive
 from schemas.decode import decode_messages
 from schemas.left_behind.batch_log import LoggedRegion
 from schemas.spec import DAY_S

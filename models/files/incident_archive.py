@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.counting.day_counts import BIN_S
+from models.counting.count_state import BIN_S
 from models.files.incident_files import IncidentTable
 from schemas.errors import DataError, needs_extra
 from schemas.grid import Grid
