@@ -18,18 +18,16 @@ import numpy.typing as npt
 from rich.table import Table
 
 from benchmarks.stack import Say, table_of
+from models.comparison import day_blocks, difference_of
 from models.dispersion import Dispersion
 from models.evaluation.after_surges import LEAST_SURGES, MOVED, SURGE, SurgeFigures, is_surge, surge_rows
 from models.evaluation.report.columns import NONE
 from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
-from models.following.follower import Follower
-from models.following.sequential import SequentialFollowing, served_delay_s
-from models.following.state import FollowerState
+from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
 from models.likelihood import log_scores
-from models.measures.calibration import intervals_of
-from models.measures.paired import day_blocks, difference_of
+from models.measures import intervals_of
 from models.nowcast import LastHours, no_nowcast
 from models.scoring import means, surges_of
 from models.training.region_spec import spec_for

@@ -13,7 +13,7 @@ from babel.messages.extract import extract
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from models.readiness.answer import ASSUMES
+from models.readiness import ASSUMES
 from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.languages import FOLDER
 from service.page import FOLDER as MAP_FOLDER

@@ -31,15 +31,15 @@ from lifecycle.shadow import ShadowDay, ShadowHour, days_of, judged_hours, mean_
 from lifecycle.triggers import ChampionRecord, triggers
 from models.artifact.artifact import Artifact
 from models.artifact.manifest import Manifest
+from models.comparison import Difference, difference_of
+from models.cube import Floats
 from models.evaluation.disparity.groups import Groups, read_groups
 from models.evaluation.disparity.uneven import compare_evenness
 from models.features import FeatureEngine
 from models.files.incident_archive import KnownHours, day_text
 from models.hyperparameters import DEFAULT, RecipeFile
 from models.local_time import zone_of
-from models.measures.cube import Floats
-from models.measures.outcomes import Forecast
-from models.measures.paired import Difference, difference_of
+from models.measures import Forecast
 from models.scoring import means
 from models.training.region_spec import table_like
 from models.training.regions import RegionTask

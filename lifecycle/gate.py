@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from lifecycle.shadow import ShadowDay, ShadowHour, days_of, judged_hours, mean_scores, whole_enough
-from models.measures.sequence import bounds_of
+from models.comparison import bounds_of
 from schemas.errors import ArtifactError, GateClosed, SettingsError
 from schemas.files import exclusive, read_json, read_regular_file, read_small_json, replace_file, sha256, write_errors
 from schemas.left_behind.pointer import Version

@@ -22,7 +22,7 @@ from lifecycle.triggers import Asked, drift_of, read_asked
 from models.artifact.artifact import read_spec
 from models.likelihood import log_scores
 from models.local_time import hour_of_week, zone_of
-from models.measures.outcomes import Forecast
+from models.measures import Forecast
 from schemas.audit.log import AuditRecord
 from schemas.audit.verify import read_log, records
 from schemas.errors import ArtifactError, AuditError, CheckpointError, RiskError

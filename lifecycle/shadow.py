@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 
+from models.cube import Floats
 from models.local_time import minute
-from models.measures.cube import Floats
 from schemas.errors import CheckpointError
 from schemas.files import open_for_append, replace_file, write_errors
 from schemas.left_behind.closed_counts import ClosedFiles, closed_folder, last_grace_s

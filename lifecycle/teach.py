@@ -9,10 +9,7 @@ import numpy as np
 
 from models.artifact.artifact import Artifact, read_artifact
 from models.dispersion import Floats
-from models.following.change import Shown, followed_change
-from models.following.factors import Parts
-from models.following.follower import FinalOutcome, Follower
-from models.following.state import GUARDS, FollowerState
+from models.following import GUARDS, FinalOutcome, Follower, FollowerState, Parts, Shown, followed_change
 from schemas.errors import CheckpointError, DataError, RiskError
 from schemas.frame import is_baseline
 from schemas.left_behind.closed_counts import ClosedHorizon

@@ -43,8 +43,7 @@ from models.feature_lists import (
 from models.local_time import HOURS, HOURS_OF_BLOCK, hour_of_week, local_from_utc
 from models.neighbours import ring_size, ring_sum
 from models.nowcast import HOURS_BACK, LastHours, Nowcast, weights
-from models.unusual.silence import Hole, holes, missing_share, with_sum
-from models.unusual.windows import WINDOWS_S, recent_counts
+from models.unusual import WINDOWS_S, Hole, holes, missing_share, recent_counts, with_sum
 from schemas.errors import SpecMismatch
 from schemas.frame import Silence
 from schemas.spec import ALL_CATEGORIES, DAY_S, HOUR_S, Spec
@@ -95,7 +94,7 @@ class Features:
     values: Columns  # (cells, categories, features), contiguous
     observed_1h: Counts  # (cells, categories) incidents of the newest hour's panes
     support: npt.NDArray[np.uint8]  # (cells, categories) position in schemas.frame.SUPPORT
-    recent: Counts  # of `models.unusual.windows.recent_counts`
+    recent: Counts  # of `models.unusual.recent_counts`
     silent: tuple[Silence, ...]  # feeds that are silent, or were in the last hours
     lately: LastHours | None  # what a nowcast looks at; None where the region has none
 

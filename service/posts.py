@@ -12,10 +12,22 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from models.readiness.answer import ASSUMES, answered_columns, reached_by
-from models.readiness.areas import LEAST_PART, parts_of, with_enough
-from models.readiness.question import BUSY, FLOOR, MOST_UNITS, Question
-from models.readiness.reach import Drive, by_straight_line, metres_of, refuse_outside
+from models.readiness import (
+    ASSUMES,
+    BUSY,
+    FLOOR,
+    LEAST_PART,
+    MOST_UNITS,
+    Drive,
+    Question,
+    answered_columns,
+    by_straight_line,
+    metres_of,
+    parts_of,
+    reached_by,
+    refuse_outside,
+    with_enough,
+)
 from schemas.errors import ArtifactError, DataError
 from schemas.spec import ALL_CATEGORIES
 from service.callers import TheService, json_answer, must_be_current, problems_of, region_of

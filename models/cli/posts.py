@@ -17,12 +17,33 @@ from models.files.data_report import read_past
 from models.files.incident_files import IncidentTable
 from models.files.layouts import parse_layout
 from models.local_time import hour_of_week
-from models.readiness.areas import LEAST_PART, parts_of, with_enough
-from models.readiness.demand import Hours, hours_of, usual_week
-from models.readiness.places import PLACES, TIMES, Place, metres_of_places, places_of, read_places, read_times
-from models.readiness.plan import AskedPlans, Places, plans_of
-from models.readiness.question import BUSY, FLOOR, Posts, Question
-from models.readiness.reach import DETOUR, Drive, by_straight_line
+from models.posts_plan import (
+    PLACES,
+    TIMES,
+    AskedPlans,
+    Hours,
+    Place,
+    Places,
+    hours_of,
+    metres_of_places,
+    places_of,
+    plans_of,
+    read_places,
+    read_times,
+    usual_week,
+)
+from models.readiness import (
+    BUSY,
+    DETOUR,
+    FLOOR,
+    LEAST_PART,
+    Drive,
+    Posts,
+    Question,
+    by_straight_line,
+    parts_of,
+    with_enough,
+)
 from schemas.areas import cells_of_areas, read_areas
 from schemas.errors import DataError, SettingsError, needs_extra
 from schemas.masks import Masks, read_masks, refuse_other_masks

@@ -11,9 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.artifact.artifact import Artifact
-from models.readiness.answer import ASSUMES
-from models.readiness.plan import AskedPlans, Places, Plan
-from models.readiness.reach import DETOUR
+from models.posts_plan import AskedPlans, Places, Plan
+from models.readiness import ASSUMES, DETOUR
 from schemas.errors import SettingsError
 from schemas.files import replace_file, write_errors
 

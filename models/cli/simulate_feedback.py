@@ -11,8 +11,8 @@ from rich.table import Table
 
 from models.artifact.pointer import champion_of
 from models.cli.options import Artifacts, Region, refuse_unwritable
+from models.cube import Floats
 from models.evaluation.loop.policies import HELD, SOFTER, Policy
-from models.measures.cube import Floats
 from schemas.errors import needs_extra
 
 

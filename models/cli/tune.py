@@ -19,7 +19,7 @@ from schemas.instants import stamp
 
 if TYPE_CHECKING:
     from models.training.train_region import PreparedTask
-    from models.tuning.tune import TuningResult
+    from models.tuning import TuningResult
 
 BARS = ("replay", "trials", "seeds")
 _SHOWN = 5
@@ -37,11 +37,9 @@ def tune_command(
     import torch
 
     from models.training.train_region import prepare
-    from models.tuning.rolling_origin import OBJECTIVE, collect_folds
 
     with needs_extra("evaluate"):
-        from models.tuning.search import open_study
-        from models.tuning.tune import tune
+        from models.tuning import OBJECTIVE, collect_folds, open_study, tune
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console(highlight=False)
     refuse_unwritable(out)

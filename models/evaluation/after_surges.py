@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from models.measures.cube import Floats, Runs
-from models.measures.paired import day_blocks, ratio_of
-from models.measures.ranking import captured
+from models.comparison import day_blocks, ratio_of
+from models.cube import Floats, Runs
+from models.measures import captured
 from models.nowcast import LastHours, log_likelihood
 from models.training.fit_nowcast import JUDGED_SIZE
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from models.cube import Counts, Floats
 from models.evaluation.after_surges import SurgeFigures, is_surge
 from models.evaluation.contract import Regression
 from models.evaluation.judge import Forecast, Judge
@@ -23,10 +24,7 @@ from models.evaluation.result import (
 )
 from models.evaluation.row import MIXED_IN, UnjudgedRow, judged_row, mean_of
 from models.evaluation.spool import Spool
-from models.following.follower import Follower
-from models.following.sequential import SequentialFollowing, served_delay_s
-from models.following.state import FollowerState
-from models.measures.cube import Counts, Floats
+from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
 from models.nowcast import LastHours, Nowcast, factors_of, no_nowcast
 
 EPOCHS = 12

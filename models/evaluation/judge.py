@@ -9,14 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from models.comparison import LEAST_JUDGED, Difference, compare
+from models.cube import AnyFloats, Counts, Floats, Runs
 from models.dispersion import Dispersion
 from models.evaluation.contract import least_mean, poisson_loss
 from models.evaluation.tasks import Task
-from models.measures.cube import AnyFloats, Counts, Floats, Runs
-from models.measures.paired import LEAST_JUDGED, Difference, compare
-from models.measures.ranking import AtShare
-from models.measures.scores import ModelScores, Sheet, score
-from models.measures.totals import Totals, totals_of
+from models.measures import AtShare, ModelScores, Sheet, Totals, score, totals_of
 from models.training.fit_dispersion import dispersion_losses, likeliest
 
 T = TypeVar("T", Sheet, AtShare)

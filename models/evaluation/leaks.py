@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.measures.cube import Counts, Cube, Floats, type_for
+from models.cube import Counts, Cube, Floats, type_for
 from schemas.errors import LeakError
 
 _FLOAT_NOISE = 1e-5  # relative; a network of 32-bit floats gives as much between two runs

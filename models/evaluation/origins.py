@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from models.comparison import Difference, day_blocks, difference_of
+from models.cube import Floats
 from models.evaluation.result import NETWORK, OUR_BASELINE, WITH_THE_NETWORK, Evaluation, Origins, RollingResult
-from models.measures.cube import Floats
-from models.measures.paired import Difference, day_blocks, difference_of
 
 
 def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from models.comparison import Difference
 from models.dispersion import Dispersion, Floats
 from models.evaluation.after_surges import SurgeFigures, SurgeRow
 from models.evaluation.tasks import Task
 from models.hyperparameters import DEFAULT, Hyperparameters
-from models.measures.paired import Difference
-from models.measures.scores import ModelScores
-from models.measures.totals import Totals
+from models.measures import ModelScores, Totals
 from models.nowcast import Nowcast
 
 OUR_BASELINE = "our baseline"  # the row of what networks start from

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from models.cube import Runs
 from models.evaluation.contract import Regressor
 from models.evaluation.judge import Forecast, Judge, mean_scores
 from models.evaluation.result import ModelResult
-from models.measures.cube import Runs
 
 MIXED_IN = "share_of_the_mean_mixed_in"
 

@@ -5,7 +5,7 @@ from tempfile import TemporaryFile
 import numpy as np
 import numpy.typing as npt
 
-from models.measures.cube import AnyFloats
+from models.cube import AnyFloats
 
 
 class Spool:

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from models.artifact.artifact import read_spec
+from models.cube import Cube, type_for
 from models.files.data_report import RowCount, read_past, refuse_one_cell, refuse_too_little, row_counts
 from models.files.incident_archive import is_archive, read_archive
 from models.files.incident_files import IncidentTable, cutoff_of, merge_repeated
 from models.files.layouts import parse_layout
 from models.local_time import hour_of_week, local_from_utc, utc_from_local
-from models.measures.cube import Cube, type_for
 from models.training.calendar import Calendar, holiday_days
 from models.training.regions import DEFAULT_CELL_M, RegionTask
 from schemas.errors import DataError, SettingsError

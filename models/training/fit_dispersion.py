@@ -17,7 +17,7 @@ from models.baseline import BaselineConstants, profile_of_hours, region_rate
 from models.dispersion import LEAST_GAIN, LEAST_NATS, LINEAR, QUADRATIC, Dispersion, Floats
 from models.likelihood import negative_binomial_nll
 from models.training.replay import IncidentHistory
-from models.unusual.silence import with_sum
+from models.unusual import with_sum
 from schemas.spec import HOUR_S
 
 DISPERSIONS = np.geomspace(0.1, 300, 49)

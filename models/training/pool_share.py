@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from models.measures.cube import AnyFloats, Counts, Floats
+from models.cube import AnyFloats, Counts, Floats
 
 MORE_OFF = 0.05  # of the log of a total's forecast over what came
 

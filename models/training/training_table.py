@@ -8,11 +8,10 @@ import numpy.typing as npt
 import torch
 
 from models.baseline import BaselineConstants
+from models.comparison import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, difference_of
 from models.dispersion import LEAST_GAIN
 from models.likelihood import log_scores, poisson_deviance
-from models.measures.calibration import NO_INTERVALS, Intervals, intervals_of
-from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, difference_of
-from models.measures.ranking import by_places
+from models.measures import NO_INTERVALS, Intervals, by_places, intervals_of
 from models.training.fit_baseline import JUDGED_PERCENT
 from schemas.spec import DAY_S, Spec
 

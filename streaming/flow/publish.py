@@ -22,7 +22,7 @@ import torch
 
 from models.all_categories import stored_views
 from models.local_time import hour_of_week
-from models.measures.outcomes import Forecast, by_chance, by_district, judge
+from models.measures import Forecast, by_chance, by_district, judge
 from models.scoring import raised, widened
 from schemas.errors import RiskError, SinkError, SinkUnavailable
 from schemas.event import REASONS

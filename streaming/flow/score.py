@@ -18,13 +18,11 @@ import torch
 
 from models.artifact.artifact import Artifact
 from models.features import Features
-from models.following.factors import RegionFactors
-from models.following.state import FollowerState
+from models.following import FollowerState, RegionFactors
 from models.network import RiskNetwork
 from models.nowcast import LastHours
 from models.scoring import CellScores, score
-from models.unusual.scan import unusual_places
-from models.unusual.windows import WINDOWS_S, recent_of, spans_of
+from models.unusual import WINDOWS_S, recent_of, spans_of, unusual_places
 from schemas.errors import CheckpointError, RiskError
 from schemas.frame import BASELINE_MODEL, RiskFrame, Unusual
 from schemas.left_behind.follower_states import FollowedChange, FollowerStates, read_follower_state

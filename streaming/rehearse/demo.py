@@ -26,7 +26,7 @@ from rich.text import Text
 from models.counting.count_state import OUTCOMES
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
-from models.measures.ranking import AtShare, captured
+from models.measures import AtShare, captured
 from schemas.errors import PipelineError
 from schemas.frame import RiskFrame
 from schemas.spec import DAY_S

@@ -6,9 +6,7 @@ import numpy as np
 
 from models.dispersion import Dispersion
 from models.features import feature_names
-from models.following.follower import FinalOutcome, Follower
-from models.following.score_gain import ScoreGain
-from models.following.state import FollowerState
+from models.following import FinalOutcome, Follower, FollowerState, ScoreGain
 from schemas.grid import Grid
 from schemas.spec import HOUR_S, Spec
 

@@ -14,7 +14,7 @@ from lifecycle.teach import following_lines
 from models.all_categories import stored_views
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
-from models.measures.outcomes import Forecast
+from models.measures import Forecast
 from schemas.audit.log import AuditRecord
 from schemas.event import REASONS
 from schemas.feedback import MARKS, Feedback

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.readiness.reach import Reach
+from models.readiness import Reach
 
 
 def reach_of(place, point, minutes, *, places, cells):

@@ -5,15 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from models.comparison import compare
 from models.dispersion import Dispersion
 from models.evaluation.judge import mean_scores
 from models.evaluation.result import Evaluation, ModelResult
 from models.evaluation.rivals.ewma_profile import EwmaProfile
 from models.evaluation.rivals.means import Constant, Ewma, Historical, LastWeek
 from models.evaluation.tasks import Task
-from models.measures.paired import compare
-from models.measures.scores import score
-from models.measures.totals import totals_of
+from models.measures import score, totals_of
 from schemas.grid import Grid
 from tests.harness.small_cube import cube_of, stacked
 from tests.harness.toy import toy_table

@@ -14,7 +14,7 @@ from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
 from models.features import feature_names
 from models.files.incident_files import IncidentTable
-from models.following.state import FollowerState
+from models.following import FollowerState
 from models.hyperparameters import TunedOn
 from models.local_time import DAY_BLOCKS, HOURS
 from models.network import NetworkShape, ResidualNetwork

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.measures.cube import Floats
+from models.cube import Floats
 from schemas.areas import cells_of_areas, read_areas
 from schemas.errors import RiskError, SettingsError
 from schemas.grid import Grid

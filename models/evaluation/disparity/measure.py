@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from models.comparison import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, ratio_of
+from models.cube import Floats
 from models.evaluation.disparity.groups import Groups
 from models.evaluation.disparity.tally import SUMS, GroupTally, Mask
-from models.measures.cube import Floats
-from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, ratio_of
 from schemas.spec import ALL_CATEGORIES, DAY_S, HOUR_S
 
 LEAST_CELLS = 5  # of a group that anything is said of

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.artifact.artifact import Artifact
+from models.cube import AnyFloats, Floats
 from models.evaluation.disparity.groups import Groups
 from models.features import FeatureEngine
-from models.measures.cube import AnyFloats, Floats
 from models.scoring import means
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import DataError

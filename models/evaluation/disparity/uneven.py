@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.comparison import LEAST_BLOCKS, interval_of
+from models.cube import Floats
 from models.evaluation.disparity.groups import Groups
 from models.evaluation.disparity.measure import blocks_of, is_enough
-from models.measures.cube import Floats
-from models.measures.paired import LEAST_BLOCKS, interval_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

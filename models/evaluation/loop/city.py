@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.measures.cube import Floats
+from models.cube import Floats
 from schemas.decode import Messages
 from schemas.event import Event, Origin
 from schemas.spec import DAY_S, Spec

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from models.cube import Floats
 from models.evaluation.loop.city import SIDE
-from models.measures.cube import Floats
 from schemas.frame import riskiest
 
 Cells = npt.NDArray[np.intp]

@@ -10,16 +10,14 @@ import numpy.typing as npt
 from models.artifact.artifact import Artifact
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
+from models.cube import Floats
 from models.dispersion import Dispersion
 from models.evaluation.loop.city import SIDE, START_S, EqualCity
 from models.evaluation.loop.policies import Policy
 from models.features import FeatureEngine
-from models.following.follower import Follower
-from models.following.sequential import SequentialFollowing, served_delay_s
-from models.following.state import FollowerState
+from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
 from models.likelihood import at_least_one
 from models.local_time import DAY_BLOCKS
-from models.measures.cube import Floats
 from models.network import RiskNetwork
 from models.scoring import means
 from schemas.decode import decode_messages

@@ -8,10 +8,10 @@ from typing import Any
 
 from msgspec import json
 
+from models.comparison import Difference
 from models.evaluation.report.findings import Against
 from models.evaluation.result import OUR_BASELINE, Evaluation, ModelResult, Origins, RollingResult
-from models.measures.paired import Difference
-from models.measures.scores import Sheet
+from models.measures import Sheet
 from schemas.instants import instant_text
 
 Value = dict[str, Any]

@@ -7,7 +7,7 @@ from math import floor, isfinite, log10
 from models.evaluation.after_surges import AREA_SHARE, LEAST_SURGES, MOVED, SURGE, SurgeRow
 from models.evaluation.report.findings import Against
 from models.evaluation.result import Evaluation, ModelResult
-from models.measures.scores import Sheet
+from models.measures import Sheet
 
 NONE = "–"  # in place of a figure that needs an incident
 SPACE = "\N{NO-BREAK SPACE}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from models.measures.paired import Difference
+from models.comparison import Difference
 
 
 @dataclass(frozen=True, slots=True)

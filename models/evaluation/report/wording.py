@@ -2,10 +2,10 @@
 
 from math import isnan
 
+from models.comparison import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, Difference
 from models.evaluation.report.findings import Against
 from models.evaluation.result import OUR_BASELINE, Evaluation, Origins
 from models.local_time import minute
-from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, Difference
 
 RATIO_BOUNDS = (0.95, 1.05)  # forecast over actual of a calibrated network
 COVERAGE_BOUNDS = (0.88, 0.92)  # of its 90 % interval

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import ClassVar
 
+from models.cube import Cube, Floats
 from models.evaluation.rivals.known import known_steps, mean_counts, week_profile, week_slots
 from models.evaluation.rivals.means import ewma_rates
 from models.evaluation.rivals.rule import best_of
-from models.measures.cube import Cube, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from models.cube import Cube, Floats
 from models.evaluation.rivals.known import known_steps
 from models.evaluation.rivals.means import ewma_rates
 from models.evaluation.rivals.rule import best_of
-from models.measures.cube import Cube, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from models.cube import Counts, Cube, Floats
 from models.local_time import HOURS
-from models.measures.cube import Counts, Cube, Floats
 
 
 def known_steps(cube: Cube, first: int, delay: int) -> list[int]:

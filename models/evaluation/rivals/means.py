@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from models.cube import Cube, Floats
 from models.evaluation.rivals.known import decayed_sums, kept_per_step, known_steps, mean_counts, week_slots
 from models.evaluation.rivals.rule import Rule
-from models.measures.cube import Cube, Floats
 
 
 class Constant(Rule):

@@ -5,8 +5,8 @@ from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 
+from models.cube import Cube
 from models.evaluation.contract import Forecaster, least_mean, poisson_loss
-from models.measures.cube import Cube
 
 Candidate = TypeVar("Candidate", bound=Forecaster)
 

@@ -13,10 +13,10 @@ from typing import ClassVar
 import numpy as np
 from scipy.ndimage import convolve
 
+from models.cube import Cube, Floats
 from models.evaluation.contract import least_mean, poisson_loss
 from models.evaluation.rivals.ewma_profile import EwmaProfile, FittedEwmaProfile
 from models.evaluation.rivals.known import decayed_sums, kept_per_step, known_steps
-from models.measures.cube import Cube, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

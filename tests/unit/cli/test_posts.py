@@ -14,8 +14,7 @@ from typer.testing import CliRunner
 import models.__main__
 from models.artifact.pointer import champion_of
 from models.cli import posts
-from models.readiness.demand import hours_of, usual_week
-from models.readiness.plan import plans_of
+from models.posts_plan import hours_of, plans_of, usual_week
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import ArtifactError, DataError, SettingsError
 from schemas.spec import DAY_S
@@ -185,7 +184,7 @@ def test_posts_are_not_called_proved_when_the_solver_ran_out_of_time(town, tmp_p
         solution.update(status=1, mip_dual_bound=solution.fun - 0.01)
         return solution
 
-    monkeypatch.setattr("models.readiness.exact.milp", out_of_time)
+    monkeypatch.setattr("models.posts_plan.milp", out_of_time)
     said = facts(town, tmp_path, "--stations", town / "stations.csv")
     assert [plan["proved_best"] for plan in said["plans"]] == [False, False, False]
     assert "proved" not in told(run(town, "--stations", town / "stations.csv"))

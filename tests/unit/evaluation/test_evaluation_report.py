@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from models.comparison import Difference
 from models.evaluation.origins import combine_origins
 from models.evaluation.report.as_json import as_json
 from models.evaluation.report.columns import COLUMNS, difference_text, texts
@@ -17,8 +18,7 @@ from models.evaluation.report.page import render
 from models.evaluation.report.table import print_table
 from models.evaluation.report.wording import sentences, warnings
 from models.evaluation.result import OUR_BASELINE
-from models.measures.paired import Difference
-from models.measures.scores import Sheet
+from models.measures import Sheet
 from tests.harness.small_evaluation import HOSTILE, small_evaluation, with_network
 
 

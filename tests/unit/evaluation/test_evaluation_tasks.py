@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 from models import network
 from models.__main__ import app
+from models.cube import type_for
 from models.evaluation import evaluate as evaluate_module
 from models.evaluation import featured
 from models.evaluation import tasks as module
 from models.evaluation.tasks import earlier
 from models.evaluation.tasks import task_of as task_of_region
-from models.measures.cube import type_for
 from models.training.regions import RegionTask
 from schemas.errors import DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town

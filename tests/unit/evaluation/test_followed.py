@@ -11,9 +11,7 @@ from models.evaluation.featured import write_followed
 from models.evaluation.judge import Judge
 from models.evaluation.product import spec_of
 from models.evaluation.spool import Spool
-from models.following.follower import Follower
-from models.following.sequential import SequentialFollowing, served_delay_s
-from models.following.state import FollowerState
+from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
 from schemas.spec import DAY_S, HOUR_S, Spec
 
 LATE = 2  # days after a day until what came in it is learned: it is final 25 hours after its end

@@ -13,10 +13,10 @@ from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.features import FeatureEngine
-from models.following.factors import RegionFactors
+from models.following import RegionFactors
 from models.likelihood import at_least_one
 from models.nowcast import Nowcast
-from models.unusual.windows import spans_of
+from models.unusual import spans_of
 from schemas.frame import ATTRIBUTION_GROUPS, Surge, Unusual
 from schemas.left_behind.batch_log import LoggedBatch, LoggedRegion, batches_folder, day_of
 from schemas.left_behind.follower_states import OLDEST_S, FollowedChange, FollowerStates

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from models.all_categories import stored_views
 from models.artifact.artifact import read_artifact
-from models.measures.outcomes import Forecast
+from models.measures import Forecast
 from schemas.errors import PipelineError, SinkRefused
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS
 from schemas.left_behind.closed_counts import ClosedCounts

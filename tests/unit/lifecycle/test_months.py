@@ -18,10 +18,8 @@ from lifecycle.shadow import read_shadow, shadow_path
 from models.artifact.artifact import read_artifact
 from models.counting.count_state import horizons_closed_between
 from models.features import FeatureEngine
-from models.following.follower import Follower
-from models.following.sequential import SequentialFollowing, served_delay_s
-from models.following.state import FollowerState
-from models.measures.outcomes import Forecast
+from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
+from models.measures import Forecast
 from models.scoring import means
 from models.training.replay import IncidentHistory, Replay
 from schemas.audit.verify import records

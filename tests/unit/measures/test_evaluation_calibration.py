@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 from scipy.stats import chisquare, nbinom
 
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
-from models.measures.calibration import PIT_BINS, Intervals, cumulative, intervals_of, reliability_of
+from models.measures import PIT_BINS, Intervals, cumulative, intervals_of, reliability_of
 
 SIZE = 1.7
 DISPERSION = Dispersion.quadratic(SIZE)

@@ -8,8 +8,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.signal import lfilter
 from scipy.stats import ttest_1samp
 
-from models.measures import paired
-from models.measures.paired import (
+from models import comparison as paired
+from models.comparison import (
     RESAMPLES,
     block_bootstrap,
     compare,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from models.measures.ranking import AREA_SHARES, captured
+from models.measures import AREA_SHARES, captured
 
 STEPS, CELLS = 3, 5
 few = arrays.arrays(np.float64, (STEPS, CELLS), elements=st.sampled_from([0.1, 0.2, 0.3]))

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from scipy.stats import nbinom, poisson
 from sklearn.metrics import brier_score_loss, mean_poisson_deviance
 
+from models import measures as calibration
+from models import measures as scores
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
-from models.measures import calibration, scores
-from models.measures.scores import PROPER, proper_scores, score
+from models.measures import PROPER, proper_scores, score
 from schemas.errors import DataError
 from tests.harness.small_cube import in_runs
 

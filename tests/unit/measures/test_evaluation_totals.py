@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.measures.districts import BANDS, districts
-from models.measures.totals import totals_of
+from models.cube import BANDS, districts
+from models.measures import totals_of
 from tests.harness.small_cube import cube_of, in_runs
 
 ROWS, COLS, STEPS, EARLIER = 6, 9, 50, 30

@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from models.measures.sequence import MOST_ALIKE, TUNED_FOR, boundary, bounds_of
+from models.comparison import MOST_ALIKE, TUNED_FOR, boundary, bounds_of
 
 
 def correlated(random, paths, days, phi):

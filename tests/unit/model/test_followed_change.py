@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.following.change import Shown, followed_change
-from models.following.state import FollowerState
+from models.following import FollowerState, Shown, followed_change
 from schemas.spec import DAY_S
 from tests.harness.toy import state_of, toy_spec
 

@@ -10,10 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.dispersion import LINEAR, Dispersion
-from models.following.factors import LIMIT
-from models.following.follower import SHARE, SILENT
-from models.following.score_gain import ScoreGain, SomeCounts
-from models.following.state import STILL, FollowerState
+from models.following import LIMIT, SHARE, SILENT, STILL, FollowerState, ScoreGain, SomeCounts
 from models.likelihood import log_scores
 from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import DataError

@@ -7,8 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.following.follower import HALF_LIVES_DAYS, SHARE
-from models.following.state import GUARDS, STILL, FollowerState
+from models.following import GUARDS, HALF_LIVES_DAYS, SHARE, STILL, FollowerState
 from models.likelihood import log_scores
 from schemas.spec import HOUR_S
 from tests.harness.followed_town import DISPERSION, FOLLOWER, SHAPE, SPEC, START_S, lived, outcome

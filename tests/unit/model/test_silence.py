@@ -11,7 +11,7 @@ from models.counting.count_state import CountState
 from models.features import FeatureEngine, feature_names
 from models.training.fit_dispersion import common_spreads
 from models.training.replay import IncidentHistory
-from models.unusual.silence import holes, missing_share
+from models.unusual import holes, missing_share
 from schemas.spec import DAY_S, HOUR_S
 from tests.harness.toy import toy_constants, toy_spec, toy_table
 

@@ -10,18 +10,21 @@ from scipy.stats import nbinom, poisson
 
 from models.baseline import horizon_hours
 from models.counting.count_state import CountState
-from models.following.factors import RegionFactors
-from models.following.state import FollowerState
-from models.unusual.scan import (
+from models.following import FollowerState, RegionFactors
+from models.unusual import (
     _SLACK_NATS,
     MOST,
     SIDES,
+    WINDOWS_S,
+    Recent,
     _bound,
     _mean_and_size,
     log_chance_of,
+    recent_counts,
+    recent_of,
+    spans_of,
     unusual_places,
 )
-from models.unusual.windows import WINDOWS_S, Recent, recent_counts, recent_of, spans_of
 from schemas.grid import Grid
 from schemas.limits import UNUSUAL_DAYS
 from schemas.spec import HOUR_S
@@ -228,7 +231,7 @@ def test_a_place_is_one_up_to_its_own_days(monkeypatch):
     chance = nbinom.sf(5, size, size / (size + 0.02)) * 35 * (GRID.cells * 3 + 300)
     assert (place.category, place.days) == ("fire", float(f"{1 / chance:.2g}"))
     for limit, places in ((1 / chance * (1 - 1e-9), 1), (1 / chance * (1 + 1e-9), 0)):
-        monkeypatch.setattr("models.unusual.scan.UNUSUAL_DAYS", limit)
+        monkeypatch.setattr("models.unusual.UNUSUAL_DAYS", limit)
         assert len(unusual_places(recent, GRID, CATEGORIES)) == places
 
 

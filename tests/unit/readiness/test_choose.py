@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.readiness.choose import best_floor, choose
-from models.readiness.exact import solve
-from models.readiness.question import Question
+from models.posts_plan import solve
+from models.readiness import Question, best_floor, choose
 from schemas.errors import DataError
 from tests.harness.reaching import reach_of
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.readiness.places import Place, read_places, read_times
+from models.posts_plan import Place, read_places, read_times
 from schemas.errors import DataError
 from tests.harness.toy import toy_grid
 

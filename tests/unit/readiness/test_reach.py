@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.readiness.reach import DETOUR, Drive, by_straight_line, metres_of, points_a_side
+from models.readiness import DETOUR, Drive, by_straight_line, metres_of, points_a_side
 from schemas.errors import DataError
 from tests.harness.reaching import reach_of
 from tests.harness.toy import toy_grid

@@ -239,4 +239,4 @@ def test_its_process_has_neither_the_model_nor_torch_nor_spark():
     assert {"streaming", "schemas", "fastapi"} <= packages
     of_models = {name for name in modules if name.startswith("models.")}
     assert {name for name in of_models if not name.startswith("models.readiness")} == set()
-    assert not of_models & {"models.readiness.plan", "models.readiness.demand", "models.readiness.exact"}
+    assert not of_models & {"models.posts_plan"}

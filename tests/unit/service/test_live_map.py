@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models.following.change import Shown, followed_change
-from models.readiness.answer import ASSUMES
+from models.following import Shown, followed_change
+from models.readiness import ASSUMES
 from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.languages import sentences_of
 from schemas.left_behind.withheld import Withheld

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from models.all_categories import stored_views
-from models.readiness.answer import ASSUMES
-from models.readiness.reach import DETOUR
+from models.readiness import ASSUMES, DETOUR
 from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.left_behind.frame_file import write_frames
 from tests.harness.service import Client, area_of, leave_frame, running, toy_service

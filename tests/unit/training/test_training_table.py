@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import nbinom
 
+from models.comparison import LEAST_BLOCKS
 from models.dispersion import Dispersion
-from models.measures.paired import LEAST_BLOCKS
 from models.training.fit_baseline import Blocks
 from models.training.training_table import HorizonResult, calibration, gains_nothing, horizon_results, remarks, tally_of
 from schemas.spec import DAY_S

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from models import tuning
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.training.calendar import informed
 from models.training.fit_baseline import Blocks, fit_constants
@@ -15,8 +16,7 @@ from models.training.fit_network import FitData, FitPlan, fit_network
 from models.training.region_spec import spec_for
 from models.training.replay import IncidentHistory
 from models.training.train import TrainingOptions
-from models.tuning import rolling_origin
-from models.tuning.rolling_origin import FOLDS, collect_folds, origin_starts
+from models.tuning import FOLDS, collect_folds, origin_starts
 from schemas.errors import DataError
 from tests.harness.quick_training import one_penalty
 from tests.harness.toy import toy_table
@@ -73,7 +73,7 @@ def folds(fitted_until):
         return fit_constants(incident_history, blocks)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(rolling_origin, "fit_constants", noted)
+        patched.setattr(tuning, "fit_constants", noted)
         return folds_of(town())
 
 

@@ -14,8 +14,7 @@ from models.artifact.artifact import newest_artifacts, read_artifact
 from models.artifact.manifest import Training
 from models.cli.tune import verdict
 from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
-from models.tuning.search import SPACE, open_study
-from models.tuning.tune import tune
+from models.tuning import SPACE, open_study, tune
 from schemas.errors import DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town
 from tests.harness.task_file import task_file

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from models.evaluation.report.drawing.style import BASELINE, NETWORK, PERCENT, QUIET, canvas, grid_lines, styled
 from models.evaluation.result import Evaluation
-from models.measures.calibration import Reliability
+from models.measures import Reliability
 
 _MARKS: tuple[dict[str, Any], ...] = (  # the network's lie on top and leave the baseline's to be seen
     {"color": NETWORK, "marker": "o", "markersize": 4.5, "zorder": 4},

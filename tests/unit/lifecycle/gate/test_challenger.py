@@ -20,11 +20,11 @@ from lifecycle.challenger import (
 )
 from lifecycle.gate import GatePlan
 from models.artifact.artifact import read_artifact
+from models.comparison import Difference, difference_of
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.evaluation.disparity.groups import Groups
 from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn
-from models.measures.paired import Difference, difference_of
 from models.training.replay import IncidentHistory
 from schemas.errors import SettingsError
 from schemas.spec import DAY_S, HOUR_S

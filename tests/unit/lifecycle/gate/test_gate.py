@@ -27,7 +27,7 @@ from lifecycle.gate import (
     write_trial,
 )
 from lifecycle.shadow import shadow_path
-from models.measures.sequence import bounds_of
+from models.comparison import bounds_of
 from schemas.errors import ArtifactError, GateClosed, SettingsError
 from tests.harness.judged import judged_day, judged_hour, toy_trial
 from tests.harness.toy import toy_spec

@@ -18,7 +18,7 @@ from lifecycle.triggers import (
     read_asked,
     triggers,
 )
-from models.measures.sequence import bounds_of
+from models.comparison import bounds_of
 from schemas.errors import ArtifactError, DataError, GateClosed
 from schemas.limits import DRIFT_BAND
 from tests.harness.judged import judged_day

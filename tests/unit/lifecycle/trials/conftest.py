@@ -8,7 +8,7 @@ import pytest
 from lifecycle.judge import TrialJudge
 from lifecycle.shadow import read_shadow, shadow_path
 from models.dispersion import Dispersion
-from models.measures.outcomes import Forecast
+from models.measures import Forecast
 from schemas.left_behind.closed_counts import (
     ClosedCounts,
     ClosedFiles,

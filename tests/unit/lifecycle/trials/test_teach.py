@@ -9,12 +9,9 @@ import pytest
 from lifecycle.teach import Teacher
 from models.artifact.artifact import read_artifact
 from models.dispersion import Dispersion
-from models.following.factors import Parts
-from models.following.follower import Follower
-from models.following.sequential import SequentialFollowing, served_delay_s
-from models.following.state import FollowerState
+from models.following import Follower, FollowerState, Parts, SequentialFollowing, served_delay_s
 from models.likelihood import log_scores
-from models.measures.outcomes import Forecast
+from models.measures import Forecast
 from schemas.errors import CheckpointError
 from schemas.left_behind.closed_counts import ClosedHorizon, last_grace_s
 from schemas.left_behind.follower_states import FollowerStates, read_follower_state

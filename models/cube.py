@@ -1,4 +1,4 @@
-"""The cube: incidents by step of time, cell and category. What every forecast is judged on."""
+"""The cube: incidents by step of time, cell and category, on which every forecast is judged. It needs no torch."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ import numpy.typing as npt
 Counts = npt.NDArray[np.signedinteger[Any]]
 Floats = npt.NDArray[np.float64]
 AnyFloats = npt.NDArray[np.floating]
+BANDS = 4  # districts are the fields of a board of at most 4 x 4
 Runs = Iterable[tuple[AnyFloats, Counts]]  # forecasts and counts of runs of steps, in the order of time
 
 
@@ -61,3 +62,10 @@ def added(total: Floats, rows: npt.NDArray[np.number]) -> Floats:
     for row in rows:
         total += row
     return total
+
+
+def districts(rows: int, cols: int) -> npt.NDArray[np.int64]:
+    """(cells,) the district of each cell, from 0: up to BANDS bands of rows, each cut into up to BANDS pieces."""
+    bands, pieces = min(BANDS, rows), min(BANDS, cols)
+    row, col = np.divmod(np.arange(rows * cols), cols)
+    return np.asarray(row * bands // rows * pieces + col * pieces // cols, np.int64)
