@@ -24,7 +24,7 @@ import torch
 from benchmarks.stack import ROOT, ChildError, Stack, run_child
 from benchmarks.traffic import SIDE, bench_spec, synthetic_events
 from models.all_categories import stored_views
-from models.artifact.artifact import Artifact
+from models.artifact import Artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
 from models.network import RiskNetwork

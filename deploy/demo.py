@@ -16,8 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.artifact.artifact import Artifact, read_artifact
-from models.artifact.writing import Model, Provenance, write_artifact
+from models.artifact import Artifact, Model, Provenance, read_artifact, write_artifact
 from models.counting.count_state import CountState
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS

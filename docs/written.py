@@ -212,9 +212,8 @@ PUBLIC = {
     "Scores and artifacts": {
         "models.scoring": "CellScores score",
         "models.counting.count_state": "CountState Applied",
-        "models.artifact.artifact": "Artifact read_artifact",
         "schemas.left_behind.pointer": "Pointer(...)",
-        "models.artifact.pointer": "champion_of challenger_of",
+        "models.artifact": "Artifact read_artifact champion_of challenger_of",
     },
     "Rivals": {"models.evaluation.contract": "Rival() Forecaster() Regression() Regressor() least_mean"},
     "Incident files": {"models.files.layouts": "Layout parse_layout"},

@@ -29,8 +29,7 @@ from lifecycle.judge import judged_hour
 from lifecycle.registry import ModelRegistry, Note, promote, register, registered_artifact, retire, sync
 from lifecycle.shadow import ShadowDay, ShadowHour, days_of, judged_hours, mean_scores, whole_enough
 from lifecycle.triggers import ChampionRecord, triggers
-from models.artifact.artifact import Artifact
-from models.artifact.manifest import Manifest
+from models.artifact import Artifact, Manifest
 from models.comparison import Difference, difference_of
 from models.cube import Floats
 from models.evaluation.disparity.groups import Groups, read_groups

@@ -40,9 +40,7 @@ from lifecycle.registry import (
     verified,
 )
 from lifecycle.shadow import judged_late
-from models.artifact.artifact import Artifact, read_artifact
-from models.artifact.manifest import MANIFEST
-from models.artifact.pointer import champion_of
+from models.artifact import MANIFEST, Artifact, champion_of, read_artifact
 from models.cli.options import REGIONS_TABLE
 from models.training.regions import task_for
 from schemas.audit.log import AuditEvent, Plain, record

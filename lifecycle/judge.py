@@ -19,7 +19,7 @@ from lifecycle.gate import Trial, judge_hours, read_trial
 from lifecycle.shadow import ShadowHour, add_hours, days_of, drop_unneeded, judged_hours, shadow_path
 from lifecycle.teach import Teacher
 from lifecycle.triggers import Asked, drift_of, read_asked
-from models.artifact.artifact import read_spec
+from models.artifact import read_spec
 from models.likelihood import log_scores
 from models.local_time import hour_of_week, zone_of
 from models.measures import Forecast

@@ -27,7 +27,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.telemetry import set_telemetry_client
 
 from lifecycle.registry import consistent, copy_evaluation, copy_files, registered
-from models.artifact.manifest import Manifest, read_manifest
+from models.artifact import Manifest, read_manifest
 from schemas.errors import RegistryError
 from schemas.files import write_errors
 from schemas.left_behind.region_state import RegionState

@@ -17,8 +17,7 @@ from typing import Literal, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from models.artifact.artifact import Artifact, read_artifact
-from models.artifact.manifest import FILES, MANIFEST
+from models.artifact import FILES, MANIFEST, Artifact, read_artifact
 from schemas.audit.log import AuditEvent, Plain
 from schemas.errors import ArtifactError, RegistryError
 from schemas.files import (

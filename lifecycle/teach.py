@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.artifact.artifact import Artifact, read_artifact
+from models.artifact import Artifact, read_artifact
 from models.dispersion import Floats
 from models.following import GUARDS, FinalOutcome, Follower, FollowerState, Parts, Shown, followed_change
 from schemas.errors import CheckpointError, DataError, RiskError

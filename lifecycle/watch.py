@@ -24,9 +24,8 @@ from rich.table import Table
 from lifecycle.cli import Data, data_of, desk_of, note_of, open_registry
 from lifecycle.gate import read_plan, read_trial, refuse_too_many
 from lifecycle.triggers import Asking, Outcome
-from models.artifact.pointer import champion_of
-from models.cli.options import DATA_HELP
-from models.cli.progress import progress_bars
+from models.artifact import champion_of
+from models.cli.options import DATA_HELP, progress_bars
 from models.files.incident_archive import NoDays, hours_known, spans
 from models.files.layouts import LAYOUT_HELP, parse_layout
 from models.training.regions import task_for
@@ -279,7 +278,7 @@ def _archive_file(settings: Settings, data: Path, layout: str, region: str, cons
 def _archive_stream(settings: Settings, keep_days: int | None, console: Console) -> None:
     from lifecycle.archive import ArchiveTable, archive_region, regions_of
     from lifecycle.feed import FeedLog
-    from models.artifact.artifact import read_spec
+    from models.artifact import read_spec
 
     table = ArchiveTable(settings.archive, settings.storage_options())
     oldest = int(time.time()) // DAY_S - keep_days if keep_days else 0

@@ -1,14 +1,9 @@
 """`python -m models COMMAND`: trains, tunes, judges and explains models, and says where units should stand."""
 
-from models.cli.cold_start import cold_start_command
-from models.cli.disparity import disparity_command
-from models.cli.evaluate import evaluate_command
-from models.cli.explain import explain_command
-from models.cli.posts import posts_command
+from models.cli.judge_commands import disparity_command, evaluate_command, explain_command, simulate_feedback_command
+from models.cli.posts_command import posts_command
 from models.cli.program import Version, new_program
-from models.cli.simulate_feedback import simulate_feedback_command
-from models.cli.train import train_command
-from models.cli.tune import tune_command
+from models.cli.train_commands import cold_start_command, train_command, tune_command
 from schemas.errors import errors_in_one_line
 
 app = new_program("Train and evaluate models of incident risk.")

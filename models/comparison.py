@@ -11,8 +11,6 @@ from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
-from scipy.stats import t as student
 
 from models.cube import Floats
 
@@ -206,6 +204,9 @@ def levels(blocks: int) -> tuple[float, float]:
     The plain 2.5 and 97.5 are too narrow for few blocks. Source: expanded percentile interval, Hesterberg, What
     teachers should know about the bootstrap, The American Statistician 69, 2015.
     """
+    from scipy.stats import norm  # takes a while to import, and commands that compare nothing reach this file
+    from scipy.stats import t as student
+
     if blocks < 2:
         return 0.0, 100.0
     low = 100 * float(norm.cdf(sqrt(blocks / (blocks - 1)) * student.ppf(0.025, blocks - 1)))

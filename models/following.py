@@ -107,9 +107,9 @@ class FollowerState:
 def _shapes(spec: Spec) -> dict[str, tuple[int, ...]]:
     categories, races = len(spec.categories), GUARDS + 2 * len(spec.horizons_s) - 1
     wide = {"level": 1, "hours": 24, "cells": spec.grid.cells}
-    filters = {name: (3, categories, places) for name, places in wide.items()}
+    of_filters = {name: (3, categories, places) for name, places in wide.items()}
     return {
-        **filters,
+        **of_filters,
         "still": (races, categories),
         "evidence": (races, categories),
         "waited_s": (),

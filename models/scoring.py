@@ -64,7 +64,7 @@ def score(
     network.
 
     >>> from pathlib import Path
-    >>> from models.artifact.pointer import champion_of
+    >>> from models.artifact import champion_of
     >>> from models.features import FeatureEngine
     >>> artifact = champion_of(Path("streaming/sample/artifacts"), "chicago")
     >>> values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values

@@ -22,9 +22,16 @@ from typing import Generic, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from models.artifact.artifact import Artifact, read_artifact, read_spec, without_cause
-from models.artifact.manifest import Manifest
-from models.artifact.pointer import OTHER_CHAMPION, candidates_by_region, challenger_of
+from models.artifact import (
+    OTHER_CHAMPION,
+    Artifact,
+    Manifest,
+    candidates_by_region,
+    challenger_of,
+    read_artifact,
+    read_spec,
+    without_cause,
+)
 from schemas.audit.log import AuditEvent, Plain, record
 from schemas.errors import ArtifactError, ArtifactsAway, SpecMismatch
 from schemas.left_behind.pointer import POINTER, pointer_path

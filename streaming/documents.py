@@ -12,8 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from models.artifact.manifest import Manifest
-from models.artifact.pointer import champion_of
+from models.artifact import Manifest, champion_of
 from models.files.layouts import LAYOUTS, OWNERS_TERMS
 from models.training.card import VERDICTS
 from schemas import product_version

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from models.artifact.artifact import read_spec
+from models.artifact import read_spec
 from models.cube import Cube, type_for
 from models.files.data_report import RowCount, read_past, refuse_one_cell, refuse_too_little, row_counts
 from models.files.incident_archive import is_archive, read_archive

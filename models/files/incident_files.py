@@ -264,13 +264,13 @@ def _sorted_table(table: IncidentTable, end_s: npt.NDArray[np.int64], random: np
     start_s = table.occurred_s
     columns = (start_s, end_s, table.lat_deg, table.lon_deg, table.category)
     by_all = np.lexsort(columns)
-    repeats = np.logical_and.reduce([np.diff(column[by_all]) == 0 for column in columns])
+    is_repeated = np.logical_and.reduce([np.diff(column[by_all]) == 0 for column in columns])
     local_s = local_from_utc(start_s, table.timezone)
     drawn_s = draw_within(start_s, end_s, random)
     counted = replace(
         table,
         occurred_s=drawn_s,
-        exact_duplicates=int(repeats.sum()),
+        exact_duplicates=int(is_repeated.sum()),
         out_of_order=int((np.diff(start_s) < 0).sum()),
         whole_hours=int((local_s % 3600 == 0).sum()),
         midnights=int((local_s % DAY_S == 0).sum()),
@@ -348,7 +348,7 @@ def _whole_rows(text: Iterable[str], layout: Layout, path: Path) -> Iterator[lis
 
 def _holds_rows(fields: list[str], columns: int, delimiter: str) -> bool:
     """Whether most lines inside of fields have as many delimiters as a row. A text of many lines has not."""
-    lines = [line for field in fields for line in field.splitlines()[1:-1]]
+    lines = [line for text in fields for line in text.splitlines()[1:-1]]
     return 2 * sum(line.count(delimiter) == columns - 1 for line in lines) > len(lines)
 
 

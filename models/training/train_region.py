@@ -8,9 +8,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from models.artifact.artifact import read_spec
-from models.artifact.manifest import DataSource, Training
-from models.artifact.writing import Model, Provenance, write_artifact
+from models.artifact import DataSource, Model, Provenance, Training, read_spec, write_artifact
 from models.files.data_report import data_warnings, place_warnings, read_past, row_counts
 from models.files.incident_archive import ArchivedDays, is_archive, read_archive
 from models.files.incident_files import IncidentTable, cutoff_of, merged_as_in_the_stream

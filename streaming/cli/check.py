@@ -26,7 +26,7 @@ from streaming.flow.rows import UNASSIGNED
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
-    from models.artifact.artifact import Artifact
+    from models.artifact import Artifact
     from schemas.spec import Spec
 
 _SHOWN = 20
@@ -54,7 +54,7 @@ def check(
     show_all: Annotated[bool, typer.Option("--all", help=f"Show more than the first {_SHOWN}")] = False,
 ) -> None:
     """Show what a job with these RISK_ARTIFACTS would do with each message. Exit code 3 when it would refuse one."""
-    from models.artifact.pointer import candidates_by_region, champion_of  # slow, and every command imports this file
+    from models.artifact import candidates_by_region, champion_of  # slow, and every command imports this file
 
     settings: Settings = context.obj()
     artifacts = {region: champion_of(settings.artifacts, region) for region in candidates_by_region(settings.artifacts)}

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from models.artifact.artifact import newest_artifacts, read_spec
+from models.artifact import newest_artifacts, read_spec
 from schemas.audit.log import kept_head
 from schemas.audit.verify import read_log, verify
 from schemas.errors import ArtifactError, CheckpointError, RiskError, SettingsError

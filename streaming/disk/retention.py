@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from models.artifact.pointer import candidates_by_region, challenger_of
+from models.artifact import candidates_by_region, challenger_of
 from schemas.audit.log import parse_record, record
 from schemas.errors import AuditError, BrokerError, RegistryError
 from schemas.files import exclusive, read_json, replace_file, write_errors

@@ -15,7 +15,7 @@ import pandas as pd
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
-from models.artifact.artifact import Artifact
+from models.artifact import Artifact
 from models.counting.blobs import Changes, Journal
 from models.counting.count_state import horizons_closed_between
 from models.features import FeatureEngine

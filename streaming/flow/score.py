@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from models.artifact.artifact import Artifact
+from models.artifact import Artifact
 from models.features import Features
 from models.following import FollowerState, RegionFactors
 from models.network import RiskNetwork

@@ -7,7 +7,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 import numpy as np
 import pytest
 
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from schemas.spec import DAY_S
 from streaming.rehearse.incident_replay import INCIDENT
 from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, read_compose, variables

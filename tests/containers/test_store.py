@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from schemas.spec import HOUR_S
 from streaming.rehearse.incident_replay import ARTIFACTS
 from tests.containers.project import opened, wait

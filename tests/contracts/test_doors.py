@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lifecycle import triggers
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.evaluation import evaluate as evaluation
 from models.evaluation import featured

@@ -24,7 +24,7 @@ COUNTING = ("public_call", "sensor", "responder")
 OUTCOMES = ("counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
 PERSON = ("caller_name", "phone")  # those that the scenarios send
 DAY_S = 86_400
-# Of the artifacts that the scenarios publish (models/artifact/untrained.py): no history, a flat profile.
+# Of the artifacts that the scenarios publish (models/artifact.py): no history, a flat profile.
 PER_DAY = 5.0  # incidents of a category in the whole region
 HALF_LIFE_DAYS = 120.0
 JOINS_WITHIN_S = 15  # an artifact is looked for every two seconds, and a batch may be under way

@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import FIELDS, Summary
 from streaming.flow.score import score_features

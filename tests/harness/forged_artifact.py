@@ -8,8 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.artifact.artifact import read_artifact
-from models.artifact.manifest import FileEntry, Manifest, version_of
+from models.artifact import FileEntry, Manifest, read_artifact, version_of
 from schemas.errors import ArtifactError
 from schemas.files import sha256
 from tests.harness.toy import toy_constants, toy_spec

@@ -14,7 +14,7 @@ from lifecycle.gate import read_trial, write_trial
 from lifecycle.registry import FolderRegistry
 from lifecycle.shadow import shadow_path
 from models.__main__ import app as models_app
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from schemas.audit.verify import records, verify
 from schemas.left_behind.pointer import read_pointer
 from tests.harness.judged import judged_hour

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from models.artifact.artifact import read_spec
+from models.artifact import read_spec
 from models.counting.blobs import Journal
 from models.counting.count_state import CountState
 from schemas.incidents import Incidents

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.artifact.pointer import champion_of
+from models.artifact import champion_of
 from models.features import FeatureEngine
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS

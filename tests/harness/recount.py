@@ -19,7 +19,7 @@ import torch
 from kafka import KafkaConsumer, TopicPartition
 
 from models.all_categories import stored_views
-from models.artifact.artifact import read_spec
+from models.artifact import read_spec
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from schemas.decode import Messages, decode_messages

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import torch
 
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from schemas.grid import Grid
 from schemas.spec import Spec
 from tests.harness.toy import publish_artifact, toy_artifact, toy_event, toy_network, toy_spec

@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from models.all_categories import stored_views
-from models.artifact.manifest import DataSource
-from models.artifact.untrained import write_untrained
-from models.artifact.writing import Model, Provenance, write_artifact
+from models.artifact import DataSource, Model, Provenance, write_artifact, write_untrained
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
 from models.features import feature_names

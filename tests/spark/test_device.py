@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from models.artifact.manifest import WEIGHTS
+from models.artifact import WEIGHTS
 from models.features import FeatureEngine
 from models.network import ResidualNetwork
 from schemas.errors import ArtifactError

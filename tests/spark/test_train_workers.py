@@ -7,8 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from models.artifact.manifest import Training
-from models.artifact.pointer import champion_of
+from models.artifact import Training, champion_of
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.training.fit_files import read_fitted
 from models.training.fit_network import FitData, FitPlan, fit_network

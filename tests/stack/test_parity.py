@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from models.counting.count_registry import counting
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS

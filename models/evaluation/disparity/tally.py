@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from models.artifact.artifact import Artifact
+from models.artifact import Artifact
 from models.cube import AnyFloats, Floats
 from models.evaluation.disparity.groups import Groups
 from models.features import FeatureEngine

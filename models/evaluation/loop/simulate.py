@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.artifact.artifact import Artifact
+from models.artifact import Artifact
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
 from models.cube import Floats

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.artifact.artifact import newest_artifacts, read_artifact, read_spec
-from models.artifact.manifest import FILES, DataSource, Training
+from models.artifact import FILES, DataSource, Training, newest_artifacts, read_artifact, read_spec
 from models.counting.blobs import export_state
 from models.counting.count_state import CountState
 from models.features import FeatureEngine

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from models.__main__ import app
-from models.artifact.artifact import newest_artifacts, read_artifact
-from models.artifact.explanation import explain
+from models.artifact import newest_artifacts, read_artifact
+from models.cli.judge_commands import parts_of
 from models.features import FeatureEngine
 from models.scoring import score
 from streaming.rehearse.incident_replay import ARTIFACTS
@@ -26,7 +26,7 @@ def test_the_parts_of_a_real_score_multiply_to_it(artifact):
     scores = score(values, artifact.network(), artifact.constants, artifact.spec)
     busy = int(scores.expected.sum(axis=(1, 2)).argmax())
     for cell in (busy, 0):
-        parts, usual = explain(artifact, state, cell)
+        parts, usual = parts_of(artifact, state, cell)
         assert np.exp(sum(parts.values())) == pytest.approx(scores.expected[cell], rel=1e-4)
         assert np.exp(usual) == pytest.approx(scores.usual[cell], rel=1e-4)
 

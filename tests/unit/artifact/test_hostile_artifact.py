@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.artifact.artifact import read_artifact
-from models.artifact.manifest import FILES, MAX_BYTES
+from models.artifact import FILES, MAX_BYTES, read_artifact
 from models.features import FeatureEngine
 from schemas.errors import ArtifactError
 from schemas.spec import HOUR_S

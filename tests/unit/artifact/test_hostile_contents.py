@@ -10,8 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.artifact.artifact import read_artifact
-from models.artifact.manifest import FILES
+from models.artifact import FILES, read_artifact
 from models.baseline import _RANGES, BaselineConstants
 from models.counting.blobs import export_state
 from models.counting.count_state import CountState

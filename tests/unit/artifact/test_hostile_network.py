@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from models.features import FeatureEngine
 from models.network import NetworkShape, ResidualNetwork, RiskNetwork
 from models.scoring import CellScores, score

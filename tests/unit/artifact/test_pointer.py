@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.artifact.pointer import candidates_by_region, challenger_of, champion_of
+from models.artifact import candidates_by_region, challenger_of, champion_of
 from schemas.errors import ArtifactError
 from schemas.left_behind.pointer import Pointer, pointer_path, read_pointer, write_pointer
 from tests.harness.toy import toy_artifact, toy_spec

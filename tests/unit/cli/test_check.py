@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import schemas
 import streaming.cli.check
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from schemas.errors import DataError
 from schemas.masks import read_masks
 from streaming.__main__ import app

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from lifecycle.__main__ import app as lifecycle_app
 from models.__main__ import app as models_app
-from models.artifact.pointer import champion_of
+from models.artifact import champion_of
 from schemas.errors import ArtifactError
 from streaming.__main__ import app
 from streaming.disk.retention import TABLE

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from models.counting import count_registry as repeated_calls
+from models.counting import count_registry
 from models.counting.blobs import Journal
 from models.counting.count_registry import Calls, repeats
 from models.counting.count_state import CountState
@@ -94,8 +94,8 @@ def test_a_repeat_from_before_the_memory_stays_one_though_the_first_call_is_canc
 
 def test_one_hundred_thousand_calls_of_a_quarter_of_an_hour_take_no_time_to_speak_of(monkeypatch):
     """Every pair would be five billion distances; at most two are looked at for each call."""
-    distances, metres = [], repeated_calls._metres
-    monkeypatch.setattr(repeated_calls, "_metres", lambda *of: distances.append(len(of[0])) or metres(*of))
+    distances, metres = [], count_registry._metres
+    monkeypatch.setattr(count_registry, "_metres", lambda *of: distances.append(len(of[0])) or metres(*of))
     random, count = np.random.default_rng(3), 100_000
     calls = Calls(
         occurred_s=random.integers(0, 900, count),

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from models.__main__ import app
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from models.evaluation.disparity.groups import Groups, read_groups
 from models.evaluation.disparity.measure import Figures, rows_of
 from models.evaluation.disparity.tally import SUMS, GroupTally, tallies_of

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from models.__main__ import app
-from models.artifact.pointer import champion_of
+from models.artifact import champion_of
 from models.evaluation.loop.city import EqualCity
 from models.evaluation.loop.policies import HELD, SOFTER
 from models.evaluation.loop.simulate import CityModel, errors_of, last_errors, learned_shares

@@ -6,9 +6,7 @@ import pytest
 from deltalake import DeltaTable
 
 from lifecycle.archive import ArchiveTable, file_days
-from models.artifact.artifact import read_artifact
-from models.artifact.manifest import BASELINE, HISTORY, WEIGHTS, read_manifest
-from models.artifact.untrained import write_untrained
+from models.artifact import BASELINE, HISTORY, WEIGHTS, read_artifact, read_manifest, write_untrained
 from models.counting.count_state import BIN_S
 from models.evaluation.tasks import count, task_of
 from models.files.incident_archive import Meaning, from_folder, read_archive

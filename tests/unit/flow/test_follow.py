@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from models.all_categories import stored_views
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.features import FeatureEngine

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.all_categories import stored_views
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from models.measures import Forecast
 from schemas.errors import PipelineError, SinkRefused
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.artifact.pointer import champion_of
+from models.artifact import champion_of
 from models.feature_lists import usual_columns
 from models.features import FeatureEngine
 from schemas.spec import HOUR_S

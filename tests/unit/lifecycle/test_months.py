@@ -15,7 +15,7 @@ from benchmarks.cities import BEDS, CHANGE_DAY, START_S, City, World, incidents_
 from lifecycle.gate import read_trial
 from lifecycle.judge import judged_hour
 from lifecycle.shadow import read_shadow, shadow_path
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from models.counting.count_state import horizons_closed_between
 from models.features import FeatureEngine
 from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s

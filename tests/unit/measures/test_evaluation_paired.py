@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.signal import lfilter
 from scipy.stats import ttest_1samp
 
-from models import comparison as paired
+from models import comparison
 from models.comparison import (
     RESAMPLES,
     block_bootstrap,
@@ -95,7 +95,7 @@ def test_an_interval_that_touches_zero_is_a_tie():
 @pytest.fixture
 def fewer_resamples(monkeypatch):
     """How wide hundreds of intervals are on average needs no exact edge of each."""
-    monkeypatch.setattr(paired, "RESAMPLES", 2_000)
+    monkeypatch.setattr(comparison, "RESAMPLES", 2_000)
 
 
 @pytest.mark.usefixtures("fewer_resamples")

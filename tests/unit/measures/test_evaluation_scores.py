@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import nbinom, poisson
 from sklearn.metrics import brier_score_loss, mean_poisson_deviance
 
-from models import measures as calibration
-from models import measures as scores
+from models import measures
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.measures import PROPER, proper_scores, score
 from schemas.errors import DataError
@@ -91,8 +90,8 @@ def test_the_size_of_the_runs_and_of_the_blocks_changes_no_bit(run, block, cells
     mean[::2] = np.round(mean[::2], 1) + 0.1  # with ties
     whole = scored(mean, counts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scores, "BLOCK_VALUES", block * cells)
-        patch.setattr(calibration, "PART_VALUES", 7 * block)
+        patch.setattr(measures, "BLOCK_VALUES", block * cells)
+        patch.setattr(measures, "PART_VALUES", 7 * block)
         pieces = scored(mean, counts, run=run)
     assert pickle.dumps(pieces) == pickle.dumps(whole)
 

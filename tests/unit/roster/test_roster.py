@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from schemas.errors import ArtifactError
 from schemas.left_behind.pointer import Pointer, pointer_path, write_pointer
 from schemas.left_behind.roster import read_roster

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-import models.artifact.artifact
+import models.artifact
 import streaming.artifacts_in_force
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from schemas.audit.verify import records
 from schemas.errors import ArtifactError
 from schemas.left_behind.pointer import Pointer, pointer_path, write_pointer
@@ -60,7 +60,7 @@ def make_stale(settings, monkeypatch):
     def fail(artifacts):
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    monkeypatch.setattr(models.artifact.artifact, "_folders_in", fail)
+    monkeypatch.setattr(models.artifact, "_folders_in", fail)
 
 
 def bring_back(settings, monkeypatch):

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, features_of
 from models.training.calendar import YEARS_AHEAD, Calendar, holiday_days

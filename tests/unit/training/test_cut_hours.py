@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lifecycle.archive import ArchiveTable, file_days
 from lifecycle.challenger import due_reasons
 from lifecycle.shadow import shadow_path
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from models.dispersion import Dispersion
 from models.evaluation.evaluate import _counting_row
 from models.evaluation.judge import Judge

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import nbinom
 
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from models.dispersion import LEAST_GAIN, LEAST_NATS, LINEAR, QUADRATIC, Dispersion
 from models.training.card import card_text
 from models.training.fit_dispersion import (

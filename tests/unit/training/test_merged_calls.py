@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 
 from lifecycle.archive import ArchiveTable, file_days
 from models.__main__ import app
-from models.artifact.artifact import newest_artifacts, read_artifact
-from models.artifact.history import pack_history, unpack_history
+from models.artifact import newest_artifacts, pack_history, read_artifact, unpack_history
 from models.counting.count_state import CountState
 from models.files.incident_archive import Meaning, read_archive
 from models.files.incident_files import merge_repeated, merged_as_in_the_stream, read_incidents

@@ -3,7 +3,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from models.cli.progress import progress_bars
+from models.cli.options import progress_bars
 
 
 def test_what_was_reported_last_stays_to_be_read_in_a_file():

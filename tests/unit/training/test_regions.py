@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from models.cli.train import train_command
+from models.cli.train_commands import train_command
 from models.training.regions import RegionTask, read_regions, task_for
 from schemas.errors import DataError
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from models.__main__ import app
-from models.artifact.artifact import newest_artifacts, read_artifact
+from models.artifact import newest_artifacts, read_artifact
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.errors import DataError
@@ -37,7 +37,7 @@ def opened(tmp_path_factory):
     """The folder of artifacts, and in it that of a cold start."""
     folder = tmp_path_factory.mktemp("opened")
     with pytest.MonkeyPatch.context() as patched:  # versions are ordered by the second in which they were made
-        patched.setattr("models.cli.cold_start.time", SimpleNamespace(time=lambda: time.time() - 60))
+        patched.setattr("models.cli.train_commands.time", SimpleNamespace(time=lambda: time.time() - 60))
         assert "ems, fire" in run(folder, COLD)
     [first] = newest_artifacts(folder)["town"]
     return folder, first

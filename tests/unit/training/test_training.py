@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from models.baseline import OlderDays
 from models.features import FeatureEngine
 from models.files.data_report import RowCount

@@ -10,9 +10,8 @@ from optuna.trial import TrialState, create_trial
 from typer.testing import CliRunner
 
 from models.__main__ import app
-from models.artifact.artifact import newest_artifacts, read_artifact
-from models.artifact.manifest import Training
-from models.cli.tune import verdict
+from models.artifact import Training, newest_artifacts, read_artifact
+from models.cli.train_commands import verdict
 from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
 from models.tuning import SPACE, open_study, tune
 from schemas.errors import DataError, SettingsError

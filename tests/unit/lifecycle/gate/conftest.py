@@ -5,7 +5,7 @@ import shutil
 import msgspec
 import pytest
 
-from models.artifact.pointer import champion_of
+from models.artifact import champion_of
 from models.hyperparameters import Hyperparameters, RecipeFile
 from tests.harness.gate_town import Town, date, write_shifting_town
 from tests.harness.quick_training import one_penalty

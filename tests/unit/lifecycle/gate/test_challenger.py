@@ -19,7 +19,7 @@ from lifecycle.challenger import (
     unsound,
 )
 from lifecycle.gate import GatePlan
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from models.comparison import Difference, difference_of
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion

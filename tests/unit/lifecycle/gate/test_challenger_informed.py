@@ -3,7 +3,7 @@
 import pytest
 
 from lifecycle.gate import read_trial
-from models.artifact.pointer import champion_of
+from models.artifact import champion_of
 from schemas.errors import DataError, GateClosed
 from tests.harness.festive_town import DAYS, MATCHES, write_days, write_festive_town
 from tests.harness.gate_town import PLAN, Town, date

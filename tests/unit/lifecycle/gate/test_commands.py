@@ -11,7 +11,7 @@ import pytest
 from lifecycle import challenger as trials_desk
 from lifecycle.challenger import Desk, HeldOut, abandon_trial, begin, end_trial, start_trial
 from lifecycle.gate import GatePlan, Judgement, alone, end_on_record, ended_trials, read_trial, write_trial
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from schemas.audit.verify import records
 from schemas.errors import ArtifactError, GateClosed, RegistryError, SettingsError
 from schemas.left_behind.pointer import Pointer, read_pointer

@@ -12,8 +12,7 @@ from lifecycle.__main__ import main
 from lifecycle.archive import ArchiveTable
 from lifecycle.gate import end_on_record, read_trial, trial_path, write_trial
 from lifecycle.triggers import read_asked
-from models.artifact.artifact import read_artifact
-from models.artifact.pointer import champion_of
+from models.artifact import champion_of, read_artifact
 from models.counting.count_state import DayCounts
 from models.hyperparameters import Hyperparameters
 from schemas.audit.verify import records

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from models.artifact.pointer import champion_of
+from models.artifact import champion_of
 from schemas.errors import RegistryError
 from schemas.left_behind.pointer import Pointer, read_pointer
 from tests.harness.registries import ALL_KINDS, Desk, desk_at

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from lifecycle.registry import manifest_digest, register
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from schemas.errors import ArtifactError, AuditError, RegistryError
 from schemas.left_behind.pointer import read_pointer
 from schemas.left_behind.region_state import RegionState

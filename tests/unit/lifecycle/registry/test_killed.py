@@ -8,8 +8,7 @@ import shutil
 import pytest
 
 from lifecycle.registry import manifest_digest, verified
-from models.artifact.artifact import read_artifact
-from models.artifact.pointer import champion_of
+from models.artifact import champion_of, read_artifact
 from schemas.left_behind.pointer import Pointer, read_pointer
 from schemas.left_behind.region_state import RegionState
 from tests.harness.killed_step import every_kill

@@ -5,8 +5,7 @@ import shutil
 import pytest
 
 from lifecycle.registry import FolderRegistry
-from models.artifact.artifact import read_artifact
-from models.artifact.pointer import champion_of
+from models.artifact import champion_of, read_artifact
 from schemas.errors import ArtifactError, RegistryError
 from schemas.left_behind.pointer import Pointer, read_pointer, write_pointer
 from tests.harness.registries import Desk

@@ -2,7 +2,7 @@
 
 import os
 
-from models.artifact.pointer import champion_of
+from models.artifact import champion_of
 from schemas.left_behind.pointer import read_pointer
 from tests.harness.registries import Desk
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lifecycle.teach import Teacher
-from models.artifact.artifact import read_artifact
+from models.artifact import read_artifact
 from models.dispersion import Dispersion
 from models.following import Follower, FollowerState, Parts, SequentialFollowing, served_delay_s
 from models.likelihood import log_scores

@@ -1,0 +1,344 @@
+"""`python -m models train`, `tune` and `cold-start`: from files of incidents, or a guess, to artifacts and recipes."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from models.artifact import check_writable
+from models.cli.options import (
+    DATA_OR_ARCHIVE_HELP,
+    TASK_FILE_HELP,
+    Artifacts,
+    CellSide,
+    FileLayout,
+    MasksFile,
+    Master,
+    Region,
+    SharedArtifacts,
+    TaskFile,
+    Until,
+    print_file,
+    progress_bars,
+    refuse_unwritable,
+)
+from models.features import feature_names
+from models.files.data_report import row_counts
+from models.files.incident_files import refuse_swapped
+from models.hyperparameters import TunedOn, write_recipe
+from models.training.regions import DEFAULT_CELL_M, RegionTask, edges_of, read_regions, task_for
+from schemas.errors import DataError, SettingsError, needs_extra
+from schemas.grid import Grid
+from schemas.instants import stamp
+from schemas.masks import read_masks
+from schemas.purpose import PURPOSES
+from schemas.spec import Spec
+
+if TYPE_CHECKING:
+    from models.training.fit_network import Fit
+    from models.training.train_region import PreparedTask
+    from models.training.training_table import HorizonResult
+    from models.tuning import TuningResult
+
+LOG = "training-spark.log"
+TUNING_BARS = ("replay", "trials", "seeds")
+_SHOWN = 5
+
+
+def train_command(
+    file: TaskFile = None,
+    data: Annotated[str, typer.Option(help=f"In place of FILE: {DATA_OR_ARCHIVE_HELP}")] = "",
+    layout: FileLayout = "",
+    region: Annotated[str, typer.Option(help="In place of FILE: name of the region, of a-z, 0-9, - and _")] = "",
+    cell_m: CellSide = DEFAULT_CELL_M,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="Folder of an artifact: keep its grid, so that a running job can use the new one"),
+    ] = None,
+    bounds: Annotated[str, typer.Option(help="south,west,north,east in degrees: places beyond make no grid")] = "",
+    until: Until = "none",
+    out: SharedArtifacts = Path("data/artifacts"),
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes in Spark: they fit the network together, or a region of FILE each")
+    ] = 1,
+    master: Master = "",
+) -> None:
+    """Train on a file of incidents and publish the artifact.
+
+    What is asked for stands in FILE, with a table for each region, or in --data, --region and the options after them.
+    Several regions are trained side by side in Spark; one that fails does not stop the others.
+    """
+    if file is None and not (data and region):
+        raise SettingsError("nothing to train on", "give a file of tasks, or --data, --layout and --region")
+    if file and (data or layout or region or like or bounds or until != "none" or cell_m != DEFAULT_CELL_M):
+        raise SettingsError(f"{file} and options of one region", f"write the options into {file}")
+    if file:
+        first, *others = read_regions(file)
+    else:
+        others, folder = [], str(like or "")
+        first = RegionTask(
+            data=data, layout=layout, region=region, cell_m=cell_m, like=folder, bounds=bounds, until=until
+        )
+    if others:
+        _train_side_by_side([first, *others], out, workers=workers, master=master)
+    else:
+        _train_one(first, out, workers=workers, master=master)
+
+
+def _train_one(task: RegionTask, out: Path, *, workers: int, master: str) -> None:
+    import torch
+
+    from models.training.fit_network import fit_network
+    from models.training.over_spark import executors, fit_spread
+    from models.training.train_region import prepare, train_region
+
+    if master and workers == 1:
+        raise SettingsError(f"--master {master}, but one worker needs no Spark", "leave it out, or give --workers")
+    device = "cuda" if workers == 1 and torch.cuda.is_available() else "cpu"
+    check_writable(out)
+    console = Console()
+    ready = prepare(task)
+    _describe(ready, console)
+    with ExitStack() as stack:
+        fit: Fit = partial(fit_network, device=device)
+        if workers > 1:
+            stack.enter_context(executors(master or f"local[{workers}]", out / LOG))
+            fit = partial(fit_spread, workers=workers, log=out / LOG)
+        report = stack.enter_context(progress_bars(("baseline", "replay", "network", "on all data"), console))
+        folder, results = train_region(ready, out, report=report, fit=fit, workers=workers, device=device)
+    _print_results(results, console)
+    console.print(f"artifact: {folder}", soft_wrap=True)
+
+
+def _train_side_by_side(tasks: "Sequence[RegionTask]", out: Path, *, workers: int, master: str) -> None:
+    from models.training.over_spark import executors, side_by_side
+    from models.training.train_region import train_in_task
+
+    console = Console(highlight=False)
+    check_writable(out)
+    work = [(task, out.resolve()) for task in tasks]
+    log, faults = out / LOG, dict[str, str]()
+    with executors(master or f"local[{workers}]", log) as session:
+        console.print(f"{len(tasks)} regions, {workers} at the same time")
+        for (task, _), result in side_by_side(session, train_in_task, work, workers=workers, log=log):
+            if result is None or result.fault:
+                fault = result.fault if result and result.fault else f"its task did not end; see {log}"
+                faults[task.region] = fault
+                console.print(f"[red]{task.region}:[/red] {escape(fault)}", soft_wrap=True)
+                continue
+            for warning in result.warnings:
+                console.print(f"[yellow]{task.region}:[/yellow] {escape(warning)}", soft_wrap=True)
+            _print_results(result.rows, console)
+            console.print(f"{task.region}: {result.folder}", soft_wrap=True)
+    if faults:
+        listed = "; ".join(f"{region}: {fault}" for region, fault in sorted(faults.items()))
+        raise DataError(f"{len(faults)} of {len(tasks)} regions have no new artifact: {listed}")
+
+
+def _describe(ready: "PreparedTask", console: Console) -> None:
+    grid = ready.spec.grid
+    lat, lon = grid.corners()
+    console.print(
+        f"{len(ready.counted):,} incidents, {grid.rows} x {grid.cols} cells of {grid.cell_m:.0f} m, latitude "
+        f"{lat.min():.3f} to {lat.max():.3f}, longitude {lon.min():.3f} to {lon.max():.3f}",
+        soft_wrap=True,
+    )
+    print_file(row_counts(ready.counted, grid), ready.warnings, console)
+
+
+def _print_results(rows: "Sequence[HorizonResult]", console: Console) -> None:
+    from models.training.training_table import remarks
+
+    console.print(_results_table(rows))
+    for remark in remarks(rows):
+        console.print(f"[yellow]note:[/yellow] {remark}", soft_wrap=True, highlight=False)
+
+
+def _results_table(rows: "Sequence[HorizonResult]") -> Table:
+    shown = Table(
+        title="last block of time, all cells: baseline → network",
+        caption="Means over cells, categories and moments; log score in nats, smaller is better. Difference of the log "
+        "scores, in percent of the baseline's. f/a: forecast over actual",
+        box=None,
+        padding=(0, 0, 0, 1),
+    )
+    for name in ("", "deviance", "log score", "difference (95 %)", "f/a", "verdict"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        shown.add_row(
+            row.horizon,
+            f"{row.baseline_deviance:.4f}→{row.network_deviance:.4f}",
+            f"{row.baseline_log_score:.5f}→{row.network_log_score:.5f}",
+            row.difference_text(),
+            f"{row.forecast_over_actual:.3f}",
+            row.verdict,
+        )
+    return shown
+
+
+def tune_command(
+    file: Annotated[Path, typer.Argument(help=TASK_FILE_HELP)],
+    out: Annotated[Path, typer.Option(help="Folder for recipe.json and the journal; a second call continues from it")],
+    trials: Annotated[int, typer.Option(min=1, help="Recipes to try in all, with those of an earlier call")] = 30,
+) -> None:
+    """Choose the network's widths and how it is trained, on the time before the test block.
+
+    The recipe that it writes is named in FILE for `train`: recipe = "out/tuning/recipe.json".
+    """
+    import torch
+
+    from models.training.train_region import prepare
+
+    with needs_extra("evaluate"):
+        from models.tuning import OBJECTIVE, collect_folds, open_study, tune
+    torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
+    console = Console(highlight=False)
+    refuse_unwritable(out)
+    task = task_for(str(file))
+    ready = prepare(task)
+    tuned_on = _tuned_on(ready, trials, OBJECTIVE)
+    study = open_study(out / "trials.journal", tuned_on)
+    with progress_bars(TUNING_BARS, console) as report:
+        folds = collect_folds(ready.history(), ready.options, report=lambda share: report("replay", share))
+        tuned = tune(study, folds.loss, tuned_on, report=report)
+    write_recipe(out / "recipe.json", tuned.chosen, msgspec.structs.replace(tuned_on, trials=len(tuned.trials)))
+    console.print(_trials_table(tuned))
+    for line in verdict(tuned):
+        console.print(line, soft_wrap=True)
+    console.print(f"recipe: {out / 'recipe.json'}", soft_wrap=True)
+
+
+def _tuned_on(ready: "PreparedTask", trials: int, objective: str) -> TunedOn:
+    return TunedOn(
+        data_sha256=ready.data_sha256,
+        layout=ready.incidents.layout,
+        cell_m=ready.spec.grid.cell_m,
+        task=_described(ready),
+        objective=objective,
+        seed=ready.task.seed,
+        trials=trials,
+        made_at=stamp(time.time()),
+    )
+
+
+def _described(ready: "PreparedTask") -> str:
+    """What was tuned on, in words: of two searches that differ here, one cannot go on with the other's journal."""
+    task, spec = ready.task, ready.spec
+    until = datetime.fromtimestamp(ready.cutoff_s, UTC)
+    parts = [
+        f"{task.region}, {' '.join(spec.horizon_names)}, until {until:%Y-%m-%dT%H:%MZ}, {task.epochs} epochs, "
+        f"steps of {task.step_minutes} min",
+        f"holidays of {spec.holidays}" if spec.holidays else "",
+        f"calendar of sha256 {ready.calendar.sha256}" if spec.calendar else "",
+        "repeated calls merged" if spec.merges_calls else "",
+        f"masks {spec.masked}" if spec.masked else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def verdict(tuned: "TuningResult") -> list[str]:
+    """What was found, in sentences."""
+    default, best, compared = tuned.trials[0], tuned.best, tuned.compared
+    if compared is None:
+        return ["no trial is better than the default on the same folds: the default stays"]
+    less = 1 - best.loss / default.loss
+    decision = "the default stays" if tuned.chosen == default.recipe else f"trial {best.number} becomes the recipe"
+    return [
+        f"trial {best.number} has {less:.3%} less loss than the default on the same folds and the same seed",
+        f"with seeds {', '.join(map(str, compared.seeds))}: trial {best.number} {_range(compared.best)}, "
+        f"default {_range(compared.default)}",
+        f"it gains {compared.gain:.5f}; seeds of one recipe differ by up to {compared.spread:.5f}: {decision}",
+    ]
+
+
+def _range(losses: tuple[float, ...]) -> str:
+    return f"{sum(losses) / len(losses):.5f} ({min(losses):.5f} to {max(losses):.5f})"
+
+
+def _trials_table(tuned: "TuningResult") -> Table:
+    pruned = sum(trial.pruned for trial in tuned.trials)
+    shown = Table(title=f"best of {len(tuned.trials)} trials, {pruned} stopped early", box=None, padding=(0, 0, 0, 1))
+    for name in ("trial", "loss", "widths", "learning rate", "weight decay", "minibatch", "patience"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    complete = sorted((trial for trial in tuned.trials if not trial.pruned), key=lambda trial: trial.loss)
+    for trial in complete[:_SHOWN]:
+        recipe = trial.recipe
+        shown.add_row(
+            f"{trial.number}" if trial.number else "0, default",
+            f"{trial.loss:.5f}",
+            f"{recipe.widths[0]}, {recipe.widths[1]}",
+            f"{recipe.learning_rate:.2g}",
+            f"{recipe.weight_decay:.2g}",
+            f"{recipe.minibatch}",
+            f"{recipe.patience}",
+        )
+    return shown
+
+
+def cold_start_command(
+    region: Region,
+    timezone: Annotated[str, typer.Option(help="IANA name, such as America/Chicago")],
+    bounds: Annotated[str, typer.Option(help="SOUTH,WEST,NORTH,EAST in degrees")],
+    per_day: Annotated[
+        str, typer.Option(help="Each category with a guess of its incidents a day in the whole region: fire=3,ems=40")
+    ],
+    cell_m: CellSide = DEFAULT_CELL_M,
+    answered_by: Annotated[str, typer.Option(help="Categories that standing units answer, as fire,ems")] = "",
+    purpose: Annotated[str, typer.Option(help=f"Forbids other categories: {', '.join(PURPOSES)}")] = "",
+    masks: MasksFile = None,
+    out: Artifacts = Path("data/artifacts"),
+) -> None:
+    """Publish an untrained artifact, so that a region without past incidents can begin to count.
+
+    Its first scores mean little, and are marked so: no cell has a history. After some weeks, train on the incidents of
+    that time with `--like` this artifact; the running job then changes to the trained one.
+    """
+    from models.artifact import write_untrained  # needs torch, which takes seconds to import
+
+    rates = _rates(per_day)
+    now_s = int(time.time())
+    south, west, north, east = edges_of(bounds)
+    lat_deg, lon_deg = np.array([south, north]), np.array([west, east])
+    refuse_swapped(lat_deg, lon_deg, timezone, now_s, f"--bounds {bounds!r}", "write SOUTH,WEST,NORTH,EAST")
+    spec = Spec(
+        region=region,
+        timezone=timezone,
+        grid=Grid.around(lat_deg, lon_deg, cell_m=cell_m, trim=0),
+        categories=tuple(rates),
+        features=feature_names(),
+        answered_by=tuple(name.strip() for name in answered_by.split(",") if name.strip()),
+        purpose=purpose,
+        masked=read_masks(masks).digest,
+    )
+    check_writable(out)
+    created = stamp(now_s)
+    folder = write_untrained(out, spec, per_day=list(rates.values()), cutoff_s=now_s, created=created)
+    grid = spec.grid
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{grid.rows} x {grid.cols} cells of {grid.cell_m:g} m; categories {', '.join(spec.categories)}")
+    console.print(f"artifact: {folder}")
+
+
+def _rates(text: str) -> dict[str, float]:
+    """Category -> incidents a day, sorted as `train` sorts categories. Raises DataError."""
+    rates = {}
+    for part in text.split(","):
+        name, _, number = part.strip().partition("=")
+        try:
+            rate = float(number)
+        except ValueError:
+            rate = 0.0
+        if not 0 < rate <= 1e6 or name in rates:
+            raise DataError(f"--per-day {part!r}", "write each category once with a number above 0, as fire=3,ems=40")
+        rates[name] = rate
+    return dict(sorted(rates.items()))
