@@ -21,7 +21,7 @@ from benchmarks.stack import Say, table_of
 from models.comparison import day_blocks, difference_of
 from models.dispersion import Dispersion
 from models.evaluation.after_surges import LEAST_SURGES, MOVED, SURGE, SurgeFigures, is_surge, surge_rows
-from models.evaluation.report.columns import NONE
+from models.evaluation.evaluation_report import NONE
 from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
@@ -30,9 +30,9 @@ from models.likelihood import log_scores
 from models.measures import intervals_of
 from models.nowcast import LastHours, no_nowcast
 from models.scoring import means, surges_of
-from models.training.region_spec import spec_for
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import Trained, TrainingOptions, train
+from models.training.train_region import spec_for
 from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S, Spec

@@ -24,7 +24,7 @@ from benchmarks.measured_job import Heap, TimedBatch, ledger
 from benchmarks.stack import ChildError, RunningJob, Say, Stack, child, running_job, table_of, wait_for
 from benchmarks.traffic import TrafficOrders, bench_specs, count_sent, expected_ledger, sent_so_far
 from models.artifact import write_untrained
-from schemas.instants import stamp
+from schemas.files import stamp
 from schemas.spec import DAY_S
 
 Values = npt.NDArray[np.float64]

@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks.local_store import BINARIES, local_store
 from benchmarks.measured_job import Orders, TimedBatch, batches_of, ledger
 from models.artifact import write_untrained
-from schemas.instants import stamp
+from schemas.files import stamp
 from schemas.spec import DAY_S, Spec
 from streaming.jars import KAFKA_VERSION
 from streaming.rehearse.broker import TOPIC_PARTITIONS, start_broker

@@ -22,7 +22,7 @@ from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
 from models.training.replay import IncidentHistory
 from schemas.errors import ArtifactError, SettingsError, errors_in_one_line
-from schemas.instants import stamp
+from schemas.files import stamp
 from schemas.spec import DAY_S, HOUR_S
 from streaming.rehearse.incident_replay import (
     ARTIFACTS,

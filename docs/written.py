@@ -25,12 +25,11 @@ from docs.measurements import MEASUREMENTS
 from lifecycle.__main__ import app as lifecycle_app
 from models.__main__ import app as models_app
 from models.feature_lists import feature_table
-from schemas.dead_letter import DeadLetter
+from schemas.decode import PERSON_STEMS, PERSON_WORDS, Feedback
 from schemas.errors import RiskError
 from schemas.event import Event
-from schemas.feedback import Feedback
+from schemas.incidents import DeadLetter
 from schemas.limits import MAX_EVENT_BYTES
-from schemas.refusal import PERSON_STEMS, PERSON_WORDS
 from schemas.spec import SLUG
 from service.__main__ import app as service_app
 from service.app import document
@@ -192,8 +191,7 @@ PUBLIC = {
     "Events and incidents": {
         "schemas.event": "Event(...)",
         "schemas.decode": "Messages Decoded decode_messages",
-        "schemas.incidents": "Incidents Rejection",
-        "schemas.dead_letter": "DeadLetter(...) encode_dead_letter",
+        "schemas.incidents": "Incidents Rejection DeadLetter(...) encode_dead_letter",
     },
     "Places, meaning and scores": {
         "schemas.grid": "Grid",
@@ -212,7 +210,7 @@ PUBLIC = {
     "Scores and artifacts": {
         "models.scoring": "CellScores score",
         "models.counting.count_state": "CountState Applied",
-        "schemas.left_behind.pointer": "Pointer(...)",
+        "schemas.records": "Pointer(...)",
         "models.artifact": "Artifact read_artifact champion_of challenger_of",
     },
     "Rivals": {"models.evaluation.contract": "Rival() Forecaster() Regression() Regressor() least_mean"},

@@ -32,22 +32,19 @@ from lifecycle.triggers import ChampionRecord, triggers
 from models.artifact import Artifact, Manifest
 from models.comparison import Difference, difference_of
 from models.cube import Floats
-from models.evaluation.disparity.groups import Groups, read_groups
-from models.evaluation.disparity.uneven import compare_evenness
+from models.evaluation.disparity import Groups, compare_evenness, read_groups
 from models.features import FeatureEngine
 from models.files.incident_archive import KnownHours, day_text
 from models.hyperparameters import DEFAULT, RecipeFile
 from models.local_time import zone_of
 from models.measures import Forecast
 from models.scoring import means
-from models.training.region_spec import table_like
-from models.training.regions import RegionTask
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import ReportProgress
-from models.training.train_region import PreparedTask, prepare, read_data, train_region
+from models.training.train_region import PreparedTask, RegionTask, prepare, read_data, table_like, train_region
 from schemas.errors import GateClosed
+from schemas.forecasts import ClosedHorizon
 from schemas.grid import Grid
-from schemas.left_behind.closed_counts import ClosedHorizon
 from schemas.spec import DAY_S, HOUR_S
 
 

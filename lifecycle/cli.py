@@ -42,13 +42,11 @@ from lifecycle.registry import (
 from lifecycle.shadow import judged_late
 from models.artifact import MANIFEST, Artifact, champion_of, read_artifact
 from models.cli.options import REGIONS_TABLE
-from models.training.regions import task_for
-from schemas.audit.log import AuditEvent, Plain, record
+from models.training.train_region import task_for
+from schemas.areas import read_masks
+from schemas.audit import AuditEvent, Plain, record
 from schemas.errors import ArtifactError, GateClosed, RegistryError, SettingsError, SpecMismatch, needs_extra
-from schemas.left_behind.pointer import read_pointer
-from schemas.left_behind.region_state import RegionState
-from schemas.left_behind.roster import read_roster, roster_path
-from schemas.masks import read_masks
+from schemas.records import RegionState, read_pointer, read_roster, roster_path
 from schemas.spec import SLUG, differences
 from streaming.artifacts_in_force import latest_history_s, refuse_unfit
 from streaming.disk.checkpoint import begin_ms

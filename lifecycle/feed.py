@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from models.counting.count_state import CountState
 from models.files.incident_archive import day_text
-from schemas.left_behind.batch_log import LoggedRegion, batches_folder, counts_path, logged_batches, logged_days
+from schemas.batches import LoggedRegion, batches_folder, counts_path, logged_batches, logged_days
 from schemas.spec import DAY_S, HOUR_S, Spec
 from streaming.disk.kept_counts import read_counts
 

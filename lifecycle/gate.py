@@ -23,8 +23,8 @@ from lifecycle.shadow import ShadowDay, ShadowHour, days_of, judged_hours, mean_
 from models.comparison import bounds_of
 from schemas.errors import ArtifactError, GateClosed, SettingsError
 from schemas.files import exclusive, read_json, read_regular_file, read_small_json, replace_file, sha256, write_errors
-from schemas.left_behind.pointer import Version
 from schemas.limits import MIB
+from schemas.records import Version
 from schemas.spec import DAY_S, Spec
 
 Days = Annotated[int, msgspec.Meta(ge=3, le=365)]

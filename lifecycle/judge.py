@@ -23,14 +23,20 @@ from models.artifact import read_spec
 from models.likelihood import log_scores
 from models.local_time import hour_of_week, zone_of
 from models.measures import Forecast
-from schemas.audit.log import AuditRecord
-from schemas.audit.verify import read_log, records
+from schemas.audit import AuditRecord, read_log, records
 from schemas.errors import ArtifactError, AuditError, CheckpointError, RiskError
 from schemas.files import exclusive, write_errors
+from schemas.forecasts import (
+    ClosedFiles,
+    ClosedHorizon,
+    KeptForecasts,
+    closed_folder,
+    forecasts_folder,
+    outcomes_folder,
+    trial_folder,
+)
 from schemas.frame import is_baseline
-from schemas.left_behind.closed_counts import ClosedFiles, ClosedHorizon, closed_folder, trial_folder
-from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
-from schemas.left_behind.roster import read_roster, roster_path
+from schemas.records import read_roster, roster_path
 from schemas.spec import DAY_S, HOUR_S, Spec
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import point_line

@@ -30,7 +30,7 @@ from lifecycle.registry import consistent, copy_evaluation, copy_files, register
 from models.artifact import Manifest, read_manifest
 from schemas.errors import RegistryError
 from schemas.files import write_errors
-from schemas.left_behind.region_state import RegionState
+from schemas.records import RegionState
 from schemas.spec import SLUG
 
 EXPERIMENT = "incident-risk"

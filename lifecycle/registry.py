@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from models.artifact import FILES, MANIFEST, Artifact, read_artifact
-from schemas.audit.log import AuditEvent, Plain
+from schemas.audit import AuditEvent, Plain
 from schemas.errors import ArtifactError, RegistryError
 from schemas.files import (
     exclusive,
@@ -30,9 +30,8 @@ from schemas.files import (
     sync_folder,
     write_errors,
 )
-from schemas.left_behind.pointer import Pointer, pointer_path, read_pointer, write_pointer
-from schemas.left_behind.region_state import STATE, RegionState
 from schemas.limits import MAX_MANIFEST_BYTES
+from schemas.records import STATE, Pointer, RegionState, pointer_path, read_pointer, write_pointer
 from schemas.spec import SLUG
 
 

@@ -19,7 +19,7 @@ from models.cube import Floats
 from models.local_time import minute
 from schemas.errors import CheckpointError
 from schemas.files import open_for_append, replace_file, write_errors
-from schemas.left_behind.closed_counts import ClosedFiles, closed_folder, last_grace_s
+from schemas.forecasts import ClosedFiles, closed_folder, last_grace_s
 from schemas.spec import DAY_S, HOUR_S, Spec
 
 ALLOWED_LATE_S = 3 * HOUR_S  # after an hour may be judged; the watch judges every quarter of an hour

@@ -11,10 +11,17 @@ from models.artifact import Artifact, read_artifact
 from models.dispersion import Floats
 from models.following import GUARDS, FinalOutcome, Follower, FollowerState, Parts, Shown, followed_change
 from schemas.errors import CheckpointError, DataError, RiskError
+from schemas.forecasts import (
+    ClosedHorizon,
+    FollowedChange,
+    FollowerStates,
+    KeptForecast,
+    KeptForecasts,
+    forecasts_folder,
+    outcomes_folder,
+    read_follower_state,
+)
 from schemas.frame import is_baseline
-from schemas.left_behind.closed_counts import ClosedHorizon
-from schemas.left_behind.follower_states import FollowedChange, FollowerStates, read_follower_state
-from schemas.left_behind.kept_forecasts import KeptForecast, KeptForecasts, forecasts_folder, outcomes_folder
 from schemas.spec import DAY_S, HOUR_S, Spec
 from streaming.sinks.line_protocol import point_line
 

@@ -1,7 +1,7 @@
 """What runs beside a job: `judge`, `archive` and `retrain`, each once by hand, and `watch`, which runs them for good.
 
 Each part of the watch is the command that a person would type, in a process of its own: a fault, a crash or the memory
-of one takes neither the others nor the watch along. How they go is in the heartbeat, schemas/left_behind/heartbeat.py.
+of one takes neither the others nor the watch along. How they go is in the heartbeat, schemas/records.py.
 """
 
 import logging
@@ -28,12 +28,12 @@ from models.artifact import champion_of
 from models.cli.options import DATA_HELP, progress_bars
 from models.files.incident_archive import NoDays, hours_known, spans
 from models.files.layouts import LAYOUT_HELP, parse_layout
-from models.training.regions import task_for
+from models.training.train_region import task_for
+from schemas.areas import read_masks
 from schemas.errors import ArtifactError, CheckpointError, GateClosed, RiskError, SettingsError
-from schemas.instants import instant_text
-from schemas.left_behind.heartbeat import START_IT, Heartbeat, WatchedPart, read_heartbeat, write_heartbeat
-from schemas.log_format import LOG_FORMAT, LOG_TIME
-from schemas.masks import read_masks
+from schemas.files import instant_text
+from schemas.limits import LOG_FORMAT, LOG_TIME
+from schemas.records import START_IT, Heartbeat, WatchedPart, read_heartbeat, write_heartbeat
 from schemas.spec import DAY_S, HOUR_S
 from streaming.disk.checkpoint import read_guard
 from streaming.process import stop_on_signals

@@ -33,11 +33,9 @@ from models.features import features_of
 from models.hyperparameters import Hyperparameters, RecipeFile, TunedOn
 from models.local_time import DAY_BLOCKS, HOURS
 from models.network_kinds import MODELS, kind_of_network, name_of_kind
-from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import ArtifactError, ArtifactsAway, DataError, RiskError
-from schemas.files import make_writable, read_regular_file, sha256, write_errors
+from schemas.files import make_writable, pack_arrays, read_regular_file, sha256, unpack_arrays, write_errors
 from schemas.incidents import are_places
-from schemas.left_behind.pointer import pointer_path, read_pointer
 from schemas.limits import (
     MAX_BASELINE_BYTES,
     MAX_CARD_BYTES,
@@ -47,6 +45,7 @@ from schemas.limits import (
     MAX_WEIGHTS_BYTES,
     MIB,
 )
+from schemas.records import pointer_path, read_pointer
 from schemas.spec import DAY_S, Spec
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ from models.baseline import BaselineConstants
 from models.dispersion import LINEAR, Dispersion, Floats
 from models.local_time import hours_within
 from schemas.errors import DataError
-from schemas.left_behind.closed_counts import GRACE_S
+from schemas.forecasts import GRACE_S
 from schemas.spec import DAY_S, HOUR_S, Spec
 
 FILTERS = ("level", "hours", "cells")

@@ -28,8 +28,7 @@ from models.cube import AnyFloats, Counts, Cube, Floats, Runs, added, districts
 from models.dispersion import Dispersion
 from models.likelihood import at_least_one, log_scores, poisson_deviance
 from schemas.errors import DataError
-from schemas.left_behind.closed_counts import ClosedHorizon
-from schemas.left_behind.kept_forecasts import KeptForecast
+from schemas.forecasts import ClosedHorizon, KeptForecast
 from schemas.spec import Spec
 
 PIT_BINS = 20  # so that a 90 % interval is whole bins

@@ -21,10 +21,17 @@ from optuna.trial import TrialState
 from models.dispersion import Dispersion
 from models.features import FeatureEngine
 from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn
-from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
-from models.training.fit_baseline import Blocks, fit_constants
-from models.training.fit_dispersion import likeliest_dispersion
-from models.training.fit_network import Examples, FitData, FitPlan, fit_network
+from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
+from models.training.fit_network import (
+    CellDraw,
+    Examples,
+    FitData,
+    FitPlan,
+    cells_to_learn,
+    collect,
+    fit_network,
+    random_moments,
+)
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import ReportProgress, TrainingOptions
 from schemas.errors import DataError

@@ -50,3 +50,8 @@ MAX_HISTORY_BYTES = 256 * MIB  # 16 bytes for each incident and level: five mill
 MAX_ARRAYS = 512  # 6 constants; a history has one array for 32 bins, about 50 in all
 MAX_FRAME_BYTES = 64 * MIB  # a million series have 21 bytes each, and the counts beside them
 MAX_TIME_S = 7_258_118_400  # 2200-01-01: where a history's clock stands farther on, it is no clock
+
+
+# How a line of a log begins
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+LOG_TIME = "%Y-%m-%dT%H:%M:%S%z"  # with the offset, so that lines of several machines can be laid side by side

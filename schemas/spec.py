@@ -1,8 +1,12 @@
-"""The spec: everything that decides what counts and scores mean. It is part of the artifact: job and model share it."""
+"""The spec: everything that decides what counts and scores mean. It is part of the artifact: job and model share it.
+
+A purpose, of a closed list, says what a model is for, and forbids some categories, each with the reason.
+"""
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -22,7 +26,40 @@ from schemas.limits import (
     MAX_SLIDE_S,
     MIN_SLIDE_S,
 )
-from schemas.purpose import ANSWERING, PURPOSES, forbidden
+
+# How words of a category begin, as patterns of one line in lower case; "_" also stands for "-".
+_FOUND = (
+    r"arrest|warrant|stops?(_|$)|drugs?(_offen|_law|$)|narcotic|possession|liquor|prostitut|gambl|loiter|vagran|curfew|"
+    r"immigra|parole|probation|violations?$"
+)
+_PROPERTY = r"theft|burglar|larceny|shoplift|fraud|vandal|criminal|trespass|panhandl|homeless|disorderly|suspicious_per"
+_VIOLENCE = r"assault|battery$|robber|homicid|stalking|gangs?(_|$)"
+_FORBIDDEN: Mapping[str, str] = MappingProxyType(
+    {
+        "ems_readiness": _PROPERTY,
+        "fire": f"{_PROPERTY}|{_VIOLENCE}",
+        "road_safety": f"{_PROPERTY}|{_VIOLENCE}",
+        "crowd_safety": _PROPERTY,
+        "dispatch_staffing": "(?!)",  # nothing else
+    }
+)
+PURPOSES = tuple(_FORBIDDEN)
+ANSWERING = "ems_readiness"  # which of them has units that answer most: what it forbids, no standing unit answers
+
+
+def forbidden(purpose: str, categories: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The categories that one of PURPOSES forbids, each with the reason.
+
+    >>> dict(forbidden("fire", ["battery-fire", "burglary"]))
+    {'burglary': 'no unit of fire answers it, so its forecast would serve patrols'}
+    """
+    for category in categories:
+        words = category.replace("-", "_")
+        if re.search(rf"(^|_)({_FOUND})", words):
+            yield category, "patrols find it, so its counts say where patrols were"
+        elif re.search(rf"(^|_)({_FORBIDDEN[purpose]})", words):
+            yield category, f"no unit of {purpose} answers it, so its forecast would serve patrols"
+
 
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]

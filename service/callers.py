@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from schemas.left_behind.frame_file import StoredFrames
+from schemas.frame import StoredFrames
 from schemas.spec import ALL_CATEGORIES, SLUG
 from service.contract import ClosedAnswer
 from service.service import Now, Service

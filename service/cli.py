@@ -13,7 +13,7 @@ import typer
 from schemas.areas import read_areas
 from schemas.errors import SettingsError, needs_extra
 from schemas.languages import LANGUAGES, sentences_of
-from schemas.log_format import LOG_FORMAT, LOG_TIME
+from schemas.limits import LOG_FORMAT, LOG_TIME
 from service.tokens import Rates, Role, Tokens, make_token, read_tokens
 from streaming.maps import read_streets
 from streaming.settings import Settings

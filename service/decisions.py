@@ -18,12 +18,10 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from schemas.audit.log import Plain, parse_record, record
-from schemas.audit.verify import read_log
+from schemas.audit import Plain, parse_record, read_log, record
 from schemas.errors import AuditError, DataError
-from schemas.files import FileState, file_state
+from schemas.files import FileState, file_state, instant_text
 from schemas.grid import Grid
-from schemas.instants import instant_text
 from schemas.spec import ALL_CATEGORIES
 from service.callers import TheCaller, TheService, caller_of, frames_of, json_answer, problems_of
 from service.contract import Category, CellId, ClosedAnswer, ClosedRequest, Count, Instant

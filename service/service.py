@@ -11,14 +11,12 @@ from pathlib import Path
 
 from schemas.areas import LONGITUDE_FIRST, Area, cells_inside, is_exchanged
 from schemas.errors import SinkError
-from schemas.files import FileState, file_state
-from schemas.frame import RiskFrame
+from schemas.files import STAMP, FileState, file_state, instant_text
+from schemas.frame import SUFFIX, RiskFrame, StoredFrames, read_frames
 from schemas.grid import Cells, Grid
-from schemas.instants import STAMP, instant_text
 from schemas.languages import ENGLISH
-from schemas.left_behind.frame_file import SUFFIX, StoredFrames, read_frames
-from schemas.left_behind.withheld import read_withheld
 from schemas.limits import EXPIRES_DAYS, MAX_REGIONS, OLDEST_SCORES_S
+from schemas.records import read_withheld
 from schemas.spec import ALL_CATEGORIES, DAY_S, Spec
 from service.contract import Facts
 from service.tokens import Rates, Tokens

@@ -32,12 +32,11 @@ from models.artifact import (
     read_spec,
     without_cause,
 )
-from schemas.audit.log import AuditEvent, Plain, record
+from schemas.areas import refuse_other_masks
+from schemas.audit import AuditEvent, Plain, record
 from schemas.errors import ArtifactError, ArtifactsAway, SpecMismatch
-from schemas.left_behind.pointer import POINTER, pointer_path
-from schemas.left_behind.roster import Entry, read_roster, roster_path, write_roster
 from schemas.limits import CLOCKS_DIFFER_S, MAX_REGIONS, MAX_SERIES
-from schemas.masks import refuse_other_masks
+from schemas.records import POINTER, Entry, pointer_path, read_roster, roster_path, write_roster
 from schemas.spec import Spec, differences
 from streaming.settings import Settings
 

@@ -13,9 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.errors import CheckpointError, SinkError
-from schemas.files import open_for_append
-from schemas.left_behind.batch_log import (
+from schemas.batches import (
     KEEP_DAYS,
     LoggedBatch,
     LoggedRegion,
@@ -24,7 +22,9 @@ from schemas.left_behind.batch_log import (
     lines_path,
     logged_days,
 )
-from schemas.left_behind.frame_file import write_frames
+from schemas.errors import CheckpointError, SinkError
+from schemas.files import open_for_append
+from schemas.frame import write_frames
 from streaming.disk.checkpoint import batch_time_ms, taken_offsets
 from streaming.disk.kept_counts import keep_counts
 from streaming.flow.rows import Published, has_news

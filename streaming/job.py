@@ -24,7 +24,8 @@ from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from schemas.audit.log import AuditEvent, Plain, record
+from schemas.areas import read_masks
+from schemas.audit import AuditEvent, Plain, record
 from schemas.errors import (
     AuditError,
     BrokerError,
@@ -33,9 +34,7 @@ from schemas.errors import (
     SinkUnavailable,
     SparkFailed,
 )
-from schemas.left_behind.heartbeat import watched_until_s
-from schemas.left_behind.roster import Entry
-from schemas.masks import read_masks
+from schemas.records import Entry, watched_until_s
 from streaming.artifacts_in_force import RosterWatch, load_artifact, spec_of
 from streaming.batch_files import BatchLog
 from streaming.disk.checkpoint import (

@@ -21,9 +21,8 @@ import msgspec
 
 from schemas.errors import CheckpointError
 from schemas.files import replace_file
-from schemas.left_behind.health import JobHealth, RegionHealth, StoredBatch, health_path
-from schemas.left_behind.heartbeat import START_IT, read_heartbeat
 from schemas.limits import OLDEST_SCORES_S
+from schemas.records import START_IT, JobHealth, RegionHealth, StoredBatch, health_path, read_heartbeat
 from streaming.disk.checkpoint import is_held
 
 if TYPE_CHECKING:

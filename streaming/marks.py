@@ -19,9 +19,9 @@ import typer
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
+from schemas.decode import MARKS, Feedback, decode_feedback
 from schemas.errors import DataError
 from schemas.event import Reason
-from schemas.feedback import MARKS, Feedback, decode_feedback
 from schemas.incidents import Rejection
 from schemas.spec import ALL_CATEGORIES, SLUG, Spec
 from streaming.process import stop_on_signals

@@ -18,7 +18,7 @@ _PREFIX = "incident_risk"
 
 class Metrics:
     """The figures of one job. Asked at each scrape are is_ready, what `streaming health` would say, and
-    watched_until_s, as in schemas/left_behind/heartbeat.py.
+    watched_until_s, as in schemas/records.py.
     """
 
     def __init__(self, is_ready: Callable[[], bool], watched_until_s: Callable[[], int | None]) -> None:

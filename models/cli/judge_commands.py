@@ -30,7 +30,7 @@ from models.cli.options import (
     refuse_unwritable,
 )
 from models.counting.count_state import CountState
-from models.evaluation.loop.policies import HELD, SOFTER, Policy
+from models.evaluation.feedback_loop import HELD, SOFTER, Policy
 from models.evaluation.tasks import Task, task_of
 from models.feature_lists import usual_columns
 from models.features import FeatureEngine
@@ -38,16 +38,14 @@ from models.files.data_report import data_warnings, place_warnings
 from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
 from models.local_time import zone_of
 from models.network_kinds import kind_of_network
-from models.training.regions import RegionTask, task_for
+from models.training.train_region import RegionTask, task_for
 from schemas.errors import SettingsError, needs_extra
 from schemas.files import replace_file, write_errors
 from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.spec import HOUR_S
 
 if TYPE_CHECKING:
-    from models.evaluation.disparity.groups import Groups
-    from models.evaluation.disparity.measure import GroupRow
-    from models.evaluation.disparity.tally import GroupTally
+    from models.evaluation.disparity import GroupRow, Groups, GroupTally
     from models.training.replay import IncidentHistory
 
 LIBRARIES = ("numpy", "torch", "scipy", "scikit-learn")
@@ -68,10 +66,9 @@ def evaluate_command(
 
     with needs_extra("evaluate"):
         from models.evaluation.evaluate import evaluate_rolling
-        from models.evaluation.plan import EvaluationPlan
+        from models.evaluation.evaluation_report import print_table, write_report
+        from models.evaluation.judge import EvaluationPlan
         from models.evaluation.regressions import REGRESSIONS
-        from models.evaluation.report.page import write_report
-        from models.evaluation.report.table import print_table
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
     asked = task_for(what, region)
@@ -192,10 +189,7 @@ def disparity_command(
     The region's model forecasts all that the data have after its own end. Groups reach no artifact, frame or store.
     """
     with needs_extra("evaluate"):
-        from models.evaluation.disparity.groups import read_groups
-        from models.evaluation.disparity.measure import rows_of
-        from models.evaluation.disparity.tally import tallies_of
-        from models.evaluation.report.disparity import files_of
+        from models.evaluation.disparity import files_of, read_groups, rows_of, tallies_of
     artifact, console = champion_of(artifacts, region), Console(highlight=False)
     chosen = read_groups(groups, artifact.spec.grid)
     refuse_unwritable(out)
@@ -228,7 +222,7 @@ def _sentences(
 
 def _print_groups(rows: "Sequence[GroupRow]", sentences: "Sequence[str]", console: Console) -> None:
     """The tables of all categories together."""
-    from models.evaluation.report.disparity import HEADINGS, MEANING, NARROW, tables_of
+    from models.evaluation.disparity import HEADINGS, MEANING, NARROW, tables_of
 
     for sentence in sentences:
         console.print(Text(sentence), soft_wrap=True)
@@ -246,10 +240,8 @@ def _print_groups(rows: "Sequence[GroupRow]", sentences: "Sequence[str]", consol
 
 def _past_of(artifact: Artifact, data: str, layout: str, masks: Path | None) -> "IncidentHistory":
     """What came, until the end of the last whole hour, as the artifact counts it."""
-    from models.training.region_spec import table_like
-    from models.training.regions import RegionTask
     from models.training.replay import IncidentHistory
-    from models.training.train_region import read_data
+    from models.training.train_region import RegionTask, read_data, table_like
 
     spec = artifact.spec
     task = RegionTask(data=data, layout=layout, region=spec.region, merge=spec.merge, masks=str(masks or ""))
@@ -273,7 +265,7 @@ def simulate_feedback_command(
     """
     import torch
 
-    from models.evaluation.loop.simulate import CityModel, last_errors, learned_shares
+    from models.evaluation.feedback_loop import CityModel, last_errors, learned_shares
 
     torch.set_num_threads(1)
     model, console, shares = CityModel.of(champion_of(artifacts, region)), Console(), {}
@@ -295,10 +287,10 @@ def simulate_feedback_command(
 
 def _draw(shares: dict[Policy, Floats], path: Path) -> None:
     """The mean error of each policy over the days; dashed where the forecast follows."""
-    from models.evaluation.loop.simulate import errors_of
+    from models.evaluation.feedback_loop import errors_of
 
     with needs_extra("evaluate"):
-        from models.evaluation.report.drawing.style import PERCENT, canvas, grid_lines, styled
+        from models.evaluation.drawing import PERCENT, canvas, grid_lines, styled
     names = list(dict.fromkeys(policy.name for policy in shares))
     with styled():
         figure = canvas(4.2)

@@ -49,10 +49,9 @@ from models.readiness import (
     parts_of,
     with_enough,
 )
-from schemas.areas import cells_of_areas, read_areas
+from schemas.areas import Masks, cells_of_areas, read_areas, read_masks, refuse_other_masks
 from schemas.errors import DataError, SettingsError, needs_extra
 from schemas.files import replace_file, write_errors
-from schemas.masks import Masks, read_masks, refuse_other_masks
 
 _DRIVE_HELP = f"Mean speed, km/h, over {DETOUR} times the straight line"
 ALL_DAY = "00-24"
@@ -266,7 +265,7 @@ def _draw(path: Path, plans: Sequence[Plan], asked: AskedPlans, *, by_times: boo
     from matplotlib.colors import LogNorm
     from matplotlib.patches import Ellipse
 
-    from models.evaluation.report.drawing.style import BASELINE, NETWORK, WIDTH, canvas, styled
+    from models.evaluation.drawing import BASELINE, NETWORK, WIDTH, canvas, styled
 
     grid, (lat, lon), (per_lat, per_lon) = asked.grid, asked.grid.corners(), asked.grid.metres_per_degree
     expected = np.where(asked.demand.has_history, asked.demand.expected, np.nan).reshape(grid.rows, grid.cols)

@@ -36,13 +36,12 @@ from models.features import feature_names
 from models.files.data_report import row_counts
 from models.files.incident_files import refuse_swapped
 from models.hyperparameters import TunedOn, write_recipe
-from models.training.regions import DEFAULT_CELL_M, RegionTask, edges_of, read_regions, task_for
+from models.training.train_region import DEFAULT_CELL_M, RegionTask, edges_of, read_regions, task_for
+from schemas.areas import read_masks
 from schemas.errors import DataError, SettingsError, needs_extra
+from schemas.files import stamp
 from schemas.grid import Grid
-from schemas.instants import stamp
-from schemas.masks import read_masks
-from schemas.purpose import PURPOSES
-from schemas.spec import Spec
+from schemas.spec import PURPOSES, Spec
 
 if TYPE_CHECKING:
     from models.training.fit_network import Fit

@@ -21,8 +21,8 @@ from models.counting.count_registry import (
     reconsidered,
 )
 from schemas.errors import CheckpointError
+from schemas.forecasts import GRACE_S, ClosedHorizon, last_grace_s
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
-from schemas.left_behind.closed_counts import GRACE_S, ClosedHorizon, last_grace_s
 from schemas.spec import DAY_S, HOUR_S, Level, Spec
 
 CHUNK_BINS = 32  # bins that are stored together

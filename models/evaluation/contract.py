@@ -52,7 +52,7 @@ class Forecaster(Protocol):
 
         They are read one by one, so that a rival that yields them never holds more than one. That of a step may use
         only steps before `step - delay`: `delay` steps are not yet reported. `evaluate` refuses a rival that looks
-        further (models/evaluation/leaks.py).
+        further (models/evaluation/judge.py).
         """
         ...
 

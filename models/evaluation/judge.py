@@ -1,8 +1,9 @@
-"""Judges the forecasts of one task: every model by the same steps, cells and random draws."""
+"""A forecast that knows the future is refused: the future is changed, and no forecast before it may notice."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,12 +11,80 @@ import numpy.typing as npt
 import torch
 
 from models.comparison import LEAST_JUDGED, Difference, compare
-from models.cube import AnyFloats, Counts, Floats, Runs
+from models.cube import AnyFloats, Counts, Cube, Floats, Runs, type_for
 from models.dispersion import Dispersion
-from models.evaluation.contract import least_mean, poisson_loss
+from models.evaluation.contract import Regression, Regressor, least_mean, poisson_loss
+from models.evaluation.result import ModelResult
 from models.evaluation.tasks import Task
+from models.hyperparameters import DEFAULT, Hyperparameters
 from models.measures import AtShare, ModelScores, Sheet, Totals, score, totals_of
-from models.training.fit_dispersion import dispersion_losses, likeliest
+from models.training.fit_baseline import dispersion_losses, likeliest
+from schemas.errors import LeakError
+
+_FLOAT_NOISE = 1e-5  # relative; a network of 32-bit floats gives as much between two runs
+_RAISED = 3  # incidents that are added at most
+
+
+def refuse_leaks(
+    forecast: Callable[[Cube, int], Iterable[Floats]],
+    cube: Cube,
+    first: int,
+    *,
+    name: str,
+    random: np.random.Generator,
+    delay: int,
+) -> None:
+    """Raise LeakError when the forecast of a step uses counts that are not reported by then.
+
+    forecast: (cube, first) -> (cells, categories) for each step from `first` on. name: the rival, for the message. A
+    step is drawn from those judged; all counts from `delay` steps before it on are permuted in time and raised by 1 to
+    3, and no forecast up to this step may change. One draw sees every leak that is there at all steps; a leak at few
+    steps needs more draws.
+    """
+    drawn = int(random.integers(first, len(cube)))
+    unknown = max(drawn - delay, 0)
+    other = replace(cube, counts=_changed(cube.counts, unknown, random))
+    both = zip(forecast(cube, first), forecast(other, first), strict=True)
+    for step, (before, after) in zip(range(first, drawn + 1), both, strict=False):
+        if not np.isclose(before, after, rtol=_FLOAT_NOISE, atol=1e-9, equal_nan=True).all():
+            raise LeakError(
+                f"{name!r} leaks: its forecast of step {step} changes with the counts from step {unknown} on, none of "
+                f"them reported by then (delay {delay})",
+                f"let it use only steps before {step - delay}",
+            )
+
+
+def _changed(counts: Counts, unknown: int, random: np.random.Generator) -> Counts:
+    """The counts with those from step `unknown` on in another order, and higher."""
+    changed = counts.astype(type_for(int(counts.max(initial=0)) + _RAISED))
+    future = changed[unknown:]
+    random.shuffle(future)
+    future += random.integers(1, _RAISED, size=future.shape, dtype=np.int8, endpoint=True)
+    return changed
+
+
+class Spool:
+    """Forecasts of one model, (steps, cells, categories): written in the order of time, read as often as needed."""
+
+    def __init__(self, first: int, shape: tuple[int, int], kind: npt.DTypeLike) -> None:
+        """first: the step that is written first. shape: cells, categories."""
+        self._file = TemporaryFile()  # noqa: SIM115 - closed with the spool; it has no name that could remain
+        self._first, self._shape, self._kind = first, shape, np.dtype(kind)
+        self._step_bytes = shape[0] * shape[1] * self._kind.itemsize
+
+    def close(self) -> None:
+        self._file.close()
+
+    def append(self, mean: AnyFloats) -> None:
+        """mean: (n, cells, categories) of the steps after those that were written."""
+        self._file.seek(0, 2)
+        self._file.write(mean.astype(self._kind, copy=False).tobytes())
+
+    def read(self, steps: range) -> AnyFloats:
+        self._file.seek((steps.start - self._first) * self._step_bytes)
+        content = self._file.read(len(steps) * self._step_bytes)
+        return np.frombuffer(content, self._kind).reshape(len(steps), *self._shape)
+
 
 T = TypeVar("T", Sheet, AtShare)
 Forecast = Callable[[range], AnyFloats]  # (steps, scored cells, categories)
@@ -151,7 +220,7 @@ def mean_scores(of_seeds: Sequence[ModelScores]) -> ModelScores:
 def _mean(figures: Sequence[T]) -> T:
     """The mean of each float, without nan: one seed alone may expect as much as one incident nowhere."""
     means: dict[str, Any] = {}
-    for name in (field.name for field in fields(figures[0])):
+    for name in (each.name for each in fields(figures[0])):
         values = [getattr(figure, name) for figure in figures]
         if name == "ranking":
             means[name] = tuple(_mean(shares) for shares in zip(*values, strict=True))
@@ -159,3 +228,57 @@ def _mean(figures: Sequence[T]) -> T:
             present = [value for value in values if not np.isnan(value)]
             means[name] = float(np.mean(present)) if present else np.nan
     return replace(figures[0], **means)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationPlan:
+    regressions: Sequence[Regression]
+    seeds: Sequence[int]  # of the network; the first decides every draw that is not a model's, too
+    purge: int  # steps left out between what models learn from and what comes after
+    delay: int  # steps until counts are known
+    recipe: Hyperparameters = DEFAULT  # of the network
+    tell: Callable[[str, float], None]  # (what, how far 0..1)
+    rows: int = ROWS  # cells at steps whose features and forecasts are in memory at a time
+
+
+MIXED_IN = "share_of_the_mean_mixed_in"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnjudgedRow:
+    """A row before it is judged."""
+
+    name: str
+    kind: str
+    chosen: Mapping[str, float] = field(default_factory=dict)
+    models: Sequence[Regressor] = ()  # that see features: one for each seed
+    losses: tuple[tuple[float, ...], ...] = ()  # of networks
+    seconds: float = 0.0
+
+
+def mean_of(judged: Sequence[Forecast], judge: Judge, share: float) -> Forecast:
+    """The mean over the seeds, with `share` of the usual mixed in."""
+    return lambda run: np.mean([judge.mixed(forecast(run), share) for forecast in judged], axis=0)
+
+
+def judged_row(
+    fitted: UnjudgedRow, chosen: Callable[[], Runs], judged: Sequence[Forecast], judge: Judge
+) -> ModelResult:
+    """Mix in the mean, take the likeliest dispersion, and judge.
+
+    chosen: floored forecasts of the validation block, and counts. judged: those of the judged steps, one for each seed.
+    """
+    share = judge.share_mixed_in(chosen())
+    dispersion = judge.dispersion(chosen(), share)
+    of_seeds = [judge.scores(mean_of([forecast], judge, share), dispersion) for forecast in judged]
+    return ModelResult(
+        model=fitted.name,
+        kind=fitted.kind,
+        scores=mean_scores(of_seeds),
+        totals=judge.totals(mean_of(judged, judge, share)),
+        dispersion=dispersion,
+        chosen={**fitted.chosen, MIXED_IN: share},
+        seeds=len(judged),
+        log_scores_of_seeds=tuple(scores.sheet.nb_log_score for scores in of_seeds),
+        seconds=fitted.seconds,
+    )

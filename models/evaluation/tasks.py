@@ -15,12 +15,12 @@ from models.files.incident_files import IncidentTable, cutoff_of, merge_repeated
 from models.files.layouts import parse_layout
 from models.local_time import hour_of_week, local_from_utc, utc_from_local
 from models.training.calendar import Calendar, holiday_days
-from models.training.regions import DEFAULT_CELL_M, RegionTask
+from models.training.train_region import DEFAULT_CELL_M, RegionTask
+from schemas.areas import read_masks
 from schemas.errors import DataError, SettingsError
 from schemas.files import sha256
 from schemas.grid import Grid
 from schemas.limits import MAX_CUBE_BYTES
-from schemas.masks import read_masks
 from schemas.spec import DAY_S, HOUR_S
 
 STEPS_S: Mapping[str, int] = {"hour": HOUR_S, "4h": 4 * HOUR_S, "day": DAY_S}

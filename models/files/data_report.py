@@ -11,10 +11,10 @@ import numpy.typing as npt
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import Layout
 from models.local_time import local_from_utc
+from schemas.areas import NO_MASKS, Masks
 from schemas.errors import DataError
 from schemas.grid import Cells, Floats, Grid
 from schemas.incidents import fixed_places
-from schemas.masks import NO_MASKS, Masks
 from schemas.spec import DAY_S, DAYS_KEPT, HOUR_S
 
 LEAST_INCIDENTS, LEAST_DAYS = 500, 21

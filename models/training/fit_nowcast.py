@@ -13,7 +13,7 @@ import numpy.typing as npt
 from models.baseline import BaselineConstants
 from models.dispersion import LEAST_NATS, Floats
 from models.nowcast import HOURS_BACK, Nowcast, log_likelihood, surge, weights
-from models.training.fit_dispersion import usual_by_hour
+from models.training.fit_baseline import usual_by_hour
 from models.training.replay import IncidentHistory
 from schemas.spec import HOUR_S
 

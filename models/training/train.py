@@ -16,25 +16,30 @@ from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork
 from models.nowcast import Nowcast
 from models.scoring import means
-from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
-from models.training.fit_baseline import Blocks, choose, constants_until
-from models.training.fit_dispersion import (
+from models.training.fit_baseline import (
+    Blocks,
+    choose,
     choose_spread,
     common_spreads,
+    constants_until,
     dispersion_of_network,
     factor_losses,
     likeliest_dispersion,
     likeliest_factors,
 )
 from models.training.fit_network import (
+    CellDraw,
     Examples,
     Fit,
     FitData,
     FitPlan,
     FittedNetwork,
     KeptState,
+    cells_to_learn,
+    collect,
     fit_network,
     log_expected,
+    random_moments,
 )
 from models.training.fit_nowcast import fit_nowcast
 from models.training.replay import IncidentHistory, Replay

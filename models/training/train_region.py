@@ -1,34 +1,258 @@
-"""A region's training, from an incident file to a published artifact, here or in a task of Spark."""
+"""Trains what a file of tasks asks for: each region's spec, its data, and the artifact that is published."""
 
 import time
+import tomllib
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from math import nan
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+import numpy as np
 import torch
 
 from models.artifact import DataSource, Model, Provenance, Training, read_spec, write_artifact
-from models.files.data_report import data_warnings, place_warnings, read_past, row_counts
-from models.files.incident_archive import ArchivedDays, is_archive, read_archive
+from models.features import feature_names, features_of
+from models.files.data_report import (
+    data_warnings,
+    place_warnings,
+    read_past,
+    refuse_one_cell,
+    refuse_too_little,
+    row_counts,
+)
+from models.files.incident_archive import ArchivedDays, Meaning, from_folder, is_archive, read_archive
 from models.files.incident_files import IncidentTable, cutoff_of, merged_as_in_the_stream
 from models.files.layouts import parse_layout
 from models.hyperparameters import DEFAULT, RecipeFile, read_recipe
 from models.network_kinds import kind_of_network
-from models.training.calendar import Calendar
+from models.training.calendar import Calendar, informed
 from models.training.card import card_text
 from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
-from models.training.region_spec import spec_of_task, table_like, with_use
-from models.training.regions import RegionTask
 from models.training.replay import IncidentHistory
 from models.training.train import ReportProgress, Trained, TrainingOptions, train
 from models.training.training_table import HorizonResult
+from schemas.areas import read_masks
 from schemas.errors import DataError, RiskError
-from schemas.files import sha256
-from schemas.instants import stamp
-from schemas.masks import read_masks
-from schemas.spec import Spec
+from schemas.files import sha256, stamp
+from schemas.grid import Bounds, Grid
+from schemas.spec import Merge, Spec
+
+DEFAULT_CELL_M = 1000.0
+_PATHS = ("like", "recipe", "masks", "calendar")  # of RegionTask
+
+
+class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table `[[regions]]` of a file of tasks, for `train`, `tune`, `evaluate` and `retrain`."""
+
+    data: str
+    layout: str = ""  # an archive has none
+    region: str
+    cell_m: float = DEFAULT_CELL_M
+    like: str = ""  # an artifact's folder; empty: a grid of its own
+    bounds: str = ""  # south,west,north,east in degrees, of a grid of its own; empty: wherever incidents are
+    until: str = "none"  # a local date, YYYY-MM-DD: only what happened before it
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    epochs: Annotated[int, msgspec.Meta(ge=1)] = 12
+    step_minutes: Annotated[int, msgspec.Meta(ge=5)] = 180
+    recipe: str = ""  # a file; empty: the default recipe
+    network: str = ""  # a kind of network; empty: the recipe's
+    merge: Merge = "none"  # with `like` or an archive, theirs stays
+    missing_days: Annotated[int, msgspec.Meta(ge=0)] = 0  # that an archive may lack
+    holidays: str = ""  # whose, by ISO 3166-2, like US-IL; with `like`, its own stay
+    calendar: str = ""  # a CSV file of days known in advance; with `like`, one with its names
+    answered_by: tuple[str, ...] = ()  # categories that standing units answer; with `like`, its own stay
+    purpose: str = ""  # of schemas.spec.PURPOSES; empty: not named; with `like`, its own stays
+    masks: str = ""  # a GeoJSON file of areas in which nothing is counted; an archive has none
+
+    def __post_init__(self) -> None:
+        if self.edges and (self.like or is_archive(self.data)):
+            raise DataError(f"bounds, and the grid of {self.like or self.data}", "leave out one of the two")
+        if self.masks and is_archive(self.data):
+            raise DataError(f"masks, and {self.data}", "leave out the masks: its counts were masked as they were made")
+
+    @property
+    def edges(self) -> Bounds | None:
+        """`bounds` as numbers, None without. Raises DataError for what holds no place."""
+        return edges_of(self.bounds) if self.bounds else None
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    regions: Annotated[tuple[RegionTask, ...], msgspec.Meta(min_length=1)]
+
+
+def edges_of(bounds: str) -> Bounds:
+    """south,west,north,east as numbers. Raises DataError for what holds no place."""
+    try:
+        south, west, north, east = map(float, bounds.split(","))
+    except ValueError:
+        south = west = north = east = nan
+    if not (-90 <= south < north <= 90 and -180 <= west < east <= 180):
+        remedy = "give south,west,north,east in degrees, as 41.6,-87.9,42.1,-87.5"
+        raise DataError(f"bounds {bounds!r} hold no place", remedy)
+    return south, west, north, east
+
+
+def read_regions(path: Path) -> tuple[RegionTask, ...]:
+    """The tasks in a TOML file of tables `[[regions]]`. Paths in it count from its folder and come back whole.
+
+    Raises DataError when it cannot be read, has an unknown key, or lists a region twice.
+    """
+    remedy = "give a TOML file of tables [[regions]] with the keys region, data, layout ..."
+    try:
+        tasks = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _File).regions
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})", remedy) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise DataError(f"{path} lists no regions ({error})", remedy) from error
+    if twice := [name for name, times in Counter(task.region for task in tasks).items() if times > 1]:
+        raise DataError(f"{path} lists {', '.join(twice)} more than once", remedy="list each region once")
+    if bare := [task.region for task in tasks if not task.layout and not is_archive(task.data)]:
+        raise DataError(f"{path} gives no `layout` for {', '.join(bare)}", remedy)
+    folder = path.resolve().parent
+    return tuple(
+        msgspec.structs.replace(
+            task,
+            data=from_folder(task.data, folder),
+            **{name: str(folder / place) for name in _PATHS if (place := getattr(task, name))},
+        )
+        for task in tasks
+    )
+
+
+def task_for(data: str, region: str = "") -> RegionTask:
+    """A region's task: from a TOML file, where its only one needs no name, or the defaults on archive:PATH.
+
+    Raises DataError.
+    """
+    if is_archive(data):
+        return RegionTask(data=data, region=region)
+    if not data.endswith(".toml"):
+        raise DataError(f"{data} is no file of tasks", remedy="give a TOML file of tables [[regions]], or archive:PATH")
+    tasks = {task.region: task for task in read_regions(Path(data))}
+    if not region and len(tasks) == 1:
+        return next(iter(tasks.values()))
+    if region not in tasks:
+        raise DataError(f"{data} lists {', '.join(tasks)}", remedy="name one of them as the region")
+    return tasks[region]
+
+
+def spec_of_task(task: RegionTask, table: IncidentTable, meant: Spec | Meaning | None, cutoff_s: int) -> Spec:
+    """The region's spec: that of the artifact `like`, or with what an archive's counts mean, or a new one."""
+    _refuse_other_merge(task, meant)
+    if meant and task.cell_m not in (DEFAULT_CELL_M, meant.grid.cell_m):
+        raise DataError(
+            f"a cell side of {task.cell_m:g} m is asked for, and {task.like or task.data} has {meant.grid.cell_m:g} m",
+            remedy="leave out one of the two",
+        )
+    if meant is None:
+        return spec_for(
+            table, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s, merge=task.merge, bounds=task.edges
+        )
+    if isinstance(meant, Spec):
+        return meant
+    refuse_one_cell(table, meant.grid, _end_of_training(table, cutoff_s))
+    of_counts = msgspec.structs.asdict(meant)
+    return Spec(region=task.region, categories=table.categories, features=feature_names(), **of_counts)
+
+
+def spec_for(
+    table: IncidentTable,
+    *,
+    region: str,
+    cell_m: float,
+    cutoff_s: int,
+    merge: Merge = "none",
+    bounds: Bounds | None = None,
+) -> Spec:
+    """The region's spec; its grid comes from the training block alone."""
+    validation_s = _end_of_training(table, cutoff_s)
+    learned = np.searchsorted(table.occurred_s, validation_s)
+    grid = Grid.around(table.lat_deg[:learned], table.lon_deg[:learned], cell_m=float(cell_m), bounds=bounds)
+    refuse_one_cell(table, grid, validation_s)
+    return Spec(
+        region=region,
+        timezone=table.timezone,
+        grid=grid,
+        categories=table.categories,
+        features=feature_names(),
+        merge=merge,
+        masked=table.masked,
+    )
+
+
+def table_like(table: IncidentTable, spec: Spec, *, region: str, cutoff_s: int) -> IncidentTable:
+    """The table for a training that keeps `spec`, so that its artifact can replace the one with that spec.
+
+    Raises DataError when the table is of another region, or has what the spec has no place for.
+    """
+    refuse_one_cell(table, spec.grid, _end_of_training(table, cutoff_s))
+    faults = [
+        f"{what} is {now}, that of the artifact {was}"
+        for what, was, now in (
+            ("region", spec.region, region),
+            ("time zone", spec.timezone, table.timezone),
+            ("digest of its masks", spec.masked or "none", table.masked or "none"),
+        )
+        if was != now
+    ]
+    if unknown := sorted(set(table.categories) - set(spec.categories)):
+        faults.append(f"the artifact has no category {', '.join(unknown)}")
+    if spec.features != features_of(spec):
+        faults.append("the artifact's network needs other features than this version computes")
+    if faults:
+        raise DataError(
+            f"the data do not fit the artifact: {'; '.join(faults)}",
+            remedy="correct the file or an option, as --masks, or train without --like and start again with "
+            "`checkpoint --reset`",
+        )
+    positions = np.array([spec.categories.index(name) for name in table.categories], np.int16)
+    return replace(table, categories=spec.categories, category=positions[table.category])
+
+
+def _end_of_training(table: IncidentTable, cutoff_s: int) -> int:
+    """Where validation begins. Raises DataError when there is too little to learn from."""
+    if table.occurred_s[0] >= cutoff_s:
+        raise DataError("no incident of the file lies before the cut-off", remedy="give a later end")
+    refuse_too_little(table.occurred_s[table.occurred_s < cutoff_s])
+    return Blocks.of(int(table.occurred_s[0]), cutoff_s).validation_s
+
+
+def _refuse_other_merge(task: RegionTask, meant: Spec | Meaning | None) -> None:
+    """Raises DataError when repeated calls are to be merged, and what the counts are to go on from counts them."""
+    if task.merge == "none" or meant is None or meant.merge == task.merge:
+        return
+    fault, remedy = (
+        (f"the artifact {task.like} counts every call", "leave out `like`: a job begins anew with the new artifact")
+        if task.like
+        else (f"{task.data} has counts of every call, and no calls to merge", "train on the file of the calls")
+    )
+    raise DataError(f"merge = {task.merge}, but {fault}", remedy)
+
+
+def with_use(spec: Spec, task: RegionTask, calendar: tuple[str, ...]) -> Spec:
+    """The spec with its days, its purpose and what standing units answer; one that is kept (`like`) keeps its own.
+
+    Raises DataError.
+    """
+    for name, asked, own in (
+        ("holidays", task.holidays, spec.holidays),
+        ("answered_by", ", ".join(task.answered_by), ", ".join(spec.answered_by)),
+        ("purpose", task.purpose, spec.purpose),
+    ):
+        if asked and asked != own and task.like:
+            raise DataError(f"{name} {asked}, and {task.like} has {own or 'none'}", "leave it out")
+    if task.like and calendar != spec.calendar:
+        given, needed = (", ".join(names) or "no days" for names in (calendar, spec.calendar))
+        raise DataError(f"calendar {given}, and {task.like} has {needed}", "give days of its names, also coming ones")
+    spec = msgspec.structs.replace(
+        spec, answered_by=task.answered_by or spec.answered_by, purpose=task.purpose or spec.purpose
+    )
+    return informed(spec, holidays=task.holidays or spec.holidays, calendar=calendar)
+
 
 LIBRARIES = ("numpy", "torch", "safetensors", "msgspec")
 

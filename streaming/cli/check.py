@@ -17,11 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from schemas.decode import Messages, decode_messages
+from schemas.areas import NO_MASKS, Masks, read_masks
+from schemas.decode import EVENT, Messages, decode_messages, personal_keys
 from schemas.errors import DataError
 from schemas.incidents import COUNTED_ORIGIN
-from schemas.masks import NO_MASKS, Masks, read_masks
-from schemas.refusal import EVENT, personal_keys
 from streaming.flow.rows import UNASSIGNED
 from streaming.settings import Settings
 

@@ -14,14 +14,11 @@ from rich.console import Console
 from rich.text import Text
 
 from models.artifact import newest_artifacts, read_spec
-from schemas.audit.log import kept_head
-from schemas.audit.verify import read_log, verify
+from schemas.areas import read_masks
+from schemas.audit import kept_head, read_log, verify
 from schemas.errors import ArtifactError, CheckpointError, RiskError, SettingsError
 from schemas.files import make_writable, write_errors
-from schemas.left_behind.heartbeat import START_IT, read_heartbeat
-from schemas.left_behind.pointer import pointer_path
-from schemas.left_behind.roster import read_roster, roster_path
-from schemas.masks import read_masks
+from schemas.records import START_IT, pointer_path, read_heartbeat, read_roster, roster_path
 from streaming.artifacts_in_force import latest_history_s, load_artifact, misplaced, next_roster
 from streaming.cli.job_commands import refuse_frames
 from streaming.disk.checkpoint import (

@@ -19,15 +19,11 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from schemas.audit.log import AuditEvent, head_path, kept_head, record
-from schemas.audit.verify import Verdict, read_log, verify
+from schemas.audit import AuditEvent, Verdict, head_path, kept_head, read_log, record, verify
 from schemas.errors import AuditError, SettingsError
-from schemas.files import make_writable, replace_file, write_errors
-from schemas.instants import instant_ms, instant_text, stamp
-from schemas.left_behind.health import health_path
-from schemas.left_behind.roster import read_roster, roster_path
-from schemas.left_behind.withheld import LONGEST, Withheld, read_withheld, withheld_path
-from schemas.log_format import LOG_FORMAT, LOG_TIME
+from schemas.files import instant_ms, instant_text, make_writable, replace_file, stamp, write_errors
+from schemas.limits import LOG_FORMAT, LOG_TIME
+from schemas.records import LONGEST, Withheld, health_path, read_roster, read_withheld, roster_path, withheld_path
 from streaming.disk.checkpoint import (
     CheckpointGuard,
     begin_ms,

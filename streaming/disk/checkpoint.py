@@ -26,10 +26,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from schemas.audit.log import record
+from schemas.audit import record
 from schemas.errors import CheckpointError, EventsGone
-from schemas.files import read_json, replace_file, write_errors
-from schemas.instants import instant_text
+from schemas.files import instant_text, read_json, replace_file, write_errors
 from streaming.disk.spark_folder import SparkFolder
 
 if TYPE_CHECKING:  # at runtime it would cost each short command half a second

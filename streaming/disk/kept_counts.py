@@ -8,9 +8,9 @@ import msgspec
 
 from models.counting.blobs import export_state, restore_state
 from models.counting.count_state import CountState
+from schemas.batches import batches_folder, counts_path
 from schemas.errors import CheckpointError
 from schemas.files import replace_file, write_errors
-from schemas.left_behind.batch_log import batches_folder, counts_path
 from schemas.spec import Spec
 
 

@@ -17,13 +17,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from models.artifact import candidates_by_region, challenger_of
-from schemas.audit.log import parse_record, record
+from schemas.audit import parse_record, record
+from schemas.batches import KEEP_DAYS
 from schemas.errors import AuditError, BrokerError, RegistryError
 from schemas.files import exclusive, read_json, replace_file, write_errors
-from schemas.left_behind.batch_log import KEEP_DAYS
-from schemas.left_behind.frame_file import frame_path
-from schemas.left_behind.region_state import STATE, RegionState
-from schemas.left_behind.roster import read_roster, roster_path
+from schemas.frame import frame_path
+from schemas.records import STATE, RegionState, read_roster, roster_path
 from schemas.spec import DAY_S, DAYS_KEPT
 from streaming.disk.checkpoint import is_held
 from streaming.disk.spark_folder import SparkFolder

@@ -19,10 +19,10 @@ from models.artifact import Artifact
 from models.counting.blobs import Changes, Journal
 from models.counting.count_state import horizons_closed_between
 from models.features import FeatureEngine
+from schemas.batches import day_of
 from schemas.errors import SpecMismatch
+from schemas.forecasts import ClosedCounts
 from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections
-from schemas.left_behind.batch_log import day_of
-from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import HOUR_S
 from streaming.artifacts_in_force import load_artifact
 from streaming.disk.kept_counts import pack_counts

@@ -9,8 +9,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.functions import isnull, pandas_udf
 from pyspark.sql.streaming import StreamingQuery
 
-from schemas.left_behind.roster import Entry
-from schemas.masks import NO_MASKS, Masks
+from schemas.areas import NO_MASKS, Masks
+from schemas.records import Entry
 from streaming.disk.checkpoint import begin_ms
 from streaming.disk.spark_folder import spark_address
 from streaming.flow.count import RegionCounter

@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from models.counting.count_state import Applied, CountState
+from schemas.areas import NO_MASKS, Masks
 from schemas.decode import Decoded, Messages, decode_messages
 from schemas.errors import LedgerUnbalanced
 from schemas.event import Reason
 from schemas.incidents import Incidents, Rejection, pack_rejections
-from schemas.left_behind.roster import Entry
 from schemas.limits import MIB
-from schemas.masks import NO_MASKS, Masks
+from schemas.records import Entry
 from streaming.artifacts_in_force import spec_of
 from streaming.flow.rows import UNASSIGNED, PackedRow, arrow_fields, balanced_ledger
 from streaming.flow.workers import on_this_worker, settle_worker

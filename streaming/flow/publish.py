@@ -26,14 +26,18 @@ from models.measures import Forecast, by_chance, by_district, judge
 from models.scoring import raised, widened
 from schemas.errors import RiskError, SinkError, SinkUnavailable
 from schemas.event import REASONS
-from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame, Surge, Unusual, is_baseline
+from schemas.forecasts import (
+    ClosedCounts,
+    ClosedFiles,
+    FollowedChange,
+    KeptForecasts,
+    closed_folder,
+    forecasts_folder,
+    outcomes_folder,
+)
+from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame, Surge, Unusual, frame_path, is_baseline, read_frames
 from schemas.incidents import unpack_rejections
-from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, closed_folder
-from schemas.left_behind.follower_states import FollowedChange
-from schemas.left_behind.frame_file import frame_path, read_frames
-from schemas.left_behind.heartbeat import watched_until_s
-from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
-from schemas.left_behind.withheld import read_withheld
+from schemas.records import read_withheld, watched_until_s
 from schemas.spec import DAY_S, HOUR_S, Spec
 from streaming.artifacts_in_force import load_artifact
 from streaming.flow.rows import (

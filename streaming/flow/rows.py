@@ -14,10 +14,9 @@ import msgspec
 
 from models.counting.count_state import OUTCOMES
 from schemas.errors import LedgerUnbalanced
+from schemas.forecasts import OLDEST_S, ClosedCounts, FollowedChange
 from schemas.frame import RiskFrame, Silence
 from schemas.incidents import Rejection
-from schemas.left_behind.closed_counts import ClosedCounts
-from schemas.left_behind.follower_states import OLDEST_S, FollowedChange
 from schemas.spec import Spec
 
 if TYPE_CHECKING:

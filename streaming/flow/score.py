@@ -24,8 +24,8 @@ from models.nowcast import LastHours
 from models.scoring import CellScores, score
 from models.unusual import WINDOWS_S, recent_of, spans_of, unusual_places
 from schemas.errors import CheckpointError, RiskError
+from schemas.forecasts import FollowedChange, FollowerStates, read_follower_state
 from schemas.frame import BASELINE_MODEL, RiskFrame, Unusual
-from schemas.left_behind.follower_states import FollowedChange, FollowerStates, read_follower_state
 from schemas.spec import HOUR_S
 from streaming.artifacts_in_force import ArtifactCache, load_artifact
 from streaming.flow.rows import FIELDS, ScoreColumns

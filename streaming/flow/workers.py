@@ -22,7 +22,7 @@ import msgspec
 
 from schemas.errors import ArtifactsAway, SparkFailed
 from schemas.files import replace_file
-from schemas.left_behind.roster import Entry
+from schemas.records import Entry
 
 if TYPE_CHECKING:
     from pyspark import SparkContext

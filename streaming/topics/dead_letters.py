@@ -9,9 +9,8 @@ from itertools import islice
 from kafka import KafkaProducer
 from kafka.errors import AuthorizationError, KafkaError, RetriableError
 
-from schemas.dead_letter import encode_dead_letter
 from schemas.errors import BrokerError, BrokerUnavailable
-from schemas.incidents import Rejection
+from schemas.incidents import Rejection, encode_dead_letter
 from streaming.settings import Settings
 from streaming.topics.kafka import KafkaConnection, broker_error, producer_of, refuse_unreachable
 

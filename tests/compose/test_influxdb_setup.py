@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from docs.measurements import MEASUREMENTS
-from schemas.left_behind.closed_counts import GRACE_S
+from schemas.forecasts import GRACE_S
 from schemas.limits import MAX_HORIZON_S
 from tests.harness.compose_file import ROOT
 from tests.harness.processes import run, stand_in

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from schemas.dead_letter import encode_dead_letter
-from schemas.incidents import Rejection
+from schemas.incidents import Rejection, encode_dead_letter
 from tests.contracts.test_readme import FENCE, code_in, fault_in_name
 from tests.harness import processes
 from tests.harness.compose_file import ROOT, SERVICES, read_compose, tool

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 import schemas
 from docs.written import contract_documents
-from schemas.dead_letter import DeadLetter, encode_dead_letter
 from schemas.event import REASONS, Event
-from schemas.incidents import Rejection
+from schemas.incidents import DeadLetter, Rejection, encode_dead_letter
 from schemas.limits import MAX_EVENT_BYTES
 from streaming.settings import Settings
 

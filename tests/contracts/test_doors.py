@@ -21,8 +21,7 @@ from models.files.layouts import LAYOUTS
 from models.hyperparameters import Hyperparameters
 from models.network import NetworkShape
 from models.network_kinds import MODELS
-from models.training.regions import RegionTask
-from models.training.train_region import prepare, train_region
+from models.training.train_region import RegionTask, prepare, train_region
 from schemas.errors import ArtifactError
 from schemas.frame import RiskFrame
 from service import app as service_app
@@ -38,7 +37,7 @@ AS_OF_S = 1_700_000_060
 THE_MODEL = """
 import numpy as np
 import torch
-from models.evaluation.rivals.rule import Rule
+from models.evaluation.rivals import Rule
 from models.feature_lists import Counts, RecentCounts, recent_count
 from models.files.layouts import Layout
 from models.network import RiskNetwork, limited

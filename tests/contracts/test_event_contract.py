@@ -11,10 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import schemas
-from schemas.decode import decode_messages
+from schemas.decode import MAX_DEPTH, decode_messages
 from schemas.event import REASONS, Event
 from schemas.limits import MAX_EVENT_BYTES
-from schemas.refusal import MAX_DEPTH
 from streaming.rehearse.incident_replay import poison_messages, template_event
 from tests.harness.toy import RIVERTON, toy_messages
 

@@ -55,9 +55,9 @@ def test_a_message_beyond_the_limit_reaches_no_parser(size, monkeypatch):
 
     for parser in (
         "schemas.decode._WIRE",
-        "schemas.refusal.EVENT.decoder",
-        "schemas.refusal.msgspec",
-        "schemas.refusal.json",
+        "schemas.decode.EVENT.decoder",
+        "schemas.decode.msgspec",
+        "schemas.decode.json",
     ):
         monkeypatch.setattr(parser, type("Poisoned", (), {"decode": fail, "loads": fail, "json": property(fail)})())
     refusal = decoder_says(b'{"name":"' + b"x" * (size - 11) + b'"}')

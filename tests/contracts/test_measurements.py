@@ -9,7 +9,7 @@ import pytest
 from docs.measurements import MEASUREMENTS
 from lifecycle.judge import retrain_line
 from lifecycle.triggers import Asked
-from schemas.feedback import Feedback
+from schemas.decode import Feedback
 from schemas.frame import ATTRIBUTION_GROUPS, Unusual
 from streaming.marks import mark_line
 from streaming.sinks.line_protocol import top_lines, unusual_lines

@@ -10,12 +10,24 @@ from hypothesis import strategies as st
 from scipy.special import gammaln, xlogy
 
 from models.evaluation.contract import least_mean, poisson_loss
-from models.evaluation.rivals import RIVALS
-from models.evaluation.rivals.ewma_profile import EwmaProfile, FittedEwmaProfile
-from models.evaluation.rivals.kde import FittedKde, Kde, smooth
-from models.evaluation.rivals.known import week_profile, week_slots
-from models.evaluation.rivals.means import Constant, Ewma, Expanding, Historical, LastWeek, SameWeekday
-from models.evaluation.rivals.self_exciting import FittedSelfExciting, SelfExciting
+from models.evaluation.rivals import (
+    RIVALS,
+    Constant,
+    Ewma,
+    EwmaProfile,
+    Expanding,
+    FittedEwmaProfile,
+    FittedKde,
+    FittedSelfExciting,
+    Historical,
+    Kde,
+    LastWeek,
+    SameWeekday,
+    SelfExciting,
+    smooth,
+    week_profile,
+    week_slots,
+)
 from tests.harness.small_cube import cube_of, random_cube, stacked
 
 

@@ -10,10 +10,9 @@ from tempfile import TemporaryDirectory
 from models.all_categories import stored_views
 from models.counting.count_state import horizons_closed_between
 from models.features import FeatureEngine
-from schemas.dead_letter import encode_dead_letter
 from schemas.decode import decode_messages
-from schemas.incidents import Incidents
-from schemas.left_behind.closed_counts import ClosedCounts
+from schemas.forecasts import ClosedCounts
+from schemas.incidents import Incidents, encode_dead_letter
 from streaming.flow.intake import take_in
 from streaming.flow.publish import keep_forecast, outcome_points, pipeline_line
 from streaming.flow.rows import add_up, balanced_ledger

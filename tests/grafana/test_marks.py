@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from schemas.feedback import MARKS
+from schemas.decode import MARKS
 from tests.harness.grafana_world import VARIABLES, feedback_lines
 from tests.harness.influxql import shown, table
 from tests.harness.pages import PAGES

@@ -15,8 +15,8 @@ from lifecycle.registry import FolderRegistry
 from lifecycle.shadow import shadow_path
 from models.__main__ import app as models_app
 from models.artifact import read_artifact
-from schemas.audit.verify import records, verify
-from schemas.left_behind.pointer import read_pointer
+from schemas.audit import records, verify
+from schemas.records import read_pointer
 from tests.harness.judged import judged_hour
 from tests.harness.small_town import LAYOUT, START_S
 from tests.harness.task_file import task_file

@@ -15,11 +15,11 @@ from models.all_categories import stored_views
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
 from models.measures import Forecast
-from schemas.audit.log import AuditRecord
+from schemas.audit import AuditRecord
+from schemas.decode import MARKS, Feedback
 from schemas.event import REASONS
-from schemas.feedback import MARKS, Feedback
+from schemas.forecasts import ClosedCounts
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, Unusual, riskiest
-from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import DAY_S, Spec
 from streaming.flow.publish import closed_points, pipeline_line
 from streaming.flow.rows import NO_CHALLENGER

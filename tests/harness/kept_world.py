@@ -5,8 +5,8 @@ import msgspec
 from models.artifact import read_spec
 from models.counting.blobs import Journal
 from models.counting.count_state import CountState
+from schemas.batches import LoggedBatch, LoggedRegion, batches_folder, day_of
 from schemas.incidents import Incidents
-from schemas.left_behind.batch_log import LoggedBatch, LoggedRegion, batches_folder, day_of
 from streaming.artifacts_in_force import refresh_roster
 from streaming.disk.kept_counts import keep_counts, pack_counts
 from tests.harness.checkpoint import write_guard

@@ -22,9 +22,8 @@ from models.all_categories import stored_views
 from models.artifact import read_spec
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
-from schemas.decode import Messages, decode_messages
-from schemas.incidents import Incidents
-from schemas.left_behind.batch_log import (
+from schemas.areas import NO_MASKS, Masks, read_masks
+from schemas.batches import (
     LoggedBatch,
     LoggedRegion,
     batches_folder,
@@ -32,9 +31,10 @@ from schemas.left_behind.batch_log import (
     logged_batches,
     logged_days,
 )
-from schemas.left_behind.follower_states import FollowerStates
-from schemas.left_behind.roster import read_roster, roster_path
-from schemas.masks import NO_MASKS, Masks, read_masks
+from schemas.decode import Messages, decode_messages
+from schemas.forecasts import FollowerStates
+from schemas.incidents import Incidents
+from schemas.records import read_roster, roster_path
 from schemas.spec import Spec
 from streaming.artifacts_in_force import load_artifact
 from streaming.disk.kept_counts import read_counts

@@ -9,8 +9,8 @@ from pyspark.sql.streaming.tws_tester import TwsTester
 
 from models.counting.blobs import Journal
 from models.counting.count_state import CountState
-from schemas.left_behind.roster import read_roster
-from schemas.masks import NO_MASKS
+from schemas.areas import NO_MASKS
+from schemas.records import read_roster
 from streaming.artifacts_in_force import refresh_roster
 from streaming.flow.count import Head, RegionCounter
 from streaming.flow.intake import HEARTBEAT, decode_stage

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from lifecycle.registry import FolderRegistry, promote, register, retire, roll_back, sync
-from schemas.audit.log import record
-from schemas.audit.verify import records, verify
+from schemas.audit import record, records, verify
 from streaming.rehearse.broker import free_port
 from tests.harness.toy import toy_artifact, toy_spec
 

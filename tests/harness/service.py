@@ -10,8 +10,8 @@ import urllib3
 import uvicorn
 
 from schemas.areas import Area
-from schemas.left_behind.follower_states import FollowedChange
-from schemas.left_behind.frame_file import write_frames
+from schemas.forecasts import FollowedChange
+from schemas.frame import write_frames
 from service.app import application
 from service.service import Frames, Service
 from service.tokens import Rates

@@ -9,8 +9,7 @@ from models.comparison import compare
 from models.dispersion import Dispersion
 from models.evaluation.judge import mean_scores
 from models.evaluation.result import Evaluation, ModelResult
-from models.evaluation.rivals.ewma_profile import EwmaProfile
-from models.evaluation.rivals.means import Constant, Ewma, Historical, LastWeek
+from models.evaluation.rivals import Constant, Ewma, EwmaProfile, Historical, LastWeek
 from models.evaluation.tasks import Task
 from models.measures import score, totals_of
 from schemas.grid import Grid

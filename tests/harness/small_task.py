@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from models.evaluation.evaluate import evaluate
-from models.evaluation.plan import EvaluationPlan
+from models.evaluation.judge import EvaluationPlan
 from models.evaluation.tasks import Task, count
 from schemas.grid import Grid
 from tests.harness.toy import toy_table

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from models.features import FeatureEngine
-from schemas.left_behind.batch_log import logged_batches, logged_days
-from schemas.left_behind.follower_states import FollowerStates
-from schemas.left_behind.withheld import Withheld, withheld_path
+from schemas.batches import logged_batches, logged_days
+from schemas.forecasts import FollowerStates
+from schemas.records import Withheld, withheld_path
 from schemas.spec import DAY_S, HOUR_S
 from streaming.artifacts_in_force import load_artifact
 from streaming.flow.score import scored_frame

@@ -38,7 +38,7 @@ import torch
 import pandas as pd
 from pathlib import Path
 from models.features import FeatureEngine
-from schemas.left_behind.roster import Entry
+from schemas.records import Entry
 from streaming.artifacts_in_force import load_artifact
 from streaming.flow.workers import Shipment
 from pyspark.sql.functions import lit, pandas_udf

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from pyspark import SparkFiles
 
-from schemas.masks import read_masks
+from schemas.areas import read_masks
 from tests.harness.masks import box, mask_file
 from tests.harness.region_bench import empty_history
 from tests.harness.toy import toy_event

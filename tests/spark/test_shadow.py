@@ -7,7 +7,7 @@ from scipy.stats import nbinom
 from lifecycle.judge import TrialJudge
 from lifecycle.shadow import read_shadow, shadow_path
 from models.features import FeatureEngine
-from schemas.left_behind.pointer import Pointer, write_pointer
+from schemas.records import Pointer, write_pointer
 from streaming.artifacts_in_force import load_artifact
 from tests.harness.region_bench import NOW, Bench, empty_history, event
 from tests.spark.test_outcomes import HOURS, START_S, batches_of, came_of, first_frames

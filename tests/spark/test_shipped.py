@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ArtifactsAway, SparkFailed
-from schemas.left_behind.roster import Entry
+from schemas.records import Entry
 from streaming.flow.workers import Shipment, on_this_worker, shipped_roster
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import urllib3
 
-from schemas.left_behind.frame_file import read_frames
+from schemas.frame import read_frames
 
 pytestmark = pytest.mark.jvm
 

@@ -7,9 +7,9 @@ from models.artifact import read_artifact
 from models.counting.count_registry import counting
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
-from models.training.region_spec import spec_for
 from models.training.replay import IncidentHistory
 from models.training.train import TrainingOptions, train
+from models.training.train_region import spec_for
 from streaming.rehearse.incident_replay import SAMPLE, parse_when
 from tests.harness.toy import publish_artifact
 

@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 import pytest
 
-from schemas.audit.verify import records, verify
+from schemas.audit import records, verify
 from streaming.rehearse.broker import free_port
 from streaming.rehearse.incident_replay import poison_messages, template_event
 from tests.faults.offsets import newest

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.counting.count_state import CountState
-from schemas.left_behind.frame_file import read_frames
+from schemas.frame import read_frames
 from schemas.spec import DAY_S, HOUR_S
 from tests.harness.service import Client, running, toy_service
 from tests.harness.toy import publish_artifact, toy_constants, toy_network

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from schemas.frame import Unusual
-from schemas.left_behind.frame_file import write_frames
+from schemas.frame import Unusual, write_frames
 from service.scores import number
 from service.tokens import Tokens, make_token
 from tests.harness.live_page import DOTS, collection, the_service

@@ -8,7 +8,7 @@ import time
 import msgspec
 import pytest
 
-from schemas.left_behind.withheld import Withheld, withheld_path
+from schemas.records import Withheld, withheld_path
 from streaming.rehearse.broker import free_port
 from tests.harness.live_page import is_followed, the_service
 from tests.harness.service import Client, is_there, leave_frame, running, waited

@@ -4,8 +4,7 @@ import json
 import re
 from dataclasses import replace
 
-from schemas.frame import Silence, Unusual
-from schemas.left_behind.frame_file import write_frames
+from schemas.frame import Silence, Unusual, write_frames
 from tests.harness.live_page import DOTS, collection, the_service
 from tests.harness.service import Client, leave_frame, running
 

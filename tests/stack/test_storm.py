@@ -22,7 +22,7 @@ import pytest
 import urllib3
 
 from benchmarks.local_store import local_store
-from schemas.left_behind.frame_file import read_frames
+from schemas.frame import read_frames
 from streaming.rehearse.broker import free_port
 from streaming.settings import INFLUX_PREFIX, PREFIX
 from tests.harness.processes import run

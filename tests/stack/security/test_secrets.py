@@ -5,7 +5,7 @@ import os
 import psutil
 import pytest
 
-from schemas.left_behind.frame_file import frame_path
+from schemas.frame import frame_path
 
 START = 1_700_000_000
 EVENTS = "incidents.v1"

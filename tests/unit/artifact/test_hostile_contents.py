@@ -16,8 +16,8 @@ from models.counting.blobs import export_state
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.scoring import score
-from schemas.arrays import unpack_arrays
 from schemas.errors import ArtifactError, DataError
+from schemas.files import unpack_arrays
 from schemas.spec import DAY_S
 from streaming.flow.rows import FIELDS
 from streaming.flow.score import score_features

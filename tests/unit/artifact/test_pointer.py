@@ -4,7 +4,7 @@ import pytest
 
 from models.artifact import candidates_by_region, challenger_of, champion_of
 from schemas.errors import ArtifactError
-from schemas.left_behind.pointer import Pointer, pointer_path, read_pointer, write_pointer
+from schemas.records import Pointer, pointer_path, read_pointer, write_pointer
 from tests.harness.toy import toy_artifact, toy_spec
 
 GONE = "20260109T000000Z-00000000"

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 import schemas
 import streaming.cli.check
 from models.artifact import read_artifact
+from schemas.areas import read_masks
 from schemas.errors import DataError
-from schemas.masks import read_masks
 from streaming.__main__ import app
 from streaming.cli.check import dry_run
 from tests.harness.masks import box, mask_file

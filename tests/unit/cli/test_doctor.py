@@ -7,10 +7,9 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from schemas.audit.log import record
+from schemas.audit import record
 from schemas.errors import SinkError
-from schemas.left_behind.heartbeat import Heartbeat, WatchedPart, write_heartbeat
-from schemas.left_behind.pointer import Pointer, write_pointer
+from schemas.records import Heartbeat, Pointer, WatchedPart, write_heartbeat, write_pointer
 from streaming.__main__ import app
 from streaming.artifacts_in_force import refresh_roster
 from streaming.cli.doctor import examine

@@ -9,12 +9,9 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from schemas.audit.log import record
-from schemas.audit.verify import read_log, verify
+from schemas.audit import read_log, record, verify
 from schemas.errors import ArtifactError, RegistryError
-from schemas.left_behind.pointer import Pointer, write_pointer
-from schemas.left_behind.region_state import STATE, RegionState
-from schemas.left_behind.roster import Entry
+from schemas.records import STATE, Entry, Pointer, RegionState, write_pointer
 from schemas.spec import DAY_S
 from streaming.__main__ import app
 from streaming.disk.checkpoint import only_writer

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.counting.count_state import MOST_HOURS, CountState, horizons_closed_between
-from schemas.left_behind.closed_counts import GRACE_S
+from schemas.forecasts import GRACE_S
 from tests.harness.toy import toy_spec
 
 HOUR = 3600

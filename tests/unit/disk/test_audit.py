@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.audit.log import kept_head, record
-from schemas.audit.verify import verify
+from schemas.audit import kept_head, record, verify
 from schemas.errors import AuditError
 
 START_S = 1_764_000_000.25

@@ -8,9 +8,9 @@ import pytest
 
 from models.counting.blobs import export_state
 from models.counting.count_state import CountState
+from schemas.batches import KEEP_DAYS, logged_batches, logged_days
 from schemas.errors import CheckpointError
 from schemas.files import replace_file
-from schemas.left_behind.batch_log import KEEP_DAYS, logged_batches, logged_days
 from streaming.batch_files import BatchLog
 from streaming.disk.kept_counts import pack_counts, read_counts
 from streaming.flow.rows import Summary

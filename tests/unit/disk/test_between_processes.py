@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from schemas.audit.verify import verify
+from schemas.audit import verify
 from schemas.errors import CheckpointError
 from streaming.disk.checkpoint import only_writer
 from tests.harness.processes import run_python
@@ -22,7 +22,7 @@ with only_writer(Path(sys.argv[1])):
 WRITER = """
 import sys
 from pathlib import Path
-from schemas.audit.log import record
+from schemas.audit import record
 path = Path(sys.argv[1])
 for number in range(40):
     aside = path.with_name(f"{number}.aside") if sys.argv[2:] == ["a", "aside"] and number % 10 == 9 else None

@@ -11,7 +11,7 @@ import threading
 import pyspark
 import pytest
 
-from schemas.audit.verify import records
+from schemas.audit import records
 from schemas.errors import CheckpointError, EventsGone
 from streaming.disk.checkpoint import (
     STATE_LAYOUT,

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import SinkError
-from schemas.frame import Surge, Unusual
-from schemas.left_behind.frame_file import frame_path, read_frames, write_frames
+from schemas.frame import Surge, Unusual, frame_path, read_frames, write_frames
 from tests.harness.toy import toy_spec, toy_views
 
 SPEC = toy_spec()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.audit.log import head_path, record
+from schemas.audit import head_path, record
 from schemas.files import open_for_append, replace_file
 
 

@@ -6,8 +6,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from models import network
-from models.evaluation import evaluate, featured
-from models.evaluation.regressions import boosting
+from models.evaluation import evaluate, featured, regressions
 from models.evaluation.tasks import count
 from tests.harness.small_task import small_task
 
@@ -29,8 +28,10 @@ def few_trees():
     Of 255 thresholds scikit-learn computes each as a weighted percentile of its own: longer than all trees take.
     """
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(boosting, "MOST_TREES", 20)
-        patched.setattr(boosting, "HistGradientBoostingRegressor", partial(HistGradientBoostingRegressor, max_bins=15))
+        patched.setattr(regressions, "MOST_TREES", 20)
+        patched.setattr(
+            regressions, "HistGradientBoostingRegressor", partial(HistGradientBoostingRegressor, max_bins=15)
+        )
         yield
 
 

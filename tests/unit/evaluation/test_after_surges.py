@@ -9,9 +9,7 @@ from rich.console import Console
 from scipy.stats import nbinom
 
 from models.evaluation.after_surges import LEAST_SURGES, SurgeFigures, is_surge, surge_rows
-from models.evaluation.report.columns import NONE, surge_texts
-from models.evaluation.report.page import render
-from models.evaluation.report.table import print_table
+from models.evaluation.evaluation_report import NONE, print_table, render, surge_texts
 from models.nowcast import LastHours
 from models.training.fit_nowcast import JUDGED_SIZE
 from tests.harness.small_evaluation import small_evaluation

@@ -9,10 +9,17 @@ from typer.testing import CliRunner
 
 from models.__main__ import app
 from models.artifact import read_artifact
-from models.evaluation.disparity.groups import Groups, read_groups
-from models.evaluation.disparity.measure import Figures, rows_of
-from models.evaluation.disparity.tally import SUMS, GroupTally, tallies_of
-from models.evaluation.report.disparity import files_of, tables_of
+from models.evaluation.disparity import (
+    SUMS,
+    Figures,
+    Groups,
+    GroupTally,
+    files_of,
+    read_groups,
+    rows_of,
+    tables_of,
+    tallies_of,
+)
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import SettingsError
 from schemas.frame import riskiest

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from models.evaluation import evaluate as module
-from models.evaluation import product
+from models.evaluation import featured
 from models.evaluation.evaluate import evaluate_rolling
-from models.evaluation.product import judged_inputs, learn
-from models.evaluation.rivals.rule import Rule
+from models.evaluation.featured import judged_inputs, learn
+from models.evaluation.rivals import Rule
 from models.training.replay import Replay
 from schemas.errors import DataError, LeakError
 from tests.harness.small_task import DAY_S, NOW, evaluated, plan_of
@@ -53,8 +53,8 @@ def test_a_feature_that_knows_the_future_is_refused(task, honest, monkeypatch):
     """Told a day that has not been, by counts that take it."""
     ended = until(task, int(task.cube.starts_s[task.test]))
     np.testing.assert_array_equal(honest, features_of(ended))
-    lead_to, spec_of = Replay.lead_to, product.spec_of
-    monkeypatch.setattr(product, "spec_of", lambda task: msgspec.structs.replace(spec_of(task), future_limit_s=DAY_S))
+    lead_to, spec_of = Replay.lead_to, featured.spec_of
+    monkeypatch.setattr(featured, "spec_of", lambda task: msgspec.structs.replace(spec_of(task), future_limit_s=DAY_S))
 
     def hasty(self, as_of_s):
         self.lag_s = -DAY_S

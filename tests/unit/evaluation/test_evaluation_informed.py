@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.evaluation.product import judged_inputs, learn, refuse_leaking_features
-from models.evaluation.regressions.poisson_glm import PoissonGlm
-from models.evaluation.report.as_json import as_json
+from models.evaluation.evaluation_report import as_json
+from models.evaluation.featured import judged_inputs, learn, refuse_leaking_features
+from models.evaluation.regressions import PoissonGlm
 from models.evaluation.tasks import task_of
 from models.training.calendar import Calendar
-from models.training.regions import RegionTask
+from models.training.train_region import RegionTask
 from schemas.errors import DataError, LeakError
 from tests.harness.festive_town import DAYS, MATCHES, write_festive_town
 from tests.harness.gate_town import command

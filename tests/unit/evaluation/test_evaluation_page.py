@@ -7,11 +7,18 @@ from html import unescape
 
 import pytest
 
-from models.evaluation.report.as_json import as_json
-from models.evaluation.report.columns import COLUMNS, NONE, difference_text, texts
-from models.evaluation.report.drawing.reliability import description, reliability_diagram
-from models.evaluation.report.page import render, write_report
-from models.evaluation.report.wording import sentences, warnings
+from models.evaluation.drawing import description, reliability_diagram
+from models.evaluation.evaluation_report import (
+    COLUMNS,
+    NONE,
+    as_json,
+    difference_text,
+    render,
+    sentences,
+    texts,
+    warnings,
+    write_report,
+)
 from schemas.errors import DataError
 from tests.harness.html_elements import Elements
 from tests.harness.small_evaluation import HOSTILE, small_evaluation

@@ -11,12 +11,17 @@ import pytest
 from rich.console import Console
 
 from models.comparison import Difference
-from models.evaluation.origins import combine_origins
-from models.evaluation.report.as_json import as_json
-from models.evaluation.report.columns import COLUMNS, difference_text, texts
-from models.evaluation.report.page import render
-from models.evaluation.report.table import print_table
-from models.evaluation.report.wording import sentences, warnings
+from models.evaluation.evaluate import combine_origins
+from models.evaluation.evaluation_report import (
+    COLUMNS,
+    as_json,
+    difference_text,
+    print_table,
+    render,
+    sentences,
+    texts,
+    warnings,
+)
 from models.evaluation.result import OUR_BASELINE
 from models.measures import Sheet
 from tests.harness.small_evaluation import HOSTILE, small_evaluation, with_network

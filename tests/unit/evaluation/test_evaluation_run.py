@@ -10,12 +10,9 @@ from scipy.stats import nbinom
 
 from models.evaluation import evaluate as module
 from models.evaluation import judge as judge_module
-from models.evaluation.regressions.boosting import Boosting
-from models.evaluation.regressions.poisson_glm import PoissonGlm
-from models.evaluation.rivals.means import Historical
-from models.evaluation.rivals.rule import Rule
-from models.evaluation.row import MIXED_IN
-from models.evaluation.spool import Spool
+from models.evaluation.judge import MIXED_IN, Spool
+from models.evaluation.regressions import Boosting, PoissonGlm
+from models.evaluation.rivals import Historical, Rule
 from tests.harness.quick_training import one_penalty
 from tests.harness.small_task import evaluated, plan_of
 

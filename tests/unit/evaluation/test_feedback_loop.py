@@ -8,9 +8,7 @@ from typer.testing import CliRunner
 
 from models.__main__ import app
 from models.artifact import champion_of
-from models.evaluation.loop.city import EqualCity
-from models.evaluation.loop.policies import HELD, SOFTER
-from models.evaluation.loop.simulate import CityModel, errors_of, last_errors, learned_shares
+from models.evaluation.feedback_loop import HELD, SOFTER, CityModel, EqualCity, errors_of, last_errors, learned_shares
 from schemas.decode import decode_messages
 from schemas.incidents import COUNTED_ORIGIN
 

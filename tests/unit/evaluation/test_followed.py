@@ -7,10 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from models.dispersion import Dispersion
-from models.evaluation.featured import write_followed
-from models.evaluation.judge import Judge
-from models.evaluation.product import spec_of
-from models.evaluation.spool import Spool
+from models.evaluation.featured import spec_of, write_followed
+from models.evaluation.judge import Judge, Spool
 from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
 from schemas.spec import DAY_S, HOUR_S, Spec
 

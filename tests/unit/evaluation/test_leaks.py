@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from models.evaluation.leaks import refuse_leaks
+from models.evaluation.judge import refuse_leaks
 from models.evaluation.rivals import RIVALS
 from schemas.errors import DataError, LeakError
 from tests.harness.small_cube import random_cube

@@ -13,11 +13,8 @@ import pytest
 from scipy.stats import nbinom
 from sklearn.metrics import mean_poisson_deviance
 
-from models.evaluation.product import spec_of
-from models.evaluation.rivals.ewma_profile import EwmaProfile
-from models.evaluation.rivals.kde import Kde
-from models.evaluation.rivals.means import Ewma, Expanding, Historical, LastWeek
-from models.evaluation.rivals.self_exciting import SelfExciting
+from models.evaluation.featured import spec_of
+from models.evaluation.rivals import Ewma, EwmaProfile, Expanding, Historical, Kde, LastWeek, SelfExciting
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
 from schemas.errors import DataError

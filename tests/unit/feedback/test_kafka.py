@@ -4,7 +4,7 @@ from threading import Event
 
 import pytest
 
-from schemas.feedback import decode_feedback
+from schemas.decode import decode_feedback
 from streaming import marks as store
 from streaming.topics.kafka import KafkaConnection
 from tests.unit.feedback.test_marks import GOOD, Record, encoded

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.decode import MARKS, Feedback, decode_feedback
 from schemas.errors import ArtifactError
 from schemas.event import REASONS
-from schemas.feedback import MARKS, Feedback, decode_feedback
-from schemas.left_behind.pointer import pointer_path
 from schemas.limits import MAX_EVENT_BYTES
+from schemas.records import pointer_path
 from streaming.marks import FeedbackStore, fault_of, mark_line, specs_of
 from tests.harness.memory_sink import MemorySink
 from tests.harness.points import stored_points

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from schemas.incidents import unpack_rejections
-from schemas.left_behind.roster import read_roster
+from schemas.records import read_roster
 from streaming.artifacts_in_force import refresh_roster
 from streaming.flow.intake import PAYLOADS_PER_TASK, decode_stage
 from streaming.flow.rows import UNASSIGNED

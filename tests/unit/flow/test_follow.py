@@ -17,10 +17,9 @@ from models.following import RegionFactors
 from models.likelihood import at_least_one
 from models.nowcast import Nowcast
 from models.unusual import spans_of
-from schemas.frame import ATTRIBUTION_GROUPS, Surge, Unusual
-from schemas.left_behind.batch_log import LoggedBatch, LoggedRegion, batches_folder, day_of
-from schemas.left_behind.follower_states import OLDEST_S, FollowedChange, FollowerStates
-from schemas.left_behind.frame_file import frame_path, read_frames, write_frames
+from schemas.batches import LoggedBatch, LoggedRegion, batches_folder, day_of
+from schemas.forecasts import OLDEST_S, FollowedChange, FollowerStates
+from schemas.frame import ATTRIBUTION_GROUPS, Surge, Unusual, frame_path, read_frames, write_frames
 from schemas.spec import DAY_S, HOUR_S
 from streaming.disk.kept_counts import keep_counts, pack_counts
 from streaming.flow.publish import forecast_of

@@ -8,15 +8,17 @@ import torch
 from lifecycle.gate import trial_path
 from lifecycle.shadow import shadow_path
 from schemas.errors import CheckpointError
-from schemas.left_behind.closed_counts import (
+from schemas.forecasts import (
     ClosedCounts,
     ClosedFiles,
     ClosedHorizon,
+    KeptForecast,
+    KeptForecasts,
     closed_folder,
+    forecasts_folder,
     last_grace_s,
     trial_folder,
 )
-from schemas.left_behind.kept_forecasts import KeptForecast, KeptForecasts, forecasts_folder
 from streaming.flow.rows import Summary
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.memory_sink import MemorySink

@@ -15,8 +15,8 @@ from models.all_categories import stored_views
 from models.artifact import read_artifact
 from models.measures import Forecast
 from schemas.errors import PipelineError, SinkRefused
+from schemas.forecasts import ClosedCounts
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS
-from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import DAY_S, HOUR_S
 from streaming.artifacts_in_force import load_artifact
 from streaming.flow.publish import closed_points, frame_of

@@ -5,10 +5,10 @@ import struct
 import pytest
 
 from models.counting.count_state import CountState
+from schemas.areas import read_masks
 from schemas.decode import decode_messages
 from schemas.errors import ArtifactError
 from schemas.incidents import NO_PLACE
-from schemas.masks import read_masks
 from streaming.batch_files import FrameWatch
 from streaming.flow.intake import take_in
 from tests.harness.batch import Rows, publisher_to, scored_row

@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import CheckpointError
+from schemas.files import pack_arrays, unpack_arrays
+from schemas.forecasts import ClosedCounts
 from schemas.frame import Surge
-from schemas.left_behind.closed_counts import ClosedCounts
 from streaming.flow.count import Head, begins_an_hour
 from streaming.flow.publish import keep_forecast, outcome_points
 from tests.harness.grafana_world import frame

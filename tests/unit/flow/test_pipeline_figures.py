@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from schemas.forecasts import KeptForecasts, outcomes_folder
 from schemas.incidents import Rejection, pack_rejections
-from schemas.left_behind.kept_forecasts import KeptForecasts, outcomes_folder
 from streaming.flow.rows import QueryFacts, Summary
 from tests.harness.batch import Rows, publisher_to, row_without_scores, scored_row
 from tests.harness.memory_sink import MemorySink

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import SinkUnavailable
-from schemas.left_behind.frame_file import write_frames
-from schemas.left_behind.withheld import withheld_path
+from schemas.frame import write_frames
+from schemas.records import withheld_path
 from streaming.flow.publish import VISIBLE, StoredView, left_views
 from streaming.sinks.line_protocol import VALUES, changed, risk_lines
 from tests.harness.batch import Rows, publisher_to, scored_row

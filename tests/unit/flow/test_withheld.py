@@ -6,9 +6,9 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from schemas.audit.verify import read_log, records
+from schemas.audit import read_log, records
 from schemas.errors import SettingsError
-from schemas.left_behind.withheld import read_withheld, withheld_path
+from schemas.records import read_withheld, withheld_path
 from streaming.__main__ import app
 from streaming.job_health import HealthWatch, read_health
 from tests.harness.batch import Rows, publisher_to, scored_row

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from schemas.audit.log import record
-from schemas.audit.verify import verify
+from schemas.audit import record, verify
 from schemas.errors import AuditError
-from schemas.left_behind.health import health_path
+from schemas.records import health_path
 from streaming.__main__ import app
 from streaming.job import recorded
 

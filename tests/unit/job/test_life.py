@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from schemas.audit.verify import records, verify
+from schemas.audit import records, verify
 from schemas.errors import ArtifactError, AuditError, SinkRefused
 from streaming.__main__ import main
 from streaming.artifacts_in_force import RosterWatch

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from schemas.left_behind.roster import Entry
+from schemas.records import Entry
 from streaming.flow.publish import ASK_EVERY_S
 from streaming.flow.rows import Summary
 from streaming.job import LONGEST_REST_S, Rest

@@ -22,9 +22,9 @@ from models.following import Follower, FollowerState, SequentialFollowing, serve
 from models.measures import Forecast
 from models.scoring import means
 from models.training.replay import IncidentHistory, Replay
-from schemas.audit.verify import records
+from schemas.audit import records
 from schemas.errors import GateClosed
-from schemas.left_behind.closed_counts import last_grace_s
+from schemas.forecasts import last_grace_s
 from schemas.spec import DAY_S, HOUR_S
 from tests.harness.gate_town import PLAN, Town
 from tests.harness.quick_training import one_penalty

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from lifecycle.watch import Part, Watch
-from schemas.left_behind.heartbeat import (
+from schemas.records import (
     LONGEST_SILENCE_S,
     Heartbeat,
     WatchedPart,

@@ -9,8 +9,7 @@ from scipy.stats import nbinom
 from lifecycle.judge import judged_hour
 from models.dispersion import Dispersion
 from models.measures import Forecast, by_chance, judge
-from schemas.left_behind.closed_counts import ClosedHorizon
-from schemas.left_behind.kept_forecasts import KeptForecasts
+from schemas.forecasts import ClosedHorizon, KeptForecasts
 from schemas.spec import HOUR_S
 from tests.harness.toy import toy_spec
 

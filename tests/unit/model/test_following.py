@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from models.dispersion import LINEAR, Dispersion
 from models.following import LIMIT, SHARE, SILENT, STILL, FollowerState, ScoreGain, SomeCounts
 from models.likelihood import log_scores
-from schemas.arrays import pack_arrays, unpack_arrays
 from schemas.errors import DataError
+from schemas.files import pack_arrays, unpack_arrays
 from schemas.spec import HOUR_S, Spec
 from tests.harness.followed_town import DISPERSION, FOLLOWER, SHAPE, SPEC, START_S, follower_of, lived, outcome
 

@@ -10,7 +10,7 @@ from scipy.stats import nbinom, poisson
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.likelihood import at_least_one, negative_binomial_nll, predictive_quantile
 from models.scoring import score
-from models.training.fit_dispersion import DISPERSIONS, likeliest_dispersion
+from models.training.fit_baseline import DISPERSIONS, likeliest_dispersion
 from models.training.training_table import tally_of
 from tests.harness.toy import toy_constants, toy_spec
 

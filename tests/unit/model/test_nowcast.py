@@ -16,7 +16,7 @@ from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.features import FeatureEngine
 from models.nowcast import LEAST, LIMIT, MEAN, SHAPE, LastHours, Nowcast, factors_of, no_nowcast, surge
 from models.scoring import score
-from models.training.fit_dispersion import usual_by_hour
+from models.training.fit_baseline import usual_by_hour
 from models.training.fit_nowcast import HALF_LIVES_HOURS, PRIORS, SHARED, SIZES, fit_nowcast
 from models.training.replay import IncidentHistory, Replay
 from schemas.frame import ATTRIBUTION_GROUPS

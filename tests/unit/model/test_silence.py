@@ -9,7 +9,7 @@ from scipy.stats import nbinom
 from models.baseline import horizon_hours
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, feature_names
-from models.training.fit_dispersion import common_spreads
+from models.training.fit_baseline import common_spreads
 from models.training.replay import IncidentHistory
 from models.unusual import holes, missing_share
 from schemas.spec import DAY_S, HOUR_S

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from schemas.areas import read_masks
 from schemas.errors import ArtifactError
-from schemas.masks import read_masks
 from streaming.artifacts_in_force import RosterWatch, next_roster, refresh_roster
 from streaming.cli.doctor import examine
 from streaming.settings import Settings

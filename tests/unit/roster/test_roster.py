@@ -9,8 +9,7 @@ import pytest
 
 from models.artifact import read_artifact
 from schemas.errors import ArtifactError
-from schemas.left_behind.pointer import Pointer, pointer_path, write_pointer
-from schemas.left_behind.roster import read_roster
+from schemas.records import Pointer, pointer_path, read_roster, write_pointer
 from streaming.artifacts_in_force import ArtifactScan, refresh_roster, refuse_unfit
 from tests.harness.toy import toy_spec
 

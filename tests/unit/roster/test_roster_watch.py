@@ -9,10 +9,9 @@ import pytest
 import models.artifact
 import streaming.artifacts_in_force
 from models.artifact import read_artifact
-from schemas.audit.verify import records
+from schemas.audit import records
 from schemas.errors import ArtifactError
-from schemas.left_behind.pointer import Pointer, pointer_path, write_pointer
-from schemas.left_behind.roster import read_roster, roster_path
+from schemas.records import Pointer, pointer_path, read_roster, roster_path, write_pointer
 from streaming.artifacts_in_force import ArtifactCache, ArtifactScan, RosterWatch, load_artifact, next_roster
 from tests.unit.roster.conftest import CUTOFF_S
 

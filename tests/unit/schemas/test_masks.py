@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from schemas.areas import NO_MASKS, Masks, read_masks, refuse_other_masks
 from schemas.errors import ArtifactError, SettingsError
 from schemas.incidents import fixed_places
-from schemas.masks import NO_MASKS, Masks, read_masks, refuse_other_masks
 from tests.harness.masks import box, mask_file
 
 DEGREES = st.integers(-400, 400).map(lambda steps: steps / 1e4)
@@ -47,7 +47,7 @@ def test_a_place_is_masked_where_the_rings_of_a_polygon_go_around_it_an_odd_numb
 def test_a_crowd_in_one_mask_is_judged_in_parts_as_each_of_it_alone(monkeypatch):
     masks, places = Masks("0" * 16, ((np.array(box(0.0, 0.0, 2.0, 1.0)),),)), np.arange(-60, 60).reshape(60, 2) * 10**6
     whole = masks.hold(places.astype(np.int32))
-    monkeypatch.setattr("schemas.masks._AT_ONCE", 7)
+    monkeypatch.setattr("schemas.areas._AT_ONCE", 7)
     assert masks.hold(places.astype(np.int32)).tolist() == whole.tolist()
     assert 0 < whole.sum() < len(whole)
 

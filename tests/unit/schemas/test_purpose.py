@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.purpose import PURPOSES, forbidden
+from schemas.spec import PURPOSES, forbidden
 
 CALLED = ["ems", "fire", "traffic", "battery-fire", "drug_overdose", "water_rescue", "stopped_vehicle", "storm_damage"]
 FOUND = ["drug_arrest", "warrant", "traffic_stop", "stop_and_search", "narcotics", "drugs", "weapons_violation"]

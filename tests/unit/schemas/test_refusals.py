@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.decode import decode_messages
+from schemas.decode import Contract, decode_messages, kept_payload, personal_keys, reason_for
 from schemas.event import REASONS, AwareTime
 from schemas.limits import MAX_EVENT_BYTES
-from schemas.refusal import Contract, kept_payload, personal_keys, reason_for
 from tests.faults.oracle import region_in
 from tests.harness.toy import toy_grid, toy_messages, toy_record, toy_spec
 

@@ -7,10 +7,9 @@ from threading import Event, Thread
 import msgspec
 import pytest
 
-from schemas.audit.log import record
-from schemas.audit.verify import read_log, verify
+from schemas.audit import read_log, record, verify
 from schemas.frame import Unusual
-from schemas.left_behind.withheld import Withheld, withheld_path
+from schemas.records import Withheld, withheld_path
 from service.decisions import DecisionLog, decisions_in
 from service.tokens import Tokens, make_token
 from tests.harness.service import Client, Clock, leave_frame, running, toy_service, waited

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from schemas.left_behind.withheld import Withheld, withheld_path
 from schemas.limits import MAX_FRAME_BYTES, MIB, OLDEST_SCORES_S
+from schemas.records import Withheld, withheld_path
 from service import guard
 from service.app import MOST_STREAMS, document
 from service.tokens import Tokens, make_token

@@ -14,7 +14,7 @@ from models.following import Shown, followed_change
 from models.readiness import ASSUMES
 from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.languages import sentences_of
-from schemas.left_behind.withheld import Withheld
+from schemas.records import Withheld
 from schemas.spec import DAY_S
 from service.page import FOLDER, catalogue, part
 from service.service import expired

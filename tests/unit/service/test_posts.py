@@ -7,8 +7,7 @@ import pytest
 
 from models.all_categories import stored_views
 from models.readiness import ASSUMES, DETOUR
-from schemas.frame import ATTRIBUTION_GROUPS
-from schemas.left_behind.frame_file import write_frames
+from schemas.frame import ATTRIBUTION_GROUPS, write_frames
 from tests.harness.service import Client, area_of, leave_frame, running, toy_service
 from tests.harness.toy import toy_constants, toy_frame, toy_grid, toy_spec
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from schemas.left_behind.frame_file import frame_path
+from schemas.frame import frame_path
 from service.app import SIGN_OF_LIFE_S
 from service.page import part
 from service.service import Frames

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.frame import Silence, Surge, Unusual
-from schemas.instants import instant_text
-from schemas.left_behind.frame_file import write_frames
+from schemas.files import instant_text
+from schemas.frame import Silence, Surge, Unusual, write_frames
 from schemas.limits import UNUSUAL_DAYS
 from tests.harness.service import Client, area_of, leave_frame, running, toy_service
 from tests.unit.service.conftest import SQUARE

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.evaluation.contract import poisson_loss
-from models.evaluation.regressions.boosting import Boosting
+from models.evaluation.regressions import Boosting
 from models.training.fit_network import Examples
 
 

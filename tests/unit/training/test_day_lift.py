@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.training.fit_baseline import Blocks, fit_constants
-from models.training.fit_profile import LIFT_PRIORS, day_lift
+from models.training.fit_baseline import LIFT_PRIORS, Blocks, day_lift, fit_constants
 from models.training.replay import IncidentHistory
 from tests.harness.toy import toy_grid, toy_spec, toy_table
 

@@ -8,7 +8,7 @@ from scipy.stats import nbinom
 from models.artifact import read_artifact
 from models.dispersion import LEAST_GAIN, LEAST_NATS, LINEAR, QUADRATIC, Dispersion
 from models.training.card import card_text
-from models.training.fit_dispersion import (
+from models.training.fit_baseline import (
     DISPERSIONS,
     FACTORS,
     choose_spread,
@@ -17,9 +17,9 @@ from models.training.fit_dispersion import (
     likeliest_dispersion,
     likeliest_factors,
 )
-from models.training.region_spec import spec_for
 from models.training.replay import IncidentHistory
 from models.training.train import TrainingOptions, train
+from models.training.train_region import spec_for
 from tests.harness.toy import publish_artifact, toy_table
 
 pytestmark = pytest.mark.usefixtures("quick_training")

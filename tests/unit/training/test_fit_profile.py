@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.local_time import HOURS
-from models.training.fit_profile import by_hour_of_week, choose_profile, profile_of
+from models.training.fit_baseline import by_hour_of_week, choose_profile, profile_of
 from models.training.replay import IncidentHistory
 from tests.harness.toy import toy_spec, toy_table
 

@@ -14,12 +14,11 @@ from models.evaluation.tasks import task_of
 from models.files.data_report import read_past, row_counts
 from models.files.incident_archive import Meaning
 from models.files.layouts import parse_layout
-from models.training.regions import RegionTask, read_regions
-from models.training.train_region import prepare, train_region
+from models.training.train_region import RegionTask, prepare, read_regions, train_region
+from schemas.areas import read_masks
 from schemas.decode import decode_messages
 from schemas.errors import ArtifactError, DataError
 from schemas.incidents import COUNTED_ORIGIN
-from schemas.masks import read_masks
 from tests.harness.masks import box, mask_file
 from tests.harness.small_town import LAYOUT, START_S, write_town
 from tests.harness.task_file import task_file

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from models.cli.train_commands import train_command
-from models.training.regions import RegionTask, read_regions, task_for
+from models.training.train_region import RegionTask, read_regions, task_for
 from schemas.errors import DataError
 
 README = Path(__file__).parents[3] / "models" / "README.md"

@@ -13,9 +13,9 @@ from models.files.data_report import RowCount
 from models.training.card import card_text
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import KeptState, fit_network
-from models.training.region_spec import spec_for
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import TrainingOptions, train
+from models.training.train_region import spec_for
 from models.training.training_table import NO_GAIN, remarks
 from schemas.errors import DataError
 from tests.harness.quick_training import one_penalty

@@ -13,9 +13,9 @@ from models.hyperparameters import DEFAULT, Hyperparameters
 from models.training.calendar import informed
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import FitData, FitPlan, fit_network
-from models.training.region_spec import spec_for
 from models.training.replay import IncidentHistory
 from models.training.train import TrainingOptions
+from models.training.train_region import spec_for
 from models.tuning import FOLDS, collect_folds, origin_starts
 from schemas.errors import DataError
 from tests.harness.quick_training import one_penalty

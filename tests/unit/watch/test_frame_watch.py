@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.errors import SinkUnavailable
-from schemas.left_behind.follower_states import OLDEST_S, FollowedChange
-from schemas.left_behind.frame_file import frame_path, read_frames
+from schemas.forecasts import OLDEST_S, FollowedChange
+from schemas.frame import frame_path, read_frames
 from streaming import batch_files as frame_watch
 from streaming.batch_files import FrameWatch
 from streaming.job_health import HealthWatch, in_words, read_health
@@ -107,7 +107,7 @@ def test_a_full_disk_is_said_once_and_leaves_the_old_frame(tmp_path, monkeypatch
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr("schemas.left_behind.frame_file.replace_file", full)
+        patch.setattr("schemas.frame.replace_file", full)
         watch.show(shown[1])
         watch.show(shown[2])
     assert len(caplog.records) == 1

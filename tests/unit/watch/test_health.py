@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.left_behind.health import JobHealth, RegionHealth, StoredBatch, health_path
+from schemas.records import JobHealth, RegionHealth, StoredBatch, health_path
 from streaming.disk.checkpoint import only_writer
 from streaming.job_health import in_words, judged, read_health, why_not_ready
 from tests.harness.processes import run_python

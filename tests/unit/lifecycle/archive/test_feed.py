@@ -9,8 +9,8 @@ from lifecycle import feed
 from lifecycle.archive import ArchiveTable, archive_region
 from lifecycle.feed import FeedLog, RegionFeed
 from models.files.incident_archive import hours_known, read_archive
+from schemas.batches import LoggedRegion
 from schemas.decode import decode_messages
-from schemas.left_behind.batch_log import LoggedRegion
 from schemas.spec import DAY_S
 from tests.harness.kept_world import KeptWorld
 from tests.harness.pages import ALERTS

@@ -23,7 +23,7 @@ from models.artifact import read_artifact
 from models.comparison import Difference, difference_of
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
-from models.evaluation.disparity.groups import Groups
+from models.evaluation.disparity import Groups
 from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn
 from models.training.replay import IncidentHistory
 from schemas.errors import SettingsError

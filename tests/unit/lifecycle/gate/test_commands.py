@@ -12,9 +12,9 @@ from lifecycle import challenger as trials_desk
 from lifecycle.challenger import Desk, HeldOut, abandon_trial, begin, end_trial, start_trial
 from lifecycle.gate import GatePlan, Judgement, alone, end_on_record, ended_trials, read_trial, write_trial
 from models.artifact import read_artifact
-from schemas.audit.verify import records
+from schemas.audit import records
 from schemas.errors import ArtifactError, GateClosed, RegistryError, SettingsError
-from schemas.left_behind.pointer import Pointer, read_pointer
+from schemas.records import Pointer, read_pointer
 from tests.harness import registries
 from tests.harness.gate_town import date
 from tests.harness.judged import toy_trial

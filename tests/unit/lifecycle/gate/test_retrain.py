@@ -15,9 +15,9 @@ from lifecycle.triggers import read_asked
 from models.artifact import champion_of, read_artifact
 from models.counting.count_state import DayCounts
 from models.hyperparameters import Hyperparameters
-from schemas.audit.verify import records
+from schemas.audit import records
 from schemas.errors import GateClosed
-from schemas.left_behind.pointer import Pointer, read_pointer
+from schemas.records import Pointer, read_pointer
 from tests.harness.gate_town import DAY_S, PLAN, date
 from tests.harness.small_town import START_S
 from tests.harness.toy import iso

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from models.artifact import champion_of
 from schemas.errors import RegistryError
-from schemas.left_behind.pointer import Pointer, read_pointer
+from schemas.records import Pointer, read_pointer
 from tests.harness.registries import ALL_KINDS, Desk, desk_at
 
 VERSIONS = st.integers(0, 3)

@@ -7,9 +7,9 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from schemas.audit.verify import records
+from schemas.audit import records
 from schemas.errors import AuditError, RegistryError, SettingsError, SpecMismatch
-from schemas.left_behind.pointer import Pointer, read_pointer
+from schemas.records import Pointer, read_pointer
 from streaming.__main__ import app as streaming_app
 from streaming.artifacts_in_force import refresh_roster
 from tests.harness.gate_town import command

@@ -9,8 +9,7 @@ import pytest
 from lifecycle.registry import manifest_digest, register
 from models.artifact import read_artifact
 from schemas.errors import ArtifactError, AuditError, RegistryError
-from schemas.left_behind.pointer import read_pointer
-from schemas.left_behind.region_state import RegionState
+from schemas.records import RegionState, read_pointer
 from tests.harness.registries import PAGE_FILES, evaluation_folder
 from tests.unit.lifecycle.registry.conftest import registered, stored
 

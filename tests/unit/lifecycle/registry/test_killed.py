@@ -9,8 +9,7 @@ import pytest
 
 from lifecycle.registry import manifest_digest, verified
 from models.artifact import champion_of, read_artifact
-from schemas.left_behind.pointer import Pointer, read_pointer
-from schemas.left_behind.region_state import RegionState
+from schemas.records import Pointer, RegionState, read_pointer
 from tests.harness.killed_step import every_kill
 from tests.harness.registries import desk_at
 from tests.unit.lifecycle.registry.conftest import registered

@@ -7,7 +7,7 @@ import pytest
 from lifecycle.registry import FolderRegistry
 from models.artifact import champion_of, read_artifact
 from schemas.errors import ArtifactError, RegistryError
-from schemas.left_behind.pointer import Pointer, read_pointer, write_pointer
+from schemas.records import Pointer, read_pointer, write_pointer
 from tests.harness.registries import Desk
 from tests.unit.lifecycle.registry.conftest import registered, stored
 

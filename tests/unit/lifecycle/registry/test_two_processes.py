@@ -3,7 +3,7 @@
 import os
 
 from models.artifact import champion_of
-from schemas.left_behind.pointer import read_pointer
+from schemas.records import read_pointer
 from tests.harness.registries import Desk
 
 PROCESSES = 5

@@ -9,14 +9,16 @@ from lifecycle.judge import TrialJudge
 from lifecycle.shadow import read_shadow, shadow_path
 from models.dispersion import Dispersion
 from models.measures import Forecast
-from schemas.left_behind.closed_counts import (
+from schemas.forecasts import (
     ClosedCounts,
     ClosedFiles,
     ClosedHorizon,
+    KeptForecasts,
     closed_folder,
+    forecasts_folder,
     last_grace_s,
+    outcomes_folder,
 )
-from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
 from tests.harness.judged import CHALLENGER, CHAMPION
 from tests.harness.toy import toy_spec
 

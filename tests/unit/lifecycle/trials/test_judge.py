@@ -12,12 +12,14 @@ from lifecycle.gate import GatePlan, trial_path, write_trial
 from lifecycle.judge import TrialJudge, drift_lines, judge_all, judge_of
 from lifecycle.shadow import add_hours, judged_hours
 from lifecycle.triggers import LEAST_DAYS, asked_path, keep_asked
-from schemas.audit.log import record
+from schemas.audit import record
 from schemas.errors import CheckpointError, SinkUnavailable
-from schemas.left_behind.closed_counts import (
+from schemas.forecasts import (
     KEEP_S,
+    KeptForecasts,
+    forecasts_folder,
+    outcomes_folder,
 )
-from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
 from schemas.spec import DAY_S
 from streaming.settings import Settings
 from tests.harness.judged import CHALLENGER, CHAMPION, judged_hour, toy_trial

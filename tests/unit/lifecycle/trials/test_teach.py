@@ -13,9 +13,15 @@ from models.following import Follower, FollowerState, Parts, SequentialFollowing
 from models.likelihood import log_scores
 from models.measures import Forecast
 from schemas.errors import CheckpointError
-from schemas.left_behind.closed_counts import ClosedHorizon, last_grace_s
-from schemas.left_behind.follower_states import FollowerStates, read_follower_state
-from schemas.left_behind.kept_forecasts import KeptForecasts, forecasts_folder, outcomes_folder
+from schemas.forecasts import (
+    ClosedHorizon,
+    FollowerStates,
+    KeptForecasts,
+    forecasts_folder,
+    last_grace_s,
+    outcomes_folder,
+    read_follower_state,
+)
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.score import Followed, follow, followed_from
 from tests.harness.killed_step import every_kill

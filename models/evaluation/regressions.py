@@ -1,4 +1,4 @@
-"""Gradient boosting of trees with the Poisson loss on the product's features."""
+"""Rivals that see the product's features. To add one: a class here or in a file beside, and an entry of REGRESSIONS."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,11 +7,62 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import PoissonRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from models.evaluation.contract import Values, poisson_loss
-from models.evaluation.regressions.flat import flat, flat_counts
+from models.evaluation.contract import Regression, Values, poisson_loss
 from models.feature_lists import usual_columns
 from models.training.fit_network import Examples
+
+
+def flat(values: Values) -> Values:
+    """(n * categories, features + categories): the features, and the category as columns of 0 and 1.
+
+    values: (n, categories, features).
+    """
+    n, categories, features = values.shape
+    indicator = np.broadcast_to(np.eye(categories, dtype=np.float32), (n, categories, categories))
+    return np.concatenate([values, indicator], axis=2).reshape(n * categories, features + categories)
+
+
+def flat_counts(examples: Examples) -> npt.NDArray[np.float64]:
+    """(n * categories,) what came within the only horizon."""
+    return examples.counts[:, :, 0].reshape(-1).double().numpy()
+
+
+PENALTIES = (1e-6, 1e-4, 1e-2)  # of the L2 norm; the best on validation is taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoissonGlm:
+    name: ClassVar[str] = "Poisson GLM"
+
+    def fit(self, train: Examples, validation: Examples, *, seeds: Sequence[int]) -> "list[FittedGlm]":
+        values, counts = flat(train.values.numpy()).astype(np.float64), flat_counts(train)
+        later, later_counts = flat(validation.values.numpy()), flat_counts(validation)
+        fitted = []
+        for penalty in PENALTIES:
+            model = make_pipeline(StandardScaler(), PoissonRegressor(alpha=penalty, solver="newton-cholesky"))
+            fitted.append(FittedGlm(model=model.fit(values, counts), penalty=penalty))
+        return [min(fitted, key=lambda glm: poisson_loss(glm.of_rows(later), later_counts))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedGlm:
+    model: Pipeline
+    penalty: float
+
+    @property
+    def chosen(self) -> Mapping[str, float]:
+        return {"penalty": self.penalty}
+
+    def of_rows(self, rows: Values) -> Values:
+        return np.asarray(self.model.predict(rows), np.float32)
+
+    def predict(self, values: Values) -> Values:
+        return self.of_rows(flat(values)).reshape(values.shape[:2])
+
 
 MOST_TREES = 400
 PATIENCE = 20
@@ -74,3 +125,6 @@ def _exposure(values: Values, beside_baseline: bool) -> npt.NDArray[np.float64]:
     """(n * categories,) expected counts of the product's baseline, or 1."""
     log_usual = values[:, :, usual_columns(1)].reshape(-1).astype(np.float64)
     return np.exp(log_usual) if beside_baseline else np.ones_like(log_usual)
+
+
+REGRESSIONS: list[Regression] = [PoissonGlm(), Boosting()]

@@ -1,7 +1,8 @@
-"""The loop, day by day, through the product's own functions: decode, count, baseline, network, following, rank."""
+"""Whether forecasts chase their own tail: a city of equal true rates, and visits that find incidents where they go."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
@@ -12,18 +13,102 @@ from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
 from models.cube import Floats
 from models.dispersion import Dispersion
-from models.evaluation.loop.city import SIDE, START_S, EqualCity
-from models.evaluation.loop.policies import Policy
 from models.features import FeatureEngine
 from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
 from models.likelihood import at_least_one
 from models.local_time import DAY_BLOCKS
 from models.network import RiskNetwork
 from models.scoring import means
-from schemas.decode import decode_messages
+from schemas.decode import Messages, decode_messages
 from schemas.errors import ArtifactError
+from schemas.event import Event, Origin
+from schemas.frame import riskiest
 from schemas.grid import Grid
 from schemas.spec import DAY_S, Spec
+
+START_S = 1_704_067_200  # Monday, 2024-01-01 00:00 UTC
+SIDE = 4  # cells
+_PER_CELL = 10.0  # true incidents of a day in a cell, the same everywhere
+_CALLED = 0.1  # of them, the share that somebody reports where reporting is usual
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EqualCity:
+    """As much happens in every cell. Calls tell of a share of it; a visit of a day discovers the rest of that day."""
+
+    spec: Spec
+    category_shares: Floats  # (categories,) of the incidents
+    reporting: Floats  # (cells,) of the usual share of calls
+
+    @property
+    def called(self) -> Floats:
+        """(cells,) incidents of a day that somebody calls about."""
+        return np.asarray(_PER_CELL * _CALLED * self.reporting)
+
+    def messages(self, day: int, visited: npt.NDArray[np.intp], random: np.random.Generator) -> Messages:
+        """What is sent of a day, counted from 0."""
+        discovered = np.zeros(len(self.called))
+        discovered[visited] = _PER_CELL - self.called[visited]
+        values = self._drawn(day, self.called, "public_call", random)
+        values += self._drawn(day, discovered, "officer_initiated", random)
+        places, received_ms = np.arange(len(values)), np.full(len(values), (START_S + (day + 1) * DAY_S) * 1000)
+        return Messages(values=values, partition=0 * places, kafka_offset=places, kafka_time_ms=received_ms)
+
+    def _drawn(self, day: int, means: Floats, origin: Origin, random: np.random.Generator) -> list[bytes]:
+        """Incidents of one origin as JSON. means: (cells,)."""
+        counts = random.poisson(means[:, None] * self.category_shares)
+        cell, category = np.repeat(np.indices(counts.shape).reshape(2, -1), counts.ravel(), axis=1)
+        occurred_s = START_S + day * DAY_S + random.integers(0, DAY_S, len(cell))
+        lat_deg, lon_deg = (of_cells[cell].tolist() for of_cells in self.spec.grid.centres())
+        events = (
+            Event(
+                incident_id=f"{day}-{origin}-{number}",
+                region=self.spec.region,
+                occurred_at=datetime.fromtimestamp(at_s, UTC),
+                category=self.spec.categories[category[number]],
+                lat=lat_deg[number],
+                lon=lon_deg[number],
+                origin=origin,
+            )
+            for number, at_s in enumerate(occurred_s.tolist())
+        )
+        return [msgspec.json.encode(event) for event in events]
+
+
+Cells = npt.NDArray[np.intp]
+_VISITED = 4  # of a day
+
+
+def highest(risk: Floats, expected: Floats, random: np.random.Generator) -> Cells:
+    """The cells that the product ranks first. risk, expected: (cells,)."""
+    return riskiest(risk.astype(np.float32), expected.astype(np.float32), _VISITED)
+
+
+def in_proportion(risk: Floats, expected: Floats, random: np.random.Generator) -> Cells:
+    return random.choice(len(expected), _VISITED, replace=False, p=expected / expected.sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A row of the table. Its verdict stands while its errors are as they are held to be."""
+
+    name: str
+    visits: Callable[[Floats, Floats, np.random.Generator], Cells] = highest
+    counts_discovered: bool = False
+    reporting: tuple[float, ...] = (1.0,) * SIDE  # of each column of cells, a share of the usual calls
+    is_followed: bool = False  # the forecast follows what the last weeks showed
+    verdict: str
+    holds: Callable[[float, float], bool] = lambda mean, p95: True
+
+
+_HELD = (
+    Policy(name="default", verdict="no loop", holds=lambda mean, p95: p95 <= 0.1),
+    Policy(name="naive", counts_discovered=True, verdict="runs away", holds=lambda mean, p95: mean >= 0.3),
+    Policy(name="unequal reports", reporting=(0.5, 0.5, 1.0, 1.0), verdict="not removed",
+           holds=lambda mean, p95: mean >= 0.1),
+)  # fmt: skip
+HELD = tuple(replace(policy, is_followed=is_followed) for policy in _HELD for is_followed in (False, True))
+SOFTER = Policy(name="naive, softer", counts_discovered=True, visits=in_proportion, verdict="loop")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,534 @@
+"""What is said of an evaluation: a table at the terminal, evaluation.json, and one page that needs nothing else."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from io import BytesIO
+from math import floor, isfinite, isnan, log10, nan
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+import msgspec
+from jinja2 import Environment, StrictUndefined, Template
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from models.comparison import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, Difference
+from models.evaluation.after_surges import AREA_SHARE, LEAST_SURGES, MOVED, SURGE, SurgeRow
+from models.evaluation.drawing import CAPTION, description, reliability_diagram
+from models.evaluation.result import OUR_BASELINE, Evaluation, ModelResult, Origins, RollingResult
+from models.local_time import minute
+from models.measures import Sheet
+from schemas.errors import DataError
+from schemas.files import instant_text, replace_file, write_errors
+
+NONE = "–"  # in place of a figure that needs an incident
+SPACE = "\N{NO-BREAK SPACE}"
+MANY = 10  # from this value on, one digit after the point is enough
+MOST_DIGITS = 7  # after the point; with more a number is no longer read
+
+
+@dataclass(frozen=True, slots=True)
+class ReportColumn:
+    """One figure of a sheet."""
+
+    heading: str  # breaks at its space where it is narrow
+    meaning: str
+    value: Callable[[Sheet], float]
+    digits: int | None = None  # after the point; None: four significant ones of the best value
+
+
+LOG_SCORE = ReportColumn(
+    f"NB{SPACE}log score",
+    "How much the counts surprise the forecast, nats per cell, step and category; smaller is better. "
+    "Rows are ordered by it.",
+    lambda sheet: sheet.nb_log_score,
+)
+HIT_10 = ReportColumn(
+    f"hit 10{SPACE}%",
+    "Percent of the incidents in the 10 % of the cells with any history that the model puts first.",
+    lambda sheet: 100 * next(at.hit_rate for at in sheet.ranking if at.area_share == 0.10),
+    digits=1,
+)
+RATIO = ReportColumn(
+    "f/a",
+    "Forecast over actual: all expected over all observed incidents; 1 is right.",
+    lambda sheet: sheet.forecast_over_actual,
+    digits=3,
+)
+COVER_90 = ReportColumn(
+    "cover 90",
+    "Percent of the counts inside the 90 % interval (by the randomised PIT); 90 is right.",
+    lambda sheet: 100 * sheet.coverage_90,
+    digits=1,
+)
+COLUMNS = (LOG_SCORE, HIT_10, RATIO, COVER_90)
+SURGE_HEADINGS = (
+    "model", "steps", "came", "forecast", "f/a", "region's score, %", "cells' score, %", "hits", "all: region, %",
+    "all: cells, %", "moved",
+)  # fmt: skip
+SURGE_MEANING = (
+    f"Steps that begin when the last hour had {SURGE:g} standard deviations more than is usual, over all origins; of "
+    f"fewer than {LEAST_SURGES} nothing is said. Scores: against the network alone, below zero is better; in brackets "
+    f"the 95 % interval. Hits: in the {AREA_SHARE:.0%} of the cells that are put first. The last three columns are of "
+    f"all steps; moved: where the forecast differs by more than {MOVED:.0%}."
+)
+
+
+def texts(column: ReportColumn, sheets: Sequence[Sheet]) -> list[str]:
+    """The column's figure of each sheet, all with the same digits."""
+    values = [column.value(sheet) for sheet in sheets]
+    digits = _digits(values) if column.digits is None else column.digits
+    return [_text(value, digits) if isfinite(value) else NONE for value in values]
+
+
+def difference_text(row: ModelResult, evaluation: Evaluation) -> str:
+    """Difference to the best rival and its 95 % interval, percent of the best rival's log score."""
+    if row.versus_best_baseline is None:
+        return "best rival"
+    mean, low, high = Against(row.versus_best_baseline, evaluation.best_score).texts
+    return f"{mean} ({low}, {high})"
+
+
+def surge_texts(rows: Sequence[SurgeRow]) -> list[tuple[str, ...]]:
+    """The texts under SURGE_HEADINGS of each model, the best score of the cells first."""
+    few = any(row.steps < LEAST_SURGES for row in rows)
+    ordered = sorted(rows, key=lambda row: row.all_cells_percent if few else row.cells_percent)
+    return [
+        (
+            row.model,
+            str(row.steps),
+            *(
+                [NONE] * 6
+                if few
+                else [
+                    f"{row.came:.1f}",
+                    f"{row.forecast:.1f}",
+                    f"{row.forecast_over_actual:.2f} ({row.low:.2f} to {row.high:.2f})",
+                    f"{row.region_percent:+.1f}",
+                    f"{row.cells_percent:+.2f} ({row.cells_low:+.2f} to {row.cells_high:+.2f})",
+                    f"{row.hits:.1%}",
+                ]
+            ),
+            f"{row.all_region_percent:+.2f}",
+            f"{row.all_cells_percent:+.3f}",
+            f"{row.moved:.1%}",
+        )
+        for row in ordered
+    ]
+
+
+def _text(value: float, digits: int) -> str:
+    if digits > MOST_DIGITS:
+        return f"{value:.3g}"
+    return f"{value:.{digits if value < MANY else 1}f}"
+
+
+def _digits(values: Sequence[float]) -> int:
+    best = min((value for value in values if isfinite(value) and value > 0), default=1.0)
+    return max(0, 3 - floor(log10(best)))
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """A model's difference to a rival, in percent of the rival's NB log score; below zero is better."""
+
+    difference: Difference
+    score: float  # the rival's NB log score
+
+    @property
+    def percent(self) -> tuple[float, float, float]:
+        """Mean, low and high of the 95 % interval."""
+        difference = self.difference
+        return 100 * difference.mean / self.score, 100 * difference.low / self.score, 100 * difference.high / self.score
+
+    @property
+    def texts(self) -> tuple[str, str, str]:
+        """Mean, low and high in words: signed, with digits that fit the size."""
+        largest = max(map(abs, self.percent))
+        digits = 0 if largest >= 100 else 1 if largest >= 10 else 2 if largest >= 0.1 else 3
+        mean, low, high = (f"{share:+.{digits}f}" for share in self.percent)
+        return mean, low, high
+
+    @property
+    def size(self) -> str:
+        return self.texts[0].lstrip("+-")
+
+
+RATIO_BOUNDS = (0.95, 1.05)  # forecast over actual of a calibrated network
+COVERAGE_BOUNDS = (0.88, 0.92)  # of its 90 % interval
+LEAST_SEEDS = 5
+_OWN = ("its own baseline", "use the baseline, which counts alone", "the baseline, which counts alone, is as good")
+CATEGORY_BOUNDS, ENOUGH = (0.9, 1.1), 400  # forecast over actual of a category, where chance makes 5 %
+
+
+def sentences(evaluation: Evaluation) -> tuple[str, ...]:
+    """What was found: what the network adds to its own baseline; the best rule and the best rival beside it.
+
+    Over several origins the advice follows all of them, and the last block of time alone gives none.
+    """
+    if evaluation.origins is None:
+        return last_sentences(evaluation)
+    over_all = _origins_sentences(evaluation.origins, evaluation.network.model)
+    return (*over_all, "On the last block of time alone:", *last_sentences(evaluation))
+
+
+def last_sentences(evaluation: Evaluation) -> tuple[str, ...]:
+    """The network on the last block of time: against all that it was compared with, its baseline first."""
+    network, rule, best = evaluation.network, evaluation.best_rule, evaluation.best_baseline
+
+    def against(rival: str, versus: Difference | None, words: str, *advice: str) -> list[str]:
+        if versus is None:
+            return []
+        rivals = Against(versus, evaluation.row(rival).scores.sheet.nb_log_score)
+        return [_sentence(rivals, words, *(advice if evaluation.origins is None else ("", "")))]
+
+    said = against(OUR_BASELINE, network.versus_own_baseline, *_OWN)
+    if rule != best:
+        rules = sum(row.kind == "rule" for row in evaluation.rows)
+        counting = f"the best of {rules} simple rules that only count ({rule})"
+        said += against(rule, network.versus_best_rule, counting, f"use {rule}", f"use {rule}, it is simpler")
+    said += against(best, network.versus_best_baseline, f"the best rival ({best})", f"use {best}", _instead(evaluation))
+    if network.seeds < LEAST_SEEDS:
+        needs = f"It rests on {network.seeds} of the {LEAST_SEEDS} seeds that it needs: give --seeds {LEAST_SEEDS}."
+        said[-1] = f"{said[-1]} {needs}"
+    return tuple(said)
+
+
+def _origins_sentences(origins: Origins, model: str) -> tuple[str, ...]:
+    """The network, which is that model, over several origins."""
+    scores = {row.model: row.nb_log_score for row in origins.rows}
+    network = next(row for row in origins.rows if row.model == model)
+    times = ", ".join(minute(at_s) for at_s in origins.judged_from_s)
+    rule, best = origins.best_rule, origins.best_baseline
+    said = [f"Judged on blocks of time that start at {times} (UTC); all models were fitted again for each:"]
+    over_all = f"over all {len(origins.judged_from_s)} origins"
+    for versus, rival, words, when_worse, otherwise in (
+        (network.versus_own_baseline, OUR_BASELINE, *_OWN),
+        (network.versus_best_rule, rule, rule, f"use {rule}", "use it, it is simpler"),
+        (network.versus_best_baseline, best, best, f"use {best}", f"{best} is as good"),
+    ):
+        if versus is not None:
+            said.append(_sentence(Against(versus, scores[rival]), f"{words} {over_all}", when_worse, otherwise))
+    return tuple(dict.fromkeys(said))
+
+
+def _sentence(against: Against, rival: str, when_worse: str, otherwise: str) -> str:
+    """when_worse, otherwise: the advice; empty where there is none to give."""
+    mean, low, high = against.texts
+    so_worse, so, until = (f": {when_worse}" if when_worse else "", f": {otherwise}" if otherwise else "",
+                           f" Until then {otherwise}." if otherwise else "")  # fmt: skip
+    match against.difference.verdict:
+        case "better":
+            return (
+                f"The network is better than {rival} by {against.size} % of its log score, 95 % interval "
+                f"{high.lstrip('-')} % to {low.lstrip('-')} %."
+            )
+        case "worse":
+            return (
+                f"The network is worse than {rival} by {against.size} % of its log score, 95 % interval "
+                f"{low.lstrip('+')} % to {high.lstrip('+')} %{so_worse}."
+            )
+        case "tie":
+            return (
+                f"A tie: the network's log score differs from that of {rival} by {mean} %, and the "
+                f"95 % interval, {low} % to {high} %, contains zero{so}."
+            )
+        case "too few":
+            return (
+                f"Not known against {rival}: fewer than {LEAST_JUDGED} incidents happened in the judged time, and a "
+                f"verdict needs as many: give a longer file.{until}"
+            )
+        case _:
+            return (
+                f"Not known against {rival}: the judged time has {against.difference.blocks} blocks of {BLOCK_DAYS} "
+                f"days, and a verdict needs {LEAST_BLOCKS}: give a file whose judged part has at least "
+                f"{LEAST_BLOCKS * BLOCK_DAYS} days.{until}"
+            )
+
+
+def _instead(evaluation: Evaluation) -> str:
+    name = evaluation.best_baseline
+    if evaluation.row(name).kind == "rule":
+        return f"use {name}, it is simpler"
+    return f"no gain over {name}, which uses the same features, was shown"
+
+
+def warnings(evaluation: Evaluation) -> tuple[str, ...]:
+    """Where the network's totals or intervals are wrong; empty when they are right."""
+    sheet, broken = evaluation.network.scores.sheet, []
+    if isnan(sheet.forecast_over_actual):
+        broken.append("No incident happened in the judged time, so totals cannot be judged.")
+    elif not RATIO_BOUNDS[0] <= sheet.forecast_over_actual <= RATIO_BOUNDS[1]:
+        broken.append(
+            f"The network expects too {'many' if sheet.forecast_over_actual > 1 else 'few'} incidents: forecast over "
+            f"actual is {sheet.forecast_over_actual:.3f}, outside {RATIO_BOUNDS[0]} to {RATIO_BOUNDS[1]}."
+        )
+    for name, part in evaluation.network.scores.by_category.items():
+        actual = sum(total.actual for total in evaluation.network.totals.by_category if total.name == name)
+        if actual >= ENOUGH and not CATEGORY_BOUNDS[0] <= part.forecast_over_actual <= CATEGORY_BOUNDS[1]:
+            broken.append(
+                f"Of {name} it expects too {'many' if part.forecast_over_actual > 1 else 'few'}: forecast over actual "
+                f"is {part.forecast_over_actual:.3f}, outside {CATEGORY_BOUNDS[0]} to {CATEGORY_BOUNDS[1]}."
+            )
+    if not COVERAGE_BOUNDS[0] <= sheet.coverage_90 <= COVERAGE_BOUNDS[1]:
+        broken.append(
+            f"The network's intervals are too {'wide' if sheet.coverage_90 > COVERAGE_BOUNDS[1] else 'narrow'}: those "
+            f"of 90 % contain {100 * sheet.coverage_90:.1f} % of the counts, outside {100 * COVERAGE_BOUNDS[0]:.0f} % "
+            f"to {100 * COVERAGE_BOUNDS[1]:.0f} %."
+        )
+    return tuple(broken)
+
+
+Value = dict[str, Any]
+AT_SHARE = ("cells", "hit_rate", "ideal_hit_rate", "pai", "pei")
+
+
+def as_json(evaluation: Evaluation) -> Value:
+    """The content of evaluation.json: strict JSON, the same keys in the same order always; nan is None.
+
+    Units are those of the dataclasses; times are UTC.
+    """
+    task, cube = evaluation.task, evaluation.task.cube
+    value = {
+        "task": task.name,
+        "title": task.title,
+        "data": {"file_name": task.data_file, "sha256": task.data_sha256},
+        "also_known": task.also_known,
+        "made_at": evaluation.made_at,
+        "recipe": evaluation.recipe,
+        "seeds": evaluation.seeds,
+        "blocks": _blocks(evaluation),
+        "grid": {
+            "rows": cube.rows,
+            "cols": cube.cols,
+            "cell_m": cube.cell_m,
+            "scored_cells": evaluation.scored_cells,
+            "judged_incidents_outside": task.outside,
+        },
+        "categories": cube.categories,
+        "best_baseline": evaluation.best_baseline,
+        "best_rule": evaluation.best_rule,
+        "rows": [_model(row, evaluation) for row in evaluation.rows],
+        "origins": None if evaluation.origins is None else _origins(evaluation.origins),
+        "nowcast": evaluation.nowcast
+        and {name: getattr(evaluation.nowcast, name).tolist() for name in evaluation.nowcast.__slots__},
+        "after_surges": [asdict(row) for row in evaluation.after_surges],
+        "learning": evaluation.learning,
+        "seconds": evaluation.seconds,
+        "peak_gib": evaluation.peak_gib,
+        "versions": dict(sorted(evaluation.versions.items())),
+    }
+    # nan becomes None, a NumPy number a float
+    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=float), type=Value)
+
+
+def _blocks(evaluation: Evaluation) -> Value:
+    cube, first = evaluation.task.cube, evaluation.task.test
+    return {
+        "steps": len(cube),
+        "first_judged_step": first,
+        "judged_steps": len(cube) - first,
+        "judged_from": instant_text(int(cube.starts_s[first])),
+        "judged_until": instant_text(int(cube.starts_s[-1])),
+        "purge_steps": evaluation.purge_steps,
+        "delay_steps": evaluation.delay_steps,
+    }
+
+
+def _model(row: ModelResult, evaluation: Evaluation) -> Value:
+    best, categories = evaluation.row(evaluation.best_baseline).scores, evaluation.task.cube.categories
+    scores = {each.model: each.scores.sheet.nb_log_score for each in evaluation.rows}
+    return {
+        "model": row.model,
+        "kind": row.kind,
+        "seeds": row.seeds,
+        **_sheet(row.scores.sheet),
+        **_versus(row, evaluation, scores),
+        "versus_best_baseline_by_category": {
+            name: _difference(compared, best.by_category[name].nb_log_score)
+            for name, compared in row.versus_by_category.items()
+        },
+        "spread": {
+            "nb_log_score": row.log_scores_of_seeds,
+            "standard_deviation": stdev(row.log_scores_of_seeds) if row.seeds > 1 else None,
+        },
+        "chosen": dict(sorted(row.chosen.items())),
+        "dispersion": dict(zip(categories, row.dispersion.r.tolist(), strict=True)),
+        "dispersion_power": dict(zip(categories, row.dispersion.power.tolist(), strict=True)),
+        "seconds": row.seconds,
+        "by_category": {name: _sheet(sheet) for name, sheet in row.scores.by_category.items()},
+        "totals": asdict(row.totals),
+    }
+
+
+def _origins(origins: Origins) -> Value:
+    scores = {row.model: row.nb_log_score for row in origins.rows}
+    return {
+        "judged_from": [instant_text(at_s) for at_s in origins.judged_from_s],
+        "best_baseline": origins.best_baseline,
+        "best_rule": origins.best_rule,
+        "rows": [
+            {
+                "model": row.model,
+                "nb_log_scores": row.nb_log_scores,
+                "nb_log_score": row.nb_log_score,
+                **_versus(row, origins, scores),
+            }
+            for row in origins.rows
+        ],
+    }
+
+
+def _versus(row: ModelResult | RollingResult, best: Evaluation | Origins, scores: Mapping[str, float]) -> Value:
+    """scores: of each model."""
+    return {
+        "versus_best_baseline": _difference(row.versus_best_baseline, scores[best.best_baseline]),
+        "versus_best_rule": _difference(row.versus_best_rule, scores[best.best_rule]),
+        "versus_own_baseline": _difference(row.versus_own_baseline, scores.get(OUR_BASELINE, nan)),
+    }
+
+
+def _sheet(sheet: Sheet) -> Value:
+    plain = {field.name: getattr(sheet, field.name) for field in fields(Sheet) if field.name != "ranking"}
+    ranked = {name: {f"{at.area_share:g}": getattr(at, name) for at in sheet.ranking} for name in AT_SHARE}
+    return {**plain, "flagged_cells": ranked.pop("cells"), **ranked}
+
+
+def _difference(difference: Difference | None, score: float) -> Value | None:
+    """The difference in nats per value, and in percent of `score`, the rival's log score; None for the rival itself."""
+    if difference is None:
+        return None
+    percent, low, high = Against(difference, score).percent
+    return {
+        "difference": difference.mean,
+        "low": difference.low,
+        "high": difference.high,
+        "percent": percent,
+        "percent_low": low,
+        "percent_high": high,
+        "blocks": difference.blocks,
+        "block_correlation": difference.correlation,
+        "verdict": difference.verdict,
+    }
+
+
+_COLOURS = {"better": "green", "worse": "red"}
+_UNITS = (
+    "Log score in nats, hits and cover in percent, f/a: forecast over actual. Difference: log score against the best "
+    "rival in percent of its own, 95 % interval; below zero is better."
+)
+
+
+def print_table(evaluation: Evaluation, console: Console) -> None:
+    """Print the table, the findings in words, and warnings."""
+    console.print(Text(evaluation.task.title, style="bold"))
+    console.print(table(evaluation))
+    console.print(Text(_UNITS, style="dim"))
+    console.print()
+    for sentence in sentences(evaluation):
+        console.print(Text(sentence, style="bold"))
+    if evaluation.after_surges:
+        _print_surges(evaluation, console)
+    for warning in warnings(evaluation):
+        console.print(Text(f"Warning: {warning}", style="yellow"))
+
+
+def _print_surges(evaluation: Evaluation, console: Console) -> None:
+    shown = Table(title="After a surge", title_justify="left", box=None, padding=(0, 0, 0, 1), pad_edge=False)
+    for name in SURGE_HEADINGS:
+        shown.add_column(name.replace(" ", "\n"), justify="left" if name == "model" else "right", no_wrap=True)
+    for row in surge_texts(evaluation.after_surges):
+        shown.add_row(*map(Text, row))
+    console.print(shown)
+    console.print(Text(SURGE_MEANING, style="dim"))
+
+
+def table(evaluation: Evaluation) -> Table:
+    """One row per model, best first. Where it is narrow, the names of models are broken, never a figure."""
+    shown = Table(box=None, padding=(0, 0, 0, 1), pad_edge=False)
+    shown.add_column("model")
+    sheets = [row.scores.sheet for row in evaluation.rows]
+    cells = [texts(column, sheets) for column in COLUMNS]
+    cells.append([difference_text(row, evaluation) for row in evaluation.rows])
+    headings = [column.heading.replace(" ", "\n") for column in COLUMNS]
+    for heading in [*headings, "difference, %"]:
+        shown.add_column(heading, justify="right", no_wrap=True)
+    shown.add_column("verdict", no_wrap=True)
+    for row, figures in zip(evaluation.rows, zip(*cells, strict=True), strict=True):
+        shown.add_row(
+            Text(row.model),
+            *map(Text, figures),
+            Text(row.verdict, style=_COLOURS.get(row.verdict, "")),
+            style="bold" if row.kind == "network" else "",
+        )
+    return shown
+
+
+PAGE, FIGURES, PICTURE = "index.html", "evaluation.json", "reliability.png"
+DOTS_PER_INCH = 150
+_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+
+
+def write_report(evaluation: Evaluation, folder: Path) -> Path:
+    """Write evaluation.json, reliability.png and index.html into `folder`; gives the page's path.
+
+    Each file is replaced in one step, older ones of the same name are lost. Raises DataError when the folder cannot
+    be written.
+    """
+    picture = png_of(reliability_diagram(evaluation))
+    content = json.dumps(as_json(evaluation), allow_nan=False, ensure_ascii=False, indent=1)
+    files = {FIGURES: f"{content}\n".encode(), PICTURE: picture, PAGE: render(evaluation, picture).encode()}
+    with write_errors(DataError, f"the report in {folder}", remedy="choose another --out"):
+        for name, written in files.items():
+            replace_file(folder / name, written)
+    return folder / PAGE
+
+
+def png_of(figure: Figure) -> bytes:
+    """The figure as a PNG file; equal figures give equal bytes."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def render(evaluation: Evaluation, picture: bytes) -> str:
+    """The page as HTML: no script, no network, its picture inside. picture: a PNG file."""
+    template, policy = template_of("page.html.j2")
+    task, sheets = evaluation.task, [row.scores.sheet for row in evaluation.rows]
+    figures = [texts(column, sheets) for column in COLUMNS]
+    return template.render(
+        policy=policy,
+        evaluation=evaluation,
+        judged=[minute(int(task.cube.starts_s[step])) for step in (task.test, -1)],
+        sentences=(*sentences(evaluation), *warnings(evaluation)),
+        surges=surge_texts(evaluation.after_surges),
+        surge_headings=SURGE_HEADINGS,
+        surge_meaning=SURGE_MEANING,
+        columns=COLUMNS,
+        rows=[
+            (row, cells, difference_text(row, evaluation), row.verdict)
+            for row, cells in zip(evaluation.rows, zip(*figures, strict=True), strict=True)
+        ],
+        picture=base64.b64encode(picture).decode(),
+        description=description(evaluation),
+        caption=CAPTION,
+        figures=FIGURES,
+    )
+
+
+@cache
+def template_of(name: str) -> tuple[Template, str]:
+    """A template of this folder, and the content security policy that fits its style."""
+    source = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(_STYLE.findall(source)[0].encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(source), policy
