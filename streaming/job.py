@@ -68,7 +68,7 @@ from streaming.topics.kafka_watch import Arrivals, KafkaIsAway, KafkaWatch
 
 log = logging.getLogger(__name__)
 Watcher = Callable[[Published], None]
-INTERRUPTED = 130  # exit code after a second signal
+_INTERRUPTED = 130  # exit code after a second signal
 _ASK_STORE_EVERY_S = 2.0
 _COMMIT_WAIT_S = 10.0  # beyond the longest time that a batch's writes to the store may take
 _WRITES = 2  # of a batch: its scores, then their ledgers
@@ -122,7 +122,7 @@ def recorded(settings: Settings) -> Iterator[JobRecord]:
         if isinstance(error, RiskError):
             return settings.without_secrets(str(error)), error.exit_code
         if isinstance(error, KeyboardInterrupt):
-            return "stopped at once by a second signal", INTERRUPTED
+            return "stopped at once by a second signal", _INTERRUPTED
         return f"{type(error).__name__}, a fault of this program", 1
 
     note("start", {**process, "checkpoint": str(settings.checkpoint.absolute())})
