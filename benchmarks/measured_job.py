@@ -25,10 +25,10 @@ from pyspark.sql.streaming.stateful_processor import StatefulProcessor, Stateful
 from pyspark.sql.types import LongType
 
 from streaming.disk.checkpoint import end_offsets
-from streaming.flow.dataflow import kafka_messages, with_heartbeat, workers_of_their_own, write_batches
+from streaming.flow.dataflow import kafka_messages, with_heartbeat, write_batches
 from streaming.flow.intake import HEARTBEAT
 from streaming.flow.rows import Published
-from streaming.flow.workers import settle_worker
+from streaming.flow.workers import settle_worker, workers_of_their_own
 from streaming.job import run
 from streaming.settings import Settings
 from streaming.spark import Diagnosis, start_session
