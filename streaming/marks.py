@@ -206,10 +206,7 @@ def specs_of(artifacts: Path) -> dict[str, Spec]:
 
     Raises ArtifactError for a damaged artifact or pointer: a mark of that region is good, and would be refused.
     """
-    from models.artifact import (
-        candidates_by_region,
-        read_spec,  # torch: seconds that `send` saves
-    )
+    from models.artifact import candidates_by_region, read_spec  # torch: seconds that `send` saves
 
     choices = candidates_by_region(artifacts)
     if fault := next((choice.fault for choice in choices.values() if choice.fault), None):

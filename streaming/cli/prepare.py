@@ -107,10 +107,7 @@ def cells(
 
 def _served_specs(folder: Path) -> list[Spec]:
     """The spec of each region's best readable artifact: a damaged one must not keep the map from the other regions."""
-    from models.artifact import (
-        candidates_by_region,
-        read_spec,  # torch: seconds that other commands save
-    )
+    from models.artifact import candidates_by_region, read_spec  # torch: seconds that other commands save
 
     specs: list[Spec] = []
     unread: list[ArtifactError] = []
