@@ -9,11 +9,11 @@ help: ## this list
 
 demo: ## a real day of incidents through Kafka, Spark and the model, with a live map
 	@.ci/setup java
-	@$(PYTHON) -m streaming demo --out out/demo
+	@$(PYTHON) -m incident_risk demo --out out/demo
 
 test: ## every test that can run on this machine, without those marked nightly or package
 	@.ci/setup java services
-	@$(PYTHON) -m streaming prepare
+	@$(PYTHON) -m incident_risk prepare
 	@$(PYTHON) -m pytest tests -q -m 'not nightly and not package' $(PARALLEL)
 
 packages: docs ## the site, wheel and sdist, and what checkers say of the files of pipelines, Docker and Ansible
@@ -44,7 +44,7 @@ pages: ## what code writes: .env.example, the contract's schemas, the interface'
 SEEDS ?= 0-9
 faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=0-9; writes docs/explanation/reliability.md
 	@.ci/setup java services
-	@$(PYTHON) -m streaming prepare
+	@$(PYTHON) -m incident_risk prepare
 	@mkdir -p out/faults
 	@matrix=0; seeds=0; \
 	$(PYTHON) -m tests.faults matrix || matrix=$$?; \
@@ -57,7 +57,7 @@ KILL ?= 0
 SPEED ?= 1
 load: ## RATE=1000 messages/s for MINUTES=5, KILL=0 of them without the scorer; MINUTES=60 SPEED=2880 shows what grows; out/load.json
 	@.ci/setup java services
-	@$(PYTHON) -m streaming prepare
+	@$(PYTHON) -m incident_risk prepare
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'
 	@$(PYTHON) -m benchmarks load --rate $(RATE) --minutes $(MINUTES) --kill $(KILL) --speed $(SPEED)
 
@@ -105,7 +105,7 @@ lock: ## constraints-hashes.txt anew, after a change of pyproject.toml or constr
 
 bench: ## throughput, latency and full frames on this machine; writes benchmarks/results.json
 	@.ci/setup java services
-	@$(PYTHON) -m streaming prepare
+	@$(PYTHON) -m incident_risk prepare
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'
 	@$(PYTHON) -m benchmarks
 

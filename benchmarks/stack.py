@@ -234,7 +234,7 @@ class Stack:
         return folder
 
     def topic(self, name: str) -> str:
-        """Make a topic with as many partitions as `python -m streaming broker` gives."""
+        """Make a topic with as many partitions as `risk broker` gives."""
         ensure_topics(KafkaConnection(self.bootstrap), {name: TOPIC_PARTITIONS})
         return name
 

@@ -21,7 +21,7 @@ docker build "$@" --tag "$name" \
     --label "$label.title=$title" --label "$label.version=$version" --label "$label.licenses=$(of_project license)" \
     --label "$label.revision=$revision" --label "$label.created=$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
     --label "$label.source=${SOURCE_URL:-$remote}" .
-said=$(docker run --rm --network none --entrypoint python "$name" -m streaming --version)
+said=$(docker run --rm --network none --entrypoint python "$name" -m incident_risk --version)
 if [ "$said" != "$title $version" ]; then
     echo "the image says '$said', and pyproject.toml says '$title $version'" >&2
     exit 1

@@ -113,7 +113,7 @@ _PIPELINE = Measurement(
             "messages",
             "by Kafka's offsets minus those in the ledger, all regions, since the job started; 0 is right",
         ),
-        Column("watch_ago_s", "s", "since all of `lifecycle watch` was well; missing where none ever ran"),
+        Column("watch_ago_s", "s", "since all of `risk watch` was well; missing where none ever ran"),
         Column("started_s", "s since 1970", "start of the job"),
         Column("data_end_s", "s since 1970", "end of the data that the artifact in force was made from"),
         Column("challenger", "text", "version that is tried beside it, or `none`; not for `_unassigned`"),

@@ -22,8 +22,7 @@ from typer.cli import get_docs_for_click
 
 from docs import catalogues
 from docs.measurements import MEASUREMENTS
-from lifecycle.__main__ import app as lifecycle_app
-from models.__main__ import app as models_app
+from incident_risk import COMMANDS, app
 from models.feature_lists import feature_table
 from schemas.decode import PERSON_STEMS, PERSON_WORDS, Feedback
 from schemas.errors import RiskError
@@ -31,9 +30,7 @@ from schemas.event import Event
 from schemas.incidents import DeadLetter
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.spec import SLUG
-from service.__main__ import app as service_app
 from service.app import document
-from streaming.__main__ import app as streaming_app
 from streaming.disk.retention import OURS, TABLE
 from streaming.metrics import Metrics
 from streaming.settings import Settings, environment_names
@@ -60,11 +57,15 @@ def filled(page: str) -> str:
     return PLACE.sub(lambda place: PARTS[place[1]](), page)
 
 
-def commands_of(app: typer.Typer, program: str) -> str:
-    """Commands with their arguments and options, one level below the heading of a page."""
-    command = typer.main.get_group(app)
-    command.commands = {name: each for name, each in command.commands.items() if not each.hidden}
-    text = html.unescape(get_docs_for_click(obj=command, ctx=typer.Context(command), name=program)).replace(r"\[", "[")
+def commands_of(group: str) -> str:
+    """A group of commands with their arguments and options, one level below the heading of a page."""
+    program = typer.main.get_group(app)
+    context = typer.Context(program, info_name="risk")
+    texts = []
+    for name in COMMANDS[group]:
+        command = program.get_command(context, name)
+        texts.append(get_docs_for_click(obj=command, ctx=context, indent=1, name=name, call_prefix="risk"))
+    text = html.unescape("\n".join(texts)).replace(r"\[", "[")
     text = re.sub(r"^\* `--help`: .*\n|^\*\*Options\*\*:\n+(?=\* `--help`: .*\n\n)", "", text, flags=re.MULTILINE)
     return re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE)
 
@@ -241,10 +242,10 @@ def public_names() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "commands of streaming": lambda: commands_of(streaming_app, "python -m streaming"),
-    "commands of lifecycle": lambda: commands_of(lifecycle_app, "python -m lifecycle"),
-    "commands of models": lambda: commands_of(models_app, "python -m models"),
-    "commands of service": lambda: commands_of(service_app, "python -m service"),
+    "live commands": lambda: commands_of("live"),
+    "model commands": lambda: commands_of("model"),
+    "versions commands": lambda: commands_of("versions"),
+    "records commands": lambda: commands_of("records"),
     "targets of make": targets,
     "exit codes": exit_codes,
     "settings": settings,

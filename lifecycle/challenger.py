@@ -156,8 +156,7 @@ def _refuse_the_same_again(desk: Desk, champion: Artifact, ready: PreparedTask) 
         region = champion.spec.region
         raise GateClosed(
             f"{newest.version} of {region} has learned from the same data until the same day, and does not score",
-            remedy="give data with newer days; to try that version, run "
-            f"`python -m lifecycle gate start {region}/{newest.version}`",
+            remedy=f"give data with newer days; to try that version, run `risk gate start {region}/{newest.version}`",
         )
 
 

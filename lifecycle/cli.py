@@ -99,7 +99,7 @@ def region_and_version(text: str) -> tuple[str, str]:
     region, _, version = text.partition("/")
     if not re.fullmatch(SLUG, region) or "/" in version:
         fault = f"{text} is neither REGION/VERSION nor a folder with {MANIFEST}"
-        raise RegistryError(fault, "see `python -m lifecycle versions`")
+        raise RegistryError(fault, "see `risk versions`")
     return region, version
 
 
@@ -246,7 +246,7 @@ def promote_command(
     because: Because,
     role: Annotated[Role, typer.Option("--as", help="champion: it scores; challenger: it is tried")] = "champion",
     evaluation: Annotated[
-        Path | None, typer.Option(help="Folder of `models evaluate`: its page is kept with the folder's version")
+        Path | None, typer.Option(help="Folder of `risk evaluate`: its page is kept with the folder's version")
     ] = None,
 ) -> None:
     """Let a version score: keep its artifact, make it the champion, and write the pointer that the job follows.
@@ -435,7 +435,7 @@ def end_command(
     settings: Settings = context.obj()
     desk, trial = desk_of(settings, because), read_trial(settings.artifacts, region)
     if trial is None:
-        raise RegistryError(f"{region} has no trial", "start one: `python -m lifecycle gate start`")
+        raise RegistryError(f"{region} has no trial", "start one: `risk gate start`")
     if abandon:
         abandon_trial(desk, region, trial)
         typer.echo(f"{region}: abandoned; champion {desk.registry.state(region).champion}")

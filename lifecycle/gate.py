@@ -44,7 +44,7 @@ class GatePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     failed_hours: Share = 0.05  # of a trial's hours, in which the challenger may have failed
     trials_a_year: Annotated[int, msgspec.Meta(ge=1, le=52)] = 4  # that may start in a region; each errs in alpha
     auto: bool = False  # promote without a person
-    groups: str = ""  # file of groups that a challenger may not serve less evenly; as of `models disparity`
+    groups: str = ""  # file of groups that a challenger may not serve less evenly; as of `risk disparity`
 
     def __post_init__(self) -> None:
         if self.least_days > self.most_days:
@@ -102,7 +102,7 @@ def ended_path(artifacts: Path, region: str) -> Path:
 
 def read_trial(artifacts: Path, region: str) -> Trial | None:
     """The region's trial; None without one. Raises ArtifactError when it cannot be used."""
-    remedy = "remove it, then start the trial again: `python -m lifecycle gate start`"
+    remedy = "remove it, then start the trial again: `risk gate start`"
     return read_small_json(trial_path(artifacts, region), Trial, remedy=remedy)
 
 
@@ -152,9 +152,7 @@ def alone(artifacts: Path, region: str) -> Iterator[None]:
 def refuse_another(artifacts: Path, region: str, plan: GatePlan, now_s: int) -> None:
     """Raises GateClosed when a trial is running, or the plan allows no other one yet."""
     if running := read_trial(artifacts, region):
-        raise GateClosed(
-            f"{region} has a trial of {running.challenger}", "end it first: `python -m lifecycle gate end`"
-        )
+        raise GateClosed(f"{region} has a trial of {running.challenger}", "end it first: `risk gate end`")
     refuse_too_many(artifacts, region, plan, now_s)
 
 

@@ -49,7 +49,7 @@ class ModelRegistry(Protocol):
     ) -> None:
         """Keep the verified artifact in `folder`, whose manifest has that sha256. Repeating it is allowed.
 
-        `announce` is called before the version appears, if it is new. evaluation: a folder of `models evaluate`, whose
+        `announce` is called before the version appears, if it is new. evaluation: a folder of `risk evaluate`, whose
         page is kept beside it.
         """
 
@@ -132,7 +132,7 @@ def _refuse_unknown(state: RegionState, version: str) -> None:
 
 # A version on its way appears whole and verified, or not at all.
 
-PAGE, FIGURES = "index.html", "evaluation.json"  # of a folder of `models evaluate`
+PAGE, FIGURES = "index.html", "evaluation.json"  # of a folder of `risk evaluate`
 PART = ".part"  # beside the versions; one process at a time writes it, under the region's lock
 
 
@@ -157,7 +157,7 @@ def registered_artifact(registry: ModelRegistry, region: str, version: str) -> A
     """A registered version as the registry has it, verified. Raises ArtifactError."""
     state = registry.state(region)
     if version not in state.manifests:
-        raise RegistryError(f"{region} has no version {version}", f"see `python -m lifecycle versions {region}`")
+        raise RegistryError(f"{region} has no version {version}", f"see `risk versions {region}`")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, version)
         folder.mkdir()
@@ -209,7 +209,7 @@ def is_own_file(path: Path) -> bool:
 
 
 def copy_evaluation(source: Path, to: Path) -> None:
-    """The page of `models evaluate` with its plots and figures, and no other file. Raises OSError."""
+    """The page of `risk evaluate` with its plots and figures, and no other file. Raises OSError."""
     to.mkdir(parents=True, exist_ok=True)
     for path in (source / PAGE, source / FIGURES, *filter(is_own_file, sorted(source.glob("*.png")))):
         shutil.copyfile(path, to / path.name, follow_symlinks=False)
@@ -227,7 +227,7 @@ class FolderRegistry:
 
     <folder>/<region>/state.json    versions and roles, replaced in one step
              <region>/<version>/    the artifact, as training wrote it
-                      <version>.evaluation/    the page of `models evaluate` that was given with it
+                      <version>.evaluation/    the page of `risk evaluate` that was given with it
 
     A lock of each region lets one process change it at a time, on one machine. A kill at any point leaves the state of
     before or of after; repeating the command finishes it.
@@ -308,7 +308,7 @@ def register(registry: ModelRegistry, folder: Path, note: Note, evaluation: Path
     Raises ArtifactError when it is damaged or has no network, or when there is no page.
     """
     if evaluation and not all(is_own_file(evaluation / name) for name in (PAGE, FIGURES)):
-        raise RegistryError(f"{evaluation} has no {PAGE} and {FIGURES}", "name a folder that `models evaluate` wrote")
+        raise RegistryError(f"{evaluation} has no {PAGE} and {FIGURES}", "name a folder that `risk evaluate` wrote")
     artifact = read_artifact(folder)
     if artifact.network_error:
         raise artifact.network_error
@@ -380,7 +380,7 @@ def sync(registry: ModelRegistry, artifacts: Path, region: str, note: Note) -> S
             copied.append(version)
 
     if registry.state(region).champion is None:
-        raise RegistryError(f"{region} has no champion", f"run `python -m lifecycle promote {region}/VERSION`")
+        raise RegistryError(f"{region} has no champion", f"run `risk promote {region}/VERSION`")
     with write_errors(ArtifactError, home), exclusive(home / ".lock"):
         state = registry.state(region)  # another process may have had the lock until now
         champion, challenger, fault = state.champion or "", state.challenger, None

@@ -199,5 +199,5 @@ def judged_late(checkpoint: Path, spec: Spec, *, since_s: int, now_s: float) -> 
         return ""
     judged = f"the newest judged hour began at {minute(newest_s)} UTC" if newest_s else "no hour is judged"
     if waiting := len(ClosedFiles(closed_folder(checkpoint)).waiting(spec.region)):
-        return f"{judged}, and {waiting} files of counts wait: see `python -m lifecycle watch --check`"
+        return f"{judged}, and {waiting} files of counts wait: see `risk watch --check`"
     return f"{judged}, and the job has closed no other one: see whether it runs, and RISK_CHECKPOINT"

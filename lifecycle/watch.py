@@ -1,4 +1,4 @@
-"""What runs beside a job: `judge`, `archive` and `retrain`, each once by hand, and `watch`, which runs them for good.
+"""What runs beside a job: judging, the archive and retraining, each by hand, and `watch`, which runs them for good.
 
 Each part of the watch is the command that a person would type, in a process of its own: a fault, a crash or the memory
 of one takes neither the others nor the watch along. How they go is in the heartbeat, schemas/records.py.
@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lifecycle.cli import Data, data_of, desk_of, note_of, open_registry
+from lifecycle.cli import Data, data_of, desk_of, gate_app, note_of, open_registry
 from lifecycle.gate import read_plan, read_trial, refuse_too_many
 from lifecycle.triggers import Asking, Outcome
 from models.artifact import champion_of
@@ -67,12 +67,21 @@ def watch_command(
         list[str] | None, typer.Option(help="Leave out `judge`, `archive` or `retrain`; repeatable")
     ] = None,
     keep_days: Annotated[int | None, typer.Option(min=1, help="As of `archive`: older days are deleted")] = None,
+    once: Annotated[str, typer.Option(help="Run one part now, and end: judge, archive or retrain")] = "",
     check: Annotated[bool, typer.Option("--check", help="Only say how it goes: exit code 1 when a part fails")] = False,
 ) -> None:
     """Judge what the job left every quarter of an hour; once a day archive its final counts, then ask for retraining.
 
     Run it beside every job. A part that fails keeps no other one back, and is tried again every five minutes.
     """
+    if once == "judge":
+        return judge(context.obj())
+    if once == "archive":
+        return archive_command(context, keep_days=keep_days)
+    if once == "retrain":
+        return retrain(context.obj(), due=True)
+    if once:
+        raise SettingsError(f"--once {once} names no part", "name judge, archive or retrain")
     environment = dict(os.environ)  # noqa: TID251 - each part takes its settings, and the secrets, as this program does
     settings: Settings = context.obj()
     if check:
@@ -81,12 +90,13 @@ def watch_command(
         typer.echo("\n".join(faults) or "well")
         raise typer.Exit(bool(faults))
     parts = {
-        "judge": Part(("judge",), HOUR_S // 4, HOUR_S),
-        "archive": Part(("archive",), DAY_S, 2 * HOUR_S),
-        "retrain": Part(("retrain", "--due"), HOUR_S // 4, DAY_S),  # a region is due once a day
+        "judge": Part(("watch", "--once", "judge"), HOUR_S // 4, HOUR_S),
+        "archive": Part(("watch", "--once", "archive"), DAY_S, 2 * HOUR_S),
+        "retrain": Part(("watch", "--once", "retrain"), HOUR_S // 4, DAY_S),  # a region is due once a day
     }
     if keep_days:
-        parts["archive"] = parts["archive"]._replace(words=("archive", "--keep-days", str(keep_days)))
+        words = (*parts["archive"].words, "--keep-days", str(keep_days))
+        parts["archive"] = parts["archive"]._replace(words=words)
     for name in without or ():
         if not parts.pop(name, None):
             raise SettingsError(f"--without {name} names no part that is left", "leave out judge, archive or retrain")
@@ -163,7 +173,7 @@ class Watch:
     def _start(self, name: str, now_s: int) -> None:
         self._tried_s[name] = now_s
         part, errors = self.parts[name], tempfile.TemporaryFile()  # noqa: SIM115 - `_ended` closes it
-        words = (sys.executable, "-m", "lifecycle", *part.words)
+        words = (sys.executable, "-m", "incident_risk", *part.words)
         try:
             process = subprocess.Popen(words, env=self.environment, stdin=subprocess.DEVNULL, stderr=errors)
         except OSError as error:
@@ -209,7 +219,7 @@ def _say(text: str) -> None:
     sys.stderr.write(f"{instant_text(time.time())} watch: {text}\n")
 
 
-def judge_command(context: typer.Context) -> None:
+def judge(settings: Settings) -> None:
     """Judge champion and challenger by what came; store what it shows as points.
 
     It reads what the job left beside its checkpoint, and writes there what the gate and the triggers read.
@@ -217,7 +227,6 @@ def judge_command(context: typer.Context) -> None:
     from lifecycle.judge import judge_all, judge_of
     from streaming.sinks.sink import open_sink
 
-    settings: Settings = context.obj()
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     with closing(open_sink(settings)) as store:
@@ -304,26 +313,30 @@ def _archive_stream(settings: Settings, keep_days: int | None, console: Console)
         raise faults[0]
 
 
+@gate_app.command("retrain")
 def retrain_command(
     context: typer.Context,
     region: Annotated[str, typer.Argument(help="Only this region; without it, all with a champion")] = "",
     data: Data = "",
     now: Annotated[bool, typer.Option("--now", help="Also when nothing asks for it")] = False,
-    due: Annotated[bool, typer.Option("--due", help="Only regions not asked for a day, as `watch` does")] = False,
 ) -> None:
     """Train a challenger when the champion is old, drifts or lost its skill, and start its trial. Changes no score.
 
-    Run it daily: it does nothing while nothing is due, or while a trial is running.
+    `watch` asks daily. It does nothing while nothing is due, or while a trial is running.
     """
-    if now and due:
-        raise SettingsError("--now asks for what is not due, and --due does not", "leave out one of the two")
-    settings: Settings = context.obj()
+    retrain(context.obj(), region, data, is_asked_for=now)
+
+
+def retrain(
+    settings: Settings, region: str = "", data: str = "", *, is_asked_for: bool = False, due: bool = False
+) -> None:
+    """Ask for each region with a champion, or for one. due: only regions not asked for a day."""
     read_plan(settings.gate_plan)
     note_of(settings, "")
     console = Console(highlight=False, soft_wrap=True, markup=False)
     asking = Asking(
         artifacts=settings.artifacts,
-        ask=partial(_ask, settings, data_of(settings, data), now, console),
+        ask=partial(_ask, settings, data_of(settings, data), is_asked_for, console),
         say=console.print,
         now_s=time.time,
     )
@@ -342,7 +355,7 @@ def _ask(settings: Settings, data: str, is_asked_for: bool, console: Console, re
         if champion.version == running.champion:
             return "on trial", f"{running.challenger} is being tried already"
         over = f"the trial of {running.challenger} is over, as {champion.version} scores"
-        return "waits", f"{over}: end it, `python -m lifecycle gate end`"
+        return "waits", f"{over}: end it, `risk gate end`"
     task = task_for(data, region)
     try:
         counted = hours_known(task.data, champion.spec)

@@ -56,7 +56,7 @@ BASELINE, HISTORY = "baseline.npz", "history.npz"
 MAX_BYTES = {WEIGHTS: MAX_WEIGHTS_BYTES, BASELINE: MAX_BASELINE_BYTES, HISTORY: MAX_HISTORY_BYTES, CARD: MAX_CARD_BYTES}
 FILES = tuple(MAX_BYTES)
 _PARTS = frozenset({"layout", "clock", "history_end", "first_day", "b", "r"})
-OTHER_CHAMPION = "run `python -m lifecycle promote REGION`, or promote another version"
+OTHER_CHAMPION = "run `risk promote REGION`, or promote another version"
 _HALF_LIFE_DAYS = 120.0
 _SHRINK_DAYS = 30.0
 _DISPERSION = 5.0  # a guess on the wide side; measured ones of the two development cities lie between 0.5 and 5
@@ -329,7 +329,7 @@ def newest_artifacts(artifacts: Path) -> dict[str, list[Path]]:
     """
     try:
         if not artifacts.is_dir():
-            remedy = "train a model with `python -m models train`, or set RISK_ARTIFACTS to the folder of the regions"
+            remedy = "train a model with `risk train`, or set RISK_ARTIFACTS to the folder of the regions"
             raise ArtifactsAway(f"{artifacts} is not a folder", remedy)
         by_region = {region.name: _folders_in(region)[::-1] for region in _folders_in(artifacts)}
     except OSError as error:

@@ -69,7 +69,7 @@ def write_recipe(path: Path, recipe: Hyperparameters, tuned_on: TunedOn) -> None
 
 def read_recipe(path: Path) -> RecipeFile:
     """What `path` holds. Raises DataError when there is none, or one that cannot be used."""
-    remedy = "write one with `python -m models tune`, or leave out the recipe"
+    remedy = "write one with `risk tune`, or leave out the recipe"
     try:
         return msgspec.json.decode(path.read_bytes(), type=RecipeFile)
     except OSError as error:

@@ -40,7 +40,7 @@ def pointer_path(artifacts: Path, region: str) -> Path:
 
 def read_pointer(artifacts: Path, region: str) -> Pointer | None:
     """The region's pointer; None when it has none. Raises ArtifactError when it cannot be used."""
-    remedy = "run `python -m lifecycle promote REGION`, which writes it again"
+    remedy = "run `risk promote REGION`, which writes it again"
     return read_small_json(pointer_path(artifacts, region), Pointer, remedy=remedy)
 
 
@@ -148,7 +148,7 @@ def health_path(checkpoint: Path) -> Path:
 
 
 LONGEST_SILENCE_S = 300  # the watch writes it every minute
-START_IT = "start `python -m lifecycle watch` beside the job"
+START_IT = "start `risk watch` beside the job"
 
 
 class WatchedPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -28,7 +28,7 @@ _END_COOKIE = "risk_signed_in"  # when it ends, in seconds since 1970, for the p
 _SHIFT_S = 12 * 3600
 _SCREEN_S = 400 * 24 * 3600  # browsers keep no cookie for longer
 _HOUR_S = 3600
-_bearer = HTTPBearer(auto_error=False, description="A token that `python -m service token` made")
+_bearer = HTTPBearer(auto_error=False, description="A token that `risk token` made")
 _cookie = APIKeyCookie(name=_TOKEN_COOKIE, auto_error=False, description="The same token, for the page")
 _SAID = {
     404: "nothing is at this address; /openapi.json lists what there is",

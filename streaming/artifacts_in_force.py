@@ -400,7 +400,7 @@ class RosterWatch:
             path: self._pointers.get(path, 0) for path in (pointer_path(self.artifacts, region) for region in roster)
         }
         if not roster:
-            remedy = "train one with `python -m models train`, or name the folder with RISK_ARTIFACTS"
+            remedy = "train one with `risk train`, or name the folder with RISK_ARTIFACTS"
             raise with_refused(ArtifactError(f"no usable artifact in {self.artifacts}", remedy), refused)
 
     def _report(self, roster: Mapping[str, Entry], refused: Sequence[Refused]) -> None:

@@ -17,7 +17,7 @@ _PREFIX = "incident_risk"
 
 
 class Metrics:
-    """The figures of one job. Asked at each scrape are is_ready, what `streaming health` would say, and
+    """The figures of one job. Asked at each scrape are is_ready, what `risk health` would say, and
     watched_until_s, as in schemas/records.py.
     """
 
@@ -34,7 +34,7 @@ class Metrics:
             return Counter(f"{_PREFIX}_{name}", words, labels, registry=self.registry)
 
         gauge("ready", "1 while the scores may be relied on, as `health` says").set_function(lambda: float(is_ready()))
-        watched = gauge("watch_well_timestamp_seconds", "Until when `lifecycle watch` ran without a fault; 0: never")
+        watched = gauge("watch_well_timestamp_seconds", "Until when `risk watch` ran without a fault; 0: never")
         watched.set_function(lambda: float(watched_until_s() or 0))
         self._events = counter("events", "Messages since the start, by what became of them", "region", "outcome")
         self._rejected = counter("rejected", "Refused messages since the start, by reason", "region", "reason")

@@ -57,9 +57,7 @@ class Settings(BaseModel):
         Path("data/audit.jsonl"), description="Audit log: starts, stops, settings, artifacts and resets"
     )
     frames: Path = Field(Path("data/frames"), description="Folder with the last frame of each region, for `serve`")
-    registry: str = Field(
-        "data/registry", description="Where `python -m lifecycle promote` keeps versions: a folder, or mlflow:URI"
-    )
+    registry: str = Field("data/registry", description="Where `risk promote` keeps versions: a folder, or mlflow:URI")
     gate_plan: Path = Field(Path("deploy/gate.toml"), description="What a trial must show; its hash goes on record")
     by: str = Field("", description="Who changes versions, for the audit log; the login name when empty")
     archive: str = Field("data/archive", description="Archive of final counts: a folder, or s3://BUCKET/FOLDER")

@@ -240,7 +240,7 @@ ALERTS: tuple[Alert, ...] = (
         summary=f'{{{{ or .Labels.region "all regions" }}}}: no new scores for {STALE_TICKS} minutes',
         means="The map says STALE.",
         to_do="""
-            Do not read the map now. `python -m streaming health` says why: the job is down (start it; nothing is lost),
+            Do not read the map now. `risk health` says why: the job is down (start it; nothing is lost),
             Kafka or the store does not answer (the job waits, then ends with code 5 or 6), this is a replay, or a
             region was retired (silence the alert for the label `region` for a day). It also fires at the first start.
             Minutes in which the job did not run stay without scores.
@@ -299,7 +299,7 @@ ALERTS: tuple[Alert, ...] = (
         to_do="""
             First check *feed silent* and `late` on the Pipeline page: hours whose messages are missing or late look
             empty. If the feed was complete, the city or the way of recording has changed: train again on a newer file,
-            `python -m models train --like FOLDER --out out/next ...`, with the folder of the artifact in force, and
+            `risk train --like FOLDER --out out/next ...`, with the folder of the artifact in force, and
             read the new `card.md` before you move its folder beside the old one. Until then rely on the ranks of the
             cells more than on the numbers.
         """,
@@ -454,7 +454,7 @@ ALERTS: tuple[Alert, ...] = (
         page=MODEL_PAGE,
         to_do="""
             The gate has judged a challenger and waits for a person. The page Model shows what it says and why. Promote:
-            read the challenger's `card.md`, then `python -m lifecycle gate end REGION --because "..." --confirm`. Stop
+            read the challenger's `card.md`, then `risk gate end REGION --because "..." --confirm`. Stop
             or undecided: the same without `--confirm` retires the challenger. If it could not be scored, the job's log
             has the reason. Until then the champion scores, and nothing is lost by waiting a day.
         """,
@@ -528,7 +528,7 @@ ALERTS: tuple[Alert, ...] = (
             scores alone.""",
         page=MODEL_PAGE,
         to_do="""
-            `python -m streaming health` says whether a file cannot be used, and why. If not, `lifecycle judge` fails,
+            `risk health` says whether a file cannot be used, and why. If not, `risk watch --once judge` fails,
             or says why it learns nothing: with compose see `docker compose logs watch`. Usual causes: a full disk, a
             version that is gone from RISK_ARTIFACTS, a damaged file. To begin anew, delete the version's folder in
             `RISK_CHECKPOINT/following`: its factors are 1 until a day later.
@@ -548,7 +548,7 @@ ALERTS: tuple[Alert, ...] = (
         means="""The scores are not touched. But nothing is judged or learned, no day reaches the archive, or no
             challenger is made for an old or drifting version.""",
         to_do="""
-            `python -m streaming health` says which part of [the watch](retraining.md#the-watch) fails, why, and what to
+            `risk health` says which part of [the watch](retraining.md#the-watch) fails, why, and what to
             do; with compose see `docker compose logs watch`. Usual causes: a full disk, another owner of a folder, the
             archive lacks a day (fill it with `archive --data`, or allow it with `missing_days`), the registry is away,
             memory is short. It tries again every five minutes. Counts that nobody judges are lost after three days,

@@ -193,7 +193,7 @@ LEAST_DAYS, SURE = 7, 3  # standard errors: days of long horizons overlap
 FORECAST, SIMPLE, IDEAL = "this forecast", "simple baseline", "perfect foresight"
 
 MARKS = {"useful": "useful", "not_useful": "not useful", "acted_on": "acted on"}
-NO_MARK = "no mark yet: python -m streaming feedback send"
+NO_MARK = "no mark yet: risk feedback send"
 
 WHAT_IT_IS = """At the start of every hour the system foresees where incidents are likely within the horizon. An hour
 after that time is over, it counts what was reported and writes the result here, and once more a day later, when late

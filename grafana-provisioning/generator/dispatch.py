@@ -309,7 +309,7 @@ carry factors. For any other, and for what made the usual itself (long memory, h
 model's data end:
 
 ```
-python -m models explain --region ${region} --cell ${cell} --artifacts FOLDER
+risk explain --region ${region} --cell ${cell} --artifacts FOLDER
 ```
 
 Support `ok`: enough history. `sparse`: little, borrowed from the neighbourhood. `no_history`: nothing was ever reported

@@ -70,13 +70,13 @@ DECISIONS = {
 # figures.
 FACTOR_LEVELS = ((None, "#004B76"), (1 / 1.5, BLUE), (1 / 1.1, GREY), (1.1, AMBER), (1.5, RUST))
 
-WHAT_TO_DO = """- **No challenger**: nothing. `lifecycle watch` asks once a day, and makes one when it is
+WHAT_TO_DO = """- **No challenger**: nothing. `risk watch` asks once a day, and makes one when it is
 due: data older than 90 days, drift beyond chance, or no longer better than its
 baseline.
-- **Goes on**: wait. The list beside says what the trial lacks. `lifecycle gate end` with `--abandon` ends it.
-- **Promote**: read the challenger's `card.md`; then a person confirms by `lifecycle gate end` with `--confirm`.
-- **Stop, undecided**: `lifecycle gate end` retires the challenger.
-- **Worse after a promotion**: `lifecycle rollback`.
+- **Goes on**: wait. The list beside says what the trial lacks. `risk gate end` with `--abandon` ends it.
+- **Promote**: read the challenger's `card.md`; then a person confirms by `risk gate end` with `--confirm`.
+- **Stop, undecided**: `risk gate end` retires the challenger.
+- **Worse after a promotion**: `risk rollback`.
 
 The commands in full: `docs/how-to/retraining.md`."""
 

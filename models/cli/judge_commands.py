@@ -1,4 +1,4 @@
-"""`python -m models evaluate`, `explain`, `disparity` and `simulate-feedback`: how good forecasts are, and for whom."""
+"""`risk evaluate`, `explain`, `disparity` and `simulate-feedback`: how good forecasts are, and for whom."""
 
 import time
 from collections.abc import Mapping, Sequence

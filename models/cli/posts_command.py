@@ -1,4 +1,4 @@
-"""`python -m models posts`: the best fixed posts of a region's units, beside those that there are."""
+"""`risk posts`: the best fixed posts of a region's units, beside those that there are."""
 
 import time
 from collections.abc import Sequence

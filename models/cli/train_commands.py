@@ -1,4 +1,4 @@
-"""`python -m models train`, `tune` and `cold-start`: from files of incidents, or a guess, to artifacts and recipes."""
+"""`risk train` and `risk tune`: from files of incidents, or a guess, to artifacts and recipes."""
 
 import time
 from collections.abc import Sequence
@@ -19,12 +19,10 @@ from models.artifact import check_writable
 from models.cli.options import (
     DATA_OR_ARCHIVE_HELP,
     TASK_FILE_HELP,
-    Artifacts,
     CellSide,
     FileLayout,
     MasksFile,
     Master,
-    Region,
     SharedArtifacts,
     TaskFile,
     Until,
@@ -34,6 +32,7 @@ from models.cli.options import (
 )
 from models.features import feature_names
 from models.files.data_report import row_counts
+from models.files.incident_archive import is_archive
 from models.files.incident_files import refuse_swapped
 from models.hyperparameters import TunedOn, write_recipe
 from models.training.train_region import DEFAULT_CELL_M, RegionTask, edges_of, read_regions, task_for
@@ -66,6 +65,13 @@ def train_command(
     ] = None,
     bounds: Annotated[str, typer.Option(help="south,west,north,east in degrees: places beyond make no grid")] = "",
     until: Until = "none",
+    per_day: Annotated[
+        str, typer.Option(help="Without data: a guess of the incidents a day of each category, as fire=3,ems=40")
+    ] = "",
+    timezone: Annotated[str, typer.Option(help="Without data: IANA name, such as America/Chicago")] = "",
+    answered_by: Annotated[str, typer.Option(help="Categories that standing units answer, as fire,ems")] = "",
+    purpose: Annotated[str, typer.Option(help=f"Forbids other categories: {', '.join(PURPOSES)}")] = "",
+    masks: MasksFile = None,
     out: SharedArtifacts = Path("data/artifacts"),
     workers: Annotated[
         int, typer.Option(min=1, help="Processes in Spark: they fit the network together, or a region of FILE each")
@@ -76,17 +82,48 @@ def train_command(
 
     What is asked for stands in FILE, with a table for each region, or in --data, --region and the options after them.
     Several regions are trained side by side in Spark; one that fails does not stop the others.
+
+    A region without past incidents begins with --per-day, a guess, in place of data: its artifact is untrained. Its
+    first scores mean little, and are marked so: no cell has a history. After some weeks, train on the incidents of that
+    time with --like this artifact; the running job then changes to the trained one.
     """
+    if per_day:
+        if file or data or layout or like or until != "none":
+            raise SettingsError("--per-day and data", "give a guess where there are no data, else leave it out")
+        _start_cold(
+            region,
+            timezone,
+            bounds,
+            per_day,
+            cell_m=cell_m,
+            answered_by=answered_by,
+            purpose=purpose,
+            masks=masks,
+            out=out,
+        )
+        return
+    if timezone:
+        raise SettingsError(f"--timezone {timezone} without --per-day", "leave it out: the layout names the time zone")
     if file is None and not (data and region):
         raise SettingsError("nothing to train on", "give a file of tasks, or --data, --layout and --region")
-    if file and (data or layout or region or like or bounds or until != "none" or cell_m != DEFAULT_CELL_M):
+    others_than_file = (data, layout, region, like, bounds, answered_by, purpose)
+    if file and (any(others_than_file) or until != "none" or cell_m != DEFAULT_CELL_M):
         raise SettingsError(f"{file} and options of one region", f"write the options into {file}")
     if file:
         first, *others = read_regions(file)
     else:
         others, folder = [], str(like or "")
         first = RegionTask(
-            data=data, layout=layout, region=region, cell_m=cell_m, like=folder, bounds=bounds, until=until
+            data=data,
+            layout=layout,
+            region=region,
+            cell_m=cell_m,
+            like=folder,
+            bounds=bounds,
+            until=until,
+            answered_by=_names(answered_by),
+            purpose=purpose,
+            masks="" if is_archive(data) else str(masks or ""),  # an archive's counts were masked as they were made
         )
     if others:
         _train_side_by_side([first, *others], out, workers=workers, master=master)
@@ -284,26 +321,23 @@ def _trials_table(tuned: "TuningResult") -> Table:
     return shown
 
 
-def cold_start_command(
-    region: Region,
-    timezone: Annotated[str, typer.Option(help="IANA name, such as America/Chicago")],
-    bounds: Annotated[str, typer.Option(help="SOUTH,WEST,NORTH,EAST in degrees")],
-    per_day: Annotated[
-        str, typer.Option(help="Each category with a guess of its incidents a day in the whole region: fire=3,ems=40")
-    ],
-    cell_m: CellSide = DEFAULT_CELL_M,
-    answered_by: Annotated[str, typer.Option(help="Categories that standing units answer, as fire,ems")] = "",
-    purpose: Annotated[str, typer.Option(help=f"Forbids other categories: {', '.join(PURPOSES)}")] = "",
-    masks: MasksFile = None,
-    out: Artifacts = Path("data/artifacts"),
+def _start_cold(
+    region: str,
+    timezone: str,
+    bounds: str,
+    per_day: str,
+    *,
+    cell_m: float,
+    answered_by: str,
+    purpose: str,
+    masks: Path | None,
+    out: Path,
 ) -> None:
-    """Publish an untrained artifact, so that a region without past incidents can begin to count.
-
-    Its first scores mean little, and are marked so: no cell has a history. After some weeks, train on the incidents of
-    that time with `--like` this artifact; the running job then changes to the trained one.
-    """
+    """Publish an untrained artifact, so that a region without past incidents can begin to count."""
     from models.artifact import write_untrained  # needs torch, which takes seconds to import
 
+    if not (region and timezone and bounds):
+        raise SettingsError("--per-day says too little", "give --region, --timezone and --bounds with it")
     rates = _rates(per_day)
     now_s = int(time.time())
     south, west, north, east = edges_of(bounds)
@@ -315,7 +349,7 @@ def cold_start_command(
         grid=Grid.around(lat_deg, lon_deg, cell_m=cell_m, trim=0),
         categories=tuple(rates),
         features=feature_names(),
-        answered_by=tuple(name.strip() for name in answered_by.split(",") if name.strip()),
+        answered_by=_names(answered_by),
         purpose=purpose,
         masked=read_masks(masks).digest,
     )
@@ -326,6 +360,10 @@ def cold_start_command(
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{grid.rows} x {grid.cols} cells of {grid.cell_m:g} m; categories {', '.join(spec.categories)}")
     console.print(f"artifact: {folder}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _rates(text: str) -> dict[str, float]:

@@ -175,13 +175,11 @@ def _open(data: str) -> Any:
     if not at or not re.fullmatch(r"\d{1,15}", version):
         place, version = data.removeprefix(PREFIX), ""
     if "://" not in place and not Path(place).is_dir():
-        raise DataError(f"{data}: there is no folder {place}", "`python -m lifecycle archive` makes it")
+        raise DataError(f"{data}: there is no folder {place}", "`risk archive` makes it")
     try:
         return library.DeltaTable(place, version=int(version) if version else None)
     except library.exceptions.TableNotFoundError as error:
-        raise NoDays(
-            f"{data} is not an archive yet", remedy="`python -m lifecycle archive` begins it; check the path"
-        ) from error
+        raise NoDays(f"{data} is not an archive yet", remedy="`risk archive` begins it; check the path") from error
     except (library.exceptions.DeltaError, OSError, ValueError) as error:
         raise DataError(
             f"{data} cannot be read ({said(error)[:_SHOWN]})", "name the folder of RISK_ARCHIVE, or another version"
@@ -243,7 +241,7 @@ def _missing(days: npt.NDArray[np.int32], data: str, region: str, may_miss: int)
         shown = list(spans(missing))
         raise DataError(
             f"{data} lacks {len(missing)} days of {region} ({', '.join(shown[:9])}{', ...' if len(shown) > 9 else ''})",
-            remedy="add them from a file with `python -m lifecycle archive --data FILE`, or let them count as quiet "
+            remedy="add them from a file with `risk archive --data FILE`, or let them count as quiet "
             f"with missing_days = {len(missing)}",
         )
     return len(missing)

@@ -49,7 +49,7 @@ Log score: negative binomial, smaller is better. The interval is a 95 % bootstra
 
 Verdict: {verdict}.
 {gain}
-The baseline here is the product's own. `python -m models evaluate` puts a network like this one, made for one horizon,
+The baseline here is the product's own. `risk evaluate` puts a network like this one, made for one horizon,
 beside simple rules, a Poisson regression and trees on the same file: ask it before you trust the network more.
 
 Forecast over what came (1 is calibrated), network: {totals}; baseline: {baseline_totals}.

@@ -193,7 +193,7 @@ def _metrics(settings: Settings) -> Iterator[Finding]:
 
 def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
     if not newest_artifacts(settings.artifacts):
-        remedy = "train a model with `python -m models train`, or correct RISK_ARTIFACTS"
+        remedy = "train a model with `risk train`, or correct RISK_ARTIFACTS"
         yield Finding("artifacts", f"{settings.artifacts} is empty", "fail", remedy)
     before, artifacts = read_roster(roster_path(settings.checkpoint)), settings.artifacts.absolute()
     masked, latest_s = read_masks(settings.masks).digest, latest_history_s(settings.clock, now_s)

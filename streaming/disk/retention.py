@@ -89,7 +89,7 @@ TABLE = (
          "retired regions", "the service"),
     ARTIFACTS, REGISTRY, AUDIT, BACK_UPS,
     Kept("final counts by cell and five minutes", "RISK_ARCHIVE", 0, "the next model learns from them; five years by "
-         "`archive --keep-days 1826`, as shipped", "who trains", "`lifecycle archive`"),
+         "`archive --keep-days 1826`, as shipped", "who trains", "`risk archive`"),
     Kept("scores, outcomes and marks in the store", "INFLUXDB_V2_BUCKET", 0, "30 days, and 400 as hours in "
          "`risk_long`, as shipped; the job's token may not ask: `influx bucket list`", "Grafana's viewers", "InfluxDB"),
     Kept("scores in a file, without RISK_SINK", "RISK_SINK", 0, "no end, for a first look: set `RISK_SINK=influxdb`",

@@ -52,7 +52,7 @@ from streaming.settings import Settings
 
 _LONGEST_S = 240.0
 _LONGEST_START_S = 60.0  # of the map's service
-_SERVICE = ("-m", "service", "serve")
+_SERVICE = ("-m", "incident_risk", "serve")
 _AREA_SHARE = 0.05
 
 

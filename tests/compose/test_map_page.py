@@ -5,7 +5,7 @@ import re
 import typer
 import yaml
 
-from streaming.__main__ import app
+from incident_risk import app
 from tests.harness.compose_file import ROOT, SERVICES
 
 PAGE = (ROOT / "docs" / "how-to" / "map.md").read_text(encoding="utf-8")

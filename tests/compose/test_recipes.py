@@ -59,7 +59,7 @@ def fault(words):
     if rest and verb in OF_A_SERVICE and rest[0] not in EVERY_SERVICE:
         return f"no service {rest[0]}"
     if verb == "run" and rest[0] == "scorer":
-        return fault_in_name([], "incident-scorer", rest[1:])
+        return fault_in_name([], "risk", rest[1:])
     if verb == "run" and rest[0] in ("watch", "registry"):
         return fault_in_name([], "python -m lifecycle", rest[1:])
     return None

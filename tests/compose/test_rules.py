@@ -10,7 +10,7 @@ from tests.harness.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mo
 
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 RUNNING = ("kafka", "influxdb", "scorer", "serve", "feedback", "watch", "grafana")
-MADE = {"data/artifacts"}  # by `python -m models train`
+MADE = {"data/artifacts"}  # by `risk train`
 
 
 def seconds(text):

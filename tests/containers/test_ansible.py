@@ -28,7 +28,7 @@ def site(client, tmp_path_factory):
     commit_all(checkout(folder / "repository"))
     words = ("cold-start", "--region", "mycity", "--timezone", "America/Chicago", "--cell-m", "1000")
     words += ("--bounds", BOUNDS, "--per-day", PER_DAY, "--out", folder / "artifacts")
-    made = run_python("-m", "models", *words, cwd=ROOT)
+    made = run_python("-m", "incident_risk", *words, cwd=ROOT)
     assert made.returncode == 0, made.stderr
     write_inventory(
         folder,

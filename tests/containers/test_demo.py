@@ -95,7 +95,7 @@ def test_the_service_answers_whoever_has_its_token(demo):
 
 def test_a_mark_of_a_shift_is_in_the_store(demo):
     mark = ("--region", "chicago", "--cell", CHOSEN["cell"], "--mark", "useful", "--desk", "north")
-    demo.compose("exec", "-T", "scorer", "python", "-m", "streaming", "feedback", "send", *mark)
+    demo.compose("exec", "-T", "scorer", "python", "-m", "incident_risk", "feedback", "send", *mark)
     store = demo.store(demo.token("grafana"))
     query = "SELECT sum(marks) FROM feedback WHERE region = 'chicago' AND mark = 'useful'"
     wait(lambda: bool(store.series(query)), 60, lambda: demo.compose("logs", "feedback"))

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 WITHOUT = """
-import importlib, io, json, sys
+import io, json, sys
 from contextlib import redirect_stderr, redirect_stdout
 
 class Absent:
@@ -24,30 +24,32 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Absent())
+import incident_risk
+
 results = []
 for sys.argv in {commands!r}:
     code, written = 0, io.StringIO()
     with redirect_stdout(io.StringIO()), redirect_stderr(written):
         try:
-            importlib.import_module(sys.argv[0] + ".__main__").main()
+            incident_risk.main()
         except SystemExit as end:
             code = end.code
     results.append((code or 0, written.getvalue()))
 print(json.dumps(results))
 """
 WORKS = [
-    "models --help",
-    "streaming --help",
-    "lifecycle --help",
-    "service --help",
-    "models cold-start --region town --timezone UTC --bounds 40.99,-87.01,41.05,-86.94 --per-day fire=30 --out made",
+    "risk --help",
+    "risk train --help",
+    "risk run --help",
+    "risk serve --help",
+    "risk train --region town --timezone UTC --bounds 40.99,-87.01,41.05,-86.94 --per-day fire=30 --out made",
 ]
 NEEDS = {
-    "models evaluate task.toml --out made": "evaluate",
-    "models posts --region town --units 2 --out made": "evaluate",
-    "models train --data archive:days --region town --out made": "archive",
-    "lifecycle archive": "archive",
-    "service serve": "serve",
+    "risk evaluate task.toml --out made": "evaluate",
+    "risk posts --region town --units 2 --out made": "evaluate",
+    "risk train --data archive:days --region town --out made": "archive",
+    "risk archive": "archive",
+    "risk serve": "serve",
 }
 
 

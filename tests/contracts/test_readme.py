@@ -13,11 +13,8 @@ import kafka
 import typer
 
 from benchmarks.__main__ import app as benchmarks_app
-from lifecycle.__main__ import app as lifecycle_app
-from models.__main__ import app as models_app
+from incident_risk import app
 from schemas.decode import decode_messages
-from service.__main__ import app as service_app
-from streaming.__main__ import app as streaming_app
 from streaming.artifacts_in_force import load_artifact, spec_of
 from streaming.settings import environment_names
 from tests.harness.toy import toy_messages
@@ -25,9 +22,7 @@ from tests.harness.toy import toy_messages
 ROOT = Path(__file__).parents[2]
 FIRST_EVENT = ROOT / "docs" / "tutorial" / "first-event.md"
 WALKED = (ROOT / "README.md", FIRST_EVENT, ROOT / "docs" / "tutorial" / "storm.md")
-PROGRAMS = {"streaming": streaming_app, "models": models_app, "lifecycle": lifecycle_app, "service": service_app}
-APPS = {f"python -m {name}": app for name, app in (PROGRAMS | {"benchmarks": benchmarks_app}).items()}
-APPS["incident-scorer"] = streaming_app
+APPS = {"risk": app, "python -m benchmarks": benchmarks_app}
 PAGES = [
     path.relative_to(ROOT).as_posix()
     for pattern in ("*.md", "*/README.md", "docs/**/*.md")
@@ -141,7 +136,7 @@ def fault_in_options(command, name, words):
 
 def test_a_command_of_readme_and_tutorial_exists_and_takes_its_arguments():
     shown = commands()
-    assert {"make demo", "make test", "python -m streaming run", "python -m streaming broker"} <= set(shown)
+    assert {"make demo", "make test", "risk run", "risk broker"} <= set(shown)
     assert {line: said for line in shown if (said := fault(line))} == {}
 
 
@@ -150,12 +145,12 @@ def test_the_check_finds_what_is_wrong():
         "make coffee": "coffee",
         "make load HOURS=3": "HOURS",
         "export RISK_SINKS=influxdb": "RISK_SINKS",
-        "RISK_TOPICS=a python -m streaming run": "RISK_TOPICS",
-        "python -m streaming fly": "fly",
-        "python -m streaming feedback send|fly": "fly",
-        "python -m streaming feedback": "feedback",
-        "python -m streaming run --klock event": "klock",
-        "python -m streaming replay some.csv --layout chicago --region chicago --speed fast": "number",
+        "RISK_TOPICS=a risk run": "RISK_TOPICS",
+        "risk fly": "fly",
+        "risk feedback send|fly": "fly",
+        "risk feedback": "feedback",
+        "risk run --klock event": "klock",
+        "risk replay some.csv --layout chicago --region chicago --speed fast": "number",
         "rm -rf /": "knows",
     }.items():
         assert word in fault(line)

@@ -23,4 +23,4 @@ def test_what_code_writes_of_a_page_tells_what_is_declared():
     assert "- 9: `EventsGone`: Kafka deleted events" in codes
     assert "- `incident_risk_events_total{region,outcome}`: " in PARTS["metrics"]()
     assert "streaming executor" not in PARTS["commands of streaming"](), "it is hidden"
-    assert "### `python -m streaming feedback send`" in PARTS["commands of streaming"]().replace("#### ", "### ")
+    assert "### `risk feedback send`" in PARTS["commands of streaming"]().replace("#### ", "### ")

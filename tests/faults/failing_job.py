@@ -1,4 +1,4 @@
-"""`streaming run` with a decoder that raises for messages that say `deadly`, as a fault of ours would.
+"""`risk run` with a decoder that raises for messages that say `deadly`, as a fault of ours would.
 
 Each time it adds a line to the file that FAILING_JOB_TRIES names.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from streaming.__main__ import main
+from incident_risk import main
 from streaming.flow import intake as decode
 
 tries = os.environ["FAILING_JOB_TRIES"]

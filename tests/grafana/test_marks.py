@@ -79,4 +79,4 @@ def test_no_other_panel_reads_them():
 def test_a_page_without_marks_says_how_to_send_one(influxdb, title):
     empty = influxdb.another("no_marks")
     assert all(rows == [] for rows in asked(empty, title).values())
-    assert "python -m streaming feedback send" in PANELS[title]["fieldConfig"]["defaults"]["noValue"]
+    assert "risk feedback send" in PANELS[title]["fieldConfig"]["defaults"]["noValue"]

@@ -61,7 +61,7 @@ def arguments(service):
         assert entrypoint[0] == "python"
         return (*(word for word in entrypoint[1:] if word != "-m"), *service.get("command", []))
     dockerfile = (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8")
-    (shell,) = re.findall(r'^ENTRYPOINT \["/bin/sh", "-c", "(.*)", "incident-scorer"\]$', dockerfile, re.MULTILINE)
+    (shell,) = re.findall(r'^ENTRYPOINT \["/bin/sh", "-c", "(.*)", "risk"\]$', dockerfile, re.MULTILINE)
     words = shlex.split(shell.replace('\\"', '"').rpartition(";")[2])
     assert words[:3] == ["exec", "python", "-m"]
     assert words[4:] == ["$@"]

@@ -18,10 +18,20 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # Not pyarrow, pandas and deltalake: they start threads, and a fork takes none of them along.
 PRELOADED = (
-    "streaming.__main__",
-    "models.__main__",
-    "lifecycle.__main__",
-    "service.__main__",
+    "incident_risk",
+    "lifecycle.watch",
+    "models.cli.judge_commands",
+    "models.cli.posts_command",
+    "models.cli.train_commands",
+    "service.cli",
+    "streaming.cli.check",
+    "streaming.cli.doctor",
+    "streaming.cli.job_commands",
+    "streaming.cli.prepare",
+    "streaming.disk.retention",
+    "streaming.marks",
+    "streaming.rehearse.demo",
+    "streaming.rehearse.incident_replay",
     "kafka",
     "scipy.stats",
     "torch",
@@ -127,8 +137,7 @@ class ForkServer:
 def serve(address: str) -> None:
     for module in PRELOADED:
         __import__(module)
-    for module in ("streaming.__main__", "models.__main__"):
-        del sys.modules[module]  # it is run anew as __main__
+    del sys.modules["incident_risk"]  # it is run anew as __main__
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     ended = _readable_when_a_child_ends()
     children: dict[int, socket.socket] = {}

@@ -9,11 +9,10 @@ import numpy as np
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from lifecycle.__main__ import app as lifecycle_app
+from incident_risk import app
 from lifecycle.gate import read_trial, write_trial
 from lifecycle.registry import FolderRegistry
 from lifecycle.shadow import shadow_path
-from models.__main__ import app as models_app
 from models.artifact import read_artifact
 from schemas.audit import records, verify
 from schemas.records import read_pointer
@@ -50,7 +49,6 @@ def write_shifting_town(path):
 
 def command(*words, **environment):
     """What the command printed; the error that it raised is raised, also that of a word that it does not take."""
-    app = models_app if words[0] in ("train", "evaluate", "tune") else lifecycle_app
     ran = CliRunner().invoke(app, [str(word) for word in words], env=environment)
     if ran.exception and not isinstance(ran.exception, SystemExit):
         raise ran.exception

@@ -31,7 +31,7 @@ PAGE_FILES = ["calibration.png", "evaluation.json", "index.html"]
 
 
 def evaluation_folder(folder):
-    """As `models evaluate` leaves one, with a file that is no part of the page."""
+    """As `risk evaluate` leaves one, with a file that is no part of the page."""
     folder.mkdir()
     for name in (*PAGE_FILES, "spark.log"):
         (folder / name).write_text(f"{name} of a test", encoding="utf-8")

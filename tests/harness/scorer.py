@@ -18,7 +18,7 @@ from tests.harness.topic import Topic
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 240.0
-OPERATORS = ("-m", "streaming", "run")  # what an operator gives to Python
+OPERATORS = ("-m", "incident_risk", "run")  # what an operator gives to Python
 TRACE = ("Traceback", "Py4J", "at org.apache")
 LEDGER = ("consumed", "counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
 
@@ -32,7 +32,7 @@ def read_points(path, beginning=b""):
 
 @dataclass
 class Scorer:
-    """`python -m streaming run`, with folders and topics of its own."""
+    """`risk run`, with folders and topics of its own."""
 
     folder: Path
     topic: Topic

@@ -73,7 +73,18 @@ def test_the_image_says_where_it_comes_from(image, checkout):
     }
     common = ["--file", "streaming/Dockerfile", "--build-arg", "TORCH=cpu"]
     assert build[:7] == ["build", *common, "--tag", NAME]
-    assert start == ["run", "--rm", "--network", "none", "--entrypoint", "python", NAME, "-m", "streaming", "--version"]
+    assert start == [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--entrypoint",
+        "python",
+        NAME,
+        "-m",
+        "incident_risk",
+        "--version",
+    ]
     assert bill == ["build", *common, "--target", "bill", "--output", "type=local,dest=out/image", "."]
     assert look[:2] == ["image", "inspect"]
     left = {path.name: json.loads(path.read_text()) for path in (checkout / "out" / "image").iterdir()}

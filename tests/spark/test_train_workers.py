@@ -133,7 +133,7 @@ def test_regions_side_by_side_get_the_artifacts_of_train_and_a_bad_file_stops_no
     tables = [{"region": region, "data": f"{region}.csv", **alike} for region in ("north", "bad", "south")]
     task_file(tmp_path / "regions.toml", *tables)
     where = ("--out", tmp_path / "artifacts", "--workers", 2, "--master", MASTER)
-    ran = run("-m", "models", "train", tmp_path / "regions.toml", *where)
+    ran = run("-m", "incident_risk", "train", tmp_path / "regions.toml", *where)
     assert ran.returncode == 3, ran.stderr
     assert "1 of 3 regions have no new artifact: bad: " in ran.stderr
     for region, task in tasks.items():

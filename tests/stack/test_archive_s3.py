@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from lifecycle.__main__ import app
+from incident_risk import app
 from lifecycle.archive import ArchiveTable, archive_region
 from lifecycle.feed import FeedLog
 from models.files.incident_archive import read_archive

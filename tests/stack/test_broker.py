@@ -76,7 +76,7 @@ def test_a_second_start_in_its_folder_is_refused_and_leaves_it_alone(broker, jar
 def test_the_command_makes_the_topics_and_runs_until_it_is_told_to_stop(tmp_path, jar_cache, formatted):
     folder, port = formatted(tmp_path), free_port()
     environment = {**os.environ, "RISK_KAFKA_BOOTSTRAP": f"localhost:{port}", "RISK_CACHE": str(jar_cache)}
-    command = [sys.executable, "-m", "streaming", "broker", "--folder", str(folder)]
+    command = [sys.executable, "-m", "incident_risk", "broker", "--folder", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         said = [process.stdout.readline(), process.stdout.readline()]
         assert f"Kafka runs at 127.0.0.1:{port}" in said[1], said

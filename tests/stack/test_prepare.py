@@ -22,7 +22,7 @@ def cache(jar_cache, tmp_path):
 @pytest.mark.nightly
 def test_the_jars_are_fetched_once_and_then_no_spark_is_started(cache):
     def said():
-        ran = run_python("-m", "streaming", "prepare", env={**os.environ, "RISK_CACHE": str(cache)})
+        ran = run_python("-m", "incident_risk", "prepare", env={**os.environ, "RISK_CACHE": str(cache)})
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout
 

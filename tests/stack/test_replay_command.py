@@ -3,8 +3,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from incident_risk import app
 from schemas.errors import BrokerError
-from streaming.__main__ import app
 from streaming.topics.kafka import KafkaConnection, ensure_topics
 from tests.harness.topic import Topic
 

@@ -97,7 +97,7 @@ def test_the_storm_of_the_tutorial_reaches_the_store(tmp_path, jar_cache):
     if shutil.which("victoria-metrics") is None:
         pytest.skip("victoria-metrics is not installed: apt-get install victoria-metrics")
     (kafka,), job_lines, replay_lines = blocks_of_the_storm()
-    assert job_lines[-1].startswith("python -m streaming run")
+    assert job_lines[-1].startswith("risk run")
     with local_store("victoria-metrics", tmp_path / "store") as url, urllib3.PoolManager(retries=False) as http:
         shell = Shell(
             tmp_path,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from models.__main__ import app
+from incident_risk import app
 from models.artifact import newest_artifacts, read_artifact
 from models.cli.judge_commands import parts_of
 from models.features import FeatureEngine

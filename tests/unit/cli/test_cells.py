@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 from typer.testing import CliRunner
 
+from incident_risk import app
 from schemas.errors import ArtifactError, SettingsError
 from schemas.grid import Grid
-from streaming.__main__ import app
 from streaming.maps import ALL_REGIONS, geojson_files, read_streets, view_of
 from tests.harness.pages import ROOT
 from tests.harness.region import make_region

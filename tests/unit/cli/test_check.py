@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 import schemas
 import streaming.cli.check
+from incident_risk import app
 from models.artifact import read_artifact
 from schemas.areas import read_masks
 from schemas.errors import DataError
-from streaming.__main__ import app
 from streaming.cli.check import dry_run
 from tests.harness.masks import box, mask_file
 from tests.harness.toy import RIVERTON, iso, toy_artifact, toy_record

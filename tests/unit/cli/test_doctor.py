@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from incident_risk import app
 from schemas.audit import record
 from schemas.errors import SinkError
 from schemas.records import Heartbeat, Pointer, WatchedPart, write_heartbeat, write_pointer
-from streaming.__main__ import app
 from streaming.artifacts_in_force import refresh_roster
 from streaming.cli.doctor import examine
 from streaming.disk.checkpoint import STATE_LAYOUT, only_writer
@@ -247,7 +247,7 @@ def test_beside_a_running_job_its_file_is_left_to_it(settings):
 def test_a_watch_that_never_ran_or_that_fails_is_a_note_with_its_remedy(settings):
     found = findings(settings)["watch"]
     assert (found.grade, found.seen) == ("warn", "none has run yet")
-    assert "python -m lifecycle watch" in found.remedy
+    assert "risk watch" in found.remedy
     settings.checkpoint.mkdir(exist_ok=True)
     failing = WatchedPart(failing_s=NOW_S - 60, fault="the disk is full: free disk space")
     write_heartbeat(settings.checkpoint, Heartbeat(at_s=NOW_S, parts={"archive": failing}))

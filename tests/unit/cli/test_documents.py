@@ -7,11 +7,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from lifecycle.__main__ import app as lifecycle_app
-from models.__main__ import app as models_app
+from incident_risk import app
 from models.artifact import champion_of
 from schemas.errors import ArtifactError
-from streaming.__main__ import app
 from streaming.disk.retention import TABLE
 from streaming.documents import TEMPLATES, documents_of, facts_of
 from tests.harness.toy import toy_artifact, toy_spec
@@ -66,7 +64,7 @@ def test_a_draft_has_each_point_of_its_article_and_claims_nothing(of_chicago, na
 
 
 def test_every_command_that_a_document_names_is_one(of_chicago):
-    apps = {"streaming": app, "models": models_app, "lifecycle": lifecycle_app}
+    apps = {"streaming": app, "models": app, "lifecycle": app}
     others = {"acted on", "not useful", "influx bucket list"}
     named = [
         span.removeprefix("python -m ").split()

@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import milp
 from typer.testing import CliRunner
 
-import models.__main__
+import incident_risk
 from models.artifact import champion_of
 from models.cli import posts_command
 from models.posts_plan import hours_of, plans_of, usual_week
@@ -86,7 +86,7 @@ def write(folder, name, head, *places):
 
 def run(town, *words, region="town", units=4, minutes=4):
     options = ["--region", region, "--artifacts", town, "--units", units, "--reach-minutes", minutes, *words]
-    return CliRunner().invoke(models.__main__.app, [str(word) for word in ("posts", *options)], env={"COLUMNS": "120"})
+    return CliRunner().invoke(incident_risk.app, [str(word) for word in ("posts", *options)], env={"COLUMNS": "120"})
 
 
 def told(ran):

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from incident_risk import app
 from schemas.audit import read_log, record, verify
 from schemas.errors import ArtifactError, RegistryError
 from schemas.records import STATE, Entry, Pointer, RegionState, write_pointer
 from schemas.spec import DAY_S
-from streaming.__main__ import app
 from streaming.disk.checkpoint import only_writer
 from streaming.disk.retention import TABLE, apply_to, gathered, region_state
 from streaming.disk.spark_folder import scratch_of

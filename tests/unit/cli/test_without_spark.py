@@ -7,7 +7,7 @@ from tests.harness.toy import toy_artifact, toy_spec
 
 CHECK = """
 import sys
-from streaming.__main__ import main
+from incident_risk import main
 
 sys.argv[1:] = ["check", "night.jsonl"]
 try:

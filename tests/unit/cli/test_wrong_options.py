@@ -3,8 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-import models.__main__
-import streaming.__main__
+import incident_risk
 from schemas.errors import ArtifactError, DataError, SettingsError
 from tests.harness.small_town import LAYOUT
 
@@ -23,13 +22,11 @@ def run(app, *words, **environment):
 
 
 def replay(data, *options):
-    return run(
-        streaming.__main__.app, "replay", data, *TOWN, *options, RISK_KAFKA_BOOTSTRAP="127.0.0.1:1", RISK_AUDIT=""
-    )
+    return run(incident_risk.app, "replay", data, *TOWN, *options, RISK_KAFKA_BOOTSTRAP="127.0.0.1:1", RISK_AUDIT="")
 
 
 def train(data, *options):
-    return run(models.__main__.app, "train", "--data", data, *TOWN, *options)
+    return run(incident_risk.app, "train", "--data", data, *TOWN, *options)
 
 
 def test_a_negative_speed_is_refused_as_an_option(data):
@@ -55,7 +52,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(data, tmp_pa
 
 def test_a_folder_of_frames_that_cannot_be_written_is_refused_before_the_start(tmp_path):
     audit = tmp_path / "audit.jsonl"
-    ran = run(streaming.__main__.app, "run", RISK_AUDIT=str(audit), RISK_FRAMES="/proc/nowhere")
+    ran = run(incident_risk.app, "run", RISK_AUDIT=str(audit), RISK_FRAMES="/proc/nowhere")
     assert isinstance(ran.exception, SettingsError)
     assert "RISK_FRAMES=/proc/nowhere cannot be written" in str(ran.exception)
     assert not audit.exists()
@@ -64,7 +61,7 @@ def test_a_folder_of_frames_that_cannot_be_written_is_refused_before_the_start(t
 @pytest.mark.parametrize("instant", ["yesterday", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00"])
 def test_a_time_that_is_none_is_a_wrong_setting(tmp_path, instant):
     folders = {"RISK_CHECKPOINT": str(tmp_path / "checkpoint"), "RISK_AUDIT": str(tmp_path / "audit.jsonl")}
-    ran = run(streaming.__main__.app, "checkpoint", "--reset", instant, **folders)
+    ran = run(incident_risk.app, "checkpoint", "--reset", instant, **folders)
     assert isinstance(ran.exception, SettingsError)
     assert f"--reset {instant}" in str(ran.exception)
     assert list(tmp_path.iterdir()) == []
@@ -81,6 +78,6 @@ def test_a_time_that_is_none_is_a_wrong_setting(tmp_path, instant):
     ],
 )
 def test_a_training_that_cannot_be_meant_is_refused_before_anything_is_read(words, said):
-    ran = run(models.__main__.app, "train", *words)
+    ran = run(incident_risk.app, "train", *words)
     assert isinstance(ran.exception, SettingsError)
     assert said in str(ran.exception)

@@ -66,5 +66,7 @@ def test_no_line_of_another_writer_is_lost_when_the_log_is_set_aside(tmp_path):
 
 def test_the_health_check_imports_nothing_that_is_slow():
     slow = {"pyspark", "torch", "pandas", "pyarrow", "influxdb_client"}
-    done = run_python("-c", f"import sys, streaming.__main__; print(sorted({slow!r} & sys.modules.keys()))")
+    done = run_python(
+        "-c", f"import sys, incident_risk, streaming.job_health; print(sorted({slow!r} & sys.modules.keys()))"
+    )
     assert done.stdout.strip() == "[]"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from models.__main__ import app
+from incident_risk import app
 from models.artifact import read_artifact
 from models.evaluation.disparity import (
     SUMS,

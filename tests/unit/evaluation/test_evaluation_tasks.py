@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from incident_risk import app
 from models import network
-from models.__main__ import app
 from models.cube import type_for
 from models.evaluation import evaluate as evaluate_module
 from models.evaluation import featured

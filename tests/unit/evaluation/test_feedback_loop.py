@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from models.__main__ import app
+from incident_risk import app
 from models.artifact import champion_of
 from models.evaluation.feedback_loop import HELD, SOFTER, CityModel, EqualCity, errors_of, last_errors, learned_shares
 from schemas.decode import decode_messages

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from incident_risk import app
 from schemas.audit import read_log, records
 from schemas.errors import SettingsError
 from schemas.records import read_withheld, withheld_path
-from streaming.__main__ import app
 from streaming.job_health import HealthWatch, read_health
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.memory_sink import MemorySink

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from incident_risk import app
 from schemas.audit import record, verify
 from schemas.errors import AuditError
 from schemas.records import health_path
-from streaming.__main__ import app
 from streaming.job import recorded
 
 NOW_S = 1_764_000_000.0

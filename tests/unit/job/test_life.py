@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from incident_risk import main
 from schemas.audit import records, verify
 from schemas.errors import ArtifactError, AuditError, SinkRefused
-from streaming.__main__ import main
 from streaming.artifacts_in_force import RosterWatch
 from streaming.disk.checkpoint import only_writer
 from streaming.flow.rows import QueryFacts, Summary
@@ -290,7 +290,7 @@ def test_a_fault_of_ours_ends_with_1_and_a_trace_that_shows_no_secret(monkeypatc
 
     monkeypatch.setenv("INFLUXDB_V2_TOKEN", f"{SECRET}\n")
     monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # `main` sets it
-    monkeypatch.setattr("sys.argv", ["incident-scorer", "health"])
+    monkeypatch.setattr("sys.argv", ["risk", "health"])
     monkeypatch.setattr("streaming.cli.job_commands.read_health", quotes_its_header)
     with pytest.raises(SystemExit) as ended:
         main()

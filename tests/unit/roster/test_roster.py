@@ -157,8 +157,8 @@ def damage(folder):
 @pytest.mark.parametrize(
     ("champion", "reason", "remedy"),
     [
-        (lambda publish: GONE, "is missing, and ", "run `python -m lifecycle promote REGION`"),
-        (lambda publish: damage(publish(3)), "baseline.npz is damaged", "or run `python -m lifecycle promote REGION`"),
+        (lambda publish: GONE, "is missing, and ", "run `risk promote REGION`"),
+        (lambda publish: damage(publish(3)), "baseline.npz is damaged", "or run `risk promote REGION`"),
         (lambda publish: publish(3, tick_s=30).name, "tick_s was 60 and is 30", "train with `--like"),
     ],
 )

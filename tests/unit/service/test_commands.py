@@ -6,8 +6,8 @@ import socket
 import pytest
 from typer.testing import CliRunner
 
+from incident_risk import app
 from schemas.errors import SettingsError
-from service.__main__ import app
 from service.tokens import Tokens, make_token
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from incident_risk import app
 from schemas.errors import SettingsError
-from service.__main__ import app
 from service.tokens import Rates, Tokens, make_token, read_tokens
 from tests.harness.service import Client, Clock, leave_frame, running, toy_service, waited
 

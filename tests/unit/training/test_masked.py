@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from incident_risk import app
 from lifecycle.archive import file_days
-from models.__main__ import app
 from models.evaluation.tasks import task_of
 from models.files.data_report import read_past, row_counts
 from models.files.incident_archive import Meaning

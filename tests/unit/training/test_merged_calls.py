@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from incident_risk import app
 from lifecycle.archive import ArchiveTable, file_days
-from models.__main__ import app
 from models.artifact import newest_artifacts, pack_history, read_artifact, unpack_history
 from models.counting.count_state import CountState
 from models.files.incident_archive import Meaning, read_archive

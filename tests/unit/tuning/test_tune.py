@@ -9,7 +9,7 @@ import torch
 from optuna.trial import TrialState, create_trial
 from typer.testing import CliRunner
 
-from models.__main__ import app
+from incident_risk import app
 from models.artifact import Training, newest_artifacts, read_artifact
 from models.cli.train_commands import verdict
 from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lifecycle.__main__ import app
+from incident_risk import app
 from tests.harness.kept_world import KeptWorld, rows_of
 from tests.harness.processes import run_python
 from tests.unit.counting.test_count_state import CALL, HOUR, SPEC, incidents
@@ -55,7 +55,7 @@ def test_a_kill_at_any_step_of_a_commit_loses_and_doubles_nothing(world, killer,
     hit = {"data": "2", "log": "3"}[file]  # to make the table is a commit, too
     settings = {"RISK_CHECKPOINT": str(world.checkpoint), "RISK_ARCHIVE": str(path)}
     kill = {"LD_PRELOAD": killer, "KILL_AT": file, "KILL_WHEN": when, "KILL_HIT": hit}
-    killed = run_python("-m", "lifecycle", "archive", cwd=ROOT, env=os.environ | settings | kill)
+    killed = run_python("-m", "incident_risk", "archive", cwd=ROOT, env=os.environ | settings | kill)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert days_in(rows_of(path)) == list(DAYS)[: 1 + committed]
     CliRunner().invoke(app, ["archive"], env=settings, catch_exceptions=False)

@@ -304,7 +304,7 @@ def test_a_start_waits_while_another_one_begins(world, monkeypatch):
 COMMANDS = """
 import sys
 from contextlib import suppress
-from lifecycle.__main__ import main
+from incident_risk import main
 
 heavy = {"torch", "pyspark", "scipy", "pandas", "pyarrow", "sklearn", "matplotlib"}
 for words in %r:

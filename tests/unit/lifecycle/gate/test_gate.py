@@ -343,7 +343,7 @@ def test_a_trial_that_cannot_be_read_or_written_is_named(tmp_path):
     (home / "trial.json").write_bytes(b"garbage")
     with pytest.raises(ArtifactError, match=r"trial\.json cannot be used") as refused:
         read_trial(tmp_path, "town")
-    assert refused.value.remedy == "remove it, then start the trial again: `python -m lifecycle gate start`"
+    assert refused.value.remedy == "remove it, then start the trial again: `risk gate start`"
 
 
 @pytest.mark.parametrize("content", [b"garbage", b'[{"champion": "\xff"}]'])

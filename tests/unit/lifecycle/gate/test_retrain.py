@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from lifecycle.__main__ import main
+from incident_risk import main
 from lifecycle.archive import ArchiveTable
 from lifecycle.gate import end_on_record, read_trial, trial_path, write_trial
 from lifecycle.triggers import read_asked

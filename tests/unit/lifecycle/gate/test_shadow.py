@@ -215,8 +215,7 @@ def test_counts_that_wait_want_a_judge(world):
     world.closed()
     assert world.late(LATE_S - 1) == ""
     assert world.late(LATE_S) == (
-        "the newest judged hour began at 2027-01-15 08:00 UTC, and 1 files of counts wait: "
-        "see `python -m lifecycle watch --check`"
+        "the newest judged hour began at 2027-01-15 08:00 UTC, and 1 files of counts wait: see `risk watch --check`"
     )
 
 

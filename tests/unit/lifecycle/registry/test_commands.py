@@ -7,10 +7,10 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
+from incident_risk import app
 from schemas.audit import records
 from schemas.errors import AuditError, RegistryError, SettingsError, SpecMismatch
 from schemas.records import Pointer, read_pointer
-from streaming.__main__ import app as streaming_app
 from streaming.artifacts_in_force import refresh_roster
 from tests.harness.gate_town import command
 from tests.harness.registries import PAGE_FILES, Desk, evaluation_folder
@@ -101,7 +101,7 @@ def test_where_no_job_counts_the_grid_is_the_champions_until_a_reset(desk, run, 
             run(*words, "--as", role, RISK_CHECKPOINT=str(anew))
         assert "train with `--like`" in no.value.remedy
     assert roles(run) == [(first, "champion")]
-    begun = CliRunner().invoke(streaming_app, ["checkpoint", "--reset", "latest"], env={"RISK_CHECKPOINT": str(anew)})
+    begun = CliRunner().invoke(app, ["checkpoint", "--reset", "latest"], env={"RISK_CHECKPOINT": str(anew)})
     assert begun.exit_code == 0, begun.output
     run(*words, RISK_CHECKPOINT=str(anew))
     assert roles(run)[1] == (finer.name, "champion")
