@@ -40,9 +40,7 @@ def network_of(evaluated):
     return next(row for row in evaluated["rows"] if row["kind"] == "network")
 
 
-def against(compared, itself=""):
-    if compared is None:
-        return itself
+def against(compared):
     spread = f"({compared['percent_low']:+.3f}, {compared['percent_high']:+.3f})"
     return f"{compared['percent']:+.3f} % {spread}: {compared['verdict']}"
 
@@ -51,19 +49,16 @@ def row_of(*cells):
     return f"| {' | '.join(cells)} |".replace("|  |", "| |")
 
 
-def rows_of_task(task, evaluated):
-    """The network, the best rival and the best rule."""
-    best = (evaluated["best_baseline"], evaluated["best_rule"])
-    rivals = [row for row in evaluated["rows"] if row["model"] in best]
-    for number, row in enumerate([network_of(evaluated), *rivals]):
-        yield row_of(
-            "" if number else task,
-            f"**{row['model']}**" if row["kind"] == "network" else row["model"],
-            f"{row['nb_log_score']:.4f}",
-            f"{row['forecast_over_actual']:.3f}",
-            against(row["versus_best_baseline"], "best rival"),
-            against(row["versus_best_rule"], "best rule"),
-        )
+def row_of_task(task, evaluated):
+    network = network_of(evaluated)
+    return row_of(
+        task,
+        f"{network['nb_log_score']:.4f}",
+        f"{network['forecast_over_actual']:.3f}",
+        evaluated["best_baseline"],
+        against(network["versus_best_baseline"]),
+        against(network["versus_best_rule"]),
+    )
 
 
 def row_over_origins(task, evaluated):
@@ -83,8 +78,7 @@ def row_over_origins(task, evaluated):
 def test_the_tables_of_the_evaluation():
     page = text_of(EXPLANATION / "evaluation.md")
     results = {task: evaluation(stem) for task, stem in EVALUATED.items()}
-    newest = [row for task, evaluated in results.items() for row in rows_of_task(task, evaluated)]
-    assert rows_below(page, "| task | model |") == newest
+    assert rows_below(page, "| task | network |") == [row_of_task(*each) for each in results.items()]
     assert rows_below(page, "| task | judged from |") == [row_over_origins(*each) for each in results.items()]
 
 
@@ -95,9 +89,8 @@ def test_the_table_of_delays():
         network = network_of(evaluated)
         figures = (f"{network['nb_log_score']:.4f}", f"{network['forecast_over_actual']:.3f}")
         compared = (against(network["versus_best_baseline"]), against(network["versus_best_rule"]))
-        epoch = f"{network['chosen']['epoch']:.0f}"
-        rows.append(row_of(str(days), *figures, epoch, evaluated["best_baseline"], *compared))
-    assert rows_below(text_of(EXPLANATION / "late-reports.md"), "| delay, days |") == rows
+        rows.append(row_of(str(days), *figures, *compared))
+    assert rows_below(text_of(EXPLANATION / "evaluation.md"), "| delay, days |") == rows
 
 
 def test_the_table_of_what_training_and_evaluation_cost():
@@ -114,7 +107,7 @@ def test_the_table_of_what_training_and_evaluation_cost():
         for cost in measured(name)["costs"]
         if cost["years"] == 2
     ]
-    assert rows_below(text_of(EXPLANATION / "costs.md"), "| command | cells |") == rows
+    assert rows_below(text_of(EXPLANATION / "evaluation.md"), "| command | cells |") == rows
 
 
 def test_the_table_of_the_gate():
@@ -130,7 +123,7 @@ def test_the_table_of_the_gate():
         for trial in measured("gate")["gate"]
         if trial["correlation"]
     ]
-    assert rows_below(text_of(EXPLANATION / "gate.md"), "| margin | mean difference |") == rows
+    assert rows_below(text_of(ROOT / "docs" / "how-to" / "retraining.md"), "| margin | mean difference |") == rows
 
 
 def test_the_plan_that_is_shipped_has_every_key_with_its_default():
@@ -173,7 +166,7 @@ def test_the_table_of_results_has_the_newest_figures():
         "latency p50 / p99, ms": tuple(f"{of['p50']:.0f} / {of['p99']:.0f}" for of in (latency, floor)),
         "full frame of 48x48 cells, ms": (f"{results['full_frame_ms']['48x48']:.0f}", ""),
     }
-    page = text_of(BENCHMARKS / "README.md")
+    page = text_of(EXPLANATION / "load.md")
     rows = [row.split("|") for row in rows_below(page, "| figure |")]
     assert {row[1].strip(): (row[2].strip(), row[4].strip()) for row in rows} == figures
     assert f"commit {results['commit']}" in page

@@ -28,7 +28,7 @@ PAGES = [
     for pattern in ("*.md", "*/README.md", "docs/**/*.md")
     for path in sorted(ROOT.glob(pattern))
 ]
-NAMING = {"README.md", "docs/reference/commands.md", "deploy/README.md", "models/README.md", "benchmarks/README.md"}
+NAMING = {"README.md", "docs/reference/commands.md", "deploy/README.md", "models/README.md", "docs/explanation/load.md"}
 NAMED = re.compile(
     r"(?:^|\s)((?:[A-Z][A-Z0-9_]*=\S+ )*)(?:\S*/)?(" + "|".join(map(re.escape, APPS)) + r"|make)(?=\s|$)(.*)"
 )
