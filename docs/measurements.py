@@ -1,6 +1,6 @@
-"""The measurements that are written to the store: every column with its kind and meaning, declared once.
+"""The measurements of the store and the columns of the archive, each with its kind and meaning, declared once.
 
-docs/reference/data-dictionary.md shows this table on the site. A test writes every kind of point and compares.
+docs/reference/data-dictionary.md shows these tables on the site. A test writes every kind of point and compares.
 """
 
 from typing import NamedTuple
@@ -273,3 +273,16 @@ MEASUREMENTS = {
     "decided": _DECIDED,
     "feedback": _FEEDBACK,
 }
+
+ARCHIVE = (
+    Column("region", "text", "slug"),
+    Column("day", "date", "UTC"),
+    Column("cell", "integer", "index in the grid, from the south-west corner, row by row"),
+    Column("category", "text", "slug"),
+    Column("bin", "integer", "five minutes of the day, 0 to 287, from midnight UTC"),
+    Column("count", "integer", "incidents; 0 in the row of a day without any"),
+    Column("meaning", "text", "grid, time zone and counted origins, as JSON; each is added up alone"),
+    Column(
+        "cut_hours", "integer, null when not known", "bit h of the day is 1 when the hour from h:00 UTC says nothing"
+    ),
+)

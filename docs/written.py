@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from typer.cli import get_docs_for_click
 
 from docs import catalogues
-from docs.measurements import MEASUREMENTS
+from docs.measurements import ARCHIVE, MEASUREMENTS
 from incident_risk import COMMANDS, app
 from models.feature_lists import feature_table
 from schemas.decode import PERSON_STEMS, PERSON_WORDS, Feedback
@@ -157,6 +157,10 @@ def measurements() -> str:
     return "\n\n".join(sections)
 
 
+def archive() -> str:
+    return bullets((f"`{column.names}` ({column.kind})", column.meaning) for column in ARCHIVE)
+
+
 def dead_letter() -> str:
     _, components = msgspec.json.schema_components([DeadLetter])
     return bullets(
@@ -253,6 +257,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "features": feature_table,
     "names for python": public_names,
     "measurements": measurements,
+    "archive": archive,
     "retention": retention,
     "dead letter": dead_letter,
     "personal names": personal_names,

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from docs.measurements import MEASUREMENTS
+from docs.measurements import ARCHIVE, MEASUREMENTS
+from lifecycle.archive import SCHEMA
 from lifecycle.judge import retrain_line
 from lifecycle.triggers import Asked
 from schemas.decode import Feedback
@@ -51,3 +52,9 @@ def test_the_columns_of_every_measurement_are_those_that_are_written(columns):
         name: {each: kinds.get(column.kind, "float") for column in declared.columns for each in column.names.split()}
         for name, declared in MEASUREMENTS.items()
     }
+
+
+def test_the_columns_of_the_archive_are_those_of_its_table():
+    kinds = {"string": "text", "date32[day]": "date", "int16": "integer", "int32": "integer"}
+    declared = [(column.names, column.kind.partition(",")[0], "null" in column.kind) for column in ARCHIVE]
+    assert declared == [(field.name, kinds[str(field.type)], field.nullable) for field in SCHEMA]
