@@ -39,9 +39,10 @@ from models.hyperparameters import DEFAULT, RecipeFile
 from models.local_time import zone_of
 from models.measures import Forecast
 from models.scoring import means
+from models.training.region_tasks import RegionTask
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import ReportProgress
-from models.training.train_region import PreparedTask, RegionTask, prepare, read_data, table_like, train_region
+from models.training.train_region import PreparedTask, prepare, read_data, table_like, train_region
 from schemas.errors import GateClosed
 from schemas.forecasts import ClosedHorizon
 from schemas.grid import Grid

@@ -28,7 +28,7 @@ from models.artifact import champion_of
 from models.cli.options import DATA_HELP, progress_bars
 from models.files.incident_archive import NoDays, hours_known, spans
 from models.files.layouts import LAYOUT_HELP, parse_layout
-from models.training.train_region import task_for
+from models.training.region_tasks import task_for
 from schemas.areas import read_masks
 from schemas.errors import ArtifactError, CheckpointError, GateClosed, RiskError, SettingsError
 from schemas.files import instant_text

@@ -38,7 +38,7 @@ from models.files.data_report import data_warnings, place_warnings
 from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
 from models.local_time import zone_of
 from models.network_kinds import kind_of_network
-from models.training.train_region import RegionTask, task_for
+from models.training.region_tasks import RegionTask, task_for
 from schemas.errors import SettingsError, needs_extra
 from schemas.files import replace_file, write_errors
 from schemas.frame import ATTRIBUTION_GROUPS
@@ -240,8 +240,9 @@ def _print_groups(rows: "Sequence[GroupRow]", sentences: "Sequence[str]", consol
 
 def _past_of(artifact: Artifact, data: str, layout: str, masks: Path | None) -> "IncidentHistory":
     """What came, until the end of the last whole hour, as the artifact counts it."""
+    from models.training.region_tasks import RegionTask
     from models.training.replay import IncidentHistory
-    from models.training.train_region import RegionTask, read_data, table_like
+    from models.training.train_region import read_data, table_like
 
     spec = artifact.spec
     task = RegionTask(data=data, layout=layout, region=spec.region, merge=spec.merge, masks=str(masks or ""))

@@ -35,7 +35,7 @@ from models.files.data_report import row_counts
 from models.files.incident_archive import is_archive
 from models.files.incident_files import refuse_swapped
 from models.hyperparameters import TunedOn, write_recipe
-from models.training.train_region import DEFAULT_CELL_M, RegionTask, edges_of, read_regions, task_for
+from models.training.region_tasks import DEFAULT_CELL_M, RegionTask, edges_of, read_regions, task_for
 from schemas.areas import read_masks
 from schemas.errors import DataError, SettingsError, needs_extra
 from schemas.files import stamp

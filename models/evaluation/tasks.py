@@ -15,7 +15,7 @@ from models.files.incident_files import IncidentTable, cutoff_of, merge_repeated
 from models.files.layouts import parse_layout
 from models.local_time import hour_of_week, local_from_utc, utc_from_local
 from models.training.calendar import Calendar, holiday_days
-from models.training.train_region import DEFAULT_CELL_M, RegionTask
+from models.training.region_tasks import DEFAULT_CELL_M, RegionTask
 from schemas.areas import read_masks
 from schemas.errors import DataError, SettingsError
 from schemas.files import sha256

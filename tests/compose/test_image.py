@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import typer
 
+from incident_risk import app
 from streaming.jars import CONNECTOR, jar_options
 from streaming.settings import Settings
-from tests.contracts.test_readme import PROGRAMS
 from tests.harness.compose_file import OUR_SERVICES, ROOT, SERVICES, arguments
 from tests.harness.processes import run, run_python
 
@@ -38,7 +38,8 @@ def test_a_command_exists_and_takes_its_arguments(name):
     if program == "generator":  # of Grafana's pages: it takes a folder
         assert len(words) == 1
         return
-    command = typer.main.get_command(PROGRAMS[program]).commands[words[0]]
+    assert program == "incident_risk"
+    command = typer.main.get_command(app).commands[words[0]]
     command.make_context(words[0], words[1:])
 
 
@@ -65,7 +66,7 @@ def test_what_the_stage_of_jars_copies_is_all_that_it_imports(tmp_path):
         for source in sources if target.endswith("/") else ():
             (tmp_path / target).mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / source, tmp_path / target)
-    (statement,) = set(re.findall(r"from streaming\.job import jars", stage))
+    (statement,) = set(re.findall(r"from streaming import jars", stage))
     alone = "import os, sys; sys.path = [path for path in sys.path if not os.path.exists(path + '/pyproject.toml')]"
     ran = run_python("-c", f"{alone}; {statement}", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr

@@ -58,10 +58,8 @@ def fault(words):
         return f"no command {verb!r}"
     if rest and verb in OF_A_SERVICE and rest[0] not in EVERY_SERVICE:
         return f"no service {rest[0]}"
-    if verb == "run" and rest[0] == "scorer":
+    if verb == "run" and rest[0] in ("scorer", "watch", "registry", "serve"):
         return fault_in_name([], "risk", rest[1:])
-    if verb == "run" and rest[0] in ("watch", "registry"):
-        return fault_in_name([], "python -m lifecycle", rest[1:])
     return None
 
 

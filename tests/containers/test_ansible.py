@@ -26,7 +26,7 @@ def site(client, tmp_path_factory):
     """A repository with what this checkout holds, artifacts of a region, and a project that nobody has cloned yet."""
     folder = tmp_path_factory.mktemp("ansible")
     commit_all(checkout(folder / "repository"))
-    words = ("cold-start", "--region", "mycity", "--timezone", "America/Chicago", "--cell-m", "1000")
+    words = ("train", "--region", "mycity", "--timezone", "America/Chicago", "--cell-m", "1000")
     words += ("--bounds", BOUNDS, "--per-day", PER_DAY, "--out", folder / "artifacts")
     made = run_python("-m", "incident_risk", *words, cwd=ROOT)
     assert made.returncode == 0, made.stderr

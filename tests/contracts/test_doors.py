@@ -21,7 +21,8 @@ from models.files.layouts import LAYOUTS
 from models.hyperparameters import Hyperparameters
 from models.network import NetworkShape
 from models.network_kinds import MODELS
-from models.training.train_region import RegionTask, prepare, train_region
+from models.training.region_tasks import RegionTask
+from models.training.train_region import prepare, train_region
 from schemas.errors import ArtifactError
 from schemas.frame import RiskFrame
 from service import app as service_app

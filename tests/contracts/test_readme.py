@@ -30,7 +30,7 @@ PAGES = [
 ]
 NAMING = {"README.md", "docs/reference/commands.md", "deploy/README.md", "models/README.md", "docs/explanation/load.md"}
 NAMED = re.compile(
-    r"(?:^|\s)((?:[A-Z][A-Z0-9_]*=\S+ )*)(?:\S*/)?(" + "|".join(map(re.escape, APPS)) + r"|make)(?=\s|$)(.*)"
+    r"(?:^|\s)((?:[A-Z][A-Z0-9_]*=\S+ )*)(?:\S*/)?(?<!--org )(" + "|".join(map(re.escape, APPS)) + r"|make)(?=\s|$)(.*)"
 )
 ENDS_A_COMMAND = {"&&", "||", "|", ";", "&", ">"}
 USAGE_ERROR = typer.BadParameter.__base__  # the common base of all that can be wrong with arguments

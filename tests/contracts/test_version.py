@@ -6,9 +6,10 @@ import tomllib
 import pytest
 from typer.testing import CliRunner
 
+from incident_risk import app
 from schemas import DISTRIBUTION, product_version
 from service.app import document
-from tests.contracts.test_readme import PROGRAMS, ROOT
+from tests.contracts.test_readme import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TAGGED = ("compose.yaml", "compose.gpu.yaml", "deploy/cluster.yaml", "docs/how-to/operations.md")
@@ -18,18 +19,16 @@ def test_what_is_installed_has_the_projects_name_and_version():
     assert (DISTRIBUTION, product_version()) == (PROJECT["name"], PROJECT["version"]), "run `.ci/setup`"
 
 
-@pytest.mark.parametrize("app", PROGRAMS.values(), ids=PROGRAMS)
-def test_a_program_prints_the_version_whatever_else_is_wrong(app, monkeypatch):
+def test_the_program_prints_the_version_whatever_else_is_wrong(monkeypatch):
     monkeypatch.setenv("RISK_NONSENSE", "1")
     done = CliRunner().invoke(app, ["--version"])
     assert (done.exit_code, done.output) == (0, f"{DISTRIBUTION} {PROJECT['version']}\n")
 
 
-@pytest.mark.parametrize("words", ["streaming run", "streaming feedback store", "lifecycle gate end", "service serve"])
+@pytest.mark.parametrize("words", ["run", "feedback store", "gate end", "serve"])
 def test_a_command_prints_its_help_whatever_setting_is_wrong(words, monkeypatch):
     monkeypatch.setenv("RISK_NONSENSE", "1")
-    program, *command = words.split()
-    done = CliRunner().invoke(PROGRAMS[program], [*command, "--help"])
+    done = CliRunner().invoke(app, [*words.split(), "--help"])
     assert (done.exit_code, "Usage: " in done.output) == (0, True)
 
 

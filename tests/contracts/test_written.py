@@ -22,5 +22,5 @@ def test_what_code_writes_of_a_page_tells_what_is_declared():
     codes = PARTS["exit codes"]()
     assert "- 9: `EventsGone`: Kafka deleted events" in codes
     assert "- `incident_risk_events_total{region,outcome}`: " in PARTS["metrics"]()
-    assert "streaming executor" not in PARTS["commands of streaming"](), "it is hidden"
-    assert "### `risk feedback send`" in PARTS["commands of streaming"]().replace("#### ", "### ")
+    assert "risk executor" not in PARTS["live commands"](), "it is hidden"
+    assert "### `risk feedback send`" in PARTS["live commands"]().replace("#### ", "### ")

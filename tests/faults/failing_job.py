@@ -26,5 +26,5 @@ def failing(messages, *rest, **more):
 
 
 decode.decode_messages = failing  # travels to the Python workers by value
-sys.argv = ["streaming", "run"]
+sys.argv = ["risk", "run"]
 main()

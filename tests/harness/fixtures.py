@@ -18,7 +18,7 @@ from tests.harness.topic import Topic
 
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory) -> ForkServer:
-    """commands.run("streaming", WORDS): `python -m streaming WORDS` to its end, without Java; commands.popen(...)."""
+    """commands.run("incident_risk", WORDS): `risk WORDS` to its end, without Java; commands.popen(...)."""
     server = ForkServer(tmp_path_factory.mktemp("commands"))
     yield server
     server.close()

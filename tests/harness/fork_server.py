@@ -1,4 +1,4 @@
-"""`python -m streaming WORDS` without its seconds of imports: one process imports once, and forks for each command.
+"""`risk WORDS` without its seconds of imports: one process imports once, and forks for each command.
 
 What it gives is a process as any other: with its own arguments, environment, folder, open files, group and signals. It
 is a child of the server, not of the test, and the system shows it with the server's command line and environment.
@@ -29,9 +29,6 @@ PRELOADED = (
     "streaming.cli.job_commands",
     "streaming.cli.prepare",
     "streaming.disk.retention",
-    "streaming.marks",
-    "streaming.rehearse.demo",
-    "streaming.rehearse.incident_replay",
     "kafka",
     "scipy.stats",
     "torch",

@@ -109,7 +109,7 @@ class Town:
         return version if "/" in str(version) else f"town/{version}"
 
     def retrain(self, *words, **fields):
-        return self.command("retrain", "town", "--data", self.task(**fields), *words)
+        return self.command("gate", "retrain", "town", "--data", self.task(**fields), *words)
 
     def state(self):
         return FolderRegistry(self.folder / "registry").state("town")

@@ -64,7 +64,9 @@ class Scorer:
         with (self.folder / "terminal.txt").open("ab") as terminal:
             if self.commands is not None and not command and not environment:
                 out = (terminal, terminal)
-                self.process = self.commands.popen("streaming", "run", out=out, env=self.environment, process_group=0)
+                self.process = self.commands.popen(
+                    "incident_risk", "run", out=out, env=self.environment, process_group=0
+                )
                 return
             self.process = subprocess.Popen(
                 [sys.executable, *(command or OPERATORS)],
@@ -78,7 +80,7 @@ class Scorer:
 
     def command(self, *words, **environment):
         """`python -m streaming WORDS` with its settings and others, to its end. It may not start Java."""
-        return self.commands.run("streaming", *words, env={**self.environment, **environment})
+        return self.commands.run("incident_risk", *words, env={**self.environment, **environment})
 
     def assert_refused(self, code, said, **environment):
         """A start ends with this code and says this."""

@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from tests.contracts.test_readme import PROGRAMS, fault_in_arguments, fault_in_targets
+from tests.contracts.test_readme import APPS, fault_in_arguments, fault_in_targets
 from tests.harness.compose_file import ROOT
 from tests.harness.pipelines import GITLAB, JENKINS, WORKFLOWS, github_jobs, gitlab_jobs, jenkins_stages, shell_lines
 from tests.harness.processes import run
@@ -146,7 +146,7 @@ def step(tmp_path):
 PAGE = "out/model/20261101T040000Z-1a2b3c4d"
 WHY = "its evaluation"
 AS_A_STEP = {
-    "challenger": [["retrain", "town", "--now"]],
+    "challenger": [["gate", "retrain", "town", "--now"]],
     "evaluation": [
         ["gate", "status", "town", "--json"],
         ["evaluate", "archive:/days", "--region", "town", "--out", PAGE],
@@ -169,15 +169,14 @@ def test_a_step_of_the_model_runs_commands_that_exist_and_keeps_each_word_whole(
         BECAUSE='as "agreed"; $(id) `id`',
     )
     assert (done.returncode, done.stderr) == (0, "")
-    programs = ["models" if words[0] == "evaluate" else "lifecycle" for words in AS_A_STEP[name]]
-    assert commands == [["-m", program, *words] for program, words in zip(programs, AS_A_STEP[name], strict=True)]
-    for program, words in zip(programs, AS_A_STEP[name], strict=True):
-        assert fault_in_arguments(PROGRAMS[program], words) is None
+    assert commands == [["-m", "incident_risk", *words] for words in AS_A_STEP[name]]
+    for words in AS_A_STEP[name]:
+        assert fault_in_arguments(APPS["risk"], words) is None
 
 
 def test_a_file_of_tasks_is_learned_from(step):
     _, (retrain,) = step("challenger", REGION="town", DATA="/a b.toml")
-    assert retrain[5:7] == ["--data", "/a b.toml"]
+    assert retrain[6:8] == ["--data", "/a b.toml"]
     _, (_, evaluate, _) = step("evaluation", REGION="town", DATA="/a b.toml")
     assert evaluate[2:] == ["evaluate", "/a b.toml", "--region", "town", "--out", PAGE]
 

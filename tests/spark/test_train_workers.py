@@ -12,7 +12,8 @@ from models.hyperparameters import DEFAULT, Hyperparameters
 from models.training.fit_files import read_fitted
 from models.training.fit_network import FitData, FitPlan, fit_network
 from models.training.over_spark import side_by_side
-from models.training.train_region import RegionTask, train_in_task
+from models.training.region_tasks import RegionTask
+from models.training.train_region import train_in_task
 from tests.harness.cluster import ROOT, cluster_environment
 from tests.harness.made_examples import DISPERSION, made_examples
 from tests.harness.processes import run_python

@@ -22,7 +22,7 @@ def started(commands, out: Path, *options: str):
     read, write = os.pipe()
     with open(read, encoding="utf-8") as printed:
         with open(write, "wb") as end:
-            demo = commands.popen("streaming", "demo", "--out", out, *options, out=(end, end))
+            demo = commands.popen("incident_risk", "demo", "--out", out, *options, out=(end, end))
         yield demo, printed
 
 

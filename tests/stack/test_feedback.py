@@ -28,10 +28,10 @@ def feedback(broker, new_topic, tmp_path, commands):
 
     def run(*words, wait=True):
         if wait:
-            ran = commands.run("streaming", "feedback", *words, env=environment, timeout=120)
+            ran = commands.run("incident_risk", "feedback", *words, env=environment, timeout=120)
             return ran.returncode, ran.stdout, ran.stderr
         with (tmp_path / "said").open("wb") as said:
-            return commands.popen("streaming", "feedback", *words, env=environment, out=(said, said))
+            return commands.popen("incident_risk", "feedback", *words, env=environment, out=(said, said))
 
     run.topic, run.letters, run.store = topic, letters, tmp_path / "store"
     return run

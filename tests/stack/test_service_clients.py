@@ -75,7 +75,7 @@ def test_the_command_serves_until_it_is_told_to_stop_and_logs_no_secret(tmp_path
     words = ("serve", "--listen", f"127.0.0.1:{port}", "--tokens", str(tmp_path / "tokens.jsonl"))
     with (tmp_path / "log").open("wb") as log:
         environment = {**os.environ, "RISK_FRAMES": str(tmp_path)}
-        process = commands.popen("service", *words, out=(log, log), env=environment)
+        process = commands.popen("incident_risk", *words, out=(log, log), env=environment)
     try:
         client = Client(f"http://127.0.0.1:{port}", token)
         until = time.monotonic() + 120

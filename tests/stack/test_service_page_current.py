@@ -145,7 +145,9 @@ def test_a_service_that_hangs_is_no_longer_live_within_half_a_minute(browser, pa
     port, stopped_s = free_port(), []
     words = ("serve", "--listen", f"127.0.0.1:{port}")
     with (page_folder / "log").open("wb") as log:
-        process = commands.popen("service", *words, out=(log, log), env={**os.environ, "RISK_FRAMES": str(page_folder)})
+        process = commands.popen(
+            "incident_risk", *words, out=(log, log), env={**os.environ, "RISK_FRAMES": str(page_folder)}
+        )
 
     def hang():
         leave_when_followed(f"http://127.0.0.1:{port}", page_folder)

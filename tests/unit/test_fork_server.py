@@ -39,5 +39,5 @@ def test_it_gives_what_a_real_process_gives(commands, folder, words):
 
 @pytest.mark.parametrize("words", [("health",), ("check", "no file")])
 def test_a_command_of_the_product_ends_as_it_does_alone(commands, words):
-    forked, alone = commands.run("streaming", *words, env=ENVIRONMENT), real("streaming", *words, cwd=ROOT)
+    forked, alone = commands.run("incident_risk", *words, env=ENVIRONMENT), real("incident_risk", *words, cwd=ROOT)
     assert (forked.returncode, forked.stdout, forked.stderr) == (alone.returncode, alone.stdout, alone.stderr)

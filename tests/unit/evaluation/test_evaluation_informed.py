@@ -10,7 +10,7 @@ from models.evaluation.featured import judged_inputs, learn, refuse_leaking_feat
 from models.evaluation.regressions import PoissonGlm
 from models.evaluation.tasks import task_of
 from models.training.calendar import Calendar
-from models.training.train_region import RegionTask
+from models.training.region_tasks import RegionTask
 from schemas.errors import DataError, LeakError
 from tests.harness.festive_town import DAYS, MATCHES, write_festive_town
 from tests.harness.gate_town import command

@@ -19,7 +19,7 @@ from models.evaluation import featured
 from models.evaluation import tasks as module
 from models.evaluation.tasks import earlier
 from models.evaluation.tasks import task_of as task_of_region
-from models.training.train_region import RegionTask
+from models.training.region_tasks import RegionTask
 from schemas.errors import DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town
 from tests.harness.task_file import task_file

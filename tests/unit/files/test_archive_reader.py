@@ -12,7 +12,8 @@ from models.evaluation.tasks import count, task_of
 from models.files.incident_archive import Meaning, from_folder, read_archive
 from models.files.incident_files import read_incidents
 from models.files.layouts import parse_layout
-from models.training.train_region import RegionTask, prepare, task_for, train_region
+from models.training.region_tasks import RegionTask, task_for
+from models.training.train_region import prepare, train_region
 from schemas.errors import DataError, RiskError
 from schemas.spec import DAY_S
 from tests.harness.small_town import LAYOUT, START_S, write_town

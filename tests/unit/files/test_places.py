@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from models.files.data_report import place_warnings
-from models.training.train_region import RegionTask, spec_for
+from models.training.region_tasks import RegionTask
+from models.training.train_region import spec_for
 from schemas.errors import DataError
 from schemas.grid import Grid
 from tests.harness.toy import toy_table

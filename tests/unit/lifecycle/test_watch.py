@@ -140,7 +140,7 @@ def test_beside_a_job_the_three_run_and_an_archive_that_fails_is_seen_everywhere
 
     def until(is_so, *words):
         with (tmp_path / "log").open("w+b") as log:
-            process = commands.popen("lifecycle", "watch", *words, out=(log, log), env=environment)
+            process = commands.popen("incident_risk", "watch", *words, out=(log, log), env=environment)
             end = time.monotonic() + 120
             while not ((heartbeat := read_heartbeat(checkpoint)) and is_so(heartbeat.parts)):
                 assert time.monotonic() < end, (tmp_path / "log").read_text()
@@ -153,21 +153,21 @@ def test_beside_a_job_the_three_run_and_an_archive_that_fails_is_seen_everywhere
     def check(module, *words):
         return commands.run(module, *words, env=environment)
 
-    assert check("lifecycle", "watch", "--check").returncode == 1
+    assert check("incident_risk", "watch", "--check").returncode == 1
     said = until(lambda parts: all(part.ended_s or part.failing_s for part in parts.values()))
     parts = read_heartbeat(checkpoint).parts
     assert {name for name, part in parts.items() if part.ended_s} == {"judge", "retrain"}
     assert f"the archive {tmp_path / 'archive'} cannot be used" in parts["archive"].fault
     assert parts["archive"].fault.endswith("check its address, its permissions and RISK_ARCHIVE_STORAGE")
     assert parts["archive"].fault in said
-    ill = check("lifecycle", "watch", "--check")
+    ill = check("incident_risk", "watch", "--check")
     assert (ill.returncode, parts["archive"].fault in ill.stdout) == (1, True)
-    assert parts["archive"].fault in check("streaming", "health").stdout
+    assert parts["archive"].fault in check("incident_risk", "health").stdout
     (tmp_path / "archive").unlink()
     said = until(lambda parts: parts["archive"].ended_s)
     assert "toyville" in said
-    well = check("lifecycle", "watch", "--check")
+    well = check("incident_risk", "watch", "--check")
     assert (well.returncode, well.stdout) == (0, "well\n")
     until(lambda parts: set(parts) == {"judge"}, "--without", "archive", "--without", "retrain")
-    wrong = check("lifecycle", "watch", "--without", "sleep")
+    wrong = check("incident_risk", "watch", "--without", "sleep")
     assert (wrong.returncode, "--without sleep names no part" in wrong.stderr) == (2, True)

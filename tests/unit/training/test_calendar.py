@@ -11,7 +11,8 @@ from models.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, features_of
 from models.training.calendar import YEARS_AHEAD, Calendar, holiday_days
-from models.training.train_region import RegionTask, prepare, train_region
+from models.training.region_tasks import RegionTask
+from models.training.train_region import prepare, train_region
 from schemas.errors import DataError
 from tests.harness.festive_town import write_days, write_festive_town
 from tests.harness.small_town import LAYOUT

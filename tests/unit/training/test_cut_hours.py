@@ -18,8 +18,9 @@ from models.evaluation.judge import Judge
 from models.evaluation.rivals import RIVALS
 from models.files.incident_archive import KnownHours, read_archive
 from models.training.fit_baseline import Choices, constants_until
+from models.training.region_tasks import RegionTask
 from models.training.replay import IncidentHistory
-from models.training.train_region import RegionTask, prepare, train_region
+from models.training.train_region import prepare, train_region
 from schemas.errors import DataError
 from schemas.spec import DAY_S
 from tests.harness.judged import judged_hour

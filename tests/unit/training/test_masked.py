@@ -14,7 +14,8 @@ from models.evaluation.tasks import task_of
 from models.files.data_report import read_past, row_counts
 from models.files.incident_archive import Meaning
 from models.files.layouts import parse_layout
-from models.training.train_region import RegionTask, prepare, read_regions, train_region
+from models.training.region_tasks import RegionTask, read_regions
+from models.training.train_region import prepare, train_region
 from schemas.areas import read_masks
 from schemas.decode import decode_messages
 from schemas.errors import ArtifactError, DataError
@@ -101,7 +102,7 @@ def test_training_counts_what_the_stream_counts(town):
 def test_no_artifact_holds_a_coordinate_of_a_mask_but_the_digest(town, tmp_path):
     task, masks = town
     folder, _ = train_region(prepare(task), tmp_path, report=lambda what, share: None)
-    cold = ["cold-start", "--region", "c", "--timezone", "UTC", "--bounds", "40.99,-87.01,41.05,-86.94"]
+    cold = ["train", "--region", "c", "--timezone", "UTC", "--bounds", "40.99,-87.01,41.05,-86.94"]
     cold += ["--per-day", "fire=3", "--masks", task.masks, "--out", str(tmp_path)]
     assert CliRunner().invoke(app, cold, catch_exceptions=False).exit_code == 0
     contents = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]

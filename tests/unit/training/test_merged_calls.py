@@ -15,8 +15,9 @@ from models.counting.count_state import CountState
 from models.files.incident_archive import Meaning, read_archive
 from models.files.incident_files import merge_repeated, merged_as_in_the_stream, read_incidents
 from models.files.layouts import parse_layout
+from models.training.region_tasks import RegionTask
 from models.training.replay import IncidentHistory, Replay
-from models.training.train_region import RegionTask, prepare
+from models.training.train_region import prepare
 from schemas.errors import DataError
 from schemas.spec import DAY_S, HOUR_S
 from tests.harness.small_town import LAYOUT, write_town

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from models.cli.train_commands import train_command
-from models.training.train_region import RegionTask, read_regions, task_for
+from models.training.region_tasks import RegionTask, read_regions, task_for
 from schemas.errors import DataError
 
 README = Path(__file__).parents[3] / "models" / "README.md"
@@ -18,10 +18,11 @@ ONE = '[[regions]]\nregion = "a"\ndata = "a.csv"\nlayout = "sample"\n'
 def test_the_options_of_train_have_names_and_defaults_of_the_file():
     options = inspect.signature(train_command).parameters
     how = {"file", "out", "workers", "master"}  # how it is done and where it goes, not what is made
+    how |= {"per_day", "timezone"}  # of a region without data
     task = RegionTask(data="", region="")
     for name in options.keys() - how:
         default = options[name].default
-        assert getattr(task, name) == ("" if default is None else default), name
+        assert getattr(task, name) == (default or type(getattr(task, name))()), name
 
 
 def test_every_option_is_read_and_paths_count_from_the_files_folder(tmp_path):

@@ -20,7 +20,7 @@ from tests.harness.task_file import task_file
 
 pytestmark = pytest.mark.usefixtures("quick_training")
 BOUNDS = "40.99,-87.01,41.05,-86.94"
-COLD = ["cold-start", "--region", "town", "--timezone", "UTC", "--bounds", BOUNDS, "--per-day", "fire=30, ems=12.5"]
+COLD = ["train", "--region", "town", "--timezone", "UTC", "--bounds", BOUNDS, "--per-day", "fire=30, ems=12.5"]
 
 
 def run(out, arguments):

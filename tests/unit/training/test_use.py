@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from models.training.train_region import RegionTask, prepare, read_regions
+from models.training.region_tasks import RegionTask, read_regions
+from models.training.train_region import prepare
 from schemas.errors import DataError
 from tests.harness.small_town import LAYOUT, write_town
 from tests.harness.toy import toy_artifact

@@ -35,7 +35,7 @@ def test_a_challenger_with_nothing_new_to_learn_from_is_refused_before_training(
     before = town.state()
     for name, place in town.environment.items():
         monkeypatch.setenv(name, place)
-    monkeypatch.setattr("sys.argv", ["lifecycle", "retrain", "town", "--data", str(town.task()), "--now"])
+    monkeypatch.setattr("sys.argv", ["risk", "gate", "retrain", "town", "--data", str(town.task()), "--now"])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == GateClosed.exit_code
@@ -108,7 +108,7 @@ def test_on_its_first_days_an_archive_has_nothing_to_learn_from_and_nothing_has_
             table.append(
                 msgspec.structs.replace(champion_of(town.artifacts, "town").spec, region="elsewhere"), [QUIET], "test"
             )
-    town.command("retrain", "town")
+    town.command("gate", "retrain", "town")
     asked = read_asked(town.artifacts, "town")
     assert asked.outcome == "waits"
     assert "nothing to learn from yet" in asked.because
