@@ -11,7 +11,7 @@
 Whether one model is better than another, comparison.py says. Pure functions on arrays.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
@@ -495,8 +495,9 @@ def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, di
             ("", expected[:, c], forecast.dispersion),
             ("baseline_", usual[:, c], forecast.usual_dispersion),
         ):
-            proper = _proper(mean, observed[0], dispersion[..., c, h])
-            figures |= {f"{prefix}{name}": value for name, value in proper}
+            of_place = dispersion[..., c, h]
+            figures[f"{prefix}brier"] = float(((_chance(mean, of_place) - (observed[0] > 0)) ** 2).mean())
+            figures[f"{prefix}log_score"] = float(log_scores(mean, observed[0], of_place).mean())
             caught = captured(mean[None, area], observed[:, area])
             figures |= {f"{prefix}hits_{percent}": float(caught.caught[cell]) for percent, cell in last.items()}
         figures |= {f"ideal_hits_{percent}": float(caught.ideal[cell]) for percent, cell in last.items()}
@@ -539,8 +540,3 @@ def by_chance(
 def _chance(mean: npt.NDArray[np.floating], dispersion: Dispersion) -> Floats:
     """(cells,) of at least one."""
     return at_least_one(mean.astype(np.float32), dispersion).astype(np.float64)
-
-
-def _proper(mean: Floats, observed: Counts, dispersion: Dispersion) -> Iterator[tuple[str, float]]:
-    yield "brier", float(((_chance(mean, dispersion) - (observed > 0)) ** 2).mean())
-    yield "log_score", float(log_scores(mean, observed, dispersion).mean())

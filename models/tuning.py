@@ -163,7 +163,9 @@ def open_study(journal: Path, tuned_on: TunedOn) -> optuna.Study:
     """The study in `journal`, or a new one. Raises DataError when it is damaged, or another search's."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        _drop_torn_line(journal)
+        # A process that was killed while it wrote leaves a line without an end, and the next line would join it.
+        if journal.exists() and not (content := journal.read_bytes()).endswith(b"\n"):
+            journal.write_bytes(content[: content.rfind(b"\n") + 1])
         study = optuna.create_study(
             study_name="recipe",
             storage=JournalStorage(JournalFileBackend(str(journal))),
@@ -218,12 +220,6 @@ def _recipe(params: Mapping[str, Any]) -> Hyperparameters:
     return Hyperparameters(widths=(params["first"], params["second"]), **others)
 
 
-def _drop_torn_line(journal: Path) -> None:
-    """A process that was killed while it wrote leaves a line without an end, and the next line would join it."""
-    if journal.exists() and not (content := journal.read_bytes()).endswith(b"\n"):
-        journal.write_bytes(content[: content.rfind(b"\n") + 1])
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedComparison:
     """The best recipe and the default with seeds that chose neither: (seeds,) losses each."""
@@ -262,7 +258,19 @@ def tune(study: optuna.Study, loss: Loss, search: TunedOn, *, report: ReportProg
 
     Reports the progress of `trials` and then of `seeds`.
     """
-    _run_trials(study, loss, search, report)
+    while (number := len(finished_trials(study))) < search.trials:
+        trial, recipe = ask(study, seed=search.seed)
+        so_far: list[float] = []
+        for fold in range(FOLDS):
+            report(f"trials: {_best_so_far(study)}", (number + fold / FOLDS) / search.trials)
+            so_far.append(loss(recipe, fold, search.seed))
+            trial.report(fmean(so_far), fold)
+            if fold + 1 < FOLDS and trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, fmean(so_far))
+    report(f"trials: {_best_so_far(study)}", 1.0)
     finished = finished_trials(study)
     best = min((trial for trial in finished if not trial.pruned), key=lambda trial: trial.loss)
     if best.recipe == DEFAULT:
@@ -270,36 +278,15 @@ def tune(study: optuna.Study, loss: Loss, search: TunedOn, *, report: ReportProg
         return TuningResult(trials=finished, best=best, compared=None)
     seeds = tuple(range(search.seed + 1, search.seed + 1 + SEEDS_COMPARED))
     losses: dict[int, list[float]] = {best.number: [], 0: []}
-    for done, (trial, seed) in enumerate(product((best, finished[0]), seeds)):
+    for done, (rerun, seed) in enumerate(product((best, finished[0]), seeds)):
         report("seeds", done / (2 * SEEDS_COMPARED))
-        losses[trial.number].append(_remembered(study, trial, loss, seed))
+        name = f"loss of trial {rerun.number} with seed {seed}"
+        if name not in study.user_attrs:  # it may have been measured by an earlier call
+            study.set_user_attr(name, fmean(loss(rerun.recipe, fold, seed) for fold in range(FOLDS)))
+        losses[rerun.number].append(float(study.user_attrs[name]))
     report("seeds", 1.0)
     compared = SeedComparison(seeds=seeds, best=tuple(losses[best.number]), default=tuple(losses[0]))
     return TuningResult(trials=finished, best=best, compared=compared)
-
-
-def _run_trials(study: optuna.Study, loss: Loss, search: TunedOn, report: ReportProgress) -> None:
-    while (number := len(finished_trials(study))) < search.trials:
-        trial, recipe = ask(study, seed=search.seed)
-        losses: list[float] = []
-        for fold in range(FOLDS):
-            report(f"trials: {_best_so_far(study)}", (number + fold / FOLDS) / search.trials)
-            losses.append(loss(recipe, fold, search.seed))
-            trial.report(fmean(losses), fold)
-            if fold + 1 < FOLDS and trial.should_prune():
-                study.tell(trial, state=TrialState.PRUNED)
-                break
-        else:
-            study.tell(trial, fmean(losses))
-    report(f"trials: {_best_so_far(study)}", 1.0)
-
-
-def _remembered(study: optuna.Study, trial: FinishedTrial, loss: Loss, seed: int) -> float:
-    """The mean loss with another seed, from the study when it was measured before."""
-    name = f"loss of trial {trial.number} with seed {seed}"
-    if name not in study.user_attrs:
-        study.set_user_attr(name, fmean(loss(trial.recipe, fold, seed) for fold in range(FOLDS)))
-    return float(study.user_attrs[name])
 
 
 def _best_so_far(study: optuna.Study) -> str:

@@ -144,16 +144,13 @@ def _zones_of(recent: Recent, category: int, grid: Grid) -> list[_Zones]:
     if category == categories:  # one crash is a call for several services, so that counts of a cell rise together
         summed[2] += recent.spread_of_sums * summed[1]
     scanned = categories + (categories > 1)
-    looks = {shape: _LOOKS_A_DAY * (grid.cells * scanned + _LARGE) for shape in _shapes(grid)}
+    squares = [(side, side) for side in SIDES if side <= min(grid.rows, grid.cols)]
+    shapes = dict.fromkeys([*squares, (grid.rows, grid.cols)])  # each once
+    looks = {shape: _LOOKS_A_DAY * (grid.cells * scanned + _LARGE) for shape in shapes}
     if category == scanned - 1:
         looks[grid.rows, grid.cols] = _LOOKS_AT_ALL
     spread = float(recent.region_spreads[category])
     return [_of_shape(summed, *shape, spread, float(np.log(a_day))) for shape, a_day in looks.items()]
-
-
-def _shapes(grid: Grid) -> list[tuple[int, int]]:
-    squares = [(side, side) for side in SIDES if side <= min(grid.rows, grid.cols)]
-    return [*dict.fromkeys([*squares, (grid.rows, grid.cols)])]
 
 
 def _of_shape(summed: Floats, rows: int, cols: int, spread_of_totals: float, log_looks: float) -> _Zones:

@@ -31,11 +31,11 @@ from models.cli.options import (
 )
 from models.counting.count_state import CountState
 from models.evaluation.feedback_loop import HELD, SOFTER, Policy
-from models.evaluation.tasks import Task, task_of
+from models.evaluation.tasks import task_of
 from models.feature_lists import usual_columns
 from models.features import FeatureEngine
 from models.files.data_report import data_warnings, place_warnings
-from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
+from models.hyperparameters import DEFAULT, read_recipe
 from models.local_time import zone_of
 from models.network_kinds import kind_of_network
 from models.training.region_tasks import RegionTask, task_for
@@ -72,11 +72,17 @@ def evaluate_command(
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
     asked = task_for(what, region)
-    recipe = _recipe_of(asked, origins)
-    kind_of_network(recipe.network)
+    if asked.recipe and origins > 1:
+        raise SettingsError("a recipe, and --origins: the earlier blocks chose it", "leave out one of the two")
+    recipe = read_recipe(Path(asked.recipe)).recipe if asked.recipe else DEFAULT
+    recipe = msgspec.structs.replace(recipe, network=asked.network or recipe.network)
+    kind_of_network(recipe.network)  # refuses an unknown one
     task = task_of(asked, step=step, origins=origins, now_s=time.time())
     refuse_unwritable(out)
-    _describe(task, console)
+    learned_until_s = int(task.cube.starts_s[task.validation])
+    warnings = data_warnings(task.incidents, learned_until_s, step_s=task.step_s)
+    places, days = place_warnings(task.incidents, task.grid), task.calendar.warnings(learned_until_s)
+    print_file(task.row_counts, (*warnings, *places, *days), console)
     with progress_bars(BARS, console, transient=True) as report:
         plan = EvaluationPlan(
             regressions=REGRESSIONS,
@@ -91,22 +97,6 @@ def evaluate_command(
     print_table(evaluation, console)  # first, so that hours of work can be read even if a file cannot be written
     page = write_report(evaluation, out)
     console.print(f"report: {page}", soft_wrap=True)
-
-
-def _recipe_of(asked: RegionTask, origins: int) -> Hyperparameters:
-    """How the region's networks are made."""
-    if asked.recipe and origins > 1:
-        raise SettingsError("a recipe, and --origins: the earlier blocks chose it", "leave out one of the two")
-    recipe = read_recipe(Path(asked.recipe)).recipe if asked.recipe else DEFAULT
-    return msgspec.structs.replace(recipe, network=asked.network or recipe.network)
-
-
-def _describe(task: Task, console: Console) -> None:
-    starts_s = task.cube.starts_s
-    warnings = data_warnings(task.incidents, int(starts_s[task.validation]), step_s=task.step_s)
-    places = place_warnings(task.incidents, task.grid)
-    days = task.calendar.warnings(int(starts_s[task.validation]))
-    print_file(task.row_counts, (*warnings, *places, *days), console)
 
 
 def explain_command(
@@ -240,7 +230,6 @@ def _print_groups(rows: "Sequence[GroupRow]", sentences: "Sequence[str]", consol
 
 def _past_of(artifact: Artifact, data: str, layout: str, masks: Path | None) -> "IncidentHistory":
     """What came, until the end of the last whole hour, as the artifact counts it."""
-    from models.training.region_tasks import RegionTask
     from models.training.replay import IncidentHistory
     from models.training.train_region import read_data, table_like
 

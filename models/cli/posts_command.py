@@ -54,7 +54,7 @@ from schemas.errors import DataError, SettingsError, needs_extra
 from schemas.files import replace_file, write_errors
 
 _DRIVE_HELP = f"Mean speed, km/h, over {DETOUR} times the straight line"
-ALL_DAY = "00-24"
+_ALL_HOURS = "00-24"
 _LEAST_SHOWN = 0.05  # calls a week, in the picture
 
 
@@ -74,7 +74,7 @@ def posts_command(
     floor: Annotated[float, typer.Option(help="Share of each area's calls to have within reach; 0: none")] = FLOOR,
     shift: Annotated[
         str, typer.Option(help="Hours of the local day that the units serve, like 07-19 or 19-07")
-    ] = ALL_DAY,
+    ] = _ALL_HOURS,
     calls: Annotated[Path | None, typer.Option(help=f"To see what is kept of the promise. {DATA_HELP}")] = None,
     layout: FileLayout = "",
     masks: MasksFile = None,
@@ -171,7 +171,7 @@ def facts_of(artifact: Artifact, asked: AskedPlans, choice: Places, shift: str) 
     drive, question, expected = asked.drive, choice.question, asked.demand.expected.sum()
     by_line = f"{drive.minutes:g} minutes at {drive.speed_kmh:g} km/h over {DETOUR} x the straight line"
     floor = f"{question.floor:.0%} of the calls of each area within reach"
-    hours = "" if shift == ALL_DAY else f", from {shift.replace('-', ' to ')} h"
+    hours = "" if shift == _ALL_HOURS else f", from {shift.replace('-', ' to ')} h"
     calls_of = ", ".join(artifact.spec.answered_by)
     facts = {
         "region": f"{artifact.spec.region}, {expected:,.0f} calls of {calls_of} a week{hours}",
@@ -215,19 +215,15 @@ def _table(plans: Sequence[Plan]) -> Table:
         if field in plans[0].kept:
             table.add_row(f"kept: {name}", *(_percent(plan.kept[field]) for plan in plans))
     if len(plans) > 1:
-        table.add_row("units that move", *(str(_moved(plans[0], plan)) for plan in plans))
+        now = {post.place: post.units or 0 for post in plans[0].posts}
+        more = ((max((post.units or 0) - now.get(post.place, 0), 0) for post in plan.posts) for plan in plans)
+        table.add_row("units that move", *(str(sum(of_plan)) for of_plan in more))
     table.add_row("worst area", *map(_worst, plans))
     for of_plans in zip(*(plan.reached.areas for plan in plans), strict=True):
         area, mark = of_plans[0], "" if of_plans[0].floor_kept is not None else ", no floor"
         name = escape(f"{area.area}: {area.expected:,.1f} a week{mark}")
         table.add_row(name, *(_percent(each.within) + " < floor" * (each.floor_kept is False) for each in of_plans))
     return table
-
-
-def _moved(now: Plan, plan: Plan) -> int:
-    """Units that stand elsewhere than now, where both have as many."""
-    units = {post.place: post.units or 0 for post in now.posts}
-    return sum(max((post.units or 0) - units.get(post.place, 0), 0) for post in plan.posts)
 
 
 def _worst(plan: Plan) -> str:

@@ -144,7 +144,14 @@ def _train_one(task: RegionTask, out: Path, *, workers: int, master: str) -> Non
     check_writable(out)
     console = Console()
     ready = prepare(task)
-    _describe(ready, console)
+    grid = ready.spec.grid
+    lat, lon = grid.corners()
+    console.print(
+        f"{len(ready.counted):,} incidents, {grid.rows} x {grid.cols} cells of {grid.cell_m:.0f} m, latitude "
+        f"{lat.min():.3f} to {lat.max():.3f}, longitude {lon.min():.3f} to {lon.max():.3f}",
+        soft_wrap=True,
+    )
+    print_file(row_counts(ready.counted, grid), ready.warnings, console)
     with ExitStack() as stack:
         fit: Fit = partial(fit_network, device=device)
         if workers > 1:
@@ -179,17 +186,6 @@ def _train_side_by_side(tasks: "Sequence[RegionTask]", out: Path, *, workers: in
     if faults:
         listed = "; ".join(f"{region}: {fault}" for region, fault in sorted(faults.items()))
         raise DataError(f"{len(faults)} of {len(tasks)} regions have no new artifact: {listed}")
-
-
-def _describe(ready: "PreparedTask", console: Console) -> None:
-    grid = ready.spec.grid
-    lat, lon = grid.corners()
-    console.print(
-        f"{len(ready.counted):,} incidents, {grid.rows} x {grid.cols} cells of {grid.cell_m:.0f} m, latitude "
-        f"{lat.min():.3f} to {lat.max():.3f}, longitude {lon.min():.3f} to {lon.max():.3f}",
-        soft_wrap=True,
-    )
-    print_file(row_counts(ready.counted, grid), ready.warnings, console)
 
 
 def _print_results(rows: "Sequence[HorizonResult]", console: Console) -> None:
@@ -242,7 +238,16 @@ def tune_command(
     refuse_unwritable(out)
     task = task_for(str(file))
     ready = prepare(task)
-    tuned_on = _tuned_on(ready, trials, OBJECTIVE)
+    tuned_on = TunedOn(
+        data_sha256=ready.data_sha256,
+        layout=ready.incidents.layout,
+        cell_m=ready.spec.grid.cell_m,
+        task=_described(ready),
+        objective=OBJECTIVE,
+        seed=task.seed,
+        trials=trials,
+        made_at=stamp(time.time()),
+    )
     study = open_study(out / "trials.journal", tuned_on)
     with progress_bars(TUNING_BARS, console) as report:
         folds = collect_folds(ready.history(), ready.options, report=lambda share: report("replay", share))
@@ -252,19 +257,6 @@ def tune_command(
     for line in verdict(tuned):
         console.print(line, soft_wrap=True)
     console.print(f"recipe: {out / 'recipe.json'}", soft_wrap=True)
-
-
-def _tuned_on(ready: "PreparedTask", trials: int, objective: str) -> TunedOn:
-    return TunedOn(
-        data_sha256=ready.data_sha256,
-        layout=ready.incidents.layout,
-        cell_m=ready.spec.grid.cell_m,
-        task=_described(ready),
-        objective=objective,
-        seed=ready.task.seed,
-        trials=trials,
-        made_at=stamp(time.time()),
-    )
 
 
 def _described(ready: "PreparedTask") -> str:

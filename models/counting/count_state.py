@@ -425,7 +425,10 @@ def counts_of_day(state: CountState, day: int, *, clock_s: int) -> DayCounts:
     records = records.select(counting(records) & (records.occurred_s // DAY_S == day))
     place = records.cell.astype(np.int64) * len(state.spec.categories) + records.category
     bin_ = records.occurred_s % DAY_S // BIN_S
-    missing = _hours(state, day)
+    level = state.levels["hour"]
+    hours = np.arange(day * DAY_S // HOUR_S, (day + 1) * DAY_S // HOUR_S)
+    missing = level.ring[hours % len(level.ring)].copy()  # (24, places)
+    missing[(hours < level.oldest) | (hours > level.newest + level.ahead)] = 0  # the clock has not reached them
     np.subtract.at(missing, (bin_ * BIN_S // HOUR_S, place), 1)
     if missing.min() < 0:
         raise CheckpointError(
@@ -446,12 +449,3 @@ def counts_of_day(state: CountState, day: int, *, clock_s: int) -> DayCounts:
         by_hour=int(missing.sum()),
         open=int(np.count_nonzero(records.latest_s >= clock_s - state.spec.registry_keep_s)),
     )
-
-
-def _hours(state: CountState, day: int) -> npt.NDArray[np.int32]:
-    """(24, places) counts of the day's hours; none of an hour that the clock has not reached."""
-    level = state.levels["hour"]
-    hours = np.arange(day * DAY_S // HOUR_S, (day + 1) * DAY_S // HOUR_S)
-    counts = level.ring[hours % len(level.ring)].copy()
-    counts[(hours < level.oldest) | (hours > level.newest + level.ahead)] = 0
-    return counts

@@ -107,7 +107,11 @@ def read_archive(data: str, *, region: str = "", like: Spec | None = None, may_m
     another region or meaning, and for more missing days. Storage options come from the environment (AWS_...).
     """
     opened = _open(data)
-    region = region or _only_region(opened, data)
+    if not region:
+        regions = sorted({part["region"] for part in opened.partitions()})
+        if len(regions) != 1:
+            raise DataError(f"{data} has {len(regions)} regions ({', '.join(regions[:9])})", remedy="name the region")
+        region = str(regions[0])
     rows, meanings, names = _rows(opened, data, region)
     wanted = Meaning.of(like).text() if like else meanings[int(rows["meaning"][rows["day"].argmax()])]
     if wanted not in meanings:
@@ -116,18 +120,28 @@ def read_archive(data: str, *, region: str = "", like: Spec | None = None, may_m
             remedy="give --like an artifact with the archive's, or none",
         )
     rows = rows[rows["meaning"] == meanings.index(wanted)]
-    missing = _missing(rows["day"], data, region, may_miss)
+    archived = set(np.unique(rows["day"]).tolist())
+    missing = set(range(min(archived), max(archived) + 1)) - archived
+    if len(missing) > may_miss:
+        shown = list(spans(missing))
+        raise DataError(
+            f"{data} lacks {len(missing)} days of {region} ({', '.join(shown[:9])}{', ...' if len(shown) > 9 else ''})",
+            remedy="add them from a file with `risk archive --data FILE`, or let them count as quiet "
+            f"with missing_days = {len(missing)}",
+        )
     meaning = msgspec.json.decode(wanted, type=Meaning)
     cut_hours, unknown = _cut_hours(rows)
-    newest = int(rows["day"].max())
     categories, rows = _in_order(rows, names)
+    content = hashlib.sha256(msgspec.json.encode([region, wanted, categories]))
+    content.update(rows.tobytes())
+    content.update(cut_hours.astype("<i8").tobytes())
     return ArchivedDays(
         table=replace(_incidents(rows, categories, meaning), cut_hours=cut_hours),
         meaning=meaning,
         version=int(opened.version()),
-        sha256=_digest(rows, cut_hours, [region, wanted, categories]),
-        until_s=(newest + 1) * DAY_S,
-        missing=missing,
+        sha256=content.hexdigest(),
+        until_s=(max(archived) + 1) * DAY_S,
+        missing=len(missing),
         unknown=unknown,
     )
 
@@ -186,13 +200,6 @@ def _open(data: str) -> Any:
         ) from error
 
 
-def _only_region(opened: Any, data: str) -> str:
-    regions = sorted({part["region"] for part in opened.partitions()})
-    if len(regions) != 1:
-        raise DataError(f"{data} has {len(regions)} regions ({', '.join(regions[:9])})", remedy="name the region")
-    return str(regions[0])
-
-
 def _rows(opened: Any, data: str, region: str) -> tuple[npt.NDArray[np.void], list[str], list[str]]:
     """The region's rows, with numbers in place of meanings and names, and both by number."""
     import pyarrow.dataset as ds
@@ -234,19 +241,6 @@ def _cut_hours(rows: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.int64], int]:
     return hours[is_cut], int((bits == _NOT_KNOWN).sum())
 
 
-def _missing(days: npt.NDArray[np.int32], data: str, region: str, may_miss: int) -> int:
-    archived = set(np.unique(days).tolist())
-    missing = set(range(min(archived), max(archived) + 1)) - archived
-    if len(missing) > may_miss:
-        shown = list(spans(missing))
-        raise DataError(
-            f"{data} lacks {len(missing)} days of {region} ({', '.join(shown[:9])}{', ...' if len(shown) > 9 else ''})",
-            remedy="add them from a file with `risk archive --data FILE`, or let them count as quiet "
-            f"with missing_days = {len(missing)}",
-        )
-    return len(missing)
-
-
 def _in_order(rows: npt.NDArray[np.void], names: list[str]) -> tuple[tuple[str, ...], npt.NDArray[np.void]]:
     """The categories that have incidents, sorted, and the rows by day, cell, category and bin."""
     counted = {names[number] for number in np.unique(rows["category"][rows["count"] > 0]).tolist()}
@@ -257,13 +251,6 @@ def _in_order(rows: npt.NDArray[np.void], names: list[str]) -> tuple[tuple[str, 
         ordered[name] = rows[name]
     ordered["category"] = number[rows["category"]]
     return categories, ordered[np.lexsort([ordered[name] for name in ("bin", "category", "cell", "day")])]
-
-
-def _digest(rows: npt.NDArray[np.void], cut_hours: npt.NDArray[np.int64], head: list[object]) -> str:
-    content = hashlib.sha256(msgspec.json.encode(head))
-    content.update(rows.tobytes())
-    content.update(cut_hours.astype("<i8").tobytes())
-    return content.hexdigest()
 
 
 def _incidents(rows: npt.NDArray[np.void], categories: tuple[str, ...], meaning: Meaning) -> IncidentTable:
