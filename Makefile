@@ -1,4 +1,4 @@
-.PHONY: pages help demo test test-all packages stack cluster kubernetes ansible unit lint docs faults load fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
+.PHONY: pages live-map help demo test test-all packages stack cluster kubernetes ansible unit lint docs faults load fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
 PYTHON := .venv/bin/python
 # Each group of tests that share a need goes to one worker, in the order of tests/harness/needs.py.
 PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
@@ -26,12 +26,22 @@ unit: ## the tests that need neither JVM nor services, and which of them took lo
 	@.ci/setup
 	@$(PYTHON) -m pytest tests/unit -q -m 'not nightly and not package' --durations 5 $(PARALLEL)
 
-lint: ## style, types, import directions
+NODE_PACKAGES := deploy/live_map/node_modules/.package-lock.json
+$(NODE_PACKAGES): deploy/live_map/package-lock.json
+	@.ci/setup node
+	@npm ci --silent --prefix deploy/live_map
+
+live-map: $(NODE_PACKAGES) ## the map's scripts as prettier writes them, and its kept library anew, after a change of deploy/live_map
+	@npm run -s format --prefix deploy/live_map
+	@npm run -s build --prefix deploy/live_map
+
+lint: $(NODE_PACKAGES) ## style, types, import directions; also of the map's scripts
 	@.ci/setup
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@npm run -s lint --prefix deploy/live_map
 
 docs: ## the site of all pages, out/docs/index.html; a warning is an error
 	@.ci/setup

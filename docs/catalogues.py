@@ -17,7 +17,7 @@ from models.readiness import ASSUMES
 from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.languages import FOLDER
 from service.page import FOLDER as MAP_FOLDER
-from service.page import PAGES, filled
+from service.page import LIBRARY, PAGES, filled
 
 Sentence = tuple[str | tuple[str, str], str | None]  # or its forms for one and for many; its context
 MARKS: dict[str, tuple[int, ...] | None] = {"say": None, "sayMany": (1, 2), "written": None}  # in code
@@ -43,7 +43,7 @@ def sentences() -> Iterator[Sentence]:
         filled(page.read_text(encoding="utf-8"), asked, lang="", head="", title="", hidden="")
     yield from asked.sentences
     yield "Incident risk", None
-    for script in sorted(MAP_FOLDER.glob("*.js")):
+    for script in sorted(set(MAP_FOLDER.glob("*.js")) - {MAP_FOLDER / LIBRARY}):
         yield from _marked("javascript", script, {"parse_template_string": True})
     yield from ((text, None) for text in (*ATTRIBUTION_GROUPS.values(), ASSUMES))
 

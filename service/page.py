@@ -20,6 +20,7 @@ from service.callers import TheService, known_caller, new_cookies, no_cookies, p
 
 router = APIRouter(include_in_schema=False)
 FOLDER = Path(__file__).with_name("live_map")
+LIBRARY = "openlayers.js"  # `make live-map` makes it of the packages in deploy/live_map
 PAGES = (FOLDER / "page.html", FOLDER.with_name("login.html"))
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 # What a page of HTML says to people: texts with a letter, and the attributes that are read out.

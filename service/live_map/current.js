@@ -8,24 +8,50 @@ const CUT_AFTER_S = 28; // without a word from the service: three signs of life;
 
 /** What the judgement needs, of the service's facts of a region. heard_s: when it last said anything; a replay is as old as that. */
 export function ofService(region, now_s, heard_s) {
-  const as_of_s = Date.parse(region.as_of) / 1000, isOld = region.stale || Math.abs(now_s - as_of_s) > region.stale_after_s;
-  const isReplay = region.clock === "event" && isOld, scored_s = isReplay ? heard_s : as_of_s;
-  return { ...region, as_of_s, isReplay, stale: region.stale && !isReplay, scored_s,
-    silent_s: now_s - heard_s };
+  const as_of_s = Date.parse(region.as_of) / 1000,
+    isOld = region.stale || Math.abs(now_s - as_of_s) > region.stale_after_s;
+  const isReplay = region.clock === "event" && isOld,
+    scored_s = isReplay ? heard_s : as_of_s;
+  return { ...region, as_of_s, isReplay, stale: region.stale && !isReplay, scored_s, silent_s: now_s - heard_s };
 }
 
 /** The state: its name, its word, the sentence above the map, and what stands on the map. */
 export function judge({ scored_s, silent_s, shows, ...facts }, now_s) {
-  const age_s = now_s - scored_s, still = shows ? say(" – still {shows}, not what you chose", { shows }) : "";
+  const age_s = now_s - scored_s,
+    still = shows ? say(" – still {shows}, not what you chose", { shows }) : "";
   const when = { time: stamp(scored_s, facts.timezone, HMS), span: span(Math.max(0, age_s)) };
-  const last = (facts.isReplay ? say("last check {time}, {span} ago", when) : say("last score {time}, {span} ago", when)) + still;
-  if (facts.isEnded) return ["ended", say("TOKEN ENDED"), say("TOKEN ENDED: sign in – {last}", { last }), say("sign in – {last}", { last })];
+  const last =
+    (facts.isReplay ? say("last check {time}, {span} ago", when) : say("last score {time}, {span} ago", when)) + still;
+  if (facts.isEnded)
+    return [
+      "ended",
+      say("TOKEN ENDED"),
+      say("TOKEN ENDED: sign in – {last}", { last }),
+      say("sign in – {last}", { last }),
+    ];
   const behind_s = Math.max(-age_s, facts.behind_s || 0);
   if (behind_s > facts.tick_s)
-    return ["doubt", say("CHECK CLOCK"), say("AGE UNKNOWN – this screen's clock is {span} behind the scorer's: set it right", { span: span(behind_s) }), say("age unknown") + still];
+    return [
+      "doubt",
+      say("CHECK CLOCK"),
+      say("AGE UNKNOWN – this screen's clock is {span} behind the scorer's: set it right", { span: span(behind_s) }),
+      say("age unknown") + still,
+    ];
   if (facts.stale || age_s > facts.stale_after_s) return ["stale", say("STALE"), `${say("STALE")} – ${last}`, last];
-  if (silent_s > CUT_AFTER_S) return ["cut", say("NO CONNECTION"), say("NO CONNECTION to the service for {span} – {last}", { span: span(silent_s), last }), last];
-  if (shows) return ["behind", say("PREVIOUS CHOICE"), say("PREVIOUS CHOICE{still}: the service has not answered yet", { still }), say("still {shows}", { shows })];
+  if (silent_s > CUT_AFTER_S)
+    return [
+      "cut",
+      say("NO CONNECTION"),
+      say("NO CONNECTION to the service for {span} – {last}", { span: span(silent_s), last }),
+      last,
+    ];
+  if (shows)
+    return [
+      "behind",
+      say("PREVIOUS CHOICE"),
+      say("PREVIOUS CHOICE{still}: the service has not answered yet", { still }),
+      say("still {shows}", { shows }),
+    ];
   const replay = facts.isReplay ? say("REPLAY: the clock is the incidents' own, and nothing here is for now") : "";
   const silent = (facts.silent ?? []).filter(({ until }) => !until);
   if (silent.length) return judgeSilence({ ...facts, silent }, replay);
@@ -35,22 +61,38 @@ export function judge({ scored_s, silent_s, shows, ...facts }, now_s) {
 
 /** A silent feed leaves the forecast on the map, and takes what is more than usual away. */
 function judgeSilence(facts, replay) {
-  const own = silencesOf(facts.category, facts.silent), isAll = !isPartly(facts);
-  const word = isAll ? say("FEED SILENT") : say("PARTLY SILENT"), named = isAll ? own : facts.silent;
+  const own = silencesOf(facts.category, facts.silent),
+    isAll = !isPartly(facts);
+  const word = isAll ? say("FEED SILENT") : say("PARTLY SILENT"),
+    named = isAll ? own : facts.silent;
   const says = `${word}${named[0].category === ALL ? " " : ": "}${named.map((one) => silence(one, facts)).join("; ")}.`;
-  const remedy = isAll ? say("Check the feed: what is shown is a forecast, not what happens.") : say("Check the feed: what is shown of it is a forecast, not what happens.");
+  const remedy = isAll
+    ? say("Check the feed: what is shown is a forecast, not what happens.")
+    : say("Check the feed: what is shown of it is a forecast, not what happens.");
   const why = isAll && facts.measure === "unusual" ? unknown(facts) : "";
   return [isAll ? "silent" : "partly", word, [says, remedy, replay].filter(Boolean).join(" "), why];
 }
 
 export const changeInWords = ({ since, says }, timezone) =>
-  say("The forecast follows a change since {day}: {change}", { day: stamp(Date.parse(since) / 1000, timezone, DAY), change: says.split(", ").map(told).join(", ").replaceAll(" x ", " × ") });
+  say("The forecast follows a change since {day}: {change}", {
+    day: stamp(Date.parse(since) / 1000, timezone, DAY),
+    change: says.split(", ").map(told).join(", ").replaceAll(" x ", " × "),
+  });
 
 /** Which forecasts the last hour raises, of the chosen category or of all; "" for none. */
 export function surgesInWords({ category, surges = [] }) {
-  const own = surges.filter((one) => category === ALL || one.category === category).toSorted((a, b) => Math.max(...Object.values(b.factors)) - Math.max(...Object.values(a.factors)));
+  const own = surges
+    .filter((one) => category === ALL || one.category === category)
+    .toSorted((a, b) => Math.max(...Object.values(b.factors)) - Math.max(...Object.values(a.factors)));
   if (!own.length) return "";
-  const each = own.map((one) => say("{category} {times} ({observed} in place of {usual} in the last hour)", { category: plain(one.category), times: times(Math.max(...Object.values(one.factors))), observed: one.observed, usual: count(one.usual) }));
+  const each = own.map((one) =>
+    say("{category} {times} ({observed} in place of {usual} in the last hour)", {
+      category: plain(one.category),
+      times: times(Math.max(...Object.values(one.factors))),
+      observed: one.observed,
+      usual: count(one.usual),
+    }),
+  );
   return say("The last hour raises the forecast: {surges}. Whether it goes on nobody knows.", { surges: listed(each) });
 }
 
@@ -60,11 +102,15 @@ const ageInWords = ({ isReplay, scored_s }, now_s) => {
 };
 
 export function showState(facts, now_s) {
-  const [state, word, says, why] = judge(facts, now_s), { as_of_s, timezone, model } = facts;
+  const [state, word, says, why] = judge(facts, now_s),
+    { as_of_s, timezone, model } = facts;
   document.body.dataset.state = state;
-  put("state", word); put("age", ageInWords(facts, now_s));
-  put("banner", says); $("banner").hidden = !says;
-  const veil = $("veil"), isGrey = Boolean(why);
+  put("state", word);
+  put("age", ageInWords(facts, now_s));
+  put("banner", says);
+  $("banner").hidden = !says;
+  const veil = $("veil"),
+    isGrey = Boolean(why);
   if (veil.hidden === isGrey) veil.hidden = !isGrey;
   if (isGrey && veil.dataset.says !== word + why) {
     veil.dataset.says = word + why;
@@ -72,15 +118,32 @@ export function showState(facts, now_s) {
   }
   $("sign-in").hidden = state !== "ended";
   const left_s = facts.signed_in_until_s - now_s;
-  put("ending", say("Signed in until {time}, for another {span}. To stay signed in, choose anything on this page.", { time: stamp(facts.signed_in_until_s, timezone, HMS), span: span(left_s) }));
+  put(
+    "ending",
+    say("Signed in until {time}, for another {span}. To stay signed in, choose anything on this page.", {
+      time: stamp(facts.signed_in_until_s, timezone, HMS),
+      span: span(left_s),
+    }),
+  );
   $("ending").hidden = state === "ended" || left_s <= 0 || left_s > WARN_S;
   put("local", stamp(as_of_s, timezone, HMS));
-  put("zone", stamp(as_of_s, timezone, { timeZoneName: "short" }, locale === "en-GB" ? "en-US" : locale).split(", ").pop());
-  put("date", stamp(as_of_s, timezone, DAY)); put("utc", `${stamp(as_of_s, "UTC", HMS)} UTC`);
+  put(
+    "zone",
+    stamp(as_of_s, timezone, { timeZoneName: "short" }, locale === "en-GB" ? "en-US" : locale)
+      .split(", ")
+      .pop(),
+  );
+  put("date", stamp(as_of_s, timezone, DAY));
+  put("utc", `${stamp(as_of_s, "UTC", HMS)} UTC`);
   put("clock-name", facts.isReplay ? say("Replay clock") : say("As of"));
   put("model", facts.baseline_only ? say("baseline") : model);
   const reason = model.includes(":") ? ` (${model.slice(model.indexOf(":") + 1)})` : "";
-  put("fallback", say("Baseline only: these are the usual figures for this hour of the week, the network gave no scores{reason}.", { reason }));
+  put(
+    "fallback",
+    say("Baseline only: these are the usual figures for this hour of the week, the network gave no scores{reason}.", {
+      reason,
+    }),
+  );
   $("fallback").hidden = !facts.baseline_only;
   put("expired", facts.expired ? say("EXPIRED: {reason}.", { reason: told(facts.expired) }) : "");
   $("expired").hidden = !facts.expired;
@@ -88,7 +151,8 @@ export function showState(facts, now_s) {
   if (change) put("change", changeInWords(change, timezone));
   $("change").hidden = !change;
   const raised = surgesInWords(facts);
-  put("surges", raised); $("surges").hidden = !raised;
-  document.title = `${state === "live" ? "" : `${word} · `}${plain(facts.region)} · ${$("title").textContent}`;
+  put("surges", raised);
+  $("surges").hidden = !raised;
+  document.title = `${facts.waiting ? `(${facts.waiting}) ` : ""}${state === "live" ? "" : `${word} · `}${plain(facts.region)} · ${$("title").textContent}`;
   $("map").ariaLabel = `${says ? `${says}. ` : ""}${$("map").dataset.summary ?? ""}`;
 }

@@ -2,23 +2,41 @@
 import { ofService } from "./current.js";
 import { $, make, put } from "./elements.js";
 import { follow, pause } from "./follow.js";
+import { cellOf, idOf } from "./grid.js";
 import { say, told as inWords } from "./language.js";
 import { askReach, forgetUnits } from "./reach.js";
-import { chosen, highest, offer, onChange, picture, show, showReach } from "./view.js";
-import { ALL, WHOLE, cellOf, idOf, plain } from "./words.js";
+import { chosen, offer, onChange } from "./controls.js";
+import { highest, picture, show, showReach } from "./view.js";
+import { ALL, WHOLE, plain } from "./words.js";
 
 const NO_SCORES = say("No scores yet: the service has no frame, or does not answer. This page tries again.");
-const AGAIN_S = 3, MOST_S = 15, PATIENCE_MS = 20_000;
-let regions = [], left = null, land = {}, heard_s = Date.now() / 1000, behind_s = 0, turn = 0, isBusy = false, next = null, isEnded = false, withheld = null;
+const AGAIN_S = 3,
+  MOST_S = 15,
+  PATIENCE_MS = 20_000;
+let regions = [],
+  left = null,
+  land = {},
+  heard_s = Date.now() / 1000,
+  behind_s = 0,
+  turn = 0,
+  isBusy = false,
+  next = null,
+  isEnded = false,
+  withheld = null;
 
 /** The answer to one question. Only who is answered heard of the service; a refusal says how long to wait. */
 async function question(path) {
-  const answer = await fetch(path, { headers: { Accept: "application/json, application/geo+json" }, signal: AbortSignal.timeout(PATIENCE_MS) });
+  const answer = await fetch(path, {
+    headers: { Accept: "application/json, application/geo+json" },
+    signal: AbortSignal.timeout(PATIENCE_MS),
+  });
   if (answer.status === 401 && !picture) location.assign(`login${location.search}`);
   isEnded = answer.status === 401;
   if (!answer.ok) {
     const { detail } = await answer.json().catch(() => ({}));
-    throw Object.assign(new Error(`${path}: ${detail ?? answer.status}`), { wait_s: +answer.headers.get("Retry-After") });
+    throw Object.assign(new Error(`${path}: ${detail ?? answer.status}`), {
+      wait_s: +answer.headers.get("Retry-After"),
+    });
   }
   heard_s = Date.now() / 1000;
   behind_s = Date.parse(answer.headers.get("Date")) / 1000 - heard_s; // this screen's clock, of that of the service
@@ -50,8 +68,9 @@ async function work(steps, tries = 0, answered = new Map()) {
 }
 function showNone(missing) {
   document.body.dataset.state = withheld ? "withheld" : missing ? "missing" : "wait";
-  const why = withheld ? inWords(withheld) : missing ?? NO_SCORES;
-  put("state", withheld ? say("WITHHELD") : missing ? say("NOT HERE") : say("WAIT")); put("banner", why[0].toUpperCase() + why.slice(1));
+  const why = withheld ? inWords(withheld) : (missing ?? NO_SCORES);
+  put("state", withheld ? say("WITHHELD") : missing ? say("NOT HERE") : say("WAIT"));
+  put("banner", why[0].toUpperCase() + why.slice(1));
 }
 async function begin(ask) {
   ({ regions, withheld } = await ask("v1/regions"));
@@ -62,58 +81,128 @@ async function begin(ask) {
 
 /** The newest scores of what is chosen, and those of the cell that is pinned or the highest. */
 async function load(ask) {
-  const names = regions.map((one) => one.region), region = chosen.region ? regions.find((one) => one.region === chosen.region) : regions[0];
-  if (!region) { // another's map would be taken for its map
+  const names = regions.map((one) => one.region),
+    region = chosen.region ? regions.find((one) => one.region === chosen.region) : regions[0];
+  if (!region) {
+    // another's map would be taken for its map
     offer({ region: [chosen.region, ...names] });
-    throw Object.assign(new Error(`no region ${chosen.region}`), { missing: say("No scores of {region} here: it has none yet, or this sign-in does not open it. This page tries again.", { region: plain(chosen.region) }) });
+    throw Object.assign(new Error(`no region ${chosen.region}`), {
+      missing: say(
+        "No scores of {region} here: it has none yet, or this sign-in does not open it. This page tries again.",
+        { region: plain(chosen.region) },
+      ),
+    });
   }
   const { grid } = region;
   const categories = region.categories.length > 2 ? region.categories : region.categories.slice(1); // one has no sum
   offer({ region: names, category: categories, horizon: region.horizons, area: [WHOLE, ...region.areas] });
-  const address = `v1/regions/${encodeURIComponent(region.region)}`, within = (path) => ask(`${address}/${path}`);
+  const address = `v1/regions/${encodeURIComponent(region.region)}`,
+    within = (path) => ask(`${address}/${path}`);
   const around = await landOf(region, address);
-  const query = new URLSearchParams({ category: chosen.category, horizon: chosen.horizon }), hasArea = chosen.area !== WHOLE;
+  const query = new URLSearchParams({ category: chosen.category, horizon: chosen.horizon }),
+    hasArea = chosen.area !== WHOLE;
   if (hasArea) query.set("area", chosen.area);
-  const { cells, ...found } = await within(`scores?${query}`), all = byPlace(cells, grid);
-  const { areas } = region.areas.length ? await within(`areas?${new URLSearchParams({ category: chosen.category, horizon: chosen.horizon })}`) : { areas: [] };
+  const { cells, ...found } = await within(`scores?${query}`),
+    all = byPlace(cells, grid);
+  const { areas } = region.areas.length
+    ? await within(`areas?${new URLSearchParams({ category: chosen.category, horizon: chosen.horizon })}`)
+    : { areas: [] };
   query.delete("horizon");
-  const { places, least_days } = await within(`unusual?${query}`), { decisions, may_decide } = await within("decisions");
-  const active = new Set([...around.active, ...onRecord(all)]), rows = new Map([...all].filter(([cell]) => active.has(cell)));
-  const cell = cellOf(chosen.cell, grid) ?? highest(rows, { places, grid }), details = await within(`cells/${idOf(cell, grid)}`);
+  const { places, least_days } = await within(`unusual?${query}`),
+    { decisions, may_decide } = await within("decisions");
+  const active = new Set([...around.active, ...onRecord(all)]),
+    rows = new Map([...all].filter(([cell]) => active.has(cell)));
+  const cell = cellOf(chosen.cell, grid) ?? highest(rows, { places, grid }),
+    details = await within(`cells/${idOf(cell, grid)}`);
   const sum = (name) => cells.reduce((total, row) => total + row[name], 0);
-  show({ ...found, ...around, area: found.area ?? WHOLE, grid, rows, places, least_days, decisions, may_decide, areas, as_of_s: Date.parse(found.as_of) / 1000, timezone: region.timezone, active, inside: hasArea ? new Set(all.keys()) : null,
-    facts: (now_s) => ({ ...ofService({ ...region, ...found }, now_s, heard_s), behind_s, isEnded, signed_in_until_s: signedInUntil() }),
-    total: { name: found.area ?? plain(WHOLE), expected: sum("expected"), usual: sum("usual"), observed_1h: sum("observed_1h") },
+  show({
+    ...found,
+    ...around,
+    area: found.area ?? WHOLE,
+    grid,
+    rows,
+    places,
+    least_days,
+    decisions,
+    may_decide,
+    areas,
+    as_of_s: Date.parse(found.as_of) / 1000,
+    timezone: region.timezone,
+    active,
+    inside: hasArea ? new Set(all.keys()) : null,
+    facts: (now_s) => ({
+      ...ofService({ ...region, ...found }, now_s, heard_s),
+      behind_s,
+      isEnded,
+      signed_in_until_s: signedInUntil(),
+    }),
+    total: {
+      name: found.area ?? plain(WHOLE),
+      expected: sum("expected"),
+      usual: sum("usual"),
+      observed_1h: sum("observed_1h"),
+    },
     decide: (decision) => decide(address, decision),
     reach: picture?.region === region.region ? picture.reach : null,
-    scoresOf: (one) => (one === cell ? details.scores.filter((row) => row.horizon === chosen.horizon && categories.includes(row.category)) : null) });
+    scoresOf: (one) =>
+      one === cell
+        ? details.scores.filter((row) => row.horizon === chosen.horizon && categories.includes(row.category))
+        : null,
+  });
   if (left !== region.region) forgetUnits();
   left = region.region;
   askReach(region, address, chosen.horizon, showReach);
 }
 async function decide(address, decision) {
-  const answer = await fetch(`${address}/decisions`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(decision) });
+  const answer = await fetch(`${address}/decisions`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(decision),
+  });
   if (!answer.ok) throw new Error((await answer.json()).detail);
   work(load);
 }
 const byPlace = (rows, grid) => new Map(rows.map((row) => [cellOf(row.cell, grid), row]));
-const onRecord = (rows) => [...rows].filter(([, row]) => row.support !== "no_history" || row.observed_1h > 0).map(([cell]) => cell);
+const onRecord = (rows) =>
+  [...rows].filter(([, row]) => row.support !== "no_history" || row.observed_1h > 0).map(([cell]) => cell);
 
 /** What only a new model changes: the cells with any incident on record; areas and streets, which may be missing until
  *  the next picture. What was answered is kept, whatever was chosen since. */
 async function landOf(region, address) {
-  const of = region.region + region.model, all = `scores?category=${ALL}`, here = land.of === of ? land : (land = { of });
+  const of = region.region + region.model,
+    all = `scores?category=${ALL}`,
+    here = land.of === of ? land : (land = { of });
   const paths = [all, "streets", ...(region.areas.length ? ["outlines"] : [])];
-  const asked = await Promise.allSettled(paths.map(async (path) => { here[path] ??= await question(`${address}/${path}`); }));
-  const refused = asked.find(({ reason }) => reason?.wait_s) ?? (here[all] ? null : asked[0]);
-  if (refused) throw refused.reason;
-  const isWhole = paths.every((path) => here[path]), found = here.streets?.features ?? [], isPlace = ({ geometry }) => geometry.type === "Point";
-  const credit = found.length ? (here.streets.attribution ? say("Streets: {attribution}", here.streets) : say("Streets: their file does not say whose they are")) : "";
+  const asked = await Promise.allSettled(
+    paths.map(async (path) => {
+      here[path] ??= await question(`${address}/${path}`);
+    }),
+  );
+  const refused = asked.find((one) => one.status === "rejected" && one.reason.wait_s) ?? (here[all] ? null : asked[0]);
+  if (refused?.status === "rejected") throw refused.reason;
+  const isWhole = paths.every((path) => here[path]),
+    found = here.streets?.features ?? [],
+    isPlace = ({ geometry }) => geometry.type === "Point";
+  const credit = found.length
+    ? here.streets.attribution
+      ? say("Streets: {attribution}", here.streets)
+      : say("Streets: their file does not say whose they are")
+    : "";
   put("credit", isWhole ? credit : say("Streets or areas are missing: the service did not answer for them"));
   $("credit").hidden = !$("credit").textContent;
-  return { outlines: here.outlines?.features.filter((one) => one.properties.area) ?? [], streets: found.filter((one) => !isPlace(one)),
-    names: found.filter(isPlace).map(({ properties, geometry: { coordinates: [lon, lat] } }) => ({ name: properties.name, lat, lon })),
-    active: onRecord(byPlace(here[all].cells, region.grid)) };
+  return {
+    outlines: here.outlines?.features.filter((one) => one.properties.area) ?? [],
+    land: found,
+    names: found.filter(isPlace).map(
+      ({
+        properties,
+        geometry: {
+          coordinates: [lon, lat],
+        },
+      }) => ({ name: properties.name, lat, lon }),
+    ),
+    active: onRecord(byPlace(here[all].cells, region.grid)),
+  };
 }
 
 function told(facts) {
@@ -122,9 +211,12 @@ function told(facts) {
   if (facts.withheld && picture) return location.reload(); // nothing of the picture stays
   const known = regions.find((one) => one.region === facts.region);
   const steps = known?.model === facts.model ? load : begin;
-  const isNew = ["region", "digest", "stale"].some((name) => facts[name] !== picture?.[name]) || JSON.stringify([facts.silent, facts.surges]) !== JSON.stringify([picture?.silent, picture?.surges]);
+  const isNew =
+    ["region", "digest", "stale"].some((name) => facts[name] !== picture?.[name]) ||
+    JSON.stringify([facts.silent, facts.surges]) !== JSON.stringify([picture?.silent, picture?.surges]);
   if (known && (facts.region !== chosen.region || !isNew)) return;
-  if (isBusy) next = steps; else work(steps);
+  if (isBusy) next = steps;
+  else work(steps);
 }
 
 /** What the stream would have told; gives the seconds to wait where it was not answered. */

@@ -38,7 +38,7 @@ function said() {
     cell: text('cell'), tip: text('tip'), total: text('total'), top: text('top'), areas: text('areas-rows'), reach: text('reach'), decide: text('decide'), controls: text('controls'), ticks: text('ticks'), credit: text('credit'),
     label: document.getElementById('map')?.ariaLabel, hash: location.hash, path: location.pathname, cookies: document.cookie, beyond: beyond.map((one) => one.outerHTML.slice(0, 80)),
     share: ((box) => (box ? (box.width * box.height) / (innerWidth * innerHeight) : null))(document.getElementById('stage')?.getBoundingClientRect()),
-    footer: document.querySelector('footer')?.getBoundingClientRect().top, card: document.querySelector('.map')?.getBoundingClientRect().bottom,
+    footer: document.querySelector('footer')?.getBoundingClientRect().top, card: [...document.querySelectorAll('aside section')].filter((one) => one.checkVisibility()).at(-1)?.getBoundingClientRect().bottom,
   };
 }
 
@@ -66,8 +66,10 @@ async function looked(jobs) {
     await settled();
     if (does) { await page.evaluate(`(async () => { ${does} })()`).catch(() => {}); await settled(); await drawn(page); }
     if (drag) {
+      const before = page.url();
       await page.mouse.move(...drag[0]); await page.mouse.down();
       await page.mouse.move(...drag[1], { steps: 5 }); await page.mouse.up();
+      await page.waitForFunction((url) => location.href !== url, { timeout: 5000 }, before).catch(() => {});  // it rolls on for a while
       await settled();
     }
     answers.push({ ...(await page.evaluate(said)), errors });

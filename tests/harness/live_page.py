@@ -9,18 +9,26 @@ from tests.harness.service import Client, toy_service, waited
 
 NORTH = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63], [-87.895, 41.605]]]
 STREET = [[-87.9, 41.6], [-87.85, 41.64]]
-# A script: draws the map anew and keeps the radii of its circles and where its texts stand.
-DOTS = """
-const radii = [], numbers = [], credit = document.getElementById('credit');
-const { arc, fillText } = CanvasRenderingContext2D.prototype;
-CanvasRenderingContext2D.prototype.arc = function (x, y, r, ...rest) {
-  radii.push(r); return arc.call(this, x, y, r, ...rest);
-};
-CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
-  numbers.push([String(text), Math.round(x), Math.round(y)]); return fillText.call(this, text, x, y);
-};
-document.getElementById('stage').style.width = '90%'; await new Promise((done) => setTimeout(done, 500));
+# A script: of each mark on the map its text, the radius of its dot, and where it stands, in pixels.
+MARKS = """
+const credit = document.getElementById('credit'), { atlas } = await import(new URL('page/map.js', document.baseURI));
+const layer = atlas.getLayers().getArray().find((one) => one.getClassName() === 'cells marks'), marks = [];
+for (const feature of layer.getSource().getFeatures()) {
+  const style = feature.getStyleFunction()(feature, atlas.getView().getResolution());
+  for (const one of [style].flat()) {
+    if (!one.getImage()) continue;
+    const [x, y] = atlas.getPixelFromCoordinate(feature.getGeometry().getFirstCoordinate()), text = one.getText();
+    marks.push([text?.getText() ?? '', one.getImage().getRadius(), x + (text?.getOffsetX() ?? 0), y]);
+  }
+}
+credit.hidden = false; credit.textContent = JSON.stringify(marks);
 """
+
+
+def chooses(name, value):
+    """A script: chooses from a list of the controls."""
+    box = f"document.getElementById('choose-{name}')"
+    return f"{box}.value = {value!r}; {box}.dispatchEvent(new Event('change'));"
 
 
 def collection(shape, **properties):

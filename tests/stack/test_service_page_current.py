@@ -10,7 +10,7 @@ import pytest
 
 from schemas.records import Withheld, withheld_path
 from streaming.rehearse.broker import free_port
-from tests.harness.live_page import is_followed, the_service
+from tests.harness.live_page import chooses, is_followed, the_service
 from tests.harness.service import Client, is_there, leave_frame, running, waited
 from tests.harness.toy import toy_grid
 
@@ -83,7 +83,7 @@ def test_a_question_that_fails_is_asked_again_and_the_picture_before_it_is_grey(
 def test_a_region_without_streets_is_shown_when_it_is_chosen(browser, page_folder):
     leave_frame(page_folder, "riverton")
     leave_frame(page_folder, "lakeside", grid=toy_grid(4, 4, south_deg=43.6, west_deg=-80.0))
-    chosen = "document.getElementById('region-lakeside').click();"
+    chosen = chooses("region", "lakeside")
     with running(the_service(page_folder)) as base:
         (page,) = browser({"url": f"{base}/#region=riverton", "does": chosen})
         scores = Client(base).json("/v1/regions/lakeside/scores")["cells"]
@@ -115,10 +115,10 @@ def test_the_address_of_another_region_never_shows_the_map_of_the_one_before(bro
     with running(the_service(page_folder)) as base:
         (went,) = browser({"url": f"{base}/#region=riverton", "does": goes})
         (absent,) = browser({"url": f"{base}/?view=wall#region=nowhere"})
-        choose = "document.getElementById('region-lakeside').click();"
+        choose = chooses("region", "lakeside")
         (chosen,) = browser({"url": f"{base}/#region=nowhere", "does": choose})
     assert (went["state"], went["label"].split(":")[0]) == ("live", "lakeside")
-    assert (absent["state"], absent["total"]) == ("missing", None)
+    assert (absent["state"], absent["total"]) == ("missing", "")
     assert absent["banner"].startswith("No scores of nowhere here: ")
     assert (chosen["state"], chosen["label"].split(":")[0]) == ("live", "lakeside")
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 from schemas.frame import Silence, Unusual, write_frames
-from tests.harness.live_page import DOTS, collection, the_service
+from tests.harness.live_page import MARKS, collection, the_service
 from tests.harness.service import Client, leave_frame, running
 
 
@@ -66,20 +66,20 @@ def test_a_named_place_says_where_what_is_unusual_lies(browser, page_folder):
         (page,) = browser({"url": f"{base}/"})
         (name,) = Client(base).json("/v1/regions/riverton/streets")["features"]
     assert page["caption"] == "More than usual: theft around Old Mill (North), 12 in place of 1.40 in 2 h"
-    assert re.search(r"Centre .* near Old Mill", page["cell"])
+    assert page["cell"].startswith(f"Old Mill · {grid.cell_ids()[grid.cols + 1]}")
     assert "theft around Old Mill (North), 12 in place of 1.40 in 2 h" in page["cell"]
     assert name["geometry"]["type"] == "Point"
 
 
-# Of cells the colours on the map, by their middles on a grid of 6 x 5 that fits.
+# Of cells, by row and column, the colours on the map.
 COLOURS = """
-const map = document.getElementById('map'), pen = map.getContext('2d');
-const rem = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
-const { clientWidth: width, clientHeight: height } = document.getElementById('stage'), ratio = map.width / width;
-const px = Math.min((width - 28 * rem) / 5, (height - 50 * rem) / 6);
-const [west, north] = [(width - px * 5) / 2, Math.max(14 * rem, (height - 36 * rem - px * 6) / 2)];
-const of = ([row, col]) =>
-  pen.getImageData(ratio * (west + px * (col + 0.3)), ratio * (north + px * (5.3 - row)), 1, 1).data.join();
+const [{ atlas, boxOf }, { picture }] =
+  await Promise.all(['map', 'view'].map((name) => import(new URL(`page/${name}.js`, document.baseURI))));
+const canvas = document.querySelector('.cells canvas'), ratio = canvas.width / atlas.getSize()[0];
+const of = ([row, col]) => {
+  const { x, y, width } = boxOf(row * picture.grid.cols + col);
+  return canvas.getContext('2d').getImageData(ratio * (x + width * 0.3), ratio * (y + width * 0.7), 1, 1).data.join();
+};
 const credit = document.getElementById('credit'); credit.hidden = false; credit.textContent = JSON.stringify(
 """
 
@@ -106,14 +106,13 @@ def test_of_two_places_with_one_frame_both_are_seen_told_and_decided_on(browser,
     of_all = Unusual(category="all", observed=12, days=40.0, of_categories={"theft": 9, "battery": 3}, **given)
     leave_frame(page_folder, unusual=(of_all, Unusual(category="battery", observed=9, days=20.0, **given)))
     picks = "document.querySelectorAll('#top button')[1].click(); await new Promise((done) => setTimeout(done, 600));"
-    shows = "credit.textContent = JSON.stringify(numbers.filter(([text]) => ['1', '2'].includes(text)).slice(-2)); "
     with running(the_service(page_folder)) as base:
         badges, second = browser(
-            {"url": f"{base}/", "does": DOTS + shows + "credit.hidden = false;"},
+            {"url": f"{base}/", "does": MARKS},
             {"url": f"{base}/", "does": picks, "axe": True},
         )
-    (_, *there), (_, *beside) = json.loads(badges["credit"])
-    assert max(abs(a - b) for a, b in zip(there, beside, strict=True)) >= 14, "one number covers the other"
+    (*_, x, y), (*_, beside, at) = json.loads(badges["credit"])[-2:]
+    assert max(abs(x - beside), abs(y - at)) >= 14, "one number covers the other"
     assert second["decide"].startswith("Decide on battery at r001c001 to r002c003")
     assert "(9 theft, 3 battery)" in second["cell"]
     for words in (

@@ -1,0 +1,121 @@
+// What is said of one cell: in a line, and on its card with its scores and what made the chosen one.
+import { line, make, titles } from "./elements.js";
+import { cellName } from "./grid.js";
+import { say, told } from "./language.js";
+import { ALL, SAY, count, happened, isPartly, percent, plain, times, unknown } from "./words.js";
+
+export const TAGS = { no_history: say("no history"), sparse: say("little history") };
+const KEPT = say("What made a score is kept for the ten riskiest cells of each category.");
+export const lift = (row) => (row.usual > 0 ? row.expected / row.usual : NaN);
+
+export function tableOf(scores, chosen) {
+  const wide = make("div", "", "wide"),
+    table = make("table"),
+    top = make("thead"),
+    body = make("tbody");
+  top.append(
+    titles([
+      say("Next {horizon}", { horizon: plain(chosen.horizon) }),
+      say("Risk"),
+      say("Expected"),
+      say("90 % range"),
+      say("Usual"),
+      say("Last hour"),
+    ]),
+  );
+  body.append(
+    ...scores.map((row) => {
+      const label = make("span", plain(row.category)),
+        range = row.low === undefined ? "–" : `${row.low}–${row.high}`;
+      if (TAGS[row.support]) label.append(" ", make("span", TAGS[row.support], "tag one"));
+      const numbers = [percent(row.risk), count(row.expected), range, count(row.usual)];
+      return line(
+        [label, ...(row.support === "no_history" ? numbers.map(() => "–") : numbers), String(row.observed_1h)],
+        row.category === chosen.category,
+      );
+    }),
+  );
+  table.append(top, body);
+  wide.append(table);
+  return wide;
+}
+/** What made the score, where the source says it: factors on the usual number, as bars on a logarithmic scale. */
+export function made(scores, chosen) {
+  const { factors, usual, expected, support } = scores.find((one) => one.category === chosen.category);
+  if (factors === undefined || support === "no_history") return [];
+  if (!factors)
+    return [make("p", chosen.category === ALL ? say("Choose a category to see what made its score.") : KEPT, "quiet")];
+  const shares = make("div", "", "shares"),
+    most = Math.max(Math.log(2), ...factors.map(({ factor }) => Math.abs(Math.log(factor))));
+  for (const { says, factor } of factors) {
+    const bar = make("i", "", factor < 1 ? "less" : ""),
+      part = make("b"),
+      width = (50 * Math.abs(Math.log(factor))) / most;
+    Object.assign(part.style, { left: `${factor < 1 ? 50 - width : 50}%`, width: `${width}%` });
+    bar.append(part);
+    shares.append(make("span", told(says)), bar, make("span", times(factor)));
+  }
+  return [
+    make(
+      "p",
+      say("Usual {usual}, times these, is expected {expected}:", { usual: count(usual), expected: count(expected) }),
+      "quiet",
+    ),
+    shares,
+  ];
+}
+
+const ofEach = ({ of_categories = {} }) => {
+  const each = Object.entries(of_categories)
+    .map(([category, seen]) => `${seen} ${plain(category)}`)
+    .join(", ");
+  return each && ` (${each})`;
+};
+/** What is unusual around a cell, or that nothing is known, in sentences. */
+function sayings(places, picture) {
+  const all = places.map((place) => happened(place, picture) + ofEach(place)),
+    nothing = unknown(picture);
+  return all.length || nothing ? [...all, ...(nothing ? [nothing] : [])] : [say("in the last hours, here and around")];
+}
+/** The large words of the card. measure and score: of what is chosen; places: around the cell, null where nobody asks for them. */
+export function inWords(row, { measure, score, places, caption }, picture) {
+  if (row.support === "no_history")
+    return [make("p", say("no score"), "big"), make("p", say("No history in this category."), "quiet")];
+  if (!places) {
+    const besides = measure === "lift" ? "" : ` (${say("{times} of usual", { times: times(lift(row)) })})`;
+    return [make("p", SAY[measure](score), "big"), make("p", caption + besides, "quiet")];
+  }
+  const nothing = unknown(picture)
+    ? isPartly(picture)
+      ? say("partly known")
+      : say("not known")
+    : say("nothing stands out");
+  return [
+    make("p", places.length ? say("in an unusual place") : nothing, "big"),
+    ...sayings(places, picture).map((says) => make("p", says, "quiet")),
+  ];
+}
+/** A cell in lines of text, its name and what is chosen first. */
+export function brief(cell, { measure, score, places }, picture) {
+  const row = picture.rows.get(cell),
+    name = cellName(cell, picture);
+  if (picture.inside && !picture.inside.has(cell)) return [name, say("not in the area")];
+  if (!row) return [name, say("no incident on record")];
+  if (row.support === "no_history") return [name, say("no history: no score")];
+  const figures = {
+    expected: count(row.expected),
+    usual: count(row.usual),
+    times: times(lift(row)),
+    seen: row.observed_1h,
+    risk: percent(row.risk),
+  };
+  const lines = [say("expected {expected}, usual {usual} ({times})", figures), say("last hour {seen}", figures)];
+  if (measure !== "risk") lines.unshift(say("risk {risk}", figures));
+  if (row.support === "sparse") lines.push(TAGS.sparse);
+  const says = !places
+    ? SAY[measure](score)
+    : places.length || unknown(picture)
+      ? sayings(places, picture).join("; ")
+      : say("nothing stands out");
+  return [`${name}: ${says}`, ...lines];
+}

@@ -1,0 +1,357 @@
+// The map: ground, cells, names and marks as layers of OpenLayers, drawn in canvas 2D, and the hands on it.
+import { $, css } from "./elements.js";
+import {
+  Circle,
+  defaultHands,
+  Feature,
+  Fill,
+  fromLonLat,
+  GeoJSON,
+  KeyboardPan,
+  KeyboardZoom,
+  MouseWheelZoom,
+  MultiLineString,
+  MultiPolygon,
+  OlMap,
+  Point,
+  Polygon,
+  RegularShape,
+  ScaleLine,
+  shiftKeyOnly,
+  Stroke,
+  Style,
+  Text,
+  toLonLat,
+  VectorLayer,
+  VectorSource,
+  View,
+} from "./openlayers.js";
+
+const STEP = Math.log2(1.5); // of a key and a button
+const MOST = 40; // times as large as what fits
+const NEAR = 4; // times as large, where one goes to a place
+const GAP = 0.04; // around a cell, of its width
+const PAD_PX = 12;
+const SIDES = [
+  [-1, 0],
+  [0, 1],
+  [1, 0],
+  [0, -1],
+]; // of a cell, as its ring goes round: south, east, north, west
+const INKS = ["void", "calm", "hatch", "border", "mark", "halo", "area", "street", "water", "park"];
+const projected = new GeoJSON({ featureProjection: "EPSG:3857" });
+/** @type {Record<string, string>} */
+const ink = {};
+/** @type {Grid} */
+let grid;
+/** @type {{ south: number, north: number, west: number, east: number } | null} the part of the grid that is shown */
+let part = null;
+let rem = 1;
+let whole = 0; // the resolution at which all of the part fits
+/** @type {Record<string, string>} */
+let kept = {};
+let isShown = false;
+/** @type {string | undefined} */
+let told; // the view that the address has
+
+/** @param {string} className @param {object} options */
+const layer = (className, options = {}) => new VectorLayer({ className, source: new VectorSource(), ...options });
+const layers = {
+  ground: layer("ground"),
+  cells: layer("cells"),
+  lines: layer("ground lines"),
+  marks: layer("cells marks"),
+  rings: layer("cells rings"),
+  names: layer("ground names", { declutter: true }), // where no number of a mark stands
+};
+const isScrolling = () => document.documentElement.scrollHeight > innerHeight + 1;
+export const atlas = new OlMap({
+  target: "map",
+  layers: Object.values(layers),
+  controls: [new ScaleLine({ minWidth: 80 })],
+  interactions: defaultHands({
+    keyboard: false,
+    mouseWheelZoom: false,
+    altShiftDragRotate: false,
+    pinchRotate: false,
+  }).extend([
+    new KeyboardPan({ condition: shiftKeyOnly }),
+    new KeyboardZoom({ delta: STEP, duration: 0 }),
+    new MouseWheelZoom({ condition: ({ originalEvent }) => originalEvent.ctrlKey || !isScrolling() }),
+  ]),
+});
+
+// ---- places on the map
+/** A rectangle of cells, without `inset` of a cell's width at each side. */
+function rectangle(row, col, rows = 1, cols = 1, inset = 0) {
+  const at = (up, right) =>
+    fromLonLat([grid.west_deg + right * grid.cell_lon_deg, grid.south_deg + up * grid.cell_lat_deg]);
+  const [[west, south], [east, north]] = [at(row + inset, col + inset), at(row + rows - inset, col + cols - inset)];
+  return [[[west, south], [east, south], [east, north], [west, north], [west, south]]]; // prettier-ignore
+}
+const rowOf = (cell) => Math.floor(cell / grid.cols);
+const square = (cell, inset = 0) => rectangle(rowOf(cell), cell % grid.cols, 1, 1, inset);
+const middle = (cell) =>
+  fromLonLat([
+    grid.west_deg + ((cell % grid.cols) + 0.5) * grid.cell_lon_deg,
+    grid.south_deg + (rowOf(cell) + 0.5) * grid.cell_lat_deg,
+  ]);
+const widthAt = (resolution) => (grid.cell_lon_deg * 111_319.49) / resolution; // of a cell, in pixels
+/** Where a cell is on the stage: its upper left corner and its width, in pixels. */
+export function boxOf(cell) {
+  const [, [east], , [west, north]] = square(cell)[0];
+  const [[x, y], [right]] = [atlas.getPixelFromCoordinate([west, north]), atlas.getPixelFromCoordinate([east, north])];
+  return { x, y, width: right - x };
+}
+function cellAt(coordinate) {
+  const [lon, lat] = toLonLat(coordinate);
+  const row = Math.floor((lat - grid.south_deg) / grid.cell_lat_deg),
+    col = Math.floor((lon - grid.west_deg) / grid.cell_lon_deg);
+  return row >= 0 && row < grid.rows && col >= 0 && col < grid.cols ? row * grid.cols + col : null;
+}
+/** The least part of the grid that has all these cells; all of it without any. */
+function partOf(cells) {
+  const rows = cells.map(rowOf),
+    cols = cells.map((cell) => cell % grid.cols);
+  const of = (all, most) =>
+    all.length
+      ? all.reduce(([low, high], each) => [Math.min(low, each), Math.max(high, each)], [Infinity, -1])
+      : [0, most - 1];
+  const [[south, north], [west, east]] = [of(rows, grid.rows), of(cols, grid.cols)];
+  return { south, north, west, east };
+}
+
+// ---- what is drawn
+const fill = (color) => new Fill({ color });
+const stroke = (color, width, dash = []) =>
+  new Stroke({ color, width: width * rem, lineDash: dash.map((part) => part * rem) });
+const line = (color, width) => new Style({ stroke: stroke(color, width) });
+const around = (width, dash) => [line(ink.halo, width + 3), new Style({ stroke: stroke(ink.mark, width, dash) })];
+const written = (text, size, weight, color, options = {}) =>
+  new Text({
+    text,
+    font: `${weight} ${size * rem}px ${getComputedStyle(document.body).fontFamily}`,
+    fill: fill(color),
+    ...options,
+  });
+const label = (text, size, weight, placement = "point") =>
+  written(text, size, weight, ink.mark, { placement, stroke: stroke(ink.halo, 3) });
+/** Each shape, a geometry or a feature, in its style. */
+function show(name, shapes) {
+  const features = shapes.map(([shape, style]) => {
+    const feature = shape instanceof Feature ? shape : new Feature(shape);
+    feature.setStyle(style);
+    return feature;
+  });
+  layers[name].getSource().clear(true);
+  layers[name].getSource().addFeatures(features);
+}
+
+/** The cells of a picture, its ground and its marks. kept: the choices of the address; scoreOf and colourOf a row; best: cells with a
+ *  number; isCalm: what has no score is as usual, isUnknown: or nobody knows; places: frames with a number, and whether one decided. */
+export function drawMap(picture, { kept: choices, scoreOf, colourOf, best, isCalm, isUnknown, places }) {
+  const before = JSON.stringify(part),
+    inside = (cell) => !picture.inside || picture.inside.has(cell);
+  if (!isShown) told = choices.zoom;
+  [kept, grid] = [choices, picture.grid];
+  for (const name of INKS) ink[name] = css(`--${name}`);
+  rem = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+  part = partOf([...picture.active].filter(inside));
+  if (before !== JSON.stringify(part)) fit();
+  const fills = new Map([[ink.void, []]]),
+    none = isCalm && !isUnknown ? ink.calm : hatching();
+  const add = (colour, shape) => fills.set(colour, [...(fills.get(colour) ?? []), shape]);
+  for (const [cell, row] of picture.rows) {
+    if (!inside(cell)) continue;
+    const score = scoreOf(row, cell),
+      isSmall = !isCalm && row.support === "sparse";
+    const isScored = (isCalm || row.support !== "no_history") && Number.isFinite(score);
+    if (!isScored) add(none, square(cell, GAP));
+    if (isScored && isSmall) add(ink.void, square(cell, GAP));
+    if (isScored) add(colourOf(score), square(cell, isSmall ? 0.24 : GAP));
+  }
+  show(
+    "cells",
+    [...fills].map(([colour, shapes]) => [new MultiPolygon(shapes), new Style({ fill: fill(colour) })]),
+  );
+  const hits = [...picture.rows].filter(([, row]) => row.observed_1h > 0);
+  const numbers = [...best.map((cell, at) => number(at + 1, cell)), ...numbersOf(places)].reverse(); // the first on top
+  show("marks", [
+    ...hits.map(([cell, row]) => [new Point(middle(cell)), hit(row.observed_1h)]),
+    ...framesOf(places),
+    ...(picture.reach ? reachable(picture.reach) : []),
+    ...numbers,
+  ]);
+  drawGround(
+    picture,
+    numbers.map(([point]) => point),
+  );
+  isShown = true;
+}
+function hatching() {
+  const tile = document.createElement("canvas"),
+    side = (tile.width = tile.height = Math.max(4, Math.round(5 * rem)));
+  const pen = tile.getContext("2d");
+  [pen.strokeStyle, pen.lineWidth] = [ink.hatch, side / 5];
+  for (const shift of [-side, 0, side]) {
+    pen.moveTo(shift, side);
+    pen.lineTo(shift + side, 0);
+  }
+  pen.stroke();
+  return pen.createPattern(tile, "repeat");
+}
+/** Water and parks below the cells, lines above them, and names where none of these points is. */
+function drawGround({ land, outlines, active }, taken) {
+  const read = (features) => projected.readFeatures({ type: "FeatureCollection", features });
+  const shapes = read(land),
+    of = (type) => shapes.filter((shape) => shape.getGeometry().getType().endsWith(type));
+  const nameOf = (shape) => shape.get("name") ?? "",
+    streets = of("LineString"),
+    surfaces = of("Polygon");
+  const on = (row, col) =>
+    row >= 0 && row < grid.rows && col >= 0 && col < grid.cols && active.has(row * grid.cols + col);
+  const isOpen = (cell, side) => !on(rowOf(cell) + side[0], (cell % grid.cols) + side[1]);
+  const border = [...active].flatMap((cell) =>
+    SIDES.flatMap((side, at) => (isOpen(cell, side) ? [square(cell)[0].slice(at, at + 2)] : [])),
+  );
+  show(
+    "ground",
+    surfaces.map((shape) => [shape, new Style({ fill: fill(shape.get("kind") === "park" ? ink.park : ink.water) })]),
+  );
+  show("lines", [
+    [new MultiLineString(border), line(ink.border, 1)],
+    ...streets.map((street) => [street.clone(), line(ink.street, 1)]),
+    ...read(outlines).map((area) => [area, [line(ink.halo, 4), line(ink.area, 2)]]),
+  ]);
+  const image = new Circle({ radius: 15 * rem, fill: fill("transparent"), declutterMode: "obstacle" });
+  show("names", [
+    ...taken.map((point) => [point.clone(), new Style({ image, zIndex: 2 })]),
+    ...of("Point").map((place) => [place, new Style({ text: label(nameOf(place), 12, 600), zIndex: 1 })]),
+    ...streets.map((street) => [street, new Style({ text: label(nameOf(street), 10, 500, "line") })]),
+    ...surfaces.map((shape) => [shape.clone(), new Style({ text: label(nameOf(shape), 10, 500) })]),
+  ]);
+}
+/** A dot whose area grows with the incidents, with their number where there is room. */
+const hit = (seen) => (_, resolution) => {
+  const radius = Math.max(2.2 * rem, widthAt(resolution) * Math.min(0.42, 0.12 * Math.sqrt(seen)));
+  const text = seen > 1 && radius >= 6 * rem ? written(String(seen), 11, 650, ink.halo) : undefined;
+  return new Style({ image: new Circle({ radius, fill: fill(ink.mark), stroke: stroke(ink.halo, 1.5) }), text });
+};
+/** The cell's place in the list, beyond its upper right corner, left of as many others. */
+function number(place, cell, others = 0) {
+  const [x, y] = [8 * rem - 17 * rem * others, 8 * rem];
+  const image = new Circle({ radius: y, displacement: [x, y], fill: fill(ink.halo), stroke: stroke(ink.mark, 1) });
+  return [
+    new Point(square(cell)[0][2]),
+    new Style({ image, text: written(String(place), 11, 650, ink.mark, { offsetX: x, offsetY: -y }) }),
+  ];
+}
+const endOf = ({ cells }) => partOf(cells).north * grid.cols + partOf(cells).east; // its upper right cell
+const othersOf = (places) =>
+  places.map((place, at) => places.slice(0, at).filter((each) => endOf(each) === endOf(place)).length);
+/** A frame around each place, cells of a rectangle; dashed where a person decided. Those with one corner lie in one another. */
+const framesOf = (places) =>
+  othersOf(places)
+    .map((others, at) => {
+      const { cells, isDecided } = places[at],
+        { south, north, west, east } = partOf(cells);
+      const frame = rectangle(south, west, north - south + 1, east - west + 1, Math.min(0.4, others * 0.12));
+      return [new Polygon(frame), around(3, isDecided ? [8, 6] : undefined)];
+    })
+    .reverse();
+/** Their numbers in the list, of those with one corner beside one another. */
+const numbersOf = (places) => othersOf(places).map((others, at) => number(at + 1, endOf(places[at]), others));
+/** Where free units stand, and dashed around cells that none of them reaches. */
+function reachable({ units, bare }) {
+  const image = new RegularShape({ points: 4, radius: 8 * rem, fill: fill(ink.mark), stroke: stroke(ink.halo, 2) });
+  const stands = units.map(({ lat, lon }) => [new Point(fromLonLat([lon, lat])), new Style({ image })]);
+  return [...bare.map((cell) => [new Polygon(square(cell)), around(2, [5, 4])]), ...stands];
+}
+/** Around cells, around the one that the keys are on, and a cross where somebody looked for a place. */
+export function drawRings(solid, dashed, spot = null) {
+  const ring = (cell, dash) => [new Polygon(square(cell, -0.04)), around(2.5, dash)];
+  const cross = (width, color) =>
+    new Style({ image: new RegularShape({ points: 4, radius: 10 * rem, radius2: 0, stroke: stroke(color, width) }) });
+  const spots = spot ? [[new Point(fromLonLat([spot.lon, spot.lat])), [cross(6, ink.halo), cross(3, ink.mark)]]] : [];
+  const isCell = (cell) => cell !== null;
+  show("rings", [
+    ...solid.filter(isCell).map((cell) => ring(cell)),
+    ...[dashed].filter(isCell).map((cell) => ring(cell, [4, 3])),
+    ...spots,
+  ]);
+}
+
+// ---- the view: what the address says, `factor,latitude,longitude`; anything else shows all of the part
+function fit() {
+  const [width, height] = atlas.getSize() ?? [];
+  if (!part || !width || !height) return;
+  const [[west, south], , [east, north]] = rectangle(
+    part.south,
+    part.west,
+    part.north - part.south + 1,
+    part.east - part.west + 1,
+  )[0];
+  const pad = PAD_PX * rem,
+    foot = pad + $("legend").offsetHeight;
+  whole = Math.max((east - west) / (width - 2 * pad), (north - south) / (height - pad - foot));
+  const centre = [(west + east) / 2, (south + north) / 2 - (whole * (foot - pad)) / 2];
+  const [factor, lat, lon] = (kept.zoom ?? "").split(",").map(Number),
+    isNear = factor > 1 && factor <= MOST && Number.isFinite(lat + lon);
+  atlas.setView(
+    new View({
+      center: isNear ? fromLonLat([lon, lat]) : centre,
+      resolution: isNear ? whole / factor : whole,
+      maxResolution: whole,
+      minResolution: whole / MOST,
+      extent: [0, 1]
+        .map((axis) => centre[axis] - (whole * [width, height][axis]) / 2)
+        .concat([0, 1].map((axis) => centre[axis] + (whole * [width, height][axis]) / 2)),
+      showFullExtent: true,
+      enableRotation: false,
+      smoothExtentConstraint: false,
+      smoothResolutionConstraint: false,
+    }),
+  );
+}
+function note() {
+  const view = atlas.getView(),
+    factor = whole / view.getResolution(),
+    [lon, lat] = toLonLat(view.getCenter());
+  if (factor > 1.001) kept.zoom = [factor.toFixed(2), lat.toFixed(5), lon.toFixed(5)].join(",");
+  else delete kept.zoom;
+  document.body.toggleAttribute("data-zoomed", factor > 1.001);
+  atlas.getViewport().style.touchAction = factor > 1.001 ? "none" : "pan-x pan-y"; // a page that fits is scrolled by a finger
+}
+export function showAll() {
+  delete kept.zoom;
+  fit();
+}
+/** Brings to the middle what is out of sight. */
+export function reveal(cell) {
+  const { x, y, width } = boxOf(cell),
+    [wide, high] = atlas.getSize();
+  if (x + width / 2 < 0 || y + width / 2 < 0 || x + width / 2 > wide || y + width / 2 > high)
+    atlas.getView().setCenter(middle(cell));
+}
+/** Goes near to a place. */
+export function goTo({ lat, lon }) {
+  const view = atlas.getView();
+  view.setResolution(Math.min(view.getResolution(), whole / NEAR));
+  view.setCenter(fromLonLat([lon, lat]));
+}
+
+/** pointed(cell or null), picked(cell): by pointer and finger; moved(): at each move; rested(): when the map lies still elsewhere. */
+export function hands({ pointed, picked, moved, rested }) {
+  atlas.on("pointermove", ({ coordinate, dragging }) => isShown && !dragging && pointed(cellAt(coordinate)));
+  atlas.on("singleclick", ({ coordinate }) => isShown && cellAt(coordinate) !== null && picked(cellAt(coordinate)));
+  atlas.on("change:size", fit);
+  atlas.on("postrender", () => isShown && moved());
+  atlas.on("moveend", () => {
+    if (isShown && whole) note();
+    if (kept.zoom !== told) rested();
+    told = kept.zoom;
+  });
+  atlas.getViewport().addEventListener("pointerleave", () => isShown && pointed(null));
+  const zoomBy = (delta) => atlas.getView().adjustZoom(delta);
+  [() => zoomBy(STEP), () => zoomBy(-STEP), showAll].forEach((does, at) => ($("zoom").children[at].onclick = does));
+}

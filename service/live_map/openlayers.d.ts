@@ -1,0 +1,1 @@
+export * from "../../deploy/live_map/openlayers.js";
