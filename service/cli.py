@@ -14,6 +14,7 @@ from schemas.areas import read_areas
 from schemas.errors import SettingsError, needs_extra
 from schemas.languages import LANGUAGES, sentences_of
 from schemas.limits import LOG_FORMAT, LOG_TIME
+from service.basemap import basemap_of
 from service.tokens import Rates, Role, Tokens, make_token, read_tokens
 from streaming.maps import read_streets
 from streaming.settings import Settings
@@ -40,6 +41,11 @@ _OriginOption = Annotated[
     typer.Option(help="Origin of a web app that may read the answers, as https://map.example.org; may be repeated"),
 ]
 _StreetsOption = Annotated[Path | None, typer.Option(help="GeoJSON file of streets and named places for the map")]
+_BasemapOption = Annotated[
+    str | None,
+    typer.Option(help="Map below the cells: tiles with {z}/{x}/{y}, a WMS with its layers, or a file of PMTiles"),
+]
+_CreditOption = Annotated[str, typer.Option(help="Whose base map it is; the map shows it")]
 
 _SERVER: dict[str, Any] = {  # no line of its log has an address, a token or a body
     "log_level": "warning",
@@ -59,6 +65,8 @@ def serve(
     areas: _AreasOption = None,
     area_name: _NameOption = "name",
     streets: _StreetsOption = None,
+    basemap: _BasemapOption = None,
+    basemap_credit: _CreditOption = "",
     language: _LanguageOption = _LANGUAGE,
     origin: _OriginOption = None,
 ) -> None:
@@ -67,6 +75,7 @@ def serve(
     origins = _origins(origin or ())
     if streets:
         read_streets(streets, [])  # a mistake in it is said now
+    below = basemap_of(basemap, basemap_credit) if basemap else None
     sentences_of(language)
     named = read_areas(areas, area_name) if areas else ()
     with needs_extra("serve"):
@@ -87,6 +96,7 @@ def serve(
         tokens=Tokens(tokens) if tokens else None,
         areas=named,
         streets=streets,
+        basemap=below,
         language=language,
         origins=origins,
     )

@@ -13,9 +13,10 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from schemas.languages import sentences_of
+from service.basemap import Basemap
 from service.callers import TheService, known_caller, new_cookies, no_cookies, problem_answer, put_off, token_of
 
 router = APIRouter(include_in_schema=False)
@@ -27,12 +28,13 @@ _SLOT = re.compile(r"\{\{(\w+)\}\}")
 _SAID = re.compile(r'(?<=>)[^<>{}]*[A-Za-z][^<>{}]*?(?= ?<)|(?<=aria-label=")[^"]+|(?<=aria-roledescription=")[^"]+')
 _KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 _FILES = {path.name: _KINDS[path.suffix] for path in sorted(FOLDER.iterdir()) if path.suffix in _KINDS}
-_HEAD = """<link rel="icon" href="data:,">
+_HEAD = f"""<link rel="icon" href="data:,">
+<link rel="modulepreload" href="page/{LIBRARY}">
 <link rel="stylesheet" href="page/page.css">
 <script type="module" src="page/from_service.js"></script>"""
 _MAP, _LOGIN = (page.read_text(encoding="utf-8") for page in PAGES)
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:{}; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
@@ -44,7 +46,8 @@ async def live_map(request: Request, service: TheService) -> Response:
         return RedirectResponse(f"login{_view_of(request)}", 303)
     if not service.is_open:
         put_off(request, caller, service.now_s())
-    return _html(_map(service.language))
+    source = f" {service.basemap.source}" if service.basemap else ""
+    return _html(_map(service.language, service.basemap), source=source)
 
 
 @router.get("/page/{name}")
@@ -52,7 +55,19 @@ async def page_part(name: str) -> Response:
     """A part of the page. It tells nothing, so it needs no token."""
     if name not in _FILES:
         return problem_answer(404, "no such part of the page")
-    return Response(part(name), media_type=_FILES[name], headers={"Content-Security-Policy": _POLICY})
+    return Response(part(name), media_type=_FILES[name], headers={"Content-Security-Policy": _POLICY.format("")})
+
+
+@router.get("/basemap.pmtiles")
+async def basemap_part(request: Request, service: TheService) -> Response:
+    """The asked range of the file, for whoever may see the map."""
+    if service.basemap is None or service.basemap.file is None:
+        return problem_answer(404, "this service was given no file of a base map")
+    if known_caller(service, token_of(request)) is None:
+        return problem_answer(401, "the base map is for those who may see the map: sign in")
+    if "range" not in request.headers:
+        return problem_answer(416, "ask for a range of bytes: the file is large")
+    return FileResponse(service.basemap.file, media_type="application/octet-stream")
 
 
 @router.get("/login")
@@ -76,9 +91,10 @@ async def sign_out(request: Request, service: TheService) -> Response:
 
 
 @cache
-def _map(language: str) -> str:
+def _map(language: str, basemap: Basemap | None) -> str:
     sentences = sentences_of(language)
-    slots = {"lang": language, "head": _HEAD + catalogue(sentences), "title": sentences.gettext("Incident risk")}
+    head = _HEAD + catalogue(sentences) + (basemap.for_page() if basemap else "")
+    slots = {"lang": language, "head": head, "title": sentences.gettext("Incident risk")}
     return filled(_MAP, sentences, **slots)
 
 
@@ -99,8 +115,10 @@ def _to_the_map(request: Request, cookies: Sequence[str]) -> Response:
     return answer
 
 
-def _html(text: str, status: int = 200) -> Response:
-    return Response(text, status, {"Content-Security-Policy": _POLICY}, media_type="text/html; charset=utf-8")
+def _html(text: str, status: int = 200, source: str = "") -> Response:
+    """source: from where it may show pictures, beside its own data."""
+    headers = {"Content-Security-Policy": _POLICY.format(source)}
+    return Response(text, status, headers, media_type="text/html; charset=utf-8")
 
 
 @cache

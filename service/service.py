@@ -18,6 +18,7 @@ from schemas.languages import ENGLISH
 from schemas.limits import EXPIRES_DAYS, MAX_REGIONS, OLDEST_SCORES_S
 from schemas.records import read_withheld
 from schemas.spec import ALL_CATEGORIES, DAY_S, Spec
+from service.basemap import Basemap
 from service.contract import Facts
 from service.tokens import Rates, Tokens
 
@@ -180,6 +181,7 @@ class Service:
     tokens: Tokens | None = None
     areas: Sequence[Area] = ()
     streets: Path | None = None
+    basemap: Basemap | None = None
     language: str = ENGLISH  # of the pages; answers are in English
     origins: Sequence[str] = ()
     answers: AnswerCache = field(default_factory=AnswerCache)

@@ -26,8 +26,8 @@ GROUND = "_ground.svg"
 GROUND_SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="256" height="256"></svg>'
 _AROUND = 0.1  # how far beyond the cells streets are kept, as a share of the region's width and height
 EXPORT_STREETS = (
-    "export the streets as GeoJSON in degrees (WGS 84): a FeatureCollection of LineString, MultiLineString and, for "
-    "places with a `name`, Point"
+    "export the streets as GeoJSON in degrees (WGS 84): a FeatureCollection of LineString, MultiLineString, for places "
+    "with a `name` Point, and for water and parks (`kind`) Polygon"
 )
 Page = dict[str, Any]
 WHICH_MAP = "name the dashboard of the live map, live-map.json of the folder that grafana-provisioning/generator writes"
@@ -44,16 +44,21 @@ class _MultiLine(msgspec.Struct, tag_field="type", tag="MultiLineString"):
     coordinates: list[Places]
 
 
+class _Polygon(msgspec.Struct, tag_field="type", tag="Polygon"):
+    coordinates: list[Places]
+
+
 class _Point(msgspec.Struct, tag_field="type", tag="Point"):
     coordinates: Annotated[list[float], msgspec.Meta(min_length=2)]
 
 
 class _Named(msgspec.Struct):
     name: object = None
+    kind: object = None
 
 
 class _Street(msgspec.Struct, tag_field="type", tag="Feature"):
-    geometry: _Line | _MultiLine | _Point
+    geometry: _Line | _MultiLine | _Polygon | _Point
     properties: _Named | None = None
 
 
@@ -113,6 +118,12 @@ def _shown(street: _Street, grids: Sequence[Grid]) -> dict[str, Any] | None:
     """The street's lines, or the named place, at these grids; None for none."""
     name, shape = street.properties.name if street.properties else None, street.geometry
     properties = {"name": name} if isinstance(name, str) and name else {}
+    if isinstance(shape, _Polygon):
+        kind = "park" if street.properties and street.properties.kind == "park" else "water"
+        if not any(_is_near(grid, shape.coordinates[0]) for grid in grids):
+            return None
+        surface = {"type": "Polygon", "coordinates": shape.coordinates}
+        return {"type": "Feature", "properties": {**properties, "kind": kind}, "geometry": surface}
     if isinstance(shape, _Point) and not properties:
         return None
     near = [line for line in _lines_of(street) if any(_is_near(grid, line) for grid in grids)]
@@ -130,13 +141,14 @@ def _lines_of(street: _Street) -> list[Places]:
             return [[place]]
         case _Line(line):
             return [line]
-        case _MultiLine(lines):
+        case _MultiLine(lines) | _Polygon(lines):
             return lines
 
 
 def without_names(streets: Collection) -> Collection:
     """The lines alone."""
-    return streets | {"features": [each for each in streets["features"] if each["geometry"]["type"] != "Point"]}
+    lines = [each for each in streets["features"] if each["geometry"]["type"].endswith("LineString")]
+    return streets | {"features": lines}
 
 
 def _is_near(grid: Grid, line: Places) -> bool:

@@ -1,4 +1,5 @@
 // The pictures of the service: asked for what is chosen, and again whenever its stream tells of a new frame.
+import { baseCredit } from "./basemap.js";
 import { ofService } from "./current.js";
 import { $, make, put } from "./elements.js";
 import { follow, pause } from "./follow.js";
@@ -188,7 +189,8 @@ async function landOf(region, address) {
       ? say("Streets: {attribution}", here.streets)
       : say("Streets: their file does not say whose they are")
     : "";
-  put("credit", isWhole ? credit : say("Streets or areas are missing: the service did not answer for them"));
+  const whose = isWhole ? credit : say("Streets or areas are missing: the service did not answer for them");
+  put("credit", [whose, baseCredit].filter(Boolean).join(" · "));
   $("credit").hidden = !$("credit").textContent;
   return {
     outlines: here.outlines?.features.filter((one) => one.properties.area) ?? [],

@@ -1,4 +1,5 @@
 // The map: ground, cells, names and marks as layers of OpenLayers, drawn in canvas 2D, and the hands on it.
+import { baseLayers } from "./basemap.js";
 import { $, css } from "./elements.js";
 import {
   Circle,
@@ -38,7 +39,7 @@ const SIDES = [
   [1, 0],
   [0, -1],
 ]; // of a cell, as its ring goes round: south, east, north, west
-const INKS = ["void", "calm", "hatch", "border", "mark", "halo", "area", "street", "water", "park"];
+const INKS = ["void", "calm", "hatch", "border", "mark", "halo", "area", "street", "water", "park", "quiet", "line"];
 const projected = new GeoJSON({ featureProjection: "EPSG:3857" });
 /** @type {Record<string, string>} */
 const ink = {};
@@ -64,10 +65,13 @@ const layers = {
   rings: layer("cells rings"),
   names: layer("ground names", { declutter: true }), // where no number of a mark stands
 };
+const below = baseLayers({ ink, rem: () => rem });
+/** So that the map below is seen through it. */
+const thin = (color) => (below.length && /^#.{6}$/.test(color) ? `${color}80` : color);
 const isScrolling = () => document.documentElement.scrollHeight > innerHeight + 1;
 export const atlas = new OlMap({
   target: "map",
-  layers: Object.values(layers),
+  layers: [...below, ...Object.values(layers)],
   controls: [new ScaleLine({ minWidth: 80 })],
   interactions: defaultHands({
     keyboard: false,
@@ -158,8 +162,8 @@ export function drawMap(picture, { kept: choices, scoreOf, colourOf, best, isCal
   rem = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
   part = partOf([...picture.active].filter(inside));
   if (before !== JSON.stringify(part)) fit();
-  const fills = new Map([[ink.void, []]]),
-    none = isCalm && !isUnknown ? ink.calm : hatching();
+  const fills = new Map([[thin(ink.void), []]]),
+    none = isCalm && !isUnknown ? thin(ink.calm) : hatching();
   const add = (colour, shape) => fills.set(colour, [...(fills.get(colour) ?? []), shape]);
   for (const [cell, row] of picture.rows) {
     if (!inside(cell)) continue;
@@ -167,7 +171,7 @@ export function drawMap(picture, { kept: choices, scoreOf, colourOf, best, isCal
       isSmall = !isCalm && row.support === "sparse";
     const isScored = (isCalm || row.support !== "no_history") && Number.isFinite(score);
     if (!isScored) add(none, square(cell, GAP));
-    if (isScored && isSmall) add(ink.void, square(cell, GAP));
+    if (isScored && isSmall) add(thin(ink.void), square(cell, GAP));
     if (isScored) add(colourOf(score), square(cell, isSmall ? 0.24 : GAP));
   }
   show(

@@ -1,6 +1,7 @@
 // Pages in one Chromium, by puppeteer of the folder that browser.py fetches. One argument, JSON: folder, chromium.
-// Reads lines of JSON: [{ url, theme, width, height, cookie, does, drag, axe, forced, png }]. `does`: a script to run in the page at
-// last, before a drag by hand from one point to another; axe: what axe-core finds is told, too; forced: in forced colours.
+// Reads lines of JSON: [{ url, theme, width, height, cookie, does, drag, axe, forced, png, also }]. `does`: a script to run in the page at
+// last, before a drag by hand from one point to another; what it returns is told; axe: what axe-core finds is told, too; forced: in forced colours;
+// also: other servers that it may ask.
 // Prints a line of JSON for each: for each job what the page says.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -26,9 +27,9 @@ function watchRequests(page) {
   };
 }
 
-/** The page asks only its own server. */
+/** The page asks only its own server, and those that it was given. */
 function isOwn(asked, url) {
-  return asked.startsWith('data:') || asked.startsWith(`${new URL(url).origin}/`);
+  return asked.startsWith('data:') || asked.replace(/^blob:/, '').startsWith(`${new URL(url).origin}/`);
 }
 function said() {
   const text = (id) => (document.getElementById(id)?.checkVisibility() ? document.getElementById(id).innerText : null);
@@ -42,6 +43,15 @@ function said() {
   };
 }
 
+/** Into `firstPicture` the seconds from a cold cache until cells are on the map and the page says that they are current. */
+function noteFirstPicture() {
+  const look = () => {
+    if (document.querySelector('.cells canvas') && document.body.dataset.state === 'live') globalThis.firstPicture = performance.now() / 1000;
+    else requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}
+
 /** What is wrong by WCAG 2.2 AA and axe's own rules: rule and element. */
 async function violations(page) {
   await page.evaluate(AXE);
@@ -53,18 +63,20 @@ async function violations(page) {
 const browser = await puppeteer.launch({ executablePath: chromium, args: ['--no-sandbox', '--disable-gpu', '--in-process-gpu', '--hide-scrollbars'] });
 async function looked(jobs) {
   const answers = [];
-  for (const { url, theme = 'light', width = 1280, height = 720, cookie, does, drag, axe, forced, png } of jobs) {
+  for (const { url, theme = 'light', width = 1280, height = 720, cookie, does, drag, axe, forced, png, also = [] } of jobs) {
     const context = await browser.createBrowserContext(), page = await context.newPage(), errors = [], settled = watchRequests(page);
     page.on('pageerror', (error) => errors.push(error.message));
-    page.on('request', (request) => { if (!isOwn(request.url(), url)) errors.push(`asks ${request.url()}`); });
+    page.on('request', (request) => { if (![url, ...also].some((one) => isOwn(request.url(), one))) errors.push(`asks ${request.url()}`); });
     if (cookie) await page.setCookie({ name: 'risk_token', value: cookie, url });
     const features = [{ name: 'prefers-color-scheme', value: theme }, { name: 'forced-colors', value: forced ? 'active' : 'none' }];
     await (await page.createCDPSession()).send('Emulation.setEmulatedMedia', { features });
     await page.setViewport({ width, height });
+    await page.evaluateOnNewDocument(noteFirstPicture);
     await page.goto(url, { waitUntil: 'domcontentloaded' });
     await drawn(page);
     await settled();
-    if (does) { await page.evaluate(`(async () => { ${does} })()`).catch(() => {}); await settled(); await drawn(page); }
+    let told = null;
+    if (does) { told = await page.evaluate(`(async () => { ${does} })()`).catch(() => null); await settled(); await drawn(page); }
     if (drag) {
       const before = page.url();
       await page.mouse.move(...drag[0]); await page.mouse.down();
@@ -72,7 +84,7 @@ async function looked(jobs) {
       await page.waitForFunction((url) => location.href !== url, { timeout: 5000 }, before).catch(() => {});  // it rolls on for a while
       await settled();
     }
-    answers.push({ ...(await page.evaluate(said)), errors });
+    answers.push({ ...(await page.evaluate(said)), told, errors });
     if (axe) answers.at(-1).axe = await violations(page);
     if (png) await page.screenshot({ path: png });
     await context.close();

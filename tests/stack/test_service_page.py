@@ -11,7 +11,8 @@ from schemas.frame import Unusual, write_frames
 from service.scores import number
 from service.tokens import Tokens, make_token
 from tests.harness.live_page import MARKS, chooses, collection, the_service
-from tests.harness.service import Client, leave_frame, running
+from tests.harness.map_shares import jobs, leave_regions
+from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.harness.toy import toy_grid
 
 # Into the address what does not fit into its box: all but the ticks of the scale, which may stand over its ends.
@@ -78,6 +79,19 @@ def test_on_a_wall_the_map_is_the_screen_and_keeps_what_the_address_chooses(brow
     assert 3 < len(ranks[1]) <= 8
     assert min(page["share"] for page in pages[:3]) >= 0.6
     assert pages[3]["caption"] == "North – Risk: theft, next 1 h"
+
+
+def test_the_map_is_first_on_every_screen_also_with_six_regions(browser, tmp_path):
+    least = ((0.6, 0.09), (0.65, 0.11), (0.65, 0.11), (0.3, 0.05))  # of the screen: the map, its cells on record
+    leave_regions(tmp_path)
+    with running(toy_service(tmp_path)) as base:
+        pages = browser(*jobs(base))
+    for page, (of_map, of_cells) in zip(pages, least, strict=True):
+        told = page["told"]
+        assert told["map"] >= of_map
+        assert told["cells"] >= of_cells
+        assert told["top"], "a part of the map is beyond the first screen"
+        assert told["kB"] < 1000
 
 
 def test_a_dispatcher_decides_on_a_place_and_every_screen_says_so_until_it_is_withdrawn(browser, page_folder):

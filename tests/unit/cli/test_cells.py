@@ -243,7 +243,7 @@ def test_streets_from_a_file_need_no_tiles_and_name_their_source(tmp_path, more,
         ("LineString", [], r"has no feature"),
         ("LineString", [[[448_000, 4_620_000], [448_100, 4_620_100]]], r"448000, 4620000 is no longitude and latitude"),
         ("LineString", [[[41, 91], [41, 92]]], r"41, 91 is no longitude and latitude"),
-        ("Polygon", [[[[1, 1]]]], r"Polygon.*LineString"),
+        ("MultiPolygon", [[[[[1, 1]]]]], r"Polygon.*LineString"),
         ("LineString", [[[10, 10], [11]]], r"length >= 2"),
     ],
 )
@@ -257,6 +257,7 @@ def test_a_place_without_a_name_is_left_out_and_a_street_keeps_its_own(tmp_path)
     corner = corner_of(NORTH)
     shapes = [("Point", corner[0], properties) for properties in ({"name": "Mill"}, {"name": ""}, {"ref": 7})]
     shapes += [("LineString", corner, {"name": "Main St"}), ("LineString", corner, {"name": 12})]
+    shapes += [("Polygon", [corner], {"name": "Lake"}), ("Polygon", [corner], {"kind": "park"})]
     features = [
         {"type": "Feature", "properties": properties, "geometry": {"type": kind, "coordinates": coordinates}}
         for kind, coordinates, properties in shapes
@@ -268,4 +269,6 @@ def test_a_place_without_a_name_is_left_out_and_a_street_keeps_its_own(tmp_path)
         ("Point", {"name": "Mill"}),
         ("MultiLineString", {"name": "Main St"}),
         ("MultiLineString", {}),
+        ("Polygon", {"name": "Lake", "kind": "water"}),
+        ("Polygon", {"kind": "park"}),
     ]
