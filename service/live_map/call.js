@@ -33,19 +33,15 @@ function ring(words) {
     tone.start(from_s);
     tone.stop(from_s + 0.2);
   });
-  if (Notification.permission === "granted") new Notification(document.title, { body: words, tag: words });
+  if (globalThis.Notification?.permission === "granted") new Notification(document.title, { body: words, tag: words });
 }
 /** The button that allows it, and takes it back. */
-export async function allowCalls() {
-  if (sound) sound = await sound.close().then(() => null);
-  else {
-    sound = new AudioContext();
-    if (globalThis.Notification?.permission === "default") await Notification.requestPermission();
-  }
-  $("call").ariaPressed = String(!!sound);
-  $("call").title = sound
-    ? say("A new unusual place is told with a sound")
-    : say("Tell a new unusual place with a sound");
+export function allowCalls() {
+  sound?.close();
+  sound = sound ? null : new AudioContext();
+  if (sound && globalThis.Notification?.permission === "default") Notification.requestPermission();
+  const says = sound ? say("A new unusual place is told with a sound") : say("Tell a new unusual place with a sound");
+  Object.assign($("call"), { ariaPressed: String(!!sound), title: says });
 }
 /** Whoever touches the page has seen what waited. */
 export const seen = () => (waiting = []);

@@ -1,32 +1,7 @@
 // The map: ground, cells, names and marks as layers of OpenLayers, drawn in canvas 2D, and the hands on it.
 import { baseLayers } from "./basemap.js";
 import { $, css } from "./elements.js";
-import {
-  Circle,
-  defaultHands,
-  Feature,
-  Fill,
-  fromLonLat,
-  GeoJSON,
-  KeyboardPan,
-  KeyboardZoom,
-  MouseWheelZoom,
-  MultiLineString,
-  MultiPolygon,
-  OlMap,
-  Point,
-  Polygon,
-  RegularShape,
-  ScaleLine,
-  shiftKeyOnly,
-  Stroke,
-  Style,
-  Text,
-  toLonLat,
-  VectorLayer,
-  VectorSource,
-  View,
-} from "./openlayers.js";
+import * as ol from "./openlayers.js";
 
 const STEP = Math.log2(1.5); // of a key and a button
 const MOST = 40; // times as large as what fits
@@ -40,7 +15,7 @@ const SIDES = [
   [0, -1],
 ]; // of a cell, as its ring goes round: south, east, north, west
 const INKS = ["void", "calm", "hatch", "border", "mark", "halo", "area", "street", "water", "park", "quiet", "line"];
-const projected = new GeoJSON({ featureProjection: "EPSG:3857" });
+const projected = new ol.GeoJSON({ featureProjection: "EPSG:3857" });
 /** @type {Record<string, string>} */
 const ink = {};
 /** @type {Grid} */
@@ -56,7 +31,7 @@ let isShown = false;
 let told; // the view that the address has
 
 /** @param {string} className @param {object} options */
-const layer = (className, options = {}) => new VectorLayer({ className, source: new VectorSource(), ...options });
+const layer = (className, options = {}) => new ol.VectorLayer({ className, source: new ol.VectorSource(), ...options });
 const layers = {
   ground: layer("ground"),
   cells: layer("cells"),
@@ -69,34 +44,31 @@ const below = baseLayers({ ink, rem: () => rem });
 /** So that the map below is seen through it. */
 const thin = (color) => (below.length && /^#.{6}$/.test(color) ? `${color}80` : color);
 const isScrolling = () => document.documentElement.scrollHeight > innerHeight + 1;
-export const atlas = new OlMap({
+export const atlas = new ol.OlMap({
   target: "map",
   layers: [...below, ...Object.values(layers)],
-  controls: [new ScaleLine({ minWidth: 80 })],
-  interactions: defaultHands({
-    keyboard: false,
-    mouseWheelZoom: false,
-    altShiftDragRotate: false,
-    pinchRotate: false,
-  }).extend([
-    new KeyboardPan({ condition: shiftKeyOnly }),
-    new KeyboardZoom({ delta: STEP, duration: 0 }),
-    new MouseWheelZoom({ condition: ({ originalEvent }) => originalEvent.ctrlKey || !isScrolling() }),
-  ]),
+  controls: [new ol.ScaleLine({ minWidth: 80 })],
+  interactions: ol
+    .defaultHands({ keyboard: false, mouseWheelZoom: false, altShiftDragRotate: false, pinchRotate: false })
+    .extend([
+      new ol.KeyboardPan({ condition: ol.shiftKeyOnly }),
+      new ol.KeyboardZoom({ delta: STEP, duration: 0 }),
+      new ol.MouseWheelZoom({ condition: ({ originalEvent }) => originalEvent.ctrlKey || !isScrolling() }),
+    ]),
 });
 
 // ---- places on the map
 /** A rectangle of cells, without `inset` of a cell's width at each side. */
 function rectangle(row, col, rows = 1, cols = 1, inset = 0) {
   const at = (up, right) =>
-    fromLonLat([grid.west_deg + right * grid.cell_lon_deg, grid.south_deg + up * grid.cell_lat_deg]);
+    ol.fromLonLat([grid.west_deg + right * grid.cell_lon_deg, grid.south_deg + up * grid.cell_lat_deg]);
   const [[west, south], [east, north]] = [at(row + inset, col + inset), at(row + rows - inset, col + cols - inset)];
   return [[[west, south], [east, south], [east, north], [west, north], [west, south]]]; // prettier-ignore
 }
 const rowOf = (cell) => Math.floor(cell / grid.cols);
 const square = (cell, inset = 0) => rectangle(rowOf(cell), cell % grid.cols, 1, 1, inset);
 const middle = (cell) =>
-  fromLonLat([
+  ol.fromLonLat([
     grid.west_deg + ((cell % grid.cols) + 0.5) * grid.cell_lon_deg,
     grid.south_deg + (rowOf(cell) + 0.5) * grid.cell_lat_deg,
   ]);
@@ -108,7 +80,7 @@ export function boxOf(cell) {
   return { x, y, width: right - x };
 }
 function cellAt(coordinate) {
-  const [lon, lat] = toLonLat(coordinate);
+  const [lon, lat] = ol.toLonLat(coordinate);
   const row = Math.floor((lat - grid.south_deg) / grid.cell_lat_deg),
     col = Math.floor((lon - grid.west_deg) / grid.cell_lon_deg);
   return row >= 0 && row < grid.rows && col >= 0 && col < grid.cols ? row * grid.cols + col : null;
@@ -126,13 +98,13 @@ function partOf(cells) {
 }
 
 // ---- what is drawn
-const fill = (color) => new Fill({ color });
+const fill = (color) => new ol.Fill({ color });
 const stroke = (color, width, dash = []) =>
-  new Stroke({ color, width: width * rem, lineDash: dash.map((part) => part * rem) });
-const line = (color, width) => new Style({ stroke: stroke(color, width) });
-const around = (width, dash) => [line(ink.halo, width + 3), new Style({ stroke: stroke(ink.mark, width, dash) })];
+  new ol.Stroke({ color, width: width * rem, lineDash: dash.map((part) => part * rem) });
+const line = (color, width) => new ol.Style({ stroke: stroke(color, width) });
+const around = (width, dash) => [line(ink.halo, width + 3), new ol.Style({ stroke: stroke(ink.mark, width, dash) })];
 const written = (text, size, weight, color, options = {}) =>
-  new Text({
+  new ol.Text({
     text,
     font: `${weight} ${size * rem}px ${getComputedStyle(document.body).fontFamily}`,
     fill: fill(color),
@@ -143,7 +115,7 @@ const label = (text, size, weight, placement = "point") =>
 /** Each shape, a geometry or a feature, in its style. */
 function show(name, shapes) {
   const features = shapes.map(([shape, style]) => {
-    const feature = shape instanceof Feature ? shape : new Feature(shape);
+    const feature = shape instanceof ol.Feature ? shape : new ol.Feature(shape);
     feature.setStyle(style);
     return feature;
   });
@@ -176,12 +148,12 @@ export function drawMap(picture, { kept: choices, scoreOf, colourOf, best, isCal
   }
   show(
     "cells",
-    [...fills].map(([colour, shapes]) => [new MultiPolygon(shapes), new Style({ fill: fill(colour) })]),
+    [...fills].map(([colour, shapes]) => [new ol.MultiPolygon(shapes), new ol.Style({ fill: fill(colour) })]),
   );
   const hits = [...picture.rows].filter(([, row]) => row.observed_1h > 0);
   const numbers = [...best.map((cell, at) => number(at + 1, cell)), ...numbersOf(places)].reverse(); // the first on top
   show("marks", [
-    ...hits.map(([cell, row]) => [new Point(middle(cell)), hit(row.observed_1h)]),
+    ...hits.map(([cell, row]) => [new ol.Point(middle(cell)), hit(row.observed_1h)]),
     ...framesOf(places),
     ...(picture.reach ? reachable(picture.reach) : []),
     ...numbers,
@@ -220,34 +192,34 @@ function drawGround({ land, outlines, active }, taken) {
   );
   show(
     "ground",
-    surfaces.map((shape) => [shape, new Style({ fill: fill(shape.get("kind") === "park" ? ink.park : ink.water) })]),
+    surfaces.map((shape) => [shape, new ol.Style({ fill: fill(shape.get("kind") === "park" ? ink.park : ink.water) })]),
   );
   show("lines", [
-    [new MultiLineString(border), line(ink.border, 1)],
+    [new ol.MultiLineString(border), line(ink.border, 1)],
     ...streets.map((street) => [street.clone(), line(ink.street, 1)]),
     ...read(outlines).map((area) => [area, [line(ink.halo, 4), line(ink.area, 2)]]),
   ]);
-  const image = new Circle({ radius: 15 * rem, fill: fill("transparent"), declutterMode: "obstacle" });
+  const image = new ol.Circle({ radius: 15 * rem, fill: fill("transparent"), declutterMode: "obstacle" });
   show("names", [
-    ...taken.map((point) => [point.clone(), new Style({ image, zIndex: 2 })]),
-    ...of("Point").map((place) => [place, new Style({ text: label(nameOf(place), 12, 600), zIndex: 1 })]),
-    ...streets.map((street) => [street, new Style({ text: label(nameOf(street), 10, 500, "line") })]),
-    ...surfaces.map((shape) => [shape.clone(), new Style({ text: label(nameOf(shape), 10, 500) })]),
+    ...taken.map((point) => [point.clone(), new ol.Style({ image, zIndex: 2 })]),
+    ...of("Point").map((place) => [place, new ol.Style({ text: label(nameOf(place), 12, 600), zIndex: 1 })]),
+    ...streets.map((street) => [street, new ol.Style({ text: label(nameOf(street), 10, 500, "line") })]),
+    ...surfaces.map((shape) => [shape.clone(), new ol.Style({ text: label(nameOf(shape), 10, 500) })]),
   ]);
 }
 /** A dot whose area grows with the incidents, with their number where there is room. */
 const hit = (seen) => (_, resolution) => {
   const radius = Math.max(2.2 * rem, widthAt(resolution) * Math.min(0.42, 0.12 * Math.sqrt(seen)));
   const text = seen > 1 && radius >= 6 * rem ? written(String(seen), 11, 650, ink.halo) : undefined;
-  return new Style({ image: new Circle({ radius, fill: fill(ink.mark), stroke: stroke(ink.halo, 1.5) }), text });
+  return new ol.Style({ image: new ol.Circle({ radius, fill: fill(ink.mark), stroke: stroke(ink.halo, 1.5) }), text });
 };
 /** The cell's place in the list, beyond its upper right corner, left of as many others. */
 function number(place, cell, others = 0) {
   const [x, y] = [8 * rem - 17 * rem * others, 8 * rem];
-  const image = new Circle({ radius: y, displacement: [x, y], fill: fill(ink.halo), stroke: stroke(ink.mark, 1) });
+  const image = new ol.Circle({ radius: y, displacement: [x, y], fill: fill(ink.halo), stroke: stroke(ink.mark, 1) });
   return [
-    new Point(square(cell)[0][2]),
-    new Style({ image, text: written(String(place), 11, 650, ink.mark, { offsetX: x, offsetY: -y }) }),
+    new ol.Point(square(cell)[0][2]),
+    new ol.Style({ image, text: written(String(place), 11, 650, ink.mark, { offsetX: x, offsetY: -y }) }),
   ];
 }
 const endOf = ({ cells }) => partOf(cells).north * grid.cols + partOf(cells).east; // its upper right cell
@@ -260,23 +232,27 @@ const framesOf = (places) =>
       const { cells, isDecided } = places[at],
         { south, north, west, east } = partOf(cells);
       const frame = rectangle(south, west, north - south + 1, east - west + 1, Math.min(0.4, others * 0.12));
-      return [new Polygon(frame), around(3, isDecided ? [8, 6] : undefined)];
+      return [new ol.Polygon(frame), around(3, isDecided ? [8, 6] : undefined)];
     })
     .reverse();
 /** Their numbers in the list, of those with one corner beside one another. */
 const numbersOf = (places) => othersOf(places).map((others, at) => number(at + 1, endOf(places[at]), others));
 /** Where free units stand, and dashed around cells that none of them reaches. */
 function reachable({ units, bare }) {
-  const image = new RegularShape({ points: 4, radius: 8 * rem, fill: fill(ink.mark), stroke: stroke(ink.halo, 2) });
-  const stands = units.map(({ lat, lon }) => [new Point(fromLonLat([lon, lat])), new Style({ image })]);
-  return [...bare.map((cell) => [new Polygon(square(cell)), around(2, [5, 4])]), ...stands];
+  const image = new ol.RegularShape({ points: 4, radius: 8 * rem, fill: fill(ink.mark), stroke: stroke(ink.halo, 2) });
+  const stands = units.map(({ lat, lon }) => [new ol.Point(ol.fromLonLat([lon, lat])), new ol.Style({ image })]);
+  return [...bare.map((cell) => [new ol.Polygon(square(cell)), around(2, [5, 4])]), ...stands];
 }
 /** Around cells, around the one that the keys are on, and a cross where somebody looked for a place. */
 export function drawRings(solid, dashed, spot = null) {
-  const ring = (cell, dash) => [new Polygon(square(cell, -0.04)), around(2.5, dash)];
+  const ring = (cell, dash) => [new ol.Polygon(square(cell, -0.04)), around(2.5, dash)];
   const cross = (width, color) =>
-    new Style({ image: new RegularShape({ points: 4, radius: 10 * rem, radius2: 0, stroke: stroke(color, width) }) });
-  const spots = spot ? [[new Point(fromLonLat([spot.lon, spot.lat])), [cross(6, ink.halo), cross(3, ink.mark)]]] : [];
+    new ol.Style({
+      image: new ol.RegularShape({ points: 4, radius: 10 * rem, radius2: 0, stroke: stroke(color, width) }),
+    });
+  const spots = spot
+    ? [[new ol.Point(ol.fromLonLat([spot.lon, spot.lat])), [cross(6, ink.halo), cross(3, ink.mark)]]]
+    : [];
   const isCell = (cell) => cell !== null;
   show("rings", [
     ...solid.filter(isCell).map((cell) => ring(cell)),
@@ -302,8 +278,8 @@ function fit() {
   const [factor, lat, lon] = (kept.zoom ?? "").split(",").map(Number),
     isNear = factor > 1 && factor <= MOST && Number.isFinite(lat + lon);
   atlas.setView(
-    new View({
-      center: isNear ? fromLonLat([lon, lat]) : centre,
+    new ol.View({
+      center: isNear ? ol.fromLonLat([lon, lat]) : centre,
       resolution: isNear ? whole / factor : whole,
       maxResolution: whole,
       minResolution: whole / MOST,
@@ -320,7 +296,7 @@ function fit() {
 function note() {
   const view = atlas.getView(),
     factor = whole / view.getResolution(),
-    [lon, lat] = toLonLat(view.getCenter());
+    [lon, lat] = ol.toLonLat(view.getCenter());
   if (factor > 1.001) kept.zoom = [factor.toFixed(2), lat.toFixed(5), lon.toFixed(5)].join(",");
   else delete kept.zoom;
   document.body.toggleAttribute("data-zoomed", factor > 1.001);
@@ -341,7 +317,7 @@ export function reveal(cell) {
 export function goTo({ lat, lon }) {
   const view = atlas.getView();
   view.setResolution(Math.min(view.getResolution(), whole / NEAR));
-  view.setCenter(fromLonLat([lon, lat]));
+  view.setCenter(ol.fromLonLat([lon, lat]));
 }
 
 /** pointed(cell or null), picked(cell): by pointer and finger; moved(): at each move; rested(): when the map lies still elsewhere. */

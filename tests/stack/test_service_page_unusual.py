@@ -2,10 +2,13 @@
 
 import json
 import re
+import threading
 from dataclasses import replace
 
+import pytest
+
 from schemas.frame import Silence, Unusual, write_frames
-from tests.harness.live_page import MARKS, collection, the_service
+from tests.harness.live_page import MARKS, collection, is_followed, the_service
 from tests.harness.service import Client, leave_frame, running
 
 
@@ -223,3 +226,65 @@ def test_a_place_from_before_a_silence_is_still_told(browser, page_folder):
         (page,) = browser({"url": f"{base}/"})
     said = "More than usual: theft at r001c001 to r002c003 (North), 12 in place of 1.40 in 2 h; nothing is known since"
     assert page["caption"].startswith(said)
+
+
+# Allows sounds by a click, counts them until the title has a number or some seconds are over, and touches the page.
+CALLS = """
+const pause = (ms) => new Promise((done) => setTimeout(done, ms)), Real = OscillatorNode;
+let tones = 0;
+globalThis.OscillatorNode = class extends Real { constructor(...given) { super(...given); tones++; } };
+document.getElementById('call').click(); await pause(200);
+const isAllowed = document.getElementById('call').ariaPressed;
+for (let i = 0; i < 70 && !document.title.startsWith('('); i++) await pause(100);
+const called = document.title; await pause(1500);
+dispatchEvent(new PointerEvent('pointerdown')); await pause(1500);
+return [isAllowed, called, tones, document.title];
+"""
+
+
+@pytest.mark.parametrize("clock", ["wall", "event"])
+def test_a_new_place_calls_once_until_somebody_touches_the_page_and_never_in_a_replay(browser, page_folder, clock):
+    given = {"rows": 1, "cols": 1, "hours": 1, "usual": 0.1, "days": 40.0, "observed": 5}
+    before, new = (Unusual(category=name, row=row, col=1, **given) for name, row in (("theft", 1), ("battery", 4)))
+    age = {"age_s": 9000} if clock == "event" else {}
+    leave_frame(page_folder, unusual=(before,), clock=clock, **age)
+
+    def leave_another():
+        is_followed(base)
+        leave_frame(page_folder, unusual=(before, new), clock=clock, **age)
+
+    with running(the_service(page_folder)) as base:
+        thread = threading.Thread(target=leave_another)
+        thread.start()
+        (page,) = browser({"url": f"{base}/", "does": CALLS})
+        thread.join()
+    is_allowed, called, tones, then = page["told"]
+    assert (is_allowed, "battery" in page["top"]) == ("true", True)
+    if clock == "wall":
+        assert (called, tones, then) == ("(1) riverton · Incident risk", 2, "riverton · Incident risk")
+    else:
+        assert (tones, called[:6]) == (0, "REPLAY")
+
+
+def test_a_place_that_somebody_acknowledged_calls_nobody(browser, page_folder):
+    given = {"rows": 1, "cols": 1, "hours": 1, "usual": 0.1, "days": 40.0, "observed": 5}
+    place = Unusual(category="theft", row=1, col=1, **given)
+    leave_frame(page_folder, unusual=(place,))
+    target = {"category": "theft", "first": "r001c001", "last": "r001c001"}
+
+    def leave_it_again():
+        is_followed(base)
+        leave_frame(page_folder, unusual=(place,), seed=8)
+
+    with running(the_service(page_folder)) as base:
+        decision = {**target, "what": "acknowledged", "reason": "unit sent", "hours": 2}
+        Client(base).post("/v1/regions/riverton/decisions", decision)
+    leave_frame(page_folder, seed=9)
+    with running(the_service(page_folder)) as base:
+        thread = threading.Thread(target=leave_it_again)
+        thread.start()
+        (page,) = browser({"url": f"{base}/", "does": CALLS})
+        thread.join()
+    _, called, tones, _ = page["told"]
+    assert "acknowledged until" in page["top"]
+    assert (called, tones) == ("riverton · Incident risk", 0)

@@ -4,6 +4,7 @@ writeFileSync(
   "./elements.js",
   "const one = { dataset: {} }; export const $ = () => one, put = () => 0, make = () => ({ append() {} });",
 );
+writeFileSync("./basemap.js", "export const baseCredit = '';");
 writeFileSync(
   "./controls.js",
   `export const chosen = {}, offer = (all) => { for (const name in all) chosen[name] ??= all[name][0]; };
