@@ -14,7 +14,21 @@ const SIDES = [
   [1, 0],
   [0, -1],
 ]; // of a cell, as its ring goes round: south, east, north, west
-const INKS = ["void", "calm", "hatch", "border", "mark", "halo", "area", "street", "water", "park", "quiet", "line"];
+const INKS = [
+  "void",
+  "calm",
+  "hatch",
+  "border",
+  "mark",
+  "halo",
+  "area",
+  "street",
+  "water",
+  "park",
+  "quiet",
+  "line",
+  "sea",
+];
 const projected = new ol.GeoJSON({ featureProjection: "EPSG:3857" });
 /** @type {Record<string, string>} */
 const ink = {};
@@ -134,14 +148,15 @@ export function drawMap(picture, { kept: choices, scoreOf, colourOf, best, isCal
   rem = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
   part = partOf([...picture.active].filter(inside));
   if (before !== JSON.stringify(part)) fit();
-  const fills = new Map([[thin(ink.void), []]]),
-    none = isCalm && !isUnknown ? thin(ink.calm) : hatching();
-  const add = (colour, shape) => fills.set(colour, [...(fills.get(colour) ?? []), shape]);
+  const none = isCalm && !isUnknown ? thin(ink.calm) : hatching();
+  const fills = new Map([`${ink.sea}b0`, thin(ink.void)].map((colour) => [colour, []]));
+  const add = (colour, shape) => (fills.has(colour) ? fills.get(colour).push(shape) : fills.set(colour, [shape]));
   for (const [cell, row] of picture.rows) {
     if (!inside(cell)) continue;
     const score = scoreOf(row, cell),
       isSmall = !isCalm && row.support === "sparse";
     const isScored = (isCalm || row.support !== "no_history") && Number.isFinite(score);
+    if (below.length) add(`${ink.sea}b0`, square(cell)); // a colour means the same on any ground
     if (!isScored) add(none, square(cell, GAP));
     if (isScored && isSmall) add(thin(ink.void), square(cell, GAP));
     if (isScored) add(colourOf(score), square(cell, isSmall ? 0.24 : GAP));

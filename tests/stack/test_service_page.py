@@ -142,13 +142,14 @@ def test_in_german_words_numbers_and_plurals_are_german_and_nothing_is_cut(brows
     leave_frame(page_folder, "altstadt", age_s=900, model=OLD)
     leave_frame(page_folder, "probestadt", age_s=900, clock="event")
     with running(the_service(page_folder, language="de")) as base:
-        new, risk, old, of_replay, wall, phone = browser(
+        new, risk, old, of_replay, wall, phone, large = browser(
             {"url": f"{base}/#region=neustadt&cell=r001c001", "theme": "dark", "axe": True, "does": CUT},
             {"url": f"{base}/#region=neustadt&measure=risk&category=battery"},
             {"url": f"{base}/#region=altstadt&measure=expected", "theme": "dark", "does": CUT},
             {"url": f"{base}/#region=probestadt", "does": CUT},
             {"url": f"{base}/?view=wall#region=altstadt&measure=risk", "theme": "dark", "does": CUT},
             {"url": f"{base}/#region=altstadt", "width": 390, "height": 844, "does": CUT},
+            {"url": f"{base}/#region=neustadt&cell=r001c001", "width": 640, "height": 360, "does": CUT},  # at 200 %
         )
     said = "Mehr als üblich: theft in r001c001 bis r002c003 (North), 12 statt 1,40 in 2 h"
     assert new["caption"] == f"{said}, und 2 weitere Orte"
@@ -160,7 +161,7 @@ def test_in_german_words_numbers_and_plurals_are_german_and_nothing_is_cut(brows
     assert old["banner"].startswith("VERALTET – letzte Werte ")
     assert re.fullmatch("ABGELAUFEN: Das Modell wurde vor [0-9]+ Tagen erstellt, .*", old["expired"])
     assert of_replay["banner"].startswith("AUFZEICHNUNG: ")
-    assert [page["hash"].partition("cut=")[2] for page in (new, old, of_replay, wall, phone)] == [""] * 5
+    assert [page["hash"].partition("cut=")[2] for page in (new, old, of_replay, wall, phone, large)] == [""] * 6
 
 
 def test_every_area_has_a_row_that_chooses_it(browser, page_folder):

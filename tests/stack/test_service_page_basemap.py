@@ -8,7 +8,7 @@ from service.basemap import basemap_of
 from streaming.rehearse.broker import free_port
 from tests.harness.live_page import the_service
 from tests.harness.service import leave_frame, running
-from tests.harness.tiles import leave_tiles, png
+from tests.harness.tiles import leave_tiles, leave_vector_tiles, png
 
 GREEN = [40, 160, 60]
 # What is drawn in a corner of the map, below everything; null for nothing.
@@ -20,6 +20,7 @@ catch (error) { return error.name; }
 """
 
 
+GROUND = BELOW.replace(".basemap", ".ground")
 DRAWN = """
 const canvas = document.querySelector(".cells canvas");
 const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
@@ -49,6 +50,17 @@ def test_a_file_of_tiles_lies_below_the_cells_and_stays_when_they_are_stale(brow
     assert (live["state"], stale["state"]) == ("live", "stale")
     assert (live["told"], stale["told"]) == (GREEN, GREEN)
     assert live["credit"] == "Streets: City of Riverton · City & County"
+
+
+def test_water_and_roads_of_vector_tiles_are_drawn_in_the_colours_of_the_theme(browser, page_folder):
+    grid = leave_frame(page_folder)[0].spec.grid
+    lat, lon = (float(degrees[0]) for degrees in grid.centres())
+    basemap = basemap_of(str(leave_vector_tiles(page_folder / "town.pmtiles", lat, lon)))
+    with running(the_service(page_folder, basemap=basemap)) as base:
+        light, dark = browser(*({"url": f"{base}/", "does": GROUND, "theme": theme} for theme in ("light", "dark")))
+    assert basemap.kind == "vector"
+    assert light["told"] == [0xC9, 0xDD, 0xEC]
+    assert dark["told"] == [0x15, 0x28, 0x3A]
 
 
 def test_tiles_of_an_address_and_of_a_wms_are_asked_for_there_alone(browser, page_folder):
