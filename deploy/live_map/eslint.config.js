@@ -6,6 +6,6 @@ export default [
   js.configs.recommended,
   {
     languageOptions: { globals: { ...globals.browser, ...globals.node } },
-    rules: { "no-unused-vars": "error", eqeqeq: "error", "prefer-const": "error" },
+    rules: { "no-unused-vars": "error", eqeqeq: "error", "one-var": ["error", "never"], "prefer-const": "error" },
   },
 ];

@@ -131,3 +131,10 @@ interface Picture {
   scoresOf(cell: number): Row[] | null; // of every category, where they are at hand
   decide(decision: object): Promise<void>;
 }
+/** What is shown of a cell: by which measure, its value, and the unusual places around it; null where nobody asks for them. */
+interface Shown {
+  measure: string;
+  score: number;
+  places: Unusual[] | null;
+  caption?: string;
+}

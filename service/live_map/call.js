@@ -15,8 +15,8 @@ export const newPlaces = (places, before) => places.filter((place) => !before.so
 
 /** Of each picture, `of` what is chosen: places that nobody decided on, in words; isNow: what happens now, not a replay. Gives how many wait. */
 export function callOf({ of, places, isNow, inWords }) {
-  const isFirst = known?.of !== of,
-    fresh = isFirst ? [] : newPlaces(places, known.places);
+  const isFirst = known?.of !== of;
+  const fresh = isFirst ? [] : newPlaces(places, known.places);
   waiting = isFirst
     ? []
     : [...waiting.filter((one) => places.some((place) => isSame(one, place))), ...(isNow ? fresh : [])];
@@ -27,8 +27,8 @@ export function callOf({ of, places, isNow, inWords }) {
 }
 function ring(words) {
   TONES_HZ.forEach((frequency, at) => {
-    const tone = new OscillatorNode(sound, { frequency }),
-      from_s = sound.currentTime + 0.2 * at;
+    const tone = new OscillatorNode(sound, { frequency });
+    const from_s = sound.currentTime + 0.2 * at;
     tone.connect(new GainNode(sound, { gain: 0.2 })).connect(sound.destination);
     tone.start(from_s);
     tone.stop(from_s + 0.2);

@@ -9,10 +9,10 @@ const KEPT = say("What made a score is kept for the ten riskiest cells of each c
 export const lift = (row) => (row.usual > 0 ? row.expected / row.usual : NaN);
 
 export function tableOf(scores, chosen) {
-  const wide = make("div", "", "wide"),
-    table = make("table"),
-    top = make("thead"),
-    body = make("tbody");
+  const wide = make("div", "", "wide");
+  const table = make("table");
+  const top = make("thead");
+  const body = make("tbody");
   top.append(
     titles([
       say("Next {horizon}", { horizon: plain(chosen.horizon) }),
@@ -25,8 +25,8 @@ export function tableOf(scores, chosen) {
   );
   body.append(
     ...scores.map((row) => {
-      const label = make("span", plain(row.category)),
-        range = row.low === undefined ? "–" : `${row.low}–${row.high}`;
+      const label = make("span", plain(row.category));
+      const range = row.low === undefined ? "–" : `${row.low}–${row.high}`;
       if (TAGS[row.support]) label.append(" ", make("span", TAGS[row.support], "tag one"));
       const numbers = [percent(row.risk), count(row.expected), range, count(row.usual)];
       return line(
@@ -45,12 +45,12 @@ export function made(scores, chosen) {
   if (factors === undefined || support === "no_history") return [];
   if (!factors)
     return [make("p", chosen.category === ALL ? say("Choose a category to see what made its score.") : KEPT, "quiet")];
-  const shares = make("div", "", "shares"),
-    most = Math.max(Math.log(2), ...factors.map(({ factor }) => Math.abs(Math.log(factor))));
+  const shares = make("div", "", "shares");
+  const most = Math.max(Math.log(2), ...factors.map(({ factor }) => Math.abs(Math.log(factor))));
   for (const { says, factor } of factors) {
-    const bar = make("i", "", factor < 1 ? "less" : ""),
-      part = make("b"),
-      width = (50 * Math.abs(Math.log(factor))) / most;
+    const bar = make("i", "", factor < 1 ? "less" : "");
+    const part = make("b");
+    const width = (50 * Math.abs(Math.log(factor))) / most;
     Object.assign(part.style, { left: `${factor < 1 ? 50 - width : 50}%`, width: `${width}%` });
     bar.append(part);
     shares.append(make("span", told(says)), bar, make("span", times(factor)));
@@ -73,8 +73,8 @@ const ofEach = ({ of_categories = {} }) => {
 };
 /** What is unusual around a cell, or that nothing is known, in sentences. */
 function sayings(places, picture) {
-  const all = places.map((place) => happened(place, picture) + ofEach(place)),
-    nothing = unknown(picture);
+  const all = places.map((place) => happened(place, picture) + ofEach(place));
+  const nothing = unknown(picture);
   return all.length || nothing ? [...all, ...(nothing ? [nothing] : [])] : [say("in the last hours, here and around")];
 }
 /** The large words of the card. measure and score: of what is chosen; places: around the cell, null where nobody asks for them. */
@@ -95,10 +95,12 @@ export function inWords(row, { measure, score, places, caption }, picture) {
     ...sayings(places, picture).map((says) => make("p", says, "quiet")),
   ];
 }
-/** A cell in lines of text, its name and what is chosen first. */
-export function brief(cell, { measure, score, places }, picture) {
-  const row = picture.rows.get(cell),
-    name = cellName(cell, picture);
+/** A cell in lines of text, its name and what is chosen first.
+ *  @param {number} cell @param {Shown} shown @param {Picture} picture @returns {string[]} */
+export function brief(cell, shown, picture) {
+  const { measure, score, places } = shown;
+  const row = picture.rows.get(cell);
+  const name = cellName(cell, picture);
   if (picture.inside && !picture.inside.has(cell)) return [name, say("not in the area")];
   if (!row) return [name, say("no incident on record")];
   if (row.support === "no_history") return [name, say("no history: no score")];

@@ -23,14 +23,14 @@ export const onTake = (shows) => (taken = shows);
 
 /** What there is to choose from, in the order of the names; what is chosen and not there becomes the first. */
 export function offer({ region, ...others }) {
-  const options = { region, measure: Object.keys(MEASURES), ...others },
-    offered = JSON.stringify(options);
+  const options = { region, measure: Object.keys(MEASURES), ...others };
+  const offered = JSON.stringify(options);
   const unknown = unknownIn(options, chosen);
   if (unknown) put("unknown", unknown);
   $("unknown").hidden = !$("unknown").textContent;
   for (const [name, values] of Object.entries(options)) if (!values.includes(chosen[name])) [chosen[name]] = values;
-  const form = $("controls"),
-    focus = document.activeElement.id;
+  const form = $("controls");
+  const focus = document.activeElement.id;
   if (form.dataset.offered === offered) return;
   form.dataset.offered = offered;
   const groups = Object.entries(options).filter(([, values]) => values.length > 1);
@@ -40,11 +40,11 @@ export function offer({ region, ...others }) {
   $(focus)?.focus({ preventScroll: true });
 }
 function chips(name, values) {
-  const group = make("fieldset"),
-    row = make("div", "", "chips");
+  const group = make("fieldset");
+  const row = make("div", "", "chips");
   for (const value of values) {
-    const label = make("label", (LABELS[name] ?? plain)(value)),
-      input = make("input");
+    const label = make("label", (LABELS[name] ?? plain)(value));
+    const input = make("input");
     Object.assign(input, { type: "radio", name, value, id: `${name}-${value}`, checked: value === chosen[name] });
     input.onchange = () => take(name, value);
     label.append(input);
@@ -72,8 +72,8 @@ function take(name, value) {
 }
 /** As by hand: on its chip, or in its list. */
 export function choose(name, value) {
-  const chip = $(`${name}-${value}`),
-    box = $(`choose-${name}`);
+  const chip = $(`${name}-${value}`);
+  const box = $(`choose-${name}`);
   if (chip) chip.click();
   else if (box) {
     box.value = value;
@@ -89,8 +89,8 @@ export function finder(finds, goes, offers) {
     $("names").replaceChildren(...offers(box.value).map((value) => Object.assign(make("option"), { value })));
   };
   box.onchange = () => {
-    const text = box.value.trim(),
-      place = text ? finds(text) : null;
+    const text = box.value.trim();
+    const place = text ? finds(text) : null;
     const wrong = say(
       "No such place in this region. Write a street, two streets that cross, a name, coordinates or a cell.",
     );

@@ -8,17 +8,19 @@ const CUT_AFTER_S = 28; // without a word from the service: three signs of life;
 
 /** What the judgement needs, of the service's facts of a region. heard_s: when it last said anything; a replay is as old as that. */
 export function ofService(region, now_s, heard_s) {
-  const as_of_s = Date.parse(region.as_of) / 1000,
-    isOld = region.stale || Math.abs(now_s - as_of_s) > region.stale_after_s;
-  const isReplay = region.clock === "event" && isOld,
-    scored_s = isReplay ? heard_s : as_of_s;
+  const as_of_s = Date.parse(region.as_of) / 1000;
+  const isOld = region.stale || Math.abs(now_s - as_of_s) > region.stale_after_s;
+  const isReplay = region.clock === "event" && isOld;
+  const scored_s = isReplay ? heard_s : as_of_s;
   return { ...region, as_of_s, isReplay, stale: region.stale && !isReplay, scored_s, silent_s: now_s - heard_s };
 }
 
-/** The state: its name, its word, the sentence above the map, and what stands on the map. */
-export function judge({ scored_s, silent_s, shows, ...facts }, now_s) {
-  const age_s = now_s - scored_s,
-    still = shows ? say(" – still {shows}, not what you chose", { shows }) : "";
+/** The state: its name, its word, the sentence above the map, and what stands on the map.
+ *  @param {Facts} facts @param {number} now_s @returns {string[]} */
+export function judge(facts, now_s) {
+  const { scored_s, silent_s, shows } = facts;
+  const age_s = now_s - scored_s;
+  const still = shows ? say(" – still {shows}, not what you chose", { shows }) : "";
   const when = { time: stamp(scored_s, facts.timezone, HMS), span: span(Math.max(0, age_s)) };
   const last =
     (facts.isReplay ? say("last check {time}, {span} ago", when) : say("last score {time}, {span} ago", when)) + still;
@@ -61,10 +63,10 @@ export function judge({ scored_s, silent_s, shows, ...facts }, now_s) {
 
 /** A silent feed leaves the forecast on the map, and takes what is more than usual away. */
 function judgeSilence(facts, replay) {
-  const own = silencesOf(facts.category, facts.silent),
-    isAll = !isPartly(facts);
-  const word = isAll ? say("FEED SILENT") : say("PARTLY SILENT"),
-    named = isAll ? own : facts.silent;
+  const own = silencesOf(facts.category, facts.silent);
+  const isAll = !isPartly(facts);
+  const word = isAll ? say("FEED SILENT") : say("PARTLY SILENT");
+  const named = isAll ? own : facts.silent;
   const says = `${word}${named[0].category === ALL ? " " : ": "}${named.map((one) => silence(one, facts)).join("; ")}.`;
   const remedy = isAll
     ? say("Check the feed: what is shown is a forecast, not what happens.")
@@ -101,16 +103,17 @@ const ageInWords = ({ isReplay, scored_s }, now_s) => {
   return isReplay ? say("checked {span} ago", age) : say("scored {span} ago", age);
 };
 
+/** @param {Facts} facts @param {number} now_s */
 export function showState(facts, now_s) {
-  const [state, word, says, why] = judge(facts, now_s),
-    { as_of_s, timezone, model } = facts;
+  const [state, word, says, why] = judge(facts, now_s);
+  const { as_of_s, timezone, model } = facts;
   document.body.dataset.state = state;
   put("state", word);
   put("age", ageInWords(facts, now_s));
   put("banner", says);
   $("banner").hidden = !says;
-  const veil = $("veil"),
-    isGrey = Boolean(why);
+  const veil = $("veil");
+  const isGrey = Boolean(why);
   if (veil.hidden === isGrey) veil.hidden = !isGrey;
   if (isGrey && veil.dataset.says !== word + why) {
     veil.dataset.says = word + why;

@@ -8,7 +8,8 @@ const WORDS = { acknowledged: say("acknowledged"), overridden: say("overridden")
 const rectangle = ({ first, last }) => (first === last ? first : say("{first} to {last}", { first, last }));
 export const hasEnded = ({ until }) => Date.parse(until) <= Date.now();
 
-/** The decision on a place: on its category, half of its cells at least, and half of its incidents, where it says how many
+/** @param {Pick<Unusual, "category" | "cells" | "observed">} place @param {{ decisions: Decision[], grid: Grid }} picture
+ *  The decision on a place: on its category, half of its cells at least, and half of its incidents, where it says how many
  *  there were. So a place that grows is shown as new. */
 export const onPlace = ({ category, cells, observed }, { decisions, grid }) =>
   decisions.find(
@@ -19,8 +20,8 @@ export const onPlace = ({ category, cells, observed }, { decisions, grid }) =>
   );
 /** Those on a cell, of all categories where all are chosen, and the one on the unusual place around it, if there is one. */
 export function decidedOn(cell, place, category, picture) {
-  const ofPlace = place && onPlace(place, picture),
-    isOf = (one) => category === ALL || [ALL, category].includes(one.category);
+  const ofPlace = place && onPlace(place, picture);
+  const isOf = (one) => category === ALL || [ALL, category].includes(one.category);
   return picture.decisions.filter((one) => one === ofPlace || (isOf(one) && holds(one, cell, picture.grid)));
 }
 
@@ -29,8 +30,8 @@ export const inShort = ({ what, until }, { timezone }) =>
 
 /** For the card: what was decided, with a button that withdraws it for who may. */
 export function inFull(decision, picture) {
-  const { what, category, first, last, reason, by, observed } = decision,
-    place = [rectangle(decision)];
+  const { what, category, first, last, reason, by, observed } = decision;
+  const place = [rectangle(decision)];
   if (Number.isFinite(observed)) place.push(sayMany("{count} incident then", "{count} incidents then", observed));
   const parts = {
     decision: capital(inShort(decision, picture)),

@@ -1,7 +1,7 @@
 // The service's stream of events, for as long as the page is open; while it is refused or broken, its news is asked for.
-const QUIET_S = 25,
-  SOON_S = 3,
-  MOST_S = 12; // the service says something every ten seconds
+const QUIET_S = 25;
+const SOON_S = 3;
+const MOST_S = 12; // the service says something every ten seconds
 
 /** A wait that differs by screen, so that those of a house do not all ask at one moment. */
 export const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds * (1 + Math.random() / 2)));
@@ -9,9 +9,9 @@ export const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * 
 /** told(facts, or null where nothing is new): each event, and nothing else, is a sign that the service lives.
  *  ask(): asks for the news itself; gives the seconds to wait where it was not answered, else null. */
 export function follow(address, told, ask) {
-  let stream = null,
-    heard_s = 0,
-    misses = 0;
+  let stream = null;
+  let heard_s = 0;
+  let misses = 0;
   const hear = (event) => {
     heard_s = Date.now() / 1000;
     misses = 0;

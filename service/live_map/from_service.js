@@ -11,19 +11,19 @@ import { highest, picture, show, showReach } from "./view.js";
 import { ALL, WHOLE, plain } from "./words.js";
 
 const NO_SCORES = say("No scores yet: the service has no frame, or does not answer. This page tries again.");
-const AGAIN_S = 3,
-  MOST_S = 15,
-  PATIENCE_MS = 20_000;
-let regions = [],
-  left = null,
-  land = {},
-  heard_s = Date.now() / 1000,
-  behind_s = 0,
-  turn = 0,
-  isBusy = false,
-  next = null,
-  isEnded = false,
-  withheld = null;
+const AGAIN_S = 3;
+const MOST_S = 15;
+const PATIENCE_MS = 20_000;
+let regions = [];
+let left = null;
+let land = {};
+let heard_s = Date.now() / 1000;
+let behind_s = 0;
+let turn = 0;
+let isBusy = false;
+let next = null;
+let isEnded = false;
+let withheld = null;
 
 /** The answer to one question. Only who is answered heard of the service; a refusal says how long to wait. */
 async function question(path) {
@@ -82,8 +82,8 @@ async function begin(ask) {
 
 /** The newest scores of what is chosen, and those of the cell that is pinned or the highest. */
 async function load(ask) {
-  const names = regions.map((one) => one.region),
-    region = chosen.region ? regions.find((one) => one.region === chosen.region) : regions[0];
+  const names = regions.map((one) => one.region);
+  const region = chosen.region ? regions.find((one) => one.region === chosen.region) : regions[0];
   if (!region) {
     // another's map would be taken for its map
     offer({ region: [chosen.region, ...names] });
@@ -97,24 +97,24 @@ async function load(ask) {
   const { grid } = region;
   const categories = region.categories.length > 2 ? region.categories : region.categories.slice(1); // one has no sum
   offer({ region: names, category: categories, horizon: region.horizons, area: [WHOLE, ...region.areas] });
-  const address = `v1/regions/${encodeURIComponent(region.region)}`,
-    within = (path) => ask(`${address}/${path}`);
+  const address = `v1/regions/${encodeURIComponent(region.region)}`;
+  const within = (path) => ask(`${address}/${path}`);
   const around = await landOf(region, address);
-  const query = new URLSearchParams({ category: chosen.category, horizon: chosen.horizon }),
-    hasArea = chosen.area !== WHOLE;
+  const query = new URLSearchParams({ category: chosen.category, horizon: chosen.horizon });
+  const hasArea = chosen.area !== WHOLE;
   if (hasArea) query.set("area", chosen.area);
-  const { cells, ...found } = await within(`scores?${query}`),
-    all = byPlace(cells, grid);
+  const { cells, ...found } = await within(`scores?${query}`);
+  const all = byPlace(cells, grid);
   const { areas } = region.areas.length
     ? await within(`areas?${new URLSearchParams({ category: chosen.category, horizon: chosen.horizon })}`)
     : { areas: [] };
   query.delete("horizon");
-  const { places, least_days } = await within(`unusual?${query}`),
-    { decisions, may_decide } = await within("decisions");
-  const active = new Set([...around.active, ...onRecord(all)]),
-    rows = new Map([...all].filter(([cell]) => active.has(cell)));
-  const cell = cellOf(chosen.cell, grid) ?? highest(rows, { places, grid }),
-    details = await within(`cells/${idOf(cell, grid)}`);
+  const { places, least_days } = await within(`unusual?${query}`);
+  const { decisions, may_decide } = await within("decisions");
+  const active = new Set([...around.active, ...onRecord(all)]);
+  const rows = new Map([...all].filter(([cell]) => active.has(cell)));
+  const cell = cellOf(chosen.cell, grid) ?? highest(rows, { places, grid });
+  const details = await within(`cells/${idOf(cell, grid)}`);
   const sum = (name) => cells.reduce((total, row) => total + row[name], 0);
   show({
     ...found,
@@ -170,9 +170,9 @@ const onRecord = (rows) =>
 /** What only a new model changes: the cells with any incident on record; areas and streets, which may be missing until
  *  the next picture. What was answered is kept, whatever was chosen since. */
 async function landOf(region, address) {
-  const of = region.region + region.model,
-    all = `scores?category=${ALL}`,
-    here = land.of === of ? land : (land = { of });
+  const of = region.region + region.model;
+  const all = `scores?category=${ALL}`;
+  const here = land.of === of ? land : (land = { of });
   const paths = [all, "streets", ...(region.areas.length ? ["outlines"] : [])];
   const asked = await Promise.allSettled(
     paths.map(async (path) => {
@@ -181,9 +181,9 @@ async function landOf(region, address) {
   );
   const refused = asked.find((one) => one.status === "rejected" && one.reason.wait_s) ?? (here[all] ? null : asked[0]);
   if (refused?.status === "rejected") throw refused.reason;
-  const isWhole = paths.every((path) => here[path]),
-    found = here.streets?.features ?? [],
-    isPlace = ({ geometry }) => geometry.type === "Point";
+  const isWhole = paths.every((path) => here[path]);
+  const found = here.streets?.features ?? [];
+  const isPlace = ({ geometry }) => geometry.type === "Point";
   const credit = found.length
     ? here.streets.attribution
       ? say("Streets: {attribution}", here.streets)

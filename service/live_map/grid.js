@@ -24,8 +24,8 @@ export const centreOf = (cell, grid) => ({
 });
 /** How a place may be written: by the middle of this region. */
 export function placeExample(grid) {
-  const cell = Math.floor(grid.rows / 2) * grid.cols + Math.floor(grid.cols / 2),
-    { lat, lon } = centreOf(cell, grid);
+  const cell = Math.floor(grid.rows / 2) * grid.cols + Math.floor(grid.cols / 2);
+  const { lat, lon } = centreOf(cell, grid);
   return say("{place} or {cell}", { place: `${lat.toFixed(2)}, ${lon.toFixed(2)}`, cell: idOf(cell, grid) });
 }
 export function placeOf(cell, grid) {
@@ -34,9 +34,9 @@ export function placeOf(cell, grid) {
 }
 /** Whether a cell lies in the rectangle of two. */
 export function holds({ first, last }, cell, grid) {
-  const [from, to] = [first, last].map((id) => cellOf(id, grid)),
-    row = (each) => Math.floor(each / grid.cols),
-    col = (each) => each % grid.cols;
+  const [from, to] = [first, last].map((id) => cellOf(id, grid));
+  const row = (each) => Math.floor(each / grid.cols);
+  const col = (each) => each % grid.cols;
   return row(from) <= row(cell) && row(cell) <= row(to) && col(from) <= col(cell) && col(cell) <= col(to);
 }
 
@@ -50,8 +50,8 @@ const few = (names) =>
  *  nearest within a few kilometres. isIn: whether they are in it. */
 function namesOf(names, ends, grid, above = []) {
   const [first, last] = ends;
-  const [south, north] = [first, last].map((cell) => Math.floor(cell / grid.cols)),
-    [west, east] = [first, last].map((cell) => cell % grid.cols);
+  const [south, north] = [first, last].map((cell) => Math.floor(cell / grid.cols));
+  const [west, east] = [first, last].map((cell) => cell % grid.cols);
   const middle = {
     lat: grid.south_deg + ((south + north + 1) / 2) * grid.cell_lat_deg,
     lon: grid.west_deg + ((west + east + 1) / 2) * grid.cell_lon_deg,
@@ -89,11 +89,13 @@ export function cellName(cell, { grid, names }) {
 }
 export const cellsName = ({ cells }) =>
   cells.length === 1 ? cells[0] : say("{first} to {last}", { first: cells[0], last: cells.at(-1) });
-/** Where a place is: by names on the map if there are some in it or near, else by its cells; and its area, or all that it touches. */
-export function placeName({ area, areas = [], cells, above = cells }, { grid, names }) {
+/** @param {Partial<Unusual> & { cells: string[] }} place @param {{ grid: Grid, names: Named[] }} picture
+ *  Where a place is: by names on the map if there are some in it or near, else by its cells; and its area, or all that it touches. */
+export function placeName(place, { grid, names }) {
+  const { area, areas = [], cells, above = cells } = place;
   if (cells.length === grid.rows * grid.cols) return say("in the whole region");
-  const ends = [cells[0], cells.at(-1)].map((id) => cellOf(id, grid)),
-    within = area ? [area] : areas;
+  const ends = [cells[0], cells.at(-1)].map((id) => cellOf(id, grid));
+  const within = area ? [area] : areas;
   const name = nearest(names, ends, grid, above.length < cells.length ? above : []);
   return (name || say("at {cells}", { cells: cellsName({ cells }) })) + (within.length ? ` (${few(within)})` : "");
 }

@@ -1,8 +1,8 @@
 // The page's sentences, numbers and plural forms in its language. The catalogue lies in the page; English needs none.
-const page = globalThis.document,
-  catalogue = JSON.parse(page?.getElementById?.("catalogue")?.textContent ?? "{}");
-const language = page?.documentElement?.lang || "en",
-  plurals = new Intl.PluralRules(language);
+const page = globalThis.document;
+const catalogue = JSON.parse(page?.getElementById?.("catalogue")?.textContent ?? "{}");
+const language = page?.documentElement?.lang || "en";
+const plurals = new Intl.PluralRules(language);
 export const locale = language === "en" ? "en-GB" : language;
 const has = new Set(/** @type {string[]} */ (plurals.resolvedOptions().pluralCategories));
 const FORMS = ["zero", "one", "two", "few", "many", "other"].filter((form) => has.has(form)); // as catalogues have them
@@ -14,8 +14,8 @@ export const sayMany = (single, many, count) =>
 
 const numbers = (least, most = least) =>
   new Intl.NumberFormat(locale, { minimumFractionDigits: least, maximumFractionDigits: most, useGrouping: false });
-const fixed = [0, 1, 2, 3].map((digits) => numbers(digits)),
-  shortest = numbers(0, 5);
+const fixed = [0, 1, 2, 3].map((digits) => numbers(digits));
+const shortest = numbers(0, 5);
 export const decimals = (x, digits) => fixed[digits].format(x);
 export const figure = (x) => shortest.format(x);
 const lists = new Intl.ListFormat(locale, { type: "conjunction" });
@@ -40,8 +40,8 @@ const withDecimals = (value) => value.replace(/^\d+\.(\d+)$/, (all, part) => num
 
 /** A text of theirs in the page's language, where it is one of these sentences or has an entry of its own. */
 export function told(text) {
-  const known = TOLD.find(({ form }) => form.test(text)),
-    values = known?.form.exec(text).groups ?? {};
+  const known = TOLD.find(({ form }) => form.test(text));
+  const values = known?.form.exec(text).groups ?? {};
   return say(
     known?.sentence ?? text,
     Object.fromEntries(Object.entries(values).map(([name, value]) => [name, withDecimals(value)])),

@@ -95,14 +95,14 @@ export function boxOf(cell) {
 }
 function cellAt(coordinate) {
   const [lon, lat] = ol.toLonLat(coordinate);
-  const row = Math.floor((lat - grid.south_deg) / grid.cell_lat_deg),
-    col = Math.floor((lon - grid.west_deg) / grid.cell_lon_deg);
+  const row = Math.floor((lat - grid.south_deg) / grid.cell_lat_deg);
+  const col = Math.floor((lon - grid.west_deg) / grid.cell_lon_deg);
   return row >= 0 && row < grid.rows && col >= 0 && col < grid.cols ? row * grid.cols + col : null;
 }
 /** The least part of the grid that has all these cells; all of it without any. */
 function partOf(cells) {
-  const rows = cells.map(rowOf),
-    cols = cells.map((cell) => cell % grid.cols);
+  const rows = cells.map(rowOf);
+  const cols = cells.map((cell) => cell % grid.cols);
   const of = (all, most) =>
     all.length
       ? all.reduce(([low, high], each) => [Math.min(low, each), Math.max(high, each)], [Infinity, -1])
@@ -140,8 +140,8 @@ function show(name, shapes) {
 /** The cells of a picture, its ground and its marks. kept: the choices of the address; scoreOf and colourOf a row; best: cells with a
  *  number; isCalm: what has no score is as usual, isUnknown: or nobody knows; places: frames with a number, and whether one decided. */
 export function drawMap(picture, { kept: choices, scoreOf, colourOf, best, isCalm, isUnknown, places }) {
-  const before = JSON.stringify(part),
-    inside = (cell) => !picture.inside || picture.inside.has(cell);
+  const before = JSON.stringify(part);
+  const inside = (cell) => !picture.inside || picture.inside.has(cell);
   if (!isShown) told = choices.zoom;
   [kept, grid] = [choices, picture.grid];
   for (const name of INKS) ink[name] = css(`--${name}`);
@@ -153,8 +153,8 @@ export function drawMap(picture, { kept: choices, scoreOf, colourOf, best, isCal
   const add = (colour, shape) => (fills.has(colour) ? fills.get(colour).push(shape) : fills.set(colour, [shape]));
   for (const [cell, row] of picture.rows) {
     if (!inside(cell)) continue;
-    const score = scoreOf(row, cell),
-      isSmall = !isCalm && row.support === "sparse";
+    const score = scoreOf(row, cell);
+    const isSmall = !isCalm && row.support === "sparse";
     const isScored = (isCalm || row.support !== "no_history") && Number.isFinite(score);
     if (below.length) add(`${ink.sea}b0`, square(cell)); // a colour means the same on any ground
     if (!isScored) add(none, square(cell, GAP));
@@ -180,8 +180,8 @@ export function drawMap(picture, { kept: choices, scoreOf, colourOf, best, isCal
   isShown = true;
 }
 function hatching() {
-  const tile = document.createElement("canvas"),
-    side = (tile.width = tile.height = Math.max(4, Math.round(5 * rem)));
+  const tile = document.createElement("canvas");
+  const side = (tile.width = tile.height = Math.max(4, Math.round(5 * rem)));
   const pen = tile.getContext("2d");
   [pen.strokeStyle, pen.lineWidth] = [ink.hatch, side / 5];
   for (const shift of [-side, 0, side]) {
@@ -194,11 +194,11 @@ function hatching() {
 /** Water and parks below the cells, lines above them, and names where none of these points is. */
 function drawGround({ land, outlines, active }, taken) {
   const read = (features) => projected.readFeatures({ type: "FeatureCollection", features });
-  const shapes = read(land),
-    of = (type) => shapes.filter((shape) => shape.getGeometry().getType().endsWith(type));
-  const nameOf = (shape) => shape.get("name") ?? "",
-    streets = of("LineString"),
-    surfaces = of("Polygon");
+  const shapes = read(land);
+  const of = (type) => shapes.filter((shape) => shape.getGeometry().getType().endsWith(type));
+  const nameOf = (shape) => shape.get("name") ?? "";
+  const streets = of("LineString");
+  const surfaces = of("Polygon");
   const on = (row, col) =>
     row >= 0 && row < grid.rows && col >= 0 && col < grid.cols && active.has(row * grid.cols + col);
   const isOpen = (cell, side) => !on(rowOf(cell) + side[0], (cell % grid.cols) + side[1]);
@@ -244,8 +244,8 @@ const othersOf = (places) =>
 const framesOf = (places) =>
   othersOf(places)
     .map((others, at) => {
-      const { cells, isDecided } = places[at],
-        { south, north, west, east } = partOf(cells);
+      const { cells, isDecided } = places[at];
+      const { south, north, west, east } = partOf(cells);
       const frame = rectangle(south, west, north - south + 1, east - west + 1, Math.min(0.4, others * 0.12));
       return [new ol.Polygon(frame), around(3, isDecided ? [8, 6] : undefined)];
     })
@@ -286,12 +286,12 @@ function fit() {
     part.north - part.south + 1,
     part.east - part.west + 1,
   )[0];
-  const pad = PAD_PX * rem,
-    foot = pad + $("legend").offsetHeight;
+  const pad = PAD_PX * rem;
+  const foot = pad + $("legend").offsetHeight;
   whole = Math.max((east - west) / (width - 2 * pad), (north - south) / (height - pad - foot));
   const centre = [(west + east) / 2, (south + north) / 2 - (whole * (foot - pad)) / 2];
-  const [factor, lat, lon] = (kept.zoom ?? "").split(",").map(Number),
-    isNear = factor > 1 && factor <= MOST && Number.isFinite(lat + lon);
+  const [factor, lat, lon] = (kept.zoom ?? "").split(",").map(Number);
+  const isNear = factor > 1 && factor <= MOST && Number.isFinite(lat + lon);
   atlas.setView(
     new ol.View({
       center: isNear ? ol.fromLonLat([lon, lat]) : centre,
@@ -309,9 +309,9 @@ function fit() {
   );
 }
 function note() {
-  const view = atlas.getView(),
-    factor = whole / view.getResolution(),
-    [lon, lat] = ol.toLonLat(view.getCenter());
+  const view = atlas.getView();
+  const factor = whole / view.getResolution();
+  const [lon, lat] = ol.toLonLat(view.getCenter());
   if (factor > 1.001) kept.zoom = [factor.toFixed(2), lat.toFixed(5), lon.toFixed(5)].join(",");
   else delete kept.zoom;
   document.body.toggleAttribute("data-zoomed", factor > 1.001);
@@ -323,8 +323,8 @@ export function showAll() {
 }
 /** Brings to the middle what is out of sight. */
 export function reveal(cell) {
-  const { x, y, width } = boxOf(cell),
-    [wide, high] = atlas.getSize();
+  const { x, y, width } = boxOf(cell);
+  const [wide, high] = atlas.getSize();
   if (x + width / 2 < 0 || y + width / 2 < 0 || x + width / 2 > wide || y + width / 2 > high)
     atlas.getView().setCenter(middle(cell));
 }

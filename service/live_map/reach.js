@@ -46,8 +46,8 @@ export async function askReach(region, address, horizon, shows) {
     const lines = $("units")
       .value.split("\n")
       .filter((line) => line.trim());
-    const spots = lines.map((line) => spotAt(line, region.grid)),
-      wrong = spots.indexOf(null);
+    const spots = lines.map((line) => spotAt(line, region.grid));
+    const wrong = spots.indexOf(null);
     $("units").setCustomValidity(
       wrong < 0
         ? ""
@@ -60,17 +60,17 @@ export async function askReach(region, address, horizon, shows) {
     askReach(region, address, horizon, shows);
   };
   $("units").oninput = () => $("units").setCustomValidity("");
-  const mine = ++turn,
-    minutes = +$("minutes").value;
+  const mine = ++turn;
+  const minutes = +$("minutes").value;
   if ($("reach").hidden || !units.length) {
     put("within", "");
     return shows(null);
   }
   try {
-    const body = JSON.stringify({ units, reach_minutes: minutes }),
-      headers = { "Content-Type": "application/json" };
-    const answer = await fetch(`${address}/posts?horizon=${horizon}`, { method: "POST", headers, body }),
-      said = await answer.json();
+    const body = JSON.stringify({ units, reach_minutes: minutes });
+    const headers = { "Content-Type": "application/json" };
+    const answer = await fetch(`${address}/posts?horizon=${horizon}`, { method: "POST", headers, body });
+    const said = await answer.json();
     if (mine !== turn) return;
     if (!answer.ok) throw new Error(said.detail ?? answer.status);
     sayHow(said, minutes);

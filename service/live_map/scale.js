@@ -22,8 +22,8 @@ export function scaleOf(measure, rows, ramp, lifts) {
   const last = Math.max(ramp.length - 1, above < 0 ? COUNT_STEPS.length - 1 : above);
   const colours = { unusual: ramp.slice(-MORE_STEPS.length - 1), lift: lifts }[measure] ?? ramp;
   const own = { unusual: MORE_STEPS, lift: LIFT_STEPS, risk: RISK_STEPS }[measure];
-  const steps = own ?? COUNT_STEPS.slice(last - ramp.length + 1, last),
-    end = { risk: [1], expected: [COUNT_STEPS[last]] }[measure] ?? [];
+  const steps = own ?? COUNT_STEPS.slice(last - ramp.length + 1, last);
+  const end = { risk: [1], expected: [COUNT_STEPS[last]] }[measure] ?? [];
   const begin = measure === "unusual" ? [0] : []; // of the palest class
   const ticks = [...begin, ...steps, ...end].map((step, at) => ({
     says: IN_FIGURES[measure](step),

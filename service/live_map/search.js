@@ -27,11 +27,12 @@ const linesOf = ({ type, coordinates }) => ({ LineString: [coordinates], MultiLi
 const degrees = ([lon, lat]) => ({ lat, lon });
 const half = (all) => all[Math.floor(all.length / 2)];
 
-/** Everything with a name in a picture: places, areas and streets, with a point of each. */
-export function namedIn({ names, land = [], outlines = [] }) {
+/** Everything with a name in a picture: places, areas and streets, with a point of each.
+ *  @param {Pick<Picture, "names" | "land" | "outlines">} picture @returns {Named[]} */
+export function namedIn({ names, land, outlines }) {
   const areas = outlines.map(({ properties: { area }, geometry }) => {
-    const points = linesOf(geometry).flat(),
-      [lons, lats] = [0, 1].map((axis) => points.map((point) => point[axis]));
+    const points = linesOf(geometry).flat();
+    const [lons, lats] = [0, 1].map((axis) => points.map((point) => point[axis]));
     return {
       name: area,
       lat: (Math.min(...lats) + Math.max(...lats)) / 2,
@@ -97,20 +98,21 @@ function named(text, all) {
 export function spotAt(text, grid, names = []) {
   const cell = cellOf(text.trim(), grid);
   if (cell !== null) return { cell, ...centreOf(cell, grid) };
-  const wanted = folded(text),
-    place = coordinatesIn(text) ?? names.find(({ name }) => folded(name) === wanted);
+  const wanted = folded(text);
+  const place = coordinatesIn(text) ?? names.find(({ name }) => folded(name) === wanted);
   const around = place ? cellAround(place, grid) : null;
   return around === null ? null : { cell: around, lat: place.lat, lon: place.lon };
 }
 
-/** The place that somebody looks for, also by a part of its name or by two streets, with its name; null for none. */
+/** The place that somebody looks for, also by a part of its name or by two streets, with its name; null for none.
+ *  @param {string} text @param {Picture} picture @returns {Spot | null} */
 export function find(text, picture) {
-  const all = namedIn(picture),
-    spot = spotAt(text, picture.grid, all),
-    streets = all.filter(({ lines }) => lines);
+  const all = namedIn(picture);
+  const spot = spotAt(text, picture.grid, all);
+  const streets = all.filter(({ lines }) => lines);
   if (spot) return { name: "", ...spot };
-  const [left, right] = text.split(BETWEEN),
-    isInside = (place) => place && cellAround(place, picture.grid) !== null;
+  const [left, right] = text.split(BETWEEN);
+  const isInside = (place) => place && cellAround(place, picture.grid) !== null;
   if (right)
     for (const one of named(left, streets))
       for (const other of named(right, streets)) {
@@ -126,11 +128,12 @@ export function find(text, picture) {
   return first ? { name: first.name, lat: first.lat, lon: first.lon, cell: cellAround(first, picture.grid) } : null;
 }
 
-/** Names that begin or go on as the text does; of a street also its crossings. */
+/** Names that begin or go on as the text does; of a street also its crossings.
+ *  @param {string} text @param {Picture} picture @returns {string[]} */
 export function offered(text, picture) {
-  const all = namedIn(picture),
-    [left, right = ""] = text.split(BETWEEN),
-    streets = all.filter(({ lines }) => lines);
+  const all = namedIn(picture);
+  const [left, right = ""] = text.split(BETWEEN);
+  const streets = all.filter(({ lines }) => lines);
   const found = BETWEEN.test(`${text} `) && right === "" ? [] : named(text, all).map(({ name }) => name);
   const [street] = named(left, streets);
   const others =

@@ -43,20 +43,21 @@ if (isWall) document.body.dataset.view = "wall";
 const MOST = isWall ? 8 : 10; // cells in the list
 /** @type {Picture | null} */
 export let picture = null;
-let hovered = null,
-  cursor = null; // cells
+let hovered = null;
+let cursor = null; // cells
 let meant = null; // the category of the place that was chosen in the list
 let spot = null; // what was looked for
-let scale = null,
-  differs_s = null; // since when what is chosen is not what is shown
+let scale = null;
+let differs_s = null; // since when what is chosen is not what is shown
 
 // ---- the picture
+/** @param {Picture} next */
 export function show(next) {
   if (next.region !== picture?.region) cursor = hovered = meant = spot = null;
   picture = next;
   redraw();
 }
-/** Of this picture where free units stand, { units, bare }; null for none. */
+/** Of this picture where free units stand; null for none. @param {{ units: Place[], bare: string[] } | null} reach */
 export function showReach(reach) {
   if (!picture) return;
   picture.reach = reach && { ...reach, bare: reach.bare.map((id) => cellOf(id, picture.grid)) };
@@ -96,10 +97,10 @@ export function ranked(rows, /** @type {{ places: Unusual[], grid: Grid }} */ { 
 /** What the map says in a line. */
 function headline(ahead) {
   if (!picture.active.size) return say("No incident is on record in this region: no cell has a score yet.");
-  const [first, ...others] = picture.places,
-    nothing = unknown(picture),
-    { as_of_s, timezone } = picture,
-    where = picture.inside ? `${picture.area} – ` : "";
+  const [first, ...others] = picture.places;
+  const nothing = unknown(picture);
+  const { as_of_s, timezone } = picture;
+  const where = picture.inside ? `${picture.area} – ` : "";
   if (!isUnusual()) return `${where}${MEASURES[chosen.measure]}: ${plain(chosen.category)}, ${ahead}`;
   const besides = isPartly(picture) ? say("; nothing else stands out") : `: ${plain(chosen.category)}`;
   if (!first && nothing) return `${where}${capital(nothing)}${besides}`;
@@ -110,8 +111,8 @@ function headline(ahead) {
 }
 
 function redraw() {
-  const { grid, rows, total, places, least_days } = picture,
-    ahead = say("next {horizon}", { horizon: plain(chosen.horizon) });
+  const { grid, rows, total, places, least_days } = picture;
+  const ahead = say("next {horizon}", { horizon: plain(chosen.horizon) });
   picture.more = new Map(
     [...places].reverse().flatMap(({ cells, above = cells, more }) => above.map((id) => [cellOf(id, grid), more])),
   );
@@ -183,8 +184,8 @@ function showHighest(best) {
         title: place ? cellsName(place) : "",
         onclick: () => pin(cell, place?.category),
       });
-      const swatch = make("span", "", "swatch"),
-        name = make("span", `${number} `);
+      const swatch = make("span", "", "swatch");
+      const name = make("span", `${number} `);
       swatch.style.background = scale.colourOf(place ? place.more : scoreOf(row));
       name.append(swatch, open);
       const decision = place ? onPlace(place, picture) : decidedOn(cell, null, chosen.category, picture)[0];
@@ -229,15 +230,15 @@ function tick() {
     picture.decisions = picture.decisions.filter((one) => !hasEnded(one));
     return redraw();
   }
-  const now_s = Date.now() / 1000,
-    { region, category, horizon, area, places } = picture,
-    shown = { region, category, horizon, area };
+  const now_s = Date.now() / 1000;
+  const { region, category, horizon, area, places } = picture;
+  const shown = { region, category, horizon, area };
   differs_s = Object.keys(shown).some((name) => shown[name] !== chosen[name]) ? (differs_s ?? now_s) : null;
-  const isLate = differs_s !== null && now_s - differs_s >= 1,
-    shows = isLate ? [region, category, horizon, area].map(plain).join(", ") : "";
+  const isLate = differs_s !== null && now_s - differs_s >= 1;
+  const shows = isLate ? [region, category, horizon, area].map(plain).join(", ") : "";
   const facts = { ...picture.facts(now_s), measure: chosen.measure, shows };
-  const open = places.filter((place) => !onPlace(place, picture)),
-    inWords = (place) => happened(place, picture);
+  const open = places.filter((place) => !onPlace(place, picture));
+  const inWords = (place) => happened(place, picture);
   const of = [region, category, area].join();
   showState(
     { ...facts, waiting: callOf({ of, places: open, isNow: !facts.isReplay && !facts.stale, inWords }) },
@@ -264,15 +265,15 @@ const inLines = (cell) => brief(cell, shownOf(cell, picture.rows.get(cell)), pic
 
 /** The card of the cell that is pointed at, else pinned, else the highest: the first whose scores are at hand. */
 function showCell() {
-  const { grid } = picture,
-    pinned = cellOf(chosen.cell, grid);
+  const { grid } = picture;
+  const pinned = cellOf(chosen.cell, grid);
   const picked = [pointed(), pinned].find((one) => one !== null && picture.scoresOf(one));
-  const cell = picked ?? highest(picture.rows),
-    scores = picture.scoresOf(cell);
+  const cell = picked ?? highest(picture.rows);
+  const scores = picture.scoresOf(cell);
   if (!scores) return;
   const what = picked !== undefined ? say("Cell") : isUnusual() ? say("Busiest cell") : say("Highest cell");
-  const head = make("div", "", "headline"),
-    name = Object.assign(make("h2", cellName(cell, picture)), { id: "cell-name", title: what });
+  const head = make("div", "", "headline");
+  const name = Object.assign(make("h2", cellName(cell, picture)), { id: "cell-name", title: what });
   head.append(name);
   if (cell === pinned) {
     const free = make("button", say("pinned ✕"), "quiet");
@@ -296,12 +297,12 @@ function showTip(cell) {
   placeTip();
 }
 function placeTip() {
-  const tip = $("tip"),
-    cell = pointed();
+  const tip = $("tip");
+  const cell = pointed();
   if (tip.hidden || cell === null) return;
-  const { x, y, width } = boxOf(cell),
-    stage = $("stage"),
-    right = x + width + 10;
+  const { x, y, width } = boxOf(cell);
+  const stage = $("stage");
+  const right = x + width + 10;
   tip.style.left = `${right + tip.offsetWidth > stage.clientWidth ? Math.max(4, x - tip.offsetWidth - 10) : right}px`;
   tip.style.top = `${Math.max(4, Math.min(y - 8, stage.clientHeight - tip.offsetHeight - 4))}px`;
 }
@@ -331,10 +332,10 @@ function pin(cell, category = null) {
 
 // ---- hands
 function press(event) {
-  const { rows, cols } = picture.grid,
-    row = Math.floor(cursor / cols),
-    col = cursor % cols,
-    move = MOVES[event.key];
+  const { rows, cols } = picture.grid;
+  const row = Math.floor(cursor / cols);
+  const col = cursor % cols;
+  const move = MOVES[event.key];
   const isPinned = cellOf(chosen.cell, picture.grid) === cursor;
   if (event.shiftKey && move) return; // moves the map
   if (move)

@@ -2,8 +2,8 @@
 import { placeName } from "./grid.js";
 import { decimals, locale, say, sayMany } from "./language.js";
 
-export const ALL = "all",
-  WHOLE = "whole region"; // categories; an area
+export const ALL = "all";
+export const WHOLE = "whole region"; // categories; an area
 const HALF_A_DAY_S = 43_200; // older times have their day
 export const CHOICES = {
   region: say("region"),

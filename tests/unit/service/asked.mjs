@@ -15,13 +15,13 @@ writeFileSync(
   `export let picture = null;
   export const showReach = () => 0, highest = () => 0, show = (next) => { picture = next; shown.push(next.digest); };`,
 );
-const grid = { rows: 1, cols: 1 },
-  cells = [{ cell: "r000c000", support: "ok" }],
-  asked = {},
-  real = setTimeout;
+const grid = { rows: 1, cols: 1 };
+const cells = [{ cell: "r000c000", support: "ok" }];
+const asked = {};
+const real = setTimeout;
 const refusals = { cells: 2, streets: 1 };
-let digest = "a",
-  stream;
+let digest = "a";
+let stream;
 const shown = (globalThis.shown = []);
 globalThis.setTimeout = (does) => real(does);
 globalThis.setInterval = () => 0;
@@ -49,8 +49,8 @@ const facts = () => ({
   answered_by: [],
 });
 globalThis.fetch = async (path) => {
-  const name = path.split("/")[3]?.split("?")[0] ?? "regions",
-    of = name === "scores" && path.endsWith("category=all") ? "land" : name;
+  const name = path.split("/")[3]?.split("?")[0] ?? "regions";
+  const of = name === "scores" && path.endsWith("category=all") ? "land" : name;
   asked[of] = (asked[of] ?? 0) + 1;
   if (refusals[name]-- > 0)
     return { ok: false, status: 429, json: async () => ({}), headers: new Map([["Retry-After", "1"]]) };

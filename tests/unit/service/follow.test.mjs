@@ -4,13 +4,13 @@ import { test } from "node:test";
 import { follow } from "../../../service/live_map/follow.js";
 
 test("a stream that says nothing is closed and opened again, though the browser calls it open", async () => {
-  const streams = [],
-    heard = [],
-    waits = [],
-    real = setTimeout;
-  let now_s = 1000,
-    asked = 0,
-    tick;
+  const streams = [];
+  const heard = [];
+  const waits = [];
+  const real = setTimeout;
+  let now_s = 1000;
+  let asked = 0;
+  let tick;
   Date.now = () => 1000 * now_s;
   globalThis.setInterval = (does) => (tick = does);
   globalThis.EventSource = class {
@@ -32,8 +32,8 @@ test("a stream that says nothing is closed and opened again, though the browser 
       tick();
     }
   };
-  const told = (facts) => heard.push(facts),
-    ask = async () => (asked++, null);
+  const told = (facts) => heard.push(facts);
+  const ask = async () => (asked++, null);
   follow("v1/stream", told, ask);
   for (let i = 0; i < 3; i++) {
     pass(24);

@@ -167,13 +167,13 @@ test("a decision holds for its category until the place or its incidents are mor
 });
 
 test("how far the picture can be trusted is judged also without the service", () => {
-  const now_s = 1_000_000,
-    served = { timezone: "UTC", clock: "wall", stale_after_s: 180, tick_s: 60, stale: false };
+  const now_s = 1_000_000;
+  const served = { timezone: "UTC", clock: "wall", stale_after_s: 180, tick_s: 60, stale: false };
   const silent = (category) => ({
     silent: [{ category, since: "1970-01-12T07:36:30Z", observed: 0, usual: 148.2, once_in_days: 400 }],
   });
-  const replay = { clock: "event", stale: true },
-    other = { shows: "riverton, theft" };
+  const replay = { clock: "event", stale: true };
+  const other = { shows: "riverton, theft" };
   const states = [
     ["live", 10, 0, {}],
     ["stale", 181, 0, {}],
@@ -215,8 +215,8 @@ test("a change that the forecast follows is told with its day where it is", () =
   const change = { since: "2026-03-04T04:30:00Z", says: "05 to 08 h x 1.9, 2 cells x 3.0" };
   const said = "The forecast follows a change since Tue, 3 Mar 2026: 05 to 08 h × 1.9, 2 cells × 3.0";
   assert.equal(changeInWords(change, "America/Chicago"), said);
-  const at = {},
-    times = { scored_s: 0, silent_s: 0, as_of_s: 0, stale_after_s: 180, tick_s: 60, signed_in_until_s: 0 };
+  const at = {};
+  const times = { scored_s: 0, silent_s: 0, as_of_s: 0, stale_after_s: 180, tick_s: 60, signed_in_until_s: 0 };
   globalThis.document = { body: { dataset: {} }, getElementById: (id) => (at[id] ??= { dataset: {} }) };
   const shown = [change, null].map((each) => {
     showState({ ...times, region: "town", model: "v1", timezone: "America/Chicago", change: each }, 10);
@@ -232,16 +232,16 @@ test("what the last hour raises is said of the chosen category or of all, the mo
     surge("traffic", 2.21, { observed: 31, usual: 10 }),
     surge("fire", 3.4, { observed: 36, usual: 4.21 }),
   ];
-  const fire = "fire ×3.40 (36 in place of 4.21 in the last hour)",
-    both = `${fire} and traffic ×2.21 (31 in place of 10.0 in the last hour)`;
+  const fire = "fire ×3.40 (36 in place of 4.21 in the last hour)";
+  const both = `${fire} and traffic ×2.21 (31 in place of 10.0 in the last hour)`;
   const says = (of) => `The last hour raises the forecast: ${of}. Whether it goes on nobody knows.`;
   const said = ["all", "fire", "ems"].map((category) => surgesInWords({ category, surges }));
   assert.deepEqual([...said, surgesInWords({ category: "all" })], [says(both), says(fire), "", ""]);
 });
 
 test("a place is new that shares no cell with one of its category before", () => {
-  const one = { category: "theft", cells: ["r001c001"] },
-    grown = { category: "theft", cells: ["r001c001", "r001c002"] };
+  const one = { category: "theft", cells: ["r001c001"] };
+  const grown = { category: "theft", cells: ["r001c001", "r001c002"] };
   const other = { category: "arson", cells: ["r001c001"] };
   assert.deepEqual(newPlaces([grown, other], [one]), [other]);
 });
