@@ -14,21 +14,7 @@ const SIDES = [
   [1, 0],
   [0, -1],
 ]; // of a cell, as its ring goes round: south, east, north, west
-const INKS = [
-  "void",
-  "calm",
-  "hatch",
-  "border",
-  "mark",
-  "halo",
-  "area",
-  "street",
-  "water",
-  "park",
-  "quiet",
-  "line",
-  "sea",
-];
+const INKS = "alarm void calm hatch border mark halo area street water park quiet line sea".split(" ");
 const projected = new ol.GeoJSON({ featureProjection: "EPSG:3857" });
 /** @type {Record<string, string>} */
 const ink = {};
@@ -116,7 +102,10 @@ const fill = (color) => new ol.Fill({ color });
 const stroke = (color, width, dash = []) =>
   new ol.Stroke({ color, width: width * rem, lineDash: dash.map((part) => part * rem) });
 const line = (color, width) => new ol.Style({ stroke: stroke(color, width) });
-const around = (width, dash) => [line(ink.halo, width + 3), new ol.Style({ stroke: stroke(ink.mark, width, dash) })];
+const around = (width, dash, color = ink.mark) => [
+  line(ink.halo, width + 3),
+  new ol.Style({ stroke: stroke(color, width, dash) }),
+];
 const written = (text, size, weight, color, options = {}) =>
   new ol.Text({
     text,
@@ -228,13 +217,13 @@ const hit = (seen) => (_, resolution) => {
   const text = seen > 1 && radius >= 6 * rem ? written(String(seen), 11, 650, ink.halo) : undefined;
   return new ol.Style({ image: new ol.Circle({ radius, fill: fill(ink.mark), stroke: stroke(ink.halo, 1.5) }), text });
 };
-/** The cell's place in the list, beyond its upper right corner, left of as many others. */
-function number(place, cell, others = 0) {
+/** The cell's place in the list, beyond its upper right corner, left of as many others, dark on light or light on dark. */
+function number(place, cell, others = 0, back = ink.halo, color = ink.mark) {
   const [x, y] = [8 * rem - 17 * rem * others, 8 * rem];
-  const image = new ol.Circle({ radius: y, displacement: [x, y], fill: fill(ink.halo), stroke: stroke(ink.mark, 1) });
+  const image = new ol.Circle({ radius: y, displacement: [x, y], fill: fill(back), stroke: stroke(color, 1) });
   return [
     new ol.Point(square(cell)[0][2]),
-    new ol.Style({ image, text: written(String(place), 11, 650, ink.mark, { offsetX: x, offsetY: -y }) }),
+    new ol.Style({ image, text: written(String(place), 11, 650, color, { offsetX: x, offsetY: -y }) }),
   ];
 }
 const endOf = ({ cells }) => partOf(cells).north * grid.cols + partOf(cells).east; // its upper right cell
@@ -247,11 +236,12 @@ const framesOf = (places) =>
       const { cells, isDecided } = places[at];
       const { south, north, west, east } = partOf(cells);
       const frame = rectangle(south, west, north - south + 1, east - west + 1, Math.min(0.4, others * 0.12));
-      return [new ol.Polygon(frame), around(3, isDecided ? [8, 6] : undefined)];
+      return [new ol.Polygon(frame), around(3, isDecided ? [8, 6] : undefined, ink.alarm)];
     })
     .reverse();
 /** Their numbers in the list, of those with one corner beside one another. */
-const numbersOf = (places) => othersOf(places).map((others, at) => number(at + 1, endOf(places[at]), others));
+const numbersOf = (places) =>
+  othersOf(places).map((others, at) => number(at + 1, endOf(places[at]), others, ink.alarm, ink.halo));
 /** Where free units stand, and dashed around cells that none of them reaches. */
 function reachable({ units, bare }) {
   const image = new ol.RegularShape({ points: 4, radius: 8 * rem, fill: fill(ink.mark), stroke: stroke(ink.halo, 2) });
@@ -324,7 +314,8 @@ export function showAll() {
 /** Brings to the middle what is out of sight. */
 export function reveal(cell) {
   const { x, y, width } = boxOf(cell);
-  const [wide, high] = atlas.getSize();
+  const [wide, tall] = atlas.getSize();
+  const high = tall - $("legend").offsetHeight; // which hides what is below it
   if (x + width / 2 < 0 || y + width / 2 < 0 || x + width / 2 > wide || y + width / 2 > high)
     atlas.getView().setCenter(middle(cell));
 }

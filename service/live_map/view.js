@@ -327,6 +327,8 @@ function pin(cell, category = null) {
   if (cell !== null) reveal(cell);
   remember();
   look();
+  const side = $("side");
+  if (cell !== null && side.scrollHeight > side.clientHeight) $("card").scrollIntoView({ block: "nearest" });
   ask("cell");
 }
 

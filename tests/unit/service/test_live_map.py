@@ -35,6 +35,7 @@ TEXTS = [
     ("note-text", "note"),
 ]
 LINES = [("area", "sea"), ("street", "sea"), ("mark", "halo"), ("accent", "ground"), ("accent", "card")]
+LINES += [("alarm", "halo"), ("alarm", "calm")]
 
 
 def test_the_formula_gives_the_figures_of_the_standard():
