@@ -50,6 +50,7 @@ def the_service(folder, **fields):
     )
 
 
-def is_followed(base, token=None):
-    """Whether a page comes to follow the stream of the service there."""
-    return waited(lambda: b"incident_risk_service_streams 1.0" in Client(base, token).get("/metrics").data)
+def is_followed(base, token=None, streams=1):
+    """Whether a page comes to follow the stream of the service there, or opens as many of them."""
+    said = f"incident_risk_service_streams {streams}.0".encode()
+    return waited(lambda: said in Client(base, token).get("/metrics").data)

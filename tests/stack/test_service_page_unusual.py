@@ -235,7 +235,8 @@ let tones = 0;
 globalThis.OscillatorNode = class extends Real { constructor(...given) { super(...given); tones++; } };
 document.getElementById('call').click(); await pause(200);
 const isAllowed = document.getElementById('call').ariaPressed;
-for (let i = 0; i < 70 && !document.title.startsWith('('); i++) await pause(100);
+new EventSource('v1/stream'); // tells the test that it listens
+for (let i = 0; i < 150 && !document.title.startsWith('('); i++) await pause(100);
 const called = document.title; await pause(1500);
 dispatchEvent(new PointerEvent('pointerdown')); await pause(1500);
 return [isAllowed, called, tones, document.title];
@@ -250,7 +251,7 @@ def test_a_new_place_calls_once_until_somebody_touches_the_page_and_never_in_a_r
     leave_frame(page_folder, unusual=(before,), clock=clock, **age)
 
     def leave_another():
-        is_followed(base)
+        is_followed(base, streams=2)
         leave_frame(page_folder, unusual=(before, new), clock=clock, **age)
 
     with running(the_service(page_folder)) as base:
@@ -273,7 +274,7 @@ def test_a_place_that_somebody_acknowledged_calls_nobody(browser, page_folder):
     target = {"category": "theft", "first": "r001c001", "last": "r001c001"}
 
     def leave_it_again():
-        is_followed(base)
+        is_followed(base, streams=2)
         leave_frame(page_folder, unusual=(place,), seed=8)
 
     with running(the_service(page_folder)) as base:
