@@ -15,14 +15,15 @@ from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from schemas.errors import ArtifactError, RiskError, SettingsError, SinkRefused
 from schemas.limits import MAX_ARRAYS
+
+if TYPE_CHECKING:
+    import numpy.typing as npt  # a check of health runs every few seconds and needs no array
 
 log = logging.getLogger(__name__)
 _BLOCK_BYTES = 65_536
@@ -185,14 +186,16 @@ _NPY_HEAD = re.compile(
 )
 
 
-def pack_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+def pack_arrays(arrays: "Mapping[str, npt.NDArray[Any]]") -> bytes:
     """Arrays as the bytes of an .npz without pickles; equal arrays give equal bytes."""
+    import numpy as np
+
     packed = io.BytesIO()
     np.savez_compressed(packed, allow_pickle=False, **arrays)
     return packed.getvalue()
 
 
-def unpack_arrays(packed: bytes, path: Path, most_bytes: int) -> dict[str, npt.NDArray[Any]]:
+def unpack_arrays(packed: bytes, path: Path, most_bytes: int) -> "dict[str, npt.NDArray[Any]]":
     """The arrays of an .npz, read-only. Raises ArtifactError for anything that is not plain numbers.
 
     `numpy.load` is not used: it takes memory for whatever shape a header claims. Here no more than `most_bytes` are
@@ -222,8 +225,10 @@ def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     return content
 
 
-def _array(content: bytes) -> npt.NDArray[Any]:
+def _array(content: bytes) -> "npt.NDArray[Any]":
     """One .npy of plain little-endian numbers, version 1.0, at most four dimensions."""
+    import numpy as np
+
     head = _NPY_HEAD.match(content)
     if head is None:
         raise ValueError("an array is not one of plain numbers")
