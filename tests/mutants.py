@@ -16,10 +16,9 @@ from pathlib import Path
 DONE = {"killed", "segfault"}
 NOT_NOTICED = {"survived", "no tests"}
 WORLDS = (  # the first test of each makes and trains a town, which its own seconds do not tell
-    "tests/unit/lifecycle/gate/test_challenger_informed.py::",
+    "tests/unit/lifecycle/gate/test_challenger.py::",
     "tests/unit/lifecycle/gate/test_commands.py::",
-    "tests/unit/lifecycle/gate/test_retrain.py::",
-    "tests/unit/lifecycle/archive/test_archive_commands.py::",
+    "tests/unit/lifecycle/archive/test_archive.py::",
 )
 WORLD_S = 30.0
 ASKED_S = 5.0  # of tests for each change; those that were noticed by none are asked of all tests by AGAIN=1

@@ -1,6 +1,7 @@
 """Forecasts and counts that a job left are judged: twice to the same points, and whatever is damaged is said."""
 
 import dataclasses
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -10,14 +11,21 @@ from msgspec.structs import replace
 
 from lifecycle.gate import GatePlan, trial_path, write_trial
 from lifecycle.judge import TrialJudge, drift_lines, judge_all, judge_of
-from lifecycle.shadow import add_hours, judged_hours
+from lifecycle.shadow import add_hours, judged_hours, read_shadow, shadow_path
 from lifecycle.triggers import LEAST_DAYS, asked_path, keep_asked
+from models.dispersion import Dispersion
+from models.measures import Forecast
 from schemas.audit import record
 from schemas.errors import CheckpointError, SinkUnavailable
 from schemas.forecasts import (
     KEEP_S,
+    ClosedCounts,
+    ClosedFiles,
+    ClosedHorizon,
     KeptForecasts,
+    closed_folder,
     forecasts_folder,
+    last_grace_s,
     outcomes_folder,
 )
 from schemas.spec import DAY_S
@@ -26,7 +34,56 @@ from tests.harness.judged import CHALLENGER, CHAMPION, judged_hour, toy_trial
 from tests.harness.points import points_in, stored_points
 from tests.harness.toy import toy_artifact, toy_spec
 from tests.unit.disk.test_power_cut import Disk
-from tests.unit.lifecycle.trials.conftest import NOW_S, SPEC, TICK_S, forecast
+
+SPEC = toy_spec()
+TICK_S = 1_764_028_800  # midnight, UTC: drift is judged, too
+NOW_S = TICK_S + SPEC.horizons_s[0] + last_grace_s(SPEC)
+
+
+def forecast(model):
+    shape = (SPEC.grid.cells, len(SPEC.categories), len(SPEC.horizons_s))
+    means = np.full(shape, 0.5, np.float32)
+    dispersion = Dispersion.quadratic(np.ones(shape[1:]))
+    return Forecast(model=model, expected=means, usual=means, dispersion=dispersion, usual_dispersion=dispersion)
+
+
+@dataclass
+class World:
+    """A checkpoint with a forecast of both versions, and its judge."""
+
+    judge: TrialJudge
+    written: list = field(default_factory=list)
+
+    def closes(self, tick_s=TICK_S, horizon=0):
+        judged_s = tick_s + SPEC.horizons_s[horizon] + last_grace_s(SPEC)
+        counts = np.zeros((SPEC.grid.cells, len(SPEC.categories)), np.int32)
+        closed = ClosedHorizon(horizon=horizon, tick_s=tick_s, judged_s=judged_s, observed=counts)
+        self.files.keep(SPEC, [ClosedCounts.of(closed)])
+
+    def points(self, **closed):
+        self.closes(**closed)
+        self.judge.judge(SPEC)
+        return b"".join(self.written)
+
+    @property
+    def files(self):
+        return ClosedFiles(closed_folder(self.judge.checkpoint))
+
+    @property
+    def path(self):
+        return shadow_path(self.judge.checkpoint, SPEC.region)
+
+    def hours(self):
+        return list(read_shadow(self.path))
+
+
+@pytest.fixture
+def world(tmp_path):
+    checkpoint, written = tmp_path / "checkpoint", []
+    KeptForecasts(outcomes_folder(checkpoint)).write(forecast(CHAMPION).to_keep(), SPEC, TICK_S)
+    KeptForecasts(forecasts_folder(checkpoint)).write(forecast(CHALLENGER).to_keep(), SPEC, TICK_S)
+    judge = TrialJudge(checkpoint=checkpoint, artifacts=tmp_path / "artifacts", store=written.append)
+    return World(judge, written)
 
 
 def test_without_damage_both_are_judged_once(world):
