@@ -1,16 +1,22 @@
-"""The fit of a network: how it starts, which of its states is kept, and that a GPU gives the same."""
+"""The fit of a network: how it starts, which state and share is kept, several processes, and a GPU."""
+
+import multiprocessing
+import os
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
 from scipy.stats import nbinom, poisson
 
 from models.hyperparameters import Hyperparameters
 from models.likelihood import negative_binomial_nll
 from models.network import ResidualNetwork, residual_of
 from models.training import fit_network as module
+from models.training.fit_baseline import choose, constants_until, fit_constants
+from models.training.fit_files import fit_share, read_fitted, write_fit
 from models.training.fit_network import (
     Examples,
     FitData,
@@ -20,9 +26,12 @@ from models.training.fit_network import (
     log_expected,
     warm_started,
 )
+from models.training.pool_share import MORE_OFF, pool_share
+from streaming.rehearse.broker import free_port
 from tests.harness.made_examples import DISPERSION, made_examples
+from tests.harness.quick_training import one_penalty
 from tests.harness.toy import toy_network, toy_spec
-from tests.unit.training.test_training import same_weights
+from tests.unit.training.test_training import DAY, DAYS, region, same_weights, trained
 
 R = float(DISPERSION.r[0, 0])
 ROWS, INCIDENTS = 300_000, 5_000  # of a warm start
@@ -185,3 +194,118 @@ def test_a_gpu_gives_the_network_of_the_cpu():
     assert ratios["cuda"] == pytest.approx(ratios["cpu"], rel=1e-3)
     values = data.validation.values[None]
     torch.testing.assert_close(networks["cuda"](values), networks["cpu"](values), rtol=0, atol=1e-2)
+
+
+def farthest(usual, correction, counts):
+    """How far the total may lie off."""
+    return off(usual, correction, counts, 0) + MORE_OFF + 2 / np.sqrt(max(counts.sum(), 1))
+
+
+def off(usual, correction, counts, share):
+    """How far the log of the total's forecast over what came lies from 0."""
+    return abs(np.log((usual * np.exp(share * correction)).sum() / max(counts.sum(), 1)))
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 2), st.floats(-0.5, 0.5))
+def test_the_likeliest_share_by_scipy_unless_the_total_is_farther_off(seed, strength, level):
+    random = np.random.default_rng(seed)
+    usual = random.gamma(1.0, size=(200, 2)) + 0.01
+    correction = random.normal(size=usual.shape) + level
+    counts = random.poisson(usual * np.exp(strength * (correction - level)))
+    tensors = (torch.from_numpy(of) for of in (np.log(usual), correction, counts.astype(float)))
+    share = pool_share(*tensors)
+    loss = lambda at: -poisson.logpmf(counts, usual * np.exp(at * correction)).sum()  # noqa: E731
+    likeliest = minimize_scalar(loss, bounds=(0, 1), method="bounded").x
+    bound = farthest(usual, correction, counts)
+    assert share <= likeliest + 0.011
+    assert off(usual, correction, counts, share) <= bound + 1e-9
+    if share < likeliest - 0.011:  # then the next percent would be too far off
+        assert off(usual, correction, counts, share + 0.01) > bound
+
+
+def test_a_network_that_knows_the_places_but_undoes_the_level_serves_only_a_part():
+    usual = 1000 * np.array([[0.001]] * 10 + [[20.0]])
+    counts = 1000 * np.array([[0.4]] * 10 + [[20.0]])
+    correction = np.log(
+        1000 * np.array([[0.4]] * 10 + [[28.0]]) / usual
+    )  # right where it is quiet, too high where it is busy
+    share = pool_share(*(torch.from_numpy(of) for of in (np.log(usual), correction, counts)))
+    bound = farthest(usual, correction, counts)
+    assert off(usual, correction, counts, share) <= bound < off(usual, correction, counts, share + 0.01)
+    assert 0.9 < share < 0.96  # by likelihood alone it would be 0.98
+
+
+def test_where_nothing_came_the_smaller_forecast_is_served():
+    usual, half, none = (torch.full((4, 1), value, dtype=torch.float64) for value in (np.log(0.2), np.log(0.5), 0))
+    assert pool_share(usual, half, none) == 1
+    assert pool_share(usual, -half, none) == 0
+
+
+RANKS = 3
+
+
+def take_part(rank, port, folder):
+    """One of the ranks, with what torchrun tells it."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(RANKS), "RANK": str(rank)}
+    fit_share(folder)
+
+
+def test_processes_without_spark_give_the_network_of_one_process(tmp_path):
+    """Three ranks, and a last minibatch of one example. Tolerance: 1e-4 of the loss, 0.001 of a log forecast."""
+    plan = FitPlan(recipe=Hyperparameters(minibatch=64, learning_rate=5e-3), epochs=4, seed=2)
+    data = FitData(
+        train=made_examples(64 * 20 + 1, seed=1), validation=made_examples(500, seed=2), dispersion=DISPERSION
+    )
+    write_fit(tmp_path, plan, data)
+    context, port = multiprocessing.get_context("forkserver"), free_port()
+    context.set_forkserver_preload([__name__, "torch._dynamo"])  # one import of torch, and of what optimisers need
+    ranks = [context.Process(target=take_part, args=(rank, port, tmp_path)) for rank in range(RANKS)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+    assert [process.exitcode for process in ranks] == [0] * RANKS
+    (spread, state), ratios = read_fitted(tmp_path, plan.recipe.network, data.train.shape)
+    alone_ratios = []
+    torch.set_num_threads(1)
+    alone, state_alone = fit_network(data, plan, lambda epoch, ratio: alone_ratios.append(ratio))
+    assert min(alone_ratios) < 0.97
+    assert state == state_alone
+    assert ratios == pytest.approx(alone_ratios, rel=1e-4)
+    values = data.validation.values[None]
+    torch.testing.assert_close(spread(values), alone(values), rtol=0, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def doubled():
+    """Training where the last tenth of the time has twice as many incidents, and its networks: judged, and serving."""
+    level, networks = np.ones(DAYS), []
+    level[-DAYS // 10 :] = 2
+
+    def fit(*arguments):
+        networks.append(fit_network(*arguments))
+        return networks[-1]
+
+    with one_penalty():
+        return trained(region(level), fit=fit), [fitted.network for fitted in networks]
+
+
+def test_constants_come_from_all_of_the_time_and_choices_from_the_usual_blocks(doubled):
+    made, _ = doubled
+    past, blocks, constants = made.past, made.blocks, made.constants
+    choices = choose(past, blocks)
+    assert float(constants.half_life_days) == choices.half_life_days
+    assert tuple(constants.shrink_days) == choices.shrink_days
+    expected = constants_until(past, past.cutoff_s, choices)
+    np.testing.assert_array_equal(constants.profile, expected.profile)
+    np.testing.assert_array_equal(constants.day_lift, expected.day_lift)
+    per_day = past.counts(past.first_s, past.cutoff_s).sum(axis=0) / ((past.cutoff_s - past.first_s) / DAY)
+    np.testing.assert_allclose(constants.mean_per_day, per_day)
+    assert (constants.mean_per_day > 1.05 * fit_constants(past, blocks).mean_per_day).all()
+
+
+def test_the_serving_network_has_seen_the_newest_time(doubled):
+    made, (judged, serving) = doubled
+    assert same_weights(made.network, serving)
+    level = made.past.spec.features.index("level_7d")
+    assert float(serving.mean[level] - judged.mean[level]) > 0.04  # without the busy weeks it is 0.001

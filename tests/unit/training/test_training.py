@@ -1,25 +1,43 @@
-"""Training end to end on made-up regions: repeatable, silent about noise, and able to find what is there."""
+"""Training end to end on made-up regions: repeatable, silent about noise, able to find what is there; and its table."""
 
+from contextlib import suppress
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
+from scipy.stats import nbinom
 
 from models.artifact import read_artifact
 from models.baseline import OlderDays
+from models.cli.options import progress_bars
+from models.comparison import LEAST_BLOCKS
+from models.dispersion import Dispersion
+from models.evaluation.contract import poisson_loss
+from models.evaluation.regressions import Boosting
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.training.card import card_text
 from models.training.fit_baseline import Blocks, fit_constants
-from models.training.fit_network import KeptState, fit_network
+from models.training.fit_network import Examples, KeptState, fit_network
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import TrainingOptions, train
 from models.training.train_region import spec_for
-from models.training.training_table import NO_GAIN, remarks
+from models.training.training_table import (
+    NO_GAIN,
+    HorizonResult,
+    calibration,
+    gains_nothing,
+    horizon_results,
+    remarks,
+    tally_of,
+)
 from schemas.errors import DataError
+from schemas.spec import DAY_S
 from tests.harness.quick_training import one_penalty
-from tests.harness.toy import publish_artifact, toy_table
+from tests.harness.toy import publish_artifact, toy_constants, toy_spec, toy_table
 
 DAY = 86_400
 START = 1_600_000_000 // DAY * DAY
@@ -285,3 +303,160 @@ def test_too_few_incidents_are_refused_with_the_reason():
     table = region(np.ones(DAYS))
     with pytest.raises(DataError, match="at least 500 over 21 days"):
         spec_for(table, region="made", cell_m=1000, cutoff_s=START + 5 * DAY)
+
+
+CELLS = 30
+SPEC = toy_spec(5, 6)
+CONSTANTS = toy_constants(SPEC, dispersion=Dispersion.quadratic([[1.0, 3.0, 9.0], [50.0, 50.0, 50.0]]))
+
+
+def tallies(network_factor, baseline_factor=1.0, moments=120):
+    """Counts of a known mean, and two forecasts that are that mean times a factor."""
+    random = np.random.default_rng(0)
+    made = []
+    for moment in range(moments):
+        mean = random.gamma(0.5, size=(CELLS, 2, 3)).astype(np.float32) + np.float32(0.01)
+        counts = random.poisson(mean).astype(np.int32)
+        factor = network_factor * np.exp(0.01 * random.normal()) if network_factor != 1 else 1.0
+        usual, expected = mean * np.float32(baseline_factor), mean * np.float32(factor)
+        made.append(tally_of(moment * 6 * 3600, usual, expected, counts, CONSTANTS, np.arange(CELLS)))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("network", "baseline", "verdict"), [(1.0, 1.6, "better"), (1.6, 1.0, "worse"), (1.0, 1.0, "tie")]
+)
+def test_verdicts_follow_the_truth(network, baseline, verdict):
+    rows = horizon_results(tallies(network, baseline), SPEC, judged=100, seed=0)
+    assert [row.horizon for row in rows] == ["1h", "4h", "24h"]
+    for row in rows:
+        assert row.verdict == verdict
+        assert row.difference_low <= row.difference <= row.difference_high
+        assert row.baseline_over_actual == pytest.approx(baseline, rel=0.1)
+        assert row.forecast_over_actual == pytest.approx(network, rel=0.1)
+
+
+def test_hits_and_coverage_are_those_counted_cell_by_cell():
+    made = tallies(1.3, moments=60)
+    random = np.random.default_rng(0)
+    caught, actual, inside, values = np.zeros(3), np.zeros(3), np.zeros(3), 0
+    for moment in range(60):
+        mean = random.gamma(0.5, size=(CELLS, 2, 3)).astype(np.float32) + np.float32(0.01)
+        counts = random.poisson(mean)
+        expected = (mean * np.float32(1.3 * np.exp(0.01 * random.normal()))).astype(float)
+        uniform = np.random.default_rng(moment * 6 * 3600).random(mean.shape)
+        for category, horizon in np.ndindex(2, 3):
+            of, came = expected[:, category, horizon], counts[:, category, horizon]
+            first = np.argsort(-of)[:2]  # 5 % of 30 cells, rounded
+            caught[horizon] += came[first].sum()
+            actual[horizon] += came.sum()
+            r = CONSTANTS.dispersion.r[category, horizon]
+            spread = nbinom(r, r / (r + of))
+            pit = spread.cdf(came - 1) + uniform[:, category, horizon] * spread.pmf(came)
+            inside[horizon] += ((pit >= 0.05) & (pit < 0.95)).sum()
+        values += 2 * CELLS
+    rows = horizon_results(made, SPEC, judged=100, seed=0)
+    np.testing.assert_allclose([row.hit_rate for row in rows], caught / actual)
+    np.testing.assert_allclose([row.coverage_90 for row in rows], inside / values)
+
+
+def test_a_test_block_that_is_too_short_gives_no_verdict():
+    rows = horizon_results(tallies(1.0, 1.6, moments=100), SPEC, judged=100, seed=0)
+    assert {row.verdict for row in rows} == {"too short"}
+
+
+def test_fewer_than_a_hundred_incidents_give_no_verdict():
+    rows = horizon_results(tallies(1.0, 1.6), SPEC, judged=99, seed=0)
+    assert {row.verdict for row in rows} == {"too few"}
+
+
+def test_calibration_is_the_ratio_of_the_sums():
+    made = tallies(1.6)
+    for name, ratio in calibration(made, ("fire", "ems"), 2).items():
+        category = ("fire", "ems").index(name)
+        forecast = sum(tally.forecast[1][category, 2] for tally in made)
+        actual = sum(tally.actual[category, 2] for tally in made)
+        assert ratio == pytest.approx(forecast / actual)
+
+
+def result(verdict, gain):
+    return HorizonResult(
+        horizon="1h", baseline_deviance=1, network_deviance=1, baseline_log_score=0.5, network_log_score=0.5 - gain,
+        difference=-gain, difference_low=-gain, difference_high=-gain, forecast_over_actual=1, baseline_over_actual=1,
+        coverage_90=0.9, hit_rate=0.3, verdict=verdict,
+    )  # fmt: skip
+
+
+def test_one_horizon_that_gains_is_enough_and_a_worse_network_gains_nothing():
+    no, little = result("tie", 0.0), result("tie", 0.5 * 4e-4)
+    some, much, lost = result("tie", 0.5 * 6e-4), result("better", 0.5 * 1e-5), result("worse", -0.1)
+    assert [gains_nothing(rows) for rows in ([no, little], [no, lost])] == [True, True]
+    assert [gains_nothing(rows) for rows in ([no, some], [much, no])] == [False, False]
+
+
+def test_a_verdict_that_is_not_known_says_what_it_lacks_and_how_much_is_needed():
+    """A file of so many days has them: the last 15 % of 200 days are ten blocks of three."""
+    (short,) = remarks([result("too short", 0.5), result("too short", 0.5)])
+    assert "fewer than 10 blocks of 3 days" in short
+    days = int(short.rpartition("at least ")[2].split()[0])
+    blocks = Blocks.of(0, days * DAY_S)
+    assert (blocks.end_s - blocks.test_s) / (3 * DAY_S) == LEAST_BLOCKS
+    (few,) = remarks([result("too few", 0.5)])
+    assert few.startswith("too few: fewer than 100 incidents")
+
+
+def test_what_was_reported_last_stays_to_be_read_in_a_file():
+    for transient in (False, True):
+        console = Console(file=StringIO(), width=100)
+        with progress_bars(["network"], console, transient=transient) as report:
+            report("network: validation 0.9812 of the baseline's", 1.0)
+        assert ("0.9812" in console.file.getvalue()) is not transient
+
+
+def test_work_that_is_refused_before_it_begins_shows_no_bars():
+    console = Console(file=StringIO(), width=100)
+    with suppress(ValueError), progress_bars(["network"], console):
+        raise ValueError
+    assert console.file.getvalue() == ""
+
+
+def test_in_a_file_hours_of_work_add_a_line_a_minute():
+    console, seconds = Console(file=StringIO(), width=100), iter([0, 59, 60, 61, 119, 120])
+    with progress_bars(["replay", "network"], console, transient=True, clock=lambda: next(seconds)) as report:
+        for number, name in enumerate(["replay", "replay", "replay", "network", "network", "network"]):
+            report(f"{name}: [{number}]", number / 10)
+    assert console.file.getvalue().split("\n")[:2] == ["replay: [2], 20%", "network: [5], 50%"]
+
+
+def test_on_a_terminal_the_bars_are_enough():
+    console = Console(file=StringIO(), width=100, force_terminal=True)
+    seconds = iter(range(0, 600, 60))
+    with progress_bars(["replay"], console, clock=lambda: next(seconds)) as report:
+        for number in range(3):
+            report(f"replay: day {number}", number / 10)
+    assert "%" not in console.file.getvalue()
+
+
+def examples(seed, *, cells=6000):
+    """Baselines that differ by cell a hundredfold; where the first feature is positive, half as many again come."""
+    random = np.random.default_rng(seed)
+    values = random.normal(size=(cells, 2, 4)).astype(np.float32)
+    values[:, :, -1] = random.uniform(np.log(0.02), np.log(2), (cells, 2))
+    mean = np.exp(values[:, :, -1]) * np.where(values[:, :, 0] > 0, 1.5, 1.0)
+    counts = random.poisson(mean).astype(np.float32)
+    return Examples(values=torch.from_numpy(values), counts=torch.from_numpy(counts[:, :, None])), mean
+
+
+def test_it_finds_the_factor_beside_the_baseline_with_every_seed():
+    train, _ = examples(0)
+    later, mean = examples(1)
+    fitted = Boosting().fit(train, later, seeds=[0, 1])
+    counts = later.counts[:, :, 0].double().numpy()
+    usual = np.exp(later.values[:, :, -1].numpy())
+    for boosting in fitted:
+        assert boosting.chosen["beside_baseline"] == 1.0
+        forecast = boosting.predict(later.values.numpy())
+        assert forecast.shape == mean.shape
+        gained = poisson_loss(usual, counts) - poisson_loss(forecast, counts)
+        assert gained > 0.85 * (poisson_loss(usual, counts) - poisson_loss(mean, counts))
+        assert forecast.sum() / mean.sum() == pytest.approx(1, abs=0.03)
