@@ -37,8 +37,7 @@ SHOWN_BY = {
     "tests/spark/test_device.py::test_a_device_that_is_lost": "pure",
     "tests/spark/test_device.py::test_a_damaged_network": "pure",
     "tests/unit/disk/test_between_processes.py": "part",
-    "tests/unit/sinks/test_influx_answers.py": "part",
-    "tests/unit/sinks/test_influx_tls.py": "part",
+    "tests/unit/sinks/test_influx.py": "part",
 }
 
 

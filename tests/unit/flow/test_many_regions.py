@@ -26,7 +26,7 @@ from tests.harness.batch import Rows
 from tests.harness.plain_lines import plain_risks, plain_tops, plain_unusual
 from tests.harness.points import points_in
 from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
-from tests.unit.sinks.test_influx_answers import sink_for
+from tests.unit.sinks.test_influx import sink_for
 
 REGIONS = [f"town-{number}" for number in range(12)]
 TOP_K = 4

@@ -1,22 +1,43 @@
-"""When the job starts a query anew: after the store or Kafka was away, with longer and longer pauses, and not for ever;
-and when the clock was set back.
-"""
+"""When the job starts a query anew, rests, is ended for a hung batch, and refuses another topic."""
 
+import socket
+import threading
+import time
 from contextlib import nullcontext
+from dataclasses import replace
+from itertools import count
 from threading import Event
 from types import SimpleNamespace
 
 import pytest
 
 from schemas.errors import BrokerUnavailable, CheckpointError, SinkRefused, SinkUnavailable
+from schemas.records import Entry
 from streaming import job as job_module
+from streaming import job as source_topic
 from streaming.artifacts_in_force import RosterWatch
 from streaming.disk.checkpoint import CheckpointGuard, verify_checkpoint
 from streaming.flow.dataflow import Dataflow
-from streaming.job import ClockSetBack, ClockWatch, Job, Outside, RestartPauses, StoreIsAway
+from streaming.flow.publish import ASK_EVERY_S
+from streaming.flow.rows import Summary
+from streaming.job import (
+    LONGEST_REST_S,
+    ClockSetBack,
+    ClockWatch,
+    Job,
+    Outside,
+    Rest,
+    RestartPauses,
+    SourceTopic,
+    StoreIsAway,
+    Watchdog,
+)
+from streaming.job_health import LONGEST_SILENCE_S
+from streaming.settings import Settings
 from streaming.topics.kafka import Topic
-from tests.harness.checkpoint import commit
+from tests.harness.checkpoint import begin_at, commit
 from tests.harness.memory_sink import MemorySink
+from tests.harness.toy import toy_artifact, toy_frame, toy_published, toy_spec
 
 AWAY = SinkUnavailable("no answer", "start the store")
 
@@ -185,3 +206,174 @@ def test_after_a_set_back_clock_no_state_is_removed_for_want_of_a_commit(setting
     with pytest.raises(CheckpointError, match="the commit of batch 0 is missing"):
         run(first)
     assert len(list((settings.checkpoint / "spark" / "state" / "0" / "0").iterdir())) == 2
+
+
+EMPTY, BUSY = (
+    toy_published(3, summaries={"riverton": Summary(as_of_s=6000, ledger={"consumed": consumed}, totals={})})
+    for consumed in (0, 1)
+)
+
+
+class World:
+    """A clock that goes on only while somebody asks for messages."""
+
+    def __init__(self, now_s, *, message_after_s=float("inf")):
+        self.began_s = self.time_s = now_s
+        self.message_s = now_s + message_after_s
+        self.asked = []
+
+    def now_s(self):
+        return self.time_s
+
+    def comes(self, batch, within_s):
+        self.asked.append(batch)
+        self.time_s = min(self.time_s + within_s, max(self.time_s, self.message_s))
+        return self.time_s >= self.message_s
+
+    @property
+    def rested_s(self):
+        return round(self.time_s - self.began_s, 6)
+
+
+def rested_s(world, published, *, clock="wall", roster=None):
+    rest = Rest(clock=clock, comes=world.comes, now_s=world.now_s)
+    rest.take_roster(roster or {})
+    rest._has_news.clear()
+    with rest.allowed():
+        rest.after(published)
+    return world.rested_s
+
+
+@pytest.fixture
+def roster(tmp_path):
+    specs = [toy_spec(region="riverton"), toy_spec(region="lakeside", tick_s=7200)]
+    return {spec.region: Entry(str(toy_artifact(tmp_path, spec)), "v", "f") for spec in specs}
+
+
+def test_it_lasts_until_the_next_tick_of_any_region_the_next_message_or_its_limit(roster):
+    assert rested_s(World(6000.0 + 52.5), EMPTY, roster=roster) == 7.5
+    assert rested_s(World(6000.0 + 12.5), EMPTY, roster=roster) == LONGEST_REST_S
+    assert rested_s(World(6000.0 + 52.5), EMPTY, roster=roster, clock="event") == LONGEST_REST_S
+    world = World(6000.0, message_after_s=3.25)
+    assert rested_s(world, EMPTY, roster=roster) == 3.25
+    assert set(world.asked) == {3}
+
+
+def test_a_batch_that_took_until_after_the_next_tick_is_followed_by_the_next_one_at_once(roster):
+    assert rested_s(World(6000.0 + 61), EMPTY, roster=roster) == 0
+
+
+def test_a_batch_with_a_message_or_scores_is_followed_by_the_next_one_at_once():
+    frame = toy_published(3, frames={"riverton": toy_frame(toy_spec())})
+    for published in (BUSY, frame):
+        assert rested_s(World(6000.0), published) == 0
+
+
+def test_health_and_the_store_are_not_kept_waiting():
+    """A rest ends just before the store is asked; after the next one it is."""
+    assert ASK_EVERY_S + LONGEST_REST_S < LONGEST_SILENCE_S
+
+
+def test_another_roster_ends_it_and_nothing_rests_when_the_query_is_about_to_stop(roster):
+    def comes(batch, within_s):
+        time.sleep(0.01)
+        return False
+
+    rest = Rest(clock="event", comes=comes)
+    rest.after(EMPTY)  # not allowed: it returns at once
+    with rest.allowed():
+        threading.Timer(0.2, rest.take_roster, [roster]).start()
+        rest.after(EMPTY)
+        rest.take_roster(dict(roster))  # the same one
+        threading.Timer(0.2, lambda: setattr(rest, "_is_allowed", False)).start()
+        rest.after(EMPTY)
+
+
+def ended_after(work_s, **facts):
+    """What a watchdog did to a job that worked so long: the kill of Java, and the exit code."""
+    done = []
+    dog = Watchdog(
+        **{"batches": lambda: 7, "is_waiting": lambda: False, "longest_s": 0.2, "end_s": 0.1} | facts,
+        kill=lambda: done.append("kill"),
+        exit_at_once=done.append,
+    )
+    with dog.watching():
+        time.sleep(work_s)
+    time.sleep(0.3)
+    return done
+
+
+def test_a_job_whose_batch_hangs_loses_java_and_then_its_process():
+    assert ended_after(1.5) == ["kill", 7]
+
+
+def test_a_job_that_ends_once_java_is_gone_ends_in_its_own_way():
+    assert ended_after(0.6, end_s=30.0) == ["kill"]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"batches": count().__next__}, {"is_waiting": lambda: True}, {"longest_s": 5.0}],
+    ids=lambda facts: next(iter(facts)),
+)
+def test_a_job_with_batches_or_without_kafka_or_with_a_slow_batch_goes_on(facts):
+    assert ended_after(0.8, **facts) == []
+
+
+INCIDENTS = "incidents.v1"
+
+
+@pytest.fixture
+def topics(monkeypatch):
+    """By name, what Kafka has: a test may change it."""
+    held = {INCIDENTS: Topic(id="first", first_offsets={0: 0}, end_offsets={0: 9})}
+    monkeypatch.setattr(source_topic, "topic_faults", lambda kafka, needed: {})
+    monkeypatch.setattr(source_topic, "describe_topic", lambda kafka, name: held[name])
+    monkeypatch.setattr(source_topic, "topic_id", lambda kafka, name: held[name].id)
+    return held
+
+
+@pytest.fixture
+def start(topics, tmp_path):
+    """start(): what a job that begins to read, or goes on, knows of its topic."""
+    with socket.create_server(("127.0.0.1", 0)) as kafka:
+        settings = Settings(
+            checkpoint=tmp_path / "checkpoint",
+            audit=tmp_path / "audit.jsonl",
+            kafka_bootstrap=f"127.0.0.1:{kafka.getsockname()[1]}",
+        )
+
+        def start():
+            source = SourceTopic(settings)
+            assert source.verify(Event())
+            begin_at(settings.checkpoint, {"0": 0})
+            return source
+
+        yield start
+
+
+def look_again(source, *, seconds=0.7):
+    """While the job's watch asks; raises what it found."""
+    with source.watched():
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            source.refuse()
+            time.sleep(0.01)
+        source.refuse()
+
+
+@pytest.mark.fault("F09")
+def test_a_topic_made_anew_is_refused_at_a_start_and_ends_a_running_job(topics, start):
+    start()
+    running = start()
+    topics[INCIDENTS] = replace(topics[INCIDENTS], id="another")
+    refusal = rf"topic {INCIDENTS} was deleted and created again .*\(id first, now another\)"
+    with pytest.raises(CheckpointError, match=refusal):
+        look_again(running, seconds=60)
+    with pytest.raises(CheckpointError, match=refusal):
+        start()
+
+
+def test_a_topic_that_stays_is_taken(start):
+    look_again(start())
+    start()

@@ -1,6 +1,11 @@
+"""A rehearsal: the sample, the replay of a file, bad messages, producer and broker, and the demo's hit rates."""
+
 import json
+import subprocess
+import threading
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -8,15 +13,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kafka.errors import KafkaTimeoutError
 
+from models.files.incident_files import read_incidents
+from models.files.layouts import LAYOUTS
 from models.local_time import utc_from_local
-from schemas.errors import DataError
-from schemas.event import Event
+from schemas.decode import decode_messages
+from schemas.errors import BrokerError, DataError
+from schemas.event import REASONS, Event
+from streaming.rehearse.broker import Broker
+from streaming.rehearse.demo import hits_of
 from streaming.rehearse.incident_replay import (
     BAD,
     CORRECTION,
+    DEMO_DAY,
     DUPLICATE,
     INCIDENT,
+    SAMPLE,
     WEEK_S,
     Message,
     Mix,
@@ -24,10 +37,39 @@ from streaming.rehearse.incident_replay import (
     paced,
     parse_when,
     plan_replay,
+    poison_messages,
+    send_messages,
     shifted,
+    template_event,
     weeks_until,
 )
-from tests.harness.toy import toy_table
+from streaming.rehearse.rehearsal import Rehearsal
+from streaming.settings import Settings
+from tests.harness.toy import toy_frame, toy_grid, toy_messages, toy_spec, toy_table
+
+NOTICE = SAMPLE.parent / "NOTICE.md"
+DATA = Path(__file__).parents[4] / "shared" / "data" / "README.md"
+
+
+def test_the_sample_is_five_whole_weeks_that_end_with_the_demo_day():
+    table = read_incidents(SAMPLE, LAYOUTS["sample"])
+    days = Counter(
+        datetime.fromtimestamp(second, ZoneInfo(table.timezone)).date() for second in table.occurred_s.tolist()
+    )
+    assert (min(days), max(days), len(days)) == (date(2017, 9, 17), date.fromisoformat(DEMO_DAY), 35)
+    assert (min(days).weekday(), max(days).weekday()) == (6, 5)
+    assert (len(table), days[max(days)]) == (16_400, 501)
+    assert table.categories == ("assault", "battery", "criminal_damage", "theft")
+    assert not table.skipped
+
+
+def test_the_sample_is_small_and_carries_the_citys_notice():
+    assert SAMPLE.stat().st_size <= 400_000
+    if not DATA.is_file():
+        pytest.skip(f"the source's terms are not at {DATA}")
+    notice = DATA.read_text(encoding="utf-8").split('City of Chicago: "')[1].split('"')[0]
+    assert notice in NOTICE.read_text(encoding="utf-8")
+
 
 ZONE = "America/Chicago"
 START_S = parse_when("2017-10-21", ZONE)
@@ -177,3 +219,129 @@ def test_messages_are_paced_by_their_own_times_not_by_how_long_sending_took():
 def test_speed_zero_never_waits():
     planned = [Message(key=b"k", value=b"v", send_ms=at_ms, kind=INCIDENT) for at_ms in (0, 10**9)]
     assert list(paced(planned, speed=0, clock=lambda: pytest.fail("asked the time"), sleep=pytest.fail)) == planned
+
+
+AS_OF_S = 1_767_225_600
+SPEC = toy_spec(
+    grid=toy_grid(40, 30, south_deg=41.6, west_deg=-87.9),
+    region="town",
+    timezone="America/Chicago",
+    categories=("theft", "fire"),
+)
+TEMPLATE = template_event(SPEC, as_of_s=AS_OF_S)
+POISONS = poison_messages(TEMPLATE)
+
+
+@pytest.mark.parametrize(
+    ("south_deg", "west_deg"),
+    [(41.6, -87.9), (37.6, -122.6), (29.6, -95.6), (35.5, 139.5), (-34.0, 151.0), (51.4, -0.3)],
+)
+def test_every_kind_is_refused_with_its_reason_wherever_the_region_lies_and_its_neighbours_are_not(south_deg, west_deg):
+    spec = msgspec.structs.replace(SPEC, grid=toy_grid(40, 30, south_deg=south_deg, west_deg=west_deg))
+    template = template_event(spec, as_of_s=AS_OF_S)
+    poisons, good = poison_messages(template), msgspec.json.encode(template)
+    values = [value for poison in poisons for value in (good, poison.value)]
+    decoded = decode_messages(toy_messages(values, AS_OF_S * 1000), {"town": spec})
+    refused = {refusal.kafka_offset: refusal.reason for part in decoded.rejections.values() for refusal in part}
+    assert refused == {2 * number + 1: poison.reason for number, poison in enumerate(poisons)}
+    assert decoded.incidents["town"].kafka_offset.tolist() == list(range(0, len(values), 2))
+
+
+def test_the_list_is_long_names_each_kind_once_and_covers_every_reason():
+    assert len(POISONS) >= 45
+    assert len({poison.name for poison in POISONS}) == len(POISONS)
+    assert {poison.reason for poison in POISONS} == set(REASONS)
+
+
+PLANNED = [
+    Message(key=b"a", value=b"1", send_ms=1_000, kind=INCIDENT),
+    Message(key=b"bad", value=None, send_ms=2_000, kind=BAD),
+    Message(key=b"a", value=b"1", send_ms=3_000, kind=DUPLICATE),
+]
+
+
+class FakeFuture:
+    def __init__(self, error):
+        self.error = error
+
+    def add_errback(self, report):
+        if self.error is not None:
+            report(self.error)
+
+
+class FakeProducer:
+    def __init__(self, errors=()):
+        self.sent = []
+        self.flushed = False
+        self.errors = iter(errors)
+
+    def send(self, topic, *, key, value, timestamp_ms):
+        self.sent.append((topic, key, value, timestamp_ms))
+        return FakeFuture(next(self.errors, None))
+
+    def flush(self, timeout):
+        self.flushed = True
+
+
+def test_everything_is_sent_with_its_time_and_counted_by_kind():
+    producer, seen = FakeProducer(), []
+    counts = send_messages(PLANNED, producer, topic="incidents.v1", on_sent=seen.append)
+    assert producer.sent == [("incidents.v1", message.key, message.value, message.send_ms) for message in PLANNED]
+    assert seen == PLANNED
+    assert counts == {"incidents": 1, "duplicates": 1, "corrections": 0, "bad": 1}
+    assert producer.flushed
+
+
+def test_one_message_that_kafka_refuses_ends_the_replay():
+    producer = FakeProducer(errors=[None, KafkaTimeoutError("no leader")])
+    with pytest.raises(BrokerError, match=r"incidents\.v1.*no leader.*check"):
+        send_messages(PLANNED, producer, topic="incidents.v1", on_sent=lambda _: None)
+    assert len(producer.sent) == 2
+
+
+LAST = "ERROR Shutdown broker because all log dirs in data have failed"
+
+
+@pytest.fixture
+def broker(tmp_path):
+    (tmp_path / "broker.log").write_text(f"WARN the disk is nearly full\n{LAST}\n")
+    process = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE)
+    yield Broker(folder=tmp_path, port=9092, process=process)
+    process.communicate()
+
+
+def test_the_fault_names_the_log_and_its_last_line(broker):
+    assert broker.fault() is None, "it runs"
+    broker.stop()
+    ended = broker.fault()
+    assert str(broker.folder / "broker.log") in ended.remedy
+    assert ended.remedy.endswith(LAST)
+    (broker.folder / "broker.log").write_text("")
+    assert "which is empty" in broker.fault().remedy
+
+
+def test_a_rehearsal_ends_at_once_and_says_why(broker):
+    """Not after four minutes, and not that the machine was busy."""
+    broker.stop()
+    rehearsal = Rehearsal(plan=None, artifacts=None, out=broker.folder, speed=0, longest_s=20)
+    finished = threading.Event()
+    rehearsal._produce(Settings(), broker, threading.Event(), finished)
+    assert finished.is_set()
+    assert isinstance(rehearsal._failure, BrokerError)
+    assert LAST in str(rehearsal._failure)
+
+
+CELLS = 40
+
+
+def test_incidents_where_none_was_before_are_missed():
+    spec, draw = toy_spec(8, 5, categories=("ems", "fire")), np.random.default_rng(0)
+    expected = np.zeros((CELLS, 2, 3), np.float32)
+    expected[:, 1, -1] = draw.permutation(CELLS)
+    support = np.repeat((np.arange(CELLS) < 30).astype(np.uint8)[:, None], 2, axis=1)
+    counts = draw.integers(1, 9, CELLS)
+    first = sorted(range(30), key=lambda cell: -expected[cell, 1, -1])[:2]
+    hits = hits_of(toy_frame(spec, expected, support=support), expected, counts)
+    assert hits.cells == 2  # 5 % of 30
+    assert hits.hit_rate == counts[first].sum() / counts.sum()
+    assert hits.ideal_hit_rate == np.sort(counts[:30])[-2:].sum() / counts.sum()

@@ -1,0 +1,184 @@
+"""What commands refuse at once, log, and do on a signal; and the words that start Java in a pod."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import incident_risk
+from schemas.errors import ArtifactError, DataError, SettingsError, SparkFailed
+from streaming.cli.prepare import driver_command, executor_command
+from streaming.process import stop_on_signals
+from tests.harness.processes import run_python
+from tests.harness.small_town import LAYOUT
+
+TOWN = ("--layout", LAYOUT, "--region", "town")
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "town.csv"
+    path.write_text("when,lat,lon,kind\n" + "".join(f"2026-01-{day:02d},41.0,-87.0,ems\n" for day in range(1, 29)))
+    return path
+
+
+def run(app, *words, **environment):
+    return CliRunner().invoke(app, [str(word) for word in words], env=environment)
+
+
+def replay(data, *options):
+    return run(incident_risk.app, "replay", data, *TOWN, *options, RISK_KAFKA_BOOTSTRAP="127.0.0.1:1", RISK_AUDIT="")
+
+
+def train(data, *options):
+    return run(incident_risk.app, "train", "--data", data, *TOWN, *options)
+
+
+def test_a_negative_speed_is_refused_as_an_option(data):
+    ran = replay(data, "--speed", "-1")
+    assert ran.exit_code == 2
+    assert "--speed" in ran.output
+
+
+def test_a_span_that_ends_before_it_begins_is_said(data):
+    ran = replay(data, "--from", "2026-01-05", "--to", "2026-01-04")
+    assert isinstance(ran.exception, DataError)
+    assert "--from is not before --to" in str(ran.exception)
+
+
+@pytest.mark.parametrize("out", ["/proc/nowhere", "a file"])
+def test_a_folder_that_cannot_be_written_is_refused_before_training(data, tmp_path, out):
+    (tmp_path / "a file").touch()
+    ran = train(data, "--out", tmp_path / out)
+    assert isinstance(ran.exception, ArtifactError)
+    assert "cannot be written" in str(ran.exception)
+    assert "incidents" not in ran.output
+
+
+def test_a_folder_of_frames_that_cannot_be_written_is_refused_before_the_start(tmp_path):
+    audit = tmp_path / "audit.jsonl"
+    ran = run(incident_risk.app, "run", RISK_AUDIT=str(audit), RISK_FRAMES="/proc/nowhere")
+    assert isinstance(ran.exception, SettingsError)
+    assert "RISK_FRAMES=/proc/nowhere cannot be written" in str(ran.exception)
+    assert not audit.exists()
+
+
+@pytest.mark.parametrize("instant", ["yesterday", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00"])
+def test_a_time_that_is_none_is_a_wrong_setting(tmp_path, instant):
+    folders = {"RISK_CHECKPOINT": str(tmp_path / "checkpoint"), "RISK_AUDIT": str(tmp_path / "audit.jsonl")}
+    ran = run(incident_risk.app, "checkpoint", "--reset", instant, **folders)
+    assert isinstance(ran.exception, SettingsError)
+    assert f"--reset {instant}" in str(ran.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "nothing to train on"),
+        (("--data", "town.csv"), "nothing to train on"),
+        (("tasks.toml", "--until", "2026-01-23"), "tasks.toml and options of one region"),
+        (("tasks.toml", "--cell-m", "500"), "tasks.toml and options of one region"),
+        (("--data", "none.csv", "--region", "a", "--master", "spark://a:7077"), "one worker needs no Spark"),
+    ],
+)
+def test_a_training_that_cannot_be_meant_is_refused_before_anything_is_read(words, said):
+    ran = run(incident_risk.app, "train", *words)
+    assert isinstance(ran.exception, SettingsError)
+    assert said in str(ran.exception)
+
+
+_LOGS = """
+import logging, sys
+from streaming.cli.job_commands import log_from
+log_from(sys.argv[1])
+for name in ("streaming.job", "kafka.conn"):
+    for level in ("info", "warning", "error"):
+        getattr(logging.getLogger(name), level)(f"{name} {level}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("level", "logged"),
+    [("info", ["info", "warning", "error"]), ("warning", ["warning", "error"]), ("error", ["error"])],
+)
+def test_lines_below_the_level_are_left_out(level, logged):
+    ran = subprocess.run([sys.executable, "-c", _LOGS, level], capture_output=True, text=True, check=True)
+    lines = ran.stderr.splitlines()
+    assert [line.rsplit(maxsplit=2)[1:] for line in lines] == [["streaming.job", word] for word in logged]
+
+
+ROOT = Path(__file__).parents[3]
+SIGNAL_WHILE_THE_EVENT_IS_LOCKED = """
+import signal, sys
+from streaming.process import stop_on_signals
+stop = stop_on_signals()
+with stop._cond:
+    signal.raise_signal(signal.{name})
+sys.exit(0 if stop.wait(5) else 9)
+"""
+
+
+@pytest.fixture
+def handlers():
+    """What was there before is there again afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_is_a_wish_that_is_acknowledged_and_the_second_interrupts(first, second, capfd):
+    stop = stop_on_signals()
+    signal.raise_signal(first)
+    assert stop.wait(5)
+    assert "stopping" in capfd.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(second)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_in_the_middle_of_waiting_for_one_does_not_wait_for_itself(name):
+    """In a process of its own: the fault would be one that never ends."""
+    program = SIGNAL_WHILE_THE_EVENT_IS_LOCKED.format(name=name)
+    ran = run_python("-c", program, cwd=ROOT, timeout=20)
+    assert ran.returncode == 0, ran.stderr
+
+
+POD = {
+    "SPARK_DRIVER_URL": "spark://CoarseGrainedScheduler@10.0.0.1:7078",
+    "SPARK_EXECUTOR_ID": "7",
+    "SPARK_EXECUTOR_CORES": "1",
+    "SPARK_APPLICATION_ID": "spark-1",
+    "SPARK_EXECUTOR_POD_IP": "10.0.0.2",
+    "SPARK_RESOURCE_PROFILE_ID": "0",
+    "SPARK_EXECUTOR_POD_NAME": "executor-7",
+    "SPARK_EXECUTOR_MEMORY": "1024m",
+}
+
+
+def test_options_of_java_keep_their_order_also_beyond_ten(tmp_path):
+    options = {f"SPARK_JAVA_OPT_{number}": f"-Done=value {number}" for number in reversed(range(12))}
+    words = executor_command(POD | options, tmp_path)
+    assert words[1:13] == [f"-Done=value {number}" for number in range(12)]
+    assert words[13:16] == ["-Xmx1024m", "-cp", f"{tmp_path}/*"]
+
+
+@pytest.mark.parametrize("name", POD)
+def test_a_variable_that_is_missing_is_named(name, tmp_path):
+    with pytest.raises(SparkFailed, match=rf"^{name} is not in the environment: leave this command to Spark"):
+        executor_command({key: value for key, value in POD.items() if key != name}, tmp_path)
+
+
+def test_a_driver_submits_what_it_was_given_in_its_own_pod():
+    words = driver_command({"SPARK_DRIVER_BIND_ADDRESS": "10.0.0.1"}, ["--class", "a.B", "local:///main.py", "run"])
+    assert words[:5] == ["spark-submit", "--conf", "spark.driver.bindAddress=10.0.0.1", "--deploy-mode", "client"]
+    assert words[5:] == ["--class", "a.B", "local:///main.py", "run"]
+    with pytest.raises(SparkFailed, match="SPARK_DRIVER_BIND_ADDRESS is not in the environment"):
+        driver_command({}, [])
