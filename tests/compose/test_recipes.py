@@ -1,4 +1,4 @@
-"""What the pages tell an operator to type: the commands name what there is. `make stack` runs the recipes."""
+"""What the pages tell an operator to type and write: the commands name what there is. `make stack` runs the recipes."""
 
 import re
 import shlex
@@ -6,7 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import typer
+import yaml
 
+from incident_risk import app
 from schemas.incidents import Rejection, encode_dead_letter
 from tests.contracts.test_readme import FENCE, code_in, fault_in_name
 from tests.harness import processes
@@ -108,3 +111,22 @@ def test_dead_letters_are_shown_with_their_payload_and_nothing_that_a_terminal_o
     assert "\x1b" not in ran.stdout.decode()
     assert "too_large why" in second
     assert nothing.strip() == "b''"
+
+
+PAGE = (ROOT / "docs" / "how-to" / "map.md").read_text(encoding="utf-8")
+
+
+def test_the_override_adds_options_to_the_command_of_cells_and_a_folder():
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    ((name, override),) = yaml.safe_load(block)["services"].items()
+    theirs, ours = override["command"], SERVICES[name]["command"]
+    assert theirs[: len(ours)] == ours
+    chosen = typer.main.get_command(app).commands["cells"].make_context("cells", theirs[1:]).params
+    (mount,) = override["volumes"]
+    source, target, mode = mount.split(":")
+    assert (source, mode) == ("./map", "ro")
+    for option in ("areas", "streets"):
+        assert str(chosen[option]).startswith(f"{target}/"), option
+    assert set(override) == {"command", "volumes"}, "all else stays as it is in compose.yaml"
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert {"/map/", "/compose.override.yaml"} <= set(ignored)

@@ -1,12 +1,23 @@
-"""Rules that every service keeps, and what the services promise each other."""
+"""What every service keeps, what services promise each other, and each name on which two must agree.
 
+What the images of others read stands here as their documentation gives it; none of them was run.
+"""
+
+import configparser
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from generator.__main__ import LIVE_MAP
 from service.tokens import Tokens
+from streaming.cli.prepare import DASHBOARDS
+from streaming.maps import ALL_REGIONS, lines_name
+from tests.compose import test_rules as rules
 from tests.harness.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
+from tests.harness.pages import FILES, MAP, provisioned
+from tests.harness.processes import run, stand_in
 
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 RUNNING = ("kafka", "influxdb", "scorer", "serve", "feedback", "watch", "grafana")
@@ -181,3 +192,192 @@ def test_the_way_back_by_hand_waits_for_no_service_and_works_on_what_the_watch_d
     places = {(source, target) for source, target, _ in mounts(by_hand)}
     assert places == {(source, target) for source, target, _ in mounts(watch)} - {("scorer-token", "/run/secrets")}
     assert variables(by_hand).items() <= variables(watch).items()
+
+
+FILE = read_compose("deploy/registry.yaml")
+MLFLOW = FILE["services"]["mlflow"]
+
+
+def test_the_rules_of_every_service_hold():
+    rules.test_a_service_has_a_full_version_limits_and_no_rights_beyond_its_own(MLFLOW)
+    rules.test_no_variable_holds_a_secret(MLFLOW)
+    assert "ports" not in MLFLOW
+
+
+def test_nothing_else_reaches_the_server_and_only_the_two_read_its_login():
+    assert MLFLOW["networks"] == ["registry"]
+    assert rules.COMPOSE["networks"]["registry"] == {"internal": True}
+    reach = [name for name, service in rules.SERVICES.items() if "registry" in service.get("networks", [])]
+    assert reach == ["registry"]
+    assert FILE["services"].keys() == {"mlflow", "registry", "scorer"}
+    assert FILE["services"]["scorer"] == {"build": {"args": {"EXTRA": "registry"}}}
+
+
+def test_the_secrets_are_those_that_its_script_makes_and_hold_one_login_for_both(tmp_path):
+    for _ in range(2):
+        subprocess.run(["/bin/sh", ROOT / "deploy" / "mlflow" / "make-secrets.sh", tmp_path], check=True)
+    made = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert {secret["file"] for secret in FILE["secrets"].values()} == {f"./secrets/{name}" for name in made}
+    login = configparser.ConfigParser()
+    login.read_string(made["mlflow_login"])
+    its = login["mlflow"]
+    assert its["admin_password"] == its["mlflow_tracking_password"] != made["mlflow_session_key"]
+    assert re.fullmatch(r"[0-9a-f]{48}", its["admin_password"])
+    assert its["admin_username"] == its["mlflow_tracking_username"]
+
+
+def test_the_server_has_the_version_of_the_image_without_the_job_runner():
+    start = (ROOT / "deploy" / "mlflow" / "start.sh").read_text(encoding="utf-8")
+    pinned = re.findall(r"^mlflow==(\S+) ", (ROOT / "deploy" / "mlflow" / "requirements.txt").read_text(), re.MULTILINE)
+    assert MLFLOW["image"].rpartition(":")[2] == pinned[0]
+    for words in ("MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", "--app-name basic-auth"):
+        assert words in start
+    for path in re.findall(r"/run/secrets/(\w+)", start):
+        assert path in MLFLOW["secrets"]
+
+
+SCORER = read_compose("compose.gpu.yaml")["services"]["scorer"]
+SMI = """#!/bin/sh
+[ "$*" = "--query-gpu=index --format=csv,noheader" ] && printf '%b' "$GPUS"
+"""
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"), [("0\\n", '["0"]'), ("0\\n1\\n", '["0","1"]'), ("", "[]")], ids=["one", "two", "none"]
+)
+def test_gpus_are_told_as_spark_wants_to_hear_it(tmp_path, listed, told):
+    script = ROOT / "deploy" / "gpu" / "gpus.sh"
+    ran = run(script, env={"PATH": stand_in("nvidia-smi", tmp_path / "bin", SMI), "GPUS": listed})
+    assert ran.stdout == f'{{"name": "gpu", "addresses": {told}}}\n'
+
+
+def test_spark_looks_for_its_settings_where_they_are_mounted():
+    ((source, target, is_read_only),) = mounts(SCORER)
+    assert (source, target, is_read_only) == ("./deploy/gpu", SCORER["environment"]["SPARK_CONF_DIR"], True)
+    text = (ROOT / "deploy" / "gpu" / "spark-defaults.conf").read_text(encoding="utf-8")
+    named = re.findall(r"(/etc/spark/\S+)", text)
+    assert named
+    assert all((ROOT / source / Path(path).relative_to(target)).is_file() for path in named)
+
+
+(DATASOURCE,) = provisioned("datasources/influxdb.yaml")["datasources"]
+
+
+def place(service, path):
+    """Where a path of a container comes from: ("secret", name), or (volume or folder, path inside it)."""
+    for secret in SERVICES[service].get("secrets", []):
+        if isinstance(secret, str):
+            secret = {"source": secret, "target": f"/run/secrets/{secret}"}
+        if path == secret["target"]:
+            return "secret", secret["source"]
+    found = [
+        (len(target), source, path[len(target) :].lstrip("/"))
+        for source, target, _ in mounts(SERVICES[service])
+        if path == target or path.startswith(f"{target}/")
+    ]
+    assert found, f"{service}: nothing is mounted at {path}"
+    return max(found)[1:]
+
+
+def value(service, name):
+    return variables(SERVICES[service])[name]
+
+
+def test_grafanas_settings_name_only_secrets_that_it_is_given_and_no_variable():
+    settings = "\n".join(content.decode() for name, content in FILES.items() if name.endswith(".yaml"))
+    named = {place("grafana", path)[1] for path in re.findall(r"\$__file\{([^}]+)\}", settings)}
+    assert named == {"grafana_alert_webhook", "grafana_influx_token"}
+    assert not re.findall(r"\$__env|\$\{?[A-Z]", settings)
+
+
+def test_each_token_is_made_where_its_one_reader_looks_for_it():
+    admin, task, scorer, grafana = SERVICES["influxdb-setup"]["command"]
+    header = DATASOURCE["secureJsonData"]["httpHeaderValue1"]
+    read_by_grafana = re.fullmatch(r"Token \$__file\{(.+)\}", header)[1]
+    assert DATASOURCE["jsonData"]["httpHeaderName1"] == "Authorization"
+    assert place("influxdb-setup", admin) == ("secret", "influxdb_admin_token")
+    assert place("influxdb-setup", scorer) == place("scorer", value("scorer", "INFLUXDB_V2_TOKEN_FILE"))
+    assert place("influxdb-setup", grafana) == place("grafana", read_by_grafana)
+    assert place("influxdb-setup", scorer)[0] != place("influxdb-setup", grafana)[0]
+    for path in (task, *SERVICES["influxdb-setup"]["entrypoint"]):
+        assert (ROOT / "deploy" / "influxdb" / place("influxdb-setup", path)[1]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "secret"),
+    [
+        ("influxdb", "DOCKER_INFLUXDB_INIT_PASSWORD_FILE", "influxdb_admin_password"),
+        ("influxdb", "DOCKER_INFLUXDB_INIT_ADMIN_TOKEN_FILE", "influxdb_admin_token"),
+        ("grafana", "GF_SECURITY_ADMIN_PASSWORD__FILE", "grafana_admin_password"),
+    ],
+)
+def test_a_variable_of_an_image_names_the_secret_that_it_is_for(service, name, secret):
+    assert place(service, value(service, name)) == ("secret", secret)
+    assert COMPOSE["secrets"][secret]["file"] == f"./secrets/{secret}"
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "wanted"),
+    [
+        ("influxdb", "DOCKER_INFLUXDB_INIT_MODE", "setup"),
+        ("influxdb", "DOCKER_INFLUXDB_INIT_ORG", value("scorer", "INFLUXDB_V2_ORG")),
+        ("influxdb", "DOCKER_INFLUXDB_INIT_BUCKET", value("scorer", "INFLUXDB_V2_BUCKET")),
+        ("influxdb-setup", "INFLUX_HOST", value("scorer", "INFLUXDB_V2_URL")),
+        ("grafana", "GF_PANELS_ENABLE_ALPHA", "true"),
+        ("grafana", "GF_SERVER_ROOT_URL", "http://127.0.0.1:3000"),  # of links in notifications
+    ],
+)
+def test_a_variable_of_an_image_has_the_value_that_the_others_count_on(service, name, wanted):
+    assert value(service, name) == wanted
+
+
+def test_grafana_asks_the_store_that_the_scorer_writes_to():
+    assert DATASOURCE["url"] == value("scorer", "INFLUXDB_V2_URL") == "http://influxdb:8086"
+    assert DATASOURCE["jsonData"]["dbName"] == value("scorer", "INFLUXDB_V2_BUCKET")
+
+
+# Where each image keeps what must outlive its container.
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [
+        ("kafka", value("kafka", "KAFKA_LOG_DIRS")),
+        ("influxdb", "/var/lib/influxdb2"),
+        ("influxdb", value("influxdb", "INFLUXD_SQLITE_PATH")),
+        ("grafana", "/var/lib/grafana"),
+        ("scorer", value("scorer", "RISK_CHECKPOINT")),
+        ("scorer", value("scorer", "RISK_AUDIT")),
+        ("scorer", value("scorer", "RISK_FRAMES")),
+    ],
+)
+def test_what_must_outlive_a_container_lies_in_a_named_volume(service, path):
+    assert place(service, path)[0] in COMPOSE["volumes"]
+
+
+def test_a_health_check_asks_a_port_that_its_service_listens_on():
+    listeners = dict(re.findall(r"(\w+)://[\w.]+:(\d+)", value("kafka", "KAFKA_LISTENERS")))
+    assert f"/dev/tcp/127.0.0.1/{listeners['INTERNAL']};" in SERVICES["kafka"]["healthcheck"]["test"][-1]
+    assert value("scorer", "RISK_KAFKA_BOOTSTRAP") == f"kafka:{listeners['INTERNAL']}"
+    (published,) = SERVICES["grafana"]["ports"]
+    assert f":{published.rsplit(':', 1)[1]}/" in SERVICES["grafana"]["healthcheck"]["test"][-1]
+
+
+def test_the_cells_and_the_first_page_that_grafana_serves_are_those_that_are_made():
+    command = SERVICES["cells"]["command"]
+    folder, live_map = (command[command.index(option) + 1] for option in ("--out", "--live-map"))
+    served = "/usr/share/grafana/public/cells"
+    assert place("cells", folder) == place("grafana", served)
+    sources = {layer["config"]["src"] for layer in MAP["options"]["layers"] if "src" in layer["config"]}
+    assert sources == {f"public/cells/{name}" for name in ("${region}.geojson", lines_name("${region}"), ALL_REGIONS)}
+    home = Path(value("grafana", "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"))
+    assert home == Path(served, DASHBOARDS, Path(live_map).name)
+    providers = provisioned("dashboards/provider.yaml")["providers"]
+    assert str(home.parent) in {provider["options"]["path"] for provider in providers}
+    (pages,) = SERVICES["pages"]["command"]
+    assert place("pages", pages) == place("grafana", "/etc/grafana/provisioning") == ("pages", "")
+    assert place("cells", live_map) == ("pages", LIVE_MAP)
+    assert place("pages", value("pages", "PYTHONPATH")) == ("./grafana-provisioning", "")
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_only_the_scorer_gets_what_stands_in_the_operators_settings(service):
+    assert ("env_file" in SERVICES[service]) == (service == "scorer")

@@ -1,20 +1,30 @@
-"""Two judges of one contract: the checked-in JSON Schema and the decoder. The decoder may be stricter, never laxer."""
+"""Two judges of one contract: the checked-in JSON Schema and the decoder, which may be stricter, never laxer.
 
+And what is really written fits the generated files.
+"""
+
+import base64
 import json
 import re
+import time
+import tracemalloc
 from datetime import datetime
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import schemas
+from docs.written import contract_documents
 from schemas.decode import MAX_DEPTH, decode_messages
 from schemas.event import REASONS, Event
+from schemas.incidents import DeadLetter, Rejection, encode_dead_letter
 from schemas.limits import MAX_EVENT_BYTES
 from streaming.rehearse.incident_replay import poison_messages, template_event
+from streaming.settings import Settings
 from tests.harness.toy import RIVERTON, toy_messages
 
 FOLDER = Path(schemas.__file__).parent
@@ -259,3 +269,201 @@ def test_a_message_fares_the_same_alone_and_among_others(values):
     assert [offset for offset, _ in outcomes(together)] == list(range(len(values)))
     reasons = [refusal and (refusal.reason, refusal.detail) for _, refusal in outcomes(together)]
     assert reasons == [refusal and (refusal.reason, refusal.detail) for refusal in alone]
+
+
+FOLDER = Path(schemas.__file__).parent
+DOCUMENT = json.loads((FOLDER / "asyncapi.json").read_text(encoding="utf-8"))
+LETTER_SCHEMA = DOCUMENT["components"]["schemas"]["DeadLetter"]
+
+
+def references(node):
+    if isinstance(node, dict):
+        yield from ([node["$ref"]] if "$ref" in node else [])
+        node = list(node.values())
+    if isinstance(node, list):
+        for part in node:
+            yield from references(part)
+
+
+@pytest.mark.parametrize("reference", sorted(set(references(DOCUMENT))))
+def test_every_reference_leads_somewhere(reference):
+    node = DOCUMENT
+    for step in reference.removeprefix("#/").split("/"):
+        node = node[step]
+    assert node
+
+
+def test_no_generated_file_refers_to_a_host_except_for_the_dialect_of_json_schema():
+    for text in contract_documents().values():
+        assert text.replace("https://json-schema.org/draft/2020-12/schema", "").count("://") == 0
+
+
+def test_the_topics_are_the_defaults_of_the_settings():
+    topics = {channel["address"] for channel in DOCUMENT["channels"].values()}
+    fields = Settings.model_fields
+    defaults = {fields[name].default for name in ("topic", "dead_letter_topic", "feedback_topic")}
+    assert defaults == {"incidents.v1", "incidents.v1.dlq", "feedback.v1"}
+    assert topics == defaults
+
+
+def test_the_largest_message_is_the_decoders():
+    event = DOCUMENT["components"]["messages"]["event"]
+    assert event["x-max-value-bytes"] == MAX_EVENT_BYTES
+    assert f"at most {MAX_EVENT_BYTES} bytes" in event["summary"]
+
+
+def test_the_kafka_key_is_described_like_the_incident_id():
+    key = DOCUMENT["components"]["messages"]["event"]["bindings"]["kafka"]["key"]
+    field = DOCUMENT["components"]["schemas"]["Event"]["properties"]["incident_id"]
+    assert {name: key[name] for name in ("type", "minLength", "maxLength")} == {
+        name: field[name] for name in ("type", "minLength", "maxLength")
+    }
+
+
+@pytest.mark.parametrize("message", ["event", "deadLetter"])
+def test_the_examples_fit_their_schema(message):
+    described = DOCUMENT["components"]["messages"][message]
+    schema = DOCUMENT["components"]["schemas"][described["payload"]["$ref"].rsplit("/", 1)[1]]
+    assert described["examples"]
+    for shown in described["examples"]:
+        jsonschema.Draft202012Validator(schema).validate(shown["payload"])
+        msgspec.convert(shown["payload"], {"event": Event, "deadLetter": DeadLetter}[message])
+
+
+rejections = st.builds(
+    Rejection,
+    reason=st.sampled_from(REASONS),
+    detail=st.text(max_size=200),
+    partition=st.integers(0, 2**31 - 1),
+    kafka_offset=st.integers(0, 2**63 - 1),
+    kafka_time_ms=st.integers(-(2**63), 2**63 - 1) | st.integers(-1, 2_000_000_000_000),
+    payload=st.none() | st.binary(max_size=MAX_EVENT_BYTES),
+)
+
+
+@given(rejections, st.none() | st.just("riverton"))
+def test_any_rejection_becomes_a_dead_letter_that_fits_the_schema(rejection, region):
+    letter = json.loads(encode_dead_letter(rejection, source_topic="incidents.v1", region=region))
+    jsonschema.Draft202012Validator(LETTER_SCHEMA).validate(letter)
+    assert (letter["reason"], letter["detail"], letter["region"]) == (rejection.reason, rejection.detail, region)
+    assert (letter["source_partition"], letter["source_offset"]) == (rejection.partition, rejection.kafka_offset)
+    if rejection.reason == "person_field" or rejection.payload is None:
+        assert letter["payload_base64"] is None
+    else:
+        assert base64.b64decode(letter["payload_base64"], validate=True) == rejection.payload
+    if 0 <= rejection.kafka_time_ms < 253_402_300_800_000:
+        told_s = datetime.fromisoformat(letter["source_time"]).timestamp()
+        assert told_s == pytest.approx(rejection.kafka_time_ms / 1000, abs=1e-4)
+    else:
+        assert letter["source_time"] is None
+
+
+def test_a_dead_letter_shows_all_its_fields_and_a_reader_of_version_1_knows_it():
+    assert LETTER_SCHEMA["required"] == list(DeadLetter.__struct_fields__)
+    assert LETTER_SCHEMA["properties"]["schema_version"]["enum"] == [1]
+    assert sorted(LETTER_SCHEMA["properties"]["reason"]["enum"]) == sorted(REASONS)
+
+
+LARGEST = {
+    "arrays in arrays": b"[" * MAX_EVENT_BYTES,
+    "objects in objects": b'{"a":' * (MAX_EVENT_BYTES // 5),
+    "closed arrays": b"[" * 4000 + b"]" * 4000,
+    "one number": b"9" * MAX_EVENT_BYTES,
+    "one float": b'{"lat":0.' + b"9" * 8000 + b"}",
+    "one exponent": b'{"lat":1e' + b"9" * 8000 + b"}",
+    "many numbers": b"[" + b"1," * 4000 + b"1]",
+    "many keys": b"{" + b",".join(b'"%x":0' % n for n in range(1000)) + b"}",
+    "one key many times": b"{" + b",".join([b'"a":0'] * 1300) + b"}",
+    "many person keys": b"{" + b",".join(b'"name%x":0' % n for n in range(600)) + b"}",
+    "empty objects": b"[" + b"{}," * 2700 + b"{}]",
+    "one text": b'{"incident_id":"' + b"x" * 8000 + b'"}',
+    "escapes": b'{"incident_id":"' + b"\\u00e9" * 1300 + b'"}',
+    "surrogates": b'{"incident_id":"' + b"\\ud83d\\ude00" * 650 + b'"}',
+    "characters of four bytes": b'{"incident_id":"' + "\U0001f600".encode() * 2000 + b'"}',
+    "one that normalisation makes eighteen": b'{"' + "\ufdfa".encode() * 2700 + b'":0}',
+    "the same, four bytes each": b'{"' + ("\U0001f600" + "\ufdfa" * 2700).encode() + b'":0}',
+    "a record in a text": b'{"incident_id":"{' + b"[" * 8000 + b'"}',
+    "spaces": b" " * MAX_EVENT_BYTES,
+    "any bytes": bytes(range(256)) * 32,
+}
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_the_memory_that_a_message_takes_is_bounded_by_its_size(name):
+    value = LARGEST[name]
+    assert len(value) <= MAX_EVENT_BYTES
+    decode(value)  # what is made once, like compiled patterns, is none of the message's
+    tracemalloc.start()
+    try:
+        decode(value)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 150 * MAX_EVENT_BYTES, f"{most:,} bytes for {len(value):,}"
+
+
+@pytest.mark.fault("F13")
+@pytest.mark.parametrize("size", [MAX_EVENT_BYTES + 1, 1_000_000])
+def test_a_message_beyond_the_limit_reaches_no_parser(size, monkeypatch):
+    def fail(*_, **__):
+        pytest.fail("a message that is too large was parsed")
+
+    for parser in (
+        "schemas.decode._WIRE",
+        "schemas.decode.EVENT.decoder",
+        "schemas.decode.msgspec",
+        "schemas.decode.json",
+    ):
+        monkeypatch.setattr(parser, type("Poisoned", (), {"decode": fail, "loads": fail, "json": property(fail)})())
+    refusal = decoder_says(b'{"name":"' + b"x" * (size - 11) + b'"}')
+    assert (refusal.reason, refusal.payload) == ("too_large", None)
+
+
+# --- Persons ----------------------------------------------------------------------------------------------------
+
+PERSON_KEYS = """
+    name Name FULL_NAME firstName last-name caller callerName Caller-Phone phone phoneNumber mobile email e-mail DOB
+    dob dateOfBirth birth_date age Sex gender race Race ethnicity religion nationality SSN social_security_no passport
+    driver_license licencePlate plate VIN address home_addr street suspect victimAge offenderId witness complainant
+    patient patientMRN person arrestee officerId badge_no face photoUrl fingerprint insuranceNo account narrative
+    description remarks comment notes free_text
+"""
+
+
+SHAPES = {
+    "top": lambda line, key: line,
+    "nested": lambda line, key: json.dumps({**EVENTS[0], "extra": {"a": [{key: CANARY}]}}),
+    "in a list": lambda line, key: json.dumps([{key: CANARY}]),
+    "cut off": lambda line, key: line[:-1],
+    "NaN beside it": lambda line, key: line.replace("41.5231", "NaN"),
+    "UTF-16": lambda line, key: line,
+    "single quotes": lambda line, key: line.replace('"', "'"),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_field_that_may_describe_a_person_is_refused_and_its_payload_dropped(shape):
+    for key in PERSON_KEYS.split():
+        text = SHAPES[shape](json.dumps({**EVENTS[0], key: CANARY}), key)
+        refusal = decoder_says(text.encode("utf-16" if shape == "UTF-16" else "utf-8"))
+        assert (refusal.reason, refusal.payload) == ("person_field", None), key
+        assert CANARY not in refusal.detail
+
+
+@pytest.mark.parametrize(
+    "key", ["trace_id", "surface", "stage", "template_version", "sexton", "agency", "unit", "beat"]
+)
+def test_a_word_that_only_contains_such_a_word_is_an_unknown_field(key):
+    assert decoder_says(json.dumps({**EVENTS[0], key: 1}).encode()).reason == "unknown_field"
+
+
+REPEATED = [b" \n", b"a ", b"a\n", b"'", b" a:", b"A", b"\\", b'"\\u0000']
+UNUSUAL = [b'"' + b"a" * 8190, b'{"' + b"aA" * 4000 + b'":1}', *(part * (8192 // len(part)) for part in REPEATED)]
+
+
+@pytest.mark.parametrize("value", [*UNUSUAL, *LARGEST.values()], ids=lambda value: str(value[:12]))
+def test_no_message_is_slow_to_refuse(value):
+    assert len(value) <= MAX_EVENT_BYTES
+    began = time.process_time()
+    assert decoder_says(value) is not None
+    assert time.process_time() - began < 0.5

@@ -1,5 +1,7 @@
-"""Who may import, read and name what."""
+"""Who may import, read and name what; and the examples in docstrings run."""
 
+import doctest
+import importlib
 import json
 import re
 import shutil
@@ -8,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.harness.reached import lines_reached
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "models", "streaming", "lifecycle", "service")
@@ -99,3 +103,25 @@ def test_no_tracked_text_names_a_package_registry_or_a_path_of_one_machine():
 def test_only_one_file_names_mlflow(texts):
     named = {file for file, text in texts.items() if re.search(r"^\s*(import|from) mlflow\b", text, re.MULTILINE)}
     assert named == {"lifecycle/mlflow_registry.py"}
+
+
+def test_the_job_reaches_nothing_that_judges_or_reads_files_of_incidents():
+    lines = lines_reached("streaming.cli.job_commands")
+    rooms = {module.rpartition(".")[0] for module in lines}
+    assert not {"lifecycle", "models.files"} & rooms
+    assert {"streaming.sinks.influx", "models.network"} <= lines.keys()  # by their names in tables
+
+
+WITH_EXAMPLES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for room in (*PACKAGES, "docs", "benchmarks")
+    for path in sorted((ROOT / room).rglob("*.py"))
+    if re.search(r"^ +>>> ", path.read_text(encoding="utf-8"), re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_the_examples_of_a_module_run(module, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    outcome = doctest.testmod(importlib.import_module(module), verbose=False)
+    assert outcome.failed == 0 < outcome.attempted

@@ -1,27 +1,41 @@
-"""What every kind of network must be. A new entry of MODELS is tested here by being there."""
+"""What every kind of network and every declared feature must be. A new entry of a list is tested by being there."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from models.dispersion import Dispersion
+from models.feature_lists import (
+    LEVEL_LIMIT,
+    LISTS,
+    MEMORY_DAYS,
+    SINCE_CAP_HOURS,
+    LongMemory,
+    RecentCounts,
+    RegionLevels,
+    all_features,
+    declare,
+    group_of,
+)
 from models.features import feature_names
 from models.hyperparameters import Hyperparameters
+from models.neighbours import ring_sum
 from models.network import NetworkShape, ResidualNetwork, RiskNetwork, residual_of
 from models.network_kinds import MODELS, kind_of_network, name_of_kind
 from models.scoring import score
 from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 from schemas.errors import DataError
-from tests.harness.toy import toy_constants, toy_spec
+from tests.harness.toy import toy_constants, toy_grid, toy_spec
 
 FEATURES = feature_names()
 SPEC = toy_spec(4, 5)
 GRID = SPEC.grid
 CONSTANTS = toy_constants(SPEC)
 torch.set_num_threads(1)
-EVERY = pytest.mark.parametrize("name", list(MODELS))
+each_kind = pytest.mark.parametrize("name", list(MODELS))
 
 
 def values_of(seed=0):
@@ -49,7 +63,7 @@ def trained(name, *, seed=0):
     return fit_network(data, FitPlan(recipe=recipe, epochs=1, seed=seed), lambda *_: None).network
 
 
-@EVERY
+@each_kind
 def test_every_kind_is_described_and_known_by_its_name(name):
     kind = kind_of_network(name)
     assert kind.__doc__
@@ -58,14 +72,14 @@ def test_every_kind_is_described_and_known_by_its_name(name):
     assert list(RiskNetwork.warm_starts(network, *[torch.zeros(0)] * 4)) == []  # of a kind that has none
 
 
-@EVERY
+@each_kind
 def test_every_kind_adds_nothing_before_it_is_trained(name):
     kind = kind_of_network(name)
     scores = score(values_of(), kind.create(shape()).eval(), CONSTANTS, SPEC)
     np.testing.assert_array_equal(scores.expected, scores.usual)
 
 
-@EVERY
+@each_kind
 def test_every_kind_learns_and_is_pure_bounded_and_finite_also_far_outside_of_what_it_has_seen(name):
     network = trained(name)
     for factor in (1, 1e4, -1e4):
@@ -79,7 +93,7 @@ def test_every_kind_learns_and_is_pure_bounded_and_finite_also_far_outside_of_wh
         np.testing.assert_array_equal(values, before)
 
 
-@EVERY
+@each_kind
 def test_equal_seeds_give_equal_networks_and_saved_tensors_the_same_residuals(name):
     kind = kind_of_network(name)
     network, again = trained(name), trained(name)
@@ -92,7 +106,7 @@ def test_equal_seeds_give_equal_networks_and_saved_tensors_the_same_residuals(na
     np.testing.assert_array_equal(residual_of(inputs, sent), expected)
 
 
-@EVERY
+@each_kind
 def test_every_kind_attributes_its_scores(name):
     scores = score(values_of(3), trained(name), CONSTANTS, SPEC)
     order = np.lexsort((-scores.expected[:, 0, 0], -scores.risk[:, 0, 0]))[:10]
@@ -100,7 +114,7 @@ def test_every_kind_attributes_its_scores(name):
     np.testing.assert_allclose(scores.usual[order, 0, 0] * product, scores.expected[order, 0, 0], rtol=1e-4)
 
 
-@EVERY
+@each_kind
 def test_tensors_of_another_shape_are_refused(name):
     kind = kind_of_network(name)
     state = kind.create(shape()).state_dict() | {"mean": torch.zeros(3)}
@@ -122,3 +136,66 @@ def test_an_input_farther_out_than_six_standard_deviations_counts_as_six():
     network.scale_like(torch.tensor([[0.0, 10.0], [0.5, 10.0], [1.0, 10.0]]))  # of the first: mean and deviation 0.5
     scaled = network.scaled(torch.tensor([[3.5, 10.0], [3.55, 16.5], [-99.0, -99.0], [3.45, 10.0]]))
     torch.testing.assert_close(scaled, torch.tensor([[6.0, 0.0], [6.0, 6.0], [-6.0, -6.0], [5.9, 0.0]]))
+
+
+SMALL_GRID = toy_grid(3, 4)
+SHAPE = (SMALL_GRID.cells, 2)
+
+
+def readings(name, random):
+    """What the functions of a list read, drawn, and the shape of what they give."""
+    counts = lambda most: random.integers(0, most + 1, SHAPE).astype(np.int32)  # noqa: E731
+    rates = lambda: random.gamma(0.5, 10.0, SHAPE) + 1e-9  # noqa: E731
+    ratios = lambda names: {name: random.uniform(-LEVEL_LIMIT, LEVEL_LIMIT, 2) for name in names}  # noqa: E731
+    windows = ("1h", "6h", "24h", "3d", "7d", "30d")
+    return {
+        "recent": lambda: RecentCounts(
+            windows={window: counts(500) for window in ("15min", "1h", "6h", "24h", "7d")},
+            around=partial(ring_sum, grid=SMALL_GRID),
+            hours_since=counts(SINCE_CAP_HOURS),
+            same_hours=counts(50),
+        ),
+        "memory": lambda: LongMemory(
+            by_half_life={days: rates() for days in MEMORY_DAYS}, rate=rates(), block=rates(), region=rates()[0]
+        ),
+        "level": lambda: RegionLevels(by_category=ratios(windows), over_all=ratios(windows)),
+        "time": lambda: float(random.uniform(0, 168)),
+    }[name]()
+
+
+COLUMN_OF = {"recent": np.log1p, "memory": np.log, "level": np.asarray, "time": np.asarray}
+SHAPES = {"recent": SHAPE, "memory": SHAPE, "level": (2,), "time": ()}
+EVERY_FEATURE = [
+    pytest.param(name, feature, id=feature.name) for name, features in LISTS.items() for feature in features
+]
+
+
+@pytest.mark.parametrize(("name", "declared"), EVERY_FEATURE)
+def test_every_feature_is_pure_finite_and_inside_its_declared_range(name, declared):
+    for seed in range(5):
+        read = readings(name, np.random.default_rng(seed))
+        before = pickle.dumps(read)
+        given = list(declared.columns(read))
+        assert len(given) == len(declared.names)
+        for values, again in zip(given, declared.columns(read), strict=True):
+            assert np.shape(values) == SHAPES[name]
+            np.testing.assert_array_equal(values, again)
+            column = COLUMN_OF[name](values)
+            assert np.isfinite(column).all()
+            assert (declared.low <= column).all()
+            assert (column <= declared.high).all()
+        assert pickle.dumps(read) == before, "a feature must not change what it reads"
+
+
+def test_names_differ_and_follow_the_lists():
+    names = [column for feature in all_features() for column in feature.names]
+    assert len(set(names)) == len(names)
+    assert feature_names(("2h",)) == (*names, "log_usual_2h")
+
+
+def test_a_feature_of_an_unknown_group_is_refused_and_a_name_that_is_no_feature_has_no_group():
+    of_weather = declare("speed", "of the wind", unit="m/s", low=0, high=60, group="weather")
+    with pytest.raises(ValueError, match="weather"):
+        of_weather(lambda recent: recent)
+    with pytest.raises(ValueError, match="'speed' is no feature"):
+        group_of("speed")

@@ -1,4 +1,4 @@
-"""The program: its table of commands, what `--help` says, and that the environment's names hold in all of them."""
+"""The program and its settings: commands, `--help`, every mistake is named at once, and secrets stay secret."""
 
 import re
 
@@ -7,8 +7,8 @@ import typer
 from typer.testing import CliRunner
 
 from incident_risk import COMMANDS, HIDDEN, app
-from schemas.errors import ArtifactError
-from streaming.settings import Settings, environment_names
+from schemas.errors import ArtifactError, SettingsError
+from streaming.settings import Settings, environment_names, secret_names
 from tests.harness.processes import run_python
 
 NAMES = {name for group in COMMANDS.values() for name in group}
@@ -102,3 +102,152 @@ def test_help_shows_every_word_of_every_option(words):
 def test_every_command_is_named_once():
     assert len(NAMES) == sum(map(len, COMMANDS.values())) <= 29
     assert not NAMES & HIDDEN.keys()
+
+
+def test_an_empty_environment_gives_the_defaults():
+    assert Settings.from_environment({}) == Settings()
+    assert Settings.from_environment({"PATH": "/bin", "KAFKA_HOME": "/opt"}) == Settings()
+
+
+def test_values_come_from_the_environment_and_options_win():
+    environment = {"RISK_TOPIC": "calls", "RISK_TRIGGER_S": "2", "INFLUXDB_V2_ORG": "city"}
+    settings = Settings.from_environment(environment).with_options(topic="other", trigger_s=None)
+    assert (settings.topic, settings.trigger_s, settings.influx_org) == ("other", 2.0, "city")
+
+
+@pytest.mark.fault("F33")
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("RISK_TRIGER_S", "1", r"RISK_TRIGER_S is not a setting: did you mean RISK_TRIGGER_S\?"),
+        ("RISK_DEAD_LETTER_TOPIC", "incidents.v1", "RISK_TOPIC and RISK_DEAD_LETTER_TOPIC are both"),
+        ("INFLUXDB_V2_BUKET", "b", "did you mean INFLUXDB_V2_BUCKET"),
+        ("RISK_TOPIC", "incidents.v1.dlq", "RISK_TOPIC and RISK_DEAD_LETTER_TOPIC are both"),
+        *(("RISK_TRIGGER_S", seconds, "RISK_TRIGGER_S") for seconds in ("nan", "inf", "-1", "61")),
+        *(("RISK_METRICS", f"127.0.0.1{port}", "RISK_METRICS") for port in ("", ":0", ":65536", ":99999")),
+        *(("RISK_METRICS", address, "RISK_METRICS") for address in (":9464", "a b:1")),
+    ],
+)
+def test_a_name_or_a_value_that_cannot_be_is_refused(name, value, text):
+    with pytest.raises(SettingsError, match=text):
+        Settings.from_environment({name: value})
+
+
+@pytest.mark.fault("F33")
+def test_an_unknown_setting_like_no_other_gets_no_guess():
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({"RISK_QQQQQQQQQQQQ": "1"})
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_heap_in_which_spark_does_not_start_is_refused():
+    assert Settings.from_environment({"RISK_DRIVER_MEMORY": "512m"}).driver_memory == "512m"
+    with pytest.raises(SettingsError, match="511m is less than Spark starts with: give at least 512m"):
+        Settings.from_environment({"RISK_DRIVER_MEMORY": "511m"})
+
+
+@pytest.mark.fault("F33")
+def test_all_mistakes_are_listed_at_once(tmp_path):
+    environment = {
+        "RISK_TOPPIC": "x",
+        "RISK_TRIGGER_S": "-1",
+        "RISK_CLOCK": "sundial",
+        "RISK_DRIVER_MEMORY": "lots",
+        "INFLUXDB_V2_TOKEN_FILE": str(tmp_path / "missing"),
+    }
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment(environment)
+    message = str(caught.value)
+    for name in environment:
+        assert name in message
+    assert caught.value.exit_code == 2
+
+
+def test_a_value_may_stand_in_a_file(tmp_path):
+    path = tmp_path / "token"
+    path.write_text("s3cret\n", encoding="utf-8")
+    settings = Settings.from_environment({"INFLUXDB_V2_TOKEN_FILE": str(path)})
+    assert settings.influx_token.get_secret_value() == "s3cret"
+
+
+def test_a_secret_is_in_no_text_and_no_message():
+    environment = {"INFLUXDB_V2_TOKEN": "s3cret", "RISK_TRIGGER_S": "-1"}
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment(environment)
+    settings = Settings.from_environment({"INFLUXDB_V2_TOKEN": "s3cret"})
+    for text in (str(caught.value), repr(settings), str(settings), settings.model_dump_json()):
+        assert "s3cret" not in text
+
+
+def test_every_setting_has_a_description():
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_settings_of_the_stores_own_client_are_not_refused():
+    own = {"INFLUXDB_V2_TIMEOUT": "6000", "INFLUXDB_V2_VERIFY_SSL": "1", "INFLUXDB_V2_CONNECTION_POOL_MAXSIZE": "4"}
+    assert Settings.from_environment(own) == Settings()
+
+
+def test_a_secret_given_as_a_file_name_is_not_repeated():
+    with pytest.raises(SettingsError) as error:
+        Settings.from_environment({"INFLUXDB_V2_TOKEN_FILE": "the-token-itself"})
+    assert "the-token-itself" not in str(error.value)
+
+
+def test_what_is_shown_of_the_settings_has_no_secret():
+    url = "https://me:pa55@influx.example.org/x"
+    environment = {"INFLUXDB_V2_TOKEN": "s3cret", "INFLUXDB_V2_URL": url, "RISK_TRIGGER_S": "2"}
+    settings = Settings.from_environment(environment)
+    shown = settings.shown()
+    assert shown.keys() == environment_names().keys()
+    assert (shown["INFLUXDB_V2_TOKEN"], shown["INFLUXDB_V2_URL"]) == ("(set)", "https://***@influx.example.org/x")
+    assert (shown["RISK_TRIGGER_S"], shown["RISK_CLOCK"]) == ("2.0", "wall")
+    assert Settings().shown()["INFLUXDB_V2_TOKEN"] == ""
+    assert settings.without_secrets("refused s3cret, twice s3cret") == "refused ***, twice ***"
+    assert Settings().without_secrets("no secret is set") == "no secret is set"
+
+
+def test_the_secrets_are_known_by_name():
+    assert secret_names() == {"INFLUXDB_V2_TOKEN", "RISK_ARCHIVE_STORAGE", "RISK_KAFKA_PASSWORD"}
+
+
+@pytest.mark.parametrize("name", ["INFLUXDB_V2_TOKEN", "RISK_KAFKA_PASSWORD"])
+def test_a_secret_loses_the_line_break_at_its_end_and_is_refused_with_one_inside(name, tmp_path):
+    field = environment_names()[name]
+    assert getattr(Settings.from_environment({name: " canary\r\n"}), field).get_secret_value() == "canary"
+    for value in ("can\nary", "can\x00ary", "can\tary"):
+        with pytest.raises(SettingsError, match=f"{name}: .*give it on one line") as caught:
+            Settings.from_environment({name: value})
+        assert "ary" not in str(caught.value).replace("necessary", "")
+        (tmp_path / "secret").write_text(value, encoding="utf-8")
+        with pytest.raises(SettingsError, match=f"{name}: .*give it on one line"):
+            Settings.from_environment({f"{name}_FILE": str(tmp_path / "secret")})
+
+
+def test_a_token_that_no_header_carries_is_refused_without_being_shown():
+    with pytest.raises(SettingsError, match=r"INFLUXDB_V2_TOKEN: .*not ASCII") as caught:
+        Settings.from_environment({"INFLUXDB_V2_TOKEN": "canarü"})
+    assert "canar" not in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", ["canary", "can'ary", 'can"a\\ry', "canäry"])
+def test_a_secret_is_hidden_as_it_is_and_as_python_quotes_it(secret):
+    settings = Settings.from_environment({"RISK_KAFKA_PASSWORD": secret})
+    shown = settings.without_secrets(f"wrong: {secret}, {secret!r}, {[secret]}")
+    assert secret not in shown
+    assert repr(secret)[1:-1] not in shown
+
+
+def test_the_values_of_the_archives_storage_are_secret_each_by_itself():
+    settings = Settings.from_environment({"RISK_ARCHIVE_STORAGE": "AWS_ACCESS_KEY_ID=me, AWS_SECRET_ACCESS_KEY=a=b/c"})
+    assert settings.storage_options() == {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "a=b/c"}
+    assert settings.without_secrets("denied for a=b/c") == "denied for ***"
+    assert settings.shown()["RISK_ARCHIVE_STORAGE"] == "(set)"
+    assert Settings().storage_options() == {}
+
+
+@pytest.mark.parametrize("text", ["hidden", "=hidden", "KEY=", "KEY=x,hidden"])
+def test_a_storage_option_without_key_or_value_is_refused_and_not_quoted(text):
+    with pytest.raises(SettingsError, match="RISK_ARCHIVE_STORAGE: is not KEY=VALUE") as caught:
+        Settings.from_environment({"RISK_ARCHIVE_STORAGE": text})
+    assert "hidden" not in str(caught.value)

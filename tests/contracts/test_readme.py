@@ -1,20 +1,32 @@
-"""Every command that README and tutorial show exists, with its arguments; every variable that it sets is a setting.
+"""Pages: commands, settings and commits that they name exist; tables say what types and kept runs say.
 
-The other pages also name commands in passing, with placeholders: there the command and its options must exist.
+Every command that README and tutorial show takes its arguments. The other pages also name commands in passing, with
+placeholders: there the command and its options must exist.
 """
 
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import tomllib
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 
 import kafka
+import msgspec
+import pytest
 import typer
 
+import schemas
 from benchmarks.__main__ import app as benchmarks_app
+from docs.written import PARTS, PLACE, files, filled, run_days
 from incident_risk import app
+from lifecycle.gate import GatePlan, read_plan
 from schemas.decode import decode_messages
+from schemas.event import ORIGINS, REASONS, Event
+from schemas.limits import MAX_EVENT_BYTES
 from streaming.artifacts_in_force import load_artifact, spec_of
 from streaming.settings import environment_names
 from tests.harness.toy import toy_messages
@@ -187,3 +199,273 @@ def test_the_event_that_the_tutorial_sends_is_counted(monkeypatch):
     assert decoded.rejections == {}
     (occurred_s,) = decoded.incidents["chicago"].occurred_s
     assert occurred_s >= load_artifact(str(folder)).manifest.data.cutoff_s + 86_400  # after the day that is replayed
+
+
+CITED = re.compile(r"\bcommits? ((?:[0-9a-f]{7,40}(?:, and |, | and | to )?)+)")
+
+
+def paragraphs_with_commits():
+    """(page, paragraph, commits) of each paragraph or item that cites any."""
+    for page in PAGES:
+        for paragraph in re.split(r"\n\s*\n|\n(?=\s*- )", (ROOT / page).read_text(encoding="utf-8")):
+            text = " ".join(paragraph.split())
+            if commits := [name for words in CITED.findall(text) for name in re.findall(r"[0-9a-f]{7,40}", words)]:
+                yield page, text, commits
+
+
+def test_every_commit_that_a_page_cites_exists():
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: there is no history")
+    is_shallow = subprocess.run([git, "rev-parse", "--is-shallow-repository"], cwd=ROOT, capture_output=True, text=True)
+    assert is_shallow.stdout.strip() == "false", "fetch the whole history: git fetch --unshallow"
+    cited = {(page, commit) for page, _, commits in paragraphs_with_commits() for commit in commits}
+    assert len(cited) > 10
+    missing = {
+        (page, commit)
+        for page, commit in cited
+        if subprocess.run([git, "cat-file", "-e", f"{commit}^{{commit}}"], cwd=ROOT, capture_output=True).returncode
+    }
+    assert missing == set()
+
+
+def test_a_page_says_when_the_figures_of_a_commit_were_measured():
+    """In a form from which the site tells their age."""
+    assert [(page, text) for page, text, _ in paragraphs_with_commits() if not list(run_days(text))] == []
+
+
+@pytest.mark.parametrize(("path", "content"), files().items(), ids=lambda value: getattr(value, "name", ""))
+def test_a_file_is_what_code_writes(path, content):
+    assert path.read_bytes() == content, "run `make pages` and commit the result"
+
+
+def test_every_part_that_code_writes_has_one_page():
+    places = [name for page in PAGES for name in PLACE.findall((ROOT / page).read_text(encoding="utf-8"))]
+    assert sorted(places) == sorted(PARTS)
+
+
+def test_what_code_writes_of_a_page_tells_what_is_declared():
+    page = filled((ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8"))
+    assert "- `RISK_TRIGGER_S`: Shortest time between two batches, seconds (default `0.5`)" in page
+    codes = PARTS["exit codes"]()
+    assert "- 9: `EventsGone`: Kafka deleted events" in codes
+    assert "- `incident_risk_events_total{region,outcome}`: " in PARTS["metrics"]()
+    assert "risk executor" not in PARTS["live commands"](), "it is hidden"
+    assert "### `risk feedback send`" in PARTS["live commands"]().replace("#### ", "### ")
+
+
+FOLDER = Path(schemas.__file__).parent
+TEXT = (FOLDER / "README.md").read_text(encoding="utf-8")
+NAMES = (FOLDER.parent / "docs" / "reference" / "names-elsewhere.md").read_text(encoding="utf-8")
+
+
+def table_after(heading, text=TEXT):
+    """The rows of the first table after a heading, header and rule left out."""
+    lines = text[text.index(heading) :].split("\n")
+    start = next(at for at, line in enumerate(lines) if line.startswith("|"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            return rows
+        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
+    return rows
+
+
+def names(cell):
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_the_table_of_fields_is_the_event():
+    rows = table_after("## For the programmer of a producer")
+    told = [(name, required == "yes") for fields, _, required, _ in rows for name in names(fields)]
+    assert told == [(field.name, field.required) for field in msgspec.structs.fields(Event)]
+
+
+def test_the_table_of_fields_tells_the_limits_of_the_schema():
+    schema = json.loads((FOLDER / "event.schema.json").read_text(encoding="utf-8"))["properties"]
+    described = {name: row[1] for row in table_after("## For the programmer") for name in names(row[0])}
+    assert names(described["origin"]) == list(ORIGINS)
+    assert sorted(names(described["status"])) == schema["status"]["enum"]
+    assert str(schema["revision"]["maximum"]) in described["revision"]
+    assert f"1 to {schema['incident_id']['maxLength']} " in described["incident_id"]
+    for name, limit in (("type_code", "maxLength"), ("priority", "maximum"), ("accuracy_m", "maximum")):
+        assert str(schema[name]["anyOf"][0][limit]) in described[name]
+    assert f"{MAX_EVENT_BYTES:,} bytes" in TEXT
+
+
+def test_every_field_has_its_names_elsewhere():
+    rows = table_after("# Names in other systems", NAMES)
+    assert {name for row in rows for name in names(row[0])} == set(Event.__struct_fields__)
+
+
+def test_every_reason_is_explained():
+    section = TEXT.partition("## When a message is refused")[2].partition("\n#")[0]
+    assert re.findall(r"^- `([a-z_]+)`: ", section, re.MULTILINE) == list(REASONS)
+
+
+def test_the_event_on_the_page_is_an_example():
+    [block] = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    assert json.loads(block) == json.loads((FOLDER / "examples" / "good" / "new_incident.json").read_bytes())
+
+
+ROOT = Path(__file__).parents[2]
+BENCHMARKS, EXPLANATION = ROOT / "benchmarks", ROOT / "docs" / "explanation"
+EVALUATED = {
+    "Chicago 3 km, day": "chicago-3km-daily",
+    "Chicago 1 km, hour": "chicago-1km-hourly",
+    "Montgomery 2 km, hour": "montgomery-2km-hourly",
+}
+
+
+def text_of(path):
+    return path.read_text(encoding="utf-8")
+
+
+def rows_below(text, heading):
+    """Of the one table that begins so."""
+    (table,) = text.split(f"\n{heading}")[1:]
+    return table.partition("\n\n")[0].splitlines()[2:]
+
+
+def measured(name):
+    return json.loads(text_of(BENCHMARKS / f"{name}.json"))
+
+
+def evaluation(stem):
+    return json.loads(text_of(ROOT / "docs" / "evaluation" / f"{stem}.json"))
+
+
+def network_of(evaluated):
+    return next(row for row in evaluated["rows"] if row["kind"] == "network")
+
+
+def against(compared):
+    spread = f"({compared['percent_low']:+.3f}, {compared['percent_high']:+.3f})"
+    return f"{compared['percent']:+.3f} % {spread}: {compared['verdict']}"
+
+
+def row_of(*cells):
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+
+
+def row_of_task(task, evaluated):
+    network = network_of(evaluated)
+    return row_of(
+        task,
+        f"{network['nb_log_score']:.4f}",
+        f"{network['forecast_over_actual']:.3f}",
+        evaluated["best_baseline"],
+        against(network["versus_best_baseline"]),
+        against(network["versus_best_rule"]),
+    )
+
+
+def row_over_origins(task, evaluated):
+    origins = evaluated["origins"]
+    network = next(row for row in origins["rows"] if row["model"] == "network")
+    return row_of(
+        task,
+        ", ".join(moment[:10] for moment in origins["judged_from"]),
+        f"{network['nb_log_score']:.4f}",
+        origins["best_baseline"],
+        against(network["versus_best_baseline"]),
+        against(network["versus_best_rule"]),
+        against(network["versus_own_baseline"]),
+    )
+
+
+def test_the_tables_of_the_evaluation():
+    page = text_of(EXPLANATION / "evaluation.md")
+    results = {task: evaluation(stem) for task, stem in EVALUATED.items()}
+    assert rows_below(page, "| task | network |") == [row_of_task(*each) for each in results.items()]
+    assert rows_below(page, "| task | judged from |") == [row_over_origins(*each) for each in results.items()]
+
+
+def test_the_table_of_delays():
+    rows = []
+    for days in (0, 1, 3, 7):
+        evaluated = evaluation(f"chicago-3km-daily-delay-{days}" if days else "chicago-3km-daily")
+        network = network_of(evaluated)
+        figures = (f"{network['nb_log_score']:.4f}", f"{network['forecast_over_actual']:.3f}")
+        compared = (against(network["versus_best_baseline"]), against(network["versus_best_rule"]))
+        rows.append(row_of(str(days), *figures, *compared))
+    assert rows_below(text_of(EXPLANATION / "evaluation.md"), "| delay, days |") == rows
+
+
+def test_the_table_of_what_training_and_evaluation_cost():
+    rows = [
+        row_of(
+            cost["command"],
+            f"{cost['cells']:,}",
+            f"{cost['years']:g}",
+            f"{cost['incidents']:,}",
+            f"{cost['seconds']:,.0f}",
+            f"{cost['peak_mib'] / 1024:.1f}",
+        )
+        for name in ("training", "evaluation")
+        for cost in measured(name)["costs"]
+        if cost["years"] == 2
+    ]
+    assert rows_below(text_of(EXPLANATION / "evaluation.md"), "| command | cells |") == rows
+
+
+def test_the_table_of_the_gate():
+    """Where neighbouring days correlate."""
+    rows = [
+        row_of(
+            f"{trial['margin']:g}",
+            f"{trial['mean']:g}",
+            f"{100 * trial['promoted']:.1f} %",
+            f"{trial['median_day']:g}",
+            f"{100 * trial['stopped']:.1f} %",
+        )
+        for trial in measured("gate")["gate"]
+        if trial["correlation"]
+    ]
+    assert rows_below(text_of(ROOT / "docs" / "how-to" / "retraining.md"), "| margin | mean difference |") == rows
+
+
+def test_the_plan_that_is_shipped_has_every_key_with_its_default():
+    path = ROOT / "deploy" / "gate.toml"
+    assert read_plan(path)[0] == GatePlan()
+    assert set(tomllib.loads(path.read_text())) == set(msgspec.structs.asdict(GatePlan()))
+
+
+def test_the_readme_has_the_newest_throughput_and_latency():
+    text = " ".join(text_of(ROOT / "README.md").split())
+    results = measured("results")
+    for figure in (
+        results["date"][:10],
+        f"commit {results['commit']}",
+        f"{round(results['throughput_4_regions_eps'], -3):,} events/s",
+        f"{round(with_first_batch(results), -3):,.0f}",
+        f"{results['latency_ms']['p50'] / 1000:.2f} s",
+        f"{results['latency_rate_per_s']:,.0f} events/s",
+        f"{results['spark_floor_latency_ms']['p50'] / 1000:.2f} s",
+    ):
+        assert figure in text
+
+
+def with_first_batch(results):
+    """Events a second of the median round, with its first batch, which must hold a quarter of the events."""
+    rounds = results["throughput_4_regions_rounds"]
+    assert all(4 * each["warm_up_events"] == each["events"] for each in rounds)
+    return median(each["total_eps"] for each in rounds)
+
+
+def test_the_table_of_results_has_the_newest_figures():
+    results = measured("results")
+    latency, floor = results["latency_ms"], results["spark_floor_latency_ms"]
+    figures = {
+        "the same with the first batch": (f"{with_first_batch(results):,.0f}", ""),
+        "4 regions, events/s": (f"{results['throughput_4_regions_eps']:,}", f"{results['spark_floor_eps']:,}"),
+        "1 region, events/s": (f"{results['throughput_1_region_eps']:,}", ""),
+        "times the plain loop": (f"{results['ratio_to_plain_loop']:.2f}", ""),
+        "times Pathway": (f"{results['ratio_to_pathway']:.2f}", ""),
+        "latency p50 / p99, ms": tuple(f"{of['p50']:.0f} / {of['p99']:.0f}" for of in (latency, floor)),
+        "full frame of 48x48 cells, ms": (f"{results['full_frame_ms']['48x48']:.0f}", ""),
+    }
+    page = text_of(EXPLANATION / "load.md")
+    rows = [row.split("|") for row in rows_below(page, "| figure |")]
+    assert {row[1].strip(): (row[2].strip(), row[4].strip()) for row in rows} == figures
+    assert f"commit {results['commit']}" in page

@@ -4,11 +4,13 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 import scipy.stats
 
-from tests.harness.grafana_world import SPECS, VARIABLES, ledger
-from tests.harness.influxql import filled_in, table
+from schemas.decode import MARKS
+from tests.harness.grafana_world import CHANGE, DATA_DAYS, MODEL, SPECS, VARIABLES, feedback_lines, ledger
+from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import PAGES, said
 
 DAY_S = 86_400
@@ -206,3 +208,215 @@ def test_rejects_by_reason_add_up_to_the_rejects(filled, now_s):
     rows = table(answer(filled, "pipeline", "Refused, by reason", now_s, 1 / 24, region=region))
     refused = sum(value for row in rows for name, value in row.items() if name != "Time")
     assert refused == 2 * len(rows) * ledger(1)["rejected"]
+
+
+SEQUENCE = "Challenger minus champion: mean difference of the log scores, and its bounds"
+
+
+def of_model(store, title, now_s, **changes):
+    """The rows of a panel, over 30 days."""
+    return table(answer(store, "model", title, now_s, 30, **changes))
+
+
+def stored(store, measurement, now_s, **tags):
+    return points(store, measurement, now_s, 30, region="northville", **tags)
+
+
+def by_day(of_hours):
+    """The points of each UTC day."""
+    days = {}
+    for point in of_hours:
+        days.setdefault(moment(point).date(), []).append(point)
+    return days
+
+
+def mean(of_hours, name):
+    return sum(point[name] for point in of_hours) / len(of_hours)
+
+
+def test_log_scores_by_day_are_means_of_the_hours_that_both_forecast(filled, now_s):
+    wanted = by_day(stored(filled, "shadow", now_s, horizon="1h"))
+    rows = of_model(filled, "Log score by day, of the same hours", now_s)
+    by_date = {moment(row).date(): row for row in rows if row["champion"] is not None}
+    assert set(by_date) == set(wanted)
+    for day, hours in wanted.items():
+        for name in ("champion", "challenger", "baseline"):
+            assert by_date[day][name] == pytest.approx(mean(hours, f"{name}_log_score"))
+
+
+@pytest.mark.parametrize(("number", "measurement", "prefix"), [(0, "outcome", ""), (1, "shadow", "challenger_")])
+def test_skill_of_both_versions_is_the_part_of_the_baselines_score_that_is_gone(
+    filled, now_s, number, measurement, prefix
+):
+    wanted = by_day(stored(filled, measurement, now_s, horizon="1h"))
+    query = panel_of("model", "Better than the baseline, by day")["targets"][number]["query"]
+    asked = filled_in(query, from_s=now_s - 30 * DAY_S, to_s=now_s, variables=VARIABLES)
+    name = "challenger" if prefix else "champion"
+    by_date = {moment(row).date(): row[name] for row in table(filled.series(asked)) if row[name] is not None}
+    assert set(by_date) == set(wanted)
+    for day, hours in wanted.items():
+        assert by_date[day] == pytest.approx(1 - mean(hours, f"{prefix}log_score") / mean(hours, "baseline_log_score"))
+
+
+def test_the_sequence_has_its_bounds_the_margin_and_zero(filled, now_s):
+    wanted = {point["Time"]: point for point in stored(filled, "gate", now_s)}
+    rows = [row for row in of_model(filled, SEQUENCE, now_s) if row["low"] is not None]
+    assert {row["Time"] for row in rows} == set(wanted)
+    for row in rows:
+        for name in ("low", "high", "difference", "margin"):
+            assert row[name] == pytest.approx(1e6 * wanted[row["Time"]][name])
+        assert row["low"] < row["difference"] < row["high"]
+        assert row["zero"] == 0
+
+
+def test_what_the_gate_waits_for_is_what_it_said_each_day_newest_first(filled, now_s):
+    said = stored(filled, "gate", now_s)
+    rows = of_model(filled, "What the gate waits for", now_s)
+    names = ("Time", "days", "failed_hours", "decision", "because")
+    assert [[row[name] for name in names] for row in rows] == [[point[name] for name in names] for point in said[::-1]]
+    assert rows[0]["decision"] == "go on"
+    assert "of 14 days" in rows[0]["because"]
+    (decided,), (judged,) = (of_model(filled, title, now_s) for title in ("The gate says", "Days judged"))
+    assert (decided["decision"], judged["days"]) == (rows[0]["decision"], rows[0]["days"])
+
+
+def test_drift_by_category_is_the_newest_of_the_version_that_scores(filled, now_s):
+    drift = stored(filled, "drift", now_s)
+    names, newest = ("ratio", "low", "high"), max(point["Time"] for point in drift)
+    wanted = {point["category"]: [point[name] for name in names] for point in drift if point["Time"] == newest}
+    rows = of_model(filled, "Seen over expected, by category", now_s)
+    assert {row["category"]: [row[name] for name in names] for row in rows} == wanted
+    assert set(wanted) == {"all", *SPECS["northville"].categories}
+    assert of_model(filled, "Seen over expected, by category", now_s, champion="another") == []
+    rows = of_model(filled, "Seen over expected, of the version that scores", now_s)
+    by_time = {row["Time"]: row["seen / expected"] for row in rows if row["low"] is not None}
+    assert by_time == {point["Time"]: point["ratio"] for point in drift if point["category"] == "all"}
+
+
+def test_the_age_of_the_data_of_the_version_that_scores_and_since_when_it_does(filled, now_s):
+    ledgers = [point for point in stored(filled, "pipeline", now_s) if point["model"] == MODEL]
+    titles = ("Version that scores", "Scores since", "Age of its data", "Its data end")
+    (version,), (since,), (age,), (end,) = (of_model(filled, title, now_s) for title in titles)
+    assert version["model"] == MODEL
+    assert since["since"] == 1000 * min(point["as_of"] for point in ledgers)
+    assert end["end"] == 1000 * ledgers[-1]["data_end_s"]
+    assert age["age"] == pytest.approx((now_s - ledgers[-1]["data_end_s"]) / DAY_S)
+    assert age["age"] == pytest.approx(DATA_DAYS, abs=0.01)
+
+
+def test_the_skill_of_the_version_that_scores_is_of_its_own_hours(filled, now_s):
+    hours = stored(filled, "outcome", now_s, horizon="1h")
+    (row,) = of_model(filled, "Better than its baseline", now_s)
+    assert row["skill"] == pytest.approx(1 - mean(hours, "log_score") / mean(hours, "baseline_log_score"))
+    assert of_model(filled, "Better than its baseline", now_s, champion="another") == []
+
+
+def test_without_a_challenger_no_query_fails_and_what_is_empty_has_words_of_its_own(filled, now_s):
+    """southville has none."""
+    empty = set()
+    for panel in PAGES["model"]["panels"]:
+        rows = [
+            filled.series(
+                filled_in(
+                    target["query"],
+                    from_s=now_s - 30 * DAY_S,
+                    to_s=now_s,
+                    variables=VARIABLES | {"region": "southville", "challenger": "none"},
+                )
+            )
+            for target in panel.get("targets", [])
+        ]
+        if rows and not any(rows):
+            empty.add(panel["title"])
+            assert panel["fieldConfig"]["defaults"]["noValue"] not in ("", "STALE")
+    assert empty >= {"The gate says", "Days judged", "What the gate waits for", "Log score by day, of the same hours"}
+    (row,) = of_model(filled, "Challenger", now_s, region="southville")
+    assert row["challenger"] == "none"
+
+
+def test_what_is_followed_is_what_the_judge_stored(filled, now_s):
+    wanted = points(filled, "following", now_s, 30, region="northville")
+    (gained,) = of_model(filled, "Gained by following", now_s)
+    assert gained["gained"] == pytest.approx(
+        1000 * sum(point["gained"] for point in wanted) / sum(point["incidents"] for point in wanted)
+    )
+    hours = of_model(filled, "Hours of the day that are followed", now_s)
+    assert {(row["category"], row["hour"]) for row in hours} == {
+        (category, f"{hour:02d}") for category in SPECS["northville"].categories for hour in range(24)
+    }
+    assert max(hours, key=lambda row: row["factor"])["hour"] == "07"
+    cells = of_model(filled, "Cells that are followed", now_s)
+    assert sum(row["factor"] > 1 for row in cells) == 5
+    assert of_model(filled, "Follows a change", now_s)[0]["change"] == CHANGE
+
+
+DAY_S = 86_400
+NOW_S = 1_700_000_000
+MARK_PANELS = {
+    panel["title"]: panel
+    for panel in PAGES["does-it-help"]["panels"]
+    if any('"feedback"' in target["query"] for target in panel.get("targets", []))
+}
+
+
+@pytest.fixture(scope="module")
+def marked_store(influxdb):
+    return influxdb.another("marks")
+
+
+@pytest.fixture(scope="module")
+def stored_marks(marked_store):
+    """The lines of a shift in the page's region; another region has some, too."""
+    draw = np.random.default_rng(3)
+    ours = feedback_lines("northville", NOW_S, draw)
+    marked_store.write(ours + ours.splitlines(keepends=True)[0] + feedback_lines("southville", NOW_S, draw, days=3))
+    return [line.decode() for line in sorted(set(ours.splitlines()))]
+
+
+def asked(marked_store, title):
+    """The rows of each mark's query, by mark."""
+    targets = MARK_PANELS[title]["targets"]
+    span = {"from_s": NOW_S - 30 * DAY_S, "to_s": NOW_S}
+    rows = [table(shown(marked_store, target["query"], **span, variables=VARIABLES)) for target in targets]
+    return dict(zip(MARKS, rows, strict=True))
+
+
+def kind_of(line):
+    return next(mark for mark in MARKS if f",mark={mark}," in line)
+
+
+def number(row):
+    return next(value for name, value in row.items() if name != "Time")
+
+
+def test_each_kind_is_counted_once(marked_store, stored_marks):
+    told = {mark: sum(map(number, rows)) for mark, rows in asked(marked_store, "What shifts said").items()}
+    assert told == Counter(map(kind_of, stored_marks))
+
+
+def test_by_the_day_of_the_scores_that_are_meant(marked_store, stored_marks):
+    wanted = Counter((kind_of(line), int(line.split()[-1]) // DAY_S) for line in stored_marks)
+    told = {
+        (mark, row["Time"] // 1000 // DAY_S): number(row)
+        for mark, rows in asked(marked_store, "What shifts said, by day").items()
+        for row in rows
+    }
+    assert told == wanted
+
+
+def test_no_other_panel_reads_them():
+    readers = {
+        (name, panel["title"])
+        for name, page in PAGES.items()
+        for panel in page["panels"]
+        if any('"feedback"' in target["query"] for target in panel.get("targets", []))
+    }
+    assert readers == {("does-it-help", title) for title in MARK_PANELS}
+    assert set(MARK_PANELS) == {"What shifts said", "What shifts said, by day"}
+
+
+@pytest.mark.parametrize("title", sorted(MARK_PANELS))
+def test_a_page_without_marks_says_how_to_send_one(influxdb, title):
+    empty = influxdb.another("no_marks")
+    assert all(rows == [] for rows in asked(empty, title).values())
+    assert "risk feedback send" in MARK_PANELS[title]["fieldConfig"]["defaults"]["noValue"]

@@ -1,6 +1,6 @@
 """Every sentence has a translation that says the same: its placeholders are those of the original.
 
-That a catalogue has each sentence of the product and no other, and that `.mo` is its `.po`, is in test_written.py.
+That a catalogue has each sentence of the product and no other, and that `.mo` is its `.po`, is in test_readme.py.
 """
 
 import re

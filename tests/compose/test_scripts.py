@@ -1,0 +1,374 @@
+"""Scripts of deploy/ against stand-ins of docker and InfluxDB's CLI: secrets, back-up, restore, set-up of the store."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from hashlib import sha256
+
+import pytest
+
+from docs.measurements import MEASUREMENTS
+from schemas.forecasts import GRACE_S
+from schemas.limits import MAX_HORIZON_S
+from service.tokens import make_token, read_tokens
+from tests.harness.compose_file import ROOT
+from tests.harness.processes import run, stand_in
+
+SCRIPT = ROOT / "deploy" / "make-secrets.sh"
+
+
+def make(folder):
+    return subprocess.run(["/bin/sh", SCRIPT, folder], check=True, capture_output=True, text=True).stdout
+
+
+def test_secrets_are_drawn_and_never_shown(tmp_path):
+    contents = []
+    for name in ("one", "two"):
+        said = make(tmp_path / name)
+        secrets = {
+            path.name: path.read_text()
+            for path in (tmp_path / name).iterdir()
+            if path.name.startswith(("i", "grafana_ad"))
+        }
+        assert len(secrets) == 3
+        assert all(len(value) == 48 and int(value, 16) >= 0 for value in secrets.values())
+        assert not any(value in said for value in secrets.values())
+        contents += secrets.values()
+    assert len(set(contents)) == 6
+
+
+def test_a_secret_that_is_there_stays(tmp_path):
+    folder = tmp_path / "secrets"
+    make(folder)
+    (folder / "grafana_alert_webhook").write_text("https://example.org/hook")
+    (folder / "grafana_admin_password").unlink()
+    (folder / "service" / "tokens").write_text("")  # every token was taken out of it
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    said = make(folder)
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert set(after) - set(before) == {folder / "grafana_admin_password"}
+    assert {name: after[name] for name in before} == before
+    assert said.count("is there already") == 4
+    assert "alerts reach nobody" not in said
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_first_token_that_is_made_again_opens_and_takes_the_place_of_the_one_before(tmp_path, umask):
+    tokens = tmp_path / "service" / "tokens"
+
+    def again():
+        subprocess.run(["/bin/sh", SCRIPT, tmp_path], check=True, capture_output=True, umask=umask)
+        make_token(tokens, "cad", [])
+        assert tokens.parent.stat().st_mode & 0o777 == 0o755
+        assert tokens.stat().st_mode & 0o777 == 0o644, "the service's user reads it"
+        return {caller.name: caller.sha256 for caller in read_tokens(tokens)}
+
+    before = again()
+    (tmp_path / "service_token").unlink()
+    after = again()
+    assert set(before) == set(after) == {"first", "cad"}
+    assert after["first"] == sha256((tmp_path / "service_token").read_bytes()).hexdigest() != before["first"]
+
+
+def test_it_says_that_alerts_reach_nobody_until_a_webhook_is_set(tmp_path):
+    for _ in range(2):
+        (line,) = (line for line in make(tmp_path / "secrets").splitlines() if "alerts reach nobody" in line)
+        assert str(tmp_path / "secrets" / "grafana_alert_webhook") in line
+
+
+def test_only_the_owner_enters_the_folder_and_git_sees_nothing(tmp_path):
+    folder = tmp_path / "secrets"
+    make(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    # A container's user is another one than the owner, and reads the file through its mount.
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if path.name != ".gitignore"}
+    assert modes.pop("service") == 0o755  # of which the service mounts the whole
+    assert modes.pop("grafana_alert_webhook") == 0o644  # its owner writes the address into it
+    assert modes.pop("service_token") == 0o400  # no container reads it
+    assert set(modes.values()) == {0o444}
+    assert (folder / ".gitignore").read_text() == "*\n"
+
+
+DOCKER = """#!/bin/sh
+echo "$*" >> {log}
+case "$*" in
+    "compose config") echo "name: incident-risk-scorer" ;;
+    "volume ls"*) echo incident-risk-scorer_state ;;
+    *" {fails} "*) echo "no space left on device" >&2; exit 1 ;;
+esac
+"""
+ENGINE = """#!/bin/sh
+set -eu
+echo "$*" >> {log}
+project=$(sed -n 's/^COMPOSE_PROJECT_NAME=//p' .env | grep . || echo incident-risk-scorer)
+case "$*" in
+    "compose config") echo "name: $project" ;;
+    "volume ls --quiet --filter label=com.docker.compose.project="*) ls {volumes} | grep "^${{5##*=}}_" || : ;;
+    "volume ls"*) ls {volumes} ;;
+    "compose down --volumes") rm -rf {volumes}/"$project"_* ;;
+    "compose create")
+        [ -e image ] || exit 1
+        mkdir -p {volumes}/"$project"_state {volumes}/"$project"_kafka ;;
+    run*)
+        while [ "$1" != -v ]; do shift; done
+        shift
+        volume={volumes}/${{1%%:*}}
+        [ "$4" = -C ] && exec tar "${{3}}f" - -C "$volume" ${{6:-}} ;;
+esac
+"""
+VOLUMES = ("incident-risk-scorer_kafka", "incident-risk-scorer_state")
+AS_NO_ROOT = ("setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override")
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Runs a script in a folder with secrets: the process, and what it asked of docker."""
+    log, folder = tmp_path / "log", tmp_path / "product"
+    (folder / "secrets").mkdir(parents=True)
+    (folder / "secrets" / "token").write_text("token")
+
+    def ran(name, fails="nothing", before=(), engine=""):
+        path = stand_in("docker", tmp_path / "bin", engine or DOCKER.format(log=log, fails=fails))
+        log.write_text("")
+        environment = os.environ | {"PATH": path}
+        process = run(*before, "/bin/sh", ROOT / "deploy" / name, cwd=folder, env=environment)
+        return process, log.read_text().splitlines()
+
+    ran.folder = folder
+    return ran
+
+
+def test_the_services_start_again_after_a_back_up_that_failed(script):
+    assert script("back-up.sh")[0].returncode == 0
+    (script.folder / "secrets" / "token").write_text("another")
+    process, asked = script("back-up.sh", fails="cz")
+    assert process.returncode == 1
+    assert (script.folder / "backup" / "secrets" / "token").read_text() == "token", "the back-up before is gone"
+    assert [one for one in asked if one.startswith("compose")][1:] == ["compose stop", "compose start"]
+
+
+def test_a_back_up_is_its_owners_alone_and_ends_with_the_services_started_once(script):
+    process, asked = script("back-up.sh")
+    assert process.returncode == 0
+    assert [one for one in asked if one.startswith("compose")] == ["compose config", "compose stop", "compose start"]
+    folder = script.folder / "backup"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "state.tgz").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_back_up_holds_nothing_that_the_one_before_it_left(script):
+    (script.folder / "secrets" / "gone").write_text("old")
+    assert script("back-up.sh")[0].returncode == 0
+    (script.folder / "secrets" / "gone").unlink()
+    assert script("back-up.sh")[0].returncode == 0
+    assert [path.name for path in (script.folder / "backup" / "secrets").iterdir()] == ["token"]
+    assert [path.name for path in script.folder.glob("backup*")] == ["backup"]
+
+
+def test_a_second_back_up_replaces_secrets_that_nobody_may_write(script):
+    """By a user who is not root, or is root without the right to write everywhere."""
+    (script.folder / "secrets" / "token").chmod(0o444)
+    assert script("back-up.sh")[0].returncode == 0
+    (script.folder / "secrets" / "token").chmod(0o644)
+    (script.folder / "secrets" / "token").write_text("another")
+    (script.folder / "secrets" / "token").chmod(0o444)
+    process, _ = script("back-up.sh", before=AS_NO_ROOT if os.getuid() == 0 else ())
+    assert process.returncode == 0, process.stderr
+    assert (script.folder / "backup" / "secrets" / "token").read_text() == "another"
+
+
+def test_nothing_is_deleted_where_there_is_no_back_up(script):
+    process, asked = script("restore.sh")
+    assert (process.returncode, asked) == (1, [])
+    assert "there is no back-up in backup" in process.stderr
+
+
+def test_a_project_without_volumes_is_not_stopped_and_no_other_one_is_copied(script, tmp_path):
+    (tmp_path / "volumes" / "incident-risk-scorer_state").mkdir(parents=True)
+    (script.folder / ".env").write_text("COMPOSE_PROJECT_NAME=other\n")
+    process, asked = script("back-up.sh", engine=ENGINE.format(log=tmp_path / "log", volumes=tmp_path / "volumes"))
+    assert process.returncode == 1
+    assert "the project 'other' has no volume here" in process.stderr
+    assert "compose stop" not in asked
+    assert not list(script.folder.glob("backup*"))
+
+
+@pytest.mark.parametrize("lacks", ["the end of a file", "an image"])
+def test_a_restore_that_cannot_be_brought_to_its_end_deletes_nothing(script, tmp_path, lacks):
+    state = tmp_path / "volumes" / "incident-risk-scorer_state"
+    state.mkdir(parents=True)
+    (state / "counts").write_bytes(os.urandom(5000))
+    (script.folder / ".env").write_text("")
+    (script.folder / "image").write_text("")
+    engine = ENGINE.format(log=tmp_path / "log", volumes=tmp_path / "volumes")
+    assert script("back-up.sh", engine=engine)[0].returncode == 0
+    if lacks == "an image":
+        (script.folder / "image").unlink()
+    else:
+        archive = script.folder / "backup" / "state.tgz"
+        archive.write_bytes(archive.read_bytes()[:-100])
+    process, asked = script("restore.sh", engine=engine)
+    assert process.returncode == 1, process.stderr
+    assert ("backup/state.tgz is damaged, so nothing was deleted" in process.stderr) == (lacks != "an image")
+    assert (state / "counts").exists()
+    assert "compose down --volumes" not in asked
+
+
+def test_what_was_spoilt_after_a_back_up_comes_back_byte_for_byte_and_nothing_else(script, tmp_path):
+    volumes = tmp_path / "volumes"
+    kafka, state, foreign = (volumes / name for name in (*VOLUMES, "of_another_project"))
+    files = [
+        *(script.folder / name for name in (".env", "secrets/token", "data/artifacts/mycity/weights")),
+        *(folder / "deep" / "file" for folder in (state, kafka, foreign)),
+    ]
+    for number, path in enumerate(files):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(range(256)) * (number + 1))
+    (script.folder / "image").write_text("")
+    before = {path: path.read_bytes() for path in files}
+    engine = ENGINE.format(log=tmp_path / "log", volumes=volumes)
+
+    process, _ = script("back-up.sh", engine=engine)
+    assert process.returncode == 0, process.stderr
+    assert sorted(path.name for path in (script.folder / "backup").glob("*.tgz")) == ["kafka.tgz", "state.tgz"]
+    for path in files[:-1]:
+        path.write_bytes(b"spoilt")
+    (kafka / "later").write_bytes(b"written after the back-up")
+    process, asked = script("restore.sh", engine=engine)
+    assert process.returncode == 0, process.stderr
+    assert {path: path.read_bytes() for path in files} == before
+    assert not (kafka / "later").exists(), "it does not fit to the rest"
+    assert asked[-1] == "compose up --detach"
+
+
+BUCKET = "b000000000000000"
+WRITES, READS = "scorer: writes risk", "grafana: reads risk and risk_long"
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store after InfluxDB's own set-up: the admin token and one bucket."""
+    fake = (ROOT / "tests" / "harness" / "fake_influx.py").read_text(encoding="utf-8")
+    stand_in("influx", tmp_path / "bin", fake.replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1))
+    (tmp_path / "admin").write_text("admin-token")
+    state = {"admin": "admin-token", "next": 1, "commands": [], "task": {}, "auth": {}}
+    write(tmp_path, {**state, "bucket": {BUCKET: {"name": "risk"}, "b1": {"name": "_tasks"}}})
+    return tmp_path
+
+
+def test_outcomes_reach_the_bucket_for_long_ranges_however_late_their_horizon_closes():
+    """An outcome bears the time of its forecast: the task must look back as far as one can come."""
+    task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
+    copied = task[task.index("// Outcomes") :]
+    only_of_now = {"risk", "top", "unusual", "pipeline", "following_hour", "following_cell"}
+    only_of_now |= {"retrain", "decided"}
+    of_a_forecast = set(MEASUREMENTS) - only_of_now  # or copied by another part of the task
+    assert all(f'r._measurement == "{name}"' in copied for name in of_a_forecast)
+    days = int(re.search(r"range\(start: -(\d+)d\)", copied)[1])
+    late_s = 7 * 86_400 + GRACE_S  # the longest late limit that a spec may have
+    latest_s = 3600 + MAX_HORIZON_S + late_s + 2 * 3600  # forecast within the hour, closed, and two runs of the task
+    assert days * 86_400 >= latest_s
+
+
+def test_the_task_reads_the_store_anew_for_each_result():
+    """A stream with two readers is read whole into the store's memory: no filter and no window reaches the disk."""
+    task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
+    named = re.findall(r"^(\w+) =\s+(from\(.*?)(?=^\S|\Z)", task, re.MULTILINE | re.DOTALL)
+    streams = [name for name, text in named if "findRecord" not in text]  # that is one record, not a stream
+    assert {name: task.count(name) for name in streams if len(re.findall(rf"\b{name}\b", task)) > 2} == {}
+    assert task.count("from(") == 3
+
+
+def test_an_hour_of_scores_is_their_mean_and_an_hour_of_counts_the_newest():
+    """The highest of sixty scores would make each long range look worse than the map ever was."""
+    task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
+    results = re.findall(r"fn: (\w+), createEmpty: false.*?yield\(name: \"(\w+)\"\)", task, re.DOTALL)
+    assert {name: function for function, name in results} == {"scores": "mean", "seen": "last", "ledger": "last"}
+
+
+def write(store, state):
+    (store / "state.json").write_text(json.dumps(state))
+
+
+def state_of(store):
+    return json.loads((store / "state.json").read_text())
+
+
+def set_up(store):
+    files = [store / "admin", ROOT / "deploy" / "influxdb" / "risk_long.flux", store / "scorer", store / "grafana"]
+    environment = {"PATH": f"{store / 'bin'}{os.pathsep}{os.environ['PATH']}", "FAKE_INFLUX": str(store / "state.json")}
+    script = ROOT / "deploy" / "influxdb" / "setup.sh"
+    ran = run(script, *files, env=environment)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def tokens(store):
+    return {row["name"]: row for row in state_of(store)["auth"].values()}
+
+
+def test_each_token_may_do_what_its_user_needs_and_no_more(store):
+    set_up(store)
+    buckets = {row["name"]: key for key, row in state_of(store)["bucket"].items()}
+    rights = {
+        name: (row.get("--write-bucket", []), row.get("--read-bucket", [])) for name, row in tokens(store).items()
+    }
+    assert rights == {WRITES: ([buckets["risk"]], []), READS: ([], [buckets["risk"], buckets["risk_long"]])}
+    for name, file in ((WRITES, "scorer"), (READS, "grafana")):
+        assert (store / file).read_text() == tokens(store)[name]["token"]
+        assert (store / file).stat().st_mode & 0o777 == 0o444
+
+
+def test_buckets_get_their_retention_and_the_task_its_script(store):
+    set_up(store)
+    state = state_of(store)
+    kept = {row["name"]: row.get("--retention") for row in state["bucket"].values()}
+    assert kept == {"risk": ["30d"], "risk_long": ["400d"], "_tasks": None}
+    (task,) = state["task"].values()
+    assert task["--file"][0].endswith("risk_long.flux")
+
+
+def test_a_second_run_changes_nothing(store):
+    set_up(store)
+    before = state_of(store), (store / "scorer").read_text(), (store / "grafana").read_text()
+    said = set_up(store)
+    after = state_of(store), (store / "scorer").read_text(), (store / "grafana").read_text()
+    assert said.count(": kept") == 2
+    for kind in ("bucket", "auth", "task"):
+        assert set(after[0][kind]) == set(before[0][kind])
+    assert after[1:] == before[1:]
+
+
+def test_a_token_whose_file_is_lost_is_replaced_and_ends(store):
+    set_up(store)
+    old = tokens(store)[WRITES]["token"]
+    (store / "scorer").unlink()
+    set_up(store)
+    new = tokens(store)[WRITES]["token"]
+    assert new != old
+    assert (store / "scorer").read_text() == new
+    assert len(state_of(store)["auth"]) == 2
+
+
+def test_tokens_of_a_store_that_is_gone_are_replaced(store):
+    set_up(store)
+    old = (store / "grafana").read_text()
+    write(store, {**state_of(store), "auth": {}, "next": 50})
+    set_up(store)
+    assert (store / "grafana").read_text() == tokens(store)[READS]["token"] != old
+
+
+def test_no_token_stands_on_a_command_line_or_in_the_log(store):
+    said = set_up(store)
+    values = ["admin-token", *(row["token"] for row in tokens(store).values())]
+    words = [word for command in state_of(store)["commands"] for word in command]
+    assert not [value for value in values if value in said or value in words]
+
+
+def test_a_wrong_admin_token_fails_and_makes_no_file(store):
+    (store / "admin").write_text("another")
+    with pytest.raises(AssertionError, match="unauthorized"):
+        set_up(store)
+    assert not (store / "scorer").exists()
