@@ -1,19 +1,35 @@
-"""Artifacts: what is written is read back to the last bit; whatever was changed on the way is refused."""
+"""Artifacts: read back to the last bit, refused where changed, chosen by a pointer, and explained."""
 
+import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from models.artifact import FILES, DataSource, Training, newest_artifacts, read_artifact, read_spec
+from incident_risk import app
+from models.artifact import (
+    FILES,
+    DataSource,
+    Training,
+    candidates_by_region,
+    challenger_of,
+    champion_of,
+    newest_artifacts,
+    read_artifact,
+    read_spec,
+)
+from models.cli.judge_commands import parts_of
 from models.counting.blobs import export_state
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.hyperparameters import Hyperparameters, RecipeFile
 from models.scoring import score
 from schemas.errors import ArtifactError
+from schemas.records import Pointer, pointer_path, read_pointer, write_pointer
 from schemas.spec import DAY_S
+from streaming.rehearse.incident_replay import ARTIFACTS
 from tests.harness.forged_artifact import assert_refused
 from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_network, toy_spec, toy_tuned_on
 
@@ -192,3 +208,113 @@ def test_a_version_names_its_contents_and_is_never_written_twice(tmp_path):
     with pytest.raises(ArtifactError, match="exists already"):
         write(tmp_path)
     assert read_artifact(first).card == "what it is for"
+
+
+GONE = "20260109T000000Z-00000000"
+
+
+@pytest.fixture
+def versions(tmp_path):
+    """Two versions of toyville, older first."""
+    return [toy_artifact(tmp_path, toy_spec(), created=f"2026010{day}T000000Z").name for day in (1, 2)]
+
+
+def test_without_a_pointer_the_newest_may_score_and_with_one_its_champion_alone(tmp_path, versions):
+    older, newer = versions
+    assert [path.name for path in candidates_by_region(tmp_path)["toyville"].folders] == [newer, older]
+    assert champion_of(tmp_path, "toyville").version == newer
+    assert challenger_of(tmp_path, "toyville") is None
+    write_pointer(tmp_path, "toyville", Pointer(champion=older, challenger=newer))
+    assert [path.name for path in candidates_by_region(tmp_path)["toyville"].folders] == [older]
+    assert champion_of(tmp_path, "toyville").version == older
+    assert challenger_of(tmp_path, "toyville") == tmp_path / "toyville" / newer
+    pointer_path(tmp_path, "toyville").unlink()
+    assert champion_of(tmp_path, "toyville").version == newer
+
+
+def test_a_region_that_has_only_a_pointer_waits_for_its_champion(tmp_path):
+    write_pointer(tmp_path, "toyville", Pointer(champion=GONE))
+    assert [path.name for path in candidates_by_region(tmp_path)["toyville"].folders] == [GONE]
+    with pytest.raises(ArtifactError, match="is no folder"):
+        champion_of(tmp_path, "toyville")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{}",
+        b'{"champion":null}',
+        b'{"champion":"../../elsewhere"}',
+        b'{"champion":"%s/.."}' % GONE.encode(),
+        b'{"champion":"%s\\n"}' % GONE.encode(),
+        b'{"champion":"%s","challenger":"x"}' % GONE.encode(),
+        b'{"champion":"%s","champoin":"x"}' % GONE.encode(),
+    ],
+)
+def test_a_damaged_pointer_is_a_fault_of_its_region_alone(tmp_path, versions, content):
+    toy_artifact(tmp_path, toy_spec(region="aston"))
+    pointer_path(tmp_path, "toyville").write_bytes(content)
+    by_region = candidates_by_region(tmp_path)
+    assert "pointer.json" in by_region["toyville"].fault.message
+    assert "risk promote REGION" in by_region["toyville"].fault.remedy
+    assert (list(by_region["toyville"].folders), by_region["aston"].fault) == ([], None)
+    for read in (read_pointer, champion_of, challenger_of):
+        with pytest.raises(ArtifactError, match=r"pointer\.json"):
+            read(tmp_path, "toyville")
+
+
+@pytest.mark.parametrize("leads_somewhere", [True, False])
+def test_a_pointer_that_is_a_link_is_refused(tmp_path, versions, leads_somewhere):
+    if leads_somewhere:
+        write_pointer(tmp_path, "elsewhere", Pointer(champion=versions[0]))
+    pointer_path(tmp_path, "toyville").symlink_to(pointer_path(tmp_path, "elsewhere"))
+    assert candidates_by_region(tmp_path)["toyville"].fault
+
+
+@pytest.fixture(scope="module")
+def artifact():
+    return read_artifact(newest_artifacts(ARTIFACTS)["chicago"][0])
+
+
+def test_the_parts_of_a_real_score_multiply_to_it(artifact):
+    state = artifact.history()
+    values = FeatureEngine(artifact.spec, artifact.constants).compute(state).values
+    scores = score(values, artifact.network(), artifact.constants, artifact.spec)
+    busy = int(scores.expected.sum(axis=(1, 2)).argmax())
+    for cell in (busy, 0):
+        parts, usual = parts_of(artifact, state, cell)
+        assert np.exp(sum(parts.values())) == pytest.approx(scores.expected[cell], rel=1e-4)
+        assert np.exp(usual) == pytest.approx(scores.usual[cell], rel=1e-4)
+
+
+def test_the_command_prints_parts_and_refuses_a_cell_that_is_none():
+    runner = CliRunner()
+    common = ["explain", "--region", "chicago", "--artifacts", str(ARTIFACTS)]
+    said = runner.invoke(app, [*common, "--cell", "r020c020"], catch_exceptions=False).output
+    assert re.search(r"x hour of the week +\d\.\d{3}", said)
+    wrong = runner.invoke(app, [*common, "--cell", "r999c000"])
+    assert "no cell" in str(wrong.exception)
+
+
+def test_the_printed_factors_multiply_to_what_is_printed_as_expected(artifact):
+    options = ["explain", "--region", "chicago", "--artifacts", str(ARTIFACTS), "--cell", "r020c020"]
+    said = CliRunner().invoke(app, options, catch_exceptions=False).output
+    tables = re.split(rf"^(?:{'|'.join(artifact.spec.categories)})\b.*\n", said, flags=re.MULTILINE)[1:]
+    assert len(tables) == len(artifact.spec.categories)
+    for table in tables:
+        rows = [re.findall(r" (\d\S*)(?= |$)", line.rstrip())[-3:] for line in table.splitlines()[1:] if line.strip()]
+        *parts, expected, _usual = np.array(rows, float)
+        assert np.prod(parts, axis=0) == pytest.approx(expected, rel=0.02)  # three digits each
+
+
+def test_a_damaged_network_is_said(tmp_path):
+    folder = tmp_path / "artifacts"
+    shutil.copytree(ARTIFACTS, folder)
+    weights = next(folder.rglob("weights.safetensors"))
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes() + b"x")
+    options = ["explain", "--region", "chicago", "--cell", "r020c020", "--artifacts", str(folder)]
+    said = " ".join(CliRunner().invoke(app, options, catch_exceptions=False).output.split())
+    assert re.search(r"warning: \S+weights.safetensors", said)
+    assert "the scores are those of the baseline" in said
+    assert "x network" not in said

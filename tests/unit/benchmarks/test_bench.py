@@ -1,4 +1,6 @@
-"""Rates and ratios, what is said of old and new code, from runs whose truth is known, and the tree of a commit."""
+"""Rates and ratios, what is said of old and new code, the tree of a commit, and the beds of following."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,8 +9,11 @@ from hypothesis import strategies as st
 
 from benchmarks import bench
 from benchmarks.bench import FIGURES, of_rounds, program_of, tree_of, verdict
+from benchmarks.cities import BEDS, SHIFT_H, START_S, City, World, incidents_of
 from benchmarks.load import latencies
 from benchmarks.rivals import Outcome, Rate, compared, rate_of
+from models.features import feature_names
+from schemas.spec import DAY_S, HOUR_S, Spec
 
 
 def test_a_steady_rate_leaves_the_warm_up_out_and_a_total_does_not():
@@ -125,3 +130,55 @@ def test_a_tree_is_that_of_its_commit_and_is_gone_afterwards(repository, tmp_pat
 def test_a_commit_that_is_not_there_is_named(repository, tmp_path):
     with pytest.raises(bench.ChildError, match="0000000"), tree_of("0000000", tmp_path / "none"):
         pass
+
+
+WORLD = World(side=3, per_day=200.0, days=30, seed=1)
+HOURS = 30 * 24
+CHANGE = 14 * 24
+
+
+@pytest.fixture(scope="module")
+def city():
+    table = incidents_of(WORLD)
+    spec = Spec(region="town", timezone="UTC", grid=WORLD.grid, categories=table.categories, features=feature_names())
+    cell, _ = spec.grid.locate(table.lat_deg, table.lon_deg)
+    past = SimpleNamespace(spec=spec, incidents=SimpleNamespace(cell=cell))
+    return City(table=table, start_s=START_S, trained=SimpleNamespace(past=past), seed=0)
+
+
+def counts_of(city, table):
+    """(hours, cells, categories)"""
+    cell, _ = city.spec.grid.locate(table.lat_deg, table.lon_deg)
+    counts = np.zeros((HOURS, city.spec.grid.cells, 2))
+    hour = (table.occurred_s - START_S) // HOUR_S
+    inside = hour < HOURS
+    np.add.at(counts, (hour[inside], cell[inside], table.category[inside]), 1)
+    return counts
+
+
+@pytest.mark.parametrize("name", BEDS)
+def test_a_forecast_that_knows_the_change_expects_what_comes(city, name):
+    before = counts_of(city, city.table)
+    changed = BEDS[name].incidents(city, np.random.default_rng(0))
+    after = counts_of(city, changed)
+    assert (np.diff(changed.occurred_s) >= 0).all()
+    assert len(np.unique(changed.row)) == len(changed)
+    assert (after[:CHANGE] == before[:CHANGE]).all()
+    expected = BEDS[name].oracle(city, before)[CHANGE:]
+    if name == "silent":
+        assert after[CHANGE + 12 : CHANGE + 18].sum() == after[CHANGE + 126 : CHANGE + 132].sum() == 0
+    elif name == "burst":
+        assert (after[CHANGE + 12 : CHANGE + 24] == 4 * before[CHANGE + 12 : CHANGE + 24]).all()
+    elif name in ("level x1.5", "level x0.5", "both"):
+        np.testing.assert_allclose(after[CHANGE:].sum(axis=(0, 1)), expected.sum(axis=(0, 1)), rtol=0.1)
+    else:
+        assert (after[CHANGE:] == expected).all()
+
+
+def test_hours_move_and_half_of_the_cells_do(city):
+    by_hour = np.bincount(
+        BEDS["hours +6"].incidents(city, np.random.default_rng(0)).occurred_s % DAY_S // HOUR_S, minlength=24
+    )
+    assert by_hour.argmax() != np.bincount(city.table.occurred_s % DAY_S // HOUR_S, minlength=24).argmax()
+    assert SHIFT_H == 6
+    assert (city.places() != np.arange(city.spec.grid.cells)).sum() == city.spec.grid.cells // 2

@@ -1,17 +1,20 @@
-"""CountState against a recount of the final revisions, on random streams in random batches."""
+"""CountState against a recount of the final revisions; its bins, registry and closed horizons against plain counts."""
 
 from collections import Counter, defaultdict
 from dataclasses import fields
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.counting.blobs import Journal
-from models.counting.count_state import CountState
+from models.counting.count_registry import Records, Registry
+from models.counting.count_state import CHUNK_BINS, MOST_HOURS, CountState, LevelBins, horizons_closed_between
+from schemas.forecasts import GRACE_S
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
-from schemas.spec import DAY_S
+from schemas.spec import DAY_S, Level
 from tests.harness.toy import toy_spec
 
 NOW = 1_700_000_000
@@ -307,3 +310,161 @@ def test_only_what_counts_says_that_a_feed_is_alive(message, newest):
 def test_a_feed_of_what_is_not_counted_is_silent():
     sent = incidents([{**CALL, "flags": 0}, {**CALL, "key": 7, "ago_s": 30 * HOUR}], NOW)
     assert beginning(NOW - 26 * HOUR).apply(sent, NOW).newest_counted_s == 0
+
+
+WIDTH_S, KEEP, AHEAD = 300, 40, 2
+TWO_CELLS, LEVEL = toy_spec(1, 2), Level(name="pane", width_s=WIDTH_S, keep=KEEP)
+PLACES = 4
+waits_s = st.integers(0, 5000) | st.sampled_from([0, 299, *(WIDTH_S * bins for bins in (1, KEEP, KEEP + AHEAD, 50))])
+bins_after = st.integers(-KEEP - 1, 4) | st.sampled_from([-KEEP, 1 - KEEP, 0, AHEAD, AHEAD + 1])
+
+
+def level_at(now_s):
+    level = LevelBins.empty(LEVEL, TWO_CELLS)
+    level.advance(now_s)
+    return level
+
+
+def all_bins(level):
+    return level.newest_bins(KEEP + AHEAD, skip=-AHEAD)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(waits_s, bins_after, st.integers(0, PLACES - 1)), min_size=1, max_size=12))
+def test_bins_sums_and_stored_chunks_equal_a_count(steps):
+    now_s, counts, touched = 1_700_000_000, Counter(), set()
+    level = level_at(now_s)
+    for wait_s, after, place in steps:
+        version, before = level.past_version, now_s // WIDTH_S
+        now_s += wait_s
+        newest = now_s // WIDTH_S
+        level.advance(now_s)
+        assert (level.past_version > version) == (newest > before)
+        version, is_kept = level.past_version, -KEEP < after <= AHEAD
+        level.add(np.array([(newest + after) * WIDTH_S + 7]), np.array([place]), 1)
+        assert (level.past_version > version) == (is_kept and after < 0)
+        if is_kept:
+            counts[newest + after, place] += 1
+            touched.add((newest + after) // CHUNK_BINS)
+        assert level.dirty == touched
+        numbers = np.arange(newest - KEEP + 1, newest + AHEAD + 1)
+        expected = np.array([[counts[number, place] for place in range(PLACES)] for number in numbers.tolist()])
+        np.testing.assert_array_equal(all_bins(level), expected)
+        for bins, skip in ((0, 0), (0, 3), (1, 0), (7, 3), (20, 20), (KEEP, 0)):
+            total = level.sum_of_newest(bins, skip=skip)
+            np.testing.assert_array_equal(total, expected[KEEP - skip - bins : KEEP - skip].sum(axis=0))
+            assert total.dtype == level.newest_bins(bins, skip=skip).dtype == np.int32
+        for chunk in np.unique(numbers // CHUNK_BINS):
+            restored = level_at(now_s)
+            restored.unpack_chunk(level.pack_chunk(int(chunk)))
+            of_chunk = numbers // CHUNK_BINS == chunk
+            np.testing.assert_array_equal(all_bins(restored), np.where(of_chunk[:, None], expected, 0))
+
+
+def records_of(keys, draw, columns):
+    numbers = {"occurred_s": "i8", "revision": "i4", "cell": "i4", "category": "i2", "flags": "u1", "latest_s": "i8"}
+    drawn = {name: draw.integers(0, 99, len(keys)).astype(dtype) for name, dtype in numbers.items()}
+    return Records(key=keys, **drawn, place=draw.integers(-99, 99, (len(keys), columns)).astype(np.int32))
+
+
+def by_key(records):
+    rows = zip(*(getattr(records, field.name).tolist() for field in fields(Records)), strict=True)
+    return {row[0]: row for row in rows}
+
+
+@pytest.mark.parametrize("columns", [0, 2])
+def test_it_gives_back_what_it_was_told_last(columns):
+    """Half of the keys have equal low bits: the longest probe chains."""
+    draw, registry, told = np.random.default_rng(0), Registry(has_places=bool(columns)), {}
+    numbers = np.arange(3000, dtype=np.uint64)
+    every = np.where(numbers % 2, numbers << np.uint64(40), numbers)
+    for _ in range(14):
+        batch = records_of(draw.choice(every, 250, replace=False), draw, columns)
+        registry.put(batch)
+        told |= by_key(batch)
+    for _ in range(2):
+        assert len(registry) == len(told)
+        assert by_key(registry.records()) == told
+        entries = registry.find(every)
+        assert entries.dtype == np.int32
+        assert set(every[entries >= 0].tolist()) == set(told)
+        assert by_key(registry.entries(entries[entries >= 0])) == told
+        near = registry.entries(registry.near(np.array([20, 70]), 9))
+        assert set(near.key.tolist()) == {key for key, row in told.items() if 11 <= row[1] <= 29 or 61 <= row[1] <= 79}
+        registry.expire(50)
+        told = {key: row for key, row in told.items() if row[6] >= 50}
+    unpack = Records.unpack_placed if columns else Records.unpack
+    again = unpack(batch.pack())
+    for f in fields(Records):
+        np.testing.assert_array_equal(getattr(again, f.name), getattr(batch, f.name))
+        assert getattr(again, f.name).dtype == getattr(batch, f.name).dtype
+
+
+def test_what_is_too_old_is_forgotten_once_it_is_a_quarter_of_all():
+    registry, ages = Registry(), np.arange(8)
+    batch = records_of(ages.astype(np.uint64), np.random.default_rng(0), 0)
+    batch.latest_s[:] = ages
+    registry.put(batch)
+    for before_s, left in ((1, 8), (2, 6), (3, 6)):
+        registry.expire(before_s)
+        assert len(registry) == left
+
+
+START = 1_700_002_800
+ROW = toy_spec(1, 3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 30 * HOUR), st.integers(0, 5)), max_size=60),
+    st.lists(st.integers(1, 9 * HOUR), min_size=1, max_size=12),
+)
+def test_every_horizon_is_closed_twice_and_counts_what_came(incidents, steps):
+    state = CountState(ROW)
+    state.advance(START + 30 * HOUR)
+    before_s, closed_so_far = state.as_of_s, {}
+    for at, place in incidents:
+        for level in state.levels.values():
+            level.add(np.array([START + at]), np.array([place]), 1)
+    for step in steps:
+        state.advance(before_s + step)
+        for closed in horizons_closed_between(state, before_s):
+            assert before_s < closed.judged_s <= state.as_of_s
+            assert (closed.tick_s, closed.horizon, closed.judged_s) not in closed_so_far
+            closed_so_far[closed.tick_s, closed.horizon, closed.judged_s] = closed.observed
+        before_s = state.as_of_s
+    expected = {
+        (end - horizon, number, end + grace_s)
+        for grace_s in (GRACE_S, ROW.late_limit_s + GRACE_S)
+        for number, horizon in enumerate(ROW.horizons_s)
+        for end in range(START, before_s + 1, HOUR)
+        if START + 30 * HOUR < end + grace_s <= before_s
+    }
+    assert set(closed_so_far) == expected
+    for (tick_s, number, _), came in closed_so_far.items():
+        counted = np.zeros(6, int)
+        for at, place in incidents:
+            counted[place] += tick_s <= START + at < tick_s + ROW.horizons_s[number]
+        np.testing.assert_array_equal(came.ravel(), counted)
+
+
+def test_a_long_outage_is_caught_up_with_for_two_days_only():
+    state = CountState(ROW)
+    state.advance(START)
+    state.advance(START + 100 * HOUR)
+    closed = list(horizons_closed_between(state, START))
+    assert len(closed) == 2 * MOST_HOURS * len(ROW.horizons_s)
+    last = {due.judged_s - due.tick_s: due.tick_s for due in closed if due.horizon == 0}
+    assert last == {2 * HOUR: START + 98 * HOUR, 26 * HOUR: START + 74 * HOUR}
+
+
+def test_hours_that_are_no_longer_kept_are_not_judged():
+    week = 7 * 24 * HOUR
+    spec = msgspec.structs.replace(ROW, horizons_s=(HOUR, week), late_limit_s=week)
+    state = CountState(spec)
+    state.advance(START)
+    state.advance(START + 30 * 24 * HOUR)
+    closed = list(horizons_closed_between(state, START))
+    kept_s = next(level.keep for level in spec.levels if level.name == "hour") * HOUR
+    assert min(due.tick_s for due in closed) == state.as_of_s - kept_s + HOUR
+    assert len({due.tick_s for due in closed if due.judged_s - due.tick_s == HOUR + week + GRACE_S}) == MOST_HOURS

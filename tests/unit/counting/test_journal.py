@@ -15,12 +15,12 @@ from tests.unit.counting.test_count_state import (
     SPEC,
     assert_same_rings,
     beginning,
+    by_key,
     history_ends,
     incidents,
     store,
     streams,
 )  # fmt: skip
-from tests.unit.counting.test_registry import by_key
 
 
 def restarted(batches, restarts, fold_after, history_end_s, spec=SPEC):

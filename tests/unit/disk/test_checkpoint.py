@@ -1,4 +1,4 @@
-"""The checkpoint: its lock, its guard, and what is read of Spark's files."""
+"""The checkpoint: its lock, its guard, Spark's files, and a reset that comes whole or is finished later."""
 
 import errno
 import fcntl
@@ -7,24 +7,46 @@ import logging
 import os
 import shutil
 import threading
+from pathlib import Path
+from threading import Event
 
 import pyspark
 import pytest
 
 from schemas.audit import records
-from schemas.errors import CheckpointError, EventsGone
+from schemas.errors import ArtifactError, CheckpointError, EventsGone
 from streaming.disk.checkpoint import (
     STATE_LAYOUT,
     OffsetAudit,
+    begin_ms,
+    finish_reset,
     is_held,
     last_commit,
     only_writer,
     read_guard,
     read_until,
+    set_aside,
     taken_offsets,
+    unfinished_reset,
 )
+from streaming.job import run
+from streaming.settings import Settings
 from streaming.topics.kafka import Topic
 from tests.harness.checkpoint import TOPIC, begin_at, commit, spark_files, tree, verify
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(checkpoint=tmp_path / "checkpoint", shuffle_partitions=2, audit=tmp_path / "audit.jsonl")
+
+
+@pytest.fixture
+def used(settings):
+    """A checkpoint after ten batches."""
+    verify(settings)
+    commit(settings.checkpoint, 9, {"0": 100, "1": 40})
+    commit(settings.checkpoint, 10, {"0": 120, "1": 40})
+    return settings
 
 
 def test_the_same_settings_and_topic_are_taken(used):
@@ -314,3 +336,94 @@ def test_a_topic_that_ends_before_the_place_to_begin_at_has_lost_events(settings
     verify(settings, ends({0: 5000}))
     with pytest.raises(EventsGone, match="partition 0 ends before offset 80"):
         verify(settings, ends({0: 80}))
+
+
+KEPT = {"spark", "batches", "outcomes", "roster.json", "guard.json", "begin"}
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A checkpoint that was once begun at 3 ms, with all that a job keeps in it."""
+    settings = Settings(checkpoint=tmp_path / "checkpoint", artifacts=tmp_path / "none", audit=tmp_path / "audit.jsonl")
+    verify(settings)
+    commit(settings.checkpoint, 10, {"0": 120, "1": 40})
+    for name in ("batches", "outcomes/riverton"):
+        (settings.checkpoint / name).mkdir(parents=True)
+    for name, text in {"roster.json": "{}", "begin": "3", "lock": "", "health.json": "{}"}.items():
+        (settings.checkpoint / name).write_text(text, encoding="utf-8")
+    return settings
+
+
+def test_the_old_state_is_kept_aside_and_the_time_to_begin_at_is_said(kept):
+    old = set_aside(kept.checkpoint, "stamp", from_ms=5)
+    assert (read_guard(kept.checkpoint), last_commit(kept.checkpoint), read_until(kept.checkpoint)) == (None, None, {})
+    assert (begin_ms(kept.checkpoint), begin_ms(old), read_until(old)) == (5, 3, {0: 120, 1: 40})
+    verify(kept.with_options(clock="event"), Topic(id="77aa", first_offsets={0: 500}, end_offsets={}))
+    assert begin_ms(kept.checkpoint) == 5
+    set_aside(kept.checkpoint, "again", from_ms=8)
+    assert begin_ms(kept.checkpoint) == 8
+
+
+def test_nothing_stays_that_the_next_counts_could_be_judged_by(kept):
+    """What a job writes beside the checkpoint and reads again: only the lock and the health file may stay."""
+    old = set_aside(kept.checkpoint, "stamp", from_ms=5)
+    assert {path.name for path in kept.checkpoint.iterdir()} == {"old-stamp", "begin", "lock", "health.json"}
+    assert {path.name for path in old.iterdir()} == KEPT
+
+
+class PowerCut(BaseException):
+    """Nothing of ours runs after it."""
+
+
+def cut_short(monkeypatch, checkpoint, moves, failure):
+    """A reset that ends with `failure` after so many moves."""
+    left = [moves]
+
+    def rename(path, target):
+        if not left[0]:
+            raise failure
+        left[0] -= 1
+        return move(path, target)
+
+    move = Path.rename
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", rename)
+        set_aside(checkpoint, "stamp", from_ms=5)
+
+
+@pytest.mark.parametrize("moves", range(len(KEPT) + 1))
+def test_a_reset_that_was_cut_short_anywhere_is_finished(kept, monkeypatch, tmp_path, caplog, moves):
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    shutil.copytree(kept.checkpoint, whole)
+    set_aside(whole, "stamp", from_ms=5)
+    with pytest.raises(PowerCut):
+        cut_short(monkeypatch, kept.checkpoint, moves, PowerCut())
+    assert unfinished_reset(kept.checkpoint) is not None
+    shutil.copytree(kept.checkpoint, again)
+    with caplog.at_level(logging.WARNING):
+        finish_reset(kept.checkpoint)
+    assert tree(kept.checkpoint) == tree(whole)
+    assert f"read from 1970-01-01T00:00:00Z; the former content is in {kept.checkpoint / 'old-stamp'}" in caplog.text
+    set_aside(again, "later", from_ms=9)
+    assert (begin_ms(again), (again / "old-later").exists()) == (9, False)  # nothing was kept since
+    assert tree(again / "old-stamp") == tree(whole / "old-stamp")
+
+
+def test_a_full_disk_is_told_and_the_next_run_finishes(kept, monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(CheckpointError, match=r"No space left on device.*the next `run` or `checkpoint --reset`"):
+        cut_short(monkeypatch, kept.checkpoint, 2, full)
+    with pytest.raises(ArtifactError):  # the run ends for want of artifacts, but not before that
+        run(kept, stop=Event(), watchers=[])
+    assert (begin_ms(kept.checkpoint), unfinished_reset(kept.checkpoint)) == (5, None)
+
+
+def test_a_disk_that_is_full_from_the_start_moves_nothing(kept, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = tree(kept.checkpoint)
+    monkeypatch.setattr("streaming.disk.checkpoint.replace_file", full)
+    with pytest.raises(CheckpointError, match=r"No space left on device.*nothing was moved"):
+        set_aside(kept.checkpoint, "stamp", from_ms=5)
+    assert tree(kept.checkpoint) == before

@@ -1,19 +1,31 @@
-"""A whole evaluation of a small town: what it finds, whatever has been observed in the steps that it judges."""
+"""A whole evaluation of a small town: what it finds, its row that follows, and the hours after surges."""
 
 import pickle
 from contextlib import closing
 from dataclasses import replace
+from io import StringIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy.stats import nbinom
 
+from models.dispersion import Dispersion
 from models.evaluation import evaluate as module
 from models.evaluation import judge as judge_module
-from models.evaluation.judge import MIXED_IN, Spool
+from models.evaluation.after_surges import LEAST_SURGES, SurgeFigures, is_surge, surge_rows
+from models.evaluation.evaluation_report import NONE, print_table, render, surge_texts
+from models.evaluation.featured import spec_of, write_followed
+from models.evaluation.judge import MIXED_IN, Judge, Spool
 from models.evaluation.regressions import Boosting, PoissonGlm
 from models.evaluation.rivals import Historical, Rule
+from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
+from models.nowcast import LastHours
+from models.training.fit_nowcast import JUDGED_SIZE
+from schemas.spec import DAY_S, HOUR_S, Spec
 from tests.harness.quick_training import one_penalty
+from tests.harness.small_evaluation import small_evaluation
 from tests.harness.small_task import evaluated, plan_of
 
 
@@ -146,3 +158,182 @@ def test_a_time_without_incidents_gives_no_verdict(task, quick):
     row = evaluated(replace(task, cube=replace(task.cube, counts=quiet))).network
     assert (row.versus_best_baseline.verdict, row.versus_best_rule.verdict) == ("too few", "too few")
     assert {versus.verdict for versus in row.versus_by_category.values()} == {"too few"}
+
+
+LATE = 2  # days after a day until what came in it is learned: it is final 25 hours after its end
+
+
+def judged_by(task):
+    return Judge(task=task, seed=0, rows=7 * 19)
+
+
+def mean_of(task):
+    """(scored cells, categories) of the days before those that are judged."""
+    judge = judged_by(task)
+    return judge.floored(judge.counts(range(task.test)).mean(axis=0))
+
+
+def followed(task, raw, delay=0):
+    """(judged days, scored cells, categories) of a forecast that is always `raw`."""
+    constants = SimpleNamespace(
+        profile=np.ones((2, 168)), dispersion_in_cells=lambda **_: Dispersion.quadratic(np.full((2, 1), 30.0))
+    )
+    learned = SimpleNamespace(engine=SimpleNamespace(spec=spec_of(task)), constants=constants)
+    judge = judged_by(task)
+    with closing(Spool(task.test, raw.shape, np.float64)) as spool:
+        write_followed(lambda run: np.repeat(raw[None], len(run), axis=0), learned, judge, delay, spool)
+        return spool.read(judge.judged)
+
+
+def test_a_forecast_of_half_is_doubled_once_that_is_final(task):
+    raw = mean_of(task) / 2
+    shown = followed(task, raw)
+    assert (shown[: LATE + 1] == judged_by(task).floored(raw)).all()
+    assert (shown[LATE + 1] != raw).any()
+    np.testing.assert_allclose(shown[-10:].sum(axis=(1, 2)) / raw.sum(), 2, rtol=0.3)
+
+
+def test_a_forecast_knows_nothing_that_is_not_final(task, other_end):
+    raw = mean_of(task)
+    changed = task.test + 30
+    counts = np.concatenate([task.cube.counts[:changed], other_end.cube.counts[changed:]])
+    before, after = (followed(each, raw) for each in (task, replace(task, cube=replace(task.cube, counts=counts))))
+    assert (before[: 30 + LATE + 1] == after[: 30 + LATE + 1]).all()
+    assert (before[30 + LATE + 1 :] != after[30 + LATE + 1 :]).any()
+    assert (followed(task, raw, delay=5)[:6] == raw).all()
+
+
+def test_a_day_that_is_cut_out_is_not_learned(task):
+    raw = mean_of(task)
+    cut = int(task.cube.starts_s[task.test + 10]) // HOUR_S
+    without = replace(task, incidents=replace(task.incidents, cut_hours=np.array([cut])))
+    counts = task.cube.counts.copy()
+    counts[task.test + 10] = 99
+    silly = replace(without, cube=replace(task.cube, counts=counts))
+    assert (followed(without, raw) == followed(silly, raw)).all()
+
+
+def test_each_horizon_is_learned_in_the_hour_after_its_counts_are_final_and_a_baseline_s_never(task):
+    whole = spec_of(task)
+    parts = {name: getattr(whole, name) for name in whole.__struct_fields__} | {"horizons_s": (HOUR_S, DAY_S)}
+    spec = Spec(**parts | {"features": (*whole.features, "log_usual_24h")})
+    asked = []
+
+    def counts(start_s, stop_s):
+        asked.append((now_s, start_s, stop_s))
+        return np.ones((spec.grid.cells, 2), np.int64)
+
+    constants = SimpleNamespace(
+        profile=np.ones((2, 168)), dispersion_in_cells=lambda **_: Dispersion.quadratic(np.full((2, 2), 30.0))
+    )
+    following = SequentialFollowing(
+        follower=Follower.of(spec, constants), counts=counts, delay_s=served_delay_s(), state=FollowerState.new(spec)
+    )
+    for now_s in range(0, 60 * HOUR_S, HOUR_S):
+        following.next_factors(now_s, None if now_s == 5 * HOUR_S else np.ones((spec.grid.cells, 2, 2)))
+    hours, days = ([each for each in asked if each[2] - each[1] == span_s] for span_s in (HOUR_S, DAY_S))
+    assert hours == [
+        (at_s + 27 * HOUR_S, at_s, at_s + HOUR_S) for at_s in range(0, 33 * HOUR_S, HOUR_S) if at_s != 5 * HOUR_S
+    ]
+    assert days == [
+        (at_s + 50 * HOUR_S, at_s, at_s + DAY_S) for at_s in range(0, 10 * HOUR_S, HOUR_S) if at_s != 5 * HOUR_S
+    ]
+
+
+STEPS, CELLS = 200, 40
+PLAN = {"steps_per_week": 168, "seed": 0}
+
+
+def known(came, usual):
+    none = np.zeros(2)
+    return LastHours(came=none, usual=none, came_1h=np.array(came, float), usual_1h=np.array(usual, float))
+
+
+def test_a_surge_is_four_deviations_above_the_usual_of_all_categories_together():
+    steps = [known([4, 21], [4, 4]), known([4, 15], [4, 4]), known([9, 9], [4, 5]), known([0, 0], [4, 4])]
+    assert is_surge(steps).tolist() == [25 - 8 > 4 * 8**0.5, False, False, False] == [True, False, False, False]
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Counts, the forecast of a plain model and of one that knows of the surges, and which steps follow one."""
+    draw = np.random.default_rng(0)
+    plain = draw.gamma(2, 0.1, (STEPS, CELLS, 2))
+    after = draw.random(STEPS) < 0.1
+    factor = np.where(after, 2.0, 1.0)[:, None, None]
+    return draw.poisson(plain * factor).astype(np.int32), {"network": plain, "knows": plain * factor}, after
+
+
+def figures_of(world, part):
+    counts, forecasts, after = (world[0][part], {name: of[part] for name, of in world[1].items()}, world[2][part])
+    cells = {name: -nbinom.logpmf(counts, 2, 2 / (2 + of)).sum(axis=(1, 2)) for name, of in forecasts.items()}
+    return {name: (SurgeFigures.of([(of, counts)], after), cells[name]) for name, of in forecasts.items()}, cells
+
+
+def test_every_figure_is_that_of_a_plain_sum_over_the_origins(world):
+    parts = slice(0, 120), slice(120, STEPS)
+    rows = surge_rows([figures_of(world, part)[0] for part in parts], "network", **PLAN)
+    (counts, forecasts, after), cells = world, figures_of(world, slice(None))[1]
+    assert [row.model for row in rows] == ["network", "knows"]
+    for row in rows:
+        mean = forecasts[row.model]
+        came, expected = counts.sum(axis=(1, 2)), mean.sum(axis=(1, 2))
+        ratio = expected[after].sum() / came[after].sum()
+        assert (row.steps, row.came, row.forecast) == (
+            after.sum(),
+            came[after].mean(),
+            pytest.approx(expected[after].mean()),
+        )
+        assert row.forecast_over_actual == pytest.approx(ratio)
+        assert row.low <= ratio <= row.high
+        first = np.argsort(-mean.sum(axis=2), axis=1)[:, :2]  # 5 % of 40 cells
+        hits = np.take_along_axis(counts.sum(axis=2), first, axis=1).sum(axis=1)
+        assert row.hits == pytest.approx(hits[after].sum() / came[after].sum())
+
+        def percent(score, plain, of):
+            return 100 * (score[of].sum() / plain[of].sum() - 1)
+
+        def region(model):
+            total = forecasts[model].sum(axis=(1, 2))
+            return -nbinom.logpmf(counts.sum(axis=(1, 2)), JUDGED_SIZE, JUDGED_SIZE / (JUDGED_SIZE + total))
+
+        every = slice(None)
+        assert row.cells_percent == pytest.approx(percent(cells[row.model], cells["network"], after))
+        assert row.all_cells_percent == pytest.approx(percent(cells[row.model], cells["network"], every))
+        assert row.region_percent == pytest.approx(percent(region(row.model), region("network"), after))
+        assert row.all_region_percent == pytest.approx(percent(region(row.model), region("network"), every))
+        assert row.moved == pytest.approx((np.abs(expected / forecasts["network"].sum(axis=(1, 2)) - 1) > 0.1).mean())
+    assert rows[1].cells_percent < 0
+
+
+def test_of_too_few_surges_only_what_is_of_all_steps_is_said(world):
+    few = (world[0], world[1], np.arange(STEPS) < LEAST_SURGES - 1)
+    enough = (world[0], world[1], np.arange(STEPS) < LEAST_SURGES)
+    said, more = (surge_rows([figures_of(of, slice(None))[0]], "network", **PLAN)[1] for of in (few, enough))
+    of_surges = ["came", "forecast", "forecast_over_actual", "low", "high", "region_percent", "cells_percent",
+                 "cells_low", "cells_high", "hits"]  # fmt: skip
+    assert np.isnan([getattr(said, name) for name in of_surges]).all()
+    assert np.isfinite([getattr(more, name) for name in of_surges]).all()
+    assert (said.steps, more.steps) == (LEAST_SURGES - 1, LEAST_SURGES)
+    assert (said.all_cells_percent, said.moved) == (more.all_cells_percent, more.moved)
+    (texts,) = surge_texts([said])
+    assert texts[2:8] == (NONE,) * 6
+    assert "nan" not in "".join(texts)
+
+
+@pytest.mark.parametrize("shown", ["page", "terminal"])
+def test_the_report_draws_the_table_after_surges_best_cells_first(world, shown):
+    rows = surge_rows([figures_of(world, slice(None))[0]], "network", **PLAN)
+    evaluation = replace(small_evaluation(), after_surges=rows)
+    knows = next(row for row in rows if row.model == "knows")
+    if shown == "page":
+        text = render(evaluation, b"")
+        assert "After a surge" not in render(replace(evaluation, after_surges=()), b"")
+    else:
+        console = Console(file=StringIO(), width=200)
+        print_table(evaluation, console)
+        text = console.file.getvalue()
+    said = text[text.index("After a surge") :]
+    assert f"{knows.cells_percent:+.2f} ({knows.cells_low:+.2f} to {knows.cells_high:+.2f})" in said
+    assert f"{knows.forecast_over_actual:.2f} ({knows.low:.2f} to {knows.high:.2f})" in said
+    assert 0 < said.index("knows") < said.index("+0.00 (+0.00 to +0.00)")

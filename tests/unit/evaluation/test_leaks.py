@@ -1,15 +1,33 @@
-"""Forecasts that know the future are refused, honest ones are not."""
+"""What knows the future is refused, alone and in a whole evaluation; delay, purge and origins are kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import ClassVar
 
+import msgspec
 import numpy as np
 import pytest
+import torch
 
+from models.evaluation import evaluate as module
+from models.evaluation import featured
+from models.evaluation.evaluate import evaluate_rolling
+from models.evaluation.evaluation_report import as_json
+from models.evaluation.featured import judged_inputs, learn, refuse_leaking_features
 from models.evaluation.judge import refuse_leaks
-from models.evaluation.rivals import RIVALS
+from models.evaluation.regressions import PoissonGlm
+from models.evaluation.rivals import RIVALS, Rule
+from models.evaluation.tasks import task_of
+from models.training.calendar import Calendar
+from models.training.region_tasks import RegionTask
+from models.training.replay import Replay
 from schemas.errors import DataError, LeakError
+from tests.harness.festive_town import DAYS, MATCHES, write_festive_town
+from tests.harness.gate_town import command
 from tests.harness.small_cube import random_cube
+from tests.harness.small_task import DAY_S, NOW, evaluated, plan_of
+from tests.harness.small_town import LAYOUT, START_S
+from tests.harness.task_file import task_file
 
 FIRST = 40
 
@@ -102,3 +120,171 @@ def test_the_callers_counts_stay_as_they_are():
     kept = cube.counts.copy()
     refuse_leaks(Planted(-7, 0), cube, FIRST, name="honest", random=random, delay=0)
     np.testing.assert_array_equal(cube.counts, kept)
+
+
+def test_what_models_are_given_to_learn_from_ends_before_what_is_judged(task, other_end):
+    first, again = (
+        learn(each, purge=1, delay=0, random=np.random.default_rng(0), tell=lambda share: None)
+        for each in (task, other_end)
+    )
+    for name, value in first.constants.arrays().items():
+        np.testing.assert_array_equal(value, again.constants.arrays()[name], err_msg=name)
+    for each, other in ((first.train, again.train), (first.validation, again.validation)):
+        assert torch.equal(each.values, other.values)
+        assert torch.equal(each.counts, other.counts)
+    assert len(first.validation.values) == task.scored.sum() * (task.test - 1 - task.validation)  # all that is judged
+
+
+class Peeking(Rule):
+    name = "peeking"
+
+    def forecast(self, cube, first, *, delay=0):
+        return cube.counts[first:].astype(float)
+
+
+def test_a_rival_that_knows_the_future_is_refused(task, monkeypatch):
+    monkeypatch.setattr(module, "RIVALS", (Peeking(),))
+    with pytest.raises(LeakError, match="'peeking' leaks"):
+        evaluated(task)
+
+
+@pytest.fixture(scope="module")
+def honest(task):
+    return features_of(task)
+
+
+def test_a_feature_that_knows_the_future_is_refused(task, honest, monkeypatch):
+    """Told a day that has not been, by counts that take it."""
+    ended = until(task, int(task.cube.starts_s[task.test]))
+    np.testing.assert_array_equal(honest, features_of(ended))
+    lead_to, spec_of = Replay.lead_to, featured.spec_of
+    monkeypatch.setattr(featured, "spec_of", lambda task: msgspec.structs.replace(spec_of(task), future_limit_s=DAY_S))
+
+    def hasty(self, as_of_s):
+        self.lag_s = -DAY_S
+        return lead_to(self, as_of_s)
+
+    monkeypatch.setattr(Replay, "lead_to", hasty)
+    assert (features_of(task) != features_of(ended)).any(), "the plant leaks nothing"
+    monkeypatch.setattr(module, "RIVALS", module.RIVALS[:1])
+    with pytest.raises(LeakError, match=r"feature cell_.* changes with what happens after the step begins"):
+        evaluated(task)
+
+
+def test_with_a_delay_no_feature_knows_the_unreported_day(task, honest):
+    unreported = int(task.cube.starts_s[task.test - 1])
+    delayed = features_of(task, delay=1)
+    np.testing.assert_array_equal(delayed, features_of(until(task, unreported), delay=1))
+    assert (delayed != honest).any()
+    assert task.cube.counts[task.test - 1].sum() > 0
+
+
+def until(task, end_s):
+    """The task without what happens from `end_s` on; its cube stays."""
+    past = task.incidents.occurred_s < end_s
+    return replace(task, incidents=task.incidents.select(past), cell=task.cell[past])
+
+
+def features_of(task, *, delay=0):
+    """The features of the first judged step, and what was known of the hours before it, one behind the other."""
+    learned = learn(task, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
+    first = range(task.test, task.test + 1)
+    values, (lately,) = next(judged_inputs(task, learned, [first]))
+    return np.append(values[0].ravel(), np.frombuffer(lately.pack()))
+
+
+def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fitted(task, monkeypatch):
+    monkeypatch.setattr(module, "RIVALS", None)
+    with pytest.raises(DataError, match="691200 s late would not be counted: use at most 604800 s"):
+        evaluated(task, delay=8)
+    with pytest.raises(DataError, match=r"purge of 60 steps leaves too few of the 180 .* 60 to choose by.*at most 58"):
+        evaluated(task, purge=60)
+    short = replace(task, validation=6, test=12)
+    with pytest.raises(DataError, match="choose a smaller --delay-steps, or give a longer file"):
+        evaluated(short, purge=7, delay=6)
+
+
+class Noting(Rule):
+    """Says how many steps it was given to learn from."""
+
+    name = "noting"
+    fitted_until: ClassVar[list[int]] = []
+
+    def fit(self, past, validation, *, delay=0):
+        self.fitted_until.append(len(past))
+        return self
+
+    def forecast(self, cube, first, *, delay=0):
+        return np.ones((len(cube) - first, *cube.counts.shape[1:]))
+
+
+def test_rules_learn_up_to_the_purge_and_know_the_delay(task, quick):
+    Noting.fitted_until.clear()
+    quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Noting()))
+    evaluated(task, purge=5, delay=1)
+    assert Noting.fitted_until == [task.test - 5]
+
+
+def test_several_origins_are_fitted_apart_and_judge_each_step_once(task, quick):
+    quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Noting()))
+    Noting.fitted_until.clear()
+    task = replace(task, validation=task.test - 20)
+    rolled = evaluate_rolling(task, plan_of(), origins=2, now=NOW, versions={})
+    assert Noting.fitted_until == [task.test - 1, task.test - 60 - 1]  # the last first: it refuses what cannot be done
+    alone = evaluated(task)
+    assert [row.scores.sheet for row in rolled.rows] == [row.scores.sheet for row in alone.rows]
+    assert rolled.origins.judged_from_s == (int(task.cube.starts_s[180]), int(task.cube.starts_s[240]))
+    for row in rolled.origins.rows:
+        assert row.nb_log_scores[1] == pytest.approx(alone.row(row.model).scores.sheet.nb_log_score)
+        assert row.nb_log_score == pytest.approx(np.mean(row.nb_log_scores))
+    with pytest.raises(DataError, match="with 2 more origins only"):
+        evaluate_rolling(task, plan_of(), origins=3, now=NOW, versions={})
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("festive")
+    write_festive_town(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def festive(files):
+    data = {"data": str(files / "town.csv"), "layout": LAYOUT, "calendar": str(files / "days.csv")}
+    return task_of(RegionTask(region="town", cell_m=2000, **data), step="4h", now_s=START_S + DAYS * DAY_S)
+
+
+@pytest.mark.parametrize("delay", [0, 3])
+def test_a_step_knows_its_day_however_late_incidents_are_known_and_a_feature_that_knew_more_is_a_leak(festive, delay):
+    learnt = learn(festive, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
+    first = range(festive.test, festive.test + 12)
+    ((values, lately),) = judged_inputs(festive, learnt, [first])
+    days = (festive.cube.starts_s[festive.test : festive.test + 12] - START_S) // DAY_S
+    for column, moved in (("today", 0), ("eve", 1), ("after", -1)):
+        told = values[:, 0, 0, learnt.engine.spec.features.index(f"calendar_match_{column}")]
+        np.testing.assert_array_equal(told, np.isin(days + moved, MATCHES))
+    refuse_leaking_features(festive, learnt, festive.test, values[0], lately[0], delay=delay)
+    values[0, ..., learnt.engine.spec.features.index("calendar_match_today")] += 0.5
+    with pytest.raises(LeakError, match="calendar_match_today"):
+        refuse_leaking_features(festive, learnt, festive.test, values[0], lately[0], delay=delay)
+
+
+def test_what_sees_the_features_gains_by_the_known_effect_and_the_file_is_named(festive, quick):
+    plain, informed = (
+        evaluated(each, regressions=(PoissonGlm(),)) for each in (replace(festive, calendar=Calendar()), festive)
+    )
+    assert as_json(plain)["also_known"] == {}
+    told = f"sha256 {festive.calendar.sha256}"
+    assert as_json(informed)["also_known"] == {"the days of fair": told, "the days of match": told}
+    for row in plain.rows:
+        score, before = (evaluation.row(row.model).scores.sheet.nb_log_score for evaluation in (informed, plain))
+        if row.kind == "rule":
+            assert score == before
+        elif not row.model.startswith("our baseline"):
+            assert score < 0.99 * before, row.model
+
+
+def test_the_command_refuses_a_file_of_days_before_hours_of_work(files):
+    data = {"data": files / "town.csv", "layout": LAYOUT, "cell_m": 2000, "calendar": files / "town.csv"}
+    with pytest.raises(DataError, match=r"town\.csv, data row 1: date '', name ''"):
+        command("evaluate", task_file(files / "task.toml", region="town", **data), "--out", files / "out")

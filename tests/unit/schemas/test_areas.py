@@ -1,25 +1,38 @@
-"""Areas of an agency: which cells belong to each, by angles, and what is wrong with a file."""
+"""Areas of an agency and masks: which cells and places lie in them, by angles, and what is wrong with a file."""
 
+import hashlib
 import json
 import re
 from itertools import pairwise
+from math import atan2, pi
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from schemas.areas import Area, cells_inside, cells_of_areas, cells_pattern, read_areas
-from schemas.errors import SettingsError
+from schemas.areas import (
+    NO_MASKS,
+    Area,
+    Masks,
+    cells_inside,
+    cells_of_areas,
+    cells_pattern,
+    read_areas,
+    read_masks,
+    refuse_other_masks,
+)
+from schemas.errors import ArtifactError, SettingsError
 from schemas.grid import Grid
-from tests.unit.schemas.test_masks import turns
+from schemas.incidents import fixed_places
+from tests.harness.masks import box, mask_file
 
 GRID = Grid(south_deg=42.0, west_deg=-88.0, cell_m=1000.0, rows=9, cols=7)
 LAT, LON = GRID.corners()
 FAR = Grid(south_deg=10.0, west_deg=20.0, cell_m=1000.0, rows=2, cols=2)
 
 
-def box(west, south, east, north):
+def cell_box(west, south, east, north):
     """Closed ring of a rectangle, counted in cells from the grid's south-west corner."""
     step_lon, step_lat = LON[1] - LON[0], LAT[1] - LAT[0]
     corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
@@ -32,11 +45,11 @@ def area(*polygons, name="a"):
 
 SMALL = Grid(south_deg=42.0, west_deg=-88.0, cell_m=1000.0, rows=5, cols=4)
 (SOUTH, *_, NORTH), (WEST, *_, EAST) = (edges.tolist() for edges in SMALL.corners())
-PLACES = st.tuples(st.floats(WEST - 0.02, EAST + 0.02), st.floats(SOUTH - 0.02, NORTH + 0.02))
+NEAR = st.tuples(st.floats(WEST - 0.02, EAST + 0.02), st.floats(SOUTH - 0.02, NORTH + 0.02))
 
 
 @settings(max_examples=40)
-@given(st.lists(PLACES, min_size=3, max_size=8), st.lists(PLACES, min_size=0, max_size=5))
+@given(st.lists(NEAR, min_size=3, max_size=8), st.lists(NEAR, min_size=0, max_size=5))
 def test_a_cell_belongs_to_the_area_that_its_centre_lies_in(outer, hole):
     rings = [[*ring, ring[0]] for ring in (outer, hole) if len(ring) >= 3]
     inside = set(cells_inside(area(rings), SMALL).tolist())
@@ -59,13 +72,13 @@ def test_areas_that_share_their_borders_part_the_cells_among_them(columns, data)
         walls.append(list(zip(bends if column in columns else [column] * 21, halves, strict=True)))
     owners = []
     for west, east in pairwise(walls):
-        at = [box(x, y, x, y)[0] for x, y in (*west, *reversed(east), west[0])]
+        at = [cell_box(x, y, x, y)[0] for x, y in (*west, *reversed(east), west[0])]
         owners += cells_inside(area([at]), GRID).tolist()
     assert sorted(owners) == list(range(GRID.cells))
 
 
 def test_a_hole_belongs_to_another_area_and_parts_of_an_area_may_overlap():
-    ring, hole = box(0, 0, 4, 4), box(1, 1, 3, 3)
+    ring, hole = cell_box(0, 0, 4, 4), cell_box(1, 1, 3, 3)
     around, within = cells_inside(area([ring, hole]), GRID), cells_inside(area([hole]), GRID)
     assert (len(around), len(within)) == (12, 4)
     assert not set(around) & set(within)
@@ -80,7 +93,7 @@ def test_the_pattern_fits_the_cells_and_no_other(cells):
 
 
 def feature(name="North", ring=None, **more):
-    geometry = {"type": "Polygon", "coordinates": [ring or box(0, 0, 3, 3)]}
+    geometry = {"type": "Polygon", "coordinates": [ring or cell_box(0, 0, 3, 3)]}
     return {"type": "Feature", "properties": {"name": name, "beat": 12}, "geometry": geometry} | more
 
 
@@ -91,15 +104,15 @@ def written(path, *features, **more):
 
 
 def test_areas_are_read_by_name_and_a_number_is_a_name_too(tmp_path):
-    parts = {"type": "MultiPolygon", "coordinates": [[box(0, 0, 1, 1)], [box(2, 2, 3, 3)]]}
-    with_height = [[*place, 180.5] for place in box(0, 0, 3, 3)]
+    parts = {"type": "MultiPolygon", "coordinates": [[cell_box(0, 0, 1, 1)], [cell_box(2, 2, 3, 3)]]}
+    with_height = [[*place, 180.5] for place in cell_box(0, 0, 3, 3)]
     file = written(tmp_path, feature("West", geometry=parts), feature("East", with_height))
     assert [(one.name, len(one.polygons)) for one in read_areas(file, "name")] == [("East", 1), ("West", 2)]
     assert [one.name for one in read_areas(written(tmp_path, feature()), "beat")] == ["12"]
 
 
-OPEN = [*box(0, 0, 3, 3)[:-1], [-87.99, 42.0]]
-BOW_TIE = [box(0, 0, 3, 3)[corner] for corner in (0, 2, 1, 3, 0)]
+OPEN = [*cell_box(0, 0, 3, 3)[:-1], [-87.99, 42.0]]
+BOW_TIE = [cell_box(0, 0, 3, 3)[corner] for corner in (0, 2, 1, 3, 0)]
 LINE = {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}
 
 
@@ -109,7 +122,7 @@ LINE = {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}
         ([], r"features.*FeatureCollection"),
         ([feature(geometry=None)], r"geometry.*export"),
         ([feature(geometry=LINE)], r"LineString.*features\[0\]"),
-        ([feature(ring=box(0, 0, 3, 3)[:3])], r"length >= 4"),
+        ([feature(ring=cell_box(0, 0, 3, 3)[:3])], r"length >= 4"),
         ([feature(ring=OPEN)], r"'North'.*not closed"),
         ([feature(ring=[[1_170_000.0, 1_900_000.0]] * 4)], r"'North'.*1170000.*degrees.*WGS 84"),
         ([feature(ring=[[272.3, 41.8], [272.4, 41.8], [272.4, 41.9], [272.3, 41.8]])], r"272\.3.*not in degrees"),
@@ -138,7 +151,7 @@ def test_a_file_that_is_none_is_named(tmp_path, text):
 
 
 def test_each_region_gets_the_areas_that_it_holds():
-    here, there = area([box(0, 0, 2, 1)]), area([[[20, 10], [20.1, 10], [20.1, 10.1], [20, 10]]], name="b")
+    here, there = area([cell_box(0, 0, 2, 1)]), area([[[20, 10], [20.1, 10], [20.1, 10.1], [20, 10]]], name="b")
     near, far = cells_of_areas([here, there], [GRID, FAR])
     assert (near.keys(), far.keys()) == ({"a"}, {"b"})
     assert near["a"].tolist() == [0, 1]
@@ -158,7 +171,7 @@ OFF = 0.001  # of a cell
     ],
 )
 def test_a_border_as_programs_write_it_is_taken(tmp_path, corners):
-    file = written(tmp_path, feature(ring=[box(x, y, x, y)[0] for x, y in corners]))
+    file = written(tmp_path, feature(ring=[cell_box(x, y, x, y)[0] for x, y in corners]))
     assert [one.name for one in read_areas(file, "name")] == ["North"]
 
 
@@ -172,12 +185,92 @@ def test_no_border_that_goes_once_around_a_place_is_taken_for_one_that_crosses_i
 
 
 def test_an_area_whose_coordinates_are_exchanged_is_said_to_be_so():
-    turned = [place[::-1] for place in box(0, 0, 2, 2)]
+    turned = [place[::-1] for place in cell_box(0, 0, 2, 2)]
     with pytest.raises(SettingsError, match=r"'a' holds no centre.*longitude and latitude are exchanged"):
         cells_of_areas([area([turned])], [FAR, GRID])
 
 
-@pytest.mark.parametrize("ring", [box(20, 20, 30, 30), box(0.1, 0.1, 0.4, 0.4)], ids=["elsewhere", "small"])
+@pytest.mark.parametrize("ring", [cell_box(20, 20, 30, 30), cell_box(0.1, 0.1, 0.4, 0.4)], ids=["elsewhere", "small"])
 def test_an_area_without_a_cell_is_refused(ring):
     with pytest.raises(SettingsError, match=r"'a' holds no centre.*longitude.*leave it out.*join it"):
         cells_of_areas([area([ring])], [GRID])
+
+
+DEGREES = st.integers(-400, 400).map(lambda steps: steps / 1e4)
+PLACES = st.tuples(DEGREES, DEGREES)
+RINGS = st.lists(PLACES, min_size=3, max_size=7).map(lambda places: [*places, places[0]])
+
+
+def turns(ring, place):
+    """How often a ring goes around a place; None where the place is on it, or so near that rounding decides."""
+    whole = 0.0
+    for (x1, y1), (x2, y2) in pairwise((x - place[0], y - place[1]) for x, y in ring):
+        if (x1, y1) != (x2, y2):
+            angle = atan2(x1 * y2 - y1 * x2, x1 * x2 + y1 * y2)
+            if abs(angle) > pi - 1e-6 or not (x1 or y1) or not (x2 or y2):
+                return None
+            whole += angle
+    return round(whole / (2 * pi))
+
+
+@settings(max_examples=60)
+@given(st.lists(RINGS, min_size=1, max_size=3), RINGS, st.lists(PLACES, min_size=1, max_size=30))
+def test_a_place_is_masked_where_the_rings_of_a_polygon_go_around_it_an_odd_number_of_times(outlines, hole, places):
+    polygons = [[ring, hole] if number == 0 else [ring] for number, ring in enumerate(outlines)]
+    masks = Masks("0" * 16, tuple(tuple(np.array(ring) for ring in rings) for rings in polygons))
+    held = masks.hold(fixed_places(*np.array(places)[:, ::-1].T))
+    for place, is_held in zip(places, held.tolist(), strict=True):
+        around = [[turns(ring, place) for ring in rings] for rings in polygons]
+        assume(all(number is not None for numbers in around for number in numbers))
+        assert is_held == any(sum(numbers) % 2 for numbers in around), place
+
+
+def test_a_crowd_in_one_mask_is_judged_in_parts_as_each_of_it_alone(monkeypatch):
+    masks, places = Masks("0" * 16, ((np.array(box(0.0, 0.0, 2.0, 1.0)),),)), np.arange(-60, 60).reshape(60, 2) * 10**6
+    whole = masks.hold(places.astype(np.int32))
+    monkeypatch.setattr("schemas.areas._AT_ONCE", 7)
+    assert masks.hold(places.astype(np.int32)).tolist() == whole.tolist()
+    assert 0 < whole.sum() < len(whole)
+
+
+def test_a_file_is_named_by_its_bytes_and_without_one_there_is_no_mask(tmp_path):
+    file = mask_file(tmp_path / "masks.geojson", box(-88, 41, -87, 42), box(-86, 41, -85, 42))
+    masks = read_masks(file)
+    assert masks.digest == hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    assert len(masks.polygons) == 2
+    assert read_masks(None) is read_masks("") is NO_MASKS
+
+
+@pytest.mark.parametrize(
+    ("ring", "fault"),
+    [
+        (box(448_123, 41, 448_124, 42), "area 2 of .* is not in degrees"),
+        (box(-87.6543, 41, -87, 42)[:-1], "area 2 of .* not closed"),
+        ([box(-87.6543, 41, -87, 42)[corner] for corner in (0, 2, 1, 3, 0)], "area 2 of .* crosses itself"),
+        ([[-87.6543, "x"]] * 4, "cannot be read"),
+        ([[-87.6543, 41]], "cannot be read"),
+    ],
+)
+def test_a_wrong_file_is_refused_without_any_coordinate(tmp_path, ring, fault):
+    file = mask_file(tmp_path / "masks.geojson", box(-88, 41, -87, 42), ring)
+    with pytest.raises(SettingsError, match=fault) as refused:
+        read_masks(file)
+    assert refused.value.__suppress_context__ or "448" not in str(refused.value.__cause__)
+    for number in ("448", "87.6", "41"):
+        assert number not in str(refused.value).replace(str(file), "")
+
+
+def test_a_file_that_is_missing_or_no_collection_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_masks(tmp_path / "none.geojson")
+    (tmp_path / "point.geojson").write_text(json.dumps({"type": "Point", "coordinates": [1, 2]}))
+    with pytest.raises(SettingsError, match=r"cannot be read.*GeoJSON"):
+        read_masks(tmp_path / "point.geojson")
+
+
+def test_other_masks_are_refused_both_ways_with_the_remedy():
+    refuse_other_masks("it", "a" * 16, "a" * 16)
+    with pytest.raises(ArtifactError, match=r"it counts with masks a{16}, and it is given no masks.*RISK_MASKS"):
+        refuse_other_masks("it", "a" * 16, "")
+    with pytest.raises(ArtifactError, match=r"it counts with no masks, and it is given masks b{16}"):
+        refuse_other_masks("it", "", "b" * 16)

@@ -1,21 +1,27 @@
-"""A frame's digest tells any two frames apart."""
+"""A frame on disk is the frame that was published, whole; its digest tells any two apart; anything else is refused."""
 
+import hashlib
 from dataclasses import fields, replace
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from schemas.errors import SinkError
+from schemas.frame import Surge, Unusual, frame_path, read_frames, write_frames
 from tests.harness.toy import toy_spec, toy_views
 
 FRAME = toy_views(toy_spec())[0]
-ARRAYS = [field.name for field in fields(FRAME) if isinstance(getattr(FRAME, field.name), np.ndarray)]
+OF_FRAME = [field.name for field in fields(FRAME) if isinstance(getattr(FRAME, field.name), np.ndarray)]
 
 
 def test_equal_frames_have_equal_digests():
     assert toy_views(toy_spec())[0].digest() == FRAME.digest()
 
 
-@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.parametrize("name", OF_FRAME)
 def test_one_changed_number_of_any_array_gives_another_digest(name):
     changed = getattr(FRAME, name).copy()
     changed.flat[-1] += 1
@@ -25,3 +31,175 @@ def test_one_changed_number_of_any_array_gives_another_digest(name):
 @pytest.mark.parametrize("change", [{"as_of_s": FRAME.as_of_s + 1}, {"model": "another"}])
 def test_another_time_or_model_gives_another_digest(change):
     assert replace(FRAME, **change).digest() != FRAME.digest()
+
+
+SPEC = toy_spec()
+VIEWS = toy_views(SPEC)
+ARRAYS = ("expected", "risk", "low", "high", "usual", "observed_1h", "support", "attribution")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("frames")
+    write_frames(folder, VIEWS, "wall")
+    return frame_path(folder, SPEC.region)
+
+
+@pytest.fixture(scope="module")
+def copy(path):
+    """A file of the same name to do harm to."""
+    path.with_name("harmed").mkdir()
+    return path.with_name("harmed") / path.name
+
+
+def sealed(body):
+    return hashlib.blake2b(body, digest_size=16).hexdigest().encode() + body
+
+
+def test_both_views_come_back_to_the_last_bit(path):
+    found = read_frames(path)
+    assert found.digest == VIEWS[0].digest()
+    assert found.clock == "wall"
+    for read, written in zip((found.by_category, found.over_all), VIEWS, strict=True):
+        assert (read.spec, read.as_of_s, read.model) == (written.spec, written.as_of_s, written.model)
+        assert read.categories == written.categories
+        for name in ARRAYS:
+            assert getattr(read, name).dtype == getattr(written, name).dtype
+            np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+
+
+PLACE = Unusual(category="ems", row=1, col=0, rows=2, cols=3, hours=4, observed=9, usual=1.5, days=20.0)
+
+
+def test_what_is_unusual_comes_back_and_a_place_outside_of_the_region_is_refused(tmp_path):
+    file = frame_path(tmp_path, SPEC.region)
+    write_frames(tmp_path, toy_views(SPEC, unusual=(PLACE,)), "wall")
+    assert read_frames(file).by_category.unusual == (PLACE,)
+    wrong = [{"row": 2}, {"cols": 4}, {"rows": 0}, {"category": "flood"}, {"days": np.inf}, {"observed": -1}]
+    wrong.append({"above": (0,)})
+    for change in wrong:
+        write_frames(tmp_path, toy_views(SPEC, unusual=(msgspec.structs.replace(PLACE, **change),)), "wall")
+        with pytest.raises(SinkError, match="unusual"):
+            read_frames(file)
+
+
+@given(st.data())
+def test_a_byte_that_changed_and_a_file_that_was_cut_are_refused(path, copy, data):
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[place] ^= data.draw(st.integers(1, 255))
+    else:
+        del content[place:]
+    copy.write_bytes(content)
+    with pytest.raises(SinkError, match="damaged"):
+        read_frames(copy)
+
+
+def body_of(path):
+    return msgspec.msgpack.decode(path.read_bytes()[32:])
+
+
+SILENT = {"category": "fire", "since_s": 1_700_000_000, "observed": 0, "usual": 9.5, "days": 40.0}
+
+
+def floats(*values):
+    return np.array(values, "<f4").tobytes()
+
+
+def shape_of(name):
+    return getattr(VIEWS[0], name).size
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 2}, "has format 2, and this version reads 7: let the job"),
+        ({"as_of_s": 0}, "time 0"),
+        ({"as_of_s": 10**12}, "no time"),
+        ({"clock": "sundial"}, "clock"),
+        ({"model": "a\nb"}, "model"),
+        ({"model": "m" * 201}, "model"),
+        ({"change": "a\nb"}, "its change has no words"),
+        ({"change": "m" * 201}, "its change has no words"),
+        ({"change_since_s": -1}, "the time -1 of its change"),
+        ({"change_since_s": 10**12}, "the time 1000000000000 of its change"),
+        ({"silent": [SILENT | {"category": "flood"}]}, "a feed that is silent cannot be of the region"),
+        ({"silent": [SILENT | {"usual": -1.0}]}, "a feed that is silent cannot be of the region"),
+        ({"silent": [SILENT | {"since_s": 10**12}]}, "a feed that is silent cannot be of the region"),
+        ({"more": 1}, "more"),
+        ({"by_category": {}}, "arrays"),
+        ({"risk": floats(*[1.5] * shape_of("risk"))}, "risk has a number outside"),
+        ({"expected": floats(*[np.nan] * shape_of("expected"))}, "expected has a number outside"),
+        ({"usual": floats(*[-1] * shape_of("usual"))}, "usual has a number outside"),
+        ({"support": bytes([3] * shape_of("support"))}, "support has a number outside"),
+        ({"low": floats(1, 2)}, "low has 2 numbers"),
+        ({"high": b"abc"}, "is no frame"),
+        ({"attribution": b""}, "attribution has 0 numbers"),
+    ],
+)
+def test_a_sealed_file_with_a_content_that_cannot_be_is_refused(path, copy, change, said):
+    body = body_of(path)
+    for name, value in change.items():
+        (body["by_category"] if name in body["by_category"] else body)[name] = value
+    copy.write_bytes(sealed(msgspec.msgpack.encode(body)))
+    with pytest.raises(SinkError, match=said):
+        read_frames(copy)
+
+
+def test_a_spec_that_claims_a_huge_grid_is_refused_before_memory_is_taken(path, copy):
+    body = body_of(path)
+    body["spec"]["grid"]["rows"] = 999
+    body["spec"]["grid"]["cols"] = 999
+    copy.write_bytes(sealed(msgspec.msgpack.encode(body)))
+    with pytest.raises(SinkError, match="too large"):
+        read_frames(copy)
+
+
+def test_a_file_of_another_region_is_refused(path):
+    other = path.with_name("elsewhere.frame")
+    other.write_bytes(path.read_bytes())
+    with pytest.raises(SinkError, match="of region toyville") as refused:
+        read_frames(other)
+    assert refused.value.remedy.startswith("delete it")  # to wait for the next frame would be in vain
+
+
+@pytest.mark.parametrize("content", [None, "a folder", b"", b"x" * 31, b"\xff" * 200])
+def test_a_missing_file_and_what_is_no_frame_at_all_are_errors_with_a_remedy(tmp_path, content):
+    path = tmp_path / "toyville.frame"
+    if content == "a folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SinkError) as caught:
+        read_frames(path)
+    assert caught.value.remedy
+
+
+SURGE = Surge(category="fire", factors=(2.0, 1.5, 1.0), spreads=(0.3, 0.2, 0.0), observed=36, usual=4.2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"category": "theft"},
+        {"factors": (2.0, 0.9, 1.0)},
+        {"factors": (1.0, 1.0, 1.0)},
+        {"factors": (1e300, 1.0, 1.0)},
+        {"factors": (float("nan"), 1.0, 1.0)},
+        {"factors": (2.0, 1.5)},
+        {"spreads": (0.3, 0.2)},
+        {"spreads": (-0.3, 0.2, 0.0)},
+        {"observed": -1},
+        {"usual": float("inf")},
+    ],
+)
+def test_a_surge_that_cannot_be_is_refused(tmp_path, wrong):
+    frame, over_all = toy_views(SPEC)
+    path = frame_path(tmp_path, SPEC.region)
+    write_frames(tmp_path, (replace(frame, surges=(SURGE,)), over_all), "wall")
+    assert read_frames(path).over_all.surges == (SURGE,)
+    for surges in ((msgspec.structs.replace(SURGE, **wrong),), (SURGE, SURGE)):
+        write_frames(tmp_path, (replace(frame, surges=surges), over_all), "wall")
+        with pytest.raises(SinkError, match="surge"):
+            read_frames(path)

@@ -1,4 +1,4 @@
-"""The spec: equal meaning, equal fingerprint; another meaning, another fingerprint; nonsense is refused."""
+"""The spec: equal meaning, equal fingerprint; nonsense is refused; what each purpose forbids."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import DataError
 from schemas.grid import Grid
-from schemas.spec import DAY_S, HOUR_S, Spec, differences
+from schemas.spec import DAY_S, HOUR_S, PURPOSES, Spec, differences, forbidden
 
 FROZEN = "f958824d24bca449"  # of streaming/sample/artifacts
 GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=40, cols=30)
@@ -198,3 +198,35 @@ def test_a_spec_says_how_much_it_takes_in_store_and_memory():
     large = msgspec.structs.replace(GRID, rows=256, cols=256)
     with pytest.raises(DataError, match="1376256 series and"):
         msgspec.structs.replace(SPEC, grid=large, categories=tuple("abcdef"))
+
+
+CALLED = ["ems", "fire", "traffic", "battery-fire", "drug_overdose", "water_rescue", "stopped_vehicle", "storm_damage"]
+FOUND = ["drug_arrest", "warrant", "traffic_stop", "stop_and_search", "narcotics", "drugs", "weapons_violation"]
+PROPERTY, VIOLENCE = ["theft", "motor_vehicle_theft", "burglary", "criminal-damage"], ["assault", "battery", "robbery"]
+PROPERTY += ["trespassing", "panhandling", "homeless-camp", "disorderly_conduct", "suspicious_person"]
+
+
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_no_purpose_forbids_what_units_are_called_to(purpose):
+    assert list(forbidden(purpose, CALLED)) == []
+
+
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_every_purpose_forbids_what_patrols_find_with_that_reason(purpose):
+    pairs = dict(forbidden(purpose, [*FOUND, "ems"]))
+    assert list(pairs) == FOUND
+    assert set(pairs.values()) == {"patrols find it, so its counts say where patrols were"}
+
+
+@pytest.mark.parametrize(
+    ("purpose", "categories"),
+    [
+        ("ems_readiness", PROPERTY),
+        ("fire", PROPERTY + VIOLENCE),
+        ("road_safety", PROPERTY + VIOLENCE),
+        ("crowd_safety", PROPERTY),
+        ("dispatch_staffing", []),
+    ],
+)
+def test_a_purpose_forbids_what_none_of_its_units_answers(purpose, categories):
+    assert [category for category, _ in forbidden(purpose, PROPERTY + VIOLENCE)] == categories

@@ -1,10 +1,11 @@
-"""What the service answers is what was published, to the last bit; and it says so where it is old."""
+"""What the service answers is what was published, to the last bit; it says what is old, silent, raised or unusual."""
 
 import csv
 import io
 import json
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
@@ -13,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.frame import SUPPORT, riskiest
+from schemas.files import instant_text
+from schemas.frame import SUPPORT, Silence, Surge, Unusual, riskiest, write_frames
+from schemas.limits import UNUSUAL_DAYS
 from service.scores import ASSUMES, NUMBERS, number
 from service.service import AnswerCache
 from streaming.sinks.line_protocol import risk_lines
@@ -290,3 +293,131 @@ def test_an_area_without_a_cell_is_named_once_and_that_of_another_region_is_not(
     assert [message.partition(" is left out: ")[0] for message in caplog.messages] == ["area 'Far'", "area 'Turned'"]
     assert ["are exchanged" in message for message in caplog.messages] == [False, True]
     assert "riverton" in caplog.text
+
+
+GIVEN = {"hours": 2, "usual": 1.25, "rows": 2, "cols": 2}
+PLACES = (
+    Unusual(category="theft", row=4, col=2, observed=12, days=40.0, **GIVEN),
+    Unusual(category="battery", row=1, col=0, observed=7, days=15.0, **GIVEN),
+)
+
+
+@pytest.fixture(scope="module")
+def unusual_frame(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unusual")
+    unusual_frame, _ = leave_frame(folder, unusual=PLACES)
+    return folder, unusual_frame
+
+
+@pytest.fixture(scope="module")
+def unusual_client(unusual_frame, clock):
+    with running(toy_service(unusual_frame[0], clock=clock, areas=[area_of("North", [SQUARE])])) as base:
+        yield Client(base)
+
+
+def told(unusual_client, words=""):
+    return unusual_client.json(f"/v1/regions/riverton/unusual{words}")
+
+
+def test_every_place_is_there_with_its_cells_and_numbers(unusual_client, unusual_frame):
+    answer, grid = told(unusual_client), unusual_frame[1].spec.grid
+    assert (answer["least_days"], answer["digest"]) == (UNUSUAL_DAYS, unusual_frame[1].digest())
+    for place, found in zip(PLACES, answer["places"], strict=True):
+        numbers = ("category", "hours", "observed", "usual", "more", "once_in_days")
+        more = place.observed - place.usual
+        given = (place.category, place.hours, place.observed, place.usual, more, place.days)
+        assert tuple(found[name] for name in numbers) == given
+        assert [grid.index_of(cell) for cell in found["cells"]] == place.cells(grid).tolist()
+        west, south, east, north = found["bbox"]
+        corners = [corner for cell in place.cells(grid).tolist() for corner in grid.polygon(cell)]
+        lons, lats = zip(*corners, strict=True)
+        assert (west, south, east, north) == pytest.approx((min(lons), min(lats), max(lons), max(lats)), abs=1e-5)
+
+
+def test_a_category_and_an_area_leave_the_others_out(unusual_client):
+    assert [place["category"] for place in told(unusual_client, "?category=battery")["places"]] == ["battery"]
+    assert [place["area"] for place in told(unusual_client, "?area=North")["places"]] == ["North"]
+    assert told(unusual_client, "?area=North&category=theft")["places"] == []
+    for words, says in (("?category=fire", "no category 'fire'"), ("?area=South", "no area 'South'")):
+        answer = unusual_client.get(f"/v1/regions/riverton/unusual{words}")
+        assert (answer.status, says in answer.data.decode()) == (404, True)
+
+
+@pytest.mark.usefixtures("an_hour_later")
+def test_what_is_stale_says_so(unusual_client):
+    assert told(unusual_client)["stale"] is True
+
+
+def test_a_place_of_which_no_area_has_half_names_none(clock, tmp_path):
+    place = Unusual(category="theft", row=0, col=0, rows=6, cols=5, hours=2, usual=1.25, observed=12, days=40.0)
+    leave_frame(tmp_path, unusual=(place,))
+    with running(toy_service(tmp_path, clock=clock, areas=[area_of("North", [SQUARE])])) as base:
+        assert [place["area"] for place in told(Client(base), "?area=North")["places"]] == [None]
+
+
+def test_of_a_large_place_the_cells_with_more_than_usual_and_the_areas_of_these_are_told(clock, tmp_path):
+    given = {"category": "theft", "hours": 2, "usual": 1.25, "observed": 12, "days": 40.0, "row": 0, "col": 0}
+    large = Unusual(rows=6, cols=5, above=(6, 21, 28), **given)
+    leave_frame(tmp_path, unusual=(large, Unusual(rows=1, cols=2, **given)))
+    with running(toy_service(tmp_path, clock=clock, areas=[area_of("North", [SQUARE])])) as base:
+        line, older = told(Client(base))["places"]
+    assert (line["above"], line["areas"]) == (["r001c001", "r004c001", "r005c003"], ["North"])
+    assert older["above"] == older["cells"] == ["r000c000", "r000c001"]  # of a job that did not tell
+
+
+@pytest.mark.parametrize(("silent", "refused"), [("all", {"all", "theft", "battery"}), ("theft", {"all", "theft"})])
+def test_a_silent_feed_is_in_every_answer_and_is_not_current(tmp_path, clock, silent, refused):
+    unusual_frame, over_all = leave_frame(tmp_path)
+    feed = Silence(category=silent, since_s=unusual_frame.as_of_s - 6 * 3600, observed=1, usual=148.2, days=400.0)
+    write_frames(tmp_path, (replace(unusual_frame, silent=(feed,)), over_all), "wall")
+    with running(toy_service(tmp_path, clock=clock)) as base:
+        unusual_client = Client(base)
+        answers = [
+            unusual_client.json("/v1/regions")["regions"][0],
+            told(unusual_client),
+            unusual_client.json("/v1/regions/riverton/scores"),
+        ]
+        asked = {
+            f"{route}?require=current&category={category}": category
+            for route in ("unusual", "scores", "areas")
+            for category in ("all", "theft", "battery")
+        }
+        current = {words: unusual_client.get(f"/v1/regions/riverton/{words}") for words in asked}
+        health, metrics = unusual_client.json("/health"), unusual_client.get("/metrics").data.decode()
+        table = unusual_client.get("/v1/regions/riverton/scores?format=csv").data.decode()
+        cell = unusual_client.get(f"/v1/regions/riverton/cells/{unusual_frame.spec.grid.cell_id(0)}?require=current")
+    said = {
+        "category": silent,
+        "since": instant_text(feed.since_s),
+        "until": None,
+        "observed": 1,
+        "usual": 148.2,
+        "once_in_days": 400.0,
+    }
+    assert [answer["silent"] for answer in answers] == [[said]] * 3
+    assert {words: answer.status for words, answer in current.items()} == {
+        words: 503 if category in refused else 200 for words, category in asked.items()
+    }
+    assert cell.status == 503
+    assert f"a feed of all is silent, so that this is not current: {silent} since" in json.loads(cell.data)["detail"]
+    assert (health["silent"], 'silent_feeds{region="riverton"} 1.0' in metrics) == (1, True)
+    assert json.loads(next(csv.DictReader(io.StringIO(table)))["silent"]) == [said]
+
+
+def test_what_raises_the_forecast_is_in_every_answer_with_its_factor_over_each_horizon(tmp_path, clock):
+    unusual_frame, over_all = leave_frame(tmp_path)
+    surge = Surge(category="theft", factors=(2.345678, 1.5, 1.0), spreads=(0.2, 0.1, 0.0), observed=31, usual=8.2)
+    write_frames(tmp_path, (replace(unusual_frame, surges=(surge,)), over_all), "wall")
+    with running(toy_service(tmp_path, clock=clock)) as base:
+        unusual_client = Client(base)
+        answers = [
+            unusual_client.json("/v1/regions")["regions"][0],
+            told(unusual_client),
+            unusual_client.json("/v1/regions/riverton/scores"),
+        ]
+        table = unusual_client.get("/v1/regions/riverton/scores?format=csv").data.decode()
+    factors = dict(zip(unusual_frame.spec.horizon_names, (2.346, 1.5, 1.0), strict=True))
+    says = "theft x2.3: 31 in place of 8.2 in the last hour"
+    said = {"category": "theft", "factors": factors, "observed": 31, "usual": 8.2, "says": says}
+    assert [answer["surges"] for answer in answers] == [[said]] * 3
+    assert json.loads(next(csv.DictReader(io.StringIO(table)))["surges"]) == [said]

@@ -33,7 +33,7 @@ from streaming.settings import Settings
 from tests.harness.judged import CHALLENGER, CHAMPION, judged_hour, toy_trial
 from tests.harness.points import points_in, stored_points
 from tests.harness.toy import toy_artifact, toy_spec
-from tests.unit.disk.test_power_cut import Disk
+from tests.unit.schemas.test_files import Disk
 
 SPEC = toy_spec()
 TICK_S = 1_764_028_800  # midnight, UTC: drift is judged, too

@@ -1,9 +1,6 @@
-"""The published Chicago benchmark is rebuilt from the csv; the simple rivals give its figures: they are its rivals.
+"""The two real files against published totals, and the rivals on them against the figures of a published benchmark."""
 
-Published: the daily benchmark of 3 km cells, and hours in 1 km cells. Forecasts of zero are raised there to 1e-4, and
-in the hourly table to 1e-6, which moves only last week's count (0.1886 with 1e-6, 0.1817 with 1e-4).
-"""
-
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from zoneinfo import ZoneInfo
@@ -13,11 +10,15 @@ import pytest
 from scipy.stats import nbinom
 from sklearn.metrics import mean_poisson_deviance
 
+from deploy.cut_sample import cut_sample
 from models.evaluation.featured import spec_of
 from models.evaluation.rivals import Ewma, EwmaProfile, Expanding, Historical, Kde, LastWeek, SelfExciting
-from models.files.incident_files import read_incidents
+from models.files.incident_files import merge_repeated, read_incidents
 from models.files.layouts import LAYOUTS
+from models.local_time import local_from_utc
 from schemas.errors import DataError
+from schemas.grid import Grid
+from streaming.rehearse.incident_replay import SAMPLE
 from tests.harness.published_tasks import DATA, TASKS, TEST_DAYS, VALIDATION_DAYS, published_chicago
 from tests.harness.small_cube import stacked
 
@@ -175,3 +176,83 @@ def test_each_incident_stands_in_the_cell_in_which_the_cube_counts_it(published)
 def test_another_file_is_refused(table):
     with pytest.raises(DataError, match="give the whole Chicago file"):
         published_chicago(table.select(np.arange(1000)))
+
+
+@pytest.fixture(scope="module")
+def chicago():
+    return read(DATA / "chicago_2016_2017.zip", "chicago")
+
+
+@pytest.fixture(scope="module")
+def montgomery():
+    return read(DATA / "montgomery_911_2015_2016.zip", "montgomery")
+
+
+def read(path, layout):
+    if not path.is_file():
+        pytest.skip(f"the real incident file is not at {path}")
+    return read_incidents(path, LAYOUTS[layout])
+
+
+def totals(table):
+    return dict(zip(table.categories, np.bincount(table.category).tolist(), strict=True))
+
+
+def test_chicago_has_the_published_totals(chicago):
+    assert len(chicago) == 321_877
+    assert totals(chicago) == {"theft": 124_630, "battery": 99_389, "criminal_damage": 59_886, "assault": 37_972}
+    assert chicago.exact_duplicates == 916
+    assert not chicago.skipped
+
+
+def test_the_sample_is_what_its_command_cuts_from_the_full_file(chicago):
+    assert cut_sample(chicago) == SAMPLE.read_bytes()
+
+
+def test_montgomery_has_its_totals_and_its_storm(montgomery):
+    assert len(montgomery) == 99_492
+    assert totals(montgomery) == {"ems": 48_877, "traffic": 35_695, "fire": 14_920}
+    assert not montgomery.skipped
+    day = local_from_utc(montgomery.occurred_s, montgomery.timezone) // 86_400
+    busiest, calls = max(zip(*np.unique(day, return_counts=True), strict=True), key=lambda pair: pair[1])
+    assert (np.datetime64(int(busiest), "D"), calls) == (np.datetime64("2016-01-23"), 913)
+
+
+def test_chicagos_rounded_and_unsorted_times_are_counted_and_kept(chicago):
+    assert (np.diff(chicago.occurred_s) >= 0).all()
+    assert (chicago.out_of_order, chicago.whole_hours, chicago.midnights) == (156_267, 110_029, 2_803)
+    assert round(chicago.whole_hours / len(chicago), 2) == 0.34
+    assert round(chicago.midnights / len(chicago), 3) == 0.009
+
+
+def in_county(table):
+    return (table.lat_deg > 39.9) & (table.lat_deg < 40.5) & (table.lon_deg > -75.9) & (table.lon_deg < -74.9)
+
+
+@pytest.mark.parametrize(("minutes", "merged"), [(5, 6_894), (15, 8_707)])
+def test_montgomerys_repeated_calls_are_the_published_ones(montgomery, minutes, merged):
+    county = montgomery.select(in_county(montgomery))
+    assert len(county) == 99_473
+    # The published figures know one category. The rule's 15 minutes are `minutes` of these calls.
+    stretched_s = county.occurred_s * (15 // minutes)
+    left = merge_repeated(replace(county, category=np.zeros_like(county.category), occurred_s=stretched_s))
+    assert (left.repeated_calls, len(left)) == (merged, 99_473 - merged)
+
+
+def test_within_a_category_montgomery_repeats_mostly_traffic(montgomery):
+    left = merge_repeated(montgomery)
+    gone = {name: count - totals(left)[name] for name, count in totals(montgomery).items()}
+    assert gone == {"ems": 429, "fire": 216, "traffic": 2_944}
+    assert left.repeated_calls == 3_589
+
+
+def test_montgomerys_strays_and_a_place_in_the_gulf_of_guinea_make_no_large_grid(montgomery):
+    county = in_county(montgomery)
+    tight = Grid.around(montgomery.lat_deg[county], montgomery.lon_deg[county], cell_m=1000)
+    for places in (0, 1):
+        lat_deg, lon_deg = (np.append(of, np.zeros(places)) for of in (montgomery.lat_deg, montgomery.lon_deg))
+        grid = Grid.around(lat_deg, lon_deg, cell_m=1000)
+        assert max(abs(grid.rows - tight.rows), abs(grid.cols - tight.cols)) <= 1
+        _, inside = grid.locate(montgomery.lat_deg, montgomery.lon_deg)
+        assert not inside[~county].any()
+        assert inside.mean() > 0.999

@@ -1,17 +1,18 @@
-"""Where units should stand: against every possible choice, and by what must hold of any city."""
+"""Where units should stand: against every choice; what they reach; files of places and driving times."""
 
 from dataclasses import replace
 from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.posts_plan import solve
-from models.readiness import Question, best_floor, choose
+from models.posts_plan import Place, read_places, read_times, solve
+from models.readiness import DETOUR, Drive, Question, best_floor, by_straight_line, choose, metres_of, points_a_side
 from schemas.errors import DataError
 from tests.harness.reaching import reach_of
+from tests.harness.toy import toy_grid
 
 
 def drawn_reach(random, *, places, cells):
@@ -157,3 +158,144 @@ def test_what_is_no_question_is_refused(changes, said):
         line([1, 2], places=[0, 1], reach=0, **changes)
     with pytest.raises(DataError, match="nothing is expected"):
         line([0, 0], places=[0, 1], reach=0, units=1)
+
+
+GRID = toy_grid(6, 5)
+
+
+def drive_of(metres, speed_kmh=40):
+    return Drive(minutes=metres * DETOUR * 60 / 1000 / speed_kmh, speed_kmh=speed_kmh)
+
+
+def middle(cell):
+    lat, lon = (degrees[cell] for degrees in GRID.centres())
+    return metres_of(GRID, np.array([lat]), np.array([lon]))
+
+
+@settings(max_examples=50)
+@given(st.floats(500, 9000), st.floats(0, 6000), st.floats(0, 5000))
+def test_a_point_is_reached_when_it_lies_in_the_circle(metres, north, east):
+    places = np.array([[north, east], [2500.0, 2500.0]])
+    reach = by_straight_line(GRID, places, drive_of(metres))
+    side = int(reach.per_cell**0.5)
+    assert side == points_a_side(1000, metres)
+    for place in range(2):
+        expected = set()
+        for cell in range(GRID.cells):
+            for point in range(side**2):
+                at = np.array([cell // 5, cell % 5]) * 1000 + (np.array(divmod(point, side)) + 0.5) * 1000 / side
+                if np.hypot(*(at - places[place])) <= metres:
+                    expected.add(cell * side**2 + point)
+        assert set(reach.points_of(place).tolist()) == expected
+
+
+def test_minutes_are_those_of_the_drive():
+    reach = by_straight_line(GRID, middle(12), drive_of(1500))
+    far = reach.minutes.max() / drive_of(1500).minutes
+    assert 0.9 < far <= 1
+    assert Drive(minutes=6, speed_kmh=60).metres == pytest.approx(6000 / DETOUR)
+
+
+def test_a_cell_that_lies_half_in_reach_is_reached_by_half():
+    reach = by_straight_line(GRID, middle(12), drive_of(1000))
+    whole = reach.covered((0,)).reshape(GRID.cells, -1).mean(axis=1)
+    assert whole[12] == 1
+    assert 0.3 < whole[13] < 0.8
+    assert whole[14] == 0
+
+
+@pytest.mark.parametrize(("reach_m", "side"), [(4000, 2), (8000, 1), (7999, 2), (2000, 4), (500, 4), (50_000, 1)])
+def test_there_are_eight_points_to_the_edge_if_four_a_side_suffice(reach_m, side):
+    assert points_a_side(1000, reach_m) == side
+
+
+def test_a_reach_below_half_a_cell_is_refused():
+    with pytest.raises(DataError, match="less than half a cell of 1000 m: give more minutes"):
+        by_straight_line(GRID, middle(0), drive_of(499))
+    by_straight_line(GRID, middle(0), drive_of(501))
+
+
+def test_too_many_places_are_refused_before_they_take_memory():
+    with pytest.raises(DataError, match="give the stations in place of any cell"):
+        by_straight_line(GRID, np.repeat(middle(0), 400_000, axis=0), drive_of(4000))
+
+
+def test_a_reach_counts_units_at_one_place_each():
+    reach = reach_of([0, 1, 1], [0, 0, 1], np.ones(3), places=2, cells=2)
+    assert reach.covered((0, 1, 1)).tolist() == [3, 2]
+    assert reach.sums(np.array([1.0, 10.0])).tolist() == [1, 11]
+
+
+def written(folder, text, name="places.csv"):
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_places_are_read_with_the_units_that_stand_there(tmp_path):
+    text = "\ufeffplace,lat,lon,units\nNorth,41.04,-86.98,2\nSouth,41.01,-86.98,0\n"
+    places = read_places(written(tmp_path, text), GRID)
+    assert places == [
+        Place(place="North", lat=41.04, lon=-86.98, units=2),
+        Place(place="South", lat=41.01, lon=-86.98, units=0),
+    ]
+    assert read_places(written(tmp_path, "place,lat,lon\nNorth,41.04,-86.98\n"), GRID)[0].units is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("place,lat\na,41\n", "field `lon`.*: give a CSV file with the columns place,lat,lon"),
+        ("place,lat,lon\n", "has no row"),
+        ("place,lat,lon\na,41.01,x\n", r"Expected `float`, got `str` - at `\$\[0\].lon`"),
+        ("place,lat,lon\na,41.01,nan\n", r"`\$\[0\].lon`"),
+        ("place,lat,lon\na,41.01,-86.98\na,41.01,-86.98\n", "'a' stands several times"),
+        (
+            "place,lat,lon\na,42.01,-86.98\n",
+            "1 of 1 places lie outside the grid, the first at 42.01000, -86.98000: leave them out",
+        ),
+        ("place,lat,lon,units\na,41.01,-86.98,1.5\n", r"`\$\[0\].units`"),
+    ],
+)
+def test_a_file_of_places_that_cannot_be_used_is_refused(tmp_path, text, said):
+    with pytest.raises(DataError, match=said):
+        read_places(written(tmp_path, text), GRID)
+
+
+def two_places():
+    return [Place(place="a", lat=41.01, lon=-86.98), Place(place="b", lat=41.02, lon=-86.98)]
+
+
+def times(folder, *rows):
+    return written(folder, "\n".join(("place,cell,minutes", *rows)), "times.csv")
+
+
+def read(path, answered=(0, 1)):
+    return read_times(path, two_places(), GRID, minutes=8, answered=np.array(answered, np.int32))
+
+
+def test_driving_times_say_what_is_reached(tmp_path):
+    path = times(tmp_path, "a,r000c000,3", "a,r000c001,9", "b,r000c000,8", "b,r000c001,1", "c,r000c000,0")
+    reach, digest = read(path)
+    assert [reach.points_of(place).tolist() for place in range(2)] == [[0], [0, 1]]
+    assert (reach.per_cell, len(digest)) == (1, 64)
+    assert read(path)[1] == digest
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (("a,r000c000,3", "a,r000c000,1"), "has two times from 'a' to r000c000"),
+        (("a,r000c000,3", "a,r000c001,9", "b,r000c000,8"), "lacks 1 times, the first from 'b' to r000c001"),
+        (("a,r000c000,3", "a,r000c001,9", "b,r000c000,9", "b,r000c001,9"), "'b' reaches no cell in 8 minutes"),
+        (
+            ("a,r000c000,-3", "a,r000c001,9", "b,r000c000,9", "b,r000c001,9"),
+            r"Expected `float` >= 0.0 - at `\$\[0\].minutes`",
+        ),
+        (("a,r009c000,3",), "no cell 'r009c000'"),
+        (("a,r000c000,soon",), r"Expected `float`, got `str` - at `\$\[0\].minutes`"),
+    ],
+)
+def test_a_table_with_gaps_or_nonsense_is_refused(tmp_path, rows, said):
+    with pytest.raises(DataError, match=said):
+        read(times(tmp_path, *rows))

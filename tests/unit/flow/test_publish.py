@@ -1,0 +1,466 @@
+"""What a batch leaves in the store: scores, ledgers and acknowledgements, and what a `pipeline` point says."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from models.all_categories import stored_views
+from models.artifact import read_artifact
+from models.measures import Forecast
+from schemas.errors import PipelineError, SinkRefused, SinkUnavailable
+from schemas.forecasts import ClosedCounts, KeptForecasts, outcomes_folder
+from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS
+from schemas.incidents import Rejection, pack_rejections
+from schemas.spec import DAY_S, HOUR_S
+from streaming.artifacts_in_force import load_artifact
+from streaming.flow.publish import ASK_EVERY_S, closed_points, frame_of
+from streaming.flow.rows import FIELDS, QueryFacts, ScoredRow, Summary
+from streaming.job_health import LONGEST_SILENCE_S
+from tests.harness import batch as harness
+from tests.harness.batch import Rows, publisher_to, row_without_scores, scored_row
+from tests.harness.memory_sink import MemorySink
+from tests.harness.plain_lines import plain_risks, plain_tops, plain_unusual
+from tests.harness.points import OF_THE_MACHINE, points_in
+from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
+from tests.unit.sinks.test_influx import sink_for
+
+START_S = 1_764_000_000.0
+EVERY_S = 0.5
+
+
+def unassigned_batch(messages=0, *, ticks=False):
+    """Messages of no region, which need no artifact. ticks: it is a new minute."""
+    ledger = {"consumed": messages, "rejected": messages}
+    summary = Summary(as_of_s=60, ledger=ledger, totals=ledger)
+    return Rows(row_without_scores("", None, summary)) if messages or ticks else Rows()
+
+
+class MinuteStore(MemorySink):
+    """is_there: whether it answers. asked: when it was."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.is_there, self.asked, self.clock = True, [], clock
+
+    def write_all(self, parts):
+        assert parts  # a file waits for its disk at each of them
+        return super().write_all(parts)
+
+    def write(self, lines):
+        self.asked.append(self.clock.now_s)
+        if not self.is_there:
+            raise SinkUnavailable("no answer: start the store")
+        return super().write(lines)
+
+
+class Clock:
+    now_s = START_S
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def job(tmp_path):
+    """(publisher, what it published, its store, its clock)"""
+    clock, published = Clock(), []
+    store = MinuteStore(clock)
+    return publisher_to(store, tmp_path, now_s=clock, watchers=[published.append]), published, store, clock
+
+
+def silent_for(job, seconds):
+    publisher, published, _, clock = job
+    for _ in range(int(seconds / EVERY_S)):
+        clock.now_s += EVERY_S
+        publisher(unassigned_batch(), len(published))
+
+
+def test_a_store_that_is_there_is_asked_often_enough_to_be_ready_and_no_more(job):
+    _, published, store, _ = job
+    silent_for(job, 600)
+    assert max(batch.done_s - batch.acknowledged_s for batch in published) < LONGEST_SILENCE_S
+    assert store.asked == [START_S + n * ASK_EVERY_S for n in range(1, 21)]
+    assert not any(store.writes)
+
+
+def test_a_store_that_has_gone_is_noticed_when_nothing_is_to_be_written(job):
+    _, published, store, clock = job
+    store.is_there = False
+    with pytest.raises(SinkUnavailable):
+        silent_for(job, 600)
+    assert clock.now_s - START_S == ASK_EVERY_S
+    assert {batch.acknowledged_s for batch in published} == {START_S}
+
+
+def test_points_are_an_acknowledgement_and_are_never_put_off(job):
+    publisher, published, store, clock = job
+    clock.now_s += 7
+    publisher(unassigned_batch(messages=1), 0)
+    clock.now_s += 1
+    publisher(unassigned_batch(), 1)
+    times = [(batch.done_s, batch.acknowledged_s) for batch in published]
+    assert times == [(START_S + 7, START_S + 7), (START_S + 8, START_S + 7)]
+    assert [lines.startswith(b"pipeline,") for lines in store.writes] == [True]
+
+
+def test_a_minute_without_a_message_of_no_region_has_its_point_and_says_nothing_of_the_machine(job):
+    """That point stays for the minute: what it said of the job would hold while batches without news go by."""
+    publisher, _, store, _ = job
+    publisher(unassigned_batch(ticks=True), 0)
+    publisher(unassigned_batch(messages=2, ticks=True), 1)
+    quiet, heard = store.writes
+    assert quiet.startswith(b"pipeline,region=_unassigned ")
+    assert quiet.endswith(b" 60\n")
+    assert b"consumed=0" in quiet
+    assert not any(name in quiet + heard for name in (b"silent_s", b"data_end_s"))  # no region, no data
+    assert b"consumed=2" in heard
+    said = [{name for name in OF_THE_MACHINE if f"{name}=".encode() in lines} for lines in (quiet, heard)]
+    assert said == [set(), set(OF_THE_MACHINE) - {"freshness_s", "challenger", "watch_ago_s"}]
+
+
+@pytest.mark.parametrize(("until_s", "ago"), [(START_S - 60, b"watch_ago_s=60.0"), (START_S + 60, b"watch_ago_s=0.0")])
+def test_a_ledger_says_since_when_nothing_is_watched_beside_the_job(job, until_s, ago, monkeypatch):
+    publisher, _, store, _ = job
+    monkeypatch.setattr("streaming.flow.publish.watched_until_s", lambda checkpoint: until_s)
+    publisher(unassigned_batch(messages=2), 0)
+    assert ago in store.writes[0]
+
+
+def test_each_batch_is_checked_against_kafkas_offsets_by_its_number_and_all_its_messages(job):
+    publisher, published, _, _ = job
+    publisher.unaccounted = lambda number, consumed: 10 * number - consumed
+    publisher(unassigned_batch(messages=3), 4)
+    publisher(unassigned_batch(), 5)
+    assert [batch.unaccounted for batch in published] == [37, 50]
+
+
+def test_a_ledger_is_written_when_all_scores_of_its_tick_are_acknowledged(job, tmp_path):
+    """What reads the newest ledger's time finds whole scores there."""
+    publisher, published, store, clock = job
+    row = scored_row(toy_artifact(tmp_path / "artifacts", toy_spec()), 60)
+    clock.now_s += 7
+    publisher(Rows(row), 0)
+    scores, ledgers = ({line.split(",")[0] for line in lines.decode().splitlines()} for lines in store.writes)
+    assert (scores, ledgers) == ({"risk", "top", "unusual"}, {"pipeline"})
+    assert published[0].points == b"".join(store.writes).count(b"\n")
+    assert {key.split(",")[1] for key, _, _ in points_in(store.writes[0].decode())} > {"category=all"}
+    assert 'model="baseline' in store.writes[1].decode()
+
+
+def test_within_a_minute_only_what_changed_is_written_again_also_of_all_categories(job, tmp_path):
+    publisher, _, store, _ = job
+    folder, beside = (toy_artifact(tmp_path / "artifacts", toy_spec(region=name)) for name in ("toyville", "riverton"))
+    for number, (of, as_of_s) in enumerate(((folder, 60), (beside, 60), (folder, 61), (folder, 120))):
+        publisher(Rows(scored_row(of, as_of_s)), number)
+    risks = [lines.count(b"\nrisk,") + lines.startswith(b"risk,") for lines in store.writes[::2]]
+    assert risks == [toy_spec().series, toy_spec().series, 0, toy_spec().series]
+
+
+def test_scores_without_an_acknowledgement_have_no_ledger(job, tmp_path):
+    publisher, _, store, _ = job
+    row = scored_row(toy_artifact(tmp_path / "artifacts", toy_spec()), 60)
+    store.is_there = False
+    with pytest.raises(SinkUnavailable):
+        publisher(Rows(row), 0)
+    assert len(store.asked) == 1
+    store.is_there = True
+    publisher(Rows(row), 0)
+    assert len(store.writes) == 2
+
+
+def test_a_clock_that_was_set_back_does_not_put_off_the_question(job):
+    _, published, store, clock = job
+    clock.now_s -= 3600
+    silent_for(job, EVERY_S)
+    assert store.asked == [clock.now_s] == [published[-1].acknowledged_s]
+
+
+NOW_S = CUTOFF_S + 7200.0
+
+
+class Store(MemorySink):
+    """losses: (tries too many, points refused for good) of each write, in their order."""
+
+    def __init__(self, *losses):
+        super().__init__()
+        self.losses = list(losses)
+
+    def write(self, lines):
+        retries, dropped = self.losses.pop(0) if self.losses else (0, 0)
+        return replace(super().write(lines), retries=retries, dropped=dropped)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return str(toy_artifact(tmp_path / "artifacts", toy_spec()))
+
+
+def batch_of(folder, **changes):
+    """One message of the region, at the clock NOW_S."""
+    ledger = {"consumed": 1, "counted": 1}
+    summary = Summary(as_of_s=int(NOW_S), ledger=ledger, totals=ledger, **changes)
+    return Rows(row_without_scores(toy_spec().region, folder, summary))
+
+
+def figures_of(tmp_path, *batches, store=None, **parts):
+    """The fields of each batch's point."""
+    store = store or Store()
+    publisher = publisher_to(store, tmp_path, now_s=lambda: NOW_S, **parts)
+    for number, batch in enumerate(batches):
+        publisher(batch, number)
+    return [
+        {name: value.strip('"') if value.startswith('"') else float(value) for name, value in fields.items()}
+        for _, _, fields in points_in(b"".join(store.writes).decode())
+    ]
+
+
+@pytest.mark.parametrize(("received_s", "freshness_s"), [(NOW_S - 90.5, 90.5), (NOW_S, 0), (NOW_S + 5, 0)])
+def test_freshness_is_the_age_of_the_newest_message_when_the_batch_is_written(
+    tmp_path, folder, received_s, freshness_s
+):
+    [figures] = figures_of(tmp_path, batch_of(folder, newest_received_ms=int(1000 * received_s)))
+    assert figures["freshness_s"] == freshness_s
+
+
+def test_points_that_the_store_dropped_are_counted_since_the_start_so_that_their_alert_stays(tmp_path, folder):
+    store = Store((2, 3), (0, 0), (1, 4))
+    figures = figures_of(tmp_path, *[batch_of(folder)] * 4, store=store)
+    # Each point is written before its own answer.
+    assert [figure["write_dropped"] for figure in figures] == [0, 3, 3, 7]
+    assert [figure["write_retries"] for figure in figures] == [0, 2, 2, 3]
+
+
+def test_what_was_lost_with_scores_counts_as_well_as_what_was_lost_with_the_ledger(tmp_path, folder):
+    store, published = Store((2, 3), (1, 4)), []
+    publisher = publisher_to(store, tmp_path, watchers=[published.append])
+    publisher(Rows(scored_row(Path(folder), int(NOW_S))), 0)
+    assert [(one.retries, one.dropped) for one in published] == [(3, 7)]
+
+
+@pytest.mark.parametrize(
+    ("newest_event_s", "silent_s"),
+    [(0, NOW_S - CUTOFF_S), (int(NOW_S) - 600, 600)],
+    ids=["never connected: since the history's end", "since its newest incident"],
+)
+def test_a_feed_is_silent_since_its_newest_incident_also_if_it_never_sent_one(
+    tmp_path, folder, newest_event_s, silent_s
+):
+    [figures] = figures_of(tmp_path, batch_of(folder, newest_event_s=newest_event_s))
+    assert figures["silent_s"] == silent_s
+
+
+def test_the_backlog_and_the_state_that_spark_reports_are_in_the_point(tmp_path, folder):
+    facts = QueryFacts(lag_events=1200.0, state_bytes=4096.0)
+    [figures] = figures_of(tmp_path, batch_of(folder), facts=lambda: facts, unaccounted=lambda *_: -2)
+    assert (figures["lag_events"], figures["state_bytes"], figures["unaccounted"]) == (1200, 4096, -2)
+    assert figures["started_s"] == NOW_S
+
+
+@pytest.mark.parametrize(
+    ("tried", "shown"), [(None, "none"), ("20260101T000000Z-def00000", "20260101T000000Z-def00000")]
+)
+def test_how_old_the_data_of_the_artifact_in_force_are_and_what_is_tried_beside_it(tmp_path, folder, tried, shown):
+    [figures] = figures_of(tmp_path, batch_of(folder), challenger={toy_spec().region: tried}.get)
+    assert (figures["data_end_s"], figures["challenger"]) == (CUTOFF_S, shown)
+
+
+def test_a_region_has_its_point_by_its_own_ticks_also_after_one_without_news(tmp_path):
+    spec = toy_spec(tick_s=300)
+    quiet, heard = (str(toy_artifact(tmp_path / "artifacts", region)) for region in (toy_spec(region="a-town"), spec))
+    silence = Summary(as_of_s=60, ledger={"consumed": 0}, totals={})
+    said = Summary(as_of_s=1261, ledger={"consumed": 1}, totals={})
+    rows = Rows(row_without_scores("a-town", quiet, silence), row_without_scores(spec.region, heard, said))
+    store = Store()
+    publisher_to(store, tmp_path)(rows, 0)
+    [(tags, tick_s, _)] = points_in(b"".join(store.writes).decode())
+    assert (spec.region in str(tags), tick_s) == (True, 1200)
+
+
+def test_what_was_refused_goes_to_the_dead_letters(tmp_path, folder):
+    letters = []
+    desk = SimpleNamespace(
+        write=lambda refused: letters.append({region: list(those) for region, those in refused.items()})
+    )
+    incident = Rejection("schema", "an incident", 0, 7, 1_700_000_000_000)
+    figures_of(tmp_path, batch_of(folder, rejections=pack_rejections([incident])), dead_letters=desk)
+    assert letters == [{toy_spec().region: [incident]}]
+
+
+def test_those_who_watch_are_told_of_the_whole_batch_and_its_forecast_is_kept_as_it_was_made(tmp_path, folder):
+    hour_s, facts, published = int(NOW_S) // 3600 * 3600, QueryFacts(lag_events=3.0), []
+    row, region = scored_row(Path(folder), hour_s), toy_spec().region
+    row["scores"] |= {"followed": str(hour_s), "raw": row["scores"]["usual"]}
+    publisher_to(Store(), tmp_path, watchers=[published.append], facts=lambda: facts)(Rows(row), 7)
+    [told] = published
+    assert (told.batch_id, told.facts, told.summaries[region].as_of_s) == (7, facts, hour_s)
+    assert (told.artifacts, told.following) == ({region: Path(folder).name}, {region: str(hour_s)})
+    assert 0 < told.seconds < 60
+    kept = KeptForecasts(outcomes_folder(tmp_path)).read(toy_spec(), hour_s)
+    assert (kept.following, kept.raw.tobytes()) == (str(hour_s), row["scores"]["usual"])
+
+
+REGIONS = [f"town-{number}" for number in range(12)]
+TOP_K = 4
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    artifacts = tmp_path_factory.mktemp("artifacts")
+    return {region: toy_artifact(artifacts, toy_spec(3, 4, region=region)) for region in REGIONS}
+
+
+def row_of(folder, as_of_s, draw, **summary_too):
+    """A scored row of drawn numbers, most of them small."""
+    spec = read_artifact(folder).spec
+    places = (spec.grid.cells, len(spec.categories))
+    shape = (*places, len(spec.horizons_s))
+    expected = 10 ** draw.uniform(-8, 1.5, shape)
+    scores = {
+        "expected": expected,
+        "risk": -np.expm1(-expected),
+        "low": np.floor(expected),
+        "high": np.ceil(3 * expected),
+        "usual": expected * draw.uniform(0.5, 2, shape),
+        "attribution": draw.uniform(0.2, 5, (ATTRIBUTED_RANKS, *shape[1:], len(ATTRIBUTION_GROUPS))),
+    }
+    counts = {"consumed": 1, "counted": 1}
+    summary = Summary(
+        as_of_s=as_of_s,
+        ledger=counts,
+        totals=counts,
+        observed_1h=draw.poisson(1, places).astype("<i4").tobytes(),
+        support=draw.integers(0, 3, places).astype("u1").tobytes(),
+        **summary_too,
+    )
+    return {
+        "region": spec.region,
+        "artifact": str(folder),
+        "summary": msgspec.msgpack.encode(summary),
+        "scores": {"model": folder.name, **{name: scores[name].astype("<f4").tobytes() for name in FIELDS}},
+    }
+
+
+def plain_points(rows):
+    for row in rows:
+        scored = ScoredRow.of(row)
+        frame = frame_of(scored, scored.summary)
+        for view in stored_views(frame, load_artifact(row["artifact"]).constants):
+            yield from plain_risks(view)
+            yield from plain_tops(view, TOP_K)
+        yield from plain_unusual(frame)
+
+
+@pytest.fixture
+def new_publisher(tmp_path):
+    return partial(harness.publisher_to, checkpoint=tmp_path, top_k=TOP_K)
+
+
+def stored_lines(store):
+    return b"".join(store.acknowledged).decode().splitlines()
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, len(REGIONS)))
+def test_every_point_is_stored_as_a_plain_encoder_writes_it_and_the_ledgers_are_last(
+    stub_store, new_publisher, folders, seed, count
+):
+    draw = np.random.default_rng(seed)
+    rows = [row_of(folders[region], CUTOFF_S + 60, draw) for region in draw.permutation(REGIONS)[:count]]
+    stub_store.acknowledged.clear()
+    stub_store.requests.clear()
+    published = []
+    sink = sink_for(stub_store)
+    new_publisher(sink, watchers=[published.append])(Rows(*rows), 0)
+    sink.close()
+    *scores, ledgers = stub_store.acknowledged
+    assert Counter(b"".join(scores).decode().splitlines()) == Counter(plain_points(rows))
+    assert [key for key, _, _ in points_in(ledgers.decode())] == sorted(f"pipeline,region={r['region']}" for r in rows)
+    [one] = published
+    assert one.points == len(stored_lines(stub_store))
+    assert list(one.views) == sorted(row["region"] for row in rows)
+
+
+@pytest.mark.fault("F27")
+def test_when_one_region_is_refused_its_batch_has_no_ledger_and_the_repeated_one_is_whole(
+    stub_store, new_publisher, folders
+):
+    rows = [row_of(folders[region], CUTOFF_S + 60, np.random.default_rng(2)) for region in REGIONS]
+    bad = json.dumps({"message": "failed to parse", "line": 3}).encode()
+    stub_store.answers.extend([(204, b"", {}), (204, b"", {}), (400, bad, {})])
+    sink, published = sink_for(stub_store), []
+    publisher = new_publisher(sink, watchers=[published.append])
+    with pytest.raises(SinkRefused, match=r"at line 3 of town-\d+ "):
+        publisher(Rows(*rows), 0)
+    assert isinstance(publisher.take_failure(), SinkRefused)
+    assert not any(line.startswith("pipeline") for line in stored_lines(stub_store))
+    assert published == []
+    publisher(Rows(*rows), 0)
+    sink.close()
+    assert set(plain_points(rows)) <= set(stored_lines(stub_store))
+    assert stub_store.acknowledged[-1].count(b"pipeline,") == len(REGIONS)
+
+
+@pytest.mark.fault("F30")
+def test_a_region_whose_scores_cannot_be_written_fails_the_batch_by_its_name(stub_store, new_publisher, folders):
+    rows = [row_of(folders[region], CUTOFF_S + 60, np.random.default_rng(3)) for region in REGIONS]
+    wrong = np.frombuffer(rows[7]["scores"]["high"], "<f4").copy()
+    wrong[5] = np.nan
+    rows[7]["scores"]["high"] = wrong.tobytes()
+    sink = sink_for(stub_store)
+    with pytest.raises(PipelineError, match=rf"{REGIONS[7]}, cell r000c000, ems: high=nan"):
+        new_publisher(sink)(Rows(*rows), 0)
+    sink.close()
+    assert not any(line.startswith("pipeline") for line in stored_lines(stub_store))
+    assert not any(f"region={REGIONS[7]} " in line for line in stored_lines(stub_store))
+
+
+def test_each_region_has_the_outcomes_of_its_own_closed_horizons(stub_store, new_publisher, folders, tmp_path):
+    hour_s = CUTOFF_S // HOUR_S * HOUR_S
+    draw, sink, published = np.random.default_rng(5), sink_for(stub_store), []
+    publisher = new_publisher(sink, watchers=[published.append])
+    publisher(Rows(*(row_of(folders[region], hour_s, draw) for region in REGIONS)), 0)
+    forecasts, stub_store.acknowledged[:] = published[0].frames, []
+    closed = {
+        region: ClosedCounts(
+            horizon=number % 3,
+            tick_s=hour_s,
+            judged_s=hour_s + DAY_S,
+            observed=draw.poisson(1, (12, 2)).astype("<i4").tobytes(),
+        )
+        for number, region in enumerate(REGIONS[::2])
+    }
+    rows = [
+        row_of(folders[region], hour_s + DAY_S + 60, draw, closed=(closed[region],) if region in closed else ())
+        for region in REGIONS
+    ]
+    publisher(Rows(*rows), 1)
+    sink.close()
+    expected = b"".join(
+        closed_points(
+            replace(
+                Forecast.of(
+                    forecasts[region].model,
+                    forecasts[region].expected,
+                    forecasts[region].usual,
+                    load_artifact(str(folders[region])).constants,
+                    of_network=not forecasts[region].baseline_only,
+                ),
+                has_history=(forecasts[region].support > 0).any(axis=1),
+            ),
+            counts,
+            forecasts[region].spec,
+        )
+        for region, counts in closed.items()
+    )
+    found = [line for line in stored_lines(stub_store) if line.startswith("outcome")]
+    assert Counter(found) == Counter(expected.decode().splitlines())
+    assert {f"region={region}" for region in closed} == {line.split(" ")[0].split(",")[-1] for line in found}
