@@ -110,9 +110,15 @@ def test_memory_is_the_weighted_mean_of_the_finished_days(daily):
     assert not memory.counts[:, 1:].any()
 
 
-def test_memory_holds_the_finished_ones_of_the_days_that_are_kept():
+def test_memory_holds_the_finished_days_that_are_kept_and_without_any_the_training_mean_is_left():
     memory = memory_of([2] * 420, constants_of())
     assert (memory.counts[1, 0, 0], memory.days[1]) == (2 * 399, 399)
+    constants = constants_of(mean_per_day=np.array([400.0, 40.0]), first_day=np.array(10.0))
+    state = CountState(spec_of())
+    state.advance(20_000 * DAY)  # the history ended years ago
+    memory = remember(state.levels["day"], (30.0,), constants, spec_of(), first_day=0)
+    rate = cell_rate(memory.counts[0], float(memory.days[0]), constants, spec_of())
+    np.testing.assert_allclose(rate, np.broadcast_to([100.0, 10.0], (4, 2)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -135,15 +141,6 @@ def test_after_a_take_over_counts_and_days_begin_with_the_later_of_the_two_first
 def test_a_day_without_incidents_is_an_outage_from_twenty_a_day_on(mean_per_day, days):
     """A Poisson count of 20 would be 0 once in a million years. Where fewer are usual, a quiet day is real."""
     assert memory_of([30] * 19 + [1] + [0] * 10, constants_of(mean_per_day=np.array(mean_per_day))).days[1] == days
-
-
-def test_a_history_that_ended_years_ago_leaves_the_training_mean():
-    spec, constants = spec_of(), constants_of(mean_per_day=np.array([400.0, 40.0]), first_day=np.array(10.0))
-    state = CountState(spec)
-    state.advance(20_000 * DAY)
-    memory = remember(state.levels["day"], (30.0,), constants, spec, first_day=0)
-    rate = cell_rate(memory.counts[0], float(memory.days[0]), constants, spec)
-    np.testing.assert_allclose(rate, np.broadcast_to([100.0, 10.0], (4, 2)))
 
 
 @settings(max_examples=30, deadline=None)
@@ -186,6 +183,7 @@ def test_each_category_has_a_shrinkage_of_its_own():
 
 
 OLDER = {"older_counts": np.ones((4, 2)), "older_share": np.array(0.5), "older_end_day": np.array(9.0)}
+CELLS = {"cell_dispersion": np.ones((4, 2, 3))}
 OWN = {"network_dispersion": np.full((2, 3), 4.0), "network_dispersion_power": np.ones((2, 3))}
 
 
@@ -205,6 +203,9 @@ OWN = {"network_dispersion": np.full((2, 3), 4.0), "network_dispersion_power": n
         (OWN, "network_dispersion", np.zeros((2, 3)), "network_dispersion has values outside"),
         (OWN, "network_dispersion_power", np.full((2, 3), 0.5), "network_dispersion_power is"),
         (OWN, "network_dispersion", np.ones(2), "must be float64"),
+        (CELLS, "cell_dispersion", np.ones((4, 2)), "must be float64"),
+        (CELLS, "cell_dispersion", np.zeros((4, 2, 3)), "outside"),
+        (CELLS, "cell_dispersion", np.full((4, 2, 3), np.nan), "outside"),
     ],
 )
 def test_impossible_constants_are_refused_and_possible_ones_kept(more, name, value, message):
@@ -212,55 +213,42 @@ def test_impossible_constants_are_refused_and_possible_ones_kept(more, name, val
     assert BaselineConstants.checked(good, spec_of()).arrays().keys() == good.keys()
     with pytest.raises(DataError, match=message):
         BaselineConstants.checked(good | {name: value}, spec_of())
-    with pytest.raises(DataError, match="needs"):
-        BaselineConstants.checked({k: v for k, v in good.items() if k != name}, spec_of())
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [(np.ones((6, 2)), "must be float64"), (np.zeros((6, 2, 3)), "outside"), (np.full((6, 2, 3), np.nan), "outside")],
-)
-def test_impossible_factors_of_cells_are_refused(value, message):
-    spec = spec_of(2, 3)
-    good = toy_constants(spec).arrays()
-    assert BaselineConstants.checked(good | {"cell_dispersion": np.ones((6, 2, 3))}, spec).cell_dispersion.size == 36
-    with pytest.raises(DataError, match=f"cell_dispersion.*{message}"):
-        BaselineConstants.checked(good | {"cell_dispersion": value}, spec)
+    if more is not CELLS:  # they may be left out
+        with pytest.raises(DataError, match="needs"):
+            BaselineConstants.checked({k: v for k, v in good.items() if k != name}, spec_of())
 
 
 def test_constants_come_back_as_they_were_given():
-    constants = BaselineConstants.checked(constants_of().arrays() | OLDER | OWN, spec_of())
-    assert constants.half_life_days == 30
+    constants = BaselineConstants.checked(constants_of().arrays() | OLDER | OWN | CELLS, spec_of())
+    assert (constants.half_life_days, constants.cell_dispersion.size) == (30, 24)
     assert (constants.older.share, constants.older.end_day) == (0.5, 9)
     assert constants.network_dispersion == Dispersion(r=np.full((2, 3), 4.0), power=np.ones((2, 3)))
     assert constants.dispersion == constants_of().dispersion
 
 
-def test_holidays_are_kept_and_refused_when_they_are_impossible():
-    spec, good = msgspec.structs.replace(spec_of(), holidays="US-IL"), constants_of().arrays()
-    for days in (np.arange(3.0), np.arange(10_000.0)):
-        constants = BaselineConstants.checked(good | {"holidays": days}, spec)
-        assert constants.arrays()["holidays"].tolist() == days.tolist()
-    for days in (np.arange(10_001.0), np.ones((2, 2))):
+@pytest.mark.parametrize(
+    ("name", "of_spec", "days", "wrong"),
+    [
+        ("holidays", "US-IL", np.arange, (np.arange(10_001.0), np.ones((2, 2)))),
+        (
+            "calendar",
+            ("match",),
+            lambda n: np.column_stack([0 * np.arange(n), np.arange(n)]),
+            (np.zeros((10_001, 2)), np.zeros(4), np.zeros((2, 3))),
+        ),
+    ],
+)
+def test_days_are_kept_and_refused_when_they_are_impossible(name, of_spec, days, wrong):
+    spec, good = msgspec.structs.replace(spec_of(), **{name: of_spec}), constants_of().arrays()
+    for count in (1.0, 10_000.0):
+        constants = BaselineConstants.checked(good | {name: days(count)}, spec)
+        assert constants.arrays()[name].tolist() == days(count).tolist()
+    for impossible in wrong:
         with pytest.raises(DataError, match="must be float64"):
-            BaselineConstants.checked(good | {"holidays": days}, spec)
-    for stored, of_spec in ((good, spec), (good | {"holidays": np.arange(3.0)}, spec_of())):
+            BaselineConstants.checked(good | {name: impossible}, spec)
+    for stored, without in ((good, spec), (good | {name: days(3.0)}, spec_of())):
         with pytest.raises(DataError, match="needs"):
-            BaselineConstants.checked(stored, of_spec)
-
-
-def test_named_days_are_kept_and_refused_when_they_are_impossible():
-    spec, good = msgspec.structs.replace(spec_of(), calendar=("match",)), constants_of().arrays()
-    for count in (1, 10_000):
-        days = np.column_stack([np.zeros(count), np.arange(count)])
-        constants = BaselineConstants.checked(good | {"calendar": days}, spec)
-        assert constants.arrays()["calendar"].tolist() == days.tolist()
-    for days in (np.zeros((10_001, 2)), np.zeros(4), np.zeros((2, 3))):
-        with pytest.raises(DataError, match="must be float64"):
-            BaselineConstants.checked(good | {"calendar": days}, spec)
-    for stored, of_spec in ((good, spec), (good | {"calendar": np.zeros((3, 2))}, spec_of())):
-        with pytest.raises(DataError, match="needs"):
-            BaselineConstants.checked(stored, of_spec)
+            BaselineConstants.checked(stored, without)
 
 
 def test_a_cells_factor_is_on_the_dispersion_of_what_forecasts():
@@ -318,9 +306,11 @@ def test_wall_clock_times_become_the_instants_that_zoneinfo_gives(wall_s, zone):
     assert (reading == -1).tolist() == never
 
 
-def test_no_times_are_no_instants():
+def test_no_times_are_no_instants_and_an_unknown_zone_is_named():
     utc_s, reading = utc_from_local(np.zeros(0, np.int64), "America/Chicago")
     assert (utc_s.shape, reading.shape, reading.dtype) == ((0,), (0,), np.int8)
+    with pytest.raises(DataError, match="Atlantis"):
+        utc_from_local(np.zeros(1, np.int64), "Atlantis/Town")
 
 
 @settings(max_examples=40)
@@ -351,8 +341,3 @@ def test_a_stretch_spends_its_minutes_in_the_hours_of_the_week_that_zoneinfo_giv
     expected[hours[0]] -= 1 / 3600  # it begins and ends within a minute
     expected[hours[-1]] -= less_s / 3600
     np.testing.assert_allclose(hours_within(start_s + 1, stop_s - less_s, zone), expected, atol=1e-9)
-
-
-def test_an_unknown_zone_is_named_in_the_error():
-    with pytest.raises(DataError, match="Atlantis"):
-        utc_from_local(np.zeros(1, np.int64), "Atlantis/Town")

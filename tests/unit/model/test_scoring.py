@@ -64,18 +64,12 @@ def test_the_size_of_tensors_is_that_of_arrays_and_of_a_power_to_the_last_bit(po
 
 
 @pytest.mark.parametrize("power", BOTH)
-def test_the_probability_of_one_or_more_is_scipys(power):
+def test_the_probability_of_one_or_more_is_scipys_and_a_mean_of_nothing_expects_nothing(power):
     mean = np.broadcast_to(MEANS[:, None, None], (60, 2, 2)).astype(np.float32)
     dispersion = Dispersion(r=SIZES, power=np.full((2, 2), power))
     np.testing.assert_allclose(at_least_one(mean, dispersion), law_of(mean, dispersion).sf(0), rtol=4e-6)
-
-
-@pytest.mark.parametrize("power", BOTH)
-def test_a_mean_of_nothing_expects_nothing(power):
-    nothing = np.zeros((1, 1, 1), np.float32)
-    dispersion = Dispersion(r=np.array([[2.0]]), power=np.array([[power]]))
-    assert at_least_one(nothing, dispersion).item() == 0
-    assert predictive_quantile(nothing, dispersion, 0.95).item() == 0
+    assert not at_least_one(0 * mean, dispersion).any()
+    assert not predictive_quantile(0 * mean, dispersion, 0.95).any()
 
 
 @pytest.mark.parametrize("power", BOTH)
@@ -262,18 +256,13 @@ def test_numbers_add_up_and_the_best_support_counts():
 
 
 @pytest.mark.parametrize("horizon", range(3))
-def test_the_chance_of_any_is_that_of_the_sum(horizon):
-    for cell in range(40):
-        assert SUM.risk[cell, 0, horizon] == pytest.approx(1 - chances(cell, horizon)[0], abs=2e-6)
-
-
-@pytest.mark.parametrize("horizon", range(3))
-def test_the_interval_is_within_a_tenth_of_the_sums_own(horizon):
+def test_the_chance_of_any_is_that_of_the_sum_and_the_interval_within_a_tenth_of_the_sums_own(horizon):
     """Below ten it is within one incident: a sum of negative binomials is nearly one itself."""
     for cell in range(40):
-        below = np.cumsum(chances(cell, horizon))
+        of_count = chances(cell, horizon)
+        assert SUM.risk[cell, 0, horizon] == pytest.approx(1 - of_count[0], abs=2e-6)
         for edge, share in ((SUM.low, 0.05), (SUM.high, 0.95)):
-            exact = int(np.searchsorted(below, share))
+            exact = int(np.searchsorted(np.cumsum(of_count), share))
             assert abs(edge[cell, 0, horizon] - exact) <= max(1, exact / 10)
 
 
@@ -302,19 +291,18 @@ def test_trying_counts_gives_what_the_inverse_gives(seed, least, share):
     np.testing.assert_array_equal(counts, by_its_root(mean, size, share).astype(np.float32))
 
 
-def test_a_frame_is_stored_as_it_is_and_as_a_sum():
-    by_category, together = stored_views(FRAME, replace(toy_constants(TOWN), dispersion=SPREAD))
-    assert by_category is FRAME
-    np.testing.assert_array_equal(together.expected, SUM.expected)
-    assert len(together.attribution) == 0  # a sum has no factors
-
-
-@pytest.mark.parametrize(("model", "its"), [("20260101T000000Z-d0dc3fbe", SPREAD), ("baseline:Error", PURE_CHANCE)])
-def test_a_sum_spreads_as_around_the_forecasts_of_what_scored_it(model, its):
+@pytest.mark.parametrize(
+    ("model", "its"), [("20260101T000000Z-d0dc3fbe", SPREAD), ("baseline:Error", PURE_CHANCE)], ids=["network", "not"]
+)
+def test_a_frame_is_stored_as_it_is_and_as_a_sum_that_spreads_as_around_the_forecasts_of_what_scored_it(model, its):
     constants = replace(toy_constants(TOWN), dispersion=PURE_CHANCE, network_dispersion=SPREAD)
-    _, together = stored_views(replace(FRAME, model=model), constants)
+    frame = replace(FRAME, model=model)
+    by_category, together = stored_views(frame, constants)
+    assert by_category is frame
+    np.testing.assert_array_equal(together.expected, SUM.expected)
     np.testing.assert_array_equal(together.high, over_categories(FRAME, its).high)
-    assert (over_categories(FRAME, PURE_CHANCE).high < over_categories(FRAME, SPREAD).high).any()
+    assert (over_categories(FRAME, PURE_CHANCE).high < SUM.high).any()
+    assert len(together.attribution) == 0  # a sum has no factors
 
 
 FEATURES = feature_names()
@@ -329,19 +317,15 @@ def wild_network(seed=0):
     return made.eval()
 
 
-def test_every_feature_has_one_group():
+def test_every_feature_has_one_group_and_days_that_a_file_names_are_of_the_time():
     columns = np.concatenate(list(groups_of(FEATURES).values()))
     assert sorted(columns) == list(range(len(FEATURES)))
     with pytest.raises(ValueError, match="weather"):
         groups_of((*FEATURES, "weather"))
-
-
-def test_days_that_a_file_names_are_of_the_time():
     features = feature_names(calendar=("match",), holidays=True)
     of_time = [features[column] for column in groups_of(features)["time"]]
-    assert of_time[-6:] == [
-        f"{name}_{at}" for name in ("holiday", "calendar_match") for at in ("today", "eve", "after")
-    ]
+    days = [f"{name}_{at}" for name in ("holiday", "calendar_match") for at in ("today", "eve", "after")]
+    assert of_time[-6:] == days
 
 
 def test_shares_are_the_mean_over_all_orders_of_joining():

@@ -147,24 +147,15 @@ def test_the_bound_is_above_the_chance_by_less_than_the_slack(count, mean, exces
         assert bound - _SLACK_NATS < log_chance <= bound + 1e-6 * abs(bound)
 
 
-def test_without_a_spread_counts_are_poissons():
+def test_without_a_spread_counts_are_poissons_and_a_chance_below_all_numbers_has_its_bound():
     assert log_chance_of(np.array([9]), np.array([2.0]), np.zeros(1)) == pytest.approx(poisson.logsf(8, 2.0), rel=1e-4)
-
-
-def test_a_chance_below_all_numbers_has_its_bound():
-    log_chance = log_chance_of(np.array([400.0]), np.array([0.5]), np.array([0.01]))
-    assert -3000 < log_chance[0] < -700
+    assert -3000 < log_chance_of(np.array([400.0]), np.array([0.5]), np.array([0.01]))[0] < -700
 
 
 def test_a_burst_is_found_where_it_is():
-    counts = np.zeros((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), int)
-    counts[1:, [6, 7, 10, 11], 1] = 4  # rows 1 and 2, columns 2 and 3; two hours ago and not in the last one
-    usual = np.full(counts.shape, 0.2)
-    place, *others = unusual_places(
-        Recent(counts=counts, usual=usual, spread=0.1 * usual, region_spreads=ALONE, spread_of_sums=0.0),
-        GRID,
-        CATEGORIES,
-    )
+    recent = quiet_but_in(0, 0, usual=0.2)
+    recent.counts[1:, [6, 7, 10, 11], 1] = 4  # rows 1 and 2, columns 2 and 3; two hours ago and not in the last one
+    place, *others = unusual_places(recent, GRID, CATEGORIES)
     assert (place.category, place.hours, place.observed, place.usual) == ("ems", 2, 16, 0.8)
     assert place.cells(GRID).tolist() == [6, 7, 10, 11]
     assert not others
@@ -172,43 +163,16 @@ def test_a_burst_is_found_where_it_is():
 
 
 def test_of_a_line_of_incidents_the_place_tells_the_cells_that_have_more_than_usual():
-    counts = np.zeros((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), int)
-    counts[:, [0, 5, 10, 15], 1] = 9  # from corner to corner
-    usual = np.full(counts.shape, 0.02)
-    counts[:, 6, 1], usual[:, 6, 1] = 1, 1.1  # one, where more is usual
-    place, *_ = unusual_places(
-        Recent(counts=counts, usual=usual, spread=0.1 * usual, region_spreads=ALONE, spread_of_sums=0.0),
-        GRID,
-        CATEGORIES,
-    )
+    recent = quiet_but_in(0, 0)
+    recent.counts[:, [0, 5, 10, 15], 1] = 9  # from corner to corner
+    recent.counts[:, 6, 1], recent.usual[:, 6, 1] = 1, 1.1  # one, where more is usual
+    place, *_ = unusual_places(recent, GRID, CATEGORIES)
     assert len(place.cells(GRID)) > len(place.above)
     assert place.above == (0, 5, 10, 15)
-
-
-def test_of_all_categories_the_cells_with_more_are_those_of_the_sum():
-    counts = np.zeros((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), int)
-    counts[:, [0, 5], :] = 3
-    usual = np.full(counts.shape, 0.002)
-    (place,) = unusual_places(
-        Recent(counts=counts, usual=usual, spread=0.1 * usual, region_spreads=ALONE, spread_of_sums=0.0),
-        GRID,
-        CATEGORIES,
-    )
+    of_both = quiet_but_in(0, 0, usual=0.002)
+    of_both.counts[:, [0, 5], :] = 3
+    (place,) = unusual_places(of_both, GRID, CATEGORIES)
     assert (place.category, place.above) == ("all", (0, 5))
-
-
-def test_two_places_may_touch_and_the_least_likely_of_all_categories_is_first():
-    counts = np.zeros((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), int)
-    counts[:, [0, 1], 0] = 40, 10
-    counts[:, 18, 1] = 60
-    usual = np.full(counts.shape, 0.2)
-    usual[:, 5, 0] = 60  # so that no square has both, nor more of its own
-    places = unusual_places(
-        Recent(counts=counts, usual=usual, spread=0.1 * usual, region_spreads=ALONE, spread_of_sums=0.0),
-        GRID,
-        CATEGORIES,
-    )
-    assert [place.cells(GRID).tolist() for place in places] == [[18], [0], [1]]
 
 
 def quiet_but_in(cell, count, usual=0.02):
@@ -266,23 +230,12 @@ def test_far_fewer_than_usual_hide_no_place():
     assert place.cells(GRID).tolist() == [6]
 
 
-def test_what_is_usual_is_no_place():
-    usual = np.full((len(WINDOWS_S), GRID.cells, len(CATEGORIES)), 3.0)
-    recent = Recent(counts=usual.astype(int), usual=usual, spread=0.2 * usual, region_spreads=ALONE, spread_of_sums=0.0)
-    assert unusual_places(recent, GRID, CATEGORIES) == ()
-
-
 def test_categories_that_are_few_each_add_up_and_the_place_says_how_many_of_each():
     recent = quiet_but_in(6, 4)
     recent.counts[:, 6, 1] = 4
     [place] = unusual_places(recent, GRID, CATEGORIES)
     assert (place.category, place.observed, place.of_categories) == ("all", 8, {"fire": 4, "ems": 4})
     assert place.in_words(GRID) == "all at r001c002: 8 in place of 0.04 in 1 h (fire 4, ems 4)"
-
-
-def test_a_burst_of_one_category_is_told_once_and_by_its_name():
-    recent = quiet_but_in(6, 20)
-    assert [place.category for place in unusual_places(recent, GRID, CATEGORIES)] == ["fire"]
 
 
 def test_a_burst_within_a_surge_of_the_whole_region_is_told_beside_it():
@@ -293,18 +246,12 @@ def test_a_burst_within_a_surge_of_the_whole_region_is_told_beside_it():
     assert told == {("all", GRID.cells), ("fire", 1)}
 
 
-def test_what_moves_all_categories_together_makes_a_sum_less_unusual():
-    recent = quiet_but_in(6, 0, usual=1.0)
-    recent.counts[:] = 2
-    assert [place.category for place in unusual_places(recent, GRID, CATEGORIES)] == ["all"]
-    assert unusual_places(replace(recent, region_spreads=np.full(3, 0.3)), GRID, CATEGORIES) == ()
-
-
-def test_categories_that_come_together_in_a_cell_make_a_sum_less_unusual():
-    recent = quiet_but_in(6, 3)
-    recent.counts[:, 6, 1] = 3
-    assert [place.category for place in unusual_places(recent, GRID, CATEGORIES)] == ["all"]
-    assert unusual_places(replace(recent, spread_of_sums=0.5), GRID, CATEGORIES) == ()
+def test_what_moves_all_categories_or_comes_together_in_a_cell_makes_a_sum_less_unusual():
+    moved, together = quiet_but_in(6, 0, usual=1.0), quiet_but_in(6, 3)
+    moved.counts[:], together.counts[:, 6, 1] = 2, 3
+    for recent, known in ((moved, {"region_spreads": np.full(3, 0.3)}), (together, {"spread_of_sums": 0.5})):
+        assert [place.category for place in unusual_places(recent, GRID, CATEGORIES)] == ["all"]
+        assert unusual_places(replace(recent, **known), GRID, CATEGORIES) == ()
 
 
 def test_a_region_of_one_category_has_no_sum_beside_it():
@@ -350,17 +297,12 @@ def test_usual_counts_are_the_baselines_hour_by_hour():
     tick_s, rate = NOW_S - NOW_S % SPEC.tick_s, np.random.default_rng(1).gamma(1.0, 0.1, (6, 2))
     usual = rate * horizon_hours(CONSTANTS, tick_s, SPEC)[:, :, 0]
     recent = recent_of(np.zeros((3, 6, 2), np.int32), usual, CONSTANTS, SPEC, tick_s)
-    minute = replace_horizons((60,))
+    minute = type("Minute", (), {"horizons_s": (60,), "timezone": SPEC.timezone})  # a spec refuses such horizons
     for window, (start_s, stop_s) in enumerate(spans_of(SPEC, tick_s)):
         assert stop_s == tick_s + 60
         assert 0 <= start_s - (tick_s - WINDOWS_S[window]) <= SPEC.slide_s
         hours = sum(horizon_hours(CONSTANTS, at_s, minute)[:, :, 0] for at_s in range(start_s, stop_s, 60))
         assert recent.usual[window] == pytest.approx(rate * hours)
-
-
-def replace_horizons(horizons_s):
-    """The spec, in what `horizon_hours` asks of one: horizons of minutes are refused elsewhere."""
-    return type("Horizons", (), {"horizons_s": horizons_s, "timezone": SPEC.timezone})
 
 
 def test_factors_of_a_span_ahead_are_those_that_are_shown():
