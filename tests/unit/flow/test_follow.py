@@ -54,6 +54,12 @@ def followed(tmp_path):
     return str(artifact), FollowerStates.of(tmp_path, SPEC.region, artifact.name)
 
 
+def row_of_stage(checkpoint, folder, features, tick_s, *, recent=None, lately=None):
+    columns = (folder, features.values.astype("<f4").tobytes(), False, tick_s, recent, lately)
+    (scored,) = score_stage(checkpoint)(iter([[pd.Series([value]) for value in columns]]))
+    return ScoreColumns(*scored.iloc[0])
+
+
 @pytest.mark.parametrize(
     ("options", "is_followed"),
     [({}, True), ({"follow": "off"}, False), ({"clock": "event"}, False), ({"master": "spark://host:7077"}, False)],
@@ -77,11 +83,7 @@ def test_a_forecast_follows_what_was_learned_by_its_hour_and_nothing_that_is_old
     assert states.for_forecast(last_s + 60) is None
     late = asked(states, folder, last_s + 60)
     assert (late.factors, late.hour) == (None, "")
-    assert (
-        late.fault
-        == f"the newest file, {states.path(NOW_S + HOUR_S)}, is older than three days: `judge` stands still, "
-        "or another version scored"
-    )
+    assert late.fault.startswith(f"the newest file, {states.path(NOW_S + HOUR_S)}, is older than three days")
 
 
 @pytest.mark.fault("F45")
@@ -89,8 +91,7 @@ def test_a_folder_that_the_job_may_not_read_is_said_and_the_network_scores_alone
     folder, _ = followed
     unreadable = FollowerStates(tmp_path / ("x" * 300))  # the system refuses it, as what belongs to another user
     assert asked(unreadable, folder, NOW_S).fault.startswith(f"{unreadable.folder} cannot be read")
-    path = unreadable.path(NOW_S)
-    assert followed_from(path, folder, NOW_S).fault.startswith(f"{path}: ")
+    assert followed_from(unreadable.path(NOW_S), folder, NOW_S).fault.startswith(f"{unreadable.path(NOW_S)}: ")
 
 
 def test_the_factors_come_before_risk_and_interval_and_stand_in_the_attribution(followed):
@@ -144,24 +145,18 @@ def test_the_factors_are_those_of_each_tick_from_a_file_that_serves_an_hour(foll
 def test_what_the_stage_says_of_a_row_is_what_a_recount_needs(followed):
     """The hour of the file only where its factors are in the scores; the raw forecast on the hour alone."""
     folder, states = followed
-    features = FeatureEngine(SPEC, read_artifact(Path(folder)).constants).compute(read_artifact(Path(folder)).history())
-    packed = features.values.astype("<f4").tobytes()
-
-    def row(tick_s, *, checkpoint=states.folder.parents[2], features=packed, recent=None):
-        columns = [pd.Series([value]) for value in (folder, features, False, tick_s, recent, None)]
-        (scored,) = score_stage(checkpoint)(iter([columns]))
-        return ScoreColumns(*scored.iloc[0])
-
+    artifact, checkpoint = read_artifact(Path(folder)), states.folder.parents[2]
+    features = FeatureEngine(SPEC, artifact.constants).compute(artifact.history())
     states.write(NOW_S, state_of(SPEC, 2.0).arrays())
-    on_the_hour, later = row(NOW_S), row(NOW_S + 60)
+    on_the_hour, later = (row_of_stage(checkpoint, folder, features, tick_s) for tick_s in (NOW_S, NOW_S + 60))
     assert (on_the_hour.followed, on_the_hour.unfollowed, later.followed) == (str(NOW_S), None, str(NOW_S))
     assert later.raw is None
     raw, shown = (np.frombuffer(part, "<f4") for part in (on_the_hour.raw, on_the_hour.expected))
     np.testing.assert_allclose(shown, 2 * raw, rtol=1e-3)
-    alone = row(NOW_S, checkpoint=None)
+    alone = row_of_stage(None, folder, features, NOW_S)
     assert (alone.followed, alone.unfollowed, alone.raw, alone.expected) == (None, None, None, on_the_hour.raw)
     states.path(NOW_S + HOUR_S).write_bytes(b"no file of ours")
-    broken = row(NOW_S + HOUR_S)
+    broken = row_of_stage(checkpoint, folder, features, NOW_S + HOUR_S)
     assert (broken.followed, broken.raw, broken.expected) == (None, None, on_the_hour.raw)
     assert broken.unfollowed.startswith(f"{states.path(NOW_S + HOUR_S)}: ")
 
@@ -181,14 +176,9 @@ def test_a_surge_is_in_the_row_of_the_stage_as_in_a_recount_and_the_network_alon
     state = read_artifact(published).history()
     state.levels["pane"].add(np.full(30, NOW_S - 300), np.zeros(30, np.intp), 1)
     features = FeatureEngine(SPEC, read_artifact(published).constants).compute(state)
-    packed = features.values.astype("<f4").tobytes()
-
-    def row(tick_s, lately):
-        columns = [pd.Series([value]) for value in (str(published), packed, False, tick_s, None, lately)]
-        (scored,) = score_stage(states.folder.parents[2])(iter([columns]))
-        return ScoreColumns(*scored.iloc[0])
-
-    raised, later, calm = row(NOW_S, features.lately.pack()), row(NOW_S + 60, features.lately.pack()), row(NOW_S, None)
+    of_stage, lately = (states.folder.parents[2], str(published), features), features.lately.pack()
+    raised, later = (row_of_stage(*of_stage, tick_s, lately=lately) for tick_s in (NOW_S, NOW_S + 60))
+    calm = row_of_stage(*of_stage, NOW_S)
     (surge,) = msgspec.msgpack.decode(raised.surges, type=tuple[Surge, ...])
     assert surge.category == SPEC.categories[0]
     assert surge.factors[0] > 2
@@ -215,13 +205,12 @@ def test_what_is_usual_of_the_last_hours_follows_too_and_a_recount_finds_the_sam
     recent[:, 0, 0] += 60
     tick_s = state.as_of_s - state.as_of_s % SPEC.tick_s
     states.write(tick_s - tick_s % HOUR_S, state_of(SPEC, 2.0).arrays())
-    packed, counts = features.values.astype("<f4").tobytes(), recent.astype("<i4").tobytes()
-    columns = (folder, packed, False, tick_s, counts, None)
-    (alone, *_), (shown, *_) = (
-        msgspec.msgpack.decode(rows.unusual[0], type=tuple[Unusual, ...])
+    counts = recent.astype("<i4").tobytes()
+    rows = (
+        row_of_stage(checkpoint, folder, features, tick_s, recent=counts)
         for checkpoint in (None, states.folder.parents[2])
-        for rows in score_stage(checkpoint)(iter([[pd.Series([of]) for of in columns]]))
     )
+    (alone, *_), (shown, *_) = (msgspec.msgpack.decode(row.unusual, type=tuple[Unusual, ...]) for row in rows)
     assert (alone.row, alone.col, alone.rows, alone.category) == (0, 0, 1, SPEC.categories[0])
     assert shown.usual == pytest.approx(2 * alone.usual, rel=2e-2)
     assert alone.usual > 0

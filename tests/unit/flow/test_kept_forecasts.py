@@ -64,12 +64,16 @@ def test_a_district_counts_every_incident_of_its_cells(tmp_path):
             assert float(here) == observed[[8 * row + col, 8 * row + 4 + col], c].sum()
 
 
-def test_a_forecast_is_judged_by_counts_of_its_own_spec_only(checkpoint):
-    """The other specs have as many cells, categories and horizons."""
-    judged = outcome_points(checkpoint, SPEC, CLOSED)
-    assert judged.count(b"outcome,") == len(SPEC.categories)
+def test_a_forecast_is_judged_by_counts_of_its_own_spec_only(checkpoint, tmp_path):
+    """The other specs have as many cells, categories and horizons. A file that does not name its spec is not used."""
+    assert outcome_points(checkpoint, SPEC, CLOSED).count(b"outcome,") == len(SPEC.categories)
     for other in ({"categories": ("fire", "ems")}, {"grid": msgspec.structs.replace(SPEC.grid, south_deg=42.0)}):
         assert outcome_points(checkpoint, msgspec.structs.replace(SPEC, **other), CLOSED) == b""
+    path = tmp_path / "outcomes" / "toyville" / f"{HOUR_S}.npz"
+    arrays = unpack_arrays(path.read_bytes(), path, 1 << 20)
+    path.write_bytes(pack_arrays({name: array for name, array in arrays.items() if name != "spec"}))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        outcome_points(checkpoint, SPEC, CLOSED)
 
 
 def test_what_a_surge_raised_is_judged_as_shown_and_said_beside_what_was_expected_without_it(tmp_path):
@@ -94,10 +98,10 @@ def test_what_a_surge_raised_is_judged_as_shown_and_said_beside_what_was_expecte
     assert float(of_4h["raised"]) == 1.4
 
 
-@pytest.mark.parametrize("after_s", [-60, 60, 1800])
-def test_only_a_frame_of_a_whole_hour_is_kept(checkpoint, tmp_path, after_s):
+def test_only_a_frame_of_a_whole_hour_is_kept(checkpoint, tmp_path):
     (folder,) = (tmp_path / "artifacts" / "toyville").iterdir()
-    keep_forecast(checkpoint, frame(SPEC, HOUR_S + after_s, np.random.default_rng(1)), str(folder))
+    for after_s in (-60, 60, 1800):
+        keep_forecast(checkpoint, frame(SPEC, HOUR_S + after_s, np.random.default_rng(1)), str(folder))
     assert [path.stem for path in (tmp_path / "outcomes" / "toyville").iterdir()] == [str(HOUR_S)]
 
 
@@ -108,14 +112,6 @@ def test_only_a_frame_of_a_whole_hour_is_kept(checkpoint, tmp_path, after_s):
 def test_the_challenger_is_scored_with_the_first_frame_of_a_whole_hour(before_s, after_s, begins):
     before, after = (Head(emitted_tick_s=HOUR_S + seconds) for seconds in (before_s, after_s))
     assert begins_an_hour(before, after) is begins
-
-
-def test_a_forecast_that_does_not_name_its_spec_is_not_used(checkpoint, tmp_path):
-    path = tmp_path / "outcomes" / "toyville" / f"{HOUR_S}.npz"
-    arrays = unpack_arrays(path.read_bytes(), path, 1 << 20)
-    path.write_bytes(pack_arrays({name: array for name, array in arrays.items() if name != "spec"}))
-    with pytest.raises(CheckpointError, match="is damaged"):
-        outcome_points(checkpoint, SPEC, CLOSED)
 
 
 TRIED = toy_spec()
@@ -208,39 +204,23 @@ def test_what_the_baseline_did_in_place_of_a_network_is_not_kept(job, folder, tm
     assert not forecasts_folder(tmp_path / "checkpoint").exists()
 
 
-def no_folder(tmp_path):
-    return {"of_challenger": str(tmp_path / "gone" / CHALLENGER)}
-
-
-def damaged_folder(tmp_path):
-    folder = tmp_path / "damaged" / CHALLENGER
-    folder.mkdir(parents=True)
-    (folder / "manifest.json").write_bytes(b"garbage")
-    return {"of_challenger": str(folder)}
-
-
-def a_file_in_place_of_the_trials_folder(tmp_path):
-    trial_folder(tmp_path / "checkpoint").parent.mkdir(parents=True)
-    trial_folder(tmp_path / "checkpoint").write_bytes(b"")
-    return {}
-
-
-def damaged_files_of_trials(tmp_path):
-    places = (trial_path(tmp_path / "artifacts", TRIED.region), shadow_path(tmp_path / "checkpoint", TRIED.region))
-    closed = closed_folder(tmp_path / "checkpoint") / TRIED.region / "1.counts"
-    for path in (*places, closed):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"garbage")
-    return {}
-
-
-@pytest.mark.parametrize(
-    "damage", [no_folder, damaged_folder, a_file_in_place_of_the_trials_folder, damaged_files_of_trials]
-)
+@pytest.mark.parametrize("damage", ["no folder", "damaged folder", "a file in the place of trials", "damaged files"])
 def test_a_fault_in_what_is_tried_stops_no_batch_and_changes_no_point(job, folder, tmp_path, damage):
     publisher, sink = job
-    options = damage(tmp_path)
-    publisher(rows_of(folder, **options), 0)
+    checkpoint, challenger = tmp_path / "checkpoint", tmp_path / "tried" / CHALLENGER
+    spoilt = {
+        "no folder": [],
+        "damaged folder": [challenger / "manifest.json"],
+        "a file in the place of trials": [trial_folder(checkpoint)],
+        "damaged files": [
+            *(trial_path(tmp_path / "artifacts", TRIED.region), shadow_path(checkpoint, TRIED.region)),
+            closed_folder(checkpoint) / TRIED.region / "1.counts",
+        ],
+    }
+    for path in spoilt[damage]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"garbage")
+    publisher(rows_of(folder, of_challenger=str(challenger) if "folder" in damage else None), 0)
     assert publisher.batches == 1
     assert publisher.take_failure() is None
     alone = MemorySink()

@@ -84,31 +84,32 @@ def silent_for(job, seconds):
         publisher(unassigned_batch(), len(published))
 
 
-def test_a_store_that_is_there_is_asked_often_enough_to_be_ready_and_no_more(job):
-    _, published, store, _ = job
+def test_a_store_is_asked_often_enough_to_be_ready_and_no_more_and_its_going_is_noticed(job):
+    """When nothing is to be written. A clock that was set back does not put off the question."""
+    _, published, store, clock = job
     silent_for(job, 600)
     assert max(batch.done_s - batch.acknowledged_s for batch in published) < LONGEST_SILENCE_S
     assert store.asked == [START_S + n * ASK_EVERY_S for n in range(1, 21)]
     assert not any(store.writes)
-
-
-def test_a_store_that_has_gone_is_noticed_when_nothing_is_to_be_written(job):
-    _, published, store, clock = job
-    store.is_there = False
+    clock.now_s -= 3600
+    silent_for(job, EVERY_S)
+    assert store.asked[20:] == [clock.now_s] == [published[-1].acknowledged_s]
+    store.is_there, began_s = False, clock.now_s
     with pytest.raises(SinkUnavailable):
         silent_for(job, 600)
-    assert clock.now_s - START_S == ASK_EVERY_S
-    assert {batch.acknowledged_s for batch in published} == {START_S}
+    assert clock.now_s - began_s == ASK_EVERY_S
+    assert published[-1].acknowledged_s == began_s
 
 
-def test_points_are_an_acknowledgement_and_are_never_put_off(job):
+def test_points_are_an_acknowledgement_and_each_batch_is_checked_by_its_number_and_all_its_messages(job):
     publisher, published, store, clock = job
+    publisher.unaccounted = lambda number, consumed: 10 * number - consumed
     clock.now_s += 7
-    publisher(unassigned_batch(messages=1), 0)
+    publisher(unassigned_batch(messages=3), 4)
     clock.now_s += 1
-    publisher(unassigned_batch(), 1)
-    times = [(batch.done_s, batch.acknowledged_s) for batch in published]
-    assert times == [(START_S + 7, START_S + 7), (START_S + 8, START_S + 7)]
+    publisher(unassigned_batch(), 5)
+    times = [(batch.done_s, batch.acknowledged_s, batch.unaccounted) for batch in published]
+    assert times == [(START_S + 7, START_S + 7, 37), (START_S + 8, START_S + 7, 50)]
     assert [lines.startswith(b"pipeline,") for lines in store.writes] == [True]
 
 
@@ -135,27 +136,6 @@ def test_a_ledger_says_since_when_nothing_is_watched_beside_the_job(job, until_s
     assert ago in store.writes[0]
 
 
-def test_each_batch_is_checked_against_kafkas_offsets_by_its_number_and_all_its_messages(job):
-    publisher, published, _, _ = job
-    publisher.unaccounted = lambda number, consumed: 10 * number - consumed
-    publisher(unassigned_batch(messages=3), 4)
-    publisher(unassigned_batch(), 5)
-    assert [batch.unaccounted for batch in published] == [37, 50]
-
-
-def test_a_ledger_is_written_when_all_scores_of_its_tick_are_acknowledged(job, tmp_path):
-    """What reads the newest ledger's time finds whole scores there."""
-    publisher, published, store, clock = job
-    row = scored_row(toy_artifact(tmp_path / "artifacts", toy_spec()), 60)
-    clock.now_s += 7
-    publisher(Rows(row), 0)
-    scores, ledgers = ({line.split(",")[0] for line in lines.decode().splitlines()} for lines in store.writes)
-    assert (scores, ledgers) == ({"risk", "top", "unusual"}, {"pipeline"})
-    assert published[0].points == b"".join(store.writes).count(b"\n")
-    assert {key.split(",")[1] for key, _, _ in points_in(store.writes[0].decode())} > {"category=all"}
-    assert 'model="baseline' in store.writes[1].decode()
-
-
 def test_within_a_minute_only_what_changed_is_written_again_also_of_all_categories(job, tmp_path):
     publisher, _, store, _ = job
     folder, beside = (toy_artifact(tmp_path / "artifacts", toy_spec(region=name)) for name in ("toyville", "riverton"))
@@ -163,25 +143,6 @@ def test_within_a_minute_only_what_changed_is_written_again_also_of_all_categori
         publisher(Rows(scored_row(of, as_of_s)), number)
     risks = [lines.count(b"\nrisk,") + lines.startswith(b"risk,") for lines in store.writes[::2]]
     assert risks == [toy_spec().series, toy_spec().series, 0, toy_spec().series]
-
-
-def test_scores_without_an_acknowledgement_have_no_ledger(job, tmp_path):
-    publisher, _, store, _ = job
-    row = scored_row(toy_artifact(tmp_path / "artifacts", toy_spec()), 60)
-    store.is_there = False
-    with pytest.raises(SinkUnavailable):
-        publisher(Rows(row), 0)
-    assert len(store.asked) == 1
-    store.is_there = True
-    publisher(Rows(row), 0)
-    assert len(store.writes) == 2
-
-
-def test_a_clock_that_was_set_back_does_not_put_off_the_question(job):
-    _, published, store, clock = job
-    clock.now_s -= 3600
-    silent_for(job, EVERY_S)
-    assert store.asked == [clock.now_s] == [published[-1].acknowledged_s]
 
 
 NOW_S = CUTOFF_S + 7200.0
@@ -223,54 +184,39 @@ def figures_of(tmp_path, *batches, store=None, **parts):
     ]
 
 
-@pytest.mark.parametrize(("received_s", "freshness_s"), [(NOW_S - 90.5, 90.5), (NOW_S, 0), (NOW_S + 5, 0)])
-def test_freshness_is_the_age_of_the_newest_message_when_the_batch_is_written(
-    tmp_path, folder, received_s, freshness_s
-):
-    [figures] = figures_of(tmp_path, batch_of(folder, newest_received_ms=int(1000 * received_s)))
-    assert figures["freshness_s"] == freshness_s
+@pytest.mark.parametrize(
+    ("told", "name", "value"),
+    [
+        ({"newest_received_ms": int(1000 * (NOW_S - 90.5))}, "freshness_s", 90.5),
+        ({"newest_received_ms": int(1000 * (NOW_S + 5))}, "freshness_s", 0),
+        ({"newest_event_s": 0}, "silent_s", NOW_S - CUTOFF_S),  # never connected: since the history's end
+        ({"newest_event_s": int(NOW_S) - 600}, "silent_s", 600),
+    ],
+)
+def test_a_point_says_how_old_the_newest_message_and_the_newest_incident_are(tmp_path, folder, told, name, value):
+    [figures] = figures_of(tmp_path, batch_of(folder, **told))
+    assert figures[name] == value
 
 
 def test_points_that_the_store_dropped_are_counted_since_the_start_so_that_their_alert_stays(tmp_path, folder):
-    store = Store((2, 3), (0, 0), (1, 4))
-    figures = figures_of(tmp_path, *[batch_of(folder)] * 4, store=store)
+    figures = figures_of(tmp_path, *[batch_of(folder)] * 4, store=Store((2, 3), (0, 0), (1, 4)))
     # Each point is written before its own answer.
     assert [figure["write_dropped"] for figure in figures] == [0, 3, 3, 7]
     assert [figure["write_retries"] for figure in figures] == [0, 2, 2, 3]
-
-
-def test_what_was_lost_with_scores_counts_as_well_as_what_was_lost_with_the_ledger(tmp_path, folder):
-    store, published = Store((2, 3), (1, 4)), []
-    publisher = publisher_to(store, tmp_path, watchers=[published.append])
-    publisher(Rows(scored_row(Path(folder), int(NOW_S))), 0)
+    published = []  # what was lost with scores counts as well
+    publisher_to(Store((2, 3), (1, 4)), tmp_path, watchers=[published.append])(
+        Rows(scored_row(Path(folder), int(NOW_S))), 0
+    )
     assert [(one.retries, one.dropped) for one in published] == [(3, 7)]
 
 
-@pytest.mark.parametrize(
-    ("newest_event_s", "silent_s"),
-    [(0, NOW_S - CUTOFF_S), (int(NOW_S) - 600, 600)],
-    ids=["never connected: since the history's end", "since its newest incident"],
-)
-def test_a_feed_is_silent_since_its_newest_incident_also_if_it_never_sent_one(
-    tmp_path, folder, newest_event_s, silent_s
-):
-    [figures] = figures_of(tmp_path, batch_of(folder, newest_event_s=newest_event_s))
-    assert figures["silent_s"] == silent_s
-
-
-def test_the_backlog_and_the_state_that_spark_reports_are_in_the_point(tmp_path, folder):
+@pytest.mark.parametrize("tried", [None, "20260101T000000Z-def00000"])
+def test_a_point_has_what_spark_reports_how_old_the_data_are_and_what_is_tried(tmp_path, folder, tried):
     facts = QueryFacts(lag_events=1200.0, state_bytes=4096.0)
-    [figures] = figures_of(tmp_path, batch_of(folder), facts=lambda: facts, unaccounted=lambda *_: -2)
+    parts = {"facts": lambda: facts, "unaccounted": lambda *_: -2, "challenger": {toy_spec().region: tried}.get}
+    [figures] = figures_of(tmp_path, batch_of(folder), **parts)
     assert (figures["lag_events"], figures["state_bytes"], figures["unaccounted"]) == (1200, 4096, -2)
-    assert figures["started_s"] == NOW_S
-
-
-@pytest.mark.parametrize(
-    ("tried", "shown"), [(None, "none"), ("20260101T000000Z-def00000", "20260101T000000Z-def00000")]
-)
-def test_how_old_the_data_of_the_artifact_in_force_are_and_what_is_tried_beside_it(tmp_path, folder, tried, shown):
-    [figures] = figures_of(tmp_path, batch_of(folder), challenger={toy_spec().region: tried}.get)
-    assert (figures["data_end_s"], figures["challenger"]) == (CUTOFF_S, shown)
+    assert (figures["started_s"], figures["data_end_s"], figures["challenger"]) == (NOW_S, CUTOFF_S, tried or "none")
 
 
 def test_a_region_has_its_point_by_its_own_ticks_also_after_one_without_news(tmp_path):
@@ -286,13 +232,11 @@ def test_a_region_has_its_point_by_its_own_ticks_also_after_one_without_news(tmp
 
 
 def test_what_was_refused_goes_to_the_dead_letters(tmp_path, folder):
-    letters = []
-    desk = SimpleNamespace(
-        write=lambda refused: letters.append({region: list(those) for region, those in refused.items()})
-    )
+    letters = {}
+    desk = SimpleNamespace(write=lambda refused: letters.update({name: list(of) for name, of in refused.items()}))
     incident = Rejection("schema", "an incident", 0, 7, 1_700_000_000_000)
     figures_of(tmp_path, batch_of(folder, rejections=pack_rejections([incident])), dead_letters=desk)
-    assert letters == [{toy_spec().region: [incident]}]
+    assert letters == {toy_spec().region: [incident]}
 
 
 def test_those_who_watch_are_told_of_the_whole_batch_and_its_forecast_is_kept_as_it_was_made(tmp_path, folder):

@@ -110,19 +110,25 @@ def test_a_frame_that_is_damaged_or_a_day_old_ends_no_minute(tmp_path, caplog):
     assert "is damaged" in caplog.text
 
 
-@pytest.mark.parametrize("then", ["stop", "pause", "withheld"])
-def test_what_waits_is_written_at_a_stop_or_in_a_batch_without_scores(then, tmp_path, caplog):
+@pytest.fixture
+def waiting(tmp_path):
+    """(a publisher after two batches, of which the last digits of the second wait; its sink; points of each; folder)"""
     sink, folder, frames = MemorySink(), toy_artifact(tmp_path / "artifacts", toy_spec()), tmp_path / "frames"
     frames.mkdir()
     publisher = publisher_to(sink, tmp_path / "checkpoint", frames_folder=frames)
-    rows = [scored_row(folder, 60), scored_row(folder, 70)]
+    rows, points = [scored_row(folder, 60), scored_row(folder, 70)], []
     scores = rows[1]["scores"]
     scores["risk"] = (np.frombuffer(scores["risk"], "<f4") * np.float32(0.99)).tobytes()
-    points = []
     for number, row in enumerate(rows):
         publisher(Rows(row), number)
         points.append(by_point(b"".join(sink.writes)))
         sink.writes.clear()
+    return publisher, sink, points, folder
+
+
+@pytest.mark.parametrize("then", ["stop", "pause", "withheld"])
+def test_what_waits_is_written_at_a_stop_or_in_a_batch_without_scores(then, waiting, tmp_path, caplog):
+    publisher, sink, points, _ = waiting
     assert not any(series.startswith("risk,") for series, _ in points[1])
     if then == "stop":
         publisher.sink = SimpleNamespace(write_all=Mock(side_effect=SinkUnavailable("no answer", "start the store")))
@@ -132,7 +138,7 @@ def test_what_waits_is_written_at_a_stop_or_in_a_batch_without_scores(then, tmp_
         publisher.end_minute()
     else:
         if then == "withheld":
-            withheld_path(frames).write_bytes(WITHHELD)
+            withheld_path(tmp_path / "frames").write_bytes(WITHHELD)
         publisher(Rows(), 2)
     waited = by_point(b"".join(sink.writes))
     assert bool(waited) == (then != "withheld")
@@ -142,26 +148,18 @@ def test_what_waits_is_written_at_a_stop_or_in_a_batch_without_scores(then, tmp_
     assert not sink.writes or then == "stop"
 
 
-def test_a_job_that_ends_withheld_writes_nothing_and_what_is_shown_again_is_written_whole(tmp_path):
-    sink, folder, frames = MemorySink(), toy_artifact(tmp_path / "artifacts", toy_spec()), tmp_path / "frames"
-    frames.mkdir()
-    publisher = publisher_to(sink, tmp_path / "checkpoint", frames_folder=frames)
-    rows = [scored_row(folder, as_of_s) for as_of_s in (60, 70, 80)]
-    scores = rows[1]["scores"]
-    scores["risk"] = (np.frombuffer(scores["risk"], "<f4") * np.float32(0.99)).tobytes()
-    publisher(Rows(rows[0]), 0)
-    whole = {series for series, _ in by_point(b"".join(sink.writes)) if series.startswith("risk,")}
-    publisher(Rows(rows[1]), 1)  # its last digits wait
-    sink.writes.clear()
-    withheld_path(frames).write_bytes(WITHHELD)
+def test_a_job_that_ends_withheld_writes_nothing_and_what_is_shown_again_is_written_whole(waiting, tmp_path):
+    publisher, sink, points, folder = waiting
+    whole = {series for series, _ in points[0] if series.startswith("risk,")}
+    withheld_path(tmp_path / "frames").write_bytes(WITHHELD)
     publisher.end_minute()  # at once, before a batch of the job knows of it
     assert not sink.writes
     publisher(Rows(), 2)
     sink.writes.clear()
     publisher.end_minute()
     assert not sink.writes
-    withheld_path(frames).unlink()
-    publisher(Rows(rows[2]), 3)  # the store may have been emptied meanwhile
+    withheld_path(tmp_path / "frames").unlink()
+    publisher(Rows(scored_row(folder, 80)), 3)  # the store may have been emptied meanwhile
     assert {series for series, _ in by_point(b"".join(sink.writes)) if series.startswith("risk,")} == whole
 
 
@@ -246,20 +244,17 @@ def test_both_are_on_record_and_a_second_reason_keeps_the_first_time(withhold, t
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [
-        ((), "nothing to do"),
-        (("  ",), "nothing to do"),
-        (("because", "--end"), "nothing to do"),
-        (("x" * 201,), "a reason of 201 characters"),
-    ],
+    [(("  ",), "nothing to do"), (("because", "--end"), "nothing to do"), (("x" * 201,), "a reason of 201 characters")],
 )
 def test_a_reason_that_can_be_shown_or_an_end_is_asked_for(withhold, words, said, tmp_path):
     with pytest.raises(SettingsError, match=said):
         withhold(*words)
     assert not (tmp_path / "audit.jsonl").exists()
+    withhold("a\x1b[2J b\n\nc")
+    assert read_withheld(tmp_path / "frames").because == "a [2J b c"
 
 
-def test_it_holds_for_a_first_start(withhold, tmp_path):
+def test_it_holds_for_a_first_start_and_its_end_makes_no_folder(withhold, tmp_path):
     frames, sink = tmp_path / "deep" / "frames", MemorySink()
     said = withhold(WHY, env={"RISK_FRAMES": str(frames)})
     assert WHY in said
@@ -268,16 +263,8 @@ def test_it_holds_for_a_first_start(withhold, tmp_path):
     publisher(Rows(scored_row(toy_artifact(tmp_path / "artifacts", toy_spec()), 60)), 0)
     assert told(sink).keys() == {"pipeline"}
     assert "is new" not in withhold(WHY)
-
-
-def test_its_end_makes_no_folder(withhold, tmp_path):
     assert "are not withheld" in withhold("--end", env={"RISK_FRAMES": str(tmp_path / "other")})
     assert not (tmp_path / "other").exists()
-
-
-def test_a_reason_has_no_control_characters(withhold, tmp_path):
-    withhold("a\x1b[2J b\n\nc")
-    assert read_withheld(tmp_path / "frames").because == "a [2J b c"
 
 
 @pytest.mark.parametrize("content", ["{", '{"since_s":1796069613000,"because":"x"}', '{"since_s":-1,"because":"x"}'])
