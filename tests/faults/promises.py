@@ -37,8 +37,7 @@ SHOWN_BY = {
     "tests/spark/test_device.py::test_a_device_that_is_lost": "pure",
     "tests/spark/test_device.py::test_a_damaged_network": "pure",
     "tests/unit/disk/test_audit.py::test_a_second_writer": "part",
-    "tests/unit/disk/test_audit.py::test_two_writers": "part",
-    "tests/unit/disk/test_audit.py::test_no_line_of_another_writer": "part",
+    "tests/unit/disk/test_audit.py::test_writers_take_turns": "part",
     "tests/unit/sinks/test_influx.py": "part",
 }
 

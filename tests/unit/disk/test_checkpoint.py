@@ -9,6 +9,7 @@ import shutil
 import threading
 from pathlib import Path
 from threading import Event
+from unittest.mock import Mock
 
 import pyspark
 import pytest
@@ -49,9 +50,11 @@ def used(settings):
     return settings
 
 
-def test_the_same_settings_and_topic_are_taken(used):
+def test_the_same_settings_and_topic_are_taken_and_those_of_the_last_run_kept_without_secrets(used):
     verify(used)
-    verify(used.with_options(trigger_s=3, sink="influxdb", dead_letter_topic="other"))
+    verify(used.with_options(trigger_s=3, sink="influxdb", dead_letter_topic="other", top_k=7, influx_token="canary"))
+    assert read_guard(used.checkpoint).settings["RISK_TOP_K"] == "7"
+    assert b"canary" not in (used.checkpoint / "guard.json").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -80,21 +83,20 @@ def rewrite_guard(checkpoint, **fields):
     path.write_text(json.dumps(json.loads(path.read_bytes()) | fields), encoding="utf-8")
 
 
-@pytest.mark.parametrize("layout", [STATE_LAYOUT - 1, STATE_LAYOUT + 1])
-def test_counts_in_another_layout_are_refused_before_anything_is_touched(used, layout):
-    rewrite_guard(used.checkpoint, state_layout=layout)
-    before = tree(used.checkpoint)
-    refusal = f"stored in layout {layout}, and this version reads {STATE_LAYOUT}.*`checkpoint --reset`"
-    with pytest.raises(CheckpointError, match=refusal):
-        verify(used)
-    assert tree(used.checkpoint) == before
-
-
-def test_another_layout_without_counts_is_replaced(settings):
-    verify(settings)
-    rewrite_guard(settings.checkpoint, state_layout=STATE_LAYOUT - 1)
-    verify(settings)
-    assert read_guard(settings.checkpoint).state_layout == STATE_LAYOUT
+def test_counts_in_another_layout_are_refused_before_anything_is_touched_and_replaced_where_there_are_none(settings):
+    for layout in (STATE_LAYOUT - 1, STATE_LAYOUT + 1):
+        verify(settings)
+        rewrite_guard(settings.checkpoint, state_layout=layout)
+        verify(settings)
+        assert read_guard(settings.checkpoint).state_layout == STATE_LAYOUT
+    commit(settings.checkpoint, 9, {"0": 100, "1": 40})
+    for layout in (STATE_LAYOUT - 1, STATE_LAYOUT + 1):
+        rewrite_guard(settings.checkpoint, state_layout=layout)
+        before = tree(settings.checkpoint)
+        refusal = f"stored in layout {layout}, and this version reads {STATE_LAYOUT}.*`checkpoint --reset`"
+        with pytest.raises(CheckpointError, match=refusal):
+            verify(settings)
+        assert tree(settings.checkpoint) == before
 
 
 def test_another_spark_is_said_and_recorded_once(used, caplog):
@@ -144,57 +146,30 @@ def test_a_checkpoint_that_lost_a_part_is_refused_before_anything_is_touched(use
     with pytest.raises(CheckpointError, match=f"damaged: .*{named}.*Nothing was written"):
         verify(used.with_options(clock="event"), Topic(id="77aa", first_offsets={}, end_offsets={}))
     assert tree(used.checkpoint) == before
-
-
-def test_the_settings_of_the_last_run_are_kept_without_secrets(used):
-    verify(used.with_options(top_k=7, influx_token="canary"))
-    assert read_guard(used.checkpoint).settings["RISK_TOP_K"] == "7"
-    assert b"canary" not in (used.checkpoint / "guard.json").read_bytes()
-
-
-def test_a_guard_that_cannot_be_read_is_refused(used):
     (used.checkpoint / "guard.json").write_bytes(b"{")
     with pytest.raises(CheckpointError, match=r"guard\.json"):
         verify(used)
 
 
 def test_whether_a_job_holds_the_checkpoint_can_be_seen_without_disturbing_it(tmp_path):
+    """`health` looks every few seconds, also beside a command: two looks are no job, and a start waits for a look."""
     assert not is_held(tmp_path / "never made")
     with only_writer(tmp_path):
         assert is_held(tmp_path)
     assert not is_held(tmp_path)
-
-
-def test_two_looks_at_once_do_not_take_each_other_for_a_job(tmp_path):
-    """`health` is asked every few seconds, also beside a command: none may see a job that there is not."""
-    with only_writer(tmp_path):
-        pass
     with (tmp_path / "lock").open() as look:
         fcntl.flock(look, fcntl.LOCK_SH)
         assert not is_held(tmp_path)
-
-
-def test_a_start_waits_for_a_look_that_has_the_lock_for_a_moment(tmp_path):
-    with only_writer(tmp_path):
-        pass
-    with (tmp_path / "lock").open() as look:
-        fcntl.flock(look, fcntl.LOCK_SH)
         threading.Timer(0.02, lambda: fcntl.flock(look, fcntl.LOCK_UN)).start()
         with only_writer(tmp_path):
             assert is_held(tmp_path)
 
 
 def test_a_lock_that_cannot_be_had_or_signed_is_told_or_done_without(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def no_locks(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(os, "ftruncate", full)
+    monkeypatch.setattr(os, "ftruncate", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with only_writer(tmp_path):
         assert is_held(tmp_path)
-    monkeypatch.setattr(fcntl, "flock", no_locks)
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(errno.ENOLCK, "No locks available")))
     with pytest.raises(CheckpointError, match="No locks available"), only_writer(tmp_path):
         pass
 
@@ -210,23 +185,20 @@ def state_files(checkpoint):
     return {str(path.relative_to(checkpoint)) for path in (checkpoint / "spark" / "state").rglob("*.*")}
 
 
-def test_state_of_a_batch_without_a_commit_is_removed_and_all_other_state_stays(used):
-    folder = used.checkpoint / "spark" / "state" / "0" / "1"
+def test_state_of_a_batch_without_a_commit_is_removed_and_all_other_state_stays(settings):
+    verify(settings)
+    commit(settings.checkpoint, 0, {"0": 1}, is_done=False)
+    folder = settings.checkpoint / "spark" / "state" / "0" / "1"
     (folder / "SSTs").mkdir(parents=True)
+    (folder / "1.changelog").write_bytes(b"x")  # of a first batch
+    verify(settings)
+    assert state_files(settings.checkpoint) == set()
+    commit(settings.checkpoint, 10, {"0": 120, "1": 40})
     kept = ["9.zip", "11.changelog", ".11.changelog.crc", "SSTs/000012-2f.sst"]  # batch 10 leads to version 11
     for name in [*kept, "12.changelog", ".12.changelog.crc", "12.zip", "113.zip"]:
         (folder / name).write_bytes(b"x")
-    verify(used)
-    assert state_files(used.checkpoint) == {f"spark/state/0/1/{name}" for name in kept}
-
-
-def test_state_of_a_first_batch_without_a_commit_is_removed(settings):
     verify(settings)
-    commit(settings.checkpoint, 0, {"0": 1}, is_done=False)
-    (settings.checkpoint / "spark" / "state").mkdir()
-    (settings.checkpoint / "spark" / "state" / "1.changelog").write_bytes(b"x")
-    verify(settings)
-    assert state_files(settings.checkpoint) == set()
+    assert state_files(settings.checkpoint) == {f"spark/state/0/1/{name}" for name in kept}
 
 
 @pytest.fixture
@@ -240,14 +212,15 @@ def batch(tmp_path):
 
 
 def test_batches_that_consume_what_kafka_handed_over_leave_nothing(batch, tmp_path, caplog):
-    audit = OffsetAudit(tmp_path)
-    batch(0, {"0": 9, "1": 7}, begin={"0": 5, "1": 7})
-    assert audit.missing(0, 4) == 0
-    batch(1, {"0": 9, "1": 7})  # nothing came
-    assert audit.missing(1, 0) == 0
-    batch(2, {"0": 10, "1": 9, "2": 3})  # a partition was added
-    assert audit.missing(2, 6) == 0
+    audit, added = OffsetAudit(tmp_path), {"0": 10, "1": 9, "2": 3}  # a partition
+    given = {"begin": {"0": 5, "1": 7}}
+    for number, (end, consumed) in enumerate([({"0": 9, "1": 7}, 4), ({"0": 9, "1": 7}, 0), (added, 6)]):
+        batch(number, end, **given if not number else {})
+        assert audit.missing(number, consumed) == 0
     assert not caplog.messages
+    for number in (6, 7):  # a job that was started again begins with the batch it finds
+        batch(number, {"0": 10 * number}, begin={"0": 0})
+    assert OffsetAudit(tmp_path).missing(7, 10) == 0
 
 
 def test_a_message_that_is_lost_or_doubled_on_the_way_shows_for_good_and_is_said_once(batch, tmp_path, caplog):
@@ -280,12 +253,6 @@ def test_a_checkpoint_that_has_read_a_second_topic_is_refused(tmp_path):
     assert "begin anew with `checkpoint --reset TIME`" in refused.value.remedy
 
 
-def test_a_job_that_was_started_again_begins_with_the_batch_it_finds(batch, tmp_path):
-    for number in (6, 7):
-        batch(number, {"0": 10 * number}, begin={"0": 0})
-    assert OffsetAudit(tmp_path).missing(7, 10) == 0
-
-
 def firsts(at):
     return Topic(id=TOPIC.id, first_offsets=at, end_offsets={})
 
@@ -303,9 +270,12 @@ def test_events_that_kafka_deleted_before_they_were_read_are_counted_by_partitio
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["no batch yet", "first batch begun"])
-def test_events_that_kafka_deleted_before_the_first_commit_are_missed_as_well(settings, begun):
+def test_events_that_are_gone_before_the_first_commit_are_missed_as_well(settings, begun):
     verify(settings, firsts({0: 5000}))  # no query yet: 5000 is where it begins
     begin_at(settings.checkpoint, {"0": 5000})
+    verify(settings, ends({0: 5000}))
+    with pytest.raises(EventsGone, match="partition 0 ends before offset 80"):
+        verify(settings, ends({0: 80}))
     if begun:
         commit(settings.checkpoint, 0, {"0": 5600}, is_done=False)
     verify(settings, firsts({0: 5000, 1: 0}))
@@ -313,7 +283,7 @@ def test_events_that_kafka_deleted_before_the_first_commit_are_missed_as_well(se
         verify(settings, firsts({0: 5007}))
 
 
-def test_a_topic_that_ends_before_what_was_read_has_lost_events(used):
+def test_a_topic_that_ends_before_what_was_read_or_asked_for_has_lost_events(used):
     verify(used, ends({0: 120, 1: 40, 2: 0}))
     lost = r"partition 0 ends before offset 119, and was read up to offset 119.*`checkpoint --reset TIME`"
     with pytest.raises(EventsGone, match=lost) as caught:
@@ -321,21 +291,11 @@ def test_a_topic_that_ends_before_what_was_read_has_lost_events(used):
     assert caught.value.exit_code == 9
     with pytest.raises(EventsGone, match=r"partition 0 ends .* offset 119, partition 1 ends before offset 0, and was"):
         verify(used, ends({0: 7, 1: 0}))
-
-
-def test_what_a_batch_without_a_commit_has_asked_for_counts_as_read(used):
-    """It is repeated with the very same offsets, which other events may take meanwhile."""
+    # A batch without a commit is repeated with the very same offsets, which other events may take meanwhile.
     commit(used.checkpoint, 11, {"0": 150, "1": 40}, is_done=False)
     verify(used, ends({0: 150, 1: 40}))
     with pytest.raises(EventsGone, match="partition 0 ends before offset 120, and was read up to offset 149"):
         verify(used, ends({0: 120, 1: 40}))
-
-
-def test_a_topic_that_ends_before_the_place_to_begin_at_has_lost_events(settings):
-    begin_at(settings.checkpoint, {"0": 5000})
-    verify(settings, ends({0: 5000}))
-    with pytest.raises(EventsGone, match="partition 0 ends before offset 80"):
-        verify(settings, ends({0: 80}))
 
 
 KEPT = {"spark", "batches", "outcomes", "roster.json", "guard.json", "begin"}
@@ -354,21 +314,17 @@ def kept(tmp_path):
     return settings
 
 
-def test_the_old_state_is_kept_aside_and_the_time_to_begin_at_is_said(kept):
+def test_the_old_state_is_kept_aside_and_nothing_stays_that_the_next_counts_could_be_judged_by(kept):
+    """What a job writes beside the checkpoint and reads again: only the lock and the health file may stay."""
     old = set_aside(kept.checkpoint, "stamp", from_ms=5)
+    assert {path.name for path in kept.checkpoint.iterdir()} == {"old-stamp", "begin", "lock", "health.json"}
+    assert {path.name for path in old.iterdir()} == KEPT
     assert (read_guard(kept.checkpoint), last_commit(kept.checkpoint), read_until(kept.checkpoint)) == (None, None, {})
     assert (begin_ms(kept.checkpoint), begin_ms(old), read_until(old)) == (5, 3, {0: 120, 1: 40})
     verify(kept.with_options(clock="event"), Topic(id="77aa", first_offsets={0: 500}, end_offsets={}))
     assert begin_ms(kept.checkpoint) == 5
     set_aside(kept.checkpoint, "again", from_ms=8)
     assert begin_ms(kept.checkpoint) == 8
-
-
-def test_nothing_stays_that_the_next_counts_could_be_judged_by(kept):
-    """What a job writes beside the checkpoint and reads again: only the lock and the health file may stay."""
-    old = set_aside(kept.checkpoint, "stamp", from_ms=5)
-    assert {path.name for path in kept.checkpoint.iterdir()} == {"old-stamp", "begin", "lock", "health.json"}
-    assert {path.name for path in old.iterdir()} == KEPT
 
 
 class PowerCut(BaseException):
@@ -419,10 +375,7 @@ def test_a_full_disk_is_told_and_the_next_run_finishes(kept, monkeypatch):
 
 
 def test_a_disk_that_is_full_from_the_start_moves_nothing(kept, monkeypatch):
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    before = tree(kept.checkpoint)
+    before, full = tree(kept.checkpoint), Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
     monkeypatch.setattr("streaming.disk.checkpoint.replace_file", full)
     with pytest.raises(CheckpointError, match=r"No space left on device.*nothing was moved"):
         set_aside(kept.checkpoint, "stamp", from_ms=5)

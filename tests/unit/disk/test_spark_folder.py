@@ -23,8 +23,10 @@ def places(tmp_path):
     return tmp_path / "checkpoint", tmp_path / "shared"
 
 
-def test_the_state_begins_in_the_shared_folder_and_stays_there(places):
+def test_the_state_begins_in_the_shared_folder_and_stays_there_and_without_one_nothing_is_placed(places):
     checkpoint, shared = places
+    place_state(checkpoint, "", "state-0")
+    assert list(checkpoint.iterdir()) == []
     place_state(checkpoint, str(shared), "state-1")
     spark_files(checkpoint, 0, read={"0": 10}, at_s=NOON_S)
     place_state(checkpoint, str(shared), "state-2")
@@ -54,12 +56,6 @@ def test_a_state_of_this_machine_alone_is_not_shared_by_itself(places):
     (checkpoint / "spark").symlink_to(shared / "state-1")
     place_state(checkpoint, str(shared), "state-2")
     assert last_begun(checkpoint) == 0
-
-
-def test_without_a_shared_folder_nothing_is_placed(places):
-    checkpoint, _ = places
-    place_state(checkpoint, "", "state-1")
-    assert list(checkpoint.iterdir()) == []
 
 
 @pytest.mark.parametrize("is_there", [True, False])

@@ -184,16 +184,18 @@ def test_no_border_that_goes_once_around_a_place_is_taken_for_one_that_crosses_i
     assert len(read_areas(file, "name")) == 1
 
 
-def test_an_area_whose_coordinates_are_exchanged_is_said_to_be_so():
-    turned = [place[::-1] for place in cell_box(0, 0, 2, 2)]
-    with pytest.raises(SettingsError, match=r"'a' holds no centre.*longitude and latitude are exchanged"):
-        cells_of_areas([area([turned])], [FAR, GRID])
-
-
-@pytest.mark.parametrize("ring", [cell_box(20, 20, 30, 30), cell_box(0.1, 0.1, 0.4, 0.4)], ids=["elsewhere", "small"])
-def test_an_area_without_a_cell_is_refused(ring):
-    with pytest.raises(SettingsError, match=r"'a' holds no centre.*longitude.*leave it out.*join it"):
-        cells_of_areas([area([ring])], [GRID])
+@pytest.mark.parametrize(
+    ("ring", "said"),
+    [
+        ([place[::-1] for place in cell_box(0, 0, 2, 2)], "longitude and latitude are exchanged"),
+        (cell_box(20, 20, 30, 30), r"longitude.*leave it out.*join it"),
+        (cell_box(0.1, 0.1, 0.4, 0.4), r"longitude.*leave it out.*join it"),
+    ],
+    ids=["exchanged", "elsewhere", "small"],
+)
+def test_an_area_without_a_cell_is_refused_and_exchanged_coordinates_are_called_so(ring, said):
+    with pytest.raises(SettingsError, match=f"'a' holds no centre.*{said}"):
+        cells_of_areas([area([ring])], [FAR, GRID])
 
 
 DEGREES = st.integers(-400, 400).map(lambda steps: steps / 1e4)

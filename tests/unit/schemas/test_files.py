@@ -66,12 +66,9 @@ def test_a_record_of_the_audit_log_and_its_head_are_there(tmp_path, disk):
         assert path.name in disk.names[path.parent]
 
 
-def test_a_file_that_was_replaced_is_the_new_one(tmp_path, disk):
+def test_a_file_that_was_replaced_is_the_new_one_and_one_that_grows_has_its_name(tmp_path, disk):
     replace_file(tmp_path / "guard.json", b"{}")
     assert disk.has_all_of(tmp_path / "guard.json")
-
-
-def test_a_file_that_grows_has_its_name(tmp_path, disk):
     with open_for_append(tmp_path / "scores.lp"):
         assert "scores.lp" in disk.names[tmp_path]
 
@@ -84,11 +81,17 @@ class Word(msgspec.Struct):
             raise SettingsError("forbidden", "say another")
 
 
-def test_what_is_there_is_read_and_what_is_not_is_none(tmp_path):
+def test_what_is_there_is_read_what_is_not_is_none_and_a_link_is_not_followed(tmp_path):
     path = tmp_path / "word.json"
     assert read_small_json(path, Word, remedy="x") is None
     path.write_text('{"word": "yes"}')
     assert read_small_json(path, Word, remedy="x") == Word("yes")
+    (tmp_path / "link.json").symlink_to(path)
+    (tmp_path / "broken.json").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder.json").mkdir()
+    for name in ("link", "broken", "folder"):
+        with pytest.raises(ArtifactError, match="no regular file"):
+            read_small_json(tmp_path / f"{name}.json", Word, remedy="x")
 
 
 @pytest.mark.parametrize(
@@ -102,16 +105,6 @@ def test_what_cannot_be_used_says_so_with_the_callers_remedy(tmp_path, content):
     with pytest.raises(ArtifactError, match=r"word\.json") as caught:
         read_small_json(path, Word, remedy="write it again")
     assert caught.value.remedy == "write it again"
-
-
-def test_a_link_is_not_followed_and_a_folder_is_no_file(tmp_path):
-    (tmp_path / "real.json").write_text('{"word": "yes"}')
-    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
-    (tmp_path / "broken.json").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "folder.json").mkdir()
-    for name in ("link", "broken", "folder"):
-        with pytest.raises(ArtifactError, match="no regular file"):
-            read_small_json(tmp_path / f"{name}.json", Word, remedy="x")
 
 
 @pytest.mark.parametrize("remedy", ["", "start one: `broker`"])

@@ -69,37 +69,25 @@ def test_the_samples_artifact_keeps_its_fingerprint_and_the_bytes_of_its_spec():
     assert spec.as_json() == msgspec.json.encode(written["spec"])
 
 
-@pytest.mark.parametrize("names", [("match", "match"), tuple(f"s{n}" for n in range(17)), ("No slug",)])
-def test_names_of_days_are_few_different_and_slugs(names):
-    with pytest.raises(DataError, match=r"calendar .*name at most 16 different days, as slugs"):
-        msgspec.structs.replace(SPEC, calendar=names)
-
-
-def test_every_field_changes_the_fingerprint():
+def test_every_field_and_every_one_of_the_grid_changes_the_fingerprint():
     assert list(OTHER) == list(Spec.__struct_fields__)
     prints = {msgspec.structs.replace(SPEC, **{name: value}).fingerprint() for name, value in OTHER.items()}
-    assert len(prints | {SPEC.fingerprint()}) == len(OTHER) + 1
+    for field in Grid.__struct_fields__:
+        moved = msgspec.structs.replace(GRID, **{field: getattr(GRID, field) + 2})
+        prints.add(msgspec.structs.replace(SPEC, grid=moved).fingerprint())
+    assert len(prints | {SPEC.fingerprint()}) == len(OTHER) + len(Grid.__struct_fields__) + 1
 
 
-@pytest.mark.parametrize("name", sorted(OTHER))
-def test_the_field_that_differs_is_named_with_both_values(name):
-    other = msgspec.structs.replace(SPEC, **{name: OTHER[name]})
-    [said] = differences(SPEC, other)
-    assert said.startswith("grid.rows was 40 and is 41" if name == "grid" else f"{name} was ")
-    assert differences(other, other) == []
-
-
-def test_every_field_that_differs_is_named_and_long_values_are_cut():
+def test_every_field_that_differs_is_named_with_both_values_and_long_ones_are_cut():
+    for name in OTHER:
+        other = msgspec.structs.replace(SPEC, **{name: OTHER[name]})
+        [said] = differences(SPEC, other)
+        assert said.startswith("grid.rows was 40 and is 41" if name == "grid" else f"{name} was ")
+        assert differences(other, other) == []
     many = tuple(f"category-number-{n}" for n in range(60))
     other = msgspec.structs.replace(SPEC, tick_s=30, categories=many)
     assert [said.split()[0] for said in differences(SPEC, other)] == ["categories", "tick_s"]
     assert max(map(len, differences(SPEC, other))) < 300
-
-
-@pytest.mark.parametrize("field", Grid.__struct_fields__)
-def test_every_field_of_the_grid_changes_it_too(field):
-    moved = msgspec.structs.replace(GRID, **{field: getattr(GRID, field) + 1})
-    assert msgspec.structs.replace(SPEC, grid=moved).fingerprint() != SPEC.fingerprint()
 
 
 specs = st.builds(
@@ -132,7 +120,6 @@ def test_a_spec_survives_json_and_keeps_its_fingerprint(spec):
     [
         ({"region": "River Town"}, r"^'River Town': write .* as slugs, of a-z"),
         ({"region": "riverton\n"}, r"^'riverton\\n': write .* as slugs, of a-z"),
-        ({"region": ""}, r"^'': write .* as slugs, of a-z"),
         ({"region": "x" * 64}, r"^'x{64}': write .* as slugs, of a-z"),
         ({"categories": ()}, "name 1 to 64"),
         ({"answered_by": ("theft",)}, "name some of fire, ems, each once"),
@@ -152,11 +139,9 @@ def test_a_spec_survives_json_and_keeps_its_fingerprint(spec):
         ({"late_limit_s": 8 * DAY_S}, "choose 300 to 604800"),
         ({"slide_s": 7}, "slide_s must divide an hour"),
         ({"slide_s": 0}, "slide_s must divide an hour"),
-        ({"tick_s": 0}, "slide_s must divide an hour"),
         ({"tick_s": 7}, "tick_s=7: .*tick_s a day"),
         ({"tick_s": -60}, "tick_s=-60: .*tick_s a day"),
         ({"slide_s": 30}, "choose 60 to 900"),
-        ({"slide_s": 1800}, "choose 60 to 900"),
         ({"future_limit_s": -1}, "choose 0 or more"),
         ({"future_limit_s": 86_401}, "at most 86400"),
         ({"horizons_s": tuple(HOUR_S * n for n in range(1, 8))}, "at most 6"),
@@ -165,8 +150,10 @@ def test_a_spec_survives_json_and_keeps_its_fingerprint(spec):
         ({"horizons_s": (1800,)}, "whole hours"),
         ({"horizons_s": (HOUR_S, HOUR_S)}, "each once"),
         ({"horizons_s": (2 * HOUR_S, HOUR_S)}, "the shortest first"),
+        ({"calendar": ("match", "match")}, r"calendar .*name at most 16 different days, as slugs"),
+        ({"calendar": tuple(f"s{n}" for n in range(17))}, "at most 16 different days"),
+        ({"calendar": ("No slug",)}, "different days, as slugs"),
         ({"timezone": "Chicago"}, "IANA name"),
-        ({"timezone": ""}, "IANA name"),
         ({"timezone": "../UTC"}, "IANA name"),
     ],
 )
@@ -207,12 +194,8 @@ PROPERTY += ["trespassing", "panhandling", "homeless-camp", "disorderly_conduct"
 
 
 @pytest.mark.parametrize("purpose", PURPOSES)
-def test_no_purpose_forbids_what_units_are_called_to(purpose):
+def test_a_purpose_forbids_what_patrols_find_with_that_reason_and_not_what_units_are_called_to(purpose):
     assert list(forbidden(purpose, CALLED)) == []
-
-
-@pytest.mark.parametrize("purpose", PURPOSES)
-def test_every_purpose_forbids_what_patrols_find_with_that_reason(purpose):
     pairs = dict(forbidden(purpose, [*FOUND, "ems"]))
     assert list(pairs) == FOUND
     assert set(pairs.values()) == {"patrols find it, so its counts say where patrols were"}
