@@ -9,20 +9,17 @@ from hypothesis import strategies as st
 
 from benchmarks import bench
 from benchmarks.bench import FIGURES, of_rounds, program_of, tree_of, verdict
-from benchmarks.cities import BEDS, SHIFT_H, START_S, City, World, incidents_of
+from benchmarks.cities import BEDS, START_S, City, World, incidents_of
 from benchmarks.load import latencies
 from benchmarks.rivals import Outcome, Rate, compared, rate_of
 from models.features import feature_names
-from schemas.spec import DAY_S, HOUR_S, Spec
+from schemas.spec import HOUR_S, Spec
 
 
 def test_a_steady_rate_leaves_the_warm_up_out_and_a_total_does_not():
     #  read from t=100; 1000 events done at 110 (slow start), 3000 at 112
     rate = rate_of([(1000, 110.0), (2000, 111.0), (3000, 112.0)], started_s=100.0, warm_up_events=1000)
     assert (rate.steady_eps, rate.total_eps, rate.warm_up_events) == (1000.0, 250.0, 1000)
-
-
-def test_a_run_that_ends_within_its_warm_up_has_no_rate():
     with pytest.raises(ValueError, match="warm-up"):
         rate_of([(1000, 110.0)], started_s=100.0, warm_up_events=1000)
 
@@ -45,24 +42,16 @@ def test_every_event_is_timed_by_the_batch_that_took_it(data):
     np.testing.assert_allclose(latencies(rows, acknowledged_s, end_offsets), [expected[i] for i in order])
 
 
-def test_an_event_that_no_batch_took_is_an_error():
-    with pytest.raises(IndexError):
-        latencies(np.array([[0, 5, 1.0]]), np.array([2.0]), [{0: 5}])
-
-
 def rate(eps):
     return Rate(steady_eps=eps, total_eps=eps, events=1, warm_up_events=0, seconds=1.0)
 
 
-def test_a_ratio_is_the_median_of_the_rounds_and_each_round_is_compared_with_its_own_pair():
+def test_a_ratio_is_the_median_of_the_rounds_each_compared_with_its_own_pair_and_a_failure_is_told():
     ours = [rate(100.0), rate(50.0), rate(90.0)]
     theirs = [Outcome(rate=rate(50.0)), Outcome(rate=rate(100.0)), Outcome(rate=rate(30.0))]
     figures = compared("loop", ours, theirs)
     assert (figures["ratio_to_loop"], figures["ratio_to_loop_spread"]) == (2.0, [0.5, 3.0])
     assert (figures["loop_eps"], figures["ratio_to_loop_reason"]) == (50, None)
-
-
-def test_a_rival_that_failed_is_compared_in_the_other_rounds_and_the_reason_is_kept():
     figures = compared("loop", [rate(4.0), rate(9.0)], [Outcome(reason="too slow"), Outcome(rate=rate(3.0))])
     assert (figures["ratio_to_loop"], figures["ratio_to_loop_reason"]) == (3.0, "too slow")
     figures = compared("loop", [rate(4.0)], [Outcome(reason="not to be had")])
@@ -122,14 +111,11 @@ def test_a_tree_is_that_of_its_commit_and_is_gone_afterwards(repository, tmp_pat
             assert program_of(tree) == program
     with pytest.raises(bench.ChildError, match=r"benchmarks/once\.py"), tree_of(repository[0], tmp_path / "older"):
         pass
+    with pytest.raises(bench.ChildError, match="0000000"), tree_of("0000000", tmp_path / "none"):
+        pass
     assert not tree.exists()
     assert not (tmp_path / "older").exists()
     assert len(bench.git("worktree", "list").splitlines()) == 1
-
-
-def test_a_commit_that_is_not_there_is_named(repository, tmp_path):
-    with pytest.raises(bench.ChildError, match="0000000"), tree_of("0000000", tmp_path / "none"):
-        pass
 
 
 WORLD = World(side=3, per_day=200.0, days=30, seed=1)
@@ -173,12 +159,3 @@ def test_a_forecast_that_knows_the_change_expects_what_comes(city, name):
         np.testing.assert_allclose(after[CHANGE:].sum(axis=(0, 1)), expected.sum(axis=(0, 1)), rtol=0.1)
     else:
         assert (after[CHANGE:] == expected).all()
-
-
-def test_hours_move_and_half_of_the_cells_do(city):
-    by_hour = np.bincount(
-        BEDS["hours +6"].incidents(city, np.random.default_rng(0)).occurred_s % DAY_S // HOUR_S, minlength=24
-    )
-    assert by_hour.argmax() != np.bincount(city.table.occurred_s % DAY_S // HOUR_S, minlength=24).argmax()
-    assert SHIFT_H == 6
-    assert (city.places() != np.arange(city.spec.grid.cells)).sum() == city.spec.grid.cells // 2

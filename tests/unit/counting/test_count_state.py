@@ -278,11 +278,6 @@ def test_an_incident_is_forgotten_when_its_latest_time_is_and_keeps_its_count(la
     assert state.levels["hour"].sum_of_newest(15 * 24).sum() == total
 
 
-def test_of_a_new_state_nothing_is_known():
-    state = CountState(SPEC)
-    assert (state.as_of_s, state.history_end_s, state.first_day, len(state.registry)) == (0, 0, 0, 0)
-
-
 @pytest.mark.fault("F14")
 @settings(max_examples=25, deadline=None)
 @given(streams(), history_ends, st.randoms(use_true_random=False))
@@ -303,13 +298,9 @@ def test_batch_boundaries_change_nothing(batches, history_end_s, random):
 )
 def test_only_what_counts_says_that_a_feed_is_alive(message, newest):
     older = {**CALL, "key": 6, "ago_s": HOUR}
-    applied = beginning(NOW - 26 * HOUR).apply(incidents([older, {**CALL, **message}], NOW), NOW)
-    assert applied.newest_counted_s == newest
-
-
-def test_a_feed_of_what_is_not_counted_is_silent():
-    sent = incidents([{**CALL, "flags": 0}, {**CALL, "key": 7, "ago_s": 30 * HOUR}], NOW)
-    assert beginning(NOW - 26 * HOUR).apply(sent, NOW).newest_counted_s == 0
+    for sent, said in (([older, {**CALL, **message}], newest), ([{**CALL, **message}], newest if not message else 0)):
+        applied = beginning(NOW - 26 * HOUR).apply(incidents(sent, NOW), NOW)
+        assert applied.newest_counted_s == said
 
 
 WIDTH_S, KEEP, AHEAD = 300, 40, 2
@@ -448,7 +439,7 @@ def test_every_horizon_is_closed_twice_and_counts_what_came(incidents, steps):
         np.testing.assert_array_equal(came.ravel(), counted)
 
 
-def test_a_long_outage_is_caught_up_with_for_two_days_only():
+def test_a_long_outage_is_caught_up_with_for_two_days_only_and_hours_that_are_not_kept_are_not_judged():
     state = CountState(ROW)
     state.advance(START)
     state.advance(START + 100 * HOUR)
@@ -456,9 +447,6 @@ def test_a_long_outage_is_caught_up_with_for_two_days_only():
     assert len(closed) == 2 * MOST_HOURS * len(ROW.horizons_s)
     last = {due.judged_s - due.tick_s: due.tick_s for due in closed if due.horizon == 0}
     assert last == {2 * HOUR: START + 98 * HOUR, 26 * HOUR: START + 74 * HOUR}
-
-
-def test_hours_that_are_no_longer_kept_are_not_judged():
     week = 7 * 24 * HOUR
     spec = msgspec.structs.replace(ROW, horizons_s=(HOUR, week), late_limit_s=week)
     state = CountState(spec)

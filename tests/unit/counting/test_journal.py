@@ -132,15 +132,12 @@ def test_what_is_stored_is_the_state_after_every_segment_and_when_they_are_folde
     assert len(digests) == 4
 
 
-def test_a_digest_tells_contents_apart():
+def test_a_digest_tells_contents_apart_and_numbers_that_are_none_are_refused():
     journals = [Journal.start(CountState(SPEC))[0] for _ in range(2)]
     for journal, key in zip(journals, (1, 2), strict=True):
         recorded(journal, {}, [{"key": key}], NOW)
     assert len({journal.digest for journal in journals}) == 2
     assert len({Journal.start(journal.state)[0].digest for journal in journals}) == 2
-
-
-def test_numbers_that_are_none_are_refused():
     blobs = export_state(CountState(SPEC)) | {"clock": msgspec.msgpack.encode("noon")}
     with pytest.raises(msgspec.ValidationError):
         restore_state(SPEC, blobs)

@@ -133,16 +133,11 @@ def test_without_merging_the_places_change_nothing_and_are_not_kept(batches):
         assert plain.apply(batch, as_of).outcomes["repeated"] == 0
         merging.apply(batch, as_of)
     assert len(plain.registry) == len(merging.registry)
-    blobs = export_state(plain)
-    assert len(blobs["r:0000000000"]) == 35 * len(plain.registry)
-    assert len(export_state(merging)["r:0000000000"]) == 43 * len(plain.registry)
-    assert (blobs["layout"], export_state(merging)["layout"]) == (b"\x02", b"\x03")
-
-
-def test_places_of_another_layout_than_the_spec_asks_for_are_refused():
-    for spec, other in ((SPEC, toy_spec(2, 2)), (toy_spec(2, 2), SPEC)):
-        with pytest.raises(ValueError, match="layout"):
-            restore_state(other, export_state(CountState(spec)))
+    for state, other, size, layout in ((plain, merging, 35, b"\x02"), (merging, plain, 43, b"\x03")):
+        blobs = export_state(state)
+        assert (len(blobs["r:0000000000"]), blobs["layout"]) == (size * len(plain.registry), layout)
+        with pytest.raises(ValueError, match="layout"):  # of another spec
+            restore_state(other.spec, blobs)
 
 
 def counted(*batches, spec=SPEC, history_end_s=0):
@@ -188,9 +183,15 @@ def test_a_call_that_repeats_another_does_not_count(batches, count, outcomes):
     assert counted(told, spec=toy_spec(2, 2))[0] == calls
 
 
-def test_a_call_that_the_history_owns_is_repeated_by_nothing():
+def test_a_call_that_the_history_owns_is_repeated_by_nothing_and_one_from_before_the_memory_stays_a_repeat():
     """Its count is in the history or nowhere: else a call soon after it would be lost."""
     assert counted([{"ago_s": 100}], [{"key": 6}], history_end_s=NOW - 50) == (1, {"counted": 1})
+    state, clock_s = CountState(SPEC), NOW + KEEP_S
+    moved, repeat = {**CALL, "revision": 1, "ago_s": 500}, {**CALL, "key": 6, "ago_s": 400}
+    state.apply(incidents([CALL, moved, repeat], NOW), NOW)
+    assert state.levels["hour"].sum_of_newest(360).sum() == 1
+    state.apply(incidents([{**CALL, "revision": 2, "flags": GONE}], clock_s), clock_s)  # the first call is cancelled
+    assert state.levels["hour"].sum_of_newest(360).sum() == 0
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -210,15 +211,6 @@ def test_a_call_at_the_edge_of_the_memory_still_finds_the_one_that_it_repeats(re
         applied = journal.state.apply(batch, clock_s)
         store(journal.record(applied.changed), stored)
     assert totals([applied]) == Counter(repeated=1)
-
-
-def test_a_repeat_from_before_the_memory_stays_one_though_the_first_call_is_cancelled():
-    state, clock_s = CountState(SPEC), NOW + KEEP_S
-    moved, repeat = {**CALL, "revision": 1, "ago_s": 500}, {**CALL, "key": 6, "ago_s": 400}
-    state.apply(incidents([CALL, moved, repeat], NOW), NOW)
-    assert state.levels["hour"].sum_of_newest(360).sum() == 1
-    state.apply(incidents([{**CALL, "revision": 2, "flags": GONE}], clock_s), clock_s)
-    assert state.levels["hour"].sum_of_newest(360).sum() == 0
 
 
 def test_one_hundred_thousand_calls_of_a_quarter_of_an_hour_take_no_time_to_speak_of(monkeypatch):

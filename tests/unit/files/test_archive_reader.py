@@ -22,6 +22,14 @@ from tests.harness.toy import iso, toy_spec
 pytestmark = pytest.mark.usefixtures("quick_training")
 
 
+def archive_of(path, spec, *parts):
+    """An archive of these days, appended one after the other; what reads it."""
+    table = ArchiveTable(str(path), {})
+    for part in parts:
+        table.append(spec, part, "file")
+    return f"archive:{path}"
+
+
 def floored(path, to):
     """The file with each time at the start of its five minutes, in the order of time."""
     table = read_incidents(path, parse_layout(LAYOUT))
@@ -36,7 +44,7 @@ def floored(path, to):
 
 @pytest.fixture(scope="module")
 def town(tmp_path_factory):
-    """(file of whole days at bin starts, the task that learns from it, its spec, the same days in an archive)"""
+    """(file of whole days at bin starts, the task that learns from it, its spec, the same days in an archive, they)"""
     folder = tmp_path_factory.mktemp("town")
     file = floored(write_town(folder / "raw.csv", seed=5), folder / "town.csv")
     rows = file.read_text(encoding="utf-8").splitlines()
@@ -44,14 +52,14 @@ def town(tmp_path_factory):
     whole = [rows[0], *(row for row in rows[1:] if iso(START_S)[:10] < row[:10] < last_day)]
     task = RegionTask(data=str(file), layout=LAYOUT, region="town", epochs=2, step_minutes=360)
     spec = prepare(task).spec
-    table = ArchiveTable(str(folder / "archive"), {})
-    table.append(spec, file_days(read_incidents(file, parse_layout(LAYOUT)), spec, set()).days, "file")
+    days = file_days(read_incidents(file, parse_layout(LAYOUT)), spec, set()).days
+    archive_of(folder / "archive", spec, days)
     file.write_text("\n".join(whole), encoding="utf-8")  # the archive has whole days only
-    return file, task, spec, folder / "archive"
+    return file, task, spec, folder / "archive", days
 
 
 def test_the_archive_gives_the_counts_of_the_file(town):
-    file, _, spec, path = town
+    file, _, spec, path, _ = town
     of_file, archived = read_incidents(file, parse_layout(LAYOUT)), read_archive(f"archive:{path}")
     assert len(archived.table) == np.count_nonzero(spec.grid.locate(of_file.lat_deg, of_file.lon_deg)[1]) > 2900
     starts_s = np.arange(START_S, START_S + 60 * DAY_S + 1, BIN_S)
@@ -63,7 +71,7 @@ def test_the_archive_gives_the_counts_of_the_file(town):
 
 
 def test_training_on_either_gives_equal_artifacts_to_the_last_bit(town, tmp_path):
-    file, task, _, path = town
+    file, task, _, path, _ = town
     spec, at_s = prepare(task).spec, START_S + 50 * DAY_S
     source = write_untrained(tmp_path / "like", spec, per_day=30, cutoff_s=at_s, created="20260101T000000Z")
     like = msgspec.structs.replace(task, like=str(source))
@@ -87,7 +95,7 @@ def test_training_on_either_gives_equal_artifacts_to_the_last_bit(town, tmp_path
 
 
 def test_without_like_the_archives_own_cells_are_kept(town):
-    _, task, spec, path = town
+    _, task, spec, path, _ = town
     ready = prepare(msgspec.structs.replace(task, data=f"archive:{path}", layout=""))
     assert Meaning.of(ready.spec) == Meaning.of(spec)
     assert ready.spec.categories == ("ems", "fire")
@@ -96,26 +104,20 @@ def test_without_like_the_archives_own_cells_are_kept(town):
 
 
 def test_the_hash_is_of_the_rows_and_not_of_the_files(town, tmp_path):
-    file, _, spec, _ = town
-    days = file_days(read_incidents(file, parse_layout(LAYOUT)), spec, set()).days
+    *_, spec, _, days = town
     hashes = set()
-    for name, parts in (("late-first", [days[9:], days[:9]]), ("early-first", [days[:9], days[9:]])):
-        table = ArchiveTable(str(tmp_path / name), {})
-        for part in parts:
-            table.append(spec, part, "file")
-        hashes.add(read_archive(f"archive:{tmp_path / name}").sha256)
-        hashes.add(read_archive(f"archive:{tmp_path / name}@1", may_miss=99).sha256)
+    for name, parts in (("late-first", (days[9:], days[:9])), ("early-first", (days[:9], days[9:]))):
+        data = archive_of(tmp_path / name, spec, *parts)
+        hashes.add(read_archive(data).sha256)
+        hashes.add(read_archive(f"{data}@1", may_miss=99).sha256)
         DeltaTable(str(tmp_path / name)).optimize.compact()
-        hashes.add(read_archive(f"archive:{tmp_path / name}").sha256)
+        hashes.add(read_archive(data).sha256)
     assert len(hashes) == 3  # all days, and each version with only a part of them
 
 
 def test_days_that_are_missing_are_listed_and_count_as_quiet_only_when_allowed(town, tmp_path):
-    file, _, spec, _ = town
-    days = file_days(read_incidents(file, parse_layout(LAYOUT)), spec, set()).days
-    table = ArchiveTable(str(tmp_path / "archive"), {})
-    table.append(spec, [*days[:5], *days[7:20]], "file")
-    data = f"archive:{tmp_path / 'archive'}"
+    *_, spec, _, days = town
+    data = archive_of(tmp_path / "archive", spec, [*days[:6], *days[8:20]])
     with pytest.raises(DataError, match=r"lacks 2 days of town \(2020-09-20 to 2020-09-21\)") as caught:
         read_archive(data)
     assert "missing_days = 2" in caught.value.remedy
@@ -139,14 +141,12 @@ def test_what_the_archive_does_not_have_is_refused(town, data, options, text):
 
 
 def test_an_archive_of_two_regions_asks_for_one(town, tmp_path):
-    file, _, spec, _ = town
-    days = file_days(read_incidents(file, parse_layout(LAYOUT)), spec, set()).days
-    table = ArchiveTable(str(tmp_path / "archive"), {})
+    *_, spec, _, days = town
     for region in ("town", "village"):
-        table.append(msgspec.structs.replace(spec, region=region), days, "file")
+        data = archive_of(tmp_path / "archive", msgspec.structs.replace(spec, region=region), days)
     with pytest.raises(DataError, match=r"has 2 regions \(town, village\)"):
-        read_archive(f"archive:{tmp_path / 'archive'}")
-    assert len(read_archive(f"archive:{tmp_path / 'archive'}", region="village").table) > 1000
+        read_archive(data)
+    assert len(read_archive(data, region="village").table) > 1000
 
 
 def test_a_path_in_a_list_of_regions_counts_from_the_lists_folder(tmp_path):
@@ -156,7 +156,7 @@ def test_a_path_in_a_list_of_regions_counts_from_the_lists_folder(tmp_path):
 
 
 def test_evaluate_judges_the_archives_days_in_its_own_cells(town):
-    _, _, spec, path = town
+    _, _, spec, path, _ = town
     task = task_of(task_for(f"archive:{path}"), step="4h", now_s=START_S + 400 * DAY_S)
     archived = read_archive(f"archive:{path}")
     assert (task.data_file, task.data_sha256, task.grid) == ("archive@1", archived.sha256, spec.grid)

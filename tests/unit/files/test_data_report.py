@@ -93,9 +93,6 @@ def test_incidents_of_one_cell_are_refused_whatever_comes_later():
     with pytest.raises(DataError, match="all 3 incidents to train on lie in one cell of 1000 m"):
         refuse_one_cell(table, GRID, until_s=3 * 3600)
     refuse_one_cell(table, GRID, until_s=4 * 3600)
-
-
-def test_a_grid_without_any_incident_is_refused():
     with pytest.raises(DataError, match="all 0 incidents"):
         refuse_one_cell(table_of([50.0]), GRID, until_s=3600)
 
@@ -107,9 +104,6 @@ def test_categories_that_are_too_thin_in_training_are_named():
     assert "ems" not in warning
     (warning,) = data_warnings(table, 301 * 3600, step_s=3600)
     assert warning.startswith("fewer than 100 incidents to train on: fire (99);")
-
-
-def test_enough_of_every_category_gives_no_warning():
     assert data_warnings(table_of(np.full(300, 41.001), [0, 1, 2] * 100), 300 * 3600, step_s=3600) == ()
 
 
@@ -202,16 +196,19 @@ def test_bounds_leave_wrong_places_out_of_the_grid():
     assert place_warnings(town(40), specs[1].grid) == ()
 
 
-@pytest.mark.parametrize("bounds", ["41", "41,-87,40,-86", "a,b,c,d", "41,-87,42,-88", "nan,nan,nan,nan"])
-def test_bounds_that_hold_no_place_are_refused(bounds):
-    with pytest.raises(DataError, match="hold no place"):
-        RegionTask(data="a.csv", region="made", bounds=bounds)
-
-
-def test_bounds_and_a_grid_that_is_kept_are_refused():
-    for kept in ({"like": "folder", "data": "a.csv"}, {"data": "archive:days"}):
-        with pytest.raises(DataError, match="leave out one of the two"):
-            RegionTask(region="made", bounds="41,-88,42,-87", **kept)
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        *(({"bounds": bounds}, "hold no place") for bounds in ("41", "41,-87,40,-86", "a,b,c,d", "nan,nan,nan,nan")),
+        *(
+            ({"bounds": "41,-88,42,-87", **kept}, "leave out one of the two")
+            for kept in ({"like": "folder"}, {"data": "archive:days"})
+        ),
+    ],
+)
+def test_bounds_that_hold_no_place_or_stand_beside_a_grid_that_is_kept_are_refused(given, said):
+    with pytest.raises(DataError, match=said):
+        RegionTask(**{"data": "a.csv", "region": "made", **given})
 
 
 FIRST_S = int(datetime(2025, 1, 1, 5, tzinfo=UTC).timestamp())  # midnight in New York
@@ -226,6 +223,8 @@ def test_a_date_is_local_midnight_and_none_the_end_of_the_file():
     table = incidents(days=60, gap_s=3600)
     assert cutoff_of("2025-02-01", table) == FIRST_S + 31 * DAY_S
     assert cutoff_of("none", table) == FIRST_S + 60 * DAY_S - 3600 + 1
+    with pytest.raises(DataError, match=r"--until 1\.2\.25: give a date as YYYY-MM-DD, or none"):
+        cutoff_of("1.2.25", table)
 
 
 @pytest.mark.parametrize(
@@ -245,8 +244,3 @@ def test_a_date_after_the_files_end_is_refused_since_silence_would_count(gap_s, 
     else:
         with pytest.raises(DataError, match=f"--until {until} lies .* days after the file's last incident, 2025-03-01"):
             cutoff_of(until, table)
-
-
-def test_a_date_that_is_none_is_refused():
-    with pytest.raises(DataError, match=r"--until 1\.2\.25: give a date as YYYY-MM-DD, or none"):
-        cutoff_of("1.2.25", incidents(days=60, gap_s=3600))

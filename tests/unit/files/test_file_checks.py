@@ -38,43 +38,45 @@ def test_a_quote_that_swallows_rows_is_named_with_its_row(tmp_path, rows):
     refused(tmp_path, said + ".*close or remove it", text)
 
 
-def test_a_quote_that_is_never_closed_is_named_also_at_the_end_of_a_file_without_a_header(tmp_path):
-    text = "\n".join([*[row()] * 20, row('"fire'), *[row()] * 10]) + "\n"
-    refused(tmp_path, r"row 21 \(line 21\): a field extends over 11 lines", text, ",header=when|lat|lon|kind")
+@pytest.mark.parametrize(
+    ("text", "more", "said"),
+    [
+        (
+            "\n".join([*[row()] * 20, row('"fire'), *[row()] * 10]),
+            ",header=when|lat|lon|kind",
+            r"row 21 \(line 21\): a field extends over 11 lines",
+        ),  # never closed
+        (
+            lines(*[row()] * 20, row('"fire'), *[row()] * 5_000),
+            "",
+            r"row 21 \(line 22\): field larger.*: a quote was probably not closed; close",
+        ),
+        (lines(*[row()] * 9, header='when,lat,lon,"kind'), "", r"the header \(line 1\): .*a quote"),
+    ],
+    ids=["no header", "more than a field holds", "in the header"],
+)
+def test_a_quote_that_is_never_closed_is_named_with_its_row(tmp_path, text, more, said):
+    refused(tmp_path, said, text, more)
 
 
-def test_a_quote_that_swallows_more_than_a_field_holds_is_named_with_its_row(tmp_path):
-    text = lines(*[row()] * 20, row('"fire'), *[row()] * 5_000)
-    refused(tmp_path, r"row 21 \(line 22\): field larger.*: a quote was probably not closed; close", text)
-
-
-def test_a_quote_in_the_header_is_named(tmp_path):
-    refused(tmp_path, r"the header \(line 1\): .*a quote", lines(*[row()] * 9, header='when,lat,lon,"kind'))
-
-
-def test_a_text_of_many_lines_is_no_fault(tmp_path):
+def test_a_text_of_many_lines_and_a_column_twice_that_is_not_used_are_no_fault(tmp_path):
     story = '"came, saw\n' + "nobody there, left again, no one\n" * 30 + '"'
-    table = read(tmp_path, lines(row() + "," + story, row() + ",", header=HEADER + ",story"))
+    table = read(tmp_path, lines(row() + f",{story},a", row() + ",,b", header=HEADER + ",story,story"))
     assert table.row.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
-    ("pattern", "said"),
+    ("more", "said"),
     [
-        ("%m/%d/%Y %H:%M:%S %p", "write %I in place of %H, or drop %p"),
-        ("%m/%d/%Y %I:%M", "add %p (AM or PM), or write %H"),
-        ("%d %b %I%%p", "add %p"),
+        ("format=%m/%d/%Y %H:%M:%S %p", "write %I in place of %H, or drop %p"),
+        ("format=%m/%d/%Y %I:%M", "add %p (AM or PM), or write %H"),
+        ("format=%d %b %I%%p", "add %p"),
+        *((f"delimiter={given}", "give the one character") for given in (";;", "tabs", "''")),
     ],
 )
-def test_a_format_with_half_a_clock_is_refused(pattern, said):
-    with pytest.raises(DataError, match=re.escape(f"format={pattern}: ") + ".*" + re.escape(said)):
-        parse_layout(f"{LAYOUT},format={pattern}")
-
-
-@pytest.mark.parametrize("delimiter", [";;", "tabs", "''"])
-def test_a_delimiter_of_more_than_one_character_is_refused(delimiter):
-    with pytest.raises(DataError, match=f"delimiter={delimiter}: give the one character .* or the word tab"):
-        parse_layout(f"{LAYOUT},delimiter={delimiter}")
+def test_half_a_clock_and_a_delimiter_of_more_than_one_character_are_refused(more, said):
+    with pytest.raises(DataError, match=re.escape(f"{more}: ") + ".*" + re.escape(said)):
+        parse_layout(f"{LAYOUT},{more}")
 
 
 @pytest.mark.parametrize("delimiter", ["tab", r"\t"])
@@ -112,10 +114,6 @@ def test_a_header_that_does_not_fit_is_refused_with_the_remedy(tmp_path, header,
     refused(tmp_path, said, lines(row(), header=header))
 
 
-def test_a_column_that_is_not_used_may_stand_twice(tmp_path):
-    assert len(read(tmp_path, lines(row() + ",a,b", header=HEADER + ",note,note"))) == 1
-
-
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_a_file_in_utf_16_is_told_to_be_converted(tmp_path, encoding):
     refused(tmp_path, "is UTF-16.*iconv -f UTF-16 -t UTF-8", lines(row()).encode(encoding))
@@ -131,19 +129,25 @@ def test_times_may_be_counted_since_1970(tmp_path, more, time):
     assert table.skipped == {"bad_time": 1}
 
 
-@pytest.mark.parametrize("time", ["1767225600", "1767225600.0", "1767225600123"])
-def test_times_that_are_a_count_are_told_the_format(tmp_path, time):
-    refused(tmp_path, "first row 1 .*add format=epoch .seconds. or format=epoch_ms", lines(row(time=time)))
-
-
-def test_that_others_are_read_wrongly_is_said_only_where_there_are_others(tmp_path):
-    refused(tmp_path, "first row 1 'soon': correct format=", lines(row(time="soon")))
-    refused(tmp_path, "first row 1 'soon': the others may be", lines(row(time="soon"), row()))
-
-
-def test_a_file_without_rows_and_one_of_the_future_are_told_apart(tmp_path):
-    refused(tmp_path, "has no rows, or a header only", lines())
-    refused(tmp_path, "all 2 rows lie in the future: check the year.*timezone=.*clock", lines(row(), row()), now_s=9.0)
+@pytest.mark.parametrize(
+    ("rows", "said", "how"),
+    [
+        ([row(time="soon")], "first row 1 'soon': correct format=", {}),
+        ([row(time="soon"), row()], "first row 1 'soon': the others may be", {}),  # only where there are others
+        ([], "has no rows, or a header only", {}),
+        ([row()] * 2, "all 2 rows lie in the future: check the year.*timezone=.*clock", {"now_s": 9.0}),
+        *(
+            ([row(time=time)], "first row 1 .*add format=epoch .seconds. or format=epoch_ms", {})
+            for time in ("1767225600", "1767225600.0", "1767225600123")
+        ),
+        *(
+            ([row(place=place)] * 5, "exchanged.*swap lat= and lon=", {})
+            for place in ("-87.6,41.9", "-118.2,34.1", "151.2,-33.9")
+        ),
+    ],
+)
+def test_what_is_wrong_with_all_rows_is_said(tmp_path, rows, said, how):
+    refused(tmp_path, said, lines(*rows), **how)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +188,3 @@ def test_times_that_all_fail_are_answered_with_a_format_that_reads_them(tmp_path
     if "fits" in formats:
         (proposed,) = re.findall(r"format=(.*?)(?: or|;)", formats)[:1]
         assert len(read(tmp_path, lines(*[row(time=time)] * 3), f",format={proposed}")) == 3
-
-
-@pytest.mark.parametrize("place", ["-87.6,41.9", "-118.2,34.1", "151.2,-33.9"])
-def test_latitude_and_longitude_that_are_exchanged_are_called_so(tmp_path, place):
-    refused(tmp_path, "exchanged.*swap lat= and lon=", lines(*[row(place=place)] * 5))

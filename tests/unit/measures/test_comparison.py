@@ -46,15 +46,11 @@ def test_the_interval_is_that_of_whole_blocks_put_together():
     ("steps_per_week", "expected"),
     [(168, [72, 72, 56]), (28, [12] * 16 + [8]), (7, [3] * 66 + [2]), (1, [1] * 200)],
 )
-def test_blocks_are_runs_of_days(steps_per_week, expected):
+def test_blocks_are_runs_of_days_and_none_reaches_from_one_stretch_into_the_next(steps_per_week, expected):
     block = day_blocks(200, steps_per_week=steps_per_week)
     assert np.bincount(block).tolist() == expected
     assert (np.diff(block) >= 0).all()
-
-
-def test_no_block_reaches_from_one_stretch_into_the_next():
-    block = day_blocks(7, 2, 4, steps_per_week=7)
-    assert block.tolist() == [0, 0, 0, 1, 1, 1, 2, 3, 3, 4, 4, 4, 5]
+    assert day_blocks(7, 2, 4, steps_per_week=7).tolist() == [0, 0, 0, 1, 1, 1, 2, 3, 3, 4, 4, 4, 5]
 
 
 def scores(shift, days=60):
@@ -80,22 +76,15 @@ def test_verdicts_follow_the_truth(shift, word):
     assert (mirrored.mean, mirrored.low, mirrored.high) == pytest.approx((-result.mean, -result.high, -result.low))
 
 
-@pytest.mark.parametrize(("days", "word"), [(27, "too short"), (28, "better")])
-def test_fewer_than_ten_blocks_give_no_verdict(days, word):
-    model, rival = scores(-0.05, days)
-    assert compared(model, rival).verdict == word
-
-
-def test_a_model_ties_with_itself():
-    model, _ = scores(0.0)
-    result = compared(model, model)
-    assert (result.low, result.high, result.verdict) == (0, 0, "tie")
-
-
-def test_an_interval_that_touches_zero_is_a_tie():
+def test_an_interval_that_touches_zero_is_a_tie_a_model_with_itself_and_few_blocks_are_too_short():
     verdicts = [verdict(low, high, 10) for low, high in ((-1, 0), (0, 1), (-1, -0.1), (0.1, 1))]
     assert verdicts == ["tie", "tie", "better", "worse"]
     assert verdict(-1, -1, 9) == "too short"
+    model, _ = scores(0.0)
+    result = compared(model, model)
+    assert (result.low, result.high, result.verdict) == (0, 0, "tie")
+    for days, word in ((27, "too short"), (28, "better")):
+        assert compared(*scores(-0.05, days)).verdict == word
 
 
 @pytest.fixture
@@ -123,13 +112,10 @@ def test_95_of_100_intervals_hold_the_truth_also_where_blocks_are_few(blocks):
 def test_the_correlation_of_neighbours_is_that_of_a_loop(per_block):
     apart = per_block - per_block.mean()
     spread = sum(value * value for value in apart)
+    assert neighbours_correlate(np.ones(len(per_block))) == 0
     assume(spread > 1e-9)
     expected = sum(apart[n] * apart[n + 1] for n in range(len(apart) - 1)) / spread
     assert neighbours_correlate(per_block) == pytest.approx(expected, abs=1e-9)
-
-
-def test_equal_blocks_do_not_correlate():
-    assert neighbours_correlate(np.ones(20)) == 0
 
 
 @pytest.mark.usefixtures("fewer_resamples")
@@ -163,6 +149,7 @@ def correlated(random, paths, days, phi):
 @example(np.full(40, 0.1), 0.05)  # equal, and no sum of them is exact
 def test_equals_a_plain_loop(days, alpha):
     result = bounds_of(days, alpha=alpha)
+    assert np.isinf(result.upper[:2]).all()  # the first days say nothing
     for n in range(3, len(days) + 1):
         so_far = days[:n]
         apart = so_far - so_far.mean()
@@ -173,11 +160,6 @@ def test_equals_a_plain_loop(days, alpha):
         assert result.mean[n - 1] == pytest.approx(so_far.mean(), abs=1e-12)
         assert result.upper[n - 1] - result.mean[n - 1] == pytest.approx(radius, rel=1e-9, abs=1e-12)
         assert result.mean[n - 1] - result.lower[n - 1] == pytest.approx(radius, rel=1e-9, abs=1e-12)
-
-
-def test_the_first_days_say_nothing():
-    result = bounds_of(np.array([1.0, 2.0, 4.0]), alpha=0.05)
-    assert np.isinf(result.upper).tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])

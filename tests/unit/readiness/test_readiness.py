@@ -118,6 +118,8 @@ def test_one_more_unit_beside_those_that_stay_goes_where_it_adds_most():
     assert choose(question, np.random.default_rng(0)) == (0,)
     assert choose(more, np.random.default_rng(0)) == solve(more).posts == (0, 3)
     assert more.served((0, 3)) - question.served((0,)) == pytest.approx(0.7 * 4 / 11)
+    alike = line([1, 8, 1], places=[0, 1, 2], reach=2, units=1)
+    assert choose(alike, np.random.default_rng(0)) == (1,)  # of places that serve alike the nearer
 
 
 def test_a_busy_share_doubles_up_where_calls_are_dense():
@@ -125,10 +127,6 @@ def test_a_busy_share_doubles_up_where_calls_are_dense():
     assert choose(question, np.random.default_rng(0)) == (0, 0)
     assert choose(replace(question, busy=0.0), np.random.default_rng(0))[0] == 0
     assert len(set(choose(replace(question, busy=0.0), np.random.default_rng(0)))) == 2
-
-
-def test_of_places_that_serve_alike_the_nearer_is_taken():
-    assert choose(line([1, 8, 1], places=[0, 1, 2], reach=2, units=1), np.random.default_rng(0)) == (1,)
 
 
 def test_a_floor_takes_a_unit_to_a_thin_district():
@@ -189,19 +187,17 @@ def test_a_point_is_reached_when_it_lies_in_the_circle(metres, north, east):
         assert set(reach.points_of(place).tolist()) == expected
 
 
-def test_minutes_are_those_of_the_drive():
-    reach = by_straight_line(GRID, middle(12), drive_of(1500))
-    far = reach.minutes.max() / drive_of(1500).minutes
-    assert 0.9 < far <= 1
-    assert Drive(minutes=6, speed_kmh=60).metres == pytest.approx(6000 / DETOUR)
-
-
-def test_a_cell_that_lies_half_in_reach_is_reached_by_half():
-    reach = by_straight_line(GRID, middle(12), drive_of(1000))
-    whole = reach.covered((0,)).reshape(GRID.cells, -1).mean(axis=1)
+def test_a_cell_that_lies_half_in_reach_is_reached_by_half_and_minutes_are_those_of_the_drive():
+    whole = by_straight_line(GRID, middle(12), drive_of(1000)).covered((0,)).reshape(GRID.cells, -1).mean(axis=1)
     assert whole[12] == 1
     assert 0.3 < whole[13] < 0.8
     assert whole[14] == 0
+    far = by_straight_line(GRID, middle(12), drive_of(1500)).minutes.max() / drive_of(1500).minutes
+    assert 0.9 < far <= 1
+    assert Drive(minutes=6, speed_kmh=60).metres == pytest.approx(6000 / DETOUR)
+    reach = reach_of([0, 1, 1], [0, 0, 1], np.ones(3), places=2, cells=2)
+    assert reach.covered((0, 1, 1)).tolist() == [3, 2]
+    assert reach.sums(np.array([1.0, 10.0])).tolist() == [1, 11]
 
 
 @pytest.mark.parametrize(("reach_m", "side"), [(4000, 2), (8000, 1), (7999, 2), (2000, 4), (500, 4), (50_000, 1)])
@@ -209,21 +205,12 @@ def test_there_are_eight_points_to_the_edge_if_four_a_side_suffice(reach_m, side
     assert points_a_side(1000, reach_m) == side
 
 
-def test_a_reach_below_half_a_cell_is_refused():
+def test_a_reach_below_half_a_cell_and_too_many_places_are_refused_before_they_take_memory():
     with pytest.raises(DataError, match="less than half a cell of 1000 m: give more minutes"):
         by_straight_line(GRID, middle(0), drive_of(499))
     by_straight_line(GRID, middle(0), drive_of(501))
-
-
-def test_too_many_places_are_refused_before_they_take_memory():
     with pytest.raises(DataError, match="give the stations in place of any cell"):
         by_straight_line(GRID, np.repeat(middle(0), 400_000, axis=0), drive_of(4000))
-
-
-def test_a_reach_counts_units_at_one_place_each():
-    reach = reach_of([0, 1, 1], [0, 0, 1], np.ones(3), places=2, cells=2)
-    assert reach.covered((0, 1, 1)).tolist() == [3, 2]
-    assert reach.sums(np.array([1.0, 10.0])).tolist() == [1, 11]
 
 
 def written(folder, text, name="places.csv"):
