@@ -45,7 +45,6 @@ from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.spec import HOUR_S
 
 if TYPE_CHECKING:
-    from models.evaluation.disparity import GroupRow, Groups, GroupTally
     from models.training.replay import IncidentHistory
 
 LIBRARIES = ("numpy", "torch", "scipy", "scikit-learn")
@@ -172,14 +171,14 @@ def disparity_command(
     masks: MasksFile = None,
     artifacts: Artifacts = Path("data/artifacts"),
     top: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share of the area that is put first")] = 0.05,
-    out: Annotated[Path, typer.Option(help="Folder for the page, CSV and JSON")] = Path("out/disparity"),
+    out: Annotated[Path, typer.Option(help="Folder for disparity.csv and summary.md")] = Path("out/disparity"),
 ) -> None:
     """Compare what groups of cells get from the forecasts, and what it costs them where these are wrong.
 
     The region's model forecasts all that the data have after its own end. Groups reach no artifact, frame or store.
     """
-    with needs_extra("evaluate"):
-        from models.evaluation.disparity import files_of, read_groups, rows_of, tallies_of
+    from models.evaluation.disparity import HEADINGS, MEANING, files_of, read_groups, rows_of, tables_of, tallies_of
+
     artifact, console = champion_of(artifacts, region), Console(highlight=False)
     chosen = read_groups(groups, artifact.spec.grid)
     refuse_unwritable(out)
@@ -187,45 +186,29 @@ def disparity_command(
     with progress_bars(["replay"], console, transient=True) as report:
         tallies = tallies_of(artifact, past, chosen, top, lambda share: report("replay", share))
     rows = rows_of(tallies, artifact.spec.categories)
-    sentences = _sentences(artifact, past, tallies, chosen)
-    _print_groups(rows, sentences, console)
-    with write_errors(SettingsError, f"--out {out}"):
-        for name, content in files_of(rows, sentences).items():
-            replace_file(out / name, content)
-    console.print(f"every category: {out / 'index.html'}", soft_wrap=True)
-
-
-def _sentences(
-    artifact: Artifact, past: "IncidentHistory", tallies: "Mapping[str, GroupTally]", groups: "Groups"
-) -> list[str]:
-    """What the figures rest on."""
     first, last = (datetime.fromtimestamp(at_s, UTC) for at_s in (artifact.manifest.data.cutoff_s, past.cutoff_s))
     sentences = [
-        f"{artifact.spec.region}, model {artifact.version}, {first:%Y-%m-%d} to {last:%Y-%m-%d} UTC, which it does not "
+        f"{region}, model {artifact.version}, {first:%Y-%m-%d} to {last:%Y-%m-%d} UTC, which it does not "
         f"know. Put first: {next(iter(tallies.values())).top} cells of those with any history. Shares are of "
-        f"{'people living' if groups.has_people else 'cells'}; {(groups.of_cell < 0).sum()} cells are in no group."
+        f"{'people living' if chosen.has_people else 'cells'}; {(chosen.of_cell < 0).sum()} cells are in no group."
     ]
     if missing := [name for name in artifact.spec.horizon_names if name not in tallies]:
         sentences.append(f"Too short for a forecast of {', '.join(missing)}.")
-    return sentences
-
-
-def _print_groups(rows: "Sequence[GroupRow]", sentences: "Sequence[str]", console: Console) -> None:
-    """The tables of all categories together."""
-    from models.evaluation.disparity import HEADINGS, MEANING, NARROW, tables_of
-
     for sentence in sentences:
         console.print(Text(sentence), soft_wrap=True)
-    for heading, texts in tables_of([row for row in rows if row.category == rows[0].category]):
+    for heading, texts in tables_of(rows):
         table = Table(HEADINGS[0], title=heading, title_justify="left", box=None, padding=(0, 0, 0, 1), pad_edge=False)
-        columns = [number for number, name in enumerate(HEADINGS) if name not in NARROW]
-        for number in columns[1:]:
-            table.add_column(HEADINGS[number].replace(" / ", "/\n").replace(" ", "\n"), justify="right", no_wrap=True)
+        for name in HEADINGS[1:]:
+            table.add_column(name.replace(" / ", "/\n").replace(" ", "\n"), justify="right", no_wrap=True)
         for line in texts:
-            table.add_row(*(Text(line[number]) for number in columns))
+            table.add_row(*map(Text, line))
         console.print(table)
     for sentence in MEANING:
         console.print(Text(sentence, style="dim"), soft_wrap=True)
+    with write_errors(SettingsError, f"--out {out}"):
+        for name, content in files_of(rows, sentences).items():
+            replace_file(out / name, content)
+    console.print(f"every category: {out / 'disparity.csv'}", soft_wrap=True)
 
 
 def _past_of(artifact: Artifact, data: str, layout: str, masks: Path | None) -> "IncidentHistory":
