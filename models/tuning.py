@@ -23,7 +23,6 @@ from models.features import FeatureEngine
 from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn
 from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
 from models.training.fit_network import (
-    CellDraw,
     Examples,
     FitData,
     FitPlan,
@@ -117,7 +116,7 @@ def collect_folds(past: IncidentHistory, options: TrainingOptions, *, report: Ca
     def report_replay(at_s: int) -> None:
         report((at_s - blocks.burn_in_s) / (end_s - blocks.burn_in_s))
 
-    examples, _ = collect(replay, engine, moments, CellDraw(cells=cells, random=random), report_replay)
+    examples, _ = collect(replay, engine, moments, cells, random, report_replay)
     report(1.0)
     folds = tuple(_folds(examples, moments, blocks, options.step_s, purge_s=longest_s))
     earliest = folds[0].train

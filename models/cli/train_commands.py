@@ -44,8 +44,8 @@ from schemas.spec import PURPOSES, Spec
 
 if TYPE_CHECKING:
     from models.training.fit_network import Fit
+    from models.training.train import HorizonResult
     from models.training.train_region import PreparedTask
-    from models.training.training_table import HorizonResult
     from models.tuning import TuningResult
 
 LOG = "training-spark.log"
@@ -189,7 +189,7 @@ def _train_side_by_side(tasks: "Sequence[RegionTask]", out: Path, *, workers: in
 
 
 def _print_results(rows: "Sequence[HorizonResult]", console: Console) -> None:
-    from models.training.training_table import remarks
+    from models.training.train import remarks
 
     console.print(_results_table(rows))
     for remark in remarks(rows):

@@ -32,7 +32,6 @@ from models.nowcast import LastHours, Nowcast, factors_of, no_nowcast
 from models.training.calendar import informed
 from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
 from models.training.fit_network import (
-    CellDraw,
     Examples,
     FitData,
     FitPlan,
@@ -98,8 +97,7 @@ def learn(task: Task, *, purge: int, delay: int, random: np.random.Generator, te
     def examples(start: int, stop: int, of: npt.NDArray[np.intp]) -> Examples:
         steps = start + np.flatnonzero(task.is_kept[start:stop])
         chosen = np.sort(random.choice(steps, min(len(steps), MOST_MOMENTS), replace=False))
-        draw = CellDraw(cells=of, random=random)
-        return collect(replay, engine, starts_s[chosen].tolist(), draw, told)[0]
+        return collect(replay, engine, starts_s[chosen].tolist(), of, random, told)[0]
 
     train = examples(first, learn_until, cells)
     validation = examples(task.validation, choose_until, np.flatnonzero(task.scored))

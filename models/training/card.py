@@ -9,8 +9,7 @@ from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.files.layouts import LAYOUTS, OWNERS_TERMS
 from models.local_time import minute
-from models.training.train import Trained
-from models.training.training_table import LACKS, NO_GAIN, TOP_SHARE, HorizonResult, calibration, gains_nothing
+from models.training.train import LACKS, NO_GAIN, TOP_SHARE, HorizonResult, Trained, calibration, gains_nothing
 from schemas.frame import SUPPORT
 from schemas.spec import DAY_S
 

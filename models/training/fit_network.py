@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, nan
+from math import ceil, log, nan, sqrt
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import minimize
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from models.cube import AnyFloats, Counts, Floats
 from models.dispersion import LEAST_GAIN, LEAST_NATS, Dispersion
 from models.feature_lists import usual_columns
 from models.features import FeatureEngine
@@ -19,7 +21,6 @@ from models.hyperparameters import DEFAULT, Hyperparameters
 from models.likelihood import negative_binomial_nll
 from models.network import NetworkShape, RiskNetwork
 from models.network_kinds import kind_of_network
-from models.training.pool_share import pool_share
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import DataError
 
@@ -27,6 +28,7 @@ WARM_STARTED = 300_000  # rows (cell, category and moment) that the warm start i
 # Incidents within the first horizon that those rows have at least, where there are so many: of fewer the linear part
 # learns mostly noise, and does not pass validation. Hourly counts of small cells need more rows for it.
 LEAST_INCIDENTS = 5_000
+MORE_OFF = 0.05  # of the log of a total's forecast over what came
 _JUDGED_TOGETHER = 16_384  # cells at a moment; a part of the sum, no choice
 
 
@@ -116,12 +118,11 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
     examples, shape = len(data.train.values), data.train.shape
     network = kind_of_network(plan.recipe.network).create(replace(shape, widths=plan.recipe.widths))
     network.scale_like(data.train.values.reshape(-1, shape.inputs))
-    unit = _baseline_loss(data).to(device)
-    fit = _Fitting(network.to(device), data.on(device), unit, plan.kept)
+    fit = _Fitting(network, data, device, plan.kept)
     some = torch.randperm(examples, generator=order)[: warm_started(data.train.counts)].to(device)
     train = fit.data.train
     size = fit.data.size(train.log_usual[some])
-    starts = network.warm_starts(train.values[some], train.counts[some], size, unit)
+    starts = network.warm_starts(train.values[some], train.counts[some], size, fit.unit)
     for number, _ in enumerate(starts, start=1):
         fit.judge(KeptState(number), least_gain=LEAST_GAIN)
     network.load_state_dict(fit.best)
@@ -145,7 +146,10 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
     if plan.kept:
         kept = msgspec.structs.replace(kept, share=plan.kept.share)
     elif kept != KeptState():
-        kept = msgspec.structs.replace(kept, share=_shares(network, data.validation))
+        usual, counts = data.validation.log_usual, data.validation.counts
+        correction = log_expected(network, data.validation) - usual
+        of_horizons = zip(usual.unbind(2), correction.unbind(2), counts.unbind(2), strict=True)
+        kept = msgspec.structs.replace(kept, share=tuple(pool_share(*of_horizon) for of_horizon in of_horizons))
     if kept.share:
         network.share.copy_(torch.tensor(kept.share))
     return FittedNetwork(network, kept)
@@ -162,15 +166,21 @@ def warm_started(counts: Tensor) -> int:
 class _Fitting:
     """A network while it is fitted, and the state of it that had the least validation loss so far."""
 
-    def __init__(self, network: RiskNetwork, data: FitData, unit: Tensor, planned: KeptState | None = None) -> None:
-        self.network, self.data = network, data
+    def __init__(self, network: RiskNetwork, data: FitData, device: str, planned: KeptState | None) -> None:
         in_group = distributed.is_initialized()
         self.rank, self.ranks = (distributed.get_rank(), distributed.get_world_size()) if in_group else (0, 1)
-        self.unit = unit  # (horizons,) the baseline's losses
         self.planned = planned
+        learned, total = data.train, torch.zeros(data.train.counts.shape[2])
+        for chosen in torch.split(torch.arange(len(learned.values)), _JUDGED_TOGETHER):
+            log_usual = learned.log_usual[chosen]
+            loss = negative_binomial_nll(log_usual, learned.counts[chosen], data.size(log_usual))
+            total += loss.mean(dim=1).sum(dim=0)
+        self.unit = (total / len(learned.values)).to(device)  # (horizons,) the baseline's mean loss there
+        self.network, self.data = network.to(device), data.on(device)
         losses = self._validation_losses()
         self.untrained = self.least = self._ratio(losses)
-        self.surely = self._surely(losses)  # share of that
+        nats = float(losses.mean()) * data.validation.shape.categories
+        self.surely = LEAST_NATS / nats if nats else 0.0  # LEAST_NATS as a share of the untrained network's loss
         self.best, self.kept = self._state(), KeptState()
 
     def train(self, module: nn.Module, minibatches: Sequence[Tensor], optimiser: torch.optim.Optimizer) -> None:
@@ -218,11 +228,6 @@ class _Fitting:
         log_usual = values[:, :, usual_columns(counts.shape[2])]
         return negative_binomial_nll(log_usual + residual, counts, self.data.size(log_usual)).mean(dim=(0, 1))
 
-    def _surely(self, losses: Tensor) -> float:
-        """LEAST_NATS as a share of these, mean over the horizons."""
-        nats = float(losses.mean()) * self.data.validation.shape.categories
-        return LEAST_NATS / nats if nats else 0.0
-
     def _ratio(self, losses: Tensor) -> float:
         """The loss of an example over the baseline's on what is learned from; the mean over the horizons."""
         return float(losses.div(len(self.data.validation.values)).div(self.unit).mean())
@@ -252,22 +257,53 @@ def log_expected(network: RiskNetwork, examples: Examples) -> Tensor:
     return torch.cat(logs)
 
 
-def _shares(network: RiskNetwork, validation: Examples) -> tuple[float, ...]:
-    """(horizons,) of `pool_share`."""
-    correction = log_expected(network, validation) - validation.log_usual
-    horizons = (of.unbind(2) for of in (validation.log_usual, correction, validation.counts))
-    return tuple(pool_share(*of_horizon) for of_horizon in zip(*horizons, strict=True))
+def pool_share(log_usual: Tensor, correction: Tensor, counts: Tensor) -> float:
+    """How much of a network's correction is served: its weight in the log-linear pool with its baseline.
+
+    Whole percents, 0 to 1: the likeliest one under Poisson on time that the network did not learn from.
+
+    Less where the total would be farther off than that of the baseline by more than MORE_OFF and twice the standard
+    error of so many incidents: a network may not undo the level that its baseline follows. log_usual, correction,
+    counts: (n, categories).
+    """
+    came = max(float(counts.sum()), 1.0)
+
+    def off(share: float) -> float:
+        return abs(log(float((log_usual + share * correction).exp().sum()) / came))
+
+    farthest = off(0) + MORE_OFF + 2 / sqrt(came)
+    means = [torch.exp(log_mean).numpy() for log_mean in (log_usual + correction, log_usual)]
+    likeliest = round(100 * float(pool_weights(means, counts.numpy())[0]))
+    return next(percent / 100 for percent in range(likeliest, -1, -1) if off(percent / 100) <= farthest)
 
 
-def _baseline_loss(data: FitData) -> Tensor:
-    """(horizons,) mean loss of the baseline on what is learned from."""
-    examples = data.train
-    total = torch.zeros(examples.counts.shape[2])
-    for chosen in torch.split(torch.arange(len(examples.values)), _JUDGED_TOGETHER):
-        log_usual = examples.log_usual[chosen]
-        loss = negative_binomial_nll(log_usual, examples.counts[chosen], data.size(log_usual))
-        total += loss.mean(dim=1).sum(dim=0)
-    return total / len(examples.values)
+def pool_weights(means: Sequence[AnyFloats], counts: Counts) -> Floats:
+    """(members,) 0 or more, together 1: those whose log-linear pool makes the counts likeliest under Poisson.
+
+    The pool is the weighted geometric mean of several forecasts. Source: Genest and Zidek, Combining Probability
+    Distributions: A Critique and an Annotated Bibliography, Statistical Science 1, 1986.
+    means: of each member, of the shape of `counts` and above 0. The loss is convex, so there is one minimum.
+    """
+    logs, observed = np.stack([np.log(mean, dtype=np.float64).ravel() for mean in means]), counts.ravel()
+    incidents = max(float(observed.sum()), 1.0)
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        log_mean = weights @ logs
+        mean = np.exp(log_mean)
+        return float(mean.sum() - observed @ log_mean) / incidents, logs @ (mean - observed) / incidents
+
+    search = minimize(
+        loss,
+        np.full(len(logs), 1 / len(logs)),
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * len(logs),
+        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": np.ones_like},
+        options={"ftol": 1e-10, "maxiter": 200},
+    )
+    weights = np.clip(search.x, 0, 1)
+    # A search that ends early, by rounding, may stand a little beside the minimum: never worse than one member alone.
+    return min([np.asarray(weights / weights.sum()), *np.eye(len(logs))], key=lambda candidate: loss(candidate)[0])
 
 
 MOST_EXAMPLES = 1_600_000  # categories of cells at moments that are kept for training; they decide the memory it takes
@@ -288,32 +324,25 @@ def cells_to_learn(history: IncidentHistory, until_s: int, random: np.random.Gen
     return np.flatnonzero(is_busy | (random.random(len(is_busy)) < _EMPTY_CELLS_SHARE))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellDraw:
-    """Which cells are learned from: at every moment an equally large random part of `cells`."""
-
-    cells: npt.NDArray[np.intp]
-    random: np.random.Generator
-
-
 def collect(
     replay: Replay,
     engine: FeatureEngine,
     moments: list[int],
-    draw: CellDraw,
-    told: Callable[[int], None],
+    cells: npt.NDArray[np.intp],
+    random: np.random.Generator,
+    report: Callable[[int], None],
 ) -> tuple[Examples, npt.NDArray[np.intp]]:
-    """Examples of drawn cells at the moments, and (n,) the cell of each."""
+    """Examples at the moments, of an equally large random part of the cells at each, and (n,) the cell of each."""
     spec = engine.spec
-    each = min(len(draw.cells), max(MOST_EXAMPLES // len(spec.categories) // len(moments), 1))
+    each = min(len(cells), max(MOST_EXAMPLES // len(spec.categories) // len(moments), 1))
     counts = np.empty((len(moments), each, len(spec.categories), len(spec.horizons_s)), np.float32)
     values = np.empty((*counts.shape[:3], len(spec.features)), np.float32)
-    cells = np.empty((len(moments), each), np.intp)
+    drawn = np.empty((len(moments), each), np.intp)
     for number, as_of_s in enumerate(moments):
-        cells[number] = chosen = np.sort(draw.random.choice(draw.cells, each, replace=False))
+        drawn[number] = chosen = np.sort(random.choice(cells, each, replace=False))
         values[number] = engine.compute(replay.lead_to(as_of_s)).values[chosen]
         counts[number] = replay.past.coming(as_of_s)[chosen]
-        told(as_of_s)
+        report(as_of_s)
     flat = (len(moments) * each, len(spec.categories), -1)
     examples = Examples(values=torch.from_numpy(values.reshape(flat)), counts=torch.from_numpy(counts.reshape(flat)))
-    return examples, cells.ravel()
+    return examples, drawn.ravel()

@@ -30,8 +30,7 @@ from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
 from models.training.region_tasks import DEFAULT_CELL_M, RegionTask
 from models.training.replay import IncidentHistory
-from models.training.train import ReportProgress, Trained, TrainingOptions, train
-from models.training.training_table import HorizonResult
+from models.training.train import HorizonResult, ReportProgress, Trained, TrainingOptions, train
 from schemas.areas import read_masks
 from schemas.errors import DataError, RiskError
 from schemas.files import sha256, stamp

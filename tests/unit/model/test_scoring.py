@@ -20,7 +20,7 @@ from models.likelihood import at_least_one, negative_binomial_nll, predictive_qu
 from models.network import NetworkShape, ResidualNetwork, RiskNetwork, residual_of
 from models.scoring import score
 from models.training.fit_baseline import DISPERSIONS, likeliest_dispersion
-from models.training.training_table import tally_of
+from models.training.train import tally_of
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, SUPPORT
 from schemas.spec import ALL_CATEGORIES
 from tests.harness.toy import toy_constants, toy_frame, toy_network, toy_spec

@@ -16,17 +16,18 @@ from models.likelihood import negative_binomial_nll
 from models.network import ResidualNetwork, residual_of
 from models.training import fit_network as module
 from models.training.fit_baseline import choose, constants_until, fit_constants
-from models.training.fit_files import fit_share, read_fitted, write_fit
 from models.training.fit_network import (
+    MORE_OFF,
     Examples,
     FitData,
     FitPlan,
     KeptState,
     fit_network,
     log_expected,
+    pool_share,
     warm_started,
 )
-from models.training.pool_share import MORE_OFF, pool_share
+from models.training.over_spark import fit_share, read_fitted, write_fit
 from streaming.rehearse.broker import free_port
 from tests.harness.made_examples import DISPERSION, made_examples
 from tests.harness.quick_training import one_penalty

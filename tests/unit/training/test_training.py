@@ -23,17 +23,18 @@ from models.training.card import card_text
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import Examples, KeptState, fit_network
 from models.training.replay import IncidentHistory, Replay
-from models.training.train import TrainingOptions, train
-from models.training.train_region import spec_for
-from models.training.training_table import (
+from models.training.train import (
     NO_GAIN,
     HorizonResult,
+    TrainingOptions,
     calibration,
     gains_nothing,
     horizon_results,
     remarks,
     tally_of,
+    train,
 )
+from models.training.train_region import spec_for
 from schemas.errors import DataError
 from schemas.spec import DAY_S
 from tests.harness.quick_training import one_penalty
