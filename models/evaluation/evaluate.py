@@ -14,23 +14,21 @@ import numpy as np
 
 from models.comparison import Difference, day_blocks, difference_of
 from models.cube import Floats
-from models.evaluation.after_surges import SurgeFigures, SurgeRow, surge_rows
+from models.evaluation.after_surges import surge_rows
 from models.evaluation.contract import Rival
 from models.evaluation.featured import featured_rows, learn, spec_of
-from models.evaluation.judge import EvaluationPlan, Judge, Spool, UnjudgedRow, judged_row, refuse_leaks
+from models.evaluation.judge import EvaluationPlan, Judge, Spool, refuse_leaks
 from models.evaluation.result import (
     NETWORK,
     OUR_BASELINE,
     WITH_THE_NETWORK,
     Evaluation,
-    Losses,
     ModelResult,
     Origins,
     RollingResult,
 )
 from models.evaluation.rivals import RIVALS
 from models.evaluation.tasks import Task, earlier
-from models.nowcast import Nowcast
 from models.training.replay import refuse_lag
 from schemas.errors import DataError
 
@@ -82,14 +80,45 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
     Raises LeakError when a forecast or a feature uses what it cannot know, and DataError for a delay or a purge that
     leaves nothing to count or to choose by.
     """
-    _refuse_nothing_left(task, plan)
-    began = time.monotonic()
+    refuse_lag(spec_of(task), plan.delay * task.step_s)
+    least = min(task.test - task.validation, task.validation // 2)
+    if plan.purge >= least:
+        most = least - 2 - plan.delay
+        shorter = "choose a smaller --delay-steps, or give a longer file"
+        raise DataError(
+            f"a purge of {plan.purge} steps leaves too few of the {task.validation} to learn from and the "
+            f"{task.test - task.validation} to choose by",
+            remedy=f"choose --delay-steps of at most {most}" if most >= 0 else shorter,
+        )
+    began, rows = time.monotonic(), list[ModelResult]()
     judge = Judge(task=task, seed=plan.seeds[0], rows=plan.rows)
-    rows, learning, surges, nowcast = _all_rows(task, judge, plan)
+    for number, rival in enumerate(RIVALS):
+        plan.tell(f"counting: {rival.name}", number / len(RIVALS))
+        rows.append(_counting_row(rival, judge, plan))
+    plan.tell("counting", 1.0)
+    learned = learn(
+        task,
+        purge=plan.purge,
+        delay=plan.delay,
+        random=np.random.default_rng(plan.seeds[0]),
+        tell=lambda share: plan.tell("replay", share),
+    )
+    featured, learning, surges = featured_rows(learned, judge, plan)
+    rows += featured
     best = min((row for row in rows if row.kind not in WITH_THE_NETWORK), key=_log_score)
     best_rule = min((row for row in rows if row.kind == "rule"), key=_log_score)
     baseline = next(row for row in rows if row.model == OUR_BASELINE)
-    rows = [_compared(row, best, best_rule, baseline, judge) for row in rows]
+    for number, row in enumerate(rows):
+        if row.kind == NETWORK:
+            row = replace(row, versus_own_baseline=judge.versus(row.scores, baseline.scores))
+        if row.model != best_rule.model:
+            row = replace(row, versus_best_rule=judge.versus(row.scores, best_rule.scores))
+        if row.model != best.model:
+            each = {name: judge.versus(row.scores, best.scores, name) for name in task.cube.categories}
+            versus_best = judge.versus(row.scores, best.scores)
+            row = replace(row, versus_best_baseline=versus_best, versus_by_category=each)
+        rows[number] = row
+    nowcast = learned.constants.nowcast
     return Evaluation(
         task=task,
         scored_cells=judge.cells,
@@ -105,45 +134,10 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         versions=versions,
         recipe=plan.recipe,
         seeds=tuple(plan.seeds),
-        nowcast=nowcast,
-        after_surges=_after_surges([surges], task, plan),
+        nowcast=nowcast if nowcast and nowcast.ahead.any() else None,
+        after_surges=surge_rows([surges], NETWORK, steps_per_week=task.cube.steps_per_week, seed=plan.seeds[0]),
         surge_figures=surges,
     )
-
-
-def _refuse_nothing_left(task: Task, plan: EvaluationPlan) -> None:
-    """Raises DataError for a delay or a purge that leaves nothing to count or to choose by."""
-    refuse_lag(spec_of(task), plan.delay * task.step_s)
-    least = min(task.test - task.validation, task.validation // 2)
-    if plan.purge >= least:
-        most = least - 2 - plan.delay
-        shorter = "choose a smaller --delay-steps, or give a longer file"
-        raise DataError(
-            f"a purge of {plan.purge} steps leaves too few of the {task.validation} to learn from and the "
-            f"{task.test - task.validation} to choose by",
-            remedy=f"choose --delay-steps of at most {most}" if most >= 0 else shorter,
-        )
-
-
-def _all_rows(
-    task: Task, judge: Judge, plan: EvaluationPlan
-) -> tuple[list[ModelResult], Losses, dict[str, tuple[SurgeFigures, Floats]], Nowcast | None]:
-    """What `featured_rows` gives, the rows of the rules before it, and the nowcast that was fitted."""
-    rows = []
-    for number, rival in enumerate(RIVALS):
-        plan.tell(f"counting: {rival.name}", number / len(RIVALS))
-        rows.append(_counting_row(rival, judge, plan))
-    plan.tell("counting", 1.0)
-    learned = learn(
-        task,
-        purge=plan.purge,
-        delay=plan.delay,
-        random=np.random.default_rng(plan.seeds[0]),
-        tell=lambda share: plan.tell("replay", share),
-    )
-    featured, learning, surges = featured_rows(learned, judge, plan)
-    nowcast = learned.constants.nowcast
-    return [*rows, *featured], learning, surges, nowcast if nowcast and nowcast.ahead.any() else None
 
 
 def evaluate_rolling(
@@ -158,33 +152,19 @@ def evaluate_rolling(
     return replace(
         evaluations[-1],
         origins=combine_origins(evaluations, seed=plan.seeds[0]),
-        after_surges=_after_surges([each.surge_figures for each in evaluations], task, plan),
+        after_surges=surge_rows(
+            [each.surge_figures for each in evaluations],
+            NETWORK,
+            steps_per_week=task.cube.steps_per_week,
+            seed=plan.seeds[0],
+        ),
         seconds=sum(each.seconds for each in evaluations),
         peak_gib=max(each.peak_gib for each in evaluations),
     )
 
 
-def _after_surges(
-    origins: Sequence[Mapping[str, tuple[SurgeFigures, Floats]]], task: Task, plan: EvaluationPlan
-) -> tuple[SurgeRow, ...]:
-    return surge_rows(origins, NETWORK, steps_per_week=task.cube.steps_per_week, seed=plan.seeds[0])
-
-
 def _log_score(row: ModelResult) -> float:
     return row.scores.sheet.nb_log_score
-
-
-def _compared(
-    row: ModelResult, best: ModelResult, best_rule: ModelResult, baseline: ModelResult, judge: Judge
-) -> ModelResult:
-    if row.kind == NETWORK:
-        row = replace(row, versus_own_baseline=judge.versus(row.scores, baseline.scores))
-    if row is not best_rule:
-        row = replace(row, versus_best_rule=judge.versus(row.scores, best_rule.scores))
-    if row.model == best.model:
-        return row
-    each = {name: judge.versus(row.scores, best.scores, name) for name in judge.task.cube.categories}
-    return replace(row, versus_best_baseline=judge.versus(row.scores, best.scores), versus_by_category=each)
 
 
 def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan) -> ModelResult:
@@ -207,5 +187,11 @@ def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan) -> ModelResu
         for is_kept in judge.is_kept[task.validation :]:
             mean = next(forecasts) if is_kept else np.zeros(cube.counts.shape[1:])
             spool.append(judge.floored(mean[task.scored]))
-        fitted = UnjudgedRow(name=rival.name, kind="rule", chosen=forecaster.chosen, seconds=time.monotonic() - began)
-        return judged_row(fitted, lambda: judge.in_runs(spool.read, choosing), [spool.read], judge)
+        return judge.row(
+            rival.name,
+            "rule",
+            forecaster.chosen,
+            time.monotonic() - began,
+            validation=lambda: judge.in_runs(spool.read, choosing),
+            judged=[spool.read],
+        )

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
@@ -12,8 +14,8 @@ import numpy.typing as npt
 from models.baseline import BaselineConstants
 from models.cube import Counts, Floats
 from models.evaluation.after_surges import SurgeFigures, is_surge
-from models.evaluation.contract import Regression, Values
-from models.evaluation.judge import MIXED_IN, EvaluationPlan, Forecast, Judge, Spool, UnjudgedRow, judged_row, mean_of
+from models.evaluation.contract import Regressor, Values
+from models.evaluation.judge import MIXED_IN, EvaluationPlan, Forecast, Judge, Spool
 from models.evaluation.result import (
     FOLLOWING,
     NETWORK,
@@ -28,7 +30,7 @@ from models.features import FeatureEngine, feature_names
 from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork, residual_of
-from models.nowcast import LastHours, Nowcast, factors_of, no_nowcast
+from models.nowcast import LastHours, factors_of, no_nowcast
 from models.training.calendar import informed
 from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
 from models.training.fit_network import (
@@ -188,174 +190,115 @@ class ProductNetwork:
 
 
 EPOCHS = 12
+_RATIO_PRIOR = 10.0  # incidents
 
 
-def _fitted_regression(regression: Regression, learned: Learned, plan: EvaluationPlan) -> UnjudgedRow:
-    plan.tell(f"fitting: {regression.name}", 0.0)
-    began = time.monotonic()
-    models = regression.fit(learned.train, learned.validation, seeds=plan.seeds)
-    return UnjudgedRow(
-        name=regression.name,
-        kind="regression",
-        chosen=models[0].chosen,
-        models=models,
-        seconds=time.monotonic() - began,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A row before it is judged."""
 
-
-def _fitted_networks(learned: Learned, plan: EvaluationPlan) -> UnjudgedRow:
-    began, networks = time.monotonic(), []
-    for number, seed in enumerate(plan.seeds):
-        plan.tell(f"fitting: {NETWORK}, seed {seed}", number / len(plan.seeds))
-        networks.append(ProductNetwork.fit(learned, recipe=plan.recipe, epochs=EPOCHS, seed=seed))
-    return UnjudgedRow(
-        name=NETWORK,
-        kind=NETWORK,
-        chosen=networks[0].chosen,
-        models=networks,
-        losses=tuple(network.losses for network in networks),
-        seconds=time.monotonic() - began,
-    )
-
-
-def _forecast(
-    each: Sequence[UnjudgedRow], spools: Sequence[Sequence[Spool]], learned: Learned, judge: Judge, plan: EvaluationPlan
-) -> list[LastHours]:
-    """Writes the floored forecasts of each row's models, in one pass over the judged steps.
-
-    Gives what was known of the hours before each.
-    """
-    task, categories = judge.task, len(judge.task.cube.categories)
-    steps, runs = judge.judged, judge.runs(judge.judged)
-    checked = steps[int(np.random.default_rng(plan.seeds[0]).integers(len(steps)))]
-    lately: list[LastHours] = []
-    for run, (values, before) in zip(runs, judged_inputs(task, learned, runs), strict=True):
-        lately += before
-        plan.tell("judging", (run.start - task.test) / len(steps))
-        if checked in run:
-            at = run.index(checked)
-            refuse_leaking_features(task, learned, checked, values[at], before[at], delay=plan.delay)
-        flat = values.reshape(-1, categories, values.shape[-1])
-        for row, of_row in zip(each, spools, strict=True):
-            for spool, model in zip(of_row, row.models, strict=True):
-                spool.append(judge.floored(model.predict(flat).reshape(-1, judge.cells, categories)))
-    plan.tell("judging", 1.0)
-    return lately
+    name: str
+    kind: str
+    chosen: Mapping[str, float]
+    seconds: float
+    of_validation: Floats  # (cells at validation steps, categories) floored forecasts, mean over the seeds
+    judged: Sequence[Forecast]  # of the judged steps, one for each seed
 
 
 def featured_rows(
     learned: Learned, judge: Judge, plan: EvaluationPlan
 ) -> tuple[list[ModelResult], Losses, dict[str, tuple[SurgeFigures, Floats]]]:
     """The rows that see the product's features, the losses of the network, and figures of surges by model."""
-    task = judge.task
-    fitted = [UnjudgedRow(name=OUR_BASELINE, kind="regression", models=[ProductBaseline()])]
-    fitted += [_fitted_regression(regression, learned, plan) for regression in plan.regressions]
-    fitted.append(_fitted_networks(learned, plan))
+    task, steps, runs = judge.task, judge.judged, judge.runs(judge.judged)
+    fits: list[tuple[str, str, Sequence[Regressor], float]] = [(OUR_BASELINE, "regression", [ProductBaseline()], 0.0)]
+    for regression in plan.regressions:
+        plan.tell(f"fitting: {regression.name}", 0.0)
+        began = time.monotonic()
+        models = regression.fit(learned.train, learned.validation, seeds=plan.seeds)
+        fits.append((regression.name, "regression", models, time.monotonic() - began))
+    began, networks = time.monotonic(), []
+    for number, seed in enumerate(plan.seeds):
+        plan.tell(f"fitting: {NETWORK}, seed {seed}", number / len(plan.seeds))
+        networks.append(ProductNetwork.fit(learned, recipe=plan.recipe, epochs=EPOCHS, seed=seed))
+    fits.append((NETWORK, NETWORK, networks, time.monotonic() - began))
     plan.tell("fitting", 1.0)
-    shape = (judge.cells, len(task.cube.categories))
     with ExitStack() as open_files:
+        shape = (judge.cells, len(task.cube.categories))
 
-        def spool(kind: npt.DTypeLike) -> Spool:
-            return open_files.enter_context(closing(Spool(task.test, shape, kind)))
+        def spools_for(seeds: Sequence[object], kind: npt.DTypeLike) -> list[Spool]:
+            return [open_files.enter_context(closing(Spool(task.test, shape, kind))) for _ in seeds]
 
-        spools = [[spool(np.float32) for _ in row.models] for row in fitted]
-        lately = _forecast(fitted, spools, learned, judge, plan)
-        counts = learned.validation.counts[:, :, 0].numpy().astype(np.int32)
-        forecasts = [
-            _Forecasts(
-                of=row, chosen=_chosen(row, learned, judge), counts=counts, judged=[of_seed.read for of_seed in of_row]
+        # The floored forecasts of all models, in one pass over the judged steps.
+        spools = [spools_for(models, np.float32) for _, _, models, _ in fits]
+        checked = steps[int(np.random.default_rng(plan.seeds[0]).integers(len(steps)))]
+        lately: list[LastHours] = []
+        for run, (values, before) in zip(runs, judged_inputs(task, learned, runs), strict=True):
+            lately += before
+            plan.tell("judging", (run.start - task.test) / len(steps))
+            if checked in run:
+                at = run.index(checked)
+                refuse_leaking_features(task, learned, checked, values[at], before[at], delay=plan.delay)
+            flat = values.reshape(-1, shape[1], values.shape[-1])
+            for (_, _, models, _), of_models in zip(fits, spools, strict=True):
+                for spool, model in zip(of_models, models, strict=True):
+                    spool.append(judge.floored(model.predict(flat).reshape(-1, *shape)))
+        plan.tell("judging", 1.0)
+        to_choose_by = learned.validation.values.numpy()
+        rows = [
+            _Row(
+                name=name,
+                kind=kind,
+                chosen=models[0].chosen,
+                seconds=seconds,
+                of_validation=np.mean([judge.floored(model.predict(to_choose_by)) for model in models], axis=0),
+                judged=[spool.read for spool in of_models],
             )
-            for row, of_row in zip(fitted, spools, strict=True)
+            for (name, kind, models, seconds), of_models in zip(fits, spools, strict=True)
         ]
-        network = forecasts[-1]
-        followed = [spool(np.float64) for _ in network.judged]
-        forecasts.append(_followed(network, followed, learned, judge, plan))
-        baseline = next(forecast for forecast in forecasts if forecast.of.name == OUR_BASELINE)
-        for of, name in ((network, "nowcast"), (network, "ratio of the last hours"), (baseline, "nowcast")):
-            moved = [spool(np.float32) for _ in of.judged]
-            of_last_hours = f"{of.of.name}, {name}", _NOWCASTS[name], baseline.judged[0]
-            forecasts.append(_with_factors(of, *of_last_hours, moved, lately, learned, judge))
-        rows = [forecast.row(judge) for forecast in forecasts]
+        baseline, network = rows[0], rows[-1]
+        # The network of each seed with a follower that begins with the judged steps.
+        began, followed = time.monotonic(), spools_for(network.judged, np.float64)
+        for number, (forecast, spool) in enumerate(zip(network.judged, followed, strict=True)):
+            plan.tell("judging: following", number / len(followed))
+            write_followed(forecast, learned, judge, plan.delay, spool)
+        judged, seconds = [spool.read for spool in followed], time.monotonic() - began
+        rows.append(replace(network, name=f"{NETWORK}, following", kind=FOLLOWING, seconds=seconds, judged=judged))
+        # Network and baseline with factors by what came in the hours before each step. The rival of a nowcast, an
+        # exponentially weighted ratio, always moves.
+        nowcast = learned.constants.nowcast or no_nowcast(1)
+        for row, name in ((network, "nowcast"), (network, "ratio of the last hours"), (baseline, "nowcast")):
+            began, moved = time.monotonic(), spools_for(row.judged, np.float32)
+            for (forecast, spool), run in product(zip(row.judged, moved, strict=True), runs):
+                mean, usual = forecast(run), baseline.judged[0](run)
+                over_usual = mean.sum(axis=1, dtype=np.float64) / usual.sum(axis=1, dtype=np.float64)
+                factors = []
+                for last_hours, ratio in zip(
+                    lately[run.start - task.test : run.stop - task.test], over_usual, strict=True
+                ):
+                    if name == "nowcast":
+                        factors.append(factors_of(last_hours, 1.0, nowcast, ratio[:, None])[0][:, 0])
+                    else:
+                        factors.append((_RATIO_PRIOR + last_hours.came) / (_RATIO_PRIOR + last_hours.usual * ratio))
+                spool.append(judge.floored(mean * np.stack(factors)[:, None, :]))
+            judged, seconds = [spool.read for spool in moved], time.monotonic() - began
+            rows.append(replace(row, name=f"{row.name}, {name}", kind=NOWCAST, seconds=seconds, judged=judged))
+        results, surges = list[ModelResult](), dict[str, tuple[SurgeFigures, Floats]]()
+        counts = learned.validation.counts[:, :, 0].numpy().astype(np.int32)
         after = is_surge(lately)[judge.is_kept[task.test :]]
-        surges = {
-            row.model: (
-                SurgeFigures.of(
-                    judge.in_runs(mean_of(forecast.judged, judge, row.chosen[MIXED_IN]), judge.judged), after
-                ),
-                np.asarray(row.scores.log_score_sums.mean(axis=0).sum(axis=1)),
+        for row in rows:
+            result = judge.row(
+                row.name,
+                row.kind,
+                row.chosen,
+                row.seconds,
+                validation=partial(iter, [(row.of_validation[None], counts[None])]),
+                judged=row.judged,
             )
-            for row, forecast in zip(rows, forecasts, strict=True)
-        }
-    return rows, fitted[-1].losses, surges
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Forecasts:
-    of: UnjudgedRow
-    chosen: Floats  # (cells at validation steps, categories) mean over the seeds
-    counts: Counts  # what was counted there
-    judged: Sequence[Forecast]  # of the judged steps, one for each seed
-
-    def row(self, judge: Judge) -> ModelResult:
-        return judged_row(self.of, lambda: [(self.chosen[None], self.counts[None])], self.judged, judge)
-
-
-def _chosen(fitted: UnjudgedRow, learned: Learned, judge: Judge) -> Floats:
-    values = learned.validation.values.numpy()
-    return np.asarray(np.mean([judge.floored(model.predict(values)) for model in fitted.models], axis=0))
-
-
-def _followed(
-    network: "_Forecasts", spools: Sequence[Spool], learned: Learned, judge: Judge, plan: EvaluationPlan
-) -> "_Forecasts":
-    """The network of each seed with a follower that begins with the judged steps."""
-    began = time.monotonic()
-    for number, (forecast, spool) in enumerate(zip(network.judged, spools, strict=True)):
-        plan.tell("judging: following", number / len(spools))
-        write_followed(forecast, learned, judge, plan.delay, spool)
-    of = replace(
-        network.of, name=f"{network.of.name}, following", kind=FOLLOWING, losses=(), seconds=time.monotonic() - began
-    )
-    return replace(network, of=of, judged=[spool.read for spool in spools])
-
-
-Factor = Callable[[LastHours, Floats, Nowcast], Floats]  # on what is forecast, which is so much over the usual
-
-
-def _by_nowcast(lately: LastHours, forecast: Floats, nowcast: Nowcast) -> Floats:
-    return factors_of(lately, 1.0, nowcast, forecast[:, None])[0][:, 0]
-
-
-def _by_ratio(lately: LastHours, forecast: Floats, nowcast: Nowcast) -> Floats:
-    """The rival that always moves: an exponentially weighted ratio."""
-    return np.asarray((_RATIO_PRIOR + lately.came) / (_RATIO_PRIOR + lately.usual * forecast))
-
-
-_RATIO_PRIOR = 10.0  # incidents
-_NOWCASTS: Mapping[str, Factor] = {"nowcast": _by_nowcast, "ratio of the last hours": _by_ratio}
-
-
-def _with_factors(
-    network: "_Forecasts",
-    name: str,
-    factor: Factor,
-    usual: Forecast,
-    spools: Sequence[Spool],
-    lately: Sequence[LastHours],
-    learned: Learned,
-    judge: Judge,
-) -> "_Forecasts":
-    """The network of each seed with factors by what came in the hours before each step."""
-    began, nowcast = time.monotonic(), learned.constants.nowcast or no_nowcast(1)
-    for forecast, spool in zip(network.judged, spools, strict=True):
-        for run in judge.runs(judge.judged):
-            mean, of_usual = forecast(run), usual(run)
-            ratios = mean.sum(axis=1, dtype=np.float64) / of_usual.sum(axis=1, dtype=np.float64)
-            before = lately[run.start - judge.task.test : run.stop - judge.task.test]
-            factors = [factor(*of, nowcast) for of in zip(before, ratios, strict=True)]
-            spool.append(judge.floored(mean * np.stack(factors)[:, None, :]))
-    of = replace(network.of, name=name, kind=NOWCAST, losses=(), seconds=time.monotonic() - began)
-    return replace(network, of=of, judged=[spool.read for spool in spools])
+            forecast = judge.mean_of(row.judged, result.chosen[MIXED_IN])
+            figures = SurgeFigures.of(judge.in_runs(forecast, steps), after)
+            surges[row.name] = figures, np.asarray(result.scores.log_score_sums.mean(axis=0).sum(axis=1))
+            results.append(result)
+    return results, tuple(network.losses for network in networks), surges
 
 
 def write_followed(network: Forecast, learned: Learned, judge: Judge, delay: int, spool: Spool) -> None:

@@ -1,7 +1,7 @@
 """A forecast that knows the future is refused: the future is changed, and no forecast before it may notice."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from tempfile import TemporaryFile
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ import torch
 from models.comparison import LEAST_JUDGED, Difference, compare
 from models.cube import AnyFloats, Counts, Cube, Floats, Runs, type_for
 from models.dispersion import Dispersion
-from models.evaluation.contract import Regression, Regressor, least_mean, poisson_loss
+from models.evaluation.contract import Regression, least_mean, poisson_loss
 from models.evaluation.result import ModelResult
 from models.evaluation.tasks import Task
 from models.hyperparameters import DEFAULT, Hyperparameters
@@ -43,7 +43,11 @@ def refuse_leaks(
     """
     drawn = int(random.integers(first, len(cube)))
     unknown = max(drawn - delay, 0)
-    other = replace(cube, counts=_changed(cube.counts, unknown, random))
+    changed = cube.counts.astype(type_for(int(cube.counts.max(initial=0)) + _RAISED))
+    future = changed[unknown:]
+    random.shuffle(future)
+    future += random.integers(1, _RAISED, size=future.shape, dtype=np.int8, endpoint=True)
+    other = replace(cube, counts=changed)
     both = zip(forecast(cube, first), forecast(other, first), strict=True)
     for step, (before, after) in zip(range(first, drawn + 1), both, strict=False):
         if not np.isclose(before, after, rtol=_FLOAT_NOISE, atol=1e-9, equal_nan=True).all():
@@ -52,15 +56,6 @@ def refuse_leaks(
                 f"them reported by then (delay {delay})",
                 f"let it use only steps before {step - delay}",
             )
-
-
-def _changed(counts: Counts, unknown: int, random: np.random.Generator) -> Counts:
-    """The counts with those from step `unknown` on in another order, and higher."""
-    changed = counts.astype(type_for(int(counts.max(initial=0)) + _RAISED))
-    future = changed[unknown:]
-    random.shuffle(future)
-    future += random.integers(1, _RAISED, size=future.shape, dtype=np.int8, endpoint=True)
-    return changed
 
 
 class Spool:
@@ -89,8 +84,20 @@ class Spool:
 T = TypeVar("T", Sheet, AtShare)
 Forecast = Callable[[range], AnyFloats]  # (steps, scored cells, categories)
 ROWS = 1 << 17
+MIXED_IN = "share_of_the_mean_mixed_in"
 # Shares of the mean that a model may mix in, so that a quiet place keeps a small forecast.
 SHARES = (0.0, 1e-4, 1e-3, 1e-2, 0.05)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationPlan:
+    regressions: Sequence[Regression]
+    seeds: Sequence[int]  # of the network; the first decides every draw that is not a model's, too
+    purge: int  # steps left out between what models learn from and what comes after
+    delay: int  # steps until counts are known
+    recipe: Hyperparameters = DEFAULT  # of the network
+    tell: Callable[[str, float], None]  # (what, how far 0..1)
+    rows: int = ROWS  # cells at steps whose features and forecasts are in memory at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +192,40 @@ class Judge:
     def totals(self, forecast: Forecast) -> Totals:
         return totals_of(self.in_runs(forecast, self.judged), self.task.cube, self.task.scored)
 
+    def mean_of(self, forecasts: Sequence[Forecast], share: float) -> Forecast:
+        """The mean over the seeds, with `share` of the usual mixed in."""
+        return lambda run: np.mean([self.mixed(forecast(run), share) for forecast in forecasts], axis=0)
+
+    def row(
+        self,
+        name: str,
+        kind: str,
+        chosen: Mapping[str, float],
+        seconds: float,
+        *,
+        validation: Callable[[], Runs],
+        judged: Sequence[Forecast],
+    ) -> ModelResult:
+        """Mix in the mean, take the likeliest dispersion, and judge a fitted model.
+
+        validation: gives floored forecasts of the validation block, and counts. judged: forecasts of the judged steps,
+        one for each seed.
+        """
+        share = self.share_mixed_in(validation())
+        dispersion = self.dispersion(validation(), share)
+        of_seeds = [self.scores(self.mean_of([forecast], share), dispersion) for forecast in judged]
+        return ModelResult(
+            model=name,
+            kind=kind,
+            scores=mean_scores(of_seeds),
+            totals=self.totals(self.mean_of(judged, share)),
+            dispersion=dispersion,
+            chosen={**chosen, MIXED_IN: share},
+            seeds=len(judged),
+            log_scores_of_seeds=tuple(scores.sheet.nb_log_score for scores in of_seeds),
+            seconds=seconds,
+        )
+
     def versus(self, model: ModelScores, rival: ModelScores, category: str | None = None) -> Difference:
         """The difference of two models over all categories, or in one of them."""
         names = self.task.cube.categories
@@ -197,11 +238,12 @@ class Judge:
             steps_per_week=self.task.cube.steps_per_week,
             random=np.random.default_rng(self.seed),
         )
-        return compared if self._judged[taken].sum() >= LEAST_JUDGED else replace(compared, verdict="too few")
+        is_enough = self._judged_incidents[taken].sum() >= LEAST_JUDGED
+        return compared if is_enough else replace(compared, verdict="too few")
 
     @cached_property
-    def _judged(self) -> npt.NDArray[np.int64]:
-        """(categories,) incidents that are judged."""
+    def _judged_incidents(self) -> npt.NDArray[np.int64]:
+        """(categories,) those of the judged steps."""
         counts = self.counts(self.judged)[self.is_kept[self.task.test :]]
         return np.asarray(counts.sum(axis=(0, 1)), np.int64)
 
@@ -228,57 +270,3 @@ def _mean(figures: Sequence[T]) -> T:
             present = [value for value in values if not np.isnan(value)]
             means[name] = float(np.mean(present)) if present else np.nan
     return replace(figures[0], **means)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationPlan:
-    regressions: Sequence[Regression]
-    seeds: Sequence[int]  # of the network; the first decides every draw that is not a model's, too
-    purge: int  # steps left out between what models learn from and what comes after
-    delay: int  # steps until counts are known
-    recipe: Hyperparameters = DEFAULT  # of the network
-    tell: Callable[[str, float], None]  # (what, how far 0..1)
-    rows: int = ROWS  # cells at steps whose features and forecasts are in memory at a time
-
-
-MIXED_IN = "share_of_the_mean_mixed_in"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnjudgedRow:
-    """A row before it is judged."""
-
-    name: str
-    kind: str
-    chosen: Mapping[str, float] = field(default_factory=dict)
-    models: Sequence[Regressor] = ()  # that see features: one for each seed
-    losses: tuple[tuple[float, ...], ...] = ()  # of networks
-    seconds: float = 0.0
-
-
-def mean_of(judged: Sequence[Forecast], judge: Judge, share: float) -> Forecast:
-    """The mean over the seeds, with `share` of the usual mixed in."""
-    return lambda run: np.mean([judge.mixed(forecast(run), share) for forecast in judged], axis=0)
-
-
-def judged_row(
-    fitted: UnjudgedRow, chosen: Callable[[], Runs], judged: Sequence[Forecast], judge: Judge
-) -> ModelResult:
-    """Mix in the mean, take the likeliest dispersion, and judge.
-
-    chosen: floored forecasts of the validation block, and counts. judged: those of the judged steps, one for each seed.
-    """
-    share = judge.share_mixed_in(chosen())
-    dispersion = judge.dispersion(chosen(), share)
-    of_seeds = [judge.scores(mean_of([forecast], judge, share), dispersion) for forecast in judged]
-    return ModelResult(
-        model=fitted.name,
-        kind=fitted.kind,
-        scores=mean_scores(of_seeds),
-        totals=judge.totals(mean_of(judged, judge, share)),
-        dispersion=dispersion,
-        chosen={**fitted.chosen, MIXED_IN: share},
-        seeds=len(judged),
-        log_scores_of_seeds=tuple(scores.sheet.nb_log_score for scores in of_seeds),
-        seconds=fitted.seconds,
-    )
