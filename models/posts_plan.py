@@ -208,8 +208,15 @@ def solve(question: Question, *, seconds: float = 10.0) -> Proved:
     Points that the same places reach are one. Each may be served by a first unit, a second, and so on; the m-th is
     worth (1 - busy) * busy ** (m - 1). Their worth falls, so only the numbers of units at places must be whole.
     """
-    group, reaches = _groups(question)
-    levels, places, groups = _levels(question), question.reach.places, reaches.shape[0]
+    reach, places = question.reach, question.reach.places
+    reached = np.zeros((len(question.weight), places), np.bool_)
+    reached[reach.point, np.repeat(np.arange(places), np.diff(reach.start))] = True
+    alike = np.hstack([np.packbits(reached, axis=1), question.inside.T])
+    _, first_point, group = np.unique(alike, axis=0, return_index=True, return_inverse=True)
+    group, reaches = group.ravel(), csr_array(reached[first_point].astype(np.float64))  # reaches: (groups, places)
+    levels, groups = 1, reaches.shape[0]  # levels: how many units may stand one behind the other
+    if question.busy > 0:
+        levels = int(min(question.units, np.ceil(np.log(_NEGLIGIBLE) / np.log(question.busy))))
     identity = csr_array((np.ones(groups), (np.arange(groups), np.arange(groups))))
     served = hstack([-reaches, *[identity] * levels])
     is_place = np.arange(served.shape[1]) < places
@@ -236,23 +243,6 @@ def solve(question: Question, *, seconds: float = 10.0) -> Proved:
     units = np.rint(solution.x[:places]).astype(int)
     posts = tuple(np.repeat(np.arange(places), units).tolist())
     return Proved(posts=posts, bound=-solution.mip_dual_bound + 0.0, is_best=solution.status == 0)
-
-
-def _groups(question: Question) -> tuple[npt.NDArray[np.intp], csr_array]:
-    """(points,) the group of each point, and (groups, places) which places reach each group, as 0 and 1."""
-    reach, place = question.reach, np.repeat(np.arange(question.reach.places), np.diff(question.reach.start))
-    reached = np.zeros((len(question.weight), reach.places), np.bool_)
-    reached[reach.point, place] = True
-    alike = np.hstack([np.packbits(reached, axis=1), question.inside.T])
-    _, first, group = np.unique(alike, axis=0, return_index=True, return_inverse=True)
-    return group.ravel(), csr_array(reached[first].astype(np.float64))
-
-
-def _levels(question: Question) -> int:
-    """How many units may stand one behind the other."""
-    if question.busy == 0:
-        return 1
-    return int(min(question.units, np.ceil(np.log(_NEGLIGIBLE) / np.log(question.busy))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,28 +279,27 @@ class Places:
     times_sha256: str = ""
 
     def plan(self, name: str, posts: Posts, asked: AskedPlans, *, proved_best: bool) -> Plan:
-        question = replace(self.question, units=len(posts), fixed=())
-        units = Counter(posts).items()
-        standing = [msgspec.structs.replace(self.places[post], units=number) for post, number in units]
+        """calls are judged by straight line at their real places, by driving times in their cells."""
+        standing, kept = [], {}
+        for post, units in Counter(posts).items():
+            standing.append(msgspec.structs.replace(self.places[post], units=units))
+        if (calls := asked.calls) is not None:
+            if self.times_sha256:
+                covered = self.question.reach.covered(posts)[asked.grid.locate(calls.lat_deg, calls.lon_deg)[0]]
+            else:
+                of_calls = metres_of(asked.grid, calls.lat_deg, calls.lon_deg)
+                covered = np.zeros(len(calls), np.int64)
+                for post_m in metres_of_places(self.places, asked.grid)[list(posts)]:
+                    covered += np.hypot(*(of_calls - post_m).T) <= asked.drive.metres
+            shares = {"within": covered > 0, "by_a_free_unit": 1 - self.question.left[covered]}
+            kept = {name: round(float(share.mean()), 4) for name, share in shares.items()}
         return Plan(
             plan=name,
-            reached=reached_by(question, posts, asked.areas),
+            reached=reached_by(replace(self.question, units=len(posts), fixed=()), posts, asked.areas),
             proved_best=proved_best,
-            kept={} if asked.calls is None else self._kept(asked, asked.calls, posts),
+            kept=kept,
             posts=tuple(sorted(standing, key=lambda post: post.place)),
         )
-
-    def _kept(self, asked: AskedPlans, calls: IncidentTable, posts: Posts) -> dict[str, float]:
-        """By straight line at each call's real place, by driving times in its cell."""
-        if self.times_sha256:
-            covered = self.question.reach.covered(posts)[asked.grid.locate(calls.lat_deg, calls.lon_deg)[0]]
-        else:
-            of_calls = metres_of(asked.grid, calls.lat_deg, calls.lon_deg)
-            covered = np.zeros(len(calls), np.int64)
-            for post_m in metres_of_places(self.places, asked.grid)[list(posts)]:
-                covered += np.hypot(*(of_calls - post_m).T) <= asked.drive.metres
-        shares = {"within": covered > 0, "by_a_free_unit": 1 - self.question.left[covered]}
-        return {name: round(float(share.mean()), 4) for name, share in shares.items()}
 
 
 def plans_of(choice: Places, asked: AskedPlans) -> Iterator[Plan]:
@@ -321,7 +310,15 @@ def plans_of(choice: Places, asked: AskedPlans) -> Iterator[Plan]:
     if proved and proved.posts is not None:
         posts = max(posts, proved.posts, key=lambda each: (-question.lacking(each), question.served(each)))
     if question.lacking(posts) > 0:
-        raise _floor_cannot_be_kept(choice)
+        lacks = question.within_areas(tuple(range(question.reach.places))) < question.needed - EQUAL
+        far = [name for name, is_far in zip(question.areas, lacks, strict=True) if is_far]
+        units = "1 unit has" if question.units == 1 else f"{question.units} units have"
+        raise DataError(
+            f"no posts found where {units} {question.floor:.0%} of the calls of each area within reach ({choice.name})"
+            + (f": no place reaches so much of {', '.join(far)}" if far else ""),
+            f"give --floor {best_floor(question):g}, the best found, more units, minutes or stations, or --areas "
+            "without what your units need not reach",
+        )
     for now in choice.now.values():
         posts = without_needless_moves(question, now, posts, _PROVED)
     for name, now in choice.now.items():
@@ -329,17 +326,3 @@ def plans_of(choice: Places, asked: AskedPlans) -> Iterator[Plan]:
         yield choice.plan(named, now, asked, proved_best=False)
     is_best = proved is not None and proved.bound - question.served(posts) < _PROVED
     yield choice.plan(choice.name, posts, asked, proved_best=is_best)
-
-
-def _floor_cannot_be_kept(choice: Places) -> DataError:
-    """Which areas no place reaches enough of, and the best floor that was found."""
-    question = choice.question
-    lacks = question.within_areas(tuple(range(question.reach.places))) < question.needed - EQUAL
-    far = [name for name, is_far in zip(question.areas, lacks, strict=True) if is_far]
-    units = "1 unit has" if question.units == 1 else f"{question.units} units have"
-    return DataError(
-        f"no posts found where {units} {question.floor:.0%} of the calls of each area within reach ({choice.name})"
-        + (f": no place reaches so much of {', '.join(far)}" if far else ""),
-        f"give --floor {best_floor(question):g}, the best found, more units, minutes or stations, or --areas without "
-        "what your units need not reach",
-    )

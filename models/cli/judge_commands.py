@@ -1,7 +1,6 @@
 """`risk evaluate`, `explain`, `disparity` and `simulate-feedback`: how good forecasts are, and for whom."""
 
 import time
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -75,13 +74,13 @@ def evaluate_command(
         raise SettingsError("a recipe, and --origins: the earlier blocks chose it", "leave out one of the two")
     recipe = read_recipe(Path(asked.recipe)).recipe if asked.recipe else DEFAULT
     recipe = msgspec.structs.replace(recipe, network=asked.network or recipe.network)
-    kind_of_network(recipe.network)  # refuses an unknown one
+    kind_of_network(recipe.network)
     task = task_of(asked, step=step, origins=origins, now_s=time.time())
     refuse_unwritable(out)
-    learned_until_s = int(task.cube.starts_s[task.validation])
-    warnings = data_warnings(task.incidents, learned_until_s, step_s=task.step_s)
-    places, days = place_warnings(task.incidents, task.grid), task.calendar.warnings(learned_until_s)
-    print_file(task.row_counts, (*warnings, *places, *days), console)
+    until_s = int(task.cube.starts_s[task.validation])
+    warnings = data_warnings(task.incidents, until_s, step_s=task.step_s)
+    places = place_warnings(task.incidents, task.grid)
+    print_file(task.row_counts, (*warnings, *places, *task.calendar.warnings(until_s)), console)
     with progress_bars(BARS, console, transient=True) as report:
         plan = EvaluationPlan(
             regressions=REGRESSIONS,
@@ -118,8 +117,19 @@ def explain_command(
         )
     console.print("expected = the parts multiplied; below 1 a part makes the score smaller\n", soft_wrap=True)
     for number, category in enumerate(artifact.spec.categories):
+        table = Table("", title=category, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for horizon in artifact.spec.horizon_names:
+            table.add_column(horizon, justify="right")
         factors = {name: np.exp(log[number]) for name, log in parts.items()}
-        console.print(_parts_table(category, artifact.spec.horizon_names, factors, np.exp(usual[number])))
+        (rate, incidents), *others = factors.items()
+        table.add_row(f"{rate}, incidents", *(f"{of_horizon:.3g}" for of_horizon in incidents))
+        for name, of_part in others:
+            table.add_row(f"x {name}", *(f"{factor:.3f}" for factor in of_part))
+        expected = np.prod([*factors.values()], axis=0)
+        table.add_row("[bold]expected[/bold]", *(f"[bold]{of_horizon:.3g}[/bold]" for of_horizon in expected))
+        of_usual = np.exp(usual[number])
+        table.add_row("usual (without the network)", *(f"{of_horizon:.3g}" for of_horizon in of_usual))
+        console.print(table)
 
 
 def parts_of(artifact: Artifact, state: CountState, cell: int) -> tuple[dict[str, Floats], Floats]:
@@ -146,21 +156,6 @@ def parts_of(artifact: Artifact, state: CountState, cell: int) -> tuple[dict[str
         added = shares(network, values[cell : cell + 1], groups_of(spec.features))
         parts |= {words[name]: share[0] for name, share in added.items()}
     return parts, usual
-
-
-def _parts_table(category: str, horizons: Sequence[str], factors: Mapping[str, Floats], usual: Floats) -> Table:
-    """factors: (horizons,) of each part, whose product is expected."""
-    table = Table("", title=category, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for horizon in horizons:
-        table.add_column(horizon, justify="right")
-    (rate, incidents), *others = factors.items()
-    table.add_row(f"{rate}, incidents", *(f"{number:.3g}" for number in incidents))
-    for name, of_part in others:
-        table.add_row(f"x {name}", *(f"{factor:.3f}" for factor in of_part))
-    expected = np.prod([*factors.values()], axis=0)
-    table.add_row("[bold]expected[/bold]", *(f"[bold]{number:.3g}[/bold]" for number in expected))
-    table.add_row("usual (without the network)", *(f"{number:.3g}" for number in usual))
-    return table
 
 
 def disparity_command(
@@ -238,14 +233,27 @@ def simulate_feedback_command(
     """
     import torch
 
-    from models.evaluation.feedback_loop import CityModel, last_errors, learned_shares
+    from models.evaluation.feedback_loop import CityModel, errors_of, last_errors, learned_shares
 
+    with needs_extra("evaluate"):
+        from models.evaluation.drawing import PERCENT, canvas, grid_lines, styled
     torch.set_num_threads(1)
-    model, console, shares = CityModel.of(champion_of(artifacts, region)), Console(), {}
+    model, console, shares = CityModel.of(champion_of(artifacts, region)), Console(), dict[Policy, Floats]()
     refuse_unwritable(out)
     for policy in track((*HELD, SOFTER), "policies", console=console, transient=True):
         shares[policy] = np.stack([learned_shares(model, policy, days=days, seed=seed) for seed in range(seeds)])
-    _draw(shares, out / "feedback.png")
+    names = list(dict.fromkeys(policy.name for policy in shares))
+    with styled():  # dashed where the forecast follows
+        figure = canvas(4.2)
+        axes = figure.subplots()
+        for policy, of_policy in shares.items():
+            style, label = ("--", None) if policy.is_followed else ("-", policy.name)
+            axes.plot(errors_of(of_policy).mean(axis=0), style, color=f"C{names.index(policy.name)}", label=label)
+        axes.set(xlabel="day", ylim=(0, None), title="Incidents expected in the wrong cells of a city of equal cells")
+        axes.yaxis.set_major_formatter(PERCENT)
+        axes.legend()
+        grid_lines(axes)
+        figure.savefig(out / "feedback.png", dpi=100)
     table = Table("policy", "discovered", "follows", "largest", "error", "95 %", "verdict", box=None, padding=(0, 1))
     is_as_held = {policy: policy.holds(*last_errors(of_policy)) for policy, of_policy in shares.items()}
     for policy, of_policy in shares.items():
@@ -256,23 +264,3 @@ def simulate_feedback_command(
     console.print(table, f"picture: {out / 'feedback.png'}", sep="\n", soft_wrap=True)
     if not all(is_as_held.values()):
         raise typer.Exit(1)
-
-
-def _draw(shares: dict[Policy, Floats], path: Path) -> None:
-    """The mean error of each policy over the days; dashed where the forecast follows."""
-    from models.evaluation.feedback_loop import errors_of
-
-    with needs_extra("evaluate"):
-        from models.evaluation.drawing import PERCENT, canvas, grid_lines, styled
-    names = list(dict.fromkeys(policy.name for policy in shares))
-    with styled():
-        figure = canvas(4.2)
-        axes = figure.subplots()
-        for policy, of_policy in shares.items():
-            style, label = ("--", None) if policy.is_followed else ("-", policy.name)
-            axes.plot(errors_of(of_policy).mean(axis=0), style, color=f"C{names.index(policy.name)}", label=label)
-        axes.set(xlabel="day", ylim=(0, None), title="Incidents expected in the wrong cells of a city of equal cells")
-        axes.yaxis.set_major_formatter(PERCENT)
-        axes.legend()
-        grid_lines(axes)
-        figure.savefig(path, dpi=100)

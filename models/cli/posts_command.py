@@ -115,7 +115,13 @@ def posts_command(
     if stations:
         places = read_places(stations, grid)
         choice = candidates(f"best of {len(places)} stations", places)
-        choices.append(replace(choice, now=_now(places, choice.question)))
+        free = units - len(choice.question.fixed)
+        if places[0].units is not None:
+            now = {"as now": _standing(places, first=0, usual=0)}
+        else:  # they do not say how many units they have
+            now = {"spread evenly": tuple(unit % len(places) for unit in range(free))}
+        now = {name: (*choice.question.fixed, *posts) for name, posts in now.items()}
+        choices.append(replace(choice, now=now))
     if not travel:
         choices.append(candidates("best of any cell", places_of(demand.cells, grid)))
     plans, console = list(plans_of(choices[0], asked)), Console(highlight=False)
@@ -135,14 +141,6 @@ def _standing(places: list[Place], *, first: int, usual: int) -> Posts:
     """The posts of the units at places, which begin at the number `first`. usual: units where the file says none."""
     units = (usual if place.units is None else place.units for place in places)
     return tuple(number for number, several in enumerate(units, first) for _ in range(several))
-
-
-def _now(stations: list[Place], question: Question) -> dict[str, Posts]:
-    """The posts as they are, or spread evenly over stations that do not say how many units they have."""
-    if stations[0].units is not None:
-        return {"as now": (*question.fixed, *_standing(stations, first=0, usual=0))}
-    free = question.units - len(question.fixed)
-    return {"spread evenly": (*question.fixed, *(unit % len(stations) for unit in range(free)))}
 
 
 def _calls_after(artifact: Artifact, path: Path, layout: str, hours: Hours, masks: Masks) -> IncidentTable:
@@ -198,15 +196,7 @@ def print_plans(plans: Sequence[Plan], facts: dict[str, str], console: Console) 
     """What they rest on, the shares, and where units should stand."""
     for name, fact in facts.items():
         console.print(f"[bold]{name}:[/bold] {escape(fact)}", soft_wrap=True)
-    console.print(_table(plans))
-    for plan in plans:
-        places = (f"{post.place} x {post.units}" if post.units != 1 else post.place for post in plan.posts)
-        console.print(f"[bold]{escape(plan.plan)}:[/bold] {escape(', '.join(places))}", soft_wrap=True)
-    console.print(ASSUMES, style="dim", soft_wrap=True)
-
-
-def _table(plans: Sequence[Plan]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table, now = Table(box=None, padding=(0, 2, 0, 0)), {post.place: post.units or 0 for post in plans[0].posts}
     table.add_column("share of the calls", no_wrap=True)
     for plan in plans:
         table.add_column(escape(plan.plan) + (", proved" if plan.proved_best else ""), justify="right")
@@ -214,25 +204,25 @@ def _table(plans: Sequence[Plan]) -> Table:
         table.add_row(name, *(_percent(getattr(plan.reached, field)) for plan in plans))
         if field in plans[0].kept:
             table.add_row(f"kept: {name}", *(_percent(plan.kept[field]) for plan in plans))
+    moved, worst = list[str](), list[str]()
+    for plan in plans:
+        moved.append(str(sum(max((post.units or 0) - now.get(post.place, 0), 0) for post in plan.posts)))
+        with_calls = [area for area in plan.reached.areas if area.within is not None]
+        with_floor = [area for area in with_calls if area.floor_kept is not None]
+        area = min(with_floor or with_calls, key=lambda area: area.within or 0, default=None)
+        worst.append(f"{escape(area.area)} {_percent(area.within)}" if area else "")
     if len(plans) > 1:
-        now = {post.place: post.units or 0 for post in plans[0].posts}
-        more = ((max((post.units or 0) - now.get(post.place, 0), 0) for post in plan.posts) for plan in plans)
-        table.add_row("units that move", *(str(sum(of_plan)) for of_plan in more))
-    table.add_row("worst area", *map(_worst, plans))
+        table.add_row("units that move", *moved)
+    table.add_row("worst area", *worst)
     for of_plans in zip(*(plan.reached.areas for plan in plans), strict=True):
         area, mark = of_plans[0], "" if of_plans[0].floor_kept is not None else ", no floor"
         name = escape(f"{area.area}: {area.expected:,.1f} a week{mark}")
         table.add_row(name, *(_percent(each.within) + " < floor" * (each.floor_kept is False) for each in of_plans))
-    return table
-
-
-def _worst(plan: Plan) -> str:
-    """Of the areas with a floor; without one, of all with calls."""
-    told = [area for area in plan.reached.areas if area.within is not None]
-    worst = min(
-        [area for area in told if area.floor_kept is not None] or told, key=lambda area: area.within or 0, default=None
-    )
-    return f"{escape(worst.area)} {_percent(worst.within)}" if worst else ""
+    console.print(table)
+    for plan in plans:
+        places = (f"{post.place} x {post.units}" if post.units != 1 else post.place for post in plan.posts)
+        console.print(f"[bold]{escape(plan.plan)}:[/bold] {escape(', '.join(places))}", soft_wrap=True)
+    console.print(ASSUMES, style="dim", soft_wrap=True)
 
 
 def _percent(share: float | None) -> str:

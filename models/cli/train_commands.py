@@ -45,7 +45,6 @@ from schemas.spec import PURPOSES, Spec
 if TYPE_CHECKING:
     from models.training.fit_network import Fit
     from models.training.train import HorizonResult
-    from models.training.train_region import PreparedTask
     from models.tuning import TuningResult
 
 LOG = "training-spark.log"
@@ -191,12 +190,6 @@ def _train_side_by_side(tasks: "Sequence[RegionTask]", out: Path, *, workers: in
 def _print_results(rows: "Sequence[HorizonResult]", console: Console) -> None:
     from models.training.train import remarks
 
-    console.print(_results_table(rows))
-    for remark in remarks(rows):
-        console.print(f"[yellow]note:[/yellow] {remark}", soft_wrap=True, highlight=False)
-
-
-def _results_table(rows: "Sequence[HorizonResult]") -> Table:
     shown = Table(
         title="last block of time, all cells: baseline → network",
         caption="Means over cells, categories and moments; log score in nats, smaller is better. Difference of the log "
@@ -215,7 +208,9 @@ def _results_table(rows: "Sequence[HorizonResult]") -> Table:
             f"{row.forecast_over_actual:.3f}",
             row.verdict,
         )
-    return shown
+    console.print(shown)
+    for remark in remarks(rows):
+        console.print(f"[yellow]note:[/yellow] {remark}", soft_wrap=True, highlight=False)
 
 
 def tune_command(
@@ -238,11 +233,21 @@ def tune_command(
     refuse_unwritable(out)
     task = task_for(str(file))
     ready = prepare(task)
+    # Of two searches that differ here, one cannot go on with the other's journal.
+    spec, until = ready.spec, datetime.fromtimestamp(ready.cutoff_s, UTC)
+    parts = [
+        f"{task.region}, {' '.join(spec.horizon_names)}, until {until:%Y-%m-%dT%H:%MZ}, {task.epochs} epochs, "
+        f"steps of {task.step_minutes} min",
+        f"holidays of {spec.holidays}" if spec.holidays else "",
+        f"calendar of sha256 {ready.calendar.sha256}" if spec.calendar else "",
+        "repeated calls merged" if spec.merges_calls else "",
+        f"masks {spec.masked}" if spec.masked else "",
+    ]
     tuned_on = TunedOn(
         data_sha256=ready.data_sha256,
         layout=ready.incidents.layout,
-        cell_m=ready.spec.grid.cell_m,
-        task=_described(ready),
+        cell_m=spec.grid.cell_m,
+        task=", ".join(part for part in parts if part),
         objective=OBJECTIVE,
         seed=task.seed,
         trials=trials,
@@ -253,25 +258,26 @@ def tune_command(
         folds = collect_folds(ready.history(), ready.options, report=lambda share: report("replay", share))
         tuned = tune(study, folds.loss, tuned_on, report=report)
     write_recipe(out / "recipe.json", tuned.chosen, msgspec.structs.replace(tuned_on, trials=len(tuned.trials)))
-    console.print(_trials_table(tuned))
+    pruned = sum(trial.pruned for trial in tuned.trials)
+    shown = Table(title=f"best of {len(tuned.trials)} trials, {pruned} stopped early", box=None, padding=(0, 0, 0, 1))
+    for name in ("trial", "loss", "widths", "learning rate", "weight decay", "minibatch", "patience"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    complete = sorted((trial for trial in tuned.trials if not trial.pruned), key=lambda trial: trial.loss)
+    for trial in complete[:_SHOWN]:
+        recipe = trial.recipe
+        shown.add_row(
+            f"{trial.number}" if trial.number else "0, default",
+            f"{trial.loss:.5f}",
+            f"{recipe.widths[0]}, {recipe.widths[1]}",
+            f"{recipe.learning_rate:.2g}",
+            f"{recipe.weight_decay:.2g}",
+            f"{recipe.minibatch}",
+            f"{recipe.patience}",
+        )
+    console.print(shown)
     for line in verdict(tuned):
         console.print(line, soft_wrap=True)
     console.print(f"recipe: {out / 'recipe.json'}", soft_wrap=True)
-
-
-def _described(ready: "PreparedTask") -> str:
-    """What was tuned on, in words: of two searches that differ here, one cannot go on with the other's journal."""
-    task, spec = ready.task, ready.spec
-    until = datetime.fromtimestamp(ready.cutoff_s, UTC)
-    parts = [
-        f"{task.region}, {' '.join(spec.horizon_names)}, until {until:%Y-%m-%dT%H:%MZ}, {task.epochs} epochs, "
-        f"steps of {task.step_minutes} min",
-        f"holidays of {spec.holidays}" if spec.holidays else "",
-        f"calendar of sha256 {ready.calendar.sha256}" if spec.calendar else "",
-        "repeated calls merged" if spec.merges_calls else "",
-        f"masks {spec.masked}" if spec.masked else "",
-    ]
-    return ", ".join(part for part in parts if part)
 
 
 def verdict(tuned: "TuningResult") -> list[str]:
@@ -291,26 +297,6 @@ def verdict(tuned: "TuningResult") -> list[str]:
 
 def _range(losses: tuple[float, ...]) -> str:
     return f"{sum(losses) / len(losses):.5f} ({min(losses):.5f} to {max(losses):.5f})"
-
-
-def _trials_table(tuned: "TuningResult") -> Table:
-    pruned = sum(trial.pruned for trial in tuned.trials)
-    shown = Table(title=f"best of {len(tuned.trials)} trials, {pruned} stopped early", box=None, padding=(0, 0, 0, 1))
-    for name in ("trial", "loss", "widths", "learning rate", "weight decay", "minibatch", "patience"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    complete = sorted((trial for trial in tuned.trials if not trial.pruned), key=lambda trial: trial.loss)
-    for trial in complete[:_SHOWN]:
-        recipe = trial.recipe
-        shown.add_row(
-            f"{trial.number}" if trial.number else "0, default",
-            f"{trial.loss:.5f}",
-            f"{recipe.widths[0]}, {recipe.widths[1]}",
-            f"{recipe.learning_rate:.2g}",
-            f"{recipe.weight_decay:.2g}",
-            f"{recipe.minibatch}",
-            f"{recipe.patience}",
-        )
-    return shown
 
 
 def _start_cold(

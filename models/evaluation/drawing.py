@@ -1,6 +1,5 @@
 """What all figures share: one look, and colours that the colour-blind tell apart."""
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -12,7 +11,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.stats import binomtest
 
 from models.evaluation.result import Evaluation
-from models.measures import Reliability
 
 # Okabe and Ito's palette, and greys
 NETWORK, BASELINE = "#0072b2", "#d55e00"
@@ -90,7 +88,21 @@ def reliability_diagram(evaluation: Evaluation) -> Figure:
         main.plot((floor, top), (floor, top), color=QUIET, linestyle="--", linewidth=1, label="perfectly calibrated")
         for row, table, style in zip(pair, tables, _MARKS, strict=True):
             label = f"{row.model}: mean gap {100 * row.scores.sheet.ece:.2f} points"
-            _points(main, table, floor, style=style, label=label)
+            incidents = np.rint(table.observed * table.values).astype(int).tolist()
+            each = zip(incidents, table.values.tolist(), strict=True)
+            low, high = np.array([binomtest(hits, values).proportion_ci(0.95) for hits, values in each]).T
+            shown = np.maximum(table.observed, floor)  # a frequency of zero lies on the floor of logarithmic axes
+            main.errorbar(
+                table.forecast,
+                shown,
+                yerr=np.maximum(np.stack([shown - np.maximum(low, floor), high - shown]), 0),
+                linewidth=1.3,
+                elinewidth=1,
+                ecolor=f"{style['color']}80",
+                label=label,
+                clip_on=False,
+                **style,
+            )
             counts.plot(table.forecast, table.observed * table.values, **style)
         main.set_title("Probability of at least one incident: forecast and observed")
         main.set_ylabel("share of cells with an incident")
@@ -109,22 +121,3 @@ def reliability_diagram(evaluation: Evaluation) -> Figure:
         for axes in (main, counts):
             grid_lines(axes)
     return figure
-
-
-def _points(axes: Axes, table: Reliability, floor: float, *, style: Mapping[str, Any], label: str) -> None:
-    """Points with 95 % intervals; a frequency of zero lies on the floor of logarithmic axes."""
-    pairs = zip(np.rint(table.observed * table.values).astype(int).tolist(), table.values.tolist(), strict=True)
-    low, high = np.array([binomtest(hits, values).proportion_ci(0.95) for hits, values in pairs]).T
-    shown = np.maximum(table.observed, floor)
-    errors = np.stack([shown - np.maximum(low, floor), high - shown])
-    axes.errorbar(
-        table.forecast,
-        shown,
-        yerr=np.maximum(errors, 0),
-        linewidth=1.3,
-        elinewidth=1,
-        ecolor=f"{style['color']}80",
-        label=label,
-        clip_on=False,
-        **style,
-    )

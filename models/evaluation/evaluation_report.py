@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from io import BytesIO
 from math import floor, isfinite, isnan, log10, nan
 from pathlib import Path
@@ -14,8 +13,7 @@ from statistics import stdev
 from typing import Any
 
 import msgspec
-from jinja2 import Environment, StrictUndefined, Template
-from matplotlib.figure import Figure
+from jinja2 import Environment, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -84,9 +82,19 @@ SURGE_MEANING = (
 
 def texts(column: ReportColumn, sheets: Sequence[Sheet]) -> list[str]:
     """The column's figure of each sheet, all with the same digits."""
-    values = [column.value(sheet) for sheet in sheets]
-    digits = _digits(values) if column.digits is None else column.digits
-    return [_text(value, digits) if isfinite(value) else NONE for value in values]
+    values, digits = [column.value(sheet) for sheet in sheets], column.digits
+    if digits is None:
+        best = min((value for value in values if isfinite(value) and value > 0), default=1.0)
+        digits = max(0, 3 - floor(log10(best)))
+    shown = []
+    for value in values:
+        if not isfinite(value):
+            shown.append(NONE)
+        elif digits > MOST_DIGITS:
+            shown.append(f"{value:.3g}")
+        else:
+            shown.append(f"{value:.{digits if value < MANY else 1}f}")
+    return shown
 
 
 def difference_text(row: ModelResult, evaluation: Evaluation) -> str:
@@ -99,41 +107,19 @@ def difference_text(row: ModelResult, evaluation: Evaluation) -> str:
 
 def surge_texts(rows: Sequence[SurgeRow]) -> list[tuple[str, ...]]:
     """The texts under SURGE_HEADINGS of each model, the best score of the cells first."""
-    few = any(row.steps < LEAST_SURGES for row in rows)
-    ordered = sorted(rows, key=lambda row: row.all_cells_percent if few else row.cells_percent)
-    return [
-        (
-            row.model,
-            str(row.steps),
-            *(
-                [NONE] * 6
-                if few
-                else [
-                    f"{row.came:.1f}",
-                    f"{row.forecast:.1f}",
-                    f"{row.forecast_over_actual:.2f} ({row.low:.2f} to {row.high:.2f})",
-                    f"{row.region_percent:+.1f}",
-                    f"{row.cells_percent:+.2f} ({row.cells_low:+.2f} to {row.cells_high:+.2f})",
-                    f"{row.hits:.1%}",
-                ]
-            ),
-            f"{row.all_region_percent:+.2f}",
-            f"{row.all_cells_percent:+.3f}",
-            f"{row.moved:.1%}",
-        )
-        for row in ordered
-    ]
-
-
-def _text(value: float, digits: int) -> str:
-    if digits > MOST_DIGITS:
-        return f"{value:.3g}"
-    return f"{value:.{digits if value < MANY else 1}f}"
-
-
-def _digits(values: Sequence[float]) -> int:
-    best = min((value for value in values if isfinite(value) and value > 0), default=1.0)
-    return max(0, 3 - floor(log10(best)))
+    few, lines = any(row.steps < LEAST_SURGES for row in rows), []
+    for row in sorted(rows, key=lambda row: row.all_cells_percent if few else row.cells_percent):
+        after = [
+            f"{row.came:.1f}",
+            f"{row.forecast:.1f}",
+            f"{row.forecast_over_actual:.2f} ({row.low:.2f} to {row.high:.2f})",
+            f"{row.region_percent:+.1f}",
+            f"{row.cells_percent:+.2f} ({row.cells_low:+.2f} to {row.cells_high:+.2f})",
+            f"{row.hits:.1%}",
+        ]
+        of_all = f"{row.all_region_percent:+.2f}", f"{row.all_cells_percent:+.3f}", f"{row.moved:.1%}"
+        lines.append((row.model, str(row.steps), *([NONE] * len(after) if few else after), *of_all))
+    return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +160,22 @@ def sentences(evaluation: Evaluation) -> tuple[str, ...]:
 
     Over several origins the advice follows all of them, and the last block of time alone gives none.
     """
-    if evaluation.origins is None:
+    origins = evaluation.origins
+    if origins is None:
         return last_sentences(evaluation)
-    over_all = _origins_sentences(evaluation.origins, evaluation.network.model)
-    return (*over_all, "On the last block of time alone:", *last_sentences(evaluation))
+    scores = {row.model: row.nb_log_score for row in origins.rows}
+    network = next(row for row in origins.rows if row.model == evaluation.network.model)
+    times = ", ".join(minute(at_s) for at_s in origins.judged_from_s)
+    rule, best, over_all = origins.best_rule, origins.best_baseline, f"over all {len(origins.judged_from_s)} origins"
+    lines = [f"Judged on blocks of time that start at {times} (UTC); all models were fitted again for each:"]
+    for versus, rival, words, when_worse, otherwise in (
+        (network.versus_own_baseline, OUR_BASELINE, *_OWN),
+        (network.versus_best_rule, rule, rule, f"use {rule}", "use it, it is simpler"),
+        (network.versus_best_baseline, best, best, f"use {best}", f"{best} is as good"),
+    ):
+        if versus is not None:
+            lines.append(_sentence(Against(versus, scores[rival]), f"{words} {over_all}", when_worse, otherwise))
+    return (*dict.fromkeys(lines), "On the last block of time alone:", *last_sentences(evaluation))
 
 
 def last_sentences(evaluation: Evaluation) -> tuple[str, ...]:
@@ -190,41 +188,26 @@ def last_sentences(evaluation: Evaluation) -> tuple[str, ...]:
         rivals = Against(versus, evaluation.row(rival).scores.sheet.nb_log_score)
         return [_sentence(rivals, words, *(advice if evaluation.origins is None else ("", "")))]
 
-    said = against(OUR_BASELINE, network.versus_own_baseline, *_OWN)
+    lines = against(OUR_BASELINE, network.versus_own_baseline, *_OWN)
     if rule != best:
         rules = sum(row.kind == "rule" for row in evaluation.rows)
         counting = f"the best of {rules} simple rules that only count ({rule})"
-        said += against(rule, network.versus_best_rule, counting, f"use {rule}", f"use {rule}, it is simpler")
-    said += against(best, network.versus_best_baseline, f"the best rival ({best})", f"use {best}", _instead(evaluation))
+        lines += against(rule, network.versus_best_rule, counting, f"use {rule}", f"use {rule}, it is simpler")
+    instead = f"no gain over {best}, which uses the same features, was shown"
+    if evaluation.row(best).kind == "rule":
+        instead = f"use {best}, it is simpler"
+    lines += against(best, network.versus_best_baseline, f"the best rival ({best})", f"use {best}", instead)
     if network.seeds < LEAST_SEEDS:
         needs = f"It rests on {network.seeds} of the {LEAST_SEEDS} seeds that it needs: give --seeds {LEAST_SEEDS}."
-        said[-1] = f"{said[-1]} {needs}"
-    return tuple(said)
-
-
-def _origins_sentences(origins: Origins, model: str) -> tuple[str, ...]:
-    """The network, which is that model, over several origins."""
-    scores = {row.model: row.nb_log_score for row in origins.rows}
-    network = next(row for row in origins.rows if row.model == model)
-    times = ", ".join(minute(at_s) for at_s in origins.judged_from_s)
-    rule, best = origins.best_rule, origins.best_baseline
-    said = [f"Judged on blocks of time that start at {times} (UTC); all models were fitted again for each:"]
-    over_all = f"over all {len(origins.judged_from_s)} origins"
-    for versus, rival, words, when_worse, otherwise in (
-        (network.versus_own_baseline, OUR_BASELINE, *_OWN),
-        (network.versus_best_rule, rule, rule, f"use {rule}", "use it, it is simpler"),
-        (network.versus_best_baseline, best, best, f"use {best}", f"{best} is as good"),
-    ):
-        if versus is not None:
-            said.append(_sentence(Against(versus, scores[rival]), f"{words} {over_all}", when_worse, otherwise))
-    return tuple(dict.fromkeys(said))
+        lines[-1] = f"{lines[-1]} {needs}"
+    return tuple(lines)
 
 
 def _sentence(against: Against, rival: str, when_worse: str, otherwise: str) -> str:
     """when_worse, otherwise: the advice; empty where there is none to give."""
     mean, low, high = against.texts
-    so_worse, so, until = (f": {when_worse}" if when_worse else "", f": {otherwise}" if otherwise else "",
-                           f" Until then {otherwise}." if otherwise else "")  # fmt: skip
+    so_worse, so = (f": {advice}" if advice else "" for advice in (when_worse, otherwise))
+    until = f" Until then {otherwise}." if otherwise else ""
     match against.difference.verdict:
         case "better":
             return (
@@ -252,13 +235,6 @@ def _sentence(against: Against, rival: str, when_worse: str, otherwise: str) -> 
                 f"days, and a verdict needs {LEAST_BLOCKS}: give a file whose judged part has at least "
                 f"{LEAST_BLOCKS * BLOCK_DAYS} days.{until}"
             )
-
-
-def _instead(evaluation: Evaluation) -> str:
-    name = evaluation.best_baseline
-    if evaluation.row(name).kind == "rule":
-        return f"use {name}, it is simpler"
-    return f"no gain over {name}, which uses the same features, was shown"
 
 
 def warnings(evaluation: Evaluation) -> tuple[str, ...]:
@@ -296,7 +272,23 @@ def as_json(evaluation: Evaluation) -> Value:
 
     Units are those of the dataclasses; times are UTC.
     """
-    task, cube = evaluation.task, evaluation.task.cube
+    task, cube, origins = evaluation.task, evaluation.task.cube, None
+    if evaluation.origins:
+        scores = {row.model: row.nb_log_score for row in evaluation.origins.rows}
+        origins = {
+            "judged_from": [instant_text(at_s) for at_s in evaluation.origins.judged_from_s],
+            "best_baseline": evaluation.origins.best_baseline,
+            "best_rule": evaluation.origins.best_rule,
+            "rows": [
+                {
+                    "model": row.model,
+                    "nb_log_scores": row.nb_log_scores,
+                    "nb_log_score": row.nb_log_score,
+                    **_versus(row, evaluation.origins, scores),
+                }
+                for row in evaluation.origins.rows
+            ],
+        }
     value = {
         "task": task.name,
         "title": task.title,
@@ -305,7 +297,15 @@ def as_json(evaluation: Evaluation) -> Value:
         "made_at": evaluation.made_at,
         "recipe": evaluation.recipe,
         "seeds": evaluation.seeds,
-        "blocks": _blocks(evaluation),
+        "blocks": {
+            "steps": len(cube),
+            "first_judged_step": task.test,
+            "judged_steps": len(cube) - task.test,
+            "judged_from": instant_text(int(cube.starts_s[task.test])),
+            "judged_until": instant_text(int(cube.starts_s[-1])),
+            "purge_steps": evaluation.purge_steps,
+            "delay_steps": evaluation.delay_steps,
+        },
         "grid": {
             "rows": cube.rows,
             "cols": cube.cols,
@@ -317,7 +317,7 @@ def as_json(evaluation: Evaluation) -> Value:
         "best_baseline": evaluation.best_baseline,
         "best_rule": evaluation.best_rule,
         "rows": [_model(row, evaluation) for row in evaluation.rows],
-        "origins": None if evaluation.origins is None else _origins(evaluation.origins),
+        "origins": origins,
         "nowcast": evaluation.nowcast
         and {name: getattr(evaluation.nowcast, name).tolist() for name in evaluation.nowcast.__slots__},
         "after_surges": [asdict(row) for row in evaluation.after_surges],
@@ -328,19 +328,6 @@ def as_json(evaluation: Evaluation) -> Value:
     }
     # nan becomes None, a NumPy number a float
     return msgspec.json.decode(msgspec.json.encode(value, enc_hook=float), type=Value)
-
-
-def _blocks(evaluation: Evaluation) -> Value:
-    cube, first = evaluation.task.cube, evaluation.task.test
-    return {
-        "steps": len(cube),
-        "first_judged_step": first,
-        "judged_steps": len(cube) - first,
-        "judged_from": instant_text(int(cube.starts_s[first])),
-        "judged_until": instant_text(int(cube.starts_s[-1])),
-        "purge_steps": evaluation.purge_steps,
-        "delay_steps": evaluation.delay_steps,
-    }
 
 
 def _model(row: ModelResult, evaluation: Evaluation) -> Value:
@@ -366,24 +353,6 @@ def _model(row: ModelResult, evaluation: Evaluation) -> Value:
         "seconds": row.seconds,
         "by_category": {name: _sheet(sheet) for name, sheet in row.scores.by_category.items()},
         "totals": asdict(row.totals),
-    }
-
-
-def _origins(origins: Origins) -> Value:
-    scores = {row.model: row.nb_log_score for row in origins.rows}
-    return {
-        "judged_from": [instant_text(at_s) for at_s in origins.judged_from_s],
-        "best_baseline": origins.best_baseline,
-        "best_rule": origins.best_rule,
-        "rows": [
-            {
-                "model": row.model,
-                "nb_log_scores": row.nb_log_scores,
-                "nb_log_score": row.nb_log_score,
-                **_versus(row, origins, scores),
-            }
-            for row in origins.rows
-        ],
     }
 
 
@@ -428,48 +397,39 @@ _UNITS = (
 
 
 def print_table(evaluation: Evaluation, console: Console) -> None:
-    """Print the table, the findings in words, and warnings."""
+    """Print the table, best model first, the findings in words, and warnings.
+
+    Where it is narrow, the names of models are broken, never a figure.
+    """
+    table, sheets = Table(box=None, padding=(0, 0, 0, 1), pad_edge=False), [row.scores.sheet for row in evaluation.rows]
+    table.add_column("model")
+    for heading in [*(column.heading.replace(" ", "\n") for column in COLUMNS), "difference, %"]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for row, *figures in zip(evaluation.rows, *(texts(column, sheets) for column in COLUMNS), strict=True):
+        table.add_row(
+            Text(row.model),
+            *map(Text, figures),
+            Text(difference_text(row, evaluation)),
+            Text(row.verdict, style=_COLOURS.get(row.verdict, "")),
+            style="bold" if row.kind == "network" else "",
+        )
     console.print(Text(evaluation.task.title, style="bold"))
-    console.print(table(evaluation))
+    console.print(table)
     console.print(Text(_UNITS, style="dim"))
     console.print()
     for sentence in sentences(evaluation):
         console.print(Text(sentence, style="bold"))
     if evaluation.after_surges:
-        _print_surges(evaluation, console)
+        surges = Table(title="After a surge", title_justify="left", box=None, padding=(0, 0, 0, 1), pad_edge=False)
+        for name in SURGE_HEADINGS:
+            surges.add_column(name.replace(" ", "\n"), justify="left" if name == "model" else "right", no_wrap=True)
+        for line in surge_texts(evaluation.after_surges):
+            surges.add_row(*map(Text, line))
+        console.print(surges)
+        console.print(Text(SURGE_MEANING, style="dim"))
     for warning in warnings(evaluation):
         console.print(Text(f"Warning: {warning}", style="yellow"))
-
-
-def _print_surges(evaluation: Evaluation, console: Console) -> None:
-    shown = Table(title="After a surge", title_justify="left", box=None, padding=(0, 0, 0, 1), pad_edge=False)
-    for name in SURGE_HEADINGS:
-        shown.add_column(name.replace(" ", "\n"), justify="left" if name == "model" else "right", no_wrap=True)
-    for row in surge_texts(evaluation.after_surges):
-        shown.add_row(*map(Text, row))
-    console.print(shown)
-    console.print(Text(SURGE_MEANING, style="dim"))
-
-
-def table(evaluation: Evaluation) -> Table:
-    """One row per model, best first. Where it is narrow, the names of models are broken, never a figure."""
-    shown = Table(box=None, padding=(0, 0, 0, 1), pad_edge=False)
-    shown.add_column("model")
-    sheets = [row.scores.sheet for row in evaluation.rows]
-    cells = [texts(column, sheets) for column in COLUMNS]
-    cells.append([difference_text(row, evaluation) for row in evaluation.rows])
-    headings = [column.heading.replace(" ", "\n") for column in COLUMNS]
-    for heading in [*headings, "difference, %"]:
-        shown.add_column(heading, justify="right", no_wrap=True)
-    shown.add_column("verdict", no_wrap=True)
-    for row, figures in zip(evaluation.rows, zip(*cells, strict=True), strict=True):
-        shown.add_row(
-            Text(row.model),
-            *map(Text, figures),
-            Text(row.verdict, style=_COLOURS.get(row.verdict, "")),
-            style="bold" if row.kind == "network" else "",
-        )
-    return shown
 
 
 PAGE, FIGURES, PICTURE = "index.html", "evaluation.json", "reliability.png"
@@ -480,31 +440,28 @@ _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 def write_report(evaluation: Evaluation, folder: Path) -> Path:
     """Write evaluation.json, reliability.png and index.html into `folder`; gives the page's path.
 
-    Each file is replaced in one step, older ones of the same name are lost. Raises DataError when the folder cannot
-    be written.
+    Each file is replaced in one step, older ones of the same name are lost. Equal evaluations give equal bytes. Raises
+    DataError when the folder cannot be written.
     """
-    picture = png_of(reliability_diagram(evaluation))
+    picture = BytesIO()
+    reliability_diagram(evaluation).savefig(picture, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     content = json.dumps(as_json(evaluation), allow_nan=False, ensure_ascii=False, indent=1)
-    files = {FIGURES: f"{content}\n".encode(), PICTURE: picture, PAGE: render(evaluation, picture).encode()}
+    page = render(evaluation, picture.getvalue())
     with write_errors(DataError, f"the report in {folder}", remedy="choose another --out"):
-        for name, written in files.items():
+        for name, written in ((FIGURES, f"{content}\n".encode()), (PICTURE, picture.getvalue()), (PAGE, page.encode())):
             replace_file(folder / name, written)
     return folder / PAGE
 
 
-def png_of(figure: Figure) -> bytes:
-    """The figure as a PNG file; equal figures give equal bytes."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    return buffer.getvalue()
-
-
 def render(evaluation: Evaluation, picture: bytes) -> str:
     """The page as HTML: no script, no network, its picture inside. picture: a PNG file."""
-    template, policy = template_of("page.html.j2")
+    source = Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")
+    style = base64.b64encode(hashlib.sha256(_STYLE.findall(source)[0].encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'"
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     task, sheets = evaluation.task, [row.scores.sheet for row in evaluation.rows]
-    figures = [texts(column, sheets) for column in COLUMNS]
-    return template.render(
+    figures = zip(*(texts(column, sheets) for column in COLUMNS), strict=True)
+    return environment.from_string(source).render(
         policy=policy,
         evaluation=evaluation,
         judged=[minute(int(task.cube.starts_s[step])) for step in (task.test, -1)],
@@ -515,20 +472,10 @@ def render(evaluation: Evaluation, picture: bytes) -> str:
         columns=COLUMNS,
         rows=[
             (row, cells, difference_text(row, evaluation), row.verdict)
-            for row, cells in zip(evaluation.rows, zip(*figures, strict=True), strict=True)
+            for row, cells in zip(evaluation.rows, figures, strict=True)
         ],
         picture=base64.b64encode(picture).decode(),
         description=description(evaluation),
         caption=CAPTION,
         figures=FIGURES,
     )
-
-
-@cache
-def template_of(name: str) -> tuple[Template, str]:
-    """A template of this folder, and the content security policy that fits its style."""
-    source = Path(__file__).with_name(name).read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(_STYLE.findall(source)[0].encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(source), policy
