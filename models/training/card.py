@@ -9,7 +9,7 @@ from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.files.layouts import LAYOUTS, OWNERS_TERMS
 from models.local_time import minute
-from models.training.train import LACKS, NO_GAIN, TOP_SHARE, HorizonResult, Trained, calibration, gains_nothing
+from models.training.train import LACKS, NO_GAIN, TOP_SHARE, Trained, calibration, gains_nothing
 from schemas.frame import SUPPORT
 from schemas.spec import DAY_S
 
@@ -77,9 +77,35 @@ are not all incidents, and who reports differs from place to place. A decision a
 
 def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -> str:
     """The card in Markdown, every figure from this training. file_rows: how the file's rows were used."""
-    past, spec, blocks = trained.past, trained.past.spec, trained.blocks
+    past, spec, blocks, constants = trained.past, trained.past.spec, trained.blocks, trained.constants
     by_category = calibration(trained.tallies, spec.categories, len(spec.horizons_s) - 1)
     dates = {"first": past.first_s, "cutoff": past.cutoff_s, "validation": blocks.validation_s, "test": blocks.test_s}
+    older, cells = constants.older, constants.cell_dispersion
+    spread = ""
+    nowcast = "There is no nowcast: in the hours of training the last one told nothing of the next that was worth it."
+    if cells.size:
+        wide, narrow = float((cells < 1).mean()), float((cells > 1).mean())
+        spread = (
+            f"Counts spread wider than the region's in {wide:.0%} of all cells, categories and horizons, and less wide "
+            f"in {narrow:.0%}: this made intervals and chances better on the time that chose.\n"
+        )
+    if chosen := constants.nowcast:
+        ahead = ", ".join(map("{} {:.0%}".format, spec.horizon_names, chosen.ahead.tolist()))
+        nowcast = (
+            "Nowcast: the last hours raise the forecast where they brought far more than was expected. Half-life of "
+            f"a count {float(chosen.half_life_hours):g} h; chance of a surge before anything is counted "
+            f"{float(chosen.prior):.1%}; of the chance that another category surges {float(chosen.shared):.0%} is "
+            f"added; of the factor is left over each horizon: {ahead}."
+        )
+    # The neighbourhood's weight in a cell's rate, as `cell_rate` mixes it: s / (remembered days + s).
+    half_life, days = float(constants.half_life_days), (past.cutoff_s - past.first_s) / DAY_S
+    remembered = half_life / np.log(2) * (1 - 0.5 ** (days / half_life))
+    shrink = [f"{of_category:g}" for of_category in constants.shrink_days.tolist()]
+    thin = [f"{share:.0%}" for share in constants.shrink_days / (remembered + constants.shrink_days)]
+    dispersion = constants.network_dispersion or constants.dispersion
+    excess = 1 + dispersion.excess(np.ones(dispersion.r.shape)).mean(axis=0)
+    support = FeatureEngine(spec, constants).compute(trained.history).support
+    of_support = np.bincount(support.ravel(), minlength=len(SUPPORT)) / support.size
     return _TEXT.format(
         region=spec.region,
         **asdict(spec.grid),
@@ -91,7 +117,11 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         examples=trained.examples,
         notice=LAYOUTS[layout].notice if layout in LAYOUTS else OWNERS_TERMS,
         seen="\n".join(f"| {line.rows:,} | {line.what} | {line.decision} |" for line in file_rows),
-        results="\n".join(map(_line, trained.rows)),
+        results="\n".join(
+            f"| {row.horizon} | {row.baseline_deviance:.5f} | {row.network_deviance:.5f} "
+            f"| {row.baseline_log_score:.5f} | {row.network_log_score:.5f} | {row.difference_text()} | {row.verdict} |"
+            for row in trained.rows
+        ),
         verdict="; ".join(f"{row.horizon}: {VERDICTS[row.verdict]}" for row in trained.rows),
         gain=f"{NO_GAIN}.\n" if gains_nothing(trained.rows) else "",
         totals=", ".join(f"{row.horizon} {row.forecast_over_actual:.3f}" for row in trained.rows),
@@ -101,80 +131,20 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         hits=", ".join(f"{row.horizon} {row.hit_rate:.1%}" for row in trained.rows),
         share=", ".join(map("{} {:.0%}".format, spec.horizon_names, trained.network.share.tolist())),
         by_category=", ".join(f"{name} {ratio:.3f}" for name, ratio in by_category.items()),
-        half_life=trained.constants.half_life_days,
-        older=_older(trained),
-        shrink=_shrink(trained),
-        dispersion=_dispersion(trained),
-        excess=_excess(trained),
-        together=float(trained.constants.region_spreads[-1]) ** 0.5,
-        nowcast=_nowcast(trained),
-        support=_support(trained),
-        thin=_thin(trained),
+        half_life=constants.half_life_days,
+        older=f" {float(older.share):.0%} of a cell's part of the region is its mean over all days." if older else "",
+        shrink=_of_categories(shrink, spec.categories, "{name} {text}"),
+        dispersion=spread,
+        excess=", ".join(map("{} {:.2f}".format, spec.horizon_names, excess)),
+        together=float(constants.region_spreads[-1]) ** 0.5,
+        nowcast=nowcast,
+        support=", ".join(map("{} {:.0%}".format, SUPPORT, of_support)),
+        thin=_of_categories(thin, spec.categories, "{text} ({name})"),
     )
 
 
-def _line(row: HorizonResult) -> str:
-    return (
-        f"| {row.horizon} | {row.baseline_deviance:.5f} | {row.network_deviance:.5f} | {row.baseline_log_score:.5f} "
-        f"| {row.network_log_score:.5f} | {row.difference_text()} | {row.verdict} |"
-    )
-
-
-def _older(trained: Trained) -> str:
-    older = trained.constants.older
-    return f" {float(older.share):.0%} of a cell's part of the region is its mean over all days." if older else ""
-
-
-def _shrink(trained: Trained) -> str:
-    categories, days = trained.past.spec.categories, trained.constants.shrink_days.tolist()
-    if len(set(days)) == 1:
-        return f"{days[0]:g}"
-    return ", ".join(f"{name} {of_category:g}" for name, of_category in zip(categories, days, strict=True))
-
-
-def _thin(trained: Trained) -> str:
-    """The neighbourhood's weight in a cell's rate by category, as `cell_rate` mixes it: s / (remembered days + s)."""
-    constants, past = trained.constants, trained.past
-    half_life, days = float(constants.half_life_days), (past.cutoff_s - past.first_s) / DAY_S
-    remembered = half_life / np.log(2) * (1 - 0.5 ** (days / half_life))
-    shares = [f"{share:.0%}" for share in constants.shrink_days / (remembered + constants.shrink_days)]
-    if len(set(shares)) == 1:
-        return shares[0]
-    return ", ".join(f"{share} ({name})" for name, share in zip(past.spec.categories, shares, strict=True))
-
-
-def _excess(trained: Trained) -> str:
-    """By horizon, the mean over the categories of 1 + the dispersion's excess."""
-    dispersion = trained.constants.network_dispersion or trained.constants.dispersion
-    excess = 1 + dispersion.excess(np.ones(dispersion.r.shape)).mean(axis=0)
-    return ", ".join(f"{name} {ratio:.2f}" for name, ratio in zip(trained.past.spec.horizon_names, excess, strict=True))
-
-
-def _dispersion(trained: Trained) -> str:
-    factors = trained.constants.cell_dispersion
-    if not factors.size:
-        return ""
-    wide, narrow = float((factors < 1).mean()), float((factors > 1).mean())
-    return (
-        f"Counts spread wider than the region's in {wide:.0%} of all cells, categories and horizons, and less wide in "
-        f"{narrow:.0%}: this made intervals and chances better on the time that chose.\n"
-    )
-
-
-def _nowcast(trained: Trained) -> str:
-    nowcast = trained.constants.nowcast
-    if nowcast is None:
-        return "There is no nowcast: in the hours of training the last one told nothing of the next that was worth it."
-    ahead = ", ".join(map("{} {:.0%}".format, trained.past.spec.horizon_names, nowcast.ahead.tolist()))
-    return (
-        "Nowcast: the last hours raise the forecast where they brought far more than was expected. Half-life of "
-        f"a count {float(nowcast.half_life_hours):g} h; chance of a surge before anything is counted "
-        f"{float(nowcast.prior):.1%}; of the chance that another category surges {float(nowcast.shared):.0%} is added; "
-        f"of the factor is left over each horizon: {ahead}."
-    )
-
-
-def _support(trained: Trained) -> str:
-    support = FeatureEngine(trained.past.spec, trained.constants).compute(trained.history).support
-    shares = np.bincount(support.ravel(), minlength=len(SUPPORT)) / support.size
-    return ", ".join(f"{name} {share:.0%}" for name, share in zip(SUPPORT, shares, strict=True))
+def _of_categories(texts: Sequence[str], categories: Sequence[str], form: str) -> str:
+    """One text where all are equal."""
+    if len(set(texts)) == 1:
+        return texts[0]
+    return ", ".join(form.format(name=name, text=text) for name, text in zip(categories, texts, strict=True))

@@ -30,7 +30,7 @@ from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
 from models.training.region_tasks import DEFAULT_CELL_M, RegionTask
 from models.training.replay import IncidentHistory
-from models.training.train import HorizonResult, ReportProgress, Trained, TrainingOptions, train
+from models.training.train import HorizonResult, ReportProgress, TrainingOptions, train
 from schemas.areas import read_masks
 from schemas.errors import DataError, RiskError
 from schemas.files import sha256, stamp
@@ -40,7 +40,12 @@ from schemas.spec import Merge, Spec
 
 def spec_of_task(task: RegionTask, table: IncidentTable, meant: Spec | Meaning | None, cutoff_s: int) -> Spec:
     """The region's spec: that of the artifact `like`, or with what an archive's counts mean, or a new one."""
-    _refuse_other_merge(task, meant)
+    if meant and task.merge not in ("none", meant.merge):
+        fault, remedy = f"{task.data} has counts of every call, and no calls to merge", "train on the file of the calls"
+        if task.like:
+            fault = f"the artifact {task.like} counts every call"
+            remedy = "leave out `like`: a job begins anew with the new artifact"
+        raise DataError(f"merge = {task.merge}, but {fault}", remedy)
     if meant and task.cell_m not in (DEFAULT_CELL_M, meant.grid.cell_m):
         raise DataError(
             f"a cell side of {task.cell_m:g} m is asked for, and {task.like or task.data} has {meant.grid.cell_m:g} m",
@@ -117,18 +122,6 @@ def _end_of_training(table: IncidentTable, cutoff_s: int) -> int:
         raise DataError("no incident of the file lies before the cut-off", remedy="give a later end")
     refuse_too_little(table.occurred_s[table.occurred_s < cutoff_s])
     return Blocks.of(int(table.occurred_s[0]), cutoff_s).validation_s
-
-
-def _refuse_other_merge(task: RegionTask, meant: Spec | Meaning | None) -> None:
-    """Raises DataError when repeated calls are to be merged, and what the counts are to go on from counts them."""
-    if task.merge == "none" or meant is None or meant.merge == task.merge:
-        return
-    fault, remedy = (
-        (f"the artifact {task.like} counts every call", "leave out `like`: a job begins anew with the new artifact")
-        if task.like
-        else (f"{task.data} has counts of every call, and no calls to merge", "train on the file of the calls")
-    )
-    raise DataError(f"merge = {task.merge}, but {fault}", remedy)
 
 
 def with_use(spec: Spec, task: RegionTask, calendar: tuple[str, ...]) -> Spec:
@@ -259,12 +252,23 @@ def train_region(
     """
     task = ready.task
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
+    archived = ready.archived
     trained = train(ready.history(), ready.options, report=report, fit=fit)
     folder = write_artifact(
         out,
         Model(spec=ready.spec, constants=trained.constants, network=trained.network, history=trained.history),
         Provenance(
-            data=_source(ready, trained),
+            data=DataSource(
+                file_name="archive" if archived else Path(task.data).name,
+                sha256=ready.data_sha256,
+                table_version=archived.version if archived else None,
+                calendar_sha256=ready.calendar.sha256,
+                cut_hours=len(trained.past.cut_spans(trained.past.first_s, ready.cutoff_s)) if archived else None,
+                layout=ready.incidents.layout,
+                incidents=len(trained.past.incidents),
+                first_s=trained.past.first_s,
+                cutoff_s=ready.cutoff_s,
+            ),
             created=stamp(time.time()),
             seed=task.seed,
             libraries={name: version(name) for name in LIBRARIES},
@@ -281,22 +285,6 @@ def train_region(
         card=card_text(trained, layout=ready.incidents.layout, file_rows=row_counts(ready.counted, ready.spec.grid)),
     )
     return folder, trained.rows
-
-
-def _source(ready: PreparedTask, trained: Trained) -> DataSource:
-    data, archived, past = Path(ready.task.data), ready.archived, trained.past
-    cut = len(past.cut_spans(past.first_s, ready.cutoff_s))
-    return DataSource(
-        file_name="archive" if archived else data.name,
-        sha256=ready.data_sha256,
-        table_version=archived.version if archived else None,
-        calendar_sha256=ready.calendar.sha256,
-        cut_hours=cut if archived else None,
-        layout=ready.incidents.layout,
-        incidents=len(past.incidents),
-        first_s=past.first_s,
-        cutoff_s=ready.cutoff_s,
-    )
 
 
 def train_in_task(work: tuple[RegionTask, Path]) -> RegionResult:
