@@ -96,16 +96,13 @@ class Intervals:
 
     def figures(self) -> dict[str, float]:
         """Coverages by their names in a score sheet."""
-        of_busy = _middle_90(self.busy) if self.busy.any() else np.nan
-        return {"coverage_90": _middle_90(self.pit), "busy_coverage_90": of_busy}
+        outside, coverages = PIT_BINS // 20, []
+        for pit in (self.pit, self.busy):
+            coverages.append(float(pit[outside : PIT_BINS - outside].sum() / pit.sum()) if pit.any() else np.nan)
+        return dict(zip(("coverage_90", "busy_coverage_90"), coverages, strict=True))
 
 
 NO_INTERVALS = Intervals(pit=np.zeros(PIT_BINS, np.int64), busy=np.zeros(PIT_BINS, np.int64))
-
-
-def _middle_90(pit: npt.NDArray[np.int64]) -> float:
-    outside = PIT_BINS // 20
-    return float(pit[outside : PIT_BINS - outside].sum() / pit.sum())
 
 
 def intervals_of(mean: Floats, counts: Counts, dispersion: Dispersion, uniform: Floats) -> Intervals:
@@ -183,12 +180,7 @@ class Capture:
 def captured(mean: Floats, counts: Counts) -> Capture:
     """Rank the cells of each step by the forecast. mean, counts: (steps, cells)."""
     credit, most_first = (by_place.sum(axis=0, dtype=np.float64) for by_place in by_places(mean, counts))
-    return capture_of(credit, most_first, float(counts.sum()))
-
-
-def capture_of(credit: Floats, most_first: Floats, incidents: float) -> Capture:
-    """The capture by what `by_places` gives, summed over steps."""
-    return Capture(caught=credit.cumsum(), ideal=most_first.cumsum(), incidents=incidents)
+    return Capture(caught=credit.cumsum(), ideal=most_first.cumsum(), incidents=float(counts.sum()))
 
 
 def by_places(mean: Floats, counts: Counts) -> tuple[Floats, Counts]:
@@ -252,20 +244,20 @@ def score(
     cells = len(has_history)
     probability = np.empty((len(categories), steps, cells), np.float32)
     happened = np.empty(probability.shape, np.bool_)
-    tallies = [
-        _Tally(
-            probability[number],
-            happened[number],
-            dispersion[number],
-            _ahead(random, number * steps * cells),
-            has_history,
-        )
-        for number in range(len(categories))
-    ]
+    tallies = []
+    for number in range(len(categories)):  # drawn for one behind the other, and read together
+        ahead = deepcopy(random)
+        ahead.bit_generator.advance(number * steps * cells)  # type: ignore[attr-defined]  # of PCG64, NumPy's default
+        tallies.append(_Tally(probability[number], happened[number], dispersion[number], ahead, has_history))
     first = 0
     with ThreadPoolExecutor() as pool:
         for mean, counts in runs:
-            _refuse_failed(mean)
+            low, high = float(mean.min()), float(mean.max())
+            if not (low > 0 and high <= MOST):
+                raise DataError(
+                    f"forecasts reach from {low:g} to {high:g} incidents in a cell and step: the model has failed",
+                    remedy=f"keep them above 0 and at most {MOST:g}",
+                )
             for number, tally in enumerate(tallies):
                 tally.add(first, mean[:, :, number], counts[:, :, number], pool)
             first += len(mean)
@@ -280,22 +272,6 @@ def score(
         by_category=by_category,
         log_score_sums=np.stack([tally.sums[PROPER.index("nb_log_score")] for tally in tallies], axis=1)[None],
     )
-
-
-def _ahead(random: np.random.Generator, draws: int) -> np.random.Generator:
-    """A copy that goes on `draws` numbers later: categories are drawn for one behind the other, and read together."""
-    ahead = deepcopy(random)
-    ahead.bit_generator.advance(draws)  # type: ignore[attr-defined]  # of PCG64, NumPy's default
-    return ahead
-
-
-def _refuse_failed(mean: AnyFloats) -> None:
-    low, high = float(mean.min()), float(mean.max())
-    if not (low > 0 and high <= MOST):
-        raise DataError(
-            f"forecasts reach from {low:g} to {high:g} incidents in a cell and step: the model has failed",
-            remedy=f"keep them above 0 and at most {MOST:g}",
-        )
 
 
 def proper_scores(mean: Floats, counts: Counts, dispersion: Dispersion) -> tuple[Floats, Floats]:
@@ -357,8 +333,13 @@ def _sheet_of(
 ) -> tuple[Sheet, Reliability]:
     """The sheet of one category, or of several together. probability, happened: (categories, steps, cells)."""
     spread: Intervals = reduce(add, (tally.intervals for tally in tallies))
-    captures = (capture_of(tally.credit, tally.most_first, tally.actual) for tally in tallies)
-    caught: Capture = reduce(add, captures)
+    caught: Capture = reduce(
+        add,
+        (
+            Capture(caught=tally.credit.cumsum(), ideal=tally.most_first.cumsum(), incidents=tally.actual)
+            for tally in tallies
+        ),
+    )
     table = reliability_of(probability, happened, bins=RELIABILITY_BINS)
     actual = sum(tally.actual for tally in tallies)
     forecast = sum(float(tally.forecast.sum()) for tally in tallies)
