@@ -41,8 +41,19 @@ def bounds_of(days: Floats, *, alpha: float) -> Bounds:
     """
     number = np.arange(1, days.shape[-1] + 1)
     mean = np.cumsum(days, axis=-1) / number
+    # Counted from the first day: then the sums stay exact where days hardly differ, and are 0 where they are equal.
+    apart = days - days[..., :1]
+    middle = np.cumsum(apart, axis=-1) / number
+    squares = np.cumsum(apart**2, axis=-1) - number * middle**2
+    # The sum over neighbours of (x - m)(y - m), with m the mean until each day, from sums that only grow.
+    products = np.zeros_like(days)
+    products[..., 1:] = np.cumsum(apart[..., 1:] * apart[..., :-1], axis=-1)
+    both = 2 * number * middle - apart[..., :1] - apart  # of both neighbours: all but the first, all but the last
+    neighbours = products - middle * both + (number - 1) * middle**2
     with np.errstate(divide="ignore", invalid="ignore"):
-        radius = _long_run_deviation(days, number) * boundary(number, alpha=alpha)
+        correlation = np.where(squares > 0, neighbours / squares, 0.0)
+        deviation = np.sqrt(squares / np.maximum(number - 1, 1)) * widening(correlation, number)
+        radius = deviation * boundary(number, alpha=alpha)
     radius = np.where(number < 3, np.inf, radius)
     return Bounds(mean=mean, lower=mean - radius, upper=mean + radius)
 
@@ -72,21 +83,6 @@ def widening(correlation: Floats, number: npt.NDArray[np.integer] | int) -> Floa
     """
     alike = np.clip(correlation + (1 + 3 * correlation) / number, 0.0, MOST_ALIKE)
     return np.asarray(np.sqrt((1 + alike) / (1 - alike)))
-
-
-def _long_run_deviation(days: Floats, number: npt.NDArray[np.integer]) -> Floats:
-    """(..., days) deviation of the days until each, such that deviation / sqrt(n) is that of their mean."""
-    # Counted from the first day: then the sums stay exact where days hardly differ, and are 0 where they are equal.
-    apart = days - days[..., :1]
-    middle = np.cumsum(apart, axis=-1) / number
-    squares = np.cumsum(apart**2, axis=-1) - number * middle**2
-    # The sum over neighbours of (x - m)(y - m), with m the mean until each day, from sums that only grow.
-    products = np.zeros_like(days)
-    products[..., 1:] = np.cumsum(apart[..., 1:] * apart[..., :-1], axis=-1)
-    both = 2 * number * middle - apart[..., :1] - apart  # of both neighbours: all but the first, all but the last
-    neighbours = products - middle * both + (number - 1) * middle**2
-    correlation = np.where(squares > 0, neighbours / squares, 0.0)
-    return np.asarray(np.sqrt(squares / np.maximum(number - 1, 1)) * widening(correlation, number))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

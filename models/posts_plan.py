@@ -291,7 +291,7 @@ class Places:
                 covered = np.zeros(len(calls), np.int64)
                 for post_m in metres_of_places(self.places, asked.grid)[list(posts)]:
                     covered += np.hypot(*(of_calls - post_m).T) <= asked.drive.metres
-            shares = {"within": covered > 0, "by_a_free_unit": 1 - self.question.left[covered]}
+            shares = {"within": covered > 0, "by_a_free_unit": 1 - self.question.all_busy[covered]}
             kept = {name: round(float(share.mean()), 4) for name, share in shares.items()}
         return Plan(
             plan=name,

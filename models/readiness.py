@@ -220,7 +220,7 @@ class Question:
         return self.floor * (self.inside @ self.weight)
 
     @cached_property
-    def left(self) -> Floats:
+    def all_busy(self) -> Floats:
         """(units + 1,) the share of the time in which none of so many units is free."""
         return np.asarray(self.busy ** np.arange(MOST_UNITS + 1))
 
@@ -241,7 +241,7 @@ class Question:
     def served(self, posts: Posts) -> float:
         """The share of the expected calls that a unit reaches which is not busy: the objective."""
         covered = self.reach.covered(posts)
-        return float((self.weight * (1 - self.left[covered])).sum())
+        return float((self.weight * (1 - self.all_busy[covered])).sum())
 
     def lacking(self, posts: Posts) -> float:
         """The share of all expected calls that areas lack below their floors; 0 where the floor is kept."""
@@ -286,12 +286,14 @@ def without_needless_moves(question: Question, now: Posts, best: Posts, cost: fl
     """
     least, posts = question.served(best) - cost, best
     for place in (Counter(best) - Counter(now)).elements():
-        left = [*(Counter(now) - Counter(posts))]
-        if not left:
+        abandoned = [*(Counter(now) - Counter(posts))]
+        if not abandoned:
             break
         rest = [*posts]
         rest.remove(place)
-        back, value = _best(question, _values(question, tuple(rest)), np.isin(np.arange(question.reach.places), left))
+        back, value = _best(
+            question, _values(question, tuple(rest)), np.isin(np.arange(question.reach.places), abandoned)
+        )
         posts = tuple(sorted((*rest, back))) if value >= least else posts
     return posts
 
@@ -299,7 +301,7 @@ def without_needless_moves(question: Question, now: Posts, best: Posts, cost: fl
 def _values(question: Question, posts: Posts) -> Floats:
     """(places,) the objective with one more unit at each place, less what floors lack."""
     reach, covered = question.reach, question.reach.covered(posts)
-    busy = question.left[covered]
+    busy = question.all_busy[covered]
     values: Floats = (question.weight * (1 - busy)).sum() + reach.sums(question.weight * busy * (1 - question.busy))
     bare = question.weight * (covered == 0)
     lacks = question.needed - question.inside @ (question.weight - bare)
@@ -328,7 +330,7 @@ def _exchanged(question: Question, posts: Posts) -> tuple[Posts, float]:
             without = _values(question, (*posts[:unit], *posts[unit + 1 :]))
         else:  # what one unit alone serves is little: so of all sums only few points change
             points = question.reach.points_of(posts[unit])
-            alone = question.weight[points] * question.left[covered[points] - 1] * (1 - question.busy)
+            alone = question.weight[points] * question.all_busy[covered[points] - 1] * (1 - question.busy)
             few = alone > 0
             more = question.reach.sums_of(points[few], alone[few] * (1 - question.busy))
             without = values - alone.sum() + more

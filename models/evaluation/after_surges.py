@@ -44,8 +44,10 @@ class SurgeFigures:
         """runs: (n, cells, categories) forecasts and counts. after: (steps,) of all runs together."""
         sums: list[list[Floats]] = []
         for mean, counts in runs:
-            hits = np.array([_hits(*of) for of in zip(mean, counts, strict=True)])
-            sums.append([*(of.sum(axis=(1, 2), dtype=np.float64) for of in (mean, counts)), hits])
+            caught, cells = list[float](), max(1, round(AREA_SHARE * mean.shape[1]))
+            for of_mean, of_counts in zip(mean.sum(axis=2), counts.sum(axis=2), strict=True):
+                caught.append(float(captured(of_mean[None], of_counts[None]).caught[cells - 1]))
+            sums.append([*(of.sum(axis=(1, 2), dtype=np.float64) for of in (mean, counts)), np.array(caught)])
         expected, came, hits = (np.concatenate(of) for of in zip(*sums, strict=True))
         return cls(
             forecast=expected,
@@ -59,11 +61,6 @@ class SurgeFigures:
     def joined(cls, parts: Sequence["SurgeFigures"]) -> "SurgeFigures":
         """Those of several origins, one behind the other."""
         return cls(**{each.name: np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)})
-
-
-def _hits(mean: npt.NDArray[np.floating], counts: npt.NDArray[np.integer]) -> float:
-    capture = captured(mean.sum(axis=1)[None], counts.sum(axis=1)[None])
-    return float(capture.caught[max(1, round(AREA_SHARE * len(mean))) - 1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,12 +94,14 @@ def learn(task: Task, *, purge: int, delay: int, random: np.random.Generator, te
     engine = FeatureEngine(spec, constants, history.counts_before)
     replay = Replay(history, delay * task.step_s)
     cells = cells_to_learn(history, blocks.validation_s, random)
-    told = lambda at_s: tell((at_s - blocks.burn_in_s) / (blocks.test_s - blocks.burn_in_s))  # noqa: E731
+
+    def report_replay(at_s: int) -> None:
+        tell((at_s - blocks.burn_in_s) / (blocks.test_s - blocks.burn_in_s))
 
     def examples(start: int, stop: int, of: npt.NDArray[np.intp]) -> Examples:
         steps = start + np.flatnonzero(task.is_kept[start:stop])
         chosen = np.sort(random.choice(steps, min(len(steps), MOST_MOMENTS), replace=False))
-        return collect(replay, engine, starts_s[chosen].tolist(), of, random, told)[0]
+        return collect(replay, engine, starts_s[chosen].tolist(), of, random, report_replay)[0]
 
     train = examples(first, learn_until, cells)
     validation = examples(task.validation, choose_until, np.flatnonzero(task.scored))

@@ -19,35 +19,37 @@ def known_steps(cube: Cube, first: int, delay: int) -> list[int]:
     return [max(step - delay, 0) for step in range(first, len(cube))]
 
 
-def sums(counts: Counts, known: Iterable[int]) -> Iterator[npt.NDArray[np.int64]]:
-    """(cells, categories) incidents in the first `known` steps, for each `known`.
+def sums(counts: Counts, reported: Iterable[int]) -> Iterator[npt.NDArray[np.int64]]:
+    """(cells, categories) incidents in the first `reported` steps, for each `reported`.
 
-    counts: (steps, cells, categories). known: ascending, at most `steps`.
+    counts: (steps, cells, categories). reported: ascending, at most `steps`.
     """
     total, counted = np.zeros(counts.shape[1:], np.int64), 0
-    for until in known:
+    for until in reported:
         total = total + counts[counted:until].sum(axis=0, dtype=np.int64)
         counted = until
         yield total
 
 
-def mean_counts(counts: Counts, known: list[int], *, window: int | None = None) -> Iterator[Floats]:
-    """(cells, categories) incidents per step in the last `window` known steps, without it in all, for each `known`.
+def mean_counts(counts: Counts, reported: list[int], *, window: int | None = None) -> Iterator[Floats]:
+    """(cells, categories) incidents per step in the last `window` reported steps, or in all, for each `reported`.
 
-    0 where nothing is known. counts and known as for `sums`.
+    0 where nothing is reported. counts and reported as for `sums`.
     """
-    left_out = [0 if window is None else max(until - window, 0) for until in known]
-    for until, start, total, before in zip(known, left_out, sums(counts, known), sums(counts, left_out), strict=True):
+    left_out = [0 if window is None else max(until - window, 0) for until in reported]
+    for until, start, total, before in zip(
+        reported, left_out, sums(counts, reported), sums(counts, left_out), strict=True
+    ):
         yield (total - before) / max(until - start, 1)
 
 
-def decayed_sums(counts: Counts, known: Iterable[int], keep: float) -> Iterator[Floats]:
-    """(cells, categories) incidents in the first `known` steps, each step weighing `keep` times the next.
+def decayed_sums(counts: Counts, reported: Iterable[int], keep: float) -> Iterator[Floats]:
+    """(cells, categories) incidents in the first `reported` steps, each step weighing `keep` times the next.
 
-    The last known step weighs 1. One for each `known`; counts and known as for `sums`; 0 < keep < 1.
+    The last known step weighs 1. One for each `reported`; counts and reported as for `sums`; 0 < keep < 1.
     """
     total, counted = np.zeros(counts.shape[1:]), 0
-    for until in known:
+    for until in reported:
         for step in counts[counted:until]:
             total = keep * total + step
         counted = until
@@ -130,11 +132,11 @@ class SameWeekday(Rule):
         slots, counted = week_slots(cube), 0
         total = np.zeros((cube.steps_per_week, *cube.counts.shape[1:]), np.int64)
         steps = np.zeros(cube.steps_per_week)
-        for slot, known in zip(slots[first:], known_steps(cube, first, delay), strict=True):
-            for step in range(counted, known):
+        for slot, reported in zip(slots[first:], known_steps(cube, first, delay), strict=True):
+            for step in range(counted, reported):
                 total[slots[step]] += cube.counts[step]
                 steps[slots[step]] += 1
-            counted = known
+            counted = reported
             yield total[slot] / max(steps[slot], 1)
 
 
@@ -179,13 +181,13 @@ class Ewma(Rule):
         return ewma_rates(cube, known_steps(cube, first, delay), self.half_life_days)
 
 
-def ewma_rates(cube: Cube, known: list[int], half_life_days: float) -> Iterator[Floats]:
-    """(cells, categories) weighted mean count per step, for each `known`; the weights of the known steps sum to 1.
+def ewma_rates(cube: Cube, reported: list[int], half_life_days: float) -> Iterator[Floats]:
+    """(cells, categories) weighted mean count per step, for each `reported`; the weights of the known steps sum to 1.
 
-    known: as `known_steps` gives it. 0 where nothing is known.
+    reported: as `known_steps` gives it. 0 where nothing is reported.
     """
     keep = kept_per_step(cube, half_life_days)
-    for until, total in zip(known, decayed_sums(cube.counts, known, keep), strict=True):
+    for until, total in zip(reported, decayed_sums(cube.counts, reported, keep), strict=True):
         yield total * ((1 - keep) / (1 - keep ** max(until, 1)))
 
 
@@ -221,11 +223,11 @@ class FittedEwmaProfile:
         for slot, rate in zip(slots, self._rates(cube, known_steps(cube, first, delay)), strict=True):
             yield rate * self.profile[slot]
 
-    def _rates(self, cube: Cube, known: list[int]) -> Iterator[Floats]:
-        rates, share = ewma_rates(cube, known, self.half_life_days), self.expanding_share
+    def _rates(self, cube: Cube, reported: list[int]) -> Iterator[Floats]:
+        rates, share = ewma_rates(cube, reported, self.half_life_days), self.expanding_share
         if not share:
             return rates
-        means = mean_counts(cube.counts, known)
+        means = mean_counts(cube.counts, reported)
         return ((1 - share) * rate + share * mean for rate, mean in zip(rates, means, strict=True))
 
 
@@ -280,8 +282,8 @@ class SelfExciting:
         usual = self.usual.fit(past, validation, delay=delay)
         counts, least = past.counts[validation:], least_mean(past.counts[:validation])
         kinds = list(product(self.half_lives_hours, self.own_shares))
-        left = [kept_per_step(past, half_life / 24) ** delay for half_life, _ in kinds]
-        weights = np.outer(left, self.weights).tolist()
+        decays = [kept_per_step(past, half_life / 24) ** delay for half_life, _ in kinds]
+        weights = np.outer(decays, self.weights).tolist()
         losses = np.zeros((len(kinds), len(self.weights)))
         excitations = zip(*(excite(past, validation, *kind, delay=delay) for kind in kinds), strict=True)
         usually = usual.forecast(past, validation, delay=delay)

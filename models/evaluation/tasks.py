@@ -167,7 +167,16 @@ def in_steps(table: IncidentTable, asked: RegionTask, step: str, origins: int, *
     validation, test = blocks_of(steps)
     learned = validation - (origins - 1) * (steps - test)
     _refuse_short(learned, origins - 1)
-    grid = grid or _grid_of(table, int(starts_s[0]), int(starts_s[learned]), asked)
+    if grid is None:  # around what is learned from
+        first_s, stop_s = (int(starts_s[edge]) for edge in (0, learned))
+        past = table.select((table.occurred_s >= first_s) & (table.occurred_s < stop_s))
+        if not len(past):
+            raise DataError(
+                f"no incident in the first {TRAIN_PERCENT} % of the file's steps", "give a file without gaps"
+            )
+        refuse_too_little(past.occurred_s)
+        grid = Grid.around(past.lat_deg, past.lon_deg, cell_m=asked.cell_m, bounds=asked.edges)
+        refuse_one_cell(table, grid, stop_s)
     cell, inside = grid.locate(table.lat_deg, table.lon_deg)
     whole = (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[-1])
     rows = (*row_counts(table, grid), RowCount(what=_PARTIAL, rows=int((~whole).sum()), decision="left out"))
@@ -195,18 +204,6 @@ def in_steps(table: IncidentTable, asked: RegionTask, step: str, origins: int, *
             remedy="remove the incidents outside the area, or start the file after the area changed",
         )
     return task
-
-
-def _grid_of(table: IncidentTable, start_s: int, stop_s: int, asked: RegionTask) -> Grid:
-    """The grid around what happened in [start_s, stop_s)."""
-    learned = (table.occurred_s >= start_s) & (table.occurred_s < stop_s)
-    if not learned.any():
-        raise DataError(f"no incident in the first {TRAIN_PERCENT} % of the file's steps", "give a file without gaps")
-    refuse_too_little(table.occurred_s[learned])
-    lat_deg, lon_deg = table.lat_deg[learned], table.lon_deg[learned]
-    grid = Grid.around(lat_deg, lon_deg, cell_m=asked.cell_m, bounds=asked.edges)
-    refuse_one_cell(table, grid, stop_s)
-    return grid
 
 
 def steps_of(table: IncidentTable, step_s: int) -> npt.NDArray[np.int64]:

@@ -265,7 +265,17 @@ def common_spreads(
     mean = usual_by_hour(hours, came, constants, spec.timezone)
     judged = (hours * HOUR_S >= start_s) & ~np.isin(hours, past.cut_hours)
     counts, usual = with_sum(came[judged]), with_sum(mean[judged])
-    of_totals = np.array([_spread(*of) for of in zip(counts.T, usual.T, strict=True)])
+    of_totals = np.zeros(categories + 1)
+    for number, (observed, expected) in enumerate(zip(counts.T, usual.T, strict=True)):
+        # Over so many hours at a time that incidents are usual in them: else it is mostly chance.
+        usual_in = (span for span in SPREAD_HOURS if span * expected.mean() >= _USUAL_AT_A_TIME)
+        span = next(usual_in, SPREAD_HOURS[-1])
+        if whole := len(expected) // span:
+            of_spans, mean_of_spans = (
+                np.add.reduceat(of[: whole * span], np.arange(0, whole * span, span)) for of in (observed, expected)
+            )
+            beyond_chance = ((of_spans - mean_of_spans) ** 2 - mean_of_spans).sum() / (mean_of_spans**2).sum()
+            of_totals[number] = max(float(beyond_chance), 0.0)
     # Pairs of incidents of two categories in the same cell and hour, and how many of them the means explain.
     of_judged = judged[at]
     _, which = np.unique(at[of_judged] * spec.grid.cells + cell[of_judged], return_inverse=True)
@@ -292,17 +302,6 @@ def usual_by_hour(
         mean[day] *= region_rate(before, days, constants)
         before, days = fade * before + came[day].sum(axis=0), fade * days + 1
     return mean
-
-
-def _spread(counts: Floats, usual: Floats) -> float:
-    """Of (hours,) counts, over so many hours at a time that incidents are usual in them: else it is mostly chance."""
-    hours = next((hours for hours in SPREAD_HOURS if hours * usual.mean() >= _USUAL_AT_A_TIME), SPREAD_HOURS[-1])
-    starts = np.arange(0, len(usual) - hours + 1, hours)
-    came, mean = (
-        np.add.reduceat(of, starts)[: len(starts)]
-        for of in (counts[: len(starts) * hours], usual[: len(starts) * hours])
-    )
-    return max(float(((came - mean) ** 2 - mean).sum() / (mean**2).sum()), 0.0) if len(starts) else 0.0
 
 
 HALF_LIVES_DAYS = (30.0, 60.0, 120.0, 240.0, 480.0)
@@ -373,6 +372,10 @@ def constants_until(history: IncidentHistory, until_s: int, choices: Choices) ->
     by_hour = by_hour_of_week(history, history.first_s, until_s, choices.profile_half_life_days)
     profile = profile_of(*by_hour, choices.profile_prior)
     lift = day_lift(*by_block(history, profile, history.first_s, until_s), choices.lift_prior, history.spec.grid)
+    older, end_day = None, until_s // DAY_S - _FINISHED_DAYS  # the days before those whose counts are kept then
+    if choices.older_share:
+        counts = history.counts_before(end_day).astype(np.float64)
+        older = OlderDays(counts=counts, share=np.array(choices.older_share), end_day=np.array(float(end_day)))
     return replace(
         _flat_constants(history, until_s),
         half_life_days=np.array(choices.half_life_days),
@@ -380,15 +383,8 @@ def constants_until(history: IncidentHistory, until_s: int, choices: Choices) ->
         shrink_days=np.array(choices.shrink_days),
         profile=profile,
         day_lift=np.maximum(lift.round(4), _LEAST_LIFT),  # four digits: a third of the artifact's size
-        older=_older_days(history, until_s, choices.older_share) if choices.older_share else None,
+        older=older,
     )
-
-
-def _older_days(history: IncidentHistory, until_s: int, share: float) -> OlderDays:
-    """The days before those whose counts are kept at `until_s`."""
-    end_day = until_s // DAY_S - _FINISHED_DAYS
-    counts = history.counts_before(end_day).astype(np.float64)
-    return OlderDays(counts=counts, share=np.array(share), end_day=np.array(float(end_day)))
 
 
 def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants:

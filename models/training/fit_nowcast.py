@@ -8,7 +8,6 @@ calmest is taken: the network knows a part of it already, and the storms of the 
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 
 from models.baseline import BaselineConstants
 from models.dispersion import LEAST_NATS, Floats
@@ -58,7 +57,7 @@ def fit_nowcast(past: IncidentHistory, constants: BaselineConstants, start_s: in
         counts, mean = (of[np.minimum(moments + span, len(came))] - of[moments] for of in sums)
         outcomes.append((counts, mean * level, is_over, min(each / span, 1.0)))
     ages = np.arange(HOURS_BACK * each, 0, -1)
-    found = []
+    settings = []
     for half_life in HALF_LIVES_HOURS:
         weight = weights(half_life, (ages - 0.5) / each)
         lately = [np.einsum("a,mak->mk", weight, of[moments[:, None] - ages]) for of in (came, usual)]
@@ -66,12 +65,18 @@ def fit_nowcast(past: IncidentHistory, constants: BaselineConstants, start_s: in
             tried = Nowcast.of(half_life, prior, size, shared, np.ones(len(spans)))
             factors, _ = surge(lately[0], lately[1] * level, tried)
             moves = np.asarray((factors > 1).any(axis=1))
-            gains = np.stack([_gains(factors, moves, *of) for of in outcomes])  # (horizons, AHEAD)
-            found.append((float(gains[0, -1]), float(moves.mean()), tried, gains))  # full over the first horizon
-    best = max(gain for gain, *_ in found)
+            gains = np.empty((len(spans), len(AHEAD)))  # nats by which what came is likelier with so much of a factor
+            for horizon, (counts, mean, is_over, share) in enumerate(outcomes):
+                judged = moves & is_over
+                more = factors[judged] - 1
+                moved = [mean[judged] * (1 + part * more) for part in AHEAD]
+                scores = np.array([log_likelihood(counts[judged], of_part, JUDGED_SIZE).sum() for of_part in moved])
+                gains[horizon] = share * (scores - scores[0])
+            settings.append((float(gains[0, -1]), float(moves.mean()), tried, gains))  # full over the first horizon
+    best = max(gain for gain, *_ in settings)
     if best < LEAST_NATS:
         return None
-    _, _, chosen, gains = min((of for of in found if of[0] >= NEARLY * best), key=lambda of: of[1])
+    _, _, chosen, gains = min((of for of in settings if of[0] >= NEARLY * best), key=lambda of: of[1])
     enough = gains >= np.maximum(NEARLY * gains.max(axis=1, keepdims=True), 1e-9)
     ahead = np.where(gains.max(axis=1) >= LEAST_NATS, AHEAD[enough.argmax(axis=1)], 0.0)
     ahead[0] = 1.0
@@ -83,18 +88,3 @@ def fit_nowcast(past: IncidentHistory, constants: BaselineConstants, start_s: in
 def _sums(values: Floats) -> Floats:
     """(n + 1, categories) of the values before each."""
     return np.vstack([np.zeros((1, values.shape[1])), values.cumsum(axis=0)])
-
-
-def _gains(
-    factors: Floats,
-    moves: npt.NDArray[np.bool_],
-    counts: Floats,
-    mean: Floats,
-    is_over: npt.NDArray[np.bool_],
-    share: float,
-) -> Floats:
-    """(AHEAD,) nats by which the factors make what came likelier, with so much of their distance from 1."""
-    at = moves & is_over
-    counts, mean, more = counts[at], mean[at], factors[at] - 1
-    scores = [log_likelihood(counts, mean * (1 + part * more), JUDGED_SIZE).sum() for part in AHEAD]
-    return np.asarray(share * (np.array(scores) - scores[0]))
