@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from schemas.left_behind.frame_file import write_frames
 
+from schemas.frame import write_frames
 from tests.harness.browser import CHROMIUM, NODE, SCRIPT, fetched
 from tests.harness.service import leave_frame, running, toy_service
 from tests.harness.toy import toy_grid
