@@ -132,7 +132,7 @@ stack: ## the demo and its store in real containers (ten minutes once the images
 cluster: ## two million events on a Spark cluster in containers, a worker killed and one frozen (half an hour)
 	@.ci/setup java
 	@mkdir -p out
-	@$(PYTHON) -m pytest tests/faults/test_cluster.py tests/faults/test_object_store.py tests/containers/test_spark_cluster.py -q -x --junit-xml out/cluster.xml
+	@$(PYTHON) -m pytest tests/faults/test_cluster.py tests/containers/test_spark_cluster.py -q -x --junit-xml out/cluster.xml
 	@$(PYTHON) -m tests.containers.report out/cluster.xml
 
 kubernetes: ## the product on a Kubernetes of one node, which CLUSTER=COMMAND starts: one pod, then executors (half an hour)

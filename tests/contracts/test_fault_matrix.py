@@ -9,10 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.faults import report
-from tests.faults.__main__ import RESULTS, app, lines_in
-from tests.faults.marked import Marked
-from tests.faults.matrix import FAULTS, Fault
-from tests.faults.promises import INVARIANTS
+from tests.faults.__main__ import RESULTS, Marked, app, lines_in
+from tests.faults.matrix import FAULTS, INVARIANTS, Fault
 from tests.faults.report import broken_in, lines_of_faults, page_of, results_of, text_of
 
 ROOT = Path(__file__).parents[2]

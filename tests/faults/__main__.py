@@ -3,21 +3,21 @@
 import io
 import json
 import tempfile
+from collections import defaultdict
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import pytest
 import typer
 from rich.console import Console
 
 from benchmarks.stack import commit_of_the_tree
 from streaming.settings import Settings
-from tests.faults.marked import run_marked
 from tests.faults.matrix import FAULTS
-from tests.faults.report import broken_in, lines_of_faults, page_of, results_of, run_file, text_of
-from tests.faults.report_seeds import lines_of_seeds
+from tests.faults.report import broken_in, lines_of_faults, lines_of_seeds, page_of, results_of, run_file, text_of
 from tests.faults.run import broker_to_break, run_scenario
 from tests.faults.scenario import GENERATOR, generate
 
@@ -114,3 +114,23 @@ def lines_in(results: Path) -> list[dict]:
 
 if __name__ == "__main__":
     app()
+
+
+class Marked:
+    """A plugin of pytest. tests: fault -> the node ids of the tests that carry its mark."""
+
+    def __init__(self):
+        self.tests = defaultdict(list)
+
+    def pytest_collection_finish(self, session):
+        for item in session.items:
+            for fault in {fault for mark in item.iter_markers("fault") for fault in mark.args}:
+                self.tests[fault].append(item.nodeid)
+
+
+def run_marked(*options):
+    """Run pytest over all tests with a mark: (its exit code, the tests by their fault)."""
+    files = [str(path) for path in sorted(Path("tests").rglob("test_*.py")) if "mark.fault(" in path.read_text("utf-8")]
+    marked = Marked()
+    code = pytest.main([*files, "-m", "fault", *options], plugins=[marked])
+    return int(code), dict(sorted(marked.tests.items()))

@@ -4,7 +4,7 @@ import pytest
 
 from streaming.artifacts_in_force import load_artifact
 from tests.faults.run import broker_to_break
-from tests.faults.sent import Sent
+from tests.faults.stores import Sent
 from tests.harness.region import make_region
 
 

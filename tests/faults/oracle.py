@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 
-from tests.faults.oracle_region import Region, neighbours
-from tests.faults.oracle_repeats import mark_repeats
+import xxhash
+
 from tests.faults.outcomes import HOUR_S, due_between
 
 REQUIRED = ("incident_id", "region", "occurred_at", "category", "lat", "lon", "origin")
@@ -31,6 +31,76 @@ JOINS_WITHIN_S = 15  # an artifact is looked for every two seconds, and a batch 
 SHRINK_DAYS = 30.0
 DISPERSION = 5.0  # size of the negative binomial
 MANY = 20  # incidents in a cell and category from which on a score's support is ok
+
+
+@dataclass(frozen=True)
+class Region:
+    """One region's spec, as the artifact's manifest says it. Edges in degrees."""
+
+    name: str
+    categories: tuple
+    horizons: tuple
+    timezone: str
+    lat_edges: tuple
+    lon_edges: tuple
+    slide_s: int
+    tick_s: int
+    late_limit_s: int
+    future_limit_s: int
+    start_s: int  # the end of the artifact's history: the clock at first
+    history_end_s: int  # the same, but 0 where the history is empty: what was first told with an earlier time is in it
+    history: tuple = ()  # (cell, category, occurred_s) of what it holds, which no manifest says
+    merges: bool = False  # calls that repeat another do not count
+    joins_s: float = 0.0  # when its artifact was published, by the machine's clock; 0 before the job began
+
+    @classmethod
+    def of(cls, manifest, joins_s=0.0):
+        spec, grid = manifest["spec"], manifest["spec"]["grid"]
+        per_lat, per_lon = metres_per_degree(grid["south_deg"], grid["rows"] * grid["cell_m"])
+        return cls(
+            name=spec["region"],
+            categories=tuple(spec["categories"]),
+            horizons=tuple(f"{seconds // HOUR_S}h" for seconds in spec["horizons_s"]),
+            timezone=spec["timezone"],
+            lat_edges=tuple(grid["south_deg"] + i * grid["cell_m"] / per_lat for i in range(grid["rows"] + 1)),
+            lon_edges=tuple(grid["west_deg"] + i * grid["cell_m"] / per_lon for i in range(grid["cols"] + 1)),
+            slide_s=spec["slide_s"],
+            tick_s=spec["tick_s"],
+            late_limit_s=spec["late_limit_s"],
+            future_limit_s=spec["future_limit_s"],
+            start_s=manifest["data"]["cutoff_s"],
+            history_end_s=manifest["data"]["cutoff_s"] if manifest["data"]["incidents"] else 0,
+            merges=spec.get("merge") == "repeated_calls",
+            joins_s=joins_s,
+        )
+
+    @property
+    def cells(self):
+        return [f"r{r:03d}c{c:03d}" for r in range(len(self.lat_edges) - 1) for c in range(len(self.lon_edges) - 1)]
+
+    def cell_of(self, lat, lon):
+        row = sum(edge <= lat for edge in self.lat_edges) - 1
+        col = sum(edge <= lon for edge in self.lon_edges) - 1
+        inside = 0 <= row < len(self.lat_edges) - 1 and 0 <= col < len(self.lon_edges) - 1
+        return f"r{row:03d}c{col:03d}" if inside else None
+
+
+def metres_per_degree(south_deg, height_m):
+    """Of latitude and longitude at the grid's middle latitude: WGS 84 radii of curvature M and N."""
+    a, e2 = 6_378_137.0, 6.694379990141316e-3
+    middle = math.radians(south_deg)
+    for _ in range(3):
+        w = 1 - e2 * math.sin(middle) ** 2
+        per_lat = math.radians(a * (1 - e2) / w**1.5)
+        middle = math.radians(south_deg + height_m / per_lat / 2)
+    w = 1 - e2 * math.sin(middle) ** 2
+    return per_lat, math.radians(a / math.sqrt(w) * math.cos(middle))
+
+
+def neighbours(cell):
+    """The cell itself and the eight around it, also those beyond the grid."""
+    row, col = int(cell[1:4]), int(cell[5:8])
+    return [f"r{r:03d}c{c:03d}" for r in range(row - 1, row + 2) for c in range(col - 1, col + 2)]
 
 
 @dataclass(frozen=True)
@@ -303,3 +373,31 @@ def settle(known, incident, clock_s, region):
 
 def _no_constant(name):
     raise ValueError(name)
+
+
+def mark_repeats(known, since_s):
+    """Which incidents repeat an earlier one: of their category, at most 200 m away and 15 minutes before.
+
+    In one second the id with the smaller hash is the earlier one. Once the clock has left an incident's time behind,
+    it stays what it is. What was forgotten and whose id is used again is asked no more.
+    """
+    live = [one for key, one in known.items() if isinstance(key, str) and one["counts"]]
+    place_in_time = {one["id"]: (one["occurred_s"], xxhash.xxh3_64_intdigest(one["id"].encode())) for one in live}
+    for one in live:
+        if one["occurred_s"] >= since_s:
+            one["repeats"] = any(
+                place_in_time[other["id"]] < place_in_time[one["id"]]
+                and one["occurred_s"] - other["occurred_s"] <= 900
+                and other["category"] == one["category"]
+                and metres(other["place"], one["place"]) <= 200
+                for other in live
+            )
+
+
+def metres(one, other):
+    """Between two places in steps of 1e-7 degrees, along the great circle of a sphere: the angle of two vectors."""
+    (lat, lon), (other_lat, other_lon) = ([math.radians(steps / 1e7) for steps in place] for place in (one, other))
+    north = math.cos(lat) * math.sin(other_lat) - math.sin(lat) * math.cos(other_lat) * math.cos(other_lon - lon)
+    east = math.cos(other_lat) * math.sin(other_lon - lon)
+    up = math.sin(lat) * math.sin(other_lat) + math.cos(lat) * math.cos(other_lat) * math.cos(other_lon - lon)
+    return 6_371_008.8 * math.atan2(math.hypot(north, east), up)

@@ -1,16 +1,17 @@
 """What must hold of the points, ledgers and letters that a scenario leaves behind, each breach in words.
 
-The invariants: tests/faults/promises.py. Pure: tests/faults/test_oracle.py shows each rule what it must find.
+The invariants: tests/faults/matrix.py. Pure: tests/faults/test_oracle.py shows each rule what it must find.
 """
 
 import base64
 import json
+import math
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from tests.faults.frame_rules import frame_breaches, frames_of, top_breaches, version_breaches
-from tests.faults.oracle import OUTCOMES, recount
-from tests.faults.outcome_rules import outcome_breaches
+from tests.faults.oracle import DISPERSION, MANY, OUTCOMES, quantile, recount
+from tests.faults.outcomes import HOUR_S, Judgement, wrong
 from tests.harness.points import tags_of
 
 WITH_PAYLOAD = ("not_json", "schema", "unknown_field", "bad_time")  # others: too large, none, or refused by the clock
@@ -142,3 +143,189 @@ def _dead_letters(letters, expected, messages, topic):
             yield f"I3: the dead letter of {place} has another payload than the message"
         if kept is None and letter["reason"] in WITH_PAYLOAD:
             yield f"I3: the dead letter of {place} ({letter['reason']}) has no payload"
+
+
+VALUES = ("expected", "risk", "low", "high", "usual")
+MADE_BY = ("here", "next_door", "level", "memory", "time", "network")
+ALL = "all"  # the series over all categories
+SUPPORT = ('"no_history"', '"sparse"', '"ok"')
+TOP = 10  # ranks of a category and horizon
+LIMIT = math.exp(2)  # by which a network may correct what is usual
+ROUNDED = 6e-4  # four significant digits are written
+
+
+def frames_of(points):
+    """(region, tick in s) -> {(cell, category, horizon): fields} of the `risk` points."""
+    frames = defaultdict(dict)
+    for (key, time_s), fields in points.items():
+        if key.startswith("risk,"):
+            tags = tags_of(key)
+            frames[tags["region"], time_s][tags["cell"], tags["category"], tags["horizon"]] = fields
+    return frames
+
+
+def frames_first_written(written):
+    """As `frames_of`, whatever has overwritten them since."""
+    first = {}
+    for key, time_s, fields in written:
+        first.setdefault((key, time_s), fields)
+    return frames_of(first)
+
+
+def frame_breaches(frame, tick_s, moment, versions):
+    """Every tick's frame: complete, by one model that was in force, and each score as recounted."""
+    region = moment.region
+    kinds = (*region.categories, ALL)
+    wanted = {(cell, kind, hor) for cell in region.cells for kind in kinds for hor in region.horizons}
+    where = f"{region.name} at {tick_s}"
+    if missing := wanted - set(frame):
+        yield f"I4: {where}: {len(missing)} points missing, as {min(missing)}"
+    if more := set(frame) - wanted:
+        yield f"I4: {where}: {len(more)} points too many, as {min(more)}"
+    models = {fields["model"] for fields in frame.values()}
+    if len(models) > 1 or not models <= {f'"{version}"' for version in versions}:
+        yield f"I8: {where} was made by {sorted(models)}, published are {versions}"
+    observed, remembered, per_day = moment.observed_1h(), moment.remembered(), moment.per_day()
+    for (cell, category, horizon), fields in frame.items():
+        place, name = (cell, category), f"{where}, {cell} {category} {horizon}"
+        if category == ALL:
+            yield from _sum(fields, [frame.get((cell, kind, horizon)) for kind in region.categories], name)
+            continue
+        yield from _score(fields, name)
+        if place not in per_day:
+            continue
+        if float(fields["observed_1h"]) != observed[place]:
+            yield f"I1: {name}: observed_1h is {fields['observed_1h']}, recounted {observed[place]}"
+        if fields["support"] != (support := _support(remembered[place])):
+            yield f"I8: {name}: support is {fields['support']}, recounted {support}"
+        usual = per_day[place] / 24 * int(horizon.removesuffix("h"))
+        if not _equal(float(fields["usual"]), usual):
+            yield f"I1: {name}: usual is {fields['usual']}, recounted {usual:.6g}"
+
+
+def version_breaches(frames, versions):
+    """I7, I8: a newer artifact takes over and stays."""
+    for name, made in versions.items():
+        order = {f'"{version}"': number for number, version in enumerate(made)}
+        models = [min(one["model"] for one in frames[place].values()) for place in sorted(frames) if place[0] == name]
+        in_force = [order.get(model, -1) for model in models]
+        if in_force != sorted(in_force) or in_force[-1:] != [len(made) - 1]:
+            yield f"I8: {name} was made by {models}, one after another; in force at last is {made[-1]}"
+
+
+def _support(remembered):
+    return SUPPORT[(remembered > 0) + (remembered >= MANY)]
+
+
+def _score(fields, name):
+    """Within itself: the network corrects what is usual, and the rest follows from the mean. I6 knows the mean."""
+    expected, risk, low, high, usual = (float(fields[value]) for value in VALUES)
+    if not all(math.isfinite(value) and value >= 0 for value in (expected, risk, low, high, usual)) or risk > 1:
+        yield f"I8: {name}: not a score: {fields}"
+        return
+    if not usual / LIMIT * (1 - ROUNDED) - 1e-6 <= expected <= usual * LIMIT * (1 + ROUNDED) + 1e-6:
+        yield f"I8: {name}: expected {expected} is no correction of usual {usual}"
+    if not _equal(risk, 1 - (1 + expected / DISPERSION) ** -DISPERSION, 2 * ROUNDED):  # of two that were rounded
+        yield f"I8: {name}: risk {risk} with expected {expected}"
+    yield from _interval(expected, low, high, name)
+
+
+def _interval(expected, low, high, name, size=DISPERSION):
+    for value, share in ((low, 0.05), (high, 0.95)):
+        ends = (quantile(expected * (1 + side * ROUNDED), share, size) for side in (-1, 1))
+        if not next(ends) <= value <= next(ends):
+            yield f"I8: {name}: {value} is not the {share} quantile with expected {expected}"
+    if low > high:
+        yield f"I8: {name}: low {low} above high {high}"
+
+
+def _sum(fields, parts, name):
+    """Of all categories: what adds up adds up, and the rest is that of independent counts."""
+    if not all(parts):
+        return  # I4 has said so
+    sums = {value: sum(float(part[value]) for part in parts) for value in ("expected", "usual", "observed_1h")}
+    for value, wanted in sums.items():
+        if abs(float(fields[value]) - wanted) > 2 * ROUNDED * wanted + 1e-6 * len(parts):
+            yield f"I8: {name}: {value} is {fields[value]}, the categories add up to {wanted}"
+    none = math.prod(1 - float(part["risk"]) for part in parts)
+    if not _equal(float(fields["risk"]), 1 - none, 2 * ROUNDED):
+        yield f"I8: {name}: risk {fields['risk']}, of the categories together {1 - none}"
+    if fields["support"] != (best := max((part["support"] for part in parts), key=SUPPORT.index)):
+        yield f"I8: {name}: support is {fields['support']}, the best of the categories is {best}"
+    spread = sum(float(part["expected"]) ** 2 for part in parts) / DISPERSION
+    size = sums["expected"] ** 2 / spread if spread else 1.0
+    yield from _interval(sums["expected"], float(fields["low"]), float(fields["high"]), name, size)
+
+
+def _equal(value, wanted, share=ROUNDED):
+    """Four significant digits are written, in steps of 1e-6 below 0.001."""
+    return abs(value - wanted) <= share * wanted + 1e-6
+
+
+def top_breaches(points):
+    """I8: `top` is the frame of its tick, sorted."""
+    listed, risks = defaultdict(dict), defaultdict(list)
+    for (key, time_s), fields in points.items():
+        if not key.startswith(("top,", "risk,")):
+            continue
+        tags = tags_of(key)
+        place = tags["region"], time_s, tags["category"], tags["horizon"]
+        if key.startswith("top,"):
+            listed[place][tags["rank"]] = float(fields["risk"])
+            if tags["category"] == ALL:
+                continue
+            made = math.prod([float(fields["usual"]), *(float(fields[f"by_{name}"]) for name in MADE_BY)])
+            if not _equal(made, float(fields["expected"]), 8 * ROUNDED):  # of seven that were rounded, and the eighth
+                yield f"I8: {place}, rank {tags['rank']}: usual times what made it is {made}: {fields}"
+        else:
+            risks[place].append(float(fields["risk"]))
+    for place, wanted in risks.items():
+        if [risk for _, risk in sorted(listed[place].items())] != sorted(wanted, reverse=True)[:TOP]:
+            yield f"I8: top of {place} is {listed[place]}, the highest risks are {sorted(wanted, reverse=True)[:TOP]}"
+
+
+def outcome_breaches(seen, expected):
+    """I13: each outcome that is due, and no other one. A forecast is the first frame of a whole hour, as written then.
+
+    Only tests/faults/test_scenarios.py plays for long enough that any is due; everywhere else there must be none.
+    """
+    forecasts = frames_first_written(seen.written)
+    for place in frames_of(seen.points):
+        if place[1] % HOUR_S == 0 and place not in forecasts:
+            yield f"I13: nobody saw the first frame of {place}"
+    judgements = [
+        judgement
+        for judged in expected.judged
+        if (frame := forecasts.get((judged.region.name, judged.tick_s)))  # else I4 has said so
+        for judgement in judgements_of(judged, frame)
+    ]
+    for sentence in wrong(seen.points, seen.written, judgements, off=ROUNDED):
+        yield f"I13: {sentence}"
+
+
+def judgements_of(judged, frame):
+    """One for each category. frame: (cell, category, horizon) -> fields of `risk`."""
+    region = judged.region
+    for category in region.categories:
+        fields = [frame.get((cell, category, judged.horizon)) for cell in region.cells]
+        if not all(fields):
+            continue  # I4 has said so
+        yield Judgement(
+            region=region.name,
+            category=category,
+            horizon=judged.horizon,
+            tick_s=judged.tick_s,
+            due_s=judged.due_s,
+            model=fields[0]["model"].strip('"'),
+            rows=len(region.lat_edges) - 1,
+            cols=len(region.lon_edges) - 1,
+            timezone=region.timezone,
+            size=DISPERSION,
+            expected=tuple(float(row["expected"]) for row in fields),
+            usual=tuple(float(row["usual"]) for row in fields),
+            came=tuple(judged.came[cell, category] for cell in region.cells),
+            has_history=tuple(
+                any(frame[cell, name, judged.horizon]["support"] != '"no_history"' for name in region.categories)
+                for cell in region.cells
+            ),
+        )

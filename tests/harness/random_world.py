@@ -13,8 +13,7 @@ from models.features import FeatureEngine
 from models.scoring import score
 from schemas.decode import decode_messages
 from streaming.rehearse.incident_replay import poison_messages, template_event
-from tests.faults.oracle import Expected, region_in
-from tests.faults.oracle_region import Region
+from tests.faults.oracle import Expected, Region, region_in
 from tests.harness.toy import iso, toy_messages
 
 NOW = 1_700_000_000

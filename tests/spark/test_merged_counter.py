@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from streaming.flow import count
-from tests.faults.oracle import Expected
-from tests.faults.oracle_region import Region
+from tests.faults.oracle import Expected, Region
 from tests.harness.region_bench import NOW, event
 
 pytestmark = pytest.mark.usefixtures("empty_cache")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.faults.sent import events
+from tests.faults.stores import events
 from tests.harness.topic import delete_up_to, make_anew
 
 FIRST, MORE = 40, 10

@@ -11,7 +11,7 @@ import pytest
 from schemas.audit import records, verify
 from streaming.rehearse.broker import free_port
 from streaming.rehearse.incident_replay import poison_messages, template_event
-from tests.faults.offsets import newest
+from tests.faults.witness import newest
 from tests.harness.prometheus import scraped
 from tests.harness.scorer import LEDGER
 from tests.harness.topic import delete_up_to, make_anew

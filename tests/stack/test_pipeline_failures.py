@@ -15,7 +15,7 @@ from kafka.admin import ConfigResource
 
 from streaming.rehearse.broker import start_broker
 from streaming.topics.kafka import KafkaConnection, ensure_topics
-from tests.faults.sent import START, Sent, events
+from tests.faults.stores import START, Sent, events
 from tests.harness.topic import Topic
 
 SECRET_CANARY = "numbat8087"

@@ -13,7 +13,7 @@ from schemas.errors import BrokerError
 from streaming.cli.doctor import examine
 from streaming.settings import INFLUX_PREFIX, PREFIX, Settings
 from streaming.topics.kafka import ensure_topics, topic_faults
-from tests.faults import sent
+from tests.faults import stores
 from tests.harness.proxy import Proxy
 
 EVENTS, DEAD_LETTERS = "incidents.v1", "incidents.v1.dlq"
@@ -58,7 +58,7 @@ def assert_one_clear_line(scorer, *words):
 def doctor_says(scorer):
     """What doctor found wrong with Kafka under the scorer's settings, seen and remedy together."""
     ours = {name: value for name, value in scorer.environment.items() if name.startswith((PREFIX, INFLUX_PREFIX))}
-    found = examine(Settings.from_environment(ours), now_s=sent.START)
+    found = examine(Settings.from_environment(ours), now_s=stores.START)
     return " ".join(
         f"{one.seen} {one.remedy}" for one in found if one.what in ("Kafka", "topic") and one.grade == "fail"
     )
@@ -72,7 +72,7 @@ def test_with_the_documented_rights_the_job_counts_scores_and_puts_aside(kafka, 
     scorer = new_scorer("rights", events, **settings)
     region.publish(scorer.artifacts)
     site = replace(events, client=kafka.user("producer-site").client_options())
-    site.send([*sent.events(region, range(3), partitions=1), (0, b"rubbish", sent.START * 1000)])
+    site.send([*stores.events(region, range(3), partitions=1), (0, b"rubbish", stores.START * 1000)])
     scorer.start()
     scorer.wait_until(lambda: scorer.totals().get("riverton", {}).get("counted") == 3)
     scorer.wait_until(lambda: any(key.startswith("risk,") for key, _ in scorer.points()))
@@ -130,7 +130,7 @@ def test_a_right_that_is_taken_away_while_the_job_runs_ends_it(operation, topic,
     scorer.start()
     scorer.wait_until(scorer.points)
     with kafka.without("scorer", operation, topic):
-        events.send([(0, b"more rubbish", sent.START * 1000)])
+        events.send([(0, b"more rubbish", stores.START * 1000)])
         assert_one_clear_line(scorer, "user 'scorer'", topic, "docs/reference/security.md")
 
 
