@@ -24,7 +24,7 @@ HISTORY_END_S = {"riverton": 0, "lakeside": START_S}  # riverton's artifact has 
 OUTCOMES = ("consumed", "counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
 
 
-class Recount:
+class RecountedWorld:
     """The recount of tests/faults/oracle.py, which is given one micro-batch after another."""
 
     def __init__(self, artifacts, known_bad):

@@ -1,21 +1,29 @@
 """Artifacts come and go while the job runs: regions join, newer models take over."""
 
+import itertools
 import logging
+import threading
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 import torch
+from pyspark import SparkFiles
 
 from models.features import FeatureEngine
+from schemas.areas import read_masks
 from schemas.batches import logged_batches, logged_days
 from schemas.forecasts import FollowerStates
 from schemas.records import Withheld, withheld_path
 from schemas.spec import DAY_S, HOUR_S
 from streaming.artifacts_in_force import load_artifact
 from streaming.flow.score import scored_frame
+from tests.harness.masks import box, mask_file
 from tests.harness.region_bench import empty_history
+from tests.harness.registries import Desk
 from tests.harness.toy import state_of, toy_event
 
 NOW = 1_700_000_000
@@ -172,3 +180,108 @@ def test_on_the_wall_clock_a_silent_region_is_scored_at_every_tick(new_job, toy,
         assert times == {str(tick_s).encode()}
         assert sum(line.startswith(b"risk,") for line in lines) == 36 * (2 + 1) * 3
         assert ledger.startswith(b"pipeline,")
+
+
+@pytest.fixture
+def desk(new_job, toy, publish):
+    """A job with its desk: three versions with other networks are registered, and the first one scores."""
+    job, spec = new_job(), toy("riverton")
+    desk = Desk("folder", job.folder)
+    desk.job, desk.spec = job, spec
+    for day in (1, 2, 3):
+        parts = {"seed": day, "history": empty_history(spec, NOW)}
+        desk.register(publish(desk.made, spec, created=f"2026010{day}T000000Z", **parts).name, "riverton")
+    return desk
+
+
+def batches_until(job, version, change):
+    """How many batches another version still scored after `change`, and the seconds until the first frame."""
+    change()
+    done, begun_s = len(job.published), time.monotonic()
+    job.wait_until(lambda: any(frame.model == version for batch in job.published[done:] for frame in frames_of(batch)))
+    seconds = time.monotonic() - begun_s
+    return [batch.artifacts["riverton"] for batch in job.published[done:]].index(version), seconds
+
+
+def frames_of(batch):
+    return [frame for region, frame in batch.frames.items() if region == "riverton"]
+
+
+@contextmanager
+def busy(job, spec):
+    """One message after the other, so that a batch is under way whenever something changes."""
+    stop = threading.Event()
+
+    def send():
+        for number in itertools.count():
+            at_s = NOW + 600 + number
+            event = toy_event(spec, at_s=at_s, cell=number % 36, incident_id=f"A-{number}")
+            job.send([(event, 0, number, at_s * 1000)])
+            while job.consumed() < job.sent:
+                if stop.wait(0.02):
+                    return
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        sender.join()
+
+
+def test_a_promotion_and_a_rollback_are_in_force_within_two_batches(desk, record_property):
+    job, spec = desk.job, desk.spec
+    first, second, third = sorted(desk.state("riverton").manifests)
+    desk.promote(first, region="riverton")
+    desk.sync("riverton")
+    waited = []
+    with job.running(trigger_s=0.5):
+        with busy(job, spec):
+            job.wait_until(lambda: len(job.with_messages()) > 3)
+            for number, version in enumerate((second, third, second, third, second)):
+
+                def change(version=version, is_back=number in (2, 4)):
+                    if is_back:
+                        desk.roll_back("riverton")
+                    else:
+                        desk.promote(version, region="riverton")
+                    desk.sync("riverton")
+
+                time.sleep(0.17 * number)  # at another moment of the batch each time
+                waited.append(batches_until(job, version, change))
+        job.wait_until(lambda: job.consumed() == job.sent)
+    record_property("batches_until_in_force", [batches for batches, _ in waited])
+    record_property("seconds_until_the_first_frame", [round(seconds, 2) for _, seconds in waited])
+    assert max(batches for batches, _ in waited) <= 2
+    assert len(job.with_messages()) > 5
+    assert job.published[-1].summaries["riverton"].totals["counted"] == job.sent
+    events = [name for name, _ in desk.events()]
+    assert events.count("model_rolled_back") == 2
+    assert events.count("pointer_written") == 6
+
+
+START_S = 1_700_002_800
+SIDES = (-87.9957317, 41.0012341, -87.9912349, 41.0077431)
+IN, OUT = {"lat": 41.0033173, "lon": -87.9931417}, {"lat": 41.0193173, "lon": -87.9731417}
+
+
+def test_an_incident_in_a_mask_is_excluded_in_sparks_workers_and_no_file_betrays_the_mask(
+    new_job, toy, publish, tmp_path_factory
+):
+    path = mask_file(tmp_path_factory.mktemp("masks") / "masks.geojson", box(*SIDES))
+    spec, job = toy("riverton", masked=read_masks(path).digest), new_job("masked")
+    publish(job.artifacts, spec, history=empty_history(spec, START_S))
+    events = [toy_event(spec, at_s=START_S, cell=0, incident_id=name, **at) for name, at in (("a", IN), ("b", OUT))]
+    job.run_through([[(event, 0, number, START_S * 1000) for number, event in enumerate(events)]], masks=path)
+    totals = job.with_messages()[-1].summaries["riverton"].totals
+    assert (totals["counted"], totals["excluded"]) == (1, 1)
+    files = [each for each in job.folder.rglob("*") if each.is_file() and "input" not in each.parts]
+    assert {"checkpoint", "artifacts"} <= {each.relative_to(job.folder).parts[0] for each in files}
+    assert {"metadata", "roster.json"} <= {each.name for each in files}
+    files += tmp_path_factory.getbasetemp().glob("session[0-9]*/spark.log")
+    files += [each for each in Path(SparkFiles.getRootDirectory()).parent.rglob("*") if each.is_file()]
+    contents = [each.read_bytes() for each in files] + job.sink.writes
+    for number in (*SIDES, *IN.values()):
+        forms = (f"{abs(number):.6f}".encode(), np.float64(number).tobytes())
+        assert not any(form in content for form in forms for content in contents)

@@ -1,4 +1,9 @@
-"""The stateful stage with a simulated state store and clock: no JVM, but Spark's own harness for processors."""
+"""The stateful stage with a simulated state store and clock: no JVM, but Spark's own harness for processors.
+
+Silent and new regions, merged calls against the recount of the fault tests, a clock that steps, erased incidents.
+"""
+
+import json
 
 import numpy as np
 import pytest
@@ -6,11 +11,14 @@ import torch
 
 from models.features import FeatureEngine
 from models.scoring import score
+from schemas.decode import incident_keys
 from schemas.errors import SpecMismatch
 from schemas.incidents import unpack_rejections
+from schemas.spec import DAYS_KEPT, HOUR_S
 from streaming.artifacts_in_force import load_artifact
 from streaming.flow import count
 from streaming.flow.rows import UNASSIGNED
+from tests.faults.oracle import Expected, Region
 from tests.harness.region_bench import MIDDLE, NOW, Bench, empty_history, event
 from tests.harness.toy import toy_network
 
@@ -183,3 +191,127 @@ def test_after_a_start_the_ledger_of_no_region_replaces_that_of_a_batch_that_was
     assert (summary.as_of_s, summary.ledger["consumed"], summary.totals["consumed"]) == (NOW + 1, 0, 1)
     assert bench.stored(UNASSIGNED) == committed
     assert UNASSIGNED not in bench.batch(NOW + 3)
+
+
+def calls(spec, batches=60):
+    """Batches of calls from few places within some 400 m, corrected, cancelled and moved, at a clock that creeps."""
+    draw = np.random.default_rng(8)
+    at_s, (lat, lon) = NOW, (column[14] for column in spec.grid.centres())
+    for number in range(batches):
+        at_s += int(draw.choice([1, 60, 301, 3600], p=[0.3, 0.4, 0.2, 0.1]))
+        yield (
+            at_s,
+            [
+                event(
+                    spec,
+                    at_s - int(draw.integers(0, 1500)),
+                    number=int(draw.integers(0, 80)),
+                    lat=float(lat + 0.001 * draw.integers(0, 5)),
+                    lon=float(lon),
+                    category=("fire", "fire", "ems")[int(draw.integers(0, 3))],
+                    revision=number,
+                    status=("open", "open", "open", "cancelled")[int(draw.integers(0, 4))],
+                )
+                for _ in range(int(draw.choice([0, 1, 6])))
+            ],
+        )
+
+
+def test_ledger_and_counts_equal_the_recount_whatever_a_worker_has_cached(tmp_path, toy, new_bench):
+    spec = toy("riverton", merge="repeated_calls")
+    bench = new_bench(tmp_path, spec)
+    [manifest] = bench.artifacts.glob("*/*/manifest.json")
+    region = Region.of(json.loads(manifest.read_bytes()))
+    expected = Expected({region.name: region.start_s})
+    for number, (at_s, values) in enumerate(calls(spec)):
+        if number % 3 == 0:
+            count._LIVE.clear()
+        messages = [(0, bench.offset + place, value, at_s * 1000) for place, value in enumerate(values)]
+        expected.take(messages, {region.name: region}, now_s=at_s)
+        _, summary = bench.batch(at_s, *values)["riverton"]
+        totals = {name: total for name, total in summary.totals.items() if total}
+        assert totals == {name: total for name, total in expected.ledger["riverton"].items() if total}
+        in_hours = bench.counts(spec).levels["hour"].sum_of_newest(24).reshape(spec.grid.cells, -1).sum(axis=0).tolist()
+        held = expected.moment(region).counting
+        assert in_hours == [sum(kind == name for _, kind, _ in held) for name in spec.categories]
+    assert min(totals[name] for name in ("counted", "corrected", "repeated")) > 5
+
+
+@pytest.mark.fault("F20")
+def test_a_clock_that_steps_an_hour_back_and_ahead_moves_no_region_back(tmp_path, toy, new_bench):
+    spec = toy("riverton")
+    bench = new_bench(tmp_path, spec)
+    host = [NOW, NOW - HOUR_S, NOW - HOUR_S + 60, NOW + HOUR_S, NOW + 120, NOW + HOUR_S + 60]
+    clocks, totals = [], None
+    for number, at_s in enumerate(host):
+        bench.tester._currentProcessingTimeMs = (
+            at_s * 1000
+        )  # Spark's own test clock refuses to go back; a host does not
+        _, summary = bench.batch(at_s, event(spec, at_s - 30, cell=MIDDLE, number=number))["riverton"]
+        clocks.append(summary.as_of_s)
+        totals = summary.totals
+    assert clocks == [NOW, NOW, NOW, NOW + HOUR_S, NOW + HOUR_S, NOW + HOUR_S + 60]
+    assert totals["consumed"] == totals["counted"] == len(host)
+    assert totals["rejected"] == 0
+
+
+@pytest.mark.fault("F20")
+def test_events_of_a_right_clock_are_refused_with_their_place_while_the_hosts_is_an_hour_behind(
+    tmp_path, toy, new_bench
+):
+    spec = toy("riverton")
+    bench = new_bench(tmp_path, spec)
+    bench.batch(NOW, event(spec, NOW - 30, number=1))
+    behind_s = NOW - HOUR_S
+    bench.tester._currentProcessingTimeMs = behind_s * 1000
+    _, summary = bench.batch(behind_s, event(spec, NOW - 20, number=2), sent_s=NOW)["riverton"]
+    assert summary.as_of_s == NOW
+    assert {name: count for name, count in summary.totals.items() if count} == {
+        "consumed": 2,
+        "counted": 1,
+        "rejected": 1,
+        "rejected_future": 1,
+    }
+    (refused,) = unpack_rejections(summary.rejections)
+    assert (refused.reason, refused.kafka_offset) == ("future", 1)
+
+
+NUMBER = "zebrafinch7731"
+ID = f"i-{NUMBER}"
+TRACES = (ID.encode(), incident_keys([ID]).tobytes())  # the id itself, and the hash that stands for it
+
+
+def is_named(bench, spec):
+    """Whether the id, and whether its hash, is anywhere in what the store holds of the region."""
+    (head,), blobs = bench.stored(spec.region)
+    everything = bytes(head) + b"".join(name.encode() + bytes(blob) for (name,), (blob,) in blobs.items())
+    return tuple(trace in everything for trace in TRACES)
+
+
+def counted(bench, spec):
+    """Incidents of the cell and category on all days."""
+    state = bench.counts(spec)
+    return int(state.shape(state.levels["day"].sum_of_newest(DAYS_KEPT))[MIDDLE, 0])
+
+
+def lived(bench, spec, *messages):
+    """What is named at once, and after seven days of a batch every half an hour with an incident elsewhere."""
+    bench.batch(NOW, event(spec, NOW - 60, number="other"), *messages)
+    at_once = is_named(bench, spec)
+    for number in range(1, 7 * 48):
+        at_s = NOW + number * HOUR_S // 2
+        bench.batch(at_s, event(spec, at_s - 60, cell=0, number=f"later-{number}"))
+    return at_once, is_named(bench, spec)
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_an_incident_leaves_every_count_when_it_is_cancelled_and_else_only_a_number(
+    is_cancelled, tmp_path, toy, new_bench
+):
+    spec = toy("riverton")
+    bench = new_bench(tmp_path, spec)
+    bench.batch(NOW - 2 * HOUR_S, event(spec, NOW - 3 * HOUR_S, number=NUMBER))
+    assert counted(bench, spec) == 1
+    erased = event(spec, NOW - 3 * HOUR_S, number=NUMBER, revision=1, status="cancelled")
+    assert lived(bench, spec, *[erased] * is_cancelled) == ((False, True), (False, False))
+    assert counted(bench, spec) == (1 if is_cancelled else 2)  # the other one

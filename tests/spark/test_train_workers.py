@@ -95,16 +95,8 @@ def test_two_executors_give_the_network_of_one_process_twice_the_same_or_say_why
 def test_the_command_fits_by_two_workers_and_its_artifact_says_so(run, tmp_path):
     town = write_town(tmp_path / "town.csv", seed=0)
     task = {"data": town, "layout": LAYOUT, "region": "town", "epochs": 2, "step_minutes": 720}
-    ran = run(
-        "-m",
-        "models",
-        "train",
-        task_file(tmp_path / "task.toml", **task),
-        "--workers",
-        2,
-        "--out",
-        tmp_path / "artifacts",
-    )
+    words = ("--workers", 2, "--out", tmp_path / "artifacts")
+    ran = run("-m", "incident_risk", "train", task_file(tmp_path / "task.toml", **task), *words)
     assert (ran.returncode, ran.stderr) == (0, "")
     artifact = champion_of(tmp_path / "artifacts", "town")
     assert artifact.network_fault is None
