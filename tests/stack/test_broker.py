@@ -1,19 +1,37 @@
+"""The broker that `risk broker` starts, and what passes through a real one: dead letters, which wait while it is away,
+marks, which are kept once, and replayed files.
+"""
+
+import gc
+import json
 import math
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import MemberToRemove
+from typer.testing import CliRunner
 
-from schemas.errors import BrokerError, SettingsError
+from incident_risk import app
+from schemas.errors import BrokerError, BrokerUnavailable, SettingsError
+from schemas.incidents import Rejection
+from streaming.marks import GROUP
 from streaming.rehearse.broker import free_port, start_broker
+from streaming.settings import Settings
+from streaming.topics.dead_letters import DeadLetters
 from streaming.topics.kafka import KafkaConnection, ensure_topics, topic_days
+from tests.harness.points import stored_points
+from tests.harness.topic import Topic
+from tests.harness.toy import toy_artifact, toy_spec
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
@@ -139,3 +157,196 @@ def test_topics_on_a_broker_that_is_not_there_are_an_error_with_its_address():
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     with pytest.raises(BrokerError, match=address):
         ensure_topics(KafkaConnection(address), {"incidents.v1": 1})
+
+
+# kafka-python leaves the sockets of refused connections to the garbage collector
+sockets_are_left = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture
+def collected():
+    """What a test leaves to the garbage collector is collected while its filter of warnings holds."""
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 30
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.1)  # a producer that was closed before its time ends its threads a little later
+    gc.collect()
+
+
+@dataclass
+class Clock:
+    s: float = 1000.0
+
+    def __call__(self):
+        return self.s
+
+
+def refused(offset):
+    return {"riverton": [Rejection("schema", "", 0, offset, 1_700_000_000_000, b"{}")]}
+
+
+@sockets_are_left
+def test_dead_letters_that_a_broker_did_not_take_are_taken_when_it_is_back(
+    new_topic, jar_cache, tmp_path, formatted, collected
+):
+    clock = Clock()
+    with start_broker(formatted(tmp_path / "broker"), cache=jar_cache, port=0) as broker:
+        ensure_topics(KafkaConnection(broker.bootstrap), {"events": 1, "letters": 1})
+        port = int(broker.bootstrap.rpartition(":")[2])
+        settings = Settings(
+            kafka_bootstrap=broker.bootstrap,
+            topic="events",
+            dead_letter_topic="letters",
+            write_timeout_s=4,
+            kafka_timeout_s=60,
+            checkpoint=tmp_path,
+        )
+        letters = DeadLetters.of(settings, clock)
+        letters.write(refused(1))
+        broker.stop()
+        for seconds in (0, 59):
+            clock.s = 1000.0 + seconds
+            with pytest.raises(BrokerUnavailable, match="did not store 1 dead letters in topic letters"):
+                letters.write(refused(2))
+        clock.s += 1
+        with pytest.raises(BrokerError) as ended:
+            letters.write(refused(2))
+        assert not isinstance(ended.value, BrokerUnavailable), "it would be tried for ever"
+    with start_broker(tmp_path / "broker", cache=jar_cache, port=port) as broker:
+        letters.write(refused(2))
+        letters.write(refused(3))
+        written = replace(new_topic("not_this"), bootstrap=broker.bootstrap, name="letters").read()
+        assert [json.loads(value)["source_offset"] for value in written] == [1, 2, 3]
+        broker.stop()
+        clock.s += 1000
+        with pytest.raises(BrokerUnavailable):  # the broker was there in between: its time begins anew
+            letters.write(refused(4))
+        letters.close()
+
+
+@sockets_are_left
+def test_a_topic_of_dead_letters_that_is_gone_is_named(jar_cache, tmp_path, new_topic, collected):
+    topic = new_topic("letters_gone")
+    settings = Settings(
+        kafka_bootstrap=topic.bootstrap, dead_letter_topic="no.such.topic", write_timeout_s=2, checkpoint=tmp_path
+    )
+    with pytest.raises(BrokerError, match=r"topic no\.such\.topic .* create the topic"):
+        DeadLetters.of(settings).write(refused(1))
+    with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
+        assert "no.such.topic" not in admin.list_topics()
+
+
+@pytest.fixture
+def feedback(broker, new_topic, tmp_path, commands):
+    """feedback("send", ...): how the command ended."""
+    topic, letters = new_topic(f"{tmp_path.name}.marks"), new_topic(f"{tmp_path.name}.refused")
+    toy_artifact(tmp_path / "artifacts", toy_spec())
+    environment = os.environ | {
+        "RISK_KAFKA_BOOTSTRAP": broker.bootstrap,
+        "RISK_FEEDBACK_TOPIC": topic.name,
+        "RISK_DEAD_LETTER_TOPIC": letters.name,
+        "RISK_ARTIFACTS": str(tmp_path / "artifacts"),
+        "RISK_SINK": f"file:{tmp_path / 'store' / 'marks.lp'}",
+    }
+
+    def run(*words, wait=True):
+        if wait:
+            ran = commands.run("incident_risk", "feedback", *words, env=environment, timeout=120)
+            return ran.returncode, ran.stdout, ran.stderr
+        with (tmp_path / "said").open("wb") as said:
+            return commands.popen("incident_risk", "feedback", *words, env=environment, out=(said, said))
+
+    run.topic, run.letters, run.store = topic, letters, tmp_path / "store"
+    return run
+
+
+def send_mark(feedback, cell, **changes):
+    options = {"region": "toyville", "cell": cell, "mark": "useful", "desk": "north", "at": "2026-01-01T00:00:00Z"}
+    words = [word for name, value in (options | changes).items() for word in (f"--{name}", value)]
+    return feedback("send", *words)
+
+
+def marks(feedback):
+    path = feedback.store / "marks.lp"
+    return stored_points([path.read_bytes()]) if path.exists() else {}
+
+
+def test_marks_are_kept_once_and_refusals_go_to_the_dead_letters(feedback, broker):
+    assert send_mark(feedback, "r000c001")[0] == 0
+    assert send_mark(feedback, "r000c001", mark="great")[0] == 3
+    with KafkaProducer(bootstrap_servers=broker.bootstrap) as producer:
+        producer.send(feedback.topic.name, value=b'{"officer_name":"x"}').get(10)
+    code, said, error = feedback("store", "--once")
+    assert (code, said) == (0, "1 marks kept, 1 refused\n"), error
+    assert len(marks(feedback)) == 1
+    assert feedback("store", "--once")[1] == "0 marks kept, 0 refused\n"
+
+
+def remove_members(broker):
+    """The group without the dead process, which Kafka would remove 45 s after its last heartbeat."""
+    with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:
+        members = admin.describe_groups([GROUP])[GROUP]["members"]
+        assert len(members) == 1
+        admin.remove_group_members(GROUP, [MemberToRemove(member["member_id"]) for member in members])
+
+
+def test_a_process_that_is_killed_before_its_store_answered_loses_nothing(feedback, broker):
+    feedback.store.mkdir()
+    blocked = feedback.store / "marks.lp"
+    blocked.mkdir()  # the store refuses: a folder stands where its file must be
+    for cell in ("r000c000", "r000c001"):
+        assert send_mark(feedback, cell)[0] == 0
+    assert feedback("store", "--once")[0] != 0
+    blocked.rmdir()
+    process = feedback("store", wait=False)
+    deadline = time.monotonic() + 60
+    while len(marks(feedback)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    assert len(marks(feedback)) == 2
+    remove_members(broker)
+    assert feedback("store", "--once")[0] == 0
+    assert len(marks(feedback)) == 2
+
+
+CALLS = "lat,lng,title,timeStamp\n" + "".join(
+    f"40.1{minute:02d},-75.3,{'EMS: FALL' if minute % 2 else 'Fire: ALARM'},2016-01-23 12:{minute:02d}:00\n"
+    for minute in range(60)
+)
+ALL_OF_IT = ("--layout", "montgomery", "--region", "county", "--speed", "0")
+
+
+def replay(topic, *words):
+    environment = {"RISK_KAFKA_BOOTSTRAP": topic[0], "RISK_TOPIC": topic[1], "RISK_AUDIT": ""}
+    return CliRunner().invoke(app, ["replay", *map(str, words)], env=environment, catch_exceptions=False)
+
+
+def test_a_replayed_file_arrives_with_its_keys_times_and_mix(tmp_path, broker):
+    path = tmp_path / "911.csv"
+    path.write_text(CALLS, encoding="utf-8")
+    ensure_topics(KafkaConnection(broker.bootstrap), {"replayed": 4})
+
+    ran = replay((broker.bootstrap, "replayed"), path, *ALL_OF_IT, "--mixed")
+
+    assert ran.exit_code == 0
+    said = " ".join(ran.output.split())
+    assert "sent 68 messages" in said
+    assert "60 incidents, 4 duplicates, 2 corrections, 2 bad" in said
+    records = Topic(broker.bootstrap, "replayed", 4).records()
+    assert len(records) == 68
+    incidents = [record for record in records if record.key.startswith(b"montgomery-")]
+    assert {record.key for record in incidents} == {b"montgomery-%07d" % row for row in range(1, 61)}
+    for record in incidents:
+        assert record.key.decode() == json.loads(record.value)["incident_id"]
+        assert record.timestamp_type == 0  # the producer's time, not the broker's
+
+
+def test_a_replay_into_a_topic_that_is_missing_names_it(tmp_path, broker):
+    path = tmp_path / "911.csv"
+    path.write_text(CALLS, encoding="utf-8")
+    with pytest.raises(BrokerError, match="no topic nowhere"):
+        replay((broker.bootstrap, "nowhere"), path, *ALL_OF_IT)

@@ -1,9 +1,17 @@
-"""The demo as a stranger meets it: it ends by itself, shows a picture, and leaves nothing running."""
+"""What a stranger runs first: the demo, which leaves nothing running, the tutorial's storm, and `prepare`."""
 
+import csv
+import io
+import json
 import os
 import re
+import shlex
+import shutil
 import signal
+import subprocess
+import sys
 import time
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,9 +19,12 @@ import psutil
 import pytest
 import urllib3
 
+from benchmarks.local_store import local_store
 from schemas.frame import read_frames
-
-pytestmark = pytest.mark.jvm
+from streaming.jars import CONNECTOR, fetched_jars
+from streaming.rehearse.broker import free_port
+from streaming.settings import INFLUX_PREFIX, PREFIX
+from tests.harness.processes import run, run_python
 
 
 @contextmanager
@@ -50,6 +61,7 @@ def map_that_answers(demo, printed):
     raise AssertionError("the map had no score before the demo ended")
 
 
+@pytest.mark.jvm
 def test_the_demo_ends_with_a_balanced_ledger_a_map_and_no_process_left(commands, tmp_path):
     out = tmp_path / "demo"
     with started(commands, out, "--seconds", "15") as (demo, printed):
@@ -68,6 +80,7 @@ def test_the_demo_ends_with_a_balanced_ledger_a_map_and_no_process_left(commands
     assert left_of(out) == []
 
 
+@pytest.mark.jvm
 @pytest.mark.nightly
 def test_an_interrupted_demo_says_so_and_leaves_nothing_running(commands, tmp_path):
     out = tmp_path / "demo"
@@ -85,3 +98,148 @@ def test_an_interrupted_demo_says_so_and_leaves_nothing_running(commands, tmp_pa
     while left_of(out) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert left_of(out) == []
+
+
+ROOT = Path(__file__).parents[2]
+INCIDENTS = ROOT.parent / "shared" / "data" / "montgomery_911_2015_2016.zip"
+DAY = "2016-01-23"
+SPEED = "2880"  # half a minute for the day
+LIMIT_S = 240.0
+
+
+def blocks_of_the_storm():
+    """The console blocks of the page on the storm, each a list of commands."""
+    page = (ROOT / "docs" / "tutorial" / "storm.md").read_text(encoding="utf-8")
+    return [block.split("\n")[:-1] for block in re.findall(r"^```console\n(.*?)^```", page, re.M | re.S)]
+
+
+class Shell:
+    """Terminals in one folder: runs the page's commands and keeps what `export` sets."""
+
+    def __init__(self, folder, replaced):
+        self.folder, self.replaced = folder, replaced
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, INFLUX_PREFIX))}
+
+    def arguments(self, line):
+        for old, new in self.replaced.items():
+            line = line.replace(old, new)
+        words = shlex.split(line)
+        if words[0] == "export":
+            self.environment |= dict(word.split("=", 1) for word in words[1:])
+            return []
+        assert words[0] == "risk", line
+        return [sys.executable, "-m", "incident_risk", *words[1:]]
+
+    def run(self, line):
+        if words := self.arguments(line):
+            ran = run(*words, cwd=self.folder, env=self.environment)
+            assert ran.returncode == 0, f"{line}\n{ran.stdout[-2000:]}\n{ran.stderr[-2000:]}"
+
+    def start(self, line, terminal):
+        return subprocess.Popen(
+            self.arguments(line), cwd=self.folder, env=self.environment, stdout=terminal, stderr=terminal
+        )
+
+
+def calls_of_the_day():
+    with zipfile.ZipFile(INCIDENTS) as archive, archive.open(archive.namelist()[0]) as file:
+        rows = csv.DictReader(io.TextIOWrapper(file, "utf-8"))
+        return sum(row["timeStamp"].startswith(DAY) for row in rows)
+
+
+def stored(http, url, metric):
+    """{labels as text: highest of the newest values} of one metric in victoria-metrics.
+
+    It keeps every value that was written for a time, in no order; totals only rise.
+    """
+    assert http.request("GET", f"{url}/internal/force_flush").status == 200
+    answer = http.request("GET", f"{url}/api/v1/export", fields={"match[]": metric})
+    rows = [json.loads(line) for line in answer.data.splitlines()]
+    found = {}
+    for row in rows:
+        newest = max(row["timestamps"])
+        values = [value for value, at in zip(row["values"], row["timestamps"], strict=True) if at == newest]
+        found[json.dumps(row["metric"], sort_keys=True)] = max(values)
+    return found
+
+
+@pytest.mark.nightly
+def test_the_storm_of_the_tutorial_reaches_the_store(tmp_path, jar_cache):
+    """Its commands word for word and in its order. Changed are only interpreter, ports, where the incident file lies,
+    and the replay's speed, which the page says may be raised. Recounted from the file itself, with nothing of ours.
+    """
+    if not INCIDENTS.exists():
+        pytest.skip(f"{INCIDENTS.name} is not at hand: it lies in ../shared/data, beside a checkout for developers")
+    if shutil.which("victoria-metrics") is None:
+        pytest.skip("victoria-metrics is not installed: apt-get install victoria-metrics")
+    (kafka,), job_lines, replay_lines = blocks_of_the_storm()
+    assert job_lines[-1].startswith("risk run")
+    with local_store("victoria-metrics", tmp_path / "store") as url, urllib3.PoolManager(retries=False) as http:
+        shell = Shell(
+            tmp_path,
+            {"../shared/data": str(INCIDENTS.parent), "http://127.0.0.1:8086": url, "--speed 60": f"--speed {SPEED}"},
+        )
+        shell.environment |= {"RISK_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port()}", "RISK_CACHE": str(jar_cache)}
+        with (tmp_path / "terminal.txt").open("wb") as terminal:
+            broker = shell.start(kafka, terminal)
+            try:
+                for line in job_lines[:-1]:
+                    shell.run(line)
+                job = shell.start(job_lines[-1], terminal)
+                try:
+                    for line in replay_lines:
+                        shell.run(line)
+                    calls, deadline = calls_of_the_day(), time.monotonic() + LIMIT_S
+                    while sum(stored(http, url, "pipeline_consumed").values()) < calls:
+                        said = (tmp_path / "terminal.txt").read_text(encoding="utf-8", errors="replace")
+                        assert job.poll() is None, said[-3000:]
+                        assert time.monotonic() < deadline, said[-3000:]
+                        time.sleep(0.5)
+                finally:
+                    job.send_signal(signal.SIGINT)
+                    code = job.wait(LIMIT_S)
+                said = (tmp_path / "terminal.txt").read_text(encoding="utf-8", errors="replace")
+                assert code == 0, said[-3000:]
+            finally:
+                broker.send_signal(signal.SIGINT)
+                assert broker.wait(LIMIT_S) == 0
+        ledger = {
+            name: sum(stored(http, url, f"pipeline_{name}").values())
+            for name in ("consumed", "counted", "rejected", "rejected_outside_grid")
+        }
+        assert ledger["consumed"] == calls == 913
+        assert (ledger["rejected"], ledger["counted"]) == (1, 912)
+        assert ledger["rejected_outside_grid"] == 1
+        risks = stored(http, url, "risk_risk")
+        manifest = json.loads(next((tmp_path / "data/artifacts/montgomery").glob("*/manifest.json")).read_bytes())
+        spec = manifest["spec"]
+        cells = spec["grid"]["rows"] * spec["grid"]["cols"]
+        assert len(risks) == cells * (len(spec["categories"]) + 1) * len(spec["horizons_s"])
+        assert all(0 <= risk <= 1 for risk in risks.values())
+        assert read_frames(tmp_path / "data/frames/montgomery.frame").clock == "event"
+
+
+@pytest.fixture
+def cache(jar_cache, tmp_path):
+    """A cache of its own, with the jars that were fetched before, but no list of them."""
+    fetched = jar_cache.expanduser() / "ivy"
+    for name in ("cache", "jars"):
+        if (fetched / name).is_dir():
+            (tmp_path / "ivy").mkdir(exist_ok=True)
+            (tmp_path / "ivy" / name).symlink_to(fetched / name)
+    return tmp_path
+
+
+@pytest.mark.nightly
+def test_the_jars_are_fetched_once_and_then_no_spark_is_started(cache):
+    def said():
+        ran = run_python("-m", "incident_risk", "prepare", env={**os.environ, "RISK_CACHE": str(cache)})
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    assert fetched_jars(cache, [CONNECTOR]) == []
+    first = said()
+    assert first.endswith(f"{len(fetched_jars(cache, [CONNECTOR]))} jars in {cache}\n")
+    (cache / "prepare.log").unlink()
+    assert said() == first
+    assert not (cache / "prepare.log").exists()

@@ -1,4 +1,4 @@
-"""What ends the job is told in one line, with an exit code of its own."""
+"""What ends the job is told in one line, with an exit code of its own. What a start refuses: test_pipeline.py."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from kafka.admin import ConfigResource
 from streaming.rehearse.broker import start_broker
 from streaming.topics.kafka import KafkaConnection, ensure_topics
 from tests.faults.stores import START, Sent, events
-from tests.harness.topic import Topic
+from tests.harness.topic import Topic, delete_up_to, make_anew
 
 SECRET_CANARY = "numbat8087"
 
@@ -59,7 +59,7 @@ def health(scorer):
 def test_an_empty_folder_of_artifacts(new_scorer, topic):
     scorer = new_scorer("no_artifacts", topic)
     scorer.start()
-    scorer.assert_ended(4, "no usable artifact", "models train")
+    scorer.assert_ended(4, "no usable artifact", "risk train")
 
 
 @pytest.mark.fault("F22")
@@ -186,3 +186,61 @@ def test_a_kafka_timestamp_that_spark_cannot_read_is_named(new_scorer, new_topic
     topic.send([(0, region.event(1, cell=3, at_s=START + 60), 2**63 - 1)])
     scorer.start()
     scorer.assert_ended(5, "topic far_future partition 0 offset 0", "message.timestamp.after.max.ms")
+
+
+FIRST, MORE = 40, 10
+
+
+@pytest.fixture
+def counted(new_scorer, new_topic, new_region):
+    """counted(name): (topic, region, scorer) of a job that runs and has counted the first events."""
+
+    def start(name):
+        topic, region = new_topic(name), new_region("riverton")
+        topic.send(events(region, range(FIRST), partitions=1))
+        scorer = new_scorer(name, topic)
+        region.publish(scorer.artifacts)
+        scorer.start()
+        scorer.wait_until(lambda: scorer.consumed() == FIRST)
+        return topic, region, scorer
+
+    return start
+
+
+def delete_unread(topic):
+    delete_up_to(topic, FIRST + 4)
+
+
+@pytest.mark.fault("F08", "F09")
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("break_it", "code", "said"),
+    [
+        (delete_unread, 9, f"4 of partition 0 (offsets {FIRST} to {FIRST + 3})"),
+        (make_anew, 8, "deleted and created again"),
+    ],
+    ids=["deleted events", "another topic"],
+)
+def test_what_kafka_loses_under_a_running_job_is_told_as_at_a_start(counted, break_it, code, said):
+    topic, region, scorer = counted(f"lost{code}")
+    os.killpg(scorer.process.pid, signal.SIGSTOP)
+    topic.send(events(region, range(FIRST, FIRST + MORE), partitions=1))
+    break_it(topic)
+    os.killpg(scorer.process.pid, signal.SIGCONT)
+    scorer.assert_ended(code, said)
+    assert scorer.consumed() == FIRST
+
+
+@pytest.mark.fault("F09")
+@pytest.mark.nightly
+def test_a_topic_that_was_made_anew_and_grew_past_what_was_read_ends_the_running_job(counted):
+    """Spark itself reads on in it without a word: its offsets only ever grow."""
+    topic, region, scorer = counted("outgrown")
+    os.killpg(scorer.process.pid, signal.SIGSTOP)
+    make_anew(topic)
+    topic.send(events(region, range(1000, 1000 + FIRST + MORE), partitions=1))
+    os.killpg(scorer.process.pid, signal.SIGCONT)
+    began_s = time.monotonic()
+    scorer.assert_ended(8, "deleted and created again")
+    assert time.monotonic() - began_s < 45
+    scorer.assert_refused(8, "deleted and created again")
