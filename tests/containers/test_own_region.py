@@ -90,7 +90,7 @@ def artifact_of(project):
 
 
 def test_it_starts_as_its_page_says(ours, record_property):
-    block = fence(DEPLOY, "models train").replace(".ci/setup\n", "")
+    block = fence(DEPLOY, "risk train").replace(".ci/setup\n", "")
     block = block.replace("incidents.csv", str(SAMPLE)).replace("--layout ...", "--layout sample")
     began = time.monotonic()
     start, _, health = block.rpartition("docker compose exec")
@@ -112,7 +112,7 @@ def wait_for_status(project, token, expected):
 
 
 def test_a_token_of_the_service_opens_and_ends_while_the_service_runs(ours):
-    add, end, another = fence(TOKENS, "service token cad").strip().splitlines()
+    add, end, another = fence(TOKENS, "risk token cad").strip().splitlines()
     secret, before = ours.folder / "secrets" / "service_token", ours.containers()["serve"]["State"]["StartedAt"]
     first = secret.read_text()
     wait_for_status(ours, first, 200)
@@ -224,7 +224,7 @@ def test_retraining_asks_its_triggers_and_says_why_it_waits(ours, record_propert
 
 def test_going_back_works_while_the_scorer_hangs(ours):
     first = artifact_of(ours)
-    train = next(line for line in fence(DEPLOY, "models train").splitlines() if "models train" in line)
+    train = next(line for line in fence(DEPLOY, "risk train").splitlines() if "risk train" in line)
     train = train.replace("incidents.csv", str(SAMPLE)).replace("--layout ...", "--layout sample")
     ours.shell(train.replace("--region mycity --cell-m 1000", f"--region mycity --like {first} --until 2017-10-19"))
     (second,) = (path for path in first.parent.iterdir() if path.is_dir() and path != first)

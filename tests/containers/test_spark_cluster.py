@@ -46,7 +46,7 @@ def workers(project):
 
 
 def test_a_killed_and_a_frozen_worker_change_no_count_and_no_score(ours, record_property):
-    block = fence(DEPLOY, "models train").replace(".ci/setup\n", "")
+    block = fence(DEPLOY, "risk train").replace(".ci/setup\n", "")
     block = block.replace("incidents.csv", str(SAMPLE)).replace("--layout ...", "--layout sample")
     start, _, _ = block.rpartition("docker compose exec")
     settings, _ = fence("docs/how-to/containers.md", "deploy/cluster.yaml >>").strip().splitlines()

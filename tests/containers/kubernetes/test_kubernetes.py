@@ -112,7 +112,7 @@ def scores_at(cluster, address, form="json"):
 
 
 def test_one_pod_counts_scores_and_answers(cluster, record_property):
-    train = next(line for line in fence("deploy/README.md", "models train").splitlines() if "models train" in line)
+    train = next(line for line in fence("deploy/README.md", "risk train").splitlines() if "risk train" in line)
     cluster.project.shell(train.replace("incidents.csv", str(SAMPLE)).replace("--layout ...", "--layout sample"))
     shutil.copy(cluster.volumes / "scorer-token" / "scorer_influx_token", cluster.project.folder / "store-token")
     printed = cluster.project.shell(fence(PAGE, "create secret generic store"))
