@@ -1,18 +1,55 @@
-"""The three CIs: they do the same, only what make and .ci/run do, with the least rights, and a person promotes."""
+"""The three CIs: they do the same, only what make and .ci/run do, with the least rights, and a person promotes.
 
+Also what others' tools say of their files; `make pipelines-check` gets them all.
+"""
+
+import json
 import os
 import re
+import shutil
 import sys
 
 import pytest
 import yaml
 
 from tests.contracts.test_readme import APPS, fault_in_arguments, fault_in_targets
-from tests.harness.compose_file import ROOT
-from tests.harness.pipelines import GITLAB, JENKINS, WORKFLOWS, github_jobs, gitlab_jobs, jenkins_stages, shell_lines
+from tests.harness.compose_file import ROOT, tool
 from tests.harness.processes import run
 
 pytestmark = pytest.mark.package
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+GITLAB, JENKINS = ROOT / ".gitlab-ci.yml", ROOT / "Jenkinsfile"
+_NO_JOBS = ("stages", "variables", "workflow")
+
+
+def github_jobs():
+    """Each job of each workflow, by name."""
+    return {name: job for path in WORKFLOWS for name, job in yaml.safe_load(path.read_text())["jobs"].items()}
+
+
+def gitlab_jobs():
+    """Each job, with what it extends; hidden ones are left out."""
+    read = {name: job for name, job in yaml.safe_load(GITLAB.read_text()).items() if name not in _NO_JOBS}
+    return {name: read.get(job.get("extends"), {}) | job for name, job in read.items() if not name.startswith(".")}
+
+
+def jenkins_stages():
+    """The text of each stage."""
+    _, *parts = re.split(r"^        stage\('([\w-]+)'\) \{$", JENKINS.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def shell_lines():
+    """System -> job -> its shell lines."""
+    github = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in github_jobs().items()}
+    gitlab = {name: [*job.get("before_script", []), *job["script"]] for name, job in gitlab_jobs().items()}
+    jenkins = {name: re.findall(r"\bsh '([^']*)'", text) for name, text in jenkins_stages().items()}
+    found = {"GitHub": github, "GitLab": gitlab, "Jenkins": jenkins}
+    return {
+        system: {job: [line for text in texts for line in text.splitlines()] for job, texts in jobs.items()}
+        for system, jobs in found.items()
+    }
+
 
 PREPARES = (  # what an image lacks; and, for Jenkins, files of root that its next build could not delete
     "apt-get update -qq && apt-get install -qq --no-install-recommends ca-certificates git make python3-venv",
@@ -200,3 +237,48 @@ def test_a_step_that_lacks_something_changes_nothing_and_says_what(step, name, e
     assert done.returncode != 0
     assert said in done.stderr
     assert not any("end" in words for words in commands)
+
+
+NODE_PROGRAMS = ROOT / ".venv" / "node" / "node_modules" / ".bin"
+
+
+def needed(name, program=None):
+    program = program or tool(name)
+    if program is None:
+        pytest.skip(f"{name} is not installed: `make pipelines-check` does it")
+    return program
+
+
+def schema(kind, path):
+    options = ["--data-transform", "gitlab-ci"] if kind == "gitlab-ci" else []
+    return run(needed("check-jsonschema"), "--builtin-schema", f"vendor.{kind}", *options, path)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_keeps_githubs_schema(path):
+    ran = schema("github-workflows", path)
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_gitlabs_file_keeps_its_schema():
+    ran = schema("gitlab-ci", GITLAB)
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_the_security_linter_finds_nothing_in_the_workflows():
+    options = ("--offline", "--no-progress", "--quiet", "--config", ROOT / ".github" / "zizmor.yml")
+    ran = run(needed("zizmor"), *options, *WORKFLOWS)
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_actionlint_finds_nothing_in_the_workflows():
+    program, configuration = needed("actionlint"), ROOT / ".github" / "actionlint.yaml"
+    ran = run(program, "-no-color", "-config-file", configuration, *WORKFLOWS)
+    assert (ran.returncode, ran.stdout) == (0, "")
+
+
+@pytest.mark.nightly
+def test_the_linter_of_groovy_finds_no_error_in_the_jenkinsfile():
+    program = needed("npm-groovy-lint", shutil.which("npm-groovy-lint", path=NODE_PROGRAMS))
+    ran = run(program, "--noserver", "--failon", "error", "--output", "json", JENKINS)
+    assert (ran.returncode, json.loads(ran.stdout)["summary"]["totalFoundErrorNumber"]) == (0, 0)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from streaming.rehearse.broker import free_port
-from tests.containers.kubernetes.cluster import HOME, NAMESPACE, why_there_is_none
+from tests.containers.kubernetes.test_kubernetes import HOME, NAMESPACE, why_there_is_none
 from tests.containers.project import ROOT, wait
 from tests.harness.git_folder import commit_all, git
 from tests.harness.playbooks import play, write_inventory
