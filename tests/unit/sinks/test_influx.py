@@ -307,7 +307,7 @@ MANY = 3 * WRITERS
 AT_ONCE = 10
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def short_requests(monkeypatch):
     monkeypatch.setattr("streaming.sinks.influx.LINES_PER_REQUEST", AT_ONCE)
 
@@ -320,6 +320,7 @@ def parts_of(counts):
     return {name: lambda name=name, count=count: lines_of(name, count) for name, count in counts.items()}
 
 
+@pytest.mark.usefixtures("short_requests")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     counts=st.dictionaries(st.sampled_from([f"region-{number}" for number in range(9)]), st.integers(0, 3 * AT_ONCE))
@@ -357,6 +358,7 @@ def test_a_refusal_names_the_part_and_ends_the_write(stub_store, sink):
     assert len(stub_store.requests) <= 1 + WRITERS
 
 
+@pytest.mark.usefixtures("short_requests")
 @pytest.mark.fault("F23")
 def test_a_bad_line_is_counted_from_the_start_of_its_part(stub_store, sink):
     stub_store.answers.extend(

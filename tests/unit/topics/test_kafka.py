@@ -149,14 +149,14 @@ def test_a_name_that_does_not_resolve_is_told_as_such(others):
 LONGEST_ABSENCE_S = 600
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def quick(monkeypatch):
     """A listener of this machine need not be given a fifth of a second to hang up."""
     monkeypatch.setattr("streaming.topics.kafka._HANGS_UP_WITHIN_S", 0.01)
 
 
 @pytest.fixture
-def listener():
+def listener(quick):
     """A socket with an address of its own, which nobody can connect to until it listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
