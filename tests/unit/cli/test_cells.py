@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import jsonschema
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from incident_risk import app
 from schemas.errors import ArtifactError, SettingsError
 from schemas.grid import Grid
-from streaming.maps import ALL_REGIONS, geojson_files, read_streets, view_of
+from streaming.maps import ALL_REGIONS, read_streets, view_of
 from tests.harness.pages import ROOT
 from tests.harness.region import make_region
 
@@ -23,12 +24,22 @@ def ids(collection):
     return [feature["id"] for feature in collection["features"]]
 
 
-def test_the_file_of_all_regions_has_a_geohash_of_its_own_for_every_cell():
-    together = geojson_files([NORTH, SOUTH])[ALL_REGIONS]
-    assert ids(together) == NORTH.grid.geohashes() + SOUTH.grid.geohashes()
-    assert len(set(ids(together))) == NORTH.grid.cells + SOUTH.grid.cells
+def test_it_writes_a_file_per_region_and_one_of_all_with_a_geohash_of_its_own_for_every_cell(tmp_path):
+    with pytest.raises(ArtifactError, match="train"):
+        cells(tmp_path, "--out", tmp_path)
+    for name, south_deg in (("north", 42.0), ("all", 38.0)):
+        make_region(name, south_deg=south_deg).publish(tmp_path / "artifacts")
+    cells(tmp_path / "artifacts", "--out", tmp_path / "cells")
+    written = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "cells").iterdir()}
+    names = {"north.geojson", "_lines-north.geojson", "all.geojson", "_lines-all.geojson", ALL_REGIONS}
+    assert written.keys() == names | {"_ground.svg"}
+    assert json.loads(written["north.geojson"]) == json.loads(json.dumps(NORTH.grid.geojson()))
+    together = json.loads(written[ALL_REGIONS])
     regions = [feature["properties"]["region"] for feature in together["features"]]
-    assert regions == ["north"] * NORTH.grid.cells + ["all"] * SOUTH.grid.cells
+    by_region = {"north": NORTH.grid, "all": SOUTH.grid}
+    assert ids(together) == [geohash for name in dict.fromkeys(regions) for geohash in by_region[name].geohashes()]
+    assert Counter(regions) == {name: grid.cells for name, grid in by_region.items()}
+    assert len(set(ids(together))) == NORTH.grid.cells + SOUTH.grid.cells
 
 
 def cells(artifacts, *options):
@@ -36,21 +47,6 @@ def cells(artifacts, *options):
     ran = CliRunner().invoke(app, words, env={"RISK_ARTIFACTS": str(artifacts)}, catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
     return ran.output
-
-
-def test_it_writes_a_file_per_region_and_one_of_all(tmp_path):
-    for name, south_deg in (("north", 42.0), ("all", 38.0)):
-        make_region(name, south_deg=south_deg).publish(tmp_path / "artifacts")
-    cells(tmp_path / "artifacts", "--out", tmp_path / "cells")
-    names = {"north.geojson", "_lines-north.geojson", "all.geojson", "_lines-all.geojson", ALL_REGIONS}
-    assert {path.name for path in (tmp_path / "cells").iterdir()} == names | {"_ground.svg"}
-    north = json.loads((tmp_path / "cells" / "north.geojson").read_text(encoding="utf-8"))
-    assert north == json.loads(json.dumps(NORTH.grid.geojson()))
-
-
-def test_without_an_artifact_it_says_what_to_do(tmp_path):
-    with pytest.raises(ArtifactError, match="train"):
-        cells(tmp_path, "--out", tmp_path)
 
 
 def test_a_damaged_artifact_leaves_the_map_of_the_sound_ones(tmp_path):
@@ -115,16 +111,13 @@ def made(tmp_path, *regions, options=(), live_map=LIVE_MAP):
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
 
 
-def test_the_live_map_of_one_region_opens_at_its_cells_and_is_otherwise_the_same(tmp_path):
+def test_the_live_map_of_one_region_opens_at_its_cells_and_that_of_several_fits_itself_to_the_chosen_one(tmp_path):
     (dashboard,) = made(tmp_path, ("north", 42.0)).values()
     view = dashboard["panels"][1]["options"]["view"]
     assert view == view_of(make_region("north", south_deg=42.0).spec.grid)
     dashboard["panels"][1]["options"]["view"] = DASHBOARD["panels"][1]["options"]["view"]
     assert dashboard == DASHBOARD
-
-
-def test_the_live_map_of_several_regions_fits_itself_to_the_chosen_one(tmp_path):
-    assert made(tmp_path, ("north", 42.0), ("south", 38.0))["live"] == DASHBOARD
+    assert made(tmp_path, ("south", 38.0))["live"] == DASHBOARD
 
 
 def test_each_of_several_regions_has_a_live_map_of_its_own(tmp_path):

@@ -29,24 +29,17 @@ def run(app, *words, **environment):
     return CliRunner().invoke(app, [str(word) for word in words], env=environment)
 
 
-def replay(data, *options):
-    return run(incident_risk.app, "replay", data, *TOWN, *options, RISK_KAFKA_BOOTSTRAP="127.0.0.1:1", RISK_AUDIT="")
+def test_a_replay_that_cannot_be_meant_is_refused(data):
+    words, nowhere = ("replay", data, *TOWN), {"RISK_KAFKA_BOOTSTRAP": "127.0.0.1:1", "RISK_AUDIT": ""}
+    ran = run(incident_risk.app, *words, "--speed", "-1", **nowhere)
+    assert (ran.exit_code, "--speed" in ran.output) == (2, True)
+    ran = run(incident_risk.app, *words, "--from", "2026-01-05", "--to", "2026-01-04", **nowhere)
+    assert isinstance(ran.exception, DataError)
+    assert "--from is not before --to" in str(ran.exception)
 
 
 def train(data, *options):
     return run(incident_risk.app, "train", "--data", data, *TOWN, *options)
-
-
-def test_a_negative_speed_is_refused_as_an_option(data):
-    ran = replay(data, "--speed", "-1")
-    assert ran.exit_code == 2
-    assert "--speed" in ran.output
-
-
-def test_a_span_that_ends_before_it_begins_is_said(data):
-    ran = replay(data, "--from", "2026-01-05", "--to", "2026-01-04")
-    assert isinstance(ran.exception, DataError)
-    assert "--from is not before --to" in str(ran.exception)
 
 
 @pytest.mark.parametrize("out", ["/proc/nowhere", "a file"])

@@ -139,10 +139,9 @@ def test_it_says_first_what_the_shares_are_of_and_last_what_it_does_not_know(tow
     assert "floor: 10% of the calls of each area within reach" in output
     assert "worst area" in output
     assert output.splitlines()[-1].endswith("Places where people report less seem to need less.")
-
-
-def test_switching_the_floor_off_is_said(town):
-    assert "floor: none, as --floor 0 asks" in told(run(town, "--floor", 0))
+    without = told(run(town, "--floor", 0))
+    assert "floor: none, as --floor 0 asks" in without
+    assert "worst area" in without
 
 
 def test_its_files_are_places_with_units_and_a_picture(town, tmp_path):

@@ -45,14 +45,12 @@ def test_the_days_are_those_of_the_place(place, day, is_one):
     assert ((day - EPOCH).days in holiday_days(place, START_S, END_S)) == is_one
 
 
-def test_a_place_without_a_calendar_is_refused():
-    with pytest.raises(DataError, match="no calendar of holidays is known for XX: name a country by ISO 3166-2"):
-        holiday_days("XX", START_S, END_S)
-    with pytest.raises(DataError, match="no calendar of holidays is known for US-XX: name the country alone, US"):
-        holiday_days("US-XX", START_S, END_S)
-
-
-def test_a_place_that_is_no_code_is_refused():
+@pytest.mark.parametrize(
+    ("place", "remedy"), [("XX", "name a country by ISO 3166-2"), ("US-XX", "name the country alone, US")]
+)
+def test_a_place_without_a_calendar_or_that_is_no_code_is_refused(place, remedy):
+    with pytest.raises(DataError, match=f"no calendar of holidays is known for {place}: {remedy}"):
+        holiday_days(place, START_S, END_S)
     with pytest.raises(DataError, match="ISO 3166-2"):
         msgspec.structs.replace(toy_spec(2, 2), holidays="Illinois")
 

@@ -18,7 +18,7 @@ from models.files.data_report import read_past, row_counts
 from models.files.incident_archive import Meaning, read_archive
 from models.files.incident_files import merge_repeated, merged_as_in_the_stream, read_incidents
 from models.files.layouts import parse_layout
-from models.training.region_tasks import RegionTask, read_regions
+from models.training.region_tasks import RegionTask
 from models.training.replay import IncidentHistory, Replay
 from models.training.train_region import prepare, train_region
 from schemas.areas import read_masks
@@ -285,20 +285,11 @@ def test_an_archive_takes_a_file_with_the_masks_of_its_region_alone_and_says_the
         RegionTask(data="archive:days", region="town", masks=task.masks)
 
 
-def test_a_file_of_tasks_names_its_masks_from_its_own_folder(tmp_path):
-    path = task_file(tmp_path / "task.toml", data="a.csv", layout="sample", region="a", masks="masks.geojson")
-    assert read_regions(path)[0].masks == str(tmp_path / "masks.geojson")
-
-
-def test_masks_that_hold_everything_are_refused(masked_town, tmp_path):
+def test_masks_that_hold_everything_are_refused_and_exchanged_coordinates_are_warned_of(masked_town, tmp_path):
     task, _ = masked_town
-    path = mask_file(tmp_path / "all.geojson", box(-88, 40, -86, 42))
+    every = mask_file(tmp_path / "all.geojson", box(-88, 40, -86, 42))
     with pytest.raises(DataError, match="incidents of the file are masked"):
-        prepare(msgspec.structs.replace(task, masks=str(path)))
-
-
-def test_masks_that_hold_no_incident_as_with_exchanged_coordinates_are_warned_of(masked_town, tmp_path):
-    task, _ = masked_town
-    path = mask_file(tmp_path / "exchanged.geojson", [[lat, lon] for lon, lat in RING])
-    (warning,) = {*prepare(msgspec.structs.replace(task, masks=str(path))).warnings} - {*prepare(task).warnings}
+        prepare(msgspec.structs.replace(task, masks=str(every)))
+    exchanged = mask_file(tmp_path / "exchanged.geojson", [[lat, lon] for lon, lat in RING])
+    (warning,) = {*prepare(msgspec.structs.replace(task, masks=str(exchanged))).warnings} - {*prepare(task).warnings}
     assert warning.startswith("no incident lies in a mask: ")

@@ -155,24 +155,20 @@ def test_a_rare_category_borrows_more_from_the_neighbourhood_than_a_common_one(r
     assert surprise[own] < surprise[common] - 1
 
 
-def test_categories_of_one_pattern_share_their_shrinkage(noise):
+def test_the_card_says_how_much_each_category_borrows_and_what_is_of_all_days(noise):
     first, second = noise.constants.shrink_days.tolist()
-    assert first == second
-
-
-def test_the_card_says_how_much_each_category_borrows(noise):
-    assert "mixed into a cell's own: " in card_text(noise, layout="made", file_rows=[])
-    each = replace(noise, constants=replace(noise.constants, shrink_days=np.array([2.0, 640.0])))
-    first, second = noise.past.spec.categories
-    assert f"cell's own: {first} 2, {second} 640." in card_text(each, layout="made", file_rows=[])
-
-
-def test_the_card_says_what_is_of_all_days(noise):
-    counts = np.ones((noise.past.spec.grid.cells, 2))
-    older = OlderDays(counts=counts, share=np.array(0.75), end_day=np.array(noise.constants.first_day))
-    mixed = replace(noise, constants=replace(noise.constants, older=older))
-    said = [" 75% of a cell's part of" in card_text(made, layout="made", file_rows=[]) for made in (noise, mixed)]
-    assert said == [False, True]
+    assert first == second  # categories of one pattern share it
+    older = OlderDays(
+        counts=np.ones((noise.past.spec.grid.cells, 2)),
+        share=np.array(0.75),
+        end_day=np.array(noise.constants.first_day),
+    )
+    changed = replace(noise.constants, older=older, shrink_days=np.array([2.0, 640.0]))
+    cards = [card_text(made, layout="made", file_rows=[]) for made in (noise, replace(noise, constants=changed))]
+    assert "mixed into a cell's own: " in cards[0]
+    names = noise.past.spec.categories
+    assert f"cell's own: {names[0]} 2, {names[1]} 640." in cards[1]
+    assert [" 75% of a cell's part of" in card for card in cards] == [False, True]
 
 
 def test_the_baseline_follows_a_level_that_changed_for_good():
@@ -325,10 +321,17 @@ def tallies(network_factor, baseline_factor=1.0, moments=120):
 
 
 @pytest.mark.parametrize(
-    ("network", "baseline", "verdict"), [(1.0, 1.6, "better"), (1.6, 1.0, "worse"), (1.0, 1.0, "tie")]
+    ("network", "baseline", "judged", "moments", "verdict"),
+    [
+        (1.0, 1.6, 100, 120, "better"),
+        (1.6, 1.0, 100, 120, "worse"),
+        (1.0, 1.0, 100, 120, "tie"),
+        (1.0, 1.6, 100, 100, "too short"),
+        (1.0, 1.6, 99, 120, "too few"),
+    ],
 )
-def test_verdicts_follow_the_truth(network, baseline, verdict):
-    rows = horizon_results(tallies(network, baseline), SPEC, judged=100, seed=0)
+def test_verdicts_follow_the_truth_where_enough_is_known(network, baseline, judged, moments, verdict):
+    rows = horizon_results(tallies(network, baseline, moments), SPEC, judged=judged, seed=0)
     assert [row.horizon for row in rows] == ["1h", "4h", "24h"]
     for row in rows:
         assert row.verdict == verdict
@@ -359,16 +362,6 @@ def test_hits_and_coverage_are_those_counted_cell_by_cell():
     rows = horizon_results(made, SPEC, judged=100, seed=0)
     np.testing.assert_allclose([row.hit_rate for row in rows], caught / actual)
     np.testing.assert_allclose([row.coverage_90 for row in rows], inside / values)
-
-
-def test_a_test_block_that_is_too_short_gives_no_verdict():
-    rows = horizon_results(tallies(1.0, 1.6, moments=100), SPEC, judged=100, seed=0)
-    assert {row.verdict for row in rows} == {"too short"}
-
-
-def test_fewer_than_a_hundred_incidents_give_no_verdict():
-    rows = horizon_results(tallies(1.0, 1.6), SPEC, judged=99, seed=0)
-    assert {row.verdict for row in rows} == {"too few"}
 
 
 def test_calibration_is_the_ratio_of_the_sums():
@@ -406,36 +399,29 @@ def test_a_verdict_that_is_not_known_says_what_it_lacks_and_how_much_is_needed()
     assert few.startswith("too few: fewer than 100 incidents")
 
 
-def test_what_was_reported_last_stays_to_be_read_in_a_file():
+def test_what_was_reported_last_stays_to_be_read_in_a_file_and_refused_work_shows_no_bars():
     for transient in (False, True):
         console = Console(file=StringIO(), width=100)
         with progress_bars(["network"], console, transient=transient) as report:
             report("network: validation 0.9812 of the baseline's", 1.0)
         assert ("0.9812" in console.file.getvalue()) is not transient
-
-
-def test_work_that_is_refused_before_it_begins_shows_no_bars():
     console = Console(file=StringIO(), width=100)
     with suppress(ValueError), progress_bars(["network"], console):
         raise ValueError
     assert console.file.getvalue() == ""
 
 
-def test_in_a_file_hours_of_work_add_a_line_a_minute():
-    console, seconds = Console(file=StringIO(), width=100), iter([0, 59, 60, 61, 119, 120])
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_in_a_file_hours_of_work_add_a_line_a_minute_and_on_a_terminal_the_bars_are_enough(is_terminal):
+    console, seconds = Console(file=StringIO(), width=100, force_terminal=is_terminal), iter([0, 59, 60, 61, 119, 120])
     with progress_bars(["replay", "network"], console, transient=True, clock=lambda: next(seconds)) as report:
         for number, name in enumerate(["replay", "replay", "replay", "network", "network", "network"]):
             report(f"{name}: [{number}]", number / 10)
-    assert console.file.getvalue().split("\n")[:2] == ["replay: [2], 20%", "network: [5], 50%"]
-
-
-def test_on_a_terminal_the_bars_are_enough():
-    console = Console(file=StringIO(), width=100, force_terminal=True)
-    seconds = iter(range(0, 600, 60))
-    with progress_bars(["replay"], console, clock=lambda: next(seconds)) as report:
-        for number in range(3):
-            report(f"replay: day {number}", number / 10)
-    assert "%" not in console.file.getvalue()
+    lines = console.file.getvalue().split("\n")[:2]
+    if is_terminal:
+        assert "%" not in console.file.getvalue()
+    else:
+        assert lines == ["replay: [2], 20%", "network: [5], 50%"]
 
 
 def examples(seed, *, cells=6000):

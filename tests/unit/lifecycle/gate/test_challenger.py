@@ -137,20 +137,14 @@ def test_one_that_is_off_by_more_than_chance_and_no_less_than_the_champion_is_no
     assert faults(observed=observed, champion=champion, challenger=challenger) == said
 
 
-def test_a_category_with_few_incidents_does_not_hide_the_next_one():
-    days = [
-        judged_day(observed={"ems": 1, "fire": 4}, challenger_expected={"ems": 9.0, "fire": 9.0}) for _ in range(25)
-    ]  # 25 and 100 incidents
-    assert list(faults_of(ALIKE, 1e-3, days, GatePlan())) == ["observed over expected is 0.44 in fire"]
-
-
-def test_a_loss_that_is_not_shown_is_none_and_one_as_large_as_the_margin_is_too_large():
-    days = [judged_day()] * 28
-    at_zero = dataclasses.replace(ALIKE, low=0.0)
-    assert list(faults_of(at_zero, 1e-3, days, GatePlan())) == []
-    assert list(faults_of(at_zero, ALIKE.high, days, GatePlan())) == [
-        "its log score may be worse by 1e-05 nats, and the margin is 1e-05"
-    ]
+def test_few_incidents_hide_no_other_category_and_a_loss_as_large_as_the_margin_is_too_large():
+    expected = {"ems": 9.0, "fire": 9.0}
+    few = [judged_day(observed={"ems": 1, "fire": 4}, challenger_expected=expected)] * 25  # 25 and 100 incidents
+    assert list(faults_of(ALIKE, 1e-3, few, GatePlan())) == ["observed over expected is 0.44 in fire"]
+    at_zero, days = dataclasses.replace(ALIKE, low=0.0), [judged_day()] * 28
+    assert list(faults_of(at_zero, 1e-3, days, GatePlan())) == []  # a loss that is not shown is none
+    (fault,) = faults_of(at_zero, ALIKE.high, days, GatePlan())
+    assert fault == "its log score may be worse by 1e-05 nats, and the margin is 1e-05"
 
 
 def judged(new, champion, baseline=0.2):
@@ -171,14 +165,17 @@ def judged(new, champion, baseline=0.2):
     return shown.faults
 
 
-def test_a_loss_within_the_margin_is_allowed_and_a_worse_one_is_not():
-    assert judged(0.1075, 0.1) == ()
-    assert judged(0.13, 0.1) == ("its log score is worse",)
-
-
-def test_one_that_is_no_worse_than_a_champion_that_has_lost_its_skill_must_not_be_worse_than_the_baseline():
-    assert judged(0.24, 0.3) == ("its log score is worse than the baseline's",)
-    assert judged(0.19, 0.3) == ()
+@pytest.mark.parametrize(
+    ("new", "champion", "faults"),
+    [
+        (0.1075, 0.1, ()),
+        (0.13, 0.1, ("its log score is worse",)),
+        (0.24, 0.3, ("its log score is worse than the baseline's",)),  # the champion has lost its skill
+        (0.19, 0.3, ()),
+    ],
+)
+def test_a_loss_within_the_margin_is_allowed_and_none_that_is_worse_than_the_baseline(new, champion, faults):
+    assert judged(new, champion) == faults
 
 
 GRID = toy_grid(12, 12)
@@ -247,17 +244,12 @@ def test_the_gate_asks_where_its_plan_names_groups(tmp_path):
 TUNED = TunedOn(data_sha256="0" * 64, layout="x", cell_m=1000, task="x", objective="x", seed=1, trials=30, made_at="x")
 
 
-def test_the_recipe_is_the_champions_with_what_it_was_tuned_on(tmp_path):
+def test_the_recipe_is_the_champions_with_what_it_was_tuned_on_and_without_one_the_kind_of_network_stays(tmp_path):
     manifest = read_artifact(toy_artifact(tmp_path, toy_spec())).manifest
     recipe = Hyperparameters(network="linear", widths=(24, 16), patience=7)
     made = recipe_of(replace(manifest, network="linear", recipe=recipe, tuned_on=TUNED))
     assert (made.recipe, made.tuned_on) == (recipe, TUNED)
-
-
-def test_of_a_champion_without_a_recipe_the_kind_of_network_stays(tmp_path):
-    manifest = replace(read_artifact(toy_artifact(tmp_path, toy_spec())).manifest, recipe=None)
-    assert recipe_of(manifest).recipe == DEFAULT
-    made = recipe_of(replace(manifest, network="linear"))
+    made = recipe_of(replace(manifest, network="linear", recipe=None))
     assert (made.recipe, made.tuned_on) == (replace(DEFAULT, network="linear"), None)
 
 

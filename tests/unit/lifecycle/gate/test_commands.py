@@ -96,12 +96,12 @@ def test_after_a_challenger_that_did_not_pass_a_drifting_champion_gets_no_other_
     assert (trial.state().manifests, read_trial(trial.artifacts, "town")) == (made, None)
 
 
-def test_what_became_of_an_ask_is_written_down(trial):
+def test_what_became_of_an_ask_is_written_down_and_retraining_waits_for_the_end_of_a_trial(trial):
     asked = read_asked(trial.artifacts, "town")
     assert asked.outcome == "trial started"
     assert asked.made_s == asked.at_s
     assert "its data end" in asked.because
-    trial.retrain()
+    assert "is being tried already" in trial.retrain()
     assert read_asked(trial.artifacts, "town").outcome == "on trial"
     assert read_asked(trial.artifacts, "town").made_s == asked.made_s
 
@@ -124,7 +124,7 @@ def test_on_its_first_days_an_archive_has_nothing_to_learn_from_and_nothing_has_
     assert asked.because.endswith("check the path" if archive == "an empty folder" else "the archive's path")
 
 
-def test_an_old_champion_gets_a_challenger_and_goes_on_scoring(tried):
+def test_an_old_champion_gets_a_challenger_and_goes_on_scoring_with_the_plans_hash_on_record(tried):
     assert "a challenger is due: its data end" in tried.said
     state, trial = tried.state(), read_trial(tried.artifacts, "town")
     assert read_pointer(tried.artifacts, "town") == Pointer(champion=state.champion, challenger=trial.challenger)
@@ -135,20 +135,26 @@ def test_an_old_champion_gets_a_challenger_and_goes_on_scoring(tried):
     assert manifest.recipe == Hyperparameters(widths=(24, 16), learning_rate=2e-3)  # the champion's, not the default
     assert (manifest.training.epochs, manifest.training.step_minutes) == (1, 1440)  # as well
     assert tried.events()[-3:] == ["trial_started", "model_promoted", "pointer_written"]
-
-
-def test_the_plans_hash_is_on_record(tried):
     entries = records((tried.folder / "audit.jsonl").read_bytes())
     (started,) = [entry for entry in entries if entry.event == "trial_started"]
-    assert started.details["plan_sha256"] == hashlib.sha256(PLAN.encode()).hexdigest()
-    assert read_trial(tried.artifacts, "town").plan_sha256 == started.details["plan_sha256"]
+    assert started.details["plan_sha256"] == trial.plan_sha256 == hashlib.sha256(PLAN.encode()).hexdigest()
 
 
-def test_what_could_not_be_judged_before_the_trial_is_said(trial):
+def test_status_says_what_it_waits_for_and_what_is_too_little_to_judge(trial):
     missing = "poor: too few incidents"
     tried = msgspec.structs.replace(read_trial(trial.artifacts, "town"), remarks=(missing,))
     write_trial(trial.artifacts, "town", tried)
-    assert f"not judged before the trial: {missing}" in trial.status()
+    trial.judged(1, better=1.0, observed=1)
+    said = trial.status()
+    assert f"not judged before the trial: {missing}" in said
+    assert "fewer than 100" in said
+    trial.judged(5, better=1.0)
+    said, shown = trial.status(), trial.status_json()
+    assert "go on: 5 of 10 days; two weekends" in said
+    assert "late: the newest judged hour began at 2" in said
+    assert (shown["decision"], shown["late"].startswith("the newest judged hour")) == ("go on", True)
+    with pytest.raises(GateClosed, match="goes on"):
+        trial.end("impatient", "--confirm")
 
 
 def test_a_fifth_trial_of_a_year_is_refused_before_anything_is_trained(trial):
@@ -181,10 +187,6 @@ def test_a_challenger_that_has_seen_the_span_or_is_no_newer_is_not_tried(town):
     assert town.state().challenger is None
 
 
-def test_retraining_waits_for_the_end_of_a_trial(trial):
-    assert "is being tried already" in trial.retrain()
-
-
 def test_a_trial_whose_challenger_was_promoted_by_hand_waits_for_its_end(trial):
     challenger = trial.state().challenger
     trial.promote(challenger)
@@ -211,32 +213,19 @@ def test_a_start_that_was_killed_before_its_end_can_be_made_again(trial):
     assert trial.state().challenger == challenger
 
 
-def test_status_says_what_it_waits_for(trial):
-    trial.judged(5, better=1.0)
-    assert "go on: 5 of 10 days; two weekends" in trial.status()
-    assert "late: the newest judged hour began at 2" in trial.status()
-    shown = trial.status_json()
-    assert (shown["decision"], shown["late"].startswith("the newest judged hour")) == ("go on", True)
-    with pytest.raises(GateClosed, match="goes on"):
-        trial.end("impatient", "--confirm")
-
-
-def test_a_better_challenger_is_promoted_when_a_person_agrees(trial):
+@pytest.mark.parametrize("by_the_plan", [False, True])
+def test_a_better_challenger_is_promoted_when_a_person_agrees_or_by_the_plan_itself(trial, by_the_plan):
     champion, challenger = trial.state().champion, trial.state().challenger
+    path = trial.artifacts / "town" / "trial.json"
+    if by_the_plan:
+        path.write_bytes(path.read_bytes().replace(b'"auto": false', b'"auto": true'))
     trial.judged(30, better=1.0)
     assert trial.status_json()["decision"] == "promote"
-    assert "promote" in trial.end("agreed", "--confirm")
+    assert "promote" in trial.end("agreed", *([] if by_the_plan else ["--confirm"]))
     assert read_pointer(trial.artifacts, "town") == Pointer(champion=challenger)
-    assert read_trial(trial.artifacts, "town") is None
+    assert not path.exists()
     trial.command("rollback", "town", "--because", "a mistake")
     assert read_pointer(trial.artifacts, "town") == Pointer(champion=champion)
-
-
-def test_a_plan_may_promote_by_itself(trial):
-    path = trial.artifacts / "town" / "trial.json"
-    path.write_bytes(path.read_bytes().replace(b'"auto": false', b'"auto": true'))
-    trial.judged(30, better=1.0)
-    assert "promote" in trial.end("by the plan")
 
 
 def test_status_says_on_which_days_the_challenger_failed_and_many_such_hours_end_the_trial(trial):
@@ -256,11 +245,6 @@ def test_hours_of_a_silent_feed_say_nothing_and_status_says_how_many_they_are(tr
     shown = trial.status_json()
     assert (shown["decision"], sum(shown["cut"].values()), shown["cut"][date(62)]) == ("promote", 300, 10)
     assert "300 hours are cut out, as the feed was silent or many messages were refused" in trial.status()
-
-
-def test_a_category_with_too_few_incidents_says_how_many_are_needed(trial):
-    trial.judged(1, better=1.0, observed=1)
-    assert "fewer than 100" in trial.status()
 
 
 def test_a_person_may_abandon_a_trial_and_says_why(trial):

@@ -9,7 +9,6 @@ from lifecycle.triggers import (
     LEAST_DAYS,
     OLDEST_DAYS,
     SKILL_DAYS,
-    Asked,
     Asking,
     ChampionRecord,
     asked_path,
@@ -48,17 +47,22 @@ def days(count, *, level=1.0, skill=0.01, seed=0, **changes):
     return drawn
 
 
-def test_a_young_champion_that_fits_needs_none():
-    assert reasons_of(days(60)) == []
-    assert reasons_of() == []
+@pytest.mark.parametrize(
+    "record",
+    [{"days": days(60)}, {}, {"age_days": OLDEST_DAYS}, {"days": days(200, level=(1 + DRIFT_BAND[1]) / 2)}],
+    ids=["young", "nothing judged", "just old enough", "a level inside the limits"],
+)
+def test_a_champion_that_fits_needs_none(record):
+    assert reasons_of(**record) == []
 
 
-def test_age_is_one():
-    assert reasons_of(age_days=OLDEST_DAYS) == []
-    (reason,) = reasons_of(age_days=OLDEST_DAYS + 1)
-    assert reason.startswith("its data end 91 days ago")
-    (reason,) = reasons_of(age_days=OLDEST_DAYS + 1, is_trained=False)
-    assert reason.startswith("it was made from a guess, not from incidents, 91 days ago")
+@pytest.mark.parametrize(
+    ("is_trained", "said"),
+    [(True, "its data end 91 days ago"), (False, "it was made from a guess, not from incidents, 91 days ago")],
+)
+def test_age_is_one(is_trained, said):
+    (reason,) = reasons_of(age_days=OLDEST_DAYS + 1, is_trained=is_trained)
+    assert reason.startswith(said)
 
 
 @pytest.mark.parametrize("level", [1.3, 0.75])
@@ -68,10 +72,6 @@ def test_a_level_that_rose_or_fell_is_one_and_says_where(level):
     assert [drift.name for drift in drift_of(days(LEAST_DAYS))] == ["all", "ems", "fire"]
     assert drift_of(days(LEAST_DAYS - 1, level=level)) == []
     assert reasons_of(days(LEAST_DAYS - 1, level=level)) == []
-
-
-def test_a_level_inside_the_limits_is_none():
-    assert reasons_of(days(200, level=(1 + DRIFT_BAND[1]) / 2)) == []
 
 
 @pytest.mark.parametrize("calm", [0, 60, 200])
@@ -105,20 +105,14 @@ def test_chance_seldom_is_one():
     assert wrong <= 5
 
 
-def test_skill_that_is_gone_is_one_only_where_there_was_some():
-    gone = days(SKILL_DAYS + 5, skill=-0.001)
+def test_skill_that_is_gone_is_one_on_the_day_that_says_so_and_only_where_there_was_some():
+    gone, good = days(SKILL_DAYS + 5, skill=-0.001), days(SKILL_DAYS, skill=0.05)
     (reason,) = reasons_of(gone)
     assert "no longer shown to be better" in reason
     assert reasons_of(gone, was_better=False) == []
     assert reasons_of(gone[:SKILL_DAYS]) == ["after 28 days it is no longer shown to be better than its baseline"]
-    assert reasons_of(gone[: SKILL_DAYS - 1]) == []
-
-
-def test_skill_is_gone_on_the_day_that_says_so():
-    good = days(SKILL_DAYS, skill=0.05)
-    assert reasons_of(good) == []
-    awful = days(SKILL_DAYS + 1, skill=-10)[-1]
-    assert len(reasons_of([*good, awful])) == 1
+    assert reasons_of(gone[: SKILL_DAYS - 1]) == reasons_of(good) == []
+    assert len(reasons_of([*good, days(SKILL_DAYS + 1, skill=-10)[-1]])) == 1
 
 
 def followed(count, gain, *, seed=0):
@@ -208,7 +202,7 @@ class World:
             self.now += LOOK
 
 
-def test_each_region_is_asked_once_a_day_also_over_a_restart(tmp_path):
+def test_each_region_is_asked_once_a_day_also_over_a_restart_and_one_without_a_folder_gets_none(tmp_path):
     world = World(tmp_path, ["north", "south"], lambda *_: ("nothing due", "fine"))
     world.live(2.5)
     assert [call for call in world.calls if call[0] == "north"] == [("north", 0), ("north", 24), ("north", 48)]
@@ -218,6 +212,8 @@ def test_each_region_is_asked_once_a_day_also_over_a_restart(tmp_path):
     assert (asked.outcome, asked.because, asked.made_s) == ("nothing due", "fine", None)
     assert asked.at_s == 1_800_000_000 + 2 * DAY
     assert set(world.faults) == {None}
+    keep_asked(tmp_path, "nowhere", "failed", "x", now_s=5)
+    assert not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.parametrize(
@@ -284,12 +280,6 @@ def test_a_damaged_record_is_written_again_and_a_clock_that_was_set_back_stops_n
     (tmp_path / "north" / ".retrain.json.part").mkdir()
     with pytest.raises(ArtifactError, match=r"north/retrain\.json cannot be written \(Is a directory\)"):
         keep_asked(tmp_path, "north", "waits", "x", now_s=5)
-
-
-def test_a_region_without_a_folder_gets_none(tmp_path):
-    keep_asked(tmp_path, "nowhere", "failed", "x", now_s=5)
-    assert not list(tmp_path.iterdir())
-    assert Asked(at_s=5, outcome="waits", because="x").made_s is None
 
 
 def test_a_region_whose_record_cannot_be_written_keeps_no_other_from_its_turn(tmp_path):

@@ -124,34 +124,6 @@ def desk(tmp_path):
     return Desk("folder", tmp_path)
 
 
-def test_a_refusal_says_which_role_stands_against_it(desk):
-    first, second = registered(desk, 2)
-    for version in (first, second):
-        desk.promote(version)
-    with pytest.raises(RegistryError, match="is the champion"):
-        desk.retire(second)
-    with pytest.raises(RegistryError, match="is the champion"):
-        desk.promote(second, "challenger")
-    desk.retire(first)
-    assert desk.state().role_of(first) == "retired"
-    with pytest.raises(RegistryError, match="is retired"):
-        desk.promote(first)
-    with pytest.raises(RegistryError, match="no champion came before"):
-        desk.roll_back()
-    with pytest.raises(RegistryError, match="is not registered; the newest are"):
-        desk.promote("20200101T000000Z-00000000")
-
-
-def test_sync_says_what_it_has_brought(desk):
-    first, second = registered(desk, 2)
-    desk.promote(first)
-    desk.promote(second, "challenger")
-    synced = desk.sync()
-    assert (synced.copied, synced.is_pointer_new, synced.fault) == ((first, second), True, None)
-    synced = desk.sync()
-    assert (synced.copied, synced.is_pointer_new) == ((), False)
-
-
 @pytest.mark.parametrize("spoil", ["damaged copy", "missing file", "damaged pointer", "link"])
 def test_sync_mends_what_was_spoilt_in_the_jobs_folder(desk, spoil):
     (version,) = registered(desk, 1)
