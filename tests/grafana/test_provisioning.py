@@ -234,7 +234,7 @@ def test_a_higher_cell_stands_out_more_from_grafanas_ground_and_one_without_a_sc
 
 
 def test_the_service_and_grafana_have_the_same_classes():
-    steps = {name: re.search(rf"{name}_STEPS = \[(.*?)\]", part("draw.js"))[1] for name in ("RISK", "LIFT")}
+    steps = {name: re.search(rf"{name}_STEPS = \[(.*?)\]", part("scale.js"))[1] for name in ("RISK", "LIFT")}
     assert eval(f"[{steps['RISK']}]") == pytest.approx(LEVELS)  # noqa: S307 - numbers of our own page
     assert eval(f"[{steps['LIFT']}]") == pytest.approx(LIFT_LEVELS)  # noqa: S307 - numbers of our own page
 
