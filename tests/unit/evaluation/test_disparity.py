@@ -54,14 +54,11 @@ def biased():
     return {(row.group, row.category): row for row in rows if row.category.isdigit()}
 
 
-def test_a_planted_bias_is_found(biased):
+def test_a_planted_bias_is_found_and_without_one_the_interval_covers_1(biased):
     rows = [biased["a", str(seed)] for seed in range(SEEDS)]
     values = np.array([row.figures.observed_over_expected.value for row in rows])
     assert (np.abs(values - BIAS) <= 0.1).sum() >= 95
     assert {row.verdict for row in rows} == {"too low"}
-
-
-def test_without_a_bias_the_interval_covers_1(biased):
     rows = [biased["b", str(seed)] for seed in range(SEEDS)]
     ratios = [row.figures.observed_over_expected for row in rows]
     covers = [ratio.low <= 1 <= ratio.high for ratio in ratios]
@@ -161,18 +158,15 @@ def areas_file(path, halves, name="group"):
     return path
 
 
-def test_areas_that_share_a_cell_or_have_no_group_are_refused_with_what_the_command_takes(tmp_path):
+def test_areas_are_groups_of_the_cells_whose_centres_they_hold_and_wrong_ones_are_refused(tmp_path):
+    groups = read_groups(areas_file(tmp_path / "groups.geojson", {"west": (0, 2), "east": (2, -1)}), GRID)
+    assert groups.names == ("east", "west")
+    assert groups.of_cell.tolist() == [1, 1, 0, 0, 0] * GRID.rows
     with pytest.raises(SettingsError, match="has a cell twice"):
         read_groups(areas_file(tmp_path / "a.geojson", {"west": (0, 3), "east": (2, -1)}), GRID)
     with pytest.raises(SettingsError, match=r"area 1 has None as its name.*give .*a MultiPolygon for each") as refused:
         read_groups(areas_file(tmp_path / "b.geojson", {"west": (0, 2), "east": (2, -1)}, name="district"), GRID)
-    assert "--area" not in str(refused.value)
-
-
-def test_areas_are_groups_of_the_cells_whose_centres_they_hold(tmp_path):
-    groups = read_groups(areas_file(tmp_path / "groups.geojson", {"west": (0, 2), "east": (2, -1)}), GRID)
-    assert groups.names == ("east", "west")
-    assert groups.of_cell.tolist() == [1, 1, 0, 0, 0] * GRID.rows
+    assert "--area" not in str(refused.value)  # what the command takes
 
 
 CANARY = "Canary-Quarter-93c1"

@@ -87,13 +87,10 @@ def test_no_forecast_beats_the_truth_and_ours_come_close(small, evaluation):
     assert evaluation.network.scores.sheet.nb_log_score < evaluation.row("EWMA 60 d").scores.sheet.nb_log_score
 
 
-def test_a_network_row_is_the_mean_of_its_seeds(evaluation):
+def test_a_network_row_is_the_mean_of_its_seeds_and_cells_that_are_not_scored_have_no_part(task, evaluation):
     network = evaluation.network
     assert network.seeds == len(network.log_scores_of_seeds) == len(evaluation.learning) == 2
     assert network.scores.sheet.nb_log_score == pytest.approx(np.mean(network.log_scores_of_seeds))
-
-
-def test_cells_that_are_not_scored_have_no_part(task, evaluation):
     other = task.cube.counts.copy()
     other[task.test :, 3] += 50  # in the only cell that is not scored
     judge = module.Judge(task=replace(task, cube=replace(task.cube, counts=other)), seed=0)
@@ -173,12 +170,14 @@ def mean_of(task):
     return judge.floored(judge.counts(range(task.test)).mean(axis=0))
 
 
+def constants_of(horizons):
+    dispersion = Dispersion.quadratic(np.full((2, horizons), 30.0))
+    return SimpleNamespace(profile=np.ones((2, 168)), dispersion_in_cells=lambda **_: dispersion)
+
+
 def followed(task, raw, delay=0):
     """(judged days, scored cells, categories) of a forecast that is always `raw`."""
-    constants = SimpleNamespace(
-        profile=np.ones((2, 168)), dispersion_in_cells=lambda **_: Dispersion.quadratic(np.full((2, 1), 30.0))
-    )
-    learned = SimpleNamespace(engine=SimpleNamespace(spec=spec_of(task)), constants=constants)
+    learned = SimpleNamespace(engine=SimpleNamespace(spec=spec_of(task)), constants=constants_of(1))
     judge = judged_by(task)
     with closing(Spool(task.test, raw.shape, np.float64)) as spool:
         write_followed(lambda run: np.repeat(raw[None], len(run), axis=0), learned, judge, delay, spool)
@@ -223,12 +222,8 @@ def test_each_horizon_is_learned_in_the_hour_after_its_counts_are_final_and_a_ba
         asked.append((now_s, start_s, stop_s))
         return np.ones((spec.grid.cells, 2), np.int64)
 
-    constants = SimpleNamespace(
-        profile=np.ones((2, 168)), dispersion_in_cells=lambda **_: Dispersion.quadratic(np.full((2, 2), 30.0))
-    )
-    following = SequentialFollowing(
-        follower=Follower.of(spec, constants), counts=counts, delay_s=served_delay_s(), state=FollowerState.new(spec)
-    )
+    parts = {"follower": Follower.of(spec, constants_of(2)), "state": FollowerState.new(spec)}
+    following = SequentialFollowing(counts=counts, delay_s=served_delay_s(), **parts)
     for now_s in range(0, 60 * HOUR_S, HOUR_S):
         following.next_factors(now_s, None if now_s == 5 * HOUR_S else np.ones((spec.grid.cells, 2, 2)))
     hours, days = ([each for each in asked if each[2] - each[1] == span_s] for span_s in (HOUR_S, DAY_S))
@@ -310,8 +305,8 @@ def test_of_too_few_surges_only_what_is_of_all_steps_is_said(world):
     few = (world[0], world[1], np.arange(STEPS) < LEAST_SURGES - 1)
     enough = (world[0], world[1], np.arange(STEPS) < LEAST_SURGES)
     said, more = (surge_rows([figures_of(of, slice(None))[0]], "network", **PLAN)[1] for of in (few, enough))
-    of_surges = ["came", "forecast", "forecast_over_actual", "low", "high", "region_percent", "cells_percent",
-                 "cells_low", "cells_high", "hits"]  # fmt: skip
+    of_surges = ["came", "forecast", "forecast_over_actual", "low", "high", "region_percent"]
+    of_surges += ["cells_percent", "cells_low", "cells_high", "hits"]
     assert np.isnan([getattr(said, name) for name in of_surges]).all()
     assert np.isfinite([getattr(more, name) for name in of_surges]).all()
     assert (said.steps, more.steps) == (LEAST_SURGES - 1, LEAST_SURGES)

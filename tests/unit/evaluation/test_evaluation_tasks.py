@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -64,17 +65,15 @@ def written(path, rows):
 
 
 @pytest.mark.parametrize(("step", "hours"), [("hour", 1), ("4h", 4)])
-def test_the_cube_is_the_file_recounted(town, step, hours):
-    task = task_of(town, step=step)
-    recounted = {}
+def test_the_cube_is_the_file_recounted_in_whole_steps_and_blocks_of_70_15_15(town, step, hours):
+    task, recounted, step_s = task_of(town, step=step), Counter(), 3600 * hours
+    lat, lon = task.grid.corners()
     for when, row in rows_of(town):
-        start = when.replace(minute=0, second=0, hour=when.hour // hours * hours)
-        lat, lon = task.grid.corners()
+        start_s = int(when.timestamp()) // step_s * step_s
         place = (np.searchsorted(lat, float(row["lat"])) - 1, np.searchsorted(lon, float(row["lon"])) - 1)
         if 0 <= place[0] < task.grid.rows and 0 <= place[1] < task.grid.cols:
-            key = int(start.timestamp()), place[0] * task.grid.cols + place[1], row["kind"]
-            recounted[key] = recounted.get(key, 0) + 1
-    starts = task.cube.starts_s.tolist()
+            recounted[start_s, place[0] * task.grid.cols + place[1], row["kind"]] += 1
+    starts, steps = task.cube.starts_s.tolist(), len(task.cube)
     inside = {key: count for key, count in recounted.items() if starts[0] <= key[0] < starts[-1]}
     counted = {
         (starts[step], cell, task.cube.categories[category]): int(task.cube.counts[step, cell, category])
@@ -82,15 +81,8 @@ def test_the_cube_is_the_file_recounted(town, step, hours):
     }
     assert counted == inside
     assert len(task.incidents) == sum(inside.values())
-
-
-@pytest.mark.parametrize(("step", "step_s"), [("hour", 3600), ("4h", 4 * 3600)])
-def test_only_whole_steps_count_and_the_blocks_are_70_15_15(town, step, step_s):
-    task = task_of(town, step=step)
     first, last = (int(when.timestamp()) for when in (rows_of(town)[0][0], rows_of(town)[-1][0]))
-    assert task.cube.starts_s[0] == first // step_s * step_s + step_s
-    assert task.cube.starts_s[-1] == last // step_s * step_s
-    steps = len(task.cube)
+    assert (starts[0], starts[-1]) == (first // step_s * step_s + step_s, last // step_s * step_s)
     assert (task.validation, task.test) == (steps * 70 // 100, steps * 85 // 100)
     assert task.scored.all()
 

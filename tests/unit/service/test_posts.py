@@ -59,10 +59,12 @@ def test_it_says_what_is_within_reach(client):
     assert said["assumes"] == ASSUMES
 
 
-def test_cells_that_nobody_reaches_are_named(client):
+def test_cells_that_nobody_reaches_are_named_and_another_horizon_is_one_of_the_regions(client):
     _, said = asked(client, 1)
     assert [cell["cell"] for cell in said["bare"]] == ["r000c008", "r000c007"]
     assert said["bare"][0]["expected"] == 2
+    assert asked(client, 0, view="?horizon=24h")[1]["horizon"] == "24h"
+    assert asked(client, 0, view="?horizon=3h")[0] == 404
 
 
 def test_areas_are_those_by_the_compass_and_say_whether_the_floor_is_kept(client):
@@ -132,11 +134,6 @@ def test_an_answer_from_stale_scores_says_that_it_is_not_for_now(client):
     status, said = asked(client, 0)
     assert (status, said["stale"]) == (200, True)
     assert "not for now" in said["warnings"][0]
-
-
-def test_another_horizon_is_one_of_the_regions(client):
-    assert asked(client, 0, view="?horizon=24h")[1]["horizon"] == "24h"
-    assert asked(client, 0, view="?horizon=3h")[0] == 404
 
 
 def test_warnings_say_what_the_answer_rests_on(tmp_path, clock):

@@ -65,11 +65,6 @@ def test_a_layer_says_lift_and_how_old_it_is_and_no_number_without_history(clien
     assert 0 < bare < 30
 
 
-def test_a_layer_of_an_old_frame_says_so_in_each_feature(client, an_hour_later):
-    layer = client.json("/v1/regions/riverton/scores?format=geojson")
-    assert {feature["properties"]["stale"] for feature in layer["features"]} == {True}
-
-
 @given(st.floats(min_value=0, allow_nan=False, allow_infinity=False, width=32))
 def test_a_number_read_as_float32_is_the_same_number(value):
     assert np.float32(json.loads(json.dumps(number(np.float32(value))))) == np.float32(value)
@@ -104,10 +99,12 @@ def test_every_answer_says_whose_and_how_old_it_is(client, views):
     assert region["areas"] == ["North"]
 
 
-def test_an_old_frame_is_said(client, an_hour_later):
-    for path in ("scores", "cells/r001c002"):
+def test_an_old_frame_is_said_in_every_answer_and_each_feature(client, an_hour_later):
+    for path in ("scores", "cells/r001c002", "unusual"):
         answer = client.get(f"/v1/regions/riverton/{path}")
         assert (answer.status, json.loads(answer.data)["stale"]) == (200, True)
+    layer = client.json("/v1/regions/riverton/scores?format=geojson")
+    assert {feature["properties"]["stale"] for feature in layer["features"]} == {True}
     assert client.json("/health") == {"status": "ok", "regions": 1, "stale": 1, "silent": 0, "withheld": False}
 
 
@@ -125,11 +122,8 @@ def test_an_etag_saves_the_body_until_the_frame_is_another_or_has_become_stale(c
     monkeypatch.setattr(clock, "ahead_s", 3600)
     later = client.get(path, If_None_Match=tag)
     assert (later.status, later.headers["Risk-Stale"]) == (200, "true")
-
-
-def test_no_cache_gives_the_answer_of_one_caller_to_another(client):
-    vary = client.get("/v1/regions/riverton/scores").headers["Vary"].split(", ")
-    assert {"Accept", "Accept-Encoding", "Authorization", "Cookie"} == set(vary)
+    # No cache gives the answer of one caller to another.
+    assert set(later.headers["Vary"].split(", ")) == {"Accept", "Accept-Encoding", "Authorization", "Cookie"}
 
 
 @pytest.mark.parametrize(
@@ -145,10 +139,6 @@ def test_the_client_chooses_the_form(client, accept, kind):
     assert client.get("/v1/regions/riverton/scores", Accept=accept).headers["Content-Type"] == kind
 
 
-def test_a_cell_has_one_name(client):
-    assert client.json("/v1/regions/riverton/cells/r0001c0002")["cell"] == "r001c002"
-
-
 def test_replicas_share_nothing_but_the_folder_and_answer_the_same(client, frames, clock):
     areas = [area_of("North", [SQUARE])]
     with running(toy_service(frames, clock=clock, areas=areas)) as base:
@@ -157,31 +147,21 @@ def test_replicas_share_nothing_but_the_folder_and_answer_the_same(client, frame
             assert (ours.headers["ETag"], ours.data) == (other.headers["ETag"], other.data)
 
 
-def test_a_cell_says_what_made_its_score(client, views):
-    frame = views[0]
-    best = int(np.lexsort((-frame.expected[:, 0, 1], -frame.risk[:, 0, 1]))[0])
-    said = client.json(f"/v1/regions/riverton/cells/{frame.spec.grid.cell_ids()[best]}")
-    assert said["cell"] == frame.spec.grid.cell_ids()[best]
-    assert said["geohash"] == frame.spec.grid.geohashes()[best]
-    rows = client.json("/v1/regions/riverton/scores")["cells"]
-    (row,) = [row for row in rows if row["cell"] == said["cell"]]
-    assert (said["lat"], said["lon"]) == (row["lat"], row["lon"])
-    assert len(said["scores"]) == 9
-    (chosen,) = [score for score in said["scores"] if (score["category"], score["horizon"]) == ("theft", "4h")]
-    assert chosen["rank"] == 1
-    assert all(score["factors"] is None for score in said["scores"] if score["category"] == "all")
-    outside = [score for score in said["scores"] if score["rank"] is None]
-    assert all(score["factors"] is None for score in outside)
-
-
 def test_each_of_the_riskiest_cells_says_what_made_its_own_score(client, views):
     frame, ids = views[0], views[0].spec.grid.cell_ids()
+    rows = {row["cell"]: row for row in client.json("/v1/regions/riverton/scores")["cells"]}
+    assert client.json("/v1/regions/riverton/cells/r0001c0002")["cell"] == "r001c002"  # a cell has one name
     ranked = riskiest(frame.risk[:, 1, 2], frame.expected[:, 1, 2], 10)
     for rank, best in enumerate(ranked.tolist()):
-        scores = client.json(f"/v1/regions/riverton/cells/{ids[best]}")["scores"]
-        (chosen,) = [score for score in scores if (score["category"], score["horizon"]) == ("battery", "24h")]
+        said = client.json(f"/v1/regions/riverton/cells/{ids[best]}")
+        assert (said["cell"], said["geohash"]) == (ids[best], frame.spec.grid.geohashes()[best])
+        assert (said["lat"], said["lon"]) == (rows[ids[best]]["lat"], rows[ids[best]]["lon"])
+        by_place = {(score["category"], score["horizon"]): score for score in said["scores"]}
+        chosen = by_place["battery", "24h"]
         factors = np.array([factor["factor"] for factor in chosen["factors"]], np.float32)
         assert (chosen["rank"], factors.tobytes()) == (rank + 1, frame.attribution[rank, 1, 2].tobytes())
+        bare = [score for (category, _), score in by_place.items() if category == "all" or score["rank"] is None]
+        assert (len(by_place), {score["factors"] for score in bare}) == (9, {None})
 
 
 def test_what_a_map_draws_beside_the_scores(client):
@@ -305,8 +285,8 @@ PLACES = (
 @pytest.fixture(scope="module")
 def unusual_frame(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unusual")
-    unusual_frame, _ = leave_frame(folder, unusual=PLACES)
-    return folder, unusual_frame
+    frame, _ = leave_frame(folder, unusual=PLACES)
+    return folder, frame
 
 
 @pytest.fixture(scope="module")
@@ -315,11 +295,11 @@ def unusual_client(unusual_frame, clock):
         yield Client(base)
 
 
-def told(unusual_client, words=""):
-    return unusual_client.json(f"/v1/regions/riverton/unusual{words}")
+def told(client, words=""):
+    return client.json(f"/v1/regions/riverton/unusual{words}")
 
 
-def test_every_place_is_there_with_its_cells_and_numbers(unusual_client, unusual_frame):
+def test_every_unusual_place_is_there_with_its_cells_and_numbers(unusual_client, unusual_frame):
     answer, grid = told(unusual_client), unusual_frame[1].spec.grid
     assert (answer["least_days"], answer["digest"]) == (UNUSUAL_DAYS, unusual_frame[1].digest())
     for place, found in zip(PLACES, answer["places"], strict=True):
@@ -343,49 +323,38 @@ def test_a_category_and_an_area_leave_the_others_out(unusual_client):
         assert (answer.status, says in answer.data.decode()) == (404, True)
 
 
-@pytest.mark.usefixtures("an_hour_later")
-def test_what_is_stale_says_so(unusual_client):
-    assert told(unusual_client)["stale"] is True
-
-
-def test_a_place_of_which_no_area_has_half_names_none(clock, tmp_path):
-    place = Unusual(category="theft", row=0, col=0, rows=6, cols=5, hours=2, usual=1.25, observed=12, days=40.0)
-    leave_frame(tmp_path, unusual=(place,))
-    with running(toy_service(tmp_path, clock=clock, areas=[area_of("North", [SQUARE])])) as base:
-        assert [place["area"] for place in told(Client(base), "?area=North")["places"]] == [None]
-
-
 def test_of_a_large_place_the_cells_with_more_than_usual_and_the_areas_of_these_are_told(clock, tmp_path):
     given = {"category": "theft", "hours": 2, "usual": 1.25, "observed": 12, "days": 40.0, "row": 0, "col": 0}
-    large = Unusual(rows=6, cols=5, above=(6, 21, 28), **given)
-    leave_frame(tmp_path, unusual=(large, Unusual(rows=1, cols=2, **given)))
+    large, older = Unusual(rows=6, cols=5, above=(6, 21, 28), **given), Unusual(rows=1, cols=2, **given)
+    leave_frame(tmp_path, unusual=(large, older))
     with running(toy_service(tmp_path, clock=clock, areas=[area_of("North", [SQUARE])])) as base:
-        line, older = told(Client(base))["places"]
-    assert (line["above"], line["areas"]) == (["r001c001", "r004c001", "r005c003"], ["North"])
-    assert older["above"] == older["cells"] == ["r000c000", "r000c001"]  # of a job that did not tell
+        of_large, of_older = told(Client(base))["places"]
+    assert (of_large["above"], of_large["areas"]) == (["r001c001", "r004c001", "r005c003"], ["North"])
+    assert of_large["area"] is None  # no area has half of it
+    assert of_older["above"] == of_older["cells"] == ["r000c000", "r000c001"]  # of a job that did not tell
 
 
 @pytest.mark.parametrize(("silent", "refused"), [("all", {"all", "theft", "battery"}), ("theft", {"all", "theft"})])
 def test_a_silent_feed_is_in_every_answer_and_is_not_current(tmp_path, clock, silent, refused):
-    unusual_frame, over_all = leave_frame(tmp_path)
-    feed = Silence(category=silent, since_s=unusual_frame.as_of_s - 6 * 3600, observed=1, usual=148.2, days=400.0)
-    write_frames(tmp_path, (replace(unusual_frame, silent=(feed,)), over_all), "wall")
+    frame, over_all = leave_frame(tmp_path)
+    feed = Silence(category=silent, since_s=frame.as_of_s - 6 * 3600, observed=1, usual=148.2, days=400.0)
+    write_frames(tmp_path, (replace(frame, silent=(feed,)), over_all), "wall")
     with running(toy_service(tmp_path, clock=clock)) as base:
-        unusual_client = Client(base)
+        client = Client(base)
         answers = [
-            unusual_client.json("/v1/regions")["regions"][0],
-            told(unusual_client),
-            unusual_client.json("/v1/regions/riverton/scores"),
+            client.json("/v1/regions")["regions"][0],
+            told(client),
+            client.json("/v1/regions/riverton/scores"),
         ]
         asked = {
             f"{route}?require=current&category={category}": category
             for route in ("unusual", "scores", "areas")
             for category in ("all", "theft", "battery")
         }
-        current = {words: unusual_client.get(f"/v1/regions/riverton/{words}") for words in asked}
-        health, metrics = unusual_client.json("/health"), unusual_client.get("/metrics").data.decode()
-        table = unusual_client.get("/v1/regions/riverton/scores?format=csv").data.decode()
-        cell = unusual_client.get(f"/v1/regions/riverton/cells/{unusual_frame.spec.grid.cell_id(0)}?require=current")
+        current = {words: client.get(f"/v1/regions/riverton/{words}") for words in asked}
+        health, metrics = client.json("/health"), client.get("/metrics").data.decode()
+        table = client.get("/v1/regions/riverton/scores?format=csv").data.decode()
+        cell = client.get(f"/v1/regions/riverton/cells/{frame.spec.grid.cell_id(0)}?require=current")
     said = {
         "category": silent,
         "since": instant_text(feed.since_s),
@@ -405,18 +374,18 @@ def test_a_silent_feed_is_in_every_answer_and_is_not_current(tmp_path, clock, si
 
 
 def test_what_raises_the_forecast_is_in_every_answer_with_its_factor_over_each_horizon(tmp_path, clock):
-    unusual_frame, over_all = leave_frame(tmp_path)
+    frame, over_all = leave_frame(tmp_path)
     surge = Surge(category="theft", factors=(2.345678, 1.5, 1.0), spreads=(0.2, 0.1, 0.0), observed=31, usual=8.2)
-    write_frames(tmp_path, (replace(unusual_frame, surges=(surge,)), over_all), "wall")
+    write_frames(tmp_path, (replace(frame, surges=(surge,)), over_all), "wall")
     with running(toy_service(tmp_path, clock=clock)) as base:
-        unusual_client = Client(base)
+        client = Client(base)
         answers = [
-            unusual_client.json("/v1/regions")["regions"][0],
-            told(unusual_client),
-            unusual_client.json("/v1/regions/riverton/scores"),
+            client.json("/v1/regions")["regions"][0],
+            told(client),
+            client.json("/v1/regions/riverton/scores"),
         ]
-        table = unusual_client.get("/v1/regions/riverton/scores?format=csv").data.decode()
-    factors = dict(zip(unusual_frame.spec.horizon_names, (2.346, 1.5, 1.0), strict=True))
+        table = client.get("/v1/regions/riverton/scores?format=csv").data.decode()
+    factors = dict(zip(frame.spec.horizon_names, (2.346, 1.5, 1.0), strict=True))
     says = "theft x2.3: 31 in place of 8.2 in the last hour"
     said = {"category": "theft", "factors": factors, "observed": 31, "usual": 8.2, "says": says}
     assert [answer["surges"] for answer in answers] == [[said]] * 3

@@ -56,16 +56,12 @@ def test_figures_of_all_regions_are_for_tokens_that_open_them_all(base, made):
     assert (answers["cad"].status, answers["north"].status) == (200, 403)
     assert b"lakeside" in answers["cad"].data
     assert b"lakeside" not in answers["north"].data
+    health = Client(base).get("/health")  # needs none, and names no region
+    assert (health.status, b"riverton" in health.data) == (200, False)
 
 
 def test_a_token_that_a_proxy_sends_for_its_people_opens_the_map(base, made):
     assert [Client(base, token).get("/").status for token in (made["north"], None, "wrong")] == [200, 303, 303]
-
-
-def test_health_needs_none_and_names_no_region(base):
-    answer = Client(base).get("/health")
-    assert answer.status == 200
-    assert b"riverton" not in answer.data
 
 
 def test_a_token_opens_its_regions_alone(base, made):
@@ -111,25 +107,20 @@ def test_a_file_that_cannot_be_used_opens_nothing(tmp_path, damage):
 
 def test_a_file_that_opens_nothing_is_said_once_each_time(tmp_path, caplog):
     path = tmp_path / "tokens.jsonl"
-    tokens = Tokens(path)
-    for _ in range(2):
+    tokens, token = Tokens(path), ""
+    for content in (None, None, b"not json\n", b"", b"not json\n", b"not json\n"):
+        path.unlink(missing_ok=True)
+        if content == b"":
+            token = make_token(path, "cad", [])
+        elif content:
+            path.write_bytes(content)
         tokens.look()
-    path.write_bytes(b"not json\n")
-    tokens.look()
-    assert tokens.is_broken
-    remedy = "make it with `token NAME --tokens FILE`"
-    fault = f"the tokens' file {path} cannot be read (No such file or directory)"
-    assert caplog.messages == [f"no token is accepted: {fault}: {remedy}"]
-    path.unlink()
-    token = make_token(path, "cad", [])
-    tokens.look()
-    assert tokens.caller(token)
-    assert not tokens.is_broken
-    path.write_bytes(b"not json\n")
-    for _ in range(2):
-        tokens.look()
-    fault = f"the tokens' file {path} has a line that is no token's"
-    assert caplog.messages[1:] == [f"no token is accepted: {fault}: {remedy}"]
+        assert (tokens.is_broken, bool(tokens.caller(token))) == (content != b"", content == b"")
+    said = [
+        f"no token is accepted: the tokens' file {path} {fault}" for fault in ("cannot be read", "has a line that is")
+    ]
+    assert [message.startswith(start) for message, start in zip(caplog.messages, said, strict=True)] == [True, True]
+    assert all(message.endswith("make it with `token NAME --tokens FILE`") for message in caplog.messages)
 
 
 def test_a_token_is_at_most_200_characters_long(tmp_path):
@@ -176,22 +167,16 @@ def test_a_token_that_is_added_lets_the_same_users_read_the_file(tmp_path, mode)
 def test_a_token_that_could_not_be_read_again_is_not_made(tmp_path, name, regions):
     with pytest.raises(SettingsError, match=re.escape(f"token {name!r} for {regions} cannot be (")) as refused:
         make_token(tmp_path / "tokens.jsonl", name, regions)
-    remedy = "choose a name of letters, digits, . _ and -, and regions as their artifacts call them"
-    assert refused.value.remedy == remedy
+    assert refused.value.remedy.startswith("choose a name of letters, digits")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_cannot_be_read_or_written_is_named(tmp_path):
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(SettingsError, match=re.escape(f"{tmp_path} cannot be read (Is a directory): make it with")):
         make_token(tmp_path, "cad", [])
-    assert str(refused.value) == (
-        f"the tokens' file {tmp_path} cannot be read (Is a directory): make it with `token NAME --tokens FILE`"
-    )
-    path = tmp_path / "tokens.jsonl"
     (tmp_path / ".tokens.jsonl.part").mkdir()
-    with pytest.raises(SettingsError) as refused:
-        make_token(path, "cad", [])
-    assert str(refused.value) == f"{path} cannot be written (Is a directory): choose another file with --tokens"
+    with pytest.raises(SettingsError, match=r"tokens\.jsonl cannot be written .*: choose another file with --tokens"):
+        make_token(tmp_path / "tokens.jsonl", "cad", [])
 
 
 @given(st.lists(st.floats(0, 2), max_size=60), st.floats(0.5, 20))
@@ -207,17 +192,13 @@ def test_no_caller_gets_more_than_the_rate_and_a_burst(waits, per_s):
 
 def test_a_caller_may_ask_for_five_seconds_at_once_and_is_told_how_long_to_wait():
     now = [100.0]
-    rates = Rates(2.0, lambda: now[0])
+    rates, rare = Rates(2.0, lambda: now[0]), Rates(0.125, lambda: now[0])
     assert [rates.wait_s("cad") for _ in range(12)] == [0.0] * 10 + [0.5] * 2
-    assert rates.wait_s("desk") == 0.0
-    now[0] += 0.25
-    assert rates.wait_s("cad") == 0.25
-    now[0] += 0.25
-    assert [rates.wait_s("cad") for _ in range(2)] == [0.0, 0.5]
-    now[0] += 3600
-    assert [rates.wait_s("cad") for _ in range(11)] == [0.0] * 10 + [0.5]
-    rare = Rates(0.125, lambda: now[0])
     assert [rare.wait_s("cad") for _ in range(2)] == [0.0, 8.0]
+    for passed_s, asks, waits in ((0.25, 1, [0.25]), (0.25, 2, [0.0, 0.5]), (3600, 11, [0.0] * 10 + [0.5])):
+        assert rates.wait_s(f"desk after {now[0]}") == 0.0
+        now[0] += passed_s
+        assert [rates.wait_s("cad") for _ in range(asks)] == waits
 
 
 def test_without_tokens_only_this_machine_is_answered(tmp_path):
@@ -309,13 +290,6 @@ def test_the_address_that_is_said_opens(tmp_path, monkeypatch, words, opens):
     assert f"the map is at {opens}, the document of the interface at {opens}openapi.json" in ran.stderr
 
 
-@pytest.mark.parametrize(
-    "origin", ["*", "null", "map.example.org", "https://map.example.org/", "https://*.example.org"]
-)
-def test_the_command_refuses_what_is_no_origin_of_a_web_app(origin):
-    assert isinstance(CliRunner().invoke(app, ["serve", "--origin", origin]).exception, SettingsError)
-
-
 def test_the_command_lets_the_named_origins_read(tmp_path, monkeypatch):
     served = []
     monkeypatch.setattr("uvicorn.run", lambda app, **_: served.append(app))
@@ -325,10 +299,18 @@ def test_the_command_lets_the_named_origins_read(tmp_path, monkeypatch):
     assert (ran.exit_code, served[0].allow_origins) == (0, named)
 
 
-@pytest.mark.parametrize("listen", ["0.0.0.0:8321", "192.168.0.7:80", "8321", "127.0.0.1:0", "localhost:x"])
-def test_the_command_refuses_to_answer_others_without_tokens(listen):
-    ran = CliRunner().invoke(app, ["serve", "--listen", listen])
-    assert isinstance(ran.exception, SettingsError)
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("--listen", at) for at in ("0.0.0.0:8321", "192.168.0.7:80", "8321", "127.0.0.1:0", "localhost:x")),
+        *(
+            ("--origin", of)
+            for of in ("*", "null", "map.example.org", "https://map.example.org/", "https://*.example.org")
+        ),
+    ],
+)
+def test_the_command_refuses_to_answer_others_without_tokens_and_what_is_no_origin_of_a_web_app(words):
+    assert isinstance(CliRunner().invoke(app, ["serve", *words]).exception, SettingsError)
 
 
 def test_the_command_says_no_address_that_another_program_has(tmp_path):
