@@ -253,6 +253,8 @@ def test_the_groups_are_those_of_a_count_by_hand():
             assert [row.forecast, row.actual] == pytest.approx(by_hand[row.name])
             assert row.ratio == row.forecast / row.actual
         assert [result.city.forecast, result.city.actual] == pytest.approx(np.sum(list(by_hand.values()), axis=0))
+    nothing = totals_of([(mean, np.zeros_like(mean))], cube, np.ones(ROWS * COLS, np.bool_))
+    assert np.isnan(nothing.city.ratio)
 
 
 @given(st.integers(1, STEPS))
@@ -317,6 +319,22 @@ def test_where_incidents_are_expected_the_coverage_notices_half_the_truth():
     assert right.figures()["busy_coverage_90"] == pytest.approx(0.9, abs=4 * (0.09 / busy) ** 0.5)
     assert half.figures()["busy_coverage_90"] < 0.85
     assert np.isnan(intervals_of(0.001 * mean, counts, QUADRATIC_ONE, uniform).figures()["busy_coverage_90"])
+
+
+def test_tallies_of_parts_add_up():
+    mean, counts = simulated_values(1.0)
+    uniform = np.random.default_rng(1).random(len(mean))
+    first, rest = (
+        intervals_of(mean[part], counts[part], QUADRATIC_ONE, uniform[part])
+        for part in (slice(0, 333), slice(333, None))
+    )
+    whole, both = intervals_of(mean, counts, QUADRATIC_ONE, uniform), first + rest
+    np.testing.assert_array_equal([both.pit, both.busy], [whole.pit, whole.busy])
+    counts = simulated_map()
+    mean = np.random.default_rng(1).random(counts.shape)
+    caught, all_of = captured(mean[:20], counts[:20]) + captured(mean[20:], counts[20:]), captured(mean, counts)
+    np.testing.assert_allclose([caught.caught, caught.ideal], [all_of.caught, all_of.ideal])
+    assert caught.incidents == all_of.incidents
 
 
 def test_coverage_is_the_middle_of_the_histogram():
