@@ -22,7 +22,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import LoadPlan, percentiles_ms, running_traffic, timed
-from benchmarks.rivals import FRAME_SIDES, RIVALS, Outcome, Rate, compared, measure_full_frames, measure_rival, rate_of
+from benchmarks.other_systems import (
+    FRAME_SIDES,
+    RIVALS,
+    Outcome,
+    Rate,
+    compared,
+    measure_full_frames,
+    measure_rival,
+    rate_of,
+)
 from benchmarks.stack import (
     AGAINST,
     QUICK,

@@ -218,7 +218,7 @@ PUBLIC = {
         "schemas.records": "Pointer(...)",
         "models.artifact": "Artifact read_artifact champion_of challenger_of",
     },
-    "Rivals": {"models.evaluation.contract": "Rival() Forecaster() Regression() Regressor() least_mean"},
+    "Rivals": {"models.evaluation.rival_contract": "Rival() Forecaster() Regression() Regressor() least_mean"},
     "Incident files": {"models.files.layouts": "Layout parse_layout"},
 }
 ERRORS = """## Errors

@@ -25,7 +25,7 @@ from lifecycle.gate import (
     refuse_another,
     write_trial,
 )
-from lifecycle.judge import judged_hour
+from lifecycle.live_judge import judged_hour
 from lifecycle.registry import ModelRegistry, Note, promote, register, registered_artifact, retire, sync
 from lifecycle.shadow import ShadowDay, ShadowHour, days_of, judged_hours, mean_scores, whole_enough
 from lifecycle.triggers import ChampionRecord, triggers

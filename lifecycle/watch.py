@@ -21,9 +21,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lifecycle.cli import Data, data_of, desk_of, gate_app, note_of, open_registry
 from lifecycle.gate import read_plan, read_trial, refuse_too_many
 from lifecycle.triggers import Asking, Outcome
+from lifecycle.version_commands import Data, data_of, desk_of, gate_app, note_of, open_registry
 from models.artifact import champion_of
 from models.cli.options import DATA_HELP, progress_bars
 from models.files.incident_archive import NoDays, hours_known, spans
@@ -224,7 +224,7 @@ def judge(settings: Settings) -> None:
 
     It reads what the job left beside its checkpoint, and writes there what the gate and the triggers read.
     """
-    from lifecycle.judge import judge_all, judge_of
+    from lifecycle.live_judge import judge_all, judge_of
     from streaming.sinks.sink import open_sink
 
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, datefmt=LOG_TIME)

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from schemas import product_version
 from schemas.spec import ALL_CATEGORIES
 from service import decisions, page, posts, scores
+from service.answers import ClosedAnswer, Count
 from service.callers import (
     ALWAYS,
     Problem,
@@ -32,7 +33,6 @@ from service.callers import (
     seen_by,
     token_of,
 )
-from service.contract import ClosedAnswer, Count
 from service.guard import ETags, RequestGuard, ServiceMetrics
 from service.service import Service
 from service.tokens import Caller

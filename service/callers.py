@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from schemas.frame import StoredFrames
 from schemas.spec import ALL_CATEGORIES, SLUG
-from service.contract import ClosedAnswer
+from service.answers import ClosedAnswer
 from service.service import Now, Service
 from service.tokens import ANYONE, OPENS, Caller
 

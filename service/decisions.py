@@ -23,8 +23,8 @@ from schemas.errors import AuditError, DataError
 from schemas.files import FileState, file_state, instant_text
 from schemas.grid import Grid
 from schemas.spec import ALL_CATEGORIES
+from service.answers import Category, CellId, ClosedAnswer, ClosedRequest, Count, Instant
 from service.callers import TheCaller, TheService, caller_of, frames_of, json_answer, problems_of
-from service.contract import Category, CellId, ClosedAnswer, ClosedRequest, Count, Instant
 from service.scores import chosen_view
 from service.service import Now, Service
 from service.tokens import Caller

@@ -30,8 +30,8 @@ from models.readiness import (
 )
 from schemas.errors import ArtifactError, DataError
 from schemas.spec import ALL_CATEGORIES
+from service.answers import Amount, CellId, Chance, ClosedAnswer, ClosedRequest, Count, Facts, HorizonView
 from service.callers import TheService, json_answer, must_be_current, problems_of, region_of
-from service.contract import Amount, CellId, Chance, ClosedAnswer, ClosedRequest, Count, Facts, HorizonView
 from service.scores import chosen_view
 from service.service import Now, Service
 

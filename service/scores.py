@@ -24,7 +24,7 @@ from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, riskiest
 from schemas.grid import CELL_ID, Cells, Grid, geohash
 from schemas.limits import UNUSUAL_DAYS
 from schemas.spec import ALL_CATEGORIES
-from service import contract
+from service import answers
 from service.callers import (
     TheCaller,
     TheRegion,
@@ -56,9 +56,9 @@ NUMBERS = ("expected", "usual", "risk", "low", "high")
 COLUMNS = ("cell", "lat", "lon", *NUMBERS, "observed_1h", "support")
 _GEOJSON = MEDIA_TYPES["geojson"]
 _SCORES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {_GEOJSON: {"schema": contract.SCORED_SHAPES}, "text/csv": {"schema": {"type": "string"}}}}
+    200: {"content": {_GEOJSON: {"schema": answers.SCORED_SHAPES}, "text/csv": {"schema": {"type": "string"}}}}
 }
-_LINES: dict[int | str, dict[str, Any]] = {200: {"content": {_GEOJSON: {"schema": contract.SHAPES}}}}
+_LINES: dict[int | str, dict[str, Any]] = {200: {"content": {_GEOJSON: {"schema": answers.SHAPES}}}}
 router = APIRouter(prefix="/v1", tags=["scores"])
 
 
@@ -100,10 +100,10 @@ def area_cells(service: Service, now: Now, name: str | None) -> Cells:
     return areas[name]
 
 
-@router.get("/regions", response_model=contract.Regions)
+@router.get("/regions", response_model=answers.Regions)
 async def regions(service: TheService, caller: TheCaller) -> Response:
     """The regions that the token opens: their grid, categories, horizons and areas, and how old their scores are."""
-    described: list[contract.Region] = []
+    described: list[answers.Region] = []
     for now in map(service.now_of, seen_by(service, caller)):
         spec, grid = now.spec, now.spec.grid
         per_lat, per_lon = grid.metres_per_degree
@@ -128,13 +128,13 @@ async def regions(service: TheService, caller: TheCaller) -> Response:
                 "areas": list(service.cells_of(grid)),
             }
         )
-    answer: contract.Regions = {"regions": described, "withheld": service.frames.withheld or None}
+    answer: answers.Regions = {"regions": described, "withheld": service.frames.withheld or None}
     return json_answer(answer)
 
 
-@router.get("/regions/{region}/scores", response_model=contract.RegionScores, responses={**_SCORES, **problems_of(406)})
+@router.get("/regions/{region}/scores", response_model=answers.RegionScores, responses={**_SCORES, **problems_of(406)})
 async def scores(
-    request: Request, service: TheService, now: TheRegion, asked: Annotated[contract.ScoresView, Query()]
+    request: Request, service: TheService, now: TheRegion, asked: Annotated[answers.ScoresView, Query()]
 ) -> Response:
     """The scores of every cell, or of an area's, for one category and horizon."""
     must_be_current(now, asked.require, asked.category)
@@ -142,7 +142,7 @@ async def scores(
     headers = {**now.headers(), "Vary": "Accept, Authorization, Cookie"}
     chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), area_cells(service, now, asked.area))
     horizon = now.spec.horizon_names[chosen.horizon]
-    head: contract.ScoresHead = {
+    head: answers.ScoresHead = {
         **now.facts(), "category": asked.category, "horizon": horizon, "area": asked.area,
     }  # fmt: skip
     key = (now.spec.region, now.state, as_what, asked.category, chosen.horizon, asked.area)
@@ -150,11 +150,11 @@ async def scores(
     return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])
 
 
-@router.get("/regions/{region}/cells/{cell}", response_model=contract.Cell)
+@router.get("/regions/{region}/cells/{cell}", response_model=answers.Cell)
 async def cell(
     now: TheRegion,
     cell: Annotated[str, Path(pattern=CELL_ID)],
-    asked: Annotated[contract.CellView, Query()],
+    asked: Annotated[answers.CellView, Query()],
 ) -> Response:
     """One cell's scores of every category and horizon, and what made those of the riskiest cells."""
     must_be_current(now, asked.require)
@@ -164,7 +164,7 @@ async def cell(
     except DataError as error:
         raise HTTPException(404, str(error)) from error
     (row, col), (lat, lon) = divmod(place, grid.cols), (float(degrees[place]) for degrees in grid.centres())
-    answer: contract.Cell = {
+    answer: answers.Cell = {
         **now.facts(),
         "cell": f"r{row:03d}c{col:03d}",
         "lat": round(lat, 5),
@@ -179,12 +179,12 @@ async def cell(
     return json_answer(answer, now)
 
 
-def _cell_score(chosen: Chosen) -> contract.CellScore:
+def _cell_score(chosen: Chosen) -> answers.CellScore:
     """chosen: with one cell."""
     view, category, horizon, (cell,) = chosen.view, chosen.category, chosen.horizon, chosen.cells.tolist()
     ranked = riskiest(view.risk[:, category, horizon], view.expected[:, category, horizon], 10).tolist()
     rank = ranked.index(cell) + 1 if cell in ranked else None
-    factors: list[contract.Factor] | None = None
+    factors: list[answers.Factor] | None = None
     if rank is not None and rank <= len(view.attribution):
         shares = view.attribution[rank - 1, category, horizon]
         factors = [
@@ -201,18 +201,18 @@ def _cell_score(chosen: Chosen) -> contract.CellScore:
         "low": low,
         "high": high,
         "observed_1h": int(chosen.values("observed_1h")[0]),
-        "support": cast("contract.Support", SUPPORT[chosen.values("support")[0]]),
+        "support": cast("answers.Support", SUPPORT[chosen.values("support")[0]]),
         "rank": rank,
         "factors": factors,
     }
 
 
-@router.get("/regions/{region}/areas", response_model=contract.AreaScores)
-async def areas(service: TheService, now: TheRegion, asked: Annotated[contract.View, Query()]) -> Response:
+@router.get("/regions/{region}/areas", response_model=answers.AreaScores)
+async def areas(service: TheService, now: TheRegion, asked: Annotated[answers.View, Query()]) -> Response:
     """What to expect in each area of the file that the service was given."""
     must_be_current(now, asked.require, asked.category)
     view, category, horizon = chosen_view(now, asked.category, asked.horizon)
-    rows: list[contract.AreaRow] = []
+    rows: list[answers.AreaRow] = []
     for name, cells in service.cells_of(now.spec.grid).items():
         chosen = Chosen(view, category, horizon, cells)
         support = np.bincount(chosen.values("support"), minlength=len(SUPPORT)).tolist()
@@ -223,10 +223,10 @@ async def areas(service: TheService, now: TheRegion, asked: Annotated[contract.V
                 "usual": float(chosen.values("usual").sum(dtype=np.float64)),
                 "observed_1h": int(chosen.values("observed_1h").sum()),
                 "risk": float(1 - np.prod(1 - chosen.values("risk").astype(np.float64))),
-                "support": cast("dict[contract.Support, int]", dict(zip(SUPPORT, support, strict=True))),
+                "support": cast("dict[answers.Support, int]", dict(zip(SUPPORT, support, strict=True))),
             }
         )
-    answer: contract.AreaScores = {
+    answer: answers.AreaScores = {
         **now.facts(),
         "category": asked.category,
         "horizon": now.spec.horizon_names[horizon],
@@ -236,8 +236,8 @@ async def areas(service: TheService, now: TheRegion, asked: Annotated[contract.V
     return json_answer(answer, now)
 
 
-@router.get("/regions/{region}/unusual", response_model=contract.UnusualAnswer)
-async def unusual(service: TheService, now: TheRegion, asked: Annotated[contract.UnusualView, Query()]) -> Response:
+@router.get("/regions/{region}/unusual", response_model=answers.UnusualAnswer)
+async def unusual(service: TheService, now: TheRegion, asked: Annotated[answers.UnusualView, Query()]) -> Response:
     """Where the last hours had more incidents than usual, the least likely place first; none where all is as usual."""
     must_be_current(now, asked.require, asked.category)
     frame, grid = now.frames.by_category, now.spec.grid
@@ -245,7 +245,7 @@ async def unusual(service: TheService, now: TheRegion, asked: Annotated[contract
     inside, named = set(area_cells(service, now, asked.area).tolist()), service.cells_of(grid)
     on_record = np.flatnonzero((frame.support > 0).any(axis=1) | (frame.observed_1h > 0).any(axis=1)).astype(np.int32)
     ids, (lats, lons) = grid.cell_ids(), grid.corners()
-    places: list[contract.UnusualPlace] = []
+    places: list[answers.UnusualPlace] = []
     for place in frame.unusual:
         cells = place.cells(grid)
         if asked.category not in (ALL_CATEGORIES, place.category) or inside.isdisjoint(cells.tolist()):
@@ -270,7 +270,7 @@ async def unusual(service: TheService, now: TheRegion, asked: Annotated[contract
                 "areas": sorted(filter(with_some.get, with_some), key=lambda name: -with_some[name]),
             }
         )
-    answer: contract.UnusualAnswer = {
+    answer: answers.UnusualAnswer = {
         **now.facts(), "category": asked.category, "area": asked.area, "least_days": UNUSUAL_DAYS, "places": places,
     }  # fmt: skip
     return json_answer(answer, now)

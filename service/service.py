@@ -18,8 +18,8 @@ from schemas.languages import ENGLISH
 from schemas.limits import EXPIRES_DAYS, MAX_REGIONS, OLDEST_SCORES_S
 from schemas.records import read_withheld
 from schemas.spec import ALL_CATEGORIES, DAY_S, Spec
+from service.answers import Facts
 from service.basemap import Basemap
-from service.contract import Facts
 from service.tokens import Rates, Tokens
 
 log = logging.getLogger(__name__)

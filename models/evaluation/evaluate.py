@@ -15,7 +15,6 @@ import numpy as np
 from models.comparison import Difference, day_blocks, difference_of
 from models.cube import Floats
 from models.evaluation.after_surges import surge_rows
-from models.evaluation.contract import Rival
 from models.evaluation.featured import featured_rows, learn, spec_of
 from models.evaluation.judge import EvaluationPlan, Judge, Spool, refuse_leaks
 from models.evaluation.result import (
@@ -27,6 +26,7 @@ from models.evaluation.result import (
     Origins,
     RollingResult,
 )
+from models.evaluation.rival_contract import Rival
 from models.evaluation.rivals import RIVALS
 from models.evaluation.tasks import Task, earlier
 from models.training.replay import refuse_lag

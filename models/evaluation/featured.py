@@ -14,7 +14,6 @@ import numpy.typing as npt
 from models.baseline import BaselineConstants
 from models.cube import Counts, Floats
 from models.evaluation.after_surges import SurgeFigures, is_surge
-from models.evaluation.contract import Regressor, Values
 from models.evaluation.judge import MIXED_IN, EvaluationPlan, Forecast, Judge, Spool
 from models.evaluation.result import (
     FOLLOWING,
@@ -24,6 +23,7 @@ from models.evaluation.result import (
     Losses,
     ModelResult,
 )
+from models.evaluation.rival_contract import Regressor, Values
 from models.evaluation.tasks import Task
 from models.feature_lists import usual_columns
 from models.features import FeatureEngine, feature_names

@@ -13,8 +13,8 @@ import torch
 from models.comparison import LEAST_JUDGED, Difference, compare
 from models.cube import AnyFloats, Counts, Cube, Floats, Runs, type_for
 from models.dispersion import Dispersion
-from models.evaluation.contract import Regression, least_mean, poisson_loss
 from models.evaluation.result import ModelResult
+from models.evaluation.rival_contract import Regression, least_mean, poisson_loss
 from models.evaluation.tasks import Task
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.measures import AtShare, ModelScores, Sheet, Totals, score, totals_of

@@ -11,7 +11,7 @@ from sklearn.linear_model import PoissonRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from models.evaluation.contract import Regression, Values, poisson_loss
+from models.evaluation.rival_contract import Regression, Values, poisson_loss
 from models.feature_lists import usual_columns
 from models.training.fit_network import Examples
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.ndimage import convolve, gaussian_filter
 
 from models.cube import Counts, Cube, Floats
-from models.evaluation.contract import Forecaster, Rival, least_mean, poisson_loss
+from models.evaluation.rival_contract import Forecaster, Rival, least_mean, poisson_loss
 from models.local_time import HOURS
 
 

@@ -30,7 +30,7 @@ def python(code):
 def pulled_in():
     """The packages that are in memory once the vocabulary, then the mathematics too, then the job too are imported."""
     mathematics = [f"models.{path.stem}" for path in (ROOT / "models").glob("*.py") if not path.stem.startswith("__")]
-    stages = [modules_in("schemas"), mathematics, [*modules_in("streaming"), "lifecycle.cli"]]
+    stages = [modules_in("schemas"), mathematics, [*modules_in("streaming"), "lifecycle.version_commands"]]
     packages = "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
     done = python("import json, sys\n" + "\n".join(f"import {', '.join(names)}\n{packages}" for names in stages))
     assert (done.returncode, done.stderr) == (0, "")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import gammaln, xlogy
 
-from models.evaluation.contract import least_mean, poisson_loss
+from models.evaluation.rival_contract import least_mean, poisson_loss
 from models.evaluation.rivals import (
     RIVALS,
     Constant,

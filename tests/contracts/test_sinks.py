@@ -9,7 +9,7 @@ import pytest
 
 from docs.measurements import ARCHIVE, MEASUREMENTS
 from lifecycle.archive import SCHEMA
-from lifecycle.judge import retrain_line
+from lifecycle.live_judge import retrain_line
 from lifecycle.triggers import Asked
 from schemas.decode import Feedback
 from schemas.errors import PipelineError

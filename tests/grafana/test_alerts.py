@@ -22,7 +22,7 @@ from generator.alerts import (
 )
 from generator.alerts import ALERTS as ROWS
 from generator.build import page, stat
-from lifecycle.judge import retrain_line
+from lifecycle.live_judge import retrain_line
 from lifecycle.triggers import Asked
 from schemas.spec import DAY_S
 from tests.contracts.test_readme import fault_in_name, named_commands

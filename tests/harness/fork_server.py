@@ -23,7 +23,7 @@ PRELOADED = (
     "models.cli.judge_commands",
     "models.cli.posts_command",
     "models.cli.train_commands",
-    "service.cli",
+    "service.serve_commands",
     "streaming.cli.check",
     "streaming.cli.doctor",
     "streaming.cli.job_commands",

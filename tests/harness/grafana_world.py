@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lifecycle.gate import GatePlan, Trial
-from lifecycle.judge import decided_line, drift_lines, gate_line, shadow_line
+from lifecycle.live_judge import decided_line, drift_lines, gate_line, shadow_line
 from lifecycle.shadow import ShadowHour
 from lifecycle.teach import following_lines
 from models.all_categories import stored_views

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import nbinom
 
-from lifecycle.judge import TrialJudge
+from lifecycle.live_judge import TrialJudge
 from lifecycle.shadow import read_shadow, shadow_path
 from models.features import FeatureEngine
 from schemas.records import Pointer, write_pointer

@@ -11,7 +11,7 @@ from benchmarks import bench
 from benchmarks.bench import FIGURES, of_rounds, program_of, tree_of, verdict
 from benchmarks.cities import BEDS, START_S, City, World, incidents_of
 from benchmarks.load import latencies
-from benchmarks.rivals import Outcome, Rate, compared, rate_of
+from benchmarks.other_systems import Outcome, Rate, compared, rate_of
 from models.features import feature_names
 from schemas.spec import HOUR_S, Spec
 

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.cities import BEDS, CHANGE_DAY, START_S, City, World, incidents_of
 from lifecycle.gate import read_trial
-from lifecycle.judge import judged_hour
+from lifecycle.live_judge import judged_hour
 from lifecycle.shadow import read_shadow, shadow_path
 from models.artifact import read_artifact
 from models.counting.count_state import horizons_closed_between

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from scipy.stats import chisquare, nbinom, poisson
 from sklearn.metrics import brier_score_loss, mean_poisson_deviance
 
-from lifecycle.judge import judged_hour
+from lifecycle.live_judge import judged_hour
 from models import measures
 from models.cube import BANDS, districts
 from models.dispersion import LINEAR, QUADRATIC, Dispersion

@@ -283,7 +283,7 @@ def test_a_role_that_does_not_exist_is_refused(tmp_path):
 )
 def test_the_address_that_is_said_opens(tmp_path, monkeypatch, words, opens):
     monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
-    monkeypatch.setattr("service.cli._refuse_taken", lambda *_: None)  # the address is not this machine's
+    monkeypatch.setattr("service.serve_commands._refuse_taken", lambda *_: None)  # the address is not this machine's
     path = tmp_path / "tokens.jsonl"
     make_token(path, "cad", [])
     ran = CliRunner().invoke(app, ["serve", "--frames", str(tmp_path), "--tokens", str(path), *words])
@@ -293,7 +293,7 @@ def test_the_address_that_is_said_opens(tmp_path, monkeypatch, words, opens):
 def test_the_command_lets_the_named_origins_read(tmp_path, monkeypatch):
     served = []
     monkeypatch.setattr("uvicorn.run", lambda app, **_: served.append(app))
-    monkeypatch.setattr("service.cli._refuse_taken", lambda *_: None)  # another program may be there
+    monkeypatch.setattr("service.serve_commands._refuse_taken", lambda *_: None)  # another program may be there
     named = ["http://localhost:5173", "https://map.example.org"]
     ran = CliRunner().invoke(app, ["serve", "--frames", str(tmp_path), "--origin", named[0], "--origin", named[1]])
     assert (ran.exit_code, served[0].allow_origins) == (0, named)
@@ -334,7 +334,7 @@ def test_the_command_makes_a_token_and_prints_it_once(tmp_path):
 @pytest.mark.parametrize("is_there", [True, False])
 def test_the_command_says_that_no_job_has_written_frames_yet(tmp_path, monkeypatch, is_there):
     monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
-    monkeypatch.setattr("service.cli._refuse_taken", lambda *_: None)
+    monkeypatch.setattr("service.serve_commands._refuse_taken", lambda *_: None)
     frames = tmp_path if is_there else tmp_path / "fames"
     ran = CliRunner().invoke(app, ["serve", "--frames", str(frames)])
     assert (f"--frames {frames} is not there yet" in ran.stderr) is not is_there

@@ -15,8 +15,8 @@ from models.baseline import OlderDays
 from models.cli.options import progress_bars
 from models.comparison import LEAST_BLOCKS
 from models.dispersion import Dispersion
-from models.evaluation.contract import poisson_loss
 from models.evaluation.regressions import Boosting
+from models.evaluation.rival_contract import poisson_loss
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.training.card import card_text

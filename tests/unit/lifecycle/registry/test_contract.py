@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from lifecycle.cli import open_registry
 from lifecycle.registry import FolderRegistry, manifest_digest, register
+from lifecycle.version_commands import open_registry
 from models.artifact import champion_of, read_artifact
 from schemas.errors import ArtifactError, AuditError, RegistryError
 from schemas.records import Pointer, RegionState, read_pointer, write_pointer

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from lifecycle.gate import GatePlan, trial_path, write_trial
-from lifecycle.judge import TrialJudge, drift_lines, judge_all, judge_of
+from lifecycle.live_judge import TrialJudge, drift_lines, judge_all, judge_of
 from lifecycle.shadow import add_hours, judged_hours, read_shadow, shadow_path
 from lifecycle.triggers import LEAST_DAYS, asked_path, keep_asked
 from models.dispersion import Dispersion

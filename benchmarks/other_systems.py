@@ -176,7 +176,7 @@ def measure_rival(rival: str, stack: Stack, name: str, *, topic: str, specs: Seq
         if rival == "plain_loop":
             settings = stack.settings(topic=topic, specs=specs, checkpoint="none")
             orders = {"settings": settings.model_dump(mode="json", exclude={"influx_token"}), "events": events}
-            ran = run_child("benchmarks.rivals", orders, folder, python=sys.executable, limit_s=_LIMIT_S)
+            ran = run_child("benchmarks.other_systems", orders, folder, python=sys.executable, limit_s=_LIMIT_S)
             warm_up_events = settings.max_events_per_batch
         else:
             lat, lon = specs[0].grid.corners()
