@@ -27,14 +27,13 @@ HASHES = ROOT / "constraints-hashes.txt"
 UV = Path(sys.executable).with_name("uv")
 SUMS = "SHA256SUMS"
 _COMMANDS = (
-    ("streaming", "--version"),
-    ("models", "--version"),
-    ("streaming", "--help"),
-    ("models", "--help"),
-    ("service", "--version"),
-    ("lifecycle", "--version"),
-    ("streaming", "check", "event.json"),
-    ("streaming", "cells", "--out", "cells"),
+    ("--version",),
+    ("--help",),
+    ("train", "--help"),
+    ("serve", "--help"),
+    ("watch", "--help"),
+    ("check", "event.json"),
+    ("cells", "--out", "cells"),
 )
 
 
@@ -84,10 +83,10 @@ def try_commands(python: Path, version: str, folder: Path, *, now: datetime) -> 
     environment = {"PATH": os.defpath, "HOME": str(folder), "TERM": "dumb"}
     where = "import streaming.rehearse.incident_replay as it; print(it.ARTIFACTS)"
     environment["RISK_ARTIFACTS"] = _run(python, "-c", where, cwd=folder, environment=environment)
-    for package, *words in _COMMANDS:
-        said = _run(python, "-m", package, *words, cwd=folder, environment=environment)
-        if words == ["--version"] and said != f"{DISTRIBUTION} {version}":
-            raise RiskError(f"`python -m {package} --version` of the wheel says {said}, not {version}")
+    for words in _COMMANDS:
+        printed = _run(python, "-m", "incident_risk", *words, cwd=folder, environment=environment)
+        if words == ("--version",) and printed != f"{DISTRIBUTION} {version}":
+            raise RiskError(f"`risk --version` of the wheel says {printed}, not {version}")
 
 
 def sample_event(now: datetime) -> dict[str, str | float]:
