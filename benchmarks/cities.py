@@ -449,10 +449,12 @@ def measure_nowcast(cities: Sequence[str], *, origins: int, quick: bool, say: Sa
             say(f"{name}, origin {origin}: {time.process_time() - began:.0f} s of CPU; {nowcast or 'no nowcast'}")
         for horizon in range(HORIZONS if of_origins else 0):
             figures = [of_horizons[horizon] for of_horizons in of_origins]
-            said = surge_rows(figures, "network", steps_per_week=168, seed=0)
-            if said[0].steps < LEAST_SURGES:
-                say(f"{name}: {said[0].steps} hours begin after a surge: too few for figures of them alone")
-            rows += [{"city": name, "horizon": city.spec.horizon_names[horizon], **asdict(row)} for row in said]
+            surges_of_models = surge_rows(figures, "network", steps_per_week=168, seed=0)
+            if surges_of_models[0].steps < LEAST_SURGES:
+                say(f"{name}: {surges_of_models[0].steps} hours begin after a surge: too few for figures of them alone")
+            rows += [
+                {"city": name, "horizon": city.spec.horizon_names[horizon], **asdict(row)} for row in surges_of_models
+            ]
     return rows
 
 

@@ -59,8 +59,8 @@ def _of_file(path: Path, credit: str) -> Basemap:
             if len(head) < _HEADER_BYTES or head[:8] != b"PMTiles\x03" or head[99] not in _KINDS:
                 raise SettingsError(f"--basemap {path} is no file of PMTiles", _WAYS)
             file.seek(int.from_bytes(head[24:32], "little"))
-            said = file.read(min(int.from_bytes(head[32:40], "little"), 1 << 20))
-            facts: dict[str, Any] = json.loads(gzip.decompress(said) if head[97] == 2 else said)
+            metadata = file.read(min(int.from_bytes(head[32:40], "little"), 1 << 20))
+            facts: dict[str, Any] = json.loads(gzip.decompress(metadata) if head[97] == 2 else metadata)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise SettingsError(f"--basemap {path} cannot be read ({error})", _WAYS) from error
     credit = credit or html.unescape(re.sub("<[^>]*>", "", str(facts.get("attribution", ""))))
