@@ -107,8 +107,8 @@ def _frames(stack: Stack, side: int) -> list[dict[str, float]]:
 
 def incidents_of(spec: Spec, n: int, *, seed: int, as_of_s: int) -> Incidents:
     """`n` synthetic incidents of one region, decoded from messages as Kafka would have them."""
-    messages = Messages(
-        values=[value for _, value in synthetic_events([spec], n, seed=seed, as_of_s=as_of_s)],
+    messages = Messages.of(
+        [value for _, value in synthetic_events([spec], n, seed=seed, as_of_s=as_of_s)],
         partition=np.zeros(n, np.int32),
         kafka_offset=np.arange(n),
         kafka_time_ms=np.full(n, as_of_s * 1000),
@@ -302,8 +302,8 @@ def main(orders: LoopOrders) -> None:
     started_s = time.time()
     for messages in slices(settings, orders.events):
         decoded = decode_messages(
-            Messages(
-                values=[message.value() for message in messages],
+            Messages.of(
+                [message.value() for message in messages],
                 partition=np.array([message.partition() for message in messages]),
                 kafka_offset=np.array([message.offset() for message in messages]),
                 kafka_time_ms=np.array([message.timestamp()[1] for message in messages]),

@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_args, get_type_hints
 
 import msgspec
 import numpy as np
@@ -22,7 +22,8 @@ import xxhash
 from msgspec import UNSET, UnsetType
 
 from schemas.areas import NO_MASKS, Masks, refuse_other_masks
-from schemas.event import AwareTime, Event, Reason
+from schemas.decode_by_shape import LEAST_MESSAGES, Readings, read_by_shape
+from schemas.event import ORIGINS, AwareTime, Event, Reason
 from schemas.grid import CELL_ID
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, NO_PLACE, Incidents, Rejection, fixed_places
 from schemas.limits import MAX_EVENT_BYTES
@@ -248,12 +249,30 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Messages:
-    """A slice of a topic: the values, and the place of each in the topic, all of one length."""
+    """A slice of a topic: the values one after another, and the place of each in the topic."""
 
-    values: Sequence[bytes | None]
+    data: bytes
+    ends: npt.NDArray[np.int64]  # (n + 1,) value i lies between ends[i] and ends[i + 1]
+    missing: npt.NDArray[np.bool_]  # (n,) no value: a tombstone
     partition: np.ndarray
     kafka_offset: np.ndarray
     kafka_time_ms: np.ndarray
+
+    @classmethod
+    def of(cls, values: Sequence[bytes | None], **place: np.ndarray) -> Self:
+        lengths = [len(value or b"") for value in values]
+        return cls(
+            data=b"".join(value or b"" for value in values),
+            ends=np.cumsum([0, *lengths], dtype=np.int64),
+            missing=np.array([value is None for value in values], bool),
+            **place,
+        )
+
+    def __len__(self) -> int:
+        return len(self.missing)
+
+    def value(self, index: int) -> bytes | None:
+        return None if self.missing[index] else self.data[self.ends[index] : self.ends[index + 1]]
 
 
 def incident_keys(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
@@ -275,38 +294,78 @@ def decode_messages(
     Raises ArtifactError when the specs have other masks.
 
     >>> place = np.zeros(1, np.int64)
-    >>> messages = Messages(values=[b"{}"], partition=place, kafka_offset=place, kafka_time_ms=place)
+    >>> messages = Messages.of([b"{}"], partition=place, kafka_offset=place, kafka_time_ms=place)
     >>> [rejection.reason for rejection in decode_messages(messages, {}).rejections[""]]
     ['schema']
     """
     refusals = _Refusals(messages)
-    events: dict[str, list[Any]] = {region: [] for region in specs}
-    indices: dict[str, list[int]] = {region: [] for region in specs}
-    for index, value in enumerate(messages.values):
+    readings = []
+    pending = np.ones(len(messages), bool)
+    if len(messages) >= LEAST_MESSAGES and specs:
+        readings = read_by_shape(messages.data, messages.ends, messages.missing, specs, _is_event)
+        for reading in readings:
+            pending[reading.index] = False
+    if pending.any() or not readings:
+        readings.append(_read_each(messages, np.flatnonzero(pending), specs, refusals))
+    reading = Readings.concatenate(readings)
+    incidents = {}
+    for code, (region, spec) in enumerate(specs.items()):
+        of_region = reading.region == code
+        if of_region.any():
+            accepted = _accepted(region, reading.select(of_region), spec, refusals, now_ms)
+            incidents[region] = _masked(accepted, spec, masks)
+    return Decoded(incidents=incidents, rejections=refusals.by_region)
+
+
+def _read_each(
+    messages: Messages, where: npt.NDArray[np.intp], specs: Mapping[str, Spec], refusals: "_Refusals"
+) -> Readings:
+    """What each of the messages at `where` says, one after another; those that are no event go to `refusals`."""
+    regions = {region: code for code, region in enumerate(specs)}
+    categories = [{slug: code for code, slug in enumerate(spec.categories)} for spec in specs.values()]
+    events, index, region_codes = [], [], []
+    for i in where.tolist():
+        value = messages.value(i)
         try:
             if value is None or len(value) > MAX_EVENT_BYTES:
-                refusals.add(index, region_named(value, specs), *reason_for(value))
+                refusals.add(i, region_named(value, specs), *reason_for(value))
                 continue
             event = _WIRE.decode(value)
             if value.count(b'"') != _expected_quotes(event) and (fault := fault_in_keys(value)):
-                refusals.add(index, region_named(value, specs), *fault)
+                refusals.add(i, region_named(value, specs), *fault)
                 continue
-            events[event.region].append(event)
-            indices[event.region].append(index)
+            region_codes.append(regions[event.region])
+            events.append(event)
+            index.append(i)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            refusals.add(index, region_named(value, specs), *reason_for(value))
+            refusals.add(i, region_named(value, specs), *reason_for(value))
         except KeyError:
-            refusals.add(index, "", "unknown_region", "no artifact of this deployment has this region")
-    incidents = {
-        region: _masked(
-            _accepted(region, chosen, np.asarray(indices[region]), specs[region], refusals, now_ms),
-            specs[region],
-            masks,
-        )
-        for region, chosen in events.items()
-        if chosen
-    }
-    return Decoded(incidents=incidents, rejections=refusals.by_region)
+            refusals.add(i, "", "unknown_region", "no artifact of this deployment has this region")
+    ids = [event.incident_id for event in events]
+    pairs = zip(events, map(categories.__getitem__, region_codes), strict=True)
+    return Readings(
+        index=np.array(index, np.int64),
+        region=np.array(region_codes, np.int64),
+        key=incident_keys(ids),
+        printable=np.fromiter(map(str.isprintable, ids), bool, len(ids)),
+        occurred_us=_microseconds([event.occurred_at.timestamp() for event in events]),
+        received_us=_microseconds([e.received_at.timestamp() if e.received_at else math.nan for e in events]),
+        category=np.array([codes.get(event.category, len(codes)) for event, codes in pairs], np.int16),
+        lat_deg=np.array([event.lat for event in events], np.float64),
+        lon_deg=np.array([event.lon for event in events], np.float64),
+        revision=np.array([0 if event.revision is UNSET else event.revision for event in events], np.int32),
+        origin=np.array([ORIGINS.index(event.origin) for event in events], np.int8),
+        cancelled=np.array([event.status == "cancelled" for event in events], bool),
+    )
+
+
+def _is_event(value: bytes) -> bool:
+    """Whether a message is an event in which no key stands twice."""
+    try:
+        event = _WIRE.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return value.count(b'"') == _expected_quotes(event) or fault_in_keys(value) is None
 
 
 class _Refusals:
@@ -317,7 +376,7 @@ class _Refusals:
         self.by_region: dict[str, list[Rejection]] = {}
 
     def add(self, index: int, region: str, reason: Reason, detail: str) -> None:
-        payload = kept_payload(self.messages.values[index], reason)
+        payload = kept_payload(self.messages.value(index), reason)
         rejection = Rejection.at(self.messages, index, reason, detail, payload)
         self.by_region.setdefault(region, []).append(rejection)
 
@@ -331,44 +390,41 @@ class _Refusals:
         return good
 
 
-def _accepted(
-    region: str, events: list[Any], where: np.ndarray, spec: Spec, refusals: _Refusals, now_ms: int | None
-) -> Incidents:
-    """The events that the region's spec accepts, as columns; the others go to `refusals`. where: (n,) index of each."""
-    messages = refusals.messages
-    codes = {slug: code for code, slug in enumerate(spec.categories)}
-    kafka_ms = messages.kafka_time_ms[where]
-    occurred_us, received_us, received_ms = _times(events, kafka_ms)
-    ids = [event.incident_id for event in events]
-    category = np.array([codes.get(event.category, len(codes)) for event in events], np.int16)
-    lat_deg, lon_deg = np.array([event.lat for event in events]), np.array([event.lon for event in events])
-    cell, inside = spec.grid.locate(lat_deg, lon_deg)
-    ahead_of_arrival_us = np.maximum(occurred_us - received_us, received_us - kafka_ms * 1e3)
+def _accepted(region: str, said: Readings, spec: Spec, refusals: _Refusals, now_ms: int | None) -> Incidents:
+    """The events that the region's spec accepts, as columns; the others go to `refusals`."""
+    messages, where = refusals.messages, said.index
+    kafka_ms = messages.kafka_time_ms[where].astype(np.int64)
+    stated = ~np.isnan(said.received_us)
+    received_us = np.where(stated, said.received_us, kafka_ms * 1e3)
+    received_ms = kafka_ms.copy()
+    received_ms[stated] = np.floor(received_us[stated] / 1e3)
+    cell, inside = spec.grid.locate(said.lat_deg, said.lon_deg)
+    ahead_of_arrival_us = np.maximum(said.occurred_us - received_us, received_us - kafka_ms * 1e3)
     if now_ms is not None:
         ahead_of_arrival_us = np.maximum(ahead_of_arrival_us, (kafka_ms - now_ms) * 1e3)
     is_ahead_of_arrival = ahead_of_arrival_us > spec.future_limit_s * 1e6
-    is_late_at_arrival = received_us - occurred_us > spec.late_limit_s * 1e6
-    printable = np.fromiter(map(str.isprintable, ids), bool, len(ids))
+    is_late_at_arrival = received_us - said.occurred_us > spec.late_limit_s * 1e6
     faults: list[Fault] = [
-        (~printable, "schema", "incident_id holds a character that cannot be printed"),
-        (category == len(codes), "unknown_category", "the region's spec has no such category"),
+        (~said.printable, "schema", "incident_id holds a character that cannot be printed"),
+        (said.category == len(spec.categories), "unknown_category", "the region's spec has no such category"),
         (~inside, "outside_grid", "the place lies outside the region's grid"),
         (is_ahead_of_arrival, "future", f"more than {spec.future_limit_s} s ahead of its arrival"),
         (is_late_at_arrival, "late", f"more than {spec.late_limit_s} s before its arrival"),
     ]
     good = refusals.add_first(faults, where, region)
+    is_counted = np.array([origin in spec.counted_origins for origin in ORIGINS])
     columns = Incidents(
-        key=incident_keys(ids),
-        revision=np.array([0 if event.revision is UNSET else event.revision for event in events], np.int32),
-        occurred_s=np.floor(occurred_us / 1e6).astype(np.int64),
+        key=said.key,
+        revision=said.revision,
+        occurred_s=np.floor(said.occurred_us / 1e6).astype(np.int64),
         received_ms=received_ms,
         cell=cell,
-        category=category,
-        flags=_flags(events, frozenset(spec.counted_origins)),
-        place=fixed_places(lat_deg, lon_deg),
+        category=said.category,
+        flags=(COUNTED_ORIGIN * is_counted[said.origin] + CANCELLED * said.cancelled).astype(np.uint8),
+        place=fixed_places(said.lat_deg, said.lon_deg),
         partition=messages.partition[where].astype(np.int32),
         kafka_offset=messages.kafka_offset[where].astype(np.int64),
-        kafka_time_ms=kafka_ms.astype(np.int64),
+        kafka_time_ms=kafka_ms,
     )
     return columns if good.all() else columns.select(good)
 
@@ -384,21 +440,6 @@ def _masked(incidents: Incidents, spec: Spec, masks: Masks) -> Incidents:
         flags=np.where(hidden, incidents.flags & ~np.uint8(COUNTED_ORIGIN), incidents.flags),
         place=np.where(hidden[:, None], np.int32(NO_PLACE), incidents.place),
     )
-
-
-def _times(events: list[Any], kafka_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Occurred in microseconds, received in microseconds and in milliseconds; by default received at Kafka's time."""
-    occurred_us = _microseconds([event.occurred_at.timestamp() for event in events])
-    stated_us = _microseconds([e.received_at.timestamp() if e.received_at else math.nan for e in events])
-    stated = ~np.isnan(stated_us)
-    received_ms = kafka_ms.astype(np.int64)
-    received_ms[stated] = np.floor(stated_us[stated] / 1e3)
-    return occurred_us, np.where(stated, stated_us, kafka_ms * 1e3), received_ms
-
-
-def _flags(events: list[Any], counted: frozenset[str]) -> np.ndarray:
-    flags = [COUNTED_ORIGIN * (event.origin in counted) + CANCELLED * (event.status == "cancelled") for event in events]
-    return np.array(flags, np.uint8)
 
 
 def _microseconds(epoch_s: list[float]) -> npt.NDArray[np.float64]:

@@ -52,7 +52,7 @@ class EqualCity:
         values = self._drawn(day, self.called, "public_call", random)
         values += self._drawn(day, discovered, "officer_initiated", random)
         places, received_ms = np.arange(len(values)), np.full(len(values), (START_S + (day + 1) * DAY_S) * 1000)
-        return Messages(values=values, partition=0 * places, kafka_offset=places, kafka_time_ms=received_ms)
+        return Messages.of(values, partition=0 * places, kafka_offset=places, kafka_time_ms=received_ms)
 
     def _drawn(self, day: int, means: Floats, origin: Origin, random: np.random.Generator) -> list[bytes]:
         """Incidents of one origin as JSON. means: (cells,)."""

@@ -143,8 +143,8 @@ def _short(name: str) -> str:
 
 
 def _alone(message: bytes, number: int, at_s: float) -> Messages:
-    return Messages(
-        values=[message],
+    return Messages.of(
+        [message],
         partition=np.zeros(1, np.int32),
         kafka_offset=np.array([number], np.int64),
         kafka_time_ms=np.array([int(at_s * 1000)], np.int64),

@@ -58,8 +58,12 @@ def decode_stage(
                 rows.append(PackedRow(UNASSIGNED, is_heartbeat=True))
                 batch = batch.filter(pa.array(~is_heartbeat))
             if batch.num_rows:
+                value = batch.column("value")
+                ends = np.frombuffer(value.buffers()[1], np.int32)[value.offset : value.offset + len(value) + 1]
                 messages = Messages(
-                    values=batch.column("value").to_pylist(),
+                    data=value.buffers()[2].slice(ends[0], ends[-1] - ends[0]).to_pybytes(),
+                    ends=(ends - ends[0]).astype(np.int64),
+                    missing=value.is_null().to_numpy(zero_copy_only=False),
                     partition=batch.column("partition").to_numpy(),
                     kafka_offset=batch.column("offset").to_numpy(),
                     kafka_time_ms=batch.column("time_ms").to_numpy(),

@@ -1,6 +1,7 @@
 """`make fuzz`: the decoder against any bytes, led by coverage (libFuzzer through atheris).
 
 Each input is judged by `judge` of tests/contracts/test_event_contract.py, beside JSON Schema and Python's own parsers.
+Before, `--single-bytes` messages with one byte changed are decoded by shape and one by one, and compared.
 Inputs that reach new code stay in out/fuzz/corpus for the next run; one that breaks a promise is written beside it.
 """
 
@@ -12,8 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).parents[2]
 CONTRACT = ROOT / "tests" / "contracts" / "test_event_contract.py"
+BY_SHAPE = ROOT / "tests" / "unit" / "schemas" / "test_decode_by_shape.py"
+SLICE = 5_000
 MAX_INPUT_BYTES = 8 * 1024 + 64  # both sides of the limit of a message
 MAX_RESIDENT_MIB = 1024
 SLOWEST_S = 5
@@ -27,12 +32,25 @@ def main() -> int:
     """0: no finding in the time. 1: an input broke a promise; it is kept. 2: the fuzzer did not run."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--single-bytes", type=int, default=200_000)
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "fuzz")
     parser.add_argument("--in-process", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.in_process is not None:
         fuzz(options.in_process)
+    change_single_bytes(options.single_bytes)
     return report(options.out, options.seconds)
+
+
+def change_single_bytes(count: int) -> None:
+    """Raises AssertionError where the two ways of decoding differ; a third of each slice of 5,000 is changed."""
+    test = module(BY_SHAPE)
+    random = np.random.default_rng()
+    for _ in range(0, count, SLICE // 3):
+        values = [*test.GOOD, *test.GOOD[: SLICE - SLICE // 3 - len(test.GOOD)]]
+        values += test.mutated(random, test.GOOD, SLICE // 3)
+        test.assert_both_ways_agree([values[i] for i in random.permutation(len(values))])
+    sys.stdout.write(f"{count:,} messages with one byte changed: decoding by shape and one by one agree\n")
 
 
 def report(out: Path, seconds: int) -> int:
@@ -70,19 +88,19 @@ def seeds(out: Path) -> Path:
     """A folder with every example, poison and largest message of the contract's test."""
     folder = out / "seeds"
     folder.mkdir(exist_ok=True)
-    test = contract()
+    test = module(CONTRACT)
     for number, value in enumerate((*test.CORPUS, *test.LARGEST.values())):
         (folder / f"{number:03d}").write_bytes(value)
     return folder
 
 
 def fields() -> list[str]:
-    return [f'\\"{name}\\":' for name in contract().Event.__struct_fields__]
+    return [f'\\"{name}\\":' for name in module(CONTRACT).Event.__struct_fields__]
 
 
-def contract():
-    """The contract's test as a module; it stands in no package."""
-    spec = importlib.util.spec_from_file_location("event_contract", CONTRACT)
+def module(test: Path):
+    """A test's file as a module; it stands in no package."""
+    spec = importlib.util.spec_from_file_location(test.stem, test)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -93,7 +111,7 @@ def fuzz(arguments: list[str]) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["schemas", "json"]):
-        judge = contract().judge
+        judge = module(CONTRACT).judge
 
     def judged(value: bytes) -> None:  # any other return value than None tells libFuzzer to forget the input
         judge(value)

@@ -182,8 +182,8 @@ class PartitionReader:
             records = [record for record in chain.from_iterable(polled.values()) if record.offset < end]
             if records:
                 deadline = time.monotonic() + SILENCE_S
-                yield Messages(
-                    values=[record.value for record in records],
+                yield Messages.of(
+                    [record.value for record in records],
                     partition=np.array([record.partition for record in records], np.int32),
                     kafka_offset=np.array([record.offset for record in records], np.int64),
                     kafka_time_ms=np.array([record.timestamp for record in records], np.int64),

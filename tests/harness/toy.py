@@ -129,8 +129,8 @@ def toy_record(**changes):
 def toy_messages(values, time_ms, *, partition=0, offset=None):
     """A slice of a topic. One time and partition for all or one for each; offsets from 0 unless they are given."""
     count = len(values)
-    return Messages(
-        values=values,
+    return Messages.of(
+        values,
         partition=np.full(count, partition, np.int32),
         kafka_offset=np.arange(count) if offset is None else np.asarray(offset, np.int64),
         kafka_time_ms=np.full(count, time_ms, np.int64),
