@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from schemas import DISTRIBUTION, product_version
-from streaming.process import run_without_secrets, settings_of
+from streaming.settings import run_without_secrets, settings_of
 
 ABOUT = (
     "Live risk of incidents per place, for readiness. Settings are environment variables (.env.example lists them); an "
@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "demo": ("score a real day through Kafka, Spark and the model", "streaming.rehearse.demo:demo_command"),
         "replay": ("send an incident file as if it happened again", "streaming.rehearse.incident_replay:replay"),
         "feedback": ("send and store what shifts say of the scores", "streaming.marks:feedback_app"),
-        "cells": ("write the cells of each region as GeoJSON", "streaming.cli.prepare:cells"),
+        "cells": ("write the cells of each region as GeoJSON", "streaming.cli.maps:cells"),
     },
     "model": {
         "train": ("train on incidents, or begin with a guess, and publish", "models.cli.train_commands:train_command"),
@@ -58,17 +58,17 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "records": {
         "audit": ("print the audit log, and check that nobody changed it", "streaming.cli.job_commands:audit"),
-        "retention": ("show all that is stored; delete what is over", "streaming.disk.retention:retention"),
-        "documents": ("write what an official needs", "streaming.documents:documents"),
+        "retention": ("show all that is stored; delete what is over", "streaming.cli.accountability:retention"),
+        "documents": ("write what an official needs", "streaming.cli.accountability:documents"),
         "archive": ("add final days of counts to the archive", "lifecycle.watch:archive_command"),
     },
 }
 # For images and rehearsals; `executor` and `driver` are the words that Spark gives to the image of its pods.
 HIDDEN: Mapping[str, str] = {
-    "prepare": "streaming.cli.prepare:prepare",
+    "prepare": "streaming.cli.job_commands:prepare",
     "broker": "streaming.rehearse.broker:broker_command",
-    "executor": "streaming.cli.prepare:become",
-    "driver": "streaming.cli.prepare:become",
+    "executor": "streaming.cli.job_commands:become",
+    "driver": "streaming.cli.job_commands:become",
 }
 _PLACES = MappingProxyType(
     {name: place for group in COMMANDS.values() for name, (_, place) in group.items()} | dict(HIDDEN)

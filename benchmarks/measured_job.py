@@ -24,7 +24,7 @@ from pyspark.sql.functions import pandas_udf
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import LongType
 
-from streaming.disk.checkpoint import end_offsets
+from streaming.checkpoint import end_offsets
 from streaming.flow.dataflow import kafka_messages, with_heartbeat, write_batches
 from streaming.flow.intake import HEARTBEAT
 from streaming.flow.rows import Published

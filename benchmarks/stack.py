@@ -25,9 +25,9 @@ from models.artifact import write_untrained
 from schemas.files import stamp
 from schemas.spec import DAY_S, Spec
 from streaming.jars import KAFKA_VERSION
+from streaming.kafka import KafkaConnection, ensure_topics
 from streaming.rehearse.broker import TOPIC_PARTITIONS, start_broker
 from streaming.settings import Settings
-from streaming.topics.kafka import KafkaConnection, ensure_topics
 
 ROOT = Path(__file__).parents[1]
 Say = Callable[[str], None]

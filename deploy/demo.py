@@ -24,6 +24,7 @@ from models.training.replay import IncidentHistory
 from schemas.errors import ArtifactError, SettingsError, errors_in_one_line
 from schemas.files import stamp
 from schemas.spec import DAY_S, HOUR_S
+from streaming.kafka import KafkaConnection
 from streaming.rehearse.incident_replay import (
     ARTIFACTS,
     MIXED,
@@ -37,7 +38,6 @@ from streaming.rehearse.incident_replay import (
     weeks_until,
 )
 from streaming.settings import Settings
-from streaming.topics.kafka import KafkaConnection
 
 CATCH_UP_S = 300.0
 _LEAST_PAST_S = 6 * HOUR_S  # at least so much of the past is sent

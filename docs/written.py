@@ -31,9 +31,9 @@ from schemas.incidents import DeadLetter
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.spec import SLUG
 from service.app import document
-from streaming.disk.retention import OURS, TABLE
-from streaming.metrics import Metrics
+from streaming.cli.accountability import OURS, TABLE
 from streaming.settings import Settings, environment_names
+from streaming.watchers import Metrics
 
 Json = dict[str, Any]
 

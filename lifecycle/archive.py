@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lifecycle.feed import MEAN_GAPS, FeedLog, mean_gap_of
+from models.counting.blobs import read_clock, read_counts
 from models.counting.count_state import BIN_S, DayCounts, counts_of_day, newest_closed, oldest_day
 from models.files.incident_archive import CUT_HOURS, Meaning, day_number, day_text, delta, said, spans
 from models.files.incident_files import IncidentTable, merged_as_in_the_stream
@@ -24,8 +25,7 @@ from schemas.batches import batches_folder, counts_path, logged_batches, logged_
 from schemas.errors import CheckpointError, DataError, SinkError, SinkRefused
 from schemas.records import read_roster, roster_path
 from schemas.spec import DAY_S, Spec
-from streaming.disk.checkpoint import guard_of
-from streaming.disk.kept_counts import read_clock, read_counts
+from streaming.checkpoint import guard_of
 
 SCHEMA = pa.schema(
     [

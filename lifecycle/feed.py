@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from models.counting.blobs import read_counts
 from models.counting.count_state import CountState
 from models.files.incident_archive import day_text
 from schemas.batches import LoggedRegion, batches_folder, counts_path, logged_batches, logged_days
 from schemas.spec import DAY_S, HOUR_S, Spec
-from streaming.disk.kept_counts import read_counts
 
 SILENT_S = 3 * HOUR_S  # since the newest incident
 MEAN_GAPS = 10  # a gap so many times the mean occurs by chance once in 20,000 times

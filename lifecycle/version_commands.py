@@ -49,9 +49,8 @@ from schemas.errors import ArtifactError, GateClosed, RegistryError, SettingsErr
 from schemas.records import RegionState, read_pointer, read_roster, roster_path
 from schemas.spec import SLUG, differences
 from streaming.artifacts_in_force import latest_history_s, refuse_unfit
-from streaming.disk.checkpoint import begin_ms
-from streaming.process import who_decides
-from streaming.settings import Settings
+from streaming.checkpoint import begin_ms
+from streaming.settings import Settings, who_decides
 
 if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and `gate status` does not need it
     from lifecycle.challenger import Desk, HeldOut

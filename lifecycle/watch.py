@@ -35,9 +35,8 @@ from schemas.files import instant_text
 from schemas.limits import LOG_FORMAT, LOG_TIME
 from schemas.records import START_IT, Heartbeat, WatchedPart, read_heartbeat, write_heartbeat
 from schemas.spec import DAY_S, HOUR_S
-from streaming.disk.checkpoint import read_guard
-from streaming.process import stop_on_signals
-from streaming.settings import Settings
+from streaming.checkpoint import read_guard
+from streaming.settings import Settings, stop_on_signals
 
 # Torch and pyarrow take seconds: what needs them is imported by the command that does.
 

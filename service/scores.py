@@ -36,7 +36,7 @@ from service.callers import (
     seen_by,
 )
 from service.service import Now, Service, categories_of, stale_after_s
-from streaming.maps import border_and_areas, read_streets
+from streaming.cli.maps import border_and_areas, read_streets
 from streaming.sinks.line_protocol import SMALLEST
 
 log = logging.getLogger(__name__)

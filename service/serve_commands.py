@@ -16,7 +16,7 @@ from schemas.languages import LANGUAGES, sentences_of
 from schemas.limits import LOG_FORMAT, LOG_TIME
 from service.basemap import basemap_of
 from service.tokens import Rates, Role, Tokens, make_token, read_tokens
-from streaming.maps import read_streets
+from streaming.cli.maps import read_streets
 from streaming.settings import Settings
 
 _FRAMES: Path = Settings.model_fields["frames"].default

@@ -58,7 +58,7 @@ def jar_options(cache: Path, packages: Sequence[str]) -> dict[str, str]:
 
 def needed_packages(checkpoint: Path, spark_state: str) -> list[str]:
     """Maven coordinates of what a session needs beside pyspark's own jars."""
-    from streaming.disk.spark_folder import is_stored  # where the image fetches jars, little else of the product is
+    from streaming.spark_folder import is_stored  # where the image fetches jars, little else of the product is
 
     return [CONNECTOR, OBJECT_STORE_CLIENT] if is_stored(checkpoint, spark_state) else [CONNECTOR]
 

@@ -28,7 +28,6 @@ from schemas.areas import read_masks
 from schemas.audit import AuditEvent, Plain, record
 from schemas.errors import (
     AuditError,
-    BrokerError,
     BrokerUnavailable,
     RiskError,
     SinkUnavailable,
@@ -36,35 +35,24 @@ from schemas.errors import (
 )
 from schemas.records import Entry, watched_until_s
 from streaming.artifacts_in_force import RosterWatch, load_artifact, spec_of
-from streaming.batch_files import BatchLog
-from streaming.disk.checkpoint import (
-    CheckpointGuard,
-    OffsetAudit,
-    begin_offsets,
+from streaming.checkpoint import (
     drop_unfinished,
-    end_offsets,
     finish_reset,
-    last_commit,
     only_writer,
-    progress_text,
-    refuse_changes,
     refuse_missing_parts,
-    verify_checkpoint,
 )
-from streaming.disk.spark_folder import SparkFolder, place_state
 from streaming.flow.dataflow import Dataflow, kafka_messages
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import Published, Summary
 from streaming.jars import fetched_jars, java_version, needed_packages
 from streaming.job_health import HealthWatch
-from streaming.metrics import served
+from streaming.kafka import DeadLetters
 from streaming.settings import Settings
-from streaming.sinks.file import warn_of_growth
-from streaming.sinks.sink import Sink, open_sink
+from streaming.sinks.sink import Sink, open_sink, warn_of_growth
+from streaming.source_topic import KafkaIsAway, SourceTopic
 from streaming.spark import Diagnosis, ended_by_signal, failed_by_kafka, lost_events, spark_session
-from streaming.topics.dead_letters import DeadLetters
-from streaming.topics.kafka import KafkaConnection, Right, Topic, describe_topic, topic_faults, topic_id
-from streaming.topics.kafka_watch import Arrivals, KafkaIsAway, KafkaWatch
+from streaming.spark_folder import SparkFolder, place_state
+from streaming.watchers import BatchLog, served
 
 log = logging.getLogger(__name__)
 Watcher = Callable[[Published], None]
@@ -148,7 +136,7 @@ class Outside:
 
     spark: Callable[[], AbstractContextManager[SparkSession]]
     read: Callable[[SparkSession], DataFrame]
-    topic: "SourceTopic"
+    topic: SourceTopic
     dead_letters: DeadLetters
     sink: Sink
 
@@ -476,70 +464,3 @@ class Watchdog:
                 if not is_over.wait(self.end_s):
                     self.exit_at_once(SparkFailed.exit_code)
                 return
-
-
-class SourceTopic:
-    """The topic that the running job reads: there, allowed, and still the topic of the checkpoint."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._kafka = KafkaConnection.of(settings)
-        self._guard: CheckpointGuard | None = None
-        self._watch = KafkaWatch(self._kafka.bootstrap, settings.kafka_timeout_s)
-        self._offsets = OffsetAudit(settings.checkpoint)
-        self._arrivals = Arrivals(self._kafka)
-
-    @property
-    def is_away(self) -> bool:
-        return self._watch.is_away
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Look from a thread meanwhile whether Kafka answers and whether the topic is still the same."""
-        with closing(self._arrivals), self._watch.looking():
-            yield
-
-    def refuse(self) -> None:
-        """Raise what the thread found: Kafka was away for too long, or the topic is another."""
-        self._watch.refuse()
-
-    def verify(self, stop: Event) -> bool:
-        """Wait for Kafka, then compare the topic with the checkpoint. False when `stop` was set first.
-
-        Raises BrokerError when a topic cannot be used, CheckpointError when the checkpoint belongs to another topic
-        or to other settings, EventsGone when Kafka lacks events that the checkpoint needs.
-        """
-        topic, checkpoint = self._watch.answer(self._usable, stop), self._settings.checkpoint
-        if topic is None:
-            return False
-        guard = CheckpointGuard.of(self._settings, topic.id)
-        verify_checkpoint(checkpoint, guard, topic, audit=self._settings.audit)
-        if self._guard is None:
-            log.info("checkpoint=%s last batch: %s", checkpoint, progress_text(last_commit(checkpoint)))
-        self._guard, self._watch.check = guard, self._refuse_other_topic
-        return True
-
-    def comes(self, batch: int, within_s: float) -> bool:
-        """Whether a message comes after those of a batch, within so many seconds; True where Kafka does not say."""
-        checkpoint = self._settings.checkpoint
-        ends = begin_offsets(checkpoint) | end_offsets(checkpoint, batch)
-        return self._arrivals.comes({self._settings.topic: ends}, within_s)
-
-    def unaccounted(self, batch: int, consumed: int) -> int:
-        """Messages by Kafka's offsets less those in the ledger, since the start. consumed: in the batch."""
-        return self._offsets.missing(batch, consumed)
-
-    def _usable(self) -> Topic:
-        """The topic that is read. What is missing or forbidden is reported here: Spark would try for minutes."""
-        needed: dict[str, Right] = {self._settings.topic: "READ", self._settings.dead_letter_topic: "WRITE"}
-        if faults := topic_faults(self._kafka, needed):
-            raise BrokerError("; ".join(str(fault) for fault in faults.values()))
-        return describe_topic(self._kafka, self._settings.topic)
-
-    def _refuse_other_topic(self) -> None:
-        """Raise CheckpointError when the topic was created again under the running job.
-
-        Spark notices that only while the new topic is shorter than what was read of the old one.
-        """
-        if self._guard is not None:
-            refuse_changes(self._guard, CheckpointGuard.of(self._settings, topic_id(self._kafka, self._settings.topic)))

@@ -23,7 +23,7 @@ from schemas.errors import CheckpointError
 from schemas.files import replace_file
 from schemas.limits import OLDEST_SCORES_S
 from schemas.records import START_IT, JobHealth, RegionHealth, StoredBatch, health_path, read_heartbeat
-from streaming.disk.checkpoint import is_held
+from streaming.checkpoint import is_held
 
 if TYPE_CHECKING:
     from streaming.flow.rows import Published

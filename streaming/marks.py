@@ -24,12 +24,10 @@ from schemas.errors import DataError
 from schemas.event import Reason
 from schemas.incidents import Rejection
 from schemas.spec import ALL_CATEGORIES, SLUG, Spec
-from streaming.process import stop_on_signals
-from streaming.settings import Settings
+from streaming.kafka import DeadLetters, KafkaConnection, broker_error, producer_of, refuse_unreachable, topic_faults
+from streaming.settings import Settings, stop_on_signals
 from streaming.sinks.line_protocol import point_line
 from streaming.sinks.sink import Sink, open_sink
-from streaming.topics.dead_letters import DeadLetters
-from streaming.topics.kafka import KafkaConnection, broker_error, producer_of, refuse_unreachable, topic_faults
 
 feedback_app = typer.Typer(no_args_is_help=True, help="What shifts say of the scores, never a label for the counts.")
 GROUP = "incident-risk-feedback"

@@ -1,12 +1,21 @@
 """Settings: addresses, paths and limits of a deployment. The grid, windows and horizons come from the artifact.
 
-Each field is declared once; `make pages` writes `.env.example` from here.
+Each field is declared once; `make pages` writes `.env.example` from here. Below are what every process does with them:
+it keeps secrets out of its environment and its traces, stops on signals, and trusts the certificates that they name.
 """
 
+import getpass
+import os
 import re
-from collections.abc import Mapping
+import signal
+import ssl
+import sys
+import traceback
+from _thread import start_new_thread
+from collections.abc import Callable, Mapping, MutableMapping
 from difflib import get_close_matches
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -20,13 +29,19 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, errors_in_one_line
 
 PREFIX = "RISK_"
 INFLUX_PREFIX = "INFLUXDB_V2_"
 
 _LEAST_HEAP_MIB = 512  # Spark ends at once where the collector leaves it less than 450
 _USER_IN_URL = re.compile(r"//[^/@\s]*@")
+_CERTIFICATE_ERRORS = (  # words of OpenSSL; the problem; the remedy
+    ("has expired", "has expired", "renew it on the server"),
+    ("not yet valid", "is not valid yet", "check the clocks of both machines"),
+    ("match", "is for another name", "use the name in the certificate in {address}, or issue a new certificate"),
+    ("", "is signed by an authority that we do not trust", "set {authority} to the PEM file of that authority"),
+)
 
 
 class Settings(BaseModel):
@@ -136,7 +151,14 @@ class Settings(BaseModel):
 
     def shown(self) -> dict[str, str]:
         """Environment name -> value as text, for logs; without secrets, and without the password in a URL."""
-        return {name: _shown(getattr(self, field)) for name, field in environment_names().items()}
+        texts = {}
+        for name, field in environment_names().items():
+            value = getattr(self, field)
+            if isinstance(value, SecretStr):
+                texts[name] = "(set)" if value.get_secret_value() else ""
+            else:
+                texts[name] = "" if value is None else _USER_IN_URL.sub("//***@", str(value))
+        return texts
 
     def without_secrets(self, text: str) -> str:
         """`text` with `***` in place of every secret's value, also where it is quoted as Python quotes it."""
@@ -227,14 +249,85 @@ def environment_names() -> dict[str, str]:
     return {info.alias or PREFIX + field.upper(): field for field, info in Settings.model_fields.items()}
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, SecretStr):
-        return "(set)" if value.get_secret_value() else ""
-    return "" if value is None else _USER_IN_URL.sub("//***@", str(value))
-
-
 def secret_names() -> frozenset[str]:
     """Environment names whose value is a secret."""
     return frozenset(
         name for name, field in environment_names().items() if Settings.model_fields[field].annotation is SecretStr
     )
+
+
+_in_force: list[Settings] = []  # their secrets must not be in a trace
+
+
+def settings_of(environment: MutableMapping[str, str]) -> Settings:
+    """The settings in the environment, from which the secrets are removed."""
+    settings = Settings.from_environment(environment)
+    _in_force.append(settings)
+    for name in secret_names():  # otherwise Java and every Python worker would inherit them
+        environment.pop(name, None)
+    return settings
+
+
+def run_without_secrets(app: Callable[[], object]) -> None:
+    """Run the command that was typed. An unexpected error becomes a trace without secrets, and exit code 1."""
+    try:
+        with errors_in_one_line():
+            app()
+    except Exception:  # a bug of ours: shown, but without the secrets that a library may quote
+        trace = traceback.format_exc()
+        for settings in _in_force:
+            trace = settings.without_secrets(trace)
+        sys.stderr.write(trace)
+        sys.exit(1)
+
+
+def stop_on_signals(doing: str = "stopping after the running batch (a few seconds)") -> Event:
+    """An event that is set by the first SIGTERM or SIGINT; the second one raises KeyboardInterrupt.
+
+    doing: what the person then sees at once, because the signal has arrived.
+    """
+    stop, text = Event(), f"\n{doing}; a second signal stops at once\n".encode()
+
+    def request_stop(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        os.write(2, text)  # a handler must not enter a console that is in the middle of a line
+        # In a thread of its own: the handler may have interrupted `stop.wait` while that holds the event's lock. `set`
+        # needs that lock too, and would wait for itself for ever.
+        start_new_thread(stop.set, ())
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, request_stop)
+    return stop
+
+
+def who_decides(settings: Settings) -> str:
+    """RISK_BY, or the user of this machine. Raises SettingsError without either."""
+    try:
+        return settings.by or getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise SettingsError("this machine does not know who you are", "set RISK_BY to your name") from error
+
+
+def tls_context(authority: Path | None, *, setting: str) -> ssl.SSLContext:
+    """A context that trusts only `authority`, a PEM file; without it, what the system trusts. Raises SettingsError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and name
+    try:
+        if authority is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(authority)
+    except OSError as error:
+        fault = f"{setting}={authority} is not a readable PEM file of certificates ({error.strerror or error})"
+        raise SettingsError(fault, remedy="give the certificate of the authority") from error
+    return context
+
+
+def certificate_error(openssl_text: str, *, address: str, authority: str) -> tuple[str, str]:
+    """OpenSSL's reason not to trust a certificate, as (`has expired`, `renew it on the server`).
+
+    address, authority: the settings that contain the server's address and the trusted authority's file.
+    """
+    known = ((problem, remedy) for words, problem, remedy in _CERTIFICATE_ERRORS if words in openssl_text)
+    problem, remedy = next(known)
+    return problem, remedy.format(address=address, authority=authority)

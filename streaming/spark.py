@@ -16,11 +16,11 @@ from pyspark.sql import SparkSession
 
 from models.training.spark_start import start_spark
 from schemas.errors import BrokerError, CheckpointError, RiskError, SparkFailed
-from streaming.disk.checkpoint import damaged, open_batch
-from streaming.disk.spark_folder import emptied_scratch, is_stored
+from streaming.checkpoint import damaged, open_batch
 from streaming.jars import alone_with_ivy, jar_options, keep_list_of_jars, needed_packages
+from streaming.kafka import refusal_in
 from streaming.settings import Settings
-from streaming.topics.kafka import refusal_in
+from streaming.spark_folder import emptied_scratch, is_stored
 
 _SIGNAL_MAY_FOLLOW_S = 1.0
 _KAFKA_FAILED = re.compile(r"org\.apache\.kafka\.common\.errors\.(Timeout|Disconnect|Network)Exception")

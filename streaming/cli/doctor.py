@@ -20,8 +20,7 @@ from schemas.errors import ArtifactError, CheckpointError, RiskError, SettingsEr
 from schemas.files import make_writable, write_errors
 from schemas.records import START_IT, pointer_path, read_heartbeat, read_roster, roster_path
 from streaming.artifacts_in_force import latest_history_s, load_artifact, misplaced, next_roster
-from streaming.cli.job_commands import refuse_frames
-from streaming.disk.checkpoint import (
+from streaming.checkpoint import (
     CheckpointGuard,
     changed_settings,
     is_held,
@@ -30,11 +29,12 @@ from streaming.disk.checkpoint import (
     other_layout,
     read_guard,
 )
-from streaming.disk.spark_folder import refuse_unshared
+from streaming.cli.job_commands import refuse_frames
 from streaming.jars import fetched_jars, java, java_version, needed_packages
+from streaming.kafka import KafkaConnection, Right, topic_faults
 from streaming.settings import Settings
 from streaming.sinks.sink import open_sink
-from streaming.topics.kafka import KafkaConnection, Right, topic_faults
+from streaming.spark_folder import refuse_unshared
 
 _PACKAGES = ("pyspark", "torch", "pandas", "pyarrow", "kafka-python", "influxdb-client", "msgspec")
 _OLD_DATA_DAYS = 90
@@ -184,7 +184,7 @@ def _audit(settings: Settings) -> Iterator[Finding]:
 
 
 def _metrics(settings: Settings) -> Iterator[Finding]:
-    from streaming.metrics import served  # pyarrow: time that other commands save
+    from streaming.watchers import served  # pyarrow: time that other commands save
 
     if settings.metrics and not is_held(settings.checkpoint):  # by the job, which listens there
         with served(settings.metrics, lambda: False, lambda: None):

@@ -1,13 +1,16 @@
 """The commands of a job: `run`, and those on what it leaves: `health`, `checkpoint` (which also resets it), `audit`.
 
-`withhold` leaves word for the job: that nobody may see its scores.
+`withhold` leaves word for the job: that nobody may see its scores. `prepare` fetches what it needs before; `executor`
+and `driver` become its pods on Kubernetes.
 """
 
 import logging
+import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -20,11 +23,11 @@ from rich.status import Status
 from rich.table import Table
 
 from schemas.audit import AuditEvent, Verdict, head_path, kept_head, read_log, record, verify
-from schemas.errors import AuditError, SettingsError
+from schemas.errors import AuditError, SettingsError, SparkFailed
 from schemas.files import instant_ms, instant_text, make_writable, replace_file, stamp, write_errors
 from schemas.limits import LOG_FORMAT, LOG_TIME
 from schemas.records import LONGEST, Withheld, health_path, read_roster, read_withheld, roster_path, withheld_path
-from streaming.disk.checkpoint import (
+from streaming.checkpoint import (
     CheckpointGuard,
     begin_ms,
     kept_in,
@@ -36,9 +39,9 @@ from streaming.disk.checkpoint import (
     set_aside,
     unfinished_reset,
 )
+from streaming.jars import fetched_jars, java_version, needed_packages
 from streaming.job_health import in_words, read_health, watch_in_words
-from streaming.process import stop_on_signals, who_decides
-from streaming.settings import Settings
+from streaming.settings import Settings, stop_on_signals, who_decides
 
 if TYPE_CHECKING:
     from streaming.flow.rows import Published
@@ -46,13 +49,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _TIME = "%Y-%m-%d %H:%M:%SZ"
 _EVERY_S = 30.0  # without a terminal, a line this often
+_BACKEND = "org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend"
+_EXECUTOR_OPTIONS = {  # option of the backend -> the variable in which Spark tells it
+    "--driver-url": "SPARK_DRIVER_URL",
+    "--executor-id": "SPARK_EXECUTOR_ID",
+    "--cores": "SPARK_EXECUTOR_CORES",
+    "--app-id": "SPARK_APPLICATION_ID",
+    "--hostname": "SPARK_EXECUTOR_POD_IP",
+    "--resourceProfileId": "SPARK_RESOURCE_PROFILE_ID",
+    "--podName": "SPARK_EXECUTOR_POD_NAME",
+}
+_JAVA_OPTION = "SPARK_JAVA_OPT_"  # and a number: their order
 _errors = Console(stderr=True)
 
 
 def run(context: typer.Context) -> None:
     """Score incidents from Kafka until told to stop (Ctrl-C or SIGTERM)."""
-    from streaming.batch_files import FrameWatch
     from streaming.job import run as run_pipeline  # pyspark and torch: seconds that other commands save
+    from streaming.watchers import FrameWatch
 
     settings: Settings = context.obj()
     log_from(settings.log_level)
@@ -285,3 +299,66 @@ def _show_records(console: Console, verdict: Verdict, last: int) -> None:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def prepare(context: typer.Context) -> None:
+    """Fetch Spark's jars. Later starts need no network."""
+    settings: Settings = context.obj()
+    console = Console(highlight=False)
+    java_version()
+    packages = needed_packages(settings.checkpoint, settings.spark_state)
+    if not fetched_jars(settings.cache, packages):
+        from streaming.spark import start_session  # a second that other commands save
+
+        with console.status("starting Spark once, which fetches 60 MB of jars ..."):
+            start_session(settings, settings.cache.expanduser() / "prepare.log").stop()
+    jars = fetched_jars(settings.cache, packages)
+    console.print(f"{len(jars)} jars in {settings.cache.expanduser()}", soft_wrap=True)
+
+
+def executor_command(environment: Mapping[str, str], jars: Path) -> list[str]:
+    """The words that start Java as the executor that Spark's driver described in the pod's `environment`.
+
+    Raises SparkFailed when a variable is missing: then it was not Spark that started the container.
+    """
+    _refuse_what_is_missing(environment, (*_EXECUTOR_OPTIONS.values(), "SPARK_EXECUTOR_MEMORY"))
+    numbered = sorted(
+        (int(name.removeprefix(_JAVA_OPTION)), option)
+        for name, option in environment.items()
+        if name.startswith(_JAVA_OPTION)
+    )
+    return [
+        "java",
+        *(option for _, option in numbered),
+        f"-Xmx{environment['SPARK_EXECUTOR_MEMORY']}",
+        *("-cp", f"{jars}/*"),
+        _BACKEND,
+        *(word for option, name in _EXECUTOR_OPTIONS.items() for word in (option, environment[name])),
+    ]
+
+
+def driver_command(environment: Mapping[str, str], arguments: Sequence[str]) -> list[str]:
+    """The words that start the program that `spark-submit --deploy-mode cluster`, or an operator, has named.
+
+    Raises SparkFailed when the address that the pod listens at is not in its `environment`.
+    """
+    _refuse_what_is_missing(environment, ["SPARK_DRIVER_BIND_ADDRESS"])
+    address = f"spark.driver.bindAddress={environment['SPARK_DRIVER_BIND_ADDRESS']}"
+    return ["spark-submit", "--conf", address, "--deploy-mode", "client", *arguments]
+
+
+def _refuse_what_is_missing(environment: Mapping[str, str], names: Sequence[str]) -> None:
+    if missing := [name for name in names if not environment.get(name)]:
+        fault = f"{', '.join(missing)} is not in the environment"
+        raise SparkFailed(fault, remedy="leave this command to Spark on Kubernetes, which starts the pods")
+
+
+def become(context: typer.Context, arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Become the pod that Spark on Kubernetes, or an operator of it, has started: an executor or a driver."""
+    environment = os.environ  # noqa: TID251 - what Spark told the pod
+    words = (
+        executor_command(environment, Path(str(files("pyspark"))) / "jars")
+        if context.info_name == "executor"
+        else driver_command(environment, arguments or [])
+    )
+    os.execvp(words[0], words)  # noqa: S606 - without a shell

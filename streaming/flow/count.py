@@ -16,7 +16,7 @@ from pyspark.sql.streaming.stateful_processor import StatefulProcessor, Stateful
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
 from models.artifact import Artifact
-from models.counting.blobs import Changes, Journal
+from models.counting.blobs import Changes, Journal, pack_counts
 from models.counting.count_state import horizons_closed_between
 from models.features import FeatureEngine
 from schemas.batches import day_of
@@ -25,7 +25,6 @@ from schemas.forecasts import ClosedCounts
 from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections
 from schemas.spec import HOUR_S
 from streaming.artifacts_in_force import load_artifact
-from streaming.disk.kept_counts import pack_counts
 from streaming.flow.intake import take_in
 from streaming.flow.rows import UNASSIGNED, CountedRow, Summary, add_up, balanced_ledger, tick_of
 from streaming.flow.workers import on_this_worker, say_left_out, settle_worker

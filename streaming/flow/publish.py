@@ -54,9 +54,9 @@ from streaming.flow.rows import (
     tick_of,
 )
 from streaming.flow.score import change_followed
+from streaming.kafka import DeadLetters
 from streaming.sinks.line_protocol import VALUES, changed, point_line, risk_lines, top_lines, unusual_lines
 from streaming.sinks.sink import NOTHING, MakeLines, Sink
-from streaming.topics.dead_letters import DeadLetters
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

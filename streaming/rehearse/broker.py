@@ -19,9 +19,8 @@ from rich.console import Console
 from schemas.errors import BrokerError
 from schemas.files import write_errors
 from streaming.jars import java, java_version, kafka_class_path, last_lines
-from streaming.process import stop_on_signals
-from streaming.settings import Settings
-from streaming.topics.kafka import KafkaConnection, cluster_id, ensure_topics
+from streaming.kafka import KafkaConnection, cluster_id, ensure_topics
+from streaming.settings import Settings, stop_on_signals
 
 HOST = "127.0.0.1"
 TOPIC_PARTITIONS = 4  # room for four cores to read; a topic can only get more of them

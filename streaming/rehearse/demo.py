@@ -30,10 +30,8 @@ from models.measures import AtShare, captured
 from schemas.errors import PipelineError
 from schemas.frame import RiskFrame
 from schemas.spec import DAY_S
-from streaming.batch_files import FrameWatch
 from streaming.flow.rows import Published
 from streaming.jars import java_version
-from streaming.process import stop_on_signals
 from streaming.rehearse.broker import HOST, free_port
 from streaming.rehearse.incident_replay import (
     ARTIFACTS,
@@ -48,7 +46,8 @@ from streaming.rehearse.incident_replay import (
     plan_replay,
 )
 from streaming.rehearse.rehearsal import Rehearsal
-from streaming.settings import Settings
+from streaming.settings import Settings, stop_on_signals
+from streaming.watchers import FrameWatch
 
 _LONGEST_S = 240.0
 _LONGEST_START_S = 60.0  # of the map's service

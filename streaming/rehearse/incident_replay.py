@@ -33,8 +33,8 @@ from schemas.errors import BrokerError, DataError
 from schemas.event import Event, Status
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.spec import HOUR_S, SLUG, Spec
+from streaming.kafka import KafkaConnection, broker_error, producer_of, topic_faults
 from streaming.settings import Settings
-from streaming.topics.kafka import KafkaConnection, broker_error, producer_of, topic_faults
 
 # The sample (streaming/sample/NOTICE.md says what it is; `python -m deploy.cut_sample` cuts it).
 SAMPLE = Path(__file__).parents[1] / "sample" / "chicago_sample.csv.gz"

@@ -12,10 +12,10 @@ from pydantic import SecretStr
 from schemas.errors import PipelineError, RiskError
 from streaming.flow.rows import Published
 from streaming.job import run
+from streaming.kafka import KafkaConnection, ensure_topics
 from streaming.rehearse.broker import Broker, start_broker
 from streaming.rehearse.incident_replay import Message, ReplayPlan, send_plan
 from streaming.settings import Settings
-from streaming.topics.kafka import KafkaConnection, ensure_topics
 
 _POLL_S = 0.1
 # The broker of a rehearsal has no passwords, whatever Kafka the settings name.

@@ -23,9 +23,8 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 
 from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
-from streaming.settings import Settings
+from streaming.settings import Settings, certificate_error, tls_context
 from streaming.sinks.sink import NOTHING, MakeLines, Sink, WriteReport, count_lines
-from streaming.topics.certificates import certificate_error, tls_context
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

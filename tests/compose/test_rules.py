@@ -12,8 +12,7 @@ import pytest
 
 from generator.__main__ import LIVE_MAP
 from service.tokens import Tokens
-from streaming.cli.prepare import DASHBOARDS
-from streaming.maps import ALL_REGIONS, lines_name
+from streaming.cli.maps import ALL_REGIONS, DASHBOARDS, lines_name
 from tests.compose import test_rules as rules
 from tests.harness.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
 from tests.harness.pages import FILES, MAP, provisioned

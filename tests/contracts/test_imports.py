@@ -67,7 +67,7 @@ def test_only_these_files_may_do_what_ruff_bans(texts):
         "incident_risk.py",
         "streaming/job_health.py",
         "streaming/flow/worker_daemon.py",
-        "streaming/cli/prepare.py",  # what Spark told a pod
+        "streaming/cli/job_commands.py",  # what Spark told a pod
         "streaming/jars.py",  # the Java that Spark will start
         "lifecycle/watch.py",  # the parts that it starts
     }

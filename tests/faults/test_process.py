@@ -16,7 +16,7 @@ import psutil
 import pytest
 from kafka import KafkaAdminClient
 
-from streaming.topics.kafka import KafkaConnection, ensure_topics
+from streaming.kafka import KafkaConnection, ensure_topics
 from tests.faults.stores import START, events
 from tests.faults.witness import committed
 from tests.harness.processes import run

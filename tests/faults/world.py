@@ -13,8 +13,8 @@ from pathlib import Path
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
+from streaming.kafka import KafkaConnection, ensure_topics
 from streaming.rehearse.broker import Secured, free_port, start_broker
-from streaming.topics.kafka import KafkaConnection, ensure_topics
 from tests.faults.matrix import waited_s
 from tests.faults.oracle import Region
 from tests.faults.scenario import DAY_S, SENT, START_S, Producer, closing, moved

@@ -10,7 +10,7 @@ import pytest
 from generator.__main__ import write
 from generator.build import BEYOND, COLUMNS, LEVELS, LIFT_LEVELS, RAMP, page, stat, text
 from service.page import part
-from streaming.maps import GROUND, GROUND_SVG
+from streaming.cli.maps import GROUND, GROUND_SVG
 from tests.harness.contrast import contrast, parts_of, seen_on
 from tests.harness.pages import ALERTS, FILES, MAP, PAGES, PANELS, ROOT, provisioned
 

@@ -14,7 +14,7 @@ from schemas.frame import riskiest
 from schemas.grid import geohash
 from schemas.limits import OLDEST_SCORES_S
 from schemas.spec import ALL_CATEGORIES
-from streaming.maps import ALL_REGIONS, geojson_files, page_of, with_areas
+from streaming.cli.maps import ALL_REGIONS, geojson_files, page_of, with_areas
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.harness.grafana_world import CHALLENGER, MODEL, PLACE, SPECS, VARIABLES, constants_of, frame, pipeline
 from tests.harness.influxql import filled_in, shown, table

@@ -5,8 +5,8 @@ import json
 import msgspec
 
 from schemas.files import replace_file
-from streaming.disk.checkpoint import STATE_LAYOUT, CheckpointGuard, verify_checkpoint
-from streaming.topics.kafka import Topic
+from streaming.checkpoint import STATE_LAYOUT, CheckpointGuard, verify_checkpoint
+from streaming.kafka import Topic
 
 TOPIC = Topic(id="5f0c", first_offsets={0: 0, 1: 0}, end_offsets={0: 9_000, 1: 9_000})
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import RiskError
-from streaming.batch_files import BatchLog
 from streaming.flow.rows import Published
 from streaming.job import Job, Outside
 from streaming.settings import Settings
+from streaming.watchers import BatchLog
 from tests.harness.memory_sink import MemorySink
 
 DEADLINE_S = 240.0

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from streaming.kafka import KafkaConnection, ensure_topics
 from streaming.rehearse.broker import Broker, start_broker
 from streaming.settings import Settings
-from streaming.topics.kafka import KafkaConnection, ensure_topics
 from tests.harness.fork_server import ForkServer
 from tests.harness.region import make_region
 from tests.harness.scorer import make_scorer

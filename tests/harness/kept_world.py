@@ -3,12 +3,11 @@
 import msgspec
 
 from models.artifact import read_spec
-from models.counting.blobs import Journal
+from models.counting.blobs import Journal, keep_counts, pack_counts
 from models.counting.count_state import CountState
 from schemas.batches import LoggedBatch, LoggedRegion, batches_folder, day_of
 from schemas.incidents import Incidents
 from streaming.artifacts_in_force import refresh_roster
-from streaming.disk.kept_counts import keep_counts, pack_counts
 from tests.harness.checkpoint import write_guard
 from tests.harness.toy import toy_artifact
 

@@ -20,6 +20,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from models.all_categories import stored_views
 from models.artifact import read_spec
+from models.counting.blobs import read_counts
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from schemas.areas import NO_MASKS, Masks, read_masks
@@ -37,13 +38,12 @@ from schemas.incidents import Incidents
 from schemas.records import read_roster, roster_path
 from schemas.spec import Spec
 from streaming.artifacts_in_force import load_artifact
-from streaming.disk.kept_counts import read_counts
 from streaming.flow.intake import take_in
 from streaming.flow.rows import UNASSIGNED, add_up, tick_of
 from streaming.flow.score import scored_frame
+from streaming.kafka import KafkaConnection
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
-from streaming.topics.kafka import KafkaConnection
 
 EXPIRE_EVERY = 64  # batches of a region
 SILENCE_S = 30.0

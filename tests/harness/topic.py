@@ -3,7 +3,7 @@ from dataclasses import dataclass, field
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
-from streaming.topics.kafka import KafkaConnection, ensure_topics
+from streaming.kafka import KafkaConnection, ensure_topics
 
 DEADLINE_S = 240.0
 

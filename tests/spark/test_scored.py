@@ -18,7 +18,7 @@ from models import scoring
 from models.likelihood import at_least_one
 from schemas.errors import SinkRefused, SinkUnavailable, SparkFailed
 from streaming.artifacts_in_force import load_artifact
-from streaming.disk.checkpoint import last_begun, last_commit
+from streaming.checkpoint import last_begun, last_commit
 from streaming.flow import intake as decode
 from streaming.flow.rows import FIELDS
 from tests.harness.memory_sink import MemorySink

@@ -28,8 +28,8 @@ from streaming.artifacts_in_force import load_artifact
 from streaming.flow.dataflow import kafka_messages, with_heartbeat
 from streaming.flow.score import score_stage
 from streaming.flow.workers import Shipment, on_this_worker, shipped_roster
+from streaming.kafka import KafkaConnection
 from streaming.settings import Settings
-from streaming.topics.kafka import KafkaConnection
 from tests.harness.cluster import ROOT, cluster_environment
 from tests.harness.compose_file import read_compose
 from tests.harness.file_job import FileJob

@@ -24,11 +24,10 @@ from typer.testing import CliRunner
 from incident_risk import app
 from schemas.errors import BrokerError, BrokerUnavailable, SettingsError
 from schemas.incidents import Rejection
+from streaming.kafka import DeadLetters, KafkaConnection, ensure_topics, topic_days
 from streaming.marks import GROUP
 from streaming.rehearse.broker import free_port, start_broker
 from streaming.settings import Settings
-from streaming.topics.dead_letters import DeadLetters
-from streaming.topics.kafka import KafkaConnection, ensure_topics, topic_days
 from tests.harness.points import stored_points
 from tests.harness.topic import Topic
 from tests.harness.toy import toy_artifact, toy_spec

@@ -13,8 +13,8 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 
+from streaming.kafka import KafkaConnection, ensure_topics
 from streaming.rehearse.broker import start_broker
-from streaming.topics.kafka import KafkaConnection, ensure_topics
 from tests.faults.stores import START, Sent, events
 from tests.harness.topic import Topic, delete_up_to, make_anew
 

@@ -11,8 +11,8 @@ from lifecycle.archive import ArchiveTable, archive_region
 from lifecycle.feed import FeedLog
 from models.files.incident_archive import read_archive
 from schemas.errors import CheckpointError, SinkError, SinkRefused
-from streaming.disk import spark_folder
-from streaming.disk.checkpoint import (
+from streaming import spark_folder
+from streaming.checkpoint import (
     batch_time_ms,
     begin_offsets,
     drop_unfinished,
@@ -23,7 +23,7 @@ from streaming.disk.checkpoint import (
     set_aside,
     taken_offsets,
 )
-from streaming.disk.spark_folder import SparkFolder, place_state, refuse_unshared, spark_address
+from streaming.spark_folder import SparkFolder, place_state, refuse_unshared, spark_address
 from tests.harness.checkpoint import begin_at, commit
 from tests.harness.kept_world import KeptWorld
 from tests.harness.object_store import SECRET

@@ -34,9 +34,9 @@ from pydantic import SecretStr
 from schemas.errors import BrokerError
 from schemas.frame import frame_path
 from streaming.cli.doctor import examine
+from streaming.kafka import KafkaConnection, ensure_topics, topic_faults
 from streaming.rehearse.broker import HOST, Secured, free_port, start_broker
 from streaming.settings import INFLUX_PREFIX, PREFIX, Settings
-from streaming.topics.kafka import KafkaConnection, ensure_topics, topic_faults
 from tests.faults.stores import START
 from tests.faults.stores import events as numbered_events
 from tests.harness.proxy import Proxy

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from incident_risk import app
 from schemas.errors import ArtifactError, SettingsError
 from schemas.grid import Grid
-from streaming.maps import ALL_REGIONS, read_streets, view_of
+from streaming.cli.maps import ALL_REGIONS, read_streets, view_of
 from tests.harness.pages import ROOT
 from tests.harness.region import make_region
 

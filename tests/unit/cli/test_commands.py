@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 import incident_risk
 from schemas.errors import ArtifactError, DataError, SettingsError, SparkFailed
-from streaming.cli.prepare import driver_command, executor_command
-from streaming.process import stop_on_signals
+from streaming.cli.job_commands import driver_command, executor_command
+from streaming.settings import stop_on_signals
 from tests.harness.processes import run_python
 from tests.harness.small_town import LAYOUT
 
@@ -107,7 +107,7 @@ def test_lines_below_the_level_are_left_out(level, logged):
 ROOT = Path(__file__).parents[3]
 SIGNAL_WHILE_THE_EVENT_IS_LOCKED = """
 import signal, sys
-from streaming.process import stop_on_signals
+from streaming.settings import stop_on_signals
 stop = stop_on_signals()
 with stop._cond:
     signal.raise_signal(signal.{name})

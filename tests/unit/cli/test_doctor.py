@@ -12,11 +12,11 @@ from schemas.audit import record
 from schemas.errors import SinkError
 from schemas.records import Heartbeat, Pointer, WatchedPart, write_heartbeat, write_pointer
 from streaming.artifacts_in_force import refresh_roster
+from streaming.checkpoint import STATE_LAYOUT, only_writer
 from streaming.cli.doctor import examine
-from streaming.disk.checkpoint import STATE_LAYOUT, only_writer
+from streaming.kafka import Topic
 from streaming.settings import Settings
 from streaming.sinks.sink import open_sink
-from streaming.topics.kafka import Topic
 from tests.harness.checkpoint import commit, verify
 from tests.harness.toy import toy_artifact, toy_spec
 

@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 from incident_risk import app
 from models.artifact import champion_of
 from schemas.errors import ArtifactError
-from streaming.disk.retention import TABLE
-from streaming.documents import TEMPLATES, documents_of, facts_of
+from streaming.cli.accountability import TABLE, TEMPLATES, documents_of, facts_of
 from tests.harness.toy import toy_artifact, toy_spec
 
 SAMPLE = Path(__file__).parents[3] / "streaming" / "sample" / "artifacts"

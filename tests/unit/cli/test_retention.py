@@ -14,10 +14,10 @@ from schemas.audit import read_log, record, verify
 from schemas.errors import ArtifactError, RegistryError
 from schemas.records import STATE, Entry, Pointer, RegionState, write_pointer
 from schemas.spec import DAY_S
-from streaming.disk.checkpoint import only_writer
-from streaming.disk.retention import TABLE, apply_to, gathered, region_state
-from streaming.disk.spark_folder import scratch_of
+from streaming.checkpoint import only_writer
+from streaming.cli.accountability import TABLE, apply_to, gathered, region_state
 from streaming.settings import Settings, environment_names
+from streaming.spark_folder import scratch_of
 from tests.harness.killed_step import every_kill
 
 NOW_S = 1_800_000_000

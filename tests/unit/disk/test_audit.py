@@ -12,7 +12,7 @@ import pytest
 
 from schemas.audit import kept_head, record, verify
 from schemas.errors import AuditError, CheckpointError
-from streaming.disk.checkpoint import only_writer
+from streaming.checkpoint import only_writer
 from tests.harness.processes import run_python
 
 START_S = 1_764_000_000.25
@@ -199,7 +199,7 @@ def test_a_log_that_was_wiped_stays_a_fault_through_every_log_after_it(tmp_path)
 HOLDS = """
 import os, sys, time
 from pathlib import Path
-from streaming.disk.checkpoint import only_writer
+from streaming.checkpoint import only_writer
 with only_writer(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))

@@ -6,14 +6,13 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from models.counting.blobs import export_state
+from models.counting.blobs import export_state, pack_counts, read_counts
 from models.counting.count_state import CountState
 from schemas.batches import KEEP_DAYS, logged_batches, logged_days
 from schemas.errors import CheckpointError
 from schemas.files import replace_file
-from streaming.batch_files import BatchLog
-from streaming.disk.kept_counts import pack_counts, read_counts
 from streaming.flow.rows import Summary
+from streaming.watchers import BatchLog
 from tests.harness.checkpoint import spark_files
 from tests.harness.toy import toy_frame, toy_published, toy_spec
 

@@ -16,7 +16,7 @@ import pytest
 
 from schemas.audit import records
 from schemas.errors import ArtifactError, CheckpointError, EventsGone
-from streaming.disk.checkpoint import (
+from streaming.checkpoint import (
     STATE_LAYOUT,
     OffsetAudit,
     begin_ms,
@@ -31,8 +31,8 @@ from streaming.disk.checkpoint import (
     unfinished_reset,
 )
 from streaming.job import run
+from streaming.kafka import Topic
 from streaming.settings import Settings
-from streaming.topics.kafka import Topic
 from tests.harness.checkpoint import TOPIC, begin_at, commit, spark_files, tree, verify
 
 
@@ -376,7 +376,7 @@ def test_a_full_disk_is_told_and_the_next_run_finishes(kept, monkeypatch):
 
 def test_a_disk_that_is_full_from_the_start_moves_nothing(kept, monkeypatch):
     before, full = tree(kept.checkpoint), Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
-    monkeypatch.setattr("streaming.disk.checkpoint.replace_file", full)
+    monkeypatch.setattr("streaming.checkpoint.replace_file", full)
     with pytest.raises(CheckpointError, match=r"No space left on device.*nothing was moved"):
         set_aside(kept.checkpoint, "stamp", from_ms=5)
     assert tree(kept.checkpoint) == before

@@ -22,7 +22,7 @@ from models.evaluation.disparity import (
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import SettingsError
 from schemas.frame import riskiest
-from streaming.batch_files import FrameWatch
+from streaming.watchers import FrameWatch
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.masks import box
 from tests.harness.memory_sink import MemorySink

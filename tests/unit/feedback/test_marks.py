@@ -14,8 +14,8 @@ from schemas.event import REASONS
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.records import pointer_path
 from streaming import marks as module
+from streaming.kafka import KafkaConnection
 from streaming.marks import FeedbackStore, fault_of, mark_line, specs_of
-from streaming.topics.kafka import KafkaConnection
 from tests.harness.memory_sink import MemorySink
 from tests.harness.points import stored_points
 from tests.harness.toy import toy_artifact, toy_spec
@@ -170,7 +170,7 @@ class Producer:
 
 
 def test_a_mark_is_sent_when_every_replica_has_it(monkeypatch):
-    monkeypatch.setattr("streaming.topics.kafka.KafkaProducer", Producer)
+    monkeypatch.setattr("streaming.kafka.KafkaProducer", Producer)
     monkeypatch.setattr(module, "topic_faults", lambda *_: {})
     mark = decode_feedback(encoded())
     module.send_mark(mark, KAFKA, "feedback.v1")

@@ -10,6 +10,7 @@ import pytest
 
 from models.all_categories import stored_views
 from models.artifact import read_artifact
+from models.counting.blobs import keep_counts, pack_counts
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.features import FeatureEngine
@@ -21,7 +22,6 @@ from schemas.batches import LoggedBatch, LoggedRegion, batches_folder, day_of
 from schemas.forecasts import OLDEST_S, FollowedChange, FollowerStates
 from schemas.frame import ATTRIBUTION_GROUPS, Surge, Unusual, frame_path, read_frames, write_frames
 from schemas.spec import DAY_S, HOUR_S
-from streaming.disk.kept_counts import keep_counts, pack_counts
 from streaming.flow.publish import forecast_of
 from streaming.flow.rows import ScoreColumns, ScoredRow
 from streaming.flow.score import Followed, change_followed, followed_from, score_stage, scored_frame

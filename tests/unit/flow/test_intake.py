@@ -19,7 +19,6 @@ from schemas.incidents import NO_PLACE, Rejection, pack_rejections, unpack_rejec
 from schemas.records import read_roster
 from schemas.spec import DAY_S
 from streaming.artifacts_in_force import refresh_roster
-from streaming.batch_files import FrameWatch
 from streaming.flow.count import RegionCounter, artifact_in_force, unpacked
 from streaming.flow.intake import PAYLOADS_PER_TASK, decode_stage, take_in, within
 from streaming.flow.rows import (
@@ -33,6 +32,7 @@ from streaming.flow.rows import (
     is_balanced,
     tick_of,
 )
+from streaming.watchers import FrameWatch
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.masks import box, mask_file
 from tests.harness.memory_sink import MemorySink

@@ -16,7 +16,7 @@ from schemas.audit import record, records, verify
 from schemas.errors import ArtifactError, AuditError, SinkRefused
 from schemas.records import health_path
 from streaming.artifacts_in_force import RosterWatch
-from streaming.disk.checkpoint import only_writer
+from streaming.checkpoint import only_writer
 from streaming.flow.rows import QueryFacts, Summary
 from streaming.job import recorded
 from streaming.job_health import HealthWatch, in_words, read_health

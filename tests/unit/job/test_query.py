@@ -14,9 +14,9 @@ import pytest
 from schemas.errors import BrokerUnavailable, CheckpointError, SinkRefused, SinkUnavailable
 from schemas.records import Entry
 from streaming import job as job_module
-from streaming import job as source_topic
+from streaming import source_topic
 from streaming.artifacts_in_force import RosterWatch
-from streaming.disk.checkpoint import CheckpointGuard, verify_checkpoint
+from streaming.checkpoint import CheckpointGuard, verify_checkpoint
 from streaming.flow.dataflow import Dataflow
 from streaming.flow.publish import ASK_EVERY_S
 from streaming.flow.rows import Summary
@@ -28,13 +28,13 @@ from streaming.job import (
     Outside,
     Rest,
     RestartPauses,
-    SourceTopic,
     StoreIsAway,
     Watchdog,
 )
 from streaming.job_health import LONGEST_SILENCE_S
+from streaming.kafka import Topic
 from streaming.settings import Settings
-from streaming.topics.kafka import Topic
+from streaming.source_topic import SourceTopic
 from tests.harness.checkpoint import begin_at, commit
 from tests.harness.memory_sink import MemorySink
 from tests.harness.toy import toy_artifact, toy_frame, toy_published, toy_spec

@@ -8,8 +8,7 @@ import pytest
 
 from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
 from streaming.settings import Settings
-from streaming.sinks.file import FileSink, warn_of_growth
-from streaming.sinks.sink import NOTHING, Sink, WriteReport, open_sink
+from streaming.sinks.sink import NOTHING, FileSink, Sink, WriteReport, open_sink, warn_of_growth
 from tests.harness.toy import toy_spec
 
 LINE = b"m f=1 60\n"

@@ -6,11 +6,11 @@ import tracemalloc
 import pytest
 from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
-import streaming.topics.dead_letters
+import streaming.kafka
 from schemas.errors import BrokerError, BrokerUnavailable
 from schemas.incidents import Rejection, pack_rejections, unpack_rejections
+from streaming.kafka import LETTERS_AT_ONCE, DeadLetters
 from streaming.settings import Settings
-from streaming.topics.dead_letters import LETTERS_AT_ONCE, DeadLetters
 
 AT_ONCE = 200
 LETTERS = 2 * AT_ONCE + 50
@@ -65,9 +65,9 @@ class Broker:
 def broker(monkeypatch):
     broker = Broker()
     assert LETTERS_AT_ONCE <= 20_000
-    monkeypatch.setattr(streaming.topics.dead_letters, "LETTERS_AT_ONCE", AT_ONCE)
-    monkeypatch.setattr("streaming.topics.kafka.KafkaProducer", broker)
-    monkeypatch.setattr(streaming.topics.dead_letters, "refuse_unreachable", broker.asked.append)
+    monkeypatch.setattr(streaming.kafka, "LETTERS_AT_ONCE", AT_ONCE)
+    monkeypatch.setattr("streaming.kafka.KafkaProducer", broker)
+    monkeypatch.setattr(streaming.kafka, "refuse_unreachable", broker.asked.append)
     return broker
 
 

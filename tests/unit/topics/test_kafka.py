@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from schemas.errors import BrokerError, BrokerUnavailable, CheckpointError, SettingsError
+from streaming.kafka import KafkaConnection, jaas_quoted, refusal_in, sign_in
 from streaming.settings import Settings
-from streaming.topics.kafka import KafkaConnection, jaas_quoted, refusal_in, sign_in
-from streaming.topics.kafka_watch import KafkaWatch
+from streaming.source_topic import KafkaWatch
 
 CANARY = "numbat8087"
 FULL = {"kafka_security": "sasl_ssl", "kafka_username": "scorer", "kafka_password": CANARY}
@@ -152,7 +152,7 @@ LONGEST_ABSENCE_S = 600
 @pytest.fixture
 def quick(monkeypatch):
     """A listener of this machine need not be given a fifth of a second to hang up."""
-    monkeypatch.setattr("streaming.topics.kafka._HANGS_UP_WITHIN_S", 0.01)
+    monkeypatch.setattr("streaming.kafka._HANGS_UP_WITHIN_S", 0.01)
 
 
 @pytest.fixture

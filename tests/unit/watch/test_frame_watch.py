@@ -10,9 +10,9 @@ import pytest
 from schemas.errors import SinkUnavailable
 from schemas.forecasts import OLDEST_S, FollowedChange
 from schemas.frame import frame_path, read_frames
-from streaming import batch_files as frame_watch
-from streaming.batch_files import FrameWatch
+from streaming import watchers as frame_watch
 from streaming.job_health import HealthWatch, in_words, read_health
+from streaming.watchers import FrameWatch
 from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.memory_sink import MemorySink
 from tests.harness.points import points_in

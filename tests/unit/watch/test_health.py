@@ -9,14 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import streaming.metrics
+import streaming.watchers
 from schemas.errors import SettingsError
 from schemas.records import JobHealth, RegionHealth, StoredBatch, health_path
-from streaming.disk.checkpoint import only_writer
+from streaming.checkpoint import only_writer
 from streaming.flow.rows import QueryFacts, Summary
 from streaming.job_health import in_words, judged, read_health, why_not_ready
-from streaming.metrics import served
 from streaming.rehearse.broker import free_port
+from streaming.watchers import served
 from tests.harness.processes import run_python
 from tests.harness.prometheus import scraped
 from tests.harness.toy import toy_frame, toy_published, toy_spec
@@ -305,7 +305,7 @@ def test_the_port_is_free_again_afterwards(address):
 
 def test_without_an_address_nothing_listens(monkeypatch):
     listening = []
-    monkeypatch.setattr(streaming.metrics, "start_http_server", lambda *_: listening.append("it does"))
+    monkeypatch.setattr(streaming.watchers, "start_http_server", lambda *_: listening.append("it does"))
     with served("", lambda: True, lambda: None) as watchers:
         assert (listening, watchers) == ([], [])
 

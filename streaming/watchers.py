@@ -1,23 +1,129 @@
-"""The job's figures in Prometheus' format over HTTP.
+"""What the job's batches leave for other processes: the log of batches, the last frames, and Prometheus' figures.
 
-The ledger and the age of the scores are our own figures; phases, rates and state of the last batch are Spark's. They
-contain nothing of an event and no secret.
+All are watchers of the job: they get what the store has acknowledged, before Spark commits the batch.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+from typing import Literal
 
+import msgspec
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry, start_http_server
 from prometheus_client.metrics import Counter, Gauge, Info
 
-from schemas.errors import SettingsError
-from streaming.flow.rows import OUTCOMES_SHOWN, Published, Summary, label_of
+from models.counting.blobs import keep_counts
+from schemas.batches import (
+    KEEP_DAYS,
+    LoggedBatch,
+    LoggedRegion,
+    batches_folder,
+    day_of,
+    lines_path,
+    logged_days,
+)
+from schemas.errors import CheckpointError, SettingsError, SinkError
+from schemas.files import open_for_append
+from schemas.frame import write_frames
+from streaming.checkpoint import batch_time_ms, taken_offsets
+from streaming.flow.rows import OUTCOMES_SHOWN, Published, has_news, label_of
 
+log = logging.getLogger(__name__)
 _PREFIX = "incident_risk"
 
 
+class BatchLog:
+    """Writes the lines: a watcher of the job. Only the process that holds the checkpoint's lock may write."""
+
+    def __init__(self, checkpoint: Path, *, top_k: int) -> None:
+        self._checkpoint = checkpoint
+        self._top_k = top_k
+        self._day = ""  # that the open file belongs to
+        self._file: FileIO | None = None
+
+    def keep(self, published: Published) -> None:
+        """Write the batch's line, if it has news, and counts that begin a day. Raises CheckpointError: full disk."""
+        for region, summary in published.summaries.items():
+            if summary.kept:
+                keep_counts(self._checkpoint, summary.kept_day, region, summary.kept)
+        regions = {
+            region: LoggedRegion(
+                as_of_s=summary.as_of_s,
+                artifact=published.artifacts.get(region, ""),
+                scores=published.frames[region].digest() if region in published.frames else "",
+                totals={name: count for name, count in summary.totals.items() if count},
+                newest_event_s=summary.newest_event_s,
+                following=published.following.get(region, ""),
+            )
+            for region, summary in sorted(published.summaries.items())
+            if has_news(region, summary, published.frames)
+        }
+        if regions:
+            number = published.batch_id
+            at_ms = batch_time_ms(self._checkpoint, number)
+            offsets = taken_offsets(self._checkpoint, number)
+            batch = LoggedBatch(number=number, at_ms=at_ms, top_k=self._top_k, offsets=offsets, regions=regions)
+            rest = memoryview(msgspec.json.encode(batch) + b"\n")
+            try:
+                file = self._file_of(day_of(at_ms))
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError as error:
+                self.close()  # the next line opens it again, which cuts off half a line
+                raise CheckpointError(
+                    f"{batches_folder(self._checkpoint)} cannot be written ({error.strerror})",
+                    remedy="free disk space",
+                ) from error
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _file_of(self, day: str) -> FileIO:
+        if self._file is None:
+            self._day = max(logged_days(self._checkpoint), default="")
+        day = max(day, self._day)
+        if self._file is None or day != self._day:
+            self.close()
+            self._file = open_for_append(lines_path(self._checkpoint, day))
+            self._day = day
+            for old in logged_days(self._checkpoint)[:-KEEP_DAYS]:  # by number: one wrong clock must not delete all
+                shutil.rmtree(batches_folder(self._checkpoint) / old)
+        return self._file
+
+
+@dataclass(slots=True, kw_only=True)
+class FrameWatch:
+    """A file that cannot be written grows old, and who serves it then says: stale. Scoring into the store goes on."""
+
+    folder: Path
+    clock: Literal["wall", "event"]
+    _refused: set[str] = field(default_factory=set)  # regions whose last write failed
+
+    def show(self, published: Published) -> None:
+        for region, views in published.views.items():
+            try:
+                write_frames(self.folder, views, self.clock, published.changes.get(region))
+            except SinkError as error:
+                if region not in self._refused:
+                    log.warning("%s; the service will say that the scores of %s are stale", error, region)
+                self._refused.add(region)
+            else:
+                self._refused.discard(region)
+
+
 class Metrics:
-    """The figures of one job. Asked at each scrape are is_ready, what `risk health` would say, and
+    """The job's figures in Prometheus' format.
+
+    The ledger and the age of the scores are our own; phases, rates and state of the last batch are Spark's. They
+    contain nothing of an event and no secret. Asked at each scrape are is_ready, what `risk health` would say, and
     watched_until_s, as in schemas/records.py.
     """
 
@@ -65,15 +171,19 @@ class Metrics:
 
     def show(self, published: Published) -> None:
         """Take in a stored batch. One that is repeated counts once; its writes are made, and counted, again."""
-        if published.batch_id != self._counted:
-            self._counted = published.batch_id
-            self._add(published.summaries)
+        is_new, self._counted = published.batch_id != self._counted, published.batch_id
+        self._batches.inc(is_new)
         for name, summary in published.summaries.items():
             region = label_of(name)
             if name:
                 self._as_of.labels(region).set(summary.as_of_s)
             if summary.newest_event_s:
                 self._newest_event.labels(region).set(summary.newest_event_s)
+            for outcome, count in summary.ledger.items() if is_new else ():
+                if outcome in OUTCOMES_SHOWN:
+                    self._events.labels(region, outcome).inc(count)
+                elif outcome.startswith("rejected_"):
+                    self._rejected.labels(region, outcome.removeprefix("rejected_")).inc(count)
         for region, version in published.artifacts.items():
             self._model.labels(region).info({"version": version})
         for region, frame in published.frames.items():
@@ -91,16 +201,6 @@ class Metrics:
         self._processed.set(facts.processed_rows_per_s)
         for phase, seconds in facts.phases_s.items():
             self._phases.labels(phase).set(seconds)
-
-    def _add(self, summaries: Mapping[str, Summary]) -> None:
-        self._batches.inc()
-        for name, summary in summaries.items():
-            region = label_of(name)
-            for outcome, count in summary.ledger.items():
-                if outcome in OUTCOMES_SHOWN:
-                    self._events.labels(region, outcome).inc(count)
-                elif outcome.startswith("rejected_"):
-                    self._rejected.labels(region, outcome.removeprefix("rejected_")).inc(count)
 
 
 @contextmanager

@@ -1,12 +1,14 @@
-"""How our clients reach Kafka, signed in over TLS or in plain text; which topics exist, and what we may do there."""
+"""Kafka: how our clients reach it and sign in, which topics exist and what we may do there, and the dead letters."""
 
 import contextlib
 import math
 import re
 import socket
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,11 +27,14 @@ from kafka.net.selector import NetworkSelector
 from pydantic import SecretStr
 
 from schemas.errors import BrokerError, BrokerUnavailable, SettingsError
+from schemas.incidents import Rejection, encode_dead_letter
 from schemas.spec import DAY_S
-from streaming.settings import Settings
-from streaming.topics.certificates import certificate_error, tls_context
+from streaming.settings import Settings, certificate_error, tls_context
 
 TIMEOUT_MS = 10_000
+# All messages of a batch may be refused: 1.6 million letters at once would need 2 GiB, and perhaps more time than
+# `RISK_WRITE_TIMEOUT_S`, after which Kafka's client drops the letters that it has not sent yet.
+LETTERS_AT_ONCE = 20_000
 RIGHTS = "see docs/reference/security.md for the rights that each user needs"
 _HANGS_UP_WITHIN_S = 0.2
 _CA = "RISK_KAFKA_CA"
@@ -130,8 +135,10 @@ def refuse_unreachable(bootstrap: str) -> None:
     for address in bootstrap.split(","):
         try:
             with socket.create_connection(_host_and_port(address), timeout=5) as connection:
-                if _hangs_up(connection):
-                    continue
+                connection.settimeout(_HANGS_UP_WITHIN_S)
+                with contextlib.suppress(TimeoutError):  # it waits, as a broker does
+                    if not connection.recv(1):
+                        continue
         except ValueError as error:
             raise BrokerError(f"{address!r} is not a Kafka address", remedy="write host:port") from error
         except OSError as error:
@@ -151,15 +158,6 @@ def _host_and_port(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _hangs_up(connection: socket.socket) -> bool:
-    """Raises OSError when the connection is reset."""
-    connection.settimeout(_HANGS_UP_WITHIN_S)
-    try:
-        return not connection.recv(1)
-    except TimeoutError:
-        return False
-
-
 def sign_in(kafka: KafkaConnection) -> None:
     """Connect and sign in once, at the first address that answers. Raises BrokerError when that can never succeed.
 
@@ -169,13 +167,6 @@ def sign_in(kafka: KafkaConnection) -> None:
     refuse_unreachable(kafka.bootstrap)
     if kafka.uses_tls:
         _refuse_untrusted(kafka)
-    failure = _sign_in_failure(kafka)
-    if failure is not None and not isinstance(error := broker_error(failure, kafka), BrokerUnavailable):
-        raise error from failure
-
-
-def _sign_in_failure(kafka: KafkaConnection) -> KafkaError | None:
-    """The reason why no address let us sign in; None when one did."""
     net = NetworkSelector()
     manager = KafkaConnectionManager(net, **kafka.client_options())
 
@@ -195,15 +186,16 @@ def _sign_in_failure(kafka: KafkaConnection) -> KafkaError | None:
         for broker in manager.cluster.bootstrap_brokers():
             try:
                 net.run(connect, broker.node_id)
-                return None
-            except SaslAuthenticationFailedError as error:
-                return error  # all addresses know the same users, and a second refusal may lock the account
+                return
             except KafkaError as error:
                 failure = error
+                if isinstance(error, SaslAuthenticationFailedError):
+                    break  # all addresses know the same users, and a second refusal may lock the account
     finally:
         manager.close()
         net.close()
-    return failure
+    if failure is not None and not isinstance(refusal := broker_error(failure, kafka), BrokerUnavailable):
+        raise refusal from failure
 
 
 def _refuse_untrusted(kafka: KafkaConnection) -> None:
@@ -226,8 +218,13 @@ def _refuse_untrusted(kafka: KafkaConnection) -> None:
 def broker_error(error: BaseException, kafka: KafkaConnection) -> BrokerError:
     """A client's error as ours, with the remedy; a BrokerUnavailable when it may pass."""
     place, user = f"Kafka at {kafka.bootstrap}", kafka.username
-    if not kafka.uses_tls and _speaks_tls(kafka.bootstrap):
-        return BrokerError(f"{place} requires TLS", remedy="set RISK_KAFKA_SECURITY=sasl_ssl, a user and a password")
+    if not kafka.uses_tls:
+        probe = ssl.create_default_context()
+        probe.check_hostname, probe.verify_mode = False, ssl.CERT_NONE  # it sends nothing
+        with contextlib.suppress(OSError, ValueError):  # it does not speak TLS
+            _shake_hands(kafka.bootstrap.split(",")[0], probe)
+            remedy = "set RISK_KAFKA_SECURITY=sasl_ssl, a user and a password"
+            return BrokerError(f"{place} requires TLS", remedy)
     if isinstance(error, SaslAuthenticationFailedError):
         remedy = "correct RISK_KAFKA_USERNAME or RISK_KAFKA_PASSWORD"
         return BrokerError(f"{place} does not accept user {user!r} with this password", remedy)
@@ -235,16 +232,6 @@ def broker_error(error: BaseException, kafka: KafkaConnection) -> BrokerError:
         return BrokerError(f"{place} does not allow user {user!r} to do that ({error})", remedy=RIGHTS)
     kind = BrokerUnavailable if isinstance(error, RetriableError | TimeoutError) else BrokerError
     return kind(f"{place} does not answer as expected ({error})", remedy="look at its log")
-
-
-def _speaks_tls(bootstrap: str) -> bool:
-    probe = ssl.create_default_context()
-    probe.check_hostname, probe.verify_mode = False, ssl.CERT_NONE  # it sends nothing
-    try:
-        _shake_hands(bootstrap.split(",")[0], probe)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _shake_hands(address: str, context: ssl.SSLContext) -> None:
@@ -363,3 +350,66 @@ def admin_client(kafka: KafkaConnection) -> Iterator[KafkaAdminClient]:
             yield admin
     except (KafkaError, TimeoutError) as error:
         raise broker_error(error, kafka) from error
+
+
+@dataclass(slots=True)
+class DeadLetters:
+    """Writes refused messages to the dead-letter topic, with the reason and the place that they were read from.
+
+    source_topic: that they were read from. now_s: any steady clock.
+    """
+
+    settings: Settings
+    source_topic: str
+    now_s: Callable[[], float] = time.monotonic
+    _kafka: KafkaConnection = field(init=False)
+    _failing_since_s: float | None = field(default=None, init=False)
+    _producer: KafkaProducer | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._kafka = KafkaConnection.of(self.settings)
+
+    @classmethod
+    def of(cls, settings: Settings, now_s: Callable[[], float] = time.monotonic) -> "DeadLetters":
+        return cls(settings, settings.topic, now_s)
+
+    def write(self, refused: Mapping[str, Iterable[Rejection]]) -> None:
+        """Send the rejections of each region ('' for none); return when the broker has stored all of them.
+
+        Raises BrokerUnavailable when Kafka cannot store them now; BrokerError when it could not for
+        RISK_KAFKA_TIMEOUT_S, or never will. The batch is then repeated, so the topic may contain some of them twice.
+        """
+        letters = (
+            encode_dead_letter(rejection, source_topic=self.source_topic, region=region or None)
+            for region, rejections in refused.items()
+            for rejection in rejections
+        )
+        while slice_ := list(islice(letters, LETTERS_AT_ONCE)):
+            kafka, topic, began_s = self._kafka, self.settings.dead_letter_topic, self.now_s()
+            patience_s = self.settings.write_timeout_s
+            try:
+                if self._producer is None:
+                    refuse_unreachable(kafka.bootstrap)  # the client itself would need its whole time limit for this
+                    self._producer = producer_of(kafka, patience_s=patience_s, linger_ms=5)
+                sent = [self._producer.send(topic, value=letter) for letter in slice_]
+                self._producer.flush(timeout=patience_s + 5)
+                for future in sent:
+                    future.get()  # it is done
+            except AuthorizationError as error:
+                raise broker_error(error, kafka) from error
+            except (KafkaError, BrokerUnavailable) as error:
+                self.close()
+                since_s = self._failing_since_s = self._failing_since_s or began_s
+                may_pass = isinstance(error, RetriableError | BrokerUnavailable)
+                lasts = self.now_s() - since_s >= self.settings.kafka_timeout_s
+                kind = BrokerUnavailable if may_pass and not lasts else BrokerError
+                place = f"{len(slice_)} dead letters in topic {topic}"
+                fault = f"Kafka at {kafka.bootstrap} did not store {place} ({type(error).__name__})"
+                raise kind(fault, remedy="create the topic and check the broker; the batch will be repeated") from error
+        self._failing_since_s = None
+
+    def close(self) -> None:
+        if self._producer is not None:
+            with contextlib.suppress(KafkaError):  # letters without an acknowledgement belong to a repeated batch
+                self._producer.close(timeout=5)
+            self._producer = None

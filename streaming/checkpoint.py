@@ -29,11 +29,11 @@ import msgspec
 from schemas.audit import record
 from schemas.errors import CheckpointError, EventsGone
 from schemas.files import instant_text, read_json, replace_file, write_errors
-from streaming.disk.spark_folder import SparkFolder
+from streaming.spark_folder import SparkFolder
 
 if TYPE_CHECKING:  # at runtime it would cost each short command half a second
+    from streaming.kafka import Topic
     from streaming.settings import Settings
-    from streaming.topics.kafka import Topic
 
 log = logging.getLogger(__name__)
 _TRIES, _PAUSE_S = 6, 0.05  # of the lock

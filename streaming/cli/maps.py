@@ -1,4 +1,4 @@
-"""What Grafana's map needs beside the store: outlines of cells, areas and streets as GeoJSON, and its page."""
+"""What Grafana's map needs beside the store: outlines of cells, areas and streets as GeoJSON, its page; `cells`."""
 
 import hashlib
 import json
@@ -7,15 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import msgspec
 import numpy as np
+import typer
 
-from schemas.areas import Area
-from schemas.errors import SettingsError
-from schemas.files import read_json
+from schemas.areas import Area, cells_of_areas, cells_pattern, read_areas
+from schemas.errors import ArtifactError, SettingsError
+from schemas.files import read_json, replace_file, write_errors
 from schemas.grid import Grid
 from schemas.spec import Spec
+from streaming.settings import Settings
 
 Collection = dict[str, Any]
 Places = list[Annotated[list[float], msgspec.Meta(min_length=2)]]  # longitude, latitude
@@ -31,6 +34,7 @@ EXPORT_STREETS = (
 )
 Page = dict[str, Any]
 WHICH_MAP = "name the dashboard of the live map, live-map.json of the folder that grafana-provisioning/generator writes"
+DASHBOARDS = "dashboards"
 _LONGEST_UID = 40  # that Grafana accepts
 _WORLD_PX = 256  # the whole world's width at zoom 0, pixels
 _MAP_PX = (800, 450)  # width and height of the map's panel on a small screen
@@ -245,3 +249,86 @@ def view_of(grid: Grid) -> dict[str, str | float]:
         "lon": round(float(lon_deg[0] + lon_deg[-1]) / 2, 5),
         "zoom": math.floor(10 * zoom) / 10,
     }
+
+
+def cells(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder for the files")],
+    live_map: Annotated[
+        Path | None,
+        typer.Option(help="Dashboard file of the live map: a copy that opens at the cells goes to OUT/dashboards"),
+    ] = None,
+    areas: Annotated[
+        Path | None, typer.Option(help="GeoJSON file of polygons, such as districts, to choose from on the map")
+    ] = None,
+    area_name: Annotated[str, typer.Option(help="Property of the polygons that holds their names")] = "name",
+    streets: Annotated[
+        Path | None, typer.Option(help="GeoJSON file of streets, drawn in place of tiles from the internet")
+    ] = None,
+) -> None:
+    """Write the cells of each region as REGION.geojson (by cell id), and all regions as _all.geojson (by geohash)."""
+    settings: Settings = context.obj()
+    specs = _served_specs(settings.artifacts)
+    outlines = geojson_files(specs)
+    named = read_areas(areas, area_name) if areas else []
+    patterns: dict[str, dict[str, str]] = {}
+    for spec, here in zip(specs, cells_of_areas(named, [spec.grid for spec in specs]), strict=True):
+        outlines[lines_name(spec.region)] = border_and_areas(spec.grid, [area for area in named if area.name in here])
+        patterns[spec.region] = {name: cells_pattern(spec.grid, inside) for name, inside in here.items()}
+    if streets:
+        outlines[STREETS] = without_names(read_streets(streets, [spec.grid for spec in specs]))
+        if not outlines[STREETS]["features"]:
+            raise SettingsError(f"{streets} has no line at the cells", EXPORT_STREETS)
+    for name, collection in outlines.items():
+        _write(out / name, msgspec.json.encode(collection))
+        typer.echo(f"{out / name}: {len(collection['features']):,} shapes")
+    _write(out / GROUND, GROUND_SVG)
+    if live_map:
+        page = read_json(live_map, Page, SettingsError, remedy=WHICH_MAP)
+        if page is None:
+            raise SettingsError(f"--live-map {live_map} does not exist", WHICH_MAP)
+        page = with_streets(page, outlines[STREETS]["attribution"]) if streets else page
+        # Areas are of one region, because all regions have the same cell ids.
+        pages = {"": page}  # end of the file's name -> page
+        if len(specs) == 1:
+            pages = {"": with_areas(opened_at(page, specs[0].grid), patterns[specs[0].region])}
+        else:
+            pages |= {f"-{spec.region}": with_areas(page_of(page, spec), patterns[spec.region]) for spec in specs}
+        folder = out / DASHBOARDS
+        for old in folder.glob(f"{live_map.stem}-*.json"):
+            if old.stem.removeprefix(live_map.stem) not in pages:  # of a region that no longer exists
+                old.unlink()
+        for end, made in pages.items():
+            path = folder / f"{live_map.stem}{end}.json"
+            _write(path, msgspec.json.encode(made))
+            typer.echo(f"{path}: {made['title']}")
+        for region, areas_of_region in patterns.items():
+            for name in areas_of_region:
+                typer.echo(f"{region}, only {name}: add ?var-area={quote(name)} to the address of its map")
+
+
+def _served_specs(folder: Path) -> list[Spec]:
+    """The spec of each region's best readable artifact: a damaged one must not keep the map from the other regions."""
+    from models.artifact import candidates_by_region, read_spec  # torch: seconds that other commands save
+
+    specs: list[Spec] = []
+    unread: list[ArtifactError] = []
+    for _, choice in sorted(candidates_by_region(folder).items()):
+        unread += [choice.fault] if choice.fault else []
+        for artifact in choice.folders:
+            try:
+                specs.append(read_spec(artifact))
+                break
+            except ArtifactError as error:
+                unread.append(error)
+    if not specs:
+        nothing = ArtifactError(f"no artifact in {folder}", "train a model, or set RISK_ARTIFACTS to another folder")
+        raise unread[0] if unread else nothing
+    for unusable in unread:
+        typer.echo(f"left out: {unusable}", err=True)
+    return specs
+
+
+def _write(path: Path, content: bytes) -> None:
+    with write_errors(SettingsError, path, remedy="choose another --out"):
+        replace_file(path, content)
