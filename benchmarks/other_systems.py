@@ -255,7 +255,7 @@ class ScoredRegion:
         scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
         frame = frame_of(self.artifact, self.state.as_of_s, features, scores)
         views = stored_views(frame, self.artifact.constants)
-        before = self.stored or map(StoredView.new, views)
+        before = self.stored or map(StoredView, views)
         steps = (old.then(view) for old, view in zip(before, views, strict=True))
         points, self.stored = zip(*steps, strict=True)
         return b"".join([*points, *(top_lines(view, TOP_K) for view in views), unusual_lines(frame)])

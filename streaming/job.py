@@ -176,14 +176,7 @@ class Job:
         self.settings = settings
         self.outside = outside
         self.diagnosis = Diagnosis(settings)
-        self.dataflow = Dataflow(
-            checkpoint=settings.checkpoint,
-            clock=settings.clock,
-            trigger_s=settings.trigger_s,
-            read=outside.read,
-            follow_in=settings.follow_in,
-            masks=masks,
-        )
+        self.dataflow = Dataflow(settings, outside.read, masks)
         self.rest = Rest(clock=settings.clock, comes=outside.topic.comes)
         self.roster = RosterWatch.of(settings, take=self._take_roster, masked=masks.digest)
         self.publisher = Publisher(

@@ -15,7 +15,6 @@ import pandas as pd
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
-from models.artifact import Artifact
 from models.counting.blobs import Changes, Journal, pack_counts
 from models.counting.count_state import horizons_closed_between
 from models.features import FeatureEngine
@@ -103,7 +102,13 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         as_of_s = max((now_ms if self.clock == "wall" else newest_received_ms) // 1000, head.as_of_s)
         live = _LIVE.pop(region, None)  # put back at the end: after a failure it may be half changed
         if live is None or not self._is_current(live, head, as_of_s):
-            live = self._open(artifact, folder, head)
+            if head.digest == 0:
+                journal, changes = Journal.start(artifact.history())
+                self._write(changes)
+            else:
+                blobs = {name[0]: bytes(blob[0]) for name, blob in self.blobs.iterator()}
+                journal = Journal.restore(artifact.spec, blobs, as_of_s=head.as_of_s, digest=head.digest)
+            live = _Live(journal, FeatureEngine(artifact.spec, artifact.constants), folder)
         if live.engine_of != folder:
             live.engine, live.engine_of = FeatureEngine(artifact.spec, artifact.constants), folder
         state = live.journal.state
@@ -167,15 +172,6 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
             if missed is None or not journal.follow(bytes(missed[0])):
                 return False
         return True
-
-    def _open(self, artifact: Artifact, folder: str, head: Head) -> _Live:
-        if head.digest == 0:
-            journal, changes = Journal.start(artifact.history())
-            self._write(changes)
-        else:
-            blobs = {name[0]: bytes(blob[0]) for name, blob in self.blobs.iterator()}
-            journal = Journal.restore(artifact.spec, blobs, as_of_s=head.as_of_s, digest=head.digest)
-        return _Live(journal, FeatureEngine(artifact.spec, artifact.constants), folder)
 
     def _write(self, changes: Changes) -> None:
         for name, blob in changes.puts.items():

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.functions import isnull, pandas_udf
@@ -14,7 +15,7 @@ from schemas.records import Entry
 from streaming.checkpoint import begin_ms
 from streaming.flow.count import RegionCounter
 from streaming.flow.intake import HEARTBEAT, decode_stage
-from streaming.flow.rows import CountedRow, PackedRow, QueryFacts, ScoreColumns, ddl, facts_of
+from streaming.flow.rows import CountedRow, PackedRow, QueryFacts, ScoreColumns, ddl
 from streaming.flow.score import score_stage
 from streaming.flow.workers import Shipment, shipped_roster, workers_of_their_own
 from streaming.kafka import KafkaConnection
@@ -77,19 +78,15 @@ def with_heartbeat(session: SparkSession, messages: DataFrame) -> DataFrame:
     return together.withColumn("now_ms", F.unix_millis(F.current_timestamp()))
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Dataflow:
     """Starts the query on its checkpoint, any number of times one after the other.
 
-    follow_in: the checkpoint whose followers the forecasts follow; None where nothing is followed.
     read: the messages as (value, partition, offset, time_ms), unbounded.
     """
 
-    checkpoint: Path
-    clock: str
-    trigger_s: float
+    settings: Settings
     read: Callable[[SparkSession], DataFrame]
-    follow_in: Path | None = None
     masks: Masks = NO_MASKS
     _query: StreamingQuery | None = field(default=None, init=False)
     _roster: Mapping[str, Entry] = field(default_factory=dict, init=False)
@@ -102,17 +99,42 @@ class Dataflow:
             self._shipment.send(roster)
 
     def start(self, session: SparkSession, publish: Publish) -> StreamingQuery:
-        messages = with_heartbeat(session, self.read(session))
+        settings, messages = self.settings, with_heartbeat(session, self.read(session))
         if self._shipment is None:
             self._shipment = Shipment.of(session.sparkContext)
         self._shipment.send(self._roster)
-        rows = scored(session, messages, RegionCounter(self.clock), self.follow_in, self.masks)
-        self._query = write_batches(rows, publish, checkpoint=self.checkpoint, trigger_s=self.trigger_s)
+        rows = scored(session, messages, RegionCounter(settings.clock), settings.follow_in, self.masks)
+        self._query = write_batches(rows, publish, checkpoint=settings.checkpoint, trigger_s=settings.trigger_s)
         return self._query
 
     def facts(self) -> QueryFacts:
         """What Spark reports of the query that was started last."""
         return QueryFacts() if self._query is None else facts_of(self._query)
+
+
+def facts_of(query: StreamingQuery) -> QueryFacts:
+    progress = query.lastProgress
+    if progress is None:
+        return QueryFacts()
+    lag = 0.0
+    for source in progress["sources"]:
+        if "KafkaV2" in source["description"]:  # a batch that was repeated after a crash has no latest offset
+            read, newest = (
+                # Spark's `{topic: {partition: offset}}`, as text or not, or `null`
+                msgspec.json.decode(offsets) if isinstance(offsets, str) else offsets
+                for offsets in (source["endOffset"], source["latestOffset"])
+            )
+            end, begin = (
+                sum(sum(partitions.values()) for partitions in (topics or {}).values()) for topics in (newest, read)
+            )
+            lag = float(max(0, end - begin))
+    return QueryFacts(
+        lag_events=lag,
+        state_bytes=float(sum(operator["memoryUsedBytes"] for operator in progress["stateOperators"])),
+        input_rows_per_s=float(progress["inputRowsPerSecond"]),
+        processed_rows_per_s=float(progress["processedRowsPerSecond"]),
+        phases_s={phase: ms / 1000 for phase, ms in progress["durationMs"].items()},
+    )
 
 
 def scored(

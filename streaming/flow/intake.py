@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from models.counting.count_state import Applied, CountState
 from schemas.areas import NO_MASKS, Masks
-from schemas.decode import Decoded, Messages, decode_messages
+from schemas.decode import Messages, decode_messages
 from schemas.errors import LedgerUnbalanced
 from schemas.event import Reason
 from schemas.incidents import Incidents, Rejection, pack_rejections
@@ -70,33 +70,24 @@ def decode_stage(
                 )
                 now_ms = batch.column("now_ms")[0].as_py()
                 decoded = decode_messages(messages, regions, now_ms=now_ms, masks=masks)
-                packed, room = _packed_rows(decoded, roster, newest_ms=int(messages.kafka_time_ms.max()), room=room)
-                if sum(row.consumed for row in packed) != batch.num_rows:
+                newest_ms = int(messages.kafka_time_ms.max())
+                for region in sorted({*decoded.incidents, *decoded.rejections}):
+                    incidents = decoded.incidents.get(region)
+                    refused, room = within(decoded.rejections.get(region, []), room)
+                    row = PackedRow(
+                        region,
+                        roster[region].folder if region in roster else None,
+                        newest_ms=newest_ms,
+                        consumed=(0 if incidents is None else len(incidents)) + len(refused),
+                        incidents=b"" if incidents is None else incidents.pack(),
+                        rejections=pack_rejections(refused),
+                    )
+                    rows.append(row)
+                if sum(row.consumed for row in rows) != batch.num_rows:
                     raise LedgerUnbalanced(f"of {batch.num_rows} messages some were lost or doubled in decoding")
-                rows += packed
             yield pa.RecordBatch.from_pylist([row._asdict() for row in rows], schema=_PACKED)
 
     return decode
-
-
-def _packed_rows(
-    decoded: Decoded, roster: Mapping[str, Entry], *, newest_ms: int, room: int
-) -> tuple[list[PackedRow], int]:
-    """A row per region that had messages, and how many bytes of payload the task may still keep."""
-    rows = []
-    for region in sorted({*decoded.incidents, *decoded.rejections}):
-        incidents = decoded.incidents.get(region)
-        refused, room = within(decoded.rejections.get(region, []), room)
-        row = PackedRow(
-            region,
-            roster[region].folder if region in roster else None,
-            newest_ms=newest_ms,
-            consumed=(0 if incidents is None else len(incidents)) + len(refused),
-            incidents=b"" if incidents is None else incidents.pack(),
-            rejections=pack_rejections(refused),
-        )
-        rows.append(row)
-    return rows, room
 
 
 def within(refused: Sequence[Rejection], room: int) -> tuple[list[Rejection], int]:
@@ -119,16 +110,11 @@ def take_in(
 
     refused: by the decoder, for their content. Raises LedgerUnbalanced.
     """
-    applied = state.apply(incidents, as_of_s)
-    rejections = [
-        *refused,
-        *_refused_by_clock(incidents, applied.ahead_of_clock, "future", "ahead of the region's clock"),
-        *_refused_by_clock(
-            incidents, applied.older_than_memory, "late", "older than the time that incidents are remembered"
-        ),
-    ]
+    applied, rejections = state.apply(incidents, as_of_s), list(refused)
+    by_clock: tuple[tuple[Reason, str, Any], ...] = (
+        ("future", "ahead of the region's clock", applied.ahead_of_clock),
+        ("late", "older than the time that incidents are remembered", applied.older_than_memory),
+    )
+    for reason, detail, where in by_clock:
+        rejections += [Rejection.at(incidents, index, reason, detail) for index in np.asarray(where).tolist()]
     return applied, rejections, balanced_ledger(consumed, applied.outcomes, rejections)
-
-
-def _refused_by_clock(incidents: Incidents, where: Any, reason: Reason, detail: str) -> list[Rejection]:
-    return [Rejection.at(incidents, index, reason, detail) for index in np.asarray(where).tolist()]

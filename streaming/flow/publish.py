@@ -141,12 +141,26 @@ class Publisher:
         consumed = sum(summary.ledger["consumed"] for summary in summaries.values())
         self.dead_letters.write({region: unpack_rejections(of.rejections) for region, of in summaries.items()})
 
-        facts, unaccounted = self.facts(), self.unaccounted(batch_id, consumed)
-        figures = self._figures_of_the_machine(facts, unaccounted)
+        facts, unaccounted, watched_s = (
+            self.facts(),
+            self.unaccounted(batch_id, consumed),
+            watched_until_s(self.checkpoint),
+        )
+        of_the_machine: dict[str, float] = {
+            "lag_events": facts.lag_events,
+            "batch_s": self._last_batch_s,
+            "state_bytes": facts.state_bytes,
+            "write_retries": self._retries,
+            "write_dropped": self._dropped,
+            "unaccounted": unaccounted,
+            "started_s": self._started_s,
+        }
+        if watched_s is not None:
+            of_the_machine = {"watch_ago_s": max(0.0, self.now_s() - watched_s)} | of_the_machine
         ledgers = b"".join(
-            self._ledger_line(row, summary, changes.get(region), figures, is_withheld=withheld is not None)
+            self._ledger_line(of_regions[region], summary, changes.get(region), of_the_machine, withheld is not None)
             for region, summary in summaries.items()
-            if has_news(region, summary, champions) and (row := of_regions[region])
+            if has_news(region, summary, champions)
         )
         views: dict[str, tuple[RiskFrame, RiskFrame]] = {}  # of each frame, as they are published
         stored: dict[str, tuple[StoredView, ...]] = {}  # what the store has of them then
@@ -157,7 +171,7 @@ class Publisher:
             if region in frames:
                 views[region] = stored_views(frames[region], load_artifact(folders[region]).constants)
                 before = self._stored.get(region) or left_views(self.frames_folder, region)
-                before = before or tuple(map(StoredView.new, views[region]))
+                before = before or tuple(map(StoredView, views[region]))
                 steps = [old.then(view) for old, view in zip(before, views[region], strict=True)]
                 lines += [*(top_lines(view, self.top_k) for view in views[region]), unusual_lines(frames[region])]
             else:
@@ -217,26 +231,12 @@ class Publisher:
             withheld=withheld.in_words() if withheld else "",
         )
 
-    def _figures_of_the_machine(self, facts: QueryFacts, unaccounted: int) -> dict[str, float]:
-        well_s = watched_until_s(self.checkpoint)
-        watch = {} if well_s is None else {"watch_ago_s": max(0.0, self.now_s() - well_s)}
-        return watch | {
-            "lag_events": facts.lag_events,
-            "batch_s": self._last_batch_s,
-            "state_bytes": facts.state_bytes,
-            "write_retries": self._retries,
-            "write_dropped": self._dropped,
-            "unaccounted": unaccounted,
-            "started_s": self._started_s,
-        }
-
     def _ledger_line(
         self,
         row: ScoredRow,
         summary: Summary,
         change: FollowedChange | None,
         of_the_machine: Mapping[str, float],
-        *,
         is_withheld: bool,
     ) -> bytes:
         """The `pipeline` point of a region's batch, or of the messages of no region."""
@@ -341,11 +341,7 @@ class StoredView:
     """
 
     last: RiskFrame
-    in_store: RiskFrame | None  # None: not known
-
-    @classmethod
-    def new(cls, frame: RiskFrame) -> "StoredView":
-        return cls(frame, None)
+    in_store: RiskFrame | None = None  # None: not known
 
     @property
     def waits(self) -> bool:
@@ -383,7 +379,7 @@ def left_views(frames: Path, region: str) -> tuple[StoredView, StoredView] | Non
     except SinkError as error:
         log.warning("%s; of its minute the store may stay up to %g behind", error, VISIBLE)
         return None
-    return StoredView.new(left.by_category), StoredView.new(left.over_all)
+    return StoredView(left.by_category), StoredView(left.over_all)
 
 
 def keep_forecast(
@@ -409,10 +405,12 @@ def keep_forecast(
 
 def outcome_points(checkpoint: Path, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:
     """`outcome`, `outcome_area` and `outcome_chance` lines of the horizons for which a forecast was kept."""
-    kept = KeptForecasts(outcomes_folder(checkpoint))
-    forecasts = ((counts, kept.read(spec, counts.tick_s)) for counts in closed)
-    judged = ((counts, Forecast.of_kept(forecast)) for counts, forecast in forecasts if forecast is not None)
-    return b"".join(closed_points(forecast, counts, spec) for counts, forecast in judged)
+    folder = KeptForecasts(outcomes_folder(checkpoint))
+    return b"".join(
+        closed_points(Forecast.of_kept(forecast), counts, spec)
+        for counts in closed
+        if (forecast := folder.read(spec, counts.tick_s)) is not None
+    )
 
 
 def _unpacked(raw: bytes | None, spec: Spec) -> npt.NDArray[np.float32] | None:

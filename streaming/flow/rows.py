@@ -8,7 +8,7 @@ Arrow's schemas and Spark's DDL follow from the declarations. Nothing that is sl
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
@@ -18,9 +18,6 @@ from schemas.forecasts import OLDEST_S, ClosedCounts, FollowedChange
 from schemas.frame import RiskFrame, Silence
 from schemas.incidents import Rejection
 from schemas.spec import Spec
-
-if TYPE_CHECKING:
-    from pyspark.sql.streaming import StreamingQuery
 
 OUTCOMES_SHOWN = ("consumed", *OUTCOMES, "rejected")
 UNASSIGNED = ""  # the region of messages that name no region of the roster; `label_of` shows it
@@ -203,31 +200,3 @@ def add_up(totals: Mapping[str, int], ledger: Mapping[str, int]) -> dict[str, in
 def tick_of(as_of_s: int, spec: Spec | None) -> int:
     """Start of the tick that a region's clock is in. spec: None for messages of no region, with ticks of a minute."""
     return as_of_s - as_of_s % (spec.tick_s if spec else 60)
-
-
-def facts_of(query: "StreamingQuery") -> QueryFacts:
-    progress = query.lastProgress
-    if progress is None:
-        return QueryFacts()
-    return QueryFacts(
-        lag_events=_lag(progress["sources"]),
-        state_bytes=float(sum(operator["memoryUsedBytes"] for operator in progress["stateOperators"])),
-        input_rows_per_s=float(progress["inputRowsPerSecond"]),
-        processed_rows_per_s=float(progress["processedRowsPerSecond"]),
-        phases_s={phase: ms / 1000 for phase, ms in progress["durationMs"].items()},
-    )
-
-
-def _lag(sources: Any) -> float:
-    for source in sources:
-        if "KafkaV2" in source["description"]:  # a batch that was repeated after a crash has no latest offset
-            return float(max(0, _position(source["latestOffset"]) - _position(source["endOffset"])))
-    return 0.0
-
-
-def _position(offsets: str | dict[str, dict[str, int]] | None) -> int:
-    """Sum of the offsets of all partitions, from Spark's `{topic: {partition: offset}}` or `null`."""
-    topics = (
-        msgspec.json.decode(offsets, type=dict[str, dict[str, int]] | None) if isinstance(offsets, str) else offsets
-    )
-    return sum(sum(partitions.values()) for partitions in (topics or {}).values())

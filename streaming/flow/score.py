@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,7 +17,6 @@ import pandas as pd
 import torch
 
 from models.artifact import Artifact
-from models.features import Features
 from models.following import FollowerState, RegionFactors
 from models.network import RiskNetwork
 from models.nowcast import LastHours
@@ -114,17 +113,6 @@ def networks(device: str) -> ArtifactCache[RiskNetwork | None]:
     return ArtifactCache(read)
 
 
-def task_device() -> str:
-    """The device of this task: the GPU address that Spark assigned to it, else the CPU."""
-    from pyspark import TaskContext  # in a worker only: a recount scores without Spark
-
-    context = TaskContext.get()
-    gpus = context.resources().get("gpu") if context else None
-    if gpus is None or not torch.cuda.is_available():
-        return "cpu"
-    return f"cuda:{gpus.addresses[0]}"
-
-
 def score_features(
     artifact: Artifact,
     network_of: Callable[[], RiskNetwork | None],
@@ -149,30 +137,6 @@ def score_features(
     except (FloatingPointError, RuntimeError) as error:  # torch reports a lost or full GPU as RuntimeError
         fault = type(error).__name__
     return f"{BASELINE_MODEL}:{fault}", score(values, None, artifact.constants, spec, lately=lately)
-
-
-def scored_frame(folder: str, features: Features, as_of_s: int, following: Path | None = None) -> RiskFrame:
-    """The frame of an artifact and a region's features, on the CPU: without Spark, by the stream's functions.
-
-    following: the file of what was followed.
-    """
-    artifact = load_artifact(folder)
-    network_of = partial(networks("cpu"), folder)
-    tick_s = as_of_s - as_of_s % artifact.spec.tick_s
-    follows = followed_from(following, folder, tick_s) if following else Followed()
-    values = features.values.astype("<f4").tobytes()
-    model, scores = score_features(artifact, network_of, values, follows.factors, features.lately)
-    return RiskFrame(
-        spec=artifact.spec,
-        as_of_s=as_of_s,
-        model=model,
-        observed_1h=features.observed_1h,
-        support=features.support,
-        unusual=places_of(artifact, features.recent, scores, tick_s, follows),
-        silent=features.silent,
-        surges=scores.surges,
-        **{name: getattr(scores, name).astype(np.float32) for name in FIELDS},
-    )
 
 
 def places_of(
@@ -201,7 +165,12 @@ def score_stage(follow_in: Path | None) -> Stage:
     def stage(batches: Iterator[Columns]) -> Iterator[pd.DataFrame]:
         settle_worker()
         torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
-        network_of = networks(task_device())
+        from pyspark import TaskContext  # in a worker only: tests score without Spark
+
+        context = TaskContext.get()
+        gpus = context.resources().get("gpu") if context else None
+        address = gpus.addresses[0] if gpus and torch.cuda.is_available() else None  # what Spark gave this task
+        network_of = networks("cpu" if address is None else f"cuda:{address}")
         for columns in batches:
             rows = []
             for folder, features, is_challenger, *rest in zip(*columns, strict=True):
@@ -236,19 +205,20 @@ def _scores(
     follows = follow(states, folder, int(tick_s)) if states else Followed()
     last_hours = None if lately is None else LastHours.unpack(lately)
     model, scores = score_features(artifact, partial(network_of, folder), packed, follows.factors, last_hours)
-    arrays = [getattr(scores, name).astype("<f4").tobytes() for name in FIELDS]
-    columns = ScoreColumns(model, *arrays)
-    if scores.surges:
-        columns = columns._replace(surges=msgspec.msgpack.encode(scores.surges))
-    if not scores.is_followed:
-        columns = columns._replace(unfollowed=follows.fault or None)
-    else:
-        columns = columns._replace(followed=follows.hour)
+    raw = unusual = None
     if scores.raw is not None and tick_s % HOUR_S == 0:
-        columns = columns._replace(raw=scores.raw.astype("<f4").tobytes())
+        raw = scores.raw.astype("<f4").tobytes()
     if recent is not None:
         shape = (len(WINDOWS_S), artifact.spec.grid.cells, len(artifact.spec.categories))
         counts = np.frombuffer(recent, "<i4").reshape(shape)
-        places = places_of(artifact, counts, scores, int(tick_s), follows)
-        columns = columns._replace(unusual=msgspec.msgpack.encode(places))
-    return columns
+        unusual = msgspec.msgpack.encode(places_of(artifact, counts, scores, int(tick_s), follows))
+    arrays: dict[str, Any] = {name: getattr(scores, name).astype("<f4").tobytes() for name in FIELDS}
+    return ScoreColumns(
+        model,
+        **arrays,
+        raw=raw,
+        followed=follows.hour if scores.is_followed else None,
+        unfollowed=None if scores.is_followed else follows.fault or None,
+        unusual=unusual,
+        surges=msgspec.msgpack.encode(scores.surges) if scores.surges else None,
+    )

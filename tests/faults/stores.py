@@ -19,7 +19,6 @@ from schemas.incidents import Incidents, encode_dead_letter
 from streaming.flow.intake import take_in
 from streaming.flow.publish import keep_forecast, outcome_points, pipeline_line
 from streaming.flow.rows import add_up, balanced_ledger
-from streaming.flow.score import scored_frame
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
 from tests.faults.matrix import waited_s
 from tests.faults.oracle import Region, recount
@@ -28,6 +27,7 @@ from tests.faults.rules import TOP, Seen, breaches
 from tests.faults.scenario import Producer, closing
 from tests.faults.witness import Witness
 from tests.harness.points import points_in
+from tests.harness.recount import scored_frame
 from tests.harness.stub_store import Answering
 from tests.harness.toy import toy_messages
 

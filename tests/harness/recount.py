@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from models.all_categories import stored_views
 from models.artifact import read_spec
 from models.counting.blobs import read_counts
 from models.counting.count_state import CountState
-from models.features import FeatureEngine
+from models.features import FeatureEngine, Features
 from schemas.areas import NO_MASKS, Masks, read_masks
 from schemas.batches import (
     LoggedBatch,
@@ -34,13 +35,14 @@ from schemas.batches import (
 )
 from schemas.decode import Messages, decode_messages
 from schemas.forecasts import FollowerStates
+from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
 from schemas.records import read_roster, roster_path
 from schemas.spec import Spec
 from streaming.artifacts_in_force import load_artifact
 from streaming.flow.intake import take_in
-from streaming.flow.rows import UNASSIGNED, add_up, tick_of
-from streaming.flow.score import scored_frame
+from streaming.flow.rows import FIELDS, UNASSIGNED, add_up, tick_of
+from streaming.flow.score import Followed, followed_from, networks, places_of, score_features
 from streaming.kafka import KafkaConnection
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
@@ -122,6 +124,30 @@ class Recount:
         path = counts_path(batches_folder(self.checkpoint), batch.day, region)
         state, totals, _ = read_counts(path, self.specs[region])
         return RegionNow(state, totals)
+
+
+def scored_frame(folder: str, features: Features, as_of_s: int, following: Path | None = None) -> RiskFrame:
+    """The frame of an artifact and a region's features, on the CPU: without Spark, by the stream's functions.
+
+    following: the file of what was followed.
+    """
+    artifact = load_artifact(folder)
+    network_of = partial(networks("cpu"), folder)
+    tick_s = as_of_s - as_of_s % artifact.spec.tick_s
+    follows = followed_from(following, folder, tick_s) if following else Followed()
+    values = features.values.astype("<f4").tobytes()
+    model, scores = score_features(artifact, network_of, values, follows.factors, features.lately)
+    return RiskFrame(
+        spec=artifact.spec,
+        as_of_s=as_of_s,
+        model=model,
+        observed_1h=features.observed_1h,
+        support=features.support,
+        unusual=places_of(artifact, features.recent, scores, tick_s, follows),
+        silent=features.silent,
+        surges=scores.surges,
+        **{name: getattr(scores, name).astype(np.float32) for name in FIELDS},
+    )
 
 
 def planned(checkpoint: Path, specs: Mapping[str, Spec]) -> tuple[list[LoggedBatch], frozenset[tuple[int, str]]]:

@@ -24,10 +24,10 @@ from schemas.frame import ATTRIBUTION_GROUPS, Surge, Unusual, frame_path, read_f
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.publish import forecast_of
 from streaming.flow.rows import ScoreColumns, ScoredRow
-from streaming.flow.score import Followed, change_followed, followed_from, score_stage, scored_frame
+from streaming.flow.score import Followed, change_followed, followed_from, score_stage
 from streaming.flow.score import follow as asked
 from streaming.settings import Settings
-from tests.harness.recount import Recount
+from tests.harness.recount import Recount, scored_frame
 from tests.harness.toy import (
     CUTOFF_S,
     publish_artifact,

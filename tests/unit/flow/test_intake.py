@@ -20,6 +20,7 @@ from schemas.records import read_roster
 from schemas.spec import DAY_S
 from streaming.artifacts_in_force import refresh_roster
 from streaming.flow.count import RegionCounter, artifact_in_force, unpacked
+from streaming.flow.dataflow import facts_of
 from streaming.flow.intake import PAYLOADS_PER_TASK, decode_stage, take_in, within
 from streaming.flow.rows import (
     UNASSIGNED,
@@ -28,7 +29,6 @@ from streaming.flow.rows import (
     Summary,
     add_up,
     balanced_ledger,
-    facts_of,
     is_balanced,
     tick_of,
 )

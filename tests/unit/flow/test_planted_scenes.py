@@ -13,7 +13,7 @@ from models.artifact import champion_of
 from models.feature_lists import usual_columns
 from models.features import FeatureEngine
 from schemas.spec import HOUR_S
-from streaming.flow.score import scored_frame
+from tests.harness.recount import scored_frame
 
 ARTIFACT = champion_of(Path("streaming/sample/artifacts"), "chicago")
 SPEC = ARTIFACT.spec

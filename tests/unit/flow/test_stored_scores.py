@@ -67,7 +67,7 @@ def test_an_ended_minute_is_whole_and_a_running_one_as_near_as_a_reader_sees(tmp
             assert not any(old.waits for old in stored)
             continue
         views = tuple(moved(view, draw, as_of_s) for view in views)
-        before = (None if kind == "k" else stored) or left_views(folder, SPEC.region) or map(StoredView.new, views)
+        before = (None if kind == "k" else stored) or left_views(folder, SPEC.region) or map(StoredView, views)
         scores, stored = zip(*(old.then(view) for old, view in zip(before, views, strict=True)), strict=True)
         store |= by_point(b"".join(scores))
         write_frames(folder, views, "wall")
@@ -85,7 +85,7 @@ def test_an_ended_minute_is_whole_and_a_running_one_as_near_as_a_reader_sees(tmp
 
 def test_what_no_reader_sees_waits_and_what_he_sees_does_not():
     view = toy_views(SPEC, as_of_s=TICK_S)[0]
-    _, stored = StoredView.new(view).then(view)
+    _, stored = StoredView(view).then(view)
     risk = view.risk.copy()
     risk.flat[:2] = risk.flat[:2] * np.array([1 - 0.9 * VISIBLE, 1 - 1.1 * VISIBLE], "f4")
     lines, stored = stored.then(replace(view, risk=risk))
