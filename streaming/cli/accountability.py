@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -127,30 +127,18 @@ Stored = tuple[Kept, list[StoredItem], list[StoredItem]]  # a kind, its items, a
 
 def items_in(folder: Path, pattern: str, now_s: float) -> list[StoredItem]:
     """What the pattern finds, the oldest first, without links. pattern: empty for the folder itself."""
-    paths = folder.glob(pattern) if pattern else iter([folder])
-    return sorted((_item(path, now_s) for path in paths if path.exists() and not path.is_symlink()), reverse=True)
-
-
-def _item(path: Path, now_s: float) -> StoredItem:
-    newest_s, size = 0.0, 0
-    for folder, _, files in os.walk(path) if path.is_dir() else [(str(path.parent), [], [path.name])]:
-        for name in files:
-            with suppress(FileNotFoundError):  # a running job replaces files
-                stat = (Path(folder) / name).lstat()
-                newest_s, size = max(newest_s, stat.st_mtime), size + stat.st_size
-    return StoredItem((now_s - (newest_s or path.lstat().st_mtime)) / DAY_S, size, path)
-
-
-def over(kept: Kept, items: Collection[StoredItem], used: Collection[Path]) -> list[StoredItem]:
-    """The items whose time is over, but for those that are in use, or hold what is."""
-    due = [item for item in items if kept.ended_by == OURS and item.days > kept.days]
-    places = [path.resolve() for path in used] if due else []
-    return [item for item in due if not any(place.is_relative_to(item.path.resolve()) for place in places)]
-
-
-def aside_path(log: Path, now_s: float) -> Path:
-    """Where an audit log goes that is set aside."""
-    return log.with_name(f"{log.name}.{datetime.fromtimestamp(now_s, UTC):%Y%m%dT%H%M%SZ}{ASIDE}")
+    items = []
+    for path in folder.glob(pattern) if pattern else [folder]:
+        if not path.exists() or path.is_symlink():
+            continue
+        newest_s, size = 0.0, 0
+        for place, _, names in os.walk(path) if path.is_dir() else [(str(path.parent), [], [path.name])]:
+            for name in names:
+                with suppress(FileNotFoundError):  # a running job replaces files
+                    stat = Path(place, name).lstat()
+                    newest_s, size = max(newest_s, stat.st_mtime), size + stat.st_size
+        items.append(StoredItem((now_s - (newest_s or path.lstat().st_mtime)) / DAY_S, size, path))
+    return sorted(items, reverse=True)
 
 
 def delete(kept: Kept, item: StoredItem) -> None:
@@ -200,7 +188,14 @@ def retention(
     stored = list(gathered(settings, back_ups or [Path("backup")], now_s))
     ends = _ends(settings)
     for kept, items, due in stored:
-        console.print(*_in_words(kept, items, len(due), ends.get(kept.setting, "")), sep="\n    ")
+        console.print(f"[bold]{escape(kept.what)}[/bold] ({escape(kept.place)})")
+        if items:
+            size = sum(item.size for item in items) / 1e6
+            oldest = f"the oldest {items[0].days:.0f} days old; {len(due)} over"
+            console.print(f"    stored: {len(items)}, {size:,.1f} MB, {oldest}")
+        limit = f" after {kept.days} days" if kept.days else ""
+        console.print(f"    ended{limit} by {kept.ended_by}{ends.get(kept.setting, '')}: {escape(kept.why)}")
+        console.print(f"    read by {kept.readers}")
     count = sum(len(due) for _, _, due in stored)
     if apply and count:
         apply_to(settings, stored, now_s)
@@ -217,7 +212,8 @@ def apply_to(settings: Settings, stored: Collection[Stored], now_s: float) -> No
     }
     remedy = "correct its permissions; what follows it is still there"
     is_over = settings.audit in [item.path for _, _, due in stored for item in due]
-    aside = aside_path(settings.audit, now_s) if is_over else None
+    stamp = f"{datetime.fromtimestamp(now_s, UTC):%Y%m%dT%H%M%SZ}"
+    aside = settings.audit.with_name(f"{settings.audit.name}.{stamp}{ASIDE}") if is_over else None
     record(settings.audit, "retention_applied", details, at_s=now_s, checkpoint=settings.checkpoint, aside=aside)
     for kept, item in [(kept, item) for kept, _, due in stored for item in due if item.path != settings.audit]:
         with write_errors(AuditError, item.path, remedy=remedy):
@@ -234,10 +230,18 @@ def gathered(settings: Settings, back_ups: Collection[Path], now_s: float) -> It
         if kept is BACK_UPS:
             items = [item for item in items if any(item.path.glob("*.tgz"))]  # as deploy/back-up.sh makes it
         if kept is AUDIT:
-            items = [_log(item, now_s) for item in items]
+            for number, log in enumerate(items):  # as old as its first record
+                with log.path.open("rb") as file:
+                    first = parse_record(file.readline().rstrip(b"\n"))
+                if first:
+                    items[number] = replace(log, days=(now_s - first.at.timestamp()) / DAY_S)
             items += items_in(settings.audit.parent, f"{settings.audit.name}.*{ASIDE}", now_s)
-        due = over(kept, items, used - {settings.audit} if kept is AUDIT and not is_running else used)
-        yield kept, items, due
+        due = [item for item in items if kept.ended_by == OURS and item.days > kept.days]
+        in_place = used - {settings.audit} if kept is AUDIT and not is_running else used
+        places = [path.resolve() for path in in_place] if due else []
+        # But for those that are in use, or hold what is.
+        over = [item for item in due if not any(place.is_relative_to(item.path.resolve()) for place in places)]
+        yield kept, items, over
 
 
 def in_use(settings: Settings) -> set[Path]:
@@ -261,13 +265,6 @@ def in_use(settings: Settings) -> set[Path]:
     return used
 
 
-def _log(log: StoredItem, now_s: float) -> StoredItem:
-    """The audit log, as old as its first record."""
-    with log.path.open("rb") as file:
-        first = parse_record(file.readline().rstrip(b"\n"))
-    return StoredItem((now_s - first.at.timestamp()) / DAY_S, log.size, log.path) if first else log
-
-
 def _folders(settings: Settings, kept: Kept) -> list[Path]:
     """Where things of a kind lie on this machine's disks."""
     value = str(getattr(settings, environment_names().get(kept.setting, ""), "")).removeprefix("file:")
@@ -285,16 +282,6 @@ def _ends(settings: Settings) -> dict[str, str]:
         return dict.fromkeys(names, "; it does not answer")
     said = {topic: f", after {of:g} days" if of < math.inf else ", [red]never[/red]" for topic, of in days.items()}
     return {name: said.get(topic, "; it does not tell this user when") for name, topic in topics.items()}
-
-
-def _in_words(kept: Kept, items: list[StoredItem], count: int, end: str) -> Iterator[str]:
-    yield f"[bold]{escape(kept.what)}[/bold] ({escape(kept.place)})"
-    if items:
-        size = sum(item.size for item in items) / 1e6
-        yield f"stored: {len(items)}, {size:,.1f} MB, the oldest {items[0].days:.0f} days old; {count} over"
-    limit = f" after {kept.days} days" if kept.days else ""
-    yield f"ended{limit} by {kept.ended_by}{end}: {escape(kept.why)}"
-    yield f"read by {kept.readers}"
 
 
 @dataclass(slots=True)

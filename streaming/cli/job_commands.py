@@ -22,13 +22,12 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from schemas.audit import AuditEvent, Verdict, head_path, kept_head, read_log, record, verify
+from schemas.audit import AuditEvent, head_path, kept_head, read_log, record, verify
 from schemas.errors import AuditError, SettingsError, SparkFailed
 from schemas.files import instant_ms, instant_text, make_writable, replace_file, stamp, write_errors
 from schemas.limits import LOG_FORMAT, LOG_TIME
 from schemas.records import LONGEST, Withheld, health_path, read_roster, read_withheld, roster_path, withheld_path
 from streaming.checkpoint import (
-    CheckpointGuard,
     begin_ms,
     kept_in,
     last_commit,
@@ -167,13 +166,21 @@ def checkpoint(
     After a reset, counts come from the artifacts' history and the events since that moment.
     """
     settings: Settings = context.obj()
-    if reset is not None:
-        _reset(settings, reset)
+    if reset is None:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for row in _progress(settings):
+            table.add_row(*row)
+        Console(highlight=False).print(table)
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for row in _progress(settings):
-        table.add_row(*row)
-    Console(highlight=False).print(table)
+    now_s = time.time()
+    from_ms = instant_ms(reset, option="--reset", now_s=now_s)
+    with only_writer(settings.checkpoint):
+        details = {"checkpoint": str(settings.checkpoint.absolute()), "from": reset}
+        record(settings.audit, "checkpoint_reset", details, at_s=now_s, checkpoint=settings.checkpoint)
+        old = set_aside(settings.checkpoint, stamp(now_s), from_ms=from_ms)
+        health_path(settings.checkpoint).unlink(missing_ok=True)  # it describes the job before
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"the next run starts at {reset} of {settings.topic}; {kept_in(old)}")
 
 
 def _progress(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -182,7 +189,17 @@ def _progress(settings: Settings) -> Iterator[tuple[str, str]]:
     if unfinished := unfinished_reset(folder):
         yield "reset", f"interrupted ({unfinished.name}): the next `run` or `checkpoint --reset` finishes it"
     if guard := read_guard(folder):
-        yield from _last_run(guard, settings.shown())
+        yield "topic", f"{guard.topic} (id {guard.topic_id})"
+        yield "clock", guard.clock
+        yield "state partitions", str(guard.shuffle_partitions)
+        yield "written by", f"Spark {guard.spark}, counts in layout {guard.state_layout}"
+        shown = settings.shown()
+        others = [
+            f"{name} was {was or 'not set'}, now {shown[name] or 'not set'}"
+            for name, was in guard.settings.items()
+            if name in shown and was != shown[name]
+        ]
+        yield "last run", "; ".join(others) or "had the present settings"
     from_ms = begin_ms(folder)
     if from_ms is not None:
         yield "starts at", instant_text(from_ms / 1000)
@@ -194,31 +211,6 @@ def _progress(settings: Settings) -> Iterator[tuple[str, str]]:
     if commit:
         read = ", ".join(f"{partition}: {offset:,}" for partition, offset in sorted(read_until(folder).items()))
         yield "read up to", f"offset by partition {read}"
-
-
-def _last_run(guard: CheckpointGuard, shown: dict[str, str]) -> Iterator[tuple[str, str]]:
-    yield "topic", f"{guard.topic} (id {guard.topic_id})"
-    yield "clock", guard.clock
-    yield "state partitions", str(guard.shuffle_partitions)
-    yield "written by", f"Spark {guard.spark}, counts in layout {guard.state_layout}"
-    others = [
-        f"{name} was {was or 'not set'}, now {shown[name] or 'not set'}"
-        for name, was in guard.settings.items()
-        if name in shown and was != shown[name]
-    ]
-    yield "last run", "; ".join(others) or "had the present settings"
-
-
-def _reset(settings: Settings, moment: str) -> None:
-    now_s = time.time()
-    from_ms = instant_ms(moment, option="--reset", now_s=now_s)
-    with only_writer(settings.checkpoint):
-        details = {"checkpoint": str(settings.checkpoint.absolute()), "from": moment}
-        record(settings.audit, "checkpoint_reset", details, at_s=now_s, checkpoint=settings.checkpoint)
-        old = set_aside(settings.checkpoint, stamp(now_s), from_ms=from_ms)
-        health_path(settings.checkpoint).unlink(missing_ok=True)  # it describes the job before
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"the next run starts at {moment} of {settings.topic}; {kept_in(old)}")
 
 
 def withhold(
@@ -269,7 +261,15 @@ def audit(
     compared = f"compared with {' and '.join(heads) or f'no head, as {head_file} has none of this file'}"
     verdict = verify(read_log(log), heads=heads.values())
     console = Console(highlight=False, soft_wrap=True)
-    _show_records(console, verdict, last)
+    for entry in verdict.records[-last:] if last else ():
+        texts = {
+            name: value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            for name, value in entry.details.items()
+        }
+        details = ", ".join(f"{name}={text}" for name, text in texts.items() if text != "")
+        console.print(escape(f"{entry.sequence} {entry.at:{_TIME}} {entry.event}: {details}"))
+    for line in verdict.torn:
+        console.print(line)
     if verdict.faults:
         fault = f"the audit log {log} was changed: {'; '.join(verdict.faults)} ({compared})"
         raise AuditError(fault, remedy="restore it from a copy, and find out who can write it")
@@ -287,18 +287,6 @@ def audit(
         only_here = "nothing else shows that last lines are gone"
         why = f"who changes the log may change {head_file} too" if own_head else only_here
         console.print(f"note the head elsewhere, for `--head`: {why}")
-
-
-def _show_records(console: Console, verdict: Verdict, last: int) -> None:
-    for entry in verdict.records[-last:] if last else ():
-        details = ", ".join(f"{name}={_text(value)}" for name, value in entry.details.items() if value != "")
-        console.print(escape(f"{entry.sequence} {entry.at:{_TIME}} {entry.event}: {details}"))
-    for line in verdict.torn:
-        console.print(line)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def prepare(context: typer.Context) -> None:
@@ -321,7 +309,7 @@ def executor_command(environment: Mapping[str, str], jars: Path) -> list[str]:
 
     Raises SparkFailed when a variable is missing: then it was not Spark that started the container.
     """
-    _refuse_what_is_missing(environment, (*_EXECUTOR_OPTIONS.values(), "SPARK_EXECUTOR_MEMORY"))
+    _refuse_missing(environment, (*_EXECUTOR_OPTIONS.values(), "SPARK_EXECUTOR_MEMORY"))
     numbered = sorted(
         (int(name.removeprefix(_JAVA_OPTION)), option)
         for name, option in environment.items()
@@ -342,12 +330,12 @@ def driver_command(environment: Mapping[str, str], arguments: Sequence[str]) -> 
 
     Raises SparkFailed when the address that the pod listens at is not in its `environment`.
     """
-    _refuse_what_is_missing(environment, ["SPARK_DRIVER_BIND_ADDRESS"])
+    _refuse_missing(environment, ["SPARK_DRIVER_BIND_ADDRESS"])
     address = f"spark.driver.bindAddress={environment['SPARK_DRIVER_BIND_ADDRESS']}"
     return ["spark-submit", "--conf", address, "--deploy-mode", "client", *arguments]
 
 
-def _refuse_what_is_missing(environment: Mapping[str, str], names: Sequence[str]) -> None:
+def _refuse_missing(environment: Mapping[str, str], names: Sequence[str]) -> None:
     if missing := [name for name in names if not environment.get(name)]:
         fault = f"{', '.join(missing)} is not in the environment"
         raise SparkFailed(fault, remedy="leave this command to Spark on Kubernetes, which starts the pods")
