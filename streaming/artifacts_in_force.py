@@ -13,6 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import update_wrapper
@@ -94,7 +95,7 @@ class Refused:
     error: ArtifactError
 
 
-class FoundArtifact(NamedTuple):
+class ScannedArtifact(NamedTuple):
     """The parts of an artifact that decide whether it may come into force."""
 
     manifest: Manifest
@@ -108,28 +109,28 @@ class ArtifactScan:
     """
 
     def __init__(self) -> None:
-        self._found: dict[Path, tuple[Stamp, FoundArtifact | ArtifactError]] = {}
+        self._scanned: dict[Path, tuple[Stamp, ScannedArtifact | ArtifactError]] = {}
 
-    def look(self, folder: Path) -> tuple[FoundArtifact, Artifact | None]:
+    def look(self, folder: Path) -> tuple[ScannedArtifact, Artifact | None]:
         """What the folder contains, and the artifact itself if it was read just now. Raises ArtifactError."""
         stamp = stamp_of(folder)  # before reading: a change during the read shows at the next look
-        artifact, last_look = None, self._found.get(folder)
+        artifact, last_look = None, self._scanned.get(folder)
         if last_look is None or last_look[0] != stamp:
-            content: FoundArtifact | ArtifactError
+            content: ScannedArtifact | ArtifactError
             try:
                 artifact = read_artifact(folder)
-                content = FoundArtifact(artifact.manifest, artifact.network_error)
+                content = ScannedArtifact(artifact.manifest, artifact.network_error)
             except ArtifactError as error:
                 content = without_cause(error)
             except OSError as error:
                 content = ArtifactError(f"{folder} cannot be read ({error.strerror})", "check its owner and mode")
-            self._found[folder] = last_look = stamp, content
+            self._scanned[folder] = last_look = stamp, content
         if isinstance(last_look[1], ArtifactError):
             raise without_cause(last_look[1])
         return last_look[1], artifact
 
     def forget_all_but(self, folders: Collection[Path]) -> None:
-        self._found = {folder: content for folder, content in self._found.items() if folder in folders}
+        self._scanned = {folder: content for folder, content in self._scanned.items() if folder in folders}
 
 
 def stamp_of(folder: Path) -> Stamp:
@@ -205,7 +206,13 @@ def next_roster(
                 after[region] = Entry(str(folder), content.manifest.version, content.manifest.spec.fingerprint())
                 break
             except ArtifactError as error:
-                refused.append(Refused(str(folder), _at_pointer(error, folder, choice.pointer)))
+                reason = without_cause(error)
+                if choice.pointer and not folder.exists():
+                    reason = ArtifactError(f"{folder} is missing, and {choice.pointer} names it", OTHER_CHAMPION)
+                elif choice.pointer:
+                    names_it = f"{error.message}; {choice.pointer} names it"
+                    reason = type(error)(names_it, f"{error.remedy}; or {OTHER_CHAMPION}")
+                refused.append(Refused(str(folder), reason))
     for entry in after.values():
         if not is_gone(entry):
             refuse_other_masks(entry.folder, load_artifact(entry.folder).spec.masked, masked)
@@ -243,14 +250,16 @@ def with_refused(error: ArtifactError, refused: Sequence[Refused]) -> ArtifactEr
 
 def refuse_unfit(roster: Mapping[str, Entry], name: Path, artifact: Artifact, *, latest_s: float, masked: str) -> None:
     """Raise ArtifactError when a job with this roster would not take the artifact over. name: REGION/VERSION."""
-    region, content = name.parts[0], FoundArtifact(artifact.manifest, artifact.network_error)
+    region, content = name.parts[0], ScannedArtifact(artifact.manifest, artifact.network_error)
     refuse_other_masks(name, artifact.spec.masked, masked)
     _refuse_misfit(region, name, content, roster.get(region), latest_s)
     if region not in roster:
         _refuse_too_many(roster, name, content.manifest.spec.series)
 
 
-def _refuse_misfit(region: str, folder: Path, content: FoundArtifact, in_force: Entry | None, latest_s: float) -> None:
+def _refuse_misfit(
+    region: str, folder: Path, content: ScannedArtifact, in_force: Entry | None, latest_s: float
+) -> None:
     """Raise ArtifactError when the artifact may not score the region in place of the one in force."""
     if in_force and (broken := content.network_error):
         raise ArtifactError(f"{broken.message}; {in_force.version} stays in force", broken.remedy)
@@ -258,9 +267,12 @@ def _refuse_misfit(region: str, folder: Path, content: FoundArtifact, in_force: 
     if spec.region != region:
         raise ArtifactError(f"{folder} is for region {spec.region}", "move it to a folder with that region's name")
     if in_force and spec.fingerprint() != in_force.fingerprint:
+        other = ""
+        with suppress(ArtifactError):  # that artifact may be gone
+            other = f" ({'; '.join(differences(spec_of(in_force.folder), spec))})"
         raise SpecMismatch(
             f"{folder} has spec {spec.fingerprint()}, but the stored counts of {region} have spec "
-            f"{in_force.fingerprint}{_what_differs(in_force, spec)}",
+            f"{in_force.fingerprint}{other}",
             remedy=f"train with `--like {in_force.folder}`, which keeps that spec; for a new one, `checkpoint --reset`",
         )
     if in_force is None and cutoff_s > latest_s:
@@ -284,24 +296,6 @@ def _challenger(region: str, entry: Entry, artifacts: Path, scan: ArtifactScan, 
     return str(folder)
 
 
-def _at_pointer(error: ArtifactError, folder: Path, pointer: Path | None) -> ArtifactError:
-    """The error of a folder; where a pointer names that folder, it says so and what can be done about it."""
-    if pointer is None:
-        return without_cause(error)
-    if not folder.exists():
-        return ArtifactError(f"{folder} is missing, and {pointer} names it", OTHER_CHAMPION)
-    return type(error)(f"{error.message}; {pointer} names it", f"{error.remedy}; or {OTHER_CHAMPION}")
-
-
-def _what_differs(in_force: Entry, now: Spec) -> str:
-    """The fields that differ from the artifact in force; empty when that artifact is gone."""
-    try:
-        was = spec_of(in_force.folder)
-    except ArtifactError:
-        return ""
-    return f" ({'; '.join(differences(was, now))})"
-
-
 def _refuse_too_many(roster: Mapping[str, Entry], folder: Path, new: int) -> None:
     """Raise ArtifactError when the job or its store cannot carry one more region."""
     if len(roster) >= MAX_REGIONS:
@@ -320,35 +314,19 @@ def latest_history_s(clock: str, now_s: float) -> float:
     return now_s + CLOCKS_DIFFER_S if clock == "wall" else math.inf
 
 
-def _written(path: Path) -> int:
-    """When the file was put there, in nanoseconds; 0 for none."""
-    try:
-        return path.lstat().st_ctime_ns
-    except OSError:
-        return 0
-
-
-def _once(refused: Refused) -> str:
-    """What is reported once: a folder, which may be copied file by file; of a pointer, written whole, each damage."""
-    is_pointer = Path(refused.folder).name == POINTER
-    return f"{refused.folder}: {refused.error}" if is_pointer else refused.folder
-
-
 @dataclass(slots=True, kw_only=True)
 class RosterWatch:
     """Looks for new artifacts from time to time, hands on the roster, and reports once which were refused.
 
     A start needs its artifacts. A running job has them in memory, and continues when their folder is away.
+    take: of whoever scores by the roster. masked: the digest of the job's masks.
     """
 
-    artifacts: Path
-    checkpoint: Path
-    audit: Path
-    clock: str
-    take: Take
-    masked: str = ""  # the digest of the job's masks
+    settings: Settings
+    take: Take = lambda roster: None
+    masked: str = ""
     _due_s: float = 0.0
-    _reported: frozenset[str] = frozenset()  # folders, and what `_once` gives of those that were refused
+    _reported: frozenset[str] = frozenset()  # folders in force, and what was refused
     _is_away: bool = False
     _pointers: dict[Path, int] = field(default_factory=dict)  # of the regions in force, and when each was written
     _scan: ArtifactScan = field(default_factory=ArtifactScan)
@@ -356,11 +334,10 @@ class RosterWatch:
 
     @classmethod
     def of(cls, settings: Settings, *, take: Take = lambda roster: None, masked: str = "") -> "RosterWatch":
-        values = settings.model_dump(include={"checkpoint", "audit", "clock"})
-        return cls(artifacts=settings.artifacts.absolute(), take=take, masked=masked, **values)
+        return cls(settings=settings, take=take, masked=masked)
 
     def challenger(self, region: str) -> str | None:
-        """The version that is tried beside the one in force, as the newest look found it; None without one."""
+        """The version that is tried beside the one in force, by the newest look; None without one."""
         return self._challengers.get(region)
 
     def look(self, now_s: float) -> None:
@@ -371,13 +348,13 @@ class RosterWatch:
         if now_s < self._due_s and all(_written(path) == at for path, at in self._pointers.items()):
             return
         self._due_s = now_s + _ROSTER_EVERY_S
-        is_start = not self._reported
+        is_start, artifacts = not self._reported, self.settings.artifacts.absolute()
         self._pointers = {path: _written(path) for path in self._pointers}  # before they are read
         try:
             roster, refused = refresh_roster(
-                roster_path(self.checkpoint),
-                self.artifacts,
-                latest_s=latest_history_s(self.clock, time.time()),
+                roster_path(self.settings.checkpoint),
+                artifacts,
+                latest_s=latest_history_s(self.settings.clock, time.time()),
                 scan=self._scan,
                 masked=self.masked,
             )
@@ -396,36 +373,48 @@ class RosterWatch:
         self._challengers = {
             region: Path(entry.challenger).name for region, entry in roster.items() if entry.challenger
         }
-        self._pointers = {
-            path: self._pointers.get(path, 0) for path in (pointer_path(self.artifacts, region) for region in roster)
-        }
+        pointers = (pointer_path(artifacts, region) for region in roster)
+        self._pointers = {path: self._pointers.get(path, 0) for path in pointers}
         if not roster:
             remedy = "train one with `risk train`, or name the folder with RISK_ARTIFACTS"
-            raise with_refused(ArtifactError(f"no usable artifact in {self.artifacts}", remedy), refused)
+            raise with_refused(ArtifactError(f"no usable artifact in {artifacts}", remedy), refused)
 
     def _report(self, roster: Mapping[str, Entry], refused: Sequence[Refused]) -> None:
         """Log and record the artifacts that were refused or taken over since the last look."""
+
+        def note(event: AuditEvent, details: Mapping[str, Plain]) -> None:
+            record(self.settings.audit, event, details, at_s=time.time(), checkpoint=self.settings.checkpoint)
+
+        reported = {entry.folder for entry in roster.values()}
         for each in refused:
-            if _once(each) not in self._reported:
+            # A folder may be copied file by file: it is said once. A pointer is written whole: each damage is said.
+            what = f"{each.folder}: {each.error}" if Path(each.folder).name == POINTER else each.folder
+            reported.add(what)
+            if what not in self._reported:
                 log.warning("artifact=%s refused reason=%s", each.folder, each.error)
-                self._record("artifact_refused", {"folder": each.folder, "reason": str(each.error)})
+                note("artifact_refused", {"folder": each.folder, "reason": str(each.error)})
         for region, entry in roster.items():
             if entry.folder not in self._reported:
                 fault = load_artifact(entry.folder).network_fault
                 log.info("region=%s artifact=%s in force", region, entry.version)
                 details = {"region": region, "version": entry.version, "spec": entry.fingerprint}
-                self._record("artifact_in_force", {**details, "folder": entry.folder, "network_fault": fault})
+                note("artifact_in_force", {**details, "folder": entry.folder, "network_fault": fault})
                 if fault:
                     log.warning("region=%s artifact=%s scores by its baseline only: %s", region, entry.version, fault)
-        self._reported = frozenset(map(_once, refused)) | {entry.folder for entry in roster.values()}
+        self._reported = frozenset(reported)
 
     def _note_absence(self, reason: str) -> None:
         """Log once when artifacts that a start needs are away, and once when they are back. reason: "" if they are."""
         if reason and not self._is_away:
             log.warning("%s; this job continues with the artifacts in memory, but the next start would fail", reason)
         if self._is_away and not reason:
-            log.info("artifacts=%s is there again", self.artifacts)
+            log.info("artifacts=%s is there again", self.settings.artifacts.absolute())
         self._is_away = bool(reason)
 
-    def _record(self, event: AuditEvent, details: Mapping[str, Plain]) -> None:
-        record(self.audit, event, details, at_s=time.time(), checkpoint=self.checkpoint)
+
+def _written(path: Path) -> int:
+    """When the file was put there, in nanoseconds; 0 for none."""
+    try:
+        return path.lstat().st_ctime_ns
+    except OSError:
+        return 0

@@ -75,28 +75,22 @@ def run(settings: Settings, *, stop: Event, watchers: Sequence[Watcher]) -> bool
     """
     with (
         only_writer(settings.checkpoint),
-        recorded(settings) as job_record,
-        served(settings.metrics, job_record.health.is_ready, partial(watched_until_s, settings.checkpoint)) as metrics,
+        recorded(settings) as health,
+        served(settings.metrics, health.is_ready, partial(watched_until_s, settings.checkpoint)) as metrics,
         connected(settings) as outside,
         closing(BatchLog(settings.checkpoint, top_k=settings.top_k)) as batch_log,
     ):
-        job_record.health.follow(lambda: outside.topic.is_away, lambda: outside.sink.trouble)
-        job = Job(settings, outside, [batch_log.keep, *watchers, job_record.health.show, *metrics])
-        job_record.is_clean = job.run(stop)
-        return job_record.is_clean
-
-
-@dataclass(slots=True)
-class JobRecord:
-    """What the audit log and the health file show of a job that runs. is_clean: it stopped between two batches."""
-
-    health: HealthWatch
-    is_clean: bool = False
+        health.follow(lambda: outside.topic.is_away, lambda: outside.sink.trouble)
+        health.is_clean = Job(settings, outside, [batch_log.keep, *watchers, health.show, *metrics]).run(stop)
+        return health.is_clean
 
 
 @contextmanager
-def recorded(settings: Settings) -> Iterator[JobRecord]:
-    """Needs the checkpoint's lock. Raises AuditError when the log cannot be written: no job runs unrecorded."""
+def recorded(settings: Settings) -> Iterator[HealthWatch]:
+    """The health file of a job that runs, and its record in the audit log.
+
+    Needs the checkpoint's lock. Raises AuditError when the log cannot be written: no job runs unrecorded.
+    """
     process: dict[str, Plain] = {"process": os.getpid(), "host": socket.gethostname()}
 
     def note(event: AuditEvent, details: Mapping[str, Plain]) -> None:
@@ -116,10 +110,9 @@ def recorded(settings: Settings) -> Iterator[JobRecord]:
     note("start", {**process, "checkpoint": str(settings.checkpoint.absolute())})
     note("settings", settings.shown())
     health = HealthWatch(checkpoint=settings.checkpoint, clock=settings.clock, trigger_s=settings.trigger_s)
-    job = JobRecord(health)
     try:
         with health.kept(described):
-            yield job
+            yield health
     except BaseException as error:
         text, code = described(error)
         try:
@@ -127,7 +120,7 @@ def recorded(settings: Settings) -> Iterator[JobRecord]:
         except AuditError as unwritten:  # the error that ended the job matters more
             log.warning("%s", unwritten)
         raise
-    note("stop", {**process, "between_batches": job.is_clean, "last_batch": health.last_batch})
+    note("stop", {**process, "between_batches": health.is_clean, "last_batch": health.last_batch})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -404,10 +397,11 @@ class Rest:
         """When each region is due after this batch, which may be past: the batch's own clock counts, not its end."""
         if self.clock == "event":
             return []
-        of = [
-            (summary.as_of_s, self._ticks_s[region]) for region, summary in summaries.items() if region in self._ticks_s
+        return [
+            summary.as_of_s - summary.as_of_s % tick_s + tick_s
+            for region, summary in summaries.items()
+            if (tick_s := self._ticks_s.get(region))
         ]
-        return [as_of_s - as_of_s % tick_s + tick_s for as_of_s, tick_s in of]
 
 
 def kill_java() -> None:

@@ -153,6 +153,7 @@ class HealthWatch:
     clock: Literal["wall", "event"]
     trigger_s: float
     now_s: Callable[[], float] = time.time
+    is_clean: bool = False  # the job stopped between two batches
     _is_kafka_away: Callable[[], bool] = lambda: False
     _store_trouble: Callable[[], str] = lambda: ""
     _started_s: float = 0.0
@@ -193,7 +194,12 @@ class HealthWatch:
         self._started_s = self.now_s()
         self.write()
         ended = threading.Event()
-        writer = threading.Thread(target=self._keep_writing, args=(ended,), name="health", daemon=True)
+
+        def keep_writing() -> None:
+            while not ended.wait(_EVERY_S):
+                self.write()
+
+        writer = threading.Thread(target=keep_writing, name="health", daemon=True)
         writer.start()
         last: dict[str, object] = {"phase": "stopped", "exit_code": 0}
         try:
@@ -210,10 +216,6 @@ class HealthWatch:
     def follow(self, is_kafka_away: Callable[[], bool], store_trouble: Callable[[], str]) -> None:
         """From now on, also at the end, the file says whether Kafka is away and why the store refused the batch."""
         self._is_kafka_away, self._store_trouble = is_kafka_away, store_trouble
-
-    def _keep_writing(self, ended: threading.Event) -> None:
-        while not ended.wait(_EVERY_S):
-            self.write()
 
     def write(self, **end: object) -> None:
         """A file that cannot be written only grows old, and its reader then reports: not ready."""

@@ -185,7 +185,7 @@ def test_the_file_is_written_again_and_again_while_the_job_runs(settings, watch,
 def test_a_clean_life_is_recorded(settings):
     with only_writer(settings.checkpoint), recorded(settings) as job:
         assert health(settings)["phase"] == "running"
-        job.health.show(published(5, riverton=summary(NOW_S)))
+        job.show(published(5, riverton=summary(NOW_S)))
         job.is_clean = True
     assert (health(settings)["phase"], health(settings)["reason"]) == ("stopped", "stopped")
     seen = audit(settings)
@@ -217,7 +217,7 @@ def test_a_failure_is_on_record_with_its_exit_code_and_no_secret(settings, error
 def test_the_last_file_of_a_failed_job_says_who_did_not_answer(settings):
     def fail():
         with recorded(settings) as job:
-            job.health.follow(is_kafka_away=lambda: True, store_trouble=lambda: "connection refused")
+            job.follow(is_kafka_away=lambda: True, store_trouble=lambda: "connection refused")
             raise SinkRefused("no answer")
 
     with pytest.raises(SinkRefused):

@@ -394,10 +394,10 @@ def test_of_a_refused_artifact_that_is_gone_nothing_is_remembered(settings, publ
     scan, folder = ArtifactScan(), publish(1, cutoff_s=4_000_000_000)
     publish(1, "aston")
     next_roster({}, settings.artifacts, latest_s=CUTOFF_S, scan=scan)
-    assert list(scan._found) == [folder]
+    assert list(scan._scanned) == [folder]
     shutil.rmtree(folder)
     next_roster({}, settings.artifacts, latest_s=CUTOFF_S, scan=scan)
-    assert scan._found == {}
+    assert scan._scanned == {}
 
 
 GONE = "20260109T000000Z-00000000"
