@@ -57,32 +57,25 @@ def only_writer(checkpoint: Path) -> Iterator[None]:
         checkpoint.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            _lock(file)
-        except BlockingIOError as error:
-            holder = os.read(file, 200).decode() or "another process"
-            remedy = "stop that job, or set RISK_CHECKPOINT to a folder that no other job uses"
-            raise CheckpointError(f"{checkpoint} is in use by {holder}", remedy) from error
-        except OSError as error:
-            remedy = "set RISK_CHECKPOINT to a folder on a local disk"
-            raise CheckpointError(f"{path} cannot be locked ({error.strerror})", remedy) from error
+        for tries_left in reversed(range(_TRIES)):  # `is_held` holds it for a moment only
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if not tries_left:
+                    holder = os.read(file, 200).decode() or "another process"
+                    remedy = "stop that job, or set RISK_CHECKPOINT to a folder that no other job uses"
+                    raise CheckpointError(f"{checkpoint} is in use by {holder}", remedy) from error
+            except OSError as error:
+                remedy = "set RISK_CHECKPOINT to a folder on a local disk"
+                raise CheckpointError(f"{path} cannot be locked ({error.strerror})", remedy) from error
+            time.sleep(_PAUSE_S)
         with suppress(OSError):  # the disk may be full; the lock holds without this text
             os.ftruncate(file, 0)
             os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
         os.close(file)
-
-
-def _lock(file: int) -> None:
-    """Raises BlockingIOError when another process keeps the lock. (`is_held` holds it for a moment only.)"""
-    for tries_left in reversed(range(_TRIES)):
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not tries_left:
-                raise
-        time.sleep(_PAUSE_S)
 
 
 def is_held(checkpoint: Path) -> bool:
@@ -132,13 +125,23 @@ def verify_checkpoint(checkpoint: Path, after: CheckpointGuard, topic: "Topic", 
     """
     before = read_guard(checkpoint)
     refuse_missing_parts(checkpoint)
-    if before is not None and (begin_offsets(checkpoint) or last_begun(checkpoint) >= 0):
+    begin, begun = begin_offsets(checkpoint), last_begun(checkpoint)
+    if before is not None and (begin or begun >= 0):
         refuse_changes(before, after)
-        _report_other_spark(checkpoint, before, after, audit)
+        was, now = (guard.spark.split(".")[:2] for guard in (before, after))
+        if was != now:  # it is not refused: Spark usually reads what an older one wrote
+            log.warning(
+                f"Spark {before.spark} wrote the checkpoint, and Spark {after.spark} reads it: if that fails, install "
+                f"the older one again, or {RESET}"
+            )
+            details = {"was": before.spark, "now": after.spark}
+            record(audit, "other_spark", details, at_s=time.time(), checkpoint=checkpoint)
     with write_errors(CheckpointError, path := checkpoint / "guard.json"):
         replace_file(path, msgspec.json.format(msgspec.json.encode(after)))
-    refuse_gap(begin_offsets(checkpoint) | read_until(checkpoint), topic.first_offsets, after.topic)
-    refuse_lost_end(begun_until(checkpoint), topic.end_offsets, after.topic)
+    refuse_gap(begin | read_until(checkpoint), topic.first_offsets, after.topic)
+    # What a batch has asked for was read, or may have been.
+    asked_until = begin | (end_offsets(checkpoint, begun) if begun >= 0 else {})
+    refuse_lost_end(asked_until, topic.end_offsets, after.topic)
     drop_unfinished(checkpoint)
 
 
@@ -172,18 +175,6 @@ def changed_settings(before: CheckpointGuard, after: CheckpointGuard) -> list[st
         for field in _COUNTS_DEPEND_ON
         if (was := getattr(before, field)) != (now := getattr(after, field))
     ]
-
-
-def _report_other_spark(checkpoint: Path, before: CheckpointGuard, after: CheckpointGuard, audit: Path) -> None:
-    """Log and record another version of Spark. It is not refused: Spark usually reads what an older one wrote."""
-    was, now = (guard.spark.split(".")[:2] for guard in (before, after))
-    if was != now:
-        log.warning(
-            f"Spark {before.spark} wrote the checkpoint, and Spark {after.spark} reads it: if that fails, install the "
-            f"older one again, or {RESET}"
-        )
-        details = {"was": before.spark, "now": after.spark}
-        record(audit, "other_spark", details, at_s=time.time(), checkpoint=checkpoint)
 
 
 def refuse_missing_parts(checkpoint: Path) -> None:
@@ -277,12 +268,6 @@ def read_until(checkpoint: Path) -> dict[int, int]:
     """By partition, the first offset that no committed batch has read. Empty before the first commit."""
     newest = last_commit(checkpoint)
     return {} if newest is None else end_offsets(checkpoint, newest[0])
-
-
-def begun_until(checkpoint: Path) -> dict[int, int]:
-    """By partition, the first offset that no batch has asked for. Earlier ones were read, or may have been."""
-    begun = last_begun(checkpoint)
-    return begin_offsets(checkpoint) | (end_offsets(checkpoint, begun) if begun >= 0 else {})
 
 
 def begin_offsets(checkpoint: Path) -> dict[int, int]:

@@ -90,21 +90,18 @@ def keep_feedback(
             while not stop.is_set():
                 records = [record for part in consumer.poll(timeout_ms=1000).values() for record in part]
                 if records:
-                    new, left = store.keep(records)
-                    taken, refused = taken + new, refused + left
+                    new_taken, new_refused = store.keep(records)
+                    taken, refused = taken + new_taken, refused + new_refused
                     consumer.commit()
-                elif not follow and consumer.assignment() and _is_at_end(consumer):
-                    break
+                elif not follow and (places := list(consumer.assignment())):
+                    ends = consumer.end_offsets(places)
+                    if all(consumer.position(place) >= end for place, end in ends.items()):
+                        break
         finally:
             consumer.close(autocommit=False)
     except KafkaError as error:
         raise broker_error(error, kafka) from error
     return taken, refused
-
-
-def _is_at_end(consumer: KafkaConsumer) -> bool:
-    ends = consumer.end_offsets(list(consumer.assignment()))
-    return all(consumer.position(place) >= end for place, end in ends.items())
 
 
 def fault_of(mark: Feedback, specs: Mapping[str, Spec], now_s: float) -> tuple[Reason, str] | None:

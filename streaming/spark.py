@@ -68,10 +68,6 @@ def spark_session(settings: Settings) -> Iterator[SparkSession]:
                 emptied_scratch(settings.checkpoint)
 
 
-def _java_hung_up(*_: object) -> None:
-    """The supervisor of the query reports it."""
-
-
 def start_session(settings: Settings, log: Path, *, scratch: Path | None = None) -> SparkSession:
     """A session that can read Kafka. The first start downloads the connector's jars into the cache folder.
 
@@ -88,7 +84,8 @@ def start_session(settings: Settings, log: Path, *, scratch: Path | None = None)
         session = start_spark("incident-risk-scorer", settings.master, options, log)
     signal.signal(signal.SIGINT, on_interrupt)  # pyspark put its own in place, which cuts the running batch
     session.sparkContext.setLogLevel("ERROR")
-    session.sparkContext._accumulatorServer.handle_error = _java_hung_up  # it prints a trace when Java ends before us
+    # It would print a trace when Java ends before us, which the supervisor of the query reports.
+    session.sparkContext._accumulatorServer.handle_error = lambda *_: None
     session.sparkContext.pythonExec = sys.executable  # what PYSPARK_PYTHON sets; the workers need our packages
     if "spark.jars" not in jars:
         keep_list_of_jars(settings.cache, packages, session.sparkContext._jsc.sc().listJars().mkString(",").split(","))

@@ -50,17 +50,17 @@ class Shipment:
         """Raises ArtifactsAway when a folder that was not sent yet cannot be read."""
         if roster == self._newest:
             return
-        for folder in sorted(_folders(roster)):
-            self._send(_file_name(folder), partial(_zipped, Path(folder)))
         number = sum(1 for _ in self.folder.glob("roster-*.json"))
-        self._send(f"roster-{number:08d}.json", partial(msgspec.json.encode, roster))
+        files: dict[str, Callable[[], bytes]] = {
+            _file_name(folder): partial(_zipped, Path(folder)) for folder in sorted(_folders(roster))
+        }
+        files[f"roster-{number:08d}.json"] = partial(msgspec.json.encode, roster)
+        for name, content in files.items():
+            path = self.folder / name
+            if not path.exists():
+                replace_file(path, content(), outlives_power_cut=False)
+                self.context.addFile(str(path))
         self._newest = dict(roster)
-
-    def _send(self, name: str, content: Callable[[], bytes]) -> None:
-        path = self.folder / name
-        if not path.exists():
-            replace_file(path, content(), outlives_power_cut=False)
-            self.context.addFile(str(path))
 
 
 def shipped_roster() -> dict[str, Entry]:

@@ -6,6 +6,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
@@ -104,7 +105,7 @@ class InfluxSink(Sink):
             self._idle.put(client)
         logging.getLogger().addFilter(_quotes_no_answer)
         self._failing: dict[int, tuple[float, str]] = {}  # by thread: since when (a steady clock) it repeats, and why
-        self._said: set[str] = set()  # why, of the last write
+        self._reasons: set[str] = set()  # that were logged of the last write
 
     @property
     def trouble(self) -> str:
@@ -125,7 +126,7 @@ class InfluxSink(Sink):
     def write_all(self, parts: Mapping[str, MakeLines]) -> WriteReport:
         """It stores up to WRITERS parts at a time."""
         self._failing.clear()
-        self._said.clear()
+        self._reasons.clear()
         deadline_s, failed = time.monotonic() + self._write_timeout_s, Event()
 
         def store(part: str, make: MakeLines) -> WriteReport:
@@ -154,7 +155,11 @@ class InfluxSink(Sink):
                     try:
                         dropped = self._post(request)
                     except _TryAgain as error:
-                        self._note_failure(began_s, str(error))
+                        reason = str(error)
+                        if reason not in self._reasons:  # the first failure of a write, and one with another reason
+                            self._reasons.add(reason)
+                            log.warning("%s: %s; no new scores are stored, trying again", self._place, reason)
+                        self._failing[get_ident()] = began_s, reason
                         raise
         except _TryAgain as error:
             fault = f"{self._place}: {error}; given up after {tries} tries within {self._write_timeout_s:g} s"
@@ -164,13 +169,6 @@ class InfluxSink(Sink):
         if tries > 1:
             log.info("%s stored the points after %.0f s", self._place, time.monotonic() - began_s)
         return WriteReport(lines=request.count, requests=1, retries=tries - 1, dropped=dropped)
-
-    def _note_failure(self, began_s: float, reason: str) -> None:
-        """Log the first failure of a write, and each one with another reason."""
-        if reason not in self._said:
-            self._said.add(reason)
-            log.warning("%s: %s; no new scores are stored, trying again", self._place, reason)
-        self._failing[get_ident()] = began_s, reason
 
     def _post(self, request: Request) -> int:
         """Number of points that the store dropped for good, of one request. Raises _TryAgain or SinkRefused."""
@@ -184,7 +182,9 @@ class InfluxSink(Sink):
         except ApiException as error:
             refusal = error
         except urllib3.exceptions.HTTPError as error:
-            raise _TryAgain(self._shown(f"no answer ({_reason(error)})")) from None
+            of_the_system = _ERRNO.search(str(error))  # urllib3 wraps it in objects and addresses
+            reason = of_the_system[1].strip().lower() if of_the_system else f"{type(error).__name__}: {error}"
+            raise _TryAgain(self._shown(f"no answer ({reason})")) from None
         except UnicodeDecodeError:
             raise _TryAgain("the answer is not UTF-8: it is from a proxy, or not from an InfluxDB") from None
         finally:
@@ -206,7 +206,10 @@ class InfluxSink(Sink):
                 raise SinkRefused(f"the certificate of {self._place} {problem}", remedy)
             raise _TryAgain(f"no secure connection ({message})")
         if refusal.status in _TRY_AGAIN:
-            raise _TryAgain(f"{refusal.status} {message}", wait_s=_retry_after_s(refusal.headers))
+            wait_s = None
+            with suppress(urllib3.exceptions.InvalidHeader):  # Retry-After is a number or a date, or missing
+                wait_s = urllib3.Retry().get_retry_after(urllib3.HTTPResponse(headers=refusal.headers))
+            raise _TryAgain(f"{refusal.status} {message}", wait_s=wait_s)
         dropped = _DROPPED.search(message)
         if refusal.status == HTTPStatus.UNPROCESSABLE_ENTITY and dropped and _RETENTION.search(message):
             return int(dropped[1])
@@ -258,12 +261,6 @@ def _attempts(deadline_s: float) -> Any:
     )
 
 
-def _reason(error: urllib3.exceptions.HTTPError) -> str:
-    """The system's text where there is one; urllib3 wraps it in objects and addresses."""
-    of_the_system = _ERRNO.search(str(error))
-    return of_the_system[1].strip().lower() if of_the_system else f"{type(error).__name__}: {error}"
-
-
 def _quotes_no_answer(record: logging.LogRecord) -> bool:
     """False for the client's own log line that quotes an answer to the root logger: it may contain the token."""
     return not record.pathname.endswith("influxdb_client/client/exceptions.py")
@@ -285,28 +282,20 @@ def _read(body: str) -> tuple[str, int | None]:
     return str(message), line if isinstance(line, int) else None
 
 
-def _retry_after_s(headers: Any) -> float | None:
-    """Seconds of the header Retry-After, given as a number or a date; None without a usable one."""
-    try:
-        return urllib3.Retry().get_retry_after(urllib3.HTTPResponse(headers=headers))
-    except urllib3.exceptions.InvalidHeader:
-        return None
-
-
 def side_by_side(acts: Sequence[Callable[[], T]], *, writers: int, failed: Event) -> list[T]:
     """The results of the acts, in no certain order. At most `writers` of them run at a time; the caller is one.
 
     When an act raises, no other begins, and `failed` is set, so that those that run can end early. When they have
     ended, the error is raised; of several, the first one.
     """
-    left, lock = iter(acts), Lock()
+    waiting, lock = iter(acts), Lock()
     results: list[T] = []
     errors: list[BaseException] = []
 
     def work() -> None:
         while not failed.is_set():
             with lock:
-                act = next(left, None)
+                act = next(waiting, None)
             if act is None:
                 return
             try:
