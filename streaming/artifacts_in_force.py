@@ -59,13 +59,13 @@ class ArtifactCache(Generic[T]):
     def __init__(self, read: Callable[[str], T]) -> None:
         update_wrapper(self, read)
         self._read = read
-        self._kept: dict[str, dict[str, T]] = {}
+        self._values: dict[str, dict[str, T]] = {}
         self._lock = Lock()
 
     def __call__(self, folder: str) -> T:
         region = folder.rpartition("/")[0]
         with self._lock:
-            versions = self._kept.setdefault(region, {})
+            versions = self._values.setdefault(region, {})
             if folder in versions:
                 versions[folder] = versions.pop(folder)
                 return versions[folder]
@@ -76,7 +76,7 @@ class ArtifactCache(Generic[T]):
     def keep(self, folder: str, value: T) -> None:
         """Remember a value of `folder` that the caller has read, in place of the remembered one."""
         with self._lock:
-            versions = self._kept.setdefault(folder.rpartition("/")[0], {})
+            versions = self._values.setdefault(folder.rpartition("/")[0], {})
             versions.pop(folder, None)
             versions[folder] = value
             while len(versions) > KEPT_VERSIONS:
@@ -314,7 +314,7 @@ def latest_history_s(clock: str, now_s: float) -> float:
     return now_s + CLOCKS_DIFFER_S if clock == "wall" else math.inf
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class RosterWatch:
     """Looks for new artifacts from time to time, hands on the roster, and reports once which were refused.
 
@@ -331,10 +331,6 @@ class RosterWatch:
     _pointers: dict[Path, int] = field(default_factory=dict)  # of the regions in force, and when each was written
     _scan: ArtifactScan = field(default_factory=ArtifactScan)
     _challengers: Mapping[str, str] = field(default_factory=dict)  # region -> version that is tried
-
-    @classmethod
-    def of(cls, settings: Settings, *, take: Take = lambda roster: None, masked: str = "") -> "RosterWatch":
-        return cls(settings=settings, take=take, masked=masked)
 
     def challenger(self, region: str) -> str | None:
         """The version that is tried beside the one in force, by the newest look; None without one."""

@@ -399,11 +399,11 @@ def finish_reset(checkpoint: Path) -> None:
     intention = unfinished_reset(checkpoint)
     if intention is not None:
         begins_s = int(intention.read_text(encoding="utf-8")) / 1000
-        result = kept_in(_carry_out(intention))
+        result = reset_text(_carry_out(intention))
         log.warning("finished an interrupted reset: the topic is read from %s; %s", instant_text(begins_s), result)
 
 
-def kept_in(old: Path | None) -> str:
+def reset_text(old: Path | None) -> str:
     """The result of `set_aside` as text."""
     return f"the former content is in {old}" if old else "there was nothing to keep"
 

@@ -111,7 +111,7 @@ def recorded(settings: Settings) -> Iterator[HealthWatch]:
     note("settings", settings.shown())
     health = HealthWatch(checkpoint=settings.checkpoint, clock=settings.clock, trigger_s=settings.trigger_s)
     try:
-        with health.kept(described):
+        with health.written_meanwhile(described):
             yield health
     except BaseException as error:
         text, code = described(error)
@@ -139,7 +139,7 @@ def connected(settings: Settings) -> Iterator[Outside]:
     """Kafka, Spark and the store of the settings. Raises SettingsError where Spark could not start."""
     java_version()
     fetched_jars(settings.cache, needed_packages(settings.checkpoint, settings.spark_state))
-    with closing(DeadLetters.of(settings)) as dead_letters, closing(open_sink(settings)) as sink:
+    with closing(DeadLetters(settings)) as dead_letters, closing(open_sink(settings)) as sink:
         yield Outside(
             spark=partial(spark_session, settings),
             read=partial(kafka_messages, settings),
@@ -171,7 +171,7 @@ class Job:
         self.diagnosis = Diagnosis(settings)
         self.dataflow = Dataflow(settings, outside.read, masks)
         self.rest = Rest(clock=settings.clock, comes=outside.topic.comes)
-        self.roster = RosterWatch.of(settings, take=self._take_roster, masked=masks.digest)
+        self.roster = RosterWatch(settings, take=self._take_roster, masked=masks.digest)
         self.publisher = Publisher(
             sink=outside.sink,
             dead_letters=outside.dead_letters,

@@ -186,7 +186,7 @@ class HealthWatch:
         return judged(self._health()).ready
 
     @contextmanager
-    def kept(self, ended_by: Callable[[BaseException], tuple[str, int]]) -> Iterator[None]:
+    def written_meanwhile(self, ended_by: Callable[[BaseException], tuple[str, int]]) -> Iterator[None]:
         """Write the file every second meanwhile, and at the end how the job ended.
 
         ended_by: gives text, without secrets, and exit code of an error.

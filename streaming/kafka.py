@@ -356,22 +356,19 @@ def admin_client(kafka: KafkaConnection) -> Iterator[KafkaAdminClient]:
 class DeadLetters:
     """Writes refused messages to the dead-letter topic, with the reason and the place that they were read from.
 
-    source_topic: that they were read from. now_s: any steady clock.
+    source_topic: that they were read from; RISK_TOPIC unless it is given. now_s: any steady clock.
     """
 
     settings: Settings
-    source_topic: str
     now_s: Callable[[], float] = time.monotonic
+    source_topic: str = ""
     _kafka: KafkaConnection = field(init=False)
     _failing_since_s: float | None = field(default=None, init=False)
     _producer: KafkaProducer | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._kafka = KafkaConnection.of(self.settings)
-
-    @classmethod
-    def of(cls, settings: Settings, now_s: Callable[[], float] = time.monotonic) -> "DeadLetters":
-        return cls(settings, settings.topic, now_s)
+        self.source_topic = self.source_topic or self.settings.topic
 
     def write(self, refused: Mapping[str, Iterable[Rejection]]) -> None:
         """Send the rejections of each region ('' for none); return when the broker has stored all of them.

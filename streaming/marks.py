@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -187,7 +187,7 @@ def store_command(
 ) -> None:
     """Keep the topic's marks in the store (RISK_SINK). Refused ones go to the dead-letter topic."""
     settings: Settings = context.obj()
-    letters = replace(DeadLetters.of(settings), source_topic=settings.feedback_topic)
+    letters = DeadLetters(settings, source_topic=settings.feedback_topic)
     with closing(letters) as dead_letters, closing(open_sink(settings)) as sink:
         sink.check()
         store = FeedbackStore(sink=sink, dead_letters=dead_letters, specs=partial(specs_of, settings.artifacts))

@@ -328,6 +328,5 @@ def certificate_error(openssl_text: str, *, address: str, authority: str) -> tup
 
     address, authority: the settings that contain the server's address and the trusted authority's file.
     """
-    known = ((problem, remedy) for words, problem, remedy in _CERTIFICATE_ERRORS if words in openssl_text)
-    problem, remedy = next(known)
+    problem, remedy = next((problem, remedy) for words, problem, remedy in _CERTIFICATE_ERRORS if words in openssl_text)
     return problem, remedy.format(address=address, authority=authority)

@@ -49,8 +49,8 @@ class BatchLog:
     def keep(self, published: Published) -> None:
         """Write the batch's line, if it has news, and counts that begin a day. Raises CheckpointError: full disk."""
         for region, summary in published.summaries.items():
-            if summary.kept:
-                keep_counts(self._checkpoint, summary.kept_day, region, summary.kept)
+            if summary.day_counts:
+                keep_counts(self._checkpoint, summary.day, region, summary.day_counts)
         regions = {
             region: LoggedRegion(
                 as_of_s=summary.as_of_s,

@@ -52,7 +52,7 @@ _VERSIONS = "*/????????T??????Z-????????"
 _LEFT = "the job deletes its own sooner; this ends what retired regions and versions left"
 
 
-class Kept(NamedTuple):
+class Kind(NamedTuple):
     """A kind of stored thing. place: a setting; where that is a folder, also the pattern of its items, NAME/PATTERN."""
 
     what: str
@@ -67,48 +67,48 @@ class Kept(NamedTuple):
         return self.place.partition("/")[0]
 
 
-SET_ASIDE = Kept("counts that a reset set aside", "RISK_CHECKPOINT/old-*", KEEP_DAYS,
+SET_ASIDE = Kind("counts that a reset set aside", "RISK_CHECKPOINT/old-*", KEEP_DAYS,
                  "a reset by mistake can be taken back by hand")  # fmt: skip
-BACK_UPS = Kept("back-ups of all of it, with secrets", "--back-ups", _SPARE_DAYS,
+BACK_UPS = Kind("back-ups of all of it, with secrets", "--back-ups", _SPARE_DAYS,
                 "older ones bring back what has ended elsewhere", "root")  # fmt: skip
-ARTIFACTS = Kept("artifacts, each with such counts and ids", f"RISK_ARTIFACTS/{_VERSIONS}", DAYS_KEPT,
+ARTIFACTS = Kind("artifacts, each with such counts and ids", f"RISK_ARTIFACTS/{_VERSIONS}", DAYS_KEPT,
                  "what a score was made of can be looked up; what scores or is tried stays",
                  "the job, the judge")  # fmt: skip
-REGISTRY = Kept("versions in the registry, with the same", f"RISK_REGISTRY/{_VERSIONS}", DAYS_KEPT,
+REGISTRY = Kind("versions in the registry, with the same", f"RISK_REGISTRY/{_VERSIONS}", DAYS_KEPT,
                 "the way back; champion, challenger and the champion before stay", "who promotes, the job")  # fmt: skip
-AUDIT = Kept("audit log: settings, versions, who decided", "RISK_AUDIT", DAYS_KEPT, "the AI Act asks for six months of "
+AUDIT = Kind("audit log: settings, versions, who decided", "RISK_AUDIT", DAYS_KEPT, "the AI Act asks for six months of "
              "logs; set aside whole while no job runs, deleted after as long again",
              "the job's user; decisions: also a token that may see the record")  # fmt: skip
 TABLE = (
-    Kept("events, with places", "RISK_TOPIC", 0, "a new checkpoint reads them again; seven days as shipped",
+    Kind("events, with places", "RISK_TOPIC", 0, "a new checkpoint reads them again; seven days as shipped",
          "user `scorer`", "Kafka"),
-    Kept("refused messages, with their bytes", "RISK_DEAD_LETTER_TOPIC", 0, "a producer corrects and sends again; "
+    Kind("refused messages, with their bytes", "RISK_DEAD_LETTER_TOPIC", 0, "a producer corrects and sends again; "
          "seven days as shipped", "user `dlq-reader`", "Kafka"),
-    Kept("marks of shifts", "RISK_FEEDBACK_TOPIC", 0, "a store that was away takes them later; 30 days as "
+    Kind("marks of shifts", "RISK_FEEDBACK_TOPIC", 0, "a store that was away takes them later; 30 days as "
          "shipped", "user `feedback`", "Kafka"),
-    Kept("counts by cell; for days hashed ids, and places where calls merge", "RISK_CHECKPOINT/spark", DAYS_KEPT,
+    Kind("counts by cell; for days hashed ids, and places where calls merge", "RISK_CHECKPOINT/spark", DAYS_KEPT,
          "a year and its weeks are weighed; an id until its incident can no longer be corrected", ended_by="the job"),
-    Kept("log of batches, and such counts of each day", "RISK_CHECKPOINT/batches/????-??-??", KEEP_DAYS,
+    Kind("log of batches, and such counts of each day", "RISK_CHECKPOINT/batches/????-??-??", KEEP_DAYS,
          "the archive takes its days from there, also after it stood still", ended_by="the job"),
-    Kept("what Spark shuffles: events with places, refused payloads", "TMPDIR/incident-risk-*", 0, "mode 0700; every "
+    Kind("what Spark shuffles: events with places, refused payloads", "TMPDIR/incident-risk-*", 0, "mode 0700; every "
          "end and start of the job empties it, also after a kill", ended_by="the job"),
-    Kept("Spark's log, without places and payloads", "RISK_CHECKPOINT/spark.log", _SPARE_DAYS, "explains a failure; "
+    Kind("Spark's log, without places and payloads", "RISK_CHECKPOINT/spark.log", _SPARE_DAYS, "explains a failure; "
          "stays while a job runs"),
     SET_ASIDE,
-    Kept("forecasts until they are judged", "RISK_CHECKPOINT/outcomes/*/*.npz", 14, _LEFT),
-    Kept("the same of trials, and their counts", "RISK_CHECKPOINT/shadow/*/*/*", 14, _LEFT),
-    Kept("judged hours of trials", "RISK_CHECKPOINT/shadow/*.jsonl", 90, _LEFT),
-    Kept("what followers learned", "RISK_CHECKPOINT/following/*/*", 60, _LEFT),
-    Kept("last scores of each region", "RISK_FRAMES/*.frame", _SPARE_DAYS, "replaced every minute; this ends those of "
+    Kind("forecasts until they are judged", "RISK_CHECKPOINT/outcomes/*/*.npz", 14, _LEFT),
+    Kind("the same of trials, and their counts", "RISK_CHECKPOINT/shadow/*/*/*", 14, _LEFT),
+    Kind("judged hours of trials", "RISK_CHECKPOINT/shadow/*.jsonl", 90, _LEFT),
+    Kind("what followers learned", "RISK_CHECKPOINT/following/*/*", 60, _LEFT),
+    Kind("last scores of each region", "RISK_FRAMES/*.frame", _SPARE_DAYS, "replaced every minute; this ends those of "
          "retired regions", "the service"),
     ARTIFACTS, REGISTRY, AUDIT, BACK_UPS,
-    Kept("final counts by cell and five minutes", "RISK_ARCHIVE", 0, "the next model learns from them; five years by "
+    Kind("final counts by cell and five minutes", "RISK_ARCHIVE", 0, "the next model learns from them; five years by "
          "`archive --keep-days 1826`, as shipped", "who trains", "`risk archive`"),
-    Kept("scores, outcomes and marks in the store", "INFLUXDB_V2_BUCKET", 0, "30 days, and 400 as hours in "
+    Kind("scores, outcomes and marks in the store", "INFLUXDB_V2_BUCKET", 0, "30 days, and 400 as hours in "
          "`risk_long`, as shipped; the job's token may not ask: `influx bucket list`", "Grafana's viewers", "InfluxDB"),
-    Kept("scores in a file, without RISK_SINK", "RISK_SINK", 0, "no end, for a first look: set `RISK_SINK=influxdb`",
+    Kind("scores in a file, without RISK_SINK", "RISK_SINK", 0, "no end, for a first look: set `RISK_SINK=influxdb`",
          ended_by="you"),
-    Kept("logs, without places and payloads", "the supervisor", 0, "50 MB of each program in compose.yaml", "root",
+    Kind("logs, without places and payloads", "the supervisor", 0, "50 MB of each program in compose.yaml", "root",
          "your supervisor"),
 )  # fmt: skip
 
@@ -122,7 +122,7 @@ class StoredItem:
     path: Path
 
 
-Stored = tuple[Kept, list[StoredItem], list[StoredItem]]  # a kind, its items, and those that are over; oldest first
+Stored = tuple[Kind, list[StoredItem], list[StoredItem]]  # a kind, its items, and those that are over; oldest first
 
 
 def items_in(folder: Path, pattern: str, now_s: float) -> list[StoredItem]:
@@ -141,22 +141,22 @@ def items_in(folder: Path, pattern: str, now_s: float) -> list[StoredItem]:
     return sorted(items, reverse=True)
 
 
-def delete(kept: Kept, item: StoredItem) -> None:
+def delete(kind: Kind, item: StoredItem) -> None:
     """Of a version first its place in the registry's state and its page, of counts those elsewhere.
 
     Raises OSError, RiskError.
     """
-    if kept is SET_ASIDE:
+    if kind is SET_ASIDE:
         elsewhere = SparkFolder.of(item.path)
         for info in elsewhere.listed(deep=True):
             elsewhere.delete(info)
-    if kept is not REGISTRY or _has_left(item.path):
-        if kept is REGISTRY:  # first: after a kill the version is still found
+    if kind is not REGISTRY or _taken_out_of_state(item.path):
+        if kind is REGISTRY:  # first: after a kill the version is still found
             shutil.rmtree(item.path.with_name(f"{item.path.name}.evaluation"), ignore_errors=True)
         shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink(missing_ok=True)
 
 
-def _has_left(version: Path) -> bool:
+def _taken_out_of_state(version: Path) -> bool:
     """Take a version out of its region's state, unless it has a role by now."""
     with exclusive(version.parent / ".lock"):
         state, name = region_state(version.parent), version.name
@@ -187,15 +187,15 @@ def retention(
     now_s, console = time.time(), Console(highlight=False, soft_wrap=True)
     stored = list(gathered(settings, back_ups or [Path("backup")], now_s))
     ends = _ends(settings)
-    for kept, items, due in stored:
-        console.print(f"[bold]{escape(kept.what)}[/bold] ({escape(kept.place)})")
+    for kind, items, due in stored:
+        console.print(f"[bold]{escape(kind.what)}[/bold] ({escape(kind.place)})")
         if items:
             size = sum(item.size for item in items) / 1e6
             oldest = f"the oldest {items[0].days:.0f} days old; {len(due)} over"
             console.print(f"    stored: {len(items)}, {size:,.1f} MB, {oldest}")
-        limit = f" after {kept.days} days" if kept.days else ""
-        console.print(f"    ended{limit} by {kept.ended_by}{ends.get(kept.setting, '')}: {escape(kept.why)}")
-        console.print(f"    read by {kept.readers}")
+        limit = f" after {kind.days} days" if kind.days else ""
+        console.print(f"    ended{limit} by {kind.ended_by}{ends.get(kind.setting, '')}: {escape(kind.why)}")
+        console.print(f"    read by {kind.readers}")
     count = sum(len(due) for _, _, due in stored)
     if apply and count:
         apply_to(settings, stored, now_s)
@@ -205,9 +205,9 @@ def retention(
 def apply_to(settings: Settings, stored: Collection[Stored], now_s: float) -> None:
     """Delete what is over, after a record of it. Raises AuditError when it cannot be recorded or deleted."""
     details = {
-        kept.place: f"{len(due)} items, {sum(item.size for item in due)} bytes, the oldest {due[0].days:.0f} days: "
+        kind.place: f"{len(due)} items, {sum(item.size for item in due)} bytes, the oldest {due[0].days:.0f} days: "
         + ", ".join(str(item.path) for item in due[:_NAMED])
-        for kept, _, due in stored
+        for kind, _, due in stored
         if due
     }
     remedy = "correct its permissions; what follows it is still there"
@@ -215,33 +215,33 @@ def apply_to(settings: Settings, stored: Collection[Stored], now_s: float) -> No
     stamp = f"{datetime.fromtimestamp(now_s, UTC):%Y%m%dT%H%M%SZ}"
     aside = settings.audit.with_name(f"{settings.audit.name}.{stamp}{ASIDE}") if is_over else None
     record(settings.audit, "retention_applied", details, at_s=now_s, checkpoint=settings.checkpoint, aside=aside)
-    for kept, item in [(kept, item) for kept, _, due in stored for item in due if item.path != settings.audit]:
+    for kind, item in [(kind, item) for kind, _, due in stored for item in due if item.path != settings.audit]:
         with write_errors(AuditError, item.path, remedy=remedy):
-            delete(kept, item)
+            delete(kind, item)
 
 
 def gathered(settings: Settings, back_ups: Collection[Path], now_s: float) -> Iterator[Stored]:
     """What is on this machine's disks, and of each kind what is over. Raises ArtifactError or RegistryError."""
     used, is_running = in_use(settings), is_held(settings.checkpoint)
     used |= {settings.checkpoint / "spark.log"} if is_running else set()
-    for kept in TABLE:
-        folders = back_ups if kept is BACK_UPS else _folders(settings, kept)
-        items = [item for folder in folders for item in items_in(folder, kept.place.partition("/")[2], now_s)]
-        if kept is BACK_UPS:
+    for kind in TABLE:
+        folders = back_ups if kind is BACK_UPS else _folders(settings, kind)
+        items = [item for folder in folders for item in items_in(folder, kind.place.partition("/")[2], now_s)]
+        if kind is BACK_UPS:
             items = [item for item in items if any(item.path.glob("*.tgz"))]  # as deploy/back-up.sh makes it
-        if kept is AUDIT:
+        if kind is AUDIT:
             for number, log in enumerate(items):  # as old as its first record
                 with log.path.open("rb") as file:
                     first = parse_record(file.readline().rstrip(b"\n"))
                 if first:
                     items[number] = replace(log, days=(now_s - first.at.timestamp()) / DAY_S)
             items += items_in(settings.audit.parent, f"{settings.audit.name}.*{ASIDE}", now_s)
-        due = [item for item in items if kept.ended_by == OURS and item.days > kept.days]
-        in_place = used - {settings.audit} if kept is AUDIT and not is_running else used
+        due = [item for item in items if kind.ended_by == OURS and item.days > kind.days]
+        in_place = used - {settings.audit} if kind is AUDIT and not is_running else used
         places = [path.resolve() for path in in_place] if due else []
         # But for those that are in use, or hold what is.
         over = [item for item in due if not any(place.is_relative_to(item.path.resolve()) for place in places)]
-        yield kept, items, over
+        yield kind, items, over
 
 
 def in_use(settings: Settings) -> set[Path]:
@@ -265,16 +265,16 @@ def in_use(settings: Settings) -> set[Path]:
     return used
 
 
-def _folders(settings: Settings, kept: Kept) -> list[Path]:
+def _folders(settings: Settings, kind: Kind) -> list[Path]:
     """Where things of a kind lie on this machine's disks."""
-    value = str(getattr(settings, environment_names().get(kept.setting, ""), "")).removeprefix("file:")
-    is_elsewhere = kept.ended_by in ("Kafka", "InfluxDB") or ":" in value or value in ("", "influxdb")
+    value = str(getattr(settings, environment_names().get(kind.setting, ""), "")).removeprefix("file:")
+    is_elsewhere = kind.ended_by in ("Kafka", "InfluxDB") or ":" in value or value in ("", "influxdb")
     return [] if is_elsewhere else [Path(value)]
 
 
 def _ends(settings: Settings) -> dict[str, str]:
     """By setting, when Kafka says that it ends the messages of its topic."""
-    names = [kept.setting for kept in TABLE if kept.ended_by == "Kafka"]
+    names = [kind.setting for kind in TABLE if kind.ended_by == "Kafka"]
     topics = {name: topic for name in names if (topic := getattr(settings, environment_names()[name]))}
     try:
         days = topic_days(KafkaConnection.of(settings), topics.values())
@@ -325,7 +325,7 @@ def facts_of(manifest: Manifest, now_s: float) -> Mapping[str, Any]:
         "network": manifest.network,
         "product": product_version(),
         "results": [(row["horizon"], VERDICTS[str(row["verdict"])], row) for row in manifest.evaluation],
-        "kept": [kept for kept in TABLE if kept.ended_by != "you"],
+        "kept": [kind for kind in TABLE if kind.ended_by != "you"],
         "made": _date(now_s),
     }
 
@@ -369,7 +369,7 @@ def documents(
     region: Annotated[str, typer.Option(help="Whose documents")],
     out: Annotated[Path, typer.Option(help="Folder for them")] = Path("out/documents"),
 ) -> None:
-    """Write a guide for the public, a datasheet, drafts of both impact assessments, and a transparency record.
+    """Write a guide for the public, a datasheet with a transparency record, and a draft of both impact assessments.
 
     What only the agency knows is marked, and nothing claims compliance. The model card lies beside the artifact.
     """

@@ -29,12 +29,12 @@ from schemas.limits import LOG_FORMAT, LOG_TIME
 from schemas.records import LONGEST, Withheld, health_path, read_roster, read_withheld, roster_path, withheld_path
 from streaming.checkpoint import (
     begin_ms,
-    kept_in,
     last_commit,
     only_writer,
     progress_text,
     read_guard,
     read_until,
+    reset_text,
     set_aside,
     unfinished_reset,
 )
@@ -180,7 +180,7 @@ def checkpoint(
         old = set_aside(settings.checkpoint, stamp(now_s), from_ms=from_ms)
         health_path(settings.checkpoint).unlink(missing_ok=True)  # it describes the job before
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"the next run starts at {reset} of {settings.topic}; {kept_in(old)}")
+    console.print(f"the next run starts at {reset} of {settings.topic}; {reset_text(old)}")
 
 
 def _progress(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -144,8 +144,8 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
             support=features.support.astype("u1").tobytes() if features else b"",
             silent=features.silent if features else (),
             closed=tuple(closed),
-            kept_day=day if day_counts else "",
-            kept=day_counts,
+            day=day if day_counts else "",
+            day_counts=day_counts,
         )
         self._write(changes)
         _LIVE[region] = live

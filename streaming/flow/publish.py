@@ -170,7 +170,7 @@ class Publisher:
             lines: list[bytes] = []
             if region in frames:
                 views[region] = stored_views(frames[region], load_artifact(folders[region]).constants)
-                before = self._stored.get(region) or left_views(self.frames_folder, region)
+                before = self._stored.get(region) or views_of_last_frame(self.frames_folder, region)
                 before = before or tuple(map(StoredView, views[region]))
                 steps = [old.then(view) for old, view in zip(before, views[region], strict=True)]
                 lines += [*(top_lines(view, self.top_k) for view in views[region]), unusual_lines(frames[region])]
@@ -369,17 +369,17 @@ def _rest(views: Sequence[StoredView]) -> bytes:
     return b"".join(view.rest()[0] for view in views)
 
 
-def left_views(frames: Path, region: str) -> tuple[StoredView, StoredView] | None:
+def views_of_last_frame(frames: Path, region: str) -> tuple[StoredView, StoredView] | None:
     """Both views of the frame that a job left before; None without one that can be read."""
     path = frame_path(frames, region)
     if not path.exists():
         return None
     try:
-        left = read_frames(path)
+        last = read_frames(path)
     except SinkError as error:
         log.warning("%s; of its minute the store may stay up to %g behind", error, VISIBLE)
         return None
-    return StoredView(left.by_category), StoredView(left.over_all)
+    return StoredView(last.by_category), StoredView(last.over_all)
 
 
 def keep_forecast(

@@ -86,8 +86,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     support: bytes = b""
     silent: tuple[Silence, ...] = ()  # feeds that are silent, where there are new scores
     closed: tuple[ClosedCounts, ...] = ()  # horizons that this batch's clock has closed
-    kept_day: str = ""  # the day whose first batch this is, and the counts before it: see `models.counting.blobs`
-    kept: bytes = b""
+    day: str = ""  # whose first batch this is, and the counts before it: see `models.counting.blobs`
+    day_counts: bytes = b""
 
 
 class ScoredRow(msgspec.Struct, frozen=True, kw_only=True):

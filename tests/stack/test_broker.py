@@ -203,7 +203,7 @@ def test_dead_letters_that_a_broker_did_not_take_are_taken_when_it_is_back(
             kafka_timeout_s=60,
             checkpoint=tmp_path,
         )
-        letters = DeadLetters.of(settings, clock)
+        letters = DeadLetters(settings, clock)
         letters.write(refused(1))
         broker.stop()
         for seconds in (0, 59):
@@ -233,7 +233,7 @@ def test_a_topic_of_dead_letters_that_is_gone_is_named(jar_cache, tmp_path, new_
         kafka_bootstrap=topic.bootstrap, dead_letter_topic="no.such.topic", write_timeout_s=2, checkpoint=tmp_path
     )
     with pytest.raises(BrokerError, match=r"topic no\.such\.topic .* create the topic"):
-        DeadLetters.of(settings).write(refused(1))
+        DeadLetters(settings).write(refused(1))
     with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
         assert "no.such.topic" not in admin.list_topics()
 

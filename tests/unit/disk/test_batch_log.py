@@ -109,7 +109,7 @@ def test_counts_that_begin_a_day_are_kept_with_its_first_batch_even_without_news
     state = CountState(SPEC)
     state.advance(NOON)
     packed = pack_counts(state, totals={}, newest_event_s=0)
-    quiet = Summary(as_of_s=NOON, ledger={"consumed": 0}, totals={}, kept_day=DAY, kept=packed)
+    quiet = Summary(as_of_s=NOON, ledger={"consumed": 0}, totals={}, day=DAY, day_counts=packed)
     with closing(BatchLog(tmp_path, top_k=10)) as log:
         log.keep(toy_published(0, summaries={"toyville": quiet}))
     assert lines(tmp_path) == []

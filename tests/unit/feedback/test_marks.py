@@ -179,14 +179,14 @@ def test_a_mark_is_sent_when_every_replica_has_it(monkeypatch):
 
 
 class Consumer:
-    """A group's consumer of a topic of three marks. `position` is Kafka's, which survives the process."""
+    """A group's consumer of a topic of three marks. `committed` is Kafka's, which survives the process."""
 
-    position = None
+    committed = None
 
     def __init__(self, _topic, *, auto_offset_reset="latest", enable_auto_commit=True, **_):
         self.commits_alone = enable_auto_commit
         first = 0 if auto_offset_reset == "earliest" else 3
-        self.next = first if Consumer.position is None else Consumer.position
+        self.next = first if Consumer.committed is None else Consumer.committed
 
     def poll(self, timeout_ms):
         records = [Record(encoded(), 0, offset, 0) for offset in range(self.next, 3)]
@@ -196,10 +196,16 @@ class Consumer:
         return {"partition": records} if records else {}
 
     def commit(self):
-        Consumer.position = self.next
+        Consumer.committed = self.next
 
     def assignment(self):
         return ["partition"]
+
+    def end_offsets(self, places):
+        return dict.fromkeys(places, 3)
+
+    def position(self, place):
+        return self.next
 
     def close(self, autocommit):
         pass
@@ -222,8 +228,7 @@ class Kept:
 def test_marks_of_before_the_first_start_are_kept_and_a_failure_of_the_store_loses_none(monkeypatch):
     monkeypatch.setattr(module, "KafkaConsumer", Consumer)
     monkeypatch.setattr(module, "refuse_unreachable", lambda *_: None)
-    monkeypatch.setattr(module, "_is_at_end", lambda consumer: consumer.next == 3)
-    monkeypatch.setattr(Consumer, "position", None)
+    monkeypatch.setattr(Consumer, "committed", None)
     kept = Kept(failures=1)
     with pytest.raises(ConnectionError):
         module.keep_feedback(KAFKA, "feedback.v1", kept, stop=Event(), follow=False)

@@ -177,7 +177,7 @@ def test_a_health_file_that_cannot_be_written_is_said_once_each_time_and_ends_no
 
 def test_the_file_is_written_again_and_again_while_the_job_runs(settings, watch, monkeypatch):
     monkeypatch.setattr("streaming.job_health._EVERY_S", 0.01)
-    with watch.kept(lambda error: (str(error), 1)):
+    with watch.written_meanwhile(lambda error: (str(error), 1)):
         watch.show(published(5, riverton=summary(NOW_S)))
         assert waited(lambda: health(settings)["last_batch"], within_s=5)
 
@@ -252,7 +252,7 @@ def test_a_start_with_another_folder_of_artifacts_needs_one_that_fits_in_it(sett
         return toy_artifact(tmp_path / folder, of)
 
     def start_with(folder):
-        RosterWatch.of(settings.with_options(artifacts=tmp_path / folder)).look(1)
+        RosterWatch(settings.with_options(artifacts=tmp_path / folder)).look(1)
 
     first = publish("first", spec)
     start_with("first")
@@ -278,7 +278,7 @@ def test_a_history_that_ends_in_the_future_is_refused_on_the_wall_clock(settings
     spec = toy_spec(categories=("ems",))
     settings = settings.with_options(clock=clock)
     toy_artifact(settings.artifacts, spec, cutoff_s=int(time.time()) + ahead_s)
-    watch = RosterWatch.of(settings)
+    watch = RosterWatch(settings)
     if is_refused:
         with pytest.raises(ArtifactError, match="in the future"):
             watch.look(1)

@@ -226,7 +226,7 @@ def test_a_damaged_pointer_leaves_in_force_what_is_and_does_not_touch_other_regi
 @pytest.fixture
 def looks(settings):
     """looks(times): a job that has started looks again, so many times."""
-    watch, now_s = RosterWatch.of(settings), [0]
+    watch, now_s = RosterWatch(settings), [0]
 
     def look(times=1):
         for _ in range(times):
@@ -289,7 +289,7 @@ def test_a_job_that_runs_outlives_the_absence_of_its_artifacts_and_says_so_once(
         looks(3)
         assert in_force(settings) == {"toyville": str(first)}
         with pytest.raises(ArtifactError, match=str(settings.artifacts)):
-            RosterWatch.of(settings).look(1)
+            RosterWatch(settings).look(1)
         bring_back(settings, monkeypatch)
         looks(3)
         gone, back = caplog.messages
@@ -310,7 +310,7 @@ def test_a_start_without_the_artifact_in_force_says_why_the_newer_one_is_refused
     publish(2, tick_s=30)
     taken = []
     with pytest.raises(ArtifactError, match=rf"{first}, in force for this checkpoint, is gone.*checkpoint --reset"):
-        RosterWatch.of(settings, take=taken.append).look(1)
+        RosterWatch(settings, take=taken.append).look(1)
     assert taken == []
 
 
@@ -444,7 +444,7 @@ def test_a_start_with_nothing_in_force_fails_when_its_pointer_names_nothing_usab
 
 def test_a_pointer_is_followed_at_once_and_a_folder_at_the_next_look(settings, publish):
     older, newer = publish(1), publish(2)
-    watch = RosterWatch.of(settings)
+    watch = RosterWatch(settings)
     for now_s in (0, 2, 4):  # two looks at least: the first learns of the regions
         watch.look(now_s)
     for version in (older, newer, older):
@@ -463,7 +463,7 @@ def test_a_pointer_is_followed_at_once_and_a_folder_at_the_next_look(settings, p
 
 def test_a_challenger_is_named_while_it_can_be_read_and_no_longer(settings, publish):
     challenger, champion = publish(1), publish(2)
-    watch = RosterWatch.of(settings)
+    watch = RosterWatch(settings)
     write_pointer(settings.artifacts, "toyville", Pointer(champion=champion.name))
     watch.look(0)
     assert watch.challenger("toyville") is None
@@ -503,7 +503,7 @@ def test_a_region_with_other_masks_is_refused_and_the_others_are_scored(publish,
 def test_a_job_without_masks_refuses_an_artifact_that_has_some(publish, settings):
     publish(1, masked=read_masks(settings.masks).digest)
     with pytest.raises(ArtifactError, match="and it is given no masks"):
-        RosterWatch.of(settings).look(1)
+        RosterWatch(settings).look(1)
 
 
 def test_a_start_with_other_masks_than_those_in_force_is_refused_and_leaves_the_roster(publish, settings):
@@ -512,7 +512,7 @@ def test_a_start_with_other_masks_than_those_in_force_is_refused_and_leaves_the_
     refresh_roster(path, settings.artifacts, masked="0123456789abcdef")
     before = path.read_bytes()
     publish(2, masked=read_masks(settings.masks).digest)  # its spec does not fit the stored counts
-    watch = RosterWatch.of(settings, masked=read_masks(settings.masks).digest)
+    watch = RosterWatch(settings, masked=read_masks(settings.masks).digest)
     with pytest.raises(ArtifactError, match=f"{in_force} counts with masks 0123456789abcdef.*checkpoint --reset"):
         watch.look(1)
     assert path.read_bytes() == before
@@ -571,7 +571,7 @@ def test_what_was_read_by_other_means_is_not_read_again_and_takes_the_place_of_w
     assert (kept("/a/r/1"), kept("/a/r/2"), reads) == (["newer"], ["other"], ["/a/r/1"])
     kept.keep("/a/r/3", [])
     kept.keep("/a/r/4", [])
-    assert list(kept._kept["/a/r"]) == ["/a/r/2", "/a/r/3", "/a/r/4"]
+    assert list(kept._values["/a/r"]) == ["/a/r/2", "/a/r/3", "/a/r/4"]
 
 
 @pytest.mark.parametrize("kept", [load_artifact, spec_of])

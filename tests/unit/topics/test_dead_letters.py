@@ -84,13 +84,13 @@ def test_no_more_than_a_slice_waits_for_its_acknowledgement_and_the_order_stays(
             drawn.append(rejection)
             yield rejection
 
-    DeadLetters.of(Settings(checkpoint=tmp_path)).write({"": one_by_one()})
+    DeadLetters(Settings(checkpoint=tmp_path)).write({"": one_by_one()})
     assert broker.most_waiting == AT_ONCE
     assert broker.taken == list(range(LETTERS))
 
 
 def test_a_slice_has_the_time_of_a_write_and_every_batch_its_last_letters(broker, tmp_path):
-    letters = DeadLetters.of(Settings(checkpoint=tmp_path, write_timeout_s=7))
+    letters = DeadLetters(Settings(checkpoint=tmp_path, write_timeout_s=7))
     letters.write({"riverton": rejections(3), "": rejections(2)})
     letters.write({})
     assert broker.options["delivery_timeout_ms"] == 7000
@@ -101,7 +101,7 @@ def test_a_slice_has_the_time_of_a_write_and_every_batch_its_last_letters(broker
 
 def test_a_letter_names_the_topic_and_the_region_of_its_message(broker, tmp_path):
     topics = {"dead_letter_topic": "dlq", "topic": "incidents"}
-    letters = DeadLetters.of(Settings(checkpoint=tmp_path, kafka_bootstrap="kafka:9092", **topics))
+    letters = DeadLetters(Settings(checkpoint=tmp_path, kafka_bootstrap="kafka:9092", **topics))
     letters.close()  # nothing is open yet
     letters.write({"riverton": rejections(1), "": rejections(1)})
     letters.close()
@@ -114,7 +114,7 @@ def test_a_letter_names_the_topic_and_the_region_of_its_message(broker, tmp_path
 
 def test_a_letter_counts_as_written_when_all_replicas_in_sync_have_it(broker, tmp_path):
     """With fewer, a broker that dies takes refused messages with it, and nobody has ever seen their reason."""
-    DeadLetters.of(Settings(checkpoint=tmp_path)).write({"": rejections(1)})
+    DeadLetters(Settings(checkpoint=tmp_path)).write({"": rejections(1)})
     assert broker.options["acks"] in ("all", -1)
 
 
@@ -123,7 +123,7 @@ def test_a_letter_counts_as_written_when_all_replicas_in_sync_have_it(broker, tm
 )
 def test_what_fails_in_the_middle_fails_the_batch_and_nothing_more_is_sent(error, kind, broker, tmp_path):
     broker.fails[2] = error
-    letters = DeadLetters.of(Settings(checkpoint=tmp_path))
+    letters = DeadLetters(Settings(checkpoint=tmp_path))
     said = rf"did not store {AT_ONCE} dead letters in topic incidents.v1.dlq \({type(error).__name__}\)"
     with pytest.raises(kind, match=said) as raised:
         letters.write({"": rejections(LETTERS)})
@@ -136,7 +136,7 @@ def test_what_fails_in_the_middle_fails_the_batch_and_nothing_more_is_sent(error
 def test_a_kafka_that_takes_only_the_first_slice_of_each_try_is_given_up(broker, tmp_path):
     now_s = [1000.0]
     broker.fails = dict.fromkeys((2, 4), KafkaTimeoutError("away"))
-    letters = DeadLetters.of(Settings(checkpoint=tmp_path, kafka_timeout_s=60), lambda: now_s[0])
+    letters = DeadLetters(Settings(checkpoint=tmp_path, kafka_timeout_s=60), lambda: now_s[0])
     with pytest.raises(BrokerUnavailable):
         letters.write({"": rejections(LETTERS)})
     now_s[0] += 60
