@@ -28,7 +28,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "check": ("show what a job would do with each message of a file", "streaming.cli.check:check"),
         "health": ("say whether the scores can be relied on, or why not", "streaming.cli.job_commands:health"),
         "checkpoint": ("print what the job has read and counted so far", "streaming.cli.job_commands:checkpoint"),
-        "withhold": ("withhold all scores, on record", "streaming.cli.job_commands:withhold"),
+        "withhold": ("withhold all scores, on record", "streaming.cli.accountability:withhold"),
         "serve": ("serve the last scores over HTTP, with a live map", "service.serve_commands:serve"),
         "token": ("make a token for the service", "service.serve_commands:token"),
         "demo": ("score a real day through Kafka, Spark and the model", "streaming.rehearse.demo:demo_command"),
@@ -57,7 +57,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "watch": ("judge, archive and ask for retraining, beside the job", "lifecycle.watch:watch_command"),
     },
     "records": {
-        "audit": ("print the audit log, and check that nobody changed it", "streaming.cli.job_commands:audit"),
+        "audit": ("print the audit log, and check that nobody changed it", "streaming.cli.accountability:audit"),
         "retention": ("show all that is stored; delete what is over", "streaming.cli.accountability:retention"),
         "documents": ("write what an official needs", "streaming.cli.accountability:documents"),
         "archive": ("add final days of counts to the archive", "lifecycle.watch:archive_command"),

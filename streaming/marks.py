@@ -49,17 +49,17 @@ class FeedbackStore:
         specs, now_s = self.specs(), self.now_s()
         lines, refused = [], dict[str, list[Rejection]]()
         for record in records:
-            decoded = decode_feedback(record.value)
-            fault = fault_of(decoded, specs, now_s) if isinstance(decoded, Feedback) else decoded
-            if fault is None and isinstance(decoded, Feedback):
-                lines.append(mark_line(decoded))
-                continue
-            reason, detail = fault or ("schema", "the value is no mark")
-            region = decoded.region if isinstance(decoded, Feedback) and decoded.region in specs else ""
-            # What is not a mark may be about a person, whatever its reason: its bytes are not kept.
-            payload = record.value if isinstance(decoded, Feedback) else None
+            mark = decode_feedback(record.value)
+            if isinstance(mark, Feedback):
+                fault = fault_of(mark, specs, now_s)
+                if fault is None:
+                    lines.append(mark_line(mark))
+                    continue
+                region, payload = mark.region if mark.region in specs else "", record.value
+            else:  # it may be about a person, whatever its reason: its bytes are not kept
+                fault, region, payload = mark, "", None
             place = (record.partition, record.offset, record.timestamp)
-            refused.setdefault(region, []).append(Rejection(reason, detail, *place, payload))
+            refused.setdefault(region, []).append(Rejection(*fault, *place, payload))
         self.dead_letters.write(refused)
         if lines:
             self.sink.write(b"".join(lines))
@@ -126,14 +126,7 @@ def fault_of(mark: Feedback, specs: Mapping[str, Spec], now_s: float) -> tuple[R
 
 def mark_line(mark: Feedback) -> bytes:
     """The mark as line protocol at the time of the scores that are meant; sent again it is the same point."""
-    tags = {
-        "category": mark.category,
-        "cell": mark.cell,
-        "desk": mark.desk,
-        "horizon": mark.horizon,
-        "mark": mark.mark,
-        "region": mark.region,
-    }
+    tags = {name: getattr(mark, name) for name in ("category", "cell", "desk", "horizon", "mark", "region")}
     return point_line("feedback", tags, {"marks": 1}, int(mark.at.timestamp()))
 
 

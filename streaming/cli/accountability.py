@@ -1,7 +1,8 @@
-"""What an agency has to show: `retention`, what is stored, how long, why, and who may read it, and `documents`.
+"""What an agency answers for: `withhold` and `audit`, what is stored and how long (`retention`), and `documents`.
 
-One table says what is stored; the command, its page, and the documents for officials are made from it. A document takes
-the rest from the artifact and the settings. What only the agency knows is marked, and counted.
+One table says what is stored, how long, why, and who may read it; `retention`, its page, and the documents for
+officials are made from it. A document takes the rest from the artifact and the settings. What only the agency knows is
+marked, and counted.
 """
 
 import math
@@ -10,36 +11,44 @@ import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from models.artifact import Manifest, candidates_by_region, challenger_of, champion_of
-from models.files.layouts import LAYOUTS, OWNERS_TERMS
-from models.training.card import VERDICTS
 from schemas import product_version
-from schemas.audit import parse_record, record
+from schemas.audit import AuditEvent, head_path, kept_head, parse_record, read_log, record, verify
 from schemas.batches import KEEP_DAYS
 from schemas.errors import AuditError, BrokerError, RegistryError, SettingsError, needs_extra
 from schemas.event import ORIGINS
 from schemas.files import exclusive, read_json, replace_file, write_errors
-from schemas.frame import frame_path
 from schemas.limits import OLDEST_SCORES_S
-from schemas.records import STATE, RegionState, read_roster, roster_path
+from schemas.records import (
+    LONGEST,
+    STATE,
+    RegionState,
+    Withheld,
+    read_roster,
+    read_withheld,
+    roster_path,
+    withheld_path,
+)
 from schemas.spec import DAY_S, DAYS_KEPT, HOUR_S
 from streaming.checkpoint import is_held
-from streaming.kafka import KafkaConnection, topic_days
-from streaming.settings import Settings, environment_names
+from streaming.settings import Settings, environment_names, who_decides
 from streaming.spark_folder import SparkFolder
+
+if TYPE_CHECKING:
+    from models.artifact import Manifest
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SUFFIX = ".md.j2"
+_TIME = "%Y-%m-%d %H:%M:%SZ"
 _SPACES: Mapping[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
 _MINUTE_S = 60
 _AREA_KM2 = 1e-6  # of a square metre
@@ -111,6 +120,82 @@ TABLE = (
     Kind("logs, without places and payloads", "the supervisor", 0, "50 MB of each program in compose.yaml", "root",
          "your supervisor"),
 )  # fmt: skip
+
+
+def withhold(
+    context: typer.Context,
+    because: Annotated[str, typer.Argument(help="Why, in a sentence that every page shows")] = "",
+    end: Annotated[bool, typer.Option("--end", help="Show the scores again")] = False,
+) -> None:
+    """Withhold all scores, on record: the service at once, the job from its next batch on. It goes on counting."""
+    settings: Settings = context.obj()
+    if end == bool(because.strip()):
+        raise SettingsError("nothing to do", 'say why as `withhold "REASON"`, or end it with `withhold --end`')
+    reason = "".join(letter if letter.isprintable() else " " for letter in " ".join(because.split()))
+    if len(reason) > LONGEST:
+        raise SettingsError(f"a reason of {len(reason)} characters", f"give at most {LONGEST}: every page shows it")
+    is_new = not settings.frames.is_dir()
+    now_s, before, path = time.time(), read_withheld(settings.frames), withheld_path(settings.frames)
+    if end and before is None:
+        typer.echo(f"scores are not withheld in {settings.frames}")
+        return
+    details = {"because": reason, "before": before.in_words() if before else "shown", "by": who_decides(settings)}
+    event: AuditEvent = "scores_shown_again" if end else "scores_withheld"
+    record(settings.audit, event, details, at_s=now_s, checkpoint=settings.checkpoint)
+    with write_errors(SettingsError, path, remedy="make the folder writable for who runs `withhold`"):
+        if end:
+            path.unlink(missing_ok=True)
+            typer.echo("scores are shown again, from the job's next minute on")
+            return
+        withheld = Withheld(since_s=(before and before.since_s) or int(now_s), because=reason)
+        replace_file(path, msgspec.json.encode(withheld) + b"\n")
+    typer.echo(f"{withheld.in_words()}; `withhold --end` shows them again")
+    if is_new:
+        typer.echo(f"{settings.frames} is new: job and service must have the same RISK_FRAMES")
+
+
+def audit(
+    context: typer.Context,
+    head: Annotated[str | None, typer.Option(help="A head noted earlier: the log must still contain it")] = None,
+    last: Annotated[int, typer.Option(min=0, help="How many of the newest records to print")] = 20,
+) -> None:
+    """Print the log's newest records, and check that no line was edited, removed or moved. Exit code 10 when one was.
+
+    The log must also contain the head that is kept beside the checkpoint, if that is a head of this file.
+    """
+    settings: Settings = context.obj()
+    log, head_file = settings.audit, head_path(settings.checkpoint)
+    own_head = kept_head(settings.checkpoint, log)  # read before the log, which may grow meanwhile
+    heads = {name: value for name, value in ((f"the head in {head_file}", own_head), ("the given head", head)) if value}
+    compared = f"compared with {' and '.join(heads) or f'no head, as {head_file} has none of this file'}"
+    verdict = verify(read_log(log), heads=heads.values())
+    console = Console(highlight=False, soft_wrap=True)
+    for entry in verdict.records[-last:] if last else ():
+        texts = {
+            name: value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            for name, value in entry.details.items()
+        }
+        details = ", ".join(f"{name}={text}" for name, text in texts.items() if text != "")
+        console.print(escape(f"{entry.sequence} {entry.at:{_TIME}} {entry.event}: {details}"))
+    for line in verdict.torn:
+        console.print(line)
+    if verdict.faults:
+        fault = f"the audit log {log} was changed: {'; '.join(verdict.faults)} ({compared})"
+        raise AuditError(fault, remedy="restore it from a copy, and find out who can write it")
+    if not verdict.records:
+        fault = f"the audit log {log} holds no record: it was emptied, or the disk was full at its first ({compared})"
+        raise AuditError(fault, remedy="verify a copy, with a head that was noted elsewhere")
+    unknown = "" if heads else "; only a head can show whether the last records were removed"
+    console.print(
+        f"{log}: {len(verdict.records)} records, from {verdict.records[0].at:{_TIME}} to "
+        f"{verdict.records[-1].at:{_TIME}}, chain unbroken{unknown}"
+    )
+    console.print(f"head {verdict.head}")
+    console.print(compared + (", found" if heads else ""))
+    if head is None:
+        only_here = "nothing else shows that last lines are gone"
+        why = f"who changes the log may change {head_file} too" if own_head else only_here
+        console.print(f"note the head elsewhere, for `--head`: {why}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -246,6 +331,9 @@ def gathered(settings: Settings, back_ups: Collection[Path], now_s: float) -> It
 
 def in_use(settings: Settings) -> set[Path]:
     """What must stay, with all folders that hold it. Raises ArtifactError or RegistryError where it is not known."""
+    from models.artifact import candidates_by_region, challenger_of  # torch: seconds that `audit` saves
+    from schemas.frame import frame_path
+
     checkpoint, artifacts = settings.checkpoint, settings.artifacts
     used = {checkpoint / "spark", checkpoint / "batches", artifacts, settings.audit, settings.frames}
     used |= {old for old in checkpoint.glob("old-*") if is_held(old)}
@@ -274,6 +362,8 @@ def _folders(settings: Settings, kind: Kind) -> list[Path]:
 
 def _ends(settings: Settings) -> dict[str, str]:
     """By setting, when Kafka says that it ends the messages of its topic."""
+    from streaming.kafka import KafkaConnection, topic_days  # Kafka's client: time that `withhold` saves
+
     names = [kind.setting for kind in TABLE if kind.ended_by == "Kafka"]
     topics = {name: topic for name in names if (topic := getattr(settings, environment_names()[name]))}
     try:
@@ -284,19 +374,11 @@ def _ends(settings: Settings) -> dict[str, str]:
     return {name: said.get(topic, "; it does not tell this user when") for name, topic in topics.items()}
 
 
-@dataclass(slots=True)
-class AgencysPart:
-    """Marks what the agency has to write. asked: what was asked of it, in one document."""
-
-    asked: list[str] = field(default_factory=list)
-
-    def __call__(self, what: str) -> str:
-        self.asked.append(what)
-        return f"**[the agency: {what}]**"
-
-
-def facts_of(manifest: Manifest, now_s: float) -> Mapping[str, Any]:
+def facts_of(manifest: "Manifest", now_s: float) -> Mapping[str, Any]:
     """By the names that the templates use."""
+    from models.files.layouts import LAYOUTS, OWNERS_TERMS
+    from models.training.card import VERDICTS
+
     spec, data = manifest.spec, manifest.data
     hidden = [origin for origin in ORIGINS if origin not in spec.counted_origins]
     return {
@@ -341,9 +423,15 @@ def documents_of(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, Sequence[
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, **_SPACES
     )
     for name in sorted(path.name for path in TEMPLATES.glob(f"*{SUFFIX}")):
-        agency = AgencysPart()
+        asked: list[str] = []
+
+        def agency(what: str, asked: list[str] = asked) -> str:
+            """Mark what the agency has to write."""
+            asked.append(what)
+            return f"**[the agency: {what}]**"
+
         text = environment.get_template(name).render(facts, agency=agency, plain=_plain)
-        yield f"{name.removesuffix(SUFFIX)}.md", text, agency.asked
+        yield f"{name.removesuffix(SUFFIX)}.md", text, asked
 
 
 def _plain(row: Mapping[str, str | float]) -> str:
@@ -373,6 +461,8 @@ def documents(
 
     What only the agency knows is marked, and nothing claims compliance. The model card lies beside the artifact.
     """
+    from models.artifact import champion_of
+
     settings: Settings = context.obj()
     artifact = champion_of(settings.artifacts, region)
     for name, text, asked in documents_of(facts_of(artifact.manifest, time.time())):

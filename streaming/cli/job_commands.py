@@ -1,7 +1,6 @@
-"""The commands of a job: `run`, and those on what it leaves: `health`, `checkpoint` (which also resets it), `audit`.
+"""The commands of a job: `run`, and those on what it leaves: `health`, and `checkpoint`, which also resets it.
 
-`withhold` leaves word for the job: that nobody may see its scores. `prepare` fetches what it needs before; `executor`
-and `driver` become its pods on Kubernetes.
+`prepare` fetches what it needs before; `executor` and `driver` become its pods on Kubernetes.
 """
 
 import logging
@@ -14,19 +13,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from schemas.audit import AuditEvent, head_path, kept_head, read_log, record, verify
-from schemas.errors import AuditError, SettingsError, SparkFailed
-from schemas.files import instant_ms, instant_text, make_writable, replace_file, stamp, write_errors
+from schemas.audit import record
+from schemas.errors import SettingsError, SparkFailed
+from schemas.files import instant_ms, instant_text, make_writable, stamp, write_errors
 from schemas.limits import LOG_FORMAT, LOG_TIME
-from schemas.records import LONGEST, Withheld, health_path, read_roster, read_withheld, roster_path, withheld_path
+from schemas.records import health_path, read_roster, roster_path
 from streaming.checkpoint import (
     begin_ms,
     last_commit,
@@ -40,13 +37,12 @@ from streaming.checkpoint import (
 )
 from streaming.jars import fetched_jars, java_version, needed_packages
 from streaming.job_health import in_words, read_health, watch_in_words
-from streaming.settings import Settings, stop_on_signals, who_decides
+from streaming.settings import Settings, stop_on_signals
 
 if TYPE_CHECKING:
     from streaming.flow.rows import Published
 
 log = logging.getLogger(__name__)
-_TIME = "%Y-%m-%d %H:%M:%SZ"
 _EVERY_S = 30.0  # without a terminal, a line this often
 _BACKEND = "org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend"
 _EXECUTOR_OPTIONS = {  # option of the backend -> the variable in which Spark tells it
@@ -211,82 +207,6 @@ def _progress(settings: Settings) -> Iterator[tuple[str, str]]:
     if commit:
         read = ", ".join(f"{partition}: {offset:,}" for partition, offset in sorted(read_until(folder).items()))
         yield "read up to", f"offset by partition {read}"
-
-
-def withhold(
-    context: typer.Context,
-    because: Annotated[str, typer.Argument(help="Why, in a sentence that every page shows")] = "",
-    end: Annotated[bool, typer.Option("--end", help="Show the scores again")] = False,
-) -> None:
-    """Withhold all scores, on record: the service at once, the job from its next batch on. It goes on counting."""
-    settings: Settings = context.obj()
-    if end == bool(because.strip()):
-        raise SettingsError("nothing to do", 'say why as `withhold "REASON"`, or end it with `withhold --end`')
-    reason = "".join(letter if letter.isprintable() else " " for letter in " ".join(because.split()))
-    if len(reason) > LONGEST:
-        raise SettingsError(f"a reason of {len(reason)} characters", f"give at most {LONGEST}: every page shows it")
-    is_new = not settings.frames.is_dir()
-    now_s, before, path = time.time(), read_withheld(settings.frames), withheld_path(settings.frames)
-    if end and before is None:
-        typer.echo(f"scores are not withheld in {settings.frames}")
-        return
-    details = {"because": reason, "before": before.in_words() if before else "shown", "by": who_decides(settings)}
-    event: AuditEvent = "scores_shown_again" if end else "scores_withheld"
-    record(settings.audit, event, details, at_s=now_s, checkpoint=settings.checkpoint)
-    with write_errors(SettingsError, path, remedy="make the folder writable for who runs `withhold`"):
-        if end:
-            path.unlink(missing_ok=True)
-            typer.echo("scores are shown again, from the job's next minute on")
-            return
-        withheld = Withheld(since_s=(before and before.since_s) or int(now_s), because=reason)
-        replace_file(path, msgspec.json.encode(withheld) + b"\n")
-    typer.echo(f"{withheld.in_words()}; `withhold --end` shows them again")
-    if is_new:
-        typer.echo(f"{settings.frames} is new: job and service must have the same RISK_FRAMES")
-
-
-def audit(
-    context: typer.Context,
-    head: Annotated[str | None, typer.Option(help="A head noted earlier: the log must still contain it")] = None,
-    last: Annotated[int, typer.Option(min=0, help="How many of the newest records to print")] = 20,
-) -> None:
-    """Print the log's newest records, and check that no line was edited, removed or moved. Exit code 10 when one was.
-
-    The log must also contain the head that is kept beside the checkpoint, if that is a head of this file.
-    """
-    settings: Settings = context.obj()
-    log, head_file = settings.audit, head_path(settings.checkpoint)
-    own_head = kept_head(settings.checkpoint, log)  # read before the log, which may grow meanwhile
-    heads = {name: value for name, value in ((f"the head in {head_file}", own_head), ("the given head", head)) if value}
-    compared = f"compared with {' and '.join(heads) or f'no head, as {head_file} has none of this file'}"
-    verdict = verify(read_log(log), heads=heads.values())
-    console = Console(highlight=False, soft_wrap=True)
-    for entry in verdict.records[-last:] if last else ():
-        texts = {
-            name: value if isinstance(value, str) else msgspec.json.encode(value).decode()
-            for name, value in entry.details.items()
-        }
-        details = ", ".join(f"{name}={text}" for name, text in texts.items() if text != "")
-        console.print(escape(f"{entry.sequence} {entry.at:{_TIME}} {entry.event}: {details}"))
-    for line in verdict.torn:
-        console.print(line)
-    if verdict.faults:
-        fault = f"the audit log {log} was changed: {'; '.join(verdict.faults)} ({compared})"
-        raise AuditError(fault, remedy="restore it from a copy, and find out who can write it")
-    if not verdict.records:
-        fault = f"the audit log {log} holds no record: it was emptied, or the disk was full at its first ({compared})"
-        raise AuditError(fault, remedy="verify a copy, with a head that was noted elsewhere")
-    unknown = "" if heads else "; only a head can show whether the last records were removed"
-    console.print(
-        f"{log}: {len(verdict.records)} records, from {verdict.records[0].at:{_TIME}} to "
-        f"{verdict.records[-1].at:{_TIME}}, chain unbroken{unknown}"
-    )
-    console.print(f"head {verdict.head}")
-    console.print(compared + (", found" if heads else ""))
-    if head is None:
-        only_here = "nothing else shows that last lines are gone"
-        why = f"who changes the log may change {head_file} too" if own_head else only_here
-        console.print(f"note the head elsewhere, for `--head`: {why}")
 
 
 def prepare(context: typer.Context) -> None:
