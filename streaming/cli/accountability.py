@@ -370,8 +370,12 @@ def _ends(settings: Settings) -> dict[str, str]:
         days = topic_days(KafkaConnection.of(settings), topics.values())
     except BrokerError:
         return dict.fromkeys(names, "; it does not answer")
-    said = {topic: f", after {of:g} days" if of < math.inf else ", [red]never[/red]" for topic, of in days.items()}
-    return {name: said.get(topic, "; it does not tell this user when") for name, topic in topics.items()}
+    ends = {}
+    for name, topic in topics.items():
+        limit = days.get(topic)
+        after = f", after {limit:g} days" if limit is not None and limit < math.inf else ", [red]never[/red]"
+        ends[name] = "; it does not tell this user when" if limit is None else after
+    return ends
 
 
 def facts_of(manifest: "Manifest", now_s: float) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -149,11 +149,8 @@ def _store(settings: Settings) -> Iterator[Finding]:
     if settings.sink.startswith("file:") and is_held(settings.checkpoint):
         yield Finding("store", f"{settings.sink} is not tried: the job that runs now writes it")
         return
-    sink = open_sink(settings)
-    try:
+    with closing(open_sink(settings)) as sink:
         sink.check()
-    finally:
-        sink.close()
     if settings.sink != "influxdb":
         yield Finding("store", f"{settings.sink} can be written")
         return

@@ -149,12 +149,6 @@ def _lines_of(street: _Street) -> list[Places]:
             return lines
 
 
-def without_names(streets: Collection) -> Collection:
-    """The lines alone."""
-    lines = [each for each in streets["features"] if each["geometry"]["type"].endswith("LineString")]
-    return streets | {"features": lines}
-
-
 def _is_near(grid: Grid, line: Places) -> bool:
     points = np.array([position[:2] for position in line]).reshape(-1, 2)
     ranges = [(edges[0], edges[-1]) for edges in reversed(grid.corners())]
@@ -276,9 +270,11 @@ def cells(
         outlines[lines_name(spec.region)] = border_and_areas(spec.grid, [area for area in named if area.name in here])
         patterns[spec.region] = {name: cells_pattern(spec.grid, inside) for name, inside in here.items()}
     if streets:
-        outlines[STREETS] = without_names(read_streets(streets, [spec.grid for spec in specs]))
-        if not outlines[STREETS]["features"]:
+        ground = read_streets(streets, [spec.grid for spec in specs])
+        lines = [shape for shape in ground["features"] if shape["geometry"]["type"].endswith("LineString")]
+        if not lines:
             raise SettingsError(f"{streets} has no line at the cells", EXPORT_STREETS)
+        outlines[STREETS] = ground | {"features": lines}  # without the names of places
     for name, collection in outlines.items():
         _write(out / name, msgspec.json.encode(collection))
         typer.echo(f"{out / name}: {len(collection['features']):,} shapes")

@@ -112,11 +112,18 @@ class Publisher:
         """Write what waits, unless it is withheld. What the store does not take now, the next start writes."""
         if read_withheld(self.frames_folder):
             return
-        waits = {region: partial(_rest, views) for region, views in self._stored.items() if _wait(views)}
+
+        def rest_of(region: str) -> bytes:
+            return b"".join(view.rest()[0] for view in self._stored[region])
+
         try:
-            self.sink.write_all(waits)
+            self.sink.write_all({region: partial(rest_of, region) for region in self._waiting()})
         except SinkUnavailable as error:
             log.warning("%s; the next start writes the last digits of the last minute", error)
+
+    def _waiting(self) -> list[str]:
+        """Regions of which some points are not in the store as they were published last."""
+        return [name for name, views in self._stored.items() if any(view.in_store is not view.last for view in views)]
 
     def take_failure(self) -> RiskError | None:
         """The error that ended the query, once."""
@@ -141,11 +148,8 @@ class Publisher:
         consumed = sum(summary.ledger["consumed"] for summary in summaries.values())
         self.dead_letters.write({region: unpack_rejections(of.rejections) for region, of in summaries.items()})
 
-        facts, unaccounted, watched_s = (
-            self.facts(),
-            self.unaccounted(batch_id, consumed),
-            watched_until_s(self.checkpoint),
-        )
+        facts, unaccounted = self.facts(), self.unaccounted(batch_id, consumed)
+        watched_s = watched_until_s(self.checkpoint)
         of_the_machine: dict[str, float] = {
             "lag_events": facts.lag_events,
             "batch_s": self._last_batch_s,
@@ -185,7 +189,7 @@ class Publisher:
             return b"".join(lines)
 
         closed = {region for region, summary in summaries.items() if summary.closed}
-        waiting = () if withheld else [region for region, of_region in self._stored.items() if _wait(of_region)]
+        waiting = [] if withheld else self._waiting()
         if closed:
             torch.set_num_threads(1)  # also in the writers: several would wait for one another longer than they compute
         scores: dict[str, MakeLines] = {
@@ -343,10 +347,6 @@ class StoredView:
     last: RiskFrame
     in_store: RiskFrame | None = None  # None: not known
 
-    @property
-    def waits(self) -> bool:
-        return self.in_store is not self.last
-
     def rest(self) -> tuple[bytes, "StoredView"]:
         """The points that wait, and what is stored then."""
         return risk_lines(self.last, changed(self.last, self.in_store)), StoredView(self.last, self.last)
@@ -359,14 +359,6 @@ class StoredView:
         moved = changed(frame, self.in_store, least=VISIBLE)
         values = {name: np.where(moved, getattr(frame, name), getattr(self.in_store, name)) for name in VALUES}
         return risk_lines(frame, moved), StoredView(frame, replace(frame, **values))
-
-
-def _wait(views: Sequence[StoredView]) -> bool:
-    return any(view.waits for view in views)
-
-
-def _rest(views: Sequence[StoredView]) -> bytes:
-    return b"".join(view.rest()[0] for view in views)
 
 
 def views_of_last_frame(frames: Path, region: str) -> tuple[StoredView, StoredView] | None:
@@ -399,8 +391,8 @@ def keep_forecast(
             dispersion=widened(forecast.dispersion, frame.expected, frame.surges, frame.spec),
             raised=raised(frame.surges, frame.spec) if frame.surges else None,
         )
-        kept = replace(forecast.to_keep(), raw=_unpacked(raw, frame.spec), following=following)
-        KeptForecasts(outcomes_folder(checkpoint)).write(kept, frame.spec, frame.tick_s)
+        content = replace(forecast.to_keep(), raw=_unpacked(raw, frame.spec), following=following)
+        KeptForecasts(outcomes_folder(checkpoint)).write(content, frame.spec, frame.tick_s)
 
 
 def outcome_points(checkpoint: Path, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:
@@ -453,12 +445,9 @@ def keep_forecast_of_trial(checkpoint: Path, row: ScoredRow, beside: RiskFrame) 
     """
     try:
         if row.scores.model and not is_baseline(row.scores.model):
-            kept = replace(
-                forecast_of(row).to_keep(),
-                raw=_unpacked(row.scores.raw, beside.spec),
-                following=row.scores.followed or "",
-            )
-            KeptForecasts(forecasts_folder(checkpoint)).write(kept, beside.spec, beside.tick_s)
+            raw, following = _unpacked(row.scores.raw, beside.spec), row.scores.followed or ""
+            content = replace(forecast_of(row).to_keep(), raw=raw, following=following)
+            KeptForecasts(forecasts_folder(checkpoint)).write(content, beside.spec, beside.tick_s)
     except Exception as error:
         log.warning("region=%s the challenger's forecast is not kept reason=%s", row.region, error)
 

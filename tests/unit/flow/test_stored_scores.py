@@ -64,7 +64,7 @@ def test_an_ended_minute_is_whole_and_a_running_one_as_near_as_a_reader_sees(tmp
             rests, stored = zip(*(old.rest() for old in stored), strict=True)
             store |= by_point(b"".join(rests))
             assert store == whole
-            assert not any(old.waits for old in stored)
+            assert not any(old.in_store is not old.last for old in stored)
             continue
         views = tuple(moved(view, draw, as_of_s) for view in views)
         before = (None if kind == "k" else stored) or views_of_last_frame(folder, SPEC.region) or map(StoredView, views)
