@@ -113,6 +113,15 @@ def networks(device: str) -> ArtifactCache[RiskNetwork | None]:
     return ArtifactCache(read)
 
 
+def task_device() -> str:
+    """The device of this task: the GPU address that Spark assigned to it, else the CPU."""
+    from pyspark import TaskContext  # in a worker only: tests score without Spark
+
+    context = TaskContext.get()
+    gpus = context.resources().get("gpu") if context else None
+    return f"cuda:{gpus.addresses[0]}" if gpus and torch.cuda.is_available() else "cpu"
+
+
 def score_features(
     artifact: Artifact,
     network_of: Callable[[], RiskNetwork | None],
@@ -165,12 +174,7 @@ def score_stage(follow_in: Path | None) -> Stage:
     def stage(batches: Iterator[Columns]) -> Iterator[pd.DataFrame]:
         settle_worker()
         torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
-        from pyspark import TaskContext  # in a worker only: tests score without Spark
-
-        context = TaskContext.get()
-        gpus = context.resources().get("gpu") if context else None
-        address = gpus.addresses[0] if gpus and torch.cuda.is_available() else None  # what Spark gave this task
-        network_of = networks("cpu" if address is None else f"cuda:{address}")
+        network_of = networks(task_device())
         for columns in batches:
             rows = []
             for folder, features, is_challenger, *rest in zip(*columns, strict=True):
