@@ -26,21 +26,10 @@ from pyspark.sql.streaming import StreamingQuery
 
 from schemas.areas import read_masks
 from schemas.audit import AuditEvent, Plain, record
-from schemas.errors import (
-    AuditError,
-    BrokerUnavailable,
-    RiskError,
-    SinkUnavailable,
-    SparkFailed,
-)
+from schemas.errors import AuditError, BrokerUnavailable, RiskError, SinkUnavailable, SparkFailed
 from schemas.records import Entry, watched_until_s
 from streaming.artifacts_in_force import RosterWatch, load_artifact, spec_of
-from streaming.checkpoint import (
-    drop_unfinished,
-    finish_reset,
-    only_writer,
-    refuse_missing_parts,
-)
+from streaming.checkpoint import drop_unfinished, finish_reset, only_writer, refuse_missing_parts
 from streaming.flow.dataflow import Dataflow, kafka_messages
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import Published, Summary

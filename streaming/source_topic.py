@@ -25,15 +25,7 @@ from streaming.checkpoint import (
     refuse_changes,
     verify_checkpoint,
 )
-from streaming.kafka import (
-    KafkaConnection,
-    Right,
-    Topic,
-    describe_topic,
-    refuse_unreachable,
-    topic_faults,
-    topic_id,
-)
+from streaming.kafka import KafkaConnection, Right, Topic, describe_topic, refuse_unreachable, topic_faults, topic_id
 from streaming.settings import Settings
 
 log = logging.getLogger(__name__)

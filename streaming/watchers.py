@@ -18,15 +18,7 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from prometheus_client.metrics import Counter, Gauge, Info
 
 from models.counting.blobs import keep_counts
-from schemas.batches import (
-    KEEP_DAYS,
-    LoggedBatch,
-    LoggedRegion,
-    batches_folder,
-    day_of,
-    lines_path,
-    logged_days,
-)
+from schemas.batches import KEEP_DAYS, LoggedBatch, LoggedRegion, batches_folder, day_of, lines_path, logged_days
 from schemas.errors import CheckpointError, SettingsError, SinkError
 from schemas.files import open_for_append
 from schemas.frame import write_frames
