@@ -88,15 +88,15 @@ class DecisionLog:
 
     audit: Path
     _recent: tuple[DecisionTaken, ...] = ()
-    _seen: FileState | None = None
+    _state: FileState | None = None  # of the log as it was read last
     _looking: Lock = field(default_factory=Lock)
 
     def in_force(self, region: str, now_s: float) -> list[DecisionTaken]:
         """The newest of each place, unless it has ended or is withdrawn. The log is read again if it has changed."""
         with self._looking:  # one thread at a time: another would take as read what is not yet
             state = file_state(self.audit)
-            if state is not None and state != self._seen:
-                self._seen, since = state, instant_text(now_s - MOST_HOURS * 3600)
+            if state is not None and state != self._state:
+                self._state, since = state, instant_text(now_s - MOST_HOURS * 3600)
                 try:
                     self._recent = tuple(decisions_in(read_log(self.audit), since))
                 except AuditError as error:
@@ -135,8 +135,10 @@ def of_this_site(request: Request, service: TheService) -> None:
     origin, headers = request.headers.get("origin"), request.headers
     is_named = origin in service.origins and "authorization" in headers
     if origin is not None and not is_named and origin.partition("://")[2] != headers.get("host"):
-        said = "a page of another site may not decide here: use the service's own map, or name its origin with --origin"
-        raise HTTPException(403, said)
+        raise HTTPException(
+            403,
+            "a page of another site may not decide here: use the service's own map, or name its origin with --origin",
+        )
 
 
 @router.get("", response_model=DecisionsInForce)
@@ -166,7 +168,15 @@ def decide(
     any time.
     """
     if asked.what != "withdrawn":
-        _refuse_wrong_picture(now)
+        if now.withheld:
+            raise HTTPException(503, now.withheld)
+        facts = now.facts()
+        if now.is_stale:
+            of = "a replay" if facts["clock"] == "event" else "stale"
+            refusal = f"the scores are for {facts['as_of']}, and so {of}: decide when the map is LIVE"
+            raise HTTPException(409, refusal)
+        if facts["expired"]:
+            raise HTTPException(409, f"{facts['expired']}: decide when a newer model scores")
     view, column, _ = chosen_view(now, asked.category, None)
     cells = _rectangle(now.spec.grid, asked.first, asked.last)
     # Incidents there: of the last hour, or more in an unusual place inside, in its own hours.
@@ -217,19 +227,6 @@ def _in_force(service: Service, records: DecisionLog, now: Now, caller: Caller) 
         "decisions": records.in_force(region, service.now_s()),
     }
     return json_answer(answer)
-
-
-def _refuse_wrong_picture(now: Now) -> None:
-    """Raises 503 for scores that are withheld, 409 for those of a replay, stale ones, and those of an expired model."""
-    if now.withheld:
-        raise HTTPException(503, now.withheld)
-    facts = now.facts()
-    if now.is_stale:
-        of = "a replay" if facts["clock"] == "event" else "stale"
-        said = f"the scores are for {facts['as_of']}, and so {of}: decide when the map is LIVE"
-        raise HTTPException(409, said)
-    if facts["expired"]:
-        raise HTTPException(409, f"{facts['expired']}: decide when a newer model scores")
 
 
 def _rectangle(grid: Grid, first: str, last: str) -> set[int]:
