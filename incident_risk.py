@@ -37,15 +37,18 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "cells": ("write the cells of each region as GeoJSON", "streaming.cli.maps:cells"),
     },
     "model": {
-        "train": ("train on incidents, or begin with a guess, and publish", "models.cli.train_commands:train_command"),
-        "tune": ("choose the network's widths and how it is trained", "models.cli.train_commands:tune_command"),
-        "evaluate": ("judge the network and its simple rivals", "models.cli.judge_commands:evaluate_command"),
-        "posts": ("show where units should stand in a usual week", "models.cli.posts_command:posts_command"),
-        "explain": ("show the parts of each score", "models.cli.judge_commands:explain_command"),
-        "disparity": ("compare what groups of cells get from forecasts", "models.cli.judge_commands:disparity_command"),
+        "train": ("train on incidents, or begin with a guess, and publish", "models.commands:train_command"),
+        "tune": ("choose the network's widths and how it is trained", "models.commands:tune_command"),
+        "evaluate": ("judge the network and its simple rivals", "models.commands:evaluate_command"),
+        "posts": ("show where units should stand in a usual week", "models.posts_plan:posts_command"),
+        "explain": ("show the parts of each score", "models.commands:explain_command"),
+        "disparity": (
+            "compare what groups of cells get from forecasts",
+            "models.evaluation.disparity:disparity_command",
+        ),
         "simulate-feedback": (
             "see whether a model chases what visits discover",
-            "models.cli.judge_commands:simulate_feedback_command",
+            "models.evaluation.feedback_loop:simulate_feedback_command",
         ),
     },
     "versions": {

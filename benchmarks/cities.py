@@ -19,14 +19,13 @@ from rich.table import Table
 
 from benchmarks.stack import Say, table_of
 from models.comparison import day_blocks, difference_of
-from models.dispersion import Dispersion
-from models.evaluation.after_surges import LEAST_SURGES, MOVED, SURGE, SurgeFigures, is_surge, surge_rows
+from models.dispersion import Dispersion, log_scores
 from models.evaluation.evaluation_report import NONE
+from models.evaluation.judge import LEAST_SURGES, MOVED, SURGE, SurgeFigures, is_surge, surge_rows
 from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
 from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
-from models.likelihood import log_scores
 from models.measures import intervals_of
 from models.nowcast import LastHours, no_nowcast
 from models.scoring import means, surges_of

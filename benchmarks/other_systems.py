@@ -23,12 +23,11 @@ import torch
 
 from benchmarks.stack import ROOT, ChildError, Stack, run_child
 from benchmarks.traffic import SIDE, bench_spec, synthetic_events
-from models.all_categories import stored_views
 from models.artifact import Artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
 from models.network import RiskNetwork
-from models.scoring import CellScores, score
+from models.scoring import CellScores, score, stored_views
 from schemas.decode import Messages, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents

@@ -31,13 +31,12 @@ from lifecycle.shadow import ShadowDay, ShadowHour, days_of, judged_hours, mean_
 from lifecycle.triggers import ChampionRecord, triggers
 from models.artifact import Artifact, Manifest
 from models.comparison import Difference, difference_of
-from models.cube import Floats
 from models.evaluation.disparity import Groups, compare_evenness, read_groups
 from models.features import FeatureEngine
 from models.files.incident_archive import KnownHours, day_text
-from models.hyperparameters import DEFAULT, RecipeFile
 from models.local_time import zone_of
-from models.measures import Forecast
+from models.measures import Floats, Forecast
+from models.network_kinds import DEFAULT, RecipeFile
 from models.scoring import means
 from models.training.region_tasks import RegionTask
 from models.training.replay import IncidentHistory, Replay

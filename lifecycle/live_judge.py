@@ -20,7 +20,7 @@ from lifecycle.shadow import ShadowHour, add_hours, days_of, drop_unneeded, judg
 from lifecycle.teach import Teacher
 from lifecycle.triggers import Asked, drift_of, read_asked
 from models.artifact import read_spec
-from models.likelihood import log_scores
+from models.dispersion import log_scores
 from models.local_time import hour_of_week, zone_of
 from models.measures import Forecast
 from schemas.audit import AuditRecord, read_log, records

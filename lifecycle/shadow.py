@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 
-from models.cube import Floats
+from models.dispersion import Floats
 from models.local_time import minute
 from schemas.errors import CheckpointError
 from schemas.files import open_for_append, replace_file, write_errors

@@ -14,7 +14,7 @@ import numpy as np
 
 from lifecycle.shadow import ShadowDay, mean_scores, whole_enough
 from models.comparison import bounds_of
-from models.cube import Floats
+from models.dispersion import Floats
 from schemas.errors import ArtifactError, GateClosed, RegistryError, RiskError
 from schemas.files import read_small_json, replace_file, write_errors
 from schemas.limits import DRIFT_BAND

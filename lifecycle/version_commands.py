@@ -41,8 +41,7 @@ from lifecycle.registry import (
 )
 from lifecycle.shadow import judged_late
 from models.artifact import MANIFEST, Artifact, champion_of, read_artifact
-from models.cli.options import REGIONS_TABLE
-from models.training.region_tasks import task_for
+from models.training.region_tasks import REGIONS_TABLE, task_for
 from schemas.areas import read_masks
 from schemas.audit import AuditEvent, Plain, record
 from schemas.errors import ArtifactError, GateClosed, RegistryError, SettingsError, SpecMismatch, needs_extra

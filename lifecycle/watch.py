@@ -25,10 +25,9 @@ from lifecycle.gate import read_plan, read_trial, refuse_too_many
 from lifecycle.triggers import Asking, Outcome
 from lifecycle.version_commands import Data, data_of, desk_of, gate_app, note_of, open_registry
 from models.artifact import champion_of
-from models.cli.options import DATA_HELP, progress_bars
 from models.files.incident_archive import NoDays, hours_known, spans
 from models.files.layouts import LAYOUT_HELP, parse_layout
-from models.training.region_tasks import task_for
+from models.training.region_tasks import DATA_HELP, progress_bars, task_for
 from schemas.areas import read_masks
 from schemas.errors import ArtifactError, CheckpointError, GateClosed, RiskError, SettingsError
 from schemas.files import instant_text

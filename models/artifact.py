@@ -30,9 +30,8 @@ from models.counting.blobs import export_state, restore_state
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.features import features_of
-from models.hyperparameters import Hyperparameters, RecipeFile, TunedOn
 from models.local_time import DAY_BLOCKS, HOURS
-from models.network_kinds import MODELS, kind_of_network, name_of_kind
+from models.network_kinds import MODELS, Hyperparameters, RecipeFile, TunedOn, kind_of_network, name_of_kind
 from schemas.errors import ArtifactError, ArtifactsAway, DataError, RiskError
 from schemas.files import make_writable, pack_arrays, read_regular_file, sha256, unpack_arrays, write_errors
 from schemas.incidents import are_places

@@ -7,7 +7,7 @@ integers (counts x weights in units of 2**-20), so it is exact and cannot depend
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,35 @@ import numpy.typing as npt
 from models.counting.count_state import LevelBins
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.local_time import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
-from models.neighbours import ring_size, ring_sum
 from models.nowcast import Nowcast
 from schemas.errors import DataError
+from schemas.grid import Grid
 from schemas.limits import MAX_CALENDAR_DAYS
 from schemas.spec import HOUR_S, Spec
+
+Number = TypeVar("Number", np.int32, np.float32, np.float64)
+
+
+def ring_sum(counts: npt.NDArray[Number], grid: Grid) -> npt.NDArray[Number]:
+    """Sum over the up to eight cells around each cell, the cell itself left out.
+
+    counts: (cells, ...) in grid order. Gives the same shape and type; cells beyond the grid's edge count nothing.
+    """
+    square = counts.reshape(grid.rows, grid.cols, *counts.shape[1:])
+    rows = square.copy()  # each cell with the ones north and south of it
+    rows[1:] += square[:-1]
+    rows[:-1] += square[1:]
+    block = rows.copy()  # all nine
+    block[:, 1:] += rows[:, :-1]
+    block[:, :-1] += rows[:, 1:]
+    block -= square
+    return block.reshape(counts.shape)
+
+
+def ring_size(grid: Grid) -> npt.NDArray[np.int32]:
+    """(cells,) how many neighbours each cell has: 8, at the grid's edges fewer."""
+    return ring_sum(np.ones(grid.cells, np.int32), grid)
+
 
 Floats = npt.NDArray[np.float64]
 

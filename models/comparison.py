@@ -12,7 +12,7 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 
-from models.cube import Floats
+from models.dispersion import Floats
 
 MOST_ALIKE = 0.8  # correlation beyond which a process of first order describes nothing
 TUNED_FOR = 30  # days at which the bounds are narrowest; they hold on every day

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +23,8 @@ from models.baseline import (
     profile_of_hours,
     region_rate,
     remember,
+    ring_size,
+    ring_sum,
 )
 from models.counting.count_state import CountState, LevelBins
 from models.feature_lists import (
@@ -41,7 +44,6 @@ from models.feature_lists import (
     usual_columns,
 )
 from models.local_time import HOURS, HOURS_OF_BLOCK, hour_of_week, local_from_utc
-from models.neighbours import ring_size, ring_sum
 from models.nowcast import HOURS_BACK, LastHours, Nowcast, weights
 from models.unusual import WINDOWS_S, Hole, holes, missing_share, recent_counts, with_sum
 from schemas.errors import SpecMismatch
@@ -85,6 +87,12 @@ def feature_names(
 def features_of(spec: Spec) -> tuple[str, ...]:
     """Names of the columns that this version computes for a spec."""
     return feature_names(spec.horizon_names, spec.calendar, holidays=bool(spec.holidays))
+
+
+def informed(spec: Spec, *, holidays: str, calendar: tuple[str, ...]) -> Spec:
+    """The spec with what a model knows beside counts and clock, and the features of it."""
+    spec = msgspec.structs.replace(spec, holidays=holidays, calendar=calendar)
+    return msgspec.structs.replace(spec, features=features_of(spec))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from models.dispersion import log_combinations, negative_binomial_nll
 from models.feature_lists import usual_columns
-from models.hyperparameters import DEFAULT, Hyperparameters
-from models.likelihood import log_combinations, negative_binomial_nll
+from models.network_kinds import DEFAULT, Hyperparameters
 from schemas.errors import DataError
 
 RESIDUAL_LIMIT = 2.0  # the network can change the baseline by a factor of exp(2) = 7.4 at most

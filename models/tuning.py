@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from models.dispersion import Dispersion
 from models.features import FeatureEngine
-from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn
+from models.network_kinds import DEFAULT, Hyperparameters, TunedOn
 from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
 from models.training.fit_network import (
     Examples,

@@ -14,7 +14,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from models.training.spark_start import start_spark
+from models.training.over_spark import start_spark
 from schemas.errors import BrokerError, CheckpointError, RiskError, SparkFailed
 from streaming.checkpoint import damaged, open_batch
 from streaming.jars import alone_with_ivy, jar_options, keep_list_of_jars, needed_packages

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from io import StringIO
 from itertools import product
 from pathlib import Path
@@ -11,15 +12,31 @@ from typing import Annotated
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from models.artifact import Artifact
+from models.artifact import Artifact, champion_of
 from models.comparison import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, interval_of, ratio_of
-from models.cube import AnyFloats, Floats
 from models.features import FeatureEngine
+from models.measures import AnyFloats, Floats
 from models.scoring import means
+from models.training.region_tasks import (
+    DATA_OR_ARCHIVE_HELP,
+    Artifacts,
+    FileLayout,
+    MasksFile,
+    Region,
+    RegionTask,
+    progress_bars,
+    refuse_unwritable,
+)
 from models.training.replay import IncidentHistory, Replay
+from models.training.train_region import read_data, table_like
 from schemas.areas import cells_of_areas, read_areas
 from schemas.errors import DataError, RiskError, SettingsError
+from schemas.files import replace_file, write_errors
 from schemas.grid import Grid
 from schemas.spec import ALL_CATEGORIES, DAY_S, HOUR_S
 
@@ -299,3 +316,59 @@ def files_of(rows: Sequence[GroupRow], sentences: Sequence[str]) -> dict[str, by
         parts += [f"## {heading}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
     summary = "\n\n".join([*parts, *(f"- {meaning}" for meaning in MEANING)]) + "\n"
     return {"disparity.csv": table.getvalue().encode(), "summary.md": summary.encode()}
+
+
+def disparity_command(
+    region: Region,
+    groups: Annotated[Path, typer.Option(help="CSV cell,group[,people], or GeoJSON of areas with a `group`")],
+    data: Annotated[str, typer.Option(help=f"What came. {DATA_OR_ARCHIVE_HELP}")],
+    layout: FileLayout = "",
+    masks: MasksFile = None,
+    artifacts: Artifacts = Path("data/artifacts"),
+    top: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share of the area that is put first")] = 0.05,
+    out: Annotated[Path, typer.Option(help="Folder for disparity.csv and summary.md")] = Path("out/disparity"),
+) -> None:
+    """Compare what groups of cells get from the forecasts, and what it costs them where these are wrong.
+
+    The region's model forecasts all that the data have after its own end. Groups reach no artifact, frame or store.
+    """
+    artifact, console = champion_of(artifacts, region), Console(highlight=False)
+    chosen = read_groups(groups, artifact.spec.grid)
+    refuse_unwritable(out)
+    past = _past_of(artifact, data, layout, masks)
+    with progress_bars(["replay"], console, transient=True) as report:
+        tallies = tallies_of(artifact, past, chosen, top, lambda share: report("replay", share))
+    rows = rows_of(tallies, artifact.spec.categories)
+    first, last = (datetime.fromtimestamp(at_s, UTC) for at_s in (artifact.manifest.data.cutoff_s, past.cutoff_s))
+    sentences = [
+        f"{region}, model {artifact.version}, {first:%Y-%m-%d} to {last:%Y-%m-%d} UTC, which it does not "
+        f"know. Put first: {next(iter(tallies.values())).top} cells of those with any history. Shares are of "
+        f"{'people living' if chosen.has_people else 'cells'}; {(chosen.of_cell < 0).sum()} cells are in no group."
+    ]
+    if missing := [name for name in artifact.spec.horizon_names if name not in tallies]:
+        sentences.append(f"Too short for a forecast of {', '.join(missing)}.")
+    for sentence in sentences:
+        console.print(Text(sentence), soft_wrap=True)
+    for heading, texts in tables_of(rows):
+        table = Table(HEADINGS[0], title=heading, title_justify="left", box=None, padding=(0, 0, 0, 1), pad_edge=False)
+        for name in HEADINGS[1:]:
+            table.add_column(name.replace(" / ", "/\n").replace(" ", "\n"), justify="right", no_wrap=True)
+        for line in texts:
+            table.add_row(*map(Text, line))
+        console.print(table)
+    for sentence in MEANING:
+        console.print(Text(sentence, style="dim"), soft_wrap=True)
+    with write_errors(SettingsError, f"--out {out}"):
+        for name, content in files_of(rows, sentences).items():
+            replace_file(out / name, content)
+    console.print(f"every category: {out / 'disparity.csv'}", soft_wrap=True)
+
+
+def _past_of(artifact: Artifact, data: str, layout: str, masks: Path | None) -> IncidentHistory:
+    """What came, until the end of the last whole hour, as the artifact counts it."""
+    spec = artifact.spec
+    task = RegionTask(data=data, layout=layout, region=spec.region, merge=spec.merge, masks=str(masks or ""))
+    incidents, _ = read_data(task, spec)
+    end_s = (int(incidents.occurred_s[-1]) + 1) // HOUR_S * HOUR_S
+    table = table_like(incidents, spec, region=spec.region, cutoff_s=end_s)
+    return IncidentHistory.of(table, spec, end_s)

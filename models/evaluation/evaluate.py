@@ -1,36 +1,350 @@
-"""Rolling origin: the same models fitted again for earlier stretches of time, and their differences combined.
+"""An evaluation: rivals that count, then the product's own counts, features, baseline and network, in one table.
 
-Source: Tashman, Out-of-sample tests of forecasting accuracy, International Journal of Forecasting 16, 2000.
+Rolling origin: the same models are fitted again for earlier stretches of time, and their differences combined. Source:
+Tashman, Out-of-sample tests of forecasting accuracy, International Journal of Forecasting 16, 2000.
 """
 
 import resource
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from itertools import product
+from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
+from models.baseline import BaselineConstants
 from models.comparison import Difference, day_blocks, difference_of
-from models.cube import Floats
-from models.evaluation.after_surges import surge_rows
-from models.evaluation.featured import featured_rows, learn, spec_of
-from models.evaluation.judge import EvaluationPlan, Judge, Spool, refuse_leaks
-from models.evaluation.result import (
+from models.evaluation.judge import (
+    FOLLOWING,
+    MIXED_IN,
     NETWORK,
+    NOWCAST,
     OUR_BASELINE,
     WITH_THE_NETWORK,
     Evaluation,
+    EvaluationPlan,
+    Forecast,
+    Judge,
+    Losses,
     ModelResult,
     Origins,
     RollingResult,
+    Spool,
+    SurgeFigures,
+    is_surge,
+    refuse_leaks,
+    surge_rows,
 )
-from models.evaluation.rival_contract import Rival
+from models.evaluation.rival_contract import Regressor, Rival, Values
 from models.evaluation.rivals import RIVALS
 from models.evaluation.tasks import Task, earlier
-from models.training.replay import refuse_lag
-from schemas.errors import DataError
+from models.feature_lists import usual_columns
+from models.features import FeatureEngine, feature_names, informed
+from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
+from models.measures import Counts, Floats
+from models.network import RiskNetwork, residual_of
+from models.network_kinds import DEFAULT, Hyperparameters
+from models.nowcast import LastHours, factors_of, no_nowcast
+from models.training.fit_baseline import Blocks, fit_constants, fit_nowcast, likeliest_dispersion
+from models.training.fit_network import (
+    Examples,
+    FitData,
+    FitPlan,
+    KeptState,
+    cells_to_learn,
+    collect,
+    fit_network,
+)
+from models.training.replay import IncidentHistory, Replay, refuse_lag
+from schemas.errors import DataError, LeakError
+from schemas.spec import DAY_S, Spec
+
+BURN_IN_DAYS = 28  # before them the memory is too short to learn from
+_USUAL = usual_columns(1)  # a task has one horizon
+MOST_MOMENTS = 6000  # steps that are learned from: a random part of those there are
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What the steps before the judged block gave."""
+
+    engine: FeatureEngine
+    constants: BaselineConstants  # with the dispersion that is likeliest on the validation steps
+    train: Examples
+    validation: Examples  # to choose by: every step and scored cell, as it will be judged
+    replay: Replay  # at the end of the validation steps
+
+
+def spec_of(task: Task) -> Spec:
+    """The spec under which the product would serve the task: one horizon, the step."""
+    spec = Spec(
+        region=task.name,
+        timezone=task.incidents.timezone,
+        grid=task.grid,
+        categories=task.cube.categories,
+        horizons_s=(task.step_s,),
+        late_limit_s=7 * DAY_S,  # the longest there is: records of files become known days later
+        features=feature_names((f"{task.step_s // 3600}h",)),
+        answered_by=task.answered_by,
+    )
+    return informed(spec, holidays=task.holidays, calendar=task.calendar.names)
+
+
+def learn(task: Task, *, purge: int, delay: int, random: np.random.Generator, tell: Callable[[float], None]) -> Learned:
+    """Fit the baseline, and collect what networks and regressions learn from. `tell` reports how far it is, 0..1."""
+    spec, starts_s = spec_of(task), task.cube.starts_s
+    history = history_of(task, spec, int(starts_s[-1]))
+    first = min(BURN_IN_DAYS * DAY_S // task.step_s, task.validation // 5)
+    learn_until, choose_until = task.validation - purge, task.test - purge
+    burn_in_s, validation_s, test_s, end_s = starts_s[[first, learn_until, choose_until, -1]].tolist()
+    blocks = Blocks(burn_in_s=burn_in_s, validation_s=validation_s, test_s=test_s, end_s=end_s)
+    past = history_of(task, spec, blocks.test_s)  # ends before what is judged
+    constants = fit_constants(past, blocks)
+    # Where counts are known late the last hours tell nothing.
+    nowcast = None if delay else fit_nowcast(past, constants, blocks.burn_in_s, blocks.test_s)
+    constants = replace(constants, nowcast=nowcast or no_nowcast(1))
+    engine = FeatureEngine(spec, constants, history.counts_before)
+    replay = Replay(history, delay * task.step_s)
+    cells = cells_to_learn(history, blocks.validation_s, random)
+
+    def report_replay(at_s: int) -> None:
+        tell((at_s - blocks.burn_in_s) / (blocks.test_s - blocks.burn_in_s))
+
+    def examples(start: int, stop: int, of: npt.NDArray[np.intp]) -> Examples:
+        steps = start + np.flatnonzero(task.is_kept[start:stop])
+        chosen = np.sort(random.choice(steps, min(len(steps), MOST_MOMENTS), replace=False))
+        return collect(replay, engine, starts_s[chosen].tolist(), of, random, report_replay)[0]
+
+    train = examples(first, learn_until, cells)
+    validation = examples(task.validation, choose_until, np.flatnonzero(task.scored))
+    constants = replace(constants, dispersion=likeliest_dispersion(validation.log_usual, validation.counts))
+    return Learned(engine=engine, constants=constants, train=train, validation=validation, replay=replay)
+
+
+def history_of(task: Task, spec: Spec, cutoff_s: int) -> IncidentHistory:
+    inside = np.ones(len(task.cell), np.bool_)
+    past = IncidentHistory.placed(task.incidents, task.cell, inside, spec, cutoff_s)
+    return replace(past, calendar=task.calendar.days)
+
+
+def judged_inputs(task: Task, learned: Learned, runs: Iterable[range]) -> Iterator[tuple[Values, list[LastHours]]]:
+    """For each run of steps, the judged ones in their order, (steps, scored cells, categories, features).
+
+    And what was known of the hours before each step.
+    """
+    cells = np.flatnonzero(task.scored)
+    for run in runs:
+        values: list[Values] = []
+        lately: list[LastHours] = []
+        for step in run:
+            features = learned.engine.compute(learned.replay.lead_to(int(task.cube.starts_s[step])))
+            lately += [features.lately] if features.lately else []
+            values.append(features.values[cells])
+        yield np.stack(values), lately
+
+
+def refuse_leaking_features(
+    task: Task, learned: Learned, step: int, computed: Values, lately: LastHours, *, delay: int
+) -> None:
+    """Raises LeakError when the features of a step change with what happened after it began.
+
+    computed, lately: (scored cells, categories, features) of that step, and what came before it, by the evaluation.
+    They are computed again by a fresh replay of a history that ends with what is reported when the step begins, `delay`
+    steps late.
+    """
+    lag_s = delay * task.step_s
+    at_s = int(task.cube.starts_s[step])
+    spec = learned.engine.spec
+    engine = FeatureEngine(spec, learned.engine.constants)
+    replay = Replay(history_of(task, spec, at_s - lag_s), lag_s)
+    again = engine.compute(replay.lead_to(at_s))
+    changed = (again.values[np.flatnonzero(task.scored)] != computed).any(axis=(0, 1))
+    is_later = again.lately is None or again.lately.pack() != lately.pack()
+    if changed.any() or is_later:
+        names = [name for name, differs in zip(spec.features, changed, strict=True) if differs]
+        names += ["of the last hours"] * is_later
+        raise LeakError(
+            f"feature {', '.join(names)} of step {step} changes with what happens after the step begins",
+            "let it use only counts before it",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductBaseline:
+    """The forecast that the network starts from, and that serves when there is no network."""
+
+    chosen: ClassVar[Mapping[str, float]] = {}
+
+    def predict(self, values: Values) -> Values:
+        return np.asarray(np.exp(values[:, :, _USUAL])[:, :, 0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductNetwork:
+    network: RiskNetwork
+    losses: tuple[float, ...]  # validation loss over the untrained network's: of the linear part, then of each epoch
+    kept: KeptState
+
+    @property
+    def chosen(self) -> Mapping[str, float]:
+        """The epoch that was kept, from 1; 0 when none was better than the linear part alone, or nothing gained."""
+        return {"epoch": float(self.kept.epoch)}
+
+    @classmethod
+    def fit(cls, learned: Learned, *, recipe: Hyperparameters = DEFAULT, epochs: int, seed: int) -> "ProductNetwork":
+        losses: list[float] = []
+        data = FitData(train=learned.train, validation=learned.validation, dispersion=learned.constants.dispersion)
+        plan = FitPlan(recipe=recipe, epochs=epochs, seed=seed)
+        network, kept = fit_network(data, plan, lambda _, loss: losses.append(loss))
+        return cls(network=network, losses=tuple(losses), kept=kept)
+
+    def predict(self, values: Values) -> Values:
+        """(n, categories) expected counts. values: (n, categories, features)."""
+        return np.asarray(np.exp(values[:, :, _USUAL] + residual_of(values, self.network))[:, :, 0])
+
+
+EPOCHS = 12
+_RATIO_PRIOR = 10.0  # incidents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A row before it is judged."""
+
+    name: str
+    kind: str
+    chosen: Mapping[str, float]
+    seconds: float
+    of_validation: Floats  # (cells at validation steps, categories) floored forecasts, mean over the seeds
+    judged: Sequence[Forecast]  # of the judged steps, one for each seed
+
+
+def featured_rows(
+    learned: Learned, judge: Judge, plan: EvaluationPlan
+) -> tuple[list[ModelResult], Losses, dict[str, tuple[SurgeFigures, Floats]]]:
+    """The rows that see the product's features, the losses of the network, and figures of surges by model."""
+    task, steps, runs = judge.task, judge.judged, judge.runs(judge.judged)
+    fits: list[tuple[str, str, Sequence[Regressor], float]] = [(OUR_BASELINE, "regression", [ProductBaseline()], 0.0)]
+    for regression in plan.regressions:
+        plan.tell(f"fitting: {regression.name}", 0.0)
+        began = time.monotonic()
+        models = regression.fit(learned.train, learned.validation, seeds=plan.seeds)
+        fits.append((regression.name, "regression", models, time.monotonic() - began))
+    began, networks = time.monotonic(), []
+    for number, seed in enumerate(plan.seeds):
+        plan.tell(f"fitting: {NETWORK}, seed {seed}", number / len(plan.seeds))
+        networks.append(ProductNetwork.fit(learned, recipe=plan.recipe, epochs=EPOCHS, seed=seed))
+    fits.append((NETWORK, NETWORK, networks, time.monotonic() - began))
+    plan.tell("fitting", 1.0)
+    with ExitStack() as open_files:
+        shape = (judge.cells, len(task.cube.categories))
+
+        def spools_for(seeds: Sequence[object], kind: npt.DTypeLike) -> list[Spool]:
+            return [open_files.enter_context(closing(Spool(task.test, shape, kind))) for _ in seeds]
+
+        # The floored forecasts of all models, in one pass over the judged steps.
+        spools = [spools_for(models, np.float32) for _, _, models, _ in fits]
+        checked = steps[int(np.random.default_rng(plan.seeds[0]).integers(len(steps)))]
+        lately: list[LastHours] = []
+        for run, (values, before) in zip(runs, judged_inputs(task, learned, runs), strict=True):
+            lately += before
+            plan.tell("judging", (run.start - task.test) / len(steps))
+            if checked in run:
+                at = run.index(checked)
+                refuse_leaking_features(task, learned, checked, values[at], before[at], delay=plan.delay)
+            flat = values.reshape(-1, shape[1], values.shape[-1])
+            for (_, _, models, _), of_models in zip(fits, spools, strict=True):
+                for spool, model in zip(of_models, models, strict=True):
+                    spool.append(judge.floored(model.predict(flat).reshape(-1, *shape)))
+        plan.tell("judging", 1.0)
+        to_choose_by = learned.validation.values.numpy()
+        rows = [
+            _Row(
+                name=name,
+                kind=kind,
+                chosen=models[0].chosen,
+                seconds=seconds,
+                of_validation=np.mean([judge.floored(model.predict(to_choose_by)) for model in models], axis=0),
+                judged=[spool.read for spool in of_models],
+            )
+            for (name, kind, models, seconds), of_models in zip(fits, spools, strict=True)
+        ]
+        baseline, network = rows[0], rows[-1]
+        # The network of each seed with a follower that begins with the judged steps.
+        began, followed = time.monotonic(), spools_for(network.judged, np.float64)
+        for number, (forecast, spool) in enumerate(zip(network.judged, followed, strict=True)):
+            plan.tell("judging: following", number / len(followed))
+            write_followed(forecast, learned, judge, plan.delay, spool)
+        judged, seconds = [spool.read for spool in followed], time.monotonic() - began
+        rows.append(replace(network, name=f"{NETWORK}, following", kind=FOLLOWING, seconds=seconds, judged=judged))
+        # Network and baseline with factors by what came in the hours before each step. The rival of a nowcast, an
+        # exponentially weighted ratio, always moves.
+        nowcast = learned.constants.nowcast or no_nowcast(1)
+        for row, name in ((network, "nowcast"), (network, "ratio of the last hours"), (baseline, "nowcast")):
+            began, moved = time.monotonic(), spools_for(row.judged, np.float32)
+            for (forecast, spool), run in product(zip(row.judged, moved, strict=True), runs):
+                mean, usual = forecast(run), baseline.judged[0](run)
+                over_usual = mean.sum(axis=1, dtype=np.float64) / usual.sum(axis=1, dtype=np.float64)
+                factors = []
+                for last_hours, ratio in zip(
+                    lately[run.start - task.test : run.stop - task.test], over_usual, strict=True
+                ):
+                    if name == "nowcast":
+                        factors.append(factors_of(last_hours, 1.0, nowcast, ratio[:, None])[0][:, 0])
+                    else:
+                        factors.append((_RATIO_PRIOR + last_hours.came) / (_RATIO_PRIOR + last_hours.usual * ratio))
+                spool.append(judge.floored(mean * np.stack(factors)[:, None, :]))
+            judged, seconds = [spool.read for spool in moved], time.monotonic() - began
+            rows.append(replace(row, name=f"{row.name}, {name}", kind=NOWCAST, seconds=seconds, judged=judged))
+        results, surges = list[ModelResult](), dict[str, tuple[SurgeFigures, Floats]]()
+        counts = learned.validation.counts[:, :, 0].numpy().astype(np.int32)
+        after = is_surge(lately)[judge.is_kept[task.test :]]
+        for row in rows:
+            result = judge.row(
+                row.name,
+                row.kind,
+                row.chosen,
+                row.seconds,
+                validation=partial(iter, [(row.of_validation[None], counts[None])]),
+                judged=row.judged,
+            )
+            forecast = judge.mean_of(row.judged, result.chosen[MIXED_IN])
+            figures = SurgeFigures.of(judge.in_runs(forecast, steps), after)
+            surges[row.name] = figures, np.asarray(result.scores.log_score_sums.mean(axis=0).sum(axis=1))
+            results.append(result)
+    return results, tuple(network.losses for network in networks), surges
+
+
+def write_followed(network: Forecast, learned: Learned, judge: Judge, delay: int, spool: Spool) -> None:
+    """Write the judged steps' forecasts of one network into `spool`, followed from the first judged step on.
+
+    An outcome is learned when it would be final in the stream, and no earlier than `delay` steps after its end.
+    """
+    task, spec = judge.task, learned.engine.spec
+    starts_s, cells = task.cube.starts_s, np.flatnonzero(task.scored)
+    step_of = {int(at_s): step for step, at_s in enumerate(starts_s.tolist())}
+
+    def counts(tick_s: int, _: int) -> Counts | None:
+        step = step_of[tick_s]
+        return np.where(task.scored[:, None], task.cube.counts[step], 0) if judge.is_kept[step] else None
+
+    following = SequentialFollowing(
+        follower=Follower.of(spec, learned.constants, step_s=task.step_s),
+        counts=counts,
+        delay_s=max(served_delay_s(), delay * task.step_s),
+        state=FollowerState.new(spec),
+    )
+    raw = np.zeros((spec.grid.cells, len(spec.categories), 1))
+    for run in judge.runs(judge.judged):
+        for step, mean in zip(run, network(run), strict=True):
+            raw[cells, :, 0] = mean
+            factors = following.next_factors(int(starts_s[step]), raw.copy()).shown()
+            spool.append(judge.floored((raw * factors)[None, cells, :, 0]))
 
 
 def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:

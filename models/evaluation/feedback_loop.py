@@ -3,24 +3,30 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
 
-from models.artifact import Artifact
+from models.artifact import Artifact, champion_of
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
-from models.cube import Floats
-from models.dispersion import Dispersion
+from models.dispersion import Dispersion, Floats, at_least_one
 from models.features import FeatureEngine
 from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
-from models.likelihood import at_least_one
 from models.local_time import DAY_BLOCKS
 from models.network import RiskNetwork
 from models.scoring import means
+from models.training.region_tasks import Artifacts, Region, refuse_unwritable
 from schemas.decode import Messages, decode_messages
-from schemas.errors import ArtifactError
+from schemas.errors import ArtifactError, needs_extra
 from schemas.event import Event, Origin
 from schemas.frame import riskiest
 from schemas.grid import Grid
@@ -198,3 +204,46 @@ def last_errors(shares: Floats) -> tuple[float, float]:
     """Mean and 95th percentile of the errors of the last day's forecasts. shares: (seeds, days + 1, cells)."""
     errors = errors_of(shares[:, -1])
     return float(errors.mean()), float(np.percentile(errors, 95))
+
+
+def simulate_feedback_command(
+    out: Annotated[Path, typer.Option(help="Folder for the picture, feedback.png")] = Path("out/feedback"),
+    region: Region = "chicago",
+    artifacts: Artifacts = Path("streaming/sample/artifacts"),
+    seeds: Annotated[int, typer.Option(min=1, help="Simulated cities of each policy")] = 20,
+    days: Annotated[int, typer.Option(min=1, help="Days of visits")] = 60,
+) -> None:
+    """Put a region's model into a simulated city where all places are alike, and visit its highest cells every day.
+
+    What visits discover is `officer_initiated`. Not counted, as by default, it moves no forecast; counted, it does.
+    That places report unequally is not removed. Ends with code 1 where a figure is not as it is held to be.
+    """
+    with needs_extra("evaluate"):
+        from models.evaluation.evaluation_report import PERCENT, canvas, grid_lines, styled
+    torch.set_num_threads(1)
+    model, console, shares = CityModel.of(champion_of(artifacts, region)), Console(), dict[Policy, Floats]()
+    refuse_unwritable(out)
+    for policy in track((*HELD, SOFTER), "policies", console=console, transient=True):
+        shares[policy] = np.stack([learned_shares(model, policy, days=days, seed=seed) for seed in range(seeds)])
+    names = list(dict.fromkeys(policy.name for policy in shares))
+    with styled():  # dashed where the forecast follows
+        figure = canvas(4.2)
+        axes = figure.subplots()
+        for policy, of_policy in shares.items():
+            style, label = ("--", None) if policy.is_followed else ("-", policy.name)
+            axes.plot(errors_of(of_policy).mean(axis=0), style, color=f"C{names.index(policy.name)}", label=label)
+        axes.set(xlabel="day", ylim=(0, None), title="Incidents expected in the wrong cells of a city of equal cells")
+        axes.yaxis.set_major_formatter(PERCENT)
+        axes.legend()
+        grid_lines(axes)
+        figure.savefig(out / "feedback.png", dpi=100)
+    table = Table("policy", "discovered", "follows", "largest", "error", "95 %", "verdict", box=None, padding=(0, 1))
+    is_as_held = {policy: policy.holds(*last_errors(of_policy)) for policy, of_policy in shares.items()}
+    for policy, of_policy in shares.items():
+        counted, follows = "counted" if policy.counts_discovered else "not counted", "yes" if policy.is_followed else ""
+        figures = (f"{figure:.3f}" for figure in (of_policy[:, -1].max(axis=1).mean(), *last_errors(of_policy)))
+        verdict = policy.verdict if is_as_held[policy] else "[red]broken[/red]"
+        table.add_row(policy.name, counted, follows, *figures, verdict)
+    console.print(table, f"picture: {out / 'feedback.png'}", sep="\n", soft_wrap=True)
+    if not all(is_as_held.values()):
+        raise typer.Exit(1)

@@ -1,7 +1,12 @@
-"""A forecast that knows the future is refused: the future is changed, and no forecast before it may notice."""
+"""How models are judged: no leak, a row of the table for each, the hours after a surge, and the evaluation of all.
+
+*Leaks*: a forecast that knows the future is refused: the future is changed, and no forecast before it may notice.
+*Surges*: an average over all hours hides the few nights for which a live forecast is there. A surge is defined before,
+by counts alone: in the last hour the whole region had SURGE standard deviations more than is usual, by Poisson's.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from tempfile import TemporaryFile
 from typing import Any, TypeVar
@@ -9,17 +14,238 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import gammaln
 
-from models.comparison import LEAST_JUDGED, Difference, compare
-from models.cube import AnyFloats, Counts, Cube, Floats, Runs, type_for
+from models.comparison import LEAST_JUDGED, Difference, compare, day_blocks, ratio_of
 from models.dispersion import Dispersion
-from models.evaluation.result import ModelResult
 from models.evaluation.rival_contract import Regression, least_mean, poisson_loss
 from models.evaluation.tasks import Task
-from models.hyperparameters import DEFAULT, Hyperparameters
-from models.measures import AtShare, ModelScores, Sheet, Totals, score, totals_of
-from models.training.fit_baseline import dispersion_losses, likeliest
+from models.measures import (
+    AnyFloats,
+    AtShare,
+    Counts,
+    Cube,
+    Floats,
+    ModelScores,
+    Runs,
+    Sheet,
+    Totals,
+    captured,
+    score,
+    totals_of,
+    type_for,
+)
+from models.network_kinds import DEFAULT, Hyperparameters
+from models.nowcast import LastHours, Nowcast, log_likelihood
+from models.training.fit_baseline import JUDGED_SIZE, dispersion_losses, likeliest
 from schemas.errors import LeakError
+
+SURGE = 4.0
+AREA_SHARE = 0.05  # of the cells, that are put first
+LEAST_SURGES = 5  # steps; fewer say nothing
+MOVED = 0.1  # of the forecast, that is worth counting
+
+
+def is_surge(lately: Sequence[LastHours]) -> npt.NDArray[np.bool_]:
+    """(steps,) whether each begins after a surge. lately: what was known at the begin of each."""
+    came, usual = np.array([(at.came_1h.sum(), at.usual_1h.sum()) for at in lately]).T
+    return np.asarray(came - usual > SURGE * np.sqrt(usual))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurgeFigures:
+    """A model in the judged steps: (kept steps,) each, of the whole region."""
+
+    forecast: Floats
+    came: Floats
+    region_score: Floats  # nats
+    hits: Floats  # incidents in the AREA_SHARE of the cells that are put first
+    after: npt.NDArray[np.bool_]  # whether it begins after a surge
+
+    @classmethod
+    def of(cls, runs: Runs, after: npt.NDArray[np.bool_]) -> "SurgeFigures":
+        """runs: (n, cells, categories) forecasts and counts. after: (steps,) of all runs together."""
+        sums: list[list[Floats]] = []
+        for mean, counts in runs:
+            caught, cells = list[float](), max(1, round(AREA_SHARE * mean.shape[1]))
+            for of_mean, of_counts in zip(mean.sum(axis=2), counts.sum(axis=2), strict=True):
+                caught.append(float(captured(of_mean[None], of_counts[None]).caught[cells - 1]))
+            sums.append([*(of.sum(axis=(1, 2), dtype=np.float64) for of in (mean, counts)), np.array(caught)])
+        expected, came, hits = (np.concatenate(of) for of in zip(*sums, strict=True))
+        return cls(
+            forecast=expected,
+            came=came,
+            region_score=gammaln(came + 1) - log_likelihood(came, expected, JUDGED_SIZE),
+            hits=hits,
+            after=after,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["SurgeFigures"]) -> "SurgeFigures":
+        """Those of several origins, one behind the other."""
+        return cls(**{each.name: np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurgeRow:
+    """A model after surges, over all origins. Percents are of the plain network's score; below zero is better.
+
+    Where fewer than LEAST_SURGES steps begin after a surge, what is of them alone is nan.
+    """
+
+    model: str
+    steps: int  # after a surge
+    came: float  # mean of a step
+    forecast: float
+    forecast_over_actual: float
+    low: float  # of its 95 % interval
+    high: float
+    region_percent: float  # log score of the region's total
+    cells_percent: float  # log score of the cells
+    cells_low: float
+    cells_high: float
+    hits: float  # share of the incidents
+    all_region_percent: float  # over all judged steps, as the next
+    all_cells_percent: float
+    moved: float  # share of all steps whose forecast differs from the plain network's by more than MOVED
+
+
+def surge_rows(
+    origins: Sequence[Mapping[str, tuple[SurgeFigures, Floats]]], beside: str, *, steps_per_week: int, seed: int
+) -> tuple[SurgeRow, ...]:
+    """A row for each model.
+
+    origins: of each, by model, its figures and (kept steps,) log score of the cells, nats. beside: the plain network.
+    """
+    figures = {model: SurgeFigures.joined([of[model][0] for of in origins]) for model in origins[0]}
+    cells = {model: np.concatenate([of[model][1] for of in origins]) for model in origins[0]}
+    after = figures[beside].after
+    enough = after.sum() >= LEAST_SURGES
+    block = day_blocks(*(len(of[beside][1]) for of in origins), steps_per_week=steps_per_week)
+    _, of_surges = np.unique(block[after], return_inverse=True)
+    plain, plain_cells = figures[beside], cells[beside]
+    rows = []
+    for model, of in figures.items():
+        ratio = cells_gain = (np.nan, np.nan, np.nan)
+        if enough:
+            ratio = ratio_of(of.forecast[after], of.came[after], of_surges, np.random.default_rng(seed))
+            gain = ratio_of(cells[model][after], plain_cells[after], of_surges, np.random.default_rng(seed))
+            cells_gain = 100 * (gain[0] - 1), 100 * (gain[1] - 1), 100 * (gain[2] - 1)
+        rows.append(
+            SurgeRow(
+                model=model,
+                steps=int(after.sum()),
+                came=float(of.came[after].mean()) if enough else np.nan,
+                forecast=float(of.forecast[after].mean()) if enough else np.nan,
+                forecast_over_actual=ratio[0],
+                low=ratio[1],
+                high=ratio[2],
+                region_percent=_percent(of.region_score[after], plain.region_score[after]) if enough else np.nan,
+                cells_percent=cells_gain[0],
+                cells_low=cells_gain[1],
+                cells_high=cells_gain[2],
+                hits=float(of.hits[after].sum() / max(of.came[after].sum(), 1.0)) if enough else np.nan,
+                all_region_percent=_percent(of.region_score, plain.region_score),
+                all_cells_percent=_percent(cells[model], plain_cells),
+                moved=float((np.abs(of.forecast / plain.forecast - 1) > MOVED).mean()),
+            )
+        )
+    return tuple(rows)
+
+
+def _percent(score: Floats, plain: Floats) -> float:
+    return float(100 * (score.sum() / plain.sum() - 1))
+
+
+OUR_BASELINE = "our baseline"  # the row of what networks start from
+NETWORK = "network"  # the row and kind of the network
+FOLLOWING = "following"  # the network with a follower behind it
+NOWCAST = "nowcast"  # the network with factors of the last hours
+WITH_THE_NETWORK = (NETWORK, FOLLOWING, NOWCAST)  # rows that are no rivals of it
+Losses = tuple[tuple[float, ...], ...]  # by seed: of the linear part alone, then after each epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResult:
+    """One model. With several seeds each figure is the mean over them, and the reliability is the first seed's."""
+
+    model: str
+    kind: str  # "rule" counts for itself; the others see the product's features
+    scores: ModelScores
+    totals: Totals
+    dispersion: Dispersion  # (categories,) likeliest on the validation steps
+    chosen: Mapping[str, float]  # what was chosen on the validation steps, by name; of several seeds the first's
+    seeds: int
+    log_scores_of_seeds: tuple[float, ...]  # NB log score of each seed; one without seeds
+    seconds: float  # of fitting and forecasting
+    versus_best_baseline: Difference | None = None  # None for the best rival itself
+    versus_best_rule: Difference | None = None  # None for the best rule itself
+    versus_own_baseline: Difference | None = None  # of a network: what it starts from; None for other kinds
+    versus_by_category: Mapping[str, Difference] = field(default_factory=dict)  # the best rival; empty for itself
+
+    @property
+    def verdict(self) -> str:
+        """Against the best rival; empty for itself."""
+        return self.versus_best_baseline.verdict if self.versus_best_baseline else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollingResult:
+    """One model over the judged steps of several origins, fitted anew for each."""
+
+    model: str
+    nb_log_scores: tuple[float, ...]  # by origin
+    nb_log_score: float  # mean over all judged steps
+    versus_best_baseline: Difference | None  # None for the baseline that is best over all origins
+    versus_best_rule: Difference | None
+    versus_own_baseline: Difference | None  # as in ModelResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origins:
+    """The same models at several origins, the earliest first."""
+
+    judged_from_s: tuple[int, ...]  # epoch seconds
+    best_baseline: str  # over all of them
+    best_rule: str
+    rows: tuple[RollingResult, ...]  # best first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """All of it. Cells that are not scored have no part in any figure."""
+
+    task: Task
+    scored_cells: int
+    purge_steps: int  # between what a model learned from and the first step it is judged on
+    delay_steps: int  # how late counts are known
+    rows: Sequence[ModelResult]  # best NB log score first
+    best_baseline: str  # of the rows without the network
+    best_rule: str  # of those that only count
+    learning: Losses  # validation loss over the untrained network's
+    seconds: float
+    peak_gib: float
+    made_at: str  # UTC
+    versions: Mapping[str, str]
+    recipe: Hyperparameters = DEFAULT  # of the network
+    seeds: tuple[int, ...] = ()  # of the network, and of regressions that have seeds
+    origins: Origins | None = None  # where earlier stretches were judged, too
+    nowcast: Nowcast | None = None  # of the last origin, as it was fitted; None where nothing gained
+    after_surges: tuple[SurgeRow, ...] = ()  # over all origins
+    surge_figures: Mapping[str, tuple[SurgeFigures, Floats]] = field(default_factory=dict)  # by model, of one origin
+
+    @property
+    def best_score(self) -> float:
+        """NB log score of the best rival."""
+        return self.row(self.best_baseline).scores.sheet.nb_log_score
+
+    @property
+    def network(self) -> ModelResult:
+        return next(row for row in self.rows if row.kind == NETWORK)
+
+    def row(self, model: str) -> ModelResult:
+        return next(row for row in self.rows if row.model == model)
+
 
 _FLOAT_NOISE = 1e-5  # relative; a network of 32-bit floats gives as much between two runs
 _RAISED = 3  # incidents that are added at most

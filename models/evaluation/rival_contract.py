@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.cube import Counts, Cube, Floats
+from models.measures import Counts, Cube, Floats
 
 if TYPE_CHECKING:  # torch takes seconds to import, and what only counts does not need it
     from models.training.fit_network import Examples

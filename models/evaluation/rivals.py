@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import convolve, gaussian_filter
 
-from models.cube import Counts, Cube, Floats
 from models.evaluation.rival_contract import Forecaster, Rival, least_mean, poisson_loss
 from models.local_time import HOURS
+from models.measures import Counts, Cube, Floats
 
 
 def known_steps(cube: Cube, first: int, delay: int) -> list[int]:

@@ -8,13 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from models.artifact import read_spec
-from models.cube import Cube, type_for
 from models.files.data_report import RowCount, read_past, refuse_one_cell, refuse_too_little, row_counts
 from models.files.incident_archive import is_archive, read_archive
 from models.files.incident_files import IncidentTable, cutoff_of, merge_repeated
 from models.files.layouts import parse_layout
-from models.local_time import hour_of_week, local_from_utc, utc_from_local
-from models.training.calendar import Calendar, holiday_days
+from models.local_time import Calendar, holiday_days, hour_of_week, local_from_utc, utc_from_local
+from models.measures import Cube, type_for
 from models.training.region_tasks import DEFAULT_CELL_M, RegionTask
 from schemas.areas import read_masks
 from schemas.errors import DataError, SettingsError

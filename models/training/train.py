@@ -15,13 +15,11 @@ import torch
 from models.baseline import BaselineConstants
 from models.comparison import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, difference_of
 from models.counting.count_state import CountState
-from models.cube import Floats
-from models.dispersion import LEAST_GAIN
+from models.dispersion import LEAST_GAIN, log_scores, poisson_deviance
 from models.features import FeatureEngine
-from models.hyperparameters import DEFAULT, Hyperparameters
-from models.likelihood import log_scores, poisson_deviance
-from models.measures import NO_INTERVALS, Intervals, by_places, intervals_of
+from models.measures import NO_INTERVALS, Floats, Intervals, by_places, intervals_of
 from models.network import RiskNetwork
+from models.network_kinds import DEFAULT, Hyperparameters
 from models.scoring import means
 from models.training.fit_baseline import (
     JUDGED_PERCENT,
@@ -32,6 +30,7 @@ from models.training.fit_baseline import (
     constants_until,
     dispersion_of_network,
     factor_losses,
+    fit_nowcast,
     likeliest_dispersion,
     likeliest_factors,
 )
@@ -48,7 +47,6 @@ from models.training.fit_network import (
     log_expected,
     random_moments,
 )
-from models.training.fit_nowcast import fit_nowcast
 from models.training.replay import IncidentHistory, Replay
 from schemas.spec import DAY_S, Spec
 

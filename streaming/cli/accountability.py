@@ -381,7 +381,7 @@ def _ends(settings: Settings) -> dict[str, str]:
 def facts_of(manifest: "Manifest", now_s: float) -> Mapping[str, Any]:
     """By the names that the templates use."""
     from models.files.layouts import LAYOUTS, OWNERS_TERMS
-    from models.training.card import VERDICTS
+    from models.training.train_region import VERDICTS
 
     spec, data = manifest.spec, manifest.data
     hidden = [origin for origin in ORIGINS if origin not in spec.counted_origins]

@@ -20,10 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.all_categories import stored_views
 from models.local_time import hour_of_week
 from models.measures import Forecast, by_chance, by_district, judge
-from models.scoring import raised, widened
+from models.scoring import raised, stored_views, widened
 from schemas.errors import RiskError, SinkError, SinkUnavailable
 from schemas.event import REASONS
 from schemas.forecasts import (

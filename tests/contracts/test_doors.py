@@ -17,15 +17,13 @@ from lifecycle import triggers
 from models.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.evaluation import evaluate as evaluation
-from models.evaluation import featured
 from models.evaluation.rivals import RIVALS
 from models.evaluation.tasks import task_of
 from models.feature_lists import LISTS
 from models.features import FeatureEngine
 from models.files.layouts import LAYOUTS
-from models.hyperparameters import Hyperparameters
 from models.network import NetworkShape
-from models.network_kinds import MODELS
+from models.network_kinds import MODELS, Hyperparameters
 from models.training.region_tasks import RegionTask
 from models.training.train_region import prepare, train_region
 from schemas.errors import ArtifactError
@@ -110,7 +108,7 @@ def the_model(outside, monkeypatch):
     monkeypatch.setitem(MODELS, "linear", "the_model:LinearNetwork")
     monkeypatch.setitem(LAYOUTS, "door", module.LAYOUT)
     monkeypatch.setattr(evaluation, "RIVALS", [*RIVALS[:2], module.Half()])
-    monkeypatch.setattr(featured, "EPOCHS", 2)
+    monkeypatch.setattr(evaluation, "EPOCHS", 2)
     torch.set_num_threads(1)
     return module
 

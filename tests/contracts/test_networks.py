@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.baseline import ring_sum
 from models.dispersion import Dispersion
 from models.feature_lists import (
     LEVEL_LIMIT,
@@ -21,10 +22,8 @@ from models.feature_lists import (
     group_of,
 )
 from models.features import feature_names
-from models.hyperparameters import Hyperparameters
-from models.neighbours import ring_sum
 from models.network import NetworkShape, ResidualNetwork, RiskNetwork, residual_of
-from models.network_kinds import MODELS, kind_of_network, name_of_kind
+from models.network_kinds import MODELS, Hyperparameters, kind_of_network, name_of_kind
 from models.scoring import score
 from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 from schemas.errors import DataError

@@ -10,9 +10,9 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from models.all_categories import stored_views
 from models.counting.count_state import horizons_closed_between
 from models.features import FeatureEngine
+from models.scoring import stored_views
 from schemas.decode import decode_messages
 from schemas.forecasts import ClosedCounts
 from schemas.incidents import Incidents, encode_dead_letter

@@ -8,7 +8,7 @@ import pytest
 
 from generator.build import ALARM, BEYOND, COLOUR_BY
 from generator.dispatch import AREA
-from models.all_categories import stored_views
+from models.scoring import stored_views
 from schemas.areas import cells_pattern
 from schemas.frame import riskiest
 from schemas.grid import geohash

@@ -20,9 +20,8 @@ ROOT = Path(__file__).parents[2]
 PRELOADED = (
     "incident_risk",
     "lifecycle.watch",
-    "models.cli.judge_commands",
-    "models.cli.posts_command",
-    "models.cli.train_commands",
+    "models.posts_plan",
+    "models.commands",
     "service.serve_commands",
     "streaming.cli.check",
     "streaming.cli.doctor",

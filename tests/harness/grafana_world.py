@@ -11,10 +11,10 @@ from lifecycle.gate import GatePlan, Trial
 from lifecycle.live_judge import decided_line, drift_lines, gate_line, shadow_line
 from lifecycle.shadow import ShadowHour
 from lifecycle.teach import following_lines
-from models.all_categories import stored_views
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
 from models.measures import Forecast
+from models.scoring import stored_views
 from schemas.audit import AuditRecord
 from schemas.decode import MARKS, Feedback
 from schemas.event import REASONS

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from kafka import KafkaConsumer, TopicPartition
 
-from models.all_categories import stored_views
 from models.artifact import read_spec
 from models.counting.blobs import read_counts
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
+from models.scoring import stored_views
 from schemas.areas import NO_MASKS, Masks, read_masks
 from schemas.batches import (
     LoggedBatch,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.cube import Cube
+from models.measures import Cube
 
 
 def cube_of(counts, *, rows, cols, steps_per_week=7):

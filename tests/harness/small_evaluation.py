@@ -7,8 +7,7 @@ import numpy as np
 
 from models.comparison import compare
 from models.dispersion import Dispersion
-from models.evaluation.judge import mean_scores
-from models.evaluation.result import Evaluation, ModelResult
+from models.evaluation.judge import Evaluation, ModelResult, mean_scores
 from models.evaluation.rivals import Constant, Ewma, EwmaProfile, Historical, LastWeek
 from models.evaluation.tasks import Task
 from models.measures import score, totals_of

@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from models.all_categories import stored_views
 from models.artifact import DataSource, Model, Provenance, write_artifact, write_untrained
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
 from models.features import feature_names
 from models.files.incident_files import IncidentTable
 from models.following import FollowerState
-from models.hyperparameters import TunedOn
 from models.local_time import DAY_BLOCKS, HOURS
 from models.network import NetworkShape, ResidualNetwork
+from models.network_kinds import TunedOn
+from models.scoring import stored_views
 from schemas.decode import Messages
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame
 from schemas.grid import Grid

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from models import scoring
-from models.likelihood import at_least_one
+from models.dispersion import at_least_one
 from schemas.errors import SinkRefused, SinkUnavailable, SparkFailed
 from streaming.artifacts_in_force import load_artifact
 from streaming.checkpoint import last_begun, last_commit

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from models.artifact import Training, champion_of
-from models.hyperparameters import DEFAULT, Hyperparameters
-from models.training.fit_network import FitData, FitPlan, fit_network
-from models.training.over_spark import read_fitted, side_by_side
+from models.network_kinds import DEFAULT, Hyperparameters
+from models.training.fit_network import FitData, FitPlan, fit_network, read_fitted
+from models.training.over_spark import side_by_side
 from models.training.region_tasks import RegionTask
 from models.training.train_region import train_in_task
 from tests.harness.cluster import ROOT, cluster_environment
@@ -25,7 +25,7 @@ PLAN = FitPlan(recipe=Hyperparameters(minibatch=64, learning_rate=5e-3), epochs=
 DRIVER = """
 import sys
 from pathlib import Path
-from models.training.over_spark import write_fit, write_fitted
+from models.training.fit_network import write_fit, write_fitted
 import numpy as np
 from models.dispersion import Dispersion
 from models.training.over_spark import executors, fit_spread

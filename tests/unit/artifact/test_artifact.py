@@ -20,11 +20,11 @@ from models.artifact import (
     read_artifact,
     read_spec,
 )
-from models.cli.judge_commands import parts_of
+from models.commands import parts_of
 from models.counting.blobs import export_state
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
-from models.hyperparameters import Hyperparameters, RecipeFile
+from models.network_kinds import Hyperparameters, RecipeFile
 from models.scoring import score
 from schemas.errors import ArtifactError, DataError
 from schemas.records import Pointer, pointer_path, read_pointer, write_pointer

@@ -12,8 +12,8 @@ from scipy.optimize import milp
 from typer.testing import CliRunner
 
 import incident_risk
+from models import posts_plan
 from models.artifact import champion_of
-from models.cli import posts_command
 from models.posts_plan import hours_of, plans_of, usual_week
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import ArtifactError, DataError, SettingsError
@@ -195,7 +195,7 @@ def test_stations_that_keep_the_floor_are_shown_where_no_cells_were_found_that_d
             raise DataError("no posts found", "give --floor 0.1")
         return plans_of(choice, asked)
 
-    monkeypatch.setattr(posts_command, "plans_of", plans)
+    monkeypatch.setattr(posts_plan, "plans_of", plans)
     output = told(run(town, "--stations", town / "stations.csv"))
     assert "best of any cell: no posts found" in output
     assert "best of 3 stations: " in output

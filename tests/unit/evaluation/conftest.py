@@ -6,7 +6,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from models import network
-from models.evaluation import evaluate, featured, regressions
+from models.evaluation import evaluate, regressions
 from models.evaluation.tasks import count
 from tests.harness.small_task import small_task
 
@@ -39,7 +39,7 @@ def few_trees():
 def quick(monkeypatch):
     """Few rules and a network of one epoch: for tests of what is judged, not of how well."""
     monkeypatch.setattr(evaluate, "RIVALS", evaluate.RIVALS[:3])
-    monkeypatch.setattr(featured, "EPOCHS", 1)
+    monkeypatch.setattr(evaluate, "EPOCHS", 1)
     monkeypatch.setattr(network, "PENALTIES", network.PENALTIES[:1])
     return monkeypatch
 

@@ -11,21 +11,22 @@ import pytest
 from rich.console import Console
 
 from models.comparison import Difference
-from models.evaluation.drawing import description, reliability_diagram
 from models.evaluation.evaluate import combine_origins
 from models.evaluation.evaluation_report import (
     COLUMNS,
     NONE,
     as_json,
+    description,
     difference_text,
     print_table,
+    reliability_diagram,
     render,
     sentences,
     texts,
     warnings,
     write_report,
 )
-from models.evaluation.result import OUR_BASELINE
+from models.evaluation.judge import OUR_BASELINE
 from models.measures import Sheet
 from schemas.errors import DataError
 from tests.harness.html_elements import Elements

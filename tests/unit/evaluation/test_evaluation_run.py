@@ -14,15 +14,14 @@ from scipy.stats import nbinom
 from models.dispersion import Dispersion
 from models.evaluation import evaluate as module
 from models.evaluation import judge as judge_module
-from models.evaluation.after_surges import LEAST_SURGES, SurgeFigures, is_surge, surge_rows
+from models.evaluation.evaluate import spec_of, write_followed
 from models.evaluation.evaluation_report import NONE, print_table, render, surge_texts
-from models.evaluation.featured import spec_of, write_followed
-from models.evaluation.judge import MIXED_IN, Judge, Spool
+from models.evaluation.judge import LEAST_SURGES, MIXED_IN, Judge, Spool, SurgeFigures, is_surge, surge_rows
 from models.evaluation.regressions import Boosting, PoissonGlm
 from models.evaluation.rivals import Historical, Rule
 from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
 from models.nowcast import LastHours
-from models.training.fit_nowcast import JUDGED_SIZE
+from models.training.fit_baseline import JUDGED_SIZE
 from schemas.spec import DAY_S, HOUR_S, Spec
 from tests.harness.quick_training import one_penalty
 from tests.harness.small_evaluation import small_evaluation

@@ -14,12 +14,11 @@ from typer.testing import CliRunner
 
 from incident_risk import app
 from models import network
-from models.cube import type_for
 from models.evaluation import evaluate as evaluate_module
-from models.evaluation import featured
 from models.evaluation import tasks as module
 from models.evaluation.tasks import earlier
 from models.evaluation.tasks import task_of as task_of_region
+from models.measures import type_for
 from models.training.region_tasks import RegionTask
 from schemas.errors import DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town
@@ -31,7 +30,7 @@ NOW_S = 2_000_000_000
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, few_trees):
     """A network of one epoch: what the command reads and writes is asked here, not how good it is."""
-    monkeypatch.setattr(featured, "EPOCHS", 1)
+    monkeypatch.setattr(evaluate_module, "EPOCHS", 1)
     monkeypatch.setattr(network, "PENALTIES", network.PENALTIES[:1])
 
 

@@ -10,15 +10,13 @@ import pytest
 import torch
 
 from models.evaluation import evaluate as module
-from models.evaluation import featured
-from models.evaluation.evaluate import evaluate_rolling
+from models.evaluation.evaluate import evaluate_rolling, judged_inputs, learn, refuse_leaking_features
 from models.evaluation.evaluation_report import as_json
-from models.evaluation.featured import judged_inputs, learn, refuse_leaking_features
 from models.evaluation.judge import refuse_leaks
 from models.evaluation.regressions import PoissonGlm
 from models.evaluation.rivals import RIVALS, Rule
 from models.evaluation.tasks import task_of
-from models.training.calendar import Calendar
+from models.local_time import Calendar
 from models.training.region_tasks import RegionTask
 from models.training.replay import Replay
 from schemas.errors import DataError, LeakError
@@ -150,8 +148,8 @@ def test_a_feature_that_knows_the_future_is_refused(task, honest, monkeypatch):
     """Told a day that has not been, by counts that take it."""
     ended = until(task, int(task.cube.starts_s[task.test]))
     np.testing.assert_array_equal(honest, features_of(ended))
-    lead_to, spec_of = Replay.lead_to, featured.spec_of
-    monkeypatch.setattr(featured, "spec_of", lambda task: msgspec.structs.replace(spec_of(task), future_limit_s=DAY_S))
+    lead_to, spec_of = Replay.lead_to, module.spec_of
+    monkeypatch.setattr(module, "spec_of", lambda task: msgspec.structs.replace(spec_of(task), future_limit_s=DAY_S))
 
     def hasty(self, as_of_s):
         self.lag_s = -DAY_S

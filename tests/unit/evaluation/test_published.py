@@ -11,7 +11,7 @@ from scipy.stats import nbinom
 from sklearn.metrics import mean_poisson_deviance
 
 from deploy.cut_sample import cut_sample
-from models.evaluation.featured import spec_of
+from models.evaluation.evaluate import spec_of
 from models.evaluation.rivals import Ewma, EwmaProfile, Expanding, Historical, Kde, LastWeek, SelfExciting
 from models.files.incident_files import merge_repeated, read_incidents
 from models.files.layouts import LAYOUTS

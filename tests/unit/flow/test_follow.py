@@ -8,15 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.all_categories import stored_views
 from models.artifact import read_artifact
 from models.counting.blobs import keep_counts, pack_counts
 from models.counting.count_state import CountState
-from models.dispersion import Dispersion
+from models.dispersion import Dispersion, at_least_one
 from models.features import FeatureEngine
 from models.following import RegionFactors
-from models.likelihood import at_least_one
 from models.nowcast import Nowcast
+from models.scoring import stored_views
 from models.unusual import spans_of
 from schemas.batches import LoggedBatch, LoggedRegion, batches_folder, day_of
 from schemas.forecasts import OLDEST_S, FollowedChange, FollowerStates

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.all_categories import stored_views
 from models.artifact import read_artifact
 from models.measures import Forecast
+from models.scoring import stored_views
 from schemas.errors import PipelineError, SinkRefused, SinkUnavailable
 from schemas.forecasts import ClosedCounts, KeptForecasts, outcomes_folder
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS

@@ -14,10 +14,10 @@ from sklearn.metrics import brier_score_loss, mean_poisson_deviance
 
 from lifecycle.live_judge import judged_hour
 from models import measures
-from models.cube import BANDS, districts
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.measures import (
     AREA_SHARES,
+    BANDS,
     PIT_BINS,
     PROPER,
     Forecast,
@@ -25,6 +25,7 @@ from models.measures import (
     by_chance,
     captured,
     cumulative,
+    districts,
     intervals_of,
     judge,
     proper_scores,

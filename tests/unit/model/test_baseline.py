@@ -19,12 +19,13 @@ from models.baseline import (
     profile_hours,
     profile_of_hours,
     remember,
+    ring_size,
+    ring_sum,
     usual,
 )
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.local_time import HOURS, hours_within, local_from_utc, utc_from_local
-from models.neighbours import ring_size, ring_sum
 from schemas.errors import DataError
 from tests.harness.toy import toy_constants, toy_grid, toy_spec
 

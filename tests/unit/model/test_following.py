@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.dispersion import LINEAR, Dispersion
+from models.dispersion import LINEAR, Dispersion, log_scores
 from models.following import (
     GUARDS,
     HALF_LIVES_DAYS,
@@ -25,7 +25,6 @@ from models.following import (
     SomeCounts,
     followed_change,
 )
-from models.likelihood import log_scores
 from schemas.errors import DataError
 from schemas.files import pack_arrays, unpack_arrays
 from schemas.spec import DAY_S, HOUR_S, Spec

@@ -9,14 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import gamma, nbinom
 
-from models.all_categories import stored_views
 from models.counting.count_state import CountState
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.features import FeatureEngine
 from models.nowcast import LEAST, LIMIT, MEAN, SHAPE, LastHours, Nowcast, factors_of, no_nowcast, surge
-from models.scoring import score
-from models.training.fit_baseline import usual_by_hour
-from models.training.fit_nowcast import HALF_LIVES_HOURS, PRIORS, SHARED, SIZES, fit_nowcast
+from models.scoring import score, stored_views
+from models.training.fit_baseline import HALF_LIVES_HOURS, PRIORS, SHARED, SIZES, fit_nowcast, usual_by_hour
 from models.training.replay import IncidentHistory, Replay
 from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.spec import DAY_S, HOUR_S

@@ -12,13 +12,10 @@ from hypothesis import strategies as st
 from scipy.special import betainc, nbdtrik
 from scipy.stats import nbinom, poisson
 
-from models.all_categories import _quantile, over_categories, stored_views
-from models.attribution import attribute_riskiest, groups_of, shares
-from models.dispersion import LINEAR, QUADRATIC, Dispersion
+from models.dispersion import LINEAR, QUADRATIC, Dispersion, at_least_one, negative_binomial_nll, predictive_quantile
 from models.features import feature_names
-from models.likelihood import at_least_one, negative_binomial_nll, predictive_quantile
 from models.network import NetworkShape, ResidualNetwork, RiskNetwork, residual_of
-from models.scoring import score
+from models.scoring import _quantile, attribute_riskiest, groups_of, over_categories, score, shares, stored_views
 from models.training.fit_baseline import DISPERSIONS, likeliest_dispersion
 from models.training.train import tally_of
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, SUPPORT

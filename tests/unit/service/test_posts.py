@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from models.all_categories import stored_views
 from models.readiness import ASSUMES, DETOUR
+from models.scoring import stored_views
 from schemas.frame import ATTRIBUTION_GROUPS, write_frames
 from tests.harness.service import Client, area_of, leave_frame, running, toy_service
 from tests.harness.toy import toy_constants, toy_frame, toy_grid, toy_spec

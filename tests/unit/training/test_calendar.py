@@ -10,7 +10,7 @@ import pytest
 from models.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, features_of
-from models.training.calendar import YEARS_AHEAD, Calendar, holiday_days
+from models.local_time import YEARS_AHEAD, Calendar, holiday_days
 from models.training.region_tasks import RegionTask
 from models.training.train_region import prepare, train_region
 from schemas.errors import DataError

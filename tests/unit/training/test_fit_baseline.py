@@ -18,7 +18,6 @@ from models.artifact import read_artifact
 from models.dispersion import LEAST_GAIN, LEAST_NATS, LINEAR, QUADRATIC, Dispersion
 from models.features import FeatureEngine
 from models.local_time import HOURS
-from models.training.card import card_text
 from models.training.fit_baseline import (
     DISPERSIONS,
     FACTORS,
@@ -39,7 +38,7 @@ from models.training.fit_baseline import (
 )
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import TrainingOptions, train
-from models.training.train_region import spec_for
+from models.training.train_region import card_text, spec_for
 from schemas.spec import DAY_S
 from tests.harness.toy import publish_artifact, toy_grid, toy_spec, toy_table
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import nbinom, poisson
 
-from models.hyperparameters import Hyperparameters
-from models.likelihood import negative_binomial_nll
+from models.dispersion import negative_binomial_nll
 from models.network import ResidualNetwork, residual_of
+from models.network_kinds import Hyperparameters
 from models.training import fit_network as module
 from models.training.fit_baseline import choose, constants_until, fit_constants
 from models.training.fit_network import (
@@ -23,11 +23,13 @@ from models.training.fit_network import (
     FitPlan,
     KeptState,
     fit_network,
+    fit_share,
     log_expected,
     pool_share,
+    read_fitted,
     warm_started,
+    write_fit,
 )
-from models.training.over_spark import fit_share, read_fitted, write_fit
 from streaming.rehearse.broker import free_port
 from tests.harness.made_examples import DISPERSION, made_examples
 from tests.harness.quick_training import one_penalty

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from incident_risk import app
 from models.artifact import newest_artifacts, read_artifact
-from models.cli.train_commands import train_command
+from models.commands import train_command
 from models.features import FeatureEngine
 from models.scoring import score
 from models.training.region_tasks import RegionTask, read_regions, task_for
@@ -158,7 +158,7 @@ def opened(tmp_path_factory):
     """The folder of artifacts, and in it that of a cold start."""
     folder = tmp_path_factory.mktemp("opened")
     with pytest.MonkeyPatch.context() as patched:  # versions are ordered by the second in which they were made
-        patched.setattr("models.cli.train_commands.time", SimpleNamespace(time=lambda: time.time() - 60))
+        patched.setattr("models.commands.time", SimpleNamespace(time=lambda: time.time() - 60))
         assert "ems, fire" in run(folder, COLD)
     [first] = newest_artifacts(folder)["town"]
     return folder, first

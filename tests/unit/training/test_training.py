@@ -12,16 +12,15 @@ from scipy.stats import nbinom
 
 from models.artifact import read_artifact
 from models.baseline import OlderDays
-from models.cli.options import progress_bars
 from models.comparison import LEAST_BLOCKS
 from models.dispersion import Dispersion
 from models.evaluation.regressions import Boosting
 from models.evaluation.rival_contract import poisson_loss
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
-from models.training.card import card_text
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import Examples, KeptState, fit_network
+from models.training.region_tasks import progress_bars
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import (
     NO_GAIN,
@@ -34,7 +33,7 @@ from models.training.train import (
     tally_of,
     train,
 )
-from models.training.train_region import spec_for
+from models.training.train_region import card_text, spec_for
 from schemas.errors import DataError
 from schemas.spec import DAY_S
 from tests.harness.quick_training import one_penalty

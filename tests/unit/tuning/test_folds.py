@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from models import tuning
-from models.hyperparameters import DEFAULT, Hyperparameters
-from models.training.calendar import informed
+from models.features import informed
+from models.network_kinds import DEFAULT, Hyperparameters
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import FitData, FitPlan, fit_network
 from models.training.replay import IncidentHistory

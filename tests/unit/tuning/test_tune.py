@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from incident_risk import app
 from models.artifact import Training, newest_artifacts, read_artifact
-from models.cli.train_commands import verdict
+from models.commands import verdict
 from models.features import feature_names
-from models.hyperparameters import (
+from models.network_kinds import (
     DEFAULT,
     LEAST_WIDTH,
     MOST_WIDTH,

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from models.artifact import champion_of
-from models.hyperparameters import Hyperparameters, RecipeFile
+from models.network_kinds import Hyperparameters, RecipeFile
 from tests.harness.gate_town import Town, date, write_shifting_town
 from tests.harness.quick_training import one_penalty
 

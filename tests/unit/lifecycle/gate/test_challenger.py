@@ -24,7 +24,7 @@ from models.comparison import Difference, difference_of
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.evaluation.disparity import Groups
-from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn
+from models.network_kinds import DEFAULT, Hyperparameters, TunedOn
 from models.training.replay import IncidentHistory
 from schemas.errors import DataError, GateClosed, SettingsError
 from schemas.spec import DAY_S, HOUR_S

@@ -20,7 +20,7 @@ from lifecycle.gate import GatePlan, Judgement, alone, end_on_record, ended_tria
 from lifecycle.triggers import read_asked
 from models.artifact import champion_of, read_artifact
 from models.counting.count_state import DayCounts
-from models.hyperparameters import Hyperparameters
+from models.network_kinds import Hyperparameters
 from schemas.audit import records
 from schemas.errors import ArtifactError, GateClosed, RegistryError, SettingsError
 from schemas.records import Pointer, read_pointer

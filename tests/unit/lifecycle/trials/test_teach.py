@@ -8,9 +8,8 @@ import pytest
 
 from lifecycle.teach import Teacher
 from models.artifact import read_artifact
-from models.dispersion import Dispersion
+from models.dispersion import Dispersion, log_scores
 from models.following import Follower, FollowerState, Parts, SequentialFollowing, served_delay_s
-from models.likelihood import log_scores
 from models.measures import Forecast
 from schemas.errors import CheckpointError
 from schemas.forecasts import (

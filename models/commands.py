@@ -1,10 +1,14 @@
-"""`risk train` and `risk tune`: from files of incidents, or a guess, to artifacts and recipes."""
+"""`risk train`, `tune`, `evaluate` and `explain`: from incidents, or a guess, to artifacts, recipes and figures.
+
+torch takes seconds to import: it is imported by the command that needs it.
+"""
 
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,30 +19,41 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from models.artifact import check_writable
-from models.cli.options import (
+from models.artifact import Artifact, champion_of, check_writable
+from models.baseline import Floats, horizon_hours, profile_hours
+from models.counting.count_state import CountState
+from models.evaluation.tasks import task_of
+from models.feature_lists import usual_columns
+from models.features import FeatureEngine, feature_names
+from models.files.data_report import data_warnings, place_warnings, row_counts
+from models.files.incident_archive import is_archive
+from models.files.incident_files import refuse_swapped
+from models.local_time import zone_of
+from models.network_kinds import DEFAULT, TunedOn, kind_of_network, read_recipe, write_recipe
+from models.training.region_tasks import (
     DATA_OR_ARCHIVE_HELP,
+    DEFAULT_CELL_M,
     TASK_FILE_HELP,
+    Artifacts,
     CellSide,
     FileLayout,
     MasksFile,
     Master,
+    RegionTask,
     SharedArtifacts,
     TaskFile,
     Until,
+    edges_of,
     print_file,
     progress_bars,
+    read_regions,
     refuse_unwritable,
+    task_for,
 )
-from models.features import feature_names
-from models.files.data_report import row_counts
-from models.files.incident_archive import is_archive
-from models.files.incident_files import refuse_swapped
-from models.hyperparameters import TunedOn, write_recipe
-from models.training.region_tasks import DEFAULT_CELL_M, RegionTask, edges_of, read_regions, task_for
 from schemas.areas import read_masks
 from schemas.errors import DataError, SettingsError, needs_extra
 from schemas.files import stamp
+from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.grid import Grid
 from schemas.spec import PURPOSES, Spec
 
@@ -46,6 +61,7 @@ if TYPE_CHECKING:
     from models.training.fit_network import Fit
     from models.training.train import HorizonResult
     from models.tuning import TuningResult
+
 
 LOG = "training-spark.log"
 TUNING_BARS = ("replay", "trials", "seeds")
@@ -357,3 +373,115 @@ def _rates(text: str) -> dict[str, float]:
             raise DataError(f"--per-day {part!r}", "write each category once with a number above 0, as fire=3,ems=40")
         rates[name] = rate
     return dict(sorted(rates.items()))
+
+
+LIBRARIES = ("numpy", "torch", "scipy", "scikit-learn")
+BARS = ("counting", "replay", "fitting", "judging")
+
+
+def evaluate_command(
+    what: Annotated[str, typer.Argument(help=f"{TASK_FILE_HELP}; or archive:PATH")],
+    out: Annotated[Path, typer.Option(help="Folder for evaluation.json, the picture and the page")],
+    region: Annotated[str, typer.Option(help="Of a file or an archive of several regions: which one")] = "",
+    step: Annotated[str, typer.Option(help="How far ahead a forecast goes: hour, 4h or day")] = "hour",
+    seeds: Annotated[int, typer.Option(min=1, help="Networks to train; the table shows their mean")] = 5,
+    origins: Annotated[int, typer.Option(min=1, help="Blocks of time to judge; models are fitted for each")] = 1,
+    delay_steps: Annotated[int, typer.Option(min=0, help="Steps until an incident is known")] = 0,
+) -> None:
+    """Judge the network and its simple rivals, in one table, on the last block of time."""
+    import torch
+
+    with needs_extra("evaluate"):
+        from models.evaluation.evaluate import evaluate_rolling
+        from models.evaluation.evaluation_report import print_table, write_report
+        from models.evaluation.judge import EvaluationPlan
+        from models.evaluation.regressions import REGRESSIONS
+    torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
+    console = Console()
+    asked = task_for(what, region)
+    if asked.recipe and origins > 1:
+        raise SettingsError("a recipe, and --origins: the earlier blocks chose it", "leave out one of the two")
+    recipe = read_recipe(Path(asked.recipe)).recipe if asked.recipe else DEFAULT
+    recipe = msgspec.structs.replace(recipe, network=asked.network or recipe.network)
+    kind_of_network(recipe.network)
+    task = task_of(asked, step=step, origins=origins, now_s=time.time())
+    refuse_unwritable(out)
+    until_s = int(task.cube.starts_s[task.validation])
+    warnings = data_warnings(task.incidents, until_s, step_s=task.step_s)
+    places = place_warnings(task.incidents, task.grid)
+    print_file(task.row_counts, (*warnings, *places, *task.calendar.warnings(until_s)), console)
+    with progress_bars(BARS, console, transient=True) as report:
+        plan = EvaluationPlan(
+            regressions=REGRESSIONS,
+            seeds=range(seeds),
+            purge=1 + delay_steps,
+            delay=delay_steps,
+            recipe=recipe,
+            tell=report,
+        )
+        versions = {name: version(name) for name in LIBRARIES}
+        evaluation = evaluate_rolling(task, plan, origins=origins, now=datetime.now(UTC), versions=versions)
+    print_table(evaluation, console)  # first, so that hours of work can be read even if a file cannot be written
+    page = write_report(evaluation, out)
+    console.print(f"report: {page}", soft_wrap=True)
+
+
+def explain_command(
+    region: Annotated[str, typer.Option(help="Region of the artifact")],
+    cell: Annotated[str, typer.Option(help="Cell id as on the map: r012c034")],
+    artifacts: Artifacts = Path("data/artifacts"),
+) -> None:
+    """Show the parts of each score where the model's data end: history, hour, recent counts, the network."""
+    artifact = champion_of(artifacts, region)
+    place = artifact.spec.grid.index_of(cell)
+    state = artifact.history()
+    console = Console(highlight=False)
+    when = datetime.fromtimestamp(state.as_of_s, zone_of(artifact.spec.timezone)).strftime("%Y-%m-%d %H:%M")
+    parts, usual = parts_of(artifact, state, place)
+    console.print(f"{region}, cell {cell}, {when}, model {artifact.version}", soft_wrap=True)
+    if artifact.network_fault:
+        console.print(
+            f"[yellow]warning:[/yellow] {escape(artifact.network_fault)}: the scores are those of the baseline",
+            soft_wrap=True,
+        )
+    console.print("expected = the parts multiplied; below 1 a part makes the score smaller\n", soft_wrap=True)
+    for number, category in enumerate(artifact.spec.categories):
+        table = Table("", title=category, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for horizon in artifact.spec.horizon_names:
+            table.add_column(horizon, justify="right")
+        factors = {name: np.exp(log[number]) for name, log in parts.items()}
+        (rate, incidents), *others = factors.items()
+        table.add_row(f"{rate}, incidents", *(f"{of_horizon:.3g}" for of_horizon in incidents))
+        for name, of_part in others:
+            table.add_row(f"x {name}", *(f"{factor:.3f}" for factor in of_part))
+        expected = np.prod([*factors.values()], axis=0)
+        table.add_row("[bold]expected[/bold]", *(f"[bold]{of_horizon:.3g}[/bold]" for of_horizon in expected))
+        of_usual = np.exp(usual[number])
+        table.add_row("usual (without the network)", *(f"{of_horizon:.3g}" for of_horizon in of_usual))
+        console.print(table)
+
+
+def parts_of(artifact: Artifact, state: CountState, cell: int) -> tuple[dict[str, Floats], Floats]:
+    """The parts of log expected in a cell by their names, and the log of what is usual: (categories, horizons) each.
+
+    As `state` stands; without a network the baseline's parts alone.
+    """
+    from models.scoring import groups_of, shares  # torch takes seconds to import
+
+    spec, constants = artifact.spec, artifact.constants
+    values = FeatureEngine(spec, constants).compute(state).values
+    at_s, horizons_s = state.tick_s, spec.horizons_s
+    own = np.log(horizon_hours(constants, at_s, spec)[cell])
+    average = np.log(np.stack([profile_hours(constants, at_s, at_s + h, spec.timezone) for h in horizons_s], axis=1))
+    length = np.log(np.array(horizons_s) / 3600)
+    usual = values[cell, :, usual_columns(len(horizons_s))].astype(np.float64)
+    parts = {
+        "the cell's rate at the region's level": usual - own + length,
+        "hour of the week": average - length,
+        "the cell's own day": own - average,
+    }
+    network, words = artifact.network(), ATTRIBUTION_GROUPS
+    if network is not None:
+        added = shares(network, values[cell : cell + 1], groups_of(spec.features))
+        parts |= {words[name]: share[0] for name, share in added.items()}
+    return parts, usual
