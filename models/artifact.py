@@ -136,28 +136,6 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RiskError, RecursionError) as error:
         raise ArtifactError(f"{folder / MANIFEST} cannot be used ({error})", "train again") from error
-    _check(manifest, folder)
-    return manifest
-
-
-def read_file(folder: Path, name: str, manifest: Manifest) -> bytes:
-    """A file's bytes. Raises ArtifactError unless they are the ones that the manifest names."""
-    path, entry, most = folder / name, manifest.files[name], MAX_BYTES[name]
-    if entry.size_bytes > most:
-        raise ArtifactError(f"{path} has {entry.size_bytes} bytes, at most {most} are allowed", "train again")
-    content = read_regular_file(path, entry.size_bytes)
-    if len(content) != entry.size_bytes or sha256(content) != entry.sha256:
-        raise ArtifactError(f"{path} is damaged, its sha256 or size is not the manifest's", "copy the artifact again")
-    return content
-
-
-def version_of(created: str, spec: Spec, files: Mapping[str, FileEntry]) -> str:
-    """Sorts by time of making, and names the contents."""
-    content = spec.fingerprint() + "".join(files[name].sha256 for name in sorted(files))
-    return f"{created}-{sha256(content.encode())[:8]}"
-
-
-def _check(manifest: Manifest, folder: Path) -> None:
     spec, path = manifest.spec, folder / MANIFEST
     if set(manifest.files) != set(FILES):
         raise ArtifactError(f"{path} lists files {sorted(manifest.files)[:9]}, not {sorted(FILES)}", "train again")
@@ -181,6 +159,24 @@ def _check(manifest: Manifest, folder: Path) -> None:
         raise ArtifactError(
             f"{folder} holds version {manifest.version}, which does not match its contents", "copy again"
         )
+    return manifest
+
+
+def read_file(folder: Path, name: str, manifest: Manifest) -> bytes:
+    """A file's bytes. Raises ArtifactError unless they are the ones that the manifest names."""
+    path, entry, most = folder / name, manifest.files[name], MAX_BYTES[name]
+    if entry.size_bytes > most:
+        raise ArtifactError(f"{path} has {entry.size_bytes} bytes, at most {most} are allowed", "train again")
+    content = read_regular_file(path, entry.size_bytes)
+    if len(content) != entry.size_bytes or sha256(content) != entry.sha256:
+        raise ArtifactError(f"{path} is damaged, its sha256 or size is not the manifest's", "copy the artifact again")
+    return content
+
+
+def version_of(created: str, spec: Spec, files: Mapping[str, FileEntry]) -> str:
+    """Sorts by time of making, and names the contents."""
+    content = spec.fingerprint() + "".join(files[name].sha256 for name in sorted(files))
+    return f"{created}-{sha256(content.encode())[:8]}"
 
 
 def pack_history(state: CountState) -> bytes:
@@ -378,19 +374,19 @@ def candidates_by_region(artifacts: Path) -> dict[str, Candidates]:
     newest = newest_artifacts(artifacts)
     try:
         regions = sorted(path.name for path in artifacts.iterdir() if path.is_dir() and not path.name.startswith("."))
-        by_region = {region: _pointed_at(artifacts, region) or Candidates(newest.get(region, ())) for region in regions}
+        by_region = {}
+        for region in regions:
+            path = pointer_path(artifacts, region)
+            try:
+                pointer = read_pointer(artifacts, region)
+            except ArtifactError as error:
+                by_region[region] = Candidates(pointer=path, fault=error)
+                continue
+            pointed = Candidates([artifacts / region / pointer.champion], path) if pointer else None
+            by_region[region] = pointed or Candidates(newest.get(region, ()))
     except OSError as error:
         raise ArtifactsAway(f"{artifacts} cannot be read ({error})", remedy="check owners and modes") from error
     return {region: of_region for region, of_region in by_region.items() if of_region.folders or of_region.fault}
-
-
-def _pointed_at(artifacts: Path, region: str) -> Candidates | None:
-    path = pointer_path(artifacts, region)
-    try:
-        pointer = read_pointer(artifacts, region)
-    except ArtifactError as error:
-        return Candidates(pointer=path, fault=error)
-    return Candidates([artifacts / region / pointer.champion], path) if pointer else None
 
 
 def champion_of(artifacts: Path, region: str) -> Artifact:

@@ -105,17 +105,32 @@ def train_command(
     if per_day:
         if file or data or layout or like or until != "none":
             raise SettingsError("--per-day and data", "give a guess where there are no data, else leave it out")
-        _start_cold(
-            region,
-            timezone,
-            bounds,
-            per_day,
-            cell_m=cell_m,
-            answered_by=answered_by,
+        from models.artifact import write_untrained
+
+        if not (region and timezone and bounds):
+            raise SettingsError("--per-day says too little", "give --region, --timezone and --bounds with it")
+        rates = _rates(per_day)
+        now_s = int(time.time())
+        south, west, north, east = edges_of(bounds)
+        lat_deg, lon_deg = np.array([south, north]), np.array([west, east])
+        refuse_swapped(lat_deg, lon_deg, timezone, now_s, f"--bounds {bounds!r}", "write SOUTH,WEST,NORTH,EAST")
+        spec = Spec(
+            region=region,
+            timezone=timezone,
+            grid=Grid.around(lat_deg, lon_deg, cell_m=cell_m, trim=0),
+            categories=tuple(rates),
+            features=feature_names(),
+            answered_by=_names(answered_by),
             purpose=purpose,
-            masks=masks,
-            out=out,
+            masked=read_masks(masks).digest,
         )
+        check_writable(out)
+        per_category = list(rates.values())
+        published = write_untrained(out, spec, per_day=per_category, cutoff_s=now_s, created=stamp(now_s))
+        grid = spec.grid
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(f"{grid.rows} x {grid.cols} cells of {grid.cell_m:g} m; categories {', '.join(spec.categories)}")
+        console.print(f"artifact: {published}")
         return
     if timezone:
         raise SettingsError(f"--timezone {timezone} without --per-day", "leave it out: the layout names the time zone")
@@ -127,38 +142,53 @@ def train_command(
     if file:
         first, *others = read_regions(file)
     else:
-        others, folder = [], str(like or "")
+        others = []
         first = RegionTask(
             data=data,
             layout=layout,
             region=region,
             cell_m=cell_m,
-            like=folder,
+            like=str(like or ""),
             bounds=bounds,
             until=until,
             answered_by=_names(answered_by),
             purpose=purpose,
             masks="" if is_archive(data) else str(masks or ""),  # an archive's counts were masked as they were made
         )
-    if others:
-        _train_side_by_side([first, *others], out, workers=workers, master=master)
-    else:
-        _train_one(first, out, workers=workers, master=master)
-
-
-def _train_one(task: RegionTask, out: Path, *, workers: int, master: str) -> None:
     import torch
 
     from models.training.fit_network import fit_network
-    from models.training.over_spark import executors, fit_spread
-    from models.training.train_region import prepare, train_region
+    from models.training.over_spark import executors, fit_spread, side_by_side
+    from models.training.train_region import prepare, train_in_task, train_region
 
+    if others:
+        console = Console(highlight=False)
+        check_writable(out)
+        tasks = [first, *others]
+        work = [(task, out.resolve()) for task in tasks]
+        log, faults = out / LOG, dict[str, str]()
+        with executors(master or f"local[{workers}]", log) as session:
+            console.print(f"{len(tasks)} regions, {workers} at the same time")
+            for (task, _), result in side_by_side(session, train_in_task, work, workers=workers, log=log):
+                if result is None or result.fault:
+                    fault = result.fault if result and result.fault else f"its task did not end; see {log}"
+                    faults[task.region] = fault
+                    console.print(f"[red]{task.region}:[/red] {escape(fault)}", soft_wrap=True)
+                    continue
+                for warning in result.warnings:
+                    console.print(f"[yellow]{task.region}:[/yellow] {escape(warning)}", soft_wrap=True)
+                _print_results(result.rows, console)
+                console.print(f"{task.region}: {result.folder}", soft_wrap=True)
+        if faults:
+            listed = "; ".join(f"{region}: {fault}" for region, fault in sorted(faults.items()))
+            raise DataError(f"{len(faults)} of {len(tasks)} regions have no new artifact: {listed}")
+        return
     if master and workers == 1:
         raise SettingsError(f"--master {master}, but one worker needs no Spark", "leave it out, or give --workers")
     device = "cuda" if workers == 1 and torch.cuda.is_available() else "cpu"
     check_writable(out)
     console = Console()
-    ready = prepare(task)
+    ready = prepare(first)
     grid = ready.spec.grid
     lat, lon = grid.corners()
     console.print(
@@ -176,31 +206,6 @@ def _train_one(task: RegionTask, out: Path, *, workers: int, master: str) -> Non
         folder, results = train_region(ready, out, report=report, fit=fit, workers=workers, device=device)
     _print_results(results, console)
     console.print(f"artifact: {folder}", soft_wrap=True)
-
-
-def _train_side_by_side(tasks: "Sequence[RegionTask]", out: Path, *, workers: int, master: str) -> None:
-    from models.training.over_spark import executors, side_by_side
-    from models.training.train_region import train_in_task
-
-    console = Console(highlight=False)
-    check_writable(out)
-    work = [(task, out.resolve()) for task in tasks]
-    log, faults = out / LOG, dict[str, str]()
-    with executors(master or f"local[{workers}]", log) as session:
-        console.print(f"{len(tasks)} regions, {workers} at the same time")
-        for (task, _), result in side_by_side(session, train_in_task, work, workers=workers, log=log):
-            if result is None or result.fault:
-                fault = result.fault if result and result.fault else f"its task did not end; see {log}"
-                faults[task.region] = fault
-                console.print(f"[red]{task.region}:[/red] {escape(fault)}", soft_wrap=True)
-                continue
-            for warning in result.warnings:
-                console.print(f"[yellow]{task.region}:[/yellow] {escape(warning)}", soft_wrap=True)
-            _print_results(result.rows, console)
-            console.print(f"{task.region}: {result.folder}", soft_wrap=True)
-    if faults:
-        listed = "; ".join(f"{region}: {fault}" for region, fault in sorted(faults.items()))
-        raise DataError(f"{len(faults)} of {len(tasks)} regions have no new artifact: {listed}")
 
 
 def _print_results(rows: "Sequence[HorizonResult]", console: Console) -> None:
@@ -313,47 +318,6 @@ def verdict(tuned: "TuningResult") -> list[str]:
 
 def _range(losses: tuple[float, ...]) -> str:
     return f"{sum(losses) / len(losses):.5f} ({min(losses):.5f} to {max(losses):.5f})"
-
-
-def _start_cold(
-    region: str,
-    timezone: str,
-    bounds: str,
-    per_day: str,
-    *,
-    cell_m: float,
-    answered_by: str,
-    purpose: str,
-    masks: Path | None,
-    out: Path,
-) -> None:
-    """Publish an untrained artifact, so that a region without past incidents can begin to count."""
-    from models.artifact import write_untrained  # needs torch, which takes seconds to import
-
-    if not (region and timezone and bounds):
-        raise SettingsError("--per-day says too little", "give --region, --timezone and --bounds with it")
-    rates = _rates(per_day)
-    now_s = int(time.time())
-    south, west, north, east = edges_of(bounds)
-    lat_deg, lon_deg = np.array([south, north]), np.array([west, east])
-    refuse_swapped(lat_deg, lon_deg, timezone, now_s, f"--bounds {bounds!r}", "write SOUTH,WEST,NORTH,EAST")
-    spec = Spec(
-        region=region,
-        timezone=timezone,
-        grid=Grid.around(lat_deg, lon_deg, cell_m=cell_m, trim=0),
-        categories=tuple(rates),
-        features=feature_names(),
-        answered_by=_names(answered_by),
-        purpose=purpose,
-        masked=read_masks(masks).digest,
-    )
-    check_writable(out)
-    created = stamp(now_s)
-    folder = write_untrained(out, spec, per_day=list(rates.values()), cutoff_s=now_s, created=created)
-    grid = spec.grid
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{grid.rows} x {grid.cols} cells of {grid.cell_m:g} m; categories {', '.join(spec.categories)}")
-    console.print(f"artifact: {folder}")
 
 
 def _names(text: str) -> tuple[str, ...]:

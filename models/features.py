@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from models.baseline import (
     BaselineConstants,
-    OlderDays,
     cell_rate,
     horizon_hours,
     mixed_cell_rate,
@@ -200,10 +199,13 @@ class FeatureEngine:
         values[:, :, self._place["level"]] = np.stack(columns("level", levels), axis=1)
         values[:, :, self._place["time"]] = columns("time", hour)
         if self._calendar:
-            self._put_calendar(values, at_s)
-        values[:, :, usual_columns(len(spec.horizons_s))] = past_days.log_rate_per_hour[:, :, None] + self._log_hours(
-            at_s
-        )
+            day = int(local_from_utc(np.array([at_s]), spec.timezone)[0]) // DAY_S
+            of_day = [column for feature, days in self._calendar for column in feature.columns((day, days))]
+            values[:, :, calendar_columns(len(spec.horizons_s))] = of_day  # the same in every cell
+        if at_s not in self._hours_at:
+            self._hours_at = {at_s: np.log(horizon_hours(self.constants, at_s, spec)).astype(np.float32)}
+        log_usual = past_days.log_rate_per_hour[:, :, None] + self._hours_at[at_s]
+        values[:, :, usual_columns(len(spec.horizons_s))] = log_usual
 
         remembered = past_days.remembered + days.newest_bins(1).reshape(shape)
         support = (remembered > 0).astype(np.uint8) + (remembered >= SPARSE_BELOW)
@@ -307,12 +309,6 @@ class FeatureEngine:
             )
         return tuple(silent)
 
-    def _put_calendar(self, values: Columns, at_s: int) -> None:
-        """Write the columns of the local day, the same in every cell."""
-        day = int(local_from_utc(np.array([at_s]), self.spec.timezone)[0]) // DAY_S
-        told = [column for feature, days in self._calendar for column in feature.columns((day, days))]
-        values[:, :, calendar_columns(len(self.spec.horizons_s))] = told
-
     def _past(self, level: LevelBins, give: Callable[[LevelBins], T]) -> T:
         """`give(level)`, a function of finished bins only, computed again when one of them has changed."""
         memo = self._memo.get(level.level.name)
@@ -354,9 +350,13 @@ class FeatureEngine:
         shrunk = [
             cell_rate(memory.counts[n], float(memory.days[n]), constants, spec) for n in range(len(half_lives) - 2)
         ]
-        if constants.older:
-            of_all_days = memory.counts[-1] + self._older_counts(constants.older, level.oldest)
-            of_baseline, share = (memory.counts[-3], float(memory.days[-3])), float(constants.older.share)
+        if older := constants.older:  # the days that end before those whose counts are kept begin, none counted twice
+            of_all_days = memory.counts[-1]
+            if self._counts_before:
+                of_all_days = of_all_days + self._counts_before(min(level.oldest, int(older.end_day)))
+            elif level.oldest >= older.end_day:
+                of_all_days = of_all_days + older.counts
+            of_baseline, share = (memory.counts[-3], float(memory.days[-3])), float(older.share)
             shrunk[-1] = mixed_cell_rate(*of_baseline, of_all_days, share, constants, spec)
         rate = shrunk[-1]
         region, newest = (region_rate(memory.counts[n], float(memory.days[n]), constants) for n in (-3, -2))
@@ -370,12 +370,6 @@ class FeatureEngine:
             region_per_hour=newest / 24,
             remembered=memory.counts[-1].astype(np.int32),
         )
-
-    def _older_counts(self, older: OlderDays, oldest_kept: int) -> Floats | Counts:
-        """(cells, categories) incidents of the older days that end before the kept ones begin, none counted twice."""
-        if self._counts_before:
-            return self._counts_before(min(oldest_kept, int(older.end_day)))
-        return older.counts if oldest_kept >= older.end_day else np.zeros_like(older.counts)
 
     def _levels(self, panes: LevelBins, windows: dict[str, Counts | Floats], region_per_hour: Floats) -> RegionLevels:
         """The region's windows against what is usual, by category and over all.
@@ -405,9 +399,3 @@ class FeatureEngine:
             by_category={window: by_category[:, n] for n, window in enumerate(windows)},
             over_all={window: over_all[:, n] for n, window in enumerate(windows)},
         )
-
-    def _log_hours(self, at_s: int) -> Columns:
-        """(cells, categories, horizons) log of the horizons in hours of the cell's average rate."""
-        if at_s not in self._hours_at:
-            self._hours_at = {at_s: np.log(horizon_hours(self.constants, at_s, self.spec)).astype(np.float32)}
-        return self._hours_at[at_s]

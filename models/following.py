@@ -279,14 +279,10 @@ class ScoreGain:
         place = (category, cell if self.r.shape[1] > 1 else np.zeros_like(cell))
         r, old, up = self.r[place], before[some.place], more[some.place]
         quadratic = count * (np.log1p(up / old) - np.log1p(up / (r + old)))
-        came = np.where(self.is_linear[place], _linear(r, old, up, count), quadratic)
+        low, high = r * old, r * (old + up)
+        linear = gammaln(count + high) - gammaln(high) - gammaln(count + low) + gammaln(low)
+        came = np.where(self.is_linear[place], linear, quadratic)
         return np.asarray(np.bincount(category, weights=came, minlength=len(before)) - none.sum(axis=1))
-
-
-def _linear(r: Floats, old: Floats, up: Floats, count: npt.NDArray[np.number]) -> Floats:
-    """(n,) nats that counts above 0 are likelier around `old + up` than around `old`, but for what 0 would cost."""
-    low, high = r * old, r * (old + up)
-    return np.asarray(gammaln(count + high) - gammaln(high) - gammaln(count + low) + gammaln(low))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,15 +356,17 @@ class Follower(RegionFactors):
             return replace(state, waited_s=waited_s, evidence=evidence, **waiting(state, expected))
         if (state.level[2] * level_shown).sum() > SILENT:
             return forgotten(state, tick_s + span_s)
-        came = np.zeros_like(raw)
+        came, sums = np.zeros_like(raw), {}
         came[some.place] = share * some.count
-        return replace(
-            state,
-            **_aged(state, (over(came), local * over(came), came), expected, float(waited_s)),
-            still=_raced(state.still, evidence, float(waited_s) / HOUR_S),
-            evidence=np.zeros_like(evidence),
-            waited_s=np.zeros(()),
-        )
+        counts = (over(came), local * over(came), came)
+        for name, days, more, due_now in zip(FILTERS, HALF_LIVES_DAYS, counts, expected, strict=True):
+            remains, (before, of_before, _) = 0.5 ** (float(waited_s) / DAY_S / days), getattr(state, name)
+            sums[name] = np.stack([remains * before + more, remains * of_before + due_now, np.zeros_like(due_now)])
+        # Bayes' rule, then the fixed share of so many hours.
+        odds = np.exp(np.clip(evidence, -_MOST_EVIDENCE, _MOST_EVIDENCE))
+        returning = min(SHARE * (float(waited_s) / HOUR_S), 1.0)
+        still = np.asarray((1 - returning) * state.still / (state.still + (1 - state.still) * odds) + returning * STILL)
+        return replace(state, **sums, still=still, evidence=np.zeros_like(evidence), waited_s=np.zeros(()))
 
     def _share(self, horizon: int) -> float:
         """For how much of itself an incident counts in an outcome."""
@@ -381,24 +379,6 @@ class Follower(RegionFactors):
 def _by_category(of_cells: npt.NDArray[np.floating]) -> Floats:
     """(categories, cells): so laid out, NumPy is several times as fast."""
     return np.ascontiguousarray(of_cells.T, np.float64)
-
-
-def _raced(still: Floats, evidence: Floats, hours: float) -> Floats:
-    """The chances after evidence for a change, nats, that came in so many hours: Bayes' rule, then the fixed share."""
-    odds = np.exp(np.clip(evidence, -_MOST_EVIDENCE, _MOST_EVIDENCE))
-    share = min(SHARE * hours, 1.0)
-    return np.asarray((1 - share) * still / (still + (1 - still) * odds) + share * STILL)
-
-
-def _aged(
-    state: FollowerState, came: Sequence[Floats], expected: Sequence[Floats], passed_s: float
-) -> dict[str, Floats]:
-    """The filters' sums after some time, with what came and was expected in it; nothing waits any more."""
-    sums = {}
-    for name, days, counts, due in zip(FILTERS, HALF_LIVES_DAYS, came, expected, strict=True):
-        remains, (before, of_before, _) = 0.5 ** (passed_s / DAY_S / days), getattr(state, name)
-        sums[name] = np.stack([remains * before + counts, remains * of_before + due, np.zeros_like(due)])
-    return sums
 
 
 def served_delay_s(late_limit_s: int = DAY_S) -> int:
@@ -447,18 +427,21 @@ class SequentialFollowing:
             while ticks and ticks[0] + span_s <= end_s:
                 due.append((ticks[0] + span_s, horizon, ticks.popleft()))
         for _, together in groupby(sorted(due), key=lambda ended: ended[0]):
-            outcomes = [self._outcome(*ended) for ended in together]
-            self.state = self.follower.learn(self.state, [outcome for outcome in outcomes if outcome])
+            outcomes = []
+            for stop_s, horizon, tick_s in together:
+                observed, (raw, following) = self.counts(tick_s, stop_s), self._shown[tick_s]
+                if observed is not None:
+                    outcome = FinalOutcome(
+                        horizon=horizon,
+                        tick_s=tick_s,
+                        raw=raw[:, :, horizon],
+                        observed=observed,
+                        following=following,
+                    )
+                    outcomes.append(outcome)
+            self.state = self.follower.learn(self.state, outcomes)
         oldest = min((ticks[0] for ticks in self._open if ticks), default=end_s)
         self._shown = {tick_s: shown for tick_s, shown in self._shown.items() if tick_s >= oldest}
-
-    def _outcome(self, stop_s: int, horizon: int, tick_s: int) -> FinalOutcome | None:
-        observed, (raw, following) = self.counts(tick_s, stop_s), self._shown[tick_s]
-        if observed is None:
-            return None
-        return FinalOutcome(
-            horizon=horizon, tick_s=tick_s, raw=raw[:, :, horizon], observed=observed, following=following
-        )
 
 
 @dataclass(frozen=True, slots=True)

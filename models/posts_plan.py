@@ -59,7 +59,7 @@ from models.readiness import (
     without_needless_moves,
 )
 from models.training.region_tasks import DATA_HELP, Artifacts, FileLayout, MasksFile, Region, refuse_unwritable
-from schemas.areas import Masks, cells_of_areas, read_areas, read_masks, refuse_other_masks
+from schemas.areas import cells_of_areas, read_areas, read_masks, refuse_other_masks
 from schemas.errors import DataError, SettingsError, needs_extra
 from schemas.files import replace_file, sha256, write_errors
 from schemas.grid import Cells, Floats, Grid
@@ -390,7 +390,21 @@ def posts_command(
     demand = usual_week(spec, artifact.constants, artifact.history(), hours)
     named = cells_of_areas(read_areas(areas, "name"), [grid])[0] if areas else parts_of(grid)
     floored = with_enough(named, demand.expected, demand.has_history, least=0 if areas else LEAST_PART)
-    later = _calls_after(artifact, calls, layout, hours, read_masks(masks)) if calls else None
+    later = None
+    if calls:  # those in these hours that the artifact does not know
+        hidden, cutoff_s = read_masks(masks), artifact.manifest.data.cutoff_s
+        refuse_other_masks(f"the artifact of {spec.region}", spec.masked, hidden.digest)
+        table = read_past(calls, parse_layout(layout), now_s=time.time(), masks=hidden)
+        table = table.select(grid.locate(table.lat_deg, table.lon_deg)[1] & (table.occurred_s >= cutoff_s))
+        answered = np.array([name in spec.answered_by for name in table.categories])
+        of_day = (hour_of_week(table.occurred_s, spec.timezone) % 24).astype(np.intp)
+        later = table.select(answered[table.category] & hours[of_day])
+        if not len(later):
+            raise DataError(
+                f"{calls}: no call of {', '.join(spec.answered_by)} after {day_of(cutoff_s)}, until which the model "
+                "learned",
+                "give a file that goes on, or train with `until`, a date before its end",
+            )
     drive, staying = Drive(minutes=reach_minutes, speed_kmh=speed), read_places(fixed, grid) if fixed else []
 
     def candidates(name: str, places: list[Place]) -> Places:
@@ -435,23 +449,6 @@ def _standing(places: list[Place], *, first: int, usual: int) -> Posts:
     """The posts of the units at places, which begin at the number `first`. usual: units where the file says none."""
     units = (usual if place.units is None else place.units for place in places)
     return tuple(number for number, several in enumerate(units, first) for _ in range(several))
-
-
-def _calls_after(artifact: Artifact, path: Path, layout: str, hours: Hours, masks: Masks) -> IncidentTable:
-    """The calls of a file in these hours, that the artifact does not know. Raises DataError without any."""
-    spec, cutoff_s = artifact.spec, artifact.manifest.data.cutoff_s
-    refuse_other_masks(f"the artifact of {spec.region}", spec.masked, masks.digest)
-    table = read_past(path, parse_layout(layout), now_s=time.time(), masks=masks)
-    table = table.select(spec.grid.locate(table.lat_deg, table.lon_deg)[1] & (table.occurred_s >= cutoff_s))
-    answered = np.array([name in spec.answered_by for name in table.categories])
-    of_day = (hour_of_week(table.occurred_s, spec.timezone) % 24).astype(np.intp)
-    calls = table.select(answered[table.category] & hours[of_day])
-    if not len(calls):
-        raise DataError(
-            f"{path}: no call of {', '.join(spec.answered_by)} after {day_of(cutoff_s)}, until which the model learned",
-            "give a file that goes on, or train with `until`, a date before its end",
-        )
-    return calls
 
 
 def day_of(epoch_s: int) -> str:
@@ -524,7 +521,16 @@ def _percent(share: float | None) -> str:
 
 
 def write_plans(out: Path, plans: Sequence[Plan], facts: dict[str, str], asked: AskedPlans) -> None:
-    """posts.geojson, with the facts beside its places, and posts.png. Raises SettingsError where it cannot."""
+    """posts.geojson, with the facts beside its places, and posts.png, a map for each plan.
+
+    It shows what is expected in each cell, the posts, and the circle that each reaches. Raises SettingsError where it
+    cannot.
+    """
+    from matplotlib.colors import LogNorm
+    from matplotlib.patches import Ellipse
+
+    from models.evaluation.evaluation_report import BASELINE, NETWORK, WIDTH, canvas, styled
+
     features = [
         {
             "type": "Feature",
@@ -537,33 +543,27 @@ def write_plans(out: Path, plans: Sequence[Plan], facts: dict[str, str], asked: 
     content = {"type": "FeatureCollection", "features": features, **facts, "plans": plans, "assumes": ASSUMES}
     with write_errors(SettingsError, f"--out {out}"):
         replace_file(out / "posts.geojson", msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
-        _draw(out / "posts.png", plans, asked, by_times="sha256" in facts["reach"])
-
-
-def _draw(path: Path, plans: Sequence[Plan], asked: AskedPlans, *, by_times: bool) -> None:
-    """A map for each plan: what is expected in each cell, the posts, and the circle that each reaches."""
-    from matplotlib.colors import LogNorm
-    from matplotlib.patches import Ellipse
-
-    from models.evaluation.evaluation_report import BASELINE, NETWORK, WIDTH, canvas, styled
-
-    grid, (lat, lon), (per_lat, per_lon) = asked.grid, asked.grid.corners(), asked.grid.metres_per_degree
-    expected = np.where(asked.demand.has_history, asked.demand.expected, np.nan).reshape(grid.rows, grid.cols)
-    size = (2 * asked.drive.metres / per_lon, 2 * asked.drive.metres / per_lat)
-    with styled():
-        figure = canvas(WIDTH / len(plans) * grid.rows / grid.cols + 1.2)
-        panels = np.atleast_1d(figure.subplots(1, len(plans), sharex=True, sharey=True))
-        for axes, plan in zip(panels, plans, strict=True):
-            shown = axes.pcolormesh(lon, lat, expected, cmap="Greys", norm=LogNorm(vmin=_LEAST_SHOWN, clip=True))
-            for post in plan.posts:
-                at, several = (post.lon, post.lat), str(post.units) if post.units != 1 else ""
-                axes.plot(*at, "o", color=BASELINE, markersize=11 if several else 6, markeredgecolor="white", zorder=3)
-                axes.annotate(several, at, color="white", fontsize=7, ha="center", va="center", zorder=4)
-                if not by_times:
-                    axes.add_patch(Ellipse(at, *size, facecolor=f"{NETWORK}20", edgecolor=NETWORK, linewidth=1))
-            axes.set(aspect=per_lat / per_lon, xticks=[], yticks=[], xlim=lon[[0, -1]], ylim=lat[[0, -1]])
-            axes.set_title(f"{plan.plan}\n{_percent(plan.reached.within)} within reach", fontsize=8)
-            axes.spines[:].set_visible(False)
-        bar = figure.colorbar(shown, ax=panels.tolist(), orientation="horizontal", shrink=0.5, pad=0.03, format="%g")
-        bar.set_label("calls in a usual week; a number: units at a post")
-        figure.savefig(path, dpi=110)
+        grid, (lat, lon), (per_lat, per_lon) = asked.grid, asked.grid.corners(), asked.grid.metres_per_degree
+        expected = np.where(asked.demand.has_history, asked.demand.expected, np.nan).reshape(grid.rows, grid.cols)
+        size = (2 * asked.drive.metres / per_lon, 2 * asked.drive.metres / per_lat)
+        with styled():
+            figure = canvas(WIDTH / len(plans) * grid.rows / grid.cols + 1.2)
+            panels = np.atleast_1d(figure.subplots(1, len(plans), sharex=True, sharey=True))
+            for axes, plan in zip(panels, plans, strict=True):
+                shown = axes.pcolormesh(lon, lat, expected, cmap="Greys", norm=LogNorm(vmin=_LEAST_SHOWN, clip=True))
+                for post in plan.posts:
+                    at, several = (post.lon, post.lat), str(post.units) if post.units != 1 else ""
+                    axes.plot(
+                        *at, "o", color=BASELINE, markersize=11 if several else 6, markeredgecolor="white", zorder=3
+                    )
+                    axes.annotate(several, at, color="white", fontsize=7, ha="center", va="center", zorder=4)
+                    if "sha256" not in facts["reach"]:
+                        axes.add_patch(Ellipse(at, *size, facecolor=f"{NETWORK}20", edgecolor=NETWORK, linewidth=1))
+                axes.set(aspect=per_lat / per_lon, xticks=[], yticks=[], xlim=lon[[0, -1]], ylim=lat[[0, -1]])
+                axes.set_title(f"{plan.plan}\n{_percent(plan.reached.within)} within reach", fontsize=8)
+                axes.spines[:].set_visible(False)
+            bar = figure.colorbar(
+                shown, ax=panels.tolist(), orientation="horizontal", shrink=0.5, pad=0.03, format="%g"
+            )
+            bar.set_label("calls in a usual week; a number: units at a post")
+            figure.savefig(out / "posts.png", dpi=110)

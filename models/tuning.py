@@ -1,7 +1,7 @@
 """Tuning: recipes are tried on rolling origins, and the best one must beat the default by more than seeds differ."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
@@ -118,30 +118,28 @@ def collect_folds(past: IncidentHistory, options: TrainingOptions, *, report: Ca
 
     examples, _ = collect(replay, engine, moments, cells, random, report_replay)
     report(1.0)
-    folds = tuple(_folds(examples, moments, blocks, options.step_s, purge_s=longest_s))
-    earliest = folds[0].train
-    dispersion = likeliest_dispersion(earliest.log_usual, earliest.counts)
-    return Folds(folds=folds, dispersion=dispersion, epochs=options.epochs)
-
-
-def _folds(examples: Examples, moments: list[int], blocks: Blocks, step_s: int, *, purge_s: int) -> Iterator[Fold]:
-    """The folds in the order of time; each of `moments` has equally many of the examples."""
+    # Each of the moments has equally many of the examples.
     at_s = np.repeat(moments, len(examples.values) // len(moments))
 
     def between(start_s: int, stop_s: int) -> tuple[Examples, tuple[int, int]]:
         start, stop = np.searchsorted(at_s, (start_s, stop_s))
         if start == stop:
             raise DataError(
-                f"no step of {step_s} s has its moment in {stop_s - start_s} s",
+                f"no step of {options.step_s} s has its moment in {stop_s - start_s} s",
                 remedy="give fewer step_minutes or a longer file",
             )
         part = Examples(values=examples.values[start:stop], counts=examples.counts[start:stop])
         return part, (int(at_s[start]), int(at_s[stop - 1]))
 
+    folds = []
     for origin_s, next_s in pairwise((*origin_starts(blocks), blocks.test_s)):
-        train, train_at_s = between(blocks.burn_in_s, origin_s - purge_s)
-        validation, validation_at_s = between(origin_s, next_s - purge_s)
-        yield Fold(train=train, train_at_s=train_at_s, validation=validation, validation_at_s=validation_at_s)
+        train, train_at_s = between(blocks.burn_in_s, origin_s - longest_s)
+        validation, validation_at_s = between(origin_s, next_s - longest_s)
+        fold = Fold(train=train, train_at_s=train_at_s, validation=validation, validation_at_s=validation_at_s)
+        folds.append(fold)
+    earliest = folds[0].train
+    dispersion = likeliest_dispersion(earliest.log_usual, earliest.counts)
+    return Folds(folds=tuple(folds), dispersion=dispersion, epochs=options.epochs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,19 +150,19 @@ def _zones_of(recent: Recent, category: int, grid: Grid) -> list[_Zones]:
     if category == scanned - 1:
         looks[grid.rows, grid.cols] = _LOOKS_AT_ALL
     spread = float(recent.region_spreads[category])
-    return [_of_shape(summed, *shape, spread, float(np.log(a_day))) for shape, a_day in looks.items()]
-
-
-def _of_shape(summed: Floats, rows: int, cols: int, spread_of_totals: float, log_looks: float) -> _Zones:
-    """summed: (3, windows, rows + 1, cols + 1), of all cells south-west of each corner."""
-    corners = summed[..., rows:, :] - summed[..., :-rows, :]
-    count, usual, spread = corners[..., cols:] - corners[..., :-cols]
-    spread = spread + spread_of_totals * usual**2  # what all cells have in common
-    excess, bound = np.maximum(count - usual, 0), np.full(count.shape, np.inf)
-    # The deviance of a Poisson count is at most excess**2 / (2 usual), that of a wider one less.
-    may_count = (count > LEAST_COUNT - 0.5) & (excess * excess > 2 * _LEAST_NATS * usual)
-    bound[may_count] = log_looks + _bound(count[may_count], *_mean_and_size(usual[may_count], spread[may_count]))
-    return _Zones(rows=rows, cols=cols, count=count, usual=usual, spread=spread, bound=bound, log_looks=log_looks)
+    zones = []
+    for (rows, cols), a_day in looks.items():
+        corners = summed[..., rows:, :] - summed[..., :-rows, :]
+        count, usual, own_spread = corners[..., cols:] - corners[..., :-cols]
+        wide = own_spread + spread * usual**2  # what all cells have in common
+        excess, bound = np.maximum(count - usual, 0), np.full(count.shape, np.inf)
+        log_looks = float(np.log(a_day))
+        # The deviance of a Poisson count is at most excess**2 / (2 usual), that of a wider one less.
+        may_count = (count > LEAST_COUNT - 0.5) & (excess * excess > 2 * _LEAST_NATS * usual)
+        bound[may_count] = log_looks + _bound(count[may_count], *_mean_and_size(usual[may_count], wide[may_count]))
+        zone = _Zones(rows=rows, cols=cols, count=count, usual=usual, spread=wide, bound=bound, log_looks=log_looks)
+        zones.append(zone)
+    return zones
 
 
 def _mean_and_size(mean: Floats, spread: Floats) -> tuple[Floats, Floats]:

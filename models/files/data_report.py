@@ -44,7 +44,14 @@ def read_past(path: Path, layout: Layout, *, now_s: float, masks: Masks = NO_MAS
     Raises DataError where `read_incidents` does, and for rows that stand apart: mostly a mistyped year, which would
     stretch the history over times that nobody recorded.
     """
-    table = without_masked(read_incidents(path, layout, now_s=now_s), masks)
+    table = read_incidents(path, layout, now_s=now_s)
+    if masks.polygons:  # as the stream counts
+        hidden = masks.hold(fixed_places(table.lat_deg, table.lon_deg))
+        if hidden.all():
+            remedy = "correct the masks, or give more data"
+            raise DataError(f"all {len(table):,} incidents of the file are masked", remedy)
+        skipped = {**table.skipped, "masked": int(hidden.sum())}
+        table = replace(table.select(~hidden), skipped=skipped, masked=masks.digest)
     gaps_s = np.diff(table.occurred_s)
     if gaps_s.max(initial=0) > DAYS_KEPT * DAY_S:  # what lies behind it is forgotten
         last = int(gaps_s.argmax())
@@ -57,17 +64,6 @@ def read_past(path: Path, layout: Layout, *, now_s: float, masks: Masks = NO_MAS
             remedy="correct their times, or leave them out",
         )
     return table
-
-
-def without_masked(table: IncidentTable, masks: Masks) -> IncidentTable:
-    """The table without the incidents in the masks, as the stream counts. Raises DataError when none is left."""
-    if not masks.polygons:
-        return table
-    hidden = masks.hold(fixed_places(table.lat_deg, table.lon_deg))
-    if hidden.all():
-        raise DataError(f"all {len(table):,} incidents of the file are masked", "correct the masks, or give more data")
-    skipped = {**table.skipped, "masked": int(hidden.sum())}
-    return replace(table.select(~hidden), skipped=skipped, masked=masks.digest)
 
 
 def row_counts(table: IncidentTable, grid: Grid) -> list[RowCount]:
@@ -161,11 +157,23 @@ def place_warnings(table: IncidentTable, grid: Grid) -> tuple[str, ...]:
     """Warnings of bands of the grid that are empty, and of one place far from the others with many of its incidents."""
     cell, inside = grid.locate(table.lat_deg, table.lon_deg)
     row, col = np.divmod(cell[inside], grid.cols)
-    bands = [
+    warnings = [
         *_empty_bands("rows", row, grid.corners()[0], "latitude"),
         *_empty_bands("columns", col, grid.corners()[1], "longitude"),
     ]
-    return (*bands, *_far_place(table.lat_deg[inside], table.lon_deg[inside]))
+    places = np.stack([table.lat_deg[inside], table.lon_deg[inside]], axis=1)
+    low, high = np.quantile(places, [0.25, 0.75], axis=0)
+    reach = _FAR * (high - low)
+    is_far = ((places < low - reach) | (places > high + reach)).any(axis=1)
+    if is_far.any():
+        far, incidents = np.unique(places[is_far].round(5), axis=0, return_counts=True)
+        most = int(incidents.argmax())
+        if incidents[most] > _MANY * len(places):
+            warnings.append(
+                f"{incidents[most]:,} of {len(places):,} incidents are at one place far from the others, "
+                f"{far[most, 0]:.5f}, {far[most, 1]:.5f}, as where a geocoder does not know an address: {_PLACE_REMEDY}"
+            )
+    return tuple(warnings)
 
 
 def _empty_bands(what: str, place: Cells, edges: Floats, degrees: str) -> Iterator[str]:
@@ -180,19 +188,3 @@ def _empty_bands(what: str, place: Cells, edges: Floats, degrees: str) -> Iterat
             f"{empty[widest]:,} of the grid's {size:,} {what} lie side by side without any incident, {degrees} "
             f"{first:.3f} to {last:.3f}: {_PLACE_REMEDY}"
         )
-
-
-def _far_place(lat_deg: Floats, lon_deg: Floats) -> Iterator[str]:
-    """lat_deg, lon_deg: (n,) of the incidents in the grid."""
-    places = np.stack([lat_deg, lon_deg], axis=1)
-    low, high = np.quantile(places, [0.25, 0.75], axis=0)
-    reach = _FAR * (high - low)
-    is_far = ((places < low - reach) | (places > high + reach)).any(axis=1)
-    if is_far.any():
-        far, incidents = np.unique(places[is_far].round(5), axis=0, return_counts=True)
-        most = int(incidents.argmax())
-        if incidents[most] > _MANY * len(places):
-            yield (
-                f"{incidents[most]:,} of {len(places):,} incidents are at one place far from the others, "
-                f"{far[most, 0]:.5f}, {far[most, 1]:.5f}, as where a geocoder does not know an address: {_PLACE_REMEDY}"
-            )

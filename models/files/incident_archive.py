@@ -7,7 +7,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from math import inf
 from pathlib import Path
@@ -130,19 +130,49 @@ def read_archive(data: str, *, region: str = "", like: Spec | None = None, may_m
             f"with missing_days = {len(missing)}",
         )
     meaning = msgspec.json.decode(wanted, type=Meaning)
-    cut_hours, unknown = _cut_hours(rows)
-    categories, rows = _in_order(rows, names)
+    days, first = np.unique(rows["day"], return_index=True)
+    bits = rows[CUT_HOURS][first]
+    is_known = bits != _NOT_KNOWN
+    is_cut = (bits[:, None] >> np.arange(24) & 1).astype(np.bool_) & is_known[:, None]
+    cut_hours = (days[:, None].astype(np.int64) * 24 + np.arange(24))[is_cut]
+    counted = {names[number] for number in np.unique(rows["category"][rows["count"] > 0]).tolist()}
+    categories = tuple(sorted(counted))  # that have incidents
+    number = np.array([categories.index(name) if name in counted else -1 for name in names], np.int16)
+    ordered = np.empty(len(rows), _ROW)
+    for name in ("day", "cell", "bin", "count"):
+        ordered[name] = rows[name]
+    ordered["category"] = number[rows["category"]]
+    rows = ordered[np.lexsort([ordered[name] for name in ("bin", "category", "cell", "day")])]
     content = hashlib.sha256(msgspec.json.encode([region, wanted, categories]))
     content.update(rows.tobytes())
     content.update(cut_hours.astype("<i8").tobytes())
+    each = np.repeat(rows, np.maximum(rows["count"], 0))
+    if not len(each):
+        raise NoDays("the archive has no incident of the region", remedy="wait until some days are archived")
+    occurred_s = each["day"].astype(np.int64) * DAY_S + each["bin"].astype(np.int64) * BIN_S
+    in_time = np.argsort(occurred_s, kind="stable")
+    each, (lat, lon) = each[in_time], meaning.grid.centres()
+    table = IncidentTable(
+        layout="archive",
+        timezone=meaning.timezone,
+        occurred_s=occurred_s[in_time],
+        lat_deg=lat[each["cell"]],
+        lon_deg=lon[each["cell"]],
+        category=each["category"].astype(np.int16),
+        row=np.arange(1, len(each) + 1),
+        categories=categories,
+        masked=meaning.masked,
+        is_of_counts=True,
+        cut_hours=cut_hours,
+    )
     return ArchivedDays(
-        table=replace(_incidents(rows, categories, meaning), cut_hours=cut_hours),
+        table=table,
         meaning=meaning,
         version=int(opened.version()),
         sha256=content.hexdigest(),
         until_s=(max(archived) + 1) * DAY_S,
         missing=len(missing),
-        unknown=unknown,
+        unknown=int((~is_known).sum()),
     )
 
 
@@ -230,46 +260,3 @@ def _rows(opened: Any, data: str, region: str) -> tuple[npt.NDArray[np.void], li
         rows[name] = read[name].to_numpy()
     rows[CUT_HOURS] = read[CUT_HOURS].fill_null(_NOT_KNOWN).to_numpy()
     return rows, texts["meaning"], texts["category"]
-
-
-def _cut_hours(rows: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.int64], int]:
-    """Hours since 1970 that are cut out, ascending, and how many days do not say it."""
-    days, first = np.unique(rows["day"], return_index=True)
-    bits = rows[CUT_HOURS][first]
-    is_cut = (bits[:, None] >> np.arange(24) & 1).astype(np.bool_) & (bits != _NOT_KNOWN)[:, None]
-    hours = days[:, None].astype(np.int64) * 24 + np.arange(24)
-    return hours[is_cut], int((bits == _NOT_KNOWN).sum())
-
-
-def _in_order(rows: npt.NDArray[np.void], names: list[str]) -> tuple[tuple[str, ...], npt.NDArray[np.void]]:
-    """The categories that have incidents, sorted, and the rows by day, cell, category and bin."""
-    counted = {names[number] for number in np.unique(rows["category"][rows["count"] > 0]).tolist()}
-    categories = tuple(sorted(counted))
-    number = np.array([categories.index(name) if name in counted else -1 for name in names], np.int16)
-    ordered = np.empty(len(rows), _ROW)
-    for name in ("day", "cell", "bin", "count"):
-        ordered[name] = rows[name]
-    ordered["category"] = number[rows["category"]]
-    return categories, ordered[np.lexsort([ordered[name] for name in ("bin", "category", "cell", "day")])]
-
-
-def _incidents(rows: npt.NDArray[np.void], categories: tuple[str, ...], meaning: Meaning) -> IncidentTable:
-    each = np.repeat(rows, np.maximum(rows["count"], 0))
-    if not len(each):
-        raise NoDays("the archive has no incident of the region", remedy="wait until some days are archived")
-    occurred_s = each["day"].astype(np.int64) * DAY_S + each["bin"].astype(np.int64) * BIN_S
-    in_time = np.argsort(occurred_s, kind="stable")
-    each, occurred_s = each[in_time], occurred_s[in_time]
-    lat, lon = meaning.grid.centres()
-    return IncidentTable(
-        layout="archive",
-        timezone=meaning.timezone,
-        occurred_s=occurred_s,
-        lat_deg=lat[each["cell"]],
-        lon_deg=lon[each["cell"]],
-        category=each["category"].astype(np.int16),
-        row=np.arange(1, len(each) + 1),
-        categories=categories,
-        masked=meaning.masked,
-        is_of_counts=True,
-    )

@@ -140,27 +140,50 @@ def read_incidents(path: Path, layout: Layout, *, now_s: float | None = None) ->
     rows = _usable_rows(path, layout, skipped)
     start_s, reading = _utc(rows["start"], layout.timezone)
     end_s, _ = _utc(rows["end"], layout.timezone)
-    plausible = _plausible(start_s, end_s, now_s, skipped)
+    too_early, too_long = end_s < start_s, end_s - start_s > MAX_INTERVAL_S
+    ahead = np.zeros(len(start_s), np.bool_) if now_s is None else end_s > now_s + CLOCKS_DIFFER_S
+    skipped.counts["end_before_start"] += int(too_early.sum())
+    skipped.counts["interval_too_long"] += int(too_long.sum())
+    skipped.counts["in_the_future"] += int((ahead & ~too_early & ~too_long).sum())
+    plausible = ~(too_early | too_long | ahead)
     if not plausible.any():
         refuse_nothing_left(skipped, layout.name)
     rows, start_s, end_s, reading = rows[plausible], start_s[plausible], end_s[plausible], reading[plausible]
     refuse_swapped(rows["lat"], rows["lon"], layout.timezone, int(start_s[0]), path)
-    categories, category = _categories(rows["category"].tolist(), layout)
+    names = rows["category"].tolist()
+    categories = tuple(sorted(set(names)))
+    if len(categories) > MAX_CATEGORIES:
+        raise DataError(
+            f"column {layout.category_column!r} gives {len(categories)} categories "
+            f"({', '.join(categories[:3])}, ...), at most {MAX_CATEGORIES} are allowed",
+            remedy="name another column, or give until=, the mark that ends the category",
+        )
+    codes = {name: code for code, name in enumerate(categories)}
+    local_s = local_from_utc(start_s, layout.timezone)
+    occurred_s = draw_within(start_s, end_s, np.random.default_rng(0))
+    columns = (start_s, end_s, rows["lat"], rows["lon"], np.array([codes[name] for name in names], np.int16))
+    by_all = np.lexsort(columns)
+    is_repeated = np.logical_and.reduce([np.diff(column[by_all]) == 0 for column in columns])
     table = IncidentTable(
         layout=layout.name,
         timezone=layout.timezone,
-        occurred_s=start_s,
+        occurred_s=occurred_s,
         lat_deg=rows["lat"],
         lon_deg=rows["lon"],
-        category=category,
+        category=columns[-1],
         row=rows["row"],
         categories=categories,
         skipped=dict(+skipped.counts),
         examples=skipped.examples,
+        exact_duplicates=int(is_repeated.sum()),
         ambiguous_times=int((reading == 1).sum()),
         nonexistent_times=int((reading == -1).sum()),
+        out_of_order=int((np.diff(start_s) < 0).sum()),
+        whole_hours=int((local_s % 3600 == 0).sum()),
+        midnights=int((local_s % DAY_S == 0).sum()),
+        uncertain_times=int((end_s > start_s).sum()),
     )
-    return _sorted_table(table, end_s, np.random.default_rng(0))
+    return table.select(np.argsort(occurred_s, kind="stable"))
 
 
 def _usable_rows(path: Path, layout: Layout, skipped: SkippedRows) -> npt.NDArray[np.void]:
@@ -189,8 +212,35 @@ def _usable_rows(path: Path, layout: Layout, skipped: SkippedRows) -> npt.NDArra
             else:
                 usable.append((number, start, until, lat_deg, lon_deg, name))
     skipped.rows = number
-    refuse_bad_places(skipped)
-    refuse_bad_times(skipped)
+    bad = skipped.counts["bad_place"]
+    if bad > MOST_BAD_PLACES * skipped.rows:
+        first = skipped.examples["bad_place"]
+        written = _EXCHANGED.search(first)
+        if written and 90 < abs(float(written[1])) <= 180 and abs(float(written[2])) <= 90:
+            raise DataError(f"{skipped.path}: latitude and longitude seem exchanged, first {first}", _SWAP)
+        raise DataError(
+            f"{skipped.path}: {bad:,} of {skipped.rows:,} places cannot be read, first {first}",
+            remedy="places must be in degrees, with a decimal point; correct lat= and lon= in the layout, or leave out "
+            "rows without a place",
+        )
+    bad = skipped.counts["bad_time"]
+    if bad > MOST_BAD_TIMES * skipped.rows:
+        first = skipped.examples["bad_time"]
+        if _EPOCH_TEXT.search(first):
+            remedy = "they look like a count since 1970; add format=epoch (seconds) or format=epoch_ms to the layout"
+        else:
+            fits = []  # of the formats that files often have
+            for pattern in (date + clock for date in _DATES for clock in _CLOCKS):
+                with suppress(ValueError):
+                    datetime.strptime(first.partition(" '")[2][:-1], pattern)  # noqa: DTZ007 - only whether it can be read
+                    fits.append(pattern)
+            others = "" if bad == skipped.rows else "the others may be read wrongly, too; "
+            fitting = " or ".join(f"format={pattern}" for pattern in fits)
+            proposal = f"that one fits {fitting}; " if fitting else ""
+            remedy = (
+                f"{others}{proposal}correct format= (as for strptime) in the layout, or leave out rows without a time"
+            )
+        raise DataError(f"{path}: {bad:,} of {skipped.rows:,} times cannot be read, first {first}", remedy)
     refuse_lost_names(names)
     return np.array(usable, _ROW)
 
@@ -227,56 +277,11 @@ def _interval(
     return start, end
 
 
-def _plausible(
-    start_s: npt.NDArray[np.int64], end_s: npt.NDArray[np.int64], now_s: float | None, skipped: SkippedRows
-) -> npt.NDArray[np.bool_]:
-    """(n,) which intervals can be used; the others are added to `skipped`."""
-    too_early, too_long = end_s < start_s, end_s - start_s > MAX_INTERVAL_S
-    ahead = np.zeros(len(start_s), np.bool_) if now_s is None else end_s > now_s + CLOCKS_DIFFER_S
-    skipped.counts["end_before_start"] += int(too_early.sum())
-    skipped.counts["interval_too_long"] += int(too_long.sum())
-    skipped.counts["in_the_future"] += int((ahead & ~too_early & ~too_long).sum())
-    return ~(too_early | too_long | ahead)
-
-
-def _categories(names: list[str], layout: Layout) -> tuple[tuple[str, ...], npt.NDArray[np.int16]]:
-    """The names, sorted, each once, and the position of each row's name among them."""
-    categories = tuple(sorted(set(names)))
-    if len(categories) > MAX_CATEGORIES:
-        raise DataError(
-            f"column {layout.category_column!r} gives {len(categories)} categories "
-            f"({', '.join(categories[:3])}, ...), at most {MAX_CATEGORIES} are allowed",
-            remedy="name another column, or give until=, the mark that ends the category",
-        )
-    codes = {name: code for code, name in enumerate(categories)}
-    return categories, np.array([codes[name] for name in names], np.int16)
-
-
 def _utc(written: npt.NDArray[np.void], timezone: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
     """(n,) epoch seconds, and (n,) how the clock read them (see `utc_from_local`); 0 for times with an offset."""
     utc_s, reading = utc_from_local(written["s"], timezone)
     has_offset = written["has_offset"]
     return np.where(has_offset, written["s"], utc_s), np.where(has_offset, np.int8(0), reading)
-
-
-def _sorted_table(table: IncidentTable, end_s: npt.NDArray[np.int64], random: np.random.Generator) -> IncidentTable:
-    """The table in the order of time, with its counts of odd times; before, `occurred_s` is the interval's start."""
-    start_s = table.occurred_s
-    columns = (start_s, end_s, table.lat_deg, table.lon_deg, table.category)
-    by_all = np.lexsort(columns)
-    is_repeated = np.logical_and.reduce([np.diff(column[by_all]) == 0 for column in columns])
-    local_s = local_from_utc(start_s, table.timezone)
-    drawn_s = draw_within(start_s, end_s, random)
-    counted = replace(
-        table,
-        occurred_s=drawn_s,
-        exact_duplicates=int(is_repeated.sum()),
-        out_of_order=int((np.diff(start_s) < 0).sum()),
-        whole_hours=int((local_s % 3600 == 0).sum()),
-        midnights=int((local_s % DAY_S == 0).sum()),
-        uncertain_times=int((end_s > start_s).sum()),
-    )
-    return counted.select(np.argsort(drawn_s, kind="stable"))
 
 
 def draw_within(
@@ -435,45 +440,6 @@ def _letters(name: str) -> str:
     """All letters and digits, in lower case and without accents."""
     plain = unicodedata.normalize("NFKD", name)
     return re.sub(r"[\W_]+", "_", "".join(sign for sign in plain if not unicodedata.combining(sign)).lower()).strip("_")
-
-
-def refuse_bad_times(skipped: SkippedRows) -> None:
-    """Raises DataError when too many times could not be read for the others to be trusted."""
-    bad = skipped.counts["bad_time"]
-    if bad <= MOST_BAD_TIMES * skipped.rows:
-        return
-    first = skipped.examples["bad_time"]
-    if _EPOCH_TEXT.search(first):
-        remedy = "they look like a count since 1970; add format=epoch (seconds) or format=epoch_ms to the layout"
-    else:
-        others = "" if bad == skipped.rows else "the others may be read wrongly, too; "
-        fitting = " or ".join(f"format={pattern}" for pattern in _formats_of(first.partition(" '")[2][:-1]))
-        proposal = f"that one fits {fitting}; " if fitting else ""
-        remedy = f"{others}{proposal}correct format= (as for strptime) in the layout, or leave out rows without a time"
-    raise DataError(f"{skipped.path}: {bad:,} of {skipped.rows:,} times cannot be read, first {first}", remedy)
-
-
-def _formats_of(text: str) -> Iterator[str]:
-    """The formats, of those that files often have, in which a text is a time."""
-    for pattern in (date + clock for date in _DATES for clock in _CLOCKS):
-        with suppress(ValueError):
-            datetime.strptime(text, pattern)  # noqa: DTZ007 - only whether it can be read
-            yield pattern
-
-
-def refuse_bad_places(skipped: SkippedRows) -> None:
-    """Raises DataError when too many places could not be read. Rows with an empty one are not among them."""
-    bad = skipped.counts["bad_place"]
-    if bad > MOST_BAD_PLACES * skipped.rows:
-        first = skipped.examples["bad_place"]
-        written = _EXCHANGED.search(first)
-        if written and 90 < abs(float(written[1])) <= 180 and abs(float(written[2])) <= 90:
-            raise DataError(f"{skipped.path}: latitude and longitude seem exchanged, first {first}", _SWAP)
-        raise DataError(
-            f"{skipped.path}: {bad:,} of {skipped.rows:,} places cannot be read, first {first}",
-            remedy="places must be in degrees, with a decimal point; correct lat= and lon= in the layout, or leave out "
-            "rows without a place",
-        )
 
 
 def refuse_nothing_left(skipped: SkippedRows, layout: str) -> NoReturn:

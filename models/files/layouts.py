@@ -114,9 +114,19 @@ def parse_layout(text: str) -> Layout:
     if "header" in fields:
         fields["header"] = tuple(fields["header"].split("|"))
     if "delimiter" in fields:
-        fields["delimiter"] = _delimiter(fields["delimiter"])
-    if "time_format" in fields:
-        _refuse_half_clock(fields["time_format"])
+        mark = "\t" if fields["delimiter"] in ("tab", "\\t") else fields["delimiter"]
+        if len(mark) != 1 or mark in '"\r\n':
+            remedy = "give the one character that separates the columns, or the word tab"
+            raise DataError(f"delimiter={fields['delimiter']}", remedy)
+        fields["delimiter"] = mark
+    pattern = fields.get("time_format", "")
+    codes = re.findall(r"%-?(.)", pattern)
+    if "p" in codes and "I" not in codes:  # strptime would ignore AM and PM
+        raise DataError(
+            f"format={pattern}: %p (AM or PM) says nothing without %I", "write %I in place of %H, or drop %p"
+        )
+    if "I" in codes and "p" not in codes:
+        raise DataError(f"format={pattern}: %I is half a day without %p", "add %p (AM or PM), or write %H for 0 to 23")
     return Layout(**fields)
 
 
@@ -142,21 +152,3 @@ def _faults(parts: list[str]) -> Iterator[str]:
         yield "time= and start= or end= are both given"
     elif "time" not in times and len(times) == 1:
         yield f"{'end' if 'start' in times else 'start'}= is missing"
-
-
-def _delimiter(text: str) -> str:
-    mark = "\t" if text in ("tab", "\\t") else text
-    if len(mark) != 1 or mark in '"\r\n':
-        raise DataError(f"delimiter={text}", "give the one character that separates the columns, or the word tab")
-    return mark
-
-
-def _refuse_half_clock(pattern: str) -> None:
-    """Raises DataError for a clock of 24 hours with AM or PM, which strptime ignores, and one of 12 without them."""
-    codes = re.findall(r"%-?(.)", pattern)
-    if "p" in codes and "I" not in codes:
-        raise DataError(
-            f"format={pattern}: %p (AM or PM) says nothing without %I", "write %I in place of %H, or drop %p"
-        )
-    if "I" in codes and "p" not in codes:
-        raise DataError(f"format={pattern}: %I is half a day without %p", "add %p (AM or PM), or write %H for 0 to 23")

@@ -369,16 +369,6 @@ def write_fit(folder: Path, plan: FitPlan, data: FitData) -> None:
     (folder / _PLAN).write_bytes(msgspec.json.encode(plan))
 
 
-def read_fit(folder: Path) -> tuple[FitPlan, FitData]:
-    """What `write_fit` left. The file is mapped, so that processes of one machine share its memory."""
-    tensors = load_file(folder / _EXAMPLES)
-    return msgspec.json.decode((folder / _PLAN).read_bytes(), type=FitPlan), FitData(
-        train=Examples(values=tensors["train_values"], counts=tensors["train_counts"]),
-        validation=Examples(values=tensors["validation_values"], counts=tensors["validation_counts"]),
-        dispersion=Dispersion(r=tensors["dispersion"].numpy(), power=tensors["dispersion_power"].numpy()),
-    )
-
-
 def write_fitted(folder: Path, fitted: FittedNetwork, ratios: Sequence[float]) -> None:
     """Leave the outcome, whole or not at all: the network, and the validation loss over the baseline's by epoch."""
     part = folder / f".{_FITTED}"
@@ -401,7 +391,13 @@ def fit_share(folder: Path) -> None:
     """Take part in the fit in `folder`; rank 0 leaves the outcome there."""
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     distributed.init_process_group("gloo")
-    plan, data = read_fit(folder)
+    tensors = load_file(folder / _EXAMPLES)  # mapped, so that processes of one machine share its memory
+    plan = msgspec.json.decode((folder / _PLAN).read_bytes(), type=FitPlan)
+    data = FitData(
+        train=Examples(values=tensors["train_values"], counts=tensors["train_counts"]),
+        validation=Examples(values=tensors["validation_values"], counts=tensors["validation_counts"]),
+        dispersion=Dispersion(r=tensors["dispersion"].numpy(), power=tensors["dispersion_power"].numpy()),
+    )
     ratios: list[float] = []
     fitted = fit_network(data, plan, lambda _, ratio: ratios.append(ratio))
     if distributed.get_rank() == 0:

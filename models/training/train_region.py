@@ -275,27 +275,6 @@ def _end_of_training(table: IncidentTable, cutoff_s: int) -> int:
     return Blocks.of(int(table.occurred_s[0]), cutoff_s).validation_s
 
 
-def with_use(spec: Spec, task: RegionTask, calendar: tuple[str, ...]) -> Spec:
-    """The spec with its days, its purpose and what standing units answer; one that is kept (`like`) keeps its own.
-
-    Raises DataError.
-    """
-    for name, asked, own in (
-        ("holidays", task.holidays, spec.holidays),
-        ("answered_by", ", ".join(task.answered_by), ", ".join(spec.answered_by)),
-        ("purpose", task.purpose, spec.purpose),
-    ):
-        if asked and asked != own and task.like:
-            raise DataError(f"{name} {asked}, and {task.like} has {own or 'none'}", "leave it out")
-    if task.like and calendar != spec.calendar:
-        given, needed = (", ".join(names) or "no days" for names in (calendar, spec.calendar))
-        raise DataError(f"calendar {given}, and {task.like} has {needed}", "give days of its names, also coming ones")
-    spec = msgspec.structs.replace(
-        spec, answered_by=task.answered_by or spec.answered_by, purpose=task.purpose or spec.purpose
-    )
-    return informed(spec, holidays=task.holidays or spec.holidays, calendar=calendar)
-
-
 LIBRARIES = ("numpy", "torch", "safetensors", "msgspec")
 
 
@@ -356,7 +335,20 @@ def prepare(task: RegionTask) -> PreparedTask:
     if like:
         incidents = table_like(incidents, like, region=task.region, cutoff_s=cutoff_s)
     calendar = Calendar.read(task.calendar)
-    spec = with_use(spec, task, calendar.names)
+    for name, asked, own in (
+        ("holidays", task.holidays, spec.holidays),
+        ("answered_by", ", ".join(task.answered_by), ", ".join(spec.answered_by)),
+        ("purpose", task.purpose, spec.purpose),
+    ):
+        if asked and asked != own and task.like:
+            raise DataError(f"{name} {asked}, and {task.like} has {own or 'none'}", "leave it out")
+    if task.like and calendar.names != spec.calendar:
+        given, needed = (", ".join(names) or "no days" for names in (calendar.names, spec.calendar))
+        raise DataError(f"calendar {given}, and {task.like} has {needed}", "give days of its names, also coming ones")
+    spec = msgspec.structs.replace(
+        spec, answered_by=task.answered_by or spec.answered_by, purpose=task.purpose or spec.purpose
+    )
+    spec = informed(spec, holidays=task.holidays or spec.holidays, calendar=calendar.names)
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
     warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
     warnings = (*warnings, *calendar.warnings(cutoff_s))
