@@ -157,8 +157,8 @@ def train_command(
         )
     import torch
 
-    from models.training.fit_network import fit_network
-    from models.training.over_spark import executors, fit_spread, side_by_side
+    from models.training.fit_network import fit_network, fit_spread
+    from models.training.over_spark import executors, side_by_side
     from models.training.train_region import prepare, train_in_task, train_region
 
     if others:

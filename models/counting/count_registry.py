@@ -202,23 +202,18 @@ def repeats(calls: Calls) -> npt.NDArray[np.bool_]:
     an accident that the police reported would not count. A call without a place takes no part.
     """
     placed = np.flatnonzero(calls.place[:, 0] != NO_PLACE)
-    by_time = placed[np.lexsort((calls.order[placed], calls.occurred_s[placed]))]
     repeated = np.zeros(len(calls.occurred_s), np.bool_)
-    if len(placed):
-        repeated[by_time] = _repeats_in_order(calls.select(by_time))
-    return repeated
-
-
-def _repeats_in_order(calls: Calls) -> npt.NDArray[np.bool_]:
-    """(n,) whether each repeats one before it. calls: in the order of time, all with a place."""
-    occurred_s = calls.occurred_s
-    since = np.searchsorted(occurred_s, occurred_s - WITHIN_S)  # rank of the first call that is not too early
+    if not len(placed):
+        return repeated
+    by_time = placed[np.lexsort((calls.order[placed], calls.occurred_s[placed]))]
+    calls = calls.select(by_time)
+    since = np.searchsorted(calls.occurred_s, calls.occurred_s - WITHIN_S)  # rank of the first that is not too early
     places, squares = in_radians(calls.place), _Squares.of(calls.category, calls.place)
-    open_, repeated = np.arange(len(occurred_s)), np.zeros(len(occurred_s), np.bool_)
+    open_ = np.arange(len(by_time))
     for north, east in sorted(product((-1, 0, 1), repeat=2), key=lambda step: step != (0, 0)):
         first, last = squares.ranks_between(open_, since[open_], north, east)
         is_near = _any_near(places, squares.by_square, open_, first, last)
-        repeated[open_[is_near]] = True
+        repeated[by_time[open_[is_near]]] = True
         open_ = open_[~is_near]
     return repeated
 

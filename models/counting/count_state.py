@@ -181,42 +181,63 @@ class CountState:
         is_too_old = incidents.occurred_s < self.forget_before_s
         in_time = np.flatnonzero(~(is_ahead | is_too_old))
         batch = incidents.select(in_time[np.argsort(incidents.key[in_time], kind="stable")])
-        groups = self._groups_of(batch)
-        before = groups.highest_before(batch.revision)
-        supersedes = _rank(groups.number, batch.revision) > before
-        is_new = before == _rank(groups.number, np.int64(-1))
-        changed, entry = _changed(batch, groups, np.flatnonzero(supersedes))
+        # Its messages by incident: the first of each, and (messages,) the number of the incident, from 0.
+        is_first = np.ones(len(batch), np.bool_)
+        is_first[1:] = batch.key[1:] != batch.key[:-1]
+        number = np.cumsum(is_first) - 1
+        # What is known of each incident; of one that is unknown, `known` means nothing.
+        entry = self.registry.find(batch.key[is_first])
+        known = self.registry.entries(np.maximum(entry, 0))
+        is_known = (entry >= 0) & (known.latest_s >= self.forget_before_s)
+        known_latest_s = np.where(is_known, known.latest_s, 0)
+        latest_s = np.maximum(known_latest_s, np.maximum.reduceat(batch.occurred_s, np.flatnonzero(is_first)))
+        first_s = batch.occurred_s[is_first]
+        in_history = np.where(is_known, (known.flags & IN_HISTORY) != 0, first_s < self.history_end_s)
+        # A rank orders by incident, then by revision; -1 is the revision of an unknown incident.
+        rank, unknown_rank = number * _REVISIONS + batch.revision, number * _REVISIONS - 1
+        known_rank = number * _REVISIONS + np.where(is_known, known.revision, -1)[number]
+        highest = np.maximum.accumulate(np.maximum(rank, known_rank))
+        before = np.where(is_first, known_rank, np.concatenate([known_rank[:1], highest[:-1]]))
+        supersedes, is_new = rank > before, before == unknown_rank
+        # The last revision of an incident stays. A duplicate with a later event time changes only how long its incident
+        # is remembered.
+        superseding = np.flatnonzero(supersedes)
+        last = superseding[np.append(np.diff(number[superseding]) > 0, True)] if len(superseding) else superseding
+        revised = Records(
+            key=batch.key[last],
+            occurred_s=batch.occurred_s[last],
+            revision=batch.revision[last],
+            cell=batch.cell[last],
+            category=batch.category[last],
+            flags=batch.flags[last] | in_history[number[last]] * np.uint8(IN_HISTORY),
+            latest_s=latest_s[number[last]],
+            place=batch.place[last, : known.place.shape[1]],
+        )
+        prolonged = is_known & (latest_s > known_latest_s)
+        prolonged[number[last]] = False
+        longer = replace(known.select(prolonged), latest_s=latest_s[prolonged])
+        changed = Records.concatenate([revised, longer])
+        entry = np.concatenate([entry[number[last]], entry[prolonged]])
         is_repeat = np.zeros(len(batch), np.bool_)
         if self.spec.merges_calls:
             changed, entry = reconsidered(self.registry, changed, entry, forget_before_s=self.forget_before_s)
             is_repeat = np.isin(batch.key, changed.key[(changed.flags & REPEATED) != 0])
         self.settle(changed, forget_before_s=self.forget_before_s, entries=entry)
+        is_excluded = ((batch.flags & COUNTED_ORIGIN) == 0) | in_history[number]
+        counts = ~is_excluded & ~is_repeat
+        is_first_count = is_new & ((batch.flags & CANCELLED) == 0)
+        of_outcomes = {
+            "counted": supersedes & counts & is_first_count,
+            "corrected": supersedes & counts & ~is_first_count,
+            "duplicate": ~supersedes,
+            "repeated": supersedes & ~is_excluded & is_repeat,
+            "excluded": supersedes & is_excluded,
+        }
         return Applied(
-            outcomes=_outcomes(batch.flags, groups.in_history[groups.number], supersedes, is_new, is_repeat),
+            outcomes={name: int(np.count_nonzero(messages)) for name, messages in of_outcomes.items()},
             ahead_of_clock=np.flatnonzero(is_ahead),
             older_than_memory=np.flatnonzero(is_too_old),
             changed=changed,
-        )
-
-    def _groups_of(self, batch: Incidents) -> "_Groups":
-        """What is known of the incidents of a batch that is sorted by key."""
-        is_first = np.ones(len(batch), bool)
-        is_first[1:] = batch.key[1:] != batch.key[:-1]
-        entry = self.registry.find(batch.key[is_first])
-        known_records = self.registry.entries(np.maximum(entry, 0))
-        is_known = (entry >= 0) & (known_records.latest_s >= self.forget_before_s)
-        known_latest_s = np.where(is_known, known_records.latest_s, 0)
-        latest_s = np.maximum(known_latest_s, np.maximum.reduceat(batch.occurred_s, np.flatnonzero(is_first)))
-        first_s = batch.occurred_s[is_first]
-        return _Groups(
-            is_first=is_first,
-            number=np.cumsum(is_first) - 1,
-            entry=entry,
-            known=known_records,
-            is_known=is_known,
-            latest_s=latest_s,
-            is_prolonged=is_known & (latest_s > known_latest_s),
-            in_history=np.where(is_known, (known_records.flags & IN_HISTORY) != 0, first_s < self.history_end_s),
         )
 
     @property
@@ -265,79 +286,6 @@ class CountState:
     def shape(self, places: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """(places,) as (cells, categories)."""
         return places.reshape(self.spec.grid.cells, len(self.spec.categories))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Groups:
-    """The messages of a batch by incident, (messages,), and what was known of each incident, (incidents,)."""
-
-    is_first: npt.NDArray[np.bool_]  # (messages,) the first message of its incident
-    number: npt.NDArray[np.int64]  # (messages,) its incident, from 0
-    entry: npt.NDArray[np.int32]  # number in the registry; negative: none
-    known: Records  # where `is_known`; elsewhere it means nothing
-    is_known: npt.NDArray[np.bool_]
-    latest_s: npt.NDArray[np.int64]  # latest event time, this batch included
-    is_prolonged: npt.NDArray[np.bool_]  # the batch has a later event time than was known
-    in_history: npt.NDArray[np.bool_]
-
-    def highest_before(self, revision: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-        """(messages,) rank of the highest revision of the incident before each message."""
-        known_revision = np.where(self.is_known, self.known.revision, -1)
-        known_rank = _rank(np.arange(len(self.entry)), known_revision)[self.number]
-        highest = np.maximum.accumulate(np.maximum(_rank(self.number, revision), known_rank))
-        return np.where(self.is_first, known_rank, np.concatenate([known_rank[:1], highest[:-1]]))
-
-
-def _rank(number: npt.NDArray[np.int64], revision: npt.NDArray[np.integer] | np.int64) -> npt.NDArray[np.int64]:
-    """A number that orders by incident, then by revision; -1 is the revision of an unknown incident."""
-    return number * _REVISIONS + revision
-
-
-def _outcomes(
-    flags: npt.NDArray[np.uint8],
-    in_history: npt.NDArray[np.bool_],
-    supersedes: npt.NDArray[np.bool_],
-    is_new: npt.NDArray[np.bool_],
-    is_repeat: npt.NDArray[np.bool_],
-) -> dict[str, int]:
-    """How many messages have each of OUTCOMES."""
-    is_excluded = ((flags & COUNTED_ORIGIN) == 0) | in_history
-    counts = ~is_excluded & ~is_repeat
-    is_first_count = is_new & ((flags & CANCELLED) == 0)
-    return {
-        "counted": int(np.count_nonzero(supersedes & counts & is_first_count)),
-        "corrected": int(np.count_nonzero(supersedes & counts & ~is_first_count)),
-        "duplicate": int(np.count_nonzero(~supersedes)),
-        "repeated": int(np.count_nonzero(supersedes & ~is_excluded & is_repeat)),
-        "excluded": int(np.count_nonzero(supersedes & is_excluded)),
-    }
-
-
-def _changed(
-    batch: Incidents, groups: _Groups, superseding: npt.NDArray[np.intp]
-) -> tuple[Records, npt.NDArray[np.int32]]:
-    """The records that a batch changes, and their numbers in the registry.
-
-    superseding: positions of the messages with a higher revision than all before. The last one of an incident stays.
-    A duplicate with a later event time changes only how long its incident is remembered.
-    """
-    number = groups.number[superseding]
-    last = superseding[np.append(number[1:] != number[:-1], True)] if len(number) else superseding
-    number = groups.number[last]
-    revised = Records(
-        key=batch.key[last],
-        occurred_s=batch.occurred_s[last],
-        revision=batch.revision[last],
-        cell=batch.cell[last],
-        category=batch.category[last],
-        flags=batch.flags[last] | groups.in_history[number] * np.uint8(IN_HISTORY),
-        latest_s=groups.latest_s[number],
-        place=batch.place[last, : groups.known.place.shape[1]],
-    )
-    prolonged = groups.is_prolonged.copy()
-    prolonged[number] = False
-    longer = replace(groups.known.select(prolonged), latest_s=groups.latest_s[prolonged])
-    return Records.concatenate([revised, longer]), np.concatenate([groups.entry[number], groups.entry[prolonged]])
 
 
 def horizons_closed_between(state: CountState, before_s: int) -> Iterator[ClosedHorizon]:

@@ -115,7 +115,27 @@ def task_of(asked: RegionTask, *, step: str, origins: int = 1, now_s: float) -> 
     if step not in STEPS_S:
         raise DataError(f"--step {step} is unknown", remedy=f"choose one of {', '.join(STEPS_S)}")
     if is_archive(asked.data):
-        task = _of_archive(asked, step, origins)
+        archived = read_archive(asked.data, region=asked.region, may_miss=asked.missing_days)
+        grid = archived.meaning.grid
+        if asked.merge != "none":
+            raise SettingsError("an archive, and merge: it has no calls to merge", "leave it out")
+        if asked.cell_m not in (DEFAULT_CELL_M, grid.cell_m):
+            raise DataError(
+                f"a cell side of {asked.cell_m:g} m is asked for, and the archive has {grid.cell_m:g} m",
+                remedy="leave it out",
+            )
+        task = in_steps(archived.table, asked, step, origins, grid=grid)
+        parts = {"learned from": slice(task.validation), "chosen by": slice(task.validation, task.test)}
+        for what, steps in {**parts, "judged": slice(task.test, None)}.items():
+            if task.is_kept[steps].any():
+                continue
+            raise DataError(
+                f"every step that would be {what} has an hour that is cut out",
+                "find out why the feed was silent or its messages were refused, or give a version with more days",
+            )
+        cut = int((~task.is_kept).sum())
+        title = f"{task.title}, {cut:,} steps cut out" if cut else task.title
+        task = replace(task, title=title, data_file=f"archive@{archived.version}", data_sha256=archived.sha256)
     else:
         path = Path(asked.data)
         table = read_past(path, parse_layout(asked.layout), now_s=now_s, masks=read_masks(asked.masks))
@@ -126,30 +146,6 @@ def task_of(asked: RegionTask, *, step: str, origins: int = 1, now_s: float) -> 
     holiday_days(asked.holidays, *task.cube.starts_s[[0, -1]].tolist())  # refused before hours of work
     calendar = Calendar.read(asked.calendar)
     return replace(task, holidays=asked.holidays, calendar=calendar, answered_by=asked.answered_by)
-
-
-def _of_archive(asked: RegionTask, step: str, origins: int) -> Task:
-    archived = read_archive(asked.data, region=asked.region, may_miss=asked.missing_days)
-    grid = archived.meaning.grid
-    if asked.merge != "none":
-        raise SettingsError("an archive, and merge: it has no calls to merge", "leave it out")
-    if asked.cell_m not in (DEFAULT_CELL_M, grid.cell_m):
-        raise DataError(
-            f"a cell side of {asked.cell_m:g} m is asked for, and the archive has {grid.cell_m:g} m",
-            remedy="leave it out",
-        )
-    task = in_steps(archived.table, asked, step, origins, grid=grid)
-    parts = {"learned from": slice(task.validation), "chosen by": slice(task.validation, task.test)}
-    for what, steps in {**parts, "judged": slice(task.test, None)}.items():
-        if task.is_kept[steps].any():
-            continue
-        raise DataError(
-            f"every step that would be {what} has an hour that is cut out",
-            remedy="find out why the feed was silent or its messages were refused, or give a version with more days",
-        )
-    cut = int((~task.is_kept).sum())
-    title = f"{task.title}, {cut:,} steps cut out" if cut else task.title
-    return replace(task, title=title, data_file=f"archive@{archived.version}", data_sha256=archived.sha256)
 
 
 def in_steps(table: IncidentTable, asked: RegionTask, step: str, origins: int, *, grid: Grid | None) -> Task:

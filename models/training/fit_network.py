@@ -3,11 +3,14 @@
 One fit may be spread over processes that share a folder: `torchrun ... -m models.training.fit_network FOLDER` is one.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from math import ceil, log, nan, sqrt
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import msgspec
@@ -26,7 +29,7 @@ from models.measures import AnyFloats, Counts, Floats
 from models.network import NetworkShape, RiskNetwork
 from models.network_kinds import DEFAULT, Hyperparameters, kind_of_network
 from models.training.replay import IncidentHistory, Replay
-from schemas.errors import DataError
+from schemas.errors import DataError, PipelineError
 
 WARM_STARTED = 300_000  # rows (cell, category and moment) that the warm start is fitted on
 # Incidents within the first horizon that those rows have at least, where there are so many: of fewer the linear part
@@ -353,6 +356,38 @@ def collect(
 
 
 _EXAMPLES, _PLAN, _FITTED, _RATIOS, _KEPT = "examples.safetensors", "plan.json", "fitted.safetensors", "ratios", "kept"
+
+
+def fit_spread(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, workers: int, log: Path) -> FittedNetwork:
+    """`fit_network` by `workers` processes of the active session's executors, for use within `executors`.
+
+    `after_epoch` is told of all epochs at the end. The examples lie in a folder beside `log` meanwhile, which every
+    executor must see under the same path. Raises PipelineError when the executors do not finish; `log` says why.
+    """
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+    from pyspark.ml.torch.distributor import TorchDistributor
+
+    logging.getLogger("TorchDistributor").addHandler(logging.NullHandler())  # or it makes one for the terminal
+    shared = log.resolve().parent
+    shared.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".fit-", dir=shared) as name, log.open("a", encoding="utf-8") as file:
+        write_fit(Path(name), plan, data)
+        try:
+            with redirect_stderr(file):  # where it prints what the executors say
+                distributor = TorchDistributor(num_processes=workers, local_mode=False, use_gpu=False)
+                # A module by name: a function would be pickled to disk.
+                distributor.run("-m", "models.training.fit_network", name)
+            fitted, ratios = read_fitted(Path(name), plan.recipe.network, data.train.shape)
+        except (PySparkException, Py4JError, FileNotFoundError) as error:  # it does not notice when a process fails
+            file.write(f"{error}\n")
+            raise PipelineError(
+                f"{workers} workers did not finish",
+                f"see {log}; they need as many free cores at once, this program, and the folder {shared}",
+            ) from error
+    for number, ratio in enumerate(ratios):
+        after_epoch(number, ratio)
+    return fitted
 
 
 def write_fit(folder: Path, plan: FitPlan, data: FitData) -> None:

@@ -1,23 +1,20 @@
-"""Training over Spark's executors: one fit spread over several, or several regions side by side; and how Spark starts.
+"""Work over Spark's executors: how Spark starts, for training and the job, and works that run side by side.
 
-The job starts Spark by this file, too: neither torch nor Spark is imported at its top.
+Neither torch nor Spark is imported at the top, and nothing of training: the job reaches this file.
 """
 
-import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
-from schemas.errors import PipelineError, SettingsError
+from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from models.training.fit_network import AfterEpoch, FitData, FitPlan, FittedNetwork
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -71,42 +68,6 @@ def executors(master: str, log: Path) -> Iterator["SparkSession"]:
         yield session
     finally:
         session.stop()
-
-
-def fit_spread(
-    data: "FitData", plan: "FitPlan", after_epoch: "AfterEpoch", *, workers: int, log: Path
-) -> "FittedNetwork":
-    """`fit_network` by `workers` processes of the active session's executors, for use within `executors`.
-
-    `after_epoch` is told of all epochs at the end. The examples lie in a folder beside `log` meanwhile, which every
-    executor must see under the same path. Raises PipelineError when the executors do not finish; `log` says why.
-    """
-    from py4j.protocol import Py4JError
-    from pyspark.errors import PySparkException
-    from pyspark.ml.torch.distributor import TorchDistributor
-
-    from models.training.fit_network import read_fitted, write_fit
-
-    logging.getLogger("TorchDistributor").addHandler(logging.NullHandler())  # or it makes one for the terminal
-    shared = log.resolve().parent
-    shared.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".fit-", dir=shared) as name, log.open("a", encoding="utf-8") as file:
-        write_fit(Path(name), plan, data)
-        try:
-            with redirect_stderr(file):  # where it prints what the executors say
-                distributor = TorchDistributor(num_processes=workers, local_mode=False, use_gpu=False)
-                # A module by name: a function would be pickled to disk.
-                distributor.run("-m", "models.training.fit_network", name)
-            fitted, ratios = read_fitted(Path(name), plan.recipe.network, data.train.shape)
-        except (PySparkException, Py4JError, FileNotFoundError) as error:  # it does not notice when a process fails
-            file.write(f"{error}\n")
-            raise PipelineError(
-                f"{workers} workers did not finish",
-                f"see {log}; they need as many free cores at once, this program, and the folder {shared}",
-            ) from error
-    for number, ratio in enumerate(ratios):
-        after_epoch(number, ratio)
-    return fitted
 
 
 def side_by_side(

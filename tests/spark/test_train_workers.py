@@ -28,7 +28,8 @@ from pathlib import Path
 from models.training.fit_network import write_fit, write_fitted
 import numpy as np
 from models.dispersion import Dispersion
-from models.training.over_spark import executors, fit_spread
+from models.training.fit_network import fit_spread
+from models.training.over_spark import executors
 from schemas.errors import PipelineError
 from tests.harness.made_examples import DISPERSION
 from tests.spark.test_train_workers import MASTER, PLAN, data
