@@ -156,7 +156,13 @@ def _past_the_table(means: npt.NDArray[np.float32], signed: float, share: float)
     beyond = means > steps[-1]
     if beyond.any():
         dispersion = Dispersion(r=np.array(abs(signed)), power=np.array(LINEAR if signed < 0 else QUADRATIC))
-        quantile[beyond] = _expansion(means[beyond].astype(np.float64), dispersion, share)
+        mean, z = means[beyond].astype(np.float64), _Z[share]
+        excess = dispersion.excess(mean)
+        variance = mean * (1 + excess)
+        skew = (1 + 2 * excess) / np.sqrt(variance)
+        kurtosis = 6 * excess / mean + 1 / variance
+        shift = z + skew * (z**2 - 1) / 6 + kurtosis * (z**3 - 3 * z) / 24 - skew**2 * (2 * z**3 - 5 * z) / 36
+        quantile[beyond] = np.maximum(np.round(mean + np.sqrt(variance) * shift), 0)
     return quantile
 
 
@@ -181,12 +187,3 @@ def quantile_steps(r: float, power: float, share: float, count: int) -> Floats:
     steps: Floats = np.exp((low + high) / 2)
     steps.flags.writeable = False
     return steps
-
-
-def _expansion(mean: Floats, dispersion: Dispersion, share: float) -> Floats:
-    z, excess = _Z[share], dispersion.excess(mean)
-    variance = mean * (1 + excess)
-    skew = (1 + 2 * excess) / np.sqrt(variance)
-    kurtosis = 6 * excess / mean + 1 / variance
-    shift = z + skew * (z**2 - 1) / 6 + kurtosis * (z**3 - 3 * z) / 24 - skew**2 * (2 * z**3 - 5 * z) / 36
-    return np.asarray(np.maximum(np.round(mean + np.sqrt(variance) * shift), 0))

@@ -200,23 +200,20 @@ def unusual_places(recent: Recent, grid: Grid, categories: tuple[str, ...]) -> t
     ]
     places: list[Unusual] = []
     for _, place in sorted(found, key=lambda with_rate: with_rate[0]):
-        if not any(_tells_the_same(place, other, recent, grid, categories) for other in places):
+        of = slice(None) if place.category == ALL_CATEGORIES else categories.index(place.category)
+        came_in = recent.counts[WINDOWS_S.index(place.hours * HOUR_S)][:, of]
+        for other in places:
+            if (place.category == ALL_CATEGORIES) == (other.category == ALL_CATEGORIES):
+                continue
+            # One that is closer around few of the other's incidents tells something new: a burst in a night when the
+            # whole city has more. Any other place that has mostly its incidents tells the same.
+            is_closer = 2 * place.rows * place.cols < other.rows * other.cols and 2 * place.observed < other.observed
+            shared = np.intersect1d(place.cells(grid), other.cells(grid))
+            if not is_closer and 2 * came_in[shared].sum() >= place.observed:
+                break
+        else:
             places.append(place)
     return tuple(places)
-
-
-def _tells_the_same(place: Unusual, other: Unusual, recent: Recent, grid: Grid, categories: tuple[str, ...]) -> bool:
-    """Whether a place of all categories, or of one of them, has mostly the incidents of the other, less likely place.
-
-    One that is closer around few of them tells something new: a burst in a night when the whole city has more.
-    """
-    if (place.category == ALL_CATEGORIES) == (other.category == ALL_CATEGORIES):
-        return False
-    is_closer = 2 * place.rows * place.cols < other.rows * other.cols and 2 * place.observed < other.observed
-    shared = np.intersect1d(place.cells(grid), other.cells(grid))
-    of = slice(None) if place.category == ALL_CATEGORIES else categories.index(place.category)
-    came = recent.counts[WINDOWS_S.index(place.hours * HOUR_S), shared][:, of].sum()
-    return not is_closer and bool(2 * came >= place.observed)
 
 
 def _of_category(

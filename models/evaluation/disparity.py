@@ -335,7 +335,12 @@ def disparity_command(
     artifact, console = champion_of(artifacts, region), Console(highlight=False)
     chosen = read_groups(groups, artifact.spec.grid)
     refuse_unwritable(out)
-    past = _past_of(artifact, data, layout, masks)
+    # What came, until the end of the last whole hour, as the artifact counts it.
+    spec = artifact.spec
+    task = RegionTask(data=data, layout=layout, region=spec.region, merge=spec.merge, masks=str(masks or ""))
+    incidents, _ = read_data(task, spec)
+    end_s = (int(incidents.occurred_s[-1]) + 1) // HOUR_S * HOUR_S
+    past = IncidentHistory.of(table_like(incidents, spec, region=spec.region, cutoff_s=end_s), spec, end_s)
     with progress_bars(["replay"], console, transient=True) as report:
         tallies = tallies_of(artifact, past, chosen, top, lambda share: report("replay", share))
     rows = rows_of(tallies, artifact.spec.categories)
@@ -362,13 +367,3 @@ def disparity_command(
         for name, content in files_of(rows, sentences).items():
             replace_file(out / name, content)
     console.print(f"every category: {out / 'disparity.csv'}", soft_wrap=True)
-
-
-def _past_of(artifact: Artifact, data: str, layout: str, masks: Path | None) -> IncidentHistory:
-    """What came, until the end of the last whole hour, as the artifact counts it."""
-    spec = artifact.spec
-    task = RegionTask(data=data, layout=layout, region=spec.region, merge=spec.merge, masks=str(masks or ""))
-    incidents, _ = read_data(task, spec)
-    end_s = (int(incidents.occurred_s[-1]) + 1) // HOUR_S * HOUR_S
-    table = table_like(incidents, spec, region=spec.region, cutoff_s=end_s)
-    return IncidentHistory.of(table, spec, end_s)

@@ -343,18 +343,16 @@ def _whole_rows(text: Iterable[str], layout: Layout, path: Path) -> Iterator[lis
             columns = columns or len(fields)
             if line == 0 and "\0" in "".join(fields):
                 raise DataError(f"{path} is UTF-16 or no text", "convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
-            if reader.line_num - line > _FEW_LINES and (not number or _holds_rows(fields, columns, layout.delimiter)):
-                raise refusal(f"a field extends over {reader.line_num - line:,} lines that look like rows")
+            if reader.line_num - line > _FEW_LINES:
+                # Rows inside of a field have as many delimiters as a row; most lines of a long text have not.
+                inner = [text_line for text in fields for text_line in text.splitlines()[1:-1]]
+                like_rows = sum(text_line.count(layout.delimiter) == columns - 1 for text_line in inner)
+                if not number or 2 * like_rows > len(inner):
+                    raise refusal(f"a field extends over {reader.line_num - line:,} lines that look like rows")
             yield fields
             number, line = number + 1, reader.line_num
     except csv.Error as error:
         raise refusal(str(error)) from error
-
-
-def _holds_rows(fields: list[str], columns: int, delimiter: str) -> bool:
-    """Whether most lines inside of fields have as many delimiters as a row. A text of many lines has not."""
-    lines = [line for text in fields for line in text.splitlines()[1:-1]]
-    return 2 * sum(line.count(delimiter) == columns - 1 for line in lines) > len(lines)
 
 
 def _bytes(path: Path, opened: ExitStack) -> IO[bytes]:
@@ -382,7 +380,14 @@ def time_reader(layout: Layout) -> Callable[[str], Written | None]:
         return lambda text: _parse(datetime.fromisoformat, text)
     if pattern in EPOCHS:
         units = EPOCHS[pattern]
-        return lambda text: _since_epoch(text, units)
+
+        def since_epoch(text: str) -> Written | None:
+            try:
+                return int(float(text) // units), True
+            except (ValueError, OverflowError):
+                return None
+
+        return since_epoch
     split = re.fullmatch(r"(\S*%[yY]\S*) ((?:%[HIMSpf]|[^%])+)", pattern)
     if split is None:
         return lambda text: _parse(lambda written: datetime.strptime(written, pattern), text)  # noqa: DTZ007
@@ -396,13 +401,6 @@ def time_reader(layout: Layout) -> Callable[[str], Written | None]:
         return None if date is None or clock is None else (date[0] + clock[0], False)
 
     return read
-
-
-def _since_epoch(text: str, units: int) -> Written | None:
-    try:
-        return int(float(text) // units), True
-    except (ValueError, OverflowError):
-        return None
 
 
 def _parse(parse: Callable[[str], datetime], text: str) -> Written | None:
@@ -463,21 +461,16 @@ def refuse_nothing_left(skipped: SkippedRows, layout: str) -> NoReturn:
 def refuse_columns(header: Sequence[str], used: Sequence[str], delimiter: str, path: object) -> None:
     """Raises DataError when the header lacks a column that is used, or has it twice."""
     if missing := [name for name in used if name not in header]:
-        shown = [name[:_LONGEST_SHOWN] for name in header[:20]]
-        raise DataError(f"{path} has no column {missing}, but {shown}", _remedy(header, missing, delimiter))
+        shown, remedy = [name[:_LONGEST_SHOWN] for name in header[:20]], "name the columns of this file"
+        if padded := [name for name in header if name != name.strip() and name.strip() in missing]:
+            remedy = f"{', '.join(map(repr, padded))} begins or ends with a blank: remove it from the header"
+        for mark, word in (("|", "|"), ("\t", "tab"), (";", ";")):  # the last that fits is named
+            names = [name.strip().strip('"') for name in delimiter.join(header).split(mark)]
+            if mark != delimiter and len(names) > 1 and (len(header) == 1 or set(missing) & set(names)):
+                remedy = f"the columns seem to be separated by {mark!r}: add delimiter={word} to the layout"
+        raise DataError(f"{path} has no column {missing}, but {shown}", remedy)
     if twice := [name for name in dict.fromkeys(used) if header.count(name) > 1]:
         raise DataError(f"{path} has more than one column {', '.join(map(repr, twice))}", "rename or remove the others")
-
-
-def _remedy(header: Sequence[str], missing: Sequence[str], delimiter: str) -> str:
-    line = delimiter.join(header)
-    for mark, word in ((";", ";"), ("\t", "tab"), ("|", "|")):
-        names = [name.strip().strip('"') for name in line.split(mark)]
-        if mark != delimiter and len(names) > 1 and (len(header) == 1 or set(missing) & set(names)):
-            return f"the columns seem to be separated by {mark!r}: add delimiter={word} to the layout"
-    if padded := [name for name in header if name != name.strip() and name.strip() in missing]:
-        return f"{', '.join(map(repr, padded))} begins or ends with a blank: remove it from the header"
-    return "name the columns of this file"
 
 
 def refuse_swapped(
