@@ -18,7 +18,7 @@ import pyarrow as pa
 from lifecycle.feed import MEAN_GAPS, FeedLog, mean_gap_of
 from models.counting.blobs import read_clock, read_counts
 from models.counting.count_state import BIN_S, DayCounts, counts_of_day, newest_closed, oldest_day
-from models.files.incident_archive import CUT_HOURS, Meaning, day_number, day_text, delta, said, spans
+from models.files.incident_archive import CUT_HOURS, Meaning, day_number, day_text, delta, error_text, spans
 from models.files.incident_files import IncidentTable, merged_as_in_the_stream
 from schemas.areas import refuse_other_masks
 from schemas.batches import batches_folder, counts_path, logged_batches, logged_days
@@ -121,7 +121,7 @@ class ArchiveTable:
 
     def _said(self, error: Exception) -> str:
         """The error in one line, without secrets."""
-        text = said(error)
+        text = error_text(error)
         for value in self._options.values():
             text = text.replace(value, "***") if value else text
         return text[:300]

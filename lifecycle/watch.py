@@ -25,7 +25,7 @@ from lifecycle.gate import read_plan, read_trial, refuse_too_many
 from lifecycle.triggers import Asking, Outcome
 from lifecycle.version_commands import Data, data_of, desk_of, gate_app, note_of, open_registry
 from models.artifact import champion_of
-from models.files.incident_archive import NoDays, hours_known, spans
+from models.files.incident_archive import NoDays, known_hours, spans
 from models.files.layouts import LAYOUT_HELP, parse_layout
 from models.training.region_tasks import DATA_HELP, progress_bars, task_for
 from schemas.areas import read_masks
@@ -356,7 +356,7 @@ def _ask(settings: Settings, data: str, is_asked_for: bool, console: Console, re
         return "waits", f"{over}: end it, `risk gate end`"
     task = task_for(data, region)
     try:
-        counted = hours_known(task.data, champion.spec)
+        counted = known_hours(task.data, champion.spec)
     except NoDays as error:  # a day is final when late reports have come
         return "waits", f"there is nothing to learn from yet: {error}"
     due = due_reasons(champion, settings.checkpoint, counted, now_s=now_s)

@@ -145,9 +145,9 @@ class FeatureEngine:
         self._memo: dict[str, tuple[LevelBins, int, object]] = {}
         self._hours_at: dict[int, Columns] = {}
         of_names = (constants.calendar[constants.calendar[:, 0] == n, 1] for n in range(len(spec.calendar)))
-        those = (*((constants.holidays,) if spec.holidays else ()), *of_names)
+        days_of = (*((constants.holidays,) if spec.holidays else ()), *of_names)
         features = calendar_features(spec.calendar, holidays=bool(spec.holidays))
-        self._calendar = [(feature, frozenset(days.tolist())) for feature, days in zip(features, those, strict=True)]
+        self._calendar = [(feature, frozenset(days.tolist())) for feature, days in zip(features, days_of, strict=True)]
 
     def compute(self, state: CountState) -> Features:
         """Features at the start of the tick that the state's clock is in.

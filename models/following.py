@@ -479,11 +479,11 @@ def followed_change(shown: Callable[[int], Shown | None], now_s: int) -> tuple[i
             break
         signs, days = np.where(before.signs == lasting, lasting, 0), days + 1
         if days <= LASTS_DAYS:
-            said = signs
+            lasting_signs = signs
     days -= not signs.any()
     if days < LASTS_DAYS:
         return None
-    return now_s - days * DAY_S, ", ".join(_words(newest, said))
+    return now_s - days * DAY_S, ", ".join(_words(newest, lasting_signs))
 
 
 def _words(newest: Shown, signs: _Signs) -> Iterator[str]:

@@ -288,13 +288,13 @@ def _quantile(mean: Floats, size: Floats, share: float) -> npt.NDArray[np.float3
     """Smallest count that is not exceeded with probability `share`, of the negative binomial."""
     success = size / (size + np.maximum(mean, 1e-9))  # without a mean there is no root
     count = np.zeros(mean.size)
-    left = np.arange(mean.size)
+    beyond = np.arange(mean.size)
     for tried in range(_TRIED):  # most are that small, and the search for a root takes thirty times as long as a try
-        left = left[betainc(size.flat[left], tried + 1, success.flat[left]) < share]
-        count[left] = tried + 1
-    if len(left):
-        size, success = size.flat[left], success.flat[left]
+        beyond = beyond[betainc(size.flat[beyond], tried + 1, success.flat[beyond]) < share]
+        count[beyond] = tried + 1
+    if len(beyond):
+        size, success = size.flat[beyond], success.flat[beyond]
         root = np.maximum(np.ceil(nbdtrik(share, size, success)), 0)
         root -= (root > 0) & (betainc(size, np.maximum(root, 1), success) >= share)  # rounded up beyond its whole
-        count[left] = root
+        count[beyond] = root
     return count.reshape(mean.shape).astype(np.float32)

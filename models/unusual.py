@@ -195,11 +195,11 @@ def unusual_places(recent: Recent, grid: Grid, categories: tuple[str, ...]) -> t
     which is less likely. Chance alone shows any of them in the region once in UNUSUAL_DAYS or more seldom.
     """
     names = (*categories, ALL_CATEGORIES) if len(categories) > 1 else categories
-    found = [
+    zones = [
         place for number, name in enumerate(names) for place in _of_category(recent, number, name, grid, categories)
     ]
     places: list[Unusual] = []
-    for _, place in sorted(found, key=lambda with_rate: with_rate[0]):
+    for _, place in sorted(zones, key=lambda with_rate: with_rate[0]):
         of = slice(None) if place.category == ALL_CATEGORIES else categories.index(place.category)
         came_in = recent.counts[WINDOWS_S.index(place.hours * HOUR_S)][:, of]
         for other in places:

@@ -273,13 +273,13 @@ def _any_near(
 ) -> npt.NDArray[np.bool_]:
     """(m,) whether one of by_square[first:last] is near, the latest looked at first: most repeats follow at once."""
     is_near = np.zeros(len(rank), np.bool_)
-    left = np.flatnonzero(last > first)
+    open_ = np.flatnonzero(last > first)
     back = 1
-    while len(left):
-        other = by_square[last[left] - back]
-        is_near[left] = _metres(places[other], places[rank[left]]) <= WITHIN_M
+    while len(open_):
+        other = by_square[last[open_] - back]
+        is_near[open_] = _metres(places[other], places[rank[open_]]) <= WITHIN_M
         back += 1
-        left = left[~is_near[left] & (last[left] - back >= first[left])]
+        open_ = open_[~is_near[open_] & (last[open_] - back >= first[open_])]
     return is_near
 
 

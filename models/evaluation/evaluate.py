@@ -55,7 +55,7 @@ from models.training.fit_network import (
     Examples,
     FitData,
     FitPlan,
-    KeptState,
+    FitState,
     cells_to_learn,
     collect,
     fit_network,
@@ -188,7 +188,7 @@ class ProductBaseline:
 class ProductNetwork:
     network: RiskNetwork
     losses: tuple[float, ...]  # validation loss over the untrained network's: of the linear part, then of each epoch
-    kept: KeptState
+    kept: FitState
 
     @property
     def chosen(self) -> Mapping[str, float]:

@@ -107,13 +107,13 @@ class Policy:
     holds: Callable[[float, float], bool] = lambda mean, p95: True
 
 
-_HELD = (
+_BASE_POLICIES = (
     Policy(name="default", verdict="no loop", holds=lambda mean, p95: p95 <= 0.1),
     Policy(name="naive", counts_discovered=True, verdict="runs away", holds=lambda mean, p95: mean >= 0.3),
     Policy(name="unequal reports", reporting=(0.5, 0.5, 1.0, 1.0), verdict="not removed",
            holds=lambda mean, p95: mean >= 0.1),
 )  # fmt: skip
-HELD = tuple(replace(policy, is_followed=is_followed) for policy in _HELD for is_followed in (False, True))
+POLICIES = tuple(replace(policy, is_followed=is_followed) for policy in _BASE_POLICIES for is_followed in (False, True))
 SOFTER = Policy(name="naive, softer", counts_discovered=True, visits=in_proportion, verdict="loop")
 
 
@@ -223,7 +223,7 @@ def simulate_feedback_command(
     torch.set_num_threads(1)
     model, console, shares = CityModel.of(champion_of(artifacts, region)), Console(), dict[Policy, Floats]()
     refuse_unwritable(out)
-    for policy in track((*HELD, SOFTER), "policies", console=console, transient=True):
+    for policy in track((*POLICIES, SOFTER), "policies", console=console, transient=True):
         shares[policy] = np.stack([learned_shares(model, policy, days=days, seed=seed) for seed in range(seeds)])
     names = list(dict.fromkeys(policy.name for policy in shares))
     with styled():  # dashed where the forecast follows

@@ -176,7 +176,7 @@ def read_archive(data: str, *, region: str = "", like: Spec | None = None, may_m
     )
 
 
-def hours_known(data: str, spec: Spec) -> KnownHours:
+def known_hours(data: str, spec: Spec) -> KnownHours:
     """What `data` say of the feed of the spec's region. Raises DataError for an archive that cannot be read."""
     if not is_archive(data):
         return KnownHours()
@@ -191,7 +191,7 @@ def delta() -> Any:
     return deltalake
 
 
-def said(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """The library's error in one line, without its colours."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
 
@@ -226,7 +226,8 @@ def _open(data: str) -> Any:
         raise NoDays(f"{data} is not an archive yet", remedy="`risk archive` begins it; check the path") from error
     except (library.exceptions.DeltaError, OSError, ValueError) as error:
         raise DataError(
-            f"{data} cannot be read ({said(error)[:_SHOWN]})", "name the folder of RISK_ARCHIVE, or another version"
+            f"{data} cannot be read ({error_text(error)[:_SHOWN]})",
+            "name the folder of RISK_ARCHIVE, or another version",
         ) from error
 
 
@@ -245,7 +246,7 @@ def _rows(opened: Any, data: str, region: str) -> tuple[npt.NDArray[np.void], li
         ).unify_dictionaries()
     except (library.exceptions.DeltaError, OSError, ValueError) as error:
         raise DataError(
-            f"{data} cannot be read ({said(error)[:_SHOWN]})",
+            f"{data} cannot be read ({error_text(error)[:_SHOWN]})",
             remedy="name a newer version: files of deleted days are removed after a week",
         ) from error
     if not len(read):

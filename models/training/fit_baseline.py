@@ -105,7 +105,7 @@ def day_lift(incidents: Floats, share: Floats, prior: float, grid: Grid) -> Floa
 
 def by_block(history: IncidentHistory, profile: Floats, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
     """(cells, categories, 16) incidents of [start_s, stop_s), and (categories, 16) the profile's share, sums to 1."""
-    part = history.kept(start_s, stop_s)
+    part = history.uncut(start_s, stop_s)
     hour = hour_of_week(history.incidents.occurred_s[part], history.spec.timezone).astype(np.intp)
     cells, categories = history.spec.grid.cells, len(history.spec.categories)
     series = history.incidents.cell[part].astype(np.intp) * categories + history.incidents.category[part]
@@ -122,7 +122,7 @@ def by_hour_of_week(
 
     The newest week weighs 1.
     """
-    part, categories = history.kept(start_s, stop_s), len(history.spec.categories)
+    part, categories = history.uncut(start_s, stop_s), len(history.spec.categories)
     occurred_s = history.incidents.occurred_s[part]
     hour = hour_of_week(occurred_s, history.spec.timezone).astype(np.intp)
     place, fade = history.incidents.category[part].astype(np.intp) * HOURS + hour, 0.5 ** (7 / half_life_days)
@@ -397,7 +397,7 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
     spec = history.spec
     cut_s = sum(stop_s - start_s for start_s, stop_s in history.cut_spans(history.first_s, until_s))
     days = max((until_s - history.first_s - cut_s) / DAY_S, 1.0)
-    category = history.incidents.category[history.kept(history.first_s, until_s)]
+    category = history.incidents.category[history.uncut(history.first_s, until_s)]
     mean_per_day = np.bincount(category, minlength=len(spec.categories)) / days
     return BaselineConstants(
         half_life_days=np.array(HALF_LIVES_DAYS[0]),
@@ -517,7 +517,7 @@ def fit_nowcast(past: IncidentHistory, constants: BaselineConstants, start_s: in
     spec, each = past.spec, HOUR_S // past.spec.slide_s
     first_hour, categories = past.first_s // HOUR_S + 1, len(spec.categories)
     hours = np.arange(first_hour, stop_s // HOUR_S)
-    part = past.kept(int(hours[0]) * HOUR_S, int(hours[-1] + 1) * HOUR_S)
+    part = past.uncut(int(hours[0]) * HOUR_S, int(hours[-1] + 1) * HOUR_S)
     at = past.incidents.occurred_s[part] // spec.slide_s - first_hour * each
     place = at * categories + past.incidents.category[part]
     counts_of_all = np.bincount(place, minlength=len(hours) * each * categories)

@@ -80,7 +80,7 @@ class FitData:
         return FitData(train=self.train.on(device), validation=self.validation.on(device), dispersion=self.dispersion)
 
 
-class KeptState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FitState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which of the states that a fit goes through is kept."""
 
     warm_start: int = 0  # from 1; 0: none of them
@@ -94,14 +94,14 @@ class FitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     recipe: Hyperparameters = DEFAULT
     epochs: int  # at most
     seed: int
-    kept: KeptState | None = None  # known beforehand: nothing is chosen, and there is no validation
+    kept: FitState | None = None  # known beforehand: nothing is chosen, and there is no validation
 
 
 class FittedNetwork(NamedTuple):
     """A network in eval mode on the CPU, and which state it is."""
 
     network: RiskNetwork
-    kept: KeptState
+    kept: FitState
 
 
 AfterEpoch = Callable[[int, float], None]  # its number, and the validation loss over the untrained network's, or nan
@@ -131,7 +131,7 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
     size = fit.data.size(train.log_usual[some])
     starts = network.warm_starts(train.values[some], train.counts[some], size, fit.unit)
     for number, _ in enumerate(starts, start=1):
-        fit.judge(KeptState(number), least_gain=LEAST_GAIN)
+        fit.judge(FitState(number), least_gain=LEAST_GAIN)
     network.load_state_dict(fit.best)
     after_epoch(0, fit.least / fit.untrained)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -143,7 +143,7 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
         shuffled = torch.randperm(examples, generator=order).to(device)
         fit.train(module, torch.split(shuffled, plan.recipe.minibatch), optimiser)
         schedule.step()
-        after_epoch(epoch, fit.judge(KeptState(fit.kept.warm_start, epoch)) / fit.untrained)
+        after_epoch(epoch, fit.judge(FitState(fit.kept.warm_start, epoch)) / fit.untrained)
         since_best = 0 if fit.kept.epoch == epoch else since_best + 1
         if since_best == plan.recipe.patience:
             break
@@ -152,7 +152,7 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
     kept = fit.kept
     if plan.kept:
         kept = msgspec.structs.replace(kept, share=plan.kept.share)
-    elif kept != KeptState():
+    elif kept != FitState():
         usual, counts = data.validation.log_usual, data.validation.counts
         correction = log_expected(network, data.validation) - usual
         of_horizons = zip(usual.unbind(2), correction.unbind(2), counts.unbind(2), strict=True)
@@ -173,7 +173,7 @@ def warm_started(counts: Tensor) -> int:
 class _Fitting:
     """A network while it is fitted, and the state of it that had the least validation loss so far."""
 
-    def __init__(self, network: RiskNetwork, data: FitData, device: str, planned: KeptState | None) -> None:
+    def __init__(self, network: RiskNetwork, data: FitData, device: str, planned: FitState | None) -> None:
         in_group = distributed.is_initialized()
         self.rank, self.ranks = (distributed.get_rank(), distributed.get_world_size()) if in_group else (0, 1)
         self.planned = planned
@@ -188,7 +188,7 @@ class _Fitting:
         self.untrained = self.least = self._ratio(losses)
         nats = float(losses.mean()) * data.validation.shape.categories
         self.surely = LEAST_NATS / nats if nats else 0.0  # LEAST_NATS as a share of the untrained network's loss
-        self.best, self.kept = self._state(), KeptState()
+        self.best, self.kept = self._state(), FitState()
 
     def train(self, module: nn.Module, minibatches: Sequence[Tensor], optimiser: torch.optim.Optimizer) -> None:
         """One epoch. module: the network, which takes the mean of the gradients over the ranks where there are more."""
@@ -210,7 +210,7 @@ class _Fitting:
         mine = positions[self.rank :: self.ranks]
         return (mine, len(mine)) if len(mine) else (positions[:1], 0)
 
-    def judge(self, state: KeptState, *, least_gain: float = 0.0) -> float:
+    def judge(self, state: FitState, *, least_gain: float = 0.0) -> float:
         """The validation loss; the state is kept if none was better, and the untrained one surely worse.
 
         least_gain: share of the untrained one's loss, where more than that is asked for.
@@ -417,7 +417,7 @@ def read_fitted(folder: Path, kind: str, shape: NetworkShape) -> tuple[FittedNet
     """What `write_fitted` left: the outcome, and the ratios. FileNotFoundError when it left nothing."""
     tensors = load_file(folder / _FITTED)
     ratios = tensors.pop(_RATIOS).tolist()
-    kept = msgspec.json.decode(tensors.pop(_KEPT).numpy().tobytes(), type=KeptState)
+    kept = msgspec.json.decode(tensors.pop(_KEPT).numpy().tobytes(), type=FitState)
     network = kind_of_network(kind).from_tensors(tensors, shape)
     return FittedNetwork(network.eval().requires_grad_(False), kept), ratios
 

@@ -99,7 +99,7 @@ class IncidentHistory:
         """(cells, categories) incidents before a UTC day (days since 1970)."""
         return self.counts(self.first_s, day * DAY_S)
 
-    def kept(self, start_s: int, stop_s: int) -> npt.NDArray[np.intp]:
+    def uncut(self, start_s: int, stop_s: int) -> npt.NDArray[np.intp]:
         """Positions of the incidents in [start_s, stop_s) outside of cut hours."""
         part = np.arange(self.position(start_s), self.position(stop_s))
         return part[~np.isin(self.incidents.occurred_s[part] // HOUR_S, self.cut_hours)]

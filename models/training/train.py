@@ -39,8 +39,8 @@ from models.training.fit_network import (
     Fit,
     FitData,
     FitPlan,
+    FitState,
     FittedNetwork,
-    KeptState,
     cells_to_learn,
     collect,
     fit_network,
@@ -147,7 +147,7 @@ def train(
         return past.clear_of_cuts(random_moments(start_s, end_s - longest_s, options.step_s, random), longest_s)
 
     def fitted(
-        learned: Examples, validation: Examples, constants: BaselineConstants, kept: KeptState | None = None
+        learned: Examples, validation: Examples, constants: BaselineConstants, kept: FitState | None = None
     ) -> FittedNetwork:
         """Reports the least validation loss so far, of a fit that has one."""
         least = 1.0  # that of the untrained network
@@ -207,7 +207,7 @@ def train(
         usual, expected = means(engine.compute(replay.lead_to(as_of_s)).values, network, past.spec)
         tallies.append(tally_of(as_of_s, usual, expected, past.coming(as_of_s), constants, lively))
     report("replay", 1)
-    came, examples = len(past.kept(blocks.test_s, blocks.end_s)), len(learned_cells)
+    came, examples = len(past.uncut(blocks.test_s, blocks.end_s)), len(learned_cells)
     rows = horizon_results(tallies, past.spec, judged=came, seed=options.seed)
 
     del learned, validation, before, after  # their memory is needed: the fit that serves learns from all of the time

@@ -8,7 +8,15 @@ from typer.testing import CliRunner
 
 from incident_risk import app
 from models.artifact import champion_of
-from models.evaluation.feedback_loop import HELD, SOFTER, CityModel, EqualCity, errors_of, last_errors, learned_shares
+from models.evaluation.feedback_loop import (
+    POLICIES,
+    SOFTER,
+    CityModel,
+    EqualCity,
+    errors_of,
+    last_errors,
+    learned_shares,
+)
 from schemas.decode import decode_messages
 from schemas.incidents import COUNTED_ORIGIN
 
@@ -27,7 +35,7 @@ def errors(model):
         (policy.name, policy.is_followed): last_errors(
             np.stack([learned_shares(model, policy, days=DAYS, seed=seed) for seed in range(SEEDS)])
         )
-        for policy in HELD
+        for policy in POLICIES
     }
 
 
@@ -36,11 +44,11 @@ def test_discovered_incidents_move_no_forecast_unless_they_are_counted(errors, i
     assert errors["default", is_followed][1] <= 0.1
     assert errors["naive", is_followed][0] >= 0.3
     assert errors["unequal reports", is_followed][0] >= 0.1
-    assert all(policy.holds(*errors[policy.name, policy.is_followed]) for policy in HELD)
+    assert all(policy.holds(*errors[policy.name, policy.is_followed]) for policy in POLICIES)
     assert errors["naive", True] != errors["naive", False]  # what follows has learned something
 
 
-@pytest.mark.parametrize("policy", HELD, ids=lambda policy: f"{policy.name}, {policy.is_followed}")
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: f"{policy.name}, {policy.is_followed}")
 def test_what_each_policy_is_held_to_can_be_broken(policy):
     (other,) = (error for error in ((0.0, 0.0), (0.9, 0.9)) if not policy.holds(*error))
     assert policy.holds(0.9 - other[0], 0.9 - other[1])

@@ -175,4 +175,4 @@ def test_the_counts_before_a_forecast_are_those_of_the_stream():
     """The job's counts have nothing of a silent hour either, so features are computed from all that was counted."""
     past = history(48, {30, 31}, more=[30])
     assert past.counts(past.first_s, past.cutoff_s).sum() == 2 * 47
-    assert len(past.kept(past.first_s, past.cutoff_s)) == 2 * 46
+    assert len(past.uncut(past.first_s, past.cutoff_s)) == 2 * 46

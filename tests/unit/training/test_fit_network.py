@@ -21,7 +21,7 @@ from models.training.fit_network import (
     Examples,
     FitData,
     FitPlan,
-    KeptState,
+    FitState,
     fit_network,
     fit_share,
     log_expected,
@@ -54,7 +54,7 @@ def fit(data, told=lambda epoch, ratio: None, **plan):
 def test_the_kept_state_is_reached_again_without_validation(seed):
     data = data_of()
     chosen = fit(data, seed=seed)
-    assert chosen.kept != KeptState()
+    assert chosen.kept != FitState()
     alone = FitData(train=data.train, validation=data.validation.none(), dispersion=DISPERSION)
     again = fit(alone, seed=seed, kept=chosen.kept)
     assert same_weights(again.network, chosen.network)
@@ -64,14 +64,14 @@ def test_the_kept_state_is_reached_again_without_validation(seed):
 def test_another_state_is_another_network():
     data = data_of()
     state = fit(data).kept
-    states = (state, KeptState(state.warm_start, state.epoch - 1), KeptState(0, state.epoch))
+    states = (state, FitState(state.warm_start, state.epoch - 1), FitState(0, state.epoch))
     first, *others = (fit(data, kept=state).network for state in states)
     assert not any(same_weights(first, other) for other in others)
 
 
 def test_a_fit_that_kept_nothing_is_the_baseline():
     data = data_of(validation=50)
-    assert torch.all(fit(data, kept=KeptState()).network(data.validation.values[None]) == 0)
+    assert torch.all(fit(data, kept=FitState()).network(data.validation.values[None]) == 0)
 
 
 def pure_chance(cells, *, seed):
@@ -92,7 +92,7 @@ def nats(examples, log_mean):
 def test_what_chance_gains_is_not_kept(seed):
     data = data_of(pure_chance, train=800, validation=200, seed=2 * seed)
     network, state = fit(data, epochs=3, seed=seed)
-    assert state == KeptState()
+    assert state == FitState()
     assert not residual_of(data.validation.values.numpy(), network).any()
     assert torch.equal(log_expected(network, data.validation), data.validation.log_usual)
 
@@ -106,7 +106,7 @@ def test_the_gain_that_is_asked_for_is_in_nats_of_the_validation_block(monkeypat
     assert gained > module.LEAST_NATS
     for share, is_kept in ((0.9, True), (1.1, False)):
         monkeypatch.setattr(module, "LEAST_NATS", share * gained)
-        assert (fit(data, epochs=3).kept != KeptState()) is is_kept
+        assert (fit(data, epochs=3).kept != FitState()) is is_kept
 
 
 def only_within_the_first_horizon(cells, *, seed):

@@ -19,7 +19,7 @@ from models.evaluation.rival_contract import poisson_loss
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.training.fit_baseline import Blocks, fit_constants
-from models.training.fit_network import Examples, KeptState, fit_network
+from models.training.fit_network import Examples, FitState, fit_network
 from models.training.region_tasks import progress_bars
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import (
@@ -291,7 +291,7 @@ def test_nothing_is_fitted_or_chosen_by_the_block_that_is_judged(alternating, fo
         assert torch.equal(getattr(data, part).values, getattr(data_again, part).values)
     assert data.dispersion == data_again.dispersion
     assert same_weights(fitted.network, fitted_again.network)
-    assert fitted.kept == fitted_again.kept != KeptState()
+    assert fitted.kept == fitted_again.kept != FitState()
     assert [row.network_log_score for row in first.rows] != [row.network_log_score for row in again.rows]
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lifecycle import feed
 from lifecycle.archive import ArchiveTable, archive_region
 from lifecycle.feed import FeedLog, RegionFeed
-from models.files.incident_archive import hours_known, read_archive
+from models.files.incident_archive import known_hours, read_archive
 from schemas.batches import LoggedRegion
 from schemas.decode import decode_messages
 from schemas.spec import DAY_S
@@ -47,7 +47,7 @@ def test_a_silence_is_cut_out_from_its_last_incident_to_its_end(tmp_path):
     archived = read_archive(f"archive:{path}")
     assert archived.table.cut_hours.tolist() == [TODAY * 24 + hour for hour in range(46, 56)]
     assert (archived.unknown, archived.until_s) == (0, (TODAY + 6) * DAY_S)
-    hours = hours_known(f"archive:{path}", SPEC)
+    hours = known_hours(f"archive:{path}", SPEC)
     said = [hours.says_something((TODAY * 24 + hour) * HOUR) for hour in (45, 46, 55, 56, 6 * 24)]
     assert said == [True, False, False, True, False]  # of the last one the archive says nothing yet
 
