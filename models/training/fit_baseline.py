@@ -359,17 +359,54 @@ def fit_constants(history: IncidentHistory, blocks: Blocks) -> BaselineConstants
 
 
 def choose(history: IncidentHistory, blocks: Blocks, report: Callable[[float], None] = lambda share: None) -> Choices:
-    """The choices under which the validation block was least surprising, with constants from the training block."""
-    start, chosen_by = _flat_constants(history, blocks.validation_s), (blocks.validation_s, blocks.test_s)
-    half_life, shrink = _choose_memory(history, blocks, start, report)
-    profile_prior, profile_half_life = choose_profile(history, *chosen_by)
-    profile = profile_of(
-        *by_hour_of_week(history, history.first_s, blocks.validation_s, profile_half_life), profile_prior
-    )
+    """The choices under which the validation block was least surprising (Poisson); constants are of training alone."""
+    spec, start = history.spec, _flat_constants(history, blocks.validation_s)
+    # The memory's half-life, and shrinkage of each category. Of a rare category a cell learns less in the same time:
+    # one whose own shrinkage is surely likelier than the one that suits all of them has its own, the others that which
+    # suits them together.
+    losses = np.zeros((len(HALF_LIVES_DAYS), len(SHRINK_DAYS), len(start.mean_per_day)))
+    shrunk = [replace(start, shrink_days=np.array(shrink)) for shrink in SHRINK_DAYS]
+    for number, half_life in enumerate(HALF_LIVES_DAYS):
+        report(number / len(HALF_LIVES_DAYS))
+        for ((_, counts, past, past_days),) in _days_to_choose_by(history, blocks, (half_life,)):
+            for loss, constants in zip(losses[number], shrunk, strict=True):
+                rate = cell_rate(past, past_days, constants, spec)
+                loss += (rate - counts * np.log(rate)).sum(axis=0)
+    best, shared = np.unravel_index(losses.sum(axis=2).argmin(), losses.shape[:2])
+    of_best = losses[best]
+    apart = of_best.min(axis=0) < of_best[shared] - SURELY_LIKELIER
+    chosen = np.where(apart, of_best.argmin(axis=0), of_best[:, ~apart].sum(axis=1).argmin())
+    half_life, shrink = HALF_LIVES_DAYS[best], tuple(SHRINK_DAYS[number] for number in chosen.tolist())
+    profile_prior, profile_half_life = choose_profile(history, blocks.validation_s, blocks.test_s)
+    by_hour = by_hour_of_week(history, history.first_s, blocks.validation_s, profile_half_life)
+    profile = profile_of(*by_hour, profile_prior)
     memory = replace(start, half_life_days=np.array(half_life), shrink_days=np.array(shrink), profile=profile)
-    level = _choose_level(history, blocks, memory)
-    lift_prior, share = choose_lift_prior(history, profile, *chosen_by), _choose_older_share(history, blocks, memory)
-    return Choices(half_life, level, shrink, profile_prior, lift_prior, share, profile_half_life)
+    # The level's half-life. That of the memory, under which rates do not follow the level, is one of them. A block on
+    # which nothing changes may like it best, and then a city that changes would not be followed: the longest of
+    # LEVEL_HALF_LIVES_DAYS is the most.
+    candidates = (half_life, *(days for days in LEVEL_HALF_LIVES_DAYS if days < half_life))
+    of_levels = np.zeros(len(candidates))
+    for same_day in _days_to_choose_by(history, blocks, candidates):
+        day, counts, past, past_days = same_day[0]
+        start_s, stop_s = day * DAY_S, (day + 1) * DAY_S
+        rate = cell_rate(past, past_days, memory, spec) / region_rate(past, past_days, memory)
+        rate = rate * profile_hours(memory, start_s, stop_s, spec.timezone) / 24
+        for number, (_, _, level, level_days) in enumerate(same_day):
+            mean = rate * region_rate(level, level_days, memory)
+            of_levels[number] += float((mean - counts * np.log(mean)).sum())
+    level_half_life = min(candidates[int(of_levels.argmin())], LEVEL_HALF_LIVES_DAYS[-1])
+    lift_prior, share = choose_lift_prior(history, profile, blocks.validation_s, blocks.test_s), 0.0
+    # The share of the map of all days, with memory and map as when they serve; 0 where all days of the file are kept.
+    if history.counts_before(blocks.end_s // DAY_S - _FINISHED_DAYS).any():
+        older = history.counts_before(blocks.validation_s // DAY_S - _FINISHED_DAYS)
+        of_shares = np.zeros(len(OLDER_SHARES))
+        for same_day in _days_to_choose_by(history, blocks, (half_life, inf), kept_days=_FINISHED_DAYS):
+            (_, counts, past, past_days), (_, _, finished, _) = same_day
+            for number, older_share in enumerate(OLDER_SHARES):
+                rate = mixed_cell_rate(past, past_days, finished + older, older_share, memory, spec)
+                of_shares[number] += float((rate - counts * np.log(rate)).sum())
+        share = OLDER_SHARES[int(of_shares.argmin())]
+    return Choices(half_life, level_half_life, shrink, profile_prior, lift_prior, share, profile_half_life)
 
 
 def constants_until(history: IncidentHistory, until_s: int, choices: Choices) -> BaselineConstants:
@@ -411,67 +448,6 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
         holidays=holiday_days(spec.holidays, history.first_s, history.cutoff_s),
         calendar=history.calendar,
     )
-
-
-def _choose_memory(
-    history: IncidentHistory, blocks: Blocks, start: BaselineConstants, report: Callable[[float], None]
-) -> tuple[float, tuple[float, ...]]:
-    """Half-life, and shrinkage of each category, under which the validation block's days were least surprising.
-
-    By Poisson. Of a rare category a cell learns less in the same time: one whose own shrinkage is surely likelier than
-    the one that suits all of them has its own, the others that which suits them together.
-    """
-    losses = np.zeros((len(HALF_LIVES_DAYS), len(SHRINK_DAYS), len(start.mean_per_day)))
-    shrunk = [replace(start, shrink_days=np.array(shrink)) for shrink in SHRINK_DAYS]
-    for number, half_life in enumerate(HALF_LIVES_DAYS):
-        report(number / len(HALF_LIVES_DAYS))
-        for ((_, counts, past, past_days),) in _days_to_choose_by(history, blocks, (half_life,)):
-            for loss, constants in zip(losses[number], shrunk, strict=True):
-                rate = cell_rate(past, past_days, constants, history.spec)
-                loss += (rate - counts * np.log(rate)).sum(axis=0)
-    best, shared = np.unravel_index(losses.sum(axis=2).argmin(), losses.shape[:2])
-    of_best = losses[best]
-    apart = of_best.min(axis=0) < of_best[shared] - SURELY_LIKELIER
-    chosen = np.where(apart, of_best.argmin(axis=0), of_best[:, ~apart].sum(axis=1).argmin())
-    return HALF_LIVES_DAYS[best], tuple(SHRINK_DAYS[number] for number in chosen.tolist())
-
-
-def _choose_level(history: IncidentHistory, blocks: Blocks, memory: BaselineConstants) -> float:
-    """Half-life of the region's level under which the validation block's days were least surprising (Poisson).
-
-    That of the memory, under which rates do not follow the level, is one of them. A block on which nothing changes may
-    like it best, and then a city that changes would not be followed: the longest of LEVEL_HALF_LIVES_DAYS is the most.
-    """
-    own = float(memory.half_life_days)
-    candidates = (own, *(days for days in LEVEL_HALF_LIVES_DAYS if days < own))
-    losses = np.zeros(len(candidates))
-    for same_day in _days_to_choose_by(history, blocks, candidates):
-        day, counts, past, past_days = same_day[0]
-        start_s, stop_s = day * DAY_S, (day + 1) * DAY_S
-        rate = cell_rate(past, past_days, memory, history.spec) / region_rate(past, past_days, memory)
-        rate = rate * profile_hours(memory, start_s, stop_s, history.spec.timezone) / 24
-        for number, (_, _, level, level_days) in enumerate(same_day):
-            mean = rate * region_rate(level, level_days, memory)
-            losses[number] += float((mean - counts * np.log(mean)).sum())
-    return min(candidates[int(losses.argmin())], LEVEL_HALF_LIVES_DAYS[-1])
-
-
-def _choose_older_share(history: IncidentHistory, blocks: Blocks, memory: BaselineConstants) -> float:
-    """Share of the map of all days under which the validation block's days were least surprising (Poisson).
-
-    Memory and map are as when they serve. 0 where all days of the file are kept.
-    """
-    if not history.counts_before(blocks.end_s // DAY_S - _FINISHED_DAYS).any():
-        return 0.0
-    older = history.counts_before(blocks.validation_s // DAY_S - _FINISHED_DAYS)
-    losses = np.zeros(len(OLDER_SHARES))
-    half_lives = (float(memory.half_life_days), float("inf"))
-    for same_day in _days_to_choose_by(history, blocks, half_lives, kept_days=_FINISHED_DAYS):
-        (_, counts, past, past_days), (_, _, finished, _) = same_day
-        for number, share in enumerate(OLDER_SHARES):
-            rate = mixed_cell_rate(past, past_days, finished + older, share, memory, history.spec)
-            losses[number] += float((rate - counts * np.log(rate)).sum())
-    return OLDER_SHARES[int(losses.argmin())]
 
 
 def _days_to_choose_by(
