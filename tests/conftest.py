@@ -13,7 +13,6 @@ pytest_plugins = [
     "tests.harness.browser",
     "tests.harness.expected_skips",
     "tests.harness.fixtures",
-    "tests.harness.live_page",
     "tests.harness.needs",
     "tests.harness.object_store",
 ]

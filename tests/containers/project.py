@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.harness.compose_file import SERVICES
-from tests.harness.influxql import Store
+import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.harness.compose_file import ROOT, SERVICES
+from tests.harness.influxql import Store
+from tests.harness.processes import run
+
 FENCE = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 ENDS = {name for name, service in SERVICES.items() if service["restart"] == "on-failure:5"}  # with code 0
 KAFKA = f"127.0.0.1:{os.environ.get('KAFKA_PORT', '9092')}"  # as compose.yaml reads it
@@ -148,3 +151,26 @@ def wait(done: Callable[[], bool], limit_s: float, otherwise: Callable[[], objec
     while not done():
         assert time.monotonic() < deadline, otherwise()
         time.sleep(2)
+
+
+RECAP = re.compile(r"^here +: ok=\d+ +changed=(\d+) +unreachable=0 +failed=0 ", re.MULTILINE)
+
+
+def write_inventory(folder, group, **values):
+    """An inventory whose one machine is this one."""
+    here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    path = folder / "inventory.yml"
+    path.write_text(yaml.safe_dump({group: {"hosts": {"here": here}, "vars": values}}))
+    return path
+
+
+def play(inventory, environment, playbook, *options):
+    """How many tasks of a playbook changed something, and all that it printed. Fails when one failed."""
+    program = Path(sys.executable).with_name("ansible-playbook")
+    own = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOME": str(inventory.parent / "ansible"), "LC_ALL": "C.UTF-8"}
+    words = (program, "--inventory", inventory, ROOT / "deploy" / "ansible" / f"{playbook}.yml", *options)
+    ran = run(*words, env={**environment, **own}, timeout=3600)
+    recap = RECAP.search(ran.stdout)
+    assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]
+    assert recap, ran.stdout[-6000:]
+    return int(recap[1]), ran.stdout

@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.containers.project import ROOT, Project, checkout
+from tests.containers.project import ROOT, Project, checkout, play, write_inventory
 from tests.containers.test_own_region import calls, send, wait_for_consumed, wait_for_new_scores
-from tests.harness.git_folder import commit_all, git
-from tests.harness.playbooks import play, write_inventory
-from tests.harness.processes import run_python
+from tests.harness.processes import commit_all, git, run_python
 
 pytestmark = pytest.mark.nightly
 BOUNDS, PER_DAY = "41.64,-87.95,42.03,-87.52", "theft=60"

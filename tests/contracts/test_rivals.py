@@ -28,7 +28,7 @@ from models.evaluation.rivals import (
     week_profile,
     week_slots,
 )
-from tests.harness.small_cube import cube_of, random_cube, stacked
+from tests.harness.small_task import cube_of, random_cube, stacked
 
 
 @st.composite

@@ -22,7 +22,7 @@ from tests.harness.grafana_world import SPECS, follower_lines, outcome_lines, pi
 from tests.harness.points import stored_points
 from tests.harness.toy import toy_frame, toy_spec
 
-MEMORY = {"memory": "tests.harness.memory_sink:MemorySink"}  # the fake, which is held to the same contract
+MEMORY = {"memory": "tests.harness.batch:MemorySink"}  # the fake, which is held to the same contract
 FIRST = b"pipeline,region=a consumed=1.0 60\n"
 SECOND = b"pipeline,region=a consumed=2.0 120\npipeline,region=b consumed=3.0 120\n"
 

@@ -23,8 +23,7 @@ from tests.faults.witness import Injected, Witness, ends_of, newest
 from tests.harness.fork_server import ForkServer
 from tests.harness.proxy import Proxy
 from tests.harness.region import make_region
-from tests.harness.scorer import make_scorer
-from tests.harness.topic import Topic
+from tests.harness.scorer import Topic, make_scorer
 
 TOKEN = "numbat8087"  # no log may show it
 EXPLAINED_BY = {5: "broker", 6: "store"}  # what a fault of that side may end the job with

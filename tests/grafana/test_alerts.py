@@ -26,8 +26,7 @@ from lifecycle.live_judge import retrain_line
 from lifecycle.triggers import Asked
 from schemas.spec import DAY_S
 from tests.contracts.test_readme import fault_in_name, named_commands
-from tests.harness.alert_world import NORTH, RULES, SOUTH, fires, write_ledgers
-from tests.harness.alerting import evaluate, holds
+from tests.harness.alerting import NORTH, RULES, SOUTH, evaluate, fires, holds, write_ledgers
 from tests.harness.grafana_world import SPECS, outcome_lines, pipeline
 from tests.harness.pages import ALERTS, PAGES, provisioned
 

@@ -11,7 +11,7 @@ from generator.__main__ import write
 from generator.build import BEYOND, COLUMNS, LEVELS, LIFT_LEVELS, RAMP, page, stat, text
 from service.page import part
 from streaming.cli.maps import GROUND, GROUND_SVG
-from tests.harness.contrast import contrast, parts_of, seen_on
+from tests.harness.browser import contrast, parts_of, seen_on
 from tests.harness.pages import ALERTS, FILES, MAP, PAGES, PANELS, ROOT, provisioned
 
 # The files that Grafana reads at its start, without Grafana: its own types as JSON Schema, and rules of ours.

@@ -1,4 +1,4 @@
-"""A publisher without Spark and Kafka, and a batch as Spark hands it over."""
+"""A publisher without Spark and Kafka, a batch as Spark hands it over, and a sink in memory."""
 
 import msgspec
 import numpy as np
@@ -7,6 +7,7 @@ from models.artifact import read_artifact
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import FIELDS, Summary
 from streaming.flow.score import score_features
+from streaming.sinks.sink import Sink, WriteReport, count_lines
 
 
 class Rows:
@@ -60,3 +61,21 @@ def scored_row(folder, as_of_s):
         "summary": msgspec.msgpack.encode(summary),
         "scores": {"model": model, **packed},
     }
+
+
+class MemorySink(Sink):
+    trouble = ""
+
+    def __init__(self, *_: object) -> None:  # needs nothing of what `open_sink` gives
+        self.writes: list[bytes] = []
+
+    def check(self) -> None:
+        """Memory can always be written."""
+
+    def write(self, lines: bytes) -> WriteReport:
+        count = count_lines(lines)
+        self.writes.append(lines)
+        return WriteReport(lines=count, requests=1)
+
+    def close(self) -> None:
+        """Nothing to release."""

@@ -1,4 +1,7 @@
-"""Pages as Chromium shows them, and what can be done on them by hand and keys."""
+"""Pages as Chromium shows them, what can be done on them by hand and keys, and a live map for it.
+
+Also how far colours stand apart, by WCAG 2, and what a parser of HTML finds.
+"""
 
 import fcntl
 import json
@@ -6,9 +9,13 @@ import os
 import shutil
 import subprocess
 from hashlib import sha256
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
+from schemas.areas import read_areas
+from tests.harness.service import Client, toy_service, waited
 
 SCRIPT = Path(__file__).with_name("browser.mjs")
 PACKAGES = Path(__file__).with_name("chromium")  # of npm: puppeteer, and axe
@@ -82,3 +89,100 @@ def browser(page_program, tmp_path_factory):
 
     yield look
     node.communicate(timeout=60)  # it ends with its input, and closes Chromium
+
+
+NORTH = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63], [-87.895, 41.605]]]
+STREET = [[-87.9, 41.6], [-87.85, 41.64]]
+# A script: of each mark on the map its text, the radius of its dot, and where it stands, in pixels.
+MARKS = """
+const credit = document.getElementById('credit'), { atlas } = await import(new URL('page/map.js', document.baseURI));
+const layer = atlas.getLayers().getArray().find((one) => one.getClassName() === 'cells marks'), marks = [];
+for (const feature of layer.getSource().getFeatures()) {
+  const style = feature.getStyleFunction()(feature, atlas.getView().getResolution());
+  for (const one of [style].flat()) {
+    if (!one.getImage()) continue;
+    const [x, y] = atlas.getPixelFromCoordinate(feature.getGeometry().getFirstCoordinate()), text = one.getText();
+    marks.push([text?.getText() ?? '', one.getImage().getRadius(), x + (text?.getOffsetX() ?? 0), y]);
+  }
+}
+credit.hidden = false; credit.textContent = JSON.stringify(marks);
+"""
+
+
+def chooses(name, value):
+    """A script: chooses from a list of the controls."""
+    box = f"document.getElementById('choose-{name}')"
+    return f"{box}.value = {value!r}; {box}.dispatchEvent(new Event('change'));"
+
+
+def collection(shape, **properties):
+    feature = {"type": "Feature", "properties": properties, "geometry": shape}
+    return json.dumps({"type": "FeatureCollection", "features": [feature]})
+
+
+@pytest.fixture
+def page_folder(tmp_path):
+    (tmp_path / "areas.json").write_text(collection({"type": "Polygon", "coordinates": NORTH}, name="North"))
+    streets = json.loads(collection({"type": "LineString", "coordinates": STREET}))
+    (tmp_path / "streets.json").write_text(json.dumps({**streets, "attribution": "City of Riverton"}))
+    return tmp_path
+
+
+def the_service(folder, **fields):
+    return toy_service(
+        folder, areas=read_areas(folder / "areas.json", "name"), streets=folder / "streets.json", **fields
+    )
+
+
+def is_followed(base, token=None, streams=1):
+    """Whether a page comes to follow the stream of the service there, or opens as many of them."""
+    said = f"incident_risk_service_streams {streams}.0".encode()
+    return waited(lambda: said in Client(base, token).get("/metrics").data)
+
+
+def parts_of(colour):
+    """Red, green and blue of "#RRGGBB", 0 to 255."""
+    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def light(parts):
+    """The relative luminance of an sRGB colour of these parts."""
+    shares = (part / 255 for part in parts)
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(*colours):
+    """The ratio of the luminances of two colours, each given by its parts: 1 to 21."""
+    lights = [light(parts) for parts in colours]
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+
+def seen_on(ground, colour):
+    """The parts of "#RRGGBBAA" over a ground given by its parts."""
+    opacity = int(colour[7:9] or "ff", 16) / 255
+    return [opacity * part + (1 - opacity) * below for part, below in zip(parts_of(colour), ground, strict=True)]
+
+
+class Elements(HTMLParser):
+    """found: every element with its attributes. cells: the text of each cell of a table."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.cells, self._cell = [], [], None
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag in ("td", "th"):
+            self._cell = ""
+
+    def handle_data(self, data):
+        if self._cell is not None:
+            self._cell += data
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th") and self._cell is not None:
+            self.cells.append(self._cell.strip())
+            self._cell = None

@@ -1,12 +1,19 @@
-"""What Spark leaves in a checkpoint, written without Spark, and a topic to verify it for."""
+"""A checkpoint as the job leaves it, written without Spark, and a topic to verify it for."""
 
 import json
 
 import msgspec
 
+from models.artifact import read_spec
+from models.counting.blobs import Journal, keep_counts, pack_counts
+from models.counting.count_state import CountState
+from schemas.batches import LoggedBatch, LoggedRegion, batches_folder, day_of
 from schemas.files import replace_file
+from schemas.incidents import Incidents
+from streaming.artifacts_in_force import refresh_roster
 from streaming.checkpoint import STATE_LAYOUT, CheckpointGuard, verify_checkpoint
 from streaming.kafka import Topic
+from tests.harness.toy import toy_artifact
 
 TOPIC = Topic(id="5f0c", first_offsets={0: 0, 1: 0}, end_offsets={0: 9_000, 1: 9_000})
 
@@ -57,3 +64,60 @@ def commit(checkpoint, batch, read, *, is_done=True):
 def tree(folder):
     """path below the folder -> content, of every file."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class KeptWorld:
+    """One region's job on the wall clock."""
+
+    def __init__(self, folder, spec, *, clock="wall", cutoff_s=1_600_000_000):
+        self.checkpoint, self.artifacts = folder / "checkpoint", folder / "artifacts"
+        self.spec, self.taken = spec, []  # (clock, incidents) of each batch
+        self.artifact = toy_artifact(self.artifacts, spec, cutoff_s=cutoff_s)
+        assert read_spec(self.artifact) == spec
+        self.checkpoint.mkdir(exist_ok=True)
+        write_guard(self.checkpoint, clock)
+        refresh_roster(self.checkpoint / "roster.json", self.artifacts)
+        state = CountState(spec)
+        state.advance(cutoff_s)
+        self._journal, _ = Journal.start(state)
+        self._kept_day, self._totals, self._newest_s = "", {}, 0
+
+    def batch(self, clock_s, incidents=None, *, rejected=0, scores=""):
+        """What a batch does to a region (streaming/flow/count.py), and its line in the log."""
+        incidents = Incidents.empty() if incidents is None else incidents
+        day = max(day_of(clock_s * 1000), self._kept_day)
+        batches = batches_folder(self.checkpoint)
+        if day != self._kept_day:
+            packed = pack_counts(self._journal.state, totals=self._totals, newest_event_s=0)
+            keep_counts(self.checkpoint, day, self.spec.region, packed)
+            self._kept_day = day
+        self._journal.record(self._journal.state.apply(incidents, clock_s).changed)
+        new = {"consumed": len(incidents) + rejected, "rejected": rejected}
+        self._totals = {name: self._totals.get(name, 0) + count for name, count in new.items()}
+        self._newest_s = max(self._newest_s, incidents.occurred_s.max(initial=0).item())
+        logged = LoggedRegion(
+            as_of_s=clock_s,
+            artifact=self.artifact.name,
+            scores=scores,
+            totals=self._totals,
+            newest_event_s=self._newest_s,
+        )
+        line = LoggedBatch(
+            number=len(self.taken), at_ms=clock_s * 1000, top_k=1, offsets={}, regions={self.spec.region: logged}
+        )
+        with (batches / day / "batches.jsonl").open("ab") as log:
+            log.write(msgspec.json.encode(line) + b"\n")
+        self.taken.append((clock_s, incidents))
+
+
+def rows_of(path, version=None):
+    """{(region, day since 1970, cell, category, bin): count} of an archive, read without our reader."""
+    from deltalake import DeltaTable
+
+    rows = DeltaTable(str(path), version=version).to_pyarrow_table().to_pylist()
+    keys = {}
+    for row in rows:
+        key = (row["region"], row["day"].toordinal() - 719_163, row["cell"], row["category"], row["bin"])
+        assert key not in keys, "a row is there twice"
+        keys[key] = row["count"]
+    return keys

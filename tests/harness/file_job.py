@@ -16,7 +16,7 @@ from streaming.flow.rows import Published
 from streaming.job import Job, Outside
 from streaming.settings import Settings
 from streaming.watchers import BatchLog
-from tests.harness.memory_sink import MemorySink
+from tests.harness.batch import MemorySink
 
 DEADLINE_S = 240.0
 TOP_K = 3

@@ -12,8 +12,7 @@ from streaming.rehearse.broker import Broker, start_broker
 from streaming.settings import Settings
 from tests.harness.fork_server import ForkServer
 from tests.harness.region import make_region
-from tests.harness.scorer import make_scorer
-from tests.harness.topic import Topic
+from tests.harness.scorer import Topic, make_scorer
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""A small town with a registry, the job's folders and a plan, on which the gate's commands are typed."""
+"""A small town with a registry, the job's folders and a plan, on which the gate's commands are typed.
+
+A trial, and hours and days as the judge leaves them, are alike for both versions, where a test changes nothing.
+"""
 
 import csv
 import json
@@ -10,16 +13,44 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from incident_risk import app
-from lifecycle.gate import read_trial, write_trial
+from lifecycle.gate import GatePlan, Trial, read_trial, write_trial
 from lifecycle.registry import FolderRegistry
-from lifecycle.shadow import shadow_path
+from lifecycle.shadow import ShadowDay, ShadowHour, shadow_path
 from models.artifact import read_artifact
 from schemas.audit import records, verify
 from schemas.records import read_pointer
-from tests.harness.judged import judged_hour
-from tests.harness.small_town import LAYOUT, START_S
-from tests.harness.task_file import task_file
+from tests.harness.small_town import LAYOUT, START_S, task_file
 from tests.harness.toy import iso
+
+CHAMPION, CHALLENGER = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb"
+SUMS = {
+    "values": 1000,
+    "champion": 100.0,
+    "challenger": 100.0,
+    "baseline": 101.0,
+    "observed": {"ems": 30, "fire": 30},
+    "champion_expected": {"ems": 30.0, "fire": 30.0},
+    "challenger_expected": {"ems": 30.0, "fire": 30.0},
+}
+
+
+def judged_hour(tick_s, **changes):
+    versions = {"champion_version": CHAMPION, "challenger_version": CHALLENGER}
+    return ShadowHour(tick_s=tick_s, **{"horizon": "1h", **versions, **SUMS, **changes})
+
+
+def judged_day(number=0, **changes):
+    """The day with that number of a month that begins on a Monday; after 28 days the next month begins."""
+    date = f"2026-{3 + number // 28:02d}-{1 + number % 28:02d}"
+    sums = {**SUMS, **changes}
+    alone = {"alone": sums["champion"], "alone_expected": sums["champion_expected"]}
+    return ShadowDay(**{"day": date, "weekday": number % 7 + 1, "hours": 24, **alone, **sums})
+
+
+def toy_trial(**changes):
+    fields = {"champion": CHAMPION, "challenger": CHALLENGER, "plan": GatePlan(), "plan_sha256": "0" * 64}
+    return Trial(**{**fields, "margin": 0.1, "started_s": 1_800_000_000, **changes})
+
 
 QUICK = {"epochs": 1, "step_minutes": 1440}
 DAY_S = 86_400

@@ -1,6 +1,7 @@
-"""A file of incidents that is learned from in seconds."""
+"""A file of incidents that is learned from in seconds, and files of tasks as the commands read them."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -23,4 +24,15 @@ def write_town(path: Path, *, seed: int) -> Path:
             when = iso(at_s)
             kind = "fire" if random.random() < 0.5 else "ems"
             writer.writerow([when, 41 + 0.036 * random.beta(1, 2), -87 + 0.048 * random.random(), kind])
+    return path
+
+
+def task_file(path, *tables, **fields):
+    """Write a table `[[regions]]` with the fields, or one for each of `tables`, and give the path."""
+    lines = []
+    for table in tables or (fields,):
+        lines += ["[[regions]]"]
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in table.items()}
+        lines += [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

@@ -7,13 +7,13 @@ import subprocess
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import pytest
 
 from streaming.rehearse.broker import free_port
-from tests.harness.cluster import cluster_environment
 
 HIDE = 'mount --make-rprivate / && mount -t tmpfs none "$0" && exec "$@"'
 START_S = 90.0
@@ -109,3 +109,16 @@ def spark_cluster(folder, hidden):
                     with suppress(psutil.NoSuchProcess):
                         one.kill()
             process.wait()
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def cluster_environment(folder: Path) -> dict[str, str]:
+    """This environment, with our packages on the path and a home for Spark in `folder`: executors write into it."""
+    home = folder / "home"
+    home.mkdir()
+    for path in Path(find_spec("pyspark").origin).parent.iterdir():
+        (home / path.name).symlink_to(path)
+    python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": python_path, "SPARK_HOME": str(home)}

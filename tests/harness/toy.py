@@ -1,4 +1,4 @@
-"""A region of a few cells: its spec, constants, incidents and artifacts. A test names only what it changes."""
+"""A region of a few cells: its spec, constants, incidents, masks, artifacts. A test names only what it changes."""
 
 import json
 from dataclasses import replace
@@ -203,3 +203,18 @@ def toy_tuned_on(**changes):
     fields = {"data_sha256": "0", "layout": "made", "cell_m": 1000, "task": "toyville", "objective": "loss"}
     fields |= {"seed": 0, "trials": 9, "made_at": CREATED}
     return TunedOn(**fields | changes)
+
+
+def mask_file(path, *rings):
+    """Write a GeoJSON file with a polygon for each closed ring of (lon, lat), and give the path."""
+    features = [
+        {"type": "Feature", "properties": None, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+        for ring in rings
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+    return path
+
+
+def box(west, south, east, north):
+    """Closed ring of a rectangle in degrees."""
+    return [[west, south], [east, south], [east, north], [west, north], [west, south]]

@@ -9,8 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.harness.compose_file import ROOT
-from tests.harness.git_folder import commit_all, git
-from tests.harness.processes import run, stand_in
+from tests.harness.processes import commit_all, git, run, stand_in
 
 pytestmark = pytest.mark.package
 

@@ -11,8 +11,7 @@ import pytest
 from lifecycle.archive import ArchiveTable, archive_region, regions_of
 from lifecycle.feed import FeedLog
 from streaming.watchers import BatchLog
-from tests.harness.checkpoint import spark_files, write_guard
-from tests.harness.kept_world import rows_of
+from tests.harness.checkpoint import rows_of, spark_files, write_guard
 from tests.harness.region_bench import NOW, event
 from tests.harness.toy import toy_published
 

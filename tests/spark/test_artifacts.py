@@ -20,11 +20,10 @@ from schemas.forecasts import FollowerStates
 from schemas.records import Withheld, withheld_path
 from schemas.spec import DAY_S, HOUR_S
 from streaming.artifacts_in_force import load_artifact
-from tests.harness.masks import box, mask_file
 from tests.harness.recount import scored_frame
 from tests.harness.region_bench import empty_history
 from tests.harness.registries import Desk
-from tests.harness.toy import state_of, toy_event
+from tests.harness.toy import box, mask_file, state_of, toy_event
 
 NOW = 1_700_000_000
 

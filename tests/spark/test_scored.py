@@ -21,7 +21,7 @@ from streaming.artifacts_in_force import load_artifact
 from streaming.checkpoint import last_begun, last_commit
 from streaming.flow import intake as decode
 from streaming.flow.rows import FIELDS
-from tests.harness.memory_sink import MemorySink
+from tests.harness.batch import MemorySink
 from tests.harness.points import of_the_events, stored_points
 from tests.harness.random_world import OUTCOMES, RecountedWorld, known_bad, offline
 from tests.harness.recount import Recount, RecountError, planned

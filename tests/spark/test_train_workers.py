@@ -13,11 +13,10 @@ from models.training.fit_network import FitData, FitPlan, fit_network, read_fitt
 from models.training.over_spark import side_by_side
 from models.training.region_tasks import RegionTask
 from models.training.train_region import train_in_task
-from tests.harness.cluster import ROOT, cluster_environment
 from tests.harness.made_examples import DISPERSION, made_examples
 from tests.harness.processes import run_python
-from tests.harness.small_town import LAYOUT, write_town
-from tests.harness.task_file import task_file
+from tests.harness.small_town import LAYOUT, task_file, write_town
+from tests.harness.spark_cluster import ROOT, cluster_environment
 
 MASTER = "local-cluster[2,1,1024]"
 PLAN = FitPlan(recipe=Hyperparameters(minibatch=64, learning_rate=5e-3), epochs=4, seed=2)

@@ -30,12 +30,12 @@ from streaming.flow.score import score_stage
 from streaming.flow.workers import Shipment, on_this_worker, shipped_roster
 from streaming.kafka import KafkaConnection
 from streaming.settings import Settings
-from tests.harness.cluster import ROOT, cluster_environment
 from tests.harness.compose_file import read_compose
 from tests.harness.file_job import FileJob
 from tests.harness.processes import run_python, stand_in
 from tests.harness.random_world import NOW
 from tests.harness.region_bench import empty_history
+from tests.harness.spark_cluster import ROOT, cluster_environment
 from tests.harness.toy import iso, toy_record
 
 SMI = "#!/bin/sh\necho 3\n"  # one GPU, which is not the first

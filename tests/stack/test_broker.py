@@ -29,7 +29,7 @@ from streaming.marks import GROUP
 from streaming.rehearse.broker import free_port, start_broker
 from streaming.settings import Settings
 from tests.harness.points import stored_points
-from tests.harness.topic import Topic
+from tests.harness.scorer import Topic
 from tests.harness.toy import toy_artifact, toy_spec
 
 ROOT = Path(__file__).parents[2]

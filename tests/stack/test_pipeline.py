@@ -14,9 +14,8 @@ from schemas.audit import records, verify
 from streaming.rehearse.broker import free_port
 from streaming.rehearse.incident_replay import poison_messages, template_event
 from tests.faults.witness import newest
-from tests.harness.prometheus import scraped
-from tests.harness.scorer import LEDGER
-from tests.harness.topic import delete_up_to, make_anew
+from tests.harness.points import scraped
+from tests.harness.scorer import LEDGER, delete_up_to, make_anew
 from tests.harness.toy import iso
 
 START = 1_700_000_000

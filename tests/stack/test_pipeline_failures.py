@@ -16,7 +16,7 @@ from kafka.admin import ConfigResource
 from streaming.kafka import KafkaConnection, ensure_topics
 from streaming.rehearse.broker import start_broker
 from tests.faults.stores import START, Sent, events
-from tests.harness.topic import Topic, delete_up_to, make_anew
+from tests.harness.scorer import Topic, delete_up_to, make_anew
 
 SECRET_CANARY = "numbat8087"
 

@@ -24,8 +24,7 @@ from streaming.checkpoint import (
     taken_offsets,
 )
 from streaming.spark_folder import SparkFolder, place_state, refuse_unshared, spark_address
-from tests.harness.checkpoint import begin_at, commit
-from tests.harness.kept_world import KeptWorld
+from tests.harness.checkpoint import KeptWorld, begin_at, commit
 from tests.harness.object_store import SECRET
 from tests.unit.counting.test_count_state import CALL, SPEC, incidents
 from tests.unit.lifecycle.archive.test_archive import TODAY

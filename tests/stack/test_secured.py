@@ -40,7 +40,7 @@ from streaming.settings import INFLUX_PREFIX, PREFIX, Settings
 from tests.faults.stores import START
 from tests.faults.stores import events as numbered_events
 from tests.harness.proxy import Proxy
-from tests.harness.topic import Topic
+from tests.harness.scorer import Topic
 
 ROOT = Path(__file__).parents[2]
 EVENTS, DEAD_LETTERS = "incidents.v1", "incidents.v1.dlq"

@@ -10,7 +10,7 @@ import pytest
 from schemas.frame import Unusual, write_frames
 from service.scores import number
 from service.tokens import Tokens, make_token
-from tests.harness.live_page import MARKS, chooses, collection, the_service
+from tests.harness.browser import MARKS, chooses, collection, the_service
 from tests.harness.map_shares import jobs, leave_regions
 from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.harness.toy import toy_grid

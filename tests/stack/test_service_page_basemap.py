@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from service.basemap import basemap_of
 from streaming.rehearse.broker import free_port
-from tests.harness.live_page import the_service
+from tests.harness.browser import the_service
 from tests.harness.service import leave_frame, running
 from tests.harness.tiles import leave_tiles, leave_vector_tiles, png
 

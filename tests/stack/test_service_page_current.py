@@ -10,7 +10,7 @@ import pytest
 
 from schemas.records import Withheld, withheld_path
 from streaming.rehearse.broker import free_port
-from tests.harness.live_page import chooses, is_followed, the_service
+from tests.harness.browser import chooses, is_followed, the_service
 from tests.harness.service import Client, is_there, leave_frame, running, waited
 from tests.harness.toy import toy_grid
 

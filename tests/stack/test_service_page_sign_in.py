@@ -4,7 +4,7 @@ import re
 import threading
 
 from service.tokens import Tokens, make_token
-from tests.harness.live_page import is_followed, the_service
+from tests.harness.browser import is_followed, the_service
 from tests.harness.service import Client, leave_frame, running
 
 

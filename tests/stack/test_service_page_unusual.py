@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from schemas.frame import Silence, Unusual, write_frames
-from tests.harness.live_page import MARKS, collection, is_followed, the_service
+from tests.harness.browser import MARKS, collection, is_followed, the_service
 from tests.harness.service import Client, leave_frame, running
 
 

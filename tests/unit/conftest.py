@@ -5,7 +5,7 @@ import pytest
 
 from streaming.settings import Settings
 from tests.harness.forged_artifact import NOW, SPEC
-from tests.harness.quick_training import one_penalty
+from tests.harness.made_examples import one_penalty
 from tests.harness.toy import toy_artifact
 
 

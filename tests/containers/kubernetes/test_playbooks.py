@@ -14,10 +14,8 @@ import pytest
 
 from streaming.rehearse.broker import free_port
 from tests.containers.kubernetes.test_kubernetes import HOME, NAMESPACE, why_there_is_none
-from tests.containers.project import ROOT, wait
-from tests.harness.git_folder import commit_all, git
-from tests.harness.playbooks import play, write_inventory
-from tests.harness.processes import run
+from tests.containers.project import ROOT, play, wait, write_inventory
+from tests.harness.processes import commit_all, git, run
 
 pytestmark = pytest.mark.nightly
 BIN = HOME / "bin"

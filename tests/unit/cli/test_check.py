@@ -15,9 +15,8 @@ from models.artifact import read_artifact
 from schemas.areas import read_masks
 from schemas.errors import DataError
 from streaming.cli.check import dry_run
-from tests.harness.masks import box, mask_file
 from tests.harness.processes import run_python
-from tests.harness.toy import RIVERTON, iso, toy_artifact, toy_record, toy_spec
+from tests.harness.toy import RIVERTON, box, iso, mask_file, toy_artifact, toy_record, toy_spec
 
 EXAMPLES = Path(schemas.__file__).parent / "examples"
 NOW_S = 1_773_477_600  # 2026-03-14T08:40:00Z, shortly after the examples' times

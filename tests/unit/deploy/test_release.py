@@ -13,8 +13,7 @@ import pytest
 from deploy.release import ROOT, changelog_entry, try_commands, version_to_release, write_sums
 from schemas import product_version
 from schemas.errors import RiskError
-from tests.harness.git_folder import commit_all, git
-from tests.harness.processes import run, run_python
+from tests.harness.processes import commit_all, git, run, run_python
 
 pytestmark = pytest.mark.package
 

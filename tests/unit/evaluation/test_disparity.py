@@ -23,11 +23,9 @@ from models.training.replay import IncidentHistory, Replay
 from schemas.errors import SettingsError
 from schemas.frame import riskiest
 from streaming.watchers import FrameWatch
-from tests.harness.batch import Rows, publisher_to, scored_row
-from tests.harness.masks import box
-from tests.harness.memory_sink import MemorySink
+from tests.harness.batch import MemorySink, Rows, publisher_to, scored_row
 from tests.harness.small_town import DAYS, LAYOUT, START_S, write_town
-from tests.harness.toy import CUTOFF_S, publish_artifact, toy_artifact, toy_grid, toy_network, toy_spec, toy_table
+from tests.harness.toy import CUTOFF_S, box, publish_artifact, toy_artifact, toy_grid, toy_network, toy_spec, toy_table
 
 GRID, DAY_S, SEEDS, BIAS = toy_grid(9, 5), 86_400, 100, 1.5
 

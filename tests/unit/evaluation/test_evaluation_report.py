@@ -29,8 +29,8 @@ from models.evaluation.evaluation_report import (
 from models.evaluation.judge import OUR_BASELINE
 from models.measures import Sheet
 from schemas.errors import DataError
-from tests.harness.html_elements import Elements
-from tests.harness.small_evaluation import HOSTILE, small_evaluation, with_network
+from tests.harness.browser import Elements
+from tests.harness.small_task import HOSTILE, small_evaluation, with_network
 
 
 @pytest.fixture(scope="module")

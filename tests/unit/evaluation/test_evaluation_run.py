@@ -23,9 +23,8 @@ from models.following import Follower, FollowerState, SequentialFollowing, serve
 from models.nowcast import LastHours
 from models.training.fit_baseline import JUDGED_SIZE
 from schemas.spec import DAY_S, HOUR_S, Spec
-from tests.harness.quick_training import one_penalty
-from tests.harness.small_evaluation import small_evaluation
-from tests.harness.small_task import evaluated, plan_of
+from tests.harness.made_examples import one_penalty
+from tests.harness.small_task import evaluated, plan_of, small_evaluation
 
 
 def evaluated_by_all(task):

@@ -21,8 +21,7 @@ from models.evaluation.tasks import task_of as task_of_region
 from models.measures import type_for
 from models.training.region_tasks import RegionTask
 from schemas.errors import DataError, SettingsError
-from tests.harness.small_town import LAYOUT, write_town
-from tests.harness.task_file import task_file
+from tests.harness.small_town import LAYOUT, task_file, write_town
 
 NOW_S = 2_000_000_000
 

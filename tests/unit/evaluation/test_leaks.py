@@ -22,10 +22,8 @@ from models.training.replay import Replay
 from schemas.errors import DataError, LeakError
 from tests.harness.festive_town import DAYS, MATCHES, write_festive_town
 from tests.harness.gate_town import command
-from tests.harness.small_cube import random_cube
-from tests.harness.small_task import DAY_S, NOW, evaluated, plan_of
-from tests.harness.small_town import LAYOUT, START_S
-from tests.harness.task_file import task_file
+from tests.harness.small_task import DAY_S, NOW, evaluated, plan_of, random_cube
+from tests.harness.small_town import LAYOUT, START_S, task_file
 
 FIRST = 40
 

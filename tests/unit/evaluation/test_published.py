@@ -18,7 +18,7 @@ from models.files.layouts import LAYOUTS
 from models.local_time import local_from_utc
 from streaming.rehearse.incident_replay import SAMPLE
 from tests.harness.published_tasks import DATA, TASKS, TEST_DAYS, VALIDATION_DAYS, published_chicago
-from tests.harness.small_cube import stacked
+from tests.harness.small_task import stacked
 
 CLOSE = 0.003  # relative
 PUBLISHED_LEAST = 1e-4  # expected incidents; ours is `least_mean`

@@ -16,7 +16,7 @@ from schemas.records import pointer_path
 from streaming import marks as module
 from streaming.kafka import KafkaConnection
 from streaming.marks import FeedbackStore, fault_of, mark_line, specs_of
-from tests.harness.memory_sink import MemorySink
+from tests.harness.batch import MemorySink
 from tests.harness.points import stored_points
 from tests.harness.toy import toy_artifact, toy_spec
 

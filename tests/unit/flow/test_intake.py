@@ -33,11 +33,9 @@ from streaming.flow.rows import (
     tick_of,
 )
 from streaming.watchers import FrameWatch
-from tests.harness.batch import Rows, publisher_to, scored_row
-from tests.harness.masks import box, mask_file
-from tests.harness.memory_sink import MemorySink
+from tests.harness.batch import MemorySink, Rows, publisher_to, scored_row
 from tests.harness.region_bench import MIDDLE, NOW, Bench
-from tests.harness.toy import CUTOFF_S, iso, toy_artifact, toy_event, toy_grid, toy_messages, toy_spec
+from tests.harness.toy import CUTOFF_S, box, iso, mask_file, toy_artifact, toy_event, toy_grid, toy_messages, toy_spec
 
 
 def test_what_the_clock_refuses_is_told_with_its_reason_beside_what_counts_and_what_the_decoder_refused():

@@ -26,9 +26,8 @@ from schemas.frame import Surge
 from streaming.flow.count import Head, begins_an_hour
 from streaming.flow.publish import keep_forecast, outcome_points
 from streaming.flow.rows import Summary
-from tests.harness.batch import Rows, publisher_to, scored_row
+from tests.harness.batch import MemorySink, Rows, publisher_to, scored_row
 from tests.harness.grafana_world import frame
-from tests.harness.memory_sink import MemorySink
 from tests.harness.points import stored_points
 from tests.harness.toy import toy_artifact, toy_spec
 

@@ -26,10 +26,8 @@ from streaming.flow.publish import ASK_EVERY_S, closed_points, frame_of
 from streaming.flow.rows import FIELDS, QueryFacts, ScoredRow, Summary
 from streaming.job_health import LONGEST_SILENCE_S
 from tests.harness import batch as harness
-from tests.harness.batch import Rows, publisher_to, row_without_scores, scored_row
-from tests.harness.memory_sink import MemorySink
-from tests.harness.plain_lines import plain_risks, plain_tops, plain_unusual
-from tests.harness.points import OF_THE_MACHINE, points_in
+from tests.harness.batch import MemorySink, Rows, publisher_to, row_without_scores, scored_row
+from tests.harness.points import OF_THE_MACHINE, plain_risks, plain_tops, plain_unusual, points_in
 from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
 from tests.unit.sinks.test_influx import sink_for
 

@@ -20,8 +20,7 @@ from schemas.records import read_withheld, withheld_path
 from streaming.flow.publish import VISIBLE, StoredView, views_of_last_frame
 from streaming.job_health import HealthWatch, read_health
 from streaming.sinks.line_protocol import VALUES, changed, risk_lines
-from tests.harness.batch import Rows, publisher_to, scored_row
-from tests.harness.memory_sink import MemorySink
+from tests.harness.batch import MemorySink, Rows, publisher_to, scored_row
 from tests.harness.points import points_in, tags_of
 from tests.harness.toy import toy_artifact, toy_spec, toy_views
 

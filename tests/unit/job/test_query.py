@@ -35,8 +35,8 @@ from streaming.job_health import LONGEST_SILENCE_S
 from streaming.kafka import Topic
 from streaming.settings import Settings
 from streaming.source_topic import SourceTopic
+from tests.harness.batch import MemorySink
 from tests.harness.checkpoint import begin_at, commit
-from tests.harness.memory_sink import MemorySink
 from tests.harness.toy import toy_artifact, toy_frame, toy_published, toy_spec
 
 AWAY = SinkUnavailable("no answer", "start the store")

@@ -27,7 +27,7 @@ from schemas.errors import GateClosed
 from schemas.forecasts import last_grace_s
 from schemas.spec import DAY_S, HOUR_S
 from tests.harness.gate_town import PLAN, Town
-from tests.harness.quick_training import one_penalty
+from tests.harness.made_examples import one_penalty
 from tests.harness.toy import iso
 
 pytestmark = pytest.mark.nightly

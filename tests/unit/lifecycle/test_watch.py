@@ -17,7 +17,7 @@ from schemas.records import (
     watched_until_s,
     write_heartbeat,
 )
-from tests.harness.kept_world import KeptWorld
+from tests.harness.checkpoint import KeptWorld
 from tests.harness.toy import toy_spec
 
 NOW_S = 1_800_000_000

@@ -36,7 +36,7 @@ from models.measures import (
 from schemas.errors import DataError
 from schemas.forecasts import ClosedHorizon, KeptForecasts
 from schemas.spec import HOUR_S
-from tests.harness.small_cube import cube_of, in_runs
+from tests.harness.small_task import cube_of, in_runs
 from tests.harness.toy import toy_spec
 
 SIZES = (0.05, 0.5, 2.7, 20.5, 300.0, 1e4, 1e6)

@@ -33,8 +33,7 @@ from streaming.artifacts_in_force import (
 )
 from streaming.cli.doctor import examine
 from streaming.settings import Settings
-from tests.harness.masks import box, mask_file
-from tests.harness.toy import toy_artifact, toy_spec
+from tests.harness.toy import box, mask_file, toy_artifact, toy_spec
 
 CUTOFF_S = 1_767_225_600
 

@@ -25,7 +25,7 @@ from schemas.areas import (
 from schemas.errors import ArtifactError, SettingsError
 from schemas.grid import Grid
 from schemas.incidents import fixed_places
-from tests.harness.masks import box, mask_file
+from tests.harness.toy import box, mask_file
 
 GRID = Grid(south_deg=42.0, west_deg=-88.0, cell_m=1000.0, rows=9, cols=7)
 LAT, LON = GRID.corners()

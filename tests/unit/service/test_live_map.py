@@ -19,7 +19,7 @@ from schemas.records import Withheld
 from schemas.spec import DAY_S
 from service.page import FOLDER, LIBRARY, catalogue, part
 from service.service import expired
-from tests.harness.contrast import contrast, parts_of, seen_on
+from tests.harness.browser import contrast, parts_of, seen_on
 from tests.harness.processes import run
 from tests.harness.service import Client, leave_frame, running, toy_service
 

@@ -14,7 +14,7 @@ from schemas.errors import PipelineError
 from schemas.frame import ATTRIBUTION_GROUPS, Silence, Surge, Unusual
 from schemas.grid import geohash
 from streaming.sinks.line_protocol import changed, point_line, risk_lines, string, tag, top_lines, unusual_lines
-from tests.harness.plain_lines import plain_risks, plain_tops, rounded
+from tests.harness.points import plain_risks, plain_tops, rounded
 from tests.harness.toy import toy_frame, toy_spec
 
 SPEC = toy_spec(3, 4)

@@ -26,10 +26,8 @@ from schemas.decode import decode_messages
 from schemas.errors import ArtifactError, DataError
 from schemas.incidents import COUNTED_ORIGIN
 from schemas.spec import DAY_S, HOUR_S
-from tests.harness.masks import box, mask_file
-from tests.harness.small_town import LAYOUT, START_S, write_town
-from tests.harness.task_file import task_file
-from tests.harness.toy import iso, toy_artifact, toy_messages, toy_record, toy_spec, toy_table
+from tests.harness.small_town import LAYOUT, START_S, task_file, write_town
+from tests.harness.toy import box, iso, mask_file, toy_artifact, toy_messages, toy_record, toy_spec, toy_table
 
 pytestmark = pytest.mark.usefixtures("quick_training")
 FIRST_S = 1_700_006_400  # a midnight

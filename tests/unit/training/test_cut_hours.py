@@ -23,7 +23,7 @@ from models.training.replay import IncidentHistory
 from models.training.train_region import prepare, train_region
 from schemas.errors import DataError
 from schemas.spec import DAY_S
-from tests.harness.judged import judged_hour
+from tests.harness.gate_town import judged_hour
 from tests.harness.small_task import plan_of, small_task
 from tests.harness.small_town import LAYOUT, START_S, write_town
 from tests.harness.toy import toy_artifact, toy_spec, toy_table

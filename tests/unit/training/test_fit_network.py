@@ -31,8 +31,7 @@ from models.training.fit_network import (
     write_fit,
 )
 from streaming.rehearse.broker import free_port
-from tests.harness.made_examples import DISPERSION, made_examples
-from tests.harness.quick_training import one_penalty
+from tests.harness.made_examples import DISPERSION, made_examples, one_penalty
 from tests.harness.toy import toy_network, toy_spec
 from tests.unit.training.test_training import DAY, DAYS, region, same_weights, trained
 

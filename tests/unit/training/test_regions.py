@@ -22,8 +22,7 @@ from models.training.region_tasks import RegionTask, read_regions, task_for
 from models.training.train_region import prepare
 from schemas.errors import DataError
 from streaming.artifacts_in_force import refresh_roster
-from tests.harness.small_town import LAYOUT, write_town
-from tests.harness.task_file import task_file
+from tests.harness.small_town import LAYOUT, task_file, write_town
 from tests.harness.toy import toy_artifact
 
 README = Path(__file__).parents[3] / "models" / "README.md"

@@ -36,7 +36,7 @@ from models.training.train import (
 from models.training.train_region import card_text, spec_for
 from schemas.errors import DataError
 from schemas.spec import DAY_S
-from tests.harness.quick_training import one_penalty
+from tests.harness.made_examples import one_penalty
 from tests.harness.toy import publish_artifact, toy_constants, toy_spec, toy_table
 
 DAY = 86_400

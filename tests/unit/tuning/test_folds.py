@@ -18,7 +18,7 @@ from models.training.train import TrainingOptions
 from models.training.train_region import spec_for
 from models.tuning import FOLDS, collect_folds, origin_starts
 from schemas.errors import DataError
-from tests.harness.quick_training import one_penalty
+from tests.harness.made_examples import one_penalty
 from tests.harness.toy import toy_table
 
 DAY, HOUR = 86_400, 3600

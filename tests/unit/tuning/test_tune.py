@@ -28,8 +28,7 @@ from models.network_kinds import (
 from models.tuning import SPACE, open_study, tune
 from schemas.errors import DataError, SettingsError
 from schemas.limits import MAX_CATEGORIES, MAX_HORIZONS, MAX_WEIGHTS_BYTES
-from tests.harness.small_town import LAYOUT, write_town
-from tests.harness.task_file import task_file
+from tests.harness.small_town import LAYOUT, task_file, write_town
 from tests.harness.toy import toy_tuned_on
 
 pytestmark = pytest.mark.usefixtures("quick_training")

@@ -13,8 +13,7 @@ from schemas.frame import frame_path, read_frames
 from streaming import watchers as frame_watch
 from streaming.job_health import HealthWatch, in_words, read_health
 from streaming.watchers import FrameWatch
-from tests.harness.batch import Rows, publisher_to, scored_row
-from tests.harness.memory_sink import MemorySink
+from tests.harness.batch import MemorySink, Rows, publisher_to, scored_row
 from tests.harness.points import points_in
 from tests.harness.toy import toy_artifact, toy_published, toy_spec, toy_views
 

@@ -17,8 +17,8 @@ from streaming.flow.rows import QueryFacts, Summary
 from streaming.job_health import in_words, judged, read_health, why_not_ready
 from streaming.rehearse.broker import free_port
 from streaming.watchers import served
+from tests.harness.points import scraped
 from tests.harness.processes import run_python
-from tests.harness.prometheus import scraped
 from tests.harness.toy import toy_frame, toy_published, toy_spec
 
 NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)

@@ -25,8 +25,8 @@ from models.counting.count_state import BIN_S
 from models.files.incident_archive import day_text, spans
 from schemas.errors import ArtifactError, CheckpointError, DataError, SettingsError, SinkError
 from schemas.spec import DAY_S
+from tests.harness.checkpoint import KeptWorld, rows_of
 from tests.harness.gate_town import command
-from tests.harness.kept_world import KeptWorld, rows_of
 from tests.harness.processes import run_python
 from tests.harness.small_town import LAYOUT
 from tests.harness.toy import iso

@@ -12,7 +12,7 @@ from models.files.incident_archive import known_hours, read_archive
 from schemas.batches import LoggedRegion
 from schemas.decode import decode_messages
 from schemas.spec import DAY_S
-from tests.harness.kept_world import KeptWorld
+from tests.harness.checkpoint import KeptWorld
 from tests.harness.pages import ALERTS
 from tests.harness.toy import toy_event, toy_messages
 from tests.unit.counting.test_count_state import CALL, HOUR, SPEC, incidents

@@ -8,7 +8,7 @@ import pytest
 from models.artifact import champion_of
 from models.network_kinds import Hyperparameters, RecipeFile
 from tests.harness.gate_town import Town, date, write_shifting_town
-from tests.harness.quick_training import one_penalty
+from tests.harness.made_examples import one_penalty
 
 RECIPE = RecipeFile(recipe=Hyperparameters(widths=(24, 16), learning_rate=2e-3))
 

@@ -29,8 +29,7 @@ from models.training.replay import IncidentHistory
 from schemas.errors import DataError, GateClosed, SettingsError
 from schemas.spec import DAY_S, HOUR_S
 from tests.harness.festive_town import DAYS, MATCHES, write_days, write_festive_town
-from tests.harness.gate_town import PLAN, Town, date
-from tests.harness.judged import judged_day
+from tests.harness.gate_town import PLAN, Town, date, judged_day
 from tests.harness.toy import (
     CUTOFF_S,
     publish_artifact,

@@ -25,8 +25,7 @@ from schemas.audit import records
 from schemas.errors import ArtifactError, GateClosed, RegistryError, SettingsError
 from schemas.records import Pointer, read_pointer
 from tests.harness import registries
-from tests.harness.gate_town import DAY_S, PLAN, date
-from tests.harness.judged import toy_trial
+from tests.harness.gate_town import DAY_S, PLAN, date, toy_trial
 from tests.harness.processes import run_python
 from tests.harness.small_town import START_S
 from tests.harness.toy import CUTOFF_S, iso, toy_artifact, toy_spec

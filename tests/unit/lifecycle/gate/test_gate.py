@@ -29,7 +29,7 @@ from lifecycle.gate import (
 from lifecycle.shadow import shadow_path
 from models.comparison import bounds_of
 from schemas.errors import ArtifactError, GateClosed, SettingsError
-from tests.harness.judged import judged_day, judged_hour, toy_trial
+from tests.harness.gate_town import judged_day, judged_hour, toy_trial
 from tests.harness.toy import toy_spec
 
 PLAN = GatePlan()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lifecycle.shadow import RECENT_DAYS, days_of, drop_unneeded, judged_hours, judged_late, read_shadow, shadow_path
 from schemas.forecasts import ClosedCounts, ClosedFiles, ClosedHorizon, closed_folder, last_grace_s
-from tests.harness.judged import CHALLENGER, CHAMPION, judged_hour
+from tests.harness.gate_town import CHALLENGER, CHAMPION, judged_hour
 from tests.harness.toy import toy_spec
 
 ZONE = "America/Chicago"

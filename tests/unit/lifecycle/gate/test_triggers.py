@@ -20,7 +20,7 @@ from lifecycle.triggers import (
 from models.comparison import bounds_of
 from schemas.errors import ArtifactError, DataError, GateClosed
 from schemas.limits import DRIFT_BAND
-from tests.harness.judged import judged_day
+from tests.harness.gate_town import judged_day
 
 
 def reasons_of(days=(), **other):

@@ -30,7 +30,7 @@ from schemas.forecasts import (
 )
 from schemas.spec import DAY_S
 from streaming.settings import Settings
-from tests.harness.judged import CHALLENGER, CHAMPION, judged_hour, toy_trial
+from tests.harness.gate_town import CHALLENGER, CHAMPION, judged_hour, toy_trial
 from tests.harness.points import points_in, stored_points
 from tests.harness.toy import toy_artifact, toy_spec
 from tests.unit.schemas.test_files import Disk
