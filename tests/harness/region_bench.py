@@ -1,6 +1,5 @@
 """The decode stage and the stateful one with a simulated state store and clock: no JVM."""
 
-import copy
 from functools import partial
 
 import msgspec
@@ -73,16 +72,6 @@ class Bench:
         head = msgspec.msgpack.decode(packed, type=Head)
         named = {name: bytes(blob) for (name,), (blob,) in blobs.items()}
         return Journal.restore(spec, named, as_of_s=head.as_of_s, digest=head.digest).state
-
-    def all_stored(self):
-        return copy.deepcopy({name: state.state for name, state in self._states().items()})
-
-    def store_again(self, stored):
-        for name, state in self._states().items():
-            state.state = stored[name]
-
-    def _states(self):
-        return {**self.tester.handle.value_states, **self.tester.handle.map_states}
 
 
 def event(spec, at_s, *, cell=MIDDLE, number=1, category="fire", **changes):

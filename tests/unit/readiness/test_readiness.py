@@ -9,10 +9,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.posts_plan import Place, read_places, read_times, solve
-from models.readiness import DETOUR, Drive, Question, best_floor, by_straight_line, choose, metres_of, points_a_side
+from models.readiness import (
+    DETOUR,
+    Drive,
+    Question,
+    Reach,
+    best_floor,
+    by_straight_line,
+    choose,
+    metres_of,
+    points_a_side,
+)
 from schemas.errors import DataError
-from tests.harness.reaching import reach_of
 from tests.harness.toy import toy_grid
+
+
+def reach_of(place, point, minutes, *, places, cells):
+    """place, point: (n,), in the order of the places."""
+    start = np.searchsorted(place, np.arange(places + 1))
+    kinds = {"point": np.asarray(point, np.int32), "minutes": np.asarray(minutes, np.float32)}
+    return Reach(cells=cells, per_cell=1, start=start, **kinds)
 
 
 def drawn_reach(random, *, places, cells):
