@@ -1,13 +1,11 @@
 """A real InfluxDB as the product fills it: a month in one bucket, an extract of longer in another."""
 
 import re
-import shutil
 import time
 
 import numpy as np
 import pytest
 
-from benchmarks.local_store import BINARIES, local_store
 from tests.harness.grafana_world import (
     CHALLENGER,
     SPECS,
@@ -24,14 +22,6 @@ from tests.harness.pages import ROOT
 DAY_S = 86_400
 MINUTES = 60
 RAW_DAYS = 30  # as in compose.yaml
-
-
-@pytest.fixture(scope="session")
-def influxdb(tmp_path_factory):
-    if shutil.which(BINARIES["influxdb"]) is None:
-        pytest.skip("influxd is not installed: apt-get install influxdb")
-    with local_store("influxdb", tmp_path_factory.mktemp("influxdb")) as url:
-        yield Store(url=url)
 
 
 @pytest.fixture

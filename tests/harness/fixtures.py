@@ -1,4 +1,4 @@
-"""A broker, topics, regions and scorers for the tests that start the whole job."""
+"""A broker, topics, regions and scorers for the tests that start the whole job; an InfluxDB for all of a run."""
 
 import os
 import shutil
@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.local_store import BINARIES, local_store
 from streaming.kafka import KafkaConnection, ensure_topics
 from streaming.rehearse.broker import Broker, start_broker
 from streaming.settings import Settings
 from tests.harness.fork_server import ForkServer
+from tests.harness.influxql import Store
 from tests.harness.region import make_region
 from tests.harness.scorer import Topic, make_scorer
 
@@ -82,3 +84,11 @@ def new_scorer(broker, commands, jar_cache, new_topic, tmp_path_factory):
 def new_region():
     """new_region(name, south_deg=, categories=)."""
     return make_region
+
+
+@pytest.fixture(scope="session")
+def influxdb(tmp_path_factory):
+    if shutil.which(BINARIES["influxdb"]) is None:
+        pytest.skip("influxd is not installed: apt-get install influxdb")
+    with local_store("influxdb", tmp_path_factory.mktemp("influxdb")) as url:
+        yield Store(url=url)

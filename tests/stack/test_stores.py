@@ -14,7 +14,6 @@ from schemas.errors import SinkUnavailable
 from streaming.settings import Settings
 from streaming.sinks.influx import InfluxSink
 from streaming.sinks.line_protocol import point_line, risk_lines, top_lines
-from tests.harness.influxql import Store
 from tests.harness.toy import toy_spec, toy_views
 
 SPEC = toy_spec(30, 40, categories=("fire", "ems", "traffic"))
@@ -30,22 +29,25 @@ def scores():
     return toy_views(SPEC, as_of_s=int(time()) - 600)[0]
 
 
-def store(name, folder):
-    if shutil.which(BINARIES[name]) is None:
-        pytest.skip(f"{BINARIES[name]} is not installed: apt-get install {name}")
-    return local_store(name, folder)
+def victoria(folder):
+    if shutil.which(BINARIES["victoria-metrics"]) is None:
+        pytest.skip("victoria-metrics is not installed: apt-get install victoria-metrics")
+    return local_store("victoria-metrics", folder)
 
 
 @pytest.fixture(scope="module")
 def victoria_metrics(tmp_path_factory):
-    with store("victoria-metrics", tmp_path_factory.mktemp("victoria")) as url:
+    with victoria(tmp_path_factory.mktemp("victoria")) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
-def influxdb(tmp_path_factory):
-    with store("influxdb", tmp_path_factory.mktemp("influxdb")) as url:
-        yield Store(url=url)
+def filled(influxdb, scores):
+    """A database in which the frame has overwritten one of half its forecasts."""
+    store = influxdb.another("sink")
+    store.write(everything(replace(scores, expected=scores.expected * np.float32(0.5))))
+    store.write(everything(scores))
+    return store
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +91,8 @@ def test_victoria_metrics_stores_each_score_that_the_sink_wrote(scores, victoria
             assert (when_ms, value) == (scores.tick_s * 1000, pytest.approx(risk, rel=5.1e-4, abs=5.1e-7))
 
 
-def test_influxdb_gives_back_the_scores_by_cell_and_a_second_write_overwrites(scores, influxdb):
-    older = replace(scores, expected=scores.expected * np.float32(0.5))
-    influxdb.write(everything(older))
-    influxdb.write(everything(scores))
-    found = influxdb.series(LATEST)
+def test_influxdb_gives_back_the_scores_by_cell_and_a_second_write_overwrites(scores, filled):
+    found = filled.series(LATEST)
     assert len(found) == 1200
     ids, geohashes = SPEC.grid.cell_ids(), SPEC.grid.geohashes()
     for entry in found:
@@ -104,28 +103,26 @@ def test_influxdb_gives_back_the_scores_by_cell_and_a_second_write_overwrites(sc
         assert entry["values"] == [
             [scores.tick_s * 1000, *(pytest.approx(value, rel=5.1e-4, abs=5.1e-7) for value in kept)]
         ]
-    counted = influxdb.series("SELECT count(expected) FROM risk WHERE region='toyville'")
+    counted = filled.series("SELECT count(expected) FROM risk WHERE region='toyville'")
     assert counted[0]["values"][0][1] == 10_800
 
 
-def test_influxdb_gives_back_top_and_pipeline_as_they_were(scores, influxdb):
-    influxdb.write(everything(scores))
-    best = influxdb.series(RISKIEST)
+def test_influxdb_gives_back_top_and_pipeline_as_they_were(scores, filled):
+    best = filled.series(RISKIEST)
     cell = int(np.lexsort((-scores.expected[:, 0, 2], -scores.risk[:, 0, 2]))[0])
     assert best[0]["values"][0][1] == SPEC.grid.cell_ids()[cell]
     assert best[0]["values"][0][2] == pytest.approx(scores.risk[cell, 0, 2], rel=5.1e-4)
     assert best[0]["values"][0][3] == pytest.approx(scores.expected[cell, 0, 2] / scores.usual[cell, 0, 2], rel=1e-3)
-    point = influxdb.series("SELECT consumed, batch_s, state FROM pipeline WHERE region='toyville'")
+    point = filled.series("SELECT consumed, batch_s, state FROM pipeline WHERE region='toyville'")
     assert point[0]["values"][0][1:] == [12, 0.4, 'said "no", twice = \\o/']
 
 
 @pytest.mark.fault("F26")
-def test_every_number_is_a_float_to_influxdb(scores, influxdb):
-    influxdb.write(everything(scores))
+def test_every_number_is_a_float_to_influxdb(filled):
     types = {
         name: kind
         for measurement in ("risk", "top", "pipeline")
-        for name, kind in influxdb.series(f"SHOW FIELD KEYS FROM {measurement}")[0]["values"]
+        for name, kind in filled.series(f"SHOW FIELD KEYS FROM {measurement}")[0]["values"]
     }
     texts = {"support", "model", "cell", "geohash", "state"}
     assert types == {name: "string" if name in texts else "float" for name in types}
@@ -135,7 +132,7 @@ def test_every_number_is_a_float_to_influxdb(scores, influxdb):
 @pytest.mark.fault("F22")
 @pytest.mark.store
 def test_a_store_that_has_stopped_is_reported_and_its_lines_are_there_after_a_restart(tmp_path, scores, http):
-    with store("victoria-metrics", tmp_path) as url:
+    with victoria(tmp_path) as url:
         sink = InfluxSink(Settings(influx_url=url))
         sink.write(risk_lines(scores))
         sink.close()
@@ -143,7 +140,7 @@ def test_a_store_that_has_stopped_is_reported_and_its_lines_are_there_after_a_re
     with pytest.raises(SinkUnavailable, match="connection refused"):
         sink.write(risk_lines(scores))
     sink.close()
-    with store("victoria-metrics", tmp_path) as url:
+    with victoria(tmp_path) as url:
         assert len(exported(http, url, "risk_risk")) == 10_800
 
 
@@ -156,5 +153,8 @@ def test_a_missing_program_is_named_with_its_package(tmp_path, monkeypatch):
 @pytest.mark.store
 def test_a_store_that_cannot_start_is_reported_with_the_end_of_its_log(tmp_path):
     (tmp_path / "data").write_text("a file where the folder should be")
-    with pytest.raises(SinkUnavailable, match=r"ended with code .*store\.log"), store("victoria-metrics", tmp_path):
+    with (
+        pytest.raises(SinkUnavailable, match=r"ended with code .*store\.log"),
+        victoria(tmp_path),
+    ):
         pytest.fail("it must not start")
