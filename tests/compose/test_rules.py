@@ -13,21 +13,27 @@ import pytest
 from generator.__main__ import LIVE_MAP
 from service.tokens import Tokens
 from streaming.cli.maps import ALL_REGIONS, DASHBOARDS, lines_name
-from tests.compose import test_rules as rules
 from tests.harness.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
 from tests.harness.pages import FILES, MAP, provisioned
 from tests.harness.processes import run, stand_in
 
+FILE = read_compose("deploy/registry.yaml")
+MLFLOW = FILE["services"]["mlflow"]
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+with_mlflow = pytest.mark.parametrize("service", [*SERVICES.values(), MLFLOW], ids=[*SERVICES, "mlflow"])
 RUNNING = ("kafka", "influxdb", "scorer", "serve", "feedback", "watch", "grafana")
 MADE = {"data/artifacts"}  # by `risk train`
 
 
-def seconds(text):
-    return int(text.removesuffix("s"))
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory):
+    """What deploy/make-secrets.sh makes."""
+    folder = tmp_path_factory.mktemp("secrets")
+    subprocess.run(["/bin/sh", ROOT / "deploy" / "make-secrets.sh", folder], check=True, capture_output=True)
+    return folder
 
 
-@each_service
+@with_mlflow
 def test_a_service_has_a_full_version_limits_and_no_rights_beyond_its_own(service):
     assert re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+", service["image"])
     assert set(service["logging"]["options"]) == {"max-size", "max-file"}
@@ -71,7 +77,7 @@ def test_the_service_reaches_nobody_and_writes_decisions_alone():
     assert ("frames", variables(SERVICES["scorer"])["RISK_FRAMES"], False) in mounts(SERVICES["scorer"])
 
 
-def test_the_services_port_is_the_one_that_it_listens_on_and_its_token_opens_it(tmp_path):
+def test_the_services_port_is_the_one_that_it_listens_on_and_its_token_opens_it(secrets):
     serve = read_compose(SERVICE_PORT="9999")["services"]["serve"]
     words = serve["command"]
     listen, tokens = words[words.index("--listen") + 1], words[words.index("--tokens") + 1]
@@ -81,13 +87,12 @@ def test_the_services_port_is_the_one_that_it_listens_on_and_its_token_opens_it(
     assert f":{port}/health" in serve["healthcheck"]["test"][-1]
     mounted = COMPOSE["secrets"]["service"]["file"]
     assert tokens == "/run/secrets/service/tokens"
-    subprocess.run(["/bin/sh", ROOT / "deploy" / "make-secrets.sh", tmp_path], check=True, capture_output=True)
-    found = Tokens(tmp_path / mounted.removeprefix("./secrets/") / "tokens")
+    found = Tokens(secrets / mounted.removeprefix("./secrets/") / "tokens")
     found.look()
-    assert found.caller((tmp_path / "service_token").read_text(encoding="utf-8")).name == "first"
+    assert found.caller((secrets / "service_token").read_text(encoding="utf-8")).name == "first"
 
 
-@each_service
+@with_mlflow
 def test_no_variable_holds_a_secret(service):
     for name, value in variables(service).items():
         if re.search(r"PASSWORD|TOKEN|SECRET|CREDENTIAL", name):
@@ -100,9 +105,8 @@ def test_nothing_in_the_files_looks_like_a_secret(name):
     assert not re.findall(r"[A-Za-z0-9+=]{32,}|-----BEGIN", text)
 
 
-def test_the_secrets_are_those_that_the_script_makes(tmp_path):
-    subprocess.run(["/bin/sh", ROOT / "deploy" / "make-secrets.sh", tmp_path], check=True, capture_output=True)
-    made = {path.name for path in tmp_path.iterdir()} - {".gitignore", "service_token"}  # which is the operator's alone
+def test_the_secrets_are_those_that_the_script_makes(secrets):
+    made = {path.name for path in secrets.iterdir()} - {".gitignore", "service_token"}  # which is the operator's alone
     assert {secret["file"] for secret in COMPOSE["secrets"].values()} == {f"./secrets/{name}" for name in made}
 
 
@@ -193,20 +197,11 @@ def test_the_way_back_by_hand_waits_for_no_service_and_works_on_what_the_watch_d
     assert variables(by_hand).items() <= variables(watch).items()
 
 
-FILE = read_compose("deploy/registry.yaml")
-MLFLOW = FILE["services"]["mlflow"]
-
-
-def test_the_rules_of_every_service_hold():
-    rules.test_a_service_has_a_full_version_limits_and_no_rights_beyond_its_own(MLFLOW)
-    rules.test_no_variable_holds_a_secret(MLFLOW)
-    assert "ports" not in MLFLOW
-
-
 def test_nothing_else_reaches_the_server_and_only_the_two_read_its_login():
+    assert "ports" not in MLFLOW
     assert MLFLOW["networks"] == ["registry"]
-    assert rules.COMPOSE["networks"]["registry"] == {"internal": True}
-    reach = [name for name, service in rules.SERVICES.items() if "registry" in service.get("networks", [])]
+    assert COMPOSE["networks"]["registry"] == {"internal": True}
+    reach = [name for name, service in SERVICES.items() if "registry" in service.get("networks", [])]
     assert reach == ["registry"]
     assert FILE["services"].keys() == {"mlflow", "registry", "scorer"}
     assert FILE["services"]["scorer"] == {"build": {"args": {"EXTRA": "registry"}}}
