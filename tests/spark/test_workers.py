@@ -10,14 +10,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
 import torch
 import trustme
+from pyspark.errors import PySparkException
 
 from models.artifact import WEIGHTS
 from models.features import FeatureEngine
@@ -30,6 +31,7 @@ from streaming.flow.score import score_stage
 from streaming.flow.workers import Shipment, on_this_worker, shipped_roster
 from streaming.kafka import KafkaConnection
 from streaming.settings import Settings
+from streaming.spark import spark_session
 from tests.harness.compose_file import read_compose
 from tests.harness.file_job import FileJob
 from tests.harness.processes import run_python, stand_in
@@ -61,6 +63,7 @@ from streaming.flow.rows import FIELDS, ScoreColumns, ddl
 from streaming.flow.score import score_features, score_stage
 from streaming.spark import start_session
 from streaming.settings import Settings
+from streaming.spark import spark_session
 
 master, folder, cache, log = sys.argv[1:]
 session = start_session(Settings(master=master, cache=Path(cache), driver_memory="512m"), Path(log))
@@ -302,35 +305,32 @@ def content(*folders):
     return whole
 
 
+def no_session(*_, **__):
+    """What is left behind goes before Java starts, which this one never does."""
+    raise PySparkException("as if Java were missing")
+
+
 @pytest.fixture
 def temporary():
     """A folder with a short name: that of a socket in it has 107 characters at most."""
-    with TemporaryDirectory(prefix="r-") as name:
+    with tempfile.TemporaryDirectory(prefix="r-") as name:
         yield Path(name)
 
 
 @pytest.mark.jvm
 def test_a_killed_job_leaves_nothing_that_others_can_read_and_the_next_start_clears_it(
-    tmp_path, toy, publish, jar_cache, temporary
+    tmp_path, toy, publish, jar_cache, temporary, monkeypatch
 ):
     spec, folder = toy("riverton"), tmp_path / "job"
     job = FileJob(session=None, folder=folder)
     job.artifacts.mkdir(parents=True)
     publish(job.artifacts, spec, history=empty_history(spec))
-    lat, lon = 41.01, -87.99
-
-    def killed(number):
-        """Of a job in a process group of its own, once it has counted all; with whatever it started."""
-        call = toy_record(region="riverton", occurred_at=iso(NOW), category="ems", lat=lat, lon=lon)
-        call = json.dumps({**call, "incident_id": str(number)}).encode()
-        refused = b'{"region": "riverton", ' + PAYLOAD
-        job.send([(call, 0, 2 * number, NOW * 1000), (refused, 0, 2 * number + 1, NOW * 1000)])
-        words = [sys.executable, "-c", JOB, folder, jar_cache]
-        environment = {**os.environ, "TMPDIR": str(temporary)}
-        process = subprocess.Popen(words, env=environment, process_group=0)
-        assert process.wait(240) == -signal.SIGKILL
-
-    killed(0)
+    call = toy_record(region="riverton", occurred_at=iso(NOW), category="ems", lat=41.01, lon=-87.99)
+    refused = b'{"region": "riverton", ' + PAYLOAD
+    job.send([(json.dumps(call).encode(), 0, 0, NOW * 1000), (refused, 0, 1, NOW * 1000)])
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    process = subprocess.Popen([sys.executable, "-c", JOB, folder, jar_cache], env=environment, process_group=0)
+    assert process.wait(240) == -signal.SIGKILL
     (scratch,) = temporary.glob("incident-risk-*")
     assert (scratch.stat().st_mode & 0o777, scratch.stat().st_uid) == (0o700, os.getuid())
     assert PAYLOAD in content(scratch)  # else this test would show nothing
@@ -339,7 +339,10 @@ def test_a_killed_job_leaves_nothing_that_others_can_read_and_the_next_start_cle
     assert PAYLOAD not in outside
     before = set(scratch.rglob("*"))
     assert {".so", ".sock", ".data"} <= {path.suffix for path in before}
-    killed(1)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr("streaming.spark.start_session", no_session)
+    with pytest.raises(SparkFailed), spark_session(job.settings.with_options(master="local[1,4]")):
+        pass
     assert not before & set(scratch.rglob("*"))
 
 
