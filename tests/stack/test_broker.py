@@ -53,24 +53,6 @@ def processes_of(folder):
     ]
 
 
-@pytest.mark.fault("F07")
-def test_it_answers_keeps_its_topics_over_a_kill_and_leaves_no_process(tmp_path, jar_cache, formatted):
-    topics = {"incidents.v1": 4, "incidents.v1.dlq": 1}
-    killed = start_broker(formatted(tmp_path), cache=jar_cache, port=0)
-    ensure_topics(KafkaConnection(killed.bootstrap), topics)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.process.wait()
-
-    with start_broker(tmp_path, cache=jar_cache, port=0) as broker:
-        assert broker.pid != killed.pid
-        ensure_topics(KafkaConnection(broker.bootstrap), topics)
-        with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:
-            described = admin.describe_topics(list(topics))
-        assert {topic["name"]: len(topic["partitions"]) for topic in described} == topics
-        assert [process.pid for process in processes_of(tmp_path)] == [broker.pid]
-    assert processes_of(tmp_path) == []
-
-
 def test_it_says_for_how_long_it_keeps_a_topic(broker):
     kafka, kept = KafkaConnection(broker.bootstrap), {"kept-week": {"retention.ms": "604800000"},
                                                       "kept-for-ever": {"retention.ms": "-1"},
@@ -187,34 +169,41 @@ def refused(offset):
     return {"riverton": [Rejection("schema", "", 0, offset, 1_700_000_000_000, b"{}")]}
 
 
+@pytest.mark.fault("F07")
 @sockets_are_left
-def test_dead_letters_that_a_broker_did_not_take_are_taken_when_it_is_back(
+def test_a_killed_broker_keeps_its_topics_and_takes_the_dead_letters_that_came_meanwhile(
     new_topic, jar_cache, tmp_path, formatted, collected
 ):
-    clock = Clock()
-    with start_broker(formatted(tmp_path / "broker"), cache=jar_cache, port=0) as broker:
-        ensure_topics(KafkaConnection(broker.bootstrap), {"events": 1, "letters": 1})
-        port = int(broker.bootstrap.rpartition(":")[2])
-        settings = Settings(
-            kafka_bootstrap=broker.bootstrap,
-            topic="events",
-            dead_letter_topic="letters",
-            write_timeout_s=4,
-            kafka_timeout_s=60,
-            checkpoint=tmp_path,
-        )
-        letters = DeadLetters(settings, clock)
-        letters.write(refused(1))
-        broker.stop()
-        for seconds in (0, 59):
-            clock.s = 1000.0 + seconds
-            with pytest.raises(BrokerUnavailable, match="did not store 1 dead letters in topic letters"):
-                letters.write(refused(2))
-        clock.s += 1
-        with pytest.raises(BrokerError) as ended:
+    clock, folder, topics = Clock(), formatted(tmp_path / "broker"), {"events": 4, "letters": 1}
+    killed = start_broker(folder, cache=jar_cache, port=0)
+    ensure_topics(KafkaConnection(killed.bootstrap), topics)
+    settings = Settings(
+        kafka_bootstrap=killed.bootstrap,
+        topic="events",
+        dead_letter_topic="letters",
+        write_timeout_s=4,
+        kafka_timeout_s=60,
+        checkpoint=tmp_path,
+    )
+    letters = DeadLetters(settings, clock)
+    letters.write(refused(1))
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.process.wait()
+    for seconds in (0, 59):
+        clock.s = 1000.0 + seconds
+        with pytest.raises(BrokerUnavailable, match="did not store 1 dead letters in topic letters"):
             letters.write(refused(2))
-        assert not isinstance(ended.value, BrokerUnavailable), "it would be tried for ever"
-    with start_broker(tmp_path / "broker", cache=jar_cache, port=port) as broker:
+    clock.s += 1
+    with pytest.raises(BrokerError) as ended:
+        letters.write(refused(2))
+    assert not isinstance(ended.value, BrokerUnavailable), "it would be tried for ever"
+    with start_broker(folder, cache=jar_cache, port=killed.port) as broker:
+        assert broker.pid != killed.pid
+        ensure_topics(KafkaConnection(broker.bootstrap), topics)
+        with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:
+            described = admin.describe_topics(list(topics))
+        assert {topic["name"]: len(topic["partitions"]) for topic in described} == topics
+        assert [process.pid for process in processes_of(folder)] == [broker.pid]
         letters.write(refused(2))
         letters.write(refused(3))
         written = replace(new_topic("not_this"), bootstrap=broker.bootstrap, name="letters").read()
@@ -224,6 +213,7 @@ def test_dead_letters_that_a_broker_did_not_take_are_taken_when_it_is_back(
         with pytest.raises(BrokerUnavailable):  # the broker was there in between: its time begins anew
             letters.write(refused(4))
         letters.close()
+    assert processes_of(folder) == []
 
 
 @sockets_are_left
