@@ -23,19 +23,28 @@ def make(folder):
     return subprocess.run(["/bin/sh", SCRIPT, folder], check=True, capture_output=True, text=True).stdout
 
 
-def test_secrets_are_drawn_and_never_shown(tmp_path):
+def test_secrets_are_drawn_never_shown_and_their_owners_alone_until_a_webhook_is_set_alerts_reach_nobody(tmp_path):
     contents = []
     for name in ("one", "two"):
-        said = make(tmp_path / name)
-        secrets = {
-            path.name: path.read_text()
-            for path in (tmp_path / name).iterdir()
-            if path.name.startswith(("i", "grafana_ad"))
-        }
+        folder = tmp_path / name
+        said = make(folder)
+        drawn = [path for path in folder.iterdir() if path.name.startswith(("i", "grafana_ad"))]
+        secrets = [path.read_text() for path in drawn]
         assert len(secrets) == 3
-        assert all(len(value) == 48 and int(value, 16) >= 0 for value in secrets.values())
-        assert not any(value in said for value in secrets.values())
-        contents += secrets.values()
+        assert all(len(value) == 48 and int(value, 16) >= 0 for value in secrets)
+        assert not any(value in said for value in secrets)
+        contents += secrets
+        for told in (said, make(folder)):
+            (line,) = (line for line in told.splitlines() if "alerts reach nobody" in line)
+            assert str(folder / "grafana_alert_webhook") in line
+        assert folder.stat().st_mode & 0o777 == 0o700
+        # A container's user is another one than the owner, and reads the file through its mount.
+        modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if path.name != ".gitignore"}
+        assert modes.pop("service") == 0o755  # of which the service mounts the whole
+        assert modes.pop("grafana_alert_webhook") == 0o644  # its owner writes the address into it
+        assert modes.pop("service_token") == 0o400  # no container reads it
+        assert set(modes.values()) == {0o444}
+        assert (folder / ".gitignore").read_text() == "*\n"
     assert len(set(contents)) == 6
 
 
@@ -70,25 +79,6 @@ def test_a_first_token_that_is_made_again_opens_and_takes_the_place_of_the_one_b
     after = again()
     assert set(before) == set(after) == {"first", "cad"}
     assert after["first"] == sha256((tmp_path / "service_token").read_bytes()).hexdigest() != before["first"]
-
-
-def test_it_says_that_alerts_reach_nobody_until_a_webhook_is_set(tmp_path):
-    for _ in range(2):
-        (line,) = (line for line in make(tmp_path / "secrets").splitlines() if "alerts reach nobody" in line)
-        assert str(tmp_path / "secrets" / "grafana_alert_webhook") in line
-
-
-def test_only_the_owner_enters_the_folder_and_git_sees_nothing(tmp_path):
-    folder = tmp_path / "secrets"
-    make(folder)
-    assert folder.stat().st_mode & 0o777 == 0o700
-    # A container's user is another one than the owner, and reads the file through its mount.
-    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if path.name != ".gitignore"}
-    assert modes.pop("service") == 0o755  # of which the service mounts the whole
-    assert modes.pop("grafana_alert_webhook") == 0o644  # its owner writes the address into it
-    assert modes.pop("service_token") == 0o400  # no container reads it
-    assert set(modes.values()) == {0o444}
-    assert (folder / ".gitignore").read_text() == "*\n"
 
 
 DOCKER = """#!/bin/sh
@@ -149,34 +139,24 @@ def test_the_services_start_again_after_a_back_up_that_failed(script):
     assert [one for one in asked if one.startswith("compose")][1:] == ["compose stop", "compose start"]
 
 
-def test_a_back_up_is_its_owners_alone_and_ends_with_the_services_started_once(script):
+def test_a_back_up_is_its_owners_alone_replaces_the_one_before_it_and_starts_the_services_once(script):
+    """Also secrets that nobody may write are replaced, by a user who is not root, or root without that right."""
+    folder, secrets = script.folder / "backup", script.folder / "secrets"
+    (secrets / "gone").write_text("old")
+    (secrets / "token").chmod(0o444)
     process, asked = script("back-up.sh")
     assert process.returncode == 0
     assert [one for one in asked if one.startswith("compose")] == ["compose config", "compose stop", "compose start"]
-    folder = script.folder / "backup"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "state.tgz").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_back_up_holds_nothing_that_the_one_before_it_left(script):
-    (script.folder / "secrets" / "gone").write_text("old")
-    assert script("back-up.sh")[0].returncode == 0
-    (script.folder / "secrets" / "gone").unlink()
-    assert script("back-up.sh")[0].returncode == 0
-    assert [path.name for path in (script.folder / "backup" / "secrets").iterdir()] == ["token"]
-    assert [path.name for path in script.folder.glob("backup*")] == ["backup"]
-
-
-def test_a_second_back_up_replaces_secrets_that_nobody_may_write(script):
-    """By a user who is not root, or is root without the right to write everywhere."""
-    (script.folder / "secrets" / "token").chmod(0o444)
-    assert script("back-up.sh")[0].returncode == 0
-    (script.folder / "secrets" / "token").chmod(0o644)
-    (script.folder / "secrets" / "token").write_text("another")
-    (script.folder / "secrets" / "token").chmod(0o444)
+    (secrets / "gone").unlink()
+    (secrets / "token").chmod(0o644)
+    (secrets / "token").write_text("another")
+    (secrets / "token").chmod(0o444)
     process, _ = script("back-up.sh", before=AS_NO_ROOT if os.getuid() == 0 else ())
     assert process.returncode == 0, process.stderr
-    assert (script.folder / "backup" / "secrets" / "token").read_text() == "another"
+    assert {path.name: path.read_text() for path in (folder / "secrets").iterdir()} == {"token": "another"}
+    assert [path.name for path in script.folder.glob("backup*")] == ["backup"]
 
 
 def test_nothing_is_deleted_where_there_is_no_back_up(script):
@@ -309,36 +289,30 @@ def tokens(store):
     return {row["name"]: row for row in state_of(store)["auth"].values()}
 
 
-def test_each_token_may_do_what_its_user_needs_and_no_more(store):
-    set_up(store)
-    buckets = {row["name"]: key for key, row in state_of(store)["bucket"].items()}
+def test_a_set_up_makes_buckets_task_and_tokens_with_few_rights_tells_no_token_and_made_again_changes_nothing(store):
+    said, state = set_up(store), state_of(store)
+    buckets = {row["name"]: key for key, row in state["bucket"].items()}
     rights = {
         name: (row.get("--write-bucket", []), row.get("--read-bucket", [])) for name, row in tokens(store).items()
     }
     assert rights == {WRITES: ([buckets["risk"]], []), READS: ([], [buckets["risk"], buckets["risk_long"]])}
-    for name, file in ((WRITES, "scorer"), (READS, "grafana")):
-        assert (store / file).read_text() == tokens(store)[name]["token"]
-        assert (store / file).stat().st_mode & 0o777 == 0o444
-
-
-def test_buckets_get_their_retention_and_the_task_its_script(store):
-    set_up(store)
-    state = state_of(store)
+    files = {WRITES: store / "scorer", READS: store / "grafana"}
+    for name, file in files.items():
+        assert file.read_text() == tokens(store)[name]["token"]
+        assert file.stat().st_mode & 0o777 == 0o444
     kept = {row["name"]: row.get("--retention") for row in state["bucket"].values()}
     assert kept == {"risk": ["30d"], "risk_long": ["400d"], "_tasks": None}
     (task,) = state["task"].values()
     assert task["--file"][0].endswith("risk_long.flux")
+    values = ["admin-token", *(row["token"] for row in tokens(store).values())]
+    words = [word for command in state["commands"] for word in command]
+    assert not [value for value in values if value in said or value in words]
 
-
-def test_a_second_run_changes_nothing(store):
-    set_up(store)
-    before = state_of(store), (store / "scorer").read_text(), (store / "grafana").read_text()
-    said = set_up(store)
-    after = state_of(store), (store / "scorer").read_text(), (store / "grafana").read_text()
-    assert said.count(": kept") == 2
+    before = [file.read_text() for file in files.values()]
+    assert set_up(store).count(": kept") == 2
     for kind in ("bucket", "auth", "task"):
-        assert set(after[0][kind]) == set(before[0][kind])
-    assert after[1:] == before[1:]
+        assert set(state_of(store)[kind]) == set(state[kind])
+    assert [file.read_text() for file in files.values()] == before
 
 
 def test_a_token_whose_file_is_lost_is_replaced_and_ends(store):
@@ -358,13 +332,6 @@ def test_tokens_of_a_store_that_is_gone_are_replaced(store):
     write(store, {**state_of(store), "auth": {}, "next": 50})
     set_up(store)
     assert (store / "grafana").read_text() == tokens(store)[READS]["token"] != old
-
-
-def test_no_token_stands_on_a_command_line_or_in_the_log(store):
-    said = set_up(store)
-    values = ["admin-token", *(row["token"] for row in tokens(store).values())]
-    words = [word for command in state_of(store)["commands"] for word in command]
-    assert not [value for value in values if value in said or value in words]
 
 
 def test_a_wrong_admin_token_fails_and_makes_no_file(store):
