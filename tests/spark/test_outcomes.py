@@ -208,34 +208,32 @@ def test_a_challenger_is_judged_by_the_counts_of_the_champion_and_changes_no_poi
     assert challenger_size.shape == champion_size.shape
 
 
-def bench_with_challenger(folder, spec, publish, at_s):
-    """(bench, folder of the challenger); the bench has not looked yet."""
-    bench = Bench(folder)
-    champion, challenger = two_versions(bench.artifacts, spec, publish, at_s)
+@pytest.fixture
+def challenged(tmp_path, toy, publish, empty_cache):
+    """(bench, spec, folder of the challenger, a whole hour); the bench has looked, and refused nothing."""
+    spec, hour_s = toy("riverton"), NOW // HOUR_S * HOUR_S + HOUR_S
+    bench = Bench(tmp_path)
+    champion, challenger = two_versions(bench.artifacts, spec, publish, hour_s - 7200)
     write_pointer(bench.artifacts, "riverton", Pointer(champion=champion.name, challenger=challenger.name))
-    return bench, challenger
+    roster, refused = bench.look()
+    assert (roster["riverton"].challenger, refused) == (str(challenger), [])
+    return bench, spec, challenger, hour_s
 
 
-def test_the_challenger_sees_the_counts_of_the_first_frame_of_the_hour(tmp_path, toy, publish, empty_cache):
-    spec, at_s = toy("riverton"), NOW // HOUR_S * HOUR_S + HOUR_S
-    bench, challenger = bench_with_challenger(tmp_path, spec, publish, at_s - 7200)
-    bench.look()
-    bench.batch(at_s - 60, event(spec, at_s - 70, number=1))
+def test_the_challenger_sees_the_counts_of_the_first_frame_of_the_hour(challenged):
+    bench, spec, challenger, hour_s = challenged
+    bench.batch(hour_s - 60, event(spec, hour_s - 70, number=1))
     assert bench.beside == {}
-    features, _ = bench.batch(at_s + 5, event(spec, at_s + 1, number=2))["riverton"]
+    features, _ = bench.batch(hour_s + 5, event(spec, hour_s + 1, number=2))["riverton"]
     folder, beside = bench.beside["riverton"]
     assert folder == str(challenger)
     assert beside == features  # their constants are equal, and so are their counts
-    bench.batch(at_s + 20, event(spec, at_s + 18, number=3))
+    bench.batch(hour_s + 20, event(spec, hour_s + 18, number=3))
     assert bench.beside == {}  # the hour has its forecast
 
 
-def test_a_challenger_whose_features_fail_is_left_out_once_said_and_the_region_goes_on(
-    tmp_path, toy, publish, monkeypatch, caplog
-):
-    spec, at_s = toy("riverton"), NOW // HOUR_S * HOUR_S + HOUR_S
-    bench, challenger = bench_with_challenger(tmp_path, spec, publish, at_s - 7200)
-    bench.look()
+def test_a_challenger_whose_features_fail_is_left_out_once_said_and_the_region_goes_on(challenged, monkeypatch, caplog):
+    bench, spec, challenger, hour_s = challenged
     engines, compute = [], FeatureEngine.compute
 
     def fail_for_the_second(engine, state):
@@ -244,22 +242,17 @@ def test_a_challenger_whose_features_fail_is_left_out_once_said_and_the_region_g
 
     monkeypatch.setattr(FeatureEngine, "compute", fail_for_the_second)
     for number in range(2):
-        features, _ = bench.batch(at_s + 5, event(spec, at_s + 3, number=number))["riverton"]
+        features, _ = bench.batch(hour_s + 5, event(spec, hour_s + 3, number=number))["riverton"]
         assert (features is not None, bench.beside) == (True, {})
     (said,) = caplog.messages
     assert said == f"challenger={challenger} is left out reason=ZeroDivisionError('division by zero')"
 
 
-def test_a_challenger_that_is_damaged_later_is_left_out_and_reported_and_the_region_goes_on(
-    tmp_path, toy, publish, empty_cache
-):
-    spec, at_s = toy("riverton"), NOW // HOUR_S * HOUR_S + HOUR_S
-    bench, challenger = bench_with_challenger(tmp_path, spec, publish, at_s - 7200)
-    roster, refused = bench.look()
-    assert (roster["riverton"].challenger, refused) == (str(challenger), [])
+def test_a_challenger_that_is_damaged_later_is_left_out_and_reported_and_the_region_goes_on(challenged):
+    bench, _, challenger, hour_s = challenged
     (challenger / "baseline.npz").write_bytes(b"rubbish")
     load_artifact.__init__(load_artifact._read)  # another process has not read it yet
-    features, _ = bench.batch(at_s + 5)["riverton"]
+    features, _ = bench.batch(hour_s + 5)["riverton"]
     assert features is not None
     assert bench.beside == {}
     roster, refused = bench.look()
