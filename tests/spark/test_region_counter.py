@@ -26,6 +26,16 @@ pytestmark = pytest.mark.usefixtures("empty_cache")
 DAY_S = 86_400
 
 
+@pytest.fixture
+def spec(toy):
+    return toy("riverton")
+
+
+@pytest.fixture
+def bench(tmp_path, spec, new_bench):
+    return new_bench(tmp_path, spec)
+
+
 def scores_of(artifact, features):
     shape = (artifact.spec.grid.cells, len(artifact.spec.categories), len(artifact.spec.features))
     return score(np.frombuffer(features, "<f4").reshape(shape), artifact.network(), artifact.constants, artifact.spec)
@@ -137,9 +147,7 @@ def test_stored_counts_of_another_spec_are_not_touched(tmp_path, toy, publish):
     assert bench.stored("riverton") == stored
 
 
-def test_messages_of_no_region_have_a_ledger_of_their_own(tmp_path, toy, new_bench):
-    spec = toy("riverton")
-    bench = new_bench(tmp_path, spec)
+def test_messages_of_no_region_have_a_ledger_of_their_own(spec, bench):
     values = [b"{", None, event(spec, NOW, region="atlantis"), event(spec, NOW - 1)]
     for times in (1, 2):
         results = bench.batch(NOW + times, *values)
@@ -154,10 +162,8 @@ def test_messages_of_no_region_have_a_ledger_of_their_own(tmp_path, toy, new_ben
         assert results["riverton"][1].totals["consumed"] == times
 
 
-def test_every_minute_has_a_ledger_of_no_region_also_without_messages(tmp_path, toy, new_bench):
+def test_every_minute_has_a_ledger_of_no_region_also_without_messages(spec, bench):
     """Else the first of a burst would be no step from anything, and no page and no alert would see it."""
-    spec = toy("riverton")
-    bench = new_bench(tmp_path, spec)
     _, summary = bench.batch(NOW)[UNASSIGNED]
     assert (summary.as_of_s, summary.totals["consumed"]) == (NOW, 0)
     assert UNASSIGNED not in bench.batch(NOW + 1)
@@ -238,9 +244,7 @@ def test_ledger_and_counts_equal_the_recount_whatever_a_worker_has_cached(tmp_pa
 
 
 @pytest.mark.fault("F20")
-def test_a_clock_that_steps_an_hour_back_and_ahead_moves_no_region_back(tmp_path, toy, new_bench):
-    spec = toy("riverton")
-    bench = new_bench(tmp_path, spec)
+def test_a_clock_that_steps_an_hour_back_and_ahead_moves_no_region_back(spec, bench):
     host = [NOW, NOW - HOUR_S, NOW - HOUR_S + 60, NOW + HOUR_S, NOW + 120, NOW + HOUR_S + 60]
     clocks, totals = [], None
     for number, at_s in enumerate(host):
@@ -256,11 +260,7 @@ def test_a_clock_that_steps_an_hour_back_and_ahead_moves_no_region_back(tmp_path
 
 
 @pytest.mark.fault("F20")
-def test_events_of_a_right_clock_are_refused_with_their_place_while_the_hosts_is_an_hour_behind(
-    tmp_path, toy, new_bench
-):
-    spec = toy("riverton")
-    bench = new_bench(tmp_path, spec)
+def test_events_of_a_right_clock_are_refused_with_their_place_while_the_hosts_is_an_hour_behind(spec, bench):
     bench.batch(NOW, event(spec, NOW - 30, number=1))
     behind_s = NOW - HOUR_S
     bench.tester._currentProcessingTimeMs = behind_s * 1000
@@ -305,11 +305,7 @@ def lived(bench, spec, *messages):
 
 
 @pytest.mark.parametrize("is_cancelled", [True, False])
-def test_an_incident_leaves_every_count_when_it_is_cancelled_and_else_only_a_number(
-    is_cancelled, tmp_path, toy, new_bench
-):
-    spec = toy("riverton")
-    bench = new_bench(tmp_path, spec)
+def test_an_incident_leaves_every_count_when_it_is_cancelled_and_else_only_a_number(is_cancelled, spec, bench):
     bench.batch(NOW - 2 * HOUR_S, event(spec, NOW - 3 * HOUR_S, number=NUMBER))
     assert counted(bench, spec) == 1
     erased = event(spec, NOW - 3 * HOUR_S, number=NUMBER, revision=1, status="cancelled")
