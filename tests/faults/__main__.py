@@ -58,6 +58,26 @@ def seeds(
         raise typer.Exit(1)
 
 
+class Marked:
+    """A plugin of pytest. tests: fault -> the node ids of the tests that carry its mark."""
+
+    def __init__(self):
+        self.tests = defaultdict(list)
+
+    def pytest_collection_finish(self, session):
+        for item in session.items:
+            for fault in {fault for mark in item.iter_markers("fault") for fault in mark.args}:
+                self.tests[fault].append(item.nodeid)
+
+
+def run_marked(*options):
+    """Run pytest over all tests with a mark: (its exit code, the tests by their fault)."""
+    files = [str(path) for path in sorted(Path("tests").rglob("test_*.py")) if "mark.fault(" in path.read_text("utf-8")]
+    marked = Marked()
+    code = pytest.main([*files, "-m", "fault", *options], plugins=[marked])
+    return int(code), dict(sorted(marked.tests.items()))
+
+
 def now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
 
@@ -114,23 +134,3 @@ def lines_in(results: Path) -> list[dict]:
 
 if __name__ == "__main__":
     app()
-
-
-class Marked:
-    """A plugin of pytest. tests: fault -> the node ids of the tests that carry its mark."""
-
-    def __init__(self):
-        self.tests = defaultdict(list)
-
-    def pytest_collection_finish(self, session):
-        for item in session.items:
-            for fault in {fault for mark in item.iter_markers("fault") for fault in mark.args}:
-                self.tests[fault].append(item.nodeid)
-
-
-def run_marked(*options):
-    """Run pytest over all tests with a mark: (its exit code, the tests by their fault)."""
-    files = [str(path) for path in sorted(Path("tests").rglob("test_*.py")) if "mark.fault(" in path.read_text("utf-8")]
-    marked = Marked()
-    code = pytest.main([*files, "-m", "fault", *options], plugins=[marked])
-    return int(code), dict(sorted(marked.tests.items()))
