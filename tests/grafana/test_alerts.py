@@ -314,32 +314,32 @@ def test_scores_stale_when_nothing_is_there_at_all_until_something_is(store, now
     assert fires("risk-scores-stale", store, now_s, already=evaluation.held) == frozenset()
 
 
-def unusual_line(at_s: int, category: str, days: float, *, silent: float = 0.0) -> bytes:
+def unusual_line(at_s: int, category: str, days: float = 0.0, *, silent: float = 0.0) -> bytes:
     fields = f'days=14,own_days={days},silent={silent},says=""'
     return f"unusual,category={category},region=northville {fields} {at_s // 60 * 60}\n".encode()
 
 
-def test_a_place_with_more_than_usual_is_an_alert_of_its_category_until_all_is_as_usual(store, now_s):
+@pytest.mark.parametrize(
+    ("uid", "figure", "story"),
+    [
+        ("risk-unusual", "days", [(0.0, False), (14.0, True), (36_500.0, True), (0.0, False)]),
+        ("risk-feed-silent", "silent", [(0.0, False), (23.4, True), (31.0, True), (0.0, False)]),
+    ],
+)
+def test_a_place_or_a_silence_is_an_alert_of_its_category_until_all_is_as_usual(store, now_s, uid, figure, story):
     already, fire = frozenset(), (("category", "fire"), ("region", "northville"))
-    for minute, (days, is_firing) in enumerate([(0.0, False), (14.0, True), (36_500.0, True), (0.0, False)]):
+    for minute, (value, is_firing) in enumerate(story):
         at_s = now_s + 60 * minute
-        store.write(unusual_line(at_s, "all", 0.0) + unusual_line(at_s, "fire", days) + unusual_line(at_s, "ems", 0.0))
-        already = fires("risk-unusual", store, at_s, already=already)
-        assert already == ({fire} if is_firing else set()), (minute, days)
+        store.write(
+            unusual_line(at_s, "all") + unusual_line(at_s, "fire", **{figure: value}) + unusual_line(at_s, "ems")
+        )
+        already = fires(uid, store, at_s, already=already)
+        assert already == ({fire} if is_firing else set()), (minute, value)
 
 
 def test_a_place_of_all_categories_together_is_an_alert_of_its_own(store, now_s):
     store.write(unusual_line(now_s, "all", 20.0) + unusual_line(now_s, "fire", 0.0))
     assert fires("risk-unusual", store, now_s) == {(("category", "all"), ("region", "northville"))}
-
-
-def test_a_feed_that_is_silent_is_an_alert_of_its_category_until_incidents_come(store, now_s):
-    already, fire = frozenset(), (("category", "fire"), ("region", "northville"))
-    for minute, (silent, is_firing) in enumerate([(0.0, False), (23.4, True), (31.0, True), (0.0, False)]):
-        at_s = now_s + 60 * minute
-        store.write(unusual_line(at_s, "fire", 0.0, silent=silent) + unusual_line(at_s, "ems", 0.0))
-        already = fires("risk-feed-silent", store, at_s, already=already)
-        assert already == ({fire} if is_firing else set()), (minute, silent)
 
 
 # The drawn scores are high; a third of the messages has no region; one place is unusual.
@@ -547,19 +547,13 @@ def test_a_person_is_awaited_while_the_newest_judgement_says_so(store, now_s, aw
 
 
 @pytest.mark.parametrize(("hours", "is_firing"), [(0, False), (5.9, False), (6.1, True), (72, True), (None, False)])
-def test_a_watch_that_fails_or_that_nobody_runs_any_more_is_an_alert_and_none_that_never_ran(
+def test_a_watch_or_a_follower_that_does_nothing_any_more_is_an_alert_and_none_that_never_began(
     store, now_s, hours, is_firing
 ):
-    ago = {"watch_ago_s": None if hours is None else 3600.0 * hours}
-    write_ledgers(store, now_s, 10, northville=ago, southville=ago)
+    watch = {"watch_ago_s": None if hours is None else 3600.0 * hours}  # the same in every region
+    follows = {"followed_ago_s": None if hours is None else int(3600 * hours)}
+    write_ledgers(store, now_s, 10, northville=watch | follows, southville=watch | {"followed_ago_s": None})
     assert fires("risk-watch-stopped", store, now_s) == ({()} if is_firing else set())
-
-
-@pytest.mark.parametrize(("hours", "is_firing"), [(1, False), (5.9, False), (6.1, True), (72, True)])
-def test_a_follower_that_learns_nothing_is_an_alert_and_one_that_has_not_begun_is_none(store, now_s, hours, is_firing):
-    write_ledgers(
-        store, now_s, 10, northville={"followed_ago_s": int(3600 * hours)}, southville={"followed_ago_s": None}
-    )
     assert fires("risk-follows-nothing", store, now_s) == ({NORTH} if is_firing else set())
 
 
