@@ -547,14 +547,16 @@ def test_a_person_is_awaited_while_the_newest_judgement_says_so(store, now_s, aw
 
 
 @pytest.mark.parametrize(("hours", "is_firing"), [(0, False), (5.9, False), (6.1, True), (72, True), (None, False)])
+@pytest.mark.parametrize(
+    ("uid", "field", "alert"),
+    [("risk-watch-stopped", "watch_ago_s", ()), ("risk-follows-nothing", "followed_ago_s", NORTH)],
+)
 def test_a_watch_or_a_follower_that_does_nothing_any_more_is_an_alert_and_none_that_never_began(
-    store, now_s, hours, is_firing
+    store, now_s, uid, field, alert, hours, is_firing
 ):
-    watch = {"watch_ago_s": None if hours is None else 3600.0 * hours}  # the same in every region
-    follows = {"followed_ago_s": None if hours is None else int(3600 * hours)}
-    write_ledgers(store, now_s, 10, northville=watch | follows, southville=watch | {"followed_ago_s": None})
-    assert fires("risk-watch-stopped", store, now_s) == ({()} if is_firing else set())
-    assert fires("risk-follows-nothing", store, now_s) == ({NORTH} if is_firing else set())
+    ago = {field: None if hours is None else int(3600 * hours)}
+    write_ledgers(store, now_s, 10, northville=ago, southville={field: None} if alert else ago)  # or of no region
+    assert fires(uid, store, now_s) == ({alert} if is_firing else set())
 
 
 @pytest.mark.parametrize(("hours", "is_firing"), [(None, False), (2, True), (23, True), (25, False)])
