@@ -3,7 +3,6 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -18,57 +17,37 @@ FAULT_BY_ID = {fault.id: fault for fault in FAULTS}
 HELD, IN_PART, BROKEN, SKIPPED, NOT_RUN = OUTCOMES = ("held", "held in part", "broken", "skipped", "not run")
 
 
-@dataclass
-class Ran:
-    """The tests of one fault. passed: how many, by what they run on (`real`, `part` or `pure`)."""
+def ran_of(tests: Sequence[str], cases: dict) -> dict:
+    """What became of a fault's tests. passed: how many, by what they run on (`real`, `part` or `pure`).
 
-    passed: Counter = field(default_factory=Counter)
-    failed: list = field(default_factory=list)
-    skipped: list = field(default_factory=list)
-    missing: list = field(default_factory=list)  # tests of the fault that this run did not have
-    recovery_s: float | None = None
-
-    def add(self, node, case):
-        name = case.get("name")
+    missing: those that this run did not have. recovery_s: the longest; None where none is told.
+    """
+    passed, failed, skipped, recoveries = Counter(), [], [], []
+    for test in (test for test in tests if test in cases):
+        case = cases[test]
         if case.find("failure") is not None or case.find("error") is not None:
-            self.failed.append(name)
+            failed.append(case.get("name"))
         elif (skip := case.find("skipped")) is not None:
-            self.skipped.append(skip.get("message", "skipped"))
+            skipped.append(skip.get("message", "skipped"))
         else:
-            self.passed[shown_by(node)] += 1
-        for property_ in case.iter("property"):
-            if property_.get("name") == "recovery_s":
-                self.recovery_s = max(self.recovery_s or 0.0, float(property_.get("value")))
-
-    @property
-    def outcome(self):
-        if self.failed or (self.recovery_s or 0.0) > RECOVERY_LIMIT_S:
-            return BROKEN
-        if self.passed:
-            return IN_PART if self.skipped or self.missing else HELD
-        return SKIPPED if self.skipped else NOT_RUN
-
-
-def node_of(case):
-    """`path::name` of a JUnit case."""
-    path = case.get("classname").replace(".", "/") + ".py"
-    return f"{path}::{case.get('name')}"
-
-
-def ran_of(tests, cases):
-    ran = Ran()
-    for test in tests:
-        if test in cases:
-            ran.add(test, cases[test])
-        else:
-            ran.missing.append(test)
-    return ran
+            passed[shown_by(test)] += 1
+        told = (each for each in case.iter("property") if each.get("name") == "recovery_s")
+        recoveries += [float(each.get("value")) for each in told]
+    missing, recovery_s = [test for test in tests if test not in cases], max(recoveries, default=None)
+    if failed or (recovery_s or 0.0) > RECOVERY_LIMIT_S:
+        outcome = BROKEN
+    elif passed:
+        outcome = IN_PART if skipped or missing else HELD
+    else:
+        outcome = SKIPPED if skipped else NOT_RUN
+    found = {"outcome": outcome, "passed": passed, "failed": failed, "skipped": skipped, "missing": missing}
+    return {**found, "recovery_s": recovery_s}
 
 
 def results_of(matrix: Sequence[Path]) -> dict:
     """`matrix`: JUnit files; where a test is in several of them, the last one counts."""
     cases = {
-        node_of(case): case
+        f"{case.get('classname').replace('.', '/')}.py::{case.get('name')}": case
         for path in matrix
         if path.exists()  # a run that could not even begin has left none
         for case in ElementTree.parse(path).iter("testcase")  # noqa: S314 - our own files
@@ -76,8 +55,7 @@ def results_of(matrix: Sequence[Path]) -> dict:
     }
     runs = [json.loads(run_file(path).read_text(encoding="utf-8")) for path in matrix if run_file(path).exists()]
     tests = {fault: nodes for run in runs for fault, nodes in run.pop("tests").items()}
-    ran = {fault.id: ran_of(tests.get(fault.id, ()), cases) for fault in FAULTS}
-    return {"runs": runs, "faults": {name: {"outcome": one.outcome, **vars(one)} for name, one in ran.items()}}
+    return {"runs": runs, "faults": {fault.id: ran_of(tests.get(fault.id, ()), cases) for fault in FAULTS}}
 
 
 def text_of(results: dict) -> str:

@@ -127,7 +127,7 @@ def fill_up(path):
 
 @pytest.mark.fault("F35")
 def test_without_its_dead_letter_topic_the_job_stops_and_drops_nothing(job, record_property):
-    scorer, region, sent = job(RISK_WRITE_TIMEOUT_S="5")
+    scorer, region, sent = job(RISK_WRITE_TIMEOUT_S="2")
     start_and_take_in(scorer, region, sent)
     with KafkaAdminClient(bootstrap_servers=scorer.topic.bootstrap) as admin:
         admin.delete_topics([scorer.dead_letters.name])

@@ -64,19 +64,19 @@ def test_an_empty_folder_of_artifacts(new_scorer, topic):
 
 @pytest.mark.fault("F22")
 def test_a_store_that_does_not_listen_is_waited_for(started, closed_port):
-    settings = {"RISK_SINK": "influxdb", "INFLUXDB_V2_TOKEN": SECRET_CANARY, "RISK_KAFKA_TIMEOUT_S": "3"}
+    settings = {"RISK_SINK": "influxdb", "INFLUXDB_V2_TOKEN": SECRET_CANARY, "RISK_KAFKA_TIMEOUT_S": "1"}
     scorer = started("no_store", INFLUXDB_V2_URL=f"http://127.0.0.1:{closed_port}", **settings)
     scorer.assert_ended(6, str(closed_port), "INFLUXDB_V2_URL")
     assert SECRET_CANARY not in scorer.output
-    assert "Waiting for it for up to 3 s" in " ".join(scorer.output.split())
+    assert "Waiting for it for up to 1 s" in " ".join(scorer.output.split())
 
 
 @pytest.mark.fault("F06")
 def test_a_broker_that_does_not_listen(started, closed_port):
-    settings = {"RISK_KAFKA_BOOTSTRAP": f"127.0.0.1:{closed_port}", "RISK_KAFKA_TIMEOUT_S": "3"}
+    settings = {"RISK_KAFKA_BOOTSTRAP": f"127.0.0.1:{closed_port}", "RISK_KAFKA_TIMEOUT_S": "1"}
     scorer = started("no_broker", **settings)
     scorer.assert_ended(5, str(closed_port), "has not answered for")
-    assert "Waiting for it for up to 3 s" in " ".join(scorer.output.split())
+    assert "Waiting for it for up to 1 s" in " ".join(scorer.output.split())
 
 
 def test_a_topic_that_does_not_exist(started):
