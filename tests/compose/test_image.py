@@ -116,6 +116,12 @@ def on_this_machine(value, ports, data):
     return value
 
 
+def is_open(port):
+    """What the health check of compose.yaml asks."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def test_a_broker_starts_with_the_variables_and_knows_each_of_them(jar_cache, tmp_path):
     assert SERVICES["kafka"]["image"] == SERVICES["topics"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
     ports = {port: free_port() for port in (19092, 29093, 9092)}
@@ -132,26 +138,17 @@ def test_a_broker_starts_with_the_variables_and_knows_each_of_them(jar_cache, tm
             [*start, "kafka.Kafka", str(config)], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
     try:
-        in_force = settings_in_force(ports[9092], broker, tmp_path / "log")
+        deadline = time.monotonic() + 120
+        while not is_open(ports[9092]):
+            assert broker.poll() is None, (tmp_path / "log").read_text()[-3000:]
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()[-3000:]
+            time.sleep(0.2)
+        with KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{ports[9092]}") as admin:
+            resources = [ConfigResource(ConfigResourceType.BROKER, "1")]
+            in_force = admin.describe_configs(resources, config_filter="all")["broker"]["1"]
     finally:
         broker.terminate()
         broker.wait(60)
-    assert {name: in_force.get(name) for name in asked} == asked  # a name that Kafka does not know has no value
-
-
-def settings_in_force(port, broker, log):
-    deadline = time.monotonic() + 120
-    while not is_open(port):
-        assert broker.poll() is None, log.read_text()[-3000:]
-        assert time.monotonic() < deadline, log.read_text()[-3000:]
-        time.sleep(0.2)
-    with KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}") as admin:
-        asked = [ConfigResource(ConfigResourceType.BROKER, "1")]
-        answer = admin.describe_configs(asked, config_filter="all")["broker"]["1"]
-    return {name: one["value"] for name, one in answer.items()}
-
-
-def is_open(port):
-    """What the health check of compose.yaml asks."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    assert {
+        name: in_force.get(name, {}).get("value") for name in asked
+    } == asked  # a name that Kafka does not know has no value

@@ -217,15 +217,11 @@ def shadow_lines(spec: Spec, end_s: int, draw: np.random.Generator, *, days: int
             lines.append(shadow_line(spec.region, hours[-1]))
         if tick_s % DAY_S == 0 or tick_s == end_s - 3600:
             lines += [gate_line(spec, trial, hours), drift_lines(spec, hours)]
-    lines += [decided_line(spec, MODEL, decision_on(spec, MODEL), end_s)]
-    return b"".join(lines)
-
-
-def decision_on(spec: Spec, version: str) -> list[AuditRecord]:
-    """The record of a promotion, as the registry notes it."""
-    details = {"region": spec.region, "version": version, "role": "champion", "by": "eve", "because": "better by 2 %"}
+    details = {"region": spec.region, "version": MODEL, "role": "champion", "by": "eve", "because": "better by 2 %"}
     at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-    return [AuditRecord(sequence=1, at=at, event="model_promoted", details=details, previous="", hash="")]
+    promoted = AuditRecord(sequence=1, at=at, event="model_promoted", details=details, previous="", hash="")
+    lines += [decided_line(spec, MODEL, [promoted], end_s)]
+    return b"".join(lines)
 
 
 def _shadow_hour(spec: Spec, tick_s: int, draw: np.random.Generator, challenger: str) -> ShadowHour:
