@@ -1,3 +1,4 @@
+import gc
 import os
 import ssl
 import threading
@@ -30,6 +31,11 @@ settings.register_profile("tests", max_examples=100, deadline=None, derandomize=
 # A change is noticed by any failing example: nobody reads the smallest one.
 settings.register_profile("mutants", settings.get_profile("tests"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile("tests")
+
+
+def pytest_collection_finish():
+    """What was imported stays to the end: without this the garbage collector walks through all of it anew each time."""
+    gc.freeze()
 
 
 @contextmanager
