@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 import numpy as np
 
 from models.comparison import compare
-from models.measures import Cube
 from models.dispersion import Dispersion
 from models.evaluation.evaluate import evaluate
-from models.evaluation.judge import EvaluationPlan, mean_scores
+from models.evaluation.judge import Evaluation, EvaluationPlan, ModelResult, mean_scores
 from models.evaluation.rivals import Constant, Ewma, EwmaProfile, Historical, LastWeek
 from models.evaluation.tasks import Task, count
-from models.measures import score, totals_of
+from models.measures import Cube, score, totals_of
 from schemas.grid import Grid
 from tests.harness.toy import toy_table
 
