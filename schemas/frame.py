@@ -1,13 +1,15 @@
 """A region's scores at one moment, as the model computes them and as they are shown and stored; and the last as a file.
 
-    <frames>/chicago.frame    32 hex digits of the body's hash, then the body in MessagePack
+    <frames>/chicago.frame                           32 hex digits of the body's hash, then the body in MessagePack
+    <frames>/hours/chicago/20261125T060000Z.frame    the same of an hour's first frame, its body packed by zlib
 
 The file is for those who read scores without the store. Its body has the spec, the time, the model, and the arrays of
 both stored views: by category, and over all categories. It is replaced in one step, so a reader finds a whole pair or
-the one before. `read_frames` trusts nothing in it.
+the one before. Of the last day each hour keeps its first frame. `read_frames` and `read_hour` trust nothing in a file.
 """
 
 import hashlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,11 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import RiskError, SinkError
-from schemas.files import replace_file, write_errors
+from schemas.files import replace_file, stamp, write_errors
 from schemas.forecasts import FollowedChange
 from schemas.grid import Grid
 from schemas.limits import MAX_FRAME_BYTES, MAX_TIME_S
-from schemas.spec import ALL_CATEGORIES, Spec
+from schemas.spec import ALL_CATEGORIES, HOUR_S, Spec
 
 SUPPORT = ("no_history", "sparse", "ok")  # the code in `RiskFrame.support` is the position here
 BASELINE_MODEL = "baseline"
@@ -191,6 +193,7 @@ def riskiest(risk: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], k
 
 
 SUFFIX = ".frame"
+HOURS_KEPT = 24  # before the newest
 _FORMAT = 7
 _SEAL = 32  # hex digits before the body
 _MOST_RAISED = 100.0  # times; far above what a nowcast gives
@@ -198,6 +201,7 @@ _LONGEST = 200  # characters of a text
 _SCORES = ("expected", "risk", "low", "high", "usual")
 _TYPES = {**dict.fromkeys((*_SCORES, "attribution"), "<f4"), "observed_1h": "<i4", "support": "u1"}
 _WAIT = "the job's next frame replaces it; if it does not, look whether the job can write there"
+_GOES = "that hour is missing on the map until the job deletes the file a day later; delete it sooner if you like"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,36 +267,72 @@ def write_frames(
         replace_file(path, _seal(body) + body, outlives_power_cut=False)
 
 
+def hour_path(folder: Path, region: str, at_s: int) -> Path:
+    """Of the hour in which that time is."""
+    return folder / "hours" / region / f"{stamp(at_s - at_s % HOUR_S)}{SUFFIX}"
+
+
+def keep_hour(folder: Path, region: str, as_of_s: int) -> None:
+    """Keep the region's file as that of its hour, unless the hour has one; older than a day, or ahead: deleted.
+
+    They are deleted by their number, so that one wrong clock does not take the day. Raises SinkError.
+    """
+    path = hour_path(folder, region, as_of_s)
+    if path.exists():
+        return
+    with write_errors(SinkError, path):
+        body = zlib.compress(frame_path(folder, region).read_bytes()[_SEAL:], level=1)
+        replace_file(path, _seal(body) + body)
+        hours = sorted(path.parent.glob(f"*{SUFFIX}"))
+        now = hours.index(path) + 1
+        for other in (*hours[: max(0, now - 1 - HOURS_KEPT)], *hours[now:]):
+            other.unlink(missing_ok=True)
+
+
 def read_frames(path: Path) -> StoredFrames:
     """The frames of a file. Raises SinkError for one that is no whole, plausible frame of the region in its name."""
-    content = _content(path)
+    return _read(path, path.name.removesuffix(SUFFIX), _WAIT)
+
+
+def read_hour(path: Path) -> StoredFrames:
+    """The frames that an hour kept. Raises SinkError for a file that is not of the region and hour in its path."""
+    hour = _read(path, path.parent.name, _GOES, is_packed=True)
+    if hour_path(path.parents[2], path.parent.name, hour.by_category.as_of_s) != path:
+        raise SinkError(f"{path} is of another hour", _GOES)
+    return hour
+
+
+def _read(path: Path, region: str, remedy: str, *, is_packed: bool = False) -> StoredFrames:
+    content = _content(path, remedy)
     seal, body = content[:_SEAL], content[_SEAL:]
     if seal != _seal(body):
-        raise SinkError(f"{path} is damaged: its content does not fit its hash", _WAIT)
+        raise SinkError(f"{path} is damaged: its content does not fit its hash", remedy)
     try:
-        return _checked(msgspec.msgpack.decode(body, type=_Body), path)
+        body = zlib.decompressobj().decompress(body, MAX_FRAME_BYTES) if is_packed else body
+        return _checked(msgspec.msgpack.decode(body, type=_Body), path, region)
     except SinkError:
         raise
-    except (ValueError, RiskError) as error:
-        raise SinkError(f"{path} is no frame that can be used ({error})", _WAIT) from error
+    except (ValueError, RiskError, zlib.error) as error:
+        raise SinkError(f"{path} is no frame that can be used ({error})", remedy) from error
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, remedy: str) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FRAME_BYTES + 1)
     except OSError as error:
-        raise SinkError(f"{path} cannot be read ({error.strerror})", _WAIT) from error
+        raise SinkError(f"{path} cannot be read ({error.strerror})", remedy) from error
     if len(content) > MAX_FRAME_BYTES:
-        raise SinkError(f"{path} is larger than {MAX_FRAME_BYTES} bytes", _WAIT)
+        raise SinkError(f"{path} is larger than {MAX_FRAME_BYTES} bytes", remedy)
     return content
 
 
-def _checked(content: _Body, path: Path) -> StoredFrames:
+def _checked(content: _Body, path: Path, owner: str) -> StoredFrames:
+    """owner: the region whose file it is."""
     if content.format != _FORMAT:
         fault = f"{path} has format {content.format}, and this version reads {_FORMAT}"
         raise SinkError(fault, "let the job and who reads its frames be of one version")
-    if (region := content.spec.region) != path.name.removesuffix(SUFFIX):
+    if (region := content.spec.region) != owner:
         fault = f"{path} is of region {region}, and so not the file of a job"
         raise SinkError(fault, f"delete it: no frame replaces it; the job writes {region}{SUFFIX}")
     if not 0 < content.as_of_s <= MAX_TIME_S:

@@ -21,7 +21,7 @@ from models.counting.blobs import keep_counts
 from schemas.batches import KEEP_DAYS, LoggedBatch, LoggedRegion, batches_folder, day_of, lines_path, logged_days
 from schemas.errors import CheckpointError, SettingsError, SinkError
 from schemas.files import open_for_append
-from schemas.frame import write_frames
+from schemas.frame import keep_hour, write_frames
 from streaming.checkpoint import batch_time_ms, taken_offsets
 from streaming.flow.rows import OUTCOMES_SHOWN, Published, has_news, label_of
 
@@ -98,6 +98,7 @@ class FrameWatch:
     folder: Path
     clock: Literal["wall", "event"]
     _refused: set[str] = field(default_factory=set)  # regions whose last write failed
+    _without: set[str] = field(default_factory=set)  # regions whose hour could not be kept
 
     def show(self, published: Published) -> None:
         for region, views in published.views.items():
@@ -107,8 +108,16 @@ class FrameWatch:
                 if region not in self._refused:
                     log.warning("%s; the service will say that the scores of %s are stale", error, region)
                 self._refused.add(region)
+                continue
+            self._refused.discard(region)
+            try:
+                keep_hour(self.folder, region, views[0].as_of_s)
+            except SinkError as error:
+                if region not in self._without:
+                    log.warning("%s; the map will have no picture of this hour of %s", error, region)
+                self._without.add(region)
             else:
-                self._refused.discard(region)
+                self._without.discard(region)
 
 
 class Metrics:

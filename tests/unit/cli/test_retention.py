@@ -77,6 +77,7 @@ def test_nothing_is_over_where_nothing_is(settings):
         ("checkpoint/spark.log", 35),
         (f"checkpoint/following/toyville/{OLD}/1700000000.npz", 60),
         ("frames/toyville.frame", 35),
+        ("frames/hours/toyville/20250101T000000Z.frame", 2),
         (f"registry/toyville/{OLD}/history.npz", 400),
         ("audit.jsonl.20250101T000000Z.aside", 400),
     ],

@@ -1,6 +1,7 @@
 """A frame on disk is the frame that was published, whole; its digest tells any two apart; anything else is refused."""
 
 import hashlib
+import zlib
 from dataclasses import fields, replace
 
 import msgspec
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import SinkError
-from schemas.frame import Surge, Unusual, frame_path, read_frames, write_frames
-from tests.harness.toy import toy_spec, toy_views
+from schemas.frame import Surge, Unusual, frame_path, hour_path, keep_hour, read_frames, read_hour, write_frames
+from schemas.spec import HOUR_S
+from tests.harness.toy import toy_grid, toy_spec, toy_views
 
 FRAME = toy_views(toy_spec())[0]
 OF_FRAME = [field.name for field in fields(FRAME) if isinstance(getattr(FRAME, field.name), np.ndarray)]
@@ -186,3 +188,49 @@ def test_a_surge_that_cannot_be_is_refused(tmp_path, wrong):
         write_frames(tmp_path, (replace(frame, surges=surges), over_all), "wall")
         with pytest.raises(SinkError, match="surge"):
             read_frames(path)
+
+
+def keep(folder, at_s, spec=SPEC, seed=7):
+    """Write a frame and keep its hour. Gives its digest and the path of the hour."""
+    views = toy_views(spec, as_of_s=at_s, seed=seed)
+    write_frames(folder, views, "wall")
+    keep_hour(folder, spec.region, at_s)
+    return views[0].digest(), hour_path(folder, spec.region, at_s)
+
+
+def test_an_hour_keeps_its_first_frame_and_the_last_day_its_hours(tmp_path):
+    first, path = keep(tmp_path, 1_764_000_060)
+    keep(tmp_path, 1_764_000_120, seed=8)
+    assert read_hour(path).digest == first  # also after a restart: what is there is not written again
+    digests = [keep(tmp_path, 1_764_000_060 + HOUR_S * hour)[0] for hour in range(1, 30)]
+    kept = sorted(path.parent.iterdir())
+    assert [read_hour(each).digest for each in kept] == digests[-25:]
+    keep(tmp_path, 1_764_000_060 + 1000 * HOUR_S)  # a clock that is wrong once takes one hour
+    digests.append(keep(tmp_path, 1_764_000_060 + HOUR_S * 30)[0])
+    assert [read_hour(each).digest for each in sorted(path.parent.iterdir())] == digests[-25:]
+
+
+def test_two_regions_in_a_folder_keep_hours_of_their_own_of_at_most_600_kilobytes(tmp_path):
+    large = toy_spec(region="large", grid=toy_grid(48, 48), categories=tuple(f"category_{n}" for n in range(4)))
+    sizes = {keep(tmp_path, 1_764_000_060, spec)[1].stat().st_size for spec in (SPEC, large)}
+    assert 400_000 < max(sizes) < 600_000  # of numbers that were drawn: those of a town are packed smaller
+    assert len([*tmp_path.glob("hours/*/*.frame")]) == 2
+
+
+def test_an_hours_file_that_is_damaged_of_another_region_or_hour_or_unpacks_to_much_is_refused(tmp_path):
+    _, path = keep(tmp_path, 1_764_000_060)
+    content = path.read_bytes()
+    elsewhere = hour_path(tmp_path, "elsewhere", 1_764_000_060)
+    elsewhere.parent.mkdir()
+    bomb = zlib.compress(bytes(65 * 2**20))
+    for place, found, said in (
+        (path, content[:-1], "is damaged"),
+        (path, sealed(b"no zlib"), "is no frame"),
+        (path, sealed(bomb), "is no frame"),
+        (elsewhere, content, "is of region toyville"),
+        (hour_path(tmp_path, SPEC.region, 1_764_003_660), content, "is of another hour"),
+        (path.with_name("yesterday.frame"), content, "is of another hour"),
+    ):
+        place.write_bytes(found)
+        with pytest.raises(SinkError, match=said):
+            read_hour(place)

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.errors import SinkUnavailable
 from schemas.forecasts import OLDEST_S, FollowedChange
-from schemas.frame import frame_path, read_frames
+from schemas.frame import frame_path, hour_path, read_frames, read_hour
 from streaming import watchers as frame_watch
 from streaming.job_health import HealthWatch, in_words, read_health
 from streaming.watchers import FrameWatch
@@ -117,3 +117,14 @@ def test_a_full_disk_is_said_once_and_leaves_the_old_frame(tmp_path, monkeypatch
     watch.show(shown[3])
     assert read_frames(path).by_category.as_of_s == 1_764_000_180
     assert frame_watch.log.name.startswith("streaming")  # `run` shows these
+    assert read_hour(hour_path(tmp_path, SPEC.region, 1_764_000_180)).by_category.as_of_s == 1_764_000_000
+
+
+def test_an_hour_that_cannot_be_kept_is_said_once_and_the_frame_is_new(tmp_path, caplog):
+    (tmp_path / "hours").write_text("in the way")
+    watch = FrameWatch(folder=tmp_path, clock="wall")
+    for as_of_s in (1_764_000_000, 1_764_000_060):
+        watch.show(toy_published(0, views={SPEC.region: toy_views(SPEC, as_of_s=as_of_s)}))
+    assert read_frames(frame_path(tmp_path, SPEC.region)).by_category.as_of_s == 1_764_000_060
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "the map will have no picture of this hour" in said
