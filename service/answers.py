@@ -5,7 +5,7 @@ An answer is a dictionary of one of these types: its route builds it so, its fie
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, with_config
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic needs it of here before Python 3.12
 
 from schemas.grid import CELL_ID
@@ -99,7 +99,20 @@ class HorizonView(CellView):
     )
 
 
-class View(HorizonView):
+class PastView(ClosedRequest):
+    """Of now, or of the last day."""
+
+    at: AwareDatetime | None = Field(
+        None,
+        description="What was shown at the beginning of that hour, for 24 hours; such scores are `stale`: not for now",
+    )
+
+
+class PastCellView(CellView, PastView):
+    """Which time, and how old the answer may be."""
+
+
+class View(HorizonView, PastView):
     """Which scores."""
 
     category: Annotated[str, Field(pattern=SLUG)] = Field("all", description="A category of the region, or `all`")
@@ -112,7 +125,16 @@ class ScoresView(View):
     format: Literal["json", "geojson", "csv"] | None = Field(None, description="In place of the header Accept")
 
 
-class UnusualView(CellView):
+class DayView(ClosedRequest):
+    """What is asked of the last day."""
+
+    category: Annotated[str, Field(pattern=SLUG)] = Field("all", description="A category of the region, or `all`")
+    area: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="Only the cells of this area"
+    )
+
+
+class UnusualView(PastCellView):
     """What is asked of the last hours."""
 
     category: Annotated[str, Field(pattern=SLUG)] = Field("all", description="A category of the region, or `all`")
@@ -214,6 +236,23 @@ class AreaScores(Facts):
     category: str
     horizon: str
     areas: list[AreaRow]
+    assumes: str
+
+
+class Hour(ClosedAnswer):
+    at: Annotated[Instant, Field(description="The hour's beginning, for `at` of other routes")]
+    as_of: Annotated[Instant | None, Field(description="The time that the hour's frame is for; null without one")]
+    why: Annotated[str | None, Field(description="Why there is no frame of this hour")]
+    observed: Annotated[Count | None, Field(description="Incidents in the hour that ends with as_of, as counted then")]
+    usual: Annotated[Amount | None, Field(description="What was usual for it, by the frame of the hour before")]
+    low: Annotated[Count | None, Field(description="5 % quantile of what chance alone makes of the usual number")]
+    high: Annotated[Count | None, Field(description="95 % quantile of it")]
+
+
+class DayAnswer(Facts):
+    category: str
+    area: str | None
+    hours: Annotated[list[Hour], Field(description="The last 24 full hours and the one before, the oldest first")]
     assumes: str
 
 

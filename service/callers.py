@@ -184,7 +184,9 @@ def must_be_current(now: Now, require: str | None, category: str = ALL_CATEGORIE
         return
     if now.is_stale:
         as_of = now.facts()["as_of"]
-        raise HTTPException(503, f"the newest scores are for {as_of}, and so not current; look after the scorer")
+        raise HTTPException(
+            503, f"the scores are for {as_of}, and so not current: leave out `at`, or look after the scorer"
+        )
     if silent := now.frames.by_category.silent_of(category):
         feeds = "; ".join(feed.in_words(now.spec.timezone) for feed in silent)
         raise HTTPException(

@@ -1,4 +1,4 @@
-"""The routes under /v1 that tell scores: regions, scores, one cell, areas, what is unusual, and lines for a map.
+"""The routes under /v1 that tell scores: regions, scores, one cell, areas, what is unusual, hours, lines for a map.
 
 Scores are written by Arrow as JSON, GeoJSON or CSV, as a client accepts. A number is the shortest text that gives the
 same float32 when it is read: nothing is rounded, as it is for the store.
@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, cast
@@ -20,10 +21,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from schemas.errors import DataError, SettingsError
+from schemas.files import instant_text
 from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, riskiest
 from schemas.grid import CELL_ID, Cells, Grid, geohash
 from schemas.limits import UNUSUAL_DAYS
-from schemas.spec import ALL_CATEGORIES
+from schemas.spec import ALL_CATEGORIES, HOUR_S
 from service import answers
 from service.callers import (
     TheCaller,
@@ -44,6 +46,11 @@ ASSUMES = (
     "The counts of the cells, and of the categories in `all`, are independent, given the forecast: expected adds up, "
     "and risk is one minus the product of no incident in each cell. Where they rise and fall together, risk is lower."
 )
+CHANCE_ALONE = (
+    "low and high are of a Poisson distribution with the usual number as its mean: hours differ more from one another "
+    "than that where calls come together"
+)
+_SPARE_S = 600  # by which two frames may differ from an hour, as where the job was restarted
 Format = Literal["json", "geojson", "csv"]
 MEDIA_TYPES: Mapping[Format, str] = {
     "json": "application/json",
@@ -100,6 +107,14 @@ def area_cells(service: Service, now: Now, name: str | None) -> Cells:
     return areas[name]
 
 
+def shown_at(service: Service, now: Now, at: datetime | None) -> Now:
+    """The region now, or as it was at the beginning of that hour. Raises 404 where that is not known."""
+    hour = now if at is None else service.at_hour(now, int(at.timestamp()))
+    if isinstance(hour, str):
+        raise HTTPException(404, f"nothing of {at} can be shown: {hour}; /hours lists what there is")
+    return hour
+
+
 @router.get("/regions", response_model=answers.Regions)
 async def regions(service: TheService, caller: TheCaller) -> Response:
     """The regions that the token opens: their grid, categories, horizons and areas, and how old their scores are."""
@@ -137,6 +152,7 @@ async def scores(
     request: Request, service: TheService, now: TheRegion, asked: Annotated[answers.ScoresView, Query()]
 ) -> Response:
     """The scores of every cell, or of an area's, for one category and horizon."""
+    now = shown_at(service, now, asked.at)
     must_be_current(now, asked.require, asked.category)
     as_what = format_of(asked.format, request.headers.get("accept"))
     headers = {**now.headers(), "Vary": "Accept, Authorization, Cookie"}
@@ -154,9 +170,11 @@ async def scores(
 async def cell(
     now: TheRegion,
     cell: Annotated[str, Path(pattern=CELL_ID)],
-    asked: Annotated[answers.CellView, Query()],
+    service: TheService,
+    asked: Annotated[answers.PastCellView, Query()],
 ) -> Response:
     """One cell's scores of every category and horizon, and what made those of the riskiest cells."""
+    now = shown_at(service, now, asked.at)
     must_be_current(now, asked.require)
     grid = now.spec.grid
     try:
@@ -210,6 +228,7 @@ def _cell_score(chosen: Chosen) -> answers.CellScore:
 @router.get("/regions/{region}/areas", response_model=answers.AreaScores)
 async def areas(service: TheService, now: TheRegion, asked: Annotated[answers.View, Query()]) -> Response:
     """What to expect in each area of the file that the service was given."""
+    now = shown_at(service, now, asked.at)
     must_be_current(now, asked.require, asked.category)
     view, category, horizon = chosen_view(now, asked.category, asked.horizon)
     rows: list[answers.AreaRow] = []
@@ -239,6 +258,7 @@ async def areas(service: TheService, now: TheRegion, asked: Annotated[answers.Vi
 @router.get("/regions/{region}/unusual", response_model=answers.UnusualAnswer)
 async def unusual(service: TheService, now: TheRegion, asked: Annotated[answers.UnusualView, Query()]) -> Response:
     """Where the last hours had more incidents than usual, the least likely place first; none where all is as usual."""
+    now = shown_at(service, now, asked.at)
     must_be_current(now, asked.require, asked.category)
     frame, grid = now.frames.by_category, now.spec.grid
     chosen_view(now, asked.category, None)
@@ -274,6 +294,47 @@ async def unusual(service: TheService, now: TheRegion, asked: Annotated[answers.
         **now.facts(), "category": asked.category, "area": asked.area, "least_days": UNUSUAL_DAYS, "places": places,
     }  # fmt: skip
     return json_answer(answer, now)
+
+
+@router.get("/regions/{region}/hours", response_model=answers.DayAnswer)
+def hours(service: TheService, now: TheRegion, asked: Annotated[answers.DayView, Query()]) -> Response:
+    """Hour by hour of the last day what came in, beside what was usual; and which hours `at` can show."""
+    view, category, _ = chosen_view(now, asked.category, None)
+    cells = area_cells(service, now, asked.area)
+    categories = slice(None) if view.is_sum else [category]
+    before, rows = None, list[answers.Hour]()
+    for at_s, hour in service.hours_of(now).items():
+        row: answers.Hour = {
+            "at": instant_text(at_s), "as_of": None, "why": None, "observed": None, "usual": None, "low": None,
+            "high": None,
+        }  # fmt: skip
+        if isinstance(hour, str):
+            row["why"], before = hour, None
+        else:
+            row["as_of"] = instant_text(hour.as_of_s)
+            row["observed"] = int(hour.observed[cells][:, categories].sum())
+            if before and abs(hour.as_of_s - before.as_of_s - HOUR_S) <= _SPARE_S:
+                row["usual"] = usual = float(before.usual[cells][:, categories].sum(dtype=np.float64))
+                row["low"], row["high"] = by_chance(usual)
+            before = hour
+        rows.append(row)
+    answer: answers.DayAnswer = {
+        **now.facts(), "category": asked.category, "area": asked.area, "hours": rows, "assumes": CHANCE_ALONE,
+    }  # fmt: skip
+    return json_answer(answer, now)
+
+
+def by_chance(mean: float) -> tuple[int, int]:
+    """5 % and 95 % quantiles of a Poisson distribution.
+
+    >>> by_chance(10.0)
+    (5, 15)
+    """
+    counts = np.arange(1, int(mean + 10 * mean**0.5) + 20)
+    logs = np.concatenate(([0.0], np.cumsum(np.log(max(mean, SMALLEST)) - np.log(counts)))) - mean
+    shares = np.cumsum(np.exp(logs))
+    low, high = np.searchsorted(shares, (0.05, 0.95)).tolist()
+    return low, high
 
 
 def _area_of(cells: Cells, areas: Mapping[str, Cells]) -> str | None:

@@ -9,15 +9,18 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from schemas.areas import LONGITUDE_FIRST, Area, cells_inside, is_exchanged
 from schemas.errors import SinkError
 from schemas.files import STAMP, FileState, file_state, instant_text
-from schemas.frame import SUFFIX, RiskFrame, StoredFrames, read_frames
+from schemas.frame import HOURS_KEPT, SUFFIX, RiskFrame, StoredFrames, hour_path, read_frames, read_hour
 from schemas.grid import Cells, Grid
 from schemas.languages import ENGLISH
 from schemas.limits import EXPIRES_DAYS, MAX_REGIONS, OLDEST_SCORES_S
 from schemas.records import read_withheld
-from schemas.spec import ALL_CATEGORIES, DAY_S, Spec
+from schemas.spec import ALL_CATEGORIES, DAY_S, HOUR_S, Spec
 from service.answers import Facts
 from service.basemap import Basemap
 from service.tokens import Rates, Tokens
@@ -121,6 +124,38 @@ class Now:
     def headers(self) -> dict[str, str]:
         as_of = instant_text(self.frames.by_category.as_of_s)
         return {"Risk-As-Of": as_of, "Risk-Stale": "true" if self.is_stale else "false"}
+
+
+@lru_cache(maxsize=32)
+def _hour(path: Path, state: FileState) -> StoredFrames | None:
+    """The frames that an hour kept. A file that cannot be used is told once to the log."""
+    try:
+        return read_hour(path)
+    except SinkError as error:
+        log.warning("%s", error)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class HourTotals:
+    """Of an hour's frame: incidents of the hour before, and what is usual in the next; (cells, categories) each."""
+
+    as_of_s: int
+    observed: npt.NDArray[np.int32]
+    usual: npt.NDArray[np.float32]
+
+
+@lru_cache(maxsize=600)
+def hour_totals(path: Path, state: FileState, of: Spec) -> HourTotals | str:
+    """Also of the region's other spec, or why there are none: the hour's frames need more memory than these."""
+    hour = _hour(path, state)
+    if hour is None:
+        return "its file cannot be used: the log says why"
+    frame = hour.by_category
+    if any(getattr(frame.spec, name) != getattr(of, name) for name in ("grid", "categories", "horizons_s")):
+        return "the region had another grid, other categories or other horizons"
+    usual = frame.usual[:, :, 0] * np.float32(HOUR_S / of.horizons_s[0])
+    return HourTotals(frame.as_of_s, frame.observed_1h, usual)
 
 
 def stale_after_s(spec: Spec) -> int:
@@ -241,6 +276,29 @@ class Service:
         """Stale: for a time too long ago, or ahead of this clock."""
         age_s, spec = self.now_s() - frames.by_category.as_of_s, frames.by_category.spec
         return Now(frames, abs(age_s) > stale_after_s(spec), self.frames.withheld)
+
+    def hours_of(self, now: Now) -> dict[int, HourTotals | str]:
+        """The last day's hours, oldest first, by their beginning; or why one has no frame."""
+        as_of_s = now.frames.by_category.as_of_s
+        hours: dict[int, HourTotals | str] = {}
+        for at_s in range(as_of_s - as_of_s % HOUR_S - HOURS_KEPT * HOUR_S, as_of_s + 1, HOUR_S):
+            path = hour_path(self.frames.folder, now.spec.region, at_s)
+            state = file_state(path)
+            hours[at_s] = hour_totals(path, state, now.spec) if state else "no frame of it was kept"
+        return hours
+
+    def at_hour(self, now: Now, at_s: int) -> Now | str:
+        """What the region showed when that hour began, stale as it is not for now; or why nobody knows."""
+        at_s -= at_s % HOUR_S
+        ago_s = now.frames.by_category.as_of_s - at_s
+        path = hour_path(self.frames.folder, now.spec.region, at_s)
+        state = file_state(path)
+        if state is None or not 0 <= ago_s < (HOURS_KEPT + 1) * HOUR_S:
+            return "no frame of it was kept"
+        if isinstance(why := hour_totals(path, state, now.spec), str):
+            return why
+        hour = _hour(path, state)
+        return Now(hour, True, now.withheld) if hour else "its file was replaced a moment ago"
 
     def cells_of(self, grid: Grid) -> Mapping[str, Cells]:
         """The cells of each area that has some in the grid."""
