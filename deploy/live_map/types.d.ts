@@ -70,6 +70,16 @@ interface Surge {
   observed: number;
   usual: number;
 }
+/** Of the last day. at: its beginning; observed: in the hour before; why: it has no frame. */
+interface Hour {
+  at: string;
+  as_of: string | null;
+  why: string | null;
+  observed: number | null;
+  usual: number | null;
+  low: number | null;
+  high: number | null;
+}
 /** What current.js judges. */
 interface Facts {
   digest?: string;
@@ -95,6 +105,7 @@ interface Facts {
   expired?: string | null;
   change?: { since: string; says: string } | null;
   waiting?: number;
+  past?: Hour | null;
 }
 interface Reach {
   units: Place[];
@@ -115,6 +126,7 @@ interface Picture {
   places: Unusual[];
   more?: Map<number, number>;
   least_days: number;
+  past: Hour | null;
   decisions: Decision[];
   may_decide: boolean;
   areas: (Row & { area: string })[];

@@ -1,5 +1,6 @@
 // Is this picture current? Asked every second; until it is answered the map stays grey.
 import { $, make, put } from "./elements.js";
+import { timeOf } from "./day.js";
 import { listed, locale, say, told } from "./language.js";
 import { ALL, count, DAY, HMS, isPartly, plain, silence, silencesOf, span, stamp, times, unknown } from "./words.js";
 
@@ -31,6 +32,7 @@ export function judge(facts, now_s) {
       say("TOKEN ENDED: sign in – {last}", { last }),
       say("sign in – {last}", { last }),
     ];
+  if (facts.past) return judgePast(facts, still);
   const behind_s = Math.max(-age_s, facts.behind_s || 0);
   if (behind_s > facts.tick_s)
     return [
@@ -59,6 +61,15 @@ export function judge(facts, now_s) {
   if (silent.length) return judgeSilence({ ...facts, silent }, replay);
   if (facts.isReplay) return ["replay", say("REPLAY"), replay, ""];
   return ["live", say("LIVE"), "", ""];
+}
+
+/** The past is said before all else: nobody can take it for now. What cannot be shown is grey.
+ *  @param {Facts} facts @param {string} still */
+function judgePast({ past, timezone, shows }, still) {
+  const word = say("PAST {time}", { time: timeOf(past, timezone) });
+  if (past.why) return ["gone", word, say("{past} cannot be shown", { past: word }), told(past.why)];
+  if (shows) return ["gone", word, word + still, say("still {shows}", { shows })];
+  return ["past", word, "", ""];
 }
 
 /** A silent feed leaves the forecast on the map, and takes what is more than usual away. */
@@ -109,7 +120,8 @@ export function showState(facts, now_s) {
   const { as_of_s, timezone, model } = facts;
   document.body.dataset.state = state;
   put("state", word);
-  put("age", ageInWords(facts, now_s));
+  put("age", facts.past ? say("what was shown then, nothing for now") : ageInWords(facts, now_s));
+  $("now").hidden = !facts.past;
   put("banner", says);
   $("banner").hidden = !says;
   const veil = $("veil");
@@ -129,7 +141,7 @@ export function showState(facts, now_s) {
     }),
   );
   $("ending").hidden = state === "ended" || left_s <= 0 || left_s > WARN_S;
-  put("local", stamp(as_of_s, timezone, HMS));
+  put("local", state === "gone" ? "–" : stamp(as_of_s, timezone, HMS));
   put(
     "zone",
     stamp(as_of_s, timezone, { timeZoneName: "short" }, locale === "en-GB" ? "en-US" : locale)

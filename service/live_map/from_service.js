@@ -2,17 +2,19 @@
 import { baseCredit } from "./basemap.js";
 import { ofService } from "./current.js";
 import { $, make, put } from "./elements.js";
+import { forgetDay, lacks, onDay, past, showDay } from "./day.js";
 import { follow, pause } from "./follow.js";
 import { cellOf, idOf } from "./grid.js";
 import { say, told as inWords } from "./language.js";
 import { askReach, forgetUnits } from "./reach.js";
 import { chosen, offer, onChange } from "./controls.js";
-import { highest, picture, show, showReach } from "./view.js";
+import { highest, picture, show, showReach, tick } from "./view.js";
 import { ALL, WHOLE, plain } from "./words.js";
 
 const NO_SCORES = say("No scores yet: the service has no frame, or does not answer. This page tries again.");
 const AGAIN_S = 3;
 const MOST_S = 15;
+const SETTLED_S = 90;
 const PATIENCE_MS = 20_000;
 let regions = [];
 let left = null;
@@ -24,6 +26,7 @@ let isBusy = false;
 let next = null;
 let isEnded = false;
 let withheld = null;
+let dayOf = ""; // what the strip of the last day is of
 
 /** The answer to one question. Only who is answered heard of the service; a refusal says how long to wait. */
 async function question(path) {
@@ -37,6 +40,7 @@ async function question(path) {
     const { detail } = await answer.json().catch(() => ({}));
     throw Object.assign(new Error(`${path}: ${detail ?? answer.status}`), {
       wait_s: +answer.headers.get("Retry-After"),
+      status: answer.status,
     });
   }
   heard_s = Date.now() / 1000;
@@ -80,8 +84,18 @@ async function begin(ask) {
   await load(ask);
 }
 
-/** The newest scores of what is chosen, and those of the cell that is pinned or the highest. */
+/** The newest scores of what is chosen, or those of an hour of the last day, and those of the cell that is pinned or the highest. */
 async function load(ask) {
+  const hour = past;
+  if (hour?.why) return;
+  try {
+    await loadOf(hour, ask);
+  } catch (error) {
+    if (!hour || error.status !== 404) throw error;
+    lacks(hour);
+  }
+}
+async function loadOf(hour, ask) {
   const names = regions.map((one) => one.region);
   const region = chosen.region ? regions.find((one) => one.region === chosen.region) : regions[0];
   if (!region) {
@@ -98,19 +112,17 @@ async function load(ask) {
   const categories = region.categories.length > 2 ? region.categories : region.categories.slice(1); // one has no sum
   offer({ region: names, category: categories, horizon: region.horizons, area: [WHOLE, ...region.areas] });
   const address = `v1/regions/${encodeURIComponent(region.region)}`;
-  const within = (path) => ask(`${address}/${path}`);
+  const at = hour ? { at: hour.at } : {};
+  const within = (path, query = {}) => ask(`${address}/${path}?${new URLSearchParams({ ...query, ...at })}`);
   const around = await landOf(region, address);
-  const query = new URLSearchParams({ category: chosen.category, horizon: chosen.horizon });
+  const { category, horizon } = chosen;
   const hasArea = chosen.area !== WHOLE;
-  if (hasArea) query.set("area", chosen.area);
-  const { cells, ...found } = await within(`scores?${query}`);
+  const inArea = { category, ...(hasArea ? { area: chosen.area } : {}) };
+  const { cells, ...found } = await within("scores", { ...inArea, horizon });
   const all = byPlace(cells, grid);
-  const { areas } = region.areas.length
-    ? await within(`areas?${new URLSearchParams({ category: chosen.category, horizon: chosen.horizon })}`)
-    : { areas: [] };
-  query.delete("horizon");
-  const { places, least_days } = await within(`unusual?${query}`);
-  const { decisions, may_decide } = await within("decisions");
+  const { areas } = region.areas.length ? await within("areas", { category, horizon }) : { areas: [] };
+  const { places, least_days } = await within("unusual", inArea);
+  const { decisions, may_decide } = hour ? { decisions: [], may_decide: false } : await ask(`${address}/decisions`);
   const active = new Set([...around.active, ...onRecord(all)]);
   const rows = new Map([...all].filter(([cell]) => active.has(cell)));
   const cell = cellOf(chosen.cell, grid) ?? highest(rows, { places, grid });
@@ -120,6 +132,7 @@ async function load(ask) {
     ...found,
     ...around,
     area: found.area ?? WHOLE,
+    past: hour,
     grid,
     rows,
     places,
@@ -152,7 +165,21 @@ async function load(ask) {
   });
   if (left !== region.region) forgetUnits();
   left = region.region;
-  askReach(region, address, chosen.horizon, showReach);
+  askReach(hour ? { ...region, answered_by: [] } : region, address, horizon, showReach); // units stand where they stand now
+  if (!hour) await askDay(region, address, { as_of_s: Date.parse(found.as_of) / 1000, inArea });
+}
+/** The strip of the last day: anew for each hour, a little after its first frame, and for another choice. */
+async function askDay(region, address, { as_of_s, inArea }) {
+  const query = new URLSearchParams(inArea);
+  const of = [region.region, query, Math.floor((as_of_s - SETTLED_S) / 3600)].join();
+  if (of === dayOf) return;
+  try {
+    showDay((await question(`${address}/hours?${query}`)).hours, region.timezone);
+    dayOf = of;
+  } catch (error) {
+    console.error(error);
+    forgetDay();
+  }
 }
 async function decide(address, decision) {
   const answer = await fetch(`${address}/decisions`, {
@@ -211,6 +238,7 @@ function told(facts) {
   heard_s = Date.now() / 1000;
   if (!facts) return;
   if (facts.withheld && picture) return location.reload(); // nothing of the picture stays
+  if (past) return;
   const known = regions.find((one) => one.region === facts.region);
   const steps = known?.model === facts.model ? load : begin;
   const isNew =
@@ -237,6 +265,13 @@ const leave = Object.assign(make("form"), { id: "leave", method: "post", action:
 $("sign-in").onclick = () => location.reload(); // whoever guards this page asks who it is
 leave.append(make("button", say("Sign out")));
 document.querySelector("footer").append(leave);
-onChange(() => work(load));
+onChange((name) => {
+  if (name === "region") forgetDay();
+  work(load);
+});
+onDay(() => {
+  tick();
+  work(load);
+});
 addEventListener("hashchange", () => location.reload()); // somebody's address in the open page
 work(begin).then(() => follow("v1/stream", told, askForNews));

@@ -34,6 +34,10 @@ const TOLD = [
   written("the scores are for {time}, not for now"),
   written("the network gave no scores: what is expected is what is usual at this hour"),
   written("{calls} calls are expected: for so few the share says little"),
+  written("no frame of it was kept"),
+  written("its file cannot be used: the log says why"),
+  written("its file was replaced a moment ago"),
+  written("the region had another grid, other categories or other horizons"),
   written("no call is on record in {areas}: what is expected there is a guess, and no floor holds"),
 ].map((sentence) => ({ sentence, form: new RegExp(`^${sentence.replace(/\{(\w+)\}/g, "(?<$1>.+?)")}$`) }));
 const withDecimals = (value) => value.replace(/^\d+\.(\d+)$/, (all, part) => numbers(part.length).format(all));

@@ -331,6 +331,7 @@ export function hands({ pointed, picked, moved, rested }) {
   atlas.on("pointermove", ({ coordinate, dragging }) => isShown && !dragging && pointed(cellAt(coordinate)));
   atlas.on("singleclick", ({ coordinate }) => isShown && cellAt(coordinate) !== null && picked(cellAt(coordinate)));
   atlas.on("change:size", fit);
+  new ResizeObserver(fit).observe($("legend")); // the last day comes after the first picture
   atlas.on("postrender", () => isShown && moved());
   atlas.on("moveend", () => {
     if (isShown && whole) note();

@@ -3,6 +3,7 @@ import { allowCalls, callOf, seen } from "./call.js";
 import { brief, inWords, lift, made, tableOf } from "./card.js";
 import { ask, choose, chosen, finder, onTake, remember } from "./controls.js";
 import { showState } from "./current.js";
+import { past } from "./day.js";
 import { decidedOn, hasEnded, inFull, inShort, offerDecision, onPlace } from "./decide.js";
 import { $, line, make, put, titles } from "./elements.js";
 import { cellName, cellOf, cellsName, idOf, placeExample, placeName, placeOf } from "./grid.js";
@@ -224,7 +225,7 @@ function showAreas() {
       }),
   );
 }
-function tick() {
+export function tick() {
   if (!picture) return;
   if (picture.decisions.some(hasEnded)) {
     picture.decisions = picture.decisions.filter((one) => !hasEnded(one));
@@ -233,10 +234,12 @@ function tick() {
   const now_s = Date.now() / 1000;
   const { region, category, horizon, area, places } = picture;
   const shown = { region, category, horizon, area };
-  differs_s = Object.keys(shown).some((name) => shown[name] !== chosen[name]) ? (differs_s ?? now_s) : null;
+  const isOther = Object.keys(shown).some((name) => shown[name] !== chosen[name]) || picture.past?.at !== past?.at;
+  differs_s = isOther ? (differs_s ?? now_s) : null;
   const isLate = differs_s !== null && now_s - differs_s >= 1;
   const shows = isLate ? [region, category, horizon, area].map(plain).join(", ") : "";
-  const facts = { ...picture.facts(now_s), measure: chosen.measure, shows };
+  const facts = { ...picture.facts(now_s), measure: chosen.measure, shows, past: past ?? picture.past };
+  if (facts.past) return showState(facts, now_s); // nothing of it calls anybody
   const open = places.filter((place) => !onPlace(place, picture));
   const inWords = (place) => happened(place, picture);
   const of = [region, category, area].join();

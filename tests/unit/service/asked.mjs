@@ -4,6 +4,10 @@ writeFileSync(
   "./elements.js",
   "const one = { dataset: {} }; export const $ = () => one, put = () => 0, make = () => ({ append() {} });",
 );
+writeFileSync(
+  "./day.js",
+  "export const past = null, showDay = () => 0, onDay = () => 0, forgetDay = () => 0, lacks = () => 0, timeOf = () => '';",
+);
 writeFileSync("./basemap.js", "export const baseCredit = '';");
 writeFileSync(
   "./controls.js",
@@ -13,7 +17,7 @@ writeFileSync(
 writeFileSync(
   "./view.js",
   `export let picture = null;
-  export const showReach = () => 0, highest = () => 0, show = (next) => { picture = next; shown.push(next.digest); };`,
+  export const showReach = () => 0, tick = () => 0, highest = () => 0, show = (next) => { picture = next; shown.push(next.digest); };`,
 );
 const grid = { rows: 1, cols: 1 };
 const cells = [{ cell: "r000c000", support: "ok" }];

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { newPlaces } from "../../../service/live_map/call.js";
 import { changeInWords, judge, ofService, showState, surgesInWords } from "../../../service/live_map/current.js";
+import { barsOf, hourInWords } from "../../../service/live_map/day.js";
 import { decidedOn, hasEnded, onPlace } from "../../../service/live_map/decide.js";
 import { cellName, idOf, nearest, placeName } from "../../../service/live_map/grid.js";
 import { scaleOf } from "../../../service/live_map/scale.js";
@@ -244,4 +245,39 @@ test("a place is new that shares no cell with one of its category before", () =>
   const grown = { category: "theft", cells: ["r001c001", "r001c002"] };
   const other = { category: "arson", cells: ["r001c001"] };
   assert.deepEqual(newPlaces([grown, other], [one]), [other]);
+});
+
+const hourOf = (given) => ({
+  at: "2026-12-02T03:00:00Z",
+  as_of: "2026-12-02T03:00:04Z",
+  why: null,
+  observed: 12,
+  usual: 8.04,
+  low: 4,
+  high: 13,
+  ...given,
+});
+test("an hour is told with what is usual and its range, or with why nobody knows", () => {
+  const told = (given) => hourInWords(hourOf(given), "UTC");
+  assert.equal(told({}), "Wed 03:00: 12 in the hour before, usual 8.04 (4 to 13 by chance)");
+  const alone = { usual: null, low: null, high: null };
+  assert.equal(told(alone), "Wed 03:00: 12 in the hour before; what is usual for it was not kept");
+  const none = { ...alone, as_of: null, observed: null, why: "no frame of it was kept" };
+  assert.equal(told(none), "Wed 03:00: no frame of it was kept");
+  assert.match(hourInWords(undefined, "UTC"), /^Now/);
+  const bars = barsOf([hourOf({}), hourOf({ observed: 26 }), hourOf(alone), hourOf(none)]);
+  assert.deepEqual(bars.map(({ isMore }) => isMore), [false, true, false, false]); // prettier-ignore
+  assert.deepEqual([bars[0].seen, bars[0].from, bars[0].to], [12 / 26, 4 / 26, 0.5]);
+  assert.ok(bars[3].isMissing);
+});
+
+test("the past is said before all but an ended token, and what cannot be shown of it is grey", () => {
+  const facts = { timezone: "UTC", scored_s: 0, silent_s: 999, stale: true, stale_after_s: 180, past: hourOf({}) };
+  const judged = (given) => judge({ ...facts, ...given }, 9000);
+  assert.deepEqual(judged({}), ["past", "PAST Wed 03:00", "", ""]);
+  assert.deepEqual(judged({ isEnded: true })[0], "ended");
+  const why = "no frame of it was kept";
+  assert.deepEqual(judged({ past: hourOf({ why }) }).slice(0, 2), ["gone", "PAST Wed 03:00"]);
+  assert.equal(judged({ past: hourOf({ why }) })[3], why);
+  assert.deepEqual([0, 3].map((at) => judged({ shows: "riverton" })[at]), ["gone", "still riverton"]); // prettier-ignore
 });

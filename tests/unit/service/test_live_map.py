@@ -156,6 +156,7 @@ def test_what_was_answered_is_not_asked_again_after_a_refusal_and_news_waits_for
         "unusual": 1,
         "decisions": 1,
         "cells": 3,
+        "hours": 1,
     }
     assert told["shown"] == ["a", "b", "c"]
     assert told["asked"] == {
@@ -166,6 +167,7 @@ def test_what_was_answered_is_not_asked_again_after_a_refusal_and_news_waits_for
         "unusual": 3,
         "decisions": 3,
         "cells": 5,
+        "hours": 1,
     }
 
 
