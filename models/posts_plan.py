@@ -5,7 +5,6 @@ of units and tables of driving times are CSV files, checked against the grid. Wh
 the best posts as an integer program.
 """
 
-import csv
 import re
 import time
 from collections import Counter
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -41,8 +40,9 @@ from models.readiness import (
     EQUAL,
     FLOOR,
     LEAST_PART,
-    MOST_UNITS,
+    PLACES,
     Drive,
+    Place,
     Posts,
     Question,
     Reach,
@@ -54,7 +54,8 @@ from models.readiness import (
     metres_of,
     parts_of,
     reached_by,
-    refuse_outside,
+    read_places,
+    rows_of,
     with_enough,
     without_needless_moves,
 )
@@ -67,10 +68,8 @@ from schemas.spec import Spec
 
 Hours = npt.NDArray[np.bool_]  # (24,) which hours of the local day
 ALL_DAY: Hours = np.ones(24, np.bool_)
-PLACES = "a CSV file with the columns place,lat,lon and, where several units or none stand at a place, units"
 TIMES = "a CSV file with the columns place,cell,minutes, with a row for each place and each cell that units answer"
 MOST_MINUTES = 24 * 60
-T = TypeVar("T")
 _NEGLIGIBLE = 1e-7  # of a unit's work: so many units do not stand before another one that is free
 FEW_PLACES = 500  # so many HiGHS can prove
 _PROVED = 1e-4  # of all expected calls
@@ -122,15 +121,6 @@ def usual_week(spec: Spec, constants: BaselineConstants, state: CountState, shif
     return Demand(expected=week[:, answered].sum(axis=1), has_history=has_history)
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where units may stand. units: how many do; None where the file does not say."""
-
-    place: Annotated[str, msgspec.Meta(min_length=1)]
-    lat: Annotated[float, msgspec.Meta(ge=-90, le=90)]
-    lon: Annotated[float, msgspec.Meta(ge=-180, le=180)]
-    units: Annotated[int, msgspec.Meta(ge=0, le=MOST_UNITS)] | None = None
-
-
 class _Time(msgspec.Struct):
     place: str
     cell: str
@@ -149,16 +139,6 @@ def places_of(cells: Cells, grid: Grid) -> list[Place]:
     return [Place(place=ids[cell], lat=float(lat[cell]), lon=float(lon[cell])) for cell in cells.tolist()]
 
 
-def read_places(path: Path, grid: Grid) -> list[Place]:
-    """The places of a file. Raises DataError for one that is not in the grid, and for a name that stands twice."""
-    places = _rows(path, list[Place], PLACES)
-    names = [place.place for place in places]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path}: {', '.join(map(repr, twice[:3]))} stands several times", "name each place once")
-    refuse_outside(grid, *np.array([(place.lat, place.lon) for place in places]).T)
-    return places
-
-
 def read_times(
     path: Path, places: Sequence[Place], grid: Grid, *, minutes: float, answered: Cells
 ) -> tuple[Reach, str]:
@@ -169,7 +149,7 @@ def read_times(
     """
     times = np.full((len(places), grid.cells), np.nan, np.float32)
     number = {place.place: row for row, place in enumerate(places)}
-    for row in _rows(path, list[_Time], TIMES):
+    for row in rows_of(path, list[_Time], TIMES):
         if row.place in number:
             at = number[row.place], grid.index_of(row.cell)
             if not np.isnan(times[at]):
@@ -198,18 +178,6 @@ def read_times(
         minutes=times[start, end],
     )
     return reach, sha256(path.read_bytes())
-
-
-def _rows(path: Path, kind: type[list[T]], expected: str) -> list[T]:
-    """The rows of a CSV file, checked: at least one."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = msgspec.convert(list(csv.DictReader(file, skipinitialspace=True)), kind, strict=False)
-    except (OSError, UnicodeDecodeError, csv.Error, msgspec.ValidationError) as error:
-        raise DataError(f"{path} cannot be read ({error})", f"give {expected}") from error
-    if not rows:
-        raise DataError(f"{path} has no row", f"give {expected}")
-    return rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,15 @@ unit at a time until none gains, and the same from random posts. An area below i
 which posts are to leave none without a unit are an agency's own, or parts of the grid by the compass.
 """
 
+import csv
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
+from typing import Annotated, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -28,6 +32,9 @@ MOST_UNITS = 200
 BUSY = 0.3  # 0.2 to 0.5 give nearly the same posts
 FLOOR = 0.1  # of the expected calls of each area
 EQUAL = 1e-9  # shares that differ by less are equal
+
+PLACES = "a CSV file with the columns place,lat,lon and, where several units or none stand at a place, units"
+T = TypeVar("T")
 
 Posts = tuple[int, ...]  # the place of each unit, ascending
 DETOUR = 1.3  # driven metres over the straight line's; 1.2 to 1.4 in the street networks of most cities
@@ -117,6 +124,38 @@ def metres_of(grid: Grid, lat_deg: Floats, lon_deg: Floats) -> Floats:
     """(n, 2) metres north and east of the grid's corner."""
     per_lat, per_lon = grid.metres_per_degree
     return np.stack([(lat_deg - grid.south_deg) * per_lat, (lon_deg - grid.west_deg) * per_lon], axis=1)
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where units may stand. units: how many do; None where the file does not say."""
+
+    place: Annotated[str, msgspec.Meta(min_length=1)]
+    lat: Annotated[float, msgspec.Meta(ge=-90, le=90)]
+    lon: Annotated[float, msgspec.Meta(ge=-180, le=180)]
+    units: Annotated[int, msgspec.Meta(ge=0, le=MOST_UNITS)] | None = None
+
+
+def rows_of(path: Path, kind: type[list[T]], expected: str) -> list[T]:
+    """The rows of a CSV file, checked: at least one."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = msgspec.convert(list(csv.DictReader(file, skipinitialspace=True)), kind, strict=False)
+    except (OSError, UnicodeDecodeError, csv.Error, msgspec.ValidationError) as error:
+        raise DataError(f"{path} cannot be read ({error})", f"give {expected}") from error
+    if not rows:
+        raise DataError(f"{path} has no row", f"give {expected}")
+    return rows
+
+
+def read_places(path: Path, grid: Grid | None = None) -> list[Place]:
+    """The places of a file. Raises DataError for one that is not in a given grid, and for a name that stands twice."""
+    places = rows_of(path, list[Place], PLACES)
+    names = [place.place for place in places]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{path}: {', '.join(map(repr, twice[:3]))} stands several times", "name each place once")
+    if grid:
+        refuse_outside(grid, *np.array([(place.lat, place.lon) for place in places]).T)
+    return places
 
 
 def refuse_outside(grid: Grid, lat_deg: Floats, lon_deg: Floats) -> None:

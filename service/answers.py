@@ -258,6 +258,13 @@ class DayAnswer(Facts):
 
 class UnusualPlace(ClosedAnswer):
     category: str
+    place: Annotated[
+        str,
+        Field(
+            examples=["Norristown · r012c013 to r014c015"],
+            description="In words: its area, else the nearest named place of the map within 5 km; and its cells",
+        ),
+    ]
     area: Annotated[str | None, Field(description="The area that has most of the cells")]
     areas: Annotated[list[str], Field(description="Every area that has some of the cells `above`, most first")]
     cells: list[CellId]

@@ -6,10 +6,11 @@ same float32 when it is read: nothing is rounded, as it is for the store.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from math import hypot
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, cast
 
@@ -20,9 +21,10 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from models.readiness import metres_of
 from schemas.errors import DataError, SettingsError
 from schemas.files import instant_text
-from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, riskiest
+from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, Unusual, riskiest
 from schemas.grid import CELL_ID, Cells, Grid, geohash
 from schemas.limits import UNUSUAL_DAYS
 from schemas.spec import ALL_CATEGORIES, HOUR_S
@@ -50,6 +52,8 @@ CHANCE_ALONE = (
     "low and high are of a Poisson distribution with the usual number as its mean: hours differ more from one another "
     "than that where calls come together"
 )
+_NEAR_M = 5000  # a name says where a place is, as on the map
+_NO_SHAPES = json_bytes({"type": "FeatureCollection", "features": []})
 _SPARE_S = 600  # by which two frames may differ from an hour, as where the job was restarted
 Format = Literal["json", "geojson", "csv"]
 MEDIA_TYPES: Mapping[Format, str] = {
@@ -273,10 +277,12 @@ async def unusual(service: TheService, now: TheRegion, asked: Annotated[answers.
         above = list(place.above) or cells.tolist()
         south, north = float(lats[place.row]), float(lats[place.row + place.rows])
         west, east = float(lons[place.col]), float(lons[place.col + place.cols])
+        area = _area_of(np.intersect1d(cells, on_record), named)
         with_some = {name: int(np.isin(above, there).sum()) for name, there in named.items()}
         places.append(
             {
                 "category": place.category,
+                "place": " · ".join(filter(None, (_name_of(service, grid, above, area), _cells_in_words(place, grid)))),
                 "cells": [ids[cell] for cell in cells.tolist()],
                 "above": [ids[cell] for cell in above],
                 "bbox": [round(degrees, 5) for degrees in (west, south, east, north)],
@@ -286,7 +292,7 @@ async def unusual(service: TheService, now: TheRegion, asked: Annotated[answers.
                 "of_categories": place.of_categories,
                 "more": round(place.observed - place.usual, 3),
                 "once_in_days": place.days,
-                "area": _area_of(np.intersect1d(cells, on_record), named),
+                "area": area,
                 "areas": sorted(filter(with_some.get, with_some), key=lambda name: -with_some[name]),
             }
         )
@@ -294,6 +300,37 @@ async def unusual(service: TheService, now: TheRegion, asked: Annotated[answers.
         **now.facts(), "category": asked.category, "area": asked.area, "least_days": UNUSUAL_DAYS, "places": places,
     }  # fmt: skip
     return json_answer(answer, now)
+
+
+def _cells_in_words(place: Unusual, grid: Grid) -> str:
+    first, last = (grid.cell_id(cell) for cell in place.cells(grid)[[0, -1]].tolist())
+    return first if first == last else f"{first} to {last}"
+
+
+def _name_of(service: Service, grid: Grid, cells: Sequence[int], area: str | None) -> str | None:
+    """The area; else the named place that is nearest to the middle of the cells, if one is near."""
+    names, (lats, lons) = _named_places(service.streets, grid) if service.streets else (), grid.centres()
+    if area or not names:
+        return area
+    (north, east), *places = metres_of(
+        grid,
+        np.array([lats[cells].mean(), *(lat for _, lat, _ in names)]),
+        np.array([lons[cells].mean(), *(lon for _, _, lon in names)]),
+    ).tolist()
+    far_m = [hypot(place[0] - north, place[1] - east) for place in places]
+    nearest = far_m.index(min(far_m))
+    return names[nearest][0] if far_m[nearest] < _NEAR_M else None
+
+
+@lru_cache(maxsize=16)
+def _named_places(path: FilePath, grid: Grid) -> Sequence[tuple[str, float, float]]:
+    """Name, latitude and longitude of each in the file of streets; none where it cannot be read."""
+    try:
+        shapes = json.loads(_streets(path, grid))["features"]
+    except SettingsError:
+        return ()
+    points = [shape for shape in shapes if shape["geometry"]["type"] == "Point"]
+    return [(point["properties"]["name"], *reversed(point["geometry"]["coordinates"][:2])) for point in points]
 
 
 @router.get("/regions/{region}/hours", response_model=answers.DayAnswer)
@@ -354,11 +391,26 @@ async def outlines(service: TheService, now: TheRegion) -> Response:
 
 @router.get("/regions/{region}/streets", responses=_LINES, response_class=Response)
 async def streets(service: TheService, now: TheRegion) -> Response:
-    """Streets and named places at the region, of the file that the service was given. `attribution`: whose."""
-    if service.streets is None:
-        return Response(json_bytes({"type": "FeatureCollection", "features": []}), media_type=_GEOJSON)
+    """Streets and named places at the region, of the file that the service was given. `attribution`: whose.
+
+    Stations that it was given are points with the `kind` station.
+    """
+    grid = now.spec.grid
+    inside = grid.locate(*np.array([(each.lat, each.lon) for each in service.stations]).reshape(-1, 2).T)[1]
+    stations = [
+        {
+            "type": "Feature",
+            "properties": {"name": each.place, "kind": "station"},
+            "geometry": {"type": "Point", "coordinates": [each.lon, each.lat]},
+        }
+        for each, is_here in zip(service.stations, inside.tolist(), strict=True)
+        if is_here
+    ]
     try:
-        lines = _streets(service.streets, now.spec.grid)
+        lines = _streets(service.streets, grid) if service.streets else _NO_SHAPES
+        if stations:
+            shapes = json.loads(lines)
+            lines = json_bytes({**shapes, "features": shapes["features"] + stations})
     except SettingsError as error:
         log.warning("the streets cannot be read: %s", error)
         raise HTTPException(503, "the file of streets cannot be read: the log says why") from error

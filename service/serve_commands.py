@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from models.readiness import PLACES, read_places
 from schemas.areas import read_areas
 from schemas.errors import SettingsError, needs_extra
 from schemas.languages import LANGUAGES, sentences_of
@@ -41,6 +42,7 @@ _OriginOption = Annotated[
     typer.Option(help="Origin of a web app that may read the answers, as https://map.example.org; may be repeated"),
 ]
 _StreetsOption = Annotated[Path | None, typer.Option(help="GeoJSON file of streets and named places for the map")]
+_StationsOption = Annotated[Path | None, typer.Option(help=f"Stations to find on the map: {PLACES}")]
 _BasemapOption = Annotated[
     str | None,
     typer.Option(help="Map below the cells: tiles with {z}/{x}/{y}, a WMS with its layers, or a file of PMTiles"),
@@ -65,6 +67,7 @@ def serve(
     areas: _AreasOption = None,
     area_name: _NameOption = "name",
     streets: _StreetsOption = None,
+    stations: _StationsOption = None,
     basemap: _BasemapOption = None,
     basemap_credit: _CreditOption = "",
     language: _LanguageOption = _LANGUAGE,
@@ -96,6 +99,7 @@ def serve(
         tokens=Tokens(tokens) if tokens else None,
         areas=named,
         streets=streets,
+        stations=read_places(stations) if stations else (),
         basemap=below,
         language=language,
         origins=origins,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from models.readiness import Place
 from schemas.areas import LONGITUDE_FIRST, Area, cells_inside, is_exchanged
 from schemas.errors import SinkError
 from schemas.files import STAMP, FileState, file_state, instant_text
@@ -216,6 +217,7 @@ class Service:
     tokens: Tokens | None = None
     areas: Sequence[Area] = ()
     streets: Path | None = None
+    stations: Sequence[Place] = ()
     basemap: Basemap | None = None
     language: str = ENGLISH  # of the pages; answers are in English
     origins: Sequence[str] = ()

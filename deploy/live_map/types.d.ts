@@ -134,6 +134,7 @@ interface Picture {
   outlines: any[];
   land: any[];
   names: Named[];
+  stations: Named[]; // of units
   reach: Reach | null;
   silent?: Silence[];
   surges?: Surge[];

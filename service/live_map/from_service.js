@@ -210,8 +210,11 @@ async function landOf(region, address) {
   if (refused?.status === "rejected") throw refused.reason;
   const isWhole = paths.every((path) => here[path]);
   const found = here.streets?.features ?? [];
-  const isPlace = ({ geometry }) => geometry.type === "Point";
-  const credit = found.length
+  const isStation = ({ properties }) => properties.kind === "station";
+  const isPlace = (one) => one.geometry.type === "Point" && !isStation(one);
+  const named = (shapes) =>
+    shapes.map(({ properties: { name }, geometry: { coordinates: [lon, lat] } }) => ({ name, lat, lon })); // prettier-ignore
+  const credit = found.some((one) => !isStation(one))
     ? here.streets.attribution
       ? say("Streets: {attribution}", here.streets)
       : say("Streets: their file does not say whose they are")
@@ -222,14 +225,8 @@ async function landOf(region, address) {
   return {
     outlines: here.outlines?.features.filter((one) => one.properties.area) ?? [],
     land: found,
-    names: found.filter(isPlace).map(
-      ({
-        properties,
-        geometry: {
-          coordinates: [lon, lat],
-        },
-      }) => ({ name: properties.name, lat, lon }),
-    ),
+    names: named(found.filter(isPlace)),
+    stations: named(found.filter(isStation)),
     active: onRecord(byPlace(here[all].cells, region.grid)),
   };
 }

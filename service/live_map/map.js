@@ -186,6 +186,7 @@ function drawGround({ land, outlines, active }, taken) {
   const shapes = read(land);
   const of = (type) => shapes.filter((shape) => shape.getGeometry().getType().endsWith(type));
   const nameOf = (shape) => shape.get("name") ?? "";
+  const labelOf = (place) => (place.get("kind") ? label(`⌂ ${nameOf(place)}`, 10, 500) : label(nameOf(place), 12, 600));
   const streets = of("LineString");
   const surfaces = of("Polygon");
   const on = (row, col) =>
@@ -206,7 +207,7 @@ function drawGround({ land, outlines, active }, taken) {
   const image = new ol.Circle({ radius: 15 * rem, fill: fill("transparent"), declutterMode: "obstacle" });
   show("names", [
     ...taken.map((point) => [point.clone(), new ol.Style({ image, zIndex: 2 })]),
-    ...of("Point").map((place) => [place, new ol.Style({ text: label(nameOf(place), 12, 600), zIndex: 1 })]),
+    ...of("Point").map((place) => [place, new ol.Style({ text: labelOf(place), zIndex: 1 })]),
     ...streets.map((street) => [street, new ol.Style({ text: label(nameOf(street), 10, 500, "line") })]),
     ...surfaces.map((shape) => [shape.clone(), new ol.Style({ text: label(nameOf(shape), 10, 500) })]),
   ]);

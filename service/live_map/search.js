@@ -27,9 +27,9 @@ const linesOf = ({ type, coordinates }) => ({ LineString: [coordinates], MultiLi
 const degrees = ([lon, lat]) => ({ lat, lon });
 const half = (all) => all[Math.floor(all.length / 2)];
 
-/** Everything with a name in a picture: places, areas and streets, with a point of each.
- *  @param {Pick<Picture, "names" | "land" | "outlines">} picture @returns {Named[]} */
-export function namedIn({ names, land, outlines }) {
+/** Everything with a name in a picture: places, areas, streets and stations, with a point of each.
+ *  @param {Pick<Picture, "names" | "land" | "outlines"> & { stations?: Named[] }} picture @returns {Named[]} */
+export function namedIn({ names, land, outlines, stations = [] }) {
   const areas = outlines.map(({ properties: { area }, geometry }) => {
     const points = linesOf(geometry).flat();
     const [lons, lats] = [0, 1].map((axis) => points.map((point) => point[axis]));
@@ -46,7 +46,7 @@ export function namedIn({ names, land, outlines }) {
       lines: linesOf(geometry),
       ...degrees(half(half(linesOf(geometry)))),
     }));
-  return [...names, ...areas, ...streets];
+  return [...names, ...areas, ...streets, ...stations];
 }
 
 const from = (p, q) => [q[0] - p[0], q[1] - p[1]];

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.posts_plan import Place, read_places, read_times, solve
+from models.posts_plan import read_times, solve
 from models.readiness import (
     DETOUR,
     Drive,
+    Place,
     Question,
     Reach,
     best_floor,
@@ -19,6 +20,7 @@ from models.readiness import (
     choose,
     metres_of,
     points_a_side,
+    read_places,
 )
 from schemas.errors import DataError
 from tests.harness.toy import toy_grid

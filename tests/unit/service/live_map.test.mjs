@@ -124,6 +124,8 @@ test("streets, areas and parts of names are found, and what could be meant is of
   assert.equal(find("bethlehem", picture).name, "Bethlehem Pike");
   assert.equal(find("North", picture).cell, cell(20, 20));
   assert.equal(find("nowhere", picture), null);
+  const stations = [{ name: "Station 7", lat: 40.2, lon: -74.8 }];
+  assert.equal(find("station 7", { ...picture, stations }).cell, cell(20, 20));
   assert.deepEqual(offered("pike", picture), ["DeKalb Pike", "Germantown Pike", "Bethlehem Pike"]);
   assert.deepEqual(offered("DeKalb Pike", picture), ["DeKalb Pike", "DeKalb Pike and Germantown Pike"]);
   assert.deepEqual(offered("dekalb and ge", picture), ["DeKalb Pike and Germantown Pike"]);

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.readiness import read_places
 from schemas.files import instant_text
 from schemas.frame import SUPPORT, Silence, Surge, Unusual, riskiest, write_frames
 from schemas.limits import UNUSUAL_DAYS
@@ -170,6 +171,14 @@ def test_what_a_map_draws_beside_the_scores(client):
     assert client.json("/v1/regions/riverton/streets")["features"] == []
 
 
+def test_stations_of_a_file_of_posts_are_points_of_the_region_where_they_stand(views, frames, tmp_path):
+    (tmp_path / "stations.csv").write_text("place,lat,lon,units\nStation 7,41.62,-87.88,2\nfar,50,8,1\n")
+    with running(toy_service(frames, stations=read_places(tmp_path / "stations.csv"))) as base:
+        (point,) = Client(base).json("/v1/regions/riverton/streets")["features"]
+    assert point["properties"] == {"name": "Station 7", "kind": "station"}
+    assert point["geometry"]["coordinates"] == [-87.88, 41.62]
+
+
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 400)), max_size=50))
 def test_kept_answers_are_those_that_were_written_and_take_bounded_memory(asked):
     cache, most = AnswerCache(most_bytes=1000), 1000
@@ -321,6 +330,24 @@ def test_a_category_and_an_area_leave_the_others_out(unusual_client):
     for words, says in (("?category=fire", "no category 'fire'"), ("?area=South", "no area 'South'")):
         answer = unusual_client.get(f"/v1/regions/riverton/unusual{words}")
         assert (answer.status, says in answer.data.decode()) == (404, True)
+
+
+def test_a_place_is_told_by_its_area_or_the_nearest_name_first_and_then_by_its_cells(unusual_frame, clock, tmp_path):
+    features = [
+        {"type": "Feature", "properties": {"name": name}, "geometry": {"type": "Point", "coordinates": [lon, lat]}}
+        for name, lon, lat in (("Mill", -87.89, 41.64), ("Port", -87.86, 41.64), ("Far", -87.8, 41.7))
+    ]
+    (tmp_path / "streets.json").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    given = {"clock": clock, "areas": [area_of("North", [SQUARE])]}
+    said = []
+    for fields in ({}, {"streets": tmp_path / "streets.json"}, {"streets": tmp_path / "nothing.json"}):
+        with running(toy_service(unusual_frame[0], **given, **fields)) as base:
+            said.append([place["place"] for place in told(Client(base))["places"]])
+    grid = unusual_frame[1].spec.grid
+    ids = [[grid.cell_id(cell) for cell in place.cells(grid)] for place in PLACES]
+    cells = [each[0] if len(each) == 1 else f"{each[0]} to {each[-1]}" for each in ids]
+    assert said[0] == said[2] == [cells[0], f"North · {cells[1]}"]
+    assert said[1] == [f"Port · {cells[0]}", f"North · {cells[1]}"]
 
 
 def test_of_a_large_place_the_cells_with_more_than_usual_and_the_areas_of_these_are_told(clock, tmp_path):
