@@ -25,7 +25,9 @@ LIBRARY = "openlayers.js"  # `make live-map` makes it of the packages in deploy/
 PAGES = (FOLDER / "page.html", FOLDER.with_name("login.html"))
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 # What a page of HTML says to people: texts with a letter, and the attributes that are read out.
-_SAID = re.compile(r'(?<=>)[^<>{}]*[A-Za-z][^<>{}]*?(?= ?<)|(?<=aria-label=")[^"]+|(?<=aria-roledescription=")[^"]+')
+_SAID = re.compile(
+    r'(?<=>)(?P<before>\s*)(?P<text>[^<>{}]*[A-Za-z][^<>{}]*?)(?=\s*<)|(?<=aria-label=")[^"]+|(?<=aria-roledescription=")[^"]+'
+)
 _KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 _FILES = {path.name: _KINDS[path.suffix] for path in sorted(FOLDER.iterdir()) if path.suffix in _KINDS}
 _HEAD = f"""<link rel="icon" href="data:,">
@@ -128,7 +130,12 @@ def part(name: str) -> str:
 
 def filled(page: str, sentences: NullTranslations, **slots: str) -> str:
     """The HTML in the language of these sentences, with HTML in its slots."""
-    said = _SAID.sub(lambda text: html.escape(sentences.gettext(text[0])), page)
+
+    def in_the_language(said: re.Match[str]) -> str:
+        sentence = " ".join((said["text"] or said[0]).split())  # prettier breaks lines in it
+        return (said["before"] or "") + html.escape(sentences.gettext(sentence))
+
+    said = _SAID.sub(in_the_language, page)
     return _SLOT.sub(lambda slot: slots[slot[1]], said)
 
 

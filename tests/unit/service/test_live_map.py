@@ -24,15 +24,14 @@ from tests.harness.processes import run
 from tests.harness.service import Client, leave_frame, running, toy_service
 
 CSS = part("page.css")
-THEMES = [
-    dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", block))
-    for block in re.findall(r":root \{(\n.*?)\n *\}", CSS, re.DOTALL)
-]
+BLOCKS = re.findall(r":root \{(\n.*?)\n *\}", CSS, re.DOTALL)
+THEMES = [dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", block)) for block in BLOCKS if "--ground: #" in block]
 TEXTS = [
     *product(("text", "quiet"), ("ground", "card", "sea")),
     ("card", "accent"),
     ("warn-text", "warn"),
     ("note-text", "note"),
+    ("past-text", "past"),
 ]
 LINES = [("area", "sea"), ("street", "sea"), ("mark", "halo"), ("accent", "ground"), ("accent", "card")]
 LINES += [("alarm", "halo"), ("alarm", "calm")]
