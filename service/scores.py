@@ -40,7 +40,7 @@ from service.callers import (
     seen_by,
 )
 from service.service import Now, Service, categories_of, stale_after_s
-from streaming.cli.maps import border_and_areas, read_streets
+from streaming.cli.maps import NEAR_M, border_and_areas, places_in, read_streets
 from streaming.sinks.line_protocol import SMALLEST
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,6 @@ CHANCE_ALONE = (
     "low and high are of a Poisson distribution with the usual number as its mean: hours differ more from one another "
     "than that where calls come together"
 )
-_NEAR_M = 5000  # a name says where a place is, as on the map
 _NO_SHAPES = json_bytes({"type": "FeatureCollection", "features": []})
 _SPARE_S = 600  # by which two frames may differ from an hour, as where the job was restarted
 Format = Literal["json", "geojson", "csv"]
@@ -319,18 +318,17 @@ def _name_of(service: Service, grid: Grid, cells: Sequence[int], area: str | Non
     ).tolist()
     far_m = [hypot(place[0] - north, place[1] - east) for place in places]
     nearest = far_m.index(min(far_m))
-    return names[nearest][0] if far_m[nearest] < _NEAR_M else None
+    return names[nearest][0] if far_m[nearest] < NEAR_M else None
 
 
 @lru_cache(maxsize=16)
 def _named_places(path: FilePath, grid: Grid) -> Sequence[tuple[str, float, float]]:
     """Name, latitude and longitude of each in the file of streets; none where it cannot be read."""
     try:
-        shapes = json.loads(_streets(path, grid))["features"]
+        shapes = json.loads(_streets(path, grid))
     except SettingsError:
         return ()
-    points = [shape for shape in shapes if shape["geometry"]["type"] == "Point"]
-    return [(point["properties"]["name"], *reversed(point["geometry"]["coordinates"][:2])) for point in points]
+    return places_in(shapes)
 
 
 @router.get("/regions/{region}/hours", response_model=answers.DayAnswer)

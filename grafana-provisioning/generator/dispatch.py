@@ -113,8 +113,7 @@ TEN_HIGHEST = (
 )
 CELL_LINK = {
     "title": "This cell over time",
-    "url": "/d/risk-cell?var-region=${region}&var-category=${category}&var-horizon=${horizon}"
-    "&var-cell=${__data.fields.cell}",
+    "url": "/d/risk-cell?var-region=${region}&var-category=${category}&var-horizon=${horizon}&var-cell=${__value.raw}",
 }
 
 HOW_TO = """**Colours** begin at the number below them, and mean the same in every region, category and hour, and on the
@@ -138,8 +137,9 @@ def live() -> Json:
             table(
                 "The ten highest: $colour",
                 "The highest of the chosen cells by what the map shows; for a lift those with enough history. "
-                "A cell is named by its row from the south (r) "
-                "and its column from the west (c). A click on it opens its own page. Empty when the scores are stale.",
+                "A cell is named by its row from the south (r) and its column from the west (c), after its district or "
+                "the nearest place where `cells` was given these. A click on it opens its own page. "
+                "Empty when the scores are stale.",
                 (8, 12),
                 TEN_HIGHEST,
                 [

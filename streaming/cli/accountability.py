@@ -110,7 +110,7 @@ TABLE = (
     Kind("what followers learned", "RISK_CHECKPOINT/following/*/*", 60, _LEFT),
     Kind("last scores of each region", "RISK_FRAMES/*.frame", _SPARE_DAYS, "replaced every minute; this ends those of "
          "retired regions", "the service"),
-    Kept("scores of the last day, one frame an hour", "RISK_FRAMES/hours/*/*", 2, _LEFT, "the service"),
+    Kind("scores of the last day, one frame an hour", "RISK_FRAMES/hours/*/*", 2, _LEFT, "the service"),
     ARTIFACTS, REGISTRY, AUDIT, BACK_UPS,
     Kind("final counts by cell and five minutes", "RISK_ARCHIVE", 0, "the next model learns from them; five years by "
          "`archive --keep-days 1826`, as shipped", "who trains", "`risk archive`"),

@@ -16,7 +16,7 @@ import typer
 from schemas.areas import Area, cells_of_areas, cells_pattern, read_areas
 from schemas.errors import ArtifactError, SettingsError
 from schemas.files import read_json, replace_file, write_errors
-from schemas.grid import Grid
+from schemas.grid import Cells, Grid
 from schemas.spec import Spec
 from streaming.settings import Settings
 
@@ -27,6 +27,7 @@ STREETS = "_streets.geojson"
 GROUND = "_ground.svg"
 # A tile without anything on it: the ground is the panel's, in either theme.
 GROUND_SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="256" height="256"></svg>'
+NEAR_M = 5000  # a name says where a cell is, as on the service's map
 _AROUND = 0.1  # how far beyond the cells streets are kept, as a share of the region's width and height
 EXPORT_STREETS = (
     "export the streets as GeoJSON in degrees (WGS 84): a FeatureCollection of LineString, MultiLineString, for places "
@@ -228,6 +229,54 @@ def with_streets(dashboard: Page, credit: str) -> Page:
     return page
 
 
+def places_in(streets: Collection) -> list[tuple[str, float, float]]:
+    """Name, latitude and longitude of each named place."""
+    points = [shape for shape in streets["features"] if shape["geometry"]["type"] == "Point"]
+    return [(point["properties"]["name"], *reversed(point["geometry"]["coordinates"][:2])) for point in points]
+
+
+def cells_by_name(grid: Grid, streets: Collection | None, areas: Mapping[str, Cells]) -> dict[str, list[str]]:
+    """Ids of the cells by the words for where they are: their area, else the nearest named place within NEAR_M."""
+    (lats, lons), (per_lat, per_lon) = grid.centres(), grid.metres_per_degree
+    names = [""] * grid.cells
+    if streets and (places := places_in(streets)):
+        called, at_lat, at_lon = zip(*places, strict=True)
+        far_m = np.hypot((lats[:, None] - at_lat) * per_lat, (lons[:, None] - at_lon) * per_lon)
+        nearest = far_m.argmin(axis=1)
+        names = [called[place] if far < NEAR_M else "" for place, far in zip(nearest, far_m.min(axis=1), strict=True)]
+    for name, inside in areas.items():
+        for cell in inside.tolist():
+            names[cell] = name
+    by_name: dict[str, list[str]] = {}
+    for name, cell in zip(names, grid.cell_ids(), strict=True):
+        if name:
+            by_name.setdefault(name, []).append(cell)
+    return by_name
+
+
+def with_names(dashboard: Page, cells: Mapping[str, Sequence[str]]) -> Page:
+    """The dashboard of one region that calls its cells `Norristown · r012c013`; links keep the cell's id.
+
+    In the page alone, by one pattern a name: the store has no name in its points.
+    """
+    page = deepcopy(dashboard)
+    mappings = [
+        {
+            "type": "regex",
+            "options": {
+                "pattern": f"/^({'|'.join(ids)})$/",
+                "result": {"index": place, "text": f"{name.replace('$', '$$')} · $1"},
+            },
+        }
+        for place, (name, ids) in enumerate(cells.items())
+    ]
+    for panel in page["panels"] if mappings else ():
+        for override in panel.get("fieldConfig", {}).get("overrides", ()):
+            if override["matcher"] == {"id": "byName", "options": "cell"}:
+                override["properties"].append({"id": "mappings", "value": mappings})
+    return page
+
+
 def view_of(grid: Grid) -> dict[str, str | float]:
     """Grafana's view of a map that shows the whole grid: its middle in degrees, and the zoom of web tiles.
 
@@ -266,11 +315,13 @@ def cells(
     outlines = geojson_files(specs)
     named = read_areas(areas, area_name) if areas else []
     patterns: dict[str, dict[str, str]] = {}
+    ground = read_streets(streets, [spec.grid for spec in specs]) if streets else None
+    names: dict[str, dict[str, list[str]]] = {}
     for spec, here in zip(specs, cells_of_areas(named, [spec.grid for spec in specs]), strict=True):
         outlines[lines_name(spec.region)] = border_and_areas(spec.grid, [area for area in named if area.name in here])
         patterns[spec.region] = {name: cells_pattern(spec.grid, inside) for name, inside in here.items()}
-    if streets:
-        ground = read_streets(streets, [spec.grid for spec in specs])
+        names[spec.region] = cells_by_name(spec.grid, ground, here)
+    if ground:
         lines = [shape for shape in ground["features"] if shape["geometry"]["type"].endswith("LineString")]
         if not lines:
             raise SettingsError(f"{streets} has no line at the cells", EXPORT_STREETS)
@@ -284,12 +335,12 @@ def cells(
         if page is None:
             raise SettingsError(f"--live-map {live_map} does not exist", WHICH_MAP)
         page = with_streets(page, outlines[STREETS]["attribution"]) if streets else page
-        # Areas are of one region, because all regions have the same cell ids.
+        # Areas and names are of one region, because all regions have the same cell ids.
         pages = {"": page}  # end of the file's name -> page
-        if len(specs) == 1:
-            pages = {"": with_areas(opened_at(page, specs[0].grid), patterns[specs[0].region])}
-        else:
-            pages |= {f"-{spec.region}": with_areas(page_of(page, spec), patterns[spec.region]) for spec in specs}
+        for spec in specs:
+            of_region = opened_at(page, spec.grid) if len(specs) == 1 else page_of(page, spec)
+            of_region = with_names(with_areas(of_region, patterns[spec.region]), names[spec.region])
+            pages["" if len(specs) == 1 else f"-{spec.region}"] = of_region
         folder = out / DASHBOARDS
         for old in folder.glob(f"{live_map.stem}-*.json"):
             if old.stem.removeprefix(live_map.stem) not in pages:  # of a region that no longer exists

@@ -133,7 +133,7 @@ def test_every_variable_of_a_page_is_used_and_every_used_one_exists(name):
     text = json.dumps([panels, [variable.get("query") for variable in variables]])
     used = set(re.findall(r"\$\{(\w+)(?:\.\w+)?(?::\w+)?\}|\$(\w+)", text))
     names = {a or b for a, b in used}
-    grafanas = {"__from", "__to", "__interval", "__url_time_range", "timeFilter", "col", "__data"}
+    grafanas = {"__from", "__to", "__interval", "__url_time_range", "timeFilter", "col", "__data", "__value"}
     assert names - grafanas - {"tag_region", "tag_category"} == {variable["name"] for variable in variables}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from incident_risk import app
+from schemas.areas import cells_inside, read_areas
 from schemas.errors import ArtifactError, SettingsError
 from schemas.grid import Grid
 from streaming.cli.maps import ALL_REGIONS, read_streets, view_of
@@ -199,6 +201,31 @@ def test_the_page_of_a_region_has_its_areas_to_choose_from_and_their_outlines(tm
     lines = json.loads((tmp_path / "out" / "_lines-north.geojson").read_text(encoding="utf-8"))["features"]
     assert [line["properties"] for line in lines] == [{}, {"area": "7"}]
     assert len(json.loads((tmp_path / "out" / "_lines-all.geojson").read_text(encoding="utf-8"))["features"]) == 1
+
+
+def test_a_page_of_one_region_calls_its_cells_by_their_area_or_the_nearest_place_and_the_store_has_no_name(tmp_path):
+    override = {"matcher": {"id": "byName", "options": "cell"}, "properties": []}
+    page = DASHBOARD | {"panels": [*DASHBOARD["panels"], {"type": "table", "fieldConfig": {"overrides": [override]}}]}
+    ring, grid = corner_of(NORTH), NORTH.grid
+    mill = {"type": "Feature", "properties": {"name": "$Mill"}, "geometry": {"type": "Point", "coordinates": ring[2]}}
+    line = {"type": "Feature", "geometry": {"type": "LineString", "coordinates": ring}}
+    streets = tmp_path / "streets.json"
+    streets.write_text(json.dumps({"type": "FeatureCollection", "features": [mill, line]}), encoding="utf-8")
+    areas = tmp_path / "areas.json"
+    shape = {"type": "Polygon", "coordinates": [ring]}
+    square = {"type": "Feature", "properties": {"name": "Old Town"}, "geometry": shape}
+    areas.write_text(json.dumps({"type": "FeatureCollection", "features": [square]}), encoding="utf-8")
+    options = ("--streets", streets, "--areas", areas)
+    (single,) = made(tmp_path, ("north", 42.0), options=options, live_map=json.dumps(page)).values()
+    several = made(tmp_path, ("south", 38.0), options=options, live_map=json.dumps(page))
+    assert several["live"]["panels"][-1] == page["panels"][-1], "all regions have the same cell ids"
+    for made_page in (single, several["live-north"]):
+        ((mappings,),) = ([each["properties"] for each in made_page["panels"][-1]["fieldConfig"]["overrides"]],)
+        by_name = {each["options"]["result"]["text"]: each["options"]["pattern"] for each in mappings[0]["value"]}
+        inside = [cell for cell in grid.cell_ids() if re.search(by_name["Old Town · $1"].strip("/"), cell)]
+        assert inside == [grid.cell_ids()[cell] for cell in cells_inside(read_areas(areas, "name")[0], grid)]
+        assert len(inside) > 0
+        assert "$$Mill · $1" in by_name
 
 
 @pytest.mark.parametrize(
