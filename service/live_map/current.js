@@ -114,6 +114,10 @@ const ageInWords = ({ isReplay, scored_s }, now_s) => {
   return isReplay ? say("checked {span} ago", age) : say("scored {span} ago", age);
 };
 
+const notice = (id, text) => {
+  put(id, text);
+  $(id).hidden = !text;
+};
 /** @param {Facts} facts @param {number} now_s */
 export function showState(facts, now_s) {
   const [state, word, says, why] = judge(facts, now_s);
@@ -122,8 +126,7 @@ export function showState(facts, now_s) {
   put("state", word);
   put("age", facts.past ? say("what was shown then, nothing for now") : ageInWords(facts, now_s));
   $("now").hidden = !facts.past;
-  put("banner", says);
-  $("banner").hidden = !says;
+  notice("banner", says);
   const veil = $("veil");
   const isGrey = Boolean(why);
   if (veil.hidden === isGrey) veil.hidden = !isGrey;
@@ -133,14 +136,13 @@ export function showState(facts, now_s) {
   }
   $("sign-in").hidden = state !== "ended";
   const left_s = facts.signed_in_until_s - now_s;
-  put(
-    "ending",
-    say("Signed in until {time}, for another {span}. To stay signed in, choose anything on this page.", {
-      time: stamp(facts.signed_in_until_s, timezone, HMS),
-      span: span(left_s),
-    }),
+  const isEnding = state !== "ended" && left_s > 0 && left_s <= WARN_S;
+  const ending = { time: stamp(facts.signed_in_until_s, timezone, HMS), span: span(left_s) };
+  const stay = say(
+    "Signed in until {time}, for another {span}. To stay signed in, choose anything on this page.",
+    ending,
   );
-  $("ending").hidden = state === "ended" || left_s <= 0 || left_s > WARN_S;
+  notice("ending", isEnding ? stay : "");
   put("local", state === "gone" ? "–" : stamp(as_of_s, timezone, HMS));
   put(
     "zone",
@@ -152,22 +154,15 @@ export function showState(facts, now_s) {
   put("utc", `${stamp(as_of_s, "UTC", HMS)} UTC`);
   put("clock-name", facts.isReplay ? say("Replay clock") : say("As of"));
   put("model", facts.baseline_only ? say("baseline") : model);
-  const reason = model.includes(":") ? ` (${model.slice(model.indexOf(":") + 1)})` : "";
-  put(
-    "fallback",
-    say("Baseline only: these are the usual figures for this hour of the week, the network gave no scores{reason}.", {
-      reason,
-    }),
+  const values = { reason: model.includes(":") ? ` (${model.slice(model.indexOf(":") + 1)})` : "" };
+  const fallback = say(
+    "Baseline only: these are the usual figures for this hour of the week, the network gave no scores{reason}.",
+    values,
   );
-  $("fallback").hidden = !facts.baseline_only;
-  put("expired", facts.expired ? say("EXPIRED: {reason}.", { reason: told(facts.expired) }) : "");
-  $("expired").hidden = !facts.expired;
-  const { change } = facts;
-  if (change) put("change", changeInWords(change, timezone));
-  $("change").hidden = !change;
-  const raised = surgesInWords(facts);
-  put("surges", raised);
-  $("surges").hidden = !raised;
+  notice("fallback", facts.baseline_only ? fallback : "");
+  notice("expired", facts.expired ? say("EXPIRED: {reason}.", { reason: told(facts.expired) }) : "");
+  notice("change", facts.change ? changeInWords(facts.change, timezone) : "");
+  notice("surges", surgesInWords(facts));
   document.title = `${facts.waiting ? `(${facts.waiting}) ` : ""}${state === "live" ? "" : `${word} · `}${plain(facts.region)} · ${$("title").textContent}`;
   $("map").ariaLabel = `${says ? `${says}. ` : ""}${$("map").dataset.summary ?? ""}`;
 }

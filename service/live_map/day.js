@@ -63,6 +63,7 @@ export function showDay(given, zone) {
   $("day").hidden = hours.every(({ why }) => why);
   const place = past ? hours.findIndex(({ at }) => at === past.at) : -1;
   if (past && place < 0) return toNow();
+  if (past) past = hours[place];
   mark(past ? place : hours.length);
 }
 function mark(place) {
@@ -78,10 +79,11 @@ function go(place) {
   changed();
 }
 export const toNow = () => go(hours.length);
-/** Another region has another day. */
+/** Another region has another day: it is of nothing. */
 export function forgetDay() {
   past = null;
   $("day").hidden = true;
+  return "";
 }
 /** The service has it no more. */
 export function lacks(hour) {

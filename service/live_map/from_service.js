@@ -27,6 +27,7 @@ let next = null;
 let isEnded = false;
 let withheld = null;
 let dayOf = ""; // what the strip of the last day is of
+let newest_s = 0; // what the newest scores are for
 
 /** The answer to one question. Only who is answered heard of the service; a refusal says how long to wait. */
 async function question(path) {
@@ -166,19 +167,20 @@ async function loadOf(hour, ask) {
   if (left !== region.region) forgetUnits();
   left = region.region;
   askReach(hour ? { ...region, answered_by: [] } : region, address, horizon, showReach); // units stand where they stand now
-  if (!hour) await askDay(region, address, { as_of_s: Date.parse(found.as_of) / 1000, inArea });
+  if (!hour) newest_s = Date.parse(found.as_of) / 1000;
+  await askDay(region, address, inArea);
 }
 /** The strip of the last day: anew for each hour, a little after its first frame, and for another choice. */
-async function askDay(region, address, { as_of_s, inArea }) {
+async function askDay(region, address, inArea) {
   const query = new URLSearchParams(inArea);
-  const of = [region.region, query, Math.floor((as_of_s - SETTLED_S) / 3600)].join();
+  const of = [region.region, query, Math.floor((newest_s - SETTLED_S) / 3600)].join();
   if (of === dayOf) return;
   try {
     showDay((await question(`${address}/hours?${query}`)).hours, region.timezone);
     dayOf = of;
   } catch (error) {
     console.error(error);
-    forgetDay();
+    dayOf = forgetDay();
   }
 }
 async function decide(address, decision) {
@@ -263,7 +265,7 @@ $("sign-in").onclick = () => location.reload(); // whoever guards this page asks
 leave.append(make("button", say("Sign out")));
 document.querySelector("footer").append(leave);
 onChange((name) => {
-  if (name === "region") forgetDay();
+  if (name === "region") dayOf = forgetDay();
   work(load);
 });
 onDay(() => {

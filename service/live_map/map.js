@@ -1,6 +1,7 @@
 // The map: ground, cells, names and marks as layers of OpenLayers, drawn in canvas 2D, and the hands on it.
 import { baseLayers } from "./basemap.js";
 import { $, css } from "./elements.js";
+import { cellAround, centreOf } from "./grid.js";
 import * as ol from "./openlayers.js";
 
 const STEP = Math.log2(1.5); // of a key and a button
@@ -67,11 +68,8 @@ function rectangle(row, col, rows = 1, cols = 1, inset = 0) {
 }
 const rowOf = (cell) => Math.floor(cell / grid.cols);
 const square = (cell, inset = 0) => rectangle(rowOf(cell), cell % grid.cols, 1, 1, inset);
-const middle = (cell) =>
-  ol.fromLonLat([
-    grid.west_deg + ((cell % grid.cols) + 0.5) * grid.cell_lon_deg,
-    grid.south_deg + (rowOf(cell) + 0.5) * grid.cell_lat_deg,
-  ]);
+const pointOf = ({ lat, lon }) => ol.fromLonLat([lon, lat]);
+const middle = (cell) => pointOf(centreOf(cell, grid));
 const widthAt = (resolution) => (grid.cell_lon_deg * 111_319.49) / resolution; // of a cell, in pixels
 /** Where a cell is on the stage: its upper left corner and its width, in pixels. */
 export function boxOf(cell) {
@@ -81,9 +79,7 @@ export function boxOf(cell) {
 }
 function cellAt(coordinate) {
   const [lon, lat] = ol.toLonLat(coordinate);
-  const row = Math.floor((lat - grid.south_deg) / grid.cell_lat_deg);
-  const col = Math.floor((lon - grid.west_deg) / grid.cell_lon_deg);
-  return row >= 0 && row < grid.rows && col >= 0 && col < grid.cols ? row * grid.cols + col : null;
+  return cellAround({ lat, lon }, grid);
 }
 /** The least part of the grid that has all these cells; all of it without any. */
 function partOf(cells) {
@@ -246,7 +242,7 @@ const numbersOf = (places) =>
 /** Where free units stand, and dashed around cells that none of them reaches. */
 function reachable({ units, bare }) {
   const image = new ol.RegularShape({ points: 4, radius: 8 * rem, fill: fill(ink.mark), stroke: stroke(ink.halo, 2) });
-  const stands = units.map(({ lat, lon }) => [new ol.Point(ol.fromLonLat([lon, lat])), new ol.Style({ image })]);
+  const stands = units.map((unit) => [new ol.Point(pointOf(unit)), new ol.Style({ image })]);
   return [...bare.map((cell) => [new ol.Polygon(square(cell)), around(2, [5, 4])]), ...stands];
 }
 /** Around cells, around the one that the keys are on, and a cross where somebody looked for a place. */
@@ -256,9 +252,7 @@ export function drawRings(solid, dashed, spot = null) {
     new ol.Style({
       image: new ol.RegularShape({ points: 4, radius: 10 * rem, radius2: 0, stroke: stroke(color, width) }),
     });
-  const spots = spot
-    ? [[new ol.Point(ol.fromLonLat([spot.lon, spot.lat])), [cross(6, ink.halo), cross(3, ink.mark)]]]
-    : [];
+  const spots = spot ? [[new ol.Point(pointOf(spot)), [cross(6, ink.halo), cross(3, ink.mark)]]] : [];
   const isCell = (cell) => cell !== null;
   show("rings", [
     ...solid.filter(isCell).map((cell) => ring(cell)),
@@ -321,10 +315,10 @@ export function reveal(cell) {
     atlas.getView().setCenter(middle(cell));
 }
 /** Goes near to a place. */
-export function goTo({ lat, lon }) {
+export function goTo(place) {
   const view = atlas.getView();
   view.setResolution(Math.min(view.getResolution(), whole / NEAR));
-  view.setCenter(ol.fromLonLat([lon, lat]));
+  view.setCenter(pointOf(place));
 }
 
 /** pointed(cell or null), picked(cell): by pointer and finger; moved(): at each move; rested(): when the map lies still elsewhere. */
