@@ -124,7 +124,7 @@ export function showState(facts, now_s) {
   const { as_of_s, timezone, model } = facts;
   document.body.dataset.state = state;
   put("state", word);
-  put("age", facts.past ? say("what was shown then, nothing for now") : ageInWords(facts, now_s));
+  put("age", facts.past ? say("not for now") : ageInWords(facts, now_s));
   $("now").hidden = !facts.past;
   notice("banner", says);
   const veil = $("veil");
