@@ -21,7 +21,6 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from models.readiness import metres_of
 from schemas.errors import DataError, SettingsError
 from schemas.files import instant_text
 from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, Unusual, riskiest
@@ -311,12 +310,9 @@ def _name_of(service: Service, grid: Grid, cells: Sequence[int], area: str | Non
     names, (lats, lons) = _named_places(service.streets, grid) if service.streets else (), grid.centres()
     if area or not names:
         return area
-    (north, east), *places = metres_of(
-        grid,
-        np.array([lats[cells].mean(), *(lat for _, lat, _ in names)]),
-        np.array([lons[cells].mean(), *(lon for _, _, lon in names)]),
-    ).tolist()
-    far_m = [hypot(place[0] - north, place[1] - east) for place in places]
+    lat, lon = lats[cells].mean(), lons[cells].mean()
+    per_lat, per_lon = grid.metres_per_degree
+    far_m = [hypot((at_lat - lat) * per_lat, (at_lon - lon) * per_lon) for _, at_lat, at_lon in names]
     nearest = far_m.index(min(far_m))
     return names[nearest][0] if far_m[nearest] < NEAR_M else None
 

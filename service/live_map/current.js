@@ -67,7 +67,7 @@ export function judge(facts, now_s) {
  *  @param {Facts} facts @param {string} still */
 function judgePast({ past, timezone, shows }, still) {
   const word = say("PAST {time}", { time: timeOf(past, timezone) });
-  if (past.why) return ["gone", word, say("{past} cannot be shown", { past: word }), told(past.why)];
+  if (past.why) return ["gone", word, "", told(past.why)];
   if (shows) return ["gone", word, word + still, say("still {shows}", { shows })];
   return ["past", word, "", ""];
 }
