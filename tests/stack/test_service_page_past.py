@@ -51,7 +51,7 @@ def test_the_past_is_shown_as_it_was_and_said_everywhere_and_what_is_missing_too
         assert page["title"].startswith("PAST ")
         assert page["caption"].startswith("More than usual: theft at r001c001")
         assert (page["decide"], page["veil"]) == (None, None)
-    assert then["share"] >= 0.6
+    assert then["share"] > now["share"] - 0.04  # its headline may take a second line
     assert missing["state"] == "gone"
     assert "no frame of it was kept" in missing["veil"]
     assert [page["axe"] for page in (now, then, missing, phone)] == [[], [], [], []]
