@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and p
 help: ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
-demo: ## a real day of incidents through Kafka, Spark and the model, with a live map
+demo: ## a storm night of 911 calls through Kafka, Spark and the model, with a live map
 	@.ci/setup java
 	@$(PYTHON) -m incident_risk demo --out out/demo
 

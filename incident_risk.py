@@ -31,7 +31,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "withhold": ("withhold all scores, on record", "streaming.cli.accountability:withhold"),
         "serve": ("serve the last scores over HTTP, with a live map", "service.serve_commands:serve"),
         "token": ("make a token for the service", "service.serve_commands:token"),
-        "demo": ("score a real day through Kafka, Spark and the model", "streaming.rehearse.demo:demo_command"),
+        "demo": ("score a real storm night through Kafka, Spark and the model", "streaming.rehearse.demo:demo_command"),
         "replay": ("send an incident file as if it happened again", "streaming.rehearse.incident_replay:replay"),
         "feedback": ("send and store what shifts say of the scores", "streaming.marks:feedback_app"),
         "cells": ("write the cells of each region as GeoJSON", "streaming.cli.maps:cells"),

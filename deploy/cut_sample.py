@@ -1,7 +1,6 @@
-"""Cuts the demo's sample out of the full file of Chicago: `python -m deploy.cut_sample FILE`."""
+"""Cuts the demo's sample out of the full file of Montgomery County: `python -m deploy.cut_sample FILE`."""
 
 import csv
-import gzip
 import io
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,32 +13,30 @@ from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
 from models.local_time import local_from_utc
 from schemas.errors import errors_in_one_line
-from streaming.rehearse.incident_replay import SAMPLE
-
-FIRST_DAY = datetime(2017, 9, 17, tzinfo=UTC)  # a Sunday; UTC stands for the local wall clock here
-DAYS = 35
+from schemas.spec import DAY_S
+from streaming.rehearse.incident_replay import DEMO_DAY, SAMPLE, parse_when
 
 
 def cut_sample(table: IncidentTable) -> bytes:
-    """The five weeks as gzipped CSV: local minute, category, place to five decimals; the same bytes for one table."""
+    """The storm's day as CSV: local time, category, place to a thousandth of a degree; the same bytes for one table."""
+    first_s = parse_when(DEMO_DAY, table.timezone)
     local_s = local_from_utc(table.occurred_s, table.timezone)
-    first_s = int(FIRST_DAY.timestamp())
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("occurred_at", "category", "lat", "lon"))
-    for i in np.flatnonzero((local_s >= first_s) & (local_s < first_s + DAYS * 86_400)).tolist():
-        minute = datetime.fromtimestamp(int(local_s[i]), UTC).strftime("%Y-%m-%dT%H:%M")
+    for i in np.flatnonzero((table.occurred_s >= first_s) & (table.occurred_s < first_s + DAY_S)).tolist():
+        at = datetime.fromtimestamp(int(local_s[i]), UTC).strftime("%Y-%m-%dT%H:%M:%S")  # UTC stands for the wall clock
         category = table.categories[table.category[i]]
-        rows.writerow((minute, category, f"{table.lat_deg[i]:.5f}", f"{table.lon_deg[i]:.5f}"))
-    return gzip.compress(text.getvalue().encode(), compresslevel=9, mtime=0)
+        rows.writerow((at, category, f"{table.lat_deg[i]:.3f}", f"{table.lon_deg[i]:.3f}"))
+    return text.getvalue().encode()
 
 
 def main(
-    source: Annotated[Path, typer.Argument(help="Chicago incident file in layout `chicago`")],
+    source: Annotated[Path, typer.Argument(help="Incident file of Montgomery County in layout `montgomery`")],
     target: Annotated[Path, typer.Option(help="Where the sample goes")] = SAMPLE,
 ) -> None:
-    """Cut the demo's sample out of the full Chicago file."""
-    target.write_bytes(cut_sample(read_incidents(source, LAYOUTS["chicago"])))
+    """Cut the demo's sample out of the full file."""
+    target.write_bytes(cut_sample(read_incidents(source, LAYOUTS["montgomery"])))
 
 
 if __name__ == "__main__":

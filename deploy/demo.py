@@ -1,78 +1,80 @@
 """The demo of compose.yaml: `demo.py artifact`, then `demo.py replay`.
 
-The sample's incidents are moved by whole weeks, so that hour and weekday stay true and its last week covers now. The
-cut is a midnight (UTC), six to thirty hours ago. Incidents before the cut become the history of an artifact; the others
-are sent to Kafka: those of the past within five minutes, then each at its time.
+The sample's day happens again on each day of a week, at its hours, so that the storm comes every evening. The cut is
+the county's last midnight that is six to thirty hours ago, and the artifact's history is moved so that it ends there.
+What comes after the cut is sent to Kafka: the past within five minutes, then each call at its time.
 """
 
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from models.artifact import Artifact, Model, Provenance, read_artifact, write_artifact
 from models.counting.count_state import CountState
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
-from models.training.replay import IncidentHistory
+from models.local_time import local_from_utc
 from schemas.errors import ArtifactError, SettingsError, errors_in_one_line
 from schemas.files import stamp
 from schemas.spec import DAY_S, HOUR_S
 from streaming.kafka import KafkaConnection
 from streaming.rehearse.incident_replay import (
     ARTIFACTS,
+    DEMO_DAY,
     MIXED,
     REGION,
     SAMPLE,
-    Message,
+    Due,
     ReplayPlan,
+    parse_when,
     plan_replay,
     send_plan,
     shifted,
-    weeks_until,
 )
 from streaming.settings import Settings
 
 CATCH_UP_S = 300.0
+DAYS = 8
 _LEAST_PAST_S = 6 * HOUR_S  # at least so much of the past is sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """The sample as if its last week were this one."""
+    """The sample's day on each day from the cut on."""
 
     table: IncidentTable
-    weeks: int
-    occurred_s: npt.NDArray[np.int64]  # (n,) moved event time, epoch seconds UTC, ascending
-    cut_s: int  # moved time; what happened before it is history
+    days: int  # by which the artifact and the first of these days are moved
+    cut_s: int  # what happened before it is history
 
     @classmethod
     def to(cls, now_s: int) -> "Moved":
-        table = read_incidents(SAMPLE, LAYOUTS["sample"])
-        weeks = weeks_until(int(table.occurred_s[-1]), now_s=now_s, timezone=table.timezone) + 1
-        moved_s = shifted(table.occurred_s, table.timezone, weeks=weeks)
-        return cls(table=table, weeks=weeks, occurred_s=moved_s, cut_s=(now_s - _LEAST_PAST_S) // DAY_S * DAY_S)
+        day = read_incidents(SAMPLE, LAYOUTS["sample"])
+        midnight_s = np.array([parse_when(DEMO_DAY, day.timezone)])
+        at_s = np.array([midnight_s[0], now_s - _LEAST_PAST_S])
+        days = int(np.diff(local_from_utc(at_s, day.timezone))[0] // DAY_S)
+        occurred_s = [shifted(day.occurred_s, day.timezone, days=days + more) for more in range(DAYS)]
+        table = day.select(np.tile(np.arange(len(day)), DAYS))
+        return cls(
+            table=replace(table, occurred_s=np.concatenate(occurred_s), row=np.arange(1, len(table) + 1)),
+            days=days,
+            cut_s=int(shifted(midnight_s, day.timezone, days=days)[0]),
+        )
 
 
 def history_of(moved: Moved, artifact: Artifact) -> CountState:
-    """Counts as of the cut: the sample's own days from the sample, the days before it from the artifact."""
-    spec = artifact.spec
-    past = IncidentHistory.of(replace(moved.table, occurred_s=moved.occurred_s), spec, moved.cut_s)
-    place = past.incidents.cell.astype(np.intp) * len(spec.categories) + past.incidents.category
-    state = CountState(spec)
+    """The artifact's counts as of the cut. By hour and shorter they keep the county's clock, by day the date in UTC."""
+    before, state = artifact.history(), CountState(artifact.spec)
     state.advance(moved.cut_s)
-    for level in state.levels.values():
-        level.add(past.incidents.occurred_s, place, 1)
-    days, before = state.levels["day"], artifact.history().levels["day"]
-    numbers = np.arange(before.oldest, int(moved.table.occurred_s[0]) // DAY_S)
-    numbers = numbers[numbers + 7 * moved.weeks >= days.oldest]
-    days.ring[(numbers + 7 * moved.weeks) % len(days.ring)] += before.ring[numbers % len(before.ring)]
+    for name, level in state.levels.items():
+        bins = before.levels[name]
+        numbers = np.arange(bins.oldest, bins.newest + 1)
+        level.ring[(numbers + level.newest - bins.newest) % len(level.ring)] = bins.ring[numbers % len(bins.ring)]
     return state
 
 
@@ -87,7 +89,7 @@ def publish_artifact(moved: Moved, artifacts: Path, now_s: int) -> Path:
         artifacts,
         Model(
             spec=artifact.spec,
-            constants=replace(artifact.constants, first_day=first_day + 7 * moved.weeks),
+            constants=replace(artifact.constants, first_day=first_day + moved.days),
             network=network,
             history=history_of(moved, artifact),
         ),
@@ -103,24 +105,15 @@ def publish_artifact(moved: Moved, artifacts: Path, now_s: int) -> Path:
 
 
 def plan_of(moved: Moved) -> ReplayPlan:
-    """What is sent: everything from the cut on, with duplicates, corrections and bad messages."""
-    first = int(np.searchsorted(moved.occurred_s, moved.cut_s))
-    return plan_replay(
-        moved.table, region=REGION, mix=MIXED, weeks=moved.weeks, from_s=int(moved.table.occurred_s[first])
-    )
+    """What is sent: the days, with duplicates, corrections and bad messages."""
+    return plan_replay(moved.table, region=REGION, mix=MIXED)
 
 
-def waits_s(plan: ReplayPlan, *, start_s: float, clock: Callable[[], float]) -> Callable[[int], float]:
-    """A function that gives how long to wait before the message at a position of the plan, seconds."""
-    past_s = max(1.0, start_s - int(plan.send_ms[0]) / 1000)
-
-    def wait_s(position: int) -> float:
-        due_s = int(plan.send_ms[position]) / 1000
-        if due_s < start_s:  # the past: faster, so that all of it takes CATCH_UP_S
-            due_s = start_s + (due_s - int(plan.send_ms[0]) / 1000) * CATCH_UP_S / past_s
-        return max(0.0, due_s - clock())
-
-    return wait_s
+def in_time(plan: ReplayPlan, now_s: float) -> Due:
+    """Each message at its time; those of the past faster, so that all of them take CATCH_UP_S."""
+    first_s = int(plan.send_ms[0]) / 1000
+    times_s, due_s = [first_s, now_s, now_s + CATCH_UP_S], [0.0, CATCH_UP_S, CATCH_UP_S]
+    return lambda send_ms: max(float(np.interp(send_ms / 1000, times_s, due_s)), send_ms / 1000 - now_s)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -131,23 +124,10 @@ def main(arguments: Sequence[str]) -> None:
         case ["artifact"]:
             sys.stdout.write(f"published {publish_artifact(moved, settings.artifacts, int(now_s))}\n")
         case ["replay"]:
-            send_in_time(plan_of(moved), settings, now_s)
+            plan = plan_of(moved)
+            send_plan(plan, KafkaConnection.of(settings), settings.topic, due_s=in_time(plan, now_s))
         case _:
             raise SettingsError(f"unknown arguments {' '.join(arguments)!r}", "demo.py artifact, or demo.py replay")
-
-
-def send_in_time(plan: ReplayPlan, settings: Settings, now_s: float) -> None:
-    """Send the plan; each message waits until its time."""
-    wait_s = waits_s(plan, start_s=now_s, clock=time.time)
-    sent = 0
-
-    def wait(_: Message) -> None:
-        nonlocal sent
-        sent += 1
-        if sent < len(plan):
-            time.sleep(wait_s(sent))
-
-    send_plan(plan, KafkaConnection.of(settings), settings.topic, speed=0, on_sent=wait)
 
 
 if __name__ == "__main__":

@@ -93,11 +93,11 @@ def sample_event(now: datetime) -> dict[str, str | float]:
     """An event that the bundled region counts."""
     return {
         "incident_id": "release:1",
-        "region": "chicago",
+        "region": "montgomery",
         "occurred_at": now.isoformat(timespec="seconds"),
-        "category": "theft",
-        "lat": 41.88,
-        "lon": -87.63,
+        "category": "fire",
+        "lat": 40.12,
+        "lon": -75.34,
         "origin": "public_call",
     }
 

@@ -277,9 +277,9 @@ def without_cause(error: ArtifactError) -> ArtifactError:
 def read_artifact(folder: Path) -> Artifact:
     """The artifact in `folder`, verified. Damaged weights make a `network_fault`; anything else ArtifactError.
 
-    >>> (folder,) = Path("streaming/sample/artifacts/chicago").iterdir()
+    >>> (folder,) = Path("streaming/sample/artifacts/montgomery").iterdir()
     >>> read_artifact(folder).spec.region
-    'chicago'
+    'montgomery'
     """
     manifest = read_manifest(folder)
     contents = {name: read_file(folder, name, manifest) for name in FILES if name != WEIGHTS}
@@ -392,7 +392,7 @@ def candidates_by_region(artifacts: Path) -> dict[str, Candidates]:
 def champion_of(artifacts: Path, region: str) -> Artifact:
     """The artifact that a job would score the region with, if it is sound. Raises ArtifactError.
 
-    >>> champion_of(Path("streaming/sample/artifacts"), "chicago").spec.horizon_names
+    >>> champion_of(Path("streaming/sample/artifacts"), "montgomery").spec.horizon_names
     ('1h', '4h', '24h')
     """
     possible = candidates_by_region(artifacts).get(region, Candidates())
@@ -406,7 +406,7 @@ def champion_of(artifacts: Path, region: str) -> Artifact:
 def challenger_of(artifacts: Path, region: str) -> Path | None:
     """The folder of the region's challenger; None when it has none. Raises ArtifactError for a damaged pointer.
 
-    >>> challenger_of(Path("streaming/sample/artifacts"), "chicago") is None
+    >>> challenger_of(Path("streaming/sample/artifacts"), "montgomery") is None
     True
     """
     pointer = read_pointer(artifacts, region)

@@ -158,7 +158,7 @@ def score(
     >>> from pathlib import Path
     >>> from models.artifact import champion_of
     >>> from models.features import FeatureEngine
-    >>> artifact = champion_of(Path("streaming/sample/artifacts"), "chicago")
+    >>> artifact = champion_of(Path("streaming/sample/artifacts"), "montgomery")
     >>> values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
     >>> score(values, artifact.network(), artifact.constants, artifact.spec).risk.shape
     (1419, 4, 3)

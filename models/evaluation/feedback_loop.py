@@ -208,7 +208,7 @@ def last_errors(shares: Floats) -> tuple[float, float]:
 
 def simulate_feedback_command(
     out: Annotated[Path, typer.Option(help="Folder for the picture, feedback.png")] = Path("out/feedback"),
-    region: Region = "chicago",
+    region: Region = "montgomery",
     artifacts: Artifacts = Path("streaming/sample/artifacts"),
     seeds: Annotated[int, typer.Option(min=1, help="Simulated cities of each policy")] = 20,
     days: Annotated[int, typer.Option(min=1, help="Days of visits")] = 60,

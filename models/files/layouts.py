@@ -36,6 +36,11 @@ _CHICAGO_NOTICE = (
     "content, accuracy, timeliness, or completeness of any of the data provided at this site."
 )
 
+_MONTGOMERY_NOTICE = (
+    "Source: montcoalert, Montgomery County, Pennsylvania; ODbL 1.0 / DbCL. Counts made of it are a derived database, "
+    "under ODbL 1.0 too."
+)
+
 # To add a layout: one entry here, with the notice that the file's owner asks for.
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -59,7 +64,7 @@ LAYOUTS: dict[str, Layout] = {
             category_column="title",
             category_until=":",
             timezone="America/New_York",
-            notice="Source: montcoalert, Montgomery County, Pennsylvania; ODbL 1.0 / DbCL.",
+            notice=_MONTGOMERY_NOTICE,
         ),
         Layout(
             name="sample",
@@ -67,8 +72,8 @@ LAYOUTS: dict[str, Layout] = {
             lat_column="lat",
             lon_column="lon",
             category_column="category",
-            timezone="America/Chicago",
-            notice=_CHICAGO_NOTICE,
+            timezone="America/New_York",
+            notice=_MONTGOMERY_NOTICE,
         ),
     )
 }

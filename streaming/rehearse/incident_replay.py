@@ -32,19 +32,20 @@ from models.local_time import local_from_utc, utc_from_local, zone_of
 from schemas.errors import BrokerError, DataError
 from schemas.event import Event, Status
 from schemas.limits import MAX_EVENT_BYTES
-from schemas.spec import HOUR_S, SLUG, Spec
+from schemas.spec import DAY_S, HOUR_S, SLUG, Spec
 from streaming.kafka import KafkaConnection, broker_error, producer_of, topic_faults
 from streaming.settings import Settings
 
 # The sample (streaming/sample/NOTICE.md says what it is; `python -m deploy.cut_sample` cuts it).
-SAMPLE = Path(__file__).parents[1] / "sample" / "chicago_sample.csv.gz"
-ARTIFACTS = SAMPLE.parent / "artifacts"
-REGION = "chicago"
-DEMO_DAY = "2017-10-21"  # the sample's last day, a Saturday with 501 incidents
+SAMPLE = Path(__file__).parents[1] / "sample" / "montgomery_storm.csv"
+GROUND = SAMPLE.with_name("montgomery_ground.geojson")  # outline, main roads and municipalities, for `serve --streets`
+ARTIFACTS = SAMPLE.with_name("artifacts")
+REGION = "montgomery"
+DEMO_DAY = "2016-07-25"  # a Monday of 580 calls, with a thunderstorm from six in the evening
 
 KINDS = ("incidents", "duplicates", "corrections", "bad")
 INCIDENT, DUPLICATE, CORRECTION, BAD = range(len(KINDS))
-WEEK_S = 7 * 86_400
+WEEK_S = 7 * DAY_S
 _OPEN, _, _CANCELLED = get_args(Status)
 _MOVED, _RECLASSIFIED, _CANCELLATION = range(3)  # kinds of correction
 _MOVE_DEG = 0.003  # about 300 m: often into the next cell, never into the next town
@@ -93,6 +94,9 @@ class Message:
     kind: int
 
 
+Due = Callable[[int], float]  # when to send, seconds from now, by the simulated time of sending in milliseconds
+
+
 class _SentEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
     """An event; fields at their default are left out of the JSON."""
 
@@ -115,7 +119,7 @@ def plan_replay(
     position = _in_span(table, from_s, to_s)
     n = len(position)
     random = np.random.default_rng(mix.seed)
-    occurred_s = shifted(table.occurred_s[position], table.timezone, weeks=weeks)
+    occurred_s = shifted(table.occurred_s[position], table.timezone, days=7 * weeks)
     received_ms = occurred_s * 1000 + np.minimum(2_000 + random.exponential(20_000, n), 240_000).astype(np.int64)
     again = np.sort(random.permutation(n)[: round(mix.duplicates * n)])
     corrected = np.sort(random.permutation(n)[: round(mix.corrections * n)])
@@ -160,11 +164,11 @@ def _in_span(table: IncidentTable, from_s: int | None, to_s: int | None) -> npt.
     return np.flatnonzero(chosen)
 
 
-def shifted(utc_s: npt.NDArray[np.int64], timezone: str, *, weeks: int) -> npt.NDArray[np.int64]:
-    """The instants `weeks` later on the local clock: hour and weekday stay the same across a change of summer time."""
-    if weeks == 0:
+def shifted(utc_s: npt.NDArray[np.int64], timezone: str, *, days: int) -> npt.NDArray[np.int64]:
+    """The instants `days` later on the local clock: the hour stays the same across a change of summer time."""
+    if days == 0:
         return utc_s
-    moved, _ = utc_from_local(local_from_utc(utc_s, timezone) + weeks * WEEK_S, timezone)
+    moved, _ = utc_from_local(local_from_utc(utc_s, timezone) + days * DAY_S, timezone)
     return moved
 
 
@@ -264,11 +268,11 @@ def send_plan(
     kafka: KafkaConnection,
     topic: str,
     *,
-    speed: float,
+    due_s: Due | None,
     on_sent: Callable[[Message], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Mapping[str, int]:
-    """Send the plan at `speed` times real time (0: as fast as possible); messages by kind, all acknowledged."""
+    """Send each message when it is due, or all at once; messages by kind, all acknowledged."""
     if faults := topic_faults(kafka, {topic: "WRITE"}):
         raise faults[topic]
     try:
@@ -276,26 +280,29 @@ def send_plan(
     except KafkaError as error:
         raise broker_error(error, kafka) from error
     try:
-        due = paced(messages(plan), speed=speed, clock=time.monotonic, sleep=sleep)
-        return send_messages(due, producer, topic=topic, on_sent=on_sent)
+        planned = paced(messages(plan), due_s, clock=time.monotonic, sleep=sleep)
+        return send_messages(planned, producer, topic=topic, on_sent=on_sent)
     finally:
         producer.close(timeout=5)
 
 
+def at_speed(plan: ReplayPlan, speed: float) -> Due | None:
+    """At so many times real time; 0: as fast as possible."""
+    first_ms = int(plan.send_ms[0])
+    return (lambda send_ms: (send_ms - first_ms) / 1000 / speed) if speed > 0 else None
+
+
 def paced(
-    planned: Iterable[Message], *, speed: float, clock: Callable[[], float], sleep: Callable[[float], None]
+    planned: Iterable[Message], due_s: Due | None, *, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> Iterator[Message]:
-    """Each message at its time; simulated time runs `speed` times as fast as `clock` (seconds). 0: no waiting.
+    """Each message when it is due by `clock` (seconds), counted from the first; without `due_s` nothing waits.
 
     Open loop: a message waits for its own time, however long the messages before it took.
     """
-    start_s: float | None = None
-    first_ms = 0
+    start_s = clock() if due_s else 0.0
     for message in planned:
-        if speed > 0:
-            if start_s is None:
-                start_s, first_ms = clock(), message.send_ms
-            wait_s = start_s + (message.send_ms - first_ms) / 1000 / speed - clock()
+        if due_s:
+            wait_s = start_s + due_s(message.send_ms) - clock()
             if wait_s > 0:
                 sleep(wait_s)
         yield message
@@ -427,7 +434,8 @@ def _send(plan: ReplayPlan, settings: Settings, speed: float, console: Console) 
             progress.update(task, advance=1, description=local)
 
         try:
-            return send_plan(plan, KafkaConnection.of(settings), settings.topic, speed=speed, on_sent=show)
+            due_s = at_speed(plan, speed)
+            return send_plan(plan, KafkaConnection.of(settings), settings.topic, due_s=due_s, on_sent=show)
         except KeyboardInterrupt:
             progress.stop()
             console.print(f"interrupted: {progress.tasks[task].completed:,.0f} of {len(plan):,} messages were sent")

@@ -14,7 +14,7 @@ from streaming.flow.rows import Published
 from streaming.job import run
 from streaming.kafka import KafkaConnection, ensure_topics
 from streaming.rehearse.broker import Broker, start_broker
-from streaming.rehearse.incident_replay import Message, ReplayPlan, send_plan
+from streaming.rehearse.incident_replay import Due, Message, ReplayPlan, send_plan
 from streaming.settings import Settings
 
 _POLL_S = 0.1
@@ -41,7 +41,7 @@ class Rehearsal:
     plan: ReplayPlan
     artifacts: Path
     out: Path  # folder of the broker, the checkpoint and the scores
-    speed: float  # times real time; 0: as fast as possible
+    due_s: Due | None  # when each message is sent; None: all at once
     longest_s: float  # it fails when it takes longer
     on_sent: Callable[[Message], None] = lambda _: None
     sent_by_kind: Mapping[str, int] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class Rehearsal:
                 self.plan,
                 KafkaConnection.of(settings),
                 settings.topic,
-                speed=self.speed,
+                due_s=self.due_s,
                 on_sent=self.on_sent,
                 sleep=lambda seconds: _interruptible(seconds, stop),
             )

@@ -17,8 +17,8 @@ from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import ALERTS, PAGES
 
 pytestmark = pytest.mark.nightly
-SCORED = "SELECT count(risk) FROM risk WHERE region = 'chicago' AND time > now() - 3m"
-CHOSEN = {"region": "chicago", "category": "all", "categories": "battery", "horizon": "1h", "cell": "r010c010"}
+SCORED = "SELECT count(risk) FROM risk WHERE region = 'montgomery' AND time > now() - 3m"
+CHOSEN = {"region": "montgomery", "category": "all", "categories": "fire", "horizon": "1h", "cell": "r010c010"}
 LEDGER = "SELECT last(*) FROM pipeline GROUP BY region"
 
 
@@ -29,7 +29,7 @@ def demo(client, tmp_path_factory):
 
 
 def newest_tick_s(store):
-    (series,) = store.series("SELECT last(risk) FROM risk WHERE region = 'chicago' AND time > now() - 1h")
+    (series,) = store.series("SELECT last(risk) FROM risk WHERE region = 'montgomery' AND time > now() - 1h")
     return series["values"][0][0] / 1000
 
 
@@ -84,7 +84,7 @@ def test_scores_of_now_are_in_the_store_and_only_grafana_may_read_them(demo):
 
 def test_the_service_answers_whoever_has_its_token(demo):
     token = (demo.folder / "secrets" / "demo" / "service_token").read_text(encoding="utf-8")
-    address = f"{SERVICE}/v1/regions/chicago/scores?require=current"
+    address = f"{SERVICE}/v1/regions/montgomery/scores?require=current"
     assert urllib3.request("GET", address, retries=False, timeout=30.0).status == 401
     asked = {"headers": {"Authorization": f"Bearer {token}"}, "retries": False, "timeout": 30.0}
     wait(lambda: urllib3.request("GET", address, **asked).status == 200, 120, lambda: demo.compose("logs", "serve"))
@@ -94,10 +94,10 @@ def test_the_service_answers_whoever_has_its_token(demo):
 
 
 def test_a_mark_of_a_shift_is_in_the_store(demo):
-    mark = ("--region", "chicago", "--cell", CHOSEN["cell"], "--mark", "useful", "--desk", "north")
+    mark = ("--region", "montgomery", "--cell", CHOSEN["cell"], "--mark", "useful", "--desk", "north")
     demo.compose("exec", "-T", "scorer", "python", "-m", "incident_risk", "feedback", "send", *mark)
     store = demo.store(demo.token("grafana"))
-    query = "SELECT sum(marks) FROM feedback WHERE region = 'chicago' AND mark = 'useful'"
+    query = "SELECT sum(marks) FROM feedback WHERE region = 'montgomery' AND mark = 'useful'"
     wait(lambda: bool(store.series(query)), 60, lambda: demo.compose("logs", "feedback"))
     assert store.series(query)[0]["values"][0][1] == 1
 
@@ -108,8 +108,8 @@ def test_the_archive_has_looked_and_found_no_final_day_yet(demo):
         120,
         lambda: demo.compose("logs", "watch"),
     )
-    (line,) = (line for line in demo.compose("logs", "watch").splitlines() if "| chicago " in line)
-    assert line.split("|")[1].split()[:3] == ["chicago", "0", "0"]
+    (line,) = (line for line in demo.compose("logs", "watch").splitlines() if "| montgomery " in line)
+    assert line.split("|")[1].split()[:3] == ["montgomery", "0", "0"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -13,9 +13,9 @@ import pytest
 import urllib3
 from kafka import KafkaProducer
 
-from streaming.rehearse.incident_replay import SAMPLE
 from tests.containers.project import ENDS, KAFKA, ROOT, SERVICE, Project, fence, opened, wait
 from tests.harness.influxql import table
+from tests.harness.sample_weeks import write_sample_weeks
 
 pytestmark = pytest.mark.nightly
 DEPLOY, OPERATIONS, MORE = "deploy/README.md", "docs/how-to/operations.md", "docs/how-to/containers.md"
@@ -91,7 +91,9 @@ def artifact_of(project):
 
 def test_it_starts_as_its_page_says(ours, record_property):
     block = fence(DEPLOY, "risk train").replace(".ci/setup\n", "")
-    block = block.replace("incidents.csv", str(SAMPLE)).replace("--layout ...", "--layout sample")
+    block = block.replace("incidents.csv", str(write_sample_weeks(ours.folder))).replace(
+        "--layout ...", "--layout sample"
+    )
     began = time.monotonic()
     start, _, health = block.rpartition("docker compose exec")
     ours.shell(start, limit_s=3600)
@@ -225,8 +227,10 @@ def test_retraining_asks_its_triggers_and_says_why_it_waits(ours, record_propert
 def test_going_back_works_while_the_scorer_hangs(ours):
     first = artifact_of(ours)
     train = next(line for line in fence(DEPLOY, "risk train").splitlines() if "risk train" in line)
-    train = train.replace("incidents.csv", str(SAMPLE)).replace("--layout ...", "--layout sample")
-    ours.shell(train.replace("--region mycity --cell-m 1000", f"--region mycity --like {first} --until 2017-10-19"))
+    train = train.replace("incidents.csv", str(write_sample_weeks(ours.folder))).replace(
+        "--layout ...", "--layout sample"
+    )
+    ours.shell(train.replace("--region mycity --cell-m 1000", f"--region mycity --like {first} --until 2016-08-26"))
     (second,) = (path for path in first.parent.iterdir() if path.is_dir() and path != first)
     ours.shell(f"chown -R 10001 data/artifacts && chmod -R a+rX {second}")
     register = ("run", "--rm", "-T", "registry", "promote", f"/artifacts/mycity/{second.name}", "--because", "newer")

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 import pytest
 from kafka import KafkaProducer
 
-from streaming.rehearse.incident_replay import SAMPLE
 from tests.containers.project import KAFKA, ROOT, fence, opened
 from tests.containers.test_own_region import artifact_of, wait_for_consumed, wait_for_new_scores
+from tests.harness.sample_weeks import write_sample_weeks
 
 pytestmark = pytest.mark.nightly
 DEPLOY = "deploy/README.md"
@@ -47,7 +47,9 @@ def workers(project):
 
 def test_a_killed_and_a_frozen_worker_change_no_count_and_no_score(ours, record_property):
     block = fence(DEPLOY, "risk train").replace(".ci/setup\n", "")
-    block = block.replace("incidents.csv", str(SAMPLE)).replace("--layout ...", "--layout sample")
+    block = block.replace("incidents.csv", str(write_sample_weeks(ours.folder))).replace(
+        "--layout ...", "--layout sample"
+    )
     start, _, _ = block.rpartition("docker compose exec")
     settings, _ = fence("docs/how-to/containers.md", "deploy/cluster.yaml >>").strip().splitlines()
     ours.shell(f"{settings}\n{start}", limit_s=3600)

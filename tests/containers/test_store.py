@@ -34,7 +34,7 @@ def world(client, tmp_path_factory):
 
 
 def spec_named(region):
-    (folder,) = (ARTIFACTS / "chicago").iterdir()
+    (folder,) = (ARTIFACTS / "montgomery").iterdir()
     return msgspec.structs.replace(read_artifact(folder).spec, region=region)
 
 
@@ -63,7 +63,7 @@ def means_kept(store, region, hour_s):
     return {(row["cell"], row["category"], row["horizon"]): row["risk"] for row in found}
 
 
-def test_the_hourly_task_takes_a_full_hour_of_chicago_within_the_limit(world, record_property):
+def test_the_hourly_task_takes_a_full_hour_of_the_sample_within_the_limit(world, record_property):
     project, store = world
     spec, draw, before = spec_named("whole-hour"), np.random.default_rng(1), project.restarts("influxdb")
     hour_s = int(time.time()) // HOUR_S * HOUR_S

@@ -193,11 +193,11 @@ def test_the_event_that_the_tutorial_sends_is_counted(monkeypatch):
     exec(snippet, {})  # noqa: S102 - our own page
     ((topic, key, value),) = sent
     assert (topic, key.decode()) == ("incidents.v1", json.loads(value)["incident_id"])
-    (folder,) = (ROOT / "streaming" / "sample" / "artifacts" / "chicago").iterdir()
+    (folder,) = (ROOT / "streaming" / "sample" / "artifacts" / "montgomery").iterdir()
     now_ms = 1_800_000_000_000
-    decoded = decode_messages(toy_messages([value], now_ms), {"chicago": spec_of(str(folder))}, now_ms=now_ms)
+    decoded = decode_messages(toy_messages([value], now_ms), {"montgomery": spec_of(str(folder))}, now_ms=now_ms)
     assert decoded.rejections == {}
-    (occurred_s,) = decoded.incidents["chicago"].occurred_s
+    (occurred_s,) = decoded.incidents["montgomery"].occurred_s
     assert occurred_s >= load_artifact(str(folder)).manifest.data.cutoff_s + 86_400  # after the day that is replayed
 
 

@@ -23,6 +23,7 @@ from benchmarks.local_store import local_store
 from schemas.frame import read_frames
 from streaming.jars import CONNECTOR, fetched_jars
 from streaming.rehearse.broker import free_port
+from streaming.rehearse.incident_replay import local_text
 from streaming.settings import INFLUX_PREFIX, PREFIX
 from tests.harness.processes import run, run_python
 
@@ -64,19 +65,24 @@ def map_that_answers(demo, printed):
 @pytest.mark.jvm
 def test_the_demo_ends_with_a_balanced_ledger_a_map_and_no_process_left(commands, tmp_path):
     out = tmp_path / "demo"
-    with started(commands, out, "--seconds", "15") as (demo, printed):
+    with started(commands, out, "--seconds", "20") as (demo, printed):
         shown = map_that_answers(demo, printed)
         said = printed.read()
     assert demo.wait(60) == 0, said
     assert re.search(r"unaccounted\s+0\b", said), said
-    assert re.search(r"model\s+\d+ of 501\s+[\d.]+%", said), said
-    assert shown["regions"][0]["region"] == "chicago"
-    assert f"--frames {out / 'frames'}" in said
-    assert read_frames(out / "frames" / "chicago.frame").clock == "event"
+    assert re.search(r"18:\d\d +fire around", said), said
+    assert re.search(r"model\s+\d+ of 579\s+[\d.]+%", said), said
+    assert "cells chosen by" in (out / "report.txt").read_text(encoding="utf-8")
+    assert shown["regions"][0]["region"] == "montgomery"
+    assert f"--frames {out / 'storm'}" in said
+    assert read_frames(out / "frames" / "montgomery.frame").clock == "event"
+    height = read_frames(out / "storm" / "montgomery.frame").by_category
+    assert local_text(height.as_of_s, "America/New_York")[:15] == "2016-07-25 19:1"
+    assert height.unusual
     lines = (out / "scores.lp").read_text(encoding="utf-8").splitlines()
     assert any(line.startswith("risk,") for line in lines)
-    counted = [line for line in lines if line.startswith("pipeline,region=chicago")][-1]
-    assert "counted=501.0" in counted
+    counted = [line for line in lines if line.startswith("pipeline,region=montgomery")][-1]
+    assert "counted=579.0" in counted
     assert left_of(out) == []
 
 

@@ -1,6 +1,6 @@
 """Does the job score as training counted? Days go through Kafka and Spark, and through the offline replay.
 
-`python -m tests.stack.test_parity ARTIFACTS OUT DAYS` compares days of the sample: it starts Spark in its own process.
+`python -m tests.stack.test_parity ARTIFACTS OUT DAYS` compares days like the sample's: it starts Spark in its own process.
 """
 
 import sys
@@ -14,16 +14,15 @@ import torch
 from models.artifact import champion_of, read_artifact
 from models.counting.count_registry import counting
 from models.features import FeatureEngine
-from models.files.incident_files import read_incidents
-from models.files.layouts import LAYOUTS
 from models.scoring import score
 from models.training.replay import IncidentHistory
 from models.training.train import TrainingOptions, train
 from models.training.train_region import spec_for
 from schemas.spec import DAY_S
-from streaming.rehearse.incident_replay import REGION, SAMPLE, Mix, parse_when, plan_replay
+from streaming.rehearse.incident_replay import REGION, Mix, parse_when, plan_replay
 from streaming.rehearse.rehearsal import Rehearsal
 from streaming.settings import Settings
+from tests.harness.sample_weeks import sample_weeks
 from tests.harness.toy import publish_artifact
 
 TOLERANCE = 1e-6  # of a score
@@ -68,7 +67,7 @@ class Offline:
 def main(artifacts, out, days):
     artifact = champion_of(artifacts, REGION)
     from_s = artifact.manifest.data.cutoff_s
-    table = read_incidents(SAMPLE, LAYOUTS["sample"])
+    table = sample_weeks()
     offline = Offline(artifact, plan_replay(table, region=REGION, mix=Mix(), from_s=from_s, to_s=from_s + days * DAY_S))
     frames, mismatches = 0, []
 
@@ -80,18 +79,18 @@ def main(artifacts, out, days):
             frames += 1
             mismatches.extend(offline.compare(frame))
 
-    rehearsal = Rehearsal(plan=offline.plan, artifacts=artifacts, out=out, speed=0, longest_s=LONGEST_S)
+    rehearsal = Rehearsal(plan=offline.plan, artifacts=artifacts, out=out, due_s=None, longest_s=LONGEST_S)
     rehearsal.run(Settings(max_events_per_batch=PER_BATCH), stop=threading.Event(), watchers=[compare])
     verdict = f"NOT EQUAL: {mismatches[:20]}" if mismatches else "equal"
     sys.stdout.write(f"{verdict} {frames} frames\n")
 
 
 def trained(artifacts, *, merge):
-    """(artifacts, folder) of a real model of the sample's first four weeks."""
+    """(artifacts, folder) of a real model of four weeks of days like the sample's."""
     torch.set_num_threads(1)
-    table = read_incidents(SAMPLE, LAYOUTS["sample"])
-    cutoff_s = parse_when("2017-10-14", table.timezone)
-    spec = spec_for(table, region="chicago", cell_m=3000, cutoff_s=cutoff_s, merge=merge)
+    table = sample_weeks()
+    cutoff_s = parse_when("2016-08-22", table.timezone)
+    spec = spec_for(table, region=REGION, cell_m=3000, cutoff_s=cutoff_s, merge=merge)
     options = TrainingOptions(step_s=6 * 3600, epochs=3, seed=0)
     made = train(IncidentHistory.of(table, spec, cutoff_s), options, report=lambda what, share: None)
     with torch.no_grad():

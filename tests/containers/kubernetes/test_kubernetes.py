@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 import urllib3
 
-from streaming.rehearse.incident_replay import SAMPLE
 from tests.containers.project import ROOT, Project, checkout, fence, wait
 from tests.containers.test_own_region import calls, send
 from tests.harness.compose_file import SERVICES
 from tests.harness.influxql import Store, table
+from tests.harness.sample_weeks import write_sample_weeks
 
 TOOL = Path(os.environ.get("CLUSTER", ROOT.parent / "shared" / "tools" / "kubernetes" / "cluster"))
 HOME = Path(os.environ.get("CLUSTER_HOME", "/var/tmp/cluster"))  # noqa: S108 - programs and images of gigabytes
@@ -287,13 +287,17 @@ def endpoints(cluster):
 
 def scores_at(cluster, address, form="json"):
     token = (cluster.project.folder / "secrets" / "service_token").read_text()
-    url = f"http://{address}:8321/v1/regions/mycity/scores?category=theft&horizon=1h&format={form}"
+    url = f"http://{address}:8321/v1/regions/mycity/scores?category=fire&horizon=1h&format={form}"
     return urllib3.request("GET", url, headers={"Authorization": f"Bearer {token}"}, retries=False, timeout=30.0)
 
 
 def test_one_pod_counts_scores_and_answers(cluster, record_property):
     train = next(line for line in fence("deploy/README.md", "risk train").splitlines() if "risk train" in line)
-    cluster.project.shell(train.replace("incidents.csv", str(SAMPLE)).replace("--layout ...", "--layout sample"))
+    cluster.project.shell(
+        train.replace("incidents.csv", str(write_sample_weeks(cluster.project.folder))).replace(
+            "--layout ...", "--layout sample"
+        )
+    )
     shutil.copy(cluster.volumes / "scorer-token" / "scorer_influx_token", cluster.project.folder / "store-token")
     printed = cluster.project.shell(fence(PAGE, "create secret generic store"))
     assert "Warning" not in printed, "the namespace's level of Pod Security warns"

@@ -262,7 +262,7 @@ def test_a_pointer_that_is_a_link_is_refused(tmp_path, versions, leads_somewhere
 
 @pytest.fixture(scope="module")
 def artifact():
-    return read_artifact(newest_artifacts(ARTIFACTS)["chicago"][0])
+    return read_artifact(newest_artifacts(ARTIFACTS)["montgomery"][0])
 
 
 def test_the_parts_of_a_real_score_multiply_to_it(artifact):
@@ -278,7 +278,9 @@ def test_the_parts_of_a_real_score_multiply_to_it(artifact):
 
 def explained(*words, artifacts=ARTIFACTS):
     return CliRunner().invoke(
-        app, ["explain", "--region", "chicago", "--artifacts", str(artifacts), "--cell", *words], catch_exceptions=False
+        app,
+        ["explain", "--region", "montgomery", "--artifacts", str(artifacts), "--cell", *words],
+        catch_exceptions=False,
     )
 
 

@@ -91,17 +91,17 @@ def test_messages_meet_those_before_them(foreseen):
 
 
 def test_what_the_history_holds_is_told_as_such():
-    folder = next((Path(streaming.__file__).parent / "sample" / "artifacts" / "chicago").iterdir())
-    chicago = read_artifact(folder)
-    end_s = chicago.manifest.data.cutoff_s
-    made = {**CALL, "region": "chicago", "category": "theft", "lat": 41.88, "lon": -87.63}
+    folder = next((Path(streaming.__file__).parent / "sample" / "artifacts" / "montgomery").iterdir())
+    county = read_artifact(folder)
+    end_s = county.manifest.data.cutoff_s
+    made = {**CALL, "region": "montgomery", "category": "fire", "lat": 40.12, "lon": -75.34}
     messages = [
         (f"{after_s}", json.dumps({**made, "incident_id": f"{after_s}", "occurred_at": iso(end_s + after_s)}).encode())
         for after_s in (-60, 60)
     ]
     erased = {**made, "incident_id": "-60", "occurred_at": iso(end_s - 60), "revision": 1, "status": "cancelled"}
     messages.append(("erased", json.dumps(erased).encode()))
-    before, after, cancelled = dry_run(messages, {"chicago": chicago}, now_s=end_s + 600)
+    before, after, cancelled = dry_run(messages, {"montgomery": county}, now_s=end_s + 600)
     assert (cancelled.outcome, cancelled.detail) == (before.outcome, before.detail)  # the page on retention says so
     assert (before.outcome, "the artifact has counted it" in before.detail) == ("excluded", True)
     assert (after.outcome, after.detail) == ("counted", "")

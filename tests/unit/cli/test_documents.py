@@ -26,8 +26,8 @@ def made(manifest):
 
 
 @pytest.fixture(scope="module")
-def of_chicago():
-    return made(champion_of(SAMPLE, "chicago").manifest)
+def of_the_county():
+    return made(champion_of(SAMPLE, "montgomery").manifest)
 
 
 def said_of_every_region():
@@ -36,16 +36,16 @@ def said_of_every_region():
     return set(re.sub(r'{{ agency\("(.*?)"\) }}', r"**[the agency: \1]**", "\n".join(texts)).splitlines())
 
 
-def test_what_they_say_of_a_region_is_what_was_read_and_approved(of_chicago):
+def test_what_they_say_of_a_region_is_what_was_read_and_approved(of_the_county):
     """After a change read the difference, and then write the new lines there."""
-    lines = [line for name, (text, _) in of_chicago.items() for line in (f"#### {name}", *text.splitlines())]
+    lines = [line for name, (text, _) in of_the_county.items() for line in (f"#### {name}", *text.splitlines())]
     form = said_of_every_region()
     said = [line for line in lines if line not in form and not line.startswith("| ")]
     assert said == GOLDEN.read_text("utf-8").splitlines()
 
 
-def test_what_is_kept_is_that_of_the_table(of_chicago):
-    rows = [line for line in of_chicago["impact-assessment.md"][0].splitlines() if line.startswith("| ")]
+def test_what_is_kept_is_that_of_the_table(of_the_county):
+    rows = [line for line in of_the_county["impact-assessment.md"][0].splitlines() if line.startswith("| ")]
     for row, kept in zip(rows[2:], (kept for kept in TABLE if kept.ended_by != "you"), strict=True):
         ended = f"after {kept.days} days, by {kept.ended_by}" if kept.days else f"by {kept.ended_by}"
         what, ended, readers = (text.replace("`", "") for text in (kept.what, ended, kept.readers))
@@ -53,19 +53,19 @@ def test_what_is_kept_is_that_of_the_table(of_chicago):
 
 
 @pytest.mark.parametrize(("part", "last"), [("Data protection", "d"), ("Fundamental rights", "f")])
-def test_a_draft_has_each_point_of_its_article_and_claims_nothing(of_chicago, part, last):
-    text, _ = of_chicago["impact-assessment.md"]
+def test_a_draft_has_each_point_of_its_article_and_claims_nothing(of_the_county, part, last):
+    text, _ = of_the_county["impact-assessment.md"]
     of_part = text.split(f"\n## {part}\n")[1].split("\n## ")[0]
     points = re.findall(r"^### \((\w)\)", of_part, re.MULTILINE)
     assert points == [chr(letter) for letter in range(ord("a"), ord(last) + 1)]
     assert text.startswith("# Draft of ")
 
 
-def test_every_command_that_a_document_names_is_one(of_chicago):
+def test_every_command_that_a_document_names_is_one(of_the_county):
     others = {"acted on", "not useful", "influx bucket list"}
     named = [
         span.split()
-        for text, _ in of_chicago.values()
+        for text, _ in of_the_county.values()
         for span in re.findall(r"`([^`]+)`", text)
         if re.match(r"[a-z -]+ [a-z]", span) and span not in others
     ]
@@ -75,8 +75,8 @@ def test_every_command_that_a_document_names_is_one(of_chicago):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_document_leaves_to_the_agency_what_only_it_knows(of_chicago, name):
-    text, asked = of_chicago[name]
+def test_every_document_leaves_to_the_agency_what_only_it_knows(of_the_county, name):
+    text, asked = of_the_county[name]
     assert len(asked) == text.count("**[the agency: ") >= 5
     assert not re.search(r"complian(t|ce)|complies|certified|guarantee", text.replace("claims no compliance", ""))
     assert not re.search("predictive policing", text, re.IGNORECASE)
@@ -94,11 +94,11 @@ def test_a_region_without_a_trained_network_says_so(tmp_path):
     assert "not trained yet" in texts["datasheet.md"][0]
 
 
-def test_the_impact_assessment_says_which_masks_are_in_force(of_chicago, tmp_path):
+def test_the_impact_assessment_says_which_masks_are_in_force(of_the_county, tmp_path):
     digest = "0123456789abcdef"
     manifest = champion_of(toy_artifact(tmp_path, toy_spec(masked=digest)).parents[1], toy_spec().region).manifest
     assert f"the file of masks {digest}" in made(manifest)["impact-assessment.md"][0]
-    assert "No area is masked" in of_chicago["impact-assessment.md"][0]
+    assert "No area is masked" in of_the_county["impact-assessment.md"][0]
 
 
 def test_the_command_writes_them_and_counts_what_is_open(tmp_path):
@@ -109,7 +109,7 @@ def test_the_command_writes_them_and_counts_what_is_open(tmp_path):
         )
         return ran.output
 
-    said = run("chicago").splitlines()
+    said = run("montgomery").splitlines()
     assert [Path(line.partition(":")[0]).name for line in said] == NAMES
     for line in said:
         path, _, rest = line.partition(": ")

@@ -25,7 +25,7 @@ SEEDS, DAYS = 2, 30
 
 @pytest.fixture(scope="module")
 def model():
-    return CityModel.of(champion_of(Path("streaming/sample/artifacts"), "chicago"))
+    return CityModel.of(champion_of(Path("streaming/sample/artifacts"), "montgomery"))
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +61,13 @@ def test_a_policy_that_visits_at_all_by_a_counting_forecast_is_a_loop(model):
 
 def test_a_visit_discovers_what_nobody_called_about(model):
     reporting = np.repeat([0.5, 1.0], 8)
-    city = EqualCity(spec=model.spec, category_shares=np.full(4, 0.25), reporting=reporting)
+    city = EqualCity(spec=model.spec, category_shares=np.full(3, 1 / 3), reporting=reporting)
     random = np.random.default_rng(0)
     days = [city.messages(day, np.array([0, 15]), random) for day in range(200)]
-    decoded = [decode_messages(day, {"chicago": model.spec}) for day in days]
+    decoded = [decode_messages(day, {"montgomery": model.spec}) for day in days]
     assert not any(of_day.rejections for of_day in decoded)
-    cells = np.concatenate([of_day.incidents["chicago"].cell for of_day in decoded])
-    flags = np.concatenate([of_day.incidents["chicago"].flags for of_day in decoded])
+    cells = np.concatenate([of_day.incidents["montgomery"].cell for of_day in decoded])
+    flags = np.concatenate([of_day.incidents["montgomery"].flags for of_day in decoded])
     per_day = np.bincount(cells, minlength=16) / len(days)
     assert per_day[[0, 15]] == pytest.approx([10, 10], rel=0.1)
     assert per_day[1:8] == pytest.approx(np.full(7, 0.5), rel=0.4)

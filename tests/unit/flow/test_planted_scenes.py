@@ -1,6 +1,6 @@
 """Scenes of a night, planted into drawn counts of a real city, and what the frame says of each: by the scorer's door.
 
-The draws have the mean that the artifact calls usual. Its history ends with a Friday's last minute in Chicago.
+The draws have the mean that the artifact calls usual. Its history ends with the last minute of a Sunday.
 """
 
 from functools import cache
@@ -15,11 +15,11 @@ from models.features import FeatureEngine
 from schemas.spec import HOUR_S
 from tests.harness.recount import scored_frame
 
-ARTIFACT = champion_of(Path("streaming/sample/artifacts"), "chicago")
+ARTIFACT = champion_of(Path("streaming/sample/artifacts"), "montgomery")
 SPEC = ARTIFACT.spec
 HOURS = 20  # from the history's end: until eight in the evening
 CATEGORIES = len(SPEC.categories)
-THEFT = SPEC.categories.index("theft")
+EMS = SPEC.categories.index("ems")
 STREET = [SPEC.grid.index_of(f"r020c{col:03d}") for col in range(4, 28)]
 
 
@@ -75,7 +75,7 @@ def mixed(count):
     return [quiet_cell() * CATEGORIES + number % CATEGORIES for number in range(count)]
 
 
-@pytest.mark.parametrize("count", [12, 16])
+@pytest.mark.parametrize("count", [9, 12])  # fewer than five of each category, which would be told by itself
 @pytest.mark.parametrize("seed", range(3))
 def test_mixed_calls_in_one_cell_are_told_once_and_with_their_mix(count, seed):
     frame = scene(seed, plant=mixed(count))
@@ -86,7 +86,7 @@ def test_mixed_calls_in_one_cell_are_told_once_and_with_their_mix(count, seed):
     assert all(place.observed > 2 * count // CATEGORIES for place in here[1:]), told(frame)  # mostly of something else
 
 
-@pytest.mark.parametrize("times", [{-1: 2.7}, {-2: 2.0, -1: 2.0}])
+@pytest.mark.parametrize("times", [{-1: 2.7}, {-2: 2.5, -1: 2.5}])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_city_with_far_more_of_everything_is_told(times, seed):
     frame = scene(seed, times=times)
@@ -109,10 +109,10 @@ def test_six_hours_without_an_incident_are_a_silent_feed_and_no_calm_city(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_category_that_falls_silent_alone_is_named(seed):
-    frame, lively = scene(seed, dead=slice(-6, None), dead_of=THEFT), scene(seed)
-    assert [feed.category for feed in frame.silent] == ["theft"]
-    theft = [scored.expected[:, THEFT].sum() for scored in (frame, lively)]
-    assert theft[0] == pytest.approx(theft[1], rel=0.08)
+    frame, lively = scene(seed, dead=slice(-6, None), dead_of=EMS), scene(seed)
+    assert [feed.category for feed in frame.silent] == ["ems"]
+    ems = [scored.expected[:, EMS].sum() for scored in (frame, lively)]
+    assert ems[0] == pytest.approx(ems[1], rel=0.08)
 
 
 def test_a_trickle_is_a_silent_feed_and_an_hour_after_its_return_it_is_not():
@@ -133,15 +133,15 @@ def test_an_hour_without_an_incident_is_a_silent_feed(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_calls_along_a_street_are_told(seed):
-    frame = scene(seed, plant=[cell * CATEGORIES + THEFT for cell in STREET])
+    frame = scene(seed, plant=[cell * CATEGORIES + EMS for cell in STREET])
     assert any(len(np.intersect1d(place.cells(SPEC.grid), STREET)) >= 6 for place in frame.unusual), told(frame)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_eight_calls_of_a_category_in_a_cell_are_told_by_its_name(seed):
-    frame = scene(seed, plant=[quiet_cell() * CATEGORIES + THEFT] * 8)
+    frame = scene(seed, plant=[quiet_cell() * CATEGORIES + EMS] * 8)
     here = [place for place in frame.unusual if quiet_cell() in place.cells(SPEC.grid)]
-    assert [place.category for place in here] == ["theft"], told(frame)
+    assert [place.category for place in here] == ["ems"], told(frame)
 
 
 def test_a_quiet_week_is_as_usual():
@@ -168,7 +168,7 @@ def test_a_quiet_week_is_as_usual():
 def test_three_times_of_everything_in_the_last_hour_raises_the_forecast_of_the_next_hours_and_says_so():
     calm, stormy = scene(3), scene(3, times={-1: 3.0})
     assert calm.surges == ()
-    assert {surge.category for surge in stormy.surges} >= {"battery", "theft"}
+    assert {surge.category for surge in stormy.surges} >= {"ems", "fire", "traffic"}
     for surge in stormy.surges:
         place = SPEC.categories.index(surge.category)
         assert surge.factors[0] > surge.factors[1] >= surge.factors[2] == 1

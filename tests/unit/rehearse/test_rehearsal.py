@@ -1,11 +1,11 @@
-"""A rehearsal: the sample, the replay of a file, bad messages, producer and broker, and the demo's hit rates."""
+"""A rehearsal: the sample, the replay of a file, bad messages, producer and broker."""
 
 import json
+import re
 import subprocess
 import threading
 from collections import Counter
 from datetime import UTC, date, datetime
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -15,24 +15,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.errors import KafkaTimeoutError
 
+from models.artifact import champion_of
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
 from models.local_time import utc_from_local
 from schemas.decode import decode_messages
 from schemas.errors import BrokerError, DataError
 from schemas.event import REASONS, Event
+from streaming.cli.maps import read_streets
 from streaming.rehearse.broker import Broker
-from streaming.rehearse.demo import hits_of
 from streaming.rehearse.incident_replay import (
+    ARTIFACTS,
     BAD,
     CORRECTION,
     DEMO_DAY,
     DUPLICATE,
+    GROUND,
     INCIDENT,
+    REGION,
     SAMPLE,
     WEEK_S,
     Message,
     Mix,
+    at_speed,
     messages,
     paced,
     parse_when,
@@ -45,30 +50,31 @@ from streaming.rehearse.incident_replay import (
 )
 from streaming.rehearse.rehearsal import Rehearsal
 from streaming.settings import Settings
-from tests.harness.toy import toy_frame, toy_grid, toy_messages, toy_spec, toy_table
+from tests.harness.toy import toy_grid, toy_messages, toy_spec, toy_table
 
 NOTICE = SAMPLE.parent / "NOTICE.md"
-DATA = Path(__file__).parents[4] / "shared" / "data" / "README.md"
 
 
-def test_the_sample_is_five_whole_weeks_that_end_with_the_demo_day():
+def test_the_sample_is_the_day_of_the_storm_with_places_of_100_metres_and_nothing_else():
     table = read_incidents(SAMPLE, LAYOUTS["sample"])
-    days = Counter(
-        datetime.fromtimestamp(second, ZoneInfo(table.timezone)).date() for second in table.occurred_s.tolist()
-    )
-    assert (min(days), max(days), len(days)) == (date(2017, 9, 17), date.fromisoformat(DEMO_DAY), 35)
-    assert (min(days).weekday(), max(days).weekday()) == (6, 5)
-    assert (len(table), days[max(days)]) == (16_400, 501)
-    assert table.categories == ("assault", "battery", "criminal_damage", "theft")
+    when = [datetime.fromtimestamp(second, ZoneInfo(table.timezone)) for second in table.occurred_s.tolist()]
+    assert {at.date() for at in when} == {date.fromisoformat(DEMO_DAY)}
+    assert sum(18 <= at.hour < 20 for at in when) == 138  # of two hours in which 41 are usual
+    assert (len(table), table.categories) == (580, ("ems", "fire", "traffic"))
     assert not table.skipped
+    header, *rows = SAMPLE.read_text(encoding="utf-8").splitlines()
+    assert header == "occurred_at,category,lat,lon"
+    assert all(re.fullmatch(r"2016-07-25T[\d:]{8},\w+,(39|40)\.\d{3},-7\d\.\d{3}", row) for row in rows)
 
 
-def test_the_sample_is_small_and_carries_the_citys_notice():
-    assert SAMPLE.stat().st_size <= 400_000
-    if not DATA.is_file():
-        pytest.skip(f"the source's terms are not at {DATA}")
-    notice = DATA.read_text(encoding="utf-8").split('City of Chicago: "')[1].split('"')[0]
-    assert notice in NOTICE.read_text(encoding="utf-8")
+def test_the_sample_carries_its_sources_notice_also_on_the_model_card():
+    notice = NOTICE.read_text(encoding="utf-8")
+    for word in ("montcoalert", "Open Database", "derived database", "Apache-2.0"):
+        assert word in notice
+    card = champion_of(ARTIFACTS, REGION).card
+    assert "ODbL 1.0" in card
+    assert "derived database" in card
+    assert "ODbL 1.0" in read_streets(GROUND, [champion_of(ARTIFACTS, REGION).spec.grid])["attribution"]
 
 
 ZONE = "America/Chicago"
@@ -186,7 +192,7 @@ def test_a_time_that_is_none_is_refused():
 @settings(max_examples=60)
 @given(utc_s=st.integers(1_262_304_000, 1_893_456_000), weeks=st.integers(-600, 600))
 def test_a_shift_by_weeks_keeps_weekday_and_hour_on_the_local_clock(utc_s, weeks):
-    moved = int(shifted(np.array([utc_s]), ZONE, weeks=weeks)[0])
+    moved = int(shifted(np.array([utc_s]), ZONE, days=7 * weeks)[0])
     before, after = (datetime.fromtimestamp(second, ZoneInfo(ZONE)) for second in (utc_s, moved))
     wall_s = int(before.replace(tzinfo=UTC).timestamp()) + weeks * WEEK_S
     _, reading = utc_from_local(np.array([wall_s]), ZONE)
@@ -199,7 +205,7 @@ def test_a_shift_by_weeks_keeps_weekday_and_hour_on_the_local_clock(utc_s, weeks
 @given(last_s=st.integers(1_262_304_000, 1_893_456_000), now_s=st.integers(1_262_304_000, 1_893_456_000))
 def test_a_shift_to_now_ends_within_the_last_week(last_s, now_s):
     weeks = weeks_until(last_s, now_s=now_s, timezone=ZONE)
-    moved = int(shifted(np.array([last_s]), ZONE, weeks=weeks)[0])
+    moved = int(shifted(np.array([last_s]), ZONE, days=7 * weeks)[0])
     assert now_s - WEEK_S - 3600 <= moved <= now_s + 3600  # an hour's slack where clocks change between the two
 
 
@@ -208,7 +214,7 @@ def test_messages_are_paced_by_their_own_times_not_by_how_long_sending_took():
 
     planned = [Message(key=b"k", value=b"v", send_ms=at_ms, kind=INCIDENT) for at_ms in (0, 60_000, 60_000, 180_000)]
     left_at = []
-    for _ in paced(planned, speed=60, clock=clock.now, sleep=clock.sleep):
+    for _ in paced(planned, lambda send_ms: send_ms / 60_000, clock=clock.now, sleep=clock.sleep):
         left_at.append(clock.now_s)
         clock.now_s += 0.25  # sending is slow; the next one is not put off for it
 
@@ -216,9 +222,17 @@ def test_messages_are_paced_by_their_own_times_not_by_how_long_sending_took():
     assert clock.slept == [0.75, 1.5]
 
 
-def test_speed_zero_never_waits():
+def test_a_speed_is_how_many_times_real_time_and_zero_as_fast_as_possible():
+    plan = plan_replay(table_of(), region="town", mix=Mix())
+    due_s = at_speed(plan, 60)
+    assert due_s(int(plan.send_ms[0])) == 0
+    assert due_s(int(plan.send_ms[0]) + 60_000) == 1
+    assert at_speed(plan, 0) is None
+
+
+def test_what_is_due_at_once_never_waits():
     planned = [Message(key=b"k", value=b"v", send_ms=at_ms, kind=INCIDENT) for at_ms in (0, 10**9)]
-    assert list(paced(planned, speed=0, clock=lambda: pytest.fail("asked the time"), sleep=pytest.fail)) == planned
+    assert list(paced(planned, None, clock=lambda: pytest.fail("asked the time"), sleep=pytest.fail)) == planned
 
 
 AS_OF_S = 1_767_225_600
@@ -323,25 +337,9 @@ def test_the_fault_names_the_log_and_its_last_line(broker):
 def test_a_rehearsal_ends_at_once_and_says_why(broker):
     """Not after four minutes, and not that the machine was busy."""
     broker.stop()
-    rehearsal = Rehearsal(plan=None, artifacts=None, out=broker.folder, speed=0, longest_s=20)
+    rehearsal = Rehearsal(plan=None, artifacts=None, out=broker.folder, due_s=None, longest_s=20)
     finished = threading.Event()
     rehearsal._produce(Settings(), broker, threading.Event(), finished)
     assert finished.is_set()
     assert isinstance(rehearsal._failure, BrokerError)
     assert LAST in str(rehearsal._failure)
-
-
-CELLS = 40
-
-
-def test_incidents_where_none_was_before_are_missed():
-    spec, draw = toy_spec(8, 5, categories=("ems", "fire")), np.random.default_rng(0)
-    expected = np.zeros((CELLS, 2, 3), np.float32)
-    expected[:, 1, -1] = draw.permutation(CELLS)
-    support = np.repeat((np.arange(CELLS) < 30).astype(np.uint8)[:, None], 2, axis=1)
-    counts = draw.integers(1, 9, CELLS)
-    first = sorted(range(30), key=lambda cell: -expected[cell, 1, -1])[:2]
-    hits = hits_of(toy_frame(spec, expected, support=support), expected, counts)
-    assert hits.cells == 2  # 5 % of 30
-    assert hits.hit_rate == counts[first].sum() / counts.sum()
-    assert hits.ideal_hit_rate == np.sort(counts[:30])[-2:].sum() / counts.sum()

@@ -1,0 +1,344 @@
+"""The demo's last page: what became of every message, and what the evening's calls say of the screen and its forecast.
+
+When the screen first said it, and where; hour by hour what was expected and what came; which share of the night's calls
+ten posts reach; what the cells that the forecast put first caught; how long a score took.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from models.artifact import Artifact
+from models.counting.count_state import OUTCOMES
+from models.measures import AtShare, captured
+from models.posts_plan import AskedPlans, Places, Plan, metres_of_places, places_of, usual_week
+from models.readiness import (
+    FLOOR,
+    LEAST_PART,
+    Drive,
+    Question,
+    by_straight_line,
+    choose,
+    metres_of,
+    parts_of,
+    with_enough,
+)
+from models.scoring import unraised
+from schemas.errors import PipelineError
+from schemas.frame import RiskFrame, Unusual
+from schemas.grid import Floats, Grid
+from schemas.spec import DAY_S, HOUR_S
+from streaming.flow.rows import Published
+from streaming.rehearse.incident_replay import DEMO_DAY, GROUND, REGION, Message, ReplayPlan, local_text, parse_when
+from streaming.rehearse.rehearsal import Rehearsal
+
+WIDTH = 110  # columns of the page as a file
+AREA_SHARE = 0.05
+UNITS, MINUTES, SPEED_KMH = 10, 8.0, 40.0  # as `risk posts`
+_STORM = f"{DEMO_DAY}T18:00"
+_HOURS = range(15, 23)  # of the evening, on the local clock
+_MOST_NAMES = 3  # of one place
+_NEW_AFTER_S = 4 * HOUR_S  # what was not told for so long is told anew: the longest of the scan's windows
+_YEARS_FROM_DAYS, _CENTURY_DAYS = 730, 36_000
+NEAR_M = 5000.0  # a name says where a place is
+_WHAT = "what, and where"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a frame said: of the whole region in its next hour, and where more than usual happened."""
+
+    as_of_s: int
+    without_nowcast: float
+    expected: float
+    unusual: tuple[Unusual, ...]
+
+
+@dataclass(kw_only=True)
+class Evening:
+    """What the demo observed: when each message was sent and acknowledged, and what each frame said."""
+
+    plan: ReplayPlan
+    artifact: Artifact
+    sent_s: list[float] = field(default_factory=list)  # wall clock, in the order of the (only) partition
+    acknowledged_s: list[float] = field(default_factory=list)  # the same order
+    points: int = 0
+    batches: int = 0
+    before: RiskFrame | None = None  # the day began
+    shown: list[Shown] = field(default_factory=list)
+
+    def on_sent(self, _message: Message) -> None:
+        self.sent_s.append(time.time())
+
+    def on_batch(self, published: Published) -> None:
+        self.batches += 1
+        self.points += published.points
+        consumed = sum(summary.ledger["consumed"] for summary in published.summaries.values())
+        self.acknowledged_s += [published.acknowledged_s] * consumed
+        if frame := published.frames.get(REGION):
+            self.before = self.before or frame
+            without_nowcast, expected = (
+                float(hours[:, :, 0].sum(dtype=float)) for hours in (unraised(frame), frame.expected)
+            )
+            self.shown.append(Shown(frame.as_of_s, without_nowcast, expected, frame.unusual))
+
+    @property
+    def grid(self) -> Grid:
+        return self.artifact.spec.grid
+
+    @cached_property
+    def storm_s(self) -> int:
+        return parse_when(_STORM, self.plan.table.timezone)
+
+    def clock(self, at_s: int) -> str:
+        return local_text(at_s, self.plan.table.timezone)[11:]
+
+    def calls_between(self, from_s: int, to_s: int) -> int:
+        """Calls of the file."""
+        return int(np.diff(np.searchsorted(self.plan.table.occurred_s, [from_s, to_s]))[0])
+
+    def latencies_s(self) -> npt.NDArray[np.float64]:
+        """(messages,) seconds from sending a message to the acknowledgement of the scores that contain it."""
+        return np.asarray(np.array(self.acknowledged_s) - np.array(self.sent_s))
+
+
+def report(evening: Evening, rehearsal: Rehearsal) -> RenderableType:
+    """The whole page. Raises PipelineError when nothing was scored."""
+    if evening.before is None:
+        raise PipelineError("the job produced no score", "read the messages above")
+    p50, p99 = np.quantile(evening.latencies_s(), [0.5, 0.99])
+    last = (
+        f"From sent to scored and written: {p50 * 1000:,.0f} ms (median), {p99 * 1000:,.0f} ms for 99 of 100 messages.",
+        "These are figures of one evening in one county: another evening gives others.",
+    )
+    parts = (
+        _ledger(evening, rehearsal),
+        _first_told(evening),
+        _hours(evening),
+        _within_reach(evening),
+        _hits(evening, evening.before),
+        Text("\n".join(last)),
+    )
+    return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts))
+
+
+def _ledger(evening: Evening, rehearsal: Rehearsal) -> Table:
+    ledger = rehearsal.ledger
+    sent = ", ".join(f"{count:,} {kind}" for kind, count in rehearsal.sent_by_kind.items() if count)
+    table = _table("What became of every message", "", "messages", "")
+    table.add_row("sent", f"{sum(rehearsal.sent_by_kind.values()):,}", sent)
+    table.add_row("consumed", f"{ledger['consumed']:,}", f"in {evening.batches} batches, {evening.points:,} points")
+    for name, meaning in (
+        ("counted", "first message about an incident"),
+        ("corrected", "moved, reclassified or cancelled"),
+        ("duplicate", "sent again, changed nothing"),
+        ("repeated", "reports again what another call has reported"),
+        ("excluded", "of an origin that feeds no score, or already in the history"),
+    ):
+        table.add_row(f"  {name}", f"{ledger[name]:,}", meaning)
+    reasons = {name.removeprefix("rejected_"): n for name, n in sorted(ledger.items()) if name.startswith("rejected_")}
+    table.add_row("  rejected", f"{ledger['rejected']:,}", ", ".join(f"{n} {name}" for name, n in reasons.items()))
+    difference = ledger["consumed"] - sum(ledger[name] for name in (*OUTCOMES, "rejected"))
+    table.add_row("unaccounted", f"{difference:,}", "must be 0")
+    return table
+
+
+def _first_told(evening: Evening) -> Table:
+    """Each kind when it was first told, and how many of the night's calls had come by then."""
+    names, night = names_of(evening.grid), evening.calls_between(evening.storm_s, evening.storm_s + DAY_S)
+    table = _table("When the screen first said it, and where", "clock", _WHAT, "calls since 18:00")
+    for frame, place in first_told(evening.shown):
+        words = Text(f"{place.category} {where(place, evening.grid, names)}: ")
+        words.append(f"{place.observed} in place of {place.usual:.2g} in {place.hours} h", style="bold")
+        words.append(f", by chance once in {_span(place.days)}")
+        came = evening.calls_between(evening.storm_s, max(frame.as_of_s + 1, evening.storm_s))
+        table.add_row(evening.clock(frame.as_of_s), words, f"{came} of {night}")
+    if not table.row_count:
+        table.add_row("", "nothing stood out", "")
+    return table
+
+
+def _span(days: float) -> str:
+    """As the map says it."""
+    if days >= _CENTURY_DAYS:
+        return "100 years or more seldom"
+    return f"{days:,.0f} days" if days < _YEARS_FROM_DAYS else f"{days / 365:,.0f} years"
+
+
+def first_told(shown: Sequence[Shown]) -> Iterator[tuple[Shown, Unusual]]:
+    """The first frame in which something unusual of a category was told, and that place; anew after a long pause."""
+    last_s: dict[str, int] = {}
+    for frame in shown:
+        for place in frame.unusual:
+            if frame.as_of_s - last_s.get(place.category, -DAY_S) > _NEW_AFTER_S:
+                yield frame, place
+            last_s[place.category] = frame.as_of_s
+
+
+class Named(NamedTuple):
+    """A municipality. cell: that it lies in."""
+
+    name: str
+    lat: float
+    lon: float
+    cell: int
+
+
+Names = Sequence[Named]
+
+
+def names_of(grid: Grid) -> Names:
+    """The municipalities in the demo's ground."""
+    ground = json.loads(GROUND.read_bytes())["features"]
+    points = (each for each in ground if each["geometry"]["type"] == "Point")
+    named = [(point["properties"]["name"], *point["geometry"]["coordinates"]) for point in points]
+    cells, _ = grid.locate(*np.array([(lat, lon) for _, lon, lat in named]).T)
+    return [Named(name, lat, lon, cell) for (name, lon, lat), cell in zip(named, cells.tolist(), strict=True)]
+
+
+def where(place: Unusual, grid: Grid, names: Names) -> str:
+    """As `around Plymouth, Whitpain and 4 more (r003c019 to r010c026)`: names in it, nearest to most incidents first.
+
+    Of a single cell, and where no name is in it, the nearest within a few kilometres; else the cells alone.
+    """
+    cells = place.cells(grid)
+    if len(cells) == grid.cells:
+        return "in the whole county"
+    first, last = (grid.cell_id(int(cell)) for cell in cells[[0, -1]])
+    ids = first if first == last else f"{first} to {last}"
+    targets = list(place.above) or [int(cells[len(cells) // 2])]
+    away_m = metres_between(names, targets, grid)
+    votes = np.bincount(away_m.argmin(axis=0), minlength=len(names))
+    order = np.lexsort((away_m.min(axis=1), -votes)).tolist()
+    inside = [number for number in order if names[number].cell in cells]
+    inside = inside or [number for number in order[:1] if away_m[number].min() < NEAR_M]
+    said = [names[number].name for number in inside]
+    said[_MOST_NAMES:] = [f"{len(said) - _MOST_NAMES} more"] * (len(said) > _MOST_NAMES)
+    listed = " and ".join(filter(None, (", ".join(said[:-1]), *said[-1:])))
+    return f"around {listed} ({ids})" if listed else f"at {ids}"
+
+
+def cell_name(cell: int, grid: Grid, names: Names) -> str:
+    """As `Norristown · r012c013`, by the nearest name within a few kilometres."""
+    away_m = metres_between(names, [cell], grid)[:, 0]
+    nearest = int(away_m.argmin())
+    return f"{names[nearest].name} · {grid.cell_id(cell)}" if away_m[nearest] < NEAR_M else grid.cell_id(cell)
+
+
+def metres_between(names: Names, cells: Sequence[int], grid: Grid) -> Floats:
+    """(names, cells) from each named place to the middle of each cell."""
+    centres_m = metres_of(grid, *grid.centres())[list(cells)]
+    names_m = metres_of(grid, *np.array([(place.lat, place.lon) for place in names]).T)
+    return np.asarray(np.hypot(*(names_m[:, None] - centres_m).transpose(2, 0, 1)))
+
+
+def _hours(evening: Evening) -> Table:
+    """Of the first frame in each hour of the evening, what it expected of the next hour, and what came."""
+    table = _table(
+        "Calls an hour, as the screen expected them and as they came",
+        "from",
+        "expected without nowcast",
+        "with nowcast",
+        "came",
+    )
+    for hour in _HOURS:
+        begin_s = parse_when(f"{DEMO_DAY}T{hour}:00", evening.plan.table.timezone)
+        frame = next((each for each in evening.shown if begin_s <= each.as_of_s < begin_s + HOUR_S), None)
+        if frame:
+            came = evening.calls_between(frame.as_of_s, frame.as_of_s + HOUR_S)
+            numbers = (f"{number:.0f}" for number in (frame.without_nowcast, frame.expected, came))
+            table.add_row(evening.clock(frame.as_of_s), *numbers)
+    return table
+
+
+def _within_reach(evening: Evening) -> Text:
+    plan, calls = posts_of_the_night(evening)
+    grid, names = evening.grid, names_of(evening.grid)
+    posts = ", ".join(
+        cell_name(grid.index_of(post.place), grid, names) + (f" x {post.units}" if post.units != 1 else "")
+        for post in plan.posts
+    )
+    return Text.assemble(
+        (f"Within {MINUTES:g} minutes from ten posts\n", "bold"),
+        f"{plan.kept['within']:.0%} of the night's {calls} calls from 18:00 on, at {SPEED_KMH:g} km/h; "
+        f"{plan.reached.within:.0%} of a usual week. The posts were chosen from the time before: {posts}.",
+    )
+
+
+def posts_of_the_night(evening: Evening) -> tuple[Plan, int]:
+    """The best ten posts for a usual week, judged on the calls from the storm on; and how many those are."""
+    artifact, grid, table = evening.artifact, evening.grid, evening.plan.table
+    demand = usual_week(artifact.spec, artifact.constants, artifact.history())
+    drive, areas = Drive(minutes=MINUTES, speed_kmh=SPEED_KMH), parts_of(grid)
+    places = places_of(demand.cells, grid)
+    question = Question(
+        expected=demand.expected,
+        reach=by_straight_line(grid, metres_of_places(places, grid), drive),
+        units=UNITS,
+        areas=with_enough(areas, demand.expected, demand.has_history, least=LEAST_PART),
+        floor=FLOOR,
+    )
+    posts = choose(question, np.random.default_rng(0))
+    inside = grid.locate(table.lat_deg, table.lon_deg)[1]
+    calls = table.select(inside & (table.occurred_s >= evening.storm_s))
+    asked = AskedPlans(grid=grid, demand=demand, drive=drive, areas=areas, calls=calls)
+    plan = Places(name="ten posts", places=places, question=question).plan("", posts, asked, proved_best=False)
+    return plan, len(calls)
+
+
+def _hits(evening: Evening, beforehand: RiskFrame) -> RenderableType:
+    """Of the frame from before the day, on the day's real calls."""
+    table, start_s = evening.plan.table, beforehand.tick_s
+    chosen = (table.occurred_s >= start_s) & (table.occurred_s < start_s + DAY_S)
+    cell, inside = evening.grid.locate(table.lat_deg[chosen], table.lon_deg[chosen])
+    counts = np.bincount(cell[inside], minlength=evening.grid.cells)
+    model, baseline = (hits_of(beforehand, mean, counts) for mean in (beforehand.expected, beforehand.usual))
+    active, came = int(_active(beforehand).sum()), int(counts.sum())
+    title = f"Calls of the day in the {model.cells} cells that were put first before it, of {active} with any history"
+    shown = _table(title, "cells chosen by", "calls inside", "share")
+    for name, share in (
+        ("model", model.hit_rate),
+        ("baseline", baseline.hit_rate),
+        ("chance", model.cells / active),
+        ("hindsight (the best possible)", model.ideal_hit_rate),
+    ):
+        shown.add_row(name, f"{round(share * came):,} of {came:,}", f"{share:.1%}")
+    lead = round((model.hit_rate - baseline.hit_rate) * came)
+    verdict = (
+        "The network chose no other cells than the baseline"
+        if (beforehand.expected == beforehand.usual).all()
+        else f"The model's cells held {abs(lead)} calls {'more' if lead > 0 else 'fewer'} than the baseline's"
+    )
+    return Group(shown, Text(f"{verdict}.", style="dim"))
+
+
+def hits_of(frame: RiskFrame, mean: npt.NDArray[np.float32], counts: npt.NDArray[np.int64]) -> AtShare:
+    """What 5 % of the cells with any history catch that `mean` puts first for the longest horizon.
+
+    mean: (cells, categories, horizons). counts: (cells,) incidents of that horizon, also where there is no history.
+    """
+    active = _active(frame)
+    capture = captured(mean[active, :, -1].sum(axis=1, dtype=float)[None], counts[active][None])
+    return replace(capture, incidents=float(counts.sum())).at(AREA_SHARE)
+
+
+def _active(frame: RiskFrame) -> npt.NDArray[np.bool_]:
+    """(cells,) whether each ever had an incident."""
+    return np.asarray((frame.support > 0).any(axis=1))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="right" if position and column not in ("", _WHAT) else "left")
+    return table
