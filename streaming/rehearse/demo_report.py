@@ -245,7 +245,7 @@ def metres_between(names: Names, cells: Sequence[int], grid: Grid) -> Floats:
 def _hours(evening: Evening) -> Table:
     """Of the first frame in each hour of the evening, what it expected of the next hour, and what came."""
     table = _table(
-        "Calls an hour, as the screen expected them and as they came",
+        "Calls in the next hour, expected and come",
         "from",
         "expected without nowcast",
         "with nowcast",
@@ -304,7 +304,7 @@ def _hits(evening: Evening, beforehand: RiskFrame) -> RenderableType:
     counts = np.bincount(cell[inside], minlength=evening.grid.cells)
     model, baseline = (hits_of(beforehand, mean, counts) for mean in (beforehand.expected, beforehand.usual))
     active, came = int(_active(beforehand).sum()), int(counts.sum())
-    title = f"Calls of the day in the {model.cells} cells that were put first before it, of {active} with any history"
+    title = f"The day's calls in the {model.cells} of {active} cells"
     shown = _table(title, "cells chosen by", "calls inside", "share")
     for name, share in (
         ("model", model.hit_rate),
@@ -319,7 +319,9 @@ def _hits(evening: Evening, beforehand: RiskFrame) -> RenderableType:
         if (beforehand.expected == beforehand.usual).all()
         else f"The model's cells held {abs(lead)} calls {'more' if lead > 0 else 'fewer'} than the baseline's"
     )
-    return Group(shown, Text(f"{verdict}.", style="dim"))
+    return Group(
+        shown, Text(f"5 % of the cells with any history, chosen before the day began. {verdict}.", style="dim")
+    )
 
 
 def hits_of(frame: RiskFrame, mean: npt.NDArray[np.float32], counts: npt.NDArray[np.int64]) -> AtShare:
