@@ -1,6 +1,6 @@
 """Does the job score as training counted? Days go through Kafka and Spark, and through the offline replay.
 
-`python -m tests.stack.test_parity ARTIFACTS OUT DAYS` compares days like the sample's: it starts Spark in its own process.
+`python -m tests.stack.test_parity ARTIFACTS OUT DAYS` compares days like the sample's: it starts Spark in a process.
 """
 
 import sys

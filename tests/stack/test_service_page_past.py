@@ -3,10 +3,9 @@
 import threading
 import time
 
-from tests.harness.live_page import is_followed, the_service
-
 from schemas.frame import Unusual, keep_hour
 from schemas.spec import HOUR_S
+from tests.harness.browser import is_followed, the_service
 from tests.harness.service import leave_frame, running
 
 NOW_S = int(time.time())
