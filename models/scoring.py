@@ -161,7 +161,7 @@ def score(
     >>> artifact = champion_of(Path("streaming/sample/artifacts"), "montgomery")
     >>> values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
     >>> score(values, artifact.network(), artifact.constants, artifact.spec).risk.shape
-    (1419, 4, 3)
+    (810, 3, 3)
     """
     usual, raw = means(values, network, spec)
     followed = None if network is None else following

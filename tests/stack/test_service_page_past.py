@@ -8,8 +8,6 @@ from schemas.spec import HOUR_S
 from tests.harness.browser import is_followed, the_service
 from tests.harness.service import leave_frame, running
 
-NOW_S = int(time.time())
-FULL_S = NOW_S - NOW_S % HOUR_S
 GIVEN = {"rows": 1, "cols": 1, "hours": 1, "usual": 0.1, "days": 40.0, "observed": 5}
 THEN, NEW = (Unusual(category=name, row=row, col=1, **GIVEN) for name, row in (("theft", 1), ("battery", 4)))
 WAIT = (
@@ -28,9 +26,10 @@ return [...said, document.title, document.body.dataset.state];"""
 
 def leave_day(folder):
     """An hour with an unusual place, one that is missing, one without, and now."""
+    full_s = int(time.time()) // HOUR_S * HOUR_S
     for ago, unusual in ((3, (THEN,)), (1, ())):
-        leave_frame(folder, age_s=NOW_S - (FULL_S - ago * HOUR_S) - 4, unusual=unusual)
-        keep_hour(folder, "riverton", FULL_S - ago * HOUR_S)
+        leave_frame(folder, age_s=int(time.time()) - (full_s - ago * HOUR_S) - 4, unusual=unusual)
+        keep_hour(folder, "riverton", full_s - ago * HOUR_S)
     leave_frame(folder, unusual=())
 
 

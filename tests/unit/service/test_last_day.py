@@ -14,20 +14,26 @@ from tests.harness.service import Client, area_of, leave_frame, running, toy_ser
 from tests.harness.toy import toy_grid
 from tests.unit.service.conftest import SQUARE
 
-NOW_S = int(time.time())
-FULL_S = NOW_S - NOW_S % HOUR_S  # the hour that is now
+FULL_S = 0  # the hour that is now, when the first of these tests begins
 SCORES = "/v1/regions/riverton/scores?category=theft"
 CELL, UNUSUAL = "/v1/regions/riverton/cells/r001c002?", "/v1/regions/riverton/unusual?"
 DAY = "/v1/regions/riverton/hours"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _the_hour_that_is_now():
+    global FULL_S
+    FULL_S = int(time.time()) // HOUR_S * HOUR_S
 
 
 def leave_hours(folder, hours, **given):
     """Of the hours that are so many ago the views that the job kept; that of seven has another grid."""
     kept = {}
     for ago in sorted(hours, reverse=True):
-        as_of_s = FULL_S - ago * HOUR_S + (5 if ago else NOW_S - FULL_S)
+        now_s = int(time.time())
+        age_s = now_s - (FULL_S - ago * HOUR_S + 5) if ago else 0
         grid = {"grid": toy_grid(3, 3)} if ago == 7 else {}
-        views = leave_frame(folder, age_s=NOW_S - as_of_s, seed=ago + 1, **grid, **given)
+        views = leave_frame(folder, age_s=age_s, seed=ago + 1, **grid, **given)
         keep_hour(folder, views[0].spec.region, views[0].as_of_s)
         kept[ago] = views
     return kept
@@ -115,7 +121,7 @@ def test_hours_of_two_regions_of_one_folder_stay_apart_and_new_ones_come_by_them
         )
         assert client.get(lakeside + at(2)).status == 404
         content = frame_path(tmp_path, "riverton").read_bytes()
-        added = leave_frame(tmp_path, age_s=NOW_S - (FULL_S - HOUR_S))
+        added = leave_frame(tmp_path, age_s=int(time.time()) - (FULL_S - HOUR_S))
         keep_hour(tmp_path, "riverton", added[0].as_of_s)
         frame_path(tmp_path, "riverton").write_bytes(content)
         assert client.json(SCORES + at(1))["digest"] == added[0].digest()
