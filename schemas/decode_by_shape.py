@@ -27,6 +27,7 @@ from schemas.spec import Spec
 LEAST_MESSAGES = 1_000  # of a slice: below it the loop is as fast
 _LEAST_OF_A_SHAPE = 500
 _MOST_SHAPES = 8  # of a slice
+_SPREAD = 0.618  # of the slice between two that are tried as models: bad ones that came together do not use them all up
 _STATUSES: tuple[str, ...] = get_args(Status)
 _VALUE = re.compile(rb'"([a-z_]+)"\s*:\s*(?:"([^"]*)"|(-?\d[\d.]*)|null)\s*[,}]')
 _LONGEST = {"incident_id": 128, "type_code": 64}
@@ -98,15 +99,16 @@ def read_by_shape(
     pending = ~missing & (stops - starts <= MAX_EVENT_BYTES)
 
     readings = []
-    for _ in range(_MOST_SHAPES):
+    for attempt in range(1, _MOST_SHAPES + 1):
         often = np.bincount(number_of_quotes[pending], minlength=1)
         if often.max() < _LEAST_OF_A_SHAPE:
             break
         alike = np.flatnonzero(pending & (number_of_quotes == often.argmax()))
-        model = data[ends[alike[0]] : ends[alike[0] + 1]]
+        chosen = alike[int(len(alike) * (attempt * _SPREAD % 1))]
+        model = data[ends[chosen] : ends[chosen + 1]]
         shape = _shape_of(model) if is_event(model) else None
         if shape is None:
-            pending[alike[0]] = False
+            pending[chosen] = False
             continue
         same, spans = _spans(text, shape, starts[alike], stops[alike], quotes, first_quote[alike])
         pending[alike[same]] = False

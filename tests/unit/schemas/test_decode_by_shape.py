@@ -174,6 +174,14 @@ def test_numbers_of_any_length_are_what_a_parser_makes_of_them():
     assert readings_of(values)[0].lat_deg.tolist() == [float(text) for text in texts]
 
 
+@pytest.mark.parametrize("begin", [0, 900, 1900])
+def test_bad_messages_that_came_together_leave_the_good_ones_to_be_read_at_once(begin):
+    bad = [value.replace(b'"open"', b'"shut"') for value in GOOD[begin : begin + 100]]
+    values = [*GOOD[:begin], *bad, *GOOD[begin + 100 :]]
+    assert_both_ways_agree(values)
+    assert read_at_once(values) == len(values) - len(bad)
+
+
 def test_tombstones_empty_and_too_large_messages_go_to_the_loop():
     large = [value[:-1] + b" " * (8 * 1024) + b"}" for value in GOOD[60:70]]
     values = [None, b"", GOOD[1], None, *GOOD[2:60], *large, b"", None]
