@@ -390,23 +390,23 @@ class _Refusals:
         return good
 
 
-def _accepted(region: str, said: Readings, spec: Spec, refusals: _Refusals, now_ms: int | None) -> Incidents:
+def _accepted(region: str, events: Readings, spec: Spec, refusals: _Refusals, now_ms: int | None) -> Incidents:
     """The events that the region's spec accepts, as columns; the others go to `refusals`."""
-    messages, where = refusals.messages, said.index
+    messages, where = refusals.messages, events.index
     kafka_ms = messages.kafka_time_ms[where].astype(np.int64)
-    stated = ~np.isnan(said.received_us)
-    received_us = np.where(stated, said.received_us, kafka_ms * 1e3)
+    stated = ~np.isnan(events.received_us)
+    received_us = np.where(stated, events.received_us, kafka_ms * 1e3)
     received_ms = kafka_ms.copy()
     received_ms[stated] = np.floor(received_us[stated] / 1e3)
-    cell, inside = spec.grid.locate(said.lat_deg, said.lon_deg)
-    ahead_of_arrival_us = np.maximum(said.occurred_us - received_us, received_us - kafka_ms * 1e3)
+    cell, inside = spec.grid.locate(events.lat_deg, events.lon_deg)
+    ahead_of_arrival_us = np.maximum(events.occurred_us - received_us, received_us - kafka_ms * 1e3)
     if now_ms is not None:
         ahead_of_arrival_us = np.maximum(ahead_of_arrival_us, (kafka_ms - now_ms) * 1e3)
     is_ahead_of_arrival = ahead_of_arrival_us > spec.future_limit_s * 1e6
-    is_late_at_arrival = received_us - said.occurred_us > spec.late_limit_s * 1e6
+    is_late_at_arrival = received_us - events.occurred_us > spec.late_limit_s * 1e6
     faults: list[Fault] = [
-        (~said.printable, "schema", "incident_id holds a character that cannot be printed"),
-        (said.category == len(spec.categories), "unknown_category", "the region's spec has no such category"),
+        (~events.printable, "schema", "incident_id holds a character that cannot be printed"),
+        (events.category == len(spec.categories), "unknown_category", "the region's spec has no such category"),
         (~inside, "outside_grid", "the place lies outside the region's grid"),
         (is_ahead_of_arrival, "future", f"more than {spec.future_limit_s} s ahead of its arrival"),
         (is_late_at_arrival, "late", f"more than {spec.late_limit_s} s before its arrival"),
@@ -414,14 +414,14 @@ def _accepted(region: str, said: Readings, spec: Spec, refusals: _Refusals, now_
     good = refusals.add_first(faults, where, region)
     is_counted = np.array([origin in spec.counted_origins for origin in ORIGINS])
     columns = Incidents(
-        key=said.key,
-        revision=said.revision,
-        occurred_s=np.floor(said.occurred_us / 1e6).astype(np.int64),
+        key=events.key,
+        revision=events.revision,
+        occurred_s=np.floor(events.occurred_us / 1e6).astype(np.int64),
         received_ms=received_ms,
         cell=cell,
-        category=said.category,
-        flags=(COUNTED_ORIGIN * is_counted[said.origin] + CANCELLED * said.cancelled).astype(np.uint8),
-        place=fixed_places(said.lat_deg, said.lon_deg),
+        category=events.category,
+        flags=(COUNTED_ORIGIN * is_counted[events.origin] + CANCELLED * events.cancelled).astype(np.uint8),
+        place=fixed_places(events.lat_deg, events.lon_deg),
         partition=messages.partition[where].astype(np.int32),
         kafka_offset=messages.kafka_offset[where].astype(np.int64),
         kafka_time_ms=kafka_ms,

@@ -112,8 +112,9 @@ def read_by_shape(
             continue
         same, spans = _spans(text, shape, starts[alike], stops[alike], quotes, first_quote[alike])
         pending[alike[same]] = False
-        found, good = _read(text, {name: (a[same], z[same]) for name, (a, z) in spans.items()}, alike[same], specs)
-        readings.append(found if good.all() else found.select(good))
+        of_shape = {name: (begin[same], end[same]) for name, (begin, end) in spans.items()}
+        reading, good = _read(text, of_shape, alike[same], specs)
+        readings.append(reading if good.all() else reading.select(good))
     return readings
 
 

@@ -282,7 +282,7 @@ def keep_hour(folder: Path, region: str, as_of_s: int) -> None:
         return
     with write_errors(SinkError, path):
         body = zlib.compress(frame_path(folder, region).read_bytes()[_SEAL:], level=1)
-        replace_file(path, _seal(body) + body)
+        replace_file(path, _seal(body) + body, outlives_power_cut=False)  # no batch waits for the disk at a full hour
         hours = sorted(path.parent.glob(f"*{SUFFIX}"))
         now = hours.index(path) + 1
         for other in (*hours[: max(0, now - 1 - HOURS_KEPT)], *hours[now:]):
