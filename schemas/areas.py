@@ -4,7 +4,7 @@ One rule says of cells and of incidents which lie inside. No coordinate of a mas
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -250,3 +250,12 @@ def refuse_other_masks(what: object, masked: str, given: str) -> None:
             "give the file of those masks (RISK_MASKS, --masks, or `masks` in a file of tasks), or train again with "
             "the present one and begin anew with `checkpoint --reset`",
         )
+
+
+NEAR_M = 5000  # of a place whose name says where a cell is, as on the service's map
+
+
+def places_in(streets: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """Name, latitude and longitude of each named place of a GeoJSON collection."""
+    points = [shape for shape in streets["features"] if shape["geometry"]["type"] == "Point"]
+    return [(point["properties"]["name"], *reversed(point["geometry"]["coordinates"][:2])) for point in points]

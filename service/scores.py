@@ -21,6 +21,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from schemas.areas import NEAR_M, places_in
 from schemas.errors import DataError, SettingsError
 from schemas.files import instant_text
 from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, Unusual, riskiest
@@ -39,7 +40,7 @@ from service.callers import (
     seen_by,
 )
 from service.service import Now, Service, categories_of, stale_after_s
-from streaming.cli.maps import NEAR_M, border_and_areas, places_in, read_streets
+from streaming.cli.maps import border_and_areas, read_streets
 from streaming.sinks.line_protocol import SMALLEST
 
 log = logging.getLogger(__name__)

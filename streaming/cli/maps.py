@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import typer
 
-from schemas.areas import Area, cells_of_areas, cells_pattern, read_areas
+from schemas.areas import NEAR_M, Area, cells_of_areas, cells_pattern, places_in, read_areas
 from schemas.errors import ArtifactError, SettingsError
 from schemas.files import read_json, replace_file, write_errors
 from schemas.grid import Cells, Grid
@@ -27,7 +27,6 @@ STREETS = "_streets.geojson"
 GROUND = "_ground.svg"
 # A tile without anything on it: the ground is the panel's, in either theme.
 GROUND_SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="256" height="256"></svg>'
-NEAR_M = 5000  # a name says where a cell is, as on the service's map
 _AROUND = 0.1  # how far beyond the cells streets are kept, as a share of the region's width and height
 EXPORT_STREETS = (
     "export the streets as GeoJSON in degrees (WGS 84): a FeatureCollection of LineString, MultiLineString, for places "
@@ -227,12 +226,6 @@ def with_streets(dashboard: Page, credit: str) -> Page:
             options["basemap"]["config"]["attribution"] = credit or "Streets: source not named"
             options["layers"] = [*(layer for layer in options["layers"] if layer["type"] != "carto"), streets]
     return page
-
-
-def places_in(streets: Collection) -> list[tuple[str, float, float]]:
-    """Name, latitude and longitude of each named place."""
-    points = [shape for shape in streets["features"] if shape["geometry"]["type"] == "Point"]
-    return [(point["properties"]["name"], *reversed(point["geometry"]["coordinates"][:2])) for point in points]
 
 
 def cells_by_name(grid: Grid, streets: Collection | None, areas: Mapping[str, Cells]) -> dict[str, list[str]]:

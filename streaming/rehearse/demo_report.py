@@ -34,6 +34,7 @@ from models.readiness import (
     with_enough,
 )
 from models.scoring import unraised
+from schemas.areas import NEAR_M, places_in
 from schemas.errors import PipelineError
 from schemas.frame import RiskFrame, Unusual
 from schemas.grid import Floats, Grid
@@ -50,7 +51,6 @@ _HOURS = range(15, 23)  # of the evening, on the local clock
 _MOST_NAMES = 3  # of one place
 _NEW_AFTER_S = 4 * HOUR_S  # what was not told for so long is told anew: the longest of the scan's windows
 _YEARS_FROM_DAYS, _CENTURY_DAYS = 730, 36_000
-NEAR_M = 5000.0  # a name says where a place is
 _WHAT = "what, and where"
 
 
@@ -199,11 +199,9 @@ Names = Sequence[Named]
 
 def names_of(grid: Grid) -> Names:
     """The municipalities in the demo's ground."""
-    ground = json.loads(GROUND.read_bytes())["features"]
-    points = (each for each in ground if each["geometry"]["type"] == "Point")
-    named = [(point["properties"]["name"], *point["geometry"]["coordinates"]) for point in points]
-    cells, _ = grid.locate(*np.array([(lat, lon) for _, lon, lat in named]).T)
-    return [Named(name, lat, lon, cell) for (name, lon, lat), cell in zip(named, cells.tolist(), strict=True)]
+    named = places_in(json.loads(GROUND.read_bytes()))
+    cells, _ = grid.locate(*np.array([(lat, lon) for _, lat, lon in named]).T)
+    return [Named(*place, cell) for place, cell in zip(named, cells.tolist(), strict=True)]
 
 
 def where(place: Unusual, grid: Grid, names: Names) -> str:
