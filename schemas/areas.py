@@ -253,9 +253,53 @@ def refuse_other_masks(what: object, masked: str, given: str) -> None:
 
 
 NEAR_M = 5000  # of a place whose name says where a cell is, as on the service's map
+_MOST_NAMES = 3  # of one rectangle
 
 
-def places_in(streets: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """Name, latitude and longitude of each named place of a GeoJSON collection."""
-    points = [shape for shape in streets["features"] if shape["geometry"]["type"] == "Point"]
-    return [(point["properties"]["name"], *reversed(point["geometry"]["coordinates"][:2])) for point in points]
+class PlaceNames:
+    """The named places of a GeoJSON collection, which say where cells of a grid are."""
+
+    def __init__(self, streets: Mapping[str, Any], grid: Grid) -> None:
+        points = [shape for shape in streets["features"] if shape["geometry"]["type"] == "Point"]
+        degrees = np.array([point["geometry"]["coordinates"][:2] for point in points]).reshape(-1, 2)
+        self.names: list[str] = [point["properties"]["name"] for point in points]
+        self._lon, self._lat = degrees.T
+        self._cells = grid.locate(self._lat, self._lon)[0]
+        self._grid = grid
+
+    def nearest(self, cells: npt.ArrayLike) -> list[str]:
+        """Of each cell the name of the place nearest to its middle; '' where none lies within NEAR_M."""
+        if not self.names:
+            return [""] * len(np.asarray(cells))
+        far_m = self._metres(cells)
+        pairs = zip(far_m.argmin(axis=0).tolist(), far_m.min(axis=0).tolist(), strict=True)
+        return [self.names[place] if far < NEAR_M else "" for place, far in pairs]
+
+    def of_rectangle(self, cells: Cells, above: Sequence[int] = ()) -> str:
+        """As `Plymouth, Whitpain and 4 more`: the names in it, those nearest to most of the cells `above` first.
+
+        Of a single cell, and where no name is in it, the nearest place within NEAR_M; else ''.
+        """
+        targets = list(above) or [int(cells[len(cells) // 2])]
+        if not self.names:
+            return ""
+        far_m = self._metres(targets)
+        votes = np.bincount(far_m.argmin(axis=0), minlength=len(self.names))
+        order = np.lexsort((far_m.min(axis=1), -votes))
+        inside = order[np.isin(self._cells[order], cells)]
+        said = [self.names[place] for place in inside] or [name for name in self.nearest(targets[:1]) if name]
+        if len(said) > _MOST_NAMES:
+            said[_MOST_NAMES:] = [f"{len(said) - _MOST_NAMES} more"]
+        return " and ".join(filter(None, (", ".join(said[:-1]), *said[-1:])))
+
+    def _metres(self, cells: npt.ArrayLike) -> Floats:
+        """(places, cells) from each place to the middle of each cell."""
+        (lat, lon), (per_lat, per_lon) = self._grid.centres(), self._grid.metres_per_degree
+        north, east = self._lat[:, None] - lat[np.asarray(cells)], self._lon[:, None] - lon[np.asarray(cells)]
+        return np.asarray(np.hypot(north * per_lat, east * per_lon))
+
+
+def cells_in_words(cells: Cells, grid: Grid) -> str:
+    """The corners of a rectangle of cells, as `r003c019 to r010c026`."""
+    first, last = (grid.cell_id(cell) for cell in cells[[0, -1]].tolist())
+    return first if first == last else f"{first} to {last}"

@@ -6,11 +6,10 @@ same float32 when it is read: nothing is rounded, as it is for the store.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from math import hypot
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, cast
 
@@ -21,10 +20,10 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from schemas.areas import NEAR_M, places_in
+from schemas.areas import PlaceNames, cells_in_words
 from schemas.errors import DataError, SettingsError
 from schemas.files import instant_text
-from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, Unusual, riskiest
+from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, riskiest
 from schemas.grid import CELL_ID, Cells, Grid, geohash
 from schemas.limits import UNUSUAL_DAYS
 from schemas.spec import ALL_CATEGORIES, HOUR_S
@@ -266,6 +265,7 @@ async def unusual(service: TheService, now: TheRegion, asked: Annotated[answers.
     frame, grid = now.frames.by_category, now.spec.grid
     chosen_view(now, asked.category, None)
     inside, named = set(area_cells(service, now, asked.area).tolist()), service.cells_of(grid)
+    names = _place_names(service.streets, grid)
     on_record = np.flatnonzero((frame.support > 0).any(axis=1) | (frame.observed_1h > 0).any(axis=1)).astype(np.int32)
     ids, (lats, lons) = grid.cell_ids(), grid.corners()
     places: list[answers.UnusualPlace] = []
@@ -278,10 +278,11 @@ async def unusual(service: TheService, now: TheRegion, asked: Annotated[answers.
         west, east = float(lons[place.col]), float(lons[place.col + place.cols])
         area = _area_of(np.intersect1d(cells, on_record), named)
         with_some = {name: int(np.isin(above, there).sum()) for name, there in named.items()}
+        name = area or names.of_rectangle(cells, place.above)
         places.append(
             {
                 "category": place.category,
-                "place": " · ".join(filter(None, (_name_of(service, grid, above, area), _cells_in_words(place, grid)))),
+                "place": " · ".join(filter(None, (name, cells_in_words(cells, grid)))),
                 "cells": [ids[cell] for cell in cells.tolist()],
                 "above": [ids[cell] for cell in above],
                 "bbox": [round(degrees, 5) for degrees in (west, south, east, north)],
@@ -301,31 +302,14 @@ async def unusual(service: TheService, now: TheRegion, asked: Annotated[answers.
     return json_answer(answer, now)
 
 
-def _cells_in_words(place: Unusual, grid: Grid) -> str:
-    first, last = (grid.cell_id(cell) for cell in place.cells(grid)[[0, -1]].tolist())
-    return first if first == last else f"{first} to {last}"
-
-
-def _name_of(service: Service, grid: Grid, cells: Sequence[int], area: str | None) -> str | None:
-    """The area; else the named place that is nearest to the middle of the cells, if one is near."""
-    names, (lats, lons) = _named_places(service.streets, grid) if service.streets else (), grid.centres()
-    if area or not names:
-        return area
-    lat, lon = lats[cells].mean(), lons[cells].mean()
-    per_lat, per_lon = grid.metres_per_degree
-    far_m = [hypot((at_lat - lat) * per_lat, (at_lon - lon) * per_lon) for _, at_lat, at_lon in names]
-    nearest = far_m.index(min(far_m))
-    return names[nearest][0] if far_m[nearest] < NEAR_M else None
-
-
 @lru_cache(maxsize=16)
-def _named_places(path: FilePath, grid: Grid) -> Sequence[tuple[str, float, float]]:
-    """Name, latitude and longitude of each in the file of streets; none where it cannot be read."""
+def _place_names(path: FilePath | None, grid: Grid) -> PlaceNames:
+    """Those of the file of streets; none where it cannot be read, as `/streets` says."""
     try:
-        shapes = json.loads(_streets(path, grid))
+        streets = json.loads(_streets(path, grid)) if path else {"features": []}
     except SettingsError:
-        return ()
-    return places_in(shapes)
+        streets = {"features": []}
+    return PlaceNames(streets, grid)
 
 
 @router.get("/regions/{region}/hours", response_model=answers.DayAnswer)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import typer
 
-from schemas.areas import NEAR_M, Area, cells_of_areas, cells_pattern, places_in, read_areas
+from schemas.areas import Area, PlaceNames, cells_of_areas, cells_pattern, read_areas
 from schemas.errors import ArtifactError, SettingsError
 from schemas.files import read_json, replace_file, write_errors
 from schemas.grid import Cells, Grid
@@ -229,14 +229,8 @@ def with_streets(dashboard: Page, credit: str) -> Page:
 
 
 def cells_by_name(grid: Grid, streets: Collection | None, areas: Mapping[str, Cells]) -> dict[str, list[str]]:
-    """Ids of the cells by the words for where they are: their area, else the nearest named place within NEAR_M."""
-    (lats, lons), (per_lat, per_lon) = grid.centres(), grid.metres_per_degree
-    names = [""] * grid.cells
-    if streets and (places := places_in(streets)):
-        called, at_lat, at_lon = zip(*places, strict=True)
-        far_m = np.hypot((lats[:, None] - at_lat) * per_lat, (lons[:, None] - at_lon) * per_lon)
-        nearest = far_m.argmin(axis=1)
-        names = [called[place] if far < NEAR_M else "" for place, far in zip(nearest, far_m.min(axis=1), strict=True)]
+    """Ids of the cells by the words for where they are: their area, else the nearest named place within 5 km."""
+    names = PlaceNames(streets, grid).nearest(range(grid.cells)) if streets else [""] * grid.cells
     for name, inside in areas.items():
         for cell in inside.tolist():
             names[cell] = name

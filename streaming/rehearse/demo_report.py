@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,15 +28,14 @@ from models.readiness import (
     Question,
     by_straight_line,
     choose,
-    metres_of,
     parts_of,
     with_enough,
 )
 from models.scoring import unraised
-from schemas.areas import NEAR_M, places_in
+from schemas.areas import PlaceNames, cells_in_words
 from schemas.errors import PipelineError
 from schemas.frame import RiskFrame, Unusual
-from schemas.grid import Floats, Grid
+from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.rows import Published
 from streaming.rehearse.incident_replay import DEMO_DAY, GROUND, REGION, Message, ReplayPlan, local_text, parse_when
@@ -48,7 +46,6 @@ AREA_SHARE = 0.05
 UNITS, MINUTES, SPEED_KMH = 10, 8.0, 40.0  # as `risk posts`
 _STORM = f"{DEMO_DAY}T18:00"
 _HOURS = range(15, 23)  # of the evening, on the local clock
-_MOST_NAMES = 3  # of one place
 _NEW_AFTER_S = 4 * HOUR_S  # what was not told for so long is told anew: the longest of the scan's windows
 _YEARS_FROM_DAYS, _CENTURY_DAYS = 730, 36_000
 _WHAT = "what, and where"
@@ -99,6 +96,11 @@ class Evening:
     @cached_property
     def storm_s(self) -> int:
         return parse_when(_STORM, self.plan.table.timezone)
+
+    @cached_property
+    def names(self) -> PlaceNames:
+        """The municipalities in the demo's ground."""
+        return PlaceNames(json.loads(GROUND.read_bytes()), self.grid)
 
     def clock(self, at_s: int) -> str:
         return local_text(at_s, self.plan.table.timezone)[11:]
@@ -155,7 +157,7 @@ def _ledger(evening: Evening, rehearsal: Rehearsal) -> Table:
 
 def _first_told(evening: Evening) -> Table:
     """Each kind when it was first told, and how many of the night's calls had come by then."""
-    names, night = names_of(evening.grid), evening.calls_between(evening.storm_s, evening.storm_s + DAY_S)
+    names, night = evening.names, evening.calls_between(evening.storm_s, evening.storm_s + DAY_S)
     table = _table("When the screen first said it, and where", "clock", _WHAT, "calls since 18:00")
     for frame, place in first_told(evening.shown):
         words = Text(f"{place.category} {where(place, evening.grid, names)}: ")
@@ -185,59 +187,13 @@ def first_told(shown: Sequence[Shown]) -> Iterator[tuple[Shown, Unusual]]:
             last_s[place.category] = frame.as_of_s
 
 
-class Named(NamedTuple):
-    """A municipality. cell: that it lies in."""
-
-    name: str
-    lat: float
-    lon: float
-    cell: int
-
-
-Names = Sequence[Named]
-
-
-def names_of(grid: Grid) -> Names:
-    """The municipalities in the demo's ground."""
-    named = places_in(json.loads(GROUND.read_bytes()))
-    cells, _ = grid.locate(*np.array([(lat, lon) for _, lat, lon in named]).T)
-    return [Named(*place, cell) for place, cell in zip(named, cells.tolist(), strict=True)]
-
-
-def where(place: Unusual, grid: Grid, names: Names) -> str:
-    """As `around Plymouth, Whitpain and 4 more (r003c019 to r010c026)`: names in it, nearest to most incidents first.
-
-    Of a single cell, and where no name is in it, the nearest within a few kilometres; else the cells alone.
-    """
+def where(place: Unusual, grid: Grid, names: PlaceNames) -> str:
+    """As `around Plymouth, Whitpain and 4 more (r003c019 to r010c026)`; without a name near the cells alone."""
     cells = place.cells(grid)
     if len(cells) == grid.cells:
         return "in the whole county"
-    first, last = (grid.cell_id(int(cell)) for cell in cells[[0, -1]])
-    ids = first if first == last else f"{first} to {last}"
-    targets = list(place.above) or [int(cells[len(cells) // 2])]
-    away_m = metres_between(names, targets, grid)
-    votes = np.bincount(away_m.argmin(axis=0), minlength=len(names))
-    order = np.lexsort((away_m.min(axis=1), -votes)).tolist()
-    inside = [number for number in order if names[number].cell in cells]
-    inside = inside or [number for number in order[:1] if away_m[number].min() < NEAR_M]
-    said = [names[number].name for number in inside]
-    said[_MOST_NAMES:] = [f"{len(said) - _MOST_NAMES} more"] * (len(said) > _MOST_NAMES)
-    listed = " and ".join(filter(None, (", ".join(said[:-1]), *said[-1:])))
-    return f"around {listed} ({ids})" if listed else f"at {ids}"
-
-
-def cell_name(cell: int, grid: Grid, names: Names) -> str:
-    """As `Norristown · r012c013`, by the nearest name within a few kilometres."""
-    away_m = metres_between(names, [cell], grid)[:, 0]
-    nearest = int(away_m.argmin())
-    return f"{names[nearest].name} · {grid.cell_id(cell)}" if away_m[nearest] < NEAR_M else grid.cell_id(cell)
-
-
-def metres_between(names: Names, cells: Sequence[int], grid: Grid) -> Floats:
-    """(names, cells) from each named place to the middle of each cell."""
-    centres_m = metres_of(grid, *grid.centres())[list(cells)]
-    names_m = metres_of(grid, *np.array([(place.lat, place.lon) for place in names]).T)
-    return np.asarray(np.hypot(*(names_m[:, None] - centres_m).transpose(2, 0, 1)))
+    name, ids = names.of_rectangle(cells, place.above), cells_in_words(cells, grid)
+    return f"around {name} ({ids})" if name else f"at {ids}"
 
 
 def _hours(evening: Evening) -> Table:
@@ -261,10 +217,10 @@ def _hours(evening: Evening) -> Table:
 
 def _within_reach(evening: Evening) -> Text:
     plan, calls = posts_of_the_night(evening)
-    grid, names = evening.grid, names_of(evening.grid)
+    near = evening.names.nearest([evening.grid.index_of(post.place) for post in plan.posts])
     posts = ", ".join(
-        cell_name(grid.index_of(post.place), grid, names) + (f" x {post.units}" if post.units != 1 else "")
-        for post in plan.posts
+        " · ".join(filter(None, (name, post.place))) + (f" x {post.units}" if post.units != 1 else "")
+        for name, post in zip(near, plan.posts, strict=True)
     )
     return Text.assemble(
         (f"Within {MINUTES:g} minutes from ten posts\n", "bold"),

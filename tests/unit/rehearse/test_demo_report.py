@@ -11,14 +11,13 @@ from rich.console import Console
 from models.artifact import champion_of
 from models.features import FeatureEngine
 from models.training.replay import IncidentHistory
+from schemas.areas import PlaceNames
 from schemas.errors import PipelineError
 from schemas.frame import Unusual
 from streaming.rehearse.demo import day_plan, slow_in_the_storm
 from streaming.rehearse.demo_report import (
     Evening,
-    Named,
     Shown,
-    cell_name,
     first_told,
     hits_of,
     posts_of_the_night,
@@ -123,18 +122,22 @@ def test_places_are_called_by_names_in_them_before_cells():
     grid = toy_grid(20, 20)
     lat, lon = grid.centres()
     near = grid.index_of("r001c001")
-    names = [
-        Named(name, float(lat[cell]), float(lon[cell]), cell)
+    shapes = [
+        {
+            "properties": {"name": name},
+            "geometry": {"type": "Point", "coordinates": [float(lon[cell]), float(lat[cell])]},
+        }
         for name, cell in (("Far", 0), ("Near", near), ("Third", 20), ("Fourth", 1), ("Away", 399))
     ]
+    names = PlaceNames({"features": shapes}, grid)
     said = where(place_of(above=(near,)), grid, names)
     assert said.startswith("around Near, ")
     assert said.endswith(" and 1 more (r000c000 to r001c001)")
     assert where(place_of(rows=20, cols=20), grid, names) == "in the whole county"
     assert where(place_of(row=1, col=2, rows=1, cols=1), grid, names) == "around Near (r001c002)"
     assert where(place_of(row=10, col=2, rows=1, cols=1), grid, names) == "at r010c002"
-    assert cell_name(grid.index_of("r001c002"), grid, names) == "Near · r001c002"
-    assert cell_name(grid.index_of("r010c002"), grid, names) == "r010c002"
+    assert names.nearest([grid.index_of("r001c002"), grid.index_of("r010c002")]) == ["Near", ""]
+    assert PlaceNames({"features": []}, grid).nearest([0, 1]) == ["", ""]
 
 
 def test_incidents_where_none_was_before_are_missed():
