@@ -276,7 +276,7 @@ class PlaceNames:
         return [self.names[place] if far < NEAR_M else "" for place, far in pairs]
 
     def of_rectangle(self, cells: Cells, above: Sequence[int] = ()) -> str:
-        """As `Plymouth, Whitpain and 4 more`: the names in it, those nearest to most of the cells `above` first.
+        """As `Plymouth, Whitpain and 4 more places`: the names in it, those nearest to most of the cells `above` first.
 
         Of a single cell, and where no name is in it, the nearest place within NEAR_M; else ''.
         """
@@ -289,7 +289,8 @@ class PlaceNames:
         inside = order[np.isin(self._cells[order], cells)]
         said = [self.names[place] for place in inside] or [name for name in self.nearest(targets[:1]) if name]
         if len(said) > _MOST_NAMES:
-            said[_MOST_NAMES:] = [f"{len(said) - _MOST_NAMES} more"]
+            more = len(said) - _MOST_NAMES
+            said[_MOST_NAMES:] = [f"{more} more {'place' if more == 1 else 'places'}"]
         return " and ".join(filter(None, (", ".join(said[:-1]), *said[-1:])))
 
     def _metres(self, cells: npt.ArrayLike) -> Floats:

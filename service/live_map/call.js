@@ -1,5 +1,5 @@
 // Calls whoever looks elsewhere: a number in the title, and after a click that allows it a sound and a notification.
-import { $ } from "./elements.js";
+import { $, put } from "./elements.js";
 import { say } from "./language.js";
 
 const TONES_HZ = [880, 1175]; // one after the other, a fifth of a second each
@@ -22,10 +22,13 @@ export function callOf({ of, places, isNow, inWords }) {
     : [...waiting.filter((one) => places.some((place) => isSame(one, place))), ...(isNow ? fresh : [])];
   const gone = isFirst ? [] : known.places.filter((one) => !places.some((place) => isSame(one, place)));
   known = { of, places: [...places, ...gone] }; // once for a place, though it goes and comes
-  if (sound && isNow && fresh.length) ring(inWords(fresh[0]));
+  if (sound && isNow && fresh.length) {
+    ring();
+    notify(inWords(fresh[0]));
+  }
   return waiting.length;
 }
-function ring(words) {
+function ring() {
   TONES_HZ.forEach((frequency, at) => {
     const tone = new OscillatorNode(sound, { frequency });
     const from_s = sound.currentTime + 0.2 * at;
@@ -33,15 +36,23 @@ function ring(words) {
     tone.start(from_s);
     tone.stop(from_s + 0.2);
   });
+}
+function notify(words) {
   if (globalThis.Notification?.permission === "granted") new Notification(document.title, { body: words, tag: words });
 }
-/** The button that allows it, and takes it back. */
+function offerCalls() {
+  const says = sound ? say("A new unusual place is told with a sound") : say("Tell a new unusual place with a sound");
+  put("call", sound ? say("♪ sound on") : say("♪ sound off"));
+  Object.assign($("call"), { ariaPressed: String(!!sound), title: says });
+}
+/** The button that allows it, with the sound once, and takes it back. */
 export function allowCalls() {
   sound?.close();
   sound = sound ? null : new AudioContext();
+  if (sound) ring();
   if (sound && globalThis.Notification?.permission === "default") Notification.requestPermission();
-  const says = sound ? say("A new unusual place is told with a sound") : say("Tell a new unusual place with a sound");
-  Object.assign($("call"), { ariaPressed: String(!!sound), title: says });
+  offerCalls();
 }
+if (globalThis.document) offerCalls();
 /** Whoever touches the page has seen what waited. */
 export const seen = () => (waiting = []);

@@ -5,7 +5,7 @@ import { say, told } from "./language.js";
 import { ALL, SAY, count, happened, isPartly, percent, plain, times, unknown } from "./words.js";
 
 export const TAGS = { no_history: say("no history"), sparse: say("little history") };
-const KEPT = say("What made a score is kept for the ten riskiest cells of each category.");
+const KEPT = say("What made a score is kept for the ten riskiest cells of each category alone: this is none of them.");
 export const lift = (row) => (row.usual > 0 ? row.expected / row.usual : NaN);
 
 export function tableOf(scores, chosen) {
@@ -78,7 +78,7 @@ function sayings(places, picture) {
   return all.length || nothing ? [...all, ...(nothing ? [nothing] : [])] : [say("in the last hours, here and around")];
 }
 /** The large words of the card. measure and score: of what is chosen; places: around the cell, null where nobody asks for them. */
-export function inWords(row, { measure, score, places, caption }, picture) {
+export function inWords(row, { measure, score, places, isAbove, caption }, picture) {
   if (row.support === "no_history")
     return [make("p", say("no score"), "big"), make("p", say("No history in this category."), "quiet")];
   if (!places) {
@@ -91,7 +91,11 @@ export function inWords(row, { measure, score, places, caption }, picture) {
       : say("not known")
     : say("nothing stands out");
   return [
-    make("p", places.length ? say("in an unusual place") : nothing, "big"),
+    make(
+      "p",
+      isAbove ? say("more than usual here") : places.length ? say("more than usual around it") : nothing,
+      "big",
+    ),
     ...sayings(places, picture).map((says) => make("p", says, "quiet")),
   ];
 }

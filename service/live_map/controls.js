@@ -4,7 +4,11 @@ import { say } from "./language.js";
 import { CHOICES, MEASURES, WHOLE, plain, unknownIn } from "./words.js";
 
 const CHIPS = ["measure", "horizon"]; // beside one another; the others are lists
-const LABELS = { measure: (name) => MEASURES[name], area: (name) => (name === WHOLE ? plain(name) : name) };
+const LABELS = {
+  measure: (name) => MEASURES[name],
+  horizon: (name) => (name === "1h" ? say("next {horizon}", { horizon: plain(name) }) : plain(name)),
+  area: (name) => (name === WHOLE ? plain(name) : name),
+};
 /** @type {(name: string) => void} */
 let changed = () => {};
 /** @type {(name: string) => void} */

@@ -33,6 +33,7 @@ export function judge(facts, now_s) {
       say("sign in – {last}", { last }),
     ];
   if (facts.past) return judgePast(facts, still);
+  const replay = facts.isReplay ? say("REPLAY: the clock is the incidents' own, and nothing here is for now") : "";
   const behind_s = Math.max(-age_s, facts.behind_s || 0);
   if (behind_s > facts.tick_s)
     return [
@@ -46,7 +47,9 @@ export function judge(facts, now_s) {
     return [
       "cut",
       say("NO CONNECTION"),
-      say("NO CONNECTION to the service for {span} – {last}", { span: span(silent_s), last }),
+      [say("NO CONNECTION to the service for {span} – {last}", { span: span(silent_s), last }), replay]
+        .filter(Boolean)
+        .join(". "),
       last,
     ];
   if (shows)
@@ -56,7 +59,6 @@ export function judge(facts, now_s) {
       say("PREVIOUS CHOICE{still}: the service has not answered yet", { still }),
       say("still {shows}", { shows }),
     ];
-  const replay = facts.isReplay ? say("REPLAY: the clock is the incidents' own, and nothing here is for now") : "";
   const silent = (facts.silent ?? []).filter(({ until }) => !until);
   if (silent.length) return judgeSilence({ ...facts, silent }, replay);
   if (facts.isReplay) return ["replay", say("REPLAY"), replay, ""];
@@ -106,7 +108,7 @@ export function surgesInWords({ category, surges = [] }) {
       usual: count(one.usual),
     }),
   );
-  return say("The last hour raises the forecast: {surges}. Whether it goes on nobody knows.", { surges: listed(each) });
+  return say("The last hour raises the forecast: {surges}. It may go on or not.", { surges: listed(each) });
 }
 
 const ageInWords = ({ isReplay, scored_s }, now_s) => {
@@ -164,5 +166,6 @@ export function showState(facts, now_s) {
   notice("change", facts.change ? changeInWords(facts.change, timezone) : "");
   notice("surges", surgesInWords(facts));
   document.title = `${facts.waiting ? `(${facts.waiting}) ` : ""}${state === "live" ? "" : `${word} · `}${plain(facts.region)} · ${$("title").textContent}`;
-  $("map").ariaLabel = `${says ? `${says}. ` : ""}${$("map").dataset.summary ?? ""}`;
+  const summary = state === "gone" ? `${word}: ${why}` : ($("map").dataset.summary ?? "");
+  $("map").ariaLabel = `${says ? `${says}. ` : ""}${summary}`;
 }

@@ -68,7 +68,7 @@ export function offerDecision(picture, cell, place, category) {
   );
   $("decide").onsubmit = (event) => {
     event.preventDefault();
-    send(picture, { ...target, what: $("what").value, reason: $("reason").value, hours: +$("hours").value });
+    send(picture, { ...target, what: $("what").value, reason: $("reason").value, hours: +$("decide-hours").value });
   };
 }
 async function send(picture, decision) {

@@ -8,10 +8,12 @@ import { cellOf, idOf } from "./grid.js";
 import { say, told as inWords } from "./language.js";
 import { askReach, forgetUnits } from "./reach.js";
 import { chosen, offer, onChange } from "./controls.js";
+import { find } from "./search.js";
 import { highest, picture, show, showReach, tick } from "./view.js";
 import { ALL, WHOLE, plain } from "./words.js";
 
-const NO_SCORES = say("No scores yet: the service has no frame, or does not answer. This page tries again.");
+const NO_SCORES = say("Waiting for the first scores: this page asks again every few seconds.");
+const NO_ANSWER = say("The service does not answer: this page tries again.");
 const AGAIN_S = 3;
 const MOST_S = 15;
 const SETTLED_S = 90;
@@ -67,21 +69,21 @@ async function work(steps, tries = 0, answered = new Map()) {
   } catch (error) {
     if (mine !== turn) return;
     console.error(error);
-    if (!picture) showNone(error.missing);
+    if (!picture) showNone(error);
     await pause(Math.min(MOST_S, (error.wait_s || AGAIN_S) * 1.5 ** tries));
     if (mine === turn) work(...(error.wait_s ? [steps, tries + 1, answered] : [begin, tries + 1]));
   }
 }
-function showNone(missing) {
+function showNone({ missing, isEmpty }) {
   document.body.dataset.state = withheld ? "withheld" : missing ? "missing" : "wait";
-  const why = withheld ? inWords(withheld) : (missing ?? NO_SCORES);
+  const why = withheld ? inWords(withheld) : (missing ?? (isEmpty ? NO_SCORES : NO_ANSWER));
   put("state", withheld ? say("WITHHELD") : missing ? say("NOT HERE") : say("WAIT"));
   put("banner", why[0].toUpperCase() + why.slice(1));
 }
 async function begin(ask) {
   ({ regions, withheld } = await ask("v1/regions"));
   if (withheld) throw new Error(withheld);
-  if (!regions.length) throw new Error("no region");
+  if (!regions.length) throw Object.assign(new Error("no region"), { isEmpty: true });
   await load(ask);
 }
 
@@ -166,7 +168,8 @@ async function loadOf(hour, ask) {
   });
   if (left !== region.region) forgetUnits();
   left = region.region;
-  askReach(hour ? { ...region, answered_by: [] } : region, address, horizon, showReach); // units stand where they stand now
+  const now = hour ? { ...region, answered_by: [] } : region; // units stand where they stand now
+  askReach(now, address, horizon, showReach, (text) => find(text, picture));
   if (!hour) newest_s = Date.parse(found.as_of) / 1000;
   await askDay(region, address, inArea);
 }

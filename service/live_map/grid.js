@@ -22,11 +22,15 @@ export const centreOf = (cell, grid) => ({
   lat: grid.south_deg + (Math.floor(cell / grid.cols) + 0.5) * grid.cell_lat_deg,
   lon: grid.west_deg + ((cell % grid.cols) + 0.5) * grid.cell_lon_deg,
 });
-/** How a place may be written: by the middle of this region. */
-export function placeExample(grid) {
+/** How a place may be written: by its name where the map has names, else by the middle of this region.
+ *  @param {Pick<Picture, "grid" | "names" | "land">} picture */
+export function placeExample({ grid, names, land }) {
   const cell = Math.floor(grid.rows / 2) * grid.cols + Math.floor(grid.cols / 2);
   const { lat, lon } = centreOf(cell, grid);
-  return say("{place} or {cell}", { place: `${lat.toFixed(2)}, ${lon.toFixed(2)}`, cell: idOf(cell, grid) });
+  const values = { place: `${lat.toFixed(2)}, ${lon.toFixed(2)}`, cell: idOf(cell, grid) };
+  return names.length + land.length
+    ? say("Street, crossing, name or {place}", values)
+    : say("{place} or {cell}", values);
 }
 export function placeOf(cell, grid) {
   const { lat, lon } = centreOf(cell, grid);
@@ -43,7 +47,7 @@ export function holds({ first, last }, cell, grid) {
 const few = (names) =>
   listed(
     names.length > MOST_NAMES
-      ? [...names.slice(0, MOST_NAMES), sayMany("{count} more", "{count} more", names.length - MOST_NAMES)]
+      ? [...names.slice(0, MOST_NAMES), sayMany("{count} more place", "{count} more places", names.length - MOST_NAMES)]
       : names,
   );
 /** The names of a rectangle of cells, those nearest to most of the cells `above` first, or to its middle; where none is in it, the

@@ -1,7 +1,6 @@
 // On request: which share of the expected calls free units have within reach, where they stand now. The page forgets it.
 import { $, put } from "./elements.js";
 import { decimals, say, told } from "./language.js";
-import { spotAt } from "./search.js";
 import { percent, plain } from "./words.js";
 
 let units = []; // where they stand; none: nothing is asked
@@ -38,26 +37,26 @@ function sayHow({ within, usual_within, expected, categories, horizon, areas, wa
 }
 
 /** Offers the form where units answer something here, and asks again for what it holds: of each picture anew.
- *  shows({ units, bare }): where units stand, and the cells out of reach; or null. */
-export async function askReach(region, address, horizon, shows) {
+ *  shows({ units, bare }): where units stand, and the cells out of reach; or null. finds(text): the place that it names. */
+export async function askReach(region, address, horizon, shows, finds) {
   $("reach").hidden = !region.answered_by.length;
   $("reach-form").onsubmit = (event) => {
     event.preventDefault();
     const lines = $("units")
       .value.split("\n")
       .filter((line) => line.trim());
-    const spots = lines.map((line) => spotAt(line, region.grid));
+    const spots = lines.map(finds);
     const wrong = spots.indexOf(null);
     $("units").setCustomValidity(
       wrong < 0
         ? ""
-        : say('"{text}" is no place in this region. Write latitude, longitude in degrees, or a cell.', {
+        : say('"{text}" is no place in this region. Write a name, a crossing, latitude and longitude, or a cell.', {
             text: lines[wrong],
           }),
     );
     if (!$("units").reportValidity()) return;
     units = spots.map(({ lat, lon }) => ({ lat, lon }));
-    askReach(region, address, horizon, shows);
+    askReach(region, address, horizon, shows, finds);
   };
   $("units").oninput = () => $("units").setCustomValidity("");
   const mine = ++turn;

@@ -122,7 +122,7 @@ function redraw() {
   const best = ranked(rows);
   cursor ??= cellOf(chosen.cell, grid) ?? highest(rows);
   put("region", plain(picture.region));
-  for (const box of ["find", "units"]) $(box).placeholder = placeExample(grid);
+  for (const box of ["find", "units"]) $(box).placeholder = placeExample(picture);
   put("caption", headline(ahead));
   const more = say(
     "incidents more than usual in the last 1, 2 or 4 hours, where chance alone shows as much once in {days} days or more seldom",
@@ -262,6 +262,7 @@ const shownOf = (cell, row) => ({
   measure: chosen.measure,
   score: row && scoreOf(row, cell),
   places: isUnusual() ? placesAround(cell) : null,
+  isAbove: picture.more.has(cell),
   caption: $("caption").textContent,
 });
 const inLines = (cell) => brief(cell, shownOf(cell, picture.rows.get(cell)), picture);

@@ -81,7 +81,7 @@ def demo_command(
     )
     console.print(
         "[bold]Incident Risk Scorer[/bold]: the 911 calls of 25 July 2016 in Montgomery County, Pennsylvania, with the "
-        f"thunderstorm of that evening, in {seconds:.0f} seconds."
+        f"thunderstorm of that evening. The day goes by in {seconds:.0f} seconds."
     )
     starting = "starting Kafka and Spark (the first time also fetches 150 MB of jars) ..."
     with map_service(out / "frames") as address, console.status(starting) as status:
@@ -94,6 +94,7 @@ def demo_command(
             if frame := published.frames.get(REGION):
                 if frame.as_of_s >= height_s and not (out / "storm").exists():
                     height.show(published)
+                    shutil.copytree(out / "frames" / "hours", out / "storm" / "hours", dirs_exist_ok=True)
                 clock = local_text(frame.as_of_s, frame.spec.timezone)[11:]
                 consumed = sum(summary.totals["consumed"] for summary in published.summaries.values())
                 status.update(f"{clock} in the county, {consumed:,} messages scored, map: {address}")
@@ -106,8 +107,11 @@ def demo_command(
     with write_errors(SettingsError, out / "report.txt"), (out / "report.txt").open("w", encoding="utf-8") as file:
         Console(file=file, width=WIDTH, highlight=False).print(page)
     again = " ".join((os.path.relpath(sys.executable), *_SERVICE, *_of_the_map(out / "storm")))
-    console.print(f"\n{took_s:.0f} s in all. This page is {out / 'report.txt'}, the scores are {rehearsal.scores}.")
-    console.print("The map at the storm's height again, at 19:15:")
+    console.print(
+        f"\n{took_s:.0f} s, with the start of Kafka and Spark. "
+        f"This page is {out / 'report.txt'}, the scores are {rehearsal.scores}."
+    )
+    console.print("The map at the storm's height again, soon after 19:15, with the hours before:")
     console.print(f"[bold]{again}[/bold]", soft_wrap=True)  # one line, to be copied
 
 

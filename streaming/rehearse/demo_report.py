@@ -188,7 +188,7 @@ def first_told(shown: Sequence[Shown]) -> Iterator[tuple[Shown, Unusual]]:
 
 
 def where(place: Unusual, grid: Grid, names: PlaceNames) -> str:
-    """As `around Plymouth, Whitpain and 4 more (r003c019 to r010c026)`; without a name near the cells alone."""
+    """As `around Plymouth, Whitpain and 4 more places (r003c019 to r010c026)`; without a name near the cells alone."""
     cells = place.cells(grid)
     if len(cells) == grid.cells:
         return "in the whole county"
@@ -199,10 +199,10 @@ def where(place: Unusual, grid: Grid, names: PlaceNames) -> str:
 def _hours(evening: Evening) -> Table:
     """Of the first frame in each hour of the evening, what it expected of the next hour, and what came."""
     table = _table(
-        "Calls in the next hour, expected and come",
+        "Calls in the next hour, forecast and come",
         "from",
-        "expected without nowcast",
-        "with nowcast",
+        "forecast",
+        "with the last hour (nowcast)",
         "came",
     )
     for hour in _HOURS:
@@ -274,7 +274,12 @@ def _hits(evening: Evening, beforehand: RiskFrame) -> RenderableType:
         else f"The model's cells held {abs(lead)} calls {'more' if lead > 0 else 'fewer'} than the baseline's"
     )
     return Group(
-        shown, Text(f"5 % of the cells with any history, chosen before the day began. {verdict}.", style="dim")
+        shown,
+        Text(
+            "5 % of the cells with any history, chosen before the day began. Baseline: the usual calls of each cell at "
+            f"each hour of the week. {verdict}.",
+            style="dim",
+        ),
     )
 
 

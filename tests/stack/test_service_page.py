@@ -100,7 +100,9 @@ def test_a_dispatcher_decides_on_a_place_and_every_screen_says_so_until_it_is_wi
     path = page_folder / "tokens.jsonl"
     desk, screen = make_token(path, "desk", [], role="dispatcher"), make_token(path, "wall", [], screen=True)
     decides = "document.querySelector('#top button').click(); await new Promise((done) => setTimeout(done, 1000)); "
-    decides += "document.getElementById('what').value = 'overridden'; document.getElementById('hours').value = '8'; "
+    decides += (
+        "document.getElementById('what').value = 'overridden'; document.getElementById('decide-hours').value = '8'; "
+    )
     decides += "document.getElementById('reason').value = 'planned fireworks'; "
     decides += "document.querySelector('#decide button').click();"
     with running(the_service(page_folder, tokens=Tokens(path))) as base:
@@ -208,6 +210,8 @@ def test_what_free_units_have_within_reach_is_said_on_request_and_forgotten(brow
     grid = leave_frame(page_folder, "village", **spec)[0].spec.grid
     leave_frame(page_folder, "riverton")
     lat, lon = (float(degrees[7]) for degrees in grid.centres())
+    mill = {"type": "Feature", "properties": {"name": "Mill"}, "geometry": {"type": "Point", "coordinates": [lon, lat]}}
+    (page_folder / "streets.json").write_text(json.dumps({"type": "FeatureCollection", "features": [mill]}))
 
     def asks(text):
         return (
@@ -217,8 +221,9 @@ def test_what_free_units_have_within_reach_is_said_on_request_and_forgotten(brow
 
     here = f"{lat:.5f}, {lon:.5f}"
     with running(the_service(page_folder)) as base:
-        said, wrong, other = browser(
+        said, by_name, wrong, other = browser(
             {"url": f"{base}/#region=village", "does": asks(f"{here}\n{grid.cell_ids()[20]}"), "axe": True},
+            {"url": f"{base}/#region=village", "does": asks(f"mill\n{grid.cell_ids()[20]}")},
             {"url": f"{base}/#region=village", "does": asks(f"{here}\nnowhere")},
             {"url": f"{base}/#region=riverton"},
         )
@@ -228,6 +233,7 @@ def test_what_free_units_have_within_reach_is_said_on_request_and_forgotten(brow
     assert 0 < within["within"] < 1
     share, calls = f"{100 * within['within']:.0f} %", f"{within['expected']:.1f} expected calls (ems, next 1 h)"
     assert said["reach"].split("\n")[-1].startswith(f"{share} of {calls} are within 3 min of a free unit")
+    assert by_name["reach"].split("\n")[-1] == said["reach"].split("\n")[-1]
     assert (said["axe"], other["reach"]) == ([], None)
     assert "expected calls" not in wrong["reach"]
     for kept in (said["hash"], said["cookies"]):
@@ -247,7 +253,7 @@ def test_axe_finds_nothing_on_the_pages_in_any_theme_or_in_forced_colours(browse
     assert [page["axe"] for page in pages] == [[]] * len(looks)
 
 
-EXAMPLES = [f"box.placeholder.split(' or ')[{part}]" for part in (0, 1)]
+EXAMPLE = "box.placeholder.split(' or ')[1]"
 
 
 def test_a_place_is_found_by_coordinates_or_a_cell_and_another_text_is_refused(browser, page_folder):
@@ -264,13 +270,13 @@ def test_a_place_is_found_by_coordinates_or_a_cell_and_another_text_is_refused(b
 
     with running(the_service(page_folder)) as base:
         texts = (f"'{lat:.5f}, {lon:.5f}'", f"'{grid.cell_ids()[7]}'", "'0, 0'")
-        by_place, by_cell, nowhere, *as_shown = browser(
-            *({"url": f"{base}/", "does": finds(text)} for text in (*texts, *EXAMPLES))
+        by_place, by_cell, nowhere, as_shown = browser(
+            *({"url": f"{base}/", "does": finds(text)} for text in (*texts, EXAMPLE))
         )
     assert by_place["hash"] == by_cell["hash"]
     assert f"cell={grid.cell_ids()[7]}" in by_place["hash"]
     assert "cell=" not in nowhere["hash"]
-    assert all("cell=r" in page["hash"] for page in as_shown), "the box shows a place that is not in this region"
+    assert "cell=r" in as_shown["hash"], "the box shows a place that is not in this region"
     assert (
         nowhere["credit"]
         == "No such place in this region. Write a street, two streets that cross, a name, coordinates or a cell."

@@ -16,6 +16,7 @@ WAIT = (
 WAIT += "for (let tries = 0; tries < 50 && !+at.max; tries++) await wait(0.1);"
 # Scripts: to the hour that is so many before now, and then, told, what the page says when it has gone back to now.
 GO = WAIT + "at.value = at.max - {}; at.dispatchEvent(new Event('input')); await wait(1.5);"
+HIDDEN = "return ['caption', 'top'].map((id) => getComputedStyle(document.getElementById(id)).visibility);"
 BACK = (
     GO
     + """const said = [document.title, document.body.dataset.state];
@@ -39,7 +40,7 @@ def test_the_past_is_shown_as_it_was_and_said_everywhere_and_what_is_missing_too
         now, then, missing, phone, forced, back = browser(
             {"url": f"{base}/", "axe": True},
             {"url": f"{base}/", "does": GO.format(4), "axe": True},  # the current hour and two more are after it
-            {"url": f"{base}/", "does": GO.format(3), "axe": True, "theme": "dark"},
+            {"url": f"{base}/", "does": GO.format(3) + HIDDEN, "axe": True, "theme": "dark"},
             {"url": f"{base}/", "does": GO.format(4), "width": 390, "height": 844, "axe": True, "theme": "dark"},
             {"url": f"{base}/", "does": GO.format(4), "forced": True},
             {"url": f"{base}/", "does": BACK.format(4)},
@@ -53,6 +54,7 @@ def test_the_past_is_shown_as_it_was_and_said_everywhere_and_what_is_missing_too
     assert then["share"] > now["share"] - 0.04  # its headline may take a second line
     assert missing["state"] == "gone"
     assert "no frame of it was kept" in missing["veil"]
+    assert missing["told"] == ["hidden", "hidden"]  # nothing of another hour stands there
     assert [page["axe"] for page in (now, then, missing, phone)] == [[], [], [], []]
     title, state, *at_last = back["told"]
     assert (title[:5], state) == ("PAST ", "past")
@@ -64,7 +66,7 @@ def test_nobody_is_called_while_the_past_is_looked_at_and_what_came_meanwhile_ca
     leave_day(page_folder)
     counts = "let tones = 0; const Real = OscillatorNode; globalThis.OscillatorNode = class extends Real {"
     counts += "constructor(...given) { super(...given); tones++; } };"
-    counts += f"document.getElementById('call').click(); {GO.format(4)}"
+    counts += f"document.getElementById('call').click(); tones = 0; {GO.format(4)}"
     counts += "new EventSource('v1/stream'); await wait(4); const quiet = [tones, document.title.slice(0, 5)];"
     counts += "document.getElementById('now').click(); await wait(2); return [...quiet, tones, document.title];"
 

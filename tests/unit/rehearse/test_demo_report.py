@@ -73,7 +73,7 @@ def test_the_page_says_in_this_order_what_became_of_the_messages_when_it_was_tol
         "unaccounted 0",
         "When the screen first said it, and where",
         "18:30 fire around",
-        "with nowcast",
+        "Calls in the next hour, forecast and come",
         "Within 8 minutes from ten posts",
         "cells chosen by",
         "chance 29 of 579 5.0%",
@@ -132,7 +132,7 @@ def test_places_are_called_by_names_in_them_before_cells():
     names = PlaceNames({"features": shapes}, grid)
     said = where(place_of(above=(near,)), grid, names)
     assert said.startswith("around Near, ")
-    assert said.endswith(" and 1 more (r000c000 to r001c001)")
+    assert said.endswith(" and 1 more place (r000c000 to r001c001)")
     assert where(place_of(rows=20, cols=20), grid, names) == "in the whole county"
     assert where(place_of(row=1, col=2, rows=1, cols=1), grid, names) == "around Near (r001c002)"
     assert where(place_of(row=10, col=2, rows=1, cols=1), grid, names) == "at r010c002"

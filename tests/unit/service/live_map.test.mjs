@@ -49,9 +49,9 @@ test("a large place tells the names or areas in it", () => {
   const square = [...Array(16).keys()].flatMap((row) => [...Array(16).keys()].map((col) => idOf(cell(row, col), grid)));
   const named = (all, above = [], more = {}) => placeName({ cells: square, above, ...more }, { grid, names: all });
   assert.equal(named(names), "around Port and Mill");
-  assert.equal(named([...names, ...others]), "around Port, Mill, Fen and 2 more");
+  assert.equal(named([...names, ...others]), "around Port, Mill, Fen and 2 more places");
   // first those that are nearest to a cell with more than usual
-  assert.equal(named([...names, ...others], ["r001c012", "r015c015"]), "around Bay, Fen, Dell and 2 more");
+  assert.equal(named([...names, ...others], ["r001c012", "r015c015"]), "around Bay, Fen, Dell and 2 more places");
   assert.equal(named([]), "at r000c000 to r015c015");
   assert.equal(named([], [], { areas: ["North", "Centre"] }), "at r000c000 to r015c015 (North and Centre)");
   assert.equal(named([], [], { area: "North", areas: ["North", "Centre"] }), "at r000c000 to r015c015 (North)");
@@ -237,7 +237,7 @@ test("what the last hour raises is said of the chosen category or of all, the mo
   ];
   const fire = "fire ×3.40 (36 in place of 4.21 in the last hour)";
   const both = `${fire} and traffic ×2.21 (31 in place of 10.0 in the last hour)`;
-  const says = (of) => `The last hour raises the forecast: ${of}. Whether it goes on nobody knows.`;
+  const says = (of) => `The last hour raises the forecast: ${of}. It may go on or not.`;
   const said = ["all", "fire", "ems"].map((category) => surgesInWords({ category, surges }));
   assert.deepEqual([...said, surgesInWords({ category: "all" })], [says(both), says(fire), "", ""]);
 });

@@ -19,7 +19,7 @@ from schemas.records import Withheld
 from schemas.spec import DAY_S
 from service.page import FOLDER, LIBRARY, catalogue, part
 from service.service import expired
-from tests.harness.browser import contrast, parts_of, seen_on
+from tests.harness.browser import Elements, contrast, parts_of, seen_on
 from tests.harness.processes import run
 from tests.harness.service import Client, leave_frame, running, toy_service
 
@@ -35,6 +35,12 @@ TEXTS = [
 ]
 LINES = [("area", "sea"), ("street", "sea"), ("mark", "halo"), ("accent", "ground"), ("accent", "card")]
 LINES += [("alarm", "halo"), ("alarm", "calm")]
+
+
+def test_every_id_of_the_page_stands_once():
+    """A script that asks for one of two would be answered with the first."""
+    ids = [attributes["id"] for _, attributes in Elements(part("page.html")).found if "id" in attributes]
+    assert sorted(ids) == sorted(set(ids))
 
 
 def test_the_formula_gives_the_figures_of_the_standard():
