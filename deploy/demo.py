@@ -92,6 +92,7 @@ def publish_artifact(moved: Moved, artifacts: Path, now_s: int) -> Path:
             constants=replace(artifact.constants, first_day=first_day + moved.days),
             network=network,
             history=history_of(moved, artifact),
+            fine=artifact.fine,
         ),
         Provenance(
             data=msgspec.structs.replace(manifest.data, cutoff_s=moved.cut_s),

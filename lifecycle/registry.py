@@ -30,6 +30,7 @@ from schemas.files import (
     sync_folder,
     write_errors,
 )
+from schemas.fine import FINE_FILE
 from schemas.limits import MAX_MANIFEST_BYTES
 from schemas.records import STATE, Pointer, RegionState, pointer_path, read_pointer, write_pointer
 from schemas.spec import SLUG
@@ -217,7 +218,8 @@ def copy_evaluation(source: Path, to: Path) -> None:
 
 def copy_files(source: Path, to: Path) -> None:
     """The files of an artifact, and no other. Raises OSError."""
-    for name in (MANIFEST, *FILES):
+    fine = [FINE_FILE] if (source / FINE_FILE).exists() else []
+    for name in (MANIFEST, *FILES, *fine):
         shutil.copyfile(source / name, to / name, follow_symlinks=False)
 
 

@@ -4,6 +4,7 @@
                                    weights.safetensors  the network; when it is damaged the baseline still scores
                                    baseline.npz         the baseline's constants, no pickles
                                    history.npz          counts up to the data's cut-off, as blobs
+                                   fine.safetensors     where inside a cell, if the spec asks for it: schemas/fine.py
                                    card.md              what the model is, how good, and what it is not for
 
 Every file is read once, whole; its bytes are checked against the manifest before anything parses them.
@@ -34,10 +35,12 @@ from models.local_time import DAY_BLOCKS, HOURS
 from models.network_kinds import MODELS, Hyperparameters, RecipeFile, TunedOn, kind_of_network, name_of_kind
 from schemas.errors import ArtifactError, ArtifactsAway, DataError, RiskError
 from schemas.files import make_writable, pack_arrays, read_regular_file, sha256, unpack_arrays, write_errors
+from schemas.fine import FINE_FILE, FineShares
 from schemas.incidents import are_places
 from schemas.limits import (
     MAX_BASELINE_BYTES,
     MAX_CARD_BYTES,
+    MAX_FINE_BYTES,
     MAX_HISTORY_BYTES,
     MAX_MANIFEST_BYTES,
     MAX_TIME_S,
@@ -52,8 +55,14 @@ if TYPE_CHECKING:
 
 MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "card.md"
 BASELINE, HISTORY = "baseline.npz", "history.npz"
-MAX_BYTES = {WEIGHTS: MAX_WEIGHTS_BYTES, BASELINE: MAX_BASELINE_BYTES, HISTORY: MAX_HISTORY_BYTES, CARD: MAX_CARD_BYTES}
-FILES = tuple(MAX_BYTES)
+FILES = (WEIGHTS, BASELINE, HISTORY, CARD)
+MAX_BYTES = {
+    WEIGHTS: MAX_WEIGHTS_BYTES,
+    BASELINE: MAX_BASELINE_BYTES,
+    HISTORY: MAX_HISTORY_BYTES,
+    CARD: MAX_CARD_BYTES,
+    FINE_FILE: MAX_FINE_BYTES,
+}
 _PARTS = frozenset({"layout", "clock", "history_end", "first_day", "b", "r"})
 OTHER_CHAMPION = "run `risk promote REGION`, or promote another version"
 _HALF_LIFE_DAYS = 120.0
@@ -127,7 +136,7 @@ def read_manifest(folder: Path) -> Manifest:
         present = {path.name for path in folder.iterdir()}
     except OSError as error:
         raise ArtifactError(f"{folder} cannot be read ({error.strerror})", "check its owner and mode") from error
-    missing, unknown = {MANIFEST, *FILES} - present - {WEIGHTS}, present - {MANIFEST, *FILES}
+    missing, unknown = {MANIFEST, *FILES} - present - {WEIGHTS}, present - {MANIFEST, *FILES, FINE_FILE}
     if missing or unknown:
         strange = sorted(unknown)[:5]
         raise ArtifactError(f"{folder} lacks {sorted(missing)}, and has {strange} that do not belong", "copy again")
@@ -137,8 +146,11 @@ def read_manifest(folder: Path) -> Manifest:
     except (msgspec.DecodeError, UnicodeDecodeError, RiskError, RecursionError) as error:
         raise ArtifactError(f"{folder / MANIFEST} cannot be used ({error})", "train again") from error
     spec, path = manifest.spec, folder / MANIFEST
-    if set(manifest.files) != set(FILES):
-        raise ArtifactError(f"{path} lists files {sorted(manifest.files)[:9]}, not {sorted(FILES)}", "train again")
+    needed = files_of(spec)
+    if set(manifest.files) != set(needed):
+        raise ArtifactError(f"{path} lists files {sorted(manifest.files)[:9]}, not {sorted(needed)}", "train again")
+    if (FINE_FILE in present) != (FINE_FILE in needed):
+        raise ArtifactError(f"{folder} has {FINE_FILE} without its spec, or the spec without it", "copy again")
     if spec.fingerprint() != manifest.spec_fingerprint:
         raise ArtifactError(f"{path}: its spec was changed after it was written", "train again")
     if manifest.network not in MODELS:
@@ -160,6 +172,11 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder} holds version {manifest.version}, which does not match its contents", "copy again"
         )
     return manifest
+
+
+def files_of(spec: Spec) -> tuple[str, ...]:
+    """The files of an artifact beside the manifest."""
+    return (*FILES, FINE_FILE) if spec.fine > 1 else FILES
 
 
 def read_file(folder: Path, name: str, manifest: Manifest) -> bytes:
@@ -224,6 +241,7 @@ class Artifact:
     manifest: Manifest
     constants: BaselineConstants
     card: str
+    fine: FineShares | None  # where inside a cell; None where its spec asks for none
     _weights: bytes | ArtifactError
     _history: bytes
 
@@ -282,7 +300,7 @@ def read_artifact(folder: Path) -> Artifact:
     'montgomery'
     """
     manifest = read_manifest(folder)
-    contents = {name: read_file(folder, name, manifest) for name in FILES if name != WEIGHTS}
+    contents = {name: read_file(folder, name, manifest) for name in files_of(manifest.spec) if name != WEIGHTS}
     weights: bytes | ArtifactError
     try:
         weights = read_file(folder, WEIGHTS, manifest)
@@ -299,11 +317,13 @@ def read_artifact(folder: Path) -> Artifact:
         raise ArtifactError(f"{folder / CARD} is not UTF-8 ({error.reason})", "copy the artifact again") from error
     if not card.strip():
         raise ArtifactError(f"{folder / CARD} is empty: nothing says what the model is for", "train again")
+    packed = contents.get(FINE_FILE)
     artifact = Artifact(
         folder=folder,
         manifest=manifest,
         constants=constants,
         card=card,
+        fine=None if packed is None else FineShares.unpack(packed, folder / FINE_FILE, manifest.spec),
         _weights=weights,
         _history=contents[HISTORY],
     )
@@ -427,6 +447,7 @@ class Model:
     constants: BaselineConstants
     network: "RiskNetwork"
     history: CountState  # up to the data's cut-off
+    fine: FineShares | None = None  # of a spec that asks for it; None: even
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -457,6 +478,8 @@ def write_artifact(artifacts: Path, model: Model, provenance: Provenance, *, car
         HISTORY: pack_history(model.history),
         CARD: card.encode(),
     }
+    if spec.fine > 1:
+        contents[FINE_FILE] = (model.fine or FineShares.even(spec)).pack()
     files = {name: FileEntry(sha256=sha256(content), size_bytes=len(content)) for name, content in contents.items()}
     recipe = provenance.recipe
     manifest = Manifest(

@@ -246,22 +246,21 @@ def write_frames(
 ) -> None:
     """Replace the region's file. Raises SinkError when it cannot be written."""
     frame, over_all = views
-    body = msgspec.msgpack.encode(
-        _Body(
-            format=_FORMAT,
-            clock=clock,
-            spec=frame.spec,
-            as_of_s=frame.as_of_s,
-            model=frame.model,
-            change=change.says if change else "",
-            change_since_s=change.since_s if change else 0,
-            by_category=_packed(frame),
-            over_all=_packed(over_all),
-            unusual=frame.unusual,
-            silent=frame.silent,
-            surges=frame.surges,
-        )
+    content = _Body(
+        format=_FORMAT,
+        clock=clock,
+        spec=frame.spec,
+        as_of_s=frame.as_of_s,
+        model=frame.model,
+        change=change.says if change else "",
+        change_since_s=change.since_s if change else 0,
+        by_category=_packed(frame),
+        over_all=_packed(over_all),
+        unusual=frame.unusual,
+        silent=frame.silent,
+        surges=frame.surges,
     )
+    body = msgspec.msgpack.encode({**msgspec.structs.asdict(content), "spec": frame.spec.in_frame()})
     path = frame_path(folder, frame.spec.region)
     with write_errors(SinkError, path):
         replace_file(path, _seal(body) + body, outlives_power_cut=False)

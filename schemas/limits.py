@@ -46,6 +46,7 @@ MAX_MANIFEST_BYTES = MIB  # a real one has 6 KiB
 MAX_CARD_BYTES = MIB  # text for a person
 MAX_WEIGHTS_BYTES = MIB  # the largest network that a recipe and the limits above allow has 120 KiB
 MAX_BASELINE_BYTES = 80 * MIB  # 16 blocks of the day x 8 bytes for half a million cells and categories
+MAX_FINE_BYTES = 16 * MIB  # 134 bytes for each of the most cells; a city has 100 KiB
 MAX_HISTORY_BYTES = 256 * MIB  # 16 bytes for each incident and level: five million incidents
 MAX_ARRAYS = 512  # 6 constants; a history has one array for 32 bins, about 50 in all
 MAX_FRAME_BYTES = 64 * MIB  # a million series have 21 bytes each, and the counts beside them

@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -61,6 +61,8 @@ def forbidden(purpose: str, categories: Sequence[str]) -> Iterator[tuple[str, st
             yield category, f"no unit of {purpose} answers it, so its forecast would serve patrols"
 
 
+FINE = (1, 2, 4, 8)  # squares a side of a cell; 1: a cell is one
+LEAST_SQUARE_M = 100.0
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
 Merge = Literal["none", "repeated_calls"]  # what counts: every call, or a call that repeats no earlier one
@@ -111,6 +113,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     answered_by: tuple[Slug, ...] = ()  # categories that standing units answer; empty: nobody is shown posts for units
     purpose: str = ""  # of PURPOSES, which forbids some categories; empty: not named
     masked: str = ""  # the digest of the masks in which nothing is counted; empty: none
+    fine: int = 1  # of FINE: into how many squares a side the artifact parts a cell's numbers
 
     def __post_init__(self) -> None:
         for message, remedy in _faults(self):
@@ -152,11 +155,18 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def merges_calls(self) -> bool:
         return self.merge == "repeated_calls"
 
-    def as_json(self) -> bytes:
-        """The fields in their order; those that say nothing are left out: `merge` where every call counts, and
-        `holidays`, `calendar`, `answered_by`, `purpose` and `masked` without any.
-        """
+    def in_frame(self) -> dict[str, Any]:
+        """The fields as a frame has them: without `fine` where a cell is one square."""
         fields = msgspec.structs.asdict(self)
+        if self.fine == 1:
+            del fields["fine"]
+        return fields
+
+    def as_json(self) -> bytes:
+        """The fields in their order; those that say nothing are left out: `merge` where every call counts, `fine`
+        where a cell is one square, and `holidays`, `calendar`, `answered_by`, `purpose` and `masked` without any.
+        """
+        fields = self.in_frame()
         if not self.merges_calls:
             del fields["merge"]
         for name in ("holidays", "calendar", "answered_by", "purpose", "masked"):
@@ -206,6 +216,18 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
         yield (
             f"answered_by has {listed}",
             "name only what standing units are sent to: posts for others are a patrol map",
+        )
+    if spec.fine not in FINE:
+        yield f"fine = {spec.fine}", f"choose {', '.join(map(str, FINE))} squares a side of a cell; 1: none"
+    if spec.fine > 1 and spec.grid.cell_m / spec.fine < LEAST_SQUARE_M:
+        yield (
+            f"fine = {spec.fine} makes squares of {spec.grid.cell_m / spec.fine:g} m",
+            f"choose squares of at least {LEAST_SQUARE_M:g} m: smaller ones identify households",
+        )
+    if spec.fine > 1 and (others := [name for name in spec.categories if name not in spec.answered_by]):
+        yield (
+            f"fine = {spec.fine}, and no standing unit answers {', '.join(others)}",
+            "name every category in answered_by, or leave out fine: a map of others at this scale is a patrol map",
         )
     if spec.purpose and spec.purpose not in PURPOSES:
         yield f"purpose {spec.purpose[:99]!r}", f"choose from {', '.join(PURPOSES)}"

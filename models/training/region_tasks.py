@@ -56,6 +56,7 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     calendar: str = ""  # a CSV file of days known in advance; with `like`, one with its names
     answered_by: tuple[str, ...] = ()  # categories that standing units answer; with `like`, its own stay
     purpose: str = ""  # of schemas.spec.PURPOSES; empty: not named; with `like`, its own stays
+    fine: int = 1  # of schemas.spec.FINE: squares a side of a cell; with `like`, its own stay
     masks: str = ""  # a GeoJSON file of areas in which nothing is counted; an archive has none
 
     def __post_init__(self) -> None:

@@ -25,8 +25,9 @@ from models.files.data_report import (
     row_counts,
 )
 from models.files.incident_archive import ArchivedDays, Meaning, is_archive, read_archive
-from models.files.incident_files import IncidentTable, cutoff_of, merged_as_in_the_stream
+from models.files.incident_files import IncidentTable, cutoff_of, merged_as_in_the_stream, places_of
 from models.files.layouts import LAYOUTS, OWNERS_TERMS, parse_layout
+from models.fine_counts import LEAST, FittedFine, default_places
 from models.local_time import Calendar, minute
 from models.network_kinds import DEFAULT, RecipeFile, kind_of_network, read_recipe
 from models.training.fit_baseline import Blocks
@@ -48,8 +49,10 @@ from models.training.train import (
 from schemas.areas import read_masks
 from schemas.errors import DataError, RiskError
 from schemas.files import sha256, stamp
+from schemas.fine import read_fine
 from schemas.frame import SUPPORT
 from schemas.grid import Bounds, Grid
+from schemas.incidents import in_degrees
 from schemas.spec import DAY_S, Merge, Spec
 
 VERDICTS: Mapping[str, str] = {
@@ -103,7 +106,7 @@ From hour to hour the whole region lies {together:.0%} around its baseline, beyo
 {nowcast}
 {dispersion}Where the verdict is not `better`, the baseline is as good. It scores when the network cannot be read.
 
-## Where it is thin
+{fine}## Where it is thin
 Of all cells and categories at the cut-off: {support}. A cell's usual rate is by {thin} that of its
 neighbourhood: all of a `no_history` score is, and the few incidents of a `sparse` one may be chance.
 
@@ -114,8 +117,20 @@ are not all incidents, and who reports differs from place to place. A decision a
 """
 
 
-def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -> str:
-    """The card in Markdown, every figure from this training. file_rows: how the file's rows were used."""
+_FINE = f"""## Inside a cell
+A cell's numbers are parted into {{fine}} x {{fine}} squares of {{square_m:g}} m by constant shares. {{words}}
+No single address shows: a point counts at most what all others of its square have together, and squares of fewer than
+{LEAST} incidents share evenly. There are squares only because standing units answer every category: a map of other
+categories at this scale is a patrol map.
+
+"""
+
+
+def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount], fine: str = "") -> str:
+    """The card in Markdown, every figure from this training.
+
+    file_rows: how the file's rows were used. fine: where shares of squares are from; empty without any.
+    """
     past, spec, blocks, constants = trained.past, trained.past.spec, trained.blocks, trained.constants
     by_category = calibration(trained.tallies, spec.categories, len(spec.horizons_s) - 1)
     dates = {"first": past.first_s, "cutoff": past.cutoff_s, "validation": blocks.validation_s, "test": blocks.test_s}
@@ -179,6 +194,7 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         nowcast=nowcast,
         support=", ".join(map("{} {:.0%}".format, SUPPORT, of_support)),
         thin=_of_categories(thin, spec.categories, "{text} ({name})"),
+        fine=fine and _FINE.format(fine=spec.fine, square_m=spec.grid.cell_m / spec.fine, words=fine),
     )
 
 
@@ -339,14 +355,20 @@ def prepare(task: RegionTask) -> PreparedTask:
         ("holidays", task.holidays, spec.holidays),
         ("answered_by", ", ".join(task.answered_by), ", ".join(spec.answered_by)),
         ("purpose", task.purpose, spec.purpose),
+        ("fine", "" if task.fine == 1 else str(task.fine), str(spec.fine)),
     ):
         if asked and asked != own and task.like:
             raise DataError(f"{name} {asked}, and {task.like} has {own or 'none'}", "leave it out")
     if task.like and calendar.names != spec.calendar:
         given, needed = (", ".join(names) or "no days" for names in (calendar.names, spec.calendar))
         raise DataError(f"calendar {given}, and {task.like} has {needed}", "give days of its names, also coming ones")
+    if archived and task.fine != 1:
+        raise DataError(f"fine = {task.fine}, and {task.data} has no places inside cells", "train on the file of calls")
     spec = msgspec.structs.replace(
-        spec, answered_by=task.answered_by or spec.answered_by, purpose=task.purpose or spec.purpose
+        spec,
+        answered_by=task.answered_by or spec.answered_by,
+        purpose=task.purpose or spec.purpose,
+        fine=spec.fine if task.fine == 1 else task.fine,
     )
     spec = informed(spec, holidays=task.holidays or spec.holidays, calendar=calendar.names)
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
@@ -356,6 +378,13 @@ def prepare(task: RegionTask) -> PreparedTask:
         warnings = (*warnings, *place_warnings(incidents, spec.grid))
     if archived:
         warnings = (*warnings, *archived.warnings())
+    elif spec.fine > 1:
+        is_learned = (incidents.occurred_s < cutoff_s) & spec.grid.locate(incidents.lat_deg, incidents.lon_deg)[1]
+        places, _ = default_places(places_of(incidents.select(is_learned)))
+        listed = "; ".join(f"{lat:.5f}, {lon:.5f}" for lat, lon in in_degrees(places).tolist())
+        if listed:
+            says = f"very many incidents at {listed}, as where a geocoder puts what it does not find"
+            warnings = (*warnings, f"{says}: they are spread over their cells")
     return PreparedTask(
         task=task,
         recipe=recipe,
@@ -395,11 +424,25 @@ def train_region(
     """
     task = ready.task
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
-    archived = ready.archived
+    archived, spec = ready.archived, ready.spec
     trained = train(ready.history(), ready.options, report=report, fit=fit)
+    past, blocks, fine, words = trained.past, trained.blocks, None, ""
+    if spec.fine > 1 and archived:
+        fine, words = read_fine(Path(task.like)), f"They are those of {Path(task.like).name}: an archive has no places."
+    elif spec.fine > 1:
+        learned, later, everything = (
+            past.incidents.select(past.uncut(*span_s))
+            for span_s in (
+                (past.first_s, blocks.validation_s),
+                (blocks.validation_s, blocks.test_s),
+                (past.first_s, past.cutoff_s),
+            )
+        )
+        fitted = FittedFine.of(learned, later, everything, spec)
+        fine, words = fitted.shares, fitted.in_words()
     folder = write_artifact(
         out,
-        Model(spec=ready.spec, constants=trained.constants, network=trained.network, history=trained.history),
+        Model(spec=spec, constants=trained.constants, network=trained.network, history=trained.history, fine=fine),
         Provenance(
             data=DataSource(
                 file_name="archive" if archived else Path(task.data).name,
@@ -425,7 +468,9 @@ def train_region(
                 fitted_until_s=ready.cutoff_s,
             ),
         ),
-        card=card_text(trained, layout=ready.incidents.layout, file_rows=row_counts(ready.counted, ready.spec.grid)),
+        card=card_text(
+            trained, layout=ready.incidents.layout, file_rows=row_counts(ready.counted, spec.grid), fine=words
+        ),
     )
     return folder, trained.rows
 

@@ -88,7 +88,9 @@ def toy_artifact(folder, spec, *, cutoff_s=CUTOFF_S, created=CREATED):
     return write_untrained(folder, spec, per_day=5, cutoff_s=cutoff_s, created=created)
 
 
-def publish_artifact(folder, *, spec, constants, network, history, created=CREATED, card="# of a test\n", **changes):
+def publish_artifact(
+    folder, *, spec, constants, network, history, created=CREATED, card="# of a test\n", fine=None, **changes
+):
     """An artifact of these parts; its provenance is of a test. Gives its folder."""
     cutoff_s = history.as_of_s
     fields = {
@@ -97,7 +99,7 @@ def publish_artifact(folder, *, spec, constants, network, history, created=CREAT
     }
     return write_artifact(
         folder,
-        Model(spec=spec, constants=constants, network=network, history=history),
+        Model(spec=spec, constants=constants, network=network, history=history, fine=fine),
         Provenance(**{**fields, **changes}),
         card=card,
     )

@@ -45,7 +45,15 @@ OTHER = {
     "answered_by": ("ems",),
     "purpose": "fire",
     "masked": "0123456789abcdef",
+    "fine": 4,
 }
+ANSWERED = msgspec.structs.replace(SPEC, answered_by=SPEC.categories)
+
+
+def other(name):
+    """A spec, and the same with another value of a field; squares need units that answer every category."""
+    spec = ANSWERED if name == "fine" else SPEC
+    return spec, msgspec.structs.replace(spec, **{name: OTHER[name]})
 
 
 def test_a_spec_without_merging_is_written_as_before_there_was_a_choice():
@@ -53,11 +61,13 @@ def test_a_spec_without_merging_is_written_as_before_there_was_a_choice():
     assert list(msgspec.json.decode(SPEC.as_json())) == [
         name
         for name in Spec.__struct_fields__
-        if name not in ("merge", "holidays", "calendar", "answered_by", "purpose", "masked")
+        if name not in ("merge", "holidays", "calendar", "answered_by", "purpose", "masked", "fine")
     ]
     merging = msgspec.structs.replace(SPEC, merge="repeated_calls")
     assert merging.as_json() == SPEC.as_json()[:-1] + b',"merge":"repeated_calls"}'
-    for spec in (SPEC, merging):
+    squares = msgspec.structs.replace(ANSWERED, fine=4)
+    assert squares.as_json() == ANSWERED.as_json()[:-1] + b',"fine":4}'
+    for spec in (SPEC, merging, squares):
         assert msgspec.json.decode(spec.as_json(), type=Spec) == spec
 
 
@@ -71,7 +81,7 @@ def test_the_samples_artifact_keeps_its_fingerprint_and_the_bytes_of_its_spec():
 
 def test_every_field_and_every_one_of_the_grid_changes_the_fingerprint():
     assert list(OTHER) == list(Spec.__struct_fields__)
-    prints = {msgspec.structs.replace(SPEC, **{name: value}).fingerprint() for name, value in OTHER.items()}
+    prints = {other(name)[1].fingerprint() for name in OTHER}
     for field in Grid.__struct_fields__:
         moved = msgspec.structs.replace(GRID, **{field: getattr(GRID, field) + 2})
         prints.add(msgspec.structs.replace(SPEC, grid=moved).fingerprint())
@@ -80,14 +90,14 @@ def test_every_field_and_every_one_of_the_grid_changes_the_fingerprint():
 
 def test_every_field_that_differs_is_named_with_both_values_and_long_ones_are_cut():
     for name in OTHER:
-        other = msgspec.structs.replace(SPEC, **{name: OTHER[name]})
-        [said] = differences(SPEC, other)
+        spec, changed = other(name)
+        [said] = differences(spec, changed)
         assert said.startswith("grid.rows was 40 and is 41" if name == "grid" else f"{name} was ")
-        assert differences(other, other) == []
+        assert differences(changed, changed) == []
     many = tuple(f"category-number-{n}" for n in range(60))
-    other = msgspec.structs.replace(SPEC, tick_s=30, categories=many)
-    assert [said.split()[0] for said in differences(SPEC, other)] == ["categories", "tick_s"]
-    assert max(map(len, differences(SPEC, other))) < 300
+    changed = msgspec.structs.replace(SPEC, tick_s=30, categories=many)
+    assert [said.split()[0] for said in differences(SPEC, changed)] == ["categories", "tick_s"]
+    assert max(map(len, differences(SPEC, changed))) < 300
 
 
 specs = st.builds(
@@ -128,6 +138,14 @@ def test_a_spec_survives_json_and_keeps_its_fingerprint(spec):
             {"categories": ("ems", "theft"), "answered_by": ("ems", "theft")},
             "answered_by has theft: no unit of ems_readiness answers it, .* posts for others are a patrol map",
         ),
+        ({"fine": 3}, "fine = 3: choose 1, 2, 4, 8 squares a side of a cell"),
+        ({"fine": 0}, "fine = 0: choose 1, 2"),
+        (
+            {"fine": 8, "grid": msgspec.structs.replace(GRID, cell_m=700), "answered_by": ("fire", "ems")},
+            "fine = 8 makes squares of 87.5 m: choose squares of at least 100 m: smaller ones identify households",
+        ),
+        ({"fine": 4}, "fine = 4, and no standing unit answers fire, ems: .* at this scale is a patrol map"),
+        ({"fine": 4, "answered_by": ("ems",)}, "no standing unit answers fire: name every category in answered_by"),
         ({"purpose": "patrols"}, "purpose 'patrols': choose from ems_readiness, fire, road_safety, crowd_safety, disp"),
         ({"purpose": "fire", "categories": ("ems", "theft")}, "forbids theft: no unit of fire answers it, .* leave"),
         ({"categories": ("fire", "fire")}, "name 1 to 64"),

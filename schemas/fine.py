@@ -1,0 +1,140 @@
+"""Where inside a cell: the shares of its squares in what is expected of it, a constant of the artifact.
+
+    fine.safetensors    cell       int32 (rows,)            index in the grid
+                        category   int16 (rows,)            position in the spec's categories; -1: over all of them
+                        share      float16 (rows, squares)  of each square, sums to 1
+
+Rows are in the order of cells, and of categories in a cell. A category without a row of its own has the cell's row over
+all categories, a cell without that one has even shares. A square is counted as a cell is: from the south-west of its
+cell, row by row. The stream counts no squares: who shows them multiplies.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from schemas.errors import ArtifactError, RiskError
+from schemas.files import read_regular_file, sha256
+from schemas.grid import Cells, Floats, Grid
+from schemas.limits import MAX_FINE_BYTES, MAX_MANIFEST_BYTES
+from schemas.spec import Spec
+
+FINE_FILE = "fine.safetensors"
+OVER_ALL = -1  # in place of a category
+_SUM_WITHIN = 0.01  # of 1: 64 shares of 11 bits each
+
+
+def squares_of(grid: Grid, fine: int, cell: Cells, lat_deg: Floats, lon_deg: Floats) -> npt.NDArray[np.intp]:
+    """(n,) the square of each place in its cell. cell: (n,), as `Grid.locate` gives it; all inside the grid.
+
+    >>> grid = Grid(south_deg=41.5, west_deg=-88.0, cell_m=1000, rows=2, cols=3)
+    >>> squares_of(grid, 4, *(np.array([of]) for of in (0, 41.5001, -87.9999))).tolist()
+    [0]
+    """
+    row, col = np.divmod(cell, grid.cols)
+    lat_edges, lon_edges = (_inner_edges(edges, fine) for edges in grid.corners())
+    south = (lat_edges[row] <= lat_deg[:, None]).sum(axis=1)
+    west = (lon_edges[col] <= lon_deg[:, None]).sum(axis=1)
+    return np.asarray(south * fine + west)
+
+
+def square_bounds(grid: Grid, fine: int, cell: int, square: int) -> tuple[float, float, float, float]:
+    """South, west, north and east of a square, degrees."""
+    (row, col), (south, west) = divmod(cell, grid.cols), divmod(square, fine)
+    lat, lon = (
+        np.concatenate([edges[at : at + 1], _inner_edges(edges, fine)[at], edges[at + 1 : at + 2]])
+        for edges, at in zip(grid.corners(), (row, col), strict=True)
+    )
+    return float(lat[south]), float(lon[west]), float(lat[south + 1]), float(lon[west + 1])
+
+
+def _inner_edges(edges: Floats, fine: int) -> Floats:
+    """(cells a side, fine - 1) degrees."""
+    return np.asarray(edges[:-1, None] + np.diff(edges)[:, None] * (np.arange(1, fine) / fine))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineShares:
+    """The rows of the file, and the spec that they are of."""
+
+    spec: Spec
+    cell: Cells  # (rows,)
+    category: npt.NDArray[np.int16]  # (rows,)
+    share: npt.NDArray[np.float16]  # (rows, squares)
+
+    def of_category(self, category: int) -> npt.NDArray[np.float32]:
+        """(cells, squares) shares of a cell's expected incidents of a category, or OVER_ALL; each cell's sum to 1.
+
+        Over all categories the exact number is the sum over them of expected times share.
+        """
+        squares = self.spec.fine**2
+        shares = np.full((self.spec.grid.cells, squares), 1 / squares, np.float32)
+        for wanted in dict.fromkeys((OVER_ALL, category)):
+            rows = self.category == wanted
+            shares[self.cell[rows]] = self.share[rows]
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+    def pack(self) -> bytes:
+        return bytes(save({"cell": self.cell, "category": self.category, "share": self.share}))
+
+    @classmethod
+    def even(cls, spec: Spec) -> "FineShares":
+        """Without any row."""
+        none = np.zeros(0, np.int32)
+        return cls(spec=spec, cell=none, category=none.astype(np.int16), share=np.zeros((0, spec.fine**2), np.float16))
+
+    @classmethod
+    def unpack(cls, content: bytes, path: Path, spec: Spec) -> "FineShares":
+        """Shares from bytes of any origin. Raises ArtifactError for what training under the spec cannot give."""
+        try:
+            arrays = load(content)
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise ArtifactError(f"{path} cannot be used ({str(error)[:200]})", "train again") from error
+        rows = len(arrays["share"]) if np.ndim(arrays.get("share", 0)) else 0
+        kinds: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "cell": (np.int32, (rows,)),
+            "category": (np.int16, (rows,)),
+            "share": (np.float16, (rows, spec.fine**2)),
+        }
+        if {name: (array.dtype, array.shape) for name, array in arrays.items()} != kinds:
+            shown = ", ".join(f"{name} {array.dtype}{array.shape}" for name, array in sorted(arrays.items()))
+            raise ArtifactError(f"{path} holds {shown[:200]}, not shares of {spec.fine} x {spec.fine}", "train again")
+        cell, category, share = (arrays[name] for name in kinds)
+        places = cell.astype(np.int64) * (len(spec.categories) + 1) + category
+        is_sound = ((cell >= 0) & (cell < spec.grid.cells)).all() and (np.diff(places) > 0).all()
+        is_sound &= bool(((category >= OVER_ALL) & (category < len(spec.categories))).all())
+        sums = share.astype(np.float32).sum(axis=1)
+        if not is_sound or not ((share > 0).all() and (np.abs(sums - 1) <= _SUM_WITHIN).all()):
+            raise ArtifactError(f"{path} holds no shares of the spec's cells and categories", "train again")
+        return cls(spec=spec, cell=cell, category=category, share=share)
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    """Of an artifact's, what is needed here."""
+
+    spec: Spec
+    files: dict[str, dict[str, str | int]]
+
+
+def read_fine(artifact: Path) -> FineShares | None:
+    """The shares of the artifact in a folder; None where its spec asks for none. Raises ArtifactError.
+
+    It loads neither torch nor the rest of the artifact, whose version is not checked: the job does that.
+    """
+    path, manifest = artifact / FINE_FILE, read_regular_file(artifact / "manifest.json", MAX_MANIFEST_BYTES)
+    try:
+        content = msgspec.json.decode(manifest, type=_Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RiskError, RecursionError) as error:
+        raise ArtifactError(f"the manifest in {artifact} cannot be used ({error})", "train again") from error
+    if content.spec.fine == 1:
+        return None
+    packed = read_regular_file(path, MAX_FINE_BYTES)
+    if sha256(packed) != content.files.get(FINE_FILE, {}).get("sha256"):
+        raise ArtifactError(f"{path} is damaged, its sha256 is not the manifest's", "copy the artifact again")
+    return FineShares.unpack(packed, path, content.spec)

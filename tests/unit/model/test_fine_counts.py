@@ -1,0 +1,146 @@
+"""Counts inside cells: the guards against a brute-force oracle, planted homes, masks, a geocoder's default places."""
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.fine_counts import LEAST, PSEUDO_COUNTS, FineCounts, choose_pseudo_count, default_places, log_shares
+from schemas.areas import read_masks
+from schemas.fine import OVER_ALL, square_bounds
+from schemas.incidents import Incidents, fixed_places
+from tests.harness.toy import box, mask_file, toy_grid, toy_spec
+
+SPEC = toy_spec(grid=toy_grid(1, 2, cell_m=1000), answered_by=("fire", "ems"), fine=2)
+SQUARES = 4
+
+
+def incidents_at(lat_deg, lon_deg, category=0, spec=SPEC):
+    """At these places, all inside the grid."""
+    cell, inside = spec.grid.locate(lat_deg, lon_deg)
+    assert inside.all()
+    of_none, count = Incidents.empty(), len(cell)
+    fields = {name: np.zeros(count, getattr(of_none, name).dtype) for name in of_none.__dataclass_fields__}
+    category = np.broadcast_to(np.asarray(category, np.int16), count)
+    return Incidents(**{**fields, "cell": cell, "category": category, "place": fixed_places(lat_deg, lon_deg)})
+
+
+def inside(cell, square, number, *, random=None, spec=SPEC):
+    """(number,) latitudes and longitudes in a square: one address, or with `random` as many."""
+    south, west, north, east = square_bounds(spec.grid, spec.fine, cell, square)
+    part = np.full((2, number), 0.5) if random is None else random.uniform(0.02, 0.98, (2, number))
+    return south + part[0] * (north - south), west + part[1] * (east - west)
+
+
+def gathered(*parts, category=0, spec=SPEC):
+    """Incidents of several pairs of latitudes and longitudes."""
+    return incidents_at(*(np.concatenate(of) for of in zip(*parts, strict=True)), category, spec)
+
+
+def oracle(incidents):
+    """(cell, category) -> counts by square, one incident at a time. incidents: (cell, category, square, point)."""
+    at_places, rows = Counter((cell, square, point) for cell, _, square, point in incidents), {}
+    default = {place for place, number in at_places.items() if number >= max(100, 0.01 * len(incidents))}
+    for cell in sorted({cell for cell, *_ in incidents}):
+        for category in (OVER_ALL, 0, 1):
+            counted, spread = [], 0
+            for square in range(SQUARES):
+                at = Counter(p for c, k, s, p in incidents if (c, s) == (cell, square) and category in (OVER_ALL, k))
+                spread += sum(at.pop(point, 0) for c, s, point in default if (c, s) == (cell, square))
+                counted.append(sum(min(number, at.total() - number) for number in at.values()))
+            if sum(counted) < (1 if category == OVER_ALL else LEAST * SQUARES):
+                continue
+            few = [square for square in range(SQUARES) if counted[square] < LEAST]
+            if len(few) == 1:
+                few.append(min({*range(SQUARES)} - {*few}, key=lambda square: (counted[square], square)))
+            together = sum(counted[square] for square in few)
+            evened = [together / len(few) if square in few else counted[square] for square in range(SQUARES)]
+            rows[cell, category] = [of_square + spread / SQUARES for of_square in evened]
+    return rows
+
+
+_GROUP = st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(0, 3), st.integers(0, 3), st.integers(1, 60))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(_GROUP, min_size=1, max_size=30))
+def test_counts_are_those_of_a_loop_over_single_incidents(groups):
+    incidents = [(*group, point) for *group, point, times in groups for _ in range(times)]
+    lat, lon = np.empty((2, len(incidents)))
+    for at, (cell, _, square, point) in enumerate(incidents):
+        south, west, north, east = square_bounds(SPEC.grid, SPEC.fine, cell, square)
+        lat[at], lon[at] = south + (0.2 + 0.2 * point) * (north - south), (west + east) / 2
+    counts = FineCounts.of(incidents_at(lat, lon, [category for _, category, *_ in incidents]), SPEC)
+    expected = oracle(incidents)
+    assert list(zip(counts.cell.tolist(), counts.category.tolist(), strict=True)) == list(expected)
+    np.testing.assert_allclose(counts.counts.tolist(), list(expected.values()))
+
+
+def test_no_planted_address_shows_by_more_than_its_neighbours_have():
+    """200 addresses in as many cells, among none to 200 other incidents in their square.
+
+    A square with one counts at most twice what the others have, or as another square that shares with it. Once there
+    are as many incidents at the address as at all others together, more of them change no number.
+    """
+    random = np.random.default_rng(7)
+    spec = toy_spec(grid=toy_grid(10, 20, cell_m=1000), answered_by=("fire", "ems"), fine=4)
+    most = np.resize([1, 4, 12, 60, 200], 200)
+    base = {
+        (cell, square): inside(cell, square, int(random.integers(most[cell])), random=random, spec=spec)
+        for cell in range(200)
+        for square in range(16)
+    }
+    homes = random.integers(16, size=200).tolist()
+    neighbours = np.array([len(base[cell, home][0]) for cell, home in enumerate(homes)])
+    at = [inside(cell, home, 1, random=random, spec=spec) for cell, home in enumerate(homes)]
+    rows = []
+    for calls in (neighbours + 1, 2 * neighbours + 17, np.full(200, 1000)):
+        planted = tuple(np.repeat(np.concatenate(of), calls) for of in zip(*at, strict=True))
+        incidents = gathered(*base.values(), planted, spec=spec)
+        assert not default_places(incidents.place)[1].any()
+        counts = FineCounts.of(incidents, spec)
+        rows.append({cell: row for cell, row in zip(counts.cell.tolist(), counts.counts, strict=True)})
+        np.testing.assert_equal(rows[-1], rows[0])
+    assert len(rows[0]) > 150  # elsewhere there is no other incident in the cell, or too few: even shares
+    told = [cell for cell, row in rows[0].items() if (row == row[homes[cell]]).sum() == 1]
+    assert len(told) > 50
+    for cell in told:
+        assert LEAST <= rows[0][cell][homes[cell]] <= 2 * neighbours[cell]
+
+
+def test_incidents_where_a_geocoder_puts_what_it_does_not_find_are_spread_over_their_cell():
+    random = np.random.default_rng(3)
+    hot, quiet = inside(0, 1, 80, random=random), inside(0, 2, 20, random=random)
+    default, busy = inside(0, 3, 100), inside(1, 0, 99)
+    incidents = gathered(hot, quiet, default, busy)
+    places, is_there = default_places(incidents.place)
+    assert (places.tolist(), int(is_there.sum())) == ([incidents.place[100].tolist()], 100)
+    counts = FineCounts.of(incidents, SPEC)
+    np.testing.assert_array_equal(counts.counts[0], np.array([0, 80, 20, 0]) + 25.0)
+    assert counts.cell.tolist() == [0, 0]  # over all, and of the one category; the other cell has a single address
+    many = gathered(*(inside(cell, square, 5000, random=random) for cell in (0, 1) for square in range(4)), busy)
+    assert not default_places(many.place)[1].any()  # not a hundredth of all
+
+
+def test_the_pseudo_count_is_the_likeliest_and_unknown_cells_are_even():
+    random = np.random.default_rng(5)
+    learned = FineCounts.of(gathered(inside(0, 1, 30, random=random), inside(0, 2, 30, random=random)), SPEC)
+    even = gathered(*(inside(0, square, 50, random=random) for square in range(4)))
+    alike = gathered(inside(0, 1, 500, random=random), inside(0, 2, 500, random=random))
+    assert (choose_pseudo_count(learned, even), choose_pseudo_count(learned, alike)) == (PSEUDO_COUNTS[-1], 0.5)
+    elsewhere = gathered(inside(1, 3, 7, random=random))
+    np.testing.assert_allclose(log_shares(learned.shares(0.5), elsewhere), np.log(1 / 4), atol=1e-6)
+
+
+def test_a_masked_shelter_leaves_its_square_as_any_quiet_one(tmp_path):
+    random = np.random.default_rng(9)
+    shelter = inside(0, 0, 300, random=random)
+    others = inside(0, 1, 40, random=random), inside(0, 2, 30, random=random)
+    incidents = gathered(shelter, *others)
+    south, west, north, east = square_bounds(SPEC.grid, SPEC.fine, 0, 0)
+    hidden = read_masks(mask_file(tmp_path / "masks.geojson", box(west, south, east, north))).hold(incidents.place)
+    assert int(hidden.sum()) == 300
+    counts = FineCounts.of(incidents.select(~hidden), SPEC)
+    np.testing.assert_array_equal(counts.counts, FineCounts.of(gathered(*others), SPEC).counts)
+    np.testing.assert_array_equal(counts.counts[0], [0, 40, 30, 0])
