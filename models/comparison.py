@@ -130,14 +130,17 @@ def difference_of(per_step: Floats, block: npt.NDArray[np.int64], random: np.ran
 
 
 def ratio_of(
-    part: Floats, whole: Floats, block: npt.NDArray[np.int64], random: np.random.Generator
+    part: Floats, whole: Floats, block: npt.NDArray[np.int64], random: np.random.Generator, *, least: float = 0.0
 ) -> tuple[float, float, float]:
-    """The sum of `part` over that of `whole`, (steps,) each, with the ends of its 95 % interval, as `difference_of`."""
+    """The sum of `part` over that of `whole`, (steps,) each, with the ends of its 95 % interval, as `difference_of`.
+
+    least: what is known of the ratio.
+    """
     ratio = float(part.sum() / whole.sum())
     per_block: Floats = np.bincount(block, weights=part - ratio * whole).astype(np.float64)
     wider = float(widening(np.asarray(neighbours_correlate(per_block)), len(per_block)))
     low, high = (ratio + wider * (edge - ratio) for edge in block_bootstrap(part[None], block, random, whole))
-    return ratio, max(low, 0.0), high
+    return ratio, max(low, least), high
 
 
 def neighbours_correlate(per_block: Floats) -> float:

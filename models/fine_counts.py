@@ -18,9 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.fine import OVER_ALL, FineShares, squares_of
-from schemas.grid import Floats
+from schemas.grid import Floats, Grid
 from schemas.incidents import Incidents, in_degrees
-from schemas.spec import Spec
 
 LEAST = 10  # incidents of a square that has a share of its own
 PSEUDO_COUNTS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # of each square
@@ -39,35 +38,37 @@ def default_places(place: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32],
 class FineCounts:
     """Incidents by square after the guards, in the rows of `FineShares`."""
 
-    spec: Spec
+    grid: Grid
+    fine: int  # squares a side of a cell
     cell: npt.NDArray[np.int32]  # (rows,)
     category: npt.NDArray[np.int16]  # (rows,)
     counts: Floats  # (rows, squares), with those of default places, which are spread over the cell
 
     @classmethod
-    def of(cls, incidents: Incidents, spec: Spec) -> "FineCounts":
+    def of(cls, incidents: Incidents, grid: Grid, fine: int) -> "FineCounts":
         """All incidents weigh the same. A category has its own row in cells with LEAST of it for each square."""
-        squares, categories = spec.fine**2, len(spec.categories)
-        square = squares_of(spec.grid, spec.fine, incidents.cell, *in_degrees(incidents.place).T)
+        squares = fine**2
+        square = squares_of(grid, fine, incidents.cell, *in_degrees(incidents.place).T)
         _, point = np.unique(np.rint(incidents.place / _POINT), axis=0, return_inverse=True)
         _, is_default = default_places(incidents.place)
         parts = []
-        for category in range(OVER_ALL, categories):
+        for category in range(OVER_ALL, int(incidents.category.max(initial=-1)) + 1):
             of_category = np.ones(len(square), np.bool_) if category == OVER_ALL else incidents.category == category
             here, spread = of_category & ~is_default, of_category & is_default
             counts = guarded(
                 incidents.cell[here].astype(np.int64) * squares + square[here],
                 point.ravel()[here],
-                spec.grid.cells * squares,
+                grid.cells * squares,
             ).reshape(-1, squares)
-            enough = 1 if category == OVER_ALL else LEAST * squares
+            enough = LEAST if category == OVER_ALL else LEAST * squares
             cell = np.flatnonzero(counts.sum(axis=1) >= enough)
-            evenly = np.bincount(incidents.cell[spread], minlength=spec.grid.cells)[cell, None] / squares
+            evenly = np.bincount(incidents.cell[spread], minlength=grid.cells)[cell, None] / squares
             parts.append((cell, np.full(len(cell), category), shared(counts[cell]) + evenly))
         cell, category_of, counts = (np.concatenate(of) for of in zip(*parts, strict=True))
         order = np.lexsort((category_of, cell))
         return cls(
-            spec=spec,
+            grid=grid,
+            fine=fine,
             cell=cell[order].astype(np.int32),
             category=category_of[order].astype(np.int16),
             counts=counts[order],
@@ -77,7 +78,7 @@ class FineCounts:
         """Shrunk to even shares by a pseudo-count in each square."""
         raised = self.counts + pseudo_count
         share = (raised / raised.sum(axis=1, keepdims=True)).astype(np.float16)
-        return FineShares(spec=self.spec, cell=self.cell, category=self.category, share=share)
+        return FineShares(grid=self.grid, fine=self.fine, cell=self.cell, category=self.category, share=share)
 
 
 def guarded(square: npt.NDArray[np.int64], point: npt.NDArray[np.int64], squares: int) -> Floats:
@@ -111,17 +112,17 @@ class FittedFine:
     at_default: int  # incidents at default places
 
     @classmethod
-    def of(cls, learned: Incidents, later: Incidents, everything: Incidents, spec: Spec) -> "FittedFine":
+    def of(cls, learned: Incidents, later: Incidents, everything: Incidents, grid: Grid, fine: int) -> "FittedFine":
         """The pseudo-count by `later`, the shares from everything. learned: what was before `later`."""
-        pseudo_count = choose_pseudo_count(FineCounts.of(learned, spec), later)
+        pseudo_count = choose_pseudo_count(FineCounts.of(learned, grid, fine), later)
         at_default = int(default_places(everything.place)[1].sum())
-        shares = FineCounts.of(everything, spec).shares(pseudo_count)
+        shares = FineCounts.of(everything, grid, fine).shares(pseudo_count)
         return cls(shares=shares, pseudo_count=pseudo_count, at_default=at_default)
 
     def in_words(self) -> str:
         own = int((self.shares.category == OVER_ALL).sum())
         return (
-            f"{own:,} of {self.shares.spec.grid.cells:,} cells have shares, {len(self.shares.cell) - own:,} categories "
+            f"{own:,} of {self.shares.grid.cells:,} cells have shares, {len(self.shares.cell) - own:,} categories "
             "in them their own, shrunk to even ones by a pseudo-count of "
             f"{self.pseudo_count:g} in each square. {self.at_default:,} incidents at places where a geocoder puts what "
             "it does not find are spread over their cells."
@@ -136,10 +137,9 @@ def choose_pseudo_count(learned: FineCounts, later: Incidents) -> float:
 
 def log_shares(shares: FineShares, incidents: Incidents) -> Floats:
     """(n,) logarithm of the share of each incident's square."""
-    spec = shares.spec
-    square = squares_of(spec.grid, spec.fine, incidents.cell, *in_degrees(incidents.place).T)
+    square = squares_of(shares.grid, shares.fine, incidents.cell, *in_degrees(incidents.place).T)
     of_each = np.zeros(len(square))
-    for category in range(len(spec.categories)):
+    for category in np.unique(incidents.category).tolist():
         here = incidents.category == category
         of_each[here] = np.log(shares.of_category(category)[incidents.cell[here], square[here]])
     return of_each

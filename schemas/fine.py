@@ -61,9 +61,10 @@ def _inner_edges(edges: Floats, fine: int) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineShares:
-    """The rows of the file, and the spec that they are of."""
+    """The rows of the file, and the squares that they are of."""
 
-    spec: Spec
+    grid: Grid
+    fine: int  # squares a side of a cell
     cell: Cells  # (rows,)
     category: npt.NDArray[np.int16]  # (rows,)
     share: npt.NDArray[np.float16]  # (rows, squares)
@@ -73,8 +74,8 @@ class FineShares:
 
         Over all categories the exact number is the sum over them of expected times share.
         """
-        squares = self.spec.fine**2
-        shares = np.full((self.spec.grid.cells, squares), 1 / squares, np.float32)
+        squares = self.fine**2
+        shares = np.full((self.grid.cells, squares), 1 / squares, np.float32)
         for wanted in dict.fromkeys((OVER_ALL, category)):
             rows = self.category == wanted
             shares[self.cell[rows]] = self.share[rows]
@@ -87,7 +88,8 @@ class FineShares:
     def even(cls, spec: Spec) -> "FineShares":
         """Without any row."""
         none = np.zeros(0, np.int32)
-        return cls(spec=spec, cell=none, category=none.astype(np.int16), share=np.zeros((0, spec.fine**2), np.float16))
+        share = np.zeros((0, spec.fine**2), np.float16)
+        return cls(grid=spec.grid, fine=spec.fine, cell=none, category=none.astype(np.int16), share=share)
 
     @classmethod
     def unpack(cls, content: bytes, path: Path, spec: Spec) -> "FineShares":
@@ -112,7 +114,7 @@ class FineShares:
         sums = share.astype(np.float32).sum(axis=1)
         if not is_sound or not ((share > 0).all() and (np.abs(sums - 1) <= _SUM_WITHIN).all()):
             raise ArtifactError(f"{path} holds no shares of the spec's cells and categories", "train again")
-        return cls(spec=spec, cell=cell, category=category, share=share)
+        return cls(grid=spec.grid, fine=spec.fine, cell=cell, category=category, share=share)
 
 
 class _Manifest(msgspec.Struct, frozen=True):

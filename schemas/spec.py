@@ -217,13 +217,7 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
             f"answered_by has {listed}",
             "name only what standing units are sent to: posts for others are a patrol map",
         )
-    if spec.fine not in FINE:
-        yield f"fine = {spec.fine}", f"choose {', '.join(map(str, FINE))} squares a side of a cell; 1: none"
-    if spec.fine > 1 and spec.grid.cell_m / spec.fine < LEAST_SQUARE_M:
-        yield (
-            f"fine = {spec.fine} makes squares of {spec.grid.cell_m / spec.fine:g} m",
-            f"choose squares of at least {LEAST_SQUARE_M:g} m: smaller ones identify households",
-        )
+    yield from square_faults(spec.fine, spec.grid)
     if spec.fine > 1 and (others := [name for name in spec.categories if name not in spec.answered_by]):
         yield (
             f"fine = {spec.fine}, and no standing unit answers {', '.join(others)}",
@@ -244,6 +238,17 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
         size = f"{spec.grid.cells} cells x {len(spec.categories)} categories are {spec.series} series and"
         most = f"{MAX_SERIES_PER_REGION} and {MAX_COUNTERS_PER_REGION}"
         yield f"{size} {spec.counters} counters, more than {most}", "enlarge cell_m or join categories"
+
+
+def square_faults(fine: int, grid: Grid) -> Iterator[tuple[str, str]]:
+    """(message, remedy) of what is wrong with so many squares a side of each cell."""
+    if fine not in FINE:
+        yield f"fine = {fine}", f"choose {', '.join(map(str, FINE))} squares a side of a cell; 1: none"
+    elif fine > 1 and grid.cell_m / fine < LEAST_SQUARE_M:
+        yield (
+            f"fine = {fine} makes squares of {grid.cell_m / fine:g} m",
+            f"choose squares of at least {LEAST_SQUARE_M:g} m: smaller ones identify households",
+        )
 
 
 def differences(was: Spec, now: Spec) -> list[str]:

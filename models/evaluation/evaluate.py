@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from models.baseline import BaselineConstants
 from models.comparison import Difference, day_blocks, difference_of
+from models.evaluation.inside_cells import inside_figures
 from models.evaluation.judge import (
     FOLLOWING,
     MIXED_IN,
@@ -316,6 +317,9 @@ def featured_rows(
             forecast = judge.mean_of(row.judged, result.chosen[MIXED_IN])
             figures = SurgeFigures.of(judge.in_runs(forecast, steps), after)
             surges[row.name] = figures, np.asarray(result.scores.log_score_sums.mean(axis=0).sum(axis=1))
+            if row is network and task.fine > 1:
+                incidents = learned.replay.past.incidents
+                result = replace(result, inside=inside_figures(task, incidents, forecast, runs, purge=plan.purge))
             results.append(result)
     return results, tuple(network.losses for network in networks), surges
 
@@ -451,6 +455,7 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         nowcast=nowcast if nowcast and nowcast.ahead.any() else None,
         after_surges=surge_rows([surges], NETWORK, steps_per_week=task.cube.steps_per_week, seed=plan.seeds[0]),
         surge_figures=surges,
+        inside=tuple(row.inside for row in rows if row.inside),
     )
 
 
@@ -472,6 +477,7 @@ def evaluate_rolling(
             steps_per_week=task.cube.steps_per_week,
             seed=plan.seeds[0],
         ),
+        inside=tuple(of for each in evaluations for of in each.inside),
         seconds=sum(each.seconds for each in evaluations),
         peak_gib=max(each.peak_gib for each in evaluations),
     )

@@ -26,6 +26,7 @@ from rich.text import Text
 from scipy.stats import binomtest
 
 from models.comparison import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, Difference
+from models.evaluation import inside_cells
 from models.evaluation.judge import (
     AREA_SHARE,
     LEAST_SURGES,
@@ -453,8 +454,23 @@ def as_json(evaluation: Evaluation) -> Value:
         "peak_gib": evaluation.peak_gib,
         "versions": dict(sorted(evaluation.versions.items())),
     }
+    if evaluation.inside:
+        value["inside_cells"] = inside_cells.inside_json(evaluation.inside, **_drawn(evaluation))
     # nan becomes None, a NumPy number a float
     return msgspec.json.decode(msgspec.json.encode(value, enc_hook=float), type=Value)
+
+
+def _drawn(evaluation: Evaluation) -> dict[str, int]:
+    """How intervals are drawn."""
+    return {"steps_per_week": evaluation.task.cube.steps_per_week, "seed": evaluation.seeds[0]}
+
+
+def tables_inside(evaluation: Evaluation) -> list[inside_cells.Table]:
+    """Where inside the cell; empty where the task has no squares."""
+    if not evaluation.inside:
+        return []
+    starts = [minute(at_s) for at_s in evaluation.origins.judged_from_s] if evaluation.origins else [""]
+    return inside_cells.inside_tables(evaluation.inside, starts, **_drawn(evaluation))
 
 
 def _model(row: ModelResult, evaluation: Evaluation) -> Value:
@@ -555,6 +571,16 @@ def print_table(evaluation: Evaluation, console: Console) -> None:
             surges.add_row(*map(Text, line))
         console.print(surges)
         console.print(Text(SURGE_MEANING, style="dim"))
+    inside = tables_inside(evaluation)
+    for title, headings, rows in inside:
+        shown = Table(title=title, title_justify="left", box=None, padding=(0, 0, 0, 1), pad_edge=False)
+        for number, name in enumerate(headings):
+            shown.add_column(name, justify="right" if number else "left", no_wrap=bool(number))
+        for line in rows:
+            shown.add_row(*map(Text, line))
+        console.print(shown)
+    if inside:
+        console.print(Text(inside_cells.MEANING, style="dim"))
     for warning in warnings(evaluation):
         console.print(Text(f"Warning: {warning}", style="yellow"))
 
@@ -596,6 +622,8 @@ def render(evaluation: Evaluation, picture: bytes) -> str:
         surges=surge_texts(evaluation.after_surges),
         surge_headings=SURGE_HEADINGS,
         surge_meaning=SURGE_MEANING,
+        inside=tables_inside(evaluation),
+        inside_meaning=inside_cells.MEANING,
         columns=COLUMNS,
         rows=[
             (row, cells, difference_text(row, evaluation), row.verdict)

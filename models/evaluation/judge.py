@@ -18,6 +18,7 @@ from scipy.special import gammaln
 
 from models.comparison import LEAST_JUDGED, Difference, compare, day_blocks, ratio_of
 from models.dispersion import Dispersion
+from models.evaluation.inside_cells import InsideFigures
 from models.evaluation.rival_contract import Regression, least_mean, poisson_loss
 from models.evaluation.tasks import Task
 from models.measures import (
@@ -182,6 +183,7 @@ class ModelResult:
     versus_best_rule: Difference | None = None  # None for the best rule itself
     versus_own_baseline: Difference | None = None  # of a network: what it starts from; None for other kinds
     versus_by_category: Mapping[str, Difference] = field(default_factory=dict)  # the best rival; empty for itself
+    inside: InsideFigures | None = None  # of the network, where the task has squares
 
     @property
     def verdict(self) -> str:
@@ -233,6 +235,7 @@ class Evaluation:
     nowcast: Nowcast | None = None  # of the last origin, as it was fitted; None where nothing gained
     after_surges: tuple[SurgeRow, ...] = ()  # over all origins
     surge_figures: Mapping[str, tuple[SurgeFigures, Floats]] = field(default_factory=dict)  # by model, of one origin
+    inside: tuple[InsideFigures, ...] = ()  # where inside the cell, of each origin; none of a task without squares
 
     @property
     def best_score(self) -> float:

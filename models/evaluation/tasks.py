@@ -20,7 +20,7 @@ from schemas.errors import DataError, SettingsError
 from schemas.files import sha256
 from schemas.grid import Grid
 from schemas.limits import MAX_CUBE_BYTES
-from schemas.spec import DAY_S, HOUR_S
+from schemas.spec import DAY_S, HOUR_S, square_faults
 
 STEPS_S: Mapping[str, int] = {"hour": HOUR_S, "4h": 4 * HOUR_S, "day": DAY_S}
 STEP_NAMES: Mapping[str, str] = {"hour": "one hour", "4h": "four hours", "day": "one day"}
@@ -48,6 +48,7 @@ class Task:
     holidays: str = ""  # whose, that the models of the product's features know
     calendar: Calendar = field(default_factory=Calendar)  # that they know as well
     answered_by: tuple[str, ...] = ()  # categories that standing units answer
+    fine: int = 1  # squares a side of a cell, in which it is judged where inside the cell incidents are
     data_file: str = "none"  # its name
     data_sha256: str = ""
 
@@ -178,9 +179,12 @@ def in_steps(table: IncidentTable, asked: RegionTask, step: str, origins: int, *
     incidents, cell = table.select(inside & whole), cell[inside & whole]
     kinds = "1 category" if len(table.categories) == 1 else f"{len(table.categories)} categories"
     merged = ", repeated calls merged" if asked.merge == "repeated_calls" else ""
+    for message, remedy in square_faults(asked.fine, grid):
+        raise DataError(message, remedy)
+    squares = f", squares of {grid.cell_m / asked.fine:g} m inside" if asked.fine > 1 else ""
     task = Task(
         name=f"{table.layout}-{grid.cell_m:.0f}m-{step}",
-        title=f"{source}, {grid.cell_m:.0f} m, {STEP_NAMES[step]}, {kinds}, all {grid.cells} cells{merged}",
+        title=f"{source}, {grid.cell_m:.0f} m, {STEP_NAMES[step]}, {kinds}, all {grid.cells} cells{merged}{squares}",
         incidents=incidents,
         cell=cell,
         grid=grid,
@@ -188,6 +192,7 @@ def in_steps(table: IncidentTable, asked: RegionTask, step: str, origins: int, *
         validation=validation,
         test=test,
         scored=np.ones(grid.cells, np.bool_),
+        fine=asked.fine,
         outside_s=table.occurred_s[~inside],
         row_counts=tuple(line for line in rows if line.rows),
     )

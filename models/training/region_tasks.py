@@ -64,6 +64,8 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise DataError(f"bounds, and the grid of {self.like or self.data}", "leave out one of the two")
         if self.masks and is_archive(self.data):
             raise DataError(f"masks, and {self.data}", "leave out the masks: its counts were masked as they were made")
+        if self.fine != 1 and is_archive(self.data):
+            raise DataError(f"fine, and {self.data}", "leave out fine: an archive has no places inside cells")
 
     @property
     def edges(self) -> Bounds | None:

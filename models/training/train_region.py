@@ -362,8 +362,6 @@ def prepare(task: RegionTask) -> PreparedTask:
     if task.like and calendar.names != spec.calendar:
         given, needed = (", ".join(names) or "no days" for names in (calendar.names, spec.calendar))
         raise DataError(f"calendar {given}, and {task.like} has {needed}", "give days of its names, also coming ones")
-    if archived and task.fine != 1:
-        raise DataError(f"fine = {task.fine}, and {task.data} has no places inside cells", "train on the file of calls")
     spec = msgspec.structs.replace(
         spec,
         answered_by=task.answered_by or spec.answered_by,
@@ -438,7 +436,7 @@ def train_region(
                 (past.first_s, past.cutoff_s),
             )
         )
-        fitted = FittedFine.of(learned, later, everything, spec)
+        fitted = FittedFine.of(learned, later, everything, spec.grid, spec.fine)
         fine, words = fitted.shares, fitted.in_words()
     folder = write_artifact(
         out,

@@ -149,13 +149,21 @@ def test_a_file_from_which_nothing_can_be_learned_is_refused(town, tmp_path, row
 
 def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_report(town, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_module, "RIVALS", evaluate_module.RIVALS[:3])
-    ran = invoke(["evaluate", asked(tmp_path, town), "--seeds", "1", "--step", "4h", "--out", str(tmp_path / "out")])
+    words = ["evaluate", asked(tmp_path, town, fine=4), "--seeds", "1", "--step", "4h"]
+    ran = invoke([*words, "--out", str(tmp_path / "out")])
     printed = " ".join(ran.output.split())
     figures = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
     for row in figures["rows"]:
         assert row["model"] in printed
     assert f"{len(rows_of(town)):,} rows in the file: read" in printed
     assert "four hours" in figures["title"]
+    assert figures["title"].endswith(", squares of 250 m inside")  # judged, though no unit answers any category
+    assert "forecast x shares, more than cells" in printed
+    cells, squares = figures["inside_cells"]["rows"][:2]
+    assert (cells["model"], squares["model"]) == ("cells alone", "forecast x shares")
+    assert cells["incidents"] == sum(row["actual"] for row in figures["rows"][0]["totals"]["by_category"])
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert page.count("Where inside the cell: hits, %") == 2
     best_rule = next(row for row in figures["rows"] if row["kind"] == "rule")
     assert figures["best_rule"] == best_rule["model"]
     assert f"({best_rule['model']})" in printed
@@ -164,7 +172,7 @@ def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_re
     assert (figures["seeds"], figures["recipe"]["widths"]) == ([0], [64, 32])
     digest = hashlib.sha256(town.read_bytes()).hexdigest()
     assert figures["data"] == {"file_name": town.name, "sha256": digest}
-    assert digest in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert digest in page
 
 
 @pytest.mark.nightly
@@ -183,6 +191,7 @@ def test_several_origins_and_a_recipe_by_the_command(town, tmp_path, monkeypatch
     ran = invoke([*words, "--out", str(tmp_path / "origins"), "--origins", "2"])
     figures = json.loads((tmp_path / "origins" / "evaluation.json").read_text(encoding="utf-8"))
     assert len(figures["origins"]["judged_from"]) == 2
+    assert "inside_cells" not in figures
     assert "over all 2 origins" in " ".join(ran.output.split())
 
 
@@ -224,6 +233,14 @@ def test_a_wrong_option_of_the_command_is_named(words, said, tmp_path):
     with pytest.raises(DataError) as refused:
         CliRunner().invoke(app, ["evaluate", *words, "--out", str(tmp_path)], catch_exceptions=False)
     assert said in str(refused.value)
+
+
+def test_squares_that_are_too_small_and_those_of_an_archive_are_refused(town):
+    asked = RegionTask(region="town", data=str(town), layout=LAYOUT, cell_m=700.0, fine=8)
+    with pytest.raises(DataError, match=r"squares of 87\.5 m: choose squares of at least 100 m"):
+        task_of_region(asked, step="4h", now_s=NOW_S)
+    with pytest.raises(DataError, match="fine, and archive:none: leave out fine: an archive has no places"):
+        RegionTask(region="town", data="archive:none", fine=2)
 
 
 def test_an_out_that_cannot_be_written_is_refused_before_the_work(town, tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ def oracle(incidents):
                 at = Counter(p for c, k, s, p in incidents if (c, s) == (cell, square) and category in (OVER_ALL, k))
                 spread += sum(at.pop(point, 0) for c, s, point in default if (c, s) == (cell, square))
                 counted.append(sum(min(number, at.total() - number) for number in at.values()))
-            if sum(counted) < (1 if category == OVER_ALL else LEAST * SQUARES):
+            if sum(counted) < (LEAST if category == OVER_ALL else LEAST * SQUARES):
                 continue
             few = [square for square in range(SQUARES) if counted[square] < LEAST]
             if len(few) == 1:
@@ -71,7 +71,7 @@ def test_counts_are_those_of_a_loop_over_single_incidents(groups):
     for at, (cell, _, square, point) in enumerate(incidents):
         south, west, north, east = square_bounds(SPEC.grid, SPEC.fine, cell, square)
         lat[at], lon[at] = south + (0.2 + 0.2 * point) * (north - south), (west + east) / 2
-    counts = FineCounts.of(incidents_at(lat, lon, [category for _, category, *_ in incidents]), SPEC)
+    counts = FineCounts.of(incidents_at(lat, lon, [category for _, category, *_ in incidents]), SPEC.grid, SPEC.fine)
     expected = oracle(incidents)
     assert list(zip(counts.cell.tolist(), counts.category.tolist(), strict=True)) == list(expected)
     np.testing.assert_allclose(counts.counts.tolist(), list(expected.values()))
@@ -99,7 +99,7 @@ def test_no_planted_address_shows_by_more_than_its_neighbours_have():
         planted = tuple(np.repeat(np.concatenate(of), calls) for of in zip(*at, strict=True))
         incidents = gathered(*base.values(), planted, spec=spec)
         assert not default_places(incidents.place)[1].any()
-        counts = FineCounts.of(incidents, spec)
+        counts = FineCounts.of(incidents, spec.grid, spec.fine)
         rows.append({cell: row for cell, row in zip(counts.cell.tolist(), counts.counts, strict=True)})
         np.testing.assert_equal(rows[-1], rows[0])
     assert len(rows[0]) > 150  # elsewhere there is no other incident in the cell, or too few: even shares
@@ -116,7 +116,7 @@ def test_incidents_where_a_geocoder_puts_what_it_does_not_find_are_spread_over_t
     incidents = gathered(hot, quiet, default, busy)
     places, is_there = default_places(incidents.place)
     assert (places.tolist(), int(is_there.sum())) == ([incidents.place[100].tolist()], 100)
-    counts = FineCounts.of(incidents, SPEC)
+    counts = FineCounts.of(incidents, SPEC.grid, SPEC.fine)
     np.testing.assert_array_equal(counts.counts[0], np.array([0, 80, 20, 0]) + 25.0)
     assert counts.cell.tolist() == [0, 0]  # over all, and of the one category; the other cell has a single address
     many = gathered(*(inside(cell, square, 5000, random=random) for cell in (0, 1) for square in range(4)), busy)
@@ -125,7 +125,8 @@ def test_incidents_where_a_geocoder_puts_what_it_does_not_find_are_spread_over_t
 
 def test_the_pseudo_count_is_the_likeliest_and_unknown_cells_are_even():
     random = np.random.default_rng(5)
-    learned = FineCounts.of(gathered(inside(0, 1, 30, random=random), inside(0, 2, 30, random=random)), SPEC)
+    past = gathered(inside(0, 1, 30, random=random), inside(0, 2, 30, random=random))
+    learned = FineCounts.of(past, SPEC.grid, SPEC.fine)
     even = gathered(*(inside(0, square, 50, random=random) for square in range(4)))
     alike = gathered(inside(0, 1, 500, random=random), inside(0, 2, 500, random=random))
     assert (choose_pseudo_count(learned, even), choose_pseudo_count(learned, alike)) == (PSEUDO_COUNTS[-1], 0.5)
@@ -141,6 +142,6 @@ def test_a_masked_shelter_leaves_its_square_as_any_quiet_one(tmp_path):
     south, west, north, east = square_bounds(SPEC.grid, SPEC.fine, 0, 0)
     hidden = read_masks(mask_file(tmp_path / "masks.geojson", box(west, south, east, north))).hold(incidents.place)
     assert int(hidden.sum()) == 300
-    counts = FineCounts.of(incidents.select(~hidden), SPEC)
-    np.testing.assert_array_equal(counts.counts, FineCounts.of(gathered(*others), SPEC).counts)
+    counts = FineCounts.of(incidents.select(~hidden), SPEC.grid, SPEC.fine)
+    np.testing.assert_array_equal(counts.counts, FineCounts.of(gathered(*others), SPEC.grid, SPEC.fine).counts)
     np.testing.assert_array_equal(counts.counts[0], [0, 40, 30, 0])

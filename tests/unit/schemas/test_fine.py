@@ -31,7 +31,7 @@ def squared(tmp_path):
     history = CountState(SPEC)
     history.advance(1_700_000_000)
     parts = {"constants": toy_constants(SPEC), "network": toy_network(SPEC), "history": history}
-    return publish_artifact(tmp_path, spec=SPEC, fine=FineShares(spec=SPEC, **ROWS), **parts)
+    return publish_artifact(tmp_path, spec=SPEC, fine=FineShares(grid=SPEC.grid, fine=SPEC.fine, **ROWS), **parts)
 
 
 @settings(max_examples=60, deadline=None)

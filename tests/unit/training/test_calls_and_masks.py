@@ -1,8 +1,10 @@
 """What of a file is counted: repeated calls are merged and masked places left out, by the rule of the stream."""
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -18,12 +20,15 @@ from models.files.data_report import read_past, row_counts
 from models.files.incident_archive import Meaning, read_archive
 from models.files.incident_files import merge_repeated, merged_as_in_the_stream, read_incidents
 from models.files.layouts import parse_layout
+from models.fine_counts import PSEUDO_COUNTS, FineCounts
+from models.training import train_region as module
 from models.training.region_tasks import RegionTask
 from models.training.replay import IncidentHistory, Replay
 from models.training.train_region import prepare, train_region
 from schemas.areas import read_masks
 from schemas.decode import decode_messages
 from schemas.errors import ArtifactError, DataError
+from schemas.fine import FINE_FILE
 from schemas.incidents import COUNTED_ORIGIN
 from schemas.spec import DAY_S, HOUR_S
 from tests.harness.small_town import LAYOUT, START_S, task_file, write_town
@@ -252,6 +257,39 @@ def test_no_artifact_holds_a_coordinate_of_a_mask_but_the_digest(masked_town, tm
         text = f"{abs(number):.7f}"[:-1].encode()
         assert not any(text in content or np.float64(number).tobytes() in content for content in contents)
     assert b"masked" in (folder / "card.md").read_bytes()
+
+
+def test_squares_hold_what_is_known_at_the_cut_off_and_not_masked_and_an_archive_keeps_those_that_there_are(
+    masked_town, tmp_path, monkeypatch
+):
+    task, _ = masked_town
+    task = msgspec.structs.replace(task, fine=4, answered_by=("ems", "fire"), until="2020-11-05")
+    ready, table = prepare(task), all_of(task)
+    train, trained = module.train, []
+
+    def train_once(*args, **options):
+        trained[:] = trained or [train(*args, **options)]
+        return trained[0]
+
+    monkeypatch.setattr(module, "train", train_once)
+    folder, _ = train_region(ready, tmp_path, report=lambda what, share: None)
+    artifact = read_artifact(folder)
+    known = ~hidden_in(table) & (table.occurred_s < ready.cutoff_s)
+    assert 0 < (~known).sum() < known.sum()
+    history = IncidentHistory.of(table.select(known), ready.spec, ready.cutoff_s)
+    counts = FineCounts.of(history.incidents, ready.spec.grid, 4)
+    assert len(counts.cell) > 12
+    possible = [counts.shares(pseudo_count).pack() for pseudo_count in PSEUDO_COUNTS]
+    assert (folder / FINE_FILE).read_bytes() in possible
+    assert "4 x 4 squares of 250 m" in artifact.card
+    assert "a patrol map" in artifact.card
+    assert "squares" not in read_artifact(toy_artifact(tmp_path, toy_spec(fine=1))).card
+    like = msgspec.structs.replace(task, like=str(folder))
+    monkeypatch.setattr(module.time, "time", lambda: 2_000_000_000.0)
+    archived = replace(prepare(like), archived=SimpleNamespace(version=1, sha256="0"))
+    again, _ = train_region(archived, tmp_path, report=lambda what, share: None)
+    assert (again / FINE_FILE).read_bytes() == (folder / FINE_FILE).read_bytes()
+    assert folder.name in read_artifact(again).card
 
 
 def test_a_training_like_an_artifact_of_other_masks_is_refused(masked_town, tmp_path):

@@ -138,6 +138,19 @@ def test_a_task_names_its_use_and_one_that_is_like_it_keeps_it(tmp_path, field, 
         prepare(msgspec.structs.replace(task, **{field: wrong}))
 
 
+def test_squares_are_those_of_the_task_or_of_the_artifact_that_it_is_like(tmp_path):
+    data = write_town(tmp_path / "town.csv", seed=1)
+    task = RegionTask(region="town", data=str(data), layout=LAYOUT, answered_by=("ems", "fire"), fine=2)
+    spec = prepare(task).spec
+    assert spec.fine == 2
+    again = msgspec.structs.replace(task, like=str(toy_artifact(tmp_path / "artifacts", spec)))
+    assert prepare(msgspec.structs.replace(again, answered_by=(), fine=1)).spec == prepare(again).spec == spec
+    with pytest.raises(DataError, match="fine 4, and .* has 2: leave it out"):
+        prepare(msgspec.structs.replace(again, fine=4))
+    with pytest.raises(DataError, match="no standing unit answers fire: name every category in answered_by"):
+        prepare(msgspec.structs.replace(task, answered_by=("ems",)))
+
+
 pytestmark = pytest.mark.usefixtures("quick_training")
 BOUNDS = "40.99,-87.01,41.05,-86.94"
 COLD = ["train", "--region", "town", "--timezone", "UTC", "--bounds", BOUNDS, "--per-day", "fire=30, ems=12.5"]

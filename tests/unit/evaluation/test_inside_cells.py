@@ -1,0 +1,130 @@
+"""Where inside the cell: hits against a loop, a town whose incidents lie in one square, and what may be learned."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.evaluation import inside_cells as module
+from models.evaluation.evaluate import history_of, spec_of
+from models.evaluation.inside_cells import CELLS, SHARES, UNGUARDED, inside_figures, inside_json, inside_results
+from models.evaluation.tasks import Task, count
+from schemas.fine import square_bounds
+from tests.harness.small_task import START_S
+from tests.harness.toy import toy_grid, toy_table
+
+GRID = toy_grid(2, 2, cell_m=1000)
+STEPS, VALIDATION, TEST = 200, 100, 150
+DAY_S = 86_400
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.integers(0, 5), min_size=3, max_size=30),
+    st.lists(st.integers(0, 29), max_size=20),
+)
+def test_hits_are_those_of_a_loop_in_which_ties_count_in_parts(scores, places):
+    at = [place for place in places if place < len(scores)]
+    expected = []
+    for share in module.AREA_SHARES:
+        area, hits = share * len(scores), 0.0
+        for value in sorted({*scores}, reverse=True):
+            equal = scores.count(value)
+            hits += min(area / equal, 1.0) * sum(scores[place] == value for place in at)
+            area = max(area - equal, 0.0)
+        expected.append(hits)
+    got = module._hits(np.array(scores, float), np.array(at, np.intp))
+    np.testing.assert_allclose(got, expected, atol=1e-12)
+
+
+def town(*, late_square=0, outside=()):
+    """Twelve incidents a day in cell 0, all at random places in its square 0; of two categories in turn.
+
+    late_square: where they are in the judged steps. outside: judged steps with one more in cell 3, which is new.
+    """
+    random = np.random.default_rng(1)
+    step = np.repeat(np.arange(STEPS), 12)
+    place = np.stack([random.uniform(0.1, 0.9, len(step)) for _ in range(2)])
+    bounds = np.array([square_bounds(GRID, 2, 0, square) for square in range(4)])
+    south, west, north, east = bounds[np.where(step < TEST, 0, late_square)].T
+    lat, lon = south + place[0] * (north - south), west + place[1] * (east - west)
+    category = np.arange(len(step)) % 2
+    more = np.array(outside, np.intp)
+    step = np.concatenate([step, more])
+    lat, lon = (np.concatenate([of, np.full(len(more), GRID.centres()[n][3])]) for n, of in enumerate((lat, lon)))
+    category = np.concatenate([category, np.zeros(len(more), np.intp)])
+    order = np.argsort(step, kind="stable")
+    starts_s = START_S + DAY_S * np.arange(STEPS + 1)
+    table = toy_table(
+        starts_s[step[order]] + 60,
+        lat_deg=lat[order],
+        lon_deg=lon[order],
+        category=category[order].astype(np.int16),
+        row=np.arange(1, len(step) + 1),
+    )
+    cell, _ = GRID.locate(table.lat_deg, table.lon_deg)
+    return Task(
+        name="town",
+        title="town",
+        incidents=table,
+        cell=cell,
+        grid=GRID,
+        cube=count(table, cell, starts_s, GRID),
+        validation=VALIDATION,
+        test=TEST,
+        scored=np.ones(4, np.bool_),
+        fine=2,
+    )
+
+
+def figures_of(task):
+    past = history_of(task, spec_of(task), int(task.cube.starts_s[-1])).incidents
+    runs = [range(TEST, 180), range(180, STEPS)]
+    return inside_figures(task, past, lambda run: np.ones((len(run), 4, 2)), runs, purge=1)
+
+
+def results_of(figures):
+    results = inside_results([figures], steps_per_week=7, seed=0)
+    return {(result.model, result.category): result for result in results}
+
+
+def test_what_lies_in_one_square_is_found_there_and_costs_even_shares_their_logarithm():
+    task = town(outside=[TEST + 3, TEST + 9, STEPS - 1])
+    results = results_of(figures_of(task))
+    assert {category for _, category in results} == {"", "ems", "fire"}
+    cells, shares = results[CELLS, ""], results[SHARES, ""]
+    assert cells.incidents == shares.incidents == 12 * (STEPS - TEST) + 3
+    np.testing.assert_allclose(cells.nats, np.log(4))
+    known = 12 * (STEPS - TEST) / shares.incidents  # in a cell that is new shares are even
+    for number, share in enumerate(module.AREA_SHARES):
+        assert cells.hits[number][0] == pytest.approx(share * known)  # of the only cell that ever had incidents
+        assert shares.hits[number][0] == pytest.approx(4 * share * known)
+        assert shares.hits_over_cells[number][0] == pytest.approx(3 * share * known)
+        assert shares.hits[number][1] <= shares.hits[number][0] <= shares.hits[number][2]
+    assert shares.nats_over_even[0] == pytest.approx(known * np.log(4), abs=0.01)
+    assert results[UNGUARDED, ""].nats_over_static == (0, 0, 0)
+    assert results[SHARES, "ems"].hits[0][0] == pytest.approx(4 * 0.005 * 300 / 303)
+    assert results[SHARES, "ems"].nats_over_static is None
+    whole = json.loads(json.dumps(inside_json([figures_of(task)] * 2, steps_per_week=7, seed=0)))
+    assert [len(whole["rows"]), len(whole["origins"])] == [len(results), 2]
+    assert whole["rows"][0]["incidents"] == 2 * cells.incidents
+
+
+def test_nothing_is_learned_from_what_is_judged():
+    same, other = figures_of(town()), figures_of(town(late_square=3))
+    assert (same.pseudo_count, same.bandwidth_m) == (other.pseudo_count, other.bandwidth_m)
+    found, missed = (results_of(of)[SHARES, ""] for of in (same, other))
+    assert found.nats_over_even[0] > 1.3
+    assert missed.nats_over_even[0] < -3
+    assert missed.hits[0][0] == 0
+
+
+def test_steps_that_are_cut_out_have_no_part():
+    task = town()
+    hours = np.arange(24) + int(task.cube.starts_s[TEST + 5]) // 3600
+    cut = replace(task, incidents=replace(task.incidents, cut_hours=hours))
+    assert figures_of(cut).rows[0].came.tolist() == [12.0] * (STEPS - TEST - 1)
+    assert figures_of(task).rows[0].came.tolist() == [12.0] * (STEPS - TEST)
