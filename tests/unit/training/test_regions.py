@@ -145,7 +145,7 @@ def test_squares_are_those_of_the_task_or_of_the_artifact_that_it_is_like(tmp_pa
     assert spec.fine == 2
     again = msgspec.structs.replace(task, like=str(toy_artifact(tmp_path / "artifacts", spec)))
     assert prepare(msgspec.structs.replace(again, answered_by=(), fine=1)).spec == prepare(again).spec == spec
-    with pytest.raises(DataError, match="fine 4, and .* has 2: leave it out"):
+    with pytest.raises(DataError, match=r"fine 4, and .* has 2: leave it out"):
         prepare(msgspec.structs.replace(again, fine=4))
     with pytest.raises(DataError, match="no standing unit answers fire: name every category in answered_by"):
         prepare(msgspec.structs.replace(task, answered_by=("ems",)))
