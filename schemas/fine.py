@@ -19,14 +19,15 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from schemas.errors import ArtifactError, RiskError
-from schemas.files import read_regular_file, sha256
+from schemas.errors import ArtifactError, RiskError, SinkError
+from schemas.files import read_regular_file, replace_file, sha256, write_errors
 from schemas.grid import Cells, Floats, Grid
 from schemas.limits import MAX_FINE_BYTES, MAX_MANIFEST_BYTES
 from schemas.spec import Spec
 
 FINE_FILE = "fine.safetensors"
 OVER_ALL = -1  # in place of a category
+_VERSIONS_KEPT = 3  # beside the frames, of a region
 _SUM_WITHIN = 0.01  # of 1: 64 shares of 11 bits each
 
 
@@ -47,11 +48,18 @@ def squares_of(grid: Grid, fine: int, cell: Cells, lat_deg: Floats, lon_deg: Flo
 def square_bounds(grid: Grid, fine: int, cell: int, square: int) -> tuple[float, float, float, float]:
     """South, west, north and east of a square, degrees."""
     (row, col), (south, west) = divmod(cell, grid.cols), divmod(square, fine)
+    lat, lon = square_edges(grid, fine)
+    at = (row * fine + south, col * fine + west)
+    return float(lat[at[0]]), float(lon[at[1]]), float(lat[at[0] + 1]), float(lon[at[1] + 1])
+
+
+def square_edges(grid: Grid, fine: int) -> tuple[Floats, Floats]:
+    """Latitudes (rows * fine + 1,) and longitudes (cols * fine + 1,) of the edges of all squares, degrees."""
     lat, lon = (
-        np.concatenate([edges[at : at + 1], _inner_edges(edges, fine)[at], edges[at + 1 : at + 2]])
-        for edges, at in zip(grid.corners(), (row, col), strict=True)
+        np.append(np.column_stack([edges[:-1], _inner_edges(edges, fine)]).ravel(), edges[-1])
+        for edges in grid.corners()
     )
-    return float(lat[south]), float(lon[west]), float(lat[south + 1]), float(lon[west + 1])
+    return lat, lon
 
 
 def _inner_edges(edges: Floats, fine: int) -> Floats:
@@ -140,3 +148,27 @@ def read_fine(artifact: Path) -> FineShares | None:
     if sha256(packed) != content.files.get(FINE_FILE, {}).get("sha256"):
         raise ArtifactError(f"{path} is damaged, its sha256 is not the manifest's", "copy the artifact again")
     return FineShares.unpack(packed, path, content.spec)
+
+
+def shares_beside(frames: Path, region: str, version: str) -> Path:
+    """Where the job leaves the shares of the version that scores: who serves frames sees no artifact and no counts."""
+    return frames / "fine" / region / f"{version}.safetensors"
+
+
+def leave_shares(frames: Path, artifact: Path) -> None:
+    """Copy an artifact's shares there, if it has some and they are not there yet. Raises ArtifactError, SinkError."""
+    path = shares_beside(frames, artifact.parent.name, artifact.name)
+    if path.exists() or (shares := read_fine(artifact)) is None:
+        return
+    with write_errors(SinkError, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, shares.pack(), outlives_power_cut=False)
+        for old in sorted(path.parent.glob("*.safetensors"))[:-_VERSIONS_KEPT]:
+            if old != path:
+                old.unlink(missing_ok=True)
+
+
+def read_shares(frames: Path, spec: Spec, version: str) -> FineShares:
+    """What the job left of a region's version. Raises ArtifactError."""
+    path = shares_beside(frames, spec.region, version)
+    return FineShares.unpack(read_regular_file(path, MAX_FINE_BYTES), path, spec)

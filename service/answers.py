@@ -3,10 +3,15 @@
 An answer is a dictionary of one of these types: its route builds it so, its fields in the order in which they are sent.
 """
 
-from typing import Annotated, Any, Literal
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,  # pydantic needs it of here before Python 3.12
+)
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, with_config
-from typing_extensions import TypedDict  # pydantic needs it of here before Python 3.12
+from typing_extensions import TypedDict
 
 from schemas.grid import CELL_ID
 from schemas.spec import SLUG
@@ -123,6 +128,7 @@ class ScoresView(View):
         None, description="Only the cells of this area of the file that the service was given"
     )
     format: Literal["json", "geojson", "csv"] | None = Field(None, description="In place of the header Accept")
+    fine: bool = Field(False, description="Also by the squares of each cell; as GeoJSON and CSV the squares alone")
 
 
 class DayView(ClosedRequest):
@@ -157,6 +163,12 @@ class Row(Amounts):
     cell: CellId
     lat: float
     lon: float
+    squares: NotRequired[
+        Annotated[
+            list[Amount],
+            Field(description="With `fine`: expected in each square of the cell, from its south-west row by row"),
+        ]
+    ]
 
 
 class ScoresHead(Facts):
@@ -213,6 +225,7 @@ class Region(Facts):
     categories: Annotated[list[str], Field(description="`all` and the region's own")]
     horizons: list[str]
     areas: list[str]
+    fine: Annotated[int, Field(description="Squares a side of a cell that `fine` gives; 1: none")]
     answered_by: Annotated[
         list[str], Field(description="Categories that standing units answer; without any there are no posts")
     ]

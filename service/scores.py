@@ -14,6 +14,7 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from fastapi import APIRouter, Path, Query, Request
@@ -23,6 +24,7 @@ from starlette.responses import Response
 from schemas.areas import PlaceNames, cells_in_words
 from schemas.errors import DataError, SettingsError
 from schemas.files import instant_text
+from schemas.fine import square_edges
 from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, riskiest
 from schemas.grid import CELL_ID, Cells, Grid, geohash
 from schemas.limits import UNUSUAL_DAYS
@@ -62,7 +64,6 @@ MEDIA_TYPES: Mapping[Format, str] = {
 _PLAIN: dict[str, Format] = {media.partition(";")[0]: name for name, media in MEDIA_TYPES.items()}
 _ANY: dict[str, Format] = {"*/*": "json", "application/*": "json", "text/*": "csv"}
 NUMBERS = ("expected", "usual", "risk", "low", "high")
-COLUMNS = ("cell", "lat", "lon", *NUMBERS, "observed_1h", "support")
 _GEOJSON = MEDIA_TYPES["geojson"]
 _SCORES: dict[int | str, dict[str, Any]] = {
     200: {"content": {_GEOJSON: {"schema": answers.SCORED_SHAPES}, "text/csv": {"schema": {"type": "string"}}}}
@@ -129,6 +130,7 @@ async def regions(service: TheService, caller: TheCaller) -> Response:
                 **now.facts(),
                 "timezone": spec.timezone,
                 "tick_s": spec.tick_s,
+                "fine": spec.fine if service.shares_of(now) else 1,
                 "answered_by": list(spec.answered_by),
                 "stale_after_s": stale_after_s(spec),
                 "grid": {
@@ -163,9 +165,34 @@ async def scores(
     head: answers.ScoresHead = {
         **now.facts(), "category": asked.category, "horizon": horizon, "area": asked.area,
     }  # fmt: skip
-    key = (now.spec.region, now.state, as_what, asked.category, chosen.horizon, asked.area)
-    body = service.answers.get(key, lambda: _WRITERS[as_what](head, chosen))
+    squares = _squares(service, now, chosen) if asked.fine else None
+    key = (now.spec.region, now.state, as_what, asked.category, chosen.horizon, asked.area, asked.fine)
+    body = service.answers.get(key, lambda: _WRITERS[as_what](head, chosen, squares))
     return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])
+
+
+@dataclass(frozen=True, slots=True)
+class Squares:
+    """Expected and usual incidents in the squares of the chosen cells, (cells, squares) each."""
+
+    fine: int
+    expected: npt.NDArray[np.float32]
+    usual: npt.NDArray[np.float32]
+
+
+def _squares(service: Service, now: Now, chosen: Chosen) -> Squares:
+    """Of all categories the sum of each, as each has shares of its own. Raises 404 where the version has no shares."""
+    shares, frame = service.shares_of(now), now.frames.by_category
+    if shares is None:
+        raise HTTPException(404, f"{now.spec.region} has no squares inside its cells: its version was trained without")
+    categories = range(len(frame.categories)) if chosen.view.is_sum else [chosen.category]
+    by_category = [(category, shares.of_category(category)[chosen.cells]) for category in categories]
+
+    def parted(name: str) -> npt.NDArray[np.float32]:
+        means = getattr(frame, name)[chosen.cells, :, chosen.horizon]
+        return np.asarray(sum(means[:, category, None] * share for category, share in by_category), np.float32)
+
+    return Squares(now.spec.fine, parted("expected"), parted("usual"))
 
 
 @router.get("/regions/{region}/cells/{cell}", response_model=answers.Cell)
@@ -405,36 +432,68 @@ def _streets(path: FilePath, grid: Grid) -> bytes:
     return json_bytes(streets)
 
 
-def _as_json(head: Mapping[str, Any], chosen: Chosen) -> bytes:
+def _as_json(head: Mapping[str, Any], chosen: Chosen, squares: Squares | None) -> bytes:
     """`head` with the rows as its last field, `cells`."""
-    return _within(head, "cells", _join("{", *_members(_columns(chosen)), "}"))
+    columns = _columns(chosen)
+    if squares is not None:
+        starts = np.arange(0, squares.expected.size + 1, squares.fine**2, dtype=np.int32)
+        of_each = pa.ListArray.from_arrays(starts, _texts(squares.expected.ravel()))
+        columns["squares"] = _join("[", pc.binary_join(of_each, ","), "]")
+    return _within(head, "cells", _join("{", *_members(columns), "}"))
 
 
-def _as_geojson(head: Mapping[str, Any], chosen: Chosen) -> bytes:
+def _as_geojson(head: Mapping[str, Any], chosen: Chosen, squares: Squares | None) -> bytes:
     """A FeatureCollection with `head` beside its features.
 
     A GIS shows properties alone: each feature also has lift, as_of and stale, and null where there is no history.
     """
-    shapes = _places(chosen.view.spec.grid)["shape"].take(pa.array(chosen.cells))
-    columns = {**_columns(chosen), "lift": _lift(chosen)}
-    has_history = pa.array(chosen.values("support") > 0)
-    for name in (*NUMBERS, "lift"):
-        columns[name] = pc.if_else(has_history, columns[name], "null")
     dated = json.dumps({name: head[name] for name in ("as_of", "stale")}, separators=(",", ":"))[1:]
-    start = ('{"type":"Feature","id":', columns["cell"], ',"geometry":', shapes, ',"properties":{')
+    if squares is not None:
+        columns, shapes = _square_columns(chosen, squares)
+        start: tuple[Any, ...] = ('{"type":"Feature","geometry":', shapes, ',"properties":{')
+    else:
+        columns = {**_columns(chosen), "lift": _lift(chosen)}
+        has_history = pa.array(chosen.values("support") > 0)
+        for name in (*NUMBERS, "lift"):
+            columns[name] = pc.if_else(has_history, columns[name], "null")
+        shapes = _places(chosen.view.spec.grid)["shape"].take(pa.array(chosen.cells))
+        start = ('{"type":"Feature","id":', columns["cell"], ',"geometry":', shapes, ',"properties":{')
     features = _join(*start, *_members(columns), f",{dated}}}")
     return _within({"type": "FeatureCollection", **head}, "features", features)
 
 
-def _as_csv(head: Mapping[str, Any], chosen: Chosen) -> bytes:
+def _as_csv(head: Mapping[str, Any], chosen: Chosen, squares: Squares | None) -> bytes:
     """A line with the names of the columns, then one a cell; each repeats `head`, because a CSV has no other place."""
-    names = ",".join((*COLUMNS, *head))
+    columns = _columns(chosen) if squares is None else _square_columns(chosen, squares)[0]
     tail = ",".join(_quoted(value) for value in head.values())
+    *_, last = columns
     parts: list[Any] = []
-    for name, column in _columns(chosen).items():
-        parts += [column, "," if name != COLUMNS[-1] else f",{tail}\r\n"]
-    rows = _join(*parts).to_pylist() if len(chosen.cells) else []
-    return (names + "\r\n" + "".join(rows)).encode()
+    for name, column in columns.items():
+        parts += [column, "," if name != last else f",{tail}\r\n"]
+    rows = _join(*parts).to_pylist() if len(columns[last]) else []
+    return (",".join((*columns, *head)) + "\r\n" + "".join(rows)).encode()
+
+
+def _square_columns(chosen: Chosen, squares: Squares) -> tuple[dict[str, Any], Any]:
+    """Arrow strings of each square of a cell with history, and its shape as GeoJSON."""
+    grid, fine, has_history = chosen.view.spec.grid, squares.fine, chosen.values("support") > 0
+    cells, square = np.repeat(chosen.cells[has_history], fine**2), np.tile(np.arange(fine**2), int(has_history.sum()))
+    rows, cols = cells // grid.cols * fine + square // fine, cells % grid.cols * fine + square % fine
+    lats, lons = (pa.array([f"{degrees:.5f}" for degrees in edges.tolist()]) for edges in square_edges(grid, 2 * fine))
+    south, lat, north = (lats.take(pa.array(2 * rows + more)) for more in (0, 1, 2))
+    west, lon, east = (lons.take(pa.array(2 * cols + more)) for more in (0, 1, 2))
+    corners = ((west, south), (east, south), (east, north), (west, north), (west, south))
+    ring = [part for x, y in corners for part in ("[", x, ",", y, "],")]
+    ring[-1] = "]"
+    columns = {
+        "cell": _places(grid)["cell"].take(pa.array(cells)),
+        "square": pc.cast(pa.array(square), pa.string()),
+        "lat": lat,
+        "lon": lon,
+        "expected": _texts(squares.expected[has_history].ravel()),
+        "usual": _texts(squares.usual[has_history].ravel()),
+    }
+    return columns, _join('{"type":"Polygon","coordinates":[[', *ring, "]]}")
 
 
 def number(value: np.floating[Any]) -> float:
@@ -450,7 +509,7 @@ def _members(columns: Mapping[str, Any]) -> list[Any]:
 
 
 def _columns(chosen: Chosen) -> dict[str, Any]:
-    """Arrow strings of each of COLUMNS, as JSON has them."""
+    """Arrow strings of each cell, as JSON has them."""
     places = _places(chosen.view.spec.grid)
     cells = pa.array(chosen.cells)
     return {

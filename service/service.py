@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from models.readiness import Place
 from schemas.areas import LONGITUDE_FIRST, Area, cells_inside, is_exchanged
-from schemas.errors import SinkError
+from schemas.errors import ArtifactError, SinkError
 from schemas.files import STAMP, FileState, file_state, instant_text
+from schemas.fine import FineShares, read_shares, shares_beside
 from schemas.frame import HOURS_KEPT, SUFFIX, RiskFrame, StoredFrames, hour_path, read_frames, read_hour
 from schemas.grid import Cells, Grid
 from schemas.languages import ENGLISH
@@ -302,9 +303,27 @@ class Service:
         hour = _hour(path, state)
         return Now(hour, True, now.withheld) if hour else "its file was replaced a moment ago"
 
+    def shares_of(self, now: Now) -> FineShares | None:
+        """Where inside its cells a region's incidents are; None where its version says nothing of it."""
+        frame = now.frames.by_category
+        if frame.spec.fine == 1 or frame.baseline_only:
+            return None
+        state = file_state(shares_beside(self.frames.folder, frame.spec.region, frame.model))
+        return _shares(self.frames.folder, frame.spec, frame.model, state) if state else None
+
     def cells_of(self, grid: Grid) -> Mapping[str, Cells]:
         """The cells of each area that has some in the grid."""
         return _cells_of(tuple(self.areas), grid)
+
+
+@lru_cache(maxsize=16)
+def _shares(frames: Path, spec: Spec, version: str, state: FileState) -> FineShares | None:
+    """A file that cannot be used is told once to the log."""
+    try:
+        return read_shares(frames, spec, version)
+    except ArtifactError as error:
+        log.warning("%s: the map of %s shows cells alone", error, spec.region)
+        return None
 
 
 @lru_cache(maxsize=256)

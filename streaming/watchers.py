@@ -19,8 +19,9 @@ from prometheus_client.metrics import Counter, Gauge, Info
 
 from models.counting.blobs import keep_counts
 from schemas.batches import KEEP_DAYS, LoggedBatch, LoggedRegion, batches_folder, day_of, lines_path, logged_days
-from schemas.errors import CheckpointError, SettingsError, SinkError
+from schemas.errors import ArtifactError, CheckpointError, SettingsError, SinkError
 from schemas.files import open_for_append
+from schemas.fine import leave_shares
 from schemas.frame import keep_hour, write_frames
 from streaming.checkpoint import batch_time_ms, taken_offsets
 from streaming.flow.rows import OUTCOMES_SHOWN, Published, has_news, label_of
@@ -97,8 +98,9 @@ class FrameWatch:
 
     folder: Path
     clock: Literal["wall", "event"]
+    artifacts: Path  # in which each version's folder is
     _refused: set[str] = field(default_factory=set)  # regions whose last write failed
-    _without: set[str] = field(default_factory=set)  # regions whose hour could not be kept
+    _without: set[str] = field(default_factory=set)  # regions whose hour or squares could not be kept
 
     def show(self, published: Published) -> None:
         for region, views in published.views.items():
@@ -112,9 +114,11 @@ class FrameWatch:
             self._refused.discard(region)
             try:
                 keep_hour(self.folder, region, views[0].as_of_s)
-            except SinkError as error:
+                if views[0].spec.fine > 1:
+                    leave_shares(self.folder, self.artifacts / region / published.artifacts[region])
+            except (SinkError, ArtifactError) as error:
                 if region not in self._without:
-                    log.warning("%s; the map will have no picture of this hour of %s", error, region)
+                    log.warning("%s; the map of %s will lack its squares or a picture of this hour", error, region)
                 self._without.add(region)
             else:
                 self._without.discard(region)

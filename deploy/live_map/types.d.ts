@@ -29,6 +29,7 @@ interface Row {
   high?: number;
   observed_1h: number;
   support: "ok" | "sparse" | "no_history";
+  squares?: number[]; // expected in each, from the south-west row by row
   category?: string;
   horizon?: string;
   factors?: { says: string; factor: number }[] | null;

@@ -1,7 +1,8 @@
 // What is said of one cell: in a line, and on its card with its scores and what made the chosen one.
 import { line, make, titles } from "./elements.js";
-import { cellName } from "./grid.js";
+import { cellName, centreOf, placeOf } from "./grid.js";
 import { say, told } from "./language.js";
+import { crossingNear } from "./search.js";
 import { ALL, SAY, count, happened, isPartly, percent, plain, times, unknown } from "./words.js";
 
 export const TAGS = { no_history: say("no history"), sparse: say("little history") };
@@ -65,6 +66,25 @@ export function made(scores, chosen) {
   ];
 }
 
+/** Where inside a cell most is expected: a crossing or coordinates, and the share of the cell's; null where nobody knows.
+ *  @param {number} cell @param {Picture} picture */
+export function hottest(cell, { rows, grid, land }) {
+  const { squares, expected, support } = rows.get(cell) ?? {};
+  if (!squares || support === "no_history" || !expected) return null;
+  const side = Math.sqrt(squares.length);
+  const at = squares.indexOf(Math.max(...squares));
+  const { lat, lon } = centreOf(cell, grid);
+  const shift = (place) => (place + 0.5) / side - 0.5; // of the cell's middle
+  const place = {
+    lat: lat + shift(Math.floor(at / side)) * grid.cell_lat_deg,
+    lon: lon + shift(at % side) * grid.cell_lon_deg,
+  };
+  return {
+    where: crossingNear(place, land) || placeOf(place),
+    share: squares[at] / expected,
+    metres: Math.round(grid.cell_m / side),
+  };
+}
 const ofEach = ({ of_categories = {} }) => {
   const each = Object.entries(of_categories)
     .map(([category, seen]) => `${seen} ${plain(category)}`)

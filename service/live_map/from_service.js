@@ -121,7 +121,7 @@ async function loadOf(hour, ask) {
   const { category, horizon } = chosen;
   const hasArea = chosen.area !== WHOLE;
   const inArea = { category, ...(hasArea ? { area: chosen.area } : {}) };
-  const { cells, ...found } = await within("scores", { ...inArea, horizon });
+  const { cells, ...found } = await within("scores", { ...inArea, horizon, ...(region.fine > 1 ? { fine: 1 } : {}) });
   const all = byPlace(cells, grid);
   const { areas } = region.areas.length ? await within("areas", { category, horizon }) : { areas: [] };
   const { places, least_days } = await within("unusual", inArea);

@@ -32,8 +32,8 @@ export function placeExample({ grid, names, land }) {
     ? say("Street, crossing, name or {place}", values)
     : say("{place} or {cell}", values);
 }
-export function placeOf(cell, grid) {
-  const { lat, lon } = centreOf(cell, grid);
+/** @param {Place} place */
+export function placeOf({ lat, lon }) {
   return `${Math.abs(lat).toFixed(4)}° ${lat < 0 ? say("S") : say("N")}, ${Math.abs(lon).toFixed(4)}° ${lon < 0 ? say("W") : say("E")}`;
 }
 /** Whether a cell lies in the rectangle of two. */

@@ -9,6 +9,7 @@ const MOST = 40; // times as large as what fits
 const NEAR = 4; // times as large, where one goes to a place
 const GAP = 0.04; // around a cell, of its width
 const PAD_PX = 12;
+const SQUARES_PX = 40; // of a cell's width, from which its squares are drawn
 const SIDES = [
   [-1, 0],
   [0, 1],
@@ -36,6 +37,7 @@ const layer = (className, options = {}) => new ol.VectorLayer({ className, sourc
 const layers = {
   ground: layer("ground"),
   cells: layer("cells"),
+  squares: layer("cells squares"), // in place of the cells, from a zoom on
   lines: layer("ground lines"),
   marks: layer("cells marks"),
   rings: layer("cells rings"),
@@ -122,9 +124,9 @@ function show(name, shapes) {
   layers[name].getSource().addFeatures(features);
 }
 
-/** The cells of a picture, its ground and its marks. kept: the choices of the address; scoreOf and colourOf a row; best: cells with a
- *  number; isCalm: what has no score is as usual, isUnknown: or nobody knows; places: frames with a number, and whether one decided. */
-export function drawMap(picture, { kept: choices, scoreOf, colourOf, best, isCalm, isUnknown, places }) {
+/** The cells of a picture, its ground and its marks. kept: the choices of the address; scoreOf and colourOf a row; byScore: whether
+ *  the colour is that of an expected count, which squares have too; best: cells with a number; isCalm: what has no score is as usual, isUnknown: or nobody knows; places: frames with a number, and whether one decided. */
+export function drawMap(picture, { kept: choices, scoreOf, colourOf, byScore, best, isCalm, isUnknown, places }) {
   const before = JSON.stringify(part);
   const inside = (cell) => !picture.inside || picture.inside.has(cell);
   if (!isShown) told = choices.zoom;
@@ -150,6 +152,7 @@ export function drawMap(picture, { kept: choices, scoreOf, colourOf, best, isCal
     "cells",
     [...fills].map(([colour, shapes]) => [new ol.MultiPolygon(shapes), new ol.Style({ fill: fill(colour) })]),
   );
+  drawSquares(picture, inside, byScore ? colourOf : null);
   const hits = [...picture.rows].filter(([, row]) => row.observed_1h > 0);
   const numbers = [...best.map((cell, at) => number(at + 1, cell)), ...numbersOf(places)].reverse(); // the first on top
   show("marks", [
@@ -163,6 +166,25 @@ export function drawMap(picture, { kept: choices, scoreOf, colourOf, best, isCal
     numbers.map(([point]) => point),
   );
   isShown = true;
+}
+/** Each square in the colour of a cell that expects as much in all of its squares. */
+function drawSquares({ rows }, inside, colourOf) {
+  const fills = new Map();
+  for (const [cell, { squares, support }] of colourOf ? rows : []) {
+    if (!squares || support === "no_history" || !inside(cell)) continue;
+    const side = Math.sqrt(squares.length);
+    squares.forEach((expected, at) => {
+      const [row, col] = [rowOf(cell) + Math.floor(at / side) / side, (cell % grid.cols) + (at % side) / side];
+      const colour = colourOf(expected * squares.length);
+      if (!fills.has(colour)) fills.set(colour, []);
+      fills.get(colour).push(rectangle(row, col, 1 / side, 1 / side, GAP / side));
+    });
+  }
+  layers.squares.setMaxResolution(widthAt(1) / (SQUARES_PX * rem));
+  show(
+    "squares",
+    [...fills].map(([colour, shapes]) => [new ol.MultiPolygon(shapes), new ol.Style({ fill: fill(colour) })]),
+  );
 }
 function hatching() {
   const tile = document.createElement("canvas");

@@ -6,6 +6,7 @@ const PART = String.raw`([+-]?)(\d+(?:[.,]\d+)?)\s*°?\s*(?:(\d+(?:[.,]\d+)?)\s*
 const COORDINATES = new RegExp(`^\\s*${PART}\\s*[,;\\s]\\s*${PART}\\s*$`, "i");
 const BETWEEN = /\s+(?:and|und|at|x|&|\/|@|\+)\s+/i; // two streets
 const NEAR_DEG = 0.004; // two streets that come so near to one another cross there, on a simplified map
+const NEARBY_DEG = 0.01; // of latitude, about a kilometre: a crossing says where a place is
 const MOST = 12; // that are offered while somebody types
 
 /** Latitude and longitude as people write them, `41.88, -87.63`, `41,88 -87,63` or `41°52'48"N 87°37'48"W`; null for another text. */
@@ -78,6 +79,30 @@ export function crossing(one, other) {
       }
     }
   return best;
+}
+
+/** The crossing of two named streets that is nearest to a place, if one is near; "" for none.
+ *  @param {Place} place @param {Picture["land"]} land @returns {string} */
+export function crossingNear(place, land) {
+  const window = NEARBY_DEG / Math.cos((place.lat * Math.PI) / 180);
+  const isNear = (segment) =>
+    [place.lon, place.lat].every((at, axis) => {
+      const ends = segment.map((point) => point[axis]);
+      const far = axis ? NEARBY_DEG : window;
+      return Math.min(...ends) < at + far && Math.max(...ends) > at - far;
+    });
+  const streets = namedIn({ names: [], outlines: [], land })
+    .map(({ name, lines }) => ({ name, lines: segmentsOf({ lines }).filter(isNear) }))
+    .filter(({ lines }) => lines.length);
+  const far = ({ lat, lon }) => Math.hypot((lat - place.lat) / NEARBY_DEG, (lon - place.lon) / window);
+  const crossings = streets.flatMap((street, at) =>
+    streets.slice(at + 1).flatMap((other) => {
+      const point = street.name === other.name ? null : crossing(street, other);
+      return point && far(point) < 1 ? [{ street: street.name, other: other.name, far: far(point) }] : [];
+    }),
+  );
+  const [nearest] = crossings.sort((one, other) => one.far - other.far);
+  return nearest ? say("{street} and {other}", nearest) : "";
 }
 
 /** What is called so, else what begins so, else what has it in its name. */

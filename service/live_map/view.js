@@ -1,12 +1,12 @@
 // The page around the map: the picture in words and tables, and what hands and keys do. A source shows its pictures here.
 import { allowCalls, callOf, seen } from "./call.js";
-import { brief, inWords, lift, made, tableOf } from "./card.js";
+import { brief, hottest, inWords, lift, made, tableOf } from "./card.js";
 import { ask, choose, chosen, finder, onTake, remember } from "./controls.js";
 import { showState } from "./current.js";
 import { past } from "./day.js";
 import { decidedOn, hasEnded, inFull, inShort, offerDecision, onPlace } from "./decide.js";
 import { $, line, make, put, titles } from "./elements.js";
-import { cellName, cellOf, cellsName, idOf, placeExample, placeName, placeOf } from "./grid.js";
+import { cellName, cellOf, centreOf, cellsName, idOf, placeExample, placeName, placeOf } from "./grid.js";
 import { say, sayMany } from "./language.js";
 import { boxOf, drawMap, drawRings, goTo, hands, reveal, showAll } from "./map.js";
 import { tellScale } from "./scale.js";
@@ -128,7 +128,9 @@ function redraw() {
     "incidents more than usual in the last 1, 2 or 4 hours, where chance alone shows as much once in {days} days or more seldom",
     { days: least_days },
   );
-  put("unit", isUnusual() ? more : `${UNITS[chosen.measure]}, ${ahead}`);
+  const squares = say("; squares, from a zoom on: as if all of the cell were so");
+  const hasSquares = chosen.measure === "expected" && [...rows.values()].some((row) => row.squares);
+  put("unit", isUnusual() ? more : `${UNITS[chosen.measure]}, ${ahead}${hasSquares ? squares : ""}`);
   const figures = {
     area: total.name,
     expected: count(total.expected),
@@ -156,6 +158,7 @@ function draw(best = ranked(picture.rows)) {
     kept: chosen,
     scoreOf,
     colourOf: scale.colourOf,
+    byScore: chosen.measure === "expected",
     best: isUnusual() ? [] : best.map(([cell]) => cell),
     isCalm: isUnusual(),
     isUnknown: !!unknown(picture),
@@ -189,6 +192,8 @@ function showHighest(best) {
       const name = make("span", `${number} `);
       swatch.style.background = scale.colourOf(place ? place.more : scoreOf(row));
       name.append(swatch, open);
+      const inside = chosen.measure === "expected" && hottest(cell, picture);
+      if (inside) name.append(" ", make("small", inside.where, "quiet"));
       const decision = place ? onPlace(place, picture) : decidedOn(cell, null, chosen.category, picture)[0];
       if (decision) name.append(" ", make("span", inShort(decision, picture), "tag"));
       const shown = line(
@@ -283,13 +288,19 @@ function showCell() {
     const free = make("button", say("pinned ✕"), "quiet");
     head.append(Object.assign(free, { id: "free", title: say("Unpin this cell"), onclick: () => pin(null) }));
   }
-  const centre = say("Centre {place}", { place: placeOf(cell, grid) });
+  const centre = say("Centre {place}", { place: placeOf(centreOf(cell, grid)) });
   const parts = [head, make("p", `${what} – ${centre}`, "quiet")];
   parts.push(...decidedOn(cell, placeAround(cell), chosen.category, picture).map((one) => inFull(one, picture)));
   const row = scores.find((one) => one.category === chosen.category);
   if (!picture.active.has(cell))
     parts.push(make("p", say("No incident on record here, so there is no score."), "quiet"));
-  else parts.push(...inWords(row, shownOf(cell, row), picture), tableOf(scores, chosen), ...made(scores, chosen));
+  else {
+    const inside = hottest(cell, picture);
+    const values = inside && { ...inside, share: percent(inside.share) };
+    parts.push(...inWords(row, shownOf(cell, row), picture));
+    if (inside) parts.push(make("p", say("{share} of it in the {metres} m square at {where}", values), "quiet inside"));
+    parts.push(tableOf(scores, chosen), ...made(scores, chosen));
+  }
   $("cell").replaceChildren(...parts);
 }
 function showTip(cell) {

@@ -67,7 +67,7 @@ def run(context: typer.Context) -> None:
     log_from(settings.log_level)
     stop = stop_on_signals()
     refuse_frames(settings.frames)
-    frames = FrameWatch(folder=settings.frames, clock=settings.clock)
+    frames = FrameWatch(folder=settings.frames, clock=settings.clock, artifacts=settings.artifacts)
     with ProgressLine(_errors) as progress:
         is_clean = run_pipeline(settings, stop=stop, watchers=[progress.show, frames.show])
     _errors.print(progress.closing_line(is_clean=is_clean), highlight=False, soft_wrap=True)

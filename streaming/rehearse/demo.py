@@ -68,9 +68,10 @@ def demo_command(
     if (out / "broker").exists() or (out / "checkpoint").exists():
         shutil.rmtree(out)  # only the folder of an earlier demo
     out.mkdir(parents=True, exist_ok=True)
-    stop, plan, frames = stop_on_signals(), day_plan(), FrameWatch(folder=out / "frames", clock="event")
+    stop, plan = stop_on_signals(), day_plan()
+    frames, height = (FrameWatch(folder=out / name, clock="event", artifacts=ARTIFACTS) for name in ("frames", "storm"))
     evening = Evening(plan=plan, artifact=champion_of(ARTIFACTS, REGION))
-    height_s, height = parse_when(_HEIGHT, plan.table.timezone), FrameWatch(folder=out / "storm", clock="event")
+    height_s = parse_when(_HEIGHT, plan.table.timezone)
     rehearsal = Rehearsal(
         plan=plan,
         artifacts=ARTIFACTS,

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 import numpy as np
 import urllib3
 import uvicorn
+from safetensors.numpy import save
 
 from schemas.areas import Area
+from schemas.fine import shares_beside
 from schemas.forecasts import FollowedChange
 from schemas.frame import write_frames
 from service.app import application
@@ -100,6 +102,15 @@ def toy_service(folder, *, clock=None, rate=MANY, **fields):
     clock = clock or Clock()
     own = {"frames": Frames(folder), "audit": folder / "audit.jsonl"}
     return Service(now_s=clock, rates=Rates(rate, time.monotonic), **own, **fields)
+
+
+def leave_squares(folder, frame, rows, share):
+    """Shares of the squares in cells, as the job leaves them. rows: (cell, category or -1) of each row of `share`."""
+    cell, category = (np.array(of) for of in zip(*rows, strict=True))
+    path = shares_beside(folder, frame.spec.region, frame.model)
+    path.parent.mkdir(parents=True)
+    columns = {"cell": cell.astype(np.int32), "category": category.astype(np.int16), "share": share}
+    path.write_bytes(save(columns))
 
 
 def leave_frame(

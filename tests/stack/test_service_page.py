@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from schemas.fine import square_bounds
 from schemas.frame import Unusual, write_frames
 from service.scores import number
 from service.tokens import Tokens, make_token
 from tests.harness.browser import MARKS, chooses, collection, the_service
 from tests.harness.map_shares import jobs, leave_regions
-from tests.harness.service import Client, leave_frame, running, toy_service
+from tests.harness.service import Client, leave_frame, leave_squares, running, toy_service
 from tests.harness.toy import toy_grid
 
 # Into the address what does not fit into its box: all but the ticks of the scale, which may stand over its ends.
@@ -79,6 +80,39 @@ def test_on_a_wall_the_map_is_the_screen_and_keeps_what_the_address_chooses(brow
     assert 3 < len(ranks[1]) <= 8
     assert min(page["share"] for page in pages[:3]) >= 0.6
     assert pages[3]["caption"] == "North – Risk: theft, next 1 h"
+
+
+SQUARES = """
+const { atlas } = await import(new URL('page/map.js', document.baseURI));
+const squares = atlas.getLayers().getArray().find((layer) => layer.getClassName() === 'cells squares');
+const seen = () => squares.isVisible(atlas.getView());
+const before = seen();
+for (let i = 0; i < 4; i++) document.querySelector('#zoom').children[0].click();
+await new Promise((done) => setTimeout(done, 600));
+const rings = squares.getSource().getFeatures().flatMap((each) => each.getGeometry().getCoordinates());
+return [before, seen(), rings.length, document.getElementById('unit').textContent];
+"""
+
+
+def test_squares_are_drawn_from_a_zoom_on_and_the_card_says_where_most_is_expected(browser, page_folder):
+    spec = {"categories": ("ems", "fire"), "answered_by": ("ems", "fire"), "fine": 2}
+    frame, over_all = leave_frame(page_folder, grid=toy_grid(20, 20, south_deg=41.6, west_deg=-87.9), **spec)
+    cell = int(np.flatnonzero(over_all.support[:, 0] > 0)[0])
+    share = np.array([[0.125, 0.125, 0.625, 0.125]], np.float16)  # most in the north-west
+    leave_squares(page_folder, frame, [(cell, -1)], share)
+    with running(the_service(page_folder)) as base:
+        counted, risk = browser(
+            {"url": f"{base}/#measure=expected&cell={frame.spec.grid.cell_ids()[cell]}", "does": SQUARES, "axe": True},
+            {"url": f"{base}/#measure=risk", "does": SQUARES},
+        )
+    before, then, squares, unit = counted["told"]
+    assert (before, then, squares) == (False, True, 4 * int((over_all.support[:, 0] > 0).sum()))
+    assert "squares" in unit
+    south, west, north, east = square_bounds(frame.spec.grid, 2, cell, 2)
+    middle = f"{(south + north) / 2:.4f}° N, {-(west + east) / 2:.4f}° W"
+    assert f"63 % of it in the 500 m square at {middle}" in counted["cell"]
+    assert counted["axe"] == []
+    assert (risk["told"][2], "squares" in risk["told"][3]) == (0, False)
 
 
 def test_the_map_is_first_on_every_screen_also_with_six_regions(browser, tmp_path):

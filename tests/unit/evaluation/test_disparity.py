@@ -187,7 +187,7 @@ def town(tmp_path_factory):
     assert ran.exit_code == 0, ran.output
     assert {path: path.read_bytes() for path in sorted(artifact.rglob("*")) if path.is_file()} == before
     store = MemorySink()
-    watch = FrameWatch(folder=folder / "frames", clock="wall")
+    watch = FrameWatch(folder=folder / "frames", clock="wall", artifacts=folder / "frames")
     publisher_to(store, folder / "checkpoint", watchers=[watch.show])(
         Rows(scored_row(artifact, START_S + DAYS * DAY_S)), 0
     )

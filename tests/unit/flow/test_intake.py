@@ -244,7 +244,7 @@ def test_no_coordinate_of_a_mask_is_in_artifact_state_roster_frame_or_line_proto
     events = [toy_event(spec, at_s=NOW, cell=MIDDLE, incident_id=name, **at) for name, at in (("a", IN), ("b", OUT))]
     summary = bench.batch(NOW, *events)[spec.region][1]
     assert (summary.ledger["counted"], summary.ledger["excluded"]) == (1, 1)
-    watch = FrameWatch(folder=folder / "frames", clock="wall")
+    watch = FrameWatch(folder=folder / "frames", clock="wall", artifacts=folder / "frames")
     publisher_to(store, folder / "checkpoint", watchers=[watch.show])(Rows(scored_row(artifact, NOW)), 0)
     contents = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
     assert {path.parent.name for path in folder.rglob("*.json")} >= {"job", artifact.name}

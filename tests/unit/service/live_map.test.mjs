@@ -7,7 +7,15 @@ import { barsOf, hourInWords } from "../../../service/live_map/day.js";
 import { decidedOn, hasEnded, onPlace } from "../../../service/live_map/decide.js";
 import { cellName, idOf, nearest, placeName } from "../../../service/live_map/grid.js";
 import { scaleOf } from "../../../service/live_map/scale.js";
-import { coordinatesIn, crossing, find, namedIn, offered, spotAt } from "../../../service/live_map/search.js";
+import {
+  coordinatesIn,
+  crossing,
+  crossingNear,
+  find,
+  namedIn,
+  offered,
+  spotAt,
+} from "../../../service/live_map/search.js";
 import { unknownIn } from "../../../service/live_map/words.js";
 
 const grid = { rows: 40, cols: 40, south_deg: 40, west_deg: -75, cell_lat_deg: 0.01, cell_lon_deg: 0.01, cell_m: 1000 };
@@ -55,6 +63,19 @@ test("a large place tells the names or areas in it", () => {
   assert.equal(named([]), "at r000c000 to r015c015");
   assert.equal(named([], [], { areas: ["North", "Centre"] }), "at r000c000 to r015c015 (North and Centre)");
   assert.equal(named([], [], { area: "North", areas: ["North", "Centre"] }), "at r000c000 to r015c015 (North)");
+});
+
+test("a place is told by the crossing nearest to it, within a kilometre", () => {
+  const street = (name, ...coordinates) => ({ properties: { name }, geometry: { type: "LineString", coordinates } });
+  const land = [
+    street("Main Street", [-75, 40.1], [-74.8, 40.1]),
+    street("Mill Road", [-74.95, 40], [-74.95, 40.2]),
+    street("Port Road", [-74.94, 40], [-74.94, 40.2]),
+  ];
+  assert.equal(crossingNear({ lat: 40.101, lon: -74.951 }, land), "Main Street and Mill Road");
+  assert.equal(crossingNear({ lat: 40.099, lon: -74.942 }, land), "Main Street and Port Road");
+  assert.equal(crossingNear({ lat: 40.12, lon: -74.95 }, land), "");
+  assert.equal(crossingNear({ lat: 40.1, lon: -74.9 }, land), "");
 });
 
 test("coordinates are read as people write them", () => {

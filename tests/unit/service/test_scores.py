@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from models.readiness import read_places
 from schemas.files import instant_text
+from schemas.fine import square_bounds
 from schemas.frame import SUPPORT, Silence, Surge, Unusual, riskiest, write_frames
 from schemas.limits import UNUSUAL_DAYS
 from service.scores import ASSUMES, NUMBERS, number
 from service.service import AnswerCache
 from streaming.sinks.line_protocol import risk_lines
 from tests.harness.points import stored_points
-from tests.harness.service import Client, area_of, leave_frame, running, toy_service
+from tests.harness.service import Client, area_of, leave_frame, leave_squares, running, toy_service
 from tests.harness.toy import toy_grid
 from tests.unit.service.conftest import CHOICES, SQUARE, column
 
@@ -49,6 +50,60 @@ def test_every_number_is_the_frames_to_the_last_bit(client, views, fmt, category
         assert read.tobytes() == column(views, category, h, name)[shown].tobytes(), name
     assert [int(row["observed_1h"]) for row in rows] == column(views, category, h, "observed_1h").tolist()
     assert [row["support"] for row in rows] == [SUPPORT[code] for code in column(views, category, h, "support")]
+
+
+@pytest.fixture
+def squared(tmp_path, clock):
+    """A service of a region whose cells have 2 x 2 squares; its views; and its shares by (cell, category)."""
+    categories, rng = ("ems", "fire"), np.random.default_rng(3)
+    spec = {"categories": categories, "answered_by": categories, "fine": 2}
+    views = leave_frame(tmp_path, **spec)
+    frame, rows = views[0], [(3, -1), (3, 1), (7, -1), (12, 0)]
+    share = rng.dirichlet(np.ones(4), len(rows)).astype(np.float16)
+    leave_squares(tmp_path, frame, rows, share)
+    with running(toy_service(tmp_path, clock=clock)) as base:
+        yield Client(base), views, dict(zip(rows, share.astype(float), strict=True))
+
+
+@pytest.mark.parametrize("category", ["all", "ems", "fire"])
+def test_squares_part_what_a_cell_expects_and_stand_where_they_are(squared, category):
+    client, (frame, over_all), shares = squared
+    assert client.json("/v1/regions")["regions"][0]["fine"] == 2
+    view, h = over_all if category == "all" else frame, 1
+    at = view.categories.index(category)
+
+    def expected_of(cell):
+        def share(of):
+            drawn = shares.get((cell, of), shares.get((cell, -1), np.full(4, 0.25)))
+            return drawn / drawn.sum()
+
+        each = frame.expected[cell, :, h]
+        return sum(each[of] * share(of) for of in range(2)) if category == "all" else each[at] * share(at)
+
+    asked = f"/v1/regions/riverton/scores?fine=1&category={category}&horizon=4h"
+    cells = client.json(asked)["cells"]
+    assert len(cells) == frame.spec.grid.cells
+    for number_of_cell, cell in enumerate(cells):
+        assert cell["squares"] == pytest.approx(expected_of(number_of_cell), rel=1e-5)
+        assert sum(cell["squares"]) == pytest.approx(cell["expected"], rel=1e-3)
+    features = client.json(f"{asked}&format=geojson")["features"]
+    lines = list(csv.DictReader(io.StringIO(client.get(f"{asked}&format=csv").data.decode())))
+    scored = np.flatnonzero(view.support[:, at] > 0).tolist()
+    assert len(features) == len(lines) == 4 * len(scored) > 0
+    for number_of_square, (feature, line) in enumerate(zip(features, lines, strict=True)):
+        cell, square, said = scored[number_of_square // 4], number_of_square % 4, feature["properties"]
+        assert (said["cell"], said["square"]) == (frame.spec.grid.cell_ids()[cell], square)
+        assert said["expected"] == float(line["expected"]) == pytest.approx(expected_of(cell)[square], rel=1e-5)
+        south, west, north, east = square_bounds(frame.spec.grid, 2, cell, square)
+        ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+        assert feature["geometry"]["coordinates"] == [pytest.approx(np.array(ring), abs=6e-6)]
+        assert (said["lat"], said["lon"]) == pytest.approx(((south + north) / 2, (west + east) / 2), abs=6e-6)
+
+
+def test_a_region_without_squares_says_so(client):
+    assert client.json("/v1/regions")["regions"][0]["fine"] == 1
+    refused = client.get("/v1/regions/riverton/scores?fine=1")
+    assert (refused.status, "no squares" in json.loads(refused.data)["detail"]) == (404, True)
 
 
 def test_a_layer_says_lift_and_how_old_it_is_and_no_number_without_history(client):

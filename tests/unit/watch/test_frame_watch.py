@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.errors import SinkUnavailable
+from schemas.fine import read_shares, shares_beside
 from schemas.forecasts import OLDEST_S, FollowedChange
 from schemas.frame import frame_path, hour_path, read_frames, read_hour
 from streaming import watchers as frame_watch
@@ -33,7 +34,7 @@ class Store(MemorySink):
 def job(tmp_path):
     """(publisher, its store, its artifact, the region's file)"""
     folder, store = tmp_path / "frames", Store()
-    watch = FrameWatch(folder=folder, clock="wall")
+    watch = FrameWatch(folder=folder, clock="wall", artifacts=folder)
     publisher = publisher_to(store, tmp_path, watchers=[watch.show])
     return publisher, store, toy_artifact(tmp_path / "artifacts", SPEC), frame_path(folder, SPEC.region)
 
@@ -95,7 +96,7 @@ def test_a_frame_that_the_store_did_not_take_is_not_left(job):
 
 
 def test_a_full_disk_is_said_once_and_leaves_the_old_frame(tmp_path, monkeypatch, caplog):
-    watch = FrameWatch(folder=tmp_path, clock="wall")
+    watch = FrameWatch(folder=tmp_path, clock="wall", artifacts=tmp_path)
     shown = [
         toy_published(number, views={SPEC.region: toy_views(SPEC, as_of_s=1_764_000_000 + 60 * number)})
         for number in range(4)
@@ -122,9 +123,30 @@ def test_a_full_disk_is_said_once_and_leaves_the_old_frame(tmp_path, monkeypatch
 
 def test_an_hour_that_cannot_be_kept_is_said_once_and_the_frame_is_new(tmp_path, caplog):
     (tmp_path / "hours").write_text("in the way")
-    watch = FrameWatch(folder=tmp_path, clock="wall")
+    watch = FrameWatch(folder=tmp_path, clock="wall", artifacts=tmp_path)
     for as_of_s in (1_764_000_000, 1_764_000_060):
         watch.show(toy_published(0, views={SPEC.region: toy_views(SPEC, as_of_s=as_of_s)}))
     assert read_frames(frame_path(tmp_path, SPEC.region)).by_category.as_of_s == 1_764_000_060
     (said,) = [record.getMessage() for record in caplog.records]
-    assert "the map will have no picture of this hour" in said
+    assert "will lack its squares or a picture of this hour" in said
+
+
+def test_the_shares_of_the_version_that_scores_stand_beside_the_frames_and_those_of_old_ones_go(tmp_path, caplog):
+    spec = toy_spec(answered_by=("fire", "ems"), fine=2)
+    frames, watch = tmp_path / "frames", FrameWatch(folder=tmp_path / "frames", clock="wall", artifacts=tmp_path)
+    made = [toy_artifact(tmp_path, spec, created=f"2026010{day}T000000Z") for day in range(1, 6)]
+
+    def show(folder):
+        of_version = {"views": {spec.region: toy_views(spec, as_of_s=1_764_000_000)}}
+        watch.show(toy_published(0, artifacts={spec.region: folder.name}, **of_version))
+
+    for folder in made:
+        show(folder)
+        assert read_shares(frames, spec, folder.name).share.shape == (0, 4)
+    assert sorted((frames / "fine" / spec.region).iterdir()) == [
+        shares_beside(frames, spec.region, folder.name) for folder in made[-3:]
+    ]
+    show(made[0])  # a rollback
+    assert read_shares(frames, spec, made[0].name).share.shape == (0, 4)
+    show(tmp_path / "toyville" / "gone")
+    assert "will lack its squares" in caplog.text
