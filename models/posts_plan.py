@@ -63,6 +63,7 @@ from models.training.region_tasks import DATA_HELP, Artifacts, FileLayout, Masks
 from schemas.areas import cells_of_areas, read_areas, read_masks, refuse_other_masks
 from schemas.errors import DataError, SettingsError, needs_extra
 from schemas.files import replace_file, sha256, write_errors
+from schemas.fine import OVER_ALL
 from schemas.grid import Cells, Floats, Grid
 from schemas.spec import Spec
 
@@ -373,6 +374,7 @@ def posts_command(
                 "learned",
                 "give a file that goes on, or train with `until`, a date before its end",
             )
+    shares = artifact.fine.of_category(OVER_ALL) if artifact.fine and not travel else None
     drive, staying = Drive(minutes=reach_minutes, speed_kmh=speed), read_places(fixed, grid) if fixed else []
 
     def candidates(name: str, places: list[Place]) -> Places:
@@ -380,10 +382,17 @@ def posts_command(
         if travel:
             reach, digest = read_times(travel, every, grid, minutes=reach_minutes, answered=demand.cells)
         else:
-            reach = by_straight_line(grid, metres_of_places(every, grid), drive)
+            reach = by_straight_line(grid, metres_of_places(every, grid), drive, spec.fine)
         stay = _standing(staying, first=len(places), usual=1)
         question = Question(
-            expected=demand.expected, reach=reach, units=units, busy=busy, fixed=stay, areas=floored, floor=floor
+            expected=demand.expected,
+            reach=reach,
+            units=units,
+            shares=shares,
+            busy=busy,
+            fixed=stay,
+            areas=floored,
+            floor=floor,
         )
         return Places(name=name, places=every, question=question, times_sha256=digest)
 

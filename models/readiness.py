@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import isqrt
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -179,16 +180,19 @@ def points_a_side(cell_m: float, reach_m: float) -> int:
     return int(np.clip(np.ceil(POINTS_IN_REACH * cell_m / reach_m), 1, MOST_A_SIDE))
 
 
-def by_straight_line(grid: Grid, places_m: Floats, drive: Drive) -> Reach:
-    """places_m: (places, 2) as `metres_of` gives them. Raises DataError for a reach that the cells cannot show."""
+def by_straight_line(grid: Grid, places_m: Floats, drive: Drive, fine: int = 1) -> Reach:
+    """places_m: (places, 2) as `metres_of` gives them. fine: squares a side of a cell, whose calls are known.
+
+    Raises DataError for a reach that the cells, or their squares, cannot show.
+    """
     reach_m = drive.metres
-    if not reach_m >= grid.cell_m / 2:
+    if not reach_m >= grid.cell_m / fine / 2:
         raise DataError(
             f"{drive.minutes:g} minutes at {drive.speed_kmh:g} km/h reach {reach_m:.0f} m by straight line, less than "
-            f"half a cell of {grid.cell_m:g} m",
-            "give more minutes or a higher speed, or train with smaller cells",
+            f"half a {'cell' if fine == 1 else 'square'} of {grid.cell_m / fine:g} m",
+            "give more minutes or a higher speed, or train with smaller cells, or with squares in them (`fine`)",
         )
-    side = points_a_side(grid.cell_m, reach_m)
+    side = fine * -(-points_a_side(grid.cell_m, reach_m) // fine)
     step_m = grid.cell_m / side
     if (pairs := len(places_m) * min(np.pi * (reach_m / step_m) ** 2, grid.cells * side**2)) > MOST_PAIRS:
         raise DataError(
@@ -216,13 +220,15 @@ def by_straight_line(grid: Grid, places_m: Floats, drive: Drive) -> Reach:
 class Question:
     """Where `units` units should stand, of the places of `reach`; several may stand at one.
 
-    expected: (cells,) calls. fixed: places of units, among them, that stay. areas: by name the cells of those of whose
-    calls the share `floor` is to be within reach; they may overlap.
+    expected: (cells,) calls. shares: (cells, squares) of a cell's calls in each of its squares, from the south-west row
+    by row, of which the reach has whole numbers of points; None: evenly. fixed: places of units, among them, that stay.
+    areas: by name the cells of those of whose calls the share `floor` is to be within reach; they may overlap.
     """
 
     expected: Floats
     reach: Reach
     units: int
+    shares: npt.NDArray[np.float32] | None = None
     busy: float = BUSY
     fixed: Posts = ()
     areas: Mapping[str, Cells] = field(default_factory=dict)
@@ -243,7 +249,13 @@ class Question:
     @cached_property
     def weight(self) -> Floats:
         """(points,) each point's share of all expected calls."""
-        return np.repeat(self.expected / self.expected.sum() / self.reach.per_cell, self.reach.per_cell)
+        of_cells, per_cell = self.expected / self.expected.sum(), self.reach.per_cell
+        if self.shares is None:
+            return np.repeat(of_cells / per_cell, per_cell)
+        fine, side = isqrt(self.shares.shape[1]), isqrt(per_cell)
+        row, col = np.divmod(np.arange(per_cell), side)
+        square = row * fine // side * fine + col * fine // side
+        return np.asarray(of_cells[:, None] * self.shares[:, square] * (fine / side) ** 2).ravel()
 
     @cached_property
     def inside(self) -> npt.NDArray[np.bool_]:

@@ -29,6 +29,7 @@ from models.readiness import (
     with_enough,
 )
 from schemas.errors import ArtifactError, DataError
+from schemas.fine import OVER_ALL
 from schemas.spec import ALL_CATEGORIES
 from service.answers import Amount, CellId, Chance, ClosedAnswer, ClosedRequest, Count, Facts, HorizonView
 from service.callers import TheService, json_answer, must_be_current, problems_of, region_of
@@ -117,11 +118,13 @@ def _readiness(service: Service, now: Now, asked: PostsAsked, horizon: int) -> R
     areas = named or parts_of(grid)
     degrees = np.array([(spot.lat, spot.lon) for spot in asked.units], np.float64).reshape(-1, 2)
     refuse_outside(grid, *degrees.T)
+    shares = service.shares_of(now)
     drive, standing = Drive(minutes=asked.reach_minutes, speed_kmh=asked.speed_kmh), tuple(range(len(degrees)))
     question = Question(
         expected=expected,
-        reach=by_straight_line(grid, metres_of(grid, *degrees.T), drive),
+        reach=by_straight_line(grid, metres_of(grid, *degrees.T), drive, spec.fine if shares else 1),
         units=max(len(standing), 1),
+        shares=shares.of_category(OVER_ALL) if shares else None,
         busy=asked.busy,
         areas=with_enough(areas, expected, has_history, least=0 if named else LEAST_PART),
         floor=asked.floor,

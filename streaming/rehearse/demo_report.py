@@ -34,6 +34,7 @@ from models.readiness import (
 from models.scoring import unraised
 from schemas.areas import PlaceNames, cells_in_words
 from schemas.errors import PipelineError
+from schemas.fine import OVER_ALL
 from schemas.frame import RiskFrame, Unusual
 from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S
@@ -237,8 +238,9 @@ def posts_of_the_night(evening: Evening) -> tuple[Plan, int]:
     places = places_of(demand.cells, grid)
     question = Question(
         expected=demand.expected,
-        reach=by_straight_line(grid, metres_of_places(places, grid), drive),
+        reach=by_straight_line(grid, metres_of_places(places, grid), drive, artifact.spec.fine),
         units=UNITS,
+        shares=artifact.fine.of_category(OVER_ALL) if artifact.fine else None,
         areas=with_enough(areas, demand.expected, demand.has_history, least=LEAST_PART),
         floor=FLOOR,
     )

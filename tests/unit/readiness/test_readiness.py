@@ -223,6 +223,25 @@ def test_there_are_eight_points_to_the_edge_if_four_a_side_suffice(reach_m, side
     assert points_a_side(1000, reach_m) == side
 
 
+@settings(max_examples=30)
+@given(st.sampled_from([1, 2, 4, 8]), st.floats(300, 5000), st.integers(0, 2**32 - 1))
+def test_squares_weigh_what_is_expected_in_them(fine, metres, seed):
+    random = np.random.default_rng(seed)
+    shares = random.dirichlet(np.ones(fine**2), GRID.cells)
+    expected = random.gamma(1.0, size=GRID.cells)
+    reach = by_straight_line(GRID, middle(12), drive_of(max(metres, 1001 / fine / 2)), fine)
+    side = int(reach.per_cell**0.5)
+    assert side % fine == 0
+    question = Question(expected=expected, reach=reach, units=1, shares=shares)
+    inside = 0.0
+    for point in reach.points_of(0).tolist():
+        cell, (row, col) = point // side**2, divmod(point % side**2, side)
+        square = int(row / side * fine) * fine + int(col / side * fine)
+        inside += expected[cell] * shares[cell, square] / (side / fine) ** 2
+    assert question.within((0,)) == pytest.approx(inside / expected.sum())
+    assert question.weight.sum() == pytest.approx(1)
+
+
 def test_a_reach_below_half_a_cell_and_too_many_places_are_refused_before_they_take_memory():
     with pytest.raises(DataError, match="less than half a cell of 1000 m: give more minutes"):
         by_straight_line(GRID, middle(0), drive_of(499))
