@@ -72,13 +72,13 @@ class Unusual(msgspec.Struct, frozen=True, kw_only=True):
         return grid.middle_of(self.row, self.col, self.rows, self.cols)
 
     def in_words(self, grid: Grid) -> str:
-        """As `fire at r002c006 to r005c009: 20 in place of 1.8 in 2 h`."""
+        """As `fire at r002c006 to r005c009: 20 instead of 1.8 in 2 h`."""
         cells = self.cells(grid).tolist()
         place = f"at {grid.cell_id(cells[0])}" + (f" to {grid.cell_id(cells[-1])}" if len(cells) > 1 else "")
         place = "in the whole region" if len(cells) == grid.cells else place
         mix = ", ".join(f"{category} {came}" for category, came in self.of_categories.items())
         mix = f" ({mix})" if mix else ""
-        return f"{self.category} {place}: {self.observed} in place of {self.usual:.2g} in {self.hours} h{mix}"
+        return f"{self.category} {place}: {self.observed} instead of {self.usual:.2g} in {self.hours} h{mix}"
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,14 +92,14 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     days: float  # once in so many days chance alone shows as much
 
     def in_words(self, timezone: str) -> str:
-        """As `fire since 3 Mar 14:05: 0 in place of 23`, in local time."""
+        """As `fire since 3 Mar 14:05: 0 instead of 23`, in local time."""
         since, until = (datetime.fromtimestamp(at_s, ZoneInfo(timezone)) for at_s in (self.since_s, self.until_s))
         when = (
             f"from {since.day} {since:%b %H:%M} to {until:%H:%M}"
             if self.until_s
             else f"since {since.day} {since:%b %H:%M}"
         )
-        return f"{self.category} {when}: {self.observed} in place of {self.usual:.3g}"
+        return f"{self.category} {when}: {self.observed} instead of {self.usual:.3g}"
 
 
 class Surge(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,9 +112,9 @@ class Surge(msgspec.Struct, frozen=True, kw_only=True):
     usual: float
 
     def in_words(self) -> str:
-        """As `fire x3.4: 36 in place of 4.2 in the last hour`."""
+        """As `fire x3.4: 36 instead of 4.2 in the last hour`."""
         return (
-            f"{self.category} x{max(self.factors):.1f}: {self.observed} in place of {self.usual:.2g} in the last hour"
+            f"{self.category} x{max(self.factors):.1f}: {self.observed} instead of {self.usual:.2g} in the last hour"
         )
 
 

@@ -58,7 +58,7 @@ class SurgeOfCategory(ClosedAnswer):
     ]
     observed: Annotated[Count, Field(description="Incidents in the last hour, in the whole region")]
     usual: Amount
-    says: Annotated[str, Field(examples=["fire x3.4: 36 in place of 4.2 in the last hour"])]
+    says: Annotated[str, Field(examples=["fire x3.4: 36 instead of 4.2 in the last hour"])]
 
 
 class Facts(ClosedAnswer):

@@ -217,7 +217,7 @@ ALERTS: tuple[Alert, ...] = (
         to_do="""
             In the last hours some place had more incidents of the category, or of `all` together, than its hour of the
             week explains. Look at
-            the map: where, how many in place of how many, and how seldom chance alone shows as much. It is no forecast,
+            the map: where, how many instead of how many, and how seldom chance alone shows as much. It is no forecast,
             and it does not say why: a storm, an event, several calls about the same, or a feed that sends twice. Once
             in some weeks it is chance.
         """,

@@ -101,7 +101,7 @@ export function surgesInWords({ category, surges = [] }) {
     .toSorted((a, b) => Math.max(...Object.values(b.factors)) - Math.max(...Object.values(a.factors)));
   if (!own.length) return "";
   const each = own.map((one) =>
-    say("{category} {times} ({observed} in place of {usual} in the last hour)", {
+    say("{category} {times} ({observed} instead of {usual} in the last hour)", {
       category: plain(one.category),
       times: times(Math.max(...Object.values(one.factors))),
       observed: one.observed,

@@ -56,7 +56,7 @@ export const seldom = (days) =>
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 /** What happened in a place, and what is usual there. */
 export const happened = (place, picture) =>
-  say("{category} {place}, {observed} in place of {usual} in {hours} h", {
+  say("{category} {place}, {observed} instead of {usual} in {hours} h", {
     ...place,
     category: plain(place.category),
     place: placeName(place, picture),

@@ -162,7 +162,7 @@ def _first_told(evening: Evening) -> Table:
     table = _table("When the screen first said it, and where", "clock", _WHAT, "calls since 18:00")
     for frame, place in first_told(evening.shown):
         words = Text(f"{place.category} {where(place, evening.grid, names)}: ")
-        words.append(f"{place.observed} in place of {place.usual:.2g} in {place.hours} h", style="bold")
+        words.append(f"{place.observed} instead of {place.usual:.2g} in {place.hours} h", style="bold")
         words.append(f", by chance once in {_span(place.days)}")
         came = evening.calls_between(evening.storm_s, max(frame.as_of_s + 1, evening.storm_s))
         table.add_row(evening.clock(frame.as_of_s), words, f"{came} of {night}")

@@ -28,13 +28,13 @@ def test_the_map_opens_with_what_is_more_than_usual_or_says_that_nothing_is(brow
             {"url": f"{base}/#region=usualton"},
         )
         answer = Client(base).json("/v1/regions/riverton/unusual")
-    said = "More than usual: theft at r001c001 to r002c003 (North), 12 in place of 1.40 in 2 h"
+    said = "More than usual: theft at r001c001 to r002c003 (North), 12 instead of 1.40 in 2 h"
     for page in (all_of, on_wall):
         assert page["caption"] == said + ", and 1 other place"
         assert page["label"].endswith(page["caption"])
     assert re.findall(r"^(\d) (\w+).*\t(.*)$", all_of["top"], re.MULTILINE) == [
         ("1", "theft", "40 days"), ("2", "battery", "100 years +")]  # fmt: skip
-    assert of_one["caption"] == "More than usual: battery at r004c000 to r005c002, 7 in place of 1.40 in 2 h"
+    assert of_one["caption"] == "More than usual: battery at r004c000 to r005c002, 7 instead of 1.40 in 2 h"
     assert re.fullmatch("Nothing stands out to(day|night): all categories, last hours", usual["caption"])
     assert usual["top"] == ""
     assert "nothing stands out" in usual["cell"]
@@ -68,9 +68,9 @@ def test_a_named_place_says_where_what_is_unusual_lies(browser, page_folder):
     with running(the_service(page_folder)) as base:
         (page,) = browser({"url": f"{base}/"})
         (name,) = Client(base).json("/v1/regions/riverton/streets")["features"]
-    assert page["caption"] == "More than usual: theft around Old Mill (North), 12 in place of 1.40 in 2 h"
+    assert page["caption"] == "More than usual: theft around Old Mill (North), 12 instead of 1.40 in 2 h"
     assert page["cell"].startswith(f"Old Mill · {grid.cell_ids()[grid.cols + 1]}")
-    assert "theft around Old Mill (North), 12 in place of 1.40 in 2 h" in page["cell"]
+    assert "theft around Old Mill (North), 12 instead of 1.40 in 2 h" in page["cell"]
     assert name["geometry"]["type"] == "Point"
 
 
@@ -224,7 +224,7 @@ def test_a_place_from_before_a_silence_is_still_told(browser, page_folder):
     leave_silent(page_folder, "all", unusual=(place,))
     with running(the_service(page_folder)) as base:
         (page,) = browser({"url": f"{base}/"})
-    said = "More than usual: theft at r001c001 to r002c003 (North), 12 in place of 1.40 in 2 h; nothing is known since"
+    said = "More than usual: theft at r001c001 to r002c003 (North), 12 instead of 1.40 in 2 h; nothing is known since"
     assert page["caption"].startswith(said)
 
 

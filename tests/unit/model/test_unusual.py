@@ -159,7 +159,7 @@ def test_a_burst_is_found_where_it_is():
     assert (place.category, place.hours, place.observed, place.usual) == ("ems", 2, 16, 0.8)
     assert place.cells(GRID).tolist() == [6, 7, 10, 11]
     assert not others
-    assert place.in_words(GRID) == "ems at r001c002 to r002c003: 16 in place of 0.8 in 2 h"
+    assert place.in_words(GRID) == "ems at r001c002 to r002c003: 16 instead of 0.8 in 2 h"
 
 
 def test_of_a_line_of_incidents_the_place_tells_the_cells_that_have_more_than_usual():
@@ -235,12 +235,12 @@ def test_categories_that_are_few_each_add_up_and_the_place_says_how_many_of_each
     recent.counts[:, 6, 1] = 4
     [place] = unusual_places(recent, GRID, CATEGORIES)
     assert (place.category, place.observed, place.of_categories) == ("all", 8, {"fire": 4, "ems": 4})
-    assert place.in_words(GRID) == "all at r001c002: 8 in place of 0.04 in 1 h (fire 4, ems 4)"
+    assert place.in_words(GRID) == "all at r001c002: 8 instead of 0.04 in 1 h (fire 4, ems 4)"
 
 
 def test_a_burst_within_a_surge_of_the_whole_region_is_told_beside_it():
     recent = replace(quiet_but_in(6, 0, usual=1.0), region_spreads=np.array([5.0, 5.0, 0.0]))
-    recent.counts[:] = 4  # 160 in place of 40 over all, and in neither category alone more than often happens
+    recent.counts[:] = 4  # 160 instead of 40 over all, and in neither category alone more than often happens
     recent.counts[:, 6, 0], recent.usual[:, 6, 0], recent.spread[:, 6, 0] = 12, 0.02, 0.002
     told = {(place.category, len(place.cells(GRID))) for place in unusual_places(recent, GRID, CATEGORIES)}
     assert told == {("all", GRID.cells), ("fire", 1)}

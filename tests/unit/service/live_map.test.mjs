@@ -256,8 +256,8 @@ test("what the last hour raises is said of the chosen category or of all, the mo
     surge("traffic", 2.21, { observed: 31, usual: 10 }),
     surge("fire", 3.4, { observed: 36, usual: 4.21 }),
   ];
-  const fire = "fire ×3.40 (36 in place of 4.21 in the last hour)";
-  const both = `${fire} and traffic ×2.21 (31 in place of 10.0 in the last hour)`;
+  const fire = "fire ×3.40 (36 instead of 4.21 in the last hour)";
+  const both = `${fire} and traffic ×2.21 (31 instead of 10.0 in the last hour)`;
   const says = (of) => `The last hour raises the forecast: ${of}. It may go on or not.`;
   const said = ["all", "fire", "ems"].map((category) => surgesInWords({ category, surges }));
   assert.deepEqual([...said, surgesInWords({ category: "all" })], [says(both), says(fire), "", ""]);

@@ -468,7 +468,7 @@ def test_what_raises_the_forecast_is_in_every_answer_with_its_factor_over_each_h
         ]
         table = client.get("/v1/regions/riverton/scores?format=csv").data.decode()
     factors = dict(zip(frame.spec.horizon_names, (2.346, 1.5, 1.0), strict=True))
-    says = "theft x2.3: 31 in place of 8.2 in the last hour"
+    says = "theft x2.3: 31 instead of 8.2 in the last hour"
     said = {"category": "theft", "factors": factors, "observed": 31, "usual": 8.2, "says": says}
     assert [answer["surges"] for answer in answers] == [[said]] * 3
     assert json.loads(next(csv.DictReader(io.StringIO(table)))["surges"]) == [said]

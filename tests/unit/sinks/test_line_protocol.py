@@ -239,7 +239,7 @@ def test_a_surge_is_said_with_its_factor_and_stands_before_the_place():
     lines = unusual_lines(frame(unusual=(place,), surges=(surge,))).decode().splitlines()
     of_all, own, other = (parsed(line)[2] for line in lines)
     says = (
-        f"forecast raised: {SPEC.categories[0]} x2.5: 30 in place of 4.2 in the last hour; {place.in_words(SPEC.grid)}"
+        f"forecast raised: {SPEC.categories[0]} x2.5: 30 instead of 4.2 in the last hour; {place.in_words(SPEC.grid)}"
     )
     assert (of_all["raised"], of_all["says"], own["raised"], own["says"]) == (2.5, says, 2.5, says)
     assert (other["raised"], other["says"]) == (1, "")
@@ -251,13 +251,13 @@ def test_a_silent_feed_is_named_where_all_would_be_as_usual():
     of_all = Unusual(category="all", row=0, col=0, rows=1, cols=1, hours=1, observed=9, usual=0.5, days=40.0)
     lines = unusual_lines(frame(unusual=(of_all,), silent=(feed,))).decode().splitlines()
     by_category = {dict(tags)["category"]: fields for _, tags, fields, _ in map(parsed, lines)}
-    told = "FEED SILENT: fire since 14 Nov 22:13: 0 in place of 23.4"
-    place = "all at r000c000: 9 in place of 0.5 in 1 h"
+    told = "FEED SILENT: fire since 14 Nov 22:13: 0 instead of 23.4"
+    place = "all at r000c000: 9 instead of 0.5 in 1 h"
     shown = {name: (of["says"], of["silent"], of["own_days"]) for name, of in by_category.items()}
     whole = unusual_lines(frame(silent=(msgspec.structs.replace(feed, category="all", usual=99.0), feed))).decode()
     each = [fields for _, _, fields, _ in map(parsed, whole.splitlines())]
     assert [(of["silent"], "FEED SILENT: all" in of["says"]) for of in each] == [(99.0, True)] * 3
     back = unusual_lines(frame(silent=(msgspec.structs.replace(feed, until_s=1_700_007_200),))).decode()
-    assert "FEED WAS SILENT: fire from 14 Nov 22:13 to 00:13: 0 in place of 23.4" in back
+    assert "FEED WAS SILENT: fire from 14 Nov 22:13 to 00:13: 0 instead of 23.4" in back
     assert {fields["silent"] for _, _, fields, _ in map(parsed, back.splitlines())} == {0}
     assert shown == {"all": (f"{told}; {place}", 23.4, 40), first_named: (told, 23.4, 0), second_named: ("", 0, 0)}
