@@ -66,7 +66,7 @@ export function made(scores, chosen) {
   ];
 }
 
-/** Where inside a cell most is expected: a crossing or coordinates, and the share of the cell's; null where nobody knows.
+/** Where inside a cell most is expected: a crossing, else coordinates, and the share of the cell's; null where nobody knows.
  *  @param {number} cell @param {Picture} picture */
 export function hottest(cell, { rows, grid, land }) {
   const { squares, expected, support } = rows.get(cell) ?? {};
@@ -79,8 +79,10 @@ export function hottest(cell, { rows, grid, land }) {
     lat: lat + shift(Math.floor(at / side)) * grid.cell_lat_deg,
     lon: lon + shift(at % side) * grid.cell_lon_deg,
   };
+  const crossing = crossingNear(place, land);
   return {
-    where: crossingNear(place, land) || placeOf(place),
+    crossing,
+    where: crossing || placeOf(place),
     share: squares[at] / expected,
     metres: Math.round(grid.cell_m / side),
   };

@@ -128,7 +128,7 @@ function redraw() {
     "incidents more than usual in the last 1, 2 or 4 hours, where chance alone shows as much once in {days} days or more seldom",
     { days: least_days },
   );
-  const squares = say("; squares, from a zoom on: as if all of the cell were so");
+  const squares = say("; nearer, squares inside: as if the whole cell were like them");
   const hasSquares = chosen.measure === "expected" && [...rows.values()].some((row) => row.squares);
   put("unit", isUnusual() ? more : `${UNITS[chosen.measure]}, ${ahead}${hasSquares ? squares : ""}`);
   const figures = {
@@ -192,8 +192,8 @@ function showHighest(best) {
       const name = make("span", `${number} `);
       swatch.style.background = scale.colourOf(place ? place.more : scoreOf(row));
       name.append(swatch, open);
-      const inside = chosen.measure === "expected" && hottest(cell, picture);
-      if (inside) name.append(" ", make("small", inside.where, "quiet"));
+      const inside = chosen.measure === "expected" ? hottest(cell, picture) : null;
+      if (inside?.crossing) name.append(" ", make("small", inside.crossing, "quiet"));
       const decision = place ? onPlace(place, picture) : decidedOn(cell, null, chosen.category, picture)[0];
       if (decision) name.append(" ", make("span", inShort(decision, picture), "tag"));
       const shown = line(
