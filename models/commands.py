@@ -340,7 +340,7 @@ def _rates(text: str) -> dict[str, float]:
 
 
 LIBRARIES = ("numpy", "torch", "scipy", "scikit-learn")
-BARS = ("counting", "replay", "fitting", "judging")
+BARS = ("replay", "fitting", "judging", "counting")
 
 
 def evaluate_command(
@@ -356,7 +356,7 @@ def evaluate_command(
     import torch
 
     with needs_extra("evaluate"):
-        from models.evaluation.evaluate import evaluate_rolling
+        from models.evaluation.evaluate import ORIGINS, evaluate_rolling
         from models.evaluation.evaluation_report import print_table, write_report
         from models.evaluation.judge import EvaluationPlan
         from models.evaluation.regressions import REGRESSIONS
@@ -384,9 +384,19 @@ def evaluate_command(
             tell=report,
         )
         versions = {name: version(name) for name in LIBRARIES}
-        evaluation = evaluate_rolling(task, plan, origins=origins, now=datetime.now(UTC), versions=versions)
+        evaluation = evaluate_rolling(
+            task,
+            plan,
+            origins=origins,
+            now=datetime.now(UTC),
+            versions=versions,
+            folder=out,
+            say=partial(console.print, highlight=False, markup=False, soft_wrap=True),
+        )
     print_table(evaluation, console)  # first, so that hours of work can be read even if a file cannot be written
     page = write_report(evaluation, out)
+    for origin in out.glob(ORIGINS):
+        origin.unlink()
     console.print(f"report: {page}", soft_wrap=True)
 
 

@@ -20,6 +20,7 @@ BLOCK_DAYS = 3  # at hourly and daily steps alike: errors of neighbouring days a
 LEAST_JUDGED = 100  # incidents; of fewer, the forecast that expects nothing seems best
 LEAST_BLOCKS = 10  # fewer say nothing about how much one block differs from another
 RESAMPLES = 10_000
+ADDS_NOTHING = "The network adds nothing here; the baseline scores"  # every figure of both is equal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +96,11 @@ class Difference:
     blocks: int
     correlation: float  # of neighbouring blocks, -1..1; above 0 it widens the interval
     verdict: str  # better, worse, tie, too short or too few, of the first
+
+    @property
+    def is_none(self) -> bool:
+        """Whether both models gave the same forecasts."""
+        return self.mean == self.low == self.high == 0
 
 
 def compare(

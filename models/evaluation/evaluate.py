@@ -8,12 +8,14 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import partial
 from itertools import product
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, get_type_hints
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -47,6 +49,7 @@ from models.evaluation.tasks import Task, earlier
 from models.feature_lists import usual_columns
 from models.features import FeatureEngine, feature_names, informed
 from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
+from models.local_time import minute
 from models.measures import Counts, Floats
 from models.network import RiskNetwork, residual_of
 from models.network_kinds import DEFAULT, Hyperparameters
@@ -63,6 +66,7 @@ from models.training.fit_network import (
 )
 from models.training.replay import IncidentHistory, Replay, refuse_lag
 from schemas.errors import DataError, LeakError
+from schemas.files import replace_file, sha256, write_errors
 from schemas.spec import DAY_S, Spec
 
 BURN_IN_DAYS = 28  # before them the memory is too short to learn from
@@ -211,6 +215,8 @@ class ProductNetwork:
 
 EPOCHS = 12
 _RATIO_PRIOR = 10.0  # incidents
+ORIGINS = ".origin-*.msgpack"  # files of an evaluation that goes on
+_LEVELLED = ", with the network's level"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,8 +233,11 @@ class _Row:
 
 def featured_rows(
     learned: Learned, judge: Judge, plan: EvaluationPlan
-) -> tuple[list[ModelResult], Losses, dict[str, tuple[SurgeFigures, Floats]]]:
-    """The rows that see the product's features, the losses of the network, and figures of surges by model."""
+) -> tuple[list[ModelResult], Losses, dict[str, tuple[SurgeFigures, Floats]], Floats]:
+    """The rows that see the product's features, the losses of the network, and figures of surges by model.
+
+    And what the network expects of all cells, (judged steps, categories).
+    """
     task, steps, runs = judge.task, judge.judged, judge.runs(judge.judged)
     fits: list[tuple[str, str, Sequence[Regressor], float]] = [(OUR_BASELINE, "regression", [ProductBaseline()], 0.0)]
     for regression in plan.regressions:
@@ -321,7 +330,9 @@ def featured_rows(
                 incidents = learned.replay.past.incidents
                 result = replace(result, inside=inside_figures(task, incidents, forecast, runs, purge=plan.purge))
             results.append(result)
-    return results, tuple(network.losses for network in networks), surges
+            if row is network:
+                totals = np.concatenate([forecast(run).sum(axis=1) for run in runs])
+    return results, tuple(of_seed.losses for of_seed in networks), surges, totals
 
 
 def write_followed(network: Forecast, learned: Learned, judge: Judge, delay: int, spool: Spool) -> None:
@@ -353,15 +364,13 @@ def write_followed(network: Forecast, learned: Learned, judge: Judge, delay: int
 
 def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     """Evaluations of the same task at several origins, the earliest first. No block of days reaches over an origin."""
-    last = evaluations[-1]
+    last, parts = evaluations[-1], dict[str, list[Floats]]()
     values = last.scored_cells * len(last.task.cube.categories)
-    sums: dict[str, Floats] = {  # (seeds, steps of all origins) each
-        row.model: np.concatenate(
-            [each.row(row.model).scores.log_score_sums.sum(axis=2) for each in evaluations], axis=1
-        )
-        / values
-        for row in last.rows
-    }
+    for row in (row for each in evaluations for row in each.rows):
+        parts.setdefault(row.model, []).append(row.scores.log_score_sums.sum(axis=2))
+        if row.levelled:
+            parts.setdefault(f"{row.model}{_LEVELLED}", []).append(row.levelled.log_score_sums.sum(axis=2))
+    sums = {model: np.concatenate(of, axis=1) / values for model, of in parts.items()}  # (seeds, steps) each
     mean = {model: float(per_step.mean()) for model, per_step in sums.items()}
     best = min((row.model for row in last.rows if row.kind not in WITH_THE_NETWORK), key=mean.__getitem__)
     best_rule = min((row.model for row in last.rows if row.kind == "rule"), key=mean.__getitem__)
@@ -369,7 +378,7 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     block = day_blocks(*judged, steps_per_week=last.task.cube.steps_per_week)
 
     def versus(model: str, rival: str) -> Difference | None:
-        if model == rival:
+        if model == rival or not {model, rival} <= sums.keys():
             return None
         return difference_of(sums[model] - sums[rival].mean(axis=0), block, np.random.default_rng(seed))
 
@@ -380,9 +389,11 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
             nb_log_score=mean[model],
             versus_best_baseline=versus(model, best),
             versus_best_rule=versus(model, best_rule),
-            versus_own_baseline=versus(model, OUR_BASELINE) if model == NETWORK and OUR_BASELINE in sums else None,
+            versus_own_baseline=versus(model, OUR_BASELINE) if model == NETWORK else None,
+            levelled_score=mean.get(f"{model}{_LEVELLED}"),
+            place=versus(NETWORK, f"{model}{_LEVELLED}"),
         )
-        for model in sums
+        for model in (row.model for row in last.rows)
     ]
     return Origins(
         judged_from_s=tuple(int(each.task.cube.starts_s[each.task.test]) for each in evaluations),
@@ -408,12 +419,7 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
             f"{task.test - task.validation} to choose by",
             remedy=f"choose --delay-steps of at most {most}" if most >= 0 else shorter,
         )
-    began, rows = time.monotonic(), list[ModelResult]()
-    judge = Judge(task=task, seed=plan.seeds[0], rows=plan.rows)
-    for number, rival in enumerate(RIVALS):
-        plan.tell(f"counting: {rival.name}", number / len(RIVALS))
-        rows.append(_counting_row(rival, judge, plan))
-    plan.tell("counting", 1.0)
+    began, judge = time.monotonic(), Judge(task=task, seed=plan.seeds[0], rows=plan.rows)
     learned = learn(
         task,
         purge=plan.purge,
@@ -421,12 +427,19 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         random=np.random.default_rng(plan.seeds[0]),
         tell=lambda share: plan.tell("replay", share),
     )
-    featured, learning, surges = featured_rows(learned, judge, plan)
+    featured, learning, surges, totals = featured_rows(learned, judge, plan)
+    rows = list[ModelResult]()
+    for number, rival in enumerate(RIVALS):
+        plan.tell(f"counting: {rival.name}", number / len(RIVALS))
+        rows.append(_counting_row(rival, judge, plan, totals))
+    plan.tell("counting", 1.0)
     rows += featured
     best = min((row for row in rows if row.kind not in WITH_THE_NETWORK), key=_log_score)
     best_rule = min((row for row in rows if row.kind == "rule"), key=_log_score)
-    baseline = next(row for row in rows if row.model == OUR_BASELINE)
+    baseline, network = (next(row for row in rows if row.model == model) for model in (OUR_BASELINE, NETWORK))
     for number, row in enumerate(rows):
+        if row.levelled:
+            row = replace(row, place=judge.versus(network.scores, row.levelled))
         if row.kind == NETWORK:
             row = replace(row, versus_own_baseline=judge.versus(row.scores, baseline.scores))
         if row.model != best_rule.model:
@@ -460,14 +473,32 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
 
 
 def evaluate_rolling(
-    task: Task, plan: EvaluationPlan, *, origins: int, now: datetime, versions: Mapping[str, str]
+    task: Task,
+    plan: EvaluationPlan,
+    *,
+    origins: int,
+    now: datetime,
+    versions: Mapping[str, str],
+    folder: Path,
+    say: Callable[[str], None],
 ) -> Evaluation:
-    """`evaluate`, and the same at origins before: `origins` blocks of time, one behind the other, each judged once."""
-    tasks = [earlier(task, blocks) for blocks in range(origins - 1, 0, -1)]
-    last = evaluate(task, plan, now=now, versions=versions)  # first, as it refuses what cannot be done
-    evaluations = [*(evaluate(each, plan, now=now, versions=versions) for each in tasks), last]
+    """`evaluate`, and the same at origins before: `origins` blocks of time, one behind the other, each judged once.
+
+    folder: where each origin is kept when it ends, in one of ORIGINS, so that an evaluation that was killed goes on.
+    say: is told which origin begins.
+    """
     if origins == 1:
-        return evaluations[0]
+        return evaluate(task, plan, now=now, versions=versions)
+    tasks = [task, *(earlier(task, blocks) for blocks in range(1, origins))]
+    evaluations = list[Evaluation]()
+    for number, each in enumerate(tasks, start=1):  # the last first, as it refuses what cannot be done
+        path = folder / _origin_file(each, plan, versions)
+        is_kept = path.exists()
+        judged_from = minute(int(each.cube.starts_s[each.test]))
+        say(f"origin {number} of {origins}, judged from {judged_from} UTC{', is kept already' if is_kept else ''}")
+        evaluation = read_origin(path, each) if is_kept else evaluate(each, plan, now=now, versions=versions)
+        write_origin(path, evaluation)
+        evaluations.insert(0, evaluation)
     return replace(
         evaluations[-1],
         origins=combine_origins(evaluations, seed=plan.seeds[0]),
@@ -483,12 +514,47 @@ def evaluate_rolling(
     )
 
 
+def _origin_file(task: Task, plan: EvaluationPlan, versions: Mapping[str, str]) -> str:
+    """A name of all that decides the figures of an origin, the program's own text with it."""
+    asked = (task.title, task.data_sha256, task.also_known, task.grid, task.validation, task.test)
+    models = [*(rival.name for rival in RIVALS), *(regression.name for regression in plan.regressions)]
+    text = repr((asked, [*plan.seeds], plan.purge, plan.delay, plan.recipe, EPOCHS, models, sorted(versions.items())))
+    program = [path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
+    return ORIGINS.replace("*", sha256(b"".join([text.encode(), task.cube.counts.tobytes(), *program]))[:16])
+
+
+def write_origin(path: Path, evaluation: Evaluation) -> None:
+    """Keep an evaluation, all but its task."""
+
+    def plain(value: Any) -> Any:
+        return (value.dtype.str, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value.item()
+
+    values = {each.name: getattr(evaluation, each.name) for each in fields(evaluation) if each.name != "task"}
+    with write_errors(DataError, f"an origin in {path.parent}", remedy="choose another --out"):
+        replace_file(path, msgspec.msgpack.encode(values, enc_hook=plain))
+
+
+def read_origin(path: Path, task: Task) -> Evaluation:
+    """What `write_origin` kept."""
+
+    def array(_: object, value: Any) -> npt.NDArray[Any]:
+        kind, shape, content = value
+        return np.frombuffer(content, kind).reshape(shape)
+
+    types, values = get_type_hints(Evaluation), msgspec.msgpack.decode(path.read_bytes())
+    typed = {name: msgspec.convert(value, types[name], dec_hook=array) for name, value in values.items()}
+    return Evaluation(task=task, **typed)
+
+
 def _log_score(row: ModelResult) -> float:
     return row.scores.sheet.nb_log_score
 
 
-def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan) -> ModelResult:
-    """A rival never sees the steps that are cut out: it takes those before and after them for neighbours."""
+def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan, totals: Floats) -> ModelResult:
+    """A rival never sees the steps that are cut out: it takes those before and after them for neighbours.
+
+    totals: (judged steps, categories) what the network expects of all cells; with them the rival is judged once more.
+    """
     task, began, cube = judge.task, time.monotonic(), judge.task.cube.only(judge.is_kept)
     steps = (task.validation - plan.purge, task.validation, task.test - plan.purge, task.test)
     learned, validation, choose_until, test = (int(judge.is_kept[:step].sum()) for step in steps)
@@ -507,7 +573,7 @@ def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan) -> ModelResu
         for is_kept in judge.is_kept[task.validation :]:
             mean = next(forecasts) if is_kept else np.zeros(cube.counts.shape[1:])
             spool.append(judge.floored(mean[task.scored]))
-        return judge.row(
+        row = judge.row(
             rival.name,
             "rule",
             forecaster.chosen,
@@ -515,3 +581,11 @@ def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan) -> ModelResu
             validation=lambda: judge.in_runs(spool.read, choosing),
             judged=[spool.read],
         )
+        own = judge.mean_of([spool.read], row.chosen[MIXED_IN])
+
+        def levelled(run: range) -> Floats:
+            mean = own(run)
+            factors = totals[run.start - task.test : run.stop - task.test] / mean.sum(axis=1)
+            return np.asarray(mean * factors[:, None])
+
+        return replace(row, levelled=judge.scores(levelled, row.dispersion))

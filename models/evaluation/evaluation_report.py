@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from math import floor, isfinite, isnan, log10, nan
+from operator import eq
 from pathlib import Path
 from statistics import stdev
 from typing import Any
@@ -25,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 from scipy.stats import binomtest
 
-from models.comparison import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, Difference
+from models.comparison import ADDS_NOTHING, BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, Difference
 from models.evaluation import inside_cells
 from models.evaluation.judge import (
     AREA_SHARE,
@@ -196,6 +197,12 @@ COVER_90 = ReportColumn(
     digits=1,
 )
 COLUMNS = (LOG_SCORE, HIT_10, RATIO, COVER_90)
+OUR_LEVEL = "our level"
+OUR_LEVEL_MEANING = (
+    "our level: the log score of a rule with the network's total in each step and category, so that only places differ."
+)
+SERVED = " (served)"
+SERVED_MEANING = "served: what an artifact made of this file scores as, before it follows what the last weeks showed."
 SURGE_HEADINGS = (
     "model", "steps", "came", "forecast", "f/a", "region's score, %", "cells' score, %", "hits", "all: region, %",
     "all: cells, %", "moved",
@@ -231,6 +238,12 @@ def difference_text(row: ModelResult, evaluation: Evaluation) -> str:
         return "best rival"
     mean, low, high = Against(row.versus_best_baseline, evaluation.best_score).texts
     return f"{mean} ({low}, {high})"
+
+
+def level_texts(evaluation: Evaluation) -> list[str]:
+    """Under OUR_LEVEL, of each row; empty for what is no rule."""
+    best = evaluation.rows[0].scores.sheet
+    return [texts(LOG_SCORE, [best, row.levelled.sheet])[1] if row.levelled else "" for row in evaluation.rows]
 
 
 def surge_texts(rows: Sequence[SurgeRow]) -> list[tuple[str, ...]]:
@@ -303,6 +316,12 @@ def sentences(evaluation: Evaluation) -> tuple[str, ...]:
     ):
         if versus is not None:
             lines.append(_sentence(Against(versus, scores[rival]), f"{words} {over_all}", when_worse, otherwise))
+        if rival == rule:
+            lines += _apart(next(row for row in origins.rows if row.model == rule), scores[rule])
+    of_baseline = next((row.nb_log_scores for row in origins.rows if row.model == OUR_BASELINE), ())
+    equal = sum(map(eq, network.nb_log_scores, of_baseline))
+    if 0 < equal < len(of_baseline):
+        lines.append(f"{ADDS_NOTHING}: so at {equal} of the {len(of_baseline)} origins.")
     return (*dict.fromkeys(lines), "On the last block of time alone:", *last_sentences(evaluation))
 
 
@@ -325,14 +344,28 @@ def last_sentences(evaluation: Evaluation) -> tuple[str, ...]:
     if evaluation.row(best).kind == "rule":
         instead = f"use {best}, it is simpler"
     lines += against(best, network.versus_best_baseline, f"the best rival ({best})", f"use {best}", instead)
+    lines += _apart(evaluation.row(rule), evaluation.row(rule).scores.sheet.nb_log_score)
     if network.seeds < LEAST_SEEDS:
         needs = f"It rests on {network.seeds} of the {LEAST_SEEDS} seeds that it needs: give --seeds {LEAST_SEEDS}."
         lines[-1] = f"{lines[-1]} {needs}"
-    return tuple(lines)
+    return tuple(dict.fromkeys(lines))
+
+
+def _apart(rule: ModelResult | RollingResult, score: float) -> list[str]:
+    """How much of the difference to a rule is the place, and how much the level. score: the rule's NB log score."""
+    if not (rule.place and rule.levelled_score):
+        return []
+    mean, low, high = Against(rule.place, rule.levelled_score).texts
+    return [
+        f"Apart, against {rule.model}: by place alone, with the network's totals in it, {mean} % ({low}, {high}): "
+        f"{rule.place.verdict}; by level alone, how many in all, {100 * (rule.levelled_score / score - 1):+.2f} %."
+    ]
 
 
 def _sentence(against: Against, rival: str, when_worse: str, otherwise: str) -> str:
     """when_worse, otherwise: the advice; empty where there is none to give."""
+    if against.difference.is_none:
+        return f"{ADDS_NOTHING}."
     mean, low, high = against.texts
     so_worse, so = (f": {advice}" if advice else "" for advice in (when_worse, otherwise))
     until = f" Until then {otherwise}." if otherwise else ""
@@ -505,6 +538,8 @@ def _versus(row: ModelResult | RollingResult, best: Evaluation | Origins, scores
         "versus_best_baseline": _difference(row.versus_best_baseline, scores[best.best_baseline]),
         "versus_best_rule": _difference(row.versus_best_rule, scores[best.best_rule]),
         "versus_own_baseline": _difference(row.versus_own_baseline, scores.get(OUR_BASELINE, nan)),
+        "nb_log_score_with_our_level": row.levelled_score,
+        "network_by_place": _difference(row.place, row.levelled_score or nan),
     }
 
 
@@ -535,7 +570,7 @@ def _difference(difference: Difference | None, score: float) -> Value | None:
 _COLOURS = {"better": "green", "worse": "red"}
 _UNITS = (
     "Log score in nats, hits and cover in percent, f/a: forecast over actual. Difference: log score against the best "
-    "rival in percent of its own, 95 % interval; below zero is better."
+    f"rival in percent of its own, 95 % interval; below zero is better. {OUR_LEVEL_MEANING} {SERVED_MEANING}"
 )
 
 
@@ -546,16 +581,18 @@ def print_table(evaluation: Evaluation, console: Console) -> None:
     """
     table, sheets = Table(box=None, padding=(0, 0, 0, 1), pad_edge=False), [row.scores.sheet for row in evaluation.rows]
     table.add_column("model")
-    for heading in [*(column.heading.replace(" ", "\n") for column in COLUMNS), "difference, %"]:
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in [*(column.heading for column in COLUMNS), OUR_LEVEL, "difference, %"]:
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for row, *figures in zip(evaluation.rows, *(texts(column, sheets) for column in COLUMNS), strict=True):
+    columns = [*(texts(column, sheets) for column in COLUMNS), level_texts(evaluation)]
+    for row, *figures in zip(evaluation.rows, *columns, strict=True):
+        is_served = row.model == evaluation.served
         table.add_row(
-            Text(row.model),
+            Text(f"{row.model}{SERVED}" if is_served else row.model),
             *map(Text, figures),
             Text(difference_text(row, evaluation)),
             Text(row.verdict, style=_COLOURS.get(row.verdict, "")),
-            style="bold" if row.kind == "network" else "",
+            style="bold" if is_served else "",
         )
     console.print(Text(evaluation.task.title, style="bold"))
     console.print(table)
@@ -613,7 +650,7 @@ def render(evaluation: Evaluation, picture: bytes) -> str:
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     task, sheets = evaluation.task, [row.scores.sheet for row in evaluation.rows]
-    figures = zip(*(texts(column, sheets) for column in COLUMNS), strict=True)
+    figures = zip(*(texts(column, sheets) for column in COLUMNS), level_texts(evaluation), strict=True)
     return environment.from_string(source).render(
         policy=policy,
         evaluation=evaluation,
@@ -624,7 +661,9 @@ def render(evaluation: Evaluation, picture: bytes) -> str:
         surge_meaning=SURGE_MEANING,
         inside=tables_inside(evaluation),
         inside_meaning=inside_cells.MEANING,
-        columns=COLUMNS,
+        headings=[*(column.heading for column in COLUMNS), OUR_LEVEL],
+        meanings=[*(f"{column.heading}: {column.meaning}" for column in COLUMNS), OUR_LEVEL_MEANING, SERVED_MEANING],
+        served=SERVED,
         rows=[
             (row, cells, difference_text(row, evaluation), row.verdict)
             for row, cells in zip(evaluation.rows, figures, strict=True)

@@ -182,8 +182,14 @@ class ModelResult:
     versus_best_baseline: Difference | None = None  # None for the best rival itself
     versus_best_rule: Difference | None = None  # None for the best rule itself
     versus_own_baseline: Difference | None = None  # of a network: what it starts from; None for other kinds
+    levelled: ModelScores | None = None  # of a rule: its map with the network's total in each step and category
+    place: Difference | None = None  # of a rule: the network against that, so by where incidents are expected alone
     versus_by_category: Mapping[str, Difference] = field(default_factory=dict)  # the best rival; empty for itself
     inside: InsideFigures | None = None  # of the network, where the task has squares
+
+    @property
+    def levelled_score(self) -> float | None:
+        return self.levelled.sheet.nb_log_score if self.levelled else None
 
     @property
     def verdict(self) -> str:
@@ -200,7 +206,9 @@ class RollingResult:
     nb_log_score: float  # mean over all judged steps
     versus_best_baseline: Difference | None  # None for the baseline that is best over all origins
     versus_best_rule: Difference | None
-    versus_own_baseline: Difference | None  # as in ModelResult
+    versus_own_baseline: Difference | None  # as in ModelResult, and the next two
+    levelled_score: float | None
+    place: Difference | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +253,13 @@ class Evaluation:
     @property
     def network(self) -> ModelResult:
         return next(row for row in self.rows if row.kind == NETWORK)
+
+    @property
+    def served(self) -> str:
+        """The row that an artifact of this file scores as, before following has learned anything."""
+        own = self.network.versus_own_baseline
+        model = OUR_BASELINE if own and own.is_none else self.network.model
+        return f"{model}, {NOWCAST}" if self.nowcast else model
 
     def row(self, model: str) -> ModelResult:
         return next(row for row in self.rows if row.model == model)

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 
 from models.baseline import BaselineConstants
-from models.comparison import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, difference_of
+from models.comparison import ADDS_NOTHING, BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, difference_of
 from models.counting.count_state import CountState
-from models.dispersion import LEAST_GAIN, log_scores, poisson_deviance
+from models.dispersion import log_scores, poisson_deviance
 from models.features import FeatureEngine
 from models.measures import NO_INTERVALS, Floats, Intervals, by_places, intervals_of
 from models.network import RiskNetwork
@@ -59,10 +59,6 @@ LACKS: Mapping[str, str] = {  # of verdicts that say nothing
     "too short": f"fewer than {LEAST_BLOCKS} blocks of {BLOCK_DAYS} days lie in {_JUDGED}; give at least "
     f"{LEAST_BLOCKS * BLOCK_DAYS * 100 // JUDGED_PERCENT} days",
 }
-NO_GAIN = (
-    f"The network gains nothing over the baseline here: less than {LEAST_GAIN:.2%} of its log score at each horizon. "
-    "The baseline is as good; serve it, or give more data"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,18 +313,18 @@ def horizon_results(tallies: list[Tally], spec: Spec, *, judged: int, seed: int)
     return results
 
 
-def gains_nothing(rows: Sequence[HorizonResult]) -> bool:
-    """Whether the network is nowhere better than the baseline by as much as a fit asks of its linear start."""
-    return all(row.verdict != "better" and -row.difference < LEAST_GAIN * row.baseline_log_score for row in rows)
+def adds_nothing(rows: Sequence[HorizonResult]) -> bool:
+    """Whether validation kept no state of the network, so that its forecasts are the baseline's."""
+    return all(row.difference == row.difference_low == row.difference_high == 0 for row in rows)
 
 
 def remarks(rows: Sequence[HorizonResult]) -> Iterator[str]:
-    """What a verdict lacks, and that nothing is gained: for those who read the table."""
+    """What a verdict lacks, and that the network adds nothing: for those who read the table."""
     for verdict in dict.fromkeys(row.verdict for row in rows):
         if verdict in LACKS:
             yield f"{verdict}: {LACKS[verdict]}"
-    if gains_nothing(rows):
-        yield NO_GAIN
+    if adds_nothing(rows):
+        yield ADDS_NOTHING
 
 
 def calibration(tallies: list[Tally], categories: tuple[str, ...], horizon: int) -> dict[str, float]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from models.artifact import DataSource, Model, Provenance, Training, read_spec, write_artifact
+from models.comparison import ADDS_NOTHING
 from models.features import FeatureEngine, feature_names, features_of, informed
 from models.files.data_report import (
     RowCount,
@@ -36,14 +37,13 @@ from models.training.region_tasks import DEFAULT_CELL_M, RegionTask
 from models.training.replay import IncidentHistory
 from models.training.train import (
     LACKS,
-    NO_GAIN,
     TOP_SHARE,
     HorizonResult,
     ReportProgress,
     Trained,
     TrainingOptions,
+    adds_nothing,
     calibration,
-    gains_nothing,
     train,
 )
 from schemas.areas import read_masks
@@ -90,14 +90,14 @@ Log score: negative binomial, smaller is better. The interval is a 95 % bootstra
 
 Verdict: {verdict}.
 {gain}
-The baseline here is the product's own. `risk evaluate` puts a network like this one, made for one horizon,
-beside simple rules, a Poisson regression and trees on the same file: ask it before you trust the network more.
+The baseline here is the product's own, and it is the model: in the cities tried, the network bettered its log score by
+at most 0.25 % where a city was stable, 0.4 % where it changed. `risk evaluate` puts a network like this one, made for
+one horizon, beside simple rules, a Poisson regression and trees on the same file.
 
 Forecast over what came (1 is calibrated), network: {totals}; baseline: {baseline_totals}.
 By category over the longest horizon: {by_category}.
 Its 90 % intervals cover (by the randomised PIT): {coverage}. Of the incidents of each category, the {top:.0%} of the
-cells with any history that it puts first hold: {hits}.
-Of the network's correction of the baseline is served what suited the time that chose: {share}.
+cells with any history that it puts first hold: {hits}.{share}
 
 ## Baseline
 Half-life of the memory {half_life:.0f} days.{older} Days of the neighbourhood's rate mixed into a cell's own: {shrink}.
@@ -160,6 +160,11 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount], f
     excess = 1 + dispersion.excess(np.ones(dispersion.r.shape)).mean(axis=0)
     support = FeatureEngine(spec, constants).compute(trained.history).support
     of_support = np.bincount(support.ravel(), minlength=len(SUPPORT)) / support.size
+    gain, share = f"{ADDS_NOTHING}.\n", ""
+    if not adds_nothing(trained.rows):
+        served = ", ".join(map("{} {:.0%}".format, spec.horizon_names, trained.network.share.tolist()))
+        share = "\nOf the network's correction of the baseline is served what suited the time that chose"
+        gain, share = "", f"{share}: {served}."
     return _TEXT.format(
         region=spec.region,
         **msgspec.structs.asdict(spec.grid),
@@ -177,13 +182,13 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount], f
             for row in trained.rows
         ),
         verdict="; ".join(f"{row.horizon}: {VERDICTS[row.verdict]}" for row in trained.rows),
-        gain=f"{NO_GAIN}.\n" if gains_nothing(trained.rows) else "",
+        gain=gain,
         totals=", ".join(f"{row.horizon} {row.forecast_over_actual:.3f}" for row in trained.rows),
         baseline_totals=", ".join(f"{row.horizon} {row.baseline_over_actual:.3f}" for row in trained.rows),
         coverage=", ".join(f"{row.horizon} {row.coverage_90:.1%}" for row in trained.rows),
         top=TOP_SHARE,
         hits=", ".join(f"{row.horizon} {row.hit_rate:.1%}" for row in trained.rows),
-        share=", ".join(map("{} {:.0%}".format, spec.horizon_names, trained.network.share.tolist())),
+        share=share,
         by_category=", ".join(f"{name} {ratio:.3f}" for name, ratio in by_category.items()),
         half_life=constants.half_life_days,
         older=f" {float(older.share):.0%} of a cell's part of the region is its mean over all days." if older else "",

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.artifact import Artifact
+from models.comparison import ADDS_NOTHING
 from models.counting.count_state import OUTCOMES
 from models.measures import AtShare, captured
 from models.posts_plan import AskedPlans, Places, Plan, metres_of_places, places_of, usual_week
@@ -271,7 +272,7 @@ def _hits(evening: Evening, beforehand: RiskFrame) -> RenderableType:
         shown.add_row(name, f"{round(share * came):,} of {came:,}", f"{share:.1%}")
     lead = round((model.hit_rate - baseline.hit_rate) * came)
     verdict = (
-        "The network chose no other cells than the baseline"
+        ADDS_NOTHING
         if (beforehand.expected == beforehand.usual).all()
         else f"The model's cells held {abs(lead)} calls {'more' if lead > 0 else 'fewer'} than the baseline's"
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from models.comparison import Difference
+from models.comparison import ADDS_NOTHING, Difference
 from models.evaluation.evaluate import combine_origins
 from models.evaluation.evaluation_report import (
     COLUMNS,
@@ -28,6 +28,7 @@ from models.evaluation.evaluation_report import (
 )
 from models.evaluation.judge import OUR_BASELINE
 from models.measures import Sheet
+from models.nowcast import Nowcast
 from schemas.errors import DataError
 from tests.harness.browser import Elements
 from tests.harness.small_task import HOSTILE, small_evaluation, with_network
@@ -198,6 +199,51 @@ def test_what_the_network_adds_to_its_own_baseline_is_said_first(evaluation):
     assert others == list(sentences(evaluation))
 
 
+def with_baseline(evaluation, **changes):
+    """The same with the product's own baseline, whose forecasts are the network's. changes: of the network's row."""
+    named = {"model": OUR_BASELINE, "kind": "regression", "versus_own_baseline": None}
+    baseline = replace(evaluation.network, **named)
+    return with_network(replace(evaluation, rows=[baseline, *evaluation.rows]), **changes)
+
+
+def test_where_the_network_adds_nothing_that_is_said_once_and_the_baseline_is_the_row_that_is_served(evaluation):
+    nothing = difference(0.0, 0.0, 0.0, "tie")
+    same, other = (
+        with_baseline(evaluation, versus_own_baseline=of) for of in (nothing, difference(-0.001, -0.01, 0.012, "tie"))
+    )
+    assert sentences(same)[0] == f"{ADDS_NOTHING}."
+    assert sentences(replace(same, best_baseline=OUR_BASELINE))[1:].count(f"{ADDS_NOTHING}.") == 0
+    assert ADDS_NOTHING not in " ".join(sentences(other))
+    nowcast = Nowcast.of(0.7, 0.03, 10.0, 0.3, np.ones(1))
+    served = [each.served for each in (same, replace(same, nowcast=nowcast), other, replace(other, nowcast=nowcast))]
+    assert served == ["our baseline", "our baseline, nowcast", "network", "network, nowcast"]
+    for each in (same, other):
+        rows = re.findall(r'<tr class="served"><th scope="row">(.*?)</th>', render(each, b""))
+        assert rows == [f"{each.served} (served)"]
+        assert [line.split(" (")[0] for line in printed(each, 200) if " (served)" in line] == [each.served]
+
+
+def test_place_and_level_are_named_apart(evaluation):
+    """The rule with the network's totals has one percent less; of its map, the network is half a percent better."""
+    rule = evaluation.row(evaluation.best_rule)
+    score = 0.99 * rule.scores.sheet.nb_log_score
+    levelled = replace(rule.scores, sheet=replace(rule.scores.sheet, nb_log_score=score))
+    place = difference(-0.005 * score, -0.02 * score, 0.01 * score, "tie")
+    rows = [replace(row, levelled=levelled, place=place) if row is rule else row for row in evaluation.rows]
+    changed = replace(evaluation, rows=rows)
+    assert sentences(changed)[-1].startswith(
+        f"Apart, against {rule.model}: by place alone, with the network's totals in it, -0.50 % (-2.00, +1.00): tie; "
+        "by level alone, how many in all, -1.00 %."
+    )
+    written = next(row for row in as_json(changed)["rows"] if row["model"] == rule.model)
+    assert written["nb_log_score_with_our_level"] == score
+    assert written["network_by_place"]["percent"] == pytest.approx(-0.5)
+    line = next(line for line in printed(changed, 200) if line.startswith(rule.model))
+    before, after = (set(Elements(render(each, b"")).cells) for each in (evaluation, changed))
+    (shown,) = (after - before) & set(line.split())
+    assert float(shown) == pytest.approx(score, abs=1e-4)
+
+
 @pytest.fixture(scope="module")
 def parts():
     return [small_evaluation(skill=0.3, seed=seed) for seed in (1, 2)]
@@ -212,6 +258,34 @@ def test_over_several_origins_the_advice_is_that_of_all_of_them(parts):
     assert all("over all 2 origins" in sentence for sentence in said[1:at])
     assert "contains zero. It rests on" in said[at + 1]
     assert not any("use " in sentence for sentence in said[at:])
+
+
+def test_over_several_origins_rules_have_the_level_too_and_what_adds_nothing_at_some_is_counted(parts):
+    """At the first of two origins network and baseline are equal."""
+
+    def levelled(part, factor):
+        rows = []
+        for row in with_baseline(part).rows:
+            by = 1.0 if row.kind == "network" else factor
+            sums = by * row.scores.log_score_sums.mean(axis=0, keepdims=True)
+            sheet = replace(row.scores.sheet, nb_log_score=by * row.scores.sheet.nb_log_score)
+            scores = replace(row.scores, sheet=sheet, log_score_sums=sums)
+            is_rule = row.kind == "rule"
+            rows.append(replace(row, levelled=scores) if is_rule else replace(row, scores=scores))
+        return replace(part, rows=rows)
+
+    def rolled(*factors):
+        each = [levelled(part, factor) for part, factor in zip(parts, factors, strict=True)]
+        return replace(each[-1], origins=combine_origins(each, seed=0))
+
+    some, everywhere = rolled(1.0, 1.01), rolled(1.0, 1.0)
+    assert f"{ADDS_NOTHING}: so at 1 of the 2 origins." in sentences(some)
+    assert f"{ADDS_NOTHING}." in sentences(everywhere)
+    rule = next(row for row in some.origins.rows if row.model == some.origins.best_rule)
+    network = next(row for row in some.origins.rows if row.model == "network")
+    assert rule.levelled_score == pytest.approx(np.dot(rule.nb_log_scores, (1.0, 1.01)) / 2)
+    assert rule.place.mean == pytest.approx(network.nb_log_score - rule.levelled_score)
+    assert any(line.startswith(f"Apart, against {rule.model}: by place alone") for line in sentences(some))
 
 
 def test_several_origins_are_in_the_page_the_terminal_and_the_json(parts):
@@ -315,7 +389,8 @@ def test_the_page_has_every_number_of_the_table_what_was_found_and_what_it_is_no
     for column in COLUMNS:
         assert set(texts(column, [row.scores.sheet for row in evaluation.rows])) <= set(cells)
     for row in evaluation.rows:
-        assert {row.model, difference_text(row, evaluation)} <= set(cells)
+        name = f"{row.model} (served)" if row.model == evaluation.served else row.model
+        assert {name, difference_text(row, evaluation)} <= set(cells)
     text = " ".join(unescape(page).split())
     said = (*sentences(evaluation), *warnings(evaluation), evaluation.task.data_sha256)
     assert all(sentence in text for sentence in (*said, "places, never people", "enforcement"))
@@ -328,7 +403,7 @@ def test_names_are_text_in_page_and_table():
     hostile = replace(hostile, task=replace(hostile.task, title=HOSTILE))
     parsed = Elements(render(hostile, b""))
     assert "script" not in {tag for tag, _ in parsed.found}
-    assert HOSTILE in parsed.cells
+    assert f"{HOSTILE} (served)" in parsed.cells
     assert not [name for _, attributes in parsed.found for name in attributes if name not in KNOWN]
 
 

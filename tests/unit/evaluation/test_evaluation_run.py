@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 from scipy.stats import nbinom
 
-from models.dispersion import Dispersion
+from models.dispersion import Dispersion, log_scores
 from models.evaluation import evaluate as module
 from models.evaluation import judge as judge_module
 from models.evaluation.evaluate import spec_of, write_followed
 from models.evaluation.evaluation_report import NONE, print_table, render, surge_texts
 from models.evaluation.judge import LEAST_SURGES, MIXED_IN, Judge, Spool, SurgeFigures, is_surge, surge_rows
 from models.evaluation.regressions import Boosting, PoissonGlm
-from models.evaluation.rivals import Historical, Rule
+from models.evaluation.rivals import Constant, Historical, Rule
 from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
 from models.nowcast import LastHours
 from models.training.fit_baseline import JUDGED_SIZE
@@ -77,6 +77,25 @@ def test_the_best_baseline_is_the_yardstick_of_all_others(evaluation):
             assert row.versus_best_baseline.low <= difference <= row.versus_best_baseline.high
 
 
+def test_a_rule_with_the_networks_level_differs_from_the_network_by_places_alone(task, evaluation):
+    network = evaluation.network.scores
+    rules = [row for row in evaluation.rows if row.kind == "rule"]
+    assert rules == [row for row in evaluation.rows if row.levelled]
+    for row in rules:
+        as_is, levelled = row.scores.sheet, row.levelled.sheet
+        assert levelled.forecast_over_actual == pytest.approx(network.sheet.forecast_over_actual, rel=1e-6)
+        assert [at.hit_rate for at in levelled.ranking] == pytest.approx([at.hit_rate for at in as_is.ranking])
+        assert row.place.mean == pytest.approx(network.sheet.nb_log_score - row.levelled_score, abs=1e-12)
+    judge = Judge(task=task, seed=0)
+    totals = np.random.default_rng(0).uniform(5, 30, (len(judge.judged), 2))
+    row = module._counting_row(Constant(), judge, plan_of(), totals)
+    seen = judge.counts(judge.judged)
+    for place in range(2):
+        spread = np.repeat(totals[:, place] / judge.cells, judge.cells)
+        by_hand = log_scores(spread, seen[:, :, place].ravel(), row.dispersion[place]).reshape(seen.shape[:2])
+        np.testing.assert_allclose(row.levelled.log_score_sums[0, :, place], by_hand.sum(axis=1), rtol=1e-6)
+
+
 def test_no_forecast_beats_the_truth_and_ours_come_close(small, evaluation):
     task, truth = small
     mean, observed = truth[task.test :, task.scored], task.cube.counts[task.test :, task.scored]
@@ -92,7 +111,7 @@ def test_a_network_row_is_the_mean_of_its_seeds_and_cells_that_are_not_scored_ha
     other = task.cube.counts.copy()
     other[task.test :, 3] += 50  # in the only cell that is not scored
     judge = module.Judge(task=replace(task, cube=replace(task.cube, counts=other)), seed=0)
-    again = module._counting_row(Historical(), judge, plan_of())
+    again = module._counting_row(Historical(), judge, plan_of(), np.ones((len(judge.judged), 2)))
     assert again.scores.sheet == evaluation.row("historical average").scores.sheet
 
 

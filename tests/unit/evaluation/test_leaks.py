@@ -1,7 +1,12 @@
 """What knows the future is refused, alone and in a whole evaluation; delay, purge and origins are kept."""
 
+import json
+import re
+import sys
 from dataclasses import dataclass, replace
 from functools import partial
+from signal import SIGKILL
+from subprocess import run
 from typing import ClassVar
 
 import msgspec
@@ -214,11 +219,13 @@ def test_rules_learn_up_to_the_purge_and_know_the_delay(task, quick):
     assert Noting.fitted_until == [task.test - 5]
 
 
-def test_several_origins_are_fitted_apart_and_judge_each_step_once(task, quick):
+def test_several_origins_are_fitted_apart_and_judge_each_step_once(task, quick, tmp_path):
     quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Noting()))
     Noting.fitted_until.clear()
     task = replace(task, validation=task.test - 20)
-    rolled = evaluate_rolling(task, plan_of(), origins=2, now=NOW, versions={})
+    lines = list[str]()
+    rolled = evaluate_rolling(task, plan_of(), origins=2, now=NOW, versions={}, folder=tmp_path, say=lines.append)
+    assert [line.partition(",")[0] for line in lines] == ["origin 1 of 2", "origin 2 of 2"]
     assert Noting.fitted_until == [task.test - 1, task.test - 60 - 1]  # the last first: it refuses what cannot be done
     alone = evaluated(task)
     assert [row.scores.sheet for row in rolled.rows] == [row.scores.sheet for row in alone.rows]
@@ -227,7 +234,40 @@ def test_several_origins_are_fitted_apart_and_judge_each_step_once(task, quick):
         assert row.nb_log_scores[1] == pytest.approx(alone.row(row.model).scores.sheet.nb_log_score)
         assert row.nb_log_score == pytest.approx(np.mean(row.nb_log_scores))
     with pytest.raises(DataError, match="with 2 more origins only"):
-        evaluate_rolling(task, plan_of(), origins=3, now=NOW, versions={})
+        evaluate_rolling(task, plan_of(), origins=3, now=NOW, versions={}, folder=tmp_path, say=print)
+
+
+KILLED = """
+import os, signal, sys
+from dataclasses import replace
+from pathlib import Path
+from models import network
+from models.evaluation import evaluate
+from tests.harness.small_task import NOW, plan_of, small_task
+
+evaluate.RIVALS, evaluate.EPOCHS, network.PENALTIES = evaluate.RIVALS[:3], 1, network.PENALTIES[:1]
+die = lambda line: line.startswith("origin 2") and os.kill(os.getpid(), signal.SIGKILL)
+task = small_task()[0]
+task = replace(task, validation=task.test - 20)
+evaluate.evaluate_rolling(task, plan_of(), origins=2, now=NOW, versions={}, folder=Path(sys.argv[1]), say=die)
+"""
+
+
+def test_an_evaluation_that_is_killed_goes_on_at_the_origin_where_it_was(task, quick, tmp_path):
+    killed = run([sys.executable, "-c", KILLED, str(tmp_path / "killed")], check=False)
+    assert killed.returncode == -SIGKILL
+    task = replace(task, validation=task.test - 20)
+    written, told = list[str](), list[str]()
+    for folder in ("killed", "unbroken"):
+        rolled = evaluate_rolling(
+            task, plan_of(), origins=2, now=NOW, versions={}, folder=tmp_path / folder, say=told.append
+        )
+        written.append(re.sub(r'"(seconds|peak_gib)": [\d.e-]+', "", json.dumps(as_json(rolled))))
+    assert ["kept" in line for line in told] == [True, False, False, False]
+    assert written[0] == written[1]
+    say = told.append  # another question finds nothing
+    evaluate_rolling(task, plan_of(purge=2), origins=2, now=NOW, versions={}, folder=tmp_path / "killed", say=say)
+    assert "kept" not in "".join(told[4:])
 
 
 @pytest.fixture(scope="module")

@@ -121,9 +121,11 @@ def test_a_simple_rule_learns_nothing_from_what_is_cut_out(rival):
         counts = task.cube.counts.copy()
         counts[steps] = count
         judged = replace(task, cube=replace(task.cube, counts=counts), incidents=replace(task.incidents, cut_hours=cut))
-        rows.append(_counting_row(rival, Judge(task=judged, seed=0), plan_of()))
+        totals = np.full((len(task.cube) - task.test, 2), 20.0)
+        rows.append(_counting_row(rival, Judge(task=judged, seed=0), plan_of(), totals))
     quiet, busy = rows
     np.testing.assert_array_equal(quiet.scores.log_score_sums, busy.scores.log_score_sums)
+    np.testing.assert_array_equal(quiet.levelled.log_score_sums, busy.levelled.log_score_sums)
     assert (quiet.scores.sheet, quiet.dispersion, quiet.chosen) == (busy.scores.sheet, busy.dispersion, busy.chosen)
     assert quiet.totals.city == busy.totals.city
     assert len(quiet.scores.log_score_sums[0]) == len(task.cube) - task.test - 1

@@ -12,7 +12,7 @@ from scipy.stats import nbinom
 
 from models.artifact import read_artifact
 from models.baseline import OlderDays
-from models.comparison import LEAST_BLOCKS
+from models.comparison import ADDS_NOTHING, LEAST_BLOCKS
 from models.dispersion import Dispersion
 from models.evaluation.regressions import Boosting
 from models.evaluation.rival_contract import poisson_loss
@@ -23,11 +23,9 @@ from models.training.fit_network import Examples, FitState, fit_network
 from models.training.region_tasks import progress_bars
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import (
-    NO_GAIN,
     HorizonResult,
     TrainingOptions,
     calibration,
-    gains_nothing,
     horizon_results,
     remarks,
     tally_of,
@@ -239,9 +237,11 @@ def test_the_artifact_and_its_card_say_what_was_measured(swinging, tmp_path):
     assert read_artifact(published(swinging, tmp_path)).network_fault is None
 
 
-def test_a_network_that_gains_nothing_is_said_on_the_card_and_at_the_terminal(noise, swinging):
-    said = [NO_GAIN in card_text(made, layout="made", file_rows=[]) for made in (noise, swinging)]
-    assert said == [NO_GAIN in list(remarks(made.rows)) for made in (noise, swinging)] == [True, False]
+def test_a_network_that_adds_nothing_is_said_on_the_card_and_at_the_terminal(noise, swinging):
+    assert [ADDS_NOTHING in list(remarks(made.rows)) for made in (noise, swinging)] == [True, False]
+    of_noise, of_swinging = (card_text(made, layout="made", file_rows=[]) for made in (noise, swinging))
+    assert (f"{ADDS_NOTHING}.\n" in of_noise, "correction" in of_noise) == (True, False)
+    assert (ADDS_NOTHING in of_swinging, "correction" in of_swinging) == (False, True)
 
 
 @pytest.fixture(scope="module")
@@ -380,11 +380,10 @@ def result(verdict, gain):
     )  # fmt: skip
 
 
-def test_one_horizon_that_gains_is_enough_and_a_worse_network_gains_nothing():
-    no, little = result("tie", 0.0), result("tie", 0.5 * 4e-4)
-    some, much, lost = result("tie", 0.5 * 6e-4), result("better", 0.5 * 1e-5), result("worse", -0.1)
-    assert [gains_nothing(rows) for rows in ([no, little], [no, lost])] == [True, True]
-    assert [gains_nothing(rows) for rows in ([no, some], [much, no])] == [False, False]
+def test_one_horizon_of_another_forecast_is_enough_for_a_network_that_adds_something():
+    no, some, lost = result("tie", 0.0), result("tie", 1e-9), result("worse", -0.1)
+    said = [ADDS_NOTHING in remarks(rows) for rows in ([no, no], [no, some], [lost, no])]
+    assert said == [True, False, False]
 
 
 def test_a_verdict_that_is_not_known_says_what_it_lacks_and_how_much_is_needed():
