@@ -21,7 +21,8 @@ scipy.special takes a while to import, and commands that count nothing reach thi
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -38,13 +39,11 @@ from schemas.spec import ALL_CATEGORIES, HOUR_S, Spec
 
 WINDOWS_S = (HOUR_S, 2 * HOUR_S, 4 * HOUR_S)  # that end now
 Span = tuple[int, int]  # [start, stop), epoch seconds
+_Rated = tuple[float, Unusual]  # with the log of how often a day chance shows one
 SIDES = (1, 2, 3, 4, 6, 8, 12, 16)  # of squares, cells; and the whole grid
 LEAST_COUNT = 5  # incidents of a zone: fewer in a quiet place may be calls about the same
 MOST = 3  # zones of a category
 _LEAST_NATS = 6.0  # zones that are more likely than exp(-6) cannot be among those
-# A bound exceeds what it bounds by less: by the log of one count's chance, 0.5 log(2 pi count (count + size) / size),
-# and Stirling's rest, 42 for a million incidents where 1e-12 are usual.
-_SLACK_NATS = 45.0
 _LOOKS_A_DAY, _LARGE = 35.0, 300  # new looks at each cell and category, and as many as at _LARGE more at large zones
 _LOOKS_AT_ALL = 70.0  # at all categories of the whole grid
 _ALMOST_POISSON = 1e-6  # spread over the mean
@@ -110,59 +109,134 @@ def recent_of(
     )
 
 
+class RegionScan:
+    """The scan of one region, batch after batch: it gives what a scan of each batch alone gives, for less work.
+
+    What is usual holds until the minute ends or the forecast is renewed. Meanwhile a category is scanned again when one
+    of its counts has changed.
+    """
+
+    def __init__(self, spec: Spec, constants: BaselineConstants) -> None:
+        self.spec, self.constants = spec, constants
+        self._at: tuple[int, AnyFloats, Floats | None] | None = None  # tick, usual and factors of the last batch
+        self._recent: Recent
+        self._zones: list[_Zones]
+        self._places: list[list[_Rated]]
+
+    def places(
+        self, counts: npt.NDArray[np.int32], usual: AnyFloats, tick_s: int, factors: Floats | None = None
+    ) -> tuple[Unusual, ...]:
+        """What `unusual_places` gives of the last hours at a tick. counts, usual, factors: as for `recent_of`."""
+        grid, categories, before = self.spec.grid, self.spec.categories, self._at
+        self._at = None  # what a batch that fails leaves behind is not used
+        if before and tick_s == before[0] and factors is before[2] and np.array_equal(usual, before[1]):
+            of_each = (counts != self._recent.counts).any(axis=(0, 1))
+            has_changed = np.append(of_each, of_each.any())
+            self._recent = replace(self._recent, counts=counts)
+        else:
+            has_changed = np.ones(len(categories) + 1, np.bool_)
+            self._recent = recent_of(counts, usual, self.constants, self.spec, tick_s, factors)
+            self._zones = _zones_of(self._recent, grid)
+            self._places = [[] for _ in self._zones]
+        for zones in self._zones:
+            if has_changed[zones.category]:
+                self._places[zones.category] = list(_of_category(self._recent, zones, grid, categories))
+        self._at = tick_s, usual, factors
+        return _told(self._places, self._recent, grid, categories)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shapes:
+    """All zones of a grid, shape by shape: in each by window, then by row and column of the south-western cell."""
+
+    sizes: Sequence[tuple[int, int]]  # rows, cols of each shape
+    shape: npt.NDArray[np.int8]  # (zones,)
+    spans: npt.NDArray[np.int16]  # (5, zones) window, first row and the one behind the last, the same of columns
+
+    def count(self, sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(zones,) what lies in each. sums: of `_sums`."""
+        return np.concatenate([_of_rectangles(sums, *size).ravel() for size in self.sizes])
+
+    def at(self, zones: npt.NDArray[np.intp], sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The same of some zones, equal to the last bit."""
+        window, south, north, west, east = np.take(self.spans, zones, axis=1).astype(np.intp)
+        flat, (_, height, width) = sums.ravel(), sums.shape
+        southern, northern = (window * height + south) * width, (window * height + north) * width
+        eastern_strip = flat.take(northern + east) - flat.take(southern + east)
+        return np.asarray(eastern_strip - (flat.take(northern + west) - flat.take(southern + west)))
+
+
+@lru_cache(maxsize=64)
+def _shapes_of(rows: int, cols: int) -> _Shapes:
+    """Of a grid."""
+    squares = [(side, side) for side in SIDES if side <= min(rows, cols)]
+    sizes = list(dict.fromkeys([*squares, (rows, cols)]))  # each once
+    spans = []
+    for up, right in sizes:
+        window, south, west = np.indices((len(WINDOWS_S), rows - up + 1, cols - right + 1), np.int16).reshape(3, -1)
+        spans.append(np.stack([window, south, south + np.int16(up), west, west + np.int16(right)]))
+    shape = np.repeat(np.arange(len(sizes), dtype=np.int8), [of.shape[1] for of in spans])
+    return _Shapes(sizes=sizes, shape=shape, spans=np.concatenate(spans, axis=1))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Zones:
-    """A category's zones of one shape: (windows, places north, places east) each, by their south-western cells."""
+    """What holds of a category's zones while incidents are counted."""
 
-    rows: int
-    cols: int
-    count: Floats
-    usual: Floats
-    spread: Floats
-    bound: Floats  # of `_bound`, with the looks; infinite where there are too few, and where a cell is taken
-    log_looks: float  # a day: the chance of a zone, times these, is how often chance alone shows one like it
-
-    def log_rates(self, most: float) -> tuple[npt.NDArray[np.intp], Floats]:
-        """(n,) positions of the zones whose bound is `most` or less, and the log of how often a day each is shown."""
-        at = np.flatnonzero(self.bound <= most)
-        return at, self.log_looks + log_chance_of(*(part.ravel()[at] for part in (self.count, self.usual, self.spread)))
-
-    def take(self, place: Unusual) -> None:
-        """No other zone may share a cell with the place."""
-        south, west = max(place.row - self.rows + 1, 0), max(place.col - self.cols + 1, 0)
-        self.bound[:, south : place.row + place.rows, west : place.col + place.cols] = np.inf
+    category: int  # that of all together is the number of categories
+    shapes: _Shapes
+    sums: Floats  # (usual and spread, windows, rows + 1, cols + 1) of `_sums`
+    spread: float  # what all cells have in common
+    # By zone: incidents below which it is not looked at; mean and size of its count, rounded, of which there are many.
+    least: npt.NDArray[np.uint16]
+    mean: npt.NDArray[np.float32]
+    size: npt.NDArray[np.float32]
+    log_looks: Floats  # by shape, a day: the chance of a zone, times these, is how often chance shows one like it
 
 
-def _zones_of(recent: Recent, category: int, grid: Grid) -> list[_Zones]:
-    """category: its number; the number of categories for all of them together."""
-    summed = np.zeros((3, len(recent.counts), grid.rows + 1, grid.cols + 1))
-    categories = recent.counts.shape[2]
-    of = slice(None) if category == categories else slice(category, category + 1)
-    for sums, values in zip(summed, (recent.counts, recent.usual, recent.spread), strict=True):
-        of_cells = values[:, :, of].sum(axis=2).reshape(-1, grid.rows, grid.cols)
-        sums[:, 1:, 1:] = of_cells.cumsum(axis=1).cumsum(axis=2)
-    if category == categories:  # one crash is a call for several services, so that counts of a cell rise together
-        summed[2] += recent.spread_of_sums * summed[1]
+def _zones_of(recent: Recent, grid: Grid) -> list[_Zones]:
+    """Of each category, and of all together as the last where there are several."""
+    categories, shapes = recent.usual.shape[2], _shapes_of(grid.rows, grid.cols)
     scanned = categories + (categories > 1)
-    squares = [(side, side) for side in SIDES if side <= min(grid.rows, grid.cols)]
-    shapes = dict.fromkeys([*squares, (grid.rows, grid.cols)])  # each once
-    looks = {shape: _LOOKS_A_DAY * (grid.cells * scanned + _LARGE) for shape in shapes}
-    if category == scanned - 1:
-        looks[grid.rows, grid.cols] = _LOOKS_AT_ALL
-    spread = float(recent.region_spreads[category])
     zones = []
-    for (rows, cols), a_day in looks.items():
-        corners = summed[..., rows:, :] - summed[..., :-rows, :]
-        count, usual, own_spread = corners[..., cols:] - corners[..., :-cols]
-        wide = own_spread + spread * usual**2  # what all cells have in common
-        excess, bound = np.maximum(count - usual, 0), np.full(count.shape, np.inf)
-        log_looks = float(np.log(a_day))
-        # The deviance of a Poisson count is at most excess**2 / (2 usual), that of a wider one less.
-        may_count = (count > LEAST_COUNT - 0.5) & (excess * excess > 2 * _LEAST_NATS * usual)
-        bound[may_count] = log_looks + _bound(count[may_count], *_mean_and_size(usual[may_count], wide[may_count]))
-        zone = _Zones(rows=rows, cols=cols, count=count, usual=usual, spread=wide, bound=bound, log_looks=log_looks)
-        zones.append(zone)
+    for category in range(scanned):
+        sums = np.stack([_sums(values, category, grid) for values in (recent.usual, recent.spread)])
+        if category == categories:  # one crash is a call for several services, so that counts of a cell rise together
+            sums[1] += recent.spread_of_sums * sums[0]
+        looks = np.full(len(shapes.sizes), _LOOKS_A_DAY * (grid.cells * scanned + _LARGE))
+        if category == scanned - 1:
+            looks[-1] = _LOOKS_AT_ALL
+        # The deviance of a Poisson count is at most (count - usual)**2 / (2 usual), that of a wider one less.
+        spread, usual = float(recent.region_spreads[category]), shapes.count(sums[0])
+        mean, size = _mean_and_size(usual, shapes.count(sums[1]) + spread * usual**2)
+        enough = np.ceil((mean + np.sqrt(2 * _LEAST_NATS * mean)) * (1 - 1e-9))
+        of = _Zones(
+            category=category,
+            shapes=shapes,
+            sums=sums,
+            spread=spread,
+            least=np.clip(enough, LEAST_COUNT, np.iinfo(np.uint16).max).astype(np.uint16),
+            mean=mean.astype(np.float32),
+            size=np.clip(size, 1e-30, 1e30).astype(np.float32),
+            log_looks=np.log(looks),
+        )
+        zones.append(of)
     return zones
+
+
+def _sums(values: npt.NDArray[Any], category: int, grid: Grid) -> npt.NDArray[Any]:
+    """(windows, rows + 1, cols + 1) sums over all cells to the south-west. category: its number, as of `_Zones`."""
+    of = slice(None) if category == values.shape[2] else slice(category, category + 1)
+    of_cells = values[:, :, of].sum(axis=2).reshape(-1, grid.rows, grid.cols)
+    sums = np.zeros((len(values), grid.rows + 1, grid.cols + 1), of_cells.dtype)
+    sums[:, 1:, 1:] = of_cells.cumsum(axis=1).cumsum(axis=2)
+    return sums
+
+
+def _of_rectangles(sums: npt.NDArray[Any], rows: int, cols: int) -> npt.NDArray[Any]:
+    """What lies in each rectangle of a shape, by its south-western cell."""
+    strips = sums[..., rows:, :] - sums[..., :-rows, :]
+    return np.asarray(strips[..., cols:] - strips[..., :-cols])
 
 
 def _mean_and_size(mean: Floats, spread: Floats) -> tuple[Floats, Floats]:
@@ -171,8 +245,14 @@ def _mean_and_size(mean: Floats, spread: Floats) -> tuple[Floats, Floats]:
 
 
 def _bound(count: Floats, mean: Floats, size: Floats) -> Floats:
-    """(n,) the log of the chance of `count` or more is at most this, by Chernoff, and less by _SLACK_NATS at most."""
+    """(n,) the log of the chance of `count` or more is at most this, by Chernoff, and less by `_slack` at most."""
     return (count + size) * np.log((count + size) / (mean + size)) - count * np.log(count / mean)
+
+
+def _slack(count: Floats, size: Floats) -> Floats:
+    """(n,) nats: by Stirling's formula for the chance of `count` alone; the rest is for its rest and for rounding."""
+    of_small_sizes = 0.5 * np.maximum(-np.log(size), 0)
+    return np.asarray(0.5 * np.log(2 * np.pi * count * (count + size) / size) + of_small_sizes + 0.3 + 1e-6 * count)
 
 
 def log_chance_of(count: Floats, mean: Floats, spread: Floats) -> Floats:
@@ -194,62 +274,79 @@ def unusual_places(recent: Recent, grid: Grid, categories: tuple[str, ...]) -> t
     No two of a category have a cell in common. What is found of all categories and of one of them is told once, as that
     which is less likely. Chance alone shows any of them in the region once in UNUSUAL_DAYS or more seldom.
     """
-    names = (*categories, ALL_CATEGORIES) if len(categories) > 1 else categories
-    zones = [
-        place for number, name in enumerate(names) for place in _of_category(recent, number, name, grid, categories)
-    ]
+    places = [list(_of_category(recent, zones, grid, categories)) for zones in _zones_of(recent, grid)]
+    return _told(places, recent, grid, categories)
+
+
+def _told(
+    of_categories: Sequence[Sequence[_Rated]], recent: Recent, grid: Grid, categories: tuple[str, ...]
+) -> tuple[Unusual, ...]:
+    zones = [place for places in of_categories for place in places]
     places: list[Unusual] = []
     for _, place in sorted(zones, key=lambda with_rate: with_rate[0]):
         of = slice(None) if place.category == ALL_CATEGORIES else categories.index(place.category)
-        came_in = recent.counts[WINDOWS_S.index(place.hours * HOUR_S)][:, of]
+        came_in = recent.counts[WINDOWS_S.index(place.hours * HOUR_S)][:, of].reshape(grid.rows, grid.cols, -1)
         for other in places:
             if (place.category == ALL_CATEGORIES) == (other.category == ALL_CATEGORIES):
                 continue
             # One that is closer around few of the other's incidents tells something new: a burst in a night when the
             # whole city has more. Any other place that has mostly its incidents tells the same.
             is_closer = 2 * place.rows * place.cols < other.rows * other.cols and 2 * place.observed < other.observed
-            shared = np.intersect1d(place.cells(grid), other.cells(grid))
-            if not is_closer and 2 * came_in[shared].sum() >= place.observed:
+            shared = came_in[
+                max(place.row, other.row) : min(place.row + place.rows, other.row + other.rows),
+                max(place.col, other.col) : min(place.col + place.cols, other.col + other.cols),
+            ]
+            if not is_closer and 2 * shared.sum() >= place.observed:
                 break
         else:
             places.append(place)
     return tuple(places)
 
 
-def _of_category(
-    recent: Recent, number: int, name: str, grid: Grid, categories: tuple[str, ...]
-) -> Iterator[tuple[float, Unusual]]:
+def _of_category(recent: Recent, zones: _Zones, grid: Grid, categories: tuple[str, ...]) -> Iterator[_Rated]:
     """The least likely zone with the log of how often chance shows one, then the next without a cell in common, ...
 
     Of two that are as likely the one with fewer rows.
     """
-    zones = _zones_of(recent, number, grid)
+    name, shapes = (*categories, ALL_CATEGORIES)[zones.category], zones.shapes
+    sums = _sums(recent.counts, zones.category, grid)
+    all_counts = shapes.count(sums)
+    numbers = np.flatnonzero(all_counts >= zones.least)
+    count, mean, size = (of[numbers].astype(np.float64) for of in (all_counts, zones.mean, zones.size))
+    log_looks = zones.log_looks[shapes.shape[numbers]]
+    most = log_looks + _bound(count, mean, size)  # of the log of how often chance shows one
+    least = most - _slack(count, size)
+    usual, log_rate = np.empty(len(count)), np.full(len(count), np.nan)  # where they are not known yet
     for _ in range(MOST):
-        most = min(of.bound.min() for of in zones) + _SLACK_NATS
-        if not np.isfinite(most):
+        # No other zone than these can be the least likely one, or be told.
+        at = np.flatnonzero(least <= min(most.min(initial=np.inf), -np.log(UNUSUAL_DAYS)))
+        if len(at) == 0:
             return
-        looked_at = [(of, *of.log_rates(most)) for of in zones]
-        firsts = [(float(rates.min()), of.rows, of, at[rates.argmin()]) for of, at, rates in looked_at if len(at)]
-        log_rate, _, of, at = min(firsts, key=lambda first: first[:2])
-        days = float(np.exp(min(-log_rate, np.log(MOST_DAYS))))
+        new = at[np.isnan(log_rate[at])]
+        usual[new], own_spread = (shapes.at(numbers[new], of) for of in zones.sums)
+        spread = own_spread + zones.spread * usual[new] ** 2
+        log_rate[new] = log_looks[new] + log_chance_of(count[new], usual[new], spread)
+        first = at[log_rate[at].argmin()]
+        days = float(np.exp(min(-log_rate[first], np.log(MOST_DAYS))))
         if days < UNUSUAL_DAYS:
             return
-        window, row, col = map(int, np.unravel_index(at, of.count.shape))
-        count, usual = float(of.count[window, row, col]), float(of.usual[window, row, col])
+        window, south, north, west, east = shapes.spans[:, numbers[first]].tolist()
         place = Unusual(
-            category=name, row=row, col=col, rows=of.rows, cols=of.cols, hours=WINDOWS_S[window] // HOUR_S,
-            observed=round(count), usual=float(f"{usual:.4g}"), days=float(f"{days:.2g}"),
+            category=name, row=south, col=west, rows=north - south, cols=east - west,
+            hours=WINDOWS_S[window] // HOUR_S, observed=round(count[first]), usual=float(f"{usual[first]:.4g}"),
+            days=float(f"{days:.2g}"),
         )  # fmt: skip
-        cells, one_cell = place.cells(grid), zones[0]
-        above = cells[(one_cell.count > one_cell.usual)[window].ravel()[cells]]
-        place = msgspec.structs.replace(place, above=tuple(above.tolist()))
+        cells = place.cells(grid)
+        has_more = _of_rectangles(sums, 1, 1) > _of_rectangles(zones.sums[0], 1, 1)
+        place = msgspec.structs.replace(place, above=tuple(cells[has_more[window].ravel()[cells]].tolist()))
         if name == ALL_CATEGORIES:
             by_category = recent.counts[window, cells].sum(axis=0).tolist()
             some = {each: came for each, came in zip(categories, by_category, strict=True) if came}
             place = msgspec.structs.replace(place, of_categories=some)
-        yield log_rate, place
-        for each in zones:
-            each.take(place)
+        yield float(log_rate[first]), place
+        _, souths, norths, wests, easts = np.take(shapes.spans, numbers, axis=1)
+        shares_a_cell = (souths < north) & (norths > south) & (wests < east) & (easts > west)
+        least[shares_a_cell] = most[shares_a_cell] = np.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

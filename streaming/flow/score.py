@@ -21,10 +21,10 @@ from models.following import FollowerState, RegionFactors
 from models.network import RiskNetwork
 from models.nowcast import LastHours
 from models.scoring import CellScores, score
-from models.unusual import WINDOWS_S, recent_of, spans_of, unusual_places
+from models.unusual import WINDOWS_S, RegionScan, spans_of
 from schemas.errors import CheckpointError, RiskError
 from schemas.forecasts import FollowedChange, FollowerStates, read_follower_state
-from schemas.frame import BASELINE_MODEL, RiskFrame, Unusual
+from schemas.frame import BASELINE_MODEL, RiskFrame
 from schemas.spec import HOUR_S
 from streaming.artifacts_in_force import ArtifactCache, load_artifact
 from streaming.flow.rows import FIELDS, ScoreColumns
@@ -148,14 +148,11 @@ def score_features(
     return f"{BASELINE_MODEL}:{fault}", score(values, None, artifact.constants, spec, lately=lately)
 
 
-def places_of(
-    artifact: Artifact, counts: npt.NDArray[np.int32], scores: CellScores, tick_s: int, follows: Followed
-) -> tuple[Unusual, ...]:
-    """Where more happens than usual. counts: (windows, cells, categories) of the last hours."""
-    spec = artifact.spec
-    factors = follows.before if scores.is_followed else None
-    recent = recent_of(counts, scores.usual[:, :, 0], artifact.constants, spec, tick_s, factors)
-    return unusual_places(recent, spec.grid, spec.categories)
+@ArtifactCache
+def scan_of(folder: str) -> RegionScan:
+    """The scan of an artifact's region: a worker's batches share it."""
+    artifact = load_artifact(folder)
+    return RegionScan(artifact.spec, artifact.constants)
 
 
 Columns = tuple[pd.Series, pd.Series, pd.Series, pd.Series, pd.Series, pd.Series]
@@ -215,7 +212,9 @@ def _scores(
     if recent is not None:
         shape = (len(WINDOWS_S), artifact.spec.grid.cells, len(artifact.spec.categories))
         counts = np.frombuffer(recent, "<i4").reshape(shape)
-        unusual = msgspec.msgpack.encode(places_of(artifact, counts, scores, int(tick_s), follows))
+        before = follows.before if scores.is_followed else None
+        places = scan_of(folder).places(counts, scores.usual[:, :, 0], int(tick_s), before)
+        unusual = msgspec.msgpack.encode(places)
     arrays: dict[str, Any] = {name: getattr(scores, name).astype("<f4").tobytes() for name in FIELDS}
     return ScoreColumns(
         model,

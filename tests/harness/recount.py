@@ -24,6 +24,7 @@ from models.counting.blobs import read_counts
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
 from models.scoring import stored_views
+from models.unusual import RegionScan
 from schemas.areas import NO_MASKS, Masks, read_masks
 from schemas.batches import (
     LoggedBatch,
@@ -42,7 +43,7 @@ from schemas.spec import Spec
 from streaming.artifacts_in_force import load_artifact
 from streaming.flow.intake import take_in
 from streaming.flow.rows import FIELDS, UNASSIGNED, add_up, tick_of
-from streaming.flow.score import Followed, followed_from, networks, places_of, score_features
+from streaming.flow.score import Followed, followed_from, networks, score_features
 from streaming.kafka import KafkaConnection
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
@@ -137,13 +138,15 @@ def scored_frame(folder: str, features: Features, as_of_s: int, following: Path 
     follows = followed_from(following, folder, tick_s) if following else Followed()
     values = features.values.astype("<f4").tobytes()
     model, scores = score_features(artifact, network_of, values, follows.factors, features.lately)
+    scan = RegionScan(artifact.spec, artifact.constants)  # a new one looks at all there is
+    before = follows.before if scores.is_followed else None
     return RiskFrame(
         spec=artifact.spec,
         as_of_s=as_of_s,
         model=model,
         observed_1h=features.observed_1h,
         support=features.support,
-        unusual=places_of(artifact, features.recent, scores, tick_s, follows),
+        unusual=scan.places(features.recent, scores.usual[:, :, 0], tick_s, before),
         silent=features.silent,
         surges=scores.surges,
         **{name: getattr(scores, name).astype(np.float32) for name in FIELDS},

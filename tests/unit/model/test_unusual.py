@@ -8,17 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import nbinom, poisson
 
+from models import unusual
 from models.baseline import horizon_hours
 from models.counting.count_state import CountState
 from models.following import FollowerState, RegionFactors
 from models.unusual import (
-    _SLACK_NATS,
     MOST,
     SIDES,
     WINDOWS_S,
     Recent,
+    RegionScan,
     _bound,
     _mean_and_size,
+    _slack,
     log_chance_of,
     recent_counts,
     recent_of,
@@ -141,10 +143,69 @@ def test_the_places_are_the_least_likely_of_all_zones_counted_by_hand(seed, burs
 @given(st.integers(5, 10**6), st.floats(1e-12, 1e4), st.floats(1e-6, 1e3))
 def test_the_bound_is_above_the_chance_by_less_than_the_slack(count, mean, excess):
     """As `betainc` says it, where the chance is a number."""
-    mean, spread = np.array([mean]), np.array([excess * mean])
-    log_chance, bound = log_chance_of(np.array([count]), mean, spread), _bound(count, *_mean_and_size(mean, spread))
+    count, mean, spread = np.array([float(count)]), np.array([mean]), np.array([excess * mean])
+    log_chance, (mean, size) = log_chance_of(count, mean, spread), _mean_and_size(mean, spread)
+    bound, slack = _bound(count, mean, size), _slack(count, size)
     if count > mean:
-        assert bound - _SLACK_NATS < log_chance <= bound + 1e-6 * abs(bound)
+        assert bound - slack < log_chance <= bound + 1e-6 * abs(bound)
+        assert slack < 45 + 1e-6 * count
+
+
+REGION = toy_spec(5, 4, timezone="America/Chicago")
+OF_REGION = toy_constants(REGION)
+CHANGES = st.sampled_from(
+    ["calls", "calls", "calls", "correction", "nothing", "minute", "renewed", "followed", "start"]
+)
+
+
+@given(SEEDS, st.lists(CHANGES, min_size=1, max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_a_scan_of_what_changed_gives_what_a_scan_of_each_batch_gives(seed, changes):
+    draw, tick_s, factors = np.random.default_rng(seed), NOW_S - NOW_S % 60, None
+    usual = draw.gamma(0.5, 0.02, (20, 2)).astype(np.float32)
+    counts, scan, told = np.zeros((3, 20, 2), np.int32), RegionScan(REGION, OF_REGION), []
+    for change in changes:
+        counts, cell, category = counts.copy(), draw.integers(20), draw.integers(2)
+        if change == "calls":
+            counts[draw.integers(3) :, cell, category] += draw.integers(1, 9)
+        elif change == "correction":
+            counts = counts // draw.integers(1, 4, (1, 20, 2), dtype=np.int32)
+        elif change == "minute":
+            tick_s += 60
+        elif change == "renewed":
+            usual = usual * np.float32(1.25)
+        elif change == "followed":
+            factors = draw.uniform(0.5, 2, (20, 2, 3))
+        elif change == "start":
+            scan = RegionScan(REGION, OF_REGION)
+        told.append(scan.places(counts, usual.copy(), tick_s, factors))
+        recent = recent_of(counts, usual, OF_REGION, REGION, tick_s, factors)
+        assert told[-1] == unusual_places(recent, REGION.grid, REGION.categories)
+
+
+def test_within_a_minute_only_what_has_other_counts_is_scanned_again(monkeypatch):
+    looked_at, of_category = [], unusual._of_category
+
+    def count(recent, zones, *rest):
+        looked_at.append(zones.category)
+        return of_category(recent, zones, *rest)
+
+    monkeypatch.setattr(unusual, "_of_category", count)
+    scan, usual, counts = RegionScan(REGION, OF_REGION), np.full((20, 2), 0.01, np.float32), np.zeros((3, 20, 2), int)
+
+    def looks(tick_s, **changes):
+        looked_at.clear()
+        scan.places(counts.copy(), changes.get("usual", usual).copy(), tick_s)
+        return [*looked_at]
+
+    assert looks(NOW_S) == [0, 1, 2]
+    assert looks(NOW_S) == []
+    counts[:, 3, 1] += 6
+    assert looks(NOW_S) == [1, 2]  # ems, and both together
+    assert looks(NOW_S, usual=2 * usual) == looks(NOW_S + 60) == [0, 1, 2]
+    with pytest.raises(ValueError, match="broadcast"):  # a batch that fails leaves nothing behind
+        scan.places(counts[:2], usual, NOW_S + 60)
+    assert looks(NOW_S + 60) == [0, 1, 2]
 
 
 def test_without_a_spread_counts_are_poissons_and_a_chance_below_all_numbers_has_its_bound():
