@@ -87,7 +87,9 @@ class Publisher:
     batches: int = 0  # that were published
     last_batch: int = -1
     _failure: RiskError | None = None
-    _stored: dict[str, tuple["StoredView", ...]] = field(default_factory=dict)  # what the store has, by region
+    # What the store has, by region; of a region that is missing here it is not known. And its `top`, `unusual` lines.
+    _stored: dict[str, tuple["StoredView", ...]] = field(default_factory=dict)
+    _beside: dict[str, frozenset[bytes]] = field(default_factory=dict)
     _last_batch_s: float = 0.0
     _started_s: float = 0.0
     _acknowledged_s: float = 0.0
@@ -104,6 +106,7 @@ class Publisher:
                 watcher(published)
         except RiskError as error:
             self._failure = error  # on its way through Java the error loses its class
+            self._stored, self._beside = {}, {}  # a part may have arrived
             raise
         self.last_batch, self.batches = batch_id, self.batches + 1  # in this order: another thread reads both
 
@@ -167,6 +170,7 @@ class Publisher:
         )
         views: dict[str, tuple[RiskFrame, RiskFrame]] = {}  # of each frame, as they are published
         stored: dict[str, tuple[StoredView, ...]] = {}  # what the store has of them then
+        beside: dict[str, frozenset[bytes]] = {}
 
         def points(region: str) -> bytes:
             """The sink may call it in a thread of its own: it changes nothing but the region's views."""
@@ -176,7 +180,10 @@ class Publisher:
                 before = self._stored.get(region) or views_of_last_frame(self.frames_folder, region)
                 before = before or tuple(map(StoredView, views[region]))
                 steps = [old.then(view) for old, view in zip(before, views[region], strict=True)]
-                lines += [*(top_lines(view, self.top_k) for view in views[region]), unusual_lines(frames[region])]
+                tops = b"".join(top_lines(view, self.top_k) for view in views[region])
+                now = (tops + unusual_lines(frames[region])).splitlines(keepends=True)
+                lines += [line for line in now if line not in self._beside.get(region, ())]
+                beside[region] = frozenset(now)  # they name their minute: each minute has all
             else:
                 steps = [view.rest() for view in self._stored.get(region, ()) if not withheld]
             lines += [moved for moved, _ in steps]
@@ -212,6 +219,7 @@ class Publisher:
         for region in sorted(closed):
             keep_closed_for_trial(self.checkpoint, load_artifact(folders[region]).spec, summaries[region].closed)
         self._stored = {} if withheld else self._stored | stored
+        self._beside = {} if withheld else self._beside | beside
         self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
         self._last_batch_s = time.monotonic() - started
         return Published(

@@ -20,14 +20,16 @@ from schemas.errors import PipelineError, SinkRefused, SinkUnavailable
 from schemas.forecasts import ClosedCounts, KeptForecasts, outcomes_folder
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS
 from schemas.incidents import Rejection, pack_rejections
+from schemas.records import withheld_path
 from schemas.spec import DAY_S, HOUR_S
 from streaming.artifacts_in_force import load_artifact
 from streaming.flow.publish import ASK_EVERY_S, closed_points, frame_of
 from streaming.flow.rows import FIELDS, QueryFacts, ScoredRow, Summary
 from streaming.job_health import LONGEST_SILENCE_S
+from streaming.sinks.line_protocol import top_lines, unusual_lines
 from tests.harness import batch as harness
 from tests.harness.batch import MemorySink, Rows, publisher_to, row_without_scores, scored_row
-from tests.harness.points import OF_THE_MACHINE, plain_risks, plain_tops, plain_unusual, points_in
+from tests.harness.points import OF_THE_MACHINE, plain_risks, plain_tops, plain_unusual, points_in, stored_points
 from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
 from tests.unit.sinks.test_influx import sink_for
 
@@ -137,10 +139,61 @@ def test_a_ledger_says_since_when_nothing_is_watched_beside_the_job(job, until_s
 def test_within_a_minute_only_what_changed_is_written_again_also_of_all_categories(job, tmp_path):
     publisher, _, store, _ = job
     folder, beside = (toy_artifact(tmp_path / "artifacts", toy_spec(region=name)) for name in ("toyville", "riverton"))
+    counts = []
     for number, (of, as_of_s) in enumerate(((folder, 60), (beside, 60), (folder, 61), (folder, 120))):
         publisher(Rows(scored_row(of, as_of_s)), number)
-    risks = [lines.count(b"\nrisk,") + lines.startswith(b"risk,") for lines in store.writes[::2]]
-    assert risks == [toy_spec().series, toy_spec().series, 0, toy_spec().series]
+        counts.append(Counter(line.partition(b",")[0] for line in b"".join(store.writes).splitlines()))
+        assert counts[-1].pop(b"pipeline") == 1
+        store.writes.clear()
+    whole = {b"risk": toy_spec().series, b"top": 9, b"unusual": 3}  # both categories and the sum, three horizons
+    assert counts == [whole, whole, {}, whole]
+
+
+CHANGES = st.sampled_from(["scores", "the same", "minute", "failure", "start", "withheld"])
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), changes=st.lists(CHANGES, max_size=6))
+def test_of_each_minute_the_store_has_the_highest_and_the_unusual_of_its_last_batch(tmp_path, folder, seed, changes):
+    """Batch after batch: other scores or the same, also after a write that failed, a new start or withheld scores."""
+    draw, store, frames = np.random.default_rng(seed), MemorySink(), tmp_path / "frames"
+    frames.mkdir(exist_ok=True)
+    publisher, row, expected, as_of_s = publisher_to(store, tmp_path, top_k=3), {}, {}, CUTOFF_S + 60
+    for number, change in enumerate(["scores", *changes]):
+        as_of_s += 60 if change == "minute" else 1
+        if change == "start":
+            publisher = publisher_to(store, tmp_path, top_k=3)
+        elif change == "withheld":
+            withheld_path(frames).write_bytes(b'{"since_s": 60, "because": "asked"}')
+            publisher(Rows(row_of(Path(folder), as_of_s, draw)), number)
+            withheld_path(frames).unlink()
+            store.writes.clear()  # somebody may have emptied the store meanwhile
+            expected.clear()
+        elif change == "failure":  # of scores that reach the store; the batch that is repeated has those of before
+            publisher.sink = HalfSink(store)
+            with pytest.raises(SinkUnavailable):
+                publisher(Rows(row_of(Path(folder), as_of_s, draw)), number)
+            publisher.sink = store
+        if change not in ("the same", "failure"):
+            row = row_of(Path(folder), as_of_s, draw)
+        publisher(Rows(row), number)
+        frame = frame_of(ScoredRow.of(row), ScoredRow.of(row).summary)
+        views = stored_views(frame, load_artifact(row["artifact"]).constants)
+        now = b"".join([*(top_lines(view, 3) for view in views), unusual_lines(frame)])
+        expected |= stored_points([now])
+        has = stored_points(store.writes)
+        assert {point: fields for point, fields in has.items() if point[0].startswith(("top", "unusual"))} == expected
+
+
+class HalfSink(MemorySink):
+    """Its writes arrive in `store`, but the answer is lost."""
+
+    def __init__(self, store):
+        self.store = store
+
+    def write(self, lines):
+        self.store.write(lines)
+        raise SinkUnavailable("no answer: start the store")
 
 
 NOW_S = CUTOFF_S + 7200.0
