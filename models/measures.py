@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betainc
+from scipy.special import betainc, gammaln
 
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion, at_least_one, log_scores, poisson_deviance
+from models.nowcast import log_likelihood
 from schemas.errors import DataError
 from schemas.forecasts import ClosedHorizon, KeptForecast
 from schemas.spec import Spec
@@ -543,7 +544,9 @@ def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, di
         ):
             of_place = dispersion[..., c, h]
             figures[f"{prefix}brier"] = float(((_chance(mean, of_place) - (observed[0] > 0)) ** 2).mean())
-            figures[f"{prefix}log_score"] = float(log_scores(mean, observed[0], of_place).mean())
+            size = np.asarray(of_place.size(mean), np.float64)
+            log_scores_of = gammaln(observed[0] + 1) - log_likelihood(observed[0], mean, size)
+            figures[f"{prefix}log_score"] = float(log_scores_of.mean())
             caught = captured(mean[None, area], observed[:, area])
             figures |= {f"{prefix}hits_{percent}": float(caught.caught[cell]) for percent, cell in last.items()}
         figures |= {f"ideal_hits_{percent}": float(caught.ideal[cell]) for percent, cell in last.items()}

@@ -1,12 +1,14 @@
 """From features to scores: expected numbers, chances of at least one, intervals, and what the numbers came from.
 
-The scores of all categories together follow from those of each, which count as independent, given the forecast.
+The scores of all categories together follow from those of each, which count as independent, given the forecast. What
+sums up scores, as the job's driver does, needs no torch: it is imported where a network is asked.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import factorial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +17,12 @@ from scipy.special import betainc, nbdtrik
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion, Floats, at_least_one, predictive_quantile
 from models.feature_lists import group_of, usual_columns
-from models.network import RiskNetwork, residual_of
 from models.nowcast import LastHours, factors_of
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, Surge, riskiest
 from schemas.spec import Spec
+
+if TYPE_CHECKING:
+    from models.network import RiskNetwork
 
 Values = npt.NDArray[np.float32]
 
@@ -34,7 +38,7 @@ def groups_of(features: tuple[str, ...]) -> dict[str, npt.NDArray[np.intp]]:
 
 
 def shares(
-    network: RiskNetwork, inputs: Values, groups: Mapping[str, npt.NDArray[np.intp]]
+    network: "RiskNetwork", inputs: Values, groups: Mapping[str, npt.NDArray[np.intp]]
 ) -> dict[str, npt.NDArray[np.float64]]:
     """What each group of features adds to the network's residual: (cells, categories, horizons) each, adding up to it.
 
@@ -42,6 +46,8 @@ def shares(
     Beside the groups, what the network gives when all features are at their mean. inputs: (cells, categories,
     features). Source: Shapley 1953; for features of a model, Strumbelj and Kononenko, JMLR 11, 2010.
     """
+    from models.network import residual_of
+
     names = list(groups)
     mean = network.get_buffer("mean").cpu().numpy()
     coalitions = [chosen for size in range(len(names) + 1) for chosen in combinations(range(len(names)), size)]
@@ -65,7 +71,7 @@ def shares(
 
 def attribute_riskiest(
     inputs: Values,
-    network: RiskNetwork | None,
+    network: "RiskNetwork | None",
     features: tuple[str, ...],
     *,
     risk: Values,
@@ -127,10 +133,15 @@ class CellScores:
     surges: tuple[Surge, ...] = ()
 
 
-def means(values: Values, network: RiskNetwork | None, spec: Spec) -> tuple[Values, Values]:
+def means(values: Values, network: "RiskNetwork | None", spec: Spec) -> tuple[Values, Values]:
     """(cells, categories, horizons) what is usual and what is expected, as `score` says."""
     log_usual = values[:, :, usual_columns(len(spec.horizons_s))]  # (cells, categories, horizons)
-    residual = np.zeros_like(log_usual) if network is None else residual_of(values, network)
+    if network is None:
+        residual = np.zeros_like(log_usual)
+    else:
+        from models.network import residual_of
+
+        residual = residual_of(values, network)
     if residual.shape != log_usual.shape:  # NumPy would stretch one horizon over all
         raise RuntimeError(f"the network gives {residual.shape}, must give {log_usual.shape}")
     usual, expected = np.exp(log_usual), np.exp(log_usual + residual)
@@ -141,7 +152,7 @@ def means(values: Values, network: RiskNetwork | None, spec: Spec) -> tuple[Valu
 
 def score(
     values: Values,
-    network: RiskNetwork | None,
+    network: "RiskNetwork | None",
     constants: BaselineConstants,
     spec: Spec,
     following: Values | None = None,

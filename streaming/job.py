@@ -3,7 +3,7 @@
 `run` writes the job's record, reaches Kafka, Spark and the store, and hands them to a `Job`. That waits for all three,
 then starts one query after the other, as long as only the absence of Kafka or of the store, or a clock that was set
 back, ends them. A thread looks meanwhile whether a batch hangs (`Watchdog`), another one whether Kafka answers and has
-the same topic (`SourceTopic`). After an empty batch the job rests (`Rest`).
+the same topic (`SourceTopic`). While no message comes the job rests (`Rest`).
 """
 
 import logging
@@ -51,8 +51,8 @@ _COMMIT_WAIT_S = 10.0  # beyond the longest time that a batch's writes to the st
 _WRITES = 2  # of a batch: its scores, then their ledgers
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0  # before a new query
 _STEP_S = 5.0  # time servers slow a clock down and never set it back further than this
-LONGEST_REST_S = 20.0  # two of them and their batches end before health asks for a sign of the store
-_LOOK_S = 0.2  # for a stop, or another roster
+LONGEST_REST_S = 50.0  # Spark ends Python workers, and their live counts go, after a minute without work
+_LOOK_S = 1.0  # for a stop, another roster, what ended the query
 _HANGS_AFTER_S = 600.0  # beyond the limit of a batch's writes
 _END_S = 60.0  # to end by itself, once Java is gone
 
@@ -69,8 +69,10 @@ def run(settings: Settings, *, stop: Event, watchers: Sequence[Watcher]) -> bool
         connected(settings) as outside,
         closing(BatchLog(settings.checkpoint, top_k=settings.top_k)) as batch_log,
     ):
-        health.follow(lambda: outside.topic.is_away, lambda: outside.sink.trouble)
-        health.is_clean = Job(settings, outside, [batch_log.keep, *watchers, health.show, *metrics]).run(stop)
+        job = Job(settings, outside, [batch_log.keep, *watchers, health.show, *metrics])
+        publisher = job.publisher
+        health.follow(lambda: outside.topic.is_away, lambda: outside.sink.trouble, lambda: publisher.acknowledged_s)
+        health.is_clean = job.run(stop)
         return health.is_clean
 
 
@@ -159,7 +161,7 @@ class Job:
         self.outside = outside
         self.diagnosis = Diagnosis(settings)
         self.dataflow = Dataflow(settings, outside.read, masks)
-        self.rest = Rest(clock=settings.clock, comes=outside.topic.comes)
+        self.rest = Rest(clock=settings.clock, comes=outside.topic.comes, pause=lambda: self.publisher.pause())
         self.roster = RosterWatch(settings, take=self._take_roster, masked=masks.digest)
         self.publisher = Publisher(
             sink=outside.sink,
@@ -252,7 +254,7 @@ class Job:
         try:
             try:
                 with self.rest.allowed():
-                    while not stop.wait(0.2):
+                    while not stop.wait(_LOOK_S):
                         if query.awaitTermination(0.001):
                             raise SparkFailed("the query ended by itself", remedy=f"see {self.diagnosis.spark_log}")
                         clock.look(time.time(), time.monotonic())
@@ -340,20 +342,24 @@ class ClockWatch:
 
 @dataclass(slots=True, kw_only=True)
 class Rest:
-    """Lets a job without events rest: the callback of an empty batch returns when there is something to do.
+    """Lets a job without events rest: the callback of a batch returns when there is something to do.
 
     Spark would run a batch at every trigger, with or without an event, which is most of a core for nothing. Its batch
-    stays open meanwhile; it is repeated after a kill, like any other, and it is empty. So `after` is the last watcher.
+    stays open meanwhile, and is repeated after a kill, like any other: what it wrote is overwritten. So `after` is the
+    last watcher, and a batch with refused messages does not rest, as each would be a dead letter twice.
 
-    comes: whether a message comes after those of a batch, within so many seconds.
+    comes: whether a message comes after those of a batch, within so many seconds. pause: what the driver does in
+    between; may raise what ends a batch.
     """
 
     clock: Literal["wall", "event"]
     comes: Callable[[int, float], bool]
+    pause: Callable[[], None]
     now_s: Callable[[], float] = time.time
     _roster: Mapping[str, Entry] = field(default_factory=dict)
     _ticks_s: Mapping[str, int] = field(default_factory=dict)  # by region
     _is_allowed: bool = False
+    _is_busy: bool = False  # messages followed a batch at once: it costs each batch some milliseconds to ask
     _has_news: Event = field(default_factory=Event)
 
     def take_roster(self, roster: Mapping[str, Entry]) -> None:
@@ -373,13 +379,18 @@ class Rest:
             self._is_allowed = False
 
     def after(self, published: Published) -> None:
-        """Wait after a batch without messages and scores: until the next message, tick or roster, or LONGEST_REST_S."""
-        if published.frames or any(summary.ledger["consumed"] for summary in published.summaries.values()):
+        """Wait until the next message, tick or roster, or LONGEST_REST_S."""
+        ledgers = [summary.ledger for summary in published.summaries.values()]
+        is_quiet = not published.frames and not any(ledger["consumed"] for ledger in ledgers)
+        if any(ledger.get("rejected") for ledger in ledgers) or (self._is_busy and not is_quiet):
             return
-        due_s = min([self.now_s() + LONGEST_REST_S, *self._next_ticks_s(published.summaries)])
+        began_s, self._is_busy = self.now_s(), False
+        due_s = min([began_s + LONGEST_REST_S, *self._next_ticks_s(published.summaries)])
         while self._is_allowed and not self._has_news.is_set() and (rest_s := due_s - self.now_s()) > 0:
             if self.comes(published.batch_id, min(rest_s, _LOOK_S)):
+                self._is_busy = not is_quiet and self.now_s() - began_s < _LOOK_S
                 break
+            self.pause()
         self._has_news.clear()
 
     def _next_ticks_s(self, summaries: Mapping[str, Summary]) -> list[int]:

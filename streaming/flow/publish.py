@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from models.local_time import hour_of_week
 from models.measures import Forecast, by_chance, by_district, judge
@@ -55,7 +54,7 @@ from streaming.flow.rows import (
 from streaming.flow.score import change_followed
 from streaming.kafka import DeadLetters
 from streaming.sinks.line_protocol import VALUES, changed, point_line, risk_lines, top_lines, unusual_lines
-from streaming.sinks.sink import NOTHING, MakeLines, Sink
+from streaming.sinks.sink import NOTHING, MakeLines, Sink, WriteReport
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -86,18 +85,18 @@ class Publisher:
     now_s: Callable[[], float] = time.time
     batches: int = 0  # that were published
     last_batch: int = -1
+    acknowledged_s: float = 0.0  # when the store last took points, or answered that it would
     _failure: RiskError | None = None
     # What the store has, by region; of a region that is missing here it is not known. And its `top`, `unusual` lines.
     _stored: dict[str, tuple["StoredView", ...]] = field(default_factory=dict)
     _beside: dict[str, frozenset[bytes]] = field(default_factory=dict)
     _last_batch_s: float = 0.0
     _started_s: float = 0.0
-    _acknowledged_s: float = 0.0
     _retries: int = 0
     _dropped: int = 0
 
     def __post_init__(self) -> None:
-        self._started_s = self._acknowledged_s = self.now_s()  # the store is asked at the start, too
+        self._started_s = self.acknowledged_s = self.now_s()  # the store is asked at the start, too
 
     def __call__(self, batch: "DataFrame", batch_id: int) -> None:
         try:
@@ -111,17 +110,33 @@ class Publisher:
         self.last_batch, self.batches = batch_id, self.batches + 1  # in this order: another thread reads both
 
     def end_minute(self) -> None:
-        """Write what waits, unless it is withheld. What the store does not take now, the next start writes."""
-        if read_withheld(self.frames_folder):
+        """Write what waits. What the store does not take now, the next start writes."""
+        try:
+            self._write_waiting()
+        except SinkUnavailable as error:
+            log.warning("%s; the next start writes the last digits of the last minute", error)
+
+    def pause(self) -> None:
+        """To be called from time to time while nothing comes: write what waits, and ask a store that was not needed."""
+        self._write_waiting()
+        if abs(self.now_s() - self.acknowledged_s) >= ASK_EVERY_S:
+            self._acknowledge(self.sink.write(b""))
+
+    def _write_waiting(self) -> None:
+        """The points that wait, unless they are withheld."""
+        waiting = self._waiting()
+        if not waiting or read_withheld(self.frames_folder):
             return
 
         def rest_of(region: str) -> bytes:
             return b"".join(view.rest()[0] for view in self._stored[region])
 
-        try:
-            self.sink.write_all({region: partial(rest_of, region) for region in self._waiting()})
-        except SinkUnavailable as error:
-            log.warning("%s; the next start writes the last digits of the last minute", error)
+        self._acknowledge(self.sink.write_all({region: partial(rest_of, region) for region in waiting}))
+        self._stored |= {region: tuple(view.rest()[1] for view in self._stored[region]) for region in waiting}
+
+    def _acknowledge(self, report: WriteReport) -> None:
+        self.acknowledged_s = self.now_s()
+        self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
 
     def _waiting(self) -> list[str]:
         """Regions of which some points are not in the store as they were published last."""
@@ -196,19 +211,17 @@ class Publisher:
 
         closed = {region for region, summary in summaries.items() if summary.closed}
         waiting = [] if withheld else self._waiting()
-        if closed:
-            torch.set_num_threads(1)  # also in the writers: several would wait for one another longer than they compute
         scores: dict[str, MakeLines] = {
             region: partial(points, region) for region in sorted({*frames, *closed, *waiting})
         }
         # The ledgers when the scores are acknowledged: their `as_of` says which scores are whole in the store.
         report = self.sink.write_all(scores) if scores else NOTHING
         if report.requests:
-            self._acknowledged_s = self.now_s()
+            self.acknowledged_s = self.now_s()
         # Without points the store is asked from time to time, so that one that is away is noticed.
-        if ledgers or (not report.requests and abs(self.now_s() - self._acknowledged_s) >= ASK_EVERY_S):
+        if ledgers or (not report.requests and abs(self.now_s() - self.acknowledged_s) >= ASK_EVERY_S):
             report += self.sink.write(ledgers)
-            self._acknowledged_s = self.now_s()
+            self.acknowledged_s = self.now_s()
 
         for region, frame in frames.items():
             of = champions[region].scores
@@ -236,7 +249,7 @@ class Publisher:
             dropped=report.dropped,
             seconds=self._last_batch_s,
             done_s=self.now_s(),
-            acknowledged_s=self._acknowledged_s,
+            acknowledged_s=self.acknowledged_s,
             facts=facts,
             unaccounted=unaccounted,
             withheld=withheld.in_words() if withheld else "",

@@ -8,17 +8,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
 from models.artifact import Artifact
 from models.following import FollowerState, RegionFactors
-from models.network import RiskNetwork
 from models.nowcast import LastHours
 from models.scoring import CellScores, score
 from models.unusual import WINDOWS_S, RegionScan, spans_of
@@ -29,6 +27,9 @@ from schemas.spec import HOUR_S
 from streaming.artifacts_in_force import ArtifactCache, load_artifact
 from streaming.flow.rows import FIELDS, ScoreColumns
 from streaming.flow.workers import on_this_worker, say_left_out, settle_worker
+
+if TYPE_CHECKING:
+    from models.network import RiskNetwork
 
 log = logging.getLogger(__name__)
 
@@ -103,10 +104,10 @@ def followed_from(path: Path, folder: str, tick_s: int) -> Followed:
 
 
 @cache
-def networks(device: str) -> ArtifactCache[RiskNetwork | None]:
+def networks(device: str) -> "ArtifactCache[RiskNetwork | None]":
     """A cache that gives an artifact's network on that device by the artifact's folder."""
 
-    def read(folder: str) -> RiskNetwork | None:
+    def read(folder: str) -> "RiskNetwork | None":
         network = load_artifact(folder).network()
         return None if network is None else network.to(device)
 
@@ -115,6 +116,7 @@ def networks(device: str) -> ArtifactCache[RiskNetwork | None]:
 
 def task_device() -> str:
     """The device of this task: the GPU address that Spark assigned to it, else the CPU."""
+    import torch
     from pyspark import TaskContext  # in a worker only: tests score without Spark
 
     context = TaskContext.get()
@@ -124,7 +126,7 @@ def task_device() -> str:
 
 def score_features(
     artifact: Artifact,
-    network_of: Callable[[], RiskNetwork | None],
+    network_of: "Callable[[], RiskNetwork | None]",
     features: bytes,
     following: npt.NDArray[np.float32] | None = None,
     lately: LastHours | None = None,
@@ -169,6 +171,8 @@ def score_stage(follow_in: Path | None) -> Stage:
     """
 
     def stage(batches: Iterator[Columns]) -> Iterator[pd.DataFrame]:
+        import torch  # in a worker only: the driver, which builds the plan, does without its 280 MiB
+
         settle_worker()
         torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
         network_of = networks(task_device())
@@ -192,7 +196,7 @@ def score_stage(follow_in: Path | None) -> Stage:
 
 def _scores(
     follow_in: Path | None,
-    network_of: ArtifactCache[RiskNetwork | None],
+    network_of: "ArtifactCache[RiskNetwork | None]",
     folder_of_driver: str,
     packed: bytes,
     tick_s: int,

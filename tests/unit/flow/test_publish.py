@@ -1,8 +1,12 @@
 """What a batch leaves in the store: scores, ledgers and acknowledgements, and what a `pipeline` point says."""
 
 import json
+import pickle
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +29,7 @@ from schemas.spec import DAY_S, HOUR_S
 from streaming.artifacts_in_force import load_artifact
 from streaming.flow.publish import ASK_EVERY_S, closed_points, frame_of
 from streaming.flow.rows import FIELDS, QueryFacts, ScoredRow, Summary
-from streaming.job_health import LONGEST_SILENCE_S
+from streaming.job_health import LONGEST_SILENCE_S, HealthWatch, read_health, why_not_ready
 from streaming.sinks.line_protocol import top_lines, unusual_lines
 from tests.harness import batch as harness
 from tests.harness.batch import MemorySink, Rows, publisher_to, row_without_scores, scored_row
@@ -99,6 +103,29 @@ def test_a_store_is_asked_often_enough_to_be_ready_and_no_more_and_its_going_is_
         silent_for(job, 600)
     assert clock.now_s - began_s == ASK_EVERY_S
     assert published[-1].acknowledged_s == began_s
+
+
+def test_in_a_rest_the_store_is_asked_as_often_and_health_says_when(job, tmp_path):
+    publisher, published, store, clock = job
+    health = HealthWatch(checkpoint=tmp_path, clock="wall", trigger_s=0.5, now_s=clock)
+    publisher(unassigned_batch(), 0)
+    health.show(published[0])
+    health.follow(lambda: False, lambda: "", lambda: publisher.acknowledged_s)
+    for _ in range(200):
+        clock.now_s += 1
+        publisher.pause()
+        health.write()
+        report, _ = read_health(tmp_path, datetime.fromtimestamp(clock.now_s, UTC))
+        assert not why_not_ready(report, report.written_at)
+    assert store.asked == [START_S + n * ASK_EVERY_S for n in range(1, 7)]
+    store.is_there = False
+    clock.now_s += ASK_EVERY_S
+    with pytest.raises(SinkUnavailable):
+        publisher.pause()
+    clock.now_s += LONGEST_SILENCE_S
+    health.write()
+    report, _ = read_health(tmp_path, datetime.fromtimestamp(clock.now_s, UTC))
+    assert "no batch has been stored for 110 s" in why_not_ready(report, report.written_at)
 
 
 def test_points_are_an_acknowledgement_and_each_batch_is_checked_by_its_number_and_all_its_messages(job):
@@ -416,6 +443,40 @@ def test_a_region_whose_scores_cannot_be_written_fails_the_batch_by_its_name(stu
     sink.close()
     assert not any(line.startswith("pipeline") for line in stored_lines(stub_store))
     assert not any(f"region={REGIONS[7]} " in line for line in stored_lines(stub_store))
+
+
+DRIVER = """
+import pickle, sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import streaming.cli.job_commands, streaming.job, streaming.sinks.influx, streaming.watchers
+from streaming.flow.publish import Publisher
+from streaming.settings import Settings
+from streaming.sinks.sink import open_sink
+
+folder, rows = Path(sys.argv[1]), pickle.loads(bytes.fromhex(sys.argv[2]))
+letters, sink = SimpleNamespace(write=lambda refused: None), open_sink(Settings(sink=f"file:{folder / 'lines'}"))
+publisher = Publisher(
+    sink=sink, dead_letters=letters, checkpoint=folder, frames_folder=folder / "frames", top_k=1, watchers=[]
+)
+for number, row in enumerate(rows):
+    publisher(SimpleNamespace(toArrow=lambda: SimpleNamespace(to_pylist=lambda: [row])), number)
+sink.close()
+print(*({"torch", "pyspark"} & sys.modules.keys()))
+"""
+
+
+def test_the_driver_writes_scores_and_judges_closed_horizons_without_torch(folders, tmp_path):
+    """Of 280 MiB, which the workers need alone."""
+    hour_s, folder, draw = CUTOFF_S // HOUR_S * HOUR_S, folders[REGIONS[0]], np.random.default_rng(6)
+    closed = ClosedCounts(horizon=0, tick_s=hour_s, judged_s=hour_s + DAY_S, observed=bytes(4 * 12 * 2))
+    rows = [row_of(folder, hour_s, draw), row_of(folder, hour_s + DAY_S, draw, closed=(closed,))]
+    words = [sys.executable, "-c", DRIVER, str(tmp_path), pickle.dumps(rows).hex()]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert (ran.stdout, ran.stderr) == ("pyspark\n", "")
+    lines = (tmp_path / "lines").read_text(encoding="utf-8")
+    assert {line.partition(",")[0] for line in lines.splitlines()} >= {"risk", "top", "unusual", "outcome", "pipeline"}
 
 
 def test_each_region_has_the_outcomes_of_its_own_closed_horizons(stub_store, new_publisher, folders, tmp_path):

@@ -125,8 +125,8 @@ def waiting(tmp_path):
     return publisher, sink, points, folder
 
 
-@pytest.mark.parametrize("then", ["stop", "pause", "withheld"])
-def test_what_waits_is_written_at_a_stop_or_in_a_batch_without_scores(then, waiting, tmp_path, caplog):
+@pytest.mark.parametrize("then", ["stop", "rest", "pause", "withheld"])
+def test_what_waits_is_written_at_a_stop_in_a_rest_or_in_a_batch_without_scores(then, waiting, tmp_path, caplog):
     publisher, sink, points, _ = waiting
     assert not any(series.startswith("risk,") for series, _ in points[1])
     if then == "stop":
@@ -135,16 +135,21 @@ def test_what_waits_is_written_at_a_stop_or_in_a_batch_without_scores(then, wait
         assert "no answer: start the store; the next start writes the last digits" in caplog.text
         publisher.sink = sink
         publisher.end_minute()
+    elif then == "rest":
+        publisher.pause()
     else:
         if then == "withheld":
             withheld_path(tmp_path / "frames").write_bytes(WITHHELD)
+            publisher.pause()  # at once, before a batch of the job knows of it
+            assert not sink.writes
         publisher(Rows(), 2)
     waited = by_point(b"".join(sink.writes))
     assert bool(waited) == (then != "withheld")
     assert waited.keys() <= {(series, time) for series, time in points[0] if series.startswith("risk,")}
     sink.writes.clear()
+    publisher.pause()
     publisher(Rows(), 3)
-    assert not sink.writes or then == "stop"
+    assert not sink.writes
 
 
 def test_a_job_that_ends_withheld_writes_nothing_and_what_is_shown_again_is_written_whole(waiting, tmp_path):

@@ -208,10 +208,11 @@ def test_after_a_set_back_clock_no_state_is_removed_for_want_of_a_commit(setting
     assert len(list((settings.checkpoint / "spark" / "state" / "0" / "0").iterdir())) == 2
 
 
-EMPTY, BUSY = (
-    toy_published(3, summaries={"riverton": Summary(as_of_s=6000, ledger={"consumed": consumed}, totals={})})
-    for consumed in (0, 1)
+EMPTY, CALL, REFUSED = (
+    toy_published(3, summaries={"riverton": Summary(as_of_s=6000, ledger=ledger, totals={})})
+    for ledger in ({"consumed": 0}, {"consumed": 1}, {"consumed": 1, "rejected": 1})
 )
+SCORES = toy_published(3, frames={"riverton": toy_frame(toy_spec())})
 
 
 class World:
@@ -220,7 +221,7 @@ class World:
     def __init__(self, now_s, *, message_after_s=float("inf")):
         self.began_s = self.time_s = now_s
         self.message_s = now_s + message_after_s
-        self.asked = []
+        self.asked, self.pauses_s = [], []
 
     def now_s(self):
         return self.time_s
@@ -230,18 +231,21 @@ class World:
         self.time_s = min(self.time_s + within_s, max(self.time_s, self.message_s))
         return self.time_s >= self.message_s
 
-    @property
-    def rested_s(self):
-        return round(self.time_s - self.began_s, 6)
+    def pause(self):
+        self.pauses_s.append(round(self.time_s - self.began_s, 6))
 
 
-def rested_s(world, published, *, clock="wall", roster=None):
-    rest = Rest(clock=clock, comes=world.comes, now_s=world.now_s)
+def rested_s(world, *published, clock="wall", roster=None):
+    """How long each of these batches rests."""
+    rest, rested = Rest(clock=clock, comes=world.comes, pause=world.pause, now_s=world.now_s), []
     rest.take_roster(roster or {})
     rest._has_news.clear()
     with rest.allowed():
-        rest.after(published)
-    return world.rested_s
+        for batch in published:
+            began_s = world.time_s
+            rest.after(batch)
+            rested.append(round(world.time_s - began_s, 6))
+    return rested if len(rested) > 1 else rested[0]
 
 
 @pytest.fixture
@@ -252,7 +256,7 @@ def roster(tmp_path):
 
 def test_it_lasts_until_the_next_tick_of_any_region_the_next_message_or_its_limit(roster):
     assert rested_s(World(6000.0 + 52.5), EMPTY, roster=roster) == 7.5
-    assert rested_s(World(6000.0 + 12.5), EMPTY, roster=roster) == LONGEST_REST_S
+    assert rested_s(World(6000.0 + 2.5), EMPTY, roster=roster) == LONGEST_REST_S
     assert rested_s(World(6000.0 + 52.5), EMPTY, roster=roster, clock="event") == LONGEST_REST_S
     world = World(6000.0, message_after_s=3.25)
     assert rested_s(world, EMPTY, roster=roster) == 3.25
@@ -263,15 +267,40 @@ def test_a_batch_that_took_until_after_the_next_tick_is_followed_by_the_next_one
     assert rested_s(World(6000.0 + 61), EMPTY, roster=roster) == 0
 
 
-def test_a_batch_with_a_message_or_scores_is_followed_by_the_next_one_at_once():
-    frame = toy_published(3, frames={"riverton": toy_frame(toy_spec())})
-    for published in (BUSY, frame):
-        assert rested_s(World(6000.0), published) == 0
+def test_it_also_follows_a_batch_with_scores_unless_messages_come_one_after_the_other():
+    assert rested_s(World(6000.0, message_after_s=7), SCORES, CALL) == [7, 0]
+    world = World(6000.0, message_after_s=0.25)
+    assert rested_s(world, CALL, SCORES, CALL) == [0.25, 0, 0]
+    assert len(world.asked) == 1  # it costs each batch some milliseconds
+    world = World(6000.0, message_after_s=0.25)
+    rest = Rest(clock="event", comes=world.comes, pause=world.pause, now_s=world.now_s)
+    with rest.allowed():
+        rest.after(CALL)
+        world.message_s = world.time_s + 9
+        for published in (CALL, EMPTY, CALL):
+            rest.after(published)
+    assert world.asked == [3] * 11  # once, ten seconds after the empty one, and once
 
 
-def test_health_and_the_store_are_not_kept_waiting():
-    """A rest ends just before the store is asked; after the next one it is."""
-    assert ASK_EVERY_S + LONGEST_REST_S < LONGEST_SILENCE_S
+def test_a_batch_with_a_refused_message_is_done_at_once_as_a_kill_would_send_a_dead_letter_twice():
+    assert rested_s(World(6000.0), REFUSED) == 0
+
+
+def test_health_and_the_store_are_not_kept_waiting(roster):
+    """In a rest the driver has its turn every second: it writes what waits, and asks the store."""
+    world = World(6000.0 + 52.5)
+    rested_s(world, SCORES, roster=roster, clock="event")
+    assert world.pauses_s == [*range(1, round(LONGEST_REST_S) + 1)]
+    assert ASK_EVERY_S + 2 < LONGEST_SILENCE_S
+
+
+def test_what_the_store_refuses_in_a_rest_ends_the_batch(roster):
+    def refuse():
+        raise AWAY
+
+    rest = Rest(clock="event", comes=lambda batch, within_s: False, pause=refuse)
+    with rest.allowed(), pytest.raises(SinkUnavailable):
+        rest.after(SCORES)
 
 
 def test_another_roster_ends_it_and_nothing_rests_when_the_query_is_about_to_stop(roster):
@@ -279,7 +308,7 @@ def test_another_roster_ends_it_and_nothing_rests_when_the_query_is_about_to_sto
         time.sleep(0.01)
         return False
 
-    rest = Rest(clock="event", comes=comes)
+    rest = Rest(clock="event", comes=comes, pause=lambda: None)
     rest.after(EMPTY)  # not allowed: it returns at once
     with rest.allowed():
         threading.Timer(0.2, rest.take_roster, [roster]).start()
