@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from functools import partial
 from itertools import pairwise
 from math import atan2, pi
 
@@ -142,12 +143,14 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, features, said):
         read_areas(written(tmp_path, *features), "name")
 
 
-@pytest.mark.parametrize("text", [None, "{", '{"type": "Topology"}'])
-def test_a_file_that_is_none_is_named(tmp_path, text):
+@pytest.mark.parametrize("read", [read_masks, partial(read_areas, name_property="name")], ids=["masks", "areas"])
+@pytest.mark.parametrize("text", [None, "{", '{"type": "Topology"}', '{"type": "Point", "coordinates": [1, 2]}'])
+def test_a_file_that_is_none_is_named(tmp_path, text, read):
     if text:
         (tmp_path / "a.geojson").write_text(text, encoding="utf-8")
-    with pytest.raises(SettingsError, match=r"a\.geojson"):
-        read_areas(tmp_path / "a.geojson", "name")
+    with pytest.raises(SettingsError, match=r"a\.geojson (cannot be|does not exist)") as refused:
+        read(tmp_path / "a.geojson")
+    assert "GeoJSON" in refused.value.remedy
 
 
 def test_each_region_gets_the_areas_that_it_holds():
@@ -260,14 +263,6 @@ def test_a_wrong_file_is_refused_without_any_coordinate(tmp_path, ring, fault):
     assert refused.value.__suppress_context__ or "448" not in str(refused.value.__cause__)
     for number in ("448", "87.6", "41"):
         assert number not in str(refused.value).replace(str(file), "")
-
-
-def test_a_file_that_is_missing_or_no_collection_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match="cannot be read"):
-        read_masks(tmp_path / "none.geojson")
-    (tmp_path / "point.geojson").write_text(json.dumps({"type": "Point", "coordinates": [1, 2]}))
-    with pytest.raises(SettingsError, match=r"cannot be read.*GeoJSON"):
-        read_masks(tmp_path / "point.geojson")
 
 
 def test_other_masks_are_refused_both_ways_with_the_remedy():

@@ -4,15 +4,14 @@ import gzip
 import json
 import re
 import unicodedata
-from itertools import product
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.decode import Contract, decode_messages, kept_payload, personal_keys, reason_for
-from schemas.event import REASONS, AwareTime
+from schemas.decode import Contract, decode_messages, personal_keys, reason_for
+from schemas.event import AwareTime
 from schemas.limits import MAX_EVENT_BYTES
 from tests.faults.oracle import region_in
 from tests.harness.toy import toy_grid, toy_messages, toy_record, toy_spec
@@ -205,23 +204,6 @@ def test_what_may_hold_a_person_in_any_wrapping_keeps_no_payload(value):
     assert reason_for(value)[0] == "person_field"
 
 
-@pytest.mark.parametrize(
-    ("keys", "is_person"),
-    [
-        (["dob|x"], True),
-        (["x-dob"], True),
-        (["myDOB"], True),
-        (["y", "dob"], True),
-        (["officerId"], True),
-        (["numberPlate"], True),
-        (["template", "adobe", "myface2"], False),
-        (["officer", "identity"], False),
-    ],
-)
-def test_a_key_is_read_by_its_words(keys, is_person):
-    assert (reason_for(json.dumps(dict.fromkeys(keys, 1)).encode())[0] == "person_field") == is_person
-
-
 def test_a_contracts_own_field_and_a_plain_text_are_no_wrapping():
     class Signed(msgspec.Struct, forbid_unknown_fields=True):
         name: str
@@ -246,16 +228,6 @@ def test_a_contracts_own_field_and_a_plain_text_are_no_wrapping():
 )
 def test_the_keys_that_may_describe_a_person_are_told_at_a_terminal(value, keys):
     assert personal_keys(value) == keys
-
-
-def test_whose_bytes_are_kept_depends_on_the_reason_and_the_size_alone():
-    longest = b"x" * MAX_EVENT_BYTES
-    values = ((None, False), (b"", True), (LINE, True), (longest, True), (longest + b"x", False))
-    for reason, (value, may_keep) in product(REASONS, values):
-        assert kept_payload(value, reason) == (value if may_keep and reason != "person_field" else None), reason
-    values = [b'{"caller_name": "John Doe"}', b"{", longest + b"x", None]
-    kept = [(refusal.reason, refusal.payload) for refusal in decode(*values).rejections[""]]
-    assert kept == [("person_field", None), ("not_json", b"{"), ("too_large", None), ("null_value", None)]
 
 
 # What may describe a person, as one pattern on one key: slow, and the second implementation.
