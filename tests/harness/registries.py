@@ -23,8 +23,7 @@ from tests.harness.toy import toy_artifact, toy_spec
 ROOT = Path(__file__).parents[2]
 SERVER, MLFLOW = ROOT / "out" / "mlflow-server" / "bin", ROOT / "deploy" / "mlflow"
 LOGIN = ("USERNAME", "PASSWORD")
-KINDS = ("folder", "mlflow")
-ALL_KINDS = (*KINDS, pytest.param("server", marks=pytest.mark.store))
+ALL_KINDS = ("folder", "mlflow", pytest.param("server", marks=pytest.mark.store))
 
 
 PAGE_FILES = ["calibration.png", "evaluation.json", "index.html"]

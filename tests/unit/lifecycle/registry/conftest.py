@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.harness.registries import ALL_KINDS, KINDS, desk_at, mlflow_server, mlflow_store
+from tests.harness.registries import ALL_KINDS, Desk, desk_at, mlflow_server, mlflow_store
 
 
 @pytest.fixture(scope="session")
@@ -21,14 +21,13 @@ def server(tmp_path_factory):
         yield address, folder / "files"
 
 
-@pytest.fixture(params=KINDS)
-def desk(request, tmp_path, mlflow_template):
-    return desk_at(request, request.param, tmp_path)
+@pytest.fixture
+def desk(tmp_path):
+    return Desk("folder", tmp_path)
 
 
 @pytest.fixture(params=ALL_KINDS)
 def any_desk(request, tmp_path, mlflow_template):
-    """Also one with a real server."""
     return desk_at(request, request.param, tmp_path)
 
 

@@ -13,14 +13,9 @@ from schemas.errors import AuditError, RegistryError, SettingsError, SpecMismatc
 from schemas.records import Pointer, read_pointer
 from streaming.artifacts_in_force import refresh_roster
 from tests.harness.gate_town import command
-from tests.harness.registries import PAGE_FILES, Desk, evaluation_folder
+from tests.harness.registries import PAGE_FILES, evaluation_folder
 from tests.harness.toy import toy_artifact, toy_spec
 from tests.unit.lifecycle.registry.conftest import registered
-
-
-@pytest.fixture
-def desk(tmp_path):
-    return Desk("folder", tmp_path)
 
 
 @pytest.fixture

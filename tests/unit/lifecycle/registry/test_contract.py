@@ -17,7 +17,7 @@ from schemas.errors import ArtifactError, AuditError, RegistryError
 from schemas.records import Pointer, RegionState, read_pointer, write_pointer
 from streaming.rehearse.broker import free_port
 from tests.harness.region_bench import empty_history
-from tests.harness.registries import PAGE_FILES, Desk, desk_at, evaluation_folder
+from tests.harness.registries import PAGE_FILES, desk_at, evaluation_folder
 from tests.harness.toy import publish_artifact, toy_constants, toy_network, toy_spec
 from tests.unit.lifecycle.registry.conftest import registered, stored
 
@@ -119,26 +119,22 @@ def test_regions_do_not_touch_each_other_and_names_are_no_paths(any_desk):
             any_desk.state(name)
 
 
-@pytest.fixture
-def desk(tmp_path):
-    return Desk("folder", tmp_path)
-
-
-@pytest.mark.parametrize("spoil", ["damaged copy", "missing file", "damaged pointer", "link"])
+@pytest.mark.parametrize("spoil", ["missing file", "another pointer", "damaged pointer", "link"])
 def test_sync_mends_what_was_spoilt_in_the_jobs_folder(desk, spoil):
+    """What a damaged copy needs: test_any_order."""
     (version,) = registered(desk, 1)
     desk.promote(version)
     desk.sync()
     place = desk.artifacts / "toyville" / version
-    if spoil == "damaged copy":
-        (place / "history.npz").write_bytes(b"other")
-    elif spoil == "missing file":
+    if spoil == "missing file":
         (place / "weights.safetensors").unlink()
     elif spoil == "link":
         shutil.rmtree(place)
         place.symlink_to(desk.made_folder(version))
-    else:
+    elif spoil == "another pointer":
         write_pointer(desk.artifacts, "toyville", Pointer(champion="20260101T000000Z-00000000"))
+    else:
+        (place.parent / "pointer.json").write_bytes(b"{")
     desk.sync()
     assert champion_of(desk.artifacts, "toyville").version == version
     assert not place.is_symlink()
