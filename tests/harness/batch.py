@@ -4,6 +4,7 @@ import msgspec
 import numpy as np
 
 from models.artifact import read_artifact
+from schemas.errors import SinkUnavailable
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import FIELDS, Summary
 from streaming.flow.score import score_features
@@ -65,6 +66,7 @@ def scored_row(folder, as_of_s):
 
 class MemorySink(Sink):
     trouble = ""
+    is_there = True  # whether it answers
 
     def __init__(self, *_: object) -> None:  # needs nothing of what `open_sink` gives
         self.writes: list[bytes] = []
@@ -73,6 +75,8 @@ class MemorySink(Sink):
         """Memory can always be written."""
 
     def write(self, lines: bytes) -> WriteReport:
+        if not self.is_there:
+            raise SinkUnavailable("no answer", "start the store")
         count = count_lines(lines)
         self.writes.append(lines)
         return WriteReport(lines=count, requests=1)

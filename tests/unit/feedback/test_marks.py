@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.decode import MARKS, Feedback, decode_feedback
-from schemas.errors import ArtifactError
+from schemas.errors import ArtifactError, SinkUnavailable
 from schemas.event import REASONS
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.records import pointer_path
@@ -91,8 +91,8 @@ def test_a_mark_becomes_one_point_and_a_repeat_the_same(store):
     ],
 )
 def test_what_is_refused_is_kept_with_its_reason_and_stops_nothing(store, value, reason):
-    assert store.keep(records(value, encoded())) == (1, 1)
-    ((_, letter),) = store.dead_letters.kept
+    assert store.keep(records(value, encoded(), value)) == (1, 2)
+    (_, letter), _ = store.dead_letters.kept
     assert letter.reason == reason
     assert letter.kafka_offset == 0
     is_a_mark = isinstance(decode_feedback(value), Feedback)
@@ -121,14 +121,10 @@ def test_no_message_raises_and_a_refusal_names_no_value(value):
 def test_dead_letters_are_written_before_marks_and_marks_before_the_position_moves(store):
     """A store that is away leaves the position where it was: the same records come again."""
 
-    class Away(MemorySink):
-        def write(self, lines):
-            raise ConnectionError
-
-    away = FeedbackStore(sink=Away(), dead_letters=Letters(), specs=store.specs, now_s=store.now_s)
-    with pytest.raises(ConnectionError):
-        away.keep(records(b"{", encoded()))
-    assert len(away.dead_letters.kept) == 1
+    store.sink.is_there = False
+    with pytest.raises(SinkUnavailable):
+        store.keep(records(b"{", encoded()))
+    assert len(store.dead_letters.kept) == 1
 
 
 def test_a_damaged_pointer_stops_the_store_before_it_takes_or_refuses_anything(tmp_path):

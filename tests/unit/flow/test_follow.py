@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from models.artifact import read_artifact
-from models.counting.blobs import keep_counts, pack_counts
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion, at_least_one
 from models.features import FeatureEngine
@@ -17,7 +16,7 @@ from models.following import RegionFactors
 from models.nowcast import Nowcast
 from models.scoring import stored_views
 from models.unusual import spans_of
-from schemas.batches import LoggedBatch, LoggedRegion, batches_folder, day_of
+from schemas.batches import batches_folder, day_of
 from schemas.forecasts import OLDEST_S, FollowedChange, FollowerStates
 from schemas.frame import ATTRIBUTION_GROUPS, Surge, Unusual, frame_path, read_frames, write_frames
 from schemas.spec import DAY_S, HOUR_S
@@ -26,7 +25,7 @@ from streaming.flow.rows import ScoreColumns, ScoredRow
 from streaming.flow.score import Followed, change_followed, followed_from, score_stage
 from streaming.flow.score import follow as asked
 from streaming.settings import Settings
-from tests.harness.recount import Recount, scored_frame
+from tests.harness.recount import scored_frame
 from tests.harness.toy import (
     CUTOFF_S,
     publish_artifact,
@@ -239,27 +238,6 @@ def test_how_far_counts_lie_around_what_is_usual_is_said_by_the_baseline(
     frame = scored_frame(str(folder), features, CUTOFF_S)
     assert frame.model == folder.name
     assert bool(frame.unusual) == is_told
-
-
-def test_a_recount_by_the_log_of_batches_follows_the_file_that_it_names(followed, tmp_path):
-    folder, states = followed
-    artifact = read_artifact(Path(folder))
-    state = artifact.history()
-    day = day_of(1000 * state.as_of_s)
-    states.write(NOW_S, state_of(SPEC, 2.0).arrays())
-    keep_counts(tmp_path, day, SPEC.region, pack_counts(state, totals={}, newest_event_s=0))
-    features = FeatureEngine(SPEC, artifact.constants).compute(state)
-    live = scored_frame(folder, features, state.as_of_s, states.path(NOW_S)).digest()
-
-    def differing(following):
-        logged = LoggedRegion(as_of_s=state.as_of_s, artifact=artifact.version, scores=live, following=following)
-        regions = {SPEC.region: logged}
-        batch = LoggedBatch(number=0, at_ms=1000 * state.as_of_s, top_k=1, offsets={}, regions=regions, day=day)
-        recount = Recount(frozenset({(0, SPEC.region)}), tmp_path, tmp_path / "artifacts", {SPEC.region: SPEC})
-        recount.points(batch, [])
-        return recount.differing
-
-    assert [differing(following) for following in (str(NOW_S), "")] == [0, 1]
 
 
 def test_files_are_kept_as_long_as_the_log_of_batches_however_long_the_job_stood_still(followed, tmp_path):

@@ -23,7 +23,6 @@ from schemas.forecasts import (
     trial_folder,
 )
 from schemas.frame import Surge
-from streaming.flow.count import Head, begins_an_hour
 from streaming.flow.publish import keep_forecast, outcome_points
 from streaming.flow.rows import Summary
 from tests.harness.batch import MemorySink, Rows, publisher_to, scored_row
@@ -102,15 +101,6 @@ def test_only_a_frame_of_a_whole_hour_is_kept(checkpoint, tmp_path):
     for after_s in (-60, 60, 1800):
         keep_forecast(checkpoint, frame(SPEC, HOUR_S + after_s, np.random.default_rng(1)), str(folder))
     assert [path.stem for path in (tmp_path / "outcomes" / "toyville").iterdir()] == [str(HOUR_S)]
-
-
-@pytest.mark.parametrize(
-    ("before_s", "after_s", "begins"),
-    [(-60, 0, True), (-1, 3600, True), (0, 0, False), (0, 60, False), (-60, 60, False), (-120, -60, False)],
-)
-def test_the_challenger_is_scored_with_the_first_frame_of_a_whole_hour(before_s, after_s, begins):
-    before, after = (Head(emitted_tick_s=HOUR_S + seconds) for seconds in (before_s, after_s))
-    assert begins_an_hour(before, after) is begins
 
 
 TRIED = toy_spec()

@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -23,7 +22,6 @@ from models.scoring import stored_views
 from schemas.errors import PipelineError, SinkRefused, SinkUnavailable
 from schemas.forecasts import ClosedCounts, KeptForecasts, outcomes_folder
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS
-from schemas.incidents import Rejection, pack_rejections
 from schemas.records import withheld_path
 from schemas.spec import DAY_S, HOUR_S
 from streaming.artifacts_in_force import load_artifact
@@ -49,11 +47,11 @@ def unassigned_batch(messages=0, *, ticks=False):
 
 
 class MinuteStore(MemorySink):
-    """is_there: whether it answers. asked: when it was."""
+    """asked: when it was."""
 
     def __init__(self, clock):
         super().__init__()
-        self.is_there, self.asked, self.clock = True, [], clock
+        self.asked, self.clock = [], clock
 
     def write_all(self, parts):
         assert parts  # a file waits for its disk at each of them
@@ -61,8 +59,6 @@ class MinuteStore(MemorySink):
 
     def write(self, lines):
         self.asked.append(self.clock.now_s)
-        if not self.is_there:
-            raise SinkUnavailable("no answer: start the store")
         return super().write(lines)
 
 
@@ -307,14 +303,6 @@ def test_a_region_has_its_point_by_its_own_ticks_also_after_one_without_news(tmp
     publisher_to(store, tmp_path)(rows, 0)
     [(tags, tick_s, _)] = points_in(b"".join(store.writes).decode())
     assert (spec.region in str(tags), tick_s) == (True, 1200)
-
-
-def test_what_was_refused_goes_to_the_dead_letters(tmp_path, folder):
-    letters = {}
-    desk = SimpleNamespace(write=lambda refused: letters.update({name: list(of) for name, of in refused.items()}))
-    incident = Rejection("schema", "an incident", 0, 7, 1_700_000_000_000)
-    figures_of(tmp_path, batch_of(folder, rejections=pack_rejections([incident])), dead_letters=desk)
-    assert letters == {toy_spec().region: [incident]}
 
 
 def test_those_who_watch_are_told_of_the_whole_batch_and_its_forecast_is_kept_as_it_was_made(tmp_path, folder):

@@ -21,19 +21,10 @@ from tests.harness.toy import toy_artifact, toy_published, toy_spec, toy_views
 SPEC = toy_spec()
 
 
-class Store(MemorySink):
-    is_there = True
-
-    def write(self, lines):
-        if not self.is_there:
-            raise SinkUnavailable("no answer: start the store")
-        return super().write(lines)
-
-
 @pytest.fixture
 def job(tmp_path):
     """(publisher, its store, its artifact, the region's file)"""
-    folder, store = tmp_path / "frames", Store()
+    folder, store = tmp_path / "frames", MemorySink()
     watch = FrameWatch(folder=folder, clock="wall", artifacts=folder)
     publisher = publisher_to(store, tmp_path, watchers=[watch.show])
     return publisher, store, toy_artifact(tmp_path / "artifacts", SPEC), frame_path(folder, SPEC.region)
@@ -117,6 +108,10 @@ def test_a_full_disk_is_said_once_and_leaves_the_old_frame(tmp_path, monkeypatch
     assert read_frames(path).by_category.as_of_s == 1_764_000_000
     watch.show(shown[3])
     assert read_frames(path).by_category.as_of_s == 1_764_000_180
+    with monkeypatch.context() as patch:
+        patch.setattr("schemas.frame.replace_file", full)
+        watch.show(shown[1])
+    assert len(caplog.records) == 2  # of another time
     assert frame_watch.log.name.startswith("streaming")  # `run` shows these
     assert read_hour(hour_path(tmp_path, SPEC.region, 1_764_000_180)).by_category.as_of_s == 1_764_000_000
 
