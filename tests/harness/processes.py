@@ -1,5 +1,6 @@
 """Programs that run to their end, and a folder under git for what reads commits."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -15,6 +16,27 @@ def run(*command, timeout=300, **options):
 
 def run_python(*arguments, **options):
     return run(sys.executable, *arguments, **options)
+
+
+COMMANDS = """
+import sys
+from contextlib import suppress
+from incident_risk import main
+
+for words in {commands!r}:
+    sys.argv = ["risk", *words]
+    with suppress(SystemExit):
+        main()
+print("imported:", sorted({packages!r} & sys.modules.keys()))
+"""
+
+
+def imported_by(commands, packages, **options):
+    """(what the commands printed, those of the packages that they have imported): in one process of their own."""
+    ran = run_python("-c", COMMANDS.format(commands=commands, packages=packages), **options)
+    assert ran.returncode == 0, ran.stderr
+    said, _, imported = ran.stdout.rpartition("imported: ")
+    return said, ast.literal_eval(imported)
 
 
 def stand_in(name, folder, source):

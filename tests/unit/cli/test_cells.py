@@ -9,13 +9,12 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from typer.testing import CliRunner
 
-from incident_risk import app
 from schemas.areas import cells_inside, read_areas
 from schemas.errors import ArtifactError, SettingsError
 from schemas.grid import Grid
 from streaming.cli.maps import ALL_REGIONS, read_streets, view_of
+from tests.harness.gate_town import command
 from tests.harness.pages import ROOT
 from tests.harness.region import make_region
 
@@ -45,10 +44,7 @@ def test_it_writes_a_file_per_region_and_one_of_all_with_a_geohash_of_its_own_fo
 
 
 def cells(artifacts, *options):
-    words = ["cells", *map(str, options)]
-    ran = CliRunner().invoke(app, words, env={"RISK_ARTIFACTS": str(artifacts)}, catch_exceptions=False)
-    assert ran.exit_code == 0, ran.output
-    return ran.output
+    return command("cells", *options, RISK_ARTIFACTS=str(artifacts))
 
 
 def test_a_damaged_artifact_leaves_the_map_of_the_sound_ones(tmp_path):

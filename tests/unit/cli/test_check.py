@@ -15,7 +15,7 @@ from models.artifact import read_artifact
 from schemas.areas import read_masks
 from schemas.errors import DataError
 from streaming.cli.check import dry_run
-from tests.harness.processes import run_python
+from tests.harness.processes import imported_by
 from tests.harness.toy import RIVERTON, box, iso, mask_file, toy_artifact, toy_record, toy_spec
 
 EXAMPLES = Path(schemas.__file__).parent / "examples"
@@ -178,24 +178,10 @@ def test_all_that_is_unusual_is_shown_when_asked_for(artifacts, tmp_path, monkey
     assert "more" not in shown
 
 
-CHECK = """
-import sys
-from incident_risk import main
-
-sys.argv[1:] = ["check", "night.jsonl"]
-try:
-    main()
-except SystemExit as ended:
-    print("it ended with", ended.code)
-print("Spark was imported:", "pyspark" in sys.modules)
-"""
-
-
 def test_check_imports_no_spark(tmp_path):
     toy_artifact(tmp_path / "artifacts", toy_spec())
     (tmp_path / "night.jsonl").write_text('{"region": "elsewhere"}\n', encoding="utf-8")
     ours = {"RISK_ARTIFACTS": str(tmp_path / "artifacts"), "COLUMNS": "200"}
-    ran = run_python("-c", CHECK, cwd=tmp_path, env={**os.environ, **ours})
-    assert ran.returncode == 0, ran.stderr
-    assert "1 message, by the artifacts of toyville: 1 refused" in ran.stdout
-    assert ran.stdout.splitlines()[-2:] == ["it ended with 3", "Spark was imported: False"]
+    said, imported = imported_by([["check", "night.jsonl"]], {"pyspark"}, cwd=tmp_path, env=os.environ | ours)
+    assert "1 message, by the artifacts of toyville: 1 refused" in said
+    assert imported == []

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from incident_risk import app
 from models.artifact import champion_of
 from schemas.errors import ArtifactError
 from streaming.cli.accountability import TABLE, TEMPLATES, documents_of, facts_of
+from tests.harness.gate_town import command
 from tests.harness.toy import toy_artifact, toy_spec
 
 SAMPLE = Path(__file__).parents[3] / "streaming" / "sample" / "artifacts"
@@ -103,11 +103,8 @@ def test_the_impact_assessment_says_which_masks_are_in_force(of_the_county, tmp_
 
 def test_the_command_writes_them_and_counts_what_is_open(tmp_path):
     def run(region, *options):
-        words = ["documents", "--region", region, "--out", tmp_path / "out", *options]
-        ran = CliRunner().invoke(
-            app, list(map(str, words)), env={"RISK_ARTIFACTS": str(SAMPLE)}, catch_exceptions=False
-        )
-        return ran.output
+        words = ("--region", region, "--out", tmp_path / "out", *options)
+        return command("documents", *words, RISK_ARTIFACTS=str(SAMPLE))
 
     said = run("montgomery").splitlines()
     assert [Path(line.partition(":")[0]).name for line in said] == NAMES
