@@ -13,7 +13,6 @@ import pytest
 from schemas.audit import kept_head, record, verify
 from schemas.errors import AuditError, CheckpointError
 from streaming.checkpoint import only_writer
-from tests.harness.processes import run_python
 
 START_S = 1_764_000_000.25
 EVENTS = ("start", "settings", "artifact_in_force", "artifact_refused", "stop", "failure")
@@ -239,11 +238,3 @@ def test_writers_take_turns_and_no_line_of_another_is_lost_when_the_log_is_set_a
     written = [(entry.details["writer"], entry.details["number"]) for of in verdicts for entry in of.records]
     assert {*written} == {(writer, number) for writer in "ab" for number in range(40)}
     assert len(written) == 80 + 4  # the record of each setting aside ends one log and begins the next
-
-
-def test_the_health_check_imports_nothing_that_is_slow():
-    slow = {"pyspark", "torch", "pandas", "pyarrow", "influxdb_client"}
-    done = run_python(
-        "-c", f"import sys, incident_risk, streaming.job_health; print(sorted({slow!r} & sys.modules.keys()))"
-    )
-    assert done.stdout.strip() == "[]"

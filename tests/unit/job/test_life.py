@@ -303,9 +303,6 @@ def test_a_fault_of_ours_ends_with_1_and_a_trace_that_shows_no_secret(monkeypatc
     assert SECRET not in shown
 
 
-NOW_S = 1_764_000_000.0
-
-
 def command(settings, *words):
     environment = {f"RISK_{name.upper()}": str(getattr(settings, name)) for name in ("checkpoint", "audit", "frames")}
     return CliRunner().invoke(app, words, env=environment)

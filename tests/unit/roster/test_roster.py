@@ -399,9 +399,6 @@ def test_of_a_refused_artifact_that_is_gone_nothing_is_remembered(settings, publ
     assert scan._scanned == {}
 
 
-GONE = "20260109T000000Z-00000000"
-
-
 def events(settings):
     return [(record.event, record.details.get("version")) for record in records(settings.audit.read_bytes())]
 

@@ -341,12 +341,6 @@ def test_old_days_are_deleted_and_their_files_after_a_week(run, six_days, path, 
     assert days_in(rows_of(path)) == [TODAY + 2]  # what was deleted does not come back
 
 
-def test_an_archive_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(SinkError, match="cannot be used"):
-        ArchiveTable(str(tmp_path / "file"), {})
-
-
 COMPILER = shutil.which("cc")
 ROOT = Path(__file__).parents[4]
 DAYS = range(TODAY + 1, TODAY + 5)
