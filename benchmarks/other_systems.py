@@ -35,7 +35,7 @@ from schemas.spec import Spec
 from streaming.artifacts_in_force import load_artifact
 from streaming.flow.publish import StoredView
 from streaming.flow.rows import FIELDS
-from streaming.flow.score import Followed, places_of
+from streaming.flow.score import scan_of
 from streaming.settings import Settings
 from streaming.sinks.influx import InfluxSink
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
@@ -121,7 +121,7 @@ def frame_of(artifact: Artifact, as_of_s: int, features: Features, scores: CellS
         spec=artifact.spec,
         as_of_s=as_of_s,
         model=artifact.version,
-        unusual=places_of(artifact, features.recent, scores, tick_s, Followed()),
+        unusual=scan_of(str(artifact.folder)).places(features.recent, scores.usual[:, :, 0], tick_s),
         observed_1h=features.observed_1h,
         support=features.support,
         **{name: getattr(scores, name) for name in FIELDS},

@@ -113,9 +113,7 @@ class Surge(msgspec.Struct, frozen=True, kw_only=True):
 
     def in_words(self) -> str:
         """As `fire x3.4: 36 instead of 4.2 in the last hour`."""
-        return (
-            f"{self.category} x{max(self.factors):.1f}: {self.observed} instead of {self.usual:.2g} in the last hour"
-        )
+        return f"{self.category} x{max(self.factors):.1f}: {self.observed} instead of {self.usual:.2g} in the last hour"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ A forecast follows what the last weeks showed: factors from a file that never ch
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -150,9 +150,9 @@ def score_features(
     return f"{BASELINE_MODEL}:{fault}", score(values, None, artifact.constants, spec, lately=lately)
 
 
-@ArtifactCache
+@lru_cache(maxsize=32)
 def scan_of(folder: str) -> RegionScan:
-    """The scan of an artifact's region: a worker's batches share it."""
+    """The scan of an artifact's region, which batches of a worker share: 3 MB of 48 x 48 cells and four categories."""
     artifact = load_artifact(folder)
     return RegionScan(artifact.spec, artifact.constants)
 
