@@ -5,7 +5,6 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
-import torch
 
 from lifecycle.gate import trial_path
 from lifecycle.shadow import shadow_path
@@ -171,19 +170,17 @@ def test_a_forecast_of_the_challenger_and_last_counts_are_kept_and_nothing_is_ju
     assert stored == {b"risk", b"top", b"unusual", b"pipeline"}
 
 
-def test_outcomes_alone_are_an_acknowledgement_and_their_sums_use_one_thread(job, folder):
+def test_outcomes_alone_are_an_acknowledgement(job, folder):
     publisher, _ = job
     closing = rows_of(folder).rows[0]
     counts = np.zeros((TRIED.grid.cells, len(TRIED.categories)), np.int32)
     closed = ClosedCounts.of(ClosedHorizon(horizon=0, tick_s=TICK_S, judged_s=TICK_S + 7200, observed=counts))
     quiet, published = Summary(as_of_s=TICK_S + 7200, ledger={"consumed": 0}, totals={}, closed=(closed,)), []
     publisher.watchers = [published.append]
-    torch.set_num_threads(2)
     publisher(Rows(closing), 0)
     publisher.now_s = lambda: 77.0
     publisher(Rows({**closing, "summary": msgspec.msgpack.encode(quiet), "scores": {"model": None}}), 1)
     assert (published[-1].points > 0, published[-1].acknowledged_s) == (True, 77.0)
-    assert torch.get_num_threads() == 1
 
 
 def test_what_the_baseline_did_in_place_of_a_network_is_not_kept(job, folder, tmp_path):
