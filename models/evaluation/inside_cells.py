@@ -132,7 +132,7 @@ def inside_figures(
                 else:
                     score = expected[:, None, only] * inside[:, :, only]
                 chosen = flat[(flat >= 0) & ((only is None) | (category[came] == only))]
-                hits[name, only][at - task.test] = _hits(score.ravel(), chosen)
+                hits[name, only][at - task.test] = hits_at(score.ravel(), chosen)
     rows, is_kept = [], task.is_kept[task.test :]
     for (name, only), (inside, _) in models.items():
         here = np.flatnonzero((only is None) | (category == only))
@@ -149,7 +149,7 @@ def inside_figures(
     return InsideFigures(rows=tuple(rows), pseudo_count=fitted.pseudo_count, bandwidth_m=bandwidth * grid.cell_m / fine)
 
 
-def _hits(score: Floats, at: npt.NDArray[np.intp]) -> Floats:
+def hits_at(score: Floats, at: npt.NDArray[np.intp]) -> Floats:
     """(AREA_SHARES,) incidents in the squares with the highest scores. score: (squares,); at: (n,) their squares."""
     area = np.array(AREA_SHARES) * len(score)
     last = np.ceil(area).astype(np.intp) - 1

@@ -20,6 +20,7 @@ from rich.text import Text
 from models.artifact import Artifact
 from models.comparison import ADDS_NOTHING
 from models.counting.count_state import OUTCOMES
+from models.evaluation.inside_cells import AREA_SHARES, hits_at
 from models.measures import AtShare, captured
 from models.posts_plan import AskedPlans, Places, Plan, metres_of_places, places_of, usual_week
 from models.readiness import (
@@ -35,9 +36,9 @@ from models.readiness import (
 from models.scoring import unraised
 from schemas.areas import PlaceNames, cells_in_words
 from schemas.errors import PipelineError
-from schemas.fine import OVER_ALL
+from schemas.fine import OVER_ALL, FineShares, squares_of
 from schemas.frame import RiskFrame, Unusual
-from schemas.grid import Grid
+from schemas.grid import Floats, Grid
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.rows import Published
 from streaming.rehearse.incident_replay import DEMO_DAY, GROUND, REGION, Message, ReplayPlan, local_text, parse_when
@@ -261,9 +262,14 @@ def _hits(evening: Evening, beforehand: RiskFrame) -> RenderableType:
     counts = np.bincount(cell[inside], minlength=evening.grid.cells)
     model, baseline = (hits_of(beforehand, mean, counts) for mean in (beforehand.expected, beforehand.usual))
     active, came = int(_active(beforehand).sum()), int(counts.sum())
-    title = f"The day's calls in the {model.cells} of {active} cells"
+    title = f"The day's calls in {AREA_SHARE:.0%} of the area, {model.cells} of {active} cells"
     shown = _table(title, "cells chosen by", "calls inside", "share")
+    squares = {}
+    if (shares := evening.artifact.fine) is not None:
+        by_square = hits_in_squares(beforehand, shares, table.lat_deg[chosen][inside], table.lon_deg[chosen][inside])
+        squares[f"model, by squares of {evening.grid.cell_m / beforehand.spec.fine:g} m"] = by_square / came
     for name, share in (
+        *squares.items(),
         ("model", model.hit_rate),
         ("baseline", baseline.hit_rate),
         ("chance", model.cells / active),
@@ -279,7 +285,7 @@ def _hits(evening: Evening, beforehand: RiskFrame) -> RenderableType:
     return Group(
         shown,
         Text(
-            "5 % of the cells with any history, chosen before the day began. Baseline: the usual calls of each cell at "
+            "Of the cells with any history, chosen before the day began. Baseline: the usual calls of each cell at "
             f"each hour of the week. {verdict}.",
             style="dim",
         ),
@@ -294,6 +300,23 @@ def hits_of(frame: RiskFrame, mean: npt.NDArray[np.float32], counts: npt.NDArray
     active = _active(frame)
     capture = captured(mean[active, :, -1].sum(axis=1, dtype=float)[None], counts[active][None])
     return replace(capture, incidents=float(counts.sum())).at(AREA_SHARE)
+
+
+def hits_in_squares(frame: RiskFrame, shares: FineShares, lat_deg: Floats, lon_deg: Floats) -> float:
+    """How many of the calls lie in the squares, inside cells with any history, that the longest horizon puts first.
+
+    They make up 5 % of the area of these cells; of equal squares at that limit a part counts.
+    """
+    spec, active = frame.spec, np.flatnonzero(_active(frame))
+    score = sum(
+        frame.expected[active, category, -1, None] * shares.of_category(category)[active]
+        for category in range(len(spec.categories))
+    )
+    cell, _ = spec.grid.locate(lat_deg, lon_deg)
+    is_active = np.isin(cell, active)
+    square = squares_of(spec.grid, spec.fine, cell, lat_deg, lon_deg)
+    at = np.searchsorted(active, cell[is_active]) * spec.fine**2 + square[is_active]
+    return float(hits_at(np.asarray(score, np.float64).ravel(), at)[AREA_SHARES.index(AREA_SHARE)])
 
 
 def _active(frame: RiskFrame) -> npt.NDArray[np.bool_]:

@@ -36,7 +36,7 @@ def test_hits_are_those_of_a_loop_in_which_ties_count_in_parts(scores, places):
             hits += min(area / equal, 1.0) * sum(scores[place] == value for place in at)
             area = max(area - equal, 0.0)
         expected.append(hits)
-    got = module._hits(np.array(scores, float), np.array(at, np.intp))
+    got = module.hits_at(np.array(scores, float), np.array(at, np.intp))
     np.testing.assert_allclose(got, expected, atol=1e-12)
 
 

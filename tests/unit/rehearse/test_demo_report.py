@@ -13,12 +13,14 @@ from models.features import FeatureEngine
 from models.training.replay import IncidentHistory
 from schemas.areas import PlaceNames
 from schemas.errors import PipelineError
+from schemas.fine import FineShares
 from schemas.frame import Unusual
 from streaming.rehearse.demo import day_plan, slow_in_the_storm
 from streaming.rehearse.demo_report import (
     Evening,
     Shown,
     first_told,
+    hits_in_squares,
     hits_of,
     posts_of_the_night,
     report,
@@ -151,3 +153,18 @@ def test_incidents_where_none_was_before_are_missed():
     assert hits.cells == 2  # 5 % of 30
     assert hits.hit_rate == counts[first].sum() / counts.sum()
     assert hits.ideal_hit_rate == np.sort(counts[:30])[-2:].sum() / counts.sum()
+
+
+def test_squares_that_are_put_first_hold_their_calls_and_a_part_of_equal_ones():
+    spec = toy_spec(2, 5, categories=("ems", "fire"), answered_by=("ems", "fire"), fine=2)
+    expected = np.ones((10, 2, 3), np.float32)
+    expected[3, 1] = 50.0
+    first = np.array([[0.7, 0.1, 0.1, 0.1]], np.float16)  # of fire in cell 3, most in the south-west
+    rows = {"cell": np.array([3], np.int32), "category": np.array([1], np.int16), "share": first}
+    frame = toy_frame(spec, expected, support=np.ones((10, 2), np.uint8))
+    (lat, lon), half = spec.grid.centres(), np.array(spec.grid.metres_per_degree) ** -1 * 250
+    calls = ((3, -1, -1), (3, -1, -1), (3, 1, 1), (7, -1, 1))  # cell, and on which side of its middle
+    places = np.array([(lat[cell] + up * half[0], lon[cell] + right * half[1]) for cell, up, right in calls])
+    hits = hits_in_squares(frame, FineShares(grid=spec.grid, fine=2, **rows), *places.T)
+    # 5 % are 2 of the 40 squares: that in the south-west with 2 calls, and one of three equal ones with 1 call in all.
+    assert hits == pytest.approx(2 + 1 / 3)
