@@ -4,9 +4,8 @@
                         category   int16 (rows,)            position in the spec's categories; -1: over all of them
                         share      float16 (rows, squares)  of each square, sums to 1
 
-Rows are in the order of cells, and of categories in a cell. A category without a row of its own has the cell's row over
-all categories, a cell without that one has even shares. A square is counted as a cell is: from the south-west of its
-cell, row by row. The stream counts no squares: who shows them multiplies.
+Rows are in the order of cells, and of categories in a cell. A category without a row has the cell's row over all, a
+cell without that one even shares. Squares count as cells do: from the south-west of their cell, row by row.
 """
 
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from schemas.spec import Spec
 FINE_FILE = "fine.safetensors"
 OVER_ALL = -1  # in place of a category
 _VERSIONS_KEPT = 3  # beside the frames, of a region
+_KINDS: dict[str, tuple[Any, int]] = {"cell": (np.int32, 1), "category": (np.int16, 1), "share": (np.float16, 2)}
 _SUM_WITHIN = 0.01  # of 1: 64 shares of 11 bits each
 
 
@@ -38,33 +38,32 @@ def squares_of(grid: Grid, fine: int, cell: Cells, lat_deg: Floats, lon_deg: Flo
     >>> squares_of(grid, 4, *(np.array([of]) for of in (0, 41.5001, -87.9999))).tolist()
     [0]
     """
-    row, col = np.divmod(cell, grid.cols)
-    lat_edges, lon_edges = (_inner_edges(edges, fine) for edges in grid.corners())
-    south = (lat_edges[row] <= lat_deg[:, None]).sum(axis=1)
-    west = (lon_edges[col] <= lon_deg[:, None]).sum(axis=1)
-    return np.asarray(south * fine + west)
+    lat, lon = (
+        (edges[number][:, 1:-1] <= place[:, None]).sum(axis=1)
+        for edges, number, place in zip(_edges(grid, fine), np.divmod(cell, grid.cols), (lat_deg, lon_deg), strict=True)
+    )
+    return np.asarray(lat * fine + lon)
 
 
 def square_bounds(grid: Grid, fine: int, cell: int, square: int) -> tuple[float, float, float, float]:
     """South, west, north and east of a square, degrees."""
-    (row, col), (south, west) = divmod(cell, grid.cols), divmod(square, fine)
-    lat, lon = square_edges(grid, fine)
-    at = (row * fine + south, col * fine + west)
-    return float(lat[at[0]]), float(lon[at[1]]), float(lat[at[0] + 1]), float(lon[at[1] + 1])
+    (row, col), (south, west), (lat, lon) = divmod(cell, grid.cols), divmod(square, fine), _edges(grid, fine)
+    return float(lat[row, south]), float(lon[col, west]), float(lat[row, south + 1]), float(lon[col, west + 1])
 
 
 def square_edges(grid: Grid, fine: int) -> tuple[Floats, Floats]:
     """Latitudes (rows * fine + 1,) and longitudes (cols * fine + 1,) of the edges of all squares, degrees."""
-    lat, lon = (
-        np.append(np.column_stack([edges[:-1], _inner_edges(edges, fine)]).ravel(), edges[-1])
-        for edges in grid.corners()
-    )
+    lat, lon = (np.append(edges[:, :-1].ravel(), edges[-1, -1]) for edges in _edges(grid, fine))
     return lat, lon
 
 
-def _inner_edges(edges: Floats, fine: int) -> Floats:
-    """(cells a side, fine - 1) degrees."""
-    return np.asarray(edges[:-1, None] + np.diff(edges)[:, None] * (np.arange(1, fine) / fine))
+def _edges(grid: Grid, fine: int) -> list[Floats]:
+    """(rows, fine + 1) latitudes and (columns, fine + 1) longitudes of the squares' edges; the outer are the cells'."""
+    parts = np.arange(1, fine) / fine
+    return [
+        np.hstack([edges[:-1, None], edges[:-1, None] + np.diff(edges)[:, None] * parts, edges[1:, None]])
+        for edges in grid.corners()
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,29 +74,26 @@ class FineShares:
     fine: int  # squares a side of a cell
     cell: Cells  # (rows,)
     category: npt.NDArray[np.int16]  # (rows,)
-    share: npt.NDArray[np.float16]  # (rows, squares)
+    share: npt.NDArray[np.floating[Any]]  # (rows, squares)
 
     def of_category(self, category: int) -> npt.NDArray[np.float32]:
         """(cells, squares) shares of a cell's expected incidents of a category, or OVER_ALL; each cell's sum to 1.
 
         Over all categories the exact number is the sum over them of expected times share.
         """
-        squares = self.fine**2
-        shares = np.full((self.grid.cells, squares), 1 / squares, np.float32)
-        for wanted in dict.fromkeys((OVER_ALL, category)):
+        shares = np.full((self.grid.cells, self.fine**2), 1 / self.fine**2, np.float32)
+        for wanted in (OVER_ALL, category):
             rows = self.category == wanted
             shares[self.cell[rows]] = self.share[rows]
         return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
-    def pack(self) -> bytes:
-        return bytes(save({"cell": self.cell, "category": self.category, "share": self.share}))
-
     @classmethod
     def even(cls, spec: Spec) -> "FineShares":
-        """Without any row."""
-        none = np.zeros(0, np.int32)
-        share = np.zeros((0, spec.fine**2), np.float16)
-        return cls(grid=spec.grid, fine=spec.fine, cell=none, category=none.astype(np.int16), share=share)
+        arrays = {name: np.zeros((0, spec.fine**2)[:ndim], kind) for name, (kind, ndim) in _KINDS.items()}
+        return cls(grid=spec.grid, fine=spec.fine, **arrays)
+
+    def pack(self) -> bytes:
+        return bytes(save({name: getattr(self, name) for name in _KINDS}))
 
     @classmethod
     def unpack(cls, content: bytes, path: Path, spec: Spec) -> "FineShares":
@@ -106,28 +102,21 @@ class FineShares:
             arrays = load(content)
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ArtifactError(f"{path} cannot be used ({str(error)[:200]})", "train again") from error
-        rows = len(arrays["share"]) if np.ndim(arrays.get("share", 0)) else 0
-        kinds: dict[str, tuple[Any, tuple[int, ...]]] = {
-            "cell": (np.int32, (rows,)),
-            "category": (np.int16, (rows,)),
-            "share": (np.float16, (rows, spec.fine**2)),
-        }
-        if {name: (array.dtype, array.shape) for name, array in arrays.items()} != kinds:
-            shown = ", ".join(f"{name} {array.dtype}{array.shape}" for name, array in sorted(arrays.items()))
-            raise ArtifactError(f"{path} holds {shown[:200]}, not shares of {spec.fine} x {spec.fine}", "train again")
-        cell, category, share = (arrays[name] for name in kinds)
-        places = cell.astype(np.int64) * (len(spec.categories) + 1) + category
-        is_sound = ((cell >= 0) & (cell < spec.grid.cells)).all() and (np.diff(places) > 0).all()
-        is_sound &= bool(((category >= OVER_ALL) & (category < len(spec.categories))).all())
-        sums = share.astype(np.float32).sum(axis=1)
-        if not is_sound or not ((share > 0).all() and (np.abs(sums - 1) <= _SUM_WITHIN).all()):
+        kinds = {name: (array.dtype, array.ndim) for name, array in arrays.items()}
+        if kinds != _KINDS or arrays["share"].shape != (*arrays["cell"].shape, spec.fine**2):
+            raise ArtifactError(f"{path} holds no shares of {spec.fine} x {spec.fine} squares", "train again")
+        shares = cls(grid=spec.grid, fine=spec.fine, **arrays)
+        cell, category, share = shares.cell, shares.category, shares.share
+        is_sound = len(cell) == len(category) and bool(((cell >= 0) & (cell < spec.grid.cells)).all())
+        is_sound = is_sound and bool(((category >= OVER_ALL) & (category < len(spec.categories))).all())
+        is_sound = is_sound and bool((np.diff(cell * (len(spec.categories) + 1) + category) > 0).all())
+        sums = share.sum(axis=1, keepdims=True, dtype=np.float32)
+        if not is_sound or not ((share > 0) & (np.abs(sums - 1) <= _SUM_WITHIN)).all():
             raise ArtifactError(f"{path} holds no shares of the spec's cells and categories", "train again")
-        return cls(grid=spec.grid, fine=spec.fine, cell=cell, category=category, share=share)
+        return shares
 
 
 class _Manifest(msgspec.Struct, frozen=True):
-    """Of an artifact's, what is needed here."""
-
     spec: Spec
     files: dict[str, dict[str, str | int]]
 

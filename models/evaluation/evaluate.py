@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from models.baseline import BaselineConstants
 from models.comparison import Difference, day_blocks, difference_of
-from models.evaluation.inside_cells import inside_figures
+from models.evaluation.inside_cells import judge_inside
 from models.evaluation.judge import (
     FOLLOWING,
     MIXED_IN,
@@ -327,8 +327,9 @@ def featured_rows(
             figures = SurgeFigures.of(judge.in_runs(forecast, steps), after)
             surges[row.name] = figures, np.asarray(result.scores.log_score_sums.mean(axis=0).sum(axis=1))
             if row is network and task.fine > 1:
-                incidents = learned.replay.past.incidents
-                result = replace(result, inside=inside_figures(task, incidents, forecast, runs, purge=plan.purge))
+                past = learned.replay.past.incidents
+                inside, chosen = judge_inside(task, past, forecast, runs, purge=plan.purge)
+                result = replace(result, inside=inside, chosen={**result.chosen, **chosen})
             results.append(result)
             if row is network:
                 totals = np.concatenate([forecast(run).sum(axis=1) for run in runs])

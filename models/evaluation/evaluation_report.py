@@ -488,22 +488,26 @@ def as_json(evaluation: Evaluation) -> Value:
         "versions": dict(sorted(evaluation.versions.items())),
     }
     if evaluation.inside:
-        value["inside_cells"] = inside_cells.inside_json(evaluation.inside, **_drawn(evaluation))
+        value["inside_cells"] = results_inside(evaluation)
     # nan becomes None, a NumPy number a float
     return msgspec.json.decode(msgspec.json.encode(value, enc_hook=float), type=Value)
 
 
-def _drawn(evaluation: Evaluation) -> dict[str, int]:
-    """How intervals are drawn."""
-    return {"steps_per_week": evaluation.task.cube.steps_per_week, "seed": evaluation.seeds[0]}
+def results_inside(evaluation: Evaluation) -> list[Value]:
+    starts = [instant_text(at_s) for at_s in evaluation.origins.judged_from_s] if evaluation.origins else [""]
+    drawn = {"steps_per_week": evaluation.task.cube.steps_per_week, "seed": evaluation.seeds[0]}
+    return inside_cells.inside_results(evaluation.inside, starts, **drawn)
 
 
-def tables_inside(evaluation: Evaluation) -> list[inside_cells.Table]:
-    """Where inside the cell; empty where the task has no squares."""
-    if not evaluation.inside:
-        return []
-    starts = [minute(at_s) for at_s in evaluation.origins.judged_from_s] if evaluation.origins else [""]
-    return inside_cells.inside_tables(evaluation.inside, starts, **_drawn(evaluation))
+def more_tables(evaluation: Evaluation) -> list[tuple[str, str, Sequence[str], list[tuple[str, ...]]]]:
+    """Title, meaning, headings and rows of each table after the first."""
+    tables: list[tuple[str, str, Sequence[str], list[tuple[str, ...]]]] = []
+    if evaluation.after_surges:
+        tables.append(("After a surge", SURGE_MEANING, SURGE_HEADINGS, surge_texts(evaluation.after_surges)))
+    if evaluation.inside:
+        rows = inside_cells.inside_texts(results_inside(evaluation))
+        tables.append(("Where inside the cell", inside_cells.MEANING, inside_cells.HEADINGS, rows))
+    return tables
 
 
 def _model(row: ModelResult, evaluation: Evaluation) -> Value:
@@ -600,24 +604,14 @@ def print_table(evaluation: Evaluation, console: Console) -> None:
     console.print()
     for sentence in sentences(evaluation):
         console.print(Text(sentence, style="bold"))
-    if evaluation.after_surges:
-        surges = Table(title="After a surge", title_justify="left", box=None, padding=(0, 0, 0, 1), pad_edge=False)
-        for name in SURGE_HEADINGS:
-            surges.add_column(name.replace(" ", "\n"), justify="left" if name == "model" else "right", no_wrap=True)
-        for line in surge_texts(evaluation.after_surges):
-            surges.add_row(*map(Text, line))
-        console.print(surges)
-        console.print(Text(SURGE_MEANING, style="dim"))
-    inside = tables_inside(evaluation)
-    for title, headings, rows in inside:
+    for title, meaning, headings, rows in more_tables(evaluation):
         shown = Table(title=title, title_justify="left", box=None, padding=(0, 0, 0, 1), pad_edge=False)
-        for number, name in enumerate(headings):
-            shown.add_column(name, justify="right" if number else "left", no_wrap=bool(number))
+        for name in headings:
+            shown.add_column(name.replace(" ", "\n"), justify="left" if name == "model" else "right", no_wrap=True)
         for line in rows:
             shown.add_row(*map(Text, line))
         console.print(shown)
-    if inside:
-        console.print(Text(inside_cells.MEANING, style="dim"))
+        console.print(Text(meaning, style="dim"))
     for warning in warnings(evaluation):
         console.print(Text(f"Warning: {warning}", style="yellow"))
 
@@ -656,11 +650,7 @@ def render(evaluation: Evaluation, picture: bytes) -> str:
         evaluation=evaluation,
         judged=[minute(int(task.cube.starts_s[step])) for step in (task.test, -1)],
         sentences=(*sentences(evaluation), *warnings(evaluation)),
-        surges=surge_texts(evaluation.after_surges),
-        surge_headings=SURGE_HEADINGS,
-        surge_meaning=SURGE_MEANING,
-        inside=tables_inside(evaluation),
-        inside_meaning=inside_cells.MEANING,
+        tables=more_tables(evaluation),
         headings=[*(column.heading for column in COLUMNS), OUR_LEVEL],
         meanings=[*(f"{column.heading}: {column.meaning}" for column in COLUMNS), OUR_LEVEL_MEANING, SERVED_MEANING],
         served=SERVED,

@@ -18,7 +18,7 @@ from scipy.special import gammaln
 
 from models.comparison import LEAST_JUDGED, Difference, compare, day_blocks, ratio_of
 from models.dispersion import Dispersion
-from models.evaluation.inside_cells import InsideFigures
+from models.evaluation.inside_cells import Inside
 from models.evaluation.rival_contract import Regression, least_mean, poisson_loss
 from models.evaluation.tasks import Task
 from models.measures import (
@@ -185,7 +185,7 @@ class ModelResult:
     levelled: ModelScores | None = None  # of a rule: its map with the network's total in each step and category
     place: Difference | None = None  # of a rule: the network against that, so by where incidents are expected alone
     versus_by_category: Mapping[str, Difference] = field(default_factory=dict)  # the best rival; empty for itself
-    inside: InsideFigures | None = None  # of the network, where the task has squares
+    inside: Inside | None = None  # of the network, where the task has squares
 
     @property
     def levelled_score(self) -> float | None:
@@ -243,7 +243,7 @@ class Evaluation:
     nowcast: Nowcast | None = None  # of the last origin, as it was fitted; None where nothing gained
     after_surges: tuple[SurgeRow, ...] = ()  # over all origins
     surge_figures: Mapping[str, tuple[SurgeFigures, Floats]] = field(default_factory=dict)  # by model, of one origin
-    inside: tuple[InsideFigures, ...] = ()  # where inside the cell, of each origin; none of a task without squares
+    inside: tuple[Inside, ...] = ()  # of each origin; none of a task without squares
 
     @property
     def best_score(self) -> float:

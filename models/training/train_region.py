@@ -28,7 +28,7 @@ from models.files.data_report import (
 from models.files.incident_archive import ArchivedDays, Meaning, is_archive, read_archive
 from models.files.incident_files import IncidentTable, cutoff_of, merged_as_in_the_stream, places_of
 from models.files.layouts import LAYOUTS, OWNERS_TERMS, parse_layout
-from models.fine_counts import LEAST, FittedFine, default_places
+from models.fine_counts import LEAST, default_places, fit_shares
 from models.local_time import Calendar, minute
 from models.network_kinds import DEFAULT, RecipeFile, kind_of_network, read_recipe
 from models.training.fit_baseline import Blocks
@@ -49,7 +49,7 @@ from models.training.train import (
 from schemas.areas import read_masks
 from schemas.errors import DataError, RiskError
 from schemas.files import sha256, stamp
-from schemas.fine import read_fine
+from schemas.fine import OVER_ALL, read_fine
 from schemas.frame import SUPPORT
 from schemas.grid import Bounds, Grid
 from schemas.incidents import in_degrees
@@ -120,8 +120,8 @@ are not all incidents, and who reports differs from place to place. A decision a
 _FINE = f"""## Inside a cell
 A cell's numbers are parted into {{fine}} x {{fine}} squares of {{square_m:g}} m by constant shares. {{words}}
 No single address shows: a point counts at most what all others of its square have together, and squares of fewer than
-{LEAST} incidents share evenly. There are squares only because standing units answer every category: a map of other
-categories at this scale is a patrol map.
+{LEAST} incidents share evenly. There are squares only because standing units answer every category: at this scale a map
+of others is a patrol map.
 
 """
 
@@ -382,12 +382,10 @@ def prepare(task: RegionTask) -> PreparedTask:
     if archived:
         warnings = (*warnings, *archived.warnings())
     elif spec.fine > 1:
-        is_learned = (incidents.occurred_s < cutoff_s) & spec.grid.locate(incidents.lat_deg, incidents.lon_deg)[1]
-        places, _ = default_places(places_of(incidents.select(is_learned)))
-        listed = "; ".join(f"{lat:.5f}, {lon:.5f}" for lat, lon in in_degrees(places).tolist())
-        if listed:
-            says = f"very many incidents at {listed}, as where a geocoder puts what it does not find"
-            warnings = (*warnings, f"{says}: they are spread over their cells")
+        at_default, _ = default_places(places_of(incidents.select(incidents.occurred_s < cutoff_s)))
+        listed = "; ".join("{:.5f}, {:.5f}".format(*place) for place in in_degrees(at_default).tolist())
+        spread = f"very many incidents are at {listed}, as where a geocoder does not know an address: they are spread "
+        warnings = (*warnings, f"{spread}over their cells") if listed else warnings
     return PreparedTask(
         task=task,
         recipe=recipe,
@@ -429,20 +427,17 @@ def train_region(
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     archived, spec = ready.archived, ready.spec
     trained = train(ready.history(), ready.options, report=report, fit=fit)
-    past, blocks, fine, words = trained.past, trained.blocks, None, ""
+    fine, words = None, ""
     if spec.fine > 1 and archived:
         fine, words = read_fine(Path(task.like)), f"They are those of {Path(task.like).name}: an archive has no places."
     elif spec.fine > 1:
-        learned, later, everything = (
-            past.incidents.select(past.uncut(*span_s))
-            for span_s in (
-                (past.first_s, blocks.validation_s),
-                (blocks.validation_s, blocks.test_s),
-                (past.first_s, past.cutoff_s),
-            )
+        validation_s, incidents = trained.blocks.validation_s, trained.past.incidents
+        fine, pseudo_count = fit_shares(
+            incidents, spec.grid, spec.fine, learned_until_s=validation_s, chosen_from_s=validation_s
         )
-        fitted = FittedFine.of(learned, later, everything, spec.grid, spec.fine)
-        fine, words = fitted.shares, fitted.in_words()
+        own = (fine.category == OVER_ALL).sum(), (fine.category != OVER_ALL).sum()
+        words = "Of {:,} cells, in {:,} of their categories alone; validation chose {:g} more incidents in each square."
+        words = words.format(*own, pseudo_count)
     folder = write_artifact(
         out,
         Model(spec=spec, constants=trained.constants, network=trained.network, history=trained.history, fine=fine),

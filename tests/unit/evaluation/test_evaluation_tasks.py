@@ -158,12 +158,12 @@ def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_re
     assert f"{len(rows_of(town)):,} rows in the file: read" in printed
     assert "four hours" in figures["title"]
     assert figures["title"].endswith(", squares of 250 m inside")  # judged, though no unit answers any category
-    assert "forecast x shares, more than cells" in printed
-    cells, squares = figures["inside_cells"]["rows"][:2]
+    assert "ems: forecast x shares: more" in printed
+    cells, squares = figures["inside_cells"][:2]
     assert (cells["model"], squares["model"]) == ("cells alone", "forecast x shares")
     assert cells["incidents"] == sum(row["actual"] for row in figures["rows"][0]["totals"]["by_category"])
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
-    assert page.count("Where inside the cell: hits, %") == 2
+    assert page.count("Where inside the cell") == 2
     best_rule = next(row for row in figures["rows"] if row["kind"] == "rule")
     assert figures["best_rule"] == best_rule["model"]
     assert f"({best_rule['model']})" in printed

@@ -1,6 +1,5 @@
 """Where inside the cell: hits against a loop, a town whose incidents lie in one square, and what may be learned."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,15 @@ from hypothesis import strategies as st
 
 from models.evaluation import inside_cells as module
 from models.evaluation.evaluate import history_of, spec_of
-from models.evaluation.inside_cells import CELLS, SHARES, UNGUARDED, inside_figures, inside_json, inside_results
+from models.evaluation.inside_cells import (
+    AREA_SHARES,
+    CELLS,
+    HEADINGS,
+    SHARES,
+    inside_results,
+    inside_texts,
+    judge_inside,
+)
 from models.evaluation.tasks import Task, count
 from schemas.fine import square_bounds
 from tests.harness.small_task import START_S
@@ -29,7 +36,7 @@ DAY_S = 86_400
 def test_hits_are_those_of_a_loop_in_which_ties_count_in_parts(scores, places):
     at = [place for place in places if place < len(scores)]
     expected = []
-    for share in module.AREA_SHARES:
+    for share in AREA_SHARES:
         area, hits = share * len(scores), 0.0
         for value in sorted({*scores}, reverse=True):
             equal = scores.count(value)
@@ -80,51 +87,55 @@ def town(*, late_square=0, outside=()):
     )
 
 
-def figures_of(task):
+def judged(task):
     past = history_of(task, spec_of(task), int(task.cube.starts_s[-1])).incidents
     runs = [range(TEST, 180), range(180, STEPS)]
-    return inside_figures(task, past, lambda run: np.ones((len(run), 4, 2)), runs, purge=1)
+    return judge_inside(task, past, lambda run: np.ones((len(run), 4, 2)), runs, purge=1)
 
 
-def results_of(figures):
-    results = inside_results([figures], steps_per_week=7, seed=0)
-    return {(result.model, result.category): result for result in results}
+def results_of(*origins, starts=("",)):
+    results = inside_results(origins, starts, steps_per_week=7, seed=0)
+    return {f"{row['judged_from']} {row['model']}".strip(): row for row in results}
 
 
 def test_what_lies_in_one_square_is_found_there_and_costs_even_shares_their_logarithm():
-    task = town(outside=[TEST + 3, TEST + 9, STEPS - 1])
-    results = results_of(figures_of(task))
-    assert {category for _, category in results} == {"", "ems", "fire"}
-    cells, shares = results[CELLS, ""], results[SHARES, ""]
-    assert cells.incidents == shares.incidents == 12 * (STEPS - TEST) + 3
-    np.testing.assert_allclose(cells.nats, np.log(4))
-    known = 12 * (STEPS - TEST) / shares.incidents  # in a cell that is new shares are even
-    for number, share in enumerate(module.AREA_SHARES):
-        assert cells.hits[number][0] == pytest.approx(share * known)  # of the only cell that ever had incidents
-        assert shares.hits[number][0] == pytest.approx(4 * share * known)
-        assert shares.hits_over_cells[number][0] == pytest.approx(3 * share * known)
-        assert shares.hits[number][1] <= shares.hits[number][0] <= shares.hits[number][2]
-    assert shares.nats_over_even[0] == pytest.approx(known * np.log(4), abs=0.01)
-    assert results[UNGUARDED, ""].nats_over_static == (0, 0, 0)
-    assert results[SHARES, "ems"].hits[0][0] == pytest.approx(4 * 0.005 * 300 / 303)
-    assert results[SHARES, "ems"].nats_over_static is None
-    whole = json.loads(json.dumps(inside_json([figures_of(task)] * 2, steps_per_week=7, seed=0)))
-    assert [len(whole["rows"]), len(whole["origins"])] == [len(results), 2]
-    assert whole["rows"][0]["incidents"] == 2 * cells.incidents
+    figures, _ = judged(town(outside=[TEST + 3, TEST + 9, STEPS - 1]))
+    results = results_of(figures)
+    cells, shares = results[CELLS], results[SHARES]
+    assert cells["incidents"] == shares["incidents"] == 12 * (STEPS - TEST) + 3
+    np.testing.assert_allclose(cells["nats"], np.log(4))
+    known = 12 * (STEPS - TEST) / shares["incidents"]  # in a cell that is new shares are even
+    for number, share in enumerate(AREA_SHARES):
+        assert cells["hits"][number][0] == pytest.approx(share * known)  # of the only cell that ever had incidents
+        value, low, high = shares["hits"][number]
+        assert value == pytest.approx(4 * share * known)
+        assert low <= value <= high
+        assert shares["hits_over_cells"][number][0] == pytest.approx(3 * share * known)
+    assert shares["nats_over_cells"][0] == pytest.approx(-known * np.log(4), abs=0.01)
+    assert results[f"ems: {SHARES}"]["hits"][0][0] == pytest.approx(4 * 0.005 * 300 / 303)
+    texts = inside_texts(list(results.values()))
+    assert {len(line) for line in texts} == {len(HEADINGS)}
+    of_ems = [line[0] for line in texts if "ems" in line[0]]
+    assert of_ems == [f"ems: {CELLS}", f"ems: {SHARES}", f"ems: {SHARES}: more"]
+    both = results_of(figures, figures, starts=("May", "June"))
+    assert both[CELLS]["incidents"] == 2 * both[f"June {CELLS}"]["incidents"] == 2 * cells["incidents"]
+    assert len(both) == 3 * len(results)
+    assert len(inside_texts(list(both.values()))) == len(texts) + 2 * 3
 
 
 def test_nothing_is_learned_from_what_is_judged():
-    same, other = figures_of(town()), figures_of(town(late_square=3))
-    assert (same.pseudo_count, same.bandwidth_m) == (other.pseudo_count, other.bandwidth_m)
-    found, missed = (results_of(of)[SHARES, ""] for of in (same, other))
-    assert found.nats_over_even[0] > 1.3
-    assert missed.nats_over_even[0] < -3
-    assert missed.hits[0][0] == 0
+    (same, chosen), (other, chosen_again) = judged(town()), judged(town(late_square=3))
+    assert chosen == chosen_again
+    assert list(chosen) == ["squares_pseudo_count", "kernel_bandwidth_m"]
+    found, missed = (results_of(of)[SHARES] for of in (same, other))
+    assert found["nats_over_cells"][0] < -1.3
+    assert missed["nats_over_cells"][0] > 3
+    assert missed["hits"][0][0] == 0
 
 
 def test_steps_that_are_cut_out_have_no_part():
     task = town()
     hours = np.arange(24) + int(task.cube.starts_s[TEST + 5]) // 3600
     cut = replace(task, incidents=replace(task.incidents, cut_hours=hours))
-    assert figures_of(cut).rows[0].came.tolist() == [12.0] * (STEPS - TEST - 1)
-    assert figures_of(task).rows[0].came.tolist() == [12.0] * (STEPS - TEST)
+    for of, days in ((cut, STEPS - TEST - 1), (task, STEPS - TEST)):
+        assert judged(of)[0][CELLS][0].tolist() == [12.0] * days

@@ -1,12 +1,13 @@
 """Counts inside cells: the guards against a brute-force oracle, planted homes, masks, a geocoder's default places."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.fine_counts import LEAST, PSEUDO_COUNTS, FineCounts, choose_pseudo_count, default_places, log_shares
+from models.fine_counts import LEAST, PSEUDO_COUNTS, default_places, fine_counts, fit_shares, log_shares, shrunk
 from schemas.areas import read_masks
 from schemas.fine import OVER_ALL, square_bounds
 from schemas.incidents import Incidents, fixed_places
@@ -71,10 +72,10 @@ def test_counts_are_those_of_a_loop_over_single_incidents(groups):
     for at, (cell, _, square, point) in enumerate(incidents):
         south, west, north, east = square_bounds(SPEC.grid, SPEC.fine, cell, square)
         lat[at], lon[at] = south + (0.2 + 0.2 * point) * (north - south), (west + east) / 2
-    counts = FineCounts.of(incidents_at(lat, lon, [category for _, category, *_ in incidents]), SPEC.grid, SPEC.fine)
+    counts = fine_counts(incidents_at(lat, lon, [category for _, category, *_ in incidents]), SPEC.grid, SPEC.fine)
     expected = oracle(incidents)
     assert list(zip(counts.cell.tolist(), counts.category.tolist(), strict=True)) == list(expected)
-    np.testing.assert_allclose(counts.counts.tolist(), list(expected.values()))
+    np.testing.assert_allclose(counts.share.tolist(), list(expected.values()))
 
 
 def test_no_planted_address_shows_by_more_than_its_neighbours_have():
@@ -99,8 +100,8 @@ def test_no_planted_address_shows_by_more_than_its_neighbours_have():
         planted = tuple(np.repeat(np.concatenate(of), calls) for of in zip(*at, strict=True))
         incidents = gathered(*base.values(), planted, spec=spec)
         assert not default_places(incidents.place)[1].any()
-        counts = FineCounts.of(incidents, spec.grid, spec.fine)
-        rows.append({cell: row for cell, row in zip(counts.cell.tolist(), counts.counts, strict=True)})
+        counts = fine_counts(incidents, spec.grid, spec.fine)
+        rows.append({cell: row for cell, row in zip(counts.cell.tolist(), counts.share, strict=True)})
         np.testing.assert_equal(rows[-1], rows[0])
     assert len(rows[0]) > 150  # elsewhere there is no other incident in the cell, or too few: even shares
     told = [cell for cell, row in rows[0].items() if (row == row[homes[cell]]).sum() == 1]
@@ -116,8 +117,8 @@ def test_incidents_where_a_geocoder_puts_what_it_does_not_find_are_spread_over_t
     incidents = gathered(hot, quiet, default, busy)
     places, is_there = default_places(incidents.place)
     assert (places.tolist(), int(is_there.sum())) == ([incidents.place[100].tolist()], 100)
-    counts = FineCounts.of(incidents, SPEC.grid, SPEC.fine)
-    np.testing.assert_array_equal(counts.counts[0], np.array([0, 80, 20, 0]) + 25.0)
+    counts = fine_counts(incidents, SPEC.grid, SPEC.fine)
+    np.testing.assert_array_equal(counts.share[0], np.array([0, 80, 20, 0]) + 25.0)
     assert counts.cell.tolist() == [0, 0]  # over all, and of the one category; the other cell has a single address
     many = gathered(*(inside(cell, square, 5000, random=random) for cell in (0, 1) for square in range(4)), busy)
     assert not default_places(many.place)[1].any()  # not a hundredth of all
@@ -126,12 +127,16 @@ def test_incidents_where_a_geocoder_puts_what_it_does_not_find_are_spread_over_t
 def test_the_pseudo_count_is_the_likeliest_and_unknown_cells_are_even():
     random = np.random.default_rng(5)
     past = gathered(inside(0, 1, 30, random=random), inside(0, 2, 30, random=random))
-    learned = FineCounts.of(past, SPEC.grid, SPEC.fine)
     even = gathered(*(inside(0, square, 50, random=random) for square in range(4)))
     alike = gathered(inside(0, 1, 500, random=random), inside(0, 2, 500, random=random))
-    assert (choose_pseudo_count(learned, even), choose_pseudo_count(learned, alike)) == (PSEUDO_COUNTS[-1], 0.5)
+    for later, chosen in ((even, PSEUDO_COUNTS[-1]), (alike, PSEUDO_COUNTS[0])):
+        both = replace(Incidents.concatenate([past, later]), occurred_s=np.repeat([1, 9], [len(past), len(later)]))
+        shares, pseudo_count = fit_shares(both, SPEC.grid, SPEC.fine, learned_until_s=5, chosen_from_s=5)
+        assert pseudo_count == chosen
+        expected = shrunk(fine_counts(both, SPEC.grid, SPEC.fine), chosen)
+        np.testing.assert_array_equal(shares.share, expected.share)
     elsewhere = gathered(inside(1, 3, 7, random=random))
-    np.testing.assert_allclose(log_shares(learned.shares(0.5), elsewhere), np.log(1 / 4), atol=1e-6)
+    np.testing.assert_allclose(log_shares(shares, elsewhere), np.log(1 / 4), atol=1e-6)
 
 
 def test_a_masked_shelter_leaves_its_square_as_any_quiet_one(tmp_path):
@@ -142,6 +147,6 @@ def test_a_masked_shelter_leaves_its_square_as_any_quiet_one(tmp_path):
     south, west, north, east = square_bounds(SPEC.grid, SPEC.fine, 0, 0)
     hidden = read_masks(mask_file(tmp_path / "masks.geojson", box(west, south, east, north))).hold(incidents.place)
     assert int(hidden.sum()) == 300
-    counts = FineCounts.of(incidents.select(~hidden), SPEC.grid, SPEC.fine)
-    np.testing.assert_array_equal(counts.counts, FineCounts.of(gathered(*others), SPEC.grid, SPEC.fine).counts)
-    np.testing.assert_array_equal(counts.counts[0], [0, 40, 30, 0])
+    counts = fine_counts(incidents.select(~hidden), SPEC.grid, SPEC.fine)
+    np.testing.assert_array_equal(counts.share, fine_counts(gathered(*others), SPEC.grid, SPEC.fine).share)
+    np.testing.assert_array_equal(counts.share[0], [0, 40, 30, 0])

@@ -20,7 +20,7 @@ from models.files.data_report import read_past, row_counts
 from models.files.incident_archive import Meaning, read_archive
 from models.files.incident_files import merge_repeated, merged_as_in_the_stream, read_incidents
 from models.files.layouts import parse_layout
-from models.fine_counts import PSEUDO_COUNTS, FineCounts
+from models.fine_counts import PSEUDO_COUNTS, fine_counts, shrunk
 from models.training import train_region as module
 from models.training.region_tasks import RegionTask
 from models.training.replay import IncidentHistory, Replay
@@ -277,9 +277,9 @@ def test_squares_hold_what_is_known_at_the_cut_off_and_not_masked_and_an_archive
     known = ~hidden_in(table) & (table.occurred_s < ready.cutoff_s)
     assert 0 < (~known).sum() < known.sum()
     history = IncidentHistory.of(table.select(known), ready.spec, ready.cutoff_s)
-    counts = FineCounts.of(history.incidents, ready.spec.grid, 4)
+    counts = fine_counts(history.incidents, ready.spec.grid, 4)
     assert len(counts.cell) > 12
-    possible = [counts.shares(pseudo_count).pack() for pseudo_count in PSEUDO_COUNTS]
+    possible = [shrunk(counts, pseudo_count).pack() for pseudo_count in PSEUDO_COUNTS]
     assert (folder / FINE_FILE).read_bytes() in possible
     assert "4 x 4 squares of 250 m" in artifact.card
     assert "a patrol map" in artifact.card
