@@ -184,10 +184,10 @@ class _Fitting:
             total += loss.mean(dim=1).sum(dim=0)
         self.unit = (total / len(learned.values)).to(device)  # (horizons,) the baseline's mean loss there
         self.network, self.data = network.to(device), data.on(device)
-        losses = self._validation_losses()
-        self.untrained = self.least = self._ratio(losses)
-        nats = float(losses.mean()) * data.validation.shape.categories
-        self.surely = LEAST_NATS / nats if nats else 0.0  # LEAST_NATS as a share of the untrained network's loss
+        self.usual = self._validation_losses()  # (horizons,) the untrained network's
+        self.untrained = self.least = self._ratio(self.usual)
+        nats = self.usual * data.validation.shape.categories
+        self.surely = torch.where(nats > 0, LEAST_NATS / nats, 0.0)  # (horizons,) LEAST_NATS as a share of that
         self.best, self.kept = self._state(), FitState()
 
     def train(self, module: nn.Module, minibatches: Sequence[Tensor], optimiser: torch.optim.Optimizer) -> None:
@@ -213,17 +213,21 @@ class _Fitting:
     def judge(self, state: FitState, *, least_gain: float = 0.0) -> float:
         """The validation loss; the state is kept if none was better, and the untrained one surely worse.
 
+        By horizon: where it does not surely gain, a state counts as the untrained one, whose forecast its share brings
+        back. Of a mean over them a loss over the day would refuse what gains within the hour.
         least_gain: share of the untrained one's loss, where more than that is asked for.
         Where it is known beforehand what is kept: that state, and those on the way to it.
         """
-        loss = self._ratio(self._validation_losses())
+        losses = self._validation_losses()
+        is_gained = losses < (1 - self.surely.clamp(min=least_gain)) * self.usual
+        served = self._ratio(torch.where(is_gained, losses, self.usual))
         if self.planned:
             is_kept = state.warm_start == self.planned.warm_start and state.epoch <= self.planned.epoch
         else:
-            is_kept = loss < min(self.least, (1 - max(least_gain, self.surely)) * self.untrained)
+            is_kept = served < self.least
         if is_kept:
-            self.least, self.best, self.kept = loss, self._state(), state
-        return loss
+            self.least, self.best, self.kept = served, self._state(), state
+        return self._ratio(losses)
 
     def _state(self) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
