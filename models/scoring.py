@@ -135,13 +135,10 @@ class CellScores:
 
 def means(values: Values, network: "RiskNetwork | None", spec: Spec) -> tuple[Values, Values]:
     """(cells, categories, horizons) what is usual and what is expected, as `score` says."""
-    log_usual = values[:, :, usual_columns(len(spec.horizons_s))]  # (cells, categories, horizons)
-    if network is None:
-        residual = np.zeros_like(log_usual)
-    else:
-        from models.network import residual_of
+    from models.network import residual_of
 
-        residual = residual_of(values, network)
+    log_usual = values[:, :, usual_columns(len(spec.horizons_s))]  # (cells, categories, horizons)
+    residual = np.zeros_like(log_usual) if network is None else residual_of(values, network)
     if residual.shape != log_usual.shape:  # NumPy would stretch one horizon over all
         raise RuntimeError(f"the network gives {residual.shape}, must give {log_usual.shape}")
     usual, expected = np.exp(log_usual), np.exp(log_usual + residual)

@@ -23,6 +23,7 @@ scipy.special takes a while to import, and commands that count nothing reach thi
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any, TypeVar
 
 import msgspec
@@ -39,11 +40,11 @@ from schemas.spec import ALL_CATEGORIES, HOUR_S, Spec
 
 WINDOWS_S = (HOUR_S, 2 * HOUR_S, 4 * HOUR_S)  # that end now
 Span = tuple[int, int]  # [start, stop), epoch seconds
-_Rated = tuple[float, Unusual]  # with the log of how often a day chance shows one
 SIDES = (1, 2, 3, 4, 6, 8, 12, 16)  # of squares, cells; and the whole grid
 LEAST_COUNT = 5  # incidents of a zone: fewer in a quiet place may be calls about the same
 MOST = 3  # zones of a category
 _LEAST_NATS = 6.0  # zones that are more likely than exp(-6) cannot be among those
+# A day; the chance of a zone, times its looks, is how often chance shows one like it.
 _LOOKS_A_DAY, _LARGE = 35.0, 300  # new looks at each cell and category, and as many as at _LARGE more at large zones
 _LOOKS_AT_ALL = 70.0  # at all categories of the whole grid
 _ALMOST_POISSON = 1e-6  # spread over the mean
@@ -118,125 +119,108 @@ class RegionScan:
 
     def __init__(self, spec: Spec, constants: BaselineConstants) -> None:
         self.spec, self.constants = spec, constants
-        self._at: tuple[int, AnyFloats, Floats | None] | None = None  # tick, usual and factors of the last batch
-        self._recent: Recent
-        self._zones: list[_Zones]
-        self._places: list[list[_Rated]]
+        self._at: tuple[int, AnyFloats, Floats | None] = -1, np.empty(0), None  # tick, usual, factors of the last batch
+        self._recent: Recent | None = None  # the last batch, if all went well
+        self._zones: list[_Zones] = []
+        self._places: list[list[tuple[float, Unusual]]] = []  # with the log of how often a day chance shows one
 
     def places(
         self, counts: npt.NDArray[np.int32], usual: AnyFloats, tick_s: int, factors: Floats | None = None
     ) -> tuple[Unusual, ...]:
-        """What `unusual_places` gives of the last hours at a tick. counts, usual, factors: as for `recent_of`."""
-        grid, categories, before = self.spec.grid, self.spec.categories, self._at
-        self._at = None  # what a batch that fails leaves behind is not used
-        if before and tick_s == before[0] and factors is before[2] and np.array_equal(usual, before[1]):
-            of_each = (counts != self._recent.counts).any(axis=(0, 1))
-            has_changed = np.append(of_each, of_each.any())
-            self._recent = replace(self._recent, counts=counts)
+        """What `among` gives of the last hours at a tick. counts, usual, factors: as for `recent_of`."""
+        before_s, before, factors_before = self._at
+        self._at = tick_s, usual, factors
+        if self._recent and tick_s == before_s and factors is factors_before and np.array_equal(usual, before):
+            return self.among(replace(self._recent, counts=counts))
+        return self.among(recent_of(counts, usual, self.constants, self.spec, tick_s, factors))
+
+    def among(self, recent: Recent) -> tuple[Unusual, ...]:
+        """The least likely zones, the first first: of each category, and of all together, MOST at most.
+
+        No two of a category have a cell in common. What is found of all categories and of one of them is told once, as
+        that which is less likely. Chance alone shows any of them in the region once in UNUSUAL_DAYS or more seldom.
+        """
+        grid, categories = self.spec.grid, self.spec.categories
+        before, self._recent = self._recent, None
+        if before and recent.usual is before.usual and recent.spread is before.spread:
+            of_each = (recent.counts != before.counts).any(axis=(0, 1))
         else:
-            has_changed = np.ones(len(categories) + 1, np.bool_)
-            self._recent = recent_of(counts, usual, self.constants, self.spec, tick_s, factors)
-            self._zones = _zones_of(self._recent, grid)
-            self._places = [[] for _ in self._zones]
+            of_each = np.ones(len(categories), np.bool_)
+            scanned = range(len(categories) + (len(categories) > 1))
+            self._zones = [_Zones(recent, category, grid) for category in scanned]
+            self._places = [[] for _ in scanned]
+        has_changed = np.append(of_each, of_each.any())
         for zones in self._zones:
             if has_changed[zones.category]:
-                self._places[zones.category] = list(_of_category(self._recent, zones, grid, categories))
-        self._at = tick_s, usual, factors
-        return _told(self._places, self._recent, grid, categories)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shapes:
-    """All zones of a grid, shape by shape: in each by window, then by row and column of the south-western cell."""
-
-    sizes: Sequence[tuple[int, int]]  # rows, cols of each shape
-    shape: npt.NDArray[np.int8]  # (zones,)
-    spans: npt.NDArray[np.int16]  # (5, zones) window, first row and the one behind the last, the same of columns
-
-    def count(self, sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """(zones,) what lies in each. sums: of `_sums`."""
-        return np.concatenate([_of_rectangles(sums, *size).ravel() for size in self.sizes])
-
-    def at(self, zones: npt.NDArray[np.intp], sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The same of some zones, equal to the last bit."""
-        window, south, north, west, east = np.take(self.spans, zones, axis=1).astype(np.intp)
-        flat, (_, height, width) = sums.ravel(), sums.shape
-        southern, northern = (window * height + south) * width, (window * height + north) * width
-        eastern_strip = flat.take(northern + east) - flat.take(southern + east)
-        return np.asarray(eastern_strip - (flat.take(northern + west) - flat.take(southern + west)))
+                self._places[zones.category] = list(_of_category(recent, zones, grid, categories))
+        self._recent = recent
+        places: list[Unusual] = []
+        for _, place in sorted(chain.from_iterable(self._places), key=lambda with_rate: with_rate[0]):
+            of = slice(None) if place.category == ALL_CATEGORIES else categories.index(place.category)
+            came_in = recent.counts[WINDOWS_S.index(place.hours * HOUR_S)][:, of].reshape(grid.rows, grid.cols, -1)
+            for other in places:
+                if (place.category == ALL_CATEGORIES) == (other.category == ALL_CATEGORIES):
+                    continue
+                # One that is closer around few of the other's incidents tells something new: a burst in a night when
+                # the whole city has more. Any other place that has mostly its incidents tells the same.
+                is_smaller = 2 * place.rows * place.cols < other.rows * other.cols
+                is_closer = is_smaller and 2 * place.observed < other.observed
+                shared = came_in[
+                    max(place.row, other.row) : min(place.row + place.rows, other.row + other.rows),
+                    max(place.col, other.col) : min(place.col + place.cols, other.col + other.cols),
+                ]
+                if not is_closer and 2 * shared.sum() >= place.observed:
+                    break
+            else:
+                places.append(place)
+        return tuple(places)
 
 
 @lru_cache(maxsize=64)
-def _shapes_of(rows: int, cols: int) -> _Shapes:
-    """Of a grid."""
+def _zones_of(rows: int, cols: int) -> tuple[list[tuple[int, int]], npt.NDArray[np.int16]]:
+    """The zones of a grid: rows and columns of each shape, and (5, zones) where they lie.
+
+    That is window, first row and the one behind the last, and the same of columns: shape by shape, the whole grid last.
+    """
     squares = [(side, side) for side in SIDES if side <= min(rows, cols)]
-    sizes = list(dict.fromkeys([*squares, (rows, cols)]))  # each once
-    spans = []
-    for up, right in sizes:
+    shapes, spans = list(dict.fromkeys([*squares, (rows, cols)])), []  # each once
+    for up, right in shapes:
         window, south, west = np.indices((len(WINDOWS_S), rows - up + 1, cols - right + 1), np.int16).reshape(3, -1)
         spans.append(np.stack([window, south, south + np.int16(up), west, west + np.int16(right)]))
-    shape = np.repeat(np.arange(len(sizes), dtype=np.int8), [of.shape[1] for of in spans])
-    return _Shapes(sizes=sizes, shape=shape, spans=np.concatenate(spans, axis=1))
+    return shapes, np.concatenate(spans, axis=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Zones:
-    """What holds of a category's zones while incidents are counted."""
-
-    category: int  # that of all together is the number of categories
-    shapes: _Shapes
-    sums: Floats  # (usual and spread, windows, rows + 1, cols + 1) of `_sums`
-    spread: float  # what all cells have in common
-    # By zone: incidents below which it is not looked at; mean and size of its count, rounded, of which there are many.
-    least: npt.NDArray[np.uint16]
-    mean: npt.NDArray[np.float32]
-    size: npt.NDArray[np.float32]
-    log_looks: Floats  # by shape, a day: the chance of a zone, times these, is how often chance shows one like it
-
-
-def _zones_of(recent: Recent, grid: Grid) -> list[_Zones]:
-    """Of each category, and of all together as the last where there are several."""
-    categories, shapes = recent.usual.shape[2], _shapes_of(grid.rows, grid.cols)
-    scanned = categories + (categories > 1)
-    zones = []
-    for category in range(scanned):
-        sums = np.stack([_sums(values, category, grid) for values in (recent.usual, recent.spread)])
-        if category == categories:  # one crash is a call for several services, so that counts of a cell rise together
-            sums[1] += recent.spread_of_sums * sums[0]
-        looks = np.full(len(shapes.sizes), _LOOKS_A_DAY * (grid.cells * scanned + _LARGE))
-        if category == scanned - 1:
-            looks[-1] = _LOOKS_AT_ALL
-        # The deviance of a Poisson count is at most (count - usual)**2 / (2 usual), that of a wider one less.
-        spread, usual = float(recent.region_spreads[category]), shapes.count(sums[0])
-        mean, size = _mean_and_size(usual, shapes.count(sums[1]) + spread * usual**2)
-        enough = np.ceil((mean + np.sqrt(2 * _LEAST_NATS * mean)) * (1 - 1e-9))
-        of = _Zones(
-            category=category,
-            shapes=shapes,
-            sums=sums,
-            spread=spread,
-            least=np.clip(enough, LEAST_COUNT, np.iinfo(np.uint16).max).astype(np.uint16),
-            mean=mean.astype(np.float32),
-            size=np.clip(size, 1e-30, 1e30).astype(np.float32),
-            log_looks=np.log(looks),
-        )
-        zones.append(of)
-    return zones
-
-
-def _sums(values: npt.NDArray[Any], category: int, grid: Grid) -> npt.NDArray[Any]:
-    """(windows, rows + 1, cols + 1) sums over all cells to the south-west. category: its number, as of `_Zones`."""
+def _in_zones(values: npt.NDArray[Any], category: int, grid: Grid) -> npt.NDArray[Any]:
+    """(zones,) sums of (windows, cells, categories). category: its number; that of all together is their number."""
     of = slice(None) if category == values.shape[2] else slice(category, category + 1)
     of_cells = values[:, :, of].sum(axis=2).reshape(-1, grid.rows, grid.cols)
-    sums = np.zeros((len(values), grid.rows + 1, grid.cols + 1), of_cells.dtype)
-    sums[:, 1:, 1:] = of_cells.cumsum(axis=1).cumsum(axis=2)
-    return sums
+    south_west = np.zeros((len(values), grid.rows + 1, grid.cols + 1), of_cells.dtype)
+    south_west[:, 1:, 1:] = of_cells.cumsum(axis=1).cumsum(axis=2)
+    sums = []
+    for rows, cols in _zones_of(grid.rows, grid.cols)[0]:
+        strips = south_west[..., rows:, :] - south_west[..., :-rows, :]
+        sums.append((strips[..., cols:] - strips[..., :-cols]).ravel())
+    return np.concatenate(sums)
 
 
-def _of_rectangles(sums: npt.NDArray[Any], rows: int, cols: int) -> npt.NDArray[Any]:
-    """What lies in each rectangle of a shape, by its south-western cell."""
-    strips = sums[..., rows:, :] - sums[..., :-rows, :]
-    return np.asarray(strips[..., cols:] - strips[..., :-cols])
+class _Zones:
+    """What holds of a category's zones while incidents are counted. category: that of all is their number."""
+
+    def __init__(self, recent: Recent, category: int, grid: Grid) -> None:
+        self.category, categories = category, recent.usual.shape[2]
+        self.usual, self.spread = (_in_zones(values, category, grid) for values in (recent.usual, recent.spread))
+        if category == categories:  # one crash is a call for several services, so that counts of a cell rise together
+            self.spread += recent.spread_of_sums * self.usual
+        self.spread += float(recent.region_spreads[category]) * self.usual**2  # what all cells have in common
+        scanned = categories + (categories > 1)
+        looks = _LOOKS_A_DAY * (grid.cells * scanned + _LARGE)
+        at_all = _LOOKS_AT_ALL if category == scanned - 1 else looks
+        self.log_looks, self.log_looks_at_all = float(np.log(looks)), float(np.log(at_all))  # of the whole grid
+        # Fewer incidents are not looked at: the deviance of a Poisson count is at most (count - usual)**2 / (2 usual),
+        # that of a wider one less.
+        enough = np.maximum(self.usual, 0) + np.sqrt(2 * _LEAST_NATS * np.maximum(self.usual, 0))
+        least = np.clip(np.ceil(enough * (1 - 1e-9)), LEAST_COUNT, np.iinfo(np.uint16).max)
+        self.least = least.astype(np.uint16)
 
 
 def _mean_and_size(mean: Floats, spread: Floats) -> tuple[Floats, Floats]:
@@ -268,83 +252,49 @@ def log_chance_of(count: Floats, mean: Floats, spread: Floats) -> Floats:
         return np.where(chance > 0, np.log(chance), _bound(count, mean, size))
 
 
-def unusual_places(recent: Recent, grid: Grid, categories: tuple[str, ...]) -> tuple[Unusual, ...]:
-    """The least likely zones, the first first: of each category, and of all together, MOST at most.
-
-    No two of a category have a cell in common. What is found of all categories and of one of them is told once, as that
-    which is less likely. Chance alone shows any of them in the region once in UNUSUAL_DAYS or more seldom.
-    """
-    places = [list(_of_category(recent, zones, grid, categories)) for zones in _zones_of(recent, grid)]
-    return _told(places, recent, grid, categories)
-
-
-def _told(
-    of_categories: Sequence[Sequence[_Rated]], recent: Recent, grid: Grid, categories: tuple[str, ...]
-) -> tuple[Unusual, ...]:
-    zones = [place for places in of_categories for place in places]
-    places: list[Unusual] = []
-    for _, place in sorted(zones, key=lambda with_rate: with_rate[0]):
-        of = slice(None) if place.category == ALL_CATEGORIES else categories.index(place.category)
-        came_in = recent.counts[WINDOWS_S.index(place.hours * HOUR_S)][:, of].reshape(grid.rows, grid.cols, -1)
-        for other in places:
-            if (place.category == ALL_CATEGORIES) == (other.category == ALL_CATEGORIES):
-                continue
-            # One that is closer around few of the other's incidents tells something new: a burst in a night when the
-            # whole city has more. Any other place that has mostly its incidents tells the same.
-            is_closer = 2 * place.rows * place.cols < other.rows * other.cols and 2 * place.observed < other.observed
-            shared = came_in[
-                max(place.row, other.row) : min(place.row + place.rows, other.row + other.rows),
-                max(place.col, other.col) : min(place.col + place.cols, other.col + other.cols),
-            ]
-            if not is_closer and 2 * shared.sum() >= place.observed:
-                break
-        else:
-            places.append(place)
-    return tuple(places)
-
-
-def _of_category(recent: Recent, zones: _Zones, grid: Grid, categories: tuple[str, ...]) -> Iterator[_Rated]:
+def _of_category(
+    recent: Recent, zones: _Zones, grid: Grid, categories: tuple[str, ...]
+) -> Iterator[tuple[float, Unusual]]:
     """The least likely zone with the log of how often chance shows one, then the next without a cell in common, ...
 
     Of two that are as likely the one with fewer rows.
     """
-    name, shapes = (*categories, ALL_CATEGORIES)[zones.category], zones.shapes
-    sums = _sums(recent.counts, zones.category, grid)
-    all_counts = shapes.count(sums)
-    numbers = np.flatnonzero(all_counts >= zones.least)
-    count, mean, size = (of[numbers].astype(np.float64) for of in (all_counts, zones.mean, zones.size))
-    log_looks = zones.log_looks[shapes.shape[numbers]]
+    name, spans = (*categories, ALL_CATEGORIES)[zones.category], _zones_of(grid.rows, grid.cols)[1]
+    counts = _in_zones(recent.counts, zones.category, grid)
+    has_more = (counts > zones.usual)[: recent.counts[..., 0].size].reshape(len(WINDOWS_S), -1)  # of single cells
+    numbers = np.flatnonzero(counts >= zones.least)
+    count, usual, spread = (of[numbers].astype(np.float64) for of in (counts, zones.usual, zones.spread))
+    is_whole_grid = numbers >= len(counts) - len(WINDOWS_S)
+    log_looks = np.where(is_whole_grid, zones.log_looks_at_all, zones.log_looks)
+    mean, size = _mean_and_size(usual, spread)
     most = log_looks + _bound(count, mean, size)  # of the log of how often chance shows one
     least = most - _slack(count, size)
-    usual, log_rate = np.empty(len(count)), np.full(len(count), np.nan)  # where they are not known yet
+    log_rate = np.full(len(count), np.nan)  # where it is not known yet
     for _ in range(MOST):
         # No other zone than these can be the least likely one, or be told.
         at = np.flatnonzero(least <= min(most.min(initial=np.inf), -np.log(UNUSUAL_DAYS)))
         if len(at) == 0:
             return
         new = at[np.isnan(log_rate[at])]
-        usual[new], own_spread = (shapes.at(numbers[new], of) for of in zones.sums)
-        spread = own_spread + zones.spread * usual[new] ** 2
-        log_rate[new] = log_looks[new] + log_chance_of(count[new], usual[new], spread)
+        log_rate[new] = log_looks[new] + log_chance_of(count[new], usual[new], spread[new])
         first = at[log_rate[at].argmin()]
         days = float(np.exp(min(-log_rate[first], np.log(MOST_DAYS))))
         if days < UNUSUAL_DAYS:
             return
-        window, south, north, west, east = shapes.spans[:, numbers[first]].tolist()
+        window, south, north, west, east = spans[:, numbers[first]].tolist()
         place = Unusual(
             category=name, row=south, col=west, rows=north - south, cols=east - west,
             hours=WINDOWS_S[window] // HOUR_S, observed=round(count[first]), usual=float(f"{usual[first]:.4g}"),
             days=float(f"{days:.2g}"),
         )  # fmt: skip
         cells = place.cells(grid)
-        has_more = _of_rectangles(sums, 1, 1) > _of_rectangles(zones.sums[0], 1, 1)
-        place = msgspec.structs.replace(place, above=tuple(cells[has_more[window].ravel()[cells]].tolist()))
+        place = msgspec.structs.replace(place, above=tuple(cells[has_more[window, cells]].tolist()))
         if name == ALL_CATEGORIES:
             by_category = recent.counts[window, cells].sum(axis=0).tolist()
             some = {each: came for each, came in zip(categories, by_category, strict=True) if came}
             place = msgspec.structs.replace(place, of_categories=some)
         yield float(log_rate[first]), place
-        _, souths, norths, wests, easts = np.take(shapes.spans, numbers, axis=1)
+        _, souths, norths, wests, easts = np.take(spans, numbers, axis=1)
         shares_a_cell = (souths < north) & (norths > south) & (wests < east) & (easts > west)
         least[shares_a_cell] = most[shares_a_cell] = np.inf
 
