@@ -166,15 +166,6 @@ def test_the_heartbeat_says_which_artifact_scores_and_without_one_the_messages(h
     assert artifact_in_force(batch(*reversed(rows))) == in_force
 
 
-def test_messages_of_no_region_have_neither_artifact_nor_incidents():
-    nameless = row(artifact=None, consumed=2, rejections=pack_rejections(refusals(4, 5)))
-    found = batch(row(artifact=None, is_heartbeat=True), nameless, nameless)
-    assert artifact_in_force(found) == ""
-    consumed, together, refused = unpacked(found)
-    assert (consumed, len(together)) == (4, 0)
-    assert refused == refusals(4, 5, 4, 5)
-
-
 def test_the_events_clock_of_messages_of_no_region_is_the_newest_of_all_tasks():
     tester = TwsTester(RegionCounter("event"), timeMode="ProcessingTime", outputMode="Update")
     tester.setProcessingTime(90_000)
