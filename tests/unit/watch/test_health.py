@@ -26,7 +26,8 @@ NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)
 
 CHECK = """
 import atexit, runpy, sys
-atexit.register(lambda: print([name for name in ("kafka", "numpy", "pydantic", "typer") if name in sys.modules]))
+slow = {"kafka", "numpy", "pyarrow", "pydantic", "pyspark", "typer"}
+atexit.register(lambda: print(sorted(slow & sys.modules.keys())))
 runpy.run_module("streaming.job_health", run_name="__main__")
 """
 
