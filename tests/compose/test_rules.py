@@ -13,6 +13,7 @@ import pytest
 from generator.__main__ import LIVE_MAP
 from service.tokens import Tokens
 from streaming.cli.maps import ALL_REGIONS, DASHBOARDS, lines_name
+from streaming.settings import Settings
 from tests.harness.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
 from tests.harness.pages import FILES, MAP, provisioned
 from tests.harness.processes import run, stand_in
@@ -99,7 +100,7 @@ def test_no_variable_holds_a_secret(service):
             assert value == "" or value.startswith("/run/"), name
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml", "deploy/demo.env"])
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml", "deploy/demo.env", "deploy/small.env"])
 def test_nothing_in_the_files_looks_like_a_secret(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert not re.findall(r"[A-Za-z0-9+=]{32,}|-----BEGIN", text)
@@ -172,6 +173,14 @@ def test_the_page_says_how_much_memory_all_limits_are():
     needed = {name: float(text[:-1]) * gigabytes[text[-1]] for name, text in limits.items()}
     assert sum(needed.values()) == float(said)
     assert not any(SERVICES[name].get("profiles") for name in RUNNING)
+
+
+def test_what_a_small_centre_appends_to_its_settings_reaches_the_scorer_and_is_enough_for_spark():
+    lines = (ROOT / "deploy" / "small.env").read_text(encoding="utf-8").splitlines()
+    small = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    assert Settings.from_environment(small).driver_memory == "512m"
+    assert {"path": ".env", "required": False} in SERVICES["scorer"]["env_file"]
+    assert not small.keys() & variables(SERVICES["scorer"]).keys()  # what stands there would win
 
 
 def test_the_watch_works_on_what_the_scorer_has_and_the_token_of_the_store_alone_lets_it_out():
