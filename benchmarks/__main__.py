@@ -92,6 +92,27 @@ def load_command(
         raise typer.Exit(1)
 
 
+@app.command("rest")
+def rest_command(
+    small: Annotated[bool, typer.Option("--small", help="With the settings of deploy/small.env")] = False,
+    first: Annotated[float, typer.Option(min=0, help="Minute from which is measured")] = 8.0,
+    last: Annotated[float, typer.Option(min=2, help="Minute until which is measured")] = 11.0,
+) -> None:
+    """CPU and memory of job and service with an event a minute; out/rest.json."""
+    from benchmarks.at_rest import Minutes, measure_rest
+    from benchmarks.stack import FULL, running_stack, write_results
+
+    console, path = Console(), OUT / "rest.json"
+    lines = (OUT.parent / "deploy" / "small.env").read_text(encoding="utf-8").splitlines() if small else []
+    settings = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    with running_stack(FULL) as stack:
+        results = measure_rest(stack, Minutes(first=first, last=last), settings, sayer(console))
+    write_results(results, path)
+    for name in ("cpu_s_a_minute", "memory_mib", "scored_after_s"):
+        console.print(name, results[name])
+    written(console, path)
+
+
 @app.command("follow")
 def follow_command(
     city: Cities = None,

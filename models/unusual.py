@@ -163,8 +163,8 @@ class RegionScan:
                     continue
                 # One that is closer around few of the other's incidents tells something new: a burst in a night when
                 # the whole city has more. Any other place that has mostly its incidents tells the same.
-                is_smaller = 2 * place.rows * place.cols < other.rows * other.cols
-                is_closer = is_smaller and 2 * place.observed < other.observed
+                is_around_few = 2 * place.observed < other.observed
+                is_closer = is_around_few and 2 * place.rows * place.cols < other.rows * other.cols
                 shared = came_in[
                     max(place.row, other.row) : min(place.row + place.rows, other.row + other.rows),
                     max(place.col, other.col) : min(place.col + place.cols, other.col + other.cols),

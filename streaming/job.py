@@ -70,8 +70,8 @@ def run(settings: Settings, *, stop: Event, watchers: Sequence[Watcher]) -> bool
         closing(BatchLog(settings.checkpoint, top_k=settings.top_k)) as batch_log,
     ):
         job = Job(settings, outside, [batch_log.keep, *watchers, health.show, *metrics])
-        publisher = job.publisher
-        health.follow(lambda: outside.topic.is_away, lambda: outside.sink.trouble, lambda: publisher.acknowledged_s)
+        health.follow(lambda: outside.topic.is_away, lambda: outside.sink.trouble)
+        health.answered_s = partial(getattr, job.publisher, "acknowledged_s")
         health.is_clean = job.run(stop)
         return health.is_clean
 

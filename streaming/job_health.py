@@ -154,9 +154,9 @@ class HealthWatch:
     trigger_s: float
     now_s: Callable[[], float] = time.time
     is_clean: bool = False  # the job stopped between two batches
+    answered_s: Callable[[], float] = lambda: 0.0  # when the store did, also while the newest batch is open
     _is_kafka_away: Callable[[], bool] = lambda: False
     _store_trouble: Callable[[], str] = lambda: ""
-    _acknowledged_s: Callable[[], float] = lambda: 0.0
     _started_s: float = 0.0
     _newest: "Published | None" = None
     # Region -> as_of_s. These are replaced, never changed: another thread reads them.
@@ -214,17 +214,9 @@ class HealthWatch:
             writer.join()
             self.write(**last)
 
-    def follow(
-        self,
-        is_kafka_away: Callable[[], bool],
-        store_trouble: Callable[[], str],
-        acknowledged_s: Callable[[], float] = lambda: 0.0,
-    ) -> None:
-        """From now on, also at the end, the file says whether Kafka is away and why the store refused the batch.
-
-        acknowledged_s: when the store last answered, also in a rest, while the newest batch is open.
-        """
-        self._is_kafka_away, self._store_trouble, self._acknowledged_s = is_kafka_away, store_trouble, acknowledged_s
+    def follow(self, is_kafka_away: Callable[[], bool], store_trouble: Callable[[], str]) -> None:
+        """From now on, also at the end, the file says whether Kafka is away and why the store refused the batch."""
+        self._is_kafka_away, self._store_trouble = is_kafka_away, store_trouble
 
     def write(self, **end: object) -> None:
         """A file that cannot be written only grows old, and its reader then reports: not ready."""
@@ -242,7 +234,7 @@ class HealthWatch:
         from streaming.flow.rows import is_balanced, label_of  # NumPy, which no container's check needs
 
         now_s, newest = self.now_s(), self._newest
-        stored_s = self._acknowledged_s() or (newest.acknowledged_s if newest else 0.0)
+        stored_s = self.answered_s() or (newest.acknowledged_s if newest else 0.0)
         unbalanced = sorted(label_of(region) for region, totals in self._totals.items() if not is_balanced(totals))
         return JobHealth(
             process=os.getpid(),

@@ -106,7 +106,7 @@ def test_in_a_rest_the_store_is_asked_as_often_and_health_says_when(job, tmp_pat
     health = HealthWatch(checkpoint=tmp_path, clock="wall", trigger_s=0.5, now_s=clock)
     publisher(unassigned_batch(), 0)
     health.show(published[0])
-    health.follow(lambda: False, lambda: "", lambda: publisher.acknowledged_s)
+    health.answered_s = lambda: publisher.acknowledged_s
     for _ in range(200):
         clock.now_s += 1
         publisher.pause()
