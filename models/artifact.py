@@ -55,14 +55,8 @@ if TYPE_CHECKING:
 
 MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "card.md"
 BASELINE, HISTORY = "baseline.npz", "history.npz"
-FILES = (WEIGHTS, BASELINE, HISTORY, CARD)
-MAX_BYTES = {
-    WEIGHTS: MAX_WEIGHTS_BYTES,
-    BASELINE: MAX_BASELINE_BYTES,
-    HISTORY: MAX_HISTORY_BYTES,
-    CARD: MAX_CARD_BYTES,
-    FINE_FILE: MAX_FINE_BYTES,
-}
+MAX_BYTES = {WEIGHTS: MAX_WEIGHTS_BYTES, BASELINE: MAX_BASELINE_BYTES, HISTORY: MAX_HISTORY_BYTES, CARD: MAX_CARD_BYTES}
+FILES = tuple(MAX_BYTES)
 _PARTS = frozenset({"layout", "clock", "history_end", "first_day", "b", "r"})
 OTHER_CHAMPION = "run `risk promote REGION`, or promote another version"
 _HALF_LIFE_DAYS = 120.0
@@ -146,8 +140,8 @@ def read_manifest(folder: Path) -> Manifest:
     except (msgspec.DecodeError, UnicodeDecodeError, RiskError, RecursionError) as error:
         raise ArtifactError(f"{folder / MANIFEST} cannot be used ({error})", "train again") from error
     spec, path = manifest.spec, folder / MANIFEST
-    needed = files_of(spec)
-    if set(manifest.files) != set(needed):
+    needed = {*FILES, FINE_FILE} if spec.fine > 1 else {*FILES}
+    if set(manifest.files) != needed:
         raise ArtifactError(f"{path} lists files {sorted(manifest.files)[:9]}, not {sorted(needed)}", "train again")
     if (FINE_FILE in present) != (FINE_FILE in needed):
         raise ArtifactError(f"{folder} has {FINE_FILE} without its spec, or the spec without it", "copy again")
@@ -174,14 +168,9 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def files_of(spec: Spec) -> tuple[str, ...]:
-    """The files of an artifact beside the manifest."""
-    return (*FILES, FINE_FILE) if spec.fine > 1 else FILES
-
-
 def read_file(folder: Path, name: str, manifest: Manifest) -> bytes:
     """A file's bytes. Raises ArtifactError unless they are the ones that the manifest names."""
-    path, entry, most = folder / name, manifest.files[name], MAX_BYTES[name]
+    path, entry, most = folder / name, manifest.files[name], MAX_BYTES.get(name, MAX_FINE_BYTES)
     if entry.size_bytes > most:
         raise ArtifactError(f"{path} has {entry.size_bytes} bytes, at most {most} are allowed", "train again")
     content = read_regular_file(path, entry.size_bytes)
@@ -300,7 +289,7 @@ def read_artifact(folder: Path) -> Artifact:
     'montgomery'
     """
     manifest = read_manifest(folder)
-    contents = {name: read_file(folder, name, manifest) for name in files_of(manifest.spec) if name != WEIGHTS}
+    contents = {name: read_file(folder, name, manifest) for name in manifest.files if name != WEIGHTS}
     weights: bytes | ArtifactError
     try:
         weights = read_file(folder, WEIGHTS, manifest)
