@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from models.evaluation import evaluate as module
+from models.evaluation import regressions
 from models.evaluation.evaluate import evaluate_rolling, judged_inputs, learn, refuse_leaking_features
 from models.evaluation.evaluation_report import as_json
 from models.evaluation.judge import refuse_leaks
@@ -28,7 +29,7 @@ from schemas.errors import DataError, LeakError
 from tests.harness.festive_town import DAYS, MATCHES, write_festive_town
 from tests.harness.gate_town import command
 from tests.harness.small_task import DAY_S, NOW, evaluated, plan_of, random_cube
-from tests.harness.small_town import LAYOUT, START_S, task_file
+from tests.harness.small_town import LAYOUT, START_S, task_file, write_town
 
 FIRST = 40
 
@@ -317,3 +318,14 @@ def test_the_command_refuses_a_file_of_days_before_hours_of_work(files):
     data = {"data": files / "town.csv", "layout": LAYOUT, "cell_m": 2000, "calendar": files / "town.csv"}
     with pytest.raises(DataError, match=r"town\.csv, data row 1: date '', name ''"):
         command("evaluate", task_file(files / "task.toml", region="town", **data), "--out", files / "out")
+
+
+def test_the_command_tells_each_origin_and_leaves_only_the_report(quick, tmp_path):
+    quick.setattr(regressions, "REGRESSIONS", ())
+    data = {"data": write_town(tmp_path / "town.csv", seed=5), "layout": LAYOUT, "cell_m": 2000}
+    words = ("--step", "4h", "--seeds", "1", "--origins", "2", "--out", tmp_path / "out")
+    said = command("evaluate", task_file(tmp_path / "task.toml", region="town", **data), *words)
+    told = [line for line in said.splitlines() if line.startswith("origin ")]
+    assert [line.partition(" from")[0] for line in told] == ["origin 1 of 2, judged", "origin 2 of 2, judged"]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"index.html", "evaluation.json", "reliability.png"}
