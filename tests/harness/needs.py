@@ -16,8 +16,11 @@ FIXTURES = {  # mark -> fixtures whose tests need it
 }
 LIMIT_S, NIGHTLY_LIMIT_S = 240, 3600
 LIMITS_S = {"jvm": 600, "engine": 600, "browser": 1200}  # of a browser: the first test fetches its packages
-# Workers take these groups first and in this order: the longest ones.
-FIRST = ("own broker", "broker", "session", "store")
+# Workers take these groups first and in this order, the longest ones: what begins last and lasts leaves cores idle.
+FIRST = (
+    *("own broker", "broker", "store", "session", "gate", "mlflow"),
+    *("test_training", "test_leaks", "test_fit_baseline", "test_evaluation_run", "test_fit_network", "test_calendar"),
+)
 # What a fixture makes once a session in seconds, its tests share, wherever they stand.
 TOGETHER = {"opened_town": "gate", "mlflow_template": "mlflow"}  # fixture -> group
 
