@@ -28,6 +28,7 @@ from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
 from models.network import RiskNetwork
 from models.scoring import CellScores, score, stored_views
+from models.unusual import RegionScan
 from schemas.decode import Messages, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
@@ -35,7 +36,6 @@ from schemas.spec import Spec
 from streaming.artifacts_in_force import load_artifact
 from streaming.flow.publish import StoredView
 from streaming.flow.rows import FIELDS
-from streaming.flow.score import scan_of
 from streaming.settings import Settings
 from streaming.sinks.influx import InfluxSink
 from streaming.sinks.line_protocol import risk_lines, top_lines, unusual_lines
@@ -47,6 +47,7 @@ FRAME_SIDES = (SIDE // 2, SIDE, 2 * SIDE)
 HISTORY_EVENTS = 50_000
 TICK_EVENTS = 60
 TOP_K = 10
+_scans: dict[tuple[str, str], RegionScan] = {}  # by region and version, as in the product
 RIVALS = {"plain_loop": "the plain loop", "pathway": "Pathway"}
 _PATHWAY = "pathway==0.33.0"  # in an environment of its own: its pins contradict ours
 _LIMIT_S = 300.0
@@ -116,12 +117,13 @@ def incidents_of(spec: Spec, n: int, *, seed: int, as_of_s: int) -> Incidents:
 
 
 def frame_of(artifact: Artifact, as_of_s: int, features: Features, scores: CellScores) -> RiskFrame:
-    tick_s = as_of_s - as_of_s % artifact.spec.tick_s
+    spec, tick_s = artifact.spec, as_of_s - as_of_s % artifact.spec.tick_s
+    scan = _scans.setdefault((spec.region, artifact.version), RegionScan(spec, artifact.constants))
     return RiskFrame(
-        spec=artifact.spec,
+        spec=spec,
         as_of_s=as_of_s,
         model=artifact.version,
-        unusual=scan_of(str(artifact.folder)).places(features.recent, scores.usual[:, :, 0], tick_s),
+        unusual=scan.places(features.recent, scores.usual[:, :, 0], tick_s),
         observed_1h=features.observed_1h,
         support=features.support,
         **{name: getattr(scores, name) for name in FIELDS},
