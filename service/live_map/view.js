@@ -298,7 +298,10 @@ function showCell() {
     const inside = hottest(cell, picture);
     const values = inside && { ...inside, share: percent(inside.share) };
     parts.push(...inWords(row, shownOf(cell, row), picture));
-    if (inside) parts.push(make("p", say("{share} of it in the {metres} m square at {where}", values), "quiet inside"));
+    if (inside)
+      parts.push(
+        make("p", say("{share} of what is expected here: in the {metres} m square at {where}", values), "quiet inside"),
+      );
     parts.push(tableOf(scores, chosen), ...made(scores, chosen));
   }
   $("cell").replaceChildren(...parts);

@@ -280,7 +280,9 @@ def _hits(evening: Evening, beforehand: RiskFrame) -> RenderableType:
     verdict = (
         ADDS_NOTHING
         if (beforehand.expected == beforehand.usual).all()
-        else f"The model's cells held {abs(lead)} calls {'more' if lead > 0 else 'fewer'} than the baseline's"
+        else f"The network's cells held {abs(lead)} calls {'more' if lead > 0 else 'fewer'} than the baseline's"
+        if lead
+        else "The network's cells held as many calls as the baseline's"
     )
     return Group(
         shown,
