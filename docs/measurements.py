@@ -51,7 +51,6 @@ _RISK_POINT = Measurement(
         _USUAL,
         Column("observed_1h", "incidents", "counted in the hour before"),
         _SUPPORT,
-        _MODEL,
     ),
 )
 _TOP = Measurement(

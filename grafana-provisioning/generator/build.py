@@ -311,7 +311,9 @@ def table(
     return asking_panel("table", title, description, size, query, defaults=defaults, overrides=columns, **more)
 
 
-def timeline(title: str, description: str, size: Size, query: str, columns: Sequence[Json], *, without: str) -> Panel:
+def timeline(
+    title: str, description: str, size: Size, query: str | Sequence[str], columns: Sequence[Json], *, without: str
+) -> Panel:
     """Texts over time, a bar for each column."""
     options = {
         "showValue": "auto",

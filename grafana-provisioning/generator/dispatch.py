@@ -296,7 +296,8 @@ SUPPORT: Json = {
 HERE = f"{PLACE} AND \"cell\" = '$cell'"
 NOW = f"WHERE {HERE} AND {WHOLE}"
 # An outage is a gap.
-OVER_TIME = f"FROM {long('risk')} WHERE {HERE} AND $timeFilter GROUP BY time($__interval) fill(null)"
+EACH_MOMENT = "$timeFilter GROUP BY time($__interval) fill(null)"
+OVER_TIME = f"FROM {long('risk')} WHERE {HERE} AND {EACH_MOMENT}"
 
 IN_WORDS = """**Expected** is how many incidents the scores foresee here within the horizon; **usual** is
 the long-run rate for this hour of the week. **Low** and **high** hold nine of ten outcomes. **Seen** is what was
@@ -377,9 +378,12 @@ def cell() -> Json:
             timeline(
                 "Who made the scores, and on how much history",
                 "The model version in force and the support of this cell. `baseline` means that the network did not "
-                "answer. A gap: no scores.",
+                "answer, WITHHELD that the agency shows no scores. A gap: no scores.",
                 (10, 11),
-                f'SELECT last("model") AS "model", last("support") AS "support" {OVER_TIME}',
+                [
+                    f'SELECT last("model") AS "model" FROM {long("pipeline")} WHERE {REGION} AND {EACH_MOMENT}',
+                    f'SELECT last("support") AS "support" {OVER_TIME}',
+                ],
                 [
                     column("model", displayName="Model", mappings=networks()),
                     column("support", displayName="Support", mappings=[SUPPORT]),

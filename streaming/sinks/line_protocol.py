@@ -204,7 +204,7 @@ def _digits() -> Any:
 
 
 def _line_ends(frame: RiskFrame, cell: _Index, category: _Index) -> Any:
-    """The end of each line, after `usual`: observed_1h, support, model, time. Arrow strings, (points,)."""
+    """The end of each line, after `usual`: observed_1h, support, time. Arrow strings, (points,)."""
     observed, support = frame.observed_1h[cell, category], frame.support[cell, category]
     invalid = np.flatnonzero((observed < 0) | (support >= len(SUPPORT)))
     if len(invalid):
@@ -212,9 +212,8 @@ def _line_ends(frame: RiskFrame, cell: _Index, category: _Index) -> Any:
         what = f"observed_1h={observed[first]}, support={support[first]}"
         _refuse(frame, what, cell=int(cell[first]), category=int(category[first]))
     kinds, kind = np.unique(observed.astype(np.int64) * len(SUPPORT) + support, return_inverse=True)
-    model = string(frame.model)
     ends = [
-        f',observed_1h={kind // len(SUPPORT)},support="{SUPPORT[kind % len(SUPPORT)]}",model={model} {frame.tick_s}\n'
+        f',observed_1h={kind // len(SUPPORT)},support="{SUPPORT[kind % len(SUPPORT)]}" {frame.tick_s}\n'
         for kind in kinds.tolist()
     ]
     return pa.array(ends).take(pa.array(kind))

@@ -58,10 +58,10 @@ def due_between(tick_s, width_s, late_limit_s, before_s, now_s):
 def written_in(text):
     """(measurement and tags, time in s, fields) of the lines that outcomes are recounted from and judged by.
 
-    The rest of a store's lines is many times as much: `risk` is taken at whole hours only.
+    The rest of a store's lines is many times as much: scores are taken at whole hours only.
     """
     for key, time_s, fields in points_in(text):
-        if key.startswith("outcome") or (key.startswith("risk,") and time_s % HOUR_S == 0):
+        if key.startswith("outcome") or (key.startswith(("risk,", "top,")) and time_s % HOUR_S == 0):
             yield key, time_s, fields
 
 

@@ -155,13 +155,21 @@ ROUNDED = 6e-4  # four significant digits are written
 
 
 def frames_of(points):
-    """(region, tick in s) -> {(cell, category, horizon): fields} of the `risk` points."""
-    frames = defaultdict(dict)
+    """(region, tick in s) -> {(cell, category, horizon): fields} of the `risk` points, and the `model` of `top`."""
+    frames, models = defaultdict(dict), defaultdict(set)
     for (key, time_s), fields in points.items():
-        if key.startswith("risk,"):
-            tags = tags_of(key)
+        tags = tags_of(key)
+        if key.startswith("top,"):
+            models[tags["region"], time_s, tags["category"], tags["horizon"]].add(fields["model"])
+        elif key.startswith("risk,"):
             frames[tags["region"], time_s][tags["cell"], tags["category"], tags["horizon"]] = fields
-    return frames
+    return {
+        (region, time_s): {
+            (cell, *kind): fields | {"model": " and ".join(sorted(models[region, time_s, *kind]))}
+            for (cell, *kind), fields in frame.items()
+        }
+        for (region, time_s), frame in frames.items()
+    }
 
 
 def frames_first_written(written):

@@ -206,7 +206,7 @@ MUTANTS = {
     "high too high": ("I8:", set_to, "high", "9"),
     "an incident too few in observed_1h": ("I1:", set_to, "observed_1h", "7"),
     "another support": ("I8:", set_to, "support", '"ok"'),
-    "another model in the frame": ("I8:", set_to, "model", '"baseline:RuntimeError"'),
+    "another model in the frame": ("I8:", first_of_top, "model", '"baseline:RuntimeError"'),
     "a sum that does not add up": ("I8:", scaled, "expected", 1.01, "all"),
     "a sum of another usual": ("I8:", scaled, "usual", 1.01, "all"),
     "a sum that saw other incidents": ("I8:", set_to, "observed_1h", "7", "all"),

@@ -64,7 +64,7 @@ def plain_risks(view, mask=None):
         yield (
             f"risk,category={view.categories[c]},cell={ids[cell]},geohash={geohashes[cell]},"
             f"horizon={spec.horizon_names[h]},region={spec.region} {numbers},observed_1h={view.observed_1h[cell, c]},"
-            f'support="{SUPPORT[view.support[cell, c]]}",model="{view.model}" {view.tick_s}'
+            f'support="{SUPPORT[view.support[cell, c]]}" {view.tick_s}'
         )
 
 

@@ -72,7 +72,7 @@ def test_the_first_line_is_written_like_this():
     scores = frame(**even, observed_1h=np.full(SHAPE[:2], 3, np.int32), support=np.full(SHAPE[:2], 2, np.uint8))
     assert risk_lines(scores).split(b"\n")[0].decode() == (
         "risk,category=fire,cell=r000c000,geohash=dp61k2su,horizon=1h,region=toyville "
-        'expected=1.5,risk=0.7769,low=0,high=4,usual=0.25,observed_1h=3,support="ok",model="2026-11-01" 1699999980'
+        'expected=1.5,risk=0.7769,low=0,high=4,usual=0.25,observed_1h=3,support="ok" 1699999980'
     )
 
 
@@ -204,7 +204,7 @@ def test_a_tag_that_no_escape_can_carry_is_refused(text):
 
 def test_a_model_with_odd_signs_stays_one_line():
     scores = frame(model='baseline:no "net"\nC:\\x')
-    assert points(risk_lines(scores))[0][2]["model"] == 'baseline:no "net" C:\\x'
+    assert points(top_lines(scores, 1))[0][2]["model"] == 'baseline:no "net" C:\\x'
     assert string("a\nb\r\nc") == '"a b  c"'
 
 
