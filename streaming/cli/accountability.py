@@ -389,6 +389,7 @@ def facts_of(manifest: "Manifest", now_s: float) -> Mapping[str, Any]:
     return {
         "region": spec.region,
         "cell_m": spec.grid.cell_m,
+        "square_m": spec.grid.cell_m / spec.fine if spec.fine > 1 else 0,
         "cells": spec.grid.cells,
         "area_km2": spec.grid.cells * spec.grid.cell_m**2 * _AREA_KM2,
         "categories": _words(spec.categories),
