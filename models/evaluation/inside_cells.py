@@ -29,7 +29,7 @@ UNGUARDED, KERNEL = "static map, no guards", "kernel density, no guards"
 BANDWIDTHS = (0.1, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 4.0)  # sides of a square; 0.1 smooths nothing
 _UNSEEN = 0.5  # incidents of each square in a map without guards
 Inside = Mapping[str, Floats]  # `of categories: model` -> (kept steps,) incidents, nats, hits at each of AREA_SHARES
-HEADINGS = ("model", "nats", *(f"{100 * share:g} % of the area" for share in AREA_SHARES))
+HEADINGS = ("model", "nats", *(f"{100 * share:g}\N{NO-BREAK SPACE}%" for share in AREA_SHARES))
 MEANING = (
     "Percent of the incidents in the squares that are put first, until they make up so much of the area of the cells "
     "that ever had incidents; nats an incident of the place in its cell; 95 % intervals. Shares are guarded: no single "
