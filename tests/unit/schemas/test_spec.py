@@ -11,7 +11,8 @@ from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S, PURPOSES, Spec, differences, forbidden
 
-FROZEN = "a0ad47e13ed0f964"  # of streaming/sample/artifacts
+FROZEN = "0d5c77fb6243f11e"
+WITHOUT_SQUARES = "a0ad47e13ed0f964"  # before there were any  # of streaming/sample/artifacts
 GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=40, cols=30)
 SPEC = Spec(
     region="riverton",
@@ -77,6 +78,7 @@ def test_the_samples_artifact_keeps_its_fingerprint_and_the_bytes_of_its_spec():
     spec = msgspec.convert(written["spec"], Spec)
     assert (spec.merge, spec.fingerprint(), written["spec_fingerprint"]) == ("none", FROZEN, FROZEN)
     assert spec.as_json() == msgspec.json.encode(written["spec"])
+    assert msgspec.structs.replace(spec, fine=1).fingerprint() == WITHOUT_SQUARES
 
 
 def test_every_field_and_every_one_of_the_grid_changes_the_fingerprint():

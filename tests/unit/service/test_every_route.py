@@ -362,7 +362,7 @@ def test_a_question_that_cannot_be_answered_is_a_problem(client, path, status):
 @pytest.mark.parametrize(
     ("path", "detail"),
     [
-        ("riverton/scores?horzon=4h", r".*horzon.*; there are at, require, horizon, category, area, format"),
+        ("riverton/scores?horzon=4h", r".*horzon.*; there are at, require, horizon, category, area, format, fine"),
         ("riverton/cells/r000c000?category=all", r".*category.*; there are at, require"),
         ("riverton/scores?horizon=2%20hours", "query horizon: 2 hours is not As `1h`; without it the shortest"),
         ("lakeside/scores", "no scores of region 'lakeside' were published yet(?!.*token).*"),
