@@ -1,4 +1,4 @@
-"""Counts where inside a cell its incidents were, so that no single address shows; schemas/fine.py has the result.
+"""Counts where inside a cell its incidents were, with two guards on single addresses; schemas/fine.py has the result.
 
 Two guards stand before any share, of each category and of all of them together:
 
@@ -7,9 +7,9 @@ Two guards stand before any share, of each category and of all of them together:
   that nobody can compute it from the others.
 
 Whatever happens at one address, its square counts at most twice what all others of the square have; where that is
-below LEAST, the address is not seen at all. What can be learned is a square's number to that factor, and by taking the
-rows of some categories from that over all, about how many of the others it has. More can be learned of an address with
-several points more than 11 m apart, and by one who compares two artifacts of a place that changed.
+below LEAST, the address is not seen in that row. *Not held yet*: the rows of some categories taken from that over all
+give what is left, small numbers and a home among them; an address with several points counts as several; and two
+artifacts of a place that changed can be compared.
 """
 
 from dataclasses import replace

@@ -147,9 +147,9 @@ def shares_beside(frames: Path, region: str, version: str) -> Path:
 def leave_shares(frames: Path, artifact: Path) -> None:
     """Copy an artifact's shares there, if it has some and they are not there yet. Raises ArtifactError, SinkError."""
     path = shares_beside(frames, artifact.parent.name, artifact.name)
-    if path.exists() or (shares := read_fine(artifact)) is None:
-        return
     with write_errors(SinkError, path):
+        if path.exists() or (shares := read_fine(artifact)) is None:
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, shares.pack(), outlives_power_cut=False)
         for old in sorted(path.parent.glob("*.safetensors"))[:-_VERSIONS_KEPT]:

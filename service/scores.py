@@ -166,6 +166,8 @@ async def scores(
         **now.facts(), "category": asked.category, "horizon": horizon, "area": asked.area,
     }  # fmt: skip
     squares = _squares(service, now, chosen) if asked.fine else None
+    if asked.fine and squares is None and as_what != "json":
+        raise HTTPException(404, f"{now.spec.region} has no squares inside its cells: its version was trained without")
     key = (now.spec.region, now.state, as_what, asked.category, chosen.horizon, asked.area, asked.fine)
     body = service.answers.get(key, lambda: _WRITERS[as_what](head, chosen, squares))
     return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])
@@ -180,11 +182,11 @@ class Squares:
     usual: npt.NDArray[np.float32]
 
 
-def _squares(service: Service, now: Now, chosen: Chosen) -> Squares:
-    """Of all categories the sum of each, as each has shares of its own. Raises 404 where the version has no shares."""
+def _squares(service: Service, now: Now, chosen: Chosen) -> Squares | None:
+    """Of all categories the sum of each, as each has shares of its own. None where the version has no shares."""
     shares, frame = service.shares_of(now), now.frames.by_category
     if shares is None:
-        raise HTTPException(404, f"{now.spec.region} has no squares inside its cells: its version was trained without")
+        return None
     categories = range(len(frame.categories)) if chosen.view.is_sum else [chosen.category]
     by_category = [(category, shares.of_category(category)[chosen.cells]) for category in categories]
 

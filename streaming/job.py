@@ -390,7 +390,8 @@ class Rest:
             if self.comes(published.batch_id, min(rest_s, _LOOK_S)):
                 self._is_busy = not is_quiet and self.now_s() - began_s < _LOOK_S
                 break
-            self.pause()
+            if self._is_allowed:  # whoever stops the query does not wait for a store
+                self.pause()
         self._has_news.clear()
 
     def _next_ticks_s(self, summaries: Mapping[str, Summary]) -> list[int]:

@@ -102,8 +102,10 @@ def test_squares_part_what_a_cell_expects_and_stand_where_they_are(squared, cate
 
 def test_a_region_without_squares_says_so(client):
     assert client.json("/v1/regions")["regions"][0]["fine"] == 1
-    refused = client.get("/v1/regions/riverton/scores?fine=1")
+    refused = client.get("/v1/regions/riverton/scores?fine=1&format=csv")
     assert (refused.status, "no squares" in json.loads(refused.data)["detail"]) == (404, True)
+    cells = client.json("/v1/regions/riverton/scores?fine=1")["cells"]  # as of an hour before the version with squares
+    assert cells == client.json("/v1/regions/riverton/scores")["cells"]
 
 
 def test_a_layer_says_lift_and_how_old_it_is_and_no_number_without_history(client):
