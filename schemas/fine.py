@@ -151,7 +151,7 @@ def leave_shares(frames: Path, artifact: Path) -> None:
         if path.exists() or (shares := read_fine(artifact)) is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, shares.pack(), outlives_power_cut=False)
+        replace_file(path, shares.pack())  # once a version: nothing writes it again
         for old in sorted(path.parent.glob("*.safetensors"))[:-_VERSIONS_KEPT]:
             if old != path:
                 old.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from starlette.responses import Response
 from schemas.areas import PlaceNames, cells_in_words
 from schemas.errors import DataError, SettingsError
 from schemas.files import instant_text
-from schemas.fine import square_edges
+from schemas.fine import FineShares, square_edges
 from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, riskiest
 from schemas.grid import CELL_ID, Cells, Grid, geohash
 from schemas.limits import UNUSUAL_DAYS
@@ -165,11 +165,15 @@ async def scores(
     head: answers.ScoresHead = {
         **now.facts(), "category": asked.category, "horizon": horizon, "area": asked.area,
     }  # fmt: skip
-    squares = _squares(service, now, chosen) if asked.fine else None
-    if asked.fine and squares is None and as_what != "json":
+    shares = service.shares_of(now) if asked.fine else None
+    if asked.fine and shares is None and as_what != "json":
         raise HTTPException(404, f"{now.spec.region} has no squares inside its cells: its version was trained without")
-    key = (now.spec.region, now.state, as_what, asked.category, chosen.horizon, asked.area, asked.fine)
-    body = service.answers.get(key, lambda: _WRITERS[as_what](head, chosen, squares))
+    key = (now.spec.region, now.state, as_what, asked.category, chosen.horizon, asked.area, shares is not None)
+
+    def write() -> bytes:
+        return _WRITERS[as_what](head, chosen, _squares(now, chosen, shares) if shares else None)
+
+    body = service.answers.get(key, write)
     return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])
 
 
@@ -182,11 +186,9 @@ class Squares:
     usual: npt.NDArray[np.float32]
 
 
-def _squares(service: Service, now: Now, chosen: Chosen) -> Squares | None:
-    """Of all categories the sum of each, as each has shares of its own. None where the version has no shares."""
-    shares, frame = service.shares_of(now), now.frames.by_category
-    if shares is None:
-        return None
+def _squares(now: Now, chosen: Chosen, shares: FineShares) -> Squares:
+    """Of all categories the sum of each, as each has shares of its own."""
+    frame = now.frames.by_category
     categories = range(len(frame.categories)) if chosen.view.is_sum else [chosen.category]
     by_category = [(category, shares.of_category(category)[chosen.cells]) for category in categories]
 
