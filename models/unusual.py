@@ -129,10 +129,12 @@ class RegionScan:
     ) -> tuple[Unusual, ...]:
         """What `among` gives of the last hours at a tick. counts, usual, factors: as for `recent_of`."""
         before_s, before, factors_before = self._at
-        self._at = tick_s, usual, factors
         if self._recent and tick_s == before_s and factors is factors_before and np.array_equal(usual, before):
-            return self.among(replace(self._recent, counts=counts))
-        return self.among(recent_of(counts, usual, self.constants, self.spec, tick_s, factors))
+            recent = replace(self._recent, counts=counts)
+        else:
+            recent = recent_of(counts, usual, self.constants, self.spec, tick_s, factors)
+        self._at = tick_s, usual, factors  # only now: what failed before left the last batch as it was
+        return self.among(recent)
 
     def among(self, recent: Recent) -> tuple[Unusual, ...]:
         """The least likely zones, the first first: of each category, and of all together, MOST at most.

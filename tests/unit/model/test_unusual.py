@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -185,6 +186,16 @@ def test_a_scan_of_what_changed_gives_what_a_scan_of_each_batch_gives(seed, chan
         told.append(scan.places(counts, usual.copy(), tick_s, factors))
         recent = recent_of(counts, usual, OF_REGION, REGION, tick_s, factors)
         assert told[-1] == unusual_places(recent, REGION.grid, REGION.categories)
+
+
+def test_a_batch_that_fails_and_is_repeated_gives_what_a_scan_alone_gives(monkeypatch):
+    scan, counts = RegionScan(REGION, OF_REGION), np.full((3, 20, 2), 9, np.int32)
+    quiet, busy = (np.full((20, 2), rate, np.float32) for rate in (0.05, 9.0))
+    scan.places(counts, quiet, NOW_S)
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(unusual, "recent_of", Mock(side_effect=MemoryError))
+        scan.places(counts, busy, NOW_S + 60)
+    assert scan.places(counts, busy, NOW_S + 60) == RegionScan(REGION, OF_REGION).places(counts, busy, NOW_S + 60)
 
 
 def test_within_a_minute_only_what_has_other_counts_is_scanned_again(monkeypatch):
