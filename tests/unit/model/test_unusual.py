@@ -192,9 +192,10 @@ def test_a_batch_that_fails_and_is_repeated_gives_what_a_scan_alone_gives(monkey
     scan, counts = RegionScan(REGION, OF_REGION), np.full((3, 20, 2), 9, np.int32)
     quiet, busy = (np.full((20, 2), rate, np.float32) for rate in (0.05, 9.0))
     scan.places(counts, quiet, NOW_S)
-    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+    with monkeypatch.context() as patch:
         patch.setattr(unusual, "recent_of", Mock(side_effect=MemoryError))
-        scan.places(counts, busy, NOW_S + 60)
+        with pytest.raises(MemoryError):
+            scan.places(counts, busy, NOW_S + 60)
     assert scan.places(counts, busy, NOW_S + 60) == RegionScan(REGION, OF_REGION).places(counts, busy, NOW_S + 60)
 
 
