@@ -1,18 +1,22 @@
 """Counts where inside a cell its incidents were, with two guards on single addresses; schemas/fine.py has the result.
 
-Two guards stand before any share, of each category and of all of them together:
+Two guards stand before any share, of each category and of what is left:
 
-- *A point counts at most what all other points of its square have together.* Points are places within some 11 m.
+- *A point counts at most what all other points of its square have together.* A point is all that lies within some
+  5 m, and up to twice as far: places are rounded to 11 m in four ways, and the least of the four counts is taken.
 - *Squares that then have fewer than LEAST share evenly what they have*; a single one shares with the next smallest, so
   that nobody can compute it from the others.
 
-Whatever happens at one address, its square counts at most twice what all others of the square have; where that is
-below LEAST, the address is not seen in that row. *Not held yet*: the rows of some categories taken from that over all
-give what is left, small numbers and a home among them; an address with several points counts as several; and two
-artifacts of a place that changed can be compared.
+Both are applied to each category with a row of its own and to all other incidents of the cell together. The row over
+all is the sum of these parts, so that rows taken from it leave nothing that was not guarded.
+
+Whatever happens at one address, its square counts in each part at most twice what all others of the square have; where
+that is below LEAST, the address is not seen. *Not held*: an address with points that are farther apart counts as
+several, and two artifacts of a place that changed can be compared.
 """
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -43,33 +47,48 @@ def fine_counts(incidents: Incidents, grid: Grid, fine: int) -> FineShares:
     squares = fine**2
     square = incidents.cell.astype(np.int64) * squares
     square += squares_of(grid, fine, incidents.cell, *in_degrees(incidents.place).T)
-    _, point = np.unique(np.rint(incidents.place / _POINT), axis=0, return_inverse=True)
     _, is_default = default_places(incidents.place)
+
+    def counted(chosen: npt.NDArray[np.bool_]) -> Floats:
+        return guarded(square[chosen], incidents.place[chosen], grid.cells * squares).reshape(-1, squares)
+
+    over_all, rest = np.zeros((grid.cells, squares)), ~is_default
     parts = []
-    for category in range(OVER_ALL, int(incidents.category.max(initial=-1)) + 1):
-        of_category = (incidents.category == category) | (category == OVER_ALL)
-        here, spread = of_category & ~is_default, of_category & is_default
-        counts = guarded(square[here], point.ravel()[here], grid.cells * squares).reshape(-1, squares)
-        cell = np.flatnonzero(counts.sum(axis=1) >= (LEAST if category == OVER_ALL else LEAST * squares))
+    for category in range(int(incidents.category.max(initial=-1)) + 1):
+        counts = counted((incidents.category == category) & ~is_default)
+        has_own = counts.sum(axis=1) >= LEAST * squares
+        rest &= (incidents.category != category) | ~has_own[incidents.cell]
+        over_all[has_own] += shared(counts[has_own])
+        parts.append((category, np.flatnonzero(has_own), shared(counts[has_own])))
+    over_all += shared(counted(rest))
+    is_told = over_all.sum(axis=1) >= LEAST
+    parts.append((OVER_ALL, np.flatnonzero(is_told), over_all[is_told]))
+    rows = []
+    for category, cell, counts in parts:
+        spread = is_default & ((incidents.category == category) | (category == OVER_ALL))
         evenly = np.bincount(incidents.cell[spread], minlength=grid.cells)[cell, None] / squares
-        parts.append((cell, np.full(len(cell), category), shared(counts[cell]) + evenly))
-    cells, categories, counted = (np.concatenate(of) for of in zip(*parts, strict=True))
+        rows.append((cell, np.full(len(cell), category), counts + evenly))
+    cells, categories, counts = (np.concatenate(of) for of in zip(*rows, strict=True))
     order = np.lexsort((categories, cells))
     cells, categories = cells[order].astype(np.int32), categories[order].astype(np.int16)
-    return FineShares(grid=grid, fine=fine, cell=cells, category=categories, share=counted[order])
+    return FineShares(grid=grid, fine=fine, cell=cells, category=categories, share=counts[order])
 
 
-def guarded(square: npt.NDArray[np.int64], point: npt.NDArray[np.int64], squares: int) -> Floats:
+def guarded(square: npt.NDArray[np.int64], place: npt.NDArray[np.int32], squares: int) -> Floats:
     """(squares,) incidents of each, where a point counts at most what the others of its square have together.
 
-    square, point: (n,) of each incident, by any numbers from 0.
+    square: (n,) by any numbers from 0. place: (n, 2) 1e-7 degrees.
     """
-    points = int(point.max(initial=0)) + 1
-    pair, incidents = np.unique(square * points + point, return_counts=True)
-    counts, most = np.bincount(square, minlength=squares), np.zeros(squares, np.int64)
-    np.maximum.at(most, pair // points, incidents)
-    counted: Floats = np.minimum(counts, 2 * (counts - most)).astype(np.float64)
-    return counted
+    counts = np.bincount(square, minlength=squares)
+    least = counts.copy()
+    for shift in product((0, _POINT // 2), repeat=2):
+        _, point = np.unique(np.floor_divide(place + np.int64(shift), _POINT), axis=0, return_inverse=True)
+        points = int(point.max(initial=0)) + 1
+        pair, incidents = np.unique(square * points + point.ravel(), return_counts=True)
+        most = np.zeros(squares, np.int64)
+        np.maximum.at(most, pair // points, incidents)
+        least = np.minimum(least, 2 * (counts - most))
+    return least.astype(np.float64)
 
 
 def shared(counts: Floats) -> Floats:

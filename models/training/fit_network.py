@@ -116,9 +116,10 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
     a single process up to rounding.
     Loss: negative-binomial log score, each horizon as a ratio to the baseline's own on the training block. First the
     linear part is fitted, with the penalty (or none of it) that suits validation; then the perceptron, beside it.
-    Number 0 of the epochs is the linear part alone. Where nothing gains LEAST_NATS, the network stays untrained.
-    Of what is kept, each horizon serves the share that suits validation: a network that gains within the hour may lose
-    to its baseline over the day.
+    Number 0 of the epochs is the linear part alone. Where no horizon gains LEAST_NATS, and the log of their number as
+    each has a chance, the network stays untrained.
+    Of what is kept, each horizon that gains serves the share that suits validation, and the others none of it: a
+    network that gains within the hour may lose to its baseline over the day.
     """
     torch.manual_seed(plan.seed)
     order = torch.Generator().manual_seed(plan.seed)
@@ -156,7 +157,11 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
         usual, counts = data.validation.log_usual, data.validation.counts
         correction = log_expected(network, data.validation) - usual
         of_horizons = zip(usual.unbind(2), correction.unbind(2), counts.unbind(2), strict=True)
-        kept = msgspec.structs.replace(kept, share=tuple(pool_share(*of_horizon) for of_horizon in of_horizons))
+        shares = [
+            pool_share(*of_horizon) if is_gained else 0.0
+            for of_horizon, is_gained in zip(of_horizons, fit.is_gained.tolist(), strict=True)
+        ]
+        kept = msgspec.structs.replace(kept, share=tuple(shares))
     if kept.share:
         network.share.copy_(torch.tensor(kept.share))
     return FittedNetwork(network, kept)
@@ -187,8 +192,9 @@ class _Fitting:
         self.usual = self._validation_losses()  # (horizons,) the untrained network's
         self.untrained = self.least = self._ratio(self.usual)
         nats = self.usual * data.validation.shape.categories
-        self.surely = torch.where(nats > 0, LEAST_NATS / nats, 0.0)  # (horizons,) LEAST_NATS as a share of that
-        self.best, self.kept = self._state(), FitState()
+        least = LEAST_NATS + log(len(nats))  # Bonferroni's: any of the horizons may be the one that gains by chance
+        self.surely = torch.where(nats > 0, least / nats, 0.0)  # (horizons,) as a share of that
+        self.best, self.kept, self.is_gained = self._state(), FitState(), torch.zeros_like(nats, dtype=torch.bool)
 
     def train(self, module: nn.Module, minibatches: Sequence[Tensor], optimiser: torch.optim.Optimizer) -> None:
         """One epoch. module: the network, which takes the mean of the gradients over the ranks where there are more."""
@@ -226,7 +232,7 @@ class _Fitting:
         else:
             is_kept = served < self.least
         if is_kept:
-            self.least, self.best, self.kept = served, self._state(), state
+            self.least, self.best, self.kept, self.is_gained = served, self._state(), state, is_gained
         return self._ratio(losses)
 
     def _state(self) -> dict[str, Tensor]:

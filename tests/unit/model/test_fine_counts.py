@@ -2,8 +2,10 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,21 +45,32 @@ def oracle(incidents):
     """(cell, category) -> counts by square, one incident at a time. incidents: (cell, category, square, point)."""
     at_places, rows = Counter((cell, square, point) for cell, _, square, point in incidents), {}
     default = {place for place, number in at_places.items() if number >= max(100, 0.01 * len(incidents))}
+
+    def counted(cell, categories):
+        of_squares = []
+        for square in range(SQUARES):
+            at = Counter(p for c, k, s, p in incidents if (c, s) == (cell, square) and k in categories)
+            for point in [point for point in at if (cell, square, point) in default]:
+                del at[point]
+            of_squares.append(sum(min(number, at.total() - number) for number in at.values()))
+        return of_squares
+
+    def evened(counts):
+        few = [square for square in range(SQUARES) if counts[square] < LEAST]
+        if len(few) == 1:
+            few.append(min({*range(SQUARES)} - {*few}, key=lambda square: (counts[square], square)))
+        together = sum(counts[square] for square in few)
+        return [together / len(few) if square in few else counts[square] for square in range(SQUARES)]
+
     for cell in sorted({cell for cell, *_ in incidents}):
-        for category in (OVER_ALL, 0, 1):
-            counted, spread = [], 0
-            for square in range(SQUARES):
-                at = Counter(p for c, k, s, p in incidents if (c, s) == (cell, square) and category in (OVER_ALL, k))
-                spread += sum(at.pop(point, 0) for c, s, point in default if (c, s) == (cell, square))
-                counted.append(sum(min(number, at.total() - number) for number in at.values()))
-            if sum(counted) < (LEAST if category == OVER_ALL else LEAST * SQUARES):
-                continue
-            few = [square for square in range(SQUARES) if counted[square] < LEAST]
-            if len(few) == 1:
-                few.append(min({*range(SQUARES)} - {*few}, key=lambda square: (counted[square], square)))
-            together = sum(counted[square] for square in few)
-            evened = [together / len(few) if square in few else counted[square] for square in range(SQUARES)]
-            rows[cell, category] = [of_square + spread / SQUARES for of_square in evened]
+        own = [category for category in (0, 1) if sum(counted(cell, {category})) >= LEAST * SQUARES]
+        of_parts = [evened(counted(cell, {category})) for category in own]
+        over_all = [sum(of) for of in zip(*of_parts, evened(counted(cell, {0, 1} - {*own})), strict=True)]
+        for category, counts in [(OVER_ALL, over_all), *zip(own, of_parts, strict=True)]:
+            categories = {0, 1} if category == OVER_ALL else {category}
+            spread = sum(k in categories for c, k, s, point in incidents if c == cell and (c, s, point) in default)
+            if category != OVER_ALL or sum(counts) >= LEAST:
+                rows[cell, category] = [of_square + spread / SQUARES for of_square in counts]
     return rows
 
 
@@ -108,6 +121,38 @@ def test_no_planted_address_shows_by_more_than_its_neighbours_have():
     assert len(told) > 50
     for cell in told:
         assert LEAST <= rows[0][cell][homes[cell]] <= 2 * neighbours[cell]
+
+
+def test_rows_taken_from_that_over_all_tell_no_small_number_and_no_home():
+    """One category has a row of its own; of the other there are few, and one home with most of them."""
+    random = np.random.default_rng(4)
+    many = gathered(*(inside(cell, square, 60, random=random) for cell in (0, 1) for square in range(SQUARES)))
+    for others, calls in product((0, 3, 9, 14), (1, 40, 80)):
+        few = gathered(
+            inside(0, 2, others, random=random), inside(0, 2, calls), inside(0, 1, 4, random=random), category=1
+        )
+        counts = fine_counts(Incidents.concatenate([many, few]), SPEC.grid, SPEC.fine)
+        rows = dict(zip(zip(counts.cell, counts.category, strict=True), counts.share, strict=True))
+        left = rows[0, OVER_ALL] - rows[0, 0]
+        assert (0, 1) not in rows
+        assert left[2] == left[0] or LEAST <= left[2] <= 2 * others
+
+
+@pytest.mark.parametrize(
+    ("north_m", "east_m"), [(1, 0), (0, 1), (-2, 2), (4, 0), (0, -3)], ids=lambda metres: f"{metres} m"
+)
+def test_a_home_that_is_given_as_two_points_close_together_counts_as_one(north_m, east_m):
+    """By whatever edge of a rounding they lie on either side of."""
+    random = np.random.default_rng(2)
+    (lat_deg,), (lon_deg,) = inside(0, 1, 1)
+    neighbours = [inside(0, square, 30, random=random) for square in (1, 2, 3)]
+    for part in np.arange(0, 2e-4, 1e-5):
+        home = (
+            lat_deg + part + np.arange(90) % 2 * north_m / 111_195,
+            lon_deg + part + np.arange(90) % 2 * east_m / 83_000,
+        )
+        counts = fine_counts(gathered(*neighbours, home), SPEC.grid, SPEC.fine)
+        assert counts.share[0][1] <= 60
 
 
 def test_incidents_where_a_geocoder_puts_what_it_does_not_find_are_spread_over_their_cell():
