@@ -82,7 +82,7 @@ def guarded(square: npt.NDArray[np.int64], place: npt.NDArray[np.int32], squares
     counts = np.bincount(square, minlength=squares)
     least = counts.copy()
     for shift in product((0, _POINT // 2), repeat=2):
-        _, point = np.unique(np.floor_divide(place + np.int64(shift), _POINT), axis=0, return_inverse=True)
+        _, point = np.unique((place + np.array(shift)) // _POINT, axis=0, return_inverse=True)
         points = int(point.max(initial=0)) + 1
         pair, incidents = np.unique(square * points + point.ravel(), return_counts=True)
         most = np.zeros(squares, np.int64)

@@ -119,9 +119,9 @@ are not all incidents, and who reports differs from place to place. A decision a
 
 _FINE = f"""## Inside a cell
 A cell's numbers are parted into {{fine}} x {{fine}} squares of {{square_m:g}} m by constant shares. {{words}}
-In each row a point counts at most what all others of its square have together, and squares of fewer than {LEAST}
-incidents share evenly; who compares rows can learn more of an address. There are squares only because standing units
-answer every category: at this scale a map of others is a patrol map.
+A point counts at most what all others of its square have together, and squares of fewer than {LEAST} incidents share
+evenly: in each category, and in all others together. An address whose points lie more than 5 m apart counts as several.
+There are squares only because standing units answer every category: at this scale a map of others is a patrol map.
 
 """
 
