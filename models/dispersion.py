@@ -22,9 +22,8 @@ AnyFloats = npt.NDArray[np.floating]
 LEAST_GAIN = 5e-4  # of a validation loss, for what is less simple to be kept: chance alone gains 1e-4
 # Nats of the validation block's log likelihood that a choice gains at least over the usual one. Where steps do not
 # overlap, one that is no better gains as much with a chance of exp(-5) at most; horizons of a day that are asked every
-# few hours count an incident several times, and gain as much in a few of a hundred cases. Source: the universal bound
-# of Royall, On the probability of observing misleading statistical evidence, Journal of the American Statistical
-# Association 95, 2000.
+# few hours count an incident several times, and gain as many times that. Source: the universal bound of Royall, On the
+# probability of observing misleading statistical evidence, Journal of the American Statistical Association 95, 2000.
 LEAST_NATS = 5.0
 QUADRATIC, LINEAR = 0.0, 1.0  # powers: how the variance beyond the mean grows with the mean
 

@@ -95,6 +95,7 @@ class FitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     epochs: int  # at most
     seed: int
     kept: FitState | None = None  # known beforehand: nothing is chosen, and there is no validation
+    repeats: tuple[float, ...] = ()  # in how many examples an incident counts, by horizon; (): in one
 
 
 class FittedNetwork(NamedTuple):
@@ -116,17 +117,17 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
     a single process up to rounding.
     Loss: negative-binomial log score, each horizon as a ratio to the baseline's own on the training block. First the
     linear part is fitted, with the penalty (or none of it) that suits validation; then the perceptron, beside it.
-    Number 0 of the epochs is the linear part alone. Where no horizon gains LEAST_NATS, and the log of their number as
-    each has a chance, the network stays untrained.
-    Of what is kept, each horizon that gains serves the share that suits validation, and the others none of it: a
-    network that gains within the hour may lose to its baseline over the day.
+    Number 0 of the epochs is the linear part alone. Where no horizon gains LEAST_NATS, the log of their number more as
+    each has a chance, and as often as it counts an incident, the network stays untrained.
+    Of what is kept, each horizon serves the share that suits validation: a network that gains within the hour may lose
+    to its baseline over the day.
     """
     torch.manual_seed(plan.seed)
     order = torch.Generator().manual_seed(plan.seed)
     examples, shape = len(data.train.values), data.train.shape
     network = kind_of_network(plan.recipe.network).create(replace(shape, widths=plan.recipe.widths))
     network.scale_like(data.train.values.reshape(-1, shape.inputs))
-    fit = _Fitting(network, data, device, plan.kept)
+    fit = _Fitting(network, data, device, plan)
     some = torch.randperm(examples, generator=order)[: warm_started(data.train.counts)].to(device)
     train = fit.data.train
     size = fit.data.size(train.log_usual[some])
@@ -157,11 +158,7 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
         usual, counts = data.validation.log_usual, data.validation.counts
         correction = log_expected(network, data.validation) - usual
         of_horizons = zip(usual.unbind(2), correction.unbind(2), counts.unbind(2), strict=True)
-        shares = [
-            pool_share(*of_horizon) if is_gained else 0.0
-            for of_horizon, is_gained in zip(of_horizons, fit.is_gained.tolist(), strict=True)
-        ]
-        kept = msgspec.structs.replace(kept, share=tuple(shares))
+        kept = msgspec.structs.replace(kept, share=tuple(pool_share(*of_horizon) for of_horizon in of_horizons))
     if kept.share:
         network.share.copy_(torch.tensor(kept.share))
     return FittedNetwork(network, kept)
@@ -178,10 +175,10 @@ def warm_started(counts: Tensor) -> int:
 class _Fitting:
     """A network while it is fitted, and the state of it that had the least validation loss so far."""
 
-    def __init__(self, network: RiskNetwork, data: FitData, device: str, planned: FitState | None) -> None:
+    def __init__(self, network: RiskNetwork, data: FitData, device: str, plan: FitPlan) -> None:
         in_group = distributed.is_initialized()
         self.rank, self.ranks = (distributed.get_rank(), distributed.get_world_size()) if in_group else (0, 1)
-        self.planned = planned
+        self.planned = plan.kept
         learned, total = data.train, torch.zeros(data.train.counts.shape[2])
         for chosen in torch.split(torch.arange(len(learned.values)), _JUDGED_TOGETHER):
             log_usual = learned.log_usual[chosen]
@@ -192,9 +189,10 @@ class _Fitting:
         self.usual = self._validation_losses()  # (horizons,) the untrained network's
         self.untrained = self.least = self._ratio(self.usual)
         nats = self.usual * data.validation.shape.categories
-        least = LEAST_NATS + log(len(nats))  # Bonferroni's: any of the horizons may be the one that gains by chance
+        # Bonferroni's: any of the horizons may be the one that gains by chance.
+        least = (LEAST_NATS + log(len(nats))) * torch.tensor(plan.repeats or (1.0,) * len(nats), device=nats.device)
         self.surely = torch.where(nats > 0, least / nats, 0.0)  # (horizons,) as a share of that
-        self.best, self.kept, self.is_gained = self._state(), FitState(), torch.zeros_like(nats, dtype=torch.bool)
+        self.best, self.kept = self._state(), FitState()
 
     def train(self, module: nn.Module, minibatches: Sequence[Tensor], optimiser: torch.optim.Optimizer) -> None:
         """One epoch. module: the network, which takes the mean of the gradients over the ranks where there are more."""
@@ -232,7 +230,7 @@ class _Fitting:
         else:
             is_kept = served < self.least
         if is_kept:
-            self.least, self.best, self.kept, self.is_gained = served, self._state(), state, is_gained
+            self.least, self.best, self.kept = served, self._state(), state
         return self._ratio(losses)
 
     def _state(self) -> dict[str, Tensor]:

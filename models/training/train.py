@@ -156,7 +156,8 @@ def train(
             else:
                 report("on all data", min(epoch / max(kept.epoch, 1), 1))
 
-        plan = FitPlan(recipe=options.recipe, epochs=options.epochs, seed=options.seed, kept=kept)
+        repeats = tuple(max(horizon_s / options.step_s, 1.0) for horizon_s in past.spec.horizons_s)
+        plan = FitPlan(recipe=options.recipe, epochs=options.epochs, seed=options.seed, kept=kept, repeats=repeats)
         data = FitData(train=learned, validation=validation, dispersion=constants.dispersion)
         fit_of_data = fit(data, plan, after_epoch)
         after_epoch(options.epochs, least)  # patience may end before the last epoch
