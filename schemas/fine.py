@@ -8,6 +8,7 @@ Rows are in the order of cells, and of categories in a cell. A category without 
 cell without that one even shares. Squares count as cells do: from the south-west of their cell, row by row.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,15 +78,22 @@ class FineShares:
     share: npt.NDArray[np.floating[Any]]  # (rows, squares)
 
     def of_category(self, category: int) -> npt.NDArray[np.float32]:
-        """(cells, squares) shares of a cell's expected incidents of a category, or OVER_ALL; each cell's sum to 1.
-
-        Over all categories the exact number is the sum over them of expected times share.
-        """
+        """(cells, squares) shares of a cell's expected incidents of a category, or OVER_ALL; each cell's sum to 1."""
         shares = np.full((self.grid.cells, self.fine**2), 1 / self.fine**2, np.float32)
         for wanted in (OVER_ALL, category):
             rows = self.category == wanted
             shares[self.cell[rows]] = self.share[rows]
         return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+    def in_squares(
+        self, means: npt.NDArray[np.float32], cells: Cells, categories: Iterable[int]
+    ) -> npt.NDArray[np.float32]:
+        """(..., cells, squares) how much of `means` is in each square: the sum over categories, each by its own shares.
+
+        means: (..., all cells, all categories). cells, categories: which of them, by their positions.
+        """
+        parted = (means[..., cells, category, None] * self.of_category(category)[cells] for category in categories)
+        return np.asarray(sum(parted), np.float32)
 
     @classmethod
     def even(cls, spec: Spec) -> "FineShares":

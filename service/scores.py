@@ -24,7 +24,7 @@ from starlette.responses import Response
 from schemas.areas import PlaceNames, cells_in_words
 from schemas.errors import DataError, SettingsError
 from schemas.files import instant_text
-from schemas.fine import FineShares, square_edges
+from schemas.fine import square_edges
 from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, riskiest
 from schemas.grid import CELL_ID, Cells, Grid, geohash
 from schemas.limits import UNUSUAL_DAYS
@@ -171,7 +171,13 @@ async def scores(
     key = (now.spec.region, now.state, as_what, asked.category, chosen.horizon, asked.area, shares is not None)
 
     def write() -> bytes:
-        return _WRITERS[as_what](head, chosen, _squares(now, chosen, shares) if shares else None)
+        if shares is None:
+            return _WRITERS[as_what](head, chosen, None)
+        frame = now.frames.by_category
+        categories = range(len(frame.categories)) if chosen.view.is_sum else [chosen.category]
+        means = np.stack([frame.expected[..., chosen.horizon], frame.usual[..., chosen.horizon]])
+        expected, usual = shares.in_squares(means, chosen.cells, categories)
+        return _WRITERS[as_what](head, chosen, Squares(shares.fine, expected, usual))
 
     body = service.answers.get(key, write)
     return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])
@@ -184,19 +190,6 @@ class Squares:
     fine: int
     expected: npt.NDArray[np.float32]
     usual: npt.NDArray[np.float32]
-
-
-def _squares(now: Now, chosen: Chosen, shares: FineShares) -> Squares:
-    """Of all categories the sum of each, as each has shares of its own."""
-    frame = now.frames.by_category
-    categories = range(len(frame.categories)) if chosen.view.is_sum else [chosen.category]
-    by_category = [(category, shares.of_category(category)[chosen.cells]) for category in categories]
-
-    def parted(name: str) -> npt.NDArray[np.float32]:
-        means = getattr(frame, name)[chosen.cells, :, chosen.horizon]
-        return np.asarray(sum(means[:, category, None] * share for category, share in by_category), np.float32)
-
-    return Squares(now.spec.fine, parted("expected"), parted("usual"))
 
 
 @router.get("/regions/{region}/cells/{cell}", response_model=answers.Cell)

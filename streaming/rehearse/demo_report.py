@@ -309,11 +309,8 @@ def hits_in_squares(frame: RiskFrame, shares: FineShares, lat_deg: Floats, lon_d
 
     They make up 5 % of the area of these cells; of equal squares at that limit a part counts.
     """
-    spec, active = frame.spec, np.flatnonzero(_active(frame))
-    score = sum(
-        frame.expected[active, category, -1, None] * shares.of_category(category)[active]
-        for category in range(len(spec.categories))
-    )
+    spec, active = frame.spec, np.flatnonzero(_active(frame)).astype(np.int32)
+    score = shares.in_squares(frame.expected[..., -1], active, range(len(spec.categories)))
     cell, _ = spec.grid.locate(lat_deg, lon_deg)
     is_active = np.isin(cell, active)
     square = squares_of(spec.grid, spec.fine, cell, lat_deg, lon_deg)

@@ -76,6 +76,16 @@ def test_a_category_has_its_own_shares_or_those_over_all_or_even_ones(squared):
     assert read_manifest(squared).files[FINE_FILE].size_bytes < 500
 
 
+def test_in_squares_each_category_is_parted_by_its_own_shares_and_added_up():
+    shares = FineShares(grid=SPEC.grid, fine=SPEC.fine, **ROWS)
+    means = np.arange(24, dtype=np.float32).reshape(2, 6, 2)  # of cell 1: fire 2, ems 3, and in the second 14 and 15
+    both, ems = (shares.in_squares(means, np.array([1, 5], np.int32), which) for which in ([0, 1], [1]))
+    assert (both.shape, both.dtype) == ((2, 2, 4), np.float32)
+    np.testing.assert_allclose(ems[:, 0], np.multiply.outer([3, 15], [0.7, 0.1, 0.1, 0.1]), rtol=2e-3)
+    np.testing.assert_allclose(both[:, 0] - ems[:, 0], np.multiply.outer([2, 14], ROWS["share"][0]), rtol=2e-3)
+    np.testing.assert_array_equal(both[:, 1], np.repeat([[21 / 4], [45 / 4]], 4, axis=1))  # without a row: evenly
+
+
 def test_shares_are_read_without_torch_or_scipy():
     program = "import schemas.fine, sys; assert not {'torch', 'scipy', 'models'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
