@@ -9,6 +9,7 @@ cell without that one even shares. Squares count as cells do: from the south-wes
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,14 +153,20 @@ def shares_beside(frames: Path, region: str, version: str) -> Path:
     return frames / "fine" / region / f"{version}.safetensors"
 
 
-def leave_shares(frames: Path, artifact: Path) -> None:
-    """Copy an artifact's shares there, if it has some and they are not there yet. Raises ArtifactError, SinkError."""
+def leave_shares(frames: Path, artifact: Path, *, compare: bool) -> None:
+    """Copy an artifact's shares there, if it has some and they are not there yet. Raises ArtifactError, SinkError.
+
+    compare: a file with other bytes, which is damaged, is written again; it costs reading both.
+    """
     path = shares_beside(frames, artifact.parent.name, artifact.name)
     with write_errors(SinkError, path):
-        if path.exists() or (shares := read_fine(artifact)) is None:
+        if (not compare and path.exists()) or (shares := read_fine(artifact)) is None:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, shares.pack())  # once a version: nothing writes it again
+        content = shares.pack()
+        with suppress(OSError):  # missing, or on a part of the disk that cannot be read
+            if path.stat().st_size == len(content) and path.read_bytes() == content:
+                return
+        replace_file(path, content)
         for old in sorted(path.parent.glob("*.safetensors"))[:-_VERSIONS_KEPT]:
             if old != path:
                 old.unlink(missing_ok=True)

@@ -101,6 +101,7 @@ class FrameWatch:
     artifacts: Path  # in which each version's folder is
     _refused: set[str] = field(default_factory=set)  # regions whose last write failed
     _without: set[str] = field(default_factory=set)  # regions whose hour or squares could not be kept
+    _compared: dict[str, str] = field(default_factory=dict)  # region -> version whose squares were left, and compared
 
     def show(self, published: Published) -> None:
         for region, views in published.views.items():
@@ -115,7 +116,9 @@ class FrameWatch:
             try:
                 keep_hour(self.folder, region, views[0].as_of_s)
                 if views[0].spec.fine > 1:
-                    leave_shares(self.folder, self.artifacts / region / published.artifacts[region])
+                    artifact = self.artifacts / region / published.artifacts[region]
+                    leave_shares(self.folder, artifact, compare=self._compared.get(region) != artifact.name)
+                    self._compared[region] = artifact.name
             except (SinkError, ArtifactError) as error:
                 if region not in self._without:
                     log.warning("%s; the map of %s will lack its squares or a picture of this hour", error, region)

@@ -19,6 +19,7 @@ from tests.harness.points import points_in
 from tests.harness.toy import toy_artifact, toy_published, toy_spec, toy_views
 
 SPEC = toy_spec()
+SQUARED = toy_spec(answered_by=("fire", "ems"), fine=2)
 
 
 @pytest.fixture
@@ -126,22 +127,46 @@ def test_an_hour_that_cannot_be_kept_is_said_once_and_the_frame_is_new(tmp_path,
     assert "will lack its squares or a picture of this hour" in said
 
 
-def test_the_shares_of_the_version_that_scores_stand_beside_the_frames_and_those_of_old_ones_go(tmp_path, caplog):
-    spec = toy_spec(answered_by=("fire", "ems"), fine=2)
-    frames, watch = tmp_path / "frames", FrameWatch(folder=tmp_path / "frames", clock="wall", artifacts=tmp_path)
-    made = [toy_artifact(tmp_path, spec, created=f"2026010{day}T000000Z") for day in range(1, 6)]
+def show_squares(watch, folder):
+    """A batch of the version in the folder."""
+    views = {SQUARED.region: toy_views(SQUARED, as_of_s=1_764_000_000)}
+    watch.show(toy_published(0, artifacts={SQUARED.region: folder.name}, views=views))
 
-    def show(folder):
-        of_version = {"views": {spec.region: toy_views(spec, as_of_s=1_764_000_000)}}
-        watch.show(toy_published(0, artifacts={spec.region: folder.name}, **of_version))
+
+def test_the_shares_of_the_version_that_scores_stand_beside_the_frames_and_those_of_old_ones_go(tmp_path, caplog):
+    frames, watch = tmp_path / "frames", FrameWatch(folder=tmp_path / "frames", clock="wall", artifacts=tmp_path)
+    made = [toy_artifact(tmp_path, SQUARED, created=f"2026010{day}T000000Z") for day in range(1, 6)]
 
     for folder in made:
-        show(folder)
-        assert read_shares(frames, spec, folder.name).share.shape == (0, 4)
-    assert sorted((frames / "fine" / spec.region).iterdir()) == [
-        shares_beside(frames, spec.region, folder.name) for folder in made[-3:]
+        show_squares(watch, folder)
+        assert read_shares(frames, SQUARED, folder.name).share.shape == (0, 4)
+    assert sorted((frames / "fine" / SQUARED.region).iterdir()) == [
+        shares_beside(frames, SQUARED.region, folder.name) for folder in made[-3:]
     ]
-    show(made[0])  # a rollback
-    assert read_shares(frames, spec, made[0].name).share.shape == (0, 4)
-    show(tmp_path / "toyville" / "gone")
+    show_squares(watch, made[0])  # a rollback
+    assert read_shares(frames, SQUARED, made[0].name).share.shape == (0, 4)
+    show_squares(watch, tmp_path / "toyville" / "gone")
     assert "will lack its squares" in caplog.text
+
+
+def test_shares_that_were_damaged_are_written_again_at_a_start_and_when_their_version_comes_into_force(tmp_path):
+    frames = tmp_path / "frames"
+    old, new = (toy_artifact(tmp_path, SQUARED, created=f"2026010{day}T000000Z") for day in (1, 2))
+    first, restarted = (FrameWatch(folder=frames, clock="wall", artifacts=tmp_path) for _ in range(2))
+    path = shares_beside(frames, SQUARED.region, old.name)
+
+    show_squares(first, old)
+    sound = path.read_bytes()
+    half, flipped = sound[: len(sound) // 2], bytes([sound[0] ^ 1]) + sound[1:]
+    path.write_bytes(half)
+    show_squares(first, old)
+    assert path.read_bytes() == half  # it reads no file in each batch
+    show_squares(restarted, old)
+    assert path.read_bytes() == sound
+    path.write_bytes(flipped)
+    for version in (new, old):
+        show_squares(restarted, version)
+    assert path.read_bytes() == sound
+    path.unlink()
+    show_squares(restarted, old)
+    assert path.read_bytes() == sound
