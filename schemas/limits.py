@@ -36,6 +36,9 @@ MOST_DAYS = 36_500.0  # a hundred years: no figure of what chance shows means mo
 EXPIRES_DAYS = 400  # after a version was made: of what its card was measured on the stream remembers nothing any more
 CALIBRATION_BAND = (0.8, 1.25)  # of seen over expected, in sums of few days: beyond it somebody should ask why
 
+# One answer of the service
+MAX_SQUARES = 100_000  # inside cells: as GeoJSON up to 32 MB, for which nothing else is answered for a second
+
 # All regions together
 MAX_REGIONS = 256  # each worker keeps that many artifacts at hand; more would be read anew in every batch
 MAX_SERIES = 10_000_000  # beyond it the store's sizing guide calls a single server infeasible

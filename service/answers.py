@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from schemas.grid import CELL_ID
+from schemas.limits import MAX_SQUARES
 from schemas.spec import SLUG
 
 Instant = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="UTC")]
@@ -128,7 +129,11 @@ class ScoresView(View):
         None, description="Only the cells of this area of the file that the service was given"
     )
     format: Literal["json", "geojson", "csv"] | None = Field(None, description="In place of the header Accept")
-    fine: bool = Field(False, description="Also by the squares of each cell; as GeoJSON and CSV the squares alone")
+    fine: bool = Field(
+        False,
+        description="Also by the squares of each cell; as GeoJSON and CSV the squares alone. "
+        f"At most {MAX_SQUARES:,} squares an answer: in a large region give an `area`",
+    )
 
 
 class DayView(ClosedRequest):

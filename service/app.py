@@ -21,6 +21,7 @@ from service import decisions, page, posts, scores
 from service.answers import ClosedAnswer, Count
 from service.callers import (
     ALWAYS,
+    PROBLEM_MEDIA_TYPE,
     Problem,
     TheCaller,
     TheService,
@@ -191,7 +192,9 @@ def document() -> dict[str, Any]:
             if method == "get" and path != "/v1/stream":
                 operation["responses"]["304"] = {"description": "The answer is still the one with that ETag"}
             for status, answer in problems_of(*((405, 422, 500) if path == "/health" else ALWAYS)).items():
-                operation["responses"][str(status)] = answer
+                described_here = operation["responses"].get(str(status), {}).get("content", {})
+                if PROBLEM_MEDIA_TYPE not in described_here:
+                    operation["responses"][str(status)] = answer
     for unused in ("HTTPValidationError", "ValidationError"):
         described["components"]["schemas"].pop(unused, None)
     return described

@@ -27,7 +27,7 @@ from schemas.files import instant_text
 from schemas.fine import square_edges
 from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, riskiest
 from schemas.grid import CELL_ID, Cells, Grid, geohash
-from schemas.limits import UNUSUAL_DAYS
+from schemas.limits import MAX_SQUARES, UNUSUAL_DAYS
 from schemas.spec import ALL_CATEGORIES, HOUR_S
 from service import answers
 from service.callers import (
@@ -68,6 +68,7 @@ _GEOJSON = MEDIA_TYPES["geojson"]
 _SCORES: dict[int | str, dict[str, Any]] = {
     200: {"content": {_GEOJSON: {"schema": answers.SCORED_SHAPES}, "text/csv": {"schema": {"type": "string"}}}}
 }
+_TOO_MANY = f"A parameter is not as described, or `fine` asks for more than {MAX_SQUARES:,} squares: give an `area`"
 _LINES: dict[int | str, dict[str, Any]] = {200: {"content": {_GEOJSON: {"schema": answers.SHAPES}}}}
 router = APIRouter(prefix="/v1", tags=["scores"])
 
@@ -151,7 +152,11 @@ async def regions(service: TheService, caller: TheCaller) -> Response:
     return json_answer(answer)
 
 
-@router.get("/regions/{region}/scores", response_model=answers.RegionScores, responses={**_SCORES, **problems_of(406)})
+@router.get(
+    "/regions/{region}/scores",
+    response_model=answers.RegionScores,
+    responses={**_SCORES, **problems_of(406), 422: {**problems_of(422)[422], "description": _TOO_MANY}},
+)
 async def scores(
     request: Request, service: TheService, now: TheRegion, asked: Annotated[answers.ScoresView, Query()]
 ) -> Response:
@@ -168,6 +173,13 @@ async def scores(
     shares = service.shares_of(now) if asked.fine else None
     if asked.fine and shares is None and as_what != "json":
         raise HTTPException(404, f"{now.spec.region} has no squares inside its cells: its version was trained without")
+    if shares is not None and (squares := len(chosen.cells) * shares.fine**2) > MAX_SQUARES:
+        many = (
+            f"{len(chosen.cells):,} cells of {shares.fine} x {shares.fine} squares are {squares:,} squares, an answer "
+            f"has at most {MAX_SQUARES:,}: ask for an `area` of at most {MAX_SQUARES // shares.fine**2:,} cells, or "
+            "without `fine`"
+        )
+        raise HTTPException(422, many)
     key = (now.spec.region, now.state, as_what, asked.category, chosen.horizon, asked.area, shares is not None)
 
     def write() -> bytes:

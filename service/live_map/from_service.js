@@ -29,6 +29,7 @@ let next = null;
 let isEnded = false;
 let withheld = null;
 let dayOf = ""; // what the strip of the last day is of
+const tooMany = new Set(); // regions and areas with more squares than an answer has
 let newest_s = 0; // what the newest scores are for
 
 /** The answer to one question. Only who is answered heard of the service; a refusal says how long to wait. */
@@ -121,7 +122,7 @@ async function loadOf(hour, ask) {
   const { category, horizon } = chosen;
   const hasArea = chosen.area !== WHOLE;
   const inArea = { category, ...(hasArea ? { area: chosen.area } : {}) };
-  const { cells, ...found } = await within("scores", { ...inArea, horizon, ...(region.fine > 1 ? { fine: 1 } : {}) });
+  const { cells, ...found } = await scoresOf(region, { ...inArea, horizon }, within);
   const all = byPlace(cells, grid);
   const { areas } = region.areas.length ? await within("areas", { category, horizon }) : { areas: [] };
   const { places, least_days } = await within("unusual", inArea);
@@ -172,6 +173,19 @@ async function loadOf(hour, ask) {
   askReach(now, address, horizon, showReach, (text) => find(text, picture));
   if (!hour) newest_s = Date.parse(found.as_of) / 1000;
   await askDay(region, address, inArea);
+}
+/** With squares, or without where the service refuses so many: that is asked for once. */
+async function scoresOf({ region, model, fine }, query, within) {
+  const of = [region, model, query.area].join();
+  if (fine > 1 && !tooMany.has(of)) {
+    try {
+      return await within("scores", { ...query, fine: 1 });
+    } catch (error) {
+      if (error.status !== 422) throw error;
+      tooMany.add(of);
+    }
+  }
+  return within("scores", query);
 }
 /** The strip of the last day: anew for each hour, a little after its first frame, and for another choice. */
 async function askDay(region, address, inArea) {

@@ -115,6 +115,24 @@ def test_squares_are_drawn_from_a_zoom_on_and_the_card_says_where_most_is_expect
     assert (risk["told"][2], "squares" in risk["told"][3]) == (0, False)
 
 
+def test_a_region_of_too_many_squares_is_shown_without_them_and_its_area_with_them(browser, page_folder):
+    spec = {"categories": ("ems", "fire"), "answered_by": ("ems", "fire"), "fine": 8}
+    frame, over_all = leave_frame(page_folder, grid=toy_grid(40, 40, south_deg=41.6, west_deg=-87.9), **spec)
+    leave_squares(page_folder, frame, [(3, -1)], np.full((1, 64), 1 / 64, np.float16))
+    with running(the_service(page_folder)) as base:
+        whole, north = browser(
+            {"url": f"{base}/#measure=expected", "does": SQUARES},
+            {"url": f"{base}/#measure=expected&area=North", "does": SQUARES},
+        )
+    total = number(over_all.expected[:, 0, 0].sum(dtype="f4"))
+    assert (whole["state"], whole["banner"], whole["told"][2]) == ("live", None, 0)
+    assert f"expected {total:,.0f}" in whole["total"]
+    assert "squares" not in whole["told"][3]
+    assert north["total"].startswith("North: ")
+    assert north["told"][2] > 0
+    assert north["told"][2] % 64 == 0
+
+
 def test_the_map_is_first_on_every_screen_also_with_six_regions(browser, tmp_path):
     least = ((0.6, 0.09), (0.65, 0.11), (0.65, 0.11), (0.3, 0.05))  # of the screen: the map, its cells on record
     leave_regions(tmp_path)

@@ -108,6 +108,26 @@ def test_a_region_without_squares_says_so(client):
     assert cells == client.json("/v1/regions/riverton/scores")["cells"]
 
 
+@pytest.mark.parametrize("fmt", ["json", "geojson", "csv"])
+def test_more_squares_than_an_answer_has_are_refused_before_they_are_made_and_an_area_of_them_is_not(tmp_path, fmt):
+    categories = ("ems", "fire")
+    spec = {"grid": toy_grid(40, 40, south_deg=41.6, west_deg=-87.9), "categories": categories}
+    frame, _ = leave_frame(tmp_path, answered_by=categories, fine=8, **spec)
+    leave_squares(tmp_path, frame, [(3, -1)], np.full((1, 64), 1 / 64, np.float16))
+    service = toy_service(tmp_path, areas=[area_of("North", [SQUARE])])
+    with running(service) as base:
+        asked, client = f"/v1/regions/riverton/scores?format={fmt}", Client(base)
+        refused = client.get(f"{asked}&fine=1")
+        assert (refused.status, refused.headers["Content-Type"]) == (422, "application/problem+json")
+        said = json.loads(refused.data)["detail"]
+        assert said.startswith(
+            "1,600 cells of 8 x 8 squares are 102,400 squares, an answer has at most 100,000: ask for"
+        )
+        assert "an `area` of at most 1,562 cells" in said
+        assert not service.answers.answers
+        assert [client.get(asked + more).status for more in ("", "&fine=1&area=North")] == [200, 200]
+
+
 def test_a_layer_says_lift_and_how_old_it_is_and_no_number_without_history(client):
     layer = client.json("/v1/regions/riverton/scores?format=geojson")
     bare = 0
