@@ -143,7 +143,7 @@ def live() -> Json:
                 (8, 12),
                 TEN_HIGHEST,
                 [
-                    column("cell", unit="string", displayName="Cell", links=[CELL_LINK], custom__minWidth=90),
+                    column("cell", unit="string", displayName="Cell", links=[CELL_LINK], custom__minWidth=200),
                     column("risk", unit="percentunit", decimals=1, displayName="Chance"),
                     column("lift", unit="none", decimals=2, displayName="x usual"),
                     column("expected", unit="none", decimals=2, displayName="Expected", custom__minWidth=80),
