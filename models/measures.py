@@ -65,7 +65,7 @@ class Cube:
         )
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> "Cube":
-        """The kept steps alone, one behind the other. kept: (steps,)."""
+        """The chosen steps alone, one behind the other. chosen: (steps,)."""
         if chosen.all():
             return self
         starts_s = np.append(self.starts_s[:-1][chosen], self.starts_s[-1])
@@ -275,7 +275,7 @@ class Sheet:
     brier: float  # of "at least one", as the next
     ece: float
     forecast_over_actual: float  # the sum of all forecasts over all incidents
-    coverage_90: float  # by the randomised PIT, see calibration.Intervals
+    coverage_90: float  # by the randomised PIT, see `Intervals`
     busy_coverage_90: float  # the same where at least one incident is expected
     ranking: tuple[AtShare, ...]  # at each of AREA_SHARES; cells are ranked by step and category
 

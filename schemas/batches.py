@@ -27,7 +27,7 @@ class LoggedRegion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """One region's part of a batch. `artifact`: the version in force; `scores`: the digest of new scores, if any.
 
     newest_event_s: of the newest incident that the stream has counted, 0 without one. following: the hour of the file
-    (`follower_states`) that the scores followed; "" without one.
+    (of `FollowerStates`) that the scores followed; "" without one.
     """
 
     as_of_s: int

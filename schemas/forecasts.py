@@ -158,7 +158,7 @@ class KeptForecast:
     has_history: npt.NDArray[np.uint8] | None = None  # (cells,) 1 where an incident was on record; not of a challenger
     raw: Means | None = None  # expected by the network alone; None: the same
     raised: Floats | None = None  # (categories, horizons) factors of surges in `expected`; None: there was none
-    following: str = ""  # hour of the file that was followed: see `follower_states`; empty without one
+    following: str = ""  # hour of the file that was followed: see `FollowerStates`; empty without one
 
 
 _ARRAYS = tuple(field.name for field in fields(KeptForecast) if field.name not in (_MODEL, _FOLLOWING, *_OPTIONAL))
