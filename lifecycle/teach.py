@@ -9,7 +9,7 @@ import numpy as np
 
 from models.artifact import Artifact, read_artifact
 from models.dispersion import Floats
-from models.following import GUARDS, FinalOutcome, Follower, FollowerState, Parts, Shown, followed_change
+from models.following import GUARDS, FinalOutcome, FollowedFactors, Follower, FollowerState, Parts, followed_change
 from schemas.errors import CheckpointError, DataError, RiskError
 from schemas.forecasts import (
     ClosedHorizon,
@@ -79,9 +79,9 @@ class Teacher:
         outcomes = list(_outcomes(follower, states, spec, judged))
         state = _learned(follower, states, spec, hour_s, outcomes)
 
-        def shown(at_s: int) -> Shown | None:
+        def shown(at_s: int) -> FollowedFactors | None:
             path = states.for_forecast(at_s)
-            return Shown.of(_state(path, spec)) if path else None
+            return FollowedFactors.of(_state(path, spec)) if path else None
 
         change = followed_change(shown, hour_s)
         states.say(FollowedChange(hour_s, *change) if change else None)

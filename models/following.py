@@ -445,7 +445,7 @@ class SequentialFollowing:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class FollowedFactors:
     """Factors on the shortest horizon, over all categories by what each expected: 24 local hours, then the cells."""
 
     factors: Floats
@@ -463,7 +463,7 @@ class Shown:
         return (self.factors > BEYOND).astype(int) - (self.factors < 1 / BEYOND)
 
 
-def followed_change(shown: Callable[[int], Shown | None], now_s: int) -> tuple[int, str] | None:
+def followed_change(shown: Callable[[int], FollowedFactors | None], now_s: int) -> tuple[int, str] | None:
     """(since when, what) as `05 to 08 h x 1.9, 12 cells x 2.1`; None where no factor has been beyond BEYOND for
     LASTS_DAYS. Hours are local.
 
@@ -486,7 +486,7 @@ def followed_change(shown: Callable[[int], Shown | None], now_s: int) -> tuple[i
     return now_s - days * DAY_S, ", ".join(_words(newest, lasting_signs))
 
 
-def _words(newest: Shown, signs: _Signs) -> Iterator[str]:
+def _words(newest: FollowedFactors, signs: _Signs) -> Iterator[str]:
     runs = [(begin, length, (begin + np.arange(length)) % 24) for begin, length in _runs(signs[:24])]
     for begin, length, hours in runs[:_MOST_RUNS]:
         span = "all hours" if length == 24 else f"{begin:02d} to {(begin + length) % 24:02d} h"
@@ -498,7 +498,7 @@ def _words(newest: Shown, signs: _Signs) -> Iterator[str]:
             yield f"{len(cells)} cell{'s' if len(cells) > 1 else ''} x {_mean(newest, cells)}"
 
 
-def _mean(newest: Shown, places: npt.NDArray[np.integer[Any]]) -> str:
+def _mean(newest: FollowedFactors, places: npt.NDArray[np.integer[Any]]) -> str:
     return f"{np.average(newest.factors[places], weights=newest.expected[places]):.1f}"
 
 

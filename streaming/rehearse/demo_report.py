@@ -55,7 +55,7 @@ _WHAT = "what, and where"
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownFrame:
     """What a frame said: of the whole region in its next hour, and where more than usual happened."""
 
     as_of_s: int
@@ -75,7 +75,7 @@ class Evening:
     points: int = 0
     batches: int = 0
     before: RiskFrame | None = None  # the day began
-    shown: list[Shown] = field(default_factory=list)
+    shown: list[ShownFrame] = field(default_factory=list)
 
     def on_sent(self, _message: Message) -> None:
         self.sent_s.append(time.time())
@@ -90,7 +90,7 @@ class Evening:
             without_nowcast, expected = (
                 float(hours[:, :, 0].sum(dtype=float)) for hours in (unraised(frame), frame.expected)
             )
-            self.shown.append(Shown(frame.as_of_s, without_nowcast, expected, frame.unusual))
+            self.shown.append(ShownFrame(frame.as_of_s, without_nowcast, expected, frame.unusual))
 
     @property
     def grid(self) -> Grid:
@@ -180,7 +180,7 @@ def _span(days: float) -> str:
     return f"{days:,.0f} days" if days < _YEARS_FROM_DAYS else f"{days / 365:,.0f} years"
 
 
-def first_told(shown: Sequence[Shown]) -> Iterator[tuple[Shown, Unusual]]:
+def first_told(shown: Sequence[ShownFrame]) -> Iterator[tuple[ShownFrame, Unusual]]:
     """The first frame in which something unusual of a category was told, and that place; anew after a long pause."""
     last_s: dict[str, int] = {}
     for frame in shown:

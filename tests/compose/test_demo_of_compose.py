@@ -18,7 +18,7 @@ NOW_S = 1_795_632_420  # 2026-11-25 18:47 UTC
 
 @pytest.fixture(scope="module")
 def demo():
-    spec = spec_from_file_location("compose_demo", ROOT / "deploy" / "demo.py")
+    spec = spec_from_file_location("compose_demo", ROOT / "deploy" / "compose_demo.py")
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

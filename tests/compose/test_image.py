@@ -38,7 +38,7 @@ def test_the_image_does_not_run_as_root():
 @pytest.mark.parametrize("name", OUR_SERVICES)
 def test_a_command_exists_and_takes_its_arguments(name):
     program, *words = arguments(SERVICES[name])
-    if program == "/opt/demo.py":
+    if program == "/opt/compose_demo.py":
         assert words in (["artifact"], ["replay"])
         return
     if program == "generator":  # of Grafana's pages: it takes a folder

@@ -55,7 +55,7 @@ def mounts(service):
 
 
 def arguments(service):
-    """What follows `python` or `python -m` in a service of our image: ("streaming", "run"), ("/opt/demo.py", ...)."""
+    """What follows `python` or `python -m` in a service of our image: ("/opt/compose_demo.py", "replay")."""
     entrypoint = service.get("entrypoint")
     if entrypoint:
         assert entrypoint[0] == "python"

@@ -19,9 +19,9 @@ from models.following import (
     SHARE,
     SILENT,
     STILL,
+    FollowedFactors,
     FollowerState,
     ScoreGain,
-    Shown,
     SomeCounts,
     followed_change,
 )
@@ -322,7 +322,7 @@ def shown(hours=None, cells=(1, 1, 1, 1)):
     for hour, factor in (hours or {}).items():
         factors[hour] = factor
     factors[24:] = cells
-    return Shown(factors, EVENLY)
+    return FollowedFactors(factors, EVENLY)
 
 
 def change_of(*days):
@@ -348,7 +348,7 @@ def test_a_change_is_told_in_words(now, says):
 
 
 def test_hours_count_by_what_they_expect():
-    hours = Shown(shown({5: 2.0, 6: 4.0}).factors, np.where(np.arange(28) == 6, 3.0, 1.0))
+    hours = FollowedFactors(shown({5: 2.0, 6: 4.0}).factors, np.where(np.arange(28) == 6, 3.0, 1.0))
     assert change_of(*[hours] * 6)[1] == "05 to 07 h x 3.5"
 
 
@@ -375,11 +375,11 @@ def test_it_is_told_exactly_when_some_factor_was_beyond_for_as_long(days):
 
 def test_categories_count_by_what_they_expect_and_the_guard_keeps_the_raw_forecast():
     state = state_of(SMALL, 2.0)
-    np.testing.assert_allclose(Shown.of(state).factors[:24], 2, rtol=1e-3)
-    np.testing.assert_allclose(Shown.of(state).factors[24:], 1, rtol=1e-3)
-    assert Shown.of(FollowerState.new(SMALL)).factors == pytest.approx(1)
+    np.testing.assert_allclose(FollowedFactors.of(state).factors[:24], 2, rtol=1e-3)
+    np.testing.assert_allclose(FollowedFactors.of(state).factors[24:], 1, rtol=1e-3)
+    assert FollowedFactors.of(FollowerState.new(SMALL)).factors == pytest.approx(1)
     state.level[0, 0] = 1e4
     state.hours[1, 0], state.hours[1, 1:] = 3.0, 1.0
-    assert Shown.of(state).factors[:24] == pytest.approx(
+    assert FollowedFactors.of(state).factors[:24] == pytest.approx(
         (3 + 2 * (len(SMALL.categories) - 1)) / (2 + len(SMALL.categories)), rel=0.1
     )

@@ -18,7 +18,7 @@ from schemas.frame import Unusual
 from streaming.rehearse.demo import day_plan, slow_in_the_storm
 from streaming.rehearse.demo_report import (
     Evening,
-    Shown,
+    ShownFrame,
     first_told,
     hits_in_squares,
     hits_of,
@@ -113,7 +113,7 @@ def place_of(row=0, col=0, rows=2, cols=2, category="fire", above=()):
 
 def test_a_kind_is_told_once_and_anew_after_four_hours():
     def shown(hour, *categories):
-        return Shown(int(hour * 3600), 1.0, 1.0, tuple(place_of(category=name) for name in categories))
+        return ShownFrame(int(hour * 3600), 1.0, 1.0, tuple(place_of(category=name) for name in categories))
 
     frames = [shown(1, "fire"), shown(2, "fire", "all"), shown(5, "fire"), shown(10, "fire")]
     told = [(frame.as_of_s // 3600, place.category) for frame, place in first_told(frames)]

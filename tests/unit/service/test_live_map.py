@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models.following import Shown, followed_change
+from models.following import FollowedFactors, followed_change
 from models.readiness import ASSUMES
 from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.languages import sentences_of
@@ -125,7 +125,7 @@ console.log(JSON.stringify({ told: %s.map(told), words: [span(90000 * 2), sayMan
 
 def change_of(factors):
     """As the job tells it, where they have lasted for ten days."""
-    shown = Shown(np.array(factors, float), np.ones(len(factors)))
+    shown = FollowedFactors(np.array(factors, float), np.ones(len(factors)))
     return followed_change(lambda at_s: shown if at_s else None, 10 * DAY_S)[1]
 
 

@@ -1,4 +1,4 @@
-"""The demo of compose.yaml: `demo.py artifact`, then `demo.py replay`.
+"""The demo of compose.yaml: `compose_demo.py artifact`, then `compose_demo.py replay`.
 
 The sample's day happens again on each day of a week, at its hours, so that the storm comes every evening. The cut is
 the county's last midnight that is six to thirty hours ago, and the artifact's history is moved so that it ends there.
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str]) -> None:
             plan = plan_of(moved)
             send_plan(plan, KafkaConnection.of(settings), settings.topic, due_s=in_time(plan, now_s))
         case _:
-            raise SettingsError(f"unknown arguments {' '.join(arguments)!r}", "demo.py artifact, or demo.py replay")
+            raise SettingsError(f"unknown arguments {' '.join(arguments)!r}", "use artifact, or replay")
 
 
 if __name__ == "__main__":
