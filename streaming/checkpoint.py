@@ -1,8 +1,8 @@
 """The checkpoint: its lock, its guard, what Spark wrote in it, and a reset.
 
 The guard names the topic and the settings that the counts depend on. Spark stores neither. It ignores a changed
-setting, and takes a topic that was deleted and created again for the old one. `verify_checkpoint` refuses both before
-anything is written.
+setting, and takes a topic that was deleted and created again for the old one. `take_over_checkpoint` refuses both
+before it writes its own guard and removes what an unfinished batch left.
 
 Spark writes a batch's offsets before the batch runs, its state while it runs, and its commit when it is stored. They
 are read here without Spark.
@@ -116,12 +116,12 @@ class CheckpointGuard(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def verify_checkpoint(checkpoint: Path, after: CheckpointGuard, topic: "Topic", *, audit: Path) -> None:
-    """Compare the checkpoint with this start, and store `after` as its new guard. The caller holds the lock.
+def take_over_checkpoint(checkpoint: Path, after: CheckpointGuard, topic: "Topic", *, audit: Path) -> None:
+    """Make the checkpoint that of this start: `after` is its new guard, state files of a batch without a commit go.
 
-    Removes the state files of a batch without a commit. Raises CheckpointError when a topic or a setting that the
-    counts depend on has changed, or a part of the checkpoint is missing; EventsGone when Kafka deleted events that
-    were not read yet, or lost events that were read.
+    The caller holds the lock. Raises CheckpointError when a topic or a setting that the counts depend on has changed,
+    or a part of the checkpoint is missing; EventsGone when Kafka deleted events that were not read yet, or lost events
+    that were read.
     """
     before = read_guard(checkpoint)
     refuse_missing_parts(checkpoint)

@@ -190,7 +190,7 @@ class Job:
             longest_s=_HANGS_AFTER_S + _WRITES * self.settings.write_timeout_s,
         )
         with topic.watched():
-            if not (topic.verify(stop) and self._wait_for_store(stop)):
+            if not (topic.take_over(stop) and self._wait_for_store(stop)):
                 return True
             try:
                 with self.outside.spark() as session:
@@ -205,7 +205,7 @@ class Job:
                                     self.publisher.end_minute()
                                 return is_between
                         except (KafkaIsAway, StoreIsAway) as away:  # the checkpoint says where to continue
-                            if not (self._wait_for_store(stop) and topic.verify(stop)):
+                            if not (self._wait_for_store(stop) and topic.take_over(stop)):
                                 return False
                             failure = away.failure if isinstance(away, StoreIsAway) else None
                             if stop.wait(self.pauses.pause_s(time.monotonic(), self.publisher.batches, failure)):
@@ -292,7 +292,7 @@ class Job:
             return StoreIsAway(failure) if isinstance(failure, SinkUnavailable) else failure
         failure = self.diagnosis.failure(error)
         if lost_events(error):
-            self.outside.topic.verify(stop)  # raises an error that counts what is gone, or says it is another topic
+            self.outside.topic.take_over(stop)  # raises an error that counts what is gone, or says it is another topic
         if isinstance(failure, SparkFailed) and (self.outside.topic.is_away or failed_by_kafka(error)):
             log.warning("Spark had no answer from Kafka (%s): no new scores", self.diagnosis.first_line(error))
             return KafkaIsAway()

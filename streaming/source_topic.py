@@ -23,7 +23,7 @@ from streaming.checkpoint import (
     last_commit,
     progress_text,
     refuse_changes,
-    verify_checkpoint,
+    take_over_checkpoint,
 )
 from streaming.kafka import KafkaConnection, Right, Topic, describe_topic, refuse_unreachable, topic_faults, topic_id
 from streaming.settings import Settings
@@ -162,8 +162,8 @@ class SourceTopic:
         """Raise what the thread noticed: Kafka was away for too long, or the topic is another."""
         self._watch.refuse()
 
-    def verify(self, stop: Event) -> bool:
-        """Wait for Kafka, then compare the topic with the checkpoint. False when `stop` was set first.
+    def take_over(self, stop: Event) -> bool:
+        """Wait for Kafka, then take over the checkpoint for the topic as it is now. False when `stop` was set first.
 
         Raises BrokerError when a topic cannot be used, CheckpointError when the checkpoint belongs to another topic
         or to other settings, EventsGone when Kafka lacks events that the checkpoint needs.
@@ -172,7 +172,7 @@ class SourceTopic:
         if topic is None:
             return False
         guard = CheckpointGuard.of(self._settings, topic.id)
-        verify_checkpoint(checkpoint, guard, topic, audit=self._settings.audit)
+        take_over_checkpoint(checkpoint, guard, topic, audit=self._settings.audit)
         if self._guard is None:
             log.info("checkpoint=%s last batch: %s", checkpoint, progress_text(last_commit(checkpoint)))
         self._guard, self._watch.check = guard, self._refuse_other_topic

@@ -1,4 +1,4 @@
-"""A checkpoint as the job leaves it, written without Spark, and a topic to verify it for."""
+"""A checkpoint as the job leaves it, written without Spark, and a topic to take it over for."""
 
 import json
 
@@ -11,17 +11,17 @@ from schemas.batches import LoggedBatch, LoggedRegion, batches_folder, day_of
 from schemas.files import replace_file
 from schemas.incidents import Incidents
 from streaming.artifacts_in_force import refresh_roster
-from streaming.checkpoint import STATE_LAYOUT, CheckpointGuard, verify_checkpoint
+from streaming.checkpoint import STATE_LAYOUT, CheckpointGuard, take_over_checkpoint
 from streaming.kafka import Topic
 from tests.harness.toy import toy_artifact
 
 TOPIC = Topic(id="5f0c", first_offsets={0: 0, 1: 0}, end_offsets={0: 9_000, 1: 9_000})
 
 
-def verify(settings, topic=TOPIC):
+def take_over(settings, topic=TOPIC):
     """As at a start of the job."""
     guard = CheckpointGuard.of(settings, topic.id)
-    verify_checkpoint(settings.checkpoint, guard, topic, audit=settings.audit)
+    take_over_checkpoint(settings.checkpoint, guard, topic, audit=settings.audit)
 
 
 def write_guard(checkpoint, clock="wall"):

@@ -46,7 +46,7 @@ class NoKafka:
     is_away = False
     watched = nullcontext
 
-    def verify(self, stop):
+    def take_over(self, stop):
         return True
 
     def refuse(self):

@@ -17,7 +17,7 @@ from streaming.cli.doctor import examine
 from streaming.kafka import Topic
 from streaming.settings import Settings
 from streaming.sinks.sink import open_sink
-from tests.harness.checkpoint import commit, verify
+from tests.harness.checkpoint import commit, take_over
 from tests.harness.toy import toy_artifact, toy_spec
 
 NOW_S = 1_767_225_600
@@ -211,7 +211,7 @@ def test_a_pointer_to_a_version_that_the_job_refuses_is_wrong(settings):
 
 def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
     put_in_force(settings)
-    verify(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
+    take_over(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
     commit(settings.checkpoint, 7, {})
     assert "checkpoint layout" not in findings(settings)
     finding = findings(settings)["checkpoint"]
@@ -236,7 +236,7 @@ BROKEN = {
 @pytest.mark.parametrize("broken", BROKEN)
 def test_what_is_wrong_with_an_artifact_hides_nothing_of_the_checkpoint(settings, broken):
     put_in_force(settings)
-    verify(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
+    take_over(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
     commit(settings.checkpoint, 0, {})
     newer = toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S, created="20260102T000000Z")
     BROKEN[broken](newer)

@@ -33,7 +33,7 @@ from streaming.checkpoint import (
 from streaming.job import run
 from streaming.kafka import Topic
 from streaming.settings import Settings
-from tests.harness.checkpoint import TOPIC, begin_at, commit, spark_files, tree, verify
+from tests.harness.checkpoint import TOPIC, begin_at, commit, spark_files, take_over, tree
 
 
 @pytest.fixture
@@ -44,15 +44,17 @@ def settings(tmp_path):
 @pytest.fixture
 def used(settings):
     """A checkpoint after ten batches."""
-    verify(settings)
+    take_over(settings)
     commit(settings.checkpoint, 9, {"0": 100, "1": 40})
     commit(settings.checkpoint, 10, {"0": 120, "1": 40})
     return settings
 
 
 def test_the_same_settings_and_topic_are_taken_and_those_of_the_last_run_kept_without_secrets(used):
-    verify(used)
-    verify(used.with_options(trigger_s=3, sink="influxdb", dead_letter_topic="other", top_k=7, influx_token="canary"))
+    take_over(used)
+    take_over(
+        used.with_options(trigger_s=3, sink="influxdb", dead_letter_topic="other", top_k=7, influx_token="canary")
+    )
     assert read_guard(used.checkpoint).settings["RISK_TOP_K"] == "7"
     assert b"canary" not in (used.checkpoint / "guard.json").read_bytes()
 
@@ -67,15 +69,15 @@ def test_the_same_settings_and_topic_are_taken_and_those_of_the_last_run_kept_wi
     ],
 )
 def test_a_changed_setting_that_spark_would_ignore_is_refused_once_there_are_counts(settings, name, changes):
-    verify(settings)
-    verify(settings.with_options(**changes))  # nothing is counted yet
-    verify(settings)
+    take_over(settings)
+    take_over(settings.with_options(**changes))  # nothing is counted yet
+    take_over(settings)
     commit(settings.checkpoint, 0, {"0": 1})
     with pytest.raises(
         CheckpointError, match=f"{name}.*restore the former values, or begin anew with `checkpoint --reset`"
     ):
-        verify(settings.with_options(**changes))
-    verify(settings)
+        take_over(settings.with_options(**changes))
+    take_over(settings)
 
 
 def rewrite_guard(checkpoint, **fields):
@@ -85,9 +87,9 @@ def rewrite_guard(checkpoint, **fields):
 
 def test_counts_in_another_layout_are_refused_before_anything_is_touched_and_replaced_where_there_are_none(settings):
     for layout in (STATE_LAYOUT - 1, STATE_LAYOUT + 1):
-        verify(settings)
+        take_over(settings)
         rewrite_guard(settings.checkpoint, state_layout=layout)
-        verify(settings)
+        take_over(settings)
         assert read_guard(settings.checkpoint).state_layout == STATE_LAYOUT
     commit(settings.checkpoint, 9, {"0": 100, "1": 40})
     for layout in (STATE_LAYOUT - 1, STATE_LAYOUT + 1):
@@ -95,7 +97,7 @@ def test_counts_in_another_layout_are_refused_before_anything_is_touched_and_rep
         before = tree(settings.checkpoint)
         refusal = f"stored in layout {layout}, and this version reads {STATE_LAYOUT}.*`checkpoint --reset`"
         with pytest.raises(CheckpointError, match=refusal):
-            verify(settings)
+            take_over(settings)
         assert tree(settings.checkpoint) == before
 
 
@@ -104,11 +106,11 @@ def test_another_spark_is_said_and_recorded_once(used, caplog):
     major, minor, _ = now.split(".", 2)
     for same in (now, f"{major}.{minor}.99"):
         rewrite_guard(used.checkpoint, spark=same)
-        verify(used)
+        take_over(used)
     assert not used.audit.exists()
     rewrite_guard(used.checkpoint, spark=f"{major}.{int(minor) + 1}.0")
     for _ in range(2):
-        verify(used)
+        take_over(used)
     (line,) = records(used.audit.read_bytes())
     assert (line.event, line.details) == ("other_spark", {"was": f"{major}.{int(minor) + 1}.0", "now": now})
     assert f"Spark {major}.{int(minor) + 1}.0 wrote the checkpoint, and Spark {now} reads it" in caplog.text
@@ -120,10 +122,10 @@ def test_another_spark_is_said_and_recorded_once(used, caplog):
     ids=["where it begins", "its first offsets"],
 )
 def test_settings_are_compared_as_soon_as_spark_has_kept(settings, begun):
-    verify(settings)
+    take_over(settings)
     begun(settings.checkpoint)
     with pytest.raises(CheckpointError, match="RISK_SHUFFLE_PARTITIONS was 2 and is 3"):
-        verify(settings.with_options(shuffle_partitions=3))
+        take_over(settings.with_options(shuffle_partitions=3))
 
 
 @pytest.mark.fault("F31")
@@ -144,11 +146,11 @@ def test_a_checkpoint_that_lost_a_part_is_refused_before_anything_is_touched(use
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = tree(used.checkpoint)
     with pytest.raises(CheckpointError, match=f"damaged: .*{named}.*Nothing was written"):
-        verify(used.with_options(clock="event"), Topic(id="77aa", first_offsets={}, end_offsets={}))
+        take_over(used.with_options(clock="event"), Topic(id="77aa", first_offsets={}, end_offsets={}))
     assert tree(used.checkpoint) == before
     (used.checkpoint / "guard.json").write_bytes(b"{")
     with pytest.raises(CheckpointError, match=r"guard\.json"):
-        verify(used)
+        take_over(used)
 
 
 def test_whether_a_job_holds_the_checkpoint_can_be_seen_without_disturbing_it(tmp_path):
@@ -186,18 +188,18 @@ def state_files(checkpoint):
 
 
 def test_state_of_a_batch_without_a_commit_is_removed_and_all_other_state_stays(settings):
-    verify(settings)
+    take_over(settings)
     commit(settings.checkpoint, 0, {"0": 1}, is_done=False)
     folder = settings.checkpoint / "spark" / "state" / "0" / "1"
     (folder / "SSTs").mkdir(parents=True)
     (folder / "1.changelog").write_bytes(b"x")  # of a first batch
-    verify(settings)
+    take_over(settings)
     assert state_files(settings.checkpoint) == set()
     commit(settings.checkpoint, 10, {"0": 120, "1": 40})
     kept = ["9.zip", "11.changelog", ".11.changelog.crc", "SSTs/000012-2f.sst"]  # batch 10 leads to version 11
     for name in [*kept, "12.changelog", ".12.changelog.crc", "12.zip", "113.zip"]:
         (folder / name).write_bytes(b"x")
-    verify(settings)
+    take_over(settings)
     assert state_files(settings.checkpoint) == {f"spark/state/0/1/{name}" for name in kept}
 
 
@@ -262,40 +264,40 @@ def ends(at):
 
 
 def test_events_that_kafka_deleted_before_they_were_read_are_counted_by_partition(used):
-    verify(used, firsts({0: 120, 1: 40, 2: 0}))
+    take_over(used, firsts({0: 120, 1: 40, 2: 0}))
     with pytest.raises(EventsGone, match=r"5 of partition 2 \(offsets 0 to 4\)"):  # added since, and never read
-        verify(used, firsts({0: 120, 1: 40, 2: 5}))
+        take_over(used, firsts({0: 120, 1: 40, 2: 5}))
     with pytest.raises(EventsGone, match=r"80 of partition 0 \(offsets 120 to 199\), 1 of partition 1"):
-        verify(used, firsts({0: 200, 1: 41}))
+        take_over(used, firsts({0: 200, 1: 41}))
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["no batch yet", "first batch begun"])
 def test_events_that_are_gone_before_the_first_commit_are_missed_as_well(settings, begun):
-    verify(settings, firsts({0: 5000}))  # no query yet: 5000 is where it begins
+    take_over(settings, firsts({0: 5000}))  # no query yet: 5000 is where it begins
     begin_at(settings.checkpoint, {"0": 5000})
-    verify(settings, ends({0: 5000}))
+    take_over(settings, ends({0: 5000}))
     with pytest.raises(EventsGone, match="partition 0 ends before offset 80"):
-        verify(settings, ends({0: 80}))
+        take_over(settings, ends({0: 80}))
     if begun:
         commit(settings.checkpoint, 0, {"0": 5600}, is_done=False)
-    verify(settings, firsts({0: 5000, 1: 0}))
+    take_over(settings, firsts({0: 5000, 1: 0}))
     with pytest.raises(EventsGone, match=r"7 of partition 0 \(offsets 5000 to 5006\)"):
-        verify(settings, firsts({0: 5007}))
+        take_over(settings, firsts({0: 5007}))
 
 
 def test_a_topic_that_ends_before_what_was_read_or_asked_for_has_lost_events(used):
-    verify(used, ends({0: 120, 1: 40, 2: 0}))
+    take_over(used, ends({0: 120, 1: 40, 2: 0}))
     lost = r"partition 0 ends before offset 119, and was read up to offset 119.*`checkpoint --reset TIME`"
     with pytest.raises(EventsGone, match=lost) as caught:
-        verify(used, ends({0: 119, 1: 40}))
+        take_over(used, ends({0: 119, 1: 40}))
     assert caught.value.exit_code == 9
     with pytest.raises(EventsGone, match=r"partition 0 ends .* offset 119, partition 1 ends before offset 0, and was"):
-        verify(used, ends({0: 7, 1: 0}))
+        take_over(used, ends({0: 7, 1: 0}))
     # A batch without a commit is repeated with the very same offsets, which other events may take meanwhile.
     commit(used.checkpoint, 11, {"0": 150, "1": 40}, is_done=False)
-    verify(used, ends({0: 150, 1: 40}))
+    take_over(used, ends({0: 150, 1: 40}))
     with pytest.raises(EventsGone, match="partition 0 ends before offset 120, and was read up to offset 149"):
-        verify(used, ends({0: 120, 1: 40}))
+        take_over(used, ends({0: 120, 1: 40}))
 
 
 KEPT = {"spark", "batches", "outcomes", "roster.json", "guard.json", "begin"}
@@ -305,7 +307,7 @@ KEPT = {"spark", "batches", "outcomes", "roster.json", "guard.json", "begin"}
 def kept(tmp_path):
     """A checkpoint that was once begun at 3 ms, with all that a job keeps in it."""
     settings = Settings(checkpoint=tmp_path / "checkpoint", artifacts=tmp_path / "none", audit=tmp_path / "audit.jsonl")
-    verify(settings)
+    take_over(settings)
     commit(settings.checkpoint, 10, {"0": 120, "1": 40})
     for name in ("batches", "outcomes/riverton"):
         (settings.checkpoint / name).mkdir(parents=True)
@@ -321,7 +323,7 @@ def test_the_old_state_is_kept_aside_and_nothing_stays_that_the_next_counts_coul
     assert {path.name for path in old.iterdir()} == KEPT
     assert (read_guard(kept.checkpoint), last_commit(kept.checkpoint), read_until(kept.checkpoint)) == (None, None, {})
     assert (begin_ms(kept.checkpoint), begin_ms(old), read_until(old)) == (5, 3, {0: 120, 1: 40})
-    verify(kept.with_options(clock="event"), Topic(id="77aa", first_offsets={0: 500}, end_offsets={}))
+    take_over(kept.with_options(clock="event"), Topic(id="77aa", first_offsets={0: 500}, end_offsets={}))
     assert begin_ms(kept.checkpoint) == 5
     set_aside(kept.checkpoint, "again", from_ms=8)
     assert begin_ms(kept.checkpoint) == 8

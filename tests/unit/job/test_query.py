@@ -16,7 +16,7 @@ from schemas.records import Entry
 from streaming import job as job_module
 from streaming import source_topic
 from streaming.artifacts_in_force import RosterWatch
-from streaming.checkpoint import CheckpointGuard, verify_checkpoint
+from streaming.checkpoint import CheckpointGuard, take_over_checkpoint
 from streaming.flow.dataflow import Dataflow
 from streaming.flow.publish import ASK_EVERY_S
 from streaming.flow.rows import Summary
@@ -55,7 +55,7 @@ class AwaySink(MemorySink):
 
 @pytest.fixture
 def job_of(settings, monkeypatch):
-    """job_of(supervise, sink=, verify=, start=, longest_s=): a job without Kafka and Spark.
+    """job_of(supervise, sink=, take_over=, start=, longest_s=): a job without Kafka and Spark.
 
     supervise: what becomes of each query.
     """
@@ -63,10 +63,10 @@ def job_of(settings, monkeypatch):
     monkeypatch.setattr(job_module, "_FIRST_PAUSE_S", 0.0)
     monkeypatch.setattr(RosterWatch, "look", lambda self, now_s: None)
 
-    def make(supervise, *, sink=None, verify=lambda stop: True, start=lambda *_: None, longest_s=600.0):
+    def make(supervise, *, sink=None, take_over=lambda stop: True, start=lambda *_: None, longest_s=600.0):
         monkeypatch.setattr(Dataflow, "start", start)
         monkeypatch.setattr(Job, "_supervise", lambda self, query, stop: supervise(query, stop))
-        parts = {"verify": verify, "is_away": False, "comes": None, "unaccounted": None}
+        parts = {"take_over": take_over, "is_away": False, "comes": None, "unaccounted": None}
         topic = SimpleNamespace(watched=nullcontext, **parts)
         outside = Outside(spark=nullcontext, read=None, topic=topic, dead_letters=None, sink=sink or MemorySink())
         return Job(settings.model_copy(update={"kafka_timeout_s": longest_s}), outside, [])
@@ -162,9 +162,9 @@ def run(settings, job_of):
     state = settings.checkpoint / "spark" / "state" / "0" / "0"
     found = []
 
-    def verify(stop):
+    def take_over(stop):
         topic = Topic(id="1", first_offsets={}, end_offsets={})
-        verify_checkpoint(settings.checkpoint, CheckpointGuard.of(settings, "1"), topic, audit=settings.audit)
+        take_over_checkpoint(settings.checkpoint, CheckpointGuard.of(settings, "1"), topic, audit=settings.audit)
         return True
 
     def start(dataflow, session, publish):
@@ -178,7 +178,7 @@ def run(settings, job_of):
                 raise ClockSetBack("the clock of this machine was set back by 3600 s")
             return True
 
-        assert job_of(supervise, verify=verify, start=start, longest_s=1.0).run(Event())
+        assert job_of(supervise, take_over=take_over, start=start, longest_s=1.0).run(Event())
         return found
 
     return go
@@ -374,7 +374,7 @@ def start(topics, tmp_path):
 
         def start():
             source = SourceTopic(settings)
-            assert source.verify(Event())
+            assert source.take_over(Event())
             begin_at(settings.checkpoint, {"0": 0})
             return source
 
