@@ -296,12 +296,12 @@ def tune_command(
             f"{recipe.patience}",
         )
     console.print(shown)
-    for line in verdict(tuned):
+    for line in result_in_words(tuned):
         console.print(line, soft_wrap=True)
     console.print(f"recipe: {out / 'recipe.json'}", soft_wrap=True)
 
 
-def verdict(tuned: "TuningResult") -> list[str]:
+def result_in_words(tuned: "TuningResult") -> list[str]:
     """What was found, in sentences."""
     default, best, compared = tuned.trials[0], tuned.best, tuned.compared
     if compared is None:

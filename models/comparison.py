@@ -104,21 +104,29 @@ class Difference:
 
 
 def compare(
-    model: Floats, rival: Floats, *, values: int, steps_per_week: int, random: np.random.Generator
+    model: Floats,
+    rival: Floats,
+    *,
+    values: int,
+    steps_per_week: int,
+    random: np.random.Generator,
+    judged: int = LEAST_JUDGED,
 ) -> Difference:
     """Compare log scores that were summed over the `values` values (cells x categories) of each step.
 
     model, rival: (seeds, steps) sums, nats, one row for a model without seeds; of the rival the mean over its seeds
-    counts. The same `random` state for every pair makes the pairs comparable.
+    counts. The same `random` state for every pair makes the pairs comparable. judged: as for `difference_of`.
     """
     block = day_blocks(model.shape[1], steps_per_week=steps_per_week)
-    return difference_of((model - rival.mean(axis=0)) / values, block, random)
+    return difference_of((model - rival.mean(axis=0)) / values, block, random, judged=judged)
 
 
-def difference_of(per_step: Floats, block: npt.NDArray[np.int64], random: np.random.Generator) -> Difference:
+def difference_of(
+    per_step: Floats, block: npt.NDArray[np.int64], random: np.random.Generator, *, judged: int = LEAST_JUDGED
+) -> Difference:
     """The difference, its interval, widened where neighbouring blocks are alike, and its verdict.
 
-    Takes what `block_bootstrap` takes.
+    Takes what `block_bootstrap` takes. judged: incidents of these steps; who does not give them has enough.
     """
     mean = float(per_step.mean())
     per_block = np.bincount(block, weights=per_step.mean(axis=0)) / np.bincount(block)
@@ -131,7 +139,7 @@ def difference_of(per_step: Floats, block: npt.NDArray[np.int64], random: np.ran
         high=high,
         blocks=len(per_block),
         correlation=correlation,
-        verdict=verdict(low, high, len(per_block)),
+        verdict=verdict(low, high, len(per_block), judged),
     )
 
 
@@ -224,8 +232,10 @@ def _drawn(number: int, random: np.random.Generator) -> Floats:
     return np.bincount(draws.ravel(), minlength=draws.size).reshape(draws.shape).astype(np.float64)
 
 
-def verdict(low: float, high: float, blocks: int) -> str:
-    """The interval of a difference of scores in words."""
+def verdict(low: float, high: float, blocks: int, judged: int) -> str:
+    """The interval of a difference of scores in words. judged: the incidents that it rests on."""
+    if judged < LEAST_JUDGED:
+        return "too few"
     if blocks < LEAST_BLOCKS:
         return "too short"
     return "better" if high < 0 else "worse" if low > 0 else "tie"

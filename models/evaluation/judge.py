@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from scipy.special import gammaln
 
-from models.comparison import LEAST_JUDGED, Difference, compare, day_blocks, ratio_of
+from models.comparison import Difference, compare, day_blocks, ratio_of
 from models.dispersion import Dispersion
 from models.evaluation.inside_cells import Inside
 from models.evaluation.rival_contract import Regression, least_mean, poisson_loss
@@ -475,15 +475,14 @@ class Judge:
         names = self.task.cube.categories
         taken = [place for place, name in enumerate(names) if category in (None, name)]
         model_sums, rival_sums = (scores.log_score_sums[:, :, taken].sum(axis=2) for scores in (model, rival))
-        compared = compare(
+        return compare(
             model_sums,
             rival_sums,
             values=self.cells * len(taken),
             steps_per_week=self.task.cube.steps_per_week,
             random=np.random.default_rng(self.seed),
+            judged=int(self._judged_incidents[taken].sum()),
         )
-        is_enough = self._judged_incidents[taken].sum() >= LEAST_JUDGED
-        return compared if is_enough else replace(compared, verdict="too few")
 
     @cached_property
     def _judged_incidents(self) -> npt.NDArray[np.int64]:

@@ -290,7 +290,7 @@ def horizon_results(tallies: list[Tally], spec: Spec, *, judged: int, seed: int)
         )  # (moments, 2) each: baseline and network
         actual = max(float(sum(moment.actual[:, horizon].sum() for moment in tallies)), 1.0)
         per_moment = (log_score[:, 1] - log_score[:, 0]) / values
-        compared = difference_of(per_moment[None], block, np.random.default_rng(seed))
+        compared = difference_of(per_moment[None], block, np.random.default_rng(seed), judged=judged)
         caught = sum(moment.caught[:, horizon].sum() for moment in tallies)
         intervals = sum((moment.intervals[horizon] for moment in tallies), NO_INTERVALS)
         deviances, mean_log_scores = (sums.mean(axis=0) / values for sums in (deviance, log_score))
@@ -308,7 +308,7 @@ def horizon_results(tallies: list[Tally], spec: Spec, *, judged: int, seed: int)
                 baseline_over_actual=float(forecast[:, 0].sum() / actual),
                 coverage_90=intervals.figures()["coverage_90"],
                 hit_rate=float(caught / actual),
-                verdict=compared.verdict if judged >= LEAST_JUDGED else "too few",
+                verdict=compared.verdict,
             )
         )
     return results

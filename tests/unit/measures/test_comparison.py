@@ -76,10 +76,11 @@ def test_verdicts_follow_the_truth(shift, word):
     assert (mirrored.mean, mirrored.low, mirrored.high) == pytest.approx((-result.mean, -result.high, -result.low))
 
 
-def test_an_interval_that_touches_zero_is_a_tie_a_model_with_itself_and_few_blocks_are_too_short():
-    verdicts = [verdict(low, high, 10) for low, high in ((-1, 0), (0, 1), (-1, -0.1), (0.1, 1))]
+def test_zero_in_the_interval_is_a_tie_few_blocks_are_too_short_and_few_incidents_too_few():
+    verdicts = [verdict(low, high, 10, 100) for low, high in ((-1, 0), (0, 1), (-1, -0.1), (0.1, 1))]
     assert verdicts == ["tie", "tie", "better", "worse"]
-    assert verdict(-1, -1, 9) == "too short"
+    assert verdict(-1, -1, 9, 100) == "too short"
+    assert [verdict(-1, -1, blocks, 99) for blocks in (9, 10)] == ["too few", "too few"]
     model, _ = scores(0.0)
     result = compared(model, model)
     assert (result.low, result.high, result.verdict) == (0, 0, "tie")

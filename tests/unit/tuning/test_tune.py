@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from incident_risk import app
 from models.artifact import Training, newest_artifacts, read_artifact
-from models.commands import verdict
+from models.commands import result_in_words
 from models.features import feature_names
 from models.network_kinds import (
     DEFAULT,
@@ -140,7 +140,7 @@ def test_a_recipe_that_is_better_by_more_than_seeds_differ_replaces_the_default(
     )
     assert tuned.compared.spread == pytest.approx(2e-5)
     assert tuned.chosen == tuned.best.recipe != DEFAULT
-    first, over_seeds, last = verdict(tuned)
+    first, over_seeds, last = result_in_words(tuned)
     assert f"trial {tuned.best.number} has {1 - tuned.best.loss / tuned.trials[0].loss:.3%} less loss" in first
     assert f"default {np.mean(tuned.compared.default):.5f} (" in over_seeds
     assert last.endswith(f"trial {tuned.best.number} becomes the recipe")
@@ -166,12 +166,12 @@ def test_a_recipe_that_was_lucky_with_one_seed_or_gains_less_than_seeds_differ_d
     assert tuned.best.recipe != DEFAULT
     assert (tuned.compared.gain, tuned.compared.spread) == (pytest.approx(gain), pytest.approx(spread))
     assert tuned.chosen == DEFAULT
-    assert verdict(tuned)[-1].endswith("the default stays")
+    assert result_in_words(tuned)[-1].endswith("the default stays")
 
 
 def test_where_nothing_beats_the_default_nothing_is_compared(tmp_path):
     tuned = search(tmp_path / "journal", loss=harmful)
-    assert verdict(tuned) == ["no trial is better than the default on the same folds: the default stays"]
+    assert result_in_words(tuned) == ["no trial is better than the default on the same folds: the default stays"]
     assert (tuned.best.number, tuned.compared, tuned.chosen) == (0, None, DEFAULT)
 
 
