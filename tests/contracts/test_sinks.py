@@ -162,6 +162,13 @@ def columns():
     return written
 
 
+def test_a_name_that_no_pipeline_point_has_is_refused_where_worlds_for_grafana_are_made():
+    with pytest.raises(TypeError, match=r"a pipeline point has no lag_event; it has batch_s, .*lag_events, "):
+        pipeline("northville", TICK_S, 60, lag_event=7)
+    (fields,) = stored_points([pipeline("northville", TICK_S, 60, lag_events=7.0, counted=3)]).values()
+    assert (fields["lag_events"], fields["counted"]) == ("7.0", "3.0")
+
+
 def test_the_columns_of_every_measurement_are_those_that_are_written(columns):
     kinds = {"tag": "tag", "text": "string"}
     assert columns == {

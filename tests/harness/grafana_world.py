@@ -120,14 +120,20 @@ def ledger(minute: int) -> dict[str, int]:
 def pipeline(region: str, tick_s: int, minute: int, *, silent_s: int = 40, dropped: int = 0, **changes: Any) -> bytes:
     """The `pipeline` point of one minute, by the publisher's function.
 
-    `changes` replace the model, the challenger, whether scores are withheld, the age of the watch, or totals of the
-    ledger.
+    `changes` replace the model, the challenger, whether scores are withheld, figures of the machine, or totals of the
+    ledger. Raises TypeError for any other name.
     """
     as_of_s, known = tick_s + 20, region != "_unassigned"
     model, challenger = changes.pop("model", MODEL), changes.pop("challenger", NO_CHALLENGER)
     followed_ago_s, is_withheld = changes.pop("followed_ago_s", 1800), changes.pop("is_withheld", False)
-    watch_ago_s = changes.pop("watch_ago_s", 0.0)
-    ours = OURS | {"started_s": 1_700_000_000.0, "write_dropped": float(dropped), "watch_ago_s": watch_ago_s}
+    ours = OURS | {"started_s": 1_700_000_000.0, "write_dropped": float(dropped)}
+    ours |= {name: changes.pop(name) for name in OURS.keys() & changes.keys()}
+    totals = {*ledger(minute), *(f"rejected_{reason}" for reason in REASONS)}
+    if unknown := sorted(changes.keys() - totals):
+        others = ["model", "challenger", "followed_ago_s", "is_withheld", "silent_s", "dropped"]
+        raise TypeError(
+            f"a pipeline point has no {', '.join(unknown)}; it has {', '.join(sorted({*others, *OURS, *totals}))}"
+        )
     return pipeline_line(
         region,
         tick_s,
