@@ -26,7 +26,7 @@ from models.network import NetworkShape
 from models.network_kinds import MODELS, Hyperparameters
 from models.training.region_tasks import RegionTask
 from models.training.train_region import prepare, train_region
-from schemas.errors import ArtifactError
+from schemas.errors import ArtifactError, SinkUnavailable
 from schemas.frame import RiskFrame
 from service import app as service_app
 from streaming.flow.rows import FIELDS
@@ -259,6 +259,24 @@ def test_eleven_writes_are_read_back_in_their_order(folder_sink):
     lines = [b"a x=%d %d\n" % (number, number) for number in range(11)]
     assert [sink.write(line).lines for line in lines] == [1] * 11
     assert stored() == b"".join(lines)
+
+
+def test_no_write_replaces_another_when_the_oldest_is_removed(folder_sink, tmp_path):
+    sink, stored = folder_sink
+    for number in range(3):
+        sink.write(b"a x=%d 60\n" % number)
+    min((tmp_path / "stored").iterdir()).unlink()
+    sink.write(b"a x=3 60\n")
+    assert stored() == b"a x=1 60\na x=2 60\na x=3 60\n"
+
+
+def test_a_folder_that_cannot_be_written_fails_a_check_and_a_write_as_the_contract_says(folder_sink, tmp_path):
+    sink, _ = folder_sink
+    (tmp_path / "stored").write_text("a file in its place", encoding="utf-8")
+    for refused in (sink.check, lambda: sink.write(b"a x=1 60\n")):
+        with pytest.raises(SinkUnavailable, match="cannot be written"):
+            refused()
+    (tmp_path / "stored").unlink()
 
 
 def test_the_feature_works_where_the_page_puts_it():

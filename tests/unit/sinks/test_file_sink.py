@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
 from streaming.settings import Settings
-from streaming.sinks.sink import NOTHING, FileSink, Sink, WriteReport, open_sink, warn_of_growth
+from streaming.sinks.sink import NOTHING, SINKS, FileSink, Sink, WriteReport, open_sink, warn_of_growth
 from tests.harness.toy import toy_spec
 
 LINE = b"m f=1 60\n"
@@ -33,9 +33,9 @@ def test_the_setting_names_the_sink_and_its_place(tmp_path):
 @pytest.mark.parametrize(
     ("sink", "message", "remedy"),
     [
-        ("fil:x", "sink 'fil:x' is not known", "use one of: influxdb, file; a file is file:PATH"),
-        ("FILE:x", "sink 'FILE:x' is not known", "use one of: influxdb, file; a file is file:PATH"),
-        ("", "sink '' is not known", "use one of: influxdb, file; a file is file:PATH"),
+        ("fil:x", "sink 'fil:x' is not known", f"use one of: {', '.join(SINKS)}; a file is file:PATH"),
+        ("FILE:x", "sink 'FILE:x' is not known", f"use one of: {', '.join(SINKS)}; a file is file:PATH"),
+        ("", "sink '' is not known", f"use one of: {', '.join(SINKS)}; a file is file:PATH"),
         ("file", "sink file has no path", "use file:PATH"),
         ("file:", "sink file has no path", "use file:PATH"),
     ],
