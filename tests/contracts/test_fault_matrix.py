@@ -81,12 +81,12 @@ def junit_of(tests, *, skipped=(), failed=(), slow=()):
         yield f'<testcase classname="{module}" name={quoteattr(name)}>{inside}</testcase>'
 
 
-def results_in(folder, cases, tests):
-    """What `report` makes of these cases of JUnit."""
+def results_in(folder, cases, tests, *, kept=None, **alone):
+    """What `report` makes of these cases of JUnit. alone: `fault`, if it ran alone."""
     (folder / "matrix.xml").write_text(f"<testsuite>{''.join(cases)}</testsuite>", encoding="utf-8")
-    noted = {"at": "2026-11-26 01:00", "commit": "0b204f5+", "exit_code": 1, "tests": tests}
+    noted = {"at": "2026-11-26 01:00", "commit": "0b204f5+", "exit_code": 1, "tests": tests, **alone}
     (folder / "matrix.json").write_text(json.dumps(noted), encoding="utf-8")
-    return json.loads(text_of(results_of([folder / "matrix.xml"])))
+    return json.loads(text_of(results_of([folder / "matrix.xml"], kept)))
 
 
 def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path, tests_of):
@@ -107,17 +107,29 @@ def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path, tes
     assert ": not run, " in shown["F41"]
 
 
-def test_a_fault_is_a_row_and_a_test_with_its_mark(tmp_path, monkeypatch):
+PLAYED = (("F99", "water"), ("F25", "fire"))
+
+
+def test_a_fault_is_a_row_and_a_run_of_the_tests_with_its_mark(tmp_path, monkeypatch):
     leak = Fault("F99", "the roof leaks", "water", "I1")
-    monkeypatch.setattr(report, "FAULTS", (leak,))
+    monkeypatch.setattr(report, "FAULTS", (*FAULTS, leak))
     monkeypatch.setitem(report.FAULT_BY_ID, "F99", leak)
     test = tmp_path / "test_roof.py"
-    test.write_text('import pytest\n\n\n@pytest.mark.fault("F99")\ndef test_water():\n    pass\n', encoding="utf-8")
-    marked = Marked()
+    lines = [f'@pytest.mark.fault("{fault}")\ndef test_{name}():\n    pass\n' for fault, name in PLAYED]
+    test.write_text("import pytest\n\n\n" + "\n\n".join(lines), encoding="utf-8")
+    marked = Marked("F99")
     alone = ["-p", "no:cacheprovider", "-p", "no:unraisableexception"]  # the latter collects all garbage ten times
     assert pytest.main(["-q", *alone, "--rootdir", str(ROOT), str(test)], plugins=[marked]) == 0
-    (played,) = marked.tests["F99"]
-    assert played.endswith("::test_water")
+    ((fault, (played,)),) = marked.tests.items()
+    assert (fault, played.partition("::")[2]) == ("F99", "test_water")
+    kept = json.loads((ROOT / "tests" / "faults" / "matrix.json").read_text(encoding="utf-8"))
     tests = {"F99": ["tests/faults/test_roof.py::test_water"]}
-    results = results_in(tmp_path, junit_of(tests["F99"]), tests)
-    assert "F99  the roof leaks: held" in "\n".join(lines_of_faults(results))
+    results = results_in(tmp_path, junit_of(tests["F99"]), tests, kept=kept, fault="F99")
+    told = "\n".join(lines_of_faults(results))
+    assert "F99  the roof leaks: held" in told
+    assert "F99 ran on 2026-11-26 01:00 on commit 0b204f5+" in told
+    assert {**results["faults"], "F99": None} == {**kept["faults"], "F99": None}
+    assert broken_in(results) == []
+    nothing = results_of([tmp_path / "none.xml"], kept)
+    assert (nothing["faults"].pop("F99")["outcome"], nothing) == ("not run", kept)
+    assert results_in(tmp_path, junit_of(tests["F99"]), tests, kept=results, fault="F99") == results  # and again

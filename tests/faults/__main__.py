@@ -17,7 +17,16 @@ from rich.console import Console
 from benchmarks.stack import commit_of_the_tree
 from streaming.settings import Settings
 from tests.faults.matrix import FAULTS
-from tests.faults.report import broken_in, lines_of_faults, lines_of_seeds, page_of, results_of, run_file, text_of
+from tests.faults.report import (
+    FAULT_BY_ID,
+    broken_in,
+    lines_of_faults,
+    lines_of_seeds,
+    page_of,
+    results_of,
+    run_file,
+    text_of,
+)
 from tests.faults.run import broker_to_break, run_scenario
 from tests.faults.scenario import GENERATOR, generate
 
@@ -59,21 +68,33 @@ def seeds(
 
 
 class Marked:
-    """A plugin of pytest. tests: fault -> the node ids of the tests that carry its mark."""
+    """A plugin of pytest. tests: fault -> the node ids of the tests that carry its mark; of one fault, if it is given.
 
-    def __init__(self):
-        self.tests = defaultdict(list)
+    Tests of other faults alone do not run then.
+    """
+
+    def __init__(self, fault=""):
+        self.fault, self.tests = fault, defaultdict(list)
+
+    def faults_of(self, item):
+        faults = {fault for mark in item.iter_markers("fault") for fault in mark.args}
+        return faults & {self.fault} if self.fault else faults
+
+    def pytest_collection_modifyitems(self, items):
+        if self.fault:
+            items[:] = [item for item in items if self.faults_of(item)]
 
     def pytest_collection_finish(self, session):
         for item in session.items:
-            for fault in {fault for mark in item.iter_markers("fault") for fault in mark.args}:
+            for fault in self.faults_of(item):
                 self.tests[fault].append(item.nodeid)
 
 
-def run_marked(*options):
-    """Run pytest over all tests with a mark: (its exit code, the tests by their fault)."""
-    files = [str(path) for path in sorted(Path("tests").rglob("test_*.py")) if "mark.fault(" in path.read_text("utf-8")]
-    marked = Marked()
+def run_marked(*options, fault=""):
+    """Run pytest over all tests with a mark, or with that of one fault: (its exit code, the tests by their fault)."""
+    texts = ((path, path.read_text("utf-8")) for path in sorted(Path("tests").rglob("test_*.py")))
+    files = [str(path) for path, text in texts if "mark.fault(" in text and fault in text]
+    marked = Marked(fault)
     code = pytest.main([*files, "-m", "fault", *options], plugins=[marked])
     return int(code), dict(sorted(marked.tests.items()))
 
@@ -83,11 +104,17 @@ def now() -> str:
 
 
 @app.command()
-def matrix(result: Annotated[Path, typer.Option(help="pytest's JUnit file")] = MATRIX) -> None:
+def matrix(
+    fault: Annotated[str, typer.Argument(help="Run the tests of this one alone, such as `F46`")] = "",
+    result: Annotated[Path, typer.Option(help="pytest's JUnit file")] = MATRIX,
+) -> None:
     """Run every test that plays a fault. The table shows what failed; the exit code is pytest's."""
-    noted = {"at": now(), "commit": commit_of_the_tree()}
-    result.unlink(missing_ok=True)
-    code, tests = run_marked("-q", f"--junitxml={result}")
+    if fault and fault not in FAULT_BY_ID:
+        raise typer.BadParameter(f"{fault} is no fault of tests/faults/matrix.py: add its entry first")
+    noted = {"at": now(), "commit": commit_of_the_tree()} | ({"fault": fault} if fault else {})
+    for path in (result, run_file(result)):
+        path.unlink(missing_ok=True)
+    code, tests = run_marked("-q", f"--junitxml={result}", fault=fault)
     run_file(result).write_text(json.dumps({**noted, "exit_code": code, "tests": tests}), encoding="utf-8")
     raise typer.Exit(code)
 
@@ -108,8 +135,11 @@ def list_tests() -> None:
 def report(
     result: Annotated[list[Path], typer.Option(help="What `matrix` has written; may be given again")] = [MATRIX],  # noqa: B006
 ) -> None:
-    """Keep the outcome of each fault and write the page. Exit code 1 when a fault broke something or was not tried."""
-    found = results_of(result)
+    """Keep the outcome of each fault and write the page. Exit code 1 when a fault broke something or was not tried.
+
+    A fault that ran alone replaces its own outcome; those of the others stay.
+    """
+    found = results_of(result, json.loads(KEPT.read_text(encoding="utf-8")))
     KEPT.write_text(text_of(found), encoding="utf-8")
     DOCUMENT.write_text(page_of(found, lines_in(RESULTS)), encoding="utf-8")
     if broke := broken_in(found):

@@ -44,8 +44,11 @@ def ran_of(tests: Sequence[str], cases: dict) -> dict:
     return {**found, "recovery_s": recovery_s}
 
 
-def results_of(matrix: Sequence[Path]) -> dict:
-    """`matrix`: JUnit files; where a test is in several of them, the last one counts."""
+def results_of(matrix: Sequence[Path], kept: dict) -> dict:
+    """`matrix`: JUnit files; where a test is in several of them, the last one counts.
+
+    kept: the results before. They stay, but for those of the faults that ran alone, if no run was of all of them.
+    """
     cases = {
         f"{case.get('classname').replace('.', '/')}.py::{case.get('name')}": case
         for path in matrix
@@ -55,7 +58,12 @@ def results_of(matrix: Sequence[Path]) -> dict:
     }
     runs = [json.loads(run_file(path).read_text(encoding="utf-8")) for path in matrix if run_file(path).exists()]
     tests = {fault: nodes for run in runs for fault, nodes in run.pop("tests").items()}
-    return {"runs": runs, "faults": {fault.id: ran_of(tests.get(fault.id, ()), cases) for fault in FAULTS}}
+    faults = {fault.id: ran_of(tests.get(fault.id, ()), cases) for fault in FAULTS}
+    if all("fault" in run for run in runs):
+        alone = {run["fault"] for run in runs}
+        runs = [run for run in kept["runs"] if run.get("fault") not in alone] + runs
+        faults |= {name: ran for name, ran in kept["faults"].items() if name in faults and name not in alone}
+    return {"runs": runs, "faults": faults}
 
 
 def text_of(results: dict) -> str:
@@ -108,7 +116,8 @@ def wrapped(line: str) -> str:
 
 def _runs(results: dict) -> str:
     return " ".join(
-        f"These tests ran on {run['at']} on commit {run['commit']}; pytest ended with exit code {run['exit_code']}."
+        f"{run.get('fault', 'These tests')} ran on {run['at']} on commit {run['commit']}; "
+        f"pytest ended with exit code {run['exit_code']}."
         for run in results["runs"]
     )
 
