@@ -110,7 +110,7 @@ def test_squares_are_drawn_from_a_zoom_on_and_the_card_says_where_most_is_expect
     assert "squares" in unit
     south, west, north, east = square_bounds(frame.spec.grid, 2, cell, 2)
     middle = f"{(south + north) / 2:.4f}° N, {-(west + east) / 2:.4f}° W"
-    assert f"63 % of what is expected here: in the 500 m square at {middle}" in counted["cell"]
+    assert f"63 % of what is expected here: in the 500 m square near {middle}" in counted["cell"]
     assert counted["axe"] == []
     assert (risk["told"][2], "squares" in risk["told"][3]) == (0, False)
 
