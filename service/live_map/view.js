@@ -300,7 +300,11 @@ function showCell() {
     parts.push(...inWords(row, shownOf(cell, row), picture));
     if (inside)
       parts.push(
-        make("p", say("{share} of what is expected here: in the {metres} m square near {where}", values), "quiet inside"),
+        make(
+          "p",
+          say("{share} of what is expected here: in the {metres} m square near {where}", values),
+          "quiet inside",
+        ),
       );
     parts.push(tableOf(scores, chosen), ...made(scores, chosen));
   }
