@@ -1,6 +1,6 @@
 """Counts where inside a cell its incidents were, with two guards on single addresses; schemas/fine.py has the result.
 
-Two guards stand before any share, of each category and of what is left:
+Two guards stand before any share:
 
 - *A point counts at most what all other points of its square have together.* A point is all that lies within some
   5 m, and up to twice as far: places are rounded to 11 m in four ways, and the least of the four counts is taken.
@@ -58,8 +58,9 @@ def fine_counts(incidents: Incidents, grid: Grid, fine: int) -> FineShares:
         counts = counted((incidents.category == category) & ~is_default)
         has_own = counts.sum(axis=1) >= LEAST * squares
         rest &= (incidents.category != category) | ~has_own[incidents.cell]
-        over_all[has_own] += shared(counts[has_own])
-        parts.append((category, np.flatnonzero(has_own), shared(counts[has_own])))
+        of_own = shared(counts[has_own])
+        over_all[has_own] += of_own
+        parts.append((category, np.flatnonzero(has_own), of_own))
     over_all += shared(counted(rest))
     is_told = over_all.sum(axis=1) >= LEAST
     parts.append((OVER_ALL, np.flatnonzero(is_told), over_all[is_told]))
