@@ -11,6 +11,13 @@ interface Spot extends Place {
   cell: number;
   name?: string;
 }
+/** A part of a cell. share: of what is expected in the cell. */
+interface Square extends Place {
+  cell: number;
+  expected: number;
+  share: number;
+  metres: number;
+}
 interface Grid {
   rows: number;
   cols: number;

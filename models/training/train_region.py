@@ -118,10 +118,11 @@ are not all incidents, and who reports differs from place to place. A decision a
 
 
 _FINE = f"""## Inside a cell
-A cell's numbers are parted into {{fine}} x {{fine}} squares of {{square_m:g}} m by constant shares. {{words}}
+A cell's numbers are parted into {{fine}} x {{fine}} squares of {{square_m:g}} m by shares, the same at every hour.
+{{words}}
 A point counts at most what all others of its square have together, and squares of fewer than {LEAST} incidents share
 evenly: in each category, and in all others together. An address whose points lie more than 5 m apart counts as several.
-There are squares only because standing units answer every category: at this scale a map of others is a patrol map.
+There are squares only because standing units answer every category: squares of crime would be a patrol map.
 
 """
 
@@ -436,7 +437,10 @@ def train_region(
             incidents, spec.grid, spec.fine, learned_until_s=validation_s, chosen_from_s=validation_s
         )
         own = (fine.category == OVER_ALL).sum(), (fine.category != OVER_ALL).sum()
-        words = "Of {:,} cells, in {:,} of their categories alone; validation chose {:g} more incidents in each square."
+        words = (
+            "{:,} cells have shares over all categories; {:,} times a category has incidents enough for its own in a "
+            "cell. To each square {:g} incidents were added, as validation chose: this draws shares toward even ones."
+        )
         words = words.format(*own, pseudo_count)
     folder = write_artifact(
         out,

@@ -66,26 +66,40 @@ export function made(scores, chosen) {
   ];
 }
 
-/** Where inside a cell most is expected: a crossing, else coordinates, and the share of the cell's; null where nobody knows.
- *  @param {number} cell @param {Picture} picture */
-export function hottest(cell, { rows, grid, land }) {
-  const { squares, expected, support } = rows.get(cell) ?? {};
-  if (!squares || support === "no_history" || !expected) return null;
+/** The squares of a cell, most first; none of a cell whose squares are alike: nobody knows where inside it incidents are.
+ *  @param {number} cell @param {Picture} picture @returns {Square[]} */
+export function squaresOf(cell, { rows, grid }) {
+  const { squares = [], expected, support } = rows.get(cell) ?? {};
+  if (support === "no_history" || Math.min(...squares) === Math.max(...squares)) return [];
   const side = Math.sqrt(squares.length);
-  const at = squares.indexOf(Math.max(...squares));
   const { lat, lon } = centreOf(cell, grid);
   const shift = (place) => (place + 0.5) / side - 0.5; // of the cell's middle
-  const place = {
-    lat: lat + shift(Math.floor(at / side)) * grid.cell_lat_deg,
-    lon: lon + shift(at % side) * grid.cell_lon_deg,
-  };
-  const crossing = crossingNear(place, land);
-  return {
-    crossing,
-    where: crossing || placeOf(place),
-    share: squares[at] / expected,
-    metres: Math.round(grid.cell_m / side),
-  };
+  return squares
+    .map((number, at) => ({
+      cell,
+      expected: number,
+      share: number / expected,
+      metres: Math.round(grid.cell_m / side),
+      lat: lat + shift(Math.floor(at / side)) * grid.cell_lat_deg,
+      lon: lon + shift(at % side) * grid.cell_lon_deg,
+    }))
+    .sort((a, b) => b.expected - a.expected);
+}
+/** The square of a cell that a place lies in, as its middle is the nearest; undefined where nobody knows. */
+export const squareAround = (place, cell, picture) =>
+  squaresOf(cell, picture).sort((...both) => {
+    const [a, b] = both.map(({ lat, lon }) =>
+      Math.max(
+        Math.abs(lat - place.lat) / picture.grid.cell_lat_deg,
+        Math.abs(lon - place.lon) / picture.grid.cell_lon_deg,
+      ),
+    );
+    return a - b;
+  })[0];
+/** Where a square is: near a crossing, else its coordinates. @param {Square} square @param {Picture} picture */
+export function nearby(square, { land }) {
+  const crossing = crossingNear(square, land);
+  return crossing ? say("near {name}", { name: crossing }) : placeOf(square);
 }
 const ofEach = ({ of_categories = {} }) => {
   const each = Object.entries(of_categories)

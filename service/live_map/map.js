@@ -167,11 +167,12 @@ export function drawMap(picture, { kept: choices, scoreOf, colourOf, byScore, be
   );
   isShown = true;
 }
-/** Each square in the colour of a cell that expects as much in all of its squares. */
+/** Each square in the colour of a cell that expects as much in all of its squares; a cell that is parted evenly stays one. */
 function drawSquares({ rows }, inside, colourOf) {
   const fills = new Map();
   for (const [cell, { squares, support }] of colourOf ? rows : []) {
     if (!squares || support === "no_history" || !inside(cell)) continue;
+    if (Math.min(...squares) === Math.max(...squares)) continue;
     const side = Math.sqrt(squares.length);
     squares.forEach((expected, at) => {
       const [row, col] = [rowOf(cell) + Math.floor(at / side) / side, (cell % grid.cols) + (at % side) / side];
@@ -186,6 +187,9 @@ function drawSquares({ rows }, inside, colourOf) {
     [...fills].map(([colour, shapes]) => [new ol.MultiPolygon(shapes), new ol.Style({ fill: fill(colour) })]),
   );
 }
+/** Whether the map is so near that it shows squares. */
+export const hasSquares = () =>
+  atlas.getView().getResolution() < layers.squares.getMaxResolution() && !layers.squares.getSource().isEmpty();
 function hatching() {
   const tile = document.createElement("canvas");
   const side = (tile.width = tile.height = Math.max(4, Math.round(5 * rem)));
@@ -343,9 +347,12 @@ export function goTo(place) {
   view.setCenter(pointOf(place));
 }
 
-/** pointed(cell or null), picked(cell): by pointer and finger; moved(): at each move; rested(): when the map lies still elsewhere. */
+/** pointed(cell or null, place), picked(cell): by pointer and finger; moved(): at each move; rested(): when the map lies still elsewhere. */
 export function hands({ pointed, picked, moved, rested }) {
-  atlas.on("pointermove", ({ coordinate, dragging }) => isShown && !dragging && pointed(cellAt(coordinate)));
+  atlas.on("pointermove", ({ coordinate, dragging }) => {
+    const [lon, lat] = ol.toLonLat(coordinate);
+    if (isShown && !dragging) pointed(cellAt(coordinate), { lat, lon });
+  });
   atlas.on("singleclick", ({ coordinate }) => isShown && cellAt(coordinate) !== null && picked(cellAt(coordinate)));
   atlas.on("change:size", fit);
   new ResizeObserver(fit).observe($("legend")); // the last day comes after the first picture

@@ -1,6 +1,6 @@
 // The page around the map: the picture in words and tables, and what hands and keys do. A source shows its pictures here.
 import { allowCalls, callOf, seen } from "./call.js";
-import { brief, hottest, inWords, lift, made, tableOf } from "./card.js";
+import { brief, inWords, lift, made, nearby, squareAround, squaresOf, tableOf } from "./card.js";
 import { ask, choose, chosen, finder, onTake, remember } from "./controls.js";
 import { showState } from "./current.js";
 import { past } from "./day.js";
@@ -8,7 +8,7 @@ import { decidedOn, hasEnded, inFull, inShort, offerDecision, onPlace } from "./
 import { $, line, make, put, titles } from "./elements.js";
 import { cellName, cellOf, centreOf, cellsName, idOf, placeExample, placeName, placeOf } from "./grid.js";
 import { say, sayMany } from "./language.js";
-import { boxOf, drawMap, drawRings, goTo, hands, reveal, showAll } from "./map.js";
+import { boxOf, drawMap, drawRings, goTo, hands, hasSquares, reveal, showAll } from "./map.js";
 import { tellScale } from "./scale.js";
 import { find, offered } from "./search.js";
 import {
@@ -38,6 +38,7 @@ const HIGHEST = {
   lift: say("Highest: lift over usual"),
 };
 const COLUMNS = [say("Cell"), say("Risk"), say("Expected"), say("Usual"), say("Lift"), say("Last hour")];
+const OF_SQUARES = [say("Place"), say("Expected"), say("Of its cell")];
 const OF_PLACES = [say("Place"), say("Seen"), say("Usual"), say("In"), say("By chance, once in")];
 const isWall = new URLSearchParams(location.search).get("view") === "wall"; // for a screen that nobody touches
 if (isWall) document.body.dataset.view = "wall";
@@ -45,6 +46,7 @@ const MOST = isWall ? 8 : 10; // cells in the list
 /** @type {Picture | null} */
 export let picture = null;
 let hovered = null;
+let square = null; // of the cell that is hovered, where the map shows squares
 let cursor = null; // cells
 let meant = null; // the category of the place that was chosen in the list
 let spot = null; // what was looked for
@@ -54,7 +56,7 @@ let differs_s = null; // since when what is chosen is not what is shown
 // ---- the picture
 /** @param {Picture} next */
 export function show(next) {
-  if (next.region !== picture?.region) cursor = hovered = meant = spot = null;
+  if (next.region !== picture?.region) cursor = hovered = square = meant = spot = null;
   picture = next;
   redraw();
 }
@@ -128,9 +130,9 @@ function redraw() {
     "incidents more than usual in the last 1, 2 or 4 hours, where chance alone shows as much once in {days} days or more seldom",
     { days: least_days },
   );
-  const squares = say("; nearer, squares inside: as if the whole cell were like them");
-  const hasSquares = chosen.measure === "expected" && [...rows.values()].some((row) => row.squares);
-  put("unit", isUnusual() ? more : `${UNITS[chosen.measure]}, ${ahead}${hasSquares ? squares : ""}`);
+  const nearer = say("; nearer, squares inside: as if the whole cell were like them");
+  const isFine = chosen.measure === "expected" && [...rows.values()].some((row) => row.squares);
+  put("unit", isUnusual() ? more : `${UNITS[chosen.measure]}, ${ahead}${isFine ? nearer : ""}`);
   const figures = {
     area: total.name,
     expected: count(total.expected),
@@ -142,6 +144,7 @@ function redraw() {
   $("key-area").hidden = !picture.outlines.length;
   draw(best);
   showHighest(best);
+  showSquares(ahead);
   showAreas();
   const highestOf = () =>
     say("{unit}. Highest: {cell}", { unit: $("unit").textContent, cell: inLines(best[0][0]).join(", ") });
@@ -192,8 +195,6 @@ function showHighest(best) {
       const name = make("span", `${number} `);
       swatch.style.background = scale.colourOf(place ? place.more : scoreOf(row));
       name.append(swatch, open);
-      const inside = chosen.measure === "expected" ? hottest(cell, picture) : null;
-      if (inside?.crossing) name.append(" ", make("small", inside.crossing, "quiet"));
       const decision = place ? onPlace(place, picture) : decidedOn(cell, null, chosen.category, picture)[0];
       if (decision) name.append(" ", make("span", inShort(decision, picture), "tag"));
       const shown = line(
@@ -214,6 +215,27 @@ const figuresOf = (row) => [
   times(lift(row)),
   String(row.observed_1h),
 ];
+/** The highest squares of all cells, where expected counts are shown; a click goes there. */
+function showSquares(ahead) {
+  const isInside = (cell) => !picture.inside || picture.inside.has(cell);
+  const cells = chosen.measure === "expected" ? [...picture.rows.keys()].filter(isInside) : [];
+  const squares = cells.flatMap((cell) => squaresOf(cell, picture)).sort((a, b) => b.expected - a.expected);
+  $("squares").hidden = !squares.length;
+  if (!squares.length) return;
+  put("squares-name", say("Highest squares of {metres} m: {horizon}", { metres: squares[0].metres, horizon: ahead }));
+  $("squares-head").replaceChildren(titles(OF_SQUARES));
+  $("squares-rows").replaceChildren(
+    ...squares.slice(0, MOST).map((one) => {
+      const name = make("span");
+      name.append(
+        Object.assign(make("button", nearby(one, picture)), { onclick: () => goToSpot(one) }),
+        " ",
+        make("small", cellName(one.cell, picture), "quiet"),
+      );
+      return line([name, count(one.expected), percent(one.share)]);
+    }),
+  );
+}
 /** Every area with what it expects, most first; a click chooses it. */
 function showAreas() {
   $("areas").hidden = !picture.areas.length;
@@ -295,17 +317,18 @@ function showCell() {
   if (!picture.active.has(cell))
     parts.push(make("p", say("No incident on record here, so there is no score."), "quiet"));
   else {
-    const inside = hottest(cell, picture);
-    const values = inside && { ...inside, share: percent(inside.share) };
+    const [most] = squaresOf(cell, picture);
+    const values = most && {
+      ...most,
+      expected: count(most.expected),
+      share: percent(most.share),
+      where: nearby(most, picture),
+    };
+    const says = most
+      ? say("Most of it in one {metres} m square, {where}: {expected} expected, {share} of the cell", values)
+      : say("Where inside the cell is not known: too few incidents on record");
     parts.push(...inWords(row, shownOf(cell, row), picture));
-    if (inside)
-      parts.push(
-        make(
-          "p",
-          say("{share} of what is expected here: in the {metres} m square near {where}", values),
-          "quiet inside",
-        ),
-      );
+    if (picture.rows.get(cell)?.squares) parts.push(make("p", says, "quiet inside"));
     parts.push(tableOf(scores, chosen), ...made(scores, chosen));
   }
   $("cell").replaceChildren(...parts);
@@ -315,6 +338,7 @@ function showTip(cell) {
   tip.hidden = cell === null;
   if (cell === null) return;
   const [name, ...rest] = inLines(cell);
+  if (square && cell === hovered) rest.unshift(say("in this square {expected}", { expected: count(square.expected) }));
   tip.replaceChildren(make("b", name), make("div", rest.join("\n")));
   placeTip();
 }
@@ -335,9 +359,10 @@ function look() {
   showTip(pointed());
   offerDecision(picture, pinned, placeAround(pinned), chosen.category);
 }
-function hover(cell) {
-  if (cell === hovered) return;
-  hovered = cell;
+function hover(cell, place = null) {
+  const next = place && cell !== null && hasSquares() ? (squareAround(place, cell, picture) ?? null) : null;
+  if (cell === hovered && next?.expected === square?.expected) return;
+  [hovered, square] = [cell, next];
   look();
 }
 function pin(cell, category = null) {
@@ -370,7 +395,7 @@ function press(event) {
   else if (event.key === "0") showAll();
   else return;
   event.preventDefault();
-  hovered = null;
+  hovered = square = null;
   reveal(cursor);
   look();
   put("spoken", inLines(cursor).join(", "));
@@ -391,15 +416,16 @@ onTake((name) => {
   if (picture && ["region", "area", "measure"].includes(name)) redraw();
   else tick();
 });
+function goToSpot(place) {
+  spot = place;
+  cursor = place.cell;
+  goTo(place);
+  if (chosen.panel) $("panel").click();
+  pin(place.cell);
+}
 finder(
   (text) => picture && find(text, picture),
-  (place) => {
-    spot = place;
-    cursor = place.cell;
-    goTo(place);
-    if (chosen.panel) $("panel").click();
-    pin(place.cell);
-  },
+  goToSpot,
   (text) => (picture ? offered(text, picture) : []),
 );
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => picture && redraw());

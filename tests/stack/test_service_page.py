@@ -92,6 +92,20 @@ await new Promise((done) => setTimeout(done, 600));
 const rings = squares.getSource().getFeatures().flatMap((each) => each.getGeometry().getCoordinates());
 return [before, seen(), rings.length, document.getElementById('unit').textContent];
 """
+LISTED = """
+const { atlas } = await import(new URL('page/map.js', document.baseURI));
+const rows = [...document.querySelectorAll('#squares-rows tr')];
+const texts = rows.map((row) => [...row.children].map((cell) => cell.textContent));
+const far = atlas.getView().getResolution();
+document.querySelector('#squares-rows button').click();
+await new Promise((done) => setTimeout(done, 600));
+const { x, y, width, height } = atlas.getViewport().getBoundingClientRect();
+const at = { clientX: x + width / 2, clientY: y + height / 2, pointerType: 'mouse', bubbles: true };
+atlas.getViewport().dispatchEvent(new PointerEvent('pointermove', at));
+await new Promise((done) => setTimeout(done, 200));
+const tip = document.getElementById('tip').textContent;
+return [texts, far / atlas.getView().getResolution(), tip, document.getElementById('cell-name').textContent];
+"""
 
 
 def test_squares_are_drawn_from_a_zoom_on_and_the_card_says_where_most_is_expected(browser, page_folder):
@@ -101,24 +115,37 @@ def test_squares_are_drawn_from_a_zoom_on_and_the_card_says_where_most_is_expect
     share = np.array([[0.125, 0.125, 0.625, 0.125]], np.float16)  # most in the north-west
     leave_squares(page_folder, frame, [(cell, -1)], share)
     with running(the_service(page_folder)) as base:
-        counted, risk = browser(
+        counted, risk, listed = browser(
             {"url": f"{base}/#measure=expected&cell={frame.spec.grid.cell_ids()[cell]}", "does": SQUARES, "axe": True},
             {"url": f"{base}/#measure=risk", "does": SQUARES},
+            {"url": f"{base}/#measure=expected", "does": LISTED},
         )
     before, then, squares, unit = counted["told"]
-    assert (before, then, squares) == (False, True, 4 * int((over_all.support[:, 0] > 0).sum()))
+    assert (before, then, squares) == (False, True, 4)  # a cell that is parted evenly stays one
     assert "squares" in unit
     south, west, north, east = square_bounds(frame.spec.grid, 2, cell, 2)
     middle = f"{(south + north) / 2:.4f}° N, {-(west + east) / 2:.4f}° W"
-    assert f"63 % of what is expected here: in the 500 m square near {middle}" in counted["cell"]
+    most = 0.625 * float(over_all.expected[cell, 0, 0])
+    assert f"Most of it in one 500 m square, {middle}: {most:.2g} expected, 63 % of the cell" in counted["cell"]
     assert counted["axe"] == []
     assert (risk["told"][2], "squares" in risk["told"][3]) == (0, False)
+    rows, nearer, tip, card = listed["told"]
+    name = frame.spec.grid.cell_ids()[cell]
+    assert [(row[0], row[2]) for row in rows[:1]] == [(f"{middle} {name}", "63 %")]
+    assert len(rows) == 4  # those of one cell: what is spread evenly over a cell is no finding
+    assert float(rows[0][1]) == pytest.approx(most, rel=0.02)
+    assert nearer >= 3.9
+    assert f"in this square {rows[0][1]}" in tip
+    assert name in card
 
 
 def test_a_region_of_too_many_squares_is_shown_without_them_and_its_area_with_them(browser, page_folder):
     spec = {"categories": ("ems", "fire"), "answered_by": ("ems", "fire"), "fine": 8}
     frame, over_all = leave_frame(page_folder, grid=toy_grid(40, 40, south_deg=41.6, west_deg=-87.9), **spec)
-    leave_squares(page_folder, frame, [(3, -1)], np.full((1, 64), 1 / 64, np.float16))
+    share = np.full(64, 1 / 128, np.float16)
+    share[0] = 65 / 128
+    cells = np.flatnonzero(over_all.support[:, 0] > 0)
+    leave_squares(page_folder, frame, [(int(cell), -1) for cell in cells], np.tile(share, (len(cells), 1)))
     with running(the_service(page_folder)) as base:
         whole, north = browser(
             {"url": f"{base}/#measure=expected", "does": SQUARES},

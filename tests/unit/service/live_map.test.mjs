@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { newPlaces } from "../../../service/live_map/call.js";
+import { nearby, squareAround, squaresOf } from "../../../service/live_map/card.js";
 import { changeInWords, judge, ofService, showState, surgesInWords } from "../../../service/live_map/current.js";
 import { barsOf, hourInWords } from "../../../service/live_map/day.js";
 import { decidedOn, hasEnded, onPlace } from "../../../service/live_map/decide.js";
@@ -76,6 +77,35 @@ test("a place is told by the crossing nearest to it, within a kilometre", () => 
   assert.equal(crossingNear({ lat: 40.099, lon: -74.942 }, land), "Main Street and Port Road");
   assert.equal(crossingNear({ lat: 40.12, lon: -74.95 }, land), "");
   assert.equal(crossingNear({ lat: 40.1, lon: -74.9 }, land), "");
+});
+
+test("squares are told most first, and none of a cell that is parted evenly", () => {
+  const row = (expected, squares, support = "ok") => ({
+    expected,
+    squares,
+    support,
+    usual: 0,
+    risk: 0,
+    observed_1h: 0,
+  });
+  const rows = new Map([
+    [cell(10, 10), row(8, [1, 1, 5, 1])],
+    [cell(10, 11), row(8, [2, 2, 2, 2])],
+    [cell(10, 12), row(8, [1, 1, 5, 1], "no_history")],
+    [cell(10, 13), row(8, undefined)],
+  ]);
+  const picture = { rows, grid, land: [] };
+  const squares = squaresOf(cell(10, 10), picture);
+  assert.deepEqual(
+    squares.map(({ expected, share, metres }) => [expected, share, metres]),
+    [[5, 0.625, 500], ...[1, 2, 3].map(() => [1, 0.125, 500])],
+  );
+  const [{ lat, lon }] = squares; // of the north-west
+  assert.ok(Math.abs(lat - 40.1075) < 1e-9 && Math.abs(lon + 74.8975) < 1e-9, `${lat}, ${lon}`);
+  assert.equal(nearby(squares[0], picture), "40.1075° N, 74.8975° W");
+  assert.equal(squareAround({ lat: 40.1051, lon: -74.8951 }, cell(10, 10), picture).expected, 5);
+  assert.equal(squareAround({ lat: 40.1049, lon: -74.8951 }, cell(10, 10), picture).expected, 1);
+  for (const other of [11, 12, 13, 14]) assert.deepEqual(squaresOf(cell(10, other), picture), []);
 });
 
 test("coordinates are read as people write them", () => {
