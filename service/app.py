@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, Request, Security
+from fastapi import APIRouter, Depends, FastAPI, Request, Security
 from fastapi.openapi.utils import get_openapi
 from pydantic import Field, TypeAdapter
 from starlette.exceptions import HTTPException
@@ -30,6 +30,7 @@ from service.callers import (
     json_answer,
     json_bytes,
     known_caller,
+    known_parameters,
     problems_of,
     seen_by,
     token_of,
@@ -163,7 +164,7 @@ def _read_by(origins: Sequence[str], app: ASGIApp) -> ASGIApp:
 def _routed() -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_looking)
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(known_parameters)])
     return app
 
 

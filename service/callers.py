@@ -194,6 +194,14 @@ def must_be_current(now: Now, require: str | None, category: str = ALL_CATEGORIE
         )
 
 
+async def known_parameters(request: Request) -> None:
+    """Raises 422 for a parameter that the route does not have: it would answer another question without a word."""
+    there_are = _parameters(request.scope["route"], "query")
+    for name in request.query_params:
+        if name not in there_are:
+            raise HTTPException(422, f"query {name}: not known here; there are {', '.join(there_are) or 'none'}")
+
+
 def answer_with_problems(app: FastAPI) -> None:
     """Answer the errors of the routes, of the routing, of the checks of a request, and those that nobody expects."""
     app.add_exception_handler(HTTPException, _http)
@@ -211,16 +219,14 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """Where the fault is and what it is; of a parameter also what it is to be, of an unknown one which there are."""
+    """Where the fault is and what it is; of a parameter also what it is to be."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     route, faults = request.scope.get("route"), []
     for fault in error.errors()[:5]:
         where, name = " ".join(map(str, fault["loc"])), fault["loc"][-1]
         meanings = _parameters(route, fault["loc"][0]) if isinstance(route, APIRoute) else {}
         says = f"{where}: {fault['msg']}"
-        if fault["type"] == "extra_forbidden" and meanings:
-            says += f"; there are {', '.join(meanings)}"
-        elif fault["type"] == "string_pattern_mismatch" and meanings.get(name):
+        if fault["type"] == "string_pattern_mismatch" and meanings.get(name):
             says = f"{where}: {fault['input']} is not {meanings[name]}"
         faults.append(says)
     return problem_answer(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(faults))
