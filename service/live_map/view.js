@@ -325,7 +325,7 @@ function showCell() {
       where: nearby(most, picture),
     };
     const says = most
-      ? say("Most of it in one {metres} m square, {where}: {expected} expected, {share} of the cell", values)
+      ? say("Highest square of {metres} m, {where}: {expected} expected, {share} of the cell", values)
       : say("Where inside the cell is not known: too few incidents on record");
     parts.push(...inWords(row, shownOf(cell, row), picture));
     if (picture.rows.get(cell)?.squares) parts.push(make("p", says, "quiet inside"));

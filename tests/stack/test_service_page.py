@@ -127,7 +127,7 @@ def test_squares_are_drawn_from_a_zoom_on_and_the_card_says_where_most_is_expect
     south, west, north, east = square_bounds(frame.spec.grid, 2, cell, 2)
     middle = f"{(south + north) / 2:.4f}° N, {-(west + east) / 2:.4f}° W"
     most = 0.625 * float(over_all.expected[cell, 0, 0])
-    assert f"Most of it in one 500 m square, {middle}: {most:.2g} expected, 63 % of the cell" in counted["cell"]
+    assert f"Highest square of 500 m, {middle}: {most:.2g} expected, 63 % of the cell" in counted["cell"]
     assert counted["axe"] == []
     assert (risk["told"][2], "squares" in risk["told"][3]) == (0, False)
     rows, nearer, tip, card = listed["told"]
