@@ -291,7 +291,7 @@ settings = settings.with_options(cache=cache, master="local[1,4]", shuffle_parti
 with spark_session(settings) as session:
     job = FileJob(session=session, folder=folder, published=Deadly())
     job.start()
-    job.wait_for_end()
+    raise job.wait_for_end()  # else this test would not say why
 """
 
 
