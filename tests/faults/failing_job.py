@@ -18,7 +18,7 @@ tries = os.environ["FAILING_JOB_TRIES"]
 def failing(messages, *rest, **more):
     from schemas.decode import decode_messages
 
-    if any(value and b"deadly" in value for value in messages.values):
+    if b"deadly" in messages.data:
         with Path(tries).open("a") as file:
             file.write("once more\n")
         raise RuntimeError("a fault that escaped every test")
