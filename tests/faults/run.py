@@ -1,6 +1,8 @@
 """Scenarios run one after another on one broker, and what does not hold after each (the numbers: matrix.py)."""
 
+import gc
 import time
+import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +44,9 @@ def broker_to_break(folder: Path, cache: Path, commands=None):
         yield broker
     finally:
         broker.close()
+        with warnings.catch_warnings():  # kafka-python leaves a socket whose connection was refused to the collector
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 def run_scenario(scenario: Scenario, folder: Path, broker: TestBroker) -> Outcome:
