@@ -409,8 +409,8 @@ def _numbers() -> list[Panel]:
         newest = f'SELECT last("risk") AS "risk", "expected", "usual", "support" FROM "risk" {NOW}'
         query = f'SELECT {expression} AS "{name}" FROM ({newest}) WHERE "support" != \'no_history\''
         description = f"{description} No number without history."
-        some = {"decimals": 3} if unit == INCIDENTS else {}
-        return stat(title, description, a_sixth, query, unit, without="STALE or no history", **some)
+        digits = {"decimals": 3} if unit == INCIDENTS else {}
+        return stat(title, description, a_sixth, query, unit, without="STALE or no history", **digits)
 
     soon = "Of at least one incident within the horizon, from the newest minute."
     return [

@@ -1,6 +1,6 @@
 // What is said of one cell: in a line, and on its card with its scores and what made the chosen one.
 import { line, make, titles } from "./elements.js";
-import { cellName, centreOf, placeOf } from "./grid.js";
+import { cellName, centreOf, isEven, placeOf } from "./grid.js";
 import { say, told } from "./language.js";
 import { crossingNear } from "./search.js";
 import { ALL, SAY, count, happened, isPartly, percent, plain, times, unknown } from "./words.js";
@@ -70,7 +70,7 @@ export function made(scores, chosen) {
  *  @param {number} cell @param {Picture} picture @returns {Square[]} */
 export function squaresOf(cell, { rows, grid }) {
   const { squares = [], expected, support } = rows.get(cell) ?? {};
-  if (support === "no_history" || Math.min(...squares) === Math.max(...squares)) return [];
+  if (support === "no_history" || isEven(squares)) return [];
   const side = Math.sqrt(squares.length);
   const { lat, lon } = centreOf(cell, grid);
   const shift = (place) => (place + 0.5) / side - 0.5; // of the cell's middle

@@ -18,6 +18,8 @@ export function cellAround(place, grid) {
   const { row, col } = rowAndCol(place, grid);
   return row >= 0 && row < grid.rows && col >= 0 && col < grid.cols ? row * grid.cols + col : null;
 }
+/** Whether a cell is parted evenly: too few incidents say where inside it they are. @param {number[]} squares */
+export const isEven = (squares) => Math.min(...squares) === Math.max(...squares);
 export const centreOf = (cell, grid) => ({
   lat: grid.south_deg + (Math.floor(cell / grid.cols) + 0.5) * grid.cell_lat_deg,
   lon: grid.west_deg + ((cell % grid.cols) + 0.5) * grid.cell_lon_deg,

@@ -1,7 +1,7 @@
 // The map: ground, cells, names and marks as layers of OpenLayers, drawn in canvas 2D, and the hands on it.
 import { baseLayers } from "./basemap.js";
 import { $, css } from "./elements.js";
-import { cellAround, centreOf } from "./grid.js";
+import { cellAround, centreOf, isEven } from "./grid.js";
 import * as ol from "./openlayers.js";
 
 const STEP = Math.log2(1.5); // of a key and a button
@@ -171,8 +171,7 @@ export function drawMap(picture, { kept: choices, scoreOf, colourOf, byScore, be
 function drawSquares({ rows }, inside, colourOf) {
   const fills = new Map();
   for (const [cell, { squares, support }] of colourOf ? rows : []) {
-    if (!squares || support === "no_history" || !inside(cell)) continue;
-    if (Math.min(...squares) === Math.max(...squares)) continue;
+    if (!squares || support === "no_history" || isEven(squares) || !inside(cell)) continue;
     const side = Math.sqrt(squares.length);
     squares.forEach((expected, at) => {
       const [row, col] = [rowOf(cell) + Math.floor(at / side) / side, (cell % grid.cols) + (at % side) / side];
