@@ -1,107 +1,114 @@
-"""Java, and jars that pip does not install: fetched once, by the Ivy inside pyspark, into the cache folder."""
+"""Java, and jars that pip does not install: fetched once from Maven's central repository, and checked by sha256."""
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal, get_args
 
-from schemas.errors import BrokerError, SettingsError
-from schemas.files import exclusive, make_writable, replace_file, write_errors
+import stamina
 
-KAFKA_VERSION = "4.2.0"  # the version whose Spark connector we run against
-CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"  # 4.2.1's was not available
+from schemas.errors import BrokerError, SettingsError, errors_in_one_line
+from schemas.files import make_writable, write_errors
+
+CENTRAL = "https://repo1.maven.org/maven2"
+LISTED = Path(__file__).with_name("jars.sha256")
+JarGroup = Literal["connector", "object-store", "broker"]
+KAFKA_VERSION = "4.2.0"  # of the broker, and of the image in compose.yaml
 OLDEST_JAVA = 17  # of Spark 4
-OBJECT_STORE_CLIENT = "org.apache.hadoop:hadoop-aws:3.5.0"  # the version of pyspark's Hadoop
 _NEWER_JAVA = f"install Java {OLDEST_JAVA} (Debian: openjdk-17-jre-headless), and let JAVA_HOME or PATH lead to it"
 _LOG_BACKEND = ("slf4j-api", "log4j-slf4j2-impl", "log4j-core", "log4j-api")
-_SETTINGS = """<ivysettings>
-  <settings defaultResolver="central"/>
-  <resolvers><ibiblio name="central" m2compatible="true"/></resolvers>
-</ivysettings>
-"""
+_AT_ONCE = 8  # a repository answers slowly, and there are 50 small jars
+_TRIES, _TIMEOUT_S = 4, 60.0
 
 
-def ivy_settings(cache: Path) -> Path:
-    """Path of an Ivy settings file that asks the central repository only, for `spark.jars.ivySettings`.
-
-    Spark's own default asks a second repository at every start, also when every jar is already here.
-    """
-    path = _folder(cache) / "ivysettings.xml"
-    if not path.is_file() or path.read_text(encoding="utf-8") != _SETTINGS:
-        path.write_text(_SETTINGS, encoding="utf-8")
-    return path
-
-
-def ivy_folder(cache: Path) -> Path:
-    """Folder for `spark.jars.ivy`; the broker's jars use the same one, so shared jars are fetched once."""
-    return _folder(cache) / "ivy"
-
-
-def jar_options(cache: Path, packages: Sequence[str]) -> dict[str, str]:
-    """Spark's options for the jars of `packages`: those of an earlier start, or the order to fetch them.
-
-    Asking Ivy takes seconds of every start, also when every jar is already here.
-    """
-    if jars := fetched_jars(cache, packages):
-        return {"spark.jars": ",".join(map(str, jars))}
-    return {
-        "spark.jars.packages": ",".join(packages),
-        "spark.jars.ivySettings": str(ivy_settings(cache)),
-        "spark.jars.ivy": str(ivy_folder(cache)),
-    }
-
-
-def needed_packages(checkpoint: Path, spark_state: str) -> list[str]:
-    """Maven coordinates of what a session needs beside pyspark's own jars."""
+def needed_jars(checkpoint: Path, spark_state: str) -> list[JarGroup]:
+    """Which jars a session needs beside pyspark's own."""
     from streaming.spark_folder import is_stored  # where the image fetches jars, little else of the product is
 
-    return [CONNECTOR, OBJECT_STORE_CLIENT] if is_stored(checkpoint, spark_state) else [CONNECTOR]
+    return ["connector", "object-store"] if is_stored(checkpoint, spark_state) else ["connector"]
 
 
-def fetched_jars(cache: Path, packages: Sequence[str]) -> list[Path]:
-    """The jars of an earlier start; none unless all are there. Raises SettingsError when the cache must take them first
-    and cannot be written.
+def listed_jars(groups: Sequence[JarGroup]) -> dict[str, str]:
+    """Place in the repository -> sha256, of the jars of these groups."""
+    jars: dict[str, str] = {}
+    group = ""
+    for line in LISTED.read_text(encoding="utf-8").splitlines():
+        if heading := re.match(r"# \[(\S+)\]", line):
+            group = heading[1]
+        elif line and not line.startswith("#") and group in groups:
+            digest, place = line.split()
+            jars[place] = digest
+    return jars
+
+
+def missing_jars(cache: Path, groups: Sequence[JarGroup]) -> list[str]:
+    """Places in the repository of what is not in the cache yet. A file comes there whole and checked, or not at all."""
+    return [place for place in listed_jars(groups) if not _in_cache(cache, place).is_file()]
+
+
+def fetch_jars(cache: Path, groups: Sequence[JarGroup]) -> list[Path]:
+    """The jars of these groups; those that the cache lacks are fetched first, several at once.
+
+    Processes that fetch at the same time put the same files there. Raises SettingsError when the cache must take them
+    and cannot be written, when the repository cannot be reached, and when a jar is not the one that is listed.
     """
-    listed = _list_of_jars(cache, packages)
-    jars = [ivy_folder(cache) / "jars" / name for name in listed.read_text().split()] if listed.is_file() else []
-    if jars and all(jar.is_file() for jar in jars):
-        return jars
-    with _cache_errors(cache):
-        make_writable(_folder(cache))
-    return []
+    jars = listed_jars(groups)
+    if missing := missing_jars(cache, groups):
+        with _cache_errors(cache):
+            make_writable(_in_cache(cache, ""))
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda place: _fetch(place, jars[place], _in_cache(cache, place)), missing))
+    return [_in_cache(cache, place) for place in jars]
 
 
-def alone_with_ivy(cache: Path) -> AbstractContextManager[None]:
-    """Wait for another process that fetches jars into the cache: Ivy's folder allows one at a time."""
-    return exclusive(_folder(cache) / "ivy.lock")
+def _in_cache(cache: Path, place: str) -> Path:
+    return cache.expanduser().resolve() / "jars" / place.rpartition("/")[2]
 
 
-def keep_list_of_jars(cache: Path, packages: Sequence[str], places: Iterable[str]) -> None:
-    """Note which jars Ivy has found. places: their addresses in the session."""
-    names = [place.rpartition("/")[2] for place in places]
-    with suppress(FileNotFoundError):  # another start was faster, with the same list
-        replace_file(_list_of_jars(cache, packages), "\n".join(names).encode())
-
-
-def _list_of_jars(cache: Path, packages: Sequence[str]) -> Path:
-    return ivy_folder(cache) / f"{'+'.join(packages).replace(':', '_')}.jars"
+def _fetch(place: str, digest: str, target: Path) -> None:
+    with _cache_errors(target), tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as beside:
+        part = Path(beside) / target.name
+        try:
+            for attempt in stamina.retry_context(on=OSError, attempts=_TRIES, timeout=None):
+                with (
+                    attempt,
+                    urllib.request.urlopen(f"{CENTRAL}/{place}", timeout=_TIMEOUT_S) as answer,  # noqa: S310 - our own
+                    part.open("wb") as file,
+                ):
+                    shutil.copyfileobj(answer, file)
+        except OSError as error:
+            raise SettingsError(
+                f"{target.name} could not be fetched from {CENTRAL} ({error})",
+                remedy="check the connection (a proxy goes into HTTPS_PROXY) and try again, or copy the folder "
+                f"{target.parent} from a machine that has it",
+            ) from error
+        with part.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != digest:
+            raise SettingsError(
+                f"{target.name} from {CENTRAL} has the sha256 {found} in place of {digest}",
+                remedy="it was changed on its way, or there: find out by whom before you go on",
+            )
+        part.replace(target)
 
 
 def kafka_class_path(cache: Path) -> str:
     """Java class path of a Kafka broker that writes a log; fetches the broker's jars (43 MB) when they are missing.
 
-    Kafka's dependencies name no log backend, so pyspark's comes first. Raises BrokerError when the fetch fails.
+    Kafka's dependencies name no log backend, so pyspark's comes first. Raises SettingsError when the fetch fails.
     """
-    lib = _folder(cache) / f"kafka-{KAFKA_VERSION}" / "lib"
-    if not lib.is_dir():
-        _fetch_kafka(cache, lib.parent)
     backend = [_pyspark_jar(f"{name}-[0-9]*.jar") for name in _LOG_BACKEND]
-    return ":".join(str(part) for part in (*backend, lib / "*"))
+    return ":".join(map(str, (*backend, *fetch_jars(cache, ["broker"]))))
 
 
 def java() -> str:
@@ -125,29 +132,6 @@ def java_version() -> int:
     return number
 
 
-def _fetch_kafka(cache: Path, target: Path) -> None:
-    """Fetch beside the target and rename at the end, so that an incomplete download is never used."""
-    launcher = java()
-    with tempfile.TemporaryDirectory(dir=_folder(cache), prefix="fetching-kafka-") as beside:
-        whole = Path(beside) / "kafka"
-        command = [launcher, "-jar", str(_pyspark_jar("ivy-[0-9]*.jar")), "-warn"]
-        command += ["-settings", str(ivy_settings(cache)), "-cache", str(ivy_folder(cache) / "cache")]
-        command += ["-dependency", "org.apache.kafka", "kafka_2.13", KAFKA_VERSION, "-types", "jar", "bundle"]
-        command += ["-retrieve", f"{whole}/lib/[artifact]-[revision](-[classifier]).[ext]"]
-        with alone_with_ivy(cache):
-            ran = subprocess.run(
-                command, cwd=beside, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-            )
-        if ran.returncode != 0 or not (whole / "lib" / f"kafka_2.13-{KAFKA_VERSION}.jar").is_file():
-            raise BrokerError(
-                f"Kafka {KAFKA_VERSION}'s jars could not be fetched (Ivy's exit code {ran.returncode})",
-                remedy="check the connection to Maven's central repository (a proxy goes into JAVA_TOOL_OPTIONS) and "
-                f"try again\n{last_lines(ran.stdout + ran.stderr)}",
-            )
-        if not target.exists():  # another process may have been faster; its jars are the same
-            whole.rename(target)
-
-
 def last_lines(text: str) -> str:
     """What a person needs of the output of a program that failed."""
     return "\n".join(text.strip().splitlines()[-15:])
@@ -162,12 +146,18 @@ def _pyspark_jar(pattern: str) -> Path:
     return jars[-1]
 
 
-def _folder(cache: Path) -> Path:
-    folder = cache.expanduser().resolve()
-    with _cache_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def _cache_errors(folder: Path) -> AbstractContextManager[None]:
     return write_errors(SettingsError, f"the cache {folder}", remedy="set RISK_CACHE to another folder")
+
+
+def main(cache: str, *groups: str) -> None:
+    """`python -m streaming.jars CACHE GROUP...`: the image fetches so what a start needs."""
+    chosen: list[JarGroup] = [group for group in get_args(JarGroup) if group in groups]
+    if len(chosen) != len(groups):
+        raise SettingsError(f"{' '.join(groups)} are no groups of jars", f"choose of {', '.join(get_args(JarGroup))}")
+    fetch_jars(Path(cache), chosen)
+
+
+if __name__ == "__main__":
+    with errors_in_one_line():
+        main(*sys.argv[1:])

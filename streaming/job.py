@@ -33,7 +33,7 @@ from streaming.checkpoint import drop_unfinished, finish_reset, only_writer, ref
 from streaming.flow.dataflow import Dataflow, kafka_messages
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import Published, Summary
-from streaming.jars import fetched_jars, java_version, needed_packages
+from streaming.jars import fetch_jars, java_version, needed_jars
 from streaming.job_health import HealthWatch
 from streaming.kafka import DeadLetters
 from streaming.settings import Settings
@@ -129,7 +129,7 @@ class Outside:
 def connected(settings: Settings) -> Iterator[Outside]:
     """Kafka, Spark and the store of the settings. Raises SettingsError where Spark could not start."""
     java_version()
-    fetched_jars(settings.cache, needed_packages(settings.checkpoint, settings.spark_state))
+    fetch_jars(settings.cache, needed_jars(settings.checkpoint, settings.spark_state))
     with closing(DeadLetters(settings)) as dead_letters, closing(open_sink(settings)) as sink:
         yield Outside(
             spark=partial(spark_session, settings),

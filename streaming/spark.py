@@ -4,7 +4,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from models.training.over_spark import start_spark
 from schemas.errors import BrokerError, CheckpointError, RiskError, SparkFailed
 from streaming.checkpoint import damaged, open_batch
-from streaming.jars import alone_with_ivy, jar_options, keep_list_of_jars, needed_packages
+from streaming.jars import fetch_jars, needed_jars
 from streaming.kafka import refusal_in
 from streaming.settings import Settings
 from streaming.spark_folder import emptied_scratch, is_stored
@@ -69,26 +69,22 @@ def spark_session(settings: Settings) -> Iterator[SparkSession]:
 
 
 def start_session(settings: Settings, log: Path, *, scratch: Path | None = None) -> SparkSession:
-    """A session that can read Kafka. The first start downloads the connector's jars into the cache folder.
+    """A session that can read Kafka. The first start fetches the connector's jars into the cache folder.
 
     scratch: for what Spark does not keep; without it the machine's folder for temporary files. On a cluster its
     machines have their own.
 
     What Spark and its workers print goes to `log`: the terminal belongs to the person who watches the job.
     """
-    packages = needed_packages(settings.checkpoint, settings.spark_state)
-    jars = jar_options(settings.cache, packages)
-    options = jars | _options(settings, scratch)
+    jars = fetch_jars(settings.cache, needed_jars(settings.checkpoint, settings.spark_state))
+    options = {"spark.jars": ",".join(map(str, jars))} | _options(settings, scratch)
     on_interrupt = signal.getsignal(signal.SIGINT)
-    with nullcontext() if "spark.jars" in jars else alone_with_ivy(settings.cache):
-        session = start_spark("incident-risk-scorer", settings.master, options, log)
+    session = start_spark("incident-risk-scorer", settings.master, options, log)
     signal.signal(signal.SIGINT, on_interrupt)  # pyspark put its own in place, which cuts the running batch
     session.sparkContext.setLogLevel("ERROR")
     # It would print a trace when Java ends before us, which the supervisor of the query reports.
     session.sparkContext._accumulatorServer.handle_error = lambda *_: None
     session.sparkContext.pythonExec = sys.executable  # what PYSPARK_PYTHON sets; the workers need our packages
-    if "spark.jars" not in jars:
-        keep_list_of_jars(settings.cache, packages, session.sparkContext._jsc.sc().listJars().mkString(",").split(","))
     return session
 
 

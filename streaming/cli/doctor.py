@@ -30,7 +30,7 @@ from streaming.checkpoint import (
     read_guard,
 )
 from streaming.cli.job_commands import refuse_frames
-from streaming.jars import fetched_jars, java, java_version, needed_packages
+from streaming.jars import java, java_version, missing_jars, needed_jars
 from streaming.kafka import KafkaConnection, Right, topic_faults
 from streaming.settings import Settings
 from streaming.sinks.sink import open_sink
@@ -125,11 +125,11 @@ def _packages() -> Iterator[Finding]:
 
 def _connector(settings: Settings) -> Iterator[Finding]:
     cache = settings.cache
-    if fetched_jars(cache, needed_packages(settings.checkpoint, settings.spark_state)):
-        yield Finding("Kafka connector", f"in {cache}")
-    else:
-        remedy = "nothing: the first start fetches it (60 MB) and needs the network for that"
+    if missing_jars(cache, needed_jars(settings.checkpoint, settings.spark_state)):
+        remedy = "nothing: the first start fetches it (10 MB) and needs the network for that"
         yield Finding("Kafka connector", f"not in {cache} yet", "warn", remedy)
+    else:
+        yield Finding("Kafka connector", f"in {cache}")
 
 
 def _kafka(settings: Settings) -> Iterator[Finding]:

@@ -35,7 +35,7 @@ from streaming.checkpoint import (
     set_aside,
     unfinished_reset,
 )
-from streaming.jars import fetched_jars, java_version, needed_packages
+from streaming.jars import fetch_jars, java_version, missing_jars, needed_jars
 from streaming.job_health import in_words, read_health, watch_in_words
 from streaming.settings import Settings, stop_on_signals
 
@@ -214,13 +214,9 @@ def prepare(context: typer.Context) -> None:
     settings: Settings = context.obj()
     console = Console(highlight=False)
     java_version()
-    packages = needed_packages(settings.checkpoint, settings.spark_state)
-    if not fetched_jars(settings.cache, packages):
-        from streaming.spark import start_session  # a second that other commands save
-
-        with console.status("starting Spark once, which fetches 60 MB of jars ..."):
-            start_session(settings, settings.cache.expanduser() / "prepare.log").stop()
-    jars = fetched_jars(settings.cache, packages)
+    groups = needed_jars(settings.checkpoint, settings.spark_state)
+    with console.status(f"fetching {len(missing_jars(settings.cache, groups))} jars ..."):
+        jars = fetch_jars(settings.cache, groups)
     console.print(f"{len(jars)} jars in {settings.cache.expanduser()}", soft_wrap=True)
 
 

@@ -84,7 +84,7 @@ def demo_command(
         "[bold]Incident Risk Scorer[/bold]: the 911 calls of 25 July 2016 in Montgomery County, Pennsylvania, with the "
         f"thunderstorm of that evening. The day goes by in {seconds:.0f} seconds."
     )
-    starting = "starting Kafka and Spark (the first time also fetches 150 MB of jars) ..."
+    starting = "starting Kafka and Spark (the first time also fetches 50 MB of jars) ..."
     with map_service(out / "frames") as address, console.status(starting) as status:
         console.print(
             f"Open [bold]{address}[/bold]: the map moves once Kafka, Spark and the model have started. Morning and "

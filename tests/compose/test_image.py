@@ -7,15 +7,15 @@ import subprocess
 import time
 from pathlib import Path
 
+import pyspark
 import pytest
 import typer
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from incident_risk import app
-from streaming.jars import CONNECTOR, KAFKA_VERSION, jar_options, java, kafka_class_path
+from streaming.jars import KAFKA_VERSION, java, kafka_class_path, listed_jars
 from streaming.rehearse.broker import free_port
-from streaming.settings import Settings
 from tests.harness.compose_file import OUR_SERVICES, ROOT, SERVICES, arguments, variables
 from tests.harness.processes import run, run_python
 
@@ -72,9 +72,9 @@ def test_what_the_stage_of_jars_copies_is_all_that_it_imports(tmp_path):
         for source in sources if target.endswith("/") else ():
             (tmp_path / target).mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / source, tmp_path / target)
-    (statement,) = set(re.findall(r"from streaming import jars", stage))
+    (module,) = re.findall(r"RUN python -m (\S+) /opt/jars connector", stage)
     alone = "import os, sys; sys.path = [path for path in sys.path if not os.path.exists(path + '/pyproject.toml')]"
-    ran = run_python("-c", f"{alone}; {statement}", cwd=tmp_path)
+    ran = run_python("-c", f"{alone}; import {module}", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
 
 
@@ -85,16 +85,13 @@ def test_the_image_reads_one_version_of_torch_and_of_uv_from_the_pins():
         assert len(re.findall(r"^(?:uv|torch)==[\d.]+", found, re.MULTILINE)) == 1
 
 
-def test_the_jars_that_are_checked_are_those_of_a_start_here():
-    cache = Settings().cache
-    jars = cache.expanduser() / "ivy" / "jars"
-    started_with = jar_options(cache, [CONNECTOR]).get("spark.jars")
-    if not started_with:
-        pytest.skip(f"no start of Spark has filled {jars} yet")
-    ran = run("/usr/bin/sha256sum", "--check", "--strict", ROOT / "deploy" / "jars.sha256", cwd=jars)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    listed = {line.split()[1] for line in (ROOT / "deploy" / "jars.sha256").read_text().splitlines()}
-    assert {Path(path).name for path in started_with.split(",")} == listed
+def test_a_jar_that_pyspark_has_is_not_fetched_again_and_the_rest_fits_its_versions():
+    own = {path.name for path in Path(pyspark.__file__).with_name("jars").glob("*.jar")}
+    stores = {place.rpartition("/")[2] for place in listed_jars(["connector", "object-store"])}
+    assert not stores & own
+    (hadoop,) = (name.removeprefix("hadoop-client-api-") for name in own if name.startswith("hadoop-client-api-"))
+    assert {f"hadoop-aws-{hadoop}", "spark-sql-kafka-0-10_2.13-4.2.0.jar"} <= stores
+    assert f"org/apache/kafka/kafka_2.13/{KAFKA_VERSION}/kafka_2.13-{KAFKA_VERSION}.jar" in listed_jars(["broker"])
 
 
 NOT_PROPERTIES = {"KAFKA_HEAP_OPTS"}  # the start script's own

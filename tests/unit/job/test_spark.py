@@ -1,43 +1,72 @@
 """What a job asks of Spark: its jars, and what it says of a failure."""
 
-import fcntl
+import hashlib
 import threading
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
-import pyspark
 import pytest
 
 from schemas.errors import LedgerUnbalanced, SettingsError, SinkUnavailable, SparkFailed
-from streaming.jars import (
-    CONNECTOR,
-    OBJECT_STORE_CLIENT,
-    alone_with_ivy,
-    fetched_jars,
-    ivy_folder,
-    jar_options,
-    java,
-    java_version,
-    keep_list_of_jars,
-    needed_packages,
-)
+from streaming.jars import JarGroup, fetch_jars, java, java_version, main, missing_jars, needed_jars
 from streaming.job import connected
 from streaming.settings import Settings
 from streaming.spark import Diagnosis, ended_by_signal
 
 
-def test_ivy_is_asked_until_its_jars_are_known_and_again_when_one_is_gone(tmp_path):
-    asked = jar_options(tmp_path, [CONNECTOR])
-    assert asked["spark.jars.packages"] == CONNECTOR
-    assert "spark.jars" not in asked
-    folder = ivy_folder(tmp_path) / "jars"
-    folder.mkdir(parents=True)
-    jars = [folder / "org.a_one-1.0.jar", folder / "org.b_two-2.0.jar"]
-    for jar in (*jars, folder / "org.b_two-1.9.jar"):
-        jar.touch()
-    keep_list_of_jars(tmp_path, [CONNECTOR], [f"spark://127.0.0.1:4040/jars/{jar.name}" for jar in jars])
-    assert jar_options(tmp_path, [CONNECTOR]) == {"spark.jars": f"{jars[0]},{jars[1]}"}
-    jars[1].unlink()
-    assert jar_options(tmp_path, [CONNECTOR]) == asked
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository of two jars; gives the folder in which they lie."""
+    folder = tmp_path / "repository"
+    lines = []
+    for name in ("one-1.0", "two-2.0"):
+        place = f"org/a/{name}.jar"
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_bytes(name.encode())
+        lines.append(f"{hashlib.sha256(name.encode()).hexdigest()}  {place}\n")
+    listed = tmp_path / "jars.sha256"
+    listed.write_text("# jars\n# [connector] the first\n" + lines[0] + "\n# [broker] the second\n" + lines[1])
+    monkeypatch.setattr("streaming.jars.LISTED", listed)
+    monkeypatch.setattr("streaming.jars.CENTRAL", folder.as_uri())
+    return folder / "org" / "a"
+
+
+def test_a_jar_is_fetched_once_and_again_when_it_is_gone(tmp_path, repository):
+    both: list[JarGroup] = ["connector", "broker"]
+    assert missing_jars(tmp_path, both) == ["org/a/one-1.0.jar", "org/a/two-2.0.jar"]
+    one, two = fetch_jars(tmp_path, both)
+    assert (one.read_bytes(), two.name) == (b"one-1.0", "two-2.0.jar")
+    assert missing_jars(tmp_path, both) == []
+    (repository / "one-1.0.jar").unlink()
+    assert fetch_jars(tmp_path, both) == [one, two]  # nobody is asked
+    two.unlink()
+    assert (fetch_jars(tmp_path, both), two.is_file()) == ([one, two], True)
+    assert sorted(path.name for path in one.parent.iterdir()) == ["one-1.0.jar", "two-2.0.jar"]
+
+
+def test_a_jar_with_other_bytes_is_refused_and_nothing_of_it_stays(tmp_path, repository):
+    (repository / "one-1.0.jar").write_bytes(b"changed")
+    changed = hashlib.sha256(b"changed").hexdigest()
+    with pytest.raises(SettingsError, match=rf"one-1\.0\.jar from file:\S+ has the sha256 {changed} in place of"):
+        fetch_jars(tmp_path, ["connector"])
+    assert list((tmp_path / "jars").iterdir()) == []
+
+
+def test_a_jar_that_cannot_be_fetched_is_named_with_what_to_do(tmp_path, repository):
+    (repository / "two-2.0.jar").unlink()
+    with pytest.raises(SettingsError, match=r"two-2\.0\.jar could not be fetched from .*HTTPS_PROXY.*copy the folder"):
+        fetch_jars(tmp_path, ["broker"])
+    assert list((tmp_path / "jars").iterdir()) == []
+
+
+def test_several_processes_may_fetch_at_once(tmp_path, repository):
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: fetch_jars(tmp_path, ["connector", "broker"]), range(8)))
+    assert {path.read_bytes() for paths in results for path in paths} == {b"one-1.0", b"two-2.0"}
+
+
+def test_a_group_that_is_not_listed_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="brokers are no groups of jars: choose of connector, object-store, broker"):
+        main(str(tmp_path), "brokers")
 
 
 def launcher(folder, version):
@@ -63,53 +92,24 @@ def test_java_is_that_of_java_home_as_spark_takes_it_and_without_it_that_of_path
         pass
 
 
-def test_a_cache_must_be_writable_only_for_jars_that_it_lacks(tmp_path, monkeypatch):
+def test_a_cache_must_be_writable_only_for_jars_that_it_lacks(tmp_path, repository, monkeypatch):
     def refuse(folder):
         raise PermissionError(13, "Permission denied")
 
+    (there,) = fetch_jars(tmp_path / "filled", ["connector"])
     monkeypatch.setattr("streaming.jars.make_writable", refuse)
     monkeypatch.setattr("streaming.job.java_version", lambda: 17)
     with pytest.raises(SettingsError, match=r"Permission denied.*set RISK_CACHE"), connected(Settings(cache=tmp_path)):
         pass
-    (jar,) = [ivy_folder(tmp_path) / "jars" / "org.a_one-1.0.jar"]
-    jar.parent.mkdir(parents=True)
-    jar.touch()
-    keep_list_of_jars(tmp_path, [CONNECTOR], [f"spark://127.0.0.1:4040/jars/{jar.name}"])
-    assert fetched_jars(tmp_path, [CONNECTOR]) == [jar]
+    assert fetch_jars(tmp_path / "filled", ["connector"]) == [there]
 
 
-def test_one_process_at_a_time_fetches_jars(tmp_path):
-    tried = []
-
-    def try_it():
-        with (tmp_path / "ivy.lock").open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                tried.append("alone")
-            except BlockingIOError:
-                tried.append("another fetches")
-
-    with alone_with_ivy(tmp_path):
-        try_it()
-    try_it()
-    assert tried == ["another fetches", "alone"]
-
-
-def test_a_session_without_jars_leaves_nothing_to_start_with(tmp_path):
-    keep_list_of_jars(tmp_path, [CONNECTOR], [""])
-    assert "spark.jars.packages" in jar_options(tmp_path, [CONNECTOR])
-
-
-def test_the_client_of_an_object_store_is_fetched_where_the_state_is_in_one_and_fits_pyspark(tmp_path):
-    assert needed_packages(tmp_path, "") == [CONNECTOR]
-    stored = [CONNECTOR, OBJECT_STORE_CLIENT]
-    assert needed_packages(tmp_path, "s3a://bucket/state") == stored
+def test_the_client_of_an_object_store_is_fetched_where_the_state_is_in_one(tmp_path):
+    assert needed_jars(tmp_path, "") == ["connector"]
+    stored = ["connector", "object-store"]
+    assert needed_jars(tmp_path, "s3a://bucket/state") == stored
     (tmp_path / "spark").write_text("s3a://bucket/state/state-1\n")
-    assert needed_packages(tmp_path, "") == stored
-    keep_list_of_jars(tmp_path, [CONNECTOR], ["a.jar"])
-    assert "spark.jars.packages" in jar_options(tmp_path, stored)
-    client = OBJECT_STORE_CLIENT.rpartition(":")[2]
-    assert Path(pyspark.__file__).with_name("jars").joinpath(f"hadoop-client-api-{client}.jar").is_file()
+    assert needed_jars(tmp_path, "") == stored
 
 
 def test_no_secret_of_the_settings_is_in_what_an_operator_reads(tmp_path):
