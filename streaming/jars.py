@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -20,7 +21,6 @@ import stamina
 from schemas.errors import BrokerError, SettingsError, errors_in_one_line
 from schemas.files import make_writable, write_errors
 
-CENTRAL = "https://repo1.maven.org/maven2"
 LISTED = Path(__file__).with_name("jars.sha256")
 JarGroup = Literal["connector", "object-store", "broker"]
 KAFKA_VERSION = "4.2.0"  # of the broker, and of the image in compose.yaml
@@ -67,7 +67,8 @@ def fetch_jars(cache: Path, groups: Sequence[JarGroup]) -> list[Path]:
         with _cache_errors(cache):
             make_writable(_in_cache(cache, ""))
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(lambda place: _fetch(place, jars[place], _in_cache(cache, place)), missing))
+            address = central()
+            list(pool.map(lambda place: _fetch(address + place, jars[place], _in_cache(cache, place)), missing))
     return [_in_cache(cache, place) for place in jars]
 
 
@@ -75,20 +76,29 @@ def _in_cache(cache: Path, place: str) -> Path:
     return cache.expanduser().resolve() / "jars" / place.rpartition("/")[2]
 
 
-def _fetch(place: str, digest: str, target: Path) -> None:
+def central() -> str:
+    """Address of Maven's central repository, as the Ivy inside pyspark has it. Raises BrokerError when it has none."""
+    with zipfile.ZipFile(_pyspark_jar("ivy-[0-9]*.jar")) as jar:
+        resolver = jar.read("org/apache/ivy/plugins/resolver/IBiblioResolver.class")
+    if (address := re.search(rb"https://[\w./-]+/maven2/", resolver)) is None:
+        raise BrokerError("pyspark's Ivy names no central repository", "install this project's pinned pyspark again")
+    return address[0].decode()
+
+
+def _fetch(address: str, digest: str, target: Path) -> None:
     with _cache_errors(target), tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as beside:
         part = Path(beside) / target.name
         try:
             for attempt in stamina.retry_context(on=OSError, attempts=_TRIES, timeout=None):
                 with (
                     attempt,
-                    urllib.request.urlopen(f"{CENTRAL}/{place}", timeout=_TIMEOUT_S) as answer,  # noqa: S310 - our own
+                    urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer,  # noqa: S310 - our own
                     part.open("wb") as file,
                 ):
                     shutil.copyfileobj(answer, file)
         except OSError as error:
             raise SettingsError(
-                f"{target.name} could not be fetched from {CENTRAL} ({error})",
+                f"{target.name} could not be fetched from {address} ({error})",
                 remedy="check the connection (a proxy goes into HTTPS_PROXY) and try again, or copy the folder "
                 f"{target.parent} from a machine that has it",
             ) from error
@@ -96,7 +106,7 @@ def _fetch(place: str, digest: str, target: Path) -> None:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != digest:
             raise SettingsError(
-                f"{target.name} from {CENTRAL} has the sha256 {found} in place of {digest}",
+                f"{target.name} from {address} has the sha256 {found} in place of {digest}",
                 remedy="it was changed on its way, or there: find out by whom before you go on",
             )
         part.replace(target)

@@ -26,7 +26,7 @@ def repository(tmp_path, monkeypatch):
     listed = tmp_path / "jars.sha256"
     listed.write_text("# jars\n# [connector] the first\n" + lines[0] + "\n# [broker] the second\n" + lines[1])
     monkeypatch.setattr("streaming.jars.LISTED", listed)
-    monkeypatch.setattr("streaming.jars.CENTRAL", folder.as_uri())
+    monkeypatch.setattr("streaming.jars.central", lambda: f"{folder.as_uri()}/")
     return folder / "org" / "a"
 
 
