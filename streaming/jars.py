@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
@@ -89,24 +90,26 @@ def _fetch(address: str, digest: str, target: Path) -> None:
     with _cache_errors(target), tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as beside:
         part = Path(beside) / target.name
         try:
-            for attempt in stamina.retry_context(on=OSError, attempts=_TRIES, timeout=None):
+            for attempt in stamina.retry_context(on=(OSError, HTTPException), attempts=_TRIES, timeout=None):
                 with (
                     attempt,
                     urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer,  # noqa: S310 - our own
                     part.open("wb") as file,
                 ):
-                    shutil.copyfileobj(answer, file)
-        except OSError as error:
+                    shutil.copyfileobj(answer, file)  # which takes a connection that was cut for an end
+                    if (size := file.tell()) != int(answer.headers.get("Content-Length", size)):
+                        raise ConnectionError(f"cut off after {size} bytes")
+        except (OSError, HTTPException) as error:
             raise SettingsError(
                 f"{target.name} could not be fetched from {address} ({error})",
                 remedy="check the connection (a proxy goes into HTTPS_PROXY) and try again, or copy the folder "
                 f"{target.parent} from a machine that has it",
             ) from error
         with part.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != digest:
+            fetched = hashlib.file_digest(file, "sha256").hexdigest()
+        if fetched != digest:
             raise SettingsError(
-                f"{target.name} from {address} has the sha256 {found} in place of {digest}",
+                f"{target.name} from {address} has the sha256 {fetched} in place of {digest}",
                 remedy="it was changed on its way, or there: find out by whom before you go on",
             )
         part.replace(target)

@@ -3,6 +3,9 @@
 import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -33,14 +36,14 @@ def repository(tmp_path, monkeypatch):
 def test_a_jar_is_fetched_once_and_again_when_it_is_gone(tmp_path, repository):
     both: list[JarGroup] = ["connector", "broker"]
     assert missing_jars(tmp_path, both) == ["org/a/one-1.0.jar", "org/a/two-2.0.jar"]
-    one, two = fetch_jars(tmp_path, both)
-    assert (one.read_bytes(), two.name) == (b"one-1.0", "two-2.0.jar")
+    first, second = fetch_jars(tmp_path, both)
+    assert (first.read_bytes(), second.name) == (b"one-1.0", "two-2.0.jar")
     assert missing_jars(tmp_path, both) == []
     (repository / "one-1.0.jar").unlink()
-    assert fetch_jars(tmp_path, both) == [one, two]  # nobody is asked
-    two.unlink()
-    assert (fetch_jars(tmp_path, both), two.is_file()) == ([one, two], True)
-    assert sorted(path.name for path in one.parent.iterdir()) == ["one-1.0.jar", "two-2.0.jar"]
+    assert fetch_jars(tmp_path, both) == [first, second]  # nobody is asked
+    second.unlink()
+    assert (fetch_jars(tmp_path, both), second.is_file()) == ([first, second], True)
+    assert sorted(path.name for path in first.parent.iterdir()) == ["one-1.0.jar", "two-2.0.jar"]
 
 
 def test_a_jar_with_other_bytes_is_refused_and_nothing_of_it_stays(tmp_path, repository):
@@ -56,6 +59,32 @@ def test_a_jar_that_cannot_be_fetched_is_named_with_what_to_do(tmp_path, reposit
     with pytest.raises(SettingsError, match=r"two-2\.0\.jar could not be fetched from .*HTTPS_PROXY.*copy the folder"):
         fetch_jars(tmp_path, ["broker"])
     assert list((tmp_path / "jars").iterdir()) == []
+
+
+class CutOff(BaseHTTPRequestHandler):
+    """Sends half of each jar the first time, and all of it the second."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self):
+        content = Path(self.path).stem.encode()
+        self.asked.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content if self.asked.count(self.path) > 1 else content[:3])
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_connection_that_is_cut_is_tried_again_and_not_taken_for_a_changed_jar(tmp_path, repository, monkeypatch):
+    with ThreadingHTTPServer(("127.0.0.1", 0), CutOff) as server:
+        monkeypatch.setattr("streaming.jars.central", lambda: f"http://127.0.0.1:{server.server_port}/")
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        (jar,) = fetch_jars(tmp_path, ["connector"])
+        server.shutdown()
+    assert (jar.read_bytes(), CutOff.asked) == (b"one-1.0", ["/org/a/one-1.0.jar"] * 2)
 
 
 def test_several_processes_may_fetch_at_once(tmp_path, repository):
