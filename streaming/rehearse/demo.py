@@ -58,7 +58,7 @@ def demo_command(
     out: Annotated[Path, typer.Option(help="Folder for the frames, the scores and the files of broker and job")] = Path(
         "out/demo"
     ),
-    seconds: Annotated[float, typer.Option(min=10, max=600, help="How long the replayed day takes")] = 80.0,
+    seconds: Annotated[float, typer.Option(min=10, max=600, help="How long the replayed day takes")] = 70.0,
 ) -> None:
     """Score a day of 911 calls with a storm through Kafka, Spark and the model, with a live map. Ends by itself."""
     settings: Settings = context.obj()
