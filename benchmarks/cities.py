@@ -363,7 +363,8 @@ def _scores(mean: npt.NDArray[np.float32], counts: Counts, dispersion: Dispersio
 
 def _percent(raw: Floats, shown: Floats) -> list[float]:
     """The difference, and its 95 % interval by blocks of days, in percent of the raw forecast's score."""
-    apart = difference_of((shown - raw)[None], day_blocks(len(raw), steps_per_week=_WEEK), np.random.default_rng(0))
+    block, random = day_blocks(len(raw), steps_per_week=_WEEK), np.random.default_rng(0)
+    apart = difference_of((shown - raw)[None], block, random, judged=0)  # only its interval is used
     return [round(100 * part / float(raw.mean()), 4) for part in (apart.mean, apart.low, apart.high)]
 
 

@@ -276,7 +276,8 @@ def judge_held_out(days: Sequence[ShadowDay], plan: GatePlan) -> HeldOut:
 def _difference(days: Sequence[ShadowDay], beside: str) -> Difference:
     """How far the challenger's log scores are apart from those of `champion` or `baseline`."""
     apart = mean_scores(days, "challenger") - mean_scores(days, beside)
-    return difference_of(apart[None], np.arange(len(days)), np.random.default_rng(0))
+    incidents = sum(sum(day.observed.values()) for day in days)
+    return difference_of(apart[None], np.arange(len(days)), np.random.default_rng(0), judged=incidents)
 
 
 def faults_of(apart: Difference, margin: float, days: Sequence[ShadowDay], plan: GatePlan) -> Iterator[str]:

@@ -110,7 +110,7 @@ def compare(
     values: int,
     steps_per_week: int,
     random: np.random.Generator,
-    judged: int = LEAST_JUDGED,
+    judged: int,
 ) -> Difference:
     """Compare log scores that were summed over the `values` values (cells x categories) of each step.
 
@@ -122,11 +122,11 @@ def compare(
 
 
 def difference_of(
-    per_step: Floats, block: npt.NDArray[np.int64], random: np.random.Generator, *, judged: int = LEAST_JUDGED
+    per_step: Floats, block: npt.NDArray[np.int64], random: np.random.Generator, *, judged: int
 ) -> Difference:
     """The difference, its interval, widened where neighbouring blocks are alike, and its verdict.
 
-    Takes what `block_bootstrap` takes. judged: incidents of these steps; who does not give them has enough.
+    Takes what `block_bootstrap` takes. judged: incidents of these steps; of fewer than LEAST_JUDGED none is told.
     """
     mean = float(per_step.mean())
     per_block = np.bincount(block, weights=per_step.mean(axis=0)) / np.bincount(block)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from fastapi.concurrency import run_in_threadpool
 
 from models.readiness import Place
 from schemas.areas import LONGITUDE_FIRST, Area, cells_inside, is_exchanged
@@ -202,6 +203,13 @@ class AnswerCache:
         else:
             self.answers.move_to_end(key)
         return answer
+
+    async def get_large(self, key: tuple[object, ...], write: Callable[[], bytes]) -> bytes:
+        """The same; a thread writes it, so that other callers are answered meanwhile."""
+        if key in self.answers:
+            return self.get(key, write)
+        answer = await run_in_threadpool(write)
+        return self.get(key, lambda: answer)
 
 
 @dataclass(slots=True, kw_only=True)

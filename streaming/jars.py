@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from errno import EDQUOT, ENOSPC
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,6 +101,8 @@ def _fetch(address: str, digest: str, target: Path) -> None:
                     if (size := file.tell()) != int(answer.headers.get("Content-Length", size)):
                         raise ConnectionError(f"cut off after {size} bytes")
         except (OSError, HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
+                raise  # of the cache, not of the connection
             raise SettingsError(
                 f"{target.name} could not be fetched from {address} ({error})",
                 remedy="check the connection (a proxy goes into HTTPS_PROXY) and try again, or copy the folder "

@@ -375,13 +375,15 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     mean = {model: float(per_step.mean()) for model, per_step in sums.items()}
     best = min((row.model for row in last.rows if row.kind not in WITH_THE_NETWORK), key=mean.__getitem__)
     best_rule = min((row.model for row in last.rows if row.kind == "rule"), key=mean.__getitem__)
-    judged = [each.rows[0].scores.log_score_sums.shape[1] for each in evaluations]
-    block = day_blocks(*judged, steps_per_week=last.task.cube.steps_per_week)
+    steps = [each.rows[0].scores.log_score_sums.shape[1] for each in evaluations]
+    incidents = sum(int(each.task.cube.counts[each.task.test :, each.task.scored].sum()) for each in evaluations)
+    block = day_blocks(*steps, steps_per_week=last.task.cube.steps_per_week)
 
     def versus(model: str, rival: str) -> Difference | None:
         if model == rival or not {model, rival} <= sums.keys():
             return None
-        return difference_of(sums[model] - sums[rival].mean(axis=0), block, np.random.default_rng(seed))
+        apart = sums[model] - sums[rival].mean(axis=0)
+        return difference_of(apart, block, np.random.default_rng(seed), judged=incidents)
 
     rows = [
         RollingResult(

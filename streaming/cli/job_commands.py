@@ -215,7 +215,8 @@ def prepare(context: typer.Context) -> None:
     console = Console(highlight=False)
     java_version()
     groups = needed_jars(settings.checkpoint, settings.spark_state)
-    with console.status(f"fetching {len(missing_jars(settings.cache, groups))} jars ..."):
+    missing = len(missing_jars(settings.cache, groups))
+    with console.status(f"fetching {missing} jars ..." if missing else "looking for jars ..."):
         jars = fetch_jars(settings.cache, groups)
     console.print(f"{len(jars)} jars in {settings.cache.expanduser()}", soft_wrap=True)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from models.comparison import compare
+from models.comparison import LEAST_JUDGED, compare
 from models.dispersion import Dispersion
 from models.evaluation.evaluate import evaluate
 from models.evaluation.judge import Evaluation, EvaluationPlan, ModelResult, mean_scores
@@ -216,6 +216,7 @@ def _versus(row, best, cube, categories):
         values=int(SCORED.sum()) * len(categories),
         steps_per_week=cube.steps_per_week,
         random=np.random.default_rng(2),
+        judged=LEAST_JUDGED,
     )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from errno import ENOSPC
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -59,6 +60,16 @@ def test_a_jar_that_cannot_be_fetched_is_named_with_what_to_do(tmp_path, reposit
     with pytest.raises(SettingsError, match=r"two-2\.0\.jar could not be fetched from .*HTTPS_PROXY.*copy the folder"):
         fetch_jars(tmp_path, ["broker"])
     assert list((tmp_path / "jars").iterdir()) == []
+
+
+def test_a_full_disk_is_not_taken_for_a_bad_connection(tmp_path, repository, monkeypatch):
+    def full(*_):
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("streaming.jars.shutil.copyfileobj", full)
+    with pytest.raises(SettingsError, match=r"cannot be written.*No space left.*set RISK_CACHE") as raised:
+        fetch_jars(tmp_path, ["connector"])
+    assert "HTTPS_PROXY" not in str(raised.value)
 
 
 class CutOff(BaseHTTPRequestHandler):

@@ -12,6 +12,7 @@ from scipy.stats import t as student
 
 from models import comparison
 from models.comparison import (
+    LEAST_JUDGED,
     MOST_ALIKE,
     RESAMPLES,
     TUNED_FOR,
@@ -61,7 +62,7 @@ def scores(shift, days=60):
 
 
 def compared(model, rival):
-    return compare(model, rival, values=VALUES, steps_per_week=7, random=np.random.default_rng(0))
+    return compare(model, rival, values=VALUES, steps_per_week=7, random=np.random.default_rng(0), judged=LEAST_JUDGED)
 
 
 @pytest.mark.parametrize(("shift", "word"), [(-0.01, "better"), (0.01, "worse"), (0.0, "tie")])
@@ -126,7 +127,7 @@ def test_intervals_hold_the_truth_also_where_good_and_bad_weeks_follow_each_othe
     random, held, held_by_plain = np.random.default_rng(7), 0, 0
     for _ in range(250):
         per_block = lfilter([1.0], [1.0, -alike], random.normal(size=80))[50:]
-        widened = difference_of(per_block[None], np.arange(30), random)
+        widened = difference_of(per_block[None], np.arange(30), random, judged=LEAST_JUDGED)
         low, high = block_bootstrap(per_block[None], np.arange(30), random)
         held += widened.low <= 0 <= widened.high
         held_by_plain += low <= 0 <= high

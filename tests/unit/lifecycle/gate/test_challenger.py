@@ -20,7 +20,7 @@ from lifecycle.challenger import (
 )
 from lifecycle.gate import GatePlan, read_trial
 from models.artifact import champion_of, read_artifact
-from models.comparison import Difference, difference_of
+from models.comparison import LEAST_JUDGED, Difference, difference_of
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.evaluation.disparity import Groups
@@ -157,7 +157,8 @@ def judged(new, champion, baseline=0.2):
     ]
     shown = judge_held_out(days, GatePlan())
     apart = np.array([[new - champion + sign * 0.02 for sign in (1, -1) * 14]])
-    difference = difference_of(apart, np.arange(28), np.random.default_rng(0))  # the same at every look
+    # The same at every look.
+    difference = difference_of(apart, np.arange(28), np.random.default_rng(0), judged=LEAST_JUDGED)
     assert (shown.days, shown.margin) == (28, pytest.approx(max(0.2 * (baseline - champion), 0)))
     assert (shown.champion, shown.challenger, shown.baseline) == pytest.approx((champion, new, baseline))
     assert (shown.difference.low, shown.difference.high) == pytest.approx((difference.low, difference.high))
