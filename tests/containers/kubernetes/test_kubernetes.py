@@ -359,7 +359,7 @@ def test_three_replicas_give_the_same_scores_and_one_is_enough_again(cluster):
 
 def test_a_killed_job_and_a_restarted_node_lose_and_double_nothing(cluster, record_property):
     (killed,) = subprocess.run(
-        ["pgrep", "-f", r"^risk run$"],  # noqa: S607
+        ["pgrep", "-f", r"^python -m incident_risk run$"],  # noqa: S607
         capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
     os.kill(int(killed), signal.SIGKILL)
