@@ -244,23 +244,33 @@ def cells_by_name(grid: Grid, streets: Collection | None, areas: Mapping[str, Ce
 def with_names(dashboard: Page, cells: Mapping[str, Sequence[str]]) -> Page:
     """The dashboard of one region that calls its cells `Norristown · r012c013`; links keep the cell's id.
 
-    In the page alone, by one pattern a name: the store has no name in its points.
+    In a sentence about a place, that is its first cell. In the page alone, by one pattern a name: the store has no name
+    in its points.
     """
     page = deepcopy(dashboard)
-    mappings = [
-        {
-            "type": "regex",
-            "options": {
-                "pattern": f"/^({'|'.join(ids)})$/",
-                "result": {"index": place, "text": f"{name.replace('$', '$$')} · $1"},
-            },
-        }
-        for place, (name, ids) in enumerate(cells.items())
-    ]
-    for panel in page["panels"] if mappings else ():
-        for override in panel.get("fieldConfig", {}).get("overrides", ()):
-            if override["matcher"] == {"id": "byName", "options": "cell"}:
-                override["properties"].append({"id": "mappings", "value": mappings})
+
+    def named(before: str, after: str) -> list[dict[str, Any]]:
+        """For texts with the id of a cell between these two patterns."""
+        return [
+            {
+                "type": "regex",
+                "options": {
+                    "pattern": f"/^({before})({'|'.join(ids)}){after}/",
+                    "result": {"index": place, "text": f"$1{name.replace('$', '$$')} · $2"},
+                },
+            }
+            for place, (name, ids) in enumerate(cells.items(), start=2)  # behind the word for an empty text
+        ]
+
+    mappings = {"cell": named("", "$"), "says": named(".* at ", "\\b")}
+    for panel in page["panels"] if cells else ():
+        config = panel.get("fieldConfig", {})
+        for override in config.get("overrides", ()):
+            field = override["matcher"].get("options")
+            if override["matcher"]["id"] == "byName" and field in mappings:
+                override["properties"].append({"id": "mappings", "value": mappings[field]})
+        if panel["type"] == "stat" and any('"says"' in each.get("query", "") for each in panel["targets"]):
+            config["defaults"]["mappings"] += mappings["says"]
     return page
 
 

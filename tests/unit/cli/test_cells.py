@@ -77,7 +77,7 @@ DASHBOARD = {
         ]
     },
     "panels": [
-        {"type": "stat", "options": {}},
+        {"type": "stat", "options": {}, "targets": []},
         {
             "type": "geomap",
             "options": {
@@ -201,7 +201,13 @@ def test_the_page_of_a_region_has_its_areas_to_choose_from_and_their_outlines(tm
 
 def test_a_page_of_one_region_calls_its_cells_by_their_area_or_the_nearest_place_and_the_store_has_no_name(tmp_path):
     override = {"matcher": {"id": "byName", "options": "cell"}, "properties": []}
-    page = DASHBOARD | {"panels": [*DASHBOARD["panels"], {"type": "table", "fieldConfig": {"overrides": [override]}}]}
+    unusual = {
+        "type": "stat",
+        "targets": [{"query": 'SELECT last("says") AS "says" FROM "unusual"'}],
+        "fieldConfig": {"defaults": {"mappings": []}, "overrides": []},
+    }
+    table = {"type": "table", "fieldConfig": {"overrides": [override]}}
+    page = DASHBOARD | {"panels": [*DASHBOARD["panels"], unusual, table]}
     ring, grid = corner_of(NORTH), NORTH.grid
     mill = {"type": "Feature", "properties": {"name": "$Mill"}, "geometry": {"type": "Point", "coordinates": ring[2]}}
     line = {"type": "Feature", "geometry": {"type": "LineString", "coordinates": ring}}
@@ -218,10 +224,17 @@ def test_a_page_of_one_region_calls_its_cells_by_their_area_or_the_nearest_place
     for made_page in (single, several["live-north"]):
         ((mappings,),) = ([each["properties"] for each in made_page["panels"][-1]["fieldConfig"]["overrides"]],)
         by_name = {each["options"]["result"]["text"]: each["options"]["pattern"] for each in mappings[0]["value"]}
-        inside = [cell for cell in grid.cell_ids() if re.search(by_name["Old Town · $1"].strip("/"), cell)]
+        inside = [cell for cell in grid.cell_ids() if re.search(by_name["$1Old Town · $2"].strip("/"), cell)]
         assert inside == [grid.cell_ids()[cell] for cell in cells_inside(read_areas(areas, "name")[0], grid)]
         assert len(inside) > 0
-        assert "$$Mill · $1" in by_name
+        assert "$1$$Mill · $2" in by_name
+        sentence = f"fire at {inside[0]} to r999c999: 8 instead of 0.2 in 1 h (fire 8)"
+        texts = [
+            re.sub(each["options"]["pattern"].strip("/"), r"\1Old Town · \2", sentence)
+            for each in made_page["panels"][-2]["fieldConfig"]["defaults"]["mappings"]
+            if each["options"]["result"]["text"] == "$1Old Town · $2"
+        ]
+        assert texts == [sentence.replace("fire at ", "fire at Old Town · ")]
 
 
 @pytest.mark.parametrize(
