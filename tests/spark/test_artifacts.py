@@ -235,7 +235,7 @@ def test_a_promotion_and_a_rollback_are_in_force_within_two_batches(desk, record
     desk.promote(first, region="riverton")
     desk.sync("riverton")
     waited = []
-    with job.running(trigger_s=0.5):
+    with job.running(trigger_s=1.0):  # as long as from one look at the pointers to the next
         with busy(job, spec):
             job.wait_until(lambda: len(job.with_messages()) > 3)
             for number, version in enumerate((second, third, second, third, second)):
