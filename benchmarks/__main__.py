@@ -159,10 +159,9 @@ def main() -> None:
     except Exception as error:
         from benchmarks.stack import ChildError
 
-        if not isinstance(error, RiskError | ChildError | ModuleNotFoundError):
+        if not isinstance(error, RiskError | ChildError):
             raise
-        remedy = "; install the extra `bench`" if isinstance(error, ModuleNotFoundError) else ""
-        Console(stderr=True).print(f"error: {error}{remedy}", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -45,6 +45,7 @@ from benchmarks.stack import (
     describe_machine,
     describe_versions,
     made_at,
+    need_extra,
     running_job,
     running_stack,
     table_of,
@@ -220,6 +221,7 @@ def print_results(results: dict[str, Any], console: Console) -> None:
 
 def measure_against(commit: str, *, rounds: int, quick: bool, say: Say) -> dict[str, Any]:
     """Both trees `rounds` times in turn, in processes of their own, with the packages of this environment."""
+    need_extra()
     machine = describe_machine()
     runs: dict[str, list[dict[str, float]]] = {"old": [], "new": []}
     with tempfile.TemporaryDirectory(prefix="risk-against-") as name, tree_of(commit, Path(name) / "old") as old:

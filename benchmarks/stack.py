@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -264,9 +265,16 @@ def cache_of_the_machine() -> Path:
     return Settings.from_environment(named).cache.expanduser().absolute()
 
 
+def need_extra() -> None:
+    """Raises ChildError before minutes are spent, where what sends events is not installed."""
+    if find_spec("confluent_kafka") is None:
+        raise ChildError("confluent-kafka is missing: install the extra `bench`")
+
+
 @contextmanager
 def running_stack(plan: Sizes) -> Iterator[Stack]:
     """Broker and store in a temporary folder, on free ports. Both are gone on the way out."""
+    need_extra()
     cache = cache_of_the_machine()
     with (
         tempfile.TemporaryDirectory(prefix="risk-bench-") as folder,

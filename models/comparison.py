@@ -126,7 +126,7 @@ def difference_of(
 ) -> Difference:
     """The difference, its interval, widened where neighbouring blocks are alike, and its verdict.
 
-    Takes what `block_bootstrap` takes. judged: incidents of these steps; of fewer than LEAST_JUDGED none is told.
+    Takes what `block_bootstrap` takes. judged: incidents of these steps; fewer than LEAST_JUDGED are `too few`.
     """
     mean = float(per_step.mean())
     per_block = np.bincount(block, weights=per_step.mean(axis=0)) / np.bincount(block)

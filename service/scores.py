@@ -191,7 +191,7 @@ async def scores(
         expected, usual = shares.in_squares(means, chosen.cells, categories)
         return _WRITERS[as_what](head, chosen, Squares(shares.fine, expected, usual))
 
-    body = await service.answers.get_large(key, write) if shares else service.answers.get(key, write)
+    body = await service.answers.get_large(key, write) if shares is not None else service.answers.get(key, write)
     return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])
 
 

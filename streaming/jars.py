@@ -12,11 +12,12 @@ import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from errno import EDQUOT, ENOSPC
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
+from ssl import SSLError
 from typing import Literal, get_args
+from urllib.error import URLError
 
 import stamina
 
@@ -31,6 +32,7 @@ _NEWER_JAVA = f"install Java {OLDEST_JAVA} (Debian: openjdk-17-jre-headless), an
 _LOG_BACKEND = ("slf4j-api", "log4j-slf4j2-impl", "log4j-core", "log4j-api")
 _AT_ONCE = 8  # a repository answers slowly, and there are 50 small jars
 _TRIES, _TIMEOUT_S = 4, 60.0
+_OF_THE_CONNECTION = (URLError, HTTPException, ConnectionError, TimeoutError, SSLError)  # others are of the disk
 
 
 def needed_jars(checkpoint: Path, spark_state: str) -> list[JarGroup]:
@@ -91,7 +93,7 @@ def _fetch(address: str, digest: str, target: Path) -> None:
     with _cache_errors(target), tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as beside:
         part = Path(beside) / target.name
         try:
-            for attempt in stamina.retry_context(on=(OSError, HTTPException), attempts=_TRIES, timeout=None):
+            for attempt in stamina.retry_context(on=_OF_THE_CONNECTION, attempts=_TRIES, timeout=None):
                 with (
                     attempt,
                     urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer,  # noqa: S310 - our own
@@ -100,9 +102,7 @@ def _fetch(address: str, digest: str, target: Path) -> None:
                     shutil.copyfileobj(answer, file)  # which takes a connection that was cut for an end
                     if (size := file.tell()) != int(answer.headers.get("Content-Length", size)):
                         raise ConnectionError(f"cut off after {size} bytes")
-        except (OSError, HTTPException) as error:
-            if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
-                raise  # of the cache, not of the connection
+        except _OF_THE_CONNECTION as error:
             raise SettingsError(
                 f"{target.name} could not be fetched from {address} ({error})",
                 remedy="check the connection (a proxy goes into HTTPS_PROXY) and try again, or copy the folder "

@@ -376,10 +376,7 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     best = min((row.model for row in last.rows if row.kind not in WITH_THE_NETWORK), key=mean.__getitem__)
     best_rule = min((row.model for row in last.rows if row.kind == "rule"), key=mean.__getitem__)
     steps = [each.rows[0].scores.log_score_sums.shape[1] for each in evaluations]
-    incidents = 0
-    for task in (each.task for each in evaluations):
-        counts = task.cube.counts[task.test :][task.is_kept[task.test :]]
-        incidents += int(counts[:, task.scored].sum())
+    incidents = sum(int(each.task.judged_incidents().sum()) for each in evaluations)
     block = day_blocks(*steps, steps_per_week=last.task.cube.steps_per_week)
 
     def versus(model: str, rival: str) -> Difference | None:

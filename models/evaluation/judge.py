@@ -481,14 +481,8 @@ class Judge:
             values=self.cells * len(taken),
             steps_per_week=self.task.cube.steps_per_week,
             random=np.random.default_rng(self.seed),
-            judged=int(self._judged_incidents[taken].sum()),
+            judged=int(self.task.judged_incidents()[taken].sum()),
         )
-
-    @cached_property
-    def _judged_incidents(self) -> npt.NDArray[np.int64]:
-        """(categories,) those of the judged steps."""
-        counts = self.counts(self.judged)[self.is_kept[self.task.test :]]
-        return np.asarray(counts.sum(axis=(0, 1)), np.int64)
 
 
 def mean_scores(of_seeds: Sequence[ModelScores]) -> ModelScores:

@@ -71,6 +71,11 @@ class Task:
         before = np.searchsorted(cut, edges[:-1] // HOUR_S)
         return np.asarray(before == np.searchsorted(cut, -(-edges[1:] // HOUR_S)))
 
+    def judged_incidents(self) -> npt.NDArray[np.int64]:
+        """(categories,) those that a comparison rests on: of kept steps and scored cells."""
+        counts = self.cube.counts[self.test :][self.is_kept[self.test :]]
+        return np.asarray(counts[:, self.scored].sum(axis=(0, 1)), np.int64)
+
     @property
     def step_s(self) -> int:
         return round(float(np.median(np.diff(self.cube.starts_s))))

@@ -229,7 +229,7 @@ def busy(job, spec):
         sender.join()
 
 
-def test_a_promotion_and_a_rollback_are_in_force_within_two_batches(desk, record_property):
+def test_a_promotion_and_a_rollback_are_in_force_within_two_batches_of_a_second(desk, record_property):
     job, spec = desk.job, desk.spec
     first, second, third = sorted(desk.state("riverton").manifests)
     desk.promote(first, region="riverton")

@@ -228,13 +228,21 @@ def test_a_page_of_one_region_calls_its_cells_by_their_area_or_the_nearest_place
         assert inside == [grid.cell_ids()[cell] for cell in cells_inside(read_areas(areas, "name")[0], grid)]
         assert len(inside) > 0
         assert "$1$$Mill · $2" in by_name
-        sentence = f"fire at {inside[0]} to r999c999: 8 instead of 0.2 in 1 h (fire 8)"
-        texts = [
-            re.sub(each["options"]["pattern"].strip("/"), r"\1Old Town · \2", sentence)
+        (of_sentences,) = (
+            each["options"]["pattern"].strip("/")
             for each in made_page["panels"][-2]["fieldConfig"]["defaults"]["mappings"]
             if each["options"]["result"]["text"] == "$1Old Town · $2"
-        ]
-        assert texts == [sentence.replace("fire at ", "fire at Old Town · ")]
+        )
+        feed, numbers = "FEED SILENT: ems since 3 Mar 14:05: 0 instead of 23; ", ": 8 instead of 0.2 in 1 h (fire 8)"
+        for sentence, shown in {
+            f"fire at {inside[0]}{numbers}": f"fire at Old Town · {inside[0]}{numbers}",
+            f"{feed}fire at {inside[0]} to r9c9{numbers}": f"{feed}fire at Old Town · {inside[0]} to r9c9{numbers}",
+            f"fire at r999c999 to {inside[0]}{numbers}": f"fire at r999c999 to {inside[0]}{numbers}",
+            f"fire at {inside[0]}1{numbers}": f"fire at {inside[0]}1{numbers}",
+            f"fire in the whole region{numbers}": f"fire in the whole region{numbers}",
+            feed: feed,
+        }.items():
+            assert re.sub(of_sentences, r"\1Old Town · \2", sentence) == shown
 
 
 @pytest.mark.parametrize(

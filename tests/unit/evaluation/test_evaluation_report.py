@@ -30,6 +30,7 @@ from models.evaluation.judge import OUR_BASELINE
 from models.measures import Sheet
 from models.nowcast import Nowcast
 from schemas.errors import DataError
+from schemas.spec import HOUR_S
 from tests.harness.browser import Elements
 from tests.harness.small_task import HOSTILE, small_evaluation, with_network
 
@@ -286,6 +287,18 @@ def test_over_several_origins_rules_have_the_level_too_and_what_adds_nothing_at_
     assert rule.levelled_score == pytest.approx(np.dot(rule.nb_log_scores, (1.0, 1.01)) / 2)
     assert rule.place.mean == pytest.approx(network.nb_log_score - rule.levelled_score)
     assert any(line.startswith(f"Apart, against {rule.model}: by place alone") for line in sentences(some))
+
+
+def test_over_several_origins_incidents_of_hours_that_are_cut_out_lift_no_verdict(parts):
+    def rolled(each):
+        return next(row for row in combine_origins(each, seed=0).rows if row.versus_best_baseline).versus_best_baseline
+
+    def cut(part):
+        task = part.task
+        hours = np.arange(task.cube.starts_s[task.test] // HOUR_S, task.cube.starts_s[-1] // HOUR_S + 24)
+        return replace(part, task=replace(task, incidents=replace(task.incidents, cut_hours=hours)))
+
+    assert (rolled(parts).verdict == "too few", rolled([cut(part) for part in parts]).verdict) == (False, "too few")
 
 
 def test_several_origins_are_in_the_page_the_terminal_and_the_json(parts):

@@ -1,9 +1,10 @@
 """What a job asks of Spark: its jars, and what it says of a failure."""
 
 import hashlib
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from errno import ENOSPC
+from errno import EIO, ENOSPC
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -62,14 +63,20 @@ def test_a_jar_that_cannot_be_fetched_is_named_with_what_to_do(tmp_path, reposit
     assert list((tmp_path / "jars").iterdir()) == []
 
 
-def test_a_full_disk_is_not_taken_for_a_bad_connection(tmp_path, repository, monkeypatch):
-    def full(*_):
-        raise OSError(ENOSPC, "No space left on device")
+@pytest.mark.parametrize("number", [ENOSPC, EIO])
+def test_a_full_or_broken_disk_is_said_at_once_and_not_taken_for_a_bad_connection(
+    tmp_path, repository, monkeypatch, number
+):
+    tries = []
 
-    monkeypatch.setattr("streaming.jars.shutil.copyfileobj", full)
-    with pytest.raises(SettingsError, match=r"cannot be written.*No space left.*set RISK_CACHE") as raised:
+    def refuse(*_):
+        tries.append(number)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("streaming.jars.shutil.copyfileobj", refuse)
+    with pytest.raises(SettingsError, match=rf"cannot be written.*{os.strerror(number)}.*set RISK_CACHE") as raised:
         fetch_jars(tmp_path, ["connector"])
-    assert "HTTPS_PROXY" not in str(raised.value)
+    assert (tries, "HTTPS_PROXY" in str(raised.value)) == ([number], False)
 
 
 class CutOff(BaseHTTPRequestHandler):

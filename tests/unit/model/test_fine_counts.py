@@ -146,10 +146,10 @@ def test_a_home_that_is_given_as_two_points_close_together_counts_as_one(north_m
     random = np.random.default_rng(2)
     (lat_deg,), (lon_deg,) = inside(0, 1, 1)
     neighbours = [inside(0, square, 30, random=random) for square in (1, 2, 3)]
-    for part in np.arange(0, 2e-4, 1e-5):
+    for north_deg, east_deg in product(np.arange(0, 1e-4, 1e-5), repeat=2):
         home = (
-            lat_deg + part + np.arange(90) % 2 * north_m / 111_195,
-            lon_deg + part + np.arange(90) % 2 * east_m / 83_000,
+            lat_deg + north_deg + np.arange(90) % 2 * north_m / 111_195,
+            lon_deg + east_deg + np.arange(90) % 2 * east_m / 83_000,
         )
         counts = fine_counts(gathered(*neighbours, home), SPEC.grid, SPEC.fine)
         assert counts.share[0][1] <= 60

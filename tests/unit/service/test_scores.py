@@ -1,9 +1,11 @@
 """What the service answers is what was published, to the last bit; it says what is old, silent, raised or unusual."""
 
+import asyncio
 import csv
 import io
 import json
 import re
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -264,6 +266,25 @@ def test_kept_answers_are_those_that_were_written_and_take_bounded_memory(asked)
             f"{name} {size}".encode().strip()
         )
         assert sum(map(len, cache.answers.values())) <= max(most, 400)
+
+
+def test_while_a_large_answer_is_written_others_are_answered():
+    cache, is_begun, may_end = AnswerCache(), threading.Event(), threading.Event()
+
+    def write():
+        is_begun.set()
+        assert may_end.wait(10), "nobody else was answered"
+        return b"large"
+
+    async def ask():
+        large = asyncio.create_task(cache.get_large(("large",), write))
+        while not is_begun.is_set():
+            await asyncio.sleep(0.01)
+        small = cache.get(("small",), lambda: b"small")
+        may_end.set()
+        return small, await large, await cache.get_large(("large",), lambda: b"written again")
+
+    assert asyncio.run(ask()) == (b"small", b"large", b"large")
 
 
 def test_a_region_where_no_street_lies_has_none_and_a_broken_file_is_named_in_the_log_alone(views, frames, tmp_path):
