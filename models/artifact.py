@@ -16,9 +16,14 @@ torch takes seconds to import, and only scoring and training need it: it is impo
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -250,19 +255,15 @@ class Artifact:
     @cached_property
     def network_error(self) -> ArtifactError | None:
         """`network_fault` with its remedy."""
-        try:
-            self._load_network()
-        except ArtifactError as error:
-            return without_cause(error)
-        return None
+        if isinstance(self._weights, ArtifactError):
+            return without_cause(self._weights)
+        asked = self._weights, self.manifest, self.folder / WEIGHTS
+        return _error_of_network(*asked) if _apart is None else _apart.error_of(*asked)
 
     def network(self) -> "RiskNetwork | None":
         """A new module in eval mode on the CPU; None when `network_fault` says why."""
-        return None if self.network_fault else self._load_network()
-
-    def _load_network(self) -> "RiskNetwork":
-        if isinstance(self._weights, ArtifactError):
-            raise self._weights
+        if isinstance(self._weights, ArtifactError) or self.network_error:
+            return None
         return _network(self._weights, self.manifest, self.folder / WEIGHTS)
 
     def history(self) -> CountState:
@@ -364,6 +365,57 @@ def _network(weights: bytes, manifest: Manifest, path: Path) -> "RiskNetwork":
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise ArtifactError(f"{path}: the weights are not finite", "train again")
     return network.eval().requires_grad_(False)
+
+
+def _error_of_network(weights: bytes, manifest: Manifest, path: Path) -> ArtifactError | None:
+    """Why these weights make no network; None when they do."""
+    try:
+        _network(weights, manifest, path)
+    except ArtifactError as error:
+        return without_cause(error)
+    return None
+
+
+class _Apart:
+    """A process in which networks are tried. It starts when the first is, and is to be ended by `close`."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    def error_of(self, weights: bytes, manifest: Manifest, path: Path) -> ArtifactError | None:
+        key = path, manifest.files[WEIGHTS].sha256, manifest.network, manifest.spec.fingerprint()
+        if key not in _tried:
+            self._pool = self._pool or ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+            try:
+                _tried[key] = self._pool.submit(_error_of_network, weights, manifest, path).result()
+            except BrokenProcessPool:  # it was killed: then it is tried here
+                _tried[key] = _error_of_network(weights, manifest, path)
+        return _tried[key]
+
+    def close(self) -> None:
+        if self._pool:
+            self._pool.shutdown()
+
+
+_apart: _Apart | None = None  # None: a network is tried in this process
+_tried: dict[tuple[Path, str, str, str], ArtifactError | None] = {}  # for good: nobody waits for a rollback
+
+
+@contextmanager
+def networks_tried_apart() -> Iterator[None]:
+    """Meanwhile whether a network can be used is tried in a process that ends: torch would stay here with 250 MiB.
+
+    Where torch is loaded anyway, it is tried here.
+    """
+    global _apart
+    if "torch" in sys.modules:
+        yield
+        return
+    with closing(_Apart()) as _apart:
+        try:
+            yield
+        finally:
+            _apart = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,12 @@ import errno
 import logging
 import pickle
 import shutil
+import sys
 import time
 from contextlib import nullcontext
 from math import inf
 from pathlib import Path
+from subprocess import run
 
 import pytest
 from hypothesis import given
@@ -33,6 +35,7 @@ from streaming.artifacts_in_force import (
 )
 from streaming.cli.doctor import examine
 from streaming.settings import Settings
+from tests.harness.forged_artifact import forge
 from tests.harness.toy import box, mask_file, toy_artifact, toy_spec
 
 CUTOFF_S = 1_767_225_600
@@ -573,3 +576,39 @@ def test_what_was_read_by_other_means_is_not_read_again_and_takes_the_place_of_w
 @pytest.mark.parametrize("kept", [load_artifact, spec_of])
 def test_what_is_sent_to_workers_is_its_name_not_what_it_keeps(kept):
     assert pickle.loads(pickle.dumps(kept)) is kept  # noqa: S301
+
+
+LOOKS = """
+import os, sys
+from concurrent.futures import ProcessPoolExecutor
+from streaming.artifacts_in_force import RosterWatch
+from streaming.settings import Settings
+
+killed = sys.argv[1] == "killed"
+submit = ProcessPoolExecutor.submit
+if killed:  # as by the system, when memory runs out
+    ProcessPoolExecutor.submit = lambda pool, *_: submit(pool, os.abort)
+watch = RosterWatch(Settings.from_environment(dict(line.split("=", 1) for line in sys.argv[2:])))
+watch.look(1)
+ProcessPoolExecutor.submit = None  # what was tried is not tried again
+watch.look(4)
+assert ("torch" in sys.modules) == killed
+"""
+
+
+@pytest.mark.parametrize("child", ["lives", "killed"])
+def test_a_job_tries_networks_in_a_process_that_ends_and_if_it_is_killed_in_its_own(publish, tmp_path, child):
+    """torch would stay in the driver with 250 MiB."""
+    publish(1)
+    broken = forge(publish(1, "otherville"), weights__safetensors=b"{}")
+    settings = [
+        f"RISK_ARTIFACTS={tmp_path / 'artifacts'}",
+        f"RISK_CHECKPOINT={tmp_path}",
+        f"RISK_AUDIT={tmp_path / 'a'}",
+    ]
+    ran = run([sys.executable, "-c", LOOKS, child, *settings], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    in_force = [entry.details for entry in records((tmp_path / "a").read_bytes()) if entry.event == "artifact_in_force"]
+    fault = read_artifact(broken).network_fault
+    assert fault
+    assert {each["region"]: each["network_fault"] for each in in_force} == {"otherville": fault, "toyville": None}
