@@ -13,9 +13,7 @@ import pytest
 import urllib3
 from kafka import KafkaProducer
 
-from tests.containers.project import ENDS, KAFKA, ROOT, SERVICE, Project, fence, opened, wait
-from tests.harness.influxql import table
-from tests.harness.sample_weeks import write_sample_weeks
+from tests.containers.project import ENDS, KAFKA, ROOT, SERVICE, Project, fence, first_start, opened, training, wait
 
 pytestmark = pytest.mark.nightly
 DEPLOY, OPERATIONS, MORE = "deploy/README.md", "docs/how-to/operations.md", "docs/how-to/containers.md"
@@ -52,37 +50,6 @@ def calls(count):
     return [json.dumps({"incident_id": f"{now}-{number}"} | what | place).encode() for number in range(count)]
 
 
-def consumed(project):
-    """Messages in the ledgers of all regions; -1 while the store starts."""
-    try:
-        found = table(
-            project.store(project.token("grafana")).series("SELECT last(consumed) FROM pipeline GROUP BY region")
-        )
-    except (AssertionError, urllib3.exceptions.HTTPError):
-        return -1
-    return sum(row["last"] for row in found)
-
-
-def wait_for_consumed(project, count):
-    seen = lambda: f"{consumed(project)} of {count}\n{project.compose('logs', '--tail', '60', 'scorer')}"  # noqa: E731
-    wait(lambda: consumed(project) >= count, 300, seen)
-    assert consumed(project) == count
-
-
-def wait_for_new_scores(project):
-    began_ms = time.time() * 1000
-    query = "SELECT last(risk) FROM risk WHERE region = 'mycity' AND time > now() - 10m"
-
-    def are_there():
-        try:
-            found = project.store(project.token("grafana")).series(query)
-        except (AssertionError, urllib3.exceptions.HTTPError):
-            return False
-        return bool(found) and found[0]["values"][0][0] > began_ms
-
-    wait(are_there, 300, lambda: project.compose("logs", "--tail", "60", "scorer"))
-
-
 def artifact_of(project):
     """Folder of the one artifact."""
     (folder,) = (path for path in (project.folder / "data" / "artifacts" / "mycity").iterdir() if path.is_dir())
@@ -90,18 +57,14 @@ def artifact_of(project):
 
 
 def test_it_starts_as_its_page_says(ours, record_property):
-    block = fence(DEPLOY, "risk train").replace(".ci/setup\n", "")
-    block = block.replace("incidents.csv", str(write_sample_weeks(ours.folder))).replace(
-        "--layout ...", "--layout sample"
-    )
+    start, _, health = first_start(ours.folder).rpartition("docker compose exec")
     began = time.monotonic()
-    start, _, health = block.rpartition("docker compose exec")
     ours.shell(start, limit_s=3600)
     record_property("secrets, trained, built and created after, s", round(time.monotonic() - began))
     record_property("all well after another, s", round(ours.wait_until_well()))
     ours.shell("docker compose exec -T" + health)
     send(*calls(50))
-    wait_for_consumed(ours, 50)
+    ours.wait_for_consumed(50)
 
 
 def status(token):
@@ -136,7 +99,7 @@ def test_a_token_is_replaced_and_the_old_one_is_refused(ours, of):
     ours.wait_until_well()
     assert ours.token(of) != old
     assert ours.store(old).request("POST", "/write?db=risk", body=b"x y=1").status == 401
-    wait_for_new_scores(ours)
+    ours.wait_for_new_scores()
 
 
 def test_the_admins_password_and_token_are_replaced(ours):
@@ -165,7 +128,7 @@ def test_what_was_backed_up_is_there_again_after_a_restore(ours, record_property
     assert {file.stat().st_mode & 0o777 for file in backup.glob("*.tgz")} == {0o600}
     ours.wait_until_well()
     send(*calls(20))
-    wait_for_consumed(ours, 70)
+    ours.wait_for_consumed(70)
     token, secret = ours.token("scorer"), ours.folder / "secrets" / "influxdb_admin_token"
     kept = secret.read_text()
     secret.unlink()
@@ -174,8 +137,8 @@ def test_what_was_backed_up_is_there_again_after_a_restore(ours, record_property
     ours.wait_until_well()
     record_property("restored and all well after, s", round(time.monotonic() - began))
     assert (secret.read_text(), ours.token("scorer")) == (kept, token)
-    wait_for_new_scores(ours)
-    wait_for_consumed(ours, 50)
+    ours.wait_for_new_scores()
+    ours.wait_for_consumed(50)
 
 
 def test_an_upgrade_and_the_way_back_lose_nothing(ours, record_property):
@@ -185,19 +148,19 @@ def test_an_upgrade_and_the_way_back_lose_nothing(ours, record_property):
     record_property("upgrade with a changed line, s", round(time.monotonic() - began))
     ours.wait_until_well()
     send(*calls(10))
-    wait_for_consumed(ours, 60)
+    ours.wait_for_consumed(60)
     back = re.search(r"\*\*To go back\*\*:.*?\.\s", (ROOT / OPERATIONS).read_text(encoding="utf-8"), re.DOTALL)[0]
     stop, _, tag, up = re.findall(r"`([^`]+)`", back)
     for command in (stop, tag, up):
         ours.shell(command)
     ours.wait_until_well()
     send(*calls(10))
-    wait_for_consumed(ours, 70)
+    ours.wait_for_consumed(70)
 
 
 def test_dead_letters_are_shown(ours):
     send(b"rubbish")
-    wait_for_consumed(ours, 71)
+    ours.wait_for_consumed(71)
     printed = ours.shell(fence(OPERATIONS, "kafka-console-consumer"))
     assert "not_json" in printed
     assert "b'rubbish'" in printed
@@ -221,16 +184,13 @@ def test_retraining_asks_its_triggers_and_says_why_it_waits(ours, record_propert
     assert "there is nothing to learn from yet: archive:/archive" in asked["because"]  # with or without its first look
     record_property("watch, GiB of 5", round(ours.memory_gib("watch"), 2))
     ours.wait_until_well()
-    wait_for_new_scores(ours)
+    ours.wait_for_new_scores()
 
 
 def test_going_back_works_while_the_scorer_hangs(ours):
     first = artifact_of(ours)
-    train = next(line for line in fence(DEPLOY, "risk train").splitlines() if "risk train" in line)
-    train = train.replace("incidents.csv", str(write_sample_weeks(ours.folder))).replace(
-        "--layout ...", "--layout sample"
-    )
-    ours.shell(train.replace("--region mycity --cell-m 1000", f"--region mycity --like {first} --until 2016-08-26"))
+    train, newer = training(ours.folder), f"--region mycity --like {first} --until 2016-08-26"
+    ours.shell(train.replace("--region mycity --cell-m 1000", newer))
     (second,) = (path for path in first.parent.iterdir() if path.is_dir() and path != first)
     ours.shell(f"chown -R 10001 data/artifacts && chmod -R a+rX {second}")
     register = ("run", "--rm", "-T", "registry", "promote", f"/artifacts/mycity/{second.name}", "--because", "newer")
@@ -245,7 +205,7 @@ def test_going_back_works_while_the_scorer_hangs(ours):
     finally:
         ours.compose("exec", "-T", "scorer", "sh", "-c", "kill -CONT -1")
     ours.wait_until_well()
-    wait_for_new_scores(ours)
+    ours.wait_for_new_scores()
     shutil.rmtree(second)
 
 
@@ -275,14 +235,14 @@ def test_a_demo_beside_the_region_leaves_it_as_it_is(ours, record_property):
         demo.compose("down", "--volumes")
     assert identities(ours) == before
     ours.wait_until_well()
-    wait_for_new_scores(ours)
+    ours.wait_for_new_scores()
 
 
 def identities(project):
     """Which containers these are, of which images, and since when they run; of those that end at once not."""
     return {
-        name: (one["Id"], one["Image"], one["State"]["StartedAt"])
-        for name, one in project.containers().items()
+        name: (container["Id"], container["Image"], container["State"]["StartedAt"])
+        for name, container in project.containers().items()
         if name not in ENDS
     }
 
@@ -304,4 +264,4 @@ def test_a_registry_in_mlflow_says_which_version_scores(ours, record_property):
     refused = ours.run("docker", "compose", "exec", "-T", "mlflow", "python", "-c", ASK_WITHOUT_LOGIN)
     assert refused.strip() == "401"
     ours.wait_until_well()
-    wait_for_new_scores(ours)
+    ours.wait_for_new_scores()

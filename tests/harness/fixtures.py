@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from benchmarks.local_store import BINARIES, local_store
 from streaming.kafka import KafkaConnection, ensure_topics
 from streaming.rehearse.broker import Broker, start_broker
 from streaming.settings import Settings
+from tests.faults.stores import Sent
 from tests.harness.fork_server import ForkServer
 from tests.harness.influxql import Store
 from tests.harness.region import make_region
@@ -78,6 +80,22 @@ def new_scorer(broker, commands, jar_cache, new_topic, tmp_path_factory):
     yield make
     for scorer in made:
         scorer.clean_up()
+
+
+@pytest.fixture
+def job(request, new_topic, new_scorer):
+    """job(**settings): a scorer with one region that is not started, the region, and what is sent to it."""
+    with ExitStack() as stack:
+
+        def make(**settings):
+            name = request.node.name.removeprefix("test_").replace("_", "-")[:60]
+            scorer, region = new_scorer(name, new_topic(name, partitions=2), **settings), make_region("riverton")
+            region.publish(scorer.artifacts)
+            sent = Sent(scorer)
+            stack.enter_context(sent.witness)
+            return scorer, region, sent
+
+        yield make
 
 
 @pytest.fixture(scope="session")

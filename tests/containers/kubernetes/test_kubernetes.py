@@ -19,11 +19,19 @@ from typing import Any
 import pytest
 import urllib3
 
-from tests.containers.project import ROOT, Project, checkout, fence, wait
+from tests.containers.project import (
+    ROOT,
+    Project,
+    checkout,
+    fence,
+    training,
+    wait,
+    wait_for_consumed,
+    wait_for_new_scores,
+)
 from tests.containers.test_own_region import calls, send
 from tests.harness.compose_file import SERVICES
-from tests.harness.influxql import Store, table
-from tests.harness.sample_weeks import write_sample_weeks
+from tests.harness.influxql import Store
 
 TOOL = Path(os.environ.get("CLUSTER", ROOT.parent / "shared" / "tools" / "kubernetes" / "cluster"))
 HOME = Path(os.environ.get("CLUSTER_HOME", "/var/tmp/cluster"))  # noqa: S108 - programs and images of gigabytes
@@ -183,29 +191,21 @@ class Cluster:
             shutil.chown(self.volumes / name, 10001, 10001)
         self.apply(volume(name, self.volumes / name) for name in claims)
 
-    @property
     def store(self) -> Store:
         token = (self.volumes / "grafana-token" / "grafana_influx_token").read_text().strip()
         return Store(url=f"http://{NODE}:8086", database="risk", token=token)
 
-    def consumed(self) -> int:
-        """Messages in the ledgers of all regions; -1 while the store starts."""
-        try:
-            found = table(self.store.series("SELECT last(consumed) FROM pipeline GROUP BY region"))
-        except (AssertionError, urllib3.exceptions.HTTPError):
-            return -1
-        return sum(row["last"] for row in found)
-
     def wait_for_consumed(self, count: int) -> None:
-        wait(lambda: self.consumed() >= count, 420, lambda: f"{self.consumed()} of {count}\n{self.how_it_is()}")
-        assert self.consumed() == count
+        wait_for_consumed(self.store, count, self.how_it_is, limit_s=420)
+
+    def wait_for_new_scores(self) -> None:
+        wait_for_new_scores(self.store, self.how_it_is)
 
 
 pytestmark = pytest.mark.nightly
 PAGE = "docs/how-to/kubernetes.md"
 CLAIMS = ("state", "artifacts", "frames", "decisions", "archive", "registry", "spark-state")
 API = f"https://{NODE}:16443"
-QUERY = "SELECT last(risk) FROM risk WHERE region = 'mycity' AND time > now() - 10m"
 
 
 def edit(path, *changes):
@@ -260,19 +260,6 @@ def kubeflows_types(project):
     return folder / "config" / "crd" / "bases" / "sparkoperator.k8s.io_sparkapplications.yaml"
 
 
-def has_new_scores(cluster, began_ms):
-    try:
-        found = cluster.store.series(QUERY)
-    except (AssertionError, urllib3.exceptions.HTTPError):
-        return False
-    return bool(found) and found[0]["values"][0][0] > began_ms
-
-
-def wait_for_new_scores(cluster):
-    began_ms = time.time() * 1000
-    wait(lambda: has_new_scores(cluster, began_ms), 300, cluster.how_it_is)
-
-
 def names(cluster, of):
     return {pod["metadata"]["name"] for pod in cluster.pods(of)}
 
@@ -292,12 +279,7 @@ def scores_at(cluster, address, form="json"):
 
 
 def test_one_pod_counts_scores_and_answers(cluster, record_property):
-    train = next(line for line in fence("deploy/README.md", "risk train").splitlines() if "risk train" in line)
-    cluster.project.shell(
-        train.replace("incidents.csv", str(write_sample_weeks(cluster.project.folder))).replace(
-            "--layout ...", "--layout sample"
-        )
-    )
+    cluster.project.shell(training(cluster.project.folder))
     shutil.copy(cluster.volumes / "scorer-token" / "scorer_influx_token", cluster.project.folder / "store-token")
     printed = cluster.project.shell(fence(PAGE, "create secret generic store"))
     assert "Warning" not in printed, "the namespace's level of Pod Security warns"
@@ -307,7 +289,7 @@ def test_one_pod_counts_scores_and_answers(cluster, record_property):
     record_property("one pod ready after its model came, s", round(time.monotonic() - began))
     send(*calls(100))
     cluster.wait_for_consumed(100)
-    wait_for_new_scores(cluster)
+    cluster.wait_for_new_scores()
     (address,) = endpoints(cluster)
     answer = scores_at(cluster, address)
     assert answer.status == 200
@@ -341,7 +323,7 @@ def test_an_update_of_the_image_loses_and_doubles_nothing(cluster, record_proper
     record_property("updated after, s", round(time.monotonic() - began))
     assert {one["image"].rpartition(":")[2] for pod in cluster.pods() for one in pod["spec"]["containers"]} == {"0.1.1"}
     cluster.wait_for_consumed(200)
-    wait_for_new_scores(cluster)
+    cluster.wait_for_new_scores()
 
 
 def test_three_replicas_give_the_same_scores_and_one_is_enough_again(cluster):
@@ -373,7 +355,7 @@ def test_a_killed_job_and_a_restarted_node_lose_and_double_nothing(cluster, reco
     record_property("ready after a restart of the node, s", round(time.monotonic() - began))
     send(*calls(50))
     cluster.wait_for_consumed(300)
-    wait_for_new_scores(cluster)
+    cluster.wait_for_new_scores()
 
 
 def test_executors_in_pods_take_the_work_over(cluster, record_property):
@@ -385,7 +367,7 @@ def test_executors_in_pods_take_the_work_over(cluster, record_property):
     cluster.wait_until_ready()
     send(*calls(100))
     cluster.wait_for_consumed(400)
-    wait_for_new_scores(cluster)
+    cluster.wait_for_new_scores()
 
     first = min(names(cluster, "executor"))
     cluster.kubectl("delete", "pod", first, "--grace-period", "0", "--force")
@@ -406,7 +388,7 @@ def test_executors_in_pods_take_the_work_over(cluster, record_property):
     cluster.kubectl("uncordon", "node")
     cluster.wait_for_consumed(600)
     record_property("counted on after the node was drained, s", round(time.monotonic() - began))
-    wait_for_new_scores(cluster)
+    cluster.wait_for_new_scores()
 
 
 def test_every_frame_of_all_this_is_equal_to_a_recount_without_spark(cluster):
@@ -443,4 +425,4 @@ def test_the_work_goes_back_into_one_pod(cluster):
     assert not cluster.pods("executor")
     send(*calls(100))
     cluster.wait_for_consumed(700)
-    wait_for_new_scores(cluster)
+    cluster.wait_for_new_scores()
