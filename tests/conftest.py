@@ -5,7 +5,6 @@ from hypothesis import Phase, settings
 
 pytest_plugins = [
     "tests.harness.browser",
-    "tests.harness.fake_stores",
     "tests.harness.fixtures",
     "tests.harness.needs",
 ]

@@ -26,8 +26,8 @@ def site(client, tmp_path_factory):
     commit_all(checkout(folder / "repository"))
     words = ("train", "--region", "mycity", "--timezone", "America/Chicago", "--cell-m", "1000")
     words += ("--bounds", BOUNDS, "--per-day", PER_DAY, "--out", folder / "artifacts")
-    made = run_python("-m", "incident_risk", *words, cwd=ROOT)
-    assert made.returncode == 0, made.stderr
+    trained = run_python("-m", "incident_risk", *words, cwd=ROOT)
+    assert trained.returncode == 0, trained.stderr
     write_inventory(
         folder,
         "scorers",

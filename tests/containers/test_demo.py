@@ -78,9 +78,9 @@ def test_the_service_answers_whoever_has_its_token(demo):
     # Its past is sent within five minutes. Until then its feed is behind: not current, which the service says by 503.
     limit_s = 300 + 120
     wait(lambda: urllib3.request("GET", address, **asked).status == 200, limit_s, lambda: demo.compose("logs", "serve"))
-    found = json.loads(urllib3.request("GET", address, **asked).data)
-    assert (found["stale"], found["category"]) == (False, "all")
-    assert any(row["expected"] > 0 for row in found["cells"])
+    scores = json.loads(urllib3.request("GET", address, **asked).data)
+    assert (scores["stale"], scores["category"]) == (False, "all")
+    assert any(row["expected"] > 0 for row in scores["cells"])
 
 
 def test_a_mark_of_a_shift_is_in_the_store(demo):
@@ -134,11 +134,11 @@ def test_after_all_that_every_message_is_in_the_ledger_once(demo):
     store, sent = demo.grafanas_store(), end_of("incidents.v1")
     assert sent > 100
     wait(lambda: ledger(store).get("consumed") == sent, 240, lambda: (sent, ledger(store)))
-    found = ledger(store)
-    refused = sum(value for name, value in found.items() if name.startswith("rejected_"))
+    totals = ledger(store)
+    refused = sum(value for name, value in totals.items() if name.startswith("rejected_"))
     assert refused == end_of("incidents.v1.dlq")
-    counted = sum(value for name, value in found.items() if name in OUTCOMES)
-    assert counted + refused == sent, found
+    counted = sum(value for name, value in totals.items() if name in OUTCOMES)
+    assert counted + refused == sent, totals
 
 
 def test_down_and_up_go_on_with_what_the_volumes_kept(demo, record_property):
@@ -159,8 +159,8 @@ def test_each_service_stays_below_its_limit_of_memory(demo, images, record_prope
     containers = demo.containers()
     size = demo.run("docker", "image", "inspect", "--format", "{{.Size}}", containers["scorer"]["Image"])
     record_property("image of the scorer, GB", round(int(size) / 1e9, 2))
-    for name, one in containers.items():
-        if one["State"]["Running"]:
-            used, limit = demo.memory_gib(name), one["HostConfig"]["Memory"] / 2**30
+    for name, container in containers.items():
+        if container["State"]["Running"]:
+            used, limit = demo.memory_gib(name), container["HostConfig"]["Memory"] / 2**30
             record_property(f"{name}: of {limit:.0f} GiB", round(used, 2))
             assert used < 0.8 * limit, name

@@ -104,7 +104,7 @@ def test_a_full_checkpoint_disk_ends_the_job_and_loses_nothing(job, tmp_path, re
     finally:
         scorer.clean_up()
         sent.witness.stop()
-        assert run("/usr/bin/umount", disk).returncode == 0
+        assert run("/usr/bin/umount", "--lazy", disk).returncode == 0  # a worker of Spark may still end
 
 
 @pytest.mark.fault("F35")

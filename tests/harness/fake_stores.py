@@ -87,8 +87,8 @@ class Handler(Answering):
 
 
 @contextmanager
-def serving(tls: ssl.SSLContext | None = None):
-    """The store while it listens, over TLS if a context with a certificate is given."""
+def stubbed_store(tls: ssl.SSLContext | None = None):
+    """A StubStore while it listens, over TLS if a context with a certificate is given."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # a client that breaks off is what some tests are about
@@ -104,18 +104,6 @@ def serving(tls: ssl.SSLContext | None = None):
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-@pytest.fixture
-def stub_store():
-    with serving() as store:
-        yield store
-
-
-@pytest.fixture
-def stub_store_over_tls():
-    """Gives `with stub_store_over_tls(context) as store`."""
-    return serving
 
 
 MOTO = "moto[s3,server]==5.2.5"
@@ -166,9 +154,3 @@ def object_store(folder: Path) -> Iterator[ObjectStore]:
             yield ObjectStore(f"http://127.0.0.1:{port}", psutil.Process(server.pid))
         finally:
             server.terminate()
-
-
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory):
-    with object_store(tmp_path_factory.mktemp("moto")) as store:
-        yield store

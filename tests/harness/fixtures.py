@@ -1,4 +1,4 @@
-"""A broker, topics, regions and scorers for the tests that start the whole job; an InfluxDB for all of a run."""
+"""A broker, topics, regions and scorers for the tests that start the whole job; stores, real ones and others."""
 
 import os
 import shutil
@@ -13,6 +13,7 @@ from streaming.kafka import KafkaConnection, ensure_topics
 from streaming.rehearse.broker import Broker, start_broker
 from streaming.settings import Settings
 from tests.faults.stores import Sent
+from tests.harness.fake_stores import object_store, stubbed_store
 from tests.harness.fork_server import ForkServer
 from tests.harness.influxql import Store
 from tests.harness.region import make_region
@@ -110,3 +111,21 @@ def influxdb(tmp_path_factory):
         pytest.skip("influxd is not installed: apt-get install influxdb")
     with local_store("influxdb", tmp_path_factory.mktemp("influxdb")) as url:
         yield Store(url=url)
+
+
+@pytest.fixture
+def stub_store():
+    with stubbed_store() as store:
+        yield store
+
+
+@pytest.fixture
+def stub_store_over_tls():
+    """Gives `with stub_store_over_tls(context) as store`."""
+    return stubbed_store
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    with object_store(tmp_path_factory.mktemp("moto")) as store:
+        yield store

@@ -104,12 +104,12 @@ def story(new_topic, new_region, new_scorer):
 def test_every_kind_of_bad_message_becomes_a_dead_letter_with_its_reason_and_place(story):
     assert story.kinds >= 80
     assert len(story.refused) == story.kinds
-    seen = {
+    reasons = {
         (letter["source_partition"], letter["source_offset"]): letter["reason"]
         for letter in story.letters
         if letter["source_topic"] == story.scorer.topic.name
     }
-    assert seen == story.refused
+    assert reasons == story.refused
     assert len(story.letters) == story.kinds  # nothing was repeated, as nothing failed
 
 
@@ -158,10 +158,10 @@ def test_the_audit_log_tells_the_run_from_start_to_stop(story):
     content = (story.scorer.folder / "audit.jsonl").read_bytes()
     verdict = verify(content)
     assert (verdict.faults, verdict.torn) == ([], [])
-    seen = list(records(content))
-    assert [entry.event for entry in seen] == ["start", "settings", "artifact_in_force", "stop"]
-    assert seen[2].details["version"] == story.version
-    assert seen[3].details["between_batches"] is True
+    entries = list(records(content))
+    assert [entry.event for entry in entries] == ["start", "settings", "artifact_in_force", "stop"]
+    assert entries[2].details["version"] == story.version
+    assert entries[3].details["between_batches"] is True
     assert f"head={verdict.head}\n" in story.scorer.output
 
 
@@ -173,9 +173,9 @@ def test_payloads_and_secrets_are_in_no_output_and_person_payloads_nowhere(story
         content = path.read_bytes()
         for canary in (PAYLOAD_CANARY, PERSON_CANARY, SECRET_CANARY):
             assert canary.encode() not in content, path
-    kept = [base64.b64decode(letter["payload_base64"] or "") for letter in story.letters]
-    assert any(PAYLOAD_CANARY.encode() in payload for payload in kept)
-    assert not any(PERSON_CANARY.encode() in payload for payload in kept)
+    payloads = [base64.b64decode(letter["payload_base64"] or "") for letter in story.letters]
+    assert any(PAYLOAD_CANARY.encode() in payload for payload in payloads)
+    assert not any(PERSON_CANARY.encode() in payload for payload in payloads)
     assert not any(
         PERSON_CANARY in json.dumps(letter) or PAYLOAD_CANARY in letter["detail"] for letter in story.letters
     )
@@ -206,10 +206,10 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(story):
 
     folder = scorer.checkpoint / "spark" / "offsets"
     offsets = folder / str(newest(folder))
-    kept = offsets.read_bytes()
+    content = offsets.read_bytes()
     offsets.write_bytes(b"")
     scorer.assert_refused(8, "checkpoint --reset")
-    offsets.write_bytes(kept)
+    offsets.write_bytes(content)
 
     times_s = [START + 1200 + 60 * number for number in range(more)]
     topic.send(

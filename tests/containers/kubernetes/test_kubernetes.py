@@ -120,22 +120,22 @@ class Cluster:
 
     def load(self, *images: str) -> None:
         """Images of the engine into the node: minutes for gigabytes, so none that lies there since an earlier run."""
-        kept = HOME / "loaded"
-        kept.touch()
+        record = HOME / "loaded"
+        record.touch()
         for image in images:
             line = f"{image} {self.project.run('docker', 'image', 'inspect', '--format', '{{.Id}}', image).strip()}"
-            lines = kept.read_text().splitlines()
+            lines = record.read_text().splitlines()
             if line not in lines:
                 self.tool("load", image)
-                others = [one for one in lines if one.split()[0] != image]
-                kept.write_text("\n".join([*others, line, ""]))
+                others = [other for other in lines if other.split()[0] != image]
+                record.write_text("\n".join([*others, line, ""]))
 
     def tag(self, image: str, other: str) -> None:
         """Another name for an image of the node."""
         of_the_node = ["ctr", "--address", str(HOME / "run" / "containerd.sock"), "--namespace", "k8s.io", "images"]
         listed = self.project.run(*of_the_node, "list", "--quiet").splitlines()
-        (known,) = (name for name in listed if name.endswith(f"/{image}"))
-        self.project.run(*of_the_node, "tag", "--force", known, known.removesuffix(image) + other)
+        (full_name,) = (name for name in listed if name.endswith(f"/{image}"))
+        self.project.run(*of_the_node, "tag", "--force", full_name, full_name.removesuffix(image) + other)
 
     def kubectl(self, *words: str, answer: str = "", limit_s: float = 600) -> str:
         return self.project.run("kubectl", *words, answer=answer, limit_s=limit_s)
@@ -147,17 +147,17 @@ class Cluster:
     def pods(self, name: str = "") -> list[Manifest]:
         """Of the product, or of one of its parts; those that are being deleted are not in it."""
         chosen = ["--selector", f"app.kubernetes.io/name={name}"] if name else []
-        found = json.loads(self.kubectl("get", "pods", "--namespace", NAMESPACE, "--output", "json", *chosen))
-        return [pod for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]]
+        listing = json.loads(self.kubectl("get", "pods", "--namespace", NAMESPACE, "--output", "json", *chosen))
+        return [pod for pod in listing["items"] if "deletionTimestamp" not in pod["metadata"]]
 
     def unready(self) -> dict[str, str]:
         """The pods of the product that are not ready, and how they are."""
-        found = {}
+        unready = {}
         for pod in self.pods():
-            conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", ())}
+            conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", ())}
             if conditions.get("Ready") != "True":
-                found[pod["metadata"]["name"]] = json.dumps(pod["status"].get("containerStatuses", pod["status"]))
-        return found
+                unready[pod["metadata"]["name"]] = json.dumps(pod["status"].get("containerStatuses", pod["status"]))
+        return unready
 
     def wait_until_ready(self, limit_s: float = 420) -> None:
         wait(lambda: self.pods("scorer") and not self.unready(), limit_s, self.how_it_is)
@@ -177,9 +177,9 @@ class Cluster:
         self.kubectl("create", "namespace", STORES)
         files = [f"--from-file=secrets/{name}" for name in ("influxdb_admin_password", "influxdb_admin_token")]
         self.kubectl("create", "secret", "generic", STORES, *files, "--namespace", STORES)
-        made = [kept_running(name, pod_of(services[name], self.volumes)) for name in ("kafka", "influxdb")]
-        made += [run_once(name, pod_of(services[name], self.volumes)) for name in ("topics", "influxdb-setup")]
-        self.apply(made, "--namespace", STORES)
+        manifests = [kept_running(name, pod_of(services[name], self.volumes)) for name in ("kafka", "influxdb")]
+        manifests += [run_once(name, pod_of(services[name], self.volumes)) for name in ("topics", "influxdb-setup")]
+        self.apply(manifests, "--namespace", STORES)
         for name in ("topics", "influxdb-setup"):
             self.kubectl(
                 "wait", "--for", "condition=complete", f"job/{name}", "--namespace", STORES, "--timeout", "300s"
@@ -268,8 +268,8 @@ def endpoints(cluster):
     """Addresses behind the service `serve`, as the cluster itself keeps them."""
     selector = ["--selector", "kubernetes.io/service-name=serve"]
     slices = json.loads(cluster.kubectl("get", "endpointslices", *selector, "--output", "json"))["items"]
-    found = [one for each in slices for one in each["endpoints"] or () if one["conditions"]["ready"]]
-    return {address for one in found for address in one["addresses"]}
+    pods = [pod for each in slices for pod in each["endpoints"] or () if pod["conditions"]["ready"]]
+    return {address for pod in pods for address in pod["addresses"]}
 
 
 def scores_at(cluster, address, form="json"):
@@ -300,8 +300,8 @@ def test_one_pod_counts_scores_and_answers(cluster, record_property):
 def test_the_api_server_accepts_every_overlay(cluster, overlay):
     if overlay == "kubeflow":
         cluster.kubectl("apply", "--server-side", "--filename", str(kubeflows_types(cluster.project)))
-        known = "kubectl get --raw /apis/sparkoperator.k8s.io/v1beta2 || true"
-        wait(lambda: "sparkapplications" in cluster.project.shell(known), 60, cluster.how_it_is)
+        kinds = "kubectl get --raw /apis/sparkoperator.k8s.io/v1beta2 || true"
+        wait(lambda: "sparkapplications" in cluster.project.shell(kinds), 60, cluster.how_it_is)
     printed = cluster.kubectl("apply", "--dry-run=server", "--kustomize", f"deploy/kubernetes/overlays/{overlay}")
     job = "sparkapplication.sparkoperator.k8s.io" if overlay == "kubeflow" else "statefulset.apps"
     assert f"{job}/scorer" in printed
@@ -321,7 +321,8 @@ def test_an_update_of_the_image_loses_and_doubles_nothing(cluster, record_proper
     cluster.kubectl("rollout", "status", "statefulset/scorer", "--timeout", "420s")
     cluster.kubectl("rollout", "status", "deployment/serve", "--timeout", "420s")
     record_property("updated after, s", round(time.monotonic() - began))
-    assert {one["image"].rpartition(":")[2] for pod in cluster.pods() for one in pod["spec"]["containers"]} == {"0.1.1"}
+    images = {container["image"] for pod in cluster.pods() for container in pod["spec"]["containers"]}
+    assert {image.rpartition(":")[2] for image in images} == {"0.1.1"}
     cluster.wait_for_consumed(200)
     cluster.wait_for_new_scores()
 
