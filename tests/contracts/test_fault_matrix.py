@@ -51,6 +51,8 @@ def test_every_fault_is_there_once_and_in_order():
 def test_every_fault_is_played_by_a_test_or_says_why_not(tests_of):
     for fault in FAULTS:
         assert bool(tests_of[fault.id]) != bool(fault.not_run), fault.id
+        for scenario in fault.plays:
+            assert any(f"[{scenario}]" in test for test in tests_of[fault.id]), scenario
 
 
 def test_every_mark_names_a_fault_of_the_matrix(listed):

@@ -35,6 +35,7 @@ JUNIT = Path("out/faults/matrix.xml")
 OUTCOMES = Path("tests/faults/matrix.json")
 SEED_RUNS = Path("tests/faults/seeds.jsonl")  # kept: 200 of them take hours on a small machine
 PAGE, PAGE_TEXT = Path("docs/explanation/reliability.md"), Path(__file__).with_name("reliability.txt")
+SCENARIOS = "tests/faults/test_scenarios.py"  # names no fault: it plays what the matrix says
 ASKED_SEEDS = range(200)
 FAULT_BY_ID = {fault.id: fault for fault in FAULTS}
 HELD, IN_PART, BROKEN, SKIPPED, NOT_RUN = KINDS_OF_OUTCOME = ("held", "held in part", "broken", "skipped", "not run")
@@ -93,8 +94,8 @@ class Marked:
 
 def run_marked(*options, fault=""):
     """Run pytest over all tests with a mark, or with that of one fault: (its exit code, the tests by their fault)."""
-    texts = ((path, path.read_text("utf-8")) for path in sorted(Path("tests").rglob("test_*.py")))
-    files = [str(path) for path, text in texts if "mark.fault(" in text and fault in text]
+    texts = ((str(path), path.read_text("utf-8")) for path in sorted(Path("tests").rglob("test_*.py")))
+    files = [path for path, text in texts if "mark.fault(" in text and (fault in text or path == SCENARIOS)]
     marked = Marked(fault)
     code = pytest.main([*files, "-m", "fault", *options], plugins=[marked])
     return int(code), dict(sorted(marked.tests.items()))

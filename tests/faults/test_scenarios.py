@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.faults.matrix import FAULTS
 from tests.faults.oracle import DAY_S, GRACE_S, HOUR_S
 from tests.faults.rules import frames_first_written, frames_of
 from tests.faults.scenario import START_S, Action, Scenario
@@ -32,30 +33,8 @@ def shared_broker(tmp_path_factory, jar_cache, formatted, commands):
 
 
 # name -> the faults that it plays, and the actions between the first and the last load of events
-SCENARIOS = {
-    "baseline": (("F00", "F11", "F12", "F17", "F18"), ()),
-    "kill_now": (("F01",), (("kill", "now"),)),
-    "kill_after_offsets": (("F01",), (("kill", "after offsets"),)),
-    "kill_in_write": (("F01",), (("kill", "in write"),)),
-    "kill_after_write": (("F01",), (("kill", "after write"),)),
-    "restart": (("F02",), (("restart", None),)),
-    "broker_restart": (("F06",), (("broker_restart", 4),)),
-    "broker_kill": (("F07",), (("broker_kill", 4),)),
-    "broker_freeze": (("F06",), (("broker_freeze", 8),)),
-    "broker_freeze_long": (("F06",), (("broker_freeze", 75),)),
-    "kafka_cut": (("F06",), (("kafka_cut", None), ("produce", 20), ("kafka_cut", None))),
-    "kafka_down": (("F06",), (("kafka_down", 9), ("produce", 20))),
-    "kafka_hangs": (("F06",), (("kafka_hangs", 8), ("produce", 20))),
-    "kafka_slow": (("F06",), (("kafka_slow", 6), ("produce", 20))),
-    "partitions": (("F10",), (("add_partitions", 2), ("produce", 60))),
-    "store_down": (("F22",), (("store_down", 9), ("produce", 20))),
-    "store_hangs": (("F22",), (("store_hangs", 8), ("produce", 20))),
-    "store_slow": (("F22",), (("store_slow", 6), ("produce", 20))),
-    "store_503": (("F22",), (("store_503", 3), ("produce", 20))),
-    "store_loses_answer": (("F22",), (("store_loses_answer", None), ("store_loses_answer", None))),
-    "store_cut": (("F22",), (("cut", None), ("produce", 20), ("cut", None))),
-    "region_and_swap": (("F44",), (("add_region", None), ("produce", 20), ("swap_artifact", None))),
-}
+SCENARIOS = {"baseline": (("F00", "F11", "F12", "F17", "F18"), ())}
+SCENARIOS |= {name: ((fault.id,), actions) for fault in FAULTS for name, actions in fault.plays.items()}
 IN_EVERY_RUN = {
     "kills_and_outages": (
         ("F01", "F06", "F22", "F31"),
