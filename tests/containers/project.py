@@ -22,7 +22,7 @@ import yaml
 from tests.harness.compose_file import ROOT, SERVICES
 from tests.harness.influxql import Store, table
 from tests.harness.processes import run
-from tests.harness.sample_weeks import write_sample_weeks
+from tests.harness.small_town import write_sample_weeks
 
 FENCE = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 ENDS = {name for name, service in SERVICES.items() if service["restart"] == "on-failure:5"}  # with code 0
