@@ -4,6 +4,7 @@ marks, which are kept once, and replayed files.
 
 import gc
 import json
+import logging
 import math
 import os
 import signal
@@ -149,8 +150,9 @@ sockets_are_left = pytest.mark.filterwarnings(
 
 
 @pytest.fixture
-def collected():
+def collected(caplog):
     """What a test leaves to the garbage collector is collected while its filter of warnings holds."""
+    caplog.set_level(logging.CRITICAL, logger="kafka")  # what pytest keeps of its lines would keep its sockets open
     before = set(threading.enumerate())
     yield
     deadline = time.monotonic() + 30
