@@ -22,7 +22,7 @@ from schemas.spec import DAY_S
 from streaming.rehearse.incident_replay import REGION, Mix, parse_when, plan_replay
 from streaming.rehearse.rehearsal import Rehearsal
 from streaming.settings import Settings
-from tests.harness.sample_weeks import sample_weeks
+from tests.harness.small_town import sample_weeks
 from tests.harness.toy import publish_artifact
 
 TOLERANCE = 1e-6  # of a score

@@ -25,7 +25,7 @@ from streaming.checkpoint import (
 )
 from streaming.spark_folder import SparkFolder, place_state, refuse_unshared, spark_address
 from tests.harness.checkpoint import KeptWorld, begin_at, commit
-from tests.harness.object_store import SECRET
+from tests.harness.fake_stores import SECRET
 from tests.unit.counting.test_count_state import CALL, SPEC, incidents
 from tests.unit.lifecycle.archive.test_archive import TODAY
 
