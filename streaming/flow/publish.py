@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.local_time import hour_of_week
-from models.measures import Forecast, by_chance, by_district, judge
+from models.outcomes import Forecast, by_chance, by_district, judge
 from models.scoring import raised, stored_views, widened
 from schemas.errors import RiskError, SinkError, SinkUnavailable
 from schemas.event import REASONS

@@ -21,7 +21,7 @@ from models.artifact import Artifact
 from models.comparison import ADDS_NOTHING
 from models.counting.count_state import OUTCOMES
 from models.evaluation.inside_cells import AREA_SHARES, hits_at
-from models.measures import AtShare, captured
+from models.outcomes import AtShare, captured
 from models.posts_plan import AskedPlans, Places, Plan, metres_of_places, places_of, usual_week
 from models.readiness import (
     FLOOR,

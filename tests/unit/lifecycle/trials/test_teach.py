@@ -10,7 +10,7 @@ from lifecycle.teach import Teacher
 from models.artifact import read_artifact
 from models.dispersion import Dispersion, log_scores
 from models.following import Follower, FollowerState, Parts, SequentialFollowing, served_delay_s
-from models.measures import Forecast
+from models.outcomes import Forecast
 from schemas.errors import CheckpointError
 from schemas.forecasts import (
     ClosedHorizon,
