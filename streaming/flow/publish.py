@@ -145,7 +145,7 @@ class Publisher:
         return failure
 
     def _publish(self, batch: "DataFrame", batch_id: int) -> Published:
-        """Dead letters, then scores, then ledgers, then what is kept beside the checkpoint."""
+        """Dead letters, then scores and ledgers, then what is kept beside the checkpoint."""
         started = time.monotonic()
         rows = [ScoredRow.of(row) for row in batch.toArrow().to_pylist()]
         of_regions = {row.region: row for row in rows if row.summary is not None}
@@ -166,35 +166,7 @@ class Publisher:
         consumed = sum(summary.ledger["consumed"] for summary in summaries.values())
         unaccounted = self.unaccounted(batch_id, consumed)
         ledgers = self._ledgers(of_regions, summaries, changes, facts, unaccounted, is_withheld=withheld is not None)
-        views: dict[str, tuple[RiskFrame, RiskFrame]] = {}  # of each frame, as they are published
-        stored: dict[str, StoredRegion] = {}  # what the store has then
-
-        def points(region: str) -> bytes:
-            """The sink may call it in a thread of its own: it changes nothing but what is of the region."""
-            lines = b""
-            if region in frames:
-                views[region] = stored_views(frames[region], load_artifact(folders[region]).constants)
-                before = self._stored.get(region) or StoredRegion.left(self.frames_folder, views[region])
-                lines, stored[region] = before.then(frames[region], views[region], self.top_k)
-            elif region in self._stored and not withheld:
-                lines, stored[region] = self._stored[region].rest()
-            if region in closed:
-                lines += outcome_points(self.checkpoint, load_artifact(folders[region]).spec, closed[region])
-            return lines
-
-        waiting = [] if withheld else self._waiting()
-        scores: dict[str, MakeLines] = {
-            region: partial(points, region) for region in sorted({*frames, *closed, *waiting})
-        }
-        # The ledgers when the scores are acknowledged: their `as_of` says which scores are whole in the store.
-        report = self.sink.write_all(scores) if scores else NOTHING
-        if report.requests:
-            self.acknowledged_s = self.now_s()
-        # Without points the store is asked from time to time, so that one that is away is noticed.
-        if ledgers or (not report.requests and abs(self.now_s() - self.acknowledged_s) >= ASK_EVERY_S):
-            report += self.sink.write(ledgers)
-            self.acknowledged_s = self.now_s()
-
+        report, views = self._store(frames, closed, folders, ledgers, is_withheld=withheld is not None)
         for region, frame in frames.items():
             of = champions[region].scores
             keep_forecast(self.checkpoint, frame, folders[region], of.raw, of.followed or "")
@@ -203,13 +175,11 @@ class Publisher:
                 keep_forecast_of_trial(self.checkpoint, row, frames[row.region])
         for region, horizons in closed.items():
             keep_closed_for_trial(self.checkpoint, load_artifact(folders[region]).spec, horizons)
-        self._stored = {} if withheld else self._stored | stored
-        self._written += report
         self._last_batch_s = time.monotonic() - started
         return Published(
             batch_id=batch_id,
             frames=frames,
-            views=dict(sorted(views.items())),  # the sink made them in its own order
+            views=views,
             summaries=summaries,
             artifacts={region: Path(folder).name for region, folder in folders.items()},
             following={region: row.scores.followed or "" for region, row in champions.items()},
@@ -225,6 +195,48 @@ class Publisher:
             unaccounted=unaccounted,
             withheld=withheld.in_words() if withheld else "",
         )
+
+    def _store(
+        self,
+        frames: Mapping[str, RiskFrame],
+        closed: Mapping[str, Sequence[ClosedCounts]],
+        folders: Mapping[str, str],
+        ledgers: bytes,
+        *,
+        is_withheld: bool,
+    ) -> tuple[WriteReport, dict[str, tuple[RiskFrame, RiskFrame]]]:
+        """Write scores and outcomes, then ledgers: the report, and both views of each frame as they were published."""
+        views: dict[str, tuple[RiskFrame, RiskFrame]] = {}
+        stored: dict[str, StoredRegion] = {}  # what the store has then
+
+        def points(region: str) -> bytes:
+            """The sink may call it in a thread of its own: it changes nothing but what is of the region."""
+            lines = b""
+            if region in frames:
+                views[region] = stored_views(frames[region], load_artifact(folders[region]).constants)
+                before = self._stored.get(region) or StoredRegion.left(self.frames_folder, views[region])
+                lines, stored[region] = before.then(frames[region], views[region], self.top_k)
+            elif region in self._stored and not is_withheld:
+                lines, stored[region] = self._stored[region].rest()
+            if region in closed:
+                lines += outcome_points(self.checkpoint, load_artifact(folders[region]).spec, closed[region])
+            return lines
+
+        waiting = [] if is_withheld else self._waiting()
+        scores: dict[str, MakeLines] = {
+            region: partial(points, region) for region in sorted({*frames, *closed, *waiting})
+        }
+        # The ledgers when the scores are acknowledged: their `as_of` says which scores are whole in the store.
+        report = self.sink.write_all(scores) if scores else NOTHING
+        if report.requests:
+            self.acknowledged_s = self.now_s()
+        # Without points the store is asked from time to time, so that one that is away is noticed.
+        if ledgers or (not report.requests and abs(self.now_s() - self.acknowledged_s) >= ASK_EVERY_S):
+            report += self.sink.write(ledgers)
+            self.acknowledged_s = self.now_s()
+        self._stored = {} if is_withheld else self._stored | stored
+        self._written += report
+        return report, dict(sorted(views.items()))  # the sink made them in its own order
 
     def _ledgers(
         self,

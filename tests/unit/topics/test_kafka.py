@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from schemas.errors import BrokerError, BrokerUnavailable, CheckpointError, SettingsError
+from schemas.errors import BrokerError, BrokerUnavailable, SettingsError
 from streaming.kafka import KafkaConnection, jaas_quoted, refusal_in, sign_in
 from streaming.settings import Settings
 from streaming.source_topic import KafkaWatch
@@ -324,17 +324,6 @@ def test_a_silent_kafka_blocks_nobody_and_is_checked_once(listening):
     watch.look(100)
     wait_for_answer()
     assert len(asked) == 2
-
-
-def test_an_error_of_the_check_ends_the_job(listening):
-    def check():
-        raise CheckpointError("created again")
-
-    watch = KafkaWatch(listening, LONGEST_ABSENCE_S, check=check)
-    watch.look(0)
-    wait_for_answer()
-    with pytest.raises(CheckpointError, match="created again"):
-        watch.look(0.2)
 
 
 @pytest.mark.parametrize("linger", [struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)], ids=["resets", "closes"])
