@@ -25,7 +25,8 @@ from models.evaluation.judge import LEAST_SURGES, MOVED, SURGE, SurgeFigures, is
 from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
-from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
+from models.follower import Follower, SequentialFollowing, served_delay_s
+from models.following import FollowerState
 from models.measures import intervals_of
 from models.nowcast import LastHours, no_nowcast
 from models.scoring import means, surges_of

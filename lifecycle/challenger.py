@@ -35,8 +35,9 @@ from models.evaluation.disparity import Groups, compare_evenness, read_groups
 from models.features import FeatureEngine
 from models.files.incident_archive import KnownHours, day_text
 from models.local_time import zone_of
-from models.measures import Floats, Forecast
+from models.measures import Floats
 from models.network_kinds import DEFAULT, RecipeFile
+from models.outcomes import Forecast
 from models.scoring import means
 from models.training.region_tasks import RegionTask
 from models.training.replay import IncidentHistory, Replay

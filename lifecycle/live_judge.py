@@ -22,7 +22,7 @@ from lifecycle.triggers import Asked, drift_of, read_asked
 from models.artifact import read_spec
 from models.dispersion import log_scores
 from models.local_time import hour_of_week, zone_of
-from models.measures import Forecast
+from models.outcomes import Forecast
 from schemas.audit import AuditRecord, read_log, records
 from schemas.errors import ArtifactError, AuditError, CheckpointError, RiskError
 from schemas.files import exclusive, write_errors

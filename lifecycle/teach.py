@@ -9,7 +9,8 @@ import numpy as np
 
 from models.artifact import Artifact, read_artifact
 from models.dispersion import Floats
-from models.following import GUARDS, FinalOutcome, FollowedFactors, Follower, FollowerState, Parts, followed_change
+from models.follower import FinalOutcome, FollowedFactors, Follower, Parts, followed_change
+from models.following import GUARDS, FollowerState
 from schemas.errors import CheckpointError, DataError, RiskError
 from schemas.forecasts import (
     ClosedHorizon,

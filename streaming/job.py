@@ -29,7 +29,14 @@ from schemas.audit import AuditEvent, Plain, record
 from schemas.errors import AuditError, BrokerUnavailable, RiskError, SinkUnavailable, SparkFailed
 from schemas.records import Entry, watched_until_s
 from streaming.artifacts_in_force import RosterWatch, load_artifact, spec_of
-from streaming.checkpoint import drop_unfinished, finish_reset, only_writer, refuse_missing_parts
+from streaming.checkpoint import (
+    SparkFolder,
+    drop_unfinished,
+    finish_reset,
+    only_writer,
+    place_state,
+    refuse_missing_parts,
+)
 from streaming.flow.dataflow import Dataflow, kafka_messages
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import Published, Summary
@@ -40,7 +47,6 @@ from streaming.settings import Settings
 from streaming.sinks.sink import Sink, open_sink, warn_of_growth
 from streaming.source_topic import KafkaIsAway, SourceTopic
 from streaming.spark import Diagnosis, ended_by_signal, failed_by_kafka, lost_events, spark_session
-from streaming.spark_folder import SparkFolder, place_state
 from streaming.watchers import BatchLog, served
 
 log = logging.getLogger(__name__)

@@ -42,7 +42,7 @@ from generator.build import (
     timeline,
 )
 from lifecycle.triggers import OLDEST_DAYS, RESTART_DAYS
-from models.following import BEYOND
+from models.follower import BEYOND
 from schemas.limits import DRIFT_BAND
 from streaming.flow.rows import NO_CHALLENGER
 

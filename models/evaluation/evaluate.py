@@ -48,7 +48,8 @@ from models.evaluation.rivals import RIVALS
 from models.evaluation.tasks import Task, earlier
 from models.feature_lists import usual_columns
 from models.features import FeatureEngine, feature_names, informed
-from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
+from models.follower import Follower, SequentialFollowing, served_delay_s
+from models.following import FollowerState
 from models.local_time import minute
 from models.measures import Counts, Floats
 from models.network import RiskNetwork, residual_of

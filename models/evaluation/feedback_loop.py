@@ -20,7 +20,8 @@ from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion, Floats, at_least_one
 from models.features import FeatureEngine
-from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
+from models.follower import Follower, SequentialFollowing, served_delay_s
+from models.following import FollowerState
 from models.local_time import DAY_BLOCKS
 from models.network import RiskNetwork
 from models.scoring import means

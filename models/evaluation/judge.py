@@ -23,7 +23,6 @@ from models.evaluation.rival_contract import Regression, least_mean, poisson_los
 from models.evaluation.tasks import Task
 from models.measures import (
     AnyFloats,
-    AtShare,
     Counts,
     Cube,
     Floats,
@@ -31,13 +30,13 @@ from models.measures import (
     Runs,
     Sheet,
     Totals,
-    captured,
     score,
     totals_of,
     type_for,
 )
 from models.network_kinds import DEFAULT, Hyperparameters
 from models.nowcast import LastHours, Nowcast, log_likelihood
+from models.outcomes import AtShare, captured
 from models.training.fit_baseline import JUDGED_SIZE, dispersion_losses, likeliest
 from schemas.errors import LeakError
 

@@ -39,9 +39,8 @@ from schemas.records import (
     withheld_path,
 )
 from schemas.spec import DAY_S, DAYS_KEPT, HOUR_S
-from streaming.checkpoint import is_held
+from streaming.checkpoint import SparkFolder, is_held
 from streaming.settings import Settings, environment_names, who_decides
-from streaming.spark_folder import SparkFolder
 
 if TYPE_CHECKING:
     from models.artifact import Manifest

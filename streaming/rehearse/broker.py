@@ -18,7 +18,7 @@ from rich.console import Console
 
 from schemas.errors import BrokerError
 from schemas.files import write_errors
-from streaming.jars import java, java_version, kafka_class_path, last_lines
+from streaming.jars import java, java_version, kafka_class_path
 from streaming.kafka import KafkaConnection, cluster_id, ensure_topics
 from streaming.settings import Settings, stop_on_signals
 
@@ -167,7 +167,7 @@ def _launch(folder: Path, class_path: str, port: int, secured: Secured, lock: Te
         options = ["--cluster-id", _CLUSTER_ID, "--config", str(properties), *secured.format_options]
         ran = subprocess.run([*tool, *options], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if ran.returncode != 0:
-            output = last_lines(ran.stdout + ran.stderr)
+            output = _last_lines(ran.stdout + ran.stderr)
             raise BrokerError(f"Kafka cannot use the folder {folder}", f"choose another folder\n{output}")
     with (folder / _LOG).open("wb") as log:
         return subprocess.Popen(
@@ -195,7 +195,12 @@ def _wait_until_it_answers(broker: Broker, kafka: KafkaConnection) -> None:
         if code is None
         else f"the broker ended with exit code {code} while it started"
     )
-    raise BrokerError(fault, f"see its log {log}\n{last_lines(log.read_text(encoding='utf-8', errors='replace'))}")
+    raise BrokerError(fault, f"see its log {log}\n{_last_lines(log.read_text(encoding='utf-8', errors='replace'))}")
+
+
+def _last_lines(text: str) -> str:
+    """What a person needs of the output of a program that failed."""
+    return "\n".join(text.strip().splitlines()[-15:])
 
 
 def _refuse_taken(port: int) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 
 from models.dispersion import Dispersion
 from models.features import feature_names
-from models.following import FinalOutcome, Follower, FollowerState, ScoreGain
+from models.follower import FinalOutcome, Follower, ScoreGain
+from models.following import FollowerState
 from schemas.grid import Grid
 from schemas.spec import HOUR_S, Spec
 

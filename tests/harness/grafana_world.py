@@ -13,7 +13,7 @@ from lifecycle.shadow import ShadowHour
 from lifecycle.teach import following_lines
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
-from models.measures import Forecast
+from models.outcomes import Forecast
 from models.scoring import stored_views
 from schemas.audit import AuditRecord
 from schemas.decode import MARKS, Feedback

@@ -17,7 +17,7 @@ from schemas.spec import DAY_S
 from streaming.checkpoint import only_writer
 from streaming.cli.accountability import TABLE, apply_to, gathered, region_state
 from streaming.settings import Settings, environment_names
-from streaming.spark_folder import scratch_of
+from streaming.spark import scratch_of
 from tests.harness.killed_step import every_kill
 
 NOW_S = 1_800_000_000

@@ -19,7 +19,8 @@ from models.evaluation.evaluation_report import NONE, print_table, render, surge
 from models.evaluation.judge import LEAST_SURGES, MIXED_IN, Judge, Spool, SurgeFigures, is_surge, surge_rows
 from models.evaluation.regressions import Boosting, PoissonGlm
 from models.evaluation.rivals import Constant, Historical, Rule
-from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
+from models.follower import Follower, SequentialFollowing, served_delay_s
+from models.following import FollowerState
 from models.nowcast import LastHours
 from models.training.fit_baseline import JUDGED_SIZE
 from schemas.spec import DAY_S, HOUR_S, Spec

@@ -18,8 +18,9 @@ from lifecycle.shadow import read_shadow, shadow_path
 from models.artifact import read_artifact
 from models.counting.count_state import horizons_closed_between
 from models.features import FeatureEngine
-from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
-from models.measures import Forecast
+from models.follower import Follower, SequentialFollowing, served_delay_s
+from models.following import FollowerState
+from models.outcomes import Forecast
 from models.scoring import means
 from models.training.replay import IncidentHistory, Replay
 from schemas.audit import records

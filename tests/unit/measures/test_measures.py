@@ -17,22 +17,17 @@ from models import measures
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.measures import (
     AREA_SHARES,
-    BANDS,
     PIT_BINS,
     PROPER,
-    Forecast,
     Intervals,
-    by_chance,
-    captured,
     cumulative,
-    districts,
     intervals_of,
-    judge,
     proper_scores,
     reliability_of,
     score,
     totals_of,
 )
+from models.outcomes import BANDS, Forecast, by_chance, captured, districts, judge
 from schemas.errors import DataError
 from schemas.forecasts import ClosedHorizon, KeptForecasts
 from schemas.spec import HOUR_S

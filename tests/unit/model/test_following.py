@@ -12,19 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.dispersion import LINEAR, Dispersion, log_scores
-from models.following import (
-    GUARDS,
-    HALF_LIVES_DAYS,
-    LIMIT,
-    SHARE,
-    SILENT,
-    STILL,
-    FollowedFactors,
-    FollowerState,
-    ScoreGain,
-    SomeCounts,
-    followed_change,
-)
+from models.follower import HALF_LIVES_DAYS, SHARE, SILENT, FollowedFactors, ScoreGain, SomeCounts, followed_change
+from models.following import GUARDS, LIMIT, STILL, FollowerState
 from schemas.errors import DataError
 from schemas.files import pack_arrays, unpack_arrays
 from schemas.spec import DAY_S, HOUR_S, Spec

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models.following import FollowedFactors, followed_change
+from models.follower import FollowedFactors, followed_change
 from models.readiness import ASSUMES
 from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.languages import sentences_of

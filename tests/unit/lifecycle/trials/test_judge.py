@@ -14,7 +14,7 @@ from lifecycle.live_judge import TrialJudge, drift_lines, judge_all, judge_of
 from lifecycle.shadow import add_hours, judged_hours, read_shadow, shadow_path
 from lifecycle.triggers import LEAST_DAYS, asked_path, keep_asked
 from models.dispersion import Dispersion
-from models.measures import Forecast
+from models.outcomes import Forecast
 from schemas.audit import record
 from schemas.errors import CheckpointError, SinkUnavailable
 from schemas.forecasts import (

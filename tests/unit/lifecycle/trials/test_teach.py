@@ -9,8 +9,9 @@ import pytest
 from lifecycle.teach import Teacher
 from models.artifact import read_artifact
 from models.dispersion import Dispersion, log_scores
-from models.following import Follower, FollowerState, Parts, SequentialFollowing, served_delay_s
-from models.measures import Forecast
+from models.follower import Follower, Parts, SequentialFollowing, served_delay_s
+from models.following import FollowerState
+from models.outcomes import Forecast
 from schemas.errors import CheckpointError
 from schemas.forecasts import (
     ClosedHorizon,
