@@ -244,21 +244,21 @@ def write_frames(
 ) -> None:
     """Replace the region's file. Raises SinkError when it cannot be written."""
     frame, over_all = views
-    content = _Body(
-        format=_FORMAT,
-        clock=clock,
-        spec=frame.spec,
-        as_of_s=frame.as_of_s,
-        model=frame.model,
-        change=change.says if change else "",
-        change_since_s=change.since_s if change else 0,
-        by_category=_packed(frame),
-        over_all=_packed(over_all),
-        unusual=frame.unusual,
-        silent=frame.silent,
-        surges=frame.surges,
-    )
-    body = msgspec.msgpack.encode({**msgspec.structs.asdict(content), "spec": frame.spec.in_frame()})
+    content = {
+        "format": _FORMAT,
+        "clock": clock,
+        "spec": frame.spec.in_frame(),
+        "as_of_s": frame.as_of_s,
+        "model": frame.model,
+        "change": change.says if change else "",
+        "change_since_s": change.since_s if change else 0,
+        "by_category": _packed(frame),
+        "over_all": _packed(over_all),
+        "unusual": frame.unusual,
+        "silent": frame.silent,
+        "surges": frame.surges,
+    }
+    body = msgspec.msgpack.encode(content)
     path = frame_path(folder, frame.spec.region)
     with write_errors(SinkError, path):
         replace_file(path, _seal(body) + body, outlives_power_cut=False)
@@ -300,7 +300,13 @@ def read_hour(path: Path) -> StoredFrames:
 
 
 def _read(path: Path, region: str, remedy: str, *, is_packed: bool = False) -> StoredFrames:
-    content = _content(path, remedy)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FRAME_BYTES + 1)
+    except OSError as error:
+        raise SinkError(f"{path} cannot be read ({error.strerror})", remedy) from error
+    if len(content) > MAX_FRAME_BYTES:
+        raise SinkError(f"{path} is larger than {MAX_FRAME_BYTES} bytes", remedy)
     seal, body = content[:_SEAL], content[_SEAL:]
     if seal != _seal(body):
         raise SinkError(f"{path} is damaged: its content does not fit its hash", remedy)
@@ -311,17 +317,6 @@ def _read(path: Path, region: str, remedy: str, *, is_packed: bool = False) -> S
         raise
     except (ValueError, RiskError, zlib.error) as error:
         raise SinkError(f"{path} is no frame that can be used ({error})", remedy) from error
-
-
-def _content(path: Path, remedy: str) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FRAME_BYTES + 1)
-    except OSError as error:
-        raise SinkError(f"{path} cannot be read ({error.strerror})", remedy) from error
-    if len(content) > MAX_FRAME_BYTES:
-        raise SinkError(f"{path} is larger than {MAX_FRAME_BYTES} bytes", remedy)
-    return content
 
 
 def _checked(content: _Body, path: Path, owner: str) -> StoredFrames:

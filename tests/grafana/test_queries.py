@@ -14,7 +14,7 @@ from schemas.frame import riskiest
 from schemas.grid import geohash
 from schemas.limits import OLDEST_SCORES_S
 from schemas.spec import ALL_CATEGORIES
-from streaming.cli.maps import ALL_REGIONS, geojson_files, page_of, with_areas
+from streaming.cli.maps import ALL_REGIONS, geojson_files, page_of
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.harness.grafana_world import CHALLENGER, MODEL, PLACE, SPECS, VARIABLES, constants_of, frame, pipeline
 from tests.harness.influxql import filled_in, shown, table
@@ -186,7 +186,7 @@ def told_when_stale(panel, target):
 def test_the_layer_of_polygons_gets_rows_always_and_cells_only_while_they_are_fresh(filled, now_s, stale, alone):
     """It draws the first frame that it gets, and keeps its last colours without one. alone: on a region's own page."""
     spec = SPECS["northville"]
-    page = page_of(PAGES["live-map"], spec) if alone else PAGES["live-map"]
+    page = page_of(PAGES["live-map"], spec, {}, is_alone=False) if alone else PAGES["live-map"]
     panel = next(panel for panel in page["panels"] if panel["type"] == "geomap")
     layer = next(layer for layer in panel["options"]["layers"] if layer["type"] == "dynamic-geojson")
     assert "filterData" not in layer, "it would lose the frame of B"
@@ -477,7 +477,7 @@ def test_an_area_that_no_longer_exists_shows_nothing_instead_of_another(filled, 
 
 
 def test_the_page_has_the_variable_that_is_filled_with_areas():
-    page = with_areas(PAGES["live-map"], {"North": "r000c(001)"})
+    page = page_of(PAGES["live-map"], SPECS["northville"], {"North": "r000c(001)"}, is_alone=True)
     (variable,) = (variable for variable in page["templating"]["list"] if variable["name"] == "area")
     assert json.loads(variable["query"]) == [{"text": "North", "value": "North", "cells": "r000c(001)"}]
     assert (variable["hide"], variable["skipUrlSync"]) == (0, False), "seen, and kept in the page's address"

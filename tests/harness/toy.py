@@ -17,6 +17,7 @@ from models.network import NetworkShape, ResidualNetwork
 from models.network_kinds import TunedOn
 from models.scoring import stored_views
 from schemas.decode import Messages
+from schemas.fine import square_edges
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
@@ -121,6 +122,14 @@ def toy_event(spec, *, at_s, cell, **changes):
     place = {"lat": float(lat[cell]), "lon": float(lon[cell])}
     fields = {"region": spec.region, "occurred_at": iso(at_s), "category": spec.categories[0], **place, **changes}
     return json.dumps(toy_record(**fields)).encode()
+
+
+def square_bounds(grid, fine, cell, square):
+    """South, west, north and east of a square of a cell, degrees."""
+    (row, col), (south, west) = divmod(cell, grid.cols), divmod(square, fine)
+    lat, lon = (edges.tolist() for edges in square_edges(grid, fine))
+    row, col = row * fine + south, col * fine + west
+    return lat[row], lon[col], lat[row + 1], lon[col + 1]
 
 
 def toy_record(**changes):

@@ -19,9 +19,8 @@ from models.evaluation.inside_cells import (
     judge_inside,
 )
 from models.evaluation.tasks import Task, count
-from schemas.fine import square_bounds
 from tests.harness.small_task import START_S
-from tests.harness.toy import toy_grid, toy_table
+from tests.harness.toy import square_bounds, toy_grid, toy_table
 
 GRID = toy_grid(2, 2, cell_m=1000)
 STEPS, VALIDATION, TEST = 200, 100, 150

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from models.readiness import read_places
 from schemas.files import instant_text
-from schemas.fine import square_bounds
 from schemas.frame import SUPPORT, Silence, Surge, Unusual, riskiest, write_frames
 from schemas.limits import UNUSUAL_DAYS
 from service.scores import ASSUMES, NUMBERS, number
@@ -26,7 +25,7 @@ from service.service import AnswerCache
 from streaming.sinks.line_protocol import risk_lines
 from tests.harness.points import stored_points
 from tests.harness.service import Client, area_of, leave_frame, leave_squares, running, toy_service
-from tests.harness.toy import toy_grid
+from tests.harness.toy import square_bounds, toy_grid
 from tests.unit.service.conftest import CHOICES, SQUARE, column
 
 
