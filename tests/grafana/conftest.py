@@ -9,6 +9,7 @@ import pytest
 from tests.harness.grafana_world import (
     CHALLENGER,
     SPECS,
+    VARIABLES,
     feedback_lines,
     follower_lines,
     outcome_lines,
@@ -16,12 +17,23 @@ from tests.harness.grafana_world import (
     score_lines,
     shadow_lines,
 )
-from tests.harness.influxql import Store
-from tests.harness.pages import ROOT
+from tests.harness.influxql import Store, shown, table
+from tests.harness.pages import PAGES, ROOT
 
 DAY_S = 86_400
 MINUTES = 60
 RAW_DAYS = 30  # as in compose.yaml
+
+
+def panel_of(page, title):
+    """The page's first panel whose title begins so."""
+    return next(panel for panel in PAGES[page]["panels"] if panel["title"].startswith(title))
+
+
+def rows_of(store, page, title, now_s, *, days=1, number=0, **changes):
+    """The rows that one of a panel's queries gives, of so many days up to now. changes: of the page's variables."""
+    query = panel_of(page, title)["targets"][number]["query"]
+    return table(shown(store, query, from_s=now_s - days * DAY_S, to_s=now_s, variables=VARIABLES | changes))
 
 
 @pytest.fixture
