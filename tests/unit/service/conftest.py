@@ -1,12 +1,14 @@
 """A service with one frame, and a client of it."""
 
 from contextlib import contextmanager
+from functools import cache
 from itertools import product
 
 import msgspec
 import pytest
 
 from schemas.records import Withheld, withheld_path
+from service.app import document
 from tests.harness.service import Client, Clock, area_of, leave_frame, running, toy_service
 
 SCORES, UNUSUAL = "/v1/regions/riverton/scores", "/v1/regions/riverton/unusual"
@@ -15,6 +17,15 @@ SQUARE = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63
 NORTH = area_of("North", [SQUARE])
 CHOICES = list(product(("all", "theft", "battery"), (0, 1, 2)))
 WITHHELD = Withheld(since_s=1_764_000_000, because="the council asked for it")
+DESCRIBED = cache(document)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _described_once():
+    """The OpenAPI document takes a third of the start of a service, and is the same for all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.app.document", DESCRIBED)
+        yield
 
 
 def withhold(folder):

@@ -7,7 +7,7 @@ import pytest
 from schemas.errors import SettingsError
 from service.basemap import basemap_of
 from service.tokens import Tokens, make_token
-from tests.harness.service import Client, leave_frame
+from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.harness.tiles import leave_tiles
 from tests.unit.service.conftest import served
 
@@ -22,16 +22,15 @@ def file(tmp_path):
 
 
 def test_the_policy_allows_exactly_what_was_named(tmp_path, file):
-    def policy_of(**fields):
-        with served(tmp_path, **fields) as client:
-            return client.get("/").headers["Content-Security-Policy"]
-
-    without = policy_of()
-    assert "img-src data:;" in without
     sources = {TILES: "https://gis.example.org", WMS: "https://gis.example.org:8443", str(file): "blob:"}
-    for given, source in sources.items():
-        policy = policy_of(basemap=basemap_of(given, "County"))
-        assert policy == without.replace("img-src data:;", f"img-src data: {source};")
+    service, policies = toy_service(tmp_path), []
+    with running(service) as base:
+        for given in (None, *sources):
+            service.basemap = basemap_of(given, "County") if given else None
+            policies.append(Client(base).get("/").headers["Content-Security-Policy"])
+    without, *others = policies
+    assert "img-src data:;" in without
+    assert others == [without.replace("img-src data:;", f"img-src data: {source};") for source in sources.values()]
 
 
 def test_a_file_says_whose_it_is_and_an_address_must_be_told(file):

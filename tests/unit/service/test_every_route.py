@@ -13,12 +13,12 @@ import pytest
 
 from schemas.limits import MAX_FRAME_BYTES, MIB, OLDEST_SCORES_S
 from service import guard
-from service.app import MOST_STREAMS, document
+from service.app import MOST_STREAMS
 from service.tokens import Tokens, make_token
 from tests.harness.service import Client, leave_frame, running, toy_service, waited
-from tests.unit.service.conftest import POSTS, SCORES, WITHHELD, problem, served, withhold
+from tests.unit.service.conftest import DESCRIBED, POSTS, SCORES, WITHHELD, problem, served, withhold
 
-DOCUMENT = document()
+DOCUMENT = DESCRIBED()
 OPERATIONS = {
     (path, method): operation for path, routes in DOCUMENT["paths"].items() for method, operation in routes.items()
 }

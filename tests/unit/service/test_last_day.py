@@ -84,10 +84,12 @@ def test_what_is_missing_damaged_or_of_another_grid_is_said(kept, ago, why):
         assert row["why"].startswith(why)
 
 
-def test_a_text_that_is_no_time_is_refused(kept):
+def test_a_text_that_is_no_time_is_refused_and_one_beyond_the_years_of_this_calendar_was_not_kept(kept):
     _, client = kept
-    for text in ("yesterday", "2026-13-01T00:00:00Z", "2026-12-01T00:00:00"):
-        assert client.get(f"{THEFT}&at={text}").status == 422
+    beyond = ("0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00")
+    for status, texts in ((422, ("yesterday", "2026-13-01T00:00:00Z", "2026-12-01T00:00:00")), (404, beyond)):
+        for text in texts:
+            assert problem(client.get(f"{THEFT}&at={text}"))[0] == status
 
 
 def test_the_day_has_what_came_in_each_hour_beside_what_was_usual_with_its_range(kept):

@@ -21,6 +21,7 @@ from schemas.files import instant_text
 from schemas.fine import square_bounds
 from schemas.frame import SUPPORT, Silence, Surge, Unusual, riskiest, write_frames
 from schemas.limits import UNUSUAL_DAYS
+from schemas.spec import DAY_S
 from service.scores import ASSUMES, NUMBERS, number
 from service.service import AnswerCache
 from streaming.sinks.line_protocol import risk_lines
@@ -113,20 +114,20 @@ def test_a_region_without_squares_says_so(client):
     assert cells == client.json(SCORES)["cells"]
 
 
-@pytest.mark.parametrize("fmt", ["json", "geojson", "csv"])
-def test_more_squares_than_an_answer_has_are_refused_before_they_are_made_and_an_area_of_them_is_not(tmp_path, fmt):
+def test_more_squares_than_an_answer_has_are_refused_before_they_are_made_and_an_area_of_them_is_not(tmp_path):
     categories = ("ems", "fire")
     spec = {"grid": toy_grid(40, 40, south_deg=41.6, west_deg=-87.9), "categories": categories}
     frame, _ = leave_frame(tmp_path, answered_by=categories, fine=8, **spec)
     leave_squares(tmp_path, frame, [(3, -1)], np.full((1, 64), 1 / 64, np.float16))
+    many = "1,600 cells of 8 x 8 squares are 102,400 squares, an answer has at most 100,000"
+    remedy = "ask for an `area` of at most 1,562 cells, or without `fine`"
     service = toy_service(tmp_path, areas=[NORTH])
     with running(service) as base:
-        asked, client = f"{SCORES}?format={fmt}", Client(base)
-        many = "1,600 cells of 8 x 8 squares are 102,400 squares, an answer has at most 100,000"
-        remedy = "ask for an `area` of at most 1,562 cells, or without `fine`"
-        assert problem(client.get(f"{asked}&fine=1")) == (422, f"{many}: {remedy}")
+        client, asked = Client(base), [f"{SCORES}?format={form}" for form in ("json", "geojson", "csv")]
+        for path in asked:
+            assert problem(client.get(f"{path}&fine=1")) == (422, f"{many}: {remedy}")
         assert not service.answers.answers
-        assert [client.get(asked + more).status for more in ("", "&fine=1&area=North")] == [200, 200]
+        assert {client.get(path + more).status for path in asked for more in ("", "&fine=1&area=North")} == {200}
 
 
 def test_a_layer_says_lift_and_how_old_it_is_and_no_number_without_history(client):
@@ -288,29 +289,23 @@ def test_a_region_where_no_street_lies_has_none_and_a_broken_file_is_named_in_th
     line = {"type": "Feature", "geometry": {"type": "LineString", "coordinates": [[-70, 41.6], [-70, 41.7]]}}
     elsewhere.write_text(json.dumps({"type": "FeatureCollection", "features": [line]}))
     broken.write_text("{")
-    with served(frames, streets=elsewhere) as client:
-        assert client.json("/v1/regions/riverton/streets")["features"] == []
-    with served(frames, streets=broken) as client:
-        status, detail = problem(client.get("/v1/regions/riverton/streets"))
+    service = toy_service(frames, streets=elsewhere)
+    with running(service) as base:
+        assert Client(base).json("/v1/regions/riverton/streets")["features"] == []
+        service.streets = broken
+        status, detail = problem(Client(base).get("/v1/regions/riverton/streets"))
     assert (status, "broken.json" in detail) == (503, False)
 
 
-@pytest.mark.parametrize(
-    ("days", "model", "said"),
-    [
-        (400, "{:%Y%m%dT%H%M%SZ}-0a1b2c3d", None),
-        (401, "{:%Y%m%dT%H%M%SZ}-0a1b2c3d", "the model was made 401 days ago"),
-        (401, "baseline:RuntimeError", None),
-        (401, "my-model", None),
-    ],
-)
-def test_a_version_whose_card_is_old_is_said_to_be_expired(tmp_path, days, model, said):
-    made = datetime.fromtimestamp(time.time() - days * 86_400 - 60, UTC)
-    leave_frame(tmp_path, model=model.format(made))
+def test_a_version_whose_card_is_old_is_said_to_be_expired(tmp_path):
+    younger, old = (datetime.fromtimestamp(time.time() - days * DAY_S - 60, UTC) for days in (400, 401))
+    models = {"town": f"{old:%Y%m%dT%H%M%SZ}-0a1b2c3d", "village": f"{younger:%Y%m%dT%H%M%SZ}-0a1b2c3d"}
+    for region, model in {**models, "hamlet": "baseline:RuntimeError", "farm": "my-model"}.items():
+        leave_frame(tmp_path, region, model=model)
     with served(tmp_path) as client:
-        (region,) = client.json("/v1/regions")["regions"]
-    assert (region["expired"] or "").startswith(said or "")
-    assert bool(region["expired"]) == bool(said)
+        expired = {region["region"]: region["expired"] for region in client.json("/v1/regions")["regions"]}
+    assert expired.pop("town").startswith("the model was made 401 days ago")
+    assert expired == {"village": None, "hamlet": None, "farm": None}
 
 
 def test_an_area_has_its_cells_alone_and_a_name_with_quotation_marks_and_a_comma_is_one_value_of_a_csv(views, frames):
@@ -424,10 +419,11 @@ def test_a_place_is_told_by_its_area_or_the_nearest_name_first_and_then_by_its_c
         for name, lon, lat in (("Mill", -87.89, 41.64), ("Port", -87.86, 41.64), ("Far", -87.8, 41.7))
     ]
     (tmp_path / "streets.json").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    said = []
-    for streets in (None, tmp_path / "streets.json", tmp_path / "nothing.json"):
-        with served(unusual_frame[0], clock=clock, areas=[NORTH], streets=streets) as client:
-            said.append([place["place"] for place in told(client)["places"]])
+    service, said = toy_service(unusual_frame[0], clock=clock, areas=[NORTH]), []
+    with running(service) as base:
+        for streets in (None, tmp_path / "streets.json", tmp_path / "nothing.json"):
+            service.streets = streets
+            said.append([place["place"] for place in told(Client(base))["places"]])
     grid = unusual_frame[1].spec.grid
     ids = [[grid.cell_id(cell) for cell in place.cells(grid)] for place in PLACES]
     cells = [each[0] if len(each) == 1 else f"{each[0]} to {each[-1]}" for each in ids]
