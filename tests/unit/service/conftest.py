@@ -9,6 +9,7 @@ import pytest
 
 from schemas.records import Withheld, withheld_path
 from service.app import document
+from service.tokens import Tokens, make_token
 from tests.harness.service import Client, Clock, area_of, leave_frame, running, toy_service
 
 SCORES, UNUSUAL = "/v1/regions/riverton/scores", "/v1/regions/riverton/unusual"
@@ -34,9 +35,14 @@ def withhold(folder):
 
 @contextmanager
 def served(folder, token=None, **fields):
-    """A client of a service of the frames in a folder. fields: of the service."""
-    with running(toy_service(folder, **fields)) as base:
+    """A client of a service of a folder: of its frames, and of its tokens if it has some. fields: of the service."""
+    tokens = Tokens(folder / "tokens.jsonl") if (folder / "tokens.jsonl").exists() else None
+    with running(toy_service(folder, tokens=tokens, **fields)) as base:
         yield Client(base, token)
+
+
+def made_token(folder, name="desk", regions=(), **rights):
+    return make_token(folder / "tokens.jsonl", name, regions, **rights)
 
 
 def problem(answer):

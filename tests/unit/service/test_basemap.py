@@ -6,10 +6,9 @@ import pytest
 
 from schemas.errors import SettingsError
 from service.basemap import basemap_of
-from service.tokens import Tokens, make_token
 from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.harness.tiles import leave_tiles
-from tests.unit.service.conftest import served
+from tests.unit.service.conftest import made_token, served
 
 TILES = "https://gis.example.org/{z}/{x}/{y}.png"
 WMS = "https://gis.example.org:8443/wms?layers=roads&version=1.3.0"
@@ -59,11 +58,10 @@ def test_anything_else_is_refused_with_what_may_be_given(given, says):
 
 
 def test_ranges_of_the_file_are_for_those_who_may_see_the_map(tmp_path, file):
-    token, tokens = make_token(tmp_path / "tokens.jsonl", "desk", []), Tokens(tmp_path / "tokens.jsonl")
     path, head = "/basemap.pmtiles", {"Range": "bytes=0-126"}
-    with served(tmp_path, token, basemap=basemap_of(str(file)), tokens=tokens) as client:
+    with served(tmp_path) as client:
+        assert client.get(path, **head).status == 404
+    with served(tmp_path, made_token(tmp_path), basemap=basemap_of(str(file))) as client:
         part, whole, stranger = client.get(path, **head), client.get(path), Client(client.base).get(path, **head)
     assert (part.status, part.data) == (206, file.read_bytes()[:127])
     assert (whole.status, stranger.status) == (416, 401)
-    with served(tmp_path) as client:
-        assert client.get(path, **head).status == 404

@@ -8,9 +8,8 @@ import pytest
 from schemas.audit import read_log, record, verify
 from schemas.frame import Unusual
 from service.decisions import DecisionLog, decisions_in
-from service.tokens import Tokens, make_token
 from tests.harness.service import Clock, leave_frame, waited
-from tests.unit.service.conftest import DECISIONS, SCORES, WITHHELD, problem, served, withhold
+from tests.unit.service.conftest import DECISIONS, SCORES, WITHHELD, made_token, problem, served, withhold
 
 PLACE = {"category": "theft", "first": "r001c001", "last": "r002c003"}
 SENT = {**PLACE, "what": "acknowledged", "reason": "unit sent", "hours": 2}
@@ -44,12 +43,8 @@ def said(decision):
 
 
 def test_a_decision_is_on_record_and_in_force_in_every_process_until_it_ends(folder):
-    token, clock = make_token(folder / "tokens.jsonl", "desk", [], role="dispatcher"), Clock()
-
-    def process():
-        return served(folder, token, clock=clock, tokens=Tokens(folder / "tokens.jsonl"))
-
-    with process() as desk, process() as replica:
+    token, clock = made_token(folder, role="dispatcher"), Clock()
+    with served(folder, token, clock=clock) as desk, served(folder, token, clock=clock) as replica:
         before = desk.json(SCORES)
         (taken,) = decide(desk)
         assert said(taken) == ("acknowledged", "unit sent", "desk")
@@ -161,9 +156,9 @@ def test_a_decision_is_in_its_own_answer_while_the_log_is_read_for_others(folder
 
 
 def test_a_page_of_another_site_decides_nothing(folder):
-    token, named = make_token(folder / "tokens.jsonl", "desk", [], role="dispatcher"), "https://map.example.org"
+    token, named = made_token(folder, role="dispatcher"), "https://map.example.org"
     cookie, bearer = {"Cookie": f"risk_token={token}"}, {"Authorization": f"Bearer {token}"}
-    with served(folder, tokens=Tokens(folder / "tokens.jsonl"), origins=[named]) as client:
+    with served(folder, origins=[named]) as client:
         for who, origin, status in (
             (cookie, "https://evil.example", 403),
             (bearer, "https://evil.example", 403),

@@ -16,7 +16,7 @@ from service import guard
 from service.app import MOST_STREAMS
 from service.tokens import Tokens, make_token
 from tests.harness.service import Client, leave_frame, running, toy_service, waited
-from tests.unit.service.conftest import DESCRIBED, POSTS, SCORES, WITHHELD, problem, served, withhold
+from tests.unit.service.conftest import DESCRIBED, POSTS, SCORES, WITHHELD, made_token, problem, served, withhold
 
 DOCUMENT = DESCRIBED()
 OPERATIONS = {
@@ -53,13 +53,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def token(folder):
-    return make_token(folder / "tokens.jsonl", "cad", [])
+    return made_token(folder)
 
 
 @pytest.fixture(scope="module")
 def base(folder, token, clock):
-    with running(toy_service(folder, clock=clock, tokens=Tokens(folder / "tokens.jsonl"))) as address:
-        yield address
+    with served(folder, clock=clock) as client:
+        yield client.base
 
 
 @pytest.fixture(scope="module")
@@ -288,8 +288,8 @@ def test_a_long_answer_is_compressed_for_who_asks_for_it(client):
 @pytest.mark.parametrize(("origins", "is_told"), [([MAP], True), (["https://map.example.net"], False), ([], False)])
 def test_only_a_named_origin_reads_answers_and_errors_and_never_by_a_cookie(tmp_path, origins, is_told):
     leave_frame(tmp_path)
-    token = make_token(tmp_path / "tokens.jsonl", "cad", [])
-    with served(tmp_path, tokens=Tokens(tmp_path / "tokens.jsonl"), origins=origins) as client:
+    token = made_token(tmp_path)
+    with served(tmp_path, origins=origins) as client:
         asks = {"Origin": MAP, "Access-Control-Request-Method": "POST"}
         asks["Access-Control-Request-Headers"] = "authorization,content-type"
         before = client.ask(POSTS, method="OPTIONS", headers=asks)
@@ -307,10 +307,9 @@ def test_only_a_named_origin_reads_answers_and_errors_and_never_by_a_cookie(tmp_
 
 def test_health_says_that_nobody_is_let_in(tmp_path):
     leave_frame(tmp_path)
-    path = tmp_path / "tokens.jsonl"
-    token = make_token(path, "cad", [])
+    path, token = tmp_path / "tokens.jsonl", made_token(tmp_path)
     whole = path.read_bytes()
-    with served(tmp_path, token, tokens=Tokens(path)) as client:
+    with served(tmp_path, token) as client:
         assert (client.get("/health").status, client.get("/v1/regions").status) == (200, 200)
         path.write_bytes(b"{broken")
         assert waited(lambda: client.get("/health").status == 503)

@@ -12,9 +12,8 @@ from schemas.frame import frame_path
 from service.app import SIGN_OF_LIFE_S
 from service.page import part
 from service.service import Frames
-from service.tokens import Tokens, make_token
 from tests.harness.service import Client, Clock, leave_frame, waited
-from tests.unit.service.conftest import SCORES, problem, served
+from tests.unit.service.conftest import SCORES, made_token, problem, served
 
 
 @pytest.fixture
@@ -60,11 +59,10 @@ def test_a_stream_begins_with_every_region_and_goes_on_with_what_is_new(tmp_path
 def test_a_stream_shows_the_regions_of_its_token_and_ends_with_it(tmp_path, clock):
     for region in ("riverton", "lakeside"):
         leave_frame(tmp_path, region)
-    path = tmp_path / "tokens.jsonl"
-    token = make_token(path, "north", ["riverton"])
-    with served(tmp_path, token, clock=clock, tokens=Tokens(path)) as client, events(client) as stream:
+    token = made_token(tmp_path, regions=["riverton"])
+    with served(tmp_path, token, clock=clock) as client, events(client) as stream:
         assert next(stream)["region"] == "riverton"
-        path.write_text("", encoding="utf-8")
+        (tmp_path / "tokens.jsonl").write_text("", encoding="utf-8")
         assert list(stream) == []
 
 
@@ -87,9 +85,8 @@ def test_so_many_streams_are_served_and_one_more_when_another_has_ended(tmp_path
 def test_one_token_takes_no_stream_from_another(tmp_path, clock):
     """49 of the 50 are supposed to be open already."""
     leave_frame(tmp_path, "riverton")
-    walls, desk = (make_token(tmp_path / "tokens.jsonl", name, []) for name in ("walls", "desk"))
-    streams, tokens = Counter(walls=49), Tokens(tmp_path / "tokens.jsonl")
-    with served(tmp_path, walls, clock=clock, tokens=tokens, streams=streams) as client, events(client) as stream:
+    walls, desk = (made_token(tmp_path, name) for name in ("walls", "desk"))
+    with served(tmp_path, walls, clock=clock, streams=Counter(walls=49)) as client, events(client) as stream:
         assert next(stream)["region"] == "riverton"
         refused = client.get("/v1/stream")
         assert (refused.status, refused.headers["Retry-After"]) == (429, "10")

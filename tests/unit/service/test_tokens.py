@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from incident_risk import app
 from schemas.errors import SettingsError
 from service.tokens import Rates, Tokens, make_token, read_tokens
-from tests.harness.service import Client, Clock, leave_frame, running, toy_service, waited
-from tests.unit.service.conftest import DECISIONS, POSTS, SCORES, UNUSUAL, problem, served
+from tests.harness.service import Client, Clock, leave_frame, waited
+from tests.unit.service.conftest import DECISIONS, POSTS, SCORES, UNUSUAL, made_token, problem, served
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +26,20 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(folder):
-    path = folder / "tokens.jsonl"
-    return {name: make_token(path, name, regions) for name, regions in {"cad": [], "north": ["riverton"]}.items()}
+    return {name: made_token(folder, name, regions) for name, regions in {"cad": [], "north": ["riverton"]}.items()}
 
 
 @pytest.fixture(scope="module")
 def base(folder, made):
     for region in ("riverton", "lakeside"):
         leave_frame(folder, region)
-    with running(toy_service(folder, tokens=Tokens(folder / "tokens.jsonl"))) as address:
-        yield address
+    with served(folder) as client:
+        yield client.base
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "tokens.jsonl"
 
 
 def test_the_file_holds_no_token(folder, made):
@@ -77,10 +81,9 @@ def test_a_token_opens_its_regions_alone(base, made):
 
 
 def test_a_token_ends_within_seconds_of_its_line(base, folder):
-    path = folder / "tokens.jsonl"
-    client = Client(base, make_token(path, "passing", []))
+    file, client = folder / "tokens.jsonl", Client(base, made_token(folder, "passing"))
     assert waited(lambda: client.get("/v1/regions").status == 200)
-    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n", encoding="utf-8")
+    file.write_text("\n".join(file.read_text().splitlines()[:-1]) + "\n", encoding="utf-8")
     assert waited(lambda: client.get("/v1/regions").status == 401)
 
 
@@ -90,9 +93,8 @@ MISSPELT = [LINE + b'"rol": "official"}', LINE + b'"role": "chief"}']
 
 
 @pytest.mark.parametrize("damage", [b"not json", b'{"name": "a"}', b'{"name": "\xff"}', *MISSPELT, None])
-def test_a_file_that_cannot_be_used_opens_nothing_and_is_said_once_each_time(tmp_path, caplog, damage):
-    path, remedy = tmp_path / "tokens.jsonl", "make it with `token NAME --tokens FILE`"
-    tokens, token = Tokens(path), ""
+def test_a_file_that_cannot_be_used_opens_nothing_and_is_said_once_each_time(path, caplog, damage):
+    remedy, tokens, token = "make it with `token NAME --tokens FILE`", Tokens(path), ""
     no_line = f"the tokens' file {path} has a line that is no token's: {remedy}"
     faults = [f"the tokens' file {path} cannot be read (No such file or directory): {remedy}"]
     faults.append(no_line if damage else faults[0])
@@ -112,8 +114,7 @@ def test_a_file_that_cannot_be_used_opens_nothing_and_is_said_once_each_time(tmp
     assert caplog.messages == [f"no token is accepted: {fault}" for fault in faults]
 
 
-def test_a_token_is_at_most_200_characters_long(tmp_path):
-    path = tmp_path / "tokens.jsonl"
+def test_a_token_is_at_most_200_characters_long(path):
     lines = [
         {"name": f"t{length}", "sha256": hashlib.sha256(b"x" * length).hexdigest(), "regions": [], "screen": False}
         for length in (200, 201)
@@ -131,8 +132,7 @@ def made_by_command(path, name, *words):
     return CliRunner().invoke(app, ["token", name, "--tokens", str(path), *words]).stdout.strip()
 
 
-def test_a_new_token_of_a_name_replaces_the_old_one(tmp_path):
-    path = tmp_path / "tokens.jsonl"
+def test_a_new_token_of_a_name_replaces_the_old_one(path):
     old, new = made_by_command(path, "cad"), made_by_command(path, "cad", "--region", "riverton")
     tokens = Tokens(path)
     tokens.look()
@@ -145,8 +145,7 @@ def test_a_new_token_of_a_name_replaces_the_old_one(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o444, 0o644])
-def test_a_token_that_is_added_lets_the_same_users_read_the_file(tmp_path, mode):
-    path = tmp_path / "tokens.jsonl"
+def test_a_token_that_is_added_lets_the_same_users_read_the_file(path, mode):
     make_token(path, "cad", [])
     path.chmod(mode)
     before = os.umask(0o077)
@@ -158,11 +157,11 @@ def test_a_token_that_is_added_lets_the_same_users_read_the_file(tmp_path, mode)
 
 
 @pytest.mark.parametrize(("name", "regions"), [("a b", []), ("", []), ("cad", ["No Region"])])
-def test_a_token_that_could_not_be_read_again_is_not_made(tmp_path, name, regions):
+def test_a_token_that_could_not_be_read_again_is_not_made(path, name, regions):
     with pytest.raises(SettingsError, match=re.escape(f"token {name!r} for {regions} cannot be (")) as refused:
-        make_token(tmp_path / "tokens.jsonl", name, regions)
+        make_token(path, name, regions)
     assert refused.value.remedy.startswith("choose a name of letters, digits")
-    assert not list(tmp_path.iterdir())
+    assert not list(path.parent.iterdir())
 
 
 def test_a_file_that_cannot_be_read_or_written_is_named(tmp_path):
@@ -206,22 +205,22 @@ def test_without_tokens_only_this_machine_is_answered(tmp_path):
 @pytest.mark.parametrize(("screen", "lasting_s"), [(False, 12 * 3600), (True, 400 * 86_400)])
 def test_a_sign_in_lasts_from_its_last_use(tmp_path, screen, lasting_s):
     leave_frame(tmp_path)
-    token, clock = make_token(tmp_path / "tokens.jsonl", "desk", [], screen=screen), Clock()
-    with running(toy_service(tmp_path, clock=clock, tokens=Tokens(tmp_path / "tokens.jsonl"))) as base:
+    token, clock = made_token(tmp_path, screen=screen), Clock()
+    with served(tmp_path, clock=clock) as client:
         fields = {"fields": {"token": token}, "encode_multipart": False}
-        answer = Client(base).ask("/login", method="POST", redirect=False, **fields)
+        answer = client.ask("/login", method="POST", redirect=False, **fields)
         for ahead_s, path in ((0, ""), (1800, "/v1/regions"), (5400, "/v1/regions"), (10_800, "/")):
             clock.ahead_s = ahead_s
             cookies = SimpleCookie("; ".join(answer.headers.getlist("Set-Cookie")))
             sent = "; ".join(f"{name}={cookies[name].value}" for name in ("risk_token", "risk_signed_in"))
             assert int(cookies["risk_token"]["max-age"]) == lasting_s
             if path:
-                used = Client(base).get(path, Cookie=sent)
+                used = client.get(path, Cookie=sent)
                 assert ("Set-Cookie" in used.headers) == (ahead_s != 1800)  # not within the hour
                 answer = answer if ahead_s == 1800 else used
         cookies = SimpleCookie("; ".join(answer.headers.getlist("Set-Cookie")))
         assert abs(int(cookies["risk_signed_in"].value) - clock() - lasting_s) < 60
-        assert "Set-Cookie" not in Client(base, token).get("/v1/regions").headers
+        assert "Set-Cookie" not in Client(client.base, token).get("/v1/regions").headers
 
 
 DECISION = {"what": "acknowledged", "category": "all", "first": "r001c001", "last": "r002c002", "reason": "unit sent"}
@@ -238,13 +237,11 @@ RIGHTS = {
 
 
 @pytest.mark.parametrize("role", RIGHTS)
-def test_a_role_opens_what_it_is_for_and_a_refusal_names_those_that_open_it(tmp_path, role):
+def test_a_role_opens_what_it_is_for_and_a_refusal_names_those_that_open_it(tmp_path, path, role):
     leave_frame(tmp_path, answered_by=("battery",))
-    path = tmp_path / "tokens.jsonl"
     words = ("--screen",) if role == "screen" else ("--role", role) if role else ()
-    token = made_by_command(path, "desk", *words)
-    with served(tmp_path, token, tokens=Tokens(path)) as client:
-        opened = [client.get(path).status for path in EACH]
+    with served(tmp_path, made_by_command(path, "desk", *words)) as client:
+        opened = [client.get(address).status for address in EACH]
         in_force = client.json(DECISIONS)
         asked = (
             client.post(POSTS, {"units": []}),
@@ -259,9 +256,9 @@ def test_a_role_opens_what_it_is_for_and_a_refusal_names_those_that_open_it(tmp_
     assert all(re.search("ask with (another token|one that was made with --role )", said) for said in refused)
 
 
-def test_a_role_that_does_not_exist_is_refused(tmp_path):
-    ran = CliRunner().invoke(app, ["token", "x", "--tokens", str(tmp_path / "tokens.jsonl"), "--role", "chief"])
-    assert (ran.exit_code, list(tmp_path.iterdir())) == (2, [])
+def test_a_role_that_does_not_exist_is_refused(path):
+    ran = CliRunner().invoke(app, ["token", "x", "--tokens", str(path), "--role", "chief"])
+    assert (ran.exit_code, list(path.parent.iterdir())) == (2, [])
 
 
 @pytest.fixture
@@ -281,8 +278,7 @@ def serve(monkeypatch):
         ("192.168.0.7:80", "http://192.168.0.7:80/"),
     ],
 )
-def test_the_address_that_is_said_opens(tmp_path, serve, listen, opens):
-    path = tmp_path / "tokens.jsonl"
+def test_the_address_that_is_said_opens(tmp_path, path, serve, listen, opens):
     make_token(path, "cad", [])
     ran, _ = serve("--frames", str(tmp_path), "--tokens", str(path), "--listen", listen)
     assert f"the map is at {opens}, the document of the interface at {opens}openapi.json" in ran.stderr
