@@ -7,6 +7,7 @@ from generator.build import (
     ORANGE,
     OUTCOME,
     OUTCOME_AREA,
+    PLAIN,
     PURPLE,
     REGION,
     STALE,
@@ -328,7 +329,7 @@ def _hits() -> list[Panel]:
         f"FROM {OUTCOME} {CLOSED} {SOME} GROUP BY time(1d) fill(none)"
     )
     of_days = f'SELECT mean("more") AS "mean", stddev("more") AS "spread", count("more") AS "days" FROM ({by_day})'
-    plain: Json = {"without": "nothing judged yet, or no data", "colour": GREY, "background": False}
+    plain: Json = {"without": "nothing judged yet, or no data", **PLAIN}
 
     def shares(k: int) -> str:
         """Hits over incidents, three ways."""
@@ -428,8 +429,7 @@ def _marks() -> list[Panel]:
             sums,
             "none",
             decimals=0,
-            colour=GREY,
-            background=False,
+            **PLAIN,
             without=NO_MARK,
         ),
         lines(

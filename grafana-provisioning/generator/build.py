@@ -9,7 +9,7 @@ belongs into the innermost query (the outer one has it again only with GROUP BY 
 
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -41,6 +41,7 @@ WITHOUT_TIME: Json = {
     "id": "organize",
     "options": {"excludeByName": {"Time": True}, "indexByName": {}, "renameByName": {}},
 }
+PLAIN: Json = {"colour": GREY, "background": False}  # of a `stat` that is neither good nor bad
 TABLE_OPTIONS: Json = {"frameIndex": 0, "showHeader": True, "cellHeight": "sm"}
 HIDDEN: Json = {"tooltip": True, "viz": False, "legend": True}  # of `custom__hideFrom`: not in a map's tooltip
 
@@ -242,7 +243,14 @@ def text(title: str, content: str, size: Size) -> Panel:
 
 
 def stat(
-    title: str, description: str, size: Size, query: str | Sequence[str], unit: str, *, without: str, **more: Any
+    title: str,
+    description: str,
+    size: Size,
+    query: str | Sequence[str],
+    unit: str = "string",
+    *,
+    without: str,
+    **more: Any,
 ) -> Panel:
     """Numbers or a word, large. without: the word where there is no value.
 
@@ -362,15 +370,10 @@ def page(
 # Maps: the colours of the cells are those of the service's map, in either theme
 
 
-def _palettes(style: str) -> Iterator[tuple[str, ...]]:
-    for name in ("ramp", "lift"):
-        (colours,) = re.findall(rf"--{name}: ([^;]+);", style)
-        yield tuple(colours.split())
-
-
+_STYLE = (files("service") / "live_map" / "page.css").read_text(encoding="utf-8")
+RAMP, LIFTS = (re.findall(rf"--{name}: ([^;]+);", _STYLE)[0].split() for name in ("ramp", "lift"))
 # Each class doubles the chance. The same for every region, category and moment, so that a colour means one chance
 # everywhere, and cells differ at any base rate.
-RAMP, LIFTS = _palettes((files("service") / "live_map" / "page.css").read_text(encoding="utf-8"))
 LEVELS = tuple(0.0025 * 2**step for step in range(len(RAMP) - 1))
 LIFT_LEVELS = (1 / 3, 1 / 2, 1 / 1.5, 1 / 1.2, 1.2, 1.5, 2, 3)
 BEYOND = 100  # a shade from here on is a lift, above all chances: a field has one list of thresholds

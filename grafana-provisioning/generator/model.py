@@ -12,6 +12,7 @@ from generator.build import (
     LIFT_SHADES,
     ORANGE,
     OUTCOME,
+    PLAIN,
     PURPLE,
     REGION,
     RUST,
@@ -132,7 +133,6 @@ def _champion() -> list[Panel]:
             "network cannot be used.",
             (6, 4),
             f'SELECT last("model") AS "model" FROM "pipeline" WHERE {REGION} AND "model" != \'\' AND {FRESH}',
-            "string",
             text="model",
             without=STALE,
             mappings=networks("BASELINE ONLY", colour=ALARM)[:1],
@@ -181,10 +181,8 @@ def _champion() -> list[Panel]:
             "without the registry.",
             (24, 3),
             f'SELECT last("says") AS "says" FROM "decided" WHERE {REGION} AND time > now() - 30d',
-            "string",
             text="says",
-            colour=GREY,
-            background=False,
+            **PLAIN,
             without="no record says who chose it",
         ),
     ]
@@ -201,7 +199,6 @@ def _trial() -> list[Panel]:
             "The version that is tried beside it now. It is on no map.",
             (6, 4),
             f'SELECT last("challenger") AS "challenger" FROM "pipeline" WHERE {REGION} AND {FRESH}',
-            "string",
             text="challenger",
             without=STALE,
             mappings=[says(f"/^{NO_CHALLENGER}$/", "no challenger", GREY, 3)],
@@ -211,7 +208,6 @@ def _trial() -> list[Panel]:
             "Of the trial that runs now, from all its days. It changes nothing by itself: a person ends the trial.",
             (5, 4),
             f'SELECT last("decision") AS "decision" FROM {GATE} WHERE {TRIED}',
-            "string",
             text="decision",
             without=NO_DECISION,
             mappings=[
@@ -360,12 +356,10 @@ def follows_a_change(size: Size) -> Panel:
         f"Local hours, and cells, whose factor has been beyond {BEYOND:g} or below {1 / BEYOND:g} for three days.",
         size,
         f'SELECT last("as_of") AS "as_of", "change" FROM "pipeline" WHERE {REGION} AND "model" != \'\' AND {FRESH}',
-        "string",
         text="change",
         without=NO_CHANGE,
         noValue=STALE,
-        colour=GREY,
-        background=False,
+        **PLAIN,
         mappings=[empty_text(NO_CHANGE)],
     )
 
@@ -375,7 +369,7 @@ def _following() -> list[Panel]:
     newest = f'"following_cell" WHERE {REGION} AND "category" = \'$followed\' AND time > now() - 25h'
     matrix = {"rowField": "hour", "columnField": "category", "valueField": "factor", "emptyValue": "null"}
     filled = {"cellOptions": {"type": "color-background", "mode": "basic"}, "align": "center", "minWidth": 50}
-    plain: Json = {"without": NOTHING, "colour": GREY, "background": False}
+    plain: Json = {"without": NOTHING, **PLAIN}
     return [
         follows_a_change((12, 4)),
         stat(

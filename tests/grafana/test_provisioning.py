@@ -23,7 +23,6 @@ OPTIONS_SCHEMAS = json.loads((SCHEMAS / "panel-options.json").read_text(encoding
 BY_HAND = json.loads((SCHEMAS / "by-hand.json").read_text(encoding="utf-8"))
 LAYERS = [MAP["options"]["basemap"], *MAP["options"]["layers"]]
 TARGETS = [target for page in PAGES.values() for panel in page["panels"] for target in panel.get("targets", [])]
-OPEN = [*({"layer": layer} for layer in LAYERS), *({"target": target} for target in TARGETS)]
 
 
 def test_the_folder_is_written_as_a_whole(tmp_path):
@@ -37,20 +36,13 @@ def test_the_folder_is_written_as_a_whole(tmp_path):
     } == FILES
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_meets_grafanas_own_schema(name):
-    jsonschema.Draft7Validator(DASHBOARD_SCHEMA).validate(PAGES[name])
-
-
-def test_a_panels_options_meet_the_schema_of_its_type():
-    for panel in PANELS.values():
-        schema = OPTIONS_SCHEMAS[panel["type"].replace("-", "")]
-        jsonschema.Draft7Validator(schema).validate(panel["options"])
-
-
-def test_what_grafanas_schema_leaves_open_meets_ours():
-    for setting in OPEN:
-        jsonschema.Draft7Validator(BY_HAND).validate(setting)
+def test_pages_and_options_of_panels_meet_grafanas_own_schemas_and_what_these_leave_open_meets_ours():
+    settings = [(DASHBOARD_SCHEMA, page) for page in PAGES.values()]
+    settings += [(OPTIONS_SCHEMAS[panel["type"].replace("-", "")], panel["options"]) for panel in PANELS.values()]
+    settings += [(BY_HAND, {"layer": layer}) for layer in LAYERS]
+    settings += [(BY_HAND, {"target": target}) for target in TARGETS]
+    for schema, setting in settings:
+        jsonschema.Draft7Validator(schema).validate(setting)
 
 
 @pytest.mark.parametrize("name", PAGES)
