@@ -161,14 +161,6 @@ def test_an_untrained_network_is_the_baseline_to_the_last_bit():
     np.testing.assert_array_equal(without.usual, np.exp(SMALL_VALUES[:, :, -THREE:]))
 
 
-@pytest.mark.parametrize(("sign", "factor"), [(1, 7.389), (-1, 1 / 7.389)])
-def test_a_wild_network_multiplies_what_is_usual_by_e_squared_at_most(sign, factor):
-    wild = network()
-    torch.nn.init.constant_(wild.leave.bias, sign * 1e6)
-    scores = score(SMALL_VALUES, wild, SMALL_CONSTANTS, SMALL)
-    np.testing.assert_allclose(scores.expected / scores.usual, factor, rtol=1e-4)
-
-
 def test_what_is_followed_multiplies_what_a_network_expects_and_nothing_else():
     own = Dispersion.quadratic(np.full((PAIR, THREE), 7.0))
     constants = replace(SMALL_CONSTANTS, network_dispersion=own)

@@ -91,17 +91,6 @@ def swinging():
     return trained(region(np.repeat(level, 7)[:DAYS]))
 
 
-def test_the_choice_of_the_baseline_and_the_replay_that_judges_are_told_as_they_go_on():
-    """Either stood still for minutes on a large file."""
-    told = []
-    with one_penalty():
-        trained(region(np.ones(_FEW_DAYS)), days=_FEW_DAYS, report=lambda *of: told.append(of), epochs=1)
-    shares = {of: [share for what, share in told if what == of] for of in ("baseline", "replay")}
-    assert shares["baseline"] == [0, 0.2, 0.4, 0.6, 0.8, 1]
-    before_the_end = [share for share in shares["replay"] if 0.87 < share < 1]  # judged is the last 15 %
-    assert len(set(before_the_end)) > 4
-
-
 def test_on_pure_noise_nothing_is_claimed(noise):
     for horizon, row in enumerate(noise.rows):
         assert row.verdict == "tie"
@@ -249,20 +238,32 @@ def alternating():
 
 
 def noted(table, **changes):
-    """What training gives, and (data, fitted network) of its fits: the one that is judged, and the one that serves."""
-    fits = []
+    """What training gives, (data, fitted network) of its fits, the judged one and the one that serves, and its reports."""
+    fits, reports = [], []
 
     def fit(data, plan, after_epoch):
         fits.append((data, fit_network(data, plan, after_epoch)))
         return fits[-1][1]
 
+    def report(what, share):
+        reports.append((what, share))
+
     with one_penalty():
-        return trained(table, fit=fit, days=_FEW_DAYS, step_s=DAY // 2, **changes), fits
+        return trained(table, fit=fit, days=_FEW_DAYS, report=report, step_s=DAY // 2, **changes), fits, reports
 
 
 @pytest.fixture(scope="module")
 def followed(alternating):
     return noted(alternating)
+
+
+def test_the_choice_of_the_baseline_and_the_replay_that_judges_are_told_as_they_go_on(followed):
+    """Either stood still for minutes on a large file."""
+    *_, reports = followed
+    shares = {of: [share for what, share in reports if what == of] for of in ("baseline", "replay")}
+    assert shares["baseline"] == [0, 0.2, 0.4, 0.6, 0.8, 1]
+    before_the_end = [share for share in shares["replay"] if 0.87 < share < 1]  # judged is the last 15 %
+    assert len(set(before_the_end)) > 4
 
 
 def same_weights(first, second):
@@ -283,7 +284,7 @@ def test_nothing_is_fitted_or_chosen_by_the_block_that_is_judged(alternating, fo
         category=np.where(judged, 1 - alternating.category, alternating.category).astype(np.int16),
         lat_deg=np.where(judged, 82.045 - alternating.lat_deg, alternating.lat_deg),
     )
-    (first, fits), (again, fits_again) = followed, noted(other)
+    (first, fits, _), (again, fits_again, _) = followed, noted(other)
     (data, fitted), (data_again, fitted_again) = fits[0], fits_again[0]
     for part in ("train", "validation"):  # the baseline's constants are in their values
         assert torch.equal(getattr(data, part).values, getattr(data_again, part).values)
