@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
@@ -434,9 +434,8 @@ def candidates_by_region(artifacts: Path) -> dict[str, Candidates]:
     """
     newest = newest_artifacts(artifacts)
     try:
-        regions = sorted(path.name for path in artifacts.iterdir() if path.is_dir() and not path.name.startswith("."))
         by_region = {}
-        for region in regions:
+        for region in (folder.name for folder in _folders_in(artifacts)):
             path = pointer_path(artifacts, region)
             try:
                 pointer = read_pointer(artifacts, region)
@@ -480,64 +479,57 @@ def check_writable(artifacts: Path) -> None:
         make_writable(artifacts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """What scores a region."""
-
-    spec: Spec
-    constants: BaselineConstants
-    network: "RiskNetwork"
-    history: CountState  # up to the data's cut-off
-    fine: FineShares | None = None  # of a spec that asks for it; None: even
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """Where a model is from. `recipe` and `training` say how its network was trained; None for one that was not."""
-
-    data: DataSource
-    created: str  # UTC, as 20260101T000000Z
-    seed: int = 0
-    libraries: Mapping[str, str] = field(default_factory=dict)
-    evaluation: Sequence[dict[str, str | float]] = ()
-    recipe: RecipeFile | None = None
-    training: Training | None = None
-
-
-def write_artifact(artifacts: Path, model: Model, provenance: Provenance, *, card: str) -> Path:
+def write_artifact(
+    artifacts: Path,
+    *,
+    spec: Spec,
+    constants: BaselineConstants,
+    network: "RiskNetwork",
+    history: CountState,
+    card: str,
+    data: DataSource,
+    created: str,
+    fine: FineShares | None = None,
+    seed: int = 0,
+    libraries: Mapping[str, str] | None = None,
+    evaluation: Sequence[dict[str, str | float]] = (),
+    recipe: RecipeFile | None = None,
+    training: Training | None = None,
+) -> Path:
     """Publish an artifact under `artifacts` and give its folder. It appears whole or not at all.
+
+    history: up to the data's cut-off. created: UTC, as 20260101T000000Z. fine: of a spec that asks for it; None: even.
+    recipe, training: how the network was trained; None for one that was not.
 
     A file torn by a power cut fails its sha256, so the reader refuses the folder and takes the one before.
     """
     import safetensors.torch
 
-    spec = msgspec.json.decode(model.spec.as_json(), type=Spec)  # whole numbers become floats where due
-    weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
+    spec = msgspec.json.decode(spec.as_json(), type=Spec)  # whole numbers become floats where due
     contents = {
-        WEIGHTS: safetensors.torch.save(weights),
-        BASELINE: pack_arrays(model.constants.arrays()),
-        HISTORY: pack_history(model.history),
+        WEIGHTS: safetensors.torch.save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}),
+        BASELINE: pack_arrays(constants.arrays()),
+        HISTORY: pack_history(history),
         CARD: card.encode(),
     }
     if spec.fine > 1:
-        contents[FINE_FILE] = (model.fine or FineShares.even(spec)).pack()
+        contents[FINE_FILE] = (fine or FineShares.even(spec)).pack()
     files = {name: FileEntry(sha256=sha256(content), size_bytes=len(content)) for name, content in contents.items()}
-    recipe = provenance.recipe
     manifest = Manifest(
-        version=version_of(provenance.created, spec, files),
-        created=provenance.created,
+        version=version_of(created, spec, files),
+        created=created,
         spec=spec,
         spec_fingerprint=spec.fingerprint(),
         features=spec.features,
-        data=provenance.data,
-        seed=provenance.seed,
-        libraries=dict(provenance.libraries),
-        evaluation=list(provenance.evaluation),
+        data=data,
+        seed=seed,
+        libraries=dict(libraries or {}),
+        evaluation=list(evaluation),
         files=files,
-        network=name_of_kind(model.network),
+        network=name_of_kind(network),
         recipe=recipe.recipe if recipe else None,
         tuned_on=recipe.tuned_on if recipe else None,
-        training=provenance.training,
+        training=training,
     )
     fields = {**msgspec.structs.asdict(manifest), "spec": msgspec.Raw(spec.as_json())}
     contents[MANIFEST] = msgspec.json.format(msgspec.json.encode(fields), indent=1)
@@ -584,12 +576,11 @@ def write_untrained(
     torch.manual_seed(0)
     return write_artifact(
         artifacts,
-        Model(spec=spec, constants=constants, network=ResidualNetwork.create(shape).eval(), history=history),
-        Provenance(
-            data=DataSource(
-                file_name="none", sha256="", layout="none", incidents=0, first_s=cutoff_s, cutoff_s=cutoff_s
-            ),
-            created=created,
-        ),
+        spec=spec,
+        constants=constants,
+        network=ResidualNetwork.create(shape).eval(),
+        history=history,
+        data=DataSource(file_name="none", sha256="", layout="none", incidents=0, first_s=cutoff_s, cutoff_s=cutoff_s),
+        created=created,
         card=_CARD.format(region=spec.region, guess=guess),
     )
