@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lifecycle.gate import read_plan, read_trial, refuse_too_many
-from lifecycle.triggers import Asking, Outcome
+from lifecycle.triggers import Outcome, ask_each
 from lifecycle.version_commands import Data, data_of, desk_of, gate_app, note_of, open_registry
 from models.artifact import champion_of
 from models.files.incident_archive import NoDays, known_hours, spans
@@ -38,7 +38,6 @@ from streaming.checkpoint import read_guard
 from streaming.settings import Settings, stop_on_signals
 
 # Torch and pyarrow take seconds: what needs them is imported by the command that does.
-
 
 _LOOK_S, _BEAT_S = 1.0, 60
 _RETRY_S = 300  # after a run with a fault
@@ -138,10 +137,13 @@ class Watch:
                 self._ended(name, run, int(now_s))
             elif time.monotonic() > run.until_s:
                 run.process.kill()
-        for name in self.parts:
+        for name, part in self.parts.items():
+            went = self._went[name]
+            since_s, wait_s = (self._tried_s.get(name, 0), _RETRY_S) if went.failing_s else (went.ended_s, part.every_s)
+            is_due = abs(now_s - since_s) >= wait_s  # a clock that was set back stops nothing
             takes_turns = name != _SMALL and self._runs.keys() - {_SMALL}  # these need much memory
             is_free = name not in self._runs and not takes_turns
-            if is_free and self._is_due(name, now_s) and self._job_has_begun():
+            if is_free and is_due and self._job_has_begun():
                 self._start(name, int(now_s))
         if abs(now_s - self._beat_s) >= _BEAT_S:
             self._beat(now_s)
@@ -161,12 +163,6 @@ class Watch:
             except CheckpointError:
                 self._has_begun = True  # the parts say what is wrong
         return self._has_begun
-
-    def _is_due(self, name: str, now_s: float) -> bool:
-        went = self._went[name]
-        if went.failing_s:
-            return abs(now_s - self._tried_s.get(name, 0)) >= _RETRY_S
-        return abs(now_s - went.ended_s) >= self.parts[name].every_s  # a clock that was set back stops nothing
 
     def _start(self, name: str, now_s: int) -> None:
         self._tried_s[name] = now_s
@@ -283,8 +279,7 @@ def _archive_file(settings: Settings, data: Path, layout: str, region: str, cons
 
 
 def _archive_stream(settings: Settings, keep_days: int | None, console: Console) -> None:
-    from lifecycle.archive import ArchiveTable, archive_region, regions_of
-    from lifecycle.feed import FeedLog
+    from lifecycle.archive import ArchiveTable, FeedLog, archive_region, regions_of
     from models.artifact import read_spec
 
     table = ArchiveTable(settings.archive, settings.storage_options())
@@ -332,15 +327,10 @@ def retrain(
     read_plan(settings.gate_plan)
     note_of(settings, "")
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    asking = Asking(
-        artifacts=settings.artifacts,
-        ask=partial(_ask, settings, data_of(settings, data), is_asked_for, console),
-        say=console.print,
-        now_s=time.time,
-    )
     registry = open_registry(settings.registry)
     regions = [region] if region else [name for name in registry.regions() if registry.state(name).champion]
-    if fault := asking.each(regions, due_alone=due):
+    ask = partial(_ask, settings, data_of(settings, data), is_asked_for, console)
+    if fault := ask_each(regions, ask, settings.artifacts, say=console.print, now_s=time.time, due_alone=due):
         raise fault
 
 

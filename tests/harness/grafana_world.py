@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from lifecycle.gate import GatePlan, Trial
-from lifecycle.live_judge import decided_line, drift_lines, gate_line, shadow_line
+from lifecycle.live_judge import decided_line, drift_lines, following_lines, gate_line, shadow_line
 from lifecycle.shadow import ShadowHour
-from lifecycle.teach import following_lines
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
 from models.outcomes import Forecast

@@ -7,8 +7,7 @@ from pyarrow.fs import FileSelector
 from typer.testing import CliRunner
 
 from incident_risk import app
-from lifecycle.archive import ArchiveTable, archive_region
-from lifecycle.feed import FeedLog
+from lifecycle.archive import ArchiveTable, FeedLog, archive_region
 from models.files.incident_archive import read_archive
 from schemas.errors import CheckpointError, SinkError, SinkRefused
 from streaming.checkpoint import (

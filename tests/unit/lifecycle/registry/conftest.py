@@ -1,5 +1,7 @@
 """A desk for each kind of registry."""
 
+import json
+
 import pytest
 
 from tests.harness.registries import ALL_KINDS, Desk, desk_at, mlflow_server, mlflow_store
@@ -37,6 +39,19 @@ def registered(desk, count):
     for version in versions:
         desk.register(version)
     return versions
+
+
+def scoring(desk):
+    """The name of a version that is registered, is the champion and lies in the job's folder."""
+    (version,) = registered(desk, 1)
+    desk.promote(version)
+    desk.sync()
+    return version
+
+
+def forge(manifest):
+    """Another content that agrees with itself."""
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"seed": 7}))
 
 
 def stored(desk, name):

@@ -286,9 +286,8 @@ def test_promote(desk, kills, role):
         desk.promote(version, role)
         state = check_whole(desk)
         assert killed in (before, state)
-        as_champion, as_challenger = (third, None, (first, second)), (second, first, (first,))
-        expected = as_champion if role == "champion" else as_challenger
-        assert (state.champion, state.challenger, state.before) == expected
+        expected = {"champion": (third, None, (first, second)), "challenger": (second, first, (first,))}
+        assert (state.champion, state.challenger, state.before) == expected[role]
         assert desk.events()[-1] == ("model_promoted", version)
 
 
