@@ -223,22 +223,22 @@ async def cell(
     except DataError as error:
         raise HTTPException(404, str(error)) from error
     (row, col), (lat, lon) = divmod(place, grid.cols), (float(degrees[place]) for degrees in grid.centres())
-    scores: list[answers.CellScore] = []
+    rows: list[answers.CellScore] = []
     for category, horizon in product(categories_of(now.spec), now.spec.horizon_names):
-        view, c, h = chosen_view(now, category, horizon)
-        chosen = Chosen(view, c, h, np.array([place], np.int32))
-        ranked = riskiest(view.risk[:, c, h], view.expected[:, c, h], 10).tolist()
+        view, at_category, at_horizon = chosen_view(now, category, horizon)
+        chosen = Chosen(view, at_category, at_horizon, np.array([place], np.int32))
+        risks, counts = (array[:, at_category, at_horizon] for array in (view.risk, view.expected))
+        ranked = riskiest(risks, counts, 10).tolist()
         rank = ranked.index(place) + 1 if place in ranked else None
         factors: list[answers.Factor] | None = None
         if rank is not None and rank <= len(view.attribution):
+            shares = view.attribution[rank - 1, at_category, at_horizon]
             factors = [
                 {"group": group, "says": says, "factor": number(share)}
-                for (group, says), share in zip(
-                    ATTRIBUTION_GROUPS.items(), view.attribution[rank - 1, c, h], strict=True
-                )
+                for (group, says), share in zip(ATTRIBUTION_GROUPS.items(), shares, strict=True)
             ]
         expected, usual, risk, low, high = (number(chosen.values(name)[0]) for name in NUMBERS)
-        scores.append(
+        rows.append(
             {
                 "category": category,
                 "horizon": horizon,
@@ -259,7 +259,7 @@ async def cell(
         "lat": round(lat, 5),
         "lon": round(lon, 5),
         "geohash": geohash(lat, lon, 8),
-        "scores": scores,
+        "scores": rows,
     }
     return json_answer(answer, now)
 

@@ -14,7 +14,6 @@ from generator.build import (
     TABLE_OPTIONS,
     WHOLE,
     Json,
-    Panel,
     asking_panel,
     between,
     choice_of_bucket,
@@ -135,7 +134,7 @@ def trends() -> Json:
     )
 
 
-def _hour_of_the_week() -> Panel:
+def _hour_of_the_week() -> Json:
     """Hour against weekday: Grafana's transformations make the matrix.
 
     A column cannot be narrower than 50 pixels, so the hours are the rows, and all of them are in sight.
@@ -322,7 +321,7 @@ def helps() -> Json:
     )
 
 
-def _hits() -> list[Panel]:
+def _hits() -> list[Json]:
     # By days, as hours are alike: their mean difference over its standard error.
     by_day = (
         'SELECT (sum("hits_5") - sum("baseline_hits_5")) / sum("observed") AS "more" '
@@ -413,7 +412,7 @@ def _hits() -> list[Panel]:
     ]
 
 
-def _marks() -> list[Panel]:
+def _marks() -> list[Json]:
     """What people said. They mark cells of any category and horizon, so these choices do not apply."""
     said = "Marks that shifts set on cells: useful, not useful, acted on. "
     sums = [

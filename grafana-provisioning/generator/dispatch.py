@@ -24,7 +24,6 @@ from generator.build import (
     STALE,
     WHOLE,
     Json,
-    Panel,
     between,
     choice,
     choice_of_bucket,
@@ -173,7 +172,7 @@ def live() -> Json:
     )
 
 
-def _newest_scores() -> list[Panel]:
+def _newest_scores() -> list[Json]:
     return [
         stat(
             "Age of the scores",
@@ -238,7 +237,7 @@ def _newest_scores() -> list[Panel]:
     ]
 
 
-def _map() -> Panel:
+def _map() -> Json:
     counted = {"mode": "field", "field": "observed"}
     return map_of_cells(
         "$colour: $category, next $horizon",
@@ -399,10 +398,10 @@ def cell() -> Json:
     )
 
 
-def _numbers() -> list[Panel]:
+def _numbers() -> list[Json]:
     a_sixth = (4, 4)
 
-    def forecast(title: str, description: str, expression: str, name: str, unit: str) -> Panel:
+    def forecast(title: str, description: str, expression: str, name: str, unit: str) -> Json:
         """What the newest scores foresee; of a cell without history the number stands for nothing."""
         newest = f'SELECT last("risk") AS "risk", "expected", "usual", "support" FROM "risk" {NOW}'
         query = f'SELECT {expression} AS "{name}" FROM ({newest}) WHERE "support" != \'no_history\''

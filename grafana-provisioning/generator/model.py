@@ -19,7 +19,6 @@ from generator.build import (
     STALE,
     TABLE_OPTIONS,
     Json,
-    Panel,
     Size,
     asked,
     asking_panel,
@@ -125,7 +124,7 @@ def model() -> Json:
     )
 
 
-def _champion() -> list[Panel]:
+def _champion() -> list[Json]:
     return [
         stat(
             "Version that scores",
@@ -188,7 +187,7 @@ def _champion() -> list[Panel]:
     ]
 
 
-def _trial() -> list[Panel]:
+def _trial() -> list[Json]:
     """Of a challenger beside the champion."""
     names = ("low", "high", "difference", "margin")
     fields = ", ".join(f'1000000 * last("{name}") AS "{name}"' for name in names)
@@ -262,7 +261,7 @@ def _trial() -> list[Panel]:
     ]
 
 
-def _over_time() -> list[Panel]:
+def _over_time() -> list[Json]:
     low, high = DRIFT_BAND
     scores = ", ".join(f'mean("{name}_log_score") AS "{name}"' for name in ("champion", "challenger", "baseline"))
     of_champion, of_challenger = BETTER.format(""), BETTER.format("challenger_")
@@ -349,7 +348,7 @@ def _over_time() -> list[Panel]:
     ]
 
 
-def follows_a_change(size: Size) -> Panel:
+def follows_a_change(size: Size) -> Json:
     """The live map has it, too."""
     return stat(
         "Follows a change",
@@ -364,7 +363,7 @@ def follows_a_change(size: Size) -> Panel:
     )
 
 
-def _following() -> list[Panel]:
+def _following() -> list[Json]:
     """What the last weeks showed."""
     newest = f'"following_cell" WHERE {REGION} AND "category" = \'$followed\' AND time > now() - 25h'
     matrix = {"rowField": "hour", "columnField": "category", "valueField": "factor", "emptyValue": "null"}
