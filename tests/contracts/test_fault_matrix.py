@@ -29,39 +29,29 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def listed():
-    """What `python -m tests.faults list` prints. Here pytest has most of the tests' modules already."""
+def tests_of():
+    """By fault, of what `python -m tests.faults list` prints. Here pytest has most of the tests' modules already."""
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
         patch.setattr(sys, "argv", ["faults", "list"])
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(ROOT / "tests" / "faults" / "__main__.py"), run_name="__main__")
     assert ended.value.code == 0, printed.getvalue()
-    return json.loads(printed.getvalue())
-
-
-@pytest.fixture(scope="module")
-def tests_of(listed):
+    listed = json.loads(printed.getvalue())
+    assert listed["unknown"] == {}, "a mark names no fault of the matrix"
     return {fault["id"]: fault["tests"] for fault in listed["faults"]}
 
 
-def test_every_fault_is_there_once_and_in_order():
+def test_every_fault_is_there_once_and_in_order_and_is_played_by_a_test_or_says_why_not(tests_of):
     assert [fault.id for fault in FAULTS] == [f"F{number:02d}" for number in range(len(FAULTS))]
-
-
-def test_every_fault_is_played_by_a_test_or_says_why_not(tests_of):
     for fault in FAULTS:
         assert bool(tests_of[fault.id]) != bool(fault.not_run), fault.id
+        assert set(re.findall(r"I\d+", fault.holds)) <= set(INVARIANTS), fault.id
         for scenario in fault.plays:
             assert any(f"[{scenario}]" in test for test in tests_of[fault.id]), scenario
 
 
 def test_every_mark_names_a_fault_of_the_matrix(listed):
     assert listed["unknown"] == {}
-
-
-def test_the_invariants_that_must_hold_are_explained():
-    for fault in FAULTS:
-        assert set(re.findall(r"I\d+", fault.holds)) <= set(INVARIANTS)
 
 
 def test_the_page_is_the_one_that_the_kept_results_give():

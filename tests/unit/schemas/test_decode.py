@@ -30,6 +30,7 @@ from tests.harness.toy import toy_messages, toy_record, toy_spec
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 3, 14, 8, 40, tzinfo=UTC)
 GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=5000, rows=8, cols=6)
+POLYGONS = [GRID.polygon(cell) for cell in range(GRID.cells)]
 
 
 def spec(region, *categories, **other):
@@ -65,8 +66,7 @@ def decode_slowly(record, kafka_time, position):
     if record["category"] not in it.categories:
         return "unknown_category"
     cell = None
-    for candidate in range(GRID.cells):
-        (west, south), _, (east, north), *_ = GRID.polygon(candidate)
+    for candidate, ((west, south), _, (east, north), *_) in enumerate(POLYGONS):
         if south <= record["lat"] < north and west <= record["lon"] < east:
             cell = candidate
     if cell is None:
