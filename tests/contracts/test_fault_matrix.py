@@ -50,10 +50,6 @@ def test_every_fault_is_there_once_and_in_order_and_is_played_by_a_test_or_says_
             assert any(f"[{scenario}]" in test for test in tests_of[fault.id]), scenario
 
 
-def test_every_mark_names_a_fault_of_the_matrix(listed):
-    assert listed["unknown"] == {}
-
-
 def test_the_page_is_the_one_that_the_kept_results_give():
     faults = ROOT / "tests" / "faults"
     results = json.loads((faults / "matrix.json").read_text(encoding="utf-8"))
