@@ -39,7 +39,7 @@ from streaming.checkpoint import (
 )
 from streaming.flow.dataflow import Dataflow, kafka_messages
 from streaming.flow.publish import Publisher
-from streaming.flow.rows import Published, Summary
+from streaming.flow.rows import Published
 from streaming.jars import fetch_jars, java_version, needed_jars
 from streaming.job_health import HealthWatch
 from streaming.kafka import DeadLetters
@@ -391,7 +391,10 @@ class Rest:
         if any(ledger.get("rejected") for ledger in ledgers) or (self._is_busy and not is_quiet):
             return
         began_s, self._is_busy = self.now_s(), False
-        due_s = min([began_s + LONGEST_REST_S, *self._next_ticks_s(published.summaries)])
+        due_s = began_s + LONGEST_REST_S
+        for region, summary in published.summaries.items() if self.clock == "wall" else ():
+            if tick_s := self._ticks_s.get(region):  # which may be past: the batch's own clock counts, not its end
+                due_s = min(due_s, summary.as_of_s - summary.as_of_s % tick_s + tick_s)
         while self._is_allowed and not self._has_news.is_set() and (rest_s := due_s - self.now_s()) > 0:
             if self.comes(published.batch_id, min(rest_s, _LOOK_S)):
                 self._is_busy = not is_quiet and self.now_s() - began_s < _LOOK_S
@@ -399,16 +402,6 @@ class Rest:
             if self._is_allowed:  # whoever stops the query does not wait for a store
                 self.pause()
         self._has_news.clear()
-
-    def _next_ticks_s(self, summaries: Mapping[str, Summary]) -> list[int]:
-        """When each region is due after this batch, which may be past: the batch's own clock counts, not its end."""
-        if self.clock == "event":
-            return []
-        return [
-            summary.as_of_s - summary.as_of_s % tick_s + tick_s
-            for region, summary in summaries.items()
-            if (tick_s := self._ticks_s.get(region))
-        ]
 
 
 def kill_java() -> None:

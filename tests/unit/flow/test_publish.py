@@ -304,7 +304,7 @@ def test_a_region_has_its_point_by_its_own_ticks_also_after_one_without_news(tmp
 
 def test_those_who_watch_are_told_of_the_whole_batch_and_its_forecast_is_kept_as_it_was_made(tmp_path, folder):
     hour_s, facts, published = int(NOW_S) // 3600 * 3600, QueryFacts(lag_events=3.0), []
-    row, region = scored_row(Path(folder), hour_s), toy_spec().region
+    row, region = scored_row(Path(folder), hour_s, np.random.default_rng(4)), toy_spec().region
     row["scores"] |= {"followed": str(hour_s), "raw": row["scores"]["usual"]}
     publisher_to(Store(), tmp_path, watchers=[published.append], facts=lambda: facts)(Rows(row), 7)
     [told] = published
@@ -313,6 +313,9 @@ def test_those_who_watch_are_told_of_the_whole_batch_and_its_forecast_is_kept_as
     assert 0 < told.seconds < 60
     kept = KeptForecasts(outcomes_folder(tmp_path)).read(toy_spec(), hour_s)
     assert (kept.following, kept.raw.tobytes()) == (str(hour_s), row["scores"]["usual"])
+    assert [getattr(kept, name).tobytes() for name in ("expected", "usual")] == [
+        row["scores"][name] for name in ("expected", "usual")
+    ]
 
 
 REGIONS = [f"town-{number}" for number in range(12)]
