@@ -107,12 +107,9 @@ def test_nothing_in_the_files_looks_like_a_secret(name):
     assert not re.findall(r"[A-Za-z0-9+=]{32,}|-----BEGIN", text)
 
 
-def test_the_secrets_are_those_that_the_script_makes(secrets):
+def test_the_secrets_are_those_that_the_script_makes_and_reach_those_alone_that_need_them(secrets):
     made = {path.name for path in secrets.iterdir()} - {".gitignore", "service_token"}  # which is the operator's alone
     assert {secret["file"] for secret in COMPOSE["secrets"].values()} == {f"./secrets/{name}" for name in made}
-
-
-def test_each_secret_reaches_those_alone_that_need_it():
     readers = {}
     for name, service in SERVICES.items():
         for secret in service.get("secrets", []):
@@ -279,7 +276,9 @@ def value(service, name):
     return variables(SERVICES[service])[name]
 
 
-def test_grafanas_settings_name_only_secrets_that_it_is_given_and_no_variable():
+def test_grafana_asks_the_store_that_the_scorer_writes_to_by_secrets_that_it_is_given_and_by_no_variable():
+    assert DATASOURCE["url"] == value("scorer", "INFLUXDB_V2_URL") == "http://influxdb:8086"
+    assert DATASOURCE["jsonData"]["dbName"] == value("scorer", "INFLUXDB_V2_BUCKET")
     settings = "\n".join(content.decode() for name, content in FILES.items() if name.endswith(".yaml"))
     named = {place("grafana", path)[1] for path in re.findall(r"\$__file\{([^}]+)\}", settings)}
     assert named == {"grafana_alert_webhook", "grafana_influx_token"}
@@ -319,11 +318,6 @@ def test_a_variable_of_an_image_names_the_secret_that_it_is_for_or_has_the_value
     for name in SECRETS.values():
         assert COMPOSE["secrets"][name]["file"] == f"./secrets/{name}"
     assert {of: value(*of) for of in VALUES} == VALUES
-
-
-def test_grafana_asks_the_store_that_the_scorer_writes_to():
-    assert DATASOURCE["url"] == value("scorer", "INFLUXDB_V2_URL") == "http://influxdb:8086"
-    assert DATASOURCE["jsonData"]["dbName"] == value("scorer", "INFLUXDB_V2_BUCKET")
 
 
 # Where each image keeps what must outlive its container.

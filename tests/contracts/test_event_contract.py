@@ -99,13 +99,10 @@ def test_the_schema_is_a_valid_schema_and_closed():
     assert list(SCHEMA["properties"]) == list(Event.__struct_fields__)
 
 
-def test_a_good_example_is_accepted_by_both():
+def test_a_good_example_is_accepted_by_both_and_a_bad_one_refused_for_the_reason_in_its_name_unless_we_say_why():
     for path in GOOD:
         assert schema_accepts(path.read_bytes()), path.stem
         assert decoder_says(path.read_bytes()) is None, path.stem
-
-
-def test_a_bad_example_is_refused_for_the_reason_in_its_name_and_by_the_schema_unless_we_say_why():
     for path in BAD:
         reason = path.stem.split("--")[0]
         assert decoder_says(path.read_bytes()).reason == reason, path.stem
@@ -290,25 +287,16 @@ def test_no_generated_file_refers_to_a_host_except_for_the_dialect_of_json_schem
         assert text.replace("https://json-schema.org/draft/2020-12/schema", "").count("://") == 0
 
 
-def test_the_topics_are_the_defaults_of_the_settings():
-    topics = {channel["address"] for channel in DOCUMENT["channels"].values()}
-    fields = Settings.model_fields
+def test_the_document_has_the_topics_of_the_settings_the_decoders_largest_message_and_the_key_of_an_incident():
+    fields, event = Settings.model_fields, DOCUMENT["components"]["messages"]["event"]
     defaults = {fields[name].default for name in ("topic", "dead_letter_topic", "feedback_topic")}
     assert defaults == {"incidents.v1", "incidents.v1.dlq", "feedback.v1"}
-    assert topics == defaults
-
-
-def test_the_largest_message_is_the_decoders():
-    event = DOCUMENT["components"]["messages"]["event"]
+    assert {channel["address"] for channel in DOCUMENT["channels"].values()} == defaults
     assert event["x-max-value-bytes"] == MAX_EVENT_BYTES
     assert f"at most {MAX_EVENT_BYTES} bytes" in event["summary"]
-
-
-def test_the_kafka_key_is_described_like_the_incident_id():
-    key = DOCUMENT["components"]["messages"]["event"]["bindings"]["kafka"]["key"]
-    field = DOCUMENT["components"]["schemas"]["Event"]["properties"]["incident_id"]
+    incident_id = DOCUMENT["components"]["schemas"]["Event"]["properties"]["incident_id"]
     for name in ("type", "minLength", "maxLength"):
-        assert key[name] == field[name]
+        assert event["bindings"]["kafka"]["key"][name] == incident_id[name]
 
 
 @pytest.mark.parametrize(("message", "kind"), [("event", Event), ("deadLetter", DeadLetter)])
