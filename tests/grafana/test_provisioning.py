@@ -132,16 +132,13 @@ def test_every_variable_of_a_page_is_used_and_every_used_one_exists(name):
 # A panel from outside finds its place on a page, and keeps its number wherever it stands.
 
 
-def page_of(*sizes):
-    return page("x", "X", "x", [text(f"panel {n}", "words", size) for n, size in enumerate(sizes)], [])
-
-
 def places(made):
     return [tuple(panel["gridPos"][name] for name in "xywh") for panel in made["panels"]]
 
 
 def test_panels_fill_rows_in_their_order_and_the_free_room_beside_a_high_one():
-    made = page_of((8, 8), (8, 4), (8, 4), (16, 4), (COLUMNS, 3), (12, 2))
+    sizes = ((8, 8), (8, 4), (8, 4), (16, 4), (COLUMNS, 3), (12, 2))
+    made = page("x", "X", "x", [text(f"panel {n}", "words", size) for n, size in enumerate(sizes)], [])
     assert places(made) == [(0, 0, 8, 8), (8, 0, 8, 4), (16, 0, 8, 4), (8, 4, 16, 4), (0, 8, 24, 3), (0, 11, 12, 2)]
 
 
@@ -232,8 +229,7 @@ def test_the_service_and_grafana_have_the_same_classes():
 
 
 def test_the_legends_numbers_are_where_the_maps_colours_begin():
-    legend = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"] == "Colours")["options"]["content"]
-    rows = legend.split("</tr>")
+    rows = PANELS["live-map: Colours"]["options"]["content"].split("</tr>")
     chances, lifts = (re.findall(r"background-color:(#\w+)", row) for row in rows[:4:2])
     begin_chances, begin_lifts = (list(map(float, re.findall(r">([\d.]+)</td>", row))) for row in rows[1:4:2])
     assert chances.pop() == GREY_CELLS["color"]["fixed"]
