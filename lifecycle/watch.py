@@ -247,15 +247,38 @@ def archive_command(
     With --data, --layout and --region it adds the whole days of an incident file in place of those. Days that are
     there stay as they are.
     """
+    from lifecycle.archive import ArchiveTable, FeedLog, archive_region, regions_of
+    from models.artifact import read_spec
+
     settings: Settings = context.obj()
     console = Console(highlight=False, soft_wrap=True)
     if data or layout or region:
         if keep_days is not None or not (data and layout and region):
             fault = "--data, --layout and --region belong together, without --keep-days"
             raise SettingsError(fault, "give all three of them to add a file, or none")
-        _archive_file(settings, data, layout, region, console)
-    else:
-        _archive_stream(settings, keep_days, console)
+        return _archive_file(settings, data, layout, region, console)
+    table = ArchiveTable(settings.archive, settings.storage_options())
+    oldest = int(time.time()) // DAY_S - keep_days if keep_days else 0
+    shown = Table(box=None, pad_edge=False, caption=_MISSING)
+    for heading in ("region", "written", "incidents", "by hour only", "open", "days in all", "missing"):
+        shown.add_column(heading, justify="left" if heading in ("region", "missing") else "right")
+    feed, faults = FeedLog(settings.checkpoint), list[RiskError]()
+    for name, artifact in regions_of(settings.checkpoint).items():
+        try:
+            done = archive_region(table, feed, read_spec(artifact), oldest=oldest)
+        except (ArtifactError, CheckpointError) as error:  # it must not keep the other regions from the archive
+            shown.add_row(name, "failed")
+            faults.append(error)
+        else:
+            totals = (sum(getattr(day, count) for day in done.written) for count in ("incidents", "by_hour", "open"))
+            numbers = (f"{number:,}" for number in (len(done.written), *totals, done.days))
+            shown.add_row(name, *numbers, ", ".join(done.missing) or "none")
+    console.print(shown)
+    if keep_days:
+        console.print(f"{table.keep_from(oldest):,} rows older than {keep_days} days deleted")
+    console.print(f"archive: {settings.archive}, version {table.version}")
+    if faults:
+        raise faults[0]
 
 
 def _archive_file(settings: Settings, data: Path, layout: str, region: str, console: Console) -> None:
@@ -276,34 +299,6 @@ def _archive_file(settings: Settings, data: Path, layout: str, region: str, cons
     if of_file.silent:
         console.print(f"left out, because nothing is recorded for too long: {', '.join(spans(of_file.silent))}")
     console.print(f"archive: {settings.archive}, version {table.version}")
-
-
-def _archive_stream(settings: Settings, keep_days: int | None, console: Console) -> None:
-    from lifecycle.archive import ArchiveTable, FeedLog, archive_region, regions_of
-    from models.artifact import read_spec
-
-    table = ArchiveTable(settings.archive, settings.storage_options())
-    oldest = int(time.time()) // DAY_S - keep_days if keep_days else 0
-    shown = Table(box=None, pad_edge=False, caption=_MISSING)
-    for name in ("region", "written", "incidents", "by hour only", "open", "days in all", "missing"):
-        shown.add_column(name, justify="left" if name in ("region", "missing") else "right")
-    feed, faults = FeedLog(settings.checkpoint), list[RiskError]()
-    for region, artifact in regions_of(settings.checkpoint).items():
-        try:
-            done = archive_region(table, feed, read_spec(artifact), oldest=oldest)
-        except (ArtifactError, CheckpointError) as error:  # it must not keep the other regions from the archive
-            shown.add_row(region, "failed")
-            faults.append(error)
-        else:
-            totals = (sum(getattr(day, name) for day in done.written) for name in ("incidents", "by_hour", "open"))
-            numbers = (f"{number:,}" for number in (len(done.written), *totals, done.days))
-            shown.add_row(region, *numbers, ", ".join(done.missing) or "none")
-    console.print(shown)
-    if keep_days:
-        console.print(f"{table.keep_from(oldest):,} rows older than {keep_days} days deleted")
-    console.print(f"archive: {settings.archive}, version {table.version}")
-    if faults:
-        raise faults[0]
 
 
 @gate_app.command("retrain")

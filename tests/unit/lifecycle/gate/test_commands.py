@@ -24,13 +24,12 @@ from lifecycle.gate import (
     trial_path,
     write_trial,
 )
-from lifecycle.registry import Desk
 from models.artifact import champion_of, read_artifact
 from models.counting.count_state import DayCounts
 from models.network_kinds import Hyperparameters
 from schemas.audit import records
 from schemas.errors import ArtifactError, GateClosed, RegistryError, SettingsError
-from schemas.records import Pointer, read_pointer
+from schemas.records import Pointer
 from tests.harness import registries
 from tests.harness.gate_town import DAY_S, PLAN, date, toy_trial
 from tests.harness.processes import imported_by
@@ -270,44 +269,43 @@ def test_without_a_trial_there_is_nothing_to_say(town):
 
 
 REGION = "toyville"
-WAITS = judge_shadow([], GatePlan(), margin=0.1)
 
 
-class World:
+class World(registries.Desk):
     """A registry of three versions, each with a day more to learn from than the one before; the first one scores."""
 
     def __init__(self, folder):
-        self.hand = registries.Desk("folder", folder)
-        self.champion, self.challenger, self.other = (self.made(day) for day in (1, 2, 3))
-        self.hand.promote(self.champion)
-        self.hand.sync()
-        self.artifacts = self.hand.artifacts
-        self.desk = Desk(registry=self.hand.open(), artifacts=self.artifacts, note=self.hand.note)
+        super().__init__("folder", folder)
+        self.registry = self.open()
+        self.champion, self.challenger, self.other = (self.trained(day) for day in (1, 2, 3))
+        self.promote(self.champion)
+        self.sync()
 
-    def made(self, day):
+    def trained(self, day):
         cutoff_s, created = CUTOFF_S + day * 86_400, f"202601{day:02d}T000000Z"
-        version = toy_artifact(self.hand.made, toy_spec(), cutoff_s=cutoff_s, created=created).name
-        self.hand.register(version)
+        version = toy_artifact(self.made, toy_spec(), cutoff_s=cutoff_s, created=created).name
+        self.register(version)
         return version
 
     def trial(self, challenger="", started_s=1_800_000_000):
         return toy_trial(champion=self.champion, challenger=challenger or self.challenger, started_s=started_s)
 
-    def begun(self):
-        begin(self.desk, REGION, self.trial(), held_out_days=28)
+    def on_trial(self):
         return read_trial(self.artifacts, REGION)
 
     def start(self, challenger="", clock=lambda: 1_800_000_000):
         both = (self.champion, challenger or self.challenger)
-        sides = [read_artifact(self.hand.made_folder(version)) for version in both]
-        return start_trial(self.desk, *sides, None, (GatePlan(), "0" * 64), clock)[0]
+        sides = [read_artifact(self.made_folder(version)) for version in both]
+        return start_trial(self, *sides, None, (GatePlan(), "0" * 64), clock)[0]
 
-    def end(self, judgement=WAITS, *, is_confirmed=False):
-        return end_trial(self.desk, REGION, read_trial(self.artifacts, REGION), judgement, is_confirmed=is_confirmed)
+    def end(self, decision, *, is_confirmed=False):
+        judgement = replace(judge_shadow([], GatePlan(), margin=0.1), decision=decision, because="of its hours")
+        return end_trial(self, REGION, self.on_trial(), judgement, is_confirmed=is_confirmed)
 
     def ended(self):
-        entries = records(self.hand.audit.read_bytes())
-        return [entry.details for entry in entries if entry.event == "trial_ended"]
+        """(decision, reason) of each end on record."""
+        ended = [entry.details for entry in records(self.audit.read_bytes()) if entry.event == "trial_ended"]
+        return [(details["decision"], details.get("reason")) for details in ended]
 
 
 @pytest.fixture
@@ -318,38 +316,38 @@ def world(tmp_path):
 @pytest.mark.parametrize("judged", ["go on", "stop", "undecided", "promote"])
 @pytest.mark.parametrize("is_synchronised", [True, False])
 def test_a_promotion_by_hand_ends_the_trial_whatever_was_judged(world, judged, is_synchronised):
-    world.begun()
-    world.hand.promote(world.challenger)
+    begin(world, REGION, world.trial(), held_out_days=28)
+    world.promote(world.challenger)
     if is_synchronised:
-        world.hand.sync()
+        world.sync()
     with pytest.raises(GateClosed, match="end its trial without --abandon"):
-        abandon_trial(world.desk, REGION, read_trial(world.artifacts, REGION))
-    done = world.end(replace(WAITS, decision=judged, because="of its hours"))
+        abandon_trial(world, REGION, world.on_trial())
+    done = world.end(judged)
     assert (done.decision, done.because) == ("promote", "it was promoted already")
-    assert read_trial(world.artifacts, REGION) is None
+    assert world.on_trial() is None
     assert [ended.decision for ended in ended_trials(world.artifacts, REGION)] == ["promote"]
-    assert [(ended["decision"], ended["reason"]) for ended in world.ended()] == [("promote", "it was promoted already")]
-    assert read_pointer(world.artifacts, REGION) == Pointer(champion=world.challenger)
-    assert (world.hand.state().champion, world.hand.state().retired) == (world.challenger, ())
+    assert world.ended() == [("promote", "it was promoted already")]
+    assert world.pointer() == Pointer(champion=world.challenger)
+    assert (world.state().champion, world.state().retired) == (world.challenger, ())
 
 
 def test_a_trial_beside_a_champion_that_no_longer_scores_is_void(world):
-    world.begun()
-    world.hand.promote(world.other)
-    before = world.hand.state()
+    begin(world, REGION, world.trial(), held_out_days=28)
+    world.promote(world.other)
+    before = world.state()
     with pytest.raises(GateClosed, match=f"is void: {world.other} scores now"):
-        world.end(replace(WAITS, decision="promote"), is_confirmed=True)
-    assert world.hand.state() == before
-    assert read_trial(world.artifacts, REGION) is None
-    assert [ended["decision"] for ended in world.ended()] == ["void"]
+        world.end("promote", is_confirmed=True)
+    assert world.state() == before
+    assert world.on_trial() is None
+    assert world.ended() == [("void", None)]
 
 
 def test_without_its_challenger_in_the_jobs_folder_no_trial_begins(world):
-    (world.hand.folder / "registry" / REGION / world.challenger / "baseline.npz").write_bytes(b"damaged")
+    (world.folder / "registry" / REGION / world.challenger / "baseline.npz").write_bytes(b"damaged")
     with pytest.raises(ArtifactError, match=r"baseline\.npz is damaged"):
-        world.begun()
-    assert read_trial(world.artifacts, REGION) is None
-    assert read_pointer(world.artifacts, REGION) == Pointer(champion=world.champion)
+        begin(world, REGION, world.trial(), held_out_days=28)
+    assert world.on_trial() is None
+    assert world.pointer() == Pointer(champion=world.champion)
 
 
 @pytest.fixture
@@ -376,8 +374,8 @@ def test_of_two_starts_the_one_that_compares_longer_is_refused(world, while_comp
     while_comparing(other_starts)
     with pytest.raises(GateClosed, match=f"has a trial of {world.other}"):
         world.start()
-    assert read_trial(world.artifacts, REGION).challenger == world.other
-    assert world.hand.state().challenger == world.other
+    assert world.on_trial().challenger == world.other
+    assert world.state().challenger == world.other
 
 
 def test_the_years_limit_is_asked_again_after_the_comparison(world, while_comparing):
@@ -388,8 +386,8 @@ def test_the_years_limit_is_asked_again_after_the_comparison(world, while_compar
     while_comparing(four_end)
     with pytest.raises(GateClosed, match="the plan allows 4"):
         world.start()
-    assert read_trial(world.artifacts, REGION) is None
-    assert world.hand.state().challenger is None
+    assert world.on_trial() is None
+    assert world.state().challenger is None
 
 
 def test_a_trial_begins_when_the_comparison_has_ended(world, while_comparing):
@@ -413,12 +411,12 @@ def test_a_start_waits_while_another_one_begins(world, while_comparing):
         second.start()
         assert is_compared.wait(60)
         time.sleep(0.3)  # a start that does not wait would have written its trial by now
-        assert read_trial(world.artifacts, REGION) is None
+        assert world.on_trial() is None
         write_trial(world.artifacts, REGION, world.trial(world.other))
     second.join(60)
     (fault,) = faults
     assert f"has a trial of {world.other}" in fault
-    assert read_trial(world.artifacts, REGION).challenger == world.other
+    assert world.on_trial().challenger == world.other
 
 
 def test_help_the_list_of_versions_and_the_state_of_a_trial_import_nothing_heavy(trial):

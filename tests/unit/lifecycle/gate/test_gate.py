@@ -238,8 +238,9 @@ def write(artifacts, started_s):
 
 
 def had(artifacts, *ages_days):
+    (artifacts / "town").mkdir(exist_ok=True)
     for age_days in ages_days:
-        end_on_record(artifacts, "town", write(artifacts, NOW_S - age_days * DAY_S), "stop")
+        end_on_record(artifacts, "town", toy_trial(started_s=NOW_S - age_days * DAY_S), "stop")
 
 
 @pytest.mark.usefixtures("far_from_utc")

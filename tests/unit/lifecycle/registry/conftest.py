@@ -1,7 +1,5 @@
 """A desk for each kind of registry."""
 
-import json
-
 import pytest
 
 from tests.harness.registries import ALL_KINDS, Desk, desk_at, mlflow_server, mlflow_store
@@ -31,31 +29,3 @@ def desk(tmp_path):
 @pytest.fixture(params=ALL_KINDS)
 def any_desk(request, tmp_path, mlflow_template):
     return desk_at(request, request.param, tmp_path)
-
-
-def registered(desk, count):
-    """The names of so many versions, older first, that are registered and have no role."""
-    versions = desk.make(count)
-    for version in versions:
-        desk.register(version)
-    return versions
-
-
-def scoring(desk):
-    """The name of a version that is registered, is the champion and lies in the job's folder."""
-    (version,) = registered(desk, 1)
-    desk.promote(version)
-    desk.sync()
-    return version
-
-
-def forge(manifest):
-    """Another content that agrees with itself."""
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"seed": 7}))
-
-
-def stored(desk, name):
-    """The registry's own copies of a file."""
-    copies = list(desk.copies.rglob(name))
-    assert copies
-    return copies
