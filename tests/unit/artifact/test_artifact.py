@@ -74,11 +74,6 @@ def published(tmp_path_factory):
     return write(tmp_path_factory.mktemp("artifacts"))
 
 
-@pytest.fixture
-def copy(published, tmp_path):
-    return shutil.copytree(published, tmp_path / "toyville" / published.name)
-
-
 def test_what_is_written_scores_as_before_to_the_last_bit(published):
     artifact = read_artifact(published)
     assert artifact.network_fault is None
@@ -124,24 +119,24 @@ def test_a_history_is_a_new_state_each_time_and_ends_at_the_cut_off_unless_it_is
 @pytest.mark.parametrize("share", [None, 0, 0.5, 0.99])
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
 def test_a_file_that_is_missing_or_was_cut_off_is_refused_and_spares_the_baseline_only_in_the_weights(
-    copy, name, share
+    artifact_copy, name, share
 ):
-    content = (copy / name).read_bytes()
-    (copy / name).unlink()
+    content = (artifact_copy / name).read_bytes()
+    (artifact_copy / name).unlink()
     if share is None:
-        assert_refused(copy, name, name, of_weights="missing")
+        assert_refused(artifact_copy, name, name, of_weights="missing")
     else:
-        (copy / name).write_bytes(content[: int(len(content) * share)])
-        assert_refused(copy, name, name.partition(".")[0], of_weights="damaged")
+        (artifact_copy / name).write_bytes(content[: int(len(content) * share)])
+        assert_refused(artifact_copy, name, name.partition(".")[0], of_weights="damaged")
 
 
 @pytest.mark.fault("F28")
-def test_a_file_that_does_not_belong_a_renamed_folder_and_a_changed_manifest_are_refused(copy):
-    (copy / "hook.py").write_text("print('hello')")
+def test_a_file_that_does_not_belong_a_renamed_folder_and_a_changed_manifest_are_refused(artifact_copy):
+    (artifact_copy / "hook.py").write_text("print('hello')")
     with pytest.raises(ArtifactError, match=r"hook\.py"):
-        read_artifact(copy)
-    (copy / "hook.py").unlink()
-    path = copy / "manifest.json"
+        read_artifact(artifact_copy)
+    (artifact_copy / "hook.py").unlink()
+    path = artifact_copy / "manifest.json"
     content = path.read_bytes()
     for was, now, said in (
         (b'"UTC"', b'"Europe/Berlin"', "spec was changed"),
@@ -149,10 +144,10 @@ def test_a_file_that_does_not_belong_a_renamed_folder_and_a_changed_manifest_are
     ):
         path.write_bytes(content.replace(was, now))
         with pytest.raises(ArtifactError, match=said):
-            read_artifact(copy)
+            read_artifact(artifact_copy)
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match="copy again"):
-        read_artifact(copy.rename(copy.parent / "20990101T000000Z-00000000"))
+        read_artifact(artifact_copy.rename(artifact_copy.parent / "20990101T000000Z-00000000"))
 
 
 def test_the_newest_comes_first_and_half_written_ones_do_not_count(tmp_path):

@@ -72,8 +72,14 @@ def test_weighed_hours_are_those_counted_one_by_one(zone):
     past, local = history(zone=zone), ZoneInfo(zone)
     begin, end = START + 5 * DAY_S + 7200, START + 95 * DAY_S + 3600
     incidents, hours = by_hour_of_week(past, begin, end, 30.0)
-    weight = lambda at_s: 0.5 ** (7 / 30.0 * ((end - 1 - at_s) // (7 * DAY_S)))  # noqa: E731
-    slot = lambda at_s: (lambda at: 24 * at.weekday() + at.hour)(datetime.fromtimestamp(at_s, local))  # noqa: E731
+
+    def weight(at_s):
+        return 0.5 ** (7 / 30.0 * ((end - 1 - at_s) // (7 * DAY_S)))
+
+    def slot(at_s):
+        at = datetime.fromtimestamp(at_s, local)
+        return 24 * at.weekday() + at.hour
+
     counted, lasted = np.zeros((2, HOURS)), np.zeros(HOURS)
     for at_s in range(begin, end, 3600):
         lasted[slot(at_s)] += weight(at_s)

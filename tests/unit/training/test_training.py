@@ -238,7 +238,7 @@ def alternating():
 
 
 def noted(table, **changes):
-    """What training gives, (data, fitted network) of its fits, the judged one and the one that serves, and its reports."""
+    """What training gives; (data, fitted network) of the fit that is judged and the one that serves; its reports."""
     fits, reports = [], []
 
     def fit(data, plan, after_epoch):
