@@ -1,5 +1,7 @@
 """Silent feeds: every run of quiet hours counted by hand, by SciPy, and what features take in their place."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,13 +9,12 @@ from hypothesis import strategies as st
 from scipy.stats import nbinom
 
 from models.baseline import horizon_hours
-from models.counting.count_state import CountState
 from models.features import FeatureEngine, feature_names
 from models.training.fit_baseline import common_spreads
 from models.training.replay import IncidentHistory
 from models.unusual import holes, missing_share
 from schemas.spec import DAY_S, HOUR_S
-from tests.harness.toy import toy_constants, toy_spec, toy_table
+from tests.harness.toy import table_in_cells, toy_constants, toy_spec, toy_state, toy_table
 
 SPREAD = np.array([0.02, 0.1, 0.05])
 NAMES = feature_names()
@@ -89,16 +90,18 @@ NOW_S = 1_700_000_400  # 13 minutes and 20 seconds after an hour
 
 def state_with(draw, *, dead_s=(0, 0), categories=(0, 1), days=30):
     """A month of drawn incidents; none in [first, last) seconds before now of some categories."""
-    rate, state = np.array([20.0, 40.0]), CountState(SPEC)
-    state.advance(NOW_S)
-    came = draw.poisson(rate * days * 24)
+    came = draw.poisson(np.array([20.0, 40.0]) * days * 24)
     category = np.repeat([0, 1], came)
     ago = draw.integers(0, days * DAY_S, len(category))
     alive = ~((ago >= dead_s[0]) & (ago < dead_s[1]) & np.isin(category, categories))
     place = draw.integers(0, 6, len(category))[alive] * 2 + category[alive]
-    for level in state.levels.values():
-        level.add(NOW_S - ago[alive], place, 1)
-    return state
+    return toy_state(SPEC, NOW_S, NOW_S - ago[alive], place)
+
+
+def hours_usual(start_s, stop_s, step_s=60):
+    """(cells, categories) hours of average rate, step by step."""
+    short = SimpleNamespace(horizons_s=(step_s,), timezone=SPEC.timezone)  # a spec refuses such horizons
+    return sum(horizon_hours(CONSTANTS, at_s, short)[:, :, 0] for at_s in range(start_s, stop_s, step_s))
 
 
 def test_in_place_of_silent_hours_stands_what_is_usual_minute_by_minute():
@@ -110,12 +113,11 @@ def test_in_place_of_silent_hours_stands_what_is_usual_minute_by_minute():
     assert (feed.category, feed.observed) == ("all", 0)
     rate = np.exp(features.values[:, :, NAMES.index("log_usual_1h")].astype(float))
     rate /= horizon_hours(CONSTANTS, state.tick_s, SPEC)[:, :, 0]
-    minute = type("Minute", (), {"horizons_s": (60,), "timezone": SPEC.timezone})
     for window, window_s in {"15min": 900, "1h": HOUR_S, "6h": 6 * HOUR_S, "24h": DAY_S, "7d": 7 * DAY_S}.items():
         begin_s = max(NOW_S - dead_s, state.tick_s - window_s)
-        hours = sum(horizon_hours(CONSTANTS, at_s, minute)[:, :, 0] for at_s in range(begin_s, state.tick_s, 60))
-        alive = np.expm1(features.values[:, :, NAMES.index(f"cell_{window}")]) - rate * hours
-        assert alive == pytest.approx(np.round(alive), abs=0.02 * (rate * hours).max() + 1e-3)  # whole counts are left
+        owed = rate * hours_usual(begin_s, state.tick_s)
+        alive = np.expm1(features.values[:, :, NAMES.index(f"cell_{window}")]) - owed
+        assert alive == pytest.approx(np.round(alive), abs=0.02 * owed.max() + 1e-3)  # whole counts are left
         assert (alive > -0.05).all()
 
 
@@ -149,10 +151,9 @@ def test_hours_before_the_counts_began_are_no_silence():
     """Two an hour are usual: on the first day nothing is told, nor in the first hours of the second."""
     for hours, is_silent in ((1, False), (23, False), (26, False), (36, True)):
         first_day = NOW_S // DAY_S
-        state = CountState(SPEC)
-        state.advance(first_day * DAY_S + hours * HOUR_S)
         fitted = {"mean_per_day": np.full(2, 24.0), "spread_of_totals": np.full(3, 0.02)}
         constants = toy_constants(SPEC, first_day=np.array(float(first_day)), **fitted)
+        state = toy_state(SPEC, first_day * DAY_S + hours * HOUR_S)
         features = FeatureEngine(SPEC, constants).compute(state)
         assert bool(features.silent) == is_silent, hours
         if is_silent:
@@ -163,9 +164,8 @@ def test_hours_before_the_counts_began_are_no_silence():
 
 def test_where_the_usual_is_a_guess_nothing_is_called_silent():
     """As after a cold start: nobody has measured how far the counts lie around it."""
-    state = CountState(SPEC)
-    state.advance(NOW_S)
-    assert not FeatureEngine(SPEC, toy_constants(SPEC, mean_per_day=np.full(2, 240.0))).compute(state).silent
+    guess = toy_constants(SPEC, mean_per_day=np.full(2, 240.0))
+    assert not FeatureEngine(SPEC, guess).compute(toy_state(SPEC, NOW_S)).silent
 
 
 def test_a_silence_of_weeks_began_after_its_last_day_and_in_a_trickle_in_the_past():
@@ -193,8 +193,7 @@ def test_the_same_hours_of_silent_days_are_filled_and_no_other_hours():
     )
     rate = np.exp(features.values[:, :, NAMES.index("log_usual_1h")].astype(float))
     rate /= horizon_hours(CONSTANTS, state.tick_s, SPEC)[:, :, 0]
-    hour = type("Hour", (), {"horizons_s": (HOUR_S,), "timezone": SPEC.timezone})
-    owed = rate * sum(horizon_hours(CONSTANTS, hour_s - ago * HOUR_S, hour)[:, :, 0] for ago in range(21, 25))
+    owed = rate * hours_usual(hour_s - 24 * HOUR_S, hour_s - 20 * HOUR_S, HOUR_S)
     assert np.expm1(features.values[:, :, same]) == pytest.approx(counted + owed, rel=0.01)
 
 
@@ -212,16 +211,11 @@ def test_one_silent_category_leaves_the_other_as_it_is():
 @pytest.mark.parametrize("minute", [0, 5, 30, 55])
 def test_a_feed_that_dies_at_any_minute_is_silent_an_hour_later_and_not_before(minute):
     """Fifteen an hour are usual."""
-    dies_s = NOW_S // HOUR_S * HOUR_S + 60 * minute
-    told_s = []
+    dies_s, told_s = NOW_S // HOUR_S * HOUR_S + 60 * minute, []
+    at_s = np.arange(dies_s - 20 * DAY_S, dies_s, HOUR_S // 15)
+    constants = toy_constants(SPEC, mean_per_day=np.full(2, 180.0), spread_of_totals=np.full(3, 0.02))
     for passed_s in range(0, 2 * HOUR_S, 300):
-        state = CountState(SPEC)
-        state.advance(dies_s + passed_s)
-        at_s = np.arange(dies_s - 20 * DAY_S, dies_s, HOUR_S // 15)
-        place = np.arange(len(at_s)) * 5 % 12
-        for level in state.levels.values():
-            level.add(at_s, place, 1)
-        constants = toy_constants(SPEC, mean_per_day=np.full(2, 180.0), spread_of_totals=np.full(3, 0.02))
+        state = toy_state(SPEC, dies_s + passed_s, at_s, np.arange(len(at_s)) * 5 % 12)
         told_s += [passed_s] if FeatureEngine(SPEC, constants).compute(state).silent else []
     assert 0.7 * HOUR_S <= told_s[0] <= 1.1 * HOUR_S
     assert told_s == list(range(told_s[0], 2 * HOUR_S, 300))
@@ -262,10 +256,7 @@ def test_the_common_spreads_are_those_that_hours_were_drawn_with(pairs):
     category = np.append(category, 1 - category[again])
     first_s = 1_600_000_000 // DAY_S * DAY_S
     at_s = first_s + hour * HOUR_S + draw.integers(0, HOUR_S, len(hour))
-    lat_deg, lon_deg = (of[cell] for of in spec.grid.centres())
-    order = np.argsort(at_s)
-    places = {"lat_deg": lat_deg[order], "lon_deg": lon_deg[order], "categories": spec.categories}
-    past = IncidentHistory.of(toy_table(at_s[order], category=category[order], **places), spec, first_s + 500 * DAY_S)
+    past = IncidentHistory.of(table_in_cells(spec, at_s, cell, category), spec, first_s + 500 * DAY_S)
     constants = toy_constants(spec, mean_per_day=np.full(2, 192.0), level_half_life_days=np.array(30.0))
     of_totals, of_sums = common_spreads(past, constants, first_s + 40 * DAY_S, first_s + 500 * DAY_S)
     # A pair of an incident and the one that it brings counts twice, of 1 + pairs incidents.
