@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from scipy.special import gammaln
 
-from models.comparison import Difference, compare, day_blocks, ratio_of
+from models.comparison import Difference, day_blocks, difference_of, ratio_of
 from models.dispersion import Dispersion
 from models.evaluation.inside_cells import Inside
 from models.evaluation.rival_contract import Regression, least_mean, poisson_loss
@@ -464,14 +464,10 @@ class Judge:
         names = self.task.cube.categories
         taken = [place for place, name in enumerate(names) if category in (None, name)]
         model_sums, rival_sums = (scores.log_score_sums[:, :, taken].sum(axis=2) for scores in (model, rival))
-        return compare(
-            model_sums,
-            rival_sums,
-            values=self.cells * len(taken),
-            steps_per_week=self.task.cube.steps_per_week,
-            random=np.random.default_rng(self.seed),
-            judged=int(self.task.judged_incidents()[taken].sum()),
-        )
+        per_step = (model_sums - rival_sums.mean(axis=0)) / (self.cells * len(taken))
+        block = day_blocks(model_sums.shape[1], steps_per_week=self.task.cube.steps_per_week)
+        judged = int(self.task.judged_incidents()[taken].sum())
+        return difference_of(per_step, block, np.random.default_rng(self.seed), judged=judged)
 
 
 def mean_scores(of_seeds: Sequence[ModelScores]) -> ModelScores:

@@ -230,16 +230,13 @@ class FittedEwmaProfile:
         return {"half_life_days": self.half_life_days, "expanding_share": self.expanding_share}
 
     def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Iterator[Floats]:
-        slots = week_slots(cube)[first:]
-        for slot, rate in zip(slots, self._rates(cube, known_steps(cube, first, delay)), strict=True):
+        reported, share = known_steps(cube, first, delay), self.expanding_share
+        rates = ewma_rates(cube, reported, self.half_life_days)
+        if share:
+            means = mean_counts(cube.counts, reported)
+            rates = ((1 - share) * rate + share * mean for rate, mean in zip(rates, means, strict=True))
+        for slot, rate in zip(week_slots(cube)[first:], rates, strict=True):
             yield rate * self.profile[slot]
-
-    def _rates(self, cube: Cube, reported: list[int]) -> Iterator[Floats]:
-        rates, share = ewma_rates(cube, reported, self.half_life_days), self.expanding_share
-        if not share:
-            return rates
-        means = mean_counts(cube.counts, reported)
-        return ((1 - share) * rate + share * mean for rate, mean in zip(rates, means, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

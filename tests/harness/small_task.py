@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from models.comparison import LEAST_JUDGED, compare
+from models.comparison import LEAST_JUDGED, day_blocks, difference_of
 from models.dispersion import Dispersion
 from models.evaluation.evaluate import evaluate
 from models.evaluation.judge import Evaluation, EvaluationPlan, ModelResult, mean_scores
@@ -205,14 +205,10 @@ def _compared(row, best, cube):
 
 
 def _versus(row, best, cube, categories):
-    return compare(
-        row.scores.log_score_sums[:, :, categories].sum(axis=2),
-        best.scores.log_score_sums[:, :, categories].sum(axis=2),
-        values=int(SCORED.sum()) * len(categories),
-        steps_per_week=cube.steps_per_week,
-        random=np.random.default_rng(2),
-        judged=LEAST_JUDGED,
-    )
+    sums, of_best = (each.scores.log_score_sums[:, :, categories].sum(axis=2) for each in (row, best))
+    per_step = (sums - of_best.mean(axis=0)) / (SCORED.sum() * len(categories))
+    block = day_blocks(sums.shape[1], steps_per_week=cube.steps_per_week)
+    return difference_of(per_step, block, np.random.default_rng(2), judged=LEAST_JUDGED)
 
 
 def _log_score(row):
