@@ -430,7 +430,7 @@ def write_picture(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 HORIZONS = 2  # the shortest ones: of 1 and 4 hours
 _MODELS = ("usual", "usual, nowcast", "network", "network, nowcast")
-Figures = dict[str, tuple[SurgeFigures, Floats]]
+Figures = dict[str, SurgeFigures]
 
 
 def measure_nowcast(cities: Sequence[str], *, origins: int, quick: bool, say: Say) -> list[dict[str, Any]]:
@@ -482,8 +482,9 @@ def judged(city: City, days: int) -> list[Figures]:
     after, counts = is_surge(lately), np.stack(came)
     return [
         {
-            name: (
-                SurgeFigures.of([(np.stack(mean)[..., horizon], counts[..., horizon])], after),
+            name: SurgeFigures.of(
+                [(np.stack(mean)[..., horizon], counts[..., horizon])],
+                after,
                 _cells(city, np.stack(mean)[..., horizon], counts[..., horizon], horizon, name),
             )
             for name, mean in forecasts.items()

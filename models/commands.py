@@ -365,7 +365,7 @@ def evaluate_command(
         from models.evaluation.evaluate import ORIGINS, evaluate_rolling
         from models.evaluation.evaluation_report import print_table, write_report
         from models.evaluation.judge import EvaluationPlan
-        from models.evaluation.regressions import REGRESSIONS
+        from models.evaluation.rivals import REGRESSIONS
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
     asked = task_for(what, region)

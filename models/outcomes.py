@@ -50,23 +50,18 @@ class Capture:
         incidents = self.incidents + other.incidents
         return Capture(caught=self.caught + other.caught, ideal=self.ideal + other.ideal, incidents=incidents)
 
-    def curve(self) -> tuple[Floats, Floats, Floats]:
-        """Share of the area flagged, hit rate, and the ideal's hit rate, (cells + 1,) each, from 0 to 1."""
-        incidents = self.incidents or np.nan
-        caught, ideal = (np.concatenate([[0.0], most]) / incidents for most in (self.caught, self.ideal))
-        return np.linspace(0, 1, len(caught)), caught, ideal
-
     def at(self, area_share: float) -> AtShare:
         """The figures at one share of the area."""
-        area, hit_rate, ideal = self.curve()
-        k = max(1, round(area_share * len(self.caught)))
+        cells, incidents = len(self.caught), self.incidents or np.nan
+        flagged = max(1, round(area_share * cells))
+        hit_rate, ideal = self.caught[flagged - 1] / incidents, self.ideal[flagged - 1] / incidents
         return AtShare(
             area_share=area_share,
-            cells=k,
-            hit_rate=float(hit_rate[k]),
-            ideal_hit_rate=float(ideal[k]),
-            pai=float(hit_rate[k] / area[k]),
-            pei=float(hit_rate[k] / ideal[k]),
+            cells=flagged,
+            hit_rate=float(hit_rate),
+            ideal_hit_rate=float(ideal),
+            pai=float(hit_rate / np.linspace(0, 1, cells + 1)[flagged]),
+            pei=float(hit_rate / ideal),
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from models.artifact import DataSource, write_artifact, write_untrained
 from models.baseline import BaselineConstants
+from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.features import feature_names
 from models.files.incident_files import IncidentTable
@@ -100,6 +101,23 @@ def toy_history(spec, occurred_s, cutoff_s, *, cell=0, category=0, **changes):
         **changes,
     )
     return IncidentHistory.of(table, spec, cutoff_s)
+
+
+def table_in_cells(spec, occurred_s, cell, category):
+    """Incidents in the middles of these cells; the table has them in the order of time."""
+    order = np.argsort(occurred_s, kind="stable")
+    lat_deg, lon_deg = (of_cells[cell[order]] for of_cells in spec.grid.centres())
+    places = {"lat_deg": lat_deg, "lon_deg": lon_deg, "categories": spec.categories}
+    return toy_table(occurred_s[order], category=category[order].astype(np.int16), **places)
+
+
+def toy_state(spec, as_of_s, at_s=(), place=()):
+    """What is counted until then of incidents at these times and places: cell x categories + category."""
+    state = CountState(spec)
+    state.advance(as_of_s)
+    for level in state.levels.values():
+        level.add(np.asarray(at_s, np.int64), np.asarray(place, np.intp), 1)
+    return state
 
 
 def toy_artifact(folder, spec, *, cutoff_s=CUTOFF_S, created=CREATED):

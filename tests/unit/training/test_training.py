@@ -14,8 +14,8 @@ from models.artifact import read_artifact
 from models.baseline import OlderDays
 from models.comparison import ADDS_NOTHING, LEAST_BLOCKS
 from models.dispersion import Dispersion
-from models.evaluation.regressions import Boosting
 from models.evaluation.rival_contract import poisson_loss
+from models.evaluation.rivals import Boosting
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.training.fit_baseline import Blocks, fit_constants
