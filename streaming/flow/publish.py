@@ -22,12 +22,13 @@ import numpy.typing as npt
 from models.local_time import hour_of_week
 from models.outcomes import Forecast, by_chance, by_district, judge
 from models.scoring import raised, stored_views, widened
-from schemas.errors import RiskError, SinkError, SinkUnavailable
+from schemas.errors import CheckpointError, RiskError, SinkError, SinkUnavailable
 from schemas.event import REASONS
 from schemas.forecasts import (
     ClosedCounts,
     ClosedFiles,
     FollowedChange,
+    FollowerStates,
     KeptForecasts,
     closed_folder,
     forecasts_folder,
@@ -50,7 +51,6 @@ from streaming.flow.rows import (
     label_of,
     tick_of,
 )
-from streaming.flow.score import change_followed
 from streaming.kafka import DeadLetters
 from streaming.sinks.line_protocol import VALUES, changed, point_line, risk_lines, top_lines, unusual_lines
 from streaming.sinks.sink import NOTHING, MakeLines, Sink, WriteReport
@@ -413,6 +413,17 @@ class StoredRegion:
         beside = (tops + unusual_lines(frame)).splitlines(keepends=True)  # they name their minute: each has all
         lines = [line for line in beside if line not in self.beside] + [moved for moved, _ in steps]
         return b"".join(lines), StoredRegion(tuple(view for _, view in steps), frozenset(beside))
+
+
+def change_followed(follow_in: Path | None, frame: RiskFrame) -> FollowedChange | None:
+    """What there is to say of a change that a frame follows; without it the scores are as good."""
+    if follow_in is None:
+        return None
+    try:
+        return FollowerStates.of(follow_in, frame.spec.region, frame.model).change(frame.tick_s)
+    except CheckpointError as error:
+        log.warning("region=%s what its forecasts follow is not said: %s", frame.spec.region, error)
+        return None
 
 
 def keep_forecast(

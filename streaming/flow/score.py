@@ -3,7 +3,6 @@
 A forecast follows what the last weeks showed: factors from a file that never changes.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
@@ -20,9 +19,9 @@ from models.following import FollowerState, RegionFactors
 from models.nowcast import LastHours
 from models.scoring import CellScores, score
 from models.unusual import WINDOWS_S, RegionScan, spans_of
-from schemas.errors import CheckpointError, RiskError
-from schemas.forecasts import FollowedChange, FollowerStates, read_follower_state
-from schemas.frame import BASELINE_MODEL, RiskFrame
+from schemas.errors import RiskError
+from schemas.forecasts import FollowerStates, read_follower_state
+from schemas.frame import BASELINE_MODEL
 from schemas.spec import HOUR_S
 from streaming.artifacts_in_force import ArtifactCache, load_artifact
 from streaming.flow.rows import FIELDS, ScoreColumns
@@ -30,8 +29,6 @@ from streaming.flow.workers import on_this_worker, say_left_out, settle_worker
 
 if TYPE_CHECKING:
     from models.network import RiskNetwork
-
-log = logging.getLogger(__name__)
 
 
 class Followed(NamedTuple):
@@ -82,17 +79,6 @@ def follow(states: FollowerStates, folder: str, tick_s: int) -> Followed:
         return Followed(fault=f"{states.folder} cannot be read ({error.strerror})")
     old = f"the newest file, {oldest}, is older than three days: `judge` stands still, or another version scored"
     return Followed(fault=old) if oldest else Followed()
-
-
-def change_followed(follow_in: Path | None, frame: RiskFrame) -> FollowedChange | None:
-    """What there is to say of a change that a frame follows; without it the scores are as good."""
-    if follow_in is None:
-        return None
-    try:
-        return FollowerStates.of(follow_in, frame.spec.region, frame.model).change(frame.tick_s)
-    except CheckpointError as error:
-        log.warning("region=%s what its forecasts follow is not said: %s", frame.spec.region, error)
-        return None
 
 
 def followed_from(path: Path, folder: str, tick_s: int) -> Followed:

@@ -20,9 +20,9 @@ from schemas.batches import batches_folder, day_of
 from schemas.forecasts import OLDEST_S, FollowedChange, FollowerStates, KeptForecasts, forecasts_folder
 from schemas.frame import ATTRIBUTION_GROUPS, Surge, Unusual, frame_path, read_frames, write_frames
 from schemas.spec import DAY_S, HOUR_S
-from streaming.flow.publish import keep_forecast_of_trial
+from streaming.flow.publish import change_followed, keep_forecast_of_trial
 from streaming.flow.rows import ScoreColumns, ScoredRow
-from streaming.flow.score import Followed, change_followed, followed_from, score_stage
+from streaming.flow.score import Followed, followed_from, score_stage
 from streaming.flow.score import follow as asked
 from streaming.settings import Settings
 from tests.harness.recount import scored_frame

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import stamina
 
 from schemas.errors import LedgerUnbalanced, SettingsError, SinkUnavailable, SparkFailed
 from streaming.jars import JarGroup, fetch_jars, java, java_version, main, missing_jars, needed_jars
@@ -64,7 +65,7 @@ def test_a_jar_that_is_another_or_cannot_be_fetched_is_named_with_what_to_do_and
 ):
     jar = repository / "one-1.0.jar"
     jar.unlink() if content is None else jar.write_bytes(content)
-    with pytest.raises(SettingsError, match=said):
+    with stamina.set_testing(True, attempts=2), pytest.raises(SettingsError, match=said):
         fetch_jars(tmp_path, ["connector"])
     assert list((tmp_path / "jars").iterdir()) == []
 
