@@ -58,9 +58,9 @@ def test_each_place_lies_in_the_bounds_of_its_square_and_squares_tile_their_cell
     bounds = [square_bounds(grid, fine, 5, square) for square in range(fine**2)]
     (west, south), _, (east, north), *_ = grid.polygon(5)
     assert (bounds[0][:2], bounds[-1][2:]) == ((south, west), (north, east))
+    high, wide = (north - south) / fine, (east - west) / fine
     for number, (south, west, north, east) in enumerate(bounds):
-        assert south < north
-        assert west < east
+        assert (north - south, east - west) == pytest.approx((high, wide))
         assert number % fine == fine - 1 or bounds[number + 1][1] == east
         assert number // fine == fine - 1 or bounds[number + fine][0] == north
 
