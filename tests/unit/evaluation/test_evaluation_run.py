@@ -42,7 +42,7 @@ def test_every_row_is_there_and_the_order_is_that_of_the_log_score(evaluation):
     assert {"Poisson GLM", "gradient boosting", "our baseline", "network", "constant 1"} < set(names)
     assert {"network, following", "network, nowcast", "our baseline, nowcast"} < set(names)
     assert len(names) == len(set(names)) == len(module.RIVALS) + 8
-    scores = [row.scores.sheet.nb_log_score for row in evaluation.rows]
+    scores = [row.nb_log_score for row in evaluation.rows]
     assert scores == sorted(scores)
     assert names[-1] == "constant 1"
 
@@ -66,13 +66,13 @@ def test_how_much_is_in_memory_at_a_time_changes_no_figure(task, quick):
 def test_the_best_baseline_is_the_yardstick_of_all_others(evaluation):
     best = min(
         (row for row in evaluation.rows if row.kind in ("rule", "regression")),
-        key=lambda row: row.scores.sheet.nb_log_score,
+        key=lambda row: row.nb_log_score,
     )
     assert best.model == evaluation.best_baseline
     assert best.versus_best_baseline is None
     for row in evaluation.rows:
         if row is not best:
-            difference = row.scores.sheet.nb_log_score - best.scores.sheet.nb_log_score
+            difference = row.nb_log_score - best.nb_log_score
             assert row.versus_best_baseline.mean == pytest.approx(difference, abs=1e-12)
             assert row.versus_best_baseline.low <= difference <= row.versus_best_baseline.high
 
@@ -100,14 +100,14 @@ def test_no_forecast_beats_the_truth_and_ours_come_close(small, evaluation):
     task, truth = small
     mean, observed = truth[task.test :, task.scored], task.cube.counts[task.test :, task.scored]
     best_possible = -nbinom.logpmf(observed, 300, 300 / (300 + mean)).mean()
-    assert best_possible < evaluation.network.scores.sheet.nb_log_score < best_possible + 0.03
-    assert evaluation.network.scores.sheet.nb_log_score < evaluation.row("EWMA 60 d").scores.sheet.nb_log_score
+    assert best_possible < evaluation.network.nb_log_score < best_possible + 0.03
+    assert evaluation.network.nb_log_score < evaluation.row("EWMA 60 d").nb_log_score
 
 
 def test_a_network_row_is_the_mean_of_its_seeds_and_cells_that_are_not_scored_have_no_part(task, evaluation):
     network = evaluation.network
     assert network.seeds == len(network.log_scores_of_seeds) == len(evaluation.learning) == 2
-    assert network.scores.sheet.nb_log_score == pytest.approx(np.mean(network.log_scores_of_seeds))
+    assert network.nb_log_score == pytest.approx(np.mean(network.log_scores_of_seeds))
     other = task.cube.counts.copy()
     other[task.test :, 3] += 50  # in the only cell that is not scored
     judge = module.Judge(task=replace(task, cube=replace(task.cube, counts=other)), seed=0)
@@ -120,7 +120,7 @@ def test_nothing_is_fitted_or_chosen_by_what_is_judged(evaluation, other_end, fe
     for row in evaluation.rows:
         same = again.row(row.model)
         assert (row.model, row.chosen, row.dispersion) == (same.model, same.chosen, same.dispersion)
-        assert row.model == "constant 1" or row.scores.sheet.nb_log_score != same.scores.sheet.nb_log_score
+        assert row.model == "constant 1" or row.nb_log_score != same.nb_log_score
     assert evaluation.learning == again.learning
 
 
@@ -159,8 +159,8 @@ def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(
         with closing(Spool(task.test, raw.shape[1:], np.float64)) as spool:
             spool.append(mean)
             scores.append(judge.scores(spool.read, row.dispersion))
-    assert row.scores.sheet.nb_log_score == pytest.approx(scores[0].sheet.nb_log_score)
-    assert row.scores.sheet.nb_log_score < scores[1].sheet.nb_log_score
+    assert row.nb_log_score == pytest.approx(scores[0].sheet.nb_log_score)
+    assert row.nb_log_score < scores[1].sheet.nb_log_score
     assert evaluation.row("network").chosen[MIXED_IN] in judge_module.SHARES
 
 
@@ -243,13 +243,10 @@ def test_each_horizon_is_learned_in_the_hour_after_its_counts_are_final_and_a_ba
     following = SequentialFollowing(counts=counts, delay_s=served_delay_s(), **parts)
     for now_s in range(0, 60 * HOUR_S, HOUR_S):
         following.next_factors(now_s, None if now_s == 5 * HOUR_S else np.ones((spec.grid.cells, 2, 2)))
-    hours, days = ([each for each in asked if each[2] - each[1] == span_s] for span_s in (HOUR_S, DAY_S))
-    assert hours == [
-        (at_s + 27 * HOUR_S, at_s, at_s + HOUR_S) for at_s in range(0, 33 * HOUR_S, HOUR_S) if at_s != 5 * HOUR_S
-    ]
-    assert days == [
-        (at_s + 50 * HOUR_S, at_s, at_s + DAY_S) for at_s in range(0, 10 * HOUR_S, HOUR_S) if at_s != 5 * HOUR_S
-    ]
+    for span_s, final_after_s, until_s in ((HOUR_S, 27 * HOUR_S, 33 * HOUR_S), (DAY_S, 50 * HOUR_S, 10 * HOUR_S)):
+        starts_s = [at_s for at_s in range(0, until_s, HOUR_S) if at_s != 5 * HOUR_S]
+        expected = [(at_s + final_after_s, at_s, at_s + span_s) for at_s in starts_s]
+        assert [each for each in asked if each[2] - each[1] == span_s] == expected
 
 
 STEPS, CELLS = 200, 40

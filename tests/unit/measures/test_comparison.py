@@ -140,10 +140,7 @@ def test_intervals_hold_the_truth_also_where_good_and_bad_weeks_follow_each_othe
 def correlated(random, paths, days, phi):
     """(paths, days) noise of mean 0 and deviation 1 whose neighbours correlate by `phi`, with heavy tails."""
     fresh = student.rvs(5, size=(paths, days + 50), random_state=random) / np.sqrt(5 / 3) * np.sqrt(1 - phi**2)
-    noise = np.zeros_like(fresh)
-    for day in range(1, days + 50):
-        noise[:, day] = phi * noise[:, day - 1] + fresh[:, day]
-    return noise[:, 50:]
+    return lfilter([1.0], [1.0, -phi], fresh)[:, 50:]
 
 
 @given(arrays(np.float64, st.integers(3, 40), elements=st.floats(-1, 1, width=16)), st.sampled_from([0.01, 0.05, 0.2]))

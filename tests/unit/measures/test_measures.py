@@ -347,15 +347,16 @@ def usual_law(place):
     return law(place, FORECAST.usual, FORECAST.usual_dispersion)
 
 
-@pytest.fixture
-def kept(tmp_path):
-    folder = KeptForecasts(tmp_path)
-    folder.write(FORECAST.to_keep(), SPEC, TICK_S)
-    return Forecast.of_kept(folder.read(SPEC, TICK_S))
+def kept_in(folder, forecast, spec):
+    """The forecast after it was kept."""
+    forecasts = KeptForecasts(folder)
+    forecasts.write(forecast.to_keep(), spec, TICK_S)
+    return Forecast.of_kept(forecasts.read(spec, TICK_S))
 
 
 @pytest.mark.parametrize("horizon", range(3))
-def test_a_kept_forecast_is_judged_by_the_dispersion_of_each_cell(kept, horizon):
+def test_a_kept_forecast_is_judged_by_the_dispersion_of_each_cell(tmp_path, horizon):
+    kept = kept_in(tmp_path, FORECAST, SPEC)
     judged = judge(kept, closed(horizon), SPEC)
     observed = closed(horizon).observed
     total = 0.0
@@ -394,11 +395,9 @@ def test_empty_cells_around_a_region_change_no_hit(tmp_path):
         usual=np.pad(FORECAST.usual, far, constant_values=1e-6),
         has_history=np.arange(100) < 30,
     )
-    folder = KeptForecasts(tmp_path)
-    folder.write(large.to_keep(), wide, TICK_S)
-    large = Forecast.of_kept(folder.read(wide, TICK_S))
+    large = kept_in(tmp_path, large, wide)
     came, first = closed(1), SPEC.categories[0]
-    around = ClosedHorizon(horizon=1, tick_s=TICK_S, observed=np.pad(came.observed, far[:2]), judged_s=came.judged_s)
+    around = replace(came, observed=np.pad(came.observed, far[:2]))
     hits = [
         {name: value for name, value in figures.items() if "hits" in name}
         for figures in (judge(small, came, SPEC)[first], judge(large, around, wide)[first])
