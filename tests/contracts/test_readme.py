@@ -33,7 +33,7 @@ from tests.harness.toy import toy_messages
 
 ROOT = Path(__file__).parents[2]
 FIRST_EVENT = ROOT / "docs" / "tutorial" / "first-event.md"
-WALKED = (ROOT / "README.md", FIRST_EVENT, ROOT / "docs" / "tutorial" / "storm.md")
+WALKED = (ROOT / "README.md", FIRST_EVENT)
 APPS = {"risk": app, "python -m benchmarks": benchmarks_app}
 PAGES = [
     path.relative_to(ROOT).as_posix()
