@@ -121,19 +121,18 @@ def follow_command(
     seeds: Annotated[int, typer.Option(min=1, help="Networks at each")] = 3,
     quick: Quick = False,
 ) -> None:
-    """What following gains where a city changes and costs where none does; out/follow.json and out/follow.png."""
-    from benchmarks.cities import BEDS, CITIES, following_table, measure_following, write_picture
+    """What following gains where a city changes and costs where none does; out/follow.json."""
+    from benchmarks.cities import BEDS, CITIES, following_table, measure_following
     from benchmarks.stack import made_at, write_results
 
-    console, path = Console(width=170), OUT / "follow.json"
+    console = Console(width=170)
     if unknown := {*(city or ()), *(bed or ())} - {*CITIES, *BEDS}:
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose of {', '.join((*CITIES, *BEDS))}")
     rows = measure_following(
         city or [*CITIES], bed or [*BEDS], origins=origins, seeds=seeds, quick=quick, say=sayer(console)
     )
-    write_results({**made_at(), "rows": rows}, path)
+    write_results({**made_at(), "rows": rows}, OUT / "follow.json")
     console.print(following_table(rows))
-    write_picture(rows, path.with_suffix(".png"))
 
 
 @app.command("nowcast")
@@ -143,13 +142,14 @@ def nowcast_command(
     quick: Quick = False,
 ) -> None:
     """What the last hour tells of the next 1 and 4 in what `train` makes of a city; out/nowcast.json."""
-    from benchmarks.cities import CITIES, measure_nowcast, nowcast_table
+    from benchmarks.cities import CITIES, measure_nowcast, nowcast_tables
     from benchmarks.stack import made_at, write_results
+    from models.evaluation.evaluation_report import SURGE_MEANING
 
     console = Console(width=170)
     rows = measure_nowcast(city or [*CITIES], origins=origins, quick=quick, say=sayer(console))
-    write_results({**made_at(), "rows": rows}, OUT / "nowcast.json")
-    console.print(nowcast_table(rows))
+    write_results({**made_at(), "after_surges": rows}, OUT / "nowcast.json")
+    console.print(*nowcast_tables(rows), SURGE_MEANING)
 
 
 def main() -> None:
