@@ -99,14 +99,14 @@ def rest_command(
     last: Annotated[float, typer.Option(min=2, help="Minute until which is measured")] = 11.0,
 ) -> None:
     """CPU and memory of job and service with an event a minute; out/rest.json."""
-    from benchmarks.at_rest import Minutes, measure_rest
+    from benchmarks.at_rest import measure_rest
     from benchmarks.stack import FULL, running_stack, write_results
 
     console, path = Console(), OUT / "rest.json"
     lines = (OUT.parent / "deploy" / "small.env").read_text(encoding="utf-8").splitlines() if small else []
     settings = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
     with running_stack(FULL) as stack:
-        results = measure_rest(stack, Minutes(first=first, last=last), settings, sayer(console))
+        results = measure_rest(stack, settings, sayer(console), first=first, last=last)
     write_results(results, path)
     for name in ("cpu_s_a_minute", "memory_mib", "scored_after_s"):
         console.print(name, results[name])

@@ -86,7 +86,7 @@ def measure_all(plan: Sizes, say: Say) -> dict[str, Any]:
         say("the same with empty stages")
         results["spark_floor_latency_ms"] = measure_latency(stack, is_spark_alone=True)["latency_ms"]
         say(f"full frames of {', '.join(f'{side}x{side}' for side in FRAME_SIDES)} cells")
-        results |= measure_full_frames(stack)
+        results["full_frame_ms"] = measure_full_frames(stack)
     results["versions"] = describe_versions()
     return results
 
