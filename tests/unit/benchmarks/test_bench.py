@@ -47,9 +47,8 @@ def rate(eps):
 
 
 def test_a_ratio_is_the_median_of_the_rounds_each_compared_with_its_own_pair_and_a_failure_is_told():
-    ours = [rate(100.0), rate(50.0), rate(90.0)]
-    theirs = [Outcome(rate=rate(50.0)), Outcome(rate=rate(100.0)), Outcome(rate=rate(30.0))]
-    figures = compared("loop", ours, theirs)
+    theirs = [Outcome(rate=rate(eps)) for eps in (50.0, 100.0, 30.0)]
+    figures = compared("loop", [rate(100.0), rate(50.0), rate(90.0)], theirs)
     assert (figures["ratio_to_loop"], figures["ratio_to_loop_spread"]) == (2.0, [0.5, 3.0])
     assert (figures["loop_eps"], figures["ratio_to_loop_reason"]) == (50, None)
     figures = compared("loop", [rate(4.0), rate(9.0)], [Outcome(reason="too slow"), Outcome(rate=rate(3.0))])
