@@ -24,7 +24,6 @@ from benchmarks.load import LoadPlan, percentiles_ms, running_traffic, timed
 from benchmarks.other_systems import (
     FRAME_SIDES,
     RIVALS,
-    Outcome,
     Rate,
     compared,
     measure_full_frames,
@@ -119,7 +118,7 @@ def measure_throughput(stack: Stack, name: str, *, topic: str, regions: int, is_
 def _throughput(stack: Stack, four: str, one: str, say: Say) -> dict[str, Any]:
     """Product and rivals in turn, `rounds` times; then the empty stages and the single region."""
     ours: list[Rate] = []
-    theirs: dict[str, list[Outcome]] = {rival: [] for rival in RIVALS}
+    theirs: dict[str, list[Rate | str]] = {rival: [] for rival in RIVALS}
     for number in range(1, stack.plan.rounds + 1):
         say(f"throughput, 4 regions, round {number} of {stack.plan.rounds}")
         ours.append(measure_throughput(stack, f"product-{number}", topic=four, regions=4))
@@ -132,11 +131,9 @@ def _throughput(stack: Stack, four: str, one: str, say: Say) -> dict[str, Any]:
     single = measure_throughput(stack, "single", topic=one, regions=1)
     return {
         "throughput_4_regions_eps": round(median(rate.steady_eps for rate in ours)),
-        "throughput_4_regions_rounds": [rate.as_dict() for rate in ours],
+        "throughput_4_regions_rounds": ours,
         "throughput_1_region_eps": round(single.steady_eps),
-        "throughput_1_region": single.as_dict(),
         "spark_floor_eps": round(floor.steady_eps),
-        "spark_floor": floor.as_dict(),
         **{name: figure for rival in RIVALS for name, figure in compared(rival, ours, theirs[rival]).items()},
     }
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -102,9 +102,6 @@ class Rate:
     warm_up_events: int
     seconds: float
 
-    def as_dict(self) -> dict[str, float]:
-        return {name: round(value, 3) for name, value in asdict(self).items()}
-
 
 def rate_of(marks: Sequence[Mark], *, started_s: float, warm_up_events: int) -> Rate:
     """Rates of one run. Raises ValueError when nothing was done after the warm-up."""
@@ -121,16 +118,8 @@ def rate_of(marks: Sequence[Mark], *, started_s: float, warm_up_events: int) -> 
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """A rival's rate in a round, or why there is none."""
-
-    rate: Rate | None = None
-    reason: str | None = None
-
-
-def measure_rival(rival: str, stack: Stack, name: str, *, topic: str, specs: Sequence[Spec]) -> Outcome:
-    """A rival of RIVALS on the pre-loaded topic, from its beginning; what its first batch takes is the warm-up."""
+def measure_rival(rival: str, stack: Stack, name: str, *, topic: str, specs: Sequence[Spec]) -> Rate | str:
+    """The rate of a rival of RIVALS on the pre-loaded topic, or why there is none; its first batch is the warm-up."""
     folder, events = stack.folder / name, stack.plan.events
     try:
         if rival == "plain_loop":
@@ -155,9 +144,9 @@ def measure_rival(rival: str, stack: Stack, name: str, *, topic: str, specs: Seq
             ran = run_child("benchmarks.pathway", orders, folder, python=python, limit_s=_LIMIT_S, environment=threads)
             warm_up_events = events // 6
         marks = [(int(done), float(at_s)) for done, at_s in ran["marks"]]
-        return Outcome(rate=rate_of(marks, started_s=ran["started_s"], warm_up_events=warm_up_events))
+        return rate_of(marks, started_s=ran["started_s"], warm_up_events=warm_up_events)
     except (ChildError, OSError, subprocess.SubprocessError, ValueError) as error:
-        return Outcome(reason=" ".join(str(error).split())[-600:])
+        return " ".join(str(error).split())[-600:]
 
 
 def _python_of_pathway() -> str:
@@ -170,17 +159,17 @@ def _python_of_pathway() -> str:
     return str(ROOT / ".venv-bench" / "bin" / "python")
 
 
-def compared(name: str, ours: Sequence[Rate], theirs: Sequence[Outcome]) -> dict[str, Any]:
+def compared(name: str, ours: Sequence[Rate], theirs: Sequence[Rate | str]) -> dict[str, Any]:
     """A rival's figures: the median over the rounds of product / rival, each round's own pair, and their spread.
 
     The reason why a round has no rate is kept.
     """
-    pairs = [(our, their.rate) for our, their in zip(ours, theirs, strict=True) if their.rate]
+    pairs = [(our, their) for our, their in zip(ours, theirs, strict=True) if isinstance(their, Rate)]
     ratios = sorted(our.steady_eps / rate.steady_eps for our, rate in pairs)
     return {
         f"ratio_to_{name}": round(median(ratios), 3) if ratios else None,
         f"ratio_to_{name}_spread": [round(ratios[0], 3), round(ratios[-1], 3)] if ratios else None,
-        f"ratio_to_{name}_reason": next((their.reason for their in theirs if their.reason), None),
+        f"ratio_to_{name}_reason": next((their for their in theirs if isinstance(their, str)), None),
         f"{name}_eps": round(median(rate.steady_eps for _, rate in pairs)) if pairs else None,
     }
 

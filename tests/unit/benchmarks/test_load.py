@@ -150,7 +150,7 @@ RATE = 100
 def batch(number, *, ends, at_s, consumed, took_s=0.1):
     ledger = {"consumed": consumed, "counted": consumed}
     return TimedBatch(
-        batch_id=number, started_s=at_s - took_s, acknowledged_s=at_s, points=1, ledger=ledger, end_offsets={0: ends}
+        batch_id=number, started_s=at_s - took_s, acknowledged_s=at_s, ledger=ledger, end_offsets={0: ends}
     )
 
 
