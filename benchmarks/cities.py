@@ -25,7 +25,8 @@ from models.evaluation.judge import SurgeFigures, SurgeRow, is_surge, surge_rows
 from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
-from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
+from models.follower import Follower, SequentialFollowing, served_delay_s
+from models.following import FollowerState
 from models.nowcast import LastHours, no_nowcast
 from models.scoring import means, surges_of
 from models.training.replay import IncidentHistory, Replay
@@ -357,7 +358,7 @@ def following_table(rows: Sequence[dict[str, Any]]) -> Table:
 # the one that would score, with the share of it that training left.
 
 HORIZONS = ("1h", "4h")  # the shortest ones
-Figures = dict[str, tuple[SurgeFigures, Floats]]
+Figures = dict[str, SurgeFigures]
 
 
 def measure_nowcast(cities: Sequence[str], *, origins: int, quick: bool, say: Say) -> dict[str, tuple[SurgeRow, ...]]:
@@ -373,7 +374,7 @@ def measure_nowcast(cities: Sequence[str], *, origins: int, quick: bool, say: Sa
 
 
 def judged(city: City, days: int, say: Say) -> list[Figures]:
-    """Of each of HORIZONS, by model, the hours after the city's start, and (hours,) log score of all cells."""
+    """Of each of HORIZONS, by model, the hours after the city's start."""
     spec, constants = city.spec, city.trained.constants
     say(f"{spec.region}: {constants.nowcast or 'no nowcast'}")
     # What a nowcast looks at says which hours follow a surge, also where there is none.
@@ -399,7 +400,7 @@ def judged(city: City, days: int, say: Say) -> list[Figures]:
         for name, of_hours in forecasts.items():
             dispersion = constants.dispersion_in_cells(of_network=name.startswith("network"))[..., number]
             mean, count = np.stack(of_hours)[..., number], counts[..., number]
-            figures[name] = SurgeFigures.of([(mean, count)], after), _scores(mean, count, dispersion)
+            figures[name] = SurgeFigures.of([(mean, count)], after, _scores(mean, count, dispersion))
         of_horizons.append(figures)
     return of_horizons
 

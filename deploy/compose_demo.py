@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from models.artifact import Artifact, Model, Provenance, read_artifact, write_artifact
+from models.artifact import Artifact, read_artifact, write_artifact
 from models.counting.count_state import CountState
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
@@ -87,20 +87,16 @@ def publish_artifact(moved: Moved, artifacts: Path, now_s: int) -> Path:
         raise ArtifactError(f"the sample's network cannot be used: {artifact.network_fault}")
     return write_artifact(
         artifacts,
-        Model(
-            spec=artifact.spec,
-            constants=replace(artifact.constants, first_day=first_day + moved.days),
-            network=network,
-            history=history_of(moved, artifact),
-            fine=artifact.fine,
-        ),
-        Provenance(
-            data=msgspec.structs.replace(manifest.data, cutoff_s=moved.cut_s),
-            created=stamp(now_s),
-            seed=manifest.seed,
-            libraries=manifest.libraries,
-            evaluation=manifest.evaluation,
-        ),
+        spec=artifact.spec,
+        constants=replace(artifact.constants, first_day=first_day + moved.days),
+        network=network,
+        history=history_of(moved, artifact),
+        fine=artifact.fine,
+        data=msgspec.structs.replace(manifest.data, cutoff_s=moved.cut_s),
+        created=stamp(now_s),
+        seed=manifest.seed,
+        libraries=manifest.libraries,
+        evaluation=manifest.evaluation,
         card=artifact.card,
     )
 

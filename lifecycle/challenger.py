@@ -20,13 +20,12 @@ from lifecycle.gate import (
     Trial,
     alone,
     end_on_record,
-    margin_of,
     promoted_already,
     refuse_another,
     write_trial,
 )
 from lifecycle.live_judge import judged_hour
-from lifecycle.registry import ModelRegistry, Note, promote, register, registered_artifact, retire, sync
+from lifecycle.registry import Desk, promote, register, registered_artifact, retire, sync
 from lifecycle.shadow import ShadowDay, ShadowHour, days_of, judged_hours, mean_scores, whole_enough
 from lifecycle.triggers import ChampionRecord, triggers
 from models.artifact import Artifact, Manifest
@@ -35,26 +34,18 @@ from models.evaluation.disparity import Groups, compare_evenness, read_groups
 from models.features import FeatureEngine
 from models.files.incident_archive import KnownHours, day_text
 from models.local_time import zone_of
-from models.measures import Floats, Forecast
+from models.measures import Floats
 from models.network_kinds import DEFAULT, RecipeFile
+from models.outcomes import Forecast
 from models.scoring import means
 from models.training.region_tasks import RegionTask
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import ReportProgress
-from models.training.train_region import PreparedTask, prepare, read_data, table_like, train_region
+from models.training.train_region import prepare, read_data, table_like, train_region
 from schemas.errors import GateClosed
 from schemas.forecasts import ClosedHorizon
 from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
-    """Where a region's versions are kept and served."""
-
-    registry: ModelRegistry
-    artifacts: Path
-    note: Note
 
 
 def due_reasons(champion: Artifact, checkpoint: Path, counted: KnownHours, *, now_s: float) -> list[str]:
@@ -97,14 +88,15 @@ def registered_challenger(
     from, or the newest version has learned from the same.
     """
     spec = champion.spec
-    task = as_long_as(champion, task)
+    if made := champion.manifest.training:  # the challenger is trained as long
+        task = replace(task, epochs=made.epochs, step_minutes=made.step_minutes)
     past = all_known(champion, task)
     end_s = past.cutoff_s
     if early := days_too_early(champion, plan, end_s=end_s):
-        end, learned = end_s // DAY_S, champion.manifest.data.cutoff_s // DAY_S
+        end, end_of_champions = end_s // DAY_S, champion.manifest.data.cutoff_s // DAY_S
         raise GateClosed(
             f"the data of {spec.region} end {day_text(end)}; without the {plan.held_out_days} days that are held out "
-            f"they have nothing newer than those of the champion, which end {day_text(learned)}",
+            f"they have nothing newer than those of the champion, which end {day_text(end_of_champions)}",
             remedy=f"ask again when they reach {day_text(end + early)}, or lower held_out_days in the plan",
         )
     Evenness.read(plan.groups, spec.grid)  # a file that cannot be read is said before hours of training
@@ -114,7 +106,13 @@ def registered_challenger(
         prepare(replace(task, like=str(champion.folder), until=until.date().isoformat())),
         recipe=recipe_of(champion.manifest),
     )
-    _refuse_the_same_again(desk, champion, ready)
+    newest, learned = _newest_tried(desk, champion), (ready.data_sha256, ready.calendar.sha256, ready.cutoff_s)
+    if newest and (newest.data.sha256, newest.data.calendar_sha256, newest.data.cutoff_s) == learned:
+        raise GateClosed(
+            f"{newest.version} of {spec.region} has learned from the same data until the same day, and does not score",
+            remedy="give data with newer days; to try that version, run "
+            f"`risk gate start {spec.region}/{newest.version}`",
+        )
     folder, _ = train_region(ready, scratch / "made", report=report)
     version = register(desk.registry, folder, desk.note).version
     return registered_artifact(desk.registry, spec.region, version), past
@@ -124,12 +122,6 @@ def recipe_of(manifest: Manifest) -> RecipeFile:
     """The recipe that makes the network again: its own, or else the default one with its kind of network."""
     recipe = replace(manifest.recipe or DEFAULT, network=manifest.network)
     return RecipeFile(recipe=recipe, tuned_on=manifest.tuned_on)
-
-
-def as_long_as(champion: Artifact, task: RegionTask) -> RegionTask:
-    """The task with the epochs and moments of the champion's training, if its manifest says them."""
-    made = champion.manifest.training
-    return replace(task, epochs=made.epochs, step_minutes=made.step_minutes) if made else task
 
 
 def all_known(champion: Artifact, task: RegionTask) -> IncidentHistory:
@@ -148,16 +140,6 @@ def _newest_tried(desk: Desk, champion: Artifact) -> Manifest | None:
     if newest == champion.version:
         return None
     return registered_artifact(desk.registry, region, newest).manifest
-
-
-def _refuse_the_same_again(desk: Desk, champion: Artifact, ready: PreparedTask) -> None:
-    newest, learned = _newest_tried(desk, champion), (ready.data_sha256, ready.calendar.sha256, ready.cutoff_s)
-    if newest and (newest.data.sha256, newest.data.calendar_sha256, newest.data.cutoff_s) == learned:
-        region = champion.spec.region
-        raise GateClosed(
-            f"{newest.version} of {region} has learned from the same data until the same day, and does not score",
-            remedy=f"give data with newer days; to try that version, run `risk gate start {region}/{newest.version}`",
-        )
 
 
 Numbers = npt.NDArray[np.number]
@@ -206,7 +188,7 @@ class HeldOut:
     challenger: float
     baseline: float
     difference: Difference | None  # challenger - champion; None when there is too little
-    margin: float
+    margin: float  # what a challenger may lose of the champion's skill over the baseline
     faults: tuple[str, ...]
     remarks: tuple[str, ...] = ()
 
@@ -261,7 +243,7 @@ def judge_held_out(days: Sequence[ShadowDay], plan: GatePlan) -> HeldOut:
     baseline, champion, challenger = (
         float(mean_scores(days, name).mean()) for name in ("baseline", "champion", "challenger")
     )
-    apart, margin = _difference(days, "champion"), margin_of(baseline, champion, plan)
+    apart, margin = _difference(days, "champion"), max(plan.margin * (baseline - champion), 0.0)
     return HeldOut(
         days=len(days),
         champion=champion,

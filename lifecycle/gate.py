@@ -19,7 +19,15 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 
-from lifecycle.shadow import ShadowDay, ShadowHour, days_of, judged_hours, mean_scores, whole_enough
+from lifecycle.shadow import (
+    ShadowDay,
+    ShadowHour,
+    days_of,
+    judged_hours,
+    mean_scores,
+    observed_over_expected,
+    whole_enough,
+)
 from models.comparison import bounds_of
 from schemas.errors import ArtifactError, GateClosed, SettingsError
 from schemas.files import exclusive, read_json, read_regular_file, read_small_json, replace_file, sha256, write_errors
@@ -69,10 +77,7 @@ YEAR_S = 365 * DAY_S
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """margin: nats per value by which the challenger may be worse; see `margin_of`.
-
-    remarks: what could not be judged before the trial.
-    """
+    """margin: nats per value by which the challenger may be worse. remarks: what could not be judged before it."""
 
     champion: Version
     challenger: Version
@@ -214,7 +219,7 @@ def judge_hours(trial: Trial, spec: Spec, hours: Iterable[ShadowHour]) -> Judgem
 
 
 def judge_shadow(days: Sequence[ShadowDay], plan: GatePlan, *, margin: float) -> Judgement:
-    """Judge the days so far, in their order. margin: nats per value that the challenger may be worse; see `margin_of`.
+    """Judge the days so far, in their order. margin: nats per value that the challenger may be worse.
 
     May be asked every day: the bounds are those of confidence sequences. Promotion and stop err in `plan.alpha` each,
     as does calibration over all categories together. Nothing is decided before `plan.least_days`, but for a challenger
@@ -284,32 +289,18 @@ def promoted_already(judgement: Judgement) -> Judgement:
     return replace(judgement, decision="promote", because="it was promoted already")
 
 
-def margin_of(baseline: float, champion: float, plan: GatePlan) -> float:
-    """Nats per value that a challenger may be worse: a part of the champion's skill over the baseline, at least 0.
-
-    baseline, champion: mean log scores on the span that is held out before the shadow.
-    """
-    return max(plan.margin * (baseline - champion), 0.0)
-
-
 def _calibration(days: Sequence[ShadowDay], plan: GatePlan) -> tuple[tuple[Calibration, ...], tuple[str, ...]]:
     categories = sorted(days[0].observed) if days else []
     observed = {name: np.array([day.observed[name] for day in days]) for name in categories}
     enough = [name for name in categories if observed[name].sum() >= plan.least_incidents]
     judged = []
     for name in enough:
-        came = observed[name]
+        came = int(observed[name].sum())
         expected = np.array([day.challenger_expected[name] for day in days])
-        per_day = float(expected.mean())
-        apart = bounds_of(came - expected, alpha=plan.alpha / (2 * len(categories)))
+        alpha = plan.alpha / (2 * len(categories))
+        ratio, low, high = observed_over_expected(observed[name], expected, alpha=alpha)
+        of_champion = came / sum(day.champion_expected[name] for day in days)
         judged.append(
-            Calibration(
-                category=name,
-                observed=int(came.sum()),
-                ratio=float(came.sum() / expected.sum()),
-                low=1 + float(apart.lower[-1]) / per_day,
-                high=1 + float(apart.upper[-1]) / per_day,
-                champion_ratio=float(came.sum() / sum(day.champion_expected[name] for day in days)),
-            )
+            Calibration(category=name, observed=came, ratio=ratio, low=low, high=high, champion_ratio=of_champion)
         )
     return tuple(judged), tuple(name for name in categories if name not in enough)

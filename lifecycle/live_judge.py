@@ -1,38 +1,45 @@
-"""Judges what the job has left: forecasts of champion and challenger, and what came. A process of its own.
+"""Judges what the job has left, forecasts of champion and challenger, by what came, and teaches their followers.
 
-A file of closed counts is deleted when its points are stored and its hours are on disk. So a kill loses nothing: what
-was judged but not deleted is judged again, to the same hours and points.
+It is a process of its own. A file of closed counts is deleted when its points are stored and its hours are on disk. So
+a kill loses nothing: what was judged but not deleted is judged again, to the same hours and points. What a follower has
+learned until an hour is a file for that hour, which never changes.
 """
 
+import dataclasses
 import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 
-from lifecycle.feed import FeedLog
+from lifecycle.archive import FeedLog
 from lifecycle.gate import Trial, judge_hours, read_trial
 from lifecycle.shadow import ShadowHour, add_hours, days_of, drop_unneeded, judged_hours, shadow_path
-from lifecycle.teach import Teacher
 from lifecycle.triggers import Asked, drift_of, read_asked
-from models.artifact import read_spec
+from models.artifact import read_artifact, read_spec
 from models.dispersion import log_scores
+from models.follower import FinalOutcome, FollowedFactors, Follower, Parts, followed_change
+from models.following import GUARDS, FollowerState
 from models.local_time import hour_of_week, zone_of
-from models.measures import Forecast
+from models.outcomes import Forecast
 from schemas.audit import AuditRecord, read_log, records
-from schemas.errors import ArtifactError, AuditError, CheckpointError, RiskError
+from schemas.errors import ArtifactError, AuditError, CheckpointError, DataError, RiskError
 from schemas.files import exclusive, write_errors
 from schemas.forecasts import (
     ClosedFiles,
     ClosedHorizon,
+    FollowedChange,
+    FollowerStates,
+    KeptForecast,
     KeptForecasts,
     closed_folder,
     forecasts_folder,
     outcomes_folder,
+    read_follower_state,
     trial_folder,
 )
 from schemas.frame import is_baseline
@@ -42,6 +49,107 @@ from streaming.settings import Settings
 from streaming.sinks.line_protocol import point_line
 
 log = logging.getLogger(__name__)
+_WORTH_A_POINT = 1.1  # factor of a cell, or its inverse
+_Judged = tuple[ClosedHorizon, KeptForecast]
+
+
+@dataclass(slots=True, kw_only=True)
+class Teacher:
+    """Teaches the followers of a region's champion and challenger."""
+
+    checkpoint: Path
+    artifacts: Path
+    _followers: dict[str, Follower] = field(default_factory=dict)  # by version
+
+    def teach(self, spec: Spec, closed: Sequence[ClosedHorizon], cut: Collection[int] = ()) -> bytes:
+        """Learn last judgements that were due at the same time. cut: hours since 1970 that say nothing of the city.
+
+        Gives the points of the version that scored. What was learned before stays as it is, and gives them again.
+        Raises CheckpointError, and ArtifactError when the version that scored is gone; a fault of another one is said.
+        """
+        judged_s = max((horizon.judged_s for horizon in closed), default=0)
+        hour_s = -(-judged_s // HOUR_S) * HOUR_S + HOUR_S  # a whole one: a late limit may be any number of seconds
+        whole = []
+        for horizon in closed:
+            end_s = horizon.tick_s + spec.horizons_s[horizon.horizon]
+            if set(cut).isdisjoint(range(horizon.tick_s // HOUR_S, -(-end_s // HOUR_S))):
+                whole.append(horizon)
+        shown, beside = (
+            [
+                (horizon, kept)
+                for horizon in whole
+                if (kept := KeptForecasts(folder).read(spec, horizon.tick_s)) and not is_baseline(kept.model)
+            ]
+            for folder in (outcomes_folder(self.checkpoint), forecasts_folder(self.checkpoint))
+        )
+        judged: dict[str, list[_Judged]] = {}  # by version
+        for pair in (*shown, *beside):
+            judged.setdefault(pair[1].model, []).append(pair)
+        # A day long after a promotion a version's long horizons began as the challenger's.
+        scored = max(shown, key=lambda pair: pair[0].tick_s)[1].model if shown else ""
+        of_scored = judged.pop(scored, [])
+        for version, of_version in judged.items():
+            try:
+                self._teach(spec, version, of_version, hour_s)
+            except (RiskError, OSError) as error:
+                log.warning("region=%s follower of %s has not learned an hour reason=%s", spec.region, version, error)
+        return self._teach(spec, scored, of_scored, hour_s) if of_scored else b""
+
+    def _teach(self, spec: Spec, version: str, judged: Sequence[_Judged], hour_s: int) -> bytes:
+        """Teach the follower of a version what came of its forecasts. Gives its points."""
+        if version not in self._followers:
+            artifact = read_artifact(self.artifacts / spec.region / version)
+            self._followers[version] = Follower.of(artifact.spec, artifact.constants)
+        follower, states = self._followers[version], FollowerStates.of(self.checkpoint, spec.region, version)
+        outcomes = list[FinalOutcome]()
+        for horizon, kept in judged:
+            followed = states.path(int(kept.following)) if kept.following else None
+            if followed and not followed.exists():
+                continue  # following begins anew: what this forecast followed is gone
+            outcomes.append(
+                FinalOutcome(
+                    horizon=horizon.horizon,
+                    tick_s=horizon.tick_s,
+                    raw=(kept.expected if kept.raw is None else kept.raw)[:, :, horizon.horizon],
+                    observed=horizon.observed,
+                    following=follower.at(_state(followed, spec), horizon.tick_s),
+                )
+            )
+        before_s = hour_s - HOUR_S
+        if (learned := states.path(hour_s)).exists():
+            state = _state(learned, spec)
+        else:
+            newest = states.newest(before_s)
+            state = _state(newest, spec)
+            if newest and newest != states.for_forecast(before_s):  # nothing was learned for days: it has aged
+                waited_s = np.asarray(state.waited_s + hour_s - int(newest.stem))
+                state = dataclasses.replace(state, waited_s=waited_s)
+            state = follower.learn(state, outcomes)
+            states.write(hour_s, state.arrays())
+
+        def shown(at_s: int) -> FollowedFactors | None:
+            path = states.for_forecast(at_s)
+            return FollowedFactors.of(_state(path, spec)) if path else None
+
+        change = followed_change(shown, hour_s)
+        states.say(FollowedChange(hour_s, *change) if change else None)
+        gained = np.zeros(len(spec.categories))
+        came = np.zeros(len(spec.categories), np.int64)
+        for outcome in outcomes:
+            if outcome.horizon == 0:
+                gained += follower.gained(outcome)
+                came += outcome.observed.sum(axis=0)
+        return following_lines(spec, version, state, before_s, zip(gained.tolist(), came.tolist(), strict=True))
+
+
+def _state(path: Path | None, spec: Spec) -> FollowerState:
+    """What a file says; without one, that nothing is known. Raises CheckpointError."""
+    if path is None:
+        return FollowerState.new(spec)
+    try:
+        return FollowerState.checked(read_follower_state(path), spec)
+    except DataError as error:
+        raise CheckpointError(f"{path}: {error.message}", "delete the folder: following begins anew") from error
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +182,12 @@ class TrialJudge:
             except CheckpointError as error:
                 log.warning("region=%s some hours are not judged reason=%s", spec.region, error)
                 continue
-            lines.append(self._teach(spec, closed))
+            if self.teacher and closed:
+                try:
+                    cut = self.cut_hours(spec, max(horizon.tick_s + max(spec.horizons_s) for horizon in closed))
+                    lines.append(self.teacher.teach(spec, closed, cut))
+                except (RiskError, OSError) as error:  # the judgement goes on
+                    log.warning("region=%s its follower has not learned an hour reason=%s", spec.region, error)
             hours = []
             for horizon in closed:
                 if champion := self._forecast(outcomes_folder(self.checkpoint), spec, horizon.tick_s):
@@ -88,17 +201,6 @@ class TrialJudge:
         for path in waiting:
             path.unlink(missing_ok=True)
         return number
-
-    def _teach(self, spec: Spec, closed: Sequence[ClosedHorizon]) -> bytes:
-        """The points of what a follower learned. What it cannot learn is said; the judgement goes on."""
-        if self.teacher is None or not closed:
-            return b""
-        try:
-            cut = self.cut_hours(spec, max(horizon.tick_s + max(spec.horizons_s) for horizon in closed))
-            return self.teacher.teach(spec, closed, cut)
-        except (RiskError, OSError) as error:
-            log.warning("region=%s its follower has not learned an hour reason=%s", spec.region, error)
-            return b""
 
     def _forecast(self, folder: Path, spec: Spec, tick_s: int) -> Forecast | None:
         """The forecast of an hour; None without one that can be read."""
@@ -120,8 +222,12 @@ class TrialJudge:
 
         add_hours(self.checkpoint, spec, deciding)
         lines = b"".join(shadow_line(spec.region, hour) for hour in hours if hour.challenger_version)
-        version = max(hours, key=lambda hour: hour.tick_s).champion_version
-        lines += self._decided(spec, version, now_s)
+        if self.audit and self.audit.exists():
+            version = max(hours, key=lambda hour: hour.tick_s).champion_version
+            try:
+                lines += decided_line(spec, version, list(records(read_log(self.audit))), now_s)
+            except AuditError as error:
+                log.warning("region=%s nobody knows who chose its version reason=%s", spec.region, error)
         local = np.floor(hour_of_week(np.array([hour.tick_s for hour in deciding], np.int64), spec.timezone)) % 24
         may_end_a_day = bool(np.isin(local, (0, 23)).any())  # the first or the last hour of a local day
         if may_end_a_day:
@@ -140,24 +246,14 @@ class TrialJudge:
         elif tried_s:  # in a trial that has ended: nobody is awaited
             lines += point_line("gate", {"region": spec.region}, {"awaited": 0.0}, _midnight(max(tried_s)))
         if any(hour.tick_s % DAY_S == 0 for hour in deciding):  # once a day
-            known = so_far()
-            lines += drift_lines(spec, known)
-            named = [hour for hour in known if not is_baseline(hour.champion_version)]
+            all_hours = so_far()
+            lines += drift_lines(spec, all_hours)
+            named = [hour for hour in all_hours if not is_baseline(hour.champion_version)]
             champions = {max(named, key=lambda hour: hour.tick_s).champion_version} if named else set()
             champions |= {trial.champion} if trial else set()
             path = shadow_path(self.checkpoint, spec.region)
-            drop_unneeded(path, champions=champions, newest_s=max(hour.tick_s for hour in known))
+            drop_unneeded(path, champions=champions, newest_s=max(hour.tick_s for hour in all_hours))
         return lines
-
-    def _decided(self, spec: Spec, version: str, now_s: int) -> bytes:
-        """Why the version scores. Without an audit log nobody knows; the judgement goes on."""
-        if self.audit is None or not self.audit.exists():
-            return b""
-        try:
-            return decided_line(spec, version, list(records(read_log(self.audit))), now_s)
-        except AuditError as error:
-            log.warning("region=%s nobody knows who chose its version reason=%s", spec.region, error)
-            return b""
 
     def _cut_out(self, spec: Spec, newest_s: int) -> None:
         """Write again the newest hours that are now known to say nothing: of two lines of an hour the last counts."""
@@ -175,7 +271,6 @@ class TrialJudge:
 
 def judge_of(settings: Settings, store: Callable[[bytes], object]) -> TrialJudge:
     """The judge of a job's settings. store: as in `TrialJudge`."""
-
     checkpoint, artifacts = settings.checkpoint, settings.artifacts
     teacher = Teacher(checkpoint=checkpoint, artifacts=artifacts) if settings.follow == "on" else None
     return TrialJudge(
@@ -252,13 +347,12 @@ def shadow_line(region: str, hour: ShadowHour) -> bytes:
     return point_line("shadow", {"horizon": hour.horizon, "region": region}, {**fields, **versions}, hour.tick_s)
 
 
-def gate_line(spec: Spec, trial: Trial, hours: Iterable[ShadowHour]) -> bytes:
+def gate_line(spec: Spec, trial: Trial, hours: Sequence[ShadowHour]) -> bytes:
     """What the gate says of the days so far, as line protocol at the newest day; nothing before there are bounds.
 
     A challenger that fails is reported without them.
     """
-    so_far = list(hours)
-    judgement = judge_hours(trial, spec, so_far)
+    judgement = judge_hours(trial, spec, hours)
     bounds = {"difference": judgement.difference, "low": judgement.low, "high": judgement.high}
     if not math.isfinite(judgement.high):
         if judgement.decision == "go on":
@@ -274,14 +368,13 @@ def gate_line(spec: Spec, trial: Trial, hours: Iterable[ShadowHour]) -> bytes:
         "challenger": trial.challenger,
         "awaited": float(judgement.decision != "go on"),
     }
-    return point_line("gate", {"region": spec.region}, fields, _midnight(max(hour.tick_s for hour in so_far)))
+    return point_line("gate", {"region": spec.region}, fields, _midnight(max(hour.tick_s for hour in hours)))
 
 
-def drift_lines(spec: Spec, hours: Iterable[ShadowHour]) -> bytes:
+def drift_lines(spec: Spec, hours: Sequence[ShadowHour]) -> bytes:
     """The observed over expected of the version that scored last, as points at its newest day; see `drift_of`."""
-    so_far = list(hours)
-    newest = max(so_far, key=lambda hour: hour.tick_s)
-    days = days_of(so_far, spec, champion=newest.champion_version, challenger=None)
+    newest = max(hours, key=lambda hour: hour.tick_s)
+    days = days_of(hours, spec, champion=newest.champion_version, challenger=None)
     return b"".join(
         point_line(
             "drift",
@@ -315,6 +408,29 @@ def decided_line(spec: Spec, version: str, audit: Sequence[AuditRecord], now_s: 
             says = f"{_DECISIONS[each.event]} by {of['by']} on {when:%d %b %Y at %H:%M}: {of['because']}"
             return point_line("decided", {"region": spec.region}, {"champion": version, "says": says}, now_s)
     return b""
+
+
+def following_lines(
+    spec: Spec, version: str, state: FollowerState, at_s: int, gains: Iterable[tuple[float, int]]
+) -> bytes:
+    """What a follower knows, as points; cells once a day, those whose factor says something.
+
+    gains: of each category, nats that following gained in the newest hour, and incidents that came in it.
+    """
+    parts, lines, still = Parts.of(state), [], state.still[GUARDS]
+    for place, (category, (gained, came)) in enumerate(zip(spec.categories, gains, strict=True)):
+        tags = {"category": category, "region": spec.region}
+        fields = {"level": parts.level[place, 0], "as_usual": still[place], "gained": gained, "incidents": float(came)}
+        lines.append(point_line("following", tags, {**fields, "model": version}, at_s))
+        for hour, factor in enumerate(parts.hours[place]):
+            of_hour = {"category": category, "hour": f"{hour:02d}", "region": spec.region}
+            lines.append(point_line("following_hour", of_hour, {"factor": factor}, at_s))
+        if at_s % DAY_S == 0:
+            factors, ids, geohashes = parts.cells[place], spec.grid.cell_ids(), spec.grid.geohashes()
+            for cell in np.flatnonzero(np.abs(np.log(factors)) > np.log(_WORTH_A_POINT)):
+                of_cell = {"category": category, "cell": ids[cell], "geohash": geohashes[cell], "region": spec.region}
+                lines.append(point_line("following_cell", of_cell, {"factor": factors[cell]}, at_s))
+    return b"".join(lines)
 
 
 def _midnight(at_s: int) -> int:

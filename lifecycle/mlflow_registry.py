@@ -12,7 +12,7 @@ ever loaded, only files are stored and fetched.
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,14 +59,12 @@ class MlflowRegistry:
         self._client = MlflowClient()
 
     def regions(self) -> list[str]:
-        """The regions that have a registered model with our prefix."""
         with self._errors():
             models = list(_pages(lambda page: self._client.search_registered_models(page_token=page)))
         names = (model.name.removeprefix(_PREFIX) for model in models if model.name.startswith(_PREFIX))
         return sorted(name for name in names if re.fullmatch(SLUG, name))
 
     def state(self, region: str) -> RegionState:
-        """The state, put together from versions, aliases and tags."""
         return consistent(self._read(region)[0])
 
     def add(
@@ -135,8 +133,20 @@ class MlflowRegistry:
             if model is None:
                 return RegionState(), {}
             versions = list(_pages(lambda page: self._client.search_model_versions(query, page_token=page)))
+        # Of two that are alike, the first one counts
+        ordered = sorted(versions, key=lambda version: -int(version.version))
+        tags = {str(version.version): version.tags for version in ordered if _VERSION in version.tags}
+        numbers = {of_version[_VERSION]: number for number, of_version in tags.items()}
         try:
-            return _state(model, versions)
+            fields = {
+                "manifests": {version: tags[number].get(_DIGEST) for version, number in numbers.items()},
+                "retired": sorted(version for version, number in numbers.items() if _RETIRED in tags[number]),
+                "before": msgspec.json.decode(model.tags.get(_BEFORE, "[]")),
+            }
+            for alias in ("champion", "challenger"):
+                if number := model.aliases.get(alias):
+                    fields[alias] = tags.get(str(number), {}).get(_VERSION, "")
+            return msgspec.convert(fields, RegionState), numbers
         except msgspec.DecodeError as error:
             remedy = "correct the tags and aliases in MLflow; the audit log has every change"
             raise RegistryError(f"{_PREFIX}{region} at {self.address} cannot be used ({error})", remedy) from error
@@ -154,7 +164,8 @@ class MlflowRegistry:
 
     def _uploaded(self, folder: Path, manifest: Manifest, tags: dict[str, str]) -> str:
         """The id of the LoggedModel with these files; one that an interrupted upload left unfinished is deleted."""
-        client, experiment = self._client, self._experiment()
+        client, named = self._client, self._client.get_experiment_by_name(EXPERIMENT)
+        experiment = str(named.experiment_id if named else client.create_experiment(EXPERIMENT))
         for upload in client.search_logged_models([experiment], filter_string=f"name = '{folder.name}'"):
             if upload.status == "READY" and upload.tags.get(_DIGEST) == tags[_DIGEST]:
                 return str(upload.model_id)
@@ -166,14 +177,16 @@ class MlflowRegistry:
         with tempfile.TemporaryDirectory() as clean:
             copy_files(folder, Path(clean))
             client.log_model_artifacts(model.model_id, clean)
-        client.log_batch(run.info.run_id, metrics=_metrics(manifest, model.model_id))
+        figures = [  # of the evaluation in the manifest, as `1h/network_log_score`
+            Metric(f"{row.get('horizon', '')}/{name}".strip("/"), float(value), 0, 0, model_id=model.model_id)
+            for row in manifest.evaluation
+            for name, value in row.items()
+            if not isinstance(value, str)
+        ]
+        client.log_batch(run.info.run_id, metrics=figures)
         client.finalize_logged_model(model.model_id, "READY")
         client.set_terminated(run.info.run_id)
         return str(model.model_id)
-
-    def _experiment(self) -> str:
-        experiment = self._client.get_experiment_by_name(EXPERIMENT)
-        return str(experiment.experiment_id if experiment else self._client.create_experiment(EXPERIMENT))
 
     def _remember(self, name: str, state: RegionState) -> None:
         self._client.set_registered_model_tag(name, _BEFORE, msgspec.json.encode(state.before).decode())
@@ -196,29 +209,3 @@ def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
         yield from page
         if not (token := page.token):
             return
-
-
-def _state(model: Any, versions: Iterable[Any]) -> tuple[RegionState, dict[str, str]]:
-    """The state, and MLflow's number of each version; of two that are alike, the first one's. Raises DecodeError."""
-    ordered = sorted(versions, key=lambda version: -int(version.version))
-    tags = {str(version.version): version.tags for version in ordered if _VERSION in version.tags}
-    numbers = {its_tags[_VERSION]: number for number, its_tags in tags.items()}
-    fields = {
-        "manifests": {version: tags[number].get(_DIGEST) for version, number in numbers.items()},
-        "retired": sorted(version for version, number in numbers.items() if _RETIRED in tags[number]),
-        "before": msgspec.json.decode(model.tags.get(_BEFORE, "[]")),
-    }
-    for alias in ("champion", "challenger"):
-        if number := model.aliases.get(alias):
-            fields[alias] = tags.get(str(number), {}).get(_VERSION, "")
-    return msgspec.convert(fields, RegionState), numbers
-
-
-def _metrics(manifest: Manifest, model_id: str) -> list[Metric]:
-    """The figures of the evaluation in the manifest, as `1h/network_log_score`."""
-    return [
-        Metric(f"{row.get('horizon', '')}/{name}".strip("/"), float(value), 0, 0, model_id=model_id)
-        for row in manifest.evaluation
-        for name, value in row.items()
-        if not isinstance(value, str)
-    ]

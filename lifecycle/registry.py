@@ -238,7 +238,6 @@ class FolderRegistry:
     folder: Path
 
     def regions(self) -> list[str]:
-        """The regions that have a state."""
         try:
             names = (path.parent.name for path in self.folder.glob(f"*/{STATE}"))
             return sorted(name for name in names if re.fullmatch(SLUG, name))
@@ -246,7 +245,6 @@ class FolderRegistry:
             raise RegistryError(f"{self.folder} cannot be read ({error})", "check owners and modes") from error
 
     def state(self, region: str) -> RegionState:
-        """The state as it is on disk."""
         path = self._home(region) / STATE
         remedy = "restore it from a copy; the audit log has every change"
         return read_json(path, RegionState, RegistryError, remedy=remedy) or RegionState()
@@ -267,7 +265,6 @@ class FolderRegistry:
             self._write(region, before, after)
 
     def change(self, region: str, rule: Callable[[RegionState], RegionState]) -> RegionState:
-        """Change the state under the region's lock."""
         if not self._home(region).exists():
             return rule(RegionState())
         with self._alone(region):
@@ -277,7 +274,6 @@ class FolderRegistry:
             return after
 
     def fetch(self, region: str, version: str, to: Path) -> None:
-        """Copy the version's files."""
         source = self._home(region) / version
         try:
             copy_files(source, to)
@@ -302,6 +298,15 @@ class FolderRegistry:
 
 
 Note = Callable[[AuditEvent, Mapping[str, Plain]], None]  # writes a record of the audit log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Where a region's versions are kept and served, and what writes changes down."""
+
+    registry: ModelRegistry
+    artifacts: Path
+    note: Note
 
 
 def register(registry: ModelRegistry, folder: Path, note: Note, evaluation: Path | None = None) -> Artifact:

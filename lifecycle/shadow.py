@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 
+from models.comparison import bounds_of
 from models.dispersion import Floats
 from models.local_time import minute
 from schemas.errors import CheckpointError
@@ -189,6 +190,13 @@ def whole_enough(days: Sequence[ShadowDay]) -> list[ShadowDay]:
 def mean_scores(days: Sequence[ShadowDay], name: str) -> Floats:
     """(days,) mean log score of `champion`, `challenger` or `baseline`, nats per value."""
     return np.array([getattr(day, name) / day.values for day in days])
+
+
+def observed_over_expected(observed: Floats, expected: Floats, *, alpha: float) -> tuple[float, float, float]:
+    """The ratio over all days, and the bounds of its confidence sequence, which err in `alpha` each. (days,) each."""
+    apart, per_day = bounds_of(observed - expected, alpha=alpha), float(expected.mean())
+    ratio = float(observed.sum() / expected.sum())
+    return ratio, 1 + float(apart.lower[-1]) / per_day, 1 + float(apart.upper[-1]) / per_day
 
 
 def judged_late(checkpoint: Path, spec: Spec, *, since_s: int, now_s: float) -> str:

@@ -5,6 +5,7 @@ What became of the last ask is in <artifacts>/<region>/retrain.json, for those w
 
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,9 +13,8 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from lifecycle.shadow import ShadowDay, mean_scores, whole_enough
+from lifecycle.shadow import ShadowDay, mean_scores, observed_over_expected, whole_enough
 from models.comparison import bounds_of
-from models.dispersion import Floats
 from schemas.errors import ArtifactError, GateClosed, RegistryError, RiskError
 from schemas.files import read_small_json, replace_file, write_errors
 from schemas.limits import DRIFT_BAND
@@ -41,12 +41,8 @@ class Drift:
 
     @property
     def beyond(self) -> float:
-        """How far the bounds lie outside of what is allowed; below 0 they do not."""
+        """How far the bounds lie outside of what is allowed; up to 0 they do not."""
         return max(self.low - DRIFT_BAND[1], DRIFT_BAND[0] - self.high)
-
-    @property
-    def is_outside(self) -> bool:
-        return self.beyond > 0
 
 
 def drift_of(days: Sequence[ShadowDay]) -> list[Drift]:
@@ -70,22 +66,12 @@ def drift_of(days: Sequence[ShadowDay]) -> list[Drift]:
         starts = range(0, len(used) - LEAST_DAYS + 1, RESTART_DAYS)
         share = ALPHA / (1 + len(categories))
         parts = [share / ((number + 1) * (number + 2)) for number in range(len(starts))]  # they sum to at most `share`
-        sequences = [
-            _drift(name, observed[start:], expected[start:], part) for start, part in zip(starts, parts, strict=True)
-        ]
+        sequences = list[Drift]()
+        for start, part in zip(starts, parts, strict=True):
+            ratio, low, high = observed_over_expected(observed[start:], expected[start:], alpha=part / 2)
+            sequences.append(Drift(name=name, days=len(used) - start, ratio=ratio, low=low, high=high))
         drifts.append(max(sequences, key=lambda drift: drift.beyond))
     return drifts
-
-
-def _drift(name: str, observed: Floats, expected: Floats, alpha: float) -> Drift:
-    apart, per_day = bounds_of(observed - expected, alpha=alpha / 2), float(expected.mean())
-    return Drift(
-        name=name,
-        days=len(observed),
-        ratio=float(observed.sum() / expected.sum()),
-        low=1 + float(apart.lower[-1]) / per_day,
-        high=1 + float(apart.upper[-1]) / per_day,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +96,7 @@ def incidents_drift(record: ChampionRecord) -> list[str]:
         f"observed over expected of {drift.days} days is {drift.ratio:.2f} ({drift.low:.2f} to {drift.high:.2f}) "
         f"in {drift.name}"
         for drift in drift_of(record.days)
-        if drift.is_outside
+        if drift.beyond > 0
     ]
 
 
@@ -176,22 +162,18 @@ def read_asked(artifacts: Path, region: str) -> Asked | None:
     return read_small_json(asked_path(artifacts, region), Asked, remedy="delete it: the next ask writes it")
 
 
-def keep_asked(artifacts: Path, region: str, outcome: Outcome, because: str, *, now_s: int) -> None:
+def keep_asked(artifacts: Path, region: str, outcome: Outcome, because: str, *, now_s: float) -> None:
     """Write down an ask of a region that has a folder. Raises ArtifactError."""
-    try:
-        before = read_asked(artifacts, region)
-    except ArtifactError:
-        before = None  # it is written again
-    made_s = before.made_s if before else None
-    asked = Asked(
-        at_s=now_s,
-        outcome=outcome,
-        because=because,
-        made_s=now_s if outcome == "trial started" else made_s,
-    )
-    path = asked_path(artifacts, region)
+    path, at_s, made_s = asked_path(artifacts, region), int(now_s), None
     if not path.parent.is_dir():
         return
+    if outcome == "trial started":
+        made_s = at_s
+    else:
+        with suppress(ArtifactError):  # it is written again
+            before = read_asked(artifacts, region)
+            made_s = before.made_s if before else None
+    asked = Asked(at_s=at_s, outcome=outcome, because=" ".join(because.split())[:1000], made_s=made_s)
     with write_errors(ArtifactError, path):
         replace_file(path, msgspec.json.format(msgspec.json.encode(asked)) + b"\n")
 
@@ -199,70 +181,61 @@ def keep_asked(artifacts: Path, region: str, outcome: Outcome, because: str, *, 
 EVERY_S, RETRY_S = DAY_S, HOUR_S  # after an ask, and after one that failed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
-    """`ask` gives what became of a region's ask and why, or raises. `say` prints a line. `now_s`: epoch seconds."""
+def ask_each(
+    regions: Iterable[str],
+    ask: Callable[[str], tuple[Outcome, str]],
+    artifacts: Path,
+    *,
+    say: Callable[[str], None],
+    now_s: Callable[[], float],
+    due_alone: bool = False,
+) -> Exception | None:
+    """Ask each region now, and say what became of it. Gives the first fault, for the caller to say.
 
-    artifacts: Path
-    ask: Callable[[str], tuple[Outcome, str]]
-    say: Callable[[str], None]
-    now_s: Callable[[], float]
+    ask: gives what became of a region's ask and why. It raises GateClosed when a challenger was due and is not tried,
+    anything else when the ask failed. say: prints a line. now_s: epoch seconds.
 
-    def once(self, region: str) -> Exception | None:
-        """Ask now, and say what became of it.
-
-        Gives why no challenger is tried, which the caller says: GateClosed when one was due, anything else when the
-        ask failed, or could not be kept. Where nothing can be kept, nothing is asked.
-        """
+    due_alone: only those that were last asked a day ago, or an hour ago if that failed, so that it may be called as
+    often as one likes. A refusal is no fault then, and a failure stays one until the next ask.
+    """
+    first: Exception | None = None
+    for region in regions:
         fault: Exception | None = None
-        try:
-            self._keep(region, "failed", "it did not come to its end")  # first: it may be killed
-            outcome, because = self.ask(region)
-        except Exception as error:
-            fault = error
-            outcome, because = _of_fault(error)
-        else:
-            self.say(f"{region}: {outcome}: {because}")
-        try:
-            self._keep(region, outcome, because)
-        except (RiskError, OSError) as error:
-            return fault or error
-        return fault
+        before = _asked_lately(artifacts, region, now_s()) if due_alone else None
+        if before is None:
+            try:  # first, as it may be killed; where nothing can be written down, nothing is asked
+                keep_asked(artifacts, region, "failed", "it did not come to its end", now_s=now_s())
+                outcome, because = ask(region)
+            except Exception as error:
+                fault = error
+                outcome, because = _of_fault(error)
+            else:
+                say(f"{region}: {outcome}: {because}")
+            try:
+                keep_asked(artifacts, region, outcome, because, now_s=now_s())
+            except (RiskError, OSError) as error:
+                fault = fault or error
+        elif before.outcome == "failed":
+            because = f"the last ask of {region} failed ({before.because})"
+            fault = RegistryError(because, "nothing: it is asked again an hour after that")
+        is_answer = due_alone and isinstance(fault, GateClosed)
+        if fault and (first or is_answer):
+            if not isinstance(fault, RiskError):  # nobody expects it
+                say("".join(traceback.format_exception(fault)))
+            say(f"{region}: {': '.join(_of_fault(fault))}")
+        first = first or (None if is_answer else fault)
+    return first
 
-    def each(self, regions: Iterable[str], *, due_alone: bool = False) -> Exception | None:
-        """Ask each now. Gives the first fault, for the caller to say; those after it are said here.
 
-        due_alone: only those that were last asked a day ago, or an hour ago if that failed, so that it may be called
-        as often as one likes. A refusal is no fault then, and a failure stays one until the next ask.
-        """
-        first: Exception | None = None
-        for region in regions:
-            fault: Exception | None = None
-            if not due_alone or (before := self._newest_enough(region)) is None:
-                fault = self.once(region)
-            elif before.outcome == "failed":
-                because = f"the last ask of {region} failed ({before.because})"
-                fault = RegistryError(because, "nothing: it is asked again an hour after that")
-            is_answer = due_alone and isinstance(fault, GateClosed)
-            if fault and (first or is_answer):
-                if not isinstance(fault, RiskError):  # nobody expects it
-                    self.say("".join(traceback.format_exception(fault)))
-                self.say(f"{region}: {': '.join(_of_fault(fault))}")
-            first = first or (None if is_answer else fault)
-        return first
-
-    def _newest_enough(self, region: str) -> Asked | None:
-        """The last ask, if it is too early for another one."""
-        try:
-            before = read_asked(self.artifacts, region)
-        except ArtifactError:
-            return None
-        wait_s = RETRY_S if before and before.outcome == "failed" else EVERY_S
-        # A clock that was set back must not stop the asking
-        return before if before and abs(self.now_s() - before.at_s) < wait_s else None
-
-    def _keep(self, region: str, outcome: Outcome, because: str) -> None:
-        keep_asked(self.artifacts, region, outcome, " ".join(because.split())[:1000], now_s=int(self.now_s()))
+def _asked_lately(artifacts: Path, region: str, now_s: float) -> Asked | None:
+    """The last ask, if it is too early for another one."""
+    try:
+        before = read_asked(artifacts, region)
+    except ArtifactError:
+        return None
+    wait_s = RETRY_S if before and before.outcome == "failed" else EVERY_S
+    # A clock that was set back must not stop the asking
+    return before if before and abs(now_s - before.at_s) < wait_s else None
 
 
 def _of_fault(fault: Exception) -> tuple[Outcome, str]:

@@ -26,6 +26,7 @@ from lifecycle.gate import (
     started_within_a_year,
 )
 from lifecycle.registry import (
+    Desk,
     FolderRegistry,
     ModelRegistry,
     Note,
@@ -52,7 +53,7 @@ from streaming.checkpoint import begin_ms
 from streaming.settings import Settings, who_decides
 
 if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and `gate status` does not need it
-    from lifecycle.challenger import Desk, HeldOut
+    from lifecycle.challenger import HeldOut
     from models.training.replay import IncidentHistory
 
 
@@ -132,10 +133,8 @@ def open_registry(address: str) -> ModelRegistry:
     return MlflowRegistry(uri)
 
 
-def desk_of(settings: Settings, because: str) -> "Desk":
-    """Where the versions are kept and served, with what writes changes down."""
-    from lifecycle.challenger import Desk
-
+def desk_of(settings: Settings, because: str) -> Desk:
+    """That of the settings. Raises SettingsError."""
     note = note_of(settings, because)
     return Desk(registry=open_registry(settings.registry), artifacts=settings.artifacts, note=note)
 

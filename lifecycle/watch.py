@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lifecycle.gate import read_plan, read_trial, refuse_too_many
-from lifecycle.triggers import Asking, Outcome
+from lifecycle.triggers import Outcome, ask_each
 from lifecycle.version_commands import Data, data_of, desk_of, gate_app, note_of, open_registry
 from models.artifact import champion_of
 from models.files.incident_archive import NoDays, known_hours, spans
@@ -38,7 +38,6 @@ from streaming.checkpoint import read_guard
 from streaming.settings import Settings, stop_on_signals
 
 # Torch and pyarrow take seconds: what needs them is imported by the command that does.
-
 
 _LOOK_S, _BEAT_S = 1.0, 60
 _RETRY_S = 300  # after a run with a fault
@@ -138,10 +137,13 @@ class Watch:
                 self._ended(name, run, int(now_s))
             elif time.monotonic() > run.until_s:
                 run.process.kill()
-        for name in self.parts:
+        for name, part in self.parts.items():
+            went = self._went[name]
+            since_s, wait_s = (self._tried_s.get(name, 0), _RETRY_S) if went.failing_s else (went.ended_s, part.every_s)
+            is_due = abs(now_s - since_s) >= wait_s  # a clock that was set back stops nothing
             takes_turns = name != _SMALL and self._runs.keys() - {_SMALL}  # these need much memory
             is_free = name not in self._runs and not takes_turns
-            if is_free and self._is_due(name, now_s) and self._job_has_begun():
+            if is_free and is_due and self._job_has_begun():
                 self._start(name, int(now_s))
         if abs(now_s - self._beat_s) >= _BEAT_S:
             self._beat(now_s)
@@ -161,12 +163,6 @@ class Watch:
             except CheckpointError:
                 self._has_begun = True  # the parts say what is wrong
         return self._has_begun
-
-    def _is_due(self, name: str, now_s: float) -> bool:
-        went = self._went[name]
-        if went.failing_s:
-            return abs(now_s - self._tried_s.get(name, 0)) >= _RETRY_S
-        return abs(now_s - went.ended_s) >= self.parts[name].every_s  # a clock that was set back stops nothing
 
     def _start(self, name: str, now_s: int) -> None:
         self._tried_s[name] = now_s
@@ -251,15 +247,38 @@ def archive_command(
     With --data, --layout and --region it adds the whole days of an incident file in place of those. Days that are
     there stay as they are.
     """
+    from lifecycle.archive import ArchiveTable, FeedLog, archive_region, regions_of
+    from models.artifact import read_spec
+
     settings: Settings = context.obj()
     console = Console(highlight=False, soft_wrap=True)
     if data or layout or region:
         if keep_days is not None or not (data and layout and region):
             fault = "--data, --layout and --region belong together, without --keep-days"
             raise SettingsError(fault, "give all three of them to add a file, or none")
-        _archive_file(settings, data, layout, region, console)
-    else:
-        _archive_stream(settings, keep_days, console)
+        return _archive_file(settings, data, layout, region, console)
+    table = ArchiveTable(settings.archive, settings.storage_options())
+    oldest = int(time.time()) // DAY_S - keep_days if keep_days else 0
+    shown = Table(box=None, pad_edge=False, caption=_MISSING)
+    for heading in ("region", "written", "incidents", "by hour only", "open", "days in all", "missing"):
+        shown.add_column(heading, justify="left" if heading in ("region", "missing") else "right")
+    feed, faults = FeedLog(settings.checkpoint), list[RiskError]()
+    for name, artifact in regions_of(settings.checkpoint).items():
+        try:
+            done = archive_region(table, feed, read_spec(artifact), oldest=oldest)
+        except (ArtifactError, CheckpointError) as error:  # it must not keep the other regions from the archive
+            shown.add_row(name, "failed")
+            faults.append(error)
+        else:
+            totals = (sum(getattr(day, count) for day in done.written) for count in ("incidents", "by_hour", "open"))
+            numbers = (f"{number:,}" for number in (len(done.written), *totals, done.days))
+            shown.add_row(name, *numbers, ", ".join(done.missing) or "none")
+    console.print(shown)
+    if keep_days:
+        console.print(f"{table.keep_from(oldest):,} rows older than {keep_days} days deleted")
+    console.print(f"archive: {settings.archive}, version {table.version}")
+    if faults:
+        raise faults[0]
 
 
 def _archive_file(settings: Settings, data: Path, layout: str, region: str, console: Console) -> None:
@@ -280,35 +299,6 @@ def _archive_file(settings: Settings, data: Path, layout: str, region: str, cons
     if of_file.silent:
         console.print(f"left out, because nothing is recorded for too long: {', '.join(spans(of_file.silent))}")
     console.print(f"archive: {settings.archive}, version {table.version}")
-
-
-def _archive_stream(settings: Settings, keep_days: int | None, console: Console) -> None:
-    from lifecycle.archive import ArchiveTable, archive_region, regions_of
-    from lifecycle.feed import FeedLog
-    from models.artifact import read_spec
-
-    table = ArchiveTable(settings.archive, settings.storage_options())
-    oldest = int(time.time()) // DAY_S - keep_days if keep_days else 0
-    shown = Table(box=None, pad_edge=False, caption=_MISSING)
-    for name in ("region", "written", "incidents", "by hour only", "open", "days in all", "missing"):
-        shown.add_column(name, justify="left" if name in ("region", "missing") else "right")
-    feed, faults = FeedLog(settings.checkpoint), list[RiskError]()
-    for region, artifact in regions_of(settings.checkpoint).items():
-        try:
-            done = archive_region(table, feed, read_spec(artifact), oldest=oldest)
-        except (ArtifactError, CheckpointError) as error:  # it must not keep the other regions from the archive
-            shown.add_row(region, "failed")
-            faults.append(error)
-        else:
-            totals = (sum(getattr(day, name) for day in done.written) for name in ("incidents", "by_hour", "open"))
-            numbers = (f"{number:,}" for number in (len(done.written), *totals, done.days))
-            shown.add_row(region, *numbers, ", ".join(done.missing) or "none")
-    console.print(shown)
-    if keep_days:
-        console.print(f"{table.keep_from(oldest):,} rows older than {keep_days} days deleted")
-    console.print(f"archive: {settings.archive}, version {table.version}")
-    if faults:
-        raise faults[0]
 
 
 @gate_app.command("retrain")
@@ -332,15 +322,10 @@ def retrain(
     read_plan(settings.gate_plan)
     note_of(settings, "")
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    asking = Asking(
-        artifacts=settings.artifacts,
-        ask=partial(_ask, settings, data_of(settings, data), is_asked_for, console),
-        say=console.print,
-        now_s=time.time,
-    )
     registry = open_registry(settings.registry)
     regions = [region] if region else [name for name in registry.regions() if registry.state(name).champion]
-    if fault := asking.each(regions, due_alone=due):
+    ask = partial(_ask, settings, data_of(settings, data), is_asked_for, console)
+    if fault := ask_each(regions, ask, settings.artifacts, say=console.print, now_s=time.time, due_alone=due):
         raise fault
 
 

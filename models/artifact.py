@@ -16,9 +16,14 @@ torch takes seconds to import, and only scoring and training need it: it is impo
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -250,19 +255,15 @@ class Artifact:
     @cached_property
     def network_error(self) -> ArtifactError | None:
         """`network_fault` with its remedy."""
-        try:
-            self._load_network()
-        except ArtifactError as error:
-            return without_cause(error)
-        return None
+        if isinstance(self._weights, ArtifactError):
+            return without_cause(self._weights)
+        asked = self._weights, self.manifest, self.folder / WEIGHTS
+        return _error_of_network(*asked) if _apart is None else _apart.error_of(*asked)
 
     def network(self) -> "RiskNetwork | None":
         """A new module in eval mode on the CPU; None when `network_fault` says why."""
-        return None if self.network_fault else self._load_network()
-
-    def _load_network(self) -> "RiskNetwork":
-        if isinstance(self._weights, ArtifactError):
-            raise self._weights
+        if isinstance(self._weights, ArtifactError) or self.network_error:
+            return None
         return _network(self._weights, self.manifest, self.folder / WEIGHTS)
 
     def history(self) -> CountState:
@@ -366,6 +367,57 @@ def _network(weights: bytes, manifest: Manifest, path: Path) -> "RiskNetwork":
     return network.eval().requires_grad_(False)
 
 
+def _error_of_network(weights: bytes, manifest: Manifest, path: Path) -> ArtifactError | None:
+    """Why these weights make no network; None when they do."""
+    try:
+        _network(weights, manifest, path)
+    except ArtifactError as error:
+        return without_cause(error)
+    return None
+
+
+class _Apart:
+    """A process in which networks are tried. It starts when the first is, and is to be ended by `close`."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    def error_of(self, weights: bytes, manifest: Manifest, path: Path) -> ArtifactError | None:
+        key = path, manifest.files[WEIGHTS].sha256, manifest.network, manifest.spec.fingerprint()
+        if key not in _tried:
+            self._pool = self._pool or ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+            try:
+                _tried[key] = self._pool.submit(_error_of_network, weights, manifest, path).result()
+            except BrokenProcessPool:  # it was killed: then it is tried here
+                _tried[key] = _error_of_network(weights, manifest, path)
+        return _tried[key]
+
+    def close(self) -> None:
+        if self._pool:
+            self._pool.shutdown()
+
+
+_apart: _Apart | None = None  # None: a network is tried in this process
+_tried: dict[tuple[Path, str, str, str], ArtifactError | None] = {}  # for good: nobody waits for a rollback
+
+
+@contextmanager
+def networks_tried_apart() -> Iterator[None]:
+    """Meanwhile whether a network can be used is tried in a process that ends: torch would stay here with 250 MiB.
+
+    Where torch is loaded anyway, it is tried here.
+    """
+    global _apart
+    if "torch" in sys.modules:
+        yield
+        return
+    with closing(_Apart()) as _apart:
+        try:
+            yield
+        finally:
+            _apart = None
+
+
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """What may score a region: `folders`, best first, or the `fault` of its pointer. `pointer` is None without one."""
@@ -382,9 +434,8 @@ def candidates_by_region(artifacts: Path) -> dict[str, Candidates]:
     """
     newest = newest_artifacts(artifacts)
     try:
-        regions = sorted(path.name for path in artifacts.iterdir() if path.is_dir() and not path.name.startswith("."))
         by_region = {}
-        for region in regions:
+        for region in (folder.name for folder in _folders_in(artifacts)):
             path = pointer_path(artifacts, region)
             try:
                 pointer = read_pointer(artifacts, region)
@@ -428,64 +479,57 @@ def check_writable(artifacts: Path) -> None:
         make_writable(artifacts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """What scores a region."""
-
-    spec: Spec
-    constants: BaselineConstants
-    network: "RiskNetwork"
-    history: CountState  # up to the data's cut-off
-    fine: FineShares | None = None  # of a spec that asks for it; None: even
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """Where a model is from. `recipe` and `training` say how its network was trained; None for one that was not."""
-
-    data: DataSource
-    created: str  # UTC, as 20260101T000000Z
-    seed: int = 0
-    libraries: Mapping[str, str] = field(default_factory=dict)
-    evaluation: Sequence[dict[str, str | float]] = ()
-    recipe: RecipeFile | None = None
-    training: Training | None = None
-
-
-def write_artifact(artifacts: Path, model: Model, provenance: Provenance, *, card: str) -> Path:
+def write_artifact(
+    artifacts: Path,
+    *,
+    spec: Spec,
+    constants: BaselineConstants,
+    network: "RiskNetwork",
+    history: CountState,
+    card: str,
+    data: DataSource,
+    created: str,
+    fine: FineShares | None = None,
+    seed: int = 0,
+    libraries: Mapping[str, str] | None = None,
+    evaluation: Sequence[dict[str, str | float]] = (),
+    recipe: RecipeFile | None = None,
+    training: Training | None = None,
+) -> Path:
     """Publish an artifact under `artifacts` and give its folder. It appears whole or not at all.
+
+    history: up to the data's cut-off. created: UTC, as 20260101T000000Z. fine: of a spec that asks for it; None: even.
+    recipe, training: how the network was trained; None for one that was not.
 
     A file torn by a power cut fails its sha256, so the reader refuses the folder and takes the one before.
     """
     import safetensors.torch
 
-    spec = msgspec.json.decode(model.spec.as_json(), type=Spec)  # whole numbers become floats where due
-    weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
+    spec = msgspec.json.decode(spec.as_json(), type=Spec)  # whole numbers become floats where due
     contents = {
-        WEIGHTS: safetensors.torch.save(weights),
-        BASELINE: pack_arrays(model.constants.arrays()),
-        HISTORY: pack_history(model.history),
+        WEIGHTS: safetensors.torch.save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}),
+        BASELINE: pack_arrays(constants.arrays()),
+        HISTORY: pack_history(history),
         CARD: card.encode(),
     }
     if spec.fine > 1:
-        contents[FINE_FILE] = (model.fine or FineShares.even(spec)).pack()
+        contents[FINE_FILE] = (fine or FineShares.even(spec)).pack()
     files = {name: FileEntry(sha256=sha256(content), size_bytes=len(content)) for name, content in contents.items()}
-    recipe = provenance.recipe
     manifest = Manifest(
-        version=version_of(provenance.created, spec, files),
-        created=provenance.created,
+        version=version_of(created, spec, files),
+        created=created,
         spec=spec,
         spec_fingerprint=spec.fingerprint(),
         features=spec.features,
-        data=provenance.data,
-        seed=provenance.seed,
-        libraries=dict(provenance.libraries),
-        evaluation=list(provenance.evaluation),
+        data=data,
+        seed=seed,
+        libraries=dict(libraries or {}),
+        evaluation=list(evaluation),
         files=files,
-        network=name_of_kind(model.network),
+        network=name_of_kind(network),
         recipe=recipe.recipe if recipe else None,
         tuned_on=recipe.tuned_on if recipe else None,
-        training=provenance.training,
+        training=training,
     )
     fields = {**msgspec.structs.asdict(manifest), "spec": msgspec.Raw(spec.as_json())}
     contents[MANIFEST] = msgspec.json.format(msgspec.json.encode(fields), indent=1)
@@ -532,12 +576,11 @@ def write_untrained(
     torch.manual_seed(0)
     return write_artifact(
         artifacts,
-        Model(spec=spec, constants=constants, network=ResidualNetwork.create(shape).eval(), history=history),
-        Provenance(
-            data=DataSource(
-                file_name="none", sha256="", layout="none", incidents=0, first_s=cutoff_s, cutoff_s=cutoff_s
-            ),
-            created=created,
-        ),
+        spec=spec,
+        constants=constants,
+        network=ResidualNetwork.create(shape).eval(),
+        history=history,
+        data=DataSource(file_name="none", sha256="", layout="none", incidents=0, first_s=cutoff_s, cutoff_s=cutoff_s),
+        created=created,
         card=_CARD.format(region=spec.region, guess=guess),
     )

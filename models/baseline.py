@@ -52,7 +52,8 @@ _DISPERSIONS = ("dispersion", "dispersion_power", *_OF_NETWORK)
 _SPREAD_OF_TOTALS = 0.05  # of a version that was made before it was fitted: three cities have 0.01 to 0.1
 _OF_OLDER = ("older_counts", "older_share", "older_end_day")
 _OF_NOWCAST = {f"nowcast_{part.name}": part.name for part in fields(Nowcast)}
-_MAY_LACK = (*_OF_NETWORK, "cell_dispersion", "holidays", "calendar", "spread_of_totals", "spread_of_sums")
+# What a region may lack, together.
+_MAY_LACK = (_OF_NETWORK, _OF_OLDER, (*_OF_NOWCAST,), ("spread_of_totals",), ("spread_of_sums",), ("cell_dispersion",))
 WEIGHT_ONE = 1 << 20
 _BLOCK_DAYS = 32  # days that are weighed at a time: they fit into a core's cache
 _SURELY_SOME = 20.0  # where so many incidents a day are usual, a day without any is a day without data
@@ -127,7 +128,8 @@ class BaselineConstants:
             named |= dict(zip(_OF_OLDER, (older.counts, older.share, older.end_day), strict=True))
         if nowcast := named.pop("nowcast"):
             named |= {name: getattr(nowcast, part) for name, part in _OF_NOWCAST.items()}
-        return {name: array for name, array in named.items() if array.size or name not in _MAY_LACK}
+        may_be_empty = ("cell_dispersion", "spread_of_totals", "spread_of_sums", "holidays", "calendar")
+        return {name: array for name, array in named.items() if array.size or name not in may_be_empty}
 
     @property
     def region_spreads(self) -> Floats:
@@ -154,7 +156,7 @@ class BaselineConstants:
         """Constants from arrays of any origin. Raises DataError when one is missing, misshapen or impossible."""
         categories = len(spec.categories)
         places = (categories, len(spec.horizons_s))
-        shapes = {
+        shapes: dict[str, tuple[int, ...]] = {
             "half_life_days": (),
             "level_half_life_days": (),
             "shrink_days": (categories,),
@@ -164,19 +166,17 @@ class BaselineConstants:
             "dispersion": places,
             "dispersion_power": places,
             "first_day": (),
+            "spread_of_totals": (categories + 1,),
+            "spread_of_sums": (),
+            "cell_dispersion": (spec.grid.cells, *places),
+            **dict.fromkeys(_OF_NETWORK, places),
+            **dict(zip(_OF_OLDER, ((spec.grid.cells, categories), (), ()), strict=True)),
+            **dict.fromkeys(_OF_NOWCAST, ()),
+            "nowcast_ahead": (len(spec.horizons_s),),
         }
-        if "spread_of_totals" in arrays:
-            shapes["spread_of_totals"] = (categories + 1,)
-        if "spread_of_sums" in arrays:
-            shapes["spread_of_sums"] = ()
-        if "cell_dispersion" in arrays:
-            shapes["cell_dispersion"] = (spec.grid.cells, *places)
-        if not arrays.keys().isdisjoint(_OF_NETWORK):
-            shapes |= dict.fromkeys(_OF_NETWORK, places)
-        if not arrays.keys().isdisjoint(_OF_OLDER):
-            shapes |= dict(zip(_OF_OLDER, ((spec.grid.cells, categories), (), ()), strict=True))
-        if not arrays.keys().isdisjoint(_OF_NOWCAST):
-            shapes |= {**dict.fromkeys(_OF_NOWCAST, ()), "nowcast_ahead": (len(spec.horizons_s),)}
+        for names in _MAY_LACK:
+            if arrays.keys().isdisjoint(names):
+                shapes = {name: shape for name, shape in shapes.items() if name not in names}
         if spec.holidays:
             shapes["holidays"] = (min(np.size(arrays.get("holidays", 0.0)), MAX_CALENDAR_DAYS),)
         if spec.calendar:
@@ -309,8 +309,3 @@ def span_hours(constants: BaselineConstants, spans: Sequence[tuple[int, int]], t
     hours = np.stack([hours_within(start_s, stop_s, timezone) for start_s, stop_s in spans], axis=1)
     blocks = np.einsum("bw,kw,wh->kbh", HOURS_OF_BLOCK, constants.profile, hours)
     return np.asarray(np.einsum("ckb,kbh->ckh", constants.day_lift, blocks))
-
-
-def usual(rate_per_hour: Floats, constants: BaselineConstants, as_of_s: int, spec: Spec) -> Floats:
-    """(cells, categories, horizons) incidents that are usual from `as_of_s` on. rate_per_hour: (cells, categories)."""
-    return rate_per_hour[:, :, None] * horizon_hours(constants, as_of_s, spec)

@@ -19,9 +19,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from models.artifact import Artifact, champion_of, check_writable
-from models.baseline import Floats, horizon_hours, profile_hours
-from models.counting.count_state import CountState
+from models.artifact import champion_of, check_writable
+from models.baseline import horizon_hours, profile_hours
 from models.evaluation.tasks import task_of
 from models.feature_lists import usual_columns
 from models.features import FeatureEngine, feature_names
@@ -140,10 +139,9 @@ def train_command(
     if file and (any(others_than_file) or until != "none" or cell_m != DEFAULT_CELL_M):
         raise SettingsError(f"{file} and options of one region", f"write the options into {file}")
     if file:
-        first, *others = read_regions(file)
+        tasks = read_regions(file)
     else:
-        others = []
-        first = RegionTask(
+        task = RegionTask(
             data=data,
             layout=layout,
             region=region,
@@ -155,40 +153,22 @@ def train_command(
             purpose=purpose,
             masks="" if is_archive(data) else str(masks or ""),  # an archive's counts were masked as they were made
         )
+        tasks = (task,)
+    if len(tasks) > 1:
+        _train_side_by_side(tasks, out, workers, master)
+        return
     import torch
 
     from models.training.fit_network import fit_network, fit_spread
-    from models.training.over_spark import executors, side_by_side
-    from models.training.train_region import prepare, train_in_task, train_region
+    from models.training.over_spark import executors
+    from models.training.train_region import prepare, train_region
 
-    if others:
-        console = Console(highlight=False)
-        check_writable(out)
-        tasks = [first, *others]
-        work = [(task, out.resolve()) for task in tasks]
-        log, faults = out / LOG, dict[str, str]()
-        with executors(master or f"local[{workers}]", log) as session:
-            console.print(f"{len(tasks)} regions, {workers} at the same time")
-            for (task, _), result in side_by_side(session, train_in_task, work, workers=workers, log=log):
-                if result is None or result.fault:
-                    fault = result.fault if result and result.fault else f"its task did not end; see {log}"
-                    faults[task.region] = fault
-                    console.print(f"[red]{task.region}:[/red] {escape(fault)}", soft_wrap=True)
-                    continue
-                for warning in result.warnings:
-                    console.print(f"[yellow]{task.region}:[/yellow] {escape(warning)}", soft_wrap=True)
-                _print_results(result.rows, console)
-                console.print(f"{task.region}: {result.folder}", soft_wrap=True)
-        if faults:
-            listed = "; ".join(f"{region}: {fault}" for region, fault in sorted(faults.items()))
-            raise DataError(f"{len(faults)} of {len(tasks)} regions have no new artifact: {listed}")
-        return
     if master and workers == 1:
         raise SettingsError(f"--master {master}, but one worker needs no Spark", "leave it out, or give --workers")
     device = "cuda" if workers == 1 and torch.cuda.is_available() else "cpu"
     check_writable(out)
     console = Console()
-    ready = prepare(first)
+    ready = prepare(tasks[0])
     grid = ready.spec.grid
     lat, lon = grid.corners()
     console.print(
@@ -206,6 +186,32 @@ def train_command(
         folder, results = train_region(ready, out, report=report, fit=fit, workers=workers, device=device)
     _print_results(results, console)
     console.print(f"artifact: {folder}", soft_wrap=True)
+
+
+def _train_side_by_side(tasks: Sequence[RegionTask], out: Path, workers: int, master: str) -> None:
+    """Raises DataError for the regions that failed, once all have ended."""
+    from models.training.over_spark import executors, side_by_side
+    from models.training.train_region import train_in_task
+
+    console = Console(highlight=False)
+    check_writable(out)
+    work = [(task, out.resolve()) for task in tasks]
+    log, faults = out / LOG, dict[str, str]()
+    with executors(master or f"local[{workers}]", log) as session:
+        console.print(f"{len(tasks)} regions, {workers} at the same time")
+        for (task, _), result in side_by_side(session, train_in_task, work, workers=workers, log=log):
+            if result is None or result.fault:
+                fault = result.fault if result and result.fault else f"its task did not end; see {log}"
+                faults[task.region] = fault
+                console.print(f"[red]{task.region}:[/red] {escape(fault)}", soft_wrap=True)
+                continue
+            for warning in result.warnings:
+                console.print(f"[yellow]{task.region}:[/yellow] {escape(warning)}", soft_wrap=True)
+            _print_results(result.rows, console)
+            console.print(f"{task.region}: {result.folder}", soft_wrap=True)
+    if faults:
+        listed = "; ".join(f"{region}: {fault}" for region, fault in sorted(faults.items()))
+        raise DataError(f"{len(faults)} of {len(tasks)} regions have no new artifact: {listed}")
 
 
 def _print_results(rows: "Sequence[HorizonResult]", console: Console) -> None:
@@ -359,7 +365,7 @@ def evaluate_command(
         from models.evaluation.evaluate import ORIGINS, evaluate_rolling
         from models.evaluation.evaluation_report import print_table, write_report
         from models.evaluation.judge import EvaluationPlan
-        from models.evaluation.regressions import REGRESSIONS
+        from models.evaluation.rivals import REGRESSIONS
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
     asked = task_for(what, region)
@@ -406,12 +412,27 @@ def explain_command(
     artifacts: Artifacts = Path("data/artifacts"),
 ) -> None:
     """Show the parts of each score where the model's data end: history, hour, recent counts, the network."""
+    from models.scoring import groups_of, shares  # with SciPy, which takes a while to import
+
     artifact = champion_of(artifacts, region)
-    place = artifact.spec.grid.index_of(cell)
-    state = artifact.history()
+    spec, constants, state = artifact.spec, artifact.constants, artifact.history()
+    place, at_s, horizons_s = spec.grid.index_of(cell), state.tick_s, spec.horizons_s
+    # The parts of log expected in the cell, (categories, horizons) each; without a network the baseline's alone.
+    values = FeatureEngine(spec, constants).compute(state).values
+    own = np.log(horizon_hours(constants, at_s, spec)[place])
+    average = np.log(np.stack([profile_hours(constants, at_s, at_s + h, spec.timezone) for h in horizons_s], axis=1))
+    length = np.log(np.array(horizons_s) / 3600)
+    usual = values[place, :, usual_columns(len(horizons_s))].astype(np.float64)
+    parts = {
+        "the cell's rate at the region's level": usual - own + length,
+        "hour of the week": average - length,
+        "the cell's own day": own - average,
+    }
+    if (network := artifact.network()) is not None:
+        added = shares(network, values[place : place + 1], groups_of(spec.features))
+        parts |= {ATTRIBUTION_GROUPS[name]: share[0] for name, share in added.items()}
     console = Console(highlight=False)
-    when = datetime.fromtimestamp(state.as_of_s, zone_of(artifact.spec.timezone)).strftime("%Y-%m-%d %H:%M")
-    parts, usual = parts_of(artifact, state, place)
+    when = datetime.fromtimestamp(state.as_of_s, zone_of(spec.timezone)).strftime("%Y-%m-%d %H:%M")
     console.print(f"{region}, cell {cell}, {when}, model {artifact.version}", soft_wrap=True)
     if artifact.network_fault:
         console.print(
@@ -419,9 +440,9 @@ def explain_command(
             soft_wrap=True,
         )
     console.print("expected = the parts multiplied; below 1 a part makes the score smaller\n", soft_wrap=True)
-    for number, category in enumerate(artifact.spec.categories):
+    for number, category in enumerate(spec.categories):
         table = Table("", title=category, title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for horizon in artifact.spec.horizon_names:
+        for horizon in spec.horizon_names:
             table.add_column(horizon, justify="right")
         factors = {name: np.exp(log[number]) for name, log in parts.items()}
         (rate, incidents), *others = factors.items()
@@ -433,29 +454,3 @@ def explain_command(
         of_usual = np.exp(usual[number])
         table.add_row("usual (without the network)", *(f"{of_horizon:.3g}" for of_horizon in of_usual))
         console.print(table)
-
-
-def parts_of(artifact: Artifact, state: CountState, cell: int) -> tuple[dict[str, Floats], Floats]:
-    """The parts of log expected in a cell by their names, and the log of what is usual: (categories, horizons) each.
-
-    As `state` stands; without a network the baseline's parts alone.
-    """
-    from models.scoring import groups_of, shares  # torch takes seconds to import
-
-    spec, constants = artifact.spec, artifact.constants
-    values = FeatureEngine(spec, constants).compute(state).values
-    at_s, horizons_s = state.tick_s, spec.horizons_s
-    own = np.log(horizon_hours(constants, at_s, spec)[cell])
-    average = np.log(np.stack([profile_hours(constants, at_s, at_s + h, spec.timezone) for h in horizons_s], axis=1))
-    length = np.log(np.array(horizons_s) / 3600)
-    usual = values[cell, :, usual_columns(len(horizons_s))].astype(np.float64)
-    parts = {
-        "the cell's rate at the region's level": usual - own + length,
-        "hour of the week": average - length,
-        "the cell's own day": own - average,
-    }
-    network, words = artifact.network(), ATTRIBUTION_GROUPS
-    if network is not None:
-        added = shares(network, values[cell : cell + 1], groups_of(spec.features))
-        parts |= {words[name]: share[0] for name, share in added.items()}
-    return parts, usual

@@ -103,30 +103,14 @@ class Difference:
         return self.mean == self.low == self.high == 0
 
 
-def compare(
-    model: Floats,
-    rival: Floats,
-    *,
-    values: int,
-    steps_per_week: int,
-    random: np.random.Generator,
-    judged: int,
-) -> Difference:
-    """Compare log scores that were summed over the `values` values (cells x categories) of each step.
-
-    model, rival: (seeds, steps) sums, nats, one row for a model without seeds; of the rival the mean over its seeds
-    counts. The same `random` state for every pair makes the pairs comparable. judged: as for `difference_of`.
-    """
-    block = day_blocks(model.shape[1], steps_per_week=steps_per_week)
-    return difference_of((model - rival.mean(axis=0)) / values, block, random, judged=judged)
-
-
 def difference_of(
     per_step: Floats, block: npt.NDArray[np.int64], random: np.random.Generator, *, judged: int
 ) -> Difference:
     """The difference, its interval, widened where neighbouring blocks are alike, and its verdict.
 
-    Takes what `block_bootstrap` takes. judged: incidents of these steps; fewer than LEAST_JUDGED are `too few`.
+    per_step: (seeds, steps) how far the model's score lies from the rival's, whose seeds count by their mean; with the
+    rest as `block_bootstrap` takes it. Equal states of `random` make pairs of models comparable. judged: incidents of
+    these steps; fewer than LEAST_JUDGED are `too few`.
     """
     mean = float(per_step.mean())
     per_block = np.bincount(block, weights=per_step.mean(axis=0)) / np.bincount(block)

@@ -276,12 +276,8 @@ class FeatureEngine:
         """
         at_s, panes, days = state.tick_s, state.levels["pane"], state.levels["day"]
         recent = [hole for hole in gaps if hole.stop > SINCE_CAP_HOURS - 1 - WINDOWS_S[-1] // HOUR_S]
-        of_all, begin_s, slide_s = (
-            len(self.spec.categories),
-            (at_s // HOUR_S + 1 - SINCE_CAP_HOURS) * HOUR_S,
-            self.spec.slide_s,
-        )
-        silent = []
+        begin_s, slide_s = (at_s // HOUR_S + 1 - SINCE_CAP_HOURS) * HOUR_S, self.spec.slide_s
+        of_all, silent = len(self.spec.categories), []
         for hole in [hole for hole in recent if hole.category == of_all] or recent:
             since_s, until_s = begin_s + hole.first * HOUR_S, begin_s + hole.stop * HOUR_S
             before = panes.newest - since_s // slide_s + 1  # panes since the hole's first hour
@@ -289,12 +285,9 @@ class FeatureEngine:
                 hour = panes.newest_bins(HOUR_S // slide_s, skip=before).reshape(-1, *self._shape)
                 some = np.flatnonzero(with_sum(hour.sum(axis=1))[:, hole.category])
                 since_s -= (HOUR_S // slide_s - 1 - int(some[-1])) * slide_s if len(some) else 0
-            if (
-                hole.first == 0 and not hole.observed
-            ):  # it began before the hours that are looked at, after a day with any
-                some = np.flatnonzero(
-                    with_sum(days.newest_bins(days.level.keep).reshape(-1, *self._shape).sum(axis=1))[:, hole.category]
-                )
+            if hole.first == 0 and not hole.observed:  # it began before the hours looked at, after a day with any
+                of_days = days.newest_bins(days.level.keep).reshape(-1, *self._shape).sum(axis=1)
+                some = np.flatnonzero(with_sum(of_days)[:, hole.category])
                 since_s = (days.newest - days.level.keep + 2 + int(some[-1])) * DAY_S if len(some) else since_s
             usual = per_hour * profile_hours(self.constants, since_s, min(until_s, at_s), self.spec.timezone)
             silent.append(

@@ -19,13 +19,11 @@ import numpy.typing as npt
 from schemas.errors import DataError
 from schemas.files import sha256
 from schemas.limits import MAX_CALENDAR_DAYS
-from schemas.spec import DAY_S, SLUG
+from schemas.spec import DAY_S, HOUR_S, SLUG
 
 Seconds = npt.NDArray[np.int64]
-_DAY_S = 86_400
 HOURS = 168
 DAY_BLOCKS = 16  # three hours of the day each, weekdays and weekends apart
-_HOUR_S = 3600
 _MONDAY_HOUR = 72  # 1970-01-01 was a Thursday
 _WEEKEND_FROM = 120
 
@@ -56,7 +54,7 @@ def utc_from_local(local_s: Seconds, timezone: str) -> tuple[Seconds, npt.NDArra
     """
     if not len(local_s):
         return local_s, np.zeros(0, np.int8)
-    change_s, offset_s = _offsets(int(local_s.min()) - _DAY_S, int(local_s.max()) + _DAY_S, timezone)
+    change_s, offset_s = _offsets(int(local_s.min()) - DAY_S, int(local_s.max()) + DAY_S, timezone)
     before = change_s + offset_s[:-1]  # what the clock showed when it was changed
     after = change_s + offset_s[1:]  # and what it showed from then on
     upper, lower = np.maximum(before, after), np.minimum(before, after)
@@ -69,7 +67,7 @@ def utc_from_local(local_s: Seconds, timezone: str) -> tuple[Seconds, npt.NDArra
 
 def hour_of_week(utc_s: npt.NDArray[np.int64], timezone: str) -> npt.NDArray[np.float64]:
     """(n,) position in the local week of each instant, 0 <= x < 168 hours."""
-    return np.asarray((local_from_utc(utc_s, timezone) / 3600 + _MONDAY_HOUR) % HOURS)
+    return np.asarray((local_from_utc(utc_s, timezone) / HOUR_S + _MONDAY_HOUR) % HOURS)
 
 
 def hours_within(start_s: int, stop_s: int, timezone: str) -> npt.NDArray[np.float64]:
@@ -79,12 +77,12 @@ def hours_within(start_s: int, stop_s: int, timezone: str) -> npt.NDArray[np.flo
     edges = [start_s, *change_s[(change_s > start_s) & (change_s < stop_s)].tolist(), stop_s]
     for begin_s, end_s in pairwise(edges):  # between two changes of the clock
         offset = int(offset_s[np.searchsorted(change_s, begin_s, side="right")])
-        first, last = (begin_s + offset) // _HOUR_S, (end_s + offset - 1) // _HOUR_S  # the hours that it touches
+        first, last = (begin_s + offset) // HOUR_S, (end_s + offset - 1) // HOUR_S  # the hours that it touches
         weeks, more = divmod(last - first + 1, HOURS)
         hours += weeks
         hours[(np.arange(first, first + more) + _MONDAY_HOUR) % HOURS] += 1
-        hours[(first + _MONDAY_HOUR) % HOURS] -= (begin_s + offset - first * _HOUR_S) / _HOUR_S
-        hours[(last + _MONDAY_HOUR) % HOURS] -= ((last + 1) * _HOUR_S - end_s - offset) / _HOUR_S
+        hours[(first + _MONDAY_HOUR) % HOURS] -= (begin_s + offset - first * HOUR_S) / HOUR_S
+        hours[(last + _MONDAY_HOUR) % HOURS] -= ((last + 1) * HOUR_S - end_s - offset) / HOUR_S
     return hours
 
 
@@ -93,13 +91,13 @@ def _offsets(first_s: int, last_s: int, timezone: str) -> tuple[Seconds, Seconds
 
     All changes from `first_s` to `last_s` are among them.
     """
-    return _offsets_of_days(first_s // _DAY_S, -(-last_s // _DAY_S), timezone)
+    return _offsets_of_days(first_s // DAY_S, -(-last_s // DAY_S), timezone)
 
 
 @lru_cache(maxsize=4096)  # every frame of features asks for the same days
 def _offsets_of_days(first: int, last: int, timezone: str) -> tuple[Seconds, Seconds]:
     """`_offsets`, sampled daily and bisected: no zone has changed its clock twice within one day since 1970."""
-    zone, first_s, last_s = zone_of(timezone), first * _DAY_S, last * _DAY_S
+    zone, first_s, last_s = zone_of(timezone), first * DAY_S, last * DAY_S
 
     def offset_at(utc_s: int) -> int:
         offset = datetime.fromtimestamp(utc_s, UTC).astimezone(zone).utcoffset()
@@ -107,9 +105,9 @@ def _offsets_of_days(first: int, last: int, timezone: str) -> tuple[Seconds, Sec
 
     change_s: list[int] = []
     offset_s = [offset_at(first_s)]
-    for end in range(first_s + _DAY_S, last_s + 2 * _DAY_S, _DAY_S):
+    for end in range(first_s + DAY_S, last_s + 2 * DAY_S, DAY_S):
         if (after := offset_at(end)) != offset_s[-1]:
-            low, high = end - _DAY_S, end
+            low, high = end - DAY_S, end
             while high - low > 1:
                 middle = (low + high) // 2
                 low, high = (low, middle) if offset_at(middle) == after else (middle, high)

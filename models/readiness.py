@@ -72,9 +72,6 @@ class Drive:
         """Of the straight line."""
         return self.minutes * self.speed_kmh * 1000 / 60 / DETOUR
 
-    def minutes_for(self, metres: Floats) -> Floats:
-        return metres * (self.minutes / self.metres)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
@@ -210,7 +207,7 @@ def by_straight_line(grid: Grid, places_m: Floats, drive: Drive, fine: int = 1) 
         row, col = rows[near[0]], cols[near[1]]
         cell = (row // side) * grid.cols + col // side
         points.append((cell * side**2 + (row % side) * side + col % side).astype(np.int32))
-        minutes.append(drive.minutes_for(np.sqrt(square[near])).astype(np.float32))
+        minutes.append((np.sqrt(square[near]) * (drive.minutes / reach_m)).astype(np.float32))
         start.append(start[-1] + len(row))
     point, taken = np.concatenate(points), np.concatenate(minutes)
     return Reach(cells=grid.cells, per_cell=side**2, start=np.array(start), point=point, minutes=taken)

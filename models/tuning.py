@@ -132,20 +132,17 @@ def collect_folds(past: IncidentHistory, options: TrainingOptions, *, report: Ca
         return part, (int(at_s[start]), int(at_s[stop - 1]))
 
     folds = []
-    for origin_s, next_s in pairwise((*origin_starts(blocks), blocks.test_s)):
+    for origin_s, next_s in pairwise((*starts_s, blocks.test_s)):
         train, train_at_s = between(blocks.burn_in_s, origin_s - longest_s)
         validation, validation_at_s = between(origin_s, next_s - longest_s)
         fold = Fold(train=train, train_at_s=train_at_s, validation=validation, validation_at_s=validation_at_s)
         folds.append(fold)
-    earliest = folds[0].train
-    dispersion = likeliest_dispersion(earliest.log_usual, earliest.counts)
+    dispersion = likeliest_dispersion(folds[0].train.log_usual, folds[0].train.counts)
     return Folds(folds=tuple(folds), dispersion=dispersion, epochs=options.epochs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedTrial:
-    """A finished trial."""
-
     number: int  # among the finished ones, from 0
     recipe: Hyperparameters
     losses: tuple[float, ...]  # after each fold, the mean of the folds so far
@@ -238,8 +235,6 @@ class SeedComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningResult:
-    """What tuning gives."""
-
     trials: tuple[FinishedTrial, ...]  # the first one is the default
     best: FinishedTrial
     compared: SeedComparison | None  # None when the default is the best

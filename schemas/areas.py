@@ -4,7 +4,7 @@ One rule says of cells and of incidents which lie inside. No coordinate of a mas
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -116,26 +116,23 @@ def read_areas(path: Path, name_property: str) -> list[Area]:
     collection = read_json(path, Collection, SettingsError, remedy=EXPORT)
     if collection is None:
         raise SettingsError(f"{path} does not exist", "name the GeoJSON file of your areas with --areas")
-    areas = [_area_of(number, feature, name_property) for number, feature in enumerate(collection.features, start=1)]
+    areas = []
+    for number, feature in enumerate(collection.features, start=1):
+        properties = feature.properties or {}
+        value = properties.get(name_property)
+        name = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+        if not name or name in _RESERVED:
+            present = ", ".join(sorted(properties)) or "no property at all"
+            fault = f"area {number} has {value!r} as its name (property {name_property!r})"
+            remedy = "give each area a text or a whole number as its name, or choose the property with --area-name"
+            raise SettingsError(fault, f"{remedy}: {present}")
+        areas.append(Area(name, feature.polygons(name)))
     areas.sort(key=lambda area: area.name)
     for name, same in groupby(areas, key=lambda area: area.name):
         if len(list(same)) > 1:
             remedy = "make one MultiPolygon of the parts of one area, or choose another property with --area-name"
             raise SettingsError(f"several areas of {path} are called {name!r}", remedy)
     return areas
-
-
-def _area_of(number: int, feature: FileFeature, name_property: str) -> Area:
-    properties = feature.properties or {}
-    value = properties.get(name_property)
-    name = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    if not name or name in _RESERVED:
-        present = ", ".join(sorted(properties)) or "no property at all"
-        raise SettingsError(
-            f"area {number} has {value!r} as its name (property {name_property!r})",
-            f"give each area a text or a whole number as its name, or choose the property with --area-name: {present}",
-        )
-    return Area(name, feature.polygons(name))
 
 
 def cells_inside(area: Area, grid: Grid) -> Cells:
@@ -185,13 +182,9 @@ def cells_pattern(grid: Grid, cells: npt.ArrayLike) -> str:
     >>> cells_pattern(grid, [1, 2, 7])
     'r000c(001|002)|r001c(003)'
     """
-    return "|".join(_row_patterns(grid, cells))
-
-
-def _row_patterns(grid: Grid, cells: npt.ArrayLike) -> Iterator[str]:
     parted = (grid.cell_id(cell).split("c") for cell in np.sort(np.asarray(cells)).tolist())
-    for row, of_row in groupby(parted, key=lambda pair: pair[0]):
-        yield f"{row}c({'|'.join(col for _, col in of_row)})"
+    rows = groupby(parted, key=lambda pair: pair[0])
+    return "|".join(f"{row}c({'|'.join(col for _, col in of_row)})" for row, of_row in rows)
 
 
 _AT_ONCE = 10_000_000  # pairs of an incident and an edge

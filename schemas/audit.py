@@ -17,7 +17,7 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -156,9 +156,12 @@ def _next_lines(
         notes.append(("torn_line", {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}))
     if lost:
         notes.append(("head_missing", {"head": lost}))
+    at = datetime.fromtimestamp(at_s, UTC)
     for number, (name, facts) in enumerate((*notes, (event, details)), start=sequence + 1):
-        line, head = _record_line(number, at_s, name, facts, head)
-        lines += line
+        fields = {"sequence": number, "at": at, "event": name, "details": facts, "previous": head}
+        body = msgspec.json.encode(fields).removesuffix(b"}")
+        head = hashlib.sha256(body).hexdigest()
+        lines += body + b',"hash":"' + head.encode() + b'"}\n'
     return lines, head
 
 
@@ -177,17 +180,6 @@ def _lost_in(content: bytes) -> str:
 def heads_of(entry: AuditRecord) -> tuple[str, ...]:
     """The hashes that a record shows to be there: its own, and that of a log which was set aside."""
     return entry.hash, str(entry.details.get(HEAD_BEFORE, ""))
-
-
-def _record_line(
-    sequence: int, at_s: float, event: AuditEvent, details: Mapping[str, Plain], previous: str
-) -> tuple[bytes, str]:
-    """A record as its line, newline included, and its hash."""
-    at = datetime.fromtimestamp(at_s, UTC)
-    fields = {"sequence": sequence, "at": at, "event": event, "details": details, "previous": previous}
-    body = msgspec.json.encode(fields).removesuffix(b"}")
-    digest = hashlib.sha256(body).hexdigest()
-    return body + b',"hash":"' + digest.encode() + b'"}\n', digest
 
 
 def parse_record(line: bytes) -> AuditRecord | None:
@@ -239,70 +231,57 @@ def records(content: bytes) -> Iterator[AuditRecord]:
     return (entry for line in content.split(b"\n") if (entry := parse_record(line)))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The result. `faults` is empty when nothing was changed; `torn` are lines that a crash cut short."""
 
-    present: Set[int]  # sequence numbers of all whole records
     records: list[AuditRecord] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     torn: list[str] = field(default_factory=list)
-    _damaged: list[tuple[int, bytes]] = field(default_factory=list)  # (number, line) since the last whole record
 
     @property
     def head(self) -> str:
         return self.records[-1].hash if self.records else BEFORE_THE_FIRST
 
-    def add(self, number: int, line: bytes, entry: AuditRecord | None) -> None:
-        """Follow the chain by one line; `found` is its record."""
-        if entry is None:
-            self._damaged.append((number, line))
-            return
-        if self._damaged and _notes(entry, self._damaged[-1][1]):
-            self.torn.append(f"a crash cut line {self._damaged.pop()[0]} short; record {entry.sequence} notes it")
-        last = self.records[-1].sequence if self.records else 0
-        lost = sorted(set(range(last + 1, entry.sequence)) - self.present)
-        self._report_damaged()
-        if entry.sequence != last + 1 + len(lost):
-            self.faults.append(f"line {number} is misplaced: record {entry.sequence} after record {last}")
-        elif len(lost) > len(self._damaged):
-            span = f"record {lost[0]}" if len(lost) == 1 else f"records {lost[0]} to {lost[-1]}"
-            self.faults.append(f"missing before line {number}: {span}")
-        elif not lost and entry.previous != self.head:
-            self.faults.append(
-                f"the line before line {number} was replaced: record {entry.sequence} names another hash"
-            )
-        self._damaged.clear()
-        self.records.append(entry)
-
-    def end(self, number: int) -> None:
-        """Judge the lines after the last whole record. A crash can have cut only the text after the last newline."""
-        if self._damaged and not _has_another_end(self._damaged[-1][1]):
-            _, tail = self._damaged.pop()
-            if tail:
-                self.torn.append(
-                    f"a crash cut line {number} short after {len(tail)} bytes; the next record will note it"
-                )
-        self._report_damaged()
-
-    def _report_damaged(self) -> None:
-        self.faults += [f"line {number} was edited: its hash does not match" for number, _ in self._damaged]
-
 
 def verify(content: bytes, *, heads: Collection[str] = ()) -> Verdict:
     """Follow the chain. heads: hashes noted earlier; each must still be the hash of a record, or of a log set aside."""
     lines = [(line, parse_record(line)) for line in content.split(b"\n")]
-    verdict = Verdict({entry.sequence for _, entry in lines if entry})
+    present = {entry.sequence for _, entry in lines if entry}
+    verdict = Verdict()
+    faults, damaged = verdict.faults, dict[int, bytes]()  # lines by their numbers, since the last whole record
     for number, (line, entry) in enumerate(lines, 1):
-        verdict.add(number, line, entry)
-    verdict.end(len(lines))
-    verdict.faults += [
+        if entry is None:
+            damaged[number] = line
+            continue
+        if damaged and _notes(entry, damaged[number - 1]):
+            del damaged[number - 1]
+            verdict.torn.append(f"a crash cut line {number - 1} short; record {entry.sequence} notes it")
+        faults += [f"line {edited} was edited: its hash does not match" for edited in damaged]
+        last = verdict.records[-1].sequence if verdict.records else 0
+        lost = sorted(set(range(last + 1, entry.sequence)) - present)
+        if entry.sequence != last + 1 + len(lost):
+            faults.append(f"line {number} is misplaced: record {entry.sequence} after record {last}")
+        elif len(lost) > len(damaged):
+            span = f"record {lost[0]}" if len(lost) == 1 else f"records {lost[0]} to {lost[-1]}"
+            faults.append(f"missing before line {number}: {span}")
+        elif not lost and entry.previous != verdict.head:
+            faults.append(f"the line before line {number} was replaced: record {entry.sequence} names another hash")
+        damaged.clear()
+        verdict.records.append(entry)
+    if damaged and not _has_another_end(lines[-1][0]):  # a crash can have cut only the text after the last newline
+        number, tail = damaged.popitem()
+        if tail:
+            cut = f"a crash cut line {number} short after {len(tail)} bytes; the next record will note it"
+            verdict.torn.append(cut)
+    faults += [f"line {edited} was edited: its hash does not match" for edited in damaged]
+    faults += [
         f"record {entry.sequence} notes that the lines up to hash {entry.details.get('head')} were missing when it "
         "was written"
         for entry in verdict.records
         if entry.event == "head_missing"
     ]
-    verdict.faults += [
+    faults += [
         f"no record has the hash {head}: the last lines are missing, or the whole log was written again"
         for head in heads
         if not any(head in heads_of(entry) for entry in verdict.records)

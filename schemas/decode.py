@@ -152,12 +152,6 @@ def region_named(value: bytes | None, regions: Container[str]) -> str:
     return region if region in regions else ""
 
 
-def kept_payload(value: bytes | None, reason: Reason) -> bytes | None:
-    """The bytes of a refused message, where they may be kept: never what may describe a person or is too large."""
-    may_keep = reason != "person_field" and value is not None and len(value) <= MAX_EVENT_BYTES
-    return value if may_keep else None
-
-
 def fault_in_keys(value: bytes) -> tuple[Reason, str] | None:
     """A key that stands twice in a JSON object with an event's keys, if there is one."""
     doubled: list[str] = []
@@ -226,15 +220,13 @@ def _is_aware_time(value: object) -> bool:
     return True
 
 
-def _wire_type() -> Any:
-    """Event, but an absent optional field is UNSET: `_expected_quotes` needs to know which fields were sent."""
-    optional = {field.name for field in msgspec.structs.fields(Event) if not field.required}
-    hints = get_type_hints(Event, include_extras=True)
-    spec = [(n, t | UnsetType, UNSET) if n in optional else (n, t) for n, t in hints.items()]
-    return msgspec.defstruct("WireEvent", spec, forbid_unknown_fields=True, gc=False)
-
-
-_WIRE = msgspec.json.Decoder(_wire_type())
+# Event, but an absent optional field is UNSET: `_expected_quotes` needs to know which fields were sent.
+_OPTIONAL = {field.name for field in msgspec.structs.fields(Event) if not field.required}
+_TYPES = get_type_hints(Event, include_extras=True)
+_FIELDS = [(name, kind | UnsetType, UNSET) if name in _OPTIONAL else (name, kind) for name, kind in _TYPES.items()]
+_WIRE: "msgspec.json.Decoder[Any]" = msgspec.json.Decoder(
+    msgspec.defstruct("WireEvent", _FIELDS, forbid_unknown_fields=True, gc=False)
+)
 Fault = tuple[npt.NDArray[np.bool_], Reason, str]  # (n,) which events have it, the reason, its detail
 _REQUIRED_QUOTES = 24  # 6 + 1 required keys, 5 of them with a text value
 
@@ -311,9 +303,18 @@ def decode_messages(
     incidents = {}
     for code, (region, spec) in enumerate(specs.items()):
         of_region = reading.region == code
-        if of_region.any():
-            accepted = _accepted(region, reading.select(of_region), spec, refusals, now_ms)
-            incidents[region] = _masked(accepted, spec, masks)
+        if not of_region.any():
+            continue
+        refuse_other_masks(f"the artifact of {spec.region}", spec.masked, masks.digest)
+        incidents[region] = accepted = _accepted(region, reading.select(of_region), spec, refusals, now_ms)
+        if masks.polygons:  # what is in them has no place either: the memory of incidents lies in the checkpoint
+            hidden = masks.hold(accepted.place)
+            uncounted = accepted.flags & ~np.uint8(COUNTED_ORIGIN)
+            incidents[region] = replace(
+                accepted,
+                flags=np.where(hidden, uncounted, accepted.flags),
+                place=np.where(hidden[:, None], np.int32(NO_PLACE), accepted.place),
+            )
     return Decoded(incidents=incidents, rejections=refusals.by_region)
 
 
@@ -376,8 +377,10 @@ class _Refusals:
         self.by_region: dict[str, list[Rejection]] = {}
 
     def add(self, index: int, region: str, reason: Reason, detail: str) -> None:
-        payload = kept_payload(self.messages.value(index), reason)
-        rejection = Rejection.at(self.messages, index, reason, detail, payload)
+        """With its bytes, unless they may describe a person or are too large."""
+        value = self.messages.value(index)
+        may_keep = reason != "person_field" and value is not None and len(value) <= MAX_EVENT_BYTES
+        rejection = Rejection.at(self.messages, index, reason, detail, value if may_keep else None)
         self.by_region.setdefault(region, []).append(rejection)
 
     def add_first(self, faults: list[Fault], where: np.ndarray, region: str) -> npt.NDArray[np.bool_]:
@@ -427,19 +430,6 @@ def _accepted(region: str, events: Readings, spec: Spec, refusals: _Refusals, no
         kafka_time_ms=kafka_ms,
     )
     return columns if good.all() else columns.select(good)
-
-
-def _masked(incidents: Incidents, spec: Spec, masks: Masks) -> Incidents:
-    """Those in a mask do not count, and have no place: the memory of incidents lies in the checkpoint."""
-    refuse_other_masks(f"the artifact of {spec.region}", spec.masked, masks.digest)
-    if not masks.polygons:
-        return incidents
-    hidden = masks.hold(incidents.place)
-    return replace(
-        incidents,
-        flags=np.where(hidden, incidents.flags & ~np.uint8(COUNTED_ORIGIN), incidents.flags),
-        place=np.where(hidden[:, None], np.int32(NO_PLACE), incidents.place),
-    )
 
 
 def _microseconds(epoch_s: list[float]) -> npt.NDArray[np.float64]:

@@ -110,7 +110,7 @@ def read_by_shape(
         if shape is None:
             pending[chosen] = False
             continue
-        same, spans = _spans(text, shape, starts[alike], stops[alike], quotes, first_quote[alike])
+        same, spans = _spans(text, *shape, starts[alike], stops[alike], quotes, first_quote[alike])
         pending[alike[same]] = False
         of_shape = {name: (begin[same], end[same]) for name, (begin, end) in spans.items()}
         reading, good = _read(text, of_shape, alike[same], specs)
@@ -118,16 +118,11 @@ def read_by_shape(
     return readings
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """The fields of a message in their order, and the literal text before, between and behind their values."""
+def _shape_of(model: bytes) -> tuple[list[str], list[bytes]] | None:
+    """A valid event's fields in their order, and the literal text before, between and behind their values.
 
-    names: list[str]
-    literals: list[bytes]  # one more than names
-
-
-def _shape_of(model: bytes) -> _Shape | None:
-    """The shape of a valid event; None where a number is not written plainly. A null is literal text."""
+    None where a number is not written plainly. A null is literal text.
+    """
     if b"".join(_VALUE.sub(b"", model).split()) != b"{":
         return None
     names, literals, position = [], [], 0
@@ -138,18 +133,24 @@ def _shape_of(model: bytes) -> _Shape | None:
             literals.append(model[position : match.start(group)])
             position = match.end(group)
     literals.append(model[position:])
-    return _Shape(names, literals)
+    return names, literals
 
 
 def _spans(
-    text: "_Text", shape: _Shape, starts: Integers, stops: Integers, quotes: Integers, first_quote: Integers
+    text: "_Text",
+    names: list[str],
+    literals: list[bytes],
+    starts: Integers,
+    stops: Integers,
+    quotes: Integers,
+    first_quote: Integers,
 ) -> tuple[Flags, dict[str, tuple[Integers, Integers]]]:
     """(whether a message has the shape's literals, where each of its values begins and ends). All are (n,)."""
-    same = text.has(starts, shape.literals[0])
-    passed = shape.literals[0].count(b'"')  # quotation marks before the value
-    begin = starts + len(shape.literals[0])
+    same = text.has(starts, literals[0])
+    passed = literals[0].count(b'"')  # quotation marks before the value
+    begin = starts + len(literals[0])
     spans = {}
-    for name, literal in zip(shape.names, shape.literals[1:], strict=True):
+    for name, literal in zip(names, literals[1:], strict=True):
         if b'"' in literal:
             end = quotes[np.minimum(first_quote + passed, len(quotes) - 1)] - literal.index(b'"')
         else:

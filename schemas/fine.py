@@ -47,12 +47,6 @@ def squares_of(grid: Grid, fine: int, cell: Cells, lat_deg: Floats, lon_deg: Flo
     return np.asarray(lat * fine + lon)
 
 
-def square_bounds(grid: Grid, fine: int, cell: int, square: int) -> tuple[float, float, float, float]:
-    """South, west, north and east of a square, degrees."""
-    (row, col), (south, west), (lat, lon) = divmod(cell, grid.cols), divmod(square, fine), _edges(grid, fine)
-    return float(lat[row, south]), float(lon[col, west]), float(lat[row, south + 1]), float(lon[col, west + 1])
-
-
 def square_edges(grid: Grid, fine: int) -> tuple[Floats, Floats]:
     """Latitudes (rows * fine + 1,) and longitudes (cols * fine + 1,) of the edges of all squares, degrees."""
     lat, lon = (np.append(edges[:, :-1].ravel(), edges[-1, -1]) for edges in _edges(grid, fine))

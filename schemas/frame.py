@@ -244,21 +244,21 @@ def write_frames(
 ) -> None:
     """Replace the region's file. Raises SinkError when it cannot be written."""
     frame, over_all = views
-    content = _Body(
-        format=_FORMAT,
-        clock=clock,
-        spec=frame.spec,
-        as_of_s=frame.as_of_s,
-        model=frame.model,
-        change=change.says if change else "",
-        change_since_s=change.since_s if change else 0,
-        by_category=_packed(frame),
-        over_all=_packed(over_all),
-        unusual=frame.unusual,
-        silent=frame.silent,
-        surges=frame.surges,
-    )
-    body = msgspec.msgpack.encode({**msgspec.structs.asdict(content), "spec": frame.spec.in_frame()})
+    content = {
+        "format": _FORMAT,
+        "clock": clock,
+        "spec": frame.spec.in_frame(),
+        "as_of_s": frame.as_of_s,
+        "model": frame.model,
+        "change": change.says if change else "",
+        "change_since_s": change.since_s if change else 0,
+        "by_category": _packed(frame),
+        "over_all": _packed(over_all),
+        "unusual": frame.unusual,
+        "silent": frame.silent,
+        "surges": frame.surges,
+    }
+    body = msgspec.msgpack.encode(content)
     path = frame_path(folder, frame.spec.region)
     with write_errors(SinkError, path):
         replace_file(path, _seal(body) + body, outlives_power_cut=False)
@@ -300,7 +300,13 @@ def read_hour(path: Path) -> StoredFrames:
 
 
 def _read(path: Path, region: str, remedy: str, *, is_packed: bool = False) -> StoredFrames:
-    content = _content(path, remedy)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FRAME_BYTES + 1)
+    except OSError as error:
+        raise SinkError(f"{path} cannot be read ({error.strerror})", remedy) from error
+    if len(content) > MAX_FRAME_BYTES:
+        raise SinkError(f"{path} is larger than {MAX_FRAME_BYTES} bytes", remedy)
     seal, body = content[:_SEAL], content[_SEAL:]
     if seal != _seal(body):
         raise SinkError(f"{path} is damaged: its content does not fit its hash", remedy)
@@ -311,17 +317,6 @@ def _read(path: Path, region: str, remedy: str, *, is_packed: bool = False) -> S
         raise
     except (ValueError, RiskError, zlib.error) as error:
         raise SinkError(f"{path} is no frame that can be used ({error})", remedy) from error
-
-
-def _content(path: Path, remedy: str) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FRAME_BYTES + 1)
-    except OSError as error:
-        raise SinkError(f"{path} cannot be read ({error.strerror})", remedy) from error
-    if len(content) > MAX_FRAME_BYTES:
-        raise SinkError(f"{path} is larger than {MAX_FRAME_BYTES} bytes", remedy)
-    return content
 
 
 def _checked(content: _Body, path: Path, owner: str) -> StoredFrames:
@@ -340,16 +335,35 @@ def _checked(content: _Body, path: Path, owner: str) -> StoredFrames:
         raise ValueError("its change has no words that can be shown")
     if not 0 <= content.change_since_s <= MAX_TIME_S:
         raise ValueError(f"the time {content.change_since_s} of its change is no time")
+    spec = content.spec
     for place in content.unusual:
-        _check_place(place, content.spec)
+        inside = all(
+            0 <= start < start + length <= most
+            for start, length, most in (
+                (place.row, place.rows, spec.grid.rows),
+                (place.col, place.cols, spec.grid.cols),
+            )
+        )
+        numbers = (place.hours, place.observed, place.usual, place.days, *place.of_categories.values())
+        if not inside or not {place.category, *place.of_categories} <= {ALL_CATEGORIES, *spec.categories}:
+            raise ValueError(f"what is unusual lies outside of the region: {place}")
+        if not set(place.above) <= set(place.cells(spec.grid).tolist()):
+            raise ValueError(f"what is unusual has a cell outside of its place: {place}")
+        if not (np.isfinite(numbers).all() and min(numbers) >= 0):
+            raise ValueError(f"what is unusual has a number outside of its range: {place}")
     for feed in content.silent:
         numbers = (feed.observed, feed.usual, feed.days)
-        is_of_region = feed.category in (ALL_CATEGORIES, *content.spec.categories)
+        is_of_region = feed.category in (ALL_CATEGORIES, *spec.categories)
         is_time = all(0 <= at_s <= MAX_TIME_S for at_s in (feed.since_s, feed.until_s))
         if not (is_of_region and is_time and np.isfinite(numbers).all() and min(numbers) >= 0):
             raise ValueError(f"a feed that is silent cannot be of the region: {feed}")
     for surge in content.surges:
-        _check_surge(surge, content.spec)
+        numbers = (*surge.factors, *surge.spreads, surge.observed, surge.usual)
+        lengths = {len(surge.factors), len(surge.spreads)}
+        is_plausible = np.isfinite(numbers).all() and min(numbers) >= 0 and min(surge.factors, default=0) >= 1
+        is_plausible &= 1 < max(surge.factors, default=0) <= _MOST_RAISED
+        if surge.category not in spec.categories or lengths != {len(spec.horizons_s)} or not is_plausible:
+            raise ValueError(f"a surge cannot be of the region: {surge}")
     if len({surge.category for surge in content.surges}) < len(content.surges):
         raise ValueError("a category surges twice")
     frame = _unpacked(content, content.by_category, is_sum=False)
@@ -362,34 +376,6 @@ def _checked(content: _Body, path: Path, owner: str) -> StoredFrames:
         change=content.change,
         change_since_s=content.change_since_s,
     )
-
-
-def _check_place(place: Unusual, spec: Spec) -> None:
-    """Raises ValueError for one that cannot be of the region."""
-    inside = all(
-        0 <= start < start + length <= most
-        for start, length, most in (
-            (place.row, place.rows, spec.grid.rows),
-            (place.col, place.cols, spec.grid.cols),
-        )
-    )
-    numbers = (place.hours, place.observed, place.usual, place.days, *place.of_categories.values())
-    if not inside or not {place.category, *place.of_categories} <= {ALL_CATEGORIES, *spec.categories}:
-        raise ValueError(f"what is unusual lies outside of the region: {place}")
-    if not set(place.above) <= set(place.cells(spec.grid).tolist()):
-        raise ValueError(f"what is unusual has a cell outside of its place: {place}")
-    if not (np.isfinite(numbers).all() and min(numbers) >= 0):
-        raise ValueError(f"what is unusual has a number outside of its range: {place}")
-
-
-def _check_surge(surge: Surge, spec: Spec) -> None:
-    """Raises ValueError for one that cannot be of the region."""
-    numbers = (*surge.factors, *surge.spreads, surge.observed, surge.usual)
-    lengths = {len(surge.factors), len(surge.spreads)}
-    is_plausible = np.isfinite(numbers).all() and min(numbers) >= 0 and min(surge.factors, default=0) >= 1
-    is_plausible &= 1 < max(surge.factors, default=0) <= _MOST_RAISED
-    if surge.category not in spec.categories or lengths != {len(spec.horizons_s)} or not is_plausible:
-        raise ValueError(f"a surge cannot be of the region: {surge}")
 
 
 def _unpacked(content: _Body, packed: dict[str, bytes], *, is_sum: bool) -> RiskFrame:

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from schemas.grid import CELL_ID
 from schemas.limits import MAX_SQUARES
-from schemas.spec import SLUG
+from schemas.spec import ALL_CATEGORIES, SLUG
 
 Instant = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="UTC")]
 CellId = Annotated[str, Field(pattern=CELL_ID, examples=["r026c023"])]
@@ -24,6 +24,8 @@ Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
 Chance = Annotated[float, Field(ge=0, le=1)]
 Category = Annotated[str, Field(description="A category of the region, or `all`")]
+AskedCategory = Annotated[Category, Field(pattern=SLUG)]
+AskedArea = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class ClosedRequest(BaseModel):
@@ -118,14 +120,14 @@ class PastCellView(CellView, PastView):
     """Which time, and how old the answer may be."""
 
 
-class View(HorizonView, PastView):
+class View(HorizonView, PastCellView):
     """Which scores."""
 
-    category: Annotated[str, Field(pattern=SLUG)] = Field("all", description="A category of the region, or `all`")
+    category: AskedCategory = ALL_CATEGORIES
 
 
 class ScoresView(View):
-    area: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+    area: AskedArea | None = Field(
         None, description="Only the cells of this area of the file that the service was given"
     )
     format: Literal["json", "geojson", "csv"] | None = Field(None, description="In place of the header Accept")
@@ -139,19 +141,15 @@ class ScoresView(View):
 class DayView(ClosedRequest):
     """What is asked of the last day."""
 
-    category: Annotated[str, Field(pattern=SLUG)] = Field("all", description="A category of the region, or `all`")
-    area: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
-        None, description="Only the cells of this area"
-    )
+    category: AskedCategory = ALL_CATEGORIES
+    area: AskedArea | None = Field(None, description="Only the cells of this area")
 
 
 class UnusualView(PastCellView):
     """What is asked of the last hours."""
 
-    category: Annotated[str, Field(pattern=SLUG)] = Field("all", description="A category of the region, or `all`")
-    area: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
-        None, description="Only places that have a cell of this area"
-    )
+    category: AskedCategory = ALL_CATEGORIES
+    area: AskedArea | None = Field(None, description="Only places that have a cell of this area")
 
 
 class Amounts(ClosedAnswer):

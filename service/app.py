@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
@@ -21,11 +21,11 @@ from service import decisions, page, posts, scores
 from service.answers import ClosedAnswer, Count
 from service.callers import (
     ALWAYS,
+    PROBLEM_HANDLERS,
     PROBLEM_MEDIA_TYPE,
     Problem,
     TheCaller,
     TheService,
-    answer_with_problems,
     caller_of,
     json_answer,
     json_bytes,
@@ -71,28 +71,24 @@ async def stream(request: Request, service: TheService, caller: TheCaller) -> St
     if service.streams[caller.name] >= MOST_OF_A_TOKEN:
         said = f"{caller.name} has {MOST_OF_A_TOKEN} streams open, and no more can be: ask /v1/regions for what is new"
         raise HTTPException(429, said, _COME_AGAIN)
-    token = token_of(request)
-    events = _events(service, caller, lambda: known_caller(service, token) == caller)
-    return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
+    async def events() -> AsyncIterator[bytes]:
+        service.streams[caller.name] += 1
+        token, sent, said_s = token_of(request), dict[str, str](), time.monotonic()
+        try:
+            while not service.is_closing and known_caller(service, token) == caller:
+                for now in map(service.now_of, seen_by(service, caller)):
+                    if sent.get(now.spec.region) != now.state:
+                        sent[now.spec.region], said_s = now.state, time.monotonic()
+                        yield b"event: frame\ndata: " + json_bytes(now.facts()) + b"\n\n"
+                if time.monotonic() - said_s >= SIGN_OF_LIFE_S:
+                    said_s = time.monotonic()
+                    yield b"event: alive\ndata: {}\n\n"  # the page's script hears no comment
+                await service.next_look()
+        finally:
+            service.streams[caller.name] -= 1
 
-async def _events(service: Service, caller: Caller, is_still_known: Callable[[], bool]) -> AsyncIterator[bytes]:
-    """Signs of life are events: the page's script hears no comment."""
-    service.streams[caller.name] += 1
-    sent: dict[str, str] = {}
-    said_s = time.monotonic()
-    try:
-        while not service.is_closing and is_still_known():
-            for now in map(service.now_of, seen_by(service, caller)):
-                if sent.get(now.spec.region) != now.state:
-                    sent[now.spec.region], said_s = now.state, time.monotonic()
-                    yield b"event: frame\ndata: " + json_bytes(now.facts()) + b"\n\n"
-            if time.monotonic() - said_s >= SIGN_OF_LIFE_S:
-                said_s = time.monotonic()
-                yield b"event: alive\ndata: {}\n\n"
-            await service.next_look()
-    finally:
-        service.streams[caller.name] -= 1
+    return StreamingResponse(events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 @_OF_THE_PROCESS.get("/health", tags=["the service itself"], response_model=ServiceHealth, responses=problems_of(503))
@@ -144,17 +140,13 @@ def application(service: Service) -> ASGIApp:
         return json_answer(shown)
 
     app.include_router(page.router)
-    answer_with_problems(app)
     answering = GZipMiddleware(ETags(app), compresslevel=1)  # 9 takes ten times as long and saves a fifth more
     guarded = RequestGuard(answering, app.state.metrics, hosts=LOCAL_HOSTS if service.is_open else ())
-    return _read_by(service.origins, guarded) if service.origins else guarded
-
-
-def _read_by(origins: Sequence[str], app: ASGIApp) -> ASGIApp:
-    """Let web apps of these origins read every answer, errors too: with a token that they send, never with cookies."""
-    return CORSMiddleware(
-        app,
-        allow_origins=origins,
+    if not service.origins:
+        return guarded
+    return CORSMiddleware(  # those web apps read every answer, errors too: with a token that they send, never a cookie
+        guarded,
+        allow_origins=service.origins,
         allow_methods=("GET", "POST"),
         allow_headers=("Authorization", "If-None-Match"),
         expose_headers=("ETag", "Retry-After", "Risk-As-Of", "Risk-Stale"),
@@ -162,7 +154,14 @@ def _read_by(origins: Sequence[str], app: ASGIApp) -> ASGIApp:
 
 
 def _routed() -> FastAPI:
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_looking)
+    app = FastAPI(
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers=PROBLEM_HANDLERS,
+        lifespan=_looking,
+    )
     for router in ROUTERS:
         app.include_router(router, dependencies=[Depends(known_parameters)])
     return app

@@ -6,7 +6,7 @@ from math import ceil
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import Depends, FastAPI, Path, Request, Security
+from fastapi import Depends, Path, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
@@ -85,13 +85,16 @@ def token_of(request: Request) -> str | None:
     return token.strip() if kind.lower() == "bearer" else request.cookies.get(_TOKEN_COOKIE)
 
 
-def new_cookies(request: Request, token: str, caller: Caller, now_s: float) -> Sequence[str]:
-    """A cookie with the token, and one with the end of the sign-in."""
-    return _cookies(request, token, _lasting_s(caller), now_s)
+def cookies_of(request: Request, token: str, caller: Caller | None, now_s: float) -> Sequence[str]:
+    """A cookie with the token, and one with the end of the sign-in; without a caller both end at once.
 
-
-def no_cookies(request: Request) -> Sequence[str]:
-    return _cookies(request, "", 0, 0)
+    `Secure`, but for this machine's own names: elsewhere a browser sends the cookie over TLS alone.
+    """
+    answer, is_secure = Response(), request.url.hostname not in ("localhost", "127.0.0.1", "::1")
+    seconds = _lasting_s(caller) if caller else 0
+    for name, value, is_hidden in ((_TOKEN_COOKIE, token, True), (_END_COOKIE, str(round(now_s + seconds)), False)):
+        answer.set_cookie(name, value, max_age=seconds, secure=is_secure, httponly=is_hidden, samesite="strict")
+    return answer.headers.getlist("set-cookie")
 
 
 def put_off(request: Request, caller: Caller, now_s: float) -> None:
@@ -99,19 +102,11 @@ def put_off(request: Request, caller: Caller, now_s: float) -> None:
     token, until = request.cookies.get(_TOKEN_COOKIE), request.cookies.get(_END_COOKIE, "")
     until_s = int(until[:10]) if until.isdecimal() else 0
     if token and "authorization" not in request.headers and until_s < now_s + _lasting_s(caller) - _HOUR_S:
-        request.state.cookies = new_cookies(request, token, caller, now_s)
+        request.state.cookies = cookies_of(request, token, caller, now_s)
 
 
 def _lasting_s(caller: Caller) -> int:
     return _SCREEN_S if caller.screen else _SHIFT_S
-
-
-def _cookies(request: Request, token: str, seconds: int, now_s: float) -> Sequence[str]:
-    """`Secure`, but for this machine's own names: elsewhere a browser sends the cookie over TLS alone."""
-    answer, is_secure = Response(), request.url.hostname not in ("localhost", "127.0.0.1", "::1")
-    for name, value, is_hidden in ((_TOKEN_COOKIE, token, True), (_END_COOKIE, str(round(now_s + seconds)), False)):
-        answer.set_cookie(name, value, max_age=seconds, secure=is_secure, httponly=is_hidden, samesite="strict")
-    return answer.headers.getlist("set-cookie")
 
 
 async def caller_of(
@@ -202,15 +197,8 @@ async def known_parameters(request: Request) -> None:
             raise HTTPException(422, f"query {name}: not known here; there are {', '.join(there_are) or 'none'}")
 
 
-def answer_with_problems(app: FastAPI) -> None:
-    """Answer the errors of the routes, of the routing, of the checks of a request, and those that nobody expects."""
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _unexpected)
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette's own promise
+async def _http(request: Request, error: HTTPException) -> Response:
+    """Of the routes and of the routing."""
     detail = error.detail if error.detail != HTTPStatus(error.status_code).phrase else _SAID.get(error.status_code, "")
     headers, path = dict(error.headers or {}), getattr(request.scope.get("route"), "path", "")
     if methods := request.app.state.methods.get(path) if "Allow" in headers else None:
@@ -218,9 +206,8 @@ async def _http(request: Request, error: Exception) -> Response:
     return problem_answer(error.status_code, detail or error.detail, headers)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
     """Where the fault is and what it is; of a parameter also what it is to be."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     route, faults = request.scope.get("route"), []
     for fault in error.errors()[:5]:
         where, name = " ".join(map(str, fault["loc"])), fault["loc"][-1]
@@ -247,3 +234,8 @@ def _parameters(route: APIRoute, place: str) -> Mapping[str, str | None]:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     return problem_answer(500, "a fault of this program; its log has the trace")
+
+
+PROBLEM_HANDLERS: dict[int | type[Exception], Any] = {
+    HTTPException: _http, RequestValidationError: _invalid, Exception: _unexpected,
+}  # fmt: skip

@@ -21,7 +21,6 @@ from starlette.responses import Response
 from schemas.audit import Plain, parse_record, read_log, record
 from schemas.errors import AuditError, DataError
 from schemas.files import FileState, file_state, instant_text
-from schemas.grid import Grid
 from schemas.spec import ALL_CATEGORIES
 from service.answers import Category, CellId, ClosedAnswer, ClosedRequest, Count, Instant
 from service.callers import TheCaller, TheService, caller_of, frames_of, json_answer, problems_of
@@ -178,12 +177,20 @@ def decide(
         if facts["expired"]:
             raise HTTPException(409, f"{facts['expired']}: decide when a newer model scores")
     view, column, _ = chosen_view(now, asked.category, None)
-    cells = _rectangle(now.spec.grid, asked.first, asked.last)
+    grid = now.spec.grid
+    try:
+        (south, west), (north, east) = (divmod(grid.index_of(cell), grid.cols) for cell in (asked.first, asked.last))
+    except DataError as error:
+        raise HTTPException(404, str(error)) from error
+    if south > north or west > east:
+        corners = f"{asked.first} to {asked.last}"
+        raise HTTPException(422, f"{corners}: give the south-western cell as first, the north-eastern as last")
+    cells = {row * grid.cols + col for row in range(south, north + 1) for col in range(west, east + 1)}
     # Incidents there: of the last hour, or more in an unusual place inside, in its own hours.
     in_places = [
         place.observed
         for place in view.unusual
-        if asked.category in (ALL_CATEGORIES, place.category) and cells.issuperset(place.cells(now.spec.grid).tolist())
+        if asked.category in (ALL_CATEGORIES, place.category) and cells.issuperset(place.cells(grid).tolist())
     ]
     details: dict[str, Plain] = {
         "what": asked.what,
@@ -227,14 +234,3 @@ def _in_force(service: Service, records: DecisionLog, now: Now, caller: Caller) 
         "decisions": records.in_force(region, service.now_s()),
     }
     return json_answer(answer)
-
-
-def _rectangle(grid: Grid, first: str, last: str) -> set[int]:
-    """Its cells. Raises 404 for a cell that the region does not have, 422 for corners that are exchanged."""
-    try:
-        (south, west), (north, east) = (divmod(grid.index_of(cell), grid.cols) for cell in (first, last))
-    except DataError as error:
-        raise HTTPException(404, str(error)) from error
-    if south > north or west > east:
-        raise HTTPException(422, f"{first} to {last}: give the south-western cell as first, the north-eastern as last")
-    return {row * grid.cols + col for row in range(south, north + 1) for col in range(west, east + 1)}

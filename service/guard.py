@@ -122,6 +122,8 @@ class RequestGuard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        repeated = next((name for name, number in Counter(name for name, _ in query).items() if number > 1), None)
         host = headers.get("host", "").rpartition("@")[2]
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         if self.hosts and name not in self.hosts:
@@ -129,7 +131,7 @@ class RequestGuard:
             await problem_answer(421, said)(scope, receive, send)
         elif b"%2f" in scope["raw_path"].lower():  # a proxy's rules take it for a part of a name
             await problem_answer(404, "no address here has an encoded slash")(scope, receive, send)
-        elif repeated := _repeated(scope["query_string"]):
+        elif repeated:  # a route would answer for the last without a word
             detail = f"query {repeated}: it is given several times; give one value, and ask once for each"
             await problem_answer(422, detail)(scope, receive, send)
         elif {"content-length", "transfer-encoding"} <= set(headers):  # a proxy may believe the other one
@@ -141,12 +143,6 @@ class RequestGuard:
             await problem_answer(413, _TOO_LONG, _CLOSE)(scope, receive, send)
         else:
             await self.app(scope, _counted(receive), send)
-
-
-def _repeated(query: bytes) -> str | None:
-    """The first parameter that is given more than once: a route would answer for the last without a word."""
-    names = Counter(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-    return next((name for name, number in names.items() if number > 1), None)
 
 
 def _counted(receive: Receive) -> Receive:
@@ -188,6 +184,7 @@ class ETags:
         if scope["type"] != "http" or scope["method"] != "GET":
             await self.app(scope, receive, send)
             return
+        asked = Headers(scope=scope)
         start: Message | None = None  # waits for the body; a stream has no length, and never waits
 
         async def tagged(message: Message) -> None:
@@ -197,25 +194,14 @@ class ETags:
                     start = message
                     return
             elif start is not None:
-                message = _with_etag(start, message, Headers(scope=scope).get("if-none-match"))
+                tag = f'"{hashlib.blake2b(message["body"], digest_size=12).hexdigest()}"'
+                headers = MutableHeaders(scope=start)
+                headers["ETag"] = f"W/{tag}"
+                has = [entry.strip().removeprefix("W/") for entry in asked.get("if-none-match", "").split(",")]
+                if tag in has or "*" in has:
+                    start["status"], message = 304, {**message, "body": b""}
+                    del headers["content-length"], headers["content-type"]
                 await send(start)
             await send(message)
 
         await self.app(scope, receive, tagged)
-
-
-def _with_etag(start: Message, body: Message, if_none_match: str | None) -> Message:
-    """Put the ETag into the start of an answer, or make it a 304. Gives the body to send."""
-    tag = f'"{hashlib.blake2b(body["body"], digest_size=12).hexdigest()}"'
-    headers = MutableHeaders(scope=start)
-    headers["ETag"] = f"W/{tag}"
-    if not _is_known(if_none_match, tag):
-        return body
-    start["status"] = 304
-    del headers["content-length"], headers["content-type"]
-    return {**body, "body": b""}
-
-
-def _is_known(if_none_match: str | None, tag: str) -> bool:
-    tags = [entry.strip().removeprefix("W/") for entry in (if_none_match or "").split(",")]
-    return tag in tags or "*" in tags

@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 
 from schemas.languages import sentences_of
 from service.basemap import Basemap
-from service.callers import TheService, known_caller, new_cookies, no_cookies, problem_answer, put_off, token_of
+from service.callers import TheService, cookies_of, known_caller, problem_answer, put_off, token_of
 
 router = APIRouter(include_in_schema=False)
 FOLDER = Path(__file__).with_name("live_map")
@@ -84,12 +84,12 @@ async def sign_in(request: Request, service: TheService) -> Response:
     caller = known_caller(service, given)
     if caller is None:
         return _html(_login(service.language), 401)
-    return _to_the_map(request, [] if service.is_open else new_cookies(request, given, caller, service.now_s()))
+    return _to_the_map(request, [] if service.is_open else cookies_of(request, given, caller, service.now_s()))
 
 
 @router.post("/logout")
 async def sign_out(request: Request, service: TheService) -> Response:
-    return _to_the_map(request, [] if service.is_open else no_cookies(request))
+    return _to_the_map(request, [] if service.is_open else cookies_of(request, "", None, 0))
 
 
 @cache

@@ -8,8 +8,8 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
+from itertools import product
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, cast
 
@@ -64,6 +64,7 @@ MEDIA_TYPES: Mapping[Format, str] = {
 _PLAIN: dict[str, Format] = {media.partition(";")[0]: name for name, media in MEDIA_TYPES.items()}
 _ANY: dict[str, Format] = {"*/*": "json", "application/*": "json", "text/*": "csv"}
 NUMBERS = ("expected", "usual", "risk", "low", "high")
+_SUPPORT = pa.array([f'"{name}"' for name in SUPPORT])
 _GEOJSON = MEDIA_TYPES["geojson"]
 _SCORES: dict[int | str, dict[str, Any]] = {
     200: {"content": {_GEOJSON: {"schema": answers.SCORED_SHAPES}, "text/csv": {"schema": {"type": "string"}}}}
@@ -111,11 +112,15 @@ def area_cells(service: Service, now: Now, name: str | None) -> Cells:
     return areas[name]
 
 
-def shown_at(service: Service, now: Now, at: datetime | None) -> Now:
-    """The region now, or as it was at the beginning of that hour. Raises 404 where that is not known."""
-    hour = now if at is None else service.at_hour(now, int(at.timestamp()))
+def shown_for(service: Service, now: Now, asked: answers.PastCellView, category: str = ALL_CATEGORIES) -> Now:
+    """The region now, or as it was at the beginning of an hour.
+
+    Raises 404 where that is not known, 503 where it must be current and is not.
+    """
+    hour = now if asked.at is None else service.at_hour(now, int(asked.at.timestamp()))
     if isinstance(hour, str):
-        raise HTTPException(404, f"nothing of {at} can be shown: {hour}; /hours lists what there is")
+        raise HTTPException(404, f"nothing of {asked.at} can be shown: {hour}; /hours lists what there is")
+    must_be_current(hour, asked.require, category)
     return hour
 
 
@@ -161,8 +166,7 @@ async def scores(
     request: Request, service: TheService, now: TheRegion, asked: Annotated[answers.ScoresView, Query()]
 ) -> Response:
     """The scores of every cell, or of an area's, for one category and horizon."""
-    now = shown_at(service, now, asked.at)
-    must_be_current(now, asked.require, asked.category)
+    now = shown_for(service, now, asked, asked.category)
     as_what = format_of(asked.format, request.headers.get("accept"))
     headers = {**now.headers(), "Vary": "Accept, Authorization, Cookie"}
     chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), area_cells(service, now, asked.area))
@@ -212,62 +216,58 @@ async def cell(
     asked: Annotated[answers.PastCellView, Query()],
 ) -> Response:
     """One cell's scores of every category and horizon, and what made those of the riskiest cells."""
-    now = shown_at(service, now, asked.at)
-    must_be_current(now, asked.require)
+    now = shown_for(service, now, asked)
     grid = now.spec.grid
     try:
         place = grid.index_of(cell)
     except DataError as error:
         raise HTTPException(404, str(error)) from error
     (row, col), (lat, lon) = divmod(place, grid.cols), (float(degrees[place]) for degrees in grid.centres())
+    rows: list[answers.CellScore] = []
+    for category, horizon in product(categories_of(now.spec), now.spec.horizon_names):
+        view, at_category, at_horizon = chosen_view(now, category, horizon)
+        chosen = Chosen(view, at_category, at_horizon, np.array([place], np.int32))
+        risks, counts = (array[:, at_category, at_horizon] for array in (view.risk, view.expected))
+        ranked = riskiest(risks, counts, 10).tolist()
+        rank = ranked.index(place) + 1 if place in ranked else None
+        factors: list[answers.Factor] | None = None
+        if rank is not None and rank <= len(view.attribution):
+            shares = view.attribution[rank - 1, at_category, at_horizon]
+            factors = [
+                {"group": group, "says": says, "factor": number(share)}
+                for (group, says), share in zip(ATTRIBUTION_GROUPS.items(), shares, strict=True)
+            ]
+        expected, usual, risk, low, high = (number(chosen.values(name)[0]) for name in NUMBERS)
+        rows.append(
+            {
+                "category": category,
+                "horizon": horizon,
+                "expected": expected,
+                "usual": usual,
+                "risk": risk,
+                "low": low,
+                "high": high,
+                "observed_1h": int(chosen.values("observed_1h")[0]),
+                "support": cast("answers.Support", SUPPORT[chosen.values("support")[0]]),
+                "rank": rank,
+                "factors": factors,
+            }
+        )
     answer: answers.Cell = {
         **now.facts(),
         "cell": f"r{row:03d}c{col:03d}",
         "lat": round(lat, 5),
         "lon": round(lon, 5),
         "geohash": geohash(lat, lon, 8),
-        "scores": [
-            _cell_score(Chosen(*chosen_view(now, category, horizon), np.array([place], np.int32)))
-            for category in categories_of(now.spec)
-            for horizon in now.spec.horizon_names
-        ],
+        "scores": rows,
     }
     return json_answer(answer, now)
-
-
-def _cell_score(chosen: Chosen) -> answers.CellScore:
-    """chosen: with one cell."""
-    view, category, horizon, (cell,) = chosen.view, chosen.category, chosen.horizon, chosen.cells.tolist()
-    ranked = riskiest(view.risk[:, category, horizon], view.expected[:, category, horizon], 10).tolist()
-    rank = ranked.index(cell) + 1 if cell in ranked else None
-    factors: list[answers.Factor] | None = None
-    if rank is not None and rank <= len(view.attribution):
-        shares = view.attribution[rank - 1, category, horizon]
-        factors = [
-            {"group": group, "says": says, "factor": number(share)}
-            for (group, says), share in zip(ATTRIBUTION_GROUPS.items(), shares, strict=True)
-        ]
-    expected, usual, risk, low, high = (number(chosen.values(name)[0]) for name in NUMBERS)
-    return {
-        "category": view.categories[category],
-        "horizon": view.spec.horizon_names[horizon],
-        "expected": expected,
-        "usual": usual,
-        "risk": risk,
-        "low": low,
-        "high": high,
-        "observed_1h": int(chosen.values("observed_1h")[0]),
-        "support": cast("answers.Support", SUPPORT[chosen.values("support")[0]]),
-        "rank": rank,
-        "factors": factors,
-    }
 
 
 @router.get("/regions/{region}/areas", response_model=answers.AreaScores)
 async def areas(service: TheService, now: TheRegion, asked: Annotated[answers.View, Query()]) -> Response:
     """What to expect in each area of the file that the service was given."""
-    now = shown_at(service, now, asked.at)
-    must_be_current(now, asked.require, asked.category)
+    now = shown_for(service, now, asked, asked.category)
     view, category, horizon = chosen_view(now, asked.category, asked.horizon)
     rows: list[answers.AreaRow] = []
     for name, cells in service.cells_of(now.spec.grid).items():
@@ -296,8 +296,7 @@ async def areas(service: TheService, now: TheRegion, asked: Annotated[answers.Vi
 @router.get("/regions/{region}/unusual", response_model=answers.UnusualAnswer)
 async def unusual(service: TheService, now: TheRegion, asked: Annotated[answers.UnusualView, Query()]) -> Response:
     """Where the last hours had more incidents than usual, the least likely place first; none where all is as usual."""
-    now = shown_at(service, now, asked.at)
-    must_be_current(now, asked.require, asked.category)
+    now = shown_for(service, now, asked, asked.category)
     frame, grid = now.frames.by_category, now.spec.grid
     chosen_view(now, asked.category, None)
     inside, named = set(area_cells(service, now, asked.area).tolist()), service.cells_of(grid)
@@ -461,7 +460,8 @@ def _as_geojson(head: Mapping[str, Any], chosen: Chosen, squares: Squares | None
         columns, shapes = _square_columns(chosen, squares)
         start: tuple[Any, ...] = ('{"type":"Feature","geometry":', shapes, ',"properties":{')
     else:
-        columns = {**_columns(chosen), "lift": _lift(chosen)}
+        expected, usual = (np.maximum(chosen.values(name), SMALLEST) for name in ("expected", "usual"))
+        columns = {**_columns(chosen), "lift": _texts(expected / usual)}  # as in the store's measurement `top`
         has_history = pa.array(chosen.values("support") > 0)
         for name in (*NUMBERS, "lift"):
             columns[name] = pc.if_else(has_history, columns[name], "null")
@@ -525,14 +525,8 @@ def _columns(chosen: Chosen) -> dict[str, Any]:
         **{name: places[name].take(cells) for name in ("cell", "lat", "lon")},
         **{name: _texts(chosen.values(name)) for name in NUMBERS},
         "observed_1h": pc.cast(pa.array(chosen.values("observed_1h")), pa.string()),
-        "support": _support().take(pa.array(chosen.values("support"))),
+        "support": _SUPPORT.take(pa.array(chosen.values("support"))),
     }
-
-
-def _lift(chosen: Chosen) -> Any:
-    """Expected over usual, as in the store's measurement `top`."""
-    expected, usual = (np.maximum(chosen.values(name), SMALLEST) for name in ("expected", "usual"))
-    return _texts(expected / usual)
 
 
 def _texts(values: Any) -> Any:
@@ -561,11 +555,6 @@ def _places(grid: Grid) -> dict[str, Any]:
         "lon": pa.array([f"{x:.5f}" for x in lon.tolist()]),
         "shape": pa.array([json.dumps(shape, separators=(",", ":")) for shape in shapes]),
     }
-
-
-@lru_cache(maxsize=1)
-def _support() -> Any:
-    return pa.array([f'"{name}"' for name in SUPPORT])
 
 
 def _quoted(value: object) -> str:

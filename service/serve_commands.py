@@ -4,9 +4,8 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,59 +22,46 @@ from streaming.settings import Settings
 _FRAMES: Path = Settings.model_fields["frames"].default
 _LANGUAGE: str = Settings.model_fields["language"].default
 _AUDIT: Path = Settings.model_fields["audit"].default
-_ListenOption = Annotated[str, typer.Option(help="host:port; a host that other machines reach needs --tokens")]
-_TokensOption = Annotated[
-    Path | None, typer.Option(help="File of the tokens' hashes; without it only this machine is answered")
-]
-_RateOption = Annotated[float, typer.Option(min=0.1, help="Requests a second that a token may make on average")]
-_FramesOption = Annotated[Path, typer.Option(envvar="RISK_FRAMES", help="Folder of the frames")]
-_AuditOption = Annotated[
-    Path, typer.Option(envvar="RISK_AUDIT", help="Audit log in which decisions on places stand, of all replicas")
-]
-_AreasOption = Annotated[
-    Path | None, typer.Option(help="GeoJSON file of polygons, such as districts, to ask for by name")
-]
-_NameOption = Annotated[str, typer.Option(help="Property of the polygons that holds their names")]
-_LanguageOption = Annotated[str, typer.Option(envvar="RISK_LANGUAGE", help=f"Of the pages: {', '.join(LANGUAGES)}")]
-_OriginOption = Annotated[
-    list[str] | None,
-    typer.Option(help="Origin of a web app that may read the answers, as https://map.example.org; may be repeated"),
-]
-_StreetsOption = Annotated[Path | None, typer.Option(help="GeoJSON file of streets and named places for the map")]
-_StationsOption = Annotated[Path | None, typer.Option(help=f"Stations to find on the map: {PLACES}")]
-_BasemapOption = Annotated[
-    str | None,
-    typer.Option(help="Map below the cells: tiles with {z}/{x}/{y}, a WMS with its layers, or a file of PMTiles"),
-]
-_CreditOption = Annotated[str, typer.Option(help="Whose base map it is; the map shows it")]
-
-_SERVER: dict[str, Any] = {  # no line of its log has an address, a token or a body
-    "log_level": "warning",
-    "access_log": False,
-    "server_header": False,
-    "timeout_graceful_shutdown": 3,
-    "h11_max_incomplete_event_size": 16_384,
-}
 
 
 def serve(
-    frames: _FramesOption = _FRAMES,
-    audit: _AuditOption = _AUDIT,
-    listen: _ListenOption = "127.0.0.1:8321",
-    tokens: _TokensOption = None,
-    rate: _RateOption = 20.0,
-    areas: _AreasOption = None,
-    area_name: _NameOption = "name",
-    streets: _StreetsOption = None,
-    stations: _StationsOption = None,
-    basemap: _BasemapOption = None,
-    basemap_credit: _CreditOption = "",
-    language: _LanguageOption = _LANGUAGE,
-    origin: _OriginOption = None,
+    frames: Annotated[Path, typer.Option(envvar="RISK_FRAMES", help="Folder of the frames")] = _FRAMES,
+    audit: Annotated[
+        Path, typer.Option(envvar="RISK_AUDIT", help="Audit log in which decisions on places stand, of all replicas")
+    ] = _AUDIT,
+    listen: Annotated[
+        str, typer.Option(help="host:port; a host that other machines reach needs --tokens")
+    ] = "127.0.0.1:8321",
+    tokens: Annotated[
+        Path | None, typer.Option(help="File of the tokens' hashes; without it only this machine is answered")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.1, help="Requests a second that a token may make on average")] = 20.0,
+    areas: Annotated[
+        Path | None, typer.Option(help="GeoJSON file of polygons, such as districts, to ask for by name")
+    ] = None,
+    area_name: Annotated[str, typer.Option(help="Property of the polygons that holds their names")] = "name",
+    streets: Annotated[Path | None, typer.Option(help="GeoJSON file of streets and named places for the map")] = None,
+    stations: Annotated[Path | None, typer.Option(help=f"Stations to find on the map: {PLACES}")] = None,
+    basemap: Annotated[
+        str | None,
+        typer.Option(help="Map below the cells: tiles with {z}/{x}/{y}, a WMS with its layers, or a file of PMTiles"),
+    ] = None,
+    basemap_credit: Annotated[str, typer.Option(help="Whose base map it is; the map shows it")] = "",
+    language: Annotated[
+        str, typer.Option(envvar="RISK_LANGUAGE", help=f"Of the pages: {', '.join(LANGUAGES)}")
+    ] = _LANGUAGE,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Origin of a web app that may read the answers, as https://map.example.org; may be repeated"),
+    ] = None,
 ) -> None:
     """Serve the last frame of each region over HTTP, with a live map at /, until told to stop."""
     host, port = _address(listen, is_guarded=tokens is not None)
-    origins = _origins(origin or ())
+    origins = origin or []
+    for each in origins:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d+)?", each):
+            remedy = "give it as browsers send it, in small letters and without a path, like https://map.example.org"
+            raise SettingsError(f"--origin {each} is no origin of a web app", remedy)
     if streets:
         read_streets(streets, [])  # a mistake in it is said now
     below = basemap_of(basemap, basemap_credit) if basemap else None
@@ -105,18 +91,36 @@ def serve(
         origins=origins,
     )
     service.look()
-    _refuse_taken(host, port)
-    address = _to_open(host, port)
-    typer.echo(f"the map is at {address}/, the document of the interface at {address}/openapi.json", err=True)
-    uvicorn.run(application(service), host=host, port=port, **_SERVER)
-
-
-def _refuse_taken(host: str, port: int) -> None:
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
         fault = f"--listen {host}:{port}: nothing can listen there ({error})"
         raise SettingsError(fault, remedy="choose a free port of this machine") from error
+    # What a browser on this machine opens: nobody can call on the address that means all of them.
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - it is left
+    address = f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
+    typer.echo(f"the map is at {address}/, the document of the interface at {address}/openapi.json", err=True)
+    uvicorn.run(
+        application(service),
+        host=host,
+        port=port,
+        log_level="warning",  # no line of its log has an address, a token or a body
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+        h11_max_incomplete_event_size=16_384,
+    )
+
+
+def _address(listen: str, *, is_guarded: bool) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise SettingsError(f"--listen {listen} is no address", "give it as host:port, like 127.0.0.1:8321")
+    if not is_guarded and host not in ("127.0.0.1", "::1", "localhost"):
+        remedy = "make one with `token NAME --tokens FILE` and give --tokens FILE, or listen on 127.0.0.1"
+        raise SettingsError(f"--listen {listen} would answer other machines, and no tokens are given", remedy)
+    return host, int(port)
 
 
 def token(
@@ -132,28 +136,3 @@ def token(
 ) -> None:
     """Make a token for `serve`, and print it: only its hash is kept. Without --region it opens all regions."""
     typer.echo(make_token(tokens, name, region or (), screen=screen, role=role))
-
-
-def _origins(given: Sequence[str]) -> Sequence[str]:
-    for origin in given:
-        if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d+)?", origin):
-            remedy = "give it as browsers send it, in small letters and without a path, like https://map.example.org"
-            raise SettingsError(f"--origin {origin} is no origin of a web app", remedy)
-    return given
-
-
-def _to_open(host: str, port: int) -> str:
-    """What a browser on this machine opens: nobody can call on the address that means all of them."""
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - it is left
-    return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
-
-
-def _address(listen: str, *, is_guarded: bool) -> tuple[str, int]:
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise SettingsError(f"--listen {listen} is no address", "give it as host:port, like 127.0.0.1:8321")
-    if not is_guarded and host not in ("127.0.0.1", "::1", "localhost"):
-        remedy = "make one with `token NAME --tokens FILE` and give --tokens FILE, or listen on 127.0.0.1"
-        raise SettingsError(f"--listen {listen} would answer other machines, and no tokens are given", remedy)
-    return host, int(port)

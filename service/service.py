@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 _TICKS = 3  # that a region may miss before its scores are old, where a tick is longer than a minute
 _LOOK_EVERY_S = 1.0
 _MOST_KEPT_BYTES = 64 * 1024 * 1024
+_NOT_KEPT = "no frame of it was kept"
 
 
 @dataclass(slots=True)
@@ -295,17 +296,18 @@ class Service:
         for at_s in range(as_of_s - as_of_s % HOUR_S - HOURS_KEPT * HOUR_S, as_of_s + 1, HOUR_S):
             path = hour_path(self.frames.folder, now.spec.region, at_s)
             state = file_state(path)
-            hours[at_s] = hour_totals(path, state, now.spec) if state else "no frame of it was kept"
+            hours[at_s] = hour_totals(path, state, now.spec) if state else _NOT_KEPT
         return hours
 
     def at_hour(self, now: Now, at_s: int) -> Now | str:
         """What the region showed when that hour began, stale as it is not for now; or why nobody knows."""
         at_s -= at_s % HOUR_S
-        ago_s = now.frames.by_category.as_of_s - at_s
+        if not 0 <= now.frames.by_category.as_of_s - at_s < (HOURS_KEPT + 1) * HOUR_S:
+            return _NOT_KEPT
         path = hour_path(self.frames.folder, now.spec.region, at_s)
         state = file_state(path)
-        if state is None or not 0 <= ago_s < (HOURS_KEPT + 1) * HOUR_S:
-            return "no frame of it was kept"
+        if state is None:
+            return _NOT_KEPT
         if isinstance(why := hour_totals(path, state, now.spec), str):
             return why
         hour = _hour(path, state)

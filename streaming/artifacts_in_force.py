@@ -29,6 +29,7 @@ from models.artifact import (
     Manifest,
     candidates_by_region,
     challenger_of,
+    networks_tried_apart,
     read_artifact,
     read_spec,
     without_cause,
@@ -336,6 +337,7 @@ class RosterWatch:
         """The version that is tried beside the one in force, by the newest look; None without one."""
         return self._challengers.get(region)
 
+    @networks_tried_apart()
     def look(self, now_s: float) -> None:
         """At the first look, raises ArtifactError when a region has no artifact that may score it, or none exists.
 

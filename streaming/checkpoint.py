@@ -1,9 +1,11 @@
-"""The checkpoint: its lock, its guard, what Spark wrote in it, and a reset.
+"""The checkpoint: its lock, its guard, where Spark keeps its part and what it wrote there, and a reset.
 
 The guard names the topic and the settings that the counts depend on. Spark stores neither. It ignores a changed
 setting, and takes a topic that was deleted and created again for the old one. `take_over_checkpoint` refuses both
 before it writes its own guard and removes what an unfinished batch left.
 
+<checkpoint>/spark is the folder of Spark's offsets, commits and counts, a link to it, or a file with its address,
+`s3a://BUCKET/FOLDER`: then Spark's workers on other machines reach it, too. All else beside it stays with the driver.
 Spark writes a batch's offsets before the batch runs, its state while it runs, and its commit when it is stored. They
 are read here without Spark.
 
@@ -17,9 +19,12 @@ import logging
 import os
 import re
 import socket
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,13 +34,15 @@ import msgspec
 from schemas.audit import record
 from schemas.errors import CheckpointError, EventsGone
 from schemas.files import instant_text, read_json, replace_file, write_errors
-from streaming.spark_folder import SparkFolder
 
 if TYPE_CHECKING:  # at runtime it would cost each short command half a second
+    from pyarrow.fs import FileInfo, FileSystem
+
     from streaming.kafka import Topic
     from streaming.settings import Settings
 
 log = logging.getLogger(__name__)
+OBJECT_STORE = "s3a://"
 _TRIES, _PAUSE_S = 6, 0.05  # of the lock
 # Of the counts that streaming/flow/count.py and models/counting/blobs.py store: add 1 with every change of it.
 STATE_LAYOUT = 2
@@ -166,12 +173,8 @@ def other_layout(before: CheckpointGuard) -> str:
 
 def changed_settings(before: CheckpointGuard, after: CheckpointGuard) -> list[str]:
     """The settings that the counts depend on and that differ, each as `NAME was VALUE and is VALUE`."""
-    from streaming.settings import (
-        PREFIX,  # a check that runs every few seconds reaches this file, and counts no setting
-    )
-
     return [
-        f"{PREFIX}{field.upper()} was {was} and is {now}"
+        f"RISK_{field.upper()} was {was} and is {now}"
         for field in _COUNTS_DEPEND_ON
         if (was := getattr(before, field)) != (now := getattr(after, field))
     ]
@@ -233,6 +236,139 @@ def refuse_lost_end(read: Mapping[int, int], end: Mapping[int, int], topic: str)
         )
         fault = f"Kafka lost events of {topic} after they were read, by a power cut or another disk ({places})"
         raise EventsGone(fault, remedy=f"restore its disk, or send the events again and {RESET_FROM}")
+
+
+def spark_address(checkpoint: Path) -> str:
+    """The folder as Spark on any machine finds it."""
+    place = checkpoint / "spark"
+    return place.read_text(encoding="utf-8").strip() if place.is_file() else str(place.resolve())
+
+
+@dataclass(frozen=True, slots=True)
+class SparkFolder:
+    """Read and cleared here, written by Spark. An object store that does not answer raises CheckpointError.
+
+    files, root: the file system, and the folder in it.
+    """
+
+    address: str
+    files: "FileSystem"
+    root: str
+
+    @classmethod
+    def of(cls, checkpoint: Path) -> "SparkFolder":
+        return cls.at(spark_address(checkpoint))
+
+    @classmethod
+    def at(cls, address: str) -> "SparkFolder":
+        """Keys, region and endpoint of an object store come from AWS's usual variables of the environment."""
+        from pyarrow.fs import LocalFileSystem  # a tenth of a second that other commands save
+
+        if not address.startswith(OBJECT_STORE):
+            return cls(address, LocalFileSystem(), address)
+        bucket, _, folder = address.removeprefix(OBJECT_STORE).partition("/")
+        with _reached(address):
+            return cls(address, _object_store(bucket), f"{bucket}/{folder}")
+
+    def listed(self, *below: str, deep: bool = False) -> "list[FileInfo]":
+        """The files of a folder, with those of its folders if `deep`; none when it does not exist."""
+        from pyarrow.fs import FileSelector
+
+        selector = FileSelector("/".join((self.root, *below)), allow_not_found=True, recursive=deep)
+        with _reached(self.address):
+            return [info for info in self.files.get_file_info(selector) if info.is_file]
+
+    def has(self, *below: str) -> bool:
+        with _reached(self.address):
+            return bool(self.files.get_file_info("/".join((self.root, *below))).is_file)
+
+    def text(self, *below: str) -> str:
+        """Raises FileNotFoundError, UnicodeDecodeError."""
+        path = "/".join((self.root, *below))
+        with _reached(self.address), self.files.open_input_stream(path, compression=None) as file:
+            return bytes(file.read()).decode()
+
+    def write(self, content: bytes, *below: str) -> None:
+        with _reached(self.address), self.files.open_output_stream("/".join((self.root, *below))) as file:
+            file.write(content)
+
+    def delete(self, info: "FileInfo") -> None:
+        with _reached(self.address):
+            self.files.delete_file(info.path)
+
+
+@cache
+def _object_store(bucket: str) -> "FileSystem":
+    """One client for a bucket: it looks up its region."""
+    from pyarrow.fs import FileSystem
+
+    return FileSystem.from_uri(f"s3://{bucket}")[0]
+
+
+@contextmanager
+def _reached(address: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        fault = f"{address}, where Spark's state is, cannot be reached ({str(error).splitlines()[0][:300]})"
+        raise CheckpointError(fault, remedy="nothing is lost: start again once it can") from error
+
+
+def is_stored(checkpoint: Path, shared: str) -> bool:
+    """Whether Spark's state is in an object store, or will be."""
+    return any(place.startswith(OBJECT_STORE) for place in (shared, spark_address(checkpoint)))
+
+
+def refuse_unshared(shared: str) -> None:
+    """Raise CheckpointError where Spark's state could not begin in `shared`: a file is written there and removed."""
+    if shared.startswith(OBJECT_STORE):
+        folder = SparkFolder.at(shared.rstrip("/"))
+        folder.write(b"", "tried")
+        for info in folder.listed():
+            if info.base_name == "tried":
+                folder.delete(info)
+        return
+    with _shared_errors(shared), tempfile.TemporaryFile(dir=shared):
+        pass
+
+
+def place_state(checkpoint: Path, shared: str, name: str) -> None:
+    """Where there is no state yet, begin it in `shared` as the folder `name`. The caller holds the lock.
+
+    shared: a folder, an address of an object store, or empty. Raises CheckpointError when the state is away, or lies
+    on this machine alone though it is to be shared.
+    """
+    place = checkpoint / "spark"
+    if place.is_file():
+        if not SparkFolder.of(checkpoint).listed(deep=True):
+            fault = f"{place} leads to {spark_address(checkpoint)}, where nothing is"
+            raise CheckpointError(fault, remedy="bring it back; `checkpoint --reset` begins anew")
+        return
+    if place.is_symlink() and not place.exists():
+        fault = f"{place} leads to {place.readlink()}, which is not there"
+        raise CheckpointError(fault, remedy="mount the shared folder, then start again")
+    if not shared or place.is_symlink():
+        return
+    goes_away = shared.startswith(OBJECT_STORE)
+    home = f"{shared.rstrip('/')}/{name}" if goes_away else str(Path(shared).absolute() / name)
+    if place.exists():
+        leads = f"a file with the line {home}" if goes_away else "a link to it"
+        fault = f"{place} lies on this machine alone, and RISK_SPARK_STATE={shared} is to be shared"
+        raise CheckpointError(fault, remedy=f"stop the job, move {place} to {home}, and make {place} {leads}")
+    if goes_away:
+        SparkFolder.at(home).write(b"", "begun")  # an object store knows no empty folder
+        with write_errors(CheckpointError, place):
+            replace_file(place, f"{home}\n".encode())
+        return
+    with _shared_errors(shared):
+        Path(home).mkdir()
+        place.symlink_to(home)
+
+
+def _shared_errors(shared: str) -> AbstractContextManager[None]:
+    return write_errors(CheckpointError, f"RISK_SPARK_STATE={shared}", remedy="make it, and let this user write")
 
 
 def last_commit(checkpoint: Path) -> tuple[int, float] | None:

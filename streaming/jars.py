@@ -37,7 +37,7 @@ _OF_THE_CONNECTION = (URLError, HTTPException, ConnectionError, TimeoutError, SS
 
 def needed_jars(checkpoint: Path, spark_state: str) -> list[JarGroup]:
     """Which jars a session needs beside pyspark's own."""
-    from streaming.spark_folder import is_stored  # where the image fetches jars, little else of the product is
+    from streaming.checkpoint import is_stored  # where the image fetches jars, little else of the product is
 
     return ["connector", "object-store"] if is_stored(checkpoint, spark_state) else ["connector"]
 
@@ -146,11 +146,6 @@ def java_version() -> int:
         fault = f"{launcher} is Java {number}" if number else f"{launcher} tells no version of Java"
         raise SettingsError(fault, _NEWER_JAVA)
     return number
-
-
-def last_lines(text: str) -> str:
-    """What a person needs of the output of a program that failed."""
-    return "\n".join(text.strip().splitlines()[-15:])
 
 
 def _pyspark_jar(pattern: str) -> Path:

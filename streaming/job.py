@@ -29,10 +29,17 @@ from schemas.audit import AuditEvent, Plain, record
 from schemas.errors import AuditError, BrokerUnavailable, RiskError, SinkUnavailable, SparkFailed
 from schemas.records import Entry, watched_until_s
 from streaming.artifacts_in_force import RosterWatch, load_artifact, spec_of
-from streaming.checkpoint import drop_unfinished, finish_reset, only_writer, refuse_missing_parts
+from streaming.checkpoint import (
+    SparkFolder,
+    drop_unfinished,
+    finish_reset,
+    only_writer,
+    place_state,
+    refuse_missing_parts,
+)
 from streaming.flow.dataflow import Dataflow, kafka_messages
 from streaming.flow.publish import Publisher
-from streaming.flow.rows import Published, Summary
+from streaming.flow.rows import Published
 from streaming.jars import fetch_jars, java_version, needed_jars
 from streaming.job_health import HealthWatch
 from streaming.kafka import DeadLetters
@@ -40,7 +47,6 @@ from streaming.settings import Settings
 from streaming.sinks.sink import Sink, open_sink, warn_of_growth
 from streaming.source_topic import KafkaIsAway, SourceTopic
 from streaming.spark import Diagnosis, ended_by_signal, failed_by_kafka, lost_events, spark_session
-from streaming.spark_folder import SparkFolder, place_state
 from streaming.watchers import BatchLog, served
 
 log = logging.getLogger(__name__)
@@ -385,7 +391,10 @@ class Rest:
         if any(ledger.get("rejected") for ledger in ledgers) or (self._is_busy and not is_quiet):
             return
         began_s, self._is_busy = self.now_s(), False
-        due_s = min([began_s + LONGEST_REST_S, *self._next_ticks_s(published.summaries)])
+        due_s = began_s + LONGEST_REST_S
+        for region, summary in published.summaries.items() if self.clock == "wall" else ():
+            if tick_s := self._ticks_s.get(region):  # which may be past: the batch's own clock counts, not its end
+                due_s = min(due_s, summary.as_of_s - summary.as_of_s % tick_s + tick_s)
         while self._is_allowed and not self._has_news.is_set() and (rest_s := due_s - self.now_s()) > 0:
             if self.comes(published.batch_id, min(rest_s, _LOOK_S)):
                 self._is_busy = not is_quiet and self.now_s() - began_s < _LOOK_S
@@ -393,16 +402,6 @@ class Rest:
             if self._is_allowed:  # whoever stops the query does not wait for a store
                 self.pause()
         self._has_news.clear()
-
-    def _next_ticks_s(self, summaries: Mapping[str, Summary]) -> list[int]:
-        """When each region is due after this batch, which may be past: the batch's own clock counts, not its end."""
-        if self.clock == "event":
-            return []
-        return [
-            summary.as_of_s - summary.as_of_s % tick_s + tick_s
-            for region, summary in summaries.items()
-            if (tick_s := self._ticks_s.get(region))
-        ]
 
 
 def kill_java() -> None:

@@ -1,11 +1,16 @@
 """Spark's session, with the settings that design and measurement ask for; and why it ended, in a line for a person."""
 
+import os
 import re
+import shutil
 import signal
+import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import takewhile
 from pathlib import Path
 from threading import Event
@@ -16,11 +21,11 @@ from pyspark.sql import SparkSession
 
 from models.training.over_spark import start_spark
 from schemas.errors import BrokerError, CheckpointError, RiskError, SparkFailed
-from streaming.checkpoint import damaged, open_batch
+from schemas.files import write_errors
+from streaming.checkpoint import damaged, is_stored, open_batch
 from streaming.jars import fetch_jars, needed_jars
 from streaming.kafka import refusal_in
 from streaming.settings import Settings
-from streaming.spark_folder import emptied_scratch, is_stored
 
 _SIGNAL_MAY_FOLLOW_S = 1.0
 _KAFKA_FAILED = re.compile(r"org\.apache\.kafka\.common\.errors\.(Timeout|Disconnect|Network)Exception")
@@ -66,6 +71,34 @@ def spark_session(settings: Settings) -> Iterator[SparkSession]:
         if scratch:
             with suppress(CheckpointError):  # the next start tries again
                 emptied_scratch(settings.checkpoint)
+
+
+def scratch_of(checkpoint: Path) -> Path:
+    """Of the jobs on one checkpoint that one user starts."""
+    name = sha256(f"{os.getuid()} {checkpoint.resolve()}".encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir(), f"incident-risk-{name}")
+
+
+def emptied_scratch(checkpoint: Path) -> Path:
+    """The folder for what Spark does not keep, without what a job that was killed left there: messages, sockets.
+
+    It is not in the checkpoint, which may lie on a network's disk, and is backed up. The caller holds the checkpoint's
+    lock. Raises CheckpointError when it cannot be made, or is not ours alone: anybody may write beside it.
+    """
+    folder = scratch_of(checkpoint)
+    remedy = "remove it, or set TMPDIR to another folder that this user may write"
+    with write_errors(CheckpointError, folder, remedy=remedy):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = folder.lstat()
+        if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
+            raise CheckpointError(f"{folder}, for what Spark shuffles, is a link or another user's", remedy)
+        folder.chmod(0o700)
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)  # Java may still be at its own end, and remove it too
+            else:
+                path.unlink(missing_ok=True)
+    return folder
 
 
 def start_session(settings: Settings, log: Path, *, scratch: Path | None = None) -> SparkSession:

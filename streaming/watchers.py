@@ -54,7 +54,7 @@ class BatchLog:
                 following=published.following.get(region, ""),
             )
             for region, summary in sorted(published.summaries.items())
-            if has_news(region, summary, published.frames)
+            if has_news(region, summary, is_scored=region in published.frames)
         }
         if regions:
             number = published.batch_id

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from generator.build import COLUMNS, DATASOURCE, Json, Panel, page, text
+from generator.build import COLUMNS, DATASOURCE, Json, page, text
 from schemas.limits import CALIBRATION_BAND, DRIFT_BAND, OLDEST_SCORES_S, SILENT_DAYS, UNUSUAL_DAYS
 
 ADDRESS = '{{ reReplaceAll "/\\\\z" "" externalURL }}'  # Grafana's own, without a `/` at its end
@@ -592,7 +592,7 @@ def runbook(alerts: Sequence[Alert]) -> Json:
     """A panel for each alert, of its title; two stand side by side and are as high as the longer needs."""
     contents = [_LINK.sub(r"\1", _words_of(alert)) for alert in alerts]
     lines = [sum(max(1, math.ceil(len(line) / _CHARACTERS)) for line in words.splitlines()) for words in contents]
-    panels: list[Panel] = []
+    panels: list[Json] = []
     for number, (alert, content) in enumerate(zip(alerts, contents, strict=True)):
         longer = max(lines[number // 2 * 2 :][:2])
         rows = math.ceil((_FRAME_PX + _LINE_PX * longer) / _ROW_PX)

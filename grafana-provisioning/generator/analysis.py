@@ -7,13 +7,13 @@ from generator.build import (
     ORANGE,
     OUTCOME,
     OUTCOME_AREA,
+    PLAIN,
     PURPLE,
     REGION,
     STALE,
     TABLE_OPTIONS,
     WHOLE,
     Json,
-    Panel,
     asking_panel,
     between,
     choice_of_bucket,
@@ -134,7 +134,7 @@ def trends() -> Json:
     )
 
 
-def _hour_of_the_week() -> Panel:
+def _hour_of_the_week() -> Json:
     """Hour against weekday: Grafana's transformations make the matrix.
 
     A column cannot be narrower than 50 pixels, so the hours are the rows, and all of them are in sight.
@@ -321,14 +321,14 @@ def helps() -> Json:
     )
 
 
-def _hits() -> list[Panel]:
+def _hits() -> list[Json]:
     # By days, as hours are alike: their mean difference over its standard error.
     by_day = (
         'SELECT (sum("hits_5") - sum("baseline_hits_5")) / sum("observed") AS "more" '
         f"FROM {OUTCOME} {CLOSED} {SOME} GROUP BY time(1d) fill(none)"
     )
     of_days = f'SELECT mean("more") AS "mean", stddev("more") AS "spread", count("more") AS "days" FROM ({by_day})'
-    plain: Json = {"without": "nothing judged yet, or no data", "colour": GREY, "background": False}
+    plain: Json = {"without": "nothing judged yet, or no data", **PLAIN}
 
     def shares(k: int) -> str:
         """Hits over incidents, three ways."""
@@ -412,7 +412,7 @@ def _hits() -> list[Panel]:
     ]
 
 
-def _marks() -> list[Panel]:
+def _marks() -> list[Json]:
     """What people said. They mark cells of any category and horizon, so these choices do not apply."""
     said = "Marks that shifts set on cells: useful, not useful, acted on. "
     sums = [
@@ -428,8 +428,7 @@ def _marks() -> list[Panel]:
             sums,
             "none",
             decimals=0,
-            colour=GREY,
-            background=False,
+            **PLAIN,
             without=NO_MARK,
         ),
         lines(

@@ -9,8 +9,7 @@ belongs into the innermost query (the outer one has it again only with GROUP BY 
 
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -41,6 +40,7 @@ WITHOUT_TIME: Json = {
     "id": "organize",
     "options": {"excludeByName": {"Time": True}, "indexByName": {}, "renameByName": {}},
 }
+PLAIN: Json = {"colour": GREY, "background": False}  # of a `stat` that is neither good nor bad
 TABLE_OPTIONS: Json = {"frameIndex": 0, "showHeader": True, "cellHeight": "sm"}
 HIDDEN: Json = {"tooltip": True, "viz": False, "legend": True}  # of `custom__hideFrom`: not in a map's tooltip
 
@@ -196,20 +196,7 @@ def choice_of_bucket() -> Json:
     }
 
 
-# Panels and pages
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One panel, wherever it stands. body: Grafana's, without number and place."""
-
-    size: Size
-    body: Json
-
-    @property
-    def number(self) -> int:
-        """The same as long as the panel has its title: links and alerts lead to it."""
-        return zlib.crc32(self.body["title"].encode()) >> 1
+# Panels and pages: a panel is Grafana's, without its number and its place on the page
 
 
 def asking_panel(
@@ -223,27 +210,42 @@ def asking_panel(
     defaults: Json,
     overrides: Sequence[Json] = (),
     **more: Any,
-) -> Panel:
+) -> Json:
     """A panel that asks the store. queries: InfluxQL, refId A, B, ... alias: a frame per series, not one for all."""
     form: Json = {"resultFormat": "time_series", "alias": more.pop("alias")} if "alias" in more else {}
     targets = [
         {"refId": ref, "datasource": DATASOURCE, "rawQuery": True, "query": query, "resultFormat": "table", **form}
         for ref, query in zip("ABCDEF", [queries] if isinstance(queries, str) else queries, strict=False)
     ]
-    body = {"type": kind, "title": title, "description": description, "datasource": DATASOURCE, "targets": targets}
-    fields = {"defaults": defaults, "overrides": list(overrides)}
-    return Panel(size, {**body, "options": options, "fieldConfig": fields, **more})
+    return {
+        "gridPos": size,
+        "type": kind,
+        "title": title,
+        "description": description,
+        "datasource": DATASOURCE,
+        "targets": targets,
+        "options": options,
+        "fieldConfig": {"defaults": defaults, "overrides": list(overrides)},
+        **more,
+    }
 
 
-def text(title: str, content: str, size: Size) -> Panel:
+def text(title: str, content: str, size: Size) -> Json:
     """Plain language, in Markdown."""
-    options = {"mode": "markdown", "content": content}
-    return Panel(size, {"type": "text", "title": title, "description": "An explanation in words.", "options": options})
+    options, description = {"mode": "markdown", "content": content}, "An explanation in words."
+    return {"gridPos": size, "type": "text", "title": title, "description": description, "options": options}
 
 
 def stat(
-    title: str, description: str, size: Size, query: str | Sequence[str], unit: str, *, without: str, **more: Any
-) -> Panel:
+    title: str,
+    description: str,
+    size: Size,
+    query: str | Sequence[str],
+    unit: str = "string",
+    *,
+    without: str,
+    **more: Any,
+) -> Json:
     """Numbers or a word, large. without: the word where there is no value.
 
     text: the column, where it is one of texts. colour, or levels of `by_level`: of the ground, unless background=False.
@@ -271,7 +273,7 @@ def stat(
     )
 
 
-def lines(title: str, description: str, size: Size, query: str | Sequence[str], unit: str, **more: Any) -> Panel:
+def lines(title: str, description: str, size: Size, query: str | Sequence[str], unit: str, **more: Any) -> Json:
     """Values over time. bars: stacked bars instead of lines. without: what it says without any.
 
     A unit that is a word (`suffix: incidents`) stands once beside the axis, not at each tick. reach: the axis goes up
@@ -302,7 +304,7 @@ def lines(title: str, description: str, size: Size, query: str | Sequence[str], 
 
 def table(
     title: str, description: str, size: Size, query: str, columns: Sequence[Json], *, without: str = "", **more: Any
-) -> Panel:
+) -> Json:
     """Rows and columns. without: what it says when there is no row. Grafana makes a column 150 pixels wide at least
     unless it is told less, and what does not fit beside it lies out of sight."""
     defaults: Json = {"unit": "short", "custom": {"align": "auto", "minWidth": 60}}
@@ -313,7 +315,7 @@ def table(
 
 def timeline(
     title: str, description: str, size: Size, query: str | Sequence[str], columns: Sequence[Json], *, without: str
-) -> Panel:
+) -> Json:
     """Texts over time, a bar for each column."""
     options = {
         "showValue": "auto",
@@ -328,10 +330,10 @@ def timeline(
 
 
 def page(
-    uid: str, title: str, description: str, panels: Sequence[Panel], variables: Sequence[Json], **more: Any
+    uid: str, title: str, description: str, panels: Sequence[Json], variables: Sequence[Json], **more: Any
 ) -> Json:
-    """Each panel stands as high up as it finds room, in their order, and there as far left. since: the begin of the
-    shown time."""
+    """Each panel stands as high up as it finds room, in their order, and there as far left. Its number is the same as
+    long as it has its title: links and alerts lead to it. since: the begin of the shown time."""
     links = {"type": "dashboards", "title": "Other pages", "tags": [TAG], "asDropdown": True, "icon": "external link"}
     links |= {"includeVars": True, "keepTime": False, "targetBlank": False, "tooltip": ""}
     base: Json = {
@@ -352,25 +354,21 @@ def page(
     }
     placed, floor = [], [0] * COLUMNS
     for panel in panels:
-        width, height = panel.size
+        width, height = panel["gridPos"]
         y, x = min((max(floor[x : x + width]), x) for x in range(COLUMNS - width + 1))
         floor[x : x + width] = [y + height] * width
-        placed.append({"id": panel.number, "gridPos": {"x": x, "y": y, "w": width, "h": height}, **panel.body})
+        number = zlib.crc32(panel["title"].encode()) >> 1
+        placed.append({"id": number, **panel, "gridPos": {"x": x, "y": y, "w": width, "h": height}})
     return {**base, **more, "panels": placed}
 
 
 # Maps: the colours of the cells are those of the service's map, in either theme
 
 
-def _palettes(style: str) -> Iterator[tuple[str, ...]]:
-    for name in ("ramp", "lift"):
-        (colours,) = re.findall(rf"--{name}: ([^;]+);", style)
-        yield tuple(colours.split())
-
-
+_STYLE = (files("service") / "live_map" / "page.css").read_text(encoding="utf-8")
+RAMP, LIFTS = (re.findall(rf"--{name}: ([^;]+);", _STYLE)[0].split() for name in ("ramp", "lift"))
 # Each class doubles the chance. The same for every region, category and moment, so that a colour means one chance
 # everywhere, and cells differ at any base rate.
-RAMP, LIFTS = _palettes((files("service") / "live_map" / "page.css").read_text(encoding="utf-8"))
 LEVELS = tuple(0.0025 * 2**step for step in range(len(RAMP) - 1))
 LIFT_LEVELS = (1 / 3, 1 / 2, 1 / 1.5, 1 / 1.2, 1.2, 1.5, 2, 3)
 BEYOND = 100  # a shade from here on is a lift, above all chances: a field has one list of thresholds
@@ -414,7 +412,7 @@ def map_of_cells(
     beneath: Sequence[Json] = (),
     above: Sequence[Json] = (),
     **defaults: Any,
-) -> Panel:
+) -> Json:
     """Cells in the colours of `field`: of query A, with `geohash`. Without any row the layer of polygons keeps its last
     colours (read in Grafana's source), so query B gives one row always, with an id that no cell has.
 

@@ -16,6 +16,7 @@ from generator.build import (
     NOT_NOW,
     ORANGE,
     PLACE,
+    PLAIN,
     PURPLE,
     RED,
     REGION,
@@ -23,7 +24,6 @@ from generator.build import (
     STALE,
     WHOLE,
     Json,
-    Panel,
     between,
     choice,
     choice_of_bucket,
@@ -172,7 +172,7 @@ def live() -> Json:
     )
 
 
-def _newest_scores() -> list[Panel]:
+def _newest_scores() -> list[Json]:
     return [
         stat(
             "Age of the scores",
@@ -195,8 +195,7 @@ def _newest_scores() -> list[Panel]:
             "SELECT 1000 * " + AS_OF.format(alias='AS "as_of"', since="time > now() - 7d"),
             CLOCK,
             without=STALE,
-            colour=GREY,
-            background=False,
+            **PLAIN,
         ),
         stat(
             "Expected in the next $horizon",
@@ -219,7 +218,6 @@ def _newest_scores() -> list[Panel]:
             "hour of the week, and lift is 1 everywhere. WITHHELD: the agency shows no scores; `health` says why.",
             (4, 3),
             f'SELECT last("model") AS "model" FROM "pipeline" WHERE {REGION} AND "model" != \'\' AND {FRESH}',
-            "string",
             text="model",
             without=STALE,
             mappings=networks("BASELINE ONLY", "network"),
@@ -231,7 +229,6 @@ def _newest_scores() -> list[Panel]:
             "together. FEED SILENT: so few incidents came that nobody knows what happens. NOTHING STANDS OUT: neither.",
             (24, 3),
             f'SELECT last("says") AS "says" {OF_UNUSUAL}',
-            "string",
             text="says",
             without=STALE,
             colour=AMBER,
@@ -240,7 +237,7 @@ def _newest_scores() -> list[Panel]:
     ]
 
 
-def _map() -> Panel:
+def _map() -> Json:
     counted = {"mode": "field", "field": "observed"}
     return map_of_cells(
         "$colour: $category, next $horizon",
@@ -401,10 +398,10 @@ def cell() -> Json:
     )
 
 
-def _numbers() -> list[Panel]:
+def _numbers() -> list[Json]:
     a_sixth = (4, 4)
 
-    def forecast(title: str, description: str, expression: str, name: str, unit: str) -> Panel:
+    def forecast(title: str, description: str, expression: str, name: str, unit: str) -> Json:
         """What the newest scores foresee; of a cell without history the number stands for nothing."""
         newest = f'SELECT last("risk") AS "risk", "expected", "usual", "support" FROM "risk" {NOW}'
         query = f'SELECT {expression} AS "{name}" FROM ({newest}) WHERE "support" != \'no_history\''
@@ -431,7 +428,6 @@ def _numbers() -> list[Panel]:
             "How much history stands behind the numbers.",
             a_sixth,
             f'SELECT last("support") AS "support" FROM "risk" {NOW}',
-            "string",
             text="support",
             without=STALE,
             mappings=[SUPPORT],

@@ -12,13 +12,13 @@ from generator.build import (
     LIFT_SHADES,
     ORANGE,
     OUTCOME,
+    PLAIN,
     PURPLE,
     REGION,
     RUST,
     STALE,
     TABLE_OPTIONS,
     Json,
-    Panel,
     Size,
     asked,
     asking_panel,
@@ -42,7 +42,7 @@ from generator.build import (
     timeline,
 )
 from lifecycle.triggers import OLDEST_DAYS, RESTART_DAYS
-from models.following import BEYOND
+from models.follower import BEYOND
 from schemas.limits import DRIFT_BAND
 from streaming.flow.rows import NO_CHALLENGER
 
@@ -124,7 +124,7 @@ def model() -> Json:
     )
 
 
-def _champion() -> list[Panel]:
+def _champion() -> list[Json]:
     return [
         stat(
             "Version that scores",
@@ -132,7 +132,6 @@ def _champion() -> list[Panel]:
             "network cannot be used.",
             (6, 4),
             f'SELECT last("model") AS "model" FROM "pipeline" WHERE {REGION} AND "model" != \'\' AND {FRESH}',
-            "string",
             text="model",
             without=STALE,
             mappings=networks("BASELINE ONLY", colour=ALARM)[:1],
@@ -181,16 +180,14 @@ def _champion() -> list[Panel]:
             "without the registry.",
             (24, 3),
             f'SELECT last("says") AS "says" FROM "decided" WHERE {REGION} AND time > now() - 30d',
-            "string",
             text="says",
-            colour=GREY,
-            background=False,
+            **PLAIN,
             without="no record says who chose it",
         ),
     ]
 
 
-def _trial() -> list[Panel]:
+def _trial() -> list[Json]:
     """Of a challenger beside the champion."""
     names = ("low", "high", "difference", "margin")
     fields = ", ".join(f'1000000 * last("{name}") AS "{name}"' for name in names)
@@ -201,7 +198,6 @@ def _trial() -> list[Panel]:
             "The version that is tried beside it now. It is on no map.",
             (6, 4),
             f'SELECT last("challenger") AS "challenger" FROM "pipeline" WHERE {REGION} AND {FRESH}',
-            "string",
             text="challenger",
             without=STALE,
             mappings=[says(f"/^{NO_CHALLENGER}$/", "no challenger", GREY, 3)],
@@ -211,7 +207,6 @@ def _trial() -> list[Panel]:
             "Of the trial that runs now, from all its days. It changes nothing by itself: a person ends the trial.",
             (5, 4),
             f'SELECT last("decision") AS "decision" FROM {GATE} WHERE {TRIED}',
-            "string",
             text="decision",
             without=NO_DECISION,
             mappings=[
@@ -266,7 +261,7 @@ def _trial() -> list[Panel]:
     ]
 
 
-def _over_time() -> list[Panel]:
+def _over_time() -> list[Json]:
     low, high = DRIFT_BAND
     scores = ", ".join(f'mean("{name}_log_score") AS "{name}"' for name in ("champion", "challenger", "baseline"))
     of_champion, of_challenger = BETTER.format(""), BETTER.format("challenger_")
@@ -353,29 +348,27 @@ def _over_time() -> list[Panel]:
     ]
 
 
-def follows_a_change(size: Size) -> Panel:
+def follows_a_change(size: Size) -> Json:
     """The live map has it, too."""
     return stat(
         "Follows a change",
         f"Local hours, and cells, whose factor has been beyond {BEYOND:g} or below {1 / BEYOND:g} for three days.",
         size,
         f'SELECT last("as_of") AS "as_of", "change" FROM "pipeline" WHERE {REGION} AND "model" != \'\' AND {FRESH}',
-        "string",
         text="change",
         without=NO_CHANGE,
         noValue=STALE,
-        colour=GREY,
-        background=False,
+        **PLAIN,
         mappings=[empty_text(NO_CHANGE)],
     )
 
 
-def _following() -> list[Panel]:
+def _following() -> list[Json]:
     """What the last weeks showed."""
     newest = f'"following_cell" WHERE {REGION} AND "category" = \'$followed\' AND time > now() - 25h'
     matrix = {"rowField": "hour", "columnField": "category", "valueField": "factor", "emptyValue": "null"}
     filled = {"cellOptions": {"type": "color-background", "mode": "basic"}, "align": "center", "minWidth": 50}
-    plain: Json = {"without": NOTHING, "colour": GREY, "background": False}
+    plain: Json = {"without": NOTHING, **PLAIN}
     return [
         follows_a_change((12, 4)),
         stat(

@@ -17,7 +17,6 @@ from generator.build import (
     STALE,
     Json,
     Levels,
-    Panel,
     choice,
     column,
     filled_by_level,
@@ -75,10 +74,10 @@ def pipeline() -> Json:
     )
 
 
-def _figures() -> list[Panel]:
+def _figures() -> list[Json]:
     def figure(
         title: str, description: str, query: str, unit: str, levels: Levels, *, width: int = 4, **more: Any
-    ) -> Panel:
+    ) -> Json:
         shown = {"without": STALE, "decimals": 0, **more}
         return stat(title, description, (width, 4), query, unit, levels=levels, **shown)
 
@@ -147,8 +146,8 @@ def _figures() -> list[Panel]:
     ]
 
 
-def _over_time() -> list[Panel]:
-    def by_region(title: str, description: str, value: str, unit: str, height: int = 8) -> Panel:
+def _over_time() -> list[Json]:
+    def by_region(title: str, description: str, value: str, unit: str, height: int = 8) -> Json:
         """value: with its name."""
         query = f"SELECT {value} {OVER_TIME} fill(null)"
         return lines(title, description, (12, height), query, unit, alias="$tag_region")

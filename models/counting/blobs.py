@@ -33,7 +33,6 @@ from schemas.files import replace_file, write_errors
 from schemas.spec import Spec
 
 _NUMBERS = ("layout", "clock", "history_end", "first_day")
-_RECORDS = {2: Records.unpack, 3: Records.unpack_placed}  # by layout
 _SEGMENT = struct.Struct("<Qq")
 _FOLD_SEGMENTS = 64
 _FOLD_ROWS = 400_000
@@ -86,7 +85,7 @@ def restore_state(spec: Spec, blobs: Mapping[str, bytes], *, as_of_s: int | None
         if kind == "b":
             state.levels[rest.split(":")[0]].unpack_chunk(blobs[key])
         elif kind == "r":
-            state.registry.put(_RECORDS[layout](blobs[key]))
+            state.registry.put(Records.unpack(blobs[key], has_places=spec.merges_calls))
         elif kind == "s":
             segment = Segment.unpack(blobs[key], spec)
             state.settle(segment.records, forget_before_s=segment.as_of_s - spec.registry_keep_s)
@@ -107,7 +106,8 @@ class Segment:
     @classmethod
     def unpack(cls, blob: bytes, spec: Spec) -> "Segment":
         parent, as_of_s = _SEGMENT.unpack_from(blob)
-        return cls(parent=parent, as_of_s=as_of_s, records=_RECORDS[_layout(spec)](blob[_SEGMENT.size :]))
+        records = Records.unpack(blob[_SEGMENT.size :], has_places=spec.merges_calls)
+        return cls(parent=parent, as_of_s=as_of_s, records=records)
 
 
 @dataclass(slots=True)
@@ -146,7 +146,8 @@ class Journal:
                 name, chunk = rest.split(":")
                 journal.chunks.add((name, int(chunk)))
             elif kind == "r":
-                journal.folded[key] = int(_RECORDS[_layout(state.spec)](blobs[key]).latest_s.max(initial=0))
+                records = Records.unpack(blobs[key], has_places=state.spec.merges_calls)
+                journal.folded[key] = int(records.latest_s.max(initial=0))
                 journal.next_segment = int(rest) + 1
             elif kind == "s":
                 journal.open_segments[key] = Segment.unpack(blobs[key], state.spec).records

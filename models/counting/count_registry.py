@@ -12,7 +12,6 @@ which incidents there are, not on the order in which they are reported or read.
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,18 +74,10 @@ class Records:
         return rows.tobytes()
 
     @classmethod
-    def unpack(cls, packed: bytes) -> "Records":
-        place = np.empty((len(packed) // _RECORD.itemsize, 0), np.int32)
-        return cls(**_columns(packed, _RECORD), place=place)
-
-    @classmethod
-    def unpack_placed(cls, packed: bytes) -> "Records":
-        return cls(**_columns(packed, _PLACED_RECORD))
-
-
-def _columns(packed: bytes, row: np.dtype[np.void]) -> dict[str, npt.NDArray[Any]]:
-    rows = np.frombuffer(packed, row)
-    return {name: np.ascontiguousarray(rows[name]) for name in row.names or ()}
+    def unpack(cls, packed: bytes, *, has_places: bool) -> "Records":
+        rows = np.frombuffer(packed, _PLACED_RECORD if has_places else _RECORD)
+        columns = {name: np.ascontiguousarray(rows[name]) for name in rows.dtype.names or ()}
+        return cls(**{"place": np.empty((len(rows), 0), np.int32), **columns})
 
 
 def reached(at_s: npt.NDArray[np.int64], times_s: npt.NDArray[np.int64], within_s: int) -> npt.NDArray[np.bool_]:
@@ -100,8 +91,8 @@ class Registry:
 
     def __init__(self, *, has_places: bool = False) -> None:
         self._count, self.has_places = 0, has_places
-        row, unpack = (_PLACED_RECORD, Records.unpack_placed) if has_places else (_RECORD, Records.unpack)
-        self._columns = unpack(bytes(row.itemsize * _SMALLEST))
+        row = _PLACED_RECORD if has_places else _RECORD
+        self._columns = Records.unpack(bytes(row.itemsize * _SMALLEST), has_places=has_places)
         self._slots = np.full(_SLOTS, _FREE, np.int32)
 
     def __len__(self) -> int:

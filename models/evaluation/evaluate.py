@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import partial
 from itertools import product
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
@@ -29,6 +30,7 @@ from models.evaluation.judge import (
     NOWCAST,
     OUR_BASELINE,
     WITH_THE_NETWORK,
+    Contender,
     Evaluation,
     EvaluationPlan,
     Forecast,
@@ -48,18 +50,17 @@ from models.evaluation.rivals import RIVALS
 from models.evaluation.tasks import Task, earlier
 from models.feature_lists import usual_columns
 from models.features import FeatureEngine, feature_names, informed
-from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
+from models.follower import Follower, SequentialFollowing, served_delay_s
+from models.following import FollowerState
 from models.local_time import minute
 from models.measures import Counts, Floats
 from models.network import RiskNetwork, residual_of
-from models.network_kinds import DEFAULT, Hyperparameters
 from models.nowcast import LastHours, factors_of, no_nowcast
 from models.training.fit_baseline import Blocks, fit_constants, fit_nowcast, likeliest_dispersion
 from models.training.fit_network import (
     Examples,
     FitData,
     FitPlan,
-    FitState,
     cells_to_learn,
     collect,
     fit_network,
@@ -179,7 +180,6 @@ def refuse_leaking_features(
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProductBaseline:
     """The forecast that the network starts from, and that serves when there is no network."""
 
@@ -192,24 +192,9 @@ class ProductBaseline:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductNetwork:
     network: RiskNetwork
-    losses: tuple[float, ...]  # validation loss over the untrained network's: of the linear part, then of each epoch
-    kept: FitState
-
-    @property
-    def chosen(self) -> Mapping[str, float]:
-        """The epoch that was kept, from 1; 0 when none was better than the linear part alone, or nothing gained."""
-        return {"epoch": float(self.kept.epoch)}
-
-    @classmethod
-    def fit(cls, learned: Learned, *, recipe: Hyperparameters = DEFAULT, epochs: int, seed: int) -> "ProductNetwork":
-        losses: list[float] = []
-        data = FitData(train=learned.train, validation=learned.validation, dispersion=learned.constants.dispersion)
-        plan = FitPlan(recipe=recipe, epochs=epochs, seed=seed)
-        network, kept = fit_network(data, plan, lambda _, loss: losses.append(loss))
-        return cls(network=network, losses=tuple(losses), kept=kept)
+    chosen: Mapping[str, float]
 
     def predict(self, values: Values) -> Values:
-        """(n, categories) expected counts. values: (n, categories, features)."""
         return np.asarray(np.exp(values[:, :, _USUAL] + residual_of(values, self.network))[:, :, 0])
 
 
@@ -219,46 +204,57 @@ ORIGINS = ".origin-*.msgpack"  # files of an evaluation that goes on
 _LEVELLED = ", with the network's level"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """A row before it is judged."""
-
-    name: str
-    kind: str
-    chosen: Mapping[str, float]
-    seconds: float
-    of_validation: Floats  # (cells at validation steps, categories) floored forecasts, mean over the seeds
-    judged: Sequence[Forecast]  # of the judged steps, one for each seed
-
-
 def featured_rows(
     learned: Learned, judge: Judge, plan: EvaluationPlan
-) -> tuple[list[ModelResult], Losses, dict[str, tuple[SurgeFigures, Floats]], Floats]:
+) -> tuple[list[ModelResult], Losses, dict[str, SurgeFigures], Floats]:
     """The rows that see the product's features, the losses of the network, and figures of surges by model.
 
     And what the network expects of all cells, (judged steps, categories).
     """
     task, steps, runs = judge.task, judge.judged, judge.runs(judge.judged)
-    fits: list[tuple[str, str, Sequence[Regressor], float]] = [(OUR_BASELINE, "regression", [ProductBaseline()], 0.0)]
-    for regression in plan.regressions:
-        plan.tell(f"fitting: {regression.name}", 0.0)
-        began = time.monotonic()
-        models = regression.fit(learned.train, learned.validation, seeds=plan.seeds)
-        fits.append((regression.name, "regression", models, time.monotonic() - began))
-    began, networks = time.monotonic(), []
-    for number, seed in enumerate(plan.seeds):
-        plan.tell(f"fitting: {NETWORK}, seed {seed}", number / len(plan.seeds))
-        networks.append(ProductNetwork.fit(learned, recipe=plan.recipe, epochs=EPOCHS, seed=seed))
-    fits.append((NETWORK, NETWORK, networks, time.monotonic() - began))
-    plan.tell("fitting", 1.0)
+    shape = judge.cells, len(task.cube.categories)
+    to_choose_by = learned.validation.values.numpy()
+    observed = learned.validation.counts[:, :, 0].numpy().astype(np.int32)
+    contenders, forecasts = list[Contender](), list[tuple[Regressor, Spool]]()
     with ExitStack() as open_files:
-        shape = (judge.cells, len(task.cube.categories))
 
         def spools_for(seeds: Sequence[object], kind: npt.DTypeLike) -> list[Spool]:
             return [open_files.enter_context(closing(Spool(task.test, shape, kind))) for _ in seeds]
 
+        def add(name: str, kind: str, models: Sequence[Regressor], seconds: float) -> Contender:
+            spools = spools_for(models, np.float32)
+            forecasts.extend(zip(models, spools, strict=True))
+            floored = np.mean([judge.floored(model.predict(to_choose_by)) for model in models], axis=0)
+            contender = Contender(
+                model=name,
+                kind=kind,
+                chosen=models[0].chosen,
+                seconds=seconds,
+                validation=partial(iter, [(floored[None], observed[None])]),
+                judged=[spool.read for spool in spools],
+            )
+            contenders.append(contender)
+            return contender
+
+        baseline = add(OUR_BASELINE, "regression", [ProductBaseline()], 0.0)
+        for regression in plan.regressions:
+            plan.tell(f"fitting: {regression.name}", 0.0)
+            began = time.monotonic()
+            models = regression.fit(learned.train, learned.validation, seeds=plan.seeds)
+            add(regression.name, "regression", models, time.monotonic() - began)
+        began, networks, losses = time.monotonic(), list[ProductNetwork](), list[list[float]]()
+        data = FitData(train=learned.train, validation=learned.validation, dispersion=learned.constants.dispersion)
+        for number, seed in enumerate(plan.seeds):
+            plan.tell(f"fitting: {NETWORK}, seed {seed}", number / len(plan.seeds))
+            losses.append([])
+            fit_plan = FitPlan(recipe=plan.recipe, epochs=EPOCHS, seed=seed)
+            fitted, kept = fit_network(data, fit_plan, lambda _, loss: losses[-1].append(loss))
+            # From 1; 0 when no epoch was better than the linear part alone, or nothing gained.
+            networks.append(ProductNetwork(network=fitted, chosen={"epoch": float(kept.epoch)}))
+        network = add(NETWORK, NETWORK, networks, time.monotonic() - began)
+        plan.tell("fitting", 1.0)
+
         # The floored forecasts of all models, in one pass over the judged steps.
-        spools = [spools_for(models, np.float32) for _, _, models, _ in fits]
         checked = steps[int(np.random.default_rng(plan.seeds[0]).integers(len(steps)))]
         lately: list[LastHours] = []
         for run, (values, before) in zip(runs, judged_inputs(task, learned, runs), strict=True):
@@ -268,36 +264,23 @@ def featured_rows(
                 at = run.index(checked)
                 refuse_leaking_features(task, learned, checked, values[at], before[at], delay=plan.delay)
             flat = values.reshape(-1, shape[1], values.shape[-1])
-            for (_, _, models, _), of_models in zip(fits, spools, strict=True):
-                for spool, model in zip(of_models, models, strict=True):
-                    spool.append(judge.floored(model.predict(flat).reshape(-1, *shape)))
+            for model, spool in forecasts:
+                spool.append(judge.floored(model.predict(flat).reshape(-1, *shape)))
         plan.tell("judging", 1.0)
-        to_choose_by = learned.validation.values.numpy()
-        rows = [
-            _Row(
-                name=name,
-                kind=kind,
-                chosen=models[0].chosen,
-                seconds=seconds,
-                of_validation=np.mean([judge.floored(model.predict(to_choose_by)) for model in models], axis=0),
-                judged=[spool.read for spool in of_models],
-            )
-            for (name, kind, models, seconds), of_models in zip(fits, spools, strict=True)
-        ]
-        baseline, network = rows[0], rows[-1]
         # The network of each seed with a follower that begins with the judged steps.
         began, followed = time.monotonic(), spools_for(network.judged, np.float64)
         for number, (forecast, spool) in enumerate(zip(network.judged, followed, strict=True)):
             plan.tell("judging: following", number / len(followed))
             write_followed(forecast, learned, judge, plan.delay, spool)
         judged, seconds = [spool.read for spool in followed], time.monotonic() - began
-        rows.append(replace(network, name=f"{NETWORK}, following", kind=FOLLOWING, seconds=seconds, judged=judged))
+        followed_name = f"{NETWORK}, following"
+        contenders.append(replace(network, model=followed_name, kind=FOLLOWING, seconds=seconds, judged=judged))
         # Network and baseline with factors by what came in the hours before each step. The rival of a nowcast, an
         # exponentially weighted ratio, always moves.
         nowcast = learned.constants.nowcast or no_nowcast(1)
-        for row, name in ((network, "nowcast"), (network, "ratio of the last hours"), (baseline, "nowcast")):
-            began, moved = time.monotonic(), spools_for(row.judged, np.float32)
-            for (forecast, spool), run in product(zip(row.judged, moved, strict=True), runs):
+        for contender, name in ((network, "nowcast"), (network, "ratio of the last hours"), (baseline, "nowcast")):
+            began, moved = time.monotonic(), spools_for(contender.judged, np.float32)
+            for (forecast, spool), run in product(zip(contender.judged, moved, strict=True), runs):
                 mean, usual = forecast(run), baseline.judged[0](run)
                 over_usual = mean.sum(axis=1, dtype=np.float64) / usual.sum(axis=1, dtype=np.float64)
                 factors = []
@@ -310,30 +293,23 @@ def featured_rows(
                         factors.append((_RATIO_PRIOR + last_hours.came) / (_RATIO_PRIOR + last_hours.usual * ratio))
                 spool.append(judge.floored(mean * np.stack(factors)[:, None, :]))
             judged, seconds = [spool.read for spool in moved], time.monotonic() - began
-            rows.append(replace(row, name=f"{row.name}, {name}", kind=NOWCAST, seconds=seconds, judged=judged))
-        results, surges = list[ModelResult](), dict[str, tuple[SurgeFigures, Floats]]()
-        counts = learned.validation.counts[:, :, 0].numpy().astype(np.int32)
+            model_name = f"{contender.model}, {name}"
+            contenders.append(replace(contender, model=model_name, kind=NOWCAST, seconds=seconds, judged=judged))
+        results, surges = list[ModelResult](), dict[str, SurgeFigures]()
         after = is_surge(lately)[judge.is_kept[task.test :]]
-        for row in rows:
-            result = judge.row(
-                row.name,
-                row.kind,
-                row.chosen,
-                row.seconds,
-                validation=partial(iter, [(row.of_validation[None], counts[None])]),
-                judged=row.judged,
-            )
-            forecast = judge.mean_of(row.judged, result.chosen[MIXED_IN])
-            figures = SurgeFigures.of(judge.in_runs(forecast, steps), after)
-            surges[row.name] = figures, np.asarray(result.scores.log_score_sums.mean(axis=0).sum(axis=1))
-            if row is network and task.fine > 1:
-                past = learned.replay.past.incidents
-                inside, chosen = judge_inside(task, past, forecast, runs, purge=plan.purge)
-                result = replace(result, inside=inside, chosen={**result.chosen, **chosen})
-            results.append(result)
-            if row is network:
+        for contender in contenders:
+            result = judge.row(contender)
+            forecast = judge.mean_of(contender.judged, result.chosen[MIXED_IN])
+            of_cells = np.asarray(result.scores.log_score_sums.mean(axis=0).sum(axis=1))
+            surges[contender.model] = SurgeFigures.of(judge.in_runs(forecast, steps), after, of_cells)
+            if contender is network:
                 totals = np.concatenate([forecast(run).sum(axis=1) for run in runs])
-    return results, tuple(of_seed.losses for of_seed in networks), surges, totals
+                if task.fine > 1:
+                    past = learned.replay.past.incidents
+                    inside, chosen = judge_inside(task, past, forecast, runs, purge=plan.purge)
+                    result = replace(result, inside=inside, chosen={**result.chosen, **chosen})
+            results.append(result)
+    return results, tuple(map(tuple, losses)), surges, totals
 
 
 def write_followed(network: Forecast, learned: Learned, judge: Judge, delay: int, spool: Spool) -> None:
@@ -366,7 +342,7 @@ def write_followed(network: Forecast, learned: Learned, judge: Judge, delay: int
 def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     """Evaluations of the same task at several origins, the earliest first. No block of days reaches over an origin."""
     last, parts = evaluations[-1], dict[str, list[Floats]]()
-    values = last.scored_cells * len(last.task.cube.categories)
+    values = int(last.task.scored.sum()) * len(last.task.cube.categories)
     for row in (row for each in evaluations for row in each.rows):
         parts.setdefault(row.model, []).append(row.scores.log_score_sums.sum(axis=2))
         if row.levelled:
@@ -388,7 +364,7 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     rows = [
         RollingResult(
             model=model,
-            nb_log_scores=tuple(each.row(model).scores.sheet.nb_log_score for each in evaluations),
+            nb_log_scores=tuple(each.row(model).nb_log_score for each in evaluations),
             nb_log_score=mean[model],
             versus_best_baseline=versus(model, best),
             versus_best_rule=versus(model, best_rule),
@@ -402,7 +378,7 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
         judged_from_s=tuple(int(each.task.cube.starts_s[each.task.test]) for each in evaluations),
         best_baseline=best,
         best_rule=best_rule,
-        rows=tuple(sorted(rows, key=lambda row: row.nb_log_score)),
+        rows=tuple(sorted(rows, key=attrgetter("nb_log_score"))),
     )
 
 
@@ -437,8 +413,8 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         rows.append(_counting_row(rival, judge, plan, totals))
     plan.tell("counting", 1.0)
     rows += featured
-    best = min((row for row in rows if row.kind not in WITH_THE_NETWORK), key=_log_score)
-    best_rule = min((row for row in rows if row.kind == "rule"), key=_log_score)
+    best = min((row for row in rows if row.kind not in WITH_THE_NETWORK), key=attrgetter("nb_log_score"))
+    best_rule = min((row for row in rows if row.kind == "rule"), key=attrgetter("nb_log_score"))
     baseline, network = (next(row for row in rows if row.model == model) for model in (OUR_BASELINE, NETWORK))
     for number, row in enumerate(rows):
         if row.levelled:
@@ -455,10 +431,9 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
     nowcast = learned.constants.nowcast
     return Evaluation(
         task=task,
-        scored_cells=judge.cells,
         purge_steps=plan.purge,
         delay_steps=plan.delay,
-        rows=sorted(rows, key=_log_score),
+        rows=sorted(rows, key=attrgetter("nb_log_score")),
         best_baseline=best.model,
         best_rule=best_rule.model,
         learning=learning,
@@ -549,10 +524,6 @@ def read_origin(path: Path, task: Task) -> Evaluation:
     return Evaluation(task=task, **typed)
 
 
-def _log_score(row: ModelResult) -> float:
-    return row.scores.sheet.nb_log_score
-
-
 def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan, totals: Floats) -> ModelResult:
     """A rival never sees the steps that are cut out: it takes those before and after them for neighbours.
 
@@ -576,14 +547,15 @@ def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan, totals: Floa
         for is_kept in judge.is_kept[task.validation :]:
             mean = next(forecasts) if is_kept else np.zeros(cube.counts.shape[1:])
             spool.append(judge.floored(mean[task.scored]))
-        row = judge.row(
-            rival.name,
-            "rule",
-            forecaster.chosen,
-            time.monotonic() - began,
+        contender = Contender(
+            model=rival.name,
+            kind="rule",
+            chosen=forecaster.chosen,
+            seconds=time.monotonic() - began,
             validation=lambda: judge.in_runs(spool.read, choosing),
             judged=[spool.read],
         )
+        row = judge.row(contender)
         own = judge.mean_of([spool.read], row.chosen[MIXED_IN])
 
         def levelled(run: range) -> Floats:

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
@@ -178,25 +178,27 @@ LOG_SCORE = ReportColumn(
     "Rows are ordered by it.",
     lambda sheet: sheet.nb_log_score,
 )
-HIT_10 = ReportColumn(
-    f"hit 10{SPACE}%",
-    "Percent of the incidents in the 10 % of the cells with any history that the model puts first.",
-    lambda sheet: 100 * next(at.hit_rate for at in sheet.ranking if at.area_share == 0.10),
-    digits=1,
+COLUMNS = (
+    LOG_SCORE,
+    ReportColumn(
+        f"hit 10{SPACE}%",
+        "Percent of the incidents in the 10 % of the cells with any history that the model puts first.",
+        lambda sheet: 100 * next(at.hit_rate for at in sheet.ranking if at.area_share == 0.10),
+        digits=1,
+    ),
+    ReportColumn(
+        "f/a",
+        "Forecast over actual: all expected over all observed incidents; 1 is right.",
+        lambda sheet: sheet.forecast_over_actual,
+        digits=3,
+    ),
+    ReportColumn(
+        "cover 90",
+        "Percent of the counts inside the 90 % interval (by the randomised PIT); 90 is right.",
+        lambda sheet: 100 * sheet.coverage_90,
+        digits=1,
+    ),
 )
-RATIO = ReportColumn(
-    "f/a",
-    "Forecast over actual: all expected over all observed incidents; 1 is right.",
-    lambda sheet: sheet.forecast_over_actual,
-    digits=3,
-)
-COVER_90 = ReportColumn(
-    "cover 90",
-    "Percent of the counts inside the 90 % interval (by the randomised PIT); 90 is right.",
-    lambda sheet: 100 * sheet.coverage_90,
-    digits=1,
-)
-COLUMNS = (LOG_SCORE, HIT_10, RATIO, COVER_90)
 OUR_LEVEL = "our level"
 OUR_LEVEL_MEANING = (
     "our level: the log score of a rule with the network's total in each step and category, so that only places differ."
@@ -236,7 +238,8 @@ def difference_text(row: ModelResult, evaluation: Evaluation) -> str:
     """Difference to the best rival and its 95 % interval, percent of the best rival's log score."""
     if row.versus_best_baseline is None:
         return "best rival"
-    mean, low, high = Against(row.versus_best_baseline, evaluation.best_score).texts
+    score = evaluation.row(evaluation.best_baseline).nb_log_score
+    mean, low, high = percent_texts(row.versus_best_baseline, score)
     return f"{mean} ({low}, {high})"
 
 
@@ -263,30 +266,18 @@ def surge_texts(rows: Sequence[SurgeRow]) -> list[tuple[str, ...]]:
     return lines
 
 
-@dataclass(frozen=True, slots=True)
-class Against:
-    """A model's difference to a rival, in percent of the rival's NB log score; below zero is better."""
+def percents(difference: Difference, score: float) -> tuple[float, float, float]:
+    """Mean, low and high of the 95 % interval, in percent of the rival's NB log score; below zero is better."""
+    return 100 * difference.mean / score, 100 * difference.low / score, 100 * difference.high / score
 
-    difference: Difference
-    score: float  # the rival's NB log score
 
-    @property
-    def percent(self) -> tuple[float, float, float]:
-        """Mean, low and high of the 95 % interval."""
-        difference = self.difference
-        return 100 * difference.mean / self.score, 100 * difference.low / self.score, 100 * difference.high / self.score
-
-    @property
-    def texts(self) -> tuple[str, str, str]:
-        """Mean, low and high in words: signed, with digits that fit the size."""
-        largest = max(map(abs, self.percent))
-        digits = 0 if largest >= 100 else 1 if largest >= 10 else 2 if largest >= 0.1 else 3
-        mean, low, high = (f"{share:+.{digits}f}" for share in self.percent)
-        return mean, low, high
-
-    @property
-    def size(self) -> str:
-        return self.texts[0].lstrip("+-")
+def percent_texts(difference: Difference, score: float) -> tuple[str, str, str]:
+    """What `percents` gives, in words: signed, with digits that fit the size."""
+    shares = percents(difference, score)
+    largest = max(map(abs, shares))
+    digits = 0 if largest >= 100 else 1 if largest >= 10 else 2 if largest >= 0.1 else 3
+    mean, low, high = (f"{share:+.{digits}f}" for share in shares)
+    return mean, low, high
 
 
 RATIO_BOUNDS = (0.95, 1.05)  # forecast over actual of a calibrated network
@@ -304,8 +295,8 @@ def sentences(evaluation: Evaluation) -> tuple[str, ...]:
     origins = evaluation.origins
     if origins is None:
         return last_sentences(evaluation)
-    scores = {row.model: row.nb_log_score for row in origins.rows}
-    network = next(row for row in origins.rows if row.model == evaluation.network.model)
+    rows = {row.model: row for row in origins.rows}
+    network = rows[evaluation.network.model]
     times = ", ".join(minute(at_s) for at_s in origins.judged_from_s)
     rule, best, over_all = origins.best_rule, origins.best_baseline, f"over all {len(origins.judged_from_s)} origins"
     lines = [f"Judged on blocks of time that start at {times} (UTC); all models were fitted again for each:"]
@@ -315,10 +306,11 @@ def sentences(evaluation: Evaluation) -> tuple[str, ...]:
         (network.versus_best_baseline, best, best, f"use {best}", f"{best} is as good"),
     ):
         if versus is not None:
-            lines.append(_sentence(Against(versus, scores[rival]), f"{words} {over_all}", when_worse, otherwise))
+            score = rows[rival].nb_log_score
+            lines.append(_sentence(versus, score, f"{words} {over_all}", when_worse, otherwise))
         if rival == rule:
-            lines += _apart(next(row for row in origins.rows if row.model == rule), scores[rule])
-    of_baseline = next((row.nb_log_scores for row in origins.rows if row.model == OUR_BASELINE), ())
+            lines += _apart(rows[rule])
+    of_baseline = rows[OUR_BASELINE].nb_log_scores if OUR_BASELINE in rows else ()
     equal = sum(map(eq, network.nb_log_scores, of_baseline))
     if 0 < equal < len(of_baseline):
         lines.append(f"{ADDS_NOTHING}: so at {equal} of the {len(of_baseline)} origins.")
@@ -332,8 +324,8 @@ def last_sentences(evaluation: Evaluation) -> tuple[str, ...]:
     def against(rival: str, versus: Difference | None, words: str, *advice: str) -> list[str]:
         if versus is None:
             return []
-        rivals = Against(versus, evaluation.row(rival).scores.sheet.nb_log_score)
-        return [_sentence(rivals, words, *(advice if evaluation.origins is None else ("", "")))]
+        shown = advice if evaluation.origins is None else ("", "")
+        return [_sentence(versus, evaluation.row(rival).nb_log_score, words, *shown)]
 
     lines = against(OUR_BASELINE, network.versus_own_baseline, *_OWN)
     if rule != best:
@@ -344,40 +336,42 @@ def last_sentences(evaluation: Evaluation) -> tuple[str, ...]:
     if evaluation.row(best).kind == "rule":
         instead = f"use {best}, it is simpler"
     lines += against(best, network.versus_best_baseline, f"the best rival ({best})", f"use {best}", instead)
-    lines += _apart(evaluation.row(rule), evaluation.row(rule).scores.sheet.nb_log_score)
+    lines += _apart(evaluation.row(rule))
     if network.seeds < LEAST_SEEDS:
         needs = f"It rests on {network.seeds} of the {LEAST_SEEDS} seeds that it needs: give --seeds {LEAST_SEEDS}."
         lines[-1] = f"{lines[-1]} {needs}"
     return tuple(dict.fromkeys(lines))
 
 
-def _apart(rule: ModelResult | RollingResult, score: float) -> list[str]:
-    """How much of the difference to a rule is the place, and how much the level. score: the rule's NB log score."""
+def _apart(rule: ModelResult | RollingResult) -> list[str]:
+    """How much of the difference to a rule is the place, and how much the level."""
     if not (rule.place and rule.levelled_score):
         return []
-    mean, low, high = Against(rule.place, rule.levelled_score).texts
+    mean, low, high = percent_texts(rule.place, rule.levelled_score)
+    by_level = 100 * (rule.levelled_score / rule.nb_log_score - 1)
     return [
         f"Apart, against {rule.model}: by place alone, with the network's totals in it, {mean} % ({low}, {high}): "
-        f"{rule.place.verdict}; by level alone, how many in all, {100 * (rule.levelled_score / score - 1):+.2f} %."
+        f"{rule.place.verdict}; by level alone, how many in all, {by_level:+.2f} %."
     ]
 
 
-def _sentence(against: Against, rival: str, when_worse: str, otherwise: str) -> str:
-    """when_worse, otherwise: the advice; empty where there is none to give."""
-    if against.difference.is_none:
+def _sentence(difference: Difference, score: float, rival: str, when_worse: str, otherwise: str) -> str:
+    """score: the rival's. when_worse, otherwise: the advice; empty where there is none to give."""
+    if difference.is_none:
         return f"{ADDS_NOTHING}."
-    mean, low, high = against.texts
+    mean, low, high = percent_texts(difference, score)
+    size = mean.lstrip("+-")
     so_worse, so = (f": {advice}" if advice else "" for advice in (when_worse, otherwise))
     until = f" Until then {otherwise}." if otherwise else ""
-    match against.difference.verdict:
+    match difference.verdict:
         case "better":
             return (
-                f"The network is better than {rival} by {against.size} % of its log score, 95 % interval "
+                f"The network is better than {rival} by {size} % of its log score, 95 % interval "
                 f"{high.lstrip('-')} % to {low.lstrip('-')} %."
             )
         case "worse":
             return (
-                f"The network is worse than {rival} by {against.size} % of its log score, 95 % interval "
+                f"The network is worse than {rival} by {size} % of its log score, 95 % interval "
                 f"{low.lstrip('+')} % to {high.lstrip('+')} %{so_worse}."
             )
         case "tie":
@@ -392,7 +386,7 @@ def _sentence(against: Against, rival: str, when_worse: str, otherwise: str) -> 
             )
         case _:
             return (
-                f"Not known against {rival}: the judged time has {against.difference.blocks} blocks of {BLOCK_DAYS} "
+                f"Not known against {rival}: the judged time has {difference.blocks} blocks of {BLOCK_DAYS} "
                 f"days, and a verdict needs {LEAST_BLOCKS}: give a file whose judged part has at least "
                 f"{LEAST_BLOCKS * BLOCK_DAYS} days.{until}"
             )
@@ -435,7 +429,6 @@ def as_json(evaluation: Evaluation) -> Value:
     """
     task, cube, origins = evaluation.task, evaluation.task.cube, None
     if evaluation.origins:
-        scores = {row.model: row.nb_log_score for row in evaluation.origins.rows}
         origins = {
             "judged_from": [instant_text(at_s) for at_s in evaluation.origins.judged_from_s],
             "best_baseline": evaluation.origins.best_baseline,
@@ -445,7 +438,7 @@ def as_json(evaluation: Evaluation) -> Value:
                     "model": row.model,
                     "nb_log_scores": row.nb_log_scores,
                     "nb_log_score": row.nb_log_score,
-                    **_versus(row, evaluation.origins, scores),
+                    **_versus(row, evaluation.origins),
                 }
                 for row in evaluation.origins.rows
             ],
@@ -471,7 +464,7 @@ def as_json(evaluation: Evaluation) -> Value:
             "rows": cube.rows,
             "cols": cube.cols,
             "cell_m": cube.cell_m,
-            "scored_cells": evaluation.scored_cells,
+            "scored_cells": int(task.scored.sum()),
             "judged_incidents_outside": task.outside,
         },
         "categories": cube.categories,
@@ -512,13 +505,12 @@ def more_tables(evaluation: Evaluation) -> list[tuple[str, str, Sequence[str], l
 
 def _model(row: ModelResult, evaluation: Evaluation) -> Value:
     best, categories = evaluation.row(evaluation.best_baseline).scores, evaluation.task.cube.categories
-    scores = {each.model: each.scores.sheet.nb_log_score for each in evaluation.rows}
     return {
         "model": row.model,
         "kind": row.kind,
         "seeds": row.seeds,
         **_sheet(row.scores.sheet),
-        **_versus(row, evaluation, scores),
+        **_versus(row, evaluation),
         "versus_best_baseline_by_category": {
             name: _difference(compared, best.by_category[name].nb_log_score)
             for name, compared in row.versus_by_category.items()
@@ -536,8 +528,8 @@ def _model(row: ModelResult, evaluation: Evaluation) -> Value:
     }
 
 
-def _versus(row: ModelResult | RollingResult, best: Evaluation | Origins, scores: Mapping[str, float]) -> Value:
-    """scores: of each model."""
+def _versus(row: ModelResult | RollingResult, best: Evaluation | Origins) -> Value:
+    scores = {each.model: each.nb_log_score for each in best.rows}
     return {
         "versus_best_baseline": _difference(row.versus_best_baseline, scores[best.best_baseline]),
         "versus_best_rule": _difference(row.versus_best_rule, scores[best.best_rule]),
@@ -557,7 +549,7 @@ def _difference(difference: Difference | None, score: float) -> Value | None:
     """The difference in nats per value, and in percent of `score`, the rival's log score; None for the rival itself."""
     if difference is None:
         return None
-    percent, low, high = Against(difference, score).percent
+    percent, low, high = percents(difference, score)
     return {
         "difference": difference.mean,
         "low": difference.low,

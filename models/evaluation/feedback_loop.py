@@ -1,6 +1,6 @@
 """Whether forecasts chase their own tail: a city of equal true rates, and visits that find incidents where they go."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +18,10 @@ from rich.table import Table
 from models.artifact import Artifact, champion_of
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
-from models.dispersion import Dispersion, Floats, at_least_one
+from models.dispersion import Floats, at_least_one
 from models.features import FeatureEngine
-from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
+from models.follower import Follower, SequentialFollowing, served_delay_s
+from models.following import FollowerState
 from models.local_time import DAY_BLOCKS
 from models.network import RiskNetwork
 from models.scoring import means
@@ -136,53 +137,39 @@ class CityModel:
         bare = replace(learned, day_lift=lift, older=None, cell_dispersion=np.zeros(0), first_day=first_day)
         return cls(spec=spec, constants=bare, network=network)
 
-    def under(self, policy: Policy) -> "tuple[CityModel, EqualCity]":
-        """The model with the origins that the policy counts, and its city."""
-        counted = self.spec.counted_origins + ("officer_initiated",) * policy.counts_discovered
-        spec, usual = msgspec.structs.replace(self.spec, counted_origins=counted), self.constants.mean_per_day
-        city = EqualCity(spec=spec, category_shares=usual / usual.sum(), reporting=np.tile(policy.reporting, SIDE))
-        constants = replace(self.constants, mean_per_day=city.called.sum() * city.category_shares)
-        return replace(self, spec=spec, constants=constants), city
-
-    @property
-    def dispersion(self) -> Dispersion:
-        """(categories, 1) around the network's forecast of a day."""
-        horizon = self.spec.horizons_s.index(DAY_S)
-        return self.constants.dispersion_in_cells(of_network=True)[:, horizon : horizon + 1]
-
-    def following(self, counts: Sequence[npt.NDArray[np.int32]]) -> SequentialFollowing:
-        """A follower of forecasts of whole days. counts: of the days so far, (cells, categories) each."""
-        spec = msgspec.structs.replace(self.spec, horizons_s=(DAY_S,))
-        constants = replace(self.constants, dispersion=self.dispersion, network_dispersion=None)
-        return SequentialFollowing(
-            follower=Follower.of(spec, constants, step_s=DAY_S),
-            counts=lambda begin_s, _: counts[(begin_s - START_S) // DAY_S],
-            delay_s=served_delay_s(spec.late_limit_s),
-            state=FollowerState.new(spec),
-        )
-
 
 def learned_shares(model: CityModel, policy: Policy, *, days: int, seed: int) -> Floats:
     """(days + 1, cells) which share of the city's incidents the forecast of each day expects in each cell.
 
     On that day the cells that the policy chooses by it are visited, and the next forecast is made of what then counts.
     """
-    model, city = model.under(policy)
-    random, horizon = np.random.default_rng(seed), model.spec.horizons_s.index(DAY_S)
-    state, engine = CountState(model.spec), FeatureEngine(model.spec, model.constants)
-    counts: list[npt.NDArray[np.int32]] = []
-    following, shares = model.following(counts), np.empty((days + 1, model.spec.grid.cells))
+    counted = model.spec.counted_origins + ("officer_initiated",) * policy.counts_discovered
+    spec, usual = msgspec.structs.replace(model.spec, counted_origins=counted), model.constants.mean_per_day
+    city = EqualCity(spec=spec, category_shares=usual / usual.sum(), reporting=np.tile(policy.reporting, SIDE))
+    constants = replace(model.constants, mean_per_day=city.called.sum() * city.category_shares)
+    horizon, counts = spec.horizons_s.index(DAY_S), list[npt.NDArray[np.int32]]()
+    dispersion = constants.dispersion_in_cells(of_network=True)[:, horizon : horizon + 1]  # around a day's forecast
+    of_days = msgspec.structs.replace(spec, horizons_s=(DAY_S,))
+    around_network = replace(constants, dispersion=dispersion, network_dispersion=None)
+    following = SequentialFollowing(
+        follower=Follower.of(of_days, around_network, step_s=DAY_S),
+        counts=lambda begin_s, _: counts[(begin_s - START_S) // DAY_S],
+        delay_s=served_delay_s(spec.late_limit_s),
+        state=FollowerState.new(of_days),
+    )
+    state, engine, shares = CountState(spec), FeatureEngine(spec, constants), np.empty((days + 1, spec.grid.cells))
+    random = np.random.default_rng(seed)
     state.advance(START_S)
     for day in range(days + 1):
         tick_s = START_S + day * DAY_S
-        expected = means(engine.compute(state).values, model.network, model.spec)[1][:, :, horizon, None].astype(float)
+        expected = means(engine.compute(state).values, model.network, spec)[1][:, :, horizon, None].astype(float)
         if policy.is_followed:
             expected *= following.next_factors(tick_s, expected.copy()).shown()
-        risk = 1 - np.prod(1 - at_least_one(expected, model.dispersion), axis=(1, 2))
+        risk = 1 - np.prod(1 - at_least_one(expected, dispersion), axis=(1, 2))
         in_cells = expected.sum(axis=(1, 2))
         shares[day] = in_cells / in_cells.sum()
         messages = city.messages(day, policy.visits(risk, in_cells, random), random)
-        incidents = decode_messages(messages, {model.spec.region: model.spec}).incidents[model.spec.region]
+        incidents = decode_messages(messages, {spec.region: spec}).incidents[spec.region]
         state.apply(incidents, tick_s + DAY_S)
         state.registry.expire(state.asked_from_s)
         counts.append(state.shape(state.levels["day"].newest_bins(1, skip=1)[0]))

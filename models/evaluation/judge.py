@@ -16,14 +16,13 @@ import numpy.typing as npt
 import torch
 from scipy.special import gammaln
 
-from models.comparison import Difference, compare, day_blocks, ratio_of
+from models.comparison import Difference, day_blocks, difference_of, ratio_of
 from models.dispersion import Dispersion
 from models.evaluation.inside_cells import Inside
 from models.evaluation.rival_contract import Regression, least_mean, poisson_loss
 from models.evaluation.tasks import Task
 from models.measures import (
     AnyFloats,
-    AtShare,
     Counts,
     Cube,
     Floats,
@@ -31,13 +30,13 @@ from models.measures import (
     Runs,
     Sheet,
     Totals,
-    captured,
     score,
     totals_of,
     type_for,
 )
 from models.network_kinds import DEFAULT, Hyperparameters
 from models.nowcast import LastHours, Nowcast, log_likelihood
+from models.outcomes import AtShare, captured
 from models.training.fit_baseline import JUDGED_SIZE, dispersion_losses, likeliest
 from schemas.errors import LeakError
 
@@ -60,12 +59,13 @@ class SurgeFigures:
     forecast: Floats
     came: Floats
     region_score: Floats  # nats
+    cells_score: Floats  # the sum over the cells, nats
     hits: Floats  # incidents in the AREA_SHARE of the cells that are put first
     after: npt.NDArray[np.bool_]  # whether it begins after a surge
 
     @classmethod
-    def of(cls, runs: Runs, after: npt.NDArray[np.bool_]) -> "SurgeFigures":
-        """runs: (n, cells, categories) forecasts and counts. after: (steps,) of all runs together."""
+    def of(cls, runs: Runs, after: npt.NDArray[np.bool_], cells_score: Floats) -> "SurgeFigures":
+        """runs: (n, cells, categories) forecasts and counts. after, cells_score: (steps,) of all runs together."""
         sums: list[list[Floats]] = []
         for mean, counts in runs:
             caught, cells = list[float](), max(1, round(AREA_SHARE * mean.shape[1]))
@@ -77,6 +77,7 @@ class SurgeFigures:
             forecast=expected,
             came=came,
             region_score=gammaln(came + 1) - log_likelihood(came, expected, JUDGED_SIZE),
+            cells_score=cells_score,
             hits=hits,
             after=after,
         )
@@ -112,26 +113,25 @@ class SurgeRow:
 
 
 def surge_rows(
-    origins: Sequence[Mapping[str, tuple[SurgeFigures, Floats]]], beside: str, *, steps_per_week: int, seed: int
+    origins: Sequence[Mapping[str, SurgeFigures]], beside: str, *, steps_per_week: int, seed: int
 ) -> tuple[SurgeRow, ...]:
-    """A row for each model.
-
-    origins: of each, by model, its figures and (kept steps,) log score of the cells, nats. beside: the plain network.
-    """
-    figures = {model: SurgeFigures.joined([of[model][0] for of in origins]) for model in origins[0]}
-    cells = {model: np.concatenate([of[model][1] for of in origins]) for model in origins[0]}
-    after = figures[beside].after
+    """A row for each model. origins: of each, the figures by model. beside: the plain network."""
+    figures = {model: SurgeFigures.joined([of[model] for of in origins]) for model in origins[0]}
+    plain = figures[beside]
+    after, rows = plain.after, list[SurgeRow]()
     enough = after.sum() >= LEAST_SURGES
-    block = day_blocks(*(len(of[beside][1]) for of in origins), steps_per_week=steps_per_week)
+    block = day_blocks(*(len(of[beside].after) for of in origins), steps_per_week=steps_per_week)
     _, of_surges = np.unique(block[after], return_inverse=True)
-    plain, plain_cells = figures[beside], cells[beside]
-    rows = []
+
+    def percent(score: Floats, of_plain: Floats) -> float:
+        return float(100 * (score.sum() / of_plain.sum() - 1))
+
     for model, of in figures.items():
-        ratio = cells_gain = (np.nan, np.nan, np.nan)
+        ratio = gain = (np.nan, np.nan, np.nan)
         if enough:
             ratio = ratio_of(of.forecast[after], of.came[after], of_surges, np.random.default_rng(seed))
-            gain = ratio_of(cells[model][after], plain_cells[after], of_surges, np.random.default_rng(seed))
-            cells_gain = 100 * (gain[0] - 1), 100 * (gain[1] - 1), 100 * (gain[2] - 1)
+            scores = of.cells_score[after], plain.cells_score[after]
+            gain = ratio_of(*scores, of_surges, np.random.default_rng(seed))
         rows.append(
             SurgeRow(
                 model=model,
@@ -141,21 +141,17 @@ def surge_rows(
                 forecast_over_actual=ratio[0],
                 low=ratio[1],
                 high=ratio[2],
-                region_percent=_percent(of.region_score[after], plain.region_score[after]) if enough else np.nan,
-                cells_percent=cells_gain[0],
-                cells_low=cells_gain[1],
-                cells_high=cells_gain[2],
+                region_percent=percent(of.region_score[after], plain.region_score[after]) if enough else np.nan,
+                cells_percent=100 * (gain[0] - 1),
+                cells_low=100 * (gain[1] - 1),
+                cells_high=100 * (gain[2] - 1),
                 hits=float(of.hits[after].sum() / max(of.came[after].sum(), 1.0)) if enough else np.nan,
-                all_region_percent=_percent(of.region_score, plain.region_score),
-                all_cells_percent=_percent(cells[model], plain_cells),
+                all_region_percent=percent(of.region_score, plain.region_score),
+                all_cells_percent=percent(of.cells_score, plain.cells_score),
                 moved=float((np.abs(of.forecast / plain.forecast - 1) > MOVED).mean()),
             )
         )
     return tuple(rows)
-
-
-def _percent(score: Floats, plain: Floats) -> float:
-    return float(100 * (score.sum() / plain.sum() - 1))
 
 
 OUR_BASELINE = "our baseline"  # the row of what networks start from
@@ -167,10 +163,20 @@ Losses = tuple[tuple[float, ...], ...]  # by seed: of the linear part alone, the
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelResult:
-    """One model. With several seeds each figure is the mean over them, and the reliability is the first seed's."""
+class Compared:
+    """A model beside the best of the others."""
 
     model: str
+    versus_best_baseline: Difference | None = None  # None for the best rival itself
+    versus_best_rule: Difference | None = None  # None for the best rule itself
+    versus_own_baseline: Difference | None = None  # of a network: what it starts from; None for other kinds
+    place: Difference | None = None  # of a rule: the network against its map with the network's totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResult(Compared):
+    """One model. With several seeds each figure is the mean over them, and the reliability is the first seed's."""
+
     kind: str  # "rule" counts for itself; the others see the product's features
     scores: ModelScores
     totals: Totals
@@ -179,13 +185,13 @@ class ModelResult:
     seeds: int
     log_scores_of_seeds: tuple[float, ...]  # NB log score of each seed; one without seeds
     seconds: float  # of fitting and forecasting
-    versus_best_baseline: Difference | None = None  # None for the best rival itself
-    versus_best_rule: Difference | None = None  # None for the best rule itself
-    versus_own_baseline: Difference | None = None  # of a network: what it starts from; None for other kinds
     levelled: ModelScores | None = None  # of a rule: its map with the network's total in each step and category
-    place: Difference | None = None  # of a rule: the network against that, so by where incidents are expected alone
     versus_by_category: Mapping[str, Difference] = field(default_factory=dict)  # the best rival; empty for itself
     inside: Inside | None = None  # of the network, where the task has squares
+
+    @property
+    def nb_log_score(self) -> float:
+        return self.scores.sheet.nb_log_score
 
     @property
     def levelled_score(self) -> float | None:
@@ -198,17 +204,12 @@ class ModelResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RollingResult:
+class RollingResult(Compared):
     """One model over the judged steps of several origins, fitted anew for each."""
 
-    model: str
     nb_log_scores: tuple[float, ...]  # by origin
     nb_log_score: float  # mean over all judged steps
-    versus_best_baseline: Difference | None  # None for the baseline that is best over all origins
-    versus_best_rule: Difference | None
-    versus_own_baseline: Difference | None  # as in ModelResult, and the next two
     levelled_score: float | None
-    place: Difference | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +227,6 @@ class Evaluation:
     """All of it. Cells that are not scored have no part in any figure."""
 
     task: Task
-    scored_cells: int
     purge_steps: int  # between what a model learned from and the first step it is judged on
     delay_steps: int  # how late counts are known
     rows: Sequence[ModelResult]  # best NB log score first
@@ -242,13 +242,8 @@ class Evaluation:
     origins: Origins | None = None  # where earlier stretches were judged, too
     nowcast: Nowcast | None = None  # of the last origin, as it was fitted; None where nothing gained
     after_surges: tuple[SurgeRow, ...] = ()  # over all origins
-    surge_figures: Mapping[str, tuple[SurgeFigures, Floats]] = field(default_factory=dict)  # by model, of one origin
+    surge_figures: Mapping[str, SurgeFigures] = field(default_factory=dict)  # by model, of one origin
     inside: tuple[Inside, ...] = ()  # of each origin; none of a task without squares
-
-    @property
-    def best_score(self) -> float:
-        """NB log score of the best rival."""
-        return self.row(self.best_baseline).scores.sheet.nb_log_score
 
     @property
     def network(self) -> ModelResult:
@@ -327,6 +322,20 @@ class Spool:
 
 T = TypeVar("T", Sheet, AtShare)
 Forecast = Callable[[range], AnyFloats]  # (steps, scored cells, categories)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """A fitted model, to be judged: a row of the table before it has figures."""
+
+    model: str
+    kind: str
+    chosen: Mapping[str, float]
+    seconds: float  # of fitting and forecasting
+    validation: Callable[[], Runs]  # gives floored forecasts of the validation block, and counts
+    judged: Sequence[Forecast]  # of the judged steps, one for each seed
+
+
 ROWS = 1 << 17
 MIXED_IN = "share_of_the_mean_mixed_in"
 # Shares of the mean that a model may mix in, so that a quiet place keeps a small forecast.
@@ -353,26 +362,6 @@ class Judge:
     def floored(self, mean: AnyFloats) -> Floats:
         """(steps, scored cells, categories) the forecast as it is judged, see `least_mean`."""
         return np.maximum(mean, self._least)
-
-    def share_mixed_in(self, chosen: Runs) -> float:
-        """Which of SHARES makes the forecasts of the validation steps best. chosen: as `floored` gives them."""
-        losses = [
-            [poisson_loss(self.mixed(step_mean, share), counts) for share in SHARES]
-            for mean, step_counts in chosen
-            for step_mean, counts in zip(mean, step_counts, strict=True)
-        ]
-        return SHARES[int(np.mean(losses, axis=0).argmin())]
-
-    def dispersion(self, chosen: Runs, share: float) -> Dispersion:
-        """(categories,) the likeliest on the validation steps with `share` of the mean mixed in."""
-        losses: Floats = np.zeros(())
-        for mean, observed in chosen:
-            log_mean, counts = (
-                torch.from_numpy(values.reshape(-1, values.shape[-1], 1))
-                for values in (np.log(self.mixed(mean, share)), observed)
-            )
-            losses = losses + dispersion_losses(log_mean, counts)
-        return likeliest(losses)[:, 0]
 
     def mixed(self, floored: AnyFloats, share: float) -> AnyFloats:
         """The forecast with `share` of it replaced by the category's mean over scored cells and learned steps."""
@@ -440,34 +429,33 @@ class Judge:
         """The mean over the seeds, with `share` of the usual mixed in."""
         return lambda run: np.mean([self.mixed(forecast(run), share) for forecast in forecasts], axis=0)
 
-    def row(
-        self,
-        name: str,
-        kind: str,
-        chosen: Mapping[str, float],
-        seconds: float,
-        *,
-        validation: Callable[[], Runs],
-        judged: Sequence[Forecast],
-    ) -> ModelResult:
-        """Mix in the mean, take the likeliest dispersion, and judge a fitted model.
-
-        validation: gives floored forecasts of the validation block, and counts. judged: forecasts of the judged steps,
-        one for each seed.
-        """
-        share = self.share_mixed_in(validation())
-        dispersion = self.dispersion(validation(), share)
+    def row(self, contender: Contender) -> ModelResult:
+        """Mix in the mean, take the likeliest dispersion, and judge."""
+        losses = [
+            [poisson_loss(self.mixed(step_mean, share), counts) for share in SHARES]
+            for mean, step_counts in contender.validation()
+            for step_mean, counts in zip(mean, step_counts, strict=True)
+        ]
+        share = SHARES[int(np.mean(losses, axis=0).argmin())]
+        of_dispersions: Floats = np.zeros(())
+        for mean, observed in contender.validation():
+            log_mean, counts = (
+                torch.from_numpy(values.reshape(-1, values.shape[-1], 1))
+                for values in (np.log(self.mixed(mean, share)), observed)
+            )
+            of_dispersions = of_dispersions + dispersion_losses(log_mean, counts)
+        dispersion, judged = likeliest(of_dispersions)[:, 0], contender.judged
         of_seeds = [self.scores(self.mean_of([forecast], share), dispersion) for forecast in judged]
         return ModelResult(
-            model=name,
-            kind=kind,
+            model=contender.model,
+            kind=contender.kind,
             scores=mean_scores(of_seeds),
             totals=self.totals(self.mean_of(judged, share)),
             dispersion=dispersion,
-            chosen={**chosen, MIXED_IN: share},
+            chosen={**contender.chosen, MIXED_IN: share},
             seeds=len(judged),
             log_scores_of_seeds=tuple(scores.sheet.nb_log_score for scores in of_seeds),
-            seconds=seconds,
+            seconds=contender.seconds,
         )
 
     def versus(self, model: ModelScores, rival: ModelScores, category: str | None = None) -> Difference:
@@ -475,14 +463,10 @@ class Judge:
         names = self.task.cube.categories
         taken = [place for place, name in enumerate(names) if category in (None, name)]
         model_sums, rival_sums = (scores.log_score_sums[:, :, taken].sum(axis=2) for scores in (model, rival))
-        return compare(
-            model_sums,
-            rival_sums,
-            values=self.cells * len(taken),
-            steps_per_week=self.task.cube.steps_per_week,
-            random=np.random.default_rng(self.seed),
-            judged=int(self.task.judged_incidents()[taken].sum()),
-        )
+        per_step = (model_sums - rival_sums.mean(axis=0)) / (self.cells * len(taken))
+        block = day_blocks(model_sums.shape[1], steps_per_week=self.task.cube.steps_per_week)
+        judged = int(self.task.judged_incidents()[taken].sum())
+        return difference_of(per_step, block, np.random.default_rng(self.seed), judged=judged)
 
 
 def mean_scores(of_seeds: Sequence[ModelScores]) -> ModelScores:

@@ -539,9 +539,7 @@ def fit_nowcast(past: IncidentHistory, constants: BaselineConstants, start_s: in
     enough = gains >= np.maximum(NEARLY * gains.max(axis=1, keepdims=True), 1e-9)
     ahead = np.where(gains.max(axis=1) >= LEAST_NATS, AHEAD[enough.argmax(axis=1)], 0.0)
     ahead[0] = 1.0
-    return Nowcast.of(
-        float(chosen.half_life_hours), float(chosen.prior), float(chosen.size), float(chosen.shared), ahead
-    )
+    return replace(chosen, ahead=ahead)
 
 
 def _sums(values: Floats) -> Floats:

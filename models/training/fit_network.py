@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from models.dispersion import LEAST_GAIN, LEAST_NATS, Dispersion, negative_binomial_nll
 from models.feature_lists import usual_columns
 from models.features import FeatureEngine
-from models.measures import AnyFloats, Counts, Floats
+from models.measures import Floats
 from models.network import NetworkShape, RiskNetwork
 from models.network_kinds import DEFAULT, Hyperparameters, kind_of_network
 from models.training.replay import IncidentHistory, Replay
@@ -275,50 +275,43 @@ def log_expected(network: RiskNetwork, examples: Examples) -> Tensor:
 def pool_share(log_usual: Tensor, correction: Tensor, counts: Tensor) -> float:
     """How much of a network's correction is served: its weight in the log-linear pool with its baseline.
 
-    Whole percents, 0 to 1: the likeliest one under Poisson on time that the network did not learn from.
+    Whole percents, 0 to 1: the likeliest one under Poisson on time that the network did not learn from. The pool is
+    the weighted geometric mean of both forecasts. Source: Genest and Zidek, Combining Probability Distributions: A
+    Critique and an Annotated Bibliography, Statistical Science 1, 1986.
 
     Less where the total would be farther off than that of the baseline by more than MORE_OFF and twice the standard
     error of so many incidents: a network may not undo the level that its baseline follows. log_usual, correction,
     counts: (n, categories).
     """
     came = max(float(counts.sum()), 1.0)
+    means = [torch.exp(log_mean).numpy() for log_mean in (log_usual + correction, log_usual)]
+    logs, observed = np.stack([np.log(mean, dtype=np.float64).ravel() for mean in means]), counts.numpy().ravel()
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        """With its slope. It is convex, so there is one minimum."""
+        log_mean = weights @ logs
+        mean = np.exp(log_mean)
+        return float(mean.sum() - observed @ log_mean) / came, logs @ (mean - observed) / came
+
+    search = minimize(
+        loss,
+        np.full(2, 0.5),
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * 2,
+        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": np.ones_like},
+        options={"ftol": 1e-10, "maxiter": 200},
+    )
+    weights = np.clip(search.x, 0, 1)
+    # A search that ends early, by rounding, may stand a little beside the minimum: never worse than one of both alone.
+    likeliest, _ = min([weights / weights.sum(), *np.eye(2)], key=lambda candidate: loss(candidate)[0])
 
     def off(share: float) -> float:
         return abs(log(float((log_usual + share * correction).exp().sum()) / came))
 
     farthest = off(0) + MORE_OFF + 2 / sqrt(came)
-    means = [torch.exp(log_mean).numpy() for log_mean in (log_usual + correction, log_usual)]
-    likeliest = round(100 * float(pool_weights(means, counts.numpy())[0]))
-    return next(percent / 100 for percent in range(likeliest, -1, -1) if off(percent / 100) <= farthest)
-
-
-def pool_weights(means: Sequence[AnyFloats], counts: Counts) -> Floats:
-    """(members,) 0 or more, together 1: those whose log-linear pool makes the counts likeliest under Poisson.
-
-    The pool is the weighted geometric mean of several forecasts. Source: Genest and Zidek, Combining Probability
-    Distributions: A Critique and an Annotated Bibliography, Statistical Science 1, 1986.
-    means: of each member, of the shape of `counts` and above 0. The loss is convex, so there is one minimum.
-    """
-    logs, observed = np.stack([np.log(mean, dtype=np.float64).ravel() for mean in means]), counts.ravel()
-    incidents = max(float(observed.sum()), 1.0)
-
-    def loss(weights: Floats) -> tuple[float, Floats]:
-        log_mean = weights @ logs
-        mean = np.exp(log_mean)
-        return float(mean.sum() - observed @ log_mean) / incidents, logs @ (mean - observed) / incidents
-
-    search = minimize(
-        loss,
-        np.full(len(logs), 1 / len(logs)),
-        jac=True,
-        method="SLSQP",
-        bounds=[(0, 1)] * len(logs),
-        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": np.ones_like},
-        options={"ftol": 1e-10, "maxiter": 200},
-    )
-    weights = np.clip(search.x, 0, 1)
-    # A search that ends early, by rounding, may stand a little beside the minimum: never worse than one member alone.
-    return min([np.asarray(weights / weights.sum()), *np.eye(len(logs))], key=lambda candidate: loss(candidate)[0])
+    percents = range(round(100 * float(likeliest)), -1, -1)
+    return next(percent / 100 for percent in percents if off(percent / 100) <= farthest)
 
 
 MOST_EXAMPLES = 1_600_000  # categories of cells at moments that are kept for training; they decide the memory it takes

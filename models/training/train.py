@@ -17,9 +17,10 @@ from models.comparison import ADDS_NOTHING, BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDG
 from models.counting.count_state import CountState
 from models.dispersion import log_scores, poisson_deviance
 from models.features import FeatureEngine
-from models.measures import NO_INTERVALS, Floats, Intervals, by_places, intervals_of
+from models.measures import NO_INTERVALS, Floats, Intervals, intervals_of
 from models.network import RiskNetwork
 from models.network_kinds import DEFAULT, Hyperparameters
+from models.outcomes import by_places
 from models.scoring import means
 from models.training.fit_baseline import (
     JUDGED_PERCENT,

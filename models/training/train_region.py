@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import torch
 
-from models.artifact import DataSource, Model, Provenance, Training, read_spec, write_artifact
+from models.artifact import DataSource, Training, read_spec, write_artifact
 from models.comparison import ADDS_NOTHING
 from models.features import FeatureEngine, feature_names, features_of, informed
 from models.files.data_report import (
@@ -444,31 +444,33 @@ def train_region(
         words = words.format(*own, pseudo_count)
     folder = write_artifact(
         out,
-        Model(spec=spec, constants=trained.constants, network=trained.network, history=trained.history, fine=fine),
-        Provenance(
-            data=DataSource(
-                file_name="archive" if archived else Path(task.data).name,
-                sha256=ready.data_sha256,
-                table_version=archived.version if archived else None,
-                calendar_sha256=ready.calendar.sha256,
-                cut_hours=len(trained.past.cut_spans(trained.past.first_s, ready.cutoff_s)) if archived else None,
-                layout=ready.incidents.layout,
-                incidents=len(trained.past.incidents),
-                first_s=trained.past.first_s,
-                cutoff_s=ready.cutoff_s,
-            ),
-            created=stamp(time.time()),
-            seed=task.seed,
-            libraries={name: version(name) for name in LIBRARIES},
-            evaluation=[asdict(result) for result in trained.rows],
-            recipe=ready.recipe,
-            training=Training(
-                epochs=task.epochs,
-                step_minutes=task.step_minutes,
-                workers=workers,
-                device=device,
-                fitted_until_s=ready.cutoff_s,
-            ),
+        spec=spec,
+        constants=trained.constants,
+        network=trained.network,
+        history=trained.history,
+        fine=fine,
+        data=DataSource(
+            file_name="archive" if archived else Path(task.data).name,
+            sha256=ready.data_sha256,
+            table_version=archived.version if archived else None,
+            calendar_sha256=ready.calendar.sha256,
+            cut_hours=len(trained.past.cut_spans(trained.past.first_s, ready.cutoff_s)) if archived else None,
+            layout=ready.incidents.layout,
+            incidents=len(trained.past.incidents),
+            first_s=trained.past.first_s,
+            cutoff_s=ready.cutoff_s,
+        ),
+        created=stamp(time.time()),
+        seed=task.seed,
+        libraries={name: version(name) for name in LIBRARIES},
+        evaluation=[asdict(result) for result in trained.rows],
+        recipe=ready.recipe,
+        training=Training(
+            epochs=task.epochs,
+            step_minutes=task.step_minutes,
+            workers=workers,
+            device=device,
+            fitted_until_s=ready.cutoff_s,
         ),
         card=card_text(
             trained, layout=ready.incidents.layout, file_rows=row_counts(ready.counted, spec.grid), fine=words

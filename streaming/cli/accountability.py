@@ -39,9 +39,8 @@ from schemas.records import (
     withheld_path,
 )
 from schemas.spec import DAY_S, DAYS_KEPT, HOUR_S
-from streaming.checkpoint import is_held
+from streaming.checkpoint import SparkFolder, is_held
 from streaming.settings import Settings, environment_names, who_decides
-from streaming.spark_folder import SparkFolder
 
 if TYPE_CHECKING:
     from models.artifact import Manifest
@@ -236,23 +235,18 @@ def delete(kind: Kind, item: StoredItem) -> None:
         elsewhere = SparkFolder.of(item.path)
         for info in elsewhere.listed(deep=True):
             elsewhere.delete(info)
-    if kind is not REGISTRY or _taken_out_of_state(item.path):
-        if kind is REGISTRY:  # first: after a kill the version is still found
-            shutil.rmtree(item.path.with_name(f"{item.path.name}.evaluation"), ignore_errors=True)
-        shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink(missing_ok=True)
-
-
-def _taken_out_of_state(version: Path) -> bool:
-    """Take a version out of its region's state, unless it has a role by now."""
-    with exclusive(version.parent / ".lock"):
-        state, name = region_state(version.parent), version.name
-        if name in (state.champion, state.challenger):
-            return False
-        before, retired = (tuple(each for each in of if each != name) for of in (state.before, state.retired))
-        manifests = {each: digest for each, digest in state.manifests.items() if each != name}
-        after = msgspec.structs.replace(state, manifests=manifests, before=before, retired=retired)
-        replace_file(version.parent / STATE, msgspec.json.format(msgspec.json.encode(after), indent=1))
-    return True
+    if kind is REGISTRY:
+        home, name = item.path.parent, item.path.name
+        with exclusive(home / ".lock"):
+            state = region_state(home)
+            if name in (state.champion, state.challenger):  # by now
+                return
+            before, retired = (tuple(each for each in of if each != name) for of in (state.before, state.retired))
+            manifests = {each: digest for each, digest in state.manifests.items() if each != name}
+            after = msgspec.structs.replace(state, manifests=manifests, before=before, retired=retired)
+            replace_file(home / STATE, msgspec.json.format(msgspec.json.encode(after), indent=1))
+        shutil.rmtree(home / f"{name}.evaluation", ignore_errors=True)  # first: after a kill the version is still found
+    shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink(missing_ok=True)
 
 
 def region_state(home: Path) -> RegionState:
@@ -412,7 +406,7 @@ def facts_of(manifest: "Manifest", now_s: float) -> Mapping[str, Any]:
         "version": manifest.version,
         "network": manifest.network,
         "product": product_version(),
-        "results": [(row["horizon"], VERDICTS[str(row["verdict"])], row) for row in manifest.evaluation],
+        "results": [(row["horizon"], VERDICTS[str(row["verdict"])], _plain(row)) for row in manifest.evaluation],
         "kept": [kind for kind in TABLE if kind.ended_by != "you"],
         "made": _date(now_s),
     }
@@ -436,7 +430,7 @@ def documents_of(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, Sequence[
             asked.append(what)
             return f"**[the agency: {what}]**"
 
-        text = environment.get_template(name).render(facts, agency=agency, plain=_plain)
+        text = environment.get_template(name).render(facts, agency=agency)
         yield f"{name.removesuffix(SUFFIX)}.md", text, asked
 
 

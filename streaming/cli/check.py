@@ -93,7 +93,13 @@ def dry_run(
     specs = {region: artifact.spec for region, artifact in artifacts.items()}
     states = {region: artifact.history() for region, artifact in artifacts.items()}
     for number, (place, message) in enumerate(messages):
-        decoded = decode_messages(_alone(message, number, now_s), specs, now_ms=int(now_s * 1000), masks=masks)
+        alone = Messages.of(
+            [message],
+            partition=np.zeros(1, np.int32),
+            kafka_offset=np.array([number], np.int64),
+            kafka_time_ms=np.array([int(now_s * 1000)], np.int64),
+        )
+        decoded = decode_messages(alone, specs, now_ms=int(now_s * 1000), masks=masks)
         region = next(iter({**decoded.incidents, **decoded.rejections}), UNASSIGNED)
         refused = decoded.rejections.get(region, [])
         outcome, detail = "", ""
@@ -140,15 +146,6 @@ def _with_nearest(name: str, known: Iterable[str]) -> str:
 
 def _short(name: str) -> str:
     return repr(name[:_LONGEST_NAME])
-
-
-def _alone(message: bytes, number: int, at_s: float) -> Messages:
-    return Messages.of(
-        [message],
-        partition=np.zeros(1, np.int32),
-        kafka_offset=np.array([number], np.int64),
-        kafka_time_ms=np.array([int(at_s * 1000)], np.int64),
-    )
 
 
 def _messages(file: Path) -> Iterator[tuple[str, bytes]]:

@@ -28,13 +28,13 @@ from streaming.checkpoint import (
     only_writer,
     other_layout,
     read_guard,
+    refuse_unshared,
 )
 from streaming.cli.job_commands import refuse_frames
 from streaming.jars import java, java_version, missing_jars, needed_jars
 from streaming.kafka import KafkaConnection, Right, topic_faults
 from streaming.settings import Settings
 from streaming.sinks.sink import open_sink
-from streaming.spark_folder import refuse_unshared
 
 _PACKAGES = ("pyspark", "torch", "pandas", "pyarrow", "kafka-python", "influxdb-client", "msgspec")
 _OLD_DATA_DAYS = 90

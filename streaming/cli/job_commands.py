@@ -113,7 +113,10 @@ class ProgressLine:
         for summary in published.summaries.values():
             self._totals.update(summary.ledger)
         self._points += published.points
-        line = self._line(published)
+        clocks = {s.as_of_s for region, s in published.summaries.items() if region}
+        as_of = datetime.fromtimestamp(max(clocks), UTC).strftime("%Y-%m-%d %H:%M:%SZ") if clocks else "-"
+        took = f"{published.seconds * 1000:.0f} ms a batch"
+        line = f"as of {as_of}: {self._counts()}, {self._points:,} points, {took}"
         if self._console.is_terminal:
             self._status.update(line)
         elif published.done_s - self._logged_s >= _EVERY_S:
@@ -123,11 +126,6 @@ class ProgressLine:
     def closing_line(self, *, is_clean: bool) -> str:
         how = "stopped between two batches" if is_clean else "stopped; the next start repeats the last batch"
         return f"{how}: {self._counts()}, {self._points:,} points written"
-
-    def _line(self, published: "Published") -> str:
-        clocks = {s.as_of_s for region, s in published.summaries.items() if region}
-        as_of = datetime.fromtimestamp(max(clocks), UTC).strftime("%Y-%m-%d %H:%M:%SZ") if clocks else "-"
-        return f"as of {as_of}: {self._counts()}, {self._points:,} points, {published.seconds * 1000:.0f} ms a batch"
 
     def _counts(self) -> str:
         reasons = [name for name in sorted(self._totals) if name.startswith("rejected_") and self._totals[name]]

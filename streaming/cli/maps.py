@@ -166,49 +166,37 @@ def _collection(features: Iterable[dict[str, Any]]) -> Collection:
     return {"type": "FeatureCollection", "features": list(features)}
 
 
-def page_of(dashboard: Page, spec: Spec) -> Page:
-    """The dashboard for one of several regions: its map keeps the view, and loads only that region's cells."""
-    region, uid = spec.region, f"{dashboard['uid']}-{spec.region}"
+def page_of(dashboard: Page, spec: Spec, areas: Mapping[str, str], *, is_alone: bool) -> Page:
+    """The dashboard for one region: its maps open at the cells, so that a refresh keeps the view to which one moved.
+
+    areas: to choose from, for each name the regular expression of its cells. A page's address holds only the names:
+    Grafana looks up what belongs to a name among the options.
+    is_alone: there is no other region. Else the page gets an address of its own, and loads only this region's cells;
+    the page on which the region is chosen stays as it is, because its maps must fit themselves to the data.
+    """
+    page, region = deepcopy(dashboard), spec.region
+    variables = page["templating"]["list"]
+    for panel in page["panels"]:
+        if panel["type"] == "geomap":
+            panel["options"]["view"] |= view_of(spec.grid)
+            for layer in panel["options"]["layers"]:
+                if layer["type"] == "dynamic-geojson" and not is_alone:
+                    layer["config"] |= {"src": f"public/cells/{region}.geojson", "idField": "cell"}
+    for variable in variables:
+        if variable["name"] == "area" and areas:
+            options = [{"text": name, "value": name, "cells": pattern} for name, pattern in areas.items()]
+            variable |= {"query": json.dumps(options), "hide": 0, "skipUrlSync": False}
+    if is_alone:
+        return page
+    uid = f"{dashboard['uid']}-{region}"
     if len(uid) > _LONGEST_UID:
         uid = f"{dashboard['uid']}-{hashlib.sha256(region.encode()).hexdigest()[:16]}"
-    cells = {"src": f"public/cells/{region}.geojson", "idField": "cell"}
-    page = opened_at(dashboard, spec.grid, cells) | {"uid": uid, "title": f"{dashboard['title']}: {region}"}
-    variables = page["templating"]["list"]
     for place, variable in enumerate(variables):
         if variable["name"] == "region":
             described = {name: variable[name] for name in ("name", "label", "description")}
             only = {"type": "custom", "hide": 2, "query": region, "current": {"text": region, "value": region}}
             variables[place] = described | only | {"multi": False, "includeAll": False}
-    return page
-
-
-def opened_at(dashboard: Page, grid: Grid, cells: Mapping[str, str] | None = None) -> Page:
-    """The dashboard with its maps opened at the cells, so that a refresh keeps the view to which a person moved.
-
-    Not for a page on which the region is chosen: its maps must fit themselves to the data. cells: settings of the layer
-    that is coloured by data.
-    """
-    page = deepcopy(dashboard)
-    for panel in page["panels"]:
-        if panel["type"] == "geomap":
-            panel["options"]["view"] |= view_of(grid)
-            for layer in panel["options"]["layers"]:
-                if layer["type"] == "dynamic-geojson":
-                    layer["config"] |= cells or {}
-    return page
-
-
-def with_areas(dashboard: Page, patterns: Mapping[str, str]) -> Page:
-    """The dashboard with areas to choose from. patterns: for each area's name, the regular expression of its cells.
-
-    A page's address holds only the names: Grafana looks up what belongs to a name among the options.
-    """
-    page = deepcopy(dashboard)
-    for variable in page["templating"]["list"]:
-        if variable["name"] == "area" and patterns:
-            options = [{"text": name, "value": name, "cells": pattern} for name, pattern in patterns.items()]
-            variable |= {"query": json.dumps(options), "hide": 0, "skipUrlSync": False}
-    return page
+    return page | {"uid": uid, "title": f"{dashboard['title']}: {region}"}
 
 
 def with_streets(dashboard: Page, credit: str) -> Page:
@@ -335,9 +323,9 @@ def cells(
         # Areas and names are of one region, because all regions have the same cell ids.
         pages = {"": page}  # end of the file's name -> page
         for spec in specs:
-            of_region = opened_at(page, spec.grid) if len(specs) == 1 else page_of(page, spec)
-            of_region = with_names(with_areas(of_region, patterns[spec.region]), names[spec.region])
-            pages["" if len(specs) == 1 else f"-{spec.region}"] = of_region
+            is_alone = len(specs) == 1
+            of_region = page_of(page, spec, patterns[spec.region], is_alone=is_alone)
+            pages["" if is_alone else f"-{spec.region}"] = with_names(of_region, names[spec.region])
         folder = out / DASHBOARDS
         for old in folder.glob(f"{live_map.stem}-*.json"):
             if old.stem.removeprefix(live_map.stem) not in pages:  # of a region that no longer exists

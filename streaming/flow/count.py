@@ -158,9 +158,10 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
             recent=features.recent.astype("<i4").tobytes() if features else None,
             lately=features.lately.pack() if features and features.lately else None,
         )
-        if begins_an_hour(head, after):
-            return after, [row, *_of_challenger(region, live, _newest(packed["challenger"]))]
-        return after, [row]
+        if state.tick_s == head.emitted_tick_s or state.tick_s % HOUR_S:
+            return after, [row]
+        # The first frame of a whole hour: the forecast that is kept and judged, with its challenger's.
+        return after, [row, *_of_challenger(region, live, _newest(packed["challenger"]))]
 
     def _is_current(self, live: _Live, head: Head, as_of_s: int) -> bool:
         """Bring a live state that other workers have overtaken up to the stored one; False if that cannot be."""
@@ -199,11 +200,6 @@ def artifact_in_force(packed: pd.DataFrame) -> str:
 def _newest(folders: pd.Series) -> str:
     """The names of a region's artifacts begin with the time at which each was made."""
     return max((folder for folder in folders if folder), default="")
-
-
-def begins_an_hour(before: Head, after: Head) -> bool:
-    """Whether the batch emitted the first frame of a whole hour: the forecast that is kept and judged."""
-    return after.emitted_tick_s != before.emitted_tick_s and after.emitted_tick_s % HOUR_S == 0
 
 
 def _of_challenger(region: str, live: _Live, folder: str) -> Iterator[CountedRow]:

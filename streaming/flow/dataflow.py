@@ -12,7 +12,7 @@ from pyspark.sql.streaming import StreamingQuery
 
 from schemas.areas import NO_MASKS, Masks
 from schemas.records import Entry
-from streaming.checkpoint import begin_ms
+from streaming.checkpoint import begin_ms, spark_address
 from streaming.flow.count import RegionCounter
 from streaming.flow.intake import HEARTBEAT, decode_stage
 from streaming.flow.rows import CountedRow, PackedRow, QueryFacts, ScoreColumns, ddl
@@ -20,7 +20,6 @@ from streaming.flow.score import score_stage
 from streaming.flow.workers import Shipment, shipped_roster, workers_of_their_own
 from streaming.kafka import KafkaConnection
 from streaming.settings import Settings
-from streaming.spark_folder import spark_address
 
 Publish = Callable[[DataFrame, int], None]
 # Measured on 2 cores: reading alone 3.5 -> 1.9 core-us per event. The consumer's own defaults hand Spark 500 records

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.local_time import hour_of_week
-from models.measures import Forecast, by_chance, by_district, judge
+from models.outcomes import Forecast, by_chance, by_district, judge
 from models.scoring import raised, stored_views, widened
 from schemas.errors import RiskError, SinkError, SinkUnavailable
 from schemas.event import REASONS
@@ -39,7 +39,6 @@ from schemas.records import read_withheld, watched_until_s
 from schemas.spec import DAY_S, HOUR_S, Spec
 from streaming.artifacts_in_force import load_artifact
 from streaming.flow.rows import (
-    FIELDS,
     NO_CHALLENGER,
     UNASSIGNED,
     WITHHELD,
@@ -87,13 +86,10 @@ class Publisher:
     last_batch: int = -1
     acknowledged_s: float = 0.0  # when the store last took points, or answered that it would
     _failure: RiskError | None = None
-    # What the store has, by region; of a region that is missing here it is not known. And its `top`, `unusual` lines.
-    _stored: dict[str, tuple["StoredView", ...]] = field(default_factory=dict)
-    _beside: dict[str, frozenset[bytes]] = field(default_factory=dict)
+    _stored: dict[str, "StoredRegion"] = field(default_factory=dict)  # of a region that is missing it is not known
+    _written: WriteReport = NOTHING  # since the start
     _last_batch_s: float = 0.0
     _started_s: float = 0.0
-    _retries: int = 0
-    _dropped: int = 0
 
     def __post_init__(self) -> None:
         self._started_s = self.acknowledged_s = self.now_s()  # the store is asked at the start, too
@@ -105,7 +101,7 @@ class Publisher:
                 watcher(published)
         except RiskError as error:
             self._failure = error  # on its way through Java the error loses its class
-            self._stored, self._beside = {}, {}  # a part may have arrived
+            self._stored = {}  # a part may have arrived
             raise
         self.last_batch, self.batches = batch_id, self.batches + 1  # in this order: another thread reads both
 
@@ -124,23 +120,24 @@ class Publisher:
 
     def _write_waiting(self) -> None:
         """The points that wait, unless they are withheld."""
-        waiting = self._waiting()
+        waiting, stored = self._waiting(), dict[str, StoredRegion]()
         if not waiting or read_withheld(self.frames_folder):
             return
 
         def rest_of(region: str) -> bytes:
-            return b"".join(view.rest()[0] for view in self._stored[region])
+            lines, stored[region] = self._stored[region].rest()
+            return lines
 
         self._acknowledge(self.sink.write_all({region: partial(rest_of, region) for region in waiting}))
-        self._stored |= {region: tuple(view.rest()[1] for view in self._stored[region]) for region in waiting}
+        self._stored |= stored
 
     def _acknowledge(self, report: WriteReport) -> None:
         self.acknowledged_s = self.now_s()
-        self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
+        self._written += report
 
     def _waiting(self) -> list[str]:
         """Regions of which some points are not in the store as they were published last."""
-        return [name for name, views in self._stored.items() if any(view.in_store is not view.last for view in views)]
+        return [region for region, stored in self._stored.items() if stored.waits]
 
     def take_failure(self) -> RiskError | None:
         """The error that ended the query, once."""
@@ -148,97 +145,41 @@ class Publisher:
         return failure
 
     def _publish(self, batch: "DataFrame", batch_id: int) -> Published:
+        """Dead letters, then scores and ledgers, then what is kept beside the checkpoint."""
         started = time.monotonic()
         rows = [ScoredRow.of(row) for row in batch.toArrow().to_pylist()]
-        challengers = [row for row in rows if row.summary is None]
         of_regions = {row.region: row for row in rows if row.summary is not None}
         summaries = {region: row.summary for region, row in sorted(of_regions.items()) if row.summary is not None}
         folders = {region: row.artifact for region, row in of_regions.items() if row.artifact}
         champions = {region: row for region, row in of_regions.items() if row.scores.model}  # with new scores
         withheld = read_withheld(self.frames_folder)  # nobody may see the scores: only the ledger is written
         frames = {} if withheld else {region: frame_of(row, summaries[region]) for region, row in champions.items()}
+        closed = {region: summary.closed for region, summary in sorted(summaries.items()) if summary.closed}
         changes = {
             region: change
             for region, frame in frames.items()
             if champions[region].scores.followed and (change := change_followed(self.follow_in, frame))
         }
-        consumed = sum(summary.ledger["consumed"] for summary in summaries.values())
         self.dead_letters.write({region: unpack_rejections(of.rejections) for region, of in summaries.items()})
 
-        facts, unaccounted = self.facts(), self.unaccounted(batch_id, consumed)
-        watched_s = watched_until_s(self.checkpoint)
-        of_the_machine: dict[str, float] = {
-            "lag_events": facts.lag_events,
-            "batch_s": self._last_batch_s,
-            "state_bytes": facts.state_bytes,
-            "write_retries": self._retries,
-            "write_dropped": self._dropped,
-            "unaccounted": unaccounted,
-            "started_s": self._started_s,
-        }
-        if watched_s is not None:
-            of_the_machine = {"watch_ago_s": max(0.0, self.now_s() - watched_s)} | of_the_machine
-        ledgers = b"".join(
-            self._ledger_line(of_regions[region], summary, changes.get(region), of_the_machine, withheld is not None)
-            for region, summary in summaries.items()
-            if has_news(region, summary, champions)
-        )
-        views: dict[str, tuple[RiskFrame, RiskFrame]] = {}  # of each frame, as they are published
-        stored: dict[str, tuple[StoredView, ...]] = {}  # what the store has of them then
-        beside: dict[str, frozenset[bytes]] = {}
-
-        def points(region: str) -> bytes:
-            """The sink may call it in a thread of its own: it changes nothing but the region's views."""
-            lines: list[bytes] = []
-            if region in frames:
-                views[region] = stored_views(frames[region], load_artifact(folders[region]).constants)
-                before = self._stored.get(region) or views_of_last_frame(self.frames_folder, region)
-                before = before or tuple(map(StoredView, views[region]))
-                steps = [old.then(view) for old, view in zip(before, views[region], strict=True)]
-                tops = b"".join(top_lines(view, self.top_k) for view in views[region])
-                now = (tops + unusual_lines(frames[region])).splitlines(keepends=True)
-                lines += [line for line in now if line not in self._beside.get(region, ())]
-                beside[region] = frozenset(now)  # they name their minute: each minute has all
-            else:
-                steps = [view.rest() for view in self._stored.get(region, ()) if not withheld]
-            lines += [moved for moved, _ in steps]
-            if steps:
-                stored[region] = tuple(view for _, view in steps)
-            if region in closed:
-                spec = load_artifact(folders[region]).spec
-                lines.append(outcome_points(self.checkpoint, spec, summaries[region].closed))
-            return b"".join(lines)
-
-        closed = {region for region, summary in summaries.items() if summary.closed}
-        waiting = [] if withheld else self._waiting()
-        scores: dict[str, MakeLines] = {
-            region: partial(points, region) for region in sorted({*frames, *closed, *waiting})
-        }
-        # The ledgers when the scores are acknowledged: their `as_of` says which scores are whole in the store.
-        report = self.sink.write_all(scores) if scores else NOTHING
-        if report.requests:
-            self.acknowledged_s = self.now_s()
-        # Without points the store is asked from time to time, so that one that is away is noticed.
-        if ledgers or (not report.requests and abs(self.now_s() - self.acknowledged_s) >= ASK_EVERY_S):
-            report += self.sink.write(ledgers)
-            self.acknowledged_s = self.now_s()
-
+        facts = self.facts()
+        consumed = sum(summary.ledger["consumed"] for summary in summaries.values())
+        unaccounted = self.unaccounted(batch_id, consumed)
+        ledgers = self._ledgers(of_regions, summaries, changes, facts, unaccounted, is_withheld=withheld is not None)
+        report, views = self._store(frames, closed, folders, ledgers, is_withheld=withheld is not None)
         for region, frame in frames.items():
             of = champions[region].scores
             keep_forecast(self.checkpoint, frame, folders[region], of.raw, of.followed or "")
-        for row in challengers:
-            if row.region in frames:
+        for row in rows:
+            if row.summary is None and row.region in frames:
                 keep_forecast_of_trial(self.checkpoint, row, frames[row.region])
-        for region in sorted(closed):
-            keep_closed_for_trial(self.checkpoint, load_artifact(folders[region]).spec, summaries[region].closed)
-        self._stored = {} if withheld else self._stored | stored
-        self._beside = {} if withheld else self._beside | beside
-        self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
+        for region, horizons in closed.items():
+            keep_closed_for_trial(self.checkpoint, load_artifact(folders[region]).spec, horizons)
         self._last_batch_s = time.monotonic() - started
         return Published(
             batch_id=batch_id,
             frames=frames,
-            views=dict(sorted(views.items())),  # the sink made them in its own order
+            views=views,
             summaries=summaries,
             artifacts={region: Path(folder).name for region, folder in folders.items()},
             following={region: row.scores.followed or "" for region, row in champions.items()},
@@ -255,40 +196,98 @@ class Publisher:
             withheld=withheld.in_words() if withheld else "",
         )
 
-    def _ledger_line(
+    def _store(
         self,
-        row: ScoredRow,
-        summary: Summary,
-        change: FollowedChange | None,
-        of_the_machine: Mapping[str, float],
+        frames: Mapping[str, RiskFrame],
+        closed: Mapping[str, Sequence[ClosedCounts]],
+        folders: Mapping[str, str],
+        ledgers: bytes,
+        *,
+        is_withheld: bool,
+    ) -> tuple[WriteReport, dict[str, tuple[RiskFrame, RiskFrame]]]:
+        """Write scores and outcomes, then ledgers: the report, and both views of each frame as they were published."""
+        views: dict[str, tuple[RiskFrame, RiskFrame]] = {}
+        stored: dict[str, StoredRegion] = {}  # what the store has then
+
+        def points(region: str) -> bytes:
+            """The sink may call it in a thread of its own: it changes nothing but what is of the region."""
+            lines = b""
+            if region in frames:
+                views[region] = stored_views(frames[region], load_artifact(folders[region]).constants)
+                before = self._stored.get(region) or StoredRegion.left(self.frames_folder, views[region])
+                lines, stored[region] = before.then(frames[region], views[region], self.top_k)
+            elif region in self._stored and not is_withheld:
+                lines, stored[region] = self._stored[region].rest()
+            if region in closed:
+                lines += outcome_points(self.checkpoint, load_artifact(folders[region]).spec, closed[region])
+            return lines
+
+        waiting = [] if is_withheld else self._waiting()
+        scores: dict[str, MakeLines] = {
+            region: partial(points, region) for region in sorted({*frames, *closed, *waiting})
+        }
+        # The ledgers when the scores are acknowledged: their `as_of` says which scores are whole in the store.
+        report = self.sink.write_all(scores) if scores else NOTHING
+        if report.requests:
+            self.acknowledged_s = self.now_s()
+        # Without points the store is asked from time to time, so that one that is away is noticed.
+        if ledgers or (not report.requests and abs(self.now_s() - self.acknowledged_s) >= ASK_EVERY_S):
+            report += self.sink.write(ledgers)
+            self.acknowledged_s = self.now_s()
+        self._stored = {} if is_withheld else self._stored | stored
+        self._written += report
+        return report, dict(sorted(views.items()))  # the sink made them in its own order
+
+    def _ledgers(
+        self,
+        rows: Mapping[str, ScoredRow],
+        summaries: Mapping[str, Summary],
+        changes: Mapping[str, FollowedChange],
+        facts: QueryFacts,
+        unaccounted: int,
+        *,
         is_withheld: bool,
     ) -> bytes:
-        """The `pipeline` point of a region's batch, or of the messages of no region."""
-        # A minute's point of no region stays as it is until the minute ends: without messages it leaves out the
-        # figures of the machine.
-        figures = dict(of_the_machine) if row.region != UNASSIGNED or summary.ledger["consumed"] else {}
-        if summary.newest_received_ms:
-            figures["freshness_s"] = max(0.0, self.now_s() - summary.newest_received_ms / 1000)
-        model = row.scores.model or None
-        if not row.artifact:
-            tick_s = tick_of(summary.as_of_s, None)
-            return pipeline_line(row.region, tick_s, summary.as_of_s, summary.totals, figures)
-        manifest = load_artifact(row.artifact).manifest
-        return pipeline_line(
-            row.region,
-            tick_of(summary.as_of_s, manifest.spec),
-            summary.as_of_s,
-            summary.totals,
-            figures,
-            newest_event_s=summary.newest_event_s or manifest.data.cutoff_s,
-            model=model,
-            is_withheld=is_withheld,
-            data_end_s=manifest.data.cutoff_s,
-            followed_ago_s=row.followed_ago_s if model else None,
-            middle=manifest.spec.grid.middle(),
-            change=change.in_words(manifest.spec.timezone) if change else "",
-            challenger=self.challenger(row.region) or NO_CHALLENGER,
-        )
+        """The `pipeline` points of a batch: of each region with news, and of the messages of no region."""
+        of_the_machine: dict[str, float] = {
+            "lag_events": facts.lag_events,
+            "batch_s": self._last_batch_s,
+            "state_bytes": facts.state_bytes,
+            "write_retries": self._written.retries,
+            "write_dropped": self._written.dropped,
+            "unaccounted": unaccounted,
+            "started_s": self._started_s,
+        }
+        watched_s = watched_until_s(self.checkpoint)
+        if watched_s is not None:
+            of_the_machine = {"watch_ago_s": max(0.0, self.now_s() - watched_s)} | of_the_machine
+        lines = []
+        for region, summary in summaries.items():
+            row, model = rows[region], rows[region].scores.model or None
+            if not has_news(region, summary, is_scored=model is not None):
+                continue
+            # A minute's point of no region stays as it is until the minute ends: without messages it leaves out the
+            # figures of the machine.
+            figures = dict(of_the_machine) if region != UNASSIGNED or summary.ledger["consumed"] else {}
+            if summary.newest_received_ms:
+                figures["freshness_s"] = max(0.0, self.now_s() - summary.newest_received_ms / 1000)
+            spec, of_artifact = None, dict[str, Any]()
+            if row.artifact:
+                manifest = load_artifact(row.artifact).manifest
+                spec, change = manifest.spec, changes.get(region)
+                of_artifact = {
+                    "newest_event_s": summary.newest_event_s or manifest.data.cutoff_s,
+                    "model": model,
+                    "is_withheld": is_withheld,
+                    "data_end_s": manifest.data.cutoff_s,
+                    "followed_ago_s": row.followed_ago_s if model else None,
+                    "middle": spec.grid.middle(),
+                    "change": change.in_words(spec.timezone) if change else "",
+                    "challenger": self.challenger(region) or NO_CHALLENGER,
+                }
+            tick_s = tick_of(summary.as_of_s, spec)
+            lines.append(pipeline_line(region, tick_s, summary.as_of_s, summary.totals, figures, **of_artifact))
+        return b"".join(lines)
 
 
 def pipeline_line(
@@ -334,12 +333,8 @@ def frame_of(row: ScoredRow, summary: Summary) -> RiskFrame:
     spec = load_artifact(row.artifact or "").spec
     none = msgspec.msgpack.encode(())
     places = (spec.grid.cells, len(spec.categories))
-    shapes = dict.fromkeys(FIELDS, (*places, len(spec.horizons_s))) | {
-        "attribution": (-1, len(spec.categories), len(spec.horizons_s), len(ATTRIBUTION_GROUPS))
-    }
-    arrays: dict[str, Any] = {
-        name: np.frombuffer(getattr(row.scores, name), "<f4").reshape(shapes[name]) for name in FIELDS
-    }
+    attribution = np.frombuffer(row.scores.attribution or b"", "<f4")
+    means: dict[str, Any] = {name: _unpacked(getattr(row.scores, name), spec) for name in VALUES}
     return RiskFrame(
         spec=spec,
         as_of_s=summary.as_of_s,
@@ -349,7 +344,8 @@ def frame_of(row: ScoredRow, summary: Summary) -> RiskFrame:
         unusual=msgspec.msgpack.decode(row.scores.unusual or none, type=tuple[Unusual, ...]),
         silent=summary.silent,
         surges=msgspec.msgpack.decode(row.scores.surges or none, type=tuple[Surge, ...]),
-        **arrays,
+        attribution=attribution.reshape(-1, len(spec.categories), len(spec.horizons_s), len(ATTRIBUTION_GROUPS)),
+        **means,
     )
 
 
@@ -381,17 +377,42 @@ class StoredView:
         return risk_lines(frame, moved), StoredView(frame, replace(frame, **values))
 
 
-def views_of_last_frame(frames: Path, region: str) -> tuple[StoredView, StoredView] | None:
-    """Both views of the frame that a job left before; None without one that can be read."""
-    path = frame_path(frames, region)
-    if not path.exists():
-        return None
-    try:
-        last = read_frames(path)
-    except SinkError as error:
-        log.warning("%s; of its minute the store may stay up to %g behind", error, VISIBLE)
-        return None
-    return StoredView(last.by_category), StoredView(last.over_all)
+@dataclass(frozen=True, slots=True)
+class StoredRegion:
+    """What the store has of a region: both views of its scores, and the `top` and `unusual` lines of its last frame."""
+
+    views: tuple[StoredView, ...]
+    beside: frozenset[bytes] = frozenset()
+
+    @classmethod
+    def left(cls, frames: Path, views: tuple[RiskFrame, RiskFrame]) -> "StoredRegion":
+        """As a job before left it, by its frame; where none can be read, nothing is known. views: the next ones."""
+        path = frame_path(frames, views[0].spec.region)
+        if path.exists():
+            try:
+                last = read_frames(path)
+                return cls((StoredView(last.by_category), StoredView(last.over_all)))
+            except SinkError as error:
+                log.warning("%s; of its minute the store may stay up to %g behind", error, VISIBLE)
+        return cls(tuple(map(StoredView, views)))
+
+    @property
+    def waits(self) -> bool:
+        """Whether some points are not in the store as they were published last."""
+        return any(view.in_store is not view.last for view in self.views)
+
+    def rest(self) -> tuple[bytes, "StoredRegion"]:
+        """The points that wait, and what is stored then."""
+        steps = [view.rest() for view in self.views]
+        return b"".join(lines for lines, _ in steps), replace(self, views=tuple(view for _, view in steps))
+
+    def then(self, frame: RiskFrame, views: tuple[RiskFrame, RiskFrame], top_k: int) -> tuple[bytes, "StoredRegion"]:
+        """The points to write when `frame` with these views comes next, and what is stored then."""
+        steps = [old.then(view) for old, view in zip(self.views, views, strict=True)]
+        tops = b"".join(top_lines(view, top_k) for view in views)
+        beside = (tops + unusual_lines(frame)).splitlines(keepends=True)  # they name their minute: each has all
+        lines = [line for line in beside if line not in self.beside] + [moved for moved, _ in steps]
+        return b"".join(lines), StoredRegion(tuple(view for _, view in steps), frozenset(beside))
 
 
 def keep_forecast(
@@ -400,7 +421,7 @@ def keep_forecast(
     """Keep a frame whose tick is a whole hour, unless that hour has one. Raises CheckpointError on a full disk.
 
     raw: what the network alone expected, if that is not what is shown; following: the hour of the file that was
-    followed. Each forecast is judged twice when a horizon has closed (see `closed_horizons`).
+    followed. Each forecast is judged twice when a horizon has closed (see `horizons_closed_between`).
     """
     if frame.tick_s % HOUR_S == 0:
         constants, of_network = load_artifact(artifact).constants, not frame.baseline_only
@@ -411,7 +432,8 @@ def keep_forecast(
             dispersion=widened(forecast.dispersion, frame.expected, frame.surges, frame.spec),
             raised=raised(frame.surges, frame.spec) if frame.surges else None,
         )
-        content = replace(forecast.to_keep(), raw=_unpacked(raw, frame.spec), following=following)
+        of_network_alone = None if raw is None else _unpacked(raw, frame.spec)
+        content = replace(forecast.to_keep(), raw=of_network_alone, following=following)
         KeptForecasts(outcomes_folder(checkpoint)).write(content, frame.spec, frame.tick_s)
 
 
@@ -425,10 +447,9 @@ def outcome_points(checkpoint: Path, spec: Spec, closed: Sequence[ClosedCounts])
     )
 
 
-def _unpacked(raw: bytes | None, spec: Spec) -> npt.NDArray[np.float32] | None:
+def _unpacked(scores: bytes, spec: Spec) -> npt.NDArray[np.float32]:
     """(cells, categories, horizons) of bytes."""
-    shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
-    return None if raw is None else np.frombuffer(raw, "<f4").reshape(shape)
+    return np.frombuffer(scores, "<f4").reshape(spec.grid.cells, len(spec.categories), len(spec.horizons_s))
 
 
 def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes:
@@ -464,9 +485,15 @@ def keep_forecast_of_trial(checkpoint: Path, row: ScoredRow, beside: RiskFrame) 
     What the baseline did in place of a network proves nothing of it, and is not kept.
     """
     try:
-        if row.scores.model and not is_baseline(row.scores.model):
-            raw, following = _unpacked(row.scores.raw, beside.spec), row.scores.followed or ""
-            content = replace(forecast_of(row).to_keep(), raw=raw, following=following)
+        scores = row.scores
+        if scores.model and not is_baseline(scores.model):
+            artifact = load_artifact(row.artifact or "")
+            expected, usual = (_unpacked(part or b"", artifact.spec) for part in (scores.expected, scores.usual))
+            raw = None if scores.raw is None else _unpacked(scores.raw, artifact.spec)
+            forecast = Forecast.of(scores.model, expected, usual, artifact.constants, of_network=True)
+            surges = msgspec.msgpack.decode(scores.surges, type=tuple[Surge, ...]) if scores.surges else ()
+            wide = widened(forecast.dispersion, expected, surges, artifact.spec)
+            content = replace(replace(forecast, dispersion=wide).to_keep(), raw=raw, following=scores.followed or "")
             KeptForecasts(forecasts_folder(checkpoint)).write(content, beside.spec, beside.tick_s)
     except Exception as error:
         log.warning("region=%s the challenger's forecast is not kept reason=%s", row.region, error)
@@ -478,16 +505,3 @@ def keep_closed_for_trial(checkpoint: Path, spec: Spec, closed: Sequence[ClosedC
         ClosedFiles(closed_folder(checkpoint)).keep(spec, closed)
     except Exception as error:
         log.warning("region=%s closed counts are not kept for a trial reason=%s", spec.region, error)
-
-
-def forecast_of(row: ScoredRow) -> Forecast:
-    """The forecast that a challenger's scored row holds."""
-    artifact = load_artifact(row.artifact or "")
-    spec, model = artifact.spec, row.scores.model or ""
-    shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
-    expected, usual = (
-        np.frombuffer(part or b"", "<f4").reshape(shape) for part in (row.scores.expected, row.scores.usual)
-    )
-    forecast = Forecast.of(model, expected, usual, artifact.constants, of_network=True)
-    surges = msgspec.msgpack.decode(row.scores.surges, type=tuple[Surge, ...]) if row.scores.surges else ()
-    return replace(forecast, dispersion=widened(forecast.dispersion, expected, surges, spec))

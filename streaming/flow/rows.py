@@ -6,7 +6,7 @@ Arrow's schemas and Spark's DDL follow from the declarations. Nothing that is sl
 """
 
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -151,9 +151,9 @@ class Published:
     withheld: str = ""  # why nobody may see the scores: then there are no frames
 
 
-def has_news(region: str, summary: Summary, scored: Container[str]) -> bool:
+def has_news(region: str, summary: Summary, *, is_scored: bool) -> bool:
     """Whether a batch brought messages or new scores. Messages of no region have a summary only when it did."""
-    return summary.ledger["consumed"] > 0 or region in scored or region == UNASSIGNED
+    return summary.ledger["consumed"] > 0 or is_scored or region == UNASSIGNED
 
 
 def ddl(row: type) -> str:

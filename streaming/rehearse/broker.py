@@ -18,7 +18,7 @@ from rich.console import Console
 
 from schemas.errors import BrokerError
 from schemas.files import write_errors
-from streaming.jars import java, java_version, kafka_class_path, last_lines
+from streaming.jars import java, java_version, kafka_class_path
 from streaming.kafka import KafkaConnection, cluster_id, ensure_topics
 from streaming.settings import Settings, stop_on_signals
 
@@ -95,7 +95,10 @@ class Broker:
         """That the broker has ended, and what its log says; None while it runs."""
         if self.process.poll() is None:
             return None
-        return BrokerError(f"the local Kafka broker of {self.folder} has ended", _end_of_log(self.folder))
+        log = self.folder / _LOG
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        said = f"see its log {log}, {f'which ends with: {lines[-1]}' if lines else 'which is empty'}"
+        return BrokerError(f"the local Kafka broker of {self.folder} has ended", said)
 
     def __enter__(self) -> Self:
         return self
@@ -138,13 +141,6 @@ def start_broker(folder: Path, *, cache: Path, port: int = 9092, secured: Secure
     return broker
 
 
-def _end_of_log(folder: Path) -> str:
-    """Where the broker's own log is, and its last line."""
-    log = folder / _LOG
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return f"see its log {log}, {f'which ends with: {lines[-1]}' if lines else 'which is empty'}"
-
-
 def _lock(lock: TextIO, folder: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,7 +163,7 @@ def _launch(folder: Path, class_path: str, port: int, secured: Secured, lock: Te
         options = ["--cluster-id", _CLUSTER_ID, "--config", str(properties), *secured.format_options]
         ran = subprocess.run([*tool, *options], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if ran.returncode != 0:
-            output = last_lines(ran.stdout + ran.stderr)
+            output = _last_lines(ran.stdout + ran.stderr)
             raise BrokerError(f"Kafka cannot use the folder {folder}", f"choose another folder\n{output}")
     with (folder / _LOG).open("wb") as log:
         return subprocess.Popen(
@@ -195,7 +191,12 @@ def _wait_until_it_answers(broker: Broker, kafka: KafkaConnection) -> None:
         if code is None
         else f"the broker ended with exit code {code} while it started"
     )
-    raise BrokerError(fault, f"see its log {log}\n{last_lines(log.read_text(encoding='utf-8', errors='replace'))}")
+    raise BrokerError(fault, f"see its log {log}\n{_last_lines(log.read_text(encoding='utf-8', errors='replace'))}")
+
+
+def _last_lines(text: str) -> str:
+    """What a person needs of the output of a program that failed."""
+    return "\n".join(text.strip().splitlines()[-15:])
 
 
 def _refuse_taken(port: int) -> None:
@@ -229,17 +230,13 @@ def broker_command(
     topics = {settings.topic: TOPIC_PARTITIONS, settings.dead_letter_topic: 1, settings.feedback_topic: 1}
     stop = stop_on_signals("stopping Kafka")
     console.print("starting Kafka (the first start fetches its jars, 43 MB) ...")
-    with start_broker(folder, cache=settings.cache, port=_local_port(settings.kafka_bootstrap)) as kafka:
+    host, _, port = settings.kafka_bootstrap.partition(":")
+    if host not in (HOST, "localhost") or not port.isdecimal():
+        mistake = f"RISK_KAFKA_BOOTSTRAP is {settings.kafka_bootstrap}, which is no single port of this machine"
+        raise BrokerError(mistake, f"set RISK_KAFKA_BOOTSTRAP={HOST}:9092")
+    with start_broker(folder, cache=settings.cache, port=int(port)) as kafka:
         ensure_topics(KafkaConnection(kafka.bootstrap), topics)
         console.print(f"Kafka runs at {kafka.bootstrap} until Ctrl-C (data and log in {kafka.folder})")
         while not stop.wait(_WATCH_S):
             if fault := kafka.fault():
                 raise fault
-
-
-def _local_port(bootstrap: str) -> int:
-    host, _, port = bootstrap.partition(":")
-    if host not in (HOST, "localhost") or not port.isdecimal():
-        fault = f"RISK_KAFKA_BOOTSTRAP is {bootstrap}, which is no single port of this machine"
-        raise BrokerError(fault, f"set RISK_KAFKA_BOOTSTRAP={HOST}:9092")
-    return int(port)

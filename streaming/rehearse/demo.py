@@ -10,24 +10,30 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Thread
 from typing import Annotated
 
 import numpy as np
 import typer
+from pydantic import SecretStr
 from rich.console import Console
 
 from models.artifact import champion_of
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
-from schemas.errors import PipelineError, SettingsError
+from schemas.errors import PipelineError, RiskError, SettingsError
 from schemas.files import write_errors
 from schemas.spec import DAY_S
 from streaming.flow.rows import Published
 from streaming.jars import java_version
-from streaming.rehearse.broker import HOST, free_port
+from streaming.job import Watcher, run
+from streaming.kafka import KafkaConnection, ensure_topics
+from streaming.rehearse.broker import HOST, Broker, free_port, start_broker
 from streaming.rehearse.demo_report import WIDTH, Evening, report
 from streaming.rehearse.incident_replay import (
     ARTIFACTS,
@@ -37,12 +43,13 @@ from streaming.rehearse.incident_replay import (
     REGION,
     SAMPLE,
     Due,
+    Message,
     ReplayPlan,
     local_text,
     parse_when,
     plan_replay,
+    send_plan,
 )
-from streaming.rehearse.rehearsal import Rehearsal
 from streaming.settings import Settings, stop_on_signals
 from streaming.watchers import FrameWatch
 
@@ -51,6 +58,14 @@ _LONGEST_START_S = 60.0  # of the map's service
 _SERVICE = ("-m", "incident_risk", "serve")
 _SLOW_FROM, _HEIGHT, _SLOW_UNTIL = (f"{DEMO_DAY}T{clock}" for clock in ("17:30", "19:15", "21:00"))
 _SHARES = (0.2, 0.9)  # of the replay's time: when the slow part begins, and when it ends
+_POLL_S = 0.1
+# The broker of a rehearsal has no passwords, whatever Kafka the settings name.
+_OWN_BROKER = {
+    "kafka_security": "plaintext",
+    "kafka_username": "",
+    "kafka_password": SecretStr(""),
+    "kafka_ca": None,
+}
 
 
 def demo_command(
@@ -103,7 +118,7 @@ def demo_command(
         began_s = time.monotonic()
         rehearsal.run(settings, stop=stop, watchers=[evening.on_batch, frames.show, show])
         took_s = time.monotonic() - began_s
-    page = report(evening, rehearsal)
+    page = report(evening, rehearsal.ledger, rehearsal.sent_by_kind)
     console.print(page)
     with write_errors(SettingsError, out / "report.txt"), (out / "report.txt").open("w", encoding="utf-8") as file:
         Console(file=file, width=WIDTH, highlight=False).print(page)
@@ -156,3 +171,103 @@ def map_service(frames: Path) -> Iterator[str]:
             yield f"http://{HOST}:{port}/"
         finally:
             process.terminate()
+
+
+class Interrupted(RiskError):
+    """A person stopped it before its end."""
+
+    exit_code = 130
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """A replay through a broker and the real job, both started here; it ends when every message is scored."""
+
+    plan: ReplayPlan
+    artifacts: Path
+    out: Path  # folder of the broker, the checkpoint and the scores
+    due_s: Due | None  # when each message is sent; None: all at once
+    longest_s: float  # it fails when it takes longer
+    on_sent: Callable[[Message], None] = lambda _: None
+    sent_by_kind: Mapping[str, int] = field(default_factory=dict)
+    ledger: Counter[str] = field(default_factory=Counter)
+    _has_scored: bool = False
+    _failure: RiskError | None = None
+
+    @property
+    def scores(self) -> Path:
+        return self.out / "scores.lp"
+
+    def run(self, settings: Settings, *, stop: Event, watchers: list[Watcher]) -> None:
+        """Replay and score. Broker and job stop before this returns, whatever happens. Setting `stop` ends it early.
+
+        Raises RiskError.
+        """
+        with start_broker(self.out / "broker", cache=settings.cache, port=0) as broker:
+            own = settings.model_copy(update=_OWN_BROKER).with_options(
+                kafka_bootstrap=broker.bootstrap,
+                artifacts=self.artifacts,
+                checkpoint=self.out / "checkpoint",
+                audit=self.out / "audit.jsonl",
+                sink=f"file:{self.scores}",
+                clock="event",
+                trigger_s=0.0,
+                starting="earliest",
+            )
+            ensure_topics(KafkaConnection.of(own), {own.topic: 1, own.dead_letter_topic: 1})
+            finished = Event()
+            producer = Thread(target=self._produce, args=(own, broker, stop, finished))
+            producer.start()
+            try:
+                run(own, stop=finished, watchers=[self._note, *watchers])
+            except RiskError as error:
+                if fault := broker.fault():
+                    raise fault from error
+                raise
+            finally:
+                stop.set()
+                producer.join()
+        if self._failure:
+            raise self._failure
+
+    def _note(self, published: Published) -> None:
+        for summary in published.summaries.values():
+            self.ledger.update(summary.ledger)
+        self._has_scored = self._has_scored or self.plan.region in published.frames
+
+    def _produce(self, settings: Settings, broker: Broker, stop: Event, finished: Event) -> None:
+        """Wait for the first frame, send the plan, wait until all of it is scored; then let the job stop."""
+        deadline = time.monotonic() + self.longest_s
+        try:
+            self._wait(lambda: self._has_scored, broker, stop, deadline)
+            self.sent_by_kind = send_plan(
+                self.plan,
+                KafkaConnection.of(settings),
+                settings.topic,
+                due_s=self.due_s,
+                on_sent=self.on_sent,
+                sleep=lambda seconds: _interruptible(seconds, stop),
+            )
+            self._wait(lambda: self.ledger["consumed"] >= len(self.plan), broker, stop, deadline)
+        except Interrupted as error:
+            self._failure = error
+        except RiskError as error:
+            self._failure = broker.fault() or error
+        finally:
+            finished.set()
+
+    def _wait(self, done: Callable[[], bool], broker: Broker, stop: Event, deadline: float) -> None:
+        while not done():
+            _interruptible(_POLL_S, stop)
+            if fault := broker.fault():
+                raise fault
+            if time.monotonic() > deadline:
+                raise PipelineError(
+                    f"the replay was not scored within {self.longest_s:.0f} s",
+                    "try again when the machine is less busy",
+                )
+
+
+def _interruptible(seconds: float, stop: Event) -> None:
+    if stop.wait(seconds):
+        raise Interrupted("stopped before the end; nothing is left running")

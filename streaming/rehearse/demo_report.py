@@ -6,7 +6,7 @@ ten posts reach; what the cells that the forecast put first caught; how long a s
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -21,7 +21,7 @@ from models.artifact import Artifact
 from models.comparison import ADDS_NOTHING
 from models.counting.count_state import OUTCOMES
 from models.evaluation.inside_cells import AREA_SHARES, hits_at
-from models.measures import AtShare, captured
+from models.outcomes import AtShare, captured
 from models.posts_plan import AskedPlans, Places, Plan, metres_of_places, places_of, usual_week
 from models.readiness import (
     FLOOR,
@@ -42,7 +42,6 @@ from schemas.grid import Floats, Grid
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.rows import Published
 from streaming.rehearse.incident_replay import DEMO_DAY, GROUND, REGION, Message, ReplayPlan, local_text, parse_when
-from streaming.rehearse.rehearsal import Rehearsal
 
 WIDTH = 110  # columns of the page as a file
 AREA_SHARE = 0.05
@@ -112,22 +111,18 @@ class Evening:
         """Calls of the file."""
         return int(np.diff(np.searchsorted(self.plan.table.occurred_s, [from_s, to_s]))[0])
 
-    def latencies_s(self) -> npt.NDArray[np.float64]:
-        """(messages,) seconds from sending a message to the acknowledgement of the scores that contain it."""
-        return np.asarray(np.array(self.acknowledged_s) - np.array(self.sent_s))
 
-
-def report(evening: Evening, rehearsal: Rehearsal) -> RenderableType:
+def report(evening: Evening, ledger: Mapping[str, int], sent_by_kind: Mapping[str, int]) -> RenderableType:
     """The whole page. Raises PipelineError when nothing was scored."""
     if evening.before is None:
         raise PipelineError("the job produced no score", "read the messages above")
-    p50, p99 = np.quantile(evening.latencies_s(), [0.5, 0.99])
+    p50, p99 = np.quantile(np.array(evening.acknowledged_s) - np.array(evening.sent_s), [0.5, 0.99])
     last = (
         f"From sent to scored and written: {p50 * 1000:,.0f} ms (median), {p99 * 1000:,.0f} ms for 99 of 100 messages.",
         "These are figures of one evening in one county: another evening gives others.",
     )
     parts = (
-        _ledger(evening, rehearsal),
+        _ledger(evening, ledger, sent_by_kind),
         _first_told(evening),
         _hours(evening),
         _within_reach(evening),
@@ -137,11 +132,10 @@ def report(evening: Evening, rehearsal: Rehearsal) -> RenderableType:
     return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts))
 
 
-def _ledger(evening: Evening, rehearsal: Rehearsal) -> Table:
-    ledger = rehearsal.ledger
-    sent = ", ".join(f"{count:,} {kind}" for kind, count in rehearsal.sent_by_kind.items() if count)
+def _ledger(evening: Evening, ledger: Mapping[str, int], sent_by_kind: Mapping[str, int]) -> Table:
+    sent = ", ".join(f"{count:,} {kind}" for kind, count in sent_by_kind.items() if count)
     table = _table("What became of every message", "", "messages", "")
-    table.add_row("sent", f"{sum(rehearsal.sent_by_kind.values()):,}", sent)
+    table.add_row("sent", f"{sum(sent_by_kind.values()):,}", sent)
     table.add_row("consumed", f"{ledger['consumed']:,}", f"in {evening.batches} batches, {evening.points:,} points")
     for name, meaning in (
         ("counted", "first message about an incident"),

@@ -116,8 +116,18 @@ def plan_replay(
     """
     if not re.fullmatch(SLUG, region):
         raise DataError(f"region {region!r} is not a slug", "use a-z, 0-9, - and _, as the artifact's region does")
-    position = _in_span(table, from_s, to_s)
-    n = len(position)
+    if from_s is not None and to_s is not None and from_s >= to_s:
+        raise DataError("--from is not before --to", "exchange them, or give a later --to")
+    chosen = np.ones(len(table), bool)
+    if from_s is not None:
+        chosen &= table.occurred_s >= from_s
+    if to_s is not None:
+        chosen &= table.occurred_s < to_s
+    if not chosen.any():
+        first, last = (local_text(int(table.occurred_s[end]), table.timezone) for end in (0, -1))
+        remedy = f"the file has {first} to {last} ({table.timezone})"
+        raise DataError("no incident lies between --from and --to", remedy)
+    position, n = np.flatnonzero(chosen), int(chosen.sum())
     random = np.random.default_rng(mix.seed)
     occurred_s = shifted(table.occurred_s[position], table.timezone, days=7 * weeks)
     received_ms = occurred_s * 1000 + np.minimum(2_000 + random.exponential(20_000, n), 240_000).astype(np.int64)
@@ -145,23 +155,6 @@ def plan_replay(
         kind=kind[order],
         subject=np.concatenate([np.arange(n), again, corrected, np.arange(bad)])[order],
     )
-
-
-def _in_span(table: IncidentTable, from_s: int | None, to_s: int | None) -> npt.NDArray[np.int64]:
-    """Positions of the incidents in the span. Raises DataError when there is none."""
-    if from_s is not None and to_s is not None and from_s >= to_s:
-        raise DataError("--from is not before --to", "exchange them, or give a later --to")
-    chosen = np.ones(len(table), bool)
-    if from_s is not None:
-        chosen &= table.occurred_s >= from_s
-    if to_s is not None:
-        chosen &= table.occurred_s < to_s
-    if not chosen.any():
-        first, last = (local_text(int(table.occurred_s[end]), table.timezone) for end in (0, -1))
-        raise DataError(
-            "no incident lies between --from and --to", f"the file has {first} to {last} ({table.timezone})"
-        )
-    return np.flatnonzero(chosen)
 
 
 def shifted(utc_s: npt.NDArray[np.int64], timezone: str, *, days: int) -> npt.NDArray[np.int64]:
@@ -409,7 +402,20 @@ def replay(  # the parameters are the command's options: typer reads them from t
     mix = MIXED if mixed else Mix()
     plan = plan_replay(table, region=region, mix=mix, weeks=weeks, from_s=from_s, to_s=to_s)
     started = time.monotonic()
-    counts = _send(plan, settings, speed, console)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("replay", total=len(plan))
+
+        def show(message: Message) -> None:
+            progress.update(task, advance=1, description=local_text(message.send_ms // 1000, zone))
+
+        try:
+            due_s = at_speed(plan, speed)
+            counts = send_plan(plan, KafkaConnection.of(settings), settings.topic, due_s=due_s, on_sent=show)
+        except KeyboardInterrupt:
+            progress.stop()
+            console.print(f"interrupted: {progress.tasks[task].completed:,.0f} of {len(plan):,} messages were sent")
+            raise typer.Exit(130) from None
     kinds = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     first, last = (local_text(int(plan.send_ms[end]) // 1000, zone) for end in (0, -1))
     console.print(
@@ -421,22 +427,3 @@ def replay(  # the parameters are the command's options: typer reads them from t
             "These times are in the past. A job on the wall clock scores the present, and refuses events as `late` "
             "when they are older than two days (by default). To score these times, run the job with RISK_CLOCK=event"
         )
-
-
-def _send(plan: ReplayPlan, settings: Settings, speed: float, console: Console) -> Mapping[str, int]:
-    """Send the plan and show a progress bar; messages by kind. Ctrl-C ends the command."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("replay", total=len(plan))
-
-        def show(message: Message) -> None:
-            local = local_text(message.send_ms // 1000, plan.table.timezone)
-            progress.update(task, advance=1, description=local)
-
-        try:
-            due_s = at_speed(plan, speed)
-            return send_plan(plan, KafkaConnection.of(settings), settings.topic, due_s=due_s, on_sent=show)
-        except KeyboardInterrupt:
-            progress.stop()
-            console.print(f"interrupted: {progress.tasks[task].completed:,.0f} of {len(plan):,} messages were sent")
-            raise typer.Exit(130) from None

@@ -48,11 +48,19 @@ def test_a_service_has_a_full_version_limits_and_no_rights_beyond_its_own(servic
     assert all(source != "/var/run/docker.sock" for source, *_ in mounts(service))
 
 
-def test_the_store_reaches_no_other_network_and_is_reached_by_those_alone_that_need_it():
-    assert COMPOSE["networks"]["store"] == {"internal": True}
-    assert SERVICES["influxdb"]["networks"] == ["store"]
-    neighbours = {name for name, service in SERVICES.items() if "store" in service.get("networks", [])}
-    assert neighbours == {"influxdb", "influxdb-setup", "scorer", "feedback", "watch", "grafana"}
+def test_a_network_and_a_port_are_of_those_alone_that_need_them():
+    """The store, the service and the registry reach nothing outside."""
+    members = {}
+    for name, service in SERVICES.items():
+        for network in service.get("networks", ["default"]):
+            members.setdefault(network, set()).add(name)
+    assert members["store"] == {"influxdb", "influxdb-setup", "scorer", "feedback", "watch", "grafana"}
+    assert (members["service"], members["registry"]) == ({"serve"}, {"registry"})
+    for name, network in (("influxdb", "store"), ("watch", "store"), ("serve", "service")):
+        assert SERVICES[name]["networks"] == [network]
+    assert COMPOSE["networks"]["store"] == COMPOSE["networks"]["registry"] == {"internal": True}
+    assert (MLFLOW["networks"], "ports" in MLFLOW) == (["registry"], False)
+    assert {name for name, service in SERVICES.items() if service.get("ports")} == {"kafka", "grafana", "serve"}
 
 
 def test_nobody_gets_into_grafana_whom_the_operator_did_not_let_in():
@@ -64,14 +72,7 @@ def test_nobody_gets_into_grafana_whom_the_operator_did_not_let_in():
     assert grafana["GF_SECURITY_ADMIN_PASSWORD__FILE"].startswith("/run/")
 
 
-def test_only_kafka_grafana_and_the_service_have_a_port_at_all():
-    assert {name for name, service in SERVICES.items() if service.get("ports")} == {"kafka", "grafana", "serve"}
-
-
-def test_the_service_reaches_nobody_and_writes_decisions_alone():
-    alone = {name for name, service in SERVICES.items() if "service" in service.get("networks", [])}
-    assert alone == {"serve"}
-    assert SERVICES["serve"]["networks"] == ["service"]
+def test_the_service_writes_decisions_alone():
     assert list(mounts(SERVICES["serve"])) == [("frames", "/frames", True), ("decisions", "/decisions", False)]
     assert variables(SERVICES["serve"])["RISK_AUDIT"].startswith("/decisions/")
     assert [name for name, one in SERVICES.items() if "decisions" in {mount[0] for mount in mounts(one)}] == ["serve"]
@@ -106,12 +107,9 @@ def test_nothing_in_the_files_looks_like_a_secret(name):
     assert not re.findall(r"[A-Za-z0-9+=]{32,}|-----BEGIN", text)
 
 
-def test_the_secrets_are_those_that_the_script_makes(secrets):
+def test_the_secrets_are_those_that_the_script_makes_and_reach_those_alone_that_need_them(secrets):
     made = {path.name for path in secrets.iterdir()} - {".gitignore", "service_token"}  # which is the operator's alone
     assert {secret["file"] for secret in COMPOSE["secrets"].values()} == {f"./secrets/{name}" for name in made}
-
-
-def test_each_secret_reaches_those_alone_that_need_it():
     readers = {}
     for name, service in SERVICES.items():
         for secret in service.get("secrets", []):
@@ -158,11 +156,9 @@ def test_a_service_waits_for_what_can_be_waited_for(service):
             assert other["restart"].startswith("on-failure:")
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_only_what_runs_on_is_started_again_for_ever(name):
-    service = SERVICES[name]
-    assert (service["restart"] == "unless-stopped") == (name in RUNNING)
-    assert ("stop_grace_period" in service) == (name in RUNNING)
+def test_only_what_runs_on_is_started_again_for_ever_and_is_given_time_to_stop():
+    for of_those in (lambda one: one["restart"] == "unless-stopped", lambda one: "stop_grace_period" in one):
+        assert {name for name, service in SERVICES.items() if of_those(service)} == set(RUNNING)
 
 
 def test_the_page_says_how_much_memory_all_limits_are():
@@ -195,7 +191,6 @@ def test_the_watch_works_on_what_the_scorer_has_and_the_token_of_the_store_alone
         "./deploy/gate.toml": (settings["RISK_GATE_PLAN"], True),
         "scorer-token": ("/run/secrets", True),
     }
-    assert SERVICES["watch"]["networks"] == ["store"]
 
 
 def test_the_way_back_by_hand_waits_for_no_service_and_works_on_what_the_watch_does():
@@ -206,12 +201,7 @@ def test_the_way_back_by_hand_waits_for_no_service_and_works_on_what_the_watch_d
     assert variables(by_hand).items() <= variables(watch).items()
 
 
-def test_nothing_else_reaches_the_server_and_only_the_two_read_its_login():
-    assert "ports" not in MLFLOW
-    assert MLFLOW["networks"] == ["registry"]
-    assert COMPOSE["networks"]["registry"] == {"internal": True}
-    reach = [name for name, service in SERVICES.items() if "registry" in service.get("networks", [])]
-    assert reach == ["registry"]
+def test_the_file_of_the_registry_adds_its_server_and_changes_the_scorers_image_alone():
     assert FILE["services"].keys() == {"mlflow", "registry", "scorer"}
     assert FILE["services"]["scorer"] == {"build": {"args": {"EXTRA": "registry"}}}
 
@@ -286,7 +276,9 @@ def value(service, name):
     return variables(SERVICES[service])[name]
 
 
-def test_grafanas_settings_name_only_secrets_that_it_is_given_and_no_variable():
+def test_grafana_asks_the_store_that_the_scorer_writes_to_by_secrets_that_it_is_given_and_by_no_variable():
+    assert DATASOURCE["url"] == value("scorer", "INFLUXDB_V2_URL") == "http://influxdb:8086"
+    assert DATASOURCE["jsonData"]["dbName"] == value("scorer", "INFLUXDB_V2_BUCKET")
     settings = "\n".join(content.decode() for name, content in FILES.items() if name.endswith(".yaml"))
     named = {place("grafana", path)[1] for path in re.findall(r"\$__file\{([^}]+)\}", settings)}
     assert named == {"grafana_alert_webhook", "grafana_influx_token"}
@@ -306,37 +298,26 @@ def test_each_token_is_made_where_its_one_reader_looks_for_it():
         assert (ROOT / "deploy" / "influxdb" / place("influxdb-setup", path)[1]).is_file()
 
 
-@pytest.mark.parametrize(
-    ("service", "name", "secret"),
-    [
-        ("influxdb", "DOCKER_INFLUXDB_INIT_PASSWORD_FILE", "influxdb_admin_password"),
-        ("influxdb", "DOCKER_INFLUXDB_INIT_ADMIN_TOKEN_FILE", "influxdb_admin_token"),
-        ("grafana", "GF_SECURITY_ADMIN_PASSWORD__FILE", "grafana_admin_password"),
-    ],
-)
-def test_a_variable_of_an_image_names_the_secret_that_it_is_for(service, name, secret):
-    assert place(service, value(service, name)) == ("secret", secret)
-    assert COMPOSE["secrets"][secret]["file"] == f"./secrets/{secret}"
+SECRETS = {
+    ("influxdb", "DOCKER_INFLUXDB_INIT_PASSWORD_FILE"): "influxdb_admin_password",
+    ("influxdb", "DOCKER_INFLUXDB_INIT_ADMIN_TOKEN_FILE"): "influxdb_admin_token",
+    ("grafana", "GF_SECURITY_ADMIN_PASSWORD__FILE"): "grafana_admin_password",
+}
+VALUES = {
+    ("influxdb", "DOCKER_INFLUXDB_INIT_MODE"): "setup",
+    ("influxdb", "DOCKER_INFLUXDB_INIT_ORG"): value("scorer", "INFLUXDB_V2_ORG"),
+    ("influxdb", "DOCKER_INFLUXDB_INIT_BUCKET"): value("scorer", "INFLUXDB_V2_BUCKET"),
+    ("influxdb-setup", "INFLUX_HOST"): value("scorer", "INFLUXDB_V2_URL"),
+    ("grafana", "GF_PANELS_ENABLE_ALPHA"): "true",
+    ("grafana", "GF_SERVER_ROOT_URL"): "http://127.0.0.1:3000",  # of links in notifications
+}
 
 
-@pytest.mark.parametrize(
-    ("service", "name", "wanted"),
-    [
-        ("influxdb", "DOCKER_INFLUXDB_INIT_MODE", "setup"),
-        ("influxdb", "DOCKER_INFLUXDB_INIT_ORG", value("scorer", "INFLUXDB_V2_ORG")),
-        ("influxdb", "DOCKER_INFLUXDB_INIT_BUCKET", value("scorer", "INFLUXDB_V2_BUCKET")),
-        ("influxdb-setup", "INFLUX_HOST", value("scorer", "INFLUXDB_V2_URL")),
-        ("grafana", "GF_PANELS_ENABLE_ALPHA", "true"),
-        ("grafana", "GF_SERVER_ROOT_URL", "http://127.0.0.1:3000"),  # of links in notifications
-    ],
-)
-def test_a_variable_of_an_image_has_the_value_that_the_others_count_on(service, name, wanted):
-    assert value(service, name) == wanted
-
-
-def test_grafana_asks_the_store_that_the_scorer_writes_to():
-    assert DATASOURCE["url"] == value("scorer", "INFLUXDB_V2_URL") == "http://influxdb:8086"
-    assert DATASOURCE["jsonData"]["dbName"] == value("scorer", "INFLUXDB_V2_BUCKET")
+def test_a_variable_of_an_image_names_the_secret_that_it_is_for_or_has_the_value_that_the_others_count_on():
+    assert {of: place(of[0], value(*of)) for of in SECRETS} == {of: ("secret", name) for of, name in SECRETS.items()}
+    for name in SECRETS.values():
+        assert COMPOSE["secrets"][name]["file"] == f"./secrets/{name}"
+    assert {of: value(*of) for of in VALUES} == VALUES
 
 
 # Where each image keeps what must outlive its container.
@@ -381,6 +362,5 @@ def test_the_cells_and_the_first_page_that_grafana_serves_are_those_that_are_mad
     assert place("pages", value("pages", "PYTHONPATH")) == ("./grafana-provisioning", "")
 
 
-@pytest.mark.parametrize("service", sorted(SERVICES))
-def test_only_the_scorer_gets_what_stands_in_the_operators_settings(service):
-    assert ("env_file" in SERVICES[service]) == (service == "scorer")
+def test_only_the_scorer_gets_what_stands_in_the_operators_settings():
+    assert [name for name, service in SERVICES.items() if "env_file" in service] == ["scorer"]

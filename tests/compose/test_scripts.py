@@ -17,10 +17,15 @@ from tests.harness.compose_file import ROOT
 from tests.harness.processes import run, stand_in
 
 SCRIPT = ROOT / "deploy" / "make-secrets.sh"
+TASK = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
 
 
-def make(folder):
-    return subprocess.run(["/bin/sh", SCRIPT, folder], check=True, capture_output=True, text=True).stdout
+def make(folder, **options):
+    return subprocess.run(["/bin/sh", SCRIPT, folder], check=True, capture_output=True, text=True, **options).stdout
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_secrets_are_drawn_never_shown_and_their_owners_alone_until_a_webhook_is_set_alerts_reach_nobody(tmp_path):
@@ -54,11 +59,9 @@ def test_a_secret_that_is_there_stays(tmp_path):
     (folder / "grafana_alert_webhook").write_text("https://example.org/hook")
     (folder / "grafana_admin_password").unlink()
     (folder / "service" / "tokens").write_text("")  # every token was taken out of it
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    said = make(folder)
-    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert set(after) - set(before) == {folder / "grafana_admin_password"}
-    assert {name: after[name] for name in before} == before
+    before, said, after = contents(folder), make(folder), contents(folder)
+    assert after.keys() - before.keys() == {folder / "grafana_admin_password"}
+    assert before.items() <= after.items()
     assert said.count("is there already") == 4
     assert "alerts reach nobody" not in said
 
@@ -68,7 +71,7 @@ def test_a_first_token_that_is_made_again_opens_and_takes_the_place_of_the_one_b
     tokens = tmp_path / "service" / "tokens"
 
     def again():
-        subprocess.run(["/bin/sh", SCRIPT, tmp_path], check=True, capture_output=True, umask=umask)
+        make(tmp_path, umask=umask)
         make_token(tokens, "cad", [])
         assert tokens.parent.stat().st_mode & 0o777 == 0o755
         assert tokens.stat().st_mode & 0o777 == 0o644, "the service's user reads it"
@@ -81,19 +84,12 @@ def test_a_first_token_that_is_made_again_opens_and_takes_the_place_of_the_one_b
     assert after["first"] == sha256((tmp_path / "service_token").read_bytes()).hexdigest() != before["first"]
 
 
-DOCKER = """#!/bin/sh
-echo "$*" >> {log}
-case "$*" in
-    "compose config") echo "name: incident-risk-scorer" ;;
-    "volume ls"*) echo incident-risk-scorer_state ;;
-    *" {fails} "*) echo "no space left on device" >&2; exit 1 ;;
-esac
-"""
 ENGINE = """#!/bin/sh
 set -eu
 echo "$*" >> {log}
 project=$(sed -n 's/^COMPOSE_PROJECT_NAME=//p' .env | grep . || echo incident-risk-scorer)
 case "$*" in
+    *" {fails} "*) echo "no space left on device" >&2; exit 1 ;;
     "compose config") echo "name: $project" ;;
     "volume ls --quiet --filter label=com.docker.compose.project="*) ls {volumes} | grep "^${{5##*=}}_" || : ;;
     "volume ls"*) ls {volumes} ;;
@@ -114,19 +110,22 @@ AS_NO_ROOT = ("setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_overri
 
 @pytest.fixture
 def script(tmp_path):
-    """Runs a script in a folder with secrets: the process, and what it asked of docker."""
-    log, folder = tmp_path / "log", tmp_path / "product"
+    """Runs a script in a folder with secrets, beside a volume: the process, and what it asked of docker."""
+    log, folder, volumes = tmp_path / "log", tmp_path / "product", tmp_path / "volumes"
     (folder / "secrets").mkdir(parents=True)
     (folder / "secrets" / "token").write_text("token")
+    for name in (".env", "image"):
+        (folder / name).touch()
+    (volumes / "incident-risk-scorer_state").mkdir(parents=True)
 
-    def ran(name, fails="nothing", before=(), engine=""):
-        path = stand_in("docker", tmp_path / "bin", engine or DOCKER.format(log=log, fails=fails))
+    def ran(name, fails="nothing", before=()):
+        path = stand_in("docker", tmp_path / "bin", ENGINE.format(log=log, fails=fails, volumes=volumes))
         log.write_text("")
         environment = os.environ | {"PATH": path}
         process = run(*before, "/bin/sh", ROOT / "deploy" / name, cwd=folder, env=environment)
         return process, log.read_text().splitlines()
 
-    ran.folder = folder
+    ran.folder, ran.volumes = folder, volumes
     return ran
 
 
@@ -165,10 +164,9 @@ def test_nothing_is_deleted_where_there_is_no_back_up(script):
     assert "there is no back-up in backup" in process.stderr
 
 
-def test_a_project_without_volumes_is_not_stopped_and_no_other_one_is_copied(script, tmp_path):
-    (tmp_path / "volumes" / "incident-risk-scorer_state").mkdir(parents=True)
+def test_a_project_without_volumes_is_not_stopped_and_no_other_one_is_copied(script):
     (script.folder / ".env").write_text("COMPOSE_PROJECT_NAME=other\n")
-    process, asked = script("back-up.sh", engine=ENGINE.format(log=tmp_path / "log", volumes=tmp_path / "volumes"))
+    process, asked = script("back-up.sh")
     assert process.returncode == 1
     assert "the project 'other' has no volume here" in process.stderr
     assert "compose stop" not in asked
@@ -176,50 +174,40 @@ def test_a_project_without_volumes_is_not_stopped_and_no_other_one_is_copied(scr
 
 
 @pytest.mark.parametrize("lacks", ["the end of a file", "an image"])
-def test_a_restore_that_cannot_be_brought_to_its_end_deletes_nothing(script, tmp_path, lacks):
-    state = tmp_path / "volumes" / "incident-risk-scorer_state"
-    state.mkdir(parents=True)
-    (state / "counts").write_bytes(os.urandom(5000))
-    (script.folder / ".env").write_text("")
-    (script.folder / "image").write_text("")
-    engine = ENGINE.format(log=tmp_path / "log", volumes=tmp_path / "volumes")
-    assert script("back-up.sh", engine=engine)[0].returncode == 0
+def test_a_restore_that_cannot_be_brought_to_its_end_deletes_nothing(script, lacks):
+    counts = script.volumes / "incident-risk-scorer_state" / "counts"
+    counts.write_bytes(os.urandom(5000))
+    assert script("back-up.sh")[0].returncode == 0
     if lacks == "an image":
         (script.folder / "image").unlink()
     else:
         archive = script.folder / "backup" / "state.tgz"
         archive.write_bytes(archive.read_bytes()[:-100])
-    process, asked = script("restore.sh", engine=engine)
+    process, asked = script("restore.sh")
     assert process.returncode == 1, process.stderr
     assert ("backup/state.tgz is damaged, so nothing was deleted" in process.stderr) == (lacks != "an image")
-    assert (state / "counts").exists()
+    assert counts.exists()
     assert "compose down --volumes" not in asked
 
 
-def test_what_was_spoilt_after_a_back_up_comes_back_byte_for_byte_and_nothing_else(script, tmp_path):
-    volumes = tmp_path / "volumes"
-    kafka, state, foreign = (volumes / name for name in (*VOLUMES, "of_another_project"))
-    files = [
-        *(script.folder / name for name in (".env", "secrets/token", "data/artifacts/mycity/weights")),
-        *(folder / "deep" / "file" for folder in (state, kafka, foreign)),
-    ]
+def test_what_was_spoilt_after_a_back_up_comes_back_byte_for_byte_and_nothing_else(script):
+    files = [script.folder / name for name in (".env", "secrets/token", "data/artifacts/mycity/weights")]
+    files += [script.volumes / name / "deep" / "file" for name in (*VOLUMES, "of_another_project")]
     for number, path in enumerate(files):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(range(256)) * (number + 1))
-    (script.folder / "image").write_text("")
     before = {path: path.read_bytes() for path in files}
-    engine = ENGINE.format(log=tmp_path / "log", volumes=volumes)
-
-    process, _ = script("back-up.sh", engine=engine)
+    process, _ = script("back-up.sh")
     assert process.returncode == 0, process.stderr
     assert sorted(path.name for path in (script.folder / "backup").glob("*.tgz")) == ["kafka.tgz", "state.tgz"]
     for path in files[:-1]:
         path.write_bytes(b"spoilt")
-    (kafka / "later").write_bytes(b"written after the back-up")
-    process, asked = script("restore.sh", engine=engine)
+    later = script.volumes / VOLUMES[0] / "later"
+    later.write_bytes(b"written after the back-up")
+    process, asked = script("restore.sh")
     assert process.returncode == 0, process.stderr
     assert {path: path.read_bytes() for path in files} == before
-    assert not (kafka / "later").exists(), "it does not fit to the rest"
+    assert not later.exists(), "it does not fit to the rest"
     assert asked[-1] == "compose up --detach"
 
 
@@ -240,8 +228,7 @@ def store(tmp_path):
 
 def test_outcomes_reach_the_bucket_for_long_ranges_however_late_their_horizon_closes():
     """An outcome bears the time of its forecast: the task must look back as far as one can come."""
-    task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
-    copied = task[task.index("// Outcomes") :]
+    copied = TASK[TASK.index("// Outcomes") :]
     only_of_now = {"risk", "top", "unusual", "pipeline", "following_hour", "following_cell"}
     only_of_now |= {"retrain", "decided"}
     of_a_forecast = set(MEASUREMENTS) - only_of_now  # or copied by another part of the task
@@ -254,17 +241,14 @@ def test_outcomes_reach_the_bucket_for_long_ranges_however_late_their_horizon_cl
 
 def test_the_task_reads_the_store_anew_for_each_result():
     """A stream with two readers is read whole into the store's memory: no filter and no window reaches the disk."""
-    task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
-    named = re.findall(r"^(\w+) =\s+(from\(.*?)(?=^\S|\Z)", task, re.MULTILINE | re.DOTALL)
-    streams = [name for name, text in named if "findRecord" not in text]  # that is one record, not a stream
-    assert {name: task.count(name) for name in streams if len(re.findall(rf"\b{name}\b", task)) > 2} == {}
-    assert task.count("from(") == 3
+    named = re.findall(r"^(\w+) =\s+(from\(.*?)(?=^\S|\Z)", TASK, re.MULTILINE | re.DOTALL)
+    assert [name for name, text in named if "findRecord" not in text] == []  # that is one record, not a stream
+    assert TASK.count("from(") == 3
 
 
 def test_an_hour_of_scores_is_their_mean_and_an_hour_of_counts_the_newest():
     """The highest of sixty scores would make each long range look worse than the map ever was."""
-    task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
-    results = re.findall(r"fn: (\w+), createEmpty: false.*?yield\(name: \"(\w+)\"\)", task, re.DOTALL)
+    results = re.findall(r"fn: (\w+), createEmpty: false.*?yield\(name: \"(\w+)\"\)", TASK, re.DOTALL)
     assert {name: function for function, name in results} == {"scores": "mean", "seen": "last", "ledger": "last"}
 
 
@@ -315,23 +299,17 @@ def test_a_set_up_makes_buckets_task_and_tokens_with_few_rights_tells_no_token_a
     assert [file.read_text() for file in files.values()] == before
 
 
-def test_a_token_whose_file_is_lost_is_replaced_and_ends(store):
+@pytest.mark.parametrize(("lost", "name", "file"), [("file", WRITES, "scorer"), ("store", READS, "grafana")])
+def test_a_token_whose_file_or_store_is_lost_is_replaced_and_ends(store, lost, name, file):
     set_up(store)
-    old = tokens(store)[WRITES]["token"]
-    (store / "scorer").unlink()
+    old = tokens(store)[name]["token"]
+    if lost == "file":
+        (store / file).unlink()
+    else:
+        write(store, {**state_of(store), "auth": {}, "next": 50})
     set_up(store)
-    new = tokens(store)[WRITES]["token"]
-    assert new != old
-    assert (store / "scorer").read_text() == new
+    assert (store / file).read_text() == tokens(store)[name]["token"] != old
     assert len(state_of(store)["auth"]) == 2
-
-
-def test_tokens_of_a_store_that_is_gone_are_replaced(store):
-    set_up(store)
-    old = (store / "grafana").read_text()
-    write(store, {**state_of(store), "auth": {}, "next": 50})
-    set_up(store)
-    assert (store / "grafana").read_text() == tokens(store)[READS]["token"] != old
 
 
 def test_a_wrong_admin_token_fails_and_makes_no_file(store):

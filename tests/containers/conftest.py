@@ -52,8 +52,8 @@ def remove_what_a_killed_run_left(own: dict[str, str]) -> None:
         (("network", "ls"), ("network", "rm")),
         (("volume", "ls"), ("volume", "rm")),
     ):
-        if found := of_a_stack(own, "", *listing):  # the demo's project has another name
-            subprocess.run(["docker", *removal, *found], env=own, capture_output=True, check=True)  # noqa: S607
+        if ids := of_a_stack(own, "", *listing):  # the demo's project has another name
+            subprocess.run(["docker", *removal, *ids], env=own, capture_output=True, check=True)  # noqa: S607
 
 
 def torch() -> dict[str, str]:

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import urllib3
 import yaml
 
 from tests.harness.compose_file import ROOT, SERVICES
-from tests.harness.influxql import Store
+from tests.harness.influxql import Store, table
 from tests.harness.processes import run
+from tests.harness.small_town import write_sample_weeks
 
 FENCE = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 ENDS = {name for name, service in SERVICES.items() if service["restart"] == "on-failure:5"}  # with code 0
@@ -33,6 +35,17 @@ def fence(page: str, word: str) -> str:
     """The one block of commands on a page that holds `word`."""
     (block,) = (block for _, block in FENCE.findall((ROOT / page).read_text(encoding="utf-8")) if word in block)
     return str(block)
+
+
+def first_start(folder: Path) -> str:
+    """The commands by which a page trains, builds and starts, with the sample's weeks in `folder` as their file."""
+    block = fence("deploy/README.md", "risk train").replace(".ci/setup\n", "")
+    return block.replace("incidents.csv", str(write_sample_weeks(folder))).replace("--layout ...", "--layout sample")
+
+
+def training(folder: Path) -> str:
+    """The one of them that trains."""
+    return next(line for line in first_start(folder).splitlines() if "risk train" in line)
 
 
 def checkout(folder: Path) -> Path:
@@ -79,23 +92,23 @@ class Project:
     def containers(self) -> dict[str, dict[str, Any]]:
         """By service, what the engine knows of its container."""
         ids = self.compose("ps", "--all", "--quiet").split()
-        known = json.loads(self.run("docker", "inspect", *ids)) if ids else []
-        return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in known}
+        containers = json.loads(self.run("docker", "inspect", *ids)) if ids else []
+        return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in containers}
 
     def unhappy(self) -> dict[str, str]:
         """The services that are not as they should be, and how they are."""
-        found = {}
-        for name, one in self.containers().items():
-            state = one["State"]
+        unhappy = {}
+        for name, container in self.containers().items():
+            state = container["State"]
             if name in ENDS:
                 if (state["Status"], state["ExitCode"]) != ("exited", 0):
-                    found[name] = f"{state['Status']} {state['ExitCode']}"
+                    unhappy[name] = f"{state['Status']} {state['ExitCode']}"
             elif name in UNASKED:
                 if name != "replay" and state["Status"] != "running":
-                    found[name] = state["Status"]
+                    unhappy[name] = state["Status"]
             elif (health := state.get("Health", {}).get("Status")) != "healthy":
-                found[name] = f"{state['Status']} {health}"
-        return found
+                unhappy[name] = f"{state['Status']} {health}"
+        return unhappy
 
     def wait_until_well(self, limit_s: float = 420.0) -> float:
         """Seconds until every service is healthy, or has ended with code 0."""
@@ -119,16 +132,16 @@ class Project:
     @contextmanager
     def watched_memory(self, service: str) -> Iterator[list[float]]:
         """A list that grows by a service's memory, GiB, as often as the engine tells it."""
-        seen, over = [self.memory_gib(service)], threading.Event()
+        used_gib, over = [self.memory_gib(service)], threading.Event()
 
         def watch() -> None:
             while not over.is_set():
-                seen.append(self.memory_gib(service))
+                used_gib.append(self.memory_gib(service))
 
         with ThreadPoolExecutor(1) as pool:
             watching = pool.submit(watch)
             try:
-                yield seen
+                yield used_gib
             finally:
                 over.set()
                 watching.result()
@@ -144,6 +157,19 @@ class Project:
     def store(self, token: str, bucket: str = "risk") -> Store:
         return Store(url=f"http://{self.address('influxdb')}:8086", database=bucket, token=token)
 
+    def grafanas_store(self) -> Store:
+        """As Grafana reads it."""
+        return self.store(self.token("grafana"))
+
+    def scorers_log(self) -> str:
+        return self.compose("logs", "--tail", "60", "scorer")
+
+    def wait_for_consumed(self, count: int) -> None:
+        wait_for_consumed(self.grafanas_store, count, self.scorers_log)
+
+    def wait_for_new_scores(self, region: str = "mycity", after_s: float | None = None) -> None:
+        wait_for_new_scores(self.grafanas_store, self.scorers_log, region, after_s)
+
 
 def wait(done: Callable[[], bool], limit_s: float, otherwise: Callable[[], object]) -> None:
     """Fails with what `otherwise` gives when it is not done in time."""
@@ -151,6 +177,39 @@ def wait(done: Callable[[], bool], limit_s: float, otherwise: Callable[[], objec
     while not done():
         assert time.monotonic() < deadline, otherwise()
         time.sleep(2)
+
+
+def wait_for_consumed(
+    open_store: Callable[[], Store], count: int, how_it_is: Callable[[], str], limit_s: float = 300.0
+) -> None:
+    """Until the ledgers of all regions have so many messages. The store may only start meanwhile."""
+
+    def so_far() -> int:
+        try:
+            rows = table(open_store().series("SELECT last(consumed) FROM pipeline GROUP BY region"))
+        except (AssertionError, urllib3.exceptions.HTTPError):
+            return -1
+        return sum(row["last"] for row in rows)
+
+    wait(lambda: so_far() >= count, limit_s, lambda: f"{so_far()} of {count}\n{how_it_is()}")
+    assert so_far() == count
+
+
+def wait_for_new_scores(
+    open_store: Callable[[], Store], how_it_is: Callable[[], str], region: str = "mycity", after_s: float | None = None
+) -> None:
+    """Until there is a score after `after_s`, now if it is not given. The store may only start meanwhile."""
+    query = f"SELECT last(risk) FROM risk WHERE region = '{region}' AND time > now() - 10m"  # noqa: S608
+    after_ms = 1000 * (time.time() if after_s is None else after_s)
+
+    def are_there() -> bool:
+        try:
+            series = open_store().series(query)
+        except (AssertionError, urllib3.exceptions.HTTPError):
+            return False
+        return bool(series) and series[0]["values"][0][0] > after_ms
+
+    wait(are_there, 300, how_it_is)
 
 
 RECAP = re.compile(r"^here +: ok=\d+ +changed=(\d+) +unreachable=0 +failed=0 ", re.MULTILINE)

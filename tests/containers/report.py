@@ -13,8 +13,8 @@ from rich.table import Table
 def main(path: str) -> int:
     table, skipped = Table("test", "measured", "value", title=f"measured ({path})"), 0
     for case in ElementTree.parse(path).iter("testcase"):  # noqa: S314 - written by our own run
-        for found in case.iter("property"):
-            table.add_row(case.get("name"), found.get("name"), found.get("value"))
+        for figure in case.iter("property"):
+            table.add_row(case.get("name"), figure.get("name"), figure.get("value"))
         for skip in case.iter("skipped"):
             skipped += 1
             table.add_row(case.get("name"), "[red]not run", skip.get("message"))

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.containers.project import ROOT, Project, checkout, play, write_inventory
-from tests.containers.test_own_region import calls, send, wait_for_consumed, wait_for_new_scores
+from tests.containers.test_own_region import calls, send
 from tests.harness.processes import commit_all, git, run_python
 
 pytestmark = pytest.mark.nightly
@@ -26,8 +26,8 @@ def site(client, tmp_path_factory):
     commit_all(checkout(folder / "repository"))
     words = ("train", "--region", "mycity", "--timezone", "America/Chicago", "--cell-m", "1000")
     words += ("--bounds", BOUNDS, "--per-day", PER_DAY, "--out", folder / "artifacts")
-    made = run_python("-m", "incident_risk", *words, cwd=ROOT)
-    assert made.returncode == 0, made.stderr
+    trained = run_python("-m", "incident_risk", *words, cwd=ROOT)
+    assert trained.returncode == 0, trained.stderr
     write_inventory(
         folder,
         "scorers",
@@ -75,14 +75,13 @@ def test_it_installs_and_a_second_run_changes_nothing(site, record_property):
     assert changed(site, "site") == 5
     record_property("all well after another, s", round(site.wait_until_well()))
     send(*calls(50))
-    wait_for_consumed(site, 50)
+    site.wait_for_consumed(50)
     before = site.containers()
     assert changed(site, "site") == 0
     assert changed(site, "site", "--check") == 0
     assert changed(site, "update") == 0
-    assert {name: one["Id"] for name, one in site.containers().items()} == {
-        name: one["Id"] for name, one in before.items()
-    }
+    after = site.containers()
+    assert {name: after[name]["Id"] for name in after} == {name: before[name]["Id"] for name in before}
 
 
 def test_a_changed_setting_reaches_the_scorer_and_leaves_kafka_and_the_store_alone(site):
@@ -105,7 +104,7 @@ def test_tokens_are_replaced_and_the_old_ones_are_refused(site):
     for of, token in old.items():
         assert site.token(of) != token
         assert site.store(token).request("POST", "/write?db=risk", body=b"x y=1").status == 401
-    wait_for_new_scores(site)
+    site.wait_for_new_scores()
 
 
 def test_what_was_backed_up_is_there_again_after_a_restore(site):
@@ -113,12 +112,12 @@ def test_what_was_backed_up_is_there_again_after_a_restore(site):
     assert changed(site, "back-up") == 1
     site.wait_until_well()
     send(*calls(20))
-    wait_for_consumed(site, 70)
+    site.wait_for_consumed(70)
     assert changed(site, "restore", "--check") == 0
     assert changed(site, "restore") == 1
     site.wait_until_well()
-    wait_for_consumed(site, 50)
-    wait_for_new_scores(site)
+    site.wait_for_consumed(50)
+    site.wait_for_new_scores()
 
 
 def test_an_update_scores_with_the_new_version(site, record_property):
@@ -134,7 +133,7 @@ def test_an_update_scores_with_the_new_version(site, record_property):
     assert last_line_scored_with(site) == "# a change"
     assert changed(site, "update") == 0
     send(*calls(10))
-    wait_for_consumed(site, 60)
+    site.wait_for_consumed(60)
 
 
 def test_the_way_back_loses_nothing(site):
@@ -146,4 +145,4 @@ def test_the_way_back_loses_nothing(site):
     assert last_line_scored_with(site) != "# a change"
     assert changed(site, "roll-back") == 0
     send(*calls(10))
-    wait_for_consumed(site, 70)
+    site.wait_for_consumed(70)

@@ -28,18 +28,6 @@ def demo(client, tmp_path_factory):
         yield project
 
 
-def newest_tick_s(store):
-    (series,) = store.series("SELECT last(risk) FROM risk WHERE region = 'montgomery' AND time > now() - 1h")
-    return series["values"][0][0] / 1000
-
-
-def has_new_scores(store, after_s):
-    try:
-        return newest_tick_s(store) > after_s
-    except (ValueError, urllib3.exceptions.HTTPError):  # no series yet, or the store starts
-        return False
-
-
 def ledger(store):
     """Totals of all regions, as the newest point of each tells them."""
     total = {}
@@ -72,7 +60,7 @@ def test_it_comes_up_as_its_page_says(demo, record_property):
 
 
 def test_scores_of_now_are_in_the_store_and_only_grafana_may_read_them(demo):
-    store = demo.store(demo.token("grafana"))
+    store = demo.grafanas_store()
     wait(lambda: bool(store.series(SCORED)), 240, lambda: demo.compose("logs", "--tail", "40", "scorer"))
     assert store.series(SCORED)[0]["values"][0][1] > 1000
     assert store.request("POST", "/write?db=risk&precision=s", body=b"risk x=1").status in (401, 403, 404)
@@ -90,15 +78,15 @@ def test_the_service_answers_whoever_has_its_token(demo):
     # Its past is sent within five minutes. Until then its feed is behind: not current, which the service says by 503.
     limit_s = 300 + 120
     wait(lambda: urllib3.request("GET", address, **asked).status == 200, limit_s, lambda: demo.compose("logs", "serve"))
-    found = json.loads(urllib3.request("GET", address, **asked).data)
-    assert (found["stale"], found["category"]) == (False, "all")
-    assert any(row["expected"] > 0 for row in found["cells"])
+    scores = json.loads(urllib3.request("GET", address, **asked).data)
+    assert (scores["stale"], scores["category"]) == (False, "all")
+    assert any(row["expected"] > 0 for row in scores["cells"])
 
 
 def test_a_mark_of_a_shift_is_in_the_store(demo):
     mark = ("--region", "montgomery", "--cell", CHOSEN["cell"], "--mark", "useful", "--desk", "north")
     demo.compose("exec", "-T", "scorer", "python", "-m", "incident_risk", "feedback", "send", *mark)
-    store = demo.store(demo.token("grafana"))
+    store = demo.grafanas_store()
     query = "SELECT sum(marks) FROM feedback WHERE region = 'montgomery' AND mark = 'useful'"
     wait(lambda: bool(store.series(query)), 60, lambda: demo.compose("logs", "feedback"))
     assert store.series(query)[0]["values"][0][1] == 1
@@ -116,7 +104,7 @@ def test_the_archive_has_looked_and_found_no_final_day_yet(demo):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_asks_nothing_that_the_store_refuses(demo, page):
-    store, now_s = demo.store(demo.token("grafana")), time.time()
+    store, now_s = demo.grafanas_store(), time.time()
     targets = [target for panel in PAGES[page]["panels"] for target in panel.get("targets", [])]
     for target in targets:
         shown(store, target["query"], from_s=now_s - 3600, to_s=now_s, variables=VARIABLES | CHOSEN)
@@ -124,7 +112,7 @@ def test_a_page_asks_nothing_that_the_store_refuses(demo, page):
 
 
 def test_the_alerts_ask_nothing_that_the_store_refuses(demo):
-    store, now_s = demo.store(demo.token("grafana")), time.time()
+    store, now_s = demo.grafanas_store(), time.time()
     for rule in ALERTS:
         query = rule["data"][0]
         store.series(filled_in(query["model"]["query"], from_s=now_s - 3600, to_s=now_s))
@@ -136,34 +124,32 @@ def test_a_service_that_is_killed_comes_back_by_itself_and_scores_go_on(demo, se
     before, began = demo.restarts(service), time.time()
     demo.kill(service)
     wait(lambda: demo.restarts(service) > before, 120, demo.containers)
-    store = demo.store(demo.token("grafana"))
-    wait(lambda: has_new_scores(store, began), 300, lambda: demo.compose("logs", "--tail", "60", "scorer"))
+    demo.wait_for_new_scores("montgomery", began)
     record_property(f"{service}: new scores after its SIGKILL, s", round(time.time() - began))
     demo.wait_until_well()
 
 
 def test_after_all_that_every_message_is_in_the_ledger_once(demo):
     demo.compose("stop", "replay")
-    store, sent = demo.store(demo.token("grafana")), end_of("incidents.v1")
+    store, sent = demo.grafanas_store(), end_of("incidents.v1")
     assert sent > 100
     wait(lambda: ledger(store).get("consumed") == sent, 240, lambda: (sent, ledger(store)))
-    found = ledger(store)
-    refused = sum(value for name, value in found.items() if name.startswith("rejected_"))
+    totals = ledger(store)
+    refused = sum(value for name, value in totals.items() if name.startswith("rejected_"))
     assert refused == end_of("incidents.v1.dlq")
-    counted = sum(value for name, value in found.items() if name in OUTCOMES)
-    assert counted + refused == sent, found
+    counted = sum(value for name, value in totals.items() if name in OUTCOMES)
+    assert counted + refused == sent, totals
 
 
 def test_down_and_up_go_on_with_what_the_volumes_kept(demo, record_property):
-    consumed = ledger(demo.store(demo.token("grafana")))["consumed"]
+    consumed = ledger(demo.grafanas_store())["consumed"]
     demo.compose("down", "--timeout", "100")
     began = time.time()
     demo.compose("up", "--detach")
     demo.wait_until_well()
     record_property("all well again after, s", round(time.time() - began))
-    store = demo.store(demo.token("grafana"))
-    wait(lambda: has_new_scores(store, began), 300, lambda: demo.compose("logs", "--tail", "60", "scorer"))
-    assert ledger(store)["consumed"] >= consumed
+    demo.wait_for_new_scores("montgomery", began)
+    assert ledger(demo.grafanas_store())["consumed"] >= consumed
 
 
 def test_each_service_stays_below_its_limit_of_memory(demo, images, record_property):
@@ -173,8 +159,8 @@ def test_each_service_stays_below_its_limit_of_memory(demo, images, record_prope
     containers = demo.containers()
     size = demo.run("docker", "image", "inspect", "--format", "{{.Size}}", containers["scorer"]["Image"])
     record_property("image of the scorer, GB", round(int(size) / 1e9, 2))
-    for name, one in containers.items():
-        if one["State"]["Running"]:
-            used, limit = demo.memory_gib(name), one["HostConfig"]["Memory"] / 2**30
+    for name, container in containers.items():
+        if container["State"]["Running"]:
+            used, limit = demo.memory_gib(name), container["HostConfig"]["Memory"] / 2**30
             record_property(f"{name}: of {limit:.0f} GiB", round(used, 2))
             assert used < 0.8 * limit, name

@@ -10,19 +10,17 @@ from datetime import UTC, datetime
 import pytest
 from kafka import KafkaProducer
 
-from tests.containers.project import KAFKA, ROOT, fence, opened
-from tests.containers.test_own_region import artifact_of, wait_for_consumed, wait_for_new_scores
-from tests.harness.sample_weeks import write_sample_weeks
+from tests.containers.project import KAFKA, ROOT, fence, first_start, opened
+from tests.containers.test_own_region import artifact_of
 
 pytestmark = pytest.mark.nightly
-DEPLOY = "deploy/README.md"
 EVENTS, PART = 2_000_000, 250_000
 FROZEN_S = 60
 SOUTH, WEST, STEP_DEG = 41.80, -87.70, 0.001
 
 
 @pytest.fixture(scope="module")
-def ours(client, tmp_path_factory):
+def cluster(client, tmp_path_factory):
     with opened(tmp_path_factory.mktemp("cluster"), client) as project:
         (project.folder / ".venv").symlink_to(ROOT / ".venv")
         yield project
@@ -45,39 +43,35 @@ def workers(project):
     return project.compose("ps", "--quiet", "spark-worker").split()
 
 
-def test_a_killed_and_a_frozen_worker_change_no_count_and_no_score(ours, record_property):
-    block = fence(DEPLOY, "risk train").replace(".ci/setup\n", "")
-    block = block.replace("incidents.csv", str(write_sample_weeks(ours.folder))).replace(
-        "--layout ...", "--layout sample"
-    )
-    start, _, _ = block.rpartition("docker compose exec")
+def test_a_killed_and_a_frozen_worker_change_no_count_and_no_score(cluster, record_property):
+    start, _, _ = first_start(cluster.folder).rpartition("docker compose exec")
     settings, _ = fence("docs/how-to/containers.md", "deploy/cluster.yaml >>").strip().splitlines()
-    ours.shell(f"{settings}\n{start}", limit_s=3600)
-    record_property("all well after, s", round(ours.wait_until_well()))
-    assert artifact_of(ours).name not in ours.compose("exec", "spark-worker", "ls", "/artifacts", "/state")
+    cluster.shell(f"{settings}\n{start}", limit_s=3600)
+    record_property("all well after, s", round(cluster.wait_until_well()))
+    assert artifact_of(cluster).name not in cluster.compose("exec", "spark-worker", "ls", "/artifacts", "/state")
 
     began = time.monotonic()
     send(range(PART))
-    wait_for_consumed(ours, PART)
+    cluster.wait_for_consumed(PART)
 
     send(range(PART, EVENTS // 2))
-    os.kill(int(ours.run("docker", "inspect", "--format", "{{.State.Pid}}", workers(ours)[0])), signal.SIGKILL)
+    os.kill(int(cluster.run("docker", "inspect", "--format", "{{.State.Pid}}", workers(cluster)[0])), signal.SIGKILL)
     killed = time.monotonic()
-    wait_for_consumed(ours, EVENTS // 2)
+    cluster.wait_for_consumed(EVENTS // 2)
     record_property("counted on after a worker's SIGKILL, s", round(time.monotonic() - killed))
 
     send(range(EVENTS // 2, EVENTS - PART))
-    frozen = workers(ours)[-1]
-    ours.run("docker", "pause", frozen)
+    frozen = workers(cluster)[-1]
+    cluster.run("docker", "pause", frozen)
     time.sleep(FROZEN_S)
-    ours.run("docker", "unpause", frozen)
+    cluster.run("docker", "unpause", frozen)
     send(range(EVENTS - PART, EVENTS))
-    wait_for_consumed(ours, EVENTS)
+    cluster.wait_for_consumed(EVENTS)
     record_property("two million sent and counted, s", round(time.monotonic() - began))
-    wait_for_new_scores(ours)
+    cluster.wait_for_new_scores()
 
-    ours.compose("stop", "scorer")
+    cluster.compose("stop", "scorer")
     again = ["--entrypoint", "python", "scorer", "-c", (ROOT / "tests/harness/recount.py").read_text(encoding="utf-8")]
-    printed = ours.compose("run", "--rm", "-T", *again, limit_s=1800)
+    printed = cluster.compose("run", "--rm", "-T", *again, limit_s=1800)
     assert re.search(r"recounted [1-9][\d,]* frames, 0 differ", printed), printed
     record_property("recounted without Spark", printed.strip().splitlines()[-1])

@@ -58,12 +58,12 @@ def run_task(store, hour_s, limit_s=600):
     return float((ended - began) / np.timedelta64(1, "s"))
 
 
-def means_kept(store, region, hour_s):
+def means_of(store, region, hour_s):
     """(cell, category, horizon) -> the hour's mean of `risk` in the bucket for long ranges."""
     where = f"WHERE region = '{region}' AND time = {hour_s * 1000}ms GROUP BY cell, category, horizon"
     long = dataclasses.replace(store, database="risk_long")
-    found = table(long.series("SELECT risk FROM risk " + where))  # noqa: S608 - names of this test
-    return {(row["cell"], row["category"], row["horizon"]): row["risk"] for row in found}
+    rows = table(long.series("SELECT risk FROM risk " + where))  # noqa: S608 - names of this test
+    return {(row["cell"], row["category"], row["horizon"]): row["risk"] for row in rows}
 
 
 def test_the_hourly_task_takes_a_full_hour_of_a_large_region_within_the_limit(world, record_property):
@@ -85,13 +85,13 @@ def test_the_hourly_task_takes_a_full_hour_of_a_large_region_within_the_limit(wo
         store.write(lines + pipeline(spec.region, tick_s, minute))
     with project.watched_memory("influxdb") as memory_gib:
         seconds = run_task(store, hour_s)
-    kept = means_kept(store, spec.region, hour_s - HOUR_S)
+    means = means_of(store, spec.region, hour_s - HOUR_S)
     record_property("series", rows)
     record_property("task of one hour, s", seconds)
     record_property("store's peak, GiB", round(max(memory_gib), 2))
-    assert kept.keys() == sums.keys()
-    assert len(kept) > 10_000
-    np.testing.assert_allclose([kept[where] for where in sums], list(sums.values()), rtol=1e-5)
+    assert means.keys() == sums.keys()
+    assert len(means) > 10_000
+    np.testing.assert_allclose([means[where] for where in sums], list(sums.values()), rtol=1e-5)
     assert project.restarts("influxdb") == before
     assert max(memory_gib) < LIMIT_GIB / 2
 
@@ -164,7 +164,7 @@ def test_influxdb_2_takes_the_sink_and_answers_influxql(client, monkeypatch):
         sink.check()
         assert sink.write(lines).lines == lines.count(b"\n") > 30 * 40 * 4 * 3
         sink.close()
-        found = table(Store(url=url, token=TOKEN).series("SELECT count(risk) FROM risk GROUP BY category, horizon"))
-    assert {(row["category"], row["horizon"]): row["count"] for row in found} == {
+        rows = table(Store(url=url, token=TOKEN).series("SELECT count(risk) FROM risk GROUP BY category, horizon"))
+    assert {(row["category"], row["horizon"]): row["count"] for row in rows} == {
         (category, horizon): 1200 for category in ("fire", "ems", "traffic", "all") for horizon in ("1h", "4h", "24h")
     }

@@ -35,11 +35,6 @@ def commands(tasks):
             yield from task["loop"] if command == "{{ item }}" else [command]
 
 
-def of_role(name):
-    files = sorted((ANSIBLE / "roles" / name / "tasks").glob("*.yml"))
-    return [command for path in files for command in commands(yaml.safe_load(path.read_text(encoding="utf-8")))]
-
-
 def as_on_a_page(command):
     """A pattern for the command, whatever stands where it has a template."""
     parts = [
@@ -51,7 +46,8 @@ def as_on_a_page(command):
 def test_the_commands_of_the_role_are_those_of_the_pages():
     pages = " ".join("\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES).split())
     pages += " sh deploy/make-secrets.sh secrets"  # `make secrets`, where there is no make
-    named = [command for command in of_role("scorer") if not command.startswith(ASKING)]
+    tasks = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in ANSIBLE.glob("roles/scorer/tasks/*.yml"))
+    named = [command for each in tasks for command in commands(each) if not command.startswith(ASKING)]
     assert len(named) > 12
     assert [
         command for command in named if not re.search(as_on_a_page(command.removesuffix(" {{ scorer_backup }}")), pages)

@@ -7,7 +7,6 @@ import sys
 import textwrap
 from contextlib import closing
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from models.counting.count_state import CountState
 from models.evaluation import evaluate as evaluation
 from models.evaluation.rivals import RIVALS
 from models.evaluation.tasks import task_of
-from models.feature_lists import LISTS
+from models.feature_lists import LISTS, feature_table, group_of
 from models.features import FeatureEngine
 from models.files.layouts import LAYOUTS
 from models.network import NetworkShape
@@ -141,6 +140,8 @@ def test_a_feature_a_kind_of_network_and_a_layout_are_trained_scored_and_stored(
     np.testing.assert_allclose(
         np.expm1(values[..., block]), np.expm1(values[..., cell]) + np.expm1(values[..., ring]), atol=1e-4
     )
+    assert group_of("block_1h") == "next_door"
+    assert "`block_1h` (log(1 + incidents), 0 to 22; group next_door)" in feature_table()
     model, scores = score_features(artifact, artifact.network, values.astype("<f4").tobytes())
     assert model == artifact.version
     assert scores.expected.shape == (artifact.spec.grid.cells, 2, 3)
@@ -254,20 +255,14 @@ def test_the_sink_keeps_every_promise_of_a_sink(promise, folder_sink):
     promise(folder_sink)
 
 
-def test_eleven_writes_are_read_back_in_their_order(folder_sink):
+def test_writes_are_read_back_in_order_and_none_replaces_another_when_the_oldest_goes(folder_sink, tmp_path):
     sink, stored = folder_sink
-    lines = [b"a x=%d %d\n" % (number, number) for number in range(11)]
-    assert [sink.write(line).lines for line in lines] == [1] * 11
-    assert stored() == b"".join(lines)
-
-
-def test_no_write_replaces_another_when_the_oldest_is_removed(folder_sink, tmp_path):
-    sink, stored = folder_sink
-    for number in range(3):
-        sink.write(b"a x=%d 60\n" % number)
+    lines = [b"a x=%d %d\n" % (number, number) for number in range(12)]
+    assert [sink.write(line).lines for line in lines[:-1]] == [1] * 11
+    assert stored() == b"".join(lines[:-1])
     min((tmp_path / "stored").iterdir()).unlink()
-    sink.write(b"a x=3 60\n")
-    assert stored() == b"a x=1 60\na x=2 60\na x=3 60\n"
+    sink.write(lines[-1])
+    assert stored() == b"".join(lines[1:])
 
 
 def test_a_folder_that_cannot_be_written_fails_a_check_and_a_write_as_the_contract_says(folder_sink, tmp_path):
@@ -277,17 +272,3 @@ def test_a_folder_that_cannot_be_written_fails_a_check_and_a_write_as_the_contra
         with pytest.raises(SinkUnavailable, match="cannot be written"):
             refused()
     (tmp_path / "stored").unlink()
-
-
-def test_the_feature_works_where_the_page_puts_it():
-    """feature_lists.py with the page's function above `LISTS`, and with its name at the end of the first list."""
-    above, lists = (ROOT / "models" / "feature_lists.py").read_text(encoding="utf-8").split("\nLISTS: ")
-    listed = re.sub(r"\n    \),\n", "\n        block,\n    ),\n", lists, count=1)
-    names = {"__name__": "extended_feature_lists"}
-    exec(f"{above}\n{python_below('A feature')}\nLISTS: {listed}", names)  # noqa: S102 - our own page
-    newest = np.array([[3], [0]], np.int32)
-    windows = dict.fromkeys(("15min", "1h", "6h", "24h", "7d"), newest)
-    read = SimpleNamespace(windows=windows, around=lambda counts: 8 * counts, hours_since=newest, same_hours=newest)
-    np.testing.assert_array_equal(names["columns"]("recent", read)[-1], [[27], [0]])
-    assert names["group_of"]("block_1h") == "next_door"
-    assert "`block_1h` (log(1 + incidents), 0 to 22; group next_door)" in names["feature_table"]()

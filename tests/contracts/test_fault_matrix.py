@@ -12,46 +12,42 @@ from xml.sax.saxutils import quoteattr
 import pytest
 from typer.testing import CliRunner
 
-from tests.faults import report
-from tests.faults.__main__ import RESULTS, Marked, app, lines_in
+from tests.faults.__main__ import (
+    FAULT_BY_ID,
+    Marked,
+    app,
+    broken_in,
+    lines_of_faults,
+    page_of,
+    results_of,
+    seed_runs,
+    text_of,
+)
 from tests.faults.matrix import FAULTS, INVARIANTS, Fault
-from tests.faults.report import broken_in, lines_of_faults, page_of, results_of, text_of
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def listed():
-    """What `python -m tests.faults list` prints. Here pytest has most of the tests' modules already."""
+def tests_of():
+    """By fault, of what `python -m tests.faults list` prints. Here pytest has most of the tests' modules already."""
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
         patch.setattr(sys, "argv", ["faults", "list"])
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(ROOT / "tests" / "faults" / "__main__.py"), run_name="__main__")
     assert ended.value.code == 0, printed.getvalue()
-    return json.loads(printed.getvalue())
-
-
-@pytest.fixture(scope="module")
-def tests_of(listed):
+    listed = json.loads(printed.getvalue())
+    assert listed["unknown"] == {}, "a mark names no fault of the matrix"
     return {fault["id"]: fault["tests"] for fault in listed["faults"]}
 
 
-def test_every_fault_is_there_once_and_in_order():
+def test_every_fault_is_there_once_and_in_order_and_is_played_by_a_test_or_says_why_not(tests_of):
     assert [fault.id for fault in FAULTS] == [f"F{number:02d}" for number in range(len(FAULTS))]
-
-
-def test_every_fault_is_played_by_a_test_or_says_why_not(tests_of):
     for fault in FAULTS:
         assert bool(tests_of[fault.id]) != bool(fault.not_run), fault.id
-
-
-def test_every_mark_names_a_fault_of_the_matrix(listed):
-    assert listed["unknown"] == {}
-
-
-def test_the_invariants_that_must_hold_are_explained():
-    for fault in FAULTS:
-        assert set(re.findall(r"I\d+", fault.holds)) <= set(INVARIANTS)
+        assert set(re.findall(r"I\d+", fault.holds)) <= set(INVARIANTS), fault.id
+        for scenario in fault.plays:
+            assert any(f"[{scenario}]" in test for test in tests_of[fault.id]), scenario
 
 
 def test_the_page_is_the_one_that_the_kept_results_give():
@@ -60,14 +56,14 @@ def test_the_page_is_the_one_that_the_kept_results_give():
     assert list(results["faults"]) == [fault.id for fault in FAULTS], "run `make faults`, and commit what it writes"
     assert broken_in(results) == []
     page = (ROOT / "docs" / "explanation" / "reliability.md").read_text(encoding="utf-8")
-    assert page == page_of(results, lines_in(RESULTS))
+    assert page == page_of(results, seed_runs())
 
 
 def test_the_command_shows_every_fault_and_every_run_that_broke_something():
     shown = CliRunner().invoke(app, ["show"])
     assert shown.exit_code == 0
     assert re.findall(r"^(F\d\d)  ", shown.output, re.MULTILINE) == [fault.id for fault in FAULTS]
-    broken = [line["seed"] for line in lines_in(RESULTS) if line["broken"]]
+    broken = [line["seed"] for line in seed_runs() if line["broken"]]
     assert list(map(int, re.findall(r"^seed (\d+) ", shown.output, re.MULTILINE))) == broken
 
 
@@ -86,7 +82,7 @@ def results_in(folder, cases, tests, *, kept=None, **alone):
     (folder / "matrix.xml").write_text(f"<testsuite>{''.join(cases)}</testsuite>", encoding="utf-8")
     noted = {"at": "2026-11-26 01:00", "commit": "0b204f5+", "exit_code": 1, "tests": tests, **alone}
     (folder / "matrix.json").write_text(json.dumps(noted), encoding="utf-8")
-    return json.loads(text_of(results_of([folder / "matrix.xml"], kept)))
+    return json.loads(text_of(results_of(folder / "matrix.xml", kept)))
 
 
 def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path, tests_of):
@@ -112,8 +108,7 @@ PLAYED = (("F99", "water"), ("F25", "fire"))
 
 def test_a_fault_is_a_row_and_a_run_of_the_tests_with_its_mark(tmp_path, monkeypatch):
     leak = Fault("F99", "the roof leaks", "water", "I1")
-    monkeypatch.setattr(report, "FAULTS", (*FAULTS, leak))
-    monkeypatch.setitem(report.FAULT_BY_ID, "F99", leak)
+    monkeypatch.setitem(FAULT_BY_ID, "F99", leak)
     test = tmp_path / "test_roof.py"
     lines = [f'@pytest.mark.fault("{fault}")\ndef test_{name}():\n    pass\n' for fault, name in PLAYED]
     test.write_text("import pytest\n\n\n" + "\n\n".join(lines), encoding="utf-8")
@@ -130,6 +125,6 @@ def test_a_fault_is_a_row_and_a_run_of_the_tests_with_its_mark(tmp_path, monkeyp
     assert "F99 ran on 2026-11-26 01:00 on commit 0b204f5+" in told
     assert {**results["faults"], "F99": None} == {**kept["faults"], "F99": None}
     assert broken_in(results) == []
-    nothing = results_of([tmp_path / "none.xml"], kept)
+    nothing = results_of(tmp_path / "none.xml", kept)
     assert (nothing["faults"].pop("F99")["outcome"], nothing) == ("not run", kept)
     assert results_in(tmp_path, junit_of(tests["F99"]), tests, kept=results, fault="F99") == results  # and again

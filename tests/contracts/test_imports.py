@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.reached import lines_reached
+from tests.size import lines_reached
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "models", "streaming", "lifecycle", "service")

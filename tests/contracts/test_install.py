@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from functools import cache
 from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from typer.testing import CliRunner
 from incident_risk import app
 from schemas import DISTRIBUTION, product_version
 from service.app import document
-from tests.contracts.test_readme import ROOT
 
+ROOT = Path(__file__).parents[2]
 OURS = re.compile(r"^(?:schemas|models|streaming|lifecycle|service)(?:/|\.py,)", re.MULTILINE)
 
 
@@ -32,15 +31,16 @@ def test_no_other_distribution_installs_a_file_under_our_names():
     assert owners <= {"incident-risk-scorer"}
 
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TAGGED = ("compose.yaml", "compose.gpu.yaml", "deploy/cluster.yaml", "docs/how-to/operations.md")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+TAGGED = {"compose.yaml", "compose.gpu.yaml", "deploy/cluster.yaml", "docs/how-to/operations.md"}
 
 
-def test_what_is_installed_has_the_projects_name_and_version():
+def test_what_is_installed_what_the_program_prints_and_the_interface_have_the_projects_version(monkeypatch):
+    """Whatever else is wrong."""
     assert (DISTRIBUTION, product_version()) == (PROJECT["name"], PROJECT["version"]), "run `.ci/setup`"
-
-
-def test_the_program_prints_the_version_whatever_else_is_wrong(monkeypatch):
+    assert document()["info"]["version"] == PROJECT["version"]
     monkeypatch.setenv("RISK_NONSENSE", "1")
     done = CliRunner().invoke(app, ["--version"])
     assert (done.exit_code, done.output) == (0, f"{DISTRIBUTION} {PROJECT['version']}\n")
@@ -53,71 +53,43 @@ def test_a_command_prints_its_help_whatever_setting_is_wrong(words, monkeypatch)
     assert (done.exit_code, "Usage: " in done.output) == (0, True)
 
 
-def test_the_interface_has_the_version():
-    assert document()["info"]["version"] == PROJECT["version"]
+def test_the_tag_of_the_image_is_the_version_and_stands_in_these_files_alone():
+    """So that a new version is written into pyproject.toml and into them, and nowhere else."""
+    tags = {}
+    for pattern in ("*.yaml", "*.md", "deploy/**/*", "docs/**/*.md", "streaming/Dockerfile"):
+        for path in filter(Path.is_file, ROOT.glob(pattern)):
+            if found := re.findall(rf"{DISTRIBUTION}:(\d+\.\d+\.\d+)".encode(), path.read_bytes()):
+                tags[path.relative_to(ROOT).as_posix()] = set(found)
+    assert tags == {name: {PROJECT["version"].encode()} for name in TAGGED}
+    overlays = (path.read_text(encoding="utf-8") for path in (ROOT / "deploy").rglob("kustomization.yaml"))
+    assert re.findall(rf"{DISTRIBUTION}, newTag: (\S+)\}}", "".join(overlays)) == [PROJECT["version"]]
 
 
-@pytest.mark.parametrize("name", TAGGED)
-def test_the_tag_of_the_image_is_the_version(name):
-    tags = set(re.findall(rf"{DISTRIBUTION}:(\d+\.\d+\.\d+)", (ROOT / name).read_text(encoding="utf-8")))
-    assert tags == {PROJECT["version"]}
-
-
-def test_one_overlay_names_the_image_of_this_version_for_all():
-    files = (ROOT / "deploy" / "kubernetes").rglob("kustomization.yaml")
-    texts = "".join(path.read_text(encoding="utf-8") for path in files)
-    assert re.findall(rf"{DISTRIBUTION}, newTag: (\S+)\}}", texts) == [PROJECT["version"]]
-
-
-def test_no_other_file_repeats_it():
-    """So that a new version is written into pyproject.toml and into the files above, and nowhere else."""
-    files = [
-        path
-        for pattern in ("*.yaml", "*.md", "deploy/**/*", "docs/**/*.md", "streaming/Dockerfile")
-        for path in ROOT.glob(pattern)
-    ]
-    naming = {
-        path.relative_to(ROOT).as_posix()
-        for path in files
-        if path.is_file() and f"{DISTRIBUTION}:{PROJECT['version']}".encode() in path.read_bytes()
-    }
-    assert naming == set(TAGGED)
-
-
-ROOT = Path(__file__).parents[2]
 HASHED = (ROOT / "constraints-hashes.txt").read_text(encoding="utf-8")
 PINNED = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split())
 HASHES = r"(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+"
 ENTRY = re.compile(rf"^([a-z0-9-]+)==([^ ]+)(?: ;[^\n\\]+)? \\\n{HASHES}", re.MULTILINE)
+VERSIONS = {match[1]: match[2] for match in ENTRY.finditer(HASHED)}
 
 
-def test_the_file_is_nothing_but_pins_with_hashes():
+def test_the_file_is_nothing_but_pins_with_hashes_each_of_the_version_that_is_pinned():
     assert ENTRY.sub("", HASHED) == ""
-
-
-def test_every_hashed_package_has_the_version_that_is_pinned():
-    versions = {match[1]: match[2] for match in ENTRY.finditer(HASHED)}
-    assert len(versions) > 90
-    assert {name: PINNED.get(name) for name in versions} == versions, "run `make lock`"
+    assert len(VERSIONS) > 90
+    assert {name: PINNED.get(name) for name in VERSIONS} == VERSIONS, "run `make lock`"
 
 
 def test_every_requirement_of_every_extra_is_hashed_in_a_version_that_it_allows():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    extras = project["project"]["optional-dependencies"]
-    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"], "uv"]
-    wanted += [line for lines in extras.values() for line in lines]
-    versions = {match[1]: match[2] for match in ENTRY.finditer(HASHED)}
-    for line in wanted:
+    of_extras = [line for lines in EXTRAS.values() for line in lines]
+    for line in (*PROJECT["dependencies"], *PYPROJECT["build-system"]["requires"], "uv", *of_extras):
         requirement = Requirement(line)
-        if requirement.name == project["project"]["name"]:
-            assert requirement.extras <= set(extras), f"{line}: no such extra"
+        if requirement.name == PROJECT["name"]:
+            assert requirement.extras <= set(EXTRAS), f"{line}: no such extra"
             continue
-        version = versions.get(canonicalize_name(requirement.name))
+        version = VERSIONS.get(canonicalize_name(requirement.name))
         assert version is not None, f"{line}: pin it in constraints.txt and run `make lock`"
         assert requirement.specifier.contains(version), line
 
 
-ROOT = Path(__file__).parents[2]
 WITHOUT = """
 import io, json, sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -157,16 +129,15 @@ NEEDS = {
 }
 
 
-@cache
 def modules_of_extras():
     """Top-level modules of the packages that only an extra asks for."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    base = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
-    extra = {canonicalize_name(Requirement(text).name) for name in ("archive", "evaluate", "serve", "dev", "bench")
-             for text in project["optional-dependencies"][name]} - base  # fmt: skip
-    own = canonicalize_name(project["name"])
+    named = [line for name in ("archive", "evaluate", "serve", "dev", "bench") for line in EXTRAS[name]]
+    base, extra = (
+        {canonicalize_name(Requirement(line).name) for line in lines} for lines in (PROJECT["dependencies"], named)
+    )
     packages = {module: set(map(canonicalize_name, names)) for module, names in packages_distributions().items()}
-    return {module for module, names in packages.items() if names & extra and own not in names}
+    own = canonicalize_name(PROJECT["name"])
+    return {module for module, names in packages.items() if names & (extra - base) and own not in names}
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """What every kind of network and every declared feature must be. A new entry of a list is tested by being there."""
 
 import pickle
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -48,7 +48,8 @@ def shape():
     return NetworkShape(inputs=len(FEATURES), categories=2, horizons=3, widths=(8, 8))
 
 
-def trained(name, *, seed=0):
+@cache
+def trained(name, again=False):
     """One that has learned a rule: counts are the baseline's times exp(half of the first feature's size)."""
     random = np.random.default_rng(5)
     frames = [values_of(number) for number in range(60)]
@@ -59,23 +60,20 @@ def trained(name, *, seed=0):
     )
     data = FitData(train=examples, validation=examples, dispersion=Dispersion.quadratic(np.full((2, 3), 4.0)))
     recipe = Hyperparameters(network=name, widths=(8, 8), minibatch=256)
-    return fit_network(data, FitPlan(recipe=recipe, epochs=1, seed=seed), lambda *_: None).network
+    return fit_network(data, FitPlan(recipe=recipe, epochs=1, seed=0), lambda *_: None).network
 
 
 @each_kind
-def test_every_kind_is_described_and_known_by_its_name(name):
+def test_every_kind_is_described_known_by_its_name_and_adds_nothing_before_it_is_trained(name):
     kind = kind_of_network(name)
     assert kind.__doc__
-    network = kind.create(shape())
+    network = kind.create(shape()).eval()
     assert name_of_kind(network) == name
     assert list(RiskNetwork.warm_starts(network, *[torch.zeros(0)] * 4)) == []  # of a kind that has none
-
-
-@each_kind
-def test_every_kind_adds_nothing_before_it_is_trained(name):
-    kind = kind_of_network(name)
-    scores = score(values_of(), kind.create(shape()).eval(), CONSTANTS, SPEC)
+    scores = score(values_of(), network, CONSTANTS, SPEC)
     np.testing.assert_array_equal(scores.expected, scores.usual)
+    with pytest.raises((RuntimeError, KeyError, ValueError, DataError)):  # tensors of another shape
+        kind.from_tensors(network.state_dict() | {"mean": torch.zeros(3)}, shape())
 
 
 @each_kind
@@ -95,7 +93,7 @@ def test_every_kind_learns_and_is_pure_bounded_and_finite_also_far_outside_of_wh
 @each_kind
 def test_equal_seeds_give_equal_networks_and_saved_tensors_the_same_residuals(name):
     kind = kind_of_network(name)
-    network, again = trained(name), trained(name)
+    network, again = trained(name), trained(name, again=True)
     inputs = values_of(7)
     expected = residual_of(inputs, network)
     np.testing.assert_array_equal(residual_of(inputs, again), expected)
@@ -113,21 +111,10 @@ def test_every_kind_attributes_its_scores(name):
     np.testing.assert_allclose(scores.usual[order, 0, 0] * product, scores.expected[order, 0, 0], rtol=1e-4)
 
 
-@each_kind
-def test_tensors_of_another_shape_are_refused(name):
-    kind = kind_of_network(name)
-    state = kind.create(shape()).state_dict() | {"mean": torch.zeros(3)}
-    with pytest.raises((RuntimeError, KeyError, ValueError, DataError)):
-        kind.from_tensors(state, shape())
-
-
-def test_an_unknown_kind_is_refused_with_those_that_there_are():
+def test_the_first_kind_is_that_of_artifacts_which_do_not_name_theirs_and_an_unknown_one_is_refused():
+    assert kind_of_network(next(iter(MODELS))) is ResidualNetwork
     with pytest.raises(DataError, match="'recurrent' is no kind of network: choose one of residual"):
         kind_of_network("recurrent")
-
-
-def test_the_first_kind_is_that_of_artifacts_which_do_not_name_theirs():
-    assert kind_of_network(next(iter(MODELS))) is ResidualNetwork
 
 
 def test_an_input_farther_out_than_six_standard_deviations_counts_as_six():
@@ -146,20 +133,22 @@ def readings(name, random):
     counts = lambda most: random.integers(0, most + 1, SHAPE).astype(np.int32)  # noqa: E731
     rates = lambda: random.gamma(0.5, 10.0, SHAPE) + 1e-9  # noqa: E731
     ratios = lambda names: {name: random.uniform(-LEVEL_LIMIT, LEVEL_LIMIT, 2) for name in names}  # noqa: E731
-    windows = ("1h", "6h", "24h", "3d", "7d", "30d")
-    return {
-        "recent": lambda: RecentCounts(
-            windows={window: counts(500) for window in ("15min", "1h", "6h", "24h", "7d")},
-            around=partial(ring_sum, grid=SMALL_GRID),
-            hours_since=counts(SINCE_CAP_HOURS),
-            same_hours=counts(50),
-        ),
-        "memory": lambda: LongMemory(
-            by_half_life={days: rates() for days in MEMORY_DAYS}, rate=rates(), block=rates(), region=rates()[0]
-        ),
-        "level": lambda: RegionLevels(by_category=ratios(windows), over_all=ratios(windows)),
-        "time": lambda: float(random.uniform(0, 168)),
-    }[name]()
+    match name:
+        case "recent":
+            return RecentCounts(
+                windows={window: counts(500) for window in ("15min", "1h", "6h", "24h", "7d")},
+                around=partial(ring_sum, grid=SMALL_GRID),
+                hours_since=counts(SINCE_CAP_HOURS),
+                same_hours=counts(50),
+            )
+        case "memory":
+            by_half_life = {days: rates() for days in MEMORY_DAYS}
+            return LongMemory(by_half_life=by_half_life, rate=rates(), block=rates(), region=rates()[0])
+        case "level":
+            windows = ("1h", "6h", "24h", "3d", "7d", "30d")
+            return RegionLevels(by_category=ratios(windows), over_all=ratios(windows))
+        case "time":
+            return float(random.uniform(0, 168))
 
 
 COLUMN_OF = {"recent": np.log1p, "memory": np.log, "level": np.asarray, "time": np.asarray}

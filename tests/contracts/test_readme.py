@@ -19,7 +19,6 @@ import msgspec
 import pytest
 import typer
 
-import schemas
 from benchmarks.__main__ import app as benchmarks_app
 from docs.written import PARTS, PLACE, files, filled, run_days
 from incident_risk import app
@@ -254,9 +253,9 @@ def test_what_code_writes_of_a_page_tells_what_is_declared():
     assert "### `risk feedback send`" in PARTS["live commands"]().replace("#### ", "### ")
 
 
-FOLDER = Path(schemas.__file__).parent
+FOLDER = ROOT / "schemas"
 TEXT = (FOLDER / "README.md").read_text(encoding="utf-8")
-NAMES = (FOLDER.parent / "docs" / "reference" / "names-elsewhere.md").read_text(encoding="utf-8")
+NAMES = (ROOT / "docs" / "reference" / "names-elsewhere.md").read_text(encoding="utf-8")
 
 
 def table_after(heading, text=TEXT):
@@ -275,15 +274,12 @@ def names(cell):
     return re.findall(r"`([^`]+)`", cell)
 
 
-def test_the_table_of_fields_is_the_event():
+def test_the_table_of_fields_is_the_event_with_the_limits_of_its_schema():
     rows = table_after("## For the programmer of a producer")
     told = [(name, required == "yes") for fields, _, required, _ in rows for name in names(fields)]
     assert told == [(field.name, field.required) for field in msgspec.structs.fields(Event)]
-
-
-def test_the_table_of_fields_tells_the_limits_of_the_schema():
     schema = json.loads((FOLDER / "event.schema.json").read_text(encoding="utf-8"))["properties"]
-    described = {name: row[1] for row in table_after("## For the programmer") for name in names(row[0])}
+    described = {name: row[1] for row in rows for name in names(row[0])}
     assert names(described["origin"]) == list(ORIGINS)
     assert sorted(names(described["status"])) == schema["status"]["enum"]
     assert str(schema["revision"]["maximum"]) in described["revision"]
@@ -308,35 +304,23 @@ def test_the_event_on_the_page_is_an_example():
     assert json.loads(block) == json.loads((FOLDER / "examples" / "good" / "new_incident.json").read_bytes())
 
 
-ROOT = Path(__file__).parents[2]
-BENCHMARKS, EXPLANATION = ROOT / "benchmarks", ROOT / "docs" / "explanation"
 EVALUATED = {
     "Chicago 3 km, day": "chicago-3km-daily",
     "Chicago 1 km, hour": "chicago-1km-hourly",
     "Montgomery 2 km, hour": "montgomery-2km-hourly",
 }
+EVALUATION = "docs/explanation/evaluation.md"
 
 
-def text_of(path):
-    return path.read_text(encoding="utf-8")
-
-
-def rows_below(text, heading):
-    """Of the one table that begins so."""
-    (table,) = text.split(f"\n{heading}")[1:]
+def rows_below(page, heading):
+    """Of the one table of a page that begins so."""
+    (table,) = (ROOT / page).read_text(encoding="utf-8").split(f"\n{heading}")[1:]
     return table.partition("\n\n")[0].splitlines()[2:]
 
 
-def measured(name):
-    return json.loads(text_of(BENCHMARKS / f"{name}.json"))
-
-
-def evaluation(stem):
-    return json.loads(text_of(ROOT / "docs" / "evaluation" / f"{stem}.json"))
-
-
-def network_of(evaluated):
-    return next(row for row in evaluated["rows"] if row["kind"] == "network")
+def kept(folder, name):
+    """What a run left."""
+    return json.loads((ROOT / folder / f"{name}.json").read_bytes())
 
 
 def against(compared):
@@ -348,27 +332,15 @@ def row_of(*cells):
     return f"| {' | '.join(cells)} |".replace("|  |", "| |")
 
 
-def over_origins(evaluated):
-    return next(row for row in evaluated["origins"]["rows"] if row["model"] == "network")
-
-
-def row_over_origins(task, evaluated):
-    network = over_origins(evaluated)
-    return row_of(
-        task,
-        evaluated["origins"]["best_baseline"],
-        against(network["versus_best_baseline"]),
-        against(network["versus_best_rule"]),
-        against(network["versus_own_baseline"]),
-    )
-
-
 def test_the_tables_of_the_evaluation():
-    page = text_of(EXPLANATION / "evaluation.md")
-    results = {task: evaluation(stem) for task, stem in EVALUATED.items()}
-    assert rows_below(page, "| task | best rival |") == [row_over_origins(*each) for each in results.items()]
-    networks = [over_origins(evaluated) for evaluated in results.values()]
-    readme = " ".join(text_of(ROOT / "README.md").split())
+    origins = [kept("docs/evaluation", stem)["origins"] for stem in EVALUATED.values()]
+    networks = [next(row for row in each["rows"] if row["model"] == "network") for each in origins]
+    rivals = ("versus_best_baseline", "versus_best_rule", "versus_own_baseline")
+    assert rows_below(EVALUATION, "| task | best rival |") == [
+        row_of(task, each["best_baseline"], *(against(network[versus]) for versus in rivals))
+        for task, each, network in zip(EVALUATED, origins, networks, strict=True)
+    ]
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     days, *hours = (f"{-network['versus_own_baseline']['percent']:.2f} %" for network in networks)
     assert f"{days} of the log score for Chicago's days (a tie), {hours[0]} for its hours and {hours[1]} for" in readme
     rules = sorted(-network["versus_best_rule"]["percent"] for network in networks)
@@ -379,28 +351,27 @@ def test_the_tables_of_the_evaluation():
 def test_the_table_of_delays():
     rows = []
     for days in (0, 1, 3, 7):
-        evaluated = evaluation(f"chicago-3km-daily-delay-{days}" if days else "chicago-3km-daily")
-        network = network_of(evaluated)
+        evaluated = kept("docs/evaluation", f"chicago-3km-daily-delay-{days}" if days else "chicago-3km-daily")
+        network = next(row for row in evaluated["rows"] if row["kind"] == "network")
         compared = (against(network["versus_best_baseline"]), against(network["versus_best_rule"]))
         rows.append(row_of(str(days), f"{network['forecast_over_actual']:.3f}", *compared))
-    assert rows_below(text_of(EXPLANATION / "evaluation.md"), "| delay, days |") == rows
+    assert rows_below(EVALUATION, "| delay, days |") == rows
 
 
 def test_the_table_of_what_training_and_evaluation_cost():
-    of_two_years = [
-        [cost for cost in measured(name)["costs"] if cost["years"] == 2] for name in ("training", "evaluation")
-    ]
+    runs = [kept("benchmarks", name)["costs"] for name in ("training", "evaluation")]
+    of_two_years = [[cost for cost in costs if cost["years"] == 2] for costs in runs]
     rows = []
     for costs in zip(*of_two_years, strict=True):
         (cells,) = {(cost["cells"], cost["incidents"]) for cost in costs}
         took = (f"{cost['seconds']:,.0f}, {cost['peak_mib'] / 1024:.1f}" for cost in costs)
         rows.append(row_of(*(f"{number:,}" for number in cells), *took))
-    assert rows_below(text_of(EXPLANATION / "evaluation.md"), "| cells | incidents |") == rows
+    assert rows_below(EVALUATION, "| cells | incidents |") == rows
 
 
 def test_the_table_of_the_gate():
     """Where neighbouring days correlate."""
-    rows = [
+    assert rows_below("docs/how-to/retraining.md", "| margin | mean difference |") == [
         row_of(
             f"{trial['margin']:g}",
             f"{trial['mean']:g}",
@@ -408,10 +379,9 @@ def test_the_table_of_the_gate():
             f"{trial['median_day']:g}",
             f"{100 * trial['stopped']:.1f} %",
         )
-        for trial in measured("gate")["gate"]
+        for trial in kept("benchmarks", "gate")["gate"]
         if trial["correlation"]
     ]
-    assert rows_below(text_of(ROOT / "docs" / "how-to" / "retraining.md"), "| margin | mean difference |") == rows
 
 
 def test_the_plan_that_is_shipped_has_every_key_with_its_default():
@@ -420,33 +390,27 @@ def test_the_plan_that_is_shipped_has_every_key_with_its_default():
     assert set(tomllib.loads(path.read_text())) == set(msgspec.structs.asdict(GatePlan()))
 
 
-def test_the_readme_has_the_newest_throughput_and_latency():
-    text = " ".join(text_of(ROOT / "README.md").split())
-    results = measured("results")
+def test_readme_and_table_have_the_newest_throughput_and_latency():
+    results = kept("benchmarks", "results")
+    rounds = results["throughput_4_regions_rounds"]
+    assert all(4 * each["warm_up_events"] == each["events"] for each in rounds)
+    with_first_batch = median(each["total_eps"] for each in rounds)
+    latency, floor = results["latency_ms"], results["spark_floor_latency_ms"]
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     for figure in (
         results["date"][:10],
         f"commit {results['commit']}",
         f"{round(results['throughput_4_regions_eps'], -3):,} events/s",
-        f"{round(with_first_batch(results), -3):,.0f}",
-        f"{results['latency_ms']['p50'] / 1000:.2f} s",
+        f"{round(with_first_batch, -3):,.0f}",
+        f"{latency['p50'] / 1000:.2f} s",
         f"{results['latency_rate_per_s']:,.0f} events/s",
-        f"{results['spark_floor_latency_ms']['p50'] / 1000:.2f} s",
+        f"{floor['p50'] / 1000:.2f} s",
     ):
-        assert figure in text
-
-
-def with_first_batch(results):
-    """Events a second of the median round, with its first batch, which must hold a quarter of the events."""
-    rounds = results["throughput_4_regions_rounds"]
-    assert all(4 * each["warm_up_events"] == each["events"] for each in rounds)
-    return median(each["total_eps"] for each in rounds)
-
-
-def test_the_table_of_results_has_the_newest_figures():
-    results = measured("results")
-    latency, floor = results["latency_ms"], results["spark_floor_latency_ms"]
-    figures = {
-        "the same with the first batch": (f"{with_first_batch(results):,.0f}", ""),
+        assert figure in readme
+    page = "docs/explanation/load.md"
+    rows = [row.split("|") for row in rows_below(page, "| figure |")]
+    assert {row[1].strip(): (row[2].strip(), row[4].strip()) for row in rows} == {
+        "the same with the first batch": (f"{with_first_batch:,.0f}", ""),
         "4 regions, events/s": (f"{results['throughput_4_regions_eps']:,}", f"{results['spark_floor_eps']:,}"),
         "1 region, events/s": (f"{results['throughput_1_region_eps']:,}", ""),
         "times the plain loop": (f"{results['ratio_to_plain_loop']:.2f}", ""),
@@ -454,7 +418,4 @@ def test_the_table_of_results_has_the_newest_figures():
         "latency p50 / p99, ms": tuple(f"{of['p50']:.0f} / {of['p99']:.0f}" for of in (latency, floor)),
         "full frame of 48x48 cells, ms": (f"{results['full_frame_ms']['48x48']:.0f}", ""),
     }
-    page = text_of(EXPLANATION / "load.md")
-    rows = [row.split("|") for row in rows_below(page, "| figure |")]
-    assert {row[1].strip(): (row[2].strip(), row[4].strip()) for row in rows} == figures
-    assert f"commit {results['commit']}" in page
+    assert f"commit {results['commit']}" in (ROOT / page).read_text(encoding="utf-8")

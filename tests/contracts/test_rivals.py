@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
@@ -206,47 +207,44 @@ def minus_log_probability(mean, counts):
     return mean - xlogy(counts, mean) + gammaln(counts + 1)
 
 
+PROFILES, KDE = EwmaProfile(half_lives_days=(1.0, 4.0, 16.0, 64.0)), Kde()
+EXCITING = SelfExciting(usual=EwmaProfile(half_lives_days=(16.0,)))
+CANDIDATES = [  # a rival that chooses, and one for each of its choices
+    (
+        PROFILES,
+        [
+            EwmaProfile(half_lives_days=(half_life,), expanding_shares=(share,))
+            for half_life, share in product(PROFILES.half_lives_days, PROFILES.expanding_shares)
+        ],
+    ),
+    (KDE, [Kde(bandwidths_cells=(bandwidth,)) for bandwidth in KDE.bandwidths_cells]),
+    (
+        EXCITING,
+        [
+            SelfExciting(usual=EXCITING.usual, half_lives_hours=(half_life,), weights=(weight,), own_shares=(share,))
+            for half_life, weight, share in product(EXCITING.half_lives_hours, EXCITING.weights, EXCITING.own_shares)
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("rival", "one_by_one"), CANDIDATES, ids=lambda value: getattr(value, "name", ""))
 @pytest.mark.parametrize(("seed", "delay"), [(0, 0), (1, 0), (2, 0), (0, 6)])
-def test_each_choice_is_the_best_of_its_candidates_on_the_validation_steps(seed, delay):
-    cube = random_cube(np.random.default_rng(seed), steps=90, rows=4, cols=4)
-    past, validation = cube.until(80), 60
-    loss = losses(past, validation, delay)
-
-    ewma_profile = EwmaProfile(half_lives_days=(1.0, 4.0, 16.0, 64.0))
-    one_by_one = [
-        EwmaProfile(half_lives_days=(half_life,), expanding_shares=(share,))
-        for half_life in ewma_profile.half_lives_days
-        for share in ewma_profile.expanding_shares
-    ]
-    assert loss(ewma_profile) == min(map(loss, one_by_one)) < max(map(loss, one_by_one))
-
-    kde = Kde()
-    one_by_one = [Kde(bandwidths_cells=(bandwidth,)) for bandwidth in kde.bandwidths_cells]
-    assert loss(kde) == min(map(loss, one_by_one)) < max(map(loss, one_by_one))
-
-    exciting = SelfExciting(usual=EwmaProfile(half_lives_days=(16.0,)))
-    one_by_one = [
-        SelfExciting(usual=exciting.usual, half_lives_hours=(half_life,), weights=(weight,), own_shares=(share,))
-        for half_life in exciting.half_lives_hours
-        for weight in exciting.weights
-        for share in exciting.own_shares
-    ]
-    assert loss(exciting) == min(map(loss, one_by_one)) < max(map(loss, one_by_one))
-
-
-def losses(past, validation, delay):
+def test_each_choice_is_the_best_of_its_candidates_on_the_validation_steps(rival, one_by_one, seed, delay):
+    past, validation = random_cube(np.random.default_rng(seed), steps=90, rows=4, cols=4).until(80), 60
     counts, least = past.counts[validation:], least_mean(past.counts[:validation])
 
-    def loss(rival):
-        fitted = rival.fit(past, validation, delay=delay)
+    def loss(candidate):
+        fitted = candidate.fit(past, validation, delay=delay)
         mean = np.maximum(stacked(fitted.forecast(past, validation, delay=delay)), least)
         return float(np.round(minus_log_probability(mean, counts).mean(), 12))
 
-    return loss
+    assert loss(rival) == min(map(loss, one_by_one)) < max(map(loss, one_by_one))
 
 
 @pytest.mark.parametrize("rival", RIVALS, ids=lambda rival: rival.name)
-def test_every_rival_is_pure_gives_a_mean_for_every_cell_and_says_what_it_chose(rival):
+def test_every_rival_is_pure_gives_a_mean_for_every_cell_and_says_what_it_chose_by_a_name_of_its_own(rival):
+    assert [other for other in RIVALS if other.name == rival.name] == [rival]
     assert type(rival).__doc__ or sys.modules[type(rival).__module__].__doc__
     cube = random_cube(np.random.default_rng(2), steps=64, steps_per_week=28)
     cube.counts[:, 0] = 0
@@ -260,11 +258,6 @@ def test_every_rival_is_pure_gives_a_mean_for_every_cell_and_says_what_it_chose(
         np.testing.assert_array_equal(forecast, stacked(fitted.forecast(cube, 50, delay=delay)))
     np.testing.assert_array_equal(cube.counts, before)
     assert all(isinstance(value, float) for value in fitted.chosen.values())
-
-
-def test_the_names_in_the_table_differ():
-    names = [rival.name for rival in RIVALS]
-    assert len(set(names)) == len(names)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 5000), st.integers(0, 40))

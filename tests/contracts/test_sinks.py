@@ -57,21 +57,14 @@ def opened(request, monkeypatch):
         yield sink, lambda: stored(sink)
 
 
-def test_it_has_no_trouble_at_first(opened):
-    assert opened[0].trouble == ""
-
-
-def test_lines_are_stored_whole_and_in_order_when_write_returns(opened):
+def test_lines_are_stored_whole_and_in_order_when_write_returns_with_a_report(opened):
     sink, stored = opened
+    assert sink.trouble == ""
     sink.check()
     sink.write(FIRST)
     assert stored() == FIRST
-    sink.write(SECOND)
+    report = sink.write(SECOND)
     assert stored() == FIRST + SECOND
-
-
-def test_the_report_says_what_was_written(opened):
-    report = opened[0].write(SECOND)
     assert (report.lines, report.requests, report.retries, report.dropped) == (2, 1, 0, 0)
 
 
@@ -82,10 +75,11 @@ def test_no_check_is_needed_before_a_write_and_a_check_stores_no_point(opened):
     assert stored() == FIRST
 
 
-def test_a_write_without_lines_stores_nothing(opened):
+def test_a_write_and_parts_without_lines_store_nothing(opened):
     sink, stored = opened
-    report = sink.write(b"")
-    assert (report.lines, report.dropped) == (0, 0)
+    sink.check()
+    for report in (sink.write(b""), sink.write_all({}), sink.write_all({"a": lambda: b""})):
+        assert (report.lines, report.dropped) == (0, 0)
     assert stored() == b""
 
 
@@ -102,15 +96,6 @@ def test_parts_are_stored_whole_when_write_all_returns(opened):
     report = sink.write_all({"a": lambda: FIRST, "nothing": lambda: b"", "b": lambda: SECOND})
     assert (report.lines, report.dropped) == (3, 0)
     assert sorted(stored().splitlines()) == sorted((FIRST + SECOND).splitlines())
-
-
-def test_parts_without_lines_store_nothing(opened):
-    sink, stored = opened
-    sink.check()
-    for parts in ({}, {"a": lambda: b""}):
-        report = sink.write_all(parts)
-        assert (report.lines, report.dropped) == (0, 0)
-    assert stored() == b""
 
 
 def test_a_part_that_cannot_be_made_or_has_half_a_line_fails_the_write_and_the_next_one_is_whole(opened):

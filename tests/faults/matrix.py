@@ -1,10 +1,11 @@
 """The promises (invariants) and the fault matrix: for each fault what is injected, and which promises must hold.
 
-The tests that inject it carry its mark, `@pytest.mark.fault("F12")`; `python -m tests.faults list` names them.
+What the actions of tests/faults/scenario.py can inject, test_scenarios.py plays by itself. Other tests that inject a
+fault carry its mark, `@pytest.mark.fault("F12")`; `python -m tests.faults list` names them all.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 RECOVERY_LIMIT_S = 60.0
 OWN_LOAD = 4.0  # processes that a job which starts, its broker and its test keep busy by themselves
@@ -39,6 +40,7 @@ class Fault:
     injected: str
     holds: str
     not_run: str = ""  # why there is no test
+    plays: dict = field(default_factory=dict)  # scenario -> its actions between the first and the last load of events
 
 
 FAULTS = (
@@ -50,12 +52,19 @@ FAULTS = (
         "store's write, after the write before the commit; at seven hours at which a forecast is kept and horizons "
         "close, also between that forecast and the commit",
         f"{IN_SCENARIO}; I13",
+        plays={
+            "kill_now": (("kill", "now"),),
+            "kill_after_offsets": (("kill", "after offsets"),),
+            "kill_in_write": (("kill", "in write"),),
+            "kill_after_write": (("kill", "after write"),),
+        },
     ),
     Fault(
         "F02",
         "the job is told to stop",
         "SIGTERM to the process, SIGTERM and SIGINT to its group, a restart in the middle of the load",
         f"exit 0 without a stack trace; of the restart in the middle of the load {IN_SCENARIO}",
+        plays={"restart": (("restart", None),)},
     ),
     Fault(
         "F03", "the job is frozen", "SIGSTOP to the process group for 60 s, events meanwhile", "I1 to I5, I7, I8, I10"
@@ -83,12 +92,22 @@ FAULTS = (
         "sent while it is stopped or frozen",
         f"{IN_SCENARIO}: reported within seconds if nothing listens, after a minute if Kafka does not answer; exit 5 "
         "if it stays away",
+        plays={
+            "broker_restart": (("broker_restart", 4),),
+            "broker_freeze": (("broker_freeze", 8),),
+            "broker_freeze_long": (("broker_freeze", 75),),
+            "kafka_cut": (("kafka_cut", None), ("produce", 20), ("kafka_cut", None)),
+            "kafka_down": (("kafka_down", 9), ("produce", 20)),
+            "kafka_hangs": (("kafka_hangs", 8), ("produce", 20)),
+            "kafka_slow": (("kafka_slow", 6), ("produce", 20)),
+        },
     ),
     Fault(
         "F07",
         "Kafka is killed",
         "SIGKILL to the broker while events are sent, restart after 4 s",
         f"{IN_SCENARIO}: acknowledged events are there, others count if they are",
+        plays={"broker_kill": (("broker_kill", 4),)},
     ),
     Fault(
         "F08",
@@ -102,7 +121,13 @@ FAULTS = (
         "by the admin API, while the job is stopped and while it runs, then shorter and longer than what was read",
         "I9: exit 8, which names both ids",
     ),
-    Fault("F10", "partitions are added", "two more while it runs", IN_SCENARIO),
+    Fault(
+        "F10",
+        "partitions are added",
+        "two more while it runs",
+        IN_SCENARIO,
+        plays={"partitions": (("add_partitions", 2), ("produce", 60))},
+    ),
     Fault("F11", "poison messages", "119 kinds, between good ones", "I2, I3, the good messages count"),
     Fault("F12", "tombstones, empty values", "among the poison and in every scenario", "I3: `null_value`, `not_json`"),
     Fault(
@@ -157,6 +182,14 @@ FAULTS = (
         "and 5,000 bytes, a lost acknowledgement; while horizons close: refused connections until the query "
         "has ended, 503, a cut body, a lost acknowledgement",
         f"{IN_SCENARIO}: the stream waits; I13",
+        plays={
+            "store_down": (("store_down", 9), ("produce", 20)),
+            "store_hangs": (("store_hangs", 8), ("produce", 20)),
+            "store_slow": (("store_slow", 6), ("produce", 20)),
+            "store_503": (("store_503", 3), ("produce", 20)),
+            "store_loses_answer": (("store_loses_answer", None), ("store_loses_answer", None)),
+            "store_cut": (("cut", None), ("produce", 20), ("cut", None)),
+        },
     ),
     Fault(
         "F23",
@@ -280,6 +313,7 @@ FAULTS = (
         "regions and artifacts change while it runs",
         "a region joins, then a newer artifact of another one",
         IN_SCENARIO,
+        plays={"region_and_swap": (("add_region", None), ("produce", 20), ("swap_artifact", None))},
     ),
     Fault(
         "F45",

@@ -16,14 +16,13 @@ from functools import cache
 
 import xxhash
 
-from tests.faults.outcomes import HOUR_S, due_between
-
 REQUIRED = ("incident_id", "region", "occurred_at", "category", "lat", "lon", "origin")
 OPTIONAL = ("revision", "status", "received_at", "type_code", "priority", "accuracy_m")
 COUNTING = ("public_call", "sensor", "responder")
 OUTCOMES = ("counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
 PERSON = ("caller_name", "phone")  # those that the scenarios send
-DAY_S = 86_400
+HOUR_S, DAY_S = 3600, 86_400
+GRACE_S = HOUR_S  # between the end of a horizon and its first judgement; the second comes a late limit later
 # Of the artifacts that the scenarios publish (models/artifact.py): no history, a flat profile.
 PER_DAY = 5.0  # incidents of a category in the whole region
 HALF_LIFE_DAYS = 120.0
@@ -155,6 +154,12 @@ class Judged:
     came: Counter
 
 
+def due_between(tick_s, width_s, late_limit_s, before_s, now_s):
+    """When the judgements were due that a clock going from `before_s` to `now_s` brings."""
+    end_s = tick_s + width_s
+    return [due_s for due_s in (end_s + GRACE_S, end_s + late_limit_s + GRACE_S) if before_s < due_s <= now_s]
+
+
 @dataclass
 class Expected:
     """The recount: clock and ledger per region ('' for messages of none), refusals, what counts, and all moments.
@@ -180,9 +185,6 @@ class Expected:
         counting += region.history
         return Moment(region, self.clock_s[region.name], Counter(self.ledger[region.name]), tuple(counting), is_due)
 
-    def observed_1h(self, region):
-        return self.moment(region).observed_1h()
-
     def take(self, messages, regions, now_s=None):
         """One batch: (partition, offset, value or None, Kafka time in ms), in each partition's order.
 
@@ -203,17 +205,17 @@ class Expected:
             if now_s is None:
                 self.clock_s[name] = max(self.clock_s[name], math.floor(verdict["received_s"]))
             accepted.append((name, verdict, (partition, offset)))
-        told = []
+        settled = []
         for name, incident, place in accepted:
             outcome = settle(self.known[name], incident, self.clock_s[name], regions[name])
             if outcome == "late":
                 self._refuse(name, outcome, place)
             else:
-                told.append((name, incident["id"], outcome))
+                settled.append((name, incident["id"], outcome))
         for name, region in regions.items():
             if region.merges:
                 mark_repeats(self.known[name], self.clock_s[name] - region.late_limit_s - DAY_S)
-        for name, key, outcome in told:
+        for name, key, outcome in settled:
             is_repeat = self.known[name][key]["repeats"] and outcome in ("counted", "corrected")
             self.ledger[name]["repeated" if is_repeat else outcome] += 1
         for region in regions.values():
@@ -225,11 +227,12 @@ class Expected:
             self.moments[region.name, tick_s] = self.moment(region, is_due=is_due)
 
     def _judge_horizons(self, region, before_s):
-        counting = self.moment(region).counting
-        for name, tick_s in [place for place in self.moments if place[0] == region.name and place[1] % HOUR_S == 0]:
+        """Those whose judgements became due as the region's clock went on from `before_s`."""
+        counting, now_s = self.moment(region).counting, self.clock_s[region.name]
+        for tick_s in [tick_s for name, tick_s in self.moments if name == region.name and tick_s % HOUR_S == 0]:
             for horizon in region.horizons:
                 width_s = HOUR_S * int(horizon.removesuffix("h"))
-                for due_s in due_between(tick_s, width_s, region.late_limit_s, before_s, self.clock_s[name]):
+                for due_s in due_between(tick_s, width_s, region.late_limit_s, before_s, now_s):
                     came = Counter((cell, kind) for cell, kind, at_s in counting if tick_s <= at_s < tick_s + width_s)
                     self.judged.append(Judged(region, horizon, tick_s, due_s, came))
 
@@ -245,25 +248,20 @@ def recount(messages, regions, batches=(), times_ms=None):
     batches: {partition: first offset after it} of each batch, in order; what is beyond the last is one more batch.
     times_ms: of each batch, where the regions' clocks are the machine's; None where they are the events'.
     """
-    found = Expected({region.name: region.start_s for region in regions})
+    expected = Expected({region.name: region.start_s for region in regions})
     by_name = {region.name: region for region in regions}
-    parts = batched(messages, batches)
-    if times_ms is None:
-        times_s = [None] * len(parts)
-    else:  # beyond the last batch it is the last one's time that is known
-        times_s = [time_ms // 1000 for time_ms in [*times_ms, *times_ms[-1:]][: len(parts)]]
-    for part, now_s in zip(parts, times_s, strict=True):
-        found.take(part, by_name, now_s)
-    return found
-
-
-def batched(messages, batches):
-    """The messages of each batch; those beyond the last batch come last, if there are any."""
-    parts = [[] for _ in range(len(batches) + 1)]
+    of_batches = [[] for _ in range(len(batches) + 1)]
     for message in messages:
         partition, offset = message[:2]
-        parts[bisect_right([batch.get(partition, 0) for batch in batches], offset)].append(message)
-    return parts if parts[-1] else parts[:-1]
+        of_batches[bisect_right([batch.get(partition, 0) for batch in batches], offset)].append(message)
+    if not of_batches[-1]:
+        of_batches.pop()
+    times_s = [None] * len(of_batches)
+    if times_ms is not None:  # beyond the last batch it is the last one's time that is known
+        times_s = [time_ms // 1000 for time_ms in [*times_ms, *times_ms[-1:]][: len(of_batches)]]
+    for of_batch, now_s in zip(of_batches, times_s, strict=True):
+        expected.take(of_batch, by_name, now_s)
+    return expected
 
 
 @cache
@@ -381,15 +379,15 @@ def mark_repeats(known, since_s):
     In one second the id with the smaller hash is the earlier one. Once the clock has left an incident's time behind,
     it stays what it is. What was forgotten and whose id is used again is asked no more.
     """
-    live = [one for key, one in known.items() if isinstance(key, str) and one["counts"]]
-    place_in_time = {one["id"]: (one["occurred_s"], xxhash.xxh3_64_intdigest(one["id"].encode())) for one in live}
-    for one in live:
-        if one["occurred_s"] >= since_s:
-            one["repeats"] = any(
-                place_in_time[other["id"]] < place_in_time[one["id"]]
-                and one["occurred_s"] - other["occurred_s"] <= 900
-                and other["category"] == one["category"]
-                and metres(other["place"], one["place"]) <= 200
+    live = [incident for key, incident in known.items() if isinstance(key, str) and incident["counts"]]
+    order = {each["id"]: (each["occurred_s"], xxhash.xxh3_64_intdigest(each["id"].encode())) for each in live}
+    for call in live:
+        if call["occurred_s"] >= since_s:
+            call["repeats"] = any(
+                order[other["id"]] < order[call["id"]]
+                and call["occurred_s"] - other["occurred_s"] <= 900
+                and other["category"] == call["category"]
+                and metres(other["place"], call["place"]) <= 200
                 for other in live
             )
 

@@ -9,11 +9,11 @@ import random
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from tests.faults.oracle import DAY_S
 from tests.harness.toy import iso
 
 START_S = 1_700_000_000
 GENERATOR = 4  # grows when a seed comes to mean something else: docs/explanation/reliability.md counts its runs apart
-DAY_S = 86_400
 ORIGINS = ("public_call", "public_call", "sensor", "responder", "officer_initiated", "unknown")
 CANARY = "zebrafinch7731"  # stands in payloads; no log may show it
 

@@ -10,7 +10,7 @@ import pytest
 from pyarrow.fs import FileSelector, S3FileSystem
 
 from tests.faults.stores import Sent, events
-from tests.harness.object_store import SECRET, object_store
+from tests.harness.fake_stores import SECRET, object_store
 from tests.harness.spark_cluster import family, frozen, spark_cluster
 
 pytestmark = pytest.mark.nightly
@@ -22,9 +22,7 @@ def test_what_workers_of_other_machines_count_is_what_one_process_would(job, tmp
     scorer, region, sent = job(RISK_SPARK_STATE=str(tmp_path / "shared"))
     with spark_cluster(tmp_path, hidden=scorer.folder) as cluster:
         killed, halted = cluster.add_worker(), cluster.add_worker()
-        scorer.start(RISK_MASTER=cluster.url, SPARK_LOCAL_IP="127.0.0.1")
-        sent.send(events(region, range(30)))
-        sent.wait()
+        sent.start(events(region, range(30)), RISK_MASTER=cluster.url, SPARK_LOCAL_IP="127.0.0.1")
 
         for process in family(killed):
             process.kill()
@@ -54,18 +52,18 @@ SPARK = "spark.hadoop.fs.s3a.optimized.copy.from.local.enabled false\n"
 @contextmanager
 def mirror(store, folder):
     """What Spark plans and commits there, also in `folder`/spark, where the witness looks."""
-    kept = S3FileSystem(
+    files = S3FileSystem(
         endpoint_override=store.address, access_key="me", secret_key=SECRET, region="us-east-1", scheme="http"
     )
     ended = threading.Event()
 
     def look():
-        for info in kept.get_file_info(FileSelector("risk/state", allow_not_found=True, recursive=True)):
+        for info in files.get_file_info(FileSelector("risk/state", allow_not_found=True, recursive=True)):
             part, number = info.path.split("/")[-2:]
             target = folder / "spark" / part / number
             if info.is_file and part in ("offsets", "commits") and number.isdigit() and not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with kept.open_input_stream(info.path) as file:
+                with files.open_input_stream(info.path) as file:
                     target.write_bytes(file.read())
 
     def keep_looking():
@@ -95,9 +93,7 @@ def test_what_is_counted_there_is_what_a_disk_would_have(new_topic, new_scorer, 
         sent = Sent(scorer)
         sent.witness.checkpoint = tmp_path / "mirror"
         with sent.witness, mirror(store, tmp_path / "mirror"):
-            scorer.start()
-            sent.send(events(region, range(30)))
-            sent.wait()
+            sent.start(events(region, range(30)))
 
             sent.send(events(region, range(30, 60)))
             scorer.end(signal.SIGKILL)

@@ -13,44 +13,28 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.outcomes import GRACE_S, HOUR_S
+from tests.faults.matrix import FAULTS
+from tests.faults.oracle import DAY_S, GRACE_S, HOUR_S
 from tests.faults.rules import frames_first_written, frames_of
-from tests.faults.run import broken, run_scenario, seen_of
-from tests.faults.scenario import DAY_S, START_S, Action, Scenario
-from tests.faults.stores import WrittenStore, recounted
-from tests.faults.world import FIRST_LOAD, World
-from tests.harness.proxy import Proxy
+from tests.faults.scenario import START_S, Action, Scenario
+from tests.faults.world import FIRST_LOAD, BrokerToBreak, run_scenario, world_of
 
 pytestmark = [
     # kafka-python, here the test's own producer, leaves the socket of a refused connection to the collector.
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
 ]
 
+
+@pytest.fixture(scope="module")
+def shared_broker(tmp_path_factory, jar_cache, formatted, commands):
+    """One that can be stopped, killed and frozen, behind a proxy."""
+    with BrokerToBreak(formatted(tmp_path_factory.mktemp("faults") / "broker"), jar_cache, commands) as broker:
+        yield broker
+
+
 # name -> the faults that it plays, and the actions between the first and the last load of events
-SCENARIOS = {
-    "baseline": (("F00", "F11", "F12", "F17", "F18"), ()),
-    "kill_now": (("F01",), (("kill", "now"),)),
-    "kill_after_offsets": (("F01",), (("kill", "after offsets"),)),
-    "kill_in_write": (("F01",), (("kill", "in write"),)),
-    "kill_after_write": (("F01",), (("kill", "after write"),)),
-    "restart": (("F02",), (("restart", None),)),
-    "broker_restart": (("F06",), (("broker_restart", 4),)),
-    "broker_kill": (("F07",), (("broker_kill", 4),)),
-    "broker_freeze": (("F06",), (("broker_freeze", 8),)),
-    "broker_freeze_long": (("F06",), (("broker_freeze", 75),)),
-    "kafka_cut": (("F06",), (("kafka_cut", None), ("produce", 20), ("kafka_cut", None))),
-    "kafka_down": (("F06",), (("kafka_down", 9), ("produce", 20))),
-    "kafka_hangs": (("F06",), (("kafka_hangs", 8), ("produce", 20))),
-    "kafka_slow": (("F06",), (("kafka_slow", 6), ("produce", 20))),
-    "partitions": (("F10",), (("add_partitions", 2), ("produce", 60))),
-    "store_down": (("F22",), (("store_down", 9), ("produce", 20))),
-    "store_hangs": (("F22",), (("store_hangs", 8), ("produce", 20))),
-    "store_slow": (("F22",), (("store_slow", 6), ("produce", 20))),
-    "store_503": (("F22",), (("store_503", 3), ("produce", 20))),
-    "store_loses_answer": (("F22",), (("store_loses_answer", None), ("store_loses_answer", None))),
-    "store_cut": (("F22",), (("cut", None), ("produce", 20), ("cut", None))),
-    "region_and_swap": (("F44",), (("add_region", None), ("produce", 20), ("swap_artifact", None))),
-}
+SCENARIOS = {"baseline": (("F00", "F11", "F12", "F17", "F18"), ())}
+SCENARIOS |= {name: ((fault.id,), actions) for fault in FAULTS for name, actions in fault.plays.items()}
 IN_EVERY_RUN = {
     "kills_and_outages": (
         ("F01", "F06", "F22", "F31"),
@@ -87,34 +71,43 @@ def scenario_of(name, clock):
     return Scenario(seed=0, partitions=2, write_timeout_s=20, per_batch=60, actions=tuple(actions), clock=clock)
 
 
+@pytest.fixture(autouse=True)
+def quiet_kafka(caplog):
+    caplog.set_level(logging.CRITICAL, logger="kafka")  # what pytest keeps of its lines would keep its sockets open
+
+
+@pytest.fixture
+def assert_all_holds(tmp_path, shared_broker, record_property, quiet_kafka):
+    """assert_all_holds(scenario): after it has run."""
+
+    def run(scenario):
+        outcome = run_scenario(scenario, tmp_path, shared_broker)
+        gc.collect()
+        assert not outcome.broken, "\n".join(outcome.broken)
+        assert not outcome.exits, "the job was to go on by itself"
+        missed = [kind for kind, hits, *_ in outcome.injected if not hits]
+        assert not missed, f"these faults met nothing: {missed}"
+        record_property("recovery_s", max(seconds for what, seconds in outcome.recoveries if what != FIRST_LOAD))
+        record_property("messages", outcome.messages)
+        record_property("injected", json.dumps(outcome.injected))
+
+    return run
+
+
 @pytest.mark.parametrize("name", ON_THE_EVENTS_CLOCK)
-def test_every_invariant_holds(name, tmp_path, shared_broker, record_property, caplog):
-    judge(scenario_of(name, "event"), tmp_path, shared_broker, record_property, caplog)
+def test_every_invariant_holds(name, assert_all_holds):
+    assert_all_holds(scenario_of(name, "event"))
 
 
 @pytest.mark.parametrize("name", named(ON_THE_WALL_CLOCK, pytest.mark.nightly))
-def test_every_invariant_holds_on_the_wall_clock(name, tmp_path, shared_broker, record_property, caplog):
-    judge(scenario_of(name, "wall"), tmp_path, shared_broker, record_property, caplog)
+def test_every_invariant_holds_on_the_wall_clock(name, assert_all_holds):
+    assert_all_holds(scenario_of(name, "wall"))
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", ["kill_after_write", "restart"])
-def test_every_invariant_holds_where_repeated_calls_are_merged(name, tmp_path, shared_broker, record_property, caplog):
-    merging = replace(scenario_of(name, "event"), merge="repeated_calls")
-    judge(merging, tmp_path, shared_broker, record_property, caplog)
-
-
-def judge(scenario, tmp_path, shared_broker, record_property, caplog):
-    caplog.set_level(logging.CRITICAL, logger="kafka")  # what pytest keeps of its lines would keep its sockets open
-    outcome = run_scenario(scenario, tmp_path, shared_broker)
-    gc.collect()
-    assert not outcome.broken, "\n".join(outcome.broken)
-    assert not outcome.exits, "the job was to go on by itself"
-    missed = [kind for kind, hits, *_ in outcome.injected if not hits]
-    assert not missed, f"these faults met nothing: {missed}"
-    record_property("recovery_s", max(seconds for what, seconds in outcome.recoveries if what != FIRST_LOAD))
-    record_property("messages", outcome.messages)
-    record_property("injected", json.dumps(outcome.injected))
+def test_every_invariant_holds_where_repeated_calls_are_merged(name, assert_all_holds):
+    assert_all_holds(replace(scenario_of(name, "event"), merge="repeated_calls"))
 
 
 STORY_S = 1_700_002_800  # a whole hour, 23:00 UTC: the event that closes the story comes at 49 hours and 10 minutes
@@ -160,30 +153,24 @@ def story_of(name):
     return Scenario(seed=0, partitions=2, write_timeout_s=4, per_batch=60, actions=tuple(actions))
 
 
-PLAYED_STORIES = [
-    pytest.param("kills", marks=pytest.mark.fault("F01")),
-    pytest.param("store", marks=pytest.mark.fault("F22")),
-]
+PLAYED_STORIES = {"kills": "F01", "store": "F22"}
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("name", PLAYED_STORIES)
-def test_every_outcome_that_is_due_is_stored_as_recounted(name, tmp_path, shared_broker, record_property, caplog):
-    caplog.set_level(logging.CRITICAL, logger="kafka")  # what pytest keeps of its lines would keep its sockets open
-    with WrittenStore() as store, Proxy(store.port) as proxy:
-        world = World(story_of(name), tmp_path, shared_broker, store, proxy)
-        try:
-            world.run()
-            found, seen = broken(world), seen_of(world)
-        finally:
-            world.close()
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.fault(fault)) for name, fault in PLAYED_STORIES.items()]
+)
+def test_every_outcome_that_is_due_is_stored_as_recounted(name, tmp_path, shared_broker, record_property):
+    with world_of(story_of(name), tmp_path, shared_broker) as world:
+        world.run()
+        broken, traces = world.broken(), world.traces()
     gc.collect()
-    assert not found, "\n".join(found)
+    assert not broken, "\n".join(broken)
     assert world.exits == []
     missed = [fault.kind for fault in world.injected if not fault.hits]
     assert not missed, f"these faults met nothing: {missed}"
     assert_killed_at_their_marks(world, name)
-    assert_much_was_due(seen)
+    assert_much_was_due(traces)
     seconds = [seconds for what, seconds in world.recoveries if what != FIRST_LOAD]
     record_property("recovery_s", max(*seconds, *(fault.back_s or 0 for fault in world.injected)))
 
@@ -194,28 +181,28 @@ def assert_killed_at_their_marks(world, name):
     for kill in world.kills:
         assert kill.offsets == kill.commits + (kill.mark in WITHIN) or kill.mark == "after keep", kill
         assert kill.is_planned or kill.mark not in WITHIN, kill
-        assert (kill.at_s in kill.kept) == (kill.mark == "after keep") or kill.mark == "between batches", kill
+        assert (kill.at_s in kill.forecasts) == (kill.mark == "after keep") or kill.mark == "between batches", kill
     after_keep = [kill for kill in world.kills if kill.mark == "after keep"]  # some 20 ms before the commit
     assert any(kill.offsets > kill.commits for kill in after_keep) or not after_keep, after_keep
 
 
-def assert_much_was_due(seen):
+def assert_much_was_due(traces):
     """Of each hour of the story each horizon, twice, where the second judgement often finds more."""
-    expected = recounted(seen)
+    expected = traces.recounted()
     of_place = defaultdict(list)
     for judgement in expected.judged:
         of_place[judgement.horizon, judgement.tick_s].append(judgement)
     ticks = {STORY_S + hour * HOUR_S for hour in range(HOURS + 1)}
     assert {tick_s for _, tick_s in of_place} == ticks
-    twice = Counter(horizon for (horizon, _), ones in of_place.items() if len(ones) == 2)
+    twice = Counter(horizon for (horizon, _), judgements in of_place.items() if len(judgements) == 2)
     end_s = max(moment.clock_s for moment in expected.moments.values())
-    for horizon in seen.regions[0].horizons:
+    for horizon in traces.regions[0].horizons:
         width_s = HOUR_S * int(horizon.removesuffix("h"))
         assert twice[horizon] == sum(tick_s + width_s + DAY_S + GRACE_S <= end_s for tick_s in ticks) > 0
-    first, last = frames_first_written(seen.written), frames_of(seen.points)
+    first, last = frames_first_written(traces.written), frames_of(traces.points)
     for hour in AGAIN:
         place = "riverton", STORY_S + hour * HOUR_S
         assert first[place] != last[place], "the second frame of an hour is as the first"
-    changed = Counter(horizon for (horizon, _), ones in of_place.items() if ones[0].came != ones[-1].came)
+    changed = Counter(horizon for (horizon, _), all_of in of_place.items() if all_of[0].came != all_of[-1].came)
     assert changed["1h"] > 3, changed
     assert changed["4h"] > 3, changed

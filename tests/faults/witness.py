@@ -62,33 +62,18 @@ class Witness:
         self.signs.append((time.monotonic(), f"exit {code}"))
 
     def look(self):
-        self._look_at_commits()
-        self._look_at_plans()
-        self._look_at_lines()
-        self._look_at_health()
-
-    def _keep_looking(self):
-        while not self._ended.wait(EVERY_S):
-            self.look()
-
-    def _look_at_commits(self):
-        """I7: what is committed has been stored before."""
-        if (number := newest(self.checkpoint / "spark" / "commits")) != self._newest:
+        spark = self.checkpoint / "spark"
+        if (number := newest(spark / "commits")) != self._newest:
             self._newest = number
             self.commits.append(time.monotonic())
-        done = committed(self.checkpoint / "spark", self.topic)  # first: the store may only be ahead of it
+        done = committed(spark, self.topic)  # first: the store may only be ahead of it
         stored = self.stored()
         if done > stored and not self.faults:
             self.faults.append(f"I7: {done} messages are committed, but the store has {stored}")
-
-    def _look_at_plans(self):
-        spark = self.checkpoint / "spark"
         for batch in set(numbers(spark / "offsets")) - set(self.batches):
             ends, time_ms = ends_of(spark, batch, self.topic), time_ms_of(spark, batch)
             if ends and time_ms is not None:
                 self.batches[batch], self.times_ms[batch] = ends, time_ms
-
-    def _look_at_lines(self):
         with contextlib.suppress(FileNotFoundError), (self.scorer.folder / "terminal.txt").open("rb") as terminal:
             terminal.seek(self._read)
             new = terminal.read()
@@ -96,15 +81,17 @@ class Witness:
             self._read += len(whole)
             spoken = [line for line in whole.decode(errors="replace").splitlines() if SPOKEN.search(line)]
             self.signs += [(time.monotonic(), f"line: {line[:200]}") for line in spoken]
-
-    def _look_at_health(self):
-        """A job that is only starting says nothing by being not ready."""
         with contextlib.suppress(FileNotFoundError, ValueError):
             health = json.loads((self.checkpoint / "health.json").read_text(encoding="utf-8"))
+            # A job that is only starting says nothing by being not ready.
             is_ready = health.get("ready", False) or health.get("reason", "").startswith(("starting", "stopped"))
             if self._was_ready and not is_ready:
                 self.signs.append((time.monotonic(), f"health: {health.get('reason')}"))
             self._was_ready = is_ready
+
+    def _keep_looking(self):
+        while not self._ended.wait(EVERY_S):
+            self.look()
 
 
 def newest(folder):
@@ -132,9 +119,9 @@ def _written_of(spark, batch, name):
     with contextlib.suppress(FileNotFoundError):
         for line in (spark / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(ValueError):
-                found = json.loads(line)
-                if isinstance(found, dict) and name in found:
-                    return found[name]
+                record = json.loads(line)
+                if isinstance(record, dict) and name in record:
+                    return record[name]
     return None
 
 

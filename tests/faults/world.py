@@ -1,29 +1,39 @@
-"""Runs a scenario against the real thing: Kafka, the job in a process of its own, a store over HTTP behind a proxy."""
+"""Runs a scenario against the real thing: Kafka, the job in a process of its own, a store over HTTP behind a proxy.
+
+Then it says what does not hold (the numbers: matrix.py).
+"""
 
 import contextlib
+import gc
 import json
 import os
 import random
 import signal
 import threading
 import time
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
+from schemas.errors import RiskError
 from streaming.kafka import KafkaConnection, ensure_topics
 from streaming.rehearse.broker import Secured, free_port, start_broker
+from streaming.settings import PREFIX, Settings
 from tests.faults.matrix import waited_s
-from tests.faults.oracle import Region
-from tests.faults.scenario import DAY_S, SENT, START_S, Producer, closing, moved
+from tests.faults.oracle import DAY_S, Region
+from tests.faults.rules import Traces, breaches
+from tests.faults.scenario import CANARY, SENT, START_S, Producer, Scenario, closing, moved
 from tests.faults.stores import WrittenStore
 from tests.faults.witness import Injected, Witness, ends_of, newest
 from tests.harness.fork_server import ForkServer
 from tests.harness.proxy import Proxy
+from tests.harness.recount import RecountError, recount
 from tests.harness.region import make_region
-from tests.harness.scorer import Topic, make_scorer
+from tests.harness.scorer import Topic, make_scorer, read_points
 
 TOKEN = "numbat8087"  # no log may show it
 EXPLAINED_BY = {5: "broker", 6: "store"}  # what a fault of that side may end the job with
@@ -41,20 +51,28 @@ inter.broker.listener.name=PLAINTEXT
 """
 
 
-class TestBroker:
+class BrokerToBreak:
     """A broker whose process can be stopped, killed and frozen; it comes back on the same port with the same data.
 
     `bootstrap` leads to it directly, `proxied` through `proxy`. `commands`: where its jobs are forked, if anywhere.
     """
 
-    __test__ = False
-
-    def __init__(self, folder: Path, cache: Path, commands: ForkServer | None):
+    def __init__(self, folder: Path, cache: Path, commands: ForkServer | None = None):
         self.folder, self.cache, self.commands, self.port = folder, cache, commands, 0
         self.proxy = Proxy(free_port()).__enter__()
         properties = PROPERTIES.format(behind=self.proxy.target, proxy=self.proxy.port)
         self._more = Secured(properties=properties, format_options=())
         self.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        self.proxy.__exit__()
+        with warnings.catch_warnings():  # kafka-python leaves a socket whose connection was refused to the collector
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
     @property
     def bootstrap(self):
@@ -69,10 +87,6 @@ class TestBroker:
         self.broker = start_broker(self.folder, cache=self.cache, port=self.port, secured=self._more)
         self.port = self.broker.port
         self.proxy.open_door()
-
-    def close(self):
-        self.stop()
-        self.proxy.__exit__()
 
     def stop(self):
         self.proxy.close_door()
@@ -91,14 +105,14 @@ class TestBroker:
 
 @dataclass(frozen=True)
 class Kill:
-    """What there was when the job was dead. kept: hours of which a forecast is kept (riverton's)."""
+    """What there was when the job was dead. forecasts: hours of which one is kept (riverton's)."""
 
     mark: str
     at_s: int  # the simulated time of what was sent
     offsets: int  # newest batch that was planned
     commits: int  # newest batch that was committed
     is_planned: bool  # whether some of what was sent is in a batch
-    kept: frozenset
+    forecasts: frozenset
 
 
 @dataclass
@@ -107,7 +121,7 @@ class World:
 
     scenario: object
     folder: Path
-    broker: TestBroker
+    broker: BrokerToBreak
     store: WrittenStore
     proxy: Proxy
     acknowledged: dict = field(default_factory=dict)  # (partition, offset) -> value, as Kafka confirmed it
@@ -118,7 +132,7 @@ class World:
     injected: list = field(default_factory=list)
     kills: list = field(default_factory=list)  # `Kill`s, those that came before another fault had ended the job
     versions: dict = field(default_factory=dict)  # by region, those of its artifacts that were in force, in order
-    _place: dict = field(default_factory=dict)
+    _partition_of: dict = field(default_factory=dict)
     _timers: list = field(default_factory=list)
     _partitions: int = 1
     _commit_at_start: int = -1
@@ -149,7 +163,7 @@ class World:
             RISK_CLOCK=self.scenario.clock,
         )
         self.producer = Producer([self._publish("riverton", 41.0)])
-        self.witness = Witness(self.scorer, self.topic.name, self.consumed)
+        self.witness = Witness(self.scorer, self.topic.name, self.store.consumed)
         self._kafka = self._connect()
 
     def run(self):
@@ -228,7 +242,7 @@ class World:
                 break  # another fault has ended it
             if action.argument == "after offsets" and self._planned() > planned:
                 shoot()
-            if action.argument == "after keep" and action.at_s in self._kept():
+            if action.argument == "after keep" and action.at_s in self._forecasts():
                 shoot(is_noted=True)  # noting takes as long as what is left until the commit
             if action.argument == "between batches" and newest(spark / "offsets") == newest(spark / "commits") > -1:
                 self.scorer.note_children()
@@ -241,7 +255,7 @@ class World:
             self._note_exit(code)
             return False
         ends = newest(spark / "offsets"), newest(spark / "commits")
-        self.kills.append(Kill(action.argument, action.at_s, *ends, self._planned() > planned, self._kept()))
+        self.kills.append(Kill(action.argument, action.at_s, *ends, self._planned() > planned, self._forecasts()))
         return True
 
     def _planned(self):
@@ -249,7 +263,7 @@ class World:
         spark = self.scorer.checkpoint / "spark"
         return sum(ends_of(spark, newest(spark / "offsets"), self.topic.name).values())
 
-    def _kept(self):
+    def _forecasts(self):
         folder = self.scorer.checkpoint / "outcomes" / "riverton"
         return frozenset(int(path.stem) for path in folder.glob("*.npz"))
 
@@ -361,17 +375,69 @@ class World:
         )
         self.do_send(action)
 
-    # what is in the store and in the topic
+    # what does not hold
 
-    def consumed(self):
-        last = {key: float(fields["consumed"]) for key, _, fields in list(self.store.ledgers)}
-        return int(sum(last.values()))
+    def broken(self):
+        """Sentences; none when all is well."""
+        traces, limit_s = self.traces(), waited_s()
+        slow = [(what, seconds) for what, seconds in self.recoveries if seconds > limit_s and what != FIRST_LOAD]
+        return [
+            *self.faults,
+            *(f"I10: {seconds:.0f} s after {what}" for what, seconds in slow),
+            *breaches(traces),
+            *self._secrets(),
+            *self._other_scores(traces.points),
+        ]
+
+    def traces(self):
+        return Traces(
+            messages=self.messages(),
+            regions=self.producer.regions,
+            versions=self.versions,
+            batches=self.witness.batches,
+            points=self.store.snapshot(),
+            ledgers=self.store.ledgers,
+            letters=[json.loads(value) for value in self.letters.read()],
+            written=self.store.written,
+            topic=self.topic.name,
+            acknowledged=self.acknowledged,
+            times_ms=self.witness.times_ms if self.scenario.clock == "wall" else None,
+        )
+
+    def _secrets(self):
+        checkpoint = self.scorer.checkpoint
+        records = (path for path in checkpoint.rglob("*") if path.suffix in (".json", ".jsonl", ".log"))
+        for path in (self.scorer.folder / "terminal.txt", *records):
+            content = path.read_bytes()
+            for canary in (TOKEN, CANARY):
+                if canary.encode() in content:
+                    yield f"I12: {path.name} shows {canary}"
+
+    def _other_scores(self, points):
+        """I6: one calm pass over the topic, without Spark and without a restart, gives the very scores that are stored.
+
+        It also compares each batch's ledger with the one that the job logged.
+        """
+        calm = self.scorer.folder / "calm.lp"
+        ours = {key: value for key, value in self.scorer.environment.items() if key.startswith(PREFIX)}
+        try:
+            recount(Settings.from_environment(ours), calm)
+        except (RiskError, RecountError) as error:
+            yield f"I6: the calm pass ended with: {error}"
+            return
+        wanted = read_points(calm)
+        for key in wanted.keys() | {key for key in points if key[0].startswith(("risk", "top", "unusual"))}:
+            if points.get(key, {}) != wanted.get(key):
+                yield f"I6: {key} is {points.get(key, {})}, in one calm pass {wanted.get(key)}"
+                return
+
+    # what is in the topic
 
     def messages(self):
         """(partition, offset, value, Kafka time in ms) of the whole topic, in each partition's order."""
         records = replace(self.topic, partitions=self._partitions).records()
-        found = [(record.partition, record.offset, record.value, record.timestamp) for record in records]
-        return sorted(found, key=lambda record: record[:2])
+        messages = [(record.partition, record.offset, record.value, record.timestamp) for record in records]
+        return sorted(messages, key=lambda message: message[:2])
 
     def in_topic(self):
         with KafkaConsumer(bootstrap_servers=self.broker.bootstrap) as consumer:
@@ -383,7 +449,7 @@ class World:
     def send(self, message):
         """The future of one (key, value, Kafka time in ms); the same key goes to the same partition for ever."""
         key, value, time_ms = message
-        partition = self._place.setdefault(key, random.Random(key).randrange(self._partitions))
+        partition = self._partition_of.setdefault(key, random.Random(key).randrange(self._partitions))
         return self._kafka.send(
             self.topic.name, key=key.encode(), value=value, partition=partition, timestamp_ms=time_ms
         )
@@ -398,8 +464,8 @@ class World:
             time.sleep(0.05)
         self._timers.clear()
         began = time.monotonic() if since is None else since
-        expected = self.in_topic()
-        self._wait_until(lambda: self.consumed() >= expected and self._is_up(), f"{expected} messages after {what}")
+        sent = self.in_topic()
+        self._wait_until(lambda: self.store.consumed() >= sent and self._is_up(), f"{sent} messages after {what}")
         self.recoveries.append((what, time.monotonic() - began))
         for fault in self.injected:
             fault.judge(self.witness, self.injected)
@@ -509,3 +575,54 @@ class Sender:
             with contextlib.suppress(KafkaError):
                 self._sent.append((self.world.send(message), message[1]))
             self.sent_at.append(time.monotonic())
+
+
+@contextlib.contextmanager
+def world_of(scenario: Scenario, folder: Path, broker: BrokerToBreak) -> Iterator[World]:
+    """Its world in `folder`, which must be empty; it has not run."""
+    with WrittenStore() as store, Proxy(store.port) as proxy:
+        world = World(scenario, folder, broker, store, proxy)
+        try:
+            yield world
+        finally:
+            world.close()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a scenario led to. `recoveries`: (fault, seconds until all that had been sent was in the store).
+
+    injected: (fault, what it met, seconds that it was felt, what the job said of it, seconds until the next commit
+    after it) of faults of broker and store.
+    """
+
+    broken: Sequence[str]
+    seconds: float
+    starts: int
+    exits: Sequence[int]
+    recoveries: Sequence[tuple[str, float]]
+    messages: int
+    injected: Sequence[tuple[str, int, float, str | None, float | None]] = ()
+
+
+def run_scenario(scenario: Scenario, folder: Path, broker: BrokerToBreak) -> Outcome:
+    """Run it in `folder`, which must be empty; what is broken comes back in words, an error of the run too."""
+    began = time.monotonic()
+    with world_of(scenario, folder, broker) as world:
+        try:
+            world.run()
+            broken, messages = world.broken(), world.in_topic()
+        except Exception as error:
+            broken = [*world.faults, *world.witness.faults, f"the run ended with {type(error).__name__}: {error}"]
+            messages = 0
+    return Outcome(
+        broken=tuple(broken),
+        seconds=round(time.monotonic() - began, 1),
+        starts=world.starts,
+        exits=tuple(world.exits),
+        recoveries=tuple((what, round(seconds, 1)) for what, seconds in world.recoveries),
+        messages=messages,
+        injected=tuple(
+            (fault.kind, fault.hits, round(fault.effect_s, 1), fault.sign, fault.back_s) for fault in world.injected
+        ),
+    )

@@ -9,6 +9,7 @@ import pytest
 from tests.harness.grafana_world import (
     CHALLENGER,
     SPECS,
+    VARIABLES,
     feedback_lines,
     follower_lines,
     outcome_lines,
@@ -16,12 +17,23 @@ from tests.harness.grafana_world import (
     score_lines,
     shadow_lines,
 )
-from tests.harness.influxql import Store
-from tests.harness.pages import ROOT
+from tests.harness.influxql import Store, shown, table
+from tests.harness.pages import PAGES, ROOT
 
 DAY_S = 86_400
 MINUTES = 60
 RAW_DAYS = 30  # as in compose.yaml
+
+
+def panel_of(page, title):
+    """The page's first panel whose title begins so."""
+    return next(panel for panel in PAGES[page]["panels"] if panel["title"].startswith(title))
+
+
+def rows_of(store, page, title, now_s, *, days=1, number=0, **changes):
+    """The rows that one of a panel's queries gives, of so many days up to now. changes: of the page's variables."""
+    query = panel_of(page, title)["targets"][number]["query"]
+    return table(shown(store, query, from_s=now_s - days * DAY_S, to_s=now_s, variables=VARIABLES | changes))
 
 
 @pytest.fixture
@@ -51,8 +63,11 @@ def filled(influxdb, now_s):
     influxdb.write(ledgers)
     midnight_s = tick_s - tick_s % DAY_S
     newest = range(midnight_s - 8 * DAY_S, tick_s - 3600, 3600)
-    hours = [*range(midnight_s - 60 * DAY_S, newest[0], 3 * 3600), *newest]  # older than a week: each third
-    outcomes = {hour: b"".join(outcome_lines(spec, hour, draw) for spec in SPECS.values()) for hour in hours}
+    older = range(midnight_s - 60 * DAY_S, newest[0], 6 * 3600)  # than a week: each sixth, of the page's region alone
+    judged = {**dict.fromkeys(older, ("northville",)), **dict.fromkeys(newest, SPECS)}
+    outcomes = {
+        hour: b"".join(outcome_lines(SPECS[region], hour, draw) for region in names) for hour, names in judged.items()
+    }
     influxdb.write(b"".join(lines for hour, lines in outcomes.items() if hour > tick_s - RAW_DAYS * DAY_S))
     judged_s = tick_s - tick_s % 3600 - 26 * 3600  # with late reports
     trial = shadow_lines(SPECS["northville"], judged_s, draw)
@@ -62,7 +77,7 @@ def filled(influxdb, now_s):
     influxdb.write(learned)
     long = influxdb.another("risk_long")
     long.write(b"".join(outcomes.values()) + trial + ledgers + learned)
-    long.write(as_extracted(b"".join(score_lines(SPECS.values(), hours[-48:], draw))))
+    long.write(as_extracted(b"".join(score_lines(SPECS.values(), newest[-48:], draw))))
     return influxdb
 
 

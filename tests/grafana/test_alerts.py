@@ -8,9 +8,8 @@ expressions ("Threshold, custom recovery threshold") and of the states No Data a
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -41,16 +40,10 @@ from tests.harness.pages import ALERTS, PAGES, provisioned
 
 Labels = tuple[tuple[str, str], ...]
 
-REDUCERS: Mapping[str, Callable[[list[float]], float]] = {"last": lambda values: values[-1], "max": max, "sum": sum}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """firing: labels of each alert. no_data: the query gave nothing, and the rule's `noDataState` decides."""
-
+class Evaluation(NamedTuple):
     firing: frozenset[Labels]
-    values: Mapping[Labels, float]
-    no_data: bool
+    values: Mapping[Labels, float]  # none: the query gave nothing, and the rule's `noDataState` decides
 
     @property
     def held(self) -> frozenset[Labels]:
@@ -59,16 +52,17 @@ class Evaluation:
         After one without an answer Grafana forgets it (read in its source: a state with a reason is not loaded), so
         an alert must pass its opening level again.
         """
-        return frozenset() if self.no_data else self.firing
+        return self.firing if self.values else frozenset()
 
 
 def evaluate(
-    rule: Mapping[str, Any], store: Store, now_s: float, *, already: frozenset[Labels] = frozenset()
+    uid: str, store: Store, now_s: float, *, already: frozenset[Labels] | set[Labels] = frozenset()
 ) -> Evaluation:
-    """One evaluation at `now_s`. already: alerts that were firing, which end at the recovery level only."""
+    """One evaluation of the rule at `now_s`. already: alerts that were firing, which end at the recovery level only."""
+    rule = RULES[uid]
     query, reduce, threshold = rule["data"]
     assert (query["refId"], reduce["model"]["expression"], threshold["model"]["expression"]) == ("A", "A", "B")
-    assert rule["condition"] == threshold["refId"]
+    assert (rule["condition"], reduce["model"]["reducer"]) == (threshold["refId"], "last")
     span = query["relativeTimeRange"]
     asked = filled_in(query["model"]["query"], from_s=now_s - span["from"], to_s=now_s - span["to"])
     values = {}
@@ -77,22 +71,18 @@ def evaluate(
         assert len(series["columns"]) == 2, "one value column: each would be an alert of its own with the same labels"
         numbers = [float(row[1]) for row in series["values"] if row[1] is not None and math.isfinite(row[1])]
         if numbers:
-            values[tuple(sorted(series.get("tags", {}).items()))] = REDUCERS[reduce["model"]["reducer"]](numbers)
+            values[tuple(sorted(series.get("tags", {}).items()))] = numbers[-1]
+    if not values:
+        firing = {"Alerting": {()}, "KeepLast": already, "OK": set()}[rule["noDataState"]]
+        return Evaluation(frozenset(firing), values)
     (condition,) = threshold["model"]["conditions"]
+    opens, closes = condition["evaluator"], condition.get("unloadEvaluator")
     firing = {
         labels
         for labels, value in values.items()
-        if (_ends_not(condition, value) if labels in already else holds(condition["evaluator"], value))
+        if (not holds(closes, value) if labels in already and closes else holds(opens, value))
     }
-    no_data = not values
-    if no_data:
-        firing = {"Alerting": {()}, "KeepLast": already, "OK": set()}[rule["noDataState"]]
-    return Evaluation(firing=frozenset(firing), values=values, no_data=no_data)
-
-
-def _ends_not(condition: Mapping[str, Any], value: float) -> bool:
-    recovery = condition.get("unloadEvaluator")
-    return not holds(recovery, value) if recovery else holds(condition["evaluator"], value)
+    return Evaluation(frozenset(firing), values)
 
 
 def holds(evaluator: Mapping[str, Any], value: float) -> bool:
@@ -109,7 +99,7 @@ def holds(evaluator: Mapping[str, Any], value: float) -> bool:
 
 
 RULES = {rule["uid"]: rule for rule in ALERTS}
-NORTH, SOUTH = (("region", "northville"),), (("region", "southville"),)
+NORTH, SOUTH, ANY = (("region", "northville"),), (("region", "southville"),), ()
 
 
 def write_ledgers(store: Store, now_s: int, minutes: int, **changes_by_region: dict) -> None:
@@ -127,7 +117,7 @@ def write_ledgers(store: Store, now_s: int, minutes: int, **changes_by_region: d
 
 
 def fires(uid: str, store: Store, now_s: int, **more):
-    return evaluate(RULES[uid], store, now_s, **more).firing
+    return evaluate(uid, store, now_s, **more).firing
 
 
 # What each alert rule says beside its query: where to look, and whom it reaches. How one is added from outside.
@@ -229,65 +219,64 @@ def test_a_level_says_where_it_lies(level, words, met, not_met):
 
 
 CELL = (("category", "ems"), ("cell", "r001c001"), ("region", "northville"))
+ALL, EMS, FIRE = ((("category", category), ("region", "northville")) for category in ("all", "ems", "fire"))
 
 
-def risk_line(now_s: int, cell: str, risk: float, *, support: str = "ok", category: str = "ems") -> bytes:
+def risk_line(now_s: int, risk: float, cell: str = "r001c001", *, support: str = "ok", category: str = "ems") -> bytes:
     tags = f"category={category},cell={cell},geohash=x{cell},horizon=1h,region=northville"
     return f'risk,{tags} expected={risk},risk={risk},support="{support}" {now_s // 60 * 60}\n'.encode()
 
 
+def unusual_line(at_s: int, category: str, days: float = 0.0, *, silent: float = 0.0) -> bytes:
+    fields = f'days=14,own_days={days},silent={silent},says=""'
+    return f"unusual,category={category},region=northville {fields} {at_s // 60 * 60}\n".encode()
+
+
 def test_a_cell_opens_holds_and_closes_as_one_alert(store, now_s):
-    uid, already = "risk-cell-high", frozenset()
+    already = frozenset()
     story = [(0.2, False), (0.45, False), (0.6, True), (0.45, True), (0.36, True), (0.34, False), (0.45, False)]
     for minute, (risk, is_firing) in enumerate(story):
         at_s = now_s + 60 * minute
-        store.write(risk_line(at_s, "r001c001", risk) + risk_line(at_s, "r005c005", 0.01))
+        store.write(risk_line(at_s, risk) + risk_line(at_s, 0.01, "r005c005"))
         store.write(pipeline("northville", at_s // 60 * 60, minute))
-        already = fires(uid, store, at_s, already=already)
+        already = fires("risk-cell-high", store, at_s, already=already)
         assert already == ({CELL} if is_firing else set()), (minute, risk)
 
 
-def test_a_cell_that_falls_far_leaves_the_answer_and_so_closes(store, now_s):
-    store.write(risk_line(now_s, "r001c001", 0.1) + pipeline("northville", now_s // 60 * 60, 1))
-    assert fires("risk-cell-high", store, now_s, already=frozenset({CELL})) == frozenset()
+@pytest.mark.parametrize(
+    ("cells", "already", "wanted"),
+    [
+        pytest.param([(0.1, {})], {CELL}, set(), id="one that falls far leaves the answer, and so closes"),
+        pytest.param([(0.9, {"support": "no_history"})], set(), set(), id="none without history"),
+        pytest.param(
+            [(0.9, {}), (0.95, {"category": "all"}), (0.6, {"category": "all", "cell": "r002c002"})],
+            set(),
+            {CELL},
+            id="all categories together are none beside those of each",
+        ),
+    ],
+)
+def test_a_cell_is_an_alert_while_its_own_score_is_high(store, now_s, cells, already, wanted):
+    lines = [risk_line(now_s, risk, **changes) for risk, changes in cells]
+    store.write(b"".join(lines) + pipeline("northville", now_s // 60 * 60, 1))
+    assert fires("risk-cell-high", store, now_s, already=already) == wanted
 
 
 @pytest.mark.parametrize(("risk", "is_firing"), [(0.45, False), (0.6, True)])
 def test_between_its_levels_an_alert_ends_after_an_evaluation_without_an_answer(store, now_s, risk, is_firing):
-    silent = evaluate(RULES["risk-cell-high"], store, now_s, already=frozenset({CELL}))
-    store.write(risk_line(now_s + 60, "r001c001", risk) + pipeline("northville", now_s // 60 * 60 + 60, 1))
-    assert silent.firing == {CELL}
+    store.write(risk_line(now_s - 240, 0.9))  # an old score is no answer
+    silent = evaluate("risk-cell-high", store, now_s, already={CELL})
+    store.write(risk_line(now_s + 60, risk) + pipeline("northville", now_s // 60 * 60 + 60, 1))
+    assert (silent.firing, silent.values) == ({CELL}, {})
     assert fires("risk-cell-high", store, now_s + 60, already=silent.held) == ({CELL} if is_firing else set())
 
 
-def test_a_cell_without_history_is_no_alert(store, now_s):
-    store.write(pipeline("northville", now_s // 60 * 60, 1))
-    store.write(risk_line(now_s, "r001c001", 0.9, support="no_history") + risk_line(now_s, "r002c002", 0.9))
-    assert [dict(labels)["cell"] for labels in fires("risk-cell-high", store, now_s)] == ["r002c002"]
-
-
-def test_all_categories_together_are_no_alert_beside_those_of_each(store, now_s):
-    store.write(pipeline("northville", now_s // 60 * 60, 1))
-    store.write(risk_line(now_s, "r001c001", 0.9) + risk_line(now_s, "r001c001", 0.95, category="all"))
-    store.write(risk_line(now_s, "r002c002", 0.6, category="all"))
-    assert fires("risk-cell-high", store, now_s) == {CELL}
-
-
-def test_an_old_score_is_no_alert(store, now_s):
-    store.write(risk_line(now_s - 240, "r001c001", 0.9))
-    assert evaluate(RULES["risk-cell-high"], store, now_s).no_data
-
-
-@pytest.mark.parametrize("uid", ["risk-cell-high", "risk-feed-silent"])
-def test_a_scorer_that_stopped_ends_no_alert(store, now_s, uid):
+@pytest.mark.parametrize(("uid", "alert"), [("risk-cell-high", CELL), ("risk-feed-silent", FIRE)])
+def test_a_scorer_that_stopped_ends_no_alert(store, now_s, uid, alert):
     """Nobody should read "resolved" because nobody looks any more."""
-    already = frozenset({CELL if uid == "risk-cell-high" else (("category", "fire"), ("region", "northville"))})
-    tick_s = now_s // 60 * 60
-    store.write(risk_line(tick_s, "r001c001", 0.9) + unusual_line(tick_s, "fire", 0.0, silent=23.4))
-    assert fires(uid, store, now_s, already=already) == already
-    evaluation = evaluate(RULES[uid], store, now_s + 1200, already=already)
-    assert evaluation.no_data
-    assert evaluation.firing == already
+    store.write(risk_line(now_s, 0.9) + unusual_line(now_s, "fire", silent=23.4))
+    assert fires(uid, store, now_s, already={alert}) == {alert}
+    assert evaluate(uid, store, now_s + 1200, already={alert}) == ({alert}, {})
 
 
 def test_scores_of_one_region_stale_while_the_other_goes_on(store, now_s):
@@ -307,16 +296,10 @@ def test_scores_of_one_region_are_stale_for_a_day(store, now_s):
 def test_scores_stale_when_nothing_is_there_at_all_until_something_is(store, now_s):
     """The alert of no region must not outlive the first tick by more than a few evaluations."""
     store.write(pipeline("northville", now_s - 25 * 3600, 1))
-    evaluation = evaluate(RULES["risk-scores-stale"], store, now_s)
-    assert evaluation.no_data
-    assert evaluation.firing == {()}
+    evaluation = evaluate("risk-scores-stale", store, now_s)
+    assert evaluation == ({ANY}, {})
     write_ledgers(store, now_s, 1)
     assert fires("risk-scores-stale", store, now_s, already=evaluation.held) == frozenset()
-
-
-def unusual_line(at_s: int, category: str, days: float = 0.0, *, silent: float = 0.0) -> bytes:
-    fields = f'days=14,own_days={days},silent={silent},says=""'
-    return f"unusual,category={category},region=northville {fields} {at_s // 60 * 60}\n".encode()
 
 
 @pytest.mark.parametrize(
@@ -326,20 +309,17 @@ def unusual_line(at_s: int, category: str, days: float = 0.0, *, silent: float =
         ("risk-feed-silent", "silent", [(0.0, False), (23.4, True), (31.0, True), (0.0, False)]),
     ],
 )
-def test_a_place_or_a_silence_is_an_alert_of_its_category_until_all_is_as_usual(store, now_s, uid, figure, story):
-    already, fire = frozenset(), (("category", "fire"), ("region", "northville"))
+@pytest.mark.parametrize("alert", [FIRE, ALL])
+def test_a_place_or_a_silence_is_an_alert_of_its_category_until_all_is_as_usual(
+    store, now_s, uid, figure, story, alert
+):
+    already, own = frozenset(), dict(alert)["category"]
     for minute, (value, is_firing) in enumerate(story):
         at_s = now_s + 60 * minute
-        store.write(
-            unusual_line(at_s, "all") + unusual_line(at_s, "fire", **{figure: value}) + unusual_line(at_s, "ems")
-        )
+        figures = {"all": {}, "fire": {}, "ems": {}, own: {figure: value}}
+        store.write(b"".join(unusual_line(at_s, category, **given) for category, given in figures.items()))
         already = fires(uid, store, at_s, already=already)
-        assert already == ({fire} if is_firing else set()), (minute, value)
-
-
-def test_a_place_of_all_categories_together_is_an_alert_of_its_own(store, now_s):
-    store.write(unusual_line(now_s, "all", 20.0) + unusual_line(now_s, "fire", 0.0))
-    assert fires("risk-unusual", store, now_s) == {(("category", "all"), ("region", "northville"))}
+        assert already == ({alert} if is_firing else set()), (minute, value)
 
 
 # The drawn scores are high; a third of the messages has no region; one place is unusual.
@@ -354,12 +334,19 @@ def test_a_healthy_store_is_quiet(filled, now_s, uid):
 # Alerts on the feed, the ledger and refused messages, on a real store: they fire on data that must, and only then.
 
 
-@pytest.mark.parametrize("gap", [-1, 1])
-def test_a_ledger_with_a_gap(store, now_s, gap):
+@pytest.mark.parametrize(
+    ("uid", "changes", "alert"),
+    [
+        ("risk-ledger-unbalanced", {"consumed": lambda minute: 30 * (minute + 100) - 1}, SOUTH),
+        ("risk-ledger-unbalanced", {"consumed": lambda minute: 30 * (minute + 100) + 1}, SOUTH),
+        ("risk-points-dropped", {"dropped": 3}, ANY),
+    ],
+)
+def test_a_ledger_with_a_gap_and_points_that_the_store_dropped_are_alerts(store, now_s, uid, changes, alert):
     write_ledgers(store, now_s, 10)
-    assert fires("risk-ledger-unbalanced", store, now_s) == frozenset()
-    write_ledgers(store, now_s, 10, southville={"consumed": lambda minute: 30 * (minute + 100) + gap})
-    assert fires("risk-ledger-unbalanced", store, now_s) == {SOUTH}
+    assert fires(uid, store, now_s) == frozenset()
+    write_ledgers(store, now_s, 10, southville=changes)
+    assert fires(uid, store, now_s) == {alert}
 
 
 @pytest.mark.parametrize("gap", [0, 1])
@@ -379,98 +366,91 @@ def test_messages_that_are_unaccounted_for(store, now_s, missing):
     assert fires("risk-unaccounted", store, now_s) == frozenset()
     for region in ("northville", "southville"):  # it is the job's, and stands in every region's point
         store.write(f"pipeline,region={region} unaccounted={missing} {now_s // 60 * 60}\n".encode())
-    assert fires("risk-unaccounted", store, now_s) == {()}
+    assert fires("risk-unaccounted", store, now_s) == {ANY}
 
 
-def test_points_dropped_by_the_store(store, now_s):
-    uid = "risk-points-dropped"
-    write_ledgers(store, now_s, 10)
-    assert fires(uid, store, now_s) == frozenset()
-    write_ledgers(store, now_s + 600, 2, southville={"dropped": 3})
-    assert fires(uid, store, now_s + 600) == {()}
+def totals(consumed, rejected):
+    return {"consumed": consumed, "rejected": rejected}
+
+
+def every(minutes, *, begin=0):
+    """A total that grows by one in so many minutes."""
+    return lambda minute: begin + minute // minutes
 
 
 def test_too_many_rejects(store, now_s):
     write_ledgers(store, now_s, 31)  # one of 30 a minute: 3.3 %
     assert fires("risk-rejects", store, now_s) == frozenset()
-    assert fires("risk-rejects", store, now_s, already=frozenset({NORTH})) == {NORTH}
+    assert fires("risk-rejects", store, now_s, already={NORTH}) == {NORTH}
     write_ledgers(store, now_s, 31, northville={"rejected": lambda minute: 3 * minute})  # 10 %
     assert fires("risk-rejects", store, now_s) == {NORTH}
 
 
 def test_a_few_messages_are_too_few_to_judge(store, now_s):
-    few = {"consumed": lambda minute: minute // 2, "rejected": lambda minute: minute // 2}
-    write_ledgers(store, now_s, 31, northville=few)
+    write_ledgers(store, now_s, 31, northville=totals(every(2), every(2)))
     assert fires("risk-rejects", store, now_s) == frozenset()
 
 
 def test_a_small_feed_of_which_most_is_refused(store, now_s):
-    few = {"consumed": lambda minute: minute // 30, "rejected": lambda minute: minute // 50}  # 7 of 12 in six hours
-    none = {"consumed": lambda minute: minute // 100, "rejected": lambda minute: minute // 100}  # too few to say
-    write_ledgers(store, now_s, 361, northville=few, southville=none)
+    few, too_few = totals(every(30), every(50)), totals(every(100), every(100))  # 7 of 12 in six hours, and 3 of 3
+    write_ledgers(store, now_s, 361, northville=few, southville=too_few)
     assert fires("risk-rejects", store, now_s) == frozenset()
     assert fires("risk-rejects-small", store, now_s) == {NORTH}
 
 
 def test_rejects_of_before_a_reset_of_the_counts_do_not_count(store, now_s):
     """Totals begin anew at a `checkpoint --reset`."""
-    totals = {
-        "consumed": lambda minute: 100_000 if minute < 200 else 10 * (minute - 200),
-        "rejected": lambda minute: 9_000 if minute < 200 else 0,
-    }
-    write_ledgers(store, now_s, 361, northville=totals)
-    evaluation = evaluate(RULES["risk-rejects"], store, now_s)
-    assert evaluation.values[NORTH] == 0
-    assert evaluation.firing == frozenset()
+    begun_anew = totals(
+        lambda minute: 100_000 if minute < 200 else 10 * (minute - 200), lambda minute: 9_000 if minute < 200 else 0
+    )
+    write_ledgers(store, now_s, 361, northville=begun_anew)
+    assert evaluate("risk-rejects", store, now_s).values[NORTH] == 0
 
 
 @pytest.mark.parametrize("uid", ["risk-rejects", "risk-rejects-small"])
 def test_refusals_end_when_nothing_was_refused_for_six_hours(store, now_s, uid):
-    few = {"consumed": lambda minute: 30 + minute // 120, "rejected": lambda minute: 25}
+    few = totals(every(120, begin=30), 25)
     write_ledgers(store, now_s, 361, northville=few, southville=few)
-    assert fires(uid, store, now_s, already=frozenset({NORTH, SOUTH})) == frozenset()
+    assert fires(uid, store, now_s, already={NORTH, SOUTH}) == frozenset()
 
 
 @pytest.mark.parametrize("uid", ["risk-rejects", "risk-rejects-small", "risk-rejects-unassigned"])
 def test_refusals_go_on_being_told_when_the_feed_becomes_quiet(store, now_s, uid):
     """A burst three hours ago, nothing since: that mends nothing."""
+
+    def burst(minute):
+        return 1000 + 2 * min(max(minute - 170, 0), 20)
+
     name = "_unassigned" if uid == "risk-rejects-unassigned" else "northville"
-    totals = {
-        total: lambda minute, before=before: before + 2 * min(max(minute - 170, 0), 20)
-        for total, before in (("consumed", 1000), ("rejected", 100))
-    }
-    none = {"consumed": 0, "rejected": 0}
-    write_ledgers(store, now_s, 361, **{"northville": none, "southville": none, name: totals})
-    assert fires(uid, store, now_s) == {() if name == "_unassigned" else NORTH}
+    quiet = {"northville": totals(0, 0), "southville": totals(0, 0)}
+    write_ledgers(store, now_s, 361, **quiet | {name: totals(burst, burst)})
+    assert fires(uid, store, now_s) == {ANY if name == "_unassigned" else NORTH}
 
 
 @pytest.mark.parametrize(("per_minute", "is_firing"), [(1, False), (10, True)])
 def test_messages_of_no_region(store, now_s, per_minute, is_firing):
     # 60 a minute in regions
     write_ledgers(store, now_s, 31, _unassigned={"consumed": lambda minute: per_minute * minute})
-    evaluation = evaluate(RULES["risk-rejects-unassigned"], store, now_s)
+    evaluation = evaluate("risk-rejects-unassigned", store, now_s)
     assert bool(evaluation.firing) == is_firing
-    assert evaluation.values[()] == pytest.approx(per_minute / (60 + per_minute), rel=0.05)
+    assert evaluation.values[ANY] == pytest.approx(per_minute / (60 + per_minute), rel=0.05)
 
 
 def test_a_few_messages_of_no_region_are_too_few_to_judge(store, now_s):
-    few = {
-        region: {"consumed": lambda minute, every=every: minute // every}
-        for region, every in (("_unassigned", 4), ("northville", 3), ("southville", 99))
-    }
-    write_ledgers(store, now_s, 31, **few)
-    assert evaluate(RULES["risk-rejects-unassigned"], store, now_s).values == {(): 0}
+    rare = {"_unassigned": 4, "northville": 3, "southville": 99}
+    write_ledgers(store, now_s, 31, **{name: totals(every(minutes), 0) for name, minutes in rare.items()})
+    assert evaluate("risk-rejects-unassigned", store, now_s).values == {ANY: 0}
 
 
 def test_a_burst_of_no_region_within_one_minute(store, now_s):
     """Its point has one of the minute before, also where never any such message had come."""
     write_ledgers(store, now_s, 31, _unassigned={"consumed": lambda minute: 100_000 if minute >= 12 else 0})
-    assert fires("risk-rejects-unassigned", store, now_s) == {()}
+    assert fires("risk-rejects-unassigned", store, now_s) == {ANY}
 
 
 def test_no_message_of_no_region_ends_that_alert(store, now_s):
     write_ledgers(store, now_s, 361)
-    assert evaluate(RULES["risk-rejects-unassigned"], store, now_s, already=frozenset({()})).firing == frozenset()
+    assert fires("risk-rejects-unassigned", store, now_s, already={ANY}) == frozenset()
 
 
 # Alerts on models: outcomes, drift, trials, retraining, on a real store. They fire where they must, and only there.
@@ -481,7 +461,7 @@ def test_only_the_baseline_scores(store, now_s):
     write_ledgers(store, now_s, 10, northville={"model": "baseline:network unusable"})
     assert fires(uid, store, now_s) == {NORTH}
     write_ledgers(store, now_s + 600, 10)
-    assert evaluate(RULES[uid], store, now_s + 600, already={NORTH}).firing == frozenset()
+    assert fires(uid, store, now_s + 600, already={NORTH}) == frozenset()
     write_ledgers(store, now_s + 1200, 2, northville={"model": "baseline"})
     assert fires(uid, store, now_s + 1200) == frozenset()  # for a batch or two nobody is woken
 
@@ -494,24 +474,19 @@ def write_outcomes(store, now_s, days, **ratios):
         store.write(b"".join(outcome_lines(SPECS[region], hour, draw, ratio=ratio) for hour in hours))
 
 
-@pytest.mark.parametrize(("ratio", "is_firing"), [(1.0, False), (1.5, True), (0.6, True)])
-def test_calibration_drift(store, now_s, ratio, is_firing):
-    write_outcomes(store, now_s, range(20, 0, -1), northville=ratio, southville=1.0)
+@pytest.mark.parametrize(
+    ("days", "ratio", "is_firing"),
+    [(20, 1.0, False), (20, 1.5, True), (20, 0.6, True), (9, 3.0, True), (6, 3.0, False)],
+)
+def test_calibration_drift_is_of_a_week_or_more(store, now_s, days, ratio, is_firing):
+    write_outcomes(store, now_s, range(days, 0, -1), northville=ratio, southville=1.0)
     assert fires("risk-calibration", store, now_s) == ({NORTH} if is_firing else set())
 
 
-def test_a_few_days_are_no_drift(store, now_s):
-    write_outcomes(store, now_s, range(6, 0, -1), northville=3.0)
-    assert fires("risk-calibration", store, now_s) == frozenset()
-    write_outcomes(store, now_s, range(9, 6, -1), northville=3.0)
-    assert fires("risk-calibration", store, now_s) == {NORTH}
-
-
 def test_few_expected_incidents_are_no_drift(store, now_s):
-    spec, midnight_s = SPECS["northville"], now_s - now_s % DAY_S
-    tags = f"outcome,category={spec.categories[0]},horizon=24h,region=northville"
-    for day in range(1, 13):
-        store.write(f"{tags} expected=5,observed=50 {midnight_s - day * DAY_S}\n".encode())
+    tags, midnight_s = "outcome,category=ems,horizon=24h,region=northville", now_s - now_s % DAY_S
+    days = [f"{tags} expected=5,observed=50 {midnight_s - day * DAY_S}\n" for day in range(1, 13)]
+    store.write("".join(days).encode())
     assert fires("risk-calibration", store, now_s) == frozenset()
 
 
@@ -525,8 +500,7 @@ def test_drift_of_a_category_is_an_alert_when_its_whole_band_lies_outside(store,
         tags = f"drift,category={category},region=northville"
         store.write(f"{tags} ratio=1,{bounds} {midnight_s - 2 * DAY_S}\n".encode())
         store.write(f"{tags} ratio=1,low=2,high=3 {midnight_s - 4 * DAY_S}\n".encode())  # of the version before
-    wanted = {(("category", "ems"), ("region", "northville"))} if is_firing else set()
-    assert fires("risk-drift", store, now_s) == wanted
+    assert fires("risk-drift", store, now_s) == ({EMS} if is_firing else set())
 
 
 def gate_points(now_s, awaited, region="northville"):
@@ -549,7 +523,7 @@ def test_a_person_is_awaited_while_the_newest_judgement_says_so(store, now_s, aw
 @pytest.mark.parametrize(("hours", "is_firing"), [(0, False), (5.9, False), (6.1, True), (72, True), (None, False)])
 @pytest.mark.parametrize(
     ("uid", "field", "alert"),
-    [("risk-watch-stopped", "watch_ago_s", ()), ("risk-follows-nothing", "followed_ago_s", NORTH)],
+    [("risk-watch-stopped", "watch_ago_s", ANY), ("risk-follows-nothing", "followed_ago_s", NORTH)],
 )
 def test_a_watch_or_a_follower_that_does_nothing_any_more_is_an_alert_and_none_that_never_began(
     store, now_s, uid, field, alert, hours, is_firing

@@ -23,7 +23,6 @@ OPTIONS_SCHEMAS = json.loads((SCHEMAS / "panel-options.json").read_text(encoding
 BY_HAND = json.loads((SCHEMAS / "by-hand.json").read_text(encoding="utf-8"))
 LAYERS = [MAP["options"]["basemap"], *MAP["options"]["layers"]]
 TARGETS = [target for page in PAGES.values() for panel in page["panels"] for target in panel.get("targets", [])]
-OPEN = [*({"layer": layer} for layer in LAYERS), *({"target": target} for target in TARGETS)]
 
 
 def test_the_folder_is_written_as_a_whole(tmp_path):
@@ -37,20 +36,13 @@ def test_the_folder_is_written_as_a_whole(tmp_path):
     } == FILES
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_meets_grafanas_own_schema(name):
-    jsonschema.Draft7Validator(DASHBOARD_SCHEMA).validate(PAGES[name])
-
-
-def test_a_panels_options_meet_the_schema_of_its_type():
-    for panel in PANELS.values():
-        schema = OPTIONS_SCHEMAS[panel["type"].replace("-", "")]
-        jsonschema.Draft7Validator(schema).validate(panel["options"])
-
-
-def test_what_grafanas_schema_leaves_open_meets_ours():
-    for setting in OPEN:
-        jsonschema.Draft7Validator(BY_HAND).validate(setting)
+def test_pages_and_options_of_panels_meet_grafanas_own_schemas_and_what_these_leave_open_meets_ours():
+    settings = [(DASHBOARD_SCHEMA, page) for page in PAGES.values()]
+    settings += [(OPTIONS_SCHEMAS[panel["type"].replace("-", "")], panel["options"]) for panel in PANELS.values()]
+    settings += [(BY_HAND, {"layer": layer}) for layer in LAYERS]
+    settings += [(BY_HAND, {"target": target}) for target in TARGETS]
+    for schema, setting in settings:
+        jsonschema.Draft7Validator(schema).validate(setting)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -140,16 +132,13 @@ def test_every_variable_of_a_page_is_used_and_every_used_one_exists(name):
 # A panel from outside finds its place on a page, and keeps its number wherever it stands.
 
 
-def page_of(*sizes):
-    return page("x", "X", "x", [text(f"panel {n}", "words", size) for n, size in enumerate(sizes)], [])
-
-
 def places(made):
     return [tuple(panel["gridPos"][name] for name in "xywh") for panel in made["panels"]]
 
 
 def test_panels_fill_rows_in_their_order_and_the_free_room_beside_a_high_one():
-    made = page_of((8, 8), (8, 4), (8, 4), (16, 4), (COLUMNS, 3), (12, 2))
+    sizes = ((8, 8), (8, 4), (8, 4), (16, 4), (COLUMNS, 3), (12, 2))
+    made = page("x", "X", "x", [text(f"panel {n}", "words", size) for n, size in enumerate(sizes)], [])
     assert places(made) == [(0, 0, 8, 8), (8, 0, 8, 4), (16, 0, 8, 4), (8, 4, 16, 4), (0, 8, 24, 3), (0, 11, 12, 2)]
 
 
@@ -240,8 +229,7 @@ def test_the_service_and_grafana_have_the_same_classes():
 
 
 def test_the_legends_numbers_are_where_the_maps_colours_begin():
-    legend = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"] == "Colours")["options"]["content"]
-    rows = legend.split("</tr>")
+    rows = PANELS["live-map: Colours"]["options"]["content"].split("</tr>")
     chances, lifts = (re.findall(r"background-color:(#\w+)", row) for row in rows[:4:2])
     begin_chances, begin_lifts = (list(map(float, re.findall(r">([\d.]+)</td>", row))) for row in rows[1:4:2])
     assert chances.pop() == GREY_CELLS["color"]["fixed"]

@@ -14,8 +14,9 @@ from schemas.frame import riskiest
 from schemas.grid import geohash
 from schemas.limits import OLDEST_SCORES_S
 from schemas.spec import ALL_CATEGORIES
-from streaming.cli.maps import ALL_REGIONS, geojson_files, page_of, with_areas
+from streaming.cli.maps import ALL_REGIONS, geojson_files, page_of
 from streaming.sinks.line_protocol import risk_lines, top_lines
+from tests.grafana.conftest import panel_of, rows_of
 from tests.harness.grafana_world import CHALLENGER, MODEL, PLACE, SPECS, VARIABLES, constants_of, frame, pipeline
 from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import MAP, PAGES, said
@@ -30,6 +31,7 @@ TARGETS = [
     for target in panel.get("targets", [])
 ]
 NUMBERS = ("stat", "timeseries")
+MAP_PANEL, LIST, AGE = "$colour", "The ten highest", "Age of the scores"  # the titles of three panels begin so
 
 
 def asked(store, page, panel, target, to_s, **changes):
@@ -90,10 +92,8 @@ def test_the_bucket_for_long_ranges_answers_the_same_queries(filled, now_s, page
 
 @pytest.mark.parametrize("colour", COLOUR_BY, ids=["chance", "lift"])
 def test_the_map_gets_one_flat_row_per_cell_with_a_history(filled, now_s, colour):
-    page = PAGES["live-map"]
-    panel = next(panel for panel in page["panels"] if panel["type"] == "geomap")
     chosen = {"colour.by": colour["by"], "colour.known": colour["known"]}
-    series = asked(filled, "live-map", panel, panel["targets"][0], now_s, **chosen)
+    series = asked(filled, "live-map", MAP, MAP["targets"][0], now_s, **chosen)
     assert len(series) == 1
     rows, grid = table(series), SPECS["northville"].grid
     cells = [cell for cell in range(grid.cells) if cell % 3]
@@ -108,12 +108,10 @@ def test_the_map_gets_one_flat_row_per_cell_with_a_history(filled, now_s, colour
 
 @pytest.mark.parametrize(("colour", "kinds"), list(zip(COLOUR_BY, ({"ok", "sparse"}, {"ok"}), strict=True)))
 def test_the_list_has_ten_by_the_maps_colours_and_a_lift_only_with_enough_history(filled, now_s, colour, kinds):
-    panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"].startswith("The ten highest"))
     chosen = {"colour.by": colour["by"], "colour.known": colour["known"], "category": "all"}
-    rows = table(asked(filled, "live-map", panel, panel["targets"][0], now_s, **chosen))
+    rows, on_map = (rows_of(filled, "live-map", title, now_s, **chosen) for title in (LIST, MAP_PANEL))
     assert len(rows) == 10
     assert {row["support"] for row in rows} == kinds
-    on_map = table(asked(filled, "live-map", MAP, MAP["targets"][0], now_s, **chosen))
     wanted = sorted((row["shade"] for row in on_map if row["support"] in kinds), reverse=True)[:10]
     assert sorted((row["shade"] for row in rows), reverse=True) == pytest.approx(wanted)
 
@@ -126,7 +124,7 @@ def test_stale_is_said_across_the_map_as_soon_as_the_scores_are_too_old(filled, 
 
 @pytest.mark.parametrize(("region", "rings"), [("northville", 1), ("southville", 0)])
 def test_an_unusual_place_has_a_ring_with_its_count_and_a_usual_night_has_none(filled, now_s, region, rings):
-    rows = table(asked(filled, "live-map", MAP, MAP["targets"][3], now_s, region=region))
+    rows = rows_of(filled, "live-map", MAP_PANEL, now_s, number=3, region=region)
     lat, lon = np.mean(np.take(SPECS[region].grid.centres(), PLACE.cells(SPECS[region].grid), 1), 1)
     wanted = {"observed": 12, "middle": geohash(lat, lon, 8), "says": PLACE.in_words(SPECS[region].grid)}
     assert [{name: row[name] for name in wanted} for row in rows] == [wanted] * rings
@@ -162,11 +160,8 @@ def test_stale_scores_leave_what_is_of_now_grey_and_empty(filled, now_s, name, p
 
 
 def test_a_cell_without_history_has_no_forecast_on_its_page(filled, now_s):
-    blank = VARIABLES | {"cell": "r002c003"}
-    by_title = {}
-    for panel in PAGES["cell"]["panels"][:6]:
-        query = panel["targets"][0]["query"]
-        by_title[panel["title"]] = table(shown(filled, query, from_s=now_s - 3600, to_s=now_s, variables=blank))
+    titles = [panel["title"] for panel in PAGES["cell"]["panels"][:6]]
+    by_title = {title: rows_of(filled, "cell", title, now_s, cell="r002c003") for title in titles}
     assert [row["support"] for row in by_title.pop("Support")] == ["no_history"]
     assert len(by_title.pop("Seen, 1 hour")) == 1
     assert by_title == {"Chance": [], "Expected": [], "Usual": [], "Lift": []}
@@ -186,7 +181,7 @@ def told_when_stale(panel, target):
 def test_the_layer_of_polygons_gets_rows_always_and_cells_only_while_they_are_fresh(filled, now_s, stale, alone):
     """It draws the first frame that it gets, and keeps its last colours without one. alone: on a region's own page."""
     spec = SPECS["northville"]
-    page = page_of(PAGES["live-map"], spec) if alone else PAGES["live-map"]
+    page = page_of(PAGES["live-map"], spec, {}, is_alone=False) if alone else PAGES["live-map"]
     panel = next(panel for panel in page["panels"] if panel["type"] == "geomap")
     layer = next(layer for layer in panel["options"]["layers"] if layer["type"] == "dynamic-geojson")
     assert "filterData" not in layer, "it would lose the frame of B"
@@ -225,8 +220,7 @@ def test_the_age_says_stale_from_three_minutes_on_and_without_a_value():
 
 
 def test_a_model_that_is_only_the_baseline_is_announced():
-    panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"] == "Made by")
-    mappings = panel["fieldConfig"]["defaults"]["mappings"]
+    mappings = panel_of("live-map", "Made by")["fieldConfig"]["defaults"]["mappings"]
     rules = [mapping["options"] for mapping in mappings if mapping["type"] == "regex"]
 
     def shown(model):
@@ -263,8 +257,6 @@ def test_the_choices_come_from_the_store(filled, now_s, page):
 
 
 SPEC, OF_ALL = SPECS["northville"], VARIABLES | {"category": "all"}
-PANELS = {panel["title"].split(":")[0]: panel for panel in PAGES["live-map"]["panels"]}
-MAP_PANEL, LIST, AGE = "$colour", "The ten highest", "Age of the scores"
 
 
 def scores_of(tick_s):
@@ -272,6 +264,13 @@ def scores_of(tick_s):
     scores = frame(SPEC, tick_s + 20, np.random.default_rng(tick_s))
     views = stored_views(scores, constants_of(SPEC))
     return views[1], b"".join(risk_lines(view) + top_lines(view, 10) for view in views)
+
+
+def write_whole(store, tick_s, minute=1):
+    """A frame with its ledger; gives its scores."""
+    scores, lines = scores_of(tick_s)
+    store.write(lines + pipeline(SPEC.region, tick_s, minute))
+    return scores
 
 
 def half_of(lines, draw):
@@ -285,9 +284,15 @@ def half_of(lines, draw):
     return "".join(half).encode()
 
 
-def rows(store, title, now_s):
-    query = PANELS[title]["targets"][0]["query"]
-    return table(shown(store, query, from_s=now_s - 3600, to_s=now_s, variables=OF_ALL))
+def rows(store, title, now_s, **more):
+    return rows_of(store, "live-map", title, now_s, category="all", **more)
+
+
+def heard(store, title, now_s, frame_s):
+    """What a panel gives to a page that heard of that frame last."""
+    query = panel_of("live-map", title)["targets"][0]["query"]
+    variables = OF_ALL | {"frame": str(frame_s)}
+    return table(store.series(filled_in(query, from_s=0, to_s=now_s, variables=variables)))
 
 
 def assert_shows(store, now_s, scores):
@@ -311,11 +316,8 @@ def test_factors_on_a_cells_page_are_those_of_the_newest_score_and_of_no_minute_
     c, h = SPEC.categories.index(VARIABLES["category"]), SPEC.horizon_names.index(VARIABLES["horizon"])
     before, now = ([*riskiest(one.risk[:, c, h], one.expected[:, c, h], 10)] for one in frames)
     assert {*before} - {*now}
-    panel = next(panel for panel in PAGES["cell"]["panels"] if panel["title"] == "What made the newest score")
     for cell in {*before, *now}:
-        here = VARIABLES | {"cell": SPEC.grid.cell_ids()[cell]}
-        query = panel["targets"][0]["query"]
-        factors = table(shown(store, query, from_s=now_s - 3600, to_s=now_s, variables=here))
+        factors = rows_of(store, "cell", "What made the newest score", now_s, cell=SPEC.grid.cell_ids()[cell])
         wanted = [frames[1].attribution[now.index(cell), c, h, 0]] if cell in now else []
         assert [row["by_here"] for row in factors] == pytest.approx(wanted, rel=1e-3)
 
@@ -323,16 +325,12 @@ def test_factors_on_a_cells_page_are_those_of_the_newest_score_and_of_no_minute_
 @pytest.mark.parametrize("seed", range(3))
 def test_a_half_written_tick_leaves_the_whole_one_before_it_in_sight(store, now_s, seed):
     tick_s = now_s // 60 * 60
-    before, lines = scores_of(tick_s - 60)
-    store.write(lines + pipeline(SPEC.region, tick_s - 60, 1))
+    before = write_whole(store, tick_s - 60)
     assert_shows(store, now_s, before)
 
     newer, lines = scores_of(tick_s)
     store.write(half_of(lines, np.random.default_rng(seed)))
-    newest = OF_ALL | {"frame": str(now_s)}
-    mixed = table(
-        store.series(filled_in(PANELS[MAP_PANEL]["targets"][0]["query"], from_s=0, to_s=now_s, variables=newest))
-    )
+    mixed = heard(store, MAP_PANEL, now_s, now_s)
     assert len(mixed) < np.count_nonzero(before.support), "cells without all fields would blink"
     assert len({row["Time"] for row in mixed}) == 2, "cells of two minutes would stand side by side"
     assert_shows(store, now_s, before)
@@ -349,8 +347,7 @@ def test_a_half_written_tick_leaves_the_whole_one_before_it_in_sight(store, now_
 
 def test_a_tick_that_fails_for_long_ends_in_stale_and_not_in_a_part_of_it(store, now_s):
     tick_s = now_s // 60 * 60
-    before, lines = scores_of(tick_s - 240)
-    store.write(lines + pipeline(SPEC.region, tick_s - 240, 1))
+    before = write_whole(store, tick_s - 240)
     _, lines = scores_of(tick_s)
     store.write(half_of(lines, np.random.default_rng(0)))
     assert [rows(store, title, now_s) for title in (MAP_PANEL, LIST, AGE)] == [[], [], []]
@@ -359,46 +356,33 @@ def test_a_tick_that_fails_for_long_ends_in_stale_and_not_in_a_part_of_it(store,
 
 def test_a_page_that_no_longer_hears_of_frames_goes_grey_by_the_stores_clock(store, now_s):
     """Its variable keeps its last value when the question for it fails, and panels go on asking."""
-    before, lines = scores_of(now_s // 60 * 60 - 240)
-    store.write(lines + pipeline(SPEC.region, before.tick_s, 1))
-    heard = OF_ALL | {"frame": str(before.as_of_s)}
+    before = write_whole(store, now_s // 60 * 60 - 240)
     for title in (MAP_PANEL, LIST, AGE):
-        query = PANELS[title]["targets"][0]["query"]
         for clock_s, some in ((before.as_of_s + 10, True), (now_s, False)):
-            rows_then = store.series(filled_in(query, from_s=now_s - 3600, to_s=clock_s, variables=heard))
-            assert bool(rows_then) == some, title
+            assert bool(heard(store, title, clock_s, before.as_of_s)) == some, title
 
 
 def test_withheld_scores_leave_the_page_at_once_say_why_and_come_back(store, now_s):
+    def made_by():
+        return [row["model"] for row in rows(store, "Made by", now_s)]
+
     tick_s = now_s // 60 * 60
-    before, lines = scores_of(tick_s - 60)
-    store.write(lines + pipeline(SPEC.region, tick_s - 60, 1))
+    before = write_whole(store, tick_s - 60)
     assert_shows(store, now_s, before)
-    assert made_by(store, now_s) == [MODEL]
+    assert made_by() == [MODEL]
 
     store.write(pipeline(SPEC.region, tick_s, 2, is_withheld=True))
     assert [rows(store, title, now_s) for title in (MAP_PANEL, LIST, AGE)] == [[], [], []]
-    assert made_by(store, now_s) == ["withheld"]
-    stale = PANELS[MAP_PANEL]["targets"][2]["query"]
-    assert shown(store, stale, from_s=now_s - 3600, to_s=now_s, variables=OF_ALL), "a word across the grey map"
+    assert made_by() == ["withheld"]
+    assert rows(store, MAP_PANEL, now_s, number=2), "a word across the grey map"
 
-    newer, lines = scores_of(tick_s)
-    store.write(lines + pipeline(SPEC.region, tick_s, 2))
-    assert_shows(store, now_s, newer)
-
-
-def made_by(store, now_s):
-    return [row["model"] for row in rows(store, "Made by", now_s)]
+    assert_shows(store, now_s, write_whole(store, tick_s, 2))
 
 
 def test_the_age_is_that_of_the_shown_frame_also_when_a_newer_one_is_there(store, now_s):
-    older, newer = (scores_of(time_s) for time_s in (now_s // 60 * 60 - 60, now_s // 60 * 60))
-    for minute, (scores, lines) in enumerate((older, newer)):
-        store.write(lines + pipeline(SPEC.region, scores.tick_s, minute))
-    heard = OF_ALL | {"frame": str(older[0].as_of_s)}
-    query = PANELS[AGE]["targets"][0]["query"]
-    (row,) = table(store.series(filled_in(query, from_s=now_s - 3600, to_s=now_s, variables=heard)))
-    assert row["age"] == pytest.approx(now_s - older[0].as_of_s)
+    older, _ = (write_whole(store, now_s // 60 * 60 - ago_s, minute) for minute, ago_s in enumerate((60, 0)))
+    (row,) = heard(store, AGE, now_s, older.as_of_s)
+    assert row["age"] == pytest.approx(now_s - older.as_of_s)
 
 
 # My area on the live map, on a real InfluxDB: map, list and sums of the chosen cells alone.
@@ -413,71 +397,48 @@ CHOSEN = {
     "two areas": (f"{cells_pattern(AREA_GRID, WEST)}|{cells_pattern(AREA_GRID, SOUTH)}", {*WEST, *SOUTH}),
     "all": (AREA["allValue"], set(range(AREA_GRID.cells))),
 }
-choices = pytest.mark.parametrize(("pattern", "cells"), CHOSEN.values(), ids=CHOSEN)
 
 
-def rows_of(store, now_s, title, pattern):
-    panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"].startswith(title))
-    variables = VARIABLES | {"area": pattern}
-    query = panel["targets"][0]["query"]
-    return table(shown(store, query, from_s=now_s - OLDEST_SCORES_S, to_s=now_s, variables=variables))
-
-
-@pytest.fixture
-def newest(filled, now_s):
-    """The newest stored score of each cell of the page's place that has a history, by cell id."""
+@pytest.mark.parametrize(("pattern", "cells"), CHOSEN.values(), ids=CHOSEN)
+def test_the_map_the_list_and_the_sums_are_of_the_chosen_area_alone(filled, now_s, pattern, cells):
     place = " AND ".join(f"\"{name}\" = '{VARIABLES[name]}'" for name in ("region", "category", "horizon"))
     query = f'SELECT * FROM "risk" WHERE {place} AND $timeFilter'  # noqa: S608 - made from constants
     points = table(filled.series(filled_in(query, from_s=now_s - OLDEST_SCORES_S, to_s=now_s)))
-    newest = max(point["Time"] for point in points)
-    return {point["cell"]: point for point in points if point["Time"] == newest and point["support"] != "no_history"}
+    newest, names = max(point["Time"] for point in points), {AREA_GRID.cell_ids()[cell] for cell in cells}
+    chosen = {
+        point["cell"]: point
+        for point in points
+        if point["Time"] == newest and point["support"] != "no_history" and point["cell"] in names
+    }
+    on_map, highest, (sums,) = (
+        rows_of(filled, "live-map", title, now_s, area=pattern) for title in (MAP_PANEL, LIST, "Expected in the next")
+    )
+    assert {row["cell"]: row["risk"] for row in on_map} == {name: point["risk"] for name, point in chosen.items()}
 
-
-def chosen_of(newest, cells):
-    names = AREA_GRID.cell_ids()
-    return {name: newest[name] for name in (names[cell] for cell in sorted(cells)) if name in newest}
-
-
-@choices
-def test_the_map_has_the_cells_of_the_chosen_area_alone(filled, now_s, newest, pattern, cells):
-    shown = {row["cell"]: row["risk"] for row in rows_of(filled, now_s, "$colour: ", pattern)}
-    assert shown == {name: point["risk"] for name, point in chosen_of(newest, cells).items()}
-
-
-@choices
-def test_the_list_has_the_ten_highest_of_the_chosen_area(filled, now_s, newest, pattern, cells):
-    rows = rows_of(filled, now_s, "The ten highest", pattern)
-    wanted = sorted((point["risk"] for point in chosen_of(newest, cells).values()), reverse=True)[:10]
-    assert sorted((row["risk"] for row in rows), reverse=True) == wanted
-    for row in rows:
-        point = newest[row["cell"]]
-        assert [row[name] for name in ("expected", "usual")] == [point[name] for name in ("expected", "usual")]
-        assert row["lift"] == pytest.approx((point["expected"] + 1e-6) / (point["usual"] + 1e-6))
-    panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["type"] == "table")
-    first = panel["transformations"][0]
+    wanted = sorted((point["risk"] for point in chosen.values()), reverse=True)[:10]
+    assert sorted((row["risk"] for row in highest), reverse=True) == wanted
+    for row in highest:
+        expected, usual = (chosen[row["cell"]][name] for name in ("expected", "usual"))
+        assert (row["expected"], row["usual"]) == (expected, usual)
+        assert row["lift"] == pytest.approx((expected + 1e-6) / (usual + 1e-6))
+    first = panel_of("live-map", LIST)["transformations"][0]
     assert (first["id"], first["options"]["sort"]) == ("sortBy", [{"field": "shade", "desc": True}])
 
-
-@choices
-def test_the_sums_are_of_the_chosen_area(filled, now_s, newest, pattern, cells):
-    (row,) = rows_of(filled, now_s, "Expected in the next", pattern)
-    sums = {
-        field: sum(point[field] for point in chosen_of(newest, cells).values())
-        for field in ("expected", "usual", "observed_1h")
-    }
-    assert row["expected"] == pytest.approx(sums["expected"])
-    assert row["x usual"] == pytest.approx(sums["expected"] / sums["usual"])
-    assert row["seen in 1h"] == sums["observed_1h"]
+    expected, usual, seen = (
+        sum(point[name] for point in chosen.values()) for name in ("expected", "usual", "observed_1h")
+    )
+    assert (sums["expected"], sums["x usual"]) == pytest.approx((expected, expected / usual))
+    assert sums["seen in 1h"] == seen
 
 
 def test_an_area_that_no_longer_exists_shows_nothing_instead_of_another(filled, now_s):
     """Grafana puts the name itself in the place of a choice that it does not find: an old bookmark."""
-    for title in ("$colour: ", "The ten highest", "Expected in the next"):
-        assert rows_of(filled, now_s, title, "Old Town") == []
+    for title in (MAP_PANEL, LIST, "Expected in the next"):
+        assert rows_of(filled, "live-map", title, now_s, area="Old Town") == []
 
 
 def test_the_page_has_the_variable_that_is_filled_with_areas():
-    page = with_areas(PAGES["live-map"], {"North": "r000c(001)"})
+    page = page_of(PAGES["live-map"], SPECS["northville"], {"North": "r000c(001)"}, is_alone=True)
     (variable,) = (variable for variable in page["templating"]["list"] if variable["name"] == "area")
     assert json.loads(variable["query"]) == [{"text": "North", "value": "North", "cells": "r000c(001)"}]
     assert (variable["hide"], variable["skipUrlSync"]) == (0, False), "seen, and kept in the page's address"

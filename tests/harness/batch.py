@@ -5,6 +5,7 @@ import numpy as np
 
 from models.artifact import read_artifact
 from schemas.errors import SinkUnavailable
+from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import FIELDS, Summary
 from streaming.flow.score import score_features
@@ -39,28 +40,36 @@ def row_without_scores(region, artifact, summary):
     return {"region": region, "artifact": artifact, "summary": packed, "scores": {"model": None}}
 
 
-def scored_row(folder, as_of_s):
-    """The row of a region's first minute, with the scores of its artifact."""
+def scored_row(folder, as_of_s, draw=None, **summary_too):
+    """A region's row of its first minute, with its artifact's scores. draw: with drawn ones, most of them small."""
     artifact = read_artifact(folder)
     spec = artifact.spec
-    cells, categories = spec.grid.cells, len(spec.categories)
-    model, scores = score_features(
-        artifact, lambda: None, np.zeros((cells, categories, len(spec.features)), "<f4").tobytes()
-    )
+    places = (spec.grid.cells, len(spec.categories))
+    shape = (*places, len(spec.horizons_s))
+    if draw is None:
+        features = np.zeros((*places, len(spec.features)), "<f4").tobytes()
+        model, of_artifact = score_features(artifact, lambda: None, features)
+        scores = {name: getattr(of_artifact, name) for name in FIELDS}
+        observed, support = np.zeros((2, *places))
+    else:
+        model, expected = folder.name, 10 ** draw.uniform(-8, 1.5, shape)
+        scores = {
+            "expected": expected,
+            "risk": -np.expm1(-expected),
+            "low": np.floor(expected),
+            "high": np.ceil(3 * expected),
+            "usual": expected * draw.uniform(0.5, 2, shape),
+            "attribution": draw.uniform(0.2, 5, (ATTRIBUTED_RANKS, *shape[1:], len(ATTRIBUTION_GROUPS))),
+        }
+        observed, support = draw.poisson(1, places), draw.integers(0, 3, places)
     counts = {"consumed": 1, "counted": 1}
-    summary = Summary(
-        as_of_s=as_of_s,
-        ledger=counts,
-        totals=counts,
-        observed_1h=np.zeros((cells, categories), "<i4").tobytes(),
-        support=np.zeros((cells, categories), "u1").tobytes(),
-    )
-    packed = {name: getattr(scores, name).astype("<f4").tobytes() for name in FIELDS}
+    of_places = {"observed_1h": observed.astype("<i4").tobytes(), "support": support.astype("u1").tobytes()}
+    summary = Summary(as_of_s=as_of_s, ledger=counts, totals=counts, **of_places, **summary_too)
     return {
         "region": spec.region,
         "artifact": str(folder),
         "summary": msgspec.msgpack.encode(summary),
-        "scores": {"model": model, **packed},
+        "scores": {"model": model, **{name: scores[name].astype("<f4").tobytes() for name in FIELDS}},
     }
 
 

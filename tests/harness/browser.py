@@ -24,18 +24,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FETCH_S, LEAST_NODE = 600, 18
 
 
-def missing() -> str | None:
-    """What this machine lacks, or None."""
-    if CHROMIUM is None:
-        return "no chromium on this machine: apt-get install chromium"
-    if NODE is None or NPM is None:
-        return "no node on this machine: apt-get install nodejs npm"
-    version = subprocess.run([NODE, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    if int(version.removeprefix("v").partition(".")[0]) < LEAST_NODE:
-        return f"node is {version}, must be {LEAST_NODE} or newer"
-    return None
-
-
 def fetched() -> Path:
     """A folder in the user's cache with the packages, fetched anew only when their list has changed.
 
@@ -61,8 +49,13 @@ def fetched() -> Path:
 @pytest.fixture(scope="session")
 def page_program() -> Path:
     """The folder of the packages that look at pages in Chromium."""
-    if (lack := missing()) is not None:
-        pytest.skip(lack)
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    if NODE is None or NPM is None:
+        pytest.skip("no node on this machine: apt-get install nodejs npm")
+    version = subprocess.run([NODE, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if int(version.removeprefix("v").partition(".")[0]) < LEAST_NODE:
+        pytest.skip(f"node is {version}, must be {LEAST_NODE} or newer")
     try:
         return fetched()
     except subprocess.CalledProcessError as error:
@@ -73,15 +66,15 @@ def page_program() -> Path:
 def browser(page_program, tmp_path_factory):
     """browser(*jobs): what the one Chromium of the run shows of each page."""
     order = json.dumps({"folder": str(page_program), "chromium": CHROMIUM})
-    said = tmp_path_factory.mktemp("browser") / "stderr"
-    with said.open("wb") as errors:
+    log = tmp_path_factory.mktemp("browser") / "stderr"
+    with log.open("wb") as errors:
         node = subprocess.Popen([NODE, SCRIPT, order], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
 
     def look(*jobs):
         node.stdin.write(json.dumps(jobs).encode() + b"\n")
         node.stdin.flush()
         answer = node.stdout.readline()
-        assert answer, said.read_text(encoding="utf-8")[-2000:]
+        assert answer, log.read_text(encoding="utf-8")[-2000:]
         pages = json.loads(answer)
         for page in pages:
             assert (page["errors"], page["beyond"]) == ([], []), page
@@ -136,8 +129,8 @@ def the_service(folder, **fields):
 
 def is_followed(base, token=None, streams=1):
     """Whether a page comes to follow the stream of the service there, or opens as many of them."""
-    said = f"incident_risk_service_streams {streams}.0".encode()
-    return waited(lambda: said in Client(base, token).get("/metrics").data)
+    figure = f"incident_risk_service_streams {streams}.0".encode()
+    return waited(lambda: figure in Client(base, token).get("/metrics").data)
 
 
 def parts_of(colour):

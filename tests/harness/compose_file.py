@@ -26,9 +26,9 @@ def read_compose(name="compose.yaml", **environment):
 
     def resolved(value):
         if isinstance(value, dict):
-            return {key: resolved(one) for key, one in value.items()}
+            return {key: resolved(entry) for key, entry in value.items()}
         if isinstance(value, list):
-            return [resolved(item) for item in value]
+            return [resolved(entry) for entry in value]
         return filled(value, environment).replace("$$", "$") if isinstance(value, str) else value
 
     return resolved(yaml.safe_load((ROOT / name).read_text(encoding="utf-8")))

@@ -1,8 +1,9 @@
-"""A broker, topics, regions and scorers for the tests that start the whole job; an InfluxDB for all of a run."""
+"""A broker, topics, regions and scorers for the tests that start the whole job; stores, real ones and others."""
 
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from benchmarks.local_store import BINARIES, local_store
 from streaming.kafka import KafkaConnection, ensure_topics
 from streaming.rehearse.broker import Broker, start_broker
 from streaming.settings import Settings
+from tests.faults.stores import Sent
+from tests.harness.fake_stores import object_store, stubbed_store
 from tests.harness.fork_server import ForkServer
 from tests.harness.influxql import Store
 from tests.harness.region import make_region
@@ -80,6 +83,22 @@ def new_scorer(broker, commands, jar_cache, new_topic, tmp_path_factory):
         scorer.clean_up()
 
 
+@pytest.fixture
+def job(request, new_topic, new_scorer):
+    """job(**settings): a scorer with one region that is not started, the region, and what is sent to it."""
+    with ExitStack() as stack:
+
+        def make(**settings):
+            name = request.node.name.removeprefix("test_").replace("_", "-")[:60]
+            scorer, region = new_scorer(name, new_topic(name, partitions=2), **settings), make_region("riverton")
+            region.publish(scorer.artifacts)
+            sent = Sent(scorer)
+            stack.enter_context(sent.witness)
+            return scorer, region, sent
+
+        yield make
+
+
 @pytest.fixture(scope="session")
 def new_region():
     """new_region(name, south_deg=, categories=)."""
@@ -92,3 +111,21 @@ def influxdb(tmp_path_factory):
         pytest.skip("influxd is not installed: apt-get install influxdb")
     with local_store("influxdb", tmp_path_factory.mktemp("influxdb")) as url:
         yield Store(url=url)
+
+
+@pytest.fixture
+def stub_store():
+    with stubbed_store() as store:
+        yield store
+
+
+@pytest.fixture
+def stub_store_over_tls():
+    """Gives `with stub_store_over_tls(context) as store`."""
+    return stubbed_store
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    with object_store(tmp_path_factory.mktemp("moto")) as store:
+        yield store

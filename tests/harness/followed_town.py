@@ -5,18 +5,12 @@ from datetime import UTC, datetime
 import numpy as np
 
 from models.dispersion import Dispersion
-from models.features import feature_names
-from models.following import FinalOutcome, Follower, FollowerState, ScoreGain
-from schemas.grid import Grid
-from schemas.spec import HOUR_S, Spec
+from models.follower import FinalOutcome, Follower, ScoreGain
+from models.following import FollowerState
+from schemas.spec import HOUR_S
+from tests.harness.toy import toy_spec
 
-SPEC = Spec(
-    region="town",
-    timezone="America/Chicago",
-    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=2, cols=3),
-    categories=("fire", "ems"),
-    features=feature_names(),
-)
+SPEC = toy_spec(2, 3, region="town", timezone="America/Chicago")
 SHAPE = (SPEC.grid.cells, len(SPEC.categories))
 START_S = int(datetime(2026, 5, 4, tzinfo=UTC).timestamp())
 DISPERSION = Dispersion.quadratic(np.full(len(SPEC.categories), 30.0))

@@ -26,7 +26,6 @@ PRELOADED = (
     "streaming.cli.check",
     "streaming.cli.doctor",
     "streaming.cli.job_commands",
-    "streaming.cli.job_commands",
     "streaming.cli.accountability",
     "kafka",
     "scipy.stats",
@@ -135,7 +134,11 @@ def serve(address: str) -> None:
         __import__(module)
     del sys.modules["incident_risk"]  # it is run anew as __main__
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    ended = _readable_when_a_child_ends()
+    ended, write = socket.socketpair()  # can be read when a child ends
+    for end in (ended, write):
+        end.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(write.detach())
     children: dict[int, socket.socket] = {}
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{address}.new")
@@ -148,26 +151,13 @@ def serve(address: str) -> None:
             if listener in ready:
                 connection, _ = listener.accept()
                 _fork(connection, children, listener)
-            _tell_ended(children)
-
-
-def _readable_when_a_child_ends() -> socket.socket:
-    read, write = socket.socketpair()
-    for end in (read, write):
-        end.setblocking(False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(write.detach())
-    return read
-
-
-def _tell_ended(children) -> None:
-    for pid in list(children):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            connection = children.pop(pid)
-            with suppress(OSError):  # the test no longer asks
-                connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
-            connection.close()
+            for pid in list(children):
+                has_ended, status = os.waitpid(pid, os.WNOHANG)
+                if has_ended:
+                    connection = children.pop(pid)
+                    with suppress(OSError):  # the test no longer asks
+                        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+                    connection.close()
 
 
 def _fork(connection, children, listener) -> None:
@@ -210,7 +200,9 @@ def _become(order, files) -> None:
 
 
 def _exit_code(module: str) -> int:
+    import atexit
     import runpy
+    import threading
     import traceback
 
     code: object = 0
@@ -224,19 +216,11 @@ def _exit_code(module: str) -> int:
     if not isinstance(code, int | None):
         sys.stderr.write(f"{code}\n")
         code = 1
-    _end_threads_and_handlers()
-    return (code or 0) & 0xFF
-
-
-def _end_threads_and_handlers() -> None:
-    """What the interpreter does at its end."""
-    import atexit
-    import threading
-
-    threading._shutdown()
+    threading._shutdown()  # threads and handlers, as the interpreter at its end
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
+    return (code or 0) & 0xFF
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from incident_risk import app
 from lifecycle.gate import GatePlan, Trial, read_trial, write_trial
 from lifecycle.registry import FolderRegistry
 from lifecycle.shadow import ShadowDay, ShadowHour, shadow_path
+from lifecycle.triggers import read_asked
 from models.artifact import read_artifact
 from schemas.audit import records, verify
 from schemas.records import read_pointer
@@ -37,6 +38,12 @@ SUMS = {
 def judged_hour(tick_s, **changes):
     versions = {"champion_version": CHAMPION, "challenger_version": CHALLENGER}
     return ShadowHour(tick_s=tick_s, **{"horizon": "1h", **versions, **SUMS, **changes})
+
+
+def write_hours(path, hours):
+    """As the judge writes them, in place of those that are there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(msgspec.json.encode(hour) + b"\n" for hour in hours))
 
 
 def judged_day(number=0, **changes):
@@ -145,30 +152,44 @@ class Town:
     def state(self):
         return FolderRegistry(self.folder / "registry").state("town")
 
+    def on_trial(self):
+        return read_trial(self.artifacts, "town")
+
+    def pointer(self):
+        return read_pointer(self.artifacts, "town")
+
+    def asked(self):
+        """What became of the last ask for a challenger."""
+        return read_asked(self.artifacts, "town")
+
     def both(self):
         """The artifacts of champion and challenger."""
         state = self.state()
         return [read_artifact(self.artifacts / "town" / name) for name in (state.champion, state.challenger)]
 
-    def events(self):
+    def noted(self):
+        """The records of the audit log, which must be unbroken."""
         content = (self.folder / "audit.jsonl").read_bytes()
         assert verify(content).faults == []
-        return [entry.event for entry in records(content)]
+        return list(records(content))
+
+    def events(self):
+        return [entry.event for entry in self.noted()]
 
     def judged(self, days, *, better, observed=30, failed=(), silent=(), cut=()):
         """Hours of so many days after the file's end, as the job would have judged them, since a trial began there.
 
         Nothing was observed in those that were silent.
         """
-        trial, first_s = read_trial(self.artifacts, "town"), START_S + 60 * DAY_S
+        trial, first_s = self.on_trial(), START_S + 60 * DAY_S
         if trial:
             write_trial(self.artifacts, "town", replace(trial, started_s=first_s))
-        random, lines = np.random.default_rng(1), []
+        random, hours = np.random.default_rng(1), []
         for number in range(days * 24):
             score = 100 + random.standard_normal()
             hour = judged_hour(
                 first_s + number * 3600,
-                champion_version=read_pointer(self.artifacts, "town").champion,
+                champion_version=self.pointer().champion,
                 challenger_version=trial.challenger if trial and number not in failed else "",
                 champion=score,
                 challenger=score - better + 0.1 * random.standard_normal(),
@@ -177,7 +198,5 @@ class Town:
                 challenger_expected={"ems": float(observed), "fire": float(observed)},
                 is_cut=number in cut,
             )
-            lines.append(msgspec.json.encode(hour) + b"\n")
-        path = shadow_path(self.folder / "checkpoint", "town")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"".join(lines))
+            hours.append(hour)
+        write_hours(shadow_path(self.folder / "checkpoint", "town"), hours)

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from lifecycle.gate import GatePlan, Trial
-from lifecycle.live_judge import decided_line, drift_lines, gate_line, shadow_line
+from lifecycle.live_judge import decided_line, drift_lines, following_lines, gate_line, shadow_line
 from lifecycle.shadow import ShadowHour
-from lifecycle.teach import following_lines
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
-from models.measures import Forecast
+from models.outcomes import Forecast
 from models.scoring import stored_views
 from schemas.audit import AuditRecord
 from schemas.decode import MARKS, Feedback

@@ -87,7 +87,7 @@ def shown(store: Store, query: str, *, variables: Mapping[str, str], **when: Any
 def table(series: list[Series]) -> list[dict[str, Any]]:
     """Rows of the one frame that Grafana makes of all series in the format `table`: Time, tags, values by name."""
     return [
-        {"Time": row[0], **one.get("tags", {}), **dict(zip(one["columns"][1:], row[1:], strict=True))}
-        for one in series
-        for row in one["values"]
+        {"Time": row[0], **each.get("tags", {}), **dict(zip(each["columns"][1:], row[1:], strict=True))}
+        for each in series
+        for row in each["values"]
     ]

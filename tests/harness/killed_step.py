@@ -33,19 +33,20 @@ def killed_before(
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        said = pipe.read().decode()
+        error_of_action = pipe.read().decode()
     _, status = os.waitpid(child, 0)
-    assert not said, said
+    assert not error_of_action, error_of_action
     return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
 def _count_steps(last: int, below: Path, calls: tuple[tuple[type, str], ...]) -> None:
-    left = [last]
+    remaining = last
 
     def count() -> None:
-        if left[0] == 0:
+        nonlocal remaining
+        if remaining == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        left[0] -= 1
+        remaining -= 1
 
     def hook(event: str, args: tuple[object, ...]) -> None:
         is_write = event in _WRITES or (event == "open" and isinstance(args[2], int) and args[2] & _FLAGS)

@@ -67,9 +67,9 @@ def main() -> None:
                 asked = json.dumps(jobs(base)) + "\n"
                 ran = subprocess.run([NODE, SCRIPT, order], input=asked, capture_output=True, text=True, check=True)
         for (width, height), page in zip(VIEWPORTS, json.loads(ran.stdout), strict=True):
-            told = page["told"]
-            shares = f"map {told['map']:.1%}, cells on record {told['cells']:.1%}"
-            first = f"{told['kB']:.0f} kB, first picture after {told['seconds']:.2f} s"
+            measured = page["told"]
+            shares = f"map {measured['map']:.1%}, cells on record {measured['cells']:.1%}"
+            first = f"{measured['kB']:.0f} kB, first picture after {measured['seconds']:.2f} s"
             sys.stdout.write(f"{len(names)} region(s), {width} x {height}: {shares}; {first}\n")
 
 

@@ -78,11 +78,13 @@ def plain_unusual(frame):
         of_it = [feed for feed in frame.silent if "all" in (category, feed.category) or category == feed.category]
         silent = [feed for feed in of_it if not feed.until_s]
         zone = frame.spec.timezone
-        told = [f"FEED WAS SILENT: {feed.in_words(zone)}" if feed.until_s else f"FEED SILENT: {feed.in_words(zone)}"
-                for feed in of_it]  # fmt: skip
+        sentences = [
+            f"FEED WAS SILENT: {feed.in_words(zone)}" if feed.until_s else f"FEED SILENT: {feed.in_words(zone)}"
+            for feed in of_it
+        ]
         surges = [surge for surge in frame.surges if category in ("all", surge.category)]
-        told += [f"forecast raised: {surge.in_words()}" for surge in surges]
-        told += [best.in_words(frame.spec.grid)] if best else []
+        sentences += [f"forecast raised: {surge.in_words()}" for surge in surges]
+        sentences += [best.in_words(frame.spec.grid)] if best else []
         own = max((place.days for place in frame.unusual if place.category == category), default=0)
         middle = (
             geohash(*np.mean(np.take(frame.spec.grid.centres(), best.cells(frame.spec.grid), 1), 1), 8) if best else ""
@@ -91,7 +93,7 @@ def plain_unusual(frame):
             f"unusual,category={category},region={frame.spec.region} days={days},hours={hours},observed={observed},"
             f"usual={usual},own_days={float(own)},silent={float(max((feed.usual for feed in silent), default=0))},"
             f"raised={float(max((max(surge.factors) for surge in surges), default=1))},"
-            f'says="{"; ".join(told)}",middle="{middle}",model="{frame.model}" {frame.tick_s}'
+            f'says="{"; ".join(sentences)}",middle="{middle}",model="{frame.model}" {frame.tick_s}'
         )
 
 

@@ -35,8 +35,8 @@ def imported_by(commands, packages, **options):
     """(what the commands printed, those of the packages that they have imported): in one process of their own."""
     ran = run_python("-c", COMMANDS.format(commands=commands, packages=packages), **options)
     assert ran.returncode == 0, ran.stderr
-    said, _, imported = ran.stdout.rpartition("imported: ")
-    return said, ast.literal_eval(imported)
+    printed, _, imported = ran.stdout.rpartition("imported: ")
+    return printed, ast.literal_eval(imported)
 
 
 def stand_in(name, folder, source):

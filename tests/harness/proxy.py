@@ -139,8 +139,8 @@ class Proxy:
             is_last = pair not in self._open
             self._open.discard(pair)  # one side has ended: a cut would meet nobody
         if is_last:
-            for one in pair:
-                one.close()
+            for end in pair:
+                end.close()
 
     def _end(self, pair, fault):
         self._hit(fault)
@@ -150,8 +150,8 @@ class Proxy:
 
 
 def _reset(*sockets):
-    for one in sockets:
+    for end in sockets:
         with contextlib.suppress(OSError):
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            one.shutdown(socket.SHUT_RD)  # a thread that waits to read would keep it open
-        one.close()
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            end.shutdown(socket.SHUT_RD)  # a thread that waits to read would keep it open
+        end.close()

@@ -45,7 +45,7 @@ class RecountedWorld:
     def observed_1h(self, region):
         """(cells, categories)"""
         region = self.regions[region]
-        counts = self.expected.observed_1h(region)
+        counts = self.expected.moment(region).observed_1h()
         return np.array([[counts[cell, category] for category in region.categories] for cell in region.cells])
 
 

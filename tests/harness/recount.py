@@ -174,7 +174,7 @@ def recount(settings: Settings, path: Path) -> Recount:
     entries = read_roster(roster_path(settings.checkpoint))
     specs = {region: read_spec(Path(entry.folder)) for region, entry in entries.items()}
     batches, frames = planned(settings.checkpoint, specs)
-    made = Recount(frames, settings.checkpoint, settings.artifacts.absolute(), specs, read_masks(settings.masks))
+    counter = Recount(frames, settings.checkpoint, settings.artifacts.absolute(), specs, read_masks(settings.masks))
     with ExitStack() as stack, path.open("wb") as file:
         kafka, partitions = KafkaConnection.of(settings), {part for batch in batches for part in batch.offsets}
         readers = {
@@ -182,8 +182,8 @@ def recount(settings: Settings, path: Path) -> Recount:
         }
         for batch in batches:
             parts = (readers[part].read(first, end) for part, (first, end) in batch.offsets.items())
-            file.write(made.points(batch, chain.from_iterable(parts)))
-    return made
+            file.write(counter.points(batch, chain.from_iterable(parts)))
+    return counter
 
 
 class PartitionReader:

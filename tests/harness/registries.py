@@ -17,6 +17,7 @@ import pytest
 
 from lifecycle.registry import FolderRegistry, promote, register, retire, roll_back, sync
 from schemas.audit import record, records, verify
+from schemas.records import read_pointer
 from streaming.rehearse.broker import free_port
 from tests.harness.toy import toy_artifact, toy_spec
 
@@ -67,6 +68,20 @@ class Desk:
     def register(self, version, region="toyville"):
         return register(self.open(), self.made_folder(version, region), self.note)
 
+    def registered(self, count):
+        """The names of so many versions, older first, that have no role."""
+        versions = self.make(count)
+        for version in versions:
+            self.register(version)
+        return versions
+
+    def scoring(self):
+        """The name of a version that is the champion and lies in the job's folder."""
+        (version,) = self.registered(1)
+        self.promote(version)
+        self.sync()
+        return version
+
     def promote(self, version, role="champion", region="toyville"):
         return promote(self.open(), region, version, role, self.note)
 
@@ -81,6 +96,15 @@ class Desk:
 
     def state(self, region="toyville"):
         return self.open().state(region)
+
+    def pointer(self, region="toyville"):
+        return read_pointer(self.artifacts, region)
+
+    def stored(self, name):
+        """The registry's own copies of a file."""
+        copies = list(self.copies.rglob(name))
+        assert copies
+        return copies
 
     def events(self):
         """Names of the audit log's records and their versions; the log must be unbroken."""

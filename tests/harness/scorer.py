@@ -1,5 +1,6 @@
 """The job as an operator starts it, its topics, and what it has stored."""
 
+import itertools
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from streaming.kafka import KafkaConnection, ensure_topics
 from streaming.settings import INFLUX_PREFIX, PREFIX
 from tests.harness.fork_server import ForkServer
-from tests.harness.points import stored_points
+from tests.harness.points import stored_points, tags_of
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 240.0
@@ -58,7 +59,7 @@ class Topic:
     def records(self):
         """Every message, in each partition's order."""
         places = [TopicPartition(self.name, number) for number in range(self.partitions)]
-        found = []
+        records = []
         options = {"bootstrap_servers": self.bootstrap, "auto_offset_reset": "earliest", **self.client}
         with KafkaConsumer(**options) as consumer:
             ends = consumer.end_offsets(places)
@@ -67,8 +68,8 @@ class Topic:
             deadline = time.monotonic() + DEADLINE_S
             while any(consumer.position(place) < ends[place] for place in places):
                 assert time.monotonic() < deadline, "the topic cannot be read to its end"
-                found += [record for records in consumer.poll(timeout_ms=200).values() for record in records]
-        return found
+                records += itertools.chain.from_iterable(consumer.poll(timeout_ms=200).values())
+        return records
 
 
 def make_anew(topic):
@@ -161,12 +162,12 @@ class Scorer:
     def wait_until(self, condition):
         """Poll `condition`; the process has to live on meanwhile."""
         deadline = time.monotonic() + DEADLINE_S
-        while not (found := condition()):
+        while not (answer := condition()):
             assert self.process.poll() is None, f"the scorer ended too early:\n{self.output[-3000:]}"
             assert time.monotonic() < deadline, f"waited in vain:\n{self.output[-3000:]}"
             time.sleep(0.05)
         self.note_children()
-        return found
+        return answer
 
     def note_children(self):
         try:
@@ -186,7 +187,7 @@ class Scorer:
         """Newest ledger totals of each region, from the stored points."""
         newest = {}
         for (key, time_s), fields in self.points(b"pipeline,").items():
-            region = dict(tag.split("=") for tag in key.split(",")[1:])["region"]
+            region = tags_of(key)["region"]
             if time_s >= newest.get(region, (0,))[0]:
                 newest[region] = time_s, fields
         return {

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from models.comparison import LEAST_JUDGED, compare
+from models.comparison import LEAST_JUDGED, day_blocks, difference_of
 from models.dispersion import Dispersion
 from models.evaluation.evaluate import evaluate
 from models.evaluation.judge import Evaluation, EvaluationPlan, ModelResult, mean_scores
@@ -38,19 +38,15 @@ def small_task(*, days=300, judged=60, seed=0):
     order = np.argsort(at_s, kind="stable")
     table = toy_table(at_s[order], category=category[order].astype(np.int16), categories=CATEGORIES)
     starts_s = START_S + DAY_S * np.arange(days + 1)
-    cells = cell[order].astype(np.int32)
-    task = Task(
-        name="small",
-        title="small town",
-        incidents=table,
-        cell=cells,
-        grid=GRID,
-        cube=count(table, cells, starts_s, GRID),
-        validation=days - 2 * judged,
-        test=days - judged,
-        scored=np.arange(GRID.cells) != 3,
-    )
-    return task, truth
+    blocks, scored = (days - 2 * judged, days - judged), np.arange(GRID.cells) != 3
+    return counted_task(table, cell[order], GRID, starts_s, *blocks, scored=scored), truth
+
+
+def counted_task(table, cell, grid, starts_s, validation, test, **changes):
+    """A task of incidents in these cells; all cells are judged unless others are named."""
+    fields = {"incidents": table, "cell": cell.astype(np.int32), "grid": grid, "validation": validation, "test": test}
+    fields |= {"name": "small", "title": "small town", "scored": np.ones(grid.cells, np.bool_)}
+    return Task(cube=count(table, fields["cell"], starts_s, grid), **fields | changes)
 
 
 def plan_of(**changes):
@@ -158,7 +154,6 @@ def small_evaluation(
             data_file="small-town.csv",
             data_sha256=hashlib.sha256(cube.counts.tobytes()).hexdigest(),
         ),
-        scored_cells=int(SCORED.sum()),
         purge_steps=1,
         delay_steps=2,
         rows=sorted(rows, key=_log_score),
@@ -210,14 +205,10 @@ def _compared(row, best, cube):
 
 
 def _versus(row, best, cube, categories):
-    return compare(
-        row.scores.log_score_sums[:, :, categories].sum(axis=2),
-        best.scores.log_score_sums[:, :, categories].sum(axis=2),
-        values=int(SCORED.sum()) * len(categories),
-        steps_per_week=cube.steps_per_week,
-        random=np.random.default_rng(2),
-        judged=LEAST_JUDGED,
-    )
+    sums, of_best = (each.scores.log_score_sums[:, :, categories].sum(axis=2) for each in (row, best))
+    per_step = (sums - of_best.mean(axis=0)) / (SCORED.sum() * len(categories))
+    block = day_blocks(sums.shape[1], steps_per_week=cube.steps_per_week)
+    return difference_of(per_step, block, np.random.default_rng(2), judged=LEAST_JUDGED)
 
 
 def _log_score(row):

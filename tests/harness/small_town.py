@@ -1,11 +1,20 @@
-"""A file of incidents that is learned from in seconds, and files of tasks as the commands read them."""
+"""Files of incidents that are learned from in seconds, and files of tasks as the commands read them.
+
+A made town; and the sample's day again on each day of five weeks.
+"""
 
 import csv
 import json
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from models.files.incident_files import read_incidents
+from models.files.layouts import LAYOUTS
+from streaming.rehearse.incident_replay import SAMPLE, shifted
 from tests.harness.toy import iso
 
 LAYOUT = "time=when,lat=lat,lon=lon,category=kind,timezone=UTC"
@@ -35,4 +44,28 @@ def task_file(path, *tables, **fields):
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in table.items()}
         lines += [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+SAMPLE_DAYS = 35
+
+
+def sample_weeks():
+    """The table of five weeks that begin with the sample's day."""
+    day = read_incidents(SAMPLE, LAYOUTS["sample"])
+    occurred_s = [shifted(day.occurred_s, day.timezone, days=number) for number in range(SAMPLE_DAYS)]
+    table = day.select(np.tile(np.arange(len(day)), SAMPLE_DAYS))
+    return replace(table, occurred_s=np.concatenate(occurred_s), row=np.arange(1, len(table) + 1))
+
+
+def write_sample_weeks(folder):
+    """The same as a file in the layout `sample`, in a folder; its path."""
+    path = folder / "weeks.csv"
+    table, zone = sample_weeks(), ZoneInfo("America/New_York")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("occurred_at", "category", "lat", "lon"))
+        for at_s, number, lat, lon in zip(table.occurred_s, table.category, table.lat_deg, table.lon_deg, strict=True):
+            at = datetime.fromtimestamp(int(at_s), zone).replace(tzinfo=None).isoformat()
+            rows.writerow((at, table.categories[number], lat, lon))
     return path

@@ -83,13 +83,13 @@ def family(process):
 def frozen(process):
     """A process and all that it started stand still meanwhile."""
     halted = family(process)
-    for one in halted:
-        one.send_signal(signal.SIGSTOP)
+    for each in halted:
+        each.send_signal(signal.SIGSTOP)
     try:
         yield
     finally:
-        for one in halted:
-            one.send_signal(signal.SIGCONT)
+        for each in halted:
+            each.send_signal(signal.SIGCONT)
 
 
 @contextmanager
@@ -105,9 +105,9 @@ def spark_cluster(folder, hidden):
     finally:
         for process in cluster.processes:
             with suppress(psutil.NoSuchProcess):
-                for one in family(psutil.Process(process.pid)):
+                for each in family(psutil.Process(process.pid)):
                     with suppress(psutil.NoSuchProcess):
-                        one.kill()
+                        each.kill()
             process.wait()
 
 

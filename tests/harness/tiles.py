@@ -72,12 +72,12 @@ def along_hilbert(x, y, zoom):
 
 def leave_file(path, tile, facts, *, kind, tile_id=0, zoom=0):
     """Version 3: header, directory of one entry, facts, and the tile; nothing is compressed."""
-    said = json.dumps(facts).encode()
+    metadata = json.dumps(facts).encode()
     directory = b"".join(map(varint, (1, tile_id, 1, len(tile), 1)))
-    at = [127, 127 + len(directory), 127 + len(directory) + len(said)]
-    places = (at[0], len(directory), at[1], len(said), at[2], 0, at[2], len(tile), 1, 1, 1)
+    at = [127, 127 + len(directory), 127 + len(directory) + len(metadata)]
+    places = (at[0], len(directory), at[1], len(metadata), at[2], 0, at[2], len(tile), 1, 1, 1)
     box = struct.pack("<iiii", -1_800_000_000, -850_000_000, 1_800_000_000, 850_000_000)
     head = b"PMTiles\x03" + struct.pack("<11Q", *places) + bytes((1, 1, 1, kind, zoom, zoom)) + box + bytes(9)
     assert len(head) == 127
-    path.write_bytes(head + directory + said + tile)
+    path.write_bytes(head + directory + metadata + tile)
     return path

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from models.artifact import DataSource, Model, Provenance, write_artifact, write_untrained
+from models.artifact import DataSource, write_artifact, write_untrained
 from models.baseline import BaselineConstants
+from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.features import feature_names
 from models.files.incident_files import IncidentTable
@@ -16,7 +17,9 @@ from models.local_time import DAY_BLOCKS, HOURS
 from models.network import NetworkShape, ResidualNetwork
 from models.network_kinds import TunedOn
 from models.scoring import stored_views
+from models.training.replay import IncidentHistory
 from schemas.decode import Messages
+from schemas.fine import square_edges
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
@@ -83,25 +86,51 @@ def toy_table(occurred_s, *, category=0, **changes):
     return IncidentTable(**{**fields, **changes})
 
 
+def toy_history(spec, occurred_s, cutoff_s, *, cell=0, category=0, **changes):
+    """What happened at these times up to a cut-off; cell and category: one for all, or one for each."""
+    order = np.argsort(occurred_s, kind="stable")
+    cell, category = (np.broadcast_to(of, len(order))[order] for of in (cell, category))
+    lat_deg, lon_deg = (of[cell] for of in spec.grid.centres())
+    table = toy_table(
+        np.asarray(occurred_s)[order],
+        timezone=spec.timezone,
+        lat_deg=lat_deg,
+        lon_deg=lon_deg,
+        category=category.astype(np.int16),
+        categories=spec.categories,
+        **changes,
+    )
+    return IncidentHistory.of(table, spec, cutoff_s)
+
+
+def table_in_cells(spec, occurred_s, cell, category):
+    """Incidents in the middles of these cells; the table has them in the order of time."""
+    order = np.argsort(occurred_s, kind="stable")
+    lat_deg, lon_deg = (of_cells[cell[order]] for of_cells in spec.grid.centres())
+    places = {"lat_deg": lat_deg, "lon_deg": lon_deg, "categories": spec.categories}
+    return toy_table(occurred_s[order], category=category[order].astype(np.int16), **places)
+
+
+def toy_state(spec, as_of_s, at_s=(), place=()):
+    """What is counted until then of incidents at these times and places: cell x categories + category."""
+    state = CountState(spec)
+    state.advance(as_of_s)
+    for level in state.levels.values():
+        level.add(np.asarray(at_s, np.int64), np.asarray(place, np.intp), 1)
+    return state
+
+
 def toy_artifact(folder, spec, *, cutoff_s=CUTOFF_S, created=CREATED):
     """An artifact without a network and without history. Gives its folder."""
     return write_untrained(folder, spec, per_day=5, cutoff_s=cutoff_s, created=created)
 
 
-def publish_artifact(
-    folder, *, spec, constants, network, history, created=CREATED, card="# of a test\n", fine=None, **changes
-):
-    """An artifact of these parts; its provenance is of a test. Gives its folder."""
+def publish_artifact(folder, *, history, **parts):
+    """An artifact of these parts, those of `write_artifact`; its data are none. Gives its folder."""
     cutoff_s = history.as_of_s
-    fields = {
-        "data": DataSource(file_name="none", sha256="", layout="none", incidents=0, first_s=0, cutoff_s=cutoff_s),
-        "created": created,
-    }
+    data = DataSource(file_name="none", sha256="", layout="none", incidents=0, first_s=0, cutoff_s=cutoff_s)
     return write_artifact(
-        folder,
-        Model(spec=spec, constants=constants, network=network, history=history, fine=fine),
-        Provenance(**{**fields, **changes}),
-        card=card,
+        folder, history=history, **{"data": data, "created": CREATED, "card": "# of a test\n", **parts}
     )
 
 
@@ -121,6 +150,14 @@ def toy_event(spec, *, at_s, cell, **changes):
     place = {"lat": float(lat[cell]), "lon": float(lon[cell])}
     fields = {"region": spec.region, "occurred_at": iso(at_s), "category": spec.categories[0], **place, **changes}
     return json.dumps(toy_record(**fields)).encode()
+
+
+def square_bounds(grid, fine, cell, square):
+    """South, west, north and east of a square of a cell, degrees."""
+    (row, col), (south, west) = divmod(cell, grid.cols), divmod(square, fine)
+    lat, lon = (edges.tolist() for edges in square_edges(grid, fine))
+    row, col = row * fine + south, col * fine + west
+    return lat[row], lon[col], lat[row + 1], lon[col + 1]
 
 
 def toy_record(**changes):

@@ -198,13 +198,8 @@ AS_A_STEP = {
 
 @pytest.mark.parametrize("name", AS_A_STEP)
 def test_a_step_of_the_model_runs_commands_that_exist_and_keeps_each_word_whole(step, name):
-    done, commands = step(
-        name,
-        REGION="town",
-        RISK_ARCHIVE="/days",
-        RISK_ARTIFACTS="/kept",
-        BECAUSE='as "agreed"; $(id) `id`',
-    )
+    given = {"REGION": "town", "RISK_ARCHIVE": "/days", "RISK_ARTIFACTS": "/kept"}
+    done, commands = step(name, **given, BECAUSE='as "agreed"; $(id) `id`')
     assert (done.returncode, done.stderr) == (0, "")
     assert commands == [["-m", "incident_risk", *words] for words in AS_A_STEP[name]]
     for words in AS_A_STEP[name]:
@@ -249,32 +244,24 @@ def needed(name, program=None):
     return program
 
 
-def schema(kind, path):
+SCHEMAS = [("github-workflows", path) for path in WORKFLOWS] + [("gitlab-ci", GITLAB)]
+
+
+@pytest.mark.parametrize(("kind", "path"), SCHEMAS, ids=lambda value: getattr(value, "name", ""))
+def test_a_file_keeps_the_schema_of_its_system(kind, path):
     options = ["--data-transform", "gitlab-ci"] if kind == "gitlab-ci" else []
-    return run(needed("check-jsonschema"), "--builtin-schema", f"vendor.{kind}", *options, path)
-
-
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_keeps_githubs_schema(path):
-    ran = schema("github-workflows", path)
+    ran = run(needed("check-jsonschema"), "--builtin-schema", f"vendor.{kind}", *options, path)
     assert ran.returncode == 0, ran.stdout
 
 
-def test_gitlabs_file_keeps_its_schema():
-    ran = schema("gitlab-ci", GITLAB)
+ZIZMOR = ("--offline", "--no-progress", "--quiet", "--config", ROOT / ".github" / "zizmor.yml", *WORKFLOWS)
+ACTIONLINT = ("-no-color", "-config-file", ROOT / ".github" / "actionlint.yaml")
+
+
+@pytest.mark.parametrize(("linter", "options"), [("zizmor", ZIZMOR), ("actionlint", ACTIONLINT)])
+def test_a_linter_finds_nothing_in_the_workflows(linter, options):
+    ran = run(needed(linter), *options)
     assert ran.returncode == 0, ran.stdout
-
-
-def test_the_security_linter_finds_nothing_in_the_workflows():
-    options = ("--offline", "--no-progress", "--quiet", "--config", ROOT / ".github" / "zizmor.yml")
-    ran = run(needed("zizmor"), *options, *WORKFLOWS)
-    assert ran.returncode == 0, ran.stdout
-
-
-def test_actionlint_finds_nothing_in_the_workflows():
-    program, configuration = needed("actionlint"), ROOT / ".github" / "actionlint.yaml"
-    ran = run(program, "-no-color", "-config-file", configuration, *WORKFLOWS)
-    assert (ran.returncode, ran.stdout) == (0, "")
 
 
 @pytest.mark.nightly

@@ -8,8 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from lifecycle.archive import ArchiveTable, archive_region, regions_of
-from lifecycle.feed import FeedLog
+from lifecycle.archive import ArchiveTable, FeedLog, archive_region, regions_of
 from streaming.watchers import BatchLog
 from tests.harness.checkpoint import rows_of, spark_files, write_guard
 from tests.harness.region_bench import NOW, event

@@ -13,7 +13,8 @@ from models.features import FeatureEngine
 from schemas.records import Pointer, write_pointer
 from schemas.spec import HOUR_S
 from streaming.artifacts_in_force import load_artifact
-from tests.faults.outcomes import Judgement, due_between, written_in, wrong
+from tests.faults.oracle import due_between
+from tests.faults.rules import Judgement, written_in, wrong_outcomes
 from tests.harness.points import stored_points
 from tests.harness.region_bench import NOW, Bench, empty_history, event
 from tests.harness.toy import iso, toy_event
@@ -124,7 +125,7 @@ def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, publish):
     assert len(of_place) > 20 * len(spec.categories)
     assert any(len(ones) == 2 and ones[0].came != ones[1].came for ones in of_place.values())
     written = list(written_in(b"".join(job.sink.writes).decode()))
-    assert list(wrong(points, written, judgements)) == []
+    assert list(wrong_outcomes(points, written, judgements)) == []
 
 
 LAST_GRACE_S = 25 * HOUR_S

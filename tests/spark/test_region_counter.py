@@ -162,26 +162,27 @@ def test_messages_of_no_region_have_a_ledger_of_their_own(spec, bench):
         assert results["riverton"][1].totals["consumed"] == times
 
 
-def test_every_minute_has_a_ledger_of_no_region_also_without_messages(spec, bench):
+def of_no_region(bench, at_s, *values):
+    """(clock, messages so far) of the ledger of no region; None where the batch has none."""
+    _, summary = bench.batch(at_s, *values).get(UNASSIGNED, (None, None))
+    return summary and (summary.as_of_s, summary.totals["consumed"])
+
+
+def test_every_minute_has_a_ledger_of_no_region_also_without_messages(bench):
     """Else the first of a burst would be no step from anything, and no page and no alert would see it."""
-    _, summary = bench.batch(NOW)[UNASSIGNED]
-    assert (summary.as_of_s, summary.totals["consumed"]) == (NOW, 0)
-    assert UNASSIGNED not in bench.batch(NOW + 1)
-    _, summary = bench.batch(NOW + 2, b"{")[UNASSIGNED]
-    assert (summary.as_of_s, summary.totals["consumed"]) == (NOW + 2, 1)
+    assert of_no_region(bench, NOW) == (NOW, 0)
+    assert of_no_region(bench, NOW + 1) is None
+    assert of_no_region(bench, NOW + 2, b"{") == (NOW + 2, 1)
     stored = bench.stored(UNASSIGNED)
-    assert UNASSIGNED not in bench.batch(NOW + 3)
+    assert of_no_region(bench, NOW + 3) is None
     assert bench.stored(UNASSIGNED) == stored
-    _, summary = bench.batch(NOW + 60)[UNASSIGNED]
-    assert (summary.as_of_s, summary.totals["consumed"]) == (NOW + 60, 1)
+    assert of_no_region(bench, NOW + 60) == (NOW + 60, 1)
 
 
 def test_on_the_events_clock_only_messages_of_no_region_move_their_ledger(tmp_path, toy, new_bench):
     bench = new_bench(tmp_path, toy("riverton"), clock="event")
-    assert UNASSIGNED not in bench.batch(NOW)
-    _, summary = bench.batch(NOW + 1, b"{")[UNASSIGNED]
-    assert (summary.as_of_s, summary.totals["consumed"]) == (NOW + 1, 1)
-    assert UNASSIGNED not in bench.batch(NOW + 600)
+    asked = ((0,), (1, b"{"), (600,))
+    assert [of_no_region(bench, NOW + after_s, *values) for after_s, *values in asked] == [None, (NOW + 1, 1), None]
 
 
 @pytest.mark.fault("F41")

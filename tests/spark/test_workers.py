@@ -139,26 +139,28 @@ def features_of(folder):
     return FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values.tobytes()
 
 
-def assert_the_baseline_scores(folder, features, why):
+@pytest.mark.parametrize(
+    ("lost_in", "why"),
+    [
+        pytest.param((torch.nn.Module, "to"), "RuntimeError", marks=pytest.mark.fault("F37")),
+        pytest.param((ResidualNetwork, "forward"), "RuntimeError", marks=pytest.mark.fault("F37")),
+        pytest.param(None, "network unusable", marks=pytest.mark.fault("F30")),
+    ],
+    ids=["to", "forward", "damaged"],
+)
+def test_a_device_that_is_lost_or_a_damaged_network_leaves_the_baseline_and_the_score_says_so(
+    lost_in, why, folder, monkeypatch
+):
+    if lost_in is None:
+        weights = (folder / WEIGHTS).read_bytes()
+        (folder / WEIGHTS).write_bytes(weights[:-1] + b"\x7f")
+    features = features_of(folder)
+    if lost_in:
+        monkeypatch.setattr(*lost_in, lost)
     (rows,) = score_stage(None)(iter([columns_of(folder, features)]))
     (row,) = rows.itertuples()
     assert row.model == f"baseline:{why}"
     assert row.expected == row.usual
-
-
-@pytest.mark.fault("F37")
-@pytest.mark.parametrize("lost_in", [(torch.nn.Module, "to"), (ResidualNetwork, "forward")], ids=["to", "forward"])
-def test_a_device_that_is_lost_leaves_the_baseline_and_the_score_says_so(lost_in, folder, monkeypatch):
-    features = features_of(folder)
-    monkeypatch.setattr(*lost_in, lost)
-    assert_the_baseline_scores(folder, features, "RuntimeError")
-
-
-@pytest.mark.fault("F30")
-def test_a_damaged_network_leaves_the_baseline_and_the_score_says_so(folder):
-    weights = folder / WEIGHTS
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
-    assert_the_baseline_scores(folder, features_of(folder), "network unusable")
 
 
 def cannot_be_read(folder, monkeypatch):

@@ -4,6 +4,7 @@ marks, which are kept once, and replayed files.
 
 import gc
 import json
+import logging
 import math
 import os
 import signal
@@ -54,13 +55,15 @@ def processes_of(folder):
 
 
 def test_it_says_for_how_long_it_keeps_a_topic(broker):
-    kafka, kept = KafkaConnection(broker.bootstrap), {"kept-week": {"retention.ms": "604800000"},
-                                                      "kept-for-ever": {"retention.ms": "-1"},
-                                                      "kept-newest": {"cleanup.policy": "compact"}}  # fmt: skip
+    configs_of = {
+        "kept-week": {"retention.ms": "604800000"},
+        "kept-for-ever": {"retention.ms": "-1"},
+        "kept-newest": {"cleanup.policy": "compact"},
+    }
     with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:
-        admin.create_topics({name: {"num_partitions": 1, "configs": configs} for name, configs in kept.items()})
-        admin.wait_for_topics(list(kept))
-    days = topic_days(kafka, [*kept, "absent"])
+        admin.create_topics({name: {"num_partitions": 1, "configs": configs} for name, configs in configs_of.items()})
+        admin.wait_for_topics(list(configs_of))
+    days = topic_days(KafkaConnection(broker.bootstrap), [*configs_of, "absent"])
     assert days == {"kept-week": 7, "kept-for-ever": math.inf, "kept-newest": math.inf}
 
 
@@ -77,8 +80,8 @@ def test_the_command_makes_the_topics_and_runs_until_it_is_told_to_stop(tmp_path
     environment = {**os.environ, "RISK_KAFKA_BOOTSTRAP": f"localhost:{port}", "RISK_CACHE": str(jar_cache)}
     command = [sys.executable, "-m", "incident_risk", "broker", "--folder", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        said = [process.stdout.readline(), process.stdout.readline()]
-        assert f"Kafka runs at 127.0.0.1:{port}" in said[1], said
+        lines = [process.stdout.readline(), process.stdout.readline()]
+        assert f"Kafka runs at 127.0.0.1:{port}" in lines[1], lines
         with KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}") as admin:
             assert {"incidents.v1", "incidents.v1.dlq", "feedback.v1"} <= set(admin.list_topics())
         process.send_signal(signal.SIGTERM)
@@ -147,8 +150,9 @@ sockets_are_left = pytest.mark.filterwarnings(
 
 
 @pytest.fixture
-def collected():
+def collected(caplog):
     """What a test leaves to the garbage collector is collected while its filter of warnings holds."""
+    caplog.set_level(logging.CRITICAL, logger="kafka")  # what pytest keeps of its lines would keep its sockets open
     before = set(threading.enumerate())
     yield
     deadline = time.monotonic() + 30
@@ -245,8 +249,8 @@ def feedback(broker, new_topic, tmp_path, commands):
         if wait:
             ran = commands.run("incident_risk", "feedback", *words, env=environment, timeout=120)
             return ran.returncode, ran.stdout, ran.stderr
-        with (tmp_path / "said").open("wb") as said:
-            return commands.popen("incident_risk", "feedback", *words, env=environment, out=(said, said))
+        with (tmp_path / "output").open("wb") as output:
+            return commands.popen("incident_risk", "feedback", *words, env=environment, out=(output, output))
 
     run.topic, run.letters, run.store = topic, letters, tmp_path / "store"
     return run
@@ -268,8 +272,8 @@ def test_marks_are_kept_once_and_refusals_go_to_the_dead_letters(feedback, broke
     assert send_mark(feedback, "r000c001", mark="great")[0] == 3
     with KafkaProducer(bootstrap_servers=broker.bootstrap) as producer:
         producer.send(feedback.topic.name, value=b'{"officer_name":"x"}').get(10)
-    code, said, error = feedback("store", "--once")
-    assert (code, said) == (0, "1 marks kept, 1 refused\n"), error
+    code, output, error = feedback("store", "--once")
+    assert (code, output) == (0, "1 marks kept, 1 refused\n"), error
     assert len(marks(feedback)) == 1
     assert feedback("store", "--once")[1] == "0 marks kept, 0 refused\n"
 
@@ -322,9 +326,9 @@ def test_a_replayed_file_arrives_with_its_keys_times_and_mix(tmp_path, broker):
     ran = replay((broker.bootstrap, "replayed"), path, *ALL_OF_IT, "--mixed")
 
     assert ran.exit_code == 0
-    said = " ".join(ran.output.split())
-    assert "sent 68 messages" in said
-    assert "60 incidents, 4 duplicates, 2 corrections, 2 bad" in said
+    output = " ".join(ran.output.split())
+    assert "sent 68 messages" in output
+    assert "60 incidents, 4 duplicates, 2 corrections, 2 bad" in output
     records = Topic(broker.bootstrap, "replayed", 4).records()
     assert len(records) == 68
     incidents = [record for record in records if record.key.startswith(b"montgomery-")]

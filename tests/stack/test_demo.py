@@ -40,11 +40,8 @@ def started(commands, out: Path, *options: str):
 
 def left_of(out: Path) -> list[str]:
     """Processes that were started for this demo: all of them name its folder or were started from it."""
-    found = []
-    for process in psutil.process_iter(["pid", "cmdline"]):
-        if str(out) in " ".join(process.info["cmdline"] or ()):
-            found.append(" ".join(process.info["cmdline"])[:200])
-    return found
+    lines = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["pid", "cmdline"]))
+    return [line[:200] for line in lines if str(out) in line]
 
 
 def map_that_answers(demo, printed):
@@ -56,8 +53,8 @@ def map_that_answers(demo, printed):
         address = re.search(r"http://127\.0\.0\.1:\d+/", line)
     while demo.poll() is None:
         answer = urllib3.request("GET", f"{address[0]}v1/regions", retries=False)
-        if (found := answer.json())["regions"]:
-            return found
+        if (regions := answer.json())["regions"]:
+            return regions
         time.sleep(0.5)
     raise AssertionError("the map had no score before the demo ended")
 
@@ -67,14 +64,14 @@ def test_the_demo_ends_with_a_balanced_ledger_a_map_and_no_process_left(commands
     out = tmp_path / "demo"
     with started(commands, out, "--seconds", "20") as (demo, printed):
         shown = map_that_answers(demo, printed)
-        said = printed.read()
-    assert demo.wait(60) == 0, said
-    assert re.search(r"unaccounted\s+0\b", said), said
-    assert re.search(r"18:\d\d +fire around", said), said
-    assert re.search(r"model\s+\d+ of 579\s+[\d.]+%", said), said
+        output = printed.read()
+    assert demo.wait(60) == 0, output
+    assert re.search(r"unaccounted\s+0\b", output), output
+    assert re.search(r"18:\d\d +fire around", output), output
+    assert re.search(r"model\s+\d+ of 579\s+[\d.]+%", output), output
     assert "cells chosen by" in (out / "report.txt").read_text(encoding="utf-8")
     assert shown["regions"][0]["region"] == "montgomery"
-    assert f"--frames {out / 'storm'}" in said
+    assert f"--frames {out / 'storm'}" in output
     assert read_frames(out / "frames" / "montgomery.frame").clock == "event"
     height = read_frames(out / "storm" / "montgomery.frame").by_category
     assert "2016-07-25 19:15" <= local_text(height.as_of_s, "America/New_York")[:16] < "2016-07-25 20:00"
@@ -96,10 +93,10 @@ def test_an_interrupted_demo_says_so_and_leaves_nothing_running(commands, tmp_pa
             time.sleep(0.1)
         time.sleep(3)
         demo.send_signal(signal.SIGINT)
-        said = printed.read()
-    assert demo.wait(60) == 130, said
-    assert "stopped" in said
-    assert "Traceback" not in said
+        output = printed.read()
+    assert demo.wait(60) == 130, output
+    assert "stopped" in output
+    assert "Traceback" not in output
     deadline = time.monotonic() + 20
     while left_of(out) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -167,12 +164,12 @@ def stored(http, url, metric):
     assert http.request("GET", f"{url}/internal/force_flush").status == 200
     answer = http.request("GET", f"{url}/api/v1/export", fields={"match[]": metric})
     rows = [json.loads(line) for line in answer.data.splitlines()]
-    found = {}
+    newest_values = {}
     for row in rows:
         newest = max(row["timestamps"])
         values = [value for value, at in zip(row["values"], row["timestamps"], strict=True) if at == newest]
-        found[json.dumps(row["metric"], sort_keys=True)] = max(values)
-    return found
+        newest_values[json.dumps(row["metric"], sort_keys=True)] = max(values)
+    return newest_values
 
 
 @pytest.mark.nightly
@@ -195,15 +192,15 @@ def test_a_storm_that_is_trained_for_and_replayed_reaches_the_store(tmp_path, ja
                     shell.run(REPLAY)
                     calls, deadline = calls_of_the_day(), time.monotonic() + LIMIT_S
                     while sum(stored(http, url, "pipeline_consumed").values()) < calls:
-                        said = (tmp_path / "terminal.txt").read_text(encoding="utf-8", errors="replace")
-                        assert job.poll() is None, said[-3000:]
-                        assert time.monotonic() < deadline, said[-3000:]
+                        output = (tmp_path / "terminal.txt").read_text(encoding="utf-8", errors="replace")
+                        assert job.poll() is None, output[-3000:]
+                        assert time.monotonic() < deadline, output[-3000:]
                         time.sleep(0.5)
                 finally:
                     job.send_signal(signal.SIGINT)
                     code = job.wait(LIMIT_S)
-                said = (tmp_path / "terminal.txt").read_text(encoding="utf-8", errors="replace")
-                assert code == 0, said[-3000:]
+                output = (tmp_path / "terminal.txt").read_text(encoding="utf-8", errors="replace")
+                assert code == 0, output[-3000:]
             finally:
                 broker.send_signal(signal.SIGINT)
                 assert broker.wait(LIMIT_S) == 0

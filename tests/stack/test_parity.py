@@ -19,10 +19,10 @@ from models.training.replay import IncidentHistory
 from models.training.train import TrainingOptions, train
 from models.training.train_region import spec_for
 from schemas.spec import DAY_S
+from streaming.rehearse.demo import Rehearsal
 from streaming.rehearse.incident_replay import REGION, Mix, parse_when, plan_replay
-from streaming.rehearse.rehearsal import Rehearsal
 from streaming.settings import Settings
-from tests.harness.sample_weeks import sample_weeks
+from tests.harness.small_town import sample_weeks
 from tests.harness.toy import publish_artifact
 
 TOLERANCE = 1e-6  # of a score

@@ -7,12 +7,12 @@ from pyarrow.fs import FileSelector
 from typer.testing import CliRunner
 
 from incident_risk import app
-from lifecycle.archive import ArchiveTable, archive_region
-from lifecycle.feed import FeedLog
+from lifecycle.archive import ArchiveTable, FeedLog, archive_region
 from models.files.incident_archive import read_archive
 from schemas.errors import CheckpointError, SinkError, SinkRefused
-from streaming import spark_folder
 from streaming.checkpoint import (
+    SparkFolder,
+    _object_store,
     batch_time_ms,
     begin_offsets,
     drop_unfinished,
@@ -20,12 +20,14 @@ from streaming.checkpoint import (
     last_begun,
     last_commit,
     open_batch,
+    place_state,
+    refuse_unshared,
     set_aside,
+    spark_address,
     taken_offsets,
 )
-from streaming.spark_folder import SparkFolder, place_state, refuse_unshared, spark_address
 from tests.harness.checkpoint import KeptWorld, begin_at, commit
-from tests.harness.object_store import SECRET
+from tests.harness.fake_stores import SECRET
 from tests.unit.counting.test_count_state import CALL, SPEC, incidents
 from tests.unit.lifecycle.archive.test_archive import TODAY
 
@@ -128,7 +130,7 @@ def test_a_bucket_that_does_not_exist_is_an_error(tmp_path, bucket):
 def test_a_store_that_is_away_is_no_damage(tmp_path, s3, bucket, monkeypatch):
     s3.make_bucket("away")
     place_state(tmp_path, "s3a://away/ours", "one")
-    spark_folder._object_store.cache_clear()  # as in a process that starts later
+    _object_store.cache_clear()  # as in a process that starts later
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}")

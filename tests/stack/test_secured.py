@@ -225,18 +225,16 @@ def region(new_region):
 
 def assert_one_clear_line(scorer, *words):
     scorer.assert_ended(5, *words)
-    said = scorer.output  # the artifact in force, the progress line; nothing again and again
-    assert len(said.strip().splitlines()) <= 6, said
-    assert not [word for word in ("numbat", "wr0ng") if word in said], said
+    output = scorer.output  # the artifact in force, the progress line; nothing again and again
+    assert len(output.strip().splitlines()) <= 6, output
+    assert not [word for word in ("numbat", "wr0ng") if word in output], output
 
 
 def doctor_says(scorer):
     """What doctor found wrong with Kafka under the scorer's settings, seen and remedy together."""
     ours = {name: value for name, value in scorer.environment.items() if name.startswith((PREFIX, INFLUX_PREFIX))}
-    found = examine(Settings.from_environment(ours), now_s=START)
-    return " ".join(
-        f"{one.seen} {one.remedy}" for one in found if one.what in ("Kafka", "topic") and one.grade == "fail"
-    )
+    lines = [each for each in examine(Settings.from_environment(ours), now_s=START) if each.grade == "fail"]
+    return " ".join(f"{each.seen} {each.remedy}" for each in lines if each.what in ("Kafka", "topic"))
 
 
 @pytest.mark.nightly
@@ -335,7 +333,7 @@ TOKEN = "quokka-5511-token"
 CANARIES = {"token": "quokka-5511", "password": "numbat"}
 
 
-def found(text):
+def canaries_in(text):
     """Names of the canaries in `text`, bytes or str, also as UTF-16, in which Java writes some strings."""
     data = text if isinstance(text, bytes) else text.encode()
     forms = {name: (word.encode(), word.encode("utf-16-le")) for name, word in CANARIES.items()}
@@ -346,8 +344,10 @@ def leaks_of(process):
     """{what: canaries} of a running process: its command line as `ps` shows it, and its environment."""
     try:
         return {
-            f"command line of {process.name()}": found("\0".join(process.cmdline())),
-            f"environment of {process.name()}": found("\0".join(f"{k}={v}" for k, v in process.environ().items())),
+            f"command line of {process.name()}": canaries_in("\0".join(process.cmdline())),
+            f"environment of {process.name()}": canaries_in(
+                "\0".join(f"{k}={v}" for k, v in process.environ().items())
+            ),
         }
     except psutil.NoSuchProcess:
         return {}
@@ -363,11 +363,11 @@ def name_of(process):
 
 def leaks_below(folder):
     """{file: canaries} of every file below the folder."""
-    return {str(path): found(path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+    return {str(path): canaries_in(path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
 
 
-def only_leaks(seen):
-    return {what: canaries for what, canaries in seen.items() if canaries}
+def only_leaks(places):
+    return {what: canaries for what, canaries in places.items() if canaries}
 
 
 @pytest.mark.fault("F27", "F43")
@@ -393,7 +393,7 @@ def test_no_secret_is_anywhere_but_where_it_was_given(
     scorer.wait_until(lambda: frame.exists() and any(b"risk," in body for body in stub_store.acknowledged))
 
     main = psutil.Process(scorer.process.pid)
-    assert found("\0".join(main.cmdline())) == []
+    assert canaries_in("\0".join(main.cmdline())) == []
     assert leaks_of(main)[f"environment of {main.name()}"] == [by_environment]  # the scan can see; and we said so
     kinds = {name_of(child) for child in scorer.children} - {None}
     assert "java" in kinds
@@ -405,8 +405,8 @@ def test_no_secret_is_anywhere_but_where_it_was_given(
     stub_store.answers.append((401, f"who is Token {TOKEN}?".encode(), {"X-Echo": TOKEN}))
     topic.send([(0, region.event(2, cell=4, at_s=START + 120), (START + 120) * 1000)])
     scorer.assert_ended(6, "INFLUXDB_V2_TOKEN", "who is Token ***?")
-    seen = leaks_below(scorer.folder)
-    assert only_leaks(seen) == {}
-    names = {os.path.basename(path) for path in seen}
+    files = leaks_below(scorer.folder)
+    assert only_leaks(files) == {}
+    names = {os.path.basename(path) for path in files}
     wanted = "terminal.txt spark.log riverton.frame guard.json roster.json manifest.json metadata"
     assert set(wanted.split()) <= names

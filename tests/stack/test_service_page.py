@@ -7,14 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from schemas.fine import square_bounds
 from schemas.frame import Unusual, write_frames
 from service.scores import number
 from service.tokens import Tokens, make_token
 from tests.harness.browser import MARKS, chooses, collection, the_service
 from tests.harness.map_shares import jobs, leave_regions
 from tests.harness.service import Client, leave_frame, leave_squares, running, toy_service
-from tests.harness.toy import toy_grid
+from tests.harness.toy import square_bounds, toy_grid
 
 # Into the address what does not fit into its box: all but the ticks of the scale, which may stand over its ends.
 CUT = """

@@ -92,17 +92,16 @@ def test_victoria_metrics_stores_each_score_that_the_sink_wrote(scores, victoria
 
 
 def test_influxdb_gives_back_the_scores_by_cell_and_a_second_write_overwrites(scores, filled):
-    found = filled.series(LATEST)
-    assert len(found) == 1200
+    series = filled.series(LATEST)
+    assert len(series) == 1200
     ids, geohashes = SPEC.grid.cell_ids(), SPEC.grid.geohashes()
-    for entry in found:
+    for entry in series:
         cell = ids.index(entry["tags"]["cell"])
         assert entry["tags"]["geohash"] == geohashes[cell]
         assert entry["columns"] == ["time", "risk", "expected"]
-        kept = (scores.risk[cell, 1, 1], scores.expected[cell, 1, 1])
-        assert entry["values"] == [
-            [scores.tick_s * 1000, *(pytest.approx(value, rel=5.1e-4, abs=5.1e-7) for value in kept)]
-        ]
+        wanted = (scores.risk[cell, 1, 1], scores.expected[cell, 1, 1])
+        (row,) = entry["values"]
+        assert row == [scores.tick_s * 1000, *(pytest.approx(value, rel=5.1e-4, abs=5.1e-7) for value in wanted)]
     counted = filled.series("SELECT count(expected) FROM risk WHERE region='toyville'")
     assert counted[0]["values"][0][1] == 10_800
 

@@ -30,7 +30,7 @@ def test_a_reason_that_is_not_listed_fails_ci_and_is_printed_elsewhere(tmp_path,
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment |= {"PYTHONPATH": str(ROOT), "CI": ci}
     environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    plugins = ("-p", "tests.harness.expected_skips", "-p", "xdist", "-p", "no:cacheprovider")
+    plugins = ("-p", "tests.harness.needs", "-p", "xdist", "-p", "no:cacheprovider")
     ran = run_python(
         "-m", "pytest", "-q", *plugins, "-c", os.devnull, "--rootdir", tmp_path, *more, tmp_path, env=environment
     )

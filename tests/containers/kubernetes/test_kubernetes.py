@@ -19,11 +19,19 @@ from typing import Any
 import pytest
 import urllib3
 
-from tests.containers.project import ROOT, Project, checkout, fence, wait
+from tests.containers.project import (
+    ROOT,
+    Project,
+    checkout,
+    fence,
+    training,
+    wait,
+    wait_for_consumed,
+    wait_for_new_scores,
+)
 from tests.containers.test_own_region import calls, send
 from tests.harness.compose_file import SERVICES
-from tests.harness.influxql import Store, table
-from tests.harness.sample_weeks import write_sample_weeks
+from tests.harness.influxql import Store
 
 TOOL = Path(os.environ.get("CLUSTER", ROOT.parent / "shared" / "tools" / "kubernetes" / "cluster"))
 HOME = Path(os.environ.get("CLUSTER_HOME", "/var/tmp/cluster"))  # noqa: S108 - programs and images of gigabytes
@@ -112,22 +120,22 @@ class Cluster:
 
     def load(self, *images: str) -> None:
         """Images of the engine into the node: minutes for gigabytes, so none that lies there since an earlier run."""
-        kept = HOME / "loaded"
-        kept.touch()
+        record = HOME / "loaded"
+        record.touch()
         for image in images:
             line = f"{image} {self.project.run('docker', 'image', 'inspect', '--format', '{{.Id}}', image).strip()}"
-            lines = kept.read_text().splitlines()
+            lines = record.read_text().splitlines()
             if line not in lines:
                 self.tool("load", image)
-                others = [one for one in lines if one.split()[0] != image]
-                kept.write_text("\n".join([*others, line, ""]))
+                others = [other for other in lines if other.split()[0] != image]
+                record.write_text("\n".join([*others, line, ""]))
 
     def tag(self, image: str, other: str) -> None:
         """Another name for an image of the node."""
         of_the_node = ["ctr", "--address", str(HOME / "run" / "containerd.sock"), "--namespace", "k8s.io", "images"]
         listed = self.project.run(*of_the_node, "list", "--quiet").splitlines()
-        (known,) = (name for name in listed if name.endswith(f"/{image}"))
-        self.project.run(*of_the_node, "tag", "--force", known, known.removesuffix(image) + other)
+        (full_name,) = (name for name in listed if name.endswith(f"/{image}"))
+        self.project.run(*of_the_node, "tag", "--force", full_name, full_name.removesuffix(image) + other)
 
     def kubectl(self, *words: str, answer: str = "", limit_s: float = 600) -> str:
         return self.project.run("kubectl", *words, answer=answer, limit_s=limit_s)
@@ -139,17 +147,17 @@ class Cluster:
     def pods(self, name: str = "") -> list[Manifest]:
         """Of the product, or of one of its parts; those that are being deleted are not in it."""
         chosen = ["--selector", f"app.kubernetes.io/name={name}"] if name else []
-        found = json.loads(self.kubectl("get", "pods", "--namespace", NAMESPACE, "--output", "json", *chosen))
-        return [pod for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]]
+        listing = json.loads(self.kubectl("get", "pods", "--namespace", NAMESPACE, "--output", "json", *chosen))
+        return [pod for pod in listing["items"] if "deletionTimestamp" not in pod["metadata"]]
 
     def unready(self) -> dict[str, str]:
         """The pods of the product that are not ready, and how they are."""
-        found = {}
+        unready = {}
         for pod in self.pods():
-            conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", ())}
+            conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", ())}
             if conditions.get("Ready") != "True":
-                found[pod["metadata"]["name"]] = json.dumps(pod["status"].get("containerStatuses", pod["status"]))
-        return found
+                unready[pod["metadata"]["name"]] = json.dumps(pod["status"].get("containerStatuses", pod["status"]))
+        return unready
 
     def wait_until_ready(self, limit_s: float = 420) -> None:
         wait(lambda: self.pods("scorer") and not self.unready(), limit_s, self.how_it_is)
@@ -169,9 +177,9 @@ class Cluster:
         self.kubectl("create", "namespace", STORES)
         files = [f"--from-file=secrets/{name}" for name in ("influxdb_admin_password", "influxdb_admin_token")]
         self.kubectl("create", "secret", "generic", STORES, *files, "--namespace", STORES)
-        made = [kept_running(name, pod_of(services[name], self.volumes)) for name in ("kafka", "influxdb")]
-        made += [run_once(name, pod_of(services[name], self.volumes)) for name in ("topics", "influxdb-setup")]
-        self.apply(made, "--namespace", STORES)
+        manifests = [kept_running(name, pod_of(services[name], self.volumes)) for name in ("kafka", "influxdb")]
+        manifests += [run_once(name, pod_of(services[name], self.volumes)) for name in ("topics", "influxdb-setup")]
+        self.apply(manifests, "--namespace", STORES)
         for name in ("topics", "influxdb-setup"):
             self.kubectl(
                 "wait", "--for", "condition=complete", f"job/{name}", "--namespace", STORES, "--timeout", "300s"
@@ -183,29 +191,21 @@ class Cluster:
             shutil.chown(self.volumes / name, 10001, 10001)
         self.apply(volume(name, self.volumes / name) for name in claims)
 
-    @property
     def store(self) -> Store:
         token = (self.volumes / "grafana-token" / "grafana_influx_token").read_text().strip()
         return Store(url=f"http://{NODE}:8086", database="risk", token=token)
 
-    def consumed(self) -> int:
-        """Messages in the ledgers of all regions; -1 while the store starts."""
-        try:
-            found = table(self.store.series("SELECT last(consumed) FROM pipeline GROUP BY region"))
-        except (AssertionError, urllib3.exceptions.HTTPError):
-            return -1
-        return sum(row["last"] for row in found)
-
     def wait_for_consumed(self, count: int) -> None:
-        wait(lambda: self.consumed() >= count, 420, lambda: f"{self.consumed()} of {count}\n{self.how_it_is()}")
-        assert self.consumed() == count
+        wait_for_consumed(self.store, count, self.how_it_is, limit_s=420)
+
+    def wait_for_new_scores(self) -> None:
+        wait_for_new_scores(self.store, self.how_it_is)
 
 
 pytestmark = pytest.mark.nightly
 PAGE = "docs/how-to/kubernetes.md"
 CLAIMS = ("state", "artifacts", "frames", "decisions", "archive", "registry", "spark-state")
 API = f"https://{NODE}:16443"
-QUERY = "SELECT last(risk) FROM risk WHERE region = 'mycity' AND time > now() - 10m"
 
 
 def edit(path, *changes):
@@ -260,19 +260,6 @@ def kubeflows_types(project):
     return folder / "config" / "crd" / "bases" / "sparkoperator.k8s.io_sparkapplications.yaml"
 
 
-def has_new_scores(cluster, began_ms):
-    try:
-        found = cluster.store.series(QUERY)
-    except (AssertionError, urllib3.exceptions.HTTPError):
-        return False
-    return bool(found) and found[0]["values"][0][0] > began_ms
-
-
-def wait_for_new_scores(cluster):
-    began_ms = time.time() * 1000
-    wait(lambda: has_new_scores(cluster, began_ms), 300, cluster.how_it_is)
-
-
 def names(cluster, of):
     return {pod["metadata"]["name"] for pod in cluster.pods(of)}
 
@@ -281,8 +268,8 @@ def endpoints(cluster):
     """Addresses behind the service `serve`, as the cluster itself keeps them."""
     selector = ["--selector", "kubernetes.io/service-name=serve"]
     slices = json.loads(cluster.kubectl("get", "endpointslices", *selector, "--output", "json"))["items"]
-    found = [one for each in slices for one in each["endpoints"] or () if one["conditions"]["ready"]]
-    return {address for one in found for address in one["addresses"]}
+    pods = [pod for each in slices for pod in each["endpoints"] or () if pod["conditions"]["ready"]]
+    return {address for pod in pods for address in pod["addresses"]}
 
 
 def scores_at(cluster, address, form="json"):
@@ -292,12 +279,7 @@ def scores_at(cluster, address, form="json"):
 
 
 def test_one_pod_counts_scores_and_answers(cluster, record_property):
-    train = next(line for line in fence("deploy/README.md", "risk train").splitlines() if "risk train" in line)
-    cluster.project.shell(
-        train.replace("incidents.csv", str(write_sample_weeks(cluster.project.folder))).replace(
-            "--layout ...", "--layout sample"
-        )
-    )
+    cluster.project.shell(training(cluster.project.folder))
     shutil.copy(cluster.volumes / "scorer-token" / "scorer_influx_token", cluster.project.folder / "store-token")
     printed = cluster.project.shell(fence(PAGE, "create secret generic store"))
     assert "Warning" not in printed, "the namespace's level of Pod Security warns"
@@ -307,7 +289,7 @@ def test_one_pod_counts_scores_and_answers(cluster, record_property):
     record_property("one pod ready after its model came, s", round(time.monotonic() - began))
     send(*calls(100))
     cluster.wait_for_consumed(100)
-    wait_for_new_scores(cluster)
+    cluster.wait_for_new_scores()
     (address,) = endpoints(cluster)
     answer = scores_at(cluster, address)
     assert answer.status == 200
@@ -318,8 +300,8 @@ def test_one_pod_counts_scores_and_answers(cluster, record_property):
 def test_the_api_server_accepts_every_overlay(cluster, overlay):
     if overlay == "kubeflow":
         cluster.kubectl("apply", "--server-side", "--filename", str(kubeflows_types(cluster.project)))
-        known = "kubectl get --raw /apis/sparkoperator.k8s.io/v1beta2 || true"
-        wait(lambda: "sparkapplications" in cluster.project.shell(known), 60, cluster.how_it_is)
+        kinds = "kubectl get --raw /apis/sparkoperator.k8s.io/v1beta2 || true"
+        wait(lambda: "sparkapplications" in cluster.project.shell(kinds), 60, cluster.how_it_is)
     printed = cluster.kubectl("apply", "--dry-run=server", "--kustomize", f"deploy/kubernetes/overlays/{overlay}")
     job = "sparkapplication.sparkoperator.k8s.io" if overlay == "kubeflow" else "statefulset.apps"
     assert f"{job}/scorer" in printed
@@ -339,9 +321,10 @@ def test_an_update_of_the_image_loses_and_doubles_nothing(cluster, record_proper
     cluster.kubectl("rollout", "status", "statefulset/scorer", "--timeout", "420s")
     cluster.kubectl("rollout", "status", "deployment/serve", "--timeout", "420s")
     record_property("updated after, s", round(time.monotonic() - began))
-    assert {one["image"].rpartition(":")[2] for pod in cluster.pods() for one in pod["spec"]["containers"]} == {"0.1.1"}
+    images = {container["image"] for pod in cluster.pods() for container in pod["spec"]["containers"]}
+    assert {image.rpartition(":")[2] for image in images} == {"0.1.1"}
     cluster.wait_for_consumed(200)
-    wait_for_new_scores(cluster)
+    cluster.wait_for_new_scores()
 
 
 def test_three_replicas_give_the_same_scores_and_one_is_enough_again(cluster):
@@ -373,7 +356,7 @@ def test_a_killed_job_and_a_restarted_node_lose_and_double_nothing(cluster, reco
     record_property("ready after a restart of the node, s", round(time.monotonic() - began))
     send(*calls(50))
     cluster.wait_for_consumed(300)
-    wait_for_new_scores(cluster)
+    cluster.wait_for_new_scores()
 
 
 def test_executors_in_pods_take_the_work_over(cluster, record_property):
@@ -385,7 +368,7 @@ def test_executors_in_pods_take_the_work_over(cluster, record_property):
     cluster.wait_until_ready()
     send(*calls(100))
     cluster.wait_for_consumed(400)
-    wait_for_new_scores(cluster)
+    cluster.wait_for_new_scores()
 
     first = min(names(cluster, "executor"))
     cluster.kubectl("delete", "pod", first, "--grace-period", "0", "--force")
@@ -406,7 +389,7 @@ def test_executors_in_pods_take_the_work_over(cluster, record_property):
     cluster.kubectl("uncordon", "node")
     cluster.wait_for_consumed(600)
     record_property("counted on after the node was drained, s", round(time.monotonic() - began))
-    wait_for_new_scores(cluster)
+    cluster.wait_for_new_scores()
 
 
 def test_every_frame_of_all_this_is_equal_to_a_recount_without_spark(cluster):
@@ -443,4 +426,4 @@ def test_the_work_goes_back_into_one_pod(cluster):
     assert not cluster.pods("executor")
     send(*calls(100))
     cluster.wait_for_consumed(700)
-    wait_for_new_scores(cluster)
+    cluster.wait_for_new_scores()

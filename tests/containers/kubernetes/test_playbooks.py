@@ -48,17 +48,16 @@ class Server:
     def answers(self):
         return run(BIN / "kubectl", "--kubeconfig", self.config, "get", "--raw", "/readyz").returncode == 0
 
-    def found(self, kind):
+    def objects(self, kind):
         return json.loads(self.kubectl("get", kind, "--output", "json"))["items"]
 
     def images(self):
-        return {
-            one["spec"]["template"]["spec"]["containers"][0]["image"] for one in self.found("deployment,statefulset")
-        }
+        workloads = self.objects("deployment,statefulset")
+        return {workload["spec"]["template"]["spec"]["containers"][0]["image"] for workload in workloads}
 
     def image_of(self, pod):
-        found = (one for one in self.found("pods") if one["metadata"]["name"] == pod)
-        return next((one["spec"]["containers"][0]["image"] for one in found), "")
+        pods = (each for each in self.objects("pods") if each["metadata"]["name"] == pod)
+        return next((each["spec"]["containers"][0]["image"] for each in pods), "")
 
     def changed(self, playbook, *options):
         environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
@@ -79,7 +78,7 @@ class Server:
 
         def work():
             while not over.wait(1):
-                for pod in self.found("pods"):
+                for pod in self.objects("pods"):
                     waits = pod["status"]["phase"] == "Pending" and "deletionTimestamp" not in pod["metadata"]
                     if waits and not pod["spec"]["containers"][0]["image"].endswith(never):
                         words = ("patch", "pod", pod["metadata"]["name"], "--subresource", "status", "--type", "merge")
@@ -103,8 +102,8 @@ def server(tmp_path_factory):
     assert run("openssl", "genrsa", "-out", folder / "sa.key", "2048").returncode == 0
     store, peer, api, other = (free_port() for _ in range(4))
     cluster = {"server": f"https://127.0.0.1:{api}", "insecure-skip-tls-verify": True}
-    found = Server(folder)
-    found.config.write_text(json.dumps({
+    control = Server(folder)
+    control.config.write_text(json.dumps({
         "apiVersion": "v1", "kind": "Config", "current-context": "it",
         "clusters": [{"name": "it", "cluster": cluster}], "users": [{"name": "it", "user": {"token": "secret"}}],
         "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
@@ -114,7 +113,8 @@ def server(tmp_path_factory):
     write_inventory(
         folder, "clusters",
         kubernetes_folder=str(folder / "clone"), kubernetes_repository=str(folder / "repository"),
-        kubernetes_version=git(folder / "repository", "branch", "--show-current"), kubernetes_config=str(found.config),
+        kubernetes_version=git(folder / "repository", "branch", "--show-current"),
+        kubernetes_config=str(control.config),
     )  # fmt: skip
     etcd = [f"--data-dir={folder}/etcd", "--unsafe-no-fsync", f"--listen-peer-urls=http://127.0.0.1:{peer}"]
     etcd += [f"--{what}-client-urls=http://127.0.0.1:{store}" for what in ("listen", "advertise")]
@@ -125,10 +125,10 @@ def server(tmp_path_factory):
     controllers = ["--kubeconfig=admin.conf", "--service-account-private-key-file=sa.key", "--leader-elect=false"]
     controllers += ["--bind-address=127.0.0.1", f"--secure-port={other}"]
     with program(folder, "etcd", *etcd), program(folder, "kube-apiserver", *server):
-        wait(found.answers, 120, (folder / "kube-apiserver.log").read_text)
+        wait(control.answers, 120, (folder / "kube-apiserver.log").read_text)
         with program(folder, "kube-controller-manager", *controllers):
-            found.kubectl("apply", "--filename", ROOT / OVERLAY / "namespace.yaml")
-            yield found
+            control.kubectl("apply", "--filename", ROOT / OVERLAY / "namespace.yaml")
+            yield control
 
 
 def test_an_overlay_is_applied_once(server):
@@ -149,7 +149,7 @@ def test_the_number_of_the_services_pods_outlives_an_update(server):
         assert server.changed("kubernetes", "--check") == 1
         assert server.changed("kubernetes") == 3
     assert server.images() == {"incident-risk-scorer:0.2.0"}
-    (serve,) = (one for one in server.found("deployment") if one["metadata"]["name"] == "serve")
+    (serve,) = (each for each in server.objects("deployment") if each["metadata"]["name"] == "serve")
     assert serve["spec"]["replicas"] == 3
 
 

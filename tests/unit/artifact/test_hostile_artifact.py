@@ -23,7 +23,7 @@ from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.network import NetworkShape, ResidualNetwork, RiskNetwork
 from models.scoring import CellScores, score
-from schemas.errors import ArtifactError, DataError
+from schemas.errors import ArtifactError
 from schemas.files import unpack_arrays
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.rows import FIELDS
@@ -58,17 +58,19 @@ def peak_bytes(call):
 
 
 @pytest.mark.fault("F28")
-def test_no_file_whose_hash_is_wrong_reaches_a_parser(artifact_copy, monkeypatch):
+def test_no_file_with_a_flipped_bit_reaches_a_parser_and_only_that_of_the_weights_spares_the_baseline(
+    artifact_copy, monkeypatch
+):
     def fail(*_, **__):
         pytest.fail("bytes that the manifest does not know were parsed")
 
-    network = read_artifact(artifact_copy).network  # every module is imported before its loader is poisoned
-    assert network() is not None
+    assert usable(artifact_copy)  # every module is imported before its loader is poisoned
     for parser in ("zipfile.ZipFile", "safetensors.torch.load", "safetensors.safe_open", "numpy.load"):
         monkeypatch.setattr(parser, fail)
     for name in FILES:
         whole = (artifact_copy / name).read_bytes()
-        (artifact_copy / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        at = len(whole) // 2
+        (artifact_copy / name).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         if name == "weights.safetensors":
             continue
         with pytest.raises(ArtifactError, match="damaged"):
@@ -76,7 +78,9 @@ def test_no_file_whose_hash_is_wrong_reaches_a_parser(artifact_copy, monkeypatch
         (artifact_copy / name).write_bytes(whole)
     monkeypatch.undo()
     monkeypatch.setattr("safetensors.torch.load", fail)
-    assert "damaged" in read_artifact(artifact_copy).network_fault
+    artifact = read_artifact(artifact_copy)
+    assert "damaged" in artifact.network_fault
+    assert artifact.network() is None
 
 
 def test_a_sound_artifact_is_loaded_and_scored_without_any_unpickling(artifact_copy, monkeypatch):
@@ -278,14 +282,6 @@ def test_a_spec_that_would_take_too_much_memory_or_too_many_series_is_refused(ar
 def test_an_empty_card_and_constants_or_features_that_this_program_has_not_are_refused(artifact_copy, changes, said):
     with pytest.raises(ArtifactError, match=said):
         read_artifact(forge(artifact_copy, **changes))
-
-
-@pytest.mark.parametrize("name", sorted(constants().keys() - {"dispersion_power"}))
-def test_constants_that_no_training_gives_are_refused(name):
-    for value in (0.0, -1.0, np.nan, np.inf, 1e300, 1e-300):
-        changed = constants() | {name: np.full_like(constants()[name], value)}
-        with pytest.raises(DataError, match=f"{name} has values outside"):
-            BaselineConstants.checked(changed, SPEC)
 
 
 RECORD = struct.Struct("<QqiihBq")
@@ -511,22 +507,11 @@ def test_widths_that_no_recipe_allows_are_refused_before_a_network_is_built(arti
         (hidden(leave__weight=(3, 9)), "does not fit"),
         (hidden(mean=(FEATURES + 1,)), "does not fit"),
         (hidden(more=(1,)), "does not fit"),
-        (hidden() | {"mean": torch.full((FEATURES,), float("nan"))}, "not finite"),
-        (hidden() | {"mean": torch.full((FEATURES,), float("inf"))}, "not finite"),
-        (hidden() | {"mean": torch.zeros(FEATURES, dtype=torch.complex64)}, "must be float32"),
-        (hidden() | {"mean": torch.zeros(FEATURES).to(torch.float8_e4m3fn)}, "must be float32"),
-    ],
-    ids=[
-        "first width",
-        "second layer",
-        "categories",
-        "horizons",
-        "features",
-        "another tensor",
-        "NaN",
-        "infinite",
-        "complex",
-        "eight bits",
+        *((hidden() | {"mean": torch.full((FEATURES,), number)}, "not finite") for number in (np.nan, np.inf)),
+        *(
+            (hidden() | {"mean": torch.zeros(FEATURES).to(kind)}, "must be float32")
+            for kind in (torch.complex64, torch.float8_e4m3fn)
+        ),
     ],
 )
 def test_weights_whose_layers_do_not_fit_one_another_or_that_are_no_numbers_leave_the_baseline(

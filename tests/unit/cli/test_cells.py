@@ -5,7 +5,6 @@ import math
 import re
 import shutil
 from collections import Counter
-from pathlib import Path
 
 import jsonschema
 import pytest
@@ -25,26 +24,40 @@ def ids(collection):
     return [feature["id"] for feature in collection["features"]]
 
 
+def cells(artifacts, *options):
+    return command("cells", *options, RISK_ARTIFACTS=str(artifacts))
+
+
+def content(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def shapes_file(path, *shapes, **more):
+    """GeoJSON of (kind, coordinates, properties)."""
+    features = [
+        {"type": "Feature", "properties": properties, "geometry": {"type": kind, "coordinates": coordinates}}
+        for kind, coordinates, properties in shapes
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features} | more), encoding="utf-8")
+    return path
+
+
 def test_it_writes_a_file_per_region_and_one_of_all_with_a_geohash_of_its_own_for_every_cell(tmp_path):
     with pytest.raises(ArtifactError, match="train"):
         cells(tmp_path, "--out", tmp_path)
     for name, south_deg in (("north", 42.0), ("all", 38.0)):
         make_region(name, south_deg=south_deg).publish(tmp_path / "artifacts")
-    cells(tmp_path / "artifacts", "--out", tmp_path / "cells")
-    written = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "cells").iterdir()}
-    names = {"north.geojson", "_lines-north.geojson", "all.geojson", "_lines-all.geojson", ALL_REGIONS}
-    assert written.keys() == names | {"_ground.svg"}
-    assert json.loads(written["north.geojson"]) == json.loads(json.dumps(NORTH.grid.geojson()))
-    together = json.loads(written[ALL_REGIONS])
+    out = tmp_path / "cells"
+    cells(tmp_path / "artifacts", "--out", out)
+    names = {"north.geojson", "_lines-north.geojson", "all.geojson", "_lines-all.geojson", ALL_REGIONS, "_ground.svg"}
+    assert {path.name for path in out.iterdir()} == names
+    assert content(out / "north.geojson") == json.loads(json.dumps(NORTH.grid.geojson()))
+    together = content(out / ALL_REGIONS)
     regions = [feature["properties"]["region"] for feature in together["features"]]
     by_region = {"north": NORTH.grid, "all": SOUTH.grid}
     assert ids(together) == [geohash for name in dict.fromkeys(regions) for geohash in by_region[name].geohashes()]
     assert Counter(regions) == {name: grid.cells for name, grid in by_region.items()}
     assert len(set(ids(together))) == NORTH.grid.cells + SOUTH.grid.cells
-
-
-def cells(artifacts, *options):
-    return command("cells", *options, RISK_ARTIFACTS=str(artifacts))
 
 
 def test_a_damaged_artifact_leaves_the_map_of_the_sound_ones(tmp_path):
@@ -105,8 +118,7 @@ def made(tmp_path, *regions, options=(), live_map=LIVE_MAP):
     if live_map:
         (tmp_path / "live.json").write_text(live_map, encoding="utf-8")
     cells(tmp_path / "artifacts", "--out", tmp_path / "out", "--live-map", tmp_path / "live.json", *options)
-    folder = tmp_path / "out" / "dashboards"
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
+    return {path.stem: content(path) for path in (tmp_path / "out" / "dashboards").iterdir()}
 
 
 def test_the_live_map_of_one_region_opens_at_its_cells_and_that_of_several_fits_itself_to_the_chosen_one(tmp_path):
@@ -128,17 +140,16 @@ def test_each_of_several_regions_has_a_live_map_of_its_own(tmp_path):
     assert len(uids) == 3
     assert max(map(len, uids)) <= 40  # Grafana's limit
     for region, south_deg in (("north", 42.0), (long, 38.0)):
-        page = pages[f"live-{region}"]
+        page, grid = pages[f"live-{region}"], make_region(region, south_deg=south_deg).spec.grid
         variable = page["templating"]["list"][0]
         assert (variable["type"], variable["query"], variable["current"]["value"]) == ("custom", region, region)
         options = page["panels"][1]["options"]
-        assert options["view"] == view_of(make_region(region, south_deg=south_deg).spec.grid)
+        assert options["view"] == view_of(grid)
         *others, cells_of_it = options["layers"]
         assert others == DASHBOARD["panels"][1]["options"]["layers"][:2]
         config = {"src": f"public/cells/{region}.geojson", "idField": "cell", "opacity": 0.6}
         assert cells_of_it["config"] == config
-        collection = json.loads((tmp_path / "out" / f"{region}.geojson").read_text())
-        assert set(ids(collection)) == set(make_region(region, south_deg=south_deg).spec.grid.cell_ids())
+        assert set(ids(content(tmp_path / "out" / f"{region}.geojson"))) == set(grid.cell_ids())
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])
@@ -169,34 +180,22 @@ def test_the_view_shows_the_whole_grid_as_large_as_it_goes(south_deg, west_deg, 
     assert 2**-0.11 < max(shares) <= 1.001
 
 
-def lines_file(path, kind, features, **more):
-    shapes = [{"type": kind, "coordinates": coordinates} for coordinates in features]
-    whole = [{"type": "Feature", "properties": {"beat": 7}, "geometry": shape} for shape in shapes]
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": whole, **more}), encoding="utf-8")
-    return path
-
-
 def corner_of(region):
     """Ring around the south-west cell of a region, and nothing of another."""
     (west, south), _, (east, north), *_ = region.grid.polygon(0)
     return [[west, south], [east, south], [east, north], [west, north], [west, south]]
 
 
-def area_variable(page):
-    return next(variable for variable in page["templating"]["list"] if variable["name"] == "area")
-
-
 def test_the_page_of_a_region_has_its_areas_to_choose_from_and_their_outlines(tmp_path):
-    areas = lines_file(tmp_path / "areas.geojson", "Polygon", [[corner_of(NORTH)]])
+    areas = shapes_file(tmp_path / "areas.geojson", ("Polygon", [corner_of(NORTH)], {"beat": 7}))
     pages = made(tmp_path, ("north", 42.0), ("all", 38.0), options=("--areas", areas, "--area-name", "beat"))
-    variable = area_variable(pages["live-north"])
-    assert json.loads(variable["query"]) == [{"text": "7", "value": "7", "cells": "r000c(000)"}]
-    assert variable["hide"] == 0
-    for other in ("live", "live-all"):
-        assert area_variable(pages[other])["hide"] == 2, "an area of another region would choose wrong cells"
-    lines = json.loads((tmp_path / "out" / "_lines-north.geojson").read_text(encoding="utf-8"))["features"]
+    variables = {name: page["templating"]["list"][-1] for name, page in pages.items()}
+    assert json.loads(variables["live-north"]["query"]) == [{"text": "7", "value": "7", "cells": "r000c(000)"}]
+    hidden = {name: variable["hide"] for name, variable in variables.items()}
+    assert hidden == {"live": 2, "live-all": 2, "live-north": 0}, "of another region it would choose wrong cells"
+    lines = content(tmp_path / "out" / "_lines-north.geojson")["features"]
     assert [line["properties"] for line in lines] == [{}, {"area": "7"}]
-    assert len(json.loads((tmp_path / "out" / "_lines-all.geojson").read_text(encoding="utf-8"))["features"]) == 1
+    assert len(content(tmp_path / "out" / "_lines-all.geojson")["features"]) == 1
 
 
 def test_a_page_of_one_region_calls_its_cells_by_their_area_or_the_nearest_place_and_the_store_has_no_name(tmp_path):
@@ -209,30 +208,25 @@ def test_a_page_of_one_region_calls_its_cells_by_their_area_or_the_nearest_place
     table = {"type": "table", "fieldConfig": {"overrides": [override]}}
     page = DASHBOARD | {"panels": [*DASHBOARD["panels"], unusual, table]}
     ring, grid = corner_of(NORTH), NORTH.grid
-    mill = {"type": "Feature", "properties": {"name": "$Mill"}, "geometry": {"type": "Point", "coordinates": ring[2]}}
-    line = {"type": "Feature", "geometry": {"type": "LineString", "coordinates": ring}}
-    streets = tmp_path / "streets.json"
-    streets.write_text(json.dumps({"type": "FeatureCollection", "features": [mill, line]}), encoding="utf-8")
-    areas = tmp_path / "areas.json"
-    shape = {"type": "Polygon", "coordinates": [ring]}
-    square = {"type": "Feature", "properties": {"name": "Old Town"}, "geometry": shape}
-    areas.write_text(json.dumps({"type": "FeatureCollection", "features": [square]}), encoding="utf-8")
+    places = [("Point", ring[2], {"name": "$Mill"}), ("LineString", ring, {})]
+    streets = shapes_file(tmp_path / "streets.json", *places)
+    areas = shapes_file(tmp_path / "areas.json", ("Polygon", [ring], {"name": "Old Town"}))
     options = ("--streets", streets, "--areas", areas)
     (single,) = made(tmp_path, ("north", 42.0), options=options, live_map=json.dumps(page)).values()
     several = made(tmp_path, ("south", 38.0), options=options, live_map=json.dumps(page))
     assert several["live"]["panels"][-1] == page["panels"][-1], "all regions have the same cell ids"
+
+    def patterns(mappings):
+        """By what is shown."""
+        return {each["options"]["result"]["text"]: each["options"]["pattern"].strip("/") for each in mappings}
+
     for made_page in (single, several["live-north"]):
-        ((mappings,),) = ([each["properties"] for each in made_page["panels"][-1]["fieldConfig"]["overrides"]],)
-        by_name = {each["options"]["result"]["text"]: each["options"]["pattern"] for each in mappings[0]["value"]}
-        inside = [cell for cell in grid.cell_ids() if re.search(by_name["$1Old Town · $2"].strip("/"), cell)]
-        assert inside == [grid.cell_ids()[cell] for cell in cells_inside(read_areas(areas, "name")[0], grid)]
-        assert len(inside) > 0
+        sentences, cells_of_it = (panel["fieldConfig"] for panel in made_page["panels"][-2:])
+        by_name = patterns(cells_of_it["overrides"][0]["properties"][0]["value"])
+        inside = [cell for cell in grid.cell_ids() if re.search(by_name["$1Old Town · $2"], cell)]
+        assert inside == [grid.cell_ids()[cell] for cell in cells_inside(read_areas(areas, "name")[0], grid)] != []
         assert "$1$$Mill · $2" in by_name
-        (of_sentences,) = (
-            each["options"]["pattern"].strip("/")
-            for each in made_page["panels"][-2]["fieldConfig"]["defaults"]["mappings"]
-            if each["options"]["result"]["text"] == "$1Old Town · $2"
-        )
+        of_sentences = patterns(sentences["defaults"]["mappings"])["$1Old Town · $2"]
         feed, numbers = "FEED SILENT: ems since 3 Mar 14:05: 0 instead of 23; ", ": 8 instead of 0.2 in 1 h (fire 8)"
         for sentence, shown in {
             f"fire at {inside[0]}{numbers}": f"fire at Old Town · {inside[0]}{numbers}",
@@ -253,14 +247,10 @@ def test_streets_from_a_file_need_no_tiles_and_name_their_source(tmp_path, more,
     far = [[10.0, 10.0], [10.1, 10.1]]
     lat, lon = NORTH.grid.corners()
     beyond = [lon[0] - 0.05 * (lon[-1] - lon[0]), float(lat[0])]  # so that a street does not end at the border
-    streets = lines_file(
-        tmp_path / "streets.geojson", "MultiLineString", [[ring], [far], [far, ring[:2]], [[beyond] * 3]], **more
-    )
-    place = {"type": "Feature", "properties": {"name": "Mill"}, "geometry": {"type": "Point", "coordinates": ring[0]}}
-    written = json.loads(Path(streets).read_text(encoding="utf-8"))
-    Path(streets).write_text(json.dumps(written | {"features": [place, *written["features"]]}), encoding="utf-8")
+    lines = [("MultiLineString", lines, {}) for lines in ([ring], [far], [far, ring[:2]], [[beyond] * 3])]
+    streets = shapes_file(tmp_path / "streets.geojson", ("Point", ring[0], {"name": "Mill"}), *lines, **more)
     (page,) = made(tmp_path, ("north", 42.0), options=("--streets", streets)).values()
-    kept = json.loads((tmp_path / "out" / "_streets.geojson").read_text(encoding="utf-8"))["features"]
+    kept = content(tmp_path / "out" / "_streets.geojson")["features"]
     drawn = [len(line) for feature in kept for line in feature["geometry"]["coordinates"]]
     assert drawn == [5, 2, 3], "far streets only make the file larger"
     options = next(panel for panel in page["panels"] if panel["type"] == "geomap")["options"]
@@ -268,7 +258,7 @@ def test_streets_from_a_file_need_no_tiles_and_name_their_source(tmp_path, more,
     assert options["layers"][-1]["config"]["src"] == "public/cells/_streets.geojson"
     assert (tmp_path / "out" / "_ground.svg").read_text(encoding="utf-8").startswith("<svg")
     assert [layer["type"] for layer in options["layers"]] == ["markers", "dynamic-geojson", "geojson"], "no tiles"
-    schema = json.loads((ROOT / "tests/grafana/schema/by-hand.json").read_text(encoding="utf-8"))
+    schema = content(ROOT / "tests/grafana/schema/by-hand.json")
     for layer in (options["basemap"], options["layers"][-1]):
         jsonschema.Draft7Validator(schema).validate({"layer": layer})
 
@@ -285,7 +275,7 @@ def test_streets_from_a_file_need_no_tiles_and_name_their_source(tmp_path, more,
     ],
 )
 def test_a_file_without_streets_here_is_refused(tmp_path, kind, features, said):
-    streets = lines_file(tmp_path / "streets.geojson", kind, features)
+    streets = shapes_file(tmp_path / "streets.geojson", *((kind, coordinates, {}) for coordinates in features))
     with pytest.raises(SettingsError, match=said):
         made(tmp_path, ("north", 42.0), options=("--streets", streets))
 
@@ -295,12 +285,7 @@ def test_a_place_without_a_name_is_left_out_and_a_street_keeps_its_own(tmp_path)
     shapes = [("Point", corner[0], properties) for properties in ({"name": "Mill"}, {"name": ""}, {"ref": 7})]
     shapes += [("LineString", corner, {"name": "Main St"}), ("LineString", corner, {"name": 12})]
     shapes += [("Polygon", [corner], {"name": "Lake"}), ("Polygon", [corner], {"kind": "park"})]
-    features = [
-        {"type": "Feature", "properties": properties, "geometry": {"type": kind, "coordinates": coordinates}}
-        for kind, coordinates, properties in shapes
-    ]
-    path = tmp_path / "streets.geojson"
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+    path = shapes_file(tmp_path / "streets.geojson", *shapes)
     features = read_streets(path, [NORTH.grid])["features"]
     assert [(feature["geometry"]["type"], feature["properties"]) for feature in features] == [
         ("Point", {"name": "Mill"}),

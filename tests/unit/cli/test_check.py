@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ import schemas
 import streaming.cli.check
 from incident_risk import app
 from models.artifact import read_artifact
-from schemas.areas import read_masks
+from schemas.areas import NO_MASKS, read_masks
 from schemas.errors import DataError
 from streaming.cli.check import dry_run
 from tests.harness.processes import imported_by
@@ -31,25 +32,29 @@ def artifacts(tmp_path_factory):
     return folder
 
 
+def foresee(artifact, *messages, region="riverton", now_s=NOW_S, masks=NO_MASKS):
+    """What a job with the artifact would do with each message, of bytes or of fields."""
+    texts = (message if isinstance(message, bytes) else json.dumps(message).encode() for message in messages)
+    values = [(str(number), text) for number, text in enumerate(texts)]
+    return list(dry_run(values, {region: artifact}, now_s=now_s, masks=masks))
+
+
 @pytest.fixture(scope="module")
-def foreseen(artifacts):
+def riverton(artifacts):
     [folder] = (artifacts / "riverton").iterdir()
-    artifact = read_artifact(folder)
+    return read_artifact(folder)
 
-    def outcomes(*messages):
-        texts = (message if isinstance(message, bytes) else json.dumps(message).encode() for message in messages)
-        values = [(str(number), text) for number, text in enumerate(texts)]
-        return list(dry_run(values, {"riverton": artifact}, now_s=NOW_S))
 
-    return outcomes
+@pytest.fixture(scope="module")
+def foreseen(riverton):
+    return partial(foresee, riverton)
 
 
 def test_a_call_that_repeats_another_is_named(tmp_path):
     spec = msgspec.structs.replace(RIVERTON, merge="repeated_calls")
-    folder = toy_artifact(tmp_path, spec, cutoff_s=NOW_S - 3600, created="20260314T000000Z")
+    folder = toy_artifact(tmp_path, spec, cutoff_s=NOW_S - 3600)
     again = {**CALL, "incident_id": "2026-9", "occurred_at": "2026-03-14T08:31:00Z", "lat": CALL["lat"] + 0.001}
-    messages = [(str(number), json.dumps(one).encode()) for number, one in enumerate((CALL, again))]
-    first, second = dry_run(messages, {"riverton": read_artifact(folder)}, now_s=NOW_S)
+    first, second = foresee(read_artifact(folder), CALL, again)
     assert (first.outcome, second.outcome) == ("counted", "repeated")
     assert "200 m" in second.detail
 
@@ -57,19 +62,14 @@ def test_a_call_that_repeats_another_is_named(tmp_path):
 def test_a_masked_place_is_not_counted_and_said_to_be_perhaps_masked(tmp_path):
     masks = read_masks(mask_file(tmp_path / "masks.geojson", box(-87.601, 41.499, -87.599, 41.501)))
     folder = toy_artifact(tmp_path, msgspec.structs.replace(RIVERTON, masked=masks.digest), cutoff_s=NOW_S - 3600)
-    messages = [
-        ("1", json.dumps(CALL).encode()),
-        ("2", json.dumps({**CALL, "incident_id": "2", "lat": 41.502}).encode()),
-    ]
-    hidden, counted = dry_run(messages, {"riverton": read_artifact(folder)}, now_s=NOW_S, masks=masks)
+    beside = {**CALL, "incident_id": "2", "lat": 41.502}
+    hidden, counted = foresee(read_artifact(folder), CALL, beside, masks=masks)
     assert (hidden.outcome, counted.outcome) == ("excluded", "counted")
     assert hidden.detail.endswith("or its place is masked")
 
 
-def test_an_artifact_in_a_folder_of_another_name_refuses_under_that_name(artifacts):
-    [folder] = (artifacts / "riverton").iterdir()
-    message = json.dumps(CALL | {"region": "lakeside", "category": "storm"}).encode()
-    [answer] = dry_run([("1", message)], {"lakeside": read_artifact(folder)}, now_s=NOW_S)
+def test_an_artifact_in_a_folder_of_another_name_refuses_under_that_name(riverton):
+    [answer] = foresee(riverton, CALL | {"region": "lakeside", "category": "storm"}, region="lakeside")
     assert (answer.region, answer.outcome) == ("lakeside", "unknown_category")
 
 
@@ -95,13 +95,9 @@ def test_what_the_history_holds_is_told_as_such():
     county = read_artifact(folder)
     end_s = county.manifest.data.cutoff_s
     made = {**CALL, "region": "montgomery", "category": "fire", "lat": 40.12, "lon": -75.34}
-    messages = [
-        (f"{after_s}", json.dumps({**made, "incident_id": f"{after_s}", "occurred_at": iso(end_s + after_s)}).encode())
-        for after_s in (-60, 60)
-    ]
-    erased = {**made, "incident_id": "-60", "occurred_at": iso(end_s - 60), "revision": 1, "status": "cancelled"}
-    messages.append(("erased", json.dumps(erased).encode()))
-    before, after, cancelled = dry_run(messages, {"montgomery": county}, now_s=end_s + 600)
+    before, after = ({**made, "incident_id": f"{far_s}", "occurred_at": iso(end_s + far_s)} for far_s in (-60, 60))
+    erased = {**before, "revision": 1, "status": "cancelled"}
+    before, after, cancelled = foresee(county, before, after, erased, region="montgomery", now_s=end_s + 600)
     assert (cancelled.outcome, cancelled.detail) == (before.outcome, before.detail)  # the page on retention says so
     assert (before.outcome, "the artifact has counted it" in before.detail) == ("excluded", True)
     assert (after.outcome, after.detail) == ("counted", "")

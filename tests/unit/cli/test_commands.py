@@ -1,20 +1,19 @@
 """What commands refuse at once, log, and do on a signal; and the words that start Java in a pod."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-import incident_risk
+from incident_risk import app
 from schemas.errors import ArtifactError, DataError, SettingsError, SparkFailed
 from streaming.cli.job_commands import driver_command, executor_command
 from streaming.settings import stop_on_signals
 from tests.harness.processes import run_python
 from tests.harness.small_town import LAYOUT
 
+ROOT = Path(__file__).parents[3]
 TOWN = ("--layout", LAYOUT, "--region", "town")
 
 
@@ -25,21 +24,12 @@ def data(tmp_path):
     return path
 
 
-def run(app, *words, **environment):
+def run(*words, **environment):
     return CliRunner().invoke(app, [str(word) for word in words], env=environment)
 
 
-def test_a_replay_that_cannot_be_meant_is_refused(data):
-    words, nowhere = ("replay", data, *TOWN), {"RISK_KAFKA_BOOTSTRAP": "127.0.0.1:1", "RISK_AUDIT": ""}
-    ran = run(incident_risk.app, *words, "--speed", "-1", **nowhere)
-    assert (ran.exit_code, "--speed" in ran.output) == (2, True)
-    ran = run(incident_risk.app, *words, "--from", "2026-01-05", "--to", "2026-01-04", **nowhere)
-    assert isinstance(ran.exception, DataError)
-    assert "--from is not before --to" in str(ran.exception)
-
-
 def train(data, *options):
-    return run(incident_risk.app, "train", "--data", data, *TOWN, *options)
+    return run("train", "--data", data, *TOWN, *options)
 
 
 @pytest.mark.parametrize("out", ["/proc/nowhere", "a file"])
@@ -53,7 +43,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(data, tmp_pa
 
 def test_a_folder_of_frames_that_cannot_be_written_is_refused_before_the_start(tmp_path):
     audit = tmp_path / "audit.jsonl"
-    ran = run(incident_risk.app, "run", RISK_AUDIT=str(audit), RISK_FRAMES="/proc/nowhere")
+    ran = run("run", RISK_AUDIT=str(audit), RISK_FRAMES="/proc/nowhere")
     assert isinstance(ran.exception, SettingsError)
     assert "RISK_FRAMES=/proc/nowhere cannot be written" in str(ran.exception)
     assert not audit.exists()
@@ -62,49 +52,49 @@ def test_a_folder_of_frames_that_cannot_be_written_is_refused_before_the_start(t
 @pytest.mark.parametrize("instant", ["yesterday", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00"])
 def test_a_time_that_is_none_is_a_wrong_setting(tmp_path, instant):
     folders = {"RISK_CHECKPOINT": str(tmp_path / "checkpoint"), "RISK_AUDIT": str(tmp_path / "audit.jsonl")}
-    ran = run(incident_risk.app, "checkpoint", "--reset", instant, **folders)
+    ran = run("checkpoint", "--reset", instant, **folders)
     assert isinstance(ran.exception, SettingsError)
     assert f"--reset {instant}" in str(ran.exception)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "error", "said"),
     [
-        ((), "nothing to train on"),
-        (("--data", "town.csv"), "nothing to train on"),
-        (("tasks.toml", "--until", "2026-01-23"), "tasks.toml and options of one region"),
-        (("tasks.toml", "--cell-m", "500"), "tasks.toml and options of one region"),
-        (("--data", "none.csv", "--region", "a", "--master", "spark://a:7077"), "one worker needs no Spark"),
+        ("train", SettingsError, "nothing to train on"),
+        ("train --data town.csv", SettingsError, "nothing to train on"),
+        ("train tasks.toml --until 2026-01-23", SettingsError, "tasks.toml and options of one region"),
+        ("train tasks.toml --cell-m 500", SettingsError, "tasks.toml and options of one region"),
+        ("train --data a.csv --region a --master spark://a:7077", SettingsError, "one worker needs no Spark"),
+        (f"replay TOWN {' '.join(TOWN)} --speed -1", SystemExit, "--speed"),
+        (f"replay TOWN {' '.join(TOWN)} --from 2026-01-05 --to 2026-01-04", DataError, "--from is not before --to"),
     ],
 )
-def test_a_training_that_cannot_be_meant_is_refused_before_anything_is_read(words, said):
-    ran = run(incident_risk.app, "train", *words)
-    assert isinstance(ran.exception, SettingsError)
-    assert said in str(ran.exception)
+def test_what_cannot_be_meant_is_refused_before_a_file_of_tasks_or_kafka_is_asked(data, words, error, said):
+    nowhere = {"RISK_KAFKA_BOOTSTRAP": "127.0.0.1:1", "RISK_AUDIT": ""}
+    ran = run(*(data if word == "TOWN" else word for word in words.split()), **nowhere)
+    assert isinstance(ran.exception, error)
+    assert said in str(ran.exception) + ran.output
 
 
-_LOGS = """
-import logging, sys
+LOGS = """
+import logging
 from streaming.cli.job_commands import log_from
-log_from(sys.argv[1])
-for name in ("streaming.job", "kafka.conn"):
-    for level in ("info", "warning", "error"):
-        getattr(logging.getLogger(name), level)(f"{name} {level}")
+for least in ("info", "warning", "error"):
+    log_from(least)
+    for name in ("streaming.job", "kafka.conn"):
+        for level in ("info", "warning", "error"):
+            getattr(logging.getLogger(name), level)(f"{name} {least}: {level}")
 """
 
 
-@pytest.mark.parametrize(
-    ("level", "logged"),
-    [("info", ["info", "warning", "error"]), ("warning", ["warning", "error"]), ("error", ["error"])],
-)
-def test_lines_below_the_level_are_left_out(level, logged):
-    ran = subprocess.run([sys.executable, "-c", _LOGS, level], capture_output=True, text=True, check=True)
-    lines = ran.stderr.splitlines()
-    assert [line.rsplit(maxsplit=2)[1:] for line in lines] == [["streaming.job", word] for word in logged]
+def test_lines_below_the_level_are_left_out_and_those_of_others():
+    ran = run_python("-c", LOGS, cwd=ROOT)
+    lines = [line.partition("streaming.job ")[2] for line in ran.stderr.splitlines()]
+    wanted = {"info": ["info", "warning", "error"], "warning": ["warning", "error"], "error": ["error"]}
+    assert lines == [f"{least}: {level}" for least, levels in wanted.items() for level in levels]
 
 
-ROOT = Path(__file__).parents[3]
 SIGNAL_WHILE_THE_EVENT_IS_LOCKED = """
 import signal, sys
 from streaming.settings import stop_on_signals

@@ -40,6 +40,12 @@ def findings(settings):
     return {finding.what: finding for finding in examine(settings, now_s=NOW_S)}
 
 
+def graded(settings, what="artifact"):
+    """Of findings whose name begins so, the name, the grade and the first word of what was seen."""
+    found = (finding for finding in examine(settings, now_s=NOW_S) if finding.what.startswith(what))
+    return [(finding.what, finding.grade, finding.seen.split()[0]) for finding in found]
+
+
 def put_in_force(settings, *, cutoff_s=NOW_S):
     folder = toy_artifact(settings.artifacts, SPEC, cutoff_s=cutoff_s)
     refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
@@ -185,28 +191,24 @@ def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
     newer = toy_artifact(settings.artifacts, other, cutoff_s=NOW_S, created="20260102T000000Z")
     shutil.copytree(settings.artifacts / "toyville", settings.artifacts / "misnamed")
     future = toy_artifact(settings.artifacts, msgspec.structs.replace(SPEC, region="tomorrow"), cutoff_s=NOW_S + 86_400)
-    found = [finding for finding in examine(settings, now_s=NOW_S) if finding.what.startswith("artifact")]
-    graded = {(finding.what, finding.grade, finding.seen.split()[0]) for finding in found}
-    assert ("artifact toyville", "warn", newer.name) in graded
-    assert ("artifact misnamed", "fail", in_force.name) in graded
-    assert ("artifact tomorrow", "fail", future.name) in graded
-    assert [finding.seen for finding in found if finding.grade == "ok"] == [
-        f"version {in_force.name}, spec {SPEC.fingerprint()}, untrained, 0 days old"
-    ]
-    settings = settings.with_options(artifacts=settings.artifacts / "misnamed")
-    graded = {(finding.grade, finding.remedy[:18]) for finding in examine(settings, now_s=NOW_S)}
-    assert ("fail", "set RISK_ARTIFACTS") in graded
+    assert set(graded(settings)) == {
+        ("artifact toyville", "warn", newer.name),
+        *(("artifact misnamed", "fail", each.name) for each in (in_force, newer)),
+        ("artifact tomorrow", "fail", future.name),
+        ("artifact toyville", "ok", "version"),
+    }
+    in_order = f"version {in_force.name}, spec {SPEC.fingerprint()}, untrained, 0 days old"
+    assert findings(settings)["artifact toyville"].seen == in_order
+    found = findings(settings.with_options(artifacts=settings.artifacts / "misnamed"))["artifacts"]
+    assert (found.grade, found.remedy[:18]) == ("fail", "set RISK_ARTIFACTS")
 
 
 def test_a_pointer_to_a_version_that_the_job_refuses_is_wrong(settings):
     in_force = put_in_force(settings)
     other = toy_artifact(settings.artifacts, toy_spec(4, 4, categories=("ems", "fire")), created="20260102T000000Z")
-    write_pointer(settings.artifacts, "toyville", Pointer(champion=other.name))
-    graded = [(each.grade, each.seen.split()[0]) for each in examine(settings, now_s=NOW_S) if "artifact" in each.what]
-    assert ("fail", other.name) in graded
-    write_pointer(settings.artifacts, "toyville", Pointer(champion=in_force.name, challenger=other.name))
-    graded = [(each.grade, each.seen.split()[0]) for each in examine(settings, now_s=NOW_S) if "artifact" in each.what]
-    assert ("fail", other.name) in graded
+    for named in ({"champion": other.name}, {"champion": in_force.name, "challenger": other.name}):
+        write_pointer(settings.artifacts, "toyville", Pointer(**named))
+        assert ("artifact toyville", "fail", other.name) in graded(settings)
 
 
 def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
@@ -244,8 +246,7 @@ def test_what_is_wrong_with_an_artifact_hides_nothing_of_the_checkpoint(settings
     assert "RISK_SHUFFLE_PARTITIONS was 5 and is 1" in found["checkpoint"].seen
     if broken != "the folder of all":
         assert found["checkpoint toyville"].grade == "ok"
-        refused = [finding for finding in examine(settings, now_s=NOW_S) if finding.what == "artifact toyville"]
-        assert [(finding.grade, newer.name in finding.seen) for finding in refused] == [("warn", True), ("ok", False)]
+        assert [each[1:] for each in graded(settings, "artifact toyville")] == [("warn", newer.name), ("ok", "version")]
 
 
 def test_beside_a_running_job_its_file_is_left_to_it(settings):

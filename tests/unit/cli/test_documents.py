@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from incident_risk import app
-from models.artifact import champion_of
+from models.artifact import champion_of, read_manifest
 from schemas.errors import ArtifactError
 from streaming.cli.accountability import TABLE, TEMPLATES, documents_of, facts_of
 from tests.harness.gate_town import command
@@ -82,11 +82,16 @@ def test_every_document_leaves_to_the_agency_what_only_it_knows(of_the_county, n
     assert not re.search("predictive policing", text, re.IGNORECASE)
 
 
+def untrained(folder, **changes):
+    """A manifest."""
+    return read_manifest(toy_artifact(folder, toy_spec(**changes)))
+
+
 def test_a_region_without_a_trained_network_says_so(tmp_path):
-    manifest = champion_of(toy_artifact(tmp_path, toy_spec()).parents[1], toy_spec().region).manifest
-    texts = made(manifest)
+    manifest = untrained(tmp_path)
     assert manifest.evaluation == []
-    guide, began = texts["public-guide.md"][0], facts_of(manifest, NOW_S)["cutoff"]
+    texts, began = made(manifest), facts_of(manifest, NOW_S)["cutoff"]
+    guide = texts["public-guide.md"][0]
     assert f"**What it learned from.** Nothing yet: on {began} it began with a guess" in guide
     assert "**How good it is.** Not known: it was never trained, and so never judged." in guide
     assert f"**How old it is.** It began on {began}, " in guide
@@ -96,8 +101,8 @@ def test_a_region_without_a_trained_network_says_so(tmp_path):
 
 def test_the_impact_assessment_says_which_masks_are_in_force(of_the_county, tmp_path):
     digest = "0123456789abcdef"
-    manifest = champion_of(toy_artifact(tmp_path, toy_spec(masked=digest)).parents[1], toy_spec().region).manifest
-    assert f"the file of masks {digest}" in made(manifest)["impact-assessment.md"][0]
+    masked = made(untrained(tmp_path, masked=digest))
+    assert f"the file of masks {digest}" in masked["impact-assessment.md"][0]
     assert "No area is masked" in of_the_county["impact-assessment.md"][0]
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from schemas.spec import DAY_S
 from streaming.checkpoint import only_writer
 from streaming.cli.accountability import TABLE, apply_to, gathered, region_state
 from streaming.settings import Settings, environment_names
-from streaming.spark_folder import scratch_of
+from streaming.spark import scratch_of
 from tests.harness.killed_step import every_kill
 
 NOW_S = 1_800_000_000
@@ -59,11 +60,6 @@ def applied(settings, *back_ups):
 def version(folder, name, *, days=500):
     put(folder / "toyville" / name / "history.npz", days=days)
     return folder / "toyville" / name
-
-
-def test_nothing_is_over_where_nothing_is(settings):
-    assert over(settings) == set()
-    assert not any(settings.audit.parent.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -197,30 +193,36 @@ def test_the_audit_log_is_set_aside_whole_but_not_beside_a_job(settings):
         assert over(settings) == set()
     assert over(settings) == {"audit.jsonl"}
     assert [each.event for each in applied(settings)] == ["retention_applied"]
-    (aside,) = settings.audit.parent.glob("audit.jsonl.*.aside")
-    assert [each.event for each in verify(read_log(aside)).records] == ["start", "stop", "retention_applied"]
+    assert [each.event for each in set_aside(settings).records] == ["start", "stop", "retention_applied"]
     assert over(settings) == set()
 
 
-def audit(settings, *words):
-    environment = {f"RISK_{name.upper()}": str(getattr(settings, name)) for name in ("checkpoint", "audit")}
-    return CliRunner().invoke(app, ["audit", *words], env=environment)
+def set_aside(settings):
+    """The log that was."""
+    (aside,) = settings.audit.parent.glob("audit.jsonl.*.aside")
+    return verify(read_log(aside))
+
+
+def command(settings, *words):
+    names = ("artifacts", "checkpoint", "audit", "frames", "registry", "archive")
+    environment = {f"RISK_{name.upper()}": str(getattr(settings, name)) for name in names}
+    environment["RISK_KAFKA_BOOTSTRAP"] = "127.0.0.1:1"  # nothing listens there
+    return CliRunner().invoke(app, words, env=environment)
 
 
 def test_the_log_after_one_that_was_set_aside_names_its_head_and_has_no_fault(settings):
     old_log(settings)
     applied(settings)
-    (aside,) = settings.audit.parent.glob("audit.jsonl.*.aside")
-    old_head = verify(read_log(aside)).head
+    old_head = set_aside(settings).head
     for _ in range(2):
         for words in ([], ["--head", old_head]):
-            ran = audit(settings, *words)
+            ran = command(settings, "audit", *words)
             assert "chain unbroken" in ran.output, ran.exception
         record(settings.audit, "start", {}, at_s=NOW_S + 1, checkpoint=settings.checkpoint)
     assert verify(read_log(settings.audit)).records[0].details["head_before"] == old_head
     settings.audit.unlink()
     record(settings.audit, "start", {}, at_s=NOW_S + 2, checkpoint=settings.checkpoint)
-    assert "record 1 notes" in str(audit(settings).exception)
+    assert "record 1 notes" in str(command(settings, "audit").exception)
 
 
 def test_a_kill_while_the_log_is_set_aside_leaves_no_fault(settings):
@@ -229,10 +231,10 @@ def test_a_kill_while_the_log_is_set_aside_leaves_no_fault(settings):
     kept = settings.audit.parent.with_name("kept")
     shutil.copytree(settings.audit.parent, kept)
     for _ in every_kill(lambda: applied(settings), below=settings.audit.parent):
-        assert "chain unbroken" in audit(settings).output
+        assert "chain unbroken" in command(settings, "audit").output
         record(settings.audit, "start", {}, at_s=NOW_S, checkpoint=settings.checkpoint)
         applied(settings)
-        assert "chain unbroken" in audit(settings).output
+        assert "chain unbroken" in command(settings, "audit").output
         shutil.rmtree(settings.audit.parent)
         shutil.copytree(kept, settings.audit.parent)
 
@@ -241,7 +243,7 @@ def test_a_log_that_lacks_lines_when_it_is_set_aside_stays_a_fault(settings):
     lost = old_log(settings)
     settings.audit.write_bytes(b"".join(settings.audit.read_bytes().splitlines(keepends=True)[:1]))
     applied(settings)
-    assert f"record 1 notes that the lines up to hash {lost} were missing" in str(audit(settings).exception)
+    assert f"record 1 notes that the lines up to hash {lost} were missing" in str(command(settings, "audit").exception)
 
 
 def test_a_back_up_goes_but_never_a_folder_that_holds_what_is_in_use(settings):
@@ -264,7 +266,9 @@ def test_counts_that_were_set_aside_go_from_the_folder_that_machines_share_too(s
     assert [path.exists() for path in (shared, other, settings.checkpoint / "old-a")] == [False, True, False]
 
 
-def test_a_link_is_not_followed(settings):
+def test_nothing_is_over_where_nothing_is_and_a_link_is_not_followed(settings):
+    assert over(settings) == set()
+    assert not any(settings.audit.parent.iterdir())
     other = put(settings.audit.parent / "elsewhere" / "file", days=900).parent
     settings.checkpoint.mkdir()
     (settings.checkpoint / "old-a").symlink_to(other)
@@ -281,16 +285,15 @@ def test_what_the_job_deletes_meanwhile_is_no_fault(settings):
 def test_what_fails_is_named_and_the_rest_stays(settings, monkeypatch):
     put(settings.frames / "a.frame", days=91)
     put(settings.frames / "b.frame", days=90)
-    monkeypatch.setattr(
-        Path, "unlink", lambda path, missing_ok: (_ for _ in ()).throw(PermissionError(13, "not allowed"))
-    )
+    monkeypatch.setattr(Path, "unlink", Mock(side_effect=PermissionError(13, "not allowed")))
     with pytest.raises(Exception, match=r"a\.frame cannot be written"):
         applied(settings)
     assert len(list(settings.frames.iterdir())) == 2
 
 
-def test_every_setting_that_names_a_place_is_in_the_table():
+def test_every_setting_that_names_a_place_is_in_the_table_with_a_reason_readers_and_an_end():
     """But for those that name what is read only, or downloaded again."""
+    assert all(kept.why and kept.readers and (kept.days or kept.ended_by != "retention") for kept in TABLE)
     named = {kept.setting for kept in TABLE}
     read_only = {"RISK_KAFKA_CA", "INFLUXDB_V2_SSL_CA_CERT", "RISK_GATE_PLAN", "RISK_MASKS", "RISK_CACHE"}
     paths = {
@@ -304,20 +307,10 @@ def test_every_setting_that_names_a_place_is_in_the_table():
     assert scratch_of(Path("checkpoint")).match(scratch)
 
 
-def test_every_kind_says_why_and_for_whom_and_has_an_end():
-    assert all(kept.why and kept.readers and (kept.days or kept.ended_by != "retention") for kept in TABLE)
-
-
 def test_the_command_shows_first_and_deletes_when_it_is_told(settings):
     put(settings.frames / "toyville.frame", days=1)
     os.utime(settings.frames / "toyville.frame", (1_700_000_000,) * 2)
-    names = ("artifacts", "checkpoint", "audit", "frames", "registry", "archive")
-    environment = {f"RISK_{name.upper()}": str(getattr(settings, name)) for name in names}
-    environment |= {"RISK_KAFKA_BOOTSTRAP": "127.0.0.1:1"}  # nothing listens there
-    shown, told, again = (
-        CliRunner().invoke(app, ["retention", *words], env=environment, catch_exceptions=False)
-        for words in ([], ["--apply"], ["--apply"])
-    )
+    shown, told, again = (command(settings, "retention", *words) for words in ([], ["--apply"], ["--apply"]))
     assert "days old; 1 over" in shown.output
     assert "by Kafka; it does not answer" in shown.output
     assert shown.output.endswith("1 are over\n")

@@ -1,5 +1,6 @@
-"""CountState against a recount of the final revisions; its bins, registry and closed horizons against plain counts."""
+"""CountState against a recount of the final revisions, with and without merging; its parts against plain counts."""
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import fields
 
@@ -19,8 +20,11 @@ from tests.harness.toy import toy_spec
 
 NOW = 1_700_000_000
 HOUR = 3600
-SPEC = toy_spec(2, 2)
+SPEC, MERGING = toy_spec(2, 2), toy_spec(2, 2, merge="repeated_calls")
+KEEP_S = 172_800
 GONE = COUNTED_ORIGIN | CANCELLED
+NORTH = 41_0000000
+M = 90  # steps of latitude to a metre, about
 
 event = st.fixed_dictionaries(
     {
@@ -32,6 +36,25 @@ event = st.fixed_dictionaries(
         "cell": st.integers(0, 3),
         "category": st.integers(0, 1),
         "flags": st.sampled_from([0, COUNTED_ORIGIN, COUNTED_ORIGIN, GONE]),
+    }
+)
+
+
+call = st.fixed_dictionaries(
+    {
+        "key": st.integers(0, 11).map(lambda n: (n * 0x9E3779B97F4A7C15) % 2**64),
+        "revision": st.integers(0, 3),
+        "ago_s": st.one_of(
+            st.integers(0, 2400),
+            st.sampled_from([0, 0, 900, 901, 1800]),
+            st.sampled_from([KEEP_S, KEEP_S - 1, KEEP_S - 900, KEEP_S - 901, KEEP_S - 450, KEEP_S + 1]),
+        ),
+        "cell": st.integers(0, 3),
+        "category": st.sampled_from([0, 0, 0, 1]),
+        "flags": st.sampled_from([0, *[COUNTED_ORIGIN] * 5, GONE]),
+        "place": st.sampled_from(
+            [(NORTH + north * 120 * M, -87_0000000 + east) for north in range(4) for east in (0, 1500)]
+        ),
     }
 )
 
@@ -116,28 +139,48 @@ def beginning(history_end_s, spec=SPEC):
 
 
 @st.composite
-def streams(draw, event=event, most=6, steps_s=(0, 1, 299, 300, 3600, 3600, 22 * 3600, 27 * 3600, 60 * 86_400)):
-    """The strategy draws batches of events; the clock only goes forward, also beyond what is remembered."""
-    clock, batches, offset = NOW, [], 0
+def streams(draw, event=event, most=6, steps_s=(0, 1, 299, 300, 3600, 3600, 22 * 3600, 27 * 3600, KEEP_S, 60 * DAY_S)):
+    """Batches of events and of messages that are sent again; the clock goes forward, also beyond what is remembered."""
+    clock, batches, sent = NOW, [], []
     for events in draw(st.lists(st.lists(event, max_size=8), min_size=1, max_size=most)):
         clock += draw(st.sampled_from(steps_s))
-        batches.append((clock, incidents(events, clock, offset)))
-        offset += len(events)
+        batch, again = incidents(events, clock), draw(st.lists(st.sampled_from(sent), max_size=3)) if sent else []
+        batches.append((clock, Incidents.concatenate([batch, *again])))
+        sent += [batch.select(np.array([number])) for number in range(len(batch))]
     return batches
 
 
-@st.composite
-def retold_streams(draw):
-    """Batches with corrections over the whole memory, and messages sent again up to its edge: (clock, new, again)."""
-    clock, batches, sent = NOW, [], []
-    for events in draw(st.lists(st.lists(event, max_size=4), min_size=2, max_size=7)):
-        clock += draw(st.sampled_from([0, 3600, 22 * 3600, 24 * 3600, 47 * 3600, 172_799, 172_800, 172_801]))
-        again = draw(st.lists(st.sampled_from(sent), max_size=4)) if sent else []
-        batch = incidents(events, clock)
-        new = batch.select((batch.occurred_s >= clock - 172_800) & (batch.occurred_s <= clock + 300))
-        sent += [new.select(np.array([number])) for number in range(len(new))]
-        batches.append((clock, new, again))
-    return batches
+def streams_of_calls():
+    """Batches of calls within some 600 m, with a clock that stands, creeps, or goes to the edge of the memory."""
+    return streams(call, 7, (0, 0, 1, 300, 900, 3600, KEEP_S - 1800, KEEP_S - 900, KEEP_S))
+
+
+def metres(place, other):
+    """Along the great circle, by the angle between two vectors."""
+
+    def vector(place):
+        lat, lon = (math.radians(steps / 1e7) for steps in place)
+        return np.array([math.cos(lat) * math.cos(lon), math.cos(lat) * math.sin(lon), math.sin(lat)])
+
+    a, b = vector(place), vector(other)
+    return 6_371_008.8 * math.atan2(float(np.linalg.norm(np.cross(a, b))), float(a @ b))
+
+
+def repeats_of(calls):
+    """The calls that an earlier one is near to. calls: (key, occurred_s, category, place)."""
+    return {
+        key
+        for key, at_s, category, place in calls
+        if any(
+            (at_s - 900, 0) <= (earlier_s, other) < (at_s, key) and kind == category and metres(place, where) <= 200
+            for other, earlier_s, kind, where in calls
+        )
+    }
+
+
+# A spec, batches of what it is told, and the rule of its repeats.
+told_specs = streams().map(lambda batches: (SPEC, batches, lambda live: ()))
+told_specs |= streams_of_calls().map(lambda batches: (MERGING, batches, repeats_of))
 
 
 def totals(applied):
@@ -176,29 +219,15 @@ def store(changes, stored):
 
 
 @pytest.mark.fault("F15")
-@settings(max_examples=25, deadline=None)
-@given(streams(), history_ends)
-def test_counts_and_ledger_equal_a_recount_of_the_final_revisions(batches, history_end_s):
-    state = beginning(history_end_s)
+@settings(max_examples=120, deadline=None)
+@given(told_specs, history_ends)
+def test_counts_and_ledger_equal_a_recount_of_the_final_revisions_and_of_every_pair(told, history_end_s):
+    spec, batches, repeats_of = told
+    state = beginning(history_end_s, spec)
     applied = [state.apply(batch, as_of) for as_of, batch in batches]
-    ledger, counts = recount(batches, history_end_s)
-    assert totals(applied) == ledger
+    ledger, counts = recount(batches, history_end_s, repeats_of)
+    assert totals(applied) == +ledger
     assert_equal_to(state, counts)
-
-
-@settings(max_examples=100, deadline=None)
-@given(retold_streams(), history_ends)
-def test_a_message_that_is_sent_again_is_a_duplicate_or_late_and_changes_no_count(batches, history_end_s):
-    retold, once = beginning(history_end_s), beginning(history_end_s)
-    for clock, new, again in batches:
-        for state in (retold, once):
-            state.apply(new, clock)
-        for message in again:
-            applied = retold.apply(message, clock)
-            assert applied.outcomes["duplicate"] + len(applied.older_than_memory) == 1
-    sent = [(clock, part) for clock, new, again in batches for part in (new, *again)]
-    for state in (retold, once):
-        assert_equal_to(state, recount(sent, history_end_s)[1])
 
 
 CALL = {"key": 5, "revision": 0, "ago_s": 0, "cell": 1, "category": 0, "flags": COUNTED_ORIGIN}
@@ -384,8 +413,7 @@ def test_it_gives_back_what_it_was_told_last(columns):
         assert set(near.key.tolist()) == {key for key, row in told.items() if 11 <= row[1] <= 29 or 61 <= row[1] <= 79}
         registry.expire(50)
         told = {key: row for key, row in told.items() if row[6] >= 50}
-    unpack = Records.unpack_placed if columns else Records.unpack
-    again = unpack(batch.pack())
+    again = Records.unpack(batch.pack(), has_places=bool(columns))
     for f in fields(Records):
         np.testing.assert_array_equal(getattr(again, f.name), getattr(batch, f.name))
         assert getattr(again, f.name).dtype == getattr(batch, f.name).dtype

@@ -12,7 +12,7 @@ from models.counting.count_state import BIN_S, CountState, counts_of_day, newest
 from schemas.errors import CheckpointError
 from schemas.spec import DAY_S
 from tests.harness.toy import toy_spec
-from tests.unit.counting.test_count_state import CALL, HOUR, NOW, SPEC, event, incidents, recount
+from tests.unit.counting.test_count_state import CALL, HOUR, NOW, SPEC, event, incidents, recount, store
 
 FIRST_DAY = NOW // DAY_S
 MIDNIGHT = FIRST_DAY * DAY_S
@@ -21,11 +21,10 @@ MIDNIGHT = FIRST_DAY * DAY_S
 @st.composite
 def weeks(draw):
     """Batches over ten days, late, repeated, corrected and cancelled ones among them, as (clock, incidents)."""
-    clock, batches, offset = MIDNIGHT, [], 0
+    clock, batches = MIDNIGHT, []
     for events in draw(st.lists(st.lists(event, max_size=6), min_size=4, max_size=24)):
         clock += draw(st.sampled_from([1, 299, 3600, 5 * HOUR, 11 * HOUR, 23 * HOUR]))
-        batches.append((clock, incidents(events, clock, offset)))
-        offset += len(events)
+        batches.append((clock, incidents(events, clock)))
     return batches
 
 
@@ -42,10 +41,7 @@ def kept_at_midnights(batches, *, fold_after, restarts):
             if clock // DAY_S > day:
                 day = clock // DAY_S
                 states[day] = export_state(journal.state)
-            changes = journal.record(journal.state.apply(batch, clock).changed)
-            stored.update(changes.puts)
-            for key in changes.deletes:
-                del stored[key]
+            store(journal.record(journal.state.apply(batch, clock).changed), stored)
     return states
 
 

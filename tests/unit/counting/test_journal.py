@@ -19,15 +19,23 @@ from tests.unit.counting.test_count_state import (
     history_ends,
     incidents,
     store,
-    streams,
-)  # fmt: skip
+    told_specs,
+)
 
 
-def restarted(batches, restarts, fold_after, history_end_s, spec=SPEC):
-    """The states after the batches of one that never restarts and never drops a record, and of one that was stored.
+def follow(journal, stored):
+    while journal.next_key in stored:
+        assert journal.follow(stored[journal.next_key])
 
-    restarts: whether after each batch. Both must be equal all the time.
-    """
+
+@pytest.mark.fault("F14")
+@settings(max_examples=55, deadline=None)
+@given(told_specs, st.lists(st.booleans(), min_size=7, max_size=7), st.integers(1, 3), history_ends)
+def test_a_restart_from_the_stored_blobs_equals_no_restart_where_no_record_is_dropped(
+    told, restarts, fold_after, history_end_s
+):
+    """Both are compared after every batch."""
+    spec, batches, _ = told
     stored: dict[str, bytes] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.counting.blobs._FOLD_SEGMENTS", fold_after)
@@ -42,37 +50,8 @@ def restarted(batches, restarts, fold_after, history_end_s, spec=SPEC):
             assert_same_rings(undisturbed, journal.state)
         restored = Journal.restore(spec, stored, as_of_s=as_of, digest=journal.digest).state
     assert_same_rings(undisturbed, restored)
-    return undisturbed, restored
-
-
-def by_turns(batches, turns, spec=SPEC):
-    """Two journals of one store after the batches, and the store. turns: before which batch the other one goes on."""
-    stored: dict[str, bytes] = {}
-    journal, changes = Journal.start(CountState(spec))
-    stored.update(changes.puts)
-    other = Journal.restore(spec, stored, as_of_s=0, digest=journal.digest)
-    for (as_of, batch), turn in zip(batches, turns, strict=False):
-        if turn:
-            journal, other = other, journal
-        follow(journal, stored)
-        stored.update(journal.record(journal.state.apply(batch, as_of).changed).puts)
-    follow(other, stored)
-    other.state.advance(journal.state.as_of_s)
-    return journal, other, stored
-
-
-def follow(journal, stored):
-    while journal.next_key in stored:
-        assert journal.follow(stored[journal.next_key])
-
-
-@pytest.mark.fault("F14")
-@settings(max_examples=25, deadline=None)
-@given(streams(), st.lists(st.booleans(), min_size=6, max_size=6), st.integers(1, 3), history_ends)
-def test_a_restart_from_the_stored_blobs_equals_no_restart(batches, restarts, fold_after, history_end_s):
-    undisturbed, restored = restarted(batches, restarts, fold_after, history_end_s)
     assert (restored.history_end_s, restored.first_day) == (history_end_s, history_end_s // DAY_S + 7)
-    again = restore_state(SPEC, export_state(undisturbed))
+    again = restore_state(spec, export_state(undisturbed))
     assert_same_rings(undisturbed, again)
     assert set(again.registry.records().key.tolist()) == set(undisturbed.registry.records().key.tolist())
 
@@ -97,13 +76,25 @@ def test_an_incident_is_known_after_a_restart_up_to_the_last_second_that_it_is_r
     assert again.apply(first, edge_s).outcomes[outcome] == 1
 
 
-@settings(max_examples=25, deadline=None)
-@given(streams(), st.lists(st.booleans(), min_size=6, max_size=6))
-def test_a_journal_that_lags_behind_follows_what_the_other_one_stored(batches, turns):
-    journal, other, stored = by_turns(batches, turns)
+@settings(max_examples=55, deadline=None)
+@given(told_specs, st.lists(st.booleans(), min_size=7, max_size=7))
+def test_a_journal_that_lags_behind_follows_what_the_other_one_stored(told, turns):
+    """turns: before which batch the other one goes on."""
+    spec, batches, _ = told
+    stored: dict[str, bytes] = {}
+    journal, changes = Journal.start(CountState(spec))
+    stored.update(changes.puts)
+    other = Journal.restore(spec, stored, as_of_s=0, digest=journal.digest)
+    for (as_of, batch), turn in zip(batches, turns, strict=False):
+        if turn:
+            journal, other = other, journal
+        follow(journal, stored)
+        stored.update(journal.record(journal.state.apply(batch, as_of).changed).puts)
+    follow(other, stored)
+    other.state.advance(journal.state.as_of_s)
     assert other.digest == journal.digest
     assert_same_rings(journal.state, other.state)
-    foreign, _ = Journal.start(CountState(SPEC))
+    foreign, _ = Journal.start(CountState(spec))
     foreign.digest ^= 2
     assert not any(foreign.follow(blob) for key, blob in stored.items() if key.startswith("s:"))
 

@@ -1,6 +1,5 @@
-"""Repeated calls: in the stream against a recount of every pair, and case by case, anywhere on the globe."""
+"""Repeated calls, case by case, and anywhere on the globe."""
 
-import math
 from collections import Counter
 
 import numpy as np
@@ -17,95 +16,19 @@ from schemas.spec import DAY_S
 from tests.harness.toy import toy_spec
 from tests.unit.counting.test_count_state import (
     GONE,
+    KEEP_S,
+    MERGING,
+    NORTH,
     NOW,
-    assert_equal_to,
+    M,
     assert_same_rings,
     beginning,
     history_ends,
     incidents,
-    recount,
     store,
-    streams,
+    streams_of_calls,
     totals,
 )
-from tests.unit.counting.test_journal import by_turns, restarted
-
-SPEC = toy_spec(2, 2, merge="repeated_calls")
-KEEP_S = 172_800
-NORTH = 41_0000000
-M = 90  # steps of latitude to a metre, about
-
-call = st.fixed_dictionaries(
-    {
-        "key": st.integers(0, 11).map(lambda n: (n * 0x9E3779B97F4A7C15) % 2**64),
-        "revision": st.integers(0, 3),
-        "ago_s": st.one_of(
-            st.integers(0, 2400),
-            st.sampled_from([0, 0, 900, 901, 1800]),
-            st.sampled_from([KEEP_S, KEEP_S - 1, KEEP_S - 900, KEEP_S - 901, KEEP_S - 450, KEEP_S + 1]),
-        ),
-        "cell": st.integers(0, 3),
-        "category": st.sampled_from([0, 0, 0, 1]),
-        "flags": st.sampled_from([0, *[COUNTED_ORIGIN] * 5, GONE]),
-        "place": st.sampled_from(
-            [(NORTH + north * 120 * M, -87_0000000 + east) for north in range(4) for east in (0, 1500)]
-        ),
-    }
-)
-
-
-def streams_of_calls():
-    """Batches of calls within some 600 m, with a clock that stands, creeps, or goes to the edge of the memory."""
-    return streams(call, 7, (0, 0, 1, 300, 900, 3600, KEEP_S - 1800, KEEP_S - 900, KEEP_S))
-
-
-def metres(place, other):
-    """Along the great circle, by the angle between two vectors."""
-
-    def vector(place):
-        lat, lon = (math.radians(steps / 1e7) for steps in place)
-        return np.array([math.cos(lat) * math.cos(lon), math.cos(lat) * math.sin(lon), math.sin(lat)])
-
-    a, b = vector(place), vector(other)
-    return 6_371_008.8 * math.atan2(float(np.linalg.norm(np.cross(a, b))), float(a @ b))
-
-
-def repeats_of(calls):
-    """The calls that an earlier one is near to. calls: (key, occurred_s, category, place)."""
-    return {
-        key
-        for key, at_s, category, place in calls
-        if any(
-            (at_s - 900, 0) <= (earlier_s, other) < (at_s, key) and kind == category and metres(place, where) <= 200
-            for other, earlier_s, kind, where in calls
-        )
-    }
-
-
-@settings(max_examples=40, deadline=None)
-@given(streams_of_calls(), history_ends)
-def test_counts_and_ledger_equal_a_recount_of_every_pair(batches, history_end_s):
-    state = beginning(history_end_s, SPEC)
-    applied = [state.apply(batch, as_of) for as_of, batch in batches]
-    ledger, counts = recount(batches, history_end_s, repeats_of)
-    assert totals(applied) == +ledger
-    assert_equal_to(state, counts)
-
-
-@settings(max_examples=30, deadline=None)
-@given(streams_of_calls(), st.lists(st.booleans(), min_size=7, max_size=7), st.integers(1, 3), history_ends)
-def test_a_restart_changes_nothing_nor_does_it_matter_what_the_registry_has_dropped(
-    batches, restarts, fold_after, history_end_s
-):
-    undisturbed, _ = restarted(batches, restarts, fold_after, history_end_s, SPEC)
-    assert_same_rings(undisturbed, restore_state(SPEC, export_state(undisturbed)))
-
-
-@settings(max_examples=30, deadline=None)
-@given(streams_of_calls(), st.lists(st.booleans(), min_size=7, max_size=7))
-def test_a_journal_that_lags_behind_follows_with_the_same_repeats(batches, turns):
-    journal, other, _ = by_turns(batches, turns, SPEC)
-    assert_same_rings(journal.state, other.state)
 
 
 @settings(max_examples=30, deadline=None)
@@ -115,7 +38,7 @@ def test_neither_order_nor_batches_matter_where_each_incident_has_one_message(ba
     whole = Incidents.concatenate([batch for _, batch in batches])
     _, first = np.unique(whole.key, return_index=True)
     whole = whole.select(np.sort(first))
-    once, split = beginning(history_end_s, SPEC), beginning(history_end_s, SPEC)
+    once, split = beginning(history_end_s, MERGING), beginning(history_end_s, MERGING)
     for state in (once, split):
         state.advance(clock)
     once.apply(whole, clock)
@@ -128,7 +51,7 @@ def test_neither_order_nor_batches_matter_where_each_incident_has_one_message(ba
 @settings(max_examples=30, deadline=None)
 @given(streams_of_calls())
 def test_without_merging_the_places_change_nothing_and_are_not_kept(batches):
-    plain, merging = CountState(toy_spec(2, 2)), CountState(SPEC)
+    plain, merging = CountState(toy_spec(2, 2)), CountState(MERGING)
     for as_of, batch in batches:
         assert plain.apply(batch, as_of).outcomes["repeated"] == 0
         merging.apply(batch, as_of)
@@ -140,7 +63,7 @@ def test_without_merging_the_places_change_nothing_and_are_not_kept(batches):
             restore_state(other.spec, blobs)
 
 
-def counted(*batches, spec=SPEC, history_end_s=0):
+def counted(*batches, spec=MERGING, history_end_s=0):
     """How many incidents count after the batches, each of calls; and the outcomes of the last one."""
     state = beginning(history_end_s, spec)
     for calls in batches:
@@ -186,7 +109,7 @@ def test_a_call_that_repeats_another_does_not_count(batches, count, outcomes):
 def test_a_call_that_the_history_owns_is_repeated_by_nothing_and_one_from_before_the_memory_stays_a_repeat():
     """Its count is in the history or nowhere: else a call soon after it would be lost."""
     assert counted([{"ago_s": 100}], [{"key": 6}], history_end_s=NOW - 50) == (1, {"counted": 1})
-    state, clock_s = CountState(SPEC), NOW + KEEP_S
+    state, clock_s = CountState(MERGING), NOW + KEEP_S
     moved, repeat = {**CALL, "revision": 1, "ago_s": 500}, {**CALL, "key": 6, "ago_s": 400}
     state.apply(incidents([CALL, moved, repeat], NOW), NOW)
     assert state.levels["hour"].sum_of_newest(360).sum() == 1
@@ -198,7 +121,7 @@ def test_a_call_that_the_history_owns_is_repeated_by_nothing_and_one_from_before
 def test_a_call_at_the_edge_of_the_memory_still_finds_the_one_that_it_repeats(restart, monkeypatch):
     """Most is dropped at midnight: what nobody may correct any more may still be repeated."""
     monkeypatch.setattr("models.counting.blobs._FOLD_SEGMENTS", 1)
-    journal, changes = Journal.start(CountState(SPEC))
+    journal, changes = Journal.start(CountState(MERGING))
     stored, midnight_s = dict(changes.puts), (NOW // DAY_S + 3) * DAY_S
     edge_s = midnight_s - KEEP_S
     first, other, again = (
@@ -207,7 +130,7 @@ def test_a_call_at_the_edge_of_the_memory_still_finds_the_one_that_it_repeats(re
     )
     for batch, clock_s in ((first, edge_s), (other, midnight_s), (again, midnight_s)):
         if restart:
-            journal = Journal.restore(SPEC, stored, as_of_s=journal.state.as_of_s, digest=journal.digest)
+            journal = Journal.restore(MERGING, stored, as_of_s=journal.state.as_of_s, digest=journal.digest)
         applied = journal.state.apply(batch, clock_s)
         store(journal.record(applied.changed), stored)
     assert totals([applied]) == Counter(repeated=1)

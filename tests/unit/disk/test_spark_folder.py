@@ -7,9 +7,9 @@ import pytest
 
 from schemas.errors import CheckpointError, SettingsError, SparkFailed
 from streaming import spark as session
-from streaming.checkpoint import last_begun, set_aside
+from streaming.checkpoint import last_begun, place_state, set_aside
 from streaming.settings import Settings
-from streaming.spark_folder import emptied_scratch, place_state, scratch_of
+from streaming.spark import emptied_scratch, scratch_of
 from tests.harness.checkpoint import spark_files
 
 NOON_S = 1_764_072_000
@@ -132,7 +132,7 @@ def test_a_link_a_file_or_another_users_folder_in_its_place_is_refused(checkpoin
     folder.unlink()
     folder.mkdir()
     leave(folder)
-    monkeypatch.setattr("streaming.spark_folder.scratch_of", lambda _: folder)
+    monkeypatch.setattr("streaming.spark.scratch_of", lambda _: folder)
     monkeypatch.setattr("os.getuid", lambda: folder.stat().st_uid + 1)
     with pytest.raises(CheckpointError, match="another user's"):
         emptied_scratch(checkpoint)

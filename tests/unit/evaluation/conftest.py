@@ -6,7 +6,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from models import network
-from models.evaluation import evaluate, regressions
+from models.evaluation import evaluate, rivals
 from models.evaluation.tasks import count
 from tests.harness.small_task import small_task
 
@@ -28,10 +28,8 @@ def few_trees():
     Of 255 thresholds scikit-learn computes each as a weighted percentile of its own: longer than all trees take.
     """
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(regressions, "MOST_TREES", 20)
-        patched.setattr(
-            regressions, "HistGradientBoostingRegressor", partial(HistGradientBoostingRegressor, max_bins=15)
-        )
+        patched.setattr(rivals, "MOST_TREES", 20)
+        patched.setattr(rivals, "HistGradientBoostingRegressor", partial(HistGradientBoostingRegressor, max_bins=15))
         yield
 
 

@@ -5,9 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from incident_risk import app
 from models.artifact import read_artifact
 from models.evaluation.disparity import (
     Figures,
@@ -24,31 +22,36 @@ from schemas.errors import SettingsError
 from schemas.frame import riskiest
 from streaming.watchers import FrameWatch
 from tests.harness.batch import MemorySink, Rows, publisher_to, scored_row
+from tests.harness.gate_town import command
 from tests.harness.small_town import DAYS, LAYOUT, START_S, write_town
 from tests.harness.toy import CUTOFF_S, box, publish_artifact, toy_artifact, toy_grid, toy_network, toy_spec, toy_table
 
 GRID, DAY_S, SEEDS, BIAS = toy_grid(9, 5), 86_400, 100, 1.5
 
 
-def tally_of(groups, expected, counts, *, top=5):
-    """Of days. expected: (cells, series). counts: (days, cells, series)."""
-    tally = GroupTally(groups=groups, top=top)
+def drawn(mean, *, days=42):
+    return np.random.default_rng(0).poisson(mean, (days, *mean.shape)).astype(float)
+
+
+def judged(groups, expected, counts, categories=("fire",)):
+    """The rows of forecasts of a day. expected: (cells, series). counts: (days, cells, series)."""
+    tally = GroupTally(groups=groups, top=5)
     for day, observed in enumerate(counts):
         tally.add(day * DAY_S, expected, observed)
-    return tally
+    return rows_of({"24h": tally}, categories)
 
 
-def drawn(mean, *, days, seed=0):
-    return np.random.default_rng(seed).poisson(mean, (days, *mean.shape)).astype(float)
+def groups_of(names, people=None):
+    """A group for each letter, cell by cell in turn."""
+    return Groups.of({cell: names[cell % len(names)] for cell in range(GRID.cells)}, GRID, people)
 
 
 @pytest.fixture(scope="module")
 def biased():
     """By (group, seed) the row of a city in which a forecast expects too few in group a alone."""
-    halves = Groups.of({cell: "ab"[cell % 2] for cell in range(GRID.cells)}, GRID)
-    truth = np.random.default_rng(1).gamma(4.0, 0.5, (GRID.cells, SEEDS))
+    halves, truth = groups_of("ab"), np.random.default_rng(1).gamma(4.0, 0.5, (GRID.cells, SEEDS))
     expected = truth / np.where(halves.of_cell == 0, BIAS, 1.0)[:, None]
-    rows = rows_of({"24h": tally_of(halves, expected, drawn(truth, days=42))}, [str(seed) for seed in range(SEEDS)])
+    rows = judged(halves, expected, drawn(truth), [str(seed) for seed in range(SEEDS)])
     return {(row.group, row.category): row for row in rows if row.category.isdigit()}
 
 
@@ -69,9 +72,8 @@ def test_each_figure_is_that_of_a_plain_count():
     random = np.random.default_rng(4)
     truth = random.gamma(2.0, 1.0, (GRID.cells, 1))
     people = dict(enumerate(random.integers(1, 100, GRID.cells).tolist()))
-    groups = Groups.of({cell: "abc"[cell % 3] for cell in range(GRID.cells)}, GRID, people)
     counts = drawn(truth, days=30)
-    row = rows_of({"24h": tally_of(groups, truth, counts)}, ["fire"])[1]
+    row = judged(groups_of("abc", people), truth, counts)[1]
     first = set(riskiest(truth[:, 0], truth[:, 0], 5).tolist())
     group = set(range(1, GRID.cells, 3))
     share = sum(people[cell] for cell in group) / sum(people.values())
@@ -101,8 +103,7 @@ def test_no_time_that_the_model_knows_is_judged_and_the_share_is_of_cells_with_h
 def test_a_small_group_is_too_few_and_no_remainder_gives_it_away(cells, rate):
     labels = {cell: "small" if cell < cells else "bc"[cell % 2] for cell in range(GRID.cells)}
     truth = np.where(np.arange(GRID.cells) < cells, rate, 3.0)[:, None]
-    groups = Groups.of(labels, GRID)
-    rows = rows_of({"24h": tally_of(groups, truth, drawn(truth, days=42))}, ["fire"])
+    rows = judged(Groups.of(labels, GRID), truth, drawn(truth))
     (small,) = (row for row in rows if row.group == "small")
     assert (small.figures, small.verdict) == (None, "too few")
     shown = [row for row in rows if row.figures]
@@ -117,10 +118,8 @@ def test_a_small_group_is_too_few_and_no_remainder_gives_it_away(cells, rate):
 
 
 def test_of_a_group_where_nobody_lives_nothing_is_said():
-    people = {cell: float(cell % 3) for cell in range(GRID.cells)}  # none in group a
-    groups = Groups.of({cell: "abc"[cell % 3] for cell in range(GRID.cells)}, GRID, people)
-    mean = np.ones((GRID.cells, 1))
-    rows = rows_of({"24h": tally_of(groups, mean, drawn(mean, days=42))}, ["fire"])
+    people, mean = {cell: float(cell % 3) for cell in range(GRID.cells)}, np.ones((GRID.cells, 1))  # none in group a
+    rows = judged(groups_of("abc", people), mean, drawn(mean))
     assert [row.verdict == "too few" for row in rows] == [True, False, False]
 
 
@@ -182,16 +181,14 @@ def town(tmp_path_factory):
     before = {path: path.read_bytes() for path in sorted(artifact.rglob("*")) if path.is_file()}
     words = ["disparity", "--region", "town", "--groups", folder / "groups.csv", "--out", folder / "out"]
     words += ["--data", write_town(folder / "town.csv", seed=1), "--layout", LAYOUT, "--top", "0.2"]
-    words += ["--artifacts", folder / "artifacts"]
-    ran = CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "80"})
-    assert ran.exit_code == 0, ran.output
+    said = command(*words, "--artifacts", folder / "artifacts", COLUMNS="80")
     assert {path: path.read_bytes() for path in sorted(artifact.rglob("*")) if path.is_file()} == before
     store = MemorySink()
     watch = FrameWatch(folder=folder / "frames", clock="wall", artifacts=folder / "frames")
     publisher_to(store, folder / "checkpoint", watchers=[watch.show])(
         Rows(scored_row(artifact, START_S + DAYS * DAY_S)), 0
     )
-    return folder, ran.output, store
+    return folder, said, store
 
 
 def test_the_command_prints_a_table_and_writes_csv_and_a_summary(town):

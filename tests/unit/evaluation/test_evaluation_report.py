@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from html import unescape
 from io import StringIO
 
@@ -27,7 +27,6 @@ from models.evaluation.evaluation_report import (
     write_report,
 )
 from models.evaluation.judge import OUR_BASELINE
-from models.measures import Sheet
 from models.nowcast import Nowcast
 from schemas.errors import DataError
 from schemas.spec import HOUR_S
@@ -65,16 +64,12 @@ def test_the_json_has_every_figure_of_every_row(evaluation):
         assert list(figures["by_category"]) == list(row.scores.by_category)
         parts = zip(figures["by_category"].values(), row.scores.by_category.values(), strict=True)
         for of_part, sheet in ((figures, row.scores.sheet), *parts):
-            for field in fields(Sheet):
-                if field.name != "ranking":
-                    assert of_part[field.name] == getattr(sheet, field.name), field.name
-            for at in sheet.ranking:
+            plain = asdict(sheet)
+            for at in plain.pop("ranking"):
                 for name in ("hit_rate", "ideal_hit_rate", "pai", "pei"):
-                    assert of_part[name][f"{at.area_share:g}"] == getattr(at, name)
-        assert figures["totals"]["city"]["ratio"] == row.totals.city.ratio
-        for part in ("by_category", "by_district"):
-            of_parts = [(total["name"], total["actual"]) for total in figures["totals"][part]]
-            assert of_parts == [(total.name, total.actual) for total in getattr(row.totals, part)]
+                    assert of_part[name][f"{at['area_share']:g}"] == at[name]
+            assert plain.items() <= of_part.items()
+        assert figures["totals"] == json.loads(json.dumps(asdict(row.totals)))
         for name in ("model", "kind", "seeds", "seconds", "chosen"):
             assert figures[name] == getattr(row, name)
         assert figures["spread"]["nb_log_score"] == list(row.log_scores_of_seeds)
@@ -89,20 +84,14 @@ def test_the_json_compares_with_the_best_baseline_in_all_and_by_category(evaluat
         assert (figures["versus_best_baseline"] is None) == (not by_category) == (row is best)
         if row is best:
             continue
-        pairs = [
-            (figures["versus_best_baseline"], row.versus_best_baseline, [each.scores.sheet for each in (row, best)])
-        ]
+        pairs = [(figures["versus_best_baseline"], row.versus_best_baseline, row.scores.sheet, best.scores.sheet)]
         for name, versus in by_category.items():
-            sheets = [each.scores.by_category[name] for each in (row, best)]
-            pairs.append((versus, row.versus_by_category[name], sheets))
-        for versus, compared, (own, of_best) in pairs:
+            sheets = (each.scores.by_category[name] for each in (row, best))
+            pairs.append((versus, row.versus_by_category[name], *sheets))
+        for versus, compared, own, of_best in pairs:
             assert versus["difference"] == pytest.approx(own.nb_log_score - of_best.nb_log_score, abs=1e-12)
             assert versus["percent"] == pytest.approx(100 * versus["difference"] / of_best.nb_log_score)
-            assert [versus[name] for name in ("low", "high", "verdict")] == [
-                compared.low,
-                compared.high,
-                compared.verdict,
-            ]
+            assert {name: versus[name] for name in ("low", "high", "verdict")}.items() <= asdict(compared).items()
 
 
 def test_the_spread_over_seeds_is_that_of_numpy_and_a_verdict_of_few_says_how_to_get_more(evaluation):
@@ -150,35 +139,35 @@ def test_the_table_keeps_its_numbers_whole_at_any_width(evaluation, width):
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (difference(-0.02, -0.03, -0.01, "better"), r"better than the best rival \(EWMA x week\) by 2\.\d\d % .*"),
-        (difference(0.02, 0.01, 0.03, "worse"), r"worse than the best rival .* by 2\.\d\d % .*: use EWMA x week\."),
+        ((-0.02, -0.03, -0.01, "better"), r"better than the best rival \(EWMA x week\) by 2\.\d\d % .*"),
+        ((0.02, 0.01, 0.03, "worse"), r"worse than the best rival .* by 2\.\d\d % .*: use EWMA x week\."),
+        ((0.001, -0.01, 0.012, "tie"), r"A tie: .* \+0\.\d\d %, .* contains zero: use EWMA x week, it is simpler"),
         (
-            difference(0.001, -0.01, 0.012, "tie"),
-            r"A tie: .* \+0\.\d\d %, .* contains zero: use EWMA x week, it is simpler",
-        ),
-        (
-            difference(0.02, 0.01, 0.03, "too short", 4),
+            (0.02, 0.01, 0.03, "too short", 4),
             r"Not known against .* 4 blocks of 3 days, .* 10: .* at least 30 days\. .* use EWMA x week",
         ),
     ],
 )
 def test_the_verdict_is_said_in_words(evaluation, found, words):
-    changed = with_network(evaluation, versus_best_baseline=found, versus_best_rule=found)
+    versus = difference(*found)
+    changed = with_network(evaluation, versus_best_baseline=versus, versus_best_rule=versus)
     assert re.search(words, sentences(changed)[-1])
     assert sentences(changed)[-1] in " ".join(printed(changed, 1000))
 
 
-def with_regression(evaluation):
-    """The same, but that the best rival sees the features; the best rule is another."""
-    seen = evaluation.row(evaluation.best_baseline)
-    rule = next(row for row in evaluation.rows if row.kind == "rule" and row is not seen)
-    rows = [replace(row, kind="regression") if row is seen else row for row in evaluation.rows]
-    return replace(evaluation, rows=rows, best_rule=rule.model)
+BETTER, TIE = difference(-0.02, -0.03, -0.01, "better"), difference(0.001, -0.01, 0.012, "tie")
+
+
+def with_other(evaluation, row, **changes):
+    """The evaluation with one row changed."""
+    return replace(evaluation, rows=[replace(each, **changes) if each is row else each for each in evaluation.rows])
 
 
 def test_counting_and_the_best_baseline_are_said_apart(evaluation):
-    better, tie = difference(-0.02, -0.03, -0.01, "better"), difference(0.001, -0.01, 0.012, "tie")
-    changed = with_network(with_regression(evaluation), versus_best_baseline=tie, versus_best_rule=better)
+    """The best rival sees the features; the best rule is another."""
+    seen, rule = [row for row in evaluation.rows if row.kind == "rule"][:2]
+    changed = replace(with_other(evaluation, seen, kind="regression"), best_rule=rule.model)
+    changed = with_network(changed, versus_best_baseline=TIE, versus_best_rule=BETTER)
     counting, network = sentences(changed)
     assert counting.startswith("The network is better than the best of")
     assert changed.best_rule in counting
@@ -190,11 +179,9 @@ def test_counting_and_the_best_baseline_are_said_apart(evaluation):
 
 
 def test_what_the_network_adds_to_its_own_baseline_is_said_first(evaluation):
-    seen = evaluation.row(evaluation.best_baseline)
-    rule = next(row for row in evaluation.rows if row.kind == "rule" and row is not seen)
-    rows = [replace(row, model=OUR_BASELINE, kind="regression") if row is rule else row for row in evaluation.rows]
-    tie = difference(0.001, -0.01, 0.012, "tie")
-    first, *others = sentences(with_network(replace(evaluation, rows=rows), versus_own_baseline=tie))
+    _, rule = [row for row in evaluation.rows if row.kind == "rule"][:2]
+    changed = with_other(evaluation, rule, model=OUR_BASELINE, kind="regression")
+    first, *others = sentences(with_network(changed, versus_own_baseline=TIE))
     assert first.startswith("A tie: the network's log score differs from that of its own baseline by +0.")
     assert first.endswith("contains zero: the baseline, which counts alone, is as good.")
     assert others == list(sentences(evaluation))
@@ -209,9 +196,7 @@ def with_baseline(evaluation, **changes):
 
 def test_where_the_network_adds_nothing_that_is_said_once_and_the_baseline_is_the_row_that_is_served(evaluation):
     nothing = difference(0.0, 0.0, 0.0, "tie")
-    same, other = (
-        with_baseline(evaluation, versus_own_baseline=of) for of in (nothing, difference(-0.001, -0.01, 0.012, "tie"))
-    )
+    same, other = (with_baseline(evaluation, versus_own_baseline=versus) for versus in (nothing, TIE))
     assert sentences(same)[0] == f"{ADDS_NOTHING}."
     assert sentences(replace(same, best_baseline=OUR_BASELINE))[1:].count(f"{ADDS_NOTHING}.") == 0
     assert ADDS_NOTHING not in " ".join(sentences(other))
@@ -230,8 +215,7 @@ def test_place_and_level_are_named_apart(evaluation):
     score = 0.99 * rule.scores.sheet.nb_log_score
     levelled = replace(rule.scores, sheet=replace(rule.scores.sheet, nb_log_score=score))
     place = difference(-0.005 * score, -0.02 * score, 0.01 * score, "tie")
-    rows = [replace(row, levelled=levelled, place=place) if row is rule else row for row in evaluation.rows]
-    changed = replace(evaluation, rows=rows)
+    changed = with_other(evaluation, rule, levelled=levelled, place=place)
     assert sentences(changed)[-1].startswith(
         f"Apart, against {rule.model}: by place alone, with the network's totals in it, -0.50 % (-2.00, +1.00): tie; "
         "by level alone, how many in all, -1.00 %."
@@ -250,10 +234,13 @@ def parts():
     return [small_evaluation(skill=0.3, seed=seed) for seed in (1, 2)]
 
 
+def rolled(parts):
+    """The last of these evaluations, with all of them as its origins."""
+    return replace(parts[-1], origins=combine_origins(parts, seed=0))
+
+
 def test_over_several_origins_the_advice_is_that_of_all_of_them(parts):
-    tie = difference(0.001, -0.01, 0.012, "tie")
-    rolled = with_network(replace(parts[-1], origins=combine_origins(parts, seed=0)), versus_best_baseline=tie)
-    said = sentences(rolled)
+    said = sentences(with_network(rolled(parts), versus_best_baseline=TIE))
     at = said.index("On the last block of time alone:")
     assert said[0].startswith("Judged on blocks of time that start at")
     assert all("over all 2 origins" in sentence for sentence in said[1:at])
@@ -275,48 +262,44 @@ def test_over_several_origins_rules_have_the_level_too_and_what_adds_nothing_at_
             rows.append(replace(row, levelled=scores) if is_rule else replace(row, scores=scores))
         return replace(part, rows=rows)
 
-    def rolled(*factors):
-        each = [levelled(part, factor) for part, factor in zip(parts, factors, strict=True)]
-        return replace(each[-1], origins=combine_origins(each, seed=0))
-
-    some, everywhere = rolled(1.0, 1.01), rolled(1.0, 1.0)
+    some, everywhere = (rolled([levelled(parts[0], 1.0), levelled(parts[1], factor)]) for factor in (1.01, 1.0))
     assert f"{ADDS_NOTHING}: so at 1 of the 2 origins." in sentences(some)
     assert f"{ADDS_NOTHING}." in sentences(everywhere)
-    rule = next(row for row in some.origins.rows if row.model == some.origins.best_rule)
-    network = next(row for row in some.origins.rows if row.model == "network")
+    rows = {row.model: row for row in some.origins.rows}
+    rule, network = rows[some.origins.best_rule], rows["network"]
     assert rule.levelled_score == pytest.approx(np.dot(rule.nb_log_scores, (1.0, 1.01)) / 2)
     assert rule.place.mean == pytest.approx(network.nb_log_score - rule.levelled_score)
     assert any(line.startswith(f"Apart, against {rule.model}: by place alone") for line in sentences(some))
 
 
 def test_over_several_origins_incidents_of_hours_that_are_cut_out_lift_no_verdict(parts):
-    def rolled(each):
-        return next(row for row in combine_origins(each, seed=0).rows if row.versus_best_baseline).versus_best_baseline
+    def verdicts(parts):
+        return {row.versus_best_baseline.verdict for row in rolled(parts).origins.rows if row.versus_best_baseline}
 
     def cut(part):
         task = part.task
         hours = np.arange(task.cube.starts_s[task.test] // HOUR_S, task.cube.starts_s[-1] // HOUR_S + 24)
         return replace(part, task=replace(task, incidents=replace(task.incidents, cut_hours=hours)))
 
-    assert (rolled(parts).verdict == "too few", rolled([cut(part) for part in parts]).verdict) == (False, "too few")
+    assert "too few" not in verdicts(parts)
+    assert verdicts([cut(part) for part in parts]) == {"too few"}
 
 
 def test_several_origins_are_in_the_page_the_terminal_and_the_json(parts):
-    rolled = replace(parts[-1], origins=combine_origins(parts, seed=0))
-    page = unescape(render(rolled, b""))
-    written = strict(json.dumps(as_json(rolled), allow_nan=False))["origins"]
-    for row in rolled.origins.rows:
+    whole = rolled(parts)
+    rows = {row.model: row for row in whole.origins.rows}
+    written = strict(json.dumps(as_json(whole), allow_nan=False))["origins"]
+    for found, row in zip(written["rows"], whole.origins.rows, strict=True):
         expected = [part.row(row.model).scores.sheet.nb_log_score for part in parts]
         assert row.nb_log_scores == tuple(expected)
         assert row.nb_log_score == pytest.approx(np.mean(expected))
-        found = next(line for line in written["rows"] if line["model"] == row.model)
-        assert found["nb_log_scores"] == expected
-        if row.model != rolled.origins.best_rule:
-            rule = next(other for other in rolled.origins.rows if other.model == rolled.origins.best_rule)
+        assert (found["model"], found["nb_log_scores"]) == (row.model, expected)
+        if row.model != written["best_rule"]:
+            rule = rows[written["best_rule"]]
             assert found["versus_best_rule"]["difference"] == pytest.approx(row.nb_log_score - rule.nb_log_score)
             assert found["versus_best_rule"]["blocks"] == 2 * 34
-    assert "over all 2 origins" in " ".join(printed(rolled, 1000))
-    assert "over all 2 origins" in page
+    for text in (" ".join(printed(whole, 1000)), unescape(render(whole, b""))):
+        assert "over all 2 origins" in text
     assert "origins" not in render(parts[0], b"")
 
 
@@ -331,12 +314,11 @@ def test_several_origins_are_in_the_page_the_terminal_and_the_json(parts):
     ],
 )
 def test_a_broken_promise_is_a_warning_everywhere(evaluation, changes, words):
-    broken = with_sheet(evaluation, coverage_90=0.9, forecast_over_actual=1.0)
-    assert warnings(broken) == ()
-    broken = with_sheet(broken, **changes)
-    assert words in " ".join(warnings(broken))
-    assert words in " ".join(printed(broken, 1000))
-    assert words in render(broken, b"")
+    right = with_sheet(evaluation, coverage_90=0.9, forecast_over_actual=1.0)
+    assert warnings(right) == ()
+    broken = with_sheet(right, **changes)
+    for text in (*warnings(broken), " ".join(printed(broken, 1000)), render(broken, b"")):
+        assert words in text
 
 
 ALL_QUIET = {"categories": ("fire",), "quiet": ("fire",), "judged": 40}

@@ -2,7 +2,7 @@
 
 import pickle
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import StringIO
 from types import SimpleNamespace
 
@@ -17,9 +17,9 @@ from models.evaluation import judge as judge_module
 from models.evaluation.evaluate import spec_of, write_followed
 from models.evaluation.evaluation_report import NONE, print_table, render, surge_texts
 from models.evaluation.judge import LEAST_SURGES, MIXED_IN, Judge, Spool, SurgeFigures, is_surge, surge_rows
-from models.evaluation.regressions import Boosting, PoissonGlm
-from models.evaluation.rivals import Constant, Historical, Rule
-from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
+from models.evaluation.rivals import Boosting, Constant, Historical, PoissonGlm, Rule
+from models.follower import Follower, SequentialFollowing, served_delay_s
+from models.following import FollowerState
 from models.nowcast import LastHours
 from models.training.fit_baseline import JUDGED_SIZE
 from schemas.spec import DAY_S, HOUR_S, Spec
@@ -277,57 +277,53 @@ def world():
 
 
 def figures_of(world, part):
-    counts, forecasts, after = (world[0][part], {name: of[part] for name, of in world[1].items()}, world[2][part])
+    counts, forecasts, after = world[0][part], {name: of[part] for name, of in world[1].items()}, world[2][part]
     cells = {name: -nbinom.logpmf(counts, 2, 2 / (2 + of)).sum(axis=(1, 2)) for name, of in forecasts.items()}
-    return {name: (SurgeFigures.of([(of, counts)], after), cells[name]) for name, of in forecasts.items()}, cells
+    return {name: SurgeFigures.of([(of, counts)], after, cells[name]) for name, of in forecasts.items()}, cells
 
 
 def test_every_figure_is_that_of_a_plain_sum_over_the_origins(world):
     parts = slice(0, 120), slice(120, STEPS)
     rows = surge_rows([figures_of(world, part)[0] for part in parts], "network", **PLAN)
     (counts, forecasts, after), cells = world, figures_of(world, slice(None))[1]
+    came, totals = counts.sum(axis=(1, 2)), {model: mean.sum(axis=(1, 2)) for model, mean in forecasts.items()}
+    region = {model: -nbinom.logpmf(came, JUDGED_SIZE, JUDGED_SIZE / (JUDGED_SIZE + totals[model])) for model in totals}
     assert [row.model for row in rows] == ["network", "knows"]
+
+    def percent(scores, model, of=slice(None)):
+        return 100 * (scores[model][of].sum() / scores["network"][of].sum() - 1)
+
     for row in rows:
-        mean = forecasts[row.model]
-        came, expected = counts.sum(axis=(1, 2)), mean.sum(axis=(1, 2))
+        expected = totals[row.model]
         ratio = expected[after].sum() / came[after].sum()
-        assert (row.steps, row.came, row.forecast) == (
-            after.sum(),
-            came[after].mean(),
-            pytest.approx(expected[after].mean()),
-        )
-        assert row.forecast_over_actual == pytest.approx(ratio)
-        assert row.low <= ratio <= row.high
-        first = np.argsort(-mean.sum(axis=2), axis=1)[:, :2]  # 5 % of 40 cells
+        first = np.argsort(-forecasts[row.model].sum(axis=2), axis=1)[:, :2]  # 5 % of 40 cells
         hits = np.take_along_axis(counts.sum(axis=2), first, axis=1).sum(axis=1)
-        assert row.hits == pytest.approx(hits[after].sum() / came[after].sum())
-
-        def percent(score, plain, of):
-            return 100 * (score[of].sum() / plain[of].sum() - 1)
-
-        def region(model):
-            total = forecasts[model].sum(axis=(1, 2))
-            return -nbinom.logpmf(counts.sum(axis=(1, 2)), JUDGED_SIZE, JUDGED_SIZE / (JUDGED_SIZE + total))
-
-        every = slice(None)
-        assert row.cells_percent == pytest.approx(percent(cells[row.model], cells["network"], after))
-        assert row.all_cells_percent == pytest.approx(percent(cells[row.model], cells["network"], every))
-        assert row.region_percent == pytest.approx(percent(region(row.model), region("network"), after))
-        assert row.all_region_percent == pytest.approx(percent(region(row.model), region("network"), every))
-        assert row.moved == pytest.approx((np.abs(expected / forecasts["network"].sum(axis=(1, 2)) - 1) > 0.1).mean())
+        by_hand = {
+            "steps": after.sum(),
+            "came": came[after].mean(),
+            "forecast": expected[after].mean(),
+            "forecast_over_actual": ratio,
+            "hits": hits[after].sum() / came[after].sum(),
+            "cells_percent": percent(cells, row.model, after),
+            "all_cells_percent": percent(cells, row.model),
+            "region_percent": percent(region, row.model, after),
+            "all_region_percent": percent(region, row.model),
+            "moved": (np.abs(expected / totals["network"] - 1) > 0.1).mean(),
+        }
+        assert {name: getattr(row, name) for name in by_hand} == pytest.approx(by_hand)
+        assert row.low <= ratio <= row.high
     assert rows[1].cells_percent < 0
 
 
 def test_of_too_few_surges_only_what_is_of_all_steps_is_said(world):
-    few = (world[0], world[1], np.arange(STEPS) < LEAST_SURGES - 1)
-    enough = (world[0], world[1], np.arange(STEPS) < LEAST_SURGES)
+    few, enough = ((world[0], world[1], np.arange(STEPS) < number) for number in (LEAST_SURGES - 1, LEAST_SURGES))
     said, more = (surge_rows([figures_of(of, slice(None))[0]], "network", **PLAN)[1] for of in (few, enough))
-    of_surges = ["came", "forecast", "forecast_over_actual", "low", "high", "region_percent"]
-    of_surges += ["cells_percent", "cells_low", "cells_high", "hits"]
-    assert np.isnan([getattr(said, name) for name in of_surges]).all()
-    assert np.isfinite([getattr(more, name) for name in of_surges]).all()
+    of_all = ("all_region_percent", "all_cells_percent", "moved")
+    missing, there = ({name: of for name, of in asdict(row).items() if name != "model"} for row in (said, more))
+    assert np.isfinite([*there.values()]).all()
+    assert {name for name, figure in missing.items() if np.isfinite(figure)} == {"steps", *of_all}
     assert (said.steps, more.steps) == (LEAST_SURGES - 1, LEAST_SURGES)
-    assert (said.all_cells_percent, said.moved) == (more.all_cells_percent, more.moved)
+    assert [missing[name] for name in of_all] == [there[name] for name in of_all]
     (texts,) = surge_texts([said])
     assert texts[2:8] == (NONE,) * 6
     assert "nan" not in "".join(texts)

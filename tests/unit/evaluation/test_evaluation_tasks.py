@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -10,10 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from incident_risk import app
-from models import network
 from models.evaluation import evaluate as evaluate_module
 from models.evaluation import tasks as module
 from models.evaluation.tasks import earlier
@@ -21,16 +19,10 @@ from models.evaluation.tasks import task_of as task_of_region
 from models.measures import type_for
 from models.training.region_tasks import RegionTask
 from schemas.errors import DataError, SettingsError
+from tests.harness.gate_town import command
 from tests.harness.small_town import LAYOUT, task_file, write_town
 
 NOW_S = 2_000_000_000
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch, few_trees):
-    """A network of one epoch: what the command reads and writes is asked here, not how good it is."""
-    monkeypatch.setattr(evaluate_module, "EPOCHS", 1)
-    monkeypatch.setattr(network, "PENALTIES", network.PENALTIES[:1])
 
 
 @pytest.fixture(scope="module")
@@ -38,39 +30,32 @@ def town(tmp_path_factory):
     return write_town(tmp_path_factory.mktemp("town") / "town.csv", seed=1)
 
 
-def task_of(path, *, step="hour", layout=LAYOUT, cell_m=1000.0, origins=1):
-    asked = RegionTask(region="town", data=str(path), layout=layout, cell_m=cell_m)
+def task_of(path, *, step="hour", layout=LAYOUT, cell_m=1000.0, origins=1, fine=1):
+    asked = RegionTask(region="town", data=str(path), layout=layout, cell_m=cell_m, fine=fine)
     return task_of_region(asked, step=step, origins=origins, now_s=NOW_S)
 
 
 def rows_of(path):
-    """(time, row) in the order of time."""
+    """[time, latitude, longitude, kind] as text, in the order of time."""
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [(datetime.fromisoformat(row["when"]), row) for row in csv.DictReader(file)]
-    return sorted(rows, key=lambda pair: pair[0])
-
-
-def cells_of(path):
-    return [[when.isoformat(), row["lat"], row["lon"], row["kind"]] for when, row in rows_of(path)]
+        return sorted(csv.reader(file))[:-1]  # the line of headings is the last
 
 
 def written(path, rows):
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["when", "lat", "lon", "kind"])
-        writer.writerows(rows)
+        csv.writer(file).writerows([["when", "lat", "lon", "kind"], *rows])
     return path
 
 
 @pytest.mark.parametrize(("step", "hours"), [("hour", 1), ("4h", 4)])
 def test_the_cube_is_the_file_recounted_in_whole_steps_and_blocks_of_70_15_15(town, step, hours):
     task, recounted, step_s = task_of(town, step=step), Counter(), 3600 * hours
-    lat, lon = task.grid.corners()
-    for when, row in rows_of(town):
-        start_s = int(when.timestamp()) // step_s * step_s
-        place = (np.searchsorted(lat, float(row["lat"])) - 1, np.searchsorted(lon, float(row["lon"])) - 1)
-        if 0 <= place[0] < task.grid.rows and 0 <= place[1] < task.grid.cols:
-            recounted[start_s, place[0] * task.grid.cols + place[1], row["kind"]] += 1
+    corners, happened = task.grid.corners(), []
+    for when, lat, lon, kind in rows_of(town):
+        happened.append(int(datetime.fromisoformat(when).timestamp()) // step_s * step_s)
+        row, col = (int(np.searchsorted(of, float(at))) - 1 for of, at in zip(corners, (lat, lon), strict=True))
+        if 0 <= row < task.grid.rows and 0 <= col < task.grid.cols:
+            recounted[happened[-1], row * task.grid.cols + col, kind] += 1
     starts, steps = task.cube.starts_s.tolist(), len(task.cube)
     inside = {key: count for key, count in recounted.items() if starts[0] <= key[0] < starts[-1]}
     counted = {
@@ -79,8 +64,7 @@ def test_the_cube_is_the_file_recounted_in_whole_steps_and_blocks_of_70_15_15(to
     }
     assert counted == inside
     assert len(task.incidents) == sum(inside.values())
-    first, last = (int(when.timestamp()) for when in (rows_of(town)[0][0], rows_of(town)[-1][0]))
-    assert (starts[0], starts[-1]) == (first // step_s * step_s + step_s, last // step_s * step_s)
+    assert (starts[0], starts[-1]) == (happened[0] + step_s, happened[-1])
     assert (task.validation, task.test) == (steps * 70 // 100, steps * 85 // 100)
     assert task.scored.all()
 
@@ -100,7 +84,7 @@ def test_a_local_day_is_one_step_however_many_hours_it_has(tmp_path):
 
 def test_the_grid_knows_only_what_is_learned_from(town, tmp_path):
     """The town grows to the north in the judged time: the grid stays, and what it misses is said or refused."""
-    rows = cells_of(town)
+    rows = rows_of(town)
     judged = len(rows) * 90 // 100
     for share, refused in ((20, False), (2, True)):
         moved = [[*row[:1], 41.2, *row[2:]] if n >= judged and n % share == 0 else row for n, row in enumerate(rows)]
@@ -132,43 +116,44 @@ def test_the_type_of_counts_holds_the_largest(most):
     assert kind.itemsize == 1 or most > np.iinfo(f"i{kind.itemsize // 2}").max
 
 
-@pytest.mark.parametrize(
-    ("rows", "words"),
-    [
-        (lambda rows: rows[:400], r"whole steps \(hour\).*at least 200 are needed|at least 500 over"),
-        (lambda rows: rows[::6], "at least 500 over 21 days are needed"),
-        (lambda rows: [[row[0], 41.0, -87.0, row[3]] for row in rows], "lie in one cell"),
-    ],
-    ids=["short", "few", "one place"],
-)
-def test_a_file_from_which_nothing_can_be_learned_is_refused(town, tmp_path, rows, words):
-    all_rows = cells_of(town)
-    with pytest.raises(DataError, match=words):
-        task_of(written(tmp_path / "town.csv", rows(all_rows)))
+def test_a_file_from_which_nothing_can_be_learned_is_refused(town, tmp_path):
+    rows = rows_of(town)
+    for some, words in (
+        (rows[:400], r"whole steps \(hour\).*at least 200 are needed|at least 500 over"),
+        (rows[::6], "at least 500 over 21 days are needed"),
+        ([[when, 41.0, -87.0, kind] for when, _, _, kind in rows], "lie in one cell"),
+    ):
+        with pytest.raises(DataError, match=words):
+            task_of(written(tmp_path / "town.csv", some))
 
 
-def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_report(town, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate_module, "RIVALS", evaluate_module.RIVALS[:3])
-    words = ["evaluate", asked(tmp_path, town, fine=4), "--seeds", "1", "--step", "4h"]
-    ran = invoke([*words, "--out", str(tmp_path / "out")])
-    printed = " ".join(ran.output.split())
-    figures = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
+def evaluated_by_command(folder, town, *words, out="out", **fields):
+    """What the command said of a task of these fields, and the figures that it wrote."""
+    file = task_file(folder / "task.toml", region="town", data=town, layout=LAYOUT, **fields)
+    words = ("evaluate", file, "--seeds", 1, "--step", "4h", "--out", folder / out, *words)
+    said = " ".join(command(*words, COLUMNS="200").split())
+    return said, json.loads((folder / out / "evaluation.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.usefixtures("quick", "few_trees")
+def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_report(town, tmp_path):
+    said, figures = evaluated_by_command(tmp_path, town, fine=4)
     for row in figures["rows"]:
-        assert row["model"] in printed
-    assert f"{len(rows_of(town)):,} rows in the file: read" in printed
+        assert row["model"] in said
+    assert f"{len(rows_of(town)):,} rows in the file: read" in said
     assert "four hours" in figures["title"]
     assert figures["title"].endswith(", squares of 250 m inside")  # judged, though no unit answers any category
-    assert "ems: forecast x shares: more" in printed
+    assert "ems: forecast x shares: more" in said
     cells, squares = figures["inside_cells"][:2]
     assert (cells["model"], squares["model"]) == ("cells alone", "forecast x shares")
     assert cells["incidents"] == sum(row["actual"] for row in figures["rows"][0]["totals"]["by_category"])
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert page.count("Where inside the cell") == 2
-    best_rule = next(row for row in figures["rows"] if row["kind"] == "rule")
-    assert figures["best_rule"] == best_rule["model"]
-    assert f"({best_rule['model']})" in printed
-    assert "report: " in printed
-    assert f"{figures['grid']['judged_incidents_outside']}" in {"0", "1", "2", "3"}
+    best_rule = next(row["model"] for row in figures["rows"] if row["kind"] == "rule")
+    assert figures["best_rule"] == best_rule
+    assert f"({best_rule})" in said
+    assert "report: " in said
+    assert 0 <= figures["grid"]["judged_incidents_outside"] <= 3
     assert (figures["seeds"], figures["recipe"]["widths"]) == ([0], [64, 32])
     digest = hashlib.sha256(town.read_bytes()).hexdigest()
     assert figures["data"] == {"file_name": town.name, "sha256": digest}
@@ -176,37 +161,22 @@ def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_re
 
 
 @pytest.mark.nightly
-def test_several_origins_and_a_recipe_by_the_command(town, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate_module, "RIVALS", evaluate_module.RIVALS[:3])
-    more = ["--seeds", "1", "--step", "4h"]
+@pytest.mark.usefixtures("quick", "few_trees")
+def test_several_origins_and_a_recipe_by_the_command(town, tmp_path):
     recipe = tmp_path / "recipe.json"
     recipe.write_text('{"recipe": {"widths": [16, 8]}}', encoding="utf-8")
-    words = ["evaluate", asked(tmp_path, town, recipe=recipe), *more]
     with pytest.raises(SettingsError, match="earlier blocks chose it"):
-        invoke([*words, "--out", str(tmp_path), "--origins", "2"])
-    ran = invoke([*words, "--out", str(tmp_path / "recipe")])
-    figures = json.loads((tmp_path / "recipe" / "evaluation.json").read_text(encoding="utf-8"))
+        evaluated_by_command(tmp_path, town, "--origins", 2, recipe=recipe)
+    _, figures = evaluated_by_command(tmp_path, town, recipe=recipe)
     assert figures["recipe"]["widths"] == [16, 8]
-    words = ["evaluate", asked(tmp_path, town), *more]
-    ran = invoke([*words, "--out", str(tmp_path / "origins"), "--origins", "2"])
-    figures = json.loads((tmp_path / "origins" / "evaluation.json").read_text(encoding="utf-8"))
+    said, figures = evaluated_by_command(tmp_path, town, "--origins", 2, out="origins")
     assert len(figures["origins"]["judged_from"]) == 2
     assert "inside_cells" not in figures
-    assert "over all 2 origins" in " ".join(ran.output.split())
-
-
-def asked(folder, town, **fields):
-    return str(task_file(folder / "task.toml", region="town", data=town, layout=LAYOUT, **fields))
-
-
-def invoke(words):
-    ran = CliRunner().invoke(app, words, env={"COLUMNS": "200"}, catch_exceptions=False)
-    assert ran.exit_code == 0, ran.output
-    return ran
+    assert "over all 2 origins" in said
 
 
 def test_the_grid_of_several_origins_knows_only_what_the_earliest_learns_from(town, tmp_path):
-    rows = cells_of(town)
+    rows = rows_of(town)
     late = len(rows) * 62 // 100  # after what the earlier origin learns from, before what the last one does
     grown = [
         [row[0], 41.06 + 0.002 * (n % 3), *row[2:]] if n >= late and n % 50 == 0 else row for n, row in enumerate(rows)
@@ -230,15 +200,13 @@ def test_the_grid_of_several_origins_knows_only_what_the_earliest_learns_from(to
     ],
 )
 def test_a_wrong_option_of_the_command_is_named(words, said, tmp_path):
-    with pytest.raises(DataError) as refused:
-        CliRunner().invoke(app, ["evaluate", *words, "--out", str(tmp_path)], catch_exceptions=False)
-    assert said in str(refused.value)
+    with pytest.raises(DataError, match=re.escape(said)):
+        command("evaluate", *words, "--out", tmp_path)
 
 
 def test_squares_that_are_too_small_and_those_of_an_archive_are_refused(town):
-    asked = RegionTask(region="town", data=str(town), layout=LAYOUT, cell_m=700.0, fine=8)
     with pytest.raises(DataError, match=r"squares of 87\.5 m: choose squares of at least 100 m"):
-        task_of_region(asked, step="4h", now_s=NOW_S)
+        task_of(town, step="4h", cell_m=700.0, fine=8)
     with pytest.raises(DataError, match="fine, and archive:none: leave out fine: an archive has no places"):
         RegionTask(region="town", data="archive:none", fine=2)
 
@@ -246,4 +214,4 @@ def test_squares_that_are_too_small_and_those_of_an_archive_are_refused(town):
 def test_an_out_that_cannot_be_written_is_refused_before_the_work(town, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_module, "evaluate", None)
     with pytest.raises(SettingsError, match=r"--out .*town\.csv cannot be written \(File exists\): name another"):
-        invoke(["evaluate", asked(tmp_path, town), "--out", str(town)])
+        evaluated_by_command(tmp_path, town, out=town)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.evaluation import inside_cells as module
@@ -18,21 +18,15 @@ from models.evaluation.inside_cells import (
     inside_texts,
     judge_inside,
 )
-from models.evaluation.tasks import Task, count
-from schemas.fine import square_bounds
-from tests.harness.small_task import START_S
-from tests.harness.toy import toy_grid, toy_table
+from tests.harness.small_task import START_S, counted_task
+from tests.harness.toy import square_bounds, toy_grid, toy_table
 
 GRID = toy_grid(2, 2, cell_m=1000)
 STEPS, VALIDATION, TEST = 200, 100, 150
 DAY_S = 86_400
 
 
-@settings(max_examples=100)
-@given(
-    st.lists(st.integers(0, 5), min_size=3, max_size=30),
-    st.lists(st.integers(0, 29), max_size=20),
-)
+@given(st.lists(st.integers(0, 5), min_size=3, max_size=30), st.lists(st.integers(0, 29), max_size=20))
 def test_hits_are_those_of_a_loop_in_which_ties_count_in_parts(scores, places):
     at = [place for place in places if place < len(scores)]
     expected = []
@@ -58,33 +52,14 @@ def town(*, late_square=0, outside=()):
     bounds = np.array([square_bounds(GRID, 2, 0, square) for square in range(4)])
     south, west, north, east = bounds[np.where(step < TEST, 0, late_square)].T
     lat, lon = south + place[0] * (north - south), west + place[1] * (east - west)
-    category = np.arange(len(step)) % 2
-    more = np.array(outside, np.intp)
-    step = np.concatenate([step, more])
-    lat, lon = (np.concatenate([of, np.full(len(more), GRID.centres()[n][3])]) for n, of in enumerate((lat, lon)))
-    category = np.concatenate([category, np.zeros(len(more), np.intp)])
+    category = np.append(np.arange(len(step)) % 2, np.zeros(len(outside), int)).astype(np.int16)
+    lat, lon = (np.append(of, [GRID.centres()[n][3]] * len(outside)) for n, of in enumerate((lat, lon)))
+    step = np.append(step, np.array(outside, int))
     order = np.argsort(step, kind="stable")
     starts_s = START_S + DAY_S * np.arange(STEPS + 1)
-    table = toy_table(
-        starts_s[step[order]] + 60,
-        lat_deg=lat[order],
-        lon_deg=lon[order],
-        category=category[order].astype(np.int16),
-        row=np.arange(1, len(step) + 1),
-    )
-    cell, _ = GRID.locate(table.lat_deg, table.lon_deg)
-    return Task(
-        name="town",
-        title="town",
-        incidents=table,
-        cell=cell,
-        grid=GRID,
-        cube=count(table, cell, starts_s, GRID),
-        validation=VALIDATION,
-        test=TEST,
-        scored=np.ones(4, np.bool_),
-        fine=2,
-    )
+    places = {"lat_deg": lat[order], "lon_deg": lon[order], "category": category[order]}
+    table = toy_table(starts_s[step[order]] + 60, **places)
+    return counted_task(table, GRID.locate(lat, lon)[0][order], GRID, starts_s, VALIDATION, TEST, fine=2)
 
 
 def judged(task):

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from signal import SIGKILL
 from subprocess import run
@@ -15,12 +15,11 @@ import pytest
 import torch
 
 from models.evaluation import evaluate as module
-from models.evaluation import regressions
+from models.evaluation import rivals
 from models.evaluation.evaluate import evaluate_rolling, judged_inputs, learn, refuse_leaking_features
 from models.evaluation.evaluation_report import as_json
 from models.evaluation.judge import refuse_leaks
-from models.evaluation.regressions import PoissonGlm
-from models.evaluation.rivals import RIVALS, Rule
+from models.evaluation.rivals import RIVALS, PoissonGlm, Rule
 from models.evaluation.tasks import task_of
 from models.local_time import Calendar
 from models.training.region_tasks import RegionTask
@@ -34,20 +33,18 @@ from tests.harness.small_town import LAYOUT, START_S, task_file, write_town
 FIRST = 40
 
 
-@dataclass(frozen=True)
-class Planted:
-    """Mean of the steps from `since` to `until` (both counted from the step that is forecast, `until` left out)."""
+def planted(since, until):
+    """A forecast: mean of the steps from `since` to `until` (both counted from the step, `until` left out)."""
 
-    since: int
-    until: int
-
-    def __call__(self, cube, first):
+    def forecast(cube, first):
         steps = range(first, len(cube))
-        return np.stack([cube.counts[step + self.since : step + self.until].mean(axis=0) for step in steps]) + 0.01
+        return np.stack([cube.counts[step + since : step + until].mean(axis=0) for step in steps]) + 0.01
+
+    return forecast
 
 
 def normalised_by_the_whole_block(cube, first):
-    rate = Planted(-7, 0)(cube, first)
+    rate = planted(-7, 0)(cube, first)
     return rate / rate.mean() * cube.counts[first:].mean()
 
 
@@ -61,7 +58,7 @@ def check(forecast, *, seed, delay):
 @pytest.mark.parametrize("delay", [0, 3])
 @pytest.mark.parametrize(
     "forecast",
-    [Planted(-3, 4), Planted(-5, 1), normalised_by_the_whole_block],
+    [planted(-3, 4), planted(-5, 1), normalised_by_the_whole_block],
     ids=["centred moving average", "peeks one step", "normalised by the whole block"],
 )
 def test_a_leak_is_refused_whichever_step_is_drawn(forecast, delay, seed):
@@ -70,15 +67,14 @@ def test_a_leak_is_refused_whichever_step_is_drawn(forecast, delay, seed):
 
 
 def knows_the_busiest_step(cube, first):
-    rate = Planted(-7, 0)(cube, first)
+    rate = planted(-7, 0)(cube, first)
     rate[np.argmax(cube.counts[first:].sum(axis=(1, 2)))] *= 2
     return rate
 
 
 def test_a_leak_that_only_a_surge_shows_is_refused_by_some_of_many_draws():
-    cube = random_cube(np.random.default_rng(0))
+    cube, refused = random_cube(np.random.default_rng(0)), 0
     cube.counts[-3] += 100  # more than noise could hide: only another order of the steps does
-    refused = 0
     for seed in range(60):
         try:
             refuse_leaks(knows_the_busiest_step, cube, FIRST, name="surge", random=np.random.default_rng(seed), delay=0)
@@ -89,21 +85,21 @@ def test_a_leak_that_only_a_surge_shows_is_refused_by_some_of_many_draws():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_who_forgets_the_delay_is_refused_only_where_there_is_one(seed):
-    check(Planted(-7, 0), seed=seed, delay=0)
-    check(Planted(-7, -3), seed=seed, delay=3)
+    check(planted(-7, 0), seed=seed, delay=0)
+    check(planted(-7, -3), seed=seed, delay=3)
     for delay, until in ((1, 0), (3, 0), (3, -2)):
         with pytest.raises(LeakError, match=f"delay {delay}"):
-            check(Planted(-7, until), seed=seed, delay=delay)
+            check(planted(-7, until), seed=seed, delay=delay)
 
 
 def test_the_message_names_the_first_step_that_knows_too_much_and_the_callers_counts_stay():
     cube = random_cube(np.random.default_rng(5))
     kept, drawn = cube.counts.copy(), int(np.random.default_rng(6).integers(FIRST, len(cube)))
     with pytest.raises(LeakError) as raised:
-        refuse_leaks(Planted(-1, 2), cube, FIRST, name="peeks", random=np.random.default_rng(6), delay=0)
+        refuse_leaks(planted(-1, 2), cube, FIRST, name="peeks", random=np.random.default_rng(6), delay=0)
     assert f"step {drawn - 1} changes with the counts from step {drawn} on" in str(raised.value)
     assert f"only steps before {drawn - 1}" in str(raised.value)
-    refuse_leaks(Planted(-7, 0), cube, FIRST, name="honest", random=np.random.default_rng(0), delay=0)
+    refuse_leaks(planted(-7, 0), cube, FIRST, name="honest", random=np.random.default_rng(0), delay=0)
     np.testing.assert_array_equal(cube.counts, kept)
 
 
@@ -117,11 +113,12 @@ def test_every_simple_rival_is_honest(rival, delay):
         refuse_leaks(forecast, cube, FIRST, name=rival.name, random=random, delay=delay)
 
 
+def learned_from(task, *, delay=0):
+    return learn(task, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
+
+
 def test_what_models_are_given_to_learn_from_ends_before_what_is_judged(task, other_end):
-    first, again = (
-        learn(each, purge=1, delay=0, random=np.random.default_rng(0), tell=lambda share: None)
-        for each in (task, other_end)
-    )
+    first, again = (learned_from(each) for each in (task, other_end))
     for name, value in first.constants.arrays().items():
         np.testing.assert_array_equal(value, again.constants.arrays()[name], err_msg=name)
     for each, other in ((first.train, again.train), (first.validation, again.validation)):
@@ -182,9 +179,7 @@ def until(task, end_s):
 
 def features_of(task, *, delay=0):
     """The features of the first judged step, and what was known of the hours before it, one behind the other."""
-    learned = learn(task, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
-    first = range(task.test, task.test + 1)
-    values, (lately,) = next(judged_inputs(task, learned, [first]))
+    values, (lately,) = next(judged_inputs(task, learned_from(task, delay=delay), [range(task.test, task.test + 1)]))
     return np.append(values[0].ravel(), np.frombuffer(lately.pack()))
 
 
@@ -220,22 +215,32 @@ def test_rules_learn_up_to_the_purge_and_know_the_delay(task, quick):
     assert Noting.fitted_until == [task.test - 5]
 
 
-def test_several_origins_are_fitted_apart_and_judge_each_step_once(task, quick, tmp_path):
+def rolling(task, folder, *, origins=2, say=print, **changes):
+    plan = plan_of(**changes)
+    return evaluate_rolling(task, plan, origins=origins, now=NOW, versions={}, folder=folder, say=say)
+
+
+@pytest.fixture(scope="module")
+def shorter(task):
+    """The task with few steps to choose by, so that two origins fit."""
+    return replace(task, validation=task.test - 20)
+
+
+def test_several_origins_are_fitted_apart_and_judge_each_step_once(shorter, quick, tmp_path):
     quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Noting()))
     Noting.fitted_until.clear()
-    task = replace(task, validation=task.test - 20)
-    lines = list[str]()
-    rolled = evaluate_rolling(task, plan_of(), origins=2, now=NOW, versions={}, folder=tmp_path, say=lines.append)
+    lines, test = list[str](), shorter.test
+    rolled = rolling(shorter, tmp_path, say=lines.append)
     assert [line.partition(",")[0] for line in lines] == ["origin 1 of 2", "origin 2 of 2"]
-    assert Noting.fitted_until == [task.test - 1, task.test - 60 - 1]  # the last first: it refuses what cannot be done
-    alone = evaluated(task)
+    assert Noting.fitted_until == [test - 1, test - 60 - 1]  # the last first: it refuses what cannot be done
+    alone = evaluated(shorter)
     assert [row.scores.sheet for row in rolled.rows] == [row.scores.sheet for row in alone.rows]
-    assert rolled.origins.judged_from_s == (int(task.cube.starts_s[180]), int(task.cube.starts_s[240]))
+    assert rolled.origins.judged_from_s == (int(shorter.cube.starts_s[180]), int(shorter.cube.starts_s[240]))
     for row in rolled.origins.rows:
-        assert row.nb_log_scores[1] == pytest.approx(alone.row(row.model).scores.sheet.nb_log_score)
+        assert row.nb_log_scores[1] == pytest.approx(alone.row(row.model).nb_log_score)
         assert row.nb_log_score == pytest.approx(np.mean(row.nb_log_scores))
     with pytest.raises(DataError, match="with 2 more origins only"):
-        evaluate_rolling(task, plan_of(), origins=3, now=NOW, versions={}, folder=tmp_path, say=print)
+        rolling(shorter, tmp_path, origins=3)
 
 
 KILLED = """
@@ -254,39 +259,35 @@ evaluate.evaluate_rolling(task, plan_of(), origins=2, now=NOW, versions={}, fold
 """
 
 
-def test_an_evaluation_that_is_killed_goes_on_at_the_origin_where_it_was(task, quick, tmp_path):
+def test_an_evaluation_that_is_killed_goes_on_at_the_origin_where_it_was(shorter, quick, tmp_path):
     killed = run([sys.executable, "-c", KILLED, str(tmp_path / "killed")], check=False)
     assert killed.returncode == -SIGKILL
-    task = replace(task, validation=task.test - 20)
     written, told = list[str](), list[str]()
     for folder in ("killed", "unbroken"):
-        rolled = evaluate_rolling(
-            task, plan_of(), origins=2, now=NOW, versions={}, folder=tmp_path / folder, say=told.append
-        )
+        rolled = rolling(shorter, tmp_path / folder, say=told.append)
         written.append(re.sub(r'"(seconds|peak_gib)": [\d.e-]+', "", json.dumps(as_json(rolled))))
     assert ["kept" in line for line in told] == [True, False, False, False]
     assert written[0] == written[1]
-    say = told.append  # another question finds nothing
-    evaluate_rolling(task, plan_of(purge=2), origins=2, now=NOW, versions={}, folder=tmp_path / "killed", say=say)
+    rolling(shorter, tmp_path / "killed", say=told.append, purge=2)  # another question finds nothing
     assert "kept" not in "".join(told[4:])
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def asked(tmp_path_factory):
     folder = tmp_path_factory.mktemp("festive")
     write_festive_town(folder)
-    return folder
+    places = {name: str(folder / f"{file}.csv") for name, file in (("data", "town"), ("calendar", "days"))}
+    return {"region": "town", "layout": LAYOUT, "cell_m": 2000, **places}
 
 
 @pytest.fixture(scope="module")
-def festive(files):
-    data = {"data": str(files / "town.csv"), "layout": LAYOUT, "calendar": str(files / "days.csv")}
-    return task_of(RegionTask(region="town", cell_m=2000, **data), step="4h", now_s=START_S + DAYS * DAY_S)
+def festive(asked):
+    return task_of(RegionTask(**asked), step="4h", now_s=START_S + DAYS * DAY_S)
 
 
 @pytest.mark.parametrize("delay", [0, 3])
 def test_a_step_knows_its_day_however_late_incidents_are_known_and_a_feature_that_knew_more_is_a_leak(festive, delay):
-    learnt = learn(festive, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
+    learnt = learned_from(festive, delay=delay)
     first = range(festive.test, festive.test + 12)
     ((values, lately),) = judged_inputs(festive, learnt, [first])
     days = (festive.cube.starts_s[festive.test : festive.test + 12] - START_S) // DAY_S
@@ -307,21 +308,20 @@ def test_what_sees_the_features_gains_by_the_known_effect_and_the_file_is_named(
     told = f"sha256 {festive.calendar.sha256}"
     assert as_json(informed)["also_known"] == {"the days of fair": told, "the days of match": told}
     for row in plain.rows:
-        score, before = (evaluation.row(row.model).scores.sheet.nb_log_score for evaluation in (informed, plain))
+        score, before = (evaluation.row(row.model).nb_log_score for evaluation in (informed, plain))
         if row.kind == "rule":
             assert score == before
         elif not row.model.startswith("our baseline"):
             assert score < 0.99 * before, row.model
 
 
-def test_the_command_refuses_a_file_of_days_before_hours_of_work(files):
-    data = {"data": files / "town.csv", "layout": LAYOUT, "cell_m": 2000, "calendar": files / "town.csv"}
+def test_the_command_refuses_a_file_of_days_before_hours_of_work(asked, tmp_path):
     with pytest.raises(DataError, match=r"town\.csv, data row 1: date '', name ''"):
-        command("evaluate", task_file(files / "task.toml", region="town", **data), "--out", files / "out")
+        command("evaluate", task_file(tmp_path / "task.toml", **asked | {"calendar": asked["data"]}), "--out", tmp_path)
 
 
 def test_the_command_tells_each_origin_and_leaves_only_the_report(quick, tmp_path):
-    quick.setattr(regressions, "REGRESSIONS", ())
+    quick.setattr(rivals, "REGRESSIONS", ())
     data = {"data": write_town(tmp_path / "town.csv", seed=5), "layout": LAYOUT, "cell_m": 2000}
     words = ("--step", "4h", "--seeds", "1", "--origins", "2", "--out", tmp_path / "out")
     said = command("evaluate", task_file(tmp_path / "task.toml", region="town", **data), *words)

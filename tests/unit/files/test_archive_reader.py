@@ -50,7 +50,7 @@ def town(tmp_path_factory):
     rows = file.read_text(encoding="utf-8").splitlines()
     last_day = iso(START_S + 59 * DAY_S)[:10]
     whole = [rows[0], *(row for row in rows[1:] if iso(START_S)[:10] < row[:10] < last_day)]
-    task = RegionTask(data=str(file), layout=LAYOUT, region="town", epochs=2, step_minutes=360)
+    task = RegionTask(data=str(file), layout=LAYOUT, region="town", epochs=1, step_minutes=720)
     spec = prepare(task).spec
     days = file_days(read_incidents(file, parse_layout(LAYOUT)), spec, set()).days
     archive_of(folder / "archive", spec, days)

@@ -14,6 +14,7 @@ from models.training.region_tasks import RegionTask
 from models.training.train_region import spec_for
 from schemas.errors import DataError
 from schemas.grid import Grid
+from schemas.spec import DAY_S
 from tests.harness.toy import toy_table
 
 GRID = Grid(south_deg=41.0, west_deg=-88.0, cell_m=1000, rows=3, cols=3)
@@ -30,6 +31,11 @@ def table_of(lat, category=None, **counts):
         categories=("ems", "fire", "traffic"),
         **counts,
     )
+
+
+def even_table(**changes):
+    """As many of each category: nothing is thin."""
+    return replace(table_of(np.full(300, 41.001), [0, 1, 2] * 100), **changes)
 
 
 def test_every_row_of_the_file_is_accounted_for():
@@ -104,17 +110,14 @@ def test_categories_that_are_too_thin_in_training_are_named():
     assert "ems" not in warning
     (warning,) = data_warnings(table, 301 * 3600, step_s=3600)
     assert warning.startswith("fewer than 100 incidents to train on: fire (99);")
-    assert data_warnings(table_of(np.full(300, 41.001), [0, 1, 2] * 100), 300 * 3600, step_s=3600) == ()
+    assert data_warnings(even_table(), 300 * 3600, step_s=3600) == ()
 
 
-@pytest.mark.parametrize(
-    ("midnights", "step_s", "is_told"), [(61, 3600, True), (60, 3600, False), (300, 86_400, False)]
-)
+@pytest.mark.parametrize(("midnights", "step_s", "is_told"), [(61, 3600, True), (60, 3600, False), (300, DAY_S, False)])
 def test_a_file_that_has_dates_only_is_doubted_for_hours(midnights, step_s, is_told):
-    local_s = np.arange(300) * 86_400 + np.where(np.arange(300) < midnights, 0, 12 * 3600 + 60)
-    table = table_of(np.full(300, 41.001), [0, 1, 2] * 100, midnights=9999)  # of the whole file, most of it elsewhere
-    table = replace(table, timezone="America/Phoenix", occurred_s=local_s + 7 * 3600)
-    warnings = data_warnings(table, 301 * 86_400, step_s=step_s)
+    local_s = np.arange(300) * DAY_S + np.where(np.arange(300) < midnights, 0, 12 * 3600 + 60)
+    table = even_table(timezone="America/Phoenix", occurred_s=local_s + 7 * 3600, midnights=9999)  # most are elsewhere
+    warnings = data_warnings(table, 301 * DAY_S, step_s=step_s)
     assert [warning.partition(" are ")[0] for warning in warnings] == [f"{midnights} of 300 times"] * is_told
 
 
@@ -131,16 +134,13 @@ def test_dates_that_are_intervals_of_a_day_are_not_doubted(tmp_path):
 
 
 def test_times_that_nearly_all_stand_on_the_full_hour_are_said():
-    table = replace(table_of(np.full(300, 41.001), [0, 1, 2] * 100), occurred_s=np.arange(300) * 3600)
+    table = even_table(occurred_s=np.arange(300) * 3600)
     (warning,) = data_warnings(table, 300 * 3600, step_s=3600)
     assert warning.startswith("300 of 300 times stand on the full hour")
-    assert data_warnings(table, 300 * 3600, step_s=86_400) == ()
+    assert data_warnings(table, 300 * 3600, step_s=DAY_S) == ()
     assert data_warnings(replace(table, is_of_counts=True), 300 * 3600, step_s=3600) == ()
     some = replace(table, occurred_s=table.occurred_s + np.arange(300) % 5 // 4 * 60)
     assert data_warnings(some, 300 * 3600, step_s=3600) == ()
-
-
-DAY_S = 86_400
 
 
 def town(wrong=0, lat=40.3, lon=-87.7):

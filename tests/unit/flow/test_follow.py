@@ -17,10 +17,10 @@ from models.nowcast import Nowcast
 from models.scoring import stored_views
 from models.unusual import spans_of
 from schemas.batches import batches_folder, day_of
-from schemas.forecasts import OLDEST_S, FollowedChange, FollowerStates
+from schemas.forecasts import OLDEST_S, FollowedChange, FollowerStates, KeptForecasts, forecasts_folder
 from schemas.frame import ATTRIBUTION_GROUPS, Surge, Unusual, frame_path, read_frames, write_frames
 from schemas.spec import DAY_S, HOUR_S
-from streaming.flow.publish import forecast_of
+from streaming.flow.publish import keep_forecast_of_trial
 from streaming.flow.rows import ScoreColumns, ScoredRow
 from streaming.flow.score import Followed, change_followed, followed_from, score_stage
 from streaming.flow.score import follow as asked
@@ -185,9 +185,11 @@ def test_a_surge_is_in_the_row_of_the_stage_as_in_a_recount_and_the_network_alon
     assert again.surges == (surge,)
     assert again.expected.astype("<f4").tobytes() == raised.expected
     scored = ScoredRow(region=SPEC.region, artifact=str(published), summary=None, scores=raised)
-    wide, narrow = forecast_of(scored).dispersion, constants.dispersion_in_cells(of_network=True)
-    assert wide.r[0, 0] < narrow.r[0, 0]
-    assert (wide.r[1] == narrow.r[1]).all()
+    keep_forecast_of_trial(states.folder, scored, again)
+    wide = KeptForecasts(forecasts_folder(states.folder)).read(SPEC, NOW_S).dispersion
+    narrow = constants.dispersion_in_cells(of_network=True).r.astype(wide.dtype)
+    assert wide[0, 0] < narrow[0, 0]
+    assert (wide[1] == narrow[1]).all()
     unwritten = replace(again, surges=())
     assert again.digest() != unwritten.digest()
     write_frames(states.folder, stored_views(again, constants), "wall")

@@ -191,7 +191,7 @@ def test_what_the_baseline_did_in_place_of_a_network_is_not_kept(job, folder, tm
 
 
 @pytest.mark.parametrize("damage", ["no folder", "damaged folder", "a file in the place of trials", "damaged files"])
-def test_a_fault_in_what_is_tried_stops_no_batch_and_changes_no_point(job, folder, tmp_path, damage):
+def test_a_fault_in_what_is_tried_is_said_stops_no_batch_and_changes_no_point(job, folder, tmp_path, damage, caplog):
     publisher, sink = job
     checkpoint, challenger = tmp_path / "checkpoint", tmp_path / "tried" / CHALLENGER
     spoilt = {
@@ -209,6 +209,8 @@ def test_a_fault_in_what_is_tried_stops_no_batch_and_changes_no_point(job, folde
     publisher(rows_of(folder, of_challenger=str(challenger) if "folder" in damage else None), 0)
     assert publisher.batches == 1
     assert publisher.take_failure() is None
+    said = {"no folder": "forecast is not kept", "a file in the place of trials": "counts are not kept for a trial"}
+    assert said.get(damage, "") in caplog.text
     alone = MemorySink()
     publisher_to(alone, tmp_path / "other", top_k=2)(rows_of(folder), 0)
 
@@ -216,13 +218,3 @@ def test_a_fault_in_what_is_tried_stops_no_batch_and_changes_no_point(job, folde
         return [line for write in writes for line in write.splitlines() if not line.startswith(b"pipeline")]
 
     assert of_the_map(sink.writes) == of_the_map(alone.writes)
-
-
-def test_a_disk_that_is_full_of_trials_stops_no_batch(job, folder, monkeypatch, caplog):
-    def full(*_):
-        raise CheckpointError("no space", "free disk space")
-
-    monkeypatch.setattr(ClosedFiles, "keep", full)
-    job[0](rows_of(folder), 0)
-    assert job[0].batches == 1
-    assert "closed counts are not kept for a trial" in caplog.text

@@ -10,23 +10,20 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.artifact import read_artifact
-from models.measures import Forecast
+from models.artifact import read_spec
 from models.scoring import stored_views
 from schemas.errors import PipelineError, SinkRefused, SinkUnavailable
 from schemas.forecasts import ClosedCounts, KeptForecasts, outcomes_folder
-from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS
 from schemas.records import withheld_path
 from schemas.spec import DAY_S, HOUR_S
 from streaming.artifacts_in_force import load_artifact
-from streaming.flow.publish import ASK_EVERY_S, closed_points, frame_of
-from streaming.flow.rows import FIELDS, QueryFacts, ScoredRow, Summary
+from streaming.flow.publish import ASK_EVERY_S, frame_of, outcome_points
+from streaming.flow.rows import QueryFacts, ScoredRow, Summary
 from streaming.job_health import LONGEST_SILENCE_S, HealthWatch, read_health, why_not_ready
 from streaming.sinks.line_protocol import top_lines, unusual_lines
 from tests.harness import batch as harness
@@ -188,17 +185,17 @@ def test_of_each_minute_the_store_has_the_highest_and_the_unusual_of_its_last_ba
             publisher = publisher_to(store, tmp_path, top_k=3)
         elif change == "withheld":
             withheld_path(frames).write_bytes(b'{"since_s": 60, "because": "asked"}')
-            publisher(Rows(row_of(Path(folder), as_of_s, draw)), number)
+            publisher(Rows(scored_row(Path(folder), as_of_s, draw)), number)
             withheld_path(frames).unlink()
             store.writes.clear()  # somebody may have emptied the store meanwhile
             expected.clear()
         elif change == "failure":  # of scores that reach the store; the batch that is repeated has those of before
             publisher.sink = HalfSink(store)
             with pytest.raises(SinkUnavailable):
-                publisher(Rows(row_of(Path(folder), as_of_s, draw)), number)
+                publisher(Rows(scored_row(Path(folder), as_of_s, draw)), number)
             publisher.sink = store
         if change not in ("the same", "failure"):
-            row = row_of(Path(folder), as_of_s, draw)
+            row = scored_row(Path(folder), as_of_s, draw)
         publisher(Rows(row), number)
         frame = frame_of(ScoredRow.of(row), ScoredRow.of(row).summary)
         views = stored_views(frame, load_artifact(row["artifact"]).constants)
@@ -307,7 +304,7 @@ def test_a_region_has_its_point_by_its_own_ticks_also_after_one_without_news(tmp
 
 def test_those_who_watch_are_told_of_the_whole_batch_and_its_forecast_is_kept_as_it_was_made(tmp_path, folder):
     hour_s, facts, published = int(NOW_S) // 3600 * 3600, QueryFacts(lag_events=3.0), []
-    row, region = scored_row(Path(folder), hour_s), toy_spec().region
+    row, region = scored_row(Path(folder), hour_s, np.random.default_rng(4)), toy_spec().region
     row["scores"] |= {"followed": str(hour_s), "raw": row["scores"]["usual"]}
     publisher_to(Store(), tmp_path, watchers=[published.append], facts=lambda: facts)(Rows(row), 7)
     [told] = published
@@ -316,6 +313,9 @@ def test_those_who_watch_are_told_of_the_whole_batch_and_its_forecast_is_kept_as
     assert 0 < told.seconds < 60
     kept = KeptForecasts(outcomes_folder(tmp_path)).read(toy_spec(), hour_s)
     assert (kept.following, kept.raw.tobytes()) == (str(hour_s), row["scores"]["usual"])
+    assert [getattr(kept, name).tobytes() for name in ("expected", "usual")] == [
+        row["scores"][name] for name in ("expected", "usual")
+    ]
 
 
 REGIONS = [f"town-{number}" for number in range(12)]
@@ -326,37 +326,6 @@ TOP_K = 4
 def folders(tmp_path_factory):
     artifacts = tmp_path_factory.mktemp("artifacts")
     return {region: toy_artifact(artifacts, toy_spec(3, 4, region=region)) for region in REGIONS}
-
-
-def row_of(folder, as_of_s, draw, **summary_too):
-    """A scored row of drawn numbers, most of them small."""
-    spec = read_artifact(folder).spec
-    places = (spec.grid.cells, len(spec.categories))
-    shape = (*places, len(spec.horizons_s))
-    expected = 10 ** draw.uniform(-8, 1.5, shape)
-    scores = {
-        "expected": expected,
-        "risk": -np.expm1(-expected),
-        "low": np.floor(expected),
-        "high": np.ceil(3 * expected),
-        "usual": expected * draw.uniform(0.5, 2, shape),
-        "attribution": draw.uniform(0.2, 5, (ATTRIBUTED_RANKS, *shape[1:], len(ATTRIBUTION_GROUPS))),
-    }
-    counts = {"consumed": 1, "counted": 1}
-    summary = Summary(
-        as_of_s=as_of_s,
-        ledger=counts,
-        totals=counts,
-        observed_1h=draw.poisson(1, places).astype("<i4").tobytes(),
-        support=draw.integers(0, 3, places).astype("u1").tobytes(),
-        **summary_too,
-    )
-    return {
-        "region": spec.region,
-        "artifact": str(folder),
-        "summary": msgspec.msgpack.encode(summary),
-        "scores": {"model": folder.name, **{name: scores[name].astype("<f4").tobytes() for name in FIELDS}},
-    }
 
 
 def plain_points(rows):
@@ -384,7 +353,7 @@ def test_every_point_is_stored_as_a_plain_encoder_writes_it_and_the_ledgers_are_
     stub_store, new_publisher, folders, seed, count
 ):
     draw = np.random.default_rng(seed)
-    rows = [row_of(folders[region], CUTOFF_S + 60, draw) for region in draw.permutation(REGIONS)[:count]]
+    rows = [scored_row(folders[region], CUTOFF_S + 60, draw) for region in draw.permutation(REGIONS)[:count]]
     stub_store.acknowledged.clear()
     stub_store.requests.clear()
     published = []
@@ -403,7 +372,7 @@ def test_every_point_is_stored_as_a_plain_encoder_writes_it_and_the_ledgers_are_
 def test_when_one_region_is_refused_its_batch_has_no_ledger_and_the_repeated_one_is_whole(
     stub_store, new_publisher, folders
 ):
-    rows = [row_of(folders[region], CUTOFF_S + 60, np.random.default_rng(2)) for region in REGIONS]
+    rows = [scored_row(folders[region], CUTOFF_S + 60, np.random.default_rng(2)) for region in REGIONS]
     bad = json.dumps({"message": "failed to parse", "line": 3}).encode()
     stub_store.answers.extend([(204, b"", {}), (204, b"", {}), (400, bad, {})])
     sink, published = sink_for(stub_store), []
@@ -421,7 +390,7 @@ def test_when_one_region_is_refused_its_batch_has_no_ledger_and_the_repeated_one
 
 @pytest.mark.fault("F30")
 def test_a_region_whose_scores_cannot_be_written_fails_the_batch_by_its_name(stub_store, new_publisher, folders):
-    rows = [row_of(folders[region], CUTOFF_S + 60, np.random.default_rng(3)) for region in REGIONS]
+    rows = [scored_row(folders[region], CUTOFF_S + 60, np.random.default_rng(3)) for region in REGIONS]
     wrong = np.frombuffer(rows[7]["scores"]["high"], "<f4").copy()
     wrong[5] = np.nan
     rows[7]["scores"]["high"] = wrong.tobytes()
@@ -459,7 +428,7 @@ def test_the_driver_writes_scores_and_judges_closed_horizons_without_torch(folde
     """Of 280 MiB, which the workers need alone."""
     hour_s, folder, draw = CUTOFF_S // HOUR_S * HOUR_S, folders[REGIONS[0]], np.random.default_rng(6)
     closed = ClosedCounts(horizon=0, tick_s=hour_s, judged_s=hour_s + DAY_S, observed=bytes(4 * 12 * 2))
-    rows = [row_of(folder, hour_s, draw), row_of(folder, hour_s + DAY_S, draw, closed=(closed,))]
+    rows = [scored_row(folder, hour_s, draw), scored_row(folder, hour_s + DAY_S, draw, closed=(closed,))]
     words = [sys.executable, "-c", DRIVER, str(tmp_path), pickle.dumps(rows).hex()]
     ran = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert (ran.stdout, ran.stderr) == ("pyspark\n", "")
@@ -469,10 +438,10 @@ def test_the_driver_writes_scores_and_judges_closed_horizons_without_torch(folde
 
 def test_each_region_has_the_outcomes_of_its_own_closed_horizons(stub_store, new_publisher, folders, tmp_path):
     hour_s = CUTOFF_S // HOUR_S * HOUR_S
-    draw, sink, published = np.random.default_rng(5), sink_for(stub_store), []
-    publisher = new_publisher(sink, watchers=[published.append])
-    publisher(Rows(*(row_of(folders[region], hour_s, draw) for region in REGIONS)), 0)
-    forecasts, stub_store.acknowledged[:] = published[0].frames, []
+    draw, sink = np.random.default_rng(5), sink_for(stub_store)
+    publisher = new_publisher(sink)
+    publisher(Rows(*(scored_row(folders[region], hour_s, draw) for region in REGIONS)), 0)
+    stub_store.acknowledged.clear()
     closed = {
         region: ClosedCounts(
             horizon=number % 3,
@@ -483,28 +452,12 @@ def test_each_region_has_the_outcomes_of_its_own_closed_horizons(stub_store, new
         for number, region in enumerate(REGIONS[::2])
     }
     rows = [
-        row_of(folders[region], hour_s + DAY_S + 60, draw, closed=(closed[region],) if region in closed else ())
+        scored_row(folders[region], hour_s + DAY_S + 60, draw, closed=(closed[region],) if region in closed else ())
         for region in REGIONS
     ]
     publisher(Rows(*rows), 1)
     sink.close()
-    expected = b"".join(
-        closed_points(
-            replace(
-                Forecast.of(
-                    forecasts[region].model,
-                    forecasts[region].expected,
-                    forecasts[region].usual,
-                    load_artifact(str(folders[region])).constants,
-                    of_network=not forecasts[region].baseline_only,
-                ),
-                has_history=(forecasts[region].support > 0).any(axis=1),
-            ),
-            counts,
-            forecasts[region].spec,
-        )
-        for region, counts in closed.items()
-    )
+    expected = b"".join(outcome_points(tmp_path, read_spec(folders[region]), [closed[region]]) for region in closed)
     found = [line for line in stored_lines(stub_store) if line.startswith("outcome")]
     assert Counter(found) == Counter(expected.decode().splitlines())
     assert {f"region={region}" for region in closed} == {line.split(" ")[0].split(",")[-1] for line in found}

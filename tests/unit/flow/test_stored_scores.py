@@ -17,7 +17,7 @@ from schemas.audit import read_log, records
 from schemas.errors import SettingsError, SinkUnavailable
 from schemas.frame import write_frames
 from schemas.records import read_withheld, withheld_path
-from streaming.flow.publish import VISIBLE, StoredView, views_of_last_frame
+from streaming.flow.publish import VISIBLE, StoredRegion, StoredView
 from streaming.job_health import HealthWatch, read_health
 from streaming.sinks.line_protocol import VALUES, changed, risk_lines
 from tests.harness.batch import MemorySink, Rows, publisher_to, scored_row
@@ -66,7 +66,7 @@ def test_an_ended_minute_is_whole_and_a_running_one_as_near_as_a_reader_sees(tmp
             assert not any(old.in_store is not old.last for old in stored)
             continue
         views = tuple(moved(view, draw, as_of_s) for view in views)
-        before = (None if kind == "k" else stored) or views_of_last_frame(folder, SPEC.region) or map(StoredView, views)
+        before = (None if kind == "k" else stored) or StoredRegion.left(folder, views).views
         scores, stored = zip(*(old.then(view) for old, view in zip(before, views, strict=True)), strict=True)
         store |= by_point(b"".join(scores))
         write_frames(folder, views, "wall")
@@ -98,15 +98,15 @@ def test_what_no_reader_sees_waits_and_what_he_sees_does_not():
 def test_a_frame_that_is_damaged_or_a_day_old_ends_no_minute(tmp_path, caplog):
     views = toy_views(SPEC, as_of_s=TICK_S)
     write_frames(tmp_path, views, "wall")
-    left = views_of_last_frame(tmp_path, SPEC.region)
+    left = StoredRegion.left(tmp_path, views).views
     for later_s, ends in ((SPEC.tick_s, 2), (86_400, 2), (86_400 + SPEC.tick_s, 1), (-SPEC.tick_s, 1)):
         lines = left[0].then(replace(views[0], as_of_s=TICK_S + later_s))[0]
         assert lines.count(b"\n") == ends * views[0].risk.size
     (tmp_path / f"{SPEC.region}.frame").write_bytes(b"damaged")
-    assert views_of_last_frame(tmp_path, "elsewhere") is None
-    assert not caplog.records
-    assert views_of_last_frame(tmp_path, SPEC.region) is None
-    assert "is damaged" in caplog.text
+    for folder, said in ((tmp_path / "elsewhere", ""), (tmp_path, "is damaged")):
+        assert [view.in_store for view in StoredRegion.left(folder, views).views] == [None, None]
+        assert said in caplog.text
+        assert bool(caplog.records) == bool(said)
 
 
 @pytest.fixture
@@ -125,8 +125,8 @@ def waiting(tmp_path):
     return publisher, sink, points, folder
 
 
-@pytest.mark.parametrize("then", ["stop", "rest", "pause", "withheld"])
-def test_what_waits_is_written_at_a_stop_in_a_rest_or_in_a_batch_without_scores(then, waiting, tmp_path, caplog):
+@pytest.mark.parametrize("then", ["stop", "rest", "batch"])
+def test_what_waits_is_written_at_a_stop_in_a_rest_or_in_a_batch_without_scores(then, waiting, caplog):
     publisher, sink, points, _ = waiting
     assert not any(series.startswith("risk,") for series, _ in points[1])
     if then == "stop":
@@ -138,33 +138,31 @@ def test_what_waits_is_written_at_a_stop_in_a_rest_or_in_a_batch_without_scores(
     elif then == "rest":
         publisher.pause()
     else:
-        if then == "withheld":
-            withheld_path(tmp_path / "frames").write_bytes(WITHHELD)
-            publisher.pause()  # at once, before a batch of the job knows of it
-            assert not sink.writes
         publisher(Rows(), 2)
     waited = by_point(b"".join(sink.writes))
-    assert bool(waited) == (then != "withheld")
-    assert waited.keys() <= {(series, time) for series, time in points[0] if series.startswith("risk,")}
+    assert set() < waited.keys() <= {point for point in points[0] if point[0].startswith("risk,")}
     sink.writes.clear()
     publisher.pause()
     publisher(Rows(), 3)
     assert not sink.writes
 
 
-def test_a_job_that_ends_withheld_writes_nothing_and_what_is_shown_again_is_written_whole(waiting, tmp_path):
+def test_a_job_that_rests_or_ends_withheld_writes_nothing_and_what_is_shown_again_is_written_whole(waiting, tmp_path):
     publisher, sink, points, folder = waiting
-    whole = {series for series, _ in points[0] if series.startswith("risk,")}
     withheld_path(tmp_path / "frames").write_bytes(WITHHELD)
-    publisher.end_minute()  # at once, before a batch of the job knows of it
-    assert not sink.writes
+    publisher.pause()  # at once, before a batch of the job knows of it
+    publisher.end_minute()
     publisher(Rows(), 2)
-    sink.writes.clear()
+    publisher.pause()
     publisher.end_minute()
     assert not sink.writes
     withheld_path(tmp_path / "frames").unlink()
     publisher(Rows(scored_row(folder, 80)), 3)  # the store may have been emptied meanwhile
-    assert {series for series, _ in by_point(b"".join(sink.writes)) if series.startswith("risk,")} == whole
+    again, whole = (
+        {series for series, _ in of if series.startswith("risk,")}
+        for of in (by_point(b"".join(sink.writes)), points[0])
+    )
+    assert again == whole
 
 
 WHY = "the council asked for it"

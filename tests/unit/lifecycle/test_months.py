@@ -12,17 +12,16 @@ import numpy as np
 import pytest
 
 from benchmarks.cities import BEDS, CHANGE_DAY, START_S, City, World, incidents_of
-from lifecycle.gate import read_trial
 from lifecycle.live_judge import judged_hour
 from lifecycle.shadow import read_shadow, shadow_path
 from models.artifact import read_artifact
 from models.counting.count_state import horizons_closed_between
 from models.features import FeatureEngine
-from models.following import Follower, FollowerState, SequentialFollowing, served_delay_s
-from models.measures import Forecast
+from models.follower import Follower, SequentialFollowing, served_delay_s
+from models.following import FollowerState
+from models.outcomes import Forecast
 from models.scoring import means
 from models.training.replay import IncidentHistory, Replay
-from schemas.audit import records
 from schemas.errors import GateClosed
 from schemas.forecasts import last_grace_s
 from schemas.spec import DAY_S, HOUR_S
@@ -80,7 +79,7 @@ class Region(Town):
         return replace(Forecast.of(name, shown, usual, artifact.constants, of_network=True), raw=raw)
 
     def live(self, day):
-        start_s, trial, spec = START_S + day * DAY_S, read_trial(self.artifacts, "town"), self.past.spec
+        start_s, trial, spec = START_S + day * DAY_S, self.on_trial(), self.past.spec
         names = [self.state().champion, *([trial.challenger] if trial else [])]
         for tick_s in range(start_s, start_s + DAY_S, HOUR_S):
             self.kept[tick_s] = [self.forecast(name, tick_s) for name in names]
@@ -96,7 +95,7 @@ class Region(Town):
 
     def told(self, event):
         """(day, details) of each on record."""
-        log = records((self.folder / "audit.jsonl").read_bytes())
+        log = self.noted()
         return [((told.at.timestamp() - START_S) // DAY_S, told.details) for told in log if told.event == event]
 
     def gained(self, first, stop=DAYS):

@@ -19,7 +19,6 @@ from models.comparison import (
     block_bootstrap,
     boundary,
     bounds_of,
-    compare,
     day_blocks,
     difference_of,
     levels,
@@ -62,7 +61,8 @@ def scores(shift, days=60):
 
 
 def compared(model, rival):
-    return compare(model, rival, values=VALUES, steps_per_week=7, random=np.random.default_rng(0), judged=LEAST_JUDGED)
+    per_step, block = (model - rival) / VALUES, day_blocks(model.shape[1], steps_per_week=7)
+    return difference_of(per_step, block, np.random.default_rng(0), judged=LEAST_JUDGED)
 
 
 @pytest.mark.parametrize(("shift", "word"), [(-0.01, "better"), (0.01, "worse"), (0.0, "tie")])

@@ -14,18 +14,20 @@ from scipy.ndimage import convolve
 
 from models.baseline import (
     BaselineConstants,
+    OlderDays,
     cell_rate,
+    horizon_hours,
     mixed_cell_rate,
     profile_hours,
     profile_of_hours,
     remember,
     ring_size,
     ring_sum,
-    usual,
 )
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.local_time import HOURS, hours_within, local_from_utc, utc_from_local
+from models.nowcast import Nowcast
 from schemas.errors import DataError
 from tests.harness.toy import toy_constants, toy_grid, toy_spec
 
@@ -72,12 +74,12 @@ def test_what_is_usual_in_an_hour_of_utc_is_the_integral_over_it_wherever_the_zo
         ("Asia/Kathmandu", "2024-01-01T00:10:00+05:45"),
     ],
 )
-def test_usual_is_the_profile_integrated_minute_by_minute(timezone, as_of):
+def test_hours_of_a_cells_average_rate_are_its_profile_integrated_minute_by_minute(timezone, as_of):
     spec = spec_of(1, 1, timezone)
     profile = np.random.default_rng(0).gamma(3, size=(2, 168))
     as_of_s = int(datetime.fromisoformat(as_of).timestamp())
     lift = np.random.default_rng(1).gamma(3, size=(1, 2, 16))
-    result = usual(np.array([[0.5, 2.0]]), constants_of(profile=profile, day_lift=lift), as_of_s, spec)
+    hours = horizon_hours(constants_of(profile=profile, day_lift=lift), as_of_s, spec)
     zone = ZoneInfo(timezone)
     for horizon, width_s in enumerate(spec.horizons_s):
         total = np.zeros(2)
@@ -85,7 +87,7 @@ def test_usual_is_the_profile_integrated_minute_by_minute(timezone, as_of):
             local = datetime.fromtimestamp(second, UTC).astimezone(zone)
             block = local.hour // 3 + 8 * (local.weekday() > 4)
             total += profile[:, local.weekday() * 24 + local.hour] * lift[0, :, block] / 120
-        np.testing.assert_allclose(result[0, :, horizon], np.array([0.5, 2.0]) * total, rtol=1e-9)
+        np.testing.assert_allclose(hours[0, :, horizon], total, rtol=1e-9)
 
 
 def memory_of(daily, constants, spec=None):
@@ -183,48 +185,44 @@ def test_each_category_has_a_shrinkage_of_its_own():
         np.testing.assert_array_equal(both[:, category], alone[:, category])
 
 
-OLDER = {"older_counts": np.ones((4, 2)), "older_share": np.array(0.5), "older_end_day": np.array(9.0)}
-CELLS = {"cell_dispersion": np.ones((4, 2, 3))}
-OWN = {"network_dispersion": np.full((2, 3), 4.0), "network_dispersion_power": np.ones((2, 3))}
+OLDER = OlderDays(counts=np.ones((4, 2)), share=np.array(0.5), end_day=np.array(9.0))
+EVERY = {
+    "older": OLDER,
+    "network_dispersion": Dispersion(r=np.full((2, 3), 4.0), power=np.ones((2, 3))),
+    "cell_dispersion": np.ones((4, 2, 3)),
+    "spread_of_totals": np.full(3, 0.1),
+    "spread_of_sums": np.array(0.2),
+    "nowcast": Nowcast.of(0.5, 0.01, 50.0, 0.3, np.ones(3)),
+}
+ARRAYS = constants_of(**EVERY).arrays()
+MAY_BE_0 = {"older_counts", "older_share", "nowcast_shared", "nowcast_ahead"}
+MAY_BE_0 |= {"spread_of_totals", "spread_of_sums", "dispersion_power", "network_dispersion_power"}
 
 
-@pytest.mark.parametrize(
-    ("more", "name", "value", "message"),
-    [
-        ({}, "shrink_days", np.ones(3), "must be float64"),
-        ({}, "shrink_days", np.array([5.0, 0.0]), "has values outside"),
-        ({}, "profile", np.ones((3, 168)), "must be float64"),
-        ({}, "mean_per_day", np.array([1.0, 0.0]), "has values outside"),
-        ({}, "dispersion", np.full((2, 3), np.nan), "has values outside"),
-        ({}, "dispersion_power", np.full((2, 3), 0.5), "must be 0 or 1"),
-        ({}, "half_life_days", np.array(30.0, np.float32), "must be float64"),
-        (OLDER, "older_counts", np.full((4, 2), -1.0), "older_counts has values outside"),
-        (OLDER, "older_counts", np.ones((3, 2)), "must be float64"),
-        (OLDER, "older_share", np.array(1.5), "older_share has values outside"),
-        (OWN, "network_dispersion", np.zeros((2, 3)), "network_dispersion has values outside"),
-        (OWN, "network_dispersion_power", np.full((2, 3), 0.5), "network_dispersion_power is"),
-        (OWN, "network_dispersion", np.ones(2), "must be float64"),
-        (CELLS, "cell_dispersion", np.ones((4, 2)), "must be float64"),
-        (CELLS, "cell_dispersion", np.zeros((4, 2, 3)), "outside"),
-        (CELLS, "cell_dispersion", np.full((4, 2, 3), np.nan), "outside"),
-    ],
-)
-def test_impossible_constants_are_refused_and_possible_ones_kept(more, name, value, message):
-    good = constants_of().arrays() | more
-    assert BaselineConstants.checked(good, spec_of()).arrays().keys() == good.keys()
-    with pytest.raises(DataError, match=message):
-        BaselineConstants.checked(good | {name: value}, spec_of())
-    if more is not CELLS:  # they may be left out
+def test_constants_come_back_as_they_were_given_whatever_the_region_lacks():
+    for changes in ({}, EVERY, *({name: of} for name, of in EVERY.items())):
+        arrays = constants_of(**changes).arrays()
+        again = BaselineConstants.checked(arrays, spec_of()).arrays()
+        assert again.keys() == arrays.keys()
+        assert all((again[name] == arrays[name]).all() for name in arrays)
+
+
+@pytest.mark.parametrize("name", sorted(ARRAYS))
+def test_constants_that_no_training_gives_are_refused(name):
+    def refused(said, **changes):
+        with pytest.raises(DataError, match=said):
+            BaselineConstants.checked(ARRAYS | changes, spec_of())
+
+    value = ARRAYS[name]
+    for wrong in (-1.0, np.nan, np.inf, 1e300, *([] if name in MAY_BE_0 else [0.0, 1e-300])):
+        refused(f"{name} has values outside", **{name: np.full_like(value, wrong)})
+    for misshapen in (value.astype(np.float32), np.stack([value, value])):
+        refused(f"{name} is .* must be float64", **{name: misshapen})
+    if name.endswith("_power"):
+        refused(f"{name} is .*, must be 0 or 1", **{name: np.full_like(value, 0.5)})
+    if name not in ("cell_dispersion", "spread_of_totals", "spread_of_sums"):  # a region may lack them
         with pytest.raises(DataError, match="needs"):
-            BaselineConstants.checked({k: v for k, v in good.items() if k != name}, spec_of())
-
-
-def test_constants_come_back_as_they_were_given():
-    constants = BaselineConstants.checked(constants_of().arrays() | OLDER | OWN | CELLS, spec_of())
-    assert (constants.half_life_days, constants.cell_dispersion.size) == (30, 24)
-    assert (constants.older.share, constants.older.end_day) == (0.5, 9)
-    assert constants.network_dispersion == Dispersion(r=np.full((2, 3), 4.0), power=np.ones((2, 3)))
-    assert constants.dispersion == constants_of().dispersion
+            BaselineConstants.checked({other: array for other, array in ARRAYS.items() if other != name}, spec_of())
 
 
 @pytest.mark.parametrize(

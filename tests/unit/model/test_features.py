@@ -15,7 +15,7 @@ from models.baseline import OlderDays, mixed_cell_rate, remember
 from models.counting.blobs import export_state, restore_state
 from models.counting.count_state import CountState
 from models.feature_lists import all_features
-from models.features import FeatureEngine, features_of
+from models.features import FeatureEngine
 from schemas.errors import SpecMismatch
 from schemas.frame import SUPPORT
 from tests.harness.toy import toy_constants, toy_spec
@@ -241,32 +241,6 @@ def test_every_value_is_inside_its_declared_range_also_in_a_flood():
 def test_a_spec_with_other_features_is_refused():
     with pytest.raises(SpecMismatch, match="train again"):
         FeatureEngine(msgspec.structs.replace(SPEC, features=("speed",)), CONSTANTS)
-
-
-@pytest.mark.parametrize(
-    ("local", "expected"),
-    [
-        ("2017-07-03T23:59", (0, 1, 0)),
-        ("2017-07-04T00:00", (1, 0, 0)),
-        ("2017-07-04T23:59", (1, 0, 0)),  # in UTC it is the fifth
-        ("2017-07-05T12:00", (0, 0, 1)),
-        ("2017-07-06T12:00", (0, 0, 0)),
-    ],
-)
-def test_the_features_tell_a_holiday_by_the_local_day(local, expected):
-    spec = msgspec.structs.replace(toy_spec(2, 2, timezone=ZONE), holidays="US-IL")
-    spec = msgspec.structs.replace(spec, features=features_of(spec))
-    fourth_of_july = np.array([17_351.0])  # days since 1970
-    state = CountState(spec)
-    state.advance(int(datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(ZONE)).timestamp()))
-    values = FeatureEngine(spec, toy_constants(spec, holidays=fourth_of_july)).compute(state).values
-    columns = [values[:, :, spec.features.index(f"holiday_{place}")] for place in ("today", "eve", "after")]
-    for column, value in zip(columns, expected, strict=True):
-        np.testing.assert_array_equal(column, value)
-    plain = msgspec.structs.replace(spec, holidays="", features=toy_spec(2, 2).features)
-    others = [number for number, name in enumerate(spec.features) if not name.startswith("holiday_")]
-    without = FeatureEngine(plain, toy_constants(plain)).compute(state).values
-    np.testing.assert_array_equal(values[:, :, others], without)
 
 
 def test_older_days_count_once_the_kept_ones_begin_after_them_and_as_of_before_in_training():

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from models.fine_counts import LEAST, PSEUDO_COUNTS, default_places, fine_counts, fit_shares, log_shares, shrunk
 from schemas.areas import read_masks
-from schemas.fine import OVER_ALL, square_bounds
+from schemas.fine import OVER_ALL
 from schemas.incidents import Incidents, fixed_places
-from tests.harness.toy import box, mask_file, toy_grid, toy_spec
+from tests.harness.toy import box, mask_file, square_bounds, toy_grid, toy_spec
 
 SPEC = toy_spec(grid=toy_grid(1, 2, cell_m=1000), answered_by=("fire", "ems"), fine=2)
 SQUARES = 4

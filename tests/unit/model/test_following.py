@@ -12,22 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.dispersion import LINEAR, Dispersion, log_scores
-from models.following import (
-    GUARDS,
-    HALF_LIVES_DAYS,
-    LIMIT,
-    SHARE,
-    SILENT,
-    STILL,
-    FollowedFactors,
-    FollowerState,
-    ScoreGain,
-    SomeCounts,
-    followed_change,
-)
+from models.follower import HALF_LIVES_DAYS, SHARE, SILENT, FollowedFactors, ScoreGain, SomeCounts, followed_change
+from models.following import GUARDS, LIMIT, STILL, FollowerState
 from schemas.errors import DataError
 from schemas.files import pack_arrays, unpack_arrays
-from schemas.spec import DAY_S, HOUR_S, Spec
+from schemas.spec import DAY_S, HOUR_S
 from tests.harness.followed_town import DISPERSION, FOLLOWER, SHAPE, SPEC, START_S, follower_of, lived, outcome
 from tests.harness.toy import state_of, toy_spec
 
@@ -184,9 +173,7 @@ def test_a_damaged_state_is_refused(damage):
     ],
 )
 def test_hours_are_those_of_the_region_s_clock(timezone, at, hours):
-    follower = follower_of(
-        Spec(**{part: getattr(SPEC, part) for part in SPEC.__struct_fields__} | {"timezone": timezone})
-    )
+    follower = follower_of(msgspec.structs.replace(SPEC, timezone=timezone))
     state = FollowerState.new(follower.spec)
     first = outcome(state, 0, np.ones(SHAPE), np.ones(SHAPE, np.int64), 0, follower)
     learned = follower.learn(state, [replace(first, tick_s=int(at.timestamp()))])

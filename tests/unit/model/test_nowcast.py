@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import gamma, nbinom
 
-from models.counting.count_state import CountState
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.features import FeatureEngine
 from models.nowcast import LEAST, LIMIT, MEAN, SHAPE, LastHours, Nowcast, factors_of, no_nowcast, surge
@@ -18,7 +17,7 @@ from models.training.fit_baseline import HALF_LIVES_HOURS, PRIORS, SHARED, SIZES
 from models.training.replay import IncidentHistory, Replay
 from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.spec import DAY_S, HOUR_S
-from tests.harness.toy import CUTOFF_S, toy_constants, toy_frame, toy_network, toy_spec, toy_table
+from tests.harness.toy import CUTOFF_S, table_in_cells, toy_constants, toy_frame, toy_network, toy_spec, toy_state
 
 NOWCAST = Nowcast.of(0.7, 0.01, 50.0, 0.3, np.array([1.0, 0.5, 0.0]))
 SPEC = toy_spec(4, 4)
@@ -80,32 +79,23 @@ def test_what_the_network_has_raised_already_is_raised_no_further_and_what_it_lo
     full = surge(came, usual, NOWCAST)[0][0]
     half = 1 + 0.5 * (full - 1)
     for forecast, raised in (
-        ([1.0, 1.0, 1.0], [full, half, 1]),
-        ([2.0, 2.0, 2.0], [full / 2, half / 2, 1]),
-        ([9.0, half / 1.2, 9.0], [1, 1.2, 1]),
+        ([1, 1, 1], [full, half, 1]),
+        ([2, 2, 2], [full / 2, half / 2, 1]),
+        ([9, half / 1.2, 9], [1, 1.2, 1]),
         ([0.5, 0.5, 0.5], [full, half, 1]),
-        ([9.0, 9.0, 9.0], [1, 1, 1]),
+        ([9, 9, 9], [1, 1, 1]),
     ):
         np.testing.assert_allclose(factors(came, usual, NOWCAST, np.array([forecast])), [raised])
 
 
-def incidents_of(hours, per_hour, seed=1):
-    """A region's days with so many incidents an hour of each category, in the middles of drawn cells."""
+def incidents_of(per_hour, seed=1):
+    """So many incidents in each hour of each category, at drawn places; the hours end with a midnight."""
     draw = np.random.default_rng(seed)
     counts = draw.poisson(per_hour)
     hour, category = (np.repeat(of.ravel(), counts.ravel()) for of in np.indices(counts.shape))
-    start_s = CUTOFF_S // DAY_S * DAY_S - hours * HOUR_S
+    start_s = CUTOFF_S // DAY_S * DAY_S - len(per_hour) * HOUR_S
     occurred_s = start_s + hour * HOUR_S + draw.integers(0, HOUR_S, len(hour))
-    order = np.argsort(occurred_s, kind="stable")
-    lat, lon = SPEC.grid.centres()
-    cell = draw.integers(0, SPEC.grid.cells, len(hour))[order]
-    return toy_table(
-        occurred_s[order],
-        category=category[order].astype(np.int16),
-        lat_deg=lat[cell],
-        lon_deg=lon[cell],
-        categories=SPEC.categories,
-    )
+    return table_in_cells(SPEC, occurred_s, draw.integers(0, SPEC.grid.cells, len(hour)), category)
 
 
 def history_of(table, until_s):
@@ -116,7 +106,7 @@ def history_of(table, until_s):
 @settings(max_examples=25, deadline=None)
 def test_what_it_looks_at_is_counted_by_hand_and_the_same_after_a_restart(later_s, seed):
     """By age until the end of the tick, pane by pane; an engine that lived gives the bytes of a fresh one."""
-    table = incidents_of(20 * 24, np.full((20 * 24, 2), 2.0), seed)
+    table = incidents_of(np.full((20 * 24, 2), 2.0), seed)
     at_s = CUTOFF_S // DAY_S * DAY_S - 8 * HOUR_S + later_s
     past = history_of(table, at_s)
     replay, lived = Replay(past), FeatureEngine(SPEC, CONSTANTS)
@@ -137,8 +127,7 @@ def test_what_it_looks_at_is_counted_by_hand_and_the_same_after_a_restart(later_
 
 
 def test_hours_in_which_a_feed_was_silent_do_not_hide_a_surge():
-    hours = 20 * 24
-    table = incidents_of(hours, np.full((hours, 2), 20.0))
+    table = incidents_of(np.full((20 * 24, 2), 20.0))
     at_s = int(table.occurred_s[-1])
     is_silent = (table.occurred_s > at_s - 5 * HOUR_S) & (table.occurred_s < at_s - HOUR_S)
     spec_known = replace(CONSTANTS, spread_of_totals=np.full(3, 0.01), mean_per_day=np.full(2, 480.0))
@@ -152,13 +141,10 @@ def test_hours_in_which_a_feed_was_silent_do_not_hide_a_surge():
 
 def storm():
     """A state whose last hour had ten times the usual of the first category."""
-    state = CountState(SPEC)
-    state.advance(CUTOFF_S)
     days, places = np.meshgrid(CUTOFF_S - DAY_S * np.arange(1, 60), np.arange(SPEC.grid.cells * 2))
-    for level in state.levels.values():
-        level.add(days.ravel(), places.ravel(), 1)
-        level.add(CUTOFF_S - np.arange(20) * 150, np.arange(20).astype(np.intp) * 2 % 32, 1)
-    return state
+    burst = np.arange(20)
+    at_s, place = np.append(days, CUTOFF_S - 150 * burst), np.append(places, 2 * burst % 32)
+    return toy_state(SPEC, CUTOFF_S, at_s, place)
 
 
 @pytest.mark.parametrize("has_network", [True, False])
@@ -188,12 +174,9 @@ def test_the_whole_region_is_raised_before_risk_and_interval_and_the_usual_stays
 
 def test_hours_of_which_nothing_is_usual_as_nobody_counted_then_are_no_surge():
     """A job that began today: what came before the first day has ended says nothing of a surge."""
-    state, rate = CountState(SPEC), 20
-    state.advance(CUTOFF_S // DAY_S * DAY_S + 300)
+    rate, numbers, now_s = 20, np.arange(12 * HOUR_S // 180), CUTOFF_S // DAY_S * DAY_S + 300
+    state = toy_state(SPEC, now_s, now_s - 180 * numbers, numbers % (2 * SPEC.grid.cells))
     state.first_day = CUTOFF_S // DAY_S - 1  # counted since yesterday noon
-    at_s = state.as_of_s - np.arange(12 * HOUR_S // 180) * 180
-    for level in state.levels.values():
-        level.add(at_s, np.arange(len(at_s)) % (2 * SPEC.grid.cells), 1)
     constants = replace(CONSTANTS, mean_per_day=np.full(2, 24.0 * rate / 2))
     lately = FeatureEngine(SPEC, constants).compute(state).lately
     assert (lately.came <= 1.5 * lately.usual + 3).all()
@@ -205,12 +188,8 @@ def test_what_is_followed_was_followed_in_the_last_hours_and_neither_surges_nor_
     given = features.values, toy_network(SPEC), CONSTANTS, SPEC
 
     def scored(times):
-        lately = LastHours(
-            came=np.full(2, 20.0 * times),
-            usual=np.full(2, 20.0),
-            came_1h=np.full(2, 30.0 * times),
-            usual_1h=np.full(2, 30.0),
-        )
+        usual, usual_1h = np.full(2, 20.0), np.full(2, 30.0)
+        lately = LastHours(came=times * usual, usual=usual, came_1h=times * usual_1h, usual_1h=usual_1h)
         return [score(*given, factors, lately) for factors in (None, following)]
 
     alone, followed = scored(2)
@@ -267,7 +246,7 @@ HOURS = 120 * 24
 
 
 def fitted(per_hour, seed=3):
-    past = history_of(incidents_of(HOURS, per_hour, seed), CUTOFF_S // DAY_S * DAY_S)
+    past = history_of(incidents_of(per_hour, seed), CUTOFF_S // DAY_S * DAY_S)
     constants = toy_constants(SPEC, mean_per_day=24 * per_hour.mean(axis=0))
     return fit_nowcast(past, constants, past.first_s + 20 * DAY_S, past.cutoff_s)
 
@@ -286,7 +265,7 @@ def test_training_finds_surges_that_last_and_leaves_calm_short_and_single_hours_
     assert factor > 2 > other
     of_bursts = fitted(bursts)
     assert of_bursts is None or surge(np.array([14.0, 3.5]), np.array([3.5, 3.5]), of_bursts)[0][0] < 1.6
-    past = history_of(incidents_of(HOURS, stormy), CUTOFF_S // DAY_S * DAY_S)
+    past = history_of(incidents_of(stormy), CUTOFF_S // DAY_S * DAY_S)
     assert fit_nowcast(past, toy_constants(SPEC), past.cutoff_s, past.cutoff_s) is None  # nothing is left to judge by
 
 
@@ -296,7 +275,7 @@ def test_what_is_chosen_is_the_calmest_of_nearly_the_best_by_a_plain_loop_over_a
     stormy = np.full((hours, 2), [6.0, 4.0])
     for start in (*draw.choice(np.arange(25 * 24, hours - 6), 9, replace=False), hours - 3):
         stormy[start : start + 4] *= [4, 2]
-    past = history_of(incidents_of(hours, stormy), CUTOFF_S // DAY_S * DAY_S)
+    past = history_of(incidents_of(stormy), CUTOFF_S // DAY_S * DAY_S)
     constants = toy_constants(SPEC, mean_per_day=24 * stormy.mean(axis=0))
     begin, end = past.first_s // HOUR_S + 1, past.cutoff_s // HOUR_S
     start_s = past.first_s + 20 * DAY_S + 700

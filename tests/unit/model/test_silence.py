@@ -6,14 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import nbinom
 
-from models.baseline import horizon_hours
+from models.baseline import horizon_hours, span_hours
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, feature_names
 from models.training.fit_baseline import common_spreads
-from models.training.replay import IncidentHistory
 from models.unusual import holes, missing_share
 from schemas.spec import DAY_S, HOUR_S
-from tests.harness.toy import toy_constants, toy_spec, toy_table
+from tests.harness.toy import toy_constants, toy_history, toy_spec
 
 SPREAD = np.array([0.02, 0.1, 0.05])
 NAMES = feature_names()
@@ -85,6 +84,19 @@ CONSTANTS = toy_constants(
     SPEC, mean_per_day=np.array([480.0, 960.0]), profile=PROFILE, day_lift=LIFT, spread_of_totals=SPREAD
 )
 NOW_S = 1_700_000_400  # 13 minutes and 20 seconds after an hour
+HOUR_BEGAN_S = NOW_S // HOUR_S * HOUR_S
+
+
+def features_of(state, constants=CONSTANTS):
+    return FeatureEngine(SPEC, constants).compute(state)
+
+
+def usual_of(features, spans):
+    """(cells, categories) the baseline over stretches [start, stop), by the rate that the features tell."""
+    at_s = NOW_S - NOW_S % SPEC.tick_s
+    rate = np.exp(features.values[:, :, NAMES.index("log_usual_1h")].astype(float))
+    rate /= horizon_hours(CONSTANTS, at_s, SPEC)[:, :, 0]
+    return rate * span_hours(CONSTANTS, spans, SPEC.timezone).sum(axis=2)
 
 
 def state_with(draw, *, dead_s=(0, 0), categories=(0, 1), days=30):
@@ -105,26 +117,22 @@ def test_in_place_of_silent_hours_stands_what_is_usual_minute_by_minute():
     """Dead for five whole hours until now: every cell's windows, against the baseline summed by the minute."""
     dead_s = 5 * HOUR_S + NOW_S % HOUR_S
     state = state_with(np.random.default_rng(1), dead_s=(0, dead_s))
-    features = FeatureEngine(SPEC, CONSTANTS).compute(state)
+    features = features_of(state)
     [feed] = features.silent
     assert (feed.category, feed.observed) == ("all", 0)
-    rate = np.exp(features.values[:, :, NAMES.index("log_usual_1h")].astype(float))
-    rate /= horizon_hours(CONSTANTS, state.tick_s, SPEC)[:, :, 0]
-    minute = type("Minute", (), {"horizons_s": (60,), "timezone": SPEC.timezone})
     for window, window_s in {"15min": 900, "1h": HOUR_S, "6h": 6 * HOUR_S, "24h": DAY_S, "7d": 7 * DAY_S}.items():
         begin_s = max(NOW_S - dead_s, state.tick_s - window_s)
-        hours = sum(horizon_hours(CONSTANTS, at_s, minute)[:, :, 0] for at_s in range(begin_s, state.tick_s, 60))
-        alive = np.expm1(features.values[:, :, NAMES.index(f"cell_{window}")]) - rate * hours
-        assert alive == pytest.approx(np.round(alive), abs=0.02 * (rate * hours).max() + 1e-3)  # whole counts are left
+        owed = usual_of(features, [(at_s, at_s + 60) for at_s in range(begin_s, state.tick_s, 60)])
+        alive = np.expm1(features.values[:, :, NAMES.index(f"cell_{window}")]) - owed
+        assert alive == pytest.approx(np.round(alive), abs=0.02 * owed.max() + 1e-3)  # whole counts are left
         assert (alive > -0.05).all()
 
 
 def test_a_silence_lasts_also_in_the_minute_in_which_an_hour_begins():
     """Then nothing is usual of the hour that is not over, and all of the last sixty minutes."""
     state, engine = state_with(np.random.default_rng(3), dead_s=(0, 5 * HOUR_S)), FeatureEngine(SPEC, CONSTANTS)
-    hour_s = NOW_S // HOUR_S * HOUR_S + HOUR_S
-    for at_s in (hour_s - 60, hour_s, hour_s + 30, hour_s + 60):
-        state.advance(at_s)
+    for after_s in (-60, 0, 30, 60):
+        state.advance(HOUR_BEGAN_S + HOUR_S + after_s)
         [feed] = engine.compute(state).silent
         assert (feed.category, feed.until_s) == ("all", 0)
 
@@ -134,10 +142,9 @@ def test_hours_since_the_last_incident_and_the_regions_levels_leave_silent_hours
     flat = toy_constants(SPEC, mean_per_day=np.array([480.0, 960.0]), spread_of_totals=SPREAD)
     dead_s = (HOUR_S + NOW_S % HOUR_S, 25 * HOUR_S + NOW_S % HOUR_S)
     back, lively = (
-        FeatureEngine(SPEC, flat).compute(state_with(np.random.default_rng(7), **given))
-        for given in ({"dead_s": dead_s}, {})
+        features_of(state_with(np.random.default_rng(7), **given), flat) for given in ({"dead_s": dead_s}, {})
     )
-    assert [(feed.category, feed.until_s) for feed in back.silent] == [("all", NOW_S // HOUR_S * HOUR_S - HOUR_S)]
+    assert [(feed.category, feed.until_s) for feed in back.silent] == [("all", HOUR_BEGAN_S - HOUR_S)]
     for window in ("6h", "24h", "3d", "7d", "30d"):
         level = NAMES.index(f"level_{window}")
         apart = back.values[0, :, level] - lively.values[0, :, level]
@@ -153,7 +160,7 @@ def test_hours_before_the_counts_began_are_no_silence():
         state.advance(first_day * DAY_S + hours * HOUR_S)
         fitted = {"mean_per_day": np.full(2, 24.0), "spread_of_totals": np.full(3, 0.02)}
         constants = toy_constants(SPEC, first_day=np.array(float(first_day)), **fitted)
-        features = FeatureEngine(SPEC, constants).compute(state)
+        features = features_of(state, constants)
         assert bool(features.silent) == is_silent, hours
         if is_silent:
             assert features.silent[0].since_s == (first_day + 1) * DAY_S
@@ -165,44 +172,40 @@ def test_where_the_usual_is_a_guess_nothing_is_called_silent():
     """As after a cold start: nobody has measured how far the counts lie around it."""
     state = CountState(SPEC)
     state.advance(NOW_S)
-    assert not FeatureEngine(SPEC, toy_constants(SPEC, mean_per_day=np.full(2, 240.0))).compute(state).silent
+    assert not features_of(state, toy_constants(SPEC, mean_per_day=np.full(2, 240.0))).silent
 
 
 def test_a_silence_of_weeks_began_after_its_last_day_and_in_a_trickle_in_the_past():
     state = state_with(np.random.default_rng(6), dead_s=(0, 12 * DAY_S))
-    [feed] = FeatureEngine(SPEC, CONSTANTS).compute(state).silent
+    [feed] = features_of(state).silent
     assert feed.since_s == (NOW_S - 12 * DAY_S) // DAY_S * DAY_S + DAY_S
     assert feed.usual == pytest.approx(1440 * (NOW_S - feed.since_s) / DAY_S, rel=0.1)
     for level in state.levels.values():  # one incident a day reaches it
         level.add(NOW_S - np.arange(12) * DAY_S - 60, np.zeros(12, np.intp), 1)
-    [feed] = FeatureEngine(SPEC, CONSTANTS).compute(state).silent
+    [feed] = features_of(state).silent
     assert NOW_S - 8 * DAY_S < feed.since_s <= NOW_S - 6 * DAY_S  # longer than is looked at
     assert feed.usual > 1440 * 4  # the usual learns of such days
 
 
 def test_the_same_hours_of_silent_days_are_filled_and_no_other_hours():
     """Dead from 20 to 30 hours ago: of the hours that are counted, three of yesterday's are in it."""
-    hour_s = NOW_S // HOUR_S * HOUR_S
-    dead_s = (NOW_S - hour_s + 19 * HOUR_S, NOW_S - hour_s + 30 * HOUR_S)
-    same = NAMES.index("same_hours_14d")
-    features = FeatureEngine(SPEC, CONSTANTS).compute(state := state_with(np.random.default_rng(8), dead_s=dead_s))
+    dead_s = (NOW_S - HOUR_BEGAN_S + 19 * HOUR_S, NOW_S - HOUR_BEGAN_S + 30 * HOUR_S)
+    state = state_with(np.random.default_rng(8), dead_s=dead_s)
+    features = features_of(state)
     counted = sum(
         state.levels["hour"].newest_bins(1, skip=ago).reshape(6, 2)
         for day in range(1, 15)
         for ago in range(24 * day - 3, 24 * day + 1)
     )
-    rate = np.exp(features.values[:, :, NAMES.index("log_usual_1h")].astype(float))
-    rate /= horizon_hours(CONSTANTS, state.tick_s, SPEC)[:, :, 0]
-    hour = type("Hour", (), {"horizons_s": (HOUR_S,), "timezone": SPEC.timezone})
-    owed = rate * sum(horizon_hours(CONSTANTS, hour_s - ago * HOUR_S, hour)[:, :, 0] for ago in range(21, 25))
-    assert np.expm1(features.values[:, :, same]) == pytest.approx(counted + owed, rel=0.01)
+    silent_s = (HOUR_BEGAN_S - ago * HOUR_S for ago in range(21, 25))
+    owed = usual_of(features, [(at_s, at_s + HOUR_S) for at_s in silent_s])
+    same = np.expm1(features.values[:, :, NAMES.index("same_hours_14d")])
+    assert same == pytest.approx(counted + owed, rel=0.01)
 
 
 def test_one_silent_category_leaves_the_other_as_it_is():
-    dead, lively = (
-        FeatureEngine(SPEC, CONSTANTS).compute(state_with(np.random.default_rng(3), **given))
-        for given in ({"dead_s": (0, 9 * HOUR_S), "categories": (1,)}, {})
-    )
+    draws = ({"dead_s": (0, 9 * HOUR_S), "categories": (1,)}, {})
+    dead, lively = (features_of(state_with(np.random.default_rng(3), **given)) for given in draws)
     assert [feed.category for feed in dead.silent] == ["ems"]
     own = [NAMES.index(name) for name in ("cell_6h", "cell_24h", "ring_24h", "hours_since", "level_24h")]
     assert dead.values[:, 0, own].tolist() == lively.values[:, 0, own].tolist()
@@ -212,24 +215,22 @@ def test_one_silent_category_leaves_the_other_as_it_is():
 @pytest.mark.parametrize("minute", [0, 5, 30, 55])
 def test_a_feed_that_dies_at_any_minute_is_silent_an_hour_later_and_not_before(minute):
     """Fifteen an hour are usual."""
-    dies_s = NOW_S // HOUR_S * HOUR_S + 60 * minute
-    told_s = []
+    dies_s, told_s, state = HOUR_BEGAN_S + 60 * minute, [], CountState(SPEC)
+    state.advance(dies_s)
+    at_s = np.arange(dies_s - 20 * DAY_S, dies_s, HOUR_S // 15)
+    for level in state.levels.values():
+        level.add(at_s, np.arange(len(at_s)) * 5 % 12, 1)
+    constants = toy_constants(SPEC, mean_per_day=np.full(2, 180.0), spread_of_totals=np.full(3, 0.02))
     for passed_s in range(0, 2 * HOUR_S, 300):
-        state = CountState(SPEC)
         state.advance(dies_s + passed_s)
-        at_s = np.arange(dies_s - 20 * DAY_S, dies_s, HOUR_S // 15)
-        place = np.arange(len(at_s)) * 5 % 12
-        for level in state.levels.values():
-            level.add(at_s, place, 1)
-        constants = toy_constants(SPEC, mean_per_day=np.full(2, 180.0), spread_of_totals=np.full(3, 0.02))
-        told_s += [passed_s] if FeatureEngine(SPEC, constants).compute(state).silent else []
+        told_s += [passed_s] if features_of(state, constants).silent else []
     assert 0.7 * HOUR_S <= told_s[0] <= 1.1 * HOUR_S
     assert told_s == list(range(told_s[0], 2 * HOUR_S, 300))
 
 
 def test_the_last_incident_before_a_silence_is_known_by_five_minutes():
     state = state_with(np.random.default_rng(4), dead_s=(0, 6 * HOUR_S))
-    [feed] = FeatureEngine(SPEC, CONSTANTS).compute(state).silent
+    [feed] = features_of(state).silent
     panes = state.levels["pane"]
     newest = np.flatnonzero(panes.newest_bins(144).sum(axis=1))[-1]
     assert feed.since_s == (panes.newest - 144 + 1 + newest + 1) * SPEC.slide_s
@@ -243,8 +244,7 @@ def test_the_spread_of_a_small_town_is_no_noise(a_day, days):
     for seed in range(5):
         draw = np.random.default_rng(seed)
         at_s = np.sort(first_s + draw.integers(0, days * DAY_S, draw.poisson(a_day * days)))
-        table = toy_table(at_s, category=draw.integers(0, 2, len(at_s)), categories=spec.categories)
-        past = IncidentHistory.of(table, spec, first_s + days * DAY_S)
+        past = toy_history(spec, at_s, first_s + days * DAY_S, category=draw.integers(0, 2, len(at_s)))
         constants = toy_constants(spec, mean_per_day=np.full(2, a_day / 2))
         found += common_spreads(past, constants, first_s + 20 * DAY_S, first_s + days * DAY_S)[0].tolist()
     assert max(found) < 0.5
@@ -262,10 +262,7 @@ def test_the_common_spreads_are_those_that_hours_were_drawn_with(pairs):
     category = np.append(category, 1 - category[again])
     first_s = 1_600_000_000 // DAY_S * DAY_S
     at_s = first_s + hour * HOUR_S + draw.integers(0, HOUR_S, len(hour))
-    lat_deg, lon_deg = (of[cell] for of in spec.grid.centres())
-    order = np.argsort(at_s)
-    places = {"lat_deg": lat_deg[order], "lon_deg": lon_deg[order], "categories": spec.categories}
-    past = IncidentHistory.of(toy_table(at_s[order], category=category[order], **places), spec, first_s + 500 * DAY_S)
+    past = toy_history(spec, at_s, first_s + 500 * DAY_S, cell=cell, category=category)
     constants = toy_constants(spec, mean_per_day=np.full(2, 192.0), level_half_life_days=np.array(30.0))
     of_totals, of_sums = common_spreads(past, constants, first_s + 40 * DAY_S, first_s + 500 * DAY_S)
     # A pair of an incident and the one that it brings counts twice, of 1 + pairs incidents.

@@ -12,7 +12,6 @@ from scipy.stats import nbinom, poisson
 
 from models import unusual
 from models.baseline import horizon_hours
-from models.counting.count_state import CountState
 from models.following import FollowerState, RegionFactors
 from models.unusual import (
     MOST,
@@ -31,7 +30,7 @@ from models.unusual import (
 from schemas.grid import Grid
 from schemas.limits import UNUSUAL_DAYS
 from schemas.spec import HOUR_S
-from tests.harness.toy import toy_constants, toy_spec
+from tests.harness.toy import toy_constants, toy_spec, toy_state
 
 GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=5, cols=4)
 CATEGORIES = ("fire", "ems")
@@ -356,13 +355,8 @@ def test_a_surge_of_the_whole_grid_is_told_as_soon_as_chance_shows_it_once_in_tw
 @given(st.lists(st.tuples(st.integers(0, 5 * HOUR_S), st.integers(0, 5), st.integers(0, 1)), max_size=40))
 @settings(max_examples=40, deadline=None)
 def test_recent_counts_are_those_of_the_panes(events):
-    state = CountState(SPEC)
-    state.advance(NOW_S)
-    ago, cell, category = (
-        (np.array(column, np.int64) for column in zip(*events, strict=True)) if events else ([], [], [])
-    )
-    for level in state.levels.values():
-        level.add(NOW_S - np.asarray(ago, np.int64), np.asarray(cell, np.intp) * 2 + np.asarray(category, np.intp), 1)
+    ago, cell, category = np.array(events, np.int64).reshape(-1, 3).T
+    state = toy_state(SPEC, NOW_S, NOW_S - ago, 2 * cell + category)
     by_hand = np.zeros((len(WINDOWS_S), 6, 2), int)
     for window, (start_s, stop_s) in enumerate(spans_of(SPEC, NOW_S - NOW_S % SPEC.tick_s)):
         for seconds, where, what in events:

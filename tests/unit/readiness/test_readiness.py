@@ -147,16 +147,6 @@ def test_a_busy_share_doubles_up_where_calls_are_dense():
     assert len(set(choose(replace(question, busy=0.0), np.random.default_rng(0)))) == 2
 
 
-def test_a_floor_takes_a_unit_to_a_thin_district():
-    areas = {"west": np.arange(3), "east": np.array([3])}
-    question = line([40, 30, 20, 1], places=[0, 1, 2, 3], reach=0, units=2, busy=0.0, areas=areas, floor=0.1)
-    assert choose(question, np.random.default_rng(0)) == (0, 3)
-    assert solve(question).posts == (0, 3)
-    alone = replace(question, units=1)
-    assert solve(alone).posts is None
-    assert best_floor(alone) == 0
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -66,9 +66,8 @@ def test_the_storm_is_slow_and_the_rest_is_fast():
 
 def test_the_page_says_in_this_order_what_became_of_the_messages_when_it_was_told_and_how_good_it_was(evening):
     evening.sent_s, evening.acknowledged_s = [0.0, 0.0], [0.5, 0.7]
-    rehearsal = SimpleNamespace(ledger=Counter(consumed=2, counted=2), sent_by_kind={"incidents": 2})
     console = Console(width=100, record=True, file=StringIO())
-    console.print(report(evening, rehearsal))
+    console.print(report(evening, Counter(consumed=2, counted=2), {"incidents": 2}))
     said = console.export_text()
     marks = (
         "What became of every message",
@@ -103,7 +102,7 @@ def test_the_storm_is_told_by_its_name_before_a_sixth_of_its_calls_has_come_and_
 
 def test_without_a_frame_there_is_no_page(evening):
     with pytest.raises(PipelineError, match="no score"):
-        report(Evening(plan=PLAN, artifact=evening.artifact), SimpleNamespace(ledger=Counter(), sent_by_kind={}))
+        report(Evening(plan=PLAN, artifact=evening.artifact), Counter(), {})
 
 
 def place_of(row=0, col=0, rows=2, cols=2, category="fire", above=()):

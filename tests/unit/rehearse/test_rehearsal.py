@@ -5,6 +5,7 @@ import re
 import subprocess
 import threading
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,7 @@ from schemas.errors import BrokerError, DataError
 from schemas.event import REASONS, Event
 from streaming.cli.maps import read_streets
 from streaming.rehearse.broker import Broker
+from streaming.rehearse.demo import Rehearsal
 from streaming.rehearse.incident_replay import (
     ARTIFACTS,
     BAD,
@@ -48,7 +50,6 @@ from streaming.rehearse.incident_replay import (
     template_event,
     weeks_until,
 )
-from streaming.rehearse.rehearsal import Rehearsal
 from streaming.settings import Settings
 from tests.harness.toy import toy_grid, toy_messages, toy_spec, toy_table
 
@@ -115,20 +116,12 @@ class FakeClock:
         self.now_s += seconds
 
 
-def test_a_plan_is_the_same_for_one_seed_and_another_for_another():
-    assert sent(mix=MIX) == sent(mix=MIX)
-    assert sent(mix=MIX) != sent(mix=Mix(duplicates=0.2, corrections=0.3, bad=0.5, seed=8))
-
-
-def test_the_mix_is_a_share_of_the_incidents():
-    plan = plan_replay(table_of(), region="town", mix=MIX)
-    assert Counter(message.kind for message in messages(plan)) == {
-        INCIDENT: 200,
-        DUPLICATE: 40,
-        CORRECTION: 60,
-        BAD: 100,
-    }
-    assert len(plan) == 400
+def test_a_plan_is_the_same_for_one_seed_and_its_mix_is_a_share_of_the_incidents():
+    planned = sent(mix=MIX)
+    assert planned == sent(mix=MIX) != sent(mix=replace(MIX, seed=8))
+    shares = {INCIDENT: 200, DUPLICATE: 40, CORRECTION: 60, BAD: 100}
+    assert Counter(message.kind for message in planned) == shares
+    assert len(plan_replay(table_of(), region="town", mix=MIX)) == 400
 
 
 def test_messages_go_out_in_time_order_stamped_with_the_time_of_reception():
@@ -176,15 +169,12 @@ def test_bad_messages_are_of_many_kinds_and_have_keys_of_their_own():
     assert len({message.value for message in planned}) > 80
 
 
-def test_only_the_asked_span_is_replayed():
+def test_only_the_asked_span_is_replayed_and_a_time_that_is_none_is_refused():
     from_s, to_s = parse_when("2017-10-21T01:00", ZONE), parse_when("2017-10-21T02:00-05:00", "UTC")
     plan = plan_replay(table_of(), region="town", mix=Mix(), from_s=from_s, to_s=to_s)
     assert plan.occurred_s.tolist() == list(range(START_S + 3600, START_S + 7200, 300))
     with pytest.raises(DataError, match="2017-10-21 00:00 to 2017-10-21 16:35"):
         plan_replay(table_of(), region="town", mix=Mix(), from_s=to_s + WEEK_S)
-
-
-def test_a_time_that_is_none_is_refused():
     with pytest.raises(DataError, match="'noon'"):
         parse_when("noon", ZONE)
 
@@ -209,17 +199,16 @@ def test_a_shift_to_now_ends_within_the_last_week(last_s, now_s):
     assert now_s - WEEK_S - 3600 <= moved <= now_s + 3600  # an hour's slack where clocks change between the two
 
 
-def test_messages_are_paced_by_their_own_times_not_by_how_long_sending_took():
+def test_messages_are_paced_by_their_own_times_not_by_how_long_sending_took_and_never_wait_when_due_at_once():
     clock = FakeClock()
-
     planned = [Message(key=b"k", value=b"v", send_ms=at_ms, kind=INCIDENT) for at_ms in (0, 60_000, 60_000, 180_000)]
     left_at = []
     for _ in paced(planned, lambda send_ms: send_ms / 60_000, clock=clock.now, sleep=clock.sleep):
         left_at.append(clock.now_s)
         clock.now_s += 0.25  # sending is slow; the next one is not put off for it
-
     assert left_at == [0, 1, 1.25, 3]
     assert clock.slept == [0.75, 1.5]
+    assert list(paced(planned, None, clock=lambda: pytest.fail("asked the time"), sleep=pytest.fail)) == planned
 
 
 def test_a_speed_is_how_many_times_real_time_and_zero_as_fast_as_possible():
@@ -228,11 +217,6 @@ def test_a_speed_is_how_many_times_real_time_and_zero_as_fast_as_possible():
     assert due_s(int(plan.send_ms[0])) == 0
     assert due_s(int(plan.send_ms[0]) + 60_000) == 1
     assert at_speed(plan, 0) is None
-
-
-def test_what_is_due_at_once_never_waits():
-    planned = [Message(key=b"k", value=b"v", send_ms=at_ms, kind=INCIDENT) for at_ms in (0, 10**9)]
-    assert list(paced(planned, None, clock=lambda: pytest.fail("asked the time"), sleep=pytest.fail)) == planned
 
 
 AS_OF_S = 1_767_225_600
@@ -297,16 +281,13 @@ class FakeProducer:
         self.flushed = True
 
 
-def test_everything_is_sent_with_its_time_and_counted_by_kind():
+def test_everything_is_sent_with_its_time_and_counted_by_kind_and_one_that_kafka_refuses_ends_the_replay():
     producer, seen = FakeProducer(), []
     counts = send_messages(PLANNED, producer, topic="incidents.v1", on_sent=seen.append)
     assert producer.sent == [("incidents.v1", message.key, message.value, message.send_ms) for message in PLANNED]
     assert seen == PLANNED
     assert counts == {"incidents": 1, "duplicates": 1, "corrections": 0, "bad": 1}
     assert producer.flushed
-
-
-def test_one_message_that_kafka_refuses_ends_the_replay():
     producer = FakeProducer(errors=[None, KafkaTimeoutError("no leader")])
     with pytest.raises(BrokerError, match=r"incidents\.v1.*no leader.*check"):
         send_messages(PLANNED, producer, topic="incidents.v1", on_sent=lambda _: None)

@@ -4,10 +4,12 @@ import errno
 import logging
 import pickle
 import shutil
+import sys
 import time
 from contextlib import nullcontext
 from math import inf
 from pathlib import Path
+from subprocess import run
 
 import pytest
 from hypothesis import given
@@ -33,6 +35,7 @@ from streaming.artifacts_in_force import (
 )
 from streaming.cli.doctor import examine
 from streaming.settings import Settings
+from tests.harness.forged_artifact import forge
 from tests.harness.toy import box, mask_file, toy_artifact, toy_spec
 
 CUTOFF_S = 1_767_225_600
@@ -111,33 +114,27 @@ def test_what_is_kept_of_a_refused_artifact_is_its_reason_and_remedy_alone(publi
 
 
 @pytest.mark.fault("F29")
-def test_another_spec_is_refused_while_the_counts_of_the_old_one_are_kept(publish, refresh, tmp_path):
-    first = publish(1)
-    refresh()
-    publish(2, tick_s=30)
-    in_force, refused = refresh()
-    assert in_force == {"toyville": str(first)}
-    [reason] = refused.values()
-    for text in (FINGERPRINT, "checkpoint --reset", "(tick_s was 60 and is 30)"):
-        assert text in reason
-    refresh("another.json")
-    assert fingerprint(tmp_path, "another.json") == toy_spec(tick_s=30).fingerprint()
-
-
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
+        ({"tick_s": 30}, "tick_s was 60 and is 30"),
         ({"categories": ("ems", "fire")}, "categories was fire, ems and is ems, fire"),
         ({"slide_s": 900, "late_limit_s": 3600}, "slide_s was 300 and is 900; late_limit_s was 86400 and is 3600"),
         ({"counted_origins": ("sensor",)}, "counted_origins was public_call, sensor, responder and is sensor"),
     ],
 )
-def test_a_refused_spec_says_which_fields_differ(publish, refresh, changes, text):
-    publish(1)
+def test_another_spec_is_refused_with_the_fields_that_differ_while_the_counts_of_the_old_one_are_kept(
+    publish, refresh, tmp_path, changes, text
+):
+    first = publish(1)
     refresh()
     publish(2, **changes)
-    [reason] = refresh()[1].values()
-    assert f"({text})" in reason
+    in_force, refused = refresh()
+    assert in_force == {"toyville": str(first)}
+    [reason] = refused.values()
+    assert all(part in reason for part in (FINGERPRINT, "checkpoint --reset", f"({text})"))
+    refresh("another.json")
+    assert fingerprint(tmp_path, "another.json") == toy_spec(**changes).fingerprint()
 
 
 def test_a_region_keeps_its_spec_when_its_artifact_is_gone(publish, refresh, tmp_path):
@@ -550,13 +547,12 @@ def test_it_gives_what_reading_gives_and_the_last_asked_for_are_not_read_again(a
         by_region[region] = [other for other in latest if other != folder] + [folder]
 
 
-def test_a_failure_is_not_remembered():
-    def read(folder):
-        return Path(folder).read_text(encoding="utf-8")
-
-    kept = ArtifactCache(read)
+def test_a_failure_is_not_remembered(tmp_path):
+    kept = ArtifactCache(lambda folder: Path(folder).read_bytes())
     with pytest.raises(FileNotFoundError):
-        kept("/nowhere/at/all")
+        kept(str(tmp_path / "v1"))
+    (tmp_path / "v1").write_bytes(b"there")
+    assert kept(str(tmp_path / "v1")) == b"there"
 
 
 def test_what_was_read_by_other_means_is_not_read_again_and_takes_the_place_of_what_was_kept():
@@ -573,3 +569,39 @@ def test_what_was_read_by_other_means_is_not_read_again_and_takes_the_place_of_w
 @pytest.mark.parametrize("kept", [load_artifact, spec_of])
 def test_what_is_sent_to_workers_is_its_name_not_what_it_keeps(kept):
     assert pickle.loads(pickle.dumps(kept)) is kept  # noqa: S301
+
+
+LOOKS = """
+import os, sys
+from concurrent.futures import ProcessPoolExecutor
+from streaming.artifacts_in_force import RosterWatch
+from streaming.settings import Settings
+
+killed = sys.argv[1] == "killed"
+submit = ProcessPoolExecutor.submit
+if killed:  # as by the system, when memory runs out
+    ProcessPoolExecutor.submit = lambda pool, *_: submit(pool, os.abort)
+watch = RosterWatch(Settings.from_environment(dict(line.split("=", 1) for line in sys.argv[2:])))
+watch.look(1)
+ProcessPoolExecutor.submit = None  # what was tried is not tried again
+watch.look(4)
+assert ("torch" in sys.modules) == killed
+"""
+
+
+@pytest.mark.parametrize("child", ["lives", "killed"])
+def test_a_job_tries_networks_in_a_process_that_ends_and_if_it_is_killed_in_its_own(publish, tmp_path, child):
+    """torch would stay in the driver with 250 MiB."""
+    publish(1)
+    broken = forge(publish(1, "otherville"), weights__safetensors=b"{}")
+    settings = [
+        f"RISK_ARTIFACTS={tmp_path / 'artifacts'}",
+        f"RISK_CHECKPOINT={tmp_path}",
+        f"RISK_AUDIT={tmp_path / 'a'}",
+    ]
+    ran = run([sys.executable, "-c", LOOKS, child, *settings], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    in_force = [entry.details for entry in records((tmp_path / "a").read_bytes()) if entry.event == "artifact_in_force"]
+    fault = read_artifact(broken).network_fault
+    assert fault
+    assert {each["region"]: each["network_fault"] for each in in_force} == {"otherville": fault, "toyville": None}

@@ -44,8 +44,7 @@ def area(*polygons, name="a"):
     return Area(name, tuple(tuple(np.array(ring) for ring in rings) for rings in polygons))
 
 
-SMALL = Grid(south_deg=42.0, west_deg=-88.0, cell_m=1000.0, rows=5, cols=4)
-(SOUTH, *_, NORTH), (WEST, *_, EAST) = (edges.tolist() for edges in SMALL.corners())
+(SOUTH, *_, NORTH), (WEST, *_, EAST) = LAT.tolist(), LON.tolist()
 NEAR = st.tuples(st.floats(WEST - 0.02, EAST + 0.02), st.floats(SOUTH - 0.02, NORTH + 0.02))
 
 
@@ -53,8 +52,8 @@ NEAR = st.tuples(st.floats(WEST - 0.02, EAST + 0.02), st.floats(SOUTH - 0.02, NO
 @given(st.lists(NEAR, min_size=3, max_size=8), st.lists(NEAR, min_size=0, max_size=5))
 def test_a_cell_belongs_to_the_area_that_its_centre_lies_in(outer, hole):
     rings = [[*ring, ring[0]] for ring in (outer, hole) if len(ring) >= 3]
-    inside = set(cells_inside(area(rings), SMALL).tolist())
-    lat, lon = SMALL.centres()
+    inside = set(cells_inside(area(rings), GRID).tolist())
+    lat, lon = GRID.centres()
     for cell, place in enumerate(zip(lon.tolist(), lat.tolist(), strict=True)):
         around = [turns(ring, place) for ring in rings]
         assume(None not in around)

@@ -12,10 +12,10 @@ from safetensors.numpy import save
 from models.artifact import FILES, read_artifact, read_manifest
 from models.counting.count_state import CountState
 from schemas.errors import ArtifactError
-from schemas.fine import FINE_FILE, OVER_ALL, FineShares, read_fine, square_bounds, squares_of
+from schemas.fine import FINE_FILE, OVER_ALL, FineShares, read_fine, squares_of
 from schemas.spec import FINE
 from tests.harness.forged_artifact import forge
-from tests.harness.toy import publish_artifact, toy_constants, toy_grid, toy_network, toy_spec
+from tests.harness.toy import publish_artifact, square_bounds, toy_constants, toy_grid, toy_network, toy_spec
 
 SPEC = toy_spec(2, 3, answered_by=("fire", "ems"), fine=2)
 ROWS = {

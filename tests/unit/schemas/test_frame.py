@@ -11,28 +11,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import SinkError
-from schemas.frame import Surge, Unusual, frame_path, hour_path, keep_hour, read_frames, read_hour, write_frames
+from schemas.frame import (
+    Silence,
+    Surge,
+    Unusual,
+    frame_path,
+    hour_path,
+    keep_hour,
+    read_frames,
+    read_hour,
+    write_frames,
+)
 from schemas.spec import HOUR_S
 from tests.harness.toy import toy_grid, toy_spec, toy_views
 
-FRAME = toy_views(toy_spec())[0]
-OF_FRAME = [field.name for field in fields(FRAME) if isinstance(getattr(FRAME, field.name), np.ndarray)]
+SPEC = toy_spec()
+VIEWS = toy_views(SPEC)
+FRAME = VIEWS[0]
+ARRAYS = [field.name for field in fields(FRAME) if isinstance(getattr(FRAME, field.name), np.ndarray)]
 
 
 def test_equal_frames_have_equal_digests_and_one_changed_number_of_any_array_another():
-    assert toy_views(toy_spec())[0].digest() == FRAME.digest()
+    assert toy_views(SPEC)[0].digest() == FRAME.digest()
     changes = [{"as_of_s": FRAME.as_of_s + 1}, {"model": "another"}]
-    for name in OF_FRAME:
+    for name in ARRAYS:
         changed = getattr(FRAME, name).copy()
         changed.flat[-1] += 1
         changes.append({name: changed})
     for change in changes:
         assert replace(FRAME, **change).digest() != FRAME.digest(), change.keys()
-
-
-SPEC = toy_spec()
-VIEWS = toy_views(SPEC)
-ARRAYS = ("expected", "risk", "low", "high", "usual", "observed_1h", "support", "attribution")
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +73,35 @@ def test_both_views_come_back_to_the_last_bit(path):
 
 
 PLACE = Unusual(category="ems", row=1, col=0, rows=2, cols=3, hours=4, observed=9, usual=1.5, days=20.0)
+SILENT = Silence(category="fire", since_s=1_700_000_000, observed=0, usual=9.5, days=40.0)
+SURGE = Surge(category="fire", factors=(2.0, 1.5, 1.0), spreads=(0.3, 0.2, 0.0), observed=36, usual=4.2)
+OF_PLACES = [{"row": 2}, {"cols": 4}, {"rows": 0}, {"category": "flood"}, {"days": np.inf}, {"observed": -1}]
+OF_FEEDS = [{"category": "flood"}, {"usual": -1.0}, {"since_s": 10**12}]
+FACTORS = [(2.0, 0.9, 1.0), (1.0, 1.0, 1.0), (1e300, 1.0, 1.0), (np.nan, 1.0, 1.0), (2.0, 1.5)]
+OF_SURGES = [{"category": "theft"}, {"observed": -1}, {"usual": np.inf}, *({"factors": of} for of in FACTORS)]
+OF_SURGES += [{"spreads": of} for of in ((0.3, 0.2), (-0.3, 0.2, 0.0))]
 
 
-def test_what_is_unusual_comes_back_and_a_place_outside_of_the_region_is_refused(tmp_path):
-    file = frame_path(tmp_path, SPEC.region)
-    write_frames(tmp_path, toy_views(SPEC, unusual=(PLACE,)), "wall")
-    assert read_frames(file).by_category.unusual == (PLACE,)
-    wrong = [{"row": 2}, {"cols": 4}, {"rows": 0}, {"category": "flood"}, {"days": np.inf}, {"observed": -1}]
-    wrong.append({"above": (0,)})
-    for change in wrong:
-        write_frames(tmp_path, toy_views(SPEC, unusual=(msgspec.structs.replace(PLACE, **change),)), "wall")
-        with pytest.raises(SinkError, match="unusual"):
-            read_frames(file)
+@pytest.mark.parametrize(
+    ("field", "sound", "wrong", "said"),
+    [
+        *(("unusual", PLACE, wrong, "what is unusual") for wrong in (*OF_PLACES, {"above": (0,)})),
+        *(("silent", SILENT, wrong, "a feed that is silent cannot be of the region") for wrong in OF_FEEDS),
+        *(("surges", SURGE, wrong, "a surge cannot be of the region") for wrong in OF_SURGES),
+    ],
+)
+def test_what_a_frame_says_in_words_comes_back_and_is_refused_where_it_cannot_be(tmp_path, field, sound, wrong, said):
+    def read_again(*told):
+        write_frames(tmp_path, (replace(FRAME, **{field: told}), VIEWS[1]), "wall")
+        return read_frames(frame_path(tmp_path, SPEC.region))
+
+    frames = read_again(sound)
+    assert getattr(frames.by_category, field) == getattr(frames.over_all, field) == (sound,)
+    with pytest.raises(SinkError, match=said):
+        read_again(msgspec.structs.replace(sound, **wrong))
+    if field == "surges":
+        with pytest.raises(SinkError, match="surges twice"):
+            read_again(sound, sound)
 
 
 @given(st.data())
@@ -97,9 +121,6 @@ def body_of(path):
     return msgspec.msgpack.decode(path.read_bytes()[32:])
 
 
-SILENT = {"category": "fire", "since_s": 1_700_000_000, "observed": 0, "usual": 9.5, "days": 40.0}
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -113,9 +134,6 @@ SILENT = {"category": "fire", "since_s": 1_700_000_000, "observed": 0, "usual": 
         ({"change": "m" * 201}, "its change has no words"),
         ({"change_since_s": -1}, "the time -1 of its change"),
         ({"change_since_s": 10**12}, "the time 1000000000000 of its change"),
-        ({"silent": [SILENT | {"category": "flood"}]}, "a feed that is silent cannot be of the region"),
-        ({"silent": [SILENT | {"usual": -1.0}]}, "a feed that is silent cannot be of the region"),
-        ({"silent": [SILENT | {"since_s": 10**12}]}, "a feed that is silent cannot be of the region"),
         ({"more": 1}, "more"),
         ({"by_category": {}}, "arrays"),
         ({"risk": np.full(VIEWS[0].risk.size, 1.5, "<f4").tobytes()}, "risk has a number outside"),
@@ -159,35 +177,6 @@ def test_a_missing_file_and_what_is_no_frame_at_all_are_errors_with_a_remedy(tmp
     with pytest.raises(SinkError) as caught:
         read_frames(path)
     assert caught.value.remedy
-
-
-SURGE = Surge(category="fire", factors=(2.0, 1.5, 1.0), spreads=(0.3, 0.2, 0.0), observed=36, usual=4.2)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"category": "theft"},
-        {"factors": (2.0, 0.9, 1.0)},
-        {"factors": (1.0, 1.0, 1.0)},
-        {"factors": (1e300, 1.0, 1.0)},
-        {"factors": (float("nan"), 1.0, 1.0)},
-        {"factors": (2.0, 1.5)},
-        {"spreads": (0.3, 0.2)},
-        {"spreads": (-0.3, 0.2, 0.0)},
-        {"observed": -1},
-        {"usual": float("inf")},
-    ],
-)
-def test_a_surge_that_cannot_be_is_refused(tmp_path, wrong):
-    frame, over_all = toy_views(SPEC)
-    path = frame_path(tmp_path, SPEC.region)
-    write_frames(tmp_path, (replace(frame, surges=(SURGE,)), over_all), "wall")
-    assert read_frames(path).over_all.surges == (SURGE,)
-    for surges in ((msgspec.structs.replace(SURGE, **wrong),), (SURGE, SURGE)):
-        write_frames(tmp_path, (replace(frame, surges=surges), over_all), "wall")
-        with pytest.raises(SinkError, match="surge"):
-            read_frames(path)
 
 
 def keep(folder, at_s, spec=SPEC, seed=7):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schemas.errors import DataError
 from schemas.grid import Grid, geohash
 
+GIVEN = {"south_deg": 41.6, "west_deg": -87.9, "cell_m": 1000, "rows": 4, "cols": 4}
 grids = st.builds(
     Grid,
     south_deg=st.floats(-60, 59),
@@ -68,10 +69,8 @@ def test_edges_belong_to_the_cell_north_and_east_of_them_and_the_last_ones_to_no
 
 @pytest.mark.parametrize("stray", [math.nan, math.inf, -math.inf, 91.0, -500.0])
 def test_a_place_that_is_none_lies_outside(stray):
-    grid = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=40, cols=30)
-    good = np.array([41.7, 41.7])
-    assert grid.locate(np.array([stray, 41.7]), np.array([-87.8, -87.8]))[1].tolist() == [False, True]
-    assert grid.locate(good, np.array([stray, -87.8]))[1].tolist() == [False, True]
+    lat, lon = np.array([(stray, -87.89), (41.61, stray), (41.61, -87.89)]).T
+    assert Grid(**GIVEN).locate(lat, lon)[1].tolist() == [False, False, True]
 
 
 def ellipsoid_m(*degrees):
@@ -112,10 +111,9 @@ def test_geohash_gives_the_published_examples_and_every_cell_has_that_of_its_cen
         (0, 0, "s0000"),
     ):
         assert geohash(lat, lon, len(known)) == known
-    grid = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=2, cols=2)
-    lat, lon = grid.centres()
-    assert grid.geohashes() == [geohash(float(y), float(x), 8) for y, x in zip(lat, lon, strict=True)]
-    assert len(set(grid.geohashes())) == 4
+    grid = Grid(**GIVEN)
+    assert grid.geohashes() == [geohash(float(y), float(x), 8) for y, x in zip(*grid.centres(), strict=True)]
+    assert len(set(grid.geohashes())) == 16
 
 
 def test_geojson_is_what_rfc_7946_asks_for_in_metre_steps():
@@ -155,9 +153,14 @@ def test_a_grid_around_places_holds_them_all_and_not_much_more(lat, lon, height,
     assert grid.cols <= np.ptp(lons) * per_lon / 400 * 1.02 + 2
 
 
-def test_a_grid_around_places_ignores_one_stray_place():
+def city():
+    """Latitudes and longitudes of 5,000 places."""
     random = np.random.default_rng(7)
-    lats, lons = 41.6 + 0.4 * random.random(5000), -87.9 + 0.4 * random.random(5000)
+    return 41.6 + 0.4 * random.random(5000), -87.9 + 0.4 * random.random(5000)
+
+
+def test_a_grid_around_places_ignores_one_stray_place():
+    lats, lons = city()
     calm = Grid.around(lats, lons, cell_m=1000)
     lats[17], lons[17] = 0.0, 0.0
     stirred = Grid.around(lats, lons, cell_m=1000)
@@ -175,8 +178,7 @@ def test_a_grid_around_places_ignores_one_stray_place():
     ],
 )
 def test_more_strays_than_the_trim_takes_are_refused_with_the_real_size_and_extent(north, east, said):
-    random = np.random.default_rng(7)
-    lats, lons = 41.6 + 0.4 * random.random(5000), -87.9 + 0.4 * random.random(5000)
+    lats, lons = city()
     lats[:100] += north
     lons[:100] += east
     with pytest.raises(DataError, match="no usable incident"):
@@ -194,9 +196,6 @@ def test_the_largest_grids_are_made_around_places(rows, cols):
     )
     grid = Grid.around(lats, lons, cell_m=200, trim=0.0)
     assert (grid.rows, grid.cols) == (rows, cols)
-
-
-GIVEN = {"south_deg": 41.6, "west_deg": -87.9, "cell_m": 1000, "rows": 4, "cols": 4}
 
 
 @pytest.mark.parametrize(
@@ -233,4 +232,4 @@ def test_minus_zero_is_the_same_corner():
 @pytest.mark.parametrize("wrong", ["r004c000", "r000c003", "r0c0", "R000C000", "r000c000 ", "", "r000c-01"])
 def test_an_id_that_the_grid_does_not_have_is_refused(wrong):
     with pytest.raises(DataError, match="no cell"):
-        Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=4, cols=3).index_of(wrong)
+        Grid(**GIVEN | {"cols": 3}).index_of(wrong)

@@ -6,32 +6,33 @@ import pytest
 
 from schemas.errors import SettingsError
 from service.basemap import basemap_of
-from service.tokens import Tokens, make_token
 from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.harness.tiles import leave_tiles
+from tests.unit.service.conftest import made_token, served
 
 TILES = "https://gis.example.org/{z}/{x}/{y}.png"
 WMS = "https://gis.example.org:8443/wms?layers=roads&version=1.3.0"
 
 
-def policy_of(tmp_path, **fields):
+@pytest.fixture
+def file(tmp_path):
     leave_frame(tmp_path)
-    with running(toy_service(tmp_path, **fields)) as base:
-        return Client(base).get("/").headers["Content-Security-Policy"]
+    return leave_tiles(tmp_path / "town.pmtiles")
 
 
-def test_the_policy_allows_exactly_what_was_named(tmp_path):
-    without = policy_of(tmp_path)
-    assert "img-src data:;" in without
-    file = leave_tiles(tmp_path / "town.pmtiles")
+def test_the_policy_allows_exactly_what_was_named(tmp_path, file):
     sources = {TILES: "https://gis.example.org", WMS: "https://gis.example.org:8443", str(file): "blob:"}
-    for given, source in sources.items():
-        policy = policy_of(tmp_path, basemap=basemap_of(given, "County"))
-        assert policy == without.replace("img-src data:;", f"img-src data: {source};")
+    service, policies = toy_service(tmp_path), []
+    with running(service) as base:
+        for given in (None, *sources):
+            service.basemap = basemap_of(given, "County") if given else None
+            policies.append(Client(base).get("/").headers["Content-Security-Policy"])
+    without, *others = policies
+    assert "img-src data:;" in without
+    assert others == [without.replace("img-src data:;", f"img-src data: {source};") for source in sources.values()]
 
 
-def test_a_file_says_whose_it_is_and_an_address_must_be_told(tmp_path):
-    file = leave_tiles(tmp_path / "town.pmtiles")
+def test_a_file_says_whose_it_is_and_an_address_must_be_told(file):
     assert (basemap_of(str(file)).kind, basemap_of(str(file)).credit) == ("raster", "City & County")
     assert basemap_of(str(file), "Mine").credit == "Mine"
     assert [basemap_of(given, "County").kind for given in (TILES, WMS)] == ["xyz", "wms"]
@@ -56,16 +57,11 @@ def test_anything_else_is_refused_with_what_may_be_given(given, says):
     assert "PMTiles" in refused.value.remedy
 
 
-def test_ranges_of_the_file_are_for_those_who_may_see_the_map(tmp_path):
-    leave_frame(tmp_path)
-    file = leave_tiles(tmp_path / "town.pmtiles")
-    token = make_token(tmp_path / "tokens.jsonl", "desk", [])
-    tokens = Tokens(tmp_path / "tokens.jsonl")
-    with running(toy_service(tmp_path, basemap=basemap_of(str(file)), tokens=tokens)) as base:
-        head = Client(base, token).get("/basemap.pmtiles", Range="bytes=0-126")
-        whole = Client(base, token).get("/basemap.pmtiles")
-        stranger = Client(base).get("/basemap.pmtiles", Range="bytes=0-126")
-    assert (head.status, head.data) == (206, file.read_bytes()[:127])
+def test_ranges_of_the_file_are_for_those_who_may_see_the_map(tmp_path, file):
+    path, head = "/basemap.pmtiles", {"Range": "bytes=0-126"}
+    with served(tmp_path) as client:
+        assert client.get(path, **head).status == 404
+    with served(tmp_path, made_token(tmp_path), basemap=basemap_of(str(file))) as client:
+        part, whole, stranger = client.get(path, **head), client.get(path), Client(client.base).get(path, **head)
+    assert (part.status, part.data) == (206, file.read_bytes()[:127])
     assert (whole.status, stranger.status) == (416, 401)
-    with running(toy_service(tmp_path)) as base:
-        assert Client(base).get("/basemap.pmtiles", Range="bytes=0-126").status == 404

@@ -1,6 +1,5 @@
 """The service shows the hours of the last day that the job kept, says why it cannot show one, and never as for now."""
 
-import json
 import time
 from datetime import UTC, datetime
 
@@ -10,13 +9,13 @@ import pytest
 from schemas.files import instant_text
 from schemas.frame import frame_path, hour_path, keep_hour
 from schemas.spec import HOUR_S
-from tests.harness.service import Client, area_of, leave_frame, running, toy_service
+from tests.harness.service import leave_frame
 from tests.harness.toy import toy_grid
-from tests.unit.service.conftest import SQUARE
+from tests.unit.service.conftest import NORTH, SCORES, UNUSUAL, problem, served
 
 FULL_S = 0  # the hour that is now, when the first of these tests begins
-SCORES = "/v1/regions/riverton/scores?category=theft"
-CELL, UNUSUAL = "/v1/regions/riverton/cells/r001c002?", "/v1/regions/riverton/unusual?"
+THEFT = f"{SCORES}?category=theft"
+CELL = "/v1/regions/riverton/cells/r001c002?"
 DAY = "/v1/regions/riverton/hours"
 
 
@@ -41,27 +40,27 @@ def leave_hours(folder, hours, **given):
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """(folder, views by hours ago, a client)"""
+    """Views by hours ago, and a client."""
     folder = tmp_path_factory.mktemp("frames")
     views = leave_hours(folder, [0, 1, 2, 3, 5, 6, 7, 20])
     hour_path(folder, "riverton", FULL_S - 6 * HOUR_S).write_bytes(b"damaged")
-    with running(toy_service(folder, areas=[area_of("North", [SQUARE])])) as base:
-        yield folder, views, Client(base)
+    with served(folder, areas=[NORTH]) as client:
+        yield views, client
 
 
 def at(ago):
     return f"&at={instant_text(FULL_S - ago * HOUR_S)}"
 
 
-@pytest.mark.parametrize("path", [SCORES, f"{SCORES}&area=North", CELL, UNUSUAL, "/v1/regions/riverton/areas?"])
+@pytest.mark.parametrize("path", [THEFT, f"{THEFT}&area=North", CELL, f"{UNUSUAL}?", "/v1/regions/riverton/areas?"])
 def test_an_hour_is_answered_as_it_was_and_never_as_current(kept, path):
-    _, views, client = kept
+    views, client = kept
     answer = client.json(path + at(2))
     assert (answer["as_of"], answer["stale"]) == (instant_text(views[2][0].as_of_s), True)
     assert answer["digest"] == views[2][0].digest()
     assert client.json(path)["digest"] == views[0][0].digest()
-    refused = client.get(f"{path}{at(2)}&require=current")
-    assert (refused.status, "leave out `at`" in json.loads(refused.data)["detail"]) == (503, True)
+    status, detail = problem(client.get(f"{path}{at(2)}&require=current"))
+    assert (status, "leave out `at`" in detail) == (503, True)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +74,9 @@ def test_an_hour_is_answered_as_it_was_and_never_as_current(kept, path):
     ],
 )
 def test_what_is_missing_damaged_or_of_another_grid_is_said(kept, ago, why):
-    *_, client = kept
-    answer = client.get(SCORES + at(ago))
-    assert (answer.status, why in json.loads(answer.data)["detail"]) == (404, True)
+    _, client = kept
+    status, detail = problem(client.get(THEFT + at(ago)))
+    assert (status, why in detail) == (404, True)
     rows = {row["at"]: row for row in client.json(DAY)["hours"]}
     if 0 <= ago <= 24:
         row = rows[instant_text(FULL_S - ago * HOUR_S)]
@@ -85,14 +84,16 @@ def test_what_is_missing_damaged_or_of_another_grid_is_said(kept, ago, why):
         assert row["why"].startswith(why)
 
 
-def test_a_text_that_is_no_time_is_refused(kept):
-    *_, client = kept
-    for text in ("yesterday", "2026-13-01T00:00:00Z", "2026-12-01T00:00:00"):
-        assert client.get(f"{SCORES}&at={text}").status == 422
+def test_a_text_that_is_no_time_is_refused_and_one_beyond_the_years_of_this_calendar_was_not_kept(kept):
+    _, client = kept
+    beyond = ("0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00")
+    for status, texts in ((422, ("yesterday", "2026-13-01T00:00:00Z", "2026-12-01T00:00:00")), (404, beyond)):
+        for text in texts:
+            assert problem(client.get(f"{THEFT}&at={text}"))[0] == status
 
 
 def test_the_day_has_what_came_in_each_hour_beside_what_was_usual_with_its_range(kept):
-    _, views, client = kept
+    views, client = kept
     hours = client.json(f"{DAY}?category=theft")["hours"]
     assert [hour["at"] for hour in hours] == [instant_text(FULL_S - ago * HOUR_S) for ago in range(24, -1, -1)]
     theft = views[0][0].categories.index("theft")
@@ -111,18 +112,17 @@ def test_the_day_has_what_came_in_each_hour_beside_what_was_usual_with_its_range
 def test_hours_of_two_regions_of_one_folder_stay_apart_and_new_ones_come_by_themselves(tmp_path):
     leave_hours(tmp_path, [0, 2])
     mine = leave_hours(tmp_path, [0, 1], region="lakeside")
-    with running(toy_service(tmp_path)) as base:
-        client = Client(base)
-        assert client.get(SCORES + at(1)).status == 404
-        lakeside = SCORES.replace("riverton", "lakeside")
+    with served(tmp_path) as client:
+        assert client.get(THEFT + at(1)).status == 404
+        lakeside = THEFT.replace("riverton", "lakeside")
         assert client.json(lakeside + at(1))["digest"] == mine[1][0].digest()
-        hour_path(tmp_path, "lakeside", FULL_S - 2 * HOUR_S).write_bytes(
-            hour_path(tmp_path, "riverton", FULL_S - 2 * HOUR_S).read_bytes()
-        )
+        theirs, ours = (hour_path(tmp_path, region, FULL_S - 2 * HOUR_S) for region in ("riverton", "lakeside"))
+        ours.write_bytes(theirs.read_bytes())
         assert client.get(lakeside + at(2)).status == 404
         content = frame_path(tmp_path, "riverton").read_bytes()
         added = leave_frame(tmp_path, age_s=int(time.time()) - (FULL_S - HOUR_S))
         keep_hour(tmp_path, "riverton", added[0].as_of_s)
         frame_path(tmp_path, "riverton").write_bytes(content)
-        assert client.json(SCORES + at(1))["digest"] == added[0].digest()
-        assert datetime.fromisoformat(client.json(SCORES + at(1))["as_of"]).astimezone(UTC).minute == 0
+        answer = client.json(THEFT + at(1))
+        assert answer["digest"] == added[0].digest()
+        assert datetime.fromisoformat(answer["as_of"]).astimezone(UTC).minute == 0

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models.following import FollowedFactors, followed_change
+from models.follower import FollowedFactors, followed_change
 from models.readiness import ASSUMES
 from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.languages import sentences_of
@@ -21,7 +21,8 @@ from service.page import FOLDER, LIBRARY, catalogue, part
 from service.service import expired
 from tests.harness.browser import Elements, contrast, parts_of, seen_on
 from tests.harness.processes import run
-from tests.harness.service import Client, leave_frame, running, toy_service
+from tests.harness.service import leave_frame
+from tests.unit.service.conftest import POSTS, served
 
 CSS = part("page.css")
 BLOCKS = re.findall(r":root \{(\n.*?)\n *\}", CSS, re.DOTALL)
@@ -138,10 +139,9 @@ def test_what_service_and_job_tell_and_all_numbers_are_in_the_language_of_the_pa
     texts.append(expired(SimpleNamespace(model="20240101T000000Z-0a1b2c3d", as_of_s=NOW_S + 2_000_000_000)))
     spec = {"categories": ("ems", "theft"), "answered_by": ("ems",)}
     leave_frame(tmp_path, model="baseline:damaged", age_s=900, **spec)
-    with running(toy_service(tmp_path)) as base:
-        unit = {"lat": 41.61, "lon": -87.89}
-        answer = Client(base).post("/v1/regions/riverton/posts", {"units": [unit], "reach_minutes": 3})
-    texts += json.loads(answer.data)["warnings"]
+    with served(tmp_path) as client:
+        asked = {"units": [{"lat": 41.61, "lon": -87.89}], "reach_minutes": 3}
+        texts += client.post(POSTS, asked).json()["warnings"]
     data = catalogue(sentences_of("de")).split(">", 1)[1].removesuffix("</script>")
     said = told_by_node(tmp_path, GERMAN % (data, json.dumps(texts)), "grid.js", "language.js", "words.js")
     assert [text for text, german in zip(texts, said["told"], strict=True) if text == german] == []
@@ -153,33 +153,16 @@ def test_what_service_and_job_tell_and_all_numbers_are_in_the_language_of_the_pa
 def test_what_was_answered_is_not_asked_again_after_a_refusal_and_news_waits_for_its_turn(tmp_path):
     parts = ["current", "follow", "from_service", "grid", "language", "reach", "search", "words"]
     told = told_by_node(tmp_path, ASKED.read_text(), *(f"{part}.js" for part in parts))
-    assert told["first"] == {
-        "regions": 1,
-        "land": 1,
-        "streets": 2,
-        "scores": 1,
-        "unusual": 1,
-        "decisions": 1,
-        "cells": 3,
-        "hours": 1,
-    }
+    first = {"regions": 1, "land": 1, "streets": 2, "scores": 1, "unusual": 1, "decisions": 1, "cells": 3, "hours": 1}
+    assert told["first"] == first
     assert told["shown"] == ["a", "b", "c"]
-    assert told["asked"] == {
-        "regions": 1,
-        "land": 1,
-        "streets": 2,
-        "scores": 3,
-        "unusual": 3,
-        "decisions": 3,
-        "cells": 5,
-        "hours": 1,
-    }
+    assert told["asked"] == first | {"scores": 3, "unusual": 3, "decisions": 3, "cells": 5}
 
 
 def test_both_pages_are_in_the_language_of_the_service_and_their_catalogue_is_data(tmp_path):
     leave_frame(tmp_path)
-    with running(toy_service(tmp_path, language="de")) as base:
-        answers = [Client(base).get(path) for path in ("/", "/login")]
+    with served(tmp_path, language="de") as client:
+        answers = [client.get(path) for path in ("/", "/login")]
     pages = [answer.data.decode() for answer in answers]
     assert all('<html lang="de">' in page for page in pages)
     assert "<h1>Vorfallrisiko</h1>" in pages[1]
@@ -188,16 +171,13 @@ def test_both_pages_are_in_the_language_of_the_service_and_their_catalogue_is_da
     assert "script-src 'self';" in answers[0].headers["Content-Security-Policy"]  # which lets no script in a page run
 
 
-def test_the_pages_let_only_their_own_scripts_run(tmp_path):
-    leave_frame(tmp_path)
-    with running(toy_service(tmp_path)) as base:
-        client = Client(base)
-        for path in ("/", "/login", "/page/from_service.js"):
-            answer = client.get(path)
-            assert answer.status == 200
-            policy = answer.headers["Content-Security-Policy"]
-            assert policy.startswith("default-src 'none'")
-            assert "unsafe" not in policy
-        for path in ("/page/index.html", "/page/..%2Fapp.py", "/page/%2e%2e/app.py", "/page/nothing.js"):
-            assert client.get(path).status == 404
-        assert client.ask("/login", method="POST", body=b"\xff" * 100).status == 303
+def test_the_pages_let_only_their_own_scripts_run(client):
+    for path in ("/", "/login", "/page/from_service.js"):
+        answer = client.get(path)
+        assert answer.status == 200
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe" not in policy
+    for path in ("/page/index.html", "/page/..%2Fapp.py", "/page/%2e%2e/app.py", "/page/nothing.js"):
+        assert client.get(path).status == 404
+    assert client.ask("/login", method="POST", body=b"\xff" * 100).status == 303

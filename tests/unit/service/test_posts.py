@@ -1,15 +1,14 @@
 """What the service says of free units: the share within reach, and no advice to move."""
 
-import json
-
 import numpy as np
 import pytest
 
 from models.readiness import ASSUMES, DETOUR
 from models.scoring import stored_views
 from schemas.frame import ATTRIBUTION_GROUPS, write_frames
-from tests.harness.service import Client, area_of, leave_frame, running, toy_service
+from tests.harness.service import area_of, leave_frame
 from tests.harness.toy import toy_constants, toy_frame, toy_grid, toy_spec
+from tests.unit.service.conftest import POSTS, problem, served
 
 ADDRESS = "/v1/regions/village/posts"
 ROW = toy_spec(1, 9, region="village", categories=("ems", "theft"), answered_by=("ems",))
@@ -39,13 +38,13 @@ def client(tmp_path_factory, clock):
     )
     leave_frame(folder)
     write_frames(folder, stored_views(frame, toy_constants(ROW)), "wall")
-    with running(toy_service(folder, clock=clock)) as base:
-        yield Client(base)
+    with served(folder, clock=clock) as client:
+        yield client
 
 
 def asked(client, *cells, view="", **changes):
     answer = client.post(ADDRESS + view, {"units": [spot(cell) for cell in cells], **TWO_KM, **changes})
-    return answer.status, json.loads(answer.data)
+    return answer.status, answer.json()
 
 
 def test_it_says_what_is_within_reach(client):
@@ -87,9 +86,9 @@ def test_without_a_free_unit_nothing_is_within_reach_and_all_is_bare(client):
 
 def test_it_is_the_same_where_no_call_is_on_record(tmp_path):
     leave_frame(tmp_path, answered_by=("battery",), most_support=0)
-    with running(toy_service(tmp_path)) as base:
-        answer = Client(base).post("/v1/regions/riverton/posts", {"units": []})
-    said = json.loads(answer.data)
+    with served(tmp_path) as client:
+        answer = client.post(POSTS, {"units": []})
+    said = answer.json()
     assert (answer.status, said["within"], len(said["bare"])) == (200, 0, 10)
     assert any("no call is on record" in warning for warning in said["warnings"])
 
@@ -104,9 +103,8 @@ def test_what_one_more_unit_gains_is_the_difference_of_two_answers(client, busy)
 
 
 def test_a_region_whose_spec_names_nobody_is_refused_with_the_reason(client):
-    answer = client.post("/v1/regions/riverton/posts", {"units": []})
-    assert answer.status == 422
-    assert "patrol map" in json.loads(answer.data)["detail"]
+    status, detail = problem(client.post(POSTS, {"units": []}))
+    assert (status, "patrol map" in detail) == (422, True)
 
 
 @pytest.mark.parametrize(
@@ -140,9 +138,7 @@ def test_warnings_say_what_the_answer_rests_on(tmp_path, clock):
     spec = {"region": "hamlet", "grid": toy_grid(3, 3), "categories": ("ems",), "answered_by": ("ems",)}
     leave_frame(tmp_path, model="baseline", **spec)
     square = [[[[-87.0, 41.0], [-86.98, 41.0], [-86.98, 41.02], [-87.0, 41.02], [-87.0, 41.0]]]]
-    with running(toy_service(tmp_path, clock=clock, areas=[area_of("Corner", square)])) as base:
-        said = json.loads(
-            Client(base).post("/v1/regions/hamlet/posts", {"units": [{"lat": 41.01, "lon": -86.99}]}).data
-        )
+    with served(tmp_path, clock=clock, areas=[area_of("Corner", square)]) as client:
+        said = client.post("/v1/regions/hamlet/posts", {"units": [{"lat": 41.01, "lon": -86.99}]}).json()
     assert any("network gave no scores" in warning for warning in said["warnings"])
     assert [area["area"] for area in said["areas"]] == ["Corner"]

@@ -12,8 +12,8 @@ from schemas.frame import frame_path
 from service.app import SIGN_OF_LIFE_S
 from service.page import part
 from service.service import Frames
-from service.tokens import Tokens, make_token
-from tests.harness.service import Client, Clock, leave_frame, running, toy_service, waited
+from tests.harness.service import Client, Clock, leave_frame, waited
+from tests.unit.service.conftest import SCORES, made_token, problem, served
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def clock():
 
 
 @contextmanager
-def events(base, token=None):
+def events(client):
     """The events of a stream as they come, to a client that takes gzip, as browsers do."""
-    answer = Client(base, token).ask("/v1/stream", headers={"Accept-Encoding": "gzip"}, preload_content=False)
+    answer = client.ask("/v1/stream", headers={"Accept-Encoding": "gzip"}, preload_content=False)
     assert "Content-Encoding" not in answer.headers
     assert answer.headers["Content-Type"].startswith("text/event-stream")
 
@@ -45,7 +45,7 @@ def events(base, token=None):
 
 def test_a_stream_begins_with_every_region_and_goes_on_with_what_is_new(tmp_path, clock):
     first = leave_frame(tmp_path, "riverton")[0]
-    with running(toy_service(tmp_path, clock=clock)) as base, events(base) as stream:
+    with served(tmp_path, clock=clock) as client, events(client) as stream:
         assert next(stream)["digest"] == first.digest()
         second = leave_frame(tmp_path, "riverton", seed=8)[0]
         assert next(stream)["digest"] == second.digest()
@@ -59,43 +59,39 @@ def test_a_stream_begins_with_every_region_and_goes_on_with_what_is_new(tmp_path
 def test_a_stream_shows_the_regions_of_its_token_and_ends_with_it(tmp_path, clock):
     for region in ("riverton", "lakeside"):
         leave_frame(tmp_path, region)
-    path = tmp_path / "tokens.jsonl"
-    token = make_token(path, "north", ["riverton"])
-    with running(toy_service(tmp_path, clock=clock, tokens=Tokens(path))) as base, events(base, token) as stream:
+    token = made_token(tmp_path, regions=["riverton"])
+    with served(tmp_path, token, clock=clock) as client, events(client) as stream:
         assert next(stream)["region"] == "riverton"
-        path.write_text("", encoding="utf-8")
+        (tmp_path / "tokens.jsonl").write_text("", encoding="utf-8")
         assert list(stream) == []
 
 
 def test_so_many_streams_are_served_and_one_more_when_another_has_ended(tmp_path, clock):
     """198 of the 200 are supposed to be open already."""
     leave_frame(tmp_path, "riverton")
-    service = toy_service(tmp_path, clock=clock, streams=Counter(others=198))
-    with running(service) as base, events(base) as stream:
+    with served(tmp_path, clock=clock, streams=Counter(others=198)) as client, events(client) as stream:
         assert next(stream)["region"] == "riverton"
-        with events(base) as last:
+        with events(client) as last:
             assert next(last)["region"] == "riverton"
-            refused = Client(base).get("/v1/stream")
+            refused = client.get("/v1/stream")
             assert (refused.status, refused.headers["Retry-After"]) == (503, "10")
             assert b"200 streams are open" in refused.data
         leave_frame(tmp_path, "riverton", seed=8)  # who has gone is noticed when it is sent something
-        assert waited(lambda: b"incident_risk_service_streams 199.0" in Client(base).get("/metrics").data)
-        with events(base) as next_one:
+        assert waited(lambda: b"incident_risk_service_streams 199.0" in client.get("/metrics").data)
+        with events(client) as next_one:
             assert next(next_one)["region"] == "riverton"
 
 
 def test_one_token_takes_no_stream_from_another(tmp_path, clock):
     """49 of the 50 are supposed to be open already."""
     leave_frame(tmp_path, "riverton")
-    walls, desk = (make_token(tmp_path / "tokens.jsonl", name, []) for name in ("walls", "desk"))
-    streams, tokens = Counter(walls=49), Tokens(tmp_path / "tokens.jsonl")
-    service = toy_service(tmp_path, clock=clock, tokens=tokens, streams=streams)
-    with running(service) as base, events(base, walls) as stream:
+    walls, desk = (made_token(tmp_path, name) for name in ("walls", "desk"))
+    with served(tmp_path, walls, clock=clock, streams=Counter(walls=49)) as client, events(client) as stream:
         assert next(stream)["region"] == "riverton"
-        refused = Client(base, walls).get("/v1/stream")
+        refused = client.get("/v1/stream")
         assert (refused.status, refused.headers["Retry-After"]) == (429, "10")
         assert b"ask /v1/regions" in refused.data
-        with events(base, desk) as other:
+        with events(Client(client.base, desk)) as other:
             assert next(other)["region"] == "riverton"
 
 
@@ -104,9 +100,9 @@ def test_a_stream_without_news_says_that_it_lives_by_an_event_that_scripts_hear(
     monkeypatch.setattr("service.app.SIGN_OF_LIFE_S", 0.5)  # in place of ten
     monkeypatch.setattr("service.service._LOOK_EVERY_S", 0.05)
     leave_frame(tmp_path)
-    with running(toy_service(tmp_path)) as base:
+    with served(tmp_path) as client:
         began_s = time.monotonic()
-        answer = Client(base).ask("/v1/stream", preload_content=False)
+        answer = client.ask("/v1/stream", preload_content=False)
         lines = [answer.readline() for _ in range(3 * 4)]
         took_s = time.monotonic() - began_s
         answer.close()
@@ -139,16 +135,15 @@ def test_a_file_that_is_damaged_leaves_the_frame_before_it_and_one_that_is_gone_
 def test_a_longer_tick_may_be_older(tmp_path, clock):
     leave_frame(tmp_path, "riverton", age_s=600)
     leave_frame(tmp_path, "lakeside", age_s=600, tick_s=300)
-    with running(toy_service(tmp_path, clock=clock)) as base:
-        regions = Client(base).json("/v1/regions")["regions"]
+    with served(tmp_path, clock=clock) as client:
+        regions = client.json("/v1/regions")["regions"]
     assert {each["region"]: each["stale"] for each in regions} == {"lakeside": False, "riverton": True}
 
 
 def test_figures_for_prometheus(tmp_path, clock):
     leave_frame(tmp_path)
-    with running(toy_service(tmp_path, clock=clock)) as base:
-        client = Client(base)
-        client.get("/v1/regions/riverton/scores")
+    with served(tmp_path, clock=clock) as client:
+        client.get(SCORES)
         client.get("/v1/regions/nowhere/scores")
         text = client.get("/metrics").data.decode()
     route = 'route="/v1/regions/{region}/scores"'
@@ -160,14 +155,10 @@ def test_figures_for_prometheus(tmp_path, clock):
 
 def test_an_error_that_nobody_foresaw_makes_the_service_unhealthy_until_a_look_succeeds(tmp_path, clock, monkeypatch):
     leave_frame(tmp_path, "riverton")
-    service = toy_service(tmp_path, clock=clock)
-    with running(service) as base:
-        health = Client(base)
-        assert health.get("/health").status == 200
+    with served(tmp_path, clock=clock) as client:
+        assert client.get("/health").status == 200
         with monkeypatch.context() as broken:
             broken.setattr(Frames, "look", lambda self: 1 / 0)
-            assert waited(lambda: health.get("/health").status == 503)
-            answer = health.get("/health")
-            assert answer.headers["Content-Type"] == "application/problem+json"
-            assert "cannot be looked at" in json.loads(answer.data)["detail"]
-        assert waited(lambda: health.get("/health").status == 200)
+            assert waited(lambda: client.get("/health").status == 503)
+            assert "cannot be looked at" in problem(client.get("/health"))[1]
+        assert waited(lambda: client.get("/health").status == 200)

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from incident_risk import app
 from schemas.errors import SettingsError
 from service.tokens import Rates, Tokens, make_token, read_tokens
-from tests.harness.service import Client, Clock, leave_frame, running, toy_service, waited
+from tests.harness.service import Client, Clock, leave_frame, waited
+from tests.unit.service.conftest import DECISIONS, POSTS, SCORES, UNUSUAL, made_token, problem, served
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +26,20 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(folder):
-    path = folder / "tokens.jsonl"
-    return {name: make_token(path, name, regions) for name, regions in {"cad": [], "north": ["riverton"]}.items()}
+    return {name: made_token(folder, name, regions) for name, regions in {"cad": [], "north": ["riverton"]}.items()}
 
 
 @pytest.fixture(scope="module")
 def base(folder, made):
     for region in ("riverton", "lakeside"):
         leave_frame(folder, region)
-    with running(toy_service(folder, tokens=Tokens(folder / "tokens.jsonl"))) as address:
-        yield address
+    with served(folder) as client:
+        yield client.base
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "tokens.jsonl"
 
 
 def test_the_file_holds_no_token(folder, made):
@@ -46,13 +51,13 @@ def test_the_file_holds_no_token(folder, made):
 
 @pytest.mark.parametrize("header", ["Bearer", "Basic eDp5", "Bearer " + "x" * 5000])
 def test_what_is_no_known_token_opens_nothing(base, header):
-    answer = Client(base).ask("/v1/regions", headers={"Authorization": header})
-    assert (answer.status, answer.headers["Content-Type"]) == (401, "application/problem+json")
+    answer = Client(base).get("/v1/regions", Authorization=header)
+    assert problem(answer)[0] == 401
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 def test_figures_of_all_regions_are_for_tokens_that_open_them_all(base, made):
-    answers = {name: Client(base).ask("/metrics", headers={"Authorization": f"Bearer {made[name]}"}) for name in made}
+    answers = {name: Client(base, token).get("/metrics") for name, token in made.items()}
     assert (answers["cad"].status, answers["north"].status) == (200, 403)
     assert b"lakeside" in answers["cad"].data
     assert b"lakeside" not in answers["north"].data
@@ -76,10 +81,9 @@ def test_a_token_opens_its_regions_alone(base, made):
 
 
 def test_a_token_ends_within_seconds_of_its_line(base, folder):
-    path = folder / "tokens.jsonl"
-    client = Client(base, make_token(path, "passing", []))
+    file, client = folder / "tokens.jsonl", Client(base, made_token(folder, "passing"))
     assert waited(lambda: client.get("/v1/regions").status == 200)
-    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n", encoding="utf-8")
+    file.write_text("\n".join(file.read_text().splitlines()[:-1]) + "\n", encoding="utf-8")
     assert waited(lambda: client.get("/v1/regions").status == 401)
 
 
@@ -89,42 +93,28 @@ MISSPELT = [LINE + b'"rol": "official"}', LINE + b'"role": "chief"}']
 
 
 @pytest.mark.parametrize("damage", [b"not json", b'{"name": "a"}', b'{"name": "\xff"}', *MISSPELT, None])
-def test_a_file_that_cannot_be_used_opens_nothing(tmp_path, damage):
-    path = tmp_path / "tokens.jsonl"
-    token = make_token(path, "cad", [])
-    tokens = Tokens(path)
-    tokens.look()
-    assert tokens.caller(token).name == "cad"
-    path.unlink()
-    if damage:
-        path.write_bytes(damage)
-    tokens.look()
-    assert tokens.caller(token) is None
-    with pytest.raises(SettingsError) as caught:
-        read_tokens(path)
-    assert damage is None or damage.decode(errors="replace") not in str(caught.value)
-
-
-def test_a_file_that_opens_nothing_is_said_once_each_time(tmp_path, caplog):
-    path = tmp_path / "tokens.jsonl"
-    tokens, token = Tokens(path), ""
-    for content in (None, None, b"not json\n", b"", b"not json\n", b"not json\n"):
+def test_a_file_that_cannot_be_used_opens_nothing_and_is_said_once_each_time(path, caplog, damage):
+    remedy, tokens, token = "make it with `token NAME --tokens FILE`", Tokens(path), ""
+    no_line = f"the tokens' file {path} has a line that is no token's: {remedy}"
+    faults = [f"the tokens' file {path} cannot be read (No such file or directory): {remedy}"]
+    faults.append(no_line if damage else faults[0])
+    for fault in faults:
+        for _ in range(2):
+            tokens.look()
+            assert (tokens.is_broken, tokens.caller(token)) == (True, None)
+        with pytest.raises(SettingsError, match=f"^{re.escape(fault)}$"):  # without a word of the file
+            read_tokens(path)
         path.unlink(missing_ok=True)
-        if content == b"":
-            token = make_token(path, "cad", [])
-        elif content:
-            path.write_bytes(content)
+        token = make_token(path, "cad", [])
         tokens.look()
-        assert (tokens.is_broken, bool(tokens.caller(token))) == (content != b"", content == b"")
-    said = [
-        f"no token is accepted: the tokens' file {path} {fault}" for fault in ("cannot be read", "has a line that is")
-    ]
-    assert [message.startswith(start) for message, start in zip(caplog.messages, said, strict=True)] == [True, True]
-    assert all(message.endswith("make it with `token NAME --tokens FILE`") for message in caplog.messages)
+        assert (tokens.is_broken, tokens.caller(token).name) == (False, "cad")
+        path.unlink()
+        if damage:
+            path.write_bytes(damage)
+    assert caplog.messages == [f"no token is accepted: {fault}" for fault in faults]
 
 
-def test_a_token_is_at_most_200_characters_long(tmp_path):
-    path = tmp_path / "tokens.jsonl"
+def test_a_token_is_at_most_200_characters_long(path):
     lines = [
         {"name": f"t{length}", "sha256": hashlib.sha256(b"x" * length).hexdigest(), "regions": [], "screen": False}
         for length in (200, 201)
@@ -137,22 +127,25 @@ def test_a_token_is_at_most_200_characters_long(tmp_path):
     assert tokens.caller("\udcff") is None  # a byte of a header that is no text
 
 
-def test_a_new_token_of_a_name_replaces_the_old_one(tmp_path):
-    path = tmp_path / "tokens.jsonl"
-    old, new = make_token(path, "cad", []), make_token(path, "cad", ["riverton"])
+def made_by_command(path, name, *words):
+    """The token that the command prints."""
+    return CliRunner().invoke(app, ["token", name, "--tokens", str(path), *words]).stdout.strip()
+
+
+def test_a_new_token_of_a_name_replaces_the_old_one(path):
+    old, new = made_by_command(path, "cad"), made_by_command(path, "cad", "--region", "riverton")
     tokens = Tokens(path)
     tokens.look()
     assert tokens.caller(old) is None
     assert tokens.caller(new).regions == ("riverton",)
-    make_token(path, "wall", ["riverton", "lakeside"], screen=True)
+    made_by_command(path, "wall", "--region", "riverton", "--region", "lakeside", "--screen")
     cad, wall = read_tokens(path)
     assert (cad.name, cad.screen) == ("cad", False)
     assert (wall.name, wall.regions, wall.screen) == ("wall", ("lakeside", "riverton"), True)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o444, 0o644])
-def test_a_token_that_is_added_lets_the_same_users_read_the_file(tmp_path, mode):
-    path = tmp_path / "tokens.jsonl"
+def test_a_token_that_is_added_lets_the_same_users_read_the_file(path, mode):
     make_token(path, "cad", [])
     path.chmod(mode)
     before = os.umask(0o077)
@@ -164,11 +157,11 @@ def test_a_token_that_is_added_lets_the_same_users_read_the_file(tmp_path, mode)
 
 
 @pytest.mark.parametrize(("name", "regions"), [("a b", []), ("", []), ("cad", ["No Region"])])
-def test_a_token_that_could_not_be_read_again_is_not_made(tmp_path, name, regions):
+def test_a_token_that_could_not_be_read_again_is_not_made(path, name, regions):
     with pytest.raises(SettingsError, match=re.escape(f"token {name!r} for {regions} cannot be (")) as refused:
-        make_token(tmp_path / "tokens.jsonl", name, regions)
+        make_token(path, name, regions)
     assert refused.value.remedy.startswith("choose a name of letters, digits")
-    assert not list(tmp_path.iterdir())
+    assert not list(path.parent.iterdir())
 
 
 def test_a_file_that_cannot_be_read_or_written_is_named(tmp_path):
@@ -203,38 +196,36 @@ def test_a_caller_may_ask_for_five_seconds_at_once_and_is_told_how_long_to_wait(
 
 def test_without_tokens_only_this_machine_is_answered(tmp_path):
     leave_frame(tmp_path)
-    with running(toy_service(tmp_path)) as base:
-        assert Client(base).get("/v1/regions").status == 200
+    with served(tmp_path) as client:
+        assert client.get("/v1/regions").status == 200
         for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example"):
-            answer = Client(base).get("/v1/regions", Host=host)
-            assert (answer.status, answer.headers["Content-Type"]) == (421, "application/problem+json")
+            assert problem(client.get("/v1/regions", Host=host))[0] == 421
 
 
 @pytest.mark.parametrize(("screen", "lasting_s"), [(False, 12 * 3600), (True, 400 * 86_400)])
 def test_a_sign_in_lasts_from_its_last_use(tmp_path, screen, lasting_s):
     leave_frame(tmp_path)
-    token, clock = make_token(tmp_path / "tokens.jsonl", "desk", [], screen=screen), Clock()
-    with running(toy_service(tmp_path, clock=clock, tokens=Tokens(tmp_path / "tokens.jsonl"))) as base:
+    token, clock = made_token(tmp_path, screen=screen), Clock()
+    with served(tmp_path, clock=clock) as client:
         fields = {"fields": {"token": token}, "encode_multipart": False}
-        answer = Client(base).ask("/login", method="POST", redirect=False, **fields)
+        answer = client.ask("/login", method="POST", redirect=False, **fields)
         for ahead_s, path in ((0, ""), (1800, "/v1/regions"), (5400, "/v1/regions"), (10_800, "/")):
             clock.ahead_s = ahead_s
             cookies = SimpleCookie("; ".join(answer.headers.getlist("Set-Cookie")))
             sent = "; ".join(f"{name}={cookies[name].value}" for name in ("risk_token", "risk_signed_in"))
             assert int(cookies["risk_token"]["max-age"]) == lasting_s
             if path:
-                used = Client(base).get(path, Cookie=sent)
+                used = client.get(path, Cookie=sent)
                 assert ("Set-Cookie" in used.headers) == (ahead_s != 1800)  # not within the hour
                 answer = answer if ahead_s == 1800 else used
         cookies = SimpleCookie("; ".join(answer.headers.getlist("Set-Cookie")))
         assert abs(int(cookies["risk_signed_in"].value) - clock() - lasting_s) < 60
-        assert "Set-Cookie" not in Client(base, token).get("/v1/regions").headers
+        assert "Set-Cookie" not in Client(client.base, token).get("/v1/regions").headers
 
 
 DECISION = {"what": "acknowledged", "category": "all", "first": "r001c001", "last": "r002c002", "reason": "unit sent"}
 # What every role opens. Then what is asked: posts, decide, record, metrics.
-SCORES = "/v1/regions/riverton/scores"
-EACH = ("/", "/health", "/v1/regions", SCORES, "/v1/regions/riverton/unusual")
+EACH = ("/", "/health", "/v1/regions", SCORES, UNUSUAL)
 RIGHTS = {
     None: (200, 200, 200, 200),
     "dispatcher": (200, 200, 403, 403),
@@ -246,57 +237,64 @@ RIGHTS = {
 
 
 @pytest.mark.parametrize("role", RIGHTS)
-def test_a_role_opens_what_it_is_for_and_a_refusal_names_those_that_open_it(tmp_path, role):
+def test_a_role_opens_what_it_is_for_and_a_refusal_names_those_that_open_it(tmp_path, path, role):
     leave_frame(tmp_path, answered_by=("battery",))
-    path = tmp_path / "tokens.jsonl"
     words = ("--screen",) if role == "screen" else ("--role", role) if role else ()
-    token = CliRunner().invoke(app, ["token", "desk", "--tokens", str(path), *words]).stdout.strip()
-    with running(toy_service(tmp_path, tokens=Tokens(path))) as base:
-        client, region = Client(base, token), "/v1/regions/riverton"
-        opened = [client.get(path).status for path in EACH]
-        in_force = client.json(f"{region}/decisions")
+    with served(tmp_path, made_by_command(path, "desk", *words)) as client:
+        opened = [client.get(address).status for address in EACH]
+        in_force = client.json(DECISIONS)
         asked = (
-            client.post(f"{region}/posts", {"units": []}),
-            client.post(f"{region}/decisions", DECISION),
-            client.get(f"{region}/decisions/record"),
+            client.post(POSTS, {"units": []}),
+            client.post(DECISIONS, DECISION),
+            client.get(f"{DECISIONS}/record"),
             client.get("/metrics"),
         )
     assert opened == [200] * 5
     assert tuple(answer.status for answer in asked) == RIGHTS[role]
     assert in_force == {"region": "riverton", "may_decide": RIGHTS[role][1] == 200, "decisions": []}
-    refused = [json.loads(answer.data)["detail"] for answer in asked if answer.status == 403]
+    refused = [problem(answer)[1] for answer in asked if answer.status == 403]
     assert all(re.search("ask with (another token|one that was made with --role )", said) for said in refused)
 
 
-def test_a_role_that_does_not_exist_is_refused(tmp_path):
-    ran = CliRunner().invoke(app, ["token", "x", "--tokens", str(tmp_path / "tokens.jsonl"), "--role", "chief"])
-    assert (ran.exit_code, list(tmp_path.iterdir())) == (2, [])
+def test_a_role_that_does_not_exist_is_refused(path):
+    ran = CliRunner().invoke(app, ["token", "x", "--tokens", str(path), "--role", "chief"])
+    assert (ran.exit_code, list(path.parent.iterdir())) == (2, [])
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """serve(*words): the command up to where it would listen. Gives the run, and the applications that it made."""
+    applications = []
+    monkeypatch.setattr("uvicorn.run", lambda application, **_: applications.append(application))
+    monkeypatch.setattr("socket.create_server", lambda *_, **__: socket.socket())  # it may be no address of ours
+    return lambda *words: (CliRunner().invoke(app, ["serve", *words]), applications)
 
 
 @pytest.mark.parametrize(
-    ("words", "opens"),
+    ("listen", "opens"),
     [
-        (("--listen", "0.0.0.0:9000"), "http://127.0.0.1:9000/"),
-        (("--listen", "[::]:9000"), "http://[::1]:9000/"),
-        (("--listen", "192.168.0.7:80"), "http://192.168.0.7:80/"),
+        ("0.0.0.0:9000", "http://127.0.0.1:9000/"),
+        ("[::]:9000", "http://[::1]:9000/"),
+        ("192.168.0.7:80", "http://192.168.0.7:80/"),
     ],
 )
-def test_the_address_that_is_said_opens(tmp_path, monkeypatch, words, opens):
-    monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
-    monkeypatch.setattr("service.serve_commands._refuse_taken", lambda *_: None)  # the address is not this machine's
-    path = tmp_path / "tokens.jsonl"
+def test_the_address_that_is_said_opens(tmp_path, path, serve, listen, opens):
     make_token(path, "cad", [])
-    ran = CliRunner().invoke(app, ["serve", "--frames", str(tmp_path), "--tokens", str(path), *words])
+    ran, _ = serve("--frames", str(tmp_path), "--tokens", str(path), "--listen", listen)
     assert f"the map is at {opens}, the document of the interface at {opens}openapi.json" in ran.stderr
 
 
-def test_the_command_lets_the_named_origins_read(tmp_path, monkeypatch):
-    served = []
-    monkeypatch.setattr("uvicorn.run", lambda app, **_: served.append(app))
-    monkeypatch.setattr("service.serve_commands._refuse_taken", lambda *_: None)  # another program may be there
+def test_the_command_lets_the_named_origins_read(tmp_path, serve):
     named = ["http://localhost:5173", "https://map.example.org"]
-    ran = CliRunner().invoke(app, ["serve", "--frames", str(tmp_path), "--origin", named[0], "--origin", named[1]])
-    assert (ran.exit_code, served[0].allow_origins) == (0, named)
+    ran, applications = serve("--frames", str(tmp_path), "--origin", named[0], "--origin", named[1])
+    assert (ran.exit_code, applications[0].allow_origins) == (0, named)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_command_says_that_no_job_has_written_frames_yet(tmp_path, serve, is_there):
+    frames = tmp_path if is_there else tmp_path / "fames"
+    ran, _ = serve("--frames", str(frames))
+    assert (f"--frames {frames} is not there yet" in ran.stderr) is not is_there
 
 
 @pytest.mark.parametrize(
@@ -320,21 +318,3 @@ def test_the_command_says_no_address_that_another_program_has(tmp_path):
     assert isinstance(ran.exception, SettingsError)
     assert f"--listen {listen}: nothing can listen there" in str(ran.exception)
     assert "the map is at" not in ran.stderr
-
-
-def test_the_command_makes_a_token_and_prints_it_once(tmp_path):
-    path = tmp_path / "tokens.jsonl"
-    ran = CliRunner().invoke(app, ["token", "cad", "--tokens", str(path), "--region", "riverton"])
-    tokens = Tokens(path)
-    tokens.look()
-    assert tokens.caller(ran.stdout.strip()).regions == ("riverton",)
-    assert json.loads(path.read_text())["name"] == "cad"
-
-
-@pytest.mark.parametrize("is_there", [True, False])
-def test_the_command_says_that_no_job_has_written_frames_yet(tmp_path, monkeypatch, is_there):
-    monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
-    monkeypatch.setattr("service.serve_commands._refuse_taken", lambda *_: None)
-    frames = tmp_path if is_there else tmp_path / "fames"
-    ran = CliRunner().invoke(app, ["serve", "--frames", str(frames)])
-    assert (f"--frames {frames} is not there yet" in ran.stderr) is not is_there

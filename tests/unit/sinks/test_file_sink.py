@@ -12,6 +12,7 @@ from streaming.sinks.sink import NOTHING, SINKS, FileSink, Sink, WriteReport, op
 from tests.harness.toy import toy_spec
 
 LINE = b"m f=1 60\n"
+ONE_OF = f"use one of: {', '.join(SINKS)}; a file is file:PATH"
 
 
 def test_the_setting_names_the_sink_and_its_place(tmp_path):
@@ -33,11 +34,8 @@ def test_the_setting_names_the_sink_and_its_place(tmp_path):
 @pytest.mark.parametrize(
     ("sink", "message", "remedy"),
     [
-        ("fil:x", "sink 'fil:x' is not known", f"use one of: {', '.join(SINKS)}; a file is file:PATH"),
-        ("FILE:x", "sink 'FILE:x' is not known", f"use one of: {', '.join(SINKS)}; a file is file:PATH"),
-        ("", "sink '' is not known", f"use one of: {', '.join(SINKS)}; a file is file:PATH"),
-        ("file", "sink file has no path", "use file:PATH"),
-        ("file:", "sink file has no path", "use file:PATH"),
+        *((name, f"sink {name!r} is not known", ONE_OF) for name in ("fil:x", "FILE:x", "")),
+        *((name, "sink file has no path", "use file:PATH") for name in ("file", "file:")),
     ],
 )
 def test_a_setting_that_names_no_sink_is_refused(sink, message, remedy):

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from itertools import product
 
 import msgspec
 import numpy as np
@@ -82,6 +83,7 @@ def test_lines_are_those_of_a_slow_formatter(seed, share):
     mask = np.random.default_rng(seed).random(SHAPE) < share
     assert risk_lines(scores, mask).decode().splitlines() == list(plain_risks(scores, mask))
     assert risk_lines(scores).decode().splitlines() == list(plain_risks(scores))
+    assert risk_lines(scores, np.zeros(SHAPE, np.bool_)) == b""
 
 
 @pytest.mark.parametrize(
@@ -95,19 +97,18 @@ def test_numbers_are_rounded_across_the_borders_of_decades(value):
 
 
 @pytest.mark.fault("F30")
-@pytest.mark.parametrize("name", FIELDS)
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.001, 1e6])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *product(FIELDS, [math.nan, math.inf, -math.inf, -0.001, 1e6]),
+        ("risk", np.nextafter(np.float32(1), np.float32(2))),
+    ],
+)
 def test_a_value_that_is_no_number_in_its_range_is_never_written(name, value):
     wrong = getattr(frame(), name).copy()
     wrong[7, 1, 2] = value
-    with pytest.raises(PipelineError, match=rf"toyville, cell r001c003, ems: {name}="):
+    with pytest.raises(PipelineError, match=rf"toyville, cell r001c003, ems: {name}={wrong[7, 1, 2]:.9g}"):
         risk_lines(frame(**{name: wrong}))
-
-
-@pytest.mark.fault("F30")
-def test_a_risk_above_one_is_never_written():
-    with pytest.raises(PipelineError, match=r"risk=1\.00000012"):
-        risk_lines(frame(risk=np.full(SHAPE, np.nextafter(np.float32(1), np.float32(2)))))
 
 
 @pytest.mark.fault("F30")
@@ -120,10 +121,6 @@ def test_a_count_or_support_that_cannot_be_is_never_written(name, value):
     for mask in (None, point):
         with pytest.raises(PipelineError, match=f"r000c003, fire: .*{name}={value}"):
             risk_lines(frame(**{name: wrong}), mask)
-
-
-def test_nothing_chosen_is_nothing_written():
-    assert risk_lines(frame(), np.zeros(SHAPE, np.bool_)) == b""
 
 
 def test_a_first_frame_a_new_tick_a_new_model_and_a_new_spec_are_written_in_full():
@@ -150,13 +147,10 @@ def test_a_point_counts_as_changed_when_its_line_is_another_one(seed, step):
     assert changed(after, before).ravel().tolist() == differs
 
 
-def test_the_top_is_the_order_of_a_plain_sort():
+def test_the_top_is_the_order_of_a_plain_sort_and_risks_that_saturate_are_ranked_by_what_is_expected():
     written = top_lines(frame(3), 5).decode().splitlines()
     assert written == list(plain_tops(frame(3), 5))
     assert len(written) == 2 * 3 * 5
-
-
-def test_risks_that_saturate_are_ranked_by_what_is_expected():
     expected = np.tile(np.arange(20, 32, dtype=np.float32)[:, None, None], (1, 2, 3))
     scores = frame(expected=expected, risk=np.ones(SHAPE, np.float32))
     assert [fields["expected"] for _, _, fields, _ in points(top_lines(scores, 2))][:2] == [31, 30]

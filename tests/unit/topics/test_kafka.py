@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from schemas.errors import BrokerError, BrokerUnavailable, CheckpointError, SettingsError
+from schemas.errors import BrokerError, BrokerUnavailable, SettingsError
 from streaming.kafka import KafkaConnection, jaas_quoted, refusal_in, sign_in
 from streaming.settings import Settings
 from streaming.source_topic import KafkaWatch
@@ -68,26 +68,29 @@ def test_spark_gets_a_module_line_and_the_authority(tmp_path):
     }
 
 
-def test_plain_text_is_the_default_and_adds_nothing():
+def test_plain_text_adds_nothing_and_without_an_authority_of_our_own_the_systems_are_trusted():
     plain = KafkaConnection.of(Settings(kafka_bootstrap="a:1,b:2"))
     assert plain.client_options() == {"bootstrap_servers": ["a:1", "b:2"]}
     assert plain.spark_options() == {"kafka.bootstrap.servers": "a:1,b:2"}
+    signed_in = KafkaConnection.of(Settings(**FULL))
+    assert not [name for name in signed_in.spark_options() if "truststore" in name]
+    assert CANARY not in repr(signed_in)
 
 
-def test_without_an_authority_of_our_own_the_systems_are_trusted():
-    assert not [name for name in KafkaConnection.of(Settings(**FULL)).spark_options() if "truststore" in name]
-
-
-@pytest.mark.parametrize("missing", ["kafka_username", "kafka_password"])
-def test_signing_in_needs_both_name_and_password(missing):
-    with pytest.raises(SettingsError, match="needs RISK_KAFKA_USERNAME and RISK_KAFKA_PASSWORD"):
-        KafkaConnection.of(Settings(**{**FULL, missing: ""}))
-
-
-@pytest.mark.parametrize("given", ["kafka_username", "kafka_password", "kafka_ca"])
-def test_a_password_without_tls_is_refused_and_not_repeated(given):
-    with pytest.raises(SettingsError, match="RISK_KAFKA_SECURITY=sasl_ssl") as caught:
-        KafkaConnection.of(Settings(**{given: CANARY}))
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (FULL | {"kafka_username": ""}, "needs RISK_KAFKA_USERNAME and RISK_KAFKA_PASSWORD"),
+        (FULL | {"kafka_password": ""}, "needs RISK_KAFKA_USERNAME and RISK_KAFKA_PASSWORD"),
+        *(
+            ({name: CANARY}, "RISK_KAFKA_SECURITY=sasl_ssl")
+            for name in ("kafka_username", "kafka_password", "kafka_ca")
+        ),
+    ],
+)
+def test_signing_in_needs_both_name_and_password_and_tls_and_repeats_none_of_them(given, said):
+    with pytest.raises(SettingsError, match=said) as caught:
+        KafkaConnection.of(Settings(**given))
     assert CANARY not in str(caught.value)
 
 
@@ -98,10 +101,6 @@ def test_an_authority_that_is_no_certificate_is_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(SettingsError, match=r"RISK_KAFKA_CA=.*ca\.pem is not a readable PEM file"):
         KafkaConnection.of(Settings(**FULL, kafka_ca=path))
-
-
-def test_the_password_is_in_no_repr():
-    assert CANARY not in repr(KafkaConnection.of(Settings(**FULL)))
 
 
 @pytest.mark.parametrize(
@@ -175,11 +174,12 @@ def listening(listener, away):
 
 
 def test_an_absence_and_the_return_are_logged_once(listener, away, caplog):
-    watch = KafkaWatch(away, LONGEST_ABSENCE_S)
+    asked = []
+    watch = KafkaWatch(away, LONGEST_ABSENCE_S, check=lambda: asked.append(watch.is_away))
     caplog.set_level("INFO")
     for now_s in (0, 5, 10, LONGEST_ABSENCE_S - 1):
         watch.look(1000 + now_s)
-    assert watch.is_away
+    assert (watch.is_away, asked) == (True, [])  # one that is away is not checked
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         (
             "WARNING",
@@ -193,20 +193,26 @@ def test_an_absence_and_the_return_are_logged_once(listener, away, caplog):
     assert caplog.messages[-1] == f"Kafka at {away} answers again after 610 s"
 
 
-def test_a_broker_that_stays_away_ends_the_job(away):
+@pytest.mark.parametrize(
+    ("looks", "said"),
+    [((0, 599, 600, 605), "605 s: start it"), ((0, 600), "600 s: start it")],  # 600 comes too soon after 599 to count
+)
+def test_a_broker_that_stays_away_ends_the_job(away, looks, said):
     watch = KafkaWatch(away, LONGEST_ABSENCE_S)
-    watch.look(1000)
-    watch.look(1000 + LONGEST_ABSENCE_S - 1)
-    watch.look(1000 + LONGEST_ABSENCE_S)  # too soon after the last look to count
-    with pytest.raises(BrokerError, match="has not answered for 605 s: start it"):
-        watch.look(1000 + LONGEST_ABSENCE_S + 5)
-    watch = KafkaWatch(away, LONGEST_ABSENCE_S)
-    watch.look(0)
-    with pytest.raises(BrokerError, match="has not answered for 600 s") as ended:
-        watch.look(LONGEST_ABSENCE_S)
+    for now_s in looks[:-1]:
+        watch.look(1000 + now_s)
+    with pytest.raises(BrokerError, match=f"has not answered for {said}") as ended:
+        watch.look(1000 + looks[-1])
     assert isinstance(ended.value.__cause__, BrokerUnavailable)
 
 
+@pytest.fixture
+def often(monkeypatch):
+    """Kafka is looked for each second."""
+    monkeypatch.setattr("streaming.source_topic._EVERY_S", 0.5)
+
+
+@pytest.mark.usefixtures("often")
 def test_an_absence_is_noticed_while_the_caller_is_busy_and_raised_when_it_asks(away, caplog):
     watch = KafkaWatch(away, longest_s=0.0)
     with watch.looking():
@@ -219,6 +225,7 @@ def test_an_absence_is_noticed_while_the_caller_is_busy_and_raised_when_it_asks(
         watch.refuse()
 
 
+@pytest.mark.usefixtures("often")
 def test_a_return_is_noticed_while_the_caller_waits(listener, away, caplog):
     watch = KafkaWatch(away, LONGEST_ABSENCE_S)
     with caplog.at_level("INFO"), watch.looking():
@@ -249,37 +256,31 @@ def already_set():
     return stop
 
 
-def test_a_question_without_an_answer_is_asked_again(listening, caplog):
+@pytest.mark.parametrize(
+    ("answers", "longest_s", "ended"),
+    [
+        ([BrokerUnavailable("it hangs")] * 2, LONGEST_ABSENCE_S, "the topic"),
+        ([BrokerUnavailable("it hangs")] * 1000, 0.05, BrokerUnavailable),
+        ([BrokerError("wrong password")], LONGEST_ABSENCE_S, BrokerError),  # no reason to ask again
+    ],
+)
+def test_a_question_without_an_answer_is_asked_again_but_not_for_ever(listening, caplog, answers, longest_s, ended):
     tries = []
 
     def question():
         tries.append(1)
-        if len(tries) < 3:
-            raise BrokerUnavailable("it hangs")
+        if len(tries) <= len(answers):
+            raise answers[len(tries) - 1]
         return "the topic"
 
-    assert KafkaWatch(listening, LONGEST_ABSENCE_S, pause_s=0.01).answer(question, threading.Event()) == "the topic"
-    assert caplog.messages == ["it hangs; asking again"] * 2
-
-
-def test_a_question_is_not_asked_for_ever(listening):
-    def question():
-        raise BrokerUnavailable("it hangs")
-
-    with pytest.raises(BrokerUnavailable, match="it hangs"):
-        KafkaWatch(listening, longest_s=0.05, pause_s=0.01).answer(question, threading.Event())
-
-
-def test_a_refusal_is_no_reason_to_ask_again(listening):
-    tries = []
-
-    def question():
-        tries.append(1)
-        raise BrokerError("wrong password")
-
-    with pytest.raises(BrokerError, match="wrong password"):
-        KafkaWatch(listening, LONGEST_ABSENCE_S).answer(question, threading.Event())
-    assert len(tries) == 1
+    watch = KafkaWatch(listening, longest_s, pause_s=0.01)
+    if ended == "the topic":
+        assert watch.answer(question, threading.Event()) == ended
+    else:
+        with pytest.raises(BrokerError) as raised:
+            watch.answer(question, threading.Event())
+        assert type(raised.value) is ended
+    assert caplog.messages == ["it hangs; asking again"] * (len(tries) - 1)
 
 
 def test_a_misspelt_address_is_refused_at_once():
@@ -323,23 +324,6 @@ def test_a_silent_kafka_blocks_nobody_and_is_checked_once(listening):
     watch.look(100)
     wait_for_answer()
     assert len(asked) == 2
-
-
-def test_an_error_of_the_check_ends_the_job(listening):
-    def check():
-        raise CheckpointError("created again")
-
-    watch = KafkaWatch(listening, LONGEST_ABSENCE_S, check=check)
-    watch.look(0)
-    wait_for_answer()
-    with pytest.raises(CheckpointError, match="created again"):
-        watch.look(0.2)
-
-
-def test_a_broker_that_is_away_is_not_checked(away):
-    watch = KafkaWatch(away, LONGEST_ABSENCE_S, check=lambda: pytest.fail("asked"))
-    watch.look(0)
-    assert watch.is_away
 
 
 @pytest.mark.parametrize("linger", [struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)], ids=["resets", "closes"])

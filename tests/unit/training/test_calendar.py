@@ -9,7 +9,7 @@ import pytest
 
 from models.artifact import read_artifact
 from models.counting.count_state import CountState
-from models.features import FeatureEngine, features_of
+from models.features import FeatureEngine, informed
 from models.local_time import YEARS_AHEAD, Calendar, holiday_days
 from models.training.region_tasks import RegionTask
 from models.training.train_region import prepare, train_region
@@ -21,13 +21,6 @@ from tests.harness.toy import publish_artifact, toy_constants, toy_network, toy_
 pytestmark = pytest.mark.usefixtures("quick_training")
 EPOCH = date(1970, 1, 1)
 START_S, END_S = 1_451_606_400, 1_514_764_800  # 2016-01-01 to 2018-01-01 UTC
-ZONE = "America/Chicago"
-
-
-def with_holidays(**changes):
-    spec = toy_spec(2, 2, timezone=ZONE, **changes)
-    spec = msgspec.structs.replace(spec, holidays="US-IL")
-    return msgspec.structs.replace(spec, features=features_of(spec))
 
 
 @pytest.mark.parametrize(
@@ -53,45 +46,6 @@ def test_a_place_without_a_calendar_or_that_is_no_code_is_refused(place, remedy)
         holiday_days(place, START_S, END_S)
     with pytest.raises(DataError, match="ISO 3166-2"):
         msgspec.structs.replace(toy_spec(2, 2), holidays="Illinois")
-
-
-def test_an_artifact_keeps_them_and_scoring_asks_no_calendar(tmp_path, monkeypatch):
-    spec = with_holidays()
-    days = holiday_days("US-IL", START_S, END_S)
-    history = CountState(spec)
-    history.advance(END_S)
-    constants = toy_constants(spec, holidays=days)
-    folder = publish_artifact(tmp_path, spec=spec, constants=constants, network=toy_network(spec), history=history)
-    monkeypatch.setitem(sys.modules, "holidays", None)
-    artifact = read_artifact(folder)
-    np.testing.assert_array_equal(artifact.constants.holidays, days)
-    assert artifact.spec.fingerprint() != toy_spec(2, 2, timezone=ZONE).fingerprint()
-
-
-def test_a_training_learns_a_holiday_and_one_that_is_like_it_keeps_them(tmp_path):
-    """On holidays there are three times as many: the network says so, and `--like` goes on with the same days."""
-    random = np.random.default_rng(0)
-    days = np.datetime64("2016-01-01") + np.arange(400)
-    days_off = set(holiday_days("US", START_S, END_S).astype(int).tolist())
-    rows = ["when,lat,lon,kind"]
-    for day in days:
-        level = 120 if int(day.astype(int)) in days_off else 40
-        for hour, lat, lon in zip(
-            random.integers(0, 24, level), random.uniform(41, 41.03, level), random.uniform(-87, -86.96, level),
-            strict=True,
-        ):  # fmt: skip
-            rows.append(f"{day}T{hour:02d}:30,{lat:.4f},{lon:.4f},ems")
-    data = tmp_path / "town.csv"
-    data.write_text("\n".join(rows), encoding="utf-8")
-    task = RegionTask(region="town", data=str(data), layout=LAYOUT, holidays="US", step_minutes=720, epochs=1)
-    folder, results = train_region(prepare(task), tmp_path / "artifacts", report=lambda what, share: None)
-    artifact = read_artifact(folder)
-    assert {day for day in days_off if day < 18_500} < set(artifact.constants.holidays.astype(int))
-    assert results[-1].network_log_score < 0.99 * results[-1].baseline_log_score
-    again = prepare(msgspec.structs.replace(task, like=str(folder), holidays=""))
-    assert again.spec.holidays == "US"
-    with pytest.raises(DataError, match=r"holidays FR, and .* has US"):
-        prepare(msgspec.structs.replace(task, like=str(folder), holidays="FR"))
 
 
 def written(tmp_path, *lines, head="date,name"):
@@ -126,11 +80,10 @@ def test_a_file_that_breaks_the_form_is_refused_with_its_row(tmp_path, head, lin
 
 
 def test_a_file_without_days_or_with_too_many_or_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(DataError, match="has 0 days, 1 to 10,000 are read"):
-        Calendar.read(written(tmp_path))
     many = (f"{date.fromordinal(719_163 + day)},match" for day in range(10_001))
-    with pytest.raises(DataError, match="has 10,001 days"):
-        Calendar.read(written(tmp_path, *many))
+    for days, fault in (((), "has 0 days, 1 to 10,000 are read"), (many, "has 10,001 days")):
+        with pytest.raises(DataError, match=fault):
+            Calendar.read(written(tmp_path, *days))
     with pytest.raises(DataError, match="cannot be read"):
         Calendar.read(str(tmp_path / "nowhere.csv"))
 
@@ -144,46 +97,52 @@ def test_a_name_without_days_to_learn_from_or_to_come_is_said(tmp_path, day, is_
     assert list(Calendar.read(written(tmp_path, "2016-07-01,match")).warnings(cutoff_s)) != []
 
 
-def test_a_named_day_is_that_of_the_place_beside_its_holidays_and_scoring_reads_no_file(tmp_path):
+def test_a_day_is_that_of_the_place_and_scoring_reads_no_file_and_asks_no_calendar(tmp_path, monkeypatch):
     """2016-07-04 in Chicago, a holiday, begins at 05:00 UTC; a match is on the 5th, a fair on the 3rd and 4th."""
     calendar = Calendar.read(written(tmp_path, "2016-07-05,match", "2016-07-03,fair", "2016-07-04,fair"))
-    spec = msgspec.structs.replace(with_holidays(), calendar=calendar.names)
-    spec = msgspec.structs.replace(spec, features=features_of(spec))
+    spec, plain = (
+        informed(toy_spec(2, 2, timezone="America/Chicago"), holidays=place, calendar=names)
+        for place, names in (("US-IL", calendar.names), ("", ()))
+    )
     history = CountState(spec)
     history.advance(1_467_600_000)
     constants = toy_constants(spec, holidays=holiday_days("US-IL", START_S, END_S), calendar=calendar.days)
-    folder = publish_artifact(
-        tmp_path / "a", spec=spec, constants=constants, network=toy_network(spec), history=history
-    )
+    parts = {"constants": constants, "network": toy_network(spec), "history": history}
+    folder = publish_artifact(tmp_path / "a", spec=spec, **parts)
     (tmp_path / "days.csv").unlink()
+    monkeypatch.setitem(sys.modules, "holidays", None)
     artifact = read_artifact(folder)
+    assert artifact.spec.fingerprint() != plain.fingerprint()
     engine, state = FeatureEngine(artifact.spec, artifact.constants), artifact.history()
+    of_plain = FeatureEngine(plain, toy_constants(plain))
+    is_day = np.array([name.startswith(("holiday", "calendar")) for name in spec.features])
     told = {}
-    for hour in (4, 5, 29):  # UTC, on 2016-07-04 and 05
+    for hour in (4, 5, 28, 29, 53):  # UTC, on 2016-07-04 and after
         state.advance(1_467_590_400 + hour * 3600)
         values = engine.compute(state).values
-        assert (values == values[:1, :1]).all(axis=(0, 1))[spec.features.index("holiday_today") : -3].all()
-        told[hour] = [
-            name
-            for name, value in zip(spec.features, values[0, 0], strict=True)
-            if name.startswith(("holiday", "calendar")) and value
-        ]
+        assert (values[..., is_day] == values[0, 0, is_day]).all()  # the same in every cell
+        np.testing.assert_array_equal(values[..., ~is_day], of_plain.compute(state).values)
+        told[hour] = [spec.features[column] for column in np.flatnonzero(is_day & (values[0, 0] != 0))]
     assert told == {
         4: ["holiday_eve", "calendar_fair_today", "calendar_fair_eve"],
         5: ["holiday_today", "calendar_fair_today", "calendar_fair_after", "calendar_match_eve"],
+        28: ["holiday_today", "calendar_fair_today", "calendar_fair_after", "calendar_match_eve"],
         29: ["holiday_after", "calendar_fair_after", "calendar_match_today"],
+        53: ["calendar_match_after"],
     }
 
 
-def test_a_training_learns_named_days_and_one_that_is_like_it_needs_days_of_the_same_names(tmp_path):
+def test_a_training_learns_such_days_and_one_that_is_like_it_keeps_holidays_and_needs_days_of_the_same_names(tmp_path):
     write_festive_town(tmp_path)
     days = str(tmp_path / "days.csv")
     task = RegionTask(region="town", data=str(tmp_path / "town.csv"), layout=LAYOUT, step_minutes=720, epochs=1)
-    ready = prepare(msgspec.structs.replace(task, calendar=days))
+    ready = prepare(msgspec.structs.replace(task, calendar=days, holidays="US"))
     folder, results = train_region(ready, tmp_path / "artifacts", report=lambda what, share: None)
     artifact = read_artifact(folder)
     np.testing.assert_array_equal(artifact.constants.calendar, Calendar.read(days).days)
     assert artifact.manifest.data.calendar_sha256 == Calendar.read(days).sha256
+    past = ready.history()
+    np.testing.assert_array_equal(artifact.constants.holidays, holiday_days("US", past.first_s, past.cutoff_s))
     assert results[-1].network_log_score < 0.97 * results[-1].baseline_log_score
     like = msgspec.structs.replace(task, like=str(folder))
     with pytest.raises(DataError, match=r"calendar no days, and .* has fair, match"):
@@ -194,5 +153,8 @@ def test_a_training_learns_named_days_and_one_that_is_like_it_needs_days_of_the_
     write_days(tmp_path / "other.csv", match=[3, 4, 200], fair=[7])
     again = prepare(msgspec.structs.replace(like, calendar=str(tmp_path / "other.csv")))
     assert again.spec.fingerprint() == artifact.spec.fingerprint()
+    assert again.spec.holidays == "US"
+    with pytest.raises(DataError, match=r"holidays FR, and .* has US"):
+        prepare(msgspec.structs.replace(like, holidays="FR"))
     assert any(warning.startswith("fair has days from") for warning in again.warnings)
     assert not any(warning.startswith("match has days from") for warning in again.warnings)

@@ -33,6 +33,7 @@ from schemas.incidents import COUNTED_ORIGIN
 from schemas.spec import DAY_S, HOUR_S
 from tests.harness.small_town import LAYOUT, START_S, task_file, write_town
 from tests.harness.toy import box, iso, mask_file, toy_artifact, toy_messages, toy_record, toy_spec, toy_table
+from tests.unit.counting.test_count_state import assert_same_rings
 
 pytestmark = pytest.mark.usefixtures("quick_training")
 FIRST_S = 1_700_006_400  # a midnight
@@ -56,10 +57,6 @@ def busy_table(kind):
         lon_deg=-87.0 + place[order, 1],
         category=np.repeat(draw.integers(0, 2, 400), 4)[order].astype(np.int16),
     )
-
-
-def rings(state):
-    return {name: level.ring for name, level in state.levels.items()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -100,8 +97,7 @@ def test_a_cold_start_goes_on_as_if_it_had_run_since_the_first_call(kind, cutoff
             chosen = (whole.occurred_s >= max(since_s, day_s)) & (whole.occurred_s < day_s + DAY_S)
             if chosen.any():
                 state.apply(whole.select(np.flatnonzero(chosen)), max(day_s + DAY_S, state.as_of_s))
-    for name, ring in rings(warm).items():
-        np.testing.assert_array_equal(ring, rings(cold)[name])
+    assert_same_rings(warm, cold)
 
 
 @pytest.fixture(scope="module")
@@ -294,18 +290,15 @@ def test_squares_hold_what_is_known_at_the_cut_off_and_not_masked_and_an_archive
 
 def test_a_training_like_an_artifact_of_other_masks_is_refused(masked_town, tmp_path):
     task, masks = masked_town
-    folder, _ = train_region(prepare(task), tmp_path, report=lambda what, share: None)
-    bare = msgspec.structs.replace(task, like=str(folder), masks="")
+    like = msgspec.structs.replace(task, like=str(toy_artifact(tmp_path, prepare(task).spec)))
+    assert prepare(like).spec.masked == masks.digest
     with pytest.raises(DataError, match=f"digest of its masks is none, that of the artifact {masks.digest}"):
-        prepare(bare)
-    prepare(msgspec.structs.replace(task, like=str(folder)))
+        prepare(msgspec.structs.replace(like, masks=""))
     words = ["disparity", "--region", "town", "--groups", tmp_path / "groups.csv", "--data", task.data]
     (tmp_path / "groups.csv").write_text("cell,group\nr000c000,a\nr000c001,b\n")
     words += ["--layout", LAYOUT, "--artifacts", tmp_path, "--out", tmp_path / "out"]
-    refused = CliRunner().invoke(app, [str(word) for word in words])
-    said = str(refused.exception or refused.output)
-    assert "the data do not fit the artifact: digest of its masks" in said
-    assert "--masks" in said
+    with pytest.raises(DataError, match=r"the data do not fit the artifact: digest of its masks.*--masks"):
+        CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
 
 
 def test_an_archive_takes_a_file_with_the_masks_of_its_region_alone_and_says_them(masked_town):

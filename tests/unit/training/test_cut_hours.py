@@ -19,14 +19,13 @@ from models.evaluation.rivals import RIVALS
 from models.files.incident_archive import KnownHours, read_archive
 from models.training.fit_baseline import Choices, constants_until
 from models.training.region_tasks import RegionTask
-from models.training.replay import IncidentHistory
 from models.training.train_region import prepare, train_region
 from schemas.errors import DataError
 from schemas.spec import DAY_S
 from tests.harness.gate_town import judged_hour
 from tests.harness.small_task import plan_of, small_task
 from tests.harness.small_town import LAYOUT, START_S, write_town
-from tests.harness.toy import toy_artifact, toy_spec, toy_table
+from tests.harness.toy import toy_artifact, toy_history, toy_spec
 
 pytestmark = pytest.mark.usefixtures("quick_training")
 HOUR = 3600
@@ -41,13 +40,8 @@ def history(hours, cut, *, spec=None, more=()):
     spec = spec or toy_spec(1, 1)
     of = sorted([*(hour for hour in range(hours) if hour not in cut), *more])
     at_s = np.repeat(START_S + 60 + HOUR * np.array(of, np.int64), 2)
-    lat, lon = (float(middle[0]) for middle in spec.grid.centres())
-    table = toy_table(
-        at_s, lat_deg=np.full(len(at_s), lat), lon_deg=np.full(len(at_s), lon),
-        category=np.tile(np.array([0, 1], np.int16), len(of)), categories=spec.categories,
-    )  # fmt: skip
-    table = replace(table, cut_hours=FIRST + np.array(sorted(cut), np.int64))
-    return IncidentHistory.of(table, spec, START_S + hours * HOUR)
+    cut_hours, category = FIRST + np.array(sorted(cut), np.int64), np.tile([0, 1], len(of))
+    return toy_history(spec, at_s, START_S + hours * HOUR, category=category, cut_hours=cut_hours)
 
 
 cuts = st.sets(st.integers(1, 8 * 168 - 1), max_size=300)

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from math import inf
 from zoneinfo import ZoneInfo
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -36,11 +35,11 @@ from models.training.fit_baseline import (
     likeliest_factors,
     profile_of,
 )
-from models.training.replay import IncidentHistory, Replay
+from models.training.replay import Replay
 from models.training.train import TrainingOptions, train
-from models.training.train_region import card_text, spec_for
+from models.training.train_region import card_text
 from schemas.spec import DAY_S
-from tests.harness.toy import publish_artifact, toy_grid, toy_spec, toy_table
+from tests.harness.toy import publish_artifact, toy_grid, toy_history, toy_spec
 
 START = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 DAYS, VALIDATION, TEST = 280, START + 196 * 86_400, START + 238 * 86_400
@@ -52,10 +51,8 @@ def history(*, moved_day=DAYS, zone="UTC", seed=0):
     day = np.repeat(np.arange(DAYS), random.poisson(40, DAYS))
     hour = np.clip(random.normal(12 + 6 * (day >= moved_day), 2.5), 0, 23.99)
     at_s = np.sort(START + day * DAY_S + (hour * 3600).astype(np.int64))
-    spec = msgspec.structs.replace(toy_spec(1, 1), timezone=zone)
-    category = random.integers(0, 2, len(at_s)).astype(np.int16)
-    table = toy_table(at_s, lat_deg=np.full(len(at_s), 41.004), lon_deg=np.full(len(at_s), -86.994), category=category)
-    return IncidentHistory.of(table, spec, START + DAYS * DAY_S)
+    spec = toy_spec(1, 1, timezone=zone)
+    return toy_history(spec, at_s, START + DAYS * DAY_S, category=random.integers(0, 2, len(at_s)))
 
 
 def test_hours_are_forgotten_where_they_moved_and_only_there():
@@ -75,8 +72,14 @@ def test_weighed_hours_are_those_counted_one_by_one(zone):
     past, local = history(zone=zone), ZoneInfo(zone)
     begin, end = START + 5 * DAY_S + 7200, START + 95 * DAY_S + 3600
     incidents, hours = by_hour_of_week(past, begin, end, 30.0)
-    weight = lambda at_s: 0.5 ** (7 / 30.0 * ((end - 1 - at_s) // (7 * DAY_S)))  # noqa: E731
-    slot = lambda at_s: (lambda at: 24 * at.weekday() + at.hour)(datetime.fromtimestamp(at_s, local))  # noqa: E731
+
+    def weight(at_s):
+        return 0.5 ** (7 / 30.0 * ((end - 1 - at_s) // (7 * DAY_S)))
+
+    def slot(at_s):
+        at = datetime.fromtimestamp(at_s, local)
+        return 24 * at.weekday() + at.hour
+
     counted, lasted = np.zeros((2, HOURS)), np.zeros(HOURS)
     for at_s in range(begin, end, 3600):
         lasted[slot(at_s)] += weight(at_s)
@@ -128,36 +131,27 @@ def history_by_night(night_cell):
     """500 incidents a day, everywhere and at any time; those of `night_cell` only at night."""
     random = np.random.default_rng(0)
     count = 500 * NIGHTS
-    at_s = np.sort(MONDAY_S + random.integers(0, NIGHTS * 86_400, count))
-    cell = random.integers(0, GRID.cells, count).astype(np.int32)
+    at_s = np.sort(MONDAY_S + random.integers(0, NIGHTS * DAY_S, count))
+    cell = random.integers(0, GRID.cells, count)
     if night_cell is not None:
         hours = np.array([datetime.fromtimestamp(at, UTC).astimezone(ZoneInfo(ZONE)).hour for at in at_s.tolist()])
         lives = (cell != night_cell) | np.isin(hours, NIGHT_HOURS)
         at_s, cell = at_s[lives], cell[lives]
-    table = toy_table(
-        at_s, timezone=ZONE, category=random.integers(0, 2, len(at_s)).astype(np.int16), categories=SIX_CELLS.categories
-    )
-    return IncidentHistory.placed(table, cell, np.ones(len(cell), np.bool_), SIX_CELLS, MONDAY_S + NIGHTS * 86_400)
+    category = random.integers(0, 2, len(at_s))
+    return toy_history(SIX_CELLS, at_s, MONDAY_S + NIGHTS * DAY_S, cell=cell, category=category)
 
 
-@pytest.fixture(scope="module")
-def learned():
-    history = history_by_night(NIGHT_CELL)
-    return fit_constants(history, Blocks.of(history.first_s, history.cutoff_s)).day_lift
+def fitted(history):
+    return fit_constants(history, Blocks.of(history.first_s, history.cutoff_s))
 
 
-def test_a_cell_that_lives_at_night_is_known_for_it(learned):
-    for block, hours in enumerate(range(3 * b, 3 * b + 3) for b in range(8)):
-        nightly = sum(hour in NIGHT_HOURS for hour in hours) / 3
-        for week_part in (0, 8):
-            value = learned[NIGHT_CELL, :, block + week_part]
-            assert (value > 2).all() if nightly else (value < 0.3).all(), (block, value)
-
-
-def test_without_a_difference_every_cell_has_the_profile():
-    history = history_by_night(None)
-    lift = fit_constants(history, Blocks.of(history.first_s, history.cutoff_s)).day_lift
-    np.testing.assert_allclose(lift, 1, atol=0.15)
+def test_a_cell_that_lives_at_night_is_known_for_it_and_without_a_difference_every_cell_has_the_profile():
+    # by category, and weekday or weekend
+    lift = fitted(history_by_night(NIGHT_CELL)).day_lift[NIGHT_CELL].reshape(2, 2, 8)
+    is_nightly = np.isin(np.arange(24), NIGHT_HOURS).reshape(8, 3).any(axis=1)
+    assert (lift[..., is_nightly] > 2).all()
+    assert (lift[..., ~is_nightly] < 0.3).all()
+    np.testing.assert_allclose(fitted(history_by_night(None)).day_lift, 1, atol=0.15)
 
 
 LONG_START_S = 1_600_000_000 // DAY_S * DAY_S
@@ -172,11 +166,8 @@ def history_of(days, maps=(MAP,), seed=1):
     when = np.sort(LONG_START_S + random.integers(0, days * DAY_S, 12 * days))
     part = (when - LONG_START_S) * len(maps) // (days * DAY_S)
     drawn = [random.choice(SIXTEEN_CELLS.grid.cells, len(when), p=cells / cells.sum()) for cells in maps]
-    cell = np.choose(part, drawn).astype(np.int32)
-    table = toy_table(
-        when, category=random.integers(0, 2, len(when)).astype(np.int16), categories=SIXTEEN_CELLS.categories
-    )
-    return IncidentHistory.placed(table, cell, np.ones(len(cell), np.bool_), SIXTEEN_CELLS, LONG_START_S + days * DAY_S)
+    category, cutoff_s = random.integers(0, 2, len(when)), LONG_START_S + days * DAY_S
+    return toy_history(SIXTEEN_CELLS, when, cutoff_s, cell=np.choose(part, drawn), category=category)
 
 
 def chosen_of(history):
@@ -208,8 +199,7 @@ def test_the_map_of_all_days_is_chosen_where_places_stay_and_it_is_nearer_to_the
 def test_nothing_is_taken_of_a_map_that_has_changed_or_where_all_days_are_kept():
     other = np.random.default_rng(9).permutation(MAP)
     assert chosen_of(history_of(LONG_DAYS, maps=(other, other, MAP, MAP, MAP))).older_share == 0
-    short = history_of(399)
-    constants = fit_constants(short, Blocks.of(short.first_s, short.cutoff_s))
+    constants = fitted(history_of(399))
     assert constants.older is None
     assert not {name for name in constants.arrays() if name.startswith("older")}
 
@@ -279,7 +269,7 @@ def test_losses_are_scipys_summed_by_cell(power):
 
 
 @pytest.mark.parametrize("power", POWERS)
-def test_the_factors_of_cells_that_differ_are_found_and_chosen(power):
+def test_the_factors_of_cells_that_differ_are_found_and_chosen_and_none_where_they_are_alike(power):
     factor = np.where(np.arange(CELLS) % 4 == 0, np.exp(-1.0), 1.0)
     learned, later = (losses_of(factor, power, seed=seed) for seed in (1, 2))
     spread = choose_spread(learned, later)
@@ -288,10 +278,6 @@ def test_the_factors_of_cells_that_differ_are_found_and_chosen(power):
     assert factors.shape == (CELLS,)
     assert factors[factor < 1].mean() < 0.55
     assert factors[factor == 1].mean() == pytest.approx(1, abs=0.12)
-
-
-@pytest.mark.parametrize("power", POWERS)
-def test_no_factor_is_chosen_where_cells_are_alike(power):
     learned, later = (losses_of(np.ones(CELLS), power, seed=seed) for seed in (3, 4))
     assert choose_spread(learned, later) == 0
 
@@ -320,13 +306,6 @@ def test_counts_spread_less_around_a_network_that_knows_what_moves_them(power):
     assert (of_network.r[1], of_network.power[1]) == (of_baseline.r[1], of_baseline.power[1])
 
 
-@pytest.mark.parametrize("power", POWERS)
-def test_a_network_that_knows_no_more_has_the_baselines_dispersion(power):
-    log_mean, observed, _, _ = spread_counts(np.ones(CELLS), power)
-    slightly = log_mean + 0.02 * torch.randn(log_mean.shape, generator=torch.Generator().manual_seed(0))
-    assert dispersion_of_network(slightly, observed, likeliest_dispersion(log_mean, observed)) is None
-
-
 @pytest.mark.parametrize("steps", [STEPS, 20])
 def test_a_dispersion_of_its_own_must_gain_enough_and_surely(steps):
     """Of many counts the share of the loss decides, of few the nats."""
@@ -348,48 +327,26 @@ def test_a_dispersion_of_its_own_must_gain_enough_and_surely(steps):
     assert (True, True) in decided
 
 
-def reports(times_reported, days=200):
-    """Calls about incidents in 5 x 5 cells of 1 km, those of a cell reported `times_reported` times on average."""
-    random = np.random.default_rng(5)
+def test_training_finds_the_cells_whose_incidents_are_reported_again_and_again(tmp_path):
+    """Calls about incidents in 5 x 5 cells, those of the first five six times on average."""
+    random, days, spec = np.random.default_rng(5), 200, toy_spec(5, 5)
     at_s = REPORTS_S + np.sort(random.integers(0, days * DAY_S, 40 * days))
     cell = random.integers(0, 25, len(at_s))
-    again = random.geometric(1 / times_reported[cell])
+    again = random.geometric(1 / np.where(cell < 5, 6.0, 1.02))
     at_s, cell = (np.repeat(array, again) for array in (at_s, cell))
-    return toy_table(at_s, lat_deg=41.002 + 0.009 * (cell // 5), lon_deg=-86.995 + 0.0119 * (cell % 5))
-
-
-def trained_on(table):
     torch.set_num_threads(1)
-    cutoff_s = REPORTS_S + 200 * DAY_S
-    spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff_s)
     options = TrainingOptions(step_s=DAY_S // 2, epochs=1, seed=0)
-    return train(IncidentHistory.of(table, spec, cutoff_s), options, report=lambda what, share: None)
-
-
-def test_training_finds_the_cells_whose_incidents_are_reported_again_and_again(tmp_path):
-    times = np.where(np.arange(25) < 5, 6.0, 1.02)
-    made = trained_on(reports(times))
-    constants, grid = made.constants, made.past.spec.grid
-    assert constants.cell_dispersion.shape == (grid.cells, len(made.past.spec.categories), 3)
-    calls = made.past.counts(made.past.first_s, made.past.cutoff_s)[:, 0]
-    often = calls > 3 * np.median(calls[calls > 0])
-    assert often.sum() == 5
-    assert constants.cell_dispersion[often, 0, 0].max() < constants.cell_dispersion[(calls > 0) & ~often, 0, 0].min()
+    past = toy_history(spec, at_s, REPORTS_S + days * DAY_S, cell=cell)
+    made = train(past, options, report=lambda what, share: None)
+    constants, factors = made.constants, made.constants.cell_dispersion
+    assert factors.shape == (25, 2, 3)
+    assert factors[:5, 0, 0].max() < factors[5:, 0, 0].min()
     card = card_text(made, layout="made", file_rows=[])
     assert "Counts spread wider than the region's in" in card
-    folder = publish_artifact(
-        tmp_path, spec=made.past.spec, constants=constants, network=made.network, history=made.history, card=card
-    )
-    again = read_artifact(folder).constants
-    np.testing.assert_array_equal(again.cell_dispersion, constants.cell_dispersion)
+    parts = {"constants": constants, "network": made.network, "history": made.history, "card": card}
+    again = read_artifact(publish_artifact(tmp_path, spec=spec, **parts)).constants
+    np.testing.assert_array_equal(again.cell_dispersion, factors)
     in_cells = again.dispersion_in_cells(of_network=False)
-    np.testing.assert_array_equal(in_cells.r, constants.cell_dispersion * constants.dispersion.r)
+    np.testing.assert_array_equal(in_cells.r, factors * constants.dispersion.r)
     assert (in_cells.power == constants.dispersion.power).all()
     assert again.dispersion == constants.dispersion
-
-
-def test_training_leaves_cells_alone_that_are_reported_alike():
-    made = trained_on(reports(np.full(25, 1.02)))
-    assert made.constants.cell_dispersion.size == 0
-    assert made.constants.dispersion_in_cells(of_network=True) is made.constants.dispersion
-    assert "Counts spread wider" not in card_text(made, layout="made", file_rows=[])

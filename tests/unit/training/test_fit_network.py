@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -50,7 +51,7 @@ def fit(data, told=lambda epoch, ratio: None, **plan):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_kept_state_is_reached_again_without_validation(seed):
+def test_the_kept_state_is_reached_again_without_validation_and_another_is_another_network(seed):
     data = data_of()
     chosen = fit(data, seed=seed)
     assert chosen.kept != FitState()
@@ -58,19 +59,11 @@ def test_the_kept_state_is_reached_again_without_validation(seed):
     again = fit(alone, seed=seed, kept=chosen.kept)
     assert same_weights(again.network, chosen.network)
     assert again.kept == chosen.kept
-
-
-def test_another_state_is_another_network():
-    data = data_of()
-    state = fit(data).kept
-    states = (state, FitState(state.warm_start, state.epoch - 1), FitState(0, state.epoch))
-    first, *others = (fit(data, kept=state).network for state in states)
-    assert not any(same_weights(first, other) for other in others)
-
-
-def test_a_fit_that_kept_nothing_is_the_baseline():
-    data = data_of(validation=50)
-    assert torch.all(fit(data, kept=FitState()).network(data.validation.values[None]) == 0)
+    for change in ({"epoch": chosen.kept.epoch - 1}, {"warm_start": 0}):
+        other = msgspec.structs.replace(chosen.kept, **change)
+        assert not same_weights(fit(alone, seed=seed, kept=other).network, chosen.network)
+    baseline = fit(alone, seed=seed, kept=FitState()).network
+    assert torch.all(baseline(data.validation.values[None]) == 0)
 
 
 def pure_chance(cells, *, seed):
@@ -244,9 +237,8 @@ def test_the_likeliest_share_by_scipy_unless_the_total_is_farther_off(seed, stre
 def test_a_network_that_knows_the_places_but_undoes_the_level_serves_only_a_part():
     usual = 1000 * np.array([[0.001]] * 10 + [[20.0]])
     counts = 1000 * np.array([[0.4]] * 10 + [[20.0]])
-    correction = np.log(
-        1000 * np.array([[0.4]] * 10 + [[28.0]]) / usual
-    )  # right where it is quiet, too high where it is busy
+    forecast = 1000 * np.array([[0.4]] * 10 + [[28.0]])  # right where it is quiet, too high where it is busy
+    correction = np.log(forecast / usual)
     share = pool_share(*(torch.from_numpy(of) for of in (np.log(usual), correction, counts)))
     bound = farthest(usual, correction, counts)
     assert off(usual, correction, counts, share) <= bound < off(usual, correction, counts, share + 0.01)

@@ -40,30 +40,16 @@ def test_the_options_of_train_have_names_and_defaults_of_the_file():
 
 
 def test_every_option_is_read_and_paths_count_from_the_files_folder(tmp_path):
-    listed = tmp_path / "regions.toml"
-    listed.write_text(
-        ONE
-        + '[[regions]]\nregion = "b"\ndata = "/data/b.zip"\nlayout = "chicago"\ncell_m = 2000\nuntil = "2016-01-23"\n'
-        + 'merge = "repeated_calls"\nseed = 4\nepochs = 3\nstep_minutes = 60\nrecipe = "tuned/recipe.json"\n'
-        + 'masks = "masks.geojson"\n'
-        + '[[regions]]\nregion = "c"\ndata = "archive:days@3"\nmissing_days = 2\n'  # an archive needs no layout
-    )
-    assert list(read_regions(listed)) == [
-        RegionTask(region="a", data=str(tmp_path / "a.csv"), layout="sample"),
-        RegionTask(
-            region="b",
-            data="/data/b.zip",
-            layout="chicago",
-            cell_m=2000.0,
-            until="2016-01-23",
-            merge="repeated_calls",
-            seed=4,
-            epochs=3,
-            step_minutes=60,
-            recipe=str(tmp_path / "tuned" / "recipe.json"),
-            masks=str(tmp_path / "masks.geojson"),
-        ),
-        RegionTask(region="c", data=f"archive:{tmp_path / 'days'}@3", missing_days=2),
+    first = {"region": "a", "data": "a.csv", "layout": "sample"}
+    second = {"region": "b", "data": "/data/b.zip", "layout": "chicago", "cell_m": 2000, "until": "2016-01-23"}
+    second |= {"merge": "repeated_calls", "seed": 4, "epochs": 3, "step_minutes": 60}
+    second |= {"recipe": "tuned/recipe.json", "masks": "masks.geojson"}
+    archived = {"region": "c", "data": "archive:days@3", "missing_days": 2}  # an archive needs no layout
+    whole = {name: str(tmp_path / second[name]) for name in ("recipe", "masks")}
+    assert list(read_regions(task_file(tmp_path / "regions.toml", first, second, archived))) == [
+        RegionTask(**first | {"data": str(tmp_path / "a.csv")}),
+        RegionTask(**second | whole),
+        RegionTask(**archived | {"data": f"archive:{tmp_path / 'days'}@3"}),
     ]
 
 
@@ -120,11 +106,8 @@ def test_a_region_is_found_in_its_file_or_has_the_defaults_on_an_archive(tmp_pat
 )
 def test_a_task_names_its_use_and_one_that_is_like_it_keeps_it(tmp_path, field, named, other, wrong, said):
     write_town(tmp_path / "town.csv", seed=1)
-    file = tmp_path / "task.toml"
-    value = msgspec.json.encode(named).decode()
-    written = f'[[regions]]\nregion = "town"\ndata = "town.csv"\nlayout = "{LAYOUT}"\n{field} = {value}\n'
-    file.write_text(written, encoding="utf-8")
-    [task] = read_regions(file)
+    fields = {"region": "town", "data": "town.csv", "layout": LAYOUT, field: named}
+    [task] = read_regions(task_file(tmp_path / "task.toml", **fields))
     ready = prepare(task)
     default = {"answered_by": (), "purpose": ""}
     assert {name: getattr(ready.spec, name) for name in default} == default | {field: named}
@@ -216,53 +199,49 @@ def test_what_is_trained_like_it_takes_over_and_what_is_trained_anew_does_not(op
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "category", "said"),
     [
-        ({"region": "city"}, "region is city, that of the artifact town"),
-        ({"layout": LAYOUT.replace("UTC", "Etc/GMT+6")}, "time zone is Etc/GMT+6, that of the artifact UTC"),
-        ({"cell_m": 500}, "a cell side of 500 m is asked for, and "),
+        ({"region": "city"}, "fire", "region is city, that of the artifact town"),
+        ({"layout": LAYOUT.replace("UTC", "Etc/GMT+6")}, "fire", "time zone is Etc/GMT+6, that of the artifact UTC"),
+        ({"cell_m": 500}, "fire", "a cell side of 500 m is asked for, and "),
+        ({}, "flood", "no category flood"),
     ],
 )
-def test_what_cannot_be_like_it_is_refused(opened, town, tmp_path, change, said):
+def test_what_cannot_be_like_it_is_refused(opened, town, tmp_path, change, category, said):
+    data = tmp_path / "town.csv"
+    data.write_text(town.read_text(encoding="utf-8").replace("fire", category), encoding="utf-8")
     with pytest.raises(DataError, match=re.escape(said)):
-        trained(town, tmp_path, like=opened[1], **change)
-
-
-def test_a_category_that_the_artifact_has_not_is_named(opened, town, tmp_path):
-    other = tmp_path / "other.csv"
-    other.write_text(town.read_text(encoding="utf-8").replace("fire", "flood"), encoding="utf-8")
-    with pytest.raises(DataError, match="no category flood"):
-        trained(other, tmp_path, like=opened[1])
+        trained(data, tmp_path, like=opened[1], **change)
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
+    ("options", "said"),
     [
-        ("--bounds", "41,-87,42"),
-        ("--bounds", "42,-87,41,-86"),
-        ("--cell-m", "nan"),
-        ("--region", "Bad_Region!"),
-        ("--per-day", "fire"),
-        ("--per-day", "fire=0"),
-        ("--per-day", "fire=nan"),
-        ("--per-day", "fire=1,fire=2"),
-        ("--timezone", "Nowhere"),
-        ("--purpose", "patrols"),
+        *(
+            ([f"--{option}", value], re.escape(value.split(",")[-1]))
+            for option, value in (
+                ("bounds", "41,-87,42"),
+                ("bounds", "42,-87,41,-86"),
+                ("cell-m", "nan"),
+                ("region", "Bad_Region!"),
+                ("per-day", "fire"),
+                ("per-day", "fire=0"),
+                ("per-day", "fire=nan"),
+                ("per-day", "fire=1,fire=2"),
+                ("timezone", "Nowhere"),
+                ("purpose", "patrols"),
+            )
+        ),
+        *(
+            (["--timezone", zone, "--bounds", bounds], f"--bounds '{bounds}'.*{fault}.*write SOUTH,WEST,NORTH,EAST")
+            for bounds, zone, fault in (
+                ("-74.1,40.6,-73.8,40.8", "America/New_York", "no town lies at such a latitude"),
+                ("13.2,52.4,13.6,52.6", "Europe/Berlin", "the time zone Europe/Berlin near longitude 15"),
+            )
+        ),
     ],
 )
-def test_a_cold_start_that_makes_no_sense_names_the_value(tmp_path, option, value):
-    with pytest.raises(DataError, match=re.escape(value.split(",")[-1])):
-        run(tmp_path, [*COLD, option, value])
-
-
-@pytest.mark.parametrize(
-    ("bounds", "zone", "fault"),
-    [
-        ("-74.1,40.6,-73.8,40.8", "America/New_York", "no town lies at such a latitude"),
-        ("13.2,52.4,13.6,52.6", "Europe/Berlin", "the time zone Europe/Berlin near longitude 15"),
-    ],
-)
-def test_the_bounds_of_a_cold_start_with_latitude_and_longitude_exchanged_are_refused(tmp_path, bounds, zone, fault):
-    with pytest.raises(DataError, match=f"--bounds '{bounds}'.*{fault}.*write SOUTH,WEST,NORTH,EAST"):
-        run(tmp_path, [*COLD, "--timezone", zone, "--bounds", bounds])
+def test_a_cold_start_that_makes_no_sense_names_the_value(tmp_path, options, said):
+    with pytest.raises(DataError, match=said):
+        run(tmp_path, [*COLD, *options])
     assert not list(tmp_path.iterdir())

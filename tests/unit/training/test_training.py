@@ -14,8 +14,8 @@ from models.artifact import read_artifact
 from models.baseline import OlderDays
 from models.comparison import ADDS_NOTHING, LEAST_BLOCKS
 from models.dispersion import Dispersion
-from models.evaluation.regressions import Boosting
 from models.evaluation.rival_contract import poisson_loss
+from models.evaluation.rivals import Boosting
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.training.fit_baseline import Blocks, fit_constants
@@ -59,23 +59,24 @@ def region(level_of_day, seed=0):
     )
 
 
+def past_of(table, days=DAYS):
+    cutoff_s = START + days * DAY
+    return IncidentHistory.of(table, spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff_s), cutoff_s)
+
+
 def trained(table, fit=fit_network, days=DAYS, report=lambda what, share: None, **changes):
     torch.set_num_threads(1)
-    cutoff = START + days * DAY
-    spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff)
     options = TrainingOptions(**{"step_s": DAY, "epochs": 3, "seed": 0} | changes)
-    return train(IncidentHistory.of(table, spec, cutoff), options, report=report, fit=fit)
+    return train(past_of(table, days), options, report=report, fit=fit)
+
+
+def card_of(made, file_rows=()):
+    return card_text(made, layout="made", file_rows=file_rows)
 
 
 def published(made, folder):
-    return publish_artifact(
-        folder,
-        spec=made.past.spec,
-        constants=made.constants,
-        network=made.network,
-        history=made.history,
-        card=card_text(made, layout="made", file_rows=[]),
-    )
+    parts = {name: getattr(made, name) for name in ("constants", "network", "history")}
+    return publish_artifact(folder, spec=made.past.spec, card=card_of(made), **parts)
 
 
 @pytest.fixture(scope="module")
@@ -90,17 +91,6 @@ def swinging():
     return trained(region(np.repeat(level, 7)[:DAYS]))
 
 
-def test_the_choice_of_the_baseline_and_the_replay_that_judges_are_told_as_they_go_on():
-    """Either stood still for minutes on a large file."""
-    told = []
-    with one_penalty():
-        trained(region(np.ones(_FEW_DAYS)), days=_FEW_DAYS, report=lambda *of: told.append(of), epochs=1)
-    shares = {of: [share for what, share in told if what == of] for of in ("baseline", "replay")}
-    assert shares["baseline"] == [0, 0.2, 0.4, 0.6, 0.8, 1]
-    before_the_end = [share for share in shares["replay"] if 0.87 < share < 1]  # judged is the last 15 %
-    assert len(set(before_the_end)) > 4
-
-
 def test_on_pure_noise_nothing_is_claimed(noise):
     for horizon, row in enumerate(noise.rows):
         assert row.verdict == "tie"
@@ -108,6 +98,9 @@ def test_on_pure_noise_nothing_is_claimed(noise):
         chance = 4 / np.sqrt(min(incidents, 200 * 31))  # of the total; horizons that overlap count one many times
         assert row.baseline_over_actual == pytest.approx(1, abs=chance)
         assert row.forecast_over_actual == pytest.approx(1, abs=chance)
+    assert noise.constants.cell_dispersion.size == 0
+    assert noise.constants.dispersion_in_cells(of_network=True) is noise.constants.dispersion
+    assert "Counts spread wider" not in card_of(noise)
 
 
 def test_a_swinging_level_is_found(swinging):
@@ -130,8 +123,7 @@ def rare():
         lon_deg=np.concatenate([common.lon_deg, lon])[order],
         category=np.repeat(np.array([0, 1], np.int16), (len(common), 40))[order],
     )
-    cutoff = START + DAYS * DAY
-    return IncidentHistory.of(table, spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff), cutoff)
+    return past_of(table)
 
 
 def test_a_rare_category_borrows_more_from_the_neighbourhood_than_a_common_one(rare):
@@ -161,7 +153,7 @@ def test_the_card_says_how_much_each_category_borrows_and_what_is_of_all_days(no
         end_day=np.array(noise.constants.first_day),
     )
     changed = replace(noise.constants, older=older, shrink_days=np.array([2.0, 640.0]))
-    cards = [card_text(made, layout="made", file_rows=[]) for made in (noise, replace(noise, constants=changed))]
+    cards = [card_of(made) for made in (noise, replace(noise, constants=changed))]
     assert "mixed into a cell's own: " in cards[0]
     names = noise.past.spec.categories
     assert f"cell's own: {names[0]} 2, {names[1]} 640." in cards[1]
@@ -170,10 +162,8 @@ def test_the_card_says_how_much_each_category_borrows_and_what_is_of_all_days(no
 
 def test_the_baseline_follows_a_level_that_changed_for_good():
     """Two thirds more calls from the middle of the validation block on: the slow memory alone forecasts too few."""
-    table = region(np.where(np.arange(DAYS) < 0.78 * DAYS, 1.0, 1.67))
-    cutoff = START + DAYS * DAY
-    past = IncidentHistory.of(table, spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff), cutoff)
-    blocks = Blocks.of(past.first_s, cutoff)
+    past = past_of(region(np.where(np.arange(DAYS) < 0.78 * DAYS, 1.0, 1.67)))
+    blocks = Blocks.of(past.first_s, past.cutoff_s)
     follows = fit_constants(past, blocks)
     assert follows.level_half_life_days == 7
     stays = replace(follows, half_life_days=np.array(120.0), level_half_life_days=np.array(120.0))
@@ -187,12 +177,9 @@ def test_the_baseline_follows_a_level_that_changed_for_good():
     assert expected["stays"] < 0.85
 
 
-def test_where_nothing_changes_the_level_is_followed_all_the_same():
-    table, end = region(np.ones(DAYS)), START + DAYS * DAY
-    past = IncidentHistory.of(table, spec_for(table, region="made", cell_m=1000, cutoff_s=end), end)
-    constants = fit_constants(past, Blocks.of(past.first_s, end))
-    assert constants.half_life_days > 60  # of the memory: validation likes the level to stay as well
-    assert constants.level_half_life_days == 60
+def test_where_nothing_changes_the_level_is_followed_all_the_same(noise):
+    assert noise.constants.half_life_days > 60  # of the memory: validation likes the level to stay as well
+    assert noise.constants.level_half_life_days == 60
 
 
 def test_the_baseline_is_close_to_the_likeliest_forecast_of_the_known_process(noise):
@@ -227,7 +214,7 @@ def test_what_the_history_holds_is_not_counted_again_when_the_topic_tells_it(noi
 
 def test_the_artifact_and_its_card_say_what_was_measured(swinging, tmp_path):
     file_rows = [RowCount(what="bad time", rows=3, decision="left out", example="row 7 'noon'")]
-    card = card_text(swinging, layout="made", file_rows=file_rows)
+    card = card_of(swinging, file_rows)
     assert "| 3 | bad time | left out |" in card
     assert "noon" not in card  # nothing of a file's rows goes into an artifact
     for row in swinging.rows:
@@ -239,7 +226,7 @@ def test_the_artifact_and_its_card_say_what_was_measured(swinging, tmp_path):
 
 def test_a_network_that_adds_nothing_is_said_on_the_card_and_at_the_terminal(noise, swinging):
     assert [ADDS_NOTHING in list(remarks(made.rows)) for made in (noise, swinging)] == [True, False]
-    of_noise, of_swinging = (card_text(made, layout="made", file_rows=[]) for made in (noise, swinging))
+    of_noise, of_swinging = card_of(noise), card_of(swinging)
     assert (f"{ADDS_NOTHING}.\n" in of_noise, "correction" in of_noise) == (True, False)
     assert (ADDS_NOTHING in of_swinging, "correction" in of_swinging) == (False, True)
 
@@ -251,20 +238,32 @@ def alternating():
 
 
 def noted(table, **changes):
-    """What training gives, and (data, fitted network) of its fits: the one that is judged, and the one that serves."""
-    fits = []
+    """What training gives; (data, fitted network) of the fit that is judged and the one that serves; its reports."""
+    fits, reports = [], []
 
     def fit(data, plan, after_epoch):
         fits.append((data, fit_network(data, plan, after_epoch)))
         return fits[-1][1]
 
+    def report(what, share):
+        reports.append((what, share))
+
     with one_penalty():
-        return trained(table, fit=fit, days=_FEW_DAYS, step_s=DAY // 2, **changes), fits
+        return trained(table, fit=fit, days=_FEW_DAYS, report=report, step_s=DAY // 2, **changes), fits, reports
 
 
 @pytest.fixture(scope="module")
 def followed(alternating):
     return noted(alternating)
+
+
+def test_the_choice_of_the_baseline_and_the_replay_that_judges_are_told_as_they_go_on(followed):
+    """Either stood still for minutes on a large file."""
+    *_, reports = followed
+    shares = {of: [share for what, share in reports if what == of] for of in ("baseline", "replay")}
+    assert shares["baseline"] == [0, 0.2, 0.4, 0.6, 0.8, 1]
+    before_the_end = [share for share in shares["replay"] if 0.87 < share < 1]  # judged is the last 15 %
+    assert len(set(before_the_end)) > 4
 
 
 def same_weights(first, second):
@@ -285,7 +284,7 @@ def test_nothing_is_fitted_or_chosen_by_the_block_that_is_judged(alternating, fo
         category=np.where(judged, 1 - alternating.category, alternating.category).astype(np.int16),
         lat_deg=np.where(judged, 82.045 - alternating.lat_deg, alternating.lat_deg),
     )
-    (first, fits), (again, fits_again) = followed, noted(other)
+    (first, fits, _), (again, fits_again, _) = followed, noted(other)
     (data, fitted), (data_again, fitted_again) = fits[0], fits_again[0]
     for part in ("train", "validation"):  # the baseline's constants are in their values
         assert torch.equal(getattr(data, part).values, getattr(data_again, part).values)
@@ -415,11 +414,8 @@ def test_in_a_file_hours_of_work_add_a_line_a_minute_and_on_a_terminal_the_bars_
     with progress_bars(["replay", "network"], console, transient=True, clock=lambda: next(seconds)) as report:
         for number, name in enumerate(["replay", "replay", "replay", "network", "network", "network"]):
             report(f"{name}: [{number}]", number / 10)
-    lines = console.file.getvalue().split("\n")[:2]
-    if is_terminal:
-        assert "%" not in console.file.getvalue()
-    else:
-        assert lines == ["replay: [2], 20%", "network: [5], 50%"]
+    told = [line for line in console.file.getvalue().splitlines() if "%" in line]
+    assert told == ([] if is_terminal else ["replay: [2], 20%", "network: [5], 50%"])
 
 
 def examples(seed, *, cells=6000):

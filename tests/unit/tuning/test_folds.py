@@ -77,14 +77,6 @@ def folds(fitted_until):
         return folds_of(town())
 
 
-def tensors_of(fold):
-    return [fold.train.values, fold.train.counts, fold.validation.values, fold.validation.counts]
-
-
-def equal(some, others):
-    return all(torch.equal(tensor, other) for tensor, other in zip(some, others, strict=True))
-
-
 def test_origins_follow_one_another_and_the_last_span_is_the_validation_block(folds):
     starts = origin_starts(BLOCKS)
     assert starts[-1] == BLOCKS.validation_s
@@ -105,25 +97,21 @@ def test_what_a_forecast_is_about_lies_on_its_own_side_of_the_origin(folds):
         assert fold.validation_at_s[1] + longest <= end
 
 
-def test_incidents_of_the_test_block_change_nothing(folds):
-    other = folds_of(town(changed_from_s=BLOCKS.test_s))
-    for fold, changed in zip(folds.folds, other.folds, strict=True):
-        assert equal(tensors_of(fold), tensors_of(changed))
-    assert folds.loss(DEFAULT, 0, seed=0) == other.loss(DEFAULT, 0, seed=0)
-
-
-def test_incidents_of_the_validation_block_change_the_last_fold_alone(folds):
-    other = folds_of(town(changed_from_s=BLOCKS.validation_s))
-    *before, last = zip(folds.folds, other.folds, strict=True)
-    assert all(equal(tensors_of(fold), tensors_of(changed)) for fold, changed in before)
-    fold, changed = last
-    assert equal(tensors_of(fold)[:2], tensors_of(changed)[:2])
-    assert not equal(tensors_of(fold)[2:], tensors_of(changed)[2:])
-
-
-def test_what_comes_after_the_first_origin_is_not_in_its_features_or_the_dispersion(folds):
-    other = folds_of(town(changed_from_s=origin_starts(BLOCKS)[0]))
-    assert equal(tensors_of(folds.folds[0])[:2], tensors_of(other.folds[0])[:2])
+@pytest.mark.parametrize(
+    ("from_s", "same"),
+    [(BLOCKS.test_s, 12), (BLOCKS.validation_s, 10), (origin_starts(BLOCKS)[0], 2)],
+    ids=["test block", "validation block", "first origin"],
+)
+def test_what_comes_later_is_in_no_earlier_part_of_any_fold(folds, from_s, same):
+    """Of each fold there are four parts in the order of time: features and counts to learn from, and to judge by."""
+    other = folds_of(town(changed_from_s=from_s))
+    parts, others = (
+        [of for fold in each.folds for part in (fold.train, fold.validation) for of in (part.values, part.counts)]
+        for each in (folds, other)
+    )
+    is_same = list(map(torch.equal, parts, others))
+    assert all(is_same[:same])
+    assert all(is_same) == (same == len(parts)) == (folds.loss(DEFAULT, 2, seed=0) == other.loss(DEFAULT, 2, seed=0))
     assert folds.dispersion == other.dispersion
 
 

@@ -87,31 +87,32 @@ def test_a_frame_that_the_store_did_not_take_is_not_left(job):
     assert read_frames(path).by_category.as_of_s == 1_764_000_000
 
 
+def shown(minute):
+    """A batch of that minute."""
+    return toy_published(minute, views={SPEC.region: toy_views(SPEC, as_of_s=1_764_000_000 + 60 * minute)})
+
+
 def test_a_full_disk_is_said_once_and_leaves_the_old_frame(tmp_path, monkeypatch, caplog):
     watch = FrameWatch(folder=tmp_path, clock="wall", artifacts=tmp_path)
-    shown = [
-        toy_published(number, views={SPEC.region: toy_views(SPEC, as_of_s=1_764_000_000 + 60 * number)})
-        for number in range(4)
-    ]
-    watch.show(shown[0])
+    watch.show(shown(0))
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr("schemas.frame.replace_file", full)
-        watch.show(shown[1])
-        watch.show(shown[2])
+        watch.show(shown(1))
+        watch.show(shown(2))
     assert len(caplog.records) == 1
     assert "No space left on device" in caplog.text
     assert "stale" in caplog.text
     path = frame_path(tmp_path, SPEC.region)
     assert read_frames(path).by_category.as_of_s == 1_764_000_000
-    watch.show(shown[3])
+    watch.show(shown(3))
     assert read_frames(path).by_category.as_of_s == 1_764_000_180
     with monkeypatch.context() as patch:
         patch.setattr("schemas.frame.replace_file", full)
-        watch.show(shown[1])
+        watch.show(shown(1))
     assert len(caplog.records) == 2  # of another time
     assert frame_watch.log.name.startswith("streaming")  # `run` shows these
     assert read_hour(hour_path(tmp_path, SPEC.region, 1_764_000_180)).by_category.as_of_s == 1_764_000_000
@@ -120,8 +121,8 @@ def test_a_full_disk_is_said_once_and_leaves_the_old_frame(tmp_path, monkeypatch
 def test_an_hour_that_cannot_be_kept_is_said_once_and_the_frame_is_new(tmp_path, caplog):
     (tmp_path / "hours").write_text("in the way")
     watch = FrameWatch(folder=tmp_path, clock="wall", artifacts=tmp_path)
-    for as_of_s in (1_764_000_000, 1_764_000_060):
-        watch.show(toy_published(0, views={SPEC.region: toy_views(SPEC, as_of_s=as_of_s)}))
+    for minute in (0, 1):
+        watch.show(shown(minute))
     assert read_frames(frame_path(tmp_path, SPEC.region)).by_category.as_of_s == 1_764_000_060
     (said,) = [record.getMessage() for record in caplog.records]
     assert "will lack its squares or a picture of this hour" in said

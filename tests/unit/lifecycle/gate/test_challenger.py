@@ -18,13 +18,13 @@ from lifecycle.challenger import (
     recipe_of,
     unsound,
 )
-from lifecycle.gate import GatePlan, read_trial
+from lifecycle.gate import GatePlan
 from models.artifact import champion_of, read_artifact
 from models.comparison import LEAST_JUDGED, Difference, difference_of
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
 from models.evaluation.disparity import Groups
-from models.network_kinds import DEFAULT, Hyperparameters, TunedOn
+from models.network_kinds import DEFAULT, Hyperparameters
 from models.training.replay import IncidentHistory
 from schemas.errors import DataError, GateClosed, SettingsError
 from schemas.spec import DAY_S, HOUR_S
@@ -39,6 +39,7 @@ from tests.harness.toy import (
     toy_network,
     toy_spec,
     toy_table,
+    toy_tuned_on,
 )
 
 ALIKE = Difference(mean=0.0, low=-1e-5, high=1e-5, blocks=28, correlation=0.0, verdict="tie")
@@ -51,8 +52,23 @@ def faults(*, observed, champion, challenger):
     return list(faults_of(ALIKE, 1e-3, days, GatePlan()))
 
 
+def pair(folder, newer_s=60):
+    """A champion, and a challenger that knows so many seconds more."""
+    made = (toy_artifact(folder / str(more_s), toy_spec(), cutoff_s=CUTOFF_S + more_s) for more_s in (0, newer_s))
+    return [read_artifact(artifact) for artifact in made]
+
+
+def past_until(end_s):
+    """An incident in two hours until then: 36 in the three whole days until MIDNIGHT_S."""
+    return IncidentHistory.of(toy_table(np.arange(CUTOFF_S + 7200, CUTOFF_S + 6 * DAY_S, 7200)), toy_spec(), end_s)
+
+
+MIDNIGHT_S = (CUTOFF_S // DAY_S + 5) * DAY_S  # the third day ends with its last hour
+TOO_FEW = "the groups of the plan have too few incidents, cells or days to be compared"
+
+
 def test_what_cannot_be_tried_is_told_in_full(tmp_path):
-    champion = read_artifact(toy_artifact(tmp_path / "champion", toy_spec(), cutoff_s=CUTOFF_S))
+    champion, _ = pair(tmp_path)
     other = toy_artifact(tmp_path / "other", toy_spec(categories=("ems",)), cutoff_s=CUTOFF_S)
     (other / "weights.safetensors").write_bytes(b"garbage")
     damaged = read_artifact(other)
@@ -66,53 +82,35 @@ def test_what_cannot_be_tried_is_told_in_full(tmp_path):
 
 
 def test_the_span_begins_where_no_forecast_reaches_into_what_was_learned_and_is_as_long_as_the_plan_says(tmp_path):
-    older, newer = (
-        read_artifact(toy_artifact(tmp_path / name, toy_spec(), cutoff_s=CUTOFF_S + seconds))
-        for name, seconds in (("older", 0), ("newer", 7200))
-    )
+    older, newer = pair(tmp_path, newer_s=7200)
     first_whole_hour_s = -(-(CUTOFF_S + 7200) // HOUR_S) * HOUR_S
     assert held_out_from_s(older, newer) == held_out_from_s(newer, older) == first_whole_hour_s + DAY_S
     assert longest_training_s(100 * DAY_S + 5, GatePlan(), (HOUR_S, DAY_S)) == 71 * DAY_S
 
 
 def test_incidents_of_the_span_are_counted_against_what_both_expected(tmp_path):
-    spec, plan = toy_spec(), GatePlan(least_days=3, least_incidents=36)
-    champion, challenger = (
-        read_artifact(toy_artifact(tmp_path / name, spec, cutoff_s=CUTOFF_S + seconds))
-        for name, seconds in (("champion", 0), ("challenger", 60))
-    )
-    table = toy_table(np.arange(CUTOFF_S + 7200, CUTOFF_S + 6 * DAY_S, 7200))  # 36 in the three whole days
-    midnight_s = (CUTOFF_S // DAY_S + 5) * DAY_S  # the third day ends with its last hour
-    past = IncidentHistory.of(table, spec, midnight_s)
-    shown = compare_held_out(champion, challenger, past, plan)
+    plan, both = GatePlan(least_days=3, least_incidents=36), pair(tmp_path)
+    shown = compare_held_out(*both, past_until(MIDNIGHT_S), plan)
     assert (shown.days, shown.champion, shown.remarks) == (3, shown.challenger, ())
     assert shown.faults[-1] == "observed over expected is 1.58 in fire"
-    short = IncidentHistory.of(table, spec, midnight_s - 2 * DAY_S)
     fault = "1 days are held out, and the plan asks for 3: train until an earlier day"
     nothing = {"champion": 0, "challenger": 0, "baseline": 0, "difference": None, "margin": 0}
-    assert compare_held_out(champion, challenger, short, plan) == HeldOut(days=1, **nothing, faults=(fault,))
+    short = past_until(MIDNIGHT_S - 2 * DAY_S)
+    assert compare_held_out(*both, short, plan) == HeldOut(days=1, **nothing, faults=(fault,))
 
 
 def test_each_is_compared_by_its_network_and_the_dispersion_around_that(tmp_path):
     spec, history, network = toy_spec(), CountState(toy_spec()), toy_network(toy_spec())
     history.advance(CUTOFF_S)
     torch.nn.init.constant_(network.leave.bias, 0.3)
+    wider = toy_constants(spec, network_dispersion=Dispersion.quadratic(np.full((2, 3), 0.1)))
+    made = {"plain": (toy_constants(spec), toy_network(spec)), "more": (toy_constants(spec), network)}
     artifacts = [
-        read_artifact(publish_artifact(folder, spec=spec, constants=constants, network=of_it, history=history))
-        for folder, constants, of_it in (
-            (tmp_path / "plain", toy_constants(spec), toy_network(spec)),
-            (tmp_path / "more", toy_constants(spec), network),
-            (
-                tmp_path / "wide",
-                toy_constants(spec, network_dispersion=Dispersion.quadratic(np.full((2, 3), 0.1))),
-                network,
-            ),
-        )
+        read_artifact(publish_artifact(tmp_path / name, spec=spec, constants=constants, network=of_it, history=history))
+        for name, (constants, of_it) in (made | {"wide": (wider, network)}).items()
     ]
-    past = IncidentHistory.of(toy_table(np.arange(CUTOFF_S, CUTOFF_S + 6 * DAY_S, 7200)), spec, CUTOFF_S + 5 * DAY_S)
-    plain, more, wide = (
-        compare_held_out(artifacts[0], artifact, past, GatePlan(least_days=3)) for artifact in artifacts
-    )
+    past, plan = past_until(CUTOFF_S + 5 * DAY_S), GatePlan(least_days=3)
+    plain, more, wide = (compare_held_out(artifacts[0], artifact, past, plan) for artifact in artifacts)
     assert plain.challenger == plain.baseline == more.champion
     assert len({plain.challenger, more.challenger, wide.challenger}) == 3
 
@@ -220,35 +218,23 @@ def test_the_figures_are_those_of_a_plain_count_over_the_groups_that_are_large_e
 
 @pytest.mark.parametrize("days", [3, 26])  # no group has a hundred incidents; nine blocks of days
 def test_what_is_too_short_is_said_to_be_not_compared(days):
-    assert asked(TRUTH / 3, TRUTH, days=days).judged() == (
-        (),
-        ("the groups of the plan have too few incidents, cells or days to be compared",),
-    )
+    assert asked(TRUTH / 3, TRUTH, days=days).judged() == ((), (TOO_FEW,))
 
 
 def test_the_gate_asks_where_its_plan_names_groups(tmp_path):
-    spec = toy_spec()
-    champion, challenger = (
-        read_artifact(toy_artifact(tmp_path / name, spec, cutoff_s=CUTOFF_S + seconds))
-        for name, seconds in (("champion", 0), ("challenger", 60))
-    )
-    past = IncidentHistory.of(toy_table(np.arange(CUTOFF_S, CUTOFF_S + 6 * DAY_S, 7200)), spec, CUTOFF_S + 5 * DAY_S)
-    file = tmp_path / "groups.csv"
-    file.write_text("cell,group\n" + "\n".join(f"{cell},{'ab'[n % 2]}" for n, cell in enumerate(spec.grid.cell_ids())))
-    shown = compare_held_out(champion, challenger, past, GatePlan(least_days=3, groups=str(file)))
-    assert shown.remarks == ("the groups of the plan have too few incidents, cells or days to be compared",)
+    file, cells = tmp_path / "groups.csv", enumerate(toy_spec().grid.cell_ids())
+    file.write_text("cell,group\n" + "\n".join(f"{cell},{'ab'[number % 2]}" for number, cell in cells))
+    both, past = pair(tmp_path), past_until(MIDNIGHT_S)
+    assert compare_held_out(*both, past, GatePlan(least_days=3, groups=str(file))).remarks == (TOO_FEW,)
     with pytest.raises(SettingsError, match="is no file"):
-        compare_held_out(champion, challenger, past, GatePlan(least_days=3, groups=str(tmp_path / "none.csv")))
-
-
-TUNED = TunedOn(data_sha256="0" * 64, layout="x", cell_m=1000, task="x", objective="x", seed=1, trials=30, made_at="x")
+        compare_held_out(*both, past, GatePlan(least_days=3, groups=str(tmp_path / "none.csv")))
 
 
 def test_the_recipe_is_the_champions_with_what_it_was_tuned_on_and_without_one_the_kind_of_network_stays(tmp_path):
     manifest = read_artifact(toy_artifact(tmp_path, toy_spec())).manifest
-    recipe = Hyperparameters(network="linear", widths=(24, 16), patience=7)
-    made = recipe_of(replace(manifest, network="linear", recipe=recipe, tuned_on=TUNED))
-    assert (made.recipe, made.tuned_on) == (recipe, TUNED)
+    recipe, tuned_on = Hyperparameters(network="linear", widths=(24, 16), patience=7), toy_tuned_on()
+    made = recipe_of(replace(manifest, network="linear", recipe=recipe, tuned_on=tuned_on))
+    assert (made.recipe, made.tuned_on) == (recipe, tuned_on)
     made = recipe_of(replace(manifest, network="linear", recipe=None))
     assert (made.recipe, made.tuned_on) == (replace(DEFAULT, network="linear"), None)
 
@@ -269,7 +255,7 @@ def test_a_challenger_knows_the_days_of_the_newest_file_and_none_is_made_without
     assert made.state().manifests == versions
     assert "trial started" in made.retrain("--now", calendar=longer)
     champion, challenger = made.both()
-    assert read_trial(made.artifacts, "town").challenger == challenger.version
+    assert made.on_trial().challenger == challenger.version
     assert challenger.spec.fingerprint() == champion.spec.fingerprint()
     last = [artifact.constants.calendar[:, 1].max() for artifact in (champion, challenger)]
     assert last[0] < last[1]

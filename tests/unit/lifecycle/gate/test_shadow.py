@@ -2,23 +2,22 @@
 
 from collections import defaultdict
 from datetime import UTC, datetime
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lifecycle.shadow import RECENT_DAYS, days_of, drop_unneeded, judged_hours, judged_late, read_shadow, shadow_path
 from schemas.forecasts import ClosedCounts, ClosedFiles, ClosedHorizon, closed_folder, last_grace_s
-from tests.harness.gate_town import CHALLENGER, CHAMPION, judged_hour
+from schemas.spec import DAY_S, HOUR_S
+from tests.harness.gate_town import CHALLENGER, CHAMPION, judged_hour, write_hours
 from tests.harness.toy import toy_spec
 
 ZONE = "America/Chicago"
 VERSIONS = {"spec": toy_spec(timezone=ZONE), "champion": CHAMPION, "challenger": CHALLENGER}
-HOUR_S, DAY_S = 3600, 86_400
 START_S = 1_762_056_000  # 23:00 in Chicago, on the evening before the clocks go back
 
 
@@ -68,7 +67,7 @@ def test_days_are_those_of_a_plain_loop(drawn, start, random):
     ]
     random.shuffle(hours)
     ours = [each for each in hours if (each.horizon, each.champion_version) == ("1h", CHAMPION)]
-    hours = [*(msgspec.structs.replace(each, challenger=1e6) for each in ours[::3]), *hours]
+    hours = [*(replace(each, challenger=1e6) for each in ours[::3]), *hours]
     by_day = defaultdict(list)
     for each in ours:
         if each.challenger_version == CHALLENGER if since_s is None else each.tick_s >= since_s:
@@ -86,10 +85,9 @@ def test_days_are_those_of_a_plain_loop(drawn, start, random):
         assert (day.hours, day.failed, day.cut, day.values) == counts
         assert day.challenger == pytest.approx(sum(each.challenger for each in judged))
         alone = [each.champion if each.alone is None else each.alone for each in judged]
+        alone_expected = [each.alone_expected or each.champion_expected for each in judged]
         assert day.alone == pytest.approx(sum(alone))
-        assert day.alone_expected["ems"] == sum(
-            (each.alone_expected or each.champion_expected)["ems"] for each in judged
-        )
+        assert day.alone_expected["ems"] == sum(expected["ems"] for expected in alone_expected)
         assert day.observed == {"ems": sum(each.observed["ems"] for each in judged), "fire": len(judged)}
         assert day.weekday == datetime.fromisoformat(day.day).isoweekday()
 
@@ -113,7 +111,7 @@ def test_what_is_dropped_is_read_by_no_judgement_and_what_is_left_is_bounded(tmp
         hour(START_S + number * DAY_S // 2, champion_version=champion, challenger_version=challenger)
         for number, (champion, challenger) in enumerate(roles)
     ]
-    path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in before))
+    write_hours(path, before)
     newest_s, needed = before[-1].tick_s, {lived[-1][1], lived[other % len(lived)][1]}
     drop_unneeded(path, champions=needed, newest_s=newest_s)
     after = list(read_shadow(path))
@@ -128,15 +126,14 @@ def test_what_is_dropped_is_read_by_no_judgement_and_what_is_left_is_bounded(tmp
 
 
 def test_a_file_is_read_by_its_horizon_and_its_champion(tmp_path):
-    path = tmp_path / "shadow" / "toyville.jsonl"
-    path.parent.mkdir()
+    path = shadow_path(tmp_path, "toyville")
     hours = [
         hour(START_S + number * HOUR_S, horizon=horizon, champion_version=champion)
         for number in range(3)
         for horizon in ("1h", "24h")
         for champion in (CHAMPION, CHALLENGER)
     ]
-    path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in hours))
+    write_hours(path, hours)
     assert list(read_shadow(path)) == hours
     assert list(judged_hours(tmp_path, toy_spec())) == [each for each in hours if each.horizon == "1h"]
     read = list(judged_hours(tmp_path, toy_spec(), CHAMPION))
@@ -144,17 +141,15 @@ def test_a_file_is_read_by_its_horizon_and_its_champion(tmp_path):
     assert len(read) == 3  # the challenger's own name stands in every line
 
 
-@pytest.mark.parametrize("fails", ["write", "rename"])
+@pytest.mark.parametrize("fails", ["os.fsync", "pathlib.Path.replace"])
 def test_a_kill_while_hours_are_dropped_leaves_the_file_of_before(tmp_path, monkeypatch, fails):
     path = tmp_path / "town.jsonl"
     old = [hour(START_S + number * DAY_S, champion_version=CHALLENGER) for number in range(200)]
-    path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in old) + b'{"cut off')
+    write_hours(path, old)
+    path.write_bytes(path.read_bytes() + b'{"cut off')
     before, newest_s = path.read_bytes(), old[-1].tick_s
     with monkeypatch.context() as patched:
-        if fails == "write":
-            patched.setattr("os.fsync", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        else:
-            patched.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(fails, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             drop_unneeded(path, champions=[CHAMPION], newest_s=newest_s)
     assert path.read_bytes() == before
@@ -181,9 +176,7 @@ def late_of(checkpoint, now_s, *, since_s=0):
 def test_late_hours_want_a_judge_where_counts_wait_and_else_the_job_and_a_young_trial_has_none(tmp_path):
     assert late_of(tmp_path, LATE_S - 1, since_s=NEWEST_S) == ""
     assert late_of(tmp_path, LATE_S, since_s=NEWEST_S).startswith("no hour is judged, ")
-    path = shadow_path(tmp_path, "town")
-    path.parent.mkdir(parents=True)
-    path.write_bytes(msgspec.json.encode(judged_hour(NEWEST_S)) + b"\n")
+    write_hours(shadow_path(tmp_path, "town"), [judged_hour(NEWEST_S)])
     assert late_of(tmp_path, LATE_S - 1) == ""
     assert "see whether it runs, and RISK_CHECKPOINT" in late_of(tmp_path, LATE_S)
     observed = np.zeros((SPEC.grid.cells, len(SPEC.categories)), np.int32)

@@ -1,16 +1,16 @@
 """When a challenger is due; who is asked when, what is written down, and that no failure ends or hides it."""
 
-import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from lifecycle.shadow import LEAST_HOURS
 from lifecycle.triggers import (
     LEAST_DAYS,
     OLDEST_DAYS,
     SKILL_DAYS,
-    Asking,
     ChampionRecord,
+    ask_each,
     asked_path,
     drift_of,
     keep_asked,
@@ -20,6 +20,7 @@ from lifecycle.triggers import (
 from models.comparison import bounds_of
 from schemas.errors import ArtifactError, DataError, GateClosed
 from schemas.limits import DRIFT_BAND
+from schemas.spec import DAY_S, HOUR_S
 from tests.harness.gate_town import judged_day
 
 
@@ -101,7 +102,7 @@ def test_chance_seldom_is_one():
     for seed in range(100):
         half_a_year = days(180, seed=seed)
         looks = (drift_of(half_a_year[:length]) for length in range(LEAST_DAYS, 180, 14))
-        wrong += any(drift.is_outside for drifts in looks for drift in drifts)
+        wrong += any(drift.beyond > 0 for drifts in looks for drift in drifts)
     assert wrong <= 5
 
 
@@ -138,7 +139,7 @@ def test_a_network_that_is_much_worse_alone_is_one_soon_however_long_all_was_cal
 
 
 def test_days_of_a_few_hours_say_nothing_of_following():
-    thin = [msgspec.structs.replace(day, hours=LEAST_HOURS - 1) for day in followed(14, 0.05)]
+    thin = [replace(day, hours=LEAST_HOURS - 1) for day in followed(14, 0.05)]
     assert reasons_of(thin, was_better=False) == []
 
 
@@ -163,18 +164,13 @@ def test_of_the_sequences_that_begin_each_week_the_first_that_shows_it_speaks():
 
 
 def test_drift_is_that_of_the_network_alone_which_following_hides():
-    alone = days(30, level=1.5, champion_expected={"ems": 300.0, "fire": 40.0})
-    assert [reason.split()[-1] for reason in reasons_of(alone)] == []
-    hidden = days(
-        30, level=1.5, champion_expected={"ems": 300.0, "fire": 40.0}, alone_expected={"ems": 200.0, "fire": 40.0}
-    )
+    shown, alone = {"ems": 300.0, "fire": 40.0}, {"ems": 200.0, "fire": 40.0}
+    assert reasons_of(days(30, level=1.5, champion_expected=shown)) == []
+    hidden = days(30, level=1.5, champion_expected=shown, alone_expected=alone)
     assert [reason.split()[-1] for reason in reasons_of(hidden)] == ["all", "ems"]
 
 
-HOUR, DAY = 3600, 86_400
-
-
-LOOK = 900  # as `watch` looks
+START_S, LOOK_S = 1_800_000_000, 900  # as `watch` looks
 
 
 class World:
@@ -182,35 +178,42 @@ class World:
 
     def __init__(self, folder, regions, answers):
         self.folder, self.regions, self.answers = folder, regions, answers
-        self.now, self.calls, self.said = 1_800_000_000, [], []
+        self.now, self.calls, self.said = START_S, [], []
         for region in regions:
             (folder / region).mkdir()
-        self.asking = Asking(artifacts=folder, ask=self.ask, say=self.said.append, now_s=lambda: self.now)
 
     def ask(self, region):
-        self.calls.append((region, (self.now - 1_800_000_000) / HOUR))
+        self.calls.append((region, (self.now - START_S) / HOUR_S))
         self.during = read_asked(self.folder, region)
         answer = self.answers(region, len(self.calls))
         if isinstance(answer, Exception):
             raise answer
         return answer
 
+    def each(self, *, due_alone=False):
+        options = {"say": self.said.append, "now_s": lambda: self.now, "due_alone": due_alone}
+        return ask_each(self.regions, self.ask, self.folder, **options)
+
     def live(self, days):
-        end, self.faults = self.now + days * DAY, []
+        end, self.faults = self.now + days * DAY_S, []
         while self.now < end:
-            self.faults.append(self.asking.each(self.regions, due_alone=True))
-            self.now += LOOK
+            self.faults.append(self.each(due_alone=True))
+            self.now += LOOK_S
+
+    def asked_at(self, region):
+        """Hours since the start."""
+        return [hour for name, hour in self.calls if name == region]
 
 
 def test_each_region_is_asked_once_a_day_also_over_a_restart_and_one_without_a_folder_gets_none(tmp_path):
     world = World(tmp_path, ["north", "south"], lambda *_: ("nothing due", "fine"))
     world.live(2.5)
-    assert [call for call in world.calls if call[0] == "north"] == [("north", 0), ("north", 24), ("north", 48)]
+    assert world.asked_at("north") == [0, 24, 48]
     world.live(0.25)  # started again: it was asked twelve hours before
     assert len(world.calls) == 6
     asked = read_asked(tmp_path, "south")
     assert (asked.outcome, asked.because, asked.made_s) == ("nothing due", "fine", None)
-    assert asked.at_s == 1_800_000_000 + 2 * DAY
+    assert asked.at_s == START_S + 2 * DAY_S
     assert set(world.faults) == {None}
     keep_asked(tmp_path, "nowhere", "failed", "x", now_s=5)
     assert not (tmp_path / "nowhere").exists()
@@ -222,11 +225,10 @@ def test_each_region_is_asked_once_a_day_also_over_a_restart_and_one_without_a_f
 def test_an_ask_that_fails_is_said_and_repeated_and_keeps_no_other_from_its_turn(tmp_path, error):
     world = World(tmp_path, ["north", "south"], lambda region, _: error if region == "north" else ("waits", "x"))
     world.live(0.2)
-    assert [at for region, at in world.calls if region == "north"] == [0, 1, 2, 3, 4]
-    assert [at for region, at in world.calls if region == "south"] == [0]
+    assert (world.asked_at("north"), world.asked_at("south")) == ([0, 1, 2, 3, 4], [0])
     assert world.said == ["south: waits: x"]
     asked = read_asked(tmp_path, "north")
-    assert (asked.outcome, asked.at_s) == ("failed", 1_800_000_000 + 4 * HOUR)
+    assert (asked.outcome, asked.at_s) == ("failed", START_S + 4 * HOUR_S)
     assert (type(error).__name__ in asked.because) or asked.because == str(error)
     assert [fault for fault in world.faults if fault is error] == [error] * 5
     others = [str(fault) for fault in world.faults if fault is not error]
@@ -234,18 +236,13 @@ def test_an_ask_that_fails_is_said_and_repeated_and_keeps_no_other_from_its_turn
 
 
 @pytest.mark.parametrize("error", [DataError("lost", "find it"), ZeroDivisionError("by zero")])
-def test_a_second_fault_is_said_and_one_that_nobody_expects_with_its_trace(tmp_path, error):
-    world = World(tmp_path, ["north", "south"], lambda *_: error)
-    assert world.asking.each(world.regions) is error
-    assert any("Traceback" in line for line in world.said) != isinstance(error, DataError)
-    assert world.said[-1].startswith("south: failed: ")
-
-
-def test_of_one_ask_each_fault_is_said_once_the_first_by_the_caller(tmp_path):
-    faults = {"north": GateClosed("not better", "train another"), "east": DataError("lost", "find it")}
+def test_each_fault_is_said_once_the_first_by_the_caller_and_one_that_nobody_expects_with_its_trace(tmp_path, error):
+    faults = {"north": GateClosed("not better", "train another"), "east": error}
     world = World(tmp_path, ["south", "north", "east"], lambda region, _: faults.get(region, ("waits", "x")))
-    assert world.asking.each(world.regions) is faults["north"]
-    assert world.said == ["south: waits: x", "east: failed: lost: find it"]
+    assert world.each() is faults["north"]
+    first, *trace, last = world.said
+    assert (first, last.startswith("east: failed: ")) == ("south: waits: x", True)
+    assert ["Traceback" in line for line in trace] == [True] * (not isinstance(error, DataError))
     assert [read_asked(tmp_path, region).outcome for region in world.regions] == ["waits", "refused", "failed"]
 
 
@@ -253,10 +250,10 @@ def test_a_refusal_is_no_failure_and_a_challenger_is_remembered(tmp_path):
     answers = [("trial started", "made"), GateClosed("not better", "train another"), ("on trial", "x")]
     world = World(tmp_path, ["north"], lambda _, number: answers[number - 1])
     world.live(2.9)
-    assert [at for _, at in world.calls] == [0, 24, 48]
+    assert world.asked_at("north") == [0, 24, 48]
     assert "north: refused: not better" in "".join(world.said)
     asked = read_asked(tmp_path, "north")
-    assert (asked.made_s, asked.at_s) == (1_800_000_000, 1_800_000_000 + 2 * DAY)
+    assert (asked.made_s, asked.at_s) == (START_S, START_S + 2 * DAY_S)
     assert set(world.faults) == {None}
 
 
@@ -274,7 +271,7 @@ def test_a_damaged_record_is_written_again_and_a_clock_that_was_set_back_stops_n
         read_asked(tmp_path, "north")
     world.live(0.1)
     assert len(world.calls) == 1
-    keep_asked(tmp_path, "north", "waits", "x", now_s=world.now + 30 * DAY)
+    keep_asked(tmp_path, "north", "waits", "x", now_s=world.now + 30 * DAY_S)
     world.live(0.01)
     assert len(world.calls) == 2
     (tmp_path / "north" / ".retrain.json.part").mkdir()
@@ -289,7 +286,7 @@ def test_a_region_whose_record_cannot_be_written_keeps_no_other_from_its_turn(tm
     world.live(0.2)
     assert world.calls == [("south", 0)]
     assert all("north/retrain.json cannot be written" in str(fault) for fault in world.faults)
-    assert isinstance(world.asking.each(world.regions), ArtifactError)
+    assert isinstance(world.each(), ArtifactError)
     assert [region for region, _ in world.calls] == ["south", "south"]
 
 
@@ -300,7 +297,7 @@ def test_a_record_that_cannot_be_written_after_the_ask_is_a_fault_and_hides_none
         return answer
 
     world = World(tmp_path, ["north", "south"], lambda region, _: answers() if region == "north" else ("waits", "x"))
-    fault = world.asking.each(world.regions)
+    fault = world.each()
     assert fault is answer or "cannot be written" in str(fault)
     assert world.said == ["north: waits: x", "south: waits: x"][isinstance(answer, DataError) :]
     assert read_asked(tmp_path, "north").outcome == "failed"

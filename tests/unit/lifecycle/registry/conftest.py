@@ -29,18 +29,3 @@ def desk(tmp_path):
 @pytest.fixture(params=ALL_KINDS)
 def any_desk(request, tmp_path, mlflow_template):
     return desk_at(request, request.param, tmp_path)
-
-
-def registered(desk, count):
-    """The names of so many versions, older first, that are registered and have no role."""
-    versions = desk.make(count)
-    for version in versions:
-        desk.register(version)
-    return versions
-
-
-def stored(desk, name):
-    """The registry's own copies of a file."""
-    copies = list(desk.copies.rglob(name))
-    assert copies
-    return copies

@@ -12,10 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from lifecycle.registry import manifest_digest, verified
 from models.artifact import champion_of, read_artifact
 from schemas.errors import RegistryError
-from schemas.records import Pointer, RegionState, read_pointer
+from schemas.records import Pointer, RegionState
 from tests.harness.killed_step import every_kill
 from tests.harness.registries import ALL_KINDS, Desk, desk_at
-from tests.unit.lifecycle.registry.conftest import registered
 
 VERSIONS = st.integers(0, 3)
 
@@ -108,7 +107,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert set(state.manifests) == self.registered
         assert (state.champion, state.challenger) == (self.champion, self.challenger)
         assert (list(state.before), set(state.retired)) == (self.before, self.retired)
-        assert read_pointer(self.desk.artifacts, "toyville") == self.pointer
+        assert self.desk.pointer() == self.pointer
 
     def teardown(self):
         assert self.desk.events() == self.noted
@@ -175,7 +174,7 @@ def test_of_changes_at_the_same_moment_none_is_lost(tmp_path):
     assert [*state.before, state.champion] == promoted
     assert [event for event, _ in desk.events()].count("model_registered") == PROCESSES
     desk.sync()
-    assert read_pointer(desk.artifacts, "toyville").champion == state.champion
+    assert desk.pointer().champion == state.champion
     assert champion_of(desk.artifacts, "toyville").version == state.champion
 
 
@@ -275,7 +274,7 @@ def test_register(desk, kills):
 
 @pytest.mark.parametrize("role", ["champion", "challenger"])
 def test_promote(desk, kills, role):
-    first, second, third = registered(desk, 3)
+    first, second, third = desk.registered(3)
     desk.promote(first)
     desk.promote(second)
     desk.promote(third, "challenger")
@@ -286,14 +285,13 @@ def test_promote(desk, kills, role):
         desk.promote(version, role)
         state = check_whole(desk)
         assert killed in (before, state)
-        as_champion, as_challenger = (third, None, (first, second)), (second, first, (first,))
-        expected = as_champion if role == "champion" else as_challenger
-        assert (state.champion, state.challenger, state.before) == expected
+        expected = {"champion": (third, None, (first, second)), "challenger": (second, first, (first,))}
+        assert (state.champion, state.challenger, state.before) == expected[role]
         assert desk.events()[-1] == ("model_promoted", version)
 
 
 def test_roll_back_and_retire(desk, kills):
-    first, second, third = registered(desk, 3)
+    first, second, third = desk.registered(3)
     for version in (first, second, third):
         desk.promote(version)
     desk.promote(first, "challenger")
@@ -314,7 +312,7 @@ def test_roll_back_and_retire(desk, kills):
 
 
 def test_sync(desk, kills):
-    first, second, third = registered(desk, 3)
+    first, second, third = desk.registered(3)
     desk.promote(first)
     desk.sync()
     desk.promote(second)
@@ -324,14 +322,14 @@ def test_sync(desk, kills):
     old, new = Pointer(champion=first), Pointer(champion=second, challenger=challenger)
     pointers = set()
     for _ in kills(desk.sync):
-        pointer = read_pointer(desk.artifacts, "toyville")
+        pointer = desk.pointer()
         pointers.add(pointer)
         check_no_half_folder(desk.artifacts / "toyville")
         assert pointer in (old, new)
         assert champion_of(desk.artifacts, "toyville").version == pointer.champion
         desk.sync()
         desk.events()
-        assert read_pointer(desk.artifacts, "toyville") == new
+        assert desk.pointer() == new
         assert champion_of(desk.artifacts, "toyville").version == second
         assert not leftovers(desk.artifacts)
         copied = sorted(path.name for path in (desk.artifacts / "toyville").iterdir() if path.is_dir())

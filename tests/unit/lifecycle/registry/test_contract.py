@@ -12,14 +12,13 @@ import pytest
 
 from lifecycle.registry import FolderRegistry, manifest_digest, register
 from lifecycle.version_commands import open_registry
-from models.artifact import champion_of, read_artifact
+from models.artifact import champion_of
 from schemas.errors import ArtifactError, AuditError, RegistryError
-from schemas.records import Pointer, RegionState, read_pointer, write_pointer
+from schemas.records import Pointer, RegionState, write_pointer
 from streaming.rehearse.broker import free_port
 from tests.harness.region_bench import empty_history
 from tests.harness.registries import PAGE_FILES, desk_at, evaluation_folder
 from tests.harness.toy import publish_artifact, toy_constants, toy_network, toy_spec
-from tests.unit.lifecycle.registry.conftest import registered, stored
 
 
 def test_what_is_registered_comes_back_byte_for_byte_and_has_no_role(any_desk, tmp_path):
@@ -39,20 +38,24 @@ def test_what_is_registered_comes_back_byte_for_byte_and_has_no_role(any_desk, t
     assert back == given
 
 
+def forge(manifest):
+    """Another content that agrees with itself."""
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"seed": 7}))
+
+
 def test_a_forged_manifest_that_agrees_with_itself_is_not_the_one_that_was_registered(any_desk):
-    (version,) = registered(any_desk, 1)
+    (version,) = any_desk.registered(1)
     any_desk.promote(version)
-    (path,) = stored(any_desk, "manifest.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": 7}))
+    forge(*any_desk.stored("manifest.json"))
     with pytest.raises(RegistryError, match="was registered"):
         any_desk.sync()
-    assert read_pointer(any_desk.artifacts, "toyville") is None
+    assert any_desk.pointer() is None
 
 
 def test_a_version_that_lacks_a_file_is_named_with_a_remedy(any_desk, tmp_path):
-    (version,) = registered(any_desk, 1)
-    for path in stored(any_desk, "baseline.npz"):
-        path.unlink()
+    (version,) = any_desk.registered(1)
+    (path,) = any_desk.stored("baseline.npz")
+    path.unlink()
     (tmp_path / "back").mkdir()
     with pytest.raises(RegistryError, match="cannot be copied") as caught:
         any_desk.open().fetch("toyville", version, tmp_path / "back")
@@ -80,10 +83,8 @@ def test_a_link_in_the_folder_of_an_evaluation_is_not_followed(any_desk, tmp_pat
 
 
 def test_another_content_under_a_registered_version_is_refused(any_desk):
-    (version,) = registered(any_desk, 1)
-    path = any_desk.made_folder(version) / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": 7}))
-    read_artifact(path.parent)
+    (version,) = any_desk.registered(1)
+    forge(any_desk.made_folder(version) / "manifest.json")
     with pytest.raises(RegistryError, match="is registered with the manifest"):
         any_desk.register(version)
     assert len(any_desk.events()) == 1
@@ -122,9 +123,7 @@ def test_regions_do_not_touch_each_other_and_names_are_no_paths(any_desk):
 @pytest.mark.parametrize("spoil", ["missing file", "another pointer", "damaged pointer", "link"])
 def test_sync_mends_what_was_spoilt_in_the_jobs_folder(desk, spoil):
     """What a damaged copy needs: test_any_order."""
-    (version,) = registered(desk, 1)
-    desk.promote(version)
-    desk.sync()
+    version = desk.scoring()
     place = desk.artifacts / "toyville" / version
     if spoil == "missing file":
         (place / "weights.safetensors").unlink()
@@ -143,40 +142,21 @@ def test_sync_mends_what_was_spoilt_in_the_jobs_folder(desk, spoil):
 
 def test_sync_replaces_no_sound_artifact_of_another_content(desk):
     """It may be all that there is of it: a person decides."""
-    (version,) = registered(desk, 1)
-    desk.promote(version)
-    desk.sync()
+    version = desk.scoring()
     place = desk.artifacts / "toyville" / version
-    manifest = place / "manifest.json"
-    changed = manifest.read_bytes().replace(b'"seed": 0', b'"seed": 7').replace(b'"seed":0', b'"seed":7')
-    assert changed != manifest.read_bytes()
-    manifest.write_bytes(changed)
-    assert read_artifact(place).network_error is None
+    forge(place / "manifest.json")
+    changed = (place / "manifest.json").read_bytes()
     with pytest.raises(RegistryError, match="another artifact than the registered one") as caught:
         desk.sync()
     assert "move the folder away" in caught.value.remedy
-    assert manifest.read_bytes() == changed
+    assert (place / "manifest.json").read_bytes() == changed
     place.rename(desk.folder / "away")
     assert desk.sync().copied == (version,)
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "weights.safetensors", "card.md"])
-def test_sync_takes_nothing_that_the_registry_has_changed(desk, name):
-    first, second = registered(desk, 2)
-    desk.promote(first)
-    desk.sync()
-    desk.promote(second)
-    for path in stored(desk, name):
-        path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(ArtifactError):
-        desk.sync()
-    assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=first)
-    assert champion_of(desk.artifacts, "toyville").version == first
-
-
 def test_a_sync_that_waited_for_another_one_writes_what_is_so_now(desk, monkeypatch):
     """Between its first look and its turn another process promotes, and brings that version."""
-    first, second = registered(desk, 2)
+    first, second = desk.registered(2)
     desk.promote(first)
     state, looks = FolderRegistry.state, []
 
@@ -190,29 +170,29 @@ def test_a_sync_that_waited_for_another_one_writes_what_is_so_now(desk, monkeypa
 
     monkeypatch.setattr(FolderRegistry, "state", look)
     assert desk.sync().pointer == Pointer(champion=second)
-    assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=second)
+    assert desk.pointer() == Pointer(champion=second)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "weights.safetensors"])
 def test_a_link_in_the_registry_is_not_followed_though_its_target_is_sound(desk, name):
-    (version,) = registered(desk, 1)
+    (version,) = desk.registered(1)
     desk.promote(version)
-    (path,) = stored(desk, name)
+    (path,) = desk.stored(name)
     path.rename(desk.folder / "elsewhere")
     path.symlink_to(desk.folder / "elsewhere")
     with pytest.raises(ArtifactError, match=f"{name} is missing or no regular file"):
         desk.sync()
-    assert read_pointer(desk.artifacts, "toyville") is None
+    assert desk.pointer() is None
     assert not list(desk.artifacts.glob("*/2*"))
 
 
 def test_a_version_of_another_region_is_not_brought_though_it_is_sound(desk):
-    (version,) = registered(desk, 1)
+    (version,) = desk.registered(1)
     desk.promote(version)
     shutil.copytree(desk.copies / "toyville", desk.copies / "aston")
     with pytest.raises(RegistryError, match=f"version {version} is of region toyville, not aston"):
         desk.sync("aston")
-    assert read_pointer(desk.artifacts, "aston") is None
+    assert desk.pointer("aston") is None
     assert not list(desk.artifacts.glob("aston/2*"))
 
 
@@ -235,17 +215,10 @@ def test_mlflow_shows_a_version_with_its_figures_its_files_and_its_role(mlflow_d
     assert shown.tags["version"] == version
     model = client.get_logged_model(shown.source.removeprefix("models:/"))
     assert (model.name, str(model.status)) == (version, "READY")
-    assert {metric.key: metric.value for metric in model.metrics} == {
-        "1h/network_log_score": 0.25,
-        "4h/network_log_score": 0.5,
-    }
-    assert sorted(entry.path for entry in client.list_logged_model_artifacts(model.model_id)) == [
-        "baseline.npz",
-        "card.md",
-        "history.npz",
-        "manifest.json",
-        "weights.safetensors",
-    ]
+    figures = {metric.key: metric.value for metric in model.metrics}
+    assert figures == {"1h/network_log_score": 0.25, "4h/network_log_score": 0.5}
+    files = {entry.path for entry in client.list_logged_model_artifacts(model.model_id)}
+    assert files == {path.name for path in mlflow_desk.made_folder(version).iterdir()}
 
 
 def test_the_page_of_an_evaluation_is_an_artifact_of_the_version(mlflow_desk, tmp_path):
@@ -268,7 +241,7 @@ def test_the_page_of_an_evaluation_is_an_artifact_of_the_version(mlflow_desk, tm
 def test_what_another_hand_wrote_into_mlflow_is_refused_and_not_followed(mlflow_desk):
     from mlflow import MlflowClient
 
-    (version,) = registered(mlflow_desk, 1)
+    (version,) = mlflow_desk.registered(1)
     client = MlflowClient(mlflow_desk.address)
     foreign = client.create_model_version("incident-risk-toyville", source=str(mlflow_desk.made))
     assert list(mlflow_desk.state().manifests) == [version]

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lifecycle.teach import Teacher
+from lifecycle.live_judge import Teacher
 from models.artifact import read_artifact
 from models.dispersion import Dispersion, log_scores
-from models.following import Follower, FollowerState, Parts, SequentialFollowing, served_delay_s
-from models.measures import Forecast
+from models.follower import Follower, Parts, SequentialFollowing, served_delay_s
+from models.following import FollowerState
+from models.outcomes import Forecast
 from schemas.errors import CheckpointError
 from schemas.forecasts import (
     ClosedHorizon,
@@ -59,28 +60,40 @@ class Town:
                 came = self.counts(tick_s, end_s)
                 yield ClosedHorizon(horizon=horizon, tick_s=tick_s, judged_s=judged_s, observed=came)
 
+    def keep(self, version, raw, tick_s, *, shown=None, following="", folder=outcomes_folder, spec=SPEC):
+        """The job keeps what a version forecasts: `raw`, where nothing else is shown."""
+        expected = raw if shown is None else shown
+        kept = Forecast.of(version, expected, raw, self.artifact.constants, of_network=True).to_keep()
+        if shown is not None:
+            kept = replace(kept, raw=raw, following=following)
+        KeptForecasts(folder(self.checkpoint)).write(kept, spec, tick_s)
+
     def hour(self, number, surge=1):
         """The job keeps its forecast, of which a surge is a factor, and the judge learns. Gives what it followed."""
         tick_s, raw = START_S + number * HOUR_S, self.raw[number]
         path = self.states.newest(tick_s)
         found = followed_from(path, str(self.artifact.folder), tick_s) if path else Followed()
         factors = np.ones(SHAPE, np.float32) if found.factors is None else found.factors
-        forecast = Forecast.of(
-            self.artifact.version, raw * factors * np.float32(surge), raw, self.artifact.constants, of_network=True
-        )
-        kept = forecast.to_keep()
-        if found.hour or surge != 1:
-            kept = replace(kept, raw=raw, following=found.hour)
-        KeptForecasts(outcomes_folder(self.checkpoint)).write(kept, SPEC, tick_s)
+        shown = raw * factors * np.float32(surge) if found.hour or surge != 1 else None
+        self.keep(self.artifact.version, raw, tick_s, shown=shown, following=found.hour)
         if closed := list(self.closed_at(tick_s)):
             self.teacher.teach(SPEC, closed)
         return factors
 
-    def tried(self, number, other):
-        """The job keeps what a challenger forecasts: half as much."""
-        tick_s, raw = START_S + number * HOUR_S, self.raw[number]
-        forecast = Forecast.of(other.version, raw / 2, raw, other.constants, of_network=True)
-        KeptForecasts(forecasts_folder(self.checkpoint)).write(forecast.to_keep(), SPEC, tick_s)
+    def live(self, hours, *, first=0, tried=None):
+        """Until so many hours are over. tried: a challenger, which forecasts half as much."""
+        for number in range(first, hours):
+            if tried:
+                self.keep(tried.version, self.raw[number] / 2, START_S + number * HOUR_S, folder=forecasts_folder)
+            self.hour(number)
+
+    def taught(self, hours):
+        """The points of what is learned after so many hours."""
+        return points_in(self.teacher.teach(SPEC, list(self.closed_at(START_S + hours * HOUR_S))).decode())
+
+    def learned(self, hours):
+        """What is known for the hour after so many."""
+        return FollowerState.checked(read_follower_state(self.states.newest(START_S + hours * HOUR_S)), SPEC)
 
     def offline(self):
         following = SequentialFollowing(
@@ -118,10 +131,9 @@ def test_followers_learn_from_the_network_alone_so_that_no_surge_is_learned_twic
 
 
 def test_an_hour_that_is_judged_again_after_a_kill_is_learned_once(town):
-    for number in range(60):
-        town.hour(number)
+    town.live(60)
     before = {path: path.read_bytes() for path in town.states.folder.iterdir()}
-    town.teacher.teach(SPEC, list(town.closed_at(START_S + 59 * HOUR_S)))
+    town.taught(59)
     assert {path: path.read_bytes() for path in town.states.folder.iterdir()} == before
 
 
@@ -134,8 +146,7 @@ def test_hours_that_say_nothing_are_not_learned_from(town):
 
 def test_of_a_day_with_one_hour_that_says_nothing_the_day_is_not_learned_nor_what_the_baseline_scored(town):
     for model, tick_s in ((town.artifact.version, START_S), ("baseline:network unusable", START_S + HOUR_S)):
-        forecast = Forecast.of(model, town.raw[0], town.raw[0], town.artifact.constants, of_network=True)
-        KeptForecasts(outcomes_folder(town.checkpoint)).write(forecast.to_keep(), SPEC, tick_s)
+        town.keep(model, town.raw[0], tick_s)
     judged_s = START_S + 2 * DAY_S + 2 * HOUR_S
     day, hour = (
         ClosedHorizon(horizon=horizon, tick_s=tick_s, judged_s=judged_s, observed=town.came[0])
@@ -148,8 +159,7 @@ def test_of_a_day_with_one_hour_that_says_nothing_the_day_is_not_learned_nor_wha
 
 
 def test_a_damaged_state_names_its_file_and_the_way_out(town):
-    for number in range(40):
-        town.hour(number)
+    town.live(40)
     path = town.states.newest(START_S + 40 * HOUR_S)
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(CheckpointError, match=f"{path.name}.*delete the folder"):
@@ -171,13 +181,10 @@ def test_after_its_folder_was_deleted_following_begins_anew_and_learns_within_a_
 @pytest.mark.fault("F45")
 def test_a_fault_of_another_version_s_follower_does_not_keep_that_which_scored_from_learning(town, caplog):
     other = challenger_of(town)
-    for number in range(40):
-        town.tried(number, other)
-        town.hour(number)
+    town.live(40, tried=other)
     path = FollowerStates.of(town.checkpoint, SPEC.region, other.version).newest(START_S + 40 * HOUR_S)
     path.write_bytes(b"no file of ours")
-    town.tried(40, other)
-    town.hour(40)
+    town.live(41, first=40, tried=other)
     assert town.states.path(START_S + 41 * HOUR_S).exists()
     assert str(path) in caplog.text
 
@@ -187,25 +194,20 @@ def test_a_challenger_s_change_can_be_said_on_the_day_on_which_it_is_promoted(to
     states = FollowerStates.of(town.checkpoint, SPEC.region, other.version)
     for days in range(6):
         states.write(START_S - days * DAY_S, state_of(SPEC, 2.0).arrays())
-    for number in range(30):
-        town.tried(number, other)
-        town.hour(number)
+    town.live(30, tried=other)
     assert states.change(START_S + 30 * HOUR_S).says == "all hours x 2.0"
 
 
 def test_what_was_learned_a_month_before_its_version_scores_again_has_aged(town):
     long_ago_s = START_S - 30 * DAY_S
     town.states.write(long_ago_s, state_of(SPEC, 2.0).arrays())
-    for number in range(28):
-        town.hour(number)
-    state = FollowerState.checked(read_follower_state(town.states.newest(START_S + 28 * HOUR_S)), SPEC)
-    assert state.level[0] == pytest.approx(2e4 * 0.5 ** (31.125 / 5), rel=0.05)
+    town.live(28)
+    assert town.learned(28).level[0] == pytest.approx(2e4 * 0.5 ** (31.125 / 5), rel=0.05)
 
 
 def test_with_a_late_limit_of_no_whole_hours_forecasts_find_the_file(town):
     spec = toy_spec(2, 2, timezone=SPEC.timezone, late_limit_s=5400)
-    forecast = Forecast.of(town.artifact.version, town.raw[0], town.raw[0], town.artifact.constants, of_network=True)
-    KeptForecasts(outcomes_folder(town.checkpoint)).write(forecast.to_keep(), spec, START_S)
+    town.keep(town.artifact.version, town.raw[0], START_S, spec=spec)
     judged_s = START_S + HOUR_S + last_grace_s(spec)
     closed = ClosedHorizon(horizon=0, tick_s=START_S, judged_s=judged_s, observed=town.came[0])
     town.teacher.teach(spec, [closed])
@@ -216,8 +218,7 @@ def test_with_a_late_limit_of_no_whole_hours_forecasts_find_the_file(town):
 
 @pytest.mark.fault("F45")
 def test_a_kill_at_any_step_leaves_what_a_run_without_it_leaves(town, tmp_path):
-    for number in range(30):
-        town.hour(number)
+    town.live(30)
     before = tmp_path / "before"
     shutil.copytree(town.states.folder, before)
     closed = list(town.closed_at(START_S + 30 * HOUR_S))
@@ -239,17 +240,11 @@ def test_a_kill_at_any_step_leaves_what_a_run_without_it_leaves(town, tmp_path):
 
 
 def test_the_points_say_what_was_learned_and_what_it_gained(town):
-    for number in range(HOURS):
-        town.hour(number)
-    closed = list(town.closed_at(START_S + HOURS * HOUR_S))
+    town.live(HOURS)
     at_s = START_S + HOURS * HOUR_S
-    points = [
-        (key.split(",")[0], tags_of(key), fields)
-        for key, time_s, fields in points_in(town.teacher.teach(SPEC, closed).decode())
-        if time_s == at_s
-    ]
-    (shortest,) = (horizon for horizon in closed if horizon.horizon == 0)
-    state = FollowerState.checked(read_follower_state(town.states.path(at_s + HOUR_S)), SPEC)
+    points = [(key.split(",")[0], tags_of(key), fields) for key, time_s, fields in town.taught(HOURS) if time_s == at_s]
+    (shortest,) = (horizon for horizon in town.closed_at(at_s) if horizon.horizon == 0)
+    state = town.learned(HOURS + 1)
     kept = KeptForecasts(outcomes_folder(town.checkpoint)).read(SPEC, shortest.tick_s)
     dispersion = town.artifact.constants.dispersion_in_cells(of_network=True)
     for place, category in enumerate(SPEC.categories):
@@ -270,9 +265,8 @@ def test_cells_that_are_followed_are_stored_once_a_day(town):
     state.cells[0], state.cells[1] = np.array([[80.0, 100, 100, 120], [100] * 4]), 100.0
     for days, number in enumerate((HOURS - 1, HOURS)):  # the last one is midnight
         town.states.write(START_S + (number + 1) * HOUR_S, state.arrays())
-        for each in range(days * (HOURS - 1), number):
-            town.hour(each)
-        points = points_in(town.teacher.teach(SPEC, list(town.closed_at(START_S + number * HOUR_S))).decode())
+        town.live(number, first=days * (HOURS - 1))
+        points = town.taught(number)
         cells = [(tags_of(key)["cell"], float(fields["factor"])) for key, _, fields in points if "_cell" in key]
         assert [cell for cell, _ in cells] == [SPEC.grid.cell_ids()[place] for place in (0, 3)][: 2 * days]
     assert [factor for _, factor in cells] == pytest.approx([0.8, 1.2], rel=0.02)
@@ -282,19 +276,14 @@ def test_the_points_are_of_the_version_that_scored_last(town):
     other = challenger_of(town)
     for number in range(60):
         if number >= 30:
-            raw = town.raw[number]
-            forecast = Forecast.of(other.version, raw, raw, other.constants, of_network=True)
-            KeptForecasts(outcomes_folder(town.checkpoint)).write(forecast.to_keep(), SPEC, START_S + number * HOUR_S)
+            town.keep(other.version, town.raw[number], START_S + number * HOUR_S)
         town.hour(number)
-    points = points_in(town.teacher.teach(SPEC, list(town.closed_at(START_S + 59 * HOUR_S))).decode())
-    assert {fields["model"] for _, _, fields in points if "model" in fields} == {f'"{other.version}"'}
+    assert {fields["model"] for _, _, fields in town.taught(59) if "model" in fields} == {f'"{other.version}"'}
 
 
 def test_a_promoted_challenger_brings_what_its_own_follower_had_learned(town):
     challenger = challenger_of(town)
-    for number in range(60):
-        town.tried(number, challenger)
-        town.hour(number)
+    town.live(60, tried=challenger)
     of_its_own = FollowerStates.of(town.checkpoint, SPEC.region, challenger.version)
     at_s = START_S + 60 * HOUR_S
     first, then = (
