@@ -3,12 +3,11 @@
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from schemas.errors import RiskError
 
@@ -19,20 +18,23 @@ Quick = Annotated[bool, typer.Option("--quick", help="Few events and short times
 Cities = Annotated[list[str] | None, typer.Option("--city", help="simulated, montgomery or chicago; all")]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console(soft_wrap=True, highlight=False)
+START_S = time.monotonic()
 
 
-def sayer(console: Console) -> Callable[[str], None]:
-    """Says what begins, and how many seconds after now."""
-    start_s = time.monotonic()
-
-    def say(what: str) -> None:
-        console.print(f"[dim]{time.monotonic() - start_s:5.0f} s  {what}[/dim]", highlight=False, soft_wrap=True)
-
-    return say
+def say(what: str) -> None:
+    """What begins, and how many seconds after the start."""
+    console.print(f"[dim]{time.monotonic() - START_S:5.0f} s  {what}[/dim]")
 
 
-def written(console: Console, path: Path) -> None:
-    console.print(f"written to {path.relative_to(OUT.parent)}")
+def keep(results: dict[str, Any], path: Path, *shown: RenderableType) -> None:
+    """Write the results and show what people read of them."""
+    from benchmarks.stack import write_results
+
+    write_results(results, path)
+    wide = Console(width=170)
+    wide.print(*shown)
+    wide.print(f"written to {path.relative_to(OUT.parent)}")
 
 
 @app.callback(invoke_without_command=True)
@@ -40,14 +42,11 @@ def measure(context: typer.Context, quick: Quick = False) -> None:
     """Throughput, latency, full frames and rivals; a table, and results.json (a quick run's go to out/bench)."""
     if context.invoked_subcommand:
         return
-    from benchmarks.bench import measure_all, print_results
-    from benchmarks.stack import FULL, QUICK, write_results
+    from benchmarks.bench import measure_all, results_table
+    from benchmarks.stack import FULL, QUICK
 
-    console, path = Console(), OUT / "bench" / "results-quick.json" if quick else RESULTS
-    results = measure_all(QUICK if quick else FULL, sayer(console))
-    write_results(results, path)
-    print_results(results, console)
-    written(console, path)
+    results = measure_all(QUICK if quick else FULL, say)
+    keep(results, OUT / "bench" / "results-quick.json" if quick else RESULTS, results_table(results))
 
 
 @app.command("against")
@@ -58,13 +57,9 @@ def against_command(
 ) -> None:
     """Throughput, latency and start of another commit and of this tree, in turn; out/bench/against.json."""
     from benchmarks.bench import figures_of, measure_against
-    from benchmarks.stack import write_results
 
-    console, path = Console(), OUT / "bench" / "against.json"
-    results = measure_against(commit, rounds=rounds, quick=quick, say=sayer(console))
-    write_results(results, path)
-    console.print(figures_of(results))
-    written(console, path)
+    results = measure_against(commit, rounds=rounds, quick=quick, say=say)
+    keep(results, OUT / "bench" / "against.json", figures_of(results))
 
 
 @app.command("load")
@@ -76,19 +71,15 @@ def load_command(
 ) -> None:
     """The job under load: latency, an outage, what grows, an exact ledger; out/load.json. Fails where one is wrong."""
     from benchmarks.load import LoadPlan, load_tables, run_load, what_is_wrong
-    from benchmarks.stack import FULL, describe_machine, made_at, running_stack, write_results
+    from benchmarks.stack import FULL, describe_machine, made_at, running_stack
 
-    console, path = Console(), OUT / "load.json"
     plan = LoadPlan(rate_per_s=rate, minutes=minutes, kill_minutes=kill, speed=speed)
     results = {**made_at(), "machine": describe_machine(), "plan": plan}
     with running_stack(FULL) as stack:
-        results |= run_load(stack, plan, sayer(console))
-    write_results(results, path)
-    console.print(*load_tables(results))
-    written(console, path)
-    for fault in (wrong := what_is_wrong(results)):
-        console.print(fault, markup=False, highlight=False)
-    if wrong:
+        results |= run_load(stack, plan, say)
+    keep(results, OUT / "load.json", *load_tables(results))
+    if wrong := what_is_wrong(results):
+        console.print("\n".join(wrong), markup=False)
         raise typer.Exit(1)
 
 
@@ -99,18 +90,15 @@ def rest_command(
     last: Annotated[float, typer.Option(min=2, help="Minute until which is measured")] = 11.0,
 ) -> None:
     """CPU and memory of job and service with an event a minute; out/rest.json."""
-    from benchmarks.at_rest import Minutes, measure_rest
-    from benchmarks.stack import FULL, running_stack, write_results
+    from benchmarks.at_rest import measure_rest
+    from benchmarks.stack import FULL, running_stack
 
-    console, path = Console(), OUT / "rest.json"
     lines = (OUT.parent / "deploy" / "small.env").read_text(encoding="utf-8").splitlines() if small else []
     settings = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
     with running_stack(FULL) as stack:
-        results = measure_rest(stack, Minutes(first=first, last=last), settings, sayer(console))
-    write_results(results, path)
-    for name in ("cpu_s_a_minute", "memory_mib", "scored_after_s"):
-        console.print(name, results[name])
-    written(console, path)
+        results = measure_rest(stack, settings, say, first=first, last=last)
+    shown = (f"{name} {dict(results[name])}\n" for name in ("cpu_s_a_minute", "memory_mib"))
+    keep(results, OUT / "rest.json", *shown, f"scored_after_s {results['scored_after_s']}")
 
 
 @app.command("follow")
@@ -121,19 +109,14 @@ def follow_command(
     seeds: Annotated[int, typer.Option(min=1, help="Networks at each")] = 3,
     quick: Quick = False,
 ) -> None:
-    """What following gains where a city changes and costs where none does; out/follow.json and out/follow.png."""
-    from benchmarks.cities import BEDS, CITIES, following_table, measure_following, write_picture
-    from benchmarks.stack import made_at, write_results
+    """What following gains where a city changes and costs where none does; out/follow.json."""
+    from benchmarks.cities import BEDS, CITIES, following_table, measure_following
+    from benchmarks.stack import made_at
 
-    console, path = Console(width=170), OUT / "follow.json"
     if unknown := {*(city or ()), *(bed or ())} - {*CITIES, *BEDS}:
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose of {', '.join((*CITIES, *BEDS))}")
-    rows = measure_following(
-        city or [*CITIES], bed or [*BEDS], origins=origins, seeds=seeds, quick=quick, say=sayer(console)
-    )
-    write_results({**made_at(), "rows": rows}, path)
-    console.print(following_table(rows))
-    write_picture(rows, path.with_suffix(".png"))
+    rows = measure_following(city or [*CITIES], bed or [*BEDS], origins=origins, seeds=seeds, quick=quick, say=say)
+    keep({**made_at(), "rows": rows}, OUT / "follow.json", following_table(rows))
 
 
 @app.command("nowcast")
@@ -143,13 +126,12 @@ def nowcast_command(
     quick: Quick = False,
 ) -> None:
     """What the last hour tells of the next 1 and 4 in what `train` makes of a city; out/nowcast.json."""
-    from benchmarks.cities import CITIES, measure_nowcast, nowcast_table
-    from benchmarks.stack import made_at, write_results
+    from benchmarks.cities import CITIES, measure_nowcast, nowcast_tables
+    from benchmarks.stack import made_at
+    from models.evaluation.evaluation_report import SURGE_MEANING
 
-    console = Console(width=170)
-    rows = measure_nowcast(city or [*CITIES], origins=origins, quick=quick, say=sayer(console))
-    write_results({**made_at(), "rows": rows}, OUT / "nowcast.json")
-    console.print(nowcast_table(rows))
+    rows = measure_nowcast(city or [*CITIES], origins=origins, quick=quick, say=say)
+    keep({**made_at(), "after_surges": rows}, OUT / "nowcast.json", *nowcast_tables(rows), SURGE_MEANING)
 
 
 def main() -> None:

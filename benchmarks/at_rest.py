@@ -7,10 +7,9 @@ it still works then, and hardly after hours.
 import os
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from subprocess import STDOUT, Popen
 from typing import Any
@@ -31,16 +30,11 @@ SECOND = 33  # of each minute, at which its event is sent
 _LIMIT_S = 120.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Minutes:
-    """Which minutes after the start are measured."""
+def measure_rest(stack: Stack, settings: Mapping[str, str], say: Say, *, first: float, last: float) -> dict[str, Any]:
+    """CPU seconds a minute and memory in MiB by process, and seconds from sending to the frame.
 
-    first: float = 8.0
-    last: float = 11.0
-
-
-def measure_rest(stack: Stack, minutes: Minutes, settings: Mapping[str, str], say: Say) -> dict[str, Any]:
-    """CPU seconds a minute and memory in MiB by process, and seconds from sending to the frame. settings: RISK_..."""
+    settings: RISK_... first, last: minutes after the start that are measured.
+    """
     folder, spec, now_s = stack.folder / "rest", bench_spec("bench-1", SIDE), int(time.time())
     (folder / "frames").mkdir(parents=True)
     write_untrained(folder / "artifacts", spec, per_day=200.0, cutoff_s=now_s - now_s % DAY_S, created=stamp(now_s))
@@ -63,10 +57,10 @@ def measure_rest(stack: Stack, minutes: Minutes, settings: Mapping[str, str], sa
         _program(folder, environment, "serve", "--listen", f"127.0.0.1:{free_port()}") as service,
     ):
         begin_s = time.time()
-        for seed in range(1, 1 + int(minutes.last)):
+        for seed in range(1, 1 + int(last)):
             time.sleep((SECOND - time.time()) % 60)
-            if before is None and time.time() >= begin_s + 60 * minutes.first:
-                before = time.time(), cpu_seconds(job.pid, service.pid)
+            if before is None and time.time() >= begin_s + 60 * first:
+                before = time.time(), used_by(job.pid, service.pid)[0]
             ((key, value),) = synthetic_events([spec], 1, seed=seed, as_of_s=int(time.time()))
             frame, sent_s = folder / "frames" / f"{spec.region}.frame", time.time()
             was_s = frame.stat().st_mtime if frame.exists() else 0.0
@@ -80,12 +74,11 @@ def measure_rest(stack: Stack, minutes: Minutes, settings: Mapping[str, str], sa
             say(f"event {seed} was scored after {seconds[-1]} s")
         time.sleep((SECOND - 1 - time.time()) % 60)
         if before is None:
-            raise ChildError(f"{minutes} has no minute to measure")
+            raise ChildError(f"there is no minute to measure from {first:g} to {last:g}")
         since_s, used = before
         passed = (time.time() - since_s) / 60
-        used_until_now = cpu_seconds(job.pid, service.pid)
+        used_until_now, memory = used_by(job.pid, service.pid)
         per_minute = {name: round((until - used[name]) / passed, 2) for name, until in used_until_now.items()}
-        memory = memory_mib(job.pid, service.pid)
     return {
         **made_at(),
         "machine": describe_machine(),
@@ -108,35 +101,24 @@ def _program(folder: Path, environment: Mapping[str, str], *words: str) -> Itera
             process.wait(_LIMIT_S)
 
 
-def _processes(job: int, service: int) -> Iterator[tuple[str, psutil.Process]]:
-    """The kind of each process, and the process."""
-    yield "service", psutil.Process(service)
+def used_by(job: int, service: int) -> tuple[dict[str, float], dict[str, int]]:
+    """Seconds of CPU since the start, and MiB of memory, by kind of process, and of all.
+
+    `compiler` is a part of `java`. Pages that several processes share are divided among them.
+    """
     driver = psutil.Process(job)
-    yield "driver", driver
-    for process in driver.children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            yield "java" if process.name() == "java" else "workers", process
-
-
-def cpu_seconds(job: int, service: int) -> dict[str, float]:
-    """Since their start, by kind of process, and of all; `compiler` is a part of `java`."""
-    used: dict[str, float] = defaultdict(float)
-    for kind, process in _processes(job, service):
+    kinds = [("service", psutil.Process(service)), ("driver", driver)]
+    kinds += [("java" if each.name() == "java" else "workers", each) for each in driver.children(recursive=True)]
+    used, memory = defaultdict[str, float](float), defaultdict[str, int](int)
+    for kind, process in kinds:
         with suppress(psutil.NoSuchProcess):
             seconds = sum(process.cpu_times()[:4])  # those of its children that have ended too
-            used[kind], used["all"] = used[kind] + seconds, used["all"] + seconds
+            size = round(process.memory_full_info().pss / MIB)
+            for name in (kind, "all"):
+                used[name] += seconds
+                memory[name] += size
             if kind == "java":
                 for thread in process.threads():
                     is_compiler = "Compiler" in Path(f"/proc/{process.pid}/task/{thread.id}/comm").read_text()
                     used["compiler"] += is_compiler * (thread.user_time + thread.system_time)
-    return used
-
-
-def memory_mib(job: int, service: int) -> Counter[str]:
-    """Pages that several processes share are divided among them."""
-    memory: Counter[str] = Counter()
-    for kind, process in _processes(job, service):
-        with suppress(psutil.NoSuchProcess):
-            size = round(process.memory_full_info().pss / MIB)
-            memory.update({kind: size, "all": size})
-    return memory
+    return used, memory

@@ -18,14 +18,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import LoadPlan, percentiles_ms, running_traffic, timed
 from benchmarks.other_systems import (
     FRAME_SIDES,
     RIVALS,
-    Outcome,
     Rate,
     compared,
     measure_full_frames,
@@ -54,12 +52,7 @@ from benchmarks.traffic import CATEGORIES, SIDE, bench_specs, load_topic, sent_s
 from streaming.rehearse.broker import TOPIC_PARTITIONS
 
 LATENCY_REGIONS = 2
-TARGETS = {
-    "throughput_4_regions_eps": 180_000,
-    "throughput_1_region_eps": 100_000,
-    "ratio_to_plain_loop": 0.8,
-    "ratio_to_pathway": 1.5,
-}
+SETTINGS = ("sink", "clock", "starting", "trigger_s", "max_events_per_batch", "top_k", "master", "shuffle_partitions")
 FIGURES = {  # of `measure_once`; is more of it better?
     "throughput_eps": ("throughput, 4 regions, events/s", True),
     "p50_ms": ("latency, median, ms", False),
@@ -79,14 +72,24 @@ def measure_all(plan: Sizes, say: Say) -> dict[str, Any]:
     say("starting Kafka and victoria-metrics")
     with running_stack(plan) as stack:
         loaded = {count: load_events(stack, count, say) for count in (4, 1)}
-        results["settings"] = _settings(stack, *loaded[4])
+        settings = stack.settings(topic=loaded[4][0], specs=bench_specs(4), checkpoint="none")
+        results["settings"] = {
+            **settings.model_dump(mode="json", include={*SETTINGS, "driver_memory"}),
+            "topic_partitions": TOPIC_PARTITIONS,
+            "events": plan.events,
+            "event_bytes": round(loaded[4][1], 1),
+            "cells_per_region": SIDE * SIDE,
+            "categories": len(CATEGORIES),
+            "horizons": len(bench_specs(1)[0].horizons_s),
+            "store": "victoria-metrics, /api/v2/write",
+        }
         results |= _throughput(stack, loaded[4][0], loaded[1][0], say)
         say(f"latency at {plan.rate_per_s:.0f} events/s, {plan.latency_warm_up_s + plan.latency_s:.0f} s")
         results |= measure_latency(stack)
         say("the same with empty stages")
         results["spark_floor_latency_ms"] = measure_latency(stack, is_spark_alone=True)["latency_ms"]
         say(f"full frames of {', '.join(f'{side}x{side}' for side in FRAME_SIDES)} cells")
-        results |= measure_full_frames(stack)
+        results["full_frame_ms"] = measure_full_frames(stack)
     results["versions"] = describe_versions()
     return results
 
@@ -115,7 +118,7 @@ def measure_throughput(stack: Stack, name: str, *, topic: str, regions: int, is_
 def _throughput(stack: Stack, four: str, one: str, say: Say) -> dict[str, Any]:
     """Product and rivals in turn, `rounds` times; then the empty stages and the single region."""
     ours: list[Rate] = []
-    theirs: dict[str, list[Outcome]] = {rival: [] for rival in RIVALS}
+    theirs: dict[str, list[Rate | str]] = {rival: [] for rival in RIVALS}
     for number in range(1, stack.plan.rounds + 1):
         say(f"throughput, 4 regions, round {number} of {stack.plan.rounds}")
         ours.append(measure_throughput(stack, f"product-{number}", topic=four, regions=4))
@@ -128,11 +131,9 @@ def _throughput(stack: Stack, four: str, one: str, say: Say) -> dict[str, Any]:
     single = measure_throughput(stack, "single", topic=one, regions=1)
     return {
         "throughput_4_regions_eps": round(median(rate.steady_eps for rate in ours)),
-        "throughput_4_regions_rounds": [rate.as_dict() for rate in ours],
+        "throughput_4_regions_rounds": ours,
         "throughput_1_region_eps": round(single.steady_eps),
-        "throughput_1_region": single.as_dict(),
         "spark_floor_eps": round(floor.steady_eps),
-        "spark_floor": floor.as_dict(),
         **{name: figure for rival in RIVALS for name, figure in compared(rival, ours, theirs[rival]).items()},
     }
 
@@ -170,50 +171,30 @@ def measure_latency(stack: Stack, *, is_spark_alone: bool = False) -> dict[str, 
     }
 
 
-def _settings(stack: Stack, topic: str, event_bytes: float) -> dict[str, Any]:
-    """The product's settings as run, without this machine's paths and ports, and the shape of the load."""
-    settings = stack.settings(topic=topic, specs=bench_specs(4), checkpoint="none")
-    plumbing = ("sink", "clock", "starting", "trigger_s", "max_events_per_batch", "top_k", "master")
-    return {
-        **settings.model_dump(mode="json", include={*plumbing, "shuffle_partitions", "driver_memory"}),
-        "topic_partitions": TOPIC_PARTITIONS,
-        "events": stack.plan.events,
-        "event_bytes": round(event_bytes, 1),
-        "cells_per_region": SIDE * SIDE,
-        "categories": len(CATEGORIES),
-        "horizons": len(bench_specs(1)[0].horizons_s),
-        "store": "victoria-metrics, /api/v2/write",
-    }
-
-
-def print_results(results: dict[str, Any], console: Console) -> None:
-    machine = results["machine"]
-    load = machine["load_average_at_start"][0]
-    title = f"{machine['cores']} cores of {machine['cpu']}, load average {load} at the start"
-    table = table_of(title, ("measured", "value", "target"))
-    table.caption = f"{results['date']}, {results['plan']} run"
-    for name, words in (
-        ("throughput_4_regions_eps", "4 regions, Kafka to acknowledged scores, events/s"),
-        ("throughput_1_region_eps", "1 region, events/s"),
-    ):
-        table.add_row(words, f"{results[name]:,}", f">= {TARGETS[name]:,}")
-    table.add_row("the same plan with empty stages, 4 regions, events/s", f"{results['spark_floor_eps']:,}", "")
-    latency, rate = results["latency_ms"], results["latency_rate_per_s"]
+def results_table(results: Mapping[str, Any]) -> Table:
+    """Each figure beside its target."""
+    rate, load = f"{results['latency_rate_per_s']:.0f} events/s", results["machine"]["load_average_at_start"][0]
+    latency, floor = results["latency_ms"], results["spark_floor_latency_ms"]
+    rows = [
+        ("4 regions, Kafka to acknowledged scores, events/s", f"{results['throughput_4_regions_eps']:,}", ">= 180,000"),
+        ("1 region, events/s", f"{results['throughput_1_region_eps']:,}", ">= 100,000"),
+        ("the same plan with empty stages, 4 regions, events/s", f"{results['spark_floor_eps']:,}", ""),
+    ]
     for name, target in (("p50", "<= 400"), ("p95", ""), ("p99", "<= 800")):
-        table.add_row(f"latency at {rate:.0f} events/s, {name}, ms", f"{latency[name]}", target)
-        floor = results["spark_floor_latency_ms"][name]
-        table.add_row(f"the same plan with empty stages, {name}, ms", f"{floor}", "")
+        rows.append((f"latency at {rate}, {name}, ms", f"{latency[name]}", target))
+        rows.append((f"the same plan with empty stages, {name}, ms", f"{floor[name]}", ""))
     for cells, milliseconds in results["full_frame_ms"].items():
-        table.add_row(f"full frame of {cells} cells, ms", f"{milliseconds}", "<= 150" if cells == "48x48" else "")
-    for rival, words in RIVALS.items():
-        ratio, target = results[f"ratio_to_{rival}"], f">= {TARGETS[f'ratio_to_{rival}']}"
-        if ratio is None:
-            table.add_row(f"times {words}", f"none: {results[f'ratio_to_{rival}_reason'][:60]}", target)
+        rows.append((f"full frame of {cells} cells, ms", f"{milliseconds}", "<= 150" if cells == "48x48" else ""))
+    for (rival, words), target in zip(RIVALS.items(), (">= 0.8", ">= 1.5"), strict=True):
+        if (ratio := results[f"ratio_to_{rival}"]) is None:
+            rows.append((f"times {words}", f"none: {results[f'ratio_to_{rival}_reason'][:60]}", target))
         else:
             least, most = results[f"ratio_to_{rival}_spread"]
-            eps = results[f"{rival}_eps"]
-            table.add_row(f"times {words} ({eps:,} events/s), median of rounds", f"{ratio} ({least} to {most})", target)
-    console.print(table)
+            name = f"times {words} ({results[f'{rival}_eps']:,} events/s), median of rounds"
+            rows.append((name, f"{ratio} ({least} to {most})", target))
+    machine = f"{results['machine']['cores']} cores of {results['machine']['cpu']}, load average {load} at the start"
+    title = f"{machine}; {results['date']}, {results['plan']} run"
+    return table_of(title, ("measured", "value", "target"), rows)
 
 
 # Old and new code in turn

@@ -4,11 +4,11 @@ A city is trained by what `train` does until each of some moments, and judged on
 incidents that draw others after them.
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,14 +20,13 @@ from rich.table import Table
 from benchmarks.stack import Say, table_of
 from models.comparison import day_blocks, difference_of
 from models.dispersion import Dispersion, log_scores
-from models.evaluation.evaluation_report import NONE
-from models.evaluation.judge import LEAST_SURGES, MOVED, SURGE, SurgeFigures, is_surge, surge_rows
+from models.evaluation.evaluation_report import SURGE_HEADINGS, surge_texts
+from models.evaluation.judge import SurgeFigures, SurgeRow, is_surge, surge_rows
 from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
 from models.follower import Follower, SequentialFollowing, served_delay_s
 from models.following import FollowerState
-from models.measures import intervals_of
 from models.nowcast import LastHours, no_nowcast
 from models.scoring import means, surges_of
 from models.training.replay import IncidentHistory, Replay
@@ -43,8 +42,6 @@ Counts = npt.NDArray[np.integer[Any]]
 
 DAYS, CHANGE_DAY, APART_DAYS = 91, 14, 35  # of a bed; until its change; between the starts of two origins
 SHIFT_H, SILENT_H, BURST_H = 6, 6, 12
-STORM = "storm"  # a bed of its own: nothing is changed, and a real storm begins on the day of the change
-STORM_S = int(datetime(2016, 1, 23, tzinfo=UTC).timestamp())
 
 START_S = 1_704_067_200  # of the made-up city: Monday, 2024-01-01 00:00 UTC
 _CATEGORIES = ("ems", "fire")
@@ -145,14 +142,22 @@ class City:
         return places
 
 
-def city_of(name: str, *, origin: int, options: TrainingOptions, is_storm: bool = False) -> City:
-    """One of CITIES at one of its origins, 0 for the last. Raises DataError where its file is absent or too short."""
-    table, cell_m = CITIES[name]()
-    start_s = int(table.occurred_s[-1]) // DAY_S * DAY_S - (DAYS + origin * APART_DAYS) * DAY_S
-    start_s = STORM_S - CHANGE_DAY * DAY_S if is_storm else start_s
-    spec = spec_for(table, region=name, cell_m=cell_m, cutoff_s=start_s)
-    trained = train(IncidentHistory.of(table, spec, start_s), options, report=lambda what, share: None)
-    return City(table=table, start_s=start_s, trained=trained, seed=options.seed)
+def cities_of(names: Sequence[str], *, origins: int, seeds: int, quick: bool, say: Say) -> Iterator[tuple[City, int]]:
+    """Each of CITIES by name, trained until each origin, 0 the last, with each seed; with its origin.
+
+    One whose file is absent or too short is left out.
+    """
+    for name, origin, seed in product(names, range(origins), range(seeds)):
+        try:
+            table, cell_m = CITIES[name]()
+            start_s = int(table.occurred_s[-1]) // DAY_S * DAY_S - (DAYS + origin * APART_DAYS) * DAY_S
+            past = IncidentHistory.of(table, spec_for(table, region=name, cell_m=cell_m, cutoff_s=start_s), start_s)
+            options = TrainingOptions(step_s=(720 if quick else 180) * 60, epochs=2 if quick else 12, seed=seed)
+            city = City(table=table, start_s=start_s, trained=train(past, options, report=lambda *_: None), seed=seed)
+        except DataError as error:
+            say(f"{name}, origin {origin}, is left out: {error}")
+        else:
+            yield city, origin
 
 
 def _of_file(name: str, layout: str, cell_m: float) -> tuple[IncidentTable, float]:
@@ -201,11 +206,6 @@ def _more(city: City, draw: np.random.Generator) -> IncidentTable:
     return added(city.table, city.table.select(_after(city) & (draw.random(len(city.table)) < 0.5)))
 
 
-def _most(city: City) -> int:
-    """The most frequent category."""
-    return int(np.bincount(city.table.category).argmax())
-
-
 def _elsewhere(city: City, draw: np.random.Generator) -> IncidentTable:
     cell, inside = city.spec.grid.locate(city.table.lat_deg, city.table.lon_deg)
     lat, lon = city.spec.grid.centres()
@@ -229,16 +229,9 @@ def _within(city: City, day: float, hours: int) -> npt.NDArray[np.bool_]:
 BEDS: Mapping[str, CityChange] = MappingProxyType(
     {
         "unchanged": CityChange(incidents=lambda city, draw: city.table),
-        "level x1.5": CityChange(incidents=_more, oracle=lambda city, raw: 1.5 * raw),
         "level x0.5": CityChange(
             incidents=lambda city, draw: city.table.select(~_after(city) | (draw.random(len(city.table)) < 0.5)),
             oracle=lambda city, raw: 0.5 * raw,
-        ),
-        "category x2": CityChange(
-            incidents=lambda city, draw: added(
-                city.table, city.table.select(_after(city) & (city.table.category == _most(city)))
-            ),
-            oracle=lambda city, raw: raw * np.where(np.arange(raw.shape[2]) == _most(city), 2, 1),
         ),
         "hours +6": CityChange(
             incidents=lambda city, draw: later(city, city.table), oracle=lambda city, raw: np.roll(raw, SHIFT_H, axis=0)
@@ -256,7 +249,6 @@ BEDS: Mapping[str, CityChange] = MappingProxyType(
         "burst": CityChange(
             incidents=lambda city, draw: added(city.table, *[city.table.select(_within(city, 0.5, BURST_H))] * 3)
         ),
-        STORM: CityChange(incidents=lambda city, draw: city.table),
     }
 )
 
@@ -288,40 +280,24 @@ _WEEK, _CHANGE = 168, CHANGE_DAY * 24  # hours
 _PART = 240  # hours whose scores are in memory at a time
 
 
-def options_of(seed: int, *, quick: bool) -> TrainingOptions:
-    return TrainingOptions(step_s=(720 if quick else 180) * 60, epochs=2 if quick else 12, seed=seed)
-
-
 def measure_following(
     cities: Sequence[str], beds: Sequence[str], *, origins: int, seeds: int, quick: bool, say: Say
 ) -> list[dict[str, Any]]:
     """A row for each bed of each city, origin and seed; the network is fitted once for all beds of them."""
     rows = []
-    for name in cities:
-        for origin, seed in np.ndindex(origins, seeds):
-            for is_storm in sorted({bed == STORM for bed in beds}):
-                if is_storm and (name != "montgomery" or origin):
-                    continue
-                try:
-                    city = city_of(name, origin=origin, options=options_of(seed, quick=quick), is_storm=is_storm)
-                except DataError as error:
-                    say(f"{name}, origin {origin}, is left out: {error}")
-                    continue
-                unchanged = bed_of(city, "unchanged").raw[..., 0]
-                for bed_name in (bed for bed in beds if (bed == STORM) == is_storm):
-                    bed = bed_of(city, bed_name)
-                    shown, seconds = followed(city, bed)
-                    oracle = unchanged.copy()
-                    oracle[_CHANGE:] = BEDS[bed_name].oracle(city, unchanged)[_CHANGE:]
-                    say(f"{city.spec.region}: {bed_name}")
-                    row = {"city": name, "origin": origin, "seed": seed, "bed": bed_name}
-                    row |= {"ms_an_hour": round(1000 * seconds / len(bed.raw), 2)}
-                    rows.append(row | _figures(city, bed, shown, oracle))
+    for city, origin in cities_of(cities, origins=origins, seeds=seeds, quick=quick, say=say):
+        unchanged = bed_of(city, "unchanged").raw[..., 0]
+        for name in beds:
+            say(f"{city.spec.region}: {name}")
+            bed, oracle = bed_of(city, name), unchanged.copy()
+            oracle[_CHANGE:] = BEDS[name].oracle(city, unchanged)[_CHANGE:]
+            row = {"city": city.spec.region, "origin": origin, "seed": city.seed, "bed": name}
+            rows.append(row | _figures(city, bed, followed(city, bed), oracle))
     return rows
 
 
-def followed(city: City, bed: Bed) -> tuple[npt.NDArray[np.float32], float]:
-    """The forecasts as they would be shown, and the seconds of CPU that following took."""
+def followed(city: City, bed: Bed) -> npt.NDArray[np.float32]:
+    """The forecasts as they would be shown."""
     counts, shown, start_s = bed.counts, np.empty_like(bed.raw), city.start_s
     following = SequentialFollowing(
         follower=Follower.of(city.spec, city.trained.constants),
@@ -329,10 +305,9 @@ def followed(city: City, bed: Bed) -> tuple[npt.NDArray[np.float32], float]:
         delay_s=served_delay_s(city.spec.late_limit_s),
         state=FollowerState.new(city.spec),
     )
-    began = time.process_time()
     for hour, raw in enumerate(bed.raw):
         shown[hour] = raw * following.next_factors(start_s + hour * HOUR_S, raw).shown()
-    return shown, time.process_time() - began
+    return shown
 
 
 def _figures(city: City, bed: Bed, shown: npt.NDArray[np.float32], oracle: npt.NDArray[np.float32]) -> dict[str, Any]:
@@ -348,11 +323,6 @@ def _figures(city: City, bed: Bed, shown: npt.NDArray[np.float32], oracle: npt.N
             for what, of in zip(("raw", "followed"), scores, strict=True):
                 spans = [slice(_CHANGE + first * _WEEK, _CHANGE + last * _WEEK) for first, last in WEEKS]
                 figures[what] = [round(float((of - best)[span].sum() / incidents[span].sum()), 4) for span in spans]
-            spans = [slice(_CHANGE), slice(_CHANGE, _CHANGE + 2 * _WEEK), slice(_CHANGE + 4 * _WEEK, None)]
-            for what, mean in (("raw", bed.raw[..., 0]), ("followed", shown[..., 0])):
-                from_30 = slice(_CHANGE + 30 * 24, None)
-                figures[f"{what}_ratio"] = round(float(mean[from_30].sum() / incidents[from_30].sum()), 3)
-                figures[f"{what}_coverage"] = [_coverage(mean[of], counts[of], dispersion[..., 0]) for of in spans]
     return figures
 
 
@@ -369,155 +339,72 @@ def _percent(raw: Floats, shown: Floats) -> list[float]:
     return [round(100 * part / float(raw.mean()), 4) for part in (apart.mean, apart.low, apart.high)]
 
 
-def _coverage(mean: npt.NDArray[np.float32], counts: Counts, dispersion: Dispersion) -> float:
-    """Of the 90 % intervals, by the randomised PIT, all categories together."""
-    draw, pit = np.random.default_rng(0), []
-    for category in range(mean.shape[2]):
-        for cell in range(mean.shape[1]) if dispersion.r.ndim > 1 else [slice(None)]:
-            of_place = (mean[:, cell, category].ravel().astype(float), counts[:, cell, category].ravel())
-            place = (cell, category) if dispersion.r.ndim > 1 else (category,)
-            pit.append(intervals_of(*of_place, dispersion[place], draw.random(of_place[0].size)).pit)
-    total = np.sum(pit, axis=0)
-    return round(float(total[1:-1].sum() / total.sum()), 4)
-
-
 def following_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Losses above a forecast that knows the change, and differences to the raw forecast."""
     table = Table(
         title="nats an incident above a forecast that knows the change, weeks 1 / 2 / 3-4 / 5-8",
         caption="difference in percent of the raw forecast's log score, all days after the change, 95 % interval",
     )
-    for heading in ("city", "bed", "raw", "following", "1 h", "4 h", "24 h", "f/a from day 30"):
+    for heading in ("city", "bed", "raw", "following", "1 h", "4 h", "24 h"):
         table.add_column(heading)
     for row in rows:
         weeks = [" ".join(f"{week:.3f}".replace("0.", ".", 1) for week in row[what]) for what in ("raw", "followed")]
         differences = ("{:+.3f} ({:+.3f}, {:+.3f})".format(*row[name]["all"]) for name in ("1h", "4h", "24h"))
-        ratios = f"{row['raw_ratio']:.2f} / {row['followed_ratio']:.2f}"
-        table.add_row(f"{row['city']} {row['origin']}/{row['seed']}", row["bed"], *weeks, *differences, ratios)
+        table.add_row(f"{row['city']} {row['origin']}/{row['seed']}", row["bed"], *weeks, *differences)
     return table
-
-
-def write_picture(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """What is lost in the weeks after each change, raw and followed: the means of the origins and seeds."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    cities = [name for name in CITIES if any(row["city"] == name for row in rows)]
-    beds = [name for name in BEDS if any(row["bed"] == name for row in rows)]
-    figure, axes = plt.subplots(
-        len(cities), len(beds), figsize=(1.7 * len(beds) + 1, 2 * len(cities) + 0.6), sharex=True, sharey="row",
-        squeeze=False, layout="constrained",
-    )  # fmt: skip
-    for (line, column), panel in np.ndenumerate(axes):
-        of = [row for row in rows if (row["city"], row["bed"]) == (cities[line], beds[column])]
-        for what, color in (("raw", "#999999"), ("followed", "#0072b2")):
-            if of:
-                panel.plot([1, 2, 3.5, 6.5], np.mean([row[what] for row in of], axis=0), ".-", color=color, label=what)
-        panel.axhline(0, color="black", linewidth=0.6)
-        panel.set_title(beds[column] if line == 0 else "", fontsize=9)
-        panel.set_ylabel(f"{cities[line]}\nnats an incident" if column == 0 else "")
-    axes[-1, 0].set_xlabel("week after the change")
-    axes[0, 0].legend(fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
 
 
 # What the last hour tells of the next: the served forecasts hour by hour, with a nowcast and without. The network is
 # the one that would score, with the share of it that training left.
 
-HORIZONS = 2  # the shortest ones: of 1 and 4 hours
-_MODELS = ("usual", "usual, nowcast", "network", "network, nowcast")
+HORIZONS = ("1h", "4h")  # the shortest ones
 Figures = dict[str, SurgeFigures]
 
 
-def measure_nowcast(cities: Sequence[str], *, origins: int, quick: bool, say: Say) -> list[dict[str, Any]]:
-    """A row for each model, horizon and city, over all of its origins."""
-    rows = []
+def measure_nowcast(cities: Sequence[str], *, origins: int, quick: bool, say: Say) -> dict[str, tuple[SurgeRow, ...]]:
+    """By city and horizon a row for each model, over all origins."""
+    rows = {}
     for name in cities:
-        of_origins: list[list[Figures]] = []
-        for origin in range(origins):
-            try:
-                city = city_of(name, origin=origin, options=options_of(0, quick=quick))
-            except DataError as error:
-                say(f"{name}, origin {origin}, is left out: {error}")
-                continue
-            began = time.process_time()
-            of_origins.append(judged(city, 14 if quick else DAYS - 1))
-            nowcast = city.trained.constants.nowcast
-            say(f"{name}, origin {origin}: {time.process_time() - began:.0f} s of CPU; {nowcast or 'no nowcast'}")
-        for horizon in range(HORIZONS if of_origins else 0):
-            figures = [of_horizons[horizon] for of_horizons in of_origins]
-            surges_of_models = surge_rows(figures, "network", steps_per_week=168, seed=0)
-            if surges_of_models[0].steps < LEAST_SURGES:
-                say(f"{name}: {surges_of_models[0].steps} hours begin after a surge: too few for figures of them alone")
-            rows += [
-                {"city": name, "horizon": city.spec.horizon_names[horizon], **asdict(row)} for row in surges_of_models
-            ]
+        trained = cities_of([name], origins=origins, seeds=1, quick=quick, say=say)
+        of_origins = [judged(city, 14 if quick else DAYS - 1, say) for city, _ in trained]
+        for number, horizon in enumerate(HORIZONS if of_origins else ()):
+            figures = [of_horizons[number] for of_horizons in of_origins]
+            rows[f"{name}, {horizon}"] = surge_rows(figures, "network", steps_per_week=_WEEK, seed=0)
     return rows
 
 
-def judged(city: City, days: int) -> list[Figures]:
+def judged(city: City, days: int, say: Say) -> list[Figures]:
     """Of each of HORIZONS, by model, the hours after the city's start."""
     spec, constants = city.spec, city.trained.constants
+    say(f"{spec.region}: {constants.nowcast or 'no nowcast'}")
     # What a nowcast looks at says which hours follow a surge, also where there is none.
     looks = replace(constants, nowcast=constants.nowcast or no_nowcast(len(spec.horizons_s)))
     past = IncidentHistory.of(city.table, spec, city.start_s + (days + 1) * DAY_S)
     replay, engine = Replay(past), FeatureEngine(spec, looks)
     came: list[npt.NDArray[np.int32]] = []
     lately: list[LastHours] = []
-    forecasts: dict[str, list[Floats]] = {name: [] for name in _MODELS}
+    forecasts = defaultdict[str, list[Floats]](list)
     for at_s in range(city.start_s, city.start_s + days * DAY_S, HOUR_S):
         features = engine.compute(replay.lead_to(at_s))
         usual, network = means(features.values, city.trained.network, spec)
         lately += [features.lately] if features.lately else []
-        came.append(past.coming(at_s)[..., :HORIZONS])
+        came.append(past.coming(at_s))
         for name, mean in (("usual", usual), ("network", network)):
             _, factors = surges_of(lately[-1], usual, None, mean, looks, spec)
-            forecasts[name].append(mean[..., :HORIZONS].astype(np.float64))
-            raised = mean if factors is None else mean * factors
-            forecasts[f"{name}, nowcast"].append(raised[..., :HORIZONS].astype(np.float64))
+            forecasts[name].append(mean.astype(np.float64))
+            forecasts[f"{name}, nowcast"].append(forecasts[name][-1] * (1 if factors is None else factors))
     after, counts = is_surge(lately), np.stack(came)
-    return [
-        {
-            name: SurgeFigures.of(
-                [(np.stack(mean)[..., horizon], counts[..., horizon])],
-                after,
-                _cells(city, np.stack(mean)[..., horizon], counts[..., horizon], horizon, name),
-            )
-            for name, mean in forecasts.items()
-        }
-        for horizon in range(HORIZONS)
-    ]
+    of_horizons: list[Figures] = []
+    for number in range(len(HORIZONS)):
+        figures: Figures = {}
+        for name, of_hours in forecasts.items():
+            dispersion = constants.dispersion_in_cells(of_network=name.startswith("network"))[..., number]
+            mean, count = np.stack(of_hours)[..., number], counts[..., number]
+            figures[name] = SurgeFigures.of([(mean, count)], after, _scores(mean, count, dispersion))
+        of_horizons.append(figures)
+    return of_horizons
 
 
-def _cells(city: City, mean: Floats, counts: npt.NDArray[np.int32], horizon: int, name: str) -> Floats:
-    """(hours,) log score of all cells."""
-    dispersion = city.trained.constants.dispersion_in_cells(of_network=name.startswith("network"))[..., horizon]
-    return np.array([log_scores(*of, dispersion).sum() for of in zip(mean, counts, strict=True)])
-
-
-def nowcast_table(rows: Sequence[dict[str, Any]]) -> Table:
-    headings = (
-        "city, horizon, model, hours, came, forecast, f/a, region %, cells %, hits, all: region %, all: cells %, moved"
-    )
-    shown = [
-        (
-            *(row[name] for name in ("city", "horizon", "model")),
-            f"{row['steps']}",
-            *(f"{row[name]:.1f}" for name in ("came", "forecast")),
-            f"{row['forecast_over_actual']:.2f} ({row['low']:.2f} to {row['high']:.2f})",
-            f"{row['region_percent']:+.1f}",
-            f"{row['cells_percent']:+.2f} ({row['cells_low']:+.2f} to {row['cells_high']:+.2f})",
-            f"{row['hits']:.1%}",
-            f"{row['all_region_percent']:+.2f}",
-            f"{row['all_cells_percent']:+.3f}",
-            f"{row['moved']:.1%}",
-        )
-        for row in rows
-    ]
-    shown = [tuple(NONE if "nan" in text else text for text in row) for row in shown]
-    title = f"After a surge of {SURGE:g} deviations, against the network; moved by more than {MOVED:.0%}"
-    return table_of(title, headings.split(", "), shown)
+def nowcast_tables(rows: Mapping[str, Sequence[SurgeRow]]) -> Iterator[Table]:
+    for place, of_models in rows.items():
+        yield table_of(place, SURGE_HEADINGS, surge_texts(of_models))

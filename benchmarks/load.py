@@ -174,29 +174,20 @@ class Run:
         """Memory, open files, threads and disk of the job, what its batches say, and its heap if it was collected."""
         job, batches, nan = self.jobs[-1], self.batches(), float("nan")
         new = [batch for batch in batches if batch.acknowledged_s > since_s]
-        total = ledger(batches)
-        checkpoint = self.stack.folder / "load-checkpoint"
-        spark, local = checkpoint / "spark", self.stack.folder / "spark"
-        (files, size), (_, state_size), (_, log_size), (_, local_size) = map(
-            _files, (spark, spark / "state", checkpoint / "batches", local)
-        )
+        spark, local = self.stack.folder / "load-checkpoint" / "spark", self.stack.folder / "spark"
+        (files, size), (_, state_size), (_, local_size) = map(_files, (spark, spark / "state", local))
         heaps = job.folder / "heap.jsonl"
         lines = heaps.read_bytes().splitlines() if heaps.exists() else []
         heap = msgspec.json.decode(lines[-1], type=Heap) if lines else None
         is_new = heap is not None and heap.at_s > since_s
         return {
             "t_s": round(time.time(), 1),
-            "batches": len(batches),
             "batch_s": sum(b.acknowledged_s - b.started_s for b in new) / len(new) if new else nan,
-            "lag_events": sent - total["consumed"],  # what is not in the ledger
-            "sent": sent,
-            "points": sum(batch.points for batch in batches),
-            **{name: total[name] for name in ("consumed", "counted", "corrected", "duplicate", "rejected")},
+            "lag_events": sent - ledger(batches)["consumed"],  # what is not in the ledger
             **of_processes(psutil.Process(job.process.pid)),
             "checkpoint_files": files,
             "checkpoint_mib": size / MIB,
             "state_mib": state_size / MIB,
-            "batch_log_mib": log_size / MIB,
             "local_mib": local_size / MIB,
             "heap_mib": heap.live_bytes / MIB if heap and is_new else nan,
             "outside_mib": heap.outside_bytes / MIB if heap and is_new else nan,
@@ -254,19 +245,17 @@ def run_load(stack: Stack, plan: LoadPlan, say: Say) -> dict[str, Any]:
 def of_processes(driver: psutil.Process) -> dict[str, float]:
     """Memory in MiB, pages that several processes share divided among them; open files and threads."""
     memory = {"driver": 0.0, "workers": 0.0, "jvm": 0.0, "beyond_heap": 0.0}
-    files = threads = workers = 0
+    files = threads = 0
     for process in (driver, *driver.children(recursive=True)):
         with suppress(psutil.NoSuchProcess, FileNotFoundError):
             kind = "driver" if process.pid == driver.pid else "jvm" if process.name() == "java" else "workers"
             memory[kind] += process.memory_full_info().pss / MIB
             if kind == "jvm":
                 memory["beyond_heap"] += beyond_heap_bytes(Path(f"/proc/{process.pid}/smaps").read_text()) / MIB
-            workers += kind == "workers"
             if kind != "workers":
                 files += process.num_fds()
                 threads += process.num_threads()
-    of_kinds = {f"{kind}_mib": value for kind, value in memory.items()}
-    return {**of_kinds, "workers": workers, "files": files, "threads": threads}
+    return {**{f"{kind}_mib": value for kind, value in memory.items()}, "files": files, "threads": threads}
 
 
 def beyond_heap_bytes(smaps: str) -> int:

@@ -53,7 +53,6 @@ class TimedBatch(msgspec.Struct, frozen=True, kw_only=True):
     batch_id: int
     started_s: float
     acknowledged_s: float
-    points: int
     ledger: dict[str, int]  # of all regions together
     end_offsets: dict[int, int]  # by partition: the first offset that this batch did not take
 
@@ -90,7 +89,6 @@ def product(settings: Settings, orders: Orders, stop: Event, file: BinaryIO) -> 
             batch_id=published.batch_id,
             started_s=published.done_s - published.seconds,
             acknowledged_s=published.done_s,
-            points=published.points,
             ledger=dict(ledger),
             end_offsets=end_offsets(settings.checkpoint.absolute(), published.batch_id),
         )
@@ -127,7 +125,6 @@ def spark_alone(settings: Settings, orders: Orders, stop: Event, file: BinaryIO)
             batch_id=batch_id,
             started_s=started_s,
             acknowledged_s=time.time(),
-            points=0,
             ledger={"consumed": consumed, "counted": consumed},
             end_offsets=end_offsets(settings.checkpoint.absolute(), batch_id),
         )

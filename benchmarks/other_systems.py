@@ -11,8 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -25,9 +24,9 @@ from benchmarks.stack import ROOT, ChildError, Stack, run_child
 from benchmarks.traffic import SIDE, bench_spec, synthetic_events
 from models.artifact import Artifact
 from models.counting.count_state import CountState
-from models.features import FeatureEngine, Features
+from models.features import FeatureEngine
 from models.network import RiskNetwork
-from models.scoring import CellScores, score, stored_views
+from models.scoring import score, stored_views
 from models.unusual import RegionScan
 from schemas.decode import Messages, decode_messages
 from schemas.frame import RiskFrame
@@ -47,7 +46,6 @@ FRAME_SIDES = (SIDE // 2, SIDE, 2 * SIDE)
 HISTORY_EVENTS = 50_000
 TICK_EVENTS = 60
 TOP_K = 10
-_scans: dict[tuple[str, str], RegionScan] = {}  # by region and version, as in the product
 RIVALS = {"plain_loop": "the plain loop", "pathway": "Pathway"}
 _PATHWAY = "pathway==0.33.0"  # in an environment of its own: its pins contradict ours
 _LIMIT_S = 300.0
@@ -57,52 +55,27 @@ _MOST_AT_ONCE = 1_000_000  # the client takes no more in one call
 Mark = tuple[int, float]  # events done so far, epoch seconds
 
 
-def measure_full_frames(stack: Stack) -> dict[str, Any]:
-    """Median milliseconds of a tick's full frame, on one core, by cells, with its parts."""
+def measure_full_frames(stack: Stack) -> dict[str, float]:
+    """Median milliseconds of a tick's full frame, on one core, by cells, without the first tick, which fills caches."""
     torch.set_num_threads(1)  # as in the product's workers
-    totals, parts = {}, {}
+    medians = {}
     for side in FRAME_SIDES:
-        runs = _frames(stack, side)
-        name = f"{side}x{side}"
-        totals[name] = round(median(sum(run.values()) for run in runs), 1)
-        parts[name] = {part: round(median(run[part] for run in runs), 1) for part in runs[0]}
-    return {"full_frame_ms": totals, "full_frame_parts_ms": parts}
-
-
-def _frames(stack: Stack, side: int) -> list[dict[str, float]]:
-    """The parts' milliseconds of each tick after the first, which fills caches."""
-    spec = bench_spec(f"frame-{side}", side)
-    artifact = load_artifact(str(next((stack.artifacts([spec]) / spec.region).iterdir())))
-    network, engine = artifact.network(), FeatureEngine(spec, artifact.constants)
-    state = CountState(spec)
-    as_of_s = int(time.time()) // spec.tick_s * spec.tick_s
-    state.apply(incidents_of(spec, HISTORY_EVENTS, seed=side, as_of_s=as_of_s), as_of_s)
-    sink = InfluxSink(stack.settings(topic="none", specs=[spec], checkpoint="none"))
-    runs: list[dict[str, float]] = []
-
-    @contextmanager
-    def part(name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        runs[-1][name] = (time.perf_counter() - start) * 1000
-
-    for tick in range(1, stack.plan.frame_repeats + 2):
-        as_of_s += spec.tick_s
-        incidents = incidents_of(spec, TICK_EVENTS, seed=1000 * side + tick, as_of_s=as_of_s)
-        runs.append({})
-        with part("count"):
-            state.apply(incidents, as_of_s)
-        with part("features"):
-            features = engine.compute(state)
-        with part("score"):
-            scores = score(features.values, network, artifact.constants, spec)
-        with part("lines"):
-            frame = frame_of(artifact, as_of_s, features, scores)
-            lines = risk_lines(frame) + top_lines(frame, TOP_K) + unusual_lines(frame)
-        with part("write"):
-            sink.write(lines)
-    sink.close()
-    return runs[1:]
+        spec = bench_spec(f"frame-{side}", side)
+        region = ScoredRegion.of(next((stack.artifacts([spec]) / spec.region).iterdir()))
+        region.state, as_of_s = CountState(spec), int(time.time()) // spec.tick_s * spec.tick_s
+        region.state.apply(incidents_of(spec, HISTORY_EVENTS, seed=side, as_of_s=as_of_s), as_of_s)
+        sink, took_ms = InfluxSink(stack.settings(topic="none", specs=[spec], checkpoint="none")), list[float]()
+        for tick in range(1, stack.plan.frame_repeats + 2):
+            as_of_s += spec.tick_s
+            incidents = incidents_of(spec, TICK_EVENTS, seed=1000 * side + tick, as_of_s=as_of_s)
+            began_s = time.perf_counter()
+            region.state.apply(incidents, as_of_s)
+            frame = region.frame()
+            sink.write(risk_lines(frame) + top_lines(frame, TOP_K) + unusual_lines(frame))
+            took_ms.append((time.perf_counter() - began_s) * 1000)
+        sink.close()
+        medians[f"{side}x{side}"] = round(median(took_ms[1:]), 1)
+    return medians
 
 
 def incidents_of(spec: Spec, n: int, *, seed: int, as_of_s: int) -> Incidents:
@@ -114,20 +87,6 @@ def incidents_of(spec: Spec, n: int, *, seed: int, as_of_s: int) -> Incidents:
         kafka_time_ms=np.full(n, as_of_s * 1000),
     )
     return decode_messages(messages, {spec.region: spec}).incidents[spec.region]
-
-
-def frame_of(artifact: Artifact, as_of_s: int, features: Features, scores: CellScores) -> RiskFrame:
-    spec, tick_s = artifact.spec, as_of_s - as_of_s % artifact.spec.tick_s
-    scan = _scans.setdefault((spec.region, artifact.version), RegionScan(spec, artifact.constants))
-    return RiskFrame(
-        spec=spec,
-        as_of_s=as_of_s,
-        model=artifact.version,
-        unusual=scan.places(features.recent, scores.usual[:, :, 0], tick_s),
-        observed_1h=features.observed_1h,
-        support=features.support,
-        **{name: getattr(scores, name) for name in FIELDS},
-    )
 
 
 # Rates, the same way for the product and every rival
@@ -142,9 +101,6 @@ class Rate:
     events: int
     warm_up_events: int
     seconds: float
-
-    def as_dict(self) -> dict[str, float]:
-        return {name: round(value, 3) for name, value in asdict(self).items()}
 
 
 def rate_of(marks: Sequence[Mark], *, started_s: float, warm_up_events: int) -> Rate:
@@ -162,16 +118,8 @@ def rate_of(marks: Sequence[Mark], *, started_s: float, warm_up_events: int) -> 
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """A rival's rate in a round, or why there is none."""
-
-    rate: Rate | None = None
-    reason: str | None = None
-
-
-def measure_rival(rival: str, stack: Stack, name: str, *, topic: str, specs: Sequence[Spec]) -> Outcome:
-    """A rival of RIVALS on the pre-loaded topic, from its beginning; what its first batch takes is the warm-up."""
+def measure_rival(rival: str, stack: Stack, name: str, *, topic: str, specs: Sequence[Spec]) -> Rate | str:
+    """The rate of a rival of RIVALS on the pre-loaded topic, or why there is none; its first batch is the warm-up."""
     folder, events = stack.folder / name, stack.plan.events
     try:
         if rival == "plain_loop":
@@ -196,9 +144,9 @@ def measure_rival(rival: str, stack: Stack, name: str, *, topic: str, specs: Seq
             ran = run_child("benchmarks.pathway", orders, folder, python=python, limit_s=_LIMIT_S, environment=threads)
             warm_up_events = events // 6
         marks = [(int(done), float(at_s)) for done, at_s in ran["marks"]]
-        return Outcome(rate=rate_of(marks, started_s=ran["started_s"], warm_up_events=warm_up_events))
+        return rate_of(marks, started_s=ran["started_s"], warm_up_events=warm_up_events)
     except (ChildError, OSError, subprocess.SubprocessError, ValueError) as error:
-        return Outcome(reason=" ".join(str(error).split())[-600:])
+        return " ".join(str(error).split())[-600:]
 
 
 def _python_of_pathway() -> str:
@@ -211,17 +159,17 @@ def _python_of_pathway() -> str:
     return str(ROOT / ".venv-bench" / "bin" / "python")
 
 
-def compared(name: str, ours: Sequence[Rate], theirs: Sequence[Outcome]) -> dict[str, Any]:
+def compared(name: str, ours: Sequence[Rate], theirs: Sequence[Rate | str]) -> dict[str, Any]:
     """A rival's figures: the median over the rounds of product / rival, each round's own pair, and their spread.
 
     The reason why a round has no rate is kept.
     """
-    pairs = [(our, their.rate) for our, their in zip(ours, theirs, strict=True) if their.rate]
+    pairs = [(our, their) for our, their in zip(ours, theirs, strict=True) if isinstance(their, Rate)]
     ratios = sorted(our.steady_eps / rate.steady_eps for our, rate in pairs)
     return {
         f"ratio_to_{name}": round(median(ratios), 3) if ratios else None,
         f"ratio_to_{name}_spread": [round(ratios[0], 3), round(ratios[-1], 3)] if ratios else None,
-        f"ratio_to_{name}_reason": next((their.reason for their in theirs if their.reason), None),
+        f"ratio_to_{name}_reason": next((their for their in theirs if isinstance(their, str)), None),
         f"{name}_eps": round(median(rate.steady_eps for _, rate in pairs)) if pairs else None,
     }
 
@@ -243,18 +191,32 @@ class ScoredRegion:
     state: CountState
     network: RiskNetwork | None
     engine: FeatureEngine
+    scan: RegionScan
     stored: tuple[StoredView, ...] = ()
 
     @classmethod
     def of(cls, folder: Path) -> "ScoredRegion":
         artifact = load_artifact(str(folder))
-        return cls(artifact, artifact.history(), artifact.network(), FeatureEngine(artifact.spec, artifact.constants))
+        spec, constants = artifact.spec, artifact.constants
+        engine, scan = FeatureEngine(spec, constants), RegionScan(spec, constants)
+        return cls(artifact, artifact.history(), artifact.network(), engine, scan)
+
+    def frame(self) -> RiskFrame:
+        spec, as_of_s, features = self.artifact.spec, self.state.as_of_s, self.engine.compute(self.state)
+        scores = score(features.values, self.network, self.artifact.constants, spec)
+        return RiskFrame(
+            spec=spec,
+            as_of_s=as_of_s,
+            model=self.artifact.version,
+            unusual=self.scan.places(features.recent, scores.usual[:, :, 0], as_of_s - as_of_s % spec.tick_s),
+            observed_1h=features.observed_1h,
+            support=features.support,
+            **{name: getattr(scores, name) for name in FIELDS},
+        )
 
     def lines(self) -> bytes:
         """The points that what was counted since the last call has changed."""
-        features = self.engine.compute(self.state)
-        scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
-        frame = frame_of(self.artifact, self.state.as_of_s, features, scores)
+        frame = self.frame()
         views = stored_views(frame, self.artifact.constants)
         before = self.stored or map(StoredView, views)
         steps = (old.then(view) for old, view in zip(before, views, strict=True))

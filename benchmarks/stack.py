@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,17 +32,6 @@ from streaming.settings import Settings
 ROOT = Path(__file__).parents[1]
 Say = Callable[[str], None]
 _END_S, _START_LIMIT_S, _LIMIT_S = 30.0, 300.0, 600.0
-_PACKAGES = (
-    "pyspark",
-    "torch",
-    "numpy",
-    "pyarrow",
-    "pandas",
-    "msgspec",
-    "kafka-python",
-    "confluent-kafka",
-    "influxdb-client",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +81,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def describe_versions() -> dict[str, str]:
-    """Of everything that takes part; the rivals' are added where they ran."""
+    """Of what the commit does not pin."""
 
     def first_line(program: str) -> str:
         path = shutil.which(program)
@@ -108,7 +96,6 @@ def describe_versions() -> dict[str, str]:
         "java": first_line("java"),
         "kafka": KAFKA_VERSION,
         store: first_line(store),
-        **{name: version(name) for name in _PACKAGES},
     }
 
 

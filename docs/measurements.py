@@ -37,9 +37,14 @@ _SUPPORT = Column("support", "text", "history behind the score: `no_history`, `s
 _MODEL = Column("model", "text", "the artifact's version; `baseline` or `baseline:REASON` if no network scored")
 _BECAUSE = Column("because", "text", "the reason")
 
-_RISK_POINT = Measurement(
-    "Scores of a cell, per tick: what the map shows. Inside a tick only changed cells are written again.",
-    (
+
+def _measurement(about: str, *columns: Column) -> Measurement:
+    return Measurement(about, columns)
+
+
+MEASUREMENTS = {
+    "risk": _measurement(
+        "Scores of a cell, per tick: what the map shows. Inside a tick only changed cells are written again.",
         _REGION,
         _CATEGORY,
         _HORIZON,
@@ -52,10 +57,9 @@ _RISK_POINT = Measurement(
         Column("observed_1h", "incidents", "counted in the hour before"),
         _SUPPORT,
     ),
-)
-_TOP = Measurement(
-    "The riskiest cells, per tick. Ranks 1 to 10 also have `by_…`, but not for `all`: usual x all of them = expected.",
-    (
+    "top": _measurement(
+        "The riskiest cells, per tick. Ranks 1 to 10 also have `by_…`, but not for `all`: usual x all of them = "
+        "expected.",
         *(_REGION, _CATEGORY, _HORIZON, _EXPECTED, _RISK, _USUAL, _SUPPORT, _MODEL),
         Column("rank", "tag", "`01` has the highest risk"),
         Column("lift", "times", "expected over usual"),
@@ -70,11 +74,9 @@ _TOP = Measurement(
         Column("cell", "text", "like the tag of `risk`"),
         Column("geohash", "text", "of the cell's centre"),
     ),
-)
-_UNUSUAL = Measurement(
-    "Where the last hours had more incidents than usual, per tick: of each category the place that is least likely by "
-    "chance, and of `all` that of any category or of all together; and which feeds are silent.",
-    (
+    "unusual": _measurement(
+        "Where the last hours had more incidents than usual, per tick: of each category the place that is least "
+        "likely by chance, and of `all` that of any category or of all together; and which feeds are silent.",
         *(_REGION, _CATEGORY, _MODEL),
         Column("days", "days", "chance alone shows as much once in so many, somewhere in the region; 0: as usual"),
         Column("hours", "h", "the last ones that it is about"),
@@ -86,12 +88,11 @@ _UNUSUAL = Measurement(
         Column("says", "text", "feeds that are silent, surges, and the place, in words; empty: as usual"),
         Column("middle", "text", "geohash of the place's middle, where Grafana's map draws it"),
     ),
-)
-_PIPELINE = Measurement(
-    "The ledger and the state of the job, per tick. Counts are totals since the region's state began. The region "
-    "`_unassigned` holds refused messages that name no region of this deployment. A point is written when the scores "
-    "of its batch are acknowledged: the newest point with a `model` is of the newest tick whose scores are whole.",
-    (
+    "pipeline": _measurement(
+        "The ledger and the state of the job, per tick. Counts are totals since the region's state began. The region "
+        "`_unassigned` holds refused messages that name no region of this deployment. A point is written when the "
+        "scores of its batch are acknowledged: the newest point with a `model` is of the newest tick whose scores are "
+        "whole.",
         _REGION,
         _MODEL,
         Column("consumed", "messages", "read from Kafka; the sum of the next six"),
@@ -119,11 +120,9 @@ _PIPELINE = Measurement(
         Column("followed_ago_s", "s", "since the hour of what the scores follow; 3 days: it could not be used"),
         Column("change", "text", "that the scores follow, such as `since 3 Mar: 05 to 08 h x 1.9`, local hours"),
     ),
-)
-_OUTCOME = Measurement(
-    "Forecast against outcome, hourly: written an hour after the horizon's end, and again 24 hours (`late_limit_s`) "
-    "later.",
-    (
+    "outcome": _measurement(
+        "Forecast against outcome, hourly: written an hour after the horizon's end, and again 24 hours "
+        "(`late_limit_s`) later.",
         *(_REGION, _CATEGORY, _HORIZON, _MODEL),
         Column("observed", "incidents", "counted within the horizon, all cells"),
         Column("expected usual", "incidents", "forecast by the model and by the baseline, all cells"),
@@ -141,42 +140,34 @@ _OUTCOME = Measurement(
         Column("hour", "h", "local hour at which the horizon began"),
         Column("closed_s", "s since 1970", "when this judgement was due"),
     ),
-)
-_AREA = Measurement(
-    "The same by district, to see whether a part of the city is served worse.",
-    (
+    "outcome_area": _measurement(
+        "The same by district, to see whether a part of the city is served worse.",
         *(_REGION, _CATEGORY, _HORIZON),
         Column("district", "tag", "part of the grid, `01` in the south-west"),
         Column("expected", "incidents", "forecast for the district"),
         Column("observed", "incidents", "counted in the district"),
     ),
-)
-_CHANCE = Measurement(
-    "The same by chance, to see whether likely things happened as often as forecast. A range without a cell has no "
-    "point.",
-    (
+    "outcome_chance": _measurement(
+        "The same by chance, to see whether likely things happened as often as forecast. A range without a cell has "
+        "no point.",
         *(_REGION, _CATEGORY, _HORIZON),
         Column("chance", "tag", "lower limit of the range of chances, percent: `00`, `01`, `05`, `20`, `50`"),
         Column("cells", "cells", "in the range, by their chance of at least one incident"),
         Column("said", "cells", "how many should have an incident, the sum of their chances"),
         Column("came", "cells", "how many had one"),
     ),
-)
-_SHADOW = Measurement(
-    "A challenger beside the champion, hourly: judged once, 25 hours (`late_limit_s` and an hour) after the horizon's "
-    "end. It is on no map.",
-    (
+    "shadow": _measurement(
+        "A challenger beside the champion, hourly: judged once, 25 hours (`late_limit_s` and an hour) after the "
+        "horizon's end. It is on no map.",
         *(_REGION, _HORIZON),
         Column("champion challenger", "text", "versions of the two artifacts"),
         Column("champion_log_score challenger_log_score", "nats", "means over cells and categories"),
         Column("baseline_log_score", "nats", "the same of the champion's own baseline"),
         Column("observed champion_expected challenger_expected", "incidents", "all cells and categories"),
     ),
-)
-_GATE = Measurement(
-    "What the gate says of a trial, from all of its local days so far. One point a UTC day, from the third day on, or "
-    "when it stops a challenger that fails, then without `difference`, `low` and `high`.",
-    (
+    "gate": _measurement(
+        "What the gate says of a trial, from all of its local days so far. One point a UTC day, from the third day "
+        "on, or when it stops a challenger that fails, then without `difference`, `low` and `high`.",
         _REGION,
         Column("challenger", "text", "version that is tried"),
         Column("difference", "nats", "mean daily difference of the log scores, challenger minus champion"),
@@ -188,89 +179,57 @@ _GATE = Measurement(
         _BECAUSE,
         Column("awaited", "", "1 when it has decided and the trial goes on, else 0; without a trial the only field"),
     ),
-)
-_DRIFT = Measurement(
-    "Observed over expected of the network that scores, without what it follows, for the shortest horizon, from its "
-    "local days so far, or only the newest where they say more. One point a UTC day, from its fourteenth day on.",
-    (
+    "drift": _measurement(
+        "Observed over expected of the network that scores, without what it follows, for the shortest horizon, from "
+        "its local days so far, or only the newest where they say more. One point a UTC day, from its fourteenth day "
+        "on.",
         *(_REGION, _CATEGORY),
         Column("champion", "text", "version that scores"),
         Column("ratio", "", "observed over expected"),
         Column("low high", "", "bounds of the ratio"),
     ),
-)
-_FOLLOWING = Measurement(
-    "What was learned of the last weeks, hourly: factors on what the network expects of the next hour.",
-    (
+    "following": _measurement(
+        "What was learned of the last weeks, hourly: factors on what the network expects of the next hour.",
         *(_REGION, _ONE_CATEGORY, _MODEL),
         Column("level", "times", "factor of the region's level"),
         Column("as_usual", "0 to 1", "chance that the network alone is as good; factors are drawn towards 1 by it"),
         Column("gained", "nats", "how much likelier the factors made the counts of the newest hour that was learned"),
         Column("incidents", "incidents", "in that hour"),
     ),
-)
-_FOLLOWING_HOUR = Measurement(
-    "The same for each local hour of the day.",
-    (
+    "following_hour": _measurement(
+        "The same for each local hour of the day.",
         *(_REGION, _ONE_CATEGORY),
         Column("hour", "tag", "local, `00` to `23`"),
         Column("factor", "times", "of level and hour"),
     ),
-)
-_FOLLOWING_CELL = Measurement(
-    "The same for cells, each midnight (UTC): those beyond 1.1 or below 0.91.",
-    (
+    "following_cell": _measurement(
+        "The same for cells, each midnight (UTC): those beyond 1.1 or below 0.91.",
         *(_REGION, _ONE_CATEGORY),
         Column("cell", "tag", "as in `risk`"),
         Column("geohash", "tag", "of the cell's centre"),
         Column("factor", "times", "of the cell"),
     ),
-)
-_RETRAIN = Measurement(
-    "What became of the last ask for retraining. One point an hour, where anybody asks.",
-    (
+    "retrain": _measurement(
+        "What became of the last ask for retraining. One point an hour, where anybody asks.",
         _REGION,
         Column("made_ago_s", "s", "since one last started a trial; missing before the first"),
         Column("outcome", "text", "`nothing due`, `on trial`, `waits`, `trial started`, `refused` or `failed`"),
         _BECAUSE,
     ),
-)
-_DECIDED = Measurement(
-    "Why the version that scores does. One point an hour; none where no record of the audit log says it.",
-    (
+    "decided": _measurement(
+        "Why the version that scores does. One point an hour; none where no record of the audit log says it.",
         _REGION,
         Column("champion", "text", "version"),
         Column("says", "text", "who made it champion or took it back, when in local time, and why"),
     ),
-)
-_FEEDBACK = Measurement(
-    "What shifts say of the scores, from the topic `feedback.v1`; never a label for the counts.",
-    (
+    "feedback": _measurement(
+        "What shifts say of the scores, from the topic `feedback.v1`; never a label for the counts.",
         *(_REGION, _ONE_CATEGORY, _HORIZON),
         Column("cell", "tag", "the cell that the mark is about"),
         Column("desk", "tag", "desk or unit, never a person"),
         Column("mark", "tag", "`useful`, `not_useful` or `acted_on`"),
         Column("marks", "", "1"),
     ),
-)
-
-MEASUREMENTS = {
-    "risk": _RISK_POINT,
-    "top": _TOP,
-    "unusual": _UNUSUAL,
-    "pipeline": _PIPELINE,
-    "outcome": _OUTCOME,
-    "outcome_area": _AREA,
-    "outcome_chance": _CHANCE,
-    "shadow": _SHADOW,
-    "gate": _GATE,
-    "drift": _DRIFT,
-    "following": _FOLLOWING,
-    "following_hour": _FOLLOWING_HOUR,
-    "following_cell": _FOLLOWING_CELL,
-    "retrain": _RETRAIN,
-    "decided": _DECIDED,
-    "feedback": _FEEDBACK,
 }
 
 ARCHIVE = (

@@ -5,32 +5,44 @@ interface of the service, and the catalogues of translations.
 """
 
 import html
+import io
 import json
 import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
+from functools import partial
+from gettext import NullTranslations
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import typer
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from typer.cli import get_docs_for_click
 
-from docs import catalogues
 from docs.measurements import ARCHIVE, MEASUREMENTS
 from incident_risk import COMMANDS, app
 from models.feature_lists import feature_table
+from models.readiness import ASSUMES
 from schemas.decode import PERSON_STEMS, PERSON_WORDS, Feedback
 from schemas.errors import RiskError
 from schemas.event import Event
+from schemas.frame import ATTRIBUTION_GROUPS
 from schemas.incidents import DeadLetter
+from schemas.languages import FOLDER as LANGUAGES
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.spec import SLUG
 from service.app import document
+from service.page import FOLDER as MAP_FOLDER
+from service.page import LIBRARY, PAGES
+from service.page import filled as page_filled
 from streaming.cli.accountability import OURS, TABLE
 from streaming.settings import Settings, environment_names
 from streaming.watchers import Metrics
@@ -116,7 +128,7 @@ def files() -> dict[Path, bytes]:
     """The files that code writes, with their contents."""
     interface = json.dumps(document(), indent=1) + "\n"
     texts = {ENV_EXAMPLE: env_example(), **contract_documents(), OPENAPI: interface}
-    return {**{path: text.encode() for path, text in texts.items()}, **catalogues.files()}
+    return {**{path: text.encode() for path, text in texts.items()}, **catalogues()}
 
 
 def metrics() -> str:
@@ -246,10 +258,7 @@ def public_names() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "live commands": lambda: commands_of("live"),
-    "model commands": lambda: commands_of("model"),
-    "versions commands": lambda: commands_of("versions"),
-    "records commands": lambda: commands_of("records"),
+    **{f"{group} commands": partial(commands_of, group) for group in COMMANDS},
     "targets of make": targets,
     "exit codes": exit_codes,
     "settings": settings,
@@ -316,6 +325,70 @@ def _property(name: str, schema: Json) -> Json:
     if schema.get("format") == "date-time":
         return {**schema, "pattern": TIME_PATTERN}
     return schema
+
+
+# The catalogues of schemas/languages: what the service's pages say, each sentence with its translation. One that is new
+# gets an entry without a translation, and one that is gone loses it
+
+Sentence = tuple[str | tuple[str, str], str | None]  # or its forms for one and for many; its context
+MARKS: dict[str, tuple[int, ...] | None] = {"say": None, "sayMany": (1, 2), "written": None}  # in code
+
+
+class _Asked(NullTranslations):
+    """Keeps what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sentences: dict[Sentence, None] = {}
+
+    def gettext(self, message: str) -> str:
+        self.sentences[message, None] = None
+        return message
+
+
+def sentences() -> Iterator[Sentence]:
+    """All that the pages say."""
+    asked = _Asked()
+    for page in PAGES:
+        page_filled(page.read_text(encoding="utf-8"), asked, lang="", head="", title="", hidden="")
+    yield from asked.sentences
+    yield "Incident risk", None
+    for script in sorted(set(MAP_FOLDER.glob("*.js")) - {MAP_FOLDER / LIBRARY}):
+        with script.open("rb") as file:
+            for _, message, _, context in extract("javascript", file, MARKS, options={"parse_template_string": True}):
+                yield message, context
+    yield from ((text, None) for text in (*ATTRIBUTION_GROUPS.values(), ASSUMES))
+
+
+def catalogue(language: str) -> Catalog:
+    """What the pages say, with the translations that the language's file has."""
+    path, written = LANGUAGES / language / "map.po", _Bare(locale=language)
+    before = read_po(io.BytesIO(path.read_bytes())) if path.exists() else Catalog(locale=language)
+    for message, context in dict.fromkeys(sentences()):
+        entry = before.get(message, context)
+        written.add(message, entry.string if entry else None, context=context).flags.clear()  # guesses of formats
+    return written
+
+
+class _Bare(Catalog):
+    """Without the dates and the program's version in its head, so that the same sentences are the same bytes."""
+
+    @property
+    def mime_headers(self) -> list[tuple[str, str]]:
+        kind = "text/plain; charset=utf-8"
+        return [("Language", str(self.locale)), ("Content-Type", kind), ("Plural-Forms", self.plural_forms)]
+
+
+def catalogues() -> dict[Path, bytes]:
+    """Of every language: sources, and what gettext reads."""
+    written = {}
+    for language in sorted(path.name for path in LANGUAGES.iterdir() if any(path.glob("*.po"))):
+        for name, write in (("map.po", partial(write_po, width=120)), ("map.mo", write_mo)):
+            content, of_language = io.BytesIO(), catalogue(language)
+            of_language.header_comment, of_language.fuzzy = "#", False
+            write(content, of_language)
+            written[LANGUAGES / language / name] = content.getvalue()
+    return written
 
 
 # How old the runs are that a page rests on: a page whose run is older than a week says so at its head

@@ -40,11 +40,16 @@ from benchmarks.traffic import (
 )
 from models.counting.count_state import CountState
 from schemas.decode import decode_messages
-from tests.harness.toy import toy_grid, toy_messages, toy_spec
+from tests.harness.toy import toy_messages
 
 T_S = np.arange(0.0, 1800.0, 5.0)
 MEMORY = Bound(name="mib", words="memory", unit="MiB", share=0.0, at_least=100.0, reason="it must not grow")
-SHARE = Bound(name="mib", words="memory", unit="MiB", share=0.5, at_least=10.0, reason="it must not grow")
+
+
+def judged(values, bound=MEMORY, *, from_s=900.0):
+    """The verdict on samples every five seconds."""
+    (verdict,) = judge({"t_s": T_S[: len(values)], "mib": values}, [bound], from_s=from_s)
+    return verdict
 
 
 def noisy(growth_per_hour, *, level=900.0, seed=0):
@@ -72,8 +77,7 @@ def test_samples_that_are_missing_do_not_count_and_two_make_no_slope():
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("growth", "is_beyond"), [(0, False), (-500, False), (60, False), (200, True), (5000, True)])
 def test_a_leak_is_flagged_and_noise_is_not(growth, is_beyond, seed):
-    samples = {"t_s": T_S, "mib": noisy(growth, seed=seed)}
-    (verdict,) = judge(samples, [MEMORY], from_s=900.0)
+    verdict = judged(noisy(growth, seed=seed))
     assert verdict.is_beyond == is_beyond
     assert (verdict.words == "beyond") == is_beyond
 
@@ -87,23 +91,20 @@ def test_noise_is_twice_scipys_standard_error_of_the_means_over_a_minute():
 
 def test_a_slope_that_noise_explains_is_called_so_and_a_short_run_is_excused_nothing():
     swings = 900 + 120 * T_S / 3600 + 80 * np.sin(T_S / 97)
-    (swinging,) = judge({"t_s": T_S, "mib": swings}, [MEMORY], from_s=900.0)
-    assert swinging.noise_per_hour > 100
-    (short,) = judge({"t_s": T_S[:20], "mib": swings[:20]}, [MEMORY], from_s=0.0)
+    assert judged(swings).noise_per_hour > 100
+    short = judged(swings[:20], from_s=0.0)
     assert (short.noise_per_hour, short.is_beyond) == (0.0, True)
-    (before,) = judge({"t_s": T_S, "mib": np.where(T_S < 900, T_S, 900.0)}, [MEMORY], from_s=900.0)
+    before = judged(np.where(T_S < 900, T_S, 900.0))
     assert (before.slope_per_hour, before.at_middle, before.at_end, before.words) == (0.0, 900.0, 900.0, "within")
 
 
 def test_a_bound_by_share_follows_the_mean_but_never_falls_below_its_least():
-    def most(level):
-        return judge({"t_s": T_S, "mib": np.full(len(T_S), level)}, [SHARE], from_s=0)[0].most_per_hour
-
-    assert (most(1000.0), most(4.0)) == (500.0, 10.0)
+    bound = replace(MEMORY, share=0.5, at_least=10.0)
+    assert [judged(np.full(len(T_S), level), bound).most_per_hour for level in (1000.0, 4.0)] == [500.0, 10.0]
 
 
 def test_growth_is_wrong_once_the_run_was_long_enough_to_tell():
-    growth = [judge({"t_s": T_S, "mib": noisy(growth)}, [MEMORY], from_s=900.0)[0] for growth in (0, 5000)]
+    growth = [judged(noisy(growth)) for growth in (0, 5000)]
     plans = [LoadPlan(rate_per_s=100, minutes=minutes, speed=2880) for minutes in (29, 30)]
     said = [what_is_wrong({"plan": plan, "growth": growth, "faults": []}) for plan in plans]
     assert said == [[], ["memory: beyond; it must not grow"]]
@@ -134,15 +135,13 @@ SwapPss:               8 kB
 
 def test_of_a_sawtooth_what_the_cleaning_leaves_is_judged():
     """Teeth that grow higher because batches come faster are no leak; a level that rises between them is one."""
-    t_s = np.arange(0, 1800, 5.0)
-    higher = (t_s % 60) * (1 + t_s / 1800)
-    bound = Bound(name="files", words="", unit="", share=0, at_least=20, reason="", is_sawtooth=True)
-    (calm,) = judge({"t_s": t_s, "files": 300 + higher}, [bound], from_s=900)
+    teeth = 300 + (T_S % 60) * (1 + T_S / 1800)
+    bound = replace(MEMORY, at_least=20.0, is_sawtooth=True)
+    calm = judged(teeth, bound)
     assert (round(calm.slope_per_hour), calm.is_within) == (0, True)
-    (leak,) = judge({"t_s": t_s, "files": 300 + higher + t_s / 36}, [bound], from_s=900)
+    leak = judged(teeth + T_S / 36, bound)
     assert (round(leak.slope_per_hour), leak.is_beyond) == (100, True)
-    (raw,) = judge({"t_s": t_s, "files": 300 + higher}, [replace(bound, is_sawtooth=False)], from_s=900)
-    assert raw.slope_per_hour > 20
+    assert judged(teeth, replace(bound, is_sawtooth=False)).slope_per_hour > 20
 
 
 RATE = 100
@@ -151,7 +150,7 @@ RATE = 100
 def batch(number, *, ends, at_s, consumed, took_s=0.1):
     ledger = {"consumed": consumed, "counted": consumed}
     return TimedBatch(
-        batch_id=number, started_s=at_s - took_s, acknowledged_s=at_s, points=1, ledger=ledger, end_offsets={0: ends}
+        batch_id=number, started_s=at_s - took_s, acknowledged_s=at_s, ledger=ledger, end_offsets={0: ends}
     )
 
 
@@ -274,23 +273,15 @@ def test_it_is_sent_at_the_rate_and_by_both_regions():
 
 
 AS_OF_S = 1_767_225_600
-SPECS = [
-    toy_spec(
-        grid=toy_grid(48, 48, south_deg=41.6, west_deg=-87.9),
-        region=f"town-{number}",
-        categories=("ems", "fire", "traffic"),
-    )
-    for number in range(4)
-]
 
 
 def test_every_event_is_accepted_and_the_regions_share_them_evenly():
-    pairs = list(synthetic_events(SPECS, 2000, seed=3, as_of_s=AS_OF_S))
+    specs = {spec.region: spec for spec in bench_specs(4)}
+    pairs = list(synthetic_events([*specs.values()], 2000, seed=3, as_of_s=AS_OF_S))
     values = [value for _, value in pairs]
-    n = len(values)
-    decoded = decode_messages(toy_messages(values, AS_OF_S * 1000), {spec.region: spec for spec in SPECS})
+    decoded = decode_messages(toy_messages(values, AS_OF_S * 1000), specs)
     assert not decoded.rejections
-    assert {region: len(part) for region, part in decoded.incidents.items()} == {spec.region: 500 for spec in SPECS}
-    assert len({key for key, _ in pairs}) == n
-    assert 250 <= sum(map(len, values)) / n <= 310
+    assert {region: len(part) for region, part in decoded.incidents.items()} == dict.fromkeys(specs, 500)
+    assert len({key for key, _ in pairs}) == 2000
+    assert 250 <= sum(map(len, values)) / 2000 <= 310
     assert all(b'"%s"' % key in value for key, value in pairs)
