@@ -266,8 +266,8 @@ ALERTS: tuple[Alert, ...] = (
         means="""The baseline makes them: right on average, blind to what is different today. The page Pipeline says
             why.""",
         to_do="""
-            The model's weights cannot be used, or their answer was no number. The Pipeline page and `python -m
-            streaming health` show `baseline:` and the reason. The scores are right on average, but do not know what is
+            The model's weights cannot be used, or their answer was no number. The Pipeline page and `risk
+            health` show `baseline:` and the reason. The scores are right on average, but do not know what is
             different today. Copy the artifact again from its source; on a GPU check its driver first.
         """,
     ),
@@ -486,8 +486,8 @@ ALERTS: tuple[Alert, ...] = (
         to_do=f"""
             Since this version scores, or in its newest two weeks or more, its region or one category has had clearly
             more or fewer incidents than expected: outside {DRIFT_BAND[0]:.2g} to {DRIFT_BAND[1]:g}, by more than
-            chance. First check *feed silent* and `late`, as for calibration drift. If the feed was complete, `python -m
-            lifecycle retrain REGION --now` makes a challenger and starts its trial. The alert ends when the band on the
+            chance. First check *feed silent* and `late`, as for calibration drift. If the feed was complete, `risk gate
+            retrain REGION --now` makes a challenger and starts its trial. The alert ends when the band on the
             page Model reaches inside again, or within three days after another version begins to score.
         """,
     ),

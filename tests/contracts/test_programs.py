@@ -1,6 +1,9 @@
 """The program and its settings: commands, `--help`, every mistake is named at once, and secrets stay secret."""
 
 import re
+from importlib.util import find_spec
+from pathlib import Path
+from subprocess import run
 
 import pytest
 import typer
@@ -11,6 +14,7 @@ from schemas.errors import ArtifactError, SettingsError
 from streaming.settings import Settings, environment_names, secret_names
 from tests.harness.processes import run_python
 
+ROOT = Path(__file__).parents[2]
 NAMES = {name for group in COMMANDS.values() for name in group}
 
 
@@ -229,3 +233,25 @@ def test_the_values_of_the_archives_storage_are_secret_each_by_itself():
     assert settings.without_secrets("denied for a=b/c") == "denied for ***"
     assert settings.shown()["RISK_ARCHIVE_STORAGE"] == "(set)"
     assert Settings().storage_options() == {}
+
+
+def test_a_module_that_a_script_a_playbook_or_a_message_runs_exists():
+    """`python -m NAME`, in one line or two, or as words of a list. The names of the old programs stood on for days."""
+    listed = run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()  # noqa: S607
+    ended = (".md", ".py", ".sh", ".yml", ".yaml", ".json", ".toml", "Makefile", "Dockerfile", "Jenkinsfile")
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in listed if name.endswith(ended)}
+    rooms = {path.name for path in ROOT.iterdir() if path.is_dir()} | {"incident_risk"}
+    named = {
+        (name, module)
+        for name, text in texts.items()
+        if name != "CHANGELOG.md"
+        for module in re.findall(r"\bpython\"?,?\s+\"?-m\"?,?\s+\"?([\w.]*\w)", text)
+        if module.partition(".")[0] in rooms
+    }
+    assert ("streaming/Dockerfile", "streaming.job_health") in named
+    assert [each for each in sorted(named) if not is_runnable(each[1])] == []
+
+
+def is_runnable(module):
+    spec = find_spec(module)
+    return spec is not None and (spec.submodule_search_locations is None or find_spec(f"{module}.__main__") is not None)

@@ -138,7 +138,7 @@ class Scorer:
             )
 
     def command(self, *words, **environment):
-        """`python -m streaming WORDS` with its settings and others, to its end. It may not start Java."""
+        """`risk WORDS` with its settings and others, to its end. It may not start Java."""
         return self.commands.run("incident_risk", *words, env={**self.environment, **environment})
 
     def assert_refused(self, code, said, **environment):
