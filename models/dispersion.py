@@ -86,8 +86,8 @@ class Dispersion:
         return np.asarray(np.where(self.power == LINEAR, 1, mean) / r if self.power.any() else mean / r)
 
 
-TABLE = (48, 384)  # quantiles up to these are found in a table of that many steps; beyond, by expansion
-_Z = {0.05: -1.6448536269514722, 0.95: 1.6448536269514722}  # the normal distribution's quantiles
+TABLE = 48  # quantiles up to this are found in a table of that many steps
+_TRIED = 16
 
 
 def poisson_deviance(log_mean: "Tensor", counts: "Tensor") -> "Tensor":
@@ -130,39 +130,41 @@ def at_least_one(mean: npt.NDArray[np.float32], dispersion: Dispersion) -> npt.N
 def predictive_quantile(mean: npt.NDArray[np.float32], dispersion: Dispersion, share: float) -> npt.NDArray[np.float32]:
     """Smallest count that is not exceeded with probability `share` (0.05 or 0.95).
 
-    The dispersion is broadcast against the mean. Gives mean's shape. Counts past the table come from a Cornish-Fisher
-    expansion, within 3 % of the exact ones.
+    The dispersion is broadcast against the mean. Gives mean's shape.
     """
     kinds, kind = np.unique(np.where(dispersion.power == LINEAR, -dispersion.r, dispersion.r), return_inverse=True)
     kind = np.broadcast_to(kind.reshape(dispersion.r.shape), mean.shape)
-    steps = np.stack([_steps_of(signed, share, TABLE[0]) for signed in kinds.tolist()])
+    steps = np.stack([_steps_of(signed, share, TABLE) for signed in kinds.tolist()])
     apart = steps[:, -1].max() + 1.0  # one kind's steps stand behind another's, so that one search does for all
     behind = apart * np.arange(len(kinds))
     capped = np.minimum(mean.astype(np.float64), apart)
-    steps_below = np.searchsorted((steps + behind[:, None]).ravel(), capped + behind[kind]) - TABLE[0] * kind
+    steps_below = np.searchsorted((steps + behind[:, None]).ravel(), capped + behind[kind]) - TABLE * kind
     quantile: npt.NDArray[np.float32] = steps_below.astype(np.float32)
     beyond = mean > steps[kind, -1]
-    for number in np.unique(kind[beyond]).tolist():
-        here = beyond & (kind == number)
-        quantile[here] = _past_the_table(mean[here], float(kinds[number]), share)
-    return quantile
-
-
-def _past_the_table(means: npt.NDArray[np.float32], signed: float, share: float) -> npt.NDArray[np.float32]:
-    """(n,) quantiles of distributions with these means (n,) and one dispersion."""
-    steps = _steps_of(signed, share, TABLE[1])
-    quantile = np.searchsorted(steps, means).astype(np.float32)
-    beyond = means > steps[-1]
     if beyond.any():
-        dispersion = Dispersion(r=np.array(abs(signed)), power=np.array(LINEAR if signed < 0 else QUADRATIC))
-        mean, z = means[beyond].astype(np.float64), _Z[share]
-        excess = dispersion.excess(mean)
-        variance = mean * (1 + excess)
-        skew = (1 + 2 * excess) / np.sqrt(variance)
-        kurtosis = 6 * excess / mean + 1 / variance
-        shift = z + skew * (z**2 - 1) / 6 + kurtosis * (z**3 - 3 * z) / 24 - skew**2 * (2 * z**3 - 5 * z) / 36
-        quantile[beyond] = np.maximum(np.round(mean + np.sqrt(variance) * shift), 0)
+        means = mean.astype(np.float64)
+        quantile[beyond] = any_quantile(
+            means[beyond], np.broadcast_to(dispersion.size(means), mean.shape)[beyond], share
+        )
     return quantile
+
+
+def any_quantile(mean: Floats, size: Floats, share: float) -> npt.NDArray[np.float32]:
+    """Smallest count that is not exceeded with probability `share`. mean, size: of one shape, which it gives."""
+    from scipy.special import betainc, nbdtrik
+
+    success = size / (size + np.maximum(mean, 1e-9))  # without a mean there is no root
+    count = np.zeros(mean.size)
+    beyond = np.arange(mean.size)
+    for tried in range(_TRIED):  # most are that small, and the search for a root takes thirty times as long as a try
+        beyond = beyond[betainc(size.flat[beyond], tried + 1, success.flat[beyond]) < share]
+        count[beyond] = tried + 1
+    if len(beyond):
+        size, success = size.flat[beyond], success.flat[beyond]
+        root = np.maximum(np.ceil(nbdtrik(share, size, success)), 0)
+        root -= (root > 0) & (betainc(size, np.maximum(root, 1), success) >= share)  # rounded up beyond its whole
+        count[beyond] = root
+    return count.reshape(mean.shape).astype(np.float32)
 
 
 def _steps_of(signed: float, share: float, count: int) -> Floats:

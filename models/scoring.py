@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betainc, nbdtrik
 
 from models.baseline import BaselineConstants
-from models.dispersion import Dispersion, Floats, at_least_one, predictive_quantile
+from models.dispersion import Dispersion, Floats, any_quantile, at_least_one, predictive_quantile
 from models.feature_lists import group_of, usual_columns
 from models.nowcast import LastHours, factors_of
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, Surge, riskiest
@@ -254,9 +253,6 @@ def widened(dispersion: Dispersion, expected: Values, surges: Sequence[Surge], s
     return dispersion.widened(variance, expected)
 
 
-_TRIED = 16
-
-
 def stored_views(frame: RiskFrame, constants: BaselineConstants) -> tuple[RiskFrame, RiskFrame]:
     """A frame as it is stored: by category, and over all categories. constants: of the artifact that scored it."""
     dispersion = constants.dispersion_in_cells(of_network=not frame.baseline_only)
@@ -283,26 +279,10 @@ def over_categories(frame: RiskFrame, dispersion: Dispersion) -> RiskFrame:
         is_sum=True,
         expected=expected.astype(np.float32),
         risk=(1 - np.prod(1 - frame.risk.astype(np.float64), axis=1, keepdims=True)).astype(np.float32),
-        low=_quantile(expected, size, LOW),
-        high=_quantile(expected, size, HIGH),
+        low=any_quantile(expected, size, LOW),
+        high=any_quantile(expected, size, HIGH),
         usual=frame.usual.sum(axis=1, keepdims=True, dtype=np.float64).astype(np.float32),
         observed_1h=frame.observed_1h.sum(axis=1, keepdims=True, dtype=np.int32),
         support=frame.support.max(axis=1, keepdims=True),
         attribution=frame.attribution[:0, :1],
     )
-
-
-def _quantile(mean: Floats, size: Floats, share: float) -> npt.NDArray[np.float32]:
-    """Smallest count that is not exceeded with probability `share`, of the negative binomial."""
-    success = size / (size + np.maximum(mean, 1e-9))  # without a mean there is no root
-    count = np.zeros(mean.size)
-    beyond = np.arange(mean.size)
-    for tried in range(_TRIED):  # most are that small, and the search for a root takes thirty times as long as a try
-        beyond = beyond[betainc(size.flat[beyond], tried + 1, success.flat[beyond]) < share]
-        count[beyond] = tried + 1
-    if len(beyond):
-        size, success = size.flat[beyond], success.flat[beyond]
-        root = np.maximum(np.ceil(nbdtrik(share, size, success)), 0)
-        root -= (root > 0) & (betainc(size, np.maximum(root, 1), success) >= share)  # rounded up beyond its whole
-        count[beyond] = root
-    return count.reshape(mean.shape).astype(np.float32)

@@ -12,10 +12,18 @@ from hypothesis import strategies as st
 from scipy.special import betainc, nbdtrik
 from scipy.stats import nbinom, poisson
 
-from models.dispersion import LINEAR, QUADRATIC, Dispersion, at_least_one, negative_binomial_nll, predictive_quantile
+from models.dispersion import (
+    LINEAR,
+    QUADRATIC,
+    Dispersion,
+    any_quantile,
+    at_least_one,
+    negative_binomial_nll,
+    predictive_quantile,
+)
 from models.features import feature_names
 from models.network import NetworkShape, ResidualNetwork, RiskNetwork, residual_of
-from models.scoring import _quantile, attribute_riskiest, groups_of, over_categories, score, shares, stored_views
+from models.scoring import attribute_riskiest, groups_of, over_categories, score, shares, stored_views
 from models.training.fit_baseline import DISPERSIONS, likeliest_dispersion
 from models.training.train import tally_of
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, SUPPORT
@@ -67,7 +75,7 @@ CONSTANTS = toy_constants(SPEC, dispersion=Dispersion(r=R, power=np.array([[0.0,
 
 @pytest.mark.parametrize("power", [QUADRATIC, LINEAR])
 @pytest.mark.parametrize(("factor", "most"), [(None, 5000), ((0.4, 1.0, 2.7), 20)], ids=["of all", "of each cell"])
-def test_scores_are_those_of_scipys_negative_binomial_and_near_them_past_the_table(factor, most, power):
+def test_scores_are_those_of_scipys_negative_binomial_in_the_table_and_past_it(factor, most, power):
     random, cells = np.random.default_rng(0), 300
     spec, r = toy_spec(15, 20), np.array([[0.1, 0.5, 3.0], [10.0, 30.0, 300.0]])
     constants = toy_constants(spec, dispersion=Dispersion(r=r, power=np.full((2, 3), power)))
@@ -79,11 +87,8 @@ def test_scores_are_those_of_scipys_negative_binomial_and_near_them_past_the_tab
     law = law_of(scores.expected, Dispersion(r=r, power=constants.dispersion.power))
     np.testing.assert_allclose(scores.risk, law.sf(0), rtol=1e-5)
     for edge, share in ((scores.low, 0.05), (scores.high, 0.95)):
-        expected = law.ppf(share)
-        within = expected < 380
-        assert within.mean() > 0.7
-        np.testing.assert_array_equal(edge[within], expected[within])
-        assert (np.abs(edge - expected) <= 0.03 * expected + 1)[~within].all()
+        np.testing.assert_array_equal(edge, law.ppf(share))
+    assert factor or ((scores.high < 48).mean() > 0.5 and scores.high.max() > 5_000)
 
 
 def test_a_mean_of_nothing_expects_nothing():
@@ -263,7 +268,7 @@ def test_trying_counts_gives_what_the_inverse_gives(seed, least, share):
     draw = np.random.default_rng(seed)
     mean, size = 10 ** draw.uniform(least, 3.5, (50, 1, 3)), 10 ** draw.uniform(-1.5, 4, (50, 1, 3))
     mean[0] = 0
-    counts = _quantile(mean, size, share)
+    counts = any_quantile(mean, size, share)
     assert counts.dtype == np.float32
     np.testing.assert_array_equal(counts, by_its_root(mean, size, share).astype(np.float32))
 
