@@ -232,22 +232,25 @@ class TrialJudge:
         may_end_a_day = bool(np.isin(local, (0, 23)).any())  # the first or the last hour of a local day
         if may_end_a_day:
             self._cut_out(spec, newest_s)
+        trial, is_damaged = None, False
         try:
             if asked := read_asked(self.artifacts, spec.region):
                 lines += retrain_line(spec.region, asked, now_s)
             trial = read_trial(self.artifacts, spec.region)
-        except ArtifactError as error:
+        except ArtifactError as error:  # drift is that of what scores, whatever became of a trial
             log.warning("region=%s has no judgement of its trial reason=%s", spec.region, error)
-            return lines
+            is_damaged = True
         tried_s = [hour.tick_s for hour in deciding if hour.challenger_version]
         if trial and trial.champion in {hour.champion_version for hour in deciding}:
             if may_end_a_day:
                 lines += gate_line(spec, trial, so_far(trial.champion))
-        elif tried_s:  # in a trial that has ended: nobody is awaited
+        elif tried_s and not is_damaged:  # in a trial that has ended: nobody is awaited
             lines += point_line("gate", {"region": spec.region}, {"awaited": 0.0}, _midnight(max(tried_s)))
         if any(hour.tick_s % DAY_S == 0 for hour in deciding):  # once a day
             all_hours = so_far()
             lines += drift_lines(spec, all_hours)
+            if is_damaged:  # nobody knows whose hours its trial needs
+                return lines
             named = [hour for hour in all_hours if not is_baseline(hour.champion_version)]
             champions = {max(named, key=lambda hour: hour.tick_s).champion_version} if named else set()
             champions |= {trial.champion} if trial else set()
