@@ -295,12 +295,12 @@ def _calibration(days: Sequence[ShadowDay], plan: GatePlan) -> tuple[tuple[Calib
     enough = [name for name in categories if observed[name].sum() >= plan.least_incidents]
     judged = []
     for name in enough:
-        came = int(observed[name].sum())
+        came = observed[name].sum()  # NumPy's: over a champion that expected nothing it is infinite
         expected = np.array([day.challenger_expected[name] for day in days])
         alpha = plan.alpha / (2 * len(categories))
         ratio, low, high = observed_over_expected(observed[name], expected, alpha=alpha)
-        of_champion = came / sum(day.champion_expected[name] for day in days)
+        of_champion = float(came / sum(day.champion_expected[name] for day in days))
         judged.append(
-            Calibration(category=name, observed=came, ratio=ratio, low=low, high=high, champion_ratio=of_champion)
+            Calibration(category=name, observed=int(came), ratio=ratio, low=low, high=high, champion_ratio=of_champion)
         )
     return tuple(judged), tuple(name for name in categories if name not in enough)

@@ -236,6 +236,9 @@ class TrialJudge:
         try:
             if asked := read_asked(self.artifacts, spec.region):
                 lines += retrain_line(spec.region, asked, now_s)
+        except ArtifactError as error:
+            log.warning("region=%s nobody knows when it was last asked reason=%s", spec.region, error)
+        try:
             trial = read_trial(self.artifacts, spec.region)
         except ArtifactError as error:  # drift is that of what scores, whatever became of a trial
             log.warning("region=%s has no judgement of its trial reason=%s", spec.region, error)

@@ -152,6 +152,12 @@ def test_ratios_are_those_of_the_sums_and_two_categories_err_together_as_often_a
         assert total.low < total.ratio < total.high
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_beside_a_champion_that_expected_nothing_the_challenger_is_judged_all_the_same():
+    (fire,) = judged(shadow(champion_expected=0.0)).calibration
+    assert (fire.ratio, fire.champion_ratio) == (pytest.approx(1, abs=0.01), np.inf)
+
+
 def test_days_with_few_hours_are_left_out():
     days = shadow(20)
     days[3] = replace(days[3], hours=11, challenger=1e9)
