@@ -134,7 +134,7 @@ def open_registry(address: str) -> ModelRegistry:
 
 
 def desk_of(settings: Settings, because: str) -> Desk:
-    """That of the settings. Raises SettingsError."""
+    """The desk at the registry and the artifacts that the settings name. Raises SettingsError."""
     note = note_of(settings, because)
     return Desk(registry=open_registry(settings.registry), artifacts=settings.artifacts, note=note)
 

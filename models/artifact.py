@@ -388,7 +388,8 @@ class _Apart:
             self._pool = self._pool or ProcessPoolExecutor(1, mp_context=get_context("spawn"))
             try:
                 _tried[key] = self._pool.submit(_error_of_network, weights, manifest, path).result()
-            except BrokenProcessPool:  # it was killed: then it is tried here
+            except BrokenProcessPool:  # it was killed: this network is tried here, the next in a new process
+                self._pool = None
                 _tried[key] = _error_of_network(weights, manifest, path)
         return _tried[key]
 

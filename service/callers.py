@@ -237,5 +237,7 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 
 
 PROBLEM_HANDLERS: dict[int | type[Exception], Any] = {
-    HTTPException: _http, RequestValidationError: _invalid, Exception: _unexpected,
-}  # fmt: skip
+    HTTPException: _http,
+    RequestValidationError: _invalid,
+    Exception: _unexpected,
+}

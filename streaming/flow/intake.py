@@ -1,8 +1,8 @@
 """Stage 1, on the workers: bytes from Kafka -> one packed row per region; and what becomes of each message.
 
-A message is refused for its content in schemas/decode.py, and for its region's clock when it is counted: `apply` of
-models/counting/count_state.py decides, `take_in` here gives the reason. The stream and `check` both use `take_in`, so
-the two agree.
+A message is refused for its content in schemas/decode.py, where its own times are content too: it may be late or ahead
+of its arrival. For its region's clock it is refused when it is counted: `apply` of models/counting/count_state.py
+decides, `take_in` here gives the reason. The stream and `check` both use `take_in`, so the two agree.
 
 The heartbeat is one extra row per batch (from a rate source, see `dataflow.py`). The task that meets it emits an
 empty packed row for each region of the roster, so that silent regions tick and new ones join while running, and one
