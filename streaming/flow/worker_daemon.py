@@ -1,15 +1,24 @@
-"""Spark's daemon, with what each worker of the last stage would load anew for seconds.
+"""Spark's daemon, which loads what the workers of its stage need. They are its forks: they start at once and share it.
 
-It loads only what starts no thread, as a fork takes none along: not pandas and pyarrow.
+A worker that loads it by itself takes seconds, and 60 MiB or more. Arrow and OpenBLAS start a thread when they are
+loaded, and make new ones in a fork.
 """
 
+import gc
 import os
 from importlib import import_module
 
 from pyspark.daemon import manager
 
+_LOADED = {
+    "decode": ("pandas", "pyarrow.compute", "streaming.flow.intake"),
+    "count": ("pandas", "pyarrow.compute", "streaming.flow.count"),
+    "score": ("pandas", "pyarrow.compute", "scipy.special", "streaming.flow.score", "torch"),
+}
+
 if __name__ == "__main__":
-    if os.environ.get("RISK_STAGE") == "score":  # noqa: TID251 - as the other programs' `__main__`
-        for name in ("scipy.special", "torch"):
-            import_module(name)
+    for name in _LOADED.get(os.environ.get("RISK_STAGE", ""), ()):  # noqa: TID251 - as the other programs' `__main__`
+        import_module(name)
+    gc.collect()
+    gc.freeze()  # a worker's collections would write to each object, and so copy the memory that it shares
     manager()
