@@ -175,7 +175,8 @@ def test_what_a_small_centre_appends_to_its_settings_reaches_the_scorer_and_is_e
     lines = (ROOT / "deploy" / "small.env").read_text(encoding="utf-8").splitlines()
     small = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
     settings = Settings.from_environment(small)
-    assert (settings.driver_memory, settings.master) == ("512m", "local[1,4]")  # with retries
+    assert settings.driver_memory == "512m"
+    assert re.fullmatch(r"local\[1,[2-9]\]", settings.master)  # without a count Spark never retries
     assert {"path": ".env", "required": False} in SERVICES["scorer"]["env_file"]
     assert not small.keys() & variables(SERVICES["scorer"]).keys()  # what stands there would win
 
