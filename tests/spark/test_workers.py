@@ -369,3 +369,15 @@ def test_sparks_plans_and_settings_hide_the_jaas_line(session, tmp_path, tmp_pat
     assert "spark.ui.enabled=false" in shown
     (log,) = tmp_path_factory.getbasetemp().glob("session[0-9]*/spark.log")
     assert "numbat" not in said.out + said.err + plan + shown + log.read_text(encoding="utf-8", errors="replace")
+
+
+@pytest.mark.parametrize(
+    ("stage", "loaded"), [("", []), ("count", ["libarrow"]), ("score", ["libarrow", "libtorch_cpu"])]
+)
+def test_the_daemon_has_loaded_what_the_workers_of_its_stage_need_before_it_forks_one(stage, loaded):
+    command, environment = [sys.executable, "-m", "streaming.flow.worker_daemon"], {**os.environ, "RISK_STAGE": stage}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as daemon:
+        assert len(daemon.stdout.read(4)) == 4  # its port: from now on it forks
+        mapped = Path(f"/proc/{daemon.pid}/maps").read_text()
+        daemon.stdin.close()
+    assert [library for library in ("libarrow", "libtorch_cpu") if f"/{library}." in mapped] == loaded

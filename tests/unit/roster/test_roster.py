@@ -578,14 +578,20 @@ from streaming.artifacts_in_force import RosterWatch
 from streaming.settings import Settings
 
 killed = sys.argv[1] == "killed"
-submit = ProcessPoolExecutor.submit
-if killed:  # as by the system, when memory runs out
-    ProcessPoolExecutor.submit = lambda pool, *_: submit(pool, os.abort)
+submit, processes = ProcessPoolExecutor.submit, []
+
+def submit_or_kill(pool, *call):
+    processes.append(pool)
+    return submit(pool, os.abort) if killed else submit(pool, *call)  # as by the system, when memory runs out
+
+ProcessPoolExecutor.submit = submit_or_kill
 watch = RosterWatch(Settings.from_environment(dict(line.split("=", 1) for line in sys.argv[2:])))
 watch.look(1)
 ProcessPoolExecutor.submit = None  # what was tried is not tried again
 watch.look(4)
 assert ("torch" in sys.modules) == killed
+assert len(processes) == 2
+assert len(set(processes)) == (2 if killed else 1)  # a killed one is replaced
 """
 
 
