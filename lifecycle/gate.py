@@ -51,7 +51,7 @@ class GatePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     held_out_days: Days = 28  # that a challenger's training leaves out, for the comparison before the shadow
     failed_hours: Share = 0.05  # of a trial's hours, in which the challenger may have failed
     trials_a_year: Annotated[int, msgspec.Meta(ge=1, le=52)] = 4  # that may start in a region; each errs in alpha
-    auto: bool = False  # promote without a person
+    auto: bool = False  # `gate end` promotes without `--confirm`
     groups: str = ""  # file of groups that a challenger may not serve less evenly; as of `risk disparity`
 
     def __post_init__(self) -> None:

@@ -311,7 +311,6 @@ ALERTS: tuple[Alert, ...] = (
         severity="warning",
         panel=("risk-pipeline", "Silence of the feed"),
         query='SELECT last("silent") AS "usual" FROM "unusual" WHERE $timeFilter GROUP BY "region", "category"',
-        measure="incidents that are usual since the feed fell silent",
         opens=above(0, said=f"chance alone shows so few once in {SILENT_DAYS:g} days or more seldom"),
         closes="incidents come",
         waits="5m",
@@ -552,7 +551,7 @@ ALERTS: tuple[Alert, ...] = (
             do; with compose see `docker compose logs watch`. Usual causes: a full disk, another owner of a folder, the
             archive lacks a day (fill it with `archive --data`, or allow it with `missing_days`), the registry is away,
             memory is short. It tries again every five minutes. Counts that nobody judges are lost after three days,
-            and those that nobody archives after 35. If nobody is to watch any more, delete `watch.json` in
+            and those that nobody archives after ten. If nobody is to watch any more, delete `watch.json` in
             `RISK_CHECKPOINT`.
         """,
     ),
