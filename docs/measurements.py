@@ -34,7 +34,9 @@ _EXPECTED = Column("expected", "incidents", "expected number within the horizon"
 _RISK = Column("risk", "0 to 1", "probability of at least one")
 _USUAL = Column("usual", "incidents", "what the baseline alone expects")
 _SUPPORT = Column("support", "text", "history behind the score: `no_history`, `sparse`, `ok`")
-_MODEL = Column("model", "text", "the artifact's version; `baseline` or `baseline:REASON` if no network scored; `withheld`")
+_MODEL = Column(
+    "model", "text", "the artifact's version; `baseline` or `baseline:REASON` if no network scored; `withheld`"
+)
 _BECAUSE = Column("because", "text", "the reason")
 
 
