@@ -199,7 +199,7 @@ def test_going_back_works_while_the_scorer_hangs(region):
     region.compose("exec", "-T", "scorer", "sh", "-c", "kill -STOP -1")
     try:
         wait(lambda: "scorer" in region.unhappy(), 240, lambda: region.containers()["scorer"]["State"])
-        (back,) = re.findall(r"`(docker compose run --rm registry rollback [^`]+)`", (ROOT / MORE).read_text())
+        (back,) = re.findall(r"^docker compose run --rm registry rollback .*$", (ROOT / MORE).read_text(), re.MULTILINE)
         region.shell(back.replace("--rm", "--rm -T"))
         assert champion(region) == first.name
     finally:
