@@ -177,30 +177,30 @@ def spark_workers():
 class Killer:
     """Kills all Python workers while a task waits for one of them, `kills` times.
 
-    They are stopped first, so that the next task that is given to one cannot end before the kill.
+    All are stopped at each look, those forked since as well, so that no task given to one can end before the kill.
     """
 
     tracker: object
     kills: int
     aimed_at: set = field(default_factory=set)
-    _stopped: list = field(default_factory=list)
     _stuck: tuple = (None, 0.0)  # stage, since when
 
     def look(self):
         stages, (stage, since) = self.tracker.getActiveStageIds(), self._stuck
         if len(self.hit()) == self.kills or self.aimed_at & set(stages):  # a task has only so many tries
             return
-        if not self._stopped:
-            self._stopped = spark_workers()
-            for worker in self._stopped:
+        workers = spark_workers()
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):
                 worker.suspend()
         if stage not in stages:
             self._stuck = (stages[0] if stages else None, time.monotonic())
         elif time.monotonic() - since > 1:
-            for worker in spark_workers():  # one that was forked meanwhile may have the task
-                worker.kill()
+            for worker in workers:
+                with suppress(psutil.NoSuchProcess):
+                    worker.kill()
             self.aimed_at.add(stage)
-            self._stopped, self._stuck = [], (None, 0.0)
+            self._stuck = (None, 0.0)
 
     def hit(self):
         """Stages in which a task failed."""
@@ -217,11 +217,10 @@ def test_killed_python_workers_cost_a_retry_and_nothing_else(random_job, world, 
 
     def done():
         killer.look()
-        return job.consumed() == job.sent
+        return job.consumed() == job.sent and len(killer.hit()) == killer.kills
 
     with job.running():
         job.wait_until(done)
-    assert len(killer.hit()) == 3
     assert_the_same_is_stored(job, undisturbed)
 
 
