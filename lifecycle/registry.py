@@ -128,7 +128,10 @@ def consistent(state: RegionState) -> RegionState:
 def _refuse_unknown(state: RegionState, version: str) -> None:
     if version not in state.manifests:
         newest = ", ".join(sorted(state.manifests)[-5:]) or "none"
-        raise RegistryError(f"version {version} is not registered; the newest are {newest}", "register its folder")
+        raise RegistryError(
+            f"version {version} is not registered; the newest are {newest}",
+            "register its folder with `risk promote FOLDER`",
+        )
 
 
 # A version on its way appears whole and verified, or not at all.

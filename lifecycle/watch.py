@@ -308,7 +308,9 @@ def retrain_command(
     data: Data = "",
     now: Annotated[bool, typer.Option("--now", help="Also when nothing asks for it")] = False,
 ) -> None:
-    """Train a challenger when the champion is old, drifts or lost its skill, and start its trial. Changes no score.
+    """Train a challenger when the champion is old, drifts, lost its skill or must be followed, and start its trial.
+
+    It changes no score.
 
     `watch` asks daily. It does nothing while nothing is due, or while a trial is running.
     """

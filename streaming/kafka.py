@@ -148,7 +148,7 @@ def refuse_unreachable(bootstrap: str) -> None:
     if unknown:
         fault = f"no Kafka broker can be reached at {bootstrap}: the name in {', '.join(unknown)} does not resolve"
         raise BrokerUnavailable(fault, "correct RISK_KAFKA_BOOTSTRAP, or what resolves names on this machine")
-    remedy = "start one (`broker`), or correct RISK_KAFKA_BOOTSTRAP"
+    remedy = "start one (`risk broker`), or correct RISK_KAFKA_BOOTSTRAP"
     raise BrokerUnavailable(f"no Kafka broker listens at {bootstrap}", remedy)
 
 
