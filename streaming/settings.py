@@ -106,7 +106,7 @@ class Settings(BaseModel):
         description="Spark's state: a folder that all its machines share, or `s3a://BUCKET/FOLDER`; a cluster needs it",
     )
     shuffle_partitions: int = Field(1, ge=1, description="State partitions, fixed by the checkpoint; 1 up to 4 cores")
-    driver_memory: str = Field("2g", pattern=r"^\d+[mg]$", description="Heap of the Spark driver")
+    driver_memory: str = Field("2g", pattern=r"^\d+[mg]$", description="Heap of the Spark driver, as `2g` or `512m`")
     cache: Path = Field(Path("~/.cache/incident-risk-scorer"), description="Where downloaded jars are kept")
     write_timeout_s: float = Field(60.0, gt=0, description="Longest time to keep trying one write to the store")
     influx_url: str = Field("http://127.0.0.1:8086", alias="INFLUXDB_V2_URL", description="InfluxDB's address")
@@ -236,9 +236,14 @@ class Settings(BaseModel):
             settings = cls(**values)
         except ValidationError as error:
             names = {field: f"{name}: " for name, field in environment_names().items()}
-            for item in error.errors(include_url=False, include_input=False):
-                place = names.get(str(item["loc"][0]), f"{item['loc'][0]}: ") if item["loc"] else ""
-                mistakes = [*mistakes, place + item["msg"].removeprefix("Value error, ")]
+            for item in error.errors(include_url=False):
+                field = str(item["loc"][0]) if item["loc"] else ""
+                said = item["msg"].removeprefix("Value error, ")
+                if item["type"] == "string_pattern_mismatch":  # nobody reads a pattern
+                    said = f"not of the form that is needed ({cls.model_fields[field].description})"
+                if field in cls.model_fields and cls.model_fields[field].annotation is not SecretStr:
+                    said += f"; it is {_USER_IN_URL.sub('//***@', str(item['input']))!r}"
+                mistakes = [*mistakes, (names.get(field, f"{field}: ") if field else "") + said]
         if mistakes:
             raise SettingsError("; ".join(mistakes), remedy="see .env.example for all settings")
         return settings

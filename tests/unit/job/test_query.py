@@ -194,9 +194,14 @@ def test_after_a_set_back_clock_the_state_of_the_batch_that_was_cut_off_is_remov
     assert len(list((settings.checkpoint / "spark" / "state" / "0" / "0").iterdir())) == 2
 
 
-EMPTY, CALL, REFUSED = (
-    toy_published(3, summaries={"riverton": Summary(as_of_s=6000, ledger=ledger, totals={})})
-    for ledger in ({"consumed": 0}, {"consumed": 1}, {"consumed": 1, "rejected": 1})
+EMPTY, CALL, REFUSED, WITHIN_A_MINUTE = (
+    toy_published(3, summaries={"riverton": Summary(as_of_s=as_of_s, ledger=ledger, totals={})})
+    for as_of_s, ledger in (
+        (6000, {"consumed": 0}),
+        (6000, {"consumed": 1}),
+        (6000, {"consumed": 1, "rejected": 1}),
+        (6030, {"consumed": 0}),
+    )
 )
 SCORES = toy_published(3, frames={"riverton": toy_frame(toy_spec())})
 
@@ -242,6 +247,7 @@ def roster(tmp_path):
 
 def test_it_lasts_until_the_next_tick_of_any_region_the_next_message_or_its_limit(roster):
     assert rested_s(World(6000.0 + 52.5), EMPTY, roster=roster) == 7.5
+    assert rested_s(World(6000.0 + 52.5), WITHIN_A_MINUTE, roster=roster) == 7.5
     assert rested_s(World(6000.0 + 61), EMPTY, roster=roster) == 0  # the batch took until after that
     assert rested_s(World(6000.0 + 2.5), EMPTY, roster=roster) == LONGEST_REST_S
     assert rested_s(World(6000.0 + 52.5), EMPTY, roster=roster, clock="event") == LONGEST_REST_S
@@ -256,6 +262,9 @@ def test_it_also_follows_a_batch_with_scores_unless_messages_come_one_after_the_
     world = World(6000.0, message_after_s=0.25)
     assert rested_s(world, CALL, SCORES, CALL) == [0.25, 0, 0]
     assert len(world.asked) == 1  # it costs each batch some milliseconds
+    world = World(6000.0, message_after_s=0.25)
+    assert rested_s(world, EMPTY, CALL) == [0.25, 0]
+    assert len(world.asked) == 2  # a message after an empty batch tells nothing of the next one
     world = World(6000.0, message_after_s=0.25)
     rest = Rest(clock="event", comes=world.comes, pause=world.pause, now_s=world.now_s)
     with rest.allowed():
@@ -284,18 +293,29 @@ def test_what_the_store_refuses_in_a_rest_ends_the_batch(roster):
 
 
 def test_another_roster_ends_it_and_nothing_rests_when_the_query_is_about_to_stop(roster):
+    turns = []
+
     def comes(batch, within_s):
-        time.sleep(0.01)
+        turns.append("asked")
+        if len(turns) == 3:
+            rest.take_roster(roster)
+        if len(turns) == 9:
+            rest._is_allowed = False
         return False
 
-    rest = Rest(clock="event", comes=comes, pause=lambda: None)
+    rest = Rest(clock="event", comes=comes, pause=lambda: turns.append("paused"))
     rest.after(EMPTY)  # not allowed: it returns at once
+    assert not turns
     with rest.allowed():
-        threading.Timer(0.2, rest.take_roster, [roster]).start()
         rest.after(EMPTY)
+        assert turns == ["asked", "paused"] * 2
         rest.take_roster(dict(roster))  # the same one
-        threading.Timer(0.2, lambda: setattr(rest, "_is_allowed", False)).start()
         rest.after(EMPTY)
+    assert turns == ["asked", "paused"] * 4 + ["asked"]  # whoever stops the query does not wait for a store
+    with rest.allowed():
+        pass
+    rest.after(EMPTY)
+    assert len(turns) == 9
 
 
 def ended_after(work_s, **facts):
