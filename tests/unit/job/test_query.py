@@ -1,7 +1,6 @@
 """When the job starts a query anew, rests, is ended for a hung batch, and refuses another topic."""
 
 import socket
-import threading
 import time
 from contextlib import nullcontext
 from dataclasses import replace
